@@ -105,6 +105,20 @@ def workers(world: World, first: str) -> Iterator[Scene]:
     )
 
 
+def rehearsals(world: World, first: str) -> Iterator[Scene]:
+    """Release two healthy versions and a bad live one."""
+    world.edit_config("min_served: 10m # a", "rehearse: true\n        min_served: 10m # a")
+    older = world.release(timedelta(hours=5), code="older")
+    good = world.release(timedelta(hours=3), code="good")
+    world.release(timedelta(hours=1), code="bad", behaviour={"status": 500})
+
+    def to(version: str) -> RequestedRun:
+        asked = {"service": "api", "to": version}
+        return RequestedRun("rollback-worker", asked, lambda: world.live == {version: 100}, 42)
+
+    yield Scene(world, {"good": to(good), "older": to(older)})
+
+
 def proposals(world: World, first: str) -> Iterator[Scene]:
     place = limits.limits_world(world)
     place.github.switches.actions_may_create_pull_requests = True
@@ -149,6 +163,7 @@ def switched(world: World, first: str) -> Iterator[Scene]:
 SCENES: dict[str, tuple[Build, tuple[str, ...]]] = {
     "maintenance": (maintenance, ("off", "on")),
     "workers": (workers, ("rotate", "rollback", "reset")),
+    "rehearsals": (rehearsals, ("good", "older")),
     "limits": (proposals, ("propose",)),
     "switches": (switched, ("all-clear", "feature")),
 }

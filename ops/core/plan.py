@@ -121,6 +121,8 @@ class Progress:
     """Target of a sent write that is not settled yet; empty if there is none."""
     may_have_written: bool = False
     """Whether a write of this run changed something, or may have and no read has disproved it."""
+    has_rehearsed: bool = False
+    """Whether a rehearsal deployed something. Then it is not true that nothing was changed."""
 
     def begin_change(self, change: Change) -> None:
         """Note that the write of this change is about to be sent."""

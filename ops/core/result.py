@@ -18,6 +18,8 @@ DURATIONS = {
     "total": EventKind.ENDED,
 }
 """Name of a duration → kind of the first event that ends it."""
+TRAFFIC_UNCHANGED = "the traffic was not moved"
+"""What is known after a rehearsal."""
 
 
 @dataclass(frozen=True)
@@ -143,15 +145,15 @@ def planned_outcome(next_job_message: str, *, requested: bool) -> tuple[Decision
     return Decision.PLANNED, Reason.DRY_RUN, "dry run: nothing was changed"
 
 
-def failure_message(error: OpsError, *, unchanged: bool) -> str:
+def failure_message(error: OpsError, *, unchanged: bool, has_rehearsed: bool = False) -> str:
     """Return the message of an error that ended a run, with "nothing was changed" if that is known.
 
     Only this function adds those words: no hint and no message of a runbook has them.
     """
-    message = error.message
+    message, known = error.message, TRAFFIC_UNCHANGED if has_rehearsed else "nothing was changed"
     if not unchanged:
         return message
-    return f"{message} Nothing was changed" if message.endswith("?") else f"{message}; nothing was changed"
+    return f"{message} {known.capitalize()}" if message.endswith("?") else f"{message}; {known}"
 
 
 def describe_state_after_bug(first: Callable[[EventKind], float | None]) -> str:
@@ -160,7 +162,7 @@ def describe_state_after_bug(first: Callable[[EventKind], float | None]) -> str:
         return "the change was made, but it is not proved that it helped"
     if first(EventKind.WRITING) is not None:
         return "the change was sent, but it is unknown whether it was made"
-    return "nothing was changed"
+    return "nothing was changed" if first(EventKind.REHEARSED) is None else TRAFFIC_UNCHANGED
 
 
 def plan_to_json(plan: Plan[Any] | None) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ MAX_TEXT = 160
 MAX_ROWS = 100
 """More rows never fit, because the time of a row takes forty bytes."""
 RUN_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-MINOR_KINDS = {"probed", "compared", "confirmed", "warning"}
+MINOR_KINDS = {"probed", "compared", "confirmed", "rehearsed", "warning"}
 """Kinds of rows to drop first if not all fit; the visible table shows them."""
 KEPT_KINDS = {"prepared", "approved"}
 """Kinds of rows to drop last, because later runs need them: an undo, a hold, an approval."""

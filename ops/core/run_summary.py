@@ -18,6 +18,7 @@ from ops.core.version import __version__
 STATES = {
     EventKind.REQUESTED: "Received",
     EventKind.PLANNED: "Planned",
+    EventKind.REHEARSED: "In rehearsal",
     EventKind.WRITING: "Writing",
     EventKind.WRITTEN: "Written, to be read back",
     EventKind.READ_BACK: "Live, to be verified",
@@ -27,6 +28,8 @@ STATES = {
 }
 """Kinds of events that change the state of a run, each with its words."""
 
+ROUNDS = {(EventKind.PROBED, "after"), (EventKind.REHEARSED, "probed")}
+"""Kind and first word of the events of probe rounds."""
 LOG = re.compile(r"https?://[A-Za-z0-9.:-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/actions/runs/[0-9]{1,20}")
 
 
@@ -265,10 +268,10 @@ def merge_rounds(events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
     """Return the events with the probe rounds that follow one another as one: the last, and how many there were."""
     merged, rounds = list[RunEvent](), 0
     for event in events:
-        is_round = event.kind == EventKind.PROBED and event.text.startswith("after")
+        is_round = (event.kind, event.text.partition(",")[0]) in ROUNDS
         rounds = rounds + 1 if is_round else 0
         if rounds > 1:
-            merged[-1] = replace(event, text=f"{rounds} rounds; the last: {event.text.removeprefix('after, ')}")
+            merged[-1] = replace(event, text=f"{rounds} rounds; the last: {event.text.partition(', ')[2]}")
         else:
             merged.append(event)
     return tuple(merged)

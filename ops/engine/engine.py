@@ -128,7 +128,7 @@ class Engine:
             self.signals.stop_raising()
             decision, reason, code = error.decision or Decision.FAILED, error.reason, error.exit_code
             hint, press, has_written = error.hint, error.suggested_command, run.progress.may_have_written
-            message = failure_message(error, unchanged=not has_written)
+            message = failure_message(error, unchanged=not has_written, has_rehearsed=run.progress.has_rehearsed)
             if decision == Decision.REFUSED and has_written:  # one of several changes was refused
                 decision, code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
             if so_far := run.progress.describe(run.plan):

@@ -30,24 +30,25 @@ def rehearse(
         UnknownOutcome: it is unknown whether the rehearsal started.
         Interrupted: a signal; the deployment is restored.
     """
-    started = _sent(ctx, planned.start)
+    started, seen = _sent(ctx, planned.start), None
     try:
-        seen = _ask(ctx, planned, prober) if _make(planned.start, started, writer) else None
+        if _make(planned.start, started, writer):
+            seen = _ask(ctx, planned, prober)
     except UnknownOutcome:
         progress.may_have_written = True
         raise
     except BaseException:
         writer.signals.stop_raising()  # a second signal must not prevent the restoration
-        progress.may_have_written |= not _restore(ctx, planned.restore, started, writer)
+        _undo(ctx, planned.restore, started, writer, progress)
         raise
     with writer.signals.hold():
-        progress.may_have_written |= not _restore(ctx, planned.restore, started, writer)
+        _undo(ctx, planned.restore, started, writer, progress)
     if seen is None:
         return
+    ending = f", so the run goes on without a result: {seen.detail}" if seen.verdict == Verdict.INCONCLUSIVE else ""
+    _record(ctx, f"result: {seen.verdict.value}{ending}", verdict=seen.verdict.value)
     if seen.verdict == Verdict.UNHEALTHY:
         raise planned.refusal(seen.detail)
-    ending = "" if seen.verdict == Verdict.HEALTHY else f", so the run goes on without a result: {seen.detail}"
-    _record(ctx, f"{seen.verdict.value}{ending}", verdict=seen.verdict.value)
 
 
 def record_skipped(ctx: Context[Any], why: str) -> None:
@@ -79,18 +80,26 @@ def _ask(ctx: Context[Any], planned: Rehearsal, prober: ProbeRunner) -> ProbeObs
     needed = planned.probes.verify.successes
 
     def on_round(in_a_row: int, seen: ProbeObservation) -> None:
-        _record(ctx, f"probed: {in_a_row} of {needed} in a row: {seen.detail}", verdict=seen.verdict.value)
+        _record(ctx, f"probed, {in_a_row} of {needed} in a row: {seen.detail}", verdict=seen.verdict.value)
 
     return prober.run_until_decided(planned.probes, on_round=on_round)
 
 
+def _undo(
+    ctx: Context[Any], step: RehearsalStep, started: SentChange, writer: ChangeWriter, progress: Progress
+) -> None:
+    """Restore what the start replaced, if it may be live, and note in the run's `progress` what is known."""
+    known = started.progress
+    if known.pending_target or known.changed or known.done_by_others or known.replaced:
+        progress.has_rehearsed = True
+        progress.may_have_written |= not _restore(ctx, step, started, writer)
+
+
 def _restore(ctx: Context[Any], step: RehearsalStep, started: SentChange, writer: ChangeWriter) -> bool:
-    """Undo the start if it is live. Return whether nothing of it is left; a failure is a warning."""
-    sent, known = _sent(ctx, step), started.progress
-    if not (known.pending_target or known.changed or known.done_by_others):
-        return True
+    """Return whether nothing of the start is left; a failure is a warning."""
+    sent = _sent(ctx, step)
     try:
-        if known.pending_target:  # its end was not seen: the list of deployments may lag
+        if started.progress.pending_target:  # its end was not seen: the list of deployments may lag
             writer.look(started, "the rehearsal may have started, but", patient=True)
         for _ in range(MAX_RESTORATIONS):
             world = step.check()

@@ -27,6 +27,7 @@ EVENT_NAMES = {
     "written": "write answered",
     "read_back": "live",
     "verified": "probes",
+    "rehearsed": "rehearsal",
     "ended": "run ended",
     "failed": "failed",
     "warning": "warning",
@@ -34,6 +35,8 @@ EVENT_NAMES = {
     "note": "note",
 }
 """Names of the event kinds in the report; other kinds are only in the run's comment."""
+REHEARSAL_ENDS = ("result: ", "skipped: ")
+"""Start of the rehearsal's events that are in the report."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ def _record_rows(recorded: IssueRecord) -> Iterator[TimelineRow]:
     answered = any(row.kind == "written" for row in block.rows)
     for row in block.rows:
         if row.kind not in EVENT_NAMES or (row.kind == "writing" and answered):
+            continue
+        if row.kind == "rehearsed" and not row.text.startswith(REHEARSAL_ENDS):
             continue
         what = _mark_edited(EVENT_NAMES[row.kind], recorded.is_edited)
         yield TimelineRow(row.at, what, row.text, who, recorded.url, is_key=row.kind not in MINOR_EVENTS)

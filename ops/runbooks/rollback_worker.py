@@ -319,7 +319,7 @@ def _rehearsal_obstacle(
     if not service.rehearse or not find_new_version(history.live.split, split):
         return None
     if given.no_rehearsal:
-        return "skipped on request"
+        return "--no-rehearsal was passed"
     is_checked = not given.current_secrets and not given.accept_changed_secrets
     return rehearsal.find_obstacle(service, history, split, is_checked=is_checked)
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ops.config import Service
     from ops.workers.history import WorkerHistory
 
+MAX_ROUNDS, MAX_INTERVAL = 5, 1.0
+"""Of `verify`, so that the rounds fit into MAX_SECONDS."""
 MAX_SECONDS = 15.0
 """Longest time of the probes. A new deployment reaches all locations after "up to a couple of seconds"."""
 _KEY = re.compile(r"[a-z*][a-z0-9_.*-]*")
@@ -110,7 +112,13 @@ class WorkerRehearsal:
         probes = ProbeSet(
             self.service.url,
             _probes(self.service),
-            verify.model_copy(update={"deadline": min(verify.deadline, MAX_SECONDS)}),
+            verify.model_copy(
+                update={
+                    "successes": min(verify.successes, MAX_ROUNDS),
+                    "interval": min(verify.interval, MAX_INTERVAL),
+                    "deadline": min(verify.deadline, MAX_SECONDS),
+                }
+            ),
             frozenset({self.version}),
             override=f'{self.service.worker}="{self.version}"',
         )

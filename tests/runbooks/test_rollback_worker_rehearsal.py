@@ -82,8 +82,8 @@ def test_healthy_target_gets_the_traffic_after_its_rehearsal(rehearsed: Shop) ->
     assert all(mark.startswith("ops1 incident=42 ") for mark in marks)
     kinds = [event["kind"] for event in outcome.events]
     assert kinds.index("writing") > max(at for at, kind in enumerate(kinds) if kind == "rehearsed")
-    assert steps(outcome)[-1] == "healthy"
-    assert any(text.startswith("probed: 2 of 2 in a row: cart healthy") for text in steps(outcome))
+    assert steps(outcome)[-1] == "result: healthy"
+    assert any(text.startswith("probed, 2 of 2 in a row: cart healthy") for text in steps(outcome))
     assert outcome.result["plan"]["sections"]["Rehearsal"] == [
         f"deploy {good[:8]} at 0 % beside {bad[:8]}, and send it the probes: cart",
         f"deploy {bad[:8]} alone again, and stop if {good[:8]} is unhealthy",
@@ -98,7 +98,7 @@ def test_unhealthy_target_is_refused_after_the_split_is_restored(world: World) -
     assert ended(outcome) == (3, "refused", "target_unhealthy"), outcome.err
     assert splits(opened) == [{opened.bad: 100, opened.good: 0}, {opened.bad: 100}]
     assert outcome.result["message"].startswith(f"{opened.good[:8]} failed its rehearsal: cart unhealthy: status 503")
-    assert outcome.result["message"].endswith("nothing was changed")
+    assert outcome.result["message"].endswith("; the traffic was not moved")
     assert "--no-rehearsal" in outcome.result["hint"]
     assert f"--to {opened.old[:8]}" in outcome.result["press"]
     assert not outcome.result["wrote"]
@@ -112,7 +112,7 @@ def test_unhealthy_target_can_be_deployed_without_rehearsal(world: World) -> Non
 
     assert outcome.result["decision"] == "still_unhealthy"
     assert splits(opened) == [{opened.good: 100}]
-    assert steps(outcome) == ["skipped: skipped on request"]
+    assert steps(outcome) == ["skipped: --no-rehearsal was passed"]
 
 
 def test_response_without_version_does_not_count(world: World) -> None:
@@ -124,7 +124,7 @@ def test_response_without_version_does_not_count(world: World) -> None:
     assert opened.live == {opened.good: 100}
     assert splits(opened)[:2] == [{opened.bad: 100, opened.good: 0}, {opened.bad: 100}]
     assert steps(outcome)[-1] == (
-        "inconclusive, so the run goes on without a result: cart inconclusive: version the response names no version, "
+        "result: inconclusive, so the run goes on without a result: cart inconclusive: version the response names no version, "
         "so it does not count"
     )
 
@@ -136,7 +136,6 @@ def test_response_of_the_live_version_does_not_count(rehearsed: Shop) -> None:
 
     assert rehearsed.live == {rehearsed.good: 100}
     assert f"the response names {rehearsed.bad[:8]}, so it does not count" in steps(outcome)[-1]
-    assert not any("unhealthy" in text for text in steps(outcome))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +214,7 @@ def test_lost_answer_is_settled_by_reading(rehearsed: Shop, write: int, lost: st
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     bad, good = rehearsed.bad, rehearsed.good
     assert splits(rehearsed) == [{bad: 100, good: 0}, {bad: 100}, {good: 100}]
-    assert steps(outcome)[-1] == "healthy"
+    assert steps(outcome)[-1] == "result: healthy"
 
 
 def test_rehearsal_in_a_lagging_list_is_undone(world: World) -> None:
@@ -318,7 +317,7 @@ def test_changed_secret_is_refused_and_nothing_is_left(world: World, is_checked:
     outcome = rollback(opened, "--to", opened.good, "--accept-changed-secrets", "PAY_KEY")
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    assert steps(outcome)[-1] == "healthy"
+    assert steps(outcome)[-1] == "result: healthy"
     assert opened.live == {opened.good: 100}
 
 
@@ -371,6 +370,7 @@ def test_interrupted_rehearsal_is_undone(rehearsed: Shop, step: str, nth: int) -
 
     assert result.exit_code == 130
     assert not result.wrote
+    assert "nothing was changed" not in result.message or (step, nth) == ("compared", 1)
     assert rehearsed.live == {rehearsed.bad: 100}
     assert rollback(rehearsed).result["decision"] == "recovered"
     assert rehearsed.live == {rehearsed.good: 100}
@@ -420,6 +420,21 @@ def test_rehearsal_counts_neither_as_release_nor_as_foreign(rehearsed: Shop) -> 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     again = rollback(rehearsed)
     assert ended(again) == (0, "nothing_to_do", "already_stepped_back")
+
+
+def test_report_shows_the_result_of_the_rehearsal(rehearsed: Shop) -> None:
+    github = rehearsed.world.sandbox.github
+    number = github.open_issue("Cart fails", "", ["incident"], github.add_user("mai"))
+
+    done = rehearsed.ops(*ROLLBACK, "--yes", "--incident", str(number), **github.environ())
+    told = rehearsed.ops("incident", "report", str(number), **github.environ())
+
+    assert (done.code, told.code) == (0, 0), done.err + told.err
+    (report,) = [issue for issue in github.issues if issue.find_label("post-incident")]
+    text = report.body or ""
+    assert "result: healthy" in text
+    assert f"`{rehearsed.good[:8]}` by" in text
+    assert "at 0 %" not in text.partition("## Evidence")[2]
 
 
 def test_mark_of_a_rehearsal_hides_no_traffic(rehearsed: Shop) -> None:

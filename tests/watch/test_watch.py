@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,17 @@ def test_foreign_deployment_is_named_and_stops_automatic_steps(shop: Shop, incid
     assert "by bot@shop.example" in foreign.text
     assert "Foreign deployment, so no automatic step follows" in incident.bodies[0]
     assert "Ask the author of the newer deployment first" in incident.bodies[1]
+
+
+def test_rehearsal_is_no_newer_deployment(shop: Shop, incident: Incident) -> None:
+    message = f"ops1 incident=42 run=20261124T030500-beef blames=- rehearsed={shop.old}"
+    splits = ({shop.good: 100, shop.old: 0}, {shop.good: 100})
+    steps = [partial(shop.world.sandbox.deploy, WORKER, split, message=message) for split in splits]
+
+    found = watch(shop, incident.number, actions=dict(enumerate(steps, 3)), duration=timedelta(minutes=5))
+
+    assert found.decision == Decision.MITIGATED
+    assert found.state.newer == ()
 
 
 def test_secret_in_a_deployment_is_masked(shop: Shop, incident: Incident) -> None:

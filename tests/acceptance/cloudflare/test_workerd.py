@@ -65,6 +65,23 @@ def test_edge_serves_version_deployed_by_wrangler(sandbox: Sandbox, edge: httpx.
     assert edge.get("/health").json()["version"] == version
 
 
+def test_version_override_reaches_version_that_wrangler_deployed_at_0_percent(
+    sandbox: Sandbox, edge: httpx.Client, tmp_path: Path
+) -> None:
+    wrangler = Wrangler(sandbox, tmp_path)
+    wrangler("deploy")
+    (live,) = sandbox.live(WORKER)
+    wrangler("versions", "upload")
+    silent = next(version for version in sandbox.account.workers[WORKER].versions if version != live)
+
+    wrangler("versions", "deploy", f"{live}@100", f"{silent}@0", "--yes")
+
+    override = {"cloudflare-workers-version-overrides": f'{WORKER}="{silent}"'}
+    seen = [edge.get("/health", headers=headers).json()["version"]["id"] for headers in ({}, override, {})]
+    assert sandbox.live(WORKER) == {live: 100, silent: 0}
+    assert seen == [live, silent, live]
+
+
 def test_reference_worker_calculates_and_rejects_invalid_birth(
     sandbox: Sandbox, edge: httpx.Client, tmp_path: Path
 ) -> None:
