@@ -24,6 +24,7 @@ from ops.app.run import read_config
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
+from ops.core.names import CHECK_OUTAGE
 from ops.core.redaction import Redactor
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.system_clock import SystemClock
@@ -36,12 +37,14 @@ from ops.drills import (
     scenario_leak,
     scenario_limits,
     scenario_maintenance,
+    scenario_outage,
     scenario_release,
     scenario_switch,
     score,
     status_check,
 )
 from ops.drills.command import NO_RESULT, OnEvent, Say
+from ops.drills.github import READ_ONLY_ENVIRONMENT
 from ops.drills.support import DrillSupport, Edge, Trigger
 from ops.probes.http import ProbeClient
 from ops.probes.runner import ProbeRunner
@@ -95,7 +98,7 @@ the scenario says otherwise.
 
 def names() -> tuple[str, ...]:
     """Return the names of all drills."""
-    return (*DRILLS, scenario_limits.NAME)
+    return (*DRILLS, scenario_limits.NAME, scenario_outage.NAME)
 
 
 def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[str, Any]:
@@ -109,6 +112,8 @@ def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[st
     support(name, drill, config).check(config, drill.edge, drill.trigger)
     if name == scenario_limits.NAME:
         return _limits(drill, config, say, on_event)
+    if name == scenario_outage.NAME:
+        return _outage(drill, config, say)
     return _run(name, drill, config, say, on_event)
 
 
@@ -123,6 +128,8 @@ def support(name: str, drill: DrillSettings, config: "Config") -> DrillSupport:
     """Return the edges and triggers that the drill supports. Raises ConfigError if ops.yml has no such service."""
     if name == scenario_limits.NAME:
         return DrillSupport(name, {}, scenario_limits.RUNBOOK, drill.environment, ({},))
+    if name == scenario_outage.NAME:
+        return DrillSupport(name, scenario_outage.UNSUPPORTED, CHECK_OUTAGE, drill.environment, ())
     scenario, service = _scenario(name, drill.edge, config.environment(drill.environment), drill.service)
     service_param = {"service": service.name} if scenario.names_service else {}
     runs = tuple({**service_param, **params} for params in (scenario.params, *scenario.later_params))
@@ -131,6 +138,8 @@ def support(name: str, drill: DrillSettings, config: "Config") -> DrillSupport:
 
 def unsupported(name: str) -> Mapping[str, str]:
     """Return edge or trigger that the drill does not support → the reason."""
+    if name == scenario_outage.NAME:
+        return scenario_outage.UNSUPPORTED
     return DRILLS[name].unsupported if name in DRILLS else {}
 
 
@@ -269,6 +278,51 @@ def _limits(drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent)
     return score.add_score(result, target, runbook=scenario_limits.NAME, edge=drill.edge, with_incident=True)
 
 
+def _outage(drill: DrillSettings, config: "Config", say: Say) -> dict[str, Any]:
+    from sandbox.edge.front_door import SKIPS_CHALLENGE
+
+    environment = config.environment(drill.environment)
+    service = environment.service(drill.service or next(iter(environment.services)))
+    secret_headers = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
+    with tempfile.TemporaryDirectory() as scratch, _make_sandbox(drill, config) as sandbox:
+        folder = Path(scratch)
+        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {_account(drill)}")
+        for each in environment.services.values():
+            of_kind = scenario_release.WORKER if each.worker else scenario_release.SITE
+            _deploy_release(sandbox, of_kind, each, "good", edge=drill.edge, folder=folder, say=say)
+            if each.worker:
+                sandbox.route(urlsplit(each.url).hostname or "", each.worker)
+        scenario = scenario_release.WORKER if service.worker else scenario_release.SITE
+        probes = ProbeSet(service.url, service.probes, service.verify)
+        world = _build_world(
+            drill,
+            config,
+            scenario,
+            runbook=CHECK_OUTAGE,
+            sandbox=sandbox,
+            service=service,
+            environ=secret_headers,
+            folder=folder,
+        )
+        outage = scenario_outage.OutageDrill(
+            world,
+            drill.trigger,
+            _open_incident(world, drill, say, READ_ONLY_ENVIRONMENT),
+            partial(scenario.live, sandbox, service),
+            partial(_probe, sandbox, probes, drill.config.resolve().parent, secret_headers),
+            say,
+        )
+        result = outage.run()
+    return score.add_score(
+        result,
+        None,
+        runbook=scenario_outage.NAME,
+        edge=drill.edge,
+        with_incident=False,
+        expected=scenario_outage.EXPECTED,
+    )
+
+
 def _make_sandbox(drill: DrillSettings, config: "Config") -> "Sandbox":
     from sandbox import Sandbox
 
@@ -339,14 +393,16 @@ def _first_answer(probe: Callable[[], ProbeObservation]) -> ProbeObservation:
     return observed
 
 
-def _open_incident(world: command.DrillWorld, drill: DrillSettings, say: Say) -> github.DrillIncident | None:
+def _open_incident(
+    world: command.DrillWorld, drill: DrillSettings, say: Say, github_environment: str = ""
+) -> github.DrillIncident | None:
     """Open the incident of the drill; None without a trigger. Raises ConfigError."""
     if drill.trigger is None:
         return None
     incident = github.open_incident(world)
     say(f"{world.responder} opened the incident #{incident.number}")
     if drill.trigger != "command":
-        github.prepare_repository(world, registry.github_environment(world.runbook))
+        github.prepare_repository(world, github_environment or registry.github_environment(world.runbook))
     return incident
 
 

@@ -197,6 +197,26 @@ def open_runner(world: DrillWorld, say: Say) -> "Iterator[Runner]":
             yield runner
 
 
+def finish_workflows(world: DrillWorld, trigger_run: "Callable[[], object]", say: Say) -> "list[FakeRun]":
+    """Start workflow files by `trigger_run`, and let the local runner finish them. Return the new runs.
+
+    Raises ConfigError.
+    """
+    from sandbox.actions import UnsupportedExpression
+
+    hub, known = world.sandbox.github, len(world.sandbox.github.runs)
+    with open_runner(world, say) as runner:
+        trigger_run()
+        try:
+            runner.wait()
+        except (UnsupportedExpression, TimeoutError) as error:
+            raise ConfigError(f"the local runner gives up: {error}", hint="Correct the workflow file.") from None
+    for run in hub.runs[known:]:
+        for job in run.jobs:
+            say(f'{run.event}: the job "{job.name}" ended: {job.conclusion}')
+    return hub.runs[known:]
+
+
 def requester_action(
     incident: DrillIncident, config: "Config", trigger: Trigger | None, params: Params
 ) -> tuple[str, "Callable[[GitHub], object]"]:
@@ -291,7 +311,7 @@ def _run_action(
         "runbook": world.runbook,
         "environment": world.environment.name,
         "service": world.service,
-        "workflow_run": {**_run_json(run), "log": log},
+        "workflow_run": {**describe_run(run), "log": log},
         "durations": durations,
     }
 
@@ -339,7 +359,8 @@ def _result_from_log(log: list[str]) -> dict[str, Any]:
     }
 
 
-def _run_json(run: "FakeRun") -> dict[str, Any]:
+def describe_run(run: "FakeRun") -> dict[str, Any]:
+    """Return a workflow run for the result of the drill."""
     jobs = [{"name": job.name, "conclusion": job.conclusion, **_times(job)} for job in run.jobs]
     return {"id": run.id, "event": run.event, "conclusion": run.conclusion, "jobs": jobs}
 

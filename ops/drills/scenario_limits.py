@@ -88,19 +88,7 @@ class _Drill:
 
     def run_workflows(self, trigger_run: Callable[[], object]) -> None:
         """Start the real workflow files by `trigger_run`, and let the local runner finish them."""
-        from sandbox.actions import UnsupportedExpression
-
-        hub, known = self.sandbox.github, len(self.sandbox.github.runs)
-        with github.open_runner(self.world, self.say) as runner:
-            trigger_run()
-            try:
-                runner.wait()
-            except (UnsupportedExpression, TimeoutError) as error:
-                raise ConfigError(f"the local runner gives up: {error}", hint="Correct the workflow file.") from None
-        for run in hub.runs[known:]:
-            self.runs.append(run)
-            for job in run.jobs:
-                self.say(f'{run.event}: the job "{job.name}" ended: {job.conclusion}')
+        self.runs += github.finish_workflows(self.world, trigger_run, self.say)
 
 
 def run(

@@ -10,12 +10,18 @@ if TYPE_CHECKING:
 
 
 def add_score(
-    result: Mapping[str, Any], target: "RecoveryTarget | None", *, runbook: str, edge: str, with_incident: bool
+    result: Mapping[str, Any],
+    target: "RecoveryTarget | None",
+    *,
+    runbook: str,
+    edge: str,
+    with_incident: bool,
+    expected: Decision = Decision.RECOVERED,
 ) -> dict[str, Any]:
     """Return the result with targets and exit code.
 
     `target` is None if `ops.yml` has none for the runbook: a recovery then has no limit. With an incident, a report is
-    required too.
+    required too. `expected`: the decision of a drill that succeeds.
     """
     durations = result["durations"]
     targets = {
@@ -23,7 +29,7 @@ def add_score(
         for name, seconds in _target_seconds(target).items()
     }
     reported = not with_incident or result.get("report") is not None
-    recovered = result["decision"] == Decision.RECOVERED
+    recovered = result["decision"] == expected
     reached = recovered and reported and all(each["within"] for each in targets.values())
     late = EXIT_CODES[Decision.STILL_UNHEALTHY]
     return {

@@ -24,7 +24,7 @@ from sandbox.actions.checkout import write_files
 from sandbox.switches import Switches, parse
 from tests.conftest import ACCOUNT, REFERENCE, ROOT, WORKER, World
 from tests.support import team_files
-from tests.support.configurations import ONE_WORKER
+from tests.support.configurations import ONE_WORKER, SHOPDESK
 from tests.support.drills import (
     CONFIG,
     OPS,
@@ -356,6 +356,33 @@ def test_limits_drill_restores_previous_limit_after_expiry(run: Run) -> None:
 
     assert result["runbook"] == "propose-limits"
     assert "after 4 h the former limit held again" in result["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", runs("cloudflare-outage"), ids=run_id)
+def test_outage_ends_as_theirs_without_a_rollback(run: Run) -> None:
+    name, _, trigger = run
+    given = ["--trigger", trigger] if trigger else []
+    # Without a trigger it is another application than FortuneT.
+    shop = [] if trigger else ["--config", str(SHOPDESK), "--environment", "live"]
+
+    result = drill(*given, *shop, name=name)
+
+    assert (result["decision"], result["reason"], result["verdict"]) == ("nothing_to_do", "provider_outage", "theirs")
+    assert "0 writes to Cloudflare; after the outage the same version serves" in result["message"]
+    assert result["durations"]["trigger_to_write"] is None
+    assert result.get("trigger") == trigger
+    if trigger:
+        assert result["journal"] is True
+        assert result["incident"]["url"].endswith("/acme/operations/issues/1")
+    if trigger in IN_A_JOB:
+        jobs = {job["name"]: job["conclusion"] for job in result["workflow_run"]["jobs"]}
+        assert result["workflow_run"]["event"] == IN_A_JOB[trigger]
+        assert [name for name, ended in jobs.items() if ended == "success"] == [
+            *(["gate"] if trigger == "label" else []),
+            "check-outage",
+        ]
+        assert result["workflow_run"]["conclusion"] == "success"
 
 
 def is_of_database(run: Run) -> bool:
