@@ -1,5 +1,6 @@
 """The job that watches a service after a recovery, under act."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from ops.tools import program_files
 from tests.acceptance.test_small_repository import ACTIONS, LABEL
-from tests.support.actions import conclusions, stage
+from tests.support.actions import conclusions, release, stage
 from tests.support.configurations import SMALL_REPOSITORY
 
 pytestmark = pytest.mark.slow
@@ -35,3 +36,35 @@ def test_watch_job_keeps_its_comment_and_completes_the_report(pip_cache: Path, t
         _, watched = (comment.body for comment in world.github.issue(number).comments)
         assert "shop in production is mitigated: healthy since" in watched
         assert "xychart-beta" in watched
+
+
+def test_relapse_starts_the_automatic_step(pip_cache: Path, tmp_path: Path) -> None:
+    """The version of the rollback fails after a minute; the one before it does not."""
+    names: dict[str, Any] = {"account": "5e" * 16, "worker": "bakery-shop", "token": "BAKERY_TOKEN"}
+    program_files.write_program(tmp_path / "program")
+    config = tmp_path / "ops.yml"
+    config.write_text(SMALL_REPOSITORY.read_text() + "watch: {for: 10m, on_relapse: next}\n")
+    with stage(pip_cache, {"status": 200}, config=config, is_watched=True, **names) as world:
+        sandbox, worker = world.sandbox, world.worker
+        older = release(sandbox, "older", sandbox.clock.now() - timedelta(days=3), {"status": 200}, worker)
+        sandbox.clock.longest_sleep = 5.0
+        number = world.incident()
+
+        def look() -> None:
+            age = sandbox.clock.now() - sandbox.deployments(worker)[0].created_on
+            fault.status = 500 if world.live == {world.good: 100} and age > timedelta(minutes=1) else None
+
+        fault = sandbox.edge_fault(times=None, before=look)
+        with world.runner(actions={ACTIONS: tmp_path / "program"}) as runner:
+            world.github.label(number, LABEL, "alice")
+            runner.wait()
+            run = world.github.runs[-1]
+            log = "\n".join(runner.log(run.id))
+
+    ends = conclusions(run)
+    assert (ends["watch"], ends["next-recovery-production"], ends["tell"]) == ("failure", "success", "success"), log
+    assert world.live == {older: 100}, log
+    assert [message.partition("; ")[2] for message in world.ours] == ["automatic step after a relapse", ""]
+    bodies = [comment.body for comment in world.github.issue(number).comments]
+    assert len(bodies) == 4, bodies  # the run, its watch, the notice, the step
+    assert "No other automatic step follows" in bodies[1]
