@@ -27,16 +27,12 @@ def rehearse(
 
     Raises:
         Refused: the target is unhealthy, or the provider refuses it for a reason that a person must decide.
-        UnknownOutcome: it is unknown whether the rehearsal started.
         Interrupted: a signal; the deployment is restored.
     """
     started, seen = _sent(ctx, planned.start), None
     try:
         if _make(planned.start, started, writer):
             seen = _ask(ctx, planned, prober)
-    except UnknownOutcome:
-        progress.may_have_written = True
-        raise
     except BaseException:
         writer.signals.stop_raising()  # a second signal must not prevent the restoration
         _undo(ctx, planned.restore, started, writer, progress)
@@ -69,8 +65,8 @@ def _make(step: RehearsalStep, sent: SentChange, writer: ChangeWriter) -> bool:
     sent.progress.begin_change(step.change)
     try:
         alone = not writer.write(sent, step.apply) or not writer.read_back(sent).concurrent_changes
-    except ProviderError as error:
-        sent.record(EventKind.WARNING, f"the rehearsal could not start, so the run goes on without it: {error.message}")
+    except (ProviderError, UnknownOutcome) as error:  # either way, the traffic is unchanged
+        sent.record(EventKind.WARNING, f"the rehearsal did not start, so the run goes on without it: {error.message}")
         return False
     sent.progress.settle_change(step.change, sent.progress.changed)
     return alone
@@ -100,7 +96,9 @@ def _restore(ctx: Context[Any], step: RehearsalStep, started: SentChange, writer
     sent = _sent(ctx, step)
     try:
         if started.progress.pending_target:  # its end was not seen: the list of deployments may lag
-            writer.look(started, "the rehearsal may have started, but", patient=True)
+            world = writer.look(started, "the rehearsal may have started, but", patient=True)
+            if world.state == ChangeState.PLANNED and not started.unclear:
+                raise UnknownOutcome("it is not visible yet", reason=Reason.UNCLEAR)
         for _ in range(MAX_RESTORATIONS):
             world = step.check()
             if world.state != ChangeState.PLANNED:

@@ -18,6 +18,7 @@ WARNING = "    ! "
 WAITS = {
     EventKind.REQUESTED: "reading the live state …",
     EventKind.CONFIRMED: "comparing the live state with the plan …",
+    EventKind.REHEARSED: "rehearsing …",
     EventKind.WRITING: "waiting for the answer …",
     EventKind.WRITTEN: "reading back …",
     EventKind.READ_BACK: "probing …",

@@ -234,7 +234,7 @@ def test_rejected_rehearsal_does_not_stop_the_rollback(rehearsed: Shop) -> None:
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert splits(rehearsed) == [{rehearsed.good: 100}]
-    assert any("the rehearsal could not start" in text for text in texts(outcome, "warning"))
+    assert any("the rehearsal did not start" in text for text in texts(outcome, "warning"))
 
 
 def test_failed_restoration_is_said_and_is_no_unchanged_state(world: World) -> None:
@@ -253,15 +253,27 @@ def test_failed_restoration_is_said_and_is_no_unchanged_state(world: World) -> N
     assert opened.live == {opened.bad: 100}
 
 
-def test_unreadable_state_after_an_unclear_start_is_unknown(rehearsed: Shop) -> None:
+def test_unreadable_state_after_an_unclear_start_ends_the_run(rehearsed: Shop) -> None:
     rehearsed.world.sandbox.fault(
         **WRITE, lost="after", after=lambda: rehearsed.world.sandbox.fault(path="/accounts/**", status=500, times=None)
     )
 
     outcome = rollback(rehearsed)
 
-    assert ended(outcome)[:2] == (5, "unknown_outcome"), outcome.err
+    assert ended(outcome)[:2] == (4, "failed"), outcome.err
     assert "nothing was changed" not in outcome.result["message"]
+    assert rehearsed.live == {rehearsed.bad: 100, rehearsed.good: 0}
+    assert any(text.startswith("the rehearsal was not undone: ") for text in texts(outcome, "warning"))
+
+
+def test_list_without_the_rehearsal_does_not_stop_the_rollback(rehearsed: Shop) -> None:
+    rehearsed.world.sandbox.switches.deployments_lag_reads = 16
+
+    outcome = rollback(rehearsed)
+
+    assert outcome.result["wrote"], outcome.err
+    assert rehearsed.live == {rehearsed.good: 100}
+    assert any("did not start" in text for text in texts(outcome, "warning"))
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
