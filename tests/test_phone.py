@@ -15,8 +15,11 @@ import pytest
 
 from ops.app.menu import build_menu
 from ops.app.run import read_config
+from ops.config.types import Contact
 from ops.core.errors import Decision
+from ops.core.outage import ApiState, OutageEvidence, PageState, ServiceSigns, StatusReport, judge_outage
 from ops.core.run_record import RunRecord
+from ops.core.verdict import Verdict
 from ops.evidence.tables import render_comment as evidence_text
 from ops.gate import refusals
 from ops.limits.diff import compare_limits
@@ -26,6 +29,8 @@ from ops.publish.comment import render_note
 from ops.setup.doctor import job as doctor
 from ops.setup.doctor.examination import CheckResult
 from ops.setup.doctor.finding import Answer
+from ops.status.outage import OutageReport
+from ops.status.outage_comment import render_comment as render_outage
 from ops.watch.judgment import ErrorRates, judge_watch
 from ops.watch.result import WatchResult
 from ops.watch.state import NewerDeployment, WatchState
@@ -97,6 +102,19 @@ def doctor_issue() -> str:
     return doctor.render(results)
 
 
+def outage() -> str:
+    """Return the verdict of a check with signs of every kind."""
+    pages = [
+        StatusReport(name, PageState.TROUBLE, (f'incident "{LONG}" (investigating, major): {used}',), (used,), NOW)
+        for name, used in (("www.cloudflarestatus.com", "Durable Objects"), ("www.githubstatus.com", "API Requests"))
+    ]
+    services = (ServiceSigns("checkout-of-the-shop", Verdict.UNHEALTHY, ""), ServiceSigns("api", Verdict.HEALTHY, None))
+    evidence = OutageEvidence((pages[0],), ApiState.WORKS, services, {"api.groq.com": Verdict.UNHEALTHY}, pages[1])
+    contacts = (Contact(role="Cloudflare Support", contact="support.cloudflare.com", availability="24/7"),)
+    report = OutageReport("", "production", NOW, evidence, judge_outage(evidence), contacts)
+    return render_outage(report, 42, ("ops",), {})
+
+
 def menu(name: str) -> str:
     """Return the menu of all services of a configuration."""
     config, _ = read_config(next(path for path in CONFIGURATIONS if path.parent.name == name))
@@ -113,6 +131,7 @@ TEXTS: dict[str, Callable[[], str]] = {
     ),
     "limits-applied": lambda: render_result(render_comment(plan()), "production", LONG, (LONG,)),
     "limits-drift": lambda: render_drift(("calculate-route: 60 in 60 s, and 120 in 60 s",), "production", LONG),
+    "outage": outage,
     "evidence": lambda: evidence_text(collection(URL)),
     "doctor": doctor_issue,
     **{f"menu-{path.parent.name}": partial(menu, path.parent.name) for path in CONFIGURATIONS},

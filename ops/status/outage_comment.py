@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
+from ops.core.errors import ProviderError
 from ops.core.next_step import build_command
 from ops.core.outage import OutageVerdict
 from ops.core.redaction import Redactor
@@ -12,6 +14,9 @@ from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.render.markdown import collapse_blank_lines, load_templates
 from ops.status.outage import OutageReport
+
+if TYPE_CHECKING:
+    from ops.github.comments import RunComments
 
 SOURCE = "outage"
 """Source of its records."""
@@ -58,8 +63,18 @@ def publish_outage(
             program=__version__,
         )
         comments = RunComments(repository, incident, run, may_exist=True)
-        comments.put(1, embed_record(body, record))
-        return comments.url
+    _save(comments, embed_record(body, record))
+    return comments.url
+
+
+def _save(comments: "RunComments", body: str) -> None:
+    """Write the comment; after an error once more, because the answer may be lost. Then `put` looks for it first."""
+    try:
+        with provider_errors():
+            comments.put(1, body)
+    except ProviderError:
+        with provider_errors(CHECK_HINT):
+            comments.put(1, body)
 
 
 def _row(report: OutageReport) -> RecordRow:

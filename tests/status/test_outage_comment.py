@@ -1,11 +1,16 @@
 """Comment of `ops check-outage` on an incident of a shop."""
 
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from ops.core.outage import ApiState, OutageEvidence, PageState, ServiceSigns, StatusReport, judge_outage
 from ops.core.run_record import RunRecord, read_record
+from ops.core.verdict import Verdict
+from ops.status.outage import OutageReport
+from ops.status.outage_comment import draft_lines
 from tests.conftest import Incident, Outcome
 from tests.support.commands import LIST
 from tests.support.shop import Shop
@@ -106,13 +111,56 @@ def test_record_of_another_author_is_not_continued(shop: Shop, incident: Inciden
 
 def test_lost_answer_makes_no_second_comment(shop: Shop, incident: Incident) -> None:
     shop.world.sandbox.github.fault(method="POST", path="/repos/*/*/issues/1/comments", lost="after")
-    first = check(shop, "web")
-    shop.world.sandbox.clock.advance(60)
-    second = check(shop, "web")
 
-    assert (first.code, second.code) == (4, 0)
-    assert "web in live, read at" in first.out
+    assert check(shop, "web").code == 0
     assert len(incident.bodies) == 1
+
+
+def test_verdict_is_printed_without_an_answer_of_github(shop: Shop, incident: Incident) -> None:
+    shop.world.sandbox.github.fault(method="*", path="/repos/*/*/issues/1/comments", status=503, times=None)
+
+    outcome = check(shop, "web")
+
+    assert outcome.code == 4
+    assert "web in live, read at" in outcome.out
+    assert incident.bodies == []
+
+
+def test_check_is_a_row_of_the_timeline(shop: Shop, incident: Incident) -> None:
+    check(shop, "web")
+
+    shown = shop.world.ops("incident", "show", str(incident.number), **shop.world.sandbox.github.environ())
+
+    assert "outage check of web in live: theirs: www.cloudflarestatus.com: Workers: major outage" in shown.out
+
+
+def report(*, api: ApiState = ApiState.WORKS, providers: Mapping[str, Verdict] | None = None) -> OutageReport:
+    """Return a report for a failing service without a deployment, while the status page is calm."""
+    page = StatusReport("www.cloudflarestatus.com", PageState.CLEAR)
+    signs = (ServiceSigns("web", Verdict.UNHEALTHY, ""),)
+    evidence = OutageEvidence((page,), api, signs, providers or {})
+    return OutageReport("web", "live", datetime(2026, 11, 24, 3, 12, tzinfo=UTC), evidence, judge_outage(evidence))
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"api": ApiState.FAILS}, ["Our provider Cloudflare does not answer as usual."]),
+        ({"providers": {"api.groq.com": Verdict.UNHEALTHY}}, ["Our AI provider api.groq.com does not answer."]),
+        ({"api": ApiState.SUSPENDED}, []),
+    ],
+    ids=str,
+)
+def test_message_names_only_checked_facts(given: Any, sentence: list[str]) -> None:
+    assert list(draft_lines(report(**given))) == [
+        "Parts of web do not work at the moment. Our checks failed at 03:12 UTC.",
+        *sentence,
+        "Next update: 03:42 UTC.",
+    ]
+
+
+def test_own_fault_has_no_message() -> None:
+    assert list(draft_lines(report())) == []
 
 
 def test_suspended_account_is_escalated_on_the_incident(shop: Shop, incident: Incident) -> None:
