@@ -17,8 +17,9 @@ def test_sheet_has_every_refusal_and_error() -> None:
 
     missing = []
     for path in sorted((ROOT / "ops").rglob("*.py")):
+        file = path.relative_to(ROOT)
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            where = f"{path.relative_to(ROOT)}:{number}"
+            where = f"{file}:{number}"
             if pattern.search(line) and not line.startswith("class ") and where not in found:
                 missing.append(f"{where} {line.strip()}")
 

@@ -54,28 +54,36 @@ def messages() -> list[Message]:
 
 
 def _messages_of(path: Path) -> Iterator[Message]:
-    found = nodes(path)
+    found, file = nodes(path), str(path.relative_to(ROOT))
     subclasses = {
         node.name
         for node in found
         if isinstance(node, ast.ClassDef) and ERRORS & {ast.unparse(base) for base in node.bases}
     }
-    named = assigned_texts(found)
+    known, named = ERRORS | subclasses | PLANS | FINDINGS, assigned_texts(found)
     for node in found:
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            where = f"{path.relative_to(ROOT)}:{node.lineno}"
-            if name in ERRORS | subclasses | PLANS | FINDINGS:
-                yield Message(where, name, {key: put_in(text, named) for key, text in _texts(node)})
+            if name in known:
+                yield Message(f"{file}:{node.lineno}", name, {key: put_in(text, named) for key, text in _texts(node)})
             elif name == "record" and len(node.args) > 1:
+                where = f"{file}:{node.lineno}"
                 yield Message(where, ast.unparse(node.args[0]), {"event": put_in(text_of(node.args[1]), named)})
+
+
+TEXT_NODES = (ast.Constant, ast.JoinedStr, ast.Tuple, ast.List, ast.BinOp, ast.IfExp)
+"""Expressions that `text_of` returns as more than their code."""
 
 
 def assigned_texts(tree: Iterable[ast.AST]) -> dict[str, str]:
     """Return variable → the texts that the module assigns to it."""
     found: dict[str, list[str]] = {}
     for node in tree:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and isinstance(node.value, TEXT_NODES)
+        ):
             text = text_of(node.value)
             if not text.startswith("{"):
                 found.setdefault(node.targets[0].id, []).append(text)
