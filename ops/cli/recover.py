@@ -38,6 +38,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
     ) -> int:
         from ops.app.run import read_config
         from ops.gate.approval import Approval, find_approval, refuse_unapproved
+        from ops.github.environments import NEXT
 
         job = Approval(
             attempt=given.pop("attempt"),
@@ -49,10 +50,10 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
             found = _find_runbook(runbooks, runbook)
             where = {"environment": given["environment"], "github_environment": found.github_environment}
             refuse_unapproved(job, os.environ, **where, runbook=runbook)
-            config, who = read_config(given["config"])[0], given["requested_by"]
-            review = find_approval(config, environ=os.environ, redactor=redactor, requester=who, **where)
-            chosen = _parse_params(found, params, param)
-            people = parse_people(requesters, approval)
+            config, _ = read_config(given["config"])
+            waiting = {"requester": given["requested_by"], "prefix": NEXT if relapsed is not None else ""}
+            review = find_approval(config, environ=os.environ, redactor=redactor, **waiting, **where)
+            chosen, people = _parse_params(found, params, param), parse_people(requesters, approval)
         except OpsError as error:
             write_failure_outputs(error, redactor)
             raise

@@ -84,8 +84,11 @@ def find_approval(
     *,
     environment: str,
     requester: str,
+    prefix: str = "",
 ) -> "EnvironmentReview | None":
     """Return the review for which a job of this attempt waited; None if `ops.yml` requires none here.
+
+    `prefix`: that of the name of the waiting job.
 
     GitHub waits up to 30 days for a reviewer, so the requester's permission is checked again.
 
@@ -102,7 +105,7 @@ def find_approval(
     name = environment_config.approval_environment
     try:
         repository, run_id = connect(environ, redactor), int(actions.run_id(environ))
-        found = find_review(repository, run_id, actions.run_attempt(environ), name)
+        found = find_review(repository, run_id, actions.run_attempt(environ), name, prefix=prefix)
     except (ProviderError, ValueError) as error:
         why = error.message if isinstance(error, ProviderError) else "this is no job of GitHub Actions"
         raise _not_reviewed(f"GitHub does not say whether it was approved ({why})") from None

@@ -6,7 +6,7 @@ docs.github.com/rest/deployments/deployments, …/deployments/statuses,
 …/actions/workflow-runs#get-the-review-history-for-a-workflow-run
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MOST = 100
 """The limit of deployments in one period; each needs one request for its statuses."""
 PER_PAGE, MOST_PAGES = 100, 20
+NEXT = "next-"
+"""Start of the names of jobs for the automatic step after a relapse."""
 
 
 @dataclass(frozen=True)
@@ -46,31 +48,37 @@ class EnvironmentUse:
     """URL of the job's log."""
 
 
-def find_review(repository: "Repository", run_id: int, attempt: int, environment: str) -> EnvironmentReview | None:
-    """Return the newest approval of the environment, if the job of that name began in this attempt; else None.
+def find_review(
+    repository: "Repository", run_id: int, attempt: int, environment: str, *, prefix: str = ""
+) -> EnvironmentReview | None:
+    """Return the newest approval of the environment, if the job that waits for it began in this attempt; else None.
 
-    GitHub does not store the attempt of an approval. Each start of the job uses one up, so that no approval of an
-    earlier attempt is left. GitHub creates a missing environment, without a rule, when a job names it: no approval is
-    found then. GitHub ignores case in the names of environments; `environment` is in lower case. Raises ProviderError.
+    The job has the environment's name, behind `prefix`: NEXT for the automatic step.
+
+    GitHub does not store the attempt of an approval. Each start of such a job uses one up, so that no earlier approval
+    is left. GitHub creates a missing environment, without a rule, when a job names it: no approval is found then.
+    GitHub ignores case in the names of environments; `environment` is in lower case. Raises ProviderError.
     """
+    names = (environment, NEXT + environment)
     with provider_errors():
         reviews = read_json(repository, f"/actions/runs/{run_id}/approvals")
-        began, *earlier = (_waiting_job(repository, run_id, each, environment) for each in range(attempt, 0, -1))
+        waits = [_waiting_jobs(repository, run_id, each, names) for each in range(attempt, 0, -1)]
+    began = waits[0].pop(prefix + environment, None)
     approved = [
         review["user"]["login"] if review["user"] else "a deleted account"
         for review in reviews
         if review["state"] == "approved" and environment in [each["name"].lower() for each in review["environments"]]
     ]
-    used = sum(job is not None and job["conclusion"] == "success" for job in earlier)
+    used = sum(job["conclusion"] == "success" for found in waits for job in found.values())
     if began is None or began["started_at"] is None or len(approved) <= used:
         return None
     return EnvironmentReview(approved[-1], parse_utc(began["started_at"]))
 
 
-def _waiting_job(repository: "Repository", run_id: int, attempt: int, environment: str) -> Any:
-    """Return GitHub's entry of the job that waits for a reviewer of the environment, or None."""
+def _waiting_jobs(repository: "Repository", run_id: int, attempt: int, names: Sequence[str]) -> dict[str, Any]:
+    """Return name → GitHub's entry of each job with one of the names."""
     found = read_json(repository, f"/actions/runs/{run_id}/attempts/{attempt}/jobs?per_page=100")
-    return next((job for job in found["jobs"] if job["name"] == environment), None)
+    return {job["name"]: job for job in reversed(found["jobs"]) if job["name"] in names}
 
 
 def environment_uses(repository: "Repository", period: Period) -> tuple[EnvironmentUse, ...]:

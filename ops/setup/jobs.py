@@ -160,12 +160,12 @@ def _acting_job(
         any(runbook.needs_approval for runbook in runbooks),
         next((runbook.end_command for runbook in runbooks if runbook.end_command), ""),
         _sources(environment) if any(runbook.reads_source for runbook in runbooks) else {},
-        _automatic(config, runbooks) if github_environment not in environment.approval else (),
+        _automatic(config, runbooks),
     )
 
 
 def _automatic(config: "Config", runbooks: Sequence[AnyRunbook]) -> list[str]:
-    """Return the runbooks with an automatic step, if ops.yml asks for it. Where a reviewer approves, there is none."""
+    """Return the runbooks with an automatic step, if ops.yml asks for it."""
     if config.watch is None or config.watch.on_relapse != "next":
         return []
     return [each.name for each in runbooks if each.after_relapse(each.example, "") is not None]

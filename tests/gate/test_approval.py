@@ -86,6 +86,27 @@ def test_approved_run_recovers_and_names_reviewer(world: World, releases: Releas
     assert "(alice, approved by rita)" in done.result["timeline"][0]["text"]
 
 
+@pytest.mark.parametrize(
+    ("reviews", "waits", "said"),
+    [(1, True, "nobody approved it"), (2, False, "nobody approved it"), (2, True, "no automatic step")],
+    ids=["the first approval is used up", "no job waited", "approved again"],
+)
+def test_automatic_step_needs_an_approval_of_its_own(
+    world: World, releases: Releases, hub: GitHub, run: FakeRun, reviews: int, waits: bool, said: str
+) -> None:
+    """ops.yml has no `on_relapse: next`, so that an approved step is refused next."""
+    hub.add_job(run.id, APPROVE, started_at=hub.clock.now() - timedelta(hours=1))
+    if waits:
+        hub.add_job(run.id, f"next-{APPROVE}", started_at=hub.clock.now())
+    for _ in range(reviews):
+        approve(hub, run)
+
+    done = recover(world, run, "--relapsed", "d" * 8)
+
+    assert (done.code, said in done.out + done.err) == (3, True), done.err
+    assert world.live == {releases.bad: 100}
+
+
 def test_environment_name_ignores_case(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     """GitHub ignores the case of an environment name, and shows the name as it was created."""
     add_approval_job(hub, run)

@@ -35,6 +35,8 @@ OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
 SECRET = re.compile(r"secrets\.(\w+)")
 NEXT = "next-"
 """Start of the names of jobs that make the automatic step after a relapse."""
+SHARED = ("environment", "concurrency", "permissions", "outputs")
+"""What the job of the automatic step has in common with the job before it."""
 NAMED_SECRET = re.compile(r"(?<!-)secrets\.")
 """A name in the context `secrets`, and not the workflow `rotate-secrets.yml`."""
 
@@ -293,25 +295,38 @@ def test_watch_only_reads_and_stays_out_of_the_recovery_group(path: Path) -> Non
 
 
 def test_automatic_step_follows_a_relapse_in_the_recovery_group() -> None:
-    """An environment where a reviewer approves has no such job."""
+    """Where a reviewer approves, GitHub asks again: a job of its own waits, outside of the recovery group."""
     path = CONFIGURATIONS["ten_services"]
     for name in ("rollback-worker", "incident"):
         found = workflow(name, path)["jobs"]
-        assert [key for key in found if key.startswith(NEXT)] == ["next-recovery-eu"]
-        job, acting = found["next-recovery-eu"], found["recovery-eu"]
-        assert {*job["needs"]} == {"gate", "recovery-eu", "watch"}
-        assert "needs.watch.outputs.decision == 'relapsed'" in job["if"]
-        assert "needs.gate.outputs.attempt == github.run_attempt" in job["if"]
-        assert "needs.gate.outputs.runbook == 'rollback-worker'" in job["if"]
-        assert "next-recovery-eu" in found["tell"]["needs"]
-        for key in ("environment", "concurrency", "permissions", "outputs"):
-            assert job[key] == acting[key]
-        step, first = job["steps"][-1], acting["steps"][-1]
-        assert step["env"] == first["env"]
-        assert step["with"]["relapsed"] == "${{ needs.watch.outputs.deployment || '-' }}"
-        assert step["with"]["requested-at"] == "${{ needs.watch.outputs.ended_at }}"
-        same = {"params", "environment", "approved-for", "attempt", "approved-runbook", "approved-environment"}
-        assert {key: step["with"][key] for key in same} == {key: first["with"][key] for key in same}
+        added = {
+            "next-approve-prod": "recovery-prod",
+            "next-recovery-prod": "recovery-prod",
+            "next-recovery-eu": "recovery-eu",
+        }
+        assert [key for key in found if key.startswith(NEXT)] == [*added]
+        assert {*found["tell"]["needs"]} >= {*added}
+        for key, acting in added.items():
+            assert {"gate", acting, "watch"} <= {*found[key]["needs"]}
+            assert "!cancelled() &&" in found[key]["if"]
+            assert "needs.watch.outputs.decision == 'relapsed'" in found[key]["if"]
+            assert "needs.gate.outputs.attempt == github.run_attempt" in found[key]["if"]
+            assert (
+                f"needs.{acting}.outputs.watch && (needs.gate.outputs.runbook == 'rollback-worker')" in found[key]["if"]
+            )
+        waiting, job = found["next-approve-prod"], found["next-recovery-prod"]
+        assert (waiting["environment"], waiting["permissions"]) == ("approve-prod", {})
+        assert not waiting["concurrency"]["group"].startswith("recover-")
+        assert "needs.next-approve-prod.result == 'success'" in job["if"]
+        for key, acting in (("next-recovery-prod", "recovery-prod"), ("next-recovery-eu", "recovery-eu")):
+            job, first = found[key], found[acting]
+            assert {each: job[each] for each in SHARED} == {each: first[each] for each in SHARED}
+            step, given = job["steps"][-1], first["steps"][-1]["with"]
+            assert step["env"] == first["steps"][-1]["env"]
+            assert step["with"]["relapsed"] == "${{ needs.watch.outputs.deployment || '-' }}"
+            assert step["with"]["requested-at"] == "${{ needs.watch.outputs.ended_at }}"
+            same = {"params", "environment", "approved-for", "attempt", "approved-runbook", "approved-environment"}
+            assert {each: step["with"][each] for each in same} == {each: given[each] for each in same}
 
 
 @pytest.mark.parametrize(("name", "path"), CONFIGURATIONS.items(), ids=CONFIGURATIONS)
