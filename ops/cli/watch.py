@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +15,12 @@ from ops.cli.output import echo, echo_json, show_headline
 from ops.cli.place import ENVIRONMENT, choose_service_place, github_environ
 from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.clock import format_rfc3339, parse_duration
-from ops.core.errors import ConfigError, OpsError
+from ops.core.errors import EXIT_CODES, ConfigError, Decision, OpsError
 from ops.core.redaction import Redactor
 from ops.github import actions
 
 if TYPE_CHECKING:
+    from ops.app.place import Place
     from ops.watch.result import WatchResult
 
 SHORTEST, LONGEST = timedelta(minutes=2), timedelta(hours=2)
@@ -39,6 +40,7 @@ GARBAGE_THRESHOLD = 700
 @ENVIRONMENT
 @click.option("--for", "duration", default="", help="Length, 2m to 2h (default: `watch` of ops.yml, 30m if it is off)")
 @click.option("--incident", type=INCIDENT, help="Issue that shows the watch, and from which it continues")
+@click.option("--stopped", is_flag=True, help="Continue the watches that lost their runner, and start none")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @CONFIG
 @click.pass_obj
@@ -50,6 +52,7 @@ def watch(
     environment: str,
     duration: str,
     incident: int | None,
+    stopped: bool,
     as_json: bool,
     config: Path,
 ) -> int:
@@ -58,27 +61,52 @@ def watch(
     It probes every 30 seconds and reads error rates. It never changes anything at Cloudflare. With an incident it
     continues the watch there, also one of another runner. Exit code 7: relapsed.
     """
-    from ops.watch.start import command_names, watch_service
-    from ops.watch.text import detail_lines, headline, next_step, round_line
+    from ops.watch.stopped import find_stopped
 
     gc.set_threshold(GARBAGE_THRESHOLD)
     try:
         length = _parse_length(duration) if duration else _configured_length(config)
-        given = {"for": duration, "incident": incident, "json": as_json}
-        place = choose_service_place("watch", service, environment, config, given, is_argument=False)
         environ = github_environ(config, redactor, is_quiet=as_json)
-        found = watch_service(
-            place,
-            config,
-            environ,
-            redactor,
-            duration=length,
-            incident=incident,
-            on_round=lambda result: None if as_json else echo(round_line(result)),
-        )
+        if stopped:
+            watches = find_stopped(config, environ, redactor, incident)
+        else:
+            given = {"for": duration, "incident": incident, "json": as_json}
+            place = choose_service_place("watch", service, environment, config, given, is_argument=False)
+            watches = [(place, incident)]
+        codes = [_watch(each, length, config, environ, redactor, as_json=as_json) for each in watches]
+        if stopped and incident is None:
+            _complete_reports([number for _, number in watches if number], config, environ, redactor)
     except OpsError as error:
         actions.write_job_outputs(os.environ, redactor.redact_value(actions.failure_outputs(error)))
         raise
+    if not codes:
+        echo("No watch has lost its runner.", err=as_json)
+    return max(codes, default=0, key=lambda code: (code == EXIT_CODES[Decision.RELAPSED], code))
+
+
+def _watch(
+    watched: "tuple[Place, int | None]",
+    length: timedelta,
+    config: Path,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    *,
+    as_json: bool,
+) -> int:
+    """Watch one service, show the result, and return the exit code. Raises OpsError."""
+    from ops.watch.start import command_names, watch_service
+    from ops.watch.text import detail_lines, headline, next_step, round_line
+
+    place, incident = watched
+    found = watch_service(
+        place,
+        config,
+        environ,
+        redactor,
+        duration=length,
+        incident=incident,
+        on_round=lambda result: None if as_json else echo(round_line(result)),
+    )
     step = next_step(found, command_names(config, environ, incident))
     actions.write_job_outputs(os.environ, {key: redactor.redact_text(text) for key, text in _outputs(found, step)})
     if as_json:
@@ -88,6 +116,17 @@ def watch(
     for line in (*detail_lines(found), *filter(None, [step])):
         echo(redactor.redact_text(f"  {line}"))
     return found.exit_code
+
+
+def _complete_reports(incidents: list[int], config: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
+    """Renew the reports after their watches; a failure is shown and ends nothing."""
+    from ops.report.build import write_report
+
+    for number in dict.fromkeys(incidents):
+        try:
+            write_report(number, config, environ, redactor, only_if_recorded=False)
+        except OpsError as error:
+            echo(redactor.redact_text(f"the report of #{number} is not renewed: {error.message}"), err=True)
 
 
 def _outputs(found: "WatchResult", step: str) -> Iterator[tuple[str, str]]:

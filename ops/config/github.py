@@ -11,7 +11,7 @@ from ops.config.types import ARCHIVE, BRANCH, REPOSITORY, ConfigModel
 
 ActingEnvironment = Literal["recovery", "security", "database"]
 """A GitHub environment with the secrets of jobs that make changes."""
-ScheduledTask = Literal["ai-failback", "doctor", "reconcile-limits", "reopen-maintenance"]
+ScheduledTask = Literal["ai-failback", "doctor", "reconcile-limits", "reopen-maintenance", "watch"]
 """A task that a schedule can start."""
 ScheduleInterval = Literal["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h", "7d"]
 """Intervals that a cron line can express, from GitHub's shortest."""

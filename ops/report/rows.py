@@ -9,12 +9,10 @@ from ops.core.clock import format_duration
 from ops.core.period import Period
 from ops.github.issues import IssueRecord
 from ops.report.evidence import IncidentEvidence, ServiceHistory
-from ops.watch.state import parse_state
+from ops.watch.state import MAX_PAUSE, parse_state
 
 MAX_SILENCE = timedelta(minutes=10)
 """Longest time without a record; longer gaps get a row of their own."""
-MAX_PAUSE = timedelta(minutes=5)
-"""Longest time without a round of a watch that still has a runner; its comment names the same time."""
 MAX_VISIBLE_ROWS = 25
 """Most rows outside the fold."""
 MINOR_EVENTS = {"planned", "read_back", "warning", "assigned", "renamed", "commented", "cross-referenced"}

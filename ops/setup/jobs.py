@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RUNTIME_LOCK = "runtime"
 APP_KEY, APP_ID, SECRETS_TOKEN = "GH_SECRETS_APP_KEY", "GH_SECRETS_APP_ID", "GH_SECRETS_TOKEN"
 DOCTOR, DOCTOR_MINUTE = "doctor", 37
+WATCH, WATCH_MINUTE = "watch", 23
 ROTATION_PREFIXES = (NEW_PREFIX, OLD_PREFIX)
 MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
 """Unit of an interval → its minutes."""
@@ -276,6 +277,9 @@ def scheduled_tasks(config: "Config") -> list[ScheduledTask]:
     for name, every in config.github.schedules.items():
         if name == DOCTOR:
             found.append(ScheduledTask(name, DOCTOR, DOCTOR_MINUTE, every, doctor_jobs(config), other_jobs=1))
+        elif name == WATCH:
+            job = ActingJob("report", "", watch_secrets(config), ("actions: read",))
+            found.append(ScheduledTask(name, WATCH, WATCH_MINUTE, every, [job] if config.watch else []))
         else:
             schedule, runbook = _runbook_of_task(name)
             found.append(ScheduledTask(name, runbook.name, schedule.minute, every, button_jobs(config, runbook)))

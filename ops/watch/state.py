@@ -16,6 +16,8 @@ INTERVAL = timedelta(seconds=30)
 """Time from the start of a round to the start of the next one."""
 LONGEST = timedelta(hours=2)
 """Longest watch: its state fits into a hidden record."""
+MAX_PAUSE = timedelta(minutes=5)
+"""Longest time without a round of a watch that still has a runner; its comment names the same time."""
 MOST_DEPLOYMENTS = 3
 """Newer deployments that are kept; one more changes nothing."""
 MAX_TEXT = 80

@@ -21,7 +21,7 @@ from ops.config.checks import DEFAULT_TOKEN
 from ops.config.github import ScheduledTask
 from ops.engine.runbook import JobSecret, job_parameters
 from ops.setup import environments, workflows
-from ops.setup.jobs import DOCTOR_MINUTE
+from ops.setup.jobs import DOCTOR_MINUTE, WATCH_MINUTE
 from tests.conftest import REFERENCE, World
 from tests.support import plain_yaml
 from tests.support.configurations import CONFIGURATIONS as OTHERS
@@ -627,6 +627,26 @@ def test_configured_schedules_get_their_own_jobs(team: TeamRepository) -> None:
     assert (done.code, "1,740 minutes a month" in done.out) == (0, True)
 
 
+def test_scheduled_watch_continues_stopped_ones(team: TeamRepository) -> None:
+    team.github("  schedules: {watch: 30m}\n  accept_minutes: 1440\n")
+
+    done = team.sync()
+
+    job = team.read("scheduled")["jobs"]["watch"]
+    assert (done.code, "1,440 minutes a month" in done.out) == (0, True)
+    assert (job["environment"]["name"], job["timeout-minutes"]) == ("report", 40)
+    assert job["concurrency"]["group"] == "scheduled-watch"
+    assert job["steps"][-1]["with"]["stopped"] == "true"
+
+
+def test_report_continues_a_stopped_watch() -> None:
+    job = workflow("incident")["jobs"]["watch"]
+
+    assert "needs.gate.outputs.go == 'false' && needs.gate.outputs.report == 'true'" in job["if"]
+    assert job["steps"][-2]["with"]["stopped"] == "${{ needs.gate.outputs.go == 'false' }}"
+    assert "stopped" not in workflow("rollback-worker")["jobs"]["watch"]["steps"][-2]["with"]
+
+
 def test_watch_gets_the_secret_headers_of_probes(team: TeamRepository) -> None:
     team.world.edit_config("path: /health\n", "path: /health\n              request_headers: {x-pass: SHOP_PASS}\n")
 
@@ -670,8 +690,8 @@ def test_each_schedule_has_one_scheduled_runbook() -> None:
     made = [registry.load_runbook(name) for name in registry.scheduled_files()]
     found = [each.schedule for each in made if each.schedule]
 
-    assert sorted([*(each.task for each in found), "doctor"]) == sorted(get_args(ScheduledTask))
-    assert len({*(each.minute for each in found), DOCTOR_MINUTE}) == len(found) + 1
+    assert sorted([*(each.task for each in found), "doctor", "watch"]) == sorted(get_args(ScheduledTask))
+    assert len({*(each.minute for each in found), DOCTOR_MINUTE, WATCH_MINUTE}) == len(found) + 2
 
 
 def test_schedules_over_half_of_plan_minutes_are_refused(team: TeamRepository) -> None:

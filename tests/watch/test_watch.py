@@ -175,6 +175,38 @@ def test_late_continuation_shows_the_time_without_probes(shop: Shop, incident: I
     assert "58 healthy, 2 not probed" in incident.bodies[0]
 
 
+@pytest.mark.parametrize("options", [(), ("--incident", "1")], ids=["all incidents", "one incident"])
+def test_stopped_watch_is_found_and_continued(shop: Shop, incident: Incident, options: tuple[str, ...]) -> None:
+    sandbox = shop.world.sandbox
+    with pytest.raises(Killed):
+        watch(shop, incident.number, actions={10: kill})
+    early = shop.ops("watch", "--stopped", *options, **sandbox.github.environ())
+    sandbox.clock.advance(331)
+    sandbox.github.issue(incident.number).state = "closed"
+
+    done = shop.ops("watch", "--stopped", *options, **sandbox.github.environ())
+    again = shop.ops("watch", "--stopped", *options, **sandbox.github.environ())
+
+    assert (done.code, "MITIGATED" in done.out) == (0, True), done.err
+    assert "50 healthy, 10 not probed" in incident.bodies[0]
+    assert [each.out for each in (early, again)] == ["No watch has lost its runner.\n"] * 2
+
+
+def test_watch_of_a_stranger_or_of_no_service_is_not_continued(shop: Shop, incident: Incident) -> None:
+    hub = shop.world.sandbox.github
+    with pytest.raises(Killed):
+        watch(shop, incident.number, actions={10: kill})
+    (comment,) = hub.issue(incident.number).comments
+    shop.world.sandbox.clock.advance(600)
+    hub.add_user("zoe", "read")
+    hub.comment(incident.number, comment.body, "zoe")
+    hub.issue(incident.number).comments.remove(comment)
+
+    done = shop.ops("watch", "--stopped", **hub.environ())
+
+    assert (done.code, done.out) == (0, "No watch has lost its runner.\n")
+
+
 def test_watch_that_lost_its_runner_early_has_no_evidence(shop: Shop, incident: Incident) -> None:
     with pytest.raises(Killed):
         watch(shop, incident.number, actions={10: kill})
