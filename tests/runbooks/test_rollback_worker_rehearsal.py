@@ -483,3 +483,32 @@ def test_rehearsal_killed_at_any_request_can_be_finished(world: World) -> None:
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert opened.live == {opened.good: 100}
+
+
+def test_relapse_rehearses_the_next_older_version(rehearsed: Shop) -> None:
+    """Deployments of a rehearsal are neither foreign nor rollbacks."""
+    assert rollback(rehearsed, "--incident", "42").code == 0
+    rehearsed.world.sandbox.clock.advance(720)
+    relapsed = str(rehearsed.world.sandbox.deployments(WORKER)[0].id)
+
+    outcome = rollback(rehearsed, "--incident", "42", "--relapsed", relapsed)
+
+    assert outcome.code == 0, outcome.err
+    assert {rehearsed.good: 100.0, rehearsed.old: 0.0} in splits(rehearsed)
+    assert rehearsed.live == {rehearsed.old: 100}
+    again = rollback(rehearsed, "--incident", "42", "--relapsed", relapsed)
+    assert (again.code, again.result["reason"]) == (0, "already_stepped_back"), again.err
+
+
+def test_leftover_of_a_rehearsal_does_not_stop_the_step_after_a_relapse(rehearsed: Shop) -> None:
+    assert rollback(rehearsed, "--incident", "42").code == 0
+    sandbox = rehearsed.world.sandbox
+    sandbox.clock.advance(720)
+    relapsed = str(sandbox.deployments(WORKER)[0].id)
+    message = f"ops1 incident=42 run=r1 blames=- rehearsed={rehearsed.old}"
+    sandbox.deploy(WORKER, {rehearsed.good: 100, rehearsed.old: 0}, message=message)
+
+    outcome = rollback(rehearsed, "--incident", "42", "--relapsed", relapsed)
+
+    assert outcome.code == 0, outcome.err
+    assert rehearsed.live == {rehearsed.old: 100}
