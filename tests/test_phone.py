@@ -42,12 +42,12 @@ from tests.evidence.test_tables import collection
 from tests.support import team_files
 from tests.support.browser import needs_chromium
 from tests.support.configurations import CONFIGURATIONS
-from tests.support.phone import Phone, phone
+from tests.support.phone import Phone, needs_phone_font, phone
 from tests.support.prepared_python import RunPython
 from tests.templates.scripts import Workflow
 from tests.watch.test_judgment import LIVE, START, traffic
 
-pytestmark = [needs_chromium, pytest.mark.slow]
+pytestmark = [needs_chromium, needs_phone_font, pytest.mark.slow]
 CHART = re.compile(r"^```mermaid\n.*?^```$", re.MULTILINE | re.DOTALL)
 """A chart, which GitHub shows as a picture as wide as the screen."""
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)

@@ -1,10 +1,14 @@
 """Render Markdown as GitHub shows it on a phone, 390 pixels wide."""
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.support.browser import CHROMIUM
 from tests.support.hostile import render
@@ -23,6 +27,17 @@ TOO_WIDE = """() => [...document.body.querySelectorAll("*")]
     || one.getBoundingClientRect().right > innerWidth + 1)
   .map(one => `${one.tagName}: ${one.textContent.trim().slice(0, 100)}`)"""
 """JavaScript: elements that scroll sideways or extend beyond the screen."""
+
+
+def _has_font() -> bool:
+    """Return whether Chromium has a font as wide as those of phones. Debian's default font is wider."""
+    if not shutil.which("fc-match"):
+        return True
+    found = subprocess.run(["fc-match", "Arial"], capture_output=True, text=True, check=False).stdout
+    return "Arial" in found or "Liberation" in found
+
+
+needs_phone_font = pytest.mark.skipif(not _has_font(), reason="no font of phones: apt-get install fonts-liberation")
 
 
 @dataclass(frozen=True)
