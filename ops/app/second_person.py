@@ -29,7 +29,6 @@ from ops.core.version import __version__
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook
 from ops.github import actions, client
-from ops.render.markdown import code_span
 
 if TYPE_CHECKING:
     from ops.core.redaction import Redactor, Secret
@@ -150,6 +149,7 @@ class SecondPerson:
     def _use(self, repository: "Repository", incident: int, request: WaitingRequest, approval: ApprovalEvent) -> None:
         """Record on the incident that the approval is used, before the first write. Raises Refused."""
         from ops.github import approvals
+        from ops.publish.comment import render_approval
 
         use = ApprovalUse(
             request.run,
@@ -159,10 +159,8 @@ class SecondPerson:
             approval.at.isoformat(),
             actions.run_id(self.environ),
         )
-        shown = f"`{request.code}` of {code_span(self.runbook.name)}"
-        link = actions.run_links(self.environ, None).get("run")
-        where = f", [run]({link})" if link else ""
-        text = f"**Approved** by {code_span('@' + approval.login)}: the request {shown}{where}"
+        link = actions.run_links(self.environ, None).get("run", "")
+        text = render_approval(request.code, self.runbook.name, approval.login, link)
         record = RunRecord(
             run=f"{RECORD_SOURCE}-{request.code}",
             source=RECORD_SOURCE,

@@ -17,7 +17,7 @@ from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visi
 from ops.core.run_summary import RunSummary, icon, merge_rounds
 from ops.core.timeline import EventKind, RunEvent
 from ops.github.comments import MAX_TEXT
-from ops.render.markdown import collapse_blank_lines, load_templates
+from ops.render.markdown import code_span, collapse_blank_lines, load_templates
 
 if TYPE_CHECKING:
     from ops.config.types import Contact
@@ -164,6 +164,12 @@ def tick_report(body: str) -> str | None:
 def render_note(at: datetime, text: str, block: RunRecord) -> str:
     """Return a comment with a note that a person added to the timeline."""
     return embed_record(load_templates().get_template("note.md.j2").render(at=at, text=text), block)
+
+
+def render_approval(code: str, runbook: str, login: str, link: str) -> str:
+    """Return the text of a used approval. `link` is the page of the run, if there is one."""
+    where = f", [run]({link})" if link else ""
+    return f"**Approved** by {code_span('@' + login)}: the request `{code}` of {code_span(runbook)}{where}"
 
 
 def render_incident(*, service: str, severity: str = "", symptom: str = "") -> str:
