@@ -1,5 +1,6 @@
 """Comment of `ops check-outage` on an incident of a shop."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -91,6 +92,8 @@ def test_another_verdict_is_a_new_comment(shop: Shop, incident: Incident) -> Non
     check(shop, "web")
 
     assert [each.decision for each in records(shop)] == ["theirs", "unclear"]
+    assert re.search(r"\*\*Signs of an outage\*\*\n\n- .*Workers: major outage\n", body(shop))
+    assert "**Signs of our fault**\n\n- web fails after a deployment 1 min ago\n" in body(shop)
     assert "> " not in body(shop)
     assert len(incident.bodies) == 2
 
