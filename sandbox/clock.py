@@ -1,5 +1,6 @@
 """The sandbox's clock, which stamps changes and delays their effect at the edge."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
@@ -13,6 +14,8 @@ class FakeClock:
         """Sum of all moves by `set` and `advance`."""
         self.longest_sleep: float | None = None
         """Longest sleep of `ops` in real seconds; a longer one moves the clock. None: no limit."""
+        self.on_sleep: Callable[[], object] = lambda: None
+        """Called after a sleep of `ops` moved the clock, before that sleep ends."""
 
     def now(self) -> datetime:
         return self._without_offset() + self.offset

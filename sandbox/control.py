@@ -76,6 +76,7 @@ class ControlApi:
                 clock.set(datetime.fromisoformat(instant))
             case {"advance": int() | float() as seconds, **rest} if not rest:
                 clock.advance(seconds)
+                clock.on_sleep()
             case _:
                 raise ValueError('the clock takes {"set": "2026-11-20T10:00:00Z"} or {"advance": 60}')
         return self._clock()

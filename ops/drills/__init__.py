@@ -38,6 +38,7 @@ from ops.drills import (
     scenario_limits,
     scenario_maintenance,
     scenario_outage,
+    scenario_relapse,
     scenario_release,
     scenario_switch,
     score,
@@ -90,6 +91,7 @@ DRILLS: Mapping[str, scenario_release.Scenario] = {
     "reset-durable-object": scenario_durable_object.SCENARIO,
     "restore-database": scenario_database.RESTORE,
     "revert-migration": scenario_database.REVERT,
+    scenario_relapse.NAME: scenario_relapse.SCENARIO,
 }
 """Name of the drill → its scenario: a good release, then a failure to recover from. The name is the runbook's unless
 the scenario says otherwise.
@@ -210,6 +212,7 @@ def _build_world(
         scenario.laptop_flags,
         {scenario.repository: folder / scenario_release.SOURCE} if scenario.repository else {},
         config.github.actions or "",
+        scenario.is_watched,
     )
 
 
@@ -450,7 +453,7 @@ def _add_report(
     world: command.DrillWorld, drill: DrillSettings, result: dict[str, Any], incident: github.DrillIncident, say: Say
 ) -> dict[str, Any]:
     """Return the result with the incident and its report."""
-    if result["decision"] == Decision.RECOVERED and incident.report is None:
+    if result["decision"] in {Decision.RECOVERED, Decision.RELAPSED} and incident.report is None:
         command.run_ops(world, ["incident", "report", str(incident.number)], say, environ=incident.environ())
     return {**result, "trigger": drill.trigger, **incident.describe()}
 
@@ -483,4 +486,7 @@ def _no_evidence(message: str) -> dict[str, Any]:
 
 def _score(name: str, drill: DrillSettings, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
     target = config.recovery_targets.get(DRILLS[name].runbook or name)
-    return score.add_score(result, target, runbook=name, edge=drill.edge, with_incident=drill.trigger is not None)
+    expected = scenario_relapse.EXPECTED if name == scenario_relapse.NAME else Decision.RECOVERED
+    return score.add_score(
+        result, target, runbook=name, edge=drill.edge, with_incident=drill.trigger is not None, expected=expected
+    )

@@ -56,6 +56,9 @@ class DrillWorld:
     actions: str = ""
     """Repository of the actions that the workflows use; "" if the operations repository has them."""
 
+    is_watched: bool = False
+    """Whether its workflows watch the service after a recovery."""
+
     @property
     def service_param(self) -> Params:
         return {"service": self.service} if self.names_service else {}

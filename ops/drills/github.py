@@ -150,7 +150,7 @@ def prepare_repository(world: DrillWorld, github_environment: str) -> None:
         find_act()
     except ActNotFound as error:
         raise ConfigError(str(error)) from None
-    files = repository.files(world.config, world.actions)
+    files = repository.files(world.config, world.actions, is_watched=world.is_watched)
     needed = ["ops.yml", f".github/workflows/{world.runbook}.yml", ".github/workflows/incident.yml"]
     if missing := [name for name in needed if name not in files]:
         hint = "Run `ops workflows sync`, and add the file to git."
@@ -169,6 +169,8 @@ def prepare_repository(world: DrillWorld, github_environment: str) -> None:
         put_secret(place, world.environment.token, token)
     for name, value in world.environ.items():
         put_secret(github_environment, name, value)
+        if world.is_watched:
+            put_secret(READ_ONLY_ENVIRONMENT, name, value)
     if github_environment in world.environment.approval:
         github.add_user(REVIEWER, "read")
         github.add_environment(world.environment.approval_environment, reviewers=[REVIEWER])
@@ -300,7 +302,7 @@ def _run_action(
     for job in run.jobs:
         say(f'the job "{job.name}" ended: {job.conclusion}')
     record = incident.last_record
-    result = _result_from_record(record) if record and incident.has_complete_record(before) else _result_from_log(log)
+    result = result_from_record(record) if record and incident.has_complete_record(before) else _result_from_log(log)
     durations = {**result["durations"], "total": _seconds(requested_at, run.updated_at)}
     wrote_at = changed_at(sandbox, world.environment.service(world.service))
     if durations["trigger_to_write"] is None and wrote_at is not None and wrote_at > requested_at:
@@ -327,7 +329,8 @@ def _approve(github: "GitHub", runner: "Runner", say: Say) -> None:
         github.review(run.id, REVIEWER)
 
 
-def _result_from_record(record: RunRecord) -> dict[str, Any]:
+def result_from_record(record: RunRecord) -> dict[str, Any]:
+    """Return the result of the run with this record, which has a decision."""
     decision = Decision(record.decision)
     return {
         "decision": decision.value,

@@ -21,7 +21,7 @@ UNPINNED = "0" * 40
 def files(config: Path, actions: str = "", *, is_watched: bool = False) -> dict[str, bytes]:
     """Return path → content of the repository's files.
 
-    Unless `is_watched`, no job watches the service after a recovery: the drill would wait for it.
+    With `is_watched` a job watches the service for half an hour after a recovery. Other drills would wait for it.
 
     An `ops.yml` beside `.github/workflows` belongs to a team's repository, whose tracked files count as they stand.
     Another configuration gets a repository with the workflow files that `ops workflows sync` writes. It contains this
@@ -36,20 +36,20 @@ def files(config: Path, actions: str = "", *, is_watched: bool = False) -> dict[
     if config.name == "ops.yml" and (folder / WORKFLOWS).is_dir():
         try:
             tracked = tracked_files(folder)
-            return tracked if is_watched else {**tracked, "ops.yml": turn_watch_off(tracked["ops.yml"])}
+            return {**tracked, "ops.yml": set_watch(tracked["ops.yml"], is_on=is_watched)}
         except NotACheckout as error:
             hint = "Run `git init` and `git add --all` in this folder, or leave --trigger out."
             raise ConfigError(f"a drill by label or button uses the files that git knows; {error}", hint=hint) from None
     found = {} if actions else program_files.read_program()
-    found["ops.yml"] = config.read_bytes() if is_watched else turn_watch_off(config.read_bytes())
+    found["ops.yml"] = set_watch(config.read_bytes(), is_on=is_watched)
     limits = folder / LIMITS_FILE
     found |= {LIMITS_FILE: limits.read_bytes()} if limits.exists() else {}
     return found | _generated_files(found, actions)
 
 
-def turn_watch_off(text: bytes) -> bytes:
-    """Return the text of a valid `ops.yml` without a watch after recoveries."""
-    return set_key(text.decode(), "watch", f'"{OFF}"').encode()
+def set_watch(text: bytes, *, is_on: bool) -> bytes:
+    """Return the text of a valid `ops.yml` with a watch of half an hour after recoveries, or without one."""
+    return set_key(text.decode(), "watch", "30m" if is_on else f'"{OFF}"').encode()
 
 
 def _generated_files(found: Mapping[str, bytes], actions: str) -> dict[str, bytes]:

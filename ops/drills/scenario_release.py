@@ -88,6 +88,8 @@ class Scenario:
     """Options without a value that only a command has."""
     params_without_incident: Params = field(default_factory=dict)
     """Parameters that replace those of `params` without an incident."""
+    is_watched: bool = False
+    """Whether a job watches the service after the recovery; the drill then takes longer."""
     run: Callable[..., dict[str, Any]] | None = None
     """Runs the recovery, if it needs more than one trigger."""
 

@@ -385,6 +385,25 @@ def test_outage_ends_as_theirs_without_a_rollback(run: Run) -> None:
         assert result["workflow_run"]["conclusion"] == "success"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("run", runs("relapse"), ids=run_id)
+def test_relapse_is_found_by_a_watch_that_lost_its_runner(run: Run) -> None:
+    name, _, trigger = run
+    given = ["--trigger", trigger] if trigger else []
+    # Without a trigger it is another application than FortuneT.
+    shop = [] if trigger else ["--config", str(SHOPDESK), "--environment", "live"]
+
+    result = drill(*given, *shop, name=name)
+
+    assert (result["decision"], result["reason"]) == ("relapsed", "relapsed"), result
+    assert "the watch found the relapse, and said so" in result["message"]
+    if trigger:
+        assert (result["journal"], result["report"] is not None) == (True, True)
+    if trigger in IN_A_JOB:
+        jobs = {job["name"]: job["conclusion"] for job in result["workflow_run"]["jobs"]}
+        assert (jobs["recovery-production"], jobs["watch"], jobs["tell"]) == ("success", "failure", "success")
+
+
 def is_of_database(run: Run) -> bool:
     """Return whether test_database_drills.py tests the run."""
     return run[0] in DRILLS and DRILLS[run[0]].configure is not None
@@ -660,7 +679,8 @@ def test_label_drill_uses_files_of_team_repository(world: World, tmp_path: Path)
     found = repository.files(tmp_path / "operations" / "ops.yml")
 
     assert found == {**files, "ops.yml": files["ops.yml"] + b'watch: "off"\n'}
-    assert repository.files(tmp_path / "operations" / "ops.yml", is_watched=True) == files
+    watched = repository.files(tmp_path / "operations" / "ops.yml", is_watched=True)
+    assert watched["ops.yml"] == files["ops.yml"] + b"watch: 30m\n"
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 from ops.app.registry import button_runbooks
 from ops.app.run import read_config
 from ops.core.version import __version__
-from ops.drills.repository import turn_watch_off
+from ops.drills.repository import set_watch
 from ops.setup import issue_form, workflows
 from ops.tools import program_files
 from tests.conftest import REFERENCE, ROOT
@@ -47,7 +47,7 @@ def _without_watch(config: Path) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="unwatched-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / "ops.yml"
-    path.write_bytes(turn_watch_off(config.read_bytes()))
+    path.write_bytes(set_watch(config.read_bytes(), is_on=False))
     return path
 
 

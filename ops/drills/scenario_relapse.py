@@ -1,0 +1,181 @@
+"""Scenario of a relapse after a rollback whose watch loses its runner.
+
+The first watch is killed after four minutes. By command, the responder continues it at once; by label or button, the
+responder closes the incident, and the report job continues it. After twelve minutes the service fails.
+"""
+
+import subprocess
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+from ops.core.errors import EXIT_CODES, Decision, Reason
+from ops.core.run_record import RunRecord, read_record
+from ops.core.verdict import ProbeObservation
+from ops.drills import command, github, scenario_release
+from ops.drills.command import DrillWorld, Params, Say
+
+if TYPE_CHECKING:
+    from ops.config import Config, Service
+
+NAME = "relapse"
+EXPECTED = Decision.RELAPSED
+RUNBOOK = "rollback-worker"
+KILLED_AFTER, FAILS_AFTER = timedelta(minutes=4), timedelta(minutes=12)
+"""Time from the first round of the watch."""
+MOST_ROUNDS = 3
+"""Most rounds in which the watch must find the relapse."""
+LONGEST_SLEEP = 5.0
+"""Longest real seconds that a command of the drill sleeps; a longer sleep moves the clock."""
+PAUSE = 331.0
+"""Seconds after which a watch without a round counts as one without a runner."""
+
+
+class Trigger(Protocol):
+    """What starts the rollback."""
+
+    @property
+    def config(self) -> "Config": ...
+    @property
+    def incident(self) -> github.DrillIncident | None: ...
+    @property
+    def drill(self) -> Any: ...
+
+    def __call__(self, params: Params) -> dict[str, Any]: ...
+
+
+@dataclass
+class _Night:
+    """Acts at times of the sandbox's clock, before the sleep of the watch ends."""
+
+    world: DrillWorld
+    service: "Service"
+    say: Say
+    kill: Callable[[], object] | None = None
+    began: datetime | None = None
+    has_failed: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def pass_time(self) -> None:
+        with self.lock:
+            now = self.world.sandbox.clock.now()
+            self.began = self.began or now
+            if self.kill and now - self.began >= KILLED_AFTER:
+                kill, self.kill = self.kill, None
+                self.say("the runner of the watch is gone")
+                kill()
+            if not self.has_failed and now - self.began >= FAILS_AFTER:
+                self.has_failed = True
+                self.say(f"{self.service.name} fails again")
+                host = urlsplit(self.service.url).hostname
+                self.world.sandbox.edge_fault(host=host, status=500, times=None)
+
+
+def run(
+    world: DrillWorld,
+    service: "Service",
+    _probe: Callable[[], ProbeObservation],
+    start_runbook: Trigger,
+    say: Say,
+) -> dict[str, Any]:
+    """Recover, lose the watch, continue it, and return the result with what the watch found."""
+    sandbox, night = world.sandbox, _Night(world, service, say)
+    sandbox.clock.longest_sleep, sandbox.clock.on_sleep = LONGEST_SLEEP, night.pass_time
+    incident = start_runbook.incident
+    if incident is None or start_runbook.drill.trigger == "command":
+        result = start_runbook({})
+        if result["decision"] != Decision.RECOVERED:
+            return result
+        night.began = None
+        if incident is not None:
+            _watch(world, night, incident, say, is_killed=True)
+            _close(world, incident, say)
+        code = _watch(world, night, incident, say)
+    else:
+        result, code = _by_workflow(world, night, start_runbook, incident, say), EXIT_CODES[EXPECTED]
+    problems = [] if code == EXIT_CODES[EXPECTED] else [f"the watch ended with exit code {code}"]
+    problems += _find_problems(incident, by_job="workflow_run" in result) if incident is not None else []
+    if problems:
+        return github.mark_unhealthy(result, "; ".join(problems))
+    found = {"decision": EXPECTED.value, "reason": Reason.RELAPSED.value, "exit_code": EXIT_CODES[EXPECTED]}
+    return {**result, **found, "message": f"{result['message']}; the watch found the relapse, and said so"}
+
+
+def _watch(
+    world: DrillWorld, night: _Night, incident: github.DrillIncident | None, say: Say, *, is_killed: bool = False
+) -> int:
+    """Run `ops watch`, and return its exit code."""
+    arguments = ["watch", "--service", world.service, "--environment", world.environment.name, "--for", "30m"]
+    arguments += ["--incident", str(incident.number)] if incident else []
+    say(f"$ ops {' '.join(arguments)}")
+    environ = incident.environ() if incident else {}
+    argv, variables = command.command_line(world, [*arguments, "--config", str(world.config)], environ)
+    with subprocess.Popen(argv, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as watch:
+        night.kill = watch.kill if is_killed else None
+        assert watch.stdout is not None
+        for line in watch.stdout:
+            say(line.rstrip())
+    return watch.returncode
+
+
+def _by_workflow(
+    world: DrillWorld, night: _Night, trigger: Trigger, incident: github.DrillIncident, say: Say
+) -> dict[str, Any]:
+    """Recover by label or button, and close the incident once the watch is gone. Return the result of the rollback."""
+    hub = world.sandbox.github
+    text, act = github.requester_action(incident, trigger.config, trigger.drill.trigger, {})
+    with github.open_runner(world, say) as runner:
+        night.kill = lambda: runner.crash_job(hub.runs[-1].id, "watch")
+        say(f"{world.responder} {text}")
+        act(hub)
+        runner.wait()
+        first = hub.runs[-1]
+        world.sandbox.clock.advance(PAUSE)
+        _close(world, incident, say)
+        runner.wait()
+    for each in (first, hub.runs[-1]):
+        for job in each.jobs:
+            say(f'{each.event}: the job "{job.name}" ended: {job.conclusion}')
+    records = [each for each in _records(incident) if each.source == "run" and each.decision]
+    result = github.result_from_record(records[-1]) if records else dict(command.NO_RESULT)
+    return {**result, "workflow_run": github.describe_run(first), "journal": bool(records)}
+
+
+def _close(world: DrillWorld, incident: github.DrillIncident, say: Say) -> None:
+    say(f"{world.responder} closed the incident")
+    incident.github.close(incident.number, world.responder)
+
+
+def _records(incident: github.DrillIncident) -> list[RunRecord]:
+    bodies = (comment.body for comment in incident.github.issue(incident.number).comments)
+    return [record for body in bodies if (record := read_record(body))]
+
+
+def _find_problems(incident: github.DrillIncident, *, by_job: bool) -> list[str]:
+    """Return what the incident lacks after a relapse. `by_job`: the first watch was a job."""
+    issue = incident.github.issue(incident.number)
+    watches = [each for each in _records(incident) if each.source == "watch"]
+    if [each.decision for each in watches] != [EXPECTED]:
+        return [f"the incident has {len(watches)} watches: {', '.join(each.decision or 'open' for each in watches)}"]
+    rounds = str(watches[0].watch["rounds"])
+    found = len(rounds) - len(rounds.rstrip("u"))
+    problems = [] if 0 < found <= MOST_ROUNDS else [f"the relapse took {found} rounds: {rounds}"]
+    shown = sum(row.text.startswith("not probed") for row in watches[0].rows)
+    problems += [f"a gap of the watch is not shown: {rounds}"] if ("." in rounds) != bool(shown) else []
+    problems += [] if issue.state == "open" else ["the incident is closed"]
+    notices = [each.body for each in issue.comments if "relapsed" in each.body and not read_record(each.body)]
+    problems += [] if any("rollback-worker" in each for each in notices) else ["no notice names the next step"]
+    is_answered = any(each.body.startswith("**The watch stopped early") for each in issue.comments)
+    return [*problems, "nobody was told that the watch stopped"] if by_job and not is_answered else problems
+
+
+SCENARIO = replace(
+    scenario_release.WORKER,
+    runbook=RUNBOOK,
+    run=run,
+    is_watched=True,
+    unsupported={"workerd": "a watch sees only answers, so the runtime of the Workers does not matter"},
+)
