@@ -126,6 +126,12 @@ def list_open_incidents(repository: "Repository") -> "list[Issue]":
     return [issue for issue in found if issue.pull_request is None]
 
 
+def list_recent_incidents(repository: "Repository", since: datetime) -> "list[Issue]":
+    """Return the incidents that changed since then, also closed ones."""
+    found = repository.get_issues(state="all", labels=[INCIDENT], since=since)
+    return [issue for issue in found if issue.pull_request is None]
+
+
 def trusted_records(repository: "Repository", number: int) -> list[IssueRecord]:
     """Return the records on the issue by the bot and by people with write access, oldest first."""
     return records_of(repository.get_issue(number), TrustedAuthors(repository))

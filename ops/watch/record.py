@@ -2,20 +2,26 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ops.core.errors import ProviderError
-from ops.core.run_record import RunRecord, embed_record, read_record
+from ops.core.errors import Decision, ProviderError, Reason
+from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord, embed_record, read_record
+from ops.github.client import provider_errors
 from ops.github.comments import StateComment
-from ops.github.issues import find_state_comment, reopen_incident
-from ops.watch.state import WatchState, parse_state
+from ops.github.issues import find_state_comment, list_recent_incidents, reopen_incident
+from ops.watch.state import LONGEST, WatchState, new_owner, parse_state
 
 if TYPE_CHECKING:
     from ops.github.issues import Issue
 
 WATCH = "watch"
 """Source and runbook of the record."""
+RECENT = 2 * LONGEST + timedelta(minutes=1)
+"""Age of the oldest change of an incident whose watch may continue: until LONGEST after its end."""
+
+ROUNDS_UNTIL_READ = 4
+"""Rounds after which each runner has read its comment once."""
 
 
 class WatchRecord:
@@ -26,17 +32,47 @@ class WatchRecord:
         self._environment, self._service = environment, service
         self._issue: Issue | None = None
         self._comment: StateComment | None = None
+        self._ended: list[tuple[StateComment, str]] = []
+        """Comments of other watches, with the text of their end."""
         self.problem = ""
 
     def find(self, now: datetime) -> WatchState | None:
-        """Return the state of a watch that has no decision yet. Raises ProviderError."""
+        """Return the state of a watch that has no decision yet. Raises ProviderError.
+
+        Without one, a new watch begins: it ends those of the same service on other incidents, so that one remains.
+        """
         self._issue = self._connect()
         self._comment = StateComment(self._issue)
         found = find_state_comment(self._issue, self._is_open)
         state = parse_state(found[1].watch, now) if found else None
         if found and state:
             self._comment = found[0]
+        else:
+            self._try(lambda _: self._end_others(now))
         return state
+
+    def _end_others(self, now: datetime) -> None:
+        """End the watches of this service on other incidents; their runners see it and stop. Raises ProviderError."""
+        own = self._issue
+        if own is None:
+            return
+        with provider_errors():
+            others = [each for each in list_recent_incidents(own.repository, now - RECENT) if each.number != own.number]
+        for issue in others:
+            found = find_state_comment(issue, self._is_open)
+            if found is None or parse_state(found[1].watch, now) is None:
+                continue
+            comment, record = found
+            rows = (*record.rows, RecordRow(now, ENDED_KIND, Decision.NOTHING_TO_DO))
+            ended = replace(record, decision=Decision.NOTHING_TO_DO, reason=Reason.CONTINUED_ELSEWHERE, rows=rows)
+            ended = replace(ended, watch={**record.watch, "owner": new_owner(now)})
+            text = f"### {self._service} in {self._environment}: a newer watch of it continues on #{own.number}"
+            self._ended.append((comment, embed_record(text, ended)))
+        self._write_ended()
+
+    def _write_ended(self) -> None:
+        for comment, body in self._ended:
+            comment.write(body)
 
     def _is_open(self, record: RunRecord) -> bool:
         place = (WATCH, self._environment, self._service)
@@ -47,7 +83,13 @@ class WatchRecord:
         return self._comment.url if self._comment else ""
 
     def save(self, text: str, record: RunRecord, state: WatchState) -> None:
-        """Write the comment with one request."""
+        """Write the comment with one request.
+
+        For a while the end of another watch is written instead: its runner writes each round, and reads every fourth.
+        """
+        if self._ended and 1 < len(state.rounds) <= ROUNDS_UNTIL_READ + 1:
+            self._try(lambda _: self._write_ended())
+            return
         named = replace(
             record,
             run=f"watch-{state.owner}",

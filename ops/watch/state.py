@@ -4,6 +4,7 @@ Its JSON is persisted in the hidden record of the watch's comment.
 """
 
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -93,6 +94,11 @@ class WatchState:
             "rounds": self.rounds,
             "newer": [[each.id, format_rfc3339(each.at), each.text[:MAX_TEXT], each.is_ours] for each in self.newer],
         }
+
+
+def new_owner(now: datetime) -> str:
+    """Return the name of a runner that starts now; a later one is greater."""
+    return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
 def parse_state(data: Mapping[str, Any], now: datetime | None) -> WatchState | None:

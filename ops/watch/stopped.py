@@ -1,7 +1,7 @@
 """Find the watches that lost their runner, so that another one continues them."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +10,12 @@ from ops.app.place import Place
 from ops.core import system_clock
 from ops.core.redaction import Redactor
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.issues import INCIDENT, IssueRecord, TrustedAuthors, records_of
-from ops.watch.record import WATCH
-from ops.watch.state import LONGEST, MAX_PAUSE, parse_state
+from ops.github.issues import IssueRecord, TrustedAuthors, list_recent_incidents, records_of
+from ops.watch.record import RECENT, WATCH
+from ops.watch.state import MAX_PAUSE, parse_state
 
 if TYPE_CHECKING:
     from ops.config import Config
-    from ops.github.client import Repository
-    from ops.github.issues import Issue
 
 
 def find_stopped(
@@ -34,21 +32,14 @@ def find_stopped(
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
         trusted = TrustedAuthors(repository)
-        for issue in _read_issues(repository, incident, now):
+        issues = (
+            list_recent_incidents(repository, now - RECENT) if incident is None else [repository.get_issue(incident)]
+        )
+        for issue in issues:
             for each in records_of(issue, trusted):
                 if _is_stopped(each, config, now):
                     found[Place(each.record.environment, each.record.service), issue.number] = None
     return list(found)
-
-
-def _read_issues(repository: "Repository", incident: int | None, now: datetime) -> "list[Issue]":
-    if incident is not None:
-        return [repository.get_issue(incident)]
-    # A watch may be continued until LONGEST after its end, and its rounds edit a comment, which changes the issue.
-    since = now - 2 * LONGEST - timedelta(minutes=1)
-    return [
-        each for each in repository.get_issues(state="all", labels=[INCIDENT], since=since) if not each.pull_request
-    ]
 
 
 def _is_stopped(recorded: IssueRecord, config: "Config", now: datetime) -> bool:

@@ -4,7 +4,6 @@ Calls of an API in a minute, in steady state: one query of the analytics, two ed
 deployments or the comment: four.
 """
 
-import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,7 +21,7 @@ from ops.core.verdict import ProbeObservation, Verdict
 from ops.watch.judgment import ErrorRates, LiveVersions, WatchJudgment, judge_watch
 from ops.watch.record import WatchRecord
 from ops.watch.result import WatchResult
-from ops.watch.state import NewerDeployment, WatchState
+from ops.watch.state import NewerDeployment, WatchState, new_owner
 from ops.watch.text import build_record
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ class Watch:
     def _begin(self, duration: timedelta) -> WatchState:
         now = self._clock.now()
         found = self._record.find(now) if self._record else None
-        owner = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+        owner = new_owner(now)
         new = WatchState(owner, now, now + duration)
         if found is None:
             return self._read_deployments(new)

@@ -231,6 +231,40 @@ def test_two_watches_become_one(shop: Shop, incident: Incident) -> None:
     assert len(incident.bodies) == 1
 
 
+def test_watch_on_a_newer_incident_replaces_the_older_one(shop: Shop, incident: Incident) -> None:
+    hub = shop.world.sandbox.github
+    other = hub.open_issue("Cart fails again", "", ["incident"], "mai")
+
+    def start_another() -> None:
+        old = incident.bodies[0]
+
+        def overwrite() -> None:
+            hub.issue(incident.number).comments[0].body = old
+
+        shop.world.sandbox.clock.advance(1)
+        with pytest.raises(Killed):
+            watch(shop, other, actions={1: overwrite, 2: overwrite, 6: kill})
+
+    found = watch(shop, incident.number, actions={3: start_another})
+
+    assert (found.decision, found.reason) == (Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
+    (body,) = incident.bodies
+    assert body.startswith(f"### web in live: a newer watch of it continues on #{other}")
+    record = read_record(body)
+    assert record is not None
+    assert (record.decision, record.rows[-1].kind) == ("nothing_to_do", "ended")
+    assert watch(shop, other).decision == Decision.MITIGATED
+
+
+def test_watch_of_another_service_goes_on(shop: Shop, incident: Incident) -> None:
+    shop.world.site(timedelta(0), "docs")
+    other = shop.world.sandbox.github.open_issue("Docs fail", "", ["incident"], "mai")
+
+    found = watch(shop, incident.number, actions={2: lambda: watch(shop, other, service="docs")})
+
+    assert found.decision == Decision.MITIGATED
+
+
 def test_foreign_deployment_is_named_and_stops_automatic_steps(shop: Shop, incident: Incident) -> None:
     found = watch(shop, incident.number, actions={5: fail(shop)})
 
