@@ -278,7 +278,7 @@ def scheduled_tasks(config: "Config") -> list[ScheduledTask]:
         if name == DOCTOR:
             found.append(ScheduledTask(name, DOCTOR, DOCTOR_MINUTE, every, doctor_jobs(config), other_jobs=1))
         elif name == WATCH:
-            job = ActingJob("report", "", watch_secrets(config), ("actions: read",))
+            job = ActingJob("report", "", watch_secrets(config), ())
             found.append(ScheduledTask(name, WATCH, WATCH_MINUTE, every, [job] if config.watch else []))
         else:
             schedule, runbook = _runbook_of_task(name)

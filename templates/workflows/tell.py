@@ -192,6 +192,8 @@ def _watch_failures(request: Request, needs: Any, outputs: list[Any]) -> Iterato
         place = {"service": _name(outputs, "watch"), "environment": _name([needs["gate"]["outputs"]], "environment")}
         for option, value in {**place, "incident": str(number or "")}.items():
             words += ["--" + option, value] if value else []
+        if not place["service"]:  # the job of a report continues each watch that lost its runner
+            words.append("--stopped")
         step = "Continue it. Run on a laptop: " + inert(shlex.join(words))
     lines = [f"{heading} {request.title} · {what} · [log]({log})"]
     lines += ["**Why:** " + prose(ended["message"])] if ended.get("message") else []

@@ -779,17 +779,32 @@ def test_reserved_step_variables_are_refused_as_secrets(team: TeamRepository) ->
         team.world.edit_config(f"    token: {name}\n", "    token: CLOUDFLARE_API_TOKEN\n")
 
 
+LINTERS = [
+    ["actionlint", "-no-color", "-oneline"],
+    ["zizmor", "--offline", "--no-progress", "-q", "--persona", "auditor", ".github"],
+]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["actionlint", "-no-color", "-oneline"],
-        ["zizmor", "--offline", "--no-progress", "-q", "--persona", "auditor", ".github"],
-    ],
-    ids=lambda command: command[0],
-)
+@pytest.mark.parametrize("command", LINTERS, ids=lambda command: command[0])
 def test_generated_files_pass_linters(command: list[str], path: Path) -> None:
+    lint(command, path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", LINTERS, ids=lambda command: command[0])
+def test_files_of_all_schedules_pass_linters(command: list[str], tmp_path: Path) -> None:
+    schedules = ", ".join(f"{task}: 24h" for task in get_args(ScheduledTask))
+    path = tmp_path / "ops.yml"
+    path.write_text(f"{(REFERENCE / 'ops.yml').read_text()}\ngithub: {{schedules: {{{schedules}}}}}\n")
+
+    lint(command, path)
+    assert "watch" in workflow("scheduled", path)["jobs"]
+
+
+def lint(command: list[str], path: Path) -> None:
+    """Run a linter on the files that sync generates from this ops.yml."""
     program = Path(sys.executable).parent / command[0]
 
     done = subprocess.run([program, *command[1:]], cwd=generated(path), capture_output=True, text=True, check=False)

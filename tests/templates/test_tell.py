@@ -801,3 +801,15 @@ def test_refused_automatic_step_is_not_reported_twice(labeled_run: LabeledRun) -
     labeled_run.job("next-recovery-production", "failure", "success", "success", "success", "failure")
 
     assert tell_of_step(labeled_run, {"outputs": {"run": "r", "decision": "refused"}}) == []
+
+
+def test_watch_of_a_report_job_that_died_is_reported(labeled_run: LabeledRun) -> None:
+    labeled_run.job("watch", "failure", "success", "failure")
+    gate = {"go": "false", "report": "true", "attempt": "1"}
+    needs = {"gate": {"result": "success", "outputs": gate}, "recovery-production": SKIPPED, "watch": FAILED}
+    payload = labeled_run.workflow.label("report")
+
+    labeled_run.tell(payload, needs=needs, ACTING="recovery-production", PROGRAM="./run ops")
+
+    number = labeled_run.workflow.incident
+    assert f"Run on a laptop: `./run ops watch --incident {number} --stopped`" in labeled_run.workflow.bodies[-1]
