@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,7 @@ class StepRequest:
         """
         from ops.app.run import read_config
         from ops.core.system_clock import current_time
+        from ops.core.verdict import Verdict
         from ops.gate.approval import refuse_requester
         from ops.status.outage import read_outage
         from ops.watch.automatic_step import claim_step
@@ -77,9 +78,15 @@ class StepRequest:
         if self.incident is None:
             raise step.refuse("the request has no incident, on which steps are counted")
         refuse_requester(self.environ, self.redactor, self.requested_by, f"Somebody else can run: `{step.by_hand}`")
-        if signs := read_outage(self.place, self.config, self.environ, self.redactor).finding.theirs:
+        found = read_outage(self.place, self.config, self.environ, self.redactor)
+        if signs := found.finding.theirs:
             raise step.refuse(f"a provider has trouble, so an older version may not help: {'; '.join(signs)}")
-        claim_step(step, find_incident(self.environ, self.redactor, self.incident), current_time(self.environ))
+        is_healthy = all(each.verdict == Verdict.HEALTHY for each in found.evidence.services)
+        claim_step(
+            replace(step, is_healthy=is_healthy),
+            find_incident(self.environ, self.redactor, self.incident),
+            current_time(self.environ),
+        )
 
     def _step(self, most: int) -> "AutomaticStep":
         from ops.app.run import program_name
@@ -91,8 +98,16 @@ class StepRequest:
         by_hand = build_command(program, self.runbook, {**where, "relapsed": short_id(self.deployment)})
         link = actions.run_links(self.environ, None).get("run", "")
         text = (
-            f"**Automatic step:** {f'[a job]({link})' if link else 'a job'} rolls back to the next older version. "
+            f"**Automatic step:** {f'[a job]({link})' if link else 'a job'} starts to roll {self.place.service} in "
+            f"{self.place.environment} back to the next older version, and comments how it ends. "
             f"No other automatic step follows. Then watch it: `{build_command(program, 'watch', where)}`"
         )
-        run = actions.run_id(self.environ) or "laptop"
-        return AutomaticStep(self.place.environment, self.place.service, self.deployment, most, run, text, by_hand)
+        return AutomaticStep(
+            self.place.environment,
+            self.place.service,
+            self.deployment,
+            most,
+            is_healthy=False,
+            text=text,
+            by_hand=by_hand,
+        )

@@ -48,7 +48,7 @@ class RecordRow:
 class RunRecord:
     """Record of a run. `part` 2 is the comment with older rows.
 
-    `source` is run, laptop, note, gate, report, evidence, leak, outage or watch. `durations` are seconds. Field
+    `source` is run, laptop, note, gate, report, evidence, leak, outage, watch or step. `durations` are seconds. Field
     names are persisted.
     """
 
@@ -85,10 +85,10 @@ def embed_record(text: str, record: RunRecord) -> str:
     return f"{text.rstrip()}\n\n{_written(replace(record, digest=_digest(text, record)))}\n"
 
 
-def replace_visible_text(body: str, change: Callable[[str], str], **fields: Any) -> str:
-    """Return a comment with its visible text changed, and its record kept except for these fields."""
+def replace_visible_text(body: str, change: Callable[[str], str]) -> str:
+    """Return a comment with its visible text changed and its record kept."""
     record = read_record(body)
-    return body if record is None else embed_record(change(_BLOCK.sub("", body)), replace(record, **fields))
+    return body if record is None else embed_record(change(_BLOCK.sub("", body)), record)
 
 
 def read_record(body: str) -> RunRecord | None:

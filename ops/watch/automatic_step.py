@@ -9,9 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, Reason, Refused
-from ops.core.run_record import RunRecord, is_edited, read_record, replace_visible_text
+from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited, read_record
+from ops.core.version import __version__
 from ops.github.client import provider_errors
+from ops.github.comments import StateComment
 from ops.github.issues import TrustedAuthors, find_state_comment, records_of
+from ops.watch.judgment import ErrorRates, LiveVersions, judge_watch
 from ops.watch.record import WATCH
 from ops.watch.state import parse_state
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from ops.github.issues import Issue
 
 STEP = "step"
-"""Key in the state of a watch: the workflow run of its automatic step."""
+"""Source of the record of a step. It has a comment of its own, which no watch writes again."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,10 @@ class AutomaticStep:
     """ID of the deployment that relapsed."""
     most: int
     """Most automatic steps of one incident."""
-    run: str
-    """Workflow run of the step."""
+    is_healthy: bool
+    """Whether the probes are healthy now."""
     text: str
-    """Markdown that the comment of the watch shows."""
+    """Markdown of its comment."""
     by_hand: str
     """Command by which a person makes the step."""
 
@@ -45,7 +48,7 @@ class AutomaticStep:
 
 
 def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> None:
-    """Record the step on the incident's watch, from which later steps are counted. Repeated, it writes nothing.
+    """Record the step on the incident, from which later steps are counted. Repeated, it writes nothing.
 
     Raises:
         Refused: the step is not permitted.
@@ -56,8 +59,7 @@ def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> None:
     found = find_state_comment(issue, partial(_is_watch, step))
     if found is None:
         raise step.refuse(f"the incident has no watch of {step.service} in {step.environment}")
-    comment, _ = found
-    body = comment.read()
+    body = found[0].read()
     record = read_record(body)
     if record is None or is_edited(body):
         raise step.refuse("the comment of the watch was edited or deleted")
@@ -66,17 +68,42 @@ def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> None:
         raise step.refuse("the newest watch of the service did not find a relapse of this deployment")
     if state.foreign:
         raise step.refuse(f"someone else deployed during the watch: {state.foreign[0].text}")
-    if STEP in record.watch:
+    if _is_claimed(step, issue):
         return
-    with provider_errors():
-        others = [each for each in records_of(issue, TrustedAuthors(issue.repository)) if STEP in each.record.watch]
-    if len(others) >= step.most:
-        raise step.refuse(f"this incident had {len(others)} of at most {step.most}")
-    claimed = {**record.watch, STEP: step.run}
-    comment.write(replace_visible_text(body, lambda text: f"{text.strip()}\n\n{step.text}", watch=claimed))
-    saved = read_record(comment.read())
-    if saved is None or saved.watch.get(STEP) != step.run:
+    if step.is_healthy and judge_watch(state, LiveVersions(), ErrorRates()).is_relapse:
+        raise step.refuse("the probes are healthy now")
+    about = f"automatic step of {step.service} in {step.environment} after a relapse"
+    claim = RunRecord(
+        _claim_id(step),
+        source=STEP,
+        runbook=WATCH,
+        environment=step.environment,
+        service=step.service,
+        rows=(RecordRow(now, "requested", about),),
+        program=__version__,
+    )
+    StateComment(issue).write(embed_record(step.text, claim))
+    if not _is_claimed(step, issue):
         raise step.refuse("GitHub does not show its record")
+
+
+def _is_claimed(step: AutomaticStep, issue: "Issue") -> bool:
+    """Return whether the incident has the record of this step. Raises Refused if older ones are as many as permitted.
+
+    Two environments may record steps at the same time, so this also runs after the write.
+    """
+    with provider_errors():
+        records = [each.record for each in records_of(issue, TrustedAuthors(issue.repository))]
+    steps = list(dict.fromkeys((each.run, each.environment, each.service) for each in records if each.source == STEP))
+    own = (_claim_id(step), step.environment, step.service)
+    before = steps.index(own) if own in steps else len(steps)
+    if before >= step.most:
+        raise step.refuse(f"this incident had {before} of at most {step.most}")
+    return own in steps
+
+
+def _claim_id(step: AutomaticStep) -> str:
+    return f"step-{step.deployment}"
 
 
 def _is_watch(step: AutomaticStep, record: RunRecord) -> bool:
