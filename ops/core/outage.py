@@ -12,6 +12,12 @@ from enum import StrEnum
 from ops.core.verdict import Verdict
 
 OPERATIONAL = "operational"
+UNREADABLE = "cannot be read"
+"""Evidence of a page that gave no document."""
+
+
+MAX_SIGNS, MAX_NAME = 12, 200
+"""Signs of one page, and characters of an incident's name, so that a page cannot fill a comment."""
 
 
 class PageState(StrEnum):
@@ -71,7 +77,7 @@ def judge_page(document: StatusDocument, *, used: Iterable[str]) -> StatusReport
         if not touched:
             continue
         shown = ", ".join(names[name] for name in touched)
-        line = f'incident "{incident.name}" ({incident.status}, {incident.impact}): {shown}'
+        line = f'incident "{incident.name[:MAX_NAME]}" ({incident.status}, {incident.impact}): {shown}'
         if incident.status == "monitoring" or incident.impact == "none":
             doubts.append(line)
             continue
@@ -80,7 +86,9 @@ def judge_page(document: StatusDocument, *, used: Iterable[str]) -> StatusReport
         starts += [incident.started_at] if incident.started_at else []
     state = PageState.TROUBLE if trouble else PageState.UNKNOWN if doubts else PageState.CLEAR
     shown_names = tuple(names[name] for name in names if name in troubled)
-    return StatusReport(document.page, state, (*trouble, *doubts), shown_names, min(starts, default=None))
+    signs = (*trouble, *doubts)
+    more = (f"{len(signs) - MAX_SIGNS} more signs",) if len(signs) > MAX_SIGNS else ()
+    return StatusReport(document.page, state, (*signs[:MAX_SIGNS], *more), shown_names, min(starts, default=None))
 
 
 def _plain(name: str) -> str:
@@ -144,6 +152,14 @@ class OutageEvidence:
         return is_reported or self.api in {ApiState.FAILS, ApiState.SUSPENDED}
 
     @property
+    def is_offline(self) -> bool:
+        """Whether nothing answered, so that the network of this machine may be the cause."""
+        pages = (*self.pages, *([self.github] if self.github else []))
+        is_silent = all(UNREADABLE in page.evidence for page in pages)
+        unseen = (each.recent_deployment is None and each.verdict == Verdict.INCONCLUSIVE for each in self.services)
+        return self.api == ApiState.FAILS and is_silent and all(unseen)
+
+    @property
     def silent_providers(self) -> tuple[str, ...]:
         """The AI providers that do not answer."""
         return tuple(name for name, verdict in self.providers.items() if verdict == Verdict.UNHEALTHY)
@@ -171,7 +187,7 @@ def judge_outage(evidence: OutageEvidence) -> OutageFinding:
     theirs, ours, notes, github = (
         tuple(signs(evidence)) for signs in (_their_signs, _our_signs, _notes, _github_signs)
     )
-    is_confirmed = any(report.state == PageState.TROUBLE for report in evidence.pages)
+    is_confirmed = evidence.api == ApiState.FAILS and any(each.state == PageState.TROUBLE for each in evidence.pages)
     is_unknown = any(each.recent_deployment is None for each in evidence.services)
     may_be_ours = bool(ours) or (is_unknown and not is_confirmed)
     if evidence.api == ApiState.SUSPENDED or (theirs and not may_be_ours):
@@ -186,7 +202,7 @@ def judge_outage(evidence: OutageEvidence) -> OutageFinding:
 def _their_signs(evidence: OutageEvidence) -> Iterator[str]:
     if evidence.api == ApiState.SUSPENDED:
         yield "Cloudflare's API refuses the account as suspended"
-    if evidence.api == ApiState.FAILS:
+    if evidence.api == ApiState.FAILS and not evidence.is_offline:
         yield "Cloudflare's API fails"
     for report in evidence.pages:
         if report.state == PageState.TROUBLE:
@@ -214,6 +230,8 @@ def _lines(report: StatusReport) -> Iterator[str]:
 
 
 def _notes(evidence: OutageEvidence) -> Iterator[str]:
+    if evidence.is_offline:
+        yield "neither Cloudflare's API nor a status page answers: the network of this machine may be the cause"
     for report in evidence.pages:
         if report.state == PageState.UNKNOWN:
             yield from _lines(report)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from ops.core.clock import parse_utc
-from ops.core.outage import PageState, StatusDocument, StatusIncident, StatusReport, judge_page
+from ops.core.outage import UNREADABLE, PageState, StatusDocument, StatusIncident, StatusReport, judge_page
 from ops.probes.http import MAX_SECONDS, ProbeClient
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def read_report(
 def judge_used(page: str, document: StatusDocument | None, used: Iterable[str]) -> StatusReport:
     """Judge the used components of a page. None: it cannot be read."""
     if document is None:
-        return StatusReport(_host(page), PageState.UNKNOWN, ("cannot be read",))
+        return StatusReport(_host(page), PageState.UNKNOWN, (UNREADABLE,))
     return judge_page(document, used=used)
 
 

@@ -53,6 +53,8 @@ MAX_CALLS = 8
 """Services that are read at the same time."""
 RECENT = timedelta(hours=1)
 """Age up to which a deployment may be the cause."""
+MAX_PAUSE = timedelta(days=1)
+"""Age of a reported incident up to which automatic runs pause: some stay open for weeks."""
 SUSPENDED = "suspended"
 """Word in Cloudflare's refusal of a suspended account; its error code is not documented."""
 SUPPORT = "https://support.cloudflare.com"
@@ -130,7 +132,7 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
                 lambda: _read_github(session, config),
                 lambda: _each(partial(_read_deployment, session, each, now) for each in services),
                 lambda: _each(partial(probe, each) for each in services),
-                lambda: _check_providers(session, environment),
+                lambda: _check_providers(session, environment, [each.name for each in services]),
             ]
         )
     signs = tuple(
@@ -140,7 +142,9 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
     failing = [each for each, verdict in zip(services, verdicts, strict=True) if verdict == Verdict.UNHEALTHY]
     page = _judge_page(cloudflare, environment, failing, services)
     api = max((state for state, _ in reads), key=tuple(ApiState).index)
-    evidence = OutageEvidence((page,), api, signs, providers, github)
+    near = dict(_providers(environment, [each.name for each in failing or services]))
+    used = {name: verdict for name, verdict in providers.items() if name in near}
+    evidence = OutageEvidence((page,), api, signs, used, github)
     contacts = config.contacts if api == ApiState.SUSPENDED else ()
     report = OutageReport(place.service, environment.name, now, evidence, judge_outage(evidence), contacts)
     redacted: OutageReport = redactor.redact_value(report)
@@ -152,13 +156,18 @@ def pause_in_outage(
 ) -> RunOutcome | None:
     """Return the end of an automatic run while Cloudflare has an outage, else None.
 
-    Trouble of an AI provider does not count: a switch away from it may be the planned change.
+    Trouble of an AI provider does not count: a switch away from it may be the planned change. Reported trouble is
+    enough, since the token of a schedule may not read deployments. After MAX_PAUSE it pauses nothing.
     """
     try:
         report = read_outage(Place(environment), config_path, environ, redactor)
     except OpsError:
         return None
-    if not report.finding.pauses_automatic_steps or not report.evidence.is_cloudflare:
+    found, evidence = report.finding, report.evidence
+    reported = [page for page in evidence.pages if page.state == PageState.TROUBLE]
+    is_theirs = evidence.is_cloudflare and found.pauses_automatic_steps
+    is_old = any(page.since and report.read_at - page.since > MAX_PAUSE for page in reported)
+    if found.ours or is_old or not (is_theirs or reported):
         return None
     signs = "; ".join(report.finding.theirs)
     message = f"paused, and nothing was changed: Cloudflare has an outage ({signs}); the next scheduled run tries again"
@@ -219,17 +228,17 @@ def _probe(session: Session, service: "Service", *, environ: Any, redactor: Reda
     return runner.run_round(ProbeSet(service.url, quick, service.verify)).verdict
 
 
-def _check_providers(session: Session, environment: "Environment") -> Mapping[str, Verdict]:
-    """Return AI provider → whether it answers to a random key."""
-    found = dict(_providers(environment))
+def _check_providers(session: Session, environment: "Environment", services: Sequence[str]) -> Mapping[str, Verdict]:
+    """Return AI provider of these services → whether it answers to a random key."""
+    found = dict(_providers(environment, services))
     verdicts = run_parallel([partial(_check_provider, session, spec) for spec in found.values()])
     return dict(zip(found, verdicts, strict=True))
 
 
-def _providers(environment: "Environment") -> Iterator[tuple[str, "KeyProvider"]]:
-    """Yield the address and settings of each AI provider of the environment."""
+def _providers(environment: "Environment", services: Sequence[str]) -> Iterator[tuple[str, "KeyProvider"]]:
+    """Yield the address and settings of each AI provider of these services. A key without `consumers` counts."""
     for secret in environment.secrets.values():
-        if secret.provider is not None:
+        if secret.provider is not None and (not secret.consumers or set(secret.consumers) & set(services)):
             yield secret.provider.url.partition("://")[2].partition("/")[0], secret.provider
 
 

@@ -173,6 +173,10 @@ def make_private_folder(folder: Path) -> None:
 
 
 def open_private_file(path: Path, *, append: bool = False) -> IO[str]:
-    """Open a text file for writing that only this user can read."""
-    start = os.O_APPEND if append else os.O_TRUNC
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | start, 0o600), "a" if append else "w", encoding="utf-8")
+    """Open a text file for writing that only this user can read.
+
+    A lone surrogate, which JSON of a provider may have and UTF-8 cannot hold, is written as JSON's escape.
+    """
+    start, mode = (os.O_APPEND, "a") if append else (os.O_TRUNC, "w")
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | start, 0o600)
+    return os.fdopen(opened, mode, encoding="utf-8", errors="backslashreplace")

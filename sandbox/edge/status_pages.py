@@ -44,6 +44,8 @@ class StatusIncident:
     impact: str = "major"
     status: str = "investigating"
     began: datetime | None = None
+    age: timedelta = timedelta(hours=1)
+    """Time since the start of one without `began`."""
     keeps_components: bool = False
     """Whether the page shows the components as operational all the same."""
 
@@ -155,7 +157,7 @@ class StatusPage:
         }
 
     def _incident(self, number: int, incident: StatusIncident, now: datetime) -> dict[str, Any]:
-        began = timestamp(incident.began or now - timedelta(hours=1))
+        began = timestamp(incident.began or now - incident.age)
         affected = [
             {
                 "code": f"c{at}",

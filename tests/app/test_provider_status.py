@@ -1,5 +1,6 @@
 """Every run reads Cloudflare's status page beside its plan, and waits for nothing."""
 
+import json
 import time
 
 import pytest
@@ -54,3 +55,17 @@ def test_page_that_fails_or_hangs_changes_nothing(outage: Shop) -> None:
 
     assert time.monotonic() - began < 15
     assert (outcome.result["decision"], status_warnings(texts(outcome, "warning"))) == ("recovered", [])
+
+
+def test_hostile_text_of_the_page_costs_no_record(outage: Shop) -> None:
+    name = "\ud800 \x1b[31m ::error::x\n" + "y" * 90_000
+    outage.world.sandbox.status_pages.begin_incident("cloudflare", name, {"Workers": "major_outage"})
+
+    outcome = outage.ops(*ROLLBACK, "--yes")
+
+    assert outcome.result["decision"] == "recovered"
+    (warning,) = status_warnings(texts(outcome, "warning"))
+    assert len(warning) < 1000
+    (record,) = outage.folder.glob(".ops/runs/*/timeline.jsonl")
+    assert json.loads(record.read_text().splitlines()[-1])["kind"] == "ended"
+    assert (record.parent / "record.md").exists()

@@ -46,6 +46,8 @@ def judge(
         (TROUBLE, ApiState.FAILS, None, THEIRS),
         (TROUBLE, ApiState.WORKS, DEPLOYMENT, UNCLEAR),
         (TROUBLE, ApiState.FAILS, DEPLOYMENT, UNCLEAR),
+        (TROUBLE, ApiState.UNKNOWN, None, UNCLEAR),  # the token may not read deployments
+        (TROUBLE, ApiState.WORKS, None, UNCLEAR),
         (CLEAR, ApiState.WORKS, "", OURS),
         (CLEAR, ApiState.WORKS, DEPLOYMENT, OURS),
         (CLEAR, ApiState.FAILS, "", THEIRS),

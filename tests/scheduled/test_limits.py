@@ -3,12 +3,14 @@
 import json
 import subprocess
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sandbox.edge.status_pages import StatusIncident
 from tests.conftest import Outcome, World
 from tests.support import limits
 from tests.support.commands import ended, texts
@@ -490,6 +492,20 @@ def test_schedule_removes_no_ended_limit_in_an_outage(place: LimitsWorld) -> Non
     assert place.github.issues == []
     sandbox.clock.advance(3600)
     assert ended(place.reconcile(GITHUB_EVENT_NAME="schedule"))[:2] == (0, "recovered")
+
+
+def test_incident_that_stays_open_pauses_for_one_day_only(place: LimitsWorld) -> None:
+    place.commit(temporary(60, in_hours(place.world, 4)))
+    place.apply()
+    sandbox = place.world.sandbox
+    sandbox.clock.advance(4 * 3600 + 60)
+    is_slow = StatusIncident(name="KV is slow", components={"Workers KV": "degraded_performance"})
+    ends = []
+    for hours in (23, 25):
+        sandbox.status_pages.cloudflare.incidents = [replace(is_slow, age=timedelta(hours=hours))]
+        ends.append(ended(place.reconcile(GITHUB_EVENT_NAME="schedule"))[2])
+
+    assert ends == ["provider_outage", "not_seen_failing"]
 
 
 def test_person_removes_an_ended_limit_in_an_outage(place: LimitsWorld) -> None:

@@ -65,6 +65,28 @@ def test_reported_outage_with_a_failing_api_is_theirs(later: Shop) -> None:
     assert read(later).finding.verdict == THEIRS
 
 
+def test_token_that_cannot_read_deployments_forges_no_outage(shop: Shop) -> None:
+    """A bad deployment right before stays possible."""
+    begin_outage(shop)
+    shop.world.sandbox.deploy("shop-web", shop.bad)
+    shop.world.sandbox.add_token("blind", ["Workers KV Storage Read"])
+
+    report = read(shop, SHOP_TOKEN="blind")
+
+    assert report.finding.verdict == UNCLEAR
+    assert "web: it is unknown whether something was deployed shortly before" in report.finding.notes
+
+
+def test_network_failure_of_our_own_is_no_outage(later: Shop) -> None:
+    nowhere = "http://127.0.0.1:9"
+
+    report = read(later, **dict.fromkeys(("CLOUDFLARE_API_BASE_URL", "OPS_EDGE_URL"), nowhere))
+
+    assert report.finding.verdict == UNCLEAR
+    assert report.finding.theirs == ()
+    assert any("network" in each for each in report.finding.notes)
+
+
 def test_bad_deployment_is_ours(shop: Shop) -> None:
     shop.world.sandbox.deploy("shop-web", shop.bad)
 
@@ -251,6 +273,20 @@ def test_ai_provider_that_does_not_answer_is_theirs(world: World, releases: Rele
     ).finding
 
     assert (found.verdict, found.theirs) == (THEIRS, ("the AI provider api.groq.com does not answer",))
+
+
+@pytest.mark.parametrize("service", ["docs", ""], ids=["the site", "all"])
+def test_silent_ai_provider_of_another_service_explains_nothing(later: Shop, service: str) -> None:
+    """Only the site fails, and only the Worker has the provider's key."""
+    sandbox, config = later.world.sandbox, later.world.config
+    sandbox.providers.change({"provider": "groq", "down": True})
+    key = "AI_KEY: {consumers: [web], provider: {url: https://api.groq.com/openai/v1}}"
+    config.write_text(f"{config.read_text()}    secrets:\n      {key}\n")
+    sandbox.deploy("shop-web", later.good, at=sandbox.clock.now() - timedelta(hours=2))
+
+    finding = read(later, service).finding
+
+    assert (finding.verdict, finding.theirs) == (OURS, ())
 
 
 def test_command_prints_verdict_signs_and_next_step(later: Shop) -> None:

@@ -209,3 +209,16 @@ def test_check_without_a_service_names_all_failing_ones(shop: Shop, incident: In
     assert "### ☁️ live: theirs, an outage of a provider" in body(shop)
     assert "> Parts of web and docs do not work at the moment." in body(shop)
     assert len(incident.bodies) == 1
+
+
+@pytest.mark.parametrize(("name", "count"), [("\ud800 down", 1), ("x" * 90_000, 1), ("Workers are slow " * 20, 300)])
+def test_hostile_status_page_delays_no_answer(shop: Shop, incident: Incident, name: str, count: int) -> None:
+    for _ in range(count):
+        shop.world.sandbox.status_pages.begin_incident("cloudflare", name, {"Workers": "major_outage"})
+
+    outcome = check(shop, "web")
+
+    assert outcome.code == 0, outcome.err
+    assert len(incident.bodies) == 1
+    assert len(body(shop)) < 20_000
+    assert [each.decision for each in records(shop)] == ["theirs"]
