@@ -9,7 +9,13 @@ from ops.core.errors import Decision, ProviderError, Reason
 from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord, embed_record, read_record
 from ops.github.client import provider_errors
 from ops.github.comments import StateComment
-from ops.github.issues import find_state_comment, list_recent_incidents, reopen_incident
+from ops.github.issues import (
+    TrustedAuthors,
+    find_state_comment,
+    list_recent_incidents,
+    records_of,
+    reopen_incident,
+)
 from ops.watch.state import LONGEST, WatchState, new_owner, parse_state
 
 if TYPE_CHECKING:
@@ -17,6 +23,8 @@ if TYPE_CHECKING:
 
 WATCH = "watch"
 """Source and runbook of the record."""
+CHANGES = {"writing", "written"}
+"""Kinds of rows of a run that show a change, or an attempt."""
 RECENT = 2 * LONGEST + timedelta(minutes=1)
 """Age of the oldest change of an incident whose watch may continue: until LONGEST after its end."""
 
@@ -74,6 +82,16 @@ class WatchRecord:
         for comment, body in self._ended:
             comment.write(body)
 
+    def has_change_since(self, at: datetime) -> bool:
+        """Return whether a run began to change the service after that time. Raises ProviderError."""
+        if self._issue is None:
+            return False
+        with provider_errors():
+            found = records_of(self._issue, TrustedAuthors(self._issue.repository))
+        runs = (each.record for each in found if each.is_run)
+        here = (each for each in runs if (each.environment, each.service) == (self._environment, self._service))
+        return any(row.kind in CHANGES and row.at > at for each in here for row in each.rows)
+
     def _is_open(self, record: RunRecord) -> bool:
         place = (WATCH, self._environment, self._service)
         return (record.source, record.environment, record.service) == place and not record.decision
@@ -87,7 +105,7 @@ class WatchRecord:
 
         For a while the end of another watch is written instead: its runner writes each round, and reads every fourth.
         """
-        if self._ended and 1 < len(state.rounds) <= ROUNDS_UNTIL_READ + 1:
+        if self._ended and not record.decision and 1 < len(state.rounds) <= ROUNDS_UNTIL_READ + 1:
             self._try(lambda _: self._write_ended())
             return
         named = replace(

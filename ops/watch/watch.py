@@ -90,11 +90,13 @@ class Watch:
         found = self._record.find(now) if self._record else None
         owner = new_owner(now)
         new = WatchState(owner, now, now + duration)
-        if found is None:
+        if found is None or self._record is None:
             return self._read_deployments(new)
         state = self._read_deployments(replace(found, owner=owner))
-        # A later deployment of ours is a new recovery: its watch starts from the beginning, in the same comment.
-        return self._read_deployments(new) if any(each.is_ours for each in state.newer) else state
+        # A later change of ours is a new recovery: its watch starts from the beginning, in the same comment. Rollbacks
+        # of a site make no deployment.
+        is_over = any(each.is_ours for each in state.newer) or self._record.has_change_since(found.started_at)
+        return self._read_deployments(new) if is_over else state
 
     def _sleep_until(self, moment: datetime) -> None:
         seconds = (moment - self._clock.now()).total_seconds()

@@ -192,8 +192,9 @@ def _watch_failures(request: Request, needs: Any, outputs: list[Any]) -> Iterato
         place = {"service": _name(outputs, "watch"), "environment": _name([needs["gate"]["outputs"]], "environment")}
         for option, value in {**place, "incident": str(number or "")}.items():
             words += ["--" + option, value] if value else []
-        if not place["service"]:  # the job of a report continues each watch that lost its runner
-            words.append("--stopped")
+        if not place["service"]:  # the job of a report continues each watch that lost its runner, if there is one
+            heading = "**No stopped watch was continued to its end:**"
+            words = [*program().split(), WATCH, "--stopped", *(["--incident", str(number)] if number else [])]
         step = "Continue it. Run on a laptop: " + inert(shlex.join(words))
     lines = [f"{heading} {request.title} · {what} · [log]({log})"]
     lines += ["**Why:** " + prose(ended["message"])] if ended.get("message") else []

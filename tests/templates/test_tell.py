@@ -812,4 +812,6 @@ def test_watch_of_a_report_job_that_died_is_reported(labeled_run: LabeledRun) ->
     labeled_run.tell(payload, needs=needs, ACTING="recovery-production", PROGRAM="./run ops")
 
     number = labeled_run.workflow.incident
-    assert f"Run on a laptop: `./run ops watch --incident {number} --stopped`" in labeled_run.workflow.bodies[-1]
+    body = labeled_run.workflow.bodies[-1]
+    assert body.startswith("**No stopped watch was continued to its end:** ")
+    assert f"Run on a laptop: `./run ops watch --stopped --incident {number}`" in body

@@ -256,6 +256,22 @@ def test_watch_on_a_newer_incident_replaces_the_older_one(shop: Shop, incident: 
     assert watch(shop, other).decision == Decision.MITIGATED
 
 
+def test_early_relapse_on_a_newer_incident_is_published(shop: Shop, incident: Incident) -> None:
+    """Its first rounds write the end of the older watch."""
+    with pytest.raises(Killed):
+        watch(shop, incident.number, actions={2: kill})
+    hub = shop.world.sandbox.github
+    second = hub.open_issue("Cart fails again", "", ["incident"], "mai")
+    shop.world.sandbox.deploy(WORKER, shop.bad, author="bot@shop.example")
+
+    found = watch(shop, second)
+
+    assert (found.decision, len(found.state.rounds), found.is_published) == (Decision.RELAPSED, 3, True)
+    record = read_record(hub.issue(second).comments[0].body)
+    assert record is not None
+    assert record.decision == "relapsed"
+
+
 def test_watch_of_another_service_goes_on(shop: Shop, incident: Incident) -> None:
     shop.world.site(timedelta(0), "docs")
     other = shop.world.sandbox.github.open_issue("Docs fail", "", ["incident"], "mai")
@@ -474,3 +490,21 @@ def test_next_step_after_a_rollback_goes_on_to_an_older_version(shop: Shop, inci
 
     assert outcome.code == 6, outcome.err  # the page fails with each version
     assert shop.live == {shop.old: 100}
+
+
+def test_recovery_of_a_site_is_watched_from_the_beginning(shop: Shop, incident: Incident) -> None:
+    """A rollback makes no newer deployment. The rounds before it say nothing about it."""
+    fault = shop.world.sandbox.edge_fault(path="/", host="docs.shop.example", status=500, times=None)
+    with pytest.raises(Killed):
+        watch(shop, incident.number, "docs", actions={2: kill})
+    fault.remove()
+    where = ("--service", "docs", "--environment", "live", "--config", str(shop.world.config), "--yes")
+    done = incident.rollback_pages(*where, **shop.environ())
+    assert done.result["decision"] in {"recovered", "healthy_as_before"}, done.err
+    began = shop.world.sandbox.clock.now()
+
+    found = watch(shop, incident.number, "docs")
+
+    assert found.state.started_at >= began
+    assert found.state.rounds == 60 * "h"
+    assert found.state.foreign == ()
