@@ -86,6 +86,9 @@ def find_warnings(data: Any) -> Iterator[ConfigProblem]:
     for path, service in iter_services(data):
         if not as_items(service.get("probes")):
             yield path, "no probes; without one no recovery of this service can be proved"
+        names_version = (get_nested(each, "http", "version") for each in as_items(service.get("probes")))
+        if service.get("rehearse") is True and not any(names_version):
+            yield (*path, "rehearse"), "no http probe has version, so no rollback is rehearsed; set it in a probe"
     for index, contact in enumerate(as_items(get_nested(data, "contacts"))):
         for key, value in as_mapping(contact).items():
             if _is_placeholder(value):

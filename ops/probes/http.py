@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MAINTENANCE_HEADER = "ops-maintenance"
 OVERRIDE_HEADER = "cloudflare-workers-version-overrides"
 """developers.cloudflare.com/workers/versions-and-deployments/version-overrides"""
+CACHED = {"HIT", "STALE", "UPDATING", "REVALIDATED"}
+"""Values of `cf-cache-status` of a response that was stored before."""
 SWITCH_VALUE = "switch"
 MAX_NAMED = 3
 """Failures that a detail names; the others are counted."""
@@ -181,6 +183,9 @@ def run_http_probe(
         return ProbeResult(name, off.verdict, (off,), seconds)
     if challenged := detect_challenge(response.status_code, response.headers, body, expected_status=spec.status):
         return ProbeResult(name, challenged.verdict, (challenged,), seconds)
+    if override and _is_cached(response):
+        older = Assertion("cache", Verdict.INCONCLUSIVE, "the response is from a cache, so it does not count")
+        return ProbeResult(name, Verdict.INCONCLUSIVE, (older,), seconds)
     document = _json(body)
     echoed = value_at_path(document, spec.version) if spec.version else None
     echoed = echoed if isinstance(echoed, str) and echoed else None
@@ -192,6 +197,15 @@ def run_http_probe(
         if assertions[-1].verdict == Verdict.UNHEALTHY:
             verdict = Verdict.UNHEALTHY
     return ProbeResult(name, verdict, tuple(assertions), seconds, echoed)
+
+
+def _is_cached(response: httpx.Response) -> bool:
+    """Return whether a cache may have answered.
+
+    developers.cloudflare.com/cache/concepts/cache-responses, rfc-editor.org/rfc/rfc9111#name-age
+    """
+    age = response.headers.get("age", "0")
+    return age != "0" or response.headers.get("cf-cache-status", "").upper() in CACHED
 
 
 def _answer(

@@ -187,12 +187,20 @@ def _label_result(probes: "ProbeSet", result: ProbeResult) -> ProbeResult:
     """Return a result with the service's name; a proof without a version ID becomes inconclusive."""
     is_counted = not probes.override or result.echoed_version in probes.versions
     if not is_counted and result.verdict != Verdict.INCONCLUSIVE:
-        named = f"names {result.echoed_version[:8]}" if result.echoed_version else "names no version"
-        unproved = Assertion("version", Verdict.INCONCLUSIVE, f"the response {named}, so it does not count")
+        unproved = Assertion("version", Verdict.INCONCLUSIVE, _describe_uncounted(result))
         return replace(result, verdict=Verdict.INCONCLUSIVE, assertions=(unproved,))
     is_open = result.probe in probes.proofs and probes.versions and result.echoed_version not in probes.versions
     verdict = Verdict.INCONCLUSIVE if is_open and result.verdict == Verdict.HEALTHY else result.verdict
     return replace(result, verdict=verdict, probe=f"{probes.name}: {result.probe}" if probes.name else result.probe)
+
+
+def _describe_uncounted(result: ProbeResult) -> str:
+    """Return why a result proves nothing of the version that was asked, with what was seen."""
+    if result.echoed_version:
+        return f"the response names {result.echoed_version[:8]}, so it does not count"
+    seen = f" ({result.detail})" if result.verdict == Verdict.UNHEALTHY else ""
+    what = "no response" if result.seconds is None else "the response names no version"
+    return f"{what}, so it does not count{seen}"
 
 
 def _not_started(name: str) -> ProbeResult:

@@ -19,6 +19,7 @@ from ops.config.probes import ProbeSet
 from ops.core.errors import Reason, Refused, SecretsChanged
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
+from ops.core.timeline import EventKind
 from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Rehearsal, Runbook, TokenPermissions, param, require_service
 from ops.workers import code_age, deploy, plan_text, rehearsal, reupload, rollback_target, schema_age
@@ -105,8 +106,25 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         listing, uploads = read_listing(ctx, service, *further)
         to = rollback_target.parse_target(ctx.params.to, listing.versions) if ctx.params.to else None
         plan_text.check_options(to, ctx.params)
+        history = read_history(ctx, service, listing, requested=to or (), only_older=bool(ctx.params.relapsed))
+        try:
+            return self._plan(ctx, service, history, to, schemas, latest=uploads[0][0] if rebuilt else None)
+        except Refused:
+            for text in _leftovers(ctx, history):
+                ctx.timeline.record(EventKind.WARNING, text)
+            raise
+
+    def _plan(
+        self,
+        ctx: Context[Params],
+        service: "Service",
+        history: WorkerHistory,
+        to: Split | None,
+        schemas: Callable[[], tuple[AppliedMigrations, ...]],
+        *,
+        latest: WorkerVersion | None,
+    ) -> Plan[Details]:
         incident, relapsed = ctx.request.incident, ctx.params.relapsed
-        history = read_history(ctx, service, listing, requested=to or (), only_older=bool(relapsed))
         choice = rollback_target.choose_target(history, incident=incident, only_older=bool(relapsed))
         active = choice.active_rollback
         if relapsed:
@@ -115,10 +133,9 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
             summary = f"already rolled back: {plan_text.describe_rollback(active)}"
             reason = Reason.ALREADY_STEPPED_BACK
             return _plan_nothing(ctx, service, history, choice, schemas, summary=summary, reason=reason)
-        latest = uploads[0][0] if rebuilt else None
         is_live = to and is_same_split(to, history.live.split) and not history.live.rehearsed
-        if to and (reupload.is_already_live(history, to, latest) if rebuilt else is_live):
-            summary = f"{describe_split(to)} is already live{' with the current secrets' if rebuilt else ''}"
+        if to and (reupload.is_already_live(history, to, latest) if latest else is_live):
+            summary = f"{describe_split(to)} is already live{' with the current secrets' if latest else ''}"
             return _plan_nothing(ctx, service, history, choice, schemas, summary=summary, reason=Reason.ALREADY_LIVE)
         plan_text.check_not_superseded(history.live, ctx.request.requested_at)
         if to is None and not choice.candidates:
@@ -303,13 +320,17 @@ def _plan_nothing(
             *plan_text.build_sections(history, choice, history.live.split, repository=service.repository, by_rule=True),
             *schema_age.build_sections(ages, ctx.suggest),
         ),
-        warnings=plan_text.list_leftovers(
-            history.live, end=f"To remove it: `{_suggest_rollback(ctx, format_split(history.live.split)).command}`"
-        ),
+        warnings=_leftovers(ctx, history),
         reason=reason,
         next_step=_suggest_next_step(ctx, _next_version_to_try(history, choice)),
         details=_build_details(ctx, service, history, history.live.split, blames=None),
     )
+
+
+def _leftovers(ctx: Context[RollbackWorker.Params], history: WorkerHistory) -> tuple[str, ...]:
+    """Return the warning about an unfinished rehearsal that this run does not remove."""
+    command = _suggest_rollback(ctx, format_split(history.live.split)).command
+    return plan_text.list_leftovers(history.live, end=f"To remove it: `{command}`")
 
 
 def _rehearsal_obstacle(

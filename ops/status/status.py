@@ -189,7 +189,8 @@ def _live_worker(session: Session, service: "Service") -> LiveService:
     if not newest:
         return LiveService(service.name, service.kind, (), None, "")
     one = newest[0]
-    return LiveService(service.name, service.kind, one.split, one.created_on, one.author, one.message)
+    split = (*one.split, (one.rehearsed, 0.0)) if one.rehearsed else one.split
+    return LiveService(service.name, service.kind, split, one.created_on, one.author, one.message)
 
 
 def _live_site(session: Session, service: "Service") -> LiveService:

@@ -23,7 +23,7 @@ from ops.pages import live_deployment, plan_text, steps
 from ops.status.schema import list_schema_ages
 from ops.workers import history_reads, rollback_target, schema_age
 from ops.workers.history import WorkerHistory, find_warning_sign
-from ops.workers.plan_text import describe_rollback
+from ops.workers.plan_text import describe_rollback, list_leftovers
 from ops.workers.rollback_target import TargetChoice
 from ops.workers.schema_age import AppliedMigrations
 
@@ -147,6 +147,7 @@ def _worker_versions(ctx: Context[Any], service: "Service", found: ServiceVersio
     history = history_reads.read_history(ctx, service, listing)
     choice = rollback_target.choose_target(history, incident=ctx.request.incident)
     notes = [f"already rolled back: {describe_rollback(choice.active_rollback)}"] if choice.active_rollback else []
+    notes += list_leftovers(history.live, end="The next rollback removes it")
     names = sorted(history.releases, key=lambda name: (history.version(name).number or 0, name), reverse=True)
     applied = databases()
     candidates = (_worker_candidate(history, choice, name, applied) for name in names)

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 MAX_ROUNDS, MAX_INTERVAL = 5, 1.0
 """Of `verify`, so that the rounds fit into MAX_SECONDS."""
 MAX_SECONDS = 15.0
-"""Longest time of the probes. A new deployment reaches all locations after "up to a couple of seconds"."""
+"""Time after which no round starts; a round takes up to 10 s.
+
+A new deployment reaches all locations after "up to a couple of seconds".
+"""
 _KEY = re.compile(r"[a-z*][a-z0-9_.*-]*")
 """Key of a structured-field dictionary, rfc-editor.org/rfc/rfc9651."""
 

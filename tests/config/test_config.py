@@ -548,6 +548,15 @@ def test_service_without_probes_is_a_warning() -> None:
     assert warnings == (f"ops.yml:5 {SERVICE}: {reason}",)
 
 
+def test_rehearsal_without_a_version_in_a_probe_is_a_warning() -> None:
+    rehearses = SMALL.replace("        probes:", "        rehearse: true\n        probes:")
+    line = rehearses.splitlines().index("        rehearse: true") + 1
+    reason = "no http probe has version, so no rollback is rehearsed; set it in a probe"
+
+    assert warnings_of(rehearses) == (f"ops.yml:{line} {SERVICE}.rehearse: {reason}",)
+    assert warnings_of(rehearses.replace("{path: /health}", "{path: /health, version: id}")) == ()
+
+
 def test_missing_place_of_a_token_is_a_warning() -> None:
     objects = "        durable_objects: {till: {class: Till, reset: /reset, token: TILL_KEY%s}}\n        probes:"
     unknown = SMALL.replace("        probes:", objects % "")

@@ -125,8 +125,60 @@ def test_response_without_version_does_not_count(world: World) -> None:
     assert splits(opened)[:2] == [{opened.bad: 100, opened.good: 0}, {opened.bad: 100}]
     assert steps(outcome)[-1] == (
         "result: inconclusive, so the run goes on without a result: cart inconclusive: version the response names no version, "
-        "so it does not count"
+        "so it does not count (status 503, wanted 200)"
     )
+
+
+@pytest.mark.slow
+def test_target_that_hangs_names_no_version_and_is_said_to_hang(world: World) -> None:
+    opened = open_shop(world)
+    world.edit_config("deadline: 20s", "deadline: 1s")
+    behaviour = {"body": {"version": "{{version}}"}, "delay": 11}
+    hanging = world.sandbox.upload(WORKER, code="hanging", behaviour=behaviour)
+
+    outcome = rollback(opened, "--to", hanging)
+
+    assert opened.live == {hanging: 100}, outcome.err
+    assert "no answer within 10 s" in steps(outcome)[-1]
+    assert "the response names" not in steps(outcome)[-1]
+
+
+@pytest.mark.parametrize("header", [{"cf-cache-status": "HIT"}, {"age": "40"}], ids=str)
+@pytest.mark.parametrize("status", [200, 503])
+def test_response_from_a_cache_does_not_count(world: World, header: dict[str, str], status: int) -> None:
+    """It is older than the rehearsal, also if it names the target."""
+    opened = open_shop(world)
+    behaviour = {"status": status, "body": {"version": "{{version}}"}, "headers": header}
+    cached = world.sandbox.upload(WORKER, code="cached", behaviour=behaviour)
+
+    outcome = rollback(opened, "--to", cached)
+
+    assert opened.live == {cached: 100}, outcome.err
+    assert steps(outcome)[-1].startswith(
+        "result: inconclusive, so the run goes on without a result: cart inconclusive: "
+    )
+    assert "from a cache" in steps(outcome)[-1]
+
+
+def test_leftover_is_said_where_people_look(rehearsed: Shop) -> None:
+    leave_rehearsal(rehearsed)
+
+    status = rehearsed.ops("status", "--environment", "live")
+    listed = rehearsed.ops("versions", "web", "--environment", "live")
+
+    assert f"web: {rehearsed.bad[:8]} at 100 % and {rehearsed.good[:8]} at 0 %" in status.out
+    assert f"an unfinished rehearsal left {rehearsed.good[:8]} at 0 %. The next rollback removes it" in listed.out
+
+
+def test_refusal_of_the_plan_says_the_leftover(rehearsed: Shop) -> None:
+    asked = rehearsed.world.sandbox.clock.now() - timedelta(hours=2)
+    leave_rehearsal(rehearsed)
+
+    outcome = rollback(rehearsed, "--requested-at", asked.isoformat())
+
+    assert outcome.result["decision"] == "refused", outcome.err
+    (said,) = [text for text in texts(outcome, "warning") if "an unfinished rehearsal left" in text]
+    assert f"--to {rehearsed.bad[:8]}" in said
 
 
 def test_response_of_the_live_version_does_not_count(rehearsed: Shop) -> None:
