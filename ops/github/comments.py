@@ -202,6 +202,8 @@ class StateComment:
 
     def __init__(self, issue: "Issue", comment: "IssueComment | None" = None) -> None:
         self._issue, self._comment = issue, comment
+        self._is_unclear = False
+        """Whether the answer to its creation was lost."""
 
     @property
     def url(self) -> str:
@@ -212,6 +214,8 @@ class StateComment:
         from github import GithubException
 
         with provider_errors():
+            if self._is_unclear:
+                self._comment, self._is_unclear = self._find(body), False
             try:
                 if self._comment is not None:
                     self._comment.edit(body)
@@ -219,7 +223,14 @@ class StateComment:
             except GithubException as error:
                 if error.status not in {403, 404}:
                     raise
-            self._comment = self._issue.create_comment(body)
+            self._is_unclear = True
+            self._comment, self._is_unclear = self._issue.create_comment(body), False
+
+    def _find(self, body: str) -> "IssueComment | None":
+        """Return our comment with the record of the same run; None without one."""
+        own, record = own_login(self._issue.repository), read_record(body)
+        runs = ((one, found.run) for one, found in run_records(self._issue) if author_login(one) == own)
+        return next((one for one, run in runs if record and run == record.run), None)
 
     def read(self) -> str:
         """Return its current text; empty if it is deleted or was never written."""

@@ -12,7 +12,7 @@ from ops.core.errors import ConfigError, Decision, ProviderError, Reason
 from ops.core.names import CHECK_OUTAGE
 from ops.core.run_record import RunRecord, is_edited, parse_job_run, read_record
 from ops.github.client import provider_errors
-from ops.github.comments import BOT, StateComment, author_login, run_records
+from ops.github.comments import BOT, StateComment, author_login, is_saved, run_records
 from ops.github.permissions import may_write, read_permission
 
 if TYPE_CHECKING:
@@ -165,12 +165,17 @@ def find_state_comment(issue: "Issue", matches: Callable[[RunRecord], bool]) -> 
 
 
 def reopen_incident(issue: "Issue", text: str) -> None:
-    """Open the incident if it is closed, and post the text, of which GitHub notifies people. Raises ProviderError."""
+    """Open the incident if it is closed, and post the text, of which GitHub notifies people. Raises ProviderError.
+
+    It posts nothing if the newest comment has the text: an earlier answer was lost.
+    """
     with provider_errors():
         issue.update()
         if issue.state == "closed":
             issue.edit(state="open")
-        issue.create_comment(text)
+        newest = next(iter(issue.get_comments().reversed), None)
+        if newest is None or not is_saved(newest.body, text):
+            issue.create_comment(text)
 
 
 def newest_records(repository: "Repository", label: str, most: int) -> "tuple[tuple[IssueRecord, ...], ...]":

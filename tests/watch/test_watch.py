@@ -399,6 +399,18 @@ def test_end_is_sent_again_after_an_outage(shop: Shop, incident: Incident) -> No
     assert "is mitigated" in incident.bodies[0]
 
 
+def test_lost_answer_makes_no_second_comment(shop: Shop, incident: Incident) -> None:
+    path = "/repos/**/issues/*/comments"
+    incident.github.fault(method="POST", path=path, sends="watching until", lost="after")
+    incident.github.fault(method="POST", path=path, sends="relapsed:", lost="after")
+
+    found = watch(shop, incident.number, actions={2: fail(shop)})
+
+    assert (found.decision, found.is_published) == (Decision.RELAPSED, True)
+    records = [read_record(body) for body in incident.bodies]
+    assert [each.decision if each else "notice" for each in records] == ["relapsed", "notice"]
+
+
 def test_without_a_token_the_probes_decide(shop: Shop, incident: Incident) -> None:
     done = command(shop, "--json", SHOP_TOKEN="")
 
