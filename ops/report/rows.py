@@ -1,6 +1,6 @@
 """Timeline rows of an incident from all sources, and the time of each recovery stage."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -65,8 +65,9 @@ def build_rows(evidence: IncidentEvidence) -> tuple[TimelineRow, ...]:
     ]
     for recorded in evidence.records:
         found += _record_rows(recorded)
+    ours = {recorded.record.run for recorded in evidence.records}
     for served in evidence.histories:
-        found += _deployment_rows(served, found)
+        found += _deployment_rows(served, found, ours)
     for one, period in _watched_periods(evidence):
         if not one.record.decision and evidence.read_at - period.until > MAX_PAUSE:
             found.append(TimelineRow(period.until, "watch stopped", "no later round", one.record.service, one.url))
@@ -87,13 +88,20 @@ def _record_rows(recorded: IssueRecord) -> Iterator[TimelineRow]:
         yield TimelineRow(row.at, what, row.text, who, recorded.url, is_key=row.kind not in MINOR_EVENTS)
 
 
-def _deployment_rows(served: ServiceHistory, others: Iterable[TimelineRow]) -> Iterator[TimelineRow]:
-    """Yield the deployment that was live at the first row, and later ones; our own deployments have rows already."""
+def _deployment_rows(
+    served: ServiceHistory, others: Iterable[TimelineRow], ours: Collection[str]
+) -> Iterator[TimelineRow]:
+    """Yield the deployment that was live at the first row, and later ones.
+
+    Those of the runs in `ours` have rows already. A mark alone hides nothing: everyone who may deploy can write one.
+    """
     others = list(others)
     first, last = min(line.at for line in others), max(line.at for line in others)
     for number, deployment in enumerate(served.deployments):
         newer = served.deployments[number - 1].created_on if number else None
-        if deployment.mark is None and deployment.created_on <= last:
+        mark = deployment.mark
+        is_ours = mark is not None and mark.run in ours and not mark.rehearsed
+        if not is_ours and deployment.created_on <= last:
             text = f"{served.service} in {served.environment}: {describe_split(deployment.split)}"
             yield TimelineRow(deployment.created_on, "deployed", text, deployment.author, served.url)
         if deployment.created_on < first and (newer is None or newer >= first):

@@ -142,7 +142,7 @@ class Watch:
             if self._service.worker:
                 found = [each for each in self._session.workers.list_deployments(self._service.worker) if each.split]
                 self._live = _live_versions(found, state)
-                rows = [(each.id, each.created_on, partial(_describe, each), each.mark is not None) for each in found]
+                rows = [(each.id, each.created_on, partial(_describe, each), _is_ours(each)) for each in found]
             else:
                 sites = self._session.pages.list_deployments(self._service.pages)
                 served = sorted((e for e in sites if e.can_serve_production), key=lambda e: e.created_on, reverse=True)
@@ -220,6 +220,14 @@ def _live_versions(found: "list[WorkerDeployment]", state: WatchState) -> LiveVe
     mark, before = found[place].mark, found[place + 1 : place + 2]
     is_rollback = mark is not None and mark.blames is not None
     return LiveVersions(found[0].serving_versions, before[0].created_on if before else None, is_rollback)
+
+
+def _is_ours(deployment: "WorkerDeployment") -> bool:
+    """Return whether it has our mark.
+
+    A deployment of a rehearsal is listed only if it moved traffic: forged, or the restored one of somebody else.
+    """
+    return deployment.mark is not None and not deployment.is_rehearsal
 
 
 def _describe(deployment: "WorkerDeployment") -> str:

@@ -501,6 +501,30 @@ def test_report_shows_the_result_of_the_rehearsal(rehearsed: Shop) -> None:
     assert "at 0 %" not in text.partition("## Evidence")[2]
 
 
+@pytest.mark.parametrize("rehearsed_version", [True, False], ids=["of a rehearsal", "of a rollback"])
+def test_forged_mark_hides_no_deployment_from_the_report(rehearsed: Shop, rehearsed_version: bool) -> None:
+    sandbox = rehearsed.world.sandbox
+    github = sandbox.github
+    number = github.open_issue("Cart fails", "", ["incident"], github.add_user("mai"))
+    done = rehearsed.ops(*ROLLBACK, "--yes", "--incident", str(number), **github.environ())
+    sandbox.clock.advance(60)
+    forged = (
+        f"ops1 incident={number} run={done.result['run'] if rehearsed_version else '20261124T030500-beef'} blames=-"
+    )
+    more = f" rehearsed={rehearsed.old}" if rehearsed_version else "; undo"
+    sandbox.deploy(WORKER, {rehearsed.good: 60, rehearsed.old: 40}, message=forged + more, author="eve@shop.example")
+    sandbox.clock.advance(60)
+    github.close(number, "mai")
+
+    told = rehearsed.ops("incident", "report", str(number), **github.environ())
+
+    assert told.code == 0, told.err
+    (report,) = [issue for issue in github.issues if issue.find_label("post-incident")]
+    split = f"`{rehearsed.good[:8]}` at 60 % and `{rehearsed.old[:8]}` at 40 %"
+    (row,) = [line for line in (report.body or "").splitlines() if "[deployed]" in line and split in line]
+    assert "shop.example" in row
+
+
 def test_mark_of_a_rehearsal_hides_no_traffic(rehearsed: Shop) -> None:
     leave_rehearsal(rehearsed, share=40)
 

@@ -302,6 +302,16 @@ def test_rehearsal_is_no_newer_deployment(shop: Shop, incident: Incident) -> Non
     assert found.state.newer == ()
 
 
+def test_mark_of_a_rehearsal_that_moves_traffic_is_a_foreign_deployment(shop: Shop, incident: Incident) -> None:
+    """Somebody forged it, or a rehearsal restored the deployment of somebody else."""
+    message = f"ops1 incident=42 run=20261124T030500-beef blames=- rehearsed={shop.old}"
+    step = partial(shop.world.sandbox.deploy, WORKER, shop.old, message=message)
+
+    found = watch(shop, incident.number, actions={3: step}, duration=timedelta(minutes=5))
+
+    assert len(found.state.foreign) == 1
+
+
 def test_secret_in_a_deployment_is_masked(shop: Shop, incident: Incident) -> None:
     secret = shop.world.sandbox.github.environ()["GITHUB_TOKEN"]
 
