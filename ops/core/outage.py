@@ -51,7 +51,9 @@ class StatusReport:
     troubled: tuple[str, ...] = ()
     """The used components with trouble."""
     since: datetime | None = None
-    """Start of the first incident with one of them; None if it is unknown."""
+    """Start of the trouble with all of them; None if it is unknown, or not the same."""
+    newest: datetime | None = None
+    """Start of the newest incident with one of them; None if it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def judge_page(document: StatusDocument, *, used: Iterable[str]) -> StatusReport
     troubled = {name for name in names if states.get(name, OPERATIONAL) != OPERATIONAL}
     trouble = [f"{names[name]}: {states[name].replace('_', ' ')}" for name in names if name in troubled]
     doubts = [f"{document.page} does not list {names[name]}" for name in names if name not in states]
-    starts = []
+    starts: dict[str, datetime] = {}
+    newest: datetime | None = None
     for incident in document.incidents:
         touched = sorted(name for name in map(_plain, incident.components) if name in names)
         if not touched:
@@ -83,12 +86,16 @@ def judge_page(document: StatusDocument, *, used: Iterable[str]) -> StatusReport
             continue
         trouble.append(line)
         troubled.update(touched)
-        starts += [incident.started_at] if incident.started_at else []
+        if (began := incident.started_at) is not None:
+            starts |= {name: min(began, starts.get(name, began)) for name in touched}
+            newest = max(began, newest or began)
     state = PageState.TROUBLE if trouble else PageState.UNKNOWN if doubts else PageState.CLEAR
     shown_names = tuple(names[name] for name in names if name in troubled)
     signs = (*trouble, *doubts)
     more = (f"{len(signs) - MAX_SIGNS} more signs",) if len(signs) > MAX_SIGNS else ()
-    return StatusReport(document.page, state, (*signs[:MAX_SIGNS], *more), shown_names, min(starts, default=None))
+    since = {starts.get(name) for name in troubled}
+    shared = since.pop() if len(since) == 1 else None
+    return StatusReport(document.page, state, (*signs[:MAX_SIGNS], *more), shown_names, shared, newest)
 
 
 def _plain(name: str) -> str:

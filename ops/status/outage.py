@@ -54,7 +54,7 @@ MAX_CALLS = 8
 RECENT = timedelta(hours=1)
 """Age up to which a deployment may be the cause."""
 MAX_PAUSE = timedelta(days=1)
-"""Age of a reported incident up to which automatic runs pause: some stay open for weeks."""
+"""Age of the newest reported incident up to which automatic runs pause: some stay open for weeks."""
 SUSPENDED = "suspended"
 """Word in Cloudflare's refusal of a suspended account; its error code is not documented."""
 SUPPORT = "https://support.cloudflare.com"
@@ -166,7 +166,7 @@ def pause_in_outage(
     found, evidence = report.finding, report.evidence
     reported = [page for page in evidence.pages if page.state == PageState.TROUBLE]
     is_theirs = evidence.is_cloudflare and found.pauses_automatic_steps
-    is_old = any(page.since and report.read_at - page.since > MAX_PAUSE for page in reported)
+    is_old = any(page.newest and report.read_at - page.newest > MAX_PAUSE for page in reported)
     if found.ours or is_old or not (is_theirs or reported):
         return None
     signs = "; ".join(report.finding.theirs)

@@ -12,6 +12,7 @@ from ops.core.run_record import RunRecord, read_record
 from ops.core.verdict import Verdict
 from ops.status.outage import OutageReport
 from ops.status.outage_comment import draft_lines
+from sandbox.edge.status_pages import StatusIncident
 from tests.conftest import Incident, Outcome
 from tests.support.commands import LIST
 from tests.support.shop import Shop
@@ -64,6 +65,17 @@ def test_comment_has_verdict_signs_and_message(shop: Shop, incident: Incident) -
     ]
     assert shop.world.writes() == []
     assert "/issues/1#issuecomment-" in outcome.out
+
+
+def test_message_names_no_start_that_is_not_the_same_for_all(shop: Shop, incident: Incident) -> None:
+    """An old incident of the API says nothing about when the trouble with Workers began."""
+    old = StatusIncident(name="API is slow", components={"API": "degraded_performance"}, age=timedelta(days=9))
+    shop.world.sandbox.status_pages.cloudflare.incidents.append(old)
+
+    check(shop, "web")
+
+    assert "> Our provider Cloudflare reports trouble with API and Workers.\n" in body(shop)
+    assert len(incident.bodies) == 1
 
 
 def test_repeated_check_edits_the_newest_comment(shop: Shop, incident: Incident) -> None:
