@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ops.core.clock import format_rfc3339, parse_utc
+from ops.core.clock import MAX_CLOCK_SKEW, format_rfc3339, parse_utc
 from ops.core.verdict import Verdict
 
 INTERVAL = timedelta(seconds=30)
@@ -113,8 +113,14 @@ def parse_state(data: Mapping[str, Any], now: datetime | None) -> WatchState | N
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     is_sound = re.fullmatch(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", owner) and re.fullmatch("[hui.]*", rounds)
-    is_recent = now is None or start <= now < until + LONGEST
+    is_id = re.fullmatch("[0-9a-f-]{0,36}", deployment)
+    is_recent = now is None or (start <= now < until + LONGEST and _are_past(start, rounds, now))
     fits = is_recent and start < until <= start + LONGEST and len(newer) <= MOST_DEPLOYMENTS
-    if not is_sound or not fits or len(rounds) > LONGEST // INTERVAL + 1:
+    if not is_sound or not is_id or not fits or len(rounds) > LONGEST // INTERVAL + 1:
         return None
     return WatchState(owner, start, until, deployment, rounds, newer)
+
+
+def _are_past(start: datetime, rounds: str, now: datetime) -> bool:
+    """Return whether the rounds can have begun until now, by a clock that may differ from that of their runner."""
+    return start + (len(rounds) - 1) * INTERVAL <= now + MAX_CLOCK_SKEW

@@ -46,7 +46,7 @@ def test_every_state_survives_its_record(text: str, count: int, rounds: str) -> 
     read = read_record(embed_record("text", record))
 
     assert read is not None
-    found = parse_state(read.watch, START)
+    found = parse_state(read.watch, START + LONGEST)
     assert found is not None
     assert found.rounds == rounds
     assert [each.id for each in found.newer] == [each.id for each in state.newer]
@@ -57,6 +57,8 @@ def test_every_state_survives_its_record(text: str, count: int, rounds: str) -> 
     [
         {"rounds": "hx"},
         {"rounds": "h" * 300},
+        {"rounds": "h" * 5},
+        {"deployment": "`x`"},
         {"owner": "mai"},
         {"started_at": "soon"},
         {"started_at": None},

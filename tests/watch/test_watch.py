@@ -490,6 +490,20 @@ def test_record_of_a_stranger_is_not_continued(shop: Shop, incident: Incident) -
     assert watch(shop, incident.number).state.rounds == "h" * 60
 
 
+def test_rounds_of_the_future_are_no_evidence(shop: Shop, incident: Incident) -> None:
+    """Somebody with write access forged the record, or its runner had a wrong clock."""
+    with pytest.raises(Killed):
+        watch(shop, incident.number, actions={2: kill})
+    incident.github.comment(incident.number, incident.bodies[0].replace("hh", "h" * 60), "mai")
+
+    began = shop.world.sandbox.clock.now()
+
+    found = watch(shop, incident.number)
+
+    assert (found.decision, found.state.rounds) == (Decision.MITIGATED, "h" * 60)
+    assert found.state.started_at >= began
+
+
 @pytest.mark.parametrize("length", ["1m", "3h", "soon"])
 def test_length_is_limited(shop: Shop, length: str) -> None:
     outcome = shop.ops("watch", "--service", "web", "--for", length)
