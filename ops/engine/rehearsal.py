@@ -92,8 +92,9 @@ def _undo(
 
 
 def _restore(ctx: Context[Any], step: RehearsalStep, started: SentChange, writer: ChangeWriter) -> bool:
-    """Return whether nothing of the start is left; a failure is a warning."""
+    """Return whether nothing of the start is left; a failure is a warning, also of traffic that the start moved."""
     sent = _sent(ctx, step)
+    moved: tuple[str, ...] = ()
     try:
         if started.progress.pending_target:  # its end was not seen: the list of deployments may lag
             world = writer.look(started, "the rehearsal may have started, but", patient=True)
@@ -101,6 +102,7 @@ def _restore(ctx: Context[Any], step: RehearsalStep, started: SentChange, writer
                 raise UnknownOutcome("it is not visible yet", reason=Reason.UNCLEAR)
         for _ in range(MAX_RESTORATIONS):
             world = step.check()
+            moved = world.concurrent_changes
             if world.state != ChangeState.PLANNED:
                 sent.record(EventKind.COMPARED, world.text, state=world.state.value)
                 return True
@@ -113,6 +115,8 @@ def _restore(ctx: Context[Any], step: RehearsalStep, started: SentChange, writer
             sent.record(EventKind.COMPARED, error.message)
             return True
         left = f"{step.change.before} may still be deployed, which does not affect the traffic"
+        if moved:
+            left = f"The traffic moved: {step.change.before} replaced {'; '.join(moved)}. Deploy that again"
         sent.record(EventKind.WARNING, f"the rehearsal was not undone: {error.message}. {left}")
     return False
 

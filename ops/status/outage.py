@@ -102,8 +102,9 @@ class OutageReport:
         if self.is_suspended:
             step = f"Escalate now: contact Cloudflare support at {SUPPORT}, with the ID of the account."
         else:
+            tell = "Tell users, and wait" if self.evidence.failing else "No service fails in our probes: wait"
             step = {
-                OutageVerdict.THEIRS: "Do not roll back. Tell users, and wait for the provider.",
+                OutageVerdict.THEIRS: f"Do not roll back. {tell} for the provider.",
                 OutageVerdict.OURS: "Recover the service: see its recoveries on the incident.",
                 OutageVerdict.UNCLEAR: "Decide by the signs: a rollback helps only against a fault of our own.",
             }[self.finding.verdict]

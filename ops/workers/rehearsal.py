@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from ops.config import Service
     from ops.workers.history import WorkerHistory
 
-MAX_ROUNDS, MAX_INTERVAL = 5, 1.0
-"""Of `verify`, so that the rounds fit into MAX_SECONDS."""
+MIN_ROUNDS, MAX_ROUNDS, MAX_INTERVAL = 2, 5, 1.0
+"""Of `verify`: one bad response refuses no target, and the rounds fit into MAX_SECONDS."""
 MAX_SECONDS = 15.0
 """Time after which no round starts; a round takes up to 10 s.
 
@@ -117,7 +117,7 @@ class WorkerRehearsal:
             _probes(self.service),
             verify.model_copy(
                 update={
-                    "successes": min(verify.successes, MAX_ROUNDS),
+                    "successes": min(max(verify.successes, MIN_ROUNDS), MAX_ROUNDS),
                     "interval": min(verify.interval, MAX_INTERVAL),
                     "deadline": min(verify.deadline, MAX_SECONDS),
                 }
@@ -164,7 +164,8 @@ class WorkerRehearsal:
         if self.restored and is_same_split(first.split, self.restored):
             self.restored, text = (), f"{describe_split(first.split)} is deployed"
             return ObservedState(ChangeState.DONE, text, (describe_deployment(before),))
-        return ObservedState(ChangeState.PLANNED, f"{describe_split(first.split)} are deployed")
+        moved = () if before.id == self.live.id else (describe_deployment(before),)
+        return ObservedState(ChangeState.PLANNED, f"{describe_split(first.split)} are deployed", moved)
 
     def _restore(self) -> str:
         self.restored = self.replaced

@@ -345,6 +345,34 @@ def test_foreign_deployment_is_kept_and_stops_the_run(rehearsed: Shop, write: in
     assert any("dana@shop.example" in text for text in said)
 
 
+def test_foreign_deployment_that_cannot_be_restored_is_named(rehearsed: Shop) -> None:
+    """The start of the rehearsal replaced it, so the traffic moved."""
+    sandbox = rehearsed.world.sandbox
+    hotfix = sandbox.upload(WORKER, code="hotfix", author="dana@shop.example")
+    sandbox.fault(**WRITE, before=lambda: sandbox.deploy(WORKER, hotfix, author="dana@shop.example"))
+    sandbox.fault(**WRITE, code=10013, skip=1, times=None)
+
+    outcome = rollback(rehearsed)
+
+    assert rehearsed.live == {rehearsed.bad: 100, rehearsed.good: 0}
+    (said,) = [text for text in texts(outcome, "warning") if "the rehearsal was not undone" in text]
+    assert "does not affect the traffic" not in said
+    assert f"replaced {hotfix[:8]}, deployed" in said
+    assert ended(outcome)[:2] == (4, "failed"), outcome.err
+    assert "not moved" not in outcome.result["message"]
+
+
+def test_one_bad_response_refuses_no_target(rehearsed: Shop) -> None:
+    rehearsed.world.edit_config("successes: 2", "successes: 1")
+    named = f'{{"version": "{rehearsed.good}"}}'
+    rehearsed.world.sandbox.edge_fault(path="/cart", status=503, body=named, content_type="application/json", skip=1)
+
+    outcome = rollback(rehearsed)
+
+    assert steps(outcome)[-1] == "result: healthy", outcome.err
+    assert rehearsed.live == {rehearsed.good: 100}
+
+
 def test_foreign_deployment_during_the_probes_is_kept(world: World) -> None:
     opened = open_shop(world, good=503)
     hotfix = world.sandbox.upload(WORKER, code="hotfix")

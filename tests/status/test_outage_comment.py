@@ -211,6 +211,7 @@ def test_healthy_service_has_no_message_for_users(shop: Shop, incident: Incident
     check(shop, "web")
 
     assert "No service fails in our probes, so there is no message for users yet." in body(shop)
+    assert "Tell users" not in body(shop)
     assert "> " not in body(shop)
     assert len(incident.bodies) == 1
 
