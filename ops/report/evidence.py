@@ -12,7 +12,7 @@ from ops.report.impact import ImpactSources
 TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
 """`author_association` of team members (docs.github.com/graphql/reference/enums#commentauthorassociation)."""
 
-FOLLOWING_JOB = re.compile("report|watch|tell|(wait|end)-.*")
+FOLLOWING_JOB = re.compile("report|watch|tell|(wait|end|next)-.*")
 """Jobs of a workflow run that start after the job that acts."""
 
 

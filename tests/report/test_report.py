@@ -131,6 +131,18 @@ def test_report_of_recovered_incident(night: Night, releases: Releases, update_g
     assert night.reports[0].title == "Incident report: 2026-11-24, incident 1"
 
 
+def test_job_of_an_automatic_step_is_not_the_one_that_recovered(night: Night, releases: Releases) -> None:
+    night.world.verify_three_rounds()
+    assert night.recover().code == 0
+    late = NOW + timedelta(minutes=13)
+    for name in ("next-approve-prod", "next-recovery-prod"):
+        night.github.add_job(night.github.runs[-1].id, name, created_at=late, started_at=late, status="in_progress")
+
+    night.report()
+
+    assert "| until GitHub started the job | 5.0 |" in night.text
+
+
 def test_report_of_failed_run(night: Night, releases: Releases, update_golden: bool) -> None:
     night.world.sandbox.fault(**WRITE, code=10021, message="no")
     assert night.recover().code == 4
