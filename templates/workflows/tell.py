@@ -69,6 +69,8 @@ class Failure(NamedTuple):
     """The answer if the comment shows a run without an end; default: `text`."""
     has_run: bool = False
     """Whether a run ended, and reported its end on the page of the workflow run."""
+    kind: str = "answered"
+    """Kind of its mark: an attempt gets one answer of each kind."""
     late_on: int | None = None
     """For a state that did not end in time: number of the run's incident, or 0. None for other failures."""
 
@@ -167,7 +169,7 @@ def _late(request: Request, jobs: list[str], outputs: list[Any]) -> Failure:
         f"**Nothing ended it in time:** {request.title} · {what} · [log]({log})\n\n"
         f"**Next step:** Look whether it is still on. Run on a laptop: {inert(os.environ.get('END_COMMAND', ''))}"
     )
-    return Failure(text, late_on=_incident_of(outputs) or request.number)
+    return Failure(text, kind="late", late_on=_incident_of(outputs) or request.number)
 
 
 def _incident_of(outputs: list[Any]) -> int:
@@ -198,7 +200,7 @@ def _watch_failures(request: Request, needs: Any, outputs: list[Any]) -> Iterato
         step = "Continue it. Run on a laptop: " + inert(shlex.join(words))
     lines = [f"{heading} {request.title} · {what} · [log]({log})"]
     lines += ["**Why:** " + prose(ended["message"])] if ended.get("message") else []
-    yield Failure("\n\n".join([*lines, "**Next step:** " + step]), late_on=number)
+    yield Failure("\n\n".join([*lines, "**Next step:** " + step]), kind=WATCH, late_on=number)
 
 
 def _step_failures(request: Request, needs: Any, outputs: list[Any]) -> Iterator[Failure]:
@@ -213,7 +215,7 @@ def _step_failures(request: Request, needs: Any, outputs: list[Any]) -> Iterator
         why = ["**Why:** " + prose(ended["message"])] if ended.get("message") else []
         look = _look(needs["gate"]["outputs"].get("environment"))
         text = "\n\n".join([f"{heading} {request.title} · {what} · [log]({log})", *why, "**Next step:** " + look])
-        yield Failure(text, late_on=_incident_of(outputs) or request.number)
+        yield Failure(text, kind="next", late_on=_incident_of(outputs) or request.number)
 
 
 def _name(outputs: list[Any], key: str) -> str:
@@ -433,10 +435,10 @@ def own_login() -> str:
 
 def answer(request: Request, failure: Failure) -> str:
     """Edit our comment or post one. Return the answer; "" if none was needed. Raises OSError and ValueError."""
-    kind = "answered" if failure.late_on is None else "late"
+    kind = failure.kind
     found, comments = read_comments(request, kind), repository() + "/issues/comments/"
     body = {"body": failure.text + "\n\n" + mark(kind) + "\n"}
-    if kind == "late":
+    if failure.late_on is not None:
         if not found.is_answered:
             call("POST", repository() + f"/issues/{request.number}/comments", SECONDS, body)
         return failure.text

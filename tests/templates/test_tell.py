@@ -767,13 +767,13 @@ def test_watch_that_succeeded_reports_nothing(labeled_run: LabeledRun) -> None:
     assert tell_of_watch(labeled_run, {"result": "success", "outputs": {"decision": "mitigated"}}) == []
 
 
-def tell_of_step(labeled_run: LabeledRun, step: dict[str, Any]) -> list[str]:
+def tell_of_step(labeled_run: LabeledRun, step: dict[str, Any], answered: str = "true") -> list[str]:
     """Report an automatic step that failed after a relapse. Return the comments after the first one."""
     outputs = {**WATCHED, "incident": str(labeled_run.workflow.incident)}
     needs = {
         "gate": {**GONE, "outputs": {**GONE["outputs"], "environment": "production"}},
         "recovery-production": {"result": "success", "outputs": outputs},
-        "watch": {"result": "failure", "outputs": {"decision": "relapsed", "answered": "true"}},
+        "watch": {"result": "failure", "outputs": {"decision": "relapsed", "answered": answered}},
         "next-recovery-production": {"result": "failure", **step},
     }
     labeled_run.tell(needs=needs, ACTING="recovery-production", PROGRAM="./run ops", RUN_STEP="Recover")
@@ -795,6 +795,15 @@ def test_automatic_step_that_died_is_reported_as_unknown(labeled_run: LabeledRun
     (body,) = tell_of_step(labeled_run, {"outputs": {}})
 
     assert body.startswith("**The automatic step after the relapse failed, and it is not known whether it was made:**")
+
+
+def test_unpublished_relapse_does_not_hide_the_failed_step(labeled_run: LabeledRun) -> None:
+    labeled_run.job("next-recovery-production", "failure", "success", "failure")
+
+    relapse, step = tell_of_step(labeled_run, {"outputs": {}}, answered="")
+
+    assert relapse.startswith("**The watch ended as `relapsed`:** ")
+    assert step.startswith("**The automatic step after the relapse failed, and nothing was changed:** ")
 
 
 def test_refused_automatic_step_is_not_reported_twice(labeled_run: LabeledRun) -> None:
