@@ -1,5 +1,6 @@
 """Comment of `ops check-outage` on the incident: verdict, signs, and a message for users."""
 
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -50,9 +51,8 @@ def publish_outage(
         newest = newest_own_record(repository, incident)
         place = (SOURCE, report.environment, report.service, report.finding.verdict.value)
         is_same = newest is not None and (newest.source, newest.environment, newest.service, newest.decision) == place
-        run, earlier = (
-            (newest.run, newest.rows) if newest and is_same else (f"{SOURCE}-{report.read_at:%Y%m%dT%H%M%S}", ())
-        )
+        new = f"{SOURCE}-{report.read_at:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+        run, earlier = (newest.run, newest.rows) if newest and is_same else (new, ())
         record = RunRecord(
             run,
             source=SOURCE,

@@ -88,6 +88,16 @@ def test_repeated_check_edits_the_newest_comment(shop: Shop, incident: Incident)
     assert len(incident.bodies) == 1
 
 
+def test_checks_of_two_services_in_one_second_are_two_comments(shop: Shop, incident: Incident) -> None:
+    sandbox = shop.world.sandbox
+    sandbox.clock.advance(1 - sandbox.clock.now().microsecond / 1e6)
+    for service in ("web", "docs"):
+        check(shop, service)
+
+    assert [each.service for each in records(shop)] == ["web", "docs"]
+    assert len(incident.bodies) == 2
+
+
 def test_check_after_another_comment_is_a_new_comment(shop: Shop, incident: Incident) -> None:
     check(shop, "web")
     shop.world.sandbox.github.comment(1, "Is it Cloudflare?", "mai")
