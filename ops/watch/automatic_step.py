@@ -67,7 +67,7 @@ def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> None:
     if record.decision != Decision.RELAPSED or state is None or state.deployment != step.deployment:
         raise step.refuse("the newest watch of the service did not find a relapse of this deployment")
     if state.foreign:
-        raise step.refuse(f"someone else deployed during the watch: {state.foreign[0].text}")
+        raise step.refuse(f"someone else deployed after the rollback: {state.foreign[0].text}")
     if _is_claimed(step, issue):
         return
     if step.is_healthy and judge_watch(state, LiveVersions(), ErrorRates()).is_relapse:

@@ -97,6 +97,11 @@ class WatchRecord:
         return (record.source, record.environment, record.service) == place and not record.decision
 
     @property
+    def incident(self) -> int | None:
+        """Number of the issue; None before `find`."""
+        return self._issue.number if self._issue else None
+
+    @property
     def url(self) -> str:
         return self._comment.url if self._comment else ""
 

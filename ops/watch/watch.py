@@ -21,7 +21,7 @@ from ops.core.verdict import ProbeObservation, Verdict
 from ops.watch.judgment import ErrorRates, LiveVersions, WatchJudgment, judge_watch
 from ops.watch.record import WatchRecord
 from ops.watch.result import WatchResult
-from ops.watch.state import NewerDeployment, WatchState, new_owner
+from ops.watch.state import LONGEST, NewerDeployment, WatchState, new_owner
 from ops.watch.text import build_record
 
 if TYPE_CHECKING:
@@ -143,16 +143,18 @@ class Watch:
                 found = [each for each in self._session.workers.list_deployments(self._service.worker) if each.split]
                 self._live = _live_versions(found, state)
                 rows = [(each.id, each.created_on, partial(_describe, each), _is_ours(each)) for each in found]
+                watched = _find_recovery(found, state, self._record.incident) if self._record else ""
             else:
                 sites = self._session.pages.list_deployments(self._service.pages)
                 served = sorted((e for e in sites if e.can_serve_production), key=lambda e: e.created_on, reverse=True)
                 rows = [(each.id, each.created_on, partial(_describe_site, each), False) for each in served]
+                watched = ""
         except (ProviderError, ConfigError) as error:
             self._problem = f"the deployments cannot be read: {error.message}"
             return state
         self._problem = ""
-        state = state if state.deployment or not rows else replace(state, deployment=rows[0][0])
         names = [name for name, *_ in rows]
+        state = state if state.deployment or not rows else replace(state, deployment=watched or names[0])
         newer = rows[: names.index(state.deployment)] if state.deployment in names else []
         return state.with_newer(tuple(NewerDeployment(name, at, text(), own) for name, at, text, own in newer[::-1]))
 
@@ -220,6 +222,15 @@ def _live_versions(found: "list[WorkerDeployment]", state: WatchState) -> LiveVe
     mark, before = found[place].mark, found[place + 1 : place + 2]
     is_rollback = mark is not None and mark.blames is not None
     return LiveVersions(found[0].serving_versions, before[0].created_on if before else None, is_rollback)
+
+
+def _find_recovery(found: "list[WorkerDeployment]", state: WatchState, incident: int | None) -> str:
+    """Return the ID of our newest recent deployment for the incident, which somebody may have replaced already.
+
+    "" if there is none. One without an incident may have opened it.
+    """
+    marks = ((each, each.mark) for each in found if _is_ours(each) and state.started_at - each.created_on <= LONGEST)
+    return next((each.id for each, mark in marks if mark and mark.incident in {None, incident}), "")
 
 
 def _is_ours(deployment: "WorkerDeployment") -> bool:

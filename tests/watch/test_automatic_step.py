@@ -234,7 +234,19 @@ def test_foreign_deployment_during_the_watch_refuses(world: World, relapse: Rela
     world.sandbox.deploy(WORKER, relapse.shop.good, author="bot@shop.example")
     relapse.watch()
 
-    relapse.refuses("did not find a relapse of this deployment", relapse.step(relapsed=relapsed))
+    relapse.refuses("someone else deployed after the rollback", relapse.step(relapsed=relapsed))
+
+
+def test_foreign_deployment_before_the_watch_refuses(world: World, relapse: Relapse) -> None:
+    """Somebody deploys between the rollback and the start of the job that watches."""
+    relapsed = relapse.deployment
+    world.sandbox.deploy(WORKER, relapse.shop.good, author="bot@shop.example")
+
+    found = relapse.watch()
+
+    assert (found.decision, found.state.deployment) == (Decision.RELAPSED, relapsed)
+    assert "Foreign deployment, so no automatic step follows" in relapse.incident.bodies[-2]
+    relapse.refuses("someone else deployed after the rollback", relapse.step(relapsed=relapsed))
 
 
 def test_foreign_deployment_after_the_watch_refuses(world: World, relapse: Relapse) -> None:
