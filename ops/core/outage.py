@@ -12,6 +12,8 @@ from enum import StrEnum
 from ops.core.verdict import Verdict
 
 OPERATIONAL = "operational"
+ENDED = {"resolved", "postmortem"}
+"""States of an incident that is over."""
 UNREADABLE = "cannot be read"
 """Evidence of a page that gave no document."""
 
@@ -77,7 +79,7 @@ def judge_page(document: StatusDocument, *, used: Iterable[str]) -> StatusReport
     newest: datetime | None = None
     for incident in document.incidents:
         touched = sorted(name for name in map(_plain, incident.components) if name in names)
-        if not touched:
+        if not touched or incident.status in ENDED:  # a stale document may still list it
             continue
         shown = ", ".join(names[name] for name in touched)
         line = f'incident "{incident.name[:MAX_NAME]}" ({incident.status}, {incident.impact}): {shown}'

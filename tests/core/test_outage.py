@@ -11,8 +11,11 @@ from ops.core.outage import (
     OutageVerdict,
     PageState,
     ServiceSigns,
+    StatusDocument,
+    StatusIncident,
     StatusReport,
     judge_outage,
+    judge_page,
 )
 from ops.core.verdict import Verdict
 
@@ -138,3 +141,20 @@ def test_every_combination_follows_its_signs() -> None:
             assert not found.theirs
         if service != Verdict.UNHEALTHY:
             assert found.verdict != OURS
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("investigating", PageState.TROUBLE),
+        ("identified", PageState.TROUBLE),
+        ("monitoring", PageState.UNKNOWN),
+        ("resolved", PageState.CLEAR),
+        ("postmortem", PageState.CLEAR),
+    ],
+)
+def test_incident_that_is_over_is_no_trouble(status: str, state: PageState) -> None:
+    incident = StatusIncident("Workers errors", status, "major", frozenset({"Workers"}))
+    document = StatusDocument("www.cloudflarestatus.com", {"Workers": "operational"}, (incident,))
+
+    assert judge_page(document, used=["Workers"]).state == state
