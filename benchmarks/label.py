@@ -33,7 +33,6 @@ from sandbox.github.actions.state import FakeJob
 from sandbox.switches import Switches
 
 ROOT = Path(__file__).parent.parent
-REFERENCE = ROOT / "examples" / "fortunet"
 WORKER = "fortunet-api"
 ACCOUNT = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
 LABEL = "recover:rollback-api"
@@ -168,7 +167,8 @@ def prepared(sandbox: Sandbox, files: Mapping[str, bytes]) -> GitHub:
         behaviour = None if code == "good" else {"status": 500}
         sandbox.deploy(WORKER, sandbox.upload(WORKER, code=code, behaviour=behaviour, at=now - ago), at=now - ago)
     hub.add_user("alice")
-    own = {"ops.yml": (REFERENCE / "ops.yml").read_bytes()}
+    sandbox.clock.longest_sleep = 5.0  # the watch after the recovery takes half an hour
+    own = {"ops.yml": files.get("examples/fortunet/ops.yml", files["ops.yml"])}
     hub.add_commit("All of it", "alice", files={name: text for name, text in files.items() if name != LEFT_OUT} | own)
     reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read"])
     for environment, token in (("recovery", sandbox.token), ("report", reading)):
