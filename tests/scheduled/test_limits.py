@@ -473,12 +473,17 @@ def test_reconcile_removes_ended_limit(place: LimitsWorld) -> None:
     assert place.github.issues == []
 
 
-def test_schedule_removes_no_ended_limit_in_an_outage(place: LimitsWorld) -> None:
-    """The application has ended the limit by its own clock, so the pause changes nothing for users."""
+def end_a_limit(place: LimitsWorld) -> None:
+    """Apply a temporary limit, and let it end by the clock."""
     place.commit(temporary(60, in_hours(place.world, 4)))
     place.apply()
+    place.world.sandbox.clock.advance(4 * 3600 + 60)
+
+
+def test_schedule_removes_no_ended_limit_in_an_outage(place: LimitsWorld) -> None:
+    """The application has ended the limit by its own clock, so the pause changes nothing for users."""
+    end_a_limit(place)
     sandbox = place.world.sandbox
-    sandbox.clock.advance(4 * 3600 + 60)
     sandbox.switches.status_pages_lag_seconds = 0
     sandbox.status_pages.begin_incident("cloudflare", "KV errors", {"Workers KV": "major_outage"})
     assert place.calculate(31)[-1] == 429
@@ -495,10 +500,8 @@ def test_schedule_removes_no_ended_limit_in_an_outage(place: LimitsWorld) -> Non
 
 
 def test_incident_that_stays_open_pauses_for_one_day_only(place: LimitsWorld) -> None:
-    place.commit(temporary(60, in_hours(place.world, 4)))
-    place.apply()
+    end_a_limit(place)
     sandbox = place.world.sandbox
-    sandbox.clock.advance(4 * 3600 + 60)
     is_slow = StatusIncident(name="KV is slow", components={"Workers KV": "degraded_performance"})
     ends = []
     for hours in (23, 25):
@@ -509,10 +512,8 @@ def test_incident_that_stays_open_pauses_for_one_day_only(place: LimitsWorld) ->
 
 
 def test_person_removes_an_ended_limit_in_an_outage(place: LimitsWorld) -> None:
-    place.commit(temporary(60, in_hours(place.world, 4)))
-    place.apply()
+    end_a_limit(place)
     sandbox = place.world.sandbox
-    sandbox.clock.advance(4 * 3600 + 60)
     sandbox.switches.status_pages_lag_seconds = 0
     sandbox.status_pages.begin_incident("cloudflare", "KV errors", {"Workers KV": "major_outage"})
 

@@ -427,32 +427,24 @@ def test_approval_job_does_not_hide_rerun_refusal(labeled_run: LabeledRun) -> No
 # Reports and buttons.
 
 
-def test_failed_report_is_answered_on_its_incident(labeled_run: LabeledRun) -> None:
+@pytest.mark.parametrize(
+    ("name", "output", "says", "command"),
+    [
+        ("report", "report", "`report` from `@alice` · job `report` failed in step", "incident report {}"),
+        ("check-outage", "check", "job `check-outage` failed in step", "check-outage --incident {}"),
+    ],
+)
+def test_failed_job_of_a_label_is_answered_on_its_incident(
+    labeled_run: LabeledRun, name: str, output: str, says: str, command: str
+) -> None:
     labeled_run.github.issue(labeled_run.workflow.incident).comments.clear()
-    payload = labeled_run.workflow.label("report")
-    labeled_run.job("report", "failure", "success", "failure")
+    payload = labeled_run.workflow.label(name)
+    labeled_run.job(name, "failure", "success", "failure")
 
-    gate = {"result": "success", "outputs": {"go": "false", "report": "true", "attempt": "1"}}
-    done = labeled_run.tell(payload, needs={"gate": gate, "recovery-production": SKIPPED, "report": FAILED})
+    gate = {"result": "success", "outputs": {"go": "false", output: "true", "attempt": "1"}}
+    done = labeled_run.tell(payload, needs={"gate": gate, "recovery-production": SKIPPED, name: FAILED})
 
-    number = labeled_run.workflow.incident
-    labeled_run.assert_reported(
-        done, "`report` from `@alice` · job `report` failed in step", f"`./run ops incident report {number}`"
-    )
-
-
-def test_failed_check_for_an_outage_is_answered(labeled_run: LabeledRun) -> None:
-    labeled_run.github.issue(labeled_run.workflow.incident).comments.clear()
-    payload = labeled_run.workflow.label("check-outage")
-    labeled_run.job("check-outage", "failure", "success", "failure")
-
-    gate = {"result": "success", "outputs": {"go": "false", "check": "true", "attempt": "1"}}
-    done = labeled_run.tell(payload, needs={"gate": gate, "recovery-production": SKIPPED, "check-outage": FAILED})
-
-    number = labeled_run.workflow.incident
-    labeled_run.assert_reported(
-        done, "job `check-outage` failed in step", f"`./run ops check-outage --incident {number}`"
-    )
+    labeled_run.assert_reported(done, says, f"`./run ops {command.format(labeled_run.workflow.incident)}`")
 
 
 def test_failed_report_after_closing_is_only_logged(labeled_run: LabeledRun) -> None:
