@@ -158,7 +158,8 @@ def pause_in_outage(
     """Return the end of an automatic run while Cloudflare has an outage, else None.
 
     Trouble of an AI provider does not count: a switch away from it may be the planned change. Reported trouble is
-    enough, since the token of a schedule may not read deployments. After MAX_PAUSE it pauses nothing.
+    enough, since the token of a schedule may not read deployments. It pauses for MAX_PAUSE from the start of the newest
+    incident; trouble without a known start pauses nothing, because it might pause for weeks.
     """
     try:
         report = read_outage(Place(environment), config_path, environ, redactor)
@@ -167,8 +168,8 @@ def pause_in_outage(
     found, evidence = report.finding, report.evidence
     reported = [page for page in evidence.pages if page.state == PageState.TROUBLE]
     is_theirs = evidence.is_cloudflare and found.pauses_automatic_steps
-    is_old = any(page.newest and report.read_at - page.newest > MAX_PAUSE for page in reported)
-    if found.ours or is_old or not (is_theirs or reported):
+    is_recent = any(page.newest and report.read_at - page.newest <= MAX_PAUSE for page in reported)
+    if found.ours or not (is_recent if reported else is_theirs):
         return None
     signs = "; ".join(report.finding.theirs)
     message = f"paused, and nothing was changed: Cloudflare has an outage ({signs}); the next scheduled run tries again"

@@ -511,6 +511,14 @@ def test_incident_that_stays_open_pauses_for_one_day_only(place: LimitsWorld) ->
     assert ends == ["provider_outage", "not_seen_failing"]
 
 
+def test_component_without_an_incident_does_not_pause(place: LimitsWorld) -> None:
+    """Cloudflare may leave it so for weeks, and no start limits the pause."""
+    end_a_limit(place)
+    place.world.sandbox.status_pages.cloudflare.states["Workers KV"] = "major_outage"
+
+    assert ended(place.reconcile(GITHUB_EVENT_NAME="schedule"))[1] == "recovered"
+
+
 def test_person_removes_an_ended_limit_in_an_outage(place: LimitsWorld) -> None:
     end_a_limit(place)
     sandbox = place.world.sandbox
