@@ -259,13 +259,14 @@ def test_failback_removes_override_of_healthy_provider(override: SwitchWorld) ->
 def test_schedule_keeps_override_in_an_outage_of_cloudflare(override: SwitchWorld) -> None:
     set_outcomes(override, iflow=WELL)
     sandbox = override.world.sandbox
-    sandbox.status_pages.cloudflare.states["API"] = "major_outage"
+    sandbox.switches.status_pages_lag_seconds = 0
+    sandbox.status_pages.begin_incident("cloudflare", "API errors", {"API": "major_outage"})
 
     paused = failback(override, GITHUB_EVENT_NAME="schedule")
 
     assert (paused.code, switch_state(override)) == (0, "groq")
     assert "the next scheduled run tries again" in paused.out
-    sandbox.status_pages.cloudflare.states["API"] = "operational"
+    sandbox.status_pages.cloudflare.incidents.clear()
     sandbox.providers.change({"provider": "groq", "down": True})
     assert failback(override, GITHUB_EVENT_NAME="schedule").code == 0
     assert switch_state(override) == "auto"
