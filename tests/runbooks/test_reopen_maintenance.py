@@ -82,7 +82,6 @@ def test_due_window_is_reopened_in_an_outage_with_a_warning(place: MaintenanceWo
     place.on(*REOPEN_AT_END)
     later = time_to_end(place) + timedelta(seconds=1)
     sandbox.switches.status_pages_lag_seconds = 0
-    sandbox.switches.status_pages_lag_seconds = 0
     sandbox.status_pages.begin_incident("cloudflare", "Workers errors", {"Workers": "major_outage"})
 
     opened = run_due_later(place, after=later, GITHUB_EVENT_NAME="schedule")
