@@ -89,6 +89,11 @@ def attempt() -> str:
     return os.environ["GITHUB_RUN_ATTEMPT"]
 
 
+def mark(kind: str) -> str:
+    """Return the hidden line that names this attempt in a comment."""
+    return "<!-- backout:" + kind + " run=" + os.environ["GITHUB_RUN_ID"] + " attempt=" + attempt() + " -->"
+
+
 def program() -> str:
     """Return the beginning of a command on a laptop."""
     return os.environ.get("PROGRAM") or "ops"

@@ -22,7 +22,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from _request import attempt, call, inert, laptop, repository, run_page
+from _request import attempt, call, inert, laptop, mark, repository, run_page
 
 SECONDS = 2.8
 FIRST_TRY = 1.6
@@ -39,10 +39,6 @@ def is_request(event: Any) -> bool:
     )
 
 
-def mark() -> str:
-    return "<!-- backout:request run=" + os.environ["GITHUB_RUN_ID"] + " attempt=" + attempt() + " -->"
-
-
 def text(event: Any) -> str:
     label, number, sender = event["label"]["name"], event["issue"]["number"], event["sender"]["login"]
     moment = re.search(r"T(\d\d:\d\d)", str(event["issue"].get("updated_at")))
@@ -52,7 +48,7 @@ def text(event: Any) -> str:
         again = ", started again by " + inert("@" + os.environ.get("GITHUB_TRIGGERING_ACTOR", ""))
     return (
         f"**Received** {inert(label)} from {inert('@' + sender)} at {at} UTC{again}, starting: [run]({run_page()})\n\n"
-        f"No answer after 2 minutes? {laptop(label, number)}\n\n{mark()}\n"
+        f"No answer after 2 minutes? {laptop(label, number)}\n\n{mark('request')}\n"
     )
 
 
@@ -62,7 +58,7 @@ def find(event: Any, path: str, seconds: float) -> int | None:
     if not re.fullmatch("[0-9TZ:-]+", since):
         return None
     found = call("GET", path + "?per_page=100&since=" + since, seconds)
-    ours = (one for one in found if mark() in one["body"].splitlines() and one["user"]["type"] == "Bot")
+    ours = (one for one in found if mark("request") in one["body"].splitlines() and one["user"]["type"] == "Bot")
     return next((int(one["id"]) for one in ours), None)
 
 

@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from _request import attempt, call, inert, laptop, on_laptop, program, prose, repository, run_page
+from _request import attempt, call, inert, laptop, mark, on_laptop, program, prose, repository, run_page
 
 BOT = "github-actions[bot]"
 BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
@@ -39,10 +39,14 @@ SECONDS = 10.0
 PAUSES = (0.5, 2.0)
 """Seconds before the second and the third try."""
 REJECTED = "was rejected by the reviewer "
+ANSWERED = "answered"
+"""Kind of the answer to the request itself."""
 WATCH = "watch"
 """Id of the job that watches the service after the run."""
 NEXT = "next-"
 """Start of the ids of jobs that make the automatic step after a relapse."""
+NAME = "[a-z][a-z0-9_-]*"
+"""Pattern of the names in ops.yml."""
 NOT_STARTED = "did not start: no runner, or a rule of its GitHub environment"
 
 
@@ -69,35 +73,66 @@ class Failure(NamedTuple):
     """The answer if the comment shows a run without an end; default: `text`."""
     has_run: bool = False
     """Whether a run ended, and reported its end on the page of the workflow run."""
-    kind: str = "answered"
-    """Kind of its mark: an attempt gets one answer of each kind."""
-    late_on: int | None = None
-    """For a state that did not end in time: number of the run's incident, or 0. None for other failures."""
+    kind: str = ANSWERED
+    """Kind of its mark: an attempt gets one answer of each kind. All but ANSWERED are about a job after the run."""
 
 
-def read_request(event: Any, needs: Any) -> Request:
+class Cause(NamedTuple):
+    """The first failed job: its description as Markdown, and the URL of its log."""
+
+    text: str
+    log: str
+    is_before_run: bool = False
+
+
+class Jobs:
+    """The jobs before this one, from the `needs` context."""
+
+    def __init__(self, needs: Any) -> None:
+        self.needs = needs
+        self.gate = self.outputs("gate")
+        environment = self.gate.get("environment") or ""
+        self.environment = environment if re.fullmatch(NAME, environment) else ""
+        names = os.environ.get("ACTING", "").split() or list(needs.keys() - {"gate", "report", WATCH})
+        self.acting = [name for name in needs if name in names]
+        self.runs = [self.outputs(name) for name in self.acting]
+        """Outputs of the acting jobs."""
+        self.failed = [name for name, need in needs.items() if need["result"] in BAD]
+        self.is_idle = all(needs[name]["result"] == "skipped" for name in self.acting)
+        """Whether no acting job began."""
+
+    def outputs(self, name: str) -> Any:
+        return self.needs[name].get("outputs") or {}
+
+    @property
+    def incident(self) -> int:
+        """Number of the run's incident; 0 if it has none."""
+        return int(self.find("incident", "[1-9][0-9]{0,9}") or 0)
+
+    def find(self, key: str, pattern: str) -> str:
+        """Return the first of these outputs that matches; "" if there is none."""
+        return next((one[key] for one in self.runs if re.fullmatch(pattern, str(one.get(key) or ""))), "")
+
+
+def read_request(event: Any, jobs: Jobs) -> Request:
     """Return the request of the event. Raises KeyError and TypeError for an unexpected event."""
     if "inputs" in event and "workflow" in event:
         return _read_button(event)
     number, sender = int(event["issue"]["number"]), inert("@" + event["sender"]["login"])
     if event["action"] != "labeled":
         return Request("the report of #" + str(number))
-    label = event["label"]["name"]
-    starts = label.casefold().startswith("recover:") or label.casefold() == "approve:restore"
-    reads = {"report": " incident report " + str(number), "check-outage": " check-outage --incident " + str(number)}
-    is_ours = starts and "pull_request" not in event["issue"]
+    label, name = event["label"]["name"], event["label"]["name"].casefold()
+    reads = {"report": f" incident report {number}", "check-outage": f" check-outage --incident {number}"}
+    starts = name.startswith("recover:") or name == "approve:restore"
+    is_ours = name in reads or (starts and "pull_request" not in event["issue"])
     since = re.fullmatch("[0-9TZ:-]+", str(event["issue"].get("updated_at")))
-    if label.casefold() in reads:
-        command = "Run on a laptop: " + inert(program() + reads[label.casefold()])
-    else:
-        command = laptop(label, number)
-    is_off = needs["gate"]["result"] == "success"  # the gate removes the label just before it approves
+    is_off = jobs.needs["gate"]["result"] == "success"  # the gate removes the label just before it approves
     return Request(
         inert(label) + " from " + sender,
-        number if is_ours or label.casefold() in reads else 0,
+        number if is_ours else 0,
         since[0] if since else "",
         "Put the label on again" if is_off else "Take the label off if it is still there, and put it on again",
-        command,
+        on_laptop(program() + reads[name], "") if name in reads else laptop(label, number),
     )
 
 
@@ -117,159 +152,114 @@ def _read_button(event: Any) -> Request:
     return Request(title, int(number[1]) if number else 0, "", "Press the button again", command)
 
 
-def read_failures(needs: Any, request: Request) -> Iterator[Failure]:
+def read_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:
     """Yield the failures that the requester must learn of."""
-    gate = needs["gate"].get("outputs") or {}
-    names = os.environ.get("ACTING", "").split() or [name for name in needs if name not in {"gate", "report", WATCH}]
-    acting = [needs[name] for name in names if name in needs]
-    outputs = [need.get("outputs") or {} for need in acting]
-    is_idle = all(need["result"] == "skipped" for need in acting)
+    gate = jobs.gate
     if gate.get("attempt") not in {None, "", attempt()}:
-        is_refused = (gate.get("go") == "true" and is_idle) or any(one.get("reason") == "rerun" for one in outputs)
-        if is_refused:
-            yield Failure(_rerun(request))
-        elif skipped := _skipped_ends(needs, names):
-            yield _late(request, skipped, outputs)
-        else:
-            yield from _watch_failures(request, needs, outputs)
-            yield from _step_failures(request, needs, outputs)
-        return
-    if gate.get("go") == "false" and gate.get("reason"):
+        if (gate.get("go") == "true" and jobs.is_idle) or jobs.find("reason", "rerun"):
+            who = inert("@" + os.environ.get("GITHUB_TRIGGERING_ACTOR", ""))
+            said = f"{who} started one job of the run for {request.title} again. An approval holds for one attempt."
+            yield Failure(_refuse(request, said, "rerun"))
+            return
+        late = _skipped_ends(jobs)
+    elif gate.get("go") == "false" and gate.get("reason"):
         is_answered = gate.get("answered") == "true" or gate["reason"] == "unknown_incident"
-        yield Failure(_refused(request, gate), is_answered)
+        why = prose(gate["message"]) if gate.get("message") else "see the [log](" + run_page() + ")"
+        yield Failure(_refuse(request, f"{request.title}: {why}", gate["reason"], gate.get("hint")), is_answered)
         return
-    ended = next((one for one in outputs if one.get("decision") or one.get("reason")), {})
-    ending = os.environ.get("ENDING", "").split()
-    failed = [name for name, need in needs.items() if need["result"] in BAD]
-    if others := [name for name in failed if name not in {*ending, WATCH} and not name.startswith(NEXT)]:
-        look = _look(gate.get("environment"))
-        text = _failed(request, others, ended, look, is_idle=is_idle)
-        stopped = "" if ended else _failed(request, others, ended, look, is_idle=is_idle, is_begun=True)
-        yield Failure(text, stopped=stopped, has_run=bool(ended.get("run")))
-    if late := [name for name in failed if name in ending]:
-        yield _late(request, late, outputs)
-    yield from _watch_failures(request, needs, outputs)
-    yield from _step_failures(request, needs, outputs)
+    else:
+        ending = os.environ.get("ENDING", "").split()
+        after = {*ending, WATCH, *(name for name in jobs.needs if name.startswith(NEXT))}
+        if failed := [name for name in jobs.failed if name not in after]:
+            yield _run_failure(request, jobs, failed)
+        late = [name for name in jobs.failed if name in ending]
+    if late:
+        step = "Look whether it is still on. Run on a laptop: " + inert(os.environ.get("END_COMMAND", ""))
+        yield Failure(_text("Nothing ended it in time", request, _find_cause(late), step=step), kind="late")
+    yield from _watch_failures(request, jobs)
+    yield from _step_failures(request, jobs)
 
 
-def _skipped_ends(needs: Any, acting: list[str]) -> list[str]:
+def _skipped_ends(jobs: Jobs) -> list[str]:
     """Return re-run jobs that end a state. GitHub skips them, because their attempt is another one."""
-    timed = [name for name in acting if name in needs and (needs[name].get("outputs") or {}).get("ends_at")]
+    timed = [name for name in jobs.acting if jobs.outputs(name).get("ends_at")]
     ends = [prefix + name for name in timed for prefix in ("wait-", "end-")]
-    return [name for name in ends if name in needs and needs[name]["result"] == "skipped"]
+    return [name for name in ends if name in jobs.needs and jobs.needs[name]["result"] == "skipped"]
 
 
-def _late(request: Request, jobs: list[str], outputs: list[Any]) -> Failure:
-    """Return the failure of the jobs that end a state. The answer goes to the run's incident.
-
-    `outputs`: outputs of the acting jobs.
-    """
-    what, log, _ = _describe(jobs)
-    text = (
-        f"**Nothing ended it in time:** {request.title} · {what} · [log]({log})\n\n"
-        f"**Next step:** Look whether it is still on. Run on a laptop: {inert(os.environ.get('END_COMMAND', ''))}"
-    )
-    return Failure(text, kind="late", late_on=_incident_of(outputs) or request.number)
+def _refuse(request: Request, said: str, reason: str, hint: Any = "") -> str:
+    step = "**Next step:** " + _advice(request, hint)
+    return f"**Refused, and nothing was changed:** {said}\n\n{step}\n\nReason: {inert(reason)}"
 
 
-def _incident_of(outputs: list[Any]) -> int:
-    """Return the number of the run's incident; 0 if it has none."""
-    numbers = [str(one["incident"]) for one in outputs if re.fullmatch("[1-9][0-9]{0,9}", str(one.get("incident")))]
-    return int(numbers[0]) if numbers else 0
-
-
-def _watch_failures(request: Request, needs: Any, outputs: list[Any]) -> Iterator[Failure]:
-    """Yield the failure of the watch, unless the incident shows its end. It changes nothing at Cloudflare."""
-    watch = needs.get(WATCH) or {}
-    ended = watch.get("outputs") or {}
-    if watch.get("result") not in BAD or ended.get("answered") == "true":
-        return
-    what, log, _ = _describe([WATCH])
-    number = _incident_of(outputs) or request.number
-    if ended.get("decision"):
-        heading, step = "**The watch ended as " + inert(ended["decision"]) + ":**", prose(ended.get("hint") or "")
-    else:
-        heading = "**The watch stopped early, and the service is not watched:**"
-        words = [*program().split(), WATCH]
-        place = {"service": _name(outputs, "watch"), "environment": _name([needs["gate"]["outputs"]], "environment")}
-        for option, value in {**place, "incident": str(number or "")}.items():
-            words += ["--" + option, value] if value else []
-        if not place["service"]:  # the job of a report continues each watch that lost its runner, if there is one
-            heading = "**No stopped watch was continued to its end:**"
-            words = [*program().split(), WATCH, "--stopped", *(["--incident", str(number)] if number else [])]
-        step = "Continue it. Run on a laptop: " + inert(shlex.join(words))
-    lines = [f"{heading} {request.title} · {what} · [log]({log})"]
-    lines += ["**Why:** " + prose(ended["message"])] if ended.get("message") else []
-    yield Failure("\n\n".join([*lines, "**Next step:** " + step]), kind=WATCH, late_on=number)
-
-
-def _step_failures(request: Request, needs: Any, outputs: list[Any]) -> Iterator[Failure]:
-    """Yield the failure of an automatic step that wrote no end on the incident."""
-    for name in (name for name in needs if name.startswith(NEXT) and needs[name]["result"] in BAD):
-        ended = needs[name].get("outputs") or {}
-        if ended.get("run"):
-            continue
-        what, log, is_before = _describe([name])
-        known = "nothing was changed" if is_before or ended.get("reason") else "it is not known whether it was made"
-        heading = "**The automatic step after the relapse failed, and " + known + ":**"
-        why = ["**Why:** " + prose(ended["message"])] if ended.get("message") else []
-        look = _look(needs["gate"]["outputs"].get("environment"))
-        text = "\n\n".join([f"{heading} {request.title} · {what} · [log]({log})", *why, "**Next step:** " + look])
-        yield Failure(text, kind="next", late_on=_incident_of(outputs) or request.number)
-
-
-def _name(outputs: list[Any], key: str) -> str:
-    """Return the first output that is a name of ops.yml; "" if there is none."""
-    return next((one[key] for one in outputs if re.fullmatch("[a-z][a-z0-9_-]*", one.get(key) or "")), "")
-
-
-def _rerun(request: Request) -> str:
-    who = inert("@" + os.environ.get("GITHUB_TRIGGERING_ACTOR", ""))
-    return (
-        f"**Refused, and nothing was changed:** {who} started one job of the run for {request.title} again. "
-        f"An approval holds for one attempt.\n\n{_advice(request)}\n\nReason: `rerun`"
-    )
-
-
-def _refused(request: Request, gate: Any) -> str:
-    why = prose(gate["message"]) if gate.get("message") else "see the [log](" + run_page() + ")"
-    return (
-        f"**Refused, and nothing was changed:** {request.title}: {why}\n\n"
-        f"{_advice(request, gate.get('hint'))}\n\nReason: {inert(gate['reason'])}"
-    )
-
-
-def _look(environment: Any) -> str:
-    status = " --environment " + environment if re.fullmatch("[A-Za-z0-9_-]+", environment or "") else ""
-    return "Read the log, and look at what is live: " + inert(program() + " status" + status) + "."
-
-
-def _failed(
-    request: Request, failed: list[str], ended: Any, look: str, *, is_idle: bool, is_begun: bool = False
-) -> str:
-    """Return the answer for failed jobs.
-
-    `ended`: outputs of the acting job, if its command wrote them. `is_begun`: the comment shows a run.
-    """
-    what, log, is_before = _describe(failed)
+def _run_failure(request: Request, jobs: Jobs, failed: list[str]) -> Failure:
+    """Return the failure of jobs before the run, or of the run itself."""
+    cause = _find_cause(failed)
+    ended: Any = next((one for one in jobs.runs if one.get("decision") or one.get("reason")), {})
+    heading = "Failed, and it is not known whether anything was changed"
     if ended.get("run"):
-        heading = "**Ended as " + inert(ended.get("decision")) + ", and could not report here:**"
-    elif is_begun:
-        heading = "**The run stopped in its middle, and it is not known whether anything was changed:**"
-    elif is_idle or is_before or ended.get("reason"):
-        heading = "**Failed before the run began, and nothing was changed:**"
-    else:
-        heading = "**Failed, and it is not known whether anything was changed:**"
+        heading = "Ended as " + inert(ended.get("decision")) + ", and could not report here"
+    elif jobs.is_idle or cause.is_before_run or ended.get("reason"):
+        heading = "Failed before the run began, and nothing was changed"
     said = [prose(ended["message"])] if ended.get("message") else []
     why = ", ".join([*said, inert(ended["reason"])] if ended.get("reason") else said)
-    lines = [f"{heading} {request.title} · {what} · [log]({log})", "**Why:** " + why if why else ""]
-    check = "" if "nothing was changed" in heading else look
-    if REJECTED in what:
-        check = "Talk to the reviewer."
-    elif NOT_STARTED in what:
-        check = "Look at the rules of its GitHub environment, such as the branches."
-    lines.append(_advice(request, ended.get("hint"), check))
-    return "\n\n".join(line for line in lines if line)
+
+    def text(heading: str) -> str:
+        check = "" if "nothing was changed" in heading else _look(jobs)
+        if REJECTED in cause.text:
+            check = "Talk to the reviewer."
+        elif NOT_STARTED in cause.text:
+            check = "Look at the rules of its GitHub environment, such as the branches."
+        return _text(heading, request, cause, why, _advice(request, ended.get("hint"), check))
+
+    stopped = "The run stopped in its middle, and it is not known whether anything was changed"
+    return Failure(text(heading), stopped="" if ended else text(stopped), has_run=bool(ended.get("run")))
+
+
+def _watch_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:
+    """Yield the failure of the watch, unless the incident shows its end. It changes nothing at Cloudflare."""
+    if WATCH not in jobs.failed or (ended := jobs.outputs(WATCH)).get("answered") == "true":
+        return
+    heading, step = "The watch ended as " + inert(ended.get("decision")), prose(ended.get("hint") or "")
+    if not ended.get("decision"):
+        service, number = jobs.find("watch", NAME), str(jobs.incident or request.number or "")
+        place = {"service": service, "environment": jobs.environment}
+        words = [*program().split(), WATCH]
+        heading = "The watch stopped early, and the service is not watched"
+        if not service:  # the job of a report continues each watch that lost its runner, if there is one
+            heading, place = "No stopped watch was continued to its end", {}
+            words.append("--stopped")
+        for option, value in {**place, "incident": number}.items():
+            words += ["--" + option, value] if value else []
+        step = "Continue it. Run on a laptop: " + inert(shlex.join(words))
+    why = prose(ended["message"]) if ended.get("message") else ""
+    yield Failure(_text(heading, request, _find_cause([WATCH]), why, step), kind=WATCH)
+
+
+def _step_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:
+    """Yield the failure of an automatic step that wrote no end on the incident."""
+    for name in (name for name in jobs.failed if name.startswith(NEXT)):
+        ended = jobs.outputs(name)
+        if ended.get("run"):
+            continue
+        cause = _find_cause([name])
+        is_known = cause.is_before_run or ended.get("reason")
+        known = "nothing was changed" if is_known else "it is not known whether it was made"
+        why = prose(ended["message"]) if ended.get("message") else ""
+        heading = "The automatic step after the relapse failed, and " + known
+        yield Failure(_text(heading, request, cause, why, _look(jobs)), kind="next")
+
+
+def _text(heading: str, request: Request, cause: Cause, why: str = "", step: str = "") -> str:
+    """Return the Markdown of an answer about a failed job."""
+    lines = [f"**{heading}:** {request.title} · {cause.text} · [log]({cause.log})"]
+    lines += ["**Why:** " + why] if why else []
+    return "\n\n".join([*lines, "**Next step:** " + step] if step else lines)
+
+
+def _look(jobs: Jobs) -> str:
+    status = " --environment " + jobs.environment if jobs.environment else ""
+    return "Read the log, and look at what is live: " + inert(program() + " status" + status) + "."
 
 
 def _advice(request: Request, hint: Any = "", check: str = "") -> str:
@@ -281,12 +271,10 @@ def _advice(request: Request, hint: Any = "", check: str = "") -> str:
     command = request.command
     if again and command:
         command = "If that fails too, " + command[0].lower() + command[1:]
-    said = " ".join(filter(None, (first, again + "." if again else "", command)))
-    return "**Next step:** " + said if said else ""
+    return " ".join(filter(None, (first, again + "." if again else "", command)))
 
 
-def _describe(failed: list[str]) -> tuple[str, str, bool]:
-    """Return a description of the failed job, the URL of its log, and whether it failed before a run began."""
+def _find_cause(failed: list[str]) -> Cause:
     try:
         job = next(job for job in _jobs() if job["conclusion"] in BAD and job["name"] in failed)
         steps = [step for step in job["steps"] if step["conclusion"] in BAD]
@@ -294,9 +282,9 @@ def _describe(failed: list[str]) -> tuple[str, str, bool]:
         if where and steps[0]["name"] == "Set up job":
             where += ", which downloads its actions"
         said = "job " + inert(job["name"]) + " " + _how(job) + where
-        return said, _safe(job["html_url"]), _is_before_run(job["steps"])
+        return Cause(said, _safe(job["html_url"]), _is_before_run(job["steps"]))
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
-        return "failed: " + ", ".join(map(inert, failed)), run_page(), False
+        return Cause("failed: " + ", ".join(map(inert, failed)), run_page())
 
 
 def _is_before_run(steps: list[Any]) -> bool:
@@ -361,10 +349,6 @@ class Comments(NamedTuple):
         return bool(read_record(self.body).get("decision"))
 
 
-def mark(kind: str) -> str:
-    return "<!-- backout:" + kind + " run=" + os.environ["GITHUB_RUN_ID"] + " attempt=" + attempt() + " -->"
-
-
 def read_comments(request: Request, kind: str) -> Comments:
     """Read our comments on the issue; only those by the token's login count. `kind`: kind of the answer's mark."""
     me, path = own_login(), repository() + "/issues/" + str(request.number) + "/comments?per_page=100"
@@ -382,7 +366,7 @@ def read_comments(request: Request, kind: str) -> Comments:
             record = read_record(one["body"] or "")
             if mark(kind) in lines:
                 is_answered = True
-            elif kind == "answered" and _is_of_run(record):
+            elif kind == ANSWERED and _is_of_run(record):
                 is_open = record["source"] == "run" and record["part"] == 1 and record["decision"] in {"", "planned"}
                 if is_open:
                     unfinished, body = int(one["id"]), one["body"]
@@ -415,7 +399,7 @@ def above(text: str, body: str) -> str:
     """Return the comment with the answer above the run's last report. The record stays valid and at the end."""
     report, record, hidden = RECORD.sub("", body).strip(), read_record(body), body[body.rindex("<!-- backout:v1 ") :]
     report = re.sub("^### ", "#### Last report of the run: ", report)
-    shown = text + "\n\n" + mark("answered") + "\n\n" + report
+    shown = text + "\n\n" + mark(ANSWERED) + "\n\n" + report
     lines = "\n".join(line.rstrip() for line in shown.strip().splitlines())
     whole = json.dumps([lines, {**record, "digest": ""}], sort_keys=True)
     digest = hashlib.sha256(whole.encode()).hexdigest()[:16]  # same as in ops/core/run_record.py
@@ -438,7 +422,7 @@ def answer(request: Request, failure: Failure) -> str:
     kind = failure.kind
     found, comments = read_comments(request, kind), repository() + "/issues/comments/"
     body = {"body": failure.text + "\n\n" + mark(kind) + "\n"}
-    if failure.late_on is not None:
+    if kind != ANSWERED:
         if not found.is_answered:
             call("POST", repository() + f"/issues/{request.number}/comments", SECONDS, body)
         return failure.text
@@ -501,10 +485,11 @@ def tell(request: Request, failure: Failure) -> None:
 
 
 def main() -> None:
-    needs = json.loads(os.environ["NEEDS"])
-    request = read_request(json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes()), needs)
-    for failure in read_failures(needs, request):
-        tell(request if failure.late_on is None else request._replace(number=failure.late_on), failure)
+    jobs = Jobs(json.loads(os.environ["NEEDS"]))
+    request = read_request(json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes()), jobs)
+    for failure in read_failures(request, jobs):
+        is_later = failure.kind != ANSWERED and jobs.incident
+        tell(request._replace(number=jobs.incident) if is_later else request, failure)
 
 
 main()
