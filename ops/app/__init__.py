@@ -1,6 +1,7 @@
 """Start a run: build clients from environment variables, choose the only service that fits.
 
-Subjects: it finds runbooks by file name too, and gives their facts to gate, buttons and recovery menu.
+Subjects: it reads `ops.yml` once, finds runbooks by file name too, gives their facts to gate, buttons and recovery
+menu, and lets a run wait for a second person.
 
 Examples: register_secrets, find_runbook_file, choose_place.
 """

@@ -2,6 +2,8 @@
 
 `ops.yml` holds names of secrets only, never values. Editors show the descriptions of the fields.
 
+Subjects: also the reader and text editor of every YAML file.
+
 Examples: check_config, find_probe_errors, list_recovery_options.
 """
 

@@ -1,4 +1,4 @@
-"""Build tables of Cloudflare's and GitHub's records.
+"""Build the tables of `ops evidence` from Cloudflare's and GitHub's records.
 
 Examples: collect_evidence, audit_table, describe_outcome.
 """

@@ -6,7 +6,7 @@ job verifies. From the body it reads only when the incident began, which is used
 
 Payloads: docs.github.com/webhooks/webhook-events-and-payloads
 
-Subjects: labels, buttons, also an event about a leaked secret.
+Subjects: labels, buttons, also an event about a leaked secret, cleared of keys.
 
 Examples: read_event, refuse_sender, find_approval.
 """

@@ -1,4 +1,6 @@
 """Read and show the current state, the versions of a service and the newest runs.
 
+Subjects: also the signs of an outage.
+
 Examples: read_status, switch_lines, orphan_lines.
 """

@@ -1,4 +1,6 @@
 """Run programs of this machine and keep their files private: git, Node, wrangler.
 
+Subjects: also a program's environment, input, output and end.
+
 Examples: merge_base, wrangler_command, hide_environment.
 """
