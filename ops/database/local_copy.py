@@ -72,8 +72,19 @@ _NAMED_ACTIONS = _actions(
 _CHANGES = _NAMED_ACTIONS - _actions("READ", "ANALYZE", "REINDEX")
 _ROW_ACTIONS = _actions("INSERT", "UPDATE", "DELETE")
 _REVEALING = re.compile(r"sqlite_(version|source_id|offset|compileoption_get|compileoption_used)")
-_TRIGGER = re.compile(r"\A(?:\s|--[^\n]*\n|/\*.*?\*/)*+CREATE\s+(?:TEMP\w*\s+)?TRIGGER\b", re.IGNORECASE | re.DOTALL)
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+_TRIGGER = re.compile(
+    r"\A(?:\s|--[^\n]*\n|/\*.*?\*/)*+CREATE\s+(?:TEMP\w*\s+)?TRIGGER\b[^;]*;", re.IGNORECASE | re.DOTALL
+)
+"""Start of a trigger, up to its first semicolon."""
+_ANY_COMMENT = r"--[^\n]*|/\*.*?(?:\*/|\Z)"
+_COMMENT = re.compile(_ANY_COMMENT, re.DOTALL)
+_NO_SEMICOLON = rf"""[^;'"`\[/-]++|'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|{_ANY_COMMENT}|[/-]"""
+_TO_SEMICOLON = re.compile(f"(?:{_NO_SEMICOLON})*+;?", re.DOTALL)
+"""Text up to the first semicolon outside of quotes and comments."""
+_BLANK = rf"(?:[ \t\n\f\r]|{_ANY_COMMENT})*+"
+_END = f";{_BLANK}END{_BLANK};"
+_TO_END = re.compile(f"(?:{_NO_SEMICOLON}|(?!{_END});)*+(?:{_END})?", re.IGNORECASE | re.DOTALL)
+"""Text up to the end of a trigger."""
 _RESERVED = "names that begin with _cf_ belong to D1"
 _OWN_TABLES = (holds.TABLE, applies.TABLE)
 _OWN = f"the tables {' and '.join(_OWN_TABLES)} belong to Backout, which lifts holds with lift-hold"
@@ -296,19 +307,25 @@ def split_statements(sql: str) -> Iterator[str]:
     """
     if "\0" in sql:
         raise SqlRejectedError("the text has a null character")
-    statement, number = "", 1
-    for part in [*(f"{each};" for each in sql.split(";")[:-1]), sql.rpartition(";")[2]]:
-        statement += part
+    start, number = 0, 1
+    while start < len(sql):
+        end = _find_end(sql, start)
+        statement, start = sql[start:end], end
+        if (head := _TRIGGER.match(statement)) and "BEGIN" not in head[0]:
+            raise _rejected(number, head[0], "D1 knows a trigger only by BEGIN in capital letters")
         if len(statement) > MAX_SQL_BYTES:
             raise _rejected(number, statement, _TOO_LONG)
-        if _TRIGGER.match(statement) and part.endswith(";") and "BEGIN" not in statement:
-            raise _rejected(number, statement, "D1 knows a trigger only by BEGIN in capital letters")
-        if part.endswith(";") and not sqlite3.complete_statement(statement):
-            continue
         if _COMMENT.sub("", statement).strip(" \t\n\f\r;"):
             yield statement.strip()
             number += 1
-        statement = ""
+
+
+def _find_end(sql: str, start: int) -> int:
+    """Return the place behind a statement, by the rules of SQLite (sqlite.org/c3ref/complete.html)."""
+    found = _TO_SEMICOLON.match(sql, start)
+    if found and found.end() < len(sql) and not sqlite3.complete_statement(found[0]):
+        found = _TO_END.match(sql, found.end() - 1)  # only a trigger has semicolons within it
+    return found.end() if found else len(sql)
 
 
 def _rejected(number: int, sql: str, why: str) -> SqlRejectedError:
