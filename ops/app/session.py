@@ -232,7 +232,7 @@ class Session:
     ) -> "Callable[[], tuple[LoggedError, ...] | str]":
         """Start to read a Worker's logged errors. The returned function waits LOGS_WAIT; a text says why it failed."""
         from ops.cloudflare import telemetry
-        from ops.core.period import Period
+        from ops.core.clock import Period
 
         pending = start_call(lambda: telemetry.count_errors(self.client, self.account_id, worker, Period(since, until)))
 
@@ -249,7 +249,7 @@ class Session:
     def worker_traffic(self, worker: str) -> "Callable[[], WorkerTraffic | None]":
         """Start to read a Worker's requests and errors. The returned function never waits; None: unknown so far."""
         from ops.cloudflare import analytics
-        from ops.core.period import Period
+        from ops.core.clock import Period
 
         now = self.clock.now()
         recent, seconds = Period(now - TRAFFIC_PERIOD, now), TRAFFIC_TIMEOUT

@@ -64,9 +64,9 @@ def fetch(
     As a job's outputs: `commit`, `branch`, and the digest of the `configuration`. In a job it holds a token, so it
     refuses without the approval that ops.yml demands.
     """
+    from ops import site_build
     from ops.app import run
     from ops.gate.approval import find_approval
-    from ops.site_build import jobs
 
     runbook: Runbook[Any, Any] = discover_runbooks()[RUNBOOK]
     if actions.is_job(os.environ):
@@ -88,9 +88,9 @@ def fetch(
     plan = result.plan if result.decision == Decision.PLANNED else None
     with ExitStack() as ending:
         site_files = run.make_site(os.environ, config.resolve().parent, redactor, ending)
-        fetched = jobs.pack_commit(site_files, plan, into, configuration or into.with_name("configuration.json"))
+        fetched = site_build.pack_commit(site_files, plan, into, configuration or into.with_name("configuration.json"))
     actions.write_job_outputs(os.environ, fetched)
-    if fetched == jobs.NO_OUTPUTS:
+    if fetched == site_build.NO_OUTPUTS:
         echo("nothing was fetched, so the jobs after this one do nothing")
         return result.exit_code
     echo(redactor.redact_text(f"fetched {fetched['commit']} of {fetched['branch']} into {into}"))
@@ -123,14 +123,16 @@ def build(
 
     The build runs the commit's own code: give the job no token.
     """
+    from ops import site_build
     from ops.app import run
     from ops.core.git_commit import GitCommit
-    from ops.site_build import jobs
 
     configuration, _ = run.read_config(config)
-    jobs.check_no_secrets(os.environ, run.register_secrets(os.environ, configuration, redactor), configuration)
+    site_build.check_no_secrets(os.environ, run.register_secrets(os.environ, configuration, redactor), configuration)
     service_config = configuration.environment(environment).service(service)
     with ExitStack() as ending:
         site_files = run.make_site(os.environ, config.resolve().parent, redactor, ending)
-        count = jobs.build_packed_commit(site_files, service_config, GitCommit(commit), branch, tree=tree, into=into)
+        count = site_build.build_packed_commit(
+            site_files, service_config, GitCommit(commit), branch, tree=tree, into=into
+        )
     echo(f"built {count} files of {commit} in {into}")

@@ -19,8 +19,7 @@ from ops.cloudflare.types.records import (
     VersionRequests,
     WorkerTraffic,
 )
-from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.period import Period
+from ops.core.clock import Period, format_rfc3339, parse_utc
 
 ZONE_READ = "Zone Read"
 ANALYTICS_READ = "Analytics Read"

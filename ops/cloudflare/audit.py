@@ -15,8 +15,7 @@ from ops.cloudflare.response import (
     unexpected_shape,
 )
 from ops.cloudflare.types.records import AuditLogEntry
-from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.period import Period
+from ops.core.clock import Period, format_rfc3339, parse_utc
 
 READ_PERMISSION = "Account Settings Read"
 MAX_ENTRIES = 5000

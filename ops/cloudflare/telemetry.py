@@ -9,7 +9,7 @@ from typing import Any
 from ops.cloudflare.client import CloudflareClient, reads
 from ops.cloudflare.response import CloudflareResponse, parse_result, text_or_empty
 from ops.cloudflare.types.records import LoggedError, WorkerRequests
-from ops.core.period import Period
+from ops.core.clock import Period
 
 READ_PERMISSION = "Workers Observability Read"
 MAX_ROWS = 1000

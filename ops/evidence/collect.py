@@ -25,9 +25,8 @@ from ops.cloudflare.types.records import (
     anonymize_table,
 )
 from ops.core.anonymization import anonymize_text as without_persons
-from ops.core.clock import format_utc
+from ops.core.clock import Period, clip_to_whole_hours, format_utc, parse_period, split_period
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
-from ops.core.period import Period, clip_to_whole_hours, parse_period, split_period
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.threads import run_parallel

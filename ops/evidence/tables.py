@@ -22,7 +22,7 @@ from ops.cloudflare.types.records import (
     WorkerRequests,
 )
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split
-from ops.core.period import Period
+from ops.core.clock import Period
 from ops.github.comments import MAX_TEXT
 from ops.github.environments import EnvironmentUse
 from ops.render.markdown import code_span, collapse_blank_lines, load_templates

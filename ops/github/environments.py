@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ops.core.clock import parse_utc
+from ops.core.clock import Period, parse_utc
 from ops.core.errors import ProviderError
-from ops.core.period import Period
 from ops.core.redaction import Redactor
 from ops.github.client import connect, is_configured, provider_errors, read_json
 

@@ -16,10 +16,10 @@ from ops.app.session import Session
 from ops.cloudflare.types.records import HostFailures, WorkerTraffic
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.core import system_clock
+from ops.core.clock import Period
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.git_commit import is_sha
 from ops.core.next_step import SuggestedCommand, build_command
-from ops.core.period import Period
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.client import CHECK_HINT, connect, provider_errors

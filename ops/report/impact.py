@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from math import ceil
 
 from ops.cloudflare.types.records import HostFailures, VersionRequests, WorkerTraffic
+from ops.core.clock import Period
 from ops.core.metric_verdict import MAX_ERROR_RATE
-from ops.core.period import Period
 
 LONGEST = timedelta(hours=24)
 """Longest window; the end of a longer incident counts."""

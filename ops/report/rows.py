@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ops.cloudflare.types.workers import describe_split
-from ops.core.clock import format_duration
-from ops.core.period import Period
+from ops.core.clock import Period, format_duration
 from ops.github.issues import IssueRecord
 from ops.report.evidence import IncidentEvidence, ServiceHistory
 from ops.watch.state import MAX_PAUSE, parse_state

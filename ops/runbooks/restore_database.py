@@ -17,11 +17,18 @@ from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel_mixed, start_call
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
-from ops.database import checks, plan_text, restore_history, source, state, terms, time_travel
+from ops.database import checks, plan_text, source, state, terms, time_travel
 from ops.database.checks import DatabaseChecks
 from ops.database.holds import Hold, make_hold, read_holds, refuse_second_step_back
 from ops.database.plan_text import WorkerUse
-from ops.database.restore import DatabaseRestore, check_restore, send_restore
+from ops.database.restore import (
+    DatabaseRestore,
+    check_restore,
+    describe_restores,
+    refuse_concurrent_restore,
+    refuse_step_back_after_restore,
+    send_restore,
+)
 from ops.database.restored_holds import RestoredHolds, find_lost_holds
 from ops.database.state import DatabaseState
 from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, last_apply, parse_restore_point
@@ -277,8 +284,8 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
     name = ctx.params.database
     previous = runs() if ctx.request.incident else None
     if previous is not None:
-        restore_history.refuse_concurrent_restore(previous, name, ctx.clock.now())
-        restore_history.refuse_second_step_back(previous, name, ctx.params.to)
+        refuse_concurrent_restore(previous, name, ctx.clock.now())
+        refuse_step_back_after_restore(previous, name, ctx.params.to)
     if ctx.params.to == BEFORE_LAST_MIGRATION:
         hint = f"Name the migration with {BEFORE_MIGRATION}NAME, which takes back nothing else if it is repeated."
         refuse_second_step_back(reads.holds, BEFORE_LAST_MIGRATION, hint, incident=ctx.request.incident, now=reads.at)
@@ -299,7 +306,7 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
         undo=terms.suggest_restore(ctx, ctx.params.database, restore.undo_bookmark),
     )
     changes = (*closed.turn_on, change, *held.changes, *closed.turn_off)
-    recent = restore_history.describe_restores(previous, name, ctx.clock.now())
+    recent = describe_restores(previous, name, ctx.clock.now())
     return Plan(
         summary=f"D1 database {name}: restore {point}",
         changes=changes,

@@ -22,7 +22,7 @@ from ops.core.plan import Change, Plan
 from ops.core.timeline import EventKind
 from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Rehearsal, Runbook, TokenPermissions, param, require_service
-from ops.workers import code_age, deploy, plan_text, rehearsal, reupload, rollback_target, schema_age
+from ops.workers import deploy, plan_text, rehearsal, reupload, rollback_target, schema_age
 from ops.workers.history import WorkerHistory
 from ops.workers.history_reads import read_history, read_listing
 from ops.workers.rehearsal import WorkerRehearsal, find_new_version
@@ -209,7 +209,7 @@ SchemaAges = Mapping[str, Sequence[SchemaAge]]
 def _schema_ages(history: WorkerHistory, split: Split, databases: Sequence[AppliedMigrations]) -> SchemaAges:
     return {
         short_id(version): schema_age.compare_all(
-            databases, code_age.bound_databases(history, version), code_age.find_code_age(history, version)
+            databases, schema_age.bound_databases(history, version), schema_age.find_code_age(history, version)
         )
         for version, percent in split
         if percent > 0

@@ -9,16 +9,17 @@ Examples: pack_commit, choose_configuration, count_files.
 
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.site_config import SiteConfiguration
 from ops.core.errors import ConfigError, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.git_commit import GitCommit, is_full_sha, is_sha
+from ops.core.plan import Plan
 from ops.core.redaction import Redactor, Secret
 from ops.core.suggestions import quote_name
 from ops.site_build import configuration, files
@@ -27,10 +28,12 @@ from ops.site_build.files import NOTHING_SENT, OUTPUT
 from ops.tools import git, node, process
 
 if TYPE_CHECKING:
-    from ops.config import Service
+    from ops.config import Config, Service
     from ops.config.types import BuildConfig
 
 INSTALL_TIMEOUT, COMPILE_TIMEOUT, DEPLOY_TIMEOUT = 300.0, 120.0, 600.0
+
+NO_OUTPUTS = {"commit": "", "branch": "", "configuration": ""}
 
 
 @dataclass(frozen=True)
@@ -307,3 +310,35 @@ def _missing_tool(text: str) -> Refused:
 
 def _unknown_commit(text: str) -> Refused:
     return Refused(text, reason=Reason.UNKNOWN_NAME, hint="Run `git fetch` there, then check with `git log`.")
+
+
+def pack_commit(site: SiteBuilder, plan: Plan[Any] | None, into: Path, configured: Path) -> dict[str, str]:
+    """Pack the planned commit as a tar, and its configuration for the job that deploys.
+
+    Returns the outputs of the job: NO_OUTPUTS if the plan has no change. Another job can replace an artifact but not an
+    output, so the digest of the configuration is an output.
+    """
+    details: Any = plan.details if plan and plan.changes else None
+    if details is None:
+        return NO_OUTPUTS
+    digest = site.pack(details.service, details.commit, into, configured)
+    return {"commit": details.commit.sha, "branch": details.branch, "configuration": digest}
+
+
+def check_no_secrets(environ: Mapping[str, str], named: Collection[str], config: "Config") -> None:
+    """Refuse secrets in the environment of a build, which could read them. Raises ConfigError.
+
+    They are the variables `named` in ops.yml, logins of probes, and tokens of other tools.
+    """
+    from ops.config.checks import SECRETS_OF_THE_RUN
+
+    if held := sorted(name for name in {*named, *config.login_variables, *SECRETS_OF_THE_RUN} if environ.get(name)):
+        raise ConfigError(f"a build must not have {', '.join(held)}", hint="Run it in a job without secrets.")
+
+
+def build_packed_commit(
+    site: SiteBuilder, service: "Service", commit: GitCommit, branch: str, *, tree: Path, into: Path
+) -> int:
+    """Build a packed commit and return the number of files. Raises ConfigError and Refused."""
+    site.build(service.require_build(), tree, into, commit, branch)
+    return files.count_files(into / files.OUTPUT)

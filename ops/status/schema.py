@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.workers import schema_age
-from ops.workers.code_age import bound_databases, find_code_age
 from ops.workers.history import WorkerHistory
-from ops.workers.schema_age import AppliedMigrations, SchemaAge
+from ops.workers.schema_age import AppliedMigrations, SchemaAge, bound_databases, find_code_age
 
 if TYPE_CHECKING:
     from ops.app.session import Session

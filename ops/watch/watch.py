@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from ops.app.session import Session
 from ops.cloudflare import analytics
 from ops.cloudflare.types.workers import describe_split, short_id
-from ops.core.clock import format_utc
+from ops.core.clock import Period, format_utc
 from ops.core.errors import ConfigError, Decision, ProviderError, Reason
-from ops.core.period import Period
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.watch.judgment import ErrorRates, LiveVersions, WatchJudgment, judge_watch

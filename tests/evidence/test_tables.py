@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from ops.cloudflare.types.records import EvidenceCollection, EvidenceTable, TableCell
-from ops.core.period import Period
+from ops.core.clock import Period
 from ops.evidence.tables import AUDIT, evidence_lines, render_comment
 from tests.support.hostile import WORDS, skeleton
 from tests.support.properties import holds_for

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 from ops.cloudflare.types.records import VersionRequests, WorkerTraffic
-from ops.core.clock import parse_utc
-from ops.core.period import Period
+from ops.core.clock import Period, parse_utc
 from ops.report.impact import LONGEST, MAX_POINTS, ImpactSources, ImpactView, find_window
 from tests.conftest import Incident, World
 from tests.support.properties import holds_for

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from ops.cloudflare.types.records import HostFailures
 from ops.cloudflare.types.workers import WorkerDeployment
-from ops.core.clock import parse_utc
+from ops.core.clock import Period, parse_utc
 from ops.core.errors import Decision
-from ops.core.period import Period
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.timeline import EventKind
 from ops.github.comments import MAX_TEXT

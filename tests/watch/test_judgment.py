@@ -5,8 +5,7 @@ from datetime import timedelta
 import pytest
 
 from ops.cloudflare.types.records import VersionRequests, WorkerTraffic
-from ops.core.clock import parse_utc
-from ops.core.period import Period
+from ops.core.clock import Period, parse_utc
 from ops.core.verdict import Verdict
 from ops.watch.judgment import ErrorRates, LiveVersions, WatchJudgment, baseline_rate, judge_watch
 from ops.watch.state import WatchState

@@ -9,8 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from ops.core.anonymization import anonymize_text
-from ops.core.clock import format_rfc3339
-from ops.core.period import Period
+from ops.core.clock import Period, format_rfc3339
 
 MAX_LOGGED_ERRORS = 5
 MAX_ERROR_LENGTH, MAX_SCANNED_LENGTH = 160, 4_000

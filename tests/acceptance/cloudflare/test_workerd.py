@@ -17,7 +17,7 @@ import pytest
 
 from ops.cloudflare.analytics import ACCOUNT_ANALYTICS_READ, read_worker_traffic
 from ops.cloudflare.client import CloudflareClient
-from ops.core.period import Period
+from ops.core.clock import Period
 from ops.core.redaction import Secret
 from ops.core.system_clock import SystemClock
 from sandbox import Sandbox, Switches
