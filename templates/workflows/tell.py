@@ -1,9 +1,10 @@
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
-`ops workflows sync` writes it into a workflow as the last job, with the standard library only. If the comment of
-`received` still announces the run, it is edited to show the failure; if there is none, one is posted. A comment in
-which the run continued, or that somebody else wrote, stays unchanged. Without an issue, the answer appears in the log
-and on the page of the run.
+`ops workflows sync` writes it into a workflow with the standard library only: as the job `tell` after the recovery and
+its report, and as `tell-later` after the jobs that last longer. If the comment of `received` still announces the run,
+it is edited to show the failure; if there is none, one is posted. A comment in which the run continued, or that
+somebody else wrote, stays unchanged. Without an issue, the answer appears in the log and on the page of the run. The
+exit code is 1 if the issue did not get its answer; `tell-later` then answers again.
 
 NEEDS: the `needs` context as JSON. COMMANDS: JSON, label → laptop command without `--incident`, and on a second line
 the variables that it needs. VARIABLES: JSON, environment → those of a button's command.
@@ -23,6 +24,7 @@ import json
 import os
 import re
 import shlex
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -169,7 +171,7 @@ def read_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:
         return
     else:
         ending = os.environ.get("ENDING", "").split()
-        after = {*ending, WATCH, *(name for name in jobs.needs if name.startswith(NEXT))}
+        after = {*ending, "tell", WATCH, *(name for name in jobs.needs if name.startswith(NEXT))}
         if failed := [name for name in jobs.failed if name not in after]:
             yield _run_failure(request, jobs, failed)
         late = [name for name in jobs.failed if name in ending]
@@ -421,10 +423,11 @@ def answer(request: Request, failure: Failure) -> str:
     """Edit our comment or post one. Return the answer; "" if none was needed. Raises OSError and ValueError."""
     kind = failure.kind
     found, comments = read_comments(request, kind), repository() + "/issues/comments/"
+    issue = repository() + "/issues/" + str(request.number)
     body = {"body": failure.text + "\n\n" + mark(kind) + "\n"}
     if kind != ANSWERED:
         if not found.is_answered:
-            call("POST", repository() + f"/issues/{request.number}/comments", SECONDS, body)
+            call("POST", issue + "/comments", SECONDS, body)
         return failure.text
     # A plan ends a dry run. Without a run that ended, a later job had to continue, such as a build.
     is_over = found.is_planned and failure.has_run
@@ -438,27 +441,27 @@ def answer(request: Request, failure: Failure) -> str:
         return text
     if found.waiting:
         call("PATCH", comments + str(found.waiting), SECONDS, body)
-    elif not request.since and "pull_request" in call("GET", repository() + f"/issues/{request.number}", SECONDS):
-        raise ValueError("the number beside the button is a pull request's")
-    else:
-        call("POST", repository() + f"/issues/{request.number}/comments", SECONDS, body)
+    elif request.since or "pull_request" not in call("GET", issue, SECONDS):  # a button can name a pull request
+        call("POST", issue + "/comments", SECONDS, body)
     return failure.text
 
 
-def answer_patiently(request: Request, failure: Failure) -> tuple[str, str]:
-    """Return the answer that was needed, and the problem if it is missing. Each try first reads earlier results."""
-    problem = ""
-    for pause in (0.0, *PAUSES):
-        time.sleep(pause)
-        try:
-            return answer(request, failure), ""
-        except urllib.error.HTTPError as error:
-            problem = "GitHub answered " + str(error.code)
-            if error.code < 500 and error.code != 429:
-                break
-        except Exception as error:  # noqa: BLE001  the job has nothing else to do
-            problem = type(error).__name__
-    return failure.text, problem
+def answer_patiently(
+    request: Request, failure: Failure, pauses: tuple[float, ...] = PAUSES
+) -> tuple[str, Exception | None]:
+    """Return the answer that was needed, and the error if it is missing. Each try first reads earlier results."""
+    try:
+        return answer(request, failure), None
+    except Exception as error:  # noqa: BLE001  the job has nothing else to do
+        if not pauses or not is_temporary(error):
+            return failure.text, error
+    time.sleep(pauses[0])
+    return answer_patiently(request, failure, pauses[1:])
+
+
+def is_temporary(error: Exception) -> bool:
+    """Return whether a later try may succeed."""
+    return not isinstance(error, urllib.error.HTTPError) or error.code >= 500 or error.code == 429
 
 
 def show(text: str) -> None:
@@ -473,23 +476,30 @@ def show(text: str) -> None:
             file.write(text + "\n")
 
 
-def tell(request: Request, failure: Failure) -> None:
+def tell(request: Request, failure: Failure) -> bool:
+    """Show the answer on the issue, or without one on the page of the run. Return whether a later try may help."""
     if request.number:
         text, problem = answer_patiently(request, failure)
     else:
-        text, problem = "" if failure.has_run or failure.is_answered else failure.text, ""
+        text, problem = "" if failure.has_run or failure.is_answered else failure.text, None
     if text:
         show(text)
-    if problem:
-        print("::warning title=request::The answer could not be written to the issue: " + problem, flush=True)
+    if problem is None:
+        return False
+    why = f"GitHub answered {problem.code}" if isinstance(problem, urllib.error.HTTPError) else type(problem).__name__
+    print("::warning title=request::The answer could not be written to the issue: " + why, flush=True)
+    return is_temporary(problem)
 
 
 def main() -> None:
-    jobs = Jobs(json.loads(os.environ["NEEDS"]))
+    jobs, is_missing = Jobs(json.loads(os.environ["NEEDS"])), False
     request = read_request(json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes()), jobs)
     for failure in read_failures(request, jobs):
+        if failure.kind == ANSWERED and jobs.needs.get("tell", {}).get("result") == "success":
+            continue
         is_later = failure.kind != ANSWERED and jobs.incident
-        tell(request._replace(number=jobs.incident) if is_later else request, failure)
+        is_missing |= tell(request._replace(number=jobs.incident) if is_later else request, failure)
+    sys.exit(1 if is_missing else 0)
 
 
 main()

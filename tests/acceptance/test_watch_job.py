@@ -32,6 +32,7 @@ def test_watch_job_keeps_its_comment_and_completes_the_report(pip_cache: Path, t
             "report": "success",
             "watch": "success",
             "tell": "skipped",
+            "tell-later": "skipped",
         }, log
         _, watched = (comment.body for comment in world.github.issue(number).comments)
         assert "shop in production is mitigated: healthy since" in watched
@@ -62,7 +63,9 @@ def test_relapse_starts_the_automatic_step(pip_cache: Path, tmp_path: Path) -> N
             log = "\n".join(runner.log(run.id))
 
     ends = conclusions(run)
-    assert (ends["watch"], ends["next-recovery-production"], ends["tell"]) == ("failure", "success", "success"), log
+    assert [ends[name] for name in ("watch", "next-recovery-production", "tell", "tell-later")] == [
+        *("failure", "success", "skipped", "success")
+    ], log
     assert world.live == {older: 100}, log
     assert [message.partition("; ")[2] for message in world.ours] == ["automatic step after a relapse", ""]
     bodies = [comment.body for comment in world.github.issue(number).comments]

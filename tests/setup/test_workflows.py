@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -266,7 +266,7 @@ def test_permissions_timeouts_and_groups_are_per_job(path: Path) -> None:
         for key, job in parse_file(each)["jobs"].items():
             assert job["timeout-minutes"] <= (310 if key.startswith("wait-") else 40 if key == "watch" else 30)
             assert not key.startswith("wait-") or ("environment" not in job and "secrets." not in str(job["steps"]))
-            assert ("concurrency" in job) == (key != "tell")
+            assert ("concurrency" in job) == (key not in {"tell", "tell-later"})
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
@@ -285,7 +285,7 @@ def test_watch_only_reads_and_stays_out_of_the_recovery_group(path: Path) -> Non
         assert job.get("environment", "report") == "report"
         assert job["concurrency"]["group"] == "watch-${{ github.run_id }}"
         assert {*job["needs"]} == {"gate", *acting} - {"unprivileged"}
-        assert "watch" in found["tell"]["needs"]
+        assert "watch" in found["tell-later"]["needs"]
         assert "watch" not in found["report"]["needs"]
         watched, report = job["steps"][-2:]
         assert [watched["with"]["command"], report["with"]["command"]] == ["watch", "incident report"]
@@ -305,7 +305,7 @@ def test_automatic_step_follows_a_relapse_in_the_recovery_group() -> None:
             "next-recovery-eu": "recovery-eu",
         }
         assert [key for key in found if key.startswith(NEXT)] == [*added]
-        assert {*found["tell"]["needs"]} >= {*added}
+        assert {*found["tell-later"]["needs"]} >= {*added}
         for key, acting in added.items():
             assert {"gate", acting, "watch"} <= {*found[key]["needs"]}
             assert "!cancelled() &&" in found[key]["if"]
@@ -665,7 +665,31 @@ def test_watch_has_the_length_of_ops_yml(team: TeamRepository, setting: str, lim
 
     found = team.read("rollback-worker")["jobs"]
     assert found.get("watch", {}).get("timeout-minutes") == limit
-    assert ("watch" in found["tell"]["needs"]) == (limit is not None)
+    assert ("tell-later" in found) == (limit is not None)
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_answer_about_the_recovery_waits_for_no_long_job(path: Path) -> None:
+    """A watch lasts up to two hours, and a wait for an end up to five."""
+    for each in files(path):
+        found = parse_file(each)["jobs"]
+        if "tell" not in found:
+            continue
+        late = {key for key in found if key.startswith(("watch", "wait-", "end-", NEXT))}
+        assert not _all_needs(found, "tell") & late
+        if not late:
+            assert "tell-later" not in found
+            continue
+        assert {*found["tell-later"]["needs"]} == {"tell", *found["tell"]["needs"], *late}
+        for key in late:
+            assert f"needs.{key}.result == 'failure' || needs.{key}.result == 'cancelled'" in found["tell-later"]["if"]
+
+
+def _all_needs(found: Mapping[str, Any], job: str) -> set[str]:
+    """Return the jobs that must end before this one."""
+    needs = found[job].get("needs", [])
+    direct = {needs} if isinstance(needs, str) else {*needs}
+    return direct.union(*(_all_needs(found, each) for each in direct))
 
 
 def test_jobs_behind_approval_verify_it() -> None:

@@ -22,6 +22,7 @@ COMMANDS = json.dumps({"recover:api": "./run ops rollback-worker --service api -
 GONE: dict[str, Any] = {"result": "success", "outputs": {"go": "true", "attempt": "1"}}
 """Result of a gate that accepted the request."""
 FAILED: dict[str, Any] = {"result": "failure", "outputs": {}}
+SUCCEEDED: dict[str, Any] = {"result": "success", "outputs": {}}
 SKIPPED: dict[str, Any] = {"result": "skipped", "outputs": {}}
 CANCELLED: dict[str, Any] = {"result": "cancelled", "outputs": {}}
 STEPS = ["Set up job", "Run actions/checkout", "Set up ops", "Recover"]
@@ -549,9 +550,34 @@ def test_api_outage_leaves_answer_in_job_summary(labeled_run: LabeledRun, fault:
 
     done = labeled_run.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
 
-    assert (done.code, labeled_run.workflow.bodies) == (0, [labeled_run.received])
+    assert (done.code, labeled_run.workflow.bodies) == (int(fault["status"] == 500), [labeled_run.received])
     assert f"could not be written to the issue: GitHub answered {fault['status']}" in done.out
     assert "**Failed before the run began" in done.summary
+
+
+def test_later_job_answers_if_the_first_one_could_not(labeled_run: LabeledRun) -> None:
+    needs = {"gate": GONE, "recovery-production": FAILED, "tell": FAILED, "watch": SKIPPED}
+
+    done = labeled_run.tell(needs=needs, ACTING="recovery-production")
+
+    labeled_run.assert_reported(done, "`recover:api` from `@alice`")
+
+
+def test_later_job_reports_only_the_later_jobs(labeled_run: LabeledRun) -> None:
+    """The button has no incident, so that no comment shows the first answer."""
+    payload = press_button(labeled_run, "")
+    labeled_run.job("watch", "failure", "success", "failure")
+    outputs = {"decision": "no_evidence", "reason": "no_evidence", "watch": "api"}
+    needs = {"gate": GONE, "recovery-production": {"result": "failure", "outputs": outputs}}
+
+    first = labeled_run.tell(payload, needs=needs, ACTING="recovery-production")
+    second = labeled_run.tell(
+        payload, needs={**needs, "tell": SUCCEEDED, "watch": FAILED}, ACTING="recovery-production"
+    )
+
+    assert first.out.count("::error") == second.out.count("::error") == 1
+    assert "`recovery-production`" in first.summary
+    assert second.summary.startswith("**The watch stopped early, and the service is not watched:** ")
 
 
 @pytest.mark.parametrize("piece", [*PIECES, "\u202e\x1b[31m", "::set-output name=go::true", "a` @b `c", "%0A::error::"])
