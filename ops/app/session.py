@@ -174,11 +174,10 @@ class Session:
     @_Once
     def _web(self) -> "Future[ProbeClient]":
         def make() -> "ProbeClient":
-            from ops.probes import secret_headers
-            from ops.probes.http import ProbeClient
+            from ops.probes.http import ProbeClient, headers_by_origin
 
             services = self.environment.services.values() if self._with_passes else ()
-            return ProbeClient(self.edge_url, secret_headers.headers_by_origin(services, self._environ))
+            return ProbeClient(self.edge_url, headers_by_origin(services, self._environ))
 
         web = start_call(make)
         self._at_end(lambda: web.result().close())

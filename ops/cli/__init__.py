@@ -15,23 +15,23 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import NoReturn
 
 import click
 
 from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
 from ops.cli.check_outage import check_outage
-from ops.cli.completion import answer_shell, complete_drill, completion
+from ops.cli.completion import answer_shell, completion
 from ops.cli.database import database
 from ops.cli.doctor import doctor
-from ops.cli.drill_output import DrillOutput
+from ops.cli.drill import drill, sandbox
 from ops.cli.evidence import evidence
-from ops.cli.help import ExampleCommand, HelpLine, sections_of
+from ops.cli.help import HelpLine, sections_of
 from ops.cli.incident import incident, labels
 from ops.cli.init import init
 from ops.cli.last import last
 from ops.cli.limits import limits
-from ops.cli.output import BAD, annotate, discard_output, echo, echo_json, show_headline, silent, use_ascii_where_needed
+from ops.cli.output import BAD, annotate, discard_output, echo, use_ascii_where_needed
 from ops.cli.pages_build import site
 from ops.cli.recover import recover_command
 from ops.cli.runbook_command import CONFIG, CONFIG_OPTION
@@ -40,7 +40,6 @@ from ops.cli.setup_github import setup
 from ops.cli.status import status
 from ops.cli.versions import versions
 from ops.cli.watch import watch
-from ops.core.clock import format_duration
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
 from ops.core.redaction import Redactor
 from ops.core.suggestions import did_you_mean, quote_name
@@ -111,12 +110,14 @@ def cli() -> None:
 cli.add_command(doctor)
 cli.add_command(completion)
 cli.add_command(database)
+cli.add_command(drill)
 cli.add_command(evidence)
 cli.add_command(incident)
 cli.add_command(init)
 cli.add_command(labels)
 cli.add_command(last)
 cli.add_command(limits)
+cli.add_command(sandbox)
 cli.add_command(setup)
 cli.add_command(site)
 cli.add_command(status)
@@ -253,154 +254,6 @@ def show_error(error: OpsError, redactor: Redactor) -> int:
         echo(line, err=True)
     annotate("error", "ops", redactor.redact_text(error.message))
     return error.exit_code
-
-
-class DrillCommand(ExampleCommand):
-    """A command whose help lists every drill, with the edges and triggers that each one does not support."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from ops.drills import names, unsupported
-        from ops.drills.support import describe_unsupported
-
-        rows = [
-            (name, "; ".join(describe_unsupported(unsupported(name))) or "every edge and trigger") for name in names()
-        ]
-        with formatter.section("Drills"):
-            formatter.write_dl(rows)
-        super().format_epilog(ctx, formatter)
-
-
-@cli.command(
-    cls=DrillCommand,
-    epilog="""
-    ops drill rollback-worker
-    ops drill rollback-worker --trigger label --config ops.yml
-    """,
-)
-@click.argument("name", metavar="DRILL", shell_complete=complete_drill)
-@click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="Runtime of the Workers")
-@click.option("--environment", default="production", help="Environment to drill (default: production)")
-@click.option("--service", default="", help="Service to drill (default: the first one that fits)")
-@click.option(
-    "--switch",
-    "switches",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Switch of the sandbox; an unknown NAME lists all of them",
-)
-@click.option(
-    "--trigger",
-    type=click.Choice(["label", "button", "command"]),
-    help="How the drill starts: with an incident on a local GitHub",
-)
-@click.option(
-    "--github-fails",
-    metavar="METHOD:PATH",
-    help="Let the local GitHub answer 503 to these requests (with --trigger)",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="Configuration file (default: ops.yml of the reference application)",
-)
-def drill(
-    name: str,
-    *,
-    edge: "Literal['embedded', 'workerd']",
-    environment: str,
-    service: str,
-    switches: tuple[str, ...],
-    trigger: "Literal['label', 'button', 'command'] | None",
-    github_fails: str | None,
-    as_json: bool,
-    config: Path | None,
-) -> int:
-    """Break something in a local Cloudflare and recover it with the public command.
-
-    Without --config it drills the reference application, not your ops.yml. It fails if the recovery takes longer
-    than `recovery_targets` in the configuration allows. A runbook without an entry there has no target.
-    """
-    from ops import drills
-
-    settings = drills.DrillSettings(
-        edge, config or drills.REFERENCE, environment, service, switches, trigger, github_fails
-    )
-    if as_json:
-        result = drills.run(name, settings, silent, silent)
-        echo_json(result)
-    else:
-        output = DrillOutput()
-        result = drills.run(name, settings, output.line, output.event)
-        output.end_rounds()
-        _show_score(result)
-    return int(result["exit_code"])
-
-
-def _show_score(result: dict[str, Any]) -> None:
-    show_headline(result["decision"], result["message"], exit_code=result["exit_code"])
-    for name in ("trigger_to_write", "trigger_to_verified"):
-        seconds, target = result["durations"][name], result["targets"].get(name)
-        duration = "unknown" if seconds is None else f"{seconds:.2f} s"
-        verdict = (
-            target and f" (target {format_duration(target['seconds'])}, {'' if target['within'] else 'NOT '}reached)"
-        )
-        click.echo(f"  {name.replace('_', ' ')}: {duration}{verdict or ''}")
-    if not result["targets"]:
-        click.echo("  target: none, since recovery_targets in ops.yml has no entry for this runbook")
-    if "trigger" in result:
-        for name in ("incident", "report"):
-            click.echo(f"  {name}: {result[name]['url'] if result[name] else 'none'}")
-
-
-@cli.command(
-    epilog="""
-    ops sandbox
-    ops sandbox --edge workerd --switch kv_staleness_seconds=0 --port 8787
-    """
-)
-@click.option("--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="Runtime of the Workers")
-@click.option(
-    "--switch",
-    "switches",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Switch of the sandbox; an unknown NAME lists all of them",
-)
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the API (default: a free one)")
-@click.option("--faults", type=click.Path(path_type=Path), help="YAML or JSON file with faults to inject")
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON with all addresses and tokens")
-def sandbox(
-    *,
-    edge: "Literal['embedded', 'workerd']",
-    switches: tuple[str, ...],
-    port: int,
-    faults: Path | None,
-    as_json: bool,
-) -> None:
-    """Serve a local Cloudflare on this machine until stopped."""
-    from ops.drills import prepare, require_sandbox
-    from ops.drills.faults import add_rules, read_rules
-
-    require_sandbox()
-    from sandbox import Sandbox
-    from sandbox.command import serve
-
-    rules = read_rules(faults) if faults else ()
-    parsed = prepare(edge, switches)
-    try:
-        server = Sandbox(edge=edge, port=port, switches=parsed)
-    except OSError as error:
-        hint = "Leave --port out to use a free port, or stop the program that uses this one."
-        raise ConfigError(f"port {port} of 127.0.0.1 cannot be opened ({error.strerror})", hint=hint) from None
-    add_rules(server, rules)
-    serve(server, edge=edge, as_json=as_json, echo=echo_now)
-
-
-def echo_now(text: str) -> None:
-    """Print the text and flush it: a parent process waits for the line."""
-    click.echo(text)
-    sys.stdout.flush()
 
 
 @cli.command(epilog="ops gate")

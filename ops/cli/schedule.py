@@ -41,8 +41,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         **given: bool,
     ) -> int:
         from ops.app import run as app
-        from ops.gate.approval import refuse_requester
-        from ops.gate.timed_end import refuse_late_end
+        from ops.gate.approval import refuse_late_end, refuse_requester
 
         configuration, _ = app.read_config(config)
         app.register_secrets(os.environ, configuration, redactor)

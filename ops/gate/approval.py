@@ -5,10 +5,11 @@ again, and nothing may have changed since the request: GitHub offers a re-run fo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from ops.app import registry
 from ops.config.labels import format_params
 from ops.config.strict_yaml import read_yaml
 from ops.core import system_clock
@@ -33,6 +34,11 @@ SYNC = "Run `ops workflows sync` and merge the workflow files that it writes."
 NO_ENVIRONMENT = "none"
 """In place of a GitHub environment: the job has none."""
 _CHANGES = {"writing", "written"}
+
+LONGEST_WAIT = timedelta(hours=5)
+"""A job may run six hours at most: docs.github.com/actions/reference/limits"""
+START_PERIOD = timedelta(minutes=30)
+"""The job that ends the state may start until this long after the planned end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,3 +227,29 @@ def _rerun_refusal(
         label=request.label,
         request=request,
     )
+
+
+def latest_end(request: RecoveryRequest, config: "Config", now: datetime) -> datetime | None:
+    """Return the latest time at which the job that ends the state may start; None if no job waits for it.
+
+    The job belongs to the approved request. The requester's permission is checked again then (`refuse_requester`).
+    """
+    runbook, environment = registry.load_runbook(request.runbook), config.environments.get(request.environment)
+    known = {field.name for field in fields(runbook.params)}
+    if not runbook.end_command or environment is None or request.dry_run or not known >= request.params.keys():
+        return None
+    try:
+        end = runbook.ends_at(runbook.params(**request.params), environment, now)
+    except TypeError:  # a parameter is missing: the run reports it
+        return None
+    return end + START_PERIOD if end is not None and end - now <= LONGEST_WAIT else None
+
+
+def refuse_late_end(environ: Mapping[str, str], latest: datetime | None, command: str) -> None:
+    """Raise Refused if the job that ends a state starts too late: somebody may have decided otherwise since."""
+    if latest is not None and system_clock.current_time(environ) > latest:
+        raise Refused(
+            f"this job may start until {format_utc(latest)}, which has passed",
+            reason=Reason.REQUEST_TOO_OLD,
+            hint=f"Check what is off now (`ops status`). To end it, run: {command}",
+        )

@@ -23,8 +23,7 @@ from ops.core.threads import start_call
 from ops.core.version import __version__
 from ops.gate import approval, events, outcomes, refusals, second_person
 from ops.gate import payload as fields
-from ops.gate.approval import PRESS_AGAIN
-from ops.gate.timed_end import latest_end
+from ops.gate.approval import PRESS_AGAIN, latest_end
 from ops.github import actions, client, incident_form, permissions, triggers
 from ops.github.comments import request_mark
 

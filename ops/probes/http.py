@@ -1,13 +1,14 @@
-"""Run the `http` probe and the probe of maintenance mode.
+"""Request a URL of a service; run the `http` probe and the probe of maintenance mode.
 
 Each assertion has its own verdict. The header `ops-maintenance` names the run that stored the maintenance text; an
 application that turned on its own maintenance switch sends `switch` (docs/reference/runtime-contract.md).
 """
 
 import json
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,10 +17,11 @@ import httpx
 
 from ops.core.threads import CallTracker, run_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
-from ops.probes import pattern, secret_headers
+from ops.probes import pattern
 from ops.probes.challenge import detect_challenge
 
 if TYPE_CHECKING:
+    from ops.config import Service
     from ops.config.probes import HttpProbe
     from ops.core.verdict import MaintenanceCheck
 
@@ -32,6 +34,11 @@ CACHED = {"HIT", "STALE", "UPDATING", "REVALIDATED"}
 SWITCH_VALUE = "switch"
 MAX_NAMED = 3
 """Failures that a detail names; the others are counted."""
+
+UNREACHABLE = "could not be reached"
+
+NO_VARIABLES: Mapping[str, str] = {}
+NO_HEADERS_BY_ORIGIN: Mapping[str, Mapping[str, str]] = {}
 
 
 def detect_maintenance(status: int, headers: Mapping[str, str]) -> Assertion | None:
@@ -99,7 +106,7 @@ class ProbeClient:
     def __init__(
         self,
         edge_url: str | None = None,
-        headers_by_origin: Mapping[str, Mapping[str, str]] = secret_headers.NO_HEADERS_BY_ORIGIN,
+        headers_by_origin: Mapping[str, Mapping[str, str]] = NO_HEADERS_BY_ORIGIN,
     ) -> None:
         """`passes`: origin → the secret headers that a look at it carries, so that a firewall lets it through."""
         self.edge_url = edge_url
@@ -158,14 +165,14 @@ def run_http_probe(
     *,
     versions: frozenset[str],
     redact: Redact = str,
-    environ: Mapping[str, str] = secret_headers.NO_VARIABLES,
+    environ: Mapping[str, str] = NO_VARIABLES,
     override: str = "",
 ) -> ProbeResult:
     """Send the request once.
 
     `versions`: the versions that may answer; empty for any, as before a run. `override`: the version override.
     """
-    headers = secret_headers.read_secret_headers(spec.request_headers, environ)
+    headers = read_secret_headers(spec.request_headers, environ)
     if isinstance(headers, Assertion):
         return ProbeResult(name, headers.verdict, (headers,))
     if override:
@@ -272,3 +279,82 @@ def value_at_path(document: Any, path: str) -> Any:
 
 def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """The answer of a service; only `obstacle` is set if the service itself did not answer."""
+
+    status: int = 0
+    content_type: str = ""
+    """Media type in lower case, without parameters."""
+    redirect_host: str = ""
+    """Host of the `location` header."""
+    body: bytes = b""
+    obstacle: Assertion | None = None
+    """Unhealthy: no connection. Inconclusive: a challenge, which has a hint, or maintenance mode."""
+
+
+def request_once(web: ProbeClient, url: str) -> HttpAnswer:
+    try:
+        response, body = web.fetch(url)
+    except httpx.RequestError as error:
+        return HttpAnswer(obstacle=Assertion("answer", Verdict.UNHEALTHY, _unreachable(error)))
+    status, headers = response.status_code, response.headers
+    if obstacle := detect_challenge(status, headers, body) or detect_maintenance(status, headers):
+        return HttpAnswer(obstacle=obstacle)
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return HttpAnswer(status, kind, _host(headers.get("location", "")), body)
+
+
+def find_download_problem(web: ProbeClient, url: str) -> str:
+    """Return why a file cannot be downloaded; empty if the server offers it. Only the head is requested."""
+    try:
+        response, _ = web.send("HEAD", url)
+    except httpx.RequestError as error:
+        return _unreachable(error)
+    return "" if response.status_code < 400 else f"answered with status {response.status_code}"
+
+
+def _unreachable(error: httpx.RequestError) -> str:
+    return f"{UNREACHABLE} ({type(error).__name__})"
+
+
+def _host(location: str) -> str:
+    try:
+        host = urlsplit(location).hostname or ""
+    except ValueError:
+        return ""
+    return host if host.isascii() and host.isprintable() else ""
+
+
+def read_secret_headers(names: Mapping[str, str], environ: Mapping[str, str]) -> Mapping[str, str] | Assertion:
+    """Return header → value; or an inconclusive assertion that names each variable without a usable value.
+
+    `names` maps each header to its variable. No value of a variable is shown.
+    """
+    missing = dict.fromkeys(variable for variable in names.values() if not environ.get(variable))
+    if missing:
+        return _unusable(f"{' and '.join(missing)} is not set, but `request_headers` of this probe needs it")
+    values = {header: environ[variable].strip() for header, variable in names.items()}
+    for header, value in values.items():
+        if not re.fullmatch(r"[!-~]([ -~]{0,8190}[!-~])?", value):
+            return _unusable(f"{names[header]} has a value that cannot be sent as a header")
+    return values
+
+
+def headers_by_origin(services: Iterable["Service"], environ: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
+    """Return origin → all usable secret headers of the http and page probes there."""
+    found: dict[str, dict[str, str]] = {}
+    for service in services:
+        for probe in service.probes:
+            asked = probe.http or probe.page
+            headers = read_secret_headers(asked.request_headers, environ) if asked else {}
+            if headers and not isinstance(headers, Assertion):
+                found.setdefault(service.url, {}).update(headers)
+    return found
+
+
+def _unusable(text: str) -> Assertion:
+    hint = "Set the variable: on a laptop with `export`, in a job as a secret under `env:` of the step in the workflow."
+    return Assertion("request_headers", Verdict.INCONCLUSIVE, text, hint)

@@ -15,10 +15,10 @@ import httpx
 
 from ops.core.threads import run_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
-from ops.probes import pattern, secret_headers
+from ops.probes import pattern
 from ops.probes.challenge import detect_challenge
 from ops.probes.html_references import HtmlReference, ReferenceKind, find_references
-from ops.probes.http import MAX_BYTES, MAX_SECONDS, detect_maintenance
+from ops.probes.http import MAX_BYTES, MAX_SECONDS, NO_VARIABLES, detect_maintenance, read_secret_headers
 
 if TYPE_CHECKING:
     from ops.config.probes import PageProbe
@@ -94,10 +94,10 @@ def run_page_probe(
     url: str,
     *,
     redact: "Redact" = str,
-    environ: Mapping[str, str] = secret_headers.NO_VARIABLES,
+    environ: Mapping[str, str] = NO_VARIABLES,
 ) -> ProbeResult:
     """Request every page once. `timeout` is in real seconds; no request starts after it."""
-    headers = secret_headers.read_secret_headers(spec.request_headers, environ)
+    headers = read_secret_headers(spec.request_headers, environ)
     if isinstance(headers, Assertion):
         return ProbeResult(name, headers.verdict, (headers,))
     began = time.monotonic()

@@ -16,9 +16,7 @@ from ops.core.redaction import Secret
 from ops.core.run_summary import RunSummary
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent
-from ops.publish.chat_sender import TIMEOUT, ChatService, NotSentError, is_webhook_url, send
-from ops.publish.discord import DISCORD
-from ops.publish.slack import SLACK
+from ops.publish.chat_sender import DISCORD, SLACK, TIMEOUT, ChatService, NotSentError, is_webhook_url, send
 from ops.render.terminal import to_one_line
 
 if TYPE_CHECKING:

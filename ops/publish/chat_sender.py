@@ -1,8 +1,9 @@
-"""Post one message to a webhook.
+"""The chat services, and posting one message to a webhook of one.
 
 The URL is the credential: no text of ours contains it, and redirects are not followed.
 """
 
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,15 @@ TIMEOUT = 3.0
 """Real seconds for one message, in all."""
 MAX_CHARACTERS = 900
 """Characters of a message: as much as a phone shows, and half of Discord's limit even if each one is escaped."""
+
+_SLACK_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+"""Every character that Slack wants escaped: `<!channel>`, `<@U1>` and `<url|text>` then have no effect.
+
+docs.slack.dev/messaging/formatting-message-text#escaping
+"""
+
+LONGEST_OF_DISCORD, SUPPRESS_EMBEDS = 2000, 4
+"""docs.discord.com/developers/resources/webhook#execute-webhook"""
 
 
 @dataclass(frozen=True)
@@ -59,3 +69,37 @@ def send(service: ChatService, url: Secret, text: str, links: tuple[str, ...]) -
         raise NotSentError(type(error).__name__) from None
     if not service.is_accepted(answer.status_code, answer.text):
         raise NotSentError(f"it answered {answer.status_code}")
+
+
+def _slack_body(text: str, links: tuple[str, ...]) -> dict[str, Any]:
+    """Return the message (docs.slack.dev/messaging/sending-messages-using-incoming-webhooks)."""
+    lines = [text.translate(_SLACK_ESCAPES), *(f"<{link}>" for link in links)]
+    return {"text": "\n".join(lines), "unfurl_links": False, "unfurl_media": False}
+
+
+def _is_accepted_by_slack(status: int, answer: str) -> bool:
+    return status == 200 and answer.strip() == "ok"
+
+
+SLACK = ChatService("Slack", {"hooks.slack.com"}, _slack_body, _is_accepted_by_slack)
+
+
+def _discord_body(text: str, links: tuple[str, ...]) -> dict[str, Any]:
+    """Return the message. Escaped Markdown cannot hide where a link leads, and no text can mention anybody."""
+    plain = re.sub(r"([\\*_~`|<>\[\]()#])", r"\\\1", text)
+    after = "".join(f"\n<{link}>" for link in links)
+    return {
+        "content": plain[: LONGEST_OF_DISCORD - len(after)] + after,
+        "allowed_mentions": {"parse": []},
+        "flags": SUPPRESS_EMBEDS,
+    }
+
+
+def _is_accepted_by_discord(status: int, _answer: str) -> bool:
+    return status in {200, 204}
+
+
+DISCORD = ChatService(
+    "Discord", {"discord.com", "discordapp.com"}, _discord_body, _is_accepted_by_discord, query="?wait=true"
+)
+"""Without `wait`, Discord's response does not say whether it saved the message."""

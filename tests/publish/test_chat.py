@@ -16,10 +16,7 @@ from ops.core.redaction import Secret
 from ops.core.run_summary import RunSummary
 from ops.core.timeline import EventKind, RunEvent
 from ops.publish.chat import CHATS, chat_message
-from ops.publish.chat_sender import MAX_CHARACTERS, ChatService, is_webhook_url
-from ops.publish.discord import DISCORD
-from ops.publish.discord import LONGEST as LONGEST_OF_DISCORD
-from ops.publish.slack import SLACK
+from ops.publish.chat_sender import DISCORD, LONGEST_OF_DISCORD, MAX_CHARACTERS, SLACK, ChatService, is_webhook_url
 from sandbox.server import HttpResponse
 from tests.conftest import Incident, Releases, World
 from tests.support.commands import LIST, WRITE, texts

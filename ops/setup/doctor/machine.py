@@ -12,7 +12,7 @@ from ops.core.outage import OPERATIONAL
 from ops.core.redaction import Secret
 from ops.core.threads import run_parallel
 from ops.probes import status_page
-from ops.probes.reachability import UNREACHABLE, find_download_problem
+from ops.probes.http import UNREACHABLE, find_download_problem
 from ops.probes.status_page import CLOUDFLARE_STATUS, PRODUCTS_GROUP, used_products
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import Facts, repository

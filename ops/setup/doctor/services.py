@@ -11,7 +11,7 @@ from ops.core.errors import Reason, Refused
 from ops.core.suggestions import did_you_mean
 from ops.core.verdict import ProbeResult, Verdict
 from ops.pages.steps import explain_unknown_live
-from ops.probes.reachability import request_once
+from ops.probes.http import request_once
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import ServiceFacts, services, sites, workers
 from ops.setup.doctor.finding import Answer, Finding, NotProvable

@@ -17,9 +17,8 @@ from ops.core.clock import Clock
 from ops.core.observations import PageContent
 from ops.core.threads import run_parallel
 from ops.probes.html_references import ReferenceKind, find_references
-from ops.probes.http import ProbeClient
+from ops.probes.http import ProbeClient, request_once
 from ops.probes.page_content import read_page
-from ops.probes.reachability import request_once
 from ops.setup.init.resources import Address
 
 HEALTH = "/health"

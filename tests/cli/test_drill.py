@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ops.cli.drill_output import DrillOutput
+from ops.cli.drill import DrillOutput
 
 UNHEALTHY, HEALTHY = "after, 0 of 3 in a row: home unhealthy: status 500", "after, 1 of 3 in a row: home healthy"
 

@@ -1,0 +1,207 @@
+"""Drill a runbook on a local Cloudflare, or serve that one: `ops drill`, `ops sandbox`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from ops.cli.completion import complete_drill
+from ops.cli.help import ExampleCommand
+from ops.cli.output import echo_json, show_headline, silent
+from ops.core.clock import format_duration
+from ops.core.errors import ConfigError
+from ops.core.timeline import EventKind, RunEvent, event_from_json
+from ops.render import terminal
+
+EDGE = click.option(
+    "--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="Runtime of the Workers"
+)
+SWITCHES = click.option(
+    "--switch",
+    "switches",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Switch of the sandbox; an unknown NAME lists all of them",
+)
+
+
+class DrillOutput:
+    """Prints lines and events as they come. Of equal probe rounds, it prints the first one and their number."""
+
+    def __init__(self) -> None:
+        self._round: RunEvent | None = None
+        self._repeated = 0
+
+    def line(self, text: str) -> None:
+        """Print a line. A line of a job's log that is an event looks like the event of a command."""
+        if (event := _parse_event(text)) is not None:
+            self.event(event)
+            return
+        self.end_rounds()
+        click.echo(text)
+
+    def event(self, data: dict[str, Any]) -> None:
+        event = event_from_json(data)
+        is_repeated = self._round is not None and event.text == self._round.text
+        if event.kind == EventKind.PROBED and is_repeated:
+            self._repeated += 1
+            return
+        self.end_rounds()
+        self._round = event if event.kind == EventKind.PROBED else None
+        click.echo(terminal.format_event(event))
+
+    def end_rounds(self) -> None:
+        """Print the number of rounds that were not shown."""
+        if self._repeated:
+            click.echo(f"  … {self._repeated} more round{'s' if self._repeated > 1 else ''} with the same results")
+        self._round, self._repeated = None, 0
+
+
+def _parse_event(text: str) -> dict[str, Any] | None:
+    if not text.startswith('{"schema"'):
+        return None
+    try:
+        data: dict[str, Any] = json.loads(text)
+        event_from_json(data)
+    except (ValueError, KeyError):
+        return None
+    return data
+
+
+class DrillCommand(ExampleCommand):
+    """A command whose help lists every drill, with the edges and triggers that each one does not support."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from ops.drills import names, unsupported
+        from ops.drills.support import describe_unsupported
+
+        rows = [
+            (name, "; ".join(describe_unsupported(unsupported(name))) or "every edge and trigger") for name in names()
+        ]
+        with formatter.section("Drills"):
+            formatter.write_dl(rows)
+        super().format_epilog(ctx, formatter)
+
+
+@click.command(
+    cls=DrillCommand,
+    epilog="""
+    ops drill rollback-worker
+    ops drill rollback-worker --trigger label --config ops.yml
+    """,
+)
+@click.argument("name", metavar="DRILL", shell_complete=complete_drill)
+@EDGE
+@click.option("--environment", default="production", help="Environment to drill (default: production)")
+@click.option("--service", default="", help="Service to drill (default: the first one that fits)")
+@SWITCHES
+@click.option(
+    "--trigger",
+    type=click.Choice(["label", "button", "command"]),
+    help="How the drill starts: with an incident on a local GitHub",
+)
+@click.option(
+    "--github-fails",
+    metavar="METHOD:PATH",
+    help="Let the local GitHub answer 503 to these requests (with --trigger)",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Configuration file (default: ops.yml of the reference application)",
+)
+def drill(
+    name: str,
+    *,
+    edge: "Literal['embedded', 'workerd']",
+    environment: str,
+    service: str,
+    switches: tuple[str, ...],
+    trigger: "Literal['label', 'button', 'command'] | None",
+    github_fails: str | None,
+    as_json: bool,
+    config: Path | None,
+) -> int:
+    """Break something in a local Cloudflare and recover it with the public command.
+
+    Without --config it drills the reference application, not your ops.yml. It fails if the recovery takes longer
+    than `recovery_targets` in the configuration allows. A runbook without an entry there has no target.
+    """
+    from ops import drills
+
+    settings = drills.DrillSettings(
+        edge, config or drills.REFERENCE, environment, service, switches, trigger, github_fails
+    )
+    if as_json:
+        result = drills.run(name, settings, silent, silent)
+        echo_json(result)
+    else:
+        output = DrillOutput()
+        result = drills.run(name, settings, output.line, output.event)
+        output.end_rounds()
+        _show_score(result)
+    return int(result["exit_code"])
+
+
+def _show_score(result: dict[str, Any]) -> None:
+    show_headline(result["decision"], result["message"], exit_code=result["exit_code"])
+    for name in ("trigger_to_write", "trigger_to_verified"):
+        seconds, target = result["durations"][name], result["targets"].get(name)
+        duration = "unknown" if seconds is None else f"{seconds:.2f} s"
+        verdict = (
+            target and f" (target {format_duration(target['seconds'])}, {'' if target['within'] else 'NOT '}reached)"
+        )
+        click.echo(f"  {name.replace('_', ' ')}: {duration}{verdict or ''}")
+    if not result["targets"]:
+        click.echo("  target: none, since recovery_targets in ops.yml has no entry for this runbook")
+    if "trigger" in result:
+        for name in ("incident", "report"):
+            click.echo(f"  {name}: {result[name]['url'] if result[name] else 'none'}")
+
+
+@click.command(
+    cls=ExampleCommand,
+    epilog="""
+    ops sandbox
+    ops sandbox --edge workerd --switch kv_staleness_seconds=0 --port 8787
+    """,
+)
+@EDGE
+@SWITCHES
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the API (default: a free one)")
+@click.option("--faults", type=click.Path(path_type=Path), help="YAML or JSON file with faults to inject")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON with all addresses and tokens")
+def sandbox(
+    *,
+    edge: "Literal['embedded', 'workerd']",
+    switches: tuple[str, ...],
+    port: int,
+    faults: Path | None,
+    as_json: bool,
+) -> None:
+    """Serve a local Cloudflare on this machine until stopped."""
+    from ops.drills import prepare, require_sandbox
+    from ops.drills.faults import add_rules, read_rules
+
+    require_sandbox()
+    from sandbox import Sandbox
+    from sandbox.command import serve
+
+    rules = read_rules(faults) if faults else ()
+    parsed = prepare(edge, switches)
+    try:
+        server = Sandbox(edge=edge, port=port, switches=parsed)
+    except OSError as error:
+        hint = "Leave --port out to use a free port, or stop the program that uses this one."
+        raise ConfigError(f"port {port} of 127.0.0.1 cannot be opened ({error.strerror})", hint=hint) from None
+    add_rules(server, rules)
+    serve(server, edge=edge, as_json=as_json, echo=echo_now)
+
+
+def echo_now(text: str) -> None:
+    """Print the text and flush it: a parent process waits for the line."""
+    click.echo(text)
+    sys.stdout.flush()
