@@ -31,8 +31,7 @@ from ops.setup.doctor.examination import CheckResult
 from ops.setup.doctor.finding import Answer
 from ops.status.outage import OutageReport
 from ops.status.outage_comment import render_comment as render_outage
-from ops.watch.judgment import ErrorRates, judge_watch
-from ops.watch.result import WatchResult
+from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
 from ops.watch.state import NewerDeployment, WatchState
 from ops.watch.text import CommandNames
 from ops.watch.text import render_comment as render_watch

@@ -21,7 +21,7 @@ from ops.github import actions
 
 if TYPE_CHECKING:
     from ops.app.place import Place
-    from ops.watch.result import WatchResult
+    from ops.watch.judgment import WatchResult
 
 SHORTEST, LONGEST = timedelta(minutes=2), timedelta(hours=2)
 """The longest one is `ops.watch.state.LONGEST`, which this module loads only for a watch."""
@@ -61,7 +61,7 @@ def watch(
     It probes every 30 seconds and reads error rates. It never changes anything at Cloudflare. With an incident it
     continues the watch there, also one of another runner. Exit code 7: relapsed.
     """
-    from ops.watch.stopped import find_stopped
+    from ops.watch.start import find_stopped
 
     gc.set_threshold(GARBAGE_THRESHOLD)
     try:

@@ -28,7 +28,7 @@ from ops.report.evidence import IncidentEvidence, ServiceHistory
 from ops.report.impact import MARGIN, ImpactSources, find_window
 from ops.report.leftovers import find_leftovers
 from ops.report.moments import MomentName, find_moments
-from ops.status.schema import describe_live_schema
+from ops.status.status import describe_live_schema
 
 if TYPE_CHECKING:
     from ops.cloudflare.types import pages

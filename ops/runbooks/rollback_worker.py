@@ -208,9 +208,7 @@ SchemaAges = Mapping[str, Sequence[SchemaAge]]
 
 def _schema_ages(history: WorkerHistory, split: Split, databases: Sequence[AppliedMigrations]) -> SchemaAges:
     return {
-        short_id(version): schema_age.compare_all(
-            databases, schema_age.bound_databases(history, version), schema_age.find_code_age(history, version)
-        )
+        short_id(version): schema_age.list_schema_ages(history, version, databases)
         for version, percent in split
         if percent > 0
     }

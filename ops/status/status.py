@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ops.app import run
 from ops.app.session import Session
 from ops.cloudflare.types.pages import PagesDeployment
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.errors import OpsError, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
@@ -27,6 +28,9 @@ from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.pages.observed_content import describe_match
 from ops.switches import values as switches
 from ops.switches.values import SwitchState
+from ops.workers import schema_age
+from ops.workers.history import WorkerHistory
+from ops.workers.schema_age import list_schema_ages
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -279,3 +283,23 @@ def _try_read(ask: Callable[[], T]) -> tuple[T | None, str]:
         return ask(), ""
     except OpsError as error:
         return None, f"{error.message}. {error.hint}" if error.hint else error.message
+
+
+def describe_live_schema(
+    session: Session,
+    service: str,
+    *,
+    deployments: tuple[WorkerDeployment, ...],
+    versions: tuple[WorkerVersion, ...],
+    now: datetime,
+    suggest: schema_age.Suggest,
+) -> tuple[str, ...]:
+    """Return the lines of a plan's section, for the live code. Empty if ops.yml names no database of the service."""
+    databases = session.environment.databases_of(service)
+    if not databases or not deployments:
+        return ()
+    known = {version.id: version for version in versions}
+    history = WorkerHistory(deployments, known, frozenset(known), now, min_served=0, static_assets=None)
+    found = schema_age.start_reading(session, databases)()
+    ages = {short_id(version): list_schema_ages(history, version, found) for version in history.live.serving_versions}
+    return tuple(line for section in schema_age.build_sections(ages, suggest) for line in section.lines)

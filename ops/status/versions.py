@@ -20,12 +20,11 @@ from ops.core.run_record import PreviousRuns
 from ops.core.threads import start_call
 from ops.engine.context import Context, RequestInfo
 from ops.pages import live_deployment, plan_text, steps
-from ops.status.schema import list_schema_ages
 from ops.workers import history_reads, rollback_target, schema_age
 from ops.workers.history import WorkerHistory, find_warning_sign
 from ops.workers.plan_text import describe_rollback, list_leftovers
 from ops.workers.rollback_target import TargetChoice
-from ops.workers.schema_age import AppliedMigrations
+from ops.workers.schema_age import AppliedMigrations, list_schema_ages
 
 if TYPE_CHECKING:
     from ops.config import Service

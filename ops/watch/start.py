@@ -1,8 +1,8 @@
-"""Start a watch: read the configuration, build the clients and choose the probes."""
+"""Start a watch, with clients and probes; find the watches that stopped without an end."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,17 +11,19 @@ from ops.app import run
 from ops.app.place import Place
 from ops.app.session import Session
 from ops.config.probes import ProbeSet
+from ops.core import system_clock
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.issues import require_incident
-from ops.watch.record import WatchRecord
-from ops.watch.result import WatchResult
+from ops.github.issues import IssueRecord, TrustedAuthors, list_recent_incidents, records_of, require_incident
+from ops.watch.judgment import WatchResult
+from ops.watch.record import RECENT, WATCH, WatchRecord
+from ops.watch.state import MAX_PAUSE, parse_state
 from ops.watch.text import CommandNames, render_comment, render_notice
 from ops.watch.watch import Watch
 
 if TYPE_CHECKING:
-    from ops.config import Service
+    from ops.config import Config, Service
     from ops.github.issues import Issue
 
 
@@ -81,3 +83,37 @@ def find_incident(environ: Mapping[str, str], redactor: Redactor, number: int) -
         issue = connect(environ, redactor).get_issue(number)
         require_incident(issue)
         return issue
+
+
+def find_stopped(
+    config_path: Path, environ: Mapping[str, str], redactor: Redactor, incident: int | None
+) -> "list[tuple[Place, int | None]]":
+    """Return place and incident of each stopped watch: on this incident, or on all that changed since it could start.
+
+    Raises OpsError.
+    """
+    config, _ = run.read_config(config_path)
+    run.register_secrets(environ, config, redactor)
+    now = system_clock.current_time(environ)
+    found: dict[tuple[Place, int | None], None] = {}
+    with provider_errors(CHECK_HINT):
+        repository = connect(environ, redactor)
+        trusted = TrustedAuthors(repository)
+        issues = (
+            list_recent_incidents(repository, now - RECENT) if incident is None else [repository.get_issue(incident)]
+        )
+        for issue in issues:
+            for each in records_of(issue, trusted):
+                if _is_stopped(each, config, now):
+                    found[Place(each.record.environment, each.record.service), issue.number] = None
+    return list(found)
+
+
+def _is_stopped(recorded: IssueRecord, config: "Config", now: datetime) -> bool:
+    """Return whether this is a watch of a service in ops.yml, without a result and without a recent round."""
+    record = recorded.record
+    environment = config.environments.get(record.environment)
+    if record.source != WATCH or record.decision or environment is None or record.service not in environment.services:
+        return False
+    state = parse_state(record.watch, now)
+    return state is not None and now - state.seen_at > MAX_PAUSE

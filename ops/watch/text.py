@@ -14,8 +14,7 @@ from ops.core.run_summary import ICONS
 from ops.core.verdict import Verdict
 from ops.core.version import __version__
 from ops.render.markdown import collapse_blank_lines, load_templates
-from ops.watch.judgment import MINUTE, sum_since
-from ops.watch.result import WatchResult
+from ops.watch.judgment import MINUTE, WatchResult, sum_since
 from ops.watch.state import INTERVAL, WatchState
 
 MAX_POINTS = 30

@@ -17,9 +17,8 @@ from ops.core.clock import Period, format_utc
 from ops.core.errors import ConfigError, Decision, ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
-from ops.watch.judgment import ErrorRates, LiveVersions, WatchJudgment, judge_watch
+from ops.watch.judgment import ErrorRates, LiveVersions, WatchJudgment, WatchResult, judge_watch
 from ops.watch.record import WatchRecord
-from ops.watch.result import WatchResult
 from ops.watch.state import LONGEST, NewerDeployment, WatchState, new_owner
 from ops.watch.text import build_record
 

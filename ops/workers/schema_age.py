@@ -216,6 +216,13 @@ def _list_names(names: Sequence[str]) -> str:
     return ", ".join([*map(quote_name, names[:SHOWN]), *more])
 
 
+def list_schema_ages(
+    history: WorkerHistory, version: str, databases: Iterable[AppliedMigrations]
+) -> tuple[SchemaAge, ...]:
+    """Compare the databases with the code of a version."""
+    return compare_all(databases, bound_databases(history, version), find_code_age(history, version))
+
+
 def find_code_age(history: WorkerHistory, version: str) -> CodeAge:
     """Return the age of a version's code: that of its release, since old code may be uploaded again."""
     release = history.releases[version]

@@ -13,7 +13,7 @@ from ops.app.place import Place
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record, read_record
-from ops.watch.result import WatchResult
+from ops.watch.judgment import WatchResult
 from ops.watch.start import watch_service
 from sandbox.faults import Fault
 from tests.conftest import Incident, Outcome, World

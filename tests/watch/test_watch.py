@@ -16,7 +16,7 @@ from ops.app.place import Place
 from ops.core.errors import Decision, Reason
 from ops.core.redaction import Redactor
 from ops.core.run_record import read_record
-from ops.watch.result import WatchResult
+from ops.watch.judgment import WatchResult
 from ops.watch.start import watch_service
 from tests.conftest import Incident, Outcome, World
 from tests.gate.support import parse_outputs
