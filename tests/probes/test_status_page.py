@@ -140,7 +140,7 @@ def test_unreachable_and_slow_page_are_unknown(sandbox: Sandbox, web: ProbeClien
 
 
 def get(sandbox: Sandbox, path: str, host: str = "www.cloudflarestatus.com") -> Any:
-    response = httpx.get(f"{sandbox.edge_url}/api/v2/{path}.json", headers={"host": host})
+    response = httpx.get(f"{sandbox.edge_url}/api/v2/{path}.json", headers={"host": host}, verify=False)
     assert response.status_code == 200, path
     return response.json()
 
@@ -155,14 +155,19 @@ def test_every_document_of_the_format_is_served(sandbox: Sandbox) -> None:
     assert get(sandbox, "incidents/unresolved")["incidents"] == get(sandbox, "incidents")["incidents"] == []
     assert len(get(sandbox, "scheduled-maintenances/active")["scheduled_maintenances"]) == 1
     assert get(sandbox, "scheduled-maintenances/upcoming")["scheduled_maintenances"] == []
-    assert httpx.get(f"{sandbox.edge_url}/api/v2/x.json", headers={"host": "www.githubstatus.com"}).status_code == 404
+    assert (
+        httpx.get(
+            f"{sandbox.edge_url}/api/v2/x.json", headers={"host": "www.githubstatus.com"}, verify=False
+        ).status_code
+        == 404
+    )
 
 
 def test_control_api_changes_a_page(sandbox: Sandbox, web: ProbeClient) -> None:
     sandbox.switches.status_pages_lag_seconds = 0
 
     def post(body: Any) -> int:
-        return httpx.post(f"{sandbox.control_url}/status", json=body).status_code
+        return httpx.post(f"{sandbox.control_url}/status", json=body, verify=False).status_code
 
     assert post({"page": "github", "document": "github-actions-outage"}) == 200
     assert read(web, "github").state == TROUBLE

@@ -255,7 +255,7 @@ def test_comment_deleted_during_the_run_is_recreated(incident: Incident, release
         (comment,) = incident.github.issue(incident.number).comments
         url = f"{incident.github.api_url}/repos/{incident.github.repository}/issues/comments/{comment.id}"
         authorisation = {"authorization": f"Bearer {incident.github.token}"}
-        deleted.append(httpx.delete(url, headers=authorisation, trust_env=False).status_code)
+        deleted.append(httpx.delete(url, headers=authorisation, trust_env=False, verify=False).status_code)
 
     delay_first_read_until_comment(incident)
     incident.world.sandbox.fault(**WRITE, before=delete)

@@ -48,7 +48,7 @@ def documented_faults() -> str:
 
 def test_documented_and_other_faults_apply_from_first_request(tmp_path: Path) -> None:
     (tmp_path / "faults.yml").write_text(documented_faults() + MORE_FAULTS)
-    with serve_with_faults(tmp_path / "faults.yml") as told, httpx.Client() as client:
+    with serve_with_faults(tmp_path / "faults.yml") as told, httpx.Client(verify=False) as client:
         account = f"{told['api_url']}/accounts/{told['account_id']}"
         client.headers["authorization"] = f"Bearer {told['tokens'][0]['token']}"
         with pytest.raises(httpx.RemoteProtocolError):

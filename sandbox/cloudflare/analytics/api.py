@@ -16,6 +16,7 @@ from sandbox.cloudflare.analytics.state import (
     DIMENSIONS,
     QUANTILES,
     SUMS,
+    TIMES,
     ZONE_SETS,
     AnalyticsRow,
 )
@@ -28,7 +29,6 @@ PATH = "/graphql"
 _OPTIONAL = {"variables": dict, "operationName": str}
 _MAX_ROWS = 10_000
 _LIMITS = {"enabled", "maxDuration", "maxPageSize", "notOlderThan"}
-_TIMES = {"datetime", "datetimeMinute", "datetimeFiveMinutes", "datetimeHour", "date"}
 _ARGUMENTS = {"limit", "filter", "orderBy"}
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "": operator.eq,
@@ -136,7 +136,7 @@ def _check_fields(field: Field, names: list[Field]) -> None:
         "sum": SUMS[field.name],
         "avg": SUMS[field.name] | {"sampleInterval"},
         "quantiles": QUANTILES.get(field.name, {}).keys(),
-        "dimensions": _TIMES | DIMENSIONS[field.name].keys(),
+        "dimensions": TIMES.keys() | DIMENSIONS[field.name].keys(),
         **({"count": set()} if field.name in COUNTED_SETS else {}),
     }
     if not field.fields:
@@ -190,13 +190,13 @@ def _conditions(wanted: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 def _parse_condition(dataset: str, name: str, value: Any) -> tuple[str, str, Any]:
     """Return the dimension, operator and value of a condition."""
     field, _, suffix = name.partition("_")
-    dimensions = dict.fromkeys(_TIMES, str) | DIMENSIONS[dataset]
+    dimensions = dict.fromkeys(TIMES, str) | DIMENSIONS[dataset]
     if field not in dimensions or suffix not in _OPERATORS:
         raise QueryRefusal(f'unknown filter "{name}"')
     values = value if suffix in {"in", "notin"} else [value]
     if not isinstance(values, list) or not all(type(each) is dimensions[field] for each in values):
         raise QueryRefusal(f'filter "{name}" has a value of the wrong type')
-    if field in _TIMES:
+    if field in TIMES:
         parsed = [_parse_time(field, each) for each in values]
         return field, suffix, parsed if suffix in {"in", "notin"} else parsed[0]
     return field, suffix, value
@@ -239,7 +239,7 @@ def _check_times(call: CloudflareCall, dataset: str, wanted: Iterable[tuple[str,
         QueryRefusal: an end is missing, too old, or too far from the other one.
     """
     longest, oldest = _time_limits(call, dataset)
-    ends = {suffix: value for name, suffix, value in wanted if name in _TIMES}
+    ends = {suffix: value for name, suffix, value in wanted if name in TIMES}
     since, until = ends.get("geq") or ends.get("gt"), ends.get("lt") or ends.get("leq")
     if since is None or until is None:
         raise QueryRefusal("the filter needs a time with _geq and a time with _lt")
@@ -250,12 +250,8 @@ def _check_times(call: CloudflareCall, dataset: str, wanted: Iterable[tuple[str,
 
 
 def _matches(sample: AnalyticsRow, wanted: Iterable[tuple[str, str, Any]]) -> bool:
-    return all(_OPERATORS[suffix](_comparable(sample, name), value) for name, suffix, value in wanted)
-
-
-def _comparable(sample: AnalyticsRow, name: str) -> Any:
-    found = sample.dimension(name)
-    return _instant(found) if name in _TIMES else found
+    found = ((sample.time(name) if name in TIMES else sample.dimension(name), *more) for name, *more in wanted)
+    return all(_OPERATORS[suffix](each, value) for each, suffix, value in found)
 
 
 def _check_known(name: str, known: Iterable[str]) -> str:

@@ -37,6 +37,8 @@ DIMENSIONS: dict[str, dict[str, type]] = {
     "workersInvocationsAdaptive": {"scriptName": str, "scriptVersion": str, "status": str},
 }
 """Data set → its dimensions, apart from the times, which every data set has."""
+TIMES = {"datetime": 1, "datetimeMinute": 60, "datetimeFiveMinutes": 300, "datetimeHour": 3600, "date": 86_400}
+"""Dimension of time → its length in seconds."""
 SUMS = {
     "httpRequestsAdaptiveGroups": {"visits", "edgeResponseBytes"},
     "d1AnalyticsAdaptiveGroups": {"readQueries", "writeQueries", "rowsRead", "rowsWritten"},
@@ -80,17 +82,15 @@ class AnalyticsRow:
     lag: float = 0.0
     """Share of `analytics_delay_seconds` after which the row appears."""
 
+    def time(self, name: str) -> datetime:
+        """Return the time as a dimension: truncated to the second, minute, five minutes, hour or day."""
+        of_day = self.at.hour * 3600 + self.at.minute * 60 + self.at.second
+        return self.at.replace(microsecond=0) - timedelta(seconds=of_day % TIMES[name])
+
     def dimension(self, name: str) -> Any:
-        """Return a dimension. Times are truncated to the second, minute, hour or day."""
-        whole = self.at.strftime("%Y-%m-%dT%H:%M:%SZ")
-        times = {
-            "datetime": whole,
-            "datetimeMinute": f"{whole[:17]}00Z",
-            "datetimeFiveMinutes": f"{whole[:14]}{self.at.minute // 5 * 5:02}:00Z",
-            "datetimeHour": f"{whole[:14]}00:00Z",
-            "date": whole[:10],
-        }
-        return times[name] if name in times else self.dimensions[name]
+        if name not in TIMES:
+            return self.dimensions[name]
+        return self.time(name).strftime("%Y-%m-%d" if name == "date" else "%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,11 @@ from sandbox.github.users import serializers as users
 from sandbox.github.users.state import GitHubActor, User
 
 _NO_MENTIONS = re.compile(
+    r"(?=[ `~<])(?:"  # first, because it fails fast
     r"^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z)"  # a fenced block, or the rest of the text
     r"|(?<!`)(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)"
     r"|<!--.*?(?:-->|\Z)"
-    r"|<code>.*?</code>",
+    r"|<code>.*?</code>)",
     re.DOTALL | re.MULTILINE,
 )
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
@@ -32,14 +33,15 @@ def _without_code(text: str | None) -> str:
 
 
 def mentioned_logins(text: str | None) -> Iterator[str]:
-    for match in re.finditer(r"(?<![\w/@`])@([A-Za-z0-9][A-Za-z0-9-]*)", _without_code(text)):
+    for match in re.finditer(r"@(?<![\w/@`]@)([A-Za-z0-9][A-Za-z0-9-]*)", _without_code(text)):
         yield match[1]
 
 
 def mentioned_numbers(text: str | None, full_name: str) -> Iterator[int]:
     """Yield the numbers of issues in this repository that the text mentions."""
     name = re.escape(full_name)
-    pattern = rf"(?:(?<![\w/&#])|\b{name})#(\d+)\b|//[^/\s]+/{name}/(?:issues|pull)/(\d+)\b|(?<![\w/])GH-(\d+)\b"
+    short, address = rf"(?:(?<![\w/&#])|(?<=\b{name}))#(\d+)\b", rf"//[^/\s]+/{name}/(?:issues|pull)/(\d+)\b"
+    pattern = rf"(?=[#/G])(?:{short}|{address}|(?<![\w/])GH-(\d+)\b)"
     for match in re.finditer(pattern, _without_code(text), re.IGNORECASE):
         yield int(next(filter(None, match.groups())))
 
@@ -132,15 +134,17 @@ def record_references(
     repository: Repository, issue: FakeIssue, by: GitHubActor, text: str | None, *, before: str | None = None
 ) -> None:
     """Record the new references of a text on the issues and for the people that it mentions, once each."""
-    already_mentioned = set(mentioned_numbers(before, repository.urls.full_name))
-    for number in dict.fromkeys(mentioned_numbers(text, repository.urls.full_name)):
+    numbers = dict.fromkeys(mentioned_numbers(text, repository.urls.full_name))
+    already_mentioned = set(mentioned_numbers(before, repository.urls.full_name)) if numbers else set()
+    for number in numbers:
         other = repository.threads.get(number)
         if other is None or other is issue or number in already_mentioned:
             continue
         if all(event.source is not issue for event in other.events):
             record_event(repository, other, "cross-referenced", by, source=issue)
-    already_notified = {login.lower() for login in mentioned_logins(before)}
-    for login in dict.fromkeys(mentioned_logins(text)):
+    logins = dict.fromkeys(mentioned_logins(text))
+    already_notified = {login.lower() for login in mentioned_logins(before)} if logins else set()
+    for login in logins:
         user = repository.user(login)
         if user is not None and login.lower() not in already_notified:
             record_event(repository, issue, "mentioned", GitHubActor(user=user, at=by.at))

@@ -32,7 +32,7 @@ def test_repository_name_is_configurable() -> None:
     with Sandbox(repository="you/ops") as sandbox:
         assert sandbox.github.environ()["GITHUB_REPOSITORY"] == "you/ops"
         headers = {"authorization": f"Bearer {sandbox.github.token}"}
-        answer = httpx.get(f"{sandbox.github.api_url}/repos/You/Ops", headers=headers)
+        answer = httpx.get(f"{sandbox.github.api_url}/repos/You/Ops", headers=headers, verify=False)
     assert answer.json()["full_name"] == "you/ops"
 
 
