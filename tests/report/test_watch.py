@@ -7,7 +7,7 @@ import pytest
 from ops.core.clock import parse_utc
 from tests.conftest import Incident, Outcome, World
 from tests.support.shop import WORKER, Shop, open_shop
-from tests.watch.test_watch import Killed, kill
+from tests.watch.test_watch import HALF_HOUR, Killed, kill
 from tests.watch.test_watch import watch as watch_in_process
 
 NOW = parse_utc("2026-11-24T03:20:00Z")
@@ -38,7 +38,7 @@ def run(incident: Incident, shop: Shop, *arguments: str) -> Outcome:
 
 
 def watch(incident: Incident, shop: Shop, *more: str) -> int:
-    return run(incident, shop, "watch", "--service", "web", *more).code
+    return run(incident, shop, "watch", "--service", "web", "--for", "10m", *more).code
 
 
 def report(incident: Incident, shop: Shop) -> str:
@@ -60,7 +60,7 @@ def test_healthy_watch_confirms_the_mitigation_of_the_run(incident: Incident, sh
 
     assert re.search(r"The \[watch\]\(\S+\) after it ended \*\*mitigated\*\*\.", text)
     assert "| 03:20:0" in moment(text, "**Mitigated**")
-    assert "in all required rounds, and in the watch until 03:53:" in moment(text, "**Mitigated**")
+    assert "in all required rounds, and in the watch until 03:33:" in moment(text, "**Mitigated**")
     assert "no record for" not in text.partition("incident opened")[2]
     assert "healthy from this time to the end of the watch" in text
 
@@ -72,7 +72,7 @@ def test_service_that_wavers_is_mitigated_when_it_became_green(incident: Inciden
     line = moment(report(incident, shop), "**Mitigated**")
 
     assert "| 03:24:" in line
-    assert "healthy from then to the end of the watch, 03:53:" in line
+    assert "healthy from then to the end of the watch, 03:33:" in line
 
 
 def test_relapse_leaves_the_incident_unmitigated(incident: Incident, shop: Shop) -> None:
@@ -111,7 +111,7 @@ def test_watch_that_died_is_a_row(incident: Incident, shop: Shop) -> None:
 
 def test_time_between_two_runners_is_a_row(incident: Incident, shop: Shop) -> None:
     with pytest.raises(Killed):
-        watch_in_process(shop, incident.number, actions={10: kill})
+        watch_in_process(shop, incident.number, actions={10: kill}, duration=HALF_HOUR)
     shop.world.sandbox.clock.advance(690)
     assert watch(incident, shop) == 0
 

@@ -53,7 +53,7 @@ class Relapse:
             self.shop.world.config,
             environ,
             Redactor(),
-            duration=timedelta(minutes=30),
+            duration=timedelta(minutes=10),
             incident=self.incident.number,
             on_round=lambda result: (actions or {}).get(len(result.state.rounds), lambda: None)(),
         )

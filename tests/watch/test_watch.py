@@ -23,7 +23,7 @@ from tests.gate.support import parse_outputs
 from tests.support.shop import WORKER, Shop, open_shop
 
 RIGHTS = ["Workers Scripts Read", "Pages Read", "Account Analytics Read"]
-HALF_HOUR = timedelta(minutes=30)
+TEN_MINUTES, HALF_HOUR = timedelta(minutes=10), timedelta(minutes=30)
 
 
 class Killed(BaseException):
@@ -56,7 +56,7 @@ def at_round(actions: dict[int, Callable[[], object]]) -> Callable[[WatchResult]
 
 
 def watch(shop: Shop, number: int | None = None, service: str = "web", **given: Any) -> WatchResult:
-    """Watch in this process for half an hour; `actions`: number of rounds → what happens after them."""
+    """Watch in this process for ten minutes; `actions`: number of rounds → what happens after them."""
     sandbox = shop.world.sandbox
     environ = {**sandbox.environ(), **sandbox.github.environ(), "SHOP_TOKEN": sandbox.add_token("watcher", RIGHTS)}
     return watch_service(
@@ -64,7 +64,7 @@ def watch(shop: Shop, number: int | None = None, service: str = "web", **given: 
         shop.world.config,
         environ,
         Redactor(),
-        duration=given.get("duration", HALF_HOUR),
+        duration=given.get("duration", TEN_MINUTES),
         incident=number,
         on_round=at_round(given.get("actions", {})),
     )
@@ -132,10 +132,10 @@ def test_relapse_is_found_in_three_rounds_and_reopens_the_incident(shop: Shop, i
         shop.world.sandbox.edge_fault(path="/cart", status=500, times=None)
         issue.state = "closed"
 
-    found = watch(shop, incident.number, actions={24: relapse})
+    found = watch(shop, incident.number, actions={8: relapse})
 
     assert (found.decision, found.reason, found.exit_code) == (Decision.RELAPSED, Reason.RELAPSED, 7)
-    assert found.state.rounds == "h" * 24 + "uuu"
+    assert found.state.rounds == "h" * 8 + "uuu"
     assert found.state.foreign == ()
     assert issue.state == "open"
     watched, notice = incident.bodies
@@ -156,7 +156,7 @@ def test_killed_watch_is_continued_without_a_gap(shop: Shop, incident: Incident)
 
     found = watch(shop, incident.number)
 
-    assert found.state.rounds == "h" * 60
+    assert found.state.rounds == "h" * 20
     assert len(incident.bodies) == 1
     record = read_record(incident.bodies[0])
     assert record is not None
@@ -170,16 +170,16 @@ def test_late_continuation_shows_the_time_without_probes(shop: Shop, incident: I
 
     found = watch(shop, incident.number)
 
-    assert found.state.rounds == "h" * 10 + ".." + "h" * 48
+    assert found.state.rounds == "h" * 10 + ".." + "h" * 8
     assert found.judgment.green_since == found.state.time_of(12)
-    assert "58 healthy, 2 not probed" in incident.bodies[0]
+    assert "18 healthy, 2 not probed" in incident.bodies[0]
 
 
 @pytest.mark.parametrize("options", [(), ("--incident", "1")], ids=["all incidents", "one incident"])
 def test_stopped_watch_is_found_and_continued(shop: Shop, incident: Incident, options: tuple[str, ...]) -> None:
     sandbox = shop.world.sandbox
     with pytest.raises(Killed):
-        watch(shop, incident.number, actions={10: kill})
+        watch(shop, incident.number, actions={5: kill})
     early = shop.ops("watch", "--stopped", *options, **sandbox.github.environ())
     sandbox.clock.advance(331)
     sandbox.github.issue(incident.number).state = "closed"
@@ -188,14 +188,14 @@ def test_stopped_watch_is_found_and_continued(shop: Shop, incident: Incident, op
     again = shop.ops("watch", "--stopped", *options, **sandbox.github.environ())
 
     assert (done.code, "MITIGATED" in done.out) == (0, True), done.err
-    assert "50 healthy, 10 not probed" in incident.bodies[0]
+    assert "10 healthy, 10 not probed" in incident.bodies[0]
     assert [each.out for each in (early, again)] == ["No watch has lost its runner.\n"] * 2
 
 
 def test_watch_of_a_stranger_or_of_no_service_is_not_continued(shop: Shop, incident: Incident) -> None:
     hub = shop.world.sandbox.github
     with pytest.raises(Killed):
-        watch(shop, incident.number, actions={10: kill})
+        watch(shop, incident.number, actions={10: kill}, duration=HALF_HOUR)
     (comment,) = hub.issue(incident.number).comments
     shop.world.sandbox.clock.advance(600)
     hub.add_user("zoe", "read")
@@ -209,7 +209,7 @@ def test_watch_of_a_stranger_or_of_no_service_is_not_continued(shop: Shop, incid
 
 def test_watch_that_lost_its_runner_early_has_no_evidence(shop: Shop, incident: Incident) -> None:
     with pytest.raises(Killed):
-        watch(shop, incident.number, actions={10: kill})
+        watch(shop, incident.number, actions={10: kill}, duration=HALF_HOUR)
     shop.world.sandbox.clock.advance(45 * 60)
 
     found = watch(shop, incident.number)
@@ -276,7 +276,9 @@ def test_watch_of_another_service_goes_on(shop: Shop, incident: Incident) -> Non
     shop.world.site(timedelta(0), "docs")
     other = shop.world.sandbox.github.open_issue("Docs fail", "", ["incident"], "mai")
 
-    found = watch(shop, incident.number, actions={2: lambda: watch(shop, other, service="docs")})
+    watch_docs = partial(watch, shop, other, service="docs", duration=timedelta(minutes=2))
+
+    found = watch(shop, incident.number, actions={3: watch_docs})
 
     assert found.decision == Decision.MITIGATED
 
@@ -326,7 +328,7 @@ def test_secret_in_a_deployment_is_masked(shop: Shop, incident: Incident) -> Non
 def test_error_rate_finds_a_relapse_that_few_probes_see(shop: Shop) -> None:
     flaky = deploy_flaky(shop)
 
-    found = watch(shop, actions={number: serve(shop) for number in range(2, 14, 2)})
+    found = watch(shop, actions={number: serve(shop) for number in range(2, 14, 2)}, duration=HALF_HOUR)
 
     assert found.decision == Decision.RELAPSED
     assert f"requests to {flaky[:8]}: 3 of 5 rounds are bad" in found.judgment.cause
@@ -338,7 +340,7 @@ def test_relapse_by_error_rate_survives_analytics_that_fail_next(shop: Shop) -> 
     deploy_flaky(shop)
     down = shop.world.sandbox.fault(path="/graphql", skip=QUERIES_UNTIL_RELAPSE, status=503, times=None)
 
-    found = watch(shop, actions={number: serve(shop) for number in range(2, 14, 2)})
+    found = watch(shop, actions={number: serve(shop) for number in range(2, 14, 2)}, duration=HALF_HOUR)
 
     assert found.decision == Decision.RELAPSED
     assert (down.skip, down.hits) == (0, 0)
@@ -380,10 +382,10 @@ def test_minute_has_at_most_four_calls(shop: Shop, incident: Incident) -> None:
     def count() -> None:
         counts.append(len(sandbox.requests) + len(sandbox.github.requests))
 
-    watch(shop, incident.number, actions=dict.fromkeys(range(2, 60, 2), count))
+    watch(shop, incident.number, actions=dict.fromkeys(range(2, 20, 2), count))
 
     minutes = [after - before for before, after in pairwise(counts)]
-    assert len(minutes) == 28
+    assert len(minutes) == 8
     assert max(minutes) <= 4
 
 
@@ -403,7 +405,7 @@ def test_outage_of_github_does_not_end_the_watch(shop: Shop, incident: Incident)
 def test_end_is_sent_again_after_an_outage(shop: Shop, incident: Incident) -> None:
     hub = shop.world.sandbox.github
 
-    found = watch(shop, incident.number, actions={60: lambda: hub.fault(path="/repos/**", status=503, times=2)})
+    found = watch(shop, incident.number, actions={20: lambda: hub.fault(path="/repos/**", status=503, times=2)})
 
     assert (found.decision, found.is_published) == (Decision.MITIGATED, True)
     assert "is mitigated" in incident.bodies[0]
@@ -422,7 +424,7 @@ def test_lost_answer_makes_no_second_comment(shop: Shop, incident: Incident) -> 
 
 
 def test_without_a_token_the_probes_decide(shop: Shop, incident: Incident) -> None:
-    done = command(shop, "--json", SHOP_TOKEN="")
+    done = command(shop, "--json", "--for", "10m", SHOP_TOKEN="")
 
     assert done.code == 0, done.err
     assert done.result["decision"] == "mitigated"
@@ -487,20 +489,20 @@ def test_record_of_a_stranger_is_not_continued(shop: Shop, incident: Incident) -
     hub.add_user("zoe", "read")
     hub.comment(incident.number, incident.bodies[0].replace("hhhhhhhhhh", "uuuuuuuuuu"), "zoe")
 
-    assert watch(shop, incident.number).state.rounds == "h" * 60
+    assert watch(shop, incident.number).state.rounds == "h" * 20
 
 
 def test_rounds_of_the_future_are_no_evidence(shop: Shop, incident: Incident) -> None:
     """Somebody with write access forged the record, or its runner had a wrong clock."""
     with pytest.raises(Killed):
         watch(shop, incident.number, actions={2: kill})
-    incident.github.comment(incident.number, incident.bodies[0].replace("hh", "h" * 60), "mai")
+    incident.github.comment(incident.number, incident.bodies[0].replace("hh", "h" * 20), "mai")
 
     began = shop.world.sandbox.clock.now()
 
     found = watch(shop, incident.number)
 
-    assert (found.decision, found.state.rounds) == (Decision.MITIGATED, "h" * 60)
+    assert (found.decision, found.state.rounds) == (Decision.MITIGATED, "h" * 20)
     assert found.state.started_at >= began
 
 
@@ -542,5 +544,5 @@ def test_recovery_of_a_site_is_watched_from_the_beginning(shop: Shop, incident: 
     found = watch(shop, incident.number, "docs")
 
     assert found.state.started_at >= began
-    assert found.state.rounds == 60 * "h"
+    assert found.state.rounds == 20 * "h"
     assert found.state.foreign == ()
