@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
-from ops.cloudflare.response import HEX_ID, CloudflareResponse, parse_rows, require_id, require_text
+from ops.cloudflare.response import HEX_ID, require_id, require_text
 from ops.cloudflare.types.inventory import NamedResource
 
 READ_PERMISSION = "Account Settings Read"
@@ -18,10 +18,7 @@ class AccountsApi:
 
     @reads("GET /accounts")
     def list_accounts(self) -> tuple[NamedResource, ...]:
-        def page(params: Mapping[str, str]) -> CloudflareResponse:
-            answer = self._client.read("/accounts", permission=READ_PERMISSION, params=params)
-            return parse_rows(answer, "the accounts", _account)
-
+        page = self._client.list_reader("/accounts", "the accounts", _account, permission=READ_PERMISSION)
         return tuple(paginate_by_total(page))
 
 

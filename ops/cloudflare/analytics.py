@@ -72,13 +72,7 @@ _BY_DATABASE = f"""query ($a: string!, $from: Time!, $to: Time!) {{
 @reads("GET /zones")
 def find_zone(client: CloudflareClient, account_id: str, host: str) -> str | None:
     """Return the ID of the host's zone; None if the token can read none, as for workers.dev and pages.dev."""
-
-    def read(page: Mapping[str, str]) -> CloudflareResponse:
-        answer = client.read("/zones", permission=ZONE_READ, params={"account.id": account_id, **page})
-        return CloudflareResponse(
-            parse_result(answer, "the zones", lambda: [_named(row) for row in answer.result]), answer.result_info
-        )
-
+    read = client.list_reader("/zones", "the zones", _named, permission=ZONE_READ, params={"account.id": account_id})
     holding = [(name, zone) for name, zone in paginate_by_total(read) if host == name or host.endswith(f".{name}")]
     return max(holding, key=lambda found: len(found[0]))[1] if holding else None
 

@@ -18,6 +18,7 @@ from ops.cloudflare.response import (
     MalformedCloudflareResponse,
     decode_graphql_response,
     decode_response,
+    parse_rows,
     unexpected_shape,
     without_account,
 )
@@ -146,6 +147,23 @@ class CloudflareClient(WriteGuard):
         return self._retried(
             f"GET {without_account(path)}", lambda: self._send("GET", path, permission=permission, params=params)
         )
+
+    def list_reader(
+        self,
+        path: str,
+        subject: str,
+        build: Callable[[Any], object],
+        *,
+        permission: str,
+        params: Mapping[str, str] | None = None,
+    ) -> "PageReader":
+        """Return a function that reads one page of a list, with `build` of each row; it raises ProviderError."""
+
+        def read(page: Mapping[str, str]) -> CloudflareResponse:
+            answer = self.read(path, permission=permission, params={**(params or {}), **page})
+            return parse_rows(answer, subject, build)
+
+        return read
 
     def query_graphql(
         self, query: str, *, permission: str, variables: Mapping[str, Any], timeout: float | None = None

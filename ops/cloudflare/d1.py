@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_length, reads
-from ops.cloudflare.response import UUID, CloudflareResponse, parse_result, parse_rows, require_id, require_text
+from ops.cloudflare.response import UUID, CloudflareResponse, parse_result, require_id, require_text
 from ops.cloudflare.types.d1 import (
     D1Database,
     D1Restore,
@@ -52,10 +52,7 @@ class D1Api:
 
     @reads("GET /accounts/{account}/d1/database")
     def list_databases(self) -> tuple[NamedResource, ...]:
-        def page(params: Mapping[str, str]) -> CloudflareResponse:
-            answer = self._client.read(self._databases, permission=READ_PERMISSION, params=params)
-            return parse_rows(answer, "the D1 databases", _listed)
-
+        page = self._client.list_reader(self._databases, "the D1 databases", _listed, permission=READ_PERMISSION)
         return tuple(paginate_by_length(page, per_page=PAGE_SIZE))
 
     @reads("GET /accounts/{account}/d1/database/{database}")
@@ -115,11 +112,7 @@ class D1Api:
             NotApplied, CloudflareApiError: nothing was changed.
             UnclearWrite: it is unknown whether D1 applied the batch.
         """
-        answer = self._write(f"{self._databases}/{database}/query", json=_batch(statements))
-        try:
-            return _results(answer.result, len(statements))
-        except (LookupError, TypeError, ValueError, AttributeError):
-            raise _unclear(f"the answer to a batch on {database} has no results", answer) from None
+        return self._change(database, _batch(statements), len(statements))
 
     def run_script(self, database: str, sql: str) -> None:
         """Run the statements of a text as one transaction, as wrangler sends a migration; sent once.
@@ -128,11 +121,15 @@ class D1Api:
             NotApplied, CloudflareApiError: nothing was changed.
             UnclearWrite: it is unknown whether D1 applied the text.
         """
-        answer = self._write(f"{self._databases}/{database}/query", json={"sql": sql})
+        self._change(database, {"sql": sql})
+
+    def _change(self, database: str, body: Mapping[str, Any], count: int | None = None) -> tuple[SqlResult, ...]:
+        """Send SQL once, and return its results: `count` of them, if it is known."""
+        answer = self._write(f"{self._databases}/{database}/query", json=body)
         try:
-            _results(answer.result, len(answer.result))
+            return _results(answer.result, len(answer.result) if count is None else count)
         except (LookupError, TypeError, ValueError, AttributeError):
-            raise _unclear(f"the answer to a script on {database} has no results", answer) from None
+            raise _unclear(f"the answer to a change of {database} has no results", answer) from None
 
     def restore(self, database: str, bookmark: str) -> D1Restore:
         """Restore the state of a bookmark in place; sent once. D1 cancels the queries that run.

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
-from ops.cloudflare.response import HEX_ID, CloudflareResponse, parse_result, parse_rows, require_id, require_text
+from ops.cloudflare.response import HEX_ID, parse_result, require_id, require_text
 from ops.cloudflare.types.inventory import NamedResource
 
 READ_PERMISSION = "Workers KV Storage Read"
@@ -30,10 +30,7 @@ class KvApi:
 
     @reads("GET /accounts/{account}/storage/kv/namespaces")
     def list_namespaces(self) -> tuple[NamedResource, ...]:
-        def page(params: Mapping[str, str]) -> CloudflareResponse:
-            answer = self._client.read(self._namespaces, permission=READ_PERMISSION, params=params)
-            return parse_rows(answer, "the KV namespaces", _namespace)
-
+        page = self._client.list_reader(self._namespaces, "the KV namespaces", _namespace, permission=READ_PERMISSION)
         return tuple(paginate_by_total(page))
 
     @reads("POST /accounts/{account}/storage/kv/namespaces/{namespace}/bulk/get")

@@ -13,7 +13,6 @@ from ops.cloudflare.response import (
     CloudflareApiError,
     CloudflareResponse,
     parse_result,
-    parse_rows,
     require_id,
     require_text,
     text_or_empty,
@@ -61,11 +60,8 @@ class PagesApi:
 
     @reads("GET /accounts/{account}/pages/projects")
     def list_projects(self) -> tuple[PagesProject, ...]:
-        def read(page: Mapping[str, str]) -> CloudflareResponse:
-            answer = self._client.read(self._projects, permission=READ_PERMISSION, params=page)
-            return parse_rows(answer, "the Pages projects", _project)
-
-        return tuple(paginate_by_length(read, per_page=PROJECTS_PAGE_SIZE))
+        page = self._client.list_reader(self._projects, "the Pages projects", _project, permission=READ_PERMISSION)
+        return tuple(paginate_by_length(page, per_page=PROJECTS_PAGE_SIZE))
 
     @reads("GET /accounts/{account}/pages/projects/{project}")
     def read_project(self, project: str) -> PagesProject:
@@ -75,18 +71,18 @@ class PagesApi:
     @reads("GET /accounts/{account}/pages/projects/{project}/deployments")
     def list_deployments(self, project: str, *, limit: int = 100) -> tuple[PagesDeployment, ...]:
         """Return at most `limit` production deployments of every status, newest first."""
+        path, subject = f"{self._projects}/{project}/deployments", f"the deployments of {project}"
+        read = self._client.list_reader(
+            path, subject, _deployment, permission=READ_PERMISSION, params={"env": PRODUCTION}
+        )
 
-        def read(page: Mapping[str, str]) -> CloudflareResponse:
-            params = {"env": PRODUCTION, **page}
-            answer = self._client.read(
-                f"{self._projects}/{project}/deployments", permission=READ_PERMISSION, params=params
-            )
-            what = f"the deployments of {project}"
+        def page(params: Mapping[str, str]) -> CloudflareResponse:
+            answer = read(params)
             if not isinstance(answer.result_info.get("total_count"), int):
-                raise unexpected_shape(answer, what)
-            return parse_rows(answer, what, _deployment)
+                raise unexpected_shape(answer, subject)
+            return answer
 
-        rows = islice(paginate_by_total(read, per_page=PAGE_SIZE), limit)
+        rows = islice(paginate_by_total(page, per_page=PAGE_SIZE), limit)
         # Keyed by ID, because a deployment between two reads moves a row to the next page.
         found = {row.id: row for row in rows if row.environment == PRODUCTION}
         return tuple(sorted(found.values(), key=lambda deployment: deployment.created_on, reverse=True))

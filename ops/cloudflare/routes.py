@@ -10,9 +10,7 @@ from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
 from ops.cloudflare.response import (
     HEX_ID,
     CloudflareApiError,
-    CloudflareResponse,
     parse_result,
-    parse_rows,
     require_id,
     require_text,
     text_or_empty,
@@ -38,11 +36,9 @@ class RoutesApi:
     @reads("GET /zones")
     def list_zones(self) -> tuple[Zone, ...]:
         """Return the zones that the token can read."""
-
-        def page(params: Mapping[str, str]) -> CloudflareResponse:
-            asked = {**params, "account.id": self._account}
-            return parse_rows(self._client.read("/zones", permission=ZONE_READ, params=asked), "the zones", _zone)
-
+        page = self._client.list_reader(
+            "/zones", "the zones", _zone, permission=ZONE_READ, params={"account.id": self._account}
+        )
         return tuple(paginate_by_total(page))
 
     @reads("GET /zones/{zone}/workers/routes")
