@@ -48,13 +48,19 @@ class RecoveryRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivenApproval:
-    """A label or button by which somebody approves a waiting request, before anything is checked."""
+class IncidentEvent:
+    """An event on an incident, with its sender, and the person who started this attempt."""
 
     incident: int
     sender: str
     sender_id: int
     actor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenApproval(IncidentEvent):
+    """A label or button by which somebody approves a waiting request, before anything is checked."""
+
     at: datetime
     """Time of the event, by GitHub's clock."""
     label: str | None = None
@@ -63,25 +69,17 @@ class GivenApproval:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportDue:
+class ReportDue(IncidentEvent):
     """A report is due because an incident was closed or labeled. Nothing is recovered."""
 
-    incident: int
-    sender: str
-    sender_id: int
-    actor: str
     at: datetime
     label: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutageCheck:
+class OutageCheck(IncidentEvent):
     """A label that requests a check for an outage. The check only reads."""
 
-    incident: int
-    sender: str
-    sender_id: int
-    actor: str
     label: str
 
 
