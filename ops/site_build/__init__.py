@@ -71,7 +71,6 @@ class SiteBuilder:
         self._built: dict[str, Path] = {}
         self._prebuilt = Path(environ["OPS_BUILT"]) if environ.get("OPS_BUILT") else None
         self._source = folder / (environ.get("OPS_SOURCE") or ".")
-        self._saved_configuration = environ.get("OPS_CONFIGURATION", ""), environ.get("OPS_CONFIGURATION_SHA256", "")
 
     @cached_property
     def _environ(self) -> Mapping[str, str]:
@@ -111,7 +110,7 @@ class SiteBuilder:
 
     def _committed(self, service: "Service", commit: GitCommit) -> ConfigurationFiles:
         if self.is_prebuilt:
-            return configuration.load_for_deployment(*self._saved_configuration)
+            return configuration.load_for_deployment(self._process_environ)
         with self._open_repository() as repository:
             return configuration.read_committed(repository, commit.sha, service.require_build().folder)
 

@@ -1,7 +1,6 @@
 """Read the committed wrangler configuration, never one that a build wrote."""
 
 import base64
-import hashlib
 import json
 import stat
 from collections.abc import Mapping
@@ -15,10 +14,12 @@ from ops.cloudflare.types.site_config import (
     SiteConfiguration,
     parse_configuration,
 )
-from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.errors import Reason, Refused
 from ops.site_build.files import NOTHING_SENT
 from ops.tools import git
+from ops.tools.source_files import load_from_earlier_job, save_for_later_job
 
+SAVED = "OPS_CONFIGURATION"
 CONFIGURATION_PATHS = (*CONFIGURATION_FILES, REDIRECT_FILE)
 ConfigurationFiles = Mapping[str, bytes]
 """File name → content of the existing configuration files in the built folder."""
@@ -75,26 +76,13 @@ def check_unchanged(before: ConfigurationFiles, now: ConfigurationFiles) -> None
 
 def save_for_deployment(files: ConfigurationFiles, into: Path) -> str:
     """Save the files for the job that deploys, and return their digest."""
-    content = json.dumps({name: base64.b64encode(raw).decode() for name, raw in sorted(files.items())}).encode()
-    into.write_bytes(content)
-    return hashlib.sha256(content).hexdigest()
+    return save_for_later_job({name: base64.b64encode(raw).decode() for name, raw in sorted(files.items())}, into)
 
 
-def load_for_deployment(path: str, digest: str) -> ConfigurationFiles:
+def load_for_deployment(environ: Mapping[str, str]) -> ConfigurationFiles:
     """Load the files that the fetching job saved. Raises ConfigError if they are missing or changed."""
-    hint = "Run `ops workflows sync`, commit the result, and use the button again."
-    if not path or not digest:
-        raise ConfigError("OPS_BUILT needs OPS_CONFIGURATION and OPS_CONFIGURATION_SHA256", hint=hint)
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"OPS_CONFIGURATION cannot be read: {error.strerror}", hint=hint) from None
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise ConfigError(
-            "the artifact `configuration` differs from what the job `fetch` wrote: another job replaced it",
-            hint="Deploy nothing of this run, and check what the build did.",
-        )
-    return {name: base64.b64decode(raw) for name, raw in json.loads(content).items()}
+    saved = load_from_earlier_job(SAVED, environ)
+    return {name: base64.b64decode(raw) for name, raw in saved.items()}
 
 
 def write_configuration(configuration: SiteConfiguration, project: str, into: Path) -> None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
@@ -17,7 +18,7 @@ from ops.tools import git
 
 MAX_BYTES = 5_000_000
 """Largest total size of the files."""
-SAVED, DIGEST = "OPS_SOURCE_FILES", "OPS_SOURCE_FILES_SHA256"
+SAVED = "OPS_SOURCE_FILES"
 
 
 @dataclass(frozen=True)
@@ -65,33 +66,46 @@ def read_source_files(
     return SourceFiles(branch, commit, files)
 
 
-def save_source_files(found: SourceFiles, into: Path) -> str:
-    """Save the files for a later job, and return their digest.
+def save_for_later_job(value: Any, into: Path) -> str:
+    """Save a JSON value as an artifact, and return its digest.
 
     Another job can replace an artifact, but no output of a job, so the digest is one.
     """
-    files = {path: base64.b64encode(content).decode() for path, content in sorted(found.files.items())}
-    content = json.dumps({"branch": found.branch, "commit": found.commit, "files": files}).encode()
+    content = json.dumps(value).encode()
     into.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 
-def load_source_files(environ: Mapping[str, str]) -> SourceFiles:
-    """Return the files that an earlier job saved. Raises ConfigError if they are missing or were replaced."""
+def load_from_earlier_job(variable: str, environ: Mapping[str, str]) -> Any:
+    """Return the JSON value of the file that the variable names. Raises ConfigError if it is missing or was replaced.
+
+    `variable`_SHA256 holds its digest.
+    """
     hint = "Run `ops workflows sync`, commit the result, and use the button again."
-    path, digest = environ.get(SAVED, ""), environ.get(DIGEST, "")
+    path, digest = environ.get(variable, ""), environ.get(f"{variable}_SHA256", "")
     if not path or not digest:
-        raise ConfigError(f"{SAVED} and {DIGEST} are not set: no job read the repository", hint=hint)
+        raise ConfigError(f"{variable} and {variable}_SHA256 are not set: no job read the repository", hint=hint)
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise ConfigError(f"{SAVED} cannot be read: {error.strerror}", hint=hint) from None
+        raise ConfigError(f"{variable} cannot be read: {error.strerror}", hint=hint) from None
     if hashlib.sha256(content).hexdigest() != digest:
         raise ConfigError(
-            f"the artifact in {SAVED} differs from what the job `fetch` wrote: another job replaced it",
+            f"the artifact in {variable} differs from what the job `fetch` wrote: another job replaced it",
             hint="Change nothing with this run, and check its jobs.",
         )
-    saved = json.loads(content)
+    return json.loads(content)
+
+
+def save_source_files(found: SourceFiles, into: Path) -> str:
+    """Save the files for a later job, and return their digest."""
+    files = {path: base64.b64encode(content).decode() for path, content in sorted(found.files.items())}
+    return save_for_later_job({"branch": found.branch, "commit": found.commit, "files": files}, into)
+
+
+def load_source_files(environ: Mapping[str, str]) -> SourceFiles:
+    """Return the files that an earlier job saved. Raises ConfigError if they are missing or were replaced."""
+    saved = load_from_earlier_job(SAVED, environ)
     files = {path: base64.b64decode(text) for path, text in saved["files"].items()}
     return SourceFiles(saved["branch"], saved["commit"], files)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.tools.source_files import DIGEST, SAVED, load_source_files
+from ops.tools.source_files import SAVED, load_source_files
 from tests.conftest import Outcome, World
 from tests.gate.support import parse_outputs
 from tests.support import databases
@@ -38,7 +38,7 @@ def test_migrations_and_down_files_are_saved(library: Library) -> None:
     done, outputs = fetch(library)
 
     assert done.code == 0, done.err
-    saved = {SAVED: str(library.world.folder / "saved.json"), DIGEST: outputs["source"]}
+    saved = {SAVED: str(library.world.folder / "saved.json"), f"{SAVED}_SHA256": outputs["source"]}
     found = load_source_files(saved)
     assert found.branch == "main"
     assert found.files["db/down/0002_b.sql"] == DOWN.encode()

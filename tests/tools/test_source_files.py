@@ -8,7 +8,7 @@ import pytest
 
 from ops.core.errors import ConfigError, Refused
 from ops.core.redaction import Redactor
-from ops.tools.source_files import DIGEST, SAVED, SourceFiles, load_source_files, read_source_files, save_source_files
+from ops.tools.source_files import SAVED, SourceFiles, load_source_files, read_source_files, save_source_files
 from tests.support.site_repository import SiteRepository
 
 FOLDERS = ["db/migrations", "db/down"]
@@ -75,7 +75,7 @@ def test_folder_without_repository_or_branch_is_refused(tmp_path: Path) -> None:
 
 def test_saved_files_are_loaded_unless_they_were_replaced(repository: SiteRepository, tmp_path: Path) -> None:
     found, file = read(tmp_path), tmp_path / "files.json"
-    environ = {SAVED: str(file), DIGEST: save_source_files(found, file)}
+    environ = {SAVED: str(file), f"{SAVED}_SHA256": save_source_files(found, file)}
     assert load_source_files(environ) == found
 
     file.write_text(json.dumps({"branch": "main", "commit": found.commit, "files": {}}))
@@ -85,4 +85,4 @@ def test_saved_files_are_loaded_unless_they_were_replaced(repository: SiteReposi
     with pytest.raises(ConfigError, match="cannot be read"):
         load_source_files(environ)
     with pytest.raises(ConfigError, match="no job read the repository"):
-        load_source_files({SAVED: str(file), DIGEST: ""})
+        load_source_files({SAVED: str(file), f"{SAVED}_SHA256": ""})
