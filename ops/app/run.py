@@ -135,11 +135,10 @@ def run(
     with ExitStack() as ending:
         ending.callback(process.kill_all)
         session = Session(environment, environ, ending, config, needs_token=bool(runbook.github_environment))
-        clock, folder = session.clock, request.config.resolve().parent
+        clock, folder, incident = session.clock, request.config.resolve().parent, request.incident
         record = folder / RUNS / (run_id := _run_id(environ, clock))
         session.client  # noqa: B018  a missing token ends the run here, before its first event
-        incident, comment = request.incident, request.comment
-        publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=comment)
+        publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=request.comment)
         sinks = (_appending(record), sink, *publisher.sinks(is_routine=runbook.is_routine, is_dry=options.dry_run))
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.hold)
         _record_request(timeline, request, environ, run_id, environment)
@@ -168,7 +167,8 @@ def run(
         approve = SecondPerson(runbook, context, lambda: session.token, environ, redactor, request.people).approve
         result = _execute(prober, session, request, context, replace(options, approve=approve), signals=signals)
         links = publisher.end(timeline, _menu(config, environ, request.config), is_routine=runbook.is_routine)
-    return redactor.redact_value(replace(result, links=links, incident=incident or publisher.opened_incident)), config
+    result = replace(result, links=links, incident=incident or publisher.opened_incident)
+    return redactor.redact_value(replace(result, is_answered=publisher.is_answered)), config
 
 
 def watched_service(request: RunRequest, result: RunResult, config: "Config") -> str:

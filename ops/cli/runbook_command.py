@@ -321,7 +321,8 @@ def _outputs(request: "RunRequest", result: RunResult, configuration: Any) -> di
     ends_by, watched = request.ends_by, watched_service(request, result, configuration)
     end = result.plan.ends_at if result.plan and result.wrote else None
     values = {name: str(getattr(result, name, "") or "") for name in actions.RUN_OUTPUTS}
-    return {**values, "ends_at": end.isoformat() if end and ends_by and end <= ends_by else "", "watch": watched}
+    values |= {"watch": watched, "answered": "true" if result.is_answered else ""}
+    return {**values, "ends_at": end.isoformat() if end and ends_by and end <= ends_by else ""}
 
 
 def _error_json(error: OpsError) -> dict[str, Any]:

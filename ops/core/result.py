@@ -47,6 +47,8 @@ class RunResult:
     suggested_command: SuggestedCommand | None = None
     """Command that the hint refers to, if any."""
     links: dict[str, str] = field(default_factory=dict)
+    is_answered: bool = True
+    """Whether the incident shows this result. A dry run and a run without an incident write nothing there."""
 
     @property
     def needs_people(self) -> bool:

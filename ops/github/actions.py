@@ -17,8 +17,11 @@ from ops.core.errors import ConfigError, OpsError
 
 UNREADABLE = object()
 """Returned in place of a payload that is not JSON."""
-RUN_OUTPUTS = ("decision", "reason", "run", "message", "hint", "incident", "ends_at", "watch")
-"""Outputs of a step that executes a runbook. `run` is missing if no run began. `watch`: service to watch afterwards."""
+RUN_OUTPUTS = ("decision", "reason", "run", "message", "hint", "incident", "ends_at", "watch", "answered")
+"""Outputs of a step that executes a runbook. `run` is missing if no run began. `watch`: service to watch afterwards.
+
+`answered`: `true` if the incident shows the end, or needs no comment.
+"""
 WATCH_OUTPUTS = ("decision", "reason", "message", "hint", "answered", "deployment", "ended_at")
 """Outputs of a step that watches a service. `answered`: `true` once its end is on the incident."""
 GATE_OUTPUTS = {

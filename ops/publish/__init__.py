@@ -84,6 +84,11 @@ class Publisher:
         """The incident that was opened because the run wrote and named none."""
         return self._issue.opened_incident
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether the comment on the incident shows the end of the run; also if there was none to write."""
+        return self._issue.is_answered
+
     def read_previous_runs(self, timeline: Timeline, wait: float) -> "Callable[[], PreviousRuns]":
         """Start to read the previous runs on the incident.
 

@@ -63,6 +63,8 @@ class IssuePublisher:
         """Login of the token's owner; None until it was read."""
         self.opened_incident: int | None = None
         """Number of the incident that was opened after the run."""
+        self.is_answered = True
+        """Whether the comment shows the end of the run; also if there is none to write."""
         self._is_on = client.is_configured(environ) and uses_one_sandbox(environ)
 
     def sinks(self, incident: int | None) -> tuple[EventSink, ...]:
@@ -121,6 +123,7 @@ class IssuePublisher:
         """
         if self._writer:
             url = self._writer.close()
+            self.is_answered = self._writer.is_complete
             return {"journal": url} if url else {}
         if not self._is_on or timeline.first(EventKind.WRITING) is None:
             return {}
@@ -233,6 +236,8 @@ class CommentWriter:
         self._changed = threading.Condition()
         self._events: list[RunEvent] = []
         self._is_due = self._closing = False
+        self.is_complete = False
+        """Whether the last edit was written."""
         self._began, self._next = clock.monotonic(), 0.0
         self._comments: RunComments | None = None
         self._done = threading.Event()
@@ -265,8 +270,9 @@ class CommentWriter:
         try:
             while not self._done.is_set():
                 events, last = self._wait()
-                self._write(events, tries=LAST_TRIES if last else 1)
+                is_written = self._write(events, tries=LAST_TRIES if last else 1)
                 if last:
+                    self.is_complete = is_written
                     self._done.set()
         except Exception as error:  # noqa: BLE001  a thread has nobody to raise to, and the clock may be gone
             self._fail(error)
@@ -285,7 +291,8 @@ class CommentWriter:
             self._is_due = any(event.kind in {*STATES, EventKind.PREPARED} for event in self._events[len(events) :])
             return events, self._closing
 
-    def _write(self, events: tuple[RunEvent, ...], *, tries: int) -> None:
+    def _write(self, events: tuple[RunEvent, ...], *, tries: int) -> bool:
+        """Return whether the comment shows the events."""
         for _ in range(tries):
             try:
                 self._publish(events)
@@ -294,9 +301,10 @@ class CommentWriter:
                     self._is_due = True
                 self._fail(error)
                 if getattr(error, "status", 0) in REFUSALS:
-                    return
+                    return False
             else:
-                return
+                return True
+        return False
 
     def _publish(self, events: tuple[RunEvent, ...]) -> None:
         from ops.github.comments import RunComments

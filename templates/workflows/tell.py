@@ -100,6 +100,11 @@ class Jobs:
         self.runs = [self.outputs(name) for name in self.acting]
         """Outputs of the acting jobs."""
         self.failed = [name for name, need in needs.items() if need["result"] in BAD]
+        ended = [
+            name for name in self.acting if needs[name]["result"] == "success" and self.outputs(name).get("incident")
+        ]
+        self.unanswered = [name for name in ended if not self.outputs(name).get("answered")]
+        """Acting jobs that succeeded, and could not show it on the incident."""
         self.is_idle = all(needs[name]["result"] == "skipped" for name in self.acting)
         """Whether no acting job began."""
 
@@ -172,7 +177,7 @@ def read_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:
     else:
         ending = os.environ.get("ENDING", "").split()
         after = {*ending, "tell", WATCH, *(name for name in jobs.needs if name.startswith(NEXT))}
-        if failed := [name for name in jobs.failed if name not in after]:
+        if failed := [name for name in jobs.failed if name not in after] or jobs.unanswered:
             yield _run_failure(request, jobs, failed)
         late = [name for name in jobs.failed if name in ending]
     if late:
@@ -195,7 +200,9 @@ def _refuse(request: Request, said: str, reason: str, hint: Any = "") -> str:
 
 
 def _run_failure(request: Request, jobs: Jobs, failed: list[str]) -> Failure:
-    """Return the failure of jobs before the run, or of the run itself."""
+    """Return the failure of jobs before the run, of the run itself, or of its report on the incident."""
+    if failed == jobs.unanswered:
+        request = request._replace(again="", command="")
     cause = _find_cause(failed)
     ended: Any = next((one for one in jobs.runs if one.get("decision") or one.get("reason")), {})
     heading = "Failed, and it is not known whether anything was changed"
@@ -278,7 +285,7 @@ def _advice(request: Request, hint: Any = "", check: str = "") -> str:
 
 def _find_cause(failed: list[str]) -> Cause:
     try:
-        job = next(job for job in _jobs() if job["conclusion"] in BAD and job["name"] in failed)
+        job = next(job for job in _jobs() if job["conclusion"] in {*BAD, "success"} and job["name"] in failed)
         steps = [step for step in job["steps"] if step["conclusion"] in BAD]
         where = " in step " + inert(steps[0]["name"]) if steps else ""
         if where and steps[0]["name"] == "Set up job":
@@ -308,6 +315,8 @@ def _jobs() -> list[Any]:
 def _how(job: Any) -> str:
     if job["conclusion"] == "cancelled":
         return _cancelled(job)
+    if job["conclusion"] == "success":
+        return "ended"
     if job["conclusion"] == "timed_out":
         return "reached its time limit"
     if job["steps"]:

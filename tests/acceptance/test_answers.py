@@ -214,18 +214,23 @@ def test_killed_run_is_answered_above_its_last_report(pip_cache: Path) -> None:
 
 
 def test_recovery_continues_if_comments_fail(world: Stage) -> None:
+    """GitHub fails until the run ended, so that the next job answers."""
     number = world.incident()
     world.github.fault(path="/repos/*/*/issues/**", method="POST", status=503, times=None)
     world.github.fault(path="/repos/*/*/issues/comments/*", status=503, times=None)
 
     with world.runner() as runner:
+        runner.on_line = when("RECOVERED", lambda _: world.github.faults.clear())
         world.github.label(number, LABEL, "alice")
         runner.wait()
         log = "\n".join(runner.log(world.github.runs[-1].id))
 
     (run,) = world.github.runs
     assert world.live == {world.good: 100}, log
-    assert (world.comments(number), run.conclusion, conclusions(run)["tell"]) == ("", "success", "skipped"), log
+    assert (run.conclusion, conclusions(run)["tell"]) == ("success", "success"), log
+    answer = final_comment(world, number)
+    assert answer.startswith("**Ended as `recovered`, and could not report here:** `recover:rollback-api`"), answer
+    assert answer.endswith(ANSWERED)
     assert "The request got no comment yet: GitHub answered 503" in log
     assert "cannot update the comment on the incident issue (GitHub answered 503)" in log
 

@@ -210,6 +210,7 @@ def post_start_comment(incident: Incident, mark: str = MARK, by: str = "github-a
 
 def recover_with_comment(incident: Incident, comment: Any) -> Outcome:
     job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": RUN, "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "alice"}
+    job["GITHUB_OUTPUT"] = str(incident.world.folder / "output")
     number = (*APPROVED, "--attempt", "1", "--incident", str(incident.number), "--comment", str(comment))
     return recover(incident.world, "rollback-worker", API, *number, **{**incident.github.environ(), **job})
 
@@ -226,6 +227,20 @@ def test_run_continues_comment_of_its_request(incident: Incident, releases: Rele
     assert "starting" not in body
     assert MARK not in body
     assert done.result["links"]["journal"].endswith(f"#issuecomment-{comment}")
+
+
+@pytest.mark.parametrize(("fault", "answered"), [({}, "true"), ({"status": 503}, ""), ({"status": 403}, "")], ids=str)
+def test_output_says_whether_the_incident_shows_the_end(
+    incident: Incident, releases: Releases, fault: dict[str, int], answered: str
+) -> None:
+    comment, path = post_start_comment(incident), "/repos/*/*/issues/comments/*"
+    incident.github.fault(method="PATCH", path=path, sends="recovered", times=None, **fault)
+
+    done = recover_with_comment(incident, comment)
+
+    assert done.result["decision"] == "recovered"
+    assert outputs(incident.world)["answered"] == answered
+    assert ("recovered" in incident.bodies[0]) == bool(answered)
 
 
 OTHERS: dict[str, dict[str, str]] = {

@@ -95,7 +95,6 @@ def test_action_declares_every_output_of_its_command() -> None:
     assert list(read_action("gate")["outputs"]) == list(GATE_OUTPUTS)
     assert list(read_action("run")["outputs"]) == [
         *RUN_OUTPUTS,
-        "answered",
         "deployment",
         "ended_at",
         "commit",

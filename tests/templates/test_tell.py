@@ -261,6 +261,27 @@ def test_ended_run_without_final_update_is_reported(labeled_run: LabeledRun) -> 
     assert "#### Last report of the run: Writing" in body
 
 
+def test_successful_run_that_could_not_report_is_answered(labeled_run: LabeledRun) -> None:
+    """GitHub failed while the run reported, so that its comment shows no end."""
+    (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
+    comment.body = unfinished_comment(labeled_run.run)
+    job = labeled_run.job("recovery-production", "success", "success", "success", "success", "success")
+    ended = {"run": "7.1-00ab", "decision": "recovered", "message": "recovered after 3.8 s", "watch": "api"}
+    outputs = {**ended, "incident": str(labeled_run.workflow.incident), "answered": ""}
+    needs = {"gate": GONE, "recovery-production": {"result": "success", "outputs": outputs}}
+
+    for _ in range(2):
+        labeled_run.tell(needs=needs, ACTING="recovery-production", RUN_STEP="Recover")
+
+    (body,) = labeled_run.workflow.bodies
+    assert body.partition(" · [log]")[0] == (
+        "**Ended as `recovered`, and could not report here:** `recover:api` from `@alice` · job `recovery-production` ended"
+    )
+    assert f"/job/{job.id})\n\n**Why:** recovered after 3.8 s\n\n**Next step:** Read the log, and look" in body
+    assert "again" not in body
+    assert "#### Last report of the run: Writing" in body
+
+
 def fail_build(labeled_run: LabeledRun, **acting: Any) -> str:
     """Report a redeploy-pages run whose plan succeeded and whose build failed."""
     (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
@@ -674,7 +695,7 @@ def test_missed_reopening_is_reported_after_failed_run(labeled_run: LabeledRun) 
 def test_missed_reopening_is_reported_on_opened_incident(labeled_run: LabeledRun) -> None:
     """The button was pressed without an incident."""
     labeled_run.job("wait-production", "cancelled", "success", "cancelled")
-    outputs = {"run": "r", "decision": "recovered", "incident": str(labeled_run.workflow.incident)}
+    outputs = {"run": "r", "decision": "recovered", "answered": "true", "incident": str(labeled_run.workflow.incident)}
     payload = press_button(labeled_run, "")
 
     labeled_run.tell(
@@ -719,7 +740,7 @@ def test_missed_reopening_is_reported_after_rerun(labeled_run: LabeledRun, skipp
     assert "staging" not in last
 
 
-WATCHED: dict[str, Any] = {"run": "r", "decision": "recovered", "watch": "api"}
+WATCHED: dict[str, Any] = {"run": "r", "decision": "recovered", "watch": "api", "answered": "true"}
 """Outputs of a run after which the service is watched."""
 
 
