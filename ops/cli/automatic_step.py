@@ -59,14 +59,14 @@ class StepRequest:
 
         Raises:
             Refused: the step is forbidden.
-            ProviderError: GitHub cannot be read or written.
+            ProviderError: GitHub or the Worker's deployments cannot be read, or GitHub cannot be written.
         """
         from ops.app.run import read_config
         from ops.core.system_clock import current_time
         from ops.core.verdict import Verdict
         from ops.gate.approval import refuse_requester
         from ops.status.outage import read_outage
-        from ops.watch.automatic_step import claim_step
+        from ops.watch.automatic_step import claim_step, count_deployed_steps
         from ops.watch.start import find_incident
 
         watch = read_config(self.config)[0].watch
@@ -81,9 +81,12 @@ class StepRequest:
         found = read_outage(self.place, self.config, self.environ, self.redactor)
         if signs := found.finding.theirs:
             raise step.refuse(f"a provider has trouble, so an older version may not help: {'; '.join(signs)}")
+        deployed = count_deployed_steps(
+            self.place, self.config, self.environ, self.redactor, incident=self.incident, relapsed=self.deployment
+        )
         is_healthy = all(each.verdict == Verdict.HEALTHY for each in found.evidence.services)
         claim_step(
-            replace(step, is_healthy=is_healthy),
+            replace(step, is_healthy=is_healthy, deployed=deployed),
             find_incident(self.environ, self.redactor, self.incident),
             current_time(self.environ),
         )
@@ -107,6 +110,7 @@ class StepRequest:
             self.place.service,
             self.deployment,
             most,
+            deployed=0,
             is_healthy=False,
             text=text,
             by_hand=by_hand,

@@ -9,6 +9,8 @@ import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+AUTOMATIC_STEP = "automatic step after a relapse"
+"""Text of the mark that a job writes after a relapse; later steps of the incident are counted by it."""
 MAX_MESSAGE_BYTES = 1000
 """Cloudflare truncates `workers/message` here (developers.cloudflare.com/api: workers.scripts.deployments.create)."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.deployment_mark import AUTOMATIC_STEP, DeploymentMark
 from ops.cloudflare.types.workers import (
     Split,
     WorkerDeployment,
@@ -159,7 +159,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
     def after_relapse(self, params: Params, deployment: str) -> Params | None:
         """Return the parameters without what a person accepted for one version; None after `to`."""
         kept = RollbackWorker.Params(params.service, current_secrets=params.current_secrets)
-        return None if params.to else replace(kept, relapsed=deployment, reason="automatic step after a relapse")
+        return None if params.to else replace(kept, relapsed=deployment, reason=AUTOMATIC_STEP)
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         details = plan.details

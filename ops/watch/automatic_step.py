@@ -3,12 +3,20 @@
 Everything unknown refuses: people were notified of the relapse, and can make the same step.
 """
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ops.app import run
+from ops.app.place import Place
+from ops.app.session import Session
+from ops.cloudflare.deployment_mark import AUTOMATIC_STEP, DeploymentMark
 from ops.core.errors import Decision, Reason, Refused
+from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited, read_record
 from ops.core.version import __version__
 from ops.github.client import provider_errors
@@ -35,6 +43,8 @@ class AutomaticStep:
     """ID of the deployment that relapsed."""
     most: int
     """Most automatic steps of one incident."""
+    deployed: int
+    """Steps before this one that the service's deployments show. A person can delete a record, and no deployment."""
     is_healthy: bool
     """Whether the probes are healthy now."""
     text: str
@@ -45,6 +55,28 @@ class AutomaticStep:
     def refuse(self, why: str) -> Refused:
         hint = f"A person decides. To make the step: `{self.by_hand}`"
         return Refused(f"no automatic step: {why}", reason=Reason.NO_AUTOMATIC_STEP, hint=hint)
+
+
+def count_deployed_steps(
+    place: Place, config_path: Path, environ: Mapping[str, str], redactor: Redactor, *, incident: int, relapsed: str
+) -> int:
+    """Return the number of automatic steps of the incident among the Worker's deployments up to the relapsed one.
+
+    `relapsed`: its ID. A forged mark counts too: it only forbids a step. Raises ConfigError and ProviderError.
+    """
+    config, _ = run.read_config(config_path)
+    run.register_secrets(environ, config, redactor)
+    environment = config.environment(place.environment)
+    with ExitStack() as ending:
+        session = Session(environment, environ, ending, config)
+        found = session.workers.list_deployments(environment.service(place.service).worker)
+    names = [each.id for each in found]
+    older = found[names.index(relapsed) :] if relapsed in names else found
+    return sum(each.mark is not None and _is_step(each.mark, incident) for each in older)
+
+
+def _is_step(mark: DeploymentMark, incident: int) -> bool:
+    return (mark.incident, mark.text) == (incident, AUTOMATIC_STEP)
 
 
 def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> None:
@@ -96,7 +128,7 @@ def _is_claimed(step: AutomaticStep, issue: "Issue") -> bool:
         records = [each.record for each in records_of(issue, TrustedAuthors(issue.repository))]
     steps = list(dict.fromkeys((each.run, each.environment, each.service) for each in records if each.source == STEP))
     own = (_claim_id(step), step.environment, step.service)
-    before = steps.index(own) if own in steps else len(steps)
+    before = max(steps.index(own) if own in steps else len(steps), step.deployed)
     if before >= step.most:
         raise step.refuse(f"this incident had {before} of at most {step.most}")
     return own in steps

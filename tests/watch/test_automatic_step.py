@@ -187,8 +187,9 @@ def test_steps_of_an_incident_are_limited(relapse: Relapse, most: int, reason: s
     assert shop.live == {shop.old: 100}
 
 
-def test_step_counts_although_another_runner_still_writes_its_watch(relapse: Relapse) -> None:
-    """A second runner that did not see the relapse writes the comment of the watch once more."""
+@pytest.mark.parametrize("lost", ["watch", "step"])
+def test_step_counts_although_its_record_is_lost(relapse: Relapse, lost: str) -> None:
+    """A second runner that did not see the relapse writes the watch once more, or a person deletes the step."""
     shop, sandbox, comments = (
         relapse.shop,
         relapse.shop.world.sandbox,
@@ -197,7 +198,10 @@ def test_step_counts_although_another_runner_still_writes_its_watch(relapse: Rel
     (watched,) = (each for each in comments if each.body == relapse.watched)
     written = watched.body
     assert relapse.step().code == 0
-    watched.body = written
+    if lost == "watch":
+        watched.body = written
+    else:
+        comments.remove(next(each for each in comments if each.body == relapse.claim))
     sandbox.clock.advance(3600)
     sandbox.deploy(WORKER, sandbox.upload(WORKER, code="fix", behaviour={"status": 500}), author="mai@shop.example")
     assert relapse.recover(run=7002).code == 0
