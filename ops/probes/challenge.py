@@ -40,13 +40,15 @@ def _find_blocker(status: int, headers: Mapping[str, str], body: bytes, *, is_wa
         return "a Cloudflare bot challenge"
     if status in {403, 429} and not is_wanted and (BLOCK_PAGES[0] in body or body.startswith(BLOCK_PAGES[1])):
         return "a Cloudflare firewall rule"
-    if 300 <= status < 400 and _host(headers.get("location", "")).endswith(ACCESS_DOMAIN):
+    if 300 <= status < 400 and redirect_host(headers.get("location", "")).endswith(ACCESS_DOMAIN):
         return "a login page of Cloudflare Access"
     return ""
 
 
-def _host(location: str) -> str:
+def redirect_host(location: str) -> str:
+    """Return the host of a `location` header; empty if it has none, or one with unusual characters."""
     try:
-        return urlsplit(location).hostname or ""
+        host = urlsplit(location).hostname or ""
     except ValueError:
         return ""
+    return host if host.isascii() and host.isprintable() else ""

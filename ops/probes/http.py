@@ -18,7 +18,7 @@ import httpx
 from ops.core.threads import CallTracker, run_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import pattern
-from ops.probes.challenge import detect_challenge
+from ops.probes.challenge import detect_challenge, redirect_host
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -304,7 +304,7 @@ def request_once(web: ProbeClient, url: str) -> HttpAnswer:
     if obstacle := detect_challenge(status, headers, body) or detect_maintenance(status, headers):
         return HttpAnswer(obstacle=obstacle)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return HttpAnswer(status, kind, _host(headers.get("location", "")), body)
+    return HttpAnswer(status, kind, redirect_host(headers.get("location", "")), body)
 
 
 def find_download_problem(web: ProbeClient, url: str) -> str:
@@ -318,14 +318,6 @@ def find_download_problem(web: ProbeClient, url: str) -> str:
 
 def _unreachable(error: httpx.RequestError) -> str:
     return f"{UNREACHABLE} ({type(error).__name__})"
-
-
-def _host(location: str) -> str:
-    try:
-        host = urlsplit(location).hostname or ""
-    except ValueError:
-        return ""
-    return host if host.isascii() and host.isprintable() else ""
 
 
 def read_secret_headers(names: Mapping[str, str], environ: Mapping[str, str]) -> Mapping[str, str] | Assertion:
