@@ -68,8 +68,8 @@ GENERATED_BY = re.compile(r"^ +generated-by: (\d+\.\d+\.\w+)$", re.MULTILINE)
 JOB, EMPTY_LINES = re.compile(r"\n  ([a-z][a-z0-9_-]*:\n    name:)"), re.compile(r"\n\n+")
 YAML_WORDS = frozenset({"on", "off", "yes", "no", "true", "false", "null"})
 """Words that are no text in YAML without quotes."""
-SHARED_IMPORT = re.compile(r"^from _request import .*\n", re.MULTILINE)
-"""Import of `_request`; the text of that file replaces it."""
+SHARED_IMPORT = re.compile(r"^from (_[a-z]\w*) import .*\n", re.MULTILINE)
+"""Import of a shared file, such as `_request`; its text replaces the first one."""
 
 
 class FileAction(Enum):
@@ -259,9 +259,21 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
 def load_scripts() -> dict[str, str]:
     """Return name → text of the programs that a workflow contains."""
     folder = TEMPLATES / "workflows"
-    _, _, shared = (folder / "_request.py").read_text(encoding="utf-8").partition('"""\n\n')
-    texts = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("[a-z]*.py")}
-    return {name: SHARED_IMPORT.sub(lambda _: shared, text).rstrip() for name, text in texts.items()}
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
+    return {name: _with_shared(text, texts, set()).rstrip() for name, text in texts.items() if name[0] != "_"}
+
+
+def _with_shared(text: str, texts: Mapping[str, str], written: set[str]) -> str:
+    """Return the text with each shared file once, in place of its first import."""
+
+    def part(found: re.Match[str]) -> str:
+        if found[1] in written:
+            return ""
+        written.add(found[1])
+        _, _, shared = texts[found[1]].partition('"""\n\n')
+        return _with_shared(shared, texts, written)
+
+    return SHARED_IMPORT.sub(part, text)
 
 
 @functools.cache

@@ -18,7 +18,6 @@ DOCS: URL of the documentation.
 from __future__ import annotations
 
 import calendar
-import hashlib
 import html
 import json
 import os
@@ -32,17 +31,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from _comments import ANSWERED, SECONDS, above, read_comments
 from _request import attempt, call, inert, laptop, mark, on_laptop, program, prose, repository, run_page
 
-BOT = "github-actions[bot]"
 BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
-SECONDS = 10.0
-"""Time limit of one request."""
 PAUSES = (0.5, 2.0)
 """Seconds before the second and the third try."""
 REJECTED = "was rejected by the reviewer "
-ANSWERED = "answered"
-"""Kind of the answer to the request itself."""
 WATCH = "watch"
 """Id of the job that watches the service after the run."""
 NEXT = "next-"
@@ -345,93 +340,10 @@ def _cancelled(job: Any) -> str:
     return "was cancelled after " + str(ended - began) + " s"
 
 
-class Comments(NamedTuple):
-    """Our comments of this attempt. `waiting`: id of the comment that announces the run, or 0."""
-
-    waiting: int
-    is_answered: bool
-    unfinished: int = 0
-    """Id of a comment with a run that has no end, or 0."""
-    body: str = ""
-    """Text of that unfinished comment."""
-
-    @property
-    def is_planned(self) -> bool:
-        return bool(read_record(self.body).get("decision"))
-
-
-def read_comments(request: Request, kind: str) -> Comments:
-    """Read our comments on the issue; only those by the token's login count. `kind`: kind of the answer's mark."""
-    me, path = own_login(), repository() + "/issues/" + str(request.number) + "/comments?per_page=100"
-    waiting, is_answered, unfinished, body, page = 0, False, 0, "", 0
-    while True:
-        page += 1
-        since = "&since=" + request.since if request.since else ""
-        found = call("GET", path + since + "&page=" + str(page), SECONDS)
-        for one in found:
-            lines = (one["body"] or "").splitlines()
-            if not one["user"] or one["user"]["login"] != me:
-                continue
-            if mark("request") in lines:
-                waiting = int(one["id"])
-            record = read_record(one["body"] or "")
-            if mark(kind) in lines:
-                is_answered = True
-            elif kind == ANSWERED and _is_of_run(record):
-                is_open = record["source"] == "run" and record["part"] == 1 and record["decision"] in {"", "planned"}
-                if is_open:
-                    unfinished, body = int(one["id"]), one["body"]
-                else:
-                    is_answered = True
-        if len(found) < 100:
-            return Comments(waiting, is_answered, unfinished, body)
-
-
-RECORD = re.compile(r"<!-- backout:v1 (\{.*\}) -->\s*$")
-
-
-def read_record(body: str) -> Any:
-    """Return the hidden record at the end of a comment, or an empty object."""
-    found = RECORD.search(body)
-    try:
-        record = json.loads(found[1]) if found else {}
-    except ValueError:
-        return {}
-    return record if {"run", "source", "part", "decision", "digest"} <= set(record) else {}
-
-
-def _is_of_run(record: Any) -> bool:
-    """Return whether the record is from a run of this attempt, or from its gate's refusal."""
-    run, number = str(record.get("run")), os.environ["GITHUB_RUN_ID"]
-    return run.startswith(number + "." + attempt() + "-") or run == "gate-" + number
-
-
-def above(text: str, body: str) -> str:
-    """Return the comment with the answer above the run's last report. The record stays valid and at the end."""
-    report, record, hidden = RECORD.sub("", body).strip(), read_record(body), body[body.rindex("<!-- backout:v1 ") :]
-    report = re.sub("^### ", "#### Last report of the run: ", report)
-    shown = text + "\n\n" + mark(ANSWERED) + "\n\n" + report
-    lines = "\n".join(line.rstrip() for line in shown.strip().splitlines())
-    whole = json.dumps([lines, {**record, "digest": ""}], sort_keys=True)
-    digest = hashlib.sha256(whole.encode()).hexdigest()[:16]  # same as in ops/core/run_record.py
-    old, new = ('"digest":"' + each + '"' for each in (str(record["digest"]), digest))
-    return shown + "\n\n" + hidden.replace(old, new)
-
-
-def own_login() -> str:
-    """Return the login of the token. GITHUB_TOKEN may not read it (403), and belongs to the bot."""
-    try:
-        return str(call("GET", "/user", SECONDS)["login"])
-    except urllib.error.HTTPError as error:
-        if error.code != 403:
-            raise
-        return BOT
-
-
 def answer(request: Request, failure: Failure) -> str:
     """Edit our comment or post one. Return the answer; "" if none was needed. Raises OSError and ValueError."""
     kind = failure.kind
-    found, comments = read_comments(request, kind), repository() + "/issues/comments/"
+    found, comments = read_comments(request.number, request.since, kind), repository() + "/issues/comments/"
     issue = repository() + "/issues/" + str(request.number)
     body = {"body": failure.text + "\n\n" + mark(kind) + "\n"}
     if kind != ANSWERED:
