@@ -75,8 +75,10 @@ class GitRepository:
 
     def branch_head(self, name: str) -> str | None:
         """Return the SHA of the branch on origin as last fetched, else of the local branch; None if it is unknown."""
-        found = (self._whole(f"refs/{place}/{name}") for place in ("remotes/origin", "heads"))
-        return next(filter(None, found), None)
+        fetched, local = f"refs/remotes/origin/{name}", f"refs/heads/{name}"
+        lines = self._line("for-each-ref", "--format=%(refname) %(objectname)", fetched, local) or ""
+        found = {ref: sha for ref, _, sha in (line.partition(" ") for line in lines.splitlines())}
+        return found.get(fetched) or found.get(local)
 
     def find_commit(self, text: str) -> GitCommit | None:
         """Return the commit with this SHA or prefix; None if there is none or more than one."""
@@ -115,17 +117,16 @@ class GitRepository:
 
     def read_folders(self, sha: str, folders: Sequence[str]) -> dict[str, bytes]:
         """Return path → content of the plain files in these folders of a commit; the paths start at its root."""
-        found = {}
+        found, known = {}, [folder for folder in folders if self.file_mode(sha, folder) is not None]
+        if not known:
+            return {}
         with process.scratch_folder() as scratch:
-            for folder in folders:
-                if self.file_mode(sha, folder) is None:
-                    continue
-                self._must("archive", "--format=tar", f"--output={scratch / 'tar'}", sha, "--", folder)
-                with tarfile.open(scratch / "tar") as packed:
-                    for each in packed:
-                        content = packed.extractfile(each) if each.isreg() else None
-                        if content is not None:
-                            found[each.name] = content.read()
+            self._must("archive", "--format=tar", f"--output={scratch / 'tar'}", sha, "--", *known)
+            with tarfile.open(scratch / "tar") as packed:
+                for each in packed:
+                    content = packed.extractfile(each) if each.isreg() else None
+                    if content is not None:
+                        found[each.name] = content.read()
         return found
 
     def file_mode(self, sha: str, path: str) -> str | None:

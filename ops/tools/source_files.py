@@ -53,7 +53,8 @@ def read_source_files(
     try:
         checkout = git.GitRepository(source, environ, redactor)
         root = git.GitRepository(Path(checkout.root() or source), environ, redactor)
-        _check_repository(root, source, repository, environ)
+        if repository:
+            _check_repository(root, source, repository, environ)
         branch = root.current_branch() if is_checked_out else root.default_branch()
         commit = root.head() if is_checked_out else root.branch_head(branch)
         if commit is None:
@@ -110,12 +111,10 @@ def load_source_files(environ: Mapping[str, str]) -> SourceFiles:
     return SourceFiles(saved["branch"], saved["commit"], files)
 
 
-def _check_repository(
-    root: git.GitRepository, source: Path, repository: str | None, environ: Mapping[str, str]
-) -> None:
+def _check_repository(root: git.GitRepository, source: Path, repository: str, environ: Mapping[str, str]) -> None:
     """Refuse a checkout of another repository on GitHub; a remote elsewhere tells nothing."""
     found = git.parse_github_remote(root.origin() or "", environ)
-    if repository and found and found.lower() != repository.lower():
+    if found and found.lower() != repository.lower():
         raise _unreadable(f"{source} is a checkout of {found}, not of {repository}")
 
 
