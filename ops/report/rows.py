@@ -1,10 +1,10 @@
 """Timeline rows of an incident from all sources, and the time of each recovery stage."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ops.cloudflare.types.workers import describe_split
+from ops.cloudflare.types.workers import WorkerDeployment, describe_split
 from ops.core.clock import Period, format_duration
 from ops.github.issues import IssueRecord
 from ops.report.evidence import IncidentEvidence, ServiceHistory
@@ -12,6 +12,8 @@ from ops.watch.state import MAX_PAUSE, parse_state
 
 MAX_SILENCE = timedelta(minutes=10)
 """Longest time without a record; longer gaps get a row of their own."""
+CLOCK_TOLERANCE = timedelta(seconds=5)
+"""Most difference between Cloudflare's clock and that of a run."""
 MAX_VISIBLE_ROWS = 25
 """Most rows outside the fold."""
 MINOR_EVENTS = {"planned", "read_back", "warning", "assigned", "renamed", "commented", "cross-referenced"}
@@ -64,9 +66,8 @@ def build_rows(evidence: IncidentEvidence) -> tuple[TimelineRow, ...]:
     ]
     for recorded in evidence.records:
         found += _record_rows(recorded)
-    ours = {recorded.record.run for recorded in evidence.records}
     for served in evidence.histories:
-        found += _deployment_rows(served, found, ours)
+        found += _deployment_rows(served, found, evidence.records)
     for one, period in _watched_periods(evidence):
         if not one.record.decision and evidence.read_at - period.until > MAX_PAUSE:
             found.append(TimelineRow(period.until, "watch stopped", "no later round", one.record.service, one.url))
@@ -88,23 +89,36 @@ def _record_rows(recorded: IssueRecord) -> Iterator[TimelineRow]:
 
 
 def _deployment_rows(
-    served: ServiceHistory, others: Iterable[TimelineRow], ours: Collection[str]
+    served: ServiceHistory, others: Iterable[TimelineRow], records: Iterable[IssueRecord]
 ) -> Iterator[TimelineRow]:
-    """Yield the deployment that was live at the first row, and later ones.
-
-    Those of the runs in `ours` have rows already. A mark alone hides nothing: everyone who may deploy can write one.
-    """
+    """Yield the deployment that was live at the first row, and later ones. Those of our runs have rows already."""
     others = list(others)
     first, last = min(line.at for line in others), max(line.at for line in others)
     for number, deployment in enumerate(served.deployments):
         newer = served.deployments[number - 1].created_on if number else None
-        mark = deployment.mark
-        is_ours = mark is not None and mark.run in ours and not mark.rehearsed
-        if not is_ours and deployment.created_on <= last:
+        if not _is_recorded(deployment, records) and deployment.created_on <= last:
             text = f"{served.service} in {served.environment}: {describe_split(deployment.split)}"
             yield TimelineRow(deployment.created_on, "deployed", text, deployment.author, served.url)
         if deployment.created_on < first and (newer is None or newer >= first):
             return
+
+
+def _is_recorded(deployment: WorkerDeployment, records: Iterable[IssueRecord]) -> bool:
+    """Return whether the run of its mark wrote it.
+
+    Everyone who may deploy can write a mark with that run, so the run must name the deployment. After a lost answer it
+    knows no ID; then the deployment is from the time of the run.
+    """
+    mark = deployment.mark
+    if mark is None or mark.rehearsed:
+        return False
+    rows = [row for each in records if each.record.run == mark.run for row in each.record.rows]
+    written = [row.text for row in rows if row.kind == "written"]
+    if any(deployment.id in text for text in written):
+        return True
+    is_unnamed = any(not text.startswith("deployment ") for text in written)
+    times = [row.at for row in rows]
+    return is_unnamed and min(times) - CLOCK_TOLERANCE <= deployment.created_on <= max(times) + CLOCK_TOLERANCE
 
 
 def _mark_edited(what: str, is_edited: bool) -> str:  # noqa: FBT001

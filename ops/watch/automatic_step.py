@@ -44,7 +44,7 @@ class AutomaticStep:
     most: int
     """Most automatic steps of one incident."""
     deployed: int
-    """Steps before this one that the service's deployments show. A person can delete a record, and no deployment."""
+    """Steps before this one that the service's deployments show. A person can delete the record of a step."""
     is_healthy: bool
     """Whether the probes are healthy now."""
     text: str

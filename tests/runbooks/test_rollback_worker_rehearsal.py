@@ -11,6 +11,7 @@ import pytest
 from ops.app import run
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
+from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.timeline import EventKind, RunEvent
 from ops.engine.engine import RunOptions
 from ops.engine.signals import SignalHandler
@@ -529,18 +530,33 @@ def test_report_shows_the_result_of_the_rehearsal(rehearsed: Shop) -> None:
     assert "at 0 %" not in text.partition("## Evidence")[2]
 
 
-@pytest.mark.parametrize("rehearsed_version", [True, False], ids=["of a rehearsal", "of a rollback"])
-def test_forged_mark_hides_no_deployment_from_the_report(rehearsed: Shop, rehearsed_version: bool) -> None:
+FORGED_RUN = "20261124T030500-beef"
+
+
+@pytest.mark.parametrize(
+    ("run", "more", "commenter"),
+    [
+        ("", " rehearsed={old}", ""),
+        (FORGED_RUN, "; undo", ""),
+        ("", "; undo", ""),
+        (FORGED_RUN, "; undo", "zoe"),
+    ],
+    ids=["of a rehearsal", "of no run", "of a run on the incident", "with the comment of a stranger"],
+)
+def test_forged_mark_hides_no_deployment_from_the_report(rehearsed: Shop, run: str, more: str, commenter: str) -> None:
+    """Without `run` it is that of the rollback, which everybody can read on the incident."""
     sandbox = rehearsed.world.sandbox
     github = sandbox.github
     number = github.open_issue("Cart fails", "", ["incident"], github.add_user("mai"))
     done = rehearsed.ops(*ROLLBACK, "--yes", "--incident", str(number), **github.environ())
     sandbox.clock.advance(60)
-    forged = (
-        f"ops1 incident={number} run={done.result['run'] if rehearsed_version else '20261124T030500-beef'} blames=-"
-    )
-    more = f" rehearsed={rehearsed.old}" if rehearsed_version else "; undo"
-    sandbox.deploy(WORKER, {rehearsed.good: 60, rehearsed.old: 40}, message=forged + more, author="eve@shop.example")
+    message = f"ops1 incident={number} run={run or done.result['run']} blames=-{more.format(old=rehearsed.old)}"
+    shares = {rehearsed.good: 60, rehearsed.old: 40}
+    deployment = sandbox.deploy(WORKER, shares, message=message, author="eve@shop.example")
+    if commenter:
+        written = RecordRow(sandbox.clock.now(), "written", f"deployment {deployment}")
+        body = embed_record("Fine.", RunRecord(run, decision="recovered", rows=(written,)))
+        github.comment(number, body, github.add_user(commenter, "read"))
     sandbox.clock.advance(60)
     github.close(number, "mai")
 
