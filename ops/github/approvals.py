@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.approval_request import RECORD_SOURCE, ApprovalUse, WaitingRequest, parse_request, parse_use
 from ops.core.errors import ProviderError, Reason
-from ops.github.client import provider_errors, write_errors
+from ops.github.client import newest_first, provider_errors, write_errors
 from ops.github.issues import trusted_records
 from ops.github.triggers import SECOND
 
@@ -64,7 +64,7 @@ def is_through_app(repository: "Repository", number: int, label: str, at: dateti
     docs.github.com/rest/issues/events#list-issue-events. Raises ProviderError.
     """
     with provider_errors():
-        for event in repository.get_issue(number).get_events().reversed:
+        for event in newest_first(repository.get_issue(number).get_events()):
             if event.created_at < at - SECOND:
                 return None
             actor: Any = event.actor  # null if the account was deleted, which PyGithub's types omit

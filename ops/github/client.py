@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from ops.core.errors import ConfigError, ProviderError, Reason, UnclearWrite
@@ -18,10 +18,13 @@ from ops.github.actions import is_job
 
 if TYPE_CHECKING:
     from github.Auth import Auth
+    from github.GithubObject import GithubObject
+    from github.PaginatedList import PaginatedList
     from github.Repository import Repository as Repository  # noqa: PLC0414  also for who may not import PyGithub
 
     from ops.github.requester import TypedRequester
 
+T = TypeVar("T", bound="GithubObject")
 API = "https://api.github.com"
 TIMEOUT = 5
 """Seconds per request."""
@@ -30,6 +33,8 @@ READ_TRIES = 2
 RETRIED = [429, *range(500, 600)]
 """Statuses after which a read is tried again. PyGithub adds 403 if it is a rate limit."""
 USER_AGENT = "backout"
+PAGE = 100
+"""Items per page: as many as GitHub gives."""
 
 
 class GitHubApiError(ProviderError):
@@ -129,7 +134,7 @@ def requester(environ: Mapping[str, str], auth: "Auth") -> "TypedRequester":
         base_url=base_url,
         timeout=TIMEOUT,
         user_agent=USER_AGENT,
-        per_page=100,
+        per_page=PAGE,
         verify=True,
         retry=retry,
         pool_size=None,
@@ -142,6 +147,12 @@ def requester(environ: Mapping[str, str], auth: "Auth") -> "TypedRequester":
 def read_json(repository: "Repository", path: str) -> Any:
     """Return the response to a GET of a path below the repository. Raises what PyGithub raises."""
     return repository.requester.requestJsonAndCheck("GET", repository.url + path)[1]
+
+
+def newest_first(found: "PaginatedList[T]") -> "Iterator[T]":
+    """Yield the items from the last one on. PyGithub's `reversed` reads a list of one page twice."""
+    first = found.get_page(0)
+    yield from reversed(first) if len(first) < PAGE else found.reversed
 
 
 CHECK_HINT = (

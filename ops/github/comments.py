@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ProviderError, Reason
 from ops.core.run_record import RunRecord, parse_job_run, read_record
-from ops.github.client import provider_errors
+from ops.github.client import newest_first, provider_errors
 
 if TYPE_CHECKING:
     from github.Issue import Issue
@@ -62,6 +62,14 @@ def author_login(written: "Issue | IssueComment | PullRequest") -> str:
     return user.login if user else ""
 
 
+def is_pull_request(listed: "Issue") -> bool:
+    """Return whether an entry of a list of issues is a pull request.
+
+    Its field `pull_request` is missing in a list if it is none, and PyGithub then reads each issue on its own.
+    """
+    return listed.html_url.split("/")[-2] == "pull"
+
+
 def find_request(repository: "Repository", number: int, mark: str, comment: int | None) -> "IssueComment | None":
     """Return our comment on the issue that has the mark, or None.
 
@@ -92,7 +100,7 @@ def newest_own_record(repository: "Repository", number: int) -> RunRecord | None
 
     Raises what PyGithub raises.
     """
-    newest = next(iter(repository.get_issue(number).get_comments().reversed), None)
+    newest = next(newest_first(repository.get_issue(number).get_comments()), None)
     is_own = newest is not None and author_login(newest) == own_login(repository)
     return read_record(newest.body) if newest is not None and is_own else None
 
@@ -301,7 +309,7 @@ def open_issue(repository: "Repository", label: str, marker: str) -> OpenIssue |
     with provider_errors():
         own = own_login(repository)
         for issue in repository.get_issues(state="open", labels=[label]):
-            if author_login(issue) == own and issue.pull_request is None and marker in (issue.body or ""):
+            if author_login(issue) == own and not is_pull_request(issue) and marker in (issue.body or ""):
                 return OpenIssue(issue.number, issue.html_url, issue.created_at.astimezone(UTC))
     return None
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from ops.core.errors import ConfigError, Decision, ProviderError, Reason
 from ops.core.names import CHECK_OUTAGE
 from ops.core.run_record import RunRecord, is_edited, parse_job_run, read_record
-from ops.github.client import provider_errors
-from ops.github.comments import BOT, StateComment, author_login, is_saved, run_records
+from ops.github.client import newest_first, provider_errors
+from ops.github.comments import BOT, StateComment, author_login, is_pull_request, is_saved, run_records
 from ops.github.permissions import may_write, read_permission
 
 if TYPE_CHECKING:
@@ -123,13 +123,13 @@ def find_open_incident(repository: "Repository", run: str) -> int | None:
 def list_open_incidents(repository: "Repository") -> "list[Issue]":
     """Return the open incidents, newest first."""
     found = repository.get_issues(state="open", labels=[INCIDENT], sort="created", direction="desc")
-    return [issue for issue in found if issue.pull_request is None]
+    return [issue for issue in found if not is_pull_request(issue)]
 
 
 def list_recent_incidents(repository: "Repository", since: datetime) -> "list[Issue]":
     """Return the incidents that changed since then, also closed ones."""
     found = repository.get_issues(state="all", labels=[INCIDENT], since=since)
-    return [issue for issue in found if issue.pull_request is None]
+    return [issue for issue in found if not is_pull_request(issue)]
 
 
 def trusted_records(repository: "Repository", number: int) -> list[IssueRecord]:
@@ -173,7 +173,7 @@ def reopen_incident(issue: "Issue", text: str) -> None:
         issue.update()
         if issue.state == "closed":
             issue.edit(state="open")
-        newest = next(iter(issue.get_comments().reversed), None)
+        newest = next(newest_first(issue.get_comments()), None)
         if newest is None or not is_saved(newest.body, text):
             issue.create_comment(text)
 

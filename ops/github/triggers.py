@@ -14,7 +14,7 @@ from urllib.parse import quote
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.run_record import RunRecord
-from ops.github.client import provider_errors, read_json, write_errors
+from ops.github.client import newest_first, provider_errors, read_json, write_errors
 from ops.github.comments import author_login, find_request, own_login, run_records
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def labels_added(repository: "Repository", number: int, at: datetime, login: str
     """
     found = set()
     with provider_errors():
-        for event in repository.get_issue(number).get_events().reversed:
+        for event in newest_first(repository.get_issue(number).get_events()):
             if event.created_at < at - SECOND:
                 break
             actor: Any = event.actor  # null if the account was deleted, which PyGithub's types omit
