@@ -40,7 +40,11 @@ def decoded(text: str) -> bytes | None:
         return None
     if not _BEGINS_ESCAPE.search(text) or not ESCAPES.search(text):  # as in most texts of several lines
         return _encoded(UNSEEN.sub("", text))
-    return b"".join(data for data, _, _ in _pieces(text))
+    found, at = list[bytes](), 0
+    for each in ESCAPED.finditer(text):
+        found += (_encoded(text[at : each.start()]), _meant(each))
+        at = each.end()
+    return b"".join((*found, _encoded(text[at:])))
 
 
 def places(text: str) -> list[int]:
