@@ -48,10 +48,10 @@ class Shopdesk:
         self.world.sandbox.clock.advance(minutes * 60)
         self.world.sandbox.d1.query(DATABASE, sql, *params)
 
-    def migrate(self, name: str, sql: str = "SELECT 1", *, minutes: float = 10) -> None:
+    def migrate(self, name: str, *statements: str, minutes: float = 10) -> None:
         self.world.sandbox.clock.advance(minutes * 60)
         row = ("INSERT INTO schema_log (name) VALUES (?)", (name,))
-        self.world.sandbox.d1.store(DATABASE).run([(sql, ()), row])
+        self.world.sandbox.d1.store(DATABASE).run([*((sql, ()) for sql in statements), row])
 
     def order(self, customer: int = 1, *, minutes: float = 1) -> None:
         at = f"{self.now + timedelta(minutes=minutes):%Y-%m-%d %H:%M:%S}"
