@@ -1,4 +1,4 @@
-"""Parse a GitHub event into a request or refusal, without I/O; permissions: test_gate.py."""
+"""Parse a GitHub event into a request or refusal, without I/O; permissions: test_gate.py, test_label.py, test_button.py."""
 
 import copy
 import gzip

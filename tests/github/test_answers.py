@@ -16,7 +16,7 @@ from ops.github.answers import ROUTES, check_answer, expected_answer
 from sandbox import Sandbox
 from sandbox.github import GitHub
 from tests.conftest import REFERENCE, Outcome, World
-from tests.gate.test_gate import BUTTON
+from tests.gate.test_button import BUTTON
 from tests.support.limits import changed, limits_world
 from tests.support.properties import holds_for
 

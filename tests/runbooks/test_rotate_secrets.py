@@ -1,21 +1,18 @@
 """`ops rotate-secrets`: replace a leaked key, verify it and copy it to GitHub."""
 
-import os
 import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sandbox.github import GitHub
 from tests.conftest import WORKER, Outcome, World
-from tests.support.commands import JSON, LIST, WRITE, Command, ended, texts, timeline
-from tests.support.wrangler import run_wrangler
+from tests.support.commands import LIST, Command, ended, texts, timeline
 
 BULK = {"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"}
 LEAKED, FRESH = "gsk-leaked-0123456789-marked", "gsk-fresh-9876543210-marked"
@@ -299,237 +296,6 @@ def test_rejection_at_the_second_worker_is_a_failure(both: Leak) -> None:
     assert f"changed: Worker {WORKER}; not changed: Worker {JOBS}" in outcome.result["message"]
 
 
-# Workers whose secrets cannot be edited: the live version is uploaded again
-
-UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
-INHERIT = ("--inherit-latest", f"{OTHER},X")
-NOW = {KEY: FRESH, OTHER: "kept", "X": "kept"}
-
-
-def split(leak: Leak, canary_share: int = 10) -> None:
-    """Split the traffic, so that an edit would promote the canary."""
-    leak.world.sandbox.switches.secret_edit_ends_split = True
-    canary = leak.world.sandbox.upload(WORKER, code="canary", behaviour=WORKS)
-    (live,) = leak.world.live
-    leak.world.sandbox.deploy(WORKER, {live: 100 - canary_share, canary: canary_share})
-
-
-def rolled_back(leak: Leak) -> None:
-    (live,) = leak.world.live
-    leak.world.release(timedelta(minutes=9), code="bad", behaviour={"status": 500})
-    leak.world.sandbox.deploy(WORKER, live)
-
-
-def upload_without_deployment(leak: Leak) -> None:
-    leak.world.sandbox.upload(WORKER, code="next")
-
-
-def with_objects(leak: Leak) -> None:
-    leak.world.release(timedelta(minutes=9), code="good", behaviour=WORKS, durable_objects=["Lock"])
-
-
-def code_of(leak: Leak) -> str:
-    (version,) = leak.world.live
-    upload = leak.world.sandbox.account.workers[WORKER].versions[version].upload
-    return upload.modules[0].content.decode()
-
-
-def written_paths(leak: Leak) -> list[str]:
-    return [write.path.rpartition("/")[2] for write in leak.world.writes()]
-
-
-@pytest.mark.sampled(3)
-@pytest.mark.parametrize(
-    ("prepare", "why"),
-    [
-        (rolled_back, "which was uploaded later"),
-        (split, "at 10 % of fortunet-api, is removed; it"),
-        pytest.param(upload_without_deployment, "which was uploaded later", marks=pytest.mark.slow),
-        (with_objects, "it exports Durable Objects (Lock)"),
-    ],
-    ids=["after a rollback", "a canary", "an upload that waits", "Durable Objects"],
-)
-def test_live_version_is_uploaded_again_and_deployed(leak: Leak, prepare: Callable[[Leak], None], why: str) -> None:
-    prepare(leak)
-
-    outcome = leak.rotate_one(*(() if prepare is with_objects else INHERIT))
-
-    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    assert (code_of(leak), leak.values()) == ("good", NOW)
-    assert written_paths(leak) == ["versions", "deployments"]
-    plan = outcome.result["plan"]
-    assert any(why in warning for warning in plan["warnings"])
-    assert plan["sections"][f"Secrets of {WORKER}"][0] == f"{KEY}: new value"
-    assert [bool(change["undo"]) for change in plan["changes"]] == [False, True]
-    made = leak.world.sandbox.deployments(WORKER)[0]
-    assert made.annotations["workers/message"].endswith(f"blames=- rotated={KEY}")
-    assert made.code_update_strategy == {"mode": "immediate"}
-    assert FRESH not in outcome.out + outcome.err
-
-
-@pytest.mark.slow
-def test_undo_of_a_reupload_restores_the_previous_value(leak: Leak) -> None:
-    leak.world.sandbox.providers["groq"].add_key(LEAKED)
-    rolled_back(leak)
-    outcome = leak.rotate_one(*INHERIT)
-    (undo,) = outcome.result["undo"]
-
-    back = leak.world.ops(*shlex.split(undo)[1:], "--yes", "--json", **HELD)
-
-    assert back.code == 0, back.err
-    assert (code_of(leak), leak.values()[KEY]) == ("good", LEAKED)
-
-
-@pytest.mark.slow
-def test_values_of_an_undeployed_upload_need_acceptance(leak: Leak) -> None:
-    rolled_back(leak)
-
-    outcome = leak.rotate_one("--inherit-latest", "X")
-
-    assert_refused(leak, outcome, "inherit_not_accepted", f"the values of {OTHER} would come from the latest upload")
-    again = leak.world.ops(*shlex.split(outcome.result["press"])[1:], "--yes", "--json", **HELD)
-    assert again.code == 0, again.err
-    assert leak.values() == NOW
-
-
-def test_even_split_is_refused(leak: Leak) -> None:
-    split(leak, canary_share=50)
-    before = leak.world.live
-
-    outcome = leak.rotate_one(*INHERIT)
-
-    assert_refused(
-        leak, outcome, "latest_not_deployed", "need a single version", "Roll the Worker back to one of these versions"
-    )
-    assert "rollback-worker --service api" in outcome.result["press"]
-    assert leak.world.live == before
-
-
-def test_worker_that_cannot_be_reuploaded_is_refused(leak: Leak) -> None:
-    leak.world.release(timedelta(minutes=9), code="good", behaviour=WORKS, durable_objects=["Lock"], assets=True)
-
-    outcome = leak.rotate_one()
-
-    way = f"`npx wrangler deploy --name {WORKER}`", f"`npx wrangler secret put {KEY} --name {WORKER}`"
-    assert_refused(leak, outcome, "not_rebuildable", "its static assets", "Revert the bad commit in git", *way)
-
-
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize(
-    "rule",
-    [
-        {**UPLOAD, "lost": "before"},
-        {**UPLOAD, "lost": "after"},
-        pytest.param({**WRITE, "lost": "before"}, marks=pytest.mark.slow),
-        pytest.param({**WRITE, "lost": "after"}, marks=pytest.mark.slow),
-    ],
-    ids=lambda rule: f"{rule['path'].rpartition('/')[2]} lost {rule['lost']}",
-)
-def test_lost_reupload_is_found_by_its_mark(leak: Leak, rule: dict[str, Any]) -> None:
-    rolled_back(leak)
-    leak.world.sandbox.fault(**rule)
-
-    outcome = leak.rotate_one(*INHERIT)
-
-    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    assert (code_of(leak), leak.values()) == ("good", NOW)
-    assert len(leak.world.writes()) == (2 if rule["lost"] == "after" else 3)
-
-
-@pytest.mark.slow
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize("has_it", [True, False])
-def test_generated_value_is_in_the_reuploaded_version(leak: Leak, has_it: bool) -> None:
-    former = {KEY: LEAKED} | ({"JWT_SECRET": "former"} if has_it else {})
-    leak.world.release(timedelta(minutes=9), code="good", behaviour=WORKS, durable_objects=["Lock"], secrets=former)
-    leak.world.sandbox.providers["groq"].add_key(LEAKED)
-
-    outcome = rotate_generated(leak)
-
-    if not has_it:
-        assert_refused(leak, outcome, "not_rebuildable", "it has no secret JWT_SECRET")
-        return
-    assert outcome.result["wrote"], outcome.err
-    assert len(leak.values()["JWT_SECRET"]) == 64
-    assert leak.world.sandbox.github.secrets("production") == {"JWT_SECRET": leak.values()["JWT_SECRET"]}
-
-
-@pytest.mark.slow
-def test_plan_can_edit_one_worker_and_reupload_another(both: Leak) -> None:
-    rolled_back(both)
-
-    outcome = both.rotate_one(*INHERIT)
-
-    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    assert both.values()[KEY] == both.values(JOBS)[KEY] == FRESH
-    assert sorted(written_paths(both)) == ["deployments", "secrets-bulk", "versions"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("restores", [False, True])
-def test_rollback_does_not_restore_a_revoked_key(leak: Leak, restores: bool) -> None:
-    leak.world.sandbox.switches.forced_rollback_restores_secrets = restores
-    (former,) = leak.world.live
-    rolled_back(leak)
-    leak.rotate_one(*INHERIT)
-    leak.rotate("--confirm-revoked", KEY)
-    leak.world.sandbox.requests.clear()
-
-    outcome = leak.world.rollback("--to", former, "--accept-changed-secrets", f"{KEY},{OTHER},X")
-
-    assert ended(outcome) == (3, "refused", "secret_revoked")
-    assert [write.query for write in leak.world.writes()] == [{}]
-    assert leak.values() == NOW
-    kept = leak.world.ops(*shlex.split(outcome.result["press"])[1:], "--yes", "--json")
-    assert kept.code == 0, kept.err
-    assert leak.values() == NOW
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("where", "moment"),
-    [(LIST, "after"), (UPLOAD, "before"), (UPLOAD, "after"), (WRITE, "before"), (WRITE, "after")],
-    ids=lambda value: value["path"].rpartition("/")[2] if isinstance(value, dict) else value,
-)
-def test_killed_reupload_can_be_finished(leak: Leak, where: dict[str, Any], moment: str) -> None:
-    rolled_back(leak)
-    command = Command(leak.world, "rotate-secrets", environ=HELD, more=("--only", KEY, *INHERIT))
-    lost = {"lost": "before"} if moment == "before" else {}
-    leak.world.sandbox.fault(**where, **{moment: command.send(signal.SIGKILL)}, **lost)
-    command.run()
-    leak.world.sandbox.faults.clear()
-
-    assert ended(leak.rotate_one(*INHERIT))[0] == 0
-    assert (code_of(leak), leak.values()) == ("good", NOW)
-
-
-@pytest.mark.parametrize("only", [KEY, pytest.param(OTHER, marks=pytest.mark.slow)])
-def test_undeployed_reupload_can_be_finished(leak: Leak, only: str) -> None:
-    """A run for another secret would inherit this one from an upload that was never live."""
-    with_objects(leak)
-    leak.world.sandbox.fault(**UPLOAD, after=lambda: os.kill(os.getpid(), signal.SIGINT))
-    assert ended(leak.rotate_one())[:2] == (130, "interrupted")
-    leak.world.sandbox.providers["cerebras"].add_key(FRESH)
-
-    again = leak.rotate("--only", only, **{f"NEW_{only}": FRESH})
-
-    if only == KEY:
-        assert ended(again)[:2] == (0, "recovered"), again.err
-        assert (code_of(leak), leak.values()) == ("good", NOW)
-    else:
-        assert ended(again) == (3, "refused", "inherit_not_accepted")
-
-
-@pytest.mark.slow
-def test_wrangler_can_put_a_secret_after_a_reupload(leak: Leak, tmp_path: Path) -> None:
-    rolled_back(leak)
-    leak.rotate_one(*INHERIT)
-
-    run_wrangler(leak.world.sandbox, tmp_path, "secret", "put", "X", "--name", WORKER, home=tmp_path, stdin="newer\n")
-
-    assert (code_of(leak), leak.values()) == ("good", {**NOW, "X": "newer"})
-
-
 BOUNDARIES = [(LIST, n) for n in range(2, 7)] + [(BULK, 0), (BULK, 1)]
 
 
@@ -638,9 +404,6 @@ def test_undo_without_previous_value_is_a_rollback(leak: Leak) -> None:
     assert any("trust it only after the probes" in text for text in outcome.result["plan"]["warnings"])
 
 
-# Generated values
-
-
 def rotate_generated(leak: Leak, *arguments: str) -> Outcome:
     leak.world.edit_config(REPOSITORY, leak.world.sandbox.github.describe()["repository"])
     return leak.rotate("--only", "JWT_SECRET", *arguments, **with_token(leak))
@@ -652,119 +415,6 @@ def with_token(leak: Leak, *permissions: str) -> dict[str, str]:
     hub.add_environment("production")
     token = hub.add_token("ghs_rotator-0123456789", "rotator[bot]", permissions or ["environments:write"])
     return {**hub.environ(), "GH_SECRETS_TOKEN": token, "GITHUB_TOKEN": ""}
-
-
-def test_generated_value_is_copied_to_github_and_hidden(leak: Leak) -> None:
-    outcome = rotate_generated(leak)
-
-    assert ended(outcome)[0] == 0, outcome.err
-    made = leak.values()["JWT_SECRET"]
-    assert len(made) == 64
-    assert leak.world.sandbox.github.secrets("production") == {"JWT_SECRET": made}
-    assert made not in outcome.out + outcome.err
-    assert "JWT_SECRET: a new value signs everybody out" in outcome.result["plan"]["warnings"]
-
-
-@pytest.mark.slow
-def test_each_generated_value_is_new(leak: Leak) -> None:
-    rotate_generated(leak)
-    first = leak.values()["JWT_SECRET"]
-
-    leak.rotate("--only", "JWT_SECRET", **with_token(leak))
-
-    assert leak.values()["JWT_SECRET"] not in {first, None}
-
-
-# GitHub's copy
-
-
-@pytest.fixture
-def copied(leak: Leak) -> Leak:
-    leak.world.edit_config(REPOSITORY, leak.world.sandbox.github.describe()["repository"])
-    return leak
-
-
-def test_github_copy_is_written_after_verification(copied: Leak) -> None:
-    outcome = copied.rotate_one(**with_token(copied))
-
-    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    assert copied.world.sandbox.github.secrets("production") == {KEY: FRESH}
-    assert not [task for task in outcome.result["plan"]["tasks"] if task.startswith("`gh secret set")]
-
-
-@pytest.mark.slow
-def test_unverified_value_is_not_copied_to_github(copied: Leak) -> None:
-    copied.world.sandbox.fault(**BULK, after=lambda: copied.world.sandbox.providers["groq"].revoke(FRESH))
-
-    outcome = copied.rotate_one(**with_token(copied))
-
-    assert outcome.code == 6
-    assert copied.world.sandbox.github.secrets("production") == {}
-
-
-@pytest.mark.slow
-def test_token_without_secret_permission_fails_the_copy(copied: Leak) -> None:
-    outcome = copied.rotate_one(**with_token(copied, "issues:write"))
-
-    assert_copy_is_left(copied, outcome)
-
-
-@pytest.mark.parametrize(("path", "times"), [(f"secrets/{KEY}", None), ("secrets/public-key", 3)])
-def test_unreadable_copy_is_written_or_fails_the_run(copied: Leak, path: str, times: int | None) -> None:
-    """Reads of GitHub are tried three times, so three failures affect only the plan."""
-    environ, github = with_token(copied), copied.world.sandbox.github
-    github.fault(method="GET", path=f"/repos/*/*/environments/*/{path}", status=502, times=times)
-    if times is None:
-        github.fault(method="PUT", path="/repos/**", status=403, body="{}", **JSON)
-
-    outcome = copied.rotate_one(**environ)
-
-    assert any(f"GitHub's copy of {KEY} cannot be read" in text for text in outcome.result["plan"]["warnings"])
-    if times is None:
-        assert_copy_is_left(copied, outcome)
-    else:
-        assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-        assert github.secrets("production") == {KEY: FRESH}
-
-
-def assert_copy_is_left(copied: Leak, outcome: Outcome) -> None:
-    """Check that the new value is live and that the result reports the old copy on GitHub."""
-    assert ended(outcome)[:2] == (4, "failed"), outcome.err
-    assert f"changed: Worker {WORKER}; not changed: GitHub secret {KEY} of production" in outcome.result["message"]
-    assert f"gh secret set {KEY} --env production" in outcome.result["hint"]
-    assert copied.values()[KEY] == FRESH
-    assert copied.world.sandbox.github.secrets("production") == {}
-
-
-def test_missing_github_token_reports_the_old_copy(leak: Leak) -> None:
-    outcome = leak.rotate_one()
-
-    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    assert f"GitHub's copy of {KEY} still has the previous value" in outcome.result["message"]
-
-
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize("rule", [{"status": 502}, {"lost": "before"}])
-def test_unanswered_copy_is_retried_once(copied: Leak, rule: dict[str, Any]) -> None:
-    environ = with_token(copied)
-    copied.world.sandbox.github.fault(method="PUT", path="/repos/**", **rule)
-
-    outcome = copied.rotate_one(**environ)
-
-    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    assert copied.world.sandbox.github.secrets("production") == {KEY: FRESH}
-
-
-@pytest.mark.slow
-def test_rejected_copy_is_reported(copied: Leak) -> None:
-    environ = with_token(copied)
-    copied.world.sandbox.github.fault(method="PUT", path="/repos/**", status=403, body="{}", **JSON)
-
-    outcome = copied.rotate_one(**environ)
-
-    assert ended(outcome) == (4, "failed", "provider_refused")
-    assert f"changed: Worker {WORKER}; not changed: GitHub secret {KEY} of production" in outcome.result["message"]
-    assert f"gh secret set {KEY} --env production" in outcome.result["hint"]
 
 
 @pytest.mark.slow
