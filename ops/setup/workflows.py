@@ -63,7 +63,7 @@ FIXED = (
 )
 OUR_FOLDER = ".github/actions"
 """Folder of our actions, in a copy of Backout or in the repository `github.actions`."""
-OUR_ACTIONS = ("setup", "gate", "run")
+OUR_ACTIONS = ("setup", "gate", "run", "tell")
 GENERATED_BY = re.compile(r"^ +generated-by: (\d+\.\d+\.\w+)$", re.MULTILINE)
 JOB, EMPTY_LINES = re.compile(r"\n  ([a-z][a-z0-9_-]*:\n    name:)"), re.compile(r"\n\n+")
 YAML_WORDS = frozenset({"on", "off", "yes", "no", "true", "false", "null"})

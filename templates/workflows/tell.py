@@ -1,10 +1,10 @@
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
-`ops workflows sync` writes it into a workflow with the standard library only: as the job `tell` after the recovery and
-its report, and as `tell-later` after the jobs that last longer. If the comment of `received` still announces the run,
-it is edited to show the failure; if there is none, one is posted. A comment in which the run continued, or that
-somebody else wrote, stays unchanged. Without an issue, the answer appears in the log and on the page of the run. The
-exit code is 1 if the issue did not get its answer; `tell-later` then answers again.
+It uses the standard library only. `ops workflows sync` writes it into the job `tell`, which follows the recovery and
+its report. `tell-later` follows the jobs that last longer, and runs it through an action. If the comment of `received`
+still announces the run, it is edited to show the failure; if there is none, one is posted. A comment in which the run
+continued, or that somebody else wrote, stays unchanged. Without an issue, the answer appears in the log and on the page
+of the run. The exit code is 1 if the issue did not get its answer; `tell-later` then answers again.
 
 NEEDS: the `needs` context as JSON. COMMANDS: JSON, label → laptop command without `--incident`, and on a second line
 the variables that it needs. VARIABLES: JSON, environment → those of a button's command.

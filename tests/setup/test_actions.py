@@ -188,7 +188,16 @@ def test_input_becomes_one_argument(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["gate", "run", "database-guard"])
+ACTION_ENVIRON = {
+    "gate": {"OPS_COMMAND": "gate"},
+    "run": {"OPS_COMMAND": "config check"},
+    "database-guard": {"OPS_COMMAND": "database guard"},
+    "tell": {"NEEDS": "1"},
+}
+"""Action → variables with which its program ends early with an error."""
+
+
+@pytest.mark.parametrize("name", ACTION_ENVIRON)
 def test_files_of_the_workspace_are_not_imported(tmp_path: Path, name: str) -> None:
     """In the small form the workspace is the operations repository, and holds no code that jobs run."""
     workspace, packages = tmp_path / "workspace", tmp_path / "temp/ops-packages"
@@ -205,16 +214,16 @@ def test_files_of_the_workspace_are_not_imported(tmp_path: Path, name: str) -> N
         "GITHUB_ACTION_PATH": str(ACTIONS / name),
         "GITHUB_WORKSPACE": str(workspace),
         "RUNNER_TEMP": str(tmp_path / "temp"),
-        "OPS_COMMAND": {"gate": "gate", "run": "config check", "database-guard": "database guard"}[name],
         "OPS_INPUTS": "{}",
+        **ACTION_ENVIRON[name],
     }
     (step,) = read_action(name)["runs"]["steps"]
     done = subprocess.run(
         ["bash", "-e", "-c", step["run"]], env=environ, cwd=workspace, capture_output=True, text=True, check=False
     )
 
-    assert done.returncode == 2, done.stderr
-    assert "error: " in done.stderr
+    expected = (1, "TypeError: ") if name == "tell" else (2, "error: ")
+    assert (done.returncode, expected[1] in done.stderr) == (expected[0], True), done.stderr
     assert not (workspace / "pwned").exists()
 
 
