@@ -1,25 +1,20 @@
-"""Parsing of ops.yml: problems, warnings, defaults and the JSON schema."""
+"""Parsing of `ops.yml`: problems, defaults, labels and reserved names."""
 
 import json
-import time
 from functools import cache
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
-from hypothesis import strategies as st
 
 from ops.config import Config, config_schema, parse_config
-from ops.config.strict_yaml import read_yaml
 from ops.core.clock import parse_duration, unparse_duration
 from ops.core.errors import ConfigError, Reason
 from ops.core.suggestions import nearest_name, quote_name
 from tests.conftest import REFERENCE
-from tests.support.properties import holds_for
 
 SHIPPED = (REFERENCE / "ops.yml").read_text(encoding="utf-8")
-
 SMALL = """\
 environments:
   production:
@@ -327,100 +322,6 @@ def test_invalid_value_is_explained(old: str, new: str, expected: list[str]) -> 
     assert sorted(problems(edited(old, new))) == sorted(expected)
 
 
-DOUBT = "a number, date or time that YAML readers take differently; quote it, or write a plain number"
-OUT_OF_PLACE = "out of place; check the quotes, and align it with its neighbours"
-TEXTS = [
-    ("an empty file", "", ["1: an empty file; write environments"]),
-    ("only comments", "# nothing\n", ["1: an empty file; write environments"]),
-    ("a list at the top", "- a\n", ['1: a list; write a mapping of "key: value" lines']),
-    ("a text at the top", "hello\n", ['1: text; write a mapping of "key: value" lines']),
-    ("a tab in the indentation", "a:\n\tb: 1\n\tc: 2\n",
-     ["2: a tab; indent with spaces", "3: a tab; indent with spaces"]),
-    ("a byte order mark", "\ufeffa: 1\n", ["1: a byte order mark; save the file as UTF-8 without one"]),
-    ("bytes that are not UTF-8", b"a: 1\nb: \xff\n".decode(errors="surrogateescape"),
-     ["2: not UTF-8; save the file as UTF-8"]),
-    ("a control character", "a: 1\nb: \x07\n", ["2: a control character (U+0007); delete it"]),
-    ("a mark that turns the writing direction", "a: \u202e1\n", ["1: a control character (U+202E); delete it"]),
-    ("a lone carriage return", "a: 1\rb: 2\n", ["1: a control character (U+000D); delete it"]),
-    ("a file that is too large", "#" + "x" * 1_000_000, ["1: larger than 1 MB; keep only what the recovery needs"]),
-    ("too many values", "a:\n" + "- 1\n" * 20_000,
-     ["20000 a[19998]: more than 20,000 values; keep only what the recovery needs"]),
-    ("a list nested too deep", "a: " + "[" * 30 + "]" * 30,
-     [f"1 a{'[0]' * 19}: nested more than 20 deep; write it flatter"]),
-    ("a list nested much too deep", "a: " + "[" * 100_000, ["1: nested more than 20 deep; write it flatter"]),
-    ("a second document", SMALL + "---\na: 1\n", ["11: a second document; keep one per file"]),
-    ("a bracket that is not closed", "a: 1\nb: [1, 2\nc: 3\n", ["2: a list in brackets that does not end; close it with ]"]),
-    ("a brace that is not closed", "a: 1\nb: {c: 2\nd: 3\n", ["2: a mapping in braces that does not end; close it with }"]),
-    ("a quote that is not closed", "a: 1\nb: 'c\nd: 3\n", ["2: a quote that is not closed; close it"]),
-    ("a colon in the text", "a: b: c\n",
-     ['1: a ":" where none fits; put quotes around the text, or check the indentation']),
-    ("an indentation that does not fit", "a: 1\n b: 2\n",
-     ['2: a ":" where none fits; put quotes around the text, or check the indentation']),
-    ("a list item among keys", "- a\nb: 1\n", [f"2: {OUT_OF_PLACE}"]),
-    ("text after a quote", "a: 'b' c\n", [f"1: {OUT_OF_PLACE}"]),
-    ("a key without a colon", "a: 1\nbcd\n", ['3: text where a key belongs; write "key: value"']),
-    ("a value that begins with @", "a: @x\n", ["1: a character that cannot start a value; put quotes around the text"]),
-    ("an impossible escape", 'a: "\\UFFFFFFFF"\n', ["1: an unknown escape in double quotes; use single quotes"]),
-    ("an unknown escape", 'a: "\\q"\n', ["1: an unknown escape in double quotes; use single quotes"]),
-    ("a star that is no alias", "a: * b\n", ["1: not YAML; check the quotes and the indentation here and on the line above"]),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("text", "expected"), [row[1:] for row in TEXTS], ids=[row[0] for row in TEXTS])
-def test_unreadable_file_is_explained(text: str, expected: list[str]) -> None:
-    assert problems(text) == expected
-
-
-PLAINNESS: list[tuple[Any, ...]] = [
-    ("a key given twice", "a: 1\nb: 2\na: 3\n", (3, ("a",), "given twice, first on line 1; keep one")),
-    ("a problem in the second value of a key", "a: {b: 1}\nc: 2\n'a': {b: yes}\n",
-     (3, ("a",), "given twice, first on line 1; keep one"),
-     (3, ("a (again)", "b"), "yes without quotes is true to some YAML readers; quote it, or write true")),
-    ("an escaped control character", 'a: "b\\0"\n',
-     (1, ("a",), "an escape for a control character (U+0000); leave it out")),
-    ("an anchor", "a: &x 1\n", (1, ("a",), "an anchor (&); write the value without it")),
-    ("an anchor on a key", "b: 2\n&x a: 1\n", (2, ("a",), "an anchor (&); write the value without it")),
-    ("an alias", "a: *x\n", (1, ("a",), "an alias (*); write the value out")),
-    ("a merge key", "<<: {a: 1}\n", (1, ("<<",), "a merge key; write the values out")),
-    ("a tag", "a: !!python/name:os.system x\n", (1, ("a",), "a tag (!); write the value without it")),
-    ("a key that is a number", "1: a\n", (1, ("1",), "a key that is not text; quote it")),
-    ("a key that is nothing", "~: a\n", (1, ("~",), "a key that is not text; quote it")),
-    ("a key that is a list", "? [a]\n: b\n", (1, (), "a key that is not text; write a plain name")),
-    ("a key that is on", "on: a\n", (1, ("on",), "on without quotes is true to some YAML readers; quote it")),
-    *(
-        (f"{text} without quotes", f"a:\n- {text}\n", (2, ("a", 0), DOUBT))
-        for text in ("007", "1e3", "1_000", "+5", ".5", "5.", "0x1F", "0o7", "08:30", "2024-01-02", ".inf", ".NaN")
-    ),
-    *(
-        (f"{text} without quotes", f"a:\n- {text}\n",
-         (2, ("a", 0), f"{text} without quotes is {meaning} to some YAML readers; quote it, or write {meaning}"))
-        for text, meaning in {"yes": "true", "No": "false", "ON": "true", "y": "true", "True": "true", "NULL": "null"}.items()
-    ),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("loader", {yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)})
-@pytest.mark.parametrize(
-    ("text", "expected"), [(row[1], row[2:]) for row in PLAINNESS], ids=[row[0] for row in PLAINNESS]
-)
-def test_ambiguous_yaml_is_refused(text: str, expected: tuple[Any, ...], loader: type[Any]) -> None:
-    assert read_yaml(text, loader=loader).problems == expected
-
-
-def test_plain_yaml_values_have_the_obvious_type() -> None:
-    text = "[true, false, null, ~, 0, -7, 10, 1.50, 10m, '007', \"yes\", 24/7, 1.2.3, v1, text with: colons:in]"
-    values = read_yaml(text.replace("with: ", "with ")).data
-    assert values == (
-        True, False, None, None, 0, -7, 10, 1.5, "10m", "007", "yes", "24/7", "1.2.3", "v1", "text with colons:in",
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("text", [SHIPPED, SMALL, *(row[1] for row in TEXTS if len(row[1]) < 1000)])
-def test_both_yaml_parsers_return_the_same_document(text: str) -> None:
-    fast = read_yaml(text, loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    assert read_yaml(text, loader=yaml.SafeLoader) == fast
-
-
 @pytest.mark.parametrize(
     ("label", "said"),
     [
@@ -503,82 +404,6 @@ def test_problem_list_is_limited_to_100(line: str) -> None:
     assert found[-1].endswith(": too many problems; the rest is not listed")
 
 
-WARNINGS = [
-    ("TBD as text", 'contacts: [{role: On call, contact: "[TBD]", availability: TBD}]',
-     ["11 contacts[0].contact: still a placeholder; write what a person on call needs",
-      "11 contacts[0].availability: still a placeholder; write what a person on call needs"]),
-    ("TBD as a list, as in the procedure's table", "contacts: [{role: On call, contact: [TBD], availability: 24/7}]",
-     ["11 contacts[0].contact: still a placeholder; write what a person on call needs"]),
-    ("TBD among the responders", "responders: [TBD]", ["11 responders[0]: still a placeholder; write a GitHub login"]),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("text", "expected"), [row[1:] for row in WARNINGS], ids=[row[0] for row in WARNINGS])
-def test_placeholders_are_warnings(text: str, expected: list[str]) -> None:
-    warnings = warnings_of(SMALL + text)
-    assert [warning.removeprefix("ops.yml:") for warning in warnings] == expected
-
-
-def test_unquoted_placeholder_stays_text() -> None:
-    config, _ = parse_config(
-        SMALL + "contacts: [{role: a, contact: [TBD], availability: [Provider docs]}]", path="ops.yml"
-    )
-    assert (config.contacts[0].contact, config.contacts[0].availability) == ("[TBD]", "[Provider docs]")
-
-
-@pytest.mark.parametrize("token", ["", "    token: CLOUDFLARE_API_TOKEN\n"])
-def test_shared_token_is_a_warning(token: str) -> None:
-    staging = SMALL.replace("environments:\n", "").replace("production", "staging").replace("0f", "1f")
-    warnings = warnings_of(SMALL + staging.replace("    services:", f"{token}    services:"))
-
-    (warning,) = warnings
-    assert "environments.staging.token: same token as production" in warning
-
-
-def test_shared_account_is_a_warning() -> None:
-    staging = SMALL.replace("environments:\n", "").replace("production", "staging")
-    warnings = warnings_of(SMALL + staging)
-    reason = "same account as production; a mistake here affects both, so use a separate account"
-    assert warnings == (f"ops.yml:12 environments.staging.account_id: {reason}",)
-
-
-def test_service_without_probes_is_a_warning() -> None:
-    warnings = warnings_of(SMALL[: SMALL.index("        probes:")])
-    reason = "no probes; without one no recovery of this service can be proved"
-    assert warnings == (f"ops.yml:5 {SERVICE}: {reason}",)
-
-
-def test_rehearsal_without_a_version_in_a_probe_is_a_warning() -> None:
-    rehearses = SMALL.replace("        probes:", "        rehearse: true\n        probes:")
-    line = rehearses.splitlines().index("        rehearse: true") + 1
-    reason = "no http probe has version, so no rollback is rehearsed; set it in a probe"
-
-    assert warnings_of(rehearses) == (f"ops.yml:{line} {SERVICE}.rehearse: {reason}",)
-    assert warnings_of(rehearses.replace("{path: /health}", "{path: /health, version: id}")) == ()
-
-
-def test_missing_place_of_a_token_is_a_warning() -> None:
-    objects = "        durable_objects: {till: {class: Till, reset: /reset, token: TILL_KEY%s}}\n        probes:"
-    unknown = SMALL.replace("        probes:", objects % "")
-    assert [one for one in parse_config(unknown, path="ops.yml")[1] if "no token_location" in one] == [
-        f"ops.yml:2 {ENVIRONMENT}: no token_location; write where people find CLOUDFLARE_API_TOKEN for a laptop",
-        f"ops.yml:8 {SERVICE}.durable_objects.till: no token_location; write where people find TILL_KEY for a laptop",
-    ]
-    known = SMALL.replace("        probes:", objects % ", token_location: the safe")
-    config, warnings = parse_config(
-        known.replace("    services:", "    token_location: the vault\n    services:"), path=""
-    )
-    production = config.environment("production")
-    assert warnings == ()
-    assert production.laptop_variables() == "`CLOUDFLARE_API_TOKEN`: the vault"
-    assert production.laptop_variables("api") == "`CLOUDFLARE_API_TOKEN`: the vault; `TILL_KEY`: the safe"
-
-
-def test_place_of_a_token_holds_no_value() -> None:
-    text = SMALL.replace("    services:", f"    token_location: {'x' * 40}\n    services:")
-    assert problems(text)[0].startswith(f"4 {ENVIRONMENT}.token_location: perhaps a value")
-
-
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
@@ -637,44 +462,6 @@ def test_durations_round_trip() -> None:
     assert unparse_duration(parse_duration("120s")) == "2m"
 
 
-@pytest.mark.slow
-def test_schema_accepts_the_shipped_file() -> None:
-    validator().validate(yaml.safe_load(SHIPPED.replace("24/7", "'24/7'")))
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("worker:", "wroker:"),
-        ("account_id: 0f", "account_id: 0F"),
-        ("https://", "http://"),
-        ("http: {path: /health}", "http: {path: /health}\n            command: {run: [a]}"),
-        ("http: {path: /health}", ""),
-        ("      api:", "      API:"),
-        ("{path: /health}", "{path: /health, latency: 2}"),
-        ("{path: /health}", "{path: /health, latency: null}"),
-        ("    services:", "    token: not-a-name\n    services:"),
-        ("environments:\n", "watch: true\nenvironments:\n"),
-        ("environments:\n", "watch: soon\nenvironments:\n"),
-    ],
-)
-def test_schema_rejects_an_invalid_file(old: str, new: str) -> None:
-    validator().validate(yaml.safe_load(SMALL))
-    with pytest.raises(jsonschema.ValidationError):
-        validator().validate(yaml.safe_load(edited(old, new)))
-
-
-def test_schema_describes_every_key() -> None:
-    described = config_schema()
-    for model in [described, *described["$defs"].values()]:
-        assert all(field.get("description") for field in model["properties"].values())
-
-
-def test_schema_shows_human_readable_defaults() -> None:
-    service = config_schema()["$defs"]["Service"]["properties"]
-    assert (service["min_served"]["default"], service["min_served"]["type"]) == ("10m", "string")
-
-
 @cache
 def validator() -> jsonschema.Draft202012Validator:
     jsonschema.Draft202012Validator.check_schema(config_schema())
@@ -686,75 +473,3 @@ def test_config_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         config.responders = ("mallory",)  # type: ignore[misc]
     assert isinstance(config, Config)
-
-
-def outcome(text: str) -> str:
-    """Everything that `parse` says of `text`; nothing but a ConfigError may come out, and soon."""
-    began = time.process_time()
-    try:
-        said = "\n".join(parse_config(text, path="ops.yml")[1])
-    except ConfigError as error:
-        said = "\n".join([str(error), error.hint, *error.problems])
-        chained = error.__context__ or error.__cause__
-    else:
-        chained = None
-    assert time.process_time() - began < 2
-    assert chained is None, "a chained exception may show what was in the file"
-    return said
-
-
-PIECES = st.sampled_from(
-    [*"abz019\n\n  -:?,[]{}#&*!|>'\"%@`~.=\\\t\r", "---", "...", "<<", ": ", "- ", "  ", "yes", "1e3", "!!", "&a", "*a",
-     "environments", "labels", "json", "[TBD]", "\ud800", "\ufeff", "\u2028", "é", "𝕏", "null", "\n    "]
-)  # fmt: skip
-
-
-@holds_for(40, 1000, text=st.lists(PIECES, max_size=60).map("".join) | st.text(max_size=60))
-def test_any_text_parses_or_raises_config_error(text: str) -> None:
-    outcome(text)
-    read_yaml(text, loader=yaml.SafeLoader)
-
-
-@holds_for(8, 1000, data=st.data())
-def test_damaged_file_parses_or_raises_config_error(data: st.DataObject) -> None:
-    text = SHIPPED
-    for _ in range(data.draw(st.integers(1, 3))):
-        start = data.draw(st.integers(0, len(text)))
-        end = start + data.draw(st.integers(0, 12))
-        text = text[:start] + data.draw(st.lists(PIECES, max_size=4).map("".join)) + text[end:]
-    outcome(text)
-    read_yaml(text, loader=yaml.SafeLoader)
-
-
-@pytest.mark.sampled(4)
-@pytest.mark.parametrize(
-    "text",
-    ["a:\n" * 300_000, "[" * 500_000, "{a: " * 200_000, "- " * 400_000, "? " * 400_000, "\t\n" * 400_000, "\n" * 999_000,
-     "a: " + "x" * 900_000, "x" * 900_000 + ": a", "a: [" + "&a x, " * 150_000 + "]", "---\n" * 200_000,
-     "environments:\n  p:\n    services:\n" + "".join(f"      s{n}: {{v: 1, w: 2}}\n" for n in range(6000)),
-     pytest.param(
-         "labels:\n" + "".join(f"  l{n}: {{environment: e{n}}}\n" for n in range(6000)) + "environments:\n"
-         + "".join(f"  a{n}: {{}}\n" for n in range(3000)), marks=pytest.mark.slow)],
-    ids=lambda text: text[:20].encode("unicode_escape").decode(),
-)  # fmt: skip
-def test_large_text_is_parsed_quickly(text: str) -> None:
-    outcome(text)
-
-
-SECRETS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=20, max_size=60).filter(
-    lambda text: any(character in text for character in "abcdefghijklmnopqrstuvwxyz0123456789")
-)
-SECRET_PLACES = [
-    "environments: {production: {token: SECRET}}",
-    "environments: {production: {token: [SECRET, SECRET]}}",
-    "environments: {production: {token: {value: SECRET, value: SECRET}}}",
-    "notify: {slack: {webhook: SECRET}}",
-    "notify: {slack: SECRET, discord: {webhok: SECRET}}",
-    "environments: {p: {services: {s: {probes: [{name: a, command: {run: [a], environment: [SECRET]}}]}}}}",
-]
-
-
-@holds_for(40, 1000, secret=SECRETS, place=st.sampled_from(SECRET_PLACES), quoted=st.booleans())
-def test_secret_in_place_of_a_name_is_hidden(secret: str, place: str, quoted: bool) -> None:
-    value = "'" + secret.replace("'", "''") + "'" if quoted else secret
-    assert secret not in outcome(place.replace("SECRET", value) + "\n")

@@ -1,47 +1,26 @@
 """`ops drill`: complete drills in real time, with the configuration of the reference app."""
 
-import json
-import os
-import re
-import subprocess
-import sys
 from dataclasses import fields
-from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-import httpx
 import pytest
 
-from ops.app.run import read_config
-from ops.config import RecoveryTarget
-from ops.drills import DRILLS, names, repository, scenario_leak, status_check, unsupported
-from ops.drills.github import compare_with_sandbox
-from ops.drills.score import add_score
-from ops.drills.support import EDGES, TRIGGERS, Edge, describe_unsupported
-from sandbox.actions.checkout import write_files
+from ops.drills import DRILLS, scenario_leak
+from ops.drills.support import Edge
 from sandbox.switches import Switches, parse
-from tests.conftest import ACCOUNT, REFERENCE, ROOT, WORKER, World
-from tests.support import team_files
-from tests.support.configurations import ONE_WORKER, SHOPDESK
+from tests.support.configurations import SHOPDESK
 from tests.support.drills import (
-    CONFIG,
     OPS,
     Run,
     assert_recovered,
     drill,
-    matrix,
     run_id,
     runs,
     switch_arguments,
     taken,
-    unsupported_reason,
     untested_runs,
 )
-from tests.support.reference import table
-from tests.support.switches import prepared
-from tests.test_docs import assert_block
 
 IN_A_JOB = {"label": "issues", "button": "workflow_dispatch"}
 """Event that starts the workflow, by trigger."""
@@ -426,61 +405,10 @@ def test_other_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
         assert not [value for value in secrets if value in log]
 
 
-@pytest.mark.parametrize("run", [run for run in matrix() if unsupported_reason(*run)], ids=run_id)
-def test_unsupported_edge_or_trigger_prints_reason(world: World, run: Run) -> None:
-    name, edge, trigger = run
-    given = ["--edge", edge, *(["--trigger", trigger] if trigger else [])]
-
-    outcome = world.ops("drill", name, *given, "--config", str(CONFIG))
-
-    assert outcome.code == 2
-    assert f"error: {unsupported_reason(name, edge, trigger)}\n hint: Use --" in outcome.err
-    assert outcome.out == ""
-
-
-@pytest.mark.parametrize("name", names())
-def test_unsupported_edges_and_triggers_have_reasons(name: str) -> None:
-    declared = unsupported(name)
-
-    assert declared.keys() <= {*EDGES, *TRIGGERS}
-    assert EDGES[0] not in declared
-    assert all(len(text.split()) > 3 for text in declared.values())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("has_headers", [True, False])
-def test_bot_challenge_drill_needs_probe_headers(tmp_path: Path, has_headers: bool) -> None:
-    config, text = tmp_path / "ops.yml", (REFERENCE / "ops.yml").read_text()
-    header = "              request_headers: {X-Pass: PROBE_PASS}\n"
-    lines = text.splitlines(keepends=True)
-    passes = [line + header if line.startswith("              path: ") else line for line in lines]
-    config.write_text("".join(passes if has_headers else lines))
-
-    result = drill("--config", str(config), *switch_arguments("edge_challenges_runners=true"), ok=has_headers)
-
-    assert (result["decision"] == "recovered") is has_headers
-    assert has_headers or "request_headers" in result["hint"]
-
-
 def test_every_pages_switch_is_tested() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
 
     assert all(f'"{field.name}=' in source for field in fields(Switches) if field.name.startswith("pages_"))
-
-
-def test_drill_on_unsuitable_service_is_refused(world: Any) -> None:
-    outcome = world.ops("drill", "rollback-pages", "--service", "api", "--config", str(world.config))
-
-    assert outcome.code == 2
-    assert "api has no pages" in outcome.err
-    assert "Name one of: frontend." in outcome.err
-
-
-def test_unknown_drill_is_refused_with_suggestion(world: Any) -> None:
-    outcome = world.ops("drill", "rollback-wroker")
-
-    assert outcome.code == 2
-    assert 'no drill "rollback-wroker"; did you mean "rollback-worker"?' in outcome.err
 
 
 COMMENTS = "/repos/*/*/issues/*/comments"
@@ -517,216 +445,3 @@ def test_command_drill_imports_record_after_github_outage(fails: str) -> None:
 
     assert result["decision"] == "recovered"
     assert (result["journal"], result["imported"], result["report"]["number"]) == (False, True, 2)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--github-fails", "after-permission"], "--github-fails needs a GitHub"),
-        (["--trigger", "command", "--github-fails", "issues"], 'error: --github-fails "issues" is no METHOD:PATH'),
-        (["--trigger", "label"], "is not a git repository"),
-    ],
-)
-def test_invalid_drill_options_are_explained(world: Any, arguments: list[str], said: str) -> None:
-    (world.folder / ".github" / "workflows").mkdir(parents=True)
-
-    outcome = world.ops("drill", "rollback-worker", "--config", str(world.config), *arguments)
-
-    assert outcome.code == 2
-    assert said in outcome.err
-    assert " hint: " in outcome.err
-
-
-@pytest.mark.parametrize(("serves", "is_well"), [("bad", True), ("good", False), ("no known", True)])
-def test_recovery_not_confirmed_by_sandbox_fails(serves: str, is_well: bool) -> None:
-    result = compare_with_sandbox(
-        {"decision": "recovered", "message": "it says so"}, live_release=serves, is_healthy=is_well
-    )
-
-    assert (result["decision"], result["exit_code"]) == ("still_unhealthy", 6)
-    assert f"it says so; the sandbox serves the {serves} release" in result["message"]
-
-
-TARGET = RecoveryTarget.model_validate({"write": "1m", "recovery": "5m"})
-SCORES: dict[str, tuple[dict[str, float | None], str, bool, list[str]]] = {
-    "both in time": ({"trigger_to_write": 60, "trigger_to_verified": 300}, "recovered", True, []),
-    "a late write": ({"trigger_to_write": 60.1, "trigger_to_verified": 61}, "recovered", False, ["trigger_to_write"]),
-    "a late proof": (
-        {"trigger_to_write": 1, "trigger_to_verified": 300.1},
-        "recovered",
-        False,
-        ["trigger_to_verified"],
-    ),
-    "unknown, and the whole job was in time": (
-        {"trigger_to_write": None, "trigger_to_verified": None, "total": 50},
-        "recovered",
-        True,
-        [],
-    ),
-    "unknown": (
-        {"trigger_to_write": None, "trigger_to_verified": None},
-        "recovered",
-        False,
-        ["trigger_to_write", "trigger_to_verified"],
-    ),
-    "in time, and no recovery": ({"trigger_to_write": 1, "trigger_to_verified": 2}, "healthy_as_before", False, []),
-}
-
-
-@pytest.mark.parametrize(("durations", "decision", "reached", "missed"), SCORES.values(), ids=SCORES)
-def test_score_compares_durations_with_targets(
-    durations: dict[str, float | None], decision: str, reached: bool, missed: list[str]
-) -> None:
-    ended = {"decision": decision, "exit_code": 0, "durations": durations}
-
-    result = add_score(ended, TARGET, runbook="rollback-worker", edge="embedded", with_incident=False)
-
-    assert (result["within_target"], result["exit_code"]) == (reached, 0 if reached else 6)
-    assert [name for name, target in result["targets"].items() if not target["within"]] == missed
-
-
-def test_score_without_target_is_open_but_incident_needs_report() -> None:
-    ended = {"decision": "recovered", "exit_code": 0, "durations": {}}
-
-    alone, told = (
-        add_score(ended, None, runbook="x", edge="embedded", with_incident=with_it) for with_it in (False, True)
-    )
-
-    assert (alone["targets"], alone["within_target"], alone["exit_code"]) == ({}, None, 0)
-    assert (told["within_target"], told["exit_code"]) == (False, 6)
-
-
-def test_help_lists_every_drill_with_its_limits(world: World) -> None:
-    help_text = world.ops("drill", "--help").out
-
-    said = " ".join(help_text.partition("Drills:\n")[2].split())
-    for name in names():
-        text = "; ".join(describe_unsupported(unsupported(name))) or "every edge and trigger"
-        assert f"{name} {text}" in said
-        assert all(why in text for why in unsupported(name).values())
-
-
-def test_reference_lists_supported_edges_and_triggers(update_golden: bool) -> None:
-    """The table omits labels, which depend on ops.yml; the text above it describes them."""
-    rows = (
-        (f"`{name}`", "; ".join(describe_unsupported(unsupported(name))) or "every edge and trigger")
-        for name in names()
-    )
-    text = table(("drill", "edges and triggers"), rows)
-
-    assert_block(ROOT / "docs/reference/commands.md", "drills", text, update=update_golden)
-
-
-@pytest.mark.slow
-def test_missing_recovery_target_is_printed(tmp_path: Path) -> None:
-    (tmp_path / "ops.yml").write_text((REFERENCE / "ops.yml").read_text().partition("recovery_targets:")[0])
-    argv = [sys.executable, "-m", "ops", "drill", "rollback-worker", "--config", "ops.yml"]
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-
-    printed = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True).stdout
-
-    assert "✔ RECOVERED  " in printed
-    assert "  target: none, since recovery_targets in ops.yml has no entry for this runbook" in printed
-
-
-def shape(text: str) -> str:
-    """Return the output of a drill without the parts that differ between runs."""
-    text = re.sub(r"\d\d:\d\d:\d\dZ +[\d.]+ s", "HH:MM:SSZ S s", text)
-    text = re.sub(r"[\d.]+ s(?= \(target|$)", "S s", text, flags=re.MULTILINE)
-    text = re.sub(r"by [^)]+\)", "by USER)", text)
-    text = re.sub(r"before: .*", "before: …", text)
-    text = re.sub(r"(RECOVERED)  .*", r"\1", text)
-    return re.sub(r"\b[0-9a-f]{8}(-[0-9a-f-]+)?\b", "ID", text)
-
-
-@pytest.mark.slow
-def test_drill_without_config_uses_reference_application(tmp_path: Path) -> None:
-    (tmp_path / "ops.yml").write_text("of a team\n")
-    argv = [sys.executable, "-m", "ops", "drill", "rollback-worker"]
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-
-    done = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"its account is that of production in {REFERENCE / 'ops.yml'}\n" in done.stdout
-    assert "✔ RECOVERED  " in done.stdout
-
-
-@pytest.mark.slow
-def test_good_release_passes_probes_of_other_config() -> None:
-    result = drill("--config", str(ONE_WORKER), "--environment", "live")
-
-    assert (result["decision"], result["service"]) == ("recovered", "desk")
-
-
-def test_label_drill_generates_workflows_for_its_config(world: World) -> None:
-    world.edit_config("  staging:", "  rehearsal:")
-
-    with team_files.allowed():
-        found = repository.files(world.config)
-
-    assert found["ops.yml"] == world.config.read_bytes() + b'watch: "off"\n'
-    assert "limits.yml" not in found
-    assert b"name: watch" not in found[".github/workflows/rollback-worker.yml"]
-    assert b"- rehearsal" in found[".github/workflows/rollback-worker.yml"]
-    assert found["ops/drills/github.py"] == (ROOT / "ops/drills/github.py").read_bytes()
-
-
-def test_label_drill_uses_files_of_team_repository(world: World, tmp_path: Path) -> None:
-    files = {"ops.yml": world.config.read_bytes(), ".github/workflows/rollback-worker.yml": b"of a team\n"}
-    write_files(files, tmp_path / "operations")
-
-    found = repository.files(tmp_path / "operations" / "ops.yml")
-
-    assert found == {**files, "ops.yml": files["ops.yml"] + b'watch: "off"\n'}
-    watched = repository.files(tmp_path / "operations" / "ops.yml", is_watched=True)
-    assert watched["ops.yml"] == files["ops.yml"] + b"watch: 30m\n"
-
-
-@pytest.mark.slow
-def test_documentation_shows_current_drill_output(update_golden: bool) -> None:
-    command = [sys.executable, "-m", "ops", "drill", "rollback-worker"]
-    environ = {**os.environ, "OPS_PROGRAM": "./run ops"}
-    printed = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
-    page = ROOT / "docs/explanation/how-a-run-decides.md"
-    text = page.read_text()
-    found = re.search(r"(<!-- drill: .*? -->\n\n```\n)(.*?)```", text, re.DOTALL)
-    assert found
-    if update_golden:
-        page.write_text(text.replace(found[0], f"{found[1]}{printed}```"))
-        return
-    assert shape(printed) == shape(found[2])
-
-
-def test_status_check_finds_wrong_live_version(world: World) -> None:
-    environment = read_config(world.config)[0].environment("production")
-    bad, good = world.release(timedelta(hours=1)), world.release(timedelta(minutes=10), deploy=False)
-    assert status_check.find_differences(world.sandbox, environment, world.config) == ()
-
-    world.sandbox.switches.deployments_lag_reads = 1
-    client = httpx.Client(headers={"Authorization": f"Bearer {world.sandbox.token}"})
-    body = {"strategy": "percentage", "versions": [{"version_id": good, "percentage": 100}]}
-    with client:
-        client.post(f"{world.sandbox.api_url}/accounts/{ACCOUNT}/workers/scripts/{WORKER}/deployments", json=body)
-    (wrong,) = status_check.find_differences(world.sandbox, environment, world.config)
-
-    assert bad in wrong.partition("not")[0]
-    assert good in wrong.partition("not")[2]
-    assert status_check.find_differences(world.sandbox, environment, world.config) == ()
-
-
-def test_status_check_finds_missing_switch(world: World) -> None:
-    """An expired switch is off. A switch that is on, but missing in KV's response, is reported."""
-    environment = read_config(world.config)[0].environment("production")
-    place, now = prepared(world), world.sandbox.clock.now()
-    place.put("ai", state="groq", until=f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}")
-    assert status_check.find_differences(world.sandbox, environment, world.config) == ()
-
-    place.put("session-do", state="off")
-    assert status_check.find_differences(world.sandbox, environment, world.config) == ()
-    body = json.dumps({"success": True, "errors": [], "messages": [], "result": {"values": {}}})
-    world.sandbox.fault(method="POST", path="/accounts/*/storage/kv/namespaces/*/bulk/get", body=body, times=None)
-
-    assert status_check.find_differences(world.sandbox, environment, world.config) == (
-        "that these switches are on: {}, not {'session-do': 'off'}",
-    )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ACCOUNT, WORKER, Outcome, Releases, World
-from tests.support.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, WRITE, Command, ended, texts
+from tests.support.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, Command, ended, texts
 from tests.support.configurations import ONE_WORKER
 
 BASE = ("--environment", "production", "--service", "api")
@@ -383,56 +383,6 @@ def test_wrong_confirmation_refuses_the_run(world: World, releases: Releases, ty
     assert code == 3, terminal.shown
     assert 'REFUSED  not confirmed: "api" was not typed; nothing was changed' in terminal.shown
     assert world.writes() == []
-
-
-# Contacts
-
-
-def test_failed_run_lists_contacts_and_their_hours(world: World, releases: Releases) -> None:
-    world.edit_config('role: Primary On-call\n    contact: "[TBD]"', 'role: Primary On-call\n    contact: "+49 1"')
-    world.sandbox.fault(**WRITE, status=500, times=None)
-
-    outcome = run_with_text_output(world, *BASE)
-
-    assert outcome.code == 4
-    assert "Call\n" in outcome.out
-    assert "Primary On-call: +49 1 (24/7)" in outcome.out
-    assert "Cloudflare Support: support.cloudflare.com (24/7)" in outcome.out
-    assert "AI Provider Support: [Provider docs] (Business hours)" in outcome.out
-
-
-def unknown_outcome(world: World) -> None:
-    world.sandbox.fault(**WRITE, lost="before")
-    world.sandbox.fault(**LIST, status=503, skip=2, times=None)
-
-
-def still_unhealthy(world: World) -> None:
-    world.edit_config("path: /health\n              status: 200", "path: /health\n              status: 201")
-    world.edit_config("deadline: 10s", "deadline: 3s")
-
-
-def no_evidence(world: World) -> None:
-    world.sandbox.switches.edge_challenges_runners = True
-
-
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize(("broken", "code"), [(unknown_outcome, 5), (still_unhealthy, 6), (no_evidence, 8)])
-def test_contacts_are_shown_when_a_person_is_needed(world: World, releases: Releases, broken: Any, code: int) -> None:
-    broken(world)
-
-    outcome = run_with_text_output(world, *BASE)
-
-    assert outcome.code == code, outcome.out
-    assert "Primary On-call: [TBD] (24/7)" in outcome.out
-
-
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize("arguments", [(), ("--dry-run",)], ids=["recovered", "planned"])
-def test_contacts_are_omitted_after_success(world: World, releases: Releases, arguments: tuple[str, ...]) -> None:
-    outcome = run_with_text_output(world, *BASE, *arguments)
-
-    assert outcome.code == 0
-    assert "Call\n" not in outcome.out
 
 
 def test_json_run_prints_only_events_on_stderr(world: World, releases: Releases) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import SITE, World
-from tests.runbooks.test_redeploy_pages import Site, assert_refused, dry_run_plan, fetch
+from tests.runbooks.test_redeploy_pages import Site, assert_refused, dry_run_plan
+from tests.runbooks.test_redeploy_pages_jobs import fetch
 from tests.support.commands import ended
 from tests.support.site_repository import BUILD, repository
 

@@ -1,6 +1,5 @@
 """Choice of the target of `ops rollback-worker`, including each row of the tables in docs."""
 
-import json
 import re
 import shlex
 import shutil
@@ -9,12 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import strategies as st
 
 from sandbox import Sandbox
-from tests.conftest import ACCOUNT, REFERENCE, WORKER, Outcome, Releases, World
+from tests.conftest import ACCOUNT, REFERENCE, WORKER, Outcome, World
 from tests.support.named_histories import HistoryCase, named_histories
 from tests.support.properties import holds_for
 from tests.support.simulated_history import INCIDENTS, Judge, Past, message_of, pasts
@@ -150,43 +148,6 @@ def test_ops_yml_can_exclude_static_assets(world: World) -> None:
     assert "static assets" not in " ".join(outcome.result["plan"]["warnings"])
 
 
-def deployments_as_listed(world: World) -> list[dict[str, Any]]:
-    """Return the rows of GET deployments."""
-    path = f"/accounts/{ACCOUNT}/workers/scripts/{WORKER}/deployments"
-    headers = {"Authorization": f"Bearer {world.sandbox.token}"}
-    rows: list[dict[str, Any]] = httpx.get(world.sandbox.api_url + path, headers=headers, verify=False).json()[
-        "result"
-    ]["deployments"]
-    return rows
-
-
-ODD: dict[str, dict[str, Any]] = {
-    "no versions": {"versions": None},
-    "an empty split": {"versions": []},
-    "an unknown strategy": {"strategy": "blue_green"},
-    "no moment": {"created_on": None, "versions": None},
-    "an odd id": {"id": 7},
-}
-
-
-@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
-@pytest.mark.parametrize("to", [False, True], ids=["by rule", "--to"])
-def test_malformed_old_deployment_is_a_warning(world: World, odd: dict[str, Any], to: bool) -> None:
-    ids = create_history(world, "Z 9d · A 3d · B 2h · C 10m")
-    rows = deployments_as_listed(world)
-    rows[2] = {key: value for key, value in {**rows[2], **odd}.items() if value is not None}
-    answer = json.dumps({"success": True, "errors": [], "messages": [], "result": {"deployments": rows}})
-    world.sandbox.fault(
-        method="GET", path="**/deployments", times=2, body=answer, headers={"content-type": "application/json"}
-    )
-
-    outcome = run_rollback(world, "--to Z" if to else "", ids)
-
-    assert outcome.code == 0, outcome.err
-    assert world.live == {ids["Z" if to else "B"]: 100}
-    assert any("was ignored, because it has" in warning for warning in outcome.result["plan"]["warnings"])
-
-
 def test_secret_edit_after_an_undeployed_one_joins_its_release(world: World) -> None:
     ids = create_history(world, "assets: Z 9d · A 3h")
     edit: dict[str, Any] = {"code": "A", "assets": True, "triggered_by": "secret"}
@@ -210,136 +171,11 @@ def test_secret_edit_of_a_deleted_version_joins_no_release(world: World) -> None
     assert world.live == {ids["A"]: 100}
 
 
-def version_reads(sandbox: Sandbox) -> list[str]:
-    return [r.path.rpartition("/")[2] for r in sandbox.requests if "/versions/" in r.path]
-
-
-def deployment_reads_before_the_write(sandbox: Sandbox) -> int:
-    requests = [r for r in sandbox.requests if r.path.endswith("/deployments")]
-    return [r.method for r in requests].index("POST")
-
-
 def series(world: World, *minutes: int) -> list[str]:
     """Deploy releases for the given minutes each, the last one to stay; return their IDs, oldest first."""
     world.sandbox.switches.deployments_listed = None
     left = [sum(minutes[index:]) for index in range(len(minutes))]
     return [world.release(timedelta(minutes=ago), code=f"release {index}") for index, ago in enumerate(left)]
-
-
-@pytest.mark.slow
-def test_one_batch_of_16_versions_is_read_if_sufficient(world: World) -> None:
-    versions = series(world, *[60] * 40)
-
-    world.rollback()
-
-    assert world.live == {versions[-2]: 100}
-    assert sorted(version_reads(world.sandbox)) == sorted(versions[-16:])
-    assert deployment_reads_before_the_write(world.sandbox) == 2
-
-
-@pytest.mark.slow
-def test_second_batch_is_read_if_the_first_is_rejected(world: World) -> None:
-    versions = series(world, *[60] * 20, *[5] * 16)
-
-    world.rollback()
-
-    assert world.live == {versions[19]: 100}
-    assert sorted(version_reads(world.sandbox)) == sorted(versions[-32:])
-    assert deployment_reads_before_the_write(world.sandbox) == 3
-
-
-@pytest.mark.slow
-def test_all_versions_are_read_before_a_refusal(world: World) -> None:
-    versions = series(world, *[5] * 35)
-
-    outcome = world.rollback()
-
-    assert outcome.result["reason"] == "no_target"
-    assert sorted(version_reads(world.sandbox)) == sorted(versions)
-    assert outcome.result["message"].count("less than 10 min") == 34
-
-
-def pages_read(world: World) -> list[str]:
-    """Return the requested pages of deployments after the first."""
-    asked = [r for r in world.sandbox.requests if r.path.endswith("/deployments")]
-    return sorted(r.query["page"] for r in asked if "page" in r.query)
-
-
-def test_older_deployments_are_read_only_as_needed(world: World) -> None:
-    """Ten secret edits fill the first page with one release."""
-    ids = create_history(world, "Z 9d · A 3d · B 2h" + "".join(f" · B{'+' * n} {60 - n}m" for n in range(1, 11)))
-
-    outcome = run_rollback(world, "", ids)
-
-    assert outcome.code == 0, outcome.err
-    assert world.live == {ids["A"]: 100}
-    assert pages_read(world) == ["2"]
-
-
-def test_sufficient_first_page_is_the_only_one_read(world: World, releases: Releases) -> None:
-    for minutes in range(9):
-        world.release(timedelta(minutes=100 - minutes), code=f"{minutes}")
-    world.release(timedelta(minutes=5), code="worse")
-
-    world.rollback()
-
-    assert pages_read(world) == []
-    assert deployment_reads_before_the_write(world.sandbox) == 2
-
-
-@pytest.mark.parametrize("listed", [10, 7])
-def test_at_most_100_deployments_are_read(world: World, listed: int) -> None:
-    world.sandbox.switches.deployments_listed = listed
-    first = world.release(timedelta(days=9), code="first")
-    for number in range(105):
-        world.release(timedelta(minutes=210 - 2 * number), code=f"release {number}", deploy=number % 35 == 0)
-        world.sandbox.deploy(WORKER, world.sandbox.latest(WORKER), at=time_ago(world, f"{210 - 2 * number}m"))
-
-    outcome = world.rollback()
-
-    assert outcome.result["reason"] == "no_target"
-    read = {10: "100 deployments", 7: "70 deployments"}[listed]
-    assert f"Cloudflare listed {read}, back to" in outcome.result["message"]
-    assert "were not read" in outcome.result["message"]
-    assert first not in outcome.result["message"]
-
-
-def test_plan_shows_how_far_back_the_history_goes(world: World) -> None:
-    ids = create_history(world, "A 9d · B 8d · C 7d · D 6d · E 5d · F 4d · G 3d · H 2d · I 1d · J 9h · K 8h · L 10m")
-
-    outcome = world.rollback("--dry-run")
-
-    plan = outcome.result["plan"]
-    reach = f"Cloudflare listed 10 deployments, back to {time_ago(world, '7d'):%Y-%m-%d %H:%M:%S} UTC"
-    assert plan["sections"]["History"] == [reach]
-    assert ids["K"] in plan["sections"]["Target"][0]
-
-
-@pytest.mark.slow
-def test_unread_version_is_no_target(world: World) -> None:
-    world.sandbox.switches.deployments_paged = False
-    ids = create_history(
-        world, "A 9d · " + " · ".join(f"B{number or ''} {50 - number}m" for number in (0, *range(2, 11)))
-    )
-
-    outcome = world.rollback()
-
-    assert outcome.result["reason"] == "no_target"
-    assert "Cloudflare listed 10 deployments" in outcome.result["message"]
-    assert "--to VERSION" in outcome.result["press"]
-    assert world.rollback("--to", ids["A"]).code == 0
-
-
-def test_deleted_version_is_rejected(world: World) -> None:
-    ids = create_history(world, "A 3d · B 2h · C 10m")
-    world.sandbox.delete_version(WORKER, ids["B"])
-
-    outcome = world.rollback()
-
-    assert world.live == {ids["A"]: 100}
-    assert outcome.result["plan"]["sections"]["Rejected versions"] == [
-        f"{ids['B'][:8]}: Cloudflare no longer lists it as deployable"
-    ]
 
 
 def test_plan_gives_a_reason_per_rejected_version(world: World) -> None:
@@ -599,15 +435,6 @@ def test_incident_start_near_the_suspect_gives_no_warning(world: World) -> None:
 
     assert world.live == {ids["A"]: 100}
     assert not any("stated start" in warning for warning in outcome.result["plan"]["warnings"])
-
-
-def test_deployment_without_traffic_is_malformed(world: World) -> None:
-    version = world.release(timedelta(hours=1))
-    world.sandbox.deploy(WORKER, {version: 0})
-
-    outcome = world.rollback()
-
-    assert (outcome.code, outcome.result["reason"]) == (4, "malformed_answer")
 
 
 @holds_for(5, 150, past=pasts, incident=st.sampled_from(INCIDENTS))
