@@ -1,7 +1,7 @@
 """Scenario of a relapse after a rollback whose watch loses its runner.
 
-The first watch is killed after four minutes. By command, the responder continues it at once; by label or button, the
-responder closes the incident, and the report job continues it. After twelve minutes the service fails.
+The first watch is killed after four minutes. The responder closes the incident, and continues the watch at once: by
+command, or by running its job again. After twelve minutes the service fails.
 """
 
 import subprocess
@@ -20,6 +20,7 @@ from ops.drills.command import DrillWorld, Params, Say
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
+    from sandbox.github.actions.state import FakeRun
 
 NAME = "relapse"
 EXPECTED = Decision.RELAPSED
@@ -28,10 +29,10 @@ KILLED_AFTER, FAILS_AFTER = timedelta(minutes=4), timedelta(minutes=12)
 """Time from the first round of the watch."""
 MOST_ROUNDS = 3
 """Most rounds in which the watch must find the relapse."""
+MOST_MISSED = 3
+"""Most rounds between the two runners of the watch."""
 LONGEST_SLEEP = 5.0
 """Longest real seconds that a command of the drill sleeps; a longer sleep moves the clock."""
-PAUSE = 331.0
-"""Seconds after which a watch without a round counts as one without a runner."""
 
 
 class Trigger(Protocol):
@@ -124,7 +125,7 @@ def _watch(
 def _by_workflow(
     world: DrillWorld, night: _Night, trigger: Trigger, incident: github.DrillIncident, say: Say
 ) -> dict[str, Any]:
-    """Recover by label or button, and close the incident once the watch is gone. Return the result of the rollback."""
+    """Recover by label or button, and run the watch again once it is gone. Return the result of the rollback."""
     hub = world.sandbox.github
     text, act = github.requester_action(incident, trigger.config, trigger.drill.trigger, {})
     with github.open_runner(world, say) as runner:
@@ -133,15 +134,22 @@ def _by_workflow(
         act(hub)
         runner.wait()
         first = hub.runs[-1]
-        world.sandbox.clock.advance(PAUSE)
+        described = github.describe_run(first)
+        _say_jobs(first, say)
         _close(world, incident, say)
+        say(f'{world.responder} ran the job "watch" again')
+        hub.rerun(first.id, world.responder, only=next(each for each in first.jobs if each.name == "watch"))
         runner.wait()
-    for each in (first, hub.runs[-1]):
-        for job in each.jobs:
-            say(f'{each.event}: the job "{job.name}" ended: {job.conclusion}')
+    for each in dict.fromkeys((first, hub.runs[-1])):
+        _say_jobs(each, say)
     records = [each for each in _records(incident) if each.source == "run" and each.decision]
     result = github.result_from_record(records[-1]) if records else dict(command.NO_RESULT)
-    return {**result, "workflow_run": github.describe_run(first), "journal": bool(records)}
+    return {**result, "workflow_run": described, "journal": bool(records)}
+
+
+def _say_jobs(run: "FakeRun", say: Say) -> None:
+    for job in run.jobs:
+        say(f'{run.event}: the job "{job.name}" ended: {job.conclusion}')
 
 
 def _close(world: DrillWorld, incident: github.DrillIncident, say: Say) -> None:
@@ -165,6 +173,7 @@ def _find_problems(incident: github.DrillIncident, *, by_job: bool) -> list[str]
     problems = [] if 0 < found <= MOST_ROUNDS else [f"the relapse took {found} rounds: {rounds}"]
     shown = sum(row.text.startswith("not probed") for row in watches[0].rows)
     problems += [f"a gap of the watch is not shown: {rounds}"] if ("." in rounds) != bool(shown) else []
+    problems += [f"the watch has a long gap: {rounds}"] if rounds.count(".") > MOST_MISSED else []
     problems += [] if issue.state == "open" else ["the incident is closed"]
     notices = [each.body for each in issue.comments if "relapsed" in each.body and not read_record(each.body)]
     problems += [] if any("rollback-worker" in each for each in notices) else ["no notice names the next step"]

@@ -235,7 +235,8 @@ def _watch_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:
             words.append("--stopped")
         for option, value in {**place, "incident": number}.items():
             words += ["--" + option, value] if value else []
-        step = "Continue it. Run on a laptop: " + inert(shlex.join(words))
+        again = "Run the job `watch` again on the page of its log, or run on a laptop: "
+        step = (again if service else "Continue it. Run on a laptop: ") + inert(shlex.join(words))
     why = prose(ended["message"]) if ended.get("message") else ""
     yield Failure(_text(heading, request, _find_cause([WATCH]), why, step), kind=WATCH)
 

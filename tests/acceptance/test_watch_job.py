@@ -39,6 +39,37 @@ def test_watch_job_keeps_its_comment_and_completes_the_report(pip_cache: Path, t
         assert "xychart-beta" in watched
 
 
+def test_closing_the_incident_continues_a_watch_that_lost_its_runner(pip_cache: Path, tmp_path: Path) -> None:
+    names: dict[str, Any] = {"account": "5e" * 16, "worker": "bakery-shop", "token": "BAKERY_TOKEN"}
+    program_files.write_program(tmp_path)
+    with stage(pip_cache, {"status": 200}, config=SMALL_REPOSITORY, is_watched=True, **names) as world:
+        sandbox, hub, number = world.sandbox, world.github, world.incident()
+        ends = sandbox.clock.now() + timedelta(minutes=10)
+        with world.runner(actions={ACTIONS: tmp_path}) as runner:
+
+            def lose() -> None:
+                if sandbox.clock.now() > ends:
+                    sandbox.clock.on_sleep = lambda: None
+                    runner.crash_job(hub.runs[-1].id, "watch")
+
+            sandbox.clock.longest_sleep, sandbox.clock.on_sleep = 5.0, lose
+            hub.label(number, LABEL, "alice")
+            runner.wait()
+            first = hub.runs[-1]
+            sandbox.clock.advance(331)
+            hub.close(number, "alice")
+            runner.wait()
+            log = "\n".join(runner.log(hub.runs[-1].id))
+
+    found, continued = conclusions(first), conclusions(hub.runs[-1])
+    assert [found[name] for name in ("watch", "tell", "tell-later")] == ["failure", "skipped", "success"], log
+    assert (continued["report"], continued["watch"]) == ("success", "success"), log
+    _, watched, answer, *_ = (comment.body for comment in hub.issue(number).comments)
+    assert "shop in production is mitigated: healthy since" in watched
+    assert "not probed" in watched
+    assert answer.startswith("**The watch stopped early, and the service is not watched:** ")
+
+
 def test_relapse_starts_the_automatic_step(pip_cache: Path, tmp_path: Path) -> None:
     """The version of the rollback fails after a minute; the one before it does not."""
     names: dict[str, Any] = {"account": "5e" * 16, "worker": "bakery-shop", "token": "BAKERY_TOKEN"}

@@ -166,7 +166,7 @@ def test_watch_that_died_is_reported_with_its_command(labeled_run: LabeledRun, r
     assert "in step `Set up ops`" in body
     number = labeled_run.workflow.incident
     command = f"./run ops watch --service api --environment production --incident {number}"
-    assert f"**Next step:** Continue it. Run on a laptop: `{command}`" in body
+    assert f"**Next step:** Run the job `watch` again on the page of its log, or run on a laptop: `{command}`" in body
     assert "changed" not in body
 
 
