@@ -13,7 +13,7 @@ from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearW
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
-from ops.database import holds, source
+from ops.database import holds, steps
 from ops.database.holds import Hold
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, split_statements
 from ops.database.restore import NOT_COUNTED
@@ -114,7 +114,7 @@ def read_sources(ctx: Context[Any], name: str, database: "Database") -> RevertSo
             lambda: read_state(d1, database),
             lambda: d1.read_bookmark(database.id),
             lambda: holds.read_holds(d1, database.id),
-            lambda: source.read_migrations(ctx, name, database),
+            lambda: steps.read_migrations(ctx, name, database),
             *(partial(ctx.cloudflare.workers.list_uploads, each.worker) for each in services),
         ]
     )
@@ -129,7 +129,7 @@ def plan_revert(
     state = sources.state
     refuse_later_migrations(migration, state.migrations)
     down = read_down_file(sources.files, database, name, migration, state)
-    content = source.hash_of(sources.files, database.require_migrations(name), migration.name)
+    content = steps.hash_of(sources.files, database.require_migrations(name), migration.name)
     hold = holds.make_hold(migration.name, content, incident=ctx.request.incident, run=ctx.run_id, now=sources.at)
     newer = {
         service: [each for each in found if each.created_on and each.created_on > migration.applied_at]

@@ -1,22 +1,22 @@
 """Lift the hold of a migration, so that deployments may apply it again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops.config.probes import ProbeSet, join_probes
 from ops.core.errors import Reason
 from ops.core.plan import Change, Plan, PlanSection
 from ops.database.holds import Hold, lift_holds, read_holds
+from ops.database.steps import DatabaseRunbook
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions, param
+from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param
 
 if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.databases import Database
 
 
-class LiftHold(Runbook["LiftHold.Params", "LiftHold.Details"]):
+class LiftHold(DatabaseRunbook["LiftHold.Params", "LiftHold.Details"]):
     """Lift the hold of a migration, so that deployments may apply it again."""
 
     @dataclass(frozen=True)
@@ -32,9 +32,7 @@ class LiftHold(Runbook["LiftHold.Params", "LiftHold.Details"]):
     name = "lift-hold"
     when = "The guard refuses a migration that was taken back, and it is good now"
     menu_rank = 8
-    kind = "worker"
     by_label = False
-    github_environment = "database"
     params = Params
     example = Params(database="fortunet", name="0002_compact_charts.sql")
     writes = (("POST", "/accounts/*/d1/database/*/query"),)
@@ -43,20 +41,9 @@ class LiftHold(Runbook["LiftHold.Params", "LiftHold.Details"]):
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         return [{"database": name, "name": "FILE"} for name in environment.databases_of(service)]
 
-    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
-        return {"database": tuple(environment.databases)}
-
-    def service(self, params: Params, environment: "Environment") -> str:
-        """Return the first service that uses the database."""
-        return next((each.name for each in environment.services_of(params.database)), "")
-
     def is_watched(self, params: Params) -> bool:  # noqa: ARG002
         """Return False: the services are unchanged."""
         return False
-
-    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:  # noqa: ARG002
-        """Probe the database and each service that uses it."""
-        return join_probes(ctx.environment.database_probes(ctx.params.database).values())
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         database = ctx.environment.database(ctx.params.database)

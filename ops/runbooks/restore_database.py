@@ -1,6 +1,6 @@
 """Restore a D1 database to an earlier state with Time Travel."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -17,7 +17,7 @@ from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel_mixed, start_call
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
-from ops.database import checks, plan_text, source, state, terms, time_travel
+from ops.database import checks, plan_text, state, steps, terms, time_travel
 from ops.database.checks import DatabaseChecks
 from ops.database.holds import Hold, make_hold, read_holds, refuse_second_step_back
 from ops.database.plan_text import WorkerUse
@@ -31,9 +31,10 @@ from ops.database.restore import (
 )
 from ops.database.restored_holds import RestoredHolds, find_lost_holds
 from ops.database.state import DatabaseState
+from ops.database.steps import DatabaseRunbook
 from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, last_apply, parse_restore_point
 from ops.engine.context import Context
-from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
+from ops.engine.runbook import ObservedState, TokenPermissions, param
 from ops.maintenance import closure
 from ops.maintenance.closure import Closure
 from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 MESSAGE = "We are restoring data. Please try again in a few minutes."
 
 
-class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details"]):
+class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params", "RestoreDatabase.Details"]):
     """Restore a D1 database to an earlier state."""
 
     @dataclass(frozen=True)
@@ -75,11 +76,9 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
     name = "restore-database"
     when = "A migration or a bug damaged the data in D1"
     menu_rank = 6
-    kind = "worker"
     needs_approval = True
     records_wait = 15.0  # without the records, `before-last-migration` is refused
     label_values = (("to", BEFORE_LAST_MIGRATION),)
-    github_environment = "database"  # a token with D1 Write can delete a database for good
     reads_source = True
     params = Params
     example = Params(database="fortunet", to="-15m", one_person=True)
@@ -97,13 +96,6 @@ class RestoreDatabase(Runbook["RestoreDatabase.Params", "RestoreDatabase.Details
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         return [{"database": name, "to": BEFORE_LAST_MIGRATION} for name in environment.databases_of(service)]
-
-    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
-        return {"database": tuple(environment.databases)}
-
-    def service(self, params: Params, environment: "Environment") -> str:
-        """Return the first service that uses the database."""
-        return next((each.name for each in environment.services_of(params.database)), "")
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
         """Probe the database and each service that uses it; after maintenance also that it is off."""
@@ -341,7 +333,7 @@ def _refuse_unnamed_migration(ctx: Context[RestoreDatabase.Params], migrations: 
 def _plan_holds(
     ctx: Context[RestoreDatabase.Params], database: "Database", reads: _Reads, taken_back: list[str], target: str
 ) -> RestoredHolds:
-    name, hashes = ctx.params.database, source.hash_if_known(ctx, ctx.params.database, database, taken_back)
+    name, hashes = ctx.params.database, steps.hash_if_known(ctx, ctx.params.database, database, taken_back)
     new = (
         make_hold(each, content, incident=ctx.request.incident, run=ctx.run_id, now=reads.at)
         for each, content in hashes.items()

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.cloudflare.types.d1 import Migration
-from ops.config.probes import ProbeSet, join_probes
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.plan import Change, Plan, PlanSection, RunOutcome
@@ -15,9 +14,10 @@ from ops.database import checks, plan_text, restored_holds, revert, terms
 from ops.database.holds import refuse_second_step_back
 from ops.database.restore import describe_loss
 from ops.database.revert import LAST, MigrationRevert, RevertRejectedError, check_revert, describe_schema, send_revert
+from ops.database.steps import DatabaseRunbook
 from ops.database.target import BEFORE_MIGRATION
 from ops.engine.context import Context
-from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
+from ops.engine.runbook import ObservedState, TokenPermissions, param
 
 if TYPE_CHECKING:
     from ops.config import Environment
@@ -34,7 +34,7 @@ LOCAL_COPY = "the down file runs on a local copy: schema only, data not tested"
 ONE_TRANSACTION = "one transaction of at most 30 s; other queries wait for it"
 
 
-class RevertMigration(Runbook["RevertMigration.Params", "RevertMigration.Details"]):
+class RevertMigration(DatabaseRunbook["RevertMigration.Params", "RevertMigration.Details"]):
     """Take back the last migration of a D1 database with its down file."""
 
     @dataclass(frozen=True)
@@ -57,10 +57,8 @@ class RevertMigration(Runbook["RevertMigration.Params", "RevertMigration.Details
     name = "revert-migration"
     when = "A migration broke the application, and the data written since must stay"
     menu_rank = 6
-    kind = "worker"
     needs_approval = True
     label_values = (("name", LAST),)
-    github_environment = "database"
     reads_source = True
     params = Params
     example = Params(database="fortunet", name=LAST, one_person=True)
@@ -73,14 +71,6 @@ class RevertMigration(Runbook["RevertMigration.Params", "RevertMigration.Details
 
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
         return {"database": tuple(name for name, each in environment.databases.items() if each.migrations)}
-
-    def service(self, params: Params, environment: "Environment") -> str:
-        """Return the first service that uses the database."""
-        return next((each.name for each in environment.services_of(params.database)), "")
-
-    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:  # noqa: ARG002
-        """Probe the database and each service that uses it."""
-        return join_probes(ctx.environment.database_probes(ctx.params.database).values())
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         return _build_plan(ctx, ctx.environment.database(ctx.params.database))

@@ -1,15 +1,50 @@
-"""Read the migrations of a database and their down files from the default branch."""
+"""Base of the runbooks of a D1 database, and the steps that they share.
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+Migrations and down files are those of the default branch.
+"""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from ops.config.probes import ProbeSet, join_probes
 from ops.core.errors import OpsError
 from ops.core.migrations_folder import MigrationsFolder, hash_migration
+from ops.core.plan import D, Plan
 from ops.engine.context import Context
+from ops.engine.runbook import Runbook
 from ops.tools.source_files import SourceFiles
 
 if TYPE_CHECKING:
+    from ops.config import Environment
     from ops.config.databases import Database
+
+
+class DatabaseParams(Protocol):
+    @property
+    def database(self) -> str:
+        """Name of the database in ops.yml."""
+        ...
+
+
+P = TypeVar("P", bound=DatabaseParams)
+
+
+class DatabaseRunbook(Runbook[P, D]):
+    """Base of the runbooks whose parameter `database` names the database."""
+
+    kind = "worker"
+    github_environment = "database"  # a token with D1 Write can delete a database for good
+
+    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
+        return {"database": tuple(environment.databases)}
+
+    def service(self, params: P, environment: "Environment") -> str:
+        """Return the first service that uses the database."""
+        return next((each.name for each in environment.services_of(params.database)), "")
+
+    def probes(self, ctx: Context[P], plan: Plan[D] | None) -> ProbeSet:  # noqa: ARG002
+        """Probe the database and each service that uses it."""
+        return join_probes(ctx.environment.database_probes(ctx.params.database).values())
 
 
 def read_migrations(ctx: Context[Any], name: str, database: "Database") -> SourceFiles:
