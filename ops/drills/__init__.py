@@ -182,7 +182,8 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
             now, is_healthy = scenario.live(sandbox, service), probe().verdict == Verdict.HEALTHY
             result = github.compare_with_sandbox(result, live_release=_release(live, now), is_healthy=is_healthy)
         if differences := status_check.find_differences(sandbox, environment, drill.config):
-            result = github.mark_unhealthy(result, f"ops status says {'; '.join(differences)}")
+            message = f"{result['message']}; ops status says {'; '.join(differences)}"
+            result = score.mark_unhealthy(result, message)
         if incident is not None:
             result = _add_report(world, drill, result, incident, say)
         return _score(name, drill, config, result)

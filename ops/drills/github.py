@@ -22,6 +22,7 @@ from ops.core.run_record import RunRecord, read_record
 from ops.core.version import __version__
 from ops.drills import repository
 from ops.drills.command import DrillWorld, Params, Say, param_text
+from ops.drills.score import mark_unhealthy
 from ops.drills.support import Trigger, find_label
 from ops.tools import program_files
 
@@ -383,10 +384,4 @@ def compare_with_sandbox(result: Mapping[str, Any], *, live_release: str, is_hea
     message = f"{result['message']}; the sandbox serves the {live_release} release, {health}"
     if result["decision"] != Decision.RECOVERED or (live_release == "good" and is_healthy):
         return {**result, "message": message}
-    return mark_unhealthy({**result, "message": message})
-
-
-def mark_unhealthy(result: Mapping[str, Any], why: str = "") -> dict[str, Any]:
-    failed = {"decision": Decision.STILL_UNHEALTHY.value, "reason": Reason.STILL_UNHEALTHY.value}
-    message = f"{result['message']}; {why}" if why else result["message"]
-    return {**result, **failed, "exit_code": EXIT_CODES[Decision.STILL_UNHEALTHY], "message": message}
+    return mark_unhealthy(result, message)

@@ -26,8 +26,8 @@ from ops.drills import (
     scenario_switch,
 )
 from ops.drills.command import DrillWorld, Params, Say
-from ops.drills.github import mark_unhealthy
 from ops.drills.scenario_release import Scenario
+from ops.drills.score import mark_unhealthy
 from ops.drills.writer import Edge, Writer
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ class _Run:
                 return result
             differences = [*self.compare(sandbox, database), *_count_differences(sandbox, database, result)]
             if differences:
-                return mark_unhealthy(result, "; ".join(differences))
+                return mark_unhealthy(result, "; ".join([result["message"], *differences]))
             return {**result, "message": f"{result['message']}; the sandbox has every expected row"}
 
         return run

@@ -7,16 +7,17 @@ requests to the edge before and after.
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
+from ops.core.errors import EXIT_CODES, ConfigError, Decision
 from ops.core.names import LIMITS_FILE
 from ops.drills import command, github, scenario_release
 from ops.drills.command import NO_RESULT, DrillWorld, OnEvent, Say
+from ops.drills.score import mark_unhealthy
 from ops.drills.support import Trigger
 from ops.probes.http import ProbeClient
 
@@ -170,23 +171,23 @@ def _recover(drill: _Drill, config: "Config", lasts: float) -> dict[str, Any]:
     refused = drill.send_requests(2 * limit + 1)
     drill.say(f"users are answered {refused[-1]} after {len(refused)} requests")
     if refused[-1] != 429:
-        return _still_unhealthy(first, "no user was refused, so there was nothing to recover from")
+        return mark_unhealthy(first, "no user was refused, so there was nothing to recover from")
     began = drill.sandbox.clock.now()
     number = _propose(drill, config)
     if number is None:
-        return _still_unhealthy(first, "no pull request was opened")
+        return mark_unhealthy(first, "no pull request was opened")
     result = _merge(drill, number)
     if result["decision"] != Decision.RECOVERED:
         return result
     verified = drill.sandbox.clock.now()
     if (statuses := drill.send_requests(limit // 2)) and 429 in statuses:
-        return _still_unhealthy(result, "the limit was raised, and users are still refused")
+        return mark_unhealthy(result, "the limit was raised, and users are still refused")
     drill.say("users are let through")
     drill.sandbox.clock.advance(lasts + 60)
     drill.say("the temporary limit is over by the clock of the Worker, and nobody has done anything")
     statuses_later = drill.send_requests(2 * limit)
     if 429 not in statuses_later:
-        return _still_unhealthy(
+        return mark_unhealthy(
             result, f"the former limit does not hold again: {len(statuses_later)} requests were let through"
         )
     drill.say(f"users are refused again after {len(statuses_later)} requests: it is back at {limit}")
@@ -233,9 +234,3 @@ def _merge(drill: _Drill, number: int) -> dict[str, Any]:
     decision = Decision.RECOVERED if "**After the merge:** recovered" in comments else Decision.FAILED
     code, message = EXIT_CODES[decision], f"pull request #{number} says {decision.value}"
     return {**NO_RESULT, "schema": 1, "decision": decision.value, "reason": "", "exit_code": code, "message": message}
-
-
-def _still_unhealthy(result: Mapping[str, Any], message: str) -> dict[str, Any]:
-    decision = Decision.STILL_UNHEALTHY
-    fields = {"decision": decision.value, "reason": Reason.STILL_UNHEALTHY.value, "exit_code": EXIT_CODES[decision]}
-    return {**result, **fields, "message": message}

@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.core.errors import EXIT_CODES, Decision, Reason
+from ops.core.errors import Decision
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import command, scenario_release
 from ops.drills.command import DrillWorld, Params, Say
+from ops.drills.score import mark_unhealthy
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -42,27 +43,19 @@ def run(
     observed = probe()
     say(f"it is off, and its probes say: {observed.detail}")
     if observed.verdict != Verdict.INCONCLUSIVE:
-        return _mark_unhealthy(
-            result, f"it was taken offline, but its probes are {observed.verdict}: {observed.detail}"
-        )
+        return mark_unhealthy(result, f"it was taken offline, but its probes are {observed.verdict}: {observed.detail}")
     good = next(iter(sandbox.deployments(service.worker)[-1].percentages))
     sandbox.deploy(service.worker, good)
     say("the good release is deployed again, behind the routes")
     opened = start_runbook(OFF)
     if opened["decision"] != Decision.RECOVERED:
-        return _mark_unhealthy(result, f"it could not be opened again: {opened['message']}")
+        return mark_unhealthy(result, f"it could not be opened again: {opened['message']}")
     if (after := _ingress_paths(sandbox, service)) != before:
-        return _mark_unhealthy(result, f"it was opened again, but what led to it is not as it was: {before} → {after}")
+        return mark_unhealthy(result, f"it was opened again, but what led to it is not as it was: {before} → {after}")
     observed = probe()
     if observed.verdict != Verdict.HEALTHY:
-        return _mark_unhealthy(result, f"it was opened again, but its probes are {observed.verdict}: {observed.detail}")
+        return mark_unhealthy(result, f"it was opened again, but its probes are {observed.verdict}: {observed.detail}")
     return {**result, "message": f"{result['message']}; it was opened again, and the probes are healthy"}
-
-
-def _mark_unhealthy(result: dict[str, Any], message: str) -> dict[str, Any]:
-    decision = Decision.STILL_UNHEALTHY
-    fields = {"decision": decision.value, "reason": Reason.STILL_UNHEALTHY.value, "exit_code": EXIT_CODES[decision]}
-    return {**result, **fields, "message": message}
 
 
 def _ingress_paths(sandbox: "Sandbox", service: "Service") -> Any:

@@ -17,6 +17,7 @@ from ops.core.run_record import RunRecord, read_record
 from ops.core.verdict import ProbeObservation
 from ops.drills import command, github, scenario_release
 from ops.drills.command import DrillWorld, Params, Say
+from ops.drills.score import mark_unhealthy
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
@@ -100,7 +101,7 @@ def run(
     problems = [] if code == EXIT_CODES[EXPECTED] else [f"the watch ended with exit code {code}"]
     problems += _find_problems(incident, by_job="workflow_run" in result) if incident is not None else []
     if problems:
-        return github.mark_unhealthy(result, "; ".join(problems))
+        return mark_unhealthy(result, "; ".join([result["message"], *problems]))
     found = {"decision": EXPECTED.value, "reason": Reason.RELAPSED.value, "exit_code": EXIT_CODES[EXPECTED]}
     return {**result, **found, "message": f"{result['message']}; the watch found the relapse, and said so"}
 

@@ -1,9 +1,9 @@
-"""Add the score of a drill to the result of its run: targets, and whether they were reached."""
+"""Add to the result of a run what its drill found: the score, or that it is not recovered."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ops.core.errors import EXIT_CODES, Decision
+from ops.core.errors import EXIT_CODES, Decision, Reason
 
 if TYPE_CHECKING:
     from ops.config import RecoveryTarget
@@ -57,3 +57,10 @@ def _is_within(durations: Mapping[str, float | None], name: str, seconds: float)
     """
     seconds_taken = durations[name] if durations[name] is not None else durations.get("total")
     return seconds_taken is not None and seconds_taken <= seconds
+
+
+def mark_unhealthy(result: Mapping[str, Any], message: str) -> dict[str, Any]:
+    """Return the result with the decision `still_unhealthy`."""
+    decision = Decision.STILL_UNHEALTHY
+    fields = {"decision": decision.value, "reason": Reason.STILL_UNHEALTHY.value, "exit_code": EXIT_CODES[decision]}
+    return {**result, **fields, "message": message}
