@@ -17,6 +17,7 @@ from ops.cloudflare.response import (
     require_text,
     text_or_empty,
     unexpected_shape,
+    yes_or_no,
 )
 from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import describe_binding, nested_table
@@ -137,7 +138,7 @@ def _deployment(row: Mapping[str, Any]) -> PagesDeployment:
         message=text_or_empty(metadata.get("commit_message")),
         has_uncommitted_changes=metadata.get("commit_dirty") is True,
         aliases=tuple(filter(None, map(text_or_empty, aliases if isinstance(aliases, list) else []))),
-        has_functions=_yes_or_no(row.get("uses_functions")),
+        has_functions=yes_or_no(row.get("uses_functions")),
         env_vars=frozenset(row["env_vars"]) if isinstance(row.get("env_vars"), dict) else None,
     )
 
@@ -179,7 +180,3 @@ def _address(value: Any) -> str:
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
         raise ValueError(value)
     return str(value)
-
-
-def _yes_or_no(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else None

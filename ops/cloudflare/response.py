@@ -241,6 +241,11 @@ def require_id(value: Any, pattern: re.Pattern[str]) -> str:
     return str(value)
 
 
+def yes_or_no(value: Any) -> bool | None:
+    """Return a truth value; None for a value of another type."""
+    return value if isinstance(value, bool) else None
+
+
 def text_or_empty(value: Any) -> str:
     """Return a text; empty for a value of another type."""
     return value if isinstance(value, str) else ""

@@ -20,6 +20,7 @@ from ops.cloudflare.response import (
     require_text,
     text_or_empty,
     unexpected_shape,
+    yes_or_no,
 )
 from ops.cloudflare.secrets import WorkerSecretsApi
 from ops.cloudflare.types.inventory import ListedWorker, WorkerBinding
@@ -118,7 +119,7 @@ class WorkersApi:
         if not isinstance(answer.result, list):
             raise unexpected_shape(answer, "the Workers")
         named = [row for row in answer.result if isinstance(row, dict) and text_or_empty(row.get("id"))]
-        return tuple(ListedWorker(row["id"], _yes_or_no(row.get("has_assets"))) for row in named)
+        return tuple(ListedWorker(row["id"], yes_or_no(row.get("has_assets"))) for row in named)
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/settings")
     def list_bindings(self, worker: str) -> tuple[WorkerBinding, ...]:
@@ -249,10 +250,6 @@ def _binding(row: Mapping[str, Any]) -> WorkerBinding:
     kind = require_text(row["type"])
     target = text_or_empty(row.get(BINDING_TARGETS.get(kind, "")))
     return WorkerBinding(kind, require_text(row["name"]), target, text_or_empty(row.get("script_name")))
-
-
-def _yes_or_no(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else None
 
 
 def _switch(value: Any) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason, Refused
+from ops.core.run_record import require_text
 from ops.core.suggestions import quote_name
 
 APPROVE_LABEL = "approve:restore"
@@ -160,7 +161,7 @@ def parse_people(requesters: str, approval: str) -> GatePeople:
     try:
         given = json.loads(approval)
         at = datetime.fromisoformat(given["at"]).astimezone(UTC)
-        event = ApprovalEvent(_text(given["request"]), _text(given["login"]), _number(given["id"]), at)
+        event = ApprovalEvent(require_text(given["request"]), require_text(given["login"]), _number(given["id"]), at)
     except (KeyError, TypeError, ValueError):
         raise _refused(Reason.REQUEST_CHANGED, "the approval from the gate is malformed") from None
     return GatePeople(ids, event)
@@ -223,14 +224,14 @@ def parse_request(data: Mapping[str, Any]) -> WaitingRequest | None:
     """Return the request of a hidden record; None if it holds none. Anybody may have written it."""
     try:
         return WaitingRequest(
-            **{name: _text(data[name]) for name in _TEXTS},
+            **{name: require_text(data[name]) for name in _TEXTS},
             digest=_digest(data["digest"]),
             incident=_number(data["incident"]),
-            params={_text(name): _text(value) for name, value in data["params"].items()},
+            params={require_text(name): require_text(value) for name, value in data["params"].items()},
             requesters=tuple(_number(each) for each in data["requesters"]),
             at=datetime.fromisoformat(data["at"]).astimezone(UTC),
             most_seconds=None if data["most_seconds"] is None else _number(data["most_seconds"]),
-            most_rows={_text(table): _number(number) for table, number in data["most_rows"].items()},
+            most_rows={require_text(table): _number(number) for table, number in data["most_rows"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
@@ -239,16 +240,10 @@ def parse_request(data: Mapping[str, Any]) -> WaitingRequest | None:
 def parse_use(data: Mapping[str, Any]) -> ApprovalUse | None:
     """Return the use of an approval from a hidden record; None if it holds none."""
     try:
-        texts = {name: _text(data[name]) for name in ("uses", "digest", "login", "at", "event")}
+        texts = {name: require_text(data[name]) for name in ("uses", "digest", "login", "at", "event")}
         return ApprovalUse(**{**texts, "login": _login(texts["login"])}, id=_number(data["id"]))
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError("no text")
-    return value
 
 
 def _login(value: str) -> str:
@@ -259,9 +254,9 @@ def _login(value: str) -> str:
 
 
 def _digest(value: Any) -> str:
-    if not re.fullmatch("[0-9a-f]{32}", _text(value)):
+    if not re.fullmatch("[0-9a-f]{32}", require_text(value)):
         raise ValueError("no digest")
-    return _text(value)
+    return require_text(value)
 
 
 def _number(value: Any) -> int:

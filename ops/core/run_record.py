@@ -189,10 +189,10 @@ def _block(data: Mapping[str, Any]) -> RunRecord:
         raise ValueError("no run")
     names = ("run", "source", "runbook", "environment", "service", "decision", "reason", "program", "digest")
     return RunRecord(
-        **{name: _text(data[name]) for name in names},
+        **{name: require_text(data[name]) for name in names},
         part=2 if data["part"] == 2 else 1,
-        durations={_text(name): _seconds(value) for name, value in data["durations"].items()},
-        versions=tuple((_text(a), _text(b), _text(c)) for a, b, c in data["versions"]),
+        durations={require_text(name): _seconds(value) for name, value in data["durations"].items()},
+        versions=tuple((require_text(a), require_text(b), require_text(c)) for a, b, c in data["versions"]),
         rows=tuple(_row(row) for row in data["rows"]),
         approval=dict(data.get("approval", {})),
         watch=dict(data.get("watch", {})),
@@ -203,11 +203,14 @@ def _row(row: Sequence[Any]) -> RecordRow:
     at, kind, text = row
     moment = datetime.fromisoformat(at)
     return RecordRow(
-        (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC), _text(kind), _text(text)
+        (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC),
+        require_text(kind),
+        require_text(text),
     )
 
 
-def _text(value: Any) -> str:
+def require_text(value: Any) -> str:
+    """Return the text of a hidden record. Raises TypeError for another value."""
     if not isinstance(value, str):
         raise TypeError("no text")
     return value

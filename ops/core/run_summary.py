@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL, WaitingRequest, parse_request
@@ -11,7 +11,7 @@ from ops.core.errors import Decision, Reason
 from ops.core.next_step import SuggestedCommand, describe_button
 from ops.core.result import duration_label, measure_durations
 from ops.core.run_record import RecordRow, RunRecord
-from ops.core.timeline import EventKind, RunEvent
+from ops.core.timeline import EventKind, RunEvent, find_seconds
 from ops.core.verdict import Verdict
 from ops.core.version import __version__
 
@@ -191,9 +191,8 @@ class RunSummary:
     @property
     def durations(self) -> dict[str, float | None]:
         """Return seconds from the trigger to each point; None if the run did not reach it."""
-        return {
-            duration_label(name): s for name, s in measure_durations(self._first, is_proved=self.is_verified).items()
-        }
+        found = measure_durations(partial(find_seconds, self.events), is_proved=self.is_verified)
+        return {duration_label(name): seconds for name, seconds in found.items()}
 
     def last_event(self, kind: EventKind) -> RunEvent | None:
         """Return the last event of this kind, or None."""
@@ -232,9 +231,6 @@ class RunSummary:
             program=__version__,
             approval=self.waiting.to_json() if self.waiting and part == 1 else {},
         )
-
-    def _first(self, kind: EventKind) -> float | None:
-        return next((event.seconds for event in self.events if event.kind == kind), None)
 
     def _data(self, kind: EventKind, name: str) -> str:
         event = self.last_event(kind)

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -163,4 +163,9 @@ class Timeline:
 
     def first(self, kind: EventKind) -> float | None:
         """Return the seconds from the trigger to the first event of this kind; None if there is none."""
-        return next((event.seconds for event in self.events if event.kind == kind), None)
+        return find_seconds(self.events, kind)
+
+
+def find_seconds(events: Iterable[RunEvent], kind: EventKind) -> float | None:
+    """Return the seconds of the first event of this kind; None if there is none."""
+    return next((event.seconds for event in events if event.kind == kind), None)

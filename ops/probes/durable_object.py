@@ -5,7 +5,6 @@ The contract is in docs/how-to/reset-durable-object.md.
 Texts of the application are never shown; only the number at `proof` in ops.yml is.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from ops.core.observations import ObjectObservation, parse_proof
 from ops.core.redaction import Secret
 from ops.core.write_guard import WriteGuard
 from ops.probes.challenge import detect_challenge
-from ops.probes.http import ProbeClient, detect_maintenance, value_at_path
+from ops.probes.http import ProbeClient, detect_maintenance, parse_json, value_at_path
 
 if TYPE_CHECKING:
     from ops.config.durable_objects import DurableObject
@@ -47,7 +46,7 @@ class DurableObjectAdmin(WriteGuard):
         _check_access(response, f"GET {spec.state}", spec)
         if response.status_code != 200:
             return f"GET {spec.state} returned HTTP {response.status_code}"
-        document = _json(body)
+        document = parse_json(body)
         proof = parse_proof(value_at_path(document, spec.proof))
         if proof is None:
             return f"GET {spec.state} has neither a number nor a text at {spec.proof}"
@@ -133,10 +132,3 @@ def _check_access(response: httpx.Response, what: str, spec: "DurableObject") ->
             reason=Reason.TOKEN_REFUSED,
             hint=f"Set {spec.token} to the value of the application's secret ADMIN_TOKEN.",
         )
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None

@@ -193,7 +193,7 @@ def run_http_probe(
     if override and _is_cached(response):
         older = Assertion("cache", Verdict.INCONCLUSIVE, "the response is from a cache, so it does not count")
         return ProbeResult(name, Verdict.INCONCLUSIVE, (older,), seconds)
-    document = _json(body)
+    document = parse_json(body)
     echoed = value_at_path(document, spec.version) if spec.version else None
     echoed = echoed if isinstance(echoed, str) and echoed else None
     assertions = [*_answer(spec, response, body, seconds, redact), *_document(spec, document, redact)]
@@ -258,7 +258,8 @@ def _assert_found(name: str, holds: bool, wanted: str, found: str) -> Assertion:
     return Assertion(name, Verdict.UNHEALTHY, f"{found[:MAX_TEXT_LENGTH]}, wanted {wanted}")
 
 
-def _json(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
+    """Return the document; None if the body is no JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

@@ -17,6 +17,7 @@ from ops.core.run_summary import RunSummary
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent
 from ops.publish.chat_sender import DISCORD, SLACK, TIMEOUT, ChatService, NotSentError, is_webhook_url, send
+from ops.render.markdown import sentence
 from ops.render.terminal import to_one_line
 
 if TYPE_CHECKING:
@@ -33,15 +34,15 @@ def chat_message(summary: RunSummary) -> str:
     match summary.events[-1].kind:
         case EventKind.CONFIRMED:
             return to_one_line(
-                f"Started: {_requested_by(summary)}. {_sentence(summary.plan.summary if summary.plan else '')}"
+                f"Started: {_requested_by(summary)}. {sentence(summary.plan.summary if summary.plan else '')}"
             )
         case EventKind.AWAITING_APPROVAL:
-            waits = f"Waits for a second person: {_requested_by(summary)}. {_sentence(summary.events[-1].text)}"
+            waits = f"Waits for a second person: {_requested_by(summary)}. {sentence(summary.events[-1].text)}"
             return to_one_line(f"{waits} Add the label {APPROVE_LABEL}, or press {summary.approval_button.button}")
         case EventKind.ENDED if summary.decision not in SILENT:
             # Only a change that was read back is reported as done.
             done = summary.done_text if summary.last_event(EventKind.READ_BACK) else _requested_by(summary)
-            parts = [f"{summary.state}: {done}.", _sentence(summary.message), _sentence(summary.hint)]
+            parts = [f"{summary.state}: {done}.", sentence(summary.message), sentence(summary.hint)]
             parts += (
                 [f"The button: {summary.suggested_command.button}"]
                 if summary.suggested_command and summary.suggested_command.button
@@ -54,11 +55,6 @@ def chat_message(summary: RunSummary) -> str:
 
 def _requested_by(summary: RunSummary) -> str:
     return f"{summary.runbook} on {summary.service} in {summary.environment}{summary.reason_text}"
-
-
-def _sentence(text: str) -> str:
-    text = text.strip()
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?', '!')) else '.'}" if text else ""
 
 
 Warn = Callable[[str], object]

@@ -75,7 +75,7 @@ class OutageReport:
 
     @property
     def place(self) -> str:
-        return f"{self.service} in {self.environment}" if self.service else self.environment
+        return str(Place(self.environment, self.service))
 
     @property
     def is_suspended(self) -> bool:

@@ -3,7 +3,6 @@
 Only an answer that was seen becomes a probe: a challenge, a login page, an error or a redirect is named instead.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from ops.core.clock import Clock
 from ops.core.observations import PageContent
 from ops.core.threads import run_parallel
 from ops.probes.html_references import ReferenceKind, find_references
-from ops.probes.http import ProbeClient, request_once
+from ops.probes.http import ProbeClient, parse_json, request_once
 from ops.probes.page_content import read_page
 from ops.setup.init.resources import Address
 
@@ -83,7 +82,7 @@ def _probe(web: ProbeClient, origin: str, path: str, live_versions: frozenset[st
     if not 200 <= answer.status < 300:
         return f"{url} answers with status {answer.status}"
     kind = answer.content_type
-    document = _document(answer.body) if "json" in kind else None
+    document = parse_json(answer.body) if "json" in kind else None
     if path == HEALTH and document is None:
         return f"{url} does not answer with JSON"
     return ProbeProposal(
@@ -94,13 +93,6 @@ def _probe(web: ProbeClient, origin: str, path: str, live_versions: frozenset[st
         dict(_healthy_values(document)),
         _version_path(document, live_versions),
     )
-
-
-def _document(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _healthy_values(document: Any) -> Iterator[tuple[str, str | bool]]:
