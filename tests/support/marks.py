@@ -22,17 +22,24 @@ def _in_base64() -> Iterator[str]:
         yield encoded[-(-before * 8 // 6) : (before + len(MARK)) * 8 // 6]
 
 
-FOUND = re.compile("|".join([MARK, MARK[::-1], *_in_base64(), MARK.encode().hex()]), re.IGNORECASE)
+FORMS = [MARK, MARK[::-1], *_in_base64(), MARK.encode().hex()]
+FOUND = re.compile("|".join(FORMS), re.IGNORECASE)
+FOLDED = [each.casefold() for each in FORMS]
+"""Searched first: the pattern takes 30 times as long."""
 
 
 def leaks(sources: Mapping[str, str]) -> list[str]:
     """Return where a mark appears, with its surroundings; also across line breaks."""
-    texts = {name: text + "\0" + re.sub(r"[\r\n]+", "", text) for name, text in sources.items()}
+    texts = {name: text + "\0" + text.replace("\r", "").replace("\n", "") for name, text in sources.items()}
     return [
         f"{name}: {text[max(0, m.start() - 40) : m.end() + 40]!r}"
         for name, text in texts.items()
-        for m in FOUND.finditer(text)
+        for m in (FOUND.finditer(text) if _may_have_mark(text.casefold()) else ())
     ]
+
+
+def _may_have_mark(folded: str) -> bool:
+    return any(each in folded for each in FOLDED)
 
 
 def on_disk(folder: Path, *, but: frozenset[str] = frozenset()) -> dict[str, str]:
