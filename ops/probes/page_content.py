@@ -133,7 +133,7 @@ def _look(web: ProbeClient, url: str) -> tuple[PageContent, bool]:
         return PageContent(error=f"{url} could not be reached ({type(error).__name__})"), False
     status = response.status_code
     if challenged := detect_challenge(status, response.headers, body):
-        return PageContent(error=f"{url} could not be read: {challenged.detail}"), status == 403
+        return PageContent(error=f"{url} could not be read: {challenged.detail}"), status not in {429, 503}
     if status in CLOSED_STATUSES:
         return PageContent(error=f"{url} is closed to this machine (status {status})"), status != 429
     if status >= 500:

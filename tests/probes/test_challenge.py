@@ -23,7 +23,7 @@ from ops.tools import process
 from sandbox.edge.front_door import SKIPS_CHALLENGE
 from sandbox.server import HttpRequest, HttpResponse
 from tests.conftest import Releases, World
-from tests.probes.test_probes import service
+from tests.probes.test_probes import StillClock, service
 from tests.support.browser import spec as browser_spec
 from tests.support.commands import ended, texts
 from tests.support.offline import MaintenanceWorld, prepared
@@ -117,6 +117,22 @@ def test_challenge_is_no_page_runtime_or_key_answer() -> None:
 
     assert f"https://shop.example{RUNTIME_PATH} could not be read: a Cloudflare bot challenge answered" in str(seen)
     assert said.verdict == KeyVerdict.UNCLEAR
+
+
+@pytest.mark.parametrize(
+    ("answer", "requests"), [(CHALLENGE, 1), (LOGIN, 1), (BLOCK_AS_TEXT, 10)], ids=["challenge", "Access", "limit"]
+)
+def test_page_is_requested_again_only_if_that_may_help(answer: HttpResponse, requests: int) -> None:
+    seen: list[str] = []
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        seen.append(request.path)
+        return answer
+
+    with service(respond) as web:
+        page_content.read_page(web, StillClock(), "https://shop.example")
+
+    assert len(seen) == requests
 
 
 def test_challenged_browser_is_inconclusive_with_a_hint() -> None:

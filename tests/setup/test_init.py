@@ -222,6 +222,14 @@ def test_no_probe_is_claimed_for_another_answer(blog: Team, answer: dict[str, An
     assert f"# No probe yet: https://notes.example/ {reason}" in blog.config.read_text().replace("/: ", "/ ")
 
 
+def test_failing_site_is_not_compared(blog: Team) -> None:
+    blog.world.sandbox.edge_fault(times=None, status=503)
+    compared = blog.world.sandbox.edge_fault(path="/sitemap.xml", times=None)
+
+    assert "compare was not proved" in blog.init().out
+    assert compared.hits == 0
+
+
 def test_unreachable_url_has_no_probe(blog: Team) -> None:
     blog.world.sandbox.edge_fault(times=None, lost="before")
 

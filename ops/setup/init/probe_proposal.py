@@ -133,8 +133,11 @@ def propose_compare(
         return CompareProposal((HOME,), "compare was not checked: the site has no second deployment")
     paths = tuple(dict.fromkeys((HOME, *_linked_paths(web, site), *OTHER_PATHS)))[:MAX_PATHS]
     origins = [site, site, *newest]
-    found = iter(_pages(web, clock, origins, paths))
-    contents = {path: [next(found) for _ in origins] for path in paths}
+    contents = _pages(web, clock, origins, (HOME,))
+    if any(map(_is_read, contents[HOME])):
+        contents |= _pages(web, clock, origins, paths[1:])
+    else:  # each other page would be tried ten times too
+        paths = (HOME,)
     proved = [path for path in paths if _identifies(*contents[path]) and not _is_fallback(path, contents)]
     if len(proved) >= MOST_COMPARED:
         return CompareProposal(tuple(proved[:MOST_COMPARED]))
@@ -151,15 +154,22 @@ def _is_fallback(path: str, contents: Mapping[str, Sequence[PageContent]]) -> bo
     return path != HOME and any(page.digest == home.digest for page, home in pairs)
 
 
-def _pages(web: ProbeClient, clock: Clock, origins: list[str], paths: tuple[str, ...]) -> list[PageContent]:
-    """Return the pages by path, then by origin."""
-    return run_parallel([partial(read_page, web, clock, origin + path) for path in paths for origin in origins])
+def _pages(
+    web: ProbeClient, clock: Clock, origins: list[str], paths: tuple[str, ...]
+) -> dict[str, Sequence[PageContent]]:
+    """Return path → its pages by origin."""
+    found = run_parallel([partial(read_page, web, clock, origin + path) for path in paths for origin in origins])
+    return {path: found[at * len(origins) :][: len(origins)] for at, path in enumerate(paths)}
+
+
+def _is_read(page: PageContent) -> bool:
+    return not page.error and not page.failure_status
 
 
 def _identifies(first: PageContent, second: PageContent, new: PageContent, old: PageContent) -> bool:
     """Return whether the page is equal in two requests and differs between two deployments, itself or by its assets."""
     contents = (first, second, new, old)
-    if any(page.error or page.is_absent or page.failure_status for page in contents):
+    if any(page.is_absent or not _is_read(page) for page in contents):
         return False
     by_content = first.digest == second.digest and new.digest != old.digest
     by_assets = bool(first.assets_digest) and first.assets_digest == second.assets_digest
