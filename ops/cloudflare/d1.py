@@ -105,14 +105,16 @@ class D1Api:
         answer = self._client.read(path, permission=WRITE_PERMISSION, params=params)
         return parse_result(answer, f"the bookmark of {database}", lambda: require_text(answer.result["bookmark"]))
 
-    def run_batch(self, database: str, statements: Sequence[SqlStatement]) -> tuple[SqlResult, ...]:
-        """Run statements as one transaction; sent once.
+    def run_batch(
+        self, database: str, statements: Sequence[SqlStatement], *, timeout: float = WRITE_TIMEOUT
+    ) -> tuple[SqlResult, ...]:
+        """Run statements as one transaction; sent once, with a timeout in seconds.
 
         Raises:
             NotApplied, CloudflareApiError: nothing was changed.
             UnclearWrite: it is unknown whether D1 applied the batch.
         """
-        return self._change(database, _batch(statements), len(statements))
+        return self._change(database, _batch(statements), len(statements), timeout=timeout)
 
     def run_script(self, database: str, sql: str) -> None:
         """Run the statements of a text as one transaction, as wrangler sends a migration; sent once.
@@ -123,9 +125,11 @@ class D1Api:
         """
         self._change(database, {"sql": sql})
 
-    def _change(self, database: str, body: Mapping[str, Any], count: int | None = None) -> tuple[SqlResult, ...]:
+    def _change(
+        self, database: str, body: Mapping[str, Any], count: int | None = None, *, timeout: float = WRITE_TIMEOUT
+    ) -> tuple[SqlResult, ...]:
         """Send SQL once, and return its results: `count` of them, if it is known."""
-        answer = self._write(f"{self._databases}/{database}/query", json=body)
+        answer = self._write(f"{self._databases}/{database}/query", json=body, timeout=timeout)
         try:
             return _results(answer.result, len(answer.result) if count is None else count)
         except (LookupError, TypeError, ValueError, AttributeError):
@@ -145,8 +149,8 @@ class D1Api:
         except (LookupError, TypeError, ValueError):
             raise _unclear(f"the answer to a restore of {database} has no bookmark", answer) from None
 
-    def _write(self, path: str, **content: Any) -> CloudflareResponse:
-        return self._client.write("POST", path, permission=WRITE_PERMISSION, timeout=WRITE_TIMEOUT, **content)
+    def _write(self, path: str, *, timeout: float = WRITE_TIMEOUT, **content: Any) -> CloudflareResponse:
+        return self._client.write("POST", path, permission=WRITE_PERMISSION, timeout=timeout, **content)
 
 
 def _batch(statements: Sequence[SqlStatement]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Applies: which migrations a guard applied together, and the bookmark before them.
 
 They are rows in the database itself, beside the holds. A restore to before the last apply takes back all of its
-migrations, also if they took longer than the rule by time allows.
+migrations, also if they took longer than the rule by time allows. One more row names the newest restore: by it, a run
+whose plan is older notices that restore.
 """
 
 import re
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
 
 TABLE = "backout_applies"
+RESTORE = "restore"
+"""Name in the row of the newest restore, in the place of a migration: those end in .sql."""
 CREATE_TABLE = SqlStatement(
     f"CREATE TABLE IF NOT EXISTS {TABLE} (migration TEXT PRIMARY KEY, bookmark TEXT NOT NULL, run TEXT NOT NULL, "
     "at TEXT NOT NULL)"
@@ -27,11 +30,11 @@ CREATE_TABLE = SqlStatement(
 @dataclass(frozen=True)
 class RecordedApply:
     bookmark: str
-    """State before its first migration."""
+    """State before its first migration; for a restore, its target."""
     run: str
-    """Id of the workflow run; a second attempt has the same."""
+    """Id of the workflow run, which a second attempt has too; for a restore, that of Backout's run."""
     at: str
-    """Time of the bookmark: UTC, as RFC 3339."""
+    """Time of the bookmark, or of the restore: UTC, as RFC 3339."""
 
 
 def read_applies(d1: "D1Api", database_id: str) -> Mapping[str, RecordedApply]:

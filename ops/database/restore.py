@@ -14,6 +14,7 @@ from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
 from ops.core.run_record import ENDED_KIND, PreviousRuns, RecordRow
 from ops.core.suggestions import quote_name
 from ops.core.timeline import EventKind
+from ops.database.applies import RESTORE, RecordedApply, make_apply, record_apply
 from ops.database.state import MAX_TABLES, DatabaseState, TableRows, read_agreeing_state, read_state
 from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, session_of
 from ops.engine.context import Context
@@ -26,6 +27,8 @@ READS_AFTER_UNCLEAR = 4
 """Reads that must show the state from before, until a restore without an answer counts as not applied."""
 READS_WITHOUT_DIFFERENCE = 3
 """Reads that must show the state from before, until an answered restore counts as one without a visible difference."""
+ROW_TIMEOUT = 10.0
+"""Seconds to wait for the row of a restore, which may be missing."""
 NOT_COUNTED = "not counted"
 UNDO_PREFIX = "undo of the restore of "
 """Start of the event right before a restore is sent."""
@@ -86,9 +89,17 @@ def check_restore(ctx: Context[Any], restore: DatabaseRestore) -> ObservedState:
     if now.structure != restore.before.structure:
         text = f"the schema or the migrations of {restore.name} changed"
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, text)
+    if now.restored != restore.before.restored:
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, _describe_rival(restore.name, now.restored))
     restore.before, restore.undo_bookmark = now, d1.read_bookmark(restore.database.id)
     text = f"{restore.name} has the planned schema and migrations; bookmark {restore.undo_bookmark}"
     return ObservedState(ChangeState.PLANNED, text)
+
+
+def _describe_rival(name: str, row: RecordedApply | None) -> str:
+    if row is None:
+        return f"the row of the last restore of {name} is gone, as after another restore"
+    return f"another run restored {name}: {quote_name(row.run)} at {quote_name(row.at)}"
 
 
 def _read_state(ctx: Context[Any], restore: DatabaseRestore) -> DatabaseState:
@@ -125,7 +136,18 @@ def send_restore(ctx: Context[Any], restore: DatabaseRestore) -> str:
         if session_of(read) != session_of(restore.undo_bookmark):
             text = f"{restore.name} had another restore since its last read, or D1 named an old bookmark then"
             ctx.timeline.record(EventKind.WARNING, f"{text}. The state of that read is bookmark {read}")
+    _leave_row(ctx, restore)
     return f"Cloudflare restored {restore.name} to {restore.point}; undo: bookmark {restore.undo_bookmark}"
+
+
+def _leave_row(ctx: Context[Any], restore: DatabaseRestore) -> None:
+    """Record the restore in the database, where a run with an older plan reads it before its own one."""
+    row = make_apply(restore.bookmark, ctx.run_id, ctx.clock.now())
+    try:
+        ctx.cloudflare.d1.run_batch(restore.database.id, [*record_apply([RESTORE], row)], timeout=ROW_TIMEOUT)
+    except ProviderError as error:
+        text = f"another run with an older plan may not notice this restore: {error.message}"
+        ctx.timeline.record(EventKind.WARNING, text)
 
 
 def _settle(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:

@@ -45,6 +45,8 @@ class DatabaseState:
     """Applied migrations, oldest first."""
     rows: Mapping[str, TableRows] = field(default_factory=dict)
     """Table → its rows; without the table of migrations."""
+    restored: applies.RecordedApply | None = None
+    """Newest restore that a run recorded. Each restore takes the row of an earlier one away, or brings it back."""
 
     @property
     def structure(self) -> tuple[object, ...]:
@@ -70,13 +72,13 @@ def read_state(d1: "D1Api", database: "Database", uncounted: Collection[str] = (
     tables = sorted(str(name) for kind, name, _ in schema if kind == "table")
     table = database.migrations_table.lower()  # SQLite's names ignore capitals
     others = [name for name in tables if name.lower() != table]
-    migrations, rows = run_parallel_mixed(
+    (migrations, restored), rows = run_parallel_mixed(
         [
-            lambda: list_migrations(d1, database.id, database.migrations_table, objects),
+            lambda: read_migrations(d1, database.id, database.migrations_table, objects),
             lambda: _count_rows(d1, database, others, uncounted),
         ]
     )
-    return DatabaseState(schema, migrations, rows)
+    return DatabaseState(schema, migrations, rows, restored)
 
 
 def read_objects(d1: "D1Api", database_id: str) -> frozenset[tuple[SqlValue, ...]]:
@@ -101,17 +103,21 @@ def read_clock(d1: "D1Api", database_id: str) -> datetime:
     return datetime.fromtimestamp(int(str(found.rows[0]["now"])), UTC)
 
 
-def list_migrations(
+def read_migrations(
     d1: "D1Api", database_id: str, table: str, objects: frozenset[tuple[SqlValue, ...]]
-) -> tuple[Migration, ...]:
-    """Return the applied migrations, oldest first, with the applies that guards recorded. Raises ProviderError."""
+) -> tuple[tuple[Migration, ...], applies.RecordedApply | None]:
+    """Return the applied migrations, oldest first, with the applies that guards recorded, and the newest restore.
+
+    Raises ProviderError.
+    """
     found, recorded = run_parallel_mixed(
         [
             lambda: d1.list_migrations(database_id, table) if has_table(objects, table) else (),
             lambda: applies.read_applies(d1, database_id) if has_table(objects, applies.TABLE) else {},
         ]
     )
-    return tuple(replace(each, apply=recorded[each.name].bookmark if each.name in recorded else "") for each in found)
+    migrations = (replace(each, apply=recorded[each.name].bookmark if each.name in recorded else "") for each in found)
+    return tuple(migrations), recorded.get(applies.RESTORE)
 
 
 def is_missing_table(error: ProviderError, table: str) -> bool:

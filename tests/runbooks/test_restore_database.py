@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import WORKER, World
+from tests.conftest import WORKER, Outcome, World
 from tests.support import databases, switches
 from tests.support.commands import ended, texts
 from tests.support.databases import ID, RESTORE, Library
 
 BEFORE_LAST = "before-migration:0002_b.sql"
+QUERY = {"method": "POST", "path": "/accounts/*/d1/database/*/query"}
 
 
 @pytest.fixture
@@ -381,6 +382,64 @@ def test_schema_that_moves_before_the_restore_ends_the_run(closable: Library) ->
 
     assert ended(done)[1:] == ("failed", "world_moved")
     assert closable.restores == []
+
+
+def test_restore_by_another_run_since_the_plan_is_refused(library: Library) -> None:
+    """Both take back rows only, and the other one ends while a person reads this plan."""
+    rivals = list[Outcome]()
+    library.world.sandbox.fault(
+        **QUERY, sends="sqlite_master", skip=1, before=lambda: rivals.append(library.restore("-2m"))
+    )
+
+    refused = library.restore("-3m")
+
+    (rival,) = rivals
+    assert rival.code == 0, rival.err
+    assert ended(refused) == (3, "refused", "world_moved")
+    assert f"another run restored lib: {rival.result['run']}" in refused.result["message"]
+    assert len(library.restores) == 1
+    again = library.restore("-3m")
+    assert again.code == 0, again.err
+    assert len(library.restores) == 2
+
+
+def test_restore_with_wrangler_since_the_plan_is_refused(library: Library) -> None:
+    """wrangler leaves no row, and takes that of our last restore away."""
+    assert library.restore("-2m").code == 0
+    store = library.world.sandbox.d1.store(ID)
+    hook = lambda: store.restore(library.history.states[-4])  # noqa: E731
+    library.world.sandbox.fault(**QUERY, sends="sqlite_master", skip=1, before=hook)
+
+    refused = library.restore("-1s")
+
+    assert ended(refused) == (3, "refused", "world_moved")
+    assert "the row of the last restore of lib is gone" in refused.result["message"]
+
+
+@pytest.mark.parametrize("run", ["x\n::set-output name=a::b", "'; DROP TABLE loans; --", "@everyone <!-- backout -->"])
+def test_row_of_a_restore_is_only_text(library: Library, run: str) -> None:
+    """Everyone who may write to the database can write a row, which can only make a run start again."""
+    assert library.restore("-2m").code == 0
+    forge = lambda: library.write("UPDATE backout_applies SET run = ?", run)  # noqa: E731
+    library.world.sandbox.fault(**QUERY, sends="sqlite_master", skip=1, before=forge)
+
+    refused = library.restore("-1s")
+
+    assert ended(refused) == (3, "refused", "world_moved")
+    assert not any(line.startswith("::set-output") for line in (refused.out + refused.err).splitlines())
+    assert library.restore("-1s").code == 0
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"lost": "after"}, {"code": 7500, "message": "D1 is full"}])
+def test_restore_that_leaves_no_row_is_a_warning(library: Library, fault: dict[str, Any]) -> None:
+    library.world.sandbox.fault(**QUERY, sends="INSERT OR REPLACE INTO backout_applies", **fault)
+
+    done = library.restore("-2m")
+
+    assert done.code == 0, done.err
+    assert any(
+        text.startswith("another run with an older plan may not notice this restore") for text in texts(done, "warning")
+    )
 
 
 def test_eleventh_restore_is_refused_by_d1(library: Library) -> None:

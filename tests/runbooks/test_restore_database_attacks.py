@@ -13,13 +13,15 @@ from ops.config.databases import Database
 from ops.core.redaction import Secret
 from ops.core.system_clock import SystemClock
 from ops.database.checks import run_checks
-from tests.conftest import World
+from tests.conftest import Outcome, World
 from tests.support import shopdesk
 from tests.support.commands import ended, texts
 from tests.support.databases import RESTORE
 from tests.support.shopdesk import DATABASE, Shopdesk
 
 LAST = "before-migration:0002_currency.sql"
+SCHEMA = {"method": "POST", "path": "/accounts/*/d1/database/*/query", "sends": "sqlite_master"}
+"""The read that a plan, and each comparison with it, starts from."""
 
 
 @pytest.fixture
@@ -151,6 +153,21 @@ def test_undo_after_a_rival_restore_names_the_state_before_it(shop: Shopdesk) ->
     shop.world.sandbox.clock.advance(60)
     shop.restore(bookmark)
     assert shop.content() == before
+
+
+def test_restore_after_the_plan_of_another_run_is_noticed(shop: Shopdesk) -> None:
+    """A colleague's run restores other data while this one turns maintenance on. No migration tells them apart."""
+    rivals, (one, two) = list[Outcome](), (f"{shop.now - timedelta(seconds=each):%FT%TZ}" for each in (90, 150))
+    shop.world.sandbox.fault(**SCHEMA, skip=1, before=lambda: rivals.append(shop.restore(one)))
+
+    done = shop.restore(two)
+
+    (rival,) = rivals
+    assert rival.result["decision"] == "no_evidence", rival.err
+    assert ended(done) == (4, "failed", "world_moved")
+    assert f"another run restored orders: {rival.result['run']}" in done.result["message"]
+    assert len(shop.content()["orders"]) == 2
+    assert len([each for each in shop.writes if each.endswith("/restore")]) == 1
 
 
 def test_times_count_from_the_clock_of_d1(shop: Shopdesk) -> None:

@@ -58,10 +58,10 @@ class Desk(Orders):
 
     @property
     def state(self) -> tuple[list[str], dict[str, str]]:
-        """Return the applied migrations, and name → SQL of each object."""
+        """Return the applied migrations, and name → SQL of each object that is not Backout's."""
         names = [row["name"] for row in self.query(f"SELECT name FROM {TABLE} ORDER BY id")]
         rows = self.query("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'")
-        return names, {row["name"]: row["sql"] for row in rows if row["name"] != "backout_holds" and row["sql"]}
+        return names, {row["name"]: row["sql"] for row in rows if not row["name"].startswith("backout_") and row["sql"]}
 
     @property
     def holds(self) -> dict[str, dict[str, Any]]:
