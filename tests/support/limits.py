@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import httpx
-
 from sandbox.github import GitHub
 from tests.conftest import REFERENCE, Outcome, World
+from tests.support.users import send_requests
 
 NAMESPACE = "c0ffee00c0ffee00c0ffee00c0ffee00"
 SHIPPED = (REFERENCE / "limits.yml").read_text()
@@ -87,9 +86,7 @@ class LimitsWorld:
 
     def calculate(self, times: int) -> list[int]:
         """Return the HTTP statuses of that many requests of one user."""
-        headers = {"host": "api.fortunet.example"}
-        with httpx.Client(base_url=self.world.sandbox.edge_url, headers=headers, verify=False) as edge:
-            return [edge.get("/api/charts/calculate").status_code for _ in range(times)]
+        return send_requests(self.world.sandbox.edge_url, "api.fortunet.example", "/api/charts/calculate", times)
 
 
 def limits_world(world: World) -> LimitsWorld:

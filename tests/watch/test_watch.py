@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from ops.app.place import Place
@@ -21,6 +20,7 @@ from ops.watch.start import watch_service
 from tests.conftest import Incident, Outcome, World
 from tests.gate.support import parse_outputs
 from tests.support.shop import WORKER, Shop, open_shop
+from tests.support.users import send_requests
 
 RIGHTS = ["Workers Scripts Read", "Pages Read", "Account Analytics Read"]
 TEN_MINUTES, HALF_HOUR = timedelta(minutes=10), timedelta(minutes=30)
@@ -83,15 +83,9 @@ def command(shop: Shop, *arguments: str, number: int = 1, **environ: str) -> Out
     return shop.ops("watch", "--service", "web", "--incident", str(number), *arguments, **{**github, **environ})
 
 
-def serve(shop: Shop, requests: int = 120) -> Callable[[], object]:
+def serve(shop: Shop) -> Callable[[], object]:
     """Return a function that sends requests of users."""
-
-    def send() -> None:
-        with httpx.Client(base_url=shop.world.sandbox.edge_url, verify=False) as edge:
-            for _ in range(requests):
-                edge.get("/cart", headers={"host": "web.shop.example"})
-
-    return send
+    return partial(send_requests, shop.world.sandbox.edge_url, "web.shop.example", "/cart", 120)
 
 
 QUERIES_UNTIL_RELAPSE = 11
