@@ -285,11 +285,8 @@ def choose_request(
     if not waiting:
         newest = max(named, key=lambda each: each.at)
         if use := uses.get(newest.run):
-            text = f"the request {newest.code} was approved before, by {use.login}; an approval counts once"
-            raise _refused(Reason.APPROVAL_USED, text)
-        raise _refused(
-            Reason.REQUEST_TOO_OLD, f"the request {newest.code} could be approved until {format_utc(newest.until)}"
-        )
+            raise _used_before(newest, use)
+        raise _expired(newest)
     if len({each.digest for each in waiting}) > 1:
         text = f"several requests wait on this incident: {', '.join(each.code for each in waiting)}"
         hint = f"Approve one of them by the button {APPROVE_BUTTON}, with its digest."
@@ -315,11 +312,19 @@ def refuse_approval(request: WaitingRequest, approval: ApprovalEvent, used: Iter
         text = f"the approval of {format_utc(approval.at)} is older than the plan of {format_utc(request.at)}"
         raise _refused(Reason.REQUEST_CHANGED, text, "Read the new plan, and approve it again.")
     if approval.at > request.until:
-        text = f"the request {request.code} could be approved until {format_utc(request.until)}"
-        raise _refused(Reason.REQUEST_TOO_OLD, text)
+        raise _expired(request)
     if use := next((each for each in used if each.uses == request.run), None):
-        text = f"the request {request.code} was approved before, by {use.login}; an approval counts once"
-        raise _refused(Reason.APPROVAL_USED, text)
+        raise _used_before(request, use)
+
+
+def _expired(request: WaitingRequest) -> Refused:
+    text = f"the request {request.code} could be approved until {format_utc(request.until)}"
+    return _refused(Reason.REQUEST_TOO_OLD, text)
+
+
+def _used_before(request: WaitingRequest, use: ApprovalUse) -> Refused:
+    text = f"the request {request.code} was approved before, by {use.login}; an approval counts once"
+    return _refused(Reason.APPROVAL_USED, text)
 
 
 def find_growth(request: WaitingRequest, terms: ApprovalTerms) -> str:

@@ -3,14 +3,14 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from ops.core.errors import ConfigError, Decision, ProviderError, Reason
 from ops.core.names import CHECK_OUTAGE
-from ops.core.run_record import RunRecord, is_edited, parse_job_run, read_record
+from ops.core.run_record import PreviousRuns, RunRecord, is_edited, parse_job_run, read_record
 from ops.github.client import newest_first, provider_errors
 from ops.github.comments import BOT, StateComment, author_login, is_pull_request, is_saved, run_records
 from ops.github.permissions import may_write, read_permission
@@ -135,6 +135,13 @@ def list_recent_incidents(repository: "Repository", since: datetime) -> "list[Is
 def trusted_records(repository: "Repository", number: int) -> list[IssueRecord]:
     """Return the records on the issue by the bot and by people with write access, oldest first."""
     return records_of(repository.get_issue(number), TrustedAuthors(repository))
+
+
+def read_previous_runs(repository: "Repository", number: int) -> PreviousRuns:
+    """Return the trusted records of an incident, and when it was opened."""
+    issue = repository.get_issue(number)
+    runs = tuple(found.record for found in records_of(issue, TrustedAuthors(repository)))
+    return PreviousRuns(runs, issue.created_at.astimezone(UTC))
 
 
 def records_of(issue: "Issue", trusted: "TrustedAuthors") -> list[IssueRecord]:

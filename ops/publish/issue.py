@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import Clock
@@ -108,11 +107,9 @@ class IssuePublisher:
         return result
 
     def _previous_runs(self, incident: int) -> PreviousRuns:
-        from ops.github.issues import trusted_records
+        from ops.github.issues import read_previous_runs
 
-        repository = self._connect()
-        runs = tuple(found.record for found in trusted_records(repository, incident))
-        return PreviousRuns(runs, repository.get_issue(incident).created_at.astimezone(UTC))
+        return read_previous_runs(self._connect(), incident)
 
     def end(
         self, timeline: Timeline, menu: "Callable[[str, str], MenuParts]", *, only_if_needed: bool = False

@@ -41,9 +41,7 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
         mine, left = values.split_by_incident(found, incident, now)
         desired = {each.name: DesiredValue(each.rules.normal, ctx.request.actor, incident) for each in mine}
         planned = [setting for each in mine if (setting := steps.plan_write(ctx, each, desired[each.name]))]
-        shows: dict[str, Any] = {}
-        for each in planned:
-            shows |= values.expected_json(each.current.name, each.value.state, each.value.revision)
+        shows = steps.expected_after(planned)
         doubts = tuple(_find_doubts(ctx, found, mine))
         if doubts and not planned:
             raise Refused(

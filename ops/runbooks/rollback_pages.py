@@ -107,11 +107,7 @@ def _observe(
     if newer:  # the site still shows the previous one, so either deployment may appear next
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], is_uncertain=previous.id in matches)
     if is_canonical and (previous.id in matches) == (target_deployment.id in matches):
-        note = (
-            f"no compared path proves that {short_deployment_id(target_deployment)} is live; "
-            "Cloudflare names it as canonical"
-        )
-        return ObservedState(ChangeState.DONE, f"{short_deployment_id(target_deployment)} is canonical", notes=(note,))
+        return _done_without_proof(target_deployment)
     if previous.id in matches:
         return _observe_previous(
             details, previous, canonical, is_equal=target_deployment.id in matches, is_canonical=is_canonical
@@ -119,6 +115,12 @@ def _observe(
     others = sorted(name[:8] for name in matches)
     text = f"the site matches {' or '.join(others)}" if others else "the site matches no deployment that was read"
     return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=not others)
+
+
+def _done_without_proof(target: PagesDeployment) -> ObservedState:
+    name = short_deployment_id(target)
+    note = f"no compared path proves that {name} is live; Cloudflare names it as canonical"
+    return ObservedState(ChangeState.DONE, f"{name} is canonical", notes=(note,))
 
 
 def _observe_without_live(
@@ -131,11 +133,7 @@ def _observe_without_live(
     if newer:
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], is_uncertain=True)
     if canonical == target_deployment.id != before:
-        note = (
-            f"no compared path proves that {short_deployment_id(target_deployment)} is live; "
-            "Cloudflare names it as canonical"
-        )
-        return ObservedState(ChangeState.DONE, f"{short_deployment_id(target_deployment)} is canonical", notes=(note,))
+        return _done_without_proof(target_deployment)
     if canonical != before:
         return ObservedState(
             ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical", is_uncertain=True

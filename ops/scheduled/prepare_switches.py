@@ -4,14 +4,13 @@ KV may cache for a minute or longer that a key does not exist, so a key created 
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from ops.core.errors import Reason
 from ops.core.plan import Plan, PlanSection
 from ops.core.suggestions import quote_name
 from ops.engine.context import Context
 from ops.engine.runbook import param
-from ops.switches import steps, values
+from ops.switches import steps
 from ops.switches.steps import SwitchDetails, SwitchRunbook
 
 
@@ -38,9 +37,7 @@ class PrepareSwitches(SwitchRunbook["PrepareSwitches.Params"]):
         # KV's API may not show a new key yet; the application shows a revision only if it read one.
         late = [each.name for each in missing if each.name in observed and observed[each.name].revision]
         planned = [steps.plan_first_write(ctx, each) for each in missing if each.name not in late]
-        shows: dict[str, Any] = {}
-        for each in planned:
-            shows |= values.expected_json(each.current.name, each.value.state, each.value.revision)
+        shows = steps.expected_after(planned)
         there = [f"{name}: {each.describe(now)}" for name, each in found.items() if each.value is not None]
         there += [f"{name}: {quote_name(observed[name].state)}, as the application shows it" for name in late]
         there += [f"{each.name}: {each.reason}" for each in unknown]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,12 +130,10 @@ def _start_reading_runs(
 
     def read() -> PreviousRuns:
         from ops.github.client import CHECK_HINT, connect, provider_errors
-        from ops.github.issues import trusted_records
+        from ops.github.issues import read_previous_runs
 
         with provider_errors(CHECK_HINT):
-            repository = connect(environ, redactor)
-            runs = tuple(found.record for found in trusted_records(repository, incident))
-            return PreviousRuns(runs, repository.get_issue(incident).created_at.astimezone(UTC))
+            return read_previous_runs(connect(environ, redactor), incident)
 
     return lambda: start_call(read).result
 

@@ -147,6 +147,12 @@ def read_shown_switches(ctx: Context[Any]) -> Mapping[str, ReportedSwitch]:
     return {} if isinstance(document, str) else document.switches
 
 
+def expected_after(writes: Iterable[SwitchWrite]) -> dict[str, Any]:
+    """Return what the public endpoint must show after these writes, by JSON path."""
+    found = [switches.expected_json(each.current.name, each.value.state, each.value.revision) for each in writes]
+    return {path: value for each in found for path, value in each.items()}
+
+
 def plan_first_write(ctx: Context[Any], current: SwitchState) -> SwitchWrite:
     """Plan the first value of a switch: its normal state."""
     value = SwitchValue(
