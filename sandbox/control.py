@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from sandbox.clock import FakeClock, timestamp
 from sandbox.faults import Fault, Faults
 from sandbox.records import RequestRecord
-from sandbox.server import HttpRequest, HttpResponse
+from sandbox.server import HttpRequest, HttpResponse, json_response
 
 PREFIX = "/sandbox"
 
@@ -59,11 +59,11 @@ class ControlApi:
     def answer(self, request: HttpRequest) -> HttpResponse:
         handler = self._handlers.get((request.method, request.path.removeprefix(PREFIX).rstrip("/")))
         if handler is None:
-            return _json(404, {"error": f"the sandbox has no {request.method} {request.path}"})
+            return json_response(404, {"error": f"the sandbox has no {request.method} {request.path}"})
         try:
-            return _json(200, handler(_body(request)))
+            return json_response(200, handler(_body(request)))
         except (TypeError, ValueError) as error:
-            return _json(400, {"error": str(error)})
+            return json_response(400, {"error": str(error)})
 
     def _clock(self) -> dict[str, Any]:
         clock = self._sandbox.clock
@@ -112,7 +112,3 @@ def _body(request: HttpRequest) -> Any:
     if request.headers.get_content_type() != "application/json":
         raise ValueError("expected application/json")
     return json.loads(request.body)
-
-
-def _json(status: int, value: Any) -> HttpResponse:
-    return HttpResponse(status=status, headers=[("content-type", "application/json")], body=json.dumps(value).encode())

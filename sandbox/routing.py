@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import unquote
 
 A = TypeVar("A")
@@ -76,3 +76,9 @@ class Router(Generic[A, H]):
         for route in self.routes:
             if route.depth in {None, depth} and (found := route.pattern.fullmatch(path)):
                 yield route, found
+
+
+def is_of_type(value: Any, kind: type | tuple[type, ...]) -> bool:
+    """Return whether a JSON value has one of these types. A truth value is no number."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))

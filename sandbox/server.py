@@ -1,6 +1,7 @@
 """A small HTTP/1.1 server on loopback that can also break its responses on purpose."""
 
 import contextlib
+import json
 import selectors
 import socket
 import threading
@@ -45,6 +46,10 @@ class HttpResponse:
     body: bytes = b""
     truncate_at: int | None = None
     """Declare the full content length, send only this many bytes of the body, and close the connection."""
+
+
+def json_response(status: int, value: Any) -> HttpResponse:
+    return HttpResponse(status=status, headers=[("content-type", "application/json")], body=json.dumps(value).encode())
 
 
 Responder = Callable[[HttpRequest], HttpResponse | None]

@@ -127,15 +127,10 @@ def fields(value: Any, *, required: Fields, optional: Fields, at: str = "body") 
         if name not in value:
             raise invalid(at, f'lacks the field "{name}"')
     for name, kind in known.items():
-        if name in value and not _is(value[name], kind):
+        if name in value and not routing.is_of_type(value[name], kind):
             raise invalid(f"{at}.{name}", "has the wrong type")
     return value
 
 
 def invalid(at: str, problem: str) -> CloudflareRefusal:
     return CloudflareRefusal(UNREADABLE, f"Invalid request: {at} {problem}.")
-
-
-def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
-    kinds = kind if isinstance(kind, tuple) else (kind,)
-    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))

@@ -5,14 +5,13 @@ platform.openai.com/docs/api-reference/models and …/chat; console.groq.com/doc
 
 import json
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any
 
 from sandbox.clock import FakeClock
 from sandbox.records import RequestRecord
-from sandbox.server import HttpRequest, HttpResponse, Server
+from sandbox.server import HttpRequest, HttpResponse, Server, json_response
 from sandbox.switches import Switches
 
 BASE_PATHS = {"iflow": "/iflow/v1", "groq": "/groq/openai/v1", "cerebras": "/cerebras/v1"}
@@ -112,7 +111,7 @@ class FakeAiProviders:
             ("", ""),
         )
         if not name:
-            return _json(404, {"error": {"message": f"Unknown request URL: {request.method} {request.path}"}})
+            return json_response(404, {"error": {"message": f"Unknown request URL: {request.method} {request.path}"}})
         provider = self._all[name]
         known = (request.method, path) in {("GET", "/models"), ("POST", "/chat/completions")}
         provider.requests.append(RequestRecord.from_request(request, at=self._clock.now(), unknown=not known))
@@ -130,16 +129,16 @@ class FakeAiProviders:
             return self._key_error(provider.name)
         if path == "/models":
             model = {"id": MODELS[provider.name], "object": "model", "created": 1735689600, "owned_by": provider.name}
-            return _json(200, {"object": "list", "data": [model]})
+            return json_response(200, {"object": "list", "data": [model]})
         return _completion(provider.name, request, int(self._clock.now().timestamp()))
 
     def _key_error(self, name: str) -> HttpResponse:
         """Return the provider's own error. None of them shows whether the key was ever valid."""
         if name == "iflow" and self._switches.iflow_refuses_with_200:
-            return _json(200, {"status": "434", "msg": "Invalid apiKey", "body": None})
+            return json_response(200, {"status": "434", "msg": "Invalid apiKey", "body": None})
         if name == "cerebras":
             flat = {"type": "invalid_request_error", "param": "api_key", "code": "wrong_api_key"}
-            return _json(401, {"message": "Wrong API Key", **flat})
+            return json_response(401, {"message": "Wrong API Key", **flat})
         return _error(401, "Invalid API Key", "invalid_api_key")
 
 
@@ -156,12 +155,8 @@ def _completion(name: str, request: HttpRequest, now: int) -> HttpResponse:
     choice = {"index": 0, "message": {"role": "assistant", "content": "pong"}, "finish_reason": "stop"}
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     made = {"id": f"chatcmpl-{now}", "object": "chat.completion", "created": now, "model": asked["model"]}
-    return _json(200, {**made, "choices": [choice], "usage": usage})
+    return json_response(200, {**made, "choices": [choice], "usage": usage})
 
 
 def _error(status: int, message: str, code: str) -> HttpResponse:
-    return _json(status, {"error": {"message": message, "type": "invalid_request_error", "code": code}})
-
-
-def _json(status: int, value: Mapping[str, Any]) -> HttpResponse:
-    return HttpResponse(status=status, headers=[("content-type", "application/json")], body=json.dumps(value).encode())
+    return json_response(status, {"error": {"message": message, "type": "invalid_request_error", "code": code}})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.clock import FakeClock, timestamp
-from sandbox.server import HttpRequest, HttpResponse
+from sandbox.server import HttpRequest, HttpResponse, json_response
 from sandbox.switches import Switches
 
 OPERATIONAL = "operational"
@@ -232,7 +232,7 @@ class StatusPages:
         found = documents.get(request.path.removeprefix("/api/v2/").removesuffix(".json"))
         if found is None or not request.path.startswith("/api/v2/"):
             return HttpResponse(status=404, headers=[("content-type", "text/html")])
-        return HttpResponse(headers=[("content-type", "application/json")], body=json.dumps(found).encode())
+        return json_response(200, found)
 
     def change(self, body: Any) -> dict[str, Any]:
         """Load a recorded document, or begin a scripted incident now; a handler of the control API.

@@ -179,7 +179,7 @@ def check_fields(value: Any, *, required: Fields, optional: Fields) -> dict[str,
         if name not in value:
             raise validation_failed(f'"{name}" wasn\'t supplied.')
     for name, kind in known.items():
-        if name in value and not _is(value[name], kind):
+        if name in value and not routing.is_of_type(value[name], kind):
             raise validation_failed(f"For 'properties/{name}', {json.dumps(value[name])} is not {_named(kind)}.")
     return value
 
@@ -200,11 +200,6 @@ def parse_strings(value: Any, name: str) -> list[str]:
 def require_short(resource: str, body: str | None) -> None:
     if body is not None and len(body) > MAX_BODY:
         raise custom(resource, "body", f"body is too long (maximum is {MAX_BODY} characters)")
-
-
-def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
-    kinds = kind if isinstance(kind, tuple) else (kind,)
-    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
 
 
 def _named(kind: type | tuple[type, ...]) -> str:

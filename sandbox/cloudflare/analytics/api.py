@@ -3,7 +3,6 @@
 Errors also have HTTP status 200. developers.cloudflare.com/analytics/graphql-api
 """
 
-import json
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -22,7 +21,7 @@ from sandbox.cloudflare.analytics.state import (
 )
 from sandbox.cloudflare.call import CloudflareCall, Routes, fields, json_body
 from sandbox.cloudflare.tokens.state import ACCOUNT_ANALYTICS_READ, ANALYTICS_READ
-from sandbox.server import HttpResponse
+from sandbox.server import HttpResponse, json_response
 
 ROUTES = Routes()
 PATH = "/graphql"
@@ -61,7 +60,7 @@ def query(call: CloudflareCall) -> HttpResponse:
         code = error.code if isinstance(error, QueryRefusal) else "parser"
         stamp = {"code": code, "timestamp": call.account.clock.now().isoformat()}
         answer = {"data": None, "errors": [{"message": str(error), "path": None, "extensions": stamp}]}
-    return HttpResponse(headers=[("content-type", "application/json")], body=json.dumps(answer).encode())
+    return json_response(200, answer)
 
 
 def _viewer(call: CloudflareCall, viewer: Field) -> dict[str, Any]:
