@@ -197,12 +197,16 @@ FIRST_MINUTE = 60.0
 FIRST_MINUTE_INTERVAL, LATER_INTERVAL = 5.0, 20.0
 """Seconds between two edits, in the first minute and later: GitHub limits content that is written.
 
-A prepared undo does not wait, because people and other runs need it while its write is open.
+A prepared undo and the start of a rehearsal do not wait: people and other runs need them while the write is open.
 docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 """
 LAST_TRIES = 3
 REFUSALS = range(400, 500)
 """Statuses that an immediate retry would not change."""
+
+
+def _starts_rehearsal(event: RunEvent) -> bool:
+    return event.kind == EventKind.REHEARSED and event.text.startswith("writing: ")
 
 
 class CommentWriter:
@@ -244,7 +248,7 @@ class CommentWriter:
         with self._changed:
             self._events.append(event)
             self._is_due |= event.kind in {*STATES, EventKind.PREPARED}
-            if event.kind == EventKind.PREPARED:
+            if event.kind == EventKind.PREPARED or _starts_rehearsal(event):
                 self._next = min(self._next, self._clock.monotonic())
             self._changed.notify()
 

@@ -34,6 +34,13 @@ class Comments(NamedTuple):
     def is_planned(self) -> bool:
         return bool(read_record(self.body).get("decision"))
 
+    @property
+    def has_open_rehearsal(self) -> bool:
+        """Whether a rehearsal began and has no result."""
+        rows = read_record(self.body).get("rows", [])
+        steps = [text.partition(":")[0] for _, kind, text in rows if kind == "rehearsed"]
+        return "writing" in steps and "result" not in steps
+
 
 def read_comments(number: int, since: str, kind: str) -> Comments:
     """Read our comments on the issue; only those by the token's login count.

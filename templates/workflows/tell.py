@@ -44,6 +44,7 @@ NEXT = "next-"
 """Start of the ids of jobs that make the automatic step after a relapse."""
 NAME = "[a-z][a-z0-9_-]*"
 """Pattern of the names in ops.yml."""
+REHEARSAL = "\n\nIts rehearsal may have left a version at 0 %, which gets no traffic. The next run removes it."
 NOT_STARTED = "did not start: no runner, or a rule of its GitHub environment"
 
 
@@ -358,7 +359,9 @@ def answer(request: Request, failure: Failure) -> str:
             call("DELETE", comments + str(found.waiting), SECONDS)
         return ""
     if found.unfinished:
-        text = failure.text if found.is_planned else failure.stopped or failure.text
+        text = failure.text
+        if failure.stopped and not found.is_planned:
+            text = failure.stopped + (REHEARSAL if found.has_open_rehearsal else "")
         call("PATCH", comments + str(found.unfinished), SECONDS, {"body": above(text, found.body)})
         return text
     if found.waiting:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 
 import pytest
@@ -9,12 +10,21 @@ import pytest
 from ops.app import run
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
+from ops.core.run_record import read_record
 from ops.core.timeline import EventKind, RunEvent
 from ops.engine.engine import RunOptions
 from ops.engine.signals import SignalHandler
 from ops.runbooks.rollback_worker import RollbackWorker
 from tests.conftest import World
-from tests.runbooks.test_rollback_worker_rehearsal import leave_rehearsal, open_shop, rehearsed, rollback, splits, steps
+from tests.runbooks.test_rollback_worker_rehearsal import (
+    ROLLBACK,
+    leave_rehearsal,
+    open_shop,
+    rehearsed,
+    rollback,
+    splits,
+    steps,
+)
 from tests.support.commands import WRITE, Command, ended, texts
 from tests.support.shop import WORKER, Shop
 
@@ -236,3 +246,25 @@ def test_rehearsal_killed_at_any_request_can_be_finished(world: World) -> None:
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert opened.live == {opened.good: 100}
+
+
+def test_comment_says_at_once_that_a_rehearsal_began(rehearsed: Shop) -> None:
+    """A run that is killed in it leaves a version at 0 %, and the last job says so from the comment."""
+    hub, seen = rehearsed.world.sandbox.github, []
+    number = hub.open_issue("Cart fails", "", ["incident"], hub.add_user("mai"))
+
+    def look() -> None:
+        for _ in range(30):
+            records = [read_record(each.body) for each in hub.issue(number).comments]
+            rows = [row.text for each in records if each for row in each.rows if row.kind == "rehearsed"]
+            if any(text.startswith("writing") for text in rows):
+                seen.append(rows)
+                return
+            time.sleep(0.1)
+
+    rehearsed.world.sandbox.fault(**WRITE, skip=1, before=look)
+
+    outcome = rehearsed.ops(*ROLLBACK, "--yes", "--incident", str(number), **hub.environ())
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert seen

@@ -192,21 +192,25 @@ LAST = "### Writing\n\nrollback-worker on api in production, run `7.1-00ab`.\n\n
 """Comment of a run that was killed before its end."""
 
 
-def unfinished_comment(run: int) -> str:
-    row = RecordRow(
-        datetime(2026, 11, 24, 3, 12, tzinfo=UTC), "writing", "deployment of fortunet-api - 2c8b7e91 @ 100 %"
-    )
+WRITING = RecordRow(
+    datetime(2026, 11, 24, 3, 12, tzinfo=UTC), "writing", "deployment of fortunet-api - 2c8b7e91 @ 100 %"
+)
+
+
+def unfinished_comment(run: int, rows: tuple[RecordRow, ...] = (WRITING,)) -> str:
     rate = {"total": None, "trigger_to_plan": 0.25, "trigger_to_write": 1.0}
-    return embed_record(LAST, RunRecord(run=f"{run}.1-00ab", runbook="rollback-worker", rows=(row,), durations=rate))
+    return embed_record(LAST, RunRecord(run=f"{run}.1-00ab", runbook="rollback-worker", rows=rows, durations=rate))
 
 
-def kill_run(labeled_run: LabeledRun, **acting: str) -> tuple[Step, str]:
+def kill_run(
+    labeled_run: LabeledRun, acting: Mapping[str, str] | None = None, rows: tuple[RecordRow, ...] = (WRITING,)
+) -> tuple[Step, str]:
     """Report a run whose recovery job lost its runner, so that its step has no end."""
     (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
-    comment.body = unfinished_comment(labeled_run.run)
+    comment.body = unfinished_comment(labeled_run.run, rows)
     labeled_run.job("recovery-production", "failure", "success", "success", "success", "")
     gate = {**GONE, "outputs": {**GONE["outputs"], "environment": "production"}}
-    needs = {"gate": gate, "recovery-production": {"result": "failure", "outputs": acting}}
+    needs = {"gate": gate, "recovery-production": {"result": "failure", "outputs": acting or {}}}
     done = labeled_run.tell(needs=needs)
     (body,) = labeled_run.workflow.bodies
     return done, body
@@ -241,6 +245,33 @@ def test_killed_run_keeps_its_hidden_record(labeled_run: LabeledRun) -> None:
     assert is_edited(body.replace("production", "staging"))
 
 
+REHEARSAL = "writing: Worker shop-web, rehearsal: 0ffae05a → 0ffae05a at 100 % and 2c8b7e91 at 0 %"
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_left"),
+    [
+        ([("rehearsed", REHEARSAL)], True),
+        ([("rehearsed", REHEARSAL), ("rehearsed", "probed, 1 of 2 in a row: cart healthy")], True),
+        ([("rehearsed", REHEARSAL), ("rehearsed", "result: healthy")], False),
+        ([("rehearsed", "skipped: two versions are deployed already")], False),
+        ([("writing", "Worker shop-web: 0ffae05a → 2c8b7e91")], False),
+    ],
+    ids=["begun", "probed", "over", "skipped", "none"],
+)
+def test_run_that_was_killed_in_its_rehearsal_says_what_is_left(
+    labeled_run: LabeledRun, rows: list[tuple[str, str]], is_left: bool
+) -> None:
+    at = datetime(2026, 11, 24, 3, 12, tzinfo=UTC)
+    _, body = kill_run(labeled_run, rows=tuple(RecordRow(at, kind, text) for kind, text in rows))
+
+    said, _, _ = body.partition("<!-- ")
+    assert (
+        "Its rehearsal may have left a version at 0 %, which gets no traffic. The next run removes it." in said
+    ) == (is_left)
+    assert "run on a laptop: `./run ops rollback-worker --service api --environment production --incident" in said
+
+
 def test_killed_run_is_reported_once(labeled_run: LabeledRun) -> None:
     labeled_run.github.fault(method="PATCH", path=COMMENT, lost="after")
 
@@ -252,7 +283,7 @@ def test_killed_run_is_reported_once(labeled_run: LabeledRun) -> None:
 def test_ended_run_without_final_update_is_reported(labeled_run: LabeledRun) -> None:
     ended = {"run": "7.1-00ab", "decision": "recovered", "message": "recovered after 3.8 s"}
 
-    _, body = kill_run(labeled_run, **ended)
+    _, body = kill_run(labeled_run, ended)
 
     assert body.startswith("**Ended as `recovered`, and could not report here:** `recover:api` from `@alice`")
     assert "#### Last report of the run: Writing" in body
