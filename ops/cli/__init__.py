@@ -132,9 +132,9 @@ for _name in (*runbook_names(), *scheduled_files()):
 @click.argument("name")
 @click.option("--into", type=click.Path(path_type=Path), default=Path(), help="Repository to write to (default: here)")
 def new_runbook(name: str, into: Path) -> None:
-    """Write the file and the test of a new runbook.
+    """Write the file, the test and the how-to page of a new runbook.
 
-    Both work as they are: change them into the runbook that you need.
+    They work as they are: change them into the runbook that you need.
     """
     from ops.setup.new_runbook import scaffold
     from ops.setup.workflows import FIXED
