@@ -12,6 +12,7 @@ from ops.cli.help import ExampleCommand
 from ops.cli.output import echo_json, show_headline, silent
 from ops.core.clock import format_duration
 from ops.core.errors import ConfigError
+from ops.core.suggestions import count_of
 from ops.core.timeline import EventKind, RunEvent, event_from_json
 from ops.render import terminal
 
@@ -55,7 +56,7 @@ class DrillOutput:
     def end_rounds(self) -> None:
         """Print the number of rounds that were not shown."""
         if self._repeated:
-            click.echo(f"  … {self._repeated} more round{'s' if self._repeated > 1 else ''} with the same results")
+            click.echo(f"  … {count_of(self._repeated, 'more round')} with the same results")
         self._round, self._repeated = None, 0
 
 

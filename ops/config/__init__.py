@@ -49,7 +49,7 @@ from ops.config.types import (
 )
 from ops.config.watch import WatchConfig, WatchSetting
 from ops.core.errors import ConfigError, Reason
-from ops.core.suggestions import nearest_name, quote_name
+from ops.core.suggestions import count_of, nearest_name, quote_name
 
 T = TypeVar("T")
 
@@ -317,7 +317,7 @@ class CheckedConfig(NamedTuple):
             ConfigError: with every problem at once.
         """
         if self.config is None or self.problems:
-            count = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
+            count = count_of(len(self.problems), "problem")
             hint = "Correct every line named here, then run `ops config check`."
             raise ConfigError(f"{path} has {count}", hint=hint, problems=format_problems(path, self.problems))
         return self.config, format_problems(path, self.warnings)

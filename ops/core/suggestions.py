@@ -1,4 +1,4 @@
-"""Show names that people typed safely in messages, and suggest the known name."""
+"""Words of messages: counts, names as people typed them, and the known name that is meant."""
 
 import re
 from collections.abc import Iterable
@@ -60,3 +60,8 @@ def quote_name(name: str) -> str:
 
 def _plain(name: str) -> str:
     return name[:_LONGEST].lower().replace("-", "_")
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return the number with its noun: `1 file`, `2 files`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

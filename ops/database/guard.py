@@ -28,7 +28,7 @@ from ops.core.errors import (
     UnknownOutcome,
 )
 from ops.core.migrations_folder import DOWN, hash_migration, migration_order
-from ops.core.suggestions import quote_name
+from ops.core.suggestions import count_of, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import Verdict
 from ops.database.applies import TABLE as APPLIES
@@ -184,7 +184,7 @@ def guard(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
     if not pending:
         tools.say(f"{database.name}: no migration to apply")
         return
-    tools.say(f"{database.name}: {_count(pending)} to apply: {_list(result.pending)}")
+    tools.say(f"{database.name}: {count_of(len(pending), 'migration')} to apply: {_list(result.pending)}")
     _refuse_held(database, pending, before.holds)
     _test_locally(database, pending, before)
     tools.say("passed on a local copy: schema only, data not tested")
@@ -453,10 +453,6 @@ def _row_sql(name: str, table: str) -> str:
 
 def _normalize_line_end(found: re.Match[str]) -> str:
     return found[0] if found[0][0] in "'\"`[" else found[0].replace("\r\n", "\n")
-
-
-def _count(pending: Sequence[object]) -> str:
-    return f"{len(pending)} migration{'s' if len(pending) > 1 else ''}"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from ops.config.messages import build_model, format_problems
 from ops.config.strict_yaml import read_yaml
 from ops.config.types import ConfigModel
 from ops.core.errors import ConfigError
+from ops.core.suggestions import count_of
 
 if TYPE_CHECKING:
     from sandbox import Sandbox
@@ -77,7 +78,7 @@ def parse(text: str, *, path: str) -> tuple[Rule, ...]:
     model, problems = build_model(_FaultFile, read_yaml(text), ())
     if model is None or problems:
         raise ConfigError(
-            f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}",
+            f"{path} has {count_of(len(problems), 'problem')}",
             hint="Correct every line named here: docs/reference/sandbox.md lists the fields of a rule.",
             problems=format_problems(path, problems),
         )

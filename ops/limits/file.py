@@ -12,7 +12,7 @@ from ops.config.types import ConfigModel, Text
 from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.errors import ConfigError
 from ops.core.runtime_contract import AI_SWITCH
-from ops.core.suggestions import did_you_mean
+from ops.core.suggestions import count_of, did_you_mean
 
 MAX_AHEAD = timedelta(days=14)
 MAX_STEP = 10
@@ -107,7 +107,7 @@ def parse_limits(
     model, problems = build_model(_LimitsFile, document, [(where, text) for where, text, is_wrong in found if is_wrong])
     if model is None or problems:
         raise ConfigError(
-            f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}",
+            f"{path} has {count_of(len(problems), 'problem')}",
             hint="Correct these lines, then run `ops limits plan`.",
             problems=format_problems(path, problems),
         )

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from ops.cloudflare.types.workers import describe_split
+from ops.core.suggestions import count_of
 from ops.github.comments import MAX_TEXT
 from ops.github.issues import IssueRecord
 from ops.publish.comment import AFTER, BEFORE, steps_for_people
@@ -212,7 +213,7 @@ def open_items(body: str) -> list[str]:
     """Return the prompts, rows and checks that people still have to complete, in page order."""
     items = list(unanswered_prompts(body, [prompt for prompts in PROMPTS.values() for prompt in prompts]))
     if rows_left := count_open_rows(body):
-        items.append(f"{rows_left} action item{'s' if rows_left > 1 else ''} under Prevention")
+        items.append(f"{count_of(rows_left, 'action item')} under Prevention")
     return [*items, *unchecked_items(body, [item for _, items in CHECKLIST for item in items])]
 
 

@@ -9,7 +9,7 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.git_commit import GitCommit, is_sha
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
-from ops.core.suggestions import quote_name
+from ops.core.suggestions import count_of, quote_name
 from ops.core.timeline import EventKind
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param, require_service
@@ -107,7 +107,7 @@ class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"
         details = plan.details
         count = ctx.site.prepare(details.service, details.commit, details.branch)
         how = "built by another job" if ctx.site.is_prebuilt else "built here, with a clean environment"
-        files = f"{count} file{'' if count == 1 else 's'}"
+        files = count_of(count, "file")
         ctx.timeline.record(EventKind.PREPARED, f"commit {details.commit.short}: {files}, {how}")
         return True
 

@@ -8,6 +8,7 @@ from ops.cloudflare.types.d1 import Migration
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.plan import Change, Plan, PlanSection, RunOutcome
+from ops.core.suggestions import count_of
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
 from ops.database import checks, plan_text, restored_holds, revert, terms
@@ -174,7 +175,7 @@ def _change(ctx: Context[RevertMigration.Params], planned: MigrationRevert) -> C
 
 def _sections(planned: MigrationRevert) -> Iterator[PlanSection]:
     down, count = planned.down, len(planned.down.statements)
-    how_many = "1 statement" if count == 1 else f"{count} statements"
+    how_many = count_of(count, "statement")
     file = f"down file: {down.path}, {how_many}, {down.source}"
     yield PlanSection("Migration", (str(planned.migration), file, f"now: bookmark {planned.bookmark}"))
     schema = tuple(describe_schema(planned.before, down.schema)) or ("unchanged",)

@@ -10,7 +10,7 @@ from ops.config import Config
 from ops.config.checks import RESERVED_LABELS, STARTS
 from ops.config.github import read_template_labels
 from ops.core.errors import ConfigError
-from ops.core.suggestions import quote_name
+from ops.core.suggestions import count_of, quote_name
 
 FOLDER = Path(".github", "ISSUE_TEMPLATE")
 SINGLE_TEMPLATE = Path(".github", "ISSUE_TEMPLATE.md")
@@ -28,6 +28,6 @@ def check_template_labels(root: Path, config: Config) -> None:
         if label.casefold() in names or label.casefold().startswith((STARTS, *RESERVED_LABELS))
     ]
     if problems:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        count = count_of(len(problems), "problem")
         hint = "GitHub adds them for everyone who opens the form, and checks no permission."
         raise ConfigError(f"issue templates have {count}", hint=hint, problems=tuple(problems))

@@ -19,6 +19,7 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.git_commit import is_sha
 from ops.core.metric_verdict import MAX_ERROR_RATE
 from ops.core.plan import PROBABLY_NOT_THE_CAUSE
+from ops.core.suggestions import count_of
 from ops.workers.request_figures import format_share, rate_while_live
 
 ALL_TRAFFIC = 99.99
@@ -87,7 +88,7 @@ class WorkerHistory:
         """Return how far back the history goes, for people."""
         count = len(self.deployments)
         oldest = self.deployments[-1].created_on
-        listed = f"Cloudflare listed {count} deployment{'s' if count > 1 else ''}, back to {format_utc(oldest)}"
+        listed = f"Cloudflare listed {count_of(count, 'deployment')}, back to {format_utc(oldest)}"
         return f"{listed}; {self.unread_note}" if self.unread_note else listed
 
     def version(self, version: str) -> WorkerVersion:

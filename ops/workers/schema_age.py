@@ -15,7 +15,7 @@ from ops.cloudflare.schema_mark import OTHERS, CodeAge, SchemaMark, parse_schema
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection
-from ops.core.suggestions import quote_name
+from ops.core.suggestions import count_of, quote_name
 from ops.core.threads import TimeBudget, start_call
 from ops.workers.history import WorkerHistory
 
@@ -69,7 +69,7 @@ class SchemaAge:
         name, code = quote_name(self.database.name), f"this code ({version})"
         if self.newer:
             least = "" if self.is_complete else "at least "
-            count = f"{len(self.newer)} migration{'s' if len(self.newer) > 1 else ''}"
+            count = count_of(len(self.newer), "migration")
             return f"the schema of {name} is {least}{count} newer than {code}: {_list_names(self.newer)}"
         if self.is_complete:
             return f"no applied migration of {name} is newer than {code}"
