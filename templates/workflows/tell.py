@@ -173,7 +173,7 @@ def read_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:
     else:
         ending = os.environ.get("ENDING", "").split()
         after = {*ending, "tell", WATCH, *(name for name in jobs.needs if name.startswith(NEXT))}
-        if failed := [name for name in jobs.failed if name not in after] or jobs.unanswered:
+        if failed := jobs.unanswered or [name for name in jobs.failed if name not in after]:
             yield _run_failure(request, jobs, failed)
         late = [name for name in jobs.failed if name in ending]
     if late:

@@ -290,13 +290,14 @@ def test_ended_run_without_final_update_is_reported(labeled_run: LabeledRun) -> 
 
 
 def test_successful_run_that_could_not_report_is_answered(labeled_run: LabeledRun) -> None:
-    """GitHub failed while the run reported, so that its comment shows no end."""
+    """GitHub failed while the run reported, so that its comment shows no end. The job of the report failed too."""
     (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
     comment.body = unfinished_comment(labeled_run.run)
     job = labeled_run.job("recovery-production", "success", "success", "success", "success", "success")
     ended = {"run": "7.1-00ab", "decision": "recovered", "message": "recovered after 3.8 s", "watch": "api"}
     outputs = {**ended, "incident": str(labeled_run.workflow.incident), "answered": ""}
-    needs = {"gate": GONE, "recovery-production": {"result": "success", "outputs": outputs}}
+    needs = {"gate": GONE, "recovery-production": {"result": "success", "outputs": outputs}, "report": FAILED}
+    labeled_run.job("report", "failure", "success", "failure")
 
     for _ in range(2):
         labeled_run.tell(needs=needs, ACTING="recovery-production", RUN_STEP="Recover")
