@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ops.engine.runbook import Runbook, job_parameters
 
 if TYPE_CHECKING:
+    from ops.config.label_checks import LabelRules
     from ops.config.labels import RunbookFacts
 
 V = TypeVar("V")
@@ -164,14 +165,17 @@ def github_environment(name: str) -> str:
     return discover_runbooks()[name].github_environment
 
 
-def may_start_by_label() -> Mapping[str, bool]:
-    """Return runbook → whether a label may start it."""
-    return LazyMapping(runbook_names(), lambda name: load_runbook(name).by_label)
+def label_rules() -> "LabelRules":
+    """Return the facts of the runbooks that labels must fit. A runbook is imported when a label names it."""
+    from ops.config.label_checks import LabelRules
 
-
-def label_values() -> Mapping[str, Mapping[str, str]]:
-    """Return runbook → parameter → the only value that a label may have."""
-    return LazyMapping(runbook_names(), lambda name: dict(load_runbook(name).label_values))
+    names = runbook_names()
+    return LabelRules(
+        parameter_types(),
+        service_kinds(),
+        LazyMapping(names, lambda name: load_runbook(name).by_label),
+        LazyMapping(names, lambda name: dict(load_runbook(name).label_values)),
+    )
 
 
 def allows_closed_incident(name: str) -> bool:

@@ -109,14 +109,7 @@ def _checked(text: str, labels: frozenset[str] | None) -> "CheckedConfig":
     """Check the text. Cached, because schedules, labels and drills read the same file for each run."""
     from ops import config
 
-    return config.check_config(
-        text,
-        runbooks=registry.parameter_types(),
-        kinds=registry.service_kinds(),
-        by_label=registry.may_start_by_label(),
-        label_values=registry.label_values(),
-        labels=labels,
-    )
+    return config.check_config(text, rules=registry.label_rules(), labels=labels)
 
 
 def run(

@@ -18,6 +18,7 @@ from ops.config import checks
 from ops.config.databases import Database
 from ops.config.durable_objects import DurableObjects
 from ops.config.github import ActingEnvironment, GitHubConfig
+from ops.config.label_checks import ANY_LABEL, LabelRules
 from ops.config.messages import build_model, format_problems
 from ops.config.probes import Probe, ProbeSet, VerificationRule
 from ops.config.runtime import RuntimeConfig
@@ -326,30 +327,18 @@ class CheckedConfig(NamedTuple):
 def check_config(
     text: str,
     *,
-    runbooks: Mapping[str, Mapping[str, tuple[type, bool]]] | None = None,
-    kinds: Mapping[str, str] | None = None,
-    by_label: Mapping[str, bool] | None = None,
-    label_values: Mapping[str, Mapping[str, str]] | None = None,
+    rules: LabelRules = ANY_LABEL,
     labels: Collection[str] | None = None,
 ) -> CheckedConfig:
     """Read the text of an `ops.yml` and check it.
 
-    `runbooks`: runbook → parameter → its type and whether it is required. `kinds`: runbook → kind of its services.
-    `by_label`: runbook → whether a label may start it. `label_values`: runbook → parameter → the only value that a
-    label may have. `labels`: lower-case names of the labels that the caller needs (default: all); another label is not
-    compared with its runbook, and is removed if it has a problem.
+    `labels`: lower-case names of the labels that the caller needs (default: all). Another label is not compared with
+    its runbook, and is removed if it has a problem.
 
     Read the file with `errors="surrogateescape"`, so that invalid UTF-8 is a problem with a line number.
     """
     document = read_yaml(text)
-    find = partial(
-        checks.find_errors,
-        runbooks=runbooks,
-        kinds=kinds,
-        by_label=by_label,
-        label_values=label_values,
-        labels=labels,
-    )
+    find = partial(checks.find_errors, rules=rules, labels=labels)
     config, problems = build_model(Config, document, find(document.data) if document.complete else ())
     others = {name for name in _broken_labels(problems) if labels is not None and name.casefold() not in labels}
     if document.complete and others:
@@ -372,9 +361,9 @@ def _without_labels(document: YamlDocument, names: Collection[str]) -> YamlDocum
     return document._replace(data=document.data | {"labels": labels}, problems=problems)
 
 
-def parse_config(text: str, *, path: str, **rules: Any) -> tuple[Config, tuple[str, ...]]:
-    """Check the text (`rules` are those of `check`), and return what `CheckedConfig.require_valid` does."""
-    return check_config(text, **rules).require_valid(path)
+def parse_config(text: str, *, path: str, rules: LabelRules = ANY_LABEL) -> tuple[Config, tuple[str, ...]]:
+    """Check the text, and return what `CheckedConfig.require_valid` does."""
+    return check_config(text, rules=rules).require_valid(path)
 
 
 def config_schema() -> dict[str, Any]:

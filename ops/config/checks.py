@@ -7,7 +7,7 @@ skipped here, because the models report it.
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ops.config.label_checks import find_label_errors
+from ops.config.label_checks import LabelRules, find_label_errors
 from ops.config.strict_yaml import KeyPath, as_items, as_mapping, get_nested
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
@@ -44,28 +44,15 @@ SECRETS_OF_THE_RUN = {
 }
 
 
-def find_errors(
-    data: Any,
-    *,
-    runbooks: Mapping[str, Mapping[str, tuple[type, bool]]] | None = None,
-    kinds: Mapping[str, str] | None = None,
-    by_label: Mapping[str, bool] | None = None,
-    label_values: Mapping[str, Mapping[str, str]] | None = None,
-    labels: Collection[str] | None = None,
-) -> Iterator[ConfigProblem]:
-    """Yield the errors besides those of the models.
-
-    The parameters are those of `check_config`.
-    """
+def find_errors(data: Any, rules: LabelRules, labels: Collection[str] | None) -> Iterator[ConfigProblem]:
+    """Yield the errors besides those of the models. `labels`: those of `check_config`."""
     every = as_mapping(get_nested(data, "labels"))
     started = {name: label for name, label in every.items() if labels is None or name.casefold() in labels}
     yield from _blanks(data, ())
     yield from find_name_errors(data)
     yield from _approvals(data)
     yield from _databases(data)
-    yield from find_label_errors(
-        data, started, runbooks=runbooks, kinds=kinds or {}, by_label=by_label or {}, label_values=label_values or {}
-    )
+    yield from find_label_errors(data, started, rules)
     secrets = _secrets(data)
     yield from find_probe_errors(data, secrets=secrets | _admin_tokens(data))
     for path, service in iter_services(data):

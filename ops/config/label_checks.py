@@ -1,6 +1,7 @@
 """Checks of the labels in `ops.yml`: environment, service, database, runbook and parameters."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ops.config import strict_yaml
@@ -11,22 +12,32 @@ _WRITE = {str: "text, in quotes where it looks like something else", bool: "true
 """Type of a runbook's parameter → value to write in a label."""
 
 
-def find_label_errors(
-    data: Any,
-    labels: Mapping[str, Any],
-    *,
-    runbooks: Mapping[str, Mapping[str, tuple[type, bool]]] | None,
-    kinds: Mapping[str, str],
-    by_label: Mapping[str, bool],
-    label_values: Mapping[str, Mapping[str, str]],
-) -> Iterator[tuple[KeyPath, str]]:
+@dataclass(frozen=True)
+class LabelRules:
+    """Facts of the runbooks that labels must fit, each by the runbook's name."""
+
+    parameters: Mapping[str, Mapping[str, tuple[type, bool]]] | None = None
+    """Parameter → its type, and whether it is required. None: runbooks and parameters are not compared."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """Kind of its services."""
+    by_label: Mapping[str, bool] = field(default_factory=dict)
+    """Whether a label may start it."""
+    values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Parameter → the only value that a label may have."""
+
+
+ANY_LABEL = LabelRules()
+"""Compares no label with its runbook."""
+
+
+def find_label_errors(data: Any, labels: Mapping[str, Any], rules: LabelRules) -> Iterator[tuple[KeyPath, str]]:
     """Yield the errors of labels. `labels` are those to compare with their runbooks."""
     yield from _labels(data)
-    yield from _kinds_of_labels(data, labels, kinds)
-    yield from _labels_of_buttons(labels, by_label)
-    if runbooks is not None:
-        yield from _runbooks(labels, runbooks)
-    yield from _values_of_labels(labels, label_values)
+    yield from _kinds_of_labels(data, labels, rules.kinds)
+    yield from _labels_of_buttons(labels, rules.by_label)
+    if rules.parameters is not None:
+        yield from _runbooks(labels, rules.parameters)
+    yield from _values_of_labels(labels, rules.values)
 
 
 def _labels(data: Any) -> Iterator[tuple[KeyPath, str]]:

@@ -204,14 +204,7 @@ def _differences(
     own = files.compare(root, CONFIG, text)
     if own and own.action is FileAction.KEEP and CONFIG not in force:
         text = own.old
-    config, _ = parse_config(
-        text,
-        path=str(root / CONFIG),
-        runbooks=registry.parameter_types(),
-        kinds=registry.service_kinds(),
-        by_label=registry.may_start_by_label(),
-        label_values=registry.label_values(),
-    )
+    config, _ = parse_config(text, path=str(root / CONFIG), rules=registry.label_rules())
     return [*([own] if own else []), *files.differences(root, config, facts, environ)]
 
 
