@@ -16,6 +16,7 @@ from ops.setup.secret_commands import MissingSecret
 from ops.setup.token_check import UNPROVED, check_token
 from sandbox import Sandbox
 from tests.conftest import ROOT
+from tests.support.bakery import PERMISSIONS
 from tests.support.commands import Terminal
 from tests.support.configurations import CONFIGURATIONS
 
@@ -101,7 +102,7 @@ def paste(person: Terminal, text: str) -> None:
 
 
 def test_person_pastes_tokens_and_skips_others(sandbox: Sandbox, tmp_path: Path) -> None:
-    sandbox.add_token(TOKEN, ["Workers Scripts Write"])
+    sandbox.add_token(TOKEN, set(PERMISSIONS) - {"API Tokens Read"})
     sandbox.add_token("cfut_for-another-job", ["Pages Write"])
 
     with on_terminal(sandbox, tmp_path) as person:

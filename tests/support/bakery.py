@@ -24,17 +24,12 @@ DATABASE = "b0b0b0b0-0000-4000-8000-0000000000d1"
 NAMESPACE = "b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0"
 WORKER, SITE = "shop-web", "bakery-blog"
 TOKEN, PERSON = "bakery-token", "ghp_bakery"
+_WRITTEN = {right for runbook in registry.discover_runbooks().values() for right in runbook.permissions.cloudflare}
 PERMISSIONS = (
-    *(
-        "Workers Scripts Write",
-        "Pages Write",
-        "Workers KV Storage Write",
-        "Workers Routes Write",
-        "Zone Read",
-        "D1 Write",
-    ),
+    *sorted(each for each in _WRITTEN if f"{each.removesuffix(' Read')} Write" not in _WRITTEN),
     "API Tokens Read",
 )
+"""Permissions for every runbook, and to read its own."""
 CONFIG = f"""\
 environments:
   live:

@@ -189,6 +189,8 @@ class Terminal:
         return self.process.wait(timeout=60)
 
     def _read(self) -> bool:
+        ready, _, _ = select.select([self.descriptor], [], [], 60)
+        assert ready, f"nothing more was shown within a minute: {self.shown}"
         try:
             data = os.read(self.descriptor, 4096)
         except OSError:  # on Linux, the end of the output
