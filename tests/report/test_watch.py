@@ -1,13 +1,14 @@
 """A watch completes the report: its result, the mitigation, and a timeline without a gap."""
 
 import re
+from datetime import timedelta
 
 import pytest
 
 from ops.core.clock import parse_utc
 from tests.conftest import Incident, Outcome, World
 from tests.support.shop import WORKER, Shop, open_shop
-from tests.watch.test_watch import HALF_HOUR, Killed, kill
+from tests.watch.test_watch import Killed, kill
 from tests.watch.test_watch import watch as watch_in_process
 
 NOW = parse_utc("2026-11-24T03:20:00Z")
@@ -111,7 +112,7 @@ def test_watch_that_died_is_a_row(incident: Incident, shop: Shop) -> None:
 
 def test_time_between_two_runners_is_a_row(incident: Incident, shop: Shop) -> None:
     with pytest.raises(Killed):
-        watch_in_process(shop, incident.number, actions={10: kill}, duration=HALF_HOUR)
+        watch_in_process(shop, incident.number, actions={10: kill}, duration=timedelta(minutes=20))
     shop.world.sandbox.clock.advance(690)
     assert watch(incident, shop) == 0
 
