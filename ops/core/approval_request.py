@@ -15,7 +15,6 @@ from typing import Any
 
 from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason, Refused
-from ops.core.run_record import require_text
 from ops.core.suggestions import quote_name
 
 APPROVE_LABEL = "approve:restore"
@@ -244,6 +243,13 @@ def parse_use(data: Mapping[str, Any]) -> ApprovalUse | None:
         return ApprovalUse(**{**texts, "login": _login(texts["login"])}, id=_number(data["id"]))
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def require_text(value: Any) -> str:
+    """Return the text of a hidden record. Raises TypeError for another value."""
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
 
 
 def _login(value: str) -> str:
