@@ -67,6 +67,8 @@ class DatabaseRestore:
     reads: int = 0
     """Reads since the last attempt."""
     after: DatabaseState | None = None
+    row: RecordedApply | None = None
+    """Row that this restore left in the database."""
 
     @property
     def latest(self) -> datetime:
@@ -145,6 +147,7 @@ def _leave_row(ctx: Context[Any], restore: DatabaseRestore) -> None:
     row = make_apply(restore.bookmark, ctx.run_id, ctx.clock.now())
     try:
         ctx.cloudflare.d1.run_batch(restore.database.id, [*record_apply([RESTORE], row)], timeout=ROW_TIMEOUT)
+        restore.row = row
     except ProviderError as error:
         text = f"another run with an older plan may not notice this restore: {error.message}"
         ctx.timeline.record(EventKind.WARNING, text)
@@ -152,6 +155,8 @@ def _leave_row(ctx: Context[Any], restore: DatabaseRestore) -> None:
 
 def _settle(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:
     before, name = restore.before, restore.name
+    if _has_newer_row(restore.row, now.restored):
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, _describe_rival(name, now.restored))
     if any(each.applied_at > restore.latest for each in now.migrations if each not in before.migrations):
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"a newer migration was applied to {name}")
     if now.migrations != before.migrations:
@@ -171,6 +176,11 @@ def _settle(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:
         return _done(restore, now)
     text = f"neither schema, migrations nor rows of {name} show whether the restore took effect"
     return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
+
+
+def _has_newer_row(own: RecordedApply | None, found: RecordedApply | None) -> bool:
+    """Return whether another run restored after this one. A stale read shows an older row, or none."""
+    return own is not None and found is not None and found.run != own.run and found.at >= own.at
 
 
 def _differs_by_restore(restore: DatabaseRestore, now: DatabaseState) -> bool:

@@ -405,6 +405,24 @@ def test_restore_by_another_run_since_the_plan_is_refused(library: Library) -> N
     assert len(library.restores) == 2
 
 
+def test_restore_that_another_run_replaces_is_no_recovery(library: Library) -> None:
+    """The other one restores between this restore and its read back, to a state that shows no migration less."""
+    rivals = list[Outcome]()
+
+    def restore() -> None:
+        library.world.sandbox.clock.advance(2)
+        rivals.append(library.restore("-3m"))
+
+    library.world.sandbox.fault(**QUERY, sends="sqlite_master", skip=2, before=restore)
+
+    done = library.restore("-2m")
+
+    (rival,) = rivals
+    assert rival.code == 0, rival.err
+    assert ended(done) == (4, "failed", "world_moved")
+    assert f"another run restored lib: {rival.result['run']}" in done.result["message"]
+
+
 def test_restore_with_wrangler_since_the_plan_is_refused(library: Library) -> None:
     """wrangler leaves no row, and takes that of our last restore away."""
     assert library.restore("-2m").code == 0
