@@ -1,5 +1,6 @@
 """Rehearsal of a rollback: lost answers, foreign deployments and interruption."""
 
+import json
 import os
 import signal
 import time
@@ -26,7 +27,9 @@ from tests.runbooks.test_rollback_worker_rehearsal import (
     steps,
 )
 from tests.support.commands import WRITE, Command, ended, texts
+from tests.support.prepared_python import RunPython
 from tests.support.shop import WORKER, Shop
+from tests.templates.scripts import RUN, Workflow
 
 __all__ = ["rehearsed"]
 
@@ -248,23 +251,61 @@ def test_rehearsal_killed_at_any_request_can_be_finished(world: World) -> None:
     assert opened.live == {opened.good: 100}
 
 
+def wait_for_rehearsal(rehearsed: Shop, number: int) -> bool:
+    """Return whether the comment on the incident shows within three seconds that a rehearsal began."""
+    for _ in range(30):
+        bodies = (each.body for each in rehearsed.world.sandbox.github.issue(number).comments)
+        rows = [row for body in bodies if (read := read_record(body)) for row in read.rows if row.kind == "rehearsed"]
+        if any(row.text.startswith("writing: ") for row in rows):
+            return True
+        time.sleep(0.1)
+    return False
+
+
 def test_comment_says_at_once_that_a_rehearsal_began(rehearsed: Shop) -> None:
-    """A run that is killed in it leaves a version at 0 %, and the last job says so from the comment."""
     hub, seen = rehearsed.world.sandbox.github, []
     number = hub.open_issue("Cart fails", "", ["incident"], hub.add_user("mai"))
-
-    def look() -> None:
-        for _ in range(30):
-            records = [read_record(each.body) for each in hub.issue(number).comments]
-            rows = [row.text for each in records if each for row in each.rows if row.kind == "rehearsed"]
-            if any(text.startswith("writing") for text in rows):
-                seen.append(rows)
-                return
-            time.sleep(0.1)
-
-    rehearsed.world.sandbox.fault(**WRITE, skip=1, before=look)
+    rehearsed.world.sandbox.fault(**WRITE, skip=1, before=lambda: seen.append(wait_for_rehearsal(rehearsed, number)))
 
     outcome = rehearsed.ops(*ROLLBACK, "--yes", "--incident", str(number), **hub.environ())
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
-    assert seen
+    assert seen == [True]
+
+
+@pytest.mark.slow
+def test_last_job_says_what_a_killed_rehearsal_left(rehearsed: Shop, python: RunPython) -> None:
+    world, hub = rehearsed.world, rehearsed.world.sandbox.github
+    number = hub.open_issue("Cart fails", "", ["incident"], hub.add_user("mai"))
+    workflow = Workflow(world, number, python)
+    payload = workflow.label("recover:web", "mai")
+    job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": RUN, "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "mai"}
+    environ = {"SHOP_TOKEN": world.sandbox.token, **hub.environ(), **job}
+    incident = ("--incident", str(number))
+    command = Command(world, service="web", environment="live", environ=environ, more=incident)
+
+    def kill() -> None:
+        wait_for_rehearsal(rehearsed, number)
+        command.send(signal.SIGKILL)()
+
+    world.sandbox.fault(**WRITE, skip=1, lost="before", before=kill)
+    outcome = command.run()
+    needs = {
+        "gate": {"result": "success", "outputs": {"go": "true", "attempt": "1", "environment": "live"}},
+        "recovery-live": {"result": "failure", "outputs": {}},
+    }
+    by_hand = "./run ops rollback-worker --service web --environment live"
+    workflow.step("tell", payload, NEEDS=json.dumps(needs), COMMANDS=json.dumps({"recover:web": by_hand}))
+
+    assert outcome.code == -signal.SIGKILL, outcome.err
+    assert rehearsed.live == {rehearsed.bad: 100, rehearsed.good: 0}
+    (body,) = workflow.bodies
+    said, _, _ = body.partition("<!-- ")
+    assert said.startswith("**The run stopped in its middle, and it is not known whether anything was changed:** ")
+    assert "look at what is live: `./run ops status --environment live`" in said
+    assert f"`{by_hand} --incident {number}`" in said
+    assert "Its rehearsal may have left a version at 0 %, which gets no traffic. The next run removes it." in said
+
+    again = rehearsed.ops(*ROLLBACK, "--yes", *incident, **hub.environ())
+    assert ended(again)[:2] == (0, "recovered"), again.err
+    assert rehearsed.live == {rehearsed.good: 100}
