@@ -116,7 +116,7 @@ def _is_recorded(deployment: WorkerDeployment, records: Iterable[IssueRecord]) -
     written = [row.text for row in rows if row.kind == "written"]
     if any(deployment.id in text for text in written):
         return True
-    is_unnamed = any(not text.startswith("deployment ") for text in written)
+    is_unnamed = any(text.startswith("applied") for text in written)
     times = [row.at for row in rows]
     return is_unnamed and min(times) - CLOCK_TOLERANCE <= deployment.created_on <= max(times) + CLOCK_TOLERANCE
 

@@ -8,7 +8,7 @@ import pytest
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from tests.conftest import Outcome, World
 from tests.support import shop
-from tests.support.commands import ended, texts
+from tests.support.commands import WRITE, ended, texts
 from tests.support.shop import WORKER, Shop
 
 ROLLBACK = ("rollback-worker", "--service", "web", "--environment", "live", "--json")
@@ -358,6 +358,27 @@ def test_forged_mark_hides_no_deployment_from_the_report(rehearsed: Shop, run: s
     split = f"`{rehearsed.good[:8]}` at 60 % and `{rehearsed.old[:8]}` at 40 %"
     (row,) = [line for line in (report.body or "").splitlines() if "[deployed]" in line and split in line]
     assert "shop.example" in row
+
+
+def test_deployment_after_a_lost_answer_has_one_row_in_the_report(rehearsed: Shop) -> None:
+    """The run never learned the ID of its deployment."""
+    sandbox = rehearsed.world.sandbox
+    github = sandbox.github
+    number = github.open_issue("Cart fails", "", ["incident"], github.add_user("mai"))
+    sandbox.fault(**WRITE, lost="after")
+    incident = ("--incident", str(number))
+
+    done = rehearsed.ops(*ROLLBACK, "--yes", "--no-rehearsal", *incident, **github.environ())
+    sandbox.clock.advance(60)
+    github.close(number, "mai")
+    rehearsed.ops("incident", "report", str(number), **github.environ())
+
+    assert done.result["decision"] == "recovered", done.err
+    assert any(text.startswith("applied after all") for text in texts(done, "written"))
+    (report,) = [issue for issue in github.issues if issue.find_label("post-incident")]
+    rows = [line for line in (report.body or "").splitlines() if "[deployed]" in line]
+    assert len(rows) == 1
+    assert f"`{rehearsed.bad[:8]}`" in rows[0]
 
 
 def test_mark_of_a_rehearsal_hides_no_traffic(rehearsed: Shop) -> None:
