@@ -247,16 +247,18 @@ class Session:
 
     def worker_traffic(self, worker: str) -> "Callable[[], WorkerTraffic | None]":
         """Start to read a Worker's requests and errors. The returned function never waits; None: unknown so far."""
-        from ops.cloudflare import analytics
-        from ops.core.clock import Period
 
-        now = self.clock.now()
-        recent, seconds = Period(now - TRAFFIC_PERIOD, now), TRAFFIC_TIMEOUT
-        pending = start_call(
-            lambda: analytics.read_worker_traffic(
-                self.client, self.account_id, worker, recent, now=now, timeout=seconds
+        def read() -> "WorkerTraffic":
+            from ops.cloudflare import analytics
+            from ops.core.clock import Period
+
+            now = self.clock.now()
+            recent = Period(now - TRAFFIC_PERIOD, now)
+            return analytics.read_worker_traffic(
+                self.client, self.account_id, worker, recent, now=now, timeout=TRAFFIC_TIMEOUT
             )
-        )
+
+        pending = start_call(read)
         return lambda: pending.result() if pending.done() and pending.exception() is None else None
 
     def check_provider_key(self, spec: "KeyProvider", key: Secret | None) -> "KeyAnswer":

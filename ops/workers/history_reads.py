@@ -8,7 +8,7 @@ from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion, describe_deployment
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.run_record import PreviousRuns
-from ops.core.threads import run_parallel_mixed
+from ops.core.threads import run_parallel_mixed, start_call
 from ops.engine.context import Context
 from ops.workers import deploy, plan_text, rollback_target
 from ops.workers.history import WorkerHistory
@@ -41,15 +41,15 @@ class WorkerListing:
 
 def read_listing(ctx: Context[Any], service: "Service", *further: Callable[[], T]) -> tuple[WorkerListing, list[T]]:
     """Read deployments and versions, and in parallel `further`. Raises Refused without a deployment."""
+    reads: list[Callable[[], Any]] = [
+        lambda: ctx.cloudflare.workers.list_deployments(service.worker),
+        lambda: ctx.cloudflare.workers.list_deployable_versions(service.worker),
+        *further,
+    ]
+    pending = [start_call(each) for each in reads]  # first: the plan waits for them alone
     traffic = ctx.cloudflare.worker_traffic(service.worker)
     has_assets, earlier = ctx.cloudflare.workers.begin_assets_check(service.worker), ctx.previous_runs()
-    deployments, versions, *others = run_parallel_mixed(
-        [
-            lambda: ctx.cloudflare.workers.list_deployments(service.worker),
-            lambda: ctx.cloudflare.workers.list_deployable_versions(service.worker),
-            *further,
-        ]
-    )
+    deployments, versions, *others = (each.result() for each in pending)
     if not deployments:
         raise Refused(
             f"{service.worker} has no deployment",

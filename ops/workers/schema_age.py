@@ -90,10 +90,7 @@ def start_reading(
     budget = TimeBudget(READ_BUDGET)
     budget.rest()
     pending = {
-        name: start_call(
-            partial(cloudflare.d1.list_migrations, database.id, database.migrations_table, timeout=READ_BUDGET)
-        )
-        for name, database in databases.items()
+        name: start_call(partial(_read_migrations, cloudflare, database)) for name, database in databases.items()
     }
 
     def finish() -> tuple[AppliedMigrations, ...]:
@@ -110,6 +107,10 @@ def start_reading(
         return tuple(found)
 
     return finish
+
+
+def _read_migrations(cloudflare: D1Access, database: "Database") -> "tuple[Migration, ...] | None":
+    return cloudflare.d1.list_migrations(database.id, database.migrations_table, timeout=READ_BUDGET)
 
 
 def compare_all(databases: Iterable[AppliedMigrations], bound: Collection[str], code: CodeAge) -> tuple[SchemaAge, ...]:
