@@ -194,12 +194,16 @@ def test_prose_lines_have_at_most_120_characters(page: Path) -> None:
     assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
 
 
-def test_hand_written_pages_have_at_most_15000_words() -> None:
-    """Counted outside of generated blocks; decisions are a log that only grows."""
+def test_hand_written_pages_are_short() -> None:
+    """Counted outside of generated blocks; decisions are a log that only grows.
+
+    A team that adds a runbook to its copy adds a page.
+    """
     pages = [page for page in PAGES if "decisions" not in page.parts]
     written = (re.sub(r"<!-- (\S+):.*?-->.*?<!-- /\1 -->", "", text_of(page), flags=re.DOTALL) for page in pages)
     words = sum(len(text.split()) for text in written)
-    assert words <= 15_000, f"{words} words on all pages: shorten a page, old or new"
+    most = 15_000 + 300 * max(0, len(shipped()) - 13)
+    assert words <= most, f"{words} words on all pages, and at most {most} are allowed: shorten a page, old or new"
 
 
 def test_readme_has_at_most_120_lines() -> None:
