@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -113,7 +114,10 @@ class ProbeClient:
         self._headers_by_origin = headers_by_origin
         trust = edge_url is None
         verify = httpx.create_ssl_context(trust_env=trust) if trust else False
-        self._http = httpx.Client(timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False)
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))  # a cookie may pin a version
+        self._http = httpx.Client(
+            timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False, cookies=no_cookies
+        )
         self._under_way = CallTracker(self._http.close)
 
     def close(self) -> None:

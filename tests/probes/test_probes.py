@@ -164,6 +164,20 @@ def test_request_has_service_host_and_no_credentials() -> None:
     assert {"authorization", "cookie"}.isdisjoint(name.lower() for name in request.headers)
 
 
+def test_probe_sends_no_cookie_of_an_earlier_response() -> None:
+    """A cookie may pin a version or a session: the next probe would not see what a new user sees."""
+    seen: list[str | None] = []
+
+    def pin(request: HttpRequest) -> HttpResponse:
+        seen.append(request.headers["cookie"])
+        return json_answer(headers=[("set-cookie", "version=old; Path=/; Max-Age=3600")])
+
+    with service(pin) as web:
+        results = [probe_health(web).verdict for _ in range(2)]
+
+    assert (results, seen) == ([HEALTHY] * 2, [None, None])
+
+
 @pytest.mark.slow
 def test_unfinished_answer_is_unhealthy_after_10_seconds() -> None:
     silent, dripping = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
