@@ -183,7 +183,8 @@ def test_every_spelling_is_redacted(secret: str, spelling: str, before: str, aft
 
     shown = redactor_with(secret).redact_text(before + spelled + after)
 
-    assert set(shown.removeprefix(before).removesuffix(after)) == {"*"}
+    # A line break is masked with the spaces after it.
+    assert set(shown.removeprefix(before.rstrip()).removesuffix(after.lstrip()).strip()) == {"*"}
 
 
 BASE64: dict[str, Callable[[bytes], bytes]] = {
