@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -33,8 +34,6 @@ READ_TRIES = 2
 RETRIED = [429, *range(500, 600)]
 """Statuses after which a read is tried again. PyGithub adds 403 if it is a rate limit."""
 USER_AGENT = "backout"
-PAGE = 100
-"""Items per page: as many as GitHub gives."""
 
 
 class GitHubApiError(ProviderError):
@@ -134,7 +133,7 @@ def requester(environ: Mapping[str, str], auth: "Auth") -> "TypedRequester":
         base_url=base_url,
         timeout=TIMEOUT,
         user_agent=USER_AGENT,
-        per_page=PAGE,
+        per_page=100,
         verify=True,
         retry=retry,
         pool_size=None,
@@ -150,9 +149,12 @@ def read_json(repository: "Repository", path: str) -> Any:
 
 
 def newest_first(found: "PaginatedList[T]") -> "Iterator[T]":
-    """Yield the items from the last one on. PyGithub's `reversed` reads a list of one page twice."""
-    first = found.get_page(0)
-    yield from reversed(first) if len(first) < PAGE else found.reversed
+    """Yield the items from the last one on. PyGithub's `reversed` reads a list of one page twice.
+
+    A short page need not be the last one: GitHub hides comments of spammers in it.
+    """
+    list(islice(found, 1))  # reads the first page, whose header names the next one
+    yield from found.reversed if found._couldGrow() else reversed(list(found))  # noqa: SLF001
 
 
 CHECK_HINT = (
