@@ -36,9 +36,10 @@ class Comments(NamedTuple):
 
     @property
     def has_open_rehearsal(self) -> bool:
-        """Whether a rehearsal began and has no result."""
-        rows = read_record(self.body).get("rows", [])
-        steps = [text.partition(":")[0] for _, kind, text in rows if kind == "rehearsed"]
+        """Whether a rehearsal began and has no result. A person may have edited the record."""
+        rows = read_record(self.body).get("rows")
+        rows = [row for row in rows if isinstance(row, list) and len(row) == 3] if isinstance(rows, list) else []
+        steps = [str(text).partition(":")[0] for _, kind, text in rows if kind == "rehearsed"]
         return "writing" in steps and "result" not in steps
 
 
@@ -68,7 +69,7 @@ def read_comments(number: int, since: str, kind: str) -> Comments:
                     unfinished, body = int(one["id"]), one["body"]
                 else:
                     is_answered = True
-        if len(found) < 100:
+        if not found:  # a short page need not be the last one: GitHub hides comments of spammers in it
             return Comments(waiting, is_answered, unfinished, body)
 
 

@@ -16,7 +16,7 @@ from ops.setup.workflows import load_scripts
 from sandbox.github.actions.state import FakeJob, FakeStep
 from tests.support.hostile import PIECES, skeleton
 from tests.support.prepared_python import fresh_python
-from tests.templates.scripts import COMMENT, Step, Workflow
+from tests.templates.scripts import COMMENT, COMMENTS, Step, Workflow
 
 COMMANDS = json.dumps({"recover:api": "./run ops rollback-worker --service api --environment production"})
 GONE: dict[str, Any] = {"result": "success", "outputs": {"go": "true", "attempt": "1"}}
@@ -272,6 +272,19 @@ def test_run_that_was_killed_in_its_rehearsal_says_what_is_left(
     assert "run on a laptop: `./run ops rollback-worker --service api --environment production --incident" in said
 
 
+@pytest.mark.parametrize("rows", ["7", "[1]", '[["x"]]', '[[0, "rehearsed", 1]]', "null"])
+def test_killed_run_with_a_malformed_record_is_reported(labeled_run: LabeledRun, rows: str) -> None:
+    """A person with write access can edit our comment."""
+    (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
+    whole = unfinished_comment(labeled_run.run)
+    comment.body = re.sub(r'"rows":\[\[.*?\]\]', f'"rows":{rows}', whole)
+    assert comment.body != whole
+
+    labeled_run.tell(needs={"gate": GONE, "recovery-production": FAILED})
+
+    assert "run stopped in its middle" in labeled_run.workflow.bodies[0]
+
+
 def test_killed_run_is_reported_once(labeled_run: LabeledRun) -> None:
     labeled_run.github.fault(method="PATCH", path=COMMENT, lost="after")
 
@@ -401,6 +414,23 @@ def test_comment_is_found_among_200_others(labeled_run: LabeledRun) -> None:
 
     assert labeled_run.workflow.bodies[-1].startswith("**Failed before the run began")
     assert len(labeled_run.workflow.bodies) == 201
+
+
+def test_comment_is_found_behind_a_page_with_a_hidden_one(labeled_run: LabeledRun) -> None:
+    """GitHub hides comments of spammers after it cuts a list into pages, so a page may be short."""
+    github = labeled_run.github
+    issue = github.issue(labeled_run.workflow.incident)
+    ours = issue.comments.pop()
+    for number in range(100):
+        github.comment(issue.number, f"still broken {number}", "alice")
+    issue.comments.append(ours)
+    short = json.dumps([{"id": at, "body": "", "user": {"login": "alice"}} for at in range(99)])
+    github.fault(method="GET", path=COMMENTS, body=short, content_type="application/json")
+
+    labeled_run.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
+
+    assert labeled_run.workflow.bodies[-1].startswith("**Failed before the run began")
+    assert len(labeled_run.workflow.bodies) == 101
 
 
 # Failures of GitHub, and hostile text.
