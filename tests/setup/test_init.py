@@ -1,26 +1,15 @@
 """`ops init`: services, probes and files for applications other than the reference one."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ops.core.errors import ConfigError, Refused
-from ops.setup.init.command import READS, InitResult, InitTarget, read_only_token_url, run
-from ops.setup.init.discovery import InitRequest
-from ops.setup.init.questions import MAX_QUESTIONS, Questions
 from sandbox import Sandbox
-from tests.conftest import ROOT
 from tests.support import plain_yaml
 from tests.support.adoption import (
-    ACTIONS,
     BLOG,
     EVERY_READ,
     GAME,
@@ -35,7 +24,6 @@ from tests.support.adoption import (
     release,
     team,
 )
-from tests.support.commands import Terminal
 
 MOST_FILES = 25
 PLACE = "1Password: cloudflare-recovery"
@@ -430,127 +418,6 @@ def test_wrong_flag_writes_nothing(shop: Team, arguments: list[str], message: st
     assert not shop.folder.exists()
 
 
-# Questions
-
-
-@dataclass
-class Person:
-    """Answers in order; Enter for the rest."""
-
-    answers: list[str]
-    questions: list[str] = field(default_factory=list)
-
-    def __call__(self, question: str, default: str) -> str:
-        self.questions.append(question)
-        return (self.answers.pop(0) if self.answers else "") or default
-
-
-def ask(
-    team: Team, answers: list[str], *, request: InitRequest | None = None, **repository: Any
-) -> tuple[Person, InitResult]:
-    person = Person(answers)
-    environ = {**team.world.sandbox.environ(), "CLOUDFLARE_API_TOKEN": READER}
-    target = InitTarget(team.folder, actions=ACTIONS, **repository)
-    result = run(request or InitRequest(), target, Questions(person), environ, lambda _: None)
-    return person, result
-
-
-def test_unknown_commit_of_the_actions_is_refused_before_the_questions(shop: Team) -> None:
-    person = Person([])
-    target = InitTarget(shop.folder, actions="acme/backout@main")
-
-    with pytest.raises(ConfigError, match="full commit SHA"):
-        run(InitRequest(), target, Questions(person), shop.world.sandbox.environ(), lambda _: None)
-
-    assert person.questions == []
-
-
-def test_person_answers_every_question(game: Team) -> None:
-    answers = [
-        "live=1, try=2",
-        "arena=1, arena=2",
-        "live/arena=https://arena.example",
-        "@acme/on-call",
-        "the safe",
-        "Dana: +44 20 7946 0000",
-        "yes",
-    ]
-
-    person, result = ask(game, answers)
-
-    assert len(person.questions) == MAX_QUESTIONS
-    assert "2. game (Worker in try)" in person.questions[1]
-    assert services(game, "live")["arena"]["url"] == "https://arena.example"
-    assert services(game, "try")["arena"]["url"] == "https://game.sandbox.workers.dev"
-    assert "\n* @acme/on-call\n" in game.files()[".github/CODEOWNERS"]
-    assert {each["token_location"] for each in config(game)["environments"].values()} == {"the safe"}
-    assert config(game)["contacts"][0]["contact"] == "Dana: +44 20 7946 0000"
-    assert result.exit_code == 0
-
-
-def test_enter_accepts_every_proposal(shop: Team) -> None:
-    person, _ = ask(shop, [])
-
-    assert "1. shop-web (Worker)" in person.questions[0]
-    assert "shop-mailer: no address known" in person.questions[1]
-    assert set(services(shop)) == {"shop-web", "shop-api"}
-
-
-def test_wrong_answer_repeats_the_question(shop: Team) -> None:
-    person, _ = ask(shop, ["9", "1", "web=x"])
-
-    assert person.questions[1].startswith('"9" is not a row of the list. Write numbers from 1 to 3')
-    assert person.questions[3].startswith('the URL of "web": no such service')
-    assert set(services(shop)) == {"shop-web"}
-
-
-def test_no_writes_nothing(shop: Team) -> None:
-    with pytest.raises(Refused, match="nothing was written"):
-        ask(shop, ["", "", "", "", "", "no"])
-    assert not shop.folder.exists()
-
-
-def test_answer_names_the_files_to_overwrite(written: Team) -> None:
-    for name in ("README.md", ".gitignore"):
-        (written.folder / name).write_text("Ours\n")
-
-    person, result = ask(written, ["", "", "", "", "", "README.md"])
-
-    assert "names of files to overwrite too: README.md, .gitignore" in person.questions[-1]
-    assert result.files == {"README.md": "overwritten", ".gitignore": "kept"}
-
-
-@pytest.mark.slow
-def test_questions_on_a_terminal(shop: Team) -> None:
-    ours, theirs = os.openpty()
-    environ = {"PATH": os.environ["PATH"], **shop.world.sandbox.environ(), "PYTHONPATH": str(ROOT)}
-    del environ["CLOUDFLARE_API_TOKEN"]
-    command = [sys.executable, "-m", "ops", "init", str(shop.folder), "--actions", ACTIONS]
-
-    with subprocess.Popen(
-        command, text=True, stdin=theirs, stdout=theirs, stderr=theirs, env=environ, cwd=ROOT, start_new_session=True
-    ) as process:
-        os.close(theirs)
-        person = Terminal(process, ours)
-        person.until("Enter to type names and URLs: ")
-        person.type(f"{READER}\n")
-        person.until("Numbers to include")
-        person.type("1\n\n@acme/on-call\n\n\nyes\n")
-        assert person.end() == 0, person.shown
-    os.close(ours)
-
-    assert "permissionGroupKeys=" in person.shown
-    assert READER not in person.shown
-    assert "written: ops.yml" in person.shown
-    assert set(services(shop)) == {"shop-web"}
-
-
-def test_link_of_the_token_has_every_permission_to_read() -> None:
-    assert set(READS) == set(EVERY_READ)
-    assert read_only_token_url().count("%22key%22") == len(READS)
-    assert "&accountId=*&" in read_only_token_url()
-
-
 # Hostile texts
 
 
@@ -573,177 +440,6 @@ def test_hostile_names_stay_comments(shop: Team) -> None:
     assert "\x1b" not in outcome.out
     assert "\u202e" not in "".join([outcome.out, *shop.files().values()])
     assert all("secrets.TOKEN" not in text for name, text in shop.files().items() if name != "ops.yml")
-
-
-def test_hostile_account_of_a_wrangler_file_is_not_shown(shop: Team, tmp_path: Path) -> None:
-    (tmp_path / "wrangler.json").write_text(json.dumps({"name": "shop-web", "account_id": HOSTILE}))
-
-    person, _ = ask(shop, [], request=InitRequest(wrangler=(tmp_path / "wrangler.json",)))
-
-    assert person.questions
-    assert all(line.isprintable() for question in person.questions for line in question.split("\n"))
-
-
-# Files
-
-
-@pytest.fixture
-def written(shop: Team) -> Team:
-    outcome = shop.init("--owner", "@shopdesk/on-call", "--token-location", PLACE)
-    assert outcome.code == 0, outcome.err
-    return shop
-
-
-def test_repository_is_small_and_valid(written: Team) -> None:
-    assert len(written.files()) <= MOST_FILES
-    checked = written.ops("config", "check")
-    assert (checked.code, "token_location" in checked.err) == (0, False)
-    assert written.ops("workflows", "sync", "--check").code == 0
-    assert {"ops.yml", "README.md", ".gitignore", ".github/CODEOWNERS", ".github/dependabot.yml"} < {*written.files()}
-    assert "schedule:" not in "".join(text for name, text in written.files().items() if "workflows/" in name)
-    assert "\n* @shopdesk/on-call\n" in written.files()[".github/CODEOWNERS"]
-    assert "limits.yml" not in written.files()
-
-
-def test_token_is_refused_as_its_place(shop: Team) -> None:
-    outcome = shop.init("--token-location", "x" * 40)
-    assert (outcome.code, "looks like a token" in outcome.err) == (2, True)
-    assert "x" * 40 not in outcome.out + outcome.err
-
-
-def test_readme_fits_on_a_screen(written: Team) -> None:
-    readme = written.files()["README.md"]
-
-    assert len(readme.splitlines()) <= 40
-    for text in ("recover:shop-web", "rollback-worker", "`CLOUDFLARE_API_TOKEN`: 1Password: cloudflare-recovery"):
-        assert text in readme
-    assert config(written)["environments"]["production"]["token_location"] == "1Password: cloudflare-recovery"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["actionlint", "-no-color", "-oneline"],
-        ["zizmor", "--offline", "--no-progress", "-q", ".github"],
-    ],
-    ids=lambda command: command[0],
-)
-def test_files_pass_linters(written: Team, command: list[str]) -> None:
-    (written.folder / ".git").mkdir()  # actionlint looks for the root of a repository
-    program = Path(sys.executable).parent / command[0]
-
-    done = subprocess.run([program, *command[1:]], cwd=written.folder, capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_second_run_changes_nothing(written: Team) -> None:
-    before = {path: path.stat().st_mtime_ns for path in written.folder.rglob("*")}
-
-    outcome = written.init()
-
-    assert (outcome.code, outcome.out.splitlines()[-1]) == (0, "Every file is up to date.")
-    assert {path: path.stat().st_mtime_ns for path in written.folder.rglob("*")} == before
-
-
-def test_changed_file_is_shown_and_kept(written: Team) -> None:
-    written.config.write_text(written.config.read_text().replace("status: 200", "status: 204"))
-    (written.folder / "README.md").write_text("Ours\n")
-    (written.folder / ".gitignore").unlink()
-
-    outcome = written.init()
-
-    assert outcome.code == 2
-    assert "kept: ops.yml" in outcome.out
-    assert "kept: README.md" in outcome.out
-    assert "written: .gitignore" in outcome.out
-    assert "-              status: 204" in outcome.out
-    assert "To overwrite: --force ops.yml --force README.md" in outcome.out
-    assert "status: 204" in written.config.read_text()
-    assert (written.folder / "README.md").read_text() == "Ours\n"
-
-
-def test_force_overwrites_only_the_named_file(written: Team) -> None:
-    written.config.write_text(written.config.read_text().replace("status: 200", "status: 204"))
-    (written.folder / "README.md").write_text("Ours\n")
-
-    outcome = written.init("--force", "README.md")
-
-    assert "overwritten: README.md" in outcome.out
-    assert "recover:shop-web" in written.files()["README.md"]
-    assert "status: 204" in written.config.read_text()
-
-
-def test_other_files_follow_the_kept_configuration(written: Team) -> None:
-    """A service that the team removed from ops.yml is in no other file."""
-    text = written.config.read_text()
-    kept = text[: text.index("      shop-api:")] + text[text.index("\nlabels:") : text.index("  recover:shop-api")]
-    written.config.write_text(kept + "\n" + text[text.index("github:") :])
-    (written.folder / "README.md").unlink()
-
-    assert written.init().code == 2
-    assert "shop-api" not in written.files()["README.md"]
-
-
-def test_broken_configuration_is_not_overwritten(written: Team) -> None:
-    written.config.write_text("environments: 1\n")
-
-    outcome = written.init()
-
-    assert outcome.code == 2
-    assert "ops.yml has 1 problem" in outcome.err
-    assert written.config.read_text() == "environments: 1\n"
-
-
-@pytest.mark.parametrize("link", [".github", ".github/workflows", ".github/workflows/incident.yml"])
-def test_link_out_of_the_folder_is_refused(shop: Team, tmp_path: Path, link: str) -> None:
-    (shop.folder / link).parent.mkdir(parents=True)
-    (tmp_path / "elsewhere").mkdir()
-    (shop.folder / link).symlink_to(tmp_path / "elsewhere" / ("new.yml" if link.endswith(".yml") else ""))
-
-    outcome = shop.init()
-
-    assert outcome.code == 2
-    assert "is a link to a place outside of" in outcome.err
-    assert list((tmp_path / "elsewhere").iterdir()) == []
-
-
-def test_copy_of_backout_keeps_its_own_files(shop: Team) -> None:
-    for name in ("ops/__init__.py", "templates/workflows/x.j2", "README.md"):
-        (shop.folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (shop.folder / name).write_text("Ours\n")
-
-    arguments = ["init", str(shop.folder), "--owner", "@shopdesk/on-call"]
-    outcome = shop.world.ops(*arguments, CLOUDFLARE_API_TOKEN=READER, CLOUDFLARE_ACCOUNT_ID=None)
-
-    assert outcome.code == 0, outcome.err
-    assert "actions" not in config(shop).get("github", {})
-    assert "`./run ops config check`" in shop.config.read_text()
-    assert "uses: ./.github/actions/run" in shop.files()[".github/workflows/rollback-worker.yml"]
-    assert {name for name in shop.files() if not name.startswith((".github/", "ops/", "templates/"))} == {
-        "README.md",
-        "ops.yml",
-    }
-
-
-def test_result_as_json(shop: Team) -> None:
-    result = shop.init("--json").result
-
-    assert result["environments"]["production"]["services"]["shop-web"] == {
-        "worker": "shop-web",
-        "url": "https://www.shopdesk.example",
-        "probe": "/health",
-    }
-    assert result["files"]["ops.yml"] == "written"
-    assert result["exit_code"] == 0
-    assert any(line.startswith("shop-mailer:") for line in result["unchecked"])
-
-
-def test_reads_only(shop: Team) -> None:
-    assert shop.init().code == 0
-    assert {request.method for request in shop.world.sandbox.requests} == {"GET"}
-    assert shop.world.sandbox.unknown_requests == []
 
 
 def test_worker_without_a_zone_gets_no_maintenance(game: Team) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ from ops.core.run_record import read_record
 from ops.watch.judgment import WatchResult
 from ops.watch.start import watch_service
 from tests.conftest import Incident, Outcome, World
-from tests.gate.support import parse_outputs
 from tests.support.shop import WORKER, Shop, open_shop
 from tests.support.users import send_requests
 
@@ -425,57 +423,6 @@ def test_without_a_token_the_probes_decide(shop: Shop, incident: Incident) -> No
     assert any("SHOP_TOKEN is not set" in note for note in done.result["notes"])
 
 
-def test_outputs_of_a_job_say_how_the_watch_ended(shop: Shop, incident: Incident, tmp_path: Path) -> None:
-    shop.world.sandbox.edge_fault(path="/cart", status=500, times=None)
-
-    done = command(shop, GITHUB_OUTPUT=str(tmp_path / "outputs"))
-
-    assert done.code == 7
-    outputs = parse_outputs((tmp_path / "outputs").read_text())
-    assert (outputs["decision"], outputs["reason"], outputs["answered"]) == ("relapsed", "relapsed", "true")
-    assert "relapsed: probes: 3 of 5 rounds are bad" in outputs["message"]
-    assert "rollback-worker --service web" in outputs["hint"]
-
-
-def test_failed_start_is_an_output_of_the_job(shop: Shop, incident: Incident, tmp_path: Path) -> None:
-    done = command(shop, number=77, GITHUB_OUTPUT=str(tmp_path / "outputs"))
-
-    assert done.code == 4
-    outputs = parse_outputs((tmp_path / "outputs").read_text())
-    assert (outputs["reason"], "decision" in outputs) == ("provider_refused", False)
-
-
-@pytest.mark.parametrize(("more", "rounds"), [("", 60), ("watch: 4m\n", 8), ('watch: "off"\n', 60)])
-def test_length_is_that_of_ops_yml(shop: Shop, more: str, rounds: int) -> None:
-    shop.world.config.write_text(shop.world.config.read_text() + more)
-
-    assert len(shop.ops("watch", "--service", "web", "--json").result["rounds"]) == rounds
-
-
-def test_missing_permission_is_named(shop: Shop) -> None:
-    outcome = shop.ops("watch", "--service", "web", "--for", "2m")
-
-    assert outcome.code == 0, outcome.err
-    assert "No error rate, so only the probes decide: Cloudflare answered POST /graphql with HTTP 403" in outcome.out
-    assert "MITIGATED" in outcome.out
-
-
-def test_unknown_incident_starts_no_watch(shop: Shop) -> None:
-    outcome = command(shop, number=77)
-
-    assert outcome.code == 4
-    assert shop.world.sandbox.edge_counts == {}
-
-
-def test_issue_that_is_no_incident_is_refused(shop: Shop, incident: Incident) -> None:
-    number = shop.world.sandbox.github.open_issue("A question", "", [], "mai")
-
-    outcome = command(shop, number=number)
-
-    assert outcome.code == 2
-    assert f"#{number} is not an incident" in outcome.err
-
-
 def test_record_of_a_stranger_is_not_continued(shop: Shop, incident: Incident) -> None:
     with pytest.raises(Killed):
         watch(shop, incident.number, actions={10: kill})
@@ -498,14 +445,6 @@ def test_rounds_of_the_future_are_no_evidence(shop: Shop, incident: Incident) ->
 
     assert (found.decision, found.state.rounds) == (Decision.MITIGATED, "h" * 20)
     assert found.state.started_at >= began
-
-
-@pytest.mark.parametrize("length", ["1m", "3h", "soon"])
-def test_length_is_limited(shop: Shop, length: str) -> None:
-    outcome = shop.ops("watch", "--service", "web", "--for", length)
-
-    assert outcome.code == 2
-    assert "Use 2m to 2h" in outcome.err
 
 
 def test_next_step_after_a_rollback_goes_on_to_an_older_version(shop: Shop, incident: Incident) -> None:

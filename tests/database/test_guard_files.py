@@ -1,0 +1,75 @@
+"""`ops database guard`: names, places and numbers of the migrations that it reads."""
+
+from pathlib import Path
+
+import pytest
+
+from ops.cloudflare.schema_mark import parse_schema_marks
+from tests.database.test_guard import shop
+from tests.support.deployment import BINDING, Deployment, jsonc
+
+__all__ = ["shop"]
+
+
+@pytest.mark.parametrize(
+    "name", ["0002_it's; DROP TABLE x--.sql", "0002_$(touch pwned).sql", "0002 \U0001f4a5.sql", "--env.sql", "-.sql"]
+)
+def test_hostile_name_is_only_a_name(shop: Deployment, name: str) -> None:
+    shop.write(name, "CREATE TABLE notes (id);")
+
+    done = shop.guard("--json")
+
+    assert done.code == 0, done.err
+    assert set(shop.applied) == {"0001_customers.sql", name}
+    (mark,) = parse_schema_marks(done.result["message"])
+    assert set(mark.applied) == {"0001_customers.sql", name}
+
+
+@pytest.mark.parametrize("name", ["0002\n::error::x.sql", "0002\x1b[2J.sql", "0002\u202e.sql", "0002\\x.sql"])
+def test_name_that_cannot_be_shown_is_refused(shop: Deployment, name: str) -> None:
+    shop.write(name, "CREATE TABLE notes (id);")
+
+    refused = shop.guard()
+
+    assert refused.code == 2
+    assert "a migration has a name that cannot be shown" in refused.err
+    assert shop.writes == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [("db/changes/**/*.sql", "down/0001_customers.sql"), (None, "0001_customers.down.sql")],
+    ids=["in the folder down", "beside its migration"],
+)
+def test_down_file_among_the_migrations_is_refused(shop: Deployment, pattern: str | None, name: str) -> None:
+    shop.configure(jsonc({**BINDING, "migrations_pattern": pattern} if pattern else BINDING))
+    shop.write(name, "DROP TABLE customers;")
+
+    refused = shop.guard()
+
+    assert refused.code == 3
+    assert f"migrations_pattern matches the down file {name}" in refused.err
+
+
+def test_links_and_hidden_files_are_no_migrations(shop: Deployment, tmp_path: Path) -> None:
+    (tmp_path / "secret.sql").write_text("DROP TABLE customers;")
+    (shop.files / "0002_link.sql").symlink_to(tmp_path / "secret.sql")
+    shop.write(".0003_hidden.sql", "DROP TABLE customers;")
+
+    assert shop.guard().code == 0
+    assert shop.applied == ["0001_customers.sql"]
+
+
+def test_early_number_and_missing_file_are_warnings(shop: Deployment) -> None:
+    shop.write("0003_notes.sql", "CREATE TABLE notes (id);")
+    shop.guard()
+    (shop.files / "0003_notes.sql").unlink()
+    shop.write("0002_late.sql", "CREATE TABLE late (id);")
+
+    done = shop.guard("--json")
+
+    assert done.code == 0, done.err
+    assert done.result["warnings"] == [
+        "0002_late.sql comes before 0003_notes.sql, which is applied already",
+        "applied, and not in this commit: 0003_notes.sql",
+    ]
