@@ -1,8 +1,6 @@
 """A restore by two people: the request, its approval and every refusal, with a shop's database."""
 
 import json
-import shlex
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +8,8 @@ import pytest
 
 from sandbox.github.users.state import App
 from tests.conftest import World
-from tests.support.commands import COMMENTS, ended
-from tests.support.databases import RESTORE
-from tests.support.second_person import DATABASE, MIGRATION, TOKEN, Desk, open_desk
+from tests.support.commands import ended
+from tests.support.second_person import DATABASE, MIGRATION, Desk, open_desk
 from tests.support.webhooks import receiving
 
 BEFORE, AFTER = {"sales": 5, "applied": 2}, {"sales": 3, "applied": 1}
@@ -267,80 +264,6 @@ def test_another_attempt_of_an_approval_is_refused(desk: Desk) -> None:
     assert desk.tables == BEFORE
 
 
-@pytest.mark.sampled(3)
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"params": {"database": "orders", "to": "-5s"}},
-        {"requesters": [1]},
-        {"most_seconds": 9_000_000},
-        {"most_rows": {"sales": 9_000_000}},
-        {"environment": "staging"},
-        {"runbook": "rollback-worker"},
-        {"signature": "0" * 64},
-        {"digest": "0" * 32},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_edited_request_is_refused(desk: Desk, change: dict[str, Any]) -> None:
-    """Everybody with write access can edit a comment of the bot."""
-    desk.ask()
-    comment = next(each for each in desk.hub.issue(desk.incident).comments if '"approval":' in each.body)
-    head, mark, block = comment.body.rpartition("<!-- backout:v1 ")
-    record = json.loads(block.rpartition(" -->")[0])
-    record["approval"] |= change
-    escaped = json.dumps(record).replace("-", "\\u002d")
-    comment.body = f"{head}{mark}{escaped} -->"
-
-    gate = desk.add_label("alice" if "requesters" in change else "bob")
-    if desk.outputs["go"] == "true":
-        done = desk.act(desk.runs[-1])
-        assert ended(done) == (3, "refused", "request_changed"), done.err
-    else:
-        assert (gate.code, desk.outputs["reason"]) == (3, "request_changed")
-
-    assert (desk.restores, desk.tables) == ([], BEFORE)
-
-
-def test_request_of_another_incident_is_refused(desk: Desk) -> None:
-    desk.ask()
-    other = desk.hub.open_issue("Another", labels=["incident"], author="carol")
-    desk.hub.comment(other, desk.comments[0], "carol")
-    desk.incident = other
-
-    desk.add_label()
-    done = desk.act(desk.runs[-1])
-
-    assert ended(done) == (3, "refused", "request_changed")
-    assert desk.tables == BEFORE
-
-
-@pytest.mark.parametrize("repository", ["", "team/others"])
-def test_request_of_another_repository_is_refused(desk: Desk, repository: str) -> None:
-    """Two repositories may hold the same token, and both have an incident of the same number."""
-    desk.post(repository=repository)
-    desk.add_label()
-
-    refused = desk.act(desk.runs[-1])
-
-    assert ended(refused) == (3, "refused", "request_changed")
-    said = refused.result["message"]
-    assert said.startswith("the approved request was edited" if repository else "the plan differs from the approved")
-    assert desk.restores == []
-
-
-@pytest.mark.parametrize("signature", ["ü", "\0"])
-def test_request_with_any_signature_is_refused(desk: Desk, signature: str) -> None:
-    desk.ask()
-    genuine = desk.request["signature"]
-    comment = next(each for each in desk.hub.issue(desk.incident).comments if genuine in each.body)
-    comment.body = comment.body.replace(genuine, json.dumps(signature)[1:-1])
-    desk.add_label()
-
-    assert ended(desk.act(desk.runs[-1])) == (3, "refused", "request_changed")
-    assert desk.restores == []
-
-
 def test_greater_loss_needs_a_new_approval(desk: Desk) -> None:
     desk.ask()
     desk.sell(200)
@@ -450,112 +373,6 @@ def test_request_without_incident_is_refused(desk: Desk) -> None:
     assert "number of the incident" in done.result["hint"]
 
 
-@pytest.mark.parametrize("lost", ["before", "after"])
-def test_lost_answer_to_the_use_is_settled(desk: Desk, lost: str) -> None:
-    desk.ask()
-    desk.add_label()
-    desk.hub.fault(method="POST", path=COMMENTS, lost=lost, skip=1)
-
-    done = desk.act(desk.runs[-1])
-
-    assert done.result["outcome"]["changed"], done.err
-    assert len([record for record in desk.records if record["source"] == "approval"]) == 1
-
-
-def test_use_that_github_does_not_save_prevents_the_restore(desk: Desk) -> None:
-    desk.ask()
-    desk.add_label()
-    desk.hub.fault(method="POST", path=COMMENTS, status=500, times=9)
-
-    done = desk.act(desk.runs[-1])
-
-    assert ended(done) == (3, "refused", "permission_unknown")
-    assert desk.tables == BEFORE
-
-
-def kill() -> None:
-    signal.raise_signal(signal.SIGTERM)
-
-
-def test_run_that_is_killed_before_the_use_may_be_approved_again(desk: Desk) -> None:
-    desk.ask()
-    desk.add_label()
-    desk.world.sandbox.fault(path="**/query", before=kill)
-
-    assert desk.act(desk.runs[-1]).code == 130
-    assert desk.tables == BEFORE
-    assert desk.approve("carol").result["outcome"]["changed"]
-
-
-def test_run_that_is_killed_after_the_use_needs_a_new_request(desk: Desk) -> None:
-    desk.ask()
-    desk.add_label()
-    desk.world.sandbox.fault(**RESTORE, before=kill, lost="before")
-
-    killed = desk.act(desk.runs[-1])
-
-    assert killed.code in {5, 130}, killed.err
-    assert desk.tables == BEFORE
-    desk.add_label("carol")
-    assert desk.outputs["reason"] == "approval_used"
-
-
-def test_one_person_on_a_laptop_is_named(desk: Desk) -> None:
-    where = ["--environment", "live", "--config", str(desk.world.config), "--yes", "--json"]
-    options = ["--database", "orders", "--to", "before-last-migration", "--incident", str(desk.incident)]
-    laptop = {**desk.hub.environ(), "SHOP_TOKEN": TOKEN, "USER": "ana", "CLOUDFLARE_API_TOKEN": None}
-
-    alone = desk.world.ops("restore-database", *options, *where, **laptop)
-    desk.world.edit_config("        services: [web]\n", "        services: [web]\n        two_people: strict\n")
-    strict = desk.world.ops("restore-database", *options, "--one-person", *where, **laptop)
-    desk.world.edit_config("        two_people: strict\n", "")
-    done = desk.world.ops("restore-database", *options, "--one-person", *where, **laptop)
-    report = desk.world.ops("incident", "report", str(desk.incident), "--config", str(desk.world.config), **laptop)
-
-    for outcome in (alone, strict):
-        assert ended(outcome) == (3, "refused", "needs_two_people")
-    assert "forbids --one-person" in strict.result["message"]
-    assert done.result["outcome"]["changed"], done.err
-    alone_text = "ana acts alone"
-    assert any(alone_text in comment for comment in desk.comments)
-    assert report.code == 0, report.err
-    assert alone_text in (desk.hub.issues[-1].body or "")
-
-
-@pytest.mark.parametrize("strict", ["", "        two_people: strict\n"], ids=["default", "strict"])
-def test_single_responder_learns_that_nobody_can_approve(desk: Desk, strict: str) -> None:
-    desk.world.edit_config("        services: [web]\n", f"        services: [web]\n{strict}")
-    desk.world.edit_config("labels:\n", "responders: [alice]\nlabels:\n")
-
-    asked = desk.ask()
-
-    assert ended(asked) == (0, "planned", "needs_two_people"), asked.err
-    assert "but ops.yml names no second responder: add one" in asked.result["message"]
-    to = desk.request["params"]["to"]
-    alone = f"restore-database --environment live --incident {desk.incident} --database orders --to {to} --one-person"
-    assert (alone in asked.result["press"], "--one-person" in desk.comments[0]) == (not strict, not strict)
-
-
-def test_single_responder_restores_alone_by_the_shown_command(desk: Desk) -> None:
-    desk.world.edit_config("labels:\n", "responders: [alice]\nlabels:\n")
-    _, *arguments = shlex.split(desk.ask().result["press"].replace("./run ops", "ops"))
-
-    done = desk.world.ops(*arguments, "--yes", "--json", SHOP_TOKEN=TOKEN, CLOUDFLARE_API_TOKEN=None)
-
-    assert done.result["outcome"]["changed"], done.err
-    assert desk.tables == AFTER
-
-
-def test_undo_of_a_strict_database_is_its_button(desk: Desk) -> None:
-    desk.world.edit_config("        services: [web]\n", "        services: [web]\n        two_people: strict\n")
-    desk.ask()
-
-    (undo,) = desk.approve().result["undo"]
-
-    assert undo.startswith("gh workflow run restore-database.yml -f database=orders -f to=")
-    assert "one" not in undo
-
-
 def test_unknown_requester_is_refused(desk: Desk) -> None:
     """Without the id of each requester, nobody can be another person."""
     run = desk.new_run()
@@ -579,38 +396,6 @@ def test_label_whose_event_github_does_not_show_is_refused(desk: Desk) -> None:
     assert_refused(desk, "permission_unknown")
 
 
-def test_deleted_request_is_refused(desk: Desk) -> None:
-    desk.ask()
-    desk.add_label()
-    desk.hub.issue(desk.incident).comments.clear()
-
-    assert ended(desk.act(desk.runs[-1])) == (3, "refused", "request_changed")
-    assert desk.tables == BEFORE
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", range(0, 40, 2))
-def test_kill_at_any_request_never_restores_without_a_recorded_use(desk: Desk, number: int) -> None:
-    desk.ask()
-    desk.add_label()
-    seen = list[int]()
-
-    def kill_once() -> None:
-        seen.append(len(seen))
-        if len(seen) == number + 1:
-            kill()
-
-    for fault in (desk.hub.fault, desk.world.sandbox.fault):
-        fault(path="**", before=kill_once, times=None)
-    desk.act(desk.runs[-1])
-    used = [record for record in desk.records if record["source"] == "approval"]
-
-    assert len(desk.restores) <= len(used) <= 1
-    assert desk.restores or desk.tables == BEFORE
-    desk.add_label("carol")
-    assert desk.outputs["go"] == ("false" if used else "true")
-
-
 def test_approval_on_a_laptop_is_ignored(desk: Desk) -> None:
     """A person who types the options of the job is still one person."""
     desk.ask()
@@ -620,16 +405,6 @@ def test_approval_on_a_laptop_is_ignored(desk: Desk) -> None:
 
     assert ended(done)[:2] == (3, "refused")
     assert (desk.restores, desk.tables) == ([], BEFORE)
-
-
-def test_forged_request_of_the_same_run_changes_nothing(desk: Desk) -> None:
-    desk.ask()
-    comment = desk.hub.issue(desk.incident).comments[0]
-    forged = comment.body.replace('"requesters":[1', '"requesters":[9')
-    assert forged != comment.body
-    desk.hub.comment(desk.incident, forged, "carol")
-
-    assert desk.approve().result["outcome"]["changed"]
 
 
 def test_long_reason_fits_into_the_record(desk: Desk) -> None:

@@ -5,18 +5,17 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited, read_record
+from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited
 from ops.setup.workflows import load_scripts
 from sandbox.github.actions.state import FakeJob, FakeStep
 from tests.support.hostile import PIECES, skeleton
 from tests.support.prepared_python import fresh_python
-from tests.templates.scripts import COMMENT, COMMENTS, Step, Workflow
+from tests.templates.scripts import COMMENTS, Step, Workflow
 
 COMMANDS = json.dumps({"recover:api": "./run ops rollback-worker --service api --environment production"})
 GONE: dict[str, Any] = {"result": "success", "outputs": {"go": "true", "attempt": "1"}}
@@ -214,83 +213,6 @@ def kill_run(
     done = labeled_run.tell(needs=needs)
     (body,) = labeled_run.workflow.bodies
     return done, body
-
-
-def test_killed_run_is_reported_above_its_last_report(labeled_run: LabeledRun) -> None:
-    done, body = kill_run(labeled_run)
-
-    job = labeled_run.github.urls.html
-    said, _, last = body.partition(f"<!-- backout:answered run={labeled_run.run} attempt=1 -->\n\n")
-    assert re.sub(r"/runs/\d+/job/\d+", "/runs/N", said) == (
-        "**The run stopped in its middle, and it is not known whether anything was changed:** `recover:api` from "
-        f"`@alice` · job `recovery-production` failed · [log]({job}/acme/operations/actions/runs/N)\n\n"
-        "**Next step:** Read the log, and look at what is live: `./run ops status --environment production`. Then put "
-        "the label on again. If that fails too, run on a laptop: `./run ops rollback-worker --service api --environment production "
-        f"--incident {labeled_run.workflow.incident}`\n\n"
-    )
-    assert last.startswith("#### Last report of the run: Writing\n\nrollback-worker on api in production")
-    assert "The run stopped in its middle" in done.summary
-    assert "::error title=request::The run stopped in its middle" in done.out
-
-
-def test_killed_run_keeps_its_hidden_record(labeled_run: LabeledRun) -> None:
-    """`ops incident import` can then complete the comment, and the report does not mark it as edited."""
-    _, body = kill_run(labeled_run)
-
-    found, before = read_record(body), read_record(unfinished_comment(labeled_run.run))
-    assert found is not None
-    assert before is not None
-    assert replace(found, digest="") == replace(before, digest="")
-    assert not is_edited(body)
-    assert is_edited(body.replace("production", "staging"))
-
-
-REHEARSAL = "writing: Worker shop-web, rehearsal: 0ffae05a → 0ffae05a at 100 % and 2c8b7e91 at 0 %"
-
-
-@pytest.mark.parametrize(
-    ("rows", "is_left"),
-    [
-        ([("rehearsed", REHEARSAL)], True),
-        ([("rehearsed", REHEARSAL), ("rehearsed", "probed, 1 of 2 in a row: cart healthy")], True),
-        ([("rehearsed", REHEARSAL), ("rehearsed", "result: healthy")], False),
-        ([("rehearsed", "skipped: two versions are deployed already")], False),
-        ([("writing", "Worker shop-web: 0ffae05a → 2c8b7e91")], False),
-    ],
-    ids=["begun", "probed", "over", "skipped", "none"],
-)
-def test_run_that_was_killed_in_its_rehearsal_says_what_is_left(
-    labeled_run: LabeledRun, rows: list[tuple[str, str]], is_left: bool
-) -> None:
-    at = datetime(2026, 11, 24, 3, 12, tzinfo=UTC)
-    _, body = kill_run(labeled_run, rows=tuple(RecordRow(at, kind, text) for kind, text in rows))
-
-    said, _, _ = body.partition("<!-- ")
-    assert (
-        "Its rehearsal may have left a version at 0 %, which gets no traffic. The next run removes it." in said
-    ) == (is_left)
-    assert "run on a laptop: `./run ops rollback-worker --service api --environment production --incident" in said
-
-
-@pytest.mark.parametrize("rows", ["7", "[1]", '[["x"]]', '[[0, "rehearsed", 1]]', "null"])
-def test_killed_run_with_a_malformed_record_is_reported(labeled_run: LabeledRun, rows: str) -> None:
-    """A person with write access can edit our comment."""
-    (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
-    whole = unfinished_comment(labeled_run.run)
-    comment.body = re.sub(r'"rows":\[\[.*?\]\]', f'"rows":{rows}', whole)
-    assert comment.body != whole
-
-    labeled_run.tell(needs={"gate": GONE, "recovery-production": FAILED})
-
-    assert "run stopped in its middle" in labeled_run.workflow.bodies[0]
-
-
-def test_killed_run_is_reported_once(labeled_run: LabeledRun) -> None:
-    labeled_run.github.fault(method="PATCH", path=COMMENT, lost="after")
-
-    _, body = kill_run(labeled_run)
-
-    assert body.count("The run stopped in its middle") == 1
 
 
 def test_ended_run_without_final_update_is_reported(labeled_run: LabeledRun) -> None:

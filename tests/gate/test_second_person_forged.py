@@ -1,0 +1,105 @@
+"""Requests for a second person that somebody edited, deleted or forged."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.gate.test_second_person import BEFORE, desk
+from tests.support.commands import ended
+from tests.support.second_person import Desk
+
+__all__ = ["desk"]
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"params": {"database": "orders", "to": "-5s"}},
+        {"requesters": [1]},
+        {"most_seconds": 9_000_000},
+        {"most_rows": {"sales": 9_000_000}},
+        {"environment": "staging"},
+        {"runbook": "rollback-worker"},
+        {"signature": "0" * 64},
+        {"digest": "0" * 32},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_edited_request_is_refused(desk: Desk, change: dict[str, Any]) -> None:
+    """Everybody with write access can edit a comment of the bot."""
+    desk.ask()
+    comment = next(each for each in desk.hub.issue(desk.incident).comments if '"approval":' in each.body)
+    head, mark, block = comment.body.rpartition("<!-- backout:v1 ")
+    record = json.loads(block.rpartition(" -->")[0])
+    record["approval"] |= change
+    escaped = json.dumps(record).replace("-", "\\u002d")
+    comment.body = f"{head}{mark}{escaped} -->"
+
+    gate = desk.add_label("alice" if "requesters" in change else "bob")
+    if desk.outputs["go"] == "true":
+        done = desk.act(desk.runs[-1])
+        assert ended(done) == (3, "refused", "request_changed"), done.err
+    else:
+        assert (gate.code, desk.outputs["reason"]) == (3, "request_changed")
+
+    assert (desk.restores, desk.tables) == ([], BEFORE)
+
+
+def test_request_of_another_incident_is_refused(desk: Desk) -> None:
+    desk.ask()
+    other = desk.hub.open_issue("Another", labels=["incident"], author="carol")
+    desk.hub.comment(other, desk.comments[0], "carol")
+    desk.incident = other
+
+    desk.add_label()
+    done = desk.act(desk.runs[-1])
+
+    assert ended(done) == (3, "refused", "request_changed")
+    assert desk.tables == BEFORE
+
+
+@pytest.mark.parametrize("repository", ["", "team/others"])
+def test_request_of_another_repository_is_refused(desk: Desk, repository: str) -> None:
+    """Two repositories may hold the same token, and both have an incident of the same number."""
+    desk.post(repository=repository)
+    desk.add_label()
+
+    refused = desk.act(desk.runs[-1])
+
+    assert ended(refused) == (3, "refused", "request_changed")
+    said = refused.result["message"]
+    assert said.startswith("the approved request was edited" if repository else "the plan differs from the approved")
+    assert desk.restores == []
+
+
+@pytest.mark.parametrize("signature", ["ü", "\0"])
+def test_request_with_any_signature_is_refused(desk: Desk, signature: str) -> None:
+    desk.ask()
+    genuine = desk.request["signature"]
+    comment = next(each for each in desk.hub.issue(desk.incident).comments if genuine in each.body)
+    comment.body = comment.body.replace(genuine, json.dumps(signature)[1:-1])
+    desk.add_label()
+
+    assert ended(desk.act(desk.runs[-1])) == (3, "refused", "request_changed")
+    assert desk.restores == []
+
+
+def test_deleted_request_is_refused(desk: Desk) -> None:
+    desk.ask()
+    desk.add_label()
+    desk.hub.issue(desk.incident).comments.clear()
+
+    assert ended(desk.act(desk.runs[-1])) == (3, "refused", "request_changed")
+    assert desk.tables == BEFORE
+
+
+def test_forged_request_of_the_same_run_changes_nothing(desk: Desk) -> None:
+    desk.ask()
+    comment = desk.hub.issue(desk.incident).comments[0]
+    forged = comment.body.replace('"requesters":[1', '"requesters":[9')
+    assert forged != comment.body
+    desk.hub.comment(desk.incident, forged, "carol")
+
+    assert desk.approve().result["outcome"]["changed"]
