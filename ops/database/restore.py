@@ -14,7 +14,7 @@ from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
 from ops.core.run_record import ENDED_KIND, PreviousRuns, RecordRow
 from ops.core.suggestions import quote_name
 from ops.core.timeline import EventKind
-from ops.database.applies import RESTORE, RecordedApply, make_apply, record_apply
+from ops.database.applies import RESTORE, TABLE, RecordedApply, make_apply, record_apply
 from ops.database.state import MAX_TABLES, DatabaseState, TableRows, read_agreeing_state, read_state
 from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, session_of
 from ops.engine.context import Context
@@ -100,7 +100,7 @@ def check_restore(ctx: Context[Any], restore: DatabaseRestore) -> ObservedState:
 
 def _describe_rival(name: str, row: RecordedApply | None) -> str:
     if row is None:
-        return f"the row of the last restore of {name} is gone, as after another restore"
+        return f"{name} was probably restored by something else: {TABLE} no longer names the last restore"
     return f"another run restored {name}: {quote_name(row.run)} at {quote_name(row.at)}"
 
 
