@@ -125,6 +125,11 @@ class Faults:
     def clear(self) -> None:
         self.rules.clear()
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether a rule can hold a request back in real time."""
+        return any(rule.delay or rule.before or rule.after for rule in self.rules)
+
     def close(self) -> None:
         """End every delay at once."""
         self._closed.set()

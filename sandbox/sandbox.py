@@ -49,12 +49,13 @@ class Sandbox:
         repository: str = "acme/operations",
         github_port: int = 0,
     ) -> None:
-        self._api_server = Server(self._answer, port)  # first, so that a port in use leaves nothing to close
+        self.faults = Faults()
+        # first, so that a port in use leaves nothing to close
+        self._api_server = Server(self._answer, port, is_prompt=lambda: not self.faults.may_wait)
         self.account_id = account_id
         self.token = "sandbox-workers-pages-writing"  # noqa: S105  (opens nothing but this sandbox)
         self.clock = FakeClock(virtual=virtual_clock)
         self.switches = switches or Switches()
-        self.faults = Faults()
         self.edge_faults = Faults()
         self.requests: list[RequestRecord] = []
         self._tokens = CloudflareTokens(FakeCloudflareToken(secret=self.token, permissions=DEFAULT_PERMISSIONS))
@@ -75,7 +76,7 @@ class Sandbox:
                 ("POST", "/status"): self.status_pages.change,
             },
         )
-        self._edge_server = Server(self._answer_edge)
+        self._edge_server = Server(self._answer_edge, is_prompt=self._is_edge_prompt)
         self._others: list[Sandbox] = []
         self.github = GitHub(self.clock, repository=repository, port=github_port)
 
@@ -348,6 +349,11 @@ class Sandbox:
         if host in STATUS_HOSTS and all(fault.host != host for fault in self.edge_faults.rules):
             return answer(request)
         return self.edge_faults.wrap(answer, request)
+
+    def _is_edge_prompt(self) -> bool:
+        """Whether no answer of the edge waits in real time now."""
+        everyone = (self, *self._others)
+        return not (self.edge_faults.may_wait or any(each.edge.may_wait for each in everyone))
 
     def _cloudflare_for(self, request: HttpRequest) -> FakeCloudflareApi:
         """Return the API of the account that the request names, by ID or by one of its zones."""

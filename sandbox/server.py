@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from functools import partial
 from http import HTTPStatus
+from io import BytesIO
 from pathlib import Path
 from queue import SimpleQueue
 from socketserver import StreamRequestHandler, TCPServer
@@ -132,6 +133,16 @@ class _Server(TCPServer):
         self._connections: dict[socket.socket, threading.Lock] = {}
         """Connection → lock, released when the connection has ended."""
 
+    def respond(self, method: str, target: str, headers: Message, body: bytes) -> HttpResponse | None:
+        """Return the response to a well-formed request; None closes the connection without one."""
+        if target.startswith("//"):  # a browser would read the next part as a host
+            target = "/" + target.lstrip("/")
+        try:
+            return self.answer(HttpRequest(method=method, target=target, headers=headers, body=body))
+        except Exception:  # noqa: BLE001  (a bug of the sandbox: it must be seen, and the client answered)
+            traceback.print_exc()
+            return HttpResponse(status=500, headers=[("content-type", "text/plain")], body=b"the sandbox has a bug")
+
     def start(self) -> None:
         _ACCEPTOR.add(self)
 
@@ -174,10 +185,10 @@ class _Handler(StreamRequestHandler):
     def handle(self) -> None:
         """Serve the requests of the connection; ignore a client that disconnects."""
         with contextlib.suppress(ConnectionError):
-            while self._serve_request():
+            while self.serve_request():
                 pass
 
-    def _serve_request(self) -> bool:
+    def serve_request(self) -> bool:
         line = self.rfile.readline(MAX_LINE_BYTES)
         if not line:
             return False
@@ -192,10 +203,7 @@ class _Handler(StreamRequestHandler):
             return self._write(HttpResponse(status=411), keep=False)
         if headers.get("expect", "").lower() == "100-continue":
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if target.startswith("//"):  # a browser would read the next part as a host
-            target = "/" + target.lstrip("/")
-        body = self.rfile.read(int(length))
-        response = self._answer(HttpRequest(method=method, target=target, headers=headers, body=body))
+        response = self.server.respond(method, target, headers, self.rfile.read(int(length)))
         return response is not None and self._write(response, keep=keep, with_body=method != "HEAD")
 
     def _headers(self) -> Message:
@@ -208,36 +216,52 @@ class _Handler(StreamRequestHandler):
             headers[name] = value.strip()
         return headers
 
-    def _answer(self, request: HttpRequest) -> HttpResponse | None:
-        try:
-            return self.server.answer(request)
-        except Exception:  # noqa: BLE001  (a bug of the sandbox: it must be seen, and the client answered)
-            traceback.print_exc()
-            return HttpResponse(status=500, headers=[("content-type", "text/plain")], body=b"the sandbox has a bug")
-
     def _write(self, response: HttpResponse, *, keep: bool, with_body: bool = True) -> bool:
         """Send the response and return whether the connection stays open."""
         keep &= response.truncate_at is None
         lines = [f"HTTP/1.1 {response.status} {_phrase(response.status)}"]
-        lines += [f"{name}: {value}" for name, value in response.headers]
-        if response.status not in {204, 304}:
-            lines.append(f"content-length: {len(response.body)}")
-        if not keep:
-            lines.append("connection: close")
+        lines += [f"{name}: {value}" for name, value in headers_to_send(response, keep=keep)]
         body = response.body[: response.truncate_at] if with_body else b""
         self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         return keep
+
+
+def headers_to_send(response: HttpResponse, *, keep: bool) -> list[tuple[str, str]]:
+    """Return all headers of the response on a connection that stays open, or does not."""
+    length = [] if response.status in {204, 304} else [("content-length", str(len(response.body)))]
+    return [*response.headers, *length, *([] if keep else [("connection", "close")])]
+
+
+def serve_stream(server: _Server, request: BytesIO, answer: BytesIO) -> None:
+    """Read one request as from a connection to the server, and write the response."""
+    handler = _Handler.__new__(_Handler)
+    handler.server, handler.rfile, handler.wfile = server, request, answer
+    handler.serve_request()
 
 
 class _UnixHandler(_Handler):
     disable_nagle_algorithm = False  # a Unix socket has none
 
 
+RUNNING: dict[tuple[str, int], "Server"] = {}
+"""Address → server of this process between `start` and `stop`, so that its tests can call it without a socket."""
+
+
 class Server(_Server):
     """Server on a loopback port; port 0 selects a free one."""
 
-    def __init__(self, answer: Responder, port: int = 0) -> None:
+    def __init__(self, answer: Responder, port: int = 0, *, is_prompt: Callable[[], bool] = lambda: True) -> None:
+        """`is_prompt`: whether no answer waits in real time now, so that a client without a socket needs no timeout."""
         super().__init__(answer, (LOOPBACK, port), _Handler)
+        self.is_prompt = is_prompt
+
+    def start(self) -> None:
+        super().start()
+        RUNNING[LOOPBACK, self.port] = self
+
+    def stop(self) -> None:
+        RUNNING.pop((LOOPBACK, self.port), None)
+        super().stop()
 
     @property
     def port(self) -> int:

@@ -23,6 +23,7 @@ from ops.app import registry
 from sandbox import Sandbox
 from sandbox.github import GitHub
 from tests.support import team_files
+from tests.support.in_process import answered_in_process
 from tests.support.prepared_python import RunPython, prepared_python
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ def pytest_configure(config: pytest.Config) -> None:
 WAITING = (ROOT / "tests" / "drills", ROOT / "tests" / "acceptance")
 """Folders of tests that mostly wait for other programs and for time."""
 
+
+OWN_TESTS = ROOT / "tests" / "sandbox"
 
 _cases: Counter[tuple[str, str]] = Counter()
 
@@ -321,6 +324,16 @@ def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
 def python() -> Iterator[RunPython]:
     with prepared_python() as run:
         yield run
+
+
+@pytest.fixture(autouse=True)
+def transport(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let requests to a sandbox take sockets only in the slow set, and in the sandbox's own tests."""
+    if request.node.get_closest_marker("slow") or request.path.is_relative_to(OWN_TESTS):
+        yield
+        return
+    with answered_in_process():
+        yield
 
 
 @pytest.fixture

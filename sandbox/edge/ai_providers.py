@@ -55,7 +55,7 @@ class FakeAiProviders:
         self._clock = clock
         self._switches = switches
         self._closed = threading.Event()
-        self._server = Server(self._answer)
+        self._server = Server(self._answer, is_prompt=lambda: not any(each.delay for each in self._all.values()))
         self._all = {
             name: FakeAiProvider(name=name, base_url=self._server.url + base) for name, base in BASE_PATHS.items()
         }

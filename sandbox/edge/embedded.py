@@ -28,7 +28,7 @@ import math
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -67,6 +67,9 @@ class EmbeddedRuntime:
         self._requests: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._closed = threading.Event()
+
+    def may_wait(self, versions: Iterable[FakeWorkerVersion]) -> bool:
+        return any('"delay"' in (each.upload.plain_text(BEHAVIOUR) or "") for each in versions)
 
     def serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse:
         if running.worker == MAINTENANCE_WORKER:

@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -55,6 +55,10 @@ class Runtime(Protocol):
         """Return the response of the version. Raises UncaughtException."""
         ...
 
+    def may_wait(self, versions: Iterable[FakeWorkerVersion]) -> bool:
+        """Return whether one of the versions may wait in real time before it answers."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -70,6 +74,13 @@ class Edge:
         self.site = SiteServer()
         self._random = random.Random(0)  # noqa: S311  (a split that falls the same way each time)
         self._lock = threading.Lock()
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether an answer may wait in real time now."""
+        with self._account.lock:
+            versions = [each for worker in self._account.workers.values() for each in worker.versions.values()]
+        return self._account.switches.status_pages_delay_seconds > 0 or self._runtime.may_wait(versions)
 
     def answer(self, request: HttpRequest) -> HttpResponse:
         host = host_of(request)

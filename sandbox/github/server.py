@@ -103,7 +103,7 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
         self.switches = switches or GitHubSwitches()
         self.faults = Faults()
         self.requests: list[RequestRecord] = []
-        self._server = Server(self._answer, port)
+        self._server = Server(self._answer, port, is_prompt=lambda: not self.faults.may_wait)
         self._sockets: list[UnixServer] = []
         self.urls = Urls(api=self._server.url, html=self._server.url, full_name=repository)
         super().__init__(Repository(self.urls, clock, self.switches), GitHubTokens())

@@ -10,7 +10,7 @@ import http.client
 import itertools
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from sandbox.clock import FakeClock
 from sandbox.cloudflare.d1.state import D1Databases
 from sandbox.cloudflare.kv.state import KvEntry, KvStore
+from sandbox.cloudflare.workers.state import FakeWorkerVersion
 from sandbox.edge.ai_providers import REAL_PROVIDERS, FakeAiProviders
 from sandbox.edge.front_door import RunningVersion, UncaughtException
 from sandbox.edge.workerd.d1 import BindingServer
@@ -65,6 +66,9 @@ class WorkerdRuntime:
         self._instances: list[_Instance] = []
         self._written: dict[str, Mapping[str, KvEntry]] = {}
         """Namespace → entries given to miniflare. All instances share one storage."""
+
+    def may_wait(self, versions: Iterable[FakeWorkerVersion]) -> bool:  # noqa: ARG002  it starts Node
+        return True
 
     def serve(self, running: RunningVersion, request: HttpRequest) -> HttpResponse:
         try:

@@ -1,0 +1,137 @@
+"""Answer the requests of HTTP clients to a sandbox of this process without a socket.
+
+The clients are the real ones, down to the library that sends a request: httpx's transport and urllib3's connection. A
+request to an address where no sandbox of this process listens takes a socket, and so does one whose answer may wait in
+real time, because only a socket has timeouts.
+"""
+
+import io
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.message import Message
+from functools import cache
+from typing import Any
+
+import httpx
+from urllib3.connection import HTTPConnection
+
+from sandbox import server
+from sandbox.server import HttpResponse, Server
+
+_over_socket = httpx.HTTPTransport.handle_request
+_connect = HTTPConnection._new_conn
+
+
+@contextmanager
+def answered_in_process() -> Iterator[None]:
+    """Send no request to a sandbox of this process over a socket."""
+    with _transport(_handle_request, _new_connection):
+        yield
+
+
+@contextmanager
+def answered_over_sockets() -> Iterator[None]:
+    """Send every request over a socket."""
+    with _transport(_over_socket, _connect):
+        yield
+
+
+@contextmanager
+def _transport(handle_request: Any, new_connection: Any) -> Iterator[None]:
+    kinds: tuple[Any, Any] = httpx.HTTPTransport, HTTPConnection
+    former = kinds[0].handle_request, kinds[1]._new_conn
+    kinds[0].handle_request, kinds[1]._new_conn = handle_request, new_connection
+    try:
+        yield
+    finally:
+        kinds[0].handle_request, kinds[1]._new_conn = former
+
+
+def _prompt_server(host: str, port: int | None) -> Server | None:
+    found = server.RUNNING.get((host, port or 80))
+    return found if found is not None and found.is_prompt() else None
+
+
+def _handle_request(transport: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+    found = _prompt_server(request.url.host, request.url.port)
+    if found is None or "transfer-encoding" in request.headers:
+        return _over_socket(transport, request)
+    headers = Message()
+    for name, value in request.headers.raw:
+        headers[name.decode("latin-1")] = value.decode("latin-1")
+    target: bytes = request.extensions.get("target", request.url.raw_path)
+    response = found.respond(request.method, target.decode("latin-1"), headers, request.read())
+    if response is None:
+        raise httpx.RemoteProtocolError("Server disconnected without sending a response.", request=request)
+    keep = response.truncate_at is None and headers.get("connection", "").lower() != "close"
+    sent = server.headers_to_send(response, keep=keep)
+    given = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent]
+    body = _Body(response, is_empty=request.method == "HEAD")
+    return httpx.Response(response.status, headers=given, stream=body, extensions={"http_version": b"HTTP/1.1"})
+
+
+class _Body(httpx.SyncByteStream):
+    """The body of a response, which may end too early."""
+
+    def __init__(self, response: HttpResponse, *, is_empty: bool) -> None:
+        self._response, self._is_empty = response, is_empty
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._is_empty:
+            return
+        yield self._response.body[: self._response.truncate_at]
+        if self._response.truncate_at is not None and self._response.truncate_at < len(self._response.body):
+            raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+
+
+def _new_connection(connection: HTTPConnection) -> Any:
+    here = (connection.host, connection.port or 80)
+    return _Connection(here, connection.timeout) if here in server.RUNNING else _connect(connection)
+
+
+@cache
+def _silent_pipe() -> int:
+    """A descriptor that never becomes readable, as that of a connection which the server keeps open."""
+    return os.pipe()[0]
+
+
+class _Connection:
+    """The part of a socket that `http.client` and urllib3 use, which passes each request to the server's own reader."""
+
+    def __init__(self, address: tuple[str, int], timeout: Any) -> None:
+        self._address, self._timeout = address, timeout
+        self._sent = b""
+        self._real: socket.socket | None = None
+
+    def sendall(self, data: bytes) -> None:
+        self._sent += data
+
+    def makefile(self, _mode: str) -> Any:
+        """Return the response to what was sent."""
+        sent, self._sent = self._sent, b""
+        if (found := _prompt_server(*self._address)) is not None:
+            answer = io.BytesIO()
+            server.serve_stream(found, io.BytesIO(sent), answer)
+            return io.BytesIO(answer.getvalue())
+        if self._real is None:
+            self._real = socket.create_connection(self._address, self._timeout)
+        self._real.sendall(sent)
+        return self._real.makefile("rb")
+
+    def settimeout(self, timeout: Any) -> None:
+        self._timeout = timeout
+        if self._real is not None:
+            self._real.settimeout(timeout)
+
+    def fileno(self) -> int:
+        return self._real.fileno() if self._real is not None else _silent_pipe()
+
+    def close(self) -> None:
+        if self._real is not None:
+            self._real.close()
+
+    def shutdown(self, how: int) -> None:
+        if self._real is not None:
+            self._real.shutdown(how)
