@@ -215,6 +215,7 @@ def _seconds(value: Any) -> float | None:
 
 
 _UPLOADED = re.compile(r"version ([0-9a-f]{8}-[0-9a-f-]{27}), not deployed")
+_DEPLOYED = re.compile(r"deployment ([0-9a-f]{8}-[0-9a-f-]{27})\b")
 
 
 @dataclass(frozen=True)
@@ -231,5 +232,14 @@ class PreviousRuns:
     @property
     def uploaded_versions(self) -> frozenset[str]:
         """Return the Worker versions that these runs uploaded."""
+        return self._written(_UPLOADED)
+
+    @property
+    def deployments(self) -> frozenset[str]:
+        """Return the IDs of the Worker deployments that these runs created."""
+        return self._written(_DEPLOYED)
+
+    def _written(self, named: re.Pattern[str]) -> frozenset[str]:
+        """Return the IDs in the answers to writes that begin like `named`."""
         written = (row.text for run in self.runs for row in run.rows if row.kind == "written")
-        return frozenset(found[1] for text in written if (found := _UPLOADED.match(text)))
+        return frozenset(found[1] for text in written if (found := named.match(text)))

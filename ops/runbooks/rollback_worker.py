@@ -251,7 +251,8 @@ def _build_plan(
         done_when=f"Cloudflare lists our deployment of {describe_split(split)} first",
         undo=_suggest_rollback(ctx, format_split(live)),
     )
-    following = [c for c in choice.candidates if c not in dict(split) and (by_rule or history.is_older(c, split[0][0]))]
+    target, others = split[0][0], [version for version in choice.candidates if version not in dict(split)]
+    following = [version for version in others if by_rule or history.served_before(version, target)]
     return Plan(
         summary=f"Worker {service.worker}: {describe_split(live)} → {describe_split(split)}",
         changes=(change,),

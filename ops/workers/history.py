@@ -28,7 +28,7 @@ ALL_TRAFFIC = 99.99
 
 @dataclass(frozen=True)
 class PastRollback:
-    """A rollback in the history: `deployment` replaced `removed_version` with an older version."""
+    """A rollback in the history: `deployment` replaced `removed_version` with one that had served before it."""
 
     deployment: WorkerDeployment
     removed_version: str
@@ -55,6 +55,8 @@ class WorkerHistory:
     """Missing part of the history, for people."""
     our_uploads: frozenset[str] = frozenset()
     """Versions that runs with trusted records uploaded."""
+    our_deployments: frozenset[str] = frozenset()
+    """IDs of deployments that runs with trusted records created."""
     incident_opened_at: datetime | None = None
     traffic: WorkerTraffic | None = None
     """Requests and errors by version; None: unknown."""
@@ -125,15 +127,42 @@ class WorkerHistory:
         return self.releases[one] == self.releases[other]
 
     def is_older(self, one: str, other: str) -> bool:
-        """Return whether `one` was uploaded first or has an older release, such as a reuploaded revert."""
+        """Return whether `one` was uploaded first or has an older release, such as a reuploaded revert.
+
+        This is about code and secrets. An old upload may serve for the first time today: see `served_before`.
+        """
         release, other_release = self.releases[one], self.releases[other]
         return self._upload_order(one) < self._upload_order(other) or self._upload_order(release) < self._upload_order(
             other_release
         )
 
+    def served_before(self, one: str, other: str) -> bool:
+        """Return whether `one` or its release had traffic before `other` or its release had any."""
+        release, other_release = (self._first_service_of_release(self.releases[each]) for each in (one, other))
+        return self._first_service(one) < self._first_service(other) or release < other_release
+
+    def has_served(self, version: str) -> bool:
+        """Return whether the version had traffic in the listed history."""
+        return version in self._first_index
+
     def newest_version(self, versions: tuple[str, ...]) -> str:
-        """Return the newest version, by release first: a reuploaded revert has a higher number but an older release."""
-        return max(versions, key=lambda v: (self._upload_order(self.releases[v]), self._upload_order(v)))
+        """Return the version whose release served first most recently, such as a canary of an old upload."""
+        return max(versions, key=lambda v: (self._first_service_of_release(self.releases[v]), self._first_service(v)))
+
+    def _first_service_of_release(self, release: str) -> tuple[int, tuple[float, int, str]]:
+        """Return the sort key of a release, by its versions with traffic: equal code may be uploaded for a preview."""
+        served = [v for v in self.versions_of_release(release) if v in self._first_index]
+        return min(map(self._first_service, served or [release]))
+
+    def _first_service(self, version: str) -> tuple[int, tuple[float, int, str]]:
+        """Return the sort key of a version, oldest first: its first listed deployment with traffic, then its upload.
+
+        A version from before the oldest listed deployment may have served before that, so only its upload counts.
+        """
+        uploaded, oldest = self._upload_order(version), len(self.deployments) - 1
+        is_from_before = uploaded[0] < self.deployments[oldest].created_on.timestamp()
+        index = oldest if is_from_before else self._first_index.get(version, -1)
+        return -index, uploaded
 
     def _upload_order(self, version: str) -> tuple[float, int, str]:
         """Return the sort key, oldest first. An unreadable version is as old as its first deployment."""
@@ -185,7 +214,9 @@ class WorkerHistory:
         if mark is not None:
             removed_version = [mark.blames] if mark.blames else []
         else:  # a foreign deployment, or a mark that the history does not confirm
-            removed_version = [v for v in gone if all(self.is_older(serving, v) for serving in newer.serving_versions)]
+            removed_version = [
+                v for v in gone if all(self.served_before(serving, v) for serving in newer.serving_versions)
+            ]
         return [
             PastRollback(
                 newer,
@@ -195,6 +226,21 @@ class WorkerHistory:
             )
             for away in removed_version
         ]
+
+    @cached_property
+    def assumes_service(self) -> bool:
+        """Return whether a rollback or the live split is judged by an upload that may have served before this list."""
+        judged = [step.deployment for step in self.rollbacks if not step.is_ours]
+        judged += [self.live] if len(self.live.serving_versions) > 1 else []
+        return any(self._assumes_service_of(deployment) for deployment in judged)
+
+    def _assumes_service_of(self, deployment: WorkerDeployment) -> bool:
+        earlier = self.deployments[self.deployments.index(deployment) + 1 :]
+        seen = {self.releases[version] for each in earlier for version in each.serving_versions}
+        new = {self.releases[version] for version in deployment.serving_versions} - seen
+        return bool(earlier) and any(
+            self._first_service_of_release(release)[0] == 1 - len(self.deployments) for release in new
+        )
 
     def revoked(self, version: str) -> Mapping[str, WorkerDeployment]:
         """Return secret → deployment whose mark says that the secret's value in `version` is revoked.
@@ -212,11 +258,13 @@ class WorkerHistory:
     def _trusted_mark(self, index: int) -> DeploymentMark | None:
         """Return the mark of a deployment if it is trusted, since everyone who deploys can write one.
 
-        The history confirms it, and each of its versions served before or was uploaded by a known run.
+        The history confirms it, and a known run created the deployment, or each of its versions served before or was
+        uploaded by a known run.
         """
         deployment = self.deployments[index]
         known = (v in self.our_uploads or self._first_index.get(v, -1) > index for v in deployment.serving_versions)
-        return deployment.mark if self._is_confirmed(index) and all(known) else None
+        is_ours = deployment.id in self.our_deployments or all(known)
+        return deployment.mark if self._is_confirmed(index) and is_ours else None
 
     @cached_property
     def _first_index(self) -> Mapping[str, int]:

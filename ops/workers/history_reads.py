@@ -97,6 +97,7 @@ def read_history(
                 versions={**history.versions, **found},
                 static_assets=assets,
                 our_uploads=runs.uploaded_versions,
+                our_deployments=runs.deployments,
                 incident_opened_at=runs.opened_at,
             )
         else:
@@ -118,9 +119,12 @@ def _unread_versions(history: WorkerHistory, requested: Split) -> list[str]:
 def _is_settled(ctx: Context[Any], history: WorkerHistory, *, only_older: bool) -> bool:
     """Return whether no unread version can change the choice.
 
-    With a traffic split, the suspect depends on the age of both releases, so all listed versions are read.
+    With a traffic split, the suspect depends on the age of both releases, so all listed versions are read. An older
+    page tells whether an old upload had served before.
     """
     if len(history.live.serving_versions) > 1 and _unread_versions(history, ()):
+        return False
+    if history.assumes_service and not history.is_read_to_end:
         return False
     choice = rollback_target.choose_target(history, incident=ctx.request.incident, only_older=only_older)
     return bool(choice.candidates) and all(over.why != rollback_target.NOT_READ for over in choice.rejected)

@@ -49,7 +49,7 @@ class TargetChoice:
 def choose_target(history: WorkerHistory, *, incident: int | None, only_older: bool = False) -> TargetChoice:
     """Choose among the versions that served all traffic, most recent first, after the other live versions.
 
-    `only_older`: only among versions older than the newest live one.
+    `only_older`: only among versions that served before the newest live one.
     """
     suspect = history.newest_version(history.live.serving_versions)
     candidates: list[str] = []
@@ -60,7 +60,7 @@ def choose_target(history: WorkerHistory, *, incident: int | None, only_older: b
         if version == suspect:
             continue
         why = rejection_reason(history, suspect, version)
-        if why is None and only_older and not history.is_older(version, suspect):
+        if why is None and only_older and not history.served_before(version, suspect):
             why = "it is newer than the live version"
         found = find_warning_sign(history, suspect, version) if why is None else None
         if why is None and found is None:
@@ -173,7 +173,13 @@ def _is_of_incident(step: PastRollback, incident: int | None) -> bool:
 
 def version_to_blame(history: WorkerHistory, suspect: str, split: Split, *, by_rule: bool) -> str | None:
     """Return the version that our mark blames; None for an undo, a restored split or a newer target."""
-    steps_back = by_rule or all(history.is_older(version, suspect) for version, percent in split if percent > 0)
+
+    def is_before(version: str) -> bool:
+        return history.served_before(version, suspect) or (
+            not history.has_served(version) and history.is_older(version, suspect)
+        )
+
+    steps_back = by_rule or all(is_before(version) for version, percent in split if percent > 0)
     serves_suspect = any(version == suspect for version, _ in split)
     return suspect if steps_back and not serves_suspect else None
 

@@ -108,6 +108,40 @@ def test_older_deployments_are_read_only_as_needed(world: World) -> None:
     assert pages_read(world) == ["2"]
 
 
+EDITS = "".join(f" · C{'+' * n} {60 - n}m" for n in range(1, 11))
+"""Ten secret edits: they fill the first page, so it does not show what served before them."""
+EDITED = "C" + "+" * 10
+
+
+@pytest.mark.parametrize(
+    ("history", "pages", "live"),
+    [
+        (f"A 9d · B 3d (upload) · C 2d{EDITS} · B 10m", ["2"], EDITED),
+        (f"A 9d · B 3d · C 2d{EDITS} · B 10m (dashboard)", ["2"], "B"),
+        (f"A 9d · B 3d (upload) · C 2d{EDITS} · {EDITED}@90,B@10 10m", ["2"], EDITED),
+        (f"A 9d · B 3d · C 2d{EDITS} · {EDITED}@90,B@10 10m", ["2"], "B"),
+        (f"A 9d · B 3d (upload) · C 2d{EDITS} · D 10m", [], EDITED),
+        (f"A 9d · B 3d (upload) · C 2d{EDITS} · {EDITED}@90,D@10 10m", [], EDITED),
+    ],
+    ids=["it never served", "it served", "a canary", "a canary that served", "no old upload is live", "a new canary"],
+)
+def test_older_page_tells_whether_an_old_upload_served(world: World, history: str, pages: list[str], live: str) -> None:
+    ids = create_history(world, history)
+
+    outcome = run_rollback(world, "", ids)
+
+    assert outcome.code == 0, outcome.err
+    assert world.live == {ids[live]: 100}
+    assert pages_read(world) == pages
+
+
+def test_old_upload_may_have_served_before_a_list_without_pages(world: World) -> None:
+    world.sandbox.switches.deployments_paged = False
+    create_history(world, f"A 9d · B 3d · C 2d{EDITS} · B 10m (dashboard)")
+
+    assert world.rollback().result["reason"] == "already_stepped_back"
+
+
 def test_sufficient_first_page_is_the_only_one_read(world: World, releases: Releases) -> None:
     for minutes in range(9):
         world.release(timedelta(minutes=100 - minutes), code=f"{minutes}")

@@ -53,6 +53,23 @@ def test_relapse_rolls_back_to_the_next_older_version(relapse: Relapse) -> None:
     assert f"blames={relapse.shop.good}" in mark
 
 
+def test_next_older_version_is_the_one_that_served_before(relapse: Relapse) -> None:
+    """The older one of both may have been uploaded later."""
+    shop, sandbox = relapse.shop, relapse.shop.world.sandbox
+    staged = sandbox.upload(WORKER, code="staged")
+    new = sandbox.upload(WORKER, code="new")
+    for version in (new, staged, sandbox.upload(WORKER, code="worse")):
+        sandbox.deploy(WORKER, version)
+        relapse.advance(24 * 60)
+    relapse.rollback("--to", staged)
+    relapse.advance(12)
+
+    outcome = relapse.rollback(relapsed=relapse.deployment)
+
+    assert outcome.result["wrote"], outcome.err
+    assert shop.live == {new: 100}
+
+
 def test_repeated_request_does_nothing(relapse: Relapse) -> None:
     relapsed = relapse.deployment
     relapse.rollback(relapsed=relapsed)

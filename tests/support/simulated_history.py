@@ -146,20 +146,22 @@ class Judge:
     def members(self, number: int) -> set[int]:
         return {u.number for u in self.past.uploads if self.release(u.number) == self.release(number)}
 
-    def is_older(self, one: int, other: int) -> bool:
-        """Return whether it was uploaded earlier, or belongs to a release that is as old as an older version."""
-        return one < other or self.age(one) < self.age(other)
+    def served_before(self, one: int, other: int) -> bool:
+        """Return whether it had traffic before the other one had any, or its release before the other's release."""
+        return self.start(one) < self.start(other) or self.start_of_release(one) < self.start_of_release(other)
 
-    def age(self, number: int) -> int:
-        """Return the oldest deployed version of its release; versions that were only uploaded do not count."""
-        members = self.members(number)
-        deployed = {number for row in self.rows for number, _ in row.shares}
-        return min(members if self.past.assets else members & deployed)
+    def start(self, number: int) -> tuple[int, int]:
+        """Return the first row in which it had traffic; in one row, the version that was uploaded first comes first."""
+        return next(index for index, row in enumerate(self.rows) if number in row.serving), number
+
+    def start_of_release(self, number: int) -> tuple[int, int]:
+        served = {number for row in self.rows for number in row.serving}
+        return min(self.start(each) for each in self.members(number) & served)
 
     @property
     def suspect(self) -> int:
-        """The live version; in a split, the one of the newer release."""
-        return max(self.live, key=lambda number: (self.age(number), number))
+        """The live version; in a split, the one whose release served first last: the canary."""
+        return max(self.live, key=lambda number: (self.start_of_release(number), self.start(number)))
 
     def minutes(self, first: int, last: int | None = None) -> float:
         """Return the minutes from the start of row `first` to the end of row `last`."""
@@ -170,7 +172,11 @@ class Judge:
         return sum(percent for number, percent in self.rows[row].shares if number in numbers)
 
     def removed_version(self, row: int) -> list[int]:
-        """Return the versions that this row rolled back from."""
+        """Return the versions that this row rolled back from.
+
+        Cloudflare's rollbacks page: "deploys a previous version". An upload that never had traffic is no such version,
+        and going on to what began to serve later is a release or the end of a gradual rollout.
+        """
         if row == 0:
             return []
         gone = [number for number in self.rows[row - 1].serving if number not in self.rows[row].serving]
@@ -179,7 +185,7 @@ class Judge:
             return []
         if ours is not None:
             return [number for number in gone if number == ours[1]]
-        return [v for v in gone if all(self.is_older(serving, v) for serving in self.rows[row].serving)]
+        return [v for v in gone if all(self.served_before(each, v) for each in self.rows[row].serving)]
 
     def is_believed(self, row: int) -> bool:
         """Return whether its mark is credible: all its versions had served before, and the blamed one ended with it."""
@@ -273,6 +279,7 @@ class Judge:
 WAITS = (0, 1, 4, 5, 6, 10, 12, 29, 30, 31, 60, 200, 1500)
 DEEDS = (
     *("release", "release", "release", "release the old code again", "canary", "canary of the old code"),
+    *("only upload", "canary of an upload", "promote an upload"),
     *("promote or abort", "promote or abort", "edit a secret", "edit a secret", "only upload", "only edit a secret"),
     *("wrangler rollback", "wrangler rollback", "dashboard", "forge a mark", "press", "press", "to", "lose a version"),
 )
@@ -311,6 +318,12 @@ def _do(past: Past, deed: str, pick: int, other: int) -> None:
         case "canary" | "canary of the old code" if len(live.shares) == 1:
             canary = past.upload(new_code if deed == "canary" else old_code)
             past.deploy((live.serving[0], 100 - percent), (canary, percent))
+        case "canary of an upload" if len(live.shares) == 1 and some not in live.serving:
+            past.deploy((live.serving[0], 100 - percent), (some, percent))
+        case "promote an upload":
+            served = {number for row in past.rows for number in row.serving}
+            new = [upload.number for upload in past.uploads if upload.number not in served]
+            past.deploy(*[(number, 100) for number in new[pick % len(new) :][:1]] if new else live.shares)
         case "promote or abort" if len(live.shares) == 2:
             past.deploy((live.shares[pick % 2][0], 100))
         case "edit a secret" if live.shares == ((past.uploads[-1].number, 100),):
