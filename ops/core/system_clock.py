@@ -2,10 +2,10 @@
 
 import json
 import math
+import socket
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from socket import create_connection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -73,7 +73,7 @@ class SandboxClock:
         data = json.dumps(body).encode()
         head = f"{method} {self._url.path} HTTP/1.1\r\nhost: {self._url.netloc}\r\nconnection: close\r\n"
         head += f"content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
-        with create_connection((self._url.hostname, self._url.port or 80), timeout=TIMEOUT) as connection:
+        with socket.create_connection((self._url.hostname, self._url.port or 80), timeout=TIMEOUT) as connection:
             connection.sendall(head.encode() + data)
             with connection.makefile("rb") as answer:
                 head_of_answer, _, payload = answer.read().partition(b"\r\n\r\n")

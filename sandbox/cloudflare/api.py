@@ -4,8 +4,8 @@ Handlers run under the account's lock, apart from those that run SQL.
 """
 
 import json
+import random
 import re
-import uuid
 from collections.abc import Mapping
 from contextlib import nullcontext
 from email.utils import format_datetime
@@ -146,7 +146,7 @@ _HEADERS = [("content-type", "application/json"), ("server", "cloudflare")]
 
 def _ray() -> str:
     """Return an ID as in the header cf-ray: sixteen hex digits and an airport."""
-    return f"{uuid.uuid4().hex[:16]}-LHR"
+    return f"{random.getrandbits(64):016x}-LHR"
 
 
 def _success(answer: CloudflareAnswer) -> dict[str, Any]:

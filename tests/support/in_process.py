@@ -1,7 +1,7 @@
 """Answer the requests of HTTP clients to a sandbox of this process without a socket.
 
-The clients are the real ones, down to the library that sends a request: httpx's transport and urllib3's connection. A
-request to an address where no sandbox of this process listens takes a socket, and so does one whose answer may wait in
+The clients are the real ones, down to the function that connects: httpx's transport, urllib3's connection, and
+`socket.create_connection` for the sandbox's clock. A request to an address where no sandbox of this process listens takes a socket, and so does one whose answer may wait in
 real time, because only a socket has timeouts.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import Message
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from urllib3.connection import HTTPConnection
@@ -22,31 +22,34 @@ from sandbox.server import HttpResponse, Server
 
 _over_socket = httpx.HTTPTransport.handle_request
 _connect = HTTPConnection._new_conn
+_create_socket = socket.create_connection
 
 
 @contextmanager
 def answered_in_process() -> Iterator[None]:
     """Send no request to a sandbox of this process over a socket."""
-    with _transport(_handle_request, _new_connection):
+    with _transport(_handle_request, _new_connection, _create_connection):
         yield
 
 
 @contextmanager
 def answered_over_sockets() -> Iterator[None]:
     """Send every request over a socket."""
-    with _transport(_over_socket, _connect):
+    with _transport(_over_socket, _connect, _create_socket):
         yield
 
 
 @contextmanager
-def _transport(handle_request: Any, new_connection: Any) -> Iterator[None]:
-    kinds: tuple[Any, Any] = httpx.HTTPTransport, HTTPConnection
-    former = kinds[0].handle_request, kinds[1]._new_conn
-    kinds[0].handle_request, kinds[1]._new_conn = handle_request, new_connection
+def _transport(*functions: Any) -> Iterator[None]:
+    places = (httpx.HTTPTransport, "handle_request"), (HTTPConnection, "_new_conn"), (socket, "create_connection")
+    former = [getattr(owner, name) for owner, name in places]
+    for (owner, name), function in zip(places, functions, strict=True):
+        setattr(owner, name, function)
     try:
         yield
     finally:
-        kinds[0].handle_request, kinds[1]._new_conn = former
+        for (owner, name), function in zip(places, former, strict=True):
+            setattr(owner, name, function)
 
 
 def _prompt_server(host: str, port: int | None) -> Server | None:
@@ -91,6 +94,12 @@ def _new_connection(connection: HTTPConnection) -> Any:
     return _Connection(here, connection.timeout) if here in server.RUNNING else _connect(connection)
 
 
+def _create_connection(address: tuple[str, int], timeout: float | None = None, **options: Any) -> Any:
+    if not options and _prompt_server(*address) is not None:  # httpx's fallback to a socket gives options
+        return _Connection(address, timeout)
+    return _create_socket(address, timeout, **options)
+
+
 @cache
 def _silent_pipe() -> int:
     """A descriptor that never becomes readable, as that of a connection which the server keeps open."""
@@ -116,9 +125,15 @@ class _Connection:
             server.serve_stream(found, io.BytesIO(sent), answer)
             return io.BytesIO(answer.getvalue())
         if self._real is None:
-            self._real = socket.create_connection(self._address, self._timeout)
+            self._real = _create_socket(self._address, self._timeout)
         self._real.sendall(sent)
         return self._real.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def settimeout(self, timeout: Any) -> None:
         self._timeout = timeout
