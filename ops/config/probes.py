@@ -54,6 +54,10 @@ class HttpProbe(ConfigModel):
     json_: Mapping[JsonPath, JsonValue] = Field(
         default_factory=dict, alias="json", description="Path into the JSON answer (keys joined by dots) → its value."
     )
+    cache_buster: bool = Field(
+        default=True,
+        description="Whether each request gets a unique query value, so that no cache answers it.",
+    )
     request_headers: Annotated[RequestHeaders, AfterValidator(_checked_headers)] = request_headers_field()
     headers: Mapping[Annotated[str, Field(pattern=HEADER)], Text] = Field(
         default_factory=dict, description="Header of the answer → text that its value must contain, in either case."

@@ -15,6 +15,7 @@ from ops.core.loopback import parse_token
 from ops.core.observations import ObjectObservation, parse_proof
 from ops.core.redaction import Secret
 from ops.core.write_guard import WriteGuard
+from ops.probes.cache import describe_cache, describe_no_proof
 from ops.probes.challenge import detect_challenge
 from ops.probes.http import ProbeClient, detect_maintenance, parse_json, value_at_path
 
@@ -46,6 +47,8 @@ class DurableObjectAdmin(WriteGuard):
         _check_access(response, f"GET {spec.state}", spec)
         if response.status_code != 200:
             return f"GET {spec.state} returned HTTP {response.status_code}"
+        if cached := describe_cache(response.headers):
+            return f"GET {spec.state} could not be read: {describe_no_proof(cached)}"
         document = parse_json(body)
         proof = parse_proof(value_at_path(document, spec.proof))
         if proof is None:

@@ -18,7 +18,7 @@ import httpx
 
 from ops.core.threads import CallTracker, run_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
-from ops.probes import pattern
+from ops.probes import cache, pattern
 from ops.probes.challenge import detect_challenge, redirect_host
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 MAINTENANCE_HEADER = "ops-maintenance"
 OVERRIDE_HEADER = "cloudflare-workers-version-overrides"
 """developers.cloudflare.com/workers/versions-and-deployments/version-overrides"""
-CACHED = {"HIT", "STALE", "UPDATING", "REVALIDATED"}
-"""Values of `cf-cache-status` of a response that was stored before."""
 SWITCH_VALUE = "switch"
 MAX_NAMED = 3
 """Failures that a detail names; the others are counted."""
@@ -181,8 +179,10 @@ def run_http_probe(
         return ProbeResult(name, headers.verdict, (headers,))
     if override:
         headers = {**headers, OVERRIDE_HEADER: override}
+    address = url.rstrip("/") + spec.path
+    address = cache.add_cache_buster(address) if spec.cache_buster else address
     try:
-        response, body = web.send(spec.method, url.rstrip("/") + spec.path, headers=headers)
+        response, body = web.send(spec.method, address, headers=headers)
     except httpx.ReadTimeout:
         late = Assertion("answer", Verdict.UNHEALTHY, "no answer within 10 s")
         return ProbeResult(name, Verdict.UNHEALTHY, (late,))
@@ -194,9 +194,10 @@ def run_http_probe(
         return ProbeResult(name, off.verdict, (off,), seconds)
     if challenged := detect_challenge(response.status_code, response.headers, body, expected_status=spec.status):
         return ProbeResult(name, challenged.verdict, (challenged,), seconds)
-    if override and _is_cached(response):
-        older = Assertion("cache", Verdict.INCONCLUSIVE, "the response is from a cache, so it does not count")
-        return ProbeResult(name, Verdict.INCONCLUSIVE, (older,), seconds)
+    if cached := cache.detect_cached(
+        response.headers, hint=cache.STILL_CACHED if spec.cache_buster else cache.UNBUSTED
+    ):
+        return ProbeResult(name, cached.verdict, (cached,), seconds)
     document = parse_json(body)
     echoed = value_at_path(document, spec.version) if spec.version else None
     echoed = echoed if isinstance(echoed, str) and echoed else None
@@ -208,15 +209,6 @@ def run_http_probe(
         if assertions[-1].verdict == Verdict.UNHEALTHY:
             verdict = Verdict.UNHEALTHY
     return ProbeResult(name, verdict, tuple(assertions), seconds, echoed)
-
-
-def _is_cached(response: httpx.Response) -> bool:
-    """Return whether a cache may have answered.
-
-    developers.cloudflare.com/cache/concepts/cache-responses, rfc-editor.org/rfc/rfc9111#name-age
-    """
-    age = response.headers.get("age", "0")
-    return age != "0" or response.headers.get("cf-cache-status", "").upper() in CACHED
 
 
 def _answer(

@@ -9,6 +9,7 @@ import httpx
 
 from ops.core.runtime_contract import LIMIT_PROBE_PATH, RUNTIME_PATH, RuntimeState, parse_runtime_state
 from ops.core.verdict import Assertion, ProbeResult, RateLimitCheck, Verdict
+from ops.probes.cache import describe_cache, describe_no_proof
 from ops.probes.challenge import detect_challenge
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def read_runtime_state(web: "ProbeClient", url: str) -> RuntimeState | str:
         return f"{where} could not be reached ({type(error).__name__})"
     if challenged := detect_challenge(response.status_code, response.headers, body):
         return f"{where} could not be read: {challenged.detail}"
+    if cached := describe_cache(response.headers):
+        return f"{where} could not be read: {describe_no_proof(cached)}"
     if response.status_code != 200:
         return f"{where} returned HTTP {response.status_code}"
     try:
@@ -52,6 +55,8 @@ def _find_first_429(web: "ProbeClient", url: str, proof: RateLimitCheck) -> Asse
             return _no_proof(f"request {number} got no answer ({type(error).__name__})")
         if challenged := detect_challenge(response.status_code, response.headers, body):
             return _no_proof(f"request {number} was not counted: {challenged.detail}")
+        if cached := describe_cache(response.headers):
+            return _no_proof(f"request {number} was not counted: {describe_no_proof(cached)}")
         if response.status_code == 429:
             text = f"at request {number}, {wanted}"
             return Assertion("first 429", Verdict.HEALTHY, text) if number > proof.limit else _no_proof(text)

@@ -16,6 +16,9 @@ A version's plain-text variable SANDBOX_BEHAVIOUR holds JSON with these optional
 - `sql`: run this statement on the D1 database bound first, and answer `body` or its rows; 500 if it fails.
 - `switched`, such as `{NAME: {STATE: {"path": PATH, "status": 200}}}`: the response while a switch has that state.
 - `objects`: its Durable Objects (`EmbeddedObjects`).
+- `cache_api`, in seconds: the code stores its responses with 200 in the Cache API, by URL, and answers from there.
+- `fetch_cache`, such as `{"url": URL, "seconds": 600}`: the code returns the response of that URL, which `fetch`
+  caches.
 
 A Worker named ops-maintenance answers as the source of that Worker does.
 """
@@ -38,6 +41,7 @@ from sandbox.clock import FakeClock, timestamp
 from sandbox.cloudflare.d1.sqlite import SqlError
 from sandbox.cloudflare.d1.state import D1Databases
 from sandbox.cloudflare.workers.state import FakeWorkerVersion
+from sandbox.edge.cache import ResponseCache
 from sandbox.edge.front_door import RunningVersion, UncaughtException
 from sandbox.edge.runtime_contract import Behaviour, RuntimeContract
 from sandbox.server import HttpRequest, HttpResponse
@@ -64,6 +68,8 @@ class EmbeddedRuntime:
         self._contract = contract
         self._clock = clock
         self.objects = EmbeddedObjects()
+        self.cache = ResponseCache(clock)
+        """The Cache API and the cache of `fetch`, which all versions share."""
         self._requests: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -79,8 +85,16 @@ class EmbeddedRuntime:
         except ValueError as error:
             return _response(500, f"{BEHAVIOUR} is not JSON: {error}", None)
         paths = behaviour.get("paths", {})
-        behaviour |= paths.get(request.target) or paths.get(request.path, {})
-        return self._contract.handle(running, request, behaviour, partial(self._respond, running, request))
+        behaviour |= paths.get(_known_target(request, paths)) or paths.get(request.path, {})
+        produce = partial(self._contract.handle, running, request, behaviour, partial(self._respond, running, request))
+        if request.path.startswith("/__ops/"):
+            return produce()
+        if fetched := behaviour.get("fetch_cache"):
+            return self.cache.answer_for(("fetch", fetched["url"]), fetched["seconds"], produce)
+        if seconds := behaviour.get("cache_api"):
+            key = ("cache api", running.location, request.headers.get("host", ""), request.target)
+            return self.cache.answer_for(key, seconds, produce)
+        return produce()
 
     def _respond(self, running: RunningVersion, request: HttpRequest, behaviour: Behaviour) -> HttpResponse:
         if answered := self.objects.answer(running, request, behaviour.get("objects", {})):
@@ -127,6 +141,11 @@ class EmbeddedRuntime:
 
     def close(self) -> None:
         self._closed.set()
+
+
+def _known_target(request: HttpRequest, paths: Mapping[str, Any]) -> str:
+    """Return the target in `paths` whose query the request has, with or without more parameters behind it."""
+    return next((each for each in paths if "?" in each and f"{request.target}&".startswith(f"{each}&")), request.target)
 
 
 def _digest(value: str | None) -> str | None:

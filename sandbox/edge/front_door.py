@@ -1,6 +1,6 @@
-"""Front door of the edge: find the Pages site or the Worker version, and let it answer.
+"""Front door of the edge: let a cache, the Pages site or the Worker version answer.
 
-It adds no headers of its own.
+Its only header of its own is `cf-cache-status`.
 """
 
 import random
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from sandbox.cloudflare.account import FakeAccount
@@ -17,6 +18,7 @@ from sandbox.cloudflare.analytics.state import SUCCESS, THREW
 from sandbox.cloudflare.pages.state import FakePagesDeployment as PagesDeployment
 from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerDeployment, FakeWorkerVersion
 from sandbox.cloudflare.zones.state import merge_slashes, normalize_path, parse_workers_dev_host
+from sandbox.edge.cache import CacheRule, ResponseCache
 from sandbox.edge.injection import inject_scripts
 from sandbox.edge.public_sites import PublicSites
 from sandbox.edge.site import SiteServer, answer_with_assets
@@ -68,6 +70,10 @@ class Edge:
         """ID of a Worker version or Pages deployment → requests served."""
         self.routes: dict[str, str] = {}
         """Host → Worker, for hosts that are in no zone."""
+        self.cache_rules: dict[str, CacheRule] = {}
+        """Host → rule of a zone in front of it. A Worker's own route runs before the cache of its zone, but not before
+        that of another zone in front."""
+        self.cache = ResponseCache(account.clock)
         self._account = account
         self._runtime = runtime
         self.public_sites = PublicSites(account.clock, account.switches)
@@ -86,7 +92,7 @@ class Edge:
         host = host_of(request)
         if (public := self.public_sites.answer(host, request)) is not None:
             return public
-        response = self._answer_for(host, request)
+        response = self._answer_from_zone(host, request)
         with self._account.lock:
             zone = self._account.zones.find(host)
         if zone is not None:
@@ -100,6 +106,15 @@ class Edge:
                 method=request.method,
             )
         return response
+
+    def _answer_from_zone(self, host: str, request: HttpRequest) -> HttpResponse:
+        rule = self.cache_rules.get(host)
+        if rule is None or request.method not in {"GET", "HEAD"}:
+            return self._answer_for(host, request)
+        target = request.path if rule.ignores_query else request.target
+        place = request.headers.get(LOCATION_HEADER, "here")
+        produce = partial(self._answer_for, host, request)
+        return self.cache.answer_for(("zone", place, host, target), rule.seconds, produce, names_miss=True)
 
     def _answer_for(self, host: str, request: HttpRequest) -> HttpResponse:
         if self._account.switches.edge_challenges_runners and _is_challenged(host, request):
@@ -131,10 +146,19 @@ class Edge:
             self.counts[running.version.id] += 1
         if (asset := answer_with_assets(running.version.upload, request)) is not None:
             return asset
-        location = request.headers.get(LOCATION_HEADER, running.location)
+        running = replace(running, location=request.headers.get(LOCATION_HEADER, running.location))
+        caching = running.version.upload.cache_options or {}
+        if not caching.get("enabled"):
+            return self._run(running, request)
+        version = "" if caching.get("cross_version_cache") else running.version.id
+        key = ("worker", running.location, running.worker, version, request.target)
+        return self.cache.answer_by_headers(key, request, partial(self._run, running, request))
+
+    def _run(self, running: RunningVersion, request: HttpRequest) -> HttpResponse:
+        """Run the version's code."""
         at, began, status = self._account.clock.now(), time.monotonic(), SUCCESS
         try:
-            response = self._runtime.serve(replace(running, location=location), request)
+            response = self._runtime.serve(running, request)
         except UncaughtException as error:
             status, response = THREW, _exception_page(error)
         self._record(running, request, response, status, at=at, seconds=time.monotonic() - began)

@@ -136,7 +136,7 @@ VALUES = [
     ("a key in another spelling names the right one", "url:", "static-assets: true\n        url:",
      [f'7 {SERVICE}.static-assets: unknown key; did you mean "static_assets"?']),
     ("a key near nothing lists what there is", "path: /health", "path: /health, zzz: 1",
-     [f"10 {PROBE}.http.zzz: unknown key; known: body, headers, json, latency, method, path, request_headers, status, version"]),
+     [f"10 {PROBE}.http.zzz: unknown key; known: body, cache_buster, headers, json, latency, method, path, request_headers, status, version"]),
     ("an unknown key at the top is found", "environments:\n", "contcats: []\nenvironments:\n",
      ['1 contcats: unknown key; did you mean "contacts"?']),
     ("a mapping where text belongs", "worker: fortunet-api", "worker: {a: b}",

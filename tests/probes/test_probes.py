@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -12,12 +13,14 @@ from typing import Any
 
 import pytest
 
+from ops.config.durable_objects import DurableObject
 from ops.config.probes import CommandProbe, HttpProbe, Probe, ProbeSet, VerificationRule
 from ops.core.redaction import Redactor
 from ops.core.system_clock import SystemClock
 from ops.core.threads import run_parallel
-from ops.core.verdict import ProbeObservation, ProbeResult, Verdict
-from ops.probes import command, http
+from ops.core.verdict import ProbeObservation, ProbeResult, RateLimitCheck, Verdict
+from ops.probes import command, http, runtime
+from ops.probes.durable_object import DurableObjectAdmin
 from ops.probes.runner import ProbeRunner
 from ops.tools import process
 from sandbox.server import HttpRequest, HttpResponse, Server
@@ -156,12 +159,73 @@ def test_request_has_service_host_and_no_credentials() -> None:
         return json_answer()
 
     with service(note) as web:
-        probe_health(web, path="/health?deep=1", method="HEAD")
+        probe_health(web, path="/health?deep=1", method="HEAD", cache_buster=False)
 
     (request,) = seen
     assert (request.method, request.target) == ("HEAD", "/health?deep=1")
     assert request.headers["host"] == "api.example"
     assert {"authorization", "cookie"}.isdisjoint(name.lower() for name in request.headers)
+
+
+@pytest.mark.parametrize(("path", "start"), [("/health", "/health?"), ("/health?a=1", "/health?a=1&")])
+def test_each_request_has_a_unique_query_value(path: str, start: str) -> None:
+    seen: list[str] = []
+
+    def note(request: HttpRequest) -> HttpResponse:
+        seen.append(request.target)
+        return json_answer()
+
+    with service(note) as web:
+        for method in ("GET", "HEAD", "GET"):
+            probe_health(web, path=path, method=method)
+
+    assert len({*seen}) == 3
+    assert all(re.fullmatch(re.escape(start) + "backout-probe=[0-9a-f]{16}", target) for target in seen)
+
+
+CACHED: dict[str, tuple[dict[str, str], str]] = {
+    "HIT": ({"cf-cache-status": "HIT"}, "cf-cache-status: HIT"),
+    "in small letters": ({"CF-Cache-Status": "hit"}, "cf-cache-status: HIT"),
+    "with an age": ({"cf-cache-status": "HIT", "age": "40"}, "cf-cache-status: HIT, age 40 s"),
+    "an error of the origin": ({"cf-cache-status": "STALE", "age": "7000"}, "cf-cache-status: STALE, age 7000 s"),
+    "in the background": ({"cf-cache-status": "UPDATING", "age": "61"}, "cf-cache-status: UPDATING, age 61 s"),
+    "304 of the origin": ({"cf-cache-status": "REVALIDATED"}, "cf-cache-status: REVALIDATED"),
+    "Cache API": ({"age": "1"}, "age 1 s"),
+    "an age beside DYNAMIC": ({"cf-cache-status": "DYNAMIC", "age": "3"}, "cf-cache-status: DYNAMIC, age 3 s"),
+    "no number": ({"age": "old"}, "an unreadable age"),
+}
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize(("headers", "said"), CACHED.values(), ids=CACHED)
+def test_cached_answer_proves_nothing(headers: dict[str, str], said: str, status: int) -> None:
+    """Neither its health nor its failure, nor the version in it."""
+    with service(lambda _: json_answer(status=status, headers=[*headers.items()])) as web:
+        result = probe_health(web, version="version.id", versions=frozenset({OLD}))
+
+    assert (result.verdict, result.echoed_version) == (INCONCLUSIVE, None)
+    assert result.detail == f"cached answer ({said}): proves nothing"
+    assert "no-store" in result.assertions[0].hint
+
+
+def test_cached_answer_is_no_state_of_the_application() -> None:
+    """Of its switches and limits, its rate limit, and the memory of a Durable Object."""
+    hit = json_answer(headers=[("cf-cache-status", "HIT")])
+    spec = DurableObject(**{"class": "Cart"}, reset="/r", state="/s", token="CART_TOKEN", proof="version.id")  # type: ignore[arg-type]
+    with service(lambda _: hit) as web:
+        shown = runtime.read_runtime_state(web, "https://api.example")
+        limited = runtime.prove_rate_limit(web, "https://api.example", RateLimitCheck("orders", 3, "mark"))
+        admin = DurableObjectAdmin(lambda: web, {"CART_TOKEN": "0123456789abcdef"}, frozenset({"CART_TOKEN"}))
+        memory = admin.read_state("https://api.example", spec)
+
+    said = "cached answer (cf-cache-status: HIT): proves nothing"
+    assert (said in str(shown), said in limited.detail, said in str(memory)) == (True, True, True)
+
+
+@pytest.mark.parametrize("status", ["MISS", "EXPIRED", "BYPASS", "DYNAMIC", "NONE/UNKNOWN", ""])
+def test_answer_of_the_service_counts(status: str) -> None:
+    with service(lambda _: json_answer(headers=[("cf-cache-status", status), ("age", "0")])) as web:
+        assert probe_health(web).verdict == HEALTHY
 
 
 def test_probe_sends_no_cookie_of_an_earlier_response() -> None:

@@ -1,0 +1,68 @@
+"""Recognize an answer that a cache gave for the service, and keep caches out of requests.
+
+A cached answer proves neither health nor failure. Every probe and every read of a page decides it here.
+developers.cloudflare.com/cache/concepts/cache-responses, developers.cloudflare.com/workers/cache/debugging,
+rfc-editor.org/rfc/rfc9111#name-age
+"""
+
+import re
+import secrets
+from collections.abc import Mapping
+
+from ops.core.verdict import Assertion, Verdict
+
+CACHED_STATUSES = {"HIT", "STALE", "UPDATING", "REVALIDATED"}
+"""Values of `cf-cache-status` of a stored answer. For REVALIDATED the service answered only 304: status and body are
+the stored ones. Of the others, MISS, EXPIRED, BYPASS, DYNAMIC and NONE/UNKNOWN come from the service."""
+PARAMETER = "backout-probe"
+"""Query parameter with a unique value. Caches of Cloudflare have the query string in their keys."""
+_SHOWN_STATUS = re.compile(r"[A-Z]{1,20}")
+_SHOWN_AGE = re.compile(r"[0-9]{1,10}")
+
+STILL_CACHED = (
+    "A cache answers although each request has a unique query value. Set `path` of the probe to one that the code "
+    "answers each time, with `cache-control: no-store`."
+)
+UNBUSTED = (
+    "Remove `cache_buster: false` from the probe, or let the application answer its path with "
+    "`cache-control: no-store`."
+)
+
+
+def describe_cache(headers: Mapping[str, str]) -> str:
+    """Return the headers of an answer that a cache gave, such as `cf-cache-status: HIT, age 40 s`; else empty.
+
+    Any age but 0 counts, also with another status: a Worker may return what it read from the Cache API.
+    """
+    status, age = headers.get("cf-cache-status", "").strip().upper(), headers.get("age", "0").strip()
+    is_old = age.strip("0") != ""
+    if not is_old and status not in CACHED_STATUSES:
+        return ""
+    parts = [f"cf-cache-status: {status}"] if _SHOWN_STATUS.fullmatch(status) else []
+    if is_old:
+        parts.append(f"age {age} s" if _SHOWN_AGE.fullmatch(age) else "an unreadable age")
+    return ", ".join(parts)
+
+
+def describe_no_proof(cached: str) -> str:
+    """Return the text for people about an answer with these headers."""
+    return f"cached answer ({cached}): proves nothing"
+
+
+def detect_cached(headers: Mapping[str, str], *, hint: str = "") -> Assertion | None:
+    """Return an inconclusive assertion if a cache answered; None otherwise."""
+    if not (cached := describe_cache(headers)):
+        return None
+    return Assertion("cached", Verdict.INCONCLUSIVE, f"answer ({cached}): proves nothing", hint)
+
+
+def add_cache_buster(url: str) -> str:
+    """Return the URL with a unique value at the end of its query, so that no cache can have an answer to it."""
+    return f"{url}{'&' if '?' in url else '?'}{PARAMETER}={secrets.token_hex(8)}"
+
+
+def remove_cache_buster(url: str) -> str:
+    """Return the URL without the unique value, as of a redirect that repeats the query."""
+    path, _, query = url.partition("?")
+    kept = "&".join(part for part in query.split("&") if not part.startswith(f"{PARAMETER}="))
+    return f"{path}?{kept}" if kept else path
