@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ops.app.buttons import button_inputs
 from ops.app.registry import list_runbook_facts, load_runbook
 from ops.config.labels import RecoveryOption, list_recovery_options
-from ops.core.approval_request import APPROVE_LABEL
+from ops.core.approval_request import APPROVE_BUTTON
 from ops.core.next_step import build_command
 from ops.publish import menu
 from ops.publish.menu import MenuParts, MenuRow, MenuStart
@@ -53,7 +53,7 @@ def _start(config: "Config", option: RecoveryOption, program: Sequence[str], num
     typed = tuple((field.name, text) for field, text in fields if not field.options and text != field.default)
     alone = {"one_person": True} if runbook.needs_approval else {}
     command = build_command(program[0], option.runbook, {**values, "incident": number, **alone}, *program[1:])
-    approval = APPROVE_LABEL if runbook.needs_approval else ""
+    approval = APPROVE_BUTTON if runbook.needs_approval else ""
     return MenuStart(option.labels, option.runbook, chosen, typed, command, approval)
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.approval_request import (
     APPROVE_BUTTON,
-    APPROVE_LABEL,
     RECORD_SOURCE,
     ApprovalEvent,
     ApprovalTerms,
@@ -61,7 +60,7 @@ class SecondPerson:
     def _require_one_person(self) -> None:
         """Record that one person acts alone on a laptop. Raises Refused without --one-person, or if it is forbidden."""
         ctx, params = self.ctx, self.ctx.params
-        ask = f"Start it by its label or its button; another person then adds `{APPROVE_LABEL}`."
+        ask = f"Start it by its label or its button; another person then approves by the button {APPROVE_BUTTON}."
         if self.runbook.forbids_one_person(params, ctx.environment):
             text = f"ops.yml has `two_people: strict` for {params.database}, which forbids --one-person"
             raise Refused(text, reason=Reason.NEEDS_TWO_PEOPLE, hint=ask)
@@ -106,7 +105,7 @@ class SecondPerson:
             requesters=requesters,
             now=ctx.clock.now(),
         ).signed(self.token().reveal(), self._repository)
-        text = f"digest {request.code}, until {request.until:%H:%M} UTC: {request.target}; {request.loss}"
+        text = f"digest {request.full_digest}, until {request.until:%H:%M} UTC: {request.target}; {request.loss}"
         ctx.timeline.record(EventKind.AWAITING_APPROVAL, text, **request.to_json())
         return request
 
@@ -122,7 +121,7 @@ class SecondPerson:
             recorded = approvals.read_approvals(repository, incident)
         except ProviderError as error:
             raise _unreadable(error) from None
-        named = (each for each in recorded.requests if each.run == approval.request)
+        named = (each for each in recorded.requests if each.full_digest == approval.digest)
         request = next((each for each in named if self._is_genuine(each, incident)), None)
         if request is None:
             raise _changed("the approved request was edited or deleted, or the token changed since")
@@ -183,7 +182,7 @@ class SecondPerson:
         self.ctx.timeline.record(EventKind.APPROVED, text)
 
 
-_READ_NEW_PLAN = f"Read the plan in this comment, and approve it: label `{APPROVE_LABEL}` or button {APPROVE_BUTTON}."
+_READ_NEW_PLAN = f"Read the plan in this comment, and approve it: button {APPROVE_BUTTON}, with its new digest."
 
 
 def _changed(text: str, hint: str = "Make the request again, and let another person approve its new plan.") -> Refused:
@@ -194,5 +193,5 @@ def _unreadable(error: ProviderError) -> Refused:
     return Refused(
         f"the approval cannot be verified, because of GitHub: {error.message}",
         reason=Reason.PERMISSION_UNKNOWN,
-        hint=f"Add the label `{APPROVE_LABEL}` again in a minute. Or use --one-person on a laptop.",
+        hint=f"Press the button {APPROVE_BUTTON} again in a minute. Or use --one-person on a laptop.",
     )

@@ -19,11 +19,11 @@ from ops.core.suggestions import quote_name
 
 APPROVE_LABEL = "approve:restore"
 APPROVE_BUTTON = "approve-restore"
-LABEL_PURPOSE = "Approves the restore or revert that waits on the incident: another person than the requester"
-"""Description of the label. A label with another one was renamed, so people may not know what it does."""
+LABEL_PURPOSE = "Approves nothing: another person presses the button approve-restore with the digest"
+"""Description of the label. It names no request, so that it cannot approve one."""
 RECORD_SOURCE = "approval"
 """`source` of the record of a used approval."""
-SHOWN_DIGITS = 8
+SHOWN_DIGITS, DIGEST_DIGITS = 8, 32
 LONGEST_START = timedelta(minutes=5)
 """From the last moment of an approval until the writes stop."""
 SPARE_ROWS = 100
@@ -32,6 +32,10 @@ MOST_TABLES, MOST_TEXT, LARGEST = 10, 260, 3000
 _TEXTS = ("run", "runbook", "environment", "target", "uncounted", "signature")
 _PURPOSE = b"backout: request for a second person, v1"
 _ASK_AGAIN = "Make the request again, and let another person approve its new plan."
+COPY_DIGEST = (
+    f"Copy the digest from the comment of the request: all {DIGEST_DIGITS} digits. "
+    f"If it shows {SHOWN_DIGITS}, an earlier release wrote it: make the request again."
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class WaitingRequest:
     at: datetime
     """UTC, in whole seconds."""
     digest: str
+    """Digest of the plan, without its loss."""
     target: str
     most_seconds: int | None
     """Greatest loss that was approved, in seconds of writes; None if unknown."""
@@ -79,9 +84,17 @@ class WaitingRequest:
         return self.at + REQUEST_LIFETIME
 
     @property
+    def full_digest(self) -> str:
+        """Return the digest of the whole signed request, by which people approve it.
+
+        It covers what the digest of the plan leaves out, such as greatest loss, requesters, incident and run.
+        """
+        return hashlib.sha256(_canonical(self)).hexdigest()[:DIGEST_DIGITS]
+
+    @property
     def code(self) -> str:
-        """Return the digits of the digest that people see and type."""
-        return self.digest[:SHOWN_DIGITS]
+        """Return the first digits of the full digest, by which people recognize the request."""
+        return self.full_digest[:SHOWN_DIGITS]
 
     @property
     def loss(self) -> str:
@@ -101,11 +114,14 @@ class WaitingRequest:
     def _sign(self, token: str, repository: str) -> str:
         purpose = b"%s, %s" % (_PURPOSE, repository.lower().encode())
         key = hmac.digest(token.encode(), purpose, "sha256")
-        text = json.dumps(replace(self, signature="").to_json(), sort_keys=True, separators=(",", ":"))
-        return hmac.new(key, text.encode(), "sha256").hexdigest()
+        return hmac.new(key, _canonical(replace(self, signature="")), "sha256").hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         return {**vars(self), "requesters": list(self.requesters), "at": self.at.isoformat()}
+
+
+def _canonical(request: WaitingRequest) -> bytes:
+    return json.dumps(request.to_json(), sort_keys=True, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True)
@@ -122,13 +138,17 @@ class ApprovalUse:
     event: str
     """Number of the workflow run that the event started."""
 
+    @property
+    def moment(self) -> datetime:
+        return parse_time(self.at)
+
 
 @dataclass(frozen=True)
 class ApprovalEvent:
-    """The label or button by which a person approved, as the gate judged it."""
+    """The button by which a person approved, as the gate judged it."""
 
-    request: str
-    """Run id of the request."""
+    digest: str
+    """Full digest of the request, as the person entered it."""
     login: str
     id: int
     at: datetime
@@ -159,8 +179,8 @@ def parse_people(requesters: str, approval: str) -> GatePeople:
         return GatePeople(ids)
     try:
         given = json.loads(approval)
-        at = datetime.fromisoformat(given["at"]).astimezone(UTC)
-        event = ApprovalEvent(require_text(given["request"]), require_text(given["login"]), _number(given["id"]), at)
+        who = require_text(given["login"]), _number(given["id"])
+        event = ApprovalEvent(_digest(given["digest"]), *who, parse_time(given["at"]))
     except (KeyError, TypeError, ValueError):
         raise _refused(Reason.REQUEST_CHANGED, "the approval from the gate is malformed") from None
     return GatePeople(ids, event)
@@ -216,7 +236,7 @@ def _fitting(request: WaitingRequest) -> WaitingRequest:
 
 def digest_terms(terms: ApprovalTerms, runbook: str, environment: str) -> str:
     text = json.dumps([runbook, environment, *terms.content], separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_DIGITS]
 
 
 def parse_request(data: Mapping[str, Any]) -> WaitingRequest | None:
@@ -228,7 +248,7 @@ def parse_request(data: Mapping[str, Any]) -> WaitingRequest | None:
             incident=_number(data["incident"]),
             params={require_text(name): require_text(value) for name, value in data["params"].items()},
             requesters=tuple(_number(each) for each in data["requesters"]),
-            at=datetime.fromisoformat(data["at"]).astimezone(UTC),
+            at=parse_time(data["at"]),
             most_seconds=None if data["most_seconds"] is None else _number(data["most_seconds"]),
             most_rows={require_text(table): _number(number) for table, number in data["most_rows"].items()},
         )
@@ -240,9 +260,14 @@ def parse_use(data: Mapping[str, Any]) -> ApprovalUse | None:
     """Return the use of an approval from a hidden record; None if it holds none."""
     try:
         texts = {name: require_text(data[name]) for name in ("uses", "digest", "login", "at", "event")}
+        parse_time(texts["at"])
         return ApprovalUse(**{**texts, "login": _login(texts["login"])}, id=_number(data["id"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
+
+
+def parse_time(value: Any) -> datetime:
+    return datetime.fromisoformat(value).astimezone(UTC)
 
 
 def require_text(value: Any) -> str:
@@ -259,8 +284,12 @@ def _login(value: str) -> str:
     return value
 
 
+def is_digest(text: str) -> bool:
+    return re.fullmatch(f"[0-9a-f]{{{DIGEST_DIGITS}}}", text) is not None
+
+
 def _digest(value: Any) -> str:
-    if not re.fullmatch("[0-9a-f]{32}", require_text(value)):
+    if not is_digest(require_text(value)):
         raise ValueError("no digest")
     return require_text(value)
 
@@ -271,43 +300,26 @@ def _number(value: Any) -> int:
     return value
 
 
-def choose_request(
-    requests: Iterable[WaitingRequest], used: Iterable[ApprovalUse], at: datetime, code: str = ""
-) -> WaitingRequest:
-    """Return the request that an approval means.
-
-    `requests` are oldest first. `at`: time of the approval. `code`: the typed part of the digest; "" for the label.
-
-    Raises:
-        Refused: none waits, or several do.
-    """
-    requests, uses = list(requests), {each.uses: each for each in used}
-    named = [each for each in requests if not code or each.code == code]
-    named = list({_subject(each): each for each in named}.values())
-    if not named:
-        what = "of that digest " if code and requests else ""
-        raise _refused(Reason.NO_REQUEST, f"no request {what}waits on this incident for a second person")
-    waiting = [each for each in named if each.run not in uses and at <= each.until]
-    if not waiting:
-        newest = max(named, key=lambda each: each.at)
-        if use := uses.get(newest.run):
-            raise _used_before(newest, use)
-        raise _expired(newest)
-    if len({each.digest for each in waiting}) > 1:
-        text = f"several requests wait on this incident: {', '.join(each.code for each in waiting)}"
-        hint = f"Approve one of them by the button {APPROVE_BUTTON}, with its digest."
-        same = "Two of them show the same digest: wait until one has expired, and make the other again."
-        raise _refused(Reason.NO_REQUEST, text, hint if len({each.code for each in waiting}) > 1 else same)
-    return waiting[-1]
-
-
-def _subject(request: WaitingRequest) -> str:
-    """Return the subject of a request. A newer request replaces an older one of the same subject."""
-    return json.dumps([request.runbook, request.environment, request.params], sort_keys=True)
+def find_request(requests: Iterable[WaitingRequest], incident: int, digest: str) -> WaitingRequest:
+    """Return the request on the incident with the full digest that a person entered. Raises Refused."""
+    here = [each for each in requests if each.incident == incident]
+    if not here:
+        raise _refused(Reason.NO_REQUEST, "no request waits on this incident for a second person")
+    found = next((each for each in here if each.full_digest == digest), None)
+    if found is None:
+        why = "it was mistyped, or somebody edited or deleted the comment"
+        raise _refused(Reason.NO_REQUEST, f"no request on this incident has the digest {digest}: {why}", COPY_DIGEST)
+    return found
 
 
 def refuse_approval(request: WaitingRequest, approval: ApprovalEvent, used: Iterable[ApprovalUse]) -> None:
-    """Raise Refused unless this event approves the request: another person, afterwards, in time, for the first time."""
+    """Raise Refused unless this event approves the request: another person, afterwards, in time, for the first time.
+
+    Two requests may have the same plan: the use of one also uses up the other.
+    """
+    for use in used:
+        if use.uses == request.run or (use.digest == request.digest and use.moment >= request.at):
+            raise _used_before(request, use)
     if approval.id in request.requesters:
         raise _refused(
             Reason.SAME_PERSON,
@@ -319,8 +331,6 @@ def refuse_approval(request: WaitingRequest, approval: ApprovalEvent, used: Iter
         raise _refused(Reason.REQUEST_CHANGED, text, "Read the new plan, and approve it again.")
     if approval.at > request.until:
         raise _expired(request)
-    if use := next((each for each in used if each.uses == request.run), None):
-        raise _used_before(request, use)
 
 
 def _expired(request: WaitingRequest) -> Refused:
@@ -329,7 +339,7 @@ def _expired(request: WaitingRequest) -> Refused:
 
 
 def _used_before(request: WaitingRequest, use: ApprovalUse) -> Refused:
-    text = f"the request {request.code} was approved before, by {use.login}; an approval counts once"
+    text = f"the plan of request {request.code} was approved before, by {use.login}; an approval counts once"
     return _refused(Reason.APPROVAL_USED, text)
 
 

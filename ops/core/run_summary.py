@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
-from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL, WaitingRequest, parse_request
+from ops.core.approval_request import APPROVE_BUTTON, WaitingRequest, parse_request
 from ops.core.errors import Decision, Reason
 from ops.core.next_step import SuggestedCommand, describe_button
 from ops.core.result import duration_label, measure_durations
@@ -208,10 +208,8 @@ class RunSummary:
     def approval_button(self) -> SuggestedCommand:
         """Return the button by which a second person approves the request that waits."""
         request = self.waiting
-        given = {"incident": request.incident, "digest": request.code} if request else {}
+        given = {"incident": request.incident, "digest": request.full_digest} if request else {}
         return SuggestedCommand("", describe_button(APPROVE_BUTTON, given))
-
-    approval_label = APPROVE_LABEL
 
     def to_record(self, *, part: int) -> RunRecord:
         """Return the hidden record of this part; part 1 holds the rows."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.menu import build_menu
 from ops.app.run import read_config
-from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL, LABEL_PURPOSE, RECORD_SOURCE, parse_request
+from ops.core.approval_request import APPROVE_BUTTON, RECORD_SOURCE, parse_request
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code_for
 from ops.core.result import DURATIONS, duration_label
 from ops.core.run_record import RunRecord, read_record
@@ -253,21 +253,16 @@ def run_workflow(
         return result
     approver = next((each for each in config.responders if each != incident.world.responder), APPROVER)
     incident.github.add_user(approver)
-    incident.github.add_label(APPROVE_LABEL, LABEL_PURPOSE)
-    return _run_action(incident, approver, approver_action(incident, trigger, approver), say, changed_at=changed_at)
+    return _run_action(incident, approver, approver_action(incident, approver), say, changed_at=changed_at)
 
 
-def approver_action(
-    incident: DrillIncident, trigger: Trigger | None, approver: str
-) -> tuple[str, "Callable[[GitHub], object]"]:
+def approver_action(incident: DrillIncident, approver: str) -> tuple[str, "Callable[[GitHub], object]"]:
     """Return the action of the person who approves the newest plan, as text and as a function."""
     record = incident.last_record
     request = parse_request(record.approval) if record else None
-    if trigger == "button" and request is not None:
-        inputs = {"incident": str(incident.number), "digest": request.code}
-        button = f"{APPROVE_BUTTON}.yml"
-        return f"pressed the button of {button}", lambda hub: hub.dispatch(button, inputs, approver)
-    return f'put the label "{APPROVE_LABEL}" on it', lambda hub: hub.label(incident.number, APPROVE_LABEL, approver)
+    inputs = {"incident": str(incident.number), "digest": request.full_digest if request else ""}
+    button = f"{APPROVE_BUTTON}.yml"
+    return f"pressed the button of {button}", lambda hub: hub.dispatch(button, inputs, approver)
 
 
 def _run_action(

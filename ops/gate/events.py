@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL, LABEL_PURPOSE
+from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL, is_digest
 from ops.core.names import CHECK_OUTAGE
 from ops.gate import payload as fields
 from ops.gate import refusals
@@ -84,7 +84,7 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     if is_report:
         return _report_due(payload, job, "updated_at", label=label)
     if is_approval:
-        return _read_approval_label(payload, issue, label, job)
+        return refusals.label_of_approval(label, fields.number(issue, "number", of="issue."), job)
     return _read_recovery_label(payload, issue, label, config, job)
 
 
@@ -134,28 +134,6 @@ def _read_recovery_label(payload: Any, issue: Mapping[str, Any], label: str, con
         return refusals.replace_fields(refused, incident=incident, label=label, request=request)
     assert request is not None
     return request
-
-
-def _read_approval_label(payload: Any, issue: Mapping[str, Any], label: str, job: GateJob) -> Outcome:
-    given = GivenApproval(
-        incident=fields.number(issue, "number", of="issue."),
-        sender=fields.text(payload, "sender", "login"),
-        sender_id=fields.number(payload, "sender", "id"),
-        actor=job.actor,
-        at=fields.time(issue, "updated_at", of="issue."),
-        label=label,
-    )
-    is_renamed = payload["label"].get("description") != LABEL_PURPOSE
-    refused = (
-        refusals.refuse_sender(payload)
-        or refusals.refuse_job(payload, job)
-        or refusals.refuse_approval_again(job)
-        or (refusals.misspelled_label(label, APPROVE_LABEL) if label != APPROVE_LABEL else None)
-        or (refusals.renamed_label(label) if is_renamed else None)
-        or (None if fields.text(issue, "state", of="issue.") == "open" else refusals.closed_incident())
-        or refusals.refuse_age(given.at, job.now)
-    )
-    return given if refused is None else refusals.replace_fields(refused, incident=given.incident, label=label)
 
 
 def _other_labels(issue: Mapping[str, Any], label: str, config: "Config") -> tuple[str, ...]:
@@ -229,23 +207,24 @@ def _read_approval_button(payload: Any, job: GateJob) -> Outcome:
     if _is_other_repository(payload, job):
         return IgnoredEvent(cause=_OTHER_REPOSITORY)
     inputs = fields.mapping(fields.field_value(payload, "inputs"), "inputs")
-    code = fields.text(inputs, "digest", of="inputs.").strip().lower()
+    digest = fields.text(inputs, "digest", of="inputs.").strip().lower()
     incident = fields.issue_number(fields.text(inputs, "incident", of="inputs.").strip(), job.repository)
-    if incident is None or not re.fullmatch("[0-9a-f]{8}", code):
-        raise fields.MalformedFieldError("inputs.incident or inputs.digest is not as the request shows it")
+    if incident is None:
+        raise fields.MalformedFieldError("inputs.incident is no number")
     given = GivenApproval(
         incident=incident,
         sender=fields.text(payload, "sender", "login"),
         sender_id=fields.number(payload, "sender", "id"),
         actor=job.actor,
         at=job.started_at or job.now,
-        code=code,
+        digest=digest,
     )
     refused = (
         refusals.refuse_sender(payload)
         or refusals.refuse_job(payload, job)
         or refusals.refuse_approval_again(job)
         or refusals.refuse_unknown_press(job)
+        or (None if is_digest(digest) else refusals.unusable_digest(digest))
         or refusals.refuse_age(given.at, job.now)
     )
     return given if refused is None else refusals.replace_fields(refused, incident=incident)

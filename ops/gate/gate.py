@@ -103,6 +103,7 @@ class Gate:
             actor=self._actor,
             now=system_clock.current_time(self.environ),
             started_at=self._pressed_at() if event == "workflow_dispatch" else None,
+            page=actions.repository_page(self.environ),
             allows_closed_incident=registry.allows_closed_incident,
         )
 
@@ -185,11 +186,9 @@ class Gate:
         if isinstance(found, outcomes.RefusedRequest):
             return self._refuse(found)
         request, event = found
-        _, refusal = (None, None) if given.label else self._check_issue(request)
+        _, refusal = self._check_issue(request)
         if refusal is not None:
             return self._refuse(refusals.replace_fields(refusal, request=None))
-        if given.label is not None and (refusal := self._remove_label(request, given.label)) is not None:
-            return self._refuse(refusals.replace_fields(refusal, request=None), takes_label=False)
         self._write_outputs(
             go="true",
             report="true",

@@ -22,6 +22,8 @@ class GateJob:
     now: datetime
     started_at: datetime | None = None
     """When the workflow run was created; None if GitHub gave no answer."""
+    page: str = ""
+    """URL of the repository."""
     allows_closed_incident: Callable[[str], bool] = lambda _: False
     """Returns whether people may request the runbook on a closed incident."""
 
@@ -59,13 +61,12 @@ class IncidentEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenApproval(IncidentEvent):
-    """A label or button by which somebody approves a waiting request, before anything is checked."""
+    """A button by which somebody approves a waiting request, before anything is checked."""
 
     at: datetime
     """Time of the event, by GitHub's clock."""
-    label: str | None = None
-    code: str = ""
-    """Typed beginning of the digest; "" for the label."""
+    digest: str
+    """Full digest of the request, as entered."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
 from ops.core import next_step
-from ops.core.approval_request import APPROVE_BUTTON
+from ops.core.approval_request import APPROVE_BUTTON, COPY_DIGEST, DIGEST_DIGITS
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason
 from ops.core.next_step import SuggestedCommand
@@ -90,13 +90,25 @@ def refuse_unknown_press(job: GateJob) -> RefusedRequest | None:
     )
 
 
-def renamed_label(label: str) -> RefusedRequest:
-    """Return the refusal of a label that was made for another purpose: people may not know that it approves."""
+def label_of_approval(label: str, incident: int, job: GateJob) -> RefusedRequest:
+    """Return the answer to the label, which approves nothing: everybody with write access can exchange the comments."""
+    button = f"{job.page}/actions/workflows/{APPROVE_BUTTON}.yml" if job.page else f"Actions → {APPROVE_BUTTON}"
     return RefusedRequest(
         reason=Reason.LABEL_CHANGED,
-        message="the label {label} was renamed, or made by hand: its description is another one",
-        hint=f"Press the button {APPROVE_BUTTON} with the digest. Later, run `ops labels sync`, which corrects it.",
+        message=f"the label {{label}} approves nothing, because it names no request: use the button {APPROVE_BUTTON}",
+        hint=f"Open {button} and press *Run workflow* with incident {incident} and the digest. {COPY_DIGEST}",
         values={"label": label},
+        incident=incident,
+        label=label,
+    )
+
+
+def unusable_digest(digest: str) -> RefusedRequest:
+    return RefusedRequest(
+        reason=Reason.NO_REQUEST,
+        message=f"the digest {{digest}} does not have the {DIGEST_DIGITS} digits 0-9 and a-f of a request",
+        hint=COPY_DIGEST,
+        values={"digest": digest},
     )
 
 
@@ -233,7 +245,6 @@ def no_approver(
         hint=answer.hint or APPROVE_AGAIN,
         values={"requester": login, "responders": ", ".join(responders)},
         incident=given.incident,
-        label=given.label,
     )
 
 

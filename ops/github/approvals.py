@@ -3,14 +3,12 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ops.core.approval_request import RECORD_SOURCE, ApprovalUse, WaitingRequest, parse_request, parse_use
 from ops.core.errors import ProviderError, Reason
-from ops.github.client import newest_first, provider_errors, write_errors
+from ops.github.client import provider_errors, write_errors
 from ops.github.issues import trusted_records
-from ops.github.triggers import SECOND
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -56,19 +54,3 @@ def save_use(repository: "Repository", number: int, use: ApprovalUse, body: str)
                 return first
     text = "GitHub does not show the comment of the approval"
     raise failed or ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE)
-
-
-def is_through_app(repository: "Repository", number: int, label: str, at: datetime, user_id: int) -> bool | None:
-    """Return whether an App added the label on behalf of this user at that time; None if GitHub shows no such event.
-
-    docs.github.com/rest/issues/events#list-issue-events. Raises ProviderError.
-    """
-    with provider_errors():
-        for event in newest_first(repository.get_issue(number).get_events()):
-            if event.created_at < at - SECOND:
-                return None
-            actor: Any = event.actor  # null if the account was deleted, which PyGithub's types omit
-            is_it = event.event == "labeled" and event.label.name == label and bool(actor) and actor.id == user_id
-            if is_it and event.created_at <= at + SECOND:
-                return event.raw_data.get("performed_via_github_app") is not None
-    return None

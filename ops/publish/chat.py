@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from ops.core.approval_request import APPROVE_LABEL
 from ops.core.errors import Decision
 from ops.core.loopback import is_loopback
 from ops.core.redaction import Secret
@@ -38,7 +37,7 @@ def chat_message(summary: RunSummary) -> str:
             )
         case EventKind.AWAITING_APPROVAL:
             waits = f"Waits for a second person: {_requested_by(summary)}. {sentence(summary.events[-1].text)}"
-            return to_one_line(f"{waits} Add the label {APPROVE_LABEL}, or press {summary.approval_button.button}")
+            return to_one_line(f"{waits} Press {summary.approval_button.button}")
         case EventKind.ENDED if summary.decision not in SILENT:
             # Only a change that was read back is reported as done.
             done = summary.done_text if summary.last_event(EventKind.READ_BACK) else _requested_by(summary)

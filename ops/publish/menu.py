@@ -23,7 +23,7 @@ class MenuStart:
     """Fields of the button to fill in, besides the incident."""
     command: str
     approval: str = ""
-    """Label by which another person approves it; empty if nobody must."""
+    """Button by which another person approves it; empty if nobody must."""
 
     @property
     def title(self) -> str:

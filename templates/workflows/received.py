@@ -30,10 +30,10 @@ FIRST_TRY = 1.6
 
 
 def is_request(event: Any) -> bool:
-    """Return whether a label of a recovery or an approval was added to an issue of this repository."""
+    """Return whether a label of a recovery was added to an issue of this repository."""
     return (
         event.get("action") == "labeled"
-        and str((event.get("label") or {}).get("name", "")).casefold().startswith(("recover:", "approve:restore"))
+        and str((event.get("label") or {}).get("name", "")).casefold().startswith("recover:")
         and "pull_request" not in event["issue"]
         and event["repository"]["full_name"].lower() == os.environ["GITHUB_REPOSITORY"].lower()
     )

@@ -1,4 +1,4 @@
-"""A restore by two people in the generated workflows: label and button, under act."""
+"""A restore by two people in the generated workflows, requested by label and button, under act."""
 
 from pathlib import Path
 
@@ -41,27 +41,34 @@ def log(desk: Desk, runner: Runner) -> str:
     return "\n".join(runner.log(desk.hub.runs[-1].id))
 
 
-def test_label_of_a_second_person_restores(world: World, pip_cache: Path) -> None:
+def approve(desk: Desk, runner: Runner, by: str) -> dict[str, str | None]:
+    """Press the button with the digest that the comment shows, and return the jobs that ran."""
+    desk.hub.dispatch("approve-restore.yml", {"incident": str(desk.incident), "digest": desk.digest}, by=by)
+    return ended(desk, runner)
+
+
+def test_label_of_a_second_person_is_answered_and_the_button_restores(world: World, pip_cache: Path) -> None:
     desk = prepared(world)
     with runner_of(desk, pip_cache) as runner:
         desk.hub.label(desk.incident, "recover:orders", "alice")
         asked = ended(desk, runner)
         assert (asked["gate"], asked["database-live"]) == ("success", "success"), log(desk, runner)
-        assert desk.restores == []
-
-        desk.hub.label(desk.incident, "approve:restore", "alice")
-        assert ended(desk, runner)["gate"] == "failure"
-        assert any("`same_person`" in comment for comment in desk.comments)
 
         desk.hub.label(desk.incident, "approve:restore", "bob")
-        approved = ended(desk, runner)
+        assert ended(desk, runner)["gate"] == "failure"
+        (answer,) = [each for each in desk.comments if "`label_changed`" in each]
+        assert "/actions/workflows/approve-restore.yml and press *Run workflow*" in answer
+        assert "approve:restore" not in [each.name for each in desk.hub.issue(desk.incident).labels]
 
-        assert approved["database-live"] == "success", log(desk, runner)
+        assert approve(desk, runner, "alice")["gate"] == "failure"
+        assert any("`same_person`" in comment for comment in desk.comments)
+        assert desk.restores == []
+
+        assert approve(desk, runner, "bob")["database-live"] == "success", log(desk, runner)
         assert desk.tables == {"sales": 3, "applied": 1}
         assert any("**Approved** by `@bob`" in comment for comment in desk.comments)
 
-        desk.hub.label(desk.incident, "approve:restore", "carol")
-        assert ended(desk, runner)["gate"] == "failure"
+        assert approve(desk, runner, "carol")["gate"] == "failure"
         assert len(desk.restores) == 1
 
 
@@ -75,15 +82,14 @@ def test_button_of_a_second_person_restores(world: World, pip_cache: Path) -> No
         target = desk.request["params"]["to"]
         desk.sell()
 
-        desk.hub.dispatch("approve-restore.yml", {"incident": incident, "digest": desk.code}, by="bob")
-        approved = ended(desk, runner)
+        approved = approve(desk, runner, "bob")
 
         assert (approved["gate"], approved["database-live"]) == ("success", "success"), log(desk, runner)
         assert desk.tables["sales"] == 3
         assert any(f"restore of orders to {target[:10]}" in comment for comment in desk.comments)
 
 
-def test_label_of_a_second_person_reverts_a_migration(world: World, pip_cache: Path) -> None:
+def test_second_person_approves_a_revert(world: World, pip_cache: Path) -> None:
     """A job without the token fetches the down file, for the plan and again for the run."""
     desk = prepared(world)
     with runner_of(desk, pip_cache) as runner:
@@ -92,8 +98,7 @@ def test_label_of_a_second_person_reverts_a_migration(world: World, pip_cache: P
         assert (asked["fetch-database-live"], asked["database-live"]) == ("success", "success"), log(desk, runner)
         assert desk.tables["applied"] == 2
 
-        desk.hub.label(desk.incident, "approve:restore", "bob")
-        approved = ended(desk, runner)
+        approved = approve(desk, runner, "bob")
 
     assert (approved["fetch-database-live"], approved["database-live"]) == ("success", "success"), log(desk, runner)
     assert desk.tables == {"sales": 5, "applied": 1}

@@ -16,8 +16,8 @@ from ops.core.approval_request import (
     ApprovalTerms,
     ApprovalUse,
     WaitingRequest,
-    choose_request,
     find_growth,
+    find_request,
     make_request,
     parse_people,
     parse_request,
@@ -70,6 +70,7 @@ def test_change_of_any_field_breaks_the_signature(name: str) -> None:
 
     assert request().is_signed("token", "Team/operations")
     assert not edited.is_signed("token", "team/operations")
+    assert edited.full_digest != request().full_digest
     assert not request().is_signed("another token", "team/operations")
     assert not request().is_signed("token", "team/others")
 
@@ -124,7 +125,7 @@ def test_only_another_person_approves_once_and_in_time(
     requesters: frozenset[int], approver: int, after: int, used: bool
 ) -> None:
     asked = request(people=tuple(requesters))
-    approval = ApprovalEvent(asked.run, "bob", approver, NOW + timedelta(minutes=after))
+    approval = ApprovalEvent(asked.full_digest, "bob", approver, NOW + timedelta(minutes=after))
     uses = [ApprovalUse(asked.run, asked.digest, "carol", 9, NOW.isoformat(), "8")] if used else []
     is_right = approver not in requesters and 0 < after <= 30 and not used
 
@@ -136,30 +137,39 @@ def test_only_another_person_approves_once_and_in_time(
         assert is_right
 
 
-@given(
-    subjects=st.lists(st.sampled_from("ab"), max_size=4),
-    used=st.frozensets(st.integers(0, 3)),
-    after=minutes,
-    code=st.sampled_from(["", "first", "other"]),
-)
-def test_chosen_request_is_the_newest_of_its_subject_and_waits(
-    subjects: list[str], used: frozenset[int], after: int, code: str
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 2)), max_size=4), st.integers(0, 4), st.integers(1, 2))
+def test_found_request_is_the_one_whose_digest_was_entered(
+    made: list[tuple[str, int]], chosen: int, incident: int
 ) -> None:
+    """Also among requests of one plan, which differ in their loss only."""
     asked = [
-        request(dataclasses.replace(TERMS, params={"database": name}, content=(name, str(number))), run=f"{number}")
-        for number, name in enumerate(subjects)
+        dataclasses.replace(request(dataclasses.replace(TERMS, lost_seconds=number)), incident=at, uncounted=text)
+        for number, (text, at) in enumerate(made)
     ]
-    uses = [ApprovalUse(each.run, each.digest, "carol", 9, "", "") for n, each in enumerate(asked) if n in used]
-    typed = {"": "", "first": asked[0].code if asked else "0" * 8, "other": "f" * 8}[code]
+    digest = asked[chosen].full_digest if chosen < len(asked) else "0" * 32
 
     try:
-        found = choose_request(asked, uses, NOW + timedelta(minutes=after), typed)
+        found = find_request(asked, incident, digest)
     except Refused:
-        return
-    assert found.run not in {each.uses for each in uses}
-    assert after <= 30
-    assert not typed or found.code == typed
-    assert typed or all(each.params != found.params for each in asked[asked.index(found) + 1 :])
+        assert chosen >= len(asked) or asked[chosen].incident != incident
+    else:
+        assert found == asked[chosen]
+
+
+@given(use=minutes, is_same_plan=st.booleans())
+def test_use_of_a_plan_uses_up_the_requests_before_it(use: int, *, is_same_plan: bool) -> None:
+    asked = request()
+    at = (NOW + timedelta(minutes=use)).isoformat()
+    other = ApprovalUse("8.1-0a0b", asked.digest if is_same_plan else "0" * 32, "carol", 9, at, "8")
+    approval = ApprovalEvent(asked.full_digest, "bob", 6, NOW + timedelta(minutes=1))
+
+    try:
+        refuse_approval(asked, approval, [other])
+    except Refused:
+        assert is_same_plan
+        assert use >= 0
+    else:
+        assert not is_same_plan or use < 0
 
 
 @given(lost=st.integers(0, 10**6), rows=st.integers(0, 10**6), later=st.integers(0, 35 * 60))
@@ -183,17 +193,3 @@ def test_steady_writer_stays_within_the_approved_loss(lost: int, rows: int, late
 )
 def test_greater_loss_is_named(seconds: int | None, rows: dict[str, int], says: str) -> None:
     assert says in find_growth(request(), dataclasses.replace(TERMS, lost_seconds=seconds, lost_rows=rows))
-
-
-def test_two_requests_with_the_same_shown_digits_are_refused() -> None:
-    """A requester can choose two times so that a harmless request and a harmful one show the same digits."""
-    harmless = dataclasses.replace(request(), digest="abcdef01" + "0" * 24)
-    harmful = dataclasses.replace(
-        harmless, run="8.1-0a0b", digest="abcdef01" + "1" * 24, params={**harmless.params, "to": "2026-11-01T00:00:00Z"}
-    )
-
-    for code in ("", "abcdef01"):
-        with pytest.raises(Refused, match="several requests wait on this incident"):
-            choose_request([harmless, harmful], [], NOW + timedelta(minutes=1), code)
-    again = dataclasses.replace(harmless, run="9.1-0a0b", params={**harmless.params, "reason": "another"})
-    assert choose_request([harmless, again], [], NOW + timedelta(minutes=1)) is again

@@ -83,7 +83,7 @@ ON_AN_INCIDENT: list[Run] = [
 @pytest.mark.slow
 @pytest.mark.parametrize("run", taken(*ON_AN_INCIDENT), ids=run_id)
 def test_database_drill_recovers_on_an_incident(run: Run) -> None:
-    """Another person approves label and button; a command runs with --one-person."""
+    """Another person approves label and button by the button; a command runs with --one-person."""
     result = assert_recovered(run)
 
     assert result["message"].endswith("; the sandbox has every expected row")
@@ -93,7 +93,7 @@ def test_database_drill_recovers_on_an_incident(run: Run) -> None:
         assert "acts alone (--one-person)" in approved[0]
         return
     assert "by drill-approver, another person than the requester" in approved[0]
-    assert result["workflow_run"]["event"] == IN_A_JOB[str(run[2])]
+    assert result["workflow_run"]["event"] == IN_A_JOB["button"]
     ended = {job["name"]: job["conclusion"] for job in result["workflow_run"]["jobs"]}
     assert (ended["gate"], ended["database-production"]) == ("success", "success")
 

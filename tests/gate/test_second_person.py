@@ -1,12 +1,10 @@
 """A restore by two people: the request, its approval and every refusal, with a shop's database."""
 
 import json
-from collections.abc import Callable
-from typing import Any
+from datetime import timedelta
 
 import pytest
 
-from sandbox.github.users.state import App
 from tests.conftest import World
 from tests.support.commands import ended
 from tests.support.second_person import DATABASE, MIGRATION, Desk, open_desk
@@ -22,21 +20,20 @@ def desk(world: World) -> Desk:
 
 
 def assert_refused(desk: Desk, reason: str) -> None:
-    """Assert that the gate refused, answered on the issue, and removed the label."""
+    """Assert that the gate refused and answered on the issue."""
     assert (desk.outputs["go"], desk.outputs["reason"], desk.outputs["answered"]) == ("false", reason, "true")
     assert any(f"`{reason}`" in comment and "nothing was changed" in comment for comment in desk.comments)
-    assert "approve:restore" not in [label.name for label in desk.hub.issue(desk.incident).labels]
     assert (desk.restores, desk.tables) == ([], BEFORE)
 
 
-def test_label_requests_and_another_label_approves(desk: Desk) -> None:
+def test_label_requests_and_a_button_approves(desk: Desk) -> None:
     asked = desk.ask()
     assert ended(asked) == (0, "planned", "needs_two_people"), asked.err
     assert desk.restores == []
     (waiting,) = desk.comments
     assert "restore-database for web: waits for a second person" in waiting
     assert "\nIt loses at most 38 min of writes; at most 138 rows of sales." in waiting
-    assert f"digest `{desk.code}`" in waiting
+    assert f"**Run workflow**: incident `1`, digest `{desk.digest}`" in waiting
     assert "**Migrations taken back**\n\n- 0002_prices.sql, applied" in waiting
     assert "**Rows**\n\n- sales: 5 now, 3 of them at the target" in waiting
 
@@ -86,7 +83,7 @@ def test_revert_of_a_migration_is_approved(desk: Desk) -> None:
 
 def test_another_down_file_needs_a_new_approval(desk: Desk) -> None:
     desk.ask(label="recover:revert")
-    desk.add_label()
+    desk.press_approve()
     desk.source = desk.fetch("DELETE FROM sales; ALTER TABLE sales DROP COLUMN price")
 
     refused = desk.act(desk.runs[-1])
@@ -108,15 +105,107 @@ def test_dry_run_and_nothing_to_do_wait_for_nobody(desk: Desk) -> None:
     assert not any("approval" in record for record in desk.records)
 
 
-@pytest.mark.parametrize("way", [Desk.add_label, Desk.press_approve], ids=["label", "button"])
-def test_same_person_is_refused(desk: Desk, way: Callable[..., Any]) -> None:
+def test_same_person_is_refused(desk: Desk) -> None:
     desk.post()
 
-    done = way(desk, "alice")
+    done = desk.press_approve("alice")
 
     assert (done.code, desk.outputs["reason"]) == (3, "same_person")
     assert "alice made the request" in desk.outputs["message"]
     assert_refused(desk, "same_person")
+
+
+def test_app_is_refused(desk: Desk) -> None:
+    desk.hub.add_user("helper[bot]", "write", "Bot")
+    desk.post()
+
+    desk.press_approve("helper[bot]")
+
+    assert_refused(desk, "not_a_person")
+
+
+def test_label_approves_nothing_and_names_the_button(desk: Desk) -> None:
+    """Each press gets the answer, and the label is consumed. Requests of the release before show 8 digits."""
+    desk.ask()
+
+    for count in (1, 2, 3):
+        desk.add_label("carol" if count == 2 else "bob")
+
+        assert_refused(desk, "label_changed")
+        assert [each.name for each in desk.hub.issue(desk.incident).labels] == ["incident"]
+        answers = [each for each in desk.comments if "`label_changed`" in each]
+        assert [f"latest of {count} refused" in each for each in answers] == [count > 1]
+    page = desk.hub.environ()["GITHUB_SERVER_URL"] + "/" + desk.hub.environ()["GITHUB_REPOSITORY"]
+    answer = next(each for each in desk.comments if "`label_changed`" in each)
+    assert f"Open {page}/actions/workflows/approve-restore.yml and press *Run workflow* with incident 1" in answer
+    assert "Copy the digest from the comment of the request: all 32 digits." in answer
+    assert "If it shows 8, an earlier release wrote it: make the request again." in answer
+    assert desk.digest not in answer
+    assert desk.approve().result["outcome"]["changed"]
+
+
+@pytest.mark.parametrize(
+    ("digest", "says"),
+    [
+        ("0" * 32, "no request on this incident has the digest 0000"),
+        ("5f72fd05", 'the digest "5f72fd05" does not have the 32 digits'),
+        ("%s0", "does not have the 32 digits"),
+        ("approve\x1b[2J <b>@bob</b>", "does not have the 32 digits"),
+    ],
+)
+def test_wrong_digest_is_answered(desk: Desk, digest: str, says: str) -> None:
+    desk.post()
+
+    for _ in range(2):
+        desk.press_approve(digest=digest.replace("%s", desk.digest))
+
+        assert_refused(desk, "no_request")
+        assert says in desk.outputs["message"]
+        assert "all 32 digits" in desk.outputs["hint"]
+    assert desk.press_approve(digest=f" {desk.digest.upper()} ").code == 0
+
+
+def test_digest_of_another_incident_is_refused(desk: Desk) -> None:
+    """Also if somebody copied its comment to this incident."""
+    desk.ask()
+    first, genuine = desk.incident, desk.digest
+    desk.incident = desk.hub.open_issue("Another", labels=["incident"], author="carol")
+    desk.hub.comment(desk.incident, desk.hub.issue(first).comments[0].body, "carol")
+
+    desk.press_approve(digest=genuine)
+
+    assert_refused(desk, "no_request")
+    assert desk.outputs["message"] == "no request waits on this incident for a second person"
+
+
+def test_approval_without_request_is_refused(desk: Desk) -> None:
+    desk.press_approve(digest="0" * 32)
+
+    assert_refused(desk, "no_request")
+
+
+def test_approval_that_is_older_than_the_plan_is_refused(desk: Desk) -> None:
+    desk.post(ahead=timedelta(minutes=2))
+
+    desk.press_approve()
+
+    assert_refused(desk, "request_changed")
+    assert "is older than the plan" in desk.outputs["message"]
+
+
+def test_summary_of_the_run_shows_the_request(desk: Desk) -> None:
+    """Everybody with write access can edit the comment, and nobody the page of the run."""
+    page = desk.world.folder / "summary.md"
+    desk.source |= {"GITHUB_STEP_SUMMARY": str(page)}
+
+    desk.ask()
+
+    shown = page.read_text()
+    assert "**Approve the restore of orders to" in shown
+    assert f"digest `{desk.digest}`" in shown
+    assert "\nIt loses at most 38 min of writes; at most 138 rows of sales." in shown
+    run = f"{desk.hub.environ()['GITHUB_SERVER_URL']}/{desk.hub.environ()['GITHUB_REPOSITORY']}/actions/runs/9000"
+    assert f"compare plan and digest with the [page of its run]({run})" in desk.comments[0]
 
 
 def test_person_who_started_the_request_again_is_a_requester(desk: Desk) -> None:
@@ -129,47 +218,10 @@ def test_person_who_started_the_request_again_is_a_requester(desk: Desk) -> None
     desk.world.sandbox.clock.advance(MINUTE)
 
     for login in ("alice", "bob"):
-        desk.add_label(login)
+        desk.press_approve(login)
         assert desk.outputs["reason"] == "same_person"
 
     assert desk.approve("carol").result["outcome"]["changed"]
-
-
-@pytest.mark.parametrize("way", [Desk.add_label, Desk.press_approve], ids=["label", "button"])
-def test_app_is_refused(desk: Desk, way: Callable[..., Any]) -> None:
-    desk.hub.add_user("helper[bot]", "write", "Bot")
-    desk.post()
-
-    way(desk, "helper[bot]")
-
-    assert_refused(desk, "not_a_person")
-
-
-def test_app_in_the_name_of_a_person_is_refused(desk: Desk) -> None:
-    desk.post()
-    agent = App(id=77, slug="agent", name="agent")
-
-    desk.gate("issues", desk.hub.label(desk.incident, "approve:restore", "bob", app=agent), desk.new_run())
-
-    assert_refused(desk, "not_a_person")
-    assert "an app added the label in the name of bob" in desk.outputs["message"]
-
-
-def test_approval_without_request_is_refused(desk: Desk) -> None:
-    desk.add_label()
-
-    assert_refused(desk, "no_request")
-
-
-def test_approval_that_is_older_than_the_plan_is_refused(desk: Desk) -> None:
-    payload = desk.hub.label(desk.incident, "approve:restore", "bob")
-    desk.world.sandbox.clock.advance(MINUTE)
-    desk.post()
-
-    desk.gate("issues", payload, desk.new_run())
-
-    assert_refused(desk, "request_changed")
-    assert "is older than the plan" in desk.outputs["message"]
 
 
 def test_text_approves_nothing(desk: Desk) -> None:
@@ -187,7 +239,7 @@ def test_approval_counts_once(desk: Desk) -> None:
     desk.sell(minutes=2)
     sold = desk.tables
 
-    desk.add_label("carol")
+    desk.press_approve("carol")
 
     assert (desk.outputs["go"], desk.outputs["reason"]) == ("false", "approval_used")
     assert "was approved before, by bob" in desk.outputs["message"]
@@ -197,7 +249,7 @@ def test_approval_counts_once(desk: Desk) -> None:
 def test_second_approval_at_the_same_time_is_refused_by_its_job(desk: Desk) -> None:
     """Both gates approved before either job ran."""
     desk.ask()
-    desk.add_label("carol")
+    desk.press_approve("carol")
     second = (desk.runs[-1], desk.outputs)
     desk.approve("bob")
     desk.runs.append(second[0])
@@ -209,43 +261,18 @@ def test_second_approval_at_the_same_time_is_refused_by_its_job(desk: Desk) -> N
     assert len(desk.restores) == 1
 
 
-def test_renamed_label_is_refused(desk: Desk) -> None:
-    """People may not know that a label with another description approves a restore."""
-    desk.hub.add_label("looks-good")
-    desk.post()
-    desk.hub.remove_label("approve:restore")
-    desk.rename("looks-good", "approve:restore")
-
-    desk.add_label()
-
-    assert_refused(desk, "label_changed")
-    assert desk.outputs["hint"].startswith("Press the button approve-restore with the digest.")
-    assert "ops labels sync" in desk.outputs["hint"]
-
-
-def test_label_that_is_renamed_after_it_was_added_is_refused(desk: Desk) -> None:
-    desk.post()
-    payload = desk.hub.label(desk.incident, "approve:restore", "bob")
-    desk.rename("approve:restore", "seen")
-
-    desk.gate("issues", payload, desk.new_run())
-
-    assert (desk.outputs["go"], desk.outputs["reason"]) == ("false", "label_taken")
-    assert desk.tables == BEFORE
-
-
 def test_expired_request_is_refused(desk: Desk) -> None:
     desk.post()
     desk.world.sandbox.clock.advance(30 * MINUTE)
 
-    desk.add_label()
+    desk.press_approve()
 
     assert_refused(desk, "request_too_old")
 
 
 def test_job_that_starts_late_is_refused(desk: Desk) -> None:
     desk.post()
-    desk.add_label()
+    desk.press_approve()
     desk.world.sandbox.clock.advance(31 * MINUTE)
 
     assert ended(desk.act(desk.runs[-1]))[:2] == (3, "refused")
@@ -254,10 +281,10 @@ def test_job_that_starts_late_is_refused(desk: Desk) -> None:
 
 def test_another_attempt_of_an_approval_is_refused(desk: Desk) -> None:
     desk.post()
-    desk.add_label(GITHUB_RUN_ATTEMPT="2")
+    desk.press_approve(GITHUB_RUN_ATTEMPT="2")
     assert_refused(desk, "rerun")
 
-    desk.add_label()
+    desk.press_approve()
     job = desk.act(desk.runs[-1], GITHUB_RUN_ATTEMPT="2")
 
     assert job.code == 3
@@ -268,7 +295,7 @@ def test_greater_loss_needs_a_new_approval(desk: Desk) -> None:
     desk.ask()
     desk.sell(200)
     grown = desk.tables
-    desk.add_label()
+    desk.press_approve()
 
     refused = desk.act(desk.runs[-1])
 
@@ -276,7 +303,7 @@ def test_greater_loss_needs_a_new_approval(desk: Desk) -> None:
     assert refused.result["message"].startswith("it would remove 202 rows of sales now, and at most 138 was approved")
     assert desk.tables == grown
     assert desk.request["requesters"] == [desk.id_of("alice")]
-    assert f"digest `{desk.code}`" in desk.comments[-1]
+    assert f"digest `{desk.digest}`" in desk.comments[-1]
     desk.world.sandbox.clock.advance(MINUTE)
     assert desk.approve().result["outcome"]["changed"]
     assert desk.tables == AFTER
@@ -284,7 +311,7 @@ def test_greater_loss_needs_a_new_approval(desk: Desk) -> None:
 
 def test_another_plan_needs_a_new_approval(desk: Desk) -> None:
     desk.ask()
-    desk.add_label()
+    desk.press_approve()
     desk.migrate("0003_more.sql", "ALTER TABLE sales ADD COLUMN note TEXT")
 
     refused = desk.act(desk.runs[-1])
@@ -296,28 +323,90 @@ def test_another_plan_needs_a_new_approval(desk: Desk) -> None:
     assert desk.tables == AFTER
 
 
-def test_label_is_refused_while_two_requests_wait(desk: Desk) -> None:
-    desk.ask()
-    inputs = {"database": "orders", "to": "-100s", "environment": "live", "incident": str(desk.incident)}
-    desk.press("restore-database", inputs, "carol")
-    desk.act(desk.runs[-1])
+def ask_for(desk: Desk, to: str, by: str = "alice") -> str:
+    """Request a restore by the button, and return the digest of its comment."""
+    inputs = {"database": "orders", "environment": "live", "incident": str(desk.incident)}
+    desk.press("restore-database", {**inputs, "to": to}, by)
+    asked = desk.act(desk.runs[-1])
+    assert ended(asked) == (0, "planned", "needs_two_people"), asked.err
     desk.world.sandbox.clock.advance(MINUTE)
+    return desk.digest
 
-    desk.add_label()
-    assert_refused(desk, "no_request")
-    assert "several requests wait" in desk.outputs["message"]
 
-    assert desk.press_approve().code == 0
+def test_digest_chooses_between_two_requests(desk: Desk) -> None:
+    desk.ask()
+    later = ask_for(desk, "-100s", by="carol")
+
+    assert desk.press_approve(digest=later).code == 0
     assert desk.act(desk.runs[-1]).result["outcome"]["changed"]
+    assert desk.tables == BEFORE
+
+
+def test_request_that_was_swapped_after_it_was_read_is_refused(desk: Desk) -> None:
+    """A writer hides a harmful request, and puts its signed comment back in place of the one that was read."""
+    ask_for(desk, "before-last-migration")
+    harmful = desk.hub.issue(desk.incident).comments[0]
+    kept, harmful.body = harmful.body, "-"
+    read = ask_for(desk, "-100s")
+    desk.hub.issue(desk.incident).comments[1].body = "-"
+    harmful.body = kept
+
+    desk.press_approve(digest=read)
+
+    assert_refused(desk, "no_request")
+    assert "somebody edited or deleted the comment" in desk.outputs["message"]
+
+
+def test_request_that_is_swapped_after_the_gate_is_refused(desk: Desk) -> None:
+    ask_for(desk, "before-last-migration")
+    first, second = desk.comments[0], ask_for(desk, "-100s")
+    desk.press_approve(digest=second)
+    for comment in desk.hub.issue(desk.incident).comments:
+        comment.body = first
+    desk.outputs["params"] = json.dumps({"database": "orders", "to": json.loads(desk.outputs["params"])["to"]})
+
+    assert ended(desk.act(desk.runs[-1])) == (3, "refused", "request_changed")
+    assert (desk.restores, desk.tables) == ([], BEFORE)
+
+
+def test_same_plan_with_a_greater_loss_needs_its_own_approval(desk: Desk) -> None:
+    """Its digest of the plan is equal, because that leaves out the loss."""
+    desk.ask()
+    few = desk.digest
+    desk.sell(200)
+    desk.ask()
+    assert few != desk.digest
+    grown = desk.tables
+
+    desk.press_approve(digest=few)
+    refused = desk.act(desk.runs[-1])
+
+    assert ended(refused) == (3, "refused", "loss_grew")
+    assert (desk.restores, desk.tables) == ([], grown)
+
+
+def test_two_requests_of_one_plan_are_approved_once(desk: Desk) -> None:
+    desk.ask()
+    first = desk.digest
+    desk.ask()
+    assert desk.approve("bob").result["outcome"]["changed"]
+    desk.sell(minutes=2)
+    sold = desk.tables
+
+    desk.press_approve("carol", digest=first)
+
+    assert desk.outputs["reason"] == "approval_used"
+    assert (len(desk.restores), desk.tables) == (1, sold)
 
 
 def test_button_approves_its_request_despite_a_forged_newer_one(desk: Desk) -> None:
     """Everybody with write access can write a record."""
     desk.ask()
+    genuine = desk.digest
     forged = desk.comments[0].replace(desk.request["digest"], "f" * 32)
     desk.hub.comment(desk.incident, forged.replace("9000.1", "9009.1"), "carol")
 
-    desk.press_approve(code=desk.records[0]["approval"]["digest"][:8])
+    desk.press_approve(digest=genuine)
 
     assert desk.act(desk.runs[-1]).result["outcome"]["changed"]
 
@@ -332,15 +421,15 @@ def test_chat_calls_the_second_person(desk: Desk) -> None:
         (text,) = receiver.texts
 
     assert text.startswith("[DRILL] Waits for a second person: restore-database on web in live because of incident #1.")
-    assert f"Digest {desk.code}, until" in text
-    assert "Add the label approve:restore, or press Actions" in text
+    assert f"Digest {desk.digest}, until" in text
+    assert "Press Actions → approve-restore → Run workflow: incident = 1; digest =" in text
 
 
 def test_person_without_write_access_is_refused(desk: Desk) -> None:
     desk.hub.add_user("tina", "triage")
     desk.post()
 
-    desk.add_label("tina")
+    desk.press_approve("tina")
 
     assert_refused(desk, "no_write_access")
 
@@ -349,7 +438,7 @@ def test_unknown_permission_is_refused(desk: Desk) -> None:
     desk.post()
     desk.hub.fault(path="**/permission", status=403)
 
-    desk.add_label()
+    desk.press_approve()
 
     assert_refused(desk, "permission_unreadable")
 
@@ -387,19 +476,10 @@ def test_unknown_requester_is_refused(desk: Desk) -> None:
     assert not any("approval" in record for record in desk.records)
 
 
-def test_label_whose_event_github_does_not_show_is_refused(desk: Desk) -> None:
-    desk.post()
-    desk.hub.fault(path="**/issues/*/events", status=500, times=9)
-
-    desk.add_label()
-
-    assert_refused(desk, "permission_unknown")
-
-
 def test_approval_on_a_laptop_is_ignored(desk: Desk) -> None:
     """A person who types the options of the job is still one person."""
     desk.ask()
-    desk.add_label()
+    desk.press_approve()
 
     done = desk.act(desk.runs[-1], GITHUB_ACTIONS=None)
 

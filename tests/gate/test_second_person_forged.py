@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ops.core.approval_request import parse_request
 from tests.gate.test_second_person import BEFORE, desk
 from tests.support.commands import ended
 from tests.support.second_person import Desk
@@ -28,7 +29,7 @@ __all__ = ["desk"]
     ids=lambda change: next(iter(change)),
 )
 def test_edited_request_is_refused(desk: Desk, change: dict[str, Any]) -> None:
-    """Everybody with write access can edit a comment of the bot."""
+    """Everybody with write access can edit a comment of the bot, also the digest that it shows."""
     desk.ask()
     comment = next(each for each in desk.hub.issue(desk.incident).comments if '"approval":' in each.body)
     head, mark, block = comment.body.rpartition("<!-- backout:v1 ")
@@ -37,7 +38,12 @@ def test_edited_request_is_refused(desk: Desk, change: dict[str, Any]) -> None:
     escaped = json.dumps(record).replace("-", "\\u002d")
     comment.body = f"{head}{mark}{escaped} -->"
 
-    gate = desk.add_label("alice" if "requesters" in change else "bob")
+    assert desk.press_approve().code == 3
+    assert desk.outputs["reason"] == "no_request"
+
+    request = parse_request(record["approval"])
+    assert request is not None
+    gate = desk.press_approve("alice" if "requesters" in change else "bob", digest=request.full_digest)
     if desk.outputs["go"] == "true":
         done = desk.act(desk.runs[-1])
         assert ended(done) == (3, "refused", "request_changed"), done.err
@@ -47,13 +53,14 @@ def test_edited_request_is_refused(desk: Desk, change: dict[str, Any]) -> None:
     assert (desk.restores, desk.tables) == ([], BEFORE)
 
 
-def test_request_of_another_incident_is_refused(desk: Desk) -> None:
+def test_request_of_another_incident_is_refused_by_its_job(desk: Desk) -> None:
     desk.ask()
     other = desk.hub.open_issue("Another", labels=["incident"], author="carol")
     desk.hub.comment(other, desk.comments[0], "carol")
+    desk.press_approve()
     desk.incident = other
+    desk.outputs["incident"] = str(other)
 
-    desk.add_label()
     done = desk.act(desk.runs[-1])
 
     assert ended(done) == (3, "refused", "request_changed")
@@ -64,7 +71,7 @@ def test_request_of_another_incident_is_refused(desk: Desk) -> None:
 def test_request_of_another_repository_is_refused(desk: Desk, repository: str) -> None:
     """Two repositories may hold the same token, and both have an incident of the same number."""
     desk.post(repository=repository)
-    desk.add_label()
+    desk.press_approve()
 
     refused = desk.act(desk.runs[-1])
 
@@ -80,7 +87,9 @@ def test_request_with_any_signature_is_refused(desk: Desk, signature: str) -> No
     genuine = desk.request["signature"]
     comment = next(each for each in desk.hub.issue(desk.incident).comments if genuine in each.body)
     comment.body = comment.body.replace(genuine, json.dumps(signature)[1:-1])
-    desk.add_label()
+    forged = parse_request(desk.request)
+    assert forged is not None
+    desk.press_approve(digest=forged.full_digest)
 
     assert ended(desk.act(desk.runs[-1])) == (3, "refused", "request_changed")
     assert desk.restores == []
@@ -88,7 +97,7 @@ def test_request_with_any_signature_is_refused(desk: Desk, signature: str) -> No
 
 def test_deleted_request_is_refused(desk: Desk) -> None:
     desk.ask()
-    desk.add_label()
+    desk.press_approve()
     desk.hub.issue(desk.incident).comments.clear()
 
     assert ended(desk.act(desk.runs[-1])) == (3, "refused", "request_changed")

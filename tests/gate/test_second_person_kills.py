@@ -15,7 +15,7 @@ __all__ = ["desk"]
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_lost_answer_to_the_use_is_settled(desk: Desk, lost: str) -> None:
     desk.ask()
-    desk.add_label()
+    desk.press_approve()
     desk.hub.fault(method="POST", path=COMMENTS, lost=lost, skip=1)
 
     done = desk.act(desk.runs[-1])
@@ -26,7 +26,7 @@ def test_lost_answer_to_the_use_is_settled(desk: Desk, lost: str) -> None:
 
 def test_use_that_github_does_not_save_prevents_the_restore(desk: Desk) -> None:
     desk.ask()
-    desk.add_label()
+    desk.press_approve()
     desk.hub.fault(method="POST", path=COMMENTS, status=500, times=9)
 
     done = desk.act(desk.runs[-1])
@@ -41,7 +41,7 @@ def kill() -> None:
 
 def test_run_that_is_killed_before_the_use_may_be_approved_again(desk: Desk) -> None:
     desk.ask()
-    desk.add_label()
+    desk.press_approve()
     desk.world.sandbox.fault(path="**/query", before=kill)
 
     assert desk.act(desk.runs[-1]).code == 130
@@ -51,14 +51,14 @@ def test_run_that_is_killed_before_the_use_may_be_approved_again(desk: Desk) -> 
 
 def test_run_that_is_killed_after_the_use_needs_a_new_request(desk: Desk) -> None:
     desk.ask()
-    desk.add_label()
+    desk.press_approve()
     desk.world.sandbox.fault(**RESTORE, before=kill, lost="before")
 
     killed = desk.act(desk.runs[-1])
 
     assert killed.code in {5, 130}, killed.err
     assert desk.tables == BEFORE
-    desk.add_label("carol")
+    desk.press_approve("carol")
     assert desk.outputs["reason"] == "approval_used"
 
 
@@ -66,7 +66,7 @@ def test_run_that_is_killed_after_the_use_needs_a_new_request(desk: Desk) -> Non
 @pytest.mark.parametrize("number", range(0, 40, 2))
 def test_kill_at_any_request_never_restores_without_a_recorded_use(desk: Desk, number: int) -> None:
     desk.ask()
-    desk.add_label()
+    desk.press_approve()
     seen = list[int]()
 
     def kill_once() -> None:
@@ -81,5 +81,5 @@ def test_kill_at_any_request_never_restores_without_a_recorded_use(desk: Desk, n
 
     assert len(desk.restores) <= len(used) <= 1
     assert desk.restores or desk.tables == BEFORE
-    desk.add_label("carol")
+    desk.press_approve("carol")
     assert desk.outputs["go"] == ("false" if used else "true")

@@ -57,7 +57,7 @@ class Reverting:
         return done
 
     def approve(self) -> Outcome:
-        gate = self.desk.add_label()
+        gate = self.desk.press_approve()
         assert (gate.code, self.desk.outputs["go"]) == (0, "true"), gate.err
         return self.act()
 

@@ -1,6 +1,7 @@
 """A shop whose database is restored by two people: requests and approvals through gate and acting job, as commands."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,7 +11,6 @@ from ops.core.approval_request import APPROVE_LABEL, LABEL_PURPOSE, ApprovalTerm
 from ops.core.run_record import RunRecord, embed_record
 from ops.tools.source_files import SourceFiles, save_source_files
 from sandbox.github import GitHub
-from sandbox.github.issues import changes
 from sandbox.github.users.state import ACTIONS_BOT
 from tests.conftest import Outcome, World
 from tests.gate.support import parse_outputs
@@ -107,8 +107,14 @@ class Desk:
         return user.id
 
     @property
+    def digest(self) -> str:
+        """The digest that a person copies from the newest comment that shows one."""
+        shown: list[str] = re.findall("digest `([0-9a-f]{32})`", "\n".join(self.comments))
+        return shown[-1]
+
+    @property
     def code(self) -> str:
-        return str(self.request["digest"])[:8]
+        return self.digest[:8]
 
     def sell(self, number: int = 1, minutes: float = 1) -> None:
         self.world.sandbox.clock.advance(minutes * 60)
@@ -194,9 +200,9 @@ class Desk:
         self.world.sandbox.clock.advance(60)
         return done
 
-    def post(self, by: str = "alice", repository: str = "") -> None:
-        """Post a request as the job that plans does, for tests of the gate alone."""
-        run, now = f"{self.new_run()}.1-0a0b", self.world.sandbox.clock.now()
+    def post(self, by: str = "alice", repository: str = "", ahead: timedelta = timedelta(0)) -> None:
+        """Post a request as the job that plans does, for tests of the gate alone. `ahead`: its clock is fast."""
+        run, now = f"{self.new_run()}.1-0a0b", self.world.sandbox.clock.now() + ahead
         params = {"database": "orders", "to": f"{now - timedelta(minutes=9):%Y-%m-%dT%H:%M:%SZ}"}
         request = make_request(
             ApprovalTerms(params, ("orders",), "the restore of orders", lost_seconds=540),
@@ -207,39 +213,34 @@ class Desk:
             requesters=(self.id_of(by),),
             now=now,
         )
-        record = RunRecord(
-            run, approval=request.signed(TOKEN, repository or self.hub.environ()["GITHUB_REPOSITORY"]).to_json()
-        )
-        self.hub.comment(self.incident, embed_record("waits", record), ACTIONS_BOT)
+        request = request.signed(TOKEN, repository or self.hub.environ()["GITHUB_REPOSITORY"])
+        text, record = f"waits: digest `{request.full_digest}`", RunRecord(run, approval=request.to_json())
+        self.hub.comment(self.incident, embed_record(text, record), ACTIONS_BOT)
         self.world.sandbox.clock.advance(60)
 
     def add_label(self, by: str = "bob", **environ: str | None) -> Outcome:
-        """Approve by the label, up to the gate."""
+        """Add the label, which approves nothing, up to the gate."""
         return self.gate("issues", self.hub.label(self.incident, APPROVE_LABEL, by), self.new_run(), **environ)
 
     def approve(self, by: str = "bob") -> Outcome:
-        """Approve by the label, and run the job that restores."""
-        gate = self.add_label(by)
+        """Approve by the button, and run the job that restores."""
+        gate = self.press_approve(by)
         assert (gate.code, self.outputs["go"]) == (0, "true"), gate.err
         return self.act(self.runs[-1])
 
-    def press(self, workflow: str, inputs: Mapping[str, str], by: str) -> Outcome:
+    def press(self, workflow: str, inputs: Mapping[str, str], by: str, **environ: str | None) -> Outcome:
         """Press a button, up to the gate."""
         declared = "\n      ".join(f"{name}: {{type: string}}" for name in inputs)
         text = BUTTON.format(inputs=declared)
         self.hub.add_commit("Button", "alice", files={f".github/workflows/{workflow}.yml": text})
         run = self.hub.dispatch(f"{workflow}.yml", dict(inputs), by=by)
         self.runs.append(run.id)
-        return self.gate("workflow_dispatch", run.payload, run.id)
+        return self.gate("workflow_dispatch", run.payload, run.id, **environ)
 
-    def press_approve(self, by: str = "bob", code: str = "") -> Outcome:
-        return self.press("approve-restore", {"incident": str(self.incident), "digest": code or self.code}, by)
-
-    def rename(self, label: str, name: str) -> None:
-        repository = self.hub._repository
-        found = repository.labels[label]
-        by = self.hub._by("alice")
-        changes.edit_label(repository, by, found, name=name, color=found.color, description=found.description)
+    def press_approve(self, by: str = "bob", digest: str = "", **environ: str | None) -> Outcome:
+        """Approve by the button, up to the gate."""
+        inputs = {"incident": str(self.incident), "digest": digest or self.digest}
+        return self.press("approve-restore", inputs, by, **environ)
 
 
 def open_desk(world: World, sales: Sequence[int] = (3, 2)) -> Desk:

@@ -289,7 +289,7 @@ def labels(facts: Facts) -> Findings:
     if missing:
         yield Finding(f"the repository has no label{'s' * (len(missing) > 1)} {', '.join(missing)}", command=command)
     if is_renamed:
-        text = f"the label {APPROVE_LABEL} has another description, so the gate refuses approvals with it"
+        text = f"the label {APPROVE_LABEL} has another description, and approves nothing"
         yield Finding(text, command=command)
 
 
