@@ -4,25 +4,49 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ops.core.errors import ConfigError
-from ops.core.loopback import uses_one_sandbox
+from ops.core.loopback import is_loopback, uses_one_sandbox
 from ops.core.redaction import Redactor
+from ops.github import app_tokens, client, secrets
 from ops.github.actions import is_job
-from ops.github.client import is_configured
-from ops.tools.git import GitError, GitRepository, parse_github_remote
+from ops.tools.git import GITHUB, GitError, GitRepository, parse_github_remote, remote_host
+
+TOKENS = ("GITHUB_TOKEN", "GH_TOKEN", secrets.TOKEN, app_tokens.APP_KEY)
+"""Variables whose values are sent to GitHub."""
+
+
+def add_server(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> Mapping[str, str]:
+    """Return the variables with GITHUB_SERVER_URL, for `client.api_url`: as given, else of the remote origin.
+
+    Without an origin it is github.com, for which `gh` also takes GITHUB_TOKEN and GH_TOKEN (cli.github.com/manual,
+    "gh help environment"). An origin elsewhere may be no GitHub at all, so the API stays that of github.com, and
+    `api_url` refuses the two.
+    """
+    if is_job(environ) or environ.get("GITHUB_SERVER_URL") or is_loopback(environ.get("GITHUB_API_URL", "")):
+        return environ
+    host = remote_host(_origin(environ, folder, redactor)) or GITHUB
+    api = environ.get("GITHUB_API_URL") or ("" if client.is_github_host(host) else client.API)
+    return {**environ, "GITHUB_SERVER_URL": f"https://{host}", "GITHUB_API_URL": api}
 
 
 def choose_repository(given: str, environ: Mapping[str, str], folder: Path, redactor: Redactor) -> str:
-    """Return owner/name: as given, of GITHUB_REPOSITORY, or of the remote origin of the folder. Raises ConfigError."""
-    found = given or environ.get("GITHUB_REPOSITORY", "")
-    if not found:
-        try:
-            address = GitRepository(folder, environ, redactor).origin() or ""
-        except GitError:
-            address = ""
-        found = parse_github_remote(address, environ)
-    if not found:
-        raise ConfigError("the repository on GitHub is not known", hint="Add `--repo OWNER/NAME`.")
-    return found
+    """Return owner/name: as given, of GITHUB_REPOSITORY, or of the remote origin of the folder.
+
+    Raises ConfigError if there is none, or if the origin is on another server than the token.
+    """
+    if found := given or environ.get("GITHUB_REPOSITORY", ""):
+        return found
+    environ = add_server(environ, folder, redactor)
+    client.api_url(environ)
+    if found := parse_github_remote(_origin(environ, folder, redactor), environ):
+        return found
+    raise ConfigError("the repository on GitHub is not known", hint="Add `--repo OWNER/NAME`.")
+
+
+def _origin(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> str:
+    try:
+        return GitRepository(folder, environ, redactor).origin() or ""
+    except GitError:
+        return ""
 
 
 def find_token(environ: Mapping[str, str]) -> str:
@@ -31,7 +55,8 @@ def find_token(environ: Mapping[str, str]) -> str:
 
 
 def add_github(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> dict[str, str]:
-    """Return the variables with token and repository of GitHub as far as they are known, else empty."""
+    """Return the variables with server, token and repository of GitHub as far as they are known, else empty."""
+    environ = add_server(environ, folder, redactor)
     try:
         repository = choose_repository("", environ, folder, redactor)
     except ConfigError:
@@ -42,12 +67,16 @@ def add_github(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> 
 def log_in(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> tuple[Mapping[str, str], str]:
     """Return the variables for a command on a laptop, and a line that names what was found; empty if nothing was.
 
-    `folder` is that of ops.yml. Nothing is looked for in a job, without a token, and for a sandbox of Cloudflare alone.
+    `folder` is that of ops.yml. Nothing is looked for in a job or without a token, and no repository for a sandbox of
+    Cloudflare alone.
     """
-    if is_job(environ) or is_configured(environ) or not find_token(environ) or not uses_one_sandbox(environ):
+    if is_job(environ) or not any(environ.get(name) for name in TOKENS):
+        return environ, ""
+    environ = add_server(environ, folder, redactor)
+    if client.is_configured(environ) or not find_token(environ) or not uses_one_sandbox(environ):
         return environ, ""
     found = add_github(environ, folder, redactor)
-    if not is_configured(found):
+    if not client.is_configured(found):
         return environ, ""
     source = "GITHUB_REPOSITORY" if environ.get("GITHUB_REPOSITORY") else "the origin of this checkout"
     token = "GITHUB_TOKEN" if environ.get("GITHUB_TOKEN") else "GH_TOKEN"

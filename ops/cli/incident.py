@@ -1,6 +1,5 @@
 """Commands of the incident issue: `ops incident …` and `ops labels …`."""
 
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,7 +165,7 @@ def leak(redactor: Redactor, /, *, config: Path) -> None:
     """Open the incident of a leaked secret, from a GitHub Actions event."""
     from ops.incident import secret_leak as work
 
-    opened = work.report_leak(config, os.environ, redactor)
+    opened = work.report_leak(config, github_environ(config, redactor), redactor)
     if opened is None:
         click.echo("not for us: this event reports no leak")
         return

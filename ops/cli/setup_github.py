@@ -58,10 +58,12 @@ def github(
     checks and stores it. At the end it prints the `gh` command for each other secret. Run again, it changes only what
     differs.
     """
-    from ops.app.github_login import choose_repository
+    from ops.app.github_login import add_server, choose_repository
     from ops.setup import github_setup as work
 
-    environ = work.laptop_environ(os.environ, choose_repository(repo, os.environ, config.resolve().parent, redactor))
+    folder = config.resolve().parent
+    environ = add_server(os.environ, folder, redactor)
+    environ = work.laptop_environ(environ, choose_repository(repo, environ, folder, redactor))
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     own = work.GitHubSetup(config, environ, redactor)
     plan = own.plan(reviewers, _ask_reviewers if is_interactive and not dry_run and not yes else None)

@@ -162,7 +162,7 @@ class Reason(StrEnum):
     TOKEN_MALFORMED = "token_malformed"
     """The token holds a character that no token has."""
     NOT_LOOPBACK = "not_loopback"
-    """An address that may only be a sandbox's is not on this machine."""
+    """An address is neither a sandbox's on this machine nor one that may get the token."""
     NOT_CONFIRMED = "not_confirmed"
     """The person did not type the service's name."""
     NO_TARGET = "no_target"

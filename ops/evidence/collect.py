@@ -32,7 +32,8 @@ from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.threads import run_parallel
 from ops.evidence import tables
 from ops.github import actions
-from ops.github.client import CHECK_HINT, connect, is_configured, provider_errors
+from ops.github.client import CHECK_HINT, connect, provider_errors
+from ops.github.environments import is_own_private
 
 T = TypeVar("T")
 MAX_QUERIES = 31
@@ -63,7 +64,7 @@ def collect_evidence(
     whole = EvidenceCollection(
         environment, requested_period, now, is_anonymized=True, tables=redactor.redact_value(tuple(found))
     )
-    if _is_private(environ, redactor):
+    if is_own_private(environ, redactor):
         return replace(whole, is_anonymized=False)
     return replace(whole, tables=tuple(anonymize_table(each, without_persons) for each in whole.tables))
 
@@ -198,12 +199,6 @@ def _github_source(requested_period: Period, environ: Mapping[str, str], redacto
             )
 
     return (tables.ENVIRONMENTS,), read
-
-
-def _is_private(environ: Mapping[str, str], redactor: Redactor) -> bool:
-    from ops.github import environments
-
-    return is_configured(environ) and environments.is_private(connect(environ, redactor))
 
 
 def write_json(collection: EvidenceCollection, path: Path) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from ops.core.errors import ConfigError, ProviderError, Reason, UnclearWrite
 from ops.core.loopback import is_loopback
 from ops.core.redaction import Redactor
 from ops.github.actions import is_job
+from ops.tools.git import GITHUB, remote_host
 
 if TYPE_CHECKING:
     from github.Auth import Auth
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from ops.github.requester import TypedRequester
 
 T = TypeVar("T", bound="GithubObject")
-API = "https://api.github.com"
+SERVER, API = "https://github.com", "https://api.github.com"
+SERVER_PATH = "/api/v3"
+"""Path of the API on an Enterprise Server, which has no host of its own for it."""
 TIMEOUT = 5
 """Seconds per request."""
 LONGEST_RATE_LIMIT_WAIT = 5
@@ -62,10 +64,11 @@ def connect(environ: Mapping[str, str], redactor: Redactor, *, read_only: bool =
             reason=Reason.TOKEN_MISSING,
             hint=(
                 "It is a token that may write issues of the operations repository. On a laptop: "
-                "`export GITHUB_TOKEN=$(gh auth token)`. In a job: `GITHUB_TOKEN: ${{ github.token }}` under `env:` in "
+                f"`{token_command(environ)}`. In a job: `GITHUB_TOKEN: ${{{{ github.token }}}}` under `env:` in "
                 "the workflow."
             ),
         )
+    api_url(environ)
     if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", name):
         hint = (
             "On a laptop, run it in a checkout of the operations repository, or `export GITHUB_REPOSITORY=owner/name`."
@@ -77,31 +80,64 @@ def connect(environ: Mapping[str, str], redactor: Redactor, *, read_only: bool =
 
 
 def api_url(environ: Mapping[str, str]) -> str:
-    """Return the URL of GitHub's API: github.com, a sandbox on loopback, or the server of the current job.
+    """Return the URL of the API that gets the token: a sandbox's on loopback, else that of GITHUB_SERVER_URL.
 
-    GitHub Actions sets both variables of a job. On an Enterprise Server the API is at /api/v3 of the same host; for
-    SUBDOMAIN.ghe.com it is api.SUBDOMAIN.ghe.com (docs.github.com/actions/reference/workflows-and-actions/variables).
+    GitHub Actions sets both variables of a job. On a laptop `ops.app.github_login` sets the server, from git's origin.
     Raises ConfigError for any other URL, because that host would receive the token.
     """
-    url = (environ.get("GITHUB_API_URL") or API).rstrip("/")
-    if url == API or is_loopback(url):
-        return url
-    if not is_job(environ):
-        hint = "Run `unset GITHUB_API_URL`: a laptop reaches github.com, or a sandbox on this machine (127.0.0.1)."
-        raise ConfigError("GITHUB_API_URL is the URL of another machine", reason=Reason.NOT_LOOPBACK, hint=hint)
-    if not _is_on_server(url, environ.get("GITHUB_SERVER_URL", "")):
-        hint = "Leave both variables as GitHub Actions sets them."
-        text = "GITHUB_API_URL is the URL of another machine than GITHUB_SERVER_URL"
-        raise ConfigError(text, reason=Reason.NOT_LOOPBACK, hint=hint)
-    return url
+    given = (environ.get("GITHUB_API_URL") or "").rstrip("/")
+    if is_loopback(given):
+        return given
+    server = environ.get("GITHUB_SERVER_URL") or (SERVER if is_job(environ) else "")
+    own = _api_of(server)
+    if own and given.lower() in {"", own, own.removesuffix(SERVER_PATH)}:
+        return given or own
+    raise _other_machine(given, own, environ)
 
 
-def _is_on_server(api_url: str, server_url: str) -> bool:
-    """Return whether the API belongs to the server: same scheme and port, no user information."""
-    api, server = urlsplit(api_url.lower()), urlsplit(server_url.lower())
-    hosts = {server.netloc, f"api.{server.netloc}"} if server.netloc.endswith(".ghe.com") else {server.netloc}
-    is_plain = bool(server.netloc) and "@" not in server.netloc and server.scheme in {"http", "https"}
-    return is_plain and api.scheme == server.scheme and api.netloc in hosts and api.path in {"", "/api/v3"}
+def server_host(environ: Mapping[str, str]) -> str:
+    """Return the host of GITHUB_SERVER_URL, without a password; github.com if it is not set."""
+    return remote_host(environ.get("GITHUB_SERVER_URL", "")) or GITHUB
+
+
+def token_command(environ: Mapping[str, str]) -> str:
+    """Return the command that takes the person's token of this server from `gh`, which may know several servers."""
+    return f"export GITHUB_TOKEN=$(gh auth token --hostname {server_host(environ)})"
+
+
+def is_github_host(host: str) -> bool:
+    """Return whether GitHub itself runs the host: github.com, or SUBDOMAIN.ghe.com with data residency."""
+    return host == GITHUB or bool(re.fullmatch(r"[a-z0-9-]+\.ghe\.com", host))
+
+
+def _api_of(server: str) -> str:
+    """Return the API of a server; "" if this is no URL of a server.
+
+    docs.github.com/enterprise-cloud@latest/admin/data-residency, "Network details for GHE.com";
+    docs.github.com/enterprise-server@latest/rest, "Getting started with the REST API"
+    """
+    found = re.fullmatch(r"(https?)://((?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]+)?)/*", server.lower())
+    if found is None:
+        return ""
+    host = remote_host(found[0])
+    if is_github_host(host):
+        return API if host == GITHUB else f"https://api.{host}"
+    return f"{found[1]}://{found[2]}{SERVER_PATH}"
+
+
+def _other_machine(given: str, own: str, environ: Mapping[str, str]) -> ConfigError:
+    host = server_host(environ)
+    if own:
+        api = remote_host(given) or "GITHUB_API_URL"
+        text = f"no token is sent to {api}: it is not the API of {host} (GITHUB_SERVER_URL, else git's origin)"
+    else:
+        text = "no token is sent: GITHUB_SERVER_URL is not set to the URL of GitHub's server"
+    hint = f"If the token is for github.com: `export GITHUB_SERVER_URL={SERVER} GITHUB_API_URL={API}`."
+    if own and not is_github_host(host):
+        hint += f" If it is for {host}: `export GITHUB_SERVER_URL=https://{host} GITHUB_API_URL=`."
+    if is_job(environ):
+        hint = "Leave GITHUB_SERVER_URL and GITHUB_API_URL as GitHub Actions sets them."
+    return ConfigError(text, reason=Reason.NOT_LOOPBACK, hint=hint)
 
 
 def repository(environ: Mapping[str, str], token: str, name: str) -> "Repository":
@@ -165,7 +201,9 @@ STATUS_HINT = "Check https://www.githubstatus.com, then run the command again."
 
 
 def failure_text(error: Exception) -> str:
-    """Return the failure as status or type only: GitHub's message may contain what was sent."""
+    """Return the failure as status or type only: GitHub's message may contain what was sent. Our own is shown."""
+    if isinstance(error, ConfigError):
+        return error.message
     status = getattr(error, "status", None)
     return f"GitHub answered {status}" if isinstance(status, int) else type(error).__name__
 

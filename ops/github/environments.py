@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import Period, parse_utc
-from ops.core.errors import ProviderError
+from ops.core.errors import ConfigError, ProviderError
 from ops.core.redaction import Redactor
 from ops.github.client import connect, is_configured, provider_errors, read_json
 
@@ -128,11 +128,19 @@ def is_private(repository: "Repository") -> bool:
     return isinstance(found, dict) and found.get("private") is True and found.get("visibility") != "internal"
 
 
+def is_own_private(environ: Mapping[str, str], redactor: Redactor) -> bool:
+    """Return whether the operations repository is private; False if it cannot be read. Never raises."""
+    try:
+        return is_configured(environ) and is_private(connect(environ, redactor))
+    except ConfigError:  # the token is for another server
+        return False
+
+
 def source_exposure(environ: Mapping[str, str], redactor: Redactor, application: str) -> str:
     """Return why others could read an artifact with the application's source; "" if it exposes nothing new."""
     own = environ.get("GITHUB_REPOSITORY", "")
     if own and own.lower() == (application or own).lower():
         return ""
-    if is_configured(environ) and is_private(connect(environ, redactor)):
+    if is_own_private(environ, redactor):
         return ""
     return f"GitHub does not say that {own or 'the operations repository'} is private, and its artifacts are readable"

@@ -13,13 +13,14 @@ from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor, Secret
 from ops.core.write_guard import WriteGuard
 from ops.github import app_tokens
-from ops.github.client import provider_errors, repository, write_errors
+from ops.github.client import api_url, provider_errors, repository, write_errors
 
 if TYPE_CHECKING:
     from github.Environment import Environment
     from github.Repository import Repository
 
 TOKEN = "GH_SECRETS_TOKEN"  # noqa: S105  the name of a variable
+NO_TOKEN = f"{TOKEN} is not set (or {app_tokens.APP_ID} and {app_tokens.APP_KEY} of a GitHub App)"
 HINT = "Check GH_SECRETS_TOKEN: a fine-grained token with Environments: write on that repository, not expired."
 
 
@@ -41,9 +42,11 @@ class EnvironmentSecrets(WriteGuard):
         *,
         apps: app_tokens.AppTokens | None = None,
         misconfigured: ConfigError | None = None,
+        why_missing: str = NO_TOKEN,
     ) -> None:
-        """`connect` opens a repository by name. It is None if no token is configured."""
+        """`connect` opens a repository by name. It is None if no token is configured, or none may be sent."""
         self._connect = connect
+        self.why_missing = why_missing
         self._apps = apps
         self._misconfigured = misconfigured
 
@@ -54,12 +57,17 @@ class EnvironmentSecrets(WriteGuard):
             return cls(None)
         try:
             app_tokens.check_one_credential(environ, TOKEN)
-            if token := environ.get(TOKEN, ""):
-                return cls(lambda name: repository(environ, token, name))
-            if not environ.get(app_tokens.APP_KEY, "").strip():
-                return cls(None)
         except ConfigError as error:
             return cls(None, misconfigured=error)
+        token = environ.get(TOKEN, "")
+        if not (token or environ.get(app_tokens.APP_KEY, "").strip()):
+            return cls(None)
+        try:
+            api_url(environ)
+        except ConfigError as error:  # a copy by hand, with the printed command, stops no rotation
+            return cls(None, why_missing=f"{error.message}. {error.hint.rstrip('.')}")
+        if token:
+            return cls(lambda name: repository(environ, token, name))
         apps = app_tokens.AppTokens(environ, redactor, clock)
         return cls(lambda name: repository(environ, apps.token(name), name), apps=apps)
 

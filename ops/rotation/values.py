@@ -26,7 +26,7 @@ def check_values(ctx: Context[Any], selected: RotationSelection, prefix: str) ->
     problems = list(selection.find_value_problems(selected, ctx.secret_values.value, prefix=prefix))
     for name, rule in selected.rules.items():
         if rule.github and rule.rotate == "generate" and prefix == NEW_PREFIX and not ctx.github.secrets.has_token:
-            missing = "GH_SECRETS_TOKEN is not set (or GH_SECRETS_APP_ID and GH_SECRETS_APP_KEY of a GitHub App)"
+            missing = ctx.github.secrets.why_missing
             problems.append(f"{missing}, but only this run can copy the new {name} to GitHub")
     if problems:
         raise Refused(
@@ -89,7 +89,7 @@ def plan_github_copies(ctx: Context[Any], selected: RotationSelection) -> dict[s
         copy = selected.rules[name].github
         assert copy is not None
         if not ctx.github.secrets.has_token:
-            return "neither GH_SECRETS_TOKEN nor GH_SECRETS_APP_KEY is set"
+            return ctx.github.secrets.why_missing
         try:
             at = ctx.github.secrets.updated_at(copy.repository, copy.environment, name)
         except ProviderError as error:

@@ -19,7 +19,7 @@ from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Unclea
 from ops.core.redaction import Redactor, Secret
 from ops.github import protection
 from ops.github.actions import is_job
-from ops.github.client import GitHubApiError, connect, provider_errors, write_errors
+from ops.github.client import GitHubApiError, connect, provider_errors, token_command, write_errors
 from ops.github.issues import label_changes
 from ops.github.secrets import write_secret
 from ops.setup.environments import GitHubEnvironment, needed_environments
@@ -113,7 +113,7 @@ def laptop_environ(environ: Mapping[str, str], repository: str) -> dict[str, str
         raise ConfigError(
             "neither GITHUB_TOKEN nor GH_TOKEN is set",
             reason=Reason.TOKEN_MISSING,
-            hint="Run `export GITHUB_TOKEN=$(gh auth token)`, or create a fine-grained token for this repository with "
+            hint=f"Run `{token_command(environ)}`, or create a fine-grained token for this repository with "
             "Administration, Environments and Issues: write, and Actions: read.",
         )
     return {**environ, "GITHUB_TOKEN": token, "GITHUB_REPOSITORY": repository}

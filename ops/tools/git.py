@@ -8,28 +8,60 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ops.core.git_commit import GitCommit
+from ops.core.loopback import is_loopback
 from ops.core.redaction import Redactor
 from ops.tools import process
 
-GITHUB_HOSTS = {"github.com", "ssh.github.com"}
-_REMOTE = re.compile(
-    r"(?:https://(?:[^@/]+@)?|(?:ssh://)?git@)(?P<host>[\w.-]+)(?::\d+)?[/:](?P<name>[\w.-]+/[\w.-]+?)(?:\.git)?/?"
-)
+GITHUB = "github.com"
+_SAME_HOSTS = {"www.github.com", "ssh.github.com"}
+"""Other hosts of github.com: docs.github.com/authentication, "Using SSH over the HTTPS port"."""
+
+
+def remote_host(address: str) -> str:
+    """Return the host of a remote's address, with the port of a web address; "" for a folder.
+
+    Every host of github.com is `github.com`.
+    """
+    return _split_remote(address)[0]
 
 
 def parse_remote(address: str) -> tuple[str, str] | None:
     """Return host and owner/name of a repository on a server; None for another address, such as a folder."""
-    found = _REMOTE.fullmatch(address)
-    return (found["host"], found["name"]) if found else None
+    host, path = _split_remote(address)
+    name = path.strip("/").removesuffix(".git")
+    return (host, name) if host and re.fullmatch(r"[\w.-]+/[\w.-]+", name) else None
+
+
+def _split_remote(address: str) -> tuple[str, str]:
+    """Return host and path. `user@host:path` is of ssh; a host of one letter is a drive of Windows.
+
+    git-scm.com/docs/git-clone, "Git URLs"
+    """
+    before, _, path = address.partition(":")
+    host, port = before.rpartition("@")[2].lower(), None
+    is_ssh = "/" not in before and bool(path) and not path.startswith("//") and (len(host) > 1 or host == "[")
+    if not is_ssh:
+        try:
+            parts = urlsplit(address)
+            host, path = parts.hostname or "", parts.path
+            port = parts.port if parts.scheme in {"http", "https"} else None
+        except ValueError:
+            return "an unreadable address", ""
+    if host == GITHUB or host in _SAME_HOSTS:
+        return GITHUB, path
+    return host if port in {None, 80, 443} else f"{host}:{port}", path
 
 
 def parse_github_remote(address: str, environ: Mapping[str, str]) -> str:
-    """Return owner/name of a repository on github.com or on the server of GITHUB_SERVER_URL.
+    """Return owner/name of a repository on the server of GITHUB_SERVER_URL, which is github.com by default.
 
-    Returns "" for another address: a repository of the same name on github.com may belong to anybody.
+    Returns "" for another address: a repository of the same name on another server may belong to anybody. A sandbox
+    takes the place of github.com.
     """
     host, name = parse_remote(address) or ("", "")
-    return name if host in {*GITHUB_HOSTS, urlsplit(environ.get("GITHUB_SERVER_URL", "")).hostname} else ""
+    server = environ.get("GITHUB_SERVER_URL") or f"https://{GITHUB}"
+    own = {GITHUB, "127.0.0.1"} if is_loopback(server) else {remote_host(server).partition(":")[0]}
+    return name if host.partition(":")[0] in own else ""
 
 
 TIMEOUT = 120.0

@@ -154,7 +154,7 @@ class Facts:
         if not client.is_configured(self.environ):
             raise NotProvable(
                 "GITHUB_TOKEN or GITHUB_REPOSITORY is not set",
-                command="export GITHUB_TOKEN=$(gh auth token) GITHUB_REPOSITORY=OWNER/NAME",
+                command=f"{client.token_command(self.environ)} GITHUB_REPOSITORY=OWNER/NAME",
             )
         if not uses_one_sandbox(self.environ):
             raise NotProvable("one of Cloudflare and GitHub is a sandbox, and the other is not")
