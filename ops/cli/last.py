@@ -35,7 +35,7 @@ def last(redactor: Redactor, /, *, count: int, as_json: bool, config: Path) -> N
         echo_json(redactor.redact_json(found.to_json()))
         return
     for run in found.runs:
-        show_headline(run.decision or NO_RESULT, redactor.redact_text(run.headline), exit_code=run.exit_code)
+        show_headline(run.state or NO_RESULT, redactor.redact_text(run.headline), exit_code=run.exit_code)
         for line in run_lines(run, found.read_at):
             echo(redactor.redact_text(to_one_line(line)))
     if not found.runs:

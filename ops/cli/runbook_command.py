@@ -19,11 +19,12 @@ from ops.cli.output import CAUTION, annotate, clear_wait, echo, echo_json, json_
 from ops.cli.place import DEFAULT, choose_runbook_place, github_environ
 from ops.core.approval_request import NOBODY, GatePeople
 from ops.core.clock import parse_utc
-from ops.core.errors import ConfigError, Decision, Interrupted, OpsError, Reason, Refused
+from ops.core.errors import PROVED, ConfigError, Decision, Interrupted, OpsError, Reason, Refused
 from ops.core.next_step import build_command
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
+from ops.core.run_summary import RunSummary
 from ops.core.suggestions import quote_name
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
@@ -378,12 +379,18 @@ def confirm_name(name: str, where: str = "") -> None:
 
 
 def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> None:
-    message = redactor.redact_text(result.message)
-    done = redactor.redact_text(terminal.describe_success(result))
-    show_headline(result.decision, done or message, exit_code=result.exit_code)
-    lines = [*([f"  {message}"] if done else []), *terminal.format_result(result, map(str, configuration.contacts))]
+    message, page = redactor.redact_text(result.message), RunSummary(result.run, result.timeline)
+    is_proved = result.decision in PROVED
+    show_headline(
+        page.state if is_proved else result.decision,
+        redactor.redact_text(page.headline) if is_proved else message,
+        exit_code=result.exit_code,
+    )
+    below = [terminal.to_one_line(f"  {page.explanation}")] if is_proved and page.explanation else []
+    lines = [*below, *terminal.format_result(result, map(str, configuration.contacts))]
     echo(redactor.redact_text("\n".join(lines)))
-    title = f"{result.runbook} on {result.service} in {result.environment}: {result.decision.replace('_', ' ')}"
+    word = page.state.lower() if is_proved else result.decision.replace("_", " ")
+    title = f"{result.runbook} on {result.service} in {result.environment}: {word}"
     if result.exit_code == 0:
         annotate("warning" if result.decision == Decision.HEALTHY_AS_BEFORE else "notice", title, message)
     else:

@@ -243,6 +243,11 @@ class ProbeSet:
         return [(each, probe) for each in (self, *self.other_services) for probe in each.probes]
 
 
+def probes_claim(probes: Iterable[Probe]) -> str:
+    """Return what it shows that all of these probes are healthy: nothing if there is none."""
+    return "the probes are healthy" if any(True for _ in probes) else "no probe checks its health"
+
+
 def join_probes(sets: Iterable[ProbeSet]) -> ProbeSet:
     """Return the first set, with the others in the same rounds."""
     first, *others = sets

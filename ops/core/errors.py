@@ -53,6 +53,8 @@ class Decision(StrEnum):
     """The probes gave no evidence. This is not a success."""
 
 
+PROVED = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}
+"""Decisions of a run whose change was proved."""
 _FORMER_NAMES = {
     "ambiguous": Decision.UNKNOWN_OUTCOME,
     "unverified": Decision.STILL_UNHEALTHY,

@@ -75,7 +75,11 @@ class Plan(Generic[D_co]):
     healthy_before_message: str = ""
     """Message if no probe failed before the change (default: this may be the wrong service)."""
     proved_claim: str = ""
-    """Claim that healthy probes prove, if it is not the service's health."""
+    """Claim that healthy probes prove, as a short sentence (default: the service is healthy)."""
+    proof_limit: str = ""
+    """What the proof of the claim does not show; it follows the claim in the message."""
+    proves_health: bool = True
+    """Whether healthy probes show that the service works; False if they show that it is closed, for example."""
     tasks: tuple[str, ...] = ()
     """Work that remains for people afterwards, in this order."""
     remaining_message: str = ""

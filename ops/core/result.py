@@ -95,22 +95,21 @@ def duration_label(duration: str) -> str:
 def describe_decision(decision: Decision, before: Verdict, plan: Plan[Any], *, wrote: bool) -> str:
     """Return the sentence that starts every report. `before` is the verdict before the run."""
     match decision:
+        case Decision.HEALTHY_AS_BEFORE if plan.healthy_before_message:
+            return plan.healthy_before_message
         case Decision.RECOVERED | Decision.HEALTHY_AS_BEFORE if plan.proved_claim:
-            return plan.proved_claim
+            return "; ".join(filter(None, [plan.proved_claim, plan.proof_limit]))
         case Decision.NOTHING_TO_DO if plan.proved_claim:
-            return f"{plan.summary}; {plan.proved_claim}"
+            return "; ".join(filter(None, [plan.summary, plan.proved_claim, plan.proof_limit]))
         case Decision.STILL_UNHEALTHY if plan.proved_claim:
-            return (
-                f"{'changed' if wrote else 'nothing was changed'}, but the probes do not confirm: {plan.proved_claim}"
-            )
+            known = "changed" if wrote else "nothing was changed"
+            return f"{known}, but the probes do not confirm: {plan.proved_claim}"
         case Decision.RECOVERED if before == Verdict.INCONCLUSIVE:
             return "the probes are healthy now; whether they failed before is unknown"
         case Decision.RECOVERED:
             return "the probes failed before and are healthy now"
         case Decision.HEALTHY_AS_BEFORE:
-            return plan.healthy_before_message or (
-                "changed, and healthy as before: no probe failed before either, so this may be the wrong service"
-            )
+            return "changed, and healthy as before: no probe failed before either, so this may be the wrong service"
         case Decision.NOTHING_TO_DO:
             return f"{_left_alone(plan)}; the probes are healthy"
         case Decision.STILL_UNHEALTHY if wrote:
@@ -185,6 +184,8 @@ def plan_to_json(plan: Plan[Any] | None) -> dict[str, Any] | None:
         "reason": plan.reason.value if plan.reason else None,
         **command_to_json("next_step", plan.next_step),
         "done": plan.done_message,
+        "proved": plan.proved_claim,
+        "proves_health": plan.proves_health,
         "tasks": list(plan.tasks),
     }
 

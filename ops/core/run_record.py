@@ -28,6 +28,10 @@ MINOR_KINDS = {"probed", "compared", "confirmed", "rehearsed", "warning"}
 KEPT_KINDS = {"prepared", "approved"}
 """Kinds of rows to drop last, because later runs need them: an undo, a hold, an approval."""
 
+ADDED_LATER = {"approval", "watch", "state", "headline"}
+"""Fields that older records lack. An empty one is not written, so that the digest of an older record stays."""
+DONE = "Done"
+"""State of a run whose proof says nothing about health, such as a service that was closed."""
 ENDED_KIND = "ended"
 """Kind of the row whose text is the decision."""
 
@@ -67,6 +71,10 @@ class RunRecord:
     rows: tuple[RecordRow, ...] = ()
     program: str = ""
     """Version of the program that wrote the record."""
+    state: str = ""
+    """Result in one or two words, such as "Done"; empty until the run has ended, and in older records."""
+    headline: str = ""
+    """Result in one sentence, as the heading of the comment has it; empty like `state`."""
     digest: str = ""
     approval: Mapping[str, Any] = field(default_factory=dict)
     """A request that waits for a second person, or the use of an approval; see `ops.core.approval_request`."""
@@ -145,7 +153,7 @@ def _shrunk(record: RunRecord) -> RunRecord:
     rows = tuple(replace(row, text=row.text[:MAX_TEXT]) for row in record.rows)
     versions = tuple((a[:MAX_TEXT], b[:MAX_TEXT], c[:MAX_TEXT]) for a, b, c in record.versions)
     names = {name: getattr(record, name)[:100] for name in ("runbook", "environment", "service", "decision", "reason")}
-    record = replace(record, rows=rows, versions=versions, **names)
+    record = replace(record, rows=rows, versions=versions, headline=record.headline[:MAX_TEXT], **names)
     order = _order(rows)
     few = max(0, len(order) - MAX_ROWS)
     count = bisect_left(range(len(order)), x=True, lo=few, key=lambda count: _fits(_without(record, order[:count])))
@@ -182,7 +190,7 @@ def _json(record: RunRecord) -> dict[str, Any]:
         "versions": [list(one) for one in record.versions],
     }
     whole = {**vars(record), **fixed}
-    return {name: value for name, value in whole.items() if value or name not in {"approval", "watch"}}
+    return {name: value for name, value in whole.items() if value or name not in ADDED_LATER}
 
 
 def _block(data: Mapping[str, Any]) -> RunRecord:
@@ -195,6 +203,8 @@ def _block(data: Mapping[str, Any]) -> RunRecord:
         durations={require_text(name): _seconds(value) for name, value in data["durations"].items()},
         versions=tuple((require_text(a), require_text(b), require_text(c)) for a, b, c in data["versions"]),
         rows=tuple(_row(row) for row in data["rows"]),
+        state=require_text(data.get("state", "")),
+        headline=require_text(data.get("headline", "")),
         approval=dict(data.get("approval", {})),
         watch=dict(data.get("watch", {})),
     )

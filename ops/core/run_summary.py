@@ -7,10 +7,10 @@ from functools import cached_property, partial
 from typing import Any
 
 from ops.core.approval_request import APPROVE_BUTTON, WaitingRequest, parse_request
-from ops.core.errors import Decision, Reason
+from ops.core.errors import PROVED, Decision, Reason
 from ops.core.next_step import SuggestedCommand, describe_button
 from ops.core.result import duration_label, measure_durations
-from ops.core.run_record import RecordRow, RunRecord
+from ops.core.run_record import DONE, RecordRow, RunRecord
 from ops.core.timeline import EventKind, RunEvent, find_seconds
 from ops.core.verdict import Verdict
 from ops.core.version import __version__
@@ -46,6 +46,8 @@ class RecordedPlan:
     undo: tuple[SuggestedCommand, ...] = ()
     next_step: SuggestedCommand | None = None
     done_message: str = ""
+    proved_claim: str = ""
+    proves_health: bool = True
     tasks: tuple[str, ...] = ()
 
 
@@ -66,9 +68,23 @@ class RunSummary:
         if self._data(EventKind.ENDED, "reason") == Reason.HANDED_ON:
             return "Planned, and going on"
         if self.decision:
-            return self.decision.replace("_", " ").capitalize()
+            return self._result_word
         kinds = [event.kind for event in self.events if event.kind in STATES]
         return STATES[kinds[-1]] if kinds else STATES[EventKind.REQUESTED]
+
+    @property
+    def shown_events(self) -> tuple[RunEvent, ...]:
+        """Return the events for people: probe rounds that follow one another as one, and the end in their words."""
+        merged = merge_rounds(self.events)
+        if self.decision and self.state == DONE:
+            return tuple(replace(each, text="done") if each.kind == EventKind.ENDED else each for each in merged)
+        return merged
+
+    @property
+    def _result_word(self) -> str:
+        """Return the decision for people. A proof that says nothing about health is no recovery: it is done."""
+        is_done = self.decision in PROVED and self.plan is not None and not self.plan.proves_health
+        return DONE if is_done else self.decision.replace("_", " ").capitalize()
 
     @property
     def decision(self) -> str:
@@ -78,6 +94,12 @@ class RunSummary:
     @property
     def message(self) -> str:
         return self._data(EventKind.ENDED, "message")
+
+    @property
+    def explanation(self) -> str:
+        """Return the message without the claim that the headline has."""
+        claim = self.plan.proved_claim if self.plan and self.decision in PROVED else ""
+        return self.message.removeprefix(claim).removeprefix("; ") if claim else self.message
 
     @property
     def hint(self) -> str:
@@ -154,12 +176,17 @@ class RunSummary:
         after = f" after {seconds:.1f} s" if seconds else ""
         unchanged = ", nothing changed" if not self.has_written and "nothing was changed" in self.message else ""
         match self.decision:
+            case Decision.RECOVERED | Decision.HEALTHY_AS_BEFORE if self.plan and self.plan.proved_claim:
+                claim = re.sub("^the ", "The ", self.plan.proved_claim)
+                return f"{claim}{', proved' if after else ''}{after}"
             case Decision.RECOVERED:
-                return f"{done}: healthy{after}"
+                return f"{done}: {'healthy' if self.is_verified else 'not verified'}{after}"
             case Decision.HEALTHY_AS_BEFORE:
-                return f"{done}: healthy before and after"
+                return f"{done}: {'healthy before and after' if self.is_verified else 'not verified'}"
             case Decision.NOTHING_TO_DO:
                 return f"{run}: nothing to do"
+            case Decision.PLANNED if self.has_written and self.plan and self.plan.proved_claim:
+                return self.plan.proved_claim
             case Decision.PLANNED if self._data(EventKind.ENDED, "reason") == Reason.HANDED_ON:
                 return f"{run}: planned, and going on"
             case Decision.PLANNED if self._data(EventKind.ENDED, "reason") == Reason.NEEDS_TWO_PEOPLE:
@@ -180,8 +207,14 @@ class RunSummary:
 
     @property
     def is_verified(self) -> bool:
+        """Whether the probes showed what they had to show."""
         verified = self.last_event(EventKind.VERIFIED)
-        return verified is not None and verified.text == Verdict.HEALTHY
+        return verified is not None and Verdict.HEALTHY in {verified.text, verified.data.get("verdict")}
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the probes showed that the service works."""
+        return self.is_verified and (self.plan is None or self.plan.proves_health)
 
     @cached_property
     def plan(self) -> RecordedPlan | None:
@@ -227,6 +260,8 @@ class RunSummary:
             versions=self.plan.changes if self.plan else (),
             rows=rows,
             program=__version__,
+            state=self.state if self.decision and part == 1 else "",
+            headline=self.headline if self.decision and part == 1 else "",
             approval=self.waiting.to_json() if self.waiting and part == 1 else {},
         )
 
@@ -285,6 +320,8 @@ def _recorded_plan(event: RunEvent) -> RecordedPlan:
         undo=tuple(dict.fromkeys(undo for change in reversed(changes) if (undo := _press(change, "undo")))),
         next_step=_press(data, "next_step"),
         done_message=_text(data.get("done")),
+        proved_claim=_text(data.get("proved")),
+        proves_health=data.get("proves_health") is not False,
         tasks=_texts(data.get("tasks")),
     )
 

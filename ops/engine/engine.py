@@ -190,7 +190,7 @@ class Engine:
             run.suggested_command = outcome.suggested_command
             return outcome.decision, outcome.reason, outcome.message
         probes = runbook.probes(ctx, plan)
-        run.after = self._verify(ctx, probes)
+        run.after = self._verify(ctx, plan, probes)
         for sent in run.lagging:
             self._settle_lagging(sent, seen_by=_seen_by(probes, run.after))
         if run.wrote and runbook.compares_at_end and not run.unproved:
@@ -313,9 +313,11 @@ class Engine:
 
         return self.prober.run_until_healthy(probes, on_round=on_round)
 
-    def _verify(self, ctx: Context[Any], probes: "ProbeSet") -> ProbeObservation:
+    def _verify(self, ctx: Context[Any], plan: Plan[Any], probes: "ProbeSet") -> ProbeObservation:
         after = self._probe(ctx, probes, "after")
-        ctx.timeline.record(EventKind.VERIFIED, after.verdict.value, rounds=after.rounds)
+        is_claim = after.verdict == Verdict.HEALTHY and not plan.proves_health
+        text = plan.proved_claim if is_claim else after.verdict.value
+        ctx.timeline.record(EventKind.VERIFIED, text, rounds=after.rounds, verdict=after.verdict.value)
         for note in after.notes:
             ctx.timeline.record(EventKind.WARNING, f"not proved: {note}")
         return after

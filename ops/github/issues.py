@@ -8,9 +8,9 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ops.core.errors import ConfigError, Decision, ProviderError, Reason
+from ops.core.errors import PROVED, ConfigError, Decision, ProviderError, Reason
 from ops.core.names import CHECK_OUTAGE
-from ops.core.run_record import PreviousRuns, RunRecord, is_edited, parse_job_run, read_record
+from ops.core.run_record import DONE, PreviousRuns, RunRecord, is_edited, parse_job_run, read_record
 from ops.github.client import newest_first, provider_errors
 from ops.github.comments import BOT, StateComment, author_login, is_pull_request, is_saved, run_records
 from ops.github.permissions import may_write, read_permission
@@ -45,9 +45,21 @@ class IssueRecord:
 
     @property
     def decision_text(self) -> str:
-        """The decision as words for people."""
+        """The result as words for people."""
         decision = self.record.decision
+        if self.record.state:
+            return self.record.state.lower()
         return decision.replace("_", " ") if decision in set(Decision) else "without an end"
+
+    @property
+    def result_text(self) -> str:
+        """The result in one sentence; for older records the decision."""
+        return self.record.headline or self.decision_text
+
+    @property
+    def is_recovery(self) -> bool:
+        """Whether the run ended with a service that was proved healthy."""
+        return self.record.decision in PROVED and self.record.state != DONE
 
     @property
     def origin(self) -> str:

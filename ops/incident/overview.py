@@ -33,6 +33,8 @@ class OpenIncident:
     """Decision of the last run; "" without a run or while it continues."""
     last_run: str
     """Runbook of the last run, or ""."""
+    last_result: str
+    """Result of the last run in one sentence; "" without a run, while it continues, and for older records."""
     url: str
 
     def to_json(self) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def _describe(issue: "Issue", trusted: "TrustedAuthors", now: datetime) -> OpenI
         opened_at=issue.created_at.astimezone(UTC),
         decision=last.record.decision if last else "",
         last_run=last.record.runbook if last else "",
+        last_result=last.record.headline if last else "",
         url=issue.html_url,
     )
 
@@ -88,7 +91,8 @@ def overview_lines(overview: Overview) -> Iterator[str]:
     """Yield two lines per incident, the second with its URL."""
     for each in overview.incidents:
         age = format_duration(max(0.0, (overview.read_at - each.opened_at).total_seconds()))
-        run = f"{each.last_run} {each.decision.replace('_', ' ') or 'has no result yet'}" if each.last_run else "no run"
+        ended = each.decision.replace("_", " ") or "has no result yet"
+        run = each.last_result or (f"{each.last_run} {ended}" if each.last_run else "no run")
         service, severity = each.service or UNKNOWN, each.severity or UNKNOWN
         yield to_one_line(f"#{each.number}  {severity}  {service}  {age} old  {run}  {each.title}")
         yield f"  {each.url}"

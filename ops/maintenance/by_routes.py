@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.workers import describe_deployment
 from ops.cloudflare.types.zones import WorkerRoute, Zone
-from ops.config.probes import ProbeSet
+from ops.config.probes import ProbeSet, probes_claim
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
@@ -230,6 +230,7 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Plan[RouteM
     closing = choose_closing(ctx, snapshot)
     existing, window, wanted = closing.existing, closing.window, closing.wanted
     writes, guard, run = plan_writes(ctx, [closing])
+    addresses = closing.addresses(run)
     opens = _suggest_state(ctx, snapshot, "off", path)
     changes = steps.build_changes(writes, opens)
     others = tuple(each for each in snapshot.state.windows if each != existing)
@@ -250,10 +251,9 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Plan[RouteM
         next_step=_suggest_state(ctx, snapshot, "on", "") if path else None,
         done_message=f"Took {window.scope} offline",
         ends_at=parse_utc(window.until) if window.reopen_at_end else None,
-        proved_claim=f"{window.scope} is in maintenance: every probed address answers 503 from {WORKER}",
-        details=RouteMaintenanceDetails(
-            writes=changes, guard=guard, state_run=run, addresses=closing.addresses(run), probes=()
-        ),
+        proved_claim=f"{window.scope} is offline as requested: {_count_addresses(addresses)} 503",
+        proves_health=False,
+        details=RouteMaintenanceDetails(writes=changes, guard=guard, state_run=run, addresses=addresses, probes=()),
     )
 
 
@@ -335,6 +335,7 @@ def plan_reopened(
     changes = steps.build_changes(writes, _suggest_state(ctx, snapshot, "on", path, message=message))
     what = f"{service.name} {path}" if path else f"the whole of {service.name}"
     stays = next((each.scope for each in still if path.startswith(each.path)), "")
+    probes = () if stays else tuple(probe for probe in service.probes if not is_probe_closed(probe, still))
     return Plan(
         summary=f"{what}: {'reopen' if opened else 'no maintenance of its own' if stays else 'not in maintenance'}",
         changes=tuple(changes),
@@ -346,9 +347,10 @@ def plan_reopened(
         ),
         reason=None if opened else Reason.NOT_OFF,
         done_message=f"Reopened {what}",
-        proved_claim=f"{path} is still in maintenance, because {stays} is; to open it, reopen {stays}"
+        proved_claim=f"{what} is still offline, because {stays} is; to open it, reopen {stays}"
         if stays
-        else f"{WORKER} no longer answers for {what}, and the probes are healthy",
+        else f"{what} is open as requested: {WORKER} no longer answers, and {probes_claim(probes)}",
+        proves_health=bool(probes),
         details=RouteMaintenanceDetails(
             writes=changes,
             guard=ConcurrencyGuard(live),
@@ -356,9 +358,14 @@ def plan_reopened(
             addresses=tuple(
                 _reopened_addresses(ctx, snapshot, opened, remaining, {each.key for each in left}, is_off=bool(stays))
             ),
-            probes=() if stays else tuple(probe for probe in service.probes if not is_probe_closed(probe, still)),
+            probes=probes,
         ),
     )
+
+
+def _count_addresses(addresses: tuple[MaintenanceCheck, ...]) -> str:
+    """Return the subject and verb of the answer that every one of them gives."""
+    return f"{len(addresses)} addresses answer" if len(addresses) != 1 else "1 address answers"
 
 
 def _reopened_to_store(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ops.config.probes import ProbeSet
+from ops.config.probes import ProbeSet, probes_claim
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
 from ops.core.plan import Plan, PlanSection
@@ -105,7 +105,9 @@ def _plan_closing(
         warnings=(*steps.write_warnings([write] if write else []), *_shared_path_warnings(closed)),
         reason=None if write else Reason.ALREADY_OFF,
         done_message=f"Took {what} offline",
-        proved_claim=f"{what} is in maintenance: it answers 503, {steps.ONE_LOCATION_NOTE}",
+        proved_claim=f"{what} is offline as requested: it answers 503, {steps.SEEN}",
+        proof_limit=steps.ONE_LOCATION_NOTE,
+        proves_health=False,
         details=_build_details(ctx, current, write, writes, closed),
     )
 
@@ -175,6 +177,7 @@ def _plan_reopening(
     undo = ctx.suggest("maintenance", service=service.name, state=ON, path=request.path, message=message)
     writes = steps.build_changes(ctx, [(write, undo)] if write else [])
     stays = next((path for path in closed if request.path.startswith(path)), None)
+    still_probed = [probe for probe in service.probes if not _is_closed(probe, closed)]
     return Plan(
         summary=f"{what}: {'reopen' if write else 'not in maintenance'}",
         changes=tuple(writes),
@@ -183,9 +186,11 @@ def _plan_reopening(
         else (),
         reason=None if write else Reason.NOT_OFF,
         done_message=f"Reopened {what}",
-        proved_claim=f"{what} is open, {steps.ONE_LOCATION_NOTE}; the probes are healthy"
+        proved_claim=f"{what} is open as requested, {steps.SEEN}; {probes_claim(still_probed)}"
         if stays is None
-        else f"{what} stays in maintenance, because {_describe_scope(service, stays)} is",
+        else f"{what} stays offline, because {_describe_scope(service, stays)} is",
+        proof_limit=steps.ONE_LOCATION_NOTE,
+        proves_health=stays is None and bool(still_probed),
         details=_build_details(ctx, current, write, writes, closed),
     )
 

@@ -14,7 +14,7 @@ from ops.core.errors import needs_people
 from ops.core.next_step import replace_checkout
 from ops.core.result import RunResult
 from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visible_text
-from ops.core.run_summary import RunSummary, icon, merge_rounds
+from ops.core.run_summary import RunSummary, icon
 from ops.core.timeline import EventKind, RunEvent
 from ops.github.comments import MAX_TEXT
 from ops.render.markdown import code_span, collapse_blank_lines, load_templates
@@ -56,7 +56,7 @@ BEFORE: tuple[tuple[str, StepCheck | None], ...] = (
     ("Choose appropriate rollback method", lambda page: page.plan is not None and bool(page.plan.changes)),
     ("Notify team", _is_notified),
     ("Execute rollback", lambda page: page.has_written),
-    ("Verify recovery", lambda page: page.is_verified),
+    ("Verify recovery", lambda page: page.is_healthy),
     ("Document incident", lambda page: page.last_event(EventKind.ENDED) is not None),
     ("Plan proper fix", BY_PEOPLE),
 )
@@ -83,7 +83,7 @@ def render_comments(
     `repository`: URL of the repository whose Actions tab has the buttons. `program`: start of a command on any laptop.
     """
     summary = replace(summary, events=tuple(_for_any_laptop(event, program) for event in summary.events))
-    rows = merge_rounds(summary.events)
+    rows = summary.shown_events
 
     def render(count: int) -> str:
         return _main_comment(summary, contacts, repository, rows[len(rows) - count :])
@@ -113,7 +113,7 @@ def _main_comment(
         .render(
             page=summary,
             events=events,
-            older=len(merge_rounds(summary.events)) - len(events),
+            older=len(summary.shown_events) - len(events),
             icon=icon(summary),
             repository=repository,
             checklists=[
@@ -190,7 +190,7 @@ def render_result(result: RunResult, contacts: "Iterable[Contact]") -> str:
             result=result,
             page=page,
             icon=icon(page),
-            events=merge_rounds(page.events),
+            events=page.shown_events,
             contacts=list(contacts) if result.needs_people else [],
             links=links,
             repository=repository,

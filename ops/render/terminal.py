@@ -5,8 +5,6 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ops.core.clock import format_duration
-from ops.core.errors import Decision
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Plan
 from ops.core.result import RunResult, duration_label
@@ -37,15 +35,6 @@ def describe_wait(event: RunEvent) -> str:
     if found and found[1] != found[2]:
         return f"waiting for round {int(found[1]) + 1} of {found[2]} …"
     return WAITS.get(event.kind, "")
-
-
-def describe_success(result: RunResult) -> str:
-    """Return the change and the time until it was proved; empty for a run that changed or proved nothing."""
-    done = result.plan.done_message if result.plan and result.wrote else ""
-    seconds = result.durations.get("trigger_to_verified")
-    if result.decision not in {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE} or not done or seconds is None:
-        return ""
-    return f"{done}, healthy after {format_duration(seconds)}"
 
 
 def format_plan(plan: Plan[Any], *, heading: str) -> Iterator[str]:

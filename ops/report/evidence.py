@@ -140,7 +140,7 @@ class IncidentEvidence:
     def main_run(self) -> IssueRecord | None:
         """Return the decisive run: the last one that recovered, else the last that wrote, else the last."""
         runs = self.our_runs
-        recovered = [one for one in runs if one.record.decision in {"recovered", "healthy_as_before"}]
+        recovered = [one for one in runs if one.is_recovery]
         wrote = [one for one in runs if one.first_event_at("written")]
         return next(reversed(recovered or wrote or runs), None)
 

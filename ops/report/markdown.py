@@ -117,6 +117,7 @@ class _ReportView:
                 "runbook": one.record.runbook,
                 "service": f"{one.record.service} in {one.record.environment}",
                 "decision": one.decision_text,
+                "result": one.record.headline,
                 "origin": one.origin,
                 "url": one.url,
             }

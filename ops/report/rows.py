@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from ops.cloudflare.types.workers import WorkerDeployment, describe_split
 from ops.core.clock import Period, format_duration
+from ops.core.run_record import DONE, ENDED_KIND
 from ops.github.issues import IssueRecord
 from ops.report.evidence import IncidentEvidence, ServiceHistory
 from ops.watch.state import MAX_PAUSE, parse_state
@@ -85,7 +86,8 @@ def _record_rows(recorded: IssueRecord) -> Iterator[TimelineRow]:
         if row.kind == "rehearsed" and not row.text.startswith(REHEARSAL_ENDS):
             continue
         what = _mark_edited(EVENT_NAMES[row.kind], recorded.is_edited)
-        yield TimelineRow(row.at, what, row.text, who, recorded.url, is_key=row.kind not in MINOR_EVENTS)
+        text = DONE.lower() if (row.kind, block.state) == (ENDED_KIND, DONE) else row.text
+        yield TimelineRow(row.at, what, text, who, recorded.url, is_key=row.kind not in MINOR_EVENTS)
 
 
 def _deployment_rows(

@@ -185,9 +185,6 @@ NOT_UNDONE = (
     "data signed or encrypted with the previous value: the new value cannot verify or decrypt it",
     "code and bindings of the Workers, which stay unchanged",
 )
-HEALTHY_BEFORE = (
-    "the new values are in use, and all probes are healthy, as before; the previous values are not proved revoked yet"
-)
 UNDO_FORCES = (
     "an undo without the previous value forces a deployment despite changed secrets. Cloudflare does "
     "not document whether "

@@ -88,7 +88,8 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
             warnings=(*steps.write_warnings([write] if write else []), *_find_doubts(observed, state, ai)),
             reason=None if write else Reason.ALREADY_SET,
             done_message="Turned AI interpretations off" if state == OFF else f"Set {AI_SWITCH} to {state}",
-            proved_claim=f"{AI_SWITCH} is {state}, {steps.ONE_LOCATION_NOTE}; the probes are healthy",
+            proved_claim=f"{AI_SWITCH} is {state}, {steps.SEEN}; {steps.describe_health(ctx, AI_SWITCH)}",
+            proof_limit=steps.ONE_LOCATION_NOTE,
             tasks=_list_tasks(ai) if state == OFF else (),
             details=details,
         )

@@ -60,7 +60,8 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
             consequences=("limits and maintenance at the edge stay unchanged: `ops status` lists them",),
             reason=None if planned else Reason.NOTHING_LEFT,
             done_message=f"Reset to normal: {names}",
-            proved_claim=f"switches of #{incident} are normal, {steps.ONE_LOCATION_NOTE}; the probes are healthy",
+            proved_claim=f"the switches of #{incident} are normal, {steps.SEEN}; {steps.describe_health(ctx)}",
+            proof_limit=steps.ONE_LOCATION_NOTE,
             details=SwitchDetails(writes, shows),
         )
 

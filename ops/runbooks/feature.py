@@ -77,7 +77,8 @@ class Feature(SwitchRunbook["Feature.Params"]):
             warnings=steps.write_warnings([write] if write else []),
             reason=None if write else Reason.ALREADY_SET,
             done_message=f"Set {params.name} to {desired.state}",
-            proved_claim=f"{params.name} is {desired.state}, {steps.ONE_LOCATION_NOTE}; the probes are healthy",
+            proved_claim=f"{params.name} is {desired.state}, {steps.SEEN}; {steps.describe_health(ctx, params.name)}",
+            proof_limit=steps.ONE_LOCATION_NOTE,
             details=details,
         )
 

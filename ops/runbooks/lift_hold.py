@@ -65,7 +65,7 @@ class LiftHold(DatabaseRunbook["LiftHold.Params", "LiftHold.Details"]):
             consequences=(f"the next deployment may apply {migration} as it is",) if lifted else (),
             reason=None if lifted else Reason.ALREADY_SET,
             done_message=f"Lifted the hold of {migration} in {name}",
-            proved_claim="the database has no such hold any more",
+            proved_claim=f"{migration} is no longer held in {name}",
             details=LiftHold.Details(database),
         )
 

@@ -225,6 +225,8 @@ def _build_plan(
         consequences=("the limits stay unchanged until a person merges it",),
         warnings=warnings,
         done_message=f"Proposed {raised}",
+        proved_claim=f"proposed {raised}: limits are unchanged until a person merges it",
+        proves_health=False,
         tasks=("Review and merge the pull request, then check that users no longer get HTTP 429",),
         details=ProposeLimits.Details(
             branch=branch,

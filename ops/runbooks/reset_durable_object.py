@@ -144,6 +144,7 @@ def _plan_one_object(ctx: Context[ResetDurableObject.Params], service: "Service"
         consequences=(object_reset.CONNECTIONS_CLOSED,),
         warnings=(f"{tracked_object.memory_text}: its memory before the reset is unknown",) if closed else (),
         next_step=_suggest_full_reset(ctx),
+        proved_claim=f"the memory of {tracked_object.name} is empty, and the probes are healthy",
         healthy_before_message=(
             "the object's memory is empty. No probe failed before the reset, so check whether the object works again"
         ),
@@ -271,6 +272,8 @@ def _build_plan(
     compared = [PlanSection("Compared before and after", tuple(f"{w.name}: {w.memory_text}" for w in details.tracked))]
     unknown = [f"{each.name}: {each.before}" for each in details.tracked if isinstance(each.before, str)]
     undo = ctx.suggest("rollback-worker", service=ctx.params.service, to=format_split(reupload_state.live.split))
+    seen = ", ".join(each.name for each in details.tracked)
+    restarted = f"{seen} restarted" if seen else f"a new version of {service.worker} is live, so its objects restart"
     return Plan(
         summary=(
             f"Worker {service.worker}: every Durable Object restarts ({', '.join(found.own)}); {reupload_state.name}"
@@ -289,8 +292,9 @@ def _build_plan(
             *(f"the reset of this object cannot be proved; {each}" for each in details.without_proof),
         ),
         next_step=ctx.suggest("rollback-worker", service=ctx.params.service),
+        proved_claim=f"{restarted}, and the probes are healthy",
         healthy_before_message=(
-            "every object restarted. No probe failed before the reset, so check whether the stuck object works again"
+            f"{restarted}. No probe failed before the reset, so check whether the stuck object works again"
         ),
         done_message=f"Reset the Durable Objects of {ctx.params.service}",
         details=details,

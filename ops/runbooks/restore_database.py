@@ -312,6 +312,7 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
         ),
         remaining_message=plan_text.describe_next_deployment(database, held.new),
         done_message=f"Restored {name} to {point}",
+        proved_claim=f"{name} is restored to {point}; its checks and the probes are healthy",
         healthy_before_message="the data is restored and checked. No probe failed before, so check the data itself",
         terms=terms.restore_terms(restore, ctx.params.reason, changes, uses, reads.at),
         details=RestoreDatabase.Details(name, database, restore, change, closed, held),
@@ -358,6 +359,7 @@ def _plan_missing_holds(
         warnings=tuple(closed.warnings(ctx)) if closed.kept else (),
         remaining_message=plan_text.describe_next_deployment(database, held.new),
         reason=Reason.ALREADY_LIVE,
+        done_message=f"Held {', '.join(missing)} in {name}" if missing else "",
         details=RestoreDatabase.Details(name, database, closure=closed, holds=held),
     )
 

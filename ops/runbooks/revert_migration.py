@@ -157,6 +157,7 @@ def _build_plan(ctx: Context[RevertMigration.Params], database: "Database") -> P
         warnings=tuple(_warnings(planned)),
         remaining_message=plan_text.describe_next_deployment(database, [planned.hold]),
         done_message=f"Reverted {migration.name} of {name}",
+        proved_claim=f"{migration.name} of {name} is reverted; its checks and the probes are healthy",
         healthy_before_message="the migration is reverted and checked. No probe failed before: check the data",
         terms=terms.revert_terms(planned, ctx.params.reason),
         details=RevertMigration.Details(name, database, planned),

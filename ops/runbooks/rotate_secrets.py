@@ -249,7 +249,8 @@ def _build_plan(
         consequences=("each Worker gets a new version, and loses what it keeps in memory",),
         warnings=_list_warnings(details, found, reupload_by_worker, with_old_value, read_failure),
         remaining_message=selection.describe_unwritten_copies(by_hand),
-        healthy_before_message=selection.HEALTHY_BEFORE,
+        proved_claim=f"the {kind} values of {', '.join(selected.rules)} are in use, and the probes are healthy",
+        proof_limit="" if ctx.params.restore else "the previous values are not proved revoked yet",
         tasks=selection.list_tasks(
             selected, by_hand=by_hand, confirm=_suggest_rotation(ctx, confirm_revoked=tuple(selected.rules))
         ),
@@ -366,8 +367,9 @@ def _plan_confirmation(ctx: Context[RotateSecrets.Params], selected: RotationSel
         sections=selection.build_sections(selected, workers),
         warnings=warnings if word else (),
         consequences=("Durable Objects of these Workers restart at once: memory is lost, storage is kept",),
-        healthy_before_message=(
+        proved_claim=(
             f"proved revoked: {', '.join(answers_by_secret) or 'none'}; marked as revoked: {', '.join(selected.rules)}"
+            "; the probes are healthy"
         ),
         done_message=f"Ended the rotation of {', '.join(selected.rules)}",
         details=details,

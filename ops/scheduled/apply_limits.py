@@ -254,7 +254,9 @@ def build_plan(
         warnings=warnings,
         reason=reason,
         done_message=f"Applied revision {revision} of {FILE}",
-        proved_claim=(f"revision {revision} of {FILE} is in effect at the probed location; other locations follow"),
+        proved_claim=f"revision {revision} of {FILE} is in effect, seen at one location",
+        proof_limit="other locations follow within about a minute",
+        proves_health=False,
         details=details,
     )
 

@@ -99,6 +99,7 @@ class PrepareMaintenance(Runbook["PrepareMaintenance.Params", "PrepareMaintenanc
             reason=None if changes else Reason.ALREADY_PREPARED,
             done_message=f"Prepared {WORKER}",
             proved_claim=f"{WORKER} is ready: it answers 503 at https://{host}",
+            proves_health=False,
             details=PrepareMaintenance.Details(changes, state_run=run, address=MaintenanceCheck(f"https://{host}/")),
         )
 

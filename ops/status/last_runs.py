@@ -38,6 +38,8 @@ class LastRun:
     began: datetime
     decision: str
     """Empty while the run continues, or if it was killed."""
+    state: str
+    """The decision for people; empty like it."""
     headline: str
     runbook: str
     environment: str
@@ -119,6 +121,7 @@ def _read_local(folder: Path, redactor: Redactor) -> LastRun | None:
         run=folder.name,
         began=events[0].at,
         decision=summary.decision,
+        state=summary.state if summary.decision else "",
         headline=summary.headline if summary.decision else f"{summary.runbook}: {summary.state.lower()}",
         runbook=summary.runbook,
         environment=summary.environment,
@@ -171,7 +174,8 @@ def _remote_run(incident: int, found: "IssueRecord") -> LastRun:
         run=record.run,
         began=record.rows[0].at,
         decision=record.decision,
-        headline=f"{subject}: {found.decision_text}",
+        state=record.state or record.decision,
+        headline=record.headline or f"{subject}: {found.decision_text}",
         runbook=record.runbook,
         environment=record.environment,
         service=record.service,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ops.config.probes import ProbeSet
+from ops.config.probes import ProbeSet, probes_claim
 from ops.core.errors import Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 KIND = "runtime"
 NOTHING: Mapping[str, Any] = {}
-ONE_LOCATION_NOTE = "seen at one location; others may take a minute or longer, because KV is eventually consistent"
+SEEN = "seen at one location"
+ONE_LOCATION_NOTE = "other locations may take a minute or longer, because KV is eventually consistent"
+"""Limit of every proof that reads the application at one location."""
 NEW_KEY_WARNING = (
     "{name} was never set: locations that read it recently may miss the new key for a minute. Run "
     "`ops switches prepare` on a quiet day to create all keys"
@@ -207,6 +209,13 @@ def build_probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Pro
     deadline = max(runtime.settle, verify.successes * verify.interval)
     own_verify = verify.model_copy(update={"deadline": deadline})
     return ProbeSet(service.url, (probe, *own), own_verify, deciding=probe.name)
+
+
+def describe_health(ctx: Context[Any], name: str = "") -> str:
+    """Return what healthy probes show of the service, for the claim of a plan that sets the switch `name`."""
+    runtime, service = switch_reader(ctx)
+    own = runtime.switches[name].probes if name else ()
+    return probes_claim((*service.probes, *own))
 
 
 def check_write(ctx: Context[Any], setting: SwitchWrite) -> ObservedState:

@@ -34,7 +34,7 @@ def test_terminal_shows_waits_and_a_colored_headline(shop: Shop) -> None:
 
     for wait in ("reading the live state …", "probing …", "waiting for round 2 of 2 …"):
         assert f"{ERASE}{wait}{ERASE}" in shown, shown
-    assert re.search(r"\033\[32m\033\[1m\r?\n✔ RECOVERED  Rolled back web to [0-9a-f]{8}, healthy after \d", shown)
+    assert re.search(r"\033\[32m\033\[1m\r?\n✔ RECOVERED  Rolled back web to [0-9a-f]{8}: healthy after \d", shown)
     left = re.sub(r"\r\033\[K[^\r\n]*(?=\r\033\[K)", "", shown)
     assert "waiting for" not in left, "a line about a wait stayed"
 
@@ -50,7 +50,7 @@ def test_no_color_turns_colors_off(shop: Shop) -> None:
 def test_pipe_gets_neither_colors_nor_waits(shop: Shop) -> None:
     outcome = shop.ops("rollback-worker", "--yes")
 
-    assert re.search(r"\n✔ RECOVERED  Rolled back web to [0-9a-f]{8}, healthy after \d", outcome.out)
+    assert re.search(r"\n✔ RECOVERED  Rolled back web to [0-9a-f]{8}: healthy after \d", outcome.out)
     assert "\n  the probes failed before and are healthy now\n" in outcome.out
     assert ANSI not in outcome.out
     assert "waiting for" not in outcome.out

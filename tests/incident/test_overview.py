@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -36,7 +37,7 @@ def test_open_incidents_are_listed_newest_first(incident: Incident, releases: Re
     assert shown[1].endswith("/issues/4")
     assert (shown[2].startswith("#5  sev1  api  "), shown[2].endswith("old  no run  Login fails")) == (True, True)
     assert shown[4].startswith("#1  -  -  ")
-    assert shown[4].endswith("old  rollback-worker recovered  API answers 500")
+    assert re.search(f"old  Rolled back api to {releases.good[:8]}: healthy after .* s  API answers 500$", shown[4])
     assert len(shown) == 6
 
 
@@ -57,6 +58,7 @@ def test_listed_incidents_are_json(incident: Incident) -> None:
         "severity": "",
         "decision": "",
         "last_run": "feature",
+        "last_result": "",
     }
 
 

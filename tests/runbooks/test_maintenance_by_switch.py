@@ -37,9 +37,8 @@ def test_switch_closes_service_except_health_and_reopens(place: SwitchWorld) -> 
     closed = set_maintenance(place, "on", "--message", "back <soon>", "--until", "2h", "--incident", "42")
 
     assert ended(closed) == (0, "recovered", "verified")
-    assert closed.result["message"].startswith(
-        "the whole of api is in maintenance: it answers 503, seen at one location"
-    )
+    claim = "the whole of api is offline as requested: it answers 503, seen at one location"
+    assert closed.result["message"].startswith(claim)
     assert open_paths(place) == {"/": False, "/api/ai": False, "/api/charts/calculate": False, "/health": True}
     assert "back <soon>" in place.get("/").text
     value, now = place.value("maintenance"), place.world.sandbox.clock.now()

@@ -62,7 +62,8 @@ def test_due_window_is_reopened_once_and_reported(place: MaintenanceWorld) -> No
 
     assert ended(closed) == (0, "recovered", "verified")
     assert opened.code == 0, opened.out
-    assert "\n  ops-maintenance no longer answers for the whole of api, and the probes are healthy" in opened.out
+    claim = "The whole of api is open as requested: ops-maintenance no longer answers, and the probes are healthy"
+    assert f"\n✔ RECOVERED  {claim}, proved after " in opened.out
     assert "(a schedule)" in opened.out
     assert place.ways == before
     comments = [comment.body for comment in github.issue(number).comments]
@@ -87,7 +88,7 @@ def test_due_window_is_reopened_in_an_outage_with_a_warning(place: MaintenanceWo
     opened = run_due_later(place, after=later, GITHUB_EVENT_NAME="schedule")
 
     assert opened.code == 0, opened.out
-    assert "ops-maintenance no longer answers for the whole of api" in opened.out
+    assert "The whole of api is open as requested: ops-maintenance no longer answers" in opened.out
     assert place.serves(f"{HOST}/") != "off"
 
 

@@ -29,7 +29,8 @@ def test_merged_limits_are_written_once_and_verified(place: LimitsWorld) -> None
     assert ended(done) == (0, "recovered", "not_seen_failing")
     revision = place.stored["revision"]
     assert done.result["message"] == (
-        f"revision {revision} of limits.yml is in effect at the probed location; other locations follow"
+        f"revision {revision} of limits.yml is in effect, seen at one location; "
+        "other locations follow within about a minute"
     )
     assert revision.startswith(place.sha[:12])
     assert place.stored["limits"]["calc"] == {"limit": 40, "period": 60, "key": "ip", "probe": True}

@@ -62,7 +62,7 @@ def test_run_of_a_job_is_read_from_the_incident(shop: Shop, incident: Incident) 
     assert [run["run"] for run in here] == [run["run"] for run in there] == [folder.name]
     assert here[0]["link"] == there[0]["link"] != ""
     assert here[0]["changes"] == there[0]["changes"] != []
-    assert "✔ RECOVERED  rollback-worker for web: recovered\n" in outcome.out
+    assert f"✔ RECOVERED  Rolled back web to {shop.good[:8]}: healthy after" in outcome.out
     assert f", incident #{incident.number}, " in outcome.out
     assert f"\n  Undo: see the comment\n  {there[0]['link']}\n" in outcome.out
 
