@@ -16,8 +16,9 @@ from ops.core.errors import ConfigError, Reason
 from ops.core.loopback import parse_token
 from ops.core.read_only_sql import is_read_only
 from ops.core.suggestions import quote_name
-from ops.database.guard import GuardedDatabase, GuardResult, GuardTools, MigrationFile, OwnCheck, guard
+from ops.database.guard import GuardedDatabase, GuardResult, GuardTools, OwnCheck, guard
 from ops.database.migrations import DatabaseBinding, find_binding
+from ops.database.wrangler_sql import MigrationFile
 from ops.engine.signals import PROCESS_SIGNALS
 from ops.github.actions import run_id
 

@@ -141,12 +141,18 @@ def _to_json(result: "GuardResult", message: str) -> dict[str, object]:
         "bookmark": result.bookmark,
         "message": result.deployment_message(message),
         "warnings": result.warnings,
+        "accepted": {each.file: list(each.tables) for each in result.losses},
+        "rows": {
+            table: {"before": result.rows_before.get(table), "after": result.rows_after.get(table)}
+            for table in sorted(result.rows_before.keys() | result.rows_after.keys())
+        },
     }
 
 
 def _write_summary(redactor: Redactor, result: "GuardResult", text: str) -> None:
     names = ", ".join(map(code_span, result.applied)) or "none"
     lines = [f"### D1 database {code_span(result.database.name)}", f"Applied migrations: {names}"]
-    lines += [escape_markdown(redactor.redact_text(each)) for each in (*result.warnings, text) if each]
+    texts = (*result.describe_rows(), *result.warnings, text)
+    lines += [escape_markdown(redactor.redact_text(each)) for each in texts if each]
     with contextlib.suppress(OSError):
         actions.write_summary(os.environ, "\n\n".join(lines) + "\n")

@@ -197,6 +197,8 @@ class Reason(StrEnum):
     """A run took the migration back, and the guard refuses it until its content changes or the hold is lifted."""
     MIGRATION_FAILS = "migration_fails"
     """A migration, or a check after it, fails on a local copy of the schema."""
+    MIGRATION_LOSES = "migration_loses"
+    """A migration or down file loses rows or values, and its file does not accept that by the table's name."""
     BREAKING_MIGRATION = "breaking_migration"
     """`ops.yml` marks a migration as breaking, and the target's code is older. Accept it by name."""
     SECRETS_CHANGED = "secrets_changed"

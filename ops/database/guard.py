@@ -6,15 +6,15 @@ with the same SQL in the same order. An acceptance test compares both databases.
 
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.deployment_mark import MAX_MESSAGE_BYTES
 from ops.cloudflare.schema_mark import SchemaMark, without_schema_marks
-from ops.cloudflare.types.d1 import Migration, quote_identifier
+from ops.cloudflare.types.d1 import Migration
 from ops.core.clock import Clock, format_utc, parse_utc
 from ops.core.errors import (
     NoEvidence,
@@ -31,13 +31,16 @@ from ops.core.migrations_folder import DOWN, hash_migration, migration_order
 from ops.core.suggestions import count_of, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import Verdict
+from ops.database import row_counts
+from ops.database.acceptance import FileLosses, describe_losses, read_losses, refuse_losses
 from ops.database.applies import TABLE as APPLIES
 from ops.database.applies import RecordedApply, make_apply, read_applies, record_apply
 from ops.database.checks import CheckResult, DatabaseChecks, run_checks
 from ops.database.holds import TABLE as HOLDS
 from ops.database.holds import Hold, find_hold, read_holds
-from ops.database.local_copy import LocalCopy, SqlRejectedError, split_statements
+from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError
 from ops.database.state import has_table, is_missing_table, read_objects, without_applies
+from ops.database.wrangler_sql import MigrationFile, create_table_sql, migration_sql, row_sql, split_migration
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
@@ -57,18 +60,10 @@ MAX_WAIT = 20.0
 CONTINUED = timedelta(hours=1)
 """Age until which a later attempt of a job continues an apply: its bookmark loses the writes since."""
 DEPLOY_AFTERWARDS = "Deploy this commit only after its migrations are applied."
-_LINE_ENDS = re.compile(
-    r"""'(?:[^']|'')*+'?|"(?:[^"]|"")*+"?|`(?:[^`]|``)*+`?|\[(?:[^\]]|\]\])*+\]?|--[^\n]*\n?|/\*.*?(?:\*/|\Z)|\r\n""",
-    re.DOTALL,
+NO_EFFECT = (
+    "PRAGMA foreign_keys has no effect in D1's transaction, so DROP TABLE still changes rows that refer to it. ALTER "
+    "TABLE keeps them."
 )
-"""Quoted texts, comments and line ends: wrangler changes no line end within quotes."""
-
-
-@dataclass(frozen=True)
-class MigrationFile:
-    name: str
-    """Path relative to the folder of migrations, as in the table."""
-    text: str
 
 
 @dataclass(frozen=True)
@@ -120,7 +115,21 @@ class GuardResult:
     """State right before the first write; empty if there was none."""
     way_back: str = ""
     """Commands that restore the bookmark."""
+    losses: tuple[FileLosses, ...] = ()
+    """Losses of the pending migrations that their files accept."""
+    rows_before: row_counts.RowCounts = field(default_factory=dict)
+    rows_after: row_counts.RowCounts = field(default_factory=dict)
+    """Counts after all migrations; empty before."""
     warnings: list[str] = field(default_factory=list)
+
+    def describe_rows(self) -> Iterator[str]:
+        """Yield the accepted losses, and the counts of rows."""
+        for each in self.losses:
+            yield f"accepted by {quote_name(each.file)}: {'; '.join(describe_losses(each.losses, self.rows_before))}"
+        if self.rows_after:
+            yield f"rows after: {row_counts.describe_changes(self.rows_before, self.rows_after)}"
+        elif self.rows_before:
+            yield f"rows before: {row_counts.describe_counts(self.rows_before)}"
 
     @property
     def mark(self) -> SchemaMark:
@@ -172,7 +181,8 @@ def guard(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
     """Apply the pending migrations, and keep `result` up to date.
 
     Raises:
-        Refused: nothing was changed: a migration is held or fails locally, or the database changed meanwhile.
+        Refused: nothing was changed: a migration is held, fails locally or loses rows that it does not accept, or the
+            database changed meanwhile.
         ProviderError: D1 rejected a migration; the message names those before it.
         UnknownOutcome: it is unknown whether a migration was applied.
         StillUnhealthy, NoEvidence: all are applied, and a check failed or gave no verdict.
@@ -186,14 +196,16 @@ def guard(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
         return
     tools.say(f"{database.name}: {count_of(len(pending), 'migration')} to apply: {_list(result.pending)}")
     _refuse_held(database, pending, before.holds)
-    _test_locally(database, pending, before)
+    tested = _test_locally(database, pending, before)
     tools.say("passed on a local copy: schema only, data not tested")
+    _judge_losses(tools, result, tested, before)
     checked = run_checks(tools.d1, database, tools.clock)
     tools.say(f"checks before: {checked}")
     if dry_run:
         return
     _require_unchanged(_read_state(tools.d1, database), before)
     _apply_all(tools, result, pending, _begin_apply(tools, result, before.applies))
+    _compare_rows(tools, result, tested)
     _judge(tools, result, checked)
 
 
@@ -248,39 +260,73 @@ def _refuse_held(database: GuardedDatabase, pending: Sequence[MigrationFile], ho
             )
 
 
-def _test_locally(database: GuardedDatabase, pending: Sequence[MigrationFile], before: _State) -> None:
+@dataclass(frozen=True)
+class _Tested:
+    losses: tuple[FileLosses, ...]
+    sets_foreign_keys: bool
+    schema: frozenset[SchemaObject]
+    """Expected after the migrations."""
+
+
+def _test_locally(database: GuardedDatabase, pending: Sequence[MigrationFile], before: _State) -> _Tested:
     """Run the migrations and the own checks on a local copy of the schema. Raises Refused if one fails."""
+    losses, sets_foreign_keys = list[FileLosses](), False
     failure, hint = "the schema cannot be copied", "Use a runner whose Python has a newer SQLite."
     known = before.names
     try:
         with LocalCopy(before.schema) as copy:
-            copy.run([create_table_sql(database.table), *(_row_sql(each, database.table) for each in known)])
+            copy.run([create_table_sql(database.table), *(row_sql(each, database.table) for each in known)])
             for each in pending:
                 failure, known = f"{quote_name(each.name)} fails on a local copy of the schema", (*known, each.name)
                 hint = "Correct the migration, and try it with `npx wrangler d1 migrations apply --local`."
-                copy.run(_split(each, database.table))
+                copy.run(split_migration(each, database.table))
                 _require_names(copy, database.table, known)
+                losses.append(read_losses(each.name, each.text, copy.losses))
+                sets_foreign_keys |= copy.sets_foreign_keys
             for check in database.queries:
                 failure = f"{check.name} fails on a local copy of the schema"
                 hint = "Correct the check, or the migration that removes its tables."
                 copy.run([check.sql])
+            return _Tested(tuple(losses), sets_foreign_keys, copy.read_schema())
     except SqlRejectedError as error:
         text = f"{failure}: {error}. Nothing was changed"
         raise Refused(text, reason=Reason.MIGRATION_FAILS, hint=hint) from None
+
+
+def _judge_losses(tools: GuardTools, result: GuardResult, tested: _Tested, before: _State) -> None:
+    """Count the rows. Raises Refused if a migration loses rows of this database that it does not accept."""
+    at_risk = [replace(each, losses=tuple(loss for loss in each.losses if loss.origin)) for each in tested.losses]
+    first = {loss.origin for each in at_risk for loss in each.losses}
+    tables = _table_names(before.schema, result.database)
+    rows = result.rows_before = row_counts.count_tables(tools.d1, result.database.id, tables, first)
+    refuse_losses(at_risk, rows, remedy=NO_EFFECT if tested.sets_foreign_keys else "")
+    result.losses = tuple(each for each in at_risk if each.losses)
+    for text in result.describe_rows():
+        tools.say(text)
+    if tested.sets_foreign_keys:
+        result.warnings.append(NO_EFFECT)
+
+
+def _compare_rows(tools: GuardTools, result: GuardResult, tested: _Tested) -> None:
+    """Count the rows again. Fewer rows are no failure: the application deletes rows meanwhile."""
+    tables = _table_names(tested.schema, result.database)
+    result.rows_after = row_counts.count_tables(tools.d1, result.database.id, tables, result.rows_before)
+    tools.say(f"rows after: {row_counts.describe_changes(result.rows_before, result.rows_after)}")
+    accepted = {loss.origin for each in result.losses for loss in each.losses}
+    fewer = row_counts.find_fewer(result.rows_before, result.rows_after, accepted)
+    result.warnings += [f"{each}; no migration of this run removes rows of it" for each in fewer]
+
+
+def _table_names(schema: frozenset[SchemaObject], database: GuardedDatabase) -> list[str]:
+    """Return the tables of the application."""
+    tables = [str(name) for kind, name, _ in schema if kind == "table"]
+    return [name for name in tables if name.lower() != database.table.lower()]
 
 
 def _require_names(copy: LocalCopy, table: str, names: tuple[str, ...]) -> None:
     """Raise SqlRejectedError unless the table lists exactly these migrations: each deployment goes by it."""
     if copy.read_names(table) != names:
         raise SqlRejectedError(f"it changes the rows of {table}, besides its own")
-
-
-def _split(file: MigrationFile, table: str) -> list[str]:
-    """Return the statements of a migration, and its row. Raises SqlRejectedError."""
-    statements = list(split_statements(migration_sql(file, table)))
-    if not statements[-1].endswith(_row_sql(file.name, table)):
-        raise SqlRejectedError("the text ends in an open comment, which hides the row of the migration")
-    return statements
 
 
 def _require_unchanged(now: _State, before: _State) -> None:
@@ -428,31 +474,6 @@ def _judge(tools: GuardTools, result: GuardResult, before: DatabaseChecks) -> No
 
 def _texts(results: Sequence[CheckResult]) -> str:
     return "; ".join(map(str, results))
-
-
-def create_table_sql(table: str) -> str:
-    """Return wrangler's statement for the table of migrations, character by character."""
-    return (
-        f"CREATE TABLE IF NOT EXISTS {quote_identifier(table)}(\n"
-        "\t\tid         INTEGER PRIMARY KEY AUTOINCREMENT,\n"
-        "\t\tname       TEXT UNIQUE,\n"
-        "\t\tapplied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL\n"
-        ");"
-    )
-
-
-def migration_sql(file: MigrationFile, table: str) -> str:
-    """Return wrangler's SQL of a migration: its text and its row, which D1 runs as one transaction."""
-    return _LINE_ENDS.sub(_normalize_line_end, f"{file.text}\n{_row_sql(file.name, table)}")
-
-
-def _row_sql(name: str, table: str) -> str:
-    quoted = name.replace("'", "''")
-    return f"INSERT INTO {quote_identifier(table)} (name)\nvalues ('{quoted}');"
-
-
-def _normalize_line_end(found: re.Match[str]) -> str:
-    return found[0] if found[0][0] in "'\"`[" else found[0].replace("\r\n", "\n")
 
 
 def _list(names: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from typing import Self
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.suggestions import quote_name
 from ops.database import applies, holds
+from ops.database.losses import ANY_COMMENT, QUOTED, SHOWN, LossTracker, RowLoss
 
 SchemaObject = tuple[object, ...]
 """Type, name and SQL of a table, index, view or trigger."""
@@ -76,20 +77,17 @@ _TRIGGER = re.compile(
     r"\A(?:\s|--[^\n]*\n|/\*.*?\*/)*+CREATE\s+(?:TEMP\w*\s+)?TRIGGER\b[^;]*;", re.IGNORECASE | re.DOTALL
 )
 """Start of a trigger, up to its first semicolon."""
-_ANY_COMMENT = r"--[^\n]*|/\*.*?(?:\*/|\Z)"
-_COMMENT = re.compile(_ANY_COMMENT, re.DOTALL)
-_NO_SEMICOLON = rf"""[^;'"`\[/-]++|'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|{_ANY_COMMENT}|[/-]"""
+_COMMENT = re.compile(ANY_COMMENT, re.DOTALL)
+_NO_SEMICOLON = rf"""[^;'"`\[/-]++|{QUOTED}|{ANY_COMMENT}|[/-]"""
 _TO_SEMICOLON = re.compile(f"(?:{_NO_SEMICOLON})*+;?", re.DOTALL)
 """Text up to the first semicolon outside of quotes and comments."""
-_BLANK = rf"(?:[ \t\n\f\r]|{_ANY_COMMENT})*+"
+_BLANK = rf"(?:[ \t\n\f\r]|{ANY_COMMENT})*+"
 _END = f";{_BLANK}END{_BLANK};"
 _TO_END = re.compile(f"(?:{_NO_SEMICOLON}|(?!{_END});)*+(?:{_END})?", re.IGNORECASE | re.DOTALL)
 """Text up to the end of a trigger."""
 _RESERVED = "names that begin with _cf_ belong to D1"
 _OWN_TABLES = (holds.TABLE, applies.TABLE)
 _OWN = f"the tables {' and '.join(_OWN_TABLES)} belong to Backout, which lifts holds with lift-hold"
-_SHOWN = 1000
-"""Characters of a statement from which a message quotes the start."""
 _CREATION_ORDER = ("table", "index", "view", "trigger")
 
 
@@ -114,8 +112,9 @@ class LocalCopy:
         self._connection.execute("PRAGMA foreign_keys = on")
         self._connection.execute(f"PRAGMA max_page_count = {MAX_PAGES}")
         self._time_limit, self._refusal, self._pragmas = time_limit, "", set[str]()
-        self._dropped, self._sets_foreign_keys, self._written = list[str](), False, set[str]()
-        self._is_complete, self._hidden = False, 0
+        self._sets_foreign_keys, self._written = False, set[str]()
+        self._hidden = 0
+        self._losses: LossTracker | None = None  # while the schema is not complete
         for own in (holds.CREATE_TABLE, applies.CREATE_TABLE):
             self._connection.execute(own.sql)
         try:
@@ -123,8 +122,8 @@ class LocalCopy:
         except SqlRejectedError:
             self._connection.close()
             raise
-        self._is_complete, self._hidden = True, self._count_hidden()
-        self._references = self._read_references()
+        self._hidden, self._losses = self._count_hidden(), LossTracker(self._connection)
+        self._connection.set_trace_callback(self._losses.note_start)
 
     def __enter__(self) -> Self:
         return self
@@ -140,7 +139,9 @@ class LocalCopy:
         Raises:
             SqlRejectedError: the text names the statement, counted from 1, and the reason.
         """
-        self._dropped, self._sets_foreign_keys, self._written = [], False, set()
+        self._sets_foreign_keys, self._written = False, set()
+        if self._losses:
+            self._losses.begin()
         deadline = time.monotonic() + self._time_limit
         self._connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
         self._connection.execute("BEGIN")
@@ -155,24 +156,23 @@ class LocalCopy:
             self._connection.set_progress_handler(None, 0)
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+                if self._losses:
+                    self._losses.roll_back()
             while self._pragmas:
                 self._connection.execute(f"PRAGMA {self._pragmas.pop()} = off")
 
     @property
-    def side_effects(self) -> tuple[str, ...]:
-        """Return effects of the latest transaction on the database that its statements do not say.
+    def losses(self) -> tuple[RowLoss, ...]:
+        """Return what the latest transaction may lose of the rows from before it."""
+        return self._losses.losses if self._losses else ()
 
-        sqlite.org/foreignkeys.html#fk_schemacommands, sqlite.org/pragma.html#pragma_foreign_keys
+    @property
+    def sets_foreign_keys(self) -> bool:
+        """Whether the latest transaction sets PRAGMA foreign_keys, which has no effect within a transaction.
+
+        sqlite.org/pragma.html#pragma_foreign_keys
         """
-        found = ["PRAGMA foreign_keys has no effect in D1's transaction"] if self._sets_foreign_keys else []
-        for place, parent in enumerate(self._dropped):
-            for child, of, action in self._references:
-                if of == parent and child not in self._dropped[:place]:
-                    does = "deletes" if action == "CASCADE" else "changes"
-                    found.append(
-                        f"DROP TABLE {quote_name(parent)} {does} rows of {quote_name(child)} (ON DELETE {action})"
-                    )
-        return tuple(dict.fromkeys(found))
+        return self._sets_foreign_keys
 
     def writes_to(self, table: str) -> bool:
         """Return whether the latest transaction inserts, updates or deletes rows of a table, also in a trigger."""
@@ -195,15 +195,6 @@ class LocalCopy:
         except sqlite3.Error as error:
             raise SqlRejectedError(f"the table {quote_name(table)} cannot be read: {error}") from None
 
-    def _read_references(self) -> list[tuple[str, str, str]]:
-        """Return child, parent and action of the foreign keys by which DROP TABLE changes rows of another table."""
-        rows = self._connection.execute(
-            'SELECT lower(t.name), lower(f."table"), f.on_delete '
-            "FROM sqlite_schema t, pragma_foreign_key_list(t.name) f "
-            "WHERE t.type = 'table' AND f.on_delete NOT IN ('NO ACTION', 'RESTRICT')"
-        )
-        return list(rows)
-
     def _create(self, schema: Iterable[SchemaObject]) -> None:
         """Create the objects: virtual tables before the shadow tables that they make themselves, triggers last."""
         objects = [(str(kind), str(name), str(sql)) for kind, name, sql in schema]
@@ -223,18 +214,24 @@ class LocalCopy:
         if len(sql.encode(errors="replace")) > MAX_SQL_BYTES:
             raise _rejected(number, sql, _TOO_LONG)
         self._refusal = ""
+        if self._losses:
+            self._losses.begin_statement(number, sql)
         try:
             for _ in self._connection.execute(sql):
                 pass
             renamed = self._connection.execute(
                 "SELECT 1 FROM sqlite_schema WHERE name LIKE '!_cf!_%' ESCAPE '!'"
             ).fetchone()
+            if self._losses:
+                self._connection.set_authorizer(None)
+                self._losses.end_statement()
+                self._connection.set_authorizer(self._authorize)
         except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
             late = f"it takes longer than {self._time_limit:.0f} s" if str(error) == "interrupted" else ""
             raise _rejected(number, sql, late or self._refusal or str(error)) from None
         if renamed:
             raise _rejected(number, sql, _RESERVED)
-        if self._is_complete and self._count_hidden() > self._hidden:
+        if self._losses and self._count_hidden() > self._hidden:
             raise _rejected(number, sql, _OWN)
 
     def _count_hidden(self) -> int:
@@ -251,15 +248,17 @@ class LocalCopy:
         except sqlite3.Error as error:
             raise SqlRejectedError(f"at the end of the transaction: {error}") from None
 
-    def _authorize(self, action: int, first: str | None, second: str | None, database: str | None, _: object) -> int:
+    def _authorize(
+        self, action: int, first: str | None, second: str | None, database: str | None, trigger: str | None
+    ) -> int:
+        if self._losses:
+            self._losses.note_action(action, first or "", second or "", trigger or "")
         refusal = self._find_refusal(action, first or "", second, database)
         self._refusal = self._refusal or refusal
         return sqlite3.SQLITE_DENY if refusal else sqlite3.SQLITE_OK
 
     def _find_refusal(self, action: int, first: str, second: str | None, database: str | None) -> str:
         """Return why D1 refuses an action; empty if it does not."""
-        if action == sqlite3.SQLITE_DROP_TABLE:
-            self._dropped.append(first.lower())
         if action in _ROW_ACTIONS:
             self._written.add(first.lower())
         if action in _TRANSACTIONS:
@@ -273,7 +272,7 @@ class LocalCopy:
         if action in _NAMED_ACTIONS and any((name or "").lower().startswith("_cf_") for name in (first, second)):
             return _RESERVED
         is_own = any((name or "").lower() in _OWN_TABLES for name in (first, second))
-        if is_own and self._is_complete and action in _CHANGES:
+        if is_own and self._losses and action in _CHANGES:
             return _OWN
         return ""
 
@@ -329,4 +328,4 @@ def _find_end(sql: str, start: int) -> int:
 
 
 def _rejected(number: int, sql: str, why: str) -> SqlRejectedError:
-    return SqlRejectedError(f"statement {number}: {why}: {quote_name(' '.join(sql[:_SHOWN].split()))}")
+    return SqlRejectedError(f"statement {number}: {why}: {quote_name(' '.join(sql[:SHOWN].split()))}")

@@ -16,6 +16,7 @@ from ops.core.timeline import EventKind
 from ops.database import holds, steps
 from ops.database.holds import Hold
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, split_statements
+from ops.database.losses import RowLoss
 from ops.database.restore import NOT_COUNTED
 from ops.database.state import DatabaseState, TableRows, read_state
 from ops.engine.context import Context
@@ -49,7 +50,8 @@ class DownFile:
     statements: tuple[str, ...]
     schema: frozenset[SchemaObject]
     """Expected after it."""
-    side_effects: tuple[str, ...]
+    losses: tuple[RowLoss, ...]
+    """Effects on rows from before it."""
 
     @property
     def objects(self) -> frozenset[tuple[object, ...]]:
@@ -196,7 +198,7 @@ def read_down_file(
             raise _unusable(f"{path} of {found} has no statement", "Merge its statements")
         with LocalCopy(state.schema) as copy:
             copy.run(statements)
-            side_effects, schema = copy.side_effects, copy.read_schema()
+            losses, sets_foreign_keys, schema = copy.losses, copy.sets_foreign_keys, copy.read_schema()
             writes_migrations = copy.writes_to(database.migrations_table)
     except UnicodeDecodeError:
         raise _unusable(f"{path} of {found} is not UTF-8", "Merge it as UTF-8") from None
@@ -204,8 +206,9 @@ def read_down_file(
         raise _unusable(
             f"{path} of {found} fails on a local copy of the schema: {error}", "Merge a corrected one"
         ) from None
-    if effect := next((each for each in side_effects if each.startswith("PRAGMA")), ""):
-        raise _unusable(f"{path} of {found}: {effect}", "Merge one with PRAGMA defer_foreign_keys = on") from None
+    if sets_foreign_keys:
+        text = "PRAGMA foreign_keys has no effect in D1's transaction"
+        raise _unusable(f"{path} of {found}: {text}", "Merge one with PRAGMA defer_foreign_keys = on") from None
     if _table_of_migrations(state.schema, database) != _table_of_migrations(schema, database):
         raise _unusable(f"{path} of {found} changes the table {database.migrations_table}", "Merge one that does not")
     if writes_migrations:
@@ -213,7 +216,7 @@ def read_down_file(
             f"{path} of {found} writes to the table {database.migrations_table}, whose row goes in the same transaction"
         )
         raise _unusable(text, "Merge one that does not")
-    return DownFile(path, str(found), statements, schema, side_effects)
+    return DownFile(path, str(found), statements, schema, losses)
 
 
 def describe_schema(before: DatabaseState, schema: frozenset[SchemaObject]) -> Iterator[str]:

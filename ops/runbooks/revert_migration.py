@@ -190,7 +190,7 @@ def _warnings(planned: MigrationRevert) -> Iterator[str]:
     for service, newer in planned.uploads.items():
         if newer:
             yield f"versions of {service} that were uploaded after the migration may need it: {len(newer)}"
-    yield from planned.down.side_effects
+    yield from (str(each) for each in planned.down.losses if each.is_kept)
     if not planned.database.guard:
         yield plan_text.APPLIED_AGAIN
     if not planned.hold.hash:

@@ -14,10 +14,10 @@ from ops.cloudflare.schema_mark import parse_schema_marks
 from ops.core.migrations_folder import hash_migration
 from ops.core.redaction import Secret
 from ops.core.system_clock import SystemClock
-from ops.database.guard import MigrationFile, create_table_sql, migration_sql
 from ops.database.holds import Hold, replace_holds
 from ops.database.state import read_migrations, read_objects
 from ops.database.target import last_apply, splits_an_apply
+from ops.database.wrangler_sql import MigrationFile, create_table_sql, migration_sql
 from tests.conftest import ACCOUNT, World
 from tests.support.deployment import BINDING, FIRST, ID, QUERY, SECOND, TABLE, Deployment, jsonc, open_repository
 
@@ -55,6 +55,7 @@ def test_migrations_are_tested_applied_and_checked(shop: Deployment, tmp_path: P
         f"bookmark before the first write: {bookmark[0]}",
         "applied 0001_customers.sql",
         "applied 0002_orders.sql",
+        "rows after: customers new → 1, orders new → 1",
         "checks after: foreign keys: healthy; integrity: healthy",
     ]
     assert done.out.splitlines() == lines
@@ -166,7 +167,7 @@ def test_migration_that_only_the_data_breaks_names_the_way_back(shop: Deployment
 def test_data_that_a_migration_breaks_fails_the_checks(shop: Deployment) -> None:
     shop.write("0002_orders.sql", SECOND)
     assert shop.guard().code == 0
-    shop.write("0003_clean.sql", "UPDATE orders SET customer = NULL;")
+    shop.write("0003_clean.sql", "UPDATE orders SET customer = NULL; -- backout: accepts orders\n")
     no_orphans = "SELECT count(*) FROM orders WHERE customer IS NULL"
 
     failed = shop.guard("--checks", f"\n{no_orphans}\nSELECT 0\n")
@@ -429,7 +430,8 @@ def test_json_has_the_whole_result(shop: Deployment) -> None:
     result = shop.guard("--json").result
 
     assert json.loads(json.dumps(result)) == result
-    assert list(result) == ["schema", "database", "pending", "applied", "last", "bookmark", "message", "warnings"]
+    known = ["schema", "database", "pending", "applied", "last", "bookmark", "message", "warnings"]
+    assert list(result) == [*known, "accepted", "rows"]
 
 
 def test_migration_whose_comment_hides_its_row_is_refused(shop: Deployment) -> None:

@@ -16,9 +16,10 @@ from tests.support.deployment import ID, SECOND, Deployment, open_repository
 
 pytestmark = pytest.mark.slow
 
-ALL = ["0001_customers.sql", "0002_orders.sql"]
-REQUESTS = 14
-"""Two reads, two checks, the reads again, bookmark, record, table, two migrations, a read, and two checks."""
+ALL = ["0001_customers.sql", "0002_orders.sql", "0003_clean.sql"]
+CLEAN = "-- backout: accepts orders\nDELETE FROM orders;\nINSERT INTO customers (email) VALUES ('b');\n"
+REQUESTS = 17
+"""Two reads, two checks, the reads again, bookmark, record, table, three migrations, a read, two counts, two checks."""
 PATH = f"/client/v4/accounts/{ACCOUNT}/d1/database/{ID}/**"
 
 
@@ -26,6 +27,7 @@ PATH = f"/client/v4/accounts/{ACCOUNT}/d1/database/{ID}/**"
 def shop(world: World, tmp_path: Path) -> Deployment:
     made = open_repository(world, tmp_path / "application")
     made.write("0002_orders.sql", SECOND)
+    made.write("0003_clean.sql", CLEAN)
     return made
 
 
@@ -71,7 +73,7 @@ def test_killed_guard_is_finished_by_the_next(shop: Deployment, nth: int, moment
     done = shop.guard()
     assert done.code == 0, done.err
     assert shop.applied == ALL
-    assert shop.rows("SELECT count(*) FROM customers") == [[1]]
+    assert shop.rows("SELECT count(*), (SELECT count(*) FROM orders) FROM customers") == [[2, 0]]
     assert "bookmark before the first write" in out + done.out
 
 
@@ -98,7 +100,7 @@ def test_two_guards_at_once_apply_each_migration_once(shop: Deployment) -> None:
     assert 0 in [code for code, _ in ended], ended
     assert all(code in {0, 3, 4} for code, _ in ended), ended
     assert shop.applied == ALL
-    assert shop.rows("SELECT count(*) FROM customers") == [[1]]
+    assert shop.rows("SELECT count(*) FROM customers") == [[2]]
     assert shop.guard().code == 0
 
 

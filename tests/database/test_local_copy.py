@@ -102,27 +102,6 @@ def test_pragma_ends_with_its_transaction() -> None:
             copy.run(["INSERT INTO t VALUES (0)"])
 
 
-@pytest.mark.parametrize(
-    ("statements", "effects"),
-    [
-        (["DROP TABLE customers"], ["DROP TABLE customers deletes rows of orders (ON DELETE CASCADE)"]),
-        (["DROP TABLE orders", "DROP TABLE Customers"], []),
-        (["DROP TABLE orders"], []),
-        (["PRAGMA foreign_keys = off", "SELECT 1"], ["PRAGMA foreign_keys has no effect in D1's transaction"]),
-        (["PRAGMA foreign_keys"], []),
-        (
-            ["CREATE TABLE new (id, mail)", "DROP TABLE customers", "ALTER TABLE new RENAME TO customers"],
-            ["DROP TABLE customers deletes rows of orders (ON DELETE CASCADE)"],
-        ),
-    ],
-)
-def test_effects_that_statements_do_not_say(statements: list[str], effects: list[str]) -> None:
-    schema = [each for each in schema_of(*OBJECTS) if each[0] in {"table", "index"} and "USING" not in str(each[2])]
-    with LocalCopy([each for each in schema if not str(each[1]).startswith("notes")]) as copy:
-        copy.run(statements)
-        assert list(copy.side_effects) == effects
-
-
 def test_dropped_parent_deletes_its_children_in_sqlite_too() -> None:
     live = D1Sqlite(lambda: datetime.now(UTC))
     live.run([(sql, ()) for sql in (OBJECTS[0], OBJECTS[2], "INSERT INTO customers (id) VALUES (1)")])

@@ -167,12 +167,12 @@ def test_down_file_that_wrangler_would_apply_is_refused(desk: Desk) -> None:
 
 
 def test_rows_of_other_tables_are_named(desk: Desk) -> None:
-    desk.apply("0003_lines.sql", "CREATE TABLE lines (o INTEGER REFERENCES notes (rowid) ON DELETE CASCADE)")
-    desk.commit({"db/down/0003_lines.sql": "DROP TABLE notes"})
+    desk.apply("0003_lines.sql", "CREATE TABLE lines (o INTEGER REFERENCES orders (id) ON DELETE CASCADE)")
+    desk.commit({"db/down/0003_lines.sql": "DROP TABLE orders"})
 
     plan = desk.revert("last", "--dry-run").result["plan"]
 
-    assert "DROP TABLE notes deletes rows of lines (ON DELETE CASCADE)" in plan["warnings"]
+    assert "statement 1 deletes rows of lines by a foreign key: DROP TABLE orders" in plan["warnings"]
 
 
 def test_database_without_migrations_in_ops_yml_is_refused(desk: Desk) -> None:

@@ -1,0 +1,67 @@
+"""Count the rows of tables, and compare two counts."""
+
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ops.cloudflare.types.d1 import SqlStatement, quote_identifier
+from ops.core.errors import ProviderError
+from ops.core.suggestions import count_of, quote_name
+from ops.core.threads import run_parallel
+from ops.database.restore import NOT_COUNTED
+from ops.database.state import COUNT_TIMEOUT, MAX_TABLES
+
+if TYPE_CHECKING:
+    from ops.cloudflare.d1 import D1Api
+
+RowCounts = Mapping[str, int | None]
+"""Table → number of its rows; None if it was not counted."""
+
+
+def count_tables(d1: "D1Api", database_id: str, tables: Collection[str], first: Collection[str] = ()) -> RowCounts:
+    """Return the number of rows of the tables; of many, those in `first` and then in alphabetical order."""
+    ordered = sorted(tables, key=lambda table: (table not in first, table))
+    counted = ordered[:MAX_TABLES]
+    found = run_parallel([partial(_count, d1, database_id, table) for table in counted]) if counted else []
+    return {**dict.fromkeys(ordered), **dict(zip(counted, found, strict=True))}
+
+
+def _count(d1: "D1Api", database_id: str, table: str) -> int | None:
+    """Return the number of rows; None if D1 does not answer in time, or rejects the query."""
+    statement = SqlStatement(f"SELECT count(*) AS n FROM {quote_identifier(table)}")  # noqa: S608
+    try:
+        (result,) = d1.query(database_id, [statement], timeout=COUNT_TIMEOUT)
+    except ProviderError:
+        return None
+    number = result.rows[0]["n"]
+    return number if isinstance(number, int) else None
+
+
+def describe_count(rows: int | None) -> str:
+    return f"rows {NOT_COUNTED}" if rows is None else count_of(rows, "row")
+
+
+def describe_counts(rows: RowCounts) -> str:
+    """Return the counts on one line, such as `customers 2, orders 3`."""
+    known = [f"{quote_name(table)} {count}" for table, count in rows.items() if count is not None]
+    left = len(rows) - len(known)
+    return ", ".join([*known, *([f"{count_of(left, 'table')} {NOT_COUNTED}"] if left else [])])
+
+
+def describe_changes(before: RowCounts, after: RowCounts) -> str:
+    """Return the counts after a change, with those before it where they differ."""
+    texts = []
+    for table in sorted(before.keys() | after.keys()):
+        old, new = before.get(table), after.get(table)
+        shown = ["new" if table not in before else NOT_COUNTED if old is None else str(old)]
+        shown += ["removed" if table not in after else NOT_COUNTED if new is None else str(new)]
+        texts.append(f"{quote_name(table)} {' → '.join(dict.fromkeys(shown))}")
+    return ", ".join(texts)
+
+
+def find_fewer(before: RowCounts, after: RowCounts, expected: Collection[str]) -> Iterator[str]:
+    """Yield a text for each table that has fewer rows than before, besides the expected ones."""
+    for table, old in before.items():
+        new = after.get(table)
+        if table not in expected and old is not None and new is not None and new < old:
+            yield f"{quote_name(table)} has {count_of(new, 'row')} now, and {old} before"
