@@ -60,8 +60,12 @@ class Switches:
     returns the latest upload."""
 
     propagation_seconds: float = 1.0
-    """Seconds of the sandbox's clock during which the edge still serves the previous deployment, of a Worker or of
-    Pages."""
+    """Seconds of the sandbox's clock during which the edge still serves the previous deployment of a Worker."""
+
+    pages_propagation_seconds: float = 30.0
+    """Seconds of the sandbox's clock during which the addresses of a Pages site still serve the previous deployment.
+    Custom domains were stale for 15 seconds to five minutes (github.com/SlopDotCash/slopdotcash/issues/86,
+    github.com/langx/langx/issues/1211)."""
 
     edge_challenges_runners: bool = False
     """Whether the edge answers probes with a bot challenge (403, `cf-mitigated: challenge`), as a zone with Bot Fight

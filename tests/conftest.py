@@ -340,6 +340,7 @@ def transport(request: pytest.FixtureRequest) -> Iterator[None]:
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox(account_id=ACCOUNT, virtual_clock=True) as running:
         running.github.switches.plan = "enterprise"
+        running.switches.pages_propagation_seconds = 1.0  # each wait is free, but each read of it is not
         yield running
 
 

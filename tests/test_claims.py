@@ -98,6 +98,7 @@ def check_claims(case: Case, random: Random) -> None:
     with case_world(case) as world:
         faults = random_faults(random) if random.random() < 0.5 else consecutive_faults(random, case)
         world.sandbox.switches.propagation_seconds = random.choice([0, 1, 3])
+        world.sandbox.switches.pages_propagation_seconds = random.choice([0, 1, 3, 30])
         world.sandbox.switches.deployments_lag_reads = random.choice([0, 0, 1])
         somebody = add_faults(world, scenario, faults, random)
 

@@ -58,7 +58,7 @@ WATCHED = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE, Decision.NO_EVIDENCE}
 """Decisions after which a service is watched. After all others people are at work, and no relapse can be found."""
 AFTER_A_BUG = (
     "Check what is live in the dashboard (Workers & Pages → the Worker or project → Deployments), and continue there. "
-    "Or start the same command again: it reads the state and repeats nothing."
+    "Or start the same command again: it reads the state first."
 )
 
 

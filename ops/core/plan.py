@@ -33,6 +33,8 @@ class Change:
     """Command that restores `before`; None if it is unknown, or if the change alone has no effect."""
     wait_after: float = 0.0
     """Seconds after its write until it is in effect everywhere; the next change waits for it."""
+    accepted_before: str = ""
+    """The earlier run whose write of this change was accepted, for people; the run then only reads back."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ class Plan(Generic[D_co]):
     """The part that a second person approves, in a runbook that needs an approval; None: the plan loses nothing."""
     details: D_co = None  # type: ignore[assignment]
     """Values that the runbook gets back in `check` and `apply`; never displayed. None is allowed without changes."""
+
+    @property
+    def is_resumed(self) -> bool:
+        """Return whether an earlier run sent a change, and this one only reads it back."""
+        return any(change.accepted_before for change in self.changes)
 
     @property
     def undo(self) -> tuple[SuggestedCommand, ...]:

@@ -6,6 +6,7 @@ Reading the live state settles an unclear write; nothing is sent again before th
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from ops.core.clock import format_duration, format_utc
@@ -22,16 +23,17 @@ from ops.core.errors import (
 from ops.core.plan import Change, Progress, replaced_error
 from ops.core.timeline import EventKind
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState
+from ops.engine.runbook import DEFAULT_WORDS, ChangeState, ObservedState, ReadBackWords
 from ops.engine.signals import SignalHandler
 
 READ_BACK_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds between reads until an answered write is visible; the list of deployments may lag."""
 SETTLE_PAUSE = 1.0
 """Seconds to wait before reading after an unclear write, which may still be in progress."""
+WAIT_PAUSE = 5.0
+"""Seconds between reads after READ_BACK_PAUSES, while an answered write is not visible yet."""
 LONGEST_RETRY_AFTER = 30.0
 """Longest Retry-After in seconds that a run waits for. A longer one ends the run."""
-START_AGAIN_HINT = "Start the same command again when the API answers: it reads the state and repeats nothing."
 
 
 @dataclass
@@ -46,6 +48,11 @@ class SentChange:
     """Message of the first unclear answer; empty if there was none."""
     is_rehearsal: bool = False
     """Whether it changes no traffic: its steps are events of the rehearsal, and never count as the run's change."""
+    patience: float = 0.0
+    """Seconds to read back an answered write that is not visible yet. 0: only READ_BACK_PAUSES, or a probe decides."""
+    words: ReadBackWords = DEFAULT_WORDS
+    is_accepted: bool = False
+    """Whether the change is known to be accepted: by an answer, or by a state that shows it."""
 
     def record(self, kind: EventKind, text: str, **data: Any) -> None:
         """Record a step of the change."""
@@ -54,8 +61,23 @@ class SentChange:
         self.ctx.timeline.record(kind, text, **data)
 
     @property
+    def known(self) -> str:
+        """Return what the provider said to the write, for people."""
+        return self.words.answered if self.is_accepted else f"the write may have been applied ({self.unclear})"
+
+    @property
+    def start_again_hint(self) -> str:
+        """Return the advice for a state that could not be read."""
+        return f"Start the same command again when the API answers: {self.words.repeat}"
+
+    @property
     def doubt(self) -> str:
         return f"it is unknown whether the change was made: {self.unclear}; then"
+
+    def note_applied(self, world: ObservedState) -> None:
+        """Record that the state shows an unanswered write."""
+        self.is_accepted = True
+        self.record(EventKind.WRITTEN, f"applied after all: {world.text}")
 
     def is_ours(self, world: ObservedState) -> bool:
         """Return whether this run made the live change."""
@@ -97,6 +119,7 @@ class ChangeWriter:
                 with self.signals.hold(), self.writing():
                     answer = apply()
                     record(EventKind.WRITTEN, answer)
+                    sent.is_accepted = True
             except Interrupted:
                 raise
             except OpsError as error:
@@ -130,12 +153,12 @@ class ChangeWriter:
             raise _not_applied(sent, error, None, last=last) from None
         sent.record(EventKind.COMPARED, world.text, state=world.state.value)
         if world.is_uncertain and sent.unclear:
-            raise UnknownOutcome(f"{sent.doubt} {world.text}", reason=Reason.UNCLEAR, hint=START_AGAIN_HINT)
+            raise UnknownOutcome(f"{sent.doubt} {world.text}", reason=Reason.UNCLEAR, hint=sent.start_again_hint)
         if world.is_uncertain:
             raise _not_applied(sent, error, None, last=last)
         if world.state == ChangeState.DONE:
             if sent.is_ours(world):
-                sent.record(EventKind.WRITTEN, f"applied after all: {world.text}")
+                sent.note_applied(world)
             return world
         if world.may_lag and sent.unclear and (ends or world.state == ChangeState.CHANGED_ELSEWHERE):
             return world
@@ -162,10 +185,10 @@ class ChangeWriter:
                 pause = next(pauses, None) if error.reason == Reason.MALFORMED_ANSWER else None
                 if pause is None:
                     raise UnknownOutcome(
-                        f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=START_AGAIN_HINT
+                        f"{doubt} {error.message}", reason=Reason.UNCLEAR, hint=sent.start_again_hint
                     ) from None
             else:
-                waits = patient and world.state == ChangeState.PLANNED and not world.may_lag
+                waits = patient and world.state == ChangeState.PLANNED and not (world.may_lag and not sent.patience)
                 lacks_ours = (
                     bool(sent.unclear) and world.state == ChangeState.CHANGED_ELSEWHERE and world.made_by_run is False
                 )
@@ -175,18 +198,33 @@ class ChangeWriter:
             sent.ctx.clock.sleep(pause)
 
     def read_back(self, sent: SentChange) -> ObservedState:
-        """Return the state with our change live or uncertain, or a state that the probes must settle."""
-        record = sent.record
-        world = self.look(sent, "the write was answered, but reading it back failed:", patient=True)
+        """Return the state with our change live or uncertain, or a state that the probes must settle.
+
+        Raises:
+            UnknownOutcome: the change is not visible within `patience`, or the state cannot be read.
+        """
+        record, began = sent.record, sent.ctx.clock.monotonic()
+        world: ObservedState | None = None
+        failure = ""
+        try:
+            world = self.look(sent, f"{sent.words.answered}, but reading it back failed:", patient=True)
+        except UnknownOutcome as error:
+            if not (sent.patience and sent.is_accepted):
+                raise
+            failure = error.message
+        if world is None or _may_still_appear(sent, world):
+            world = self._wait(sent, world, began + sent.patience, failure)
         if world.is_uncertain:
             record(EventKind.WARNING, f"not proved: {world.text}")
             return world
-        if world.may_lag and world.state != ChangeState.DONE:
+        if world.may_lag and not sent.patience and world.state != ChangeState.DONE:
             record(EventKind.COMPARED, f"the API may lag: {world.text}", state=world.state.value)
             return world
         if world.state == ChangeState.CHANGED_ELSEWHERE:
             raise sent.overtaken(world, answered=True)
         if world.state == ChangeState.DONE:
+            if not sent.is_accepted:
+                sent.note_applied(world)
             record(EventKind.READ_BACK, world.text)
             for text in (
                 *world.notes,
@@ -194,11 +232,35 @@ class ChangeWriter:
             ):
                 record(EventKind.WARNING, text)
             return world
+        waited = format_duration(sent.ctx.clock.monotonic() - began)
         raise UnknownOutcome(
-            f"the write was answered, but it is not visible after {format_duration(sum(READ_BACK_PAUSES))}",
+            f"{sent.known}, but {sent.words.place} does not show the change after {waited} (last read: {world.text})",
             reason=Reason.UNCLEAR,
-            hint="Start the same command again in a minute: it reads the state and repeats nothing.",
+            hint=f"Start the same command again in a minute: {sent.words.repeat}",
         )
+
+    def _wait(self, sent: SentChange, world: ObservedState | None, deadline: float, failure: str) -> ObservedState:
+        """Read until the change is visible or excluded, or the deadline; an unreadable state is read again."""
+        clock = sent.ctx.clock
+        until = format_utc(clock.now() + timedelta(seconds=deadline - clock.monotonic())).split(maxsplit=1)[1]
+        text = f"{sent.known}; waiting for {sent.words.place} to show it (until {until})"
+        sent.record(EventKind.COMPARED, f"{text}. Now: {world.text if world else failure}")
+        while (left := deadline - clock.monotonic()) > 0 and (world is None or _may_still_appear(sent, world)):
+            clock.sleep(min(WAIT_PAUSE, left))
+            try:
+                world = sent.check()
+            except ProviderError as error:
+                world, failure = None, f"{sent.words.answered}, but reading it back failed: {error.message}"
+        if world is None:
+            raise UnknownOutcome(failure, reason=Reason.UNCLEAR, hint=sent.start_again_hint)
+        return world
+
+
+def _may_still_appear(sent: SentChange, world: ObservedState) -> bool:
+    """Return whether a later read may show the change. An unanswered write counts only where the state may lag."""
+    if not sent.patience or not (sent.is_accepted or world.may_lag):
+        return False
+    return world.is_provable and (world.is_uncertain or world.state == ChangeState.PLANNED)
 
 
 def _not_applied(sent: SentChange, error: OpsError, world: ObservedState | None, *, last: bool) -> OpsError:

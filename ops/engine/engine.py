@@ -36,7 +36,7 @@ from ops.core.result import (
 from ops.core.threads import start_call
 from ops.core.timeline import EventKind
 from ops.core.verdict import NO_OBSERVATION, ProbeObservation, Verdict, decide_by_verdicts
-from ops.engine.change_writer import START_AGAIN_HINT, ChangeWriter, SentChange
+from ops.engine.change_writer import ChangeWriter, SentChange
 from ops.engine.context import Context
 from ops.engine.rehearsal import record_skipped, rehearse
 from ops.engine.runbook import ChangeState, ObservedState, Rehearsal, Runbook, check_request_age
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from ops.config.probes import ProbeSet
 
 ADD_YES_HINT = "Add --yes to make these changes, or --dry-run to see only the plan."
+CLAIMS = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}
+"""Decisions that need a change that is proved to be live."""
 PROBE_WAIT_WITHOUT_WRITE = 15.0
 """Real seconds to wait for the probes if the run writes nothing."""
 
@@ -193,7 +195,7 @@ class Engine:
         run.after = self._verify(ctx, plan, probes)
         for sent in run.lagging:
             self._settle_lagging(sent, seen_by=_seen_by(probes, run.after))
-        if run.wrote and runbook.compares_at_end and not run.unproved:
+        if (run.wrote or plan.is_resumed) and runbook.compares_at_end and not run.unproved:
             self._compare_at_end(runbook, ctx, run, plan)
         run.unproved = run.unproved or probes.unproved
         for change in plan.final_changes if run.after.verdict == Verdict.HEALTHY else ():
@@ -201,7 +203,7 @@ class Engine:
         decision, reason = decide_by_verdicts(run.before.verdict, wrote=run.wrote, after=run.after.verdict)
         if run.unproved:
             text = f"the change is not proved to be live: {run.unproved}; the probes are {run.after.verdict.value}"
-            proved_nothing = decision in {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}
+            proved_nothing = decision in CLAIMS or (plan.is_resumed and decision == Decision.NOTHING_TO_DO)
             return (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text) if proved_nothing else (decision, reason, text)
         if decision == Decision.NOTHING_TO_DO:
             reason = plan.reason or (Reason.ALREADY_LIVE if plan.changes else reason)
@@ -245,24 +247,42 @@ class Engine:
                 return
             if world.state == ChangeState.CHANGED_ELSEWHERE:
                 raise changed_elsewhere_error(world.text, progress)
-        sent = SentChange(ctx, change, check, progress)
+        probes = runbook.probes(ctx, plan)
+        patience = 0.0 if probes.deciding else probes.verify.deadline
+        sent = SentChange(ctx, change, check, progress, patience=patience, words=runbook.read_back_words(ctx))
         progress.begin_change(change)
-        if not self.writer.write(sent, partial(runbook.apply, ctx, plan, change)):
+        if change.accepted_before:
+            ctx.timeline.record(EventKind.COMPARED, f"not sent again: {change.accepted_before}")
+            sent.is_accepted = True
+        elif self.writer.write(sent, partial(runbook.apply, ctx, plan, change)):
+            run.wrote = True
+        else:
             progress.settle_change(change, progress.done_by_others)
             return
-        run.wrote = True
-        world = self.writer.read_back(sent)
+        world = self._read_back(sent, partial(runbook.probes, ctx, plan))
         if world.state == ChangeState.DONE or world.is_uncertain:
             run.unproved = world.text if world.is_uncertain else run.unproved
-            progress.settle_change(change, progress.changed)
+            progress.settle_change(change, progress.done_by_others if change.accepted_before else progress.changed)
         else:
             run.lagging.append(sent)
             progress.settle_change(change, progress.unconfirmed if sent.unclear else progress.changed)
 
+    def _read_back(self, sent: SentChange, probes: "Callable[[], ProbeSet]") -> ObservedState:
+        """Read the change back. Raises UnknownOutcome, with the result of one more round of the probes."""
+        try:
+            return self.writer.read_back(sent)
+        except UnknownOutcome as error:
+            seen = self.prober.run_round(probes())
+            sent.ctx.timeline.record(EventKind.PROBED, f"now: {seen.detail}", verdict=seen.verdict.value)
+            message = f"{error.message}; the probes are {seen.verdict.value}"
+            raise UnknownOutcome(message, reason=error.reason, hint=error.hint) from None
+
     def _compare_at_end(self, runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, plan: Plan[Any]) -> None:
         """Compare the live state after the last probe round. Raises ProviderError if our change was replaced."""
+        patience = runbook.probes(ctx, plan).verify.deadline
         for change in plan.changes:
-            sent = SentChange(ctx, change, partial(runbook.check, ctx, plan, change), run.progress)
+            check = partial(runbook.check, ctx, plan, change)
+            sent = SentChange(ctx, change, check, run.progress, patience=patience)
             try:
                 world = self.writer.look(sent, "the live state could not be compared again:", patient=True)
             except UnknownOutcome as error:
@@ -286,11 +306,11 @@ class Engine:
         if world.state == ChangeState.CHANGED_ELSEWHERE:
             raise sent.overtaken(world, answered=not sent.unclear)
         if world.state != ChangeState.DONE:
-            raise UnknownOutcome(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=START_AGAIN_HINT)
+            raise UnknownOutcome(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=sent.start_again_hint)
         sent.progress.settle_change(sent.change, sent.progress.changed)
         record = sent.ctx.timeline.record
-        if sent.unclear:
-            record(EventKind.WRITTEN, f"applied after all: {world.text}")
+        if not sent.is_accepted:
+            sent.note_applied(world)
         record(EventKind.READ_BACK, world.text)
 
     def _await(self, ctx: Context[Any], change: Change, probes: "ProbeSet") -> None:

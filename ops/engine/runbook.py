@@ -66,10 +66,27 @@ class ObservedState:
     made_by_run: bool | None = None
     """Whether the provider's history holds this run's write; None if the history does not tell."""
     may_lag: bool = False
-    """Whether the API may still answer the state before our write.
+    """Whether the API or the site may still answer the state before our write, even if the write was not answered.
 
     Then the deciding probe counts after a write, and the API is read again only if that probe did not see the change.
+    Without a deciding probe the engine reads until the deadline of the probes.
     """
+    is_provable: bool = True
+    """Whether a later read can show the change. False: the engine does not wait for it."""
+
+
+@dataclass(frozen=True)
+class ReadBackWords:
+    """Words for a write that is not visible yet."""
+
+    answered: str = "the write was answered"
+    place: str = "the API"
+    """Where the change must become visible."""
+    repeat: str = "it reads the state and repeats nothing."
+    """What the same command does if it is started again."""
+
+
+DEFAULT_WORDS = ReadBackWords()
 
 
 @dataclass(frozen=True)
@@ -330,6 +347,10 @@ class Runbook(ABC, Generic[P, D]):
         It sends nothing: the run may have been interrupted.
         """
         return ""
+
+    def read_back_words(self, ctx: Context[P]) -> ReadBackWords:  # noqa: ARG002  most writes show at once
+        """Return the words for a write that is not visible yet."""
+        return DEFAULT_WORDS
 
     @abstractmethod
     def check(self, ctx: Context[P], plan: Plan[D], change: Change) -> ObservedState:

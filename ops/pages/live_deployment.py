@@ -7,13 +7,18 @@ content matches it: Backout reads the same paths at the site's URL and at the de
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.core.clock import format_utc
-from ops.core.errors import Reason, Refused
+from ops.core.errors import Decision, Reason, Refused
 from ops.core.run_record import RunRecord
 from ops.core.suggestions import did_you_mean, quote_name
 
+PROPAGATION = timedelta(minutes=5)
+"""Longest time until a site shows an accepted rollback. Custom domains were stale for up to five minutes."""
+UNKNOWN = "unknown"
+"""Text of a change for a live deployment that could not be identified; persisted in records."""
 MAX_COMPARED = 8
 """Number of newest successful production deployments that the site is compared with."""
 
@@ -155,6 +160,45 @@ def blamed_deployments(
             if taken:
                 found.discard(taken.id)
     return frozenset(found)
+
+
+@dataclass(frozen=True)
+class AcceptedRollback:
+    """A rollback that an earlier run sent and Cloudflare accepted, and that no run has seen on the site since."""
+
+    run: str
+    at: datetime
+    replaced: PagesDeployment | None
+    """None if that run could not identify it."""
+    target: PagesDeployment
+
+    def may_be_live(self, live: LiveDeployment, now: datetime) -> bool:
+        """Return whether the site may still lag, or cannot tell the target from the replaced deployment."""
+        may_lag = live.deployment == self.replaced and now - self.at <= PROPAGATION
+        return may_lag or (live.deployment == self.replaced and self.target.id in live.indistinguishable)
+
+    def __str__(self) -> str:
+        return f"Cloudflare accepted the rollback to {self.target.id[:8]} at {format_utc(self.at)} (run {self.run})"
+
+
+def find_accepted_rollback(
+    runs: Iterable[RunRecord], deployments: Sequence[PagesDeployment], *, service: str, environment: str
+) -> AcceptedRollback | None:
+    """Return the rollback of the last run that wrote, if no run has seen its end. Oldest run first.
+
+    A later deployment replaces it. A run that failed after its write saw somebody else's change.
+    """
+    rows = [(run, row) for run in runs if (run.service, run.environment) == (service, environment) for row in run.rows]
+    last = max((index for index, (_, row) in enumerate(rows) if row.kind == "written"), default=None)
+    if last is None or any(row.kind == "read_back" for _, row in rows[last:]):
+        return None
+    run, at = rows[last][0], rows[last][1].at
+    if run.decision == Decision.FAILED or len(run.versions) != 1:
+        return None
+    replaced, target = (_deployment_by_prefix(name, deployments) for name in run.versions[0][1:])
+    is_replaced = any(d.can_serve_production and d.created_on > at for d in deployments)
+    is_known = replaced is not None or run.versions[0][1] == UNKNOWN
+    return AcceptedRollback(run.run, at, replaced, target) if target and is_known and not is_replaced else None
 
 
 def _is_redeployment(after: str) -> bool:

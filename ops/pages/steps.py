@@ -8,16 +8,16 @@ from urllib.parse import urlsplit
 
 from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
 from ops.config.probes import ProbeSet
-from ops.core.clock import format_utc
+from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.observations import PageContent
 from ops.core.plan import D, Plan
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context, P
-from ops.engine.runbook import Runbook, require_service
+from ops.engine.runbook import ReadBackWords, Runbook, require_service
 from ops.pages import live_deployment
-from ops.pages.live_deployment import LiveDeployment
+from ops.pages.live_deployment import PROPAGATION, AcceptedRollback, LiveDeployment
 from ops.pages.observed_content import ObservedPages, SiteObservation
 from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
 
@@ -39,6 +39,15 @@ class PagesRunbook(Runbook[P, D]):
         service = require_service(ctx, self.kind)
         return ProbeSet(service.url, service.probes, service.verify)
 
+    def read_back_words(self, ctx: Context[P]) -> ReadBackWords:
+        lasts = format_duration(PROPAGATION.total_seconds())
+        repeat = (
+            f"within {lasts} of the write it waits for the site, and sends nothing again."
+            if ctx.request.incident
+            else "it reads the site first. Without --incident it may send the same change once more."
+        )
+        return ReadBackWords("Cloudflare answered", "the site", repeat)
+
 
 @dataclass(frozen=True)
 class PagesSnapshot:
@@ -50,6 +59,8 @@ class PagesSnapshot:
     live: LiveDeployment
     history: PagesHistory | None
     """None if the live deployment could not be identified."""
+    accepted: AcceptedRollback | None = None
+    """A rollback by an earlier run that may be live, although the site does not show it."""
 
 
 def read_snapshot(ctx: Context[Any], service: "Service", to: str = "") -> PagesSnapshot:
@@ -62,17 +73,18 @@ def read_snapshot(ctx: Context[Any], service: "Service", to: str = "") -> PagesS
     listed = _read_project_and_target(ctx, service, to)
     observed = _read_site(ctx, service, listed)
     live = live_deployment.identify_live(observed.project, observed.deployments, observed.digests)
-    if live.deployment is None:
-        return PagesSnapshot(listed.requested, observed, live, None)
-    blamed = live_deployment.blamed_deployments(
-        earlier().runs, observed.deployments, service=service.name, environment=ctx.environment.name
-    )
+    runs, place = earlier().runs, {"service": service.name, "environment": ctx.environment.name}
     now, repository = ctx.clock.now(), service.repository
+    accepted = live_deployment.find_accepted_rollback(runs, observed.deployments, **place)
+    accepted = accepted if accepted and accepted.may_be_live(live, now) else None
+    if live.deployment is None:
+        return PagesSnapshot(listed.requested, observed, live, None, accepted)
+    blamed = live_deployment.blamed_deployments(runs, observed.deployments, **place)
     compared = observed.describe_comparison(live.deployment.id, service.compare)
     history = PagesHistory(
         observed.project, observed.deployments, live, live.deployment, now, repository, blamed, compared
     )
-    return PagesSnapshot(listed.requested, observed, live, history)
+    return PagesSnapshot(listed.requested, observed, live, history, accepted)
 
 
 def read_current_state(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration
+from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.git_commit import GitCommit, is_sha
 from ops.core.next_step import SuggestedCommand
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ops.config.types import BuildConfig
 
 PREVIOUS = "previous"
+MARK = "redeployed by ops"
+"""Text in the message of each deployment by this runbook; persisted."""
 
 
 class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"]):
@@ -78,6 +81,7 @@ class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"
             details = _read_details(ctx, service, requested, found.observed, None)
             return _build_plan(details, build, project, None, why)
         choice, live = history.choice, history.serving_deployment
+        _check_not_lagging(history, requested)
         if requested == PREVIOUS:
             if replaced := _find_replaced_deployment(ctx, history):
                 return _plan_nothing(
@@ -128,7 +132,7 @@ class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
         details = plan.details
         ctx.site.check_file_limit(ctx.cloudflare.pages.read_file_limit(details.service.pages), details.commit)
-        message = f"{details.commit.subject or details.commit.sha} (redeployed by ops {ctx.run_id})"
+        message = f"{details.commit.subject or details.commit.sha} ({MARK} {ctx.run_id})"
         return ctx.site.deploy(details.service, details.commit, details.branch, message)
 
 
@@ -145,6 +149,19 @@ def _parse_commit(text: str) -> str:
             ),
         )
     return commit
+
+
+def _check_not_lagging(history: PagesHistory, requested: str) -> None:
+    """Refuse a second build while the site does not show the deployment of an earlier run yet."""
+    for newer in history.newer_deployments:
+        is_same = requested == PREVIOUS or newer.commit.startswith(requested)
+        until = newer.created_on + live_deployment.PROPAGATION
+        if newer.can_serve_production and MARK in newer.message and is_same and history.now < until:
+            raise Refused(
+                f"the site does not show {describe_deployment(newer)} yet, which an earlier run deployed",
+                reason=Reason.WORLD_MOVED,
+                hint=f"Custom domains may lag for minutes. Start the command again after {format_utc(until)}.",
+            )
 
 
 def _read_details(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
+from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
@@ -14,7 +15,7 @@ from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param, require_service
 from ops.pages import live_deployment as target
 from ops.pages import observed_content, plan_text, steps
-from ops.pages.live_deployment import PagesTargetChoice
+from ops.pages.live_deployment import AcceptedRollback, PagesTargetChoice
 from ops.pages.observed_content import ObservedPages, SiteObservation
 from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
 from ops.pages.steps import PagesRunbook, PagesSnapshot
@@ -53,7 +54,9 @@ class RollbackPages(PagesRunbook["RollbackPages.Params", "RollbackPages.Details"
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = require_service(ctx, self.kind)
         snapshot = steps.read_snapshot(ctx, service, ctx.params.to)
-        history = snapshot.history
+        history, accepted = snapshot.history, snapshot.accepted
+        if accepted and accepted.replaced and snapshot.requested == accepted.replaced:
+            raise _not_shown_refusal(service, accepted)
         if history is None:
             return _plan_without_live(ctx, service, snapshot)
         choice = history.choice
@@ -64,7 +67,11 @@ class RollbackPages(PagesRunbook["RollbackPages.Params", "RollbackPages.Details"
         if chosen is None:
             raise _no_target(ctx, service, choice)
         return _build_plan(
-            ctx, history, choice, RollbackPages.Details(service, chosen, history.serving_deployment, snapshot.observed)
+            ctx,
+            history,
+            choice,
+            RollbackPages.Details(service, chosen, history.serving_deployment, snapshot.observed),
+            _accepted_before(accepted, chosen),
         )
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
@@ -139,10 +146,12 @@ def _observe_without_live(
             ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical", is_uncertain=True
         )
     why = observed_content.first_read_failure(site) or "the site does not match it"
+    own = details.observed.own.get(target_deployment.id, ())
     return ObservedState(
         ChangeState.PLANNED,
         f"no compared path proves that {short_deployment_id(target_deployment)} is live: {why}",
         is_uncertain=True,
+        is_provable=bool(own) and observed_content.site_digest(own) is not None,
     )
 
 
@@ -161,10 +170,11 @@ def _observe_previous(
     if is_equal:
         return ObservedState(
             ChangeState.PLANNED,
-            f"{previous} and {target_deployment} have equal content on all compared paths",
+            f"no compared path distinguishes {previous} from {target_deployment}",
             is_uncertain=True,
+            is_provable=False,
         )
-    return ObservedState(ChangeState.PLANNED, f"{previous} is live, as planned")
+    return ObservedState(ChangeState.PLANNED, f"the site still shows {previous}", may_lag=True)
 
 
 def _plan_nothing(
@@ -190,10 +200,11 @@ def _plan_without_live(
     why = steps.explain_unknown_live(service, snapshot)
     change = Change(
         target=f"Pages {service.pages}",
-        before="unknown",
+        before=target.UNKNOWN,
         after=short_deployment_id(chosen),
         done_when=f"the site matches {short_deployment_id(chosen)}, or Cloudflare names it as canonical",
         undo=None,
+        accepted_before=_accepted_before(snapshot.accepted, chosen),
     )
     named = (
         "the live deployment could not be identified, so `to` decides: "
@@ -205,14 +216,18 @@ def _plan_without_live(
         sections=plan_text.build_sections_without_live(chosen, ctx.clock.now(), why),
         not_undone=plan_text.NOT_UNDONE,
         consequences=plan_text.list_consequences_without_live(project),
-        warnings=(named,),
+        warnings=(named, *_repeat_warnings(change)),
         done_message=f"Rolled back {ctx.params.service} to {short_deployment_id(chosen)}",
         details=RollbackPages.Details(service, chosen, None, snapshot.observed),
     )
 
 
 def _build_plan(
-    ctx: Context[RollbackPages.Params], history: PagesHistory, choice: PagesTargetChoice, details: RollbackPages.Details
+    ctx: Context[RollbackPages.Params],
+    history: PagesHistory,
+    choice: PagesTargetChoice,
+    details: RollbackPages.Details,
+    accepted_before: str,
 ) -> Plan[RollbackPages.Details]:
     chosen, live, sees = details.target, history.serving_deployment, details.observed.digests
     by_rule = not ctx.params.to
@@ -222,6 +237,7 @@ def _build_plan(
         after=short_deployment_id(chosen),
         done_when=f"the site matches {short_deployment_id(chosen)}, and no longer {short_deployment_id(live)}",
         undo=_suggest_rollback(ctx, live.id),
+        accepted_before=accepted_before,
     )
     older = target.choose_target(history.deployments, chosen, blamed=history.blamed).target
     return Plan(
@@ -230,16 +246,43 @@ def _build_plan(
         sections=plan_text.build_sections(history, choice, chosen, by_rule=by_rule),
         not_undone=plan_text.NOT_UNDONE,
         consequences=plan_text.list_consequences(history),
-        warnings=plan_text.list_warnings(
-            history,
-            chosen,
-            began=ctx.request.incident_began,
-            provable=sees.own.get(chosen.id) not in {None, sees.site},
-            by_rule=by_rule,
+        warnings=(
+            *_repeat_warnings(change),
+            *plan_text.list_warnings(
+                history,
+                chosen,
+                began=ctx.request.incident_began,
+                provable=sees.own.get(chosen.id) not in {None, sees.site},
+                by_rule=by_rule,
+            ),
         ),
         next_step=_suggest_rollback(ctx, older.id) if older else None,
         done_message=f"Rolled back {ctx.params.service} to {short_deployment_id(chosen)}",
         details=details,
+    )
+
+
+def _accepted_before(accepted: AcceptedRollback | None, chosen: PagesDeployment) -> str:
+    """Return the earlier run that sent this rollback; empty if it must be sent."""
+    return str(accepted) if accepted and accepted.target == chosen else ""
+
+
+def _repeat_warnings(change: Change) -> tuple[str, ...]:
+    sent = change.accepted_before
+    waits = "the site does not show it: this run sends nothing, and waits. Without --incident it sends it again"
+    return (f"{sent}, and {waits}",) if sent else ()
+
+
+def _not_shown_refusal(service: "Service", accepted: AcceptedRollback) -> Refused:
+    """Refuse to restore what the site still shows, although a rollback of it was accepted."""
+    again = format_utc(accepted.at + target.PROPAGATION)
+    return Refused(
+        f"it is unknown which deployment of {service.pages} is live: {accepted}, and the site does not show it",
+        reason=Reason.LIVE_UNKNOWN,
+        hint=(
+            f"Start the command again after {again}. If the site still does not show it, use the Cloudflare dashboard: "
+            "Workers & Pages → the project → Deployments → the deployment → Rollback."
+        ),
     )
 
 

@@ -188,7 +188,7 @@ class Jobs:
 @pytest.fixture
 def jobs(world: World, tmp_path: Path) -> Jobs:
     node.install_packages()  # runners have their tools before a job starts
-    world.sandbox.switches.propagation_seconds = 0
+    world.sandbox.switches.pages_propagation_seconds = 0
     world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
     app: SiteRepository = repository(world)
     loot = tmp_path / "jobs" / BUILDS / "loot"

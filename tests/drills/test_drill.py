@@ -31,7 +31,7 @@ PLAIN: tuple[Edge, None] = ("embedded", None)
 @pytest.mark.parametrize("run", [*runs("rollback-worker"), *runs("rollback-pages")], ids=run_id)
 def test_rollback_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
     name, edge, trigger = run
-    result = assert_recovered(run)
+    result = assert_recovered(run, *switch_arguments("pages_propagation_seconds=1"))
 
     service = OPS.environments[result["environment"]].services[result["service"]]
     assert service.kind == DRILLS[name].service_kind
@@ -262,8 +262,10 @@ def test_rollback_worker_drill_recovers_under_api_variants(switches: list[str]) 
     assert drill(*switches)["decision"] == "recovered"
 
 
-AT_ONCE = switch_arguments("pages_partial_source_taken=true", "pages_reads_until_deployed=0", "propagation_seconds=0")
-LATE = switch_arguments("pages_refusal_code=8000099", "propagation_seconds=3")
+AT_ONCE = switch_arguments(
+    "pages_partial_source_taken=true", "pages_reads_until_deployed=0", "pages_propagation_seconds=0"
+)
+LATE = switch_arguments("pages_refusal_code=8000099", "pages_propagation_seconds=3")
 FOLLOWS = switch_arguments("pages_canonical_follows_rollbacks=true")
 LAGS = [*FOLLOWS, *switch_arguments("pages_canonical_lag_reads=2")]
 """A canonical deployment that a rollback does not change cannot lag behind one."""

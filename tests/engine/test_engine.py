@@ -239,7 +239,7 @@ def test_invisible_write_is_unknown_outcome_and_not_repeated(world: World, relea
     outcome = world.rollback()
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear")
-    assert "it is not visible" in outcome.result["message"]
+    assert "the API does not show the change after 10 s" in outcome.result["message"]
     assert len(world.writes()) == 1
 
 

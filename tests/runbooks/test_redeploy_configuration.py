@@ -38,7 +38,7 @@ EVIL = {
 @pytest.fixture
 def site(world: World) -> Site:
     """A site whose Worker needs a binding; the previous commit has the same configuration."""
-    world.sandbox.switches.propagation_seconds = 0
+    world.sandbox.switches.pages_propagation_seconds = 0
     world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
     found = repository(world)
     good = found.commit("good", page_html="<h1>good</h1>", build_sh=BUILD + WORKER, wrangler_toml=COMMITTED)

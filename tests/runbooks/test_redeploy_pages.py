@@ -192,6 +192,35 @@ def test_foreign_deployment_after_ours_is_named(site: Site) -> None:
     assert "from commit cccccccccccc" in outcome.result["message"]
 
 
+def test_redeployment_waits_for_the_site_and_is_not_repeated_meanwhile(site: Site) -> None:
+    site.world.edit_config("deadline: 10s", "deadline: 1m")
+    site.world.sandbox.switches.pages_propagation_seconds = 200
+
+    first, second = site.redeploy("--commit", site.good), site.redeploy("--commit", site.good)
+    made = len(site.world.sandbox.pages.deployments(SITE))
+    site.world.sandbox.clock.advance(200)
+    third = site.redeploy("--commit", site.good)
+
+    assert "waiting for the site to show it (until " in " ".join(texts(first, "compared"))
+    assert first.result["decision"] in {"no_evidence", "still_unhealthy"}, first.err
+    assert "not proved to be live" in first.result["message"]
+    assert ended(second) == (3, "refused", "world_moved"), second.err
+    assert "the site does not show" in second.result["message"]
+    assert ended(third)[:2] == (0, "nothing_to_do"), third.err
+    assert made == len(site.world.sandbox.pages.deployments(SITE)) == 2
+
+
+def test_redeployment_recovers_after_thirty_seconds_of_propagation(site: Site) -> None:
+    site.world.edit_config("deadline: 10s", "deadline: 1m")
+    site.world.sandbox.switches.pages_propagation_seconds = 30
+
+    outcome = site.redeploy()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    probed = [text for text in texts(outcome, "probed") if text.startswith("after")]
+    assert len(probed) == 1, "the probes start when the site shows the deployment"
+
+
 def act_during_build(site: Site, meanwhile: Callable[[], object]) -> Outcome:
     """Run a redeployment whose build waits until `meanwhile` has happened."""
     said, go = (site.world.folder / name for name in ("said", "go"))
@@ -223,7 +252,7 @@ def test_foreign_deployment_during_the_build_stops_the_run(site: Site) -> None:
 
 
 def test_dashboard_rollback_during_the_build_stops_the_run(site: Site) -> None:
-    site.world.sandbox.switches.propagation_seconds = 0
+    site.world.sandbox.switches.pages_propagation_seconds = 0
     older = site.world.site(timedelta(hours=3), "older")
 
     outcome = act_during_build(site, lambda: site.world.sandbox.pages.rollback(SITE, older))
@@ -233,7 +262,7 @@ def test_dashboard_rollback_during_the_build_stops_the_run(site: Site) -> None:
 
 
 def test_same_deployment_during_the_build_is_nothing_to_do(site: Site) -> None:
-    site.world.sandbox.switches.propagation_seconds = 0
+    site.world.sandbox.switches.pages_propagation_seconds = 0
 
     outcome = act_during_build(site, lambda: site.world.site(timedelta(), "good", commit=site.good))
 

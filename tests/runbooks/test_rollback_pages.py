@@ -228,7 +228,7 @@ def test_missing_permission_is_named(world: World, sites: Releases) -> None:
 @pytest.mark.parametrize("meanwhile", ["deployed", "rolled back to another", "the same rollback", "deleted"])
 @pytest.mark.slow
 def test_change_during_confirmation_stops_the_write(world: World, sites: Releases, meanwhile: str) -> None:
-    world.sandbox.switches.propagation_seconds = 0
+    world.sandbox.switches.pages_propagation_seconds = 0
     oldest = world.site(timedelta(days=3), "oldest")
     with Command(world, "rollback-pages", "frontend").on_terminal() as terminal:
         terminal.until('Type "frontend" to go on')

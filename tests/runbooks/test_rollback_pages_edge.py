@@ -304,7 +304,7 @@ def act_during_probes(world: World, act: Any) -> None:
     """Act at the first probe after the write: the third request to that path, as two come before."""
     world.edit_config("path: /, status: 200", "path: /about, status: 200")
     world.edit_config("successes: 1", "successes: 2")
-    world.sandbox.switches.propagation_seconds = 0
+    world.sandbox.switches.pages_propagation_seconds = 0
     done = [False]
 
     def once() -> None:

@@ -14,26 +14,27 @@ from tests.support.pages_reads import HOST, PROJECT
 
 @pytest.mark.parametrize("seconds", [*(pytest.param(s, marks=SLOW) for s in (0, 0.5, 7)), 3])
 def test_lagging_site_is_read_again(world: World, sites: Releases, seconds: float) -> None:
-    world.sandbox.switches.propagation_seconds = seconds
+    world.sandbox.switches.pages_propagation_seconds = seconds
 
     assert_recovered(world, sites, world.rollback_pages(), sends=1)
 
 
 @pytest.mark.slow
 def test_unchanged_site_is_unknown_outcome(world: World, sites: Releases) -> None:
-    world.sandbox.switches.propagation_seconds = 100
+    world.sandbox.switches.pages_propagation_seconds = 100
 
     outcome = world.rollback_pages()
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear")
-    assert "it is not visible" in outcome.result["message"]
+    assert "the site does not show the change after 10 s" in outcome.result["message"]
+    assert outcome.result["message"].endswith("the probes are unhealthy")
     assert len(world.writes()) == 1
 
 
 @pytest.mark.slow
 def test_unhealthy_and_unproved_site_reports_both(world: World, sites: Releases) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = True
-    world.sandbox.switches.propagation_seconds = 20
+    world.sandbox.switches.pages_propagation_seconds = 20
     world.edit_config("body: good", "body: never")
     world.edit_config("deadline: 10s", "deadline: 3s")
 
@@ -47,7 +48,7 @@ def test_unhealthy_and_unproved_site_reports_both(world: World, sites: Releases)
 @pytest.mark.slow
 def test_canonical_deployment_alone_is_no_evidence(world: World, sites: Releases) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = True
-    world.sandbox.switches.propagation_seconds = 20
+    world.sandbox.switches.pages_propagation_seconds = 20
     world.edit_config("body: good", "body: h1")
 
     outcome = world.rollback_pages()
@@ -89,7 +90,7 @@ def test_equal_deployments_are_proved_only_by_canonical(world: World, follows: b
         assert any("Cloudflare names it as canonical" in text for text in texts(outcome, "warning"))
     else:
         assert ended(outcome) == (8, "no_evidence", "no_evidence")
-        assert "have equal content on all compared paths" in outcome.result["message"]
+        assert f"no compared path distinguishes {bad[:8]} from {good[:8]}" in outcome.result["message"]
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ def case_world(case: Case | None, kind: type[Sandbox] = Sandbox) -> Iterator[Wor
     with kind(account_id=ACCOUNT, virtual_clock=True) as sandbox, TemporaryDirectory() as folder:
         config = (REFERENCE / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
         (Path(folder) / "ops.yml").write_text(config)
+        sandbox.switches.pages_propagation_seconds = 1.0
         world = World(sandbox, Path(folder))
         if case is not None:
             sandbox.add_token(TOKEN, case.runbook.permissions.cloudflare)

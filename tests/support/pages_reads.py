@@ -28,7 +28,7 @@ def between(world: World, first: str, then: str, come: Callable[[], object]) -> 
     def wait() -> None:
         assert here.wait(30)
 
-    world.sandbox.switches.propagation_seconds = 0
+    world.sandbox.switches.pages_propagation_seconds = 0
     for name in first.split(" and "):
         _on(world, name, after=read)
     for name in then.split(" and "):

@@ -311,7 +311,7 @@ class Pages:
 
     def _served_at(self, project: FakePagesProject, instant: datetime) -> FakePagesDeployment | None:
         """Return the deployment that the edge serves: each promotion but the first reaches it after a delay."""
-        known = instant - timedelta(seconds=self._switches.propagation_seconds)
+        known = instant - timedelta(seconds=self._switches.pages_propagation_seconds)
         arrived = [deployment for at, deployment in project.promotions if at <= known]
         return next(reversed(arrived), project.promotions[0][1] if project.promotions else None)
 

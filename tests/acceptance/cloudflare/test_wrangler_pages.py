@@ -21,7 +21,7 @@ DEPLOY = ("pages", "deploy", "dist", "--project-name", SITE)
 def wrangler(sandbox: Sandbox, tmp_path: Path) -> Wrangler:
     """Return wrangler in a folder with a built site in `dist`; deployments succeed at once."""
     sandbox.switches.pages_reads_until_deployed = 0
-    sandbox.switches.propagation_seconds = 0
+    sandbox.switches.pages_propagation_seconds = 0
     (tmp_path / "dist" / "docs").mkdir(parents=True)
     for name, text in {"index.html": "home", "app.js": "1", "docs/index.html": "docs", "_headers": "/*\n X: 1"}.items():
         (tmp_path / "dist" / name).write_text(text)

@@ -20,7 +20,7 @@ def subdomain(sandbox: Sandbox, deployed: Releases) -> str:
 
 def publish(sandbox: Sandbox, *paths: str) -> None:
     """Deploy a site whose files contain their own path; live at once."""
-    sandbox.switches.propagation_seconds = 0
+    sandbox.switches.pages_propagation_seconds = 0
     sandbox.pages.add_project(SITE, domains=[DOMAIN])
     sandbox.pages.add_deployment(SITE, files={path: path.encode() for path in paths})
 
@@ -42,8 +42,9 @@ def test_rollback_reaches_site_and_keeps_deployment_hosts(
     sandbox: Sandbox, edge: httpx.Client, deployed: Releases, subdomain: str
 ) -> None:
     sandbox.pages.rollback(SITE, deployed.good)
+    sandbox.switches.pages_propagation_seconds = 30
     assert get(edge, "/").text == "bad"
-    sandbox.clock.advance(1)
+    sandbox.clock.advance(30)
     assert get(edge, "/").text == "good"
     assert get(edge, "/", f"{deployed.bad[:8]}.{subdomain}").text == "bad"
 
