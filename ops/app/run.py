@@ -20,7 +20,7 @@ from ops import STARTED
 from ops.app import registry, secret_values
 from ops.app.config_path import DEFAULT_CONFIG, find_config
 from ops.app.provider_status import StatusWarning
-from ops.app.run_files import RUNS, TIMELINE, close_run
+from ops.app.run_files import RUNS, TIMELINE, close_run, read_records
 from ops.app.second_person import SecondPerson
 from ops.app.secret_values import ProcessSecretValues
 from ops.app.session import Session
@@ -138,7 +138,6 @@ def run(
         publisher.begin(timeline, ending)
         ending.push(_report_bug(timeline, record))
         prober = session.probe_runner(variables, redactor, folder, pictures=record)
-        elsewhere = bool(options.next_job_message)
         context = Context(
             params=_without_secrets(request.params, redactor),
             config=config,
@@ -150,10 +149,11 @@ def run(
             cloudflare=session,
             github=_Repository(folder, environ, redactor, session, ending),
             web=session,
-            make_site=lambda: make_site(environ, folder, redactor, ending, session, elsewhere=elsewhere),
+            make_site=lambda: make_site(environ, folder, redactor, ending, session, elsewhere=options.has_next_job),
             read_source=functools.partial(read_source, folder, environ, redactor),
             secret_values=ProcessSecretValues(environ, redactor, config),
             previous_runs=lambda: publisher.read_previous_runs(timeline, runbook.records_wait),
+            local_runs=functools.partial(read_records, folder / RUNS, runbook.name, redactor),
             service_kinds=registry.service_kinds,
             command_prefix=command_prefix(environ, request.config),
         )
@@ -199,6 +199,7 @@ def planning_context(  # noqa: PLR0917
         read_source=functools.partial(read_source, folder, environ, redactor),
         secret_values=ProcessSecretValues(environ, redactor, config),
         previous_runs=lambda: PreviousRuns,
+        local_runs=tuple,
         service_kinds=registry.service_kinds,
         command_prefix=command_prefix(environ, path),
     )

@@ -4,15 +4,20 @@ A run leaves `timeline.jsonl`, `record.md` and, once nothing of it has to be pub
 """
 
 import contextlib
+import json
 import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from ops.core.errors import Decision
+from ops.core.redaction import Redactor
 from ops.core.result import RunResult
-from ops.core.run_record import RUN_ID_PATTERN
+from ops.core.run_record import RUN_ID_PATTERN, RecordRow, RunRecord
+from ops.core.run_summary import RunSummary
+from ops.core.timeline import RunEvent, event_from_json
 from ops.tools.process import open_private_file
 
 RUNS = Path(".ops", "runs")
@@ -58,6 +63,35 @@ def list_runs(runs: Path) -> list[Path]:
                 with contextlib.suppress(OSError):  # another process deletes it
                     found.append((Path(entry, TIMELINE).stat().st_mtime, Path(entry)))
     return [folder for _, folder in sorted(found, reverse=True)]
+
+
+def read_events(folder: Path, redactor: Redactor) -> Iterator[RunEvent]:
+    """Yield the events of a run; a line that is being written, or that somebody edited, is left out."""
+    try:
+        lines = (folder / TIMELINE).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        try:
+            yield event_from_json(redactor.redact_json(json.loads(line)))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, AttributeError):
+            continue
+
+
+def read_records(runs: Path, runbook: str, redactor: Redactor) -> tuple[RunRecord, ...]:
+    """Return the records of a runbook among the newest runs of this machine, oldest first."""
+    found = (RunSummary(folder.name, tuple(read_events(folder, redactor))) for folder in list_runs(runs)[:KEPT_RUNS])
+    return tuple(
+        RunRecord(
+            run.run,
+            runbook=run.runbook,
+            environment=run.environment,
+            decision=run.decision,
+            rows=tuple(RecordRow(event.at, event.kind.value, event.text) for event in run.events),
+        )
+        for run in reversed([*found])
+        if run.runbook == runbook
+    )
 
 
 def prune_runs(runs: Path) -> None:

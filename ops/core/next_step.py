@@ -16,6 +16,11 @@ class SuggestedCommand:
     """Where the button is and how to fill in its fields; empty if there is none."""
 
 
+def refer_below(hint: str) -> str:
+    """Return a hint that names the command below it in the place of the one that was typed."""
+    return re.sub("([Ss]tart|[Rr]un) the same command", r"\1 the command below", hint)
+
+
 def shorten_ids(text: str) -> str:
     """Return the text with each UUID cut to its first 8 characters, which `--to` takes: people type them on a phone."""
     return re.sub(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", r"\1", text)

@@ -1,8 +1,8 @@
 """Applies: which migrations a guard applied together, and the bookmark before them.
 
 They are rows in the database itself, beside the holds. A restore to before the last apply takes back all of its
-migrations, also if they took longer than the rule by time allows. One more row names the newest restore: by it, a run
-whose plan is older notices that restore.
+migrations, also if they took longer than the rule by time allows. Two more rows name the newest restore and its undo:
+by them, a run whose plan is older notices that restore, and a repeated one finds it done.
 """
 
 import re
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 TABLE = "backout_applies"
 RESTORE = "restore"
 """Name in the row of the newest restore, in the place of a migration: those end in .sql."""
+RESTORE_UNDO = "restore-undo"
+"""Name in the row with the bookmark that undoes the newest restore."""
 CREATE_TABLE = SqlStatement(
     f"CREATE TABLE IF NOT EXISTS {TABLE} (migration TEXT PRIMARY KEY, bookmark TEXT NOT NULL, run TEXT NOT NULL, "
     "at TEXT NOT NULL)"

@@ -1,22 +1,20 @@
-"""Send a restore once, see whether it took effect, and judge the restores before it.
+"""Send a restore once, and see whether it took effect.
 
 A bookmark that is read after a restore proves nothing: it may still be the one from before.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.d1 import D1Restore, Migration
-from ops.core.clock import format_duration, format_rfc3339
-from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
-from ops.core.run_record import ENDED_KIND, PreviousRuns, RecordRow
+from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.suggestions import quote_name
 from ops.core.timeline import EventKind
-from ops.database.applies import RESTORE, TABLE, RecordedApply, make_apply, record_apply
+from ops.database.applies import RESTORE, RESTORE_UNDO, TABLE, RecordedApply, make_apply, record_apply
 from ops.database.state import MAX_TABLES, DatabaseState, TableRows, read_agreeing_state, read_state
-from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, session_of
+from ops.database.target import RestorePoint, session_of
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 
@@ -32,13 +30,8 @@ ROW_TIMEOUT = 10.0
 NOT_COUNTED = "not counted"
 UNDO_PREFIX = "undo of the restore of "
 """Start of the event right before a restore is sent."""
-
-MAX_RESTORES, RESTORES_WITHIN = 10, timedelta(minutes=10)
-"""Limit of D1 per database: developers.cloudflare.com/d1/platform/limits"""
-LONGEST_RESTORE = timedelta(minutes=1)
-"""Time after which a restore without an answer has ended. Its request waits 35 s."""
-_SETTLED = frozenset({EventKind.WRITTEN, EventKind.FAILED, ENDED_KIND})
-"""Kinds of rows after which a restore is no longer under way."""
+TARGET_PREFIX = "target of the restore of "
+"""Start of the event before that one. A later run finds there whether it repeats the restore."""
 
 
 @dataclass
@@ -117,12 +110,15 @@ def _read_state(ctx: Context[Any], restore: DatabaseRestore) -> DatabaseState:
 
 
 def send_restore(ctx: Context[Any], restore: DatabaseRestore) -> str:
-    """Record the undo, then send the restore.
+    """Record target and undo, then send the restore.
 
     Raises:
         NotApplied, CloudflareApiError: nothing was changed.
         UnclearWrite: it is unknown whether D1 restored the state.
     """
+    takes_back = f"; takes back {restore.taken_back[-1].name}" if restore.taken_back else ""
+    text = f"{TARGET_PREFIX}{restore.name}: bookmark {restore.bookmark}{takes_back}"
+    ctx.timeline.record(EventKind.PREPARED, text)
     ctx.timeline.record(EventKind.PREPARED, f"{UNDO_PREFIX}{restore.name}: bookmark {restore.undo_bookmark}")
     restore.sent, restore.reads = True, 0
     try:
@@ -138,15 +134,21 @@ def send_restore(ctx: Context[Any], restore: DatabaseRestore) -> str:
         if session_of(read) != session_of(restore.undo_bookmark):
             text = f"{restore.name} had another restore since its last read, or D1 named an old bookmark then"
             ctx.timeline.record(EventKind.WARNING, f"{text}. The state of that read is bookmark {read}")
-    _leave_row(ctx, restore)
+    leave_row(ctx, restore)
     return f"Cloudflare restored {restore.name} to {restore.point}; undo: bookmark {restore.undo_bookmark}"
 
 
-def _leave_row(ctx: Context[Any], restore: DatabaseRestore) -> None:
-    """Record the restore in the database, where a run with an older plan reads it before its own one."""
+def leave_row(ctx: Context[Any], restore: DatabaseRestore) -> None:
+    """Record the restore and its undo in the database, unless that is done: a later run reads them before its own one.
+
+    A failure is a warning.
+    """
+    if restore.row is not None:
+        return
     row = make_apply(restore.bookmark, ctx.run_id, ctx.clock.now())
+    rows = [*record_apply([RESTORE], row), *record_apply([RESTORE_UNDO], replace(row, bookmark=restore.undo_bookmark))]
     try:
-        ctx.cloudflare.d1.run_batch(restore.database.id, [*record_apply([RESTORE], row)], timeout=ROW_TIMEOUT)
+        ctx.cloudflare.d1.run_batch(restore.database.id, rows, timeout=ROW_TIMEOUT)
         restore.row = row
     except ProviderError as error:
         text = f"another run with an older plan may not notice this restore: {error.message}"
@@ -224,43 +226,3 @@ def describe_loss(at: datetime | None, now: datetime) -> str:
         return "unknown: a bookmark has no time"
     minutes = (now - at).total_seconds() / 60
     return f"{minutes:.0f} min" if minutes >= 1 else "less than 1 min"
-
-
-def describe_restores(previous: PreviousRuns | None, name: str, now: datetime) -> str:
-    """Describe the limit of D1, with our own restores on the incident; None: there is no incident."""
-    limit = f"D1 allows {MAX_RESTORES} restores of a database in {format_duration(RESTORES_WITHIN.total_seconds())}"
-    if previous is None:
-        return f"{limit}; recent ones are unknown without an incident"
-    recent = sum(now - restore.at <= RESTORES_WITHIN for restore, _ in _find_restores(previous, name))
-    return f"{limit}; {recent} recorded on the incident"
-
-
-def refuse_concurrent_restore(previous: PreviousRuns, name: str, now: datetime) -> None:
-    """Refuse while a restore by another run may be under way at D1, also if that run was killed."""
-    for restore, later in _find_restores(previous, name):
-        end = restore.at + LONGEST_RESTORE
-        if now < end and not any(row.kind in _SETTLED for row in later):
-            raise Refused(
-                f"another run restores {name} since {format_rfc3339(restore.at)}",
-                reason=Reason.WORLD_MOVED,
-                hint=f"Wait for its end. If it was killed, start the same command again at {format_rfc3339(end)}.",
-            )
-
-
-def refuse_step_back_after_restore(previous: PreviousRuns, name: str, to: str) -> None:
-    """Refuse to take back one more migration by the same words, as after a run that was interrupted."""
-    if to != BEFORE_LAST_MIGRATION or not any(True for _ in _find_restores(previous, name)):
-        return
-    raise Refused(
-        f"a restore on this incident may have taken the last migration back, so {BEFORE_LAST_MIGRATION} is not clear",
-        reason=Reason.NO_TARGET,
-        hint=f"Name the migration with {BEFORE_MIGRATION}NAME, which takes back nothing else if it is repeated.",
-    )
-
-
-def _find_restores(previous: PreviousRuns, name: str) -> Iterator[tuple[RecordRow, tuple[RecordRow, ...]]]:
-    """Yield the row right before each restore that runs on the incident sent, with the later rows of that run."""
-    for run in previous.runs:
-        for n, row in enumerate(run.rows):
-            if row.kind == EventKind.PREPARED and row.text.startswith(f"{UNDO_PREFIX}{name}: "):
-                yield row, run.rows[n + 1 :]

@@ -1,11 +1,11 @@
 """Keep the holds of a database over a restore, which takes their table back too."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ops.core.plan import Change, PlanSection
-from ops.core.run_record import PreviousRuns
+from ops.core.run_record import RunRecord
 from ops.core.suggestions import quote_name
 from ops.core.timeline import EventKind
 from ops.database import holds
@@ -14,7 +14,7 @@ from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 
 PREFIX = "hold to write back to "
-"""Start of an event with a hold that a restore takes away, for a run that continues after an interruption."""
+"""Start of an event with a hold of a restored database, for a run that continues after an interruption."""
 CONSEQUENCE = "held until its content changes, or a responder lifts the hold with lift-hold"
 
 
@@ -74,10 +74,9 @@ class RestoredHolds:
         self.found = holds.read_holds(ctx.cloudflare.d1, self.database_id)
 
     def record(self, ctx: Context[Any]) -> None:
-        """Record the earlier holds before a restore takes them away."""
+        """Record the holds before the restore, which takes the earlier ones away."""
         for each in self.desired:
-            if each in self.found:
-                ctx.timeline.record(EventKind.PREPARED, f"{PREFIX}{self.name}: {each.migration}")
+            ctx.timeline.record(EventKind.PREPARED, f"{PREFIX}{self.name}: {each.migration}")
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         """Compare the holds with those that the database must have. A read before the write may be a stale one."""
@@ -93,9 +92,9 @@ class RestoredHolds:
         return f"{self.name} holds {', '.join(map(str, self.desired)) or 'no migration'}"
 
 
-def find_lost_holds(previous: PreviousRuns, name: str) -> Iterator[str]:
-    """Yield the migrations whose holds an interrupted restore on the incident may have taken away from a database."""
-    for run in previous.runs:
+def find_lost_holds(records: Iterable[RunRecord], name: str) -> Iterator[str]:
+    """Yield the migrations whose holds an interrupted restore may have taken away from a database, or not written."""
+    for run in records:
         for row in run.rows:
             head, found, migration = row.text.partition(f"{PREFIX}{name}: ")
             if row.kind == EventKind.PREPARED and found and not head:

@@ -47,6 +47,8 @@ class DatabaseState:
     """Table → its rows; without the table of migrations."""
     restored: applies.RecordedApply | None = None
     """Newest restore that a run recorded. Each restore takes the row of an earlier one away, or brings it back."""
+    restore_undo: str = ""
+    """Bookmark that undoes it; empty if it left none."""
 
     @property
     def structure(self) -> tuple[object, ...]:
@@ -72,13 +74,15 @@ def read_state(d1: "D1Api", database: "Database", uncounted: Collection[str] = (
     tables = sorted(str(name) for kind, name, _ in schema if kind == "table")
     table = database.migrations_table.lower()  # SQLite's names ignore capitals
     others = [name for name in tables if name.lower() != table]
-    (migrations, restored), rows = run_parallel_mixed(
+    (migrations, recorded), rows = run_parallel_mixed(
         [
             lambda: read_migrations(d1, database.id, database.migrations_table, objects),
             lambda: _count_rows(d1, database, others, uncounted),
         ]
     )
-    return DatabaseState(schema, migrations, rows, restored)
+    restored, undo = recorded.get(applies.RESTORE), recorded.get(applies.RESTORE_UNDO)
+    belongs = restored is not None and undo is not None and restored.run == undo.run
+    return DatabaseState(schema, migrations, rows, restored, undo.bookmark if undo and belongs else "")
 
 
 def read_objects(d1: "D1Api", database_id: str) -> frozenset[tuple[SqlValue, ...]]:
@@ -105,8 +109,8 @@ def read_clock(d1: "D1Api", database_id: str) -> datetime:
 
 def read_migrations(
     d1: "D1Api", database_id: str, table: str, objects: frozenset[tuple[SqlValue, ...]]
-) -> tuple[tuple[Migration, ...], applies.RecordedApply | None]:
-    """Return the applied migrations, oldest first, with the applies that guards recorded, and the newest restore.
+) -> tuple[tuple[Migration, ...], Mapping[str, applies.RecordedApply]]:
+    """Return the applied migrations, oldest first, with the applies that guards recorded, and the rows of all applies.
 
     Raises ProviderError.
     """
@@ -117,7 +121,7 @@ def read_migrations(
         ]
     )
     migrations = (replace(each, apply=recorded[each.name].bookmark if each.name in recorded else "") for each in found)
-    return tuple(migrations), recorded.get(applies.RESTORE)
+    return tuple(migrations), recorded
 
 
 def is_missing_table(error: ProviderError, table: str) -> bool:

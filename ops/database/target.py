@@ -78,6 +78,11 @@ def is_bookmark(text: str) -> bool:
     return _BOOKMARK.fullmatch(text) is not None
 
 
+def is_relative_time(to: str) -> bool:
+    """Return whether a point counts back from now, such as -15m."""
+    return _AGO.fullmatch(to) is not None
+
+
 def session_of(bookmark: str) -> str:
     """Return the first part of a bookmark, which a restore changes."""
     return bookmark.partition("-")[0]

@@ -1,6 +1,6 @@
 """Terms that a second person approves, and the command that restores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -18,18 +18,22 @@ RESTORE = "restore-database"
 
 
 def restore_terms(
-    restore: DatabaseRestore, reason: str, changes: Sequence[Change], uses: Sequence[WorkerUse], now: datetime
+    restore: DatabaseRestore,
+    options: Mapping[str, str],
+    changes: Sequence[Change],
+    uses: Sequence[WorkerUse],
+    now: datetime,
 ) -> ApprovalTerms:
     """Return the terms of a restore, with an absolute target.
 
-    Bookmark and counts change with every write, so they are no part.
+    `options` are the other parameters. Bookmark and counts change with every write, so they are no part.
     """
     point, counts = restore.point, restore.before.counts
     to = format_rfc3339(point.at) if point.at else point.bookmark
     settling = sum(each.wait_after for each in changes)
     lost = {table: counts[table] - then for table, then in restore.expected.items() if counts.get(table, 0) > then}
     return ApprovalTerms(
-        params={"database": restore.name, "to": to, **({"reason": reason} if reason else {})},
+        params={"database": restore.name, "to": to, **options},
         content=(
             restore.database.id,
             to,
@@ -60,9 +64,9 @@ def revert_terms(revert: MigrationRevert, reason: str) -> ApprovalTerms:
     )
 
 
-def suggest_restore(ctx: Context[Any], database: str, to: str) -> SuggestedCommand:
+def suggest_restore(ctx: Context[Any], database: str, to: str, accept_loss_since: str = "") -> SuggestedCommand:
     """Return the button, and the command for one person on a laptop; with `two_people: strict`, that of the button."""
-    asked = {"database": database, "to": to}
+    asked = {"database": database, "to": to, **({"accept_loss_since": accept_loss_since} if accept_loss_since else {})}
     if ctx.environment.database(database).two_people == "strict":
         where = {"environment": ctx.environment.name, "incident": ctx.request.incident}
         command = build_gh_command(RESTORE, {**asked, **where})

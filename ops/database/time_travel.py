@@ -10,7 +10,7 @@ from ops.cloudflare.types.d1 import Migration
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.threads import run_parallel
-from ops.database.target import BEFORE_MIGRATION, SECOND, RestorePoint, is_bookmark
+from ops.database.target import BEFORE_MIGRATION, SECOND, RestorePoint, is_bookmark, session_of
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
@@ -64,6 +64,13 @@ def locate(d1: "D1Api", database: str, point: RestorePoint, current: str, now: d
     if any(each != wanted and each[:_PLACE] == wanted[:_PLACE] for each in (before, at)):
         raise _unknown(wanted, f"the database has another one at {format_utc(end)}")
     return replace(point, bookmark_at=end - SECOND) if at == wanted else point
+
+
+def find_session_start(d1: "D1Api", database: str, current: str, now: datetime) -> tuple[datetime, str]:
+    """Return the second in which the session of the `current` bookmark began, and the latest bookmark before it."""
+    read = partial(_bookmark_at, d1, database, now=now)
+    (_, before), (at, _) = _search(read, f"{session_of(current)}-", now.replace(microsecond=0))
+    return at, before
 
 
 def _search(

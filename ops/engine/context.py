@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ops.config import Config, Environment
     from ops.config.secrets import KeyProvider
     from ops.core.redaction import Secret
-    from ops.core.run_record import PreviousRuns
+    from ops.core.run_record import PreviousRuns, RunRecord
     from ops.core.runtime_contract import RuntimeState
     from ops.core.timeline import Timeline
     from ops.github.committed_file import CommittedFile
@@ -168,6 +168,8 @@ class Context(Generic[P]):
 
     Records may make a run stricter, and never less strict.
     """
+    local_runs: "Callable[[], Sequence[RunRecord]]"
+    """Read the records of this runbook's newest runs on this machine, in any environment, oldest first."""
     service_kinds: "Callable[[], Mapping[str, str]]"
     """Name of a runbook → kind of its services: worker, pages or runtime."""
     command_prefix: tuple[str, ...] = ("ops",)

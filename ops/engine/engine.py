@@ -22,7 +22,7 @@ from ops.core.errors import (
     UnknownOutcome,
     exit_code_for,
 )
-from ops.core.next_step import SuggestedCommand
+from ops.core.next_step import SuggestedCommand, refer_below
 from ops.core.plan import Change, Plan, Progress, RunOutcome, changed_elsewhere_error, replaced_error
 from ops.core.result import (
     RunResult,
@@ -81,6 +81,10 @@ class RunOptions:
     next_job_message: str = ""
     """Message about the job that makes the planned changes; this run then ends with the plan. Empty: no such job."""
 
+    @property
+    def has_next_job(self) -> bool:
+        return bool(self.next_job_message)
+
 
 @dataclass
 class RunState:
@@ -129,7 +133,7 @@ class Engine:
                 raise
             self.signals.stop_raising()
             decision, reason, code = error.decision or Decision.FAILED, error.reason, error.exit_code
-            hint, press, has_written = error.hint, error.suggested_command, run.progress.may_have_written
+            (hint, press), has_written = _advise(runbook, ctx, run.plan, error), run.progress.may_have_written
             message = failure_message(error, unchanged=not has_written, has_rehearsed=run.progress.has_rehearsed)
             if decision == Decision.REFUSED and has_written:  # one of several changes was refused
                 decision, code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
@@ -139,8 +143,8 @@ class Engine:
                 message = f"{message}. {remains}"
             suggested = command_to_json("press", press)
             ctx.timeline.record(EventKind.FAILED, message, reason=reason.value, hint=hint, **suggested)
-        ended = {"reason": reason.value, "message": message, **command_to_json("press", run.suggested_command)}
-        ctx.timeline.record(EventKind.ENDED, decision.value, **ended)
+        ended = command_to_json("press", run.suggested_command)
+        ctx.timeline.record(EventKind.ENDED, decision.value, reason=reason.value, message=message, **ended)
         is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
         return RunResult(
             decision=decision,
@@ -171,12 +175,12 @@ class Engine:
         plan = run.plan = runbook.preflight(ctx)
         ctx.timeline.record(EventKind.PLANNED, plan.summary, plan=plan_to_json(plan))
         options.show_plan(plan)
-        ends_here = options.dry_run or (options.next_job_message and plan.changes)
+        ends_here = options.dry_run or (options.has_next_job and plan.changes)
         will_write = plan.changes and not ends_here
         run.before = _observed(before, wait=options.probe_wait if will_write else PROBE_WAIT_WITHOUT_WRITE)
         ctx.timeline.record(EventKind.PROBED, f"before: {run.before.detail}", verdict=run.before.verdict.value)
         if ends_here:
-            return planned_outcome(options.next_job_message, requested=not options.is_implicit_dry_run)
+            return _end_with_plan(runbook, ctx, options, run, plan)
         if plan.changes:
             if (waiting := _pause(ctx, options) or options.approve(plan)) is not None:
                 run.suggested_command = waiting.suggested_command
@@ -341,6 +345,24 @@ class Engine:
         for note in after.notes:
             ctx.timeline.record(EventKind.WARNING, f"not proved: {note}")
         return after
+
+
+def _end_with_plan(
+    runbook: Runbook[Any, Any], ctx: Context[Any], options: RunOptions, run: RunState, plan: Plan[Any]
+) -> tuple[Decision, Reason, str]:
+    run.suggested_command = runbook.suggest_repeat(ctx, plan) if plan.changes else None
+    return planned_outcome(options.next_job_message, requested=not options.is_implicit_dry_run)
+
+
+def _advise(
+    runbook: Runbook[Any, Any], ctx: Context[Any], plan: Plan[Any] | None, error: OpsError
+) -> tuple[str, SuggestedCommand | None]:
+    """Return hint and command of the error. "The same command" becomes one with the absolute target of the plan."""
+    below, press = refer_below(error.hint), error.suggested_command
+    if plan is None or press is not None or below == error.hint:
+        return error.hint, press
+    again = runbook.suggest_repeat(ctx, plan)
+    return (below, again) if again else (error.hint, None)
 
 
 def _pause(ctx: Context[Any], options: RunOptions) -> RunOutcome | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, D, Plan, Progress, RunOutcome
 from ops.engine.context import Context, P
 
@@ -328,6 +329,13 @@ class Runbook(ABC, Generic[P, D]):
     def update_plan(self, ctx: Context[P], plan: Plan[D]) -> Plan[D]:  # noqa: ARG002  most plans are final
         """Return the plan for the result after a change, with its undo if only the provider's answer names it."""
         return plan
+
+    def suggest_repeat(self, ctx: Context[P], plan: Plan[D]) -> SuggestedCommand | None:  # noqa: ARG002  most mean the same
+        """Return the command to start again after this plan; None if the typed one still means the same.
+
+        A target that counts from now, or from the present state, is another one then.
+        """
+        return None
 
     def decide_outcome(self, ctx: Context[P], plan: Plan[D]) -> RunOutcome | None:  # noqa: ARG002  most end as their probes say
         """Return the outcome after the changes if no probe decides it; None if probes decide. It may read."""

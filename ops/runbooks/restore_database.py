@@ -12,23 +12,24 @@ from ops.config.probes import ProbeSet
 from ops.core.errors import Decision, NoEvidence, Reason, Refused, StillUnhealthy
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, Progress, RunOutcome
-from ops.core.run_record import PreviousRuns
+from ops.core.run_record import PreviousRuns, RunRecord
 from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel_mixed, start_call
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
 from ops.database import checks, plan_text, state, steps, terms, time_travel
 from ops.database.checks import DatabaseChecks
-from ops.database.holds import Hold, make_hold, read_holds, refuse_second_step_back
-from ops.database.plan_text import WorkerUse
-from ops.database.restore import (
-    DatabaseRestore,
-    check_restore,
+from ops.database.earlier_restores import (
+    describe_acceptance,
     describe_restores,
+    find_repeated,
+    newest_record,
     refuse_concurrent_restore,
     refuse_step_back_after_restore,
-    send_restore,
 )
+from ops.database.holds import Hold, make_hold, read_holds, refuse_second_step_back
+from ops.database.plan_text import WorkerUse
+from ops.database.restore import DatabaseRestore, check_restore, leave_row, send_restore
 from ops.database.restored_holds import RestoredHolds, find_lost_holds
 from ops.database.state import DatabaseState
 from ops.database.steps import DatabaseRunbook
@@ -57,6 +58,9 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params", "RestoreDatabase
             "Restore without a second person; the incident says so", default=False, laptop_only=True
         )
         reason: str = param("Reason, shown in the timeline", default="")
+        accept_loss_since: str = param(
+            "Time of an earlier restore (UTC): restore again, and lose the later writes", default=""
+        )
 
     @dataclass
     class Details:
@@ -72,6 +76,8 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params", "RestoreDatabase
         holds: RestoredHolds | None = None
         """None if there is nothing to take back and no hold is missing."""
         checked: DatabaseChecks | None = None
+        undo: str = ""
+        """Bookmark that undoes an earlier restore, which this run only checks."""
 
     name = "restore-database"
     when = "A migration or a bug damaged the data in D1"
@@ -124,6 +130,8 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params", "RestoreDatabase
         details = plan.details
         if details.restore and change == details.change:
             return _send_restore(ctx, details.holds, details.restore)
+        if details.restore and details.restore.sent:
+            leave_row(ctx, details.restore)  # a lost answer left none
         if details.holds and change == details.holds.change:
             return details.holds.apply(ctx)
         return details.closure.apply(ctx, change)
@@ -140,6 +148,11 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params", "RestoreDatabase
         undo = _suggest_undo(ctx, plan.details)
         changes = (replace(each, undo=undo) if each == plan.details.change else each for each in plan.changes)
         return replace(plan, changes=tuple(changes))
+
+    def suggest_repeat(self, ctx: Context[Params], plan: Plan[Details]) -> SuggestedCommand | None:
+        """Return the command with the bookmark, by which a later run finds that this one made the restore."""
+        restore = plan.details.restore
+        return terms.suggest_restore(ctx, ctx.params.database, restore.bookmark) if restore else None
 
     def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
         """Return the outcome of unhealthy checks, or of a service that stays in maintenance; else probes decide."""
@@ -190,7 +203,8 @@ def _send_restore(ctx: Context[RestoreDatabase.Params], kept: RestoredHolds | No
 
 
 def _suggest_undo(ctx: Context[RestoreDatabase.Params], details: RestoreDatabase.Details) -> SuggestedCommand | None:
-    return terms.suggest_restore(ctx, ctx.params.database, details.restore.undo_bookmark) if details.restore else None
+    bookmark = details.restore.undo_bookmark if details.restore else details.undo
+    return terms.suggest_restore(ctx, ctx.params.database, bookmark) if bookmark else None
 
 
 @dataclass(frozen=True)
@@ -275,19 +289,31 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
     reads = _read(ctx, database)
     name = ctx.params.database
     previous = runs() if ctx.request.incident else None
-    if previous is not None:
-        refuse_concurrent_restore(previous, name, ctx.clock.now())
-        refuse_step_back_after_restore(previous, name, ctx.params.to)
+    records = _list_records(ctx, previous)
+    refuse_concurrent_restore(ctx, records, ctx.clock.now())
+    refuse_step_back_after_restore(ctx, previous.runs if previous else ())
     if ctx.params.to == BEFORE_LAST_MIGRATION:
         hint = f"Name the migration with {BEFORE_MIGRATION}NAME, which takes back nothing else if it is repeated."
         refuse_second_step_back(reads.holds, BEFORE_LAST_MIGRATION, hint, incident=ctx.request.incident, now=reads.at)
     point = parse_restore_point(ctx.params.to, ctx.request.requested_at or reads.at, reads.state.migrations)
     if point is None:
-        return _plan_missing_holds(ctx, database, reads, previous)
+        migration = ctx.params.to.removeprefix(BEFORE_MIGRATION)
+        return _plan_proof(ctx, database, reads, records, why="that migration is not applied", named=[migration])
     if ctx.params.to == BEFORE_LAST_MIGRATION and not (previous and previous.opened_at):
         _refuse_unnamed_migration(ctx, last_apply(reads.state.migrations))
     restore, closed = _plan_restore(ctx, database, reads, point), reads.closure
-    uses = [_worker_use(service, read, restore.point) for service, read in reads.workers]
+    if earlier := find_repeated(ctx, restore, records, ctx.params.accept_loss_since):
+        plan = _plan_proof(ctx, database, reads, records, why=earlier.describe(name))
+        plan.details.undo = next(iter(earlier.undos), "")
+        return replace(plan, warnings=(*plan.warnings, describe_acceptance(ctx, restore, earlier)))
+    return _plan_changes(ctx, reads, restore, closed, describe_restores(previous, name, ctx.clock.now()))
+
+
+def _plan_changes(
+    ctx: Context[RestoreDatabase.Params], reads: _Reads, restore: DatabaseRestore, closed: Closure, recent: str
+) -> Plan[RestoreDatabase.Details]:
+    name, database, point = restore.name, restore.database, restore.point
+    uses = [_worker_use(service, read, point) for service, read in reads.workers]
     restore.is_closed = closed.services == {*database.services} and not any(use.writers for use in uses)
     held = _plan_holds(ctx, database, reads, [each.name for each in restore.taken_back], restore.bookmark)
     change = Change(
@@ -298,7 +324,6 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
         undo=terms.suggest_restore(ctx, ctx.params.database, restore.undo_bookmark),
     )
     changes = (*closed.turn_on, change, *held.changes, *closed.turn_off)
-    recent = describe_restores(previous, name, ctx.clock.now())
     return Plan(
         summary=f"D1 database {name}: restore {point}",
         changes=changes,
@@ -314,7 +339,7 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
         done_message=f"Restored {name} to {point}",
         proved_claim=f"{name} is restored to {point}; its checks and the probes are healthy",
         healthy_before_message="the data is restored and checked. No probe failed before, so check the data itself",
-        terms=terms.restore_terms(restore, ctx.params.reason, changes, uses, reads.at),
+        terms=terms.restore_terms(restore, _given_options(ctx.params), changes, uses, reads.at),
         details=RestoreDatabase.Details(name, database, restore, change, closed, held),
     )
 
@@ -342,22 +367,46 @@ def _plan_holds(
     return RestoredHolds(name, database.id, reads.holds, tuple(new), target)
 
 
-def _plan_missing_holds(
-    ctx: Context[RestoreDatabase.Params], database: "Database", reads: _Reads, previous: PreviousRuns | None
+def _list_records(ctx: Context[RestoreDatabase.Params], previous: PreviousRuns | None) -> tuple[RunRecord, ...]:
+    """Return the records of restores on the incident and on this machine; of one run those of this machine."""
+    here = [each for each in ctx.local_runs() if each.environment == ctx.environment.name]
+    known = {each.run for each in here}
+    return (*(each for each in (previous.runs if previous else ()) if each.run not in known), *here)
+
+
+def _given_options(params: RestoreDatabase.Params) -> dict[str, str]:
+    """Return the parameters of an approved run, besides the database and the point."""
+    return {name: value for name in ("reason", "accept_loss_since") if (value := getattr(params, name))}
+
+
+def _plan_proof(
+    ctx: Context[RestoreDatabase.Params],
+    database: "Database",
+    reads: _Reads,
+    records: Sequence[RunRecord],
+    *,
+    why: str,
+    named: Sequence[str] = (),
 ) -> Plan[RestoreDatabase.Details]:
-    """Return the plan for a migration that is not applied, as after a run that ended right after its restore."""
-    name, closed, known = ctx.params.database, reads.closure, {each.migration for each in reads.holds}
-    lost = find_lost_holds(previous, name) if previous else ()
+    """Return the plan that only writes missing holds and runs the checks, as after a run that ended after its restore.
+
+    `named` are migrations that the request itself takes back.
+    """
+    name, closed = ctx.params.database, reads.closure
+    known = {*(each.migration for each in reads.holds), *(each.name for each in reads.state.migrations)}
     missing = [
-        each for each in dict.fromkeys((ctx.params.to.removeprefix(BEFORE_MIGRATION), *lost)) if each not in known
+        each
+        for each in dict.fromkeys((*named, *find_lost_holds(newest_record(records, name), name)))
+        if each not in known
     ]
     held = _plan_holds(ctx, database, reads, missing, "")
     return Plan(
-        summary=f"D1 database {name}: nothing to take back, because that migration is not applied",
+        summary=f"D1 database {name}: nothing to restore, because {why}",
         changes=held.changes if missing else (),
         sections=held.sections,
         warnings=tuple(closed.warnings(ctx)) if closed.kept else (),
         remaining_message=plan_text.describe_next_deployment(database, held.new),
+        healthy_before_message="the missing holds are written, and the data is checked",
         reason=Reason.ALREADY_LIVE,
         done_message=f"Held {', '.join(missing)} in {name}" if missing else "",
         details=RestoreDatabase.Details(name, database, closure=closed, holds=held),

@@ -1,6 +1,5 @@
 """The most recent runs, on this machine and on the open incidents."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -9,14 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app.run_files import RUNS, TIMELINE, list_runs, read_link
+from ops.app.run_files import RUNS, list_runs, read_events, read_link
 from ops.core.clock import format_duration, format_rfc3339, format_utc
 from ops.core.errors import EXIT_CODES, Decision, OpsError
 from ops.core.redaction import Redactor
 from ops.core.run_summary import RunSummary
 from ops.core.system_clock import SystemClock, current_time
 from ops.core.threads import run_parallel, start_call
-from ops.core.timeline import EventKind, RunEvent, event_from_json
+from ops.core.timeline import EventKind
 from ops.github.client import CHECK_HINT, connect, provider_errors
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ def read_last_runs(
 
 def _read_local(folder: Path, redactor: Redactor) -> LastRun | None:
     """Return the run of a folder; None if no line of its timeline is readable, as in a run that begins now."""
-    events = tuple(_readable_events(folder / TIMELINE, redactor))
+    events = tuple(read_events(folder, redactor))
     if not events:
         return None
     summary = RunSummary(folder.name, events)
@@ -133,19 +132,6 @@ def _read_local(folder: Path, redactor: Redactor) -> LastRun | None:
         link=read_link(folder) or summary.log_url,
         record=str(folder),
     )
-
-
-def _readable_events(path: Path, redactor: Redactor) -> Iterator[RunEvent]:
-    """Yield the events; a line that is being written, or that somebody edited, is left out."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        try:
-            yield event_from_json(redactor.redact_json(json.loads(line)))
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError, AttributeError):
-            continue
 
 
 def _read_remote(environ: Mapping[str, str], redactor: Redactor) -> list[LastRun]:

@@ -181,7 +181,7 @@ def test_maintenance_of_another_run_may_end_during_the_restore(library: Library)
 def test_two_restores_at_once_leave_one_state_and_an_open_service(library: Library) -> None:
     """The second run starts while the first one has closed the service, and restores before it."""
     rivals = list[Outcome]()
-    at_restore(library, lambda: rivals.append(library.restore(BEFORE_LAST)))
+    at_restore(library, lambda: rivals.append(library.on_another_machine().restore(BEFORE_LAST)))
 
     done = library.restore(BEFORE_LAST)
 

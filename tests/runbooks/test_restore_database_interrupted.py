@@ -148,7 +148,7 @@ def run_two(
 ) -> tuple[Outcome, Outcome]:
     """Make a whole second run, after `begin`, when the first one has sent its restore, and before D1 makes it."""
     second: list[Outcome] = []
-    rival = command(library, *more, **environ)
+    rival = command(library.on_another_machine(), *more, **environ)
 
     def run_rival() -> None:
         begin()

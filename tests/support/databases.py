@@ -102,6 +102,19 @@ class Library:
         return self.world.ops("restore-database", *options, *where, *more, **given)
 
     @property
+    def restored_at(self) -> str:
+        """Return the time in the row of the newest restore."""
+        (row,) = self.rows("SELECT at FROM backout_applies WHERE migration = 'restore'")
+        return str(row["at"])
+
+    def on_another_machine(self) -> "Library":
+        """Return the same database, seen from a machine without the records of this one's runs."""
+        folder = self.world.folder / "elsewhere"
+        folder.mkdir(exist_ok=True)
+        (folder / "ops.yml").write_text(self.world.config.read_text())
+        return Library(World(self.world.sandbox, folder), self.token)
+
+    @property
     def restores(self) -> list[str]:
         """Bookmarks of the restores that were sent, in order."""
         sent = [each for each in self.world.sandbox.requests if each.path.endswith("/time_travel/restore")]

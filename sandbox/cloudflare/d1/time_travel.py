@@ -120,6 +120,10 @@ class History:
         self._session, self._position = self._session + 1, 0
         return previous, self._append(target.pages, restored=target.number)
 
+    def begin_session(self) -> None:
+        """Begin a session without a restore, as a restart may: the next write gets a bookmark of it."""
+        self._session, self._position = self._session + 1, 0
+
     def check_restores(self) -> None:
         """Raise TimeTravelError if there were too many restores."""
         now = self._now()

@@ -1,0 +1,260 @@
+"""Find earlier restores of a database, and refuse to restore again without consent.
+
+A request that repeats an earlier restore only checks it. A person consents to a loss by the time since which it counts.
+The evidence, the best first: the row that a restore leaves in the database; the records of runs, on the incident and on
+this machine; and the session of the bookmark, which a restore changes. D1 may start a session for another reason.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from ops.core.clock import format_duration, format_rfc3339, format_utc, parse_utc
+from ops.core.errors import ConfigError, Decision, Reason, Refused
+from ops.core.run_record import ENDED_KIND, MAX_TEXT, PreviousRuns, RecordRow, RunRecord
+from ops.core.suggestions import quote_name
+from ops.core.timeline import EventKind
+from ops.database import terms, time_travel
+from ops.database.holds import RECENT
+from ops.database.restore import TARGET_PREFIX, UNDO_PREFIX, DatabaseRestore
+from ops.database.state import DatabaseState
+from ops.database.target import (
+    BEFORE_LAST_MIGRATION,
+    BEFORE_MIGRATION,
+    is_bookmark,
+    is_relative_time,
+    session_of,
+)
+from ops.engine.context import Context
+
+MAX_RESTORES, RESTORES_WITHIN = 10, timedelta(minutes=10)
+"""Limit of D1 per database: developers.cloudflare.com/d1/platform/limits"""
+LONGEST_RESTORE = timedelta(minutes=1)
+"""Time after which a restore without an answer has ended. Its request waits 35 s."""
+_SETTLED = frozenset({EventKind.WRITTEN, EventKind.FAILED, ENDED_KIND})
+"""Kinds of rows after which a restore is no longer under way."""
+_NOT_MADE = frozenset({Decision.FAILED, Decision.REFUSED})
+"""Decisions of a run that read, after it sent the restore, that D1 did not make it."""
+_BOOKMARK = re.compile(": bookmark ([0-9a-f-]+)(?:; takes back (.+))?")
+
+
+@dataclass(frozen=True)
+class EarlierRestore:
+    """A restore that a run sent, or that D1's bookmarks show."""
+
+    at: datetime
+    """UTC, in whole seconds."""
+    run: str = ""
+    """Empty if only D1's bookmarks show it."""
+    target: str = ""
+    """Bookmark; empty if it is unknown."""
+    undos: tuple[str, ...] = ()
+    """Bookmarks of the state right before it, the best first."""
+    taken_back: str = ""
+    """Last migration that it takes back; empty if there is none, or its name was cut."""
+    is_made: bool = False
+    """Whether D1 made it. False: that is unknown."""
+
+    def is_after(self, restore: DatabaseRestore) -> bool:
+        """Return whether it came after the state that is wanted now; True if the time of that state is unknown."""
+        return restore.point.moment is None or self.at >= restore.point.moment
+
+    def describe(self, name: str) -> str:
+        at = format_utc(self.at)
+        if not self.run:
+            return f"D1 shows a new session of {name} since {at}, as after a restore, and no run recorded one"
+        to = f" to bookmark {self.target}" if self.target else ""
+        run = quote_name(self.run)
+        if self.is_made:
+            return f"{name} was restored{to} at {at} (run {run})"
+        return f"run {run} sent a restore of {name}{to} at {at}, and nothing shows whether D1 made it"
+
+
+def describe_restores(previous: PreviousRuns | None, name: str, now: datetime) -> str:
+    """Describe the limit of D1, with our own restores on the incident; None: there is no incident."""
+    limit = f"D1 allows {MAX_RESTORES} restores of a database in {format_duration(RESTORES_WITHIN.total_seconds())}"
+    if previous is None:
+        return f"{limit}; recent ones are unknown without an incident"
+    recent = sum(now - restore.at <= RESTORES_WITHIN for restore, _ in _find_restores(previous.runs, name))
+    return f"{limit}; {recent} recorded on the incident"
+
+
+def refuse_concurrent_restore(ctx: Context[Any], records: Iterable[RunRecord], now: datetime) -> None:
+    """Refuse while a restore by another run may be under way at D1, also if that run was killed."""
+    name = ctx.params.database
+    for record in records:
+        for restore, later in _find_restores([record], name):
+            end = restore.at + LONGEST_RESTORE
+            if now < end and not any(row.kind in _SETTLED for row in later):
+                target, _ = _find_target(record, name)
+                command = "the command below" if target else "the same command again"
+                raise Refused(
+                    f"another run restores {name} since {format_rfc3339(restore.at)}",
+                    reason=Reason.WORLD_MOVED,
+                    hint=f"Wait for its end. If it was killed, start {command} at {format_rfc3339(end)}.",
+                    suggested_command=terms.suggest_restore(ctx, name, target) if target else None,
+                )
+
+
+def refuse_step_back_after_restore(ctx: Context[Any], records: Iterable[RunRecord]) -> None:
+    """Refuse to take back one more migration by the same words, as after a run that was interrupted."""
+    name = ctx.params.database
+    sent = newest_record(records, name)
+    if ctx.params.to != BEFORE_LAST_MIGRATION or not sent:
+        return
+    target, _ = _find_target(sent[0], name)
+    raise Refused(
+        f"a restore on this incident may have taken the last migration back, so {BEFORE_LAST_MIGRATION} is not clear",
+        reason=Reason.NO_TARGET,
+        hint=f"{'To check that restore, run the command below. ' if target else ''}To take back one more, name the "
+        f"migration with {BEFORE_MIGRATION}NAME.",
+        suggested_command=terms.suggest_restore(ctx, name, target) if target else None,
+    )
+
+
+def find_repeated(
+    ctx: Context[Any], restore: DatabaseRestore, records: Iterable[RunRecord], accepted: str
+) -> EarlierRestore | None:
+    """Return the earlier restore that this request repeats, so that nothing is sent; None if it may be sent.
+
+    `accepted` is the time of the earlier restore whose later writes a person agreed to lose; empty if nobody did. A
+    migration that is named and applied is taken back: a request that repeats its restore finds it not applied.
+
+    Raises:
+        Refused: the request would undo an earlier restore, or it is unknown whether that restore was made.
+        ConfigError: `accepted` is no time.
+    """
+    allowed = _parse_accepted(accepted)
+    if ctx.params.to.startswith(BEFORE_MIGRATION):
+        return None
+    newest = find_newest(restore.name, restore.before, records, restore.undo_bookmark)
+    if newest is None or not newest.is_after(restore):
+        newest = _find_unrecorded(ctx, restore) or newest
+    if newest is None or allowed == newest.at or _is_unmade(newest, restore):
+        return None
+    if newest.is_made and newest.target == restore.bookmark:
+        return newest
+    if is_bookmark(ctx.params.to) and restore.bookmark in newest.undos:
+        return None
+    is_repeat = is_relative_time(ctx.params.to) and restore.planned_at - newest.at < RECENT
+    if newest.is_after(restore) or is_repeat:
+        raise _refusal(ctx, restore, newest)
+    return None
+
+
+def find_newest(name: str, state: DatabaseState, records: Iterable[RunRecord], current: str) -> EarlierRestore | None:
+    """Return the newest restore by row and records, made or perhaps made; None if there is none.
+
+    An unanswered restore was made if the migration that it takes back is gone, or if the `current` bookmark is of a
+    later session than its undo.
+    """
+    found = [restore for record in records if (restore := _read_restore(record, name))]
+    if row := state.restored:
+        undos = [undo for each in found if each.run == row.run for undo in each.undos]
+        undos = [state.restore_undo, *undos] if state.restore_undo else undos
+        at = parse_utc(row.at).replace(microsecond=0)
+        found = [each for each in found if each.run != row.run]
+        found.append(EarlierRestore(at, row.run, row.bookmark, tuple(undos), is_made=True))
+    newest = max(found, key=lambda each: (each.at, each.is_made), default=None)
+    if newest is None or newest.is_made:
+        return newest
+    is_later = any(is_bookmark(undo) and session_of(current) > session_of(undo) for undo in newest.undos[:1])
+    is_gone = bool(newest.taken_back) and newest.taken_back not in {each.name for each in state.migrations}
+    return replace(newest, is_made=is_later or is_gone)
+
+
+def newest_record(records: Iterable[RunRecord], name: str) -> tuple[RunRecord, ...]:
+    """Return the record of the run that sent a restore last; empty if there is none."""
+    sent = [(row.at, n, record) for n, record in enumerate(records) for row, _ in _find_restores([record], name)]
+    return (max(sent, key=lambda each: each[:2])[2],) if sent else ()
+
+
+def _read_restore(record: RunRecord, name: str) -> EarlierRestore | None:
+    """Return the restore of a run; None if it sent none, or read afterwards that D1 did not make it."""
+    sent = list(_find_restores([record], name))
+    if not sent:
+        return None
+    (row, later), undos = sent[-1], [found[1] for each, _ in sent if (found := _BOOKMARK.search(each.text))]
+    is_made = any(each.kind == EventKind.WRITTEN for each in later)
+    decisions = {record.decision, *(each.text for each in later if each.kind == ENDED_KIND)}
+    if not is_made and decisions & _NOT_MADE:
+        return None
+    at = row.at.replace(microsecond=0)
+    target, taken_back = _find_target(record, name)
+    return EarlierRestore(at, record.run, target, tuple(reversed(undos)), taken_back, is_made=is_made)
+
+
+def _find_target(record: RunRecord, name: str) -> tuple[str, str]:
+    """Return the bookmark that a run restored last, and a migration that it takes back; each empty if unknown."""
+    prefix = f"{TARGET_PREFIX}{name}: "
+    texts = [row.text for row in record.rows if row.kind == EventKind.PREPARED and row.text.startswith(prefix)]
+    found = _BOOKMARK.search(texts[-1]) if texts else None
+    if found is None or not is_bookmark(found[1]):
+        return "", ""
+    return found[1], (found[2] or "") if len(texts[-1]) < MAX_TEXT else ""
+
+
+def _find_restores(records: Iterable[RunRecord], name: str) -> Iterator[tuple[RecordRow, tuple[RecordRow, ...]]]:
+    """Yield the row right before each restore that these runs sent, with the later rows of that run."""
+    for run in records:
+        for n, row in enumerate(run.rows):
+            if row.kind == EventKind.PREPARED and row.text.startswith(f"{UNDO_PREFIX}{name}: "):
+                yield row, run.rows[n + 1 :]
+
+
+def _find_unrecorded(ctx: Context[Any], restore: DatabaseRestore) -> EarlierRestore | None:
+    """Return a recent restore that only D1's bookmarks show: the target is of an earlier session than the present.
+
+    A target that takes migrations back is none that was restored since.
+    """
+    current = restore.undo_bookmark
+    if ctx.params.to == BEFORE_LAST_MIGRATION or restore.taken_back:
+        return None
+    if session_of(restore.bookmark) >= session_of(current):
+        return None
+    d1, now = ctx.cloudflare.d1, restore.planned_at
+    at, before = time_travel.find_session_start(d1, restore.database.id, current, now)
+    return EarlierRestore(at, undos=(before,)) if now - at < RECENT else None
+
+
+def _is_unmade(earlier: EarlierRestore, restore: DatabaseRestore) -> bool:
+    """Return whether D1 did not make an unanswered restore: the session is the same, and newer data is present."""
+    counts = restore.before.counts
+    has_newer = any(counts.get(table, 0) > then for table, then in restore.expected.items())
+    return not earlier.is_made and earlier.target == restore.bookmark and (bool(restore.taken_back) or has_newer)
+
+
+def _parse_accepted(accepted: str) -> datetime | None:
+    try:
+        return parse_utc(accepted) if accepted else None
+    except ValueError:
+        raise ConfigError(
+            f'"{quote_name(accepted)}" is no time of a restore', hint="Copy the time from the refusal, in UTC."
+        ) from None
+
+
+def describe_acceptance(ctx: Context[Any], restore: DatabaseRestore, earlier: EarlierRestore) -> str:
+    """Return the command that restores all the same, and names the loss."""
+    since = format_rfc3339(earlier.at)
+    again = terms.suggest_restore(ctx, restore.name, restore.bookmark, accept_loss_since=since)
+    button = f" (button: to = {restore.bookmark}; accept_loss_since = {since})" if again.button else ""
+    return f"to restore {restore.point} and lose everything written since {since}: `{again.command}`{button}"
+
+
+def _refusal(ctx: Context[Any], restore: DatabaseRestore, earlier: EarlierRestore) -> Refused:
+    """Return the refusal with both bookmarks, the command that only checks, and the one that accepts the loss."""
+    name, point = restore.name, restore.point
+    is_same = earlier.target == restore.bookmark
+    wanted = str(point) if ctx.params.to in {str(point), point.bookmark} else f"{ctx.params.to} is now {point}"
+    undo = f". State before it: bookmark {earlier.undos[0]}" if earlier.undos else ""
+    checks = terms.suggest_restore(ctx, name, earlier.target) if earlier.target and not is_same else None
+    first = "To check that restore, run the command below. " if checks else "Look at the data first. "
+    acceptance = describe_acceptance(ctx, restore, earlier)
+    return Refused(
+        f"{earlier.describe(name)}, so a restore may lose what was written since; {wanted}{undo}",
+        reason=Reason.NO_TARGET if earlier.is_made else Reason.LIVE_UNKNOWN,
+        hint=f"{first}{acceptance[0].upper()}{acceptance[1:]}",
+        suggested_command=checks,
+    )
