@@ -99,7 +99,8 @@ def find_approval(
     GitHub waits up to 30 days for a reviewer, so the requester's permission is checked again.
 
     Raises:
-        Refused: nobody approved it, the approval is too old, the requester has lost access, or GitHub gives no answer.
+        Refused: nobody else approved it, the approval is too old, the requester has lost access, or GitHub gives no
+            answer.
         ConfigError: the job's variables cannot be used.
     """
     from ops.github.client import connect
@@ -109,14 +110,18 @@ def find_approval(
     if github_environment not in environment_config.approval:
         return None
     name = environment_config.approval_environment
+    requesters = {requester.lower(), environ.get("GITHUB_ACTOR", "").lower()}  # of this attempt, and of the first
     try:
         repository, run_id = connect(environ, redactor), int(actions.run_id(environ))
-        found = find_review(repository, run_id, actions.run_attempt(environ), name, prefix=prefix)
+        attempt = actions.run_attempt(environ)
+        found = find_review(repository, run_id, attempt, name, requesters=requesters, prefix=prefix)
     except (ProviderError, ValueError) as error:
         why = error.message if isinstance(error, ProviderError) else "this is no job of GitHub Actions"
         raise _not_reviewed(f"GitHub does not say whether it was approved ({why})") from None
     if found is None:
         raise _not_reviewed(f'nobody approved it in the GitHub environment "{name}", or that has no reviewers')
+    if found.is_own:
+        raise _own_review(name)
     age = system_clock.current_time(environ) - found.began
     if not -MAX_CLOCK_SKEW <= age <= APPROVAL_HOLDS:
         late = f"{APPROVAL_HOLDS // timedelta(minutes=1)} minutes"
@@ -175,6 +180,14 @@ def refuse_requester(environ: Mapping[str, str], redactor: Redactor, login: str,
 def _not_reviewed(message: str) -> Refused:
     hint = "Add the label or press the button again, and let a reviewer approve the run in time."
     return Refused(f"not approved: {message}", reason=Reason.NOT_REVIEWED, hint=hint)
+
+
+def _own_review(name: str) -> Refused:
+    return Refused(
+        f'not approved: the person who requested it approved it in the GitHub environment "{name}"',
+        reason=Reason.SAME_PERSON,
+        hint="Request it again, and let another reviewer approve it. Alone: run it on a laptop, without a reviewer.",
+    )
 
 
 def _not_approved(message: str, *, hint: str = PRESS_AGAIN) -> Refused:

@@ -6,7 +6,7 @@ docs.github.com/rest/deployments/deployments, …/deployments/statuses,
 …/actions/workflow-runs#get-the-review-history-for-a-workflow-run
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,8 @@ class EnvironmentReview:
     reviewer: str
     began: datetime
     """When the job that waited for the review began, by GitHub's clock: GitHub stores no time of the review itself."""
+    is_own: bool = False
+    """Whether a requester may be the only person who approved it."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,17 @@ class EnvironmentUse:
 
 
 def find_review(
-    repository: "Repository", run_id: int, attempt: int, environment: str, *, prefix: str = ""
+    repository: "Repository",
+    run_id: int,
+    attempt: int,
+    environment: str,
+    *,
+    requesters: Collection[str],
+    prefix: str = "",
 ) -> EnvironmentReview | None:
     """Return the newest approval of the environment, if the job that waits for it began in this attempt; else None.
 
-    The job has the environment's name, behind `prefix`: NEXT for the automatic step.
+    The job has the environment's name, behind `prefix`: NEXT for the automatic step. `requesters`: lower-case logins.
 
     GitHub does not store the attempt of an approval. Each start of such a job uses one up, so that no earlier approval
     is left. GitHub creates a missing environment, without a rule, when a job names it: no approval is found then.
@@ -71,7 +79,9 @@ def find_review(
     used = sum(job["conclusion"] == "success" for found in waits for job in found.values())
     if began is None or began["started_at"] is None or len(approved) <= used:
         return None
-    return EnvironmentReview(approved[-1], parse_utc(began["started_at"]))
+    others = [login for login in approved if login.lower() not in requesters]
+    is_own = len(others) <= used  # an earlier attempt may have used each of them
+    return EnvironmentReview((approved if is_own else others)[-1], parse_utc(began["started_at"]), is_own)
 
 
 def _waiting_jobs(repository: "Repository", run_id: int, attempt: int, names: Sequence[str]) -> dict[str, Any]:

@@ -140,8 +140,17 @@ def _reviewer(row: Mapping[str, Any]) -> Reviewer:
     return Reviewer(int(found["id"]), str(found["slug" if is_team else "login"]), is_team)
 
 
-def write_environment(repository: "Repository", name: str, branch: str, reviewers: Sequence[Reviewer] = ()) -> None:
+def write_environment(
+    repository: "Repository",
+    name: str,
+    branch: str,
+    reviewers: Sequence[Reviewer] = (),
+    *,
+    prevents_self_review: bool = False,
+) -> None:
     """Create the environment, or restrict it to one branch. Its other rules stay; `reviewers` replace its reviewers.
+
+    `prevents_self_review` turns that rule on where there are reviewers.
 
     GitHub removes rules that a request leaves out, and refuses those that the plan lacks even with their default
     values. So the request has the rules that exist already, and no others (github.com/alchemy-run/alchemy/pull/1373).
@@ -152,7 +161,7 @@ def write_environment(repository: "Repository", name: str, branch: str, reviewer
     listed = [{"type": "Team" if each.is_team else "User", "id": each.id} for each in reviewers or found.reviewers]
     body: dict[str, Any] = {"deployment_branch_policy": _CUSTOM}
     if listed:
-        body |= {"reviewers": listed, "prevent_self_review": found.prevents_self_review}
+        body |= {"reviewers": listed, "prevent_self_review": prevents_self_review or found.prevents_self_review}
     if found.wait_minutes:
         body["wait_timer"] = found.wait_minutes
     _write(repository, "PUT", _environment_path(name), body)

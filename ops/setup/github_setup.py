@@ -220,10 +220,17 @@ class GitHubSetup:
                     f"`{needed.name}` has required reviewers, so every recovery waits for one. Remove them in the "
                     "settings, and use `approval` in ops.yml."
                 )
-            if found is None or chosen or not found.admits_only(self._config.github.branch):
+            present = chosen or (found.reviewers if found else ())
+            approves = needed.has_reviewers and bool(present)
+            if approves and len(present) == 1 and not present[0].is_team:
+                plan.notices.append(_one_reviewer(needed.name, present[0].name))
+            is_open = approves and not (found and found.prevents_self_review)
+            if found is None or chosen or is_open or not found.admits_only(self._config.github.branch):
                 details = f"branch {self._config.github.branch} only"
                 if chosen:
                     details += f", reviewers {', '.join(each.name for each in chosen)}"
+                if is_open:
+                    details += ", nobody approves an own request"
                 self._add(
                     plan,
                     SettingChange(
@@ -231,8 +238,8 @@ class GitHubSetup:
                         needed.name,
                         "change" if found else "create",
                         details,
-                        partial(self._write_environment, needed.name, chosen),
-                        partial(self._is_environment_done, needed.name, chosen),
+                        partial(self._write_environment, needed.name, chosen, approves=approves),
+                        partial(self._is_environment_done, needed.name, chosen, approves=approves),
                     ),
                 )
 
@@ -266,20 +273,23 @@ class GitHubSetup:
             raise ConfigError(f'GitHub knows no user "{login}"', reason=Reason.UNKNOWN_NAME, hint=hint)
         return found
 
-    def _write_environment(self, name: str, reviewers: Sequence[protection.Reviewer]) -> None:
+    def _write_environment(self, name: str, reviewers: Sequence[protection.Reviewer], *, approves: bool) -> None:
+        """Write branch and reviewers. `approves`: they approve requests, and none may approve an own one."""
         branch = self._config.github.branch
         with _explained(
             "GitHub refused a rule for the environment", "Write `github: {environments: false}` in ops.yml."
         ):
-            protection.write_environment(self._github, name, branch)
+            protection.write_environment(self._github, name, branch, prevents_self_review=approves)
         if reviewers:
             hint = "Check that each can read the repository. Otherwise remove `approval` from ops.yml."
             with _explained("GitHub refused the reviewers; a private repository needs Enterprise for them", hint):
-                protection.write_environment(self._github, name, branch, reviewers)
+                protection.write_environment(self._github, name, branch, reviewers, prevents_self_review=approves)
 
-    def _is_environment_done(self, name: str, reviewers: Sequence[protection.Reviewer]) -> bool:
+    def _is_environment_done(self, name: str, reviewers: Sequence[protection.Reviewer], *, approves: bool) -> bool:
         found = protection.read_environment(self._github, name)
         if found is None or not found.admits_only(self._config.github.branch):
+            return False
+        if approves and not found.prevents_self_review:
             return False
         return not reviewers or {each.id for each in found.reviewers} == {each.id for each in reviewers}
 
@@ -412,6 +422,13 @@ def is_protected(rules: Sequence[Mapping[str, Any]]) -> bool:
         {"deletion", "non_fast_forward"} <= kinds
         and any(each.get("required_approving_review_count", 0) >= 1 for each in reviews)
         and any(each.get("require_code_owner_review") is True for each in reviews)
+    )
+
+
+def _one_reviewer(environment: str, login: str) -> str:
+    return (
+        f"`{environment}` has one reviewer, so nobody can approve a request of {login}: name another with "
+        "`--reviewer LOGIN`. A command on a laptop needs no reviewer."
     )
 
 

@@ -33,12 +33,12 @@ def run(hub: GitHub) -> FakeRun:
     return hub.start_run(".github/workflows/rollback-worker.yml", "workflow_dispatch", {}, "alice")
 
 
-def approve(hub: GitHub, run: FakeRun, name: str = APPROVE, state: str = "approved") -> None:
-    hub.add_environment(name, reviewers=["rita"])
+def approve(hub: GitHub, run: FakeRun, name: str = APPROVE, state: str = "approved", by: str = "rita") -> None:
+    hub.add_environment(name, reviewers=[by])
     repository = hub._repository
     environment = next(each for each in repository.environments.values() if each.name == name)
-    rita = next(user for user in repository.users if user.login == "rita")
-    run.reviews.append(DeploymentReview(environments=(environment,), user=rita, state=state, comment=""))
+    user = next(user for user in repository.users if user.login == by)
+    run.reviews.append(DeploymentReview(environments=(environment,), user=user, state=state, comment=""))
 
 
 def recover(world: World, run: FakeRun, *more: str, **environ: str | None) -> Outcome:
@@ -253,6 +253,38 @@ def test_approval_of_earlier_attempt_does_not_count(
     done = recover(world, run, "--attempt", "2", **second)
 
     assert done.result["decision"] == "recovered", done.err
+
+
+def test_requester_is_no_reviewer(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
+    """Without *Prevent self-review*, GitHub lets the person who started the run approve it."""
+    add_approval_job(hub, run)
+    approve(hub, run, by="alice")
+
+    for _ in range(2):
+        done = recover(world, run, "--requested-by", "Alice")
+
+        assert (done.code, done.result["reason"] if done.out else "same_person") == (3, "same_person"), done.err
+        assert 'who requested it approved it in the GitHub environment "approve-production"' in done.err
+        assert "on a laptop" in done.err
+    assert world.live == {releases.bad: 100}
+    assert world.sandbox.requests == []
+
+
+def test_first_requester_is_no_reviewer_of_a_later_attempt(
+    world: World, releases: Releases, hub: GitHub, run: FakeRun
+) -> None:
+    """Rita started the request of alice again. GitHub may list the reviews of both attempts in any order."""
+    add_approval_job(hub, run)
+    approve(hub, run)
+    second = rerun(hub, run)
+    approve(hub, run, by="alice")
+
+    for _ in range(2):
+        done = recover(world, run, "--attempt", "2", "--requested-by", "rita", **second)
+
+        assert (done.code, "who requested it approved it" in done.err) == (3, True), done.err
+        run.reviews.reverse()
+    assert world.sandbox.requests == []
 
 
 def test_approval_after_rejection_counts(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:

@@ -139,6 +139,20 @@ def approve_without_reviewer(made: Bakery) -> None:
     edit("    services:\n", "    approval: [recovery]\n    services:\n", sync=True)(made)
 
 
+def approve_own_requests(made: Bakery) -> None:
+    made.sandbox.github.switches.plan = "enterprise"
+    made.sandbox.github.add_user("omar")
+    made.sandbox.github.add_environment("approve-live", branches=["main"], reviewers=["dana", "omar"])
+    edit("    services:\n", "    approval: [recovery]\n    services:\n", sync=True)(made)
+
+
+def let_the_only_responder_approve(made: Bakery) -> None:
+    made.sandbox.github.switches.plan = "enterprise"
+    hub = made.sandbox.github
+    hub.add_environment("approve-live", branches=["main"], reviewers=["dana"], prevent_self_review=True)
+    edit("    services:\n", "    approval: [recovery]\n    services:\n", sync=True)(made)
+
+
 def keep_secrets_of_the_repository(made: Bakery) -> None:
     """Leave the set-up for GitHub Free, which has no environments, as it was before a change of the plan."""
     github = made.sandbox.github
@@ -290,6 +304,8 @@ FAULTS = (
     ),
     Fault("a reviewer before every recovery", "reviewers", require_review, "S3"),
     Fault("an approval that nobody can give", "reviewers", approve_without_reviewer),
+    Fault("an approval by the requester", "reviewers", approve_own_requests),
+    Fault("a reviewer who is the only requester", "reviewers", let_the_only_responder_approve),
     Fault(
         "a secret missing on GitHub",
         "secrets",

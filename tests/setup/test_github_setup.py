@@ -172,10 +172,27 @@ def test_reviewers_are_set_where_the_plan_has_them(shop: Shop) -> None:
     result = shop.result("--reviewer", "omar", "--reviewer", "rita")
 
     assert result["decision"] == "done"
-    assert [one.login for one in shop.github.environments["approve-live"].reviewers] == ["omar", "rita"]
+    rules = shop.github.environments["approve-live"]
+    assert ([one.login for one in rules.reviewers], rules.prevents_self_review) == (["omar", "rita"], True)
+    assert "one reviewer" not in str(result["notices"])
     assert shop.result()["decision"] == "nothing_to_do"
     shop.result("--reviewer", "rita")
     assert [one.login for one in shop.github.environments["approve-live"].reviewers] == ["rita"]
+
+
+def test_reviewers_of_a_person_may_no_longer_approve_their_own_requests(shop: Shop) -> None:
+    shop.github.switches.plan = "enterprise"
+    shop.edit("    services:\n", "    approval: [security]\n    services:\n")
+    shop.github.add_environment("approve-live", reviewers=["rita"], branches=["main"], wait_timer=5)
+
+    result = shop.result()
+
+    rules = shop.github.environments["approve-live"]
+    assert ([one.login for one in rules.reviewers], rules.prevents_self_review, rules.wait_timer) == (["rita"], True, 5)
+    assert any(
+        "`approve-live` has one reviewer, so nobody can approve a request of rita" in n for n in result["notices"]
+    )
+    assert shop.result()["decision"] == "nothing_to_do"
 
 
 def test_responders_are_the_default_reviewers(shop: Shop) -> None:

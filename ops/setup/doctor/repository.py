@@ -230,6 +230,14 @@ def reviewers(facts: Facts) -> Findings:
             text = f"the environment {each.name} has no reviewer, so nobody can approve"
             fix = f"Add required reviewers at {page}, or run the command."
             yield Finding(text, fix, command=f"{facts.program} setup github")
+        if each.has_reviewers and rules.reviewers and not rules.prevents_self_review:
+            text = f"the environment {each.name} lets people approve their own requests, which the job then refuses"
+            fix = f"Turn on *Prevent self-review* at {page}, or run the command."
+            yield Finding(text, fix, command=f"{facts.program} setup github")
+        alone = [login.lower() for login in facts.config.responders]
+        if each.has_reviewers and len(alone) == 1 and alone == [found.name.lower() for found in rules.reviewers]:
+            text = f"the only reviewer of {each.name} is the only responder, so nobody can approve"
+            yield Finding(text, f"Add another reviewer at {page}, or remove `approval` from ops.yml.")
 
 
 @check(
