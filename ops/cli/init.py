@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -66,7 +65,7 @@ def init(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Describe your application in a new operations repository.
+    """Describe your application in a new operations repository, for github.com.
 
     Asks at most seven questions. Each option answers one of them. With a read-only token, of CLOUDFLARE_API_TOKEN or
     pasted, it lists Workers, Pages projects and their URLs. Nothing is overwritten without --force; exit code 2: a file
@@ -76,6 +75,7 @@ def init(
     from ops.setup.init import command
     from ops.setup.init.discovery import InitRequest
     from ops.setup.init.questions import Questions
+    from ops.setup.server import require_github_com
 
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or as_json)
     request = InitRequest(accounts, workers, sites, urls, tokens, repository, wrangler)
@@ -84,7 +84,7 @@ def init(
     def say(text: str) -> None:
         echo("\n".join(map(to_one_line, redactor.redact_text(text).split("\n"))))
 
-    environ: Mapping[str, str] = os.environ
+    environ = require_github_com(os.environ, folder, redactor)
     if asks and not wrangler and not environ.get(DEFAULT_TOKEN):
         environ = {**environ, DEFAULT_TOKEN: _ask_token(command.read_only_token_url(), redactor)}
     result = command.run(request, target, Questions(_ask if asks else None), environ, silent if as_json else say)

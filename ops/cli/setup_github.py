@@ -51,19 +51,16 @@ def github(
     as_json: bool,
     config: Path,
 ) -> int:
-    """Create GitHub environments, labels and the ruleset, on a laptop.
+    """Create GitHub environments, labels and the ruleset on github.com, on a laptop.
 
     Needs the token of an admin in GITHUB_TOKEN or GH_TOKEN, and never stores it. Without environments in the GitHub
     plan, it sets `github.environments: false` in ops.yml. On a terminal it then asks for each missing Cloudflare token,
     checks and stores it. At the end it prints the `gh` command for each other secret. Run again, it changes only what
     differs.
     """
-    from ops.app.github_login import add_server, choose_repository
     from ops.setup import github_setup as work
 
-    folder = config.resolve().parent
-    environ = add_server(os.environ, folder, redactor)
-    environ = work.laptop_environ(environ, choose_repository(repo, environ, folder, redactor))
+    environ = work.laptop_environ(os.environ, repo, config.resolve().parent, redactor)
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     own = work.GitHubSetup(config, environ, redactor)
     plan = own.plan(reviewers, _ask_reviewers if is_interactive and not dry_run and not yes else None)

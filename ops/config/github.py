@@ -36,7 +36,7 @@ class GitHubConfig(ConfigModel):
         description="Whether the plan has environments (not on GitHub Free if private); else repository secrets.",
     )
     enterprise_server: bool = Field(
-        default=False, description="Whether this is GitHub Enterprise Server: newer workflow keys are omitted."
+        default=False, description="Omit newer workflow keys. No server but github.com is supported."
     )
     schedules: Mapping[ScheduledTask, ScheduleInterval] = Field(
         default_factory=dict, description="Task → interval of its schedule (default: no schedule)."

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops.app.github_login import find_token
+from ops.app.github_login import choose_repository, find_token
 from ops.app.registry import button_runbooks
 from ops.app.run import read_config
 from ops.config.edit import set_nested
@@ -25,6 +25,7 @@ from ops.github.secrets import write_secret
 from ops.setup.environments import GitHubEnvironment, needed_environments
 from ops.setup.labels import desired_labels
 from ops.setup.secret_commands import MissingSecret, list_missing
+from ops.setup.server import require_github_com
 from ops.setup.sync import find_differences, sync_files
 from ops.setup.workflows import FileAction
 
@@ -103,12 +104,13 @@ class SetupPlan:
     """Variables that a laptop needs in an incident, with the places of their values."""
 
 
-def laptop_environ(environ: Mapping[str, str], repository: str) -> dict[str, str]:
-    """Return the variables for `connect`, with the person's token. Raises ConfigError."""
+def laptop_environ(environ: Mapping[str, str], repo: str, folder: Path, redactor: Redactor) -> dict[str, str]:
+    """Return the variables for `connect`, with the person's token. `folder` is that of ops.yml. Raises ConfigError."""
     if is_job(environ):
         hint = "Run it on a laptop, with the token of a person who is an admin of the repository."
         raise ConfigError("set-up does not run inside GitHub Actions", hint=hint)
-    token = find_token(environ)
+    environ = require_github_com(environ, folder, redactor)
+    repository, token = choose_repository(repo, environ, folder, redactor), find_token(environ)
     if not token:
         raise ConfigError(
             "neither GITHUB_TOKEN nor GH_TOKEN is set",

@@ -8,6 +8,7 @@ from ops.app.registry import button_runbooks
 from ops.core.errors import ConfigError
 from ops.core.version import __version__
 from ops.setup import issue_form, jobs, release, workflows
+from ops.setup.server import ONLY
 from ops.setup.workflows import FileAction, FileDifference
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def _print_costs(config: "Config", echo: Say) -> None:
         )
     if config.github.enterprise_server:
         echo(
-            "GitHub Enterprise Server: the keys `queue` and `deployment` are left out. Of the requests that wait, the "
-            "server keeps only the newest, and each scheduled run counts as a deployment."
+            "`github.enterprise_server`: the keys `queue` and `deployment` are left out. Of the requests that wait, "
+            "GitHub keeps only the newest, and each scheduled run counts as a deployment. No Enterprise Server was "
+            f"tried: {ONLY}."
         )

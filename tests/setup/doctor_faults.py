@@ -267,6 +267,11 @@ FAULTS = (
         "C11",
     ),
     Fault(
+        "a repository on an Enterprise Server",
+        "enterprise-server",
+        lambda made: made.environ.update(GITHUB_SERVER_URL="https://git.bakery.example"),
+    ),
+    Fault(
         "an open default branch",
         "branch-protection",
         lambda made: made.sandbox.github.rulesets[0].__setattr__("enforcement", "disabled"),

@@ -373,6 +373,13 @@ def test_enterprise_server_has_everything(shop: Shop) -> None:
     assert [one.login for one in shop.github.environments["approve-live"].reviewers] == ["dana", "omar"]
 
 
+def test_other_server_is_refused_before_the_plan(shop: Shop) -> None:
+    done = shop.setup("--repo", REPOSITORY, "--dry-run", GITHUB_SERVER_URL="https://git.shopdesk.example")
+
+    assert (done.code, shop.github.requests) == (2, [])
+    assert "set-up works on github.com only, and this repository is on git.shopdesk.example" in done.err
+
+
 def test_unreadable_repository_is_explained(shop: Shop) -> None:
     missing = shop.setup("--repo", "shopdesk/none")
     shop.github.add_token("github_pat_y", "dana", ["issues:write"])

@@ -24,6 +24,7 @@ from tests.support.adoption import (
     release,
     team,
 )
+from tests.support.commands import set_origin
 
 MOST_FILES = 25
 PLACE = "1Password: cloudflare-recovery"
@@ -454,3 +455,16 @@ def test_worker_without_a_zone_gets_no_maintenance(game: Team) -> None:
     game.config.write_text(game.config.read_text().replace("game.sandbox.workers.dev", "arena.example"))
     assert game.ops("workflows", "sync").code == 0
     assert f"{folder}/maintenance.yml" in game.files()
+
+
+@pytest.mark.parametrize("host", ["git.parcel.example", "parcel.ghe.com", "gitlab.com"])
+def test_clone_of_another_server_is_refused_before_anything_is_read(shop: Team, host: str) -> None:
+    """The folder is new; the clone around it tells where it would be pushed."""
+    set_origin(shop.world.folder, f"git@{host}:parcel/operations.git")
+
+    refused = shop.init()
+
+    assert (refused.code, shop.folder.exists(), shop.world.sandbox.requests) == (2, False, [])
+    assert f"set-up works on github.com only, and this repository is on {host}" in refused.err
+    assert "nothing was written" in refused.err
+    assert shop.init(GITHUB_SERVER_URL="https://github.com").code == 0  # its host is an alias of ssh

@@ -185,7 +185,7 @@ def test_enterprise_server_files_omit_newer_keys(team: TeamRepository) -> None:
     done = team.sync()
 
     assert done.code == 0
-    assert "the server keeps only the newest" in " ".join(done.out.split())
+    assert "GitHub keeps only the newest" in " ".join(done.out.split())
     for file in team.workflows.glob("*.yml"):
         assert "queue:" not in file.read_text()
         assert "deployment: false" not in file.read_text()

@@ -7,7 +7,6 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ops.core.approval_request import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.clock import format_utc
@@ -23,6 +22,7 @@ from ops.setup.doctor.finding import Finding, NotProvable
 from ops.setup.github_setup import USE_ENVIRONMENTS
 from ops.setup.labels import desired_labels
 from ops.setup.secret_commands import list_missing
+from ops.setup.server import ELSEWHERE, ONLY, other_server
 
 if TYPE_CHECKING:
     from ops.github.client import Repository
@@ -31,7 +31,6 @@ DRILL_EVERY = timedelta(days=40)
 DRILL = "drill"
 """Label of an incident that is an exercise."""
 PRACTICED = {Decision.RECOVERED.value, Decision.HEALTHY_AS_BEFORE.value}
-ENTERPRISE_PATH = "/api/v3"
 
 
 @check("github", repository, needs=("internet",), why="The settings that labels and buttons need were not checked.")
@@ -71,16 +70,16 @@ def default_branch(facts: Facts) -> Findings:
 @check(
     "enterprise-server",
     repository,
-    needs=("config", "github"),
-    why="GitHub rejects the workflows, or drops waiting recoveries.",
+    needs=("config",),
+    why="The workflows may not start, or drop waiting recoveries.",
 )
 def enterprise_server(facts: Facts) -> Findings:
-    """Does `github.enterprise_server` fit the server?"""
-    is_enterprise = urlsplit(client.api_url(facts.environ)).path.rstrip("/") == ENTERPRISE_PATH
-    if is_enterprise != facts.config.github.enterprise_server:
-        value = str(is_enterprise).lower()
-        text = f"this is {'' if is_enterprise else 'not '}a GitHub Enterprise Server"
-        yield Finding(text, f"Write github.enterprise_server: {value}.", command=f"{facts.program} workflows sync")
+    """Is the repository on github.com, and `github.enterprise_server` false?"""
+    if host := other_server(facts.environ):
+        yield Finding(f"the repository is on {host}, and {ONLY}", ELSEWHERE)
+    elif facts.config.github.enterprise_server:
+        advice = "Write github.enterprise_server: false."
+        yield Finding("this is not a GitHub Enterprise Server", advice, command=f"{facts.program} workflows sync")
 
 
 @check("actions", repository, needs=("config", "github"), why="No job starts: GitHub cannot download its actions.")
