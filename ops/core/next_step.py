@@ -18,7 +18,7 @@ class SuggestedCommand:
 
 def refer_below(hint: str) -> str:
     """Return a hint that names the command below it in the place of the one that was typed."""
-    return re.sub("([Ss]tart|[Rr]un) the same command", r"\1 the command below", hint)
+    return re.sub("([Ss]tart|[Rr]un) the (?:same )?command again", r"\1 the command below", hint)
 
 
 def shorten_ids(text: str) -> str:

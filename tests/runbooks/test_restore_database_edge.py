@@ -74,6 +74,15 @@ def test_maintenance_that_does_not_take_effect_prevents_the_restore(library: Lib
     assert REOPENS in done.result["message"]
     assert library.restores == []
 
+    library.world.sandbox.switches.propagation_seconds = 0
+    assert "Start the command below in a minute." in done.result["hint"]
+    bookmark = done.result["press"].partition("--to ")[2].split()[0]
+    again, third = library.restore(bookmark), library.restore(bookmark)
+
+    assert library.migrations == ["0001_first.sql"]
+    assert [ended(each)[:2] for each in (again, third)] == [(8, "no_evidence")] * 2  # maintenance of the first one
+    assert library.restores == [bookmark]
+
 
 def test_restore_that_d1_refuses_says_that_the_service_stays_closed(library: Library) -> None:
     library.world.sandbox.fault(**RESTORE, code=7400, message="no")

@@ -255,6 +255,10 @@ def test_second_press_within_a_minute_of_a_kill_waits(library: Library) -> None:
     assert ended(refused) == (3, "refused", "world_moved")
     assert library.restores[0] in refused.result["press"]
     assert "start the command below at" in refused.result["hint"]
+    library.world.sandbox.clock.advance(60)
+    done, third = asked.press_printed(refused.result["press"]), asked.press_printed(refused.result["press"])
+    assert (done.code, ended(third)[1]) == (0, "nothing_to_do")
+    assert (len(library.restores), library.migrations) == (1, ["0001_first.sql"])
 
 
 def test_dry_run_prints_the_absolute_target(library: Library) -> None:
