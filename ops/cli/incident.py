@@ -151,7 +151,9 @@ def close(redactor: Redactor, /, *, number: int, text: str, anyway: bool, as_jso
         return
     click.echo(f"#{number} {closed.url} {'closed' if closed.was_open else 'was closed already'}")
     if closed.was_open and not closed.leftovers.lines:
-        click.echo("  nothing stays on")
+        names = ", ".join(closed.leftovers.environments)
+        unknown = "unknown whether something stays on: no run on it names an environment. Check `ops status`"
+        echo(redactor.redact_text(f"  nothing stays on in {to_one_line(names)}" if names else f"  {unknown}"))
     for line in closed.leftovers.lines:
         echo(redactor.redact_text(f"  still active, or unknown: {to_one_line(line)}"))
     for command in closed.leftovers.reset_commands:

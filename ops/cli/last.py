@@ -39,6 +39,6 @@ def last(redactor: Redactor, /, *, count: int, as_json: bool, config: Path) -> N
         for line in run_lines(run, found.read_at):
             echo(redactor.redact_text(to_one_line(line)))
     if not found.runs:
-        echo("No run is recorded here.")
+        echo("No run is recorded here." if found.has_read_local else "No run was read.")
     for note in found.notes:
         echo(redactor.redact_text(to_one_line(note)), err=True)

@@ -24,7 +24,10 @@ from ops.core.redaction import Redactor
 @CONFIG
 @click.pass_obj
 def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Path) -> None:
-    """Show live versions, switches, temporary limits and maintenance."""
+    """Show live versions, switches, temporary limits and maintenance.
+
+    A section that could not be read says `unknown`, and the exit code is 4; 2 without a usable token.
+    """
     from ops.status import text
     from ops.status.status import environment_status
 
@@ -32,6 +35,8 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
     found = environment_status(environment, config, os.environ, redactor)
     if as_json:
         echo_json(redactor.redact_json(found.to_json()))
-        return
-    for line in text.status_lines(found):
-        echo(redactor.redact_text(line))
+    else:
+        for line in text.status_lines(found):
+            echo(redactor.redact_text(line))
+    if found.error:
+        raise found.error

@@ -38,7 +38,7 @@ def find_differences(sandbox: "Sandbox", environment: "Environment", config: Pat
 
 def _reports_lag(found: "EnvironmentStatus", name: str, state: str) -> bool:
     """Return whether the status says that the application has that state and KV another one."""
-    return any(f" {name} = " in line and f"the application shows {state}: " in line for line in found.unread)
+    return any(f" {name} = " in line and f"the application shows {state}: " in line for line in map(str, found.unread))
 
 
 def _lagging_switches(sandbox: "Sandbox", environment: "Environment") -> set[str]:

@@ -36,6 +36,7 @@ class ClosedIncident:
             "url": self.url,
             "was_open": self.was_open,
             "leftovers": list(self.leftovers.lines),
+            "environments": list(self.leftovers.environments),
             "reset_commands": list(self.leftovers.reset_commands),
         }
 

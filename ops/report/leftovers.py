@@ -25,14 +25,17 @@ class Leftovers:
 
     lines: tuple[str, ...] = ()
     reset_commands: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    """Environments that were read or tried. Without one, empty `lines` prove nothing."""
 
 
 def find_leftovers(config: "Config", environ: Mapping[str, str], number: int, environments: Iterable[str]) -> Leftovers:
-    """Read these environments. One that ops.yml does not have is skipped, and one that cannot be read is a line."""
-    lines, reset_commands = list[str](), list[str]()
-    for name in dict.fromkeys(environments):
+    """Read these environments. One that ops.yml does not have, or that cannot be read, is a line."""
+    lines, reset_commands, names = list[str](), list[str](), tuple(filter(None, dict.fromkeys(environments)))
+    for name in names:
         environment = config.environments.get(name)
         if environment is None:
+            lines.append(f"unknown in {name}: ops.yml has no such environment")
             continue
         try:
             found = _read_status(environment, environ, number)
@@ -41,7 +44,7 @@ def find_leftovers(config: "Config", environ: Mapping[str, str], number: int, en
             continue
         lines += rendering.leftover_lines(found)
         reset_commands += _list_reset_commands(found, config, environ, number)
-    return Leftovers(tuple(lines), tuple(reset_commands))
+    return Leftovers(tuple(lines), tuple(reset_commands), names)
 
 
 def _read_status(environment: "Environment", environ: Mapping[str, str], number: int) -> EnvironmentStatus:

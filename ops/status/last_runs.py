@@ -1,5 +1,6 @@
 """The most recent runs, on this machine and on the open incidents."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -71,6 +72,8 @@ class LastRuns:
     read_at: datetime
     runs: tuple[LastRun, ...]
     notes: tuple[str, ...]
+    has_read_local: bool = True
+    """Whether the records of this machine were read; also if there are none."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -91,6 +94,8 @@ def read_last_runs(
     found = (_read_local(path, redactor) for path in list_runs(config_path.resolve().parent / RUNS))
     local = {run.run: run for run in islice(filter(None, found), count)}
     notes, remote, now = list[str](), dict[str, LastRun](), SystemClock().now()
+    if unreadable := _find_unreadable(config_path.resolve().parent / RUNS, local):
+        notes.append(unreadable)
     if environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY"):
         try:
             now = current_time(environ)
@@ -105,7 +110,13 @@ def read_last_runs(
     both = {name: replace(run, link=remote[name].link) if name in remote else run for name, run in local.items()}
     newest = sorted((remote | both).values(), key=lambda run: run.began, reverse=True)[:count]
     runs: tuple[LastRun, ...] = redactor.redact_value(tuple(newest))
-    return LastRuns(now, runs, tuple(notes))
+    return LastRuns(now, runs, tuple(notes), has_read_local=not unreadable)
+
+
+def _find_unreadable(runs: Path, local: Mapping[str, LastRun]) -> str:
+    """Return why the records of this machine were not read; "" if they were, or if there are none."""
+    is_closed = os.path.exists(runs) and not os.access(runs, os.R_OK | os.X_OK)  # noqa: PTH110  a Path may raise
+    return f"the records in {runs} cannot be read" if is_closed or (list_runs(runs) and not local) else ""
 
 
 def _read_local(folder: Path, redactor: Redactor) -> LastRun | None:

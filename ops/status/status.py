@@ -17,7 +17,7 @@ from ops.app.session import Session
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.errors import OpsError, Refused
+from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import CONTRACT_VERSION, LIMITS_KEY, SWITCH_KEY_PREFIX, ReportedSwitch
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ops.config.runtime import RuntimeConfig
 
 T = TypeVar("T")
+LIVE, IN_KV, AT_THE_EDGE = ("services",), ("switches", "limits"), ("maintenance", "orphaned_routes")
+"""Sections of the JSON result that one read fills. A smaller set: the read worked, and a part of it failed."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,25 @@ class OrphanedRoute:
 
 
 @dataclass(frozen=True)
+class UnreadSource:
+    """A source that could not be read, or whose answer is uncertain: its sections may have more than they show."""
+
+    sections: tuple[str, ...]
+    """Keys of the JSON result."""
+    name: str
+    message: str
+    hint: str = ""
+    exit_code: int = 0
+    """That of the error; 0 if the source was read."""
+    reason: Reason = Reason.LIVE_UNKNOWN
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}{f'. {self.hint}' if self.hint else ''}"
+
+
+@dataclass(frozen=True)
 class EnvironmentStatus:
-    """Status of one environment. `switches` are the active ones; `unread` lists unreadable sources with the reason."""
+    """Status of one environment. `switches` are the active ones. A section is empty only if no `unread` names it."""
 
     environment: str
     read_at: datetime
@@ -86,7 +105,28 @@ class EnvironmentStatus:
     windows: tuple[MaintenanceWindow, ...] = ()
     orphans: tuple[OrphanedRoute, ...] = ()
     """Their incident is unknown, so they are listed for every incident."""
-    unread: tuple[str, ...] = ()
+    unread: tuple[UnreadSource, ...] = ()
+    has_read: bool = True
+    """Whether at least one source was read."""
+    has_runtime: bool = True
+    """Whether ops.yml has switches and limits that can be active."""
+
+    def unread_in(self, *sections: str) -> tuple[UnreadSource, ...]:
+        return tuple(each for each in self.unread if {*sections} & {*each.sections})
+
+    @property
+    def error(self) -> OpsError | None:
+        """The error of the command: the cause if nothing was read, else one that names what was not read."""
+        failed = [each for each in self.unread if each.exit_code]
+        if not failed:
+            return None
+        first = failed[0]
+        if not self.has_read:
+            kind = ConfigError if first.exit_code == ConfigError.exit_code else ProviderError
+            return kind(f"nothing was read: {first.message}", reason=first.reason, hint=first.hint)
+        names = ", ".join(each.name for each in failed)
+        hint = "The reasons are above. `ops doctor` checks the token."
+        return ProviderError(f"not read: {names}", reason=first.reason, hint=hint)
 
     def of_incident(self, number: int) -> "EnvironmentStatus":
         """Return the status of one incident, with all temporary limits, because KV holds no incident for them."""
@@ -113,7 +153,9 @@ class EnvironmentStatus:
                 for block in self.windows
             ],
             "orphaned_routes": [vars(each) for each in self.orphans],
-            "unread": list(self.unread),
+            "unread": list(map(str, self.unread)),
+            "unknown": sorted({section for each in self.unread for section in each.sections}),
+            "exit_code": self.error.exit_code if self.error else 0,
         }
 
 
@@ -168,9 +210,12 @@ def environment_status(
 def read_status(session: Session, *, with_services: bool = True) -> EnvironmentStatus:
     services = list(session.environment.services.values()) if with_services else []
     reads: list[Callable[[], Any]] = [partial(_read_live, session, each) for each in services]
-    *live, (on, limits, why), (off, orphans, maintenance_errors) = run_parallel(
+    *live, (on, limits, in_kv), (off, orphans, at_the_edge) = run_parallel(
         [*reads, lambda: _read_switches_and_limits(session), lambda: _read_maintenance(session)]
     )
+    unread = (*(lack for _, lack in live if lack), *in_kv, *at_the_edge)
+    sources = len(live) + 1 + (session.environment.runtime is not None)
+    lost = sum(each.sections in {LIVE, IN_KV, AT_THE_EDGE} for each in unread)
     return EnvironmentStatus(
         session.environment.name,
         session.clock.now(),
@@ -179,13 +224,15 @@ def read_status(session: Session, *, with_services: bool = True) -> EnvironmentS
         limits=limits,
         windows=off,
         orphans=orphans,
-        unread=(*(lack for _, lack in live if lack), *why, *maintenance_errors),
+        unread=unread,
+        has_read=lost < sources,
+        has_runtime=session.environment.runtime is not None,
     )
 
 
-def _read_live(session: Session, service: "Service") -> tuple[LiveService | None, str]:
-    found, why = _try_read(lambda: _live_worker(session, service) if service.worker else _live_site(session, service))
-    return found, f"live version of {service.name}: {why}" if why else ""
+def _read_live(session: Session, service: "Service") -> tuple[LiveService | None, UnreadSource | None]:
+    read = _live_worker if service.worker else _live_site
+    return _try_read(lambda: read(session, service), f"live version of {service.name}", LIVE)
 
 
 def _live_worker(session: Session, service: "Service") -> LiveService:
@@ -218,26 +265,34 @@ def _compare_paths(session: Session, service: "Service", one: PagesDeployment) -
 
 def _read_switches_and_limits(
     session: Session,
-) -> tuple[tuple[SwitchState, ...], tuple[TemporaryLimit, ...], list[str]]:
+) -> tuple[tuple[SwitchState, ...], tuple[TemporaryLimit, ...], list[UnreadSource]]:
     """Read switches and limits, which share one namespace, with one request per 100 values."""
     runtime = session.environment.runtime
     if runtime is None:
         return (), (), []
     keys = [f"{SWITCH_KEY_PREFIX}{name}" for name in runtime.switches]
     pending = start_call(lambda: _read_shown_switches(session, runtime))
-    values, why = _try_read(lambda: session.kv.read_values(runtime.namespace, [*keys, LIMITS_KEY]))
+    values, lack = _try_read(
+        lambda: session.kv.read_values(runtime.namespace, [*keys, LIMITS_KEY]),
+        "switches and limits in KV",
+        IN_KV,
+    )
     if values is None:
-        return (), (), [f"switches and limits in KV: {why}"]
+        return (), (), [lack] if lack else []
     found, unread = _parse_switches(runtime, values)
     shown_switches = pending.result()
-    disagreements = [each.describe_disagreement(shown_switches.get(each.name), session.clock.now()) for each in found]
-    unread += [f"{each}. Run this again in a minute" for each in disagreements if each]
+    now = session.clock.now()
+    unread += [
+        UnreadSource(("switches",), f"switch {each.name}", text, "Run this again in a minute")
+        for each in found
+        if (text := each.describe_disagreement(shown_switches.get(each.name), now))
+    ]
     limits: tuple[TemporaryLimit, ...] = ()
     try:
-        limits = temporary_limits(values[LIMITS_KEY], session.clock.now())
+        limits = temporary_limits(values[LIMITS_KEY], now)
     except ValueError as error:
-        unread.append(f"limits in KV: {error}")
-    return tuple(each for each in found if each.is_on(session.clock.now())), limits, unread
+        unread.append(UnreadSource(("limits",), "limits in KV", str(error), exit_code=ProviderError.exit_code))
+    return tuple(each for each in found if each.is_on(now)), limits, unread
 
 
 def _read_shown_switches(session: Session, runtime: "RuntimeConfig") -> Mapping[str, ReportedSwitch]:
@@ -246,23 +301,30 @@ def _read_shown_switches(session: Session, runtime: "RuntimeConfig") -> Mapping[
     return {} if isinstance(document, str) else document.switches
 
 
-def _parse_switches(runtime: "RuntimeConfig", values: Mapping[str, str | None]) -> tuple[list[SwitchState], list[str]]:
-    found, unread = list[SwitchState](), list[str]()
+def _parse_switches(
+    runtime: "RuntimeConfig", values: Mapping[str, str | None]
+) -> tuple[list[SwitchState], list[UnreadSource]]:
+    found, unread = list[SwitchState](), list[UnreadSource]()
     for name, rules in runtime.switches.items():
         try:
             found.append(switches.parse_state(name, rules, values[f"{SWITCH_KEY_PREFIX}{name}"]))
         except Refused as error:
-            unread.append(f"switch {name}: {error.message}")
+            unread.append(
+                UnreadSource(("switches",), f"switch {name}", error.message, exit_code=ProviderError.exit_code)
+            )
     return found, unread
 
 
-def _read_maintenance(session: Session) -> tuple[tuple[MaintenanceWindow, ...], tuple[OrphanedRoute, ...], list[str]]:
+def _read_maintenance(
+    session: Session,
+) -> tuple[tuple[MaintenanceWindow, ...], tuple[OrphanedRoute, ...], list[UnreadSource]]:
     """Read the maintenance windows, and the orphaned routes."""
-    standing, why = _try_read(lambda: steps.read_worker(session.workers))
+    standing, lack = _try_read(lambda: steps.read_worker(session.workers), "maintenance at the edge", AT_THE_EDGE)
     if standing is None:
-        return (), (), [f"maintenance at the edge: {why}"] if why else []
-    orphans, why = _try_read(lambda: _find_orphans(session, standing.state))
-    return standing.state.windows, orphans or (), [f"routes to {WORKER}: {why}"] if why else []
+        return (), (), [lack] if lack else []
+    find = partial(_find_orphans, session, standing.state)
+    orphans, lack = _try_read(find, f"routes to {WORKER}", ("orphaned_routes",))
+    return standing.state.windows, orphans or (), [lack] if lack else []
 
 
 def _find_orphans(session: Session, stored: MaintenanceState) -> tuple[OrphanedRoute, ...]:
@@ -277,12 +339,12 @@ def _find_orphans(session: Session, stored: MaintenanceState) -> tuple[OrphanedR
     )
 
 
-def _try_read(ask: Callable[[], T]) -> tuple[T | None, str]:
-    """Return the result, or the error with its hint."""
+def _try_read(ask: Callable[[], T], name: str, sections: tuple[str, ...]) -> tuple[T | None, UnreadSource | None]:
+    """Return the result, or why it could not be read."""
     try:
-        return ask(), ""
+        return ask(), None
     except OpsError as error:
-        return None, f"{error.message}. {error.hint}" if error.hint else error.message
+        return None, UnreadSource(sections, name, error.message, error.hint, error.exit_code, error.reason)
 
 
 def describe_live_schema(

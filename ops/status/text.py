@@ -10,7 +10,7 @@ from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.suggestions import quote_name
 from ops.render.terminal import to_one_line
-from ops.status.status import EnvironmentStatus, LiveService
+from ops.status.status import EnvironmentStatus, LiveService, UnreadSource
 from ops.status.versions import LIVE, TARGET, Candidate, ServiceVersions
 from ops.switches.values import describe_switch
 
@@ -24,25 +24,33 @@ MAX_TEXT = 60
 
 
 def status_lines(status: EnvironmentStatus) -> Iterator[str]:
+    """Yield the sections. One says `none` only if all of it was read."""
     yield f"{status.environment}, read at {format_utc(status.read_at)}"
-    yield "  live"
-    for each in status.live:
-        yield f"    {each.service}: {to_one_line(_describe_live(each, status))}"
-        for line in each.compared:
-            yield f"      compared with the deployment URL, {to_one_line(line)}"
-    for title, found in (
-        ("active switches", switch_lines(status)),
-        ("temporary limits", limit_lines(status)),
-        ("maintenance at the edge", (*maintenance_lines(status), *orphan_lines(status))),
+    at_the_edge = (*maintenance_lines(status), *orphan_lines(status))
+    in_kv = NOTHING if status.has_runtime else f"{NOTHING}: ops.yml has no `runtime`"
+    for title, found, nothing, *sections in (
+        ("live", _live_lines(status), NOTHING, "services"),
+        ("active switches", switch_lines(status), in_kv, "switches"),
+        ("temporary limits", limit_lines(status), in_kv, "limits"),
+        ("maintenance at the edge", at_the_edge, NOTHING, "maintenance", "orphaned_routes"),
     ):
         yield f"  {title}"
-        for line in list(found) or [NOTHING]:
+        unknown = [_unknown_line(each, status) for each in status.unread_in(*sections)]
+        for line in [*found, *unknown] or [nothing]:
             yield f"    {to_one_line(line)}"
-    if status.unread:
-        yield "  unknown"
-        for line in status.unread:
-            yield f"    ! {to_one_line(line)}"
-    yield "  Read from Cloudflare's API. Other locations may use previous KV values for a minute."
+    if status.has_read:
+        yield "  Read from Cloudflare's API. Other locations may use previous KV values for a minute."
+
+
+def _live_lines(status: EnvironmentStatus) -> Iterator[str]:
+    for each in status.live:
+        yield f"{each.service}: {_describe_live(each, status)}"
+        yield from (f"  compared with the deployment URL, {line}" for line in each.compared)
+
+
+def _unknown_line(each: UnreadSource, status: EnvironmentStatus) -> str:
+    """Return one line. If nothing was read, the hint is that of the error, once."""
+    return f"! unknown, {each if status.has_read else f'{each.name}: {each.message}'}"
 
 
 def outage_lines(report: "OutageReport") -> Iterator[str]:
@@ -124,8 +132,8 @@ def leftover_lines(status: EnvironmentStatus) -> Iterator[str]:
         yield f"maintenance: {line}, {where}"
     for line in orphan_lines(status):
         yield f"maintenance: {line}"
-    for line in status.unread:
-        yield f"unknown {where}: {line}"
+    for lack in status.unread:
+        yield f"unknown {where}: {lack}"
 
 
 def _describe_live(each: LiveService, status: EnvironmentStatus) -> str:

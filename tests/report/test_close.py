@@ -29,8 +29,28 @@ def test_incident_is_closed_once_with_a_note(incident: Incident, releases: Relea
     assert "reverted the release [note" in incident.ops("incident", "show", "1").out
 
 
-def test_close_says_that_nothing_stays_on(incident: Incident) -> None:
-    assert close(incident).out.endswith("/issues/1 closed\n  nothing stays on\n")
+def test_close_without_a_run_has_read_no_environment(incident: Incident) -> None:
+    unknown = "unknown whether something stays on: no run on it names an environment. Check `ops status`"
+    assert close(incident).out.endswith(f"/issues/1 closed\n  {unknown}\n")
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ("production", "nothing stays on in production"),
+        ("gone", "still active, or unknown: unknown in gone: ops.yml has no such environment"),
+    ],
+)
+def test_close_says_where_nothing_stays_on(world: World, environment: str, line: str) -> None:
+    prepared(world)
+    world.sandbox.github.add_user("alice")
+    incident = Incident(world, world.sandbox.github.open_issue("Sessions fail", "", ["incident"], "alice"))
+    record = RunRecord("run-1", runbook="feature", environment=environment, decision="recovered")
+    incident.github.comment(incident.number, embed_record("x", record), "alice")
+
+    done = close(incident)
+
+    assert done.out.splitlines()[1:] == [f"  {line}"]
 
 
 @pytest.mark.parametrize(("age", "decision", "code"), [(29, "", 3), (31, "", 0), (1, "recovered", 0)])

@@ -111,6 +111,17 @@ def test_without_a_run_and_with_a_broken_configuration(world: World) -> None:
     assert (outcome.code, outcome.out) == (0, "No run is recorded here.\n")
 
 
+def test_unreadable_records_are_not_taken_for_none(shop: Shop) -> None:
+    assert shop.ops("rollback-worker", "--to", "0" * 8, "--yes").code == 3
+    (timeline,) = shop.folder.glob(".ops/runs/*/timeline.jsonl")
+    timeline.write_text("half a line")
+
+    outcome = shop.ops("last")
+
+    assert (outcome.code, outcome.out) == (0, "No run was read.\n")
+    assert f"the records in {timeline.parent.parent} cannot be read" in outcome.err
+
+
 def test_run_names_the_incident_that_it_opened(shop: Shop) -> None:
     done = shop.ops("rollback-worker", "--yes", **shop.world.sandbox.github.environ())
 

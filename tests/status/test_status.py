@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import Outcome, World
 from tests.support import switches
+from tests.support.shop import Shop
 from tests.support.switches import NAMESPACE, READ, SwitchWorld, off_at_the_edge
 
 
@@ -25,8 +26,9 @@ def status(place: SwitchWorld, *arguments: str, token: str = "switching") -> Out
 
 def status_json(place: SwitchWorld) -> dict[str, Any]:
     outcome = status(place, "--json")
-    assert outcome.code == 0
     found: dict[str, Any] = json.loads(outcome.out)
+    assert outcome.code == found["exit_code"]
+    assert bool(found["exit_code"]) == bool(outcome.err)
     return found
 
 
@@ -86,36 +88,106 @@ def test_status_without_active_settings(place: SwitchWorld) -> None:
     assert lines.count("    none") == 3
 
 
+WORKERS = "/accounts/*/workers/scripts"
 UNREAD = [
-    (READ, "switches and limits in KV"),
-    ({"method": "GET", "path": "/accounts/*/workers/scripts/fortunet-api/deployments"}, "live version of api"),
-    ({"method": "GET", "path": "/accounts/*/pages/**"}, "live version of frontend"),
-    ({"method": "GET", "path": "/accounts/*/workers/scripts/ops-maintenance/deployments"}, "maintenance at the edge"),
-    ({"method": "GET", "path": "/zones"}, "routes to ops-maintenance"),
+    (READ, "switches and limits in KV", {"active switches", "temporary limits"}, ["limits", "switches"]),
+    ({"path": f"{WORKERS}/fortunet-api/deployments"}, "live version of api", {"live"}, ["services"]),
+    ({"path": "/accounts/*/pages/**"}, "live version of frontend", {"live"}, ["services"]),
+    (
+        {"path": f"{WORKERS}/ops-maintenance/deployments"},
+        "maintenance at the edge",
+        {"maintenance at the edge"},
+        ["maintenance", "orphaned_routes"],
+    ),
+    ({"path": "/zones"}, "routes to ops-maintenance", {"maintenance at the edge"}, ["orphaned_routes"]),
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("rule", "what"), UNREAD, ids=[what for _, what in UNREAD])
-def test_status_reports_unreadable_sources(place: SwitchWorld, rule: dict[str, Any], what: str) -> None:
+def sections(outcome: Outcome) -> dict[str, list[str]]:
+    """Return the title of each section with its lines."""
+    title, found = "", dict[str, list[str]]()
+    for line in outcome.out.splitlines()[1:]:
+        if line.startswith("  Read from"):
+            break
+        if not line.startswith("    "):
+            title = line.strip()
+        found.setdefault(title, []).extend([line.strip()] if line.startswith("    ") else [])
+    return found
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(("rule", "what", "titles", "keys"), UNREAD, ids=[what for _, what, _, _ in UNREAD])
+def test_unread_source_is_unknown_and_not_none(
+    place: SwitchWorld, rule: dict[str, Any], what: str, titles: set[str], keys: list[str]
+) -> None:
+    """The others are read, so their sections still say what is on."""
     off_at_the_edge(place.world)
-    place.world.sandbox.fault(**rule, times=None, status=403, code=10000)
+    place.world.sandbox.fault(**{"method": "GET", **rule}, times=None, status=403, code=10000)
 
     outcome = status(place)
+    found = status_json(place)
 
-    assert outcome.code == 0
-    assert outcome.out.count("    ! ") == 1
-    assert f"    ! {what}: " in outcome.out
-    assert what in status_json(place)["unread"][0]
+    shown = sections(outcome)
+    unknown = {title for title, lines in shown.items() if any(f"! unknown, {what}: " in line for line in lines)}
+    assert (outcome.code, unknown) == (4, titles)
+    assert {title for title, lines in shown.items() if lines == ["none"]}.isdisjoint(titles)
+    assert "API tokens" in outcome.out  # the hint of the reason
+    assert outcome.err.startswith(f"error: not read: {what}\n")
+    assert (found["unknown"], [what in line for line in found["unread"]], found["exit_code"]) == (keys, [True], 4)
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(
+    ("token", "code", "why"),
+    [
+        (None, 2, "CLOUDFLARE_API_TOKEN is not set"),
+        ("expired", 4, "HTTP 403, code 10000"),
+        ("switching ", 2, "invalid character, U+0020"),
+        ('"switching"', 4, "HTTP 403, code 10000"),
+    ],
+)
+def test_status_that_read_nothing_knows_of_nothing(place: SwitchWorld, token: Any, code: int, why: str) -> None:
+    outcome = status(place, token=token)
+    result = status(place, "--json", token=token)
+
+    shown, found = sections(outcome), json.loads(result.out)
+    assert (outcome.code, result.code, found["exit_code"]) == (code, code, code)
+    assert {title: {line.startswith("! unknown, ") for line in lines} for title, lines in shown.items()} == {
+        "live": {True},
+        "active switches": {True},
+        "temporary limits": {True},
+        "maintenance at the edge": {True},
+    }
+    error, hint = outcome.err.splitlines()
+    assert error.startswith("error: nothing was read: ")
+    assert why in error
+    assert hint.startswith(" hint: ")
+    assert "token" in hint
+    assert hint.removeprefix(" hint: ") not in outcome.out  # said once
+    assert found["unknown"] == ["limits", "maintenance", "orphaned_routes", "services", "switches"]
 
 
 @pytest.mark.parametrize("key", ["ops/switch/ai", "ops/limits"])
 def test_status_reports_malformed_values(place: SwitchWorld, key: str) -> None:
     place.world.sandbox.kv.put(NAMESPACE, key, '{"version": 2}')
 
-    (line,) = status_json(place)["unread"]
+    found = status_json(place)
 
+    (line,) = found["unread"]
     assert "version 2" in line
+    assert (found["unknown"], found["exit_code"]) == (["switches" if "switch" in key else "limits"], 4)
+
+
+def test_many_malformed_values_are_not_taken_for_nothing_read(place: SwitchWorld) -> None:
+    for name in ("ai", "maintenance", "session-do", "ordering", "calc"):
+        place.world.sandbox.kv.put(NAMESPACE, f"ops/switch/{name}", "{")
+    place.world.sandbox.fault(method="GET", path="/zones", times=None, status=403, code=10000)
+
+    outcome = status(place)
+
+    assert outcome.code == 4
+    assert outcome.err.startswith("error: not read: switch ")
+    assert "api: " in outcome.out
 
 
 def test_status_shortens_untrusted_values(place: SwitchWorld) -> None:
@@ -128,3 +200,13 @@ def test_status_shortens_untrusted_values(place: SwitchWorld) -> None:
 
     assert not any(line.startswith("::") for line in lines)
     assert "\u202e" not in "".join(lines)
+
+
+def test_application_without_switches_needs_none_to_be_read(shop: Shop) -> None:
+    unread, read = (shop.ops("status", SHOP_TOKEN=token) for token in (None, shop.world.sandbox.token))
+
+    absent = ["none: ops.yml has no `runtime`"]
+    assert sections(unread)["active switches"] == sections(unread)["temporary limits"] == absent
+    assert sections(unread)["maintenance at the edge"][0].startswith("! unknown, ")
+    assert (unread.code, read.code) == (2, 0)
+    assert sections(read)["maintenance at the edge"] == ["none"]
