@@ -16,7 +16,6 @@ SHOWN = 10
 """Losses that a message names at most."""
 _PARTS = re.compile(f"{QUOTED}|{ANY_COMMENT}", re.DOTALL)
 _MARKED = re.compile(r"--\s*backout\s*:(?P<words>.*)", re.IGNORECASE)
-_ACCEPTS = re.compile(r"\s++accepts\s++(?P<names>.+)")
 _NAME = re.compile(r'\s*+(?:"(?P<quoted>[^"]++)"\s*+|(?P<plain>[^",][^,]*+))(?:,|\Z)')
 """Name of a table in a list with commas; a name with a comma is quoted."""
 _WORD = re.compile(r"\w+")
@@ -93,9 +92,10 @@ def _read_names(file: str, text: str) -> Iterator[str]:
     """Yield the accepted names. Raises Refused for a comment of Backout's that is not understood."""
     for part in _PARTS.finditer(text):
         if marked := _MARKED.match(part[0]):
-            words = _ACCEPTS.fullmatch(marked["words"].rstrip())
-            names = list(_split_names(words["names"])) if words else []
-            if not names:
+            verb, names = "", list[str]()
+            if words := marked["words"].split(maxsplit=1):
+                verb, names = words[0], list(_split_names("".join(words[1:]).rstrip()))
+            if verb != "accepts" or not names:
                 raise Refused(
                     f"{quote_name(file)} has a comment that is not understood: {quote_name(part[0].strip())}",
                     reason=Reason.MIGRATION_LOSES,

@@ -45,6 +45,8 @@ class RowLoss:
     """Such as `deletes rows of orders`."""
     sql: str
     """Start of the statement, on one line."""
+    column: str = ""
+    """Removed column; empty for another loss."""
     is_kept: bool = True
     """Whether the table, or another one of its name, exists after the transaction."""
 
@@ -149,7 +151,7 @@ class LossTracker:
             old, new = table.columns, self._tables[now].columns
             lost = [each for each in old if each not in new and (key, fold_name(each)) not in self._added]
             if len(new) < len(old) and lost:
-                self._add_loss(key, f"removes the column {quote_name(lost[0])} of")
+                self._add_loss(key, f"removes the column {quote_name(lost[0])} of", column=lost[0])
             if key == now and new[: len(old)] == old:
                 added |= {each for each in self._added if each[0] == key}
                 added |= {(key, fold_name(each)) for each in new[len(old) :]}
@@ -175,12 +177,12 @@ class LossTracker:
         is_update = event.action == sqlite3.SQLITE_UPDATE and (event.table, event.column) not in self._added
         return "changes rows" if is_update else ""
 
-    def _add_loss(self, key: str, does: str, by: str = "") -> None:
+    def _add_loss(self, key: str, does: str, by: str = "", *, column: str = "") -> None:
         """Add a loss, unless the transaction itself made the table."""
         if key in self._names:
             name, start = self._names[key], quote_name(shorten_statement(self._sql))
             effect = f"{does} {quote_name(name)}{by}"
-            self._losses.append(RowLoss(name, self._origins.get(key, ""), self._number, effect, start))
+            self._losses.append(RowLoss(name, self._origins.get(key, ""), self._number, effect, start, column))
 
     def _read_trigger(self, name: str) -> str:
         if not name:

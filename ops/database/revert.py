@@ -7,13 +7,14 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.types.d1 import Migration, SqlStatement
+from ops.cloudflare.types.d1 import Migration, SqlStatement, quote_identifier
 from ops.cloudflare.types.workers import WorkerVersion
 from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
 from ops.database import holds, steps
+from ops.database.acceptance import FileLosses, read_losses, refuse_losses
 from ops.database.holds import Hold
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, split_statements
 from ops.database.losses import RowLoss
@@ -50,8 +51,8 @@ class DownFile:
     statements: tuple[str, ...]
     schema: frozenset[SchemaObject]
     """Expected after it."""
-    losses: tuple[RowLoss, ...]
-    """Effects on rows from before it."""
+    losses: FileLosses
+    """Losses of tables that remain, which the file accepts."""
 
     @property
     def objects(self) -> frozenset[tuple[object, ...]]:
@@ -186,20 +187,24 @@ def read_down_file(
     """Return the down file after a test on a local copy of the schema.
 
     Raises:
-        Refused: there is none, or D1 cannot run it as one transaction.
+        Refused: there is none, D1 cannot run it as one transaction, or it loses rows that it does not accept.
     """
     path = database.require_migrations(name).find_down_path(migration.name)
     content = found.files.get(path)
     if content is None:
         raise _unusable(f"{migration.name} has no down file: {path} is not in {found}", "Merge one")
     try:
-        statements = tuple(split_statements(content.decode("utf-8-sig")))
+        text = content.decode("utf-8-sig")
+        statements = tuple(split_statements(text))
         if not statements:
             raise _unusable(f"{path} of {found} has no statement", "Merge its statements")
         with LocalCopy(state.schema) as copy:
             copy.run(statements)
             losses, sets_foreign_keys, schema = copy.losses, copy.sets_foreign_keys, copy.read_schema()
             writes_migrations = copy.writes_to(database.migrations_table)
+            is_same = _table_of_migrations(state.schema, database) == _table_of_migrations(schema, database)
+            if is_same and not writes_migrations:
+                losses += _losses_with_row(copy, database.migrations_table)
     except UnicodeDecodeError:
         raise _unusable(f"{path} of {found} is not UTF-8", "Merge it as UTF-8") from None
     except SqlRejectedError as error:
@@ -207,16 +212,32 @@ def read_down_file(
             f"{path} of {found} fails on a local copy of the schema: {error}", "Merge a corrected one"
         ) from None
     if sets_foreign_keys:
-        text = "PRAGMA foreign_keys has no effect in D1's transaction"
-        raise _unusable(f"{path} of {found}: {text}", "Merge one with PRAGMA defer_foreign_keys = on") from None
-    if _table_of_migrations(state.schema, database) != _table_of_migrations(schema, database):
+        effect = "PRAGMA foreign_keys has no effect in D1's transaction"
+        raise _unusable(f"{path} of {found}: {effect}", "Merge one with PRAGMA defer_foreign_keys = on") from None
+    if not is_same:
         raise _unusable(f"{path} of {found} changes the table {database.migrations_table}", "Merge one that does not")
     if writes_migrations:
-        text = (
-            f"{path} of {found} writes to the table {database.migrations_table}, whose row goes in the same transaction"
-        )
-        raise _unusable(text, "Merge one that does not")
-    return DownFile(path, str(found), statements, schema, losses)
+        effect = f"writes to the table {database.migrations_table}, whose row goes in the same transaction"
+        raise _unusable(f"{path} of {found} {effect}", "Merge one that does not")
+    return DownFile(path, str(found), statements, schema, _require_acceptance(path, text, losses, state))
+
+
+def _losses_with_row(copy: LocalCopy, table: str) -> tuple[RowLoss, ...]:
+    """Return the losses by triggers of the migration's row, which goes in the same transaction."""
+    copy.run([f"DELETE FROM {quote_identifier(table)}"])  # noqa: S608
+    return tuple(each for each in copy.losses if each.table.lower() != table.lower())
+
+
+def _require_acceptance(path: str, text: str, losses: Sequence[RowLoss], state: DatabaseState) -> FileLosses:
+    """Return the losses of tables that remain. Raises Refused unless the file accepts each of these tables.
+
+    A removed table or column is what a down file is for.
+    """
+    remaining = [each for each in losses if each.is_kept and not each.column]
+    found = read_losses(path, text, remaining)
+    remedy = "Merge it to the default branch, or take the migration back with the command below."
+    refuse_losses([found], state.counts, remedy=remedy)
+    return found
 
 
 def describe_schema(before: DatabaseState, schema: frozenset[SchemaObject]) -> Iterator[str]:

@@ -58,7 +58,9 @@ def revert_terms(revert: MigrationRevert, reason: str) -> ApprovalTerms:
         ),
         target=f"the revert of {name} on {revert.name}",
         lost_rows={
-            table: count for table, count in revert.before.counts.items() if ("table", table) not in down.objects
+            table: count
+            for table, count in revert.before.counts.items()
+            if ("table", table) not in down.objects or table in down.losses.tables
         },
         uncounted="the rows and columns that its down file deletes",
     )

@@ -11,7 +11,7 @@ from ops.core.plan import Change, Plan, PlanSection, RunOutcome
 from ops.core.suggestions import count_of
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
-from ops.database import checks, plan_text, restored_holds, revert, terms
+from ops.database import acceptance, checks, plan_text, restored_holds, revert, terms
 from ops.database.holds import refuse_second_step_back
 from ops.database.restore import describe_loss
 from ops.database.revert import LAST, MigrationRevert, RevertRejectedError, check_revert, describe_schema, send_revert
@@ -190,7 +190,8 @@ def _warnings(planned: MigrationRevert) -> Iterator[str]:
     for service, newer in planned.uploads.items():
         if newer:
             yield f"versions of {service} that were uploaded after the migration may need it: {len(newer)}"
-    yield from (str(each) for each in planned.down.losses if each.is_kept)
+    for loss in acceptance.describe_losses(planned.down.losses.losses, planned.before.counts):
+        yield f"accepted by the down file: {loss}"
     if not planned.database.guard:
         yield plan_text.APPLIED_AGAIN
     if not planned.hold.hash:

@@ -84,7 +84,7 @@ def test_revert_of_a_migration_is_approved(desk: Desk) -> None:
 def test_another_down_file_needs_a_new_approval(desk: Desk) -> None:
     desk.ask(label="recover:revert")
     desk.press_approve()
-    desk.source = desk.fetch("DELETE FROM sales; ALTER TABLE sales DROP COLUMN price")
+    desk.source = desk.fetch("DELETE FROM sales; -- backout: accepts sales\nALTER TABLE sales DROP COLUMN price")
 
     refused = desk.act(desk.runs[-1])
 

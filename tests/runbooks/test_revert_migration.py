@@ -166,15 +166,6 @@ def test_down_file_that_wrangler_would_apply_is_refused(desk: Desk) -> None:
     assert "matches the down file down/0002_sum.sql, which wrangler would apply" in refused.result["message"]
 
 
-def test_rows_of_other_tables_are_named(desk: Desk) -> None:
-    desk.apply("0003_lines.sql", "CREATE TABLE lines (o INTEGER REFERENCES orders (id) ON DELETE CASCADE)")
-    desk.commit({"db/down/0003_lines.sql": "DROP TABLE orders"})
-
-    plan = desk.revert("last", "--dry-run").result["plan"]
-
-    assert "statement 1 deletes rows of lines by a foreign key: DROP TABLE orders" in plan["warnings"]
-
-
 def test_database_without_migrations_in_ops_yml_is_refused(desk: Desk) -> None:
     desk.shop.world.edit_config("        migrations: db/migrations\n", "")
 

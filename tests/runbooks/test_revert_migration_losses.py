@@ -1,0 +1,92 @@
+"""revert-migration: a down file that loses rows of a remaining table needs a comment with the name of the table."""
+
+import pytest
+
+from tests.conftest import World
+from tests.runbooks.test_revert_migration import ended
+from tests.support.reverts import DOWN, NAME, TABLE, Desk, open_desk
+from tests.support.shop import open_shop
+
+DELETE = "DELETE FROM customers;\n"
+
+
+@pytest.fixture
+def desk(world: World) -> Desk:
+    found = open_desk(open_shop(world))
+    found.query("CREATE TABLE lines (o INTEGER REFERENCES orders (id) ON DELETE CASCADE)")
+    found.query("INSERT INTO lines VALUES (1), (2)")
+    return found
+
+
+def count(desk: Desk, table: str) -> int:
+    return int(desk.query(f"SELECT count(*) AS n FROM {table}")[0]["n"])
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(
+    ("sql", "says", "tables"),
+    [
+        ("DELETE FROM lines;", "statement 3 deletes rows of lines: DELETE FROM lines (lines: 2 rows)", "lines"),
+        ("UPDATE customers SET mail = NULL;", "changes rows of customers: UPDATE customers", "customers"),
+        ("DROP TABLE orders;", "deletes rows of lines by a foreign key: DROP TABLE orders (lines: 2 rows)", "lines"),
+        ("INSERT OR REPLACE INTO customers (id) VALUES (1);", "replaces rows of customers", "customers"),
+        (
+            "CREATE TABLE x (o); DROP TABLE lines; ALTER TABLE x RENAME TO lines;",
+            "statement 4 removes the table lines: DROP TABLE lines (lines: 2 rows)",
+            "lines",
+        ),
+        (
+            f"CREATE TRIGGER t AFTER DELETE ON {TABLE} BEGIN DELETE FROM lines; END;",
+            f'deletes rows of lines by the trigger t: DELETE FROM "{TABLE}"',
+            "lines",
+        ),
+    ],
+)  # fmt: skip
+def test_down_file_that_loses_rows_is_refused_until_it_accepts(desk: Desk, sql: str, says: str, tables: str) -> None:
+    before = desk.state
+    desk.commit({f"db/down/{NAME}": DOWN + sql})
+    refused, again = desk.revert(), desk.revert()
+    desk.commit({f"db/down/{NAME}": f"{DOWN}{sql}\n-- backout: accepts {tables}\n"})
+    planned = desk.revert(NAME, "--dry-run")
+
+    for each in (refused, again):
+        assert ended(each) == (3, "refused", "migration_loses"), each.err
+        assert says in each.result["message"]
+        assert f"add this line to db/down/{NAME}: `-- backout: accepts {tables}`" in each.result["hint"]
+        assert "--to before-migration:0002_sum.sql" in each.result["press"]
+    assert (desk.state, desk.batches) == (before, 0)
+    accepted = [each for each in planned.result["plan"]["warnings"] if each.startswith("accepted by the down file: ")]
+    assert [each for each in accepted if says in each], planned.err
+
+
+def test_accepted_loss_is_reverted_once(desk: Desk) -> None:
+    desk.commit({f"db/down/{NAME}": f"-- backout: accepts lines\n{DOWN}DELETE FROM lines;\n"})
+
+    done, again = desk.revert(), desk.revert()
+
+    assert (done.code, again.code) == (0, 0), done.err
+    assert again.result["decision"] == "nothing_to_do"
+    assert (count(desk, "lines"), count(desk, "customers"), desk.batches) == (0, 2, 1)
+
+
+def test_removed_tables_and_columns_need_no_comment(desk: Desk) -> None:
+    desk.query("ALTER TABLE customers ADD COLUMN phone")
+    more = "DELETE FROM lines; DROP TABLE lines; ALTER TABLE customers DROP COLUMN phone; INSERT INTO customers (id) VALUES (9);"
+    desk.commit({f"db/down/{NAME}": DOWN + more})
+
+    planned, done = desk.revert(NAME, "--dry-run"), desk.revert()
+
+    assert "removed: table lines, 2 rows" in planned.result["plan"]["sections"]["Schema afterwards"]
+    assert done.code == 0, done.err
+    assert count(desk, "customers") == 3
+
+
+def test_wrong_name_in_a_down_file_is_refused(desk: Desk) -> None:
+    desk.commit({f"db/down/{NAME}": f"{DOWN}DELETE FROM lines; -- backout: accepts line"})
+
+    refused = desk.revert()
+
+    assert ended(refused) == (3, "refused", "migration_loses")
+    assert (
+        'accepts a loss of line, and no statement names that table; did you mean "lines"?' in refused.result["message"]
+    )
