@@ -172,7 +172,7 @@ class Reason(StrEnum):
     NOT_DEPLOYABLE = "not_deployable"
     """Cloudflare no longer deploys that version, or that deployment cannot serve production."""
     LIVE_UNKNOWN = "live_unknown"
-    """The live deployment, the closed paths or the switches of the incident could not be determined."""
+    """The live deployment, the closed paths, the switches of the incident or an earlier restore could not be read."""
     NOT_PREPARED = "not_prepared"
     """The account has no `ops-maintenance`, or a Worker of that name that is not Backout's."""
     UNKNOWN_VALUE = "unknown_value"

@@ -17,6 +17,7 @@ from ops.core.run_record import ENDED_KIND, MAX_TEXT, PreviousRuns, RecordRow, R
 from ops.core.suggestions import quote_name
 from ops.core.timeline import EventKind
 from ops.database import terms, time_travel
+from ops.database.applies import TABLE
 from ops.database.holds import RECENT
 from ops.database.restore import TARGET_PREFIX, UNDO_PREFIX, DatabaseRestore
 from ops.database.state import DatabaseState
@@ -54,8 +55,12 @@ class EarlierRestore:
     """Bookmarks of the state right before it, the best first."""
     taken_back: str = ""
     """Last migration that it takes back; empty if there is none, or its name was cut."""
-    is_made: bool = False
-    """Whether D1 made it. False: that is unknown."""
+    evidence: str = ""
+    """What shows that D1 made it; empty if that is unknown."""
+
+    @property
+    def is_made(self) -> bool:
+        return bool(self.evidence)
 
     def is_after(self, restore: DatabaseRestore) -> bool:
         """Return whether it came after the state that is wanted now; True if the time of that state is unknown."""
@@ -68,7 +73,7 @@ class EarlierRestore:
         to = f" to bookmark {self.target}" if self.target else ""
         run = quote_name(self.run)
         if self.is_made:
-            return f"{name} was restored{to} at {at} (run {run})"
+            return f"{name} was restored{to} at {at} (run {run}, known by {self.evidence})"
         return f"run {run} sent a restore of {name}{to} at {at}, and nothing shows whether D1 made it"
 
 
@@ -147,8 +152,8 @@ def find_repeated(
 def find_newest(name: str, state: DatabaseState, records: Iterable[RunRecord], current: str) -> EarlierRestore | None:
     """Return the newest restore by row and records, made or perhaps made; None if there is none.
 
-    An unanswered restore was made if the migration that it takes back is gone, or if the `current` bookmark is of a
-    later session than its undo.
+    An unanswered restore was made if the migration that it takes back is gone, or was applied again. If it takes back
+    none, the `current` bookmark is of a later session than its undo.
     """
     found = [restore for record in records if (restore := _read_restore(record, name))]
     if row := state.restored:
@@ -156,13 +161,20 @@ def find_newest(name: str, state: DatabaseState, records: Iterable[RunRecord], c
         undos = [state.restore_undo, *undos] if state.restore_undo else undos
         at = parse_utc(row.at).replace(microsecond=0)
         found = [each for each in found if each.run != row.run]
-        found.append(EarlierRestore(at, row.run, row.bookmark, tuple(undos), is_made=True))
+        found.append(EarlierRestore(at, row.run, row.bookmark, tuple(undos), evidence=f"its row in {TABLE}"))
     newest = max(found, key=lambda each: (each.at, each.is_made), default=None)
     if newest is None or newest.is_made:
         return newest
-    is_later = any(is_bookmark(undo) and session_of(current) > session_of(undo) for undo in newest.undos[:1])
-    is_gone = bool(newest.taken_back) and newest.taken_back not in {each.name for each in state.migrations}
-    return replace(newest, is_made=is_later or is_gone)
+    return replace(newest, evidence=_find_evidence(newest, state, current))
+
+
+def _find_evidence(unanswered: EarlierRestore, state: DatabaseState, current: str) -> str:
+    """Return what shows that D1 made a restore; empty if nothing does."""
+    if name := unanswered.taken_back:
+        applied = [each.applied_at for each in state.migrations if each.name == name]
+        return "the migrations" if all(at >= unanswered.at for at in applied) else ""
+    undo = next(iter(unanswered.undos), "")
+    return "the session of D1's bookmark" if is_bookmark(undo) and session_of(current) > session_of(undo) else ""
 
 
 def newest_record(records: Iterable[RunRecord], name: str) -> tuple[RunRecord, ...]:
@@ -181,9 +193,9 @@ def _read_restore(record: RunRecord, name: str) -> EarlierRestore | None:
     decisions = {record.decision, *(each.text for each in later if each.kind == ENDED_KIND)}
     if not is_made and decisions & _NOT_MADE:
         return None
-    at = row.at.replace(microsecond=0)
+    at, evidence = row.at.replace(microsecond=0), "its record" if is_made else ""
     target, taken_back = _find_target(record, name)
-    return EarlierRestore(at, record.run, target, tuple(reversed(undos)), taken_back, is_made=is_made)
+    return EarlierRestore(at, record.run, target, tuple(reversed(undos)), taken_back, evidence)
 
 
 def _find_target(record: RunRecord, name: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """A restore by two people: the request, its approval and every refusal, with a shop's database."""
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -66,6 +67,31 @@ def test_button_requests_a_time_and_another_button_approves(desk: Desk) -> None:
     assert json.loads(desk.outputs["params"]) == {"database": "orders", "to": target}
     assert len(desk.restores) == 1
     assert desk.tables == {"sales": 3, "applied": 2}, done.err
+
+
+def test_second_press_of_label_or_button_restores_only_with_the_loss_by_name(desk: Desk) -> None:
+    """The refusal prints the fields of the button, and the approval carries the accepted time."""
+    desk.ask()
+    desk.approve()
+    desk.sell(2, minutes=5)
+    label = desk.ask()
+    inputs = {"database": "orders", "to": "-2m", "environment": "live", "incident": str(desk.incident)}
+    desk.press("restore-database", inputs, "alice")
+    button = desk.act(desk.runs[-1])
+
+    for refused in (label, button):
+        assert ended(refused) == (3, "refused", "no_target")
+        assert f"to = {desk.restores[0]}" in refused.result["press_button"]
+    assert (len(desk.restores), desk.tables["sales"]) == (1, 5)
+
+    fields = re.findall(r"(\w+) = ([^;)]+)", button.result["hint"])
+    desk.press("restore-database", {**inputs, **dict(fields)}, "alice")
+    assert ended(desk.act(desk.runs[-1])) == (0, "planned", "needs_two_people")
+    assert desk.request["params"]["accept_loss_since"] == dict(fields)["accept_loss_since"]
+    desk.world.sandbox.clock.advance(60)
+    assert desk.press_approve().code == 0, desk.outputs
+    assert desk.act(desk.runs[-1]).result["outcome"]["changed"]
+    assert len(desk.restores) == 2
 
 
 def test_revert_of_a_migration_is_approved(desk: Desk) -> None:

@@ -287,3 +287,32 @@ def test_shop_is_not_stepped_back_by_its_second_press(world: World, way: str) ->
     assert program == "ops"
     assert ended(third) == (0, "nothing_to_do", "already_live")
     assert shop.content() == kept
+
+
+def test_new_session_does_not_prove_a_restore_of_migrations(library: Library) -> None:
+    """The restore never reached D1, and D1 began another session: the migration is still applied."""
+    fail = library.world.sandbox.fault
+    fail(**RESTORE, lost="before", before=lambda: fail(**QUERY, status=500, times=None))
+    first = library.restore("-5m")
+    library.world.sandbox.faults.clear()
+    library.history.begin_session()
+    library.lend()
+    library.world.sandbox.clock.advance(60)
+
+    done = library.restore(first.result["press"].partition("--to ")[2].split()[0])
+
+    assert first.result["decision"] == "unknown_outcome"
+    assert done.code == 0, done.err
+    assert library.migrations == ["0001_first.sql"]
+
+
+def test_record_of_another_environment_stops_nothing(library: Library) -> None:
+    """A restore of the same name in staging is another database."""
+    library.world.sandbox.fault(**RESTORE, lost="after")
+    damage_rows(library, "UPDATE books SET title = 'Persuasion' WHERE id = 1")
+    library.restore("-5m")
+    library.world.sandbox.clock.advance(150)
+    (path,) = (library.world.folder / ".ops" / "runs").glob("*/timeline.jsonl")
+    path.write_text(path.read_text().replace('"environment": "production"', '"environment": "staging"'))
+
+    assert library.restore("-5m").code == 0
