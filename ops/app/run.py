@@ -454,7 +454,7 @@ def _report_bug(timeline: Timeline, record: Path) -> Callable[..., None]:
 
     def tell(_kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, OpsError):
-            known = describe_state_after_bug(timeline.first)
+            known = describe_state_after_bug(timeline.events)
             text = f"a bug in this program ended the run ({type(error).__name__}); {known}"
             timeline.record(EventKind.FAILED, text, hint=AFTER_A_BUG)
             error.add_note(f"{known}; record of the run: {record / TIMELINE}")

@@ -24,7 +24,8 @@ from ops.cloudflare.response import (
 )
 from ops.cloudflare.secrets import WorkerSecretsApi
 from ops.cloudflare.types.inventory import ListedWorker, WorkerBinding
-from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion, leave_out_rehearsals
+from ops.cloudflare.types.rehearsals import leave_out_rehearsals
+from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason, SecretsChanged, UnclearWrite
@@ -68,7 +69,7 @@ class WorkersApi:
     def list_deployments(self, worker: str, *, page: int = 1, rehearsals: bool = False) -> tuple[WorkerDeployment, ...]:
         """Return a page of deployments, newest first; the first one of page 1 is live.
 
-        `rehearsals`: with those of rehearsals, which change no traffic. If page 1 has no others, older pages follow.
+        `rehearsals`: with those of rehearsals, which nobody wanted live. If page 1 has no others, older pages follow.
 
         Cloudflare documents no page size, and a wrong `per_page` would fail the read. The live deployment is parsed
         strictly. An unreadable older row has no split and a `problem`.

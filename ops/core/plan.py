@@ -134,6 +134,8 @@ class Progress:
     """Whether a write of this run changed something, or may have and no read has disproved it."""
     has_rehearsed: bool = False
     """Whether a rehearsal deployed something. Then it is not true that nothing was changed."""
+    moved_traffic: str = ""
+    """How a rehearsal moved the traffic by accident; empty if it did not."""
 
     def begin_change(self, change: Change) -> None:
         """Note that the write of this change is about to be sent."""
@@ -146,7 +148,7 @@ class Progress:
             if change.target in former:
                 former.remove(change.target)
         group.append(change.target)
-        self.may_have_written = bool(self.changed or self.replaced or self.unconfirmed)
+        self.may_have_written = self._is_known_to_have_written
 
     def drop_change(self, *, verified: bool) -> None:
         """Note that the pending change was not made.
@@ -154,7 +156,15 @@ class Progress:
         `verified`: the state was read afterwards, or the provider named the rejected value.
         """
         self.pending_target = ""
-        self.may_have_written = bool(self.changed or self.replaced or self.unconfirmed) or not verified
+        self.may_have_written = self._is_known_to_have_written or not verified
+
+    def note_moved_traffic(self, text: str) -> None:
+        """Note that a rehearsal moved the traffic, which counts as a write also after its repair."""
+        self.moved_traffic, self.may_have_written = text, True
+
+    @property
+    def _is_known_to_have_written(self) -> bool:
+        return bool(self.changed or self.replaced or self.unconfirmed or self.moved_traffic)
 
     def outcome(self, plan: Plan[Any] | None) -> dict[str, list[str]]:
         """Return the targets of the changes, grouped by the keys of OUTCOME_WORDS."""

@@ -1,6 +1,6 @@
 """The result of a run: one value, printed for people and as one line of JSON."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,9 @@ DURATIONS = {
 """Name of a duration → kind of the first event that ends it."""
 TRAFFIC_UNCHANGED = "the traffic was not moved"
 """What is known after a rehearsal."""
+MOVED = "moved: "
+"""Start of a rehearsal's event that says how it moved the traffic by accident."""
+MOVED_TRAFFIC = "the rehearsal moved the traffic"
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,15 @@ class RunResult:
     after: ProbeObservation | None
     durations: dict[str, float | None]
     wrote: bool
+    """Whether a write was answered or was seen to be made; of a rehearsal, only one that moved the traffic."""
     outcome: dict[str, list[str]] = field(default_factory=dict)
     """Targets of the changes, by the keys of OUTCOME_WORDS."""
     hint: str = ""
     suggested_command: SuggestedCommand | None = None
     """Command that the hint refers to, if any."""
     links: dict[str, str] = field(default_factory=dict)
+    only_rehearsed: bool = False
+    """Whether no planned change was written, so there is no undo."""
     is_answered: bool = True
     """Whether the incident shows this result. A dry run and a run without an incident write nothing there."""
 
@@ -54,6 +60,11 @@ class RunResult:
     def needs_people(self) -> bool:
         """Whether people must be called; then the contacts are shown."""
         return needs_people(self.decision)
+
+    @property
+    def made_change(self) -> bool:
+        """Whether a planned change was made, so its undo and its manual steps count."""
+        return self.wrote and not self.only_rehearsed
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON result of schema 1 (docs/reference/results.md)."""
@@ -77,7 +88,7 @@ class RunResult:
             "probes_before": observation_to_json(self.before),
             "probes_after": observation_to_json(self.after),
             "durations": {name: None if s is None else round(s, 3) for name, s in self.durations.items()},
-            "undo": [each.command for each in self.plan.undo] if self.plan and self.wrote else [],
+            "undo": [each.command for each in self.plan.undo] if self.plan and self.made_change else [],
             "links": self.links,
         }
 
@@ -152,18 +163,27 @@ def failure_message(error: OpsError, *, unchanged: bool, has_rehearsed: bool = F
     Only this function adds those words: no hint and no message of a runbook has them.
     """
     message, known = error.message, TRAFFIC_UNCHANGED if has_rehearsed else "nothing was changed"
-    if not unchanged:
+    return message if not unchanged else with_sentence(message, known)
+
+
+def with_sentence(message: str, more: str) -> str:
+    """Return the message with a further statement, if there is one."""
+    if not more:
         return message
-    return f"{message} {known.capitalize()}" if message.endswith("?") else f"{message}; {known}"
+    return f"{message} {more[:1].upper()}{more[1:]}" if message.endswith("?") else f"{message}; {more}"
 
 
-def describe_state_after_bug(first: Callable[[EventKind], float | None]) -> str:
+def describe_state_after_bug(events: Sequence[RunEvent]) -> str:
     """Return what is known about the live state after a bug ended the run."""
-    if first(EventKind.WRITTEN) is not None:
+    kinds = {event.kind for event in events}
+    moved = [event.text.removeprefix(MOVED) for event in events if event.text.startswith(MOVED)]
+    if EventKind.WRITTEN in kinds:
         return "the change was made, but it is not proved that it helped"
-    if first(EventKind.WRITING) is not None:
+    if EventKind.WRITING in kinds:
         return "the change was sent, but it is unknown whether it was made"
-    return "nothing was changed" if first(EventKind.REHEARSED) is None else TRAFFIC_UNCHANGED
+    if moved:
+        return f"{MOVED_TRAFFIC}: {moved[-1]}"
+    return TRAFFIC_UNCHANGED if EventKind.REHEARSED in kinds else "nothing was changed"
 
 
 def plan_to_json(plan: Plan[Any] | None) -> dict[str, Any] | None:

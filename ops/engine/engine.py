@@ -32,6 +32,7 @@ from ops.core.result import (
     measure_durations,
     plan_to_json,
     planned_outcome,
+    with_sentence,
 )
 from ops.core.threads import start_call
 from ops.core.timeline import EventKind
@@ -123,6 +124,7 @@ class Engine:
         hint, press = "", None
         try:
             decision, reason, message = self._phases(runbook, ctx, options, run)
+            message = with_sentence(message, run.progress.moved_traffic)
             self.signals.stop_raising()  # a signal must not interrupt the record of the end
             code, press = exit_code_for(decision, reason), run.suggested_command
             hint = run.after.hint if run.after and decision == Decision.NO_EVIDENCE else ""
@@ -134,18 +136,15 @@ class Engine:
             self.signals.stop_raising()
             decision, reason, code = error.decision or Decision.FAILED, error.reason, error.exit_code
             (hint, press), has_written = _advise(runbook, ctx, run.plan, error), run.progress.may_have_written
-            message = failure_message(error, unchanged=not has_written, has_rehearsed=run.progress.has_rehearsed)
             if decision == Decision.REFUSED and has_written:  # one of several changes was refused
                 decision, code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
-            if so_far := run.progress.describe(run.plan):
-                message = f"{message}; {so_far}"
-            if run.plan and (remains := runbook.describe_remains(ctx, run.plan, run.progress)):
-                message = f"{message}. {remains}"
+            message = _describe_failure(runbook, ctx, run, error)
             suggested = command_to_json("press", press)
             ctx.timeline.record(EventKind.FAILED, message, reason=reason.value, hint=hint, **suggested)
         ended = command_to_json("press", run.suggested_command)
         ctx.timeline.record(EventKind.ENDED, decision.value, reason=reason.value, message=message, **ended)
         is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
+        has_answered_write = ctx.timeline.first(EventKind.WRITTEN) is not None
         return RunResult(
             decision=decision,
             reason=reason,
@@ -163,7 +162,8 @@ class Engine:
             before=run.before,
             after=run.after,
             durations=measure_durations(ctx.timeline.first, is_proved=is_proved),
-            wrote=ctx.timeline.first(EventKind.WRITTEN) is not None,
+            wrote=has_answered_write or bool(run.progress.moved_traffic),
+            only_rehearsed=not has_answered_write,
             outcome=run.progress.outcome(run.plan),
         )
 
@@ -352,6 +352,19 @@ def _end_with_plan(
 ) -> tuple[Decision, Reason, str]:
     run.suggested_command = runbook.suggest_repeat(ctx, plan) if plan.changes else None
     return planned_outcome(options.next_job_message, requested=not options.is_implicit_dry_run)
+
+
+def _describe_failure(runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, error: OpsError) -> str:
+    """Return the message of an error that ended a run, with what is known about its changes."""
+    progress = run.progress
+    unchanged, has_rehearsed = not progress.may_have_written, progress.has_rehearsed
+    message = failure_message(error, unchanged=unchanged, has_rehearsed=has_rehearsed)
+    message = with_sentence(message, progress.moved_traffic)
+    if so_far := progress.describe(run.plan):
+        message = f"{message}; {so_far}"
+    if run.plan and (remains := runbook.describe_remains(ctx, run.plan, progress)):
+        message = f"{message}. {remains}"
+    return message
 
 
 def _advise(

@@ -7,6 +7,7 @@ from typing import Any
 
 from ops.core.errors import OpsError, ProviderError, Reason, UnknownOutcome
 from ops.core.plan import Progress
+from ops.core.result import MOVED, MOVED_TRAFFIC
 from ops.core.timeline import EventKind
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.engine.change_writer import ChangeWriter, SentChange
@@ -35,10 +36,10 @@ def rehearse(
             seen = _ask(ctx, planned, prober)
     except BaseException:
         writer.signals.stop_raising()  # a second signal must not prevent the restoration
-        _undo(ctx, planned.restore, started, writer, progress)
+        _undo(ctx, planned, started, writer, progress)
         raise
     with writer.signals.hold():
-        _undo(ctx, planned.restore, started, writer, progress)
+        _undo(ctx, planned, started, writer, progress)
     if seen is None:
         return
     ending = f", so the run goes on without a result: {seen.detail}" if seen.verdict == Verdict.INCONCLUSIVE else ""
@@ -65,7 +66,7 @@ def _make(step: RehearsalStep, sent: SentChange, writer: ChangeWriter) -> bool:
     sent.progress.begin_change(step.change)
     try:
         alone = not writer.write(sent, step.apply) or not writer.read_back(sent).concurrent_changes
-    except (ProviderError, UnknownOutcome) as error:  # either way, the traffic is unchanged
+    except (ProviderError, UnknownOutcome) as error:  # either way, the restoration reads what is live
         sent.record(EventKind.WARNING, f"the rehearsal did not start, so the run goes on without it: {error.message}")
         return False
     sent.progress.settle_change(step.change, sent.progress.changed)
@@ -81,14 +82,18 @@ def _ask(ctx: Context[Any], planned: Rehearsal, prober: ProbeRunner) -> ProbeObs
     return prober.run_until_decided(planned.probes, on_round=on_round)
 
 
-def _undo(
-    ctx: Context[Any], step: RehearsalStep, started: SentChange, writer: ChangeWriter, progress: Progress
-) -> None:
+def _undo(ctx: Context[Any], planned: Rehearsal, started: SentChange, writer: ChangeWriter, progress: Progress) -> None:
     """Restore what the start replaced, if it may be live, and note in the run's `progress` what is known."""
     known = started.progress
     if known.pending_target or known.changed or known.done_by_others or known.replaced:
         progress.has_rehearsed = True
-        progress.may_have_written |= not _restore(ctx, step, started, writer)
+        if moved := planned.describe_moved_traffic():  # for the record, in case the run dies in the next moment
+            _record(ctx, MOVED + moved)
+        is_restored = _restore(ctx, planned.restore, started, writer)
+        if moved := planned.describe_moved_traffic():
+            progress.note_moved_traffic(f"{MOVED_TRAFFIC}: {moved}")
+            _record(ctx, MOVED + moved)
+        progress.may_have_written |= not is_restored
 
 
 def _restore(ctx: Context[Any], step: RehearsalStep, started: SentChange, writer: ChangeWriter) -> bool:
@@ -114,9 +119,9 @@ def _restore(ctx: Context[Any], step: RehearsalStep, started: SentChange, writer
         if error.reason == Reason.WORLD_MOVED:
             sent.record(EventKind.COMPARED, error.message)
             return True
-        left = f"{step.change.before} may still be deployed, which does not affect the traffic"
+        left = f"{step.change.before} may still be deployed: it moved the traffic if somebody deployed just before"
         if moved:
-            left = f"The traffic moved: {step.change.before} replaced {'; '.join(moved)}. Deploy that again"
+            left = f"{step.change.before} replaced {'; '.join(moved)}. The same command deploys that again"
         sent.record(EventKind.WARNING, f"the rehearsal was not undone: {error.message}. {left}")
     return False
 

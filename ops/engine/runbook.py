@@ -92,7 +92,7 @@ DEFAULT_WORDS = ReadBackWords()
 
 @dataclass(frozen=True)
 class RehearsalStep:
-    """A write that changes no traffic, with its check."""
+    """A write that is meant to change no traffic, with its check."""
 
     change: Change
     check: Callable[[], ObservedState]
@@ -110,6 +110,8 @@ class Rehearsal:
     """They decide by `successes` equal rounds in a row, or are inconclusive at the deadline."""
     refusal: Callable[[str], Refused]
     """Makes the refusal of an unhealthy target; the argument is the result of the probes."""
+    describe_moved_traffic: Callable[[], str]
+    """Returns what the rehearsal did to the traffic by accident, as last read; empty if nothing."""
 
 
 def check_request_age(ctx: Context[Any]) -> None:

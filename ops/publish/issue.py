@@ -14,6 +14,7 @@ from ops.core.clock import Clock
 from ops.core.errors import ProviderError, needs_people
 from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor
+from ops.core.result import MOVED
 from ops.core.run_record import PreviousRuns
 from ops.core.run_summary import STATES, RunSummary
 from ops.core.threads import run_in_background, start_call
@@ -205,8 +206,9 @@ REFUSALS = range(400, 500)
 """Statuses that an immediate retry would not change."""
 
 
-def _starts_rehearsal(event: RunEvent) -> bool:
-    return event.kind == EventKind.REHEARSED and event.text.startswith("writing: ")
+def _opens_rehearsal(event: RunEvent) -> bool:
+    """Return whether a rehearsal has to be finished by another run if this one dies now."""
+    return event.kind == EventKind.REHEARSED and event.text.startswith(("writing: ", MOVED))
 
 
 class CommentWriter:
@@ -248,7 +250,7 @@ class CommentWriter:
         with self._changed:
             self._events.append(event)
             self._is_due |= event.kind in {*STATES, EventKind.PREPARED}
-            if event.kind == EventKind.PREPARED or _starts_rehearsal(event):
+            if event.kind == EventKind.PREPARED or _opens_rehearsal(event):
                 self._next = min(self._next, self._clock.monotonic())
             self._changed.notify()
 

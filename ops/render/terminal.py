@@ -59,9 +59,9 @@ def format_result(result: RunResult, contacts: Iterable[str]) -> Iterator[str]:
         yield from _wrapped(result.hint, first="  next step: ", rest="    ")
     yield from _commands("Run", [result.suggested_command])
     if result.plan is not None and result.decision.value != "planned":
-        yield from _commands("Undo", result.plan.undo if result.wrote else ())
+        yield from _commands("Undo", result.plan.undo if result.made_change else ())
         yield from _commands("If it does not help", [result.plan.next_step])
-        yield from _list("Manual steps", result.plan.tasks if result.wrote else ())
+        yield from _list("Manual steps", result.plan.tasks if result.made_change else ())
     if result.needs_people:
         yield from _list("Call", contacts)
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from ops.app import run as app
 from ops.app.session import Session
 from ops.cloudflare.types.records import HostFailures, WorkerTraffic
+from ops.cloudflare.types.rehearsals import leave_out_rehearsals, list_traffic_changes
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.core import system_clock
 from ops.core.clock import Period
@@ -187,10 +188,16 @@ def _read_history(
             deployments, versions = _convert_deployments(session.pages.list_deployments(service.pages))
         else:
             page = f"{dashboard}/workers/services/view/{service.worker}/production/deployments"
-            deployments = session.workers.list_deployments(service.worker)
+            listed = session.workers.list_deployments(service.worker, rehearsals=True)
+            deployments = list_traffic_changes(listed)
             versions = session.workers.list_deployable_versions(service.worker)
             schema = describe_live_schema(
-                session, name, deployments=deployments, versions=versions, now=evidence.read_at, suggest=suggest
+                session,
+                name,
+                deployments=leave_out_rehearsals(listed),
+                versions=versions,
+                now=evidence.read_at,
+                suggest=suggest,
             )
     return ServiceHistory(environment.name, name, page, deployments, versions, schema)
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from ops.cloudflare.types.workers import WorkerDeployment, describe_split
 from ops.core.clock import Period, format_duration
+from ops.core.result import MOVED
 from ops.core.run_record import DONE, ENDED_KIND
 from ops.github.issues import IssueRecord
 from ops.report.evidence import IncidentEvidence, ServiceHistory
@@ -35,7 +36,7 @@ EVENT_NAMES = {
     "note": "note",
 }
 """Names of the event kinds in the report; other kinds are only in the run's comment."""
-REHEARSAL_ENDS = ("result: ", "skipped: ")
+REHEARSAL_ENDS = ("result: ", "skipped: ", MOVED)
 """Start of the rehearsal's events that are in the report."""
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.deployment_mark import AUTOMATIC_STEP, DeploymentMark
+from ops.cloudflare.types.rehearsals import traffic_of
 from ops.cloudflare.types.workers import (
     Split,
     WorkerDeployment,
@@ -74,6 +75,8 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         reupload_state: Reupload | None = None
         rehearsal_obstacle: str | None = None
         """Why the target is not rehearsed; empty if it is, None if nobody asks for it."""
+        is_repair: bool = False
+        """Whether the plan deploys again what a rehearsal replaced by accident."""
 
     name = "rollback-worker"
     when = "A new version of a Worker causes errors, is slow, or breaks the API"
@@ -124,6 +127,8 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         *,
         latest: WorkerVersion | None,
     ) -> Plan[Details]:
+        if to is None and history.live.displaced is not None:
+            return _plan_repair(ctx, service, history, history.live.displaced)
         incident, relapsed = ctx.request.incident, ctx.params.relapsed
         choice = rollback_target.choose_target(history, incident=incident, only_older=bool(relapsed))
         active = choice.active_rollback
@@ -165,7 +170,8 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         details = plan.details
         if details.reupload_state is not None:
             return reupload.check_change(ctx, details.reupload_state, change)
-        deployments = ctx.cloudflare.workers.list_deployments(details.worker)
+        # The deployment of a repair belongs to the rehearsal.
+        deployments = ctx.cloudflare.workers.list_deployments(details.worker, rehearsals=details.is_repair)
         return deploy.observe_deployment(deployments, details.live, details.split, details.mark, worker=details.worker)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
@@ -270,6 +276,38 @@ def _build_plan(
     )
 
 
+def _plan_repair(
+    ctx: Context[RollbackWorker.Params], service: "Service", history: WorkerHistory, displaced: WorkerDeployment
+) -> Plan[RollbackWorker.Details]:
+    """Return the plan that deploys again what a rehearsal replaced by accident, before its run could repair it.
+
+    Its mark is that of a rehearsal, so both deployments count for nothing afterwards.
+    """
+    choice = rollback_target.choose_target(history, incident=ctx.request.incident)
+    before, split, rehearsed = history.live.split, displaced.split, history.live.mark
+    details = _build_details(ctx, service, history, split, blames=None)
+    mark = replace(details.mark, rehearsed=rehearsed.rehearsed if rehearsed else "")
+    change = Change(
+        target=f"Worker {service.worker}",
+        before=describe_split(before),
+        after=describe_split(split),
+        done_when=f"Cloudflare lists our deployment of {describe_split(split)} first",
+        undo=_suggest_rollback(ctx, format_split(traffic_of(history.live))),
+    )
+    others = [version for version in choice.candidates if version not in {*dict(before), *dict(split)}]
+    return Plan(
+        summary=f"Worker {service.worker}: {change.before} → {change.after}, which a rehearsal replaced by accident",
+        changes=(change,),
+        sections=plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=False),
+        not_undone=plan_text.NOT_UNDONE,
+        consequences=plan_text.list_consequences(history, split, rebuilt=False),
+        warnings=plan_text.list_leftovers(history.live, end=""),
+        next_step=_suggest_rollback(ctx, others[0]) if others else None,
+        done_message=f"Deployed {describe_split(split)} to {ctx.params.service} again",
+        details=replace(details, mark=mark, is_repair=True),
+    )
+
+
 def _with_current_secrets(
     ctx: Context[RollbackWorker.Params], service: "Service", plan: Plan[RollbackWorker.Details], latest: WorkerVersion
 ) -> Plan[RollbackWorker.Details]:
@@ -356,7 +394,8 @@ def _failed_rehearsal_refusal(
 def _next_version_to_try(history: WorkerHistory, choice: TargetChoice) -> str:
     """Return the version to try next; the placeholder VERSION if none is left."""
     found = [*choice.candidates, *(way.version for way in rollback_target.list_fallbacks(history, choice))]
-    return next(iter(found), "VERSION")
+    repair = history.live.restored
+    return next((version for version in found if repair is None or version not in dict(repair.replaced)), "VERSION")
 
 
 def _revoked_secrets(plan: Plan[RollbackWorker.Details], names: tuple[str, ...]) -> dict[str, WorkerDeployment]:

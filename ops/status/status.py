@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ops.app import run
 from ops.app.session import Session
 from ops.cloudflare.types.pages import PagesDeployment
+from ops.cloudflare.types.rehearsals import describe_accident
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
@@ -30,6 +31,7 @@ from ops.switches import values as switches
 from ops.switches.values import SwitchState
 from ops.workers import schema_age
 from ops.workers.history import WorkerHistory
+from ops.workers.plan_text import REPAIR
 from ops.workers.schema_age import list_schema_ages
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ class LiveService:
     message: str = ""
     compared: tuple[str, ...] = ()
     """For a site: result for each path in `compare`."""
+    warning: str = ""
+    """Accident that made this live."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +245,8 @@ def _live_worker(session: Session, service: "Service") -> LiveService:
         return LiveService(service.name, service.kind, (), None, "")
     one = newest[0]
     split = (*one.split, (one.rehearsed, 0.0)) if one.rehearsed else one.split
-    return LiveService(service.name, service.kind, split, one.created_on, one.author, one.message)
+    warning = f"{accident}. {REPAIR}" if (accident := describe_accident(one)) else ""
+    return LiveService(service.name, service.kind, split, one.created_on, one.author, one.message, warning=warning)
 
 
 def _live_site(session: Session, service: "Service") -> LiveService:

@@ -45,6 +45,8 @@ def status_lines(status: EnvironmentStatus) -> Iterator[str]:
 def _live_lines(status: EnvironmentStatus) -> Iterator[str]:
     for each in status.live:
         yield f"{each.service}: {_describe_live(each, status)}"
+        if each.warning:
+            yield f"  ! {each.warning}"
         yield from (f"  compared with the deployment URL, {line}" for line in each.compared)
 
 
@@ -124,6 +126,9 @@ def orphan_lines(status: EnvironmentStatus) -> Iterator[str]:
 def leftover_lines(status: EnvironmentStatus) -> Iterator[str]:
     """Yield one line per leftover, with its environment; unknown sources come last."""
     where = f"in {status.environment}"
+    for each in status.live:
+        if each.warning:
+            yield f"{each.service} {where}: {each.warning}"
     for line in switch_lines(status):
         yield f"switch {line}, {where}"
     for line in limit_lines(status):

@@ -234,7 +234,7 @@ def _find_recovery(found: "list[WorkerDeployment]", state: WatchState, incident:
 def _is_ours(deployment: "WorkerDeployment") -> bool:
     """Return whether it has our mark.
 
-    A deployment of a rehearsal is listed only if it moved traffic: forged, or the restored one of somebody else.
+    A deployment of a rehearsal is listed only if it moved traffic: forged, or live by accident.
     """
     return deployment.mark is not None and not deployment.is_rehearsal
 

@@ -14,7 +14,8 @@ from functools import cached_property
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.schema_mark import without_schema_marks
 from ops.cloudflare.types.records import WorkerTraffic
-from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, leave_out_rehearsals, short_id
+from ops.cloudflare.types.rehearsals import leave_out_rehearsals, traffic_of
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.core.clock import format_duration, format_utc
 from ops.core.git_commit import is_sha
 from ops.core.metric_verdict import MAX_ERROR_RATE
@@ -176,7 +177,12 @@ class WorkerHistory:
         return self.deployments[index - 1].created_on if index else self.now
 
     def seconds_deployed(self, index: int) -> float:
-        return max(0.0, (self.ended_at(index) - self.deployments[index].created_on).total_seconds())
+        """Return the seconds for which people wanted it live and it was; an accident of a rehearsal counts for none."""
+        deployment = self.deployments[index]
+        if deployment.displaced is not None:
+            return 0.0
+        listed = (self.ended_at(index) - deployment.created_on).total_seconds()
+        return max(0.0, listed - deployment.seconds_displaced)
 
     def versions_of_release(self, release: str) -> frozenset[str]:
         return frozenset(v for v, r in self.releases.items() if r == release)
@@ -207,9 +213,9 @@ class WorkerHistory:
 
     def _rollbacks_at(self, index: int) -> list[PastRollback]:
         newer, older = self.deployments[index], self.deployments[index + 1]
-        if newer.problem or older.problem:
+        if newer.problem or older.problem or newer.displaced:
             return []
-        gone = [v for v in older.serving_versions if v not in newer.serving_versions]
+        gone = [v for v in self._replaced_versions(index) if v not in newer.serving_versions]
         mark = self._trusted_mark(index)
         if mark is not None:
             removed_version = [mark.blames] if mark.blames else []
@@ -226,6 +232,12 @@ class WorkerHistory:
             )
             for away in removed_version
         ]
+
+    def _replaced_versions(self, index: int) -> tuple[str, ...]:
+        """Return the versions that had traffic right before a deployment, maybe by an accident of a rehearsal."""
+        before = self.deployments[index + 1 : index + 2]
+        replaced = self.deployments[index].replaced or (traffic_of(before[0]) if before else ())
+        return tuple(version for version, _ in replaced)
 
     @cached_property
     def assumes_service(self) -> bool:
@@ -273,11 +285,9 @@ class WorkerHistory:
 
     def _is_confirmed(self, index: int) -> bool:
         """Return whether the blamed version was live right before and was removed; also true if none is blamed."""
-        newer, older = self.deployments[index], self.deployments[index + 1 : index + 2]
+        newer = self.deployments[index]
         blames = newer.mark.blames if newer.mark else None
-        return blames is None or (
-            bool(older) and blames in older[0].serving_versions and blames not in newer.serving_versions
-        )
+        return blames is None or (blames in self._replaced_versions(index) and blames not in newer.serving_versions)
 
     @cached_property
     def blamed(self) -> Mapping[str, PastRollback]:
@@ -336,9 +346,11 @@ class WorkerHistory:
     def active_rollbacks(self) -> Iterator[PastRollback]:
         """Yield the rollbacks whose release is still live, newest first.
 
-        A later deployment of ours that is not a rollback was a decision of a person and ends them, unless it concerned
-        only secrets or memory.
+        The repair of an accident of a rehearsal counts as one. A later deployment of ours that is not a rollback was a
+        decision of a person and ends them, unless it concerned only secrets or memory.
         """
+        if (repair := self.live.restored) is not None:
+            yield PastRollback(repair, repair.replaced[0][0], is_within_release=False)
         live = {self.releases[v] for v in self.live.serving_versions}
         for index, deployment in enumerate(self.deployments):
             if {self.releases[v] for v in deployment.serving_versions} != live:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ops.cloudflare.deployment_mark import ANY_NAME
 from ops.cloudflare.schema_mark import without_schema_marks
+from ops.cloudflare.types.rehearsals import describe_accident
 from ops.cloudflare.types.workers import (
     Split,
     WorkerDeployment,
@@ -25,6 +26,7 @@ from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign, 
 from ops.workers.request_figures import describe_traffic
 from ops.workers.rollback_target import RejectedTarget, TargetChoice
 
+REPAIR = "A rollback without `--to` deploys that again"
 ONLY_SECRETS_DIFFER = "The live version differs from the one before it only by a secret edit"
 
 NOT_UNDONE = (
@@ -140,7 +142,9 @@ def list_warnings(
 
 
 def list_leftovers(live: WorkerDeployment, *, end: str) -> tuple[str, ...]:
-    """Return the warning about the version of an unfinished rehearsal. `end`: how it is removed."""
+    """Return the warning about what an unfinished rehearsal left. `end`: how a version at 0 % is removed."""
+    if accident := describe_accident(live):
+        return (f"{accident}. {REPAIR}",)
     return (f"an unfinished rehearsal left {short_id(live.rehearsed)} at 0 %. {end}",) if live.rehearsed else ()
 
 

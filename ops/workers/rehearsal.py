@@ -12,16 +12,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.types.rehearsals import Displacement, leave_out_rehearsals, list_displacements, traffic_of
 from ops.cloudflare.types.workers import (
     Split,
     WorkerDeployment,
     describe_deployment,
     describe_split,
     is_same_split,
-    leave_out_rehearsals,
     short_id,
 )
 from ops.config.probes import Probe, ProbeSet
+from ops.core.clock import format_duration
 from ops.core.errors import Refused
 from ops.core.plan import Change, PlanSection
 from ops.engine.runbook import ChangeState, ObservedState, Rehearsal, RehearsalStep
@@ -102,6 +103,8 @@ class WorkerRehearsal:
     """Split that the rehearsal replaced, as last read: that of `live`, unless somebody deployed right before it."""
     restored: Split = ()
     """Split of the last restoration that was sent."""
+    listed: tuple[WorkerDeployment, ...] = ()
+    """Deployments as last read, newest first."""
 
     @property
     def split(self) -> Split:
@@ -138,7 +141,17 @@ class WorkerRehearsal:
             ),
             probes,
             refusal,
+            self.describe_moved_traffic,
         )
+
+    def describe_moved_traffic(self) -> str:
+        """Return whom the rehearsal replaced by accident, as last read, and for how long; empty if nobody."""
+        moved = [
+            each
+            for each in list_displacements(self.listed)
+            if any(accident.mark and accident.mark.run == self.mark.run for accident in each.accidents)
+        ]
+        return "; ".join(describe_displacement(each, self.listed[0]) for each in moved)
 
     def _check_start(self) -> ObservedState:
         """Return DONE if the target is at 0 %, also if another run of ours left it there."""
@@ -184,9 +197,21 @@ class WorkerRehearsal:
     def _read(self) -> tuple[WorkerDeployment, WorkerDeployment, bool]:
         """Return the newest deployment, the newest one without rehearsals, and whether this run started one."""
         worker = self.service.worker
-        found = self.workers.list_deployments(worker, rehearsals=True)
+        found = self.listed = self.workers.list_deployments(worker, rehearsals=True)
         if not found:
             raise deploy.no_deployments_error(worker)
         others = [each for each in found if not self._is_own(each)]
         made = any(each.mark and each.mark.run == self.mark.run for each in found if self._is_own(each))
-        return found[0], leave_out_rehearsals(others)[0] if others else self.live, made
+        before = leave_out_rehearsals(others)[0] if others else self.live
+        return found[0], before.displaced or before, made
+
+
+def describe_displacement(over: Displacement, newest: WorkerDeployment) -> str:
+    """Return what served in place of a deployment, for how long, and what is live since; `newest`: of the list."""
+    served, since = describe_split(over.traffic), f"{over.since:%H:%M:%S}"
+    replaced = describe_deployment(over.displaced)
+    if over.ended_at is None:
+        return f"{served} has been live since {since} UTC in place of {replaced}"
+    seconds, until = format_duration((over.ended_at - over.since).total_seconds()), f"{over.ended_at:%H:%M:%S}"
+    live = describe_split(traffic_of(newest))
+    return f"{served} served for {seconds}, from {since} to {until} UTC, in place of {replaced}; {live} is live now"

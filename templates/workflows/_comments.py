@@ -36,11 +36,20 @@ class Comments(NamedTuple):
 
     @property
     def has_open_rehearsal(self) -> bool:
-        """Whether a rehearsal began and has no result. A person may have edited the record."""
+        """Whether a rehearsal began and has no result."""
+        return "writing" in self._rehearsed and "result" not in self._rehearsed
+
+    @property
+    def has_accident(self) -> bool:
+        """Whether a rehearsal moved the traffic."""
+        return "moved" in self._rehearsed
+
+    @property
+    def _rehearsed(self) -> list[str]:
+        """First words of the steps of a rehearsal. A person may have edited the record."""
         rows = read_record(self.body).get("rows")
         rows = [row for row in rows if isinstance(row, list) and len(row) == 3] if isinstance(rows, list) else []
-        steps = [str(text).partition(":")[0] for _, kind, text in rows if kind == "rehearsed"]
-        return "writing" in steps and "result" not in steps
+        return [str(text).partition(":")[0] for _, kind, text in rows if kind == "rehearsed"]
 
 
 def read_comments(number: int, since: str, kind: str) -> Comments:

@@ -44,7 +44,15 @@ NEXT = "next-"
 """Start of the ids of jobs that make the automatic step after a relapse."""
 NAME = "[a-z][a-z0-9_-]*"
 """Pattern of the names in ops.yml."""
-REHEARSAL = "\n\nIts rehearsal may have left a version at 0 %, which gets no traffic. The next run removes it."
+REHEARSAL = (
+    "\n\nIts rehearsal may have left a version at 0 %, which gets no traffic. The next run removes it. "
+    "If somebody deployed in that moment, the version before may be live again: `status` says so, "
+    "and the next run deploys theirs again."
+)
+ACCIDENT = (
+    "\n\nIts rehearsal replaced a deployment that came in between, and the version before may be live again: "
+    "`status` says so, and the next run deploys theirs again."
+)
 NOT_STARTED = "did not start: no runner, or a rule of its GitHub environment"
 
 
@@ -361,7 +369,7 @@ def answer(request: Request, failure: Failure) -> str:
     if found.unfinished:
         text = failure.text
         if failure.stopped and not found.is_planned:
-            text = failure.stopped + (REHEARSAL if found.has_open_rehearsal else "")
+            text = failure.stopped + (ACCIDENT if found.has_accident else REHEARSAL if found.has_open_rehearsal else "")
         call("PATCH", comments + str(found.unfinished), SECONDS, {"body": above(text, found.body)})
         return text
     if found.waiting:

@@ -31,6 +31,7 @@ class RequestedRun:
     reached: Callable[[], bool]
     incident: int | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
+    environment: str = "production"
 
     def __str__(self) -> str:
         return " ".join([self.name, *(str(value) for value in self.params.values() if value and value != "api")])
@@ -40,7 +41,7 @@ class RequestedRun:
         runbook = registry.load_runbook(self.name)
         options = RunOptions(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=30.0)
         request = app.RunRequest(
-            runbook, runbook.params(**self.params), "production", world.config, incident=self.incident
+            runbook, runbook.params(**self.params), self.environment, world.config, incident=self.incident
         )
         environ = {**world.sandbox.environ(), **self.environ}
         return app.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=SignalHandler())[0]

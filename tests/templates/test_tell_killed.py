@@ -69,6 +69,17 @@ def test_run_that_was_killed_in_its_rehearsal_says_what_is_left(
     assert "run on a laptop: `./run ops rollback-worker --service api --environment production --incident" in said
 
 
+def test_run_that_was_killed_after_an_accident_of_its_rehearsal_says_so(labeled_run: LabeledRun) -> None:
+    at = datetime(2026, 11, 24, 3, 12, tzinfo=UTC)
+    moved = "moved: 0ffae05a has been live since 03:12:00 UTC in place of 9f1c2d3e, deployed by dana"
+    rows = tuple(RecordRow(at, "rehearsed", text) for text in (REHEARSAL, moved))
+    _, body = kill_run(labeled_run, rows=rows)
+
+    said, _, _ = body.partition("<!-- ")
+    assert "Its rehearsal replaced a deployment that came in between, and the version before may be live again" in said
+    assert "the next run deploys theirs again" in said
+
+
 @pytest.mark.parametrize("rows", ["7", "[1]", '[["x"]]', '[[0, "rehearsed", 1]]', "null"])
 def test_killed_run_with_a_malformed_record_is_reported(labeled_run: LabeledRun, rows: str) -> None:
     """A person with write access can edit our comment."""

@@ -1,13 +1,14 @@
 """Choice of the target over random histories; named ones: test_rollback_worker_target.py."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import assume
 from hypothesis import strategies as st
 
 from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.types.rehearsals import leave_out_rehearsals
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.workers import rollback_target
 from ops.workers.history import WorkerHistory
@@ -201,6 +202,33 @@ def test_secret_only_deployment_changes_no_choice(
     choice = rollback_target.choose_target(replace(history, deployments=more), incident=incident)
 
     assert choice == rollback_target.choose_target(history, incident=incident)
+
+
+@holds_for(FAST, SLOW, past=pasts, incident=incidents, where=st.integers(0, 40), older=st.integers(1, 3))
+def test_repaired_accident_of_a_rehearsal_changes_no_choice(
+    past: Past, incident: int | None, where: int, older: int
+) -> None:
+    """A rehearsal deploys for a second what was live some rows before, and then the latest row again."""
+    history = as_history(past)
+    index = where % len(history.deployments)
+    assume(index + older < len(history.deployments))
+    latest, first, shown = (history.deployments[index + place] for place in (0, older - 1, older))
+    assume(latest.created_on - first.created_on < timedelta(minutes=5))
+    assume(not {version for version, share in (*latest.split, *shown.split) if share == 0})
+    mark = DeploymentMark(incident=None, run="r9", blames=None, rehearsed=name_of(9))
+    start, end = (
+        replace(shown, id=name, created_on=latest.created_on, split=split, message=str(mark))
+        for name, split in (("start", (*shown.split, (name_of(9), 0.0))), ("end", latest.split))
+    )
+    listed = (*history.deployments[:index], end, start, *history.deployments[index:])
+
+    left = leave_out_rehearsals(listed)
+    choice = rollback_target.choose_target(replace(history, deployments=left), incident=incident)
+
+    assert left == history.deployments
+    before = rollback_target.choose_target(history, incident=incident)
+    assert (choice.suspect, choice.candidates) == (before.suspect, before.candidates)
+    assert choice.active_rollback or not before.active_rollback
 
 
 FORGED = st.tuples(st.sampled_from(INCIDENTS), st.none() | st.integers(0, 24))

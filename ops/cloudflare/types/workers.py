@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -40,6 +40,14 @@ class WorkerDeployment:
     """Why the row is unreadable. It then has no split and is ignored."""
     rehearsed: str = field(default="", compare=False)
     """Version that an unfinished rehearsal added to this deployment at 0 %; empty if there is none."""
+    displaced: "WorkerDeployment | None" = field(default=None, compare=False)
+    """Deployment in whose place this one of a rehearsal is live by accident; None for all others."""
+    restored: "WorkerDeployment | None" = field(default=None, compare=False)
+    """The deployment of a rehearsal that put this one back, after an accident of a rehearsal."""
+    replaced: tuple[tuple[str, float], ...] = field(default=(), compare=False)
+    """Traffic that it replaced, if that was an accident of a rehearsal; else empty."""
+    seconds_displaced: float = field(default=0.0, compare=False)
+    """Seconds for which an accident of a rehearsal served in its place."""
 
     @property
     def serving_versions(self) -> tuple[str, ...]:
@@ -146,22 +154,6 @@ def describe_deployment(deployment: WorkerDeployment) -> str:
 
 def is_same_split(one: Split, other: Split) -> bool:
     return sorted(one) == sorted(other)
-
-
-def leave_out_rehearsals(deployments: Iterable[WorkerDeployment]) -> tuple[WorkerDeployment, ...]:
-    """Return the deployments, newest first, without those that only started or ended a rehearsal.
-
-    A mark alone proves nothing, because everyone who may deploy can write one: the traffic must be unchanged too.
-    """
-    kept: list[WorkerDeployment] = []
-    for deployment in reversed(list(deployments)):
-        traffic = tuple(share for share in deployment.split if share[1] > 0)
-        added = next((version for version, percent in deployment.split if percent == 0), "")
-        if deployment.is_rehearsal and kept and is_same_split(traffic, kept[-1].split):
-            kept[-1] = replace(kept[-1], rehearsed=added)
-        else:
-            kept.append(deployment)
-    return tuple(reversed(kept))
 
 
 def describe_version_changes(live: WorkerVersion, target: WorkerVersion) -> list[str]:
