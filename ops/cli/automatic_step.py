@@ -79,8 +79,9 @@ class StepRequest:
             raise step.refuse("the request has no incident, on which steps are counted")
         refuse_requester(self.environ, self.redactor, self.requested_by, f"Somebody else can run: `{step.by_hand}`")
         found = read_outage(self.place, self.config, self.environ, self.redactor)
-        if signs := found.finding.theirs:
-            raise step.refuse(f"a provider has trouble, so an older version may not help: {'; '.join(signs)}")
+        if signs := dict.fromkeys((*found.finding.theirs, *found.finding.possible)):
+            has = "has trouble" if found.finding.theirs else "may have trouble"
+            raise step.refuse(f"a provider {has}, so an older version may not help: {'; '.join(signs)}")
         deployed = count_deployed_steps(
             self.place, self.config, self.environ, self.redactor, incident=self.incident, relapsed=self.deployment
         )

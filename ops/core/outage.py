@@ -14,6 +14,10 @@ from ops.core.verdict import Verdict
 OPERATIONAL = "operational"
 ENDED = {"resolved", "postmortem"}
 """States of an incident that is over."""
+MINOR_IMPACTS = {"none", "minor", "maintenance"}
+"""Impacts of an incident that stays within its components. All others, also unknown ones, may be wider."""
+MILD_STATES = {OPERATIONAL, "degraded_performance", "under_maintenance"}
+"""States of a component that every service shares in which most of its users notice nothing."""
 UNREADABLE = "cannot be read"
 """Evidence of a page that gave no document."""
 
@@ -28,7 +32,7 @@ class PageState(StrEnum):
     TROUBLE = "trouble"
     CLEAR = "clear"
     UNKNOWN = "unknown"
-    """The page is not readable, does not list a used component, or reports a fix that it still watches."""
+    """The page is not readable, does not list a used component, or reports trouble that may be wider than it says."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class StatusIncident:
     components: frozenset[str]
     started_at: datetime | None = None
     """None if it is unknown."""
+    link: str = ""
+    """Its page; empty if it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class StatusReport:
     """Start of the trouble with all of them; None if it is unknown, or not the same."""
     newest: datetime | None = None
     """Start of the newest incident with one of them; None if it is unknown."""
+    possible: tuple[str, ...] = ()
+    """The lines of trouble that may be wider than the page says. They forbid "ours" and an automatic step."""
 
 
 @dataclass(frozen=True)
@@ -66,38 +74,79 @@ class StatusDocument:
     components: Mapping[str, str]
     """Component → its status, such as `partial_outage`."""
     incidents: tuple[StatusIncident, ...] = ()
+    group: str = ""
+    """Name of the group of these components; empty if the page has none."""
+    group_state: str = OPERATIONAL
+    """State of the group, which Statuspage takes from its worst component."""
 
 
-def judge_page(document: StatusDocument, *, used: Iterable[str]) -> StatusReport:
-    """Judge the used components. Other components, and the indicator of the whole page, do not count."""
-    names = {_plain(name): name for name in used}
+def judge_page(document: StatusDocument, *, used: Iterable[str], shared: Iterable[str] = ()) -> StatusReport:
+    """Judge the used components. Other components, and the indicator of the whole page, do not count.
+
+    Any unresolved major incident counts: pages often name its components late, or never. Components in
+    `shared` serve every service, and have regional trouble most of the time: in mild trouble they explain nothing.
+    """
+    names, edge = {_plain(name): name for name in used}, set(map(_plain, shared))
     states = {_plain(name): state for name, state in document.components.items()}
-    troubled = {name for name in names if states.get(name, OPERATIONAL) != OPERATIONAL}
-    trouble = [f"{names[name]}: {states[name].replace('_', ' ')}" for name in names if name in troubled]
+    bad = {name for name in names if states.get(name, OPERATIONAL) != OPERATIONAL}
+    mild = {name for name in bad & edge if states[name] in MILD_STATES}
+    troubled = bad - mild
+    shown_states = {name: f"{names[name]}: {_words(states[name])}" for name in names if name in bad}
+    trouble = [shown_states[name] for name in names if name in troubled]
+    possible = [shown_states[name] for name in names if name in mild]
+    possible += _group_signs(document, {states[name] for name in bad})
     doubts = [f"{document.page} does not list {names[name]}" for name in names if name not in states]
     starts: dict[str, datetime] = {}
     newest: datetime | None = None
     for incident in document.incidents:
+        if incident.status in ENDED:  # a stale document may still list it
+            continue
         touched = sorted(name for name in map(_plain, incident.components) if name in names)
-        if not touched or incident.status in ENDED:  # a stale document may still list it
-            continue
-        shown = ", ".join(names[name] for name in touched)
-        line = f'incident "{incident.name[:MAX_NAME]}" ({incident.status}, {incident.impact}): {shown}'
-        if incident.status == "monitoring" or incident.impact == "none":
-            doubts.append(line)
-            continue
-        trouble.append(line)
-        troubled.update(touched)
-        if (began := incident.started_at) is not None:
-            starts |= {name: min(began, starts.get(name, began)) for name in touched}
-            newest = max(began, newest or began)
-    state = PageState.TROUBLE if trouble else PageState.UNKNOWN if doubts else PageState.CLEAR
+        is_wide = incident.impact not in MINOR_IMPACTS
+        line = _describe_incident(incident, [names[name] for name in touched])
+        if not touched or incident.status == "monitoring" or incident.impact == "none":
+            if is_wide or touched:
+                (possible if is_wide else doubts).append(line)
+        elif not is_wide and edge.issuperset(touched):
+            possible.append(line)
+        else:
+            trouble.append(line)
+            troubled.update(touched)
+            if (began := incident.started_at) is not None:
+                starts |= {name: min(began, starts.get(name, began)) for name in touched}
+                newest = max(began, newest or began)
+    signs = (*trouble, *possible, *doubts)
+    state = PageState.TROUBLE if trouble else PageState.UNKNOWN if signs else PageState.CLEAR
     shown_names = tuple(names[name] for name in names if name in troubled)
-    signs = (*trouble, *doubts)
     more = (f"{len(signs) - MAX_SIGNS} more signs",) if len(signs) > MAX_SIGNS else ()
     since = {starts.get(name) for name in troubled}
-    shared = since.pop() if len(since) == 1 else None
-    return StatusReport(document.page, state, (*signs[:MAX_SIGNS], *more), shown_names, shared, newest)
+    shared_start = since.pop() if len(since) == 1 else None
+    evidence = (*signs[:MAX_SIGNS], *more)
+    return StatusReport(
+        document.page, state, evidence, shown_names, shared_start, newest, possible=tuple(possible[:MAX_SIGNS])
+    )
+
+
+def _describe_incident(incident: StatusIncident, used: list[str]) -> str:
+    """Return name, state, products and link. `used`: the used products that it names."""
+    products = ", ".join(used or sorted(incident.components)) or "names no product"
+    link = f"; see {incident.link}" if incident.link else ""
+    return f'incident "{incident.name[:MAX_NAME]}" ({incident.status}, {incident.impact}): {products[:MAX_NAME]}{link}'
+
+
+def _group_signs(document: StatusDocument, used: set[str]) -> list[str]:
+    """Return the state of the group, unless a component explains it. `used`: the bad states of used components.
+
+    Some other product is in mild trouble on most days.
+    """
+    is_mild = document.group_state in MILD_STATES
+    others = any(state != OPERATIONAL for state in document.components.values())
+    is_explained = document.group_state in {OPERATIONAL, *used} or (is_mild and others)
+    return [] if is_explained else [f"{document.group}: {_words(document.group_state)}"]
+
+
+def _words(state: str) -> str:
+    return state.replace("_", " ")
 
 
 def _plain(name: str) -> str:
@@ -161,6 +210,11 @@ class OutageEvidence:
         return is_reported or self.api in {ApiState.FAILS, ApiState.SUSPENDED}
 
     @property
+    def possible(self) -> tuple[str, ...]:
+        """Signs of a status page that its trouble is wider than it says."""
+        return tuple(line for report in self.pages for line in _prefixed(report, report.possible))
+
+    @property
     def is_offline(self) -> bool:
         """Whether nothing answered, so that the network of this machine may be the cause."""
         pages = (*self.pages, *([self.github] if self.github else []))
@@ -185,6 +239,8 @@ class OutageFinding:
     """Unknown or contradicting signs."""
     github: tuple[str, ...] = ()
     """Trouble of GitHub, which delays recoveries by label and button."""
+    possible: tuple[str, ...] = ()
+    """Signs of a provider's outage that may concern other products only; they are in `notes` or `theirs` too."""
 
     @property
     def pauses_automatic_steps(self) -> bool:
@@ -201,11 +257,11 @@ def judge_outage(evidence: OutageEvidence) -> OutageFinding:
     may_be_ours = bool(ours) or (is_unknown and not is_confirmed)
     if evidence.api == ApiState.SUSPENDED or (theirs and not may_be_ours):
         verdict = OutageVerdict.THEIRS
-    elif ours and not theirs:
+    elif ours and not theirs and not evidence.possible:
         verdict = OutageVerdict.OURS
     else:
         verdict = OutageVerdict.UNCLEAR
-    return OutageFinding(verdict, theirs, ours, notes, github)
+    return OutageFinding(verdict, theirs, ours, notes, github, evidence.possible)
 
 
 def _their_signs(evidence: OutageEvidence) -> Iterator[str]:
@@ -233,8 +289,12 @@ def _is_clear(report: StatusReport) -> bool:
 
 
 def _lines(report: StatusReport) -> Iterator[str]:
-    """Yield each sign with the page before it."""
-    for line in report.evidence:
+    return _prefixed(report, report.evidence)
+
+
+def _prefixed(report: StatusReport, lines: Iterable[str]) -> Iterator[str]:
+    """Yield each line with the page before it."""
+    for line in lines:
         yield line if line.startswith(report.page) else f"{report.page}: {line}"
 
 

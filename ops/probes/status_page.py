@@ -4,6 +4,7 @@ www.cloudflarestatus.com/api, www.githubstatus.com/api: documents below /api/v2,
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from ops.core.clock import parse_utc
-from ops.core.outage import UNREADABLE, PageState, StatusDocument, StatusIncident, StatusReport, judge_page
+from ops.core.outage import (
+    OPERATIONAL,
+    UNREADABLE,
+    PageState,
+    StatusDocument,
+    StatusIncident,
+    StatusReport,
+    judge_page,
+)
 from ops.probes.http import MAX_SECONDS, ProbeClient
 
 if TYPE_CHECKING:
@@ -24,6 +33,10 @@ GITHUB_COMPONENTS = ("Actions", "API Requests", "Issues", "Webhooks", "Git Opera
 PRODUCTS_GROUP = "Cloudflare Sites and Services"
 """Group of Cloudflare's products. Most other components are data centers, and some of those are always closed."""
 
+SHARED_PRODUCTS = ("CDN/Cache", "Authoritative DNS", "Network")
+"""Products in front of every service, as the page names them."""
+LINK = re.compile(r"https://[\w.-]{1,100}/[\w./-]{0,100}")
+
 
 def used_products(environment: "Environment", *services: "Service") -> tuple[str, ...]:
     """Return the names of Cloudflare's products that these services of an environment use, as its page lists them."""
@@ -35,7 +48,8 @@ def used_products(environment: "Environment", *services: "Service") -> tuple[str
         "Workers KV": environment.runtime is not None,
         "D1": any(environment.databases_of(each.name) for each in services),
     }
-    return tuple(name for name, is_used in uses.items() if is_used)
+    shared = SHARED_PRODUCTS if any(each.url for each in services) else ()
+    return (*(name for name, is_used in uses.items() if is_used), *shared)
 
 
 def read_components(web: ProbeClient, page: str, *, group: str = "") -> Mapping[str, str] | None:
@@ -61,7 +75,7 @@ def judge_used(page: str, document: StatusDocument | None, used: Iterable[str]) 
     """Judge the used components of a page. None: it cannot be read."""
     if document is None:
         return StatusReport(_host(page), PageState.UNKNOWN, (UNREADABLE,))
-    return judge_page(document, used=used)
+    return judge_page(document, used=used, shared=SHARED_PRODUCTS)
 
 
 def read_document(
@@ -72,7 +86,10 @@ def read_document(
     try:
         if found is not None:
             incidents = tuple(_incident(each, group) for each in found["incidents"])
-            return StatusDocument(_host(page), _components(found, group), incidents)
+            states = [str(row["status"]) for row in found["components"] if group and row["name"] == group]
+            return StatusDocument(
+                _host(page), _components(found, group), incidents, group, next(iter(states), OPERATIONAL)
+            )
     except (LookupError, TypeError, AttributeError):
         pass
     return None
@@ -99,14 +116,28 @@ def _components(document: Any, group: str) -> dict[str, str]:
 
 
 def _incident(row: Any, group: str) -> StatusIncident:
-    """Return an incident. An update names its components with the group before them."""
+    """Return an incident with its current components: its own, and those of its newest update.
+
+    An update names a component with the group before it, and its status before and after the update.
+    """
+    named = {str(each["name"]) for each in row.get("components") or ()}
     updates = row.get("incident_updates") or ()
-    named = [each["name"] for each in row.get("components") or ()]
-    named += [
-        each["name"].removeprefix(f"{group} - ") for update in updates for each in update["affected_components"] or ()
-    ]
-    started_at = _moment(row.get("started_at"))
-    return StatusIncident(str(row["name"]), str(row["status"]), str(row["impact"]), frozenset(named), started_at)
+    newest: Mapping[str, Any] = max(updates, key=lambda update: str(update.get("created_at")), default={})
+    for each in newest.get("affected_components") or ():
+        name = str(each["name"]).removeprefix(f"{group} - ")
+        if each.get("new_status") == OPERATIONAL != each.get("old_status", OPERATIONAL):
+            named.discard(name)
+        else:
+            named.add(name)
+    link = LINK.fullmatch(str(row.get("shortlink")))
+    return StatusIncident(
+        str(row["name"]),
+        str(row["status"]),
+        str(row["impact"]),
+        frozenset(named),
+        _moment(row.get("started_at")),
+        link[0] if link else "",
+    )
 
 
 def _moment(text: Any) -> datetime | None:

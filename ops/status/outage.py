@@ -190,8 +190,12 @@ def _judge_page(
         judge_used(CLOUDFLARE_STATUS, document, used_products(environment, *each))
         for each in (failing or services, services)
     )
-    is_elsewhere = near.state == PageState.CLEAR and whole.state == PageState.TROUBLE
-    return StatusReport(whole.page, PageState.UNKNOWN, whole.evidence) if is_elsewhere else near
+    if near.state == PageState.TROUBLE or whole.state != PageState.TROUBLE:
+        return near
+    evidence, possible = (
+        tuple(dict.fromkeys(lines)) for lines in ((*whole.evidence, *near.evidence), (*whole.possible, *near.possible))
+    )
+    return StatusReport(whole.page, PageState.UNKNOWN, evidence, possible=possible)
 
 
 def _each(calls: Iterable[Callable[[], T]]) -> list[T]:

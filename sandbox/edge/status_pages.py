@@ -18,10 +18,15 @@ from sandbox.switches import Switches
 
 OPERATIONAL = "operational"
 CLOUDFLARE, GITHUB = "www.cloudflarestatus.com", "www.githubstatus.com"
-PRODUCTS = ("API", "Dashboard", "Workers", "Workers KV", "Pages", "D1", "Durable Objects", "R2", "Stream", "CDN/Cache")
+PRODUCTS = (
+    *("API", "Dashboard", "Workers", "Workers KV", "Pages", "D1", "Durable Objects", "R2", "Stream", "CDN/Cache"),
+    *("Network", "Authoritative DNS", "DNS Updates", "Recursive DNS", "WARP", "Always Online"),
+)
 GITHUB_COMPONENTS = ("Git Operations", "Webhooks", "API Requests", "Issues", "Actions", "Pages", "Copilot")
 GROUP = "Cloudflare Sites and Services"
 _GROUP_ID = "1km35smx8p41"
+REGIONS = ("Africa", "Asia", "Europe", "Latin America & the Caribbean", "Middle East", "North America", "Oceania")
+"""Groups of the data centers."""
 _STAGES = ((0, "investigating"), (15, "identified"), (45, "monitoring"), (60, "resolved"))
 """Minutes after the start of a scripted incident, and its state from then on."""
 _SEVERITY = (OPERATIONAL, "under_maintenance", "degraded_performance", "partial_outage", "major_outage")
@@ -48,6 +53,8 @@ class StatusIncident:
     """Time since the start of one without `began`."""
     keeps_components: bool = False
     """Whether the page shows the components as operational all the same."""
+    earlier: tuple[str, ...] = ()
+    """Components that only an earlier update named."""
 
     def at(self, now: datetime, lag: timedelta) -> "StatusIncident | None":
         """Return the incident as the page shows it; None before its start and after its end."""
@@ -63,6 +70,19 @@ class StatusIncident:
         )
 
 
+USUAL_INCIDENTS = (
+    StatusIncident(
+        name="R2 custom domains are slow",
+        components={"R2": "degraded_performance"},
+        impact="minor",
+        status="identified",
+        age=timedelta(days=3),
+        earlier=("Workers", "R2"),
+    ),
+    StatusIncident(name="Delayed e-mails to subscribers", components={}, impact="minor", age=timedelta(days=9)),
+)
+
+
 @dataclass
 class StatusPage:
     """One page. `states` holds component → status without incidents."""
@@ -75,6 +95,10 @@ class StatusPage:
     """Data centers that are closed at present, of which each page of Cloudflare has some."""
     incidents: list[StatusIncident] = field(default_factory=list)
     maintenances: list[Mapping[str, Any]] = field(default_factory=list)
+    usual: tuple[StatusIncident, ...] = ()
+    """Incidents without meaning for an application, which are open on most days."""
+    group_state: str = ""
+    """State of the group of products; "" is that of its worst component."""
 
     def load(self, name: str) -> None:
         """Show a recorded document. Raises KeyError for an unknown name."""
@@ -83,13 +107,14 @@ class StatusPage:
         known = [each for each in usual if each not in recorded.get("omits", [])]
         self.states = dict.fromkeys(known, OPERATIONAL) | recorded.get("components", {})
         self.data_centers = recorded.get("data_centers", 1)
+        self.group_state = recorded.get("group_state", "")
         self.incidents = [StatusIncident(**each) for each in recorded.get("incidents", [])]
         self.maintenances = recorded.get("maintenances", [])
 
     def documents(self, now: datetime, switches: Switches) -> dict[str, dict[str, Any]]:
         """Return path below /api/v2 → document."""
         lag = timedelta(seconds=switches.status_pages_lag_seconds)
-        shown = [each for one in self.incidents if (each := one.at(now, lag))]
+        shown = [each for one in (*self.incidents, *self.usual) if (each := one.at(now, lag))]
         states = dict(self.states)
         for incident in shown if not switches.status_pages_contradict else ():
             if not incident.keeps_components:
@@ -99,7 +124,8 @@ class StatusPage:
                 }
         if switches.status_pages_contradict:
             usual = dict.fromkeys(states, OPERATIONAL)
-            states, shown = (usual, []) if shown else (usual | {next(iter(states)): "major_outage"}, [])
+            is_calm = all(each in self.usual for each in shown)
+            states, shown = (usual | {next(iter(states)): "major_outage"}, []) if is_calm else (usual, [])
         page = {
             "id": self.host.partition(".")[2].partition(".")[0],
             "name": self.name,
@@ -128,16 +154,20 @@ class StatusPage:
 
     def _components(self, states: Mapping[str, str], now: datetime) -> Iterable[dict[str, Any]]:
         if self.group:
-            yield self._component(_GROUP_ID, GROUP, OPERATIONAL, None, now) | {
-                "group": True,
-                "components": [f"c{number}" for number in range(len(states))],
-            }
-            for number in range(self.data_centers):
-                yield self._component(
-                    f"p{number}", f"City {number}, Peru - (P{number:02})", "partial_outage", "pops", now
-                )
+            worst = self.group_state or max(states.values(), key=_SEVERITY.index, default=OPERATIONAL)
+            yield self._group(_GROUP_ID, GROUP, worst, [f"c{number}" for number in range(len(states))], now)
+            for at, region in enumerate(REGIONS):
+                own = range(at, self.data_centers, len(REGIONS))
+                state = "partial_outage" if own else OPERATIONAL
+                yield self._group(f"r{at}", region, state, [f"p{number}" for number in own], now)
+                for number in own:
+                    yield self._component(f"p{number}", f"City {number}, Peru - (P{number:02})", state, f"r{at}", now)
         for number, (name, state) in enumerate(states.items()):
             yield self._component(f"c{number}", name, state, _GROUP_ID if self.group else None, now)
+
+    def _group(self, id: str, name: str, state: str, components: list[str], now: datetime) -> dict[str, Any]:  # noqa: A002
+        """Return a group of components, which is a component itself (www.cloudflarestatus.com/api)."""
+        return self._component(id, name, state, None, now) | {"group": True, "components": components}
 
     def _component(self, id: str, name: str, state: str, group: str | None, now: datetime) -> dict[str, Any]:  # noqa: A002
         return {
@@ -158,25 +188,10 @@ class StatusPage:
 
     def _incident(self, number: int, incident: StatusIncident, now: datetime) -> dict[str, Any]:
         began = timestamp(incident.began or now - incident.age)
-        affected = [
-            {
-                "code": f"c{at}",
-                "name": f"{self.group} - {name}" if self.group else name,
-                "old_status": OPERATIONAL,
-                "new_status": state,
-            }
-            for at, (name, state) in enumerate(incident.components.items())
-        ]
-        update = {
-            "id": f"u{number}",
-            "status": incident.status,
-            "body": f"{self.name} reports: {incident.status}.",
-            "incident_id": f"i{number}",
-            "created_at": began,
-            "updated_at": began,
-            "display_at": began,
-            "affected_components": affected,
-        }
+        updates = [self._update(number, incident.status, incident.components, began)]
+        if incident.earlier:  # the newest update comes first
+            at = timestamp((incident.began or now - incident.age) - timedelta(minutes=10))
+            updates.append(self._update(number, "investigating", dict.fromkeys(incident.earlier, "major_outage"), at))
         return {
             "id": f"i{number}",
             "name": incident.name,
@@ -189,11 +204,33 @@ class StatusPage:
             "shortlink": f"https://stspg.io/i{number}",
             "started_at": began,
             "page_id": self.host,
-            "incident_updates": [update],
+            "incident_updates": updates,
             "components": [
                 self._component(f"c{at}", name, state, None, now)
                 for at, (name, state) in enumerate(incident.components.items())
             ],
+        }
+
+    def _update(self, number: int, status: str, components: Mapping[str, str], at: str) -> dict[str, Any]:
+        """Return an update of an incident. Its affected components are null if it names none."""
+        affected = [
+            {
+                "code": f"c{place}",
+                "name": f"{self.group} - {name}" if self.group else name,
+                "old_status": OPERATIONAL,
+                "new_status": state,
+            }
+            for place, (name, state) in enumerate(components.items())
+        ]
+        return {
+            "id": f"u{number}",
+            "status": status,
+            "body": f"{self.name} reports: {status}.",
+            "incident_id": f"i{number}",
+            "created_at": at,
+            "updated_at": at,
+            "display_at": at,
+            "affected_components": affected or None,
         }
 
     def _maintenance(self, number: int, maintenance: Mapping[str, Any], now: datetime) -> dict[str, Any]:
@@ -217,7 +254,9 @@ class StatusPages:
 
     def __init__(self, clock: FakeClock, switches: Switches) -> None:
         self._clock, self._switches = clock, switches
-        self.cloudflare = StatusPage(CLOUDFLARE, "Cloudflare", GROUP, dict.fromkeys(PRODUCTS, OPERATIONAL))
+        self.cloudflare = StatusPage(
+            CLOUDFLARE, "Cloudflare", GROUP, dict.fromkeys(PRODUCTS, OPERATIONAL), usual=USUAL_INCIDENTS
+        )
         self.github = StatusPage(GITHUB, "GitHub", "", dict.fromkeys(GITHUB_COMPONENTS, OPERATIONAL))
 
     def answer(self, host: str, request: HttpRequest) -> HttpResponse | None:

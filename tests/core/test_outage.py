@@ -158,3 +158,39 @@ def test_incident_that_is_over_is_no_trouble(status: str, state: PageState) -> N
     document = StatusDocument("www.cloudflarestatus.com", {"Workers": "operational"}, (incident,))
 
     assert judge_page(document, used=["Workers"]).state == state
+
+
+@pytest.mark.parametrize(
+    ("group", "components", "state"),
+    [
+        ("operational", {}, PageState.CLEAR),
+        ("degraded_performance", {}, PageState.UNKNOWN),
+        ("degraded_performance", {"R2": "degraded_performance"}, PageState.CLEAR),
+        ("major_outage", {"R2": "major_outage"}, PageState.UNKNOWN),
+        ("major_outage", {"Workers": "major_outage"}, PageState.TROUBLE),
+    ],
+)
+def test_state_of_the_group_counts_unless_a_component_explains_it(
+    group: str, components: dict[str, str], state: PageState
+) -> None:
+    """Statuspage shows a group in the state of its worst component, and some product is slow on most days."""
+    shown = {"Workers": "operational", "R2": "operational", **components}
+    document = StatusDocument("www.cloudflarestatus.com", shown, (), "Products", group)
+
+    report = judge_page(document, used=["Workers"])
+
+    assert report.state == state
+    assert report.possible == (("Products: " + group.replace("_", " "),) if state == PageState.UNKNOWN else ())
+
+
+@pytest.mark.parametrize("impact", ["major", "critical", "catastrophic"])
+@pytest.mark.parametrize("deployment", ["", DEPLOYMENT])
+def test_incident_of_another_product_is_not_ours(impact: str, deployment: str) -> None:
+    """An impact that Statuspage adds later counts as a major one."""
+    incident = StatusIncident("WARP errors", "identified", impact, frozenset({"WARP"}))
+    document = StatusDocument("www.cloudflarestatus.com", {"Workers": "operational"}, (incident,))
+
+    found = judge(judge_page(document, used=["Workers"]), ApiState.WORKS, deployment)
+
+    assert found.verdict == UNCLEAR
+    assert found.possible == found.notes[:1]

@@ -87,6 +87,26 @@ def test_incident_that_stays_open_pauses_for_one_day_only(place: LimitsWorld) ->
     assert ends == ["provider_outage", "not_seen_failing"]
 
 
+@pytest.mark.parametrize(
+    ("components", "hours", "reason"),
+    [
+        ({"Stream": "major_outage"}, 1, "not_seen_failing"),
+        ({}, 1, "not_seen_failing"),
+        ({"CDN/Cache": "major_outage"}, 23, "provider_outage"),
+        ({"CDN/Cache": "major_outage"}, 25, "not_seen_failing"),
+    ],
+    ids=["another product", "no product", "the edge", "the edge for a day"],
+)
+def test_major_incident_pauses_only_for_a_product_in_use(
+    place: LimitsWorld, components: dict[str, str], hours: int, reason: str
+) -> None:
+    end_a_limit(place)
+    incident = StatusIncident(name="Errors", components=components, impact="critical", age=timedelta(hours=hours))
+    place.world.sandbox.status_pages.cloudflare.incidents = [incident]
+
+    assert ended(place.reconcile(GITHUB_EVENT_NAME="schedule"))[2] == reason
+
+
 def test_component_without_an_incident_does_not_pause(place: LimitsWorld) -> None:
     """Cloudflare may leave it so for weeks, and no start limits the pause."""
     end_a_limit(place)

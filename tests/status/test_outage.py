@@ -1,6 +1,7 @@
 """Read the signs of an outage for a shop: theirs, ours or unclear."""
 
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from ops.core.outage import OutageVerdict
 from ops.core.redaction import Redactor
 from ops.status.outage import OutageReport, read_outage
 from ops.status.text import outage_lines
-from sandbox.edge.status_pages import read_documents
+from sandbox.edge.status_pages import StatusIncident, StatusPage, read_documents
 from tests.conftest import Releases, World
 from tests.support.commands import LIST
 from tests.support.shop import Shop
@@ -146,16 +147,22 @@ DOCUMENTS = {
     "cloudflare-workers-degraded": THEIRS,
     "cloudflare-api-outage": THEIRS,
     "cloudflare-d1-and-objects": OURS,
-    "cloudflare-kv-outage": OURS,
+    "cloudflare-kv-outage": UNCLEAR,
     "cloudflare-global-outage": THEIRS,
     "cloudflare-incident-before-components": THEIRS,
     "cloudflare-components-before-incident": THEIRS,
     "cloudflare-monitoring": UNCLEAR,
-    "cloudflare-other-product": OURS,
-    "cloudflare-one-region": OURS,
+    "cloudflare-other-product": UNCLEAR,
+    "cloudflare-one-region": UNCLEAR,
     "cloudflare-workers-maintenance": THEIRS,
     "cloudflare-maintenance-planned": OURS,
     "cloudflare-workers-renamed": UNCLEAR,
+    "cloudflare-edge-outage": THEIRS,
+    "cloudflare-dns-degraded": UNCLEAR,
+    "cloudflare-network-in-one-region": UNCLEAR,
+    "cloudflare-group-outage": UNCLEAR,
+    "cloudflare-unnamed-outage": UNCLEAR,
+    "cloudflare-storage-after-workers": OURS,
     "github-calm": OURS,
     "github-actions-outage": OURS,
     "github-webhooks-late": OURS,
@@ -175,6 +182,77 @@ def test_each_recorded_document_gives_its_verdict(later: Shop) -> None:
         getattr(pages, page).load(f"{page}-calm")
 
     assert found == DOCUMENTS
+
+
+def test_edge_outage_without_a_deployment_is_theirs(later: Shop) -> None:
+    """The edge answers 521, and no product of the shop is named."""
+    later.world.sandbox.status_pages.cloudflare.load("cloudflare-edge-outage")
+    later.world.sandbox.edge_fault(host="web.shop.example", status=521, times=None)
+
+    report = read(later)
+
+    assert report.finding.verdict == THEIRS
+    assert "www.cloudflarestatus.com: CDN/Cache: major outage" in report.finding.theirs
+    assert any("; see https://stspg.io/i0" in line for line in report.finding.theirs)
+
+
+def test_unnamed_incident_is_a_note_with_its_link_and_stops_no_person(later: Shop) -> None:
+    later.world.sandbox.status_pages.cloudflare.load("cloudflare-one-region")
+
+    shown = later.ops("check-outage", "web").out
+    recovered = later.ops("rollback-worker", "--service", "web", "--environment", "live", "--yes", "--json")
+
+    (note,) = [line for line in shown.splitlines() if "Network performance issues in Lima" in line]
+    assert note.startswith("  note    www.cloudflarestatus.com: incident ")
+    assert note.endswith("(identified, critical): names no product; see https://stspg.io/i0")
+    assert ": unclear" in shown.splitlines()[0]
+    assert recovered.result["decision"] == "recovered", recovered.err
+
+
+EDGE = ("CDN/Cache", "Authoritative DNS", "Network")
+STATES = ("degraded_performance", "partial_outage", "major_outage", "under_maintenance")
+
+
+def add_wide_trouble(page: StatusPage, random: Random) -> None:
+    """Add a sign of an outage that may be wider than the page says."""
+    match random.randrange(3):
+        case 0:
+            names = random.sample(sorted(page.states), random.randrange(3))
+            incident = StatusIncident(
+                name="Errors",
+                components={name: random.choice(("operational", *STATES)) for name in names},
+                impact=random.choice(("major", "critical")),
+                status=random.choice(("investigating", "identified", "monitoring")),
+                keeps_components=random.random() < 0.5,
+            )
+            page.incidents.append(incident)
+        case 1:
+            page.states[random.choice(EDGE)] = random.choice(STATES)
+        case 2:
+            page.group_state = random.choice(("partial_outage", "major_outage"))
+
+
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize("seed", range(20))
+def test_wide_trouble_is_never_ours_and_forbids_the_automatic_step(shop: Shop, seed: int) -> None:
+    """The documents follow www.cloudflarestatus.com/api; the step refuses signs of both kinds."""
+    random, sandbox = Random(seed), shop.world.sandbox
+    add_wide_trouble(sandbox.status_pages.cloudflare, random)
+    for _ in range(random.randrange(3)):
+        sandbox.status_pages.cloudflare.incidents.append(
+            StatusIncident(name="Small", components={"R2": "degraded_performance"}, impact="minor")
+        )
+    if random.random() < 0.5:
+        sandbox.deploy("shop-web", shop.bad)
+    else:
+        sandbox.clock.advance(2 * 3600)
+
+    finding = read(shop).finding
+
+    assert finding.verdict != OURS
+    assert finding.theirs or finding.possible
+    shown = (*finding.theirs, *finding.notes)
+    assert set(finding.possible) <= set(shown)
 
 
 def test_outage_of_github_sends_people_to_a_laptop(later: Shop) -> None:

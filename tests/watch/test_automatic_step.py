@@ -268,6 +268,24 @@ def test_outage_of_a_provider_refuses(world: World, relapse: Relapse) -> None:
     assert not relapse.claim
 
 
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize(
+    "document",
+    [
+        "cloudflare-one-region",
+        "cloudflare-edge-outage",
+        "cloudflare-dns-degraded",
+        "cloudflare-group-outage",
+        "cloudflare-unnamed-outage",
+    ],
+)
+def test_trouble_that_may_be_wider_refuses(world: World, relapse: Relapse, document: str) -> None:
+    world.sandbox.status_pages.cloudflare.load(document)
+
+    relapse.refuses("so an older version may not help: www.cloudflarestatus.com: ", relapse.step())
+    assert not relapse.claim
+
+
 def test_unreadable_status_page_does_not_stop_the_step(world: World, relapse: Relapse) -> None:
     world.sandbox.switches.status_pages_unreachable = True
 
