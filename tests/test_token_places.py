@@ -8,6 +8,7 @@ import yaml
 
 from tests.conftest import World
 from tests.support.shop import Shop, open_shop
+from tests.support.workflows import add_actions
 
 PLACE = "1Password: shop-recovery"
 NEEDS = f"`SHOP_TOKEN`: {PLACE}"
@@ -59,6 +60,7 @@ def test_missing_token_is_an_error_with_the_place(shop: Shop, token: str | None)
 
 
 def test_workflows_name_the_places(shop: Shop) -> None:
+    add_actions(shop.folder)
     assert shop.ops("workflows", "sync").code == 0
 
     folder = shop.folder / ".github" / "workflows"
@@ -73,6 +75,7 @@ def test_line_break_in_ops_yml_does_not_cut_the_command(shop: Shop) -> None:
     shop.world.edit_config(f'"{PLACE}"', '"the safe\\n@team"')
     shop.world.edit_config("params: {service: web}}\n", 'params: {service: web, reason: "a\\nb"}}\n')
 
+    add_actions(shop.folder)
     assert shop.ops("workflows", "sync").code == 0
 
     told = _environ(shop.folder / ".github/workflows/incident.yml", "tell", "COMMANDS")

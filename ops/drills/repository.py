@@ -56,7 +56,9 @@ def _generated_files(found: Mapping[str, bytes], actions: str) -> dict[str, byte
     """Return the workflows as the public command writes them for this configuration."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "ops.yml").write_bytes(found["ops.yml"])
+        for path in ("ops.yml", *(path for path in found if path.startswith(".github/actions/"))):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(found[path])
         pinned = ["--actions", f"{actions}@{UNPINNED}"] if actions else []
         argv = [sys.executable, "-m", "ops", "workflows", "sync", "--config", str(folder / "ops.yml"), *pinned]
         environ = process.clean_environment(os.environ) | {"PYTHONPATH": str(program_files.OPS.parent)}

@@ -35,6 +35,7 @@ def sync_files(
     """
     _check_minutes(jobs.scheduled_tasks(config), config)
     found = find_differences(root, config, environ, actions)
+    _check_actions(root, config)
     program, kept = config.github.laptop_program, 0
     older = older_generator(root, found) if check else ""
     for each in found:
@@ -89,6 +90,15 @@ def _line(each: FileDifference, root: Path, *, check: bool, is_kept: bool) -> st
     step = FileAction.KEEP if is_kept else FileAction.WRITE if each.desired else FileAction.REMOVE
     verb = f"would {step.value}" if check and not is_kept else DONE[step]
     return f"{verb}: {each.path.relative_to(root)} ({each.why})"
+
+
+def _check_actions(root: Path, config: "Config") -> None:
+    if missing := workflows.missing_actions(root, config):
+        listed = ", ".join(missing)
+        raise ConfigError(
+            f"the workflows would use actions that this folder does not have: {listed}; nothing was written",
+            hint="Write `github: {actions: OWNER/NAME}` in ops.yml, the repository of Backout. Or use a copy of it.",
+        )
 
 
 def _check_minutes(tasks: list[jobs.ScheduledTask], config: "Config") -> None:

@@ -97,6 +97,12 @@ class FileDifference:
         return "\n".join(terminal.to_one_line(line.rstrip("\n")) for line in lines)
 
 
+def missing_actions(root: Path, config: "Config") -> list[str]:
+    """Return our actions, as paths, that the workflows take from this folder and that are not there."""
+    paths = [] if config.github.actions else [f"{OUR_FOLDER}/{name}" for name in OUR_ACTIONS]
+    return [path for path in paths if not (root / path / "action.yml").is_file()]
+
+
 def differences(
     folder: Path, config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = ""
 ) -> list[FileDifference]:

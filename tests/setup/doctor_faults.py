@@ -139,6 +139,10 @@ def approve_without_reviewer(made: Bakery) -> None:
     edit("    services:\n", "    approval: [recovery]\n    services:\n", sync=True)(made)
 
 
+def delete_an_action(made: Bakery) -> None:
+    (made.folder / ".github/actions/gate/action.yml").unlink()
+
+
 def approve_own_requests(made: Bakery) -> None:
     made.sandbox.github.switches.plan = "enterprise"
     made.sandbox.github.add_user("omar")
@@ -308,6 +312,7 @@ FAULTS = (
         "S6",
     ),
     Fault("a reviewer before every recovery", "reviewers", require_review, "S3"),
+    Fault("an action that the workflows use and nobody copied", "actions", delete_an_action),
     Fault("an approval that nobody can give", "reviewers", approve_without_reviewer),
     Fault("an approval by the requester", "reviewers", approve_own_requests),
     Fault("a reviewer who is the only requester", "reviewers", let_the_only_responder_approve),

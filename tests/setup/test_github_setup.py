@@ -31,6 +31,7 @@ from sandbox.github import GitHub
 from tests.conftest import ROOT, Outcome
 from tests.support.commands import Terminal, set_origin
 from tests.support.configurations import CONFIGURATIONS
+from tests.support.workflows import add_actions
 
 SHOP = next(path for path in CONFIGURATIONS if path.parent.name == "one_worker")
 REPOSITORY = "shopdesk/operations"
@@ -84,6 +85,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     github.add_token(TOKEN, "dana")
     text = SHOP.read_text()
     (tmp_path / "ops.yml").write_text(text.replace("of its repository is `trunk`", "is main"))
+    add_actions(tmp_path)
     yield Shop(github, tmp_path)
     assert github.unknown_requests == []
     github.stop()

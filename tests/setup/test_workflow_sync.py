@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from ops.setup.jobs import DOCTOR_MINUTE, WATCH_MINUTE
 from tests.conftest import REFERENCE, World
 from tests.setup.test_workflows import CONFIGURATIONS, SECRET, workflow
 from tests.support import plain_yaml
-from tests.support.workflows import generated
+from tests.support.workflows import add_actions, generated
 
 
 class TeamRepository:
@@ -42,6 +43,7 @@ class TeamRepository:
 
 @pytest.fixture
 def team(world: World) -> TeamRepository:
+    add_actions(world.folder)
     return TeamRepository(world)
 
 
@@ -54,6 +56,26 @@ def test_second_sync_writes_nothing(team: TeamRepository) -> None:
     assert "Every file is as ops.yml has it." in second.out
     assert "Schedules: none, so they use 0 minutes a month." in second.out
     assert team.sync("--check").code == 0
+
+
+@pytest.mark.parametrize("gone", ["run", ""], ids=["one", "all"])
+def test_folder_without_the_actions_gets_no_workflows(team: TeamRepository, gone: str) -> None:
+    """Also at the second time, and also with --check and --force."""
+    actions = team.world.folder / ".github/actions"
+    shutil.rmtree(actions / gone)
+
+    for options in ([], ["--check"], ["--force"]):
+        done = team.sync(*options)
+
+        assert done.code == 2
+        assert "actions that this folder does not have: .github/actions/" in done.err
+        assert ".github/actions/run" in done.err
+        assert (".github/actions/gate" in done.err) == (not gone)
+        assert "Write `github: {actions: OWNER/NAME}` in ops.yml" in done.err
+        assert not team.workflows.exists()
+
+    team.github("  actions: backout-tools/backout\n")
+    assert team.sync("--actions", f"backout-tools/backout@{'a' * 40}").code == 0
 
 
 def test_check_prints_diff_and_writes_nothing(team: TeamRepository) -> None:

@@ -18,6 +18,7 @@ from ops.render.markdown import TEMPLATES
 from ops.setup import issue_form, workflows
 from sandbox import Sandbox
 from tests.conftest import Outcome, World
+from tests.support.workflows import add_actions
 
 ACCOUNT = "5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b5b"
 DATABASE = "b0b0b0b0-0000-4000-8000-0000000000d1"
@@ -220,6 +221,7 @@ def bakery(folder: Path, *, virtual_clock: bool = True) -> Iterator[Bakery]:
     with Sandbox(account_id=ACCOUNT, virtual_clock=virtual_clock) as sandbox:
         sandbox.github.switches.plan = "team"
         made = Bakery(sandbox, folder)
+        add_actions(folder)
         _fill_account(made)
         _fill_repository(made)
         yield made

@@ -42,6 +42,11 @@ def generated(config: Path = REFERENCE / "ops.yml") -> Path:
     return folder
 
 
+def add_actions(folder: Path) -> None:
+    """Add our actions, as in a copy of Backout."""
+    shutil.copytree(ROOT / workflows.OUR_FOLDER, folder / workflows.OUR_FOLDER)
+
+
 @cache
 def _without_watch(config: Path) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="unwatched-"))

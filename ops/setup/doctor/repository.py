@@ -84,8 +84,11 @@ def enterprise_server(facts: Facts) -> Findings:
 
 @check("actions", repository, needs=("config", "github"), why="No job starts: GitHub cannot download its actions.")
 def actions_repository(facts: Facts) -> Findings:
-    """Does the repository of `github.actions` have the commit that the workflows use?"""
+    """Do the actions that the workflows use exist, in `github.actions` or in this copy?"""
     name, command = facts.config.github.actions, f"{facts.program} workflows sync --actions OWNER/NAME@SHA"
+    if missing := workflows.missing_actions(facts.root, facts.config):
+        advice = "Write `github: {actions: OWNER/NAME}` in ops.yml, and run the command. Or use a copy of Backout."
+        yield Finding(f"this folder does not have {', '.join(missing)}", advice, command=command)
     if name is None or facts.is_job:  # a job has them already
         return
     if not facts.github(partial(protection.may_read, name=name)):
