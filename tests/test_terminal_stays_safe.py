@@ -1,15 +1,19 @@
 """Foreign text cannot control a terminal: every command replaces control characters and marks of direction."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Outcome, World
+from sandbox import Sandbox
+from tests.conftest import ROOT, Outcome, World
 from tests.support.adoption import SHOP, Team, build_shop, team
 from tests.support.bakery import PERSON, SITE, TOKEN, Bakery, bakery
+from tests.support.second_person import Desk, open_desk
 
 HOSTILE = "x\x1b]0;owned\x07\x9b31m\u202e\u2066\r\bx"
 """A title of the window, a color in one byte, marks of direction and a return. click removes other sequences itself."""
@@ -62,6 +66,71 @@ def test_command_shows_no_control_characters(
     assert outcome.code in {0, 2, 3, 4}, outcome.err
     assert outcome.out + outcome.err
     assert_is_safe(outcome)
+
+
+@pytest.fixture
+def desk(sandbox: Sandbox, tmp_path: Path) -> Desk:
+    return open_desk(World(sandbox, tmp_path))
+
+
+def press(desk: Desk, **inputs: str) -> Outcome:
+    given = {"database": "orders", "environment": "live", "incident": str(desk.incident), "to": "-90s"}
+    return desk.press("restore-database", {**given, **inputs}, "alice")
+
+
+def approve_with_hostile_digest(desk: Desk) -> Outcome:
+    return desk.press_approve(digest=HOSTILE)
+
+
+def add_hostile_label(desk: Desk) -> Outcome:
+    desk.hub.add_label(f"recover:{HOSTILE}")
+    return desk.gate("issues", desk.hub.label(desk.incident, f"recover:{HOSTILE}", "alice"), desk.new_run())
+
+
+def send_hostile_event(desk: Desk) -> Outcome:
+    payload = desk.hub.label(desk.incident, "recover:orders", "alice")
+    return desk.gate("issues", {**payload, "sender": {"login": HOSTILE, "id": 1, "type": "User"}}, desk.new_run())
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        partial(press, environment="x", reason=HOSTILE),
+        partial(press, environment=HOSTILE),
+        partial(press, to=f"{HOSTILE}\n::error::x"),
+        partial(press, reason=HOSTILE, incident="999999"),
+        approve_with_hostile_digest,
+        add_hostile_label,
+        send_hostile_event,
+    ],
+    ids=["reason", "environment", "accepted", "no incident", "digest", "label", "sender"],
+)
+def test_gate_shows_no_control_characters(desk: Desk, way: Callable[[Desk], Outcome]) -> None:
+    outcome = way(desk)
+
+    assert outcome.out + outcome.err
+    assert_is_safe(outcome)
+    assert "\n::error::" not in outcome.out + outcome.err
+
+
+@pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "text"])
+def test_job_shows_no_control_characters(desk: Desk, as_json: bool) -> None:
+    """Its log has each event as text, and as JSON for `incident import`."""
+    assert press(desk, reason=HOSTILE).code == 0
+
+    outcome = desk.act(desk.runs[-1], as_json=as_json)
+
+    assert outcome.code == 0, outcome.err
+    assert "awaiting_approval" in outcome.out + outcome.err
+    assert_is_safe(outcome)
+
+
+def test_commands_print_by_one_function() -> None:
+    """It replaces control characters, so that no command must think of them."""
+    folder = ROOT / "ops" / "cli"
+    printing = [path.name for path in folder.glob("*.py") if re.search(r"click\.s?echo\(|\bprint\(", path.read_text())]
+
+    assert printing == ["output.py"]
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ class Commands(RunbookGroup):
         if args[0] == "help" and not ctx.resilient_parsing:
             if args[1:]:
                 return self.resolve_command(ctx, [*args[1:], "--help"])
-            click.echo(ctx.get_help())
+            echo(ctx.get_help())
             ctx.exit()
         if args[1:] and (two := self.get_command(ctx, " ".join(args[:2]))) is not None:
             return two.name, two, args[2:]
@@ -140,10 +140,8 @@ def new_runbook(name: str, into: Path) -> None:
     from ops.setup.workflows import FIXED
 
     for path in scaffold(into, name, {*cli.list_commands(click.get_current_context()), *FIXED}):
-        click.echo(f"wrote {path}")
-    click.echo(
-        "next: ./run ops workflows sync, then ./run pytest tests/test_docs.py tests/test_contract.py --update-golden"
-    )
+        echo(f"wrote {path}")
+    echo("next: ./run ops workflows sync, then ./run pytest tests/test_docs.py tests/test_contract.py --update-golden")
 
 
 def main() -> NoReturn:
@@ -281,16 +279,16 @@ def check(path: Path) -> None:
     configuration, warnings = read_config(path, labels=None)
     check_template_labels(path.resolve().parent, configuration)
     for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     environments = configuration.environments.values()
     counts = {"environment": len(environments), "service": sum(len(each.services) for each in environments)}
     databases = sum(len(each.databases) for each in environments)
     counts |= {"database": databases} if databases else {}
     shown = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
-    click.echo(f"{path} is valid: {shown}.")
+    echo(f"{path} is valid: {shown}.")
     if databases:
         token = "the token of the GitHub environment `database`" if configuration.github.environments else "one token"
-        click.echo(f"D1 Write can delete a database: give it only to {token}.")
+        echo(f"D1 Write can delete a database: give it only to {token}.")
 
 
 @config.command(epilog="ops config schema")
@@ -298,7 +296,7 @@ def schema() -> None:
     """Print the JSON Schema of ops.yml, for editors."""
     from ops import config as model
 
-    click.echo(json.dumps(model.config_schema(), indent=2))
+    echo(json.dumps(model.config_schema(), indent=2))
 
 
 @cli.group()
@@ -345,7 +343,7 @@ def environments(path: Path) -> None:
     from ops.setup.environments import render_table
 
     configuration, _ = read_config(path, labels=None)
-    click.echo("\n".join(render_table(configuration, discover_runbooks())))
+    echo("\n".join(render_table(configuration, discover_runbooks())))
 
 
 cli.add_command(recover_command(discover_runbooks()))

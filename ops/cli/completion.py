@@ -14,6 +14,7 @@ import click
 from ops.app.config_path import find_config
 from ops.app.registry import load_runbook, runbook_names, scheduled_files
 from ops.cli.help import PROGRAM, ExampleCommand
+from ops.cli.output import echo
 from ops.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def completion(shell: str) -> None:
 
     fish: ops completion fish | source in ~/.config/fish/config.fish.
     """
-    click.echo(render_script(shell, os.environ.get("OPS_PROGRAM", "")))
+    echo(render_script(shell, os.environ.get("OPS_PROGRAM", "")))
 
 
 def render_script(shell: str, program: str) -> str:

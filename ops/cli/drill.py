@@ -9,7 +9,7 @@ import click
 
 from ops.cli.completion import complete_drill
 from ops.cli.help import ExampleCommand
-from ops.cli.output import echo_json, show_headline, silent
+from ops.cli.output import echo, echo_json, show_headline, silent
 from ops.core.clock import format_duration
 from ops.core.errors import ConfigError
 from ops.core.suggestions import count_of
@@ -41,7 +41,7 @@ class DrillOutput:
             self.event(event)
             return
         self.end_rounds()
-        click.echo(text)
+        echo(text)
 
     def event(self, data: dict[str, Any]) -> None:
         event = event_from_json(data)
@@ -51,12 +51,12 @@ class DrillOutput:
             return
         self.end_rounds()
         self._round = event if event.kind == EventKind.PROBED else None
-        click.echo(terminal.format_event(event))
+        echo(terminal.format_event(event))
 
     def end_rounds(self) -> None:
         """Print the number of rounds that were not shown."""
         if self._repeated:
-            click.echo(f"  … {count_of(self._repeated, 'more round')} with the same results")
+            echo(f"  … {count_of(self._repeated, 'more round')} with the same results")
         self._round, self._repeated = None, 0
 
 
@@ -155,12 +155,12 @@ def _show_score(result: dict[str, Any]) -> None:
         verdict = (
             target and f" (target {format_duration(target['seconds'])}, {'' if target['within'] else 'NOT '}reached)"
         )
-        click.echo(f"  {name.replace('_', ' ')}: {duration}{verdict or ''}")
+        echo(f"  {name.replace('_', ' ')}: {duration}{verdict or ''}")
     if not result["targets"]:
-        click.echo("  target: none, since recovery_targets in ops.yml has no entry for this runbook")
+        echo("  target: none, since recovery_targets in ops.yml has no entry for this runbook")
     if "trigger" in result:
         for name in ("incident", "report"):
-            click.echo(f"  {name}: {result[name]['url'] if result[name] else 'none'}")
+            echo(f"  {name}: {result[name]['url'] if result[name] else 'none'}")
 
 
 @click.command(
@@ -204,5 +204,5 @@ def sandbox(
 
 def echo_now(text: str) -> None:
     """Print the text and flush it: a parent process waits for the line."""
-    click.echo(text)
+    echo(text)
     sys.stdout.flush()

@@ -32,7 +32,7 @@ def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) ->
     """Post the record of a run that is missing on GitHub."""
     from ops.incident import commands as work
 
-    click.echo(work.import_record(source, number, config, github_environ(config, redactor), redactor))
+    echo(work.import_record(source, number, config, github_environ(config, redactor), redactor))
 
 
 @incident.command(
@@ -56,8 +56,8 @@ def note(redactor: Redactor, /, *, number: int, text: str, config: Path) -> None
     if problem := work.mask_secrets(config, environ, redactor):
         echo(f"warning: {problem}", err=True)
     stored, url = work.add_note(number, text, environ, redactor, now=datetime.now(UTC))
-    click.echo(redactor.redact_text(stored))
-    click.echo(url)
+    echo(redactor.redact_text(stored))
+    echo(url)
 
 
 @incident.command(
@@ -90,9 +90,9 @@ def open_(
         raise click.UsageError("the title is given twice: as the argument TITLE and with --title")
     given = _complete({"service": service, "severity": severity, "title": title or text or None}, config)
     opened = work.open_incident(**given, config=config, environ=github_environ(config, redactor), redactor=redactor)
-    click.echo(f"#{opened.number} {opened.url}")
+    echo(f"#{opened.number} {opened.url}")
     if not opened.has_menu:
-        click.echo(f"warning: #{opened.number} has no recovery menu; remove and add its label `incident`", err=True)
+        echo(f"warning: #{opened.number} has no recovery menu; remove and add its label `incident`", err=True)
 
 
 def _complete(given: dict[str, str | None], config: Path) -> dict[str, str]:
@@ -110,7 +110,7 @@ def _ask(name: str, config: Path, given: dict[str, str | None]) -> str:
         services = read_config(config)[0].service_names
         given[name] = click.prompt("Service", default=services[0], type=click.Choice(services))
     elif name == "severity":
-        click.echo("sev1: down, or data at risk. sev2: broken for many users. sev3: broken for some users.")
+        echo("sev1: down, or data at risk. sev2: broken for many users. sev3: broken for some users.")
         given[name] = click.prompt("Severity", default=SEVERITIES[1], type=click.Choice(SEVERITIES))
     else:
         given[name] = click.prompt("Symptom, as the title of the issue", default=f"{given['service']} is broken")
@@ -149,7 +149,7 @@ def close(redactor: Redactor, /, *, number: int, text: str, anyway: bool, as_jso
     if as_json:
         echo_json(redactor.redact_json(closed.to_json()))
         return
-    click.echo(f"#{number} {closed.url} {'closed' if closed.was_open else 'was closed already'}")
+    echo(f"#{number} {closed.url} {'closed' if closed.was_open else 'was closed already'}")
     if closed.was_open and not closed.leftovers.lines:
         names = ", ".join(closed.leftovers.environments)
         unknown = "unknown whether something stays on: no run on it names an environment. Check `ops status`"
@@ -169,9 +169,9 @@ def leak(redactor: Redactor, /, *, config: Path) -> None:
 
     opened = work.report_leak(config, github_environ(config, redactor), redactor)
     if opened is None:
-        click.echo("not for us: this event reports no leak")
+        echo("not for us: this event reports no leak")
         return
-    click.echo(f"#{opened.number} {opened.url} {'opened' if opened.is_new else 'already open: added to it'}")
+    echo(f"#{opened.number} {opened.url} {'opened' if opened.is_new else 'already open: added to it'}")
 
 
 @incident.command(epilog="ops incident report 42")
@@ -187,11 +187,11 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
         number, config, github_environ(config, redactor), redactor, only_if_recorded=only_if_recorded
     )
     if written is None:
-        click.echo(f"no report: incident {number} has no run, and the person who closed it has no write access")
+        echo(f"no report: incident {number} has no run, and the person who closed it has no write access")
         return
-    click.echo(f"#{written.number} {written.url} {'created' if written.is_new else 'updated'}")
+    echo(f"#{written.number} {written.url} {'created' if written.is_new else 'updated'}")
     for item in written.open_items:
-        click.echo(f"  to write or tick: {item}")
+        echo(f"  to write or tick: {item}")
 
 
 @incident.command(epilog="ops incident show 42")
@@ -202,7 +202,7 @@ def show(redactor: Redactor, /, *, number: int) -> None:
     from ops.incident import commands as work
 
     for line in work.timeline_lines(number, github_environ(find_config(), redactor), redactor):
-        click.echo(redactor.redact_text(line))
+        echo(redactor.redact_text(line))
 
 
 @click.group(cls=ExampleGroup)

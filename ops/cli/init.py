@@ -9,7 +9,6 @@ import click
 from ops.cli.help import ExampleCommand
 from ops.cli.output import echo, echo_json, silent
 from ops.core.redaction import Redactor
-from ops.render.terminal import to_one_line
 
 
 @click.command(
@@ -82,7 +81,7 @@ def init(
     target = command.InitTarget(folder, owner, token_location, contact, actions, frozenset(force))
 
     def say(text: str) -> None:
-        echo("\n".join(map(to_one_line, redactor.redact_text(text).split("\n"))))
+        echo(redactor.redact_text(text))
 
     environ = require_github_com(os.environ, folder, redactor)
     if asks and not wrangler and not environ.get(DEFAULT_TOKEN):

@@ -49,8 +49,8 @@ def silent(*_: object) -> None:
 
 
 def echo(text: str, *, err: bool = False, **style: Any) -> None:
-    """Print text for people. In a GitHub Actions job, none of it can be a workflow command."""
-    _print(actions.log_text(os.environ, text), err=err, **style)
+    """Print text for people. It cannot control a terminal, and in a GitHub Actions job is no workflow command."""
+    _print(actions.log_text(os.environ, terminal.to_printable(text)), err=err, **style)
 
 
 def echo_json(data: Mapping[str, Any]) -> None:
@@ -71,7 +71,7 @@ def text_event(event: RunEvent) -> None:
     """Print an event. In a job log, its line opens to the JSON that `ops incident import` reads."""
     line = actions.log_text(os.environ, terminal.format_event(event))
     if actions.is_job(os.environ):
-        _print(actions.fold_log(line, event.to_line()))
+        _print(actions.fold_log(line, _escape_unprintable(event.to_line())))
         return
     waiting = _waiting if event.kind == EventKind.WARNING else terminal.describe_wait(event)
     _print(line, fg=EVENT_COLORS.get(event.kind))

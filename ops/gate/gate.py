@@ -26,6 +26,7 @@ from ops.gate import payload as fields
 from ops.gate.approval import PRESS_AGAIN, latest_end
 from ops.github import actions, client, incident_form, permissions, triggers
 from ops.github.comments import request_mark
+from ops.render.terminal import to_one_line
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -374,7 +375,7 @@ class Gate:
         self.warn(f"refused: {message}\n hint: {hint}")
         commands = self._commands(refusal.request)
         for where, command in commands.items():
-            self.warn(f" {where}: {command}")
+            self.warn(f" {where}: {to_one_line(command)}")
         variables = self._laptop_variables(refusal.request)
         if variables:
             self.warn(f" set first on a laptop: {variables}")

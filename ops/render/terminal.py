@@ -96,6 +96,11 @@ def _wrapped(text: str, *, first: str, rest: str) -> list[str]:
     )
 
 
+def to_printable(text: str) -> str:
+    """Return the text with control and direction characters replaced by spaces. Its lines stay."""
+    return "\n".join(map(to_one_line, text.split("\n")))
+
+
 def to_one_line(text: str) -> str:
     """Return the text on one line, with control and direction characters replaced by spaces."""
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)

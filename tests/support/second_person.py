@@ -163,7 +163,7 @@ class Desk:
         self.outputs = parse_outputs((self.world.folder / "output").read_text())
         return done
 
-    def act(self, run: int, **environ: str | None) -> Outcome:
+    def act(self, run: int, *, as_json: bool = True, **environ: str | None) -> Outcome:
         """Run the acting job with the outputs of the last gate, as the workflow passes them on."""
         given = self.outputs
         options = {
@@ -181,7 +181,7 @@ class Desk:
             "requesters": given["requesters"],
             "approval": given["approval"],
         }
-        where = ["--config", str(self.world.config), "--yes", "--json"]
+        where = ["--config", str(self.world.config), "--yes", *(["--json"] if as_json else [])]
         actor = {"GITHUB_ACTOR": given["actor"]}
         optional = {"incident", "requesters", "approval"}
         listed = [f"--{name}={value}" for name, value in options.items() if value or name not in optional]
