@@ -217,4 +217,4 @@ def sync(redactor: Redactor, /, *, config: Path) -> None:
     """Create and correct the labels of ops.yml; print what changed."""
     from ops.setup.labels import sync_labels
 
-    sync_labels(config, github_environ(config, redactor), redactor, click.echo)
+    sync_labels(config, github_environ(config, redactor), redactor, echo)

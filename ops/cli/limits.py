@@ -1,7 +1,6 @@
 """Plan, apply and reconcile limits.yml: `ops limits …`."""
 
 import os
-from functools import partial
 from pathlib import Path
 
 import click
@@ -37,9 +36,8 @@ def plan(redactor: Redactor, /, *, base: str, environment: str, file: Path | Non
     """Compare limits.yml with Git and with the live limits."""
     from ops.scheduled import plan_limits as work
 
-    show = partial(click.echo) if as_json else echo
     return work.plan_limits(
-        config, environment, os.environ, redactor, base=base, file=file, as_json=as_json, say=show, annotate=annotate
+        config, environment, os.environ, redactor, base=base, file=file, as_json=as_json, say=echo, annotate=annotate
     )
 
 
