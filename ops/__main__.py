@@ -25,9 +25,10 @@ def main() -> NoReturn:
     if sys.platform == "win32":
         sys.stderr.write(WINDOWS)
         sys.exit(2)
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for number in numbers:
-        signal.signal(number, _stop)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores it
+            signal.signal(number, _stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # `run` blocks them until here
 
     gc.set_threshold(GARBAGE_THRESHOLD)
@@ -37,8 +38,10 @@ def main() -> NoReturn:
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    os.write(2, NOT_STARTED)
-    os._exit(INTERRUPTED)
+    try:
+        os.write(2, NOT_STARTED)
+    finally:  # the terminal may be gone
+        os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

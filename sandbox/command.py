@@ -1,4 +1,4 @@
-"""Serve a sandbox until SIGINT or SIGTERM, for `python -m sandbox` and `ops sandbox`."""
+"""Serve a sandbox until SIGINT, SIGTERM or SIGHUP: `python -m sandbox` and `ops sandbox`."""
 
 import json
 import signal
@@ -19,7 +19,9 @@ ADMIN_TOKEN = "sandbox-github-admin"  # noqa: S105
 def serve(sandbox: Sandbox, *, edge: str, as_json: bool, echo: Callable[[str], None]) -> None:
     """Print the addresses and tokens, then serve until a signal. The signal handlers stay installed."""
     stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+            continue  # started by `nohup`
         signal.signal(number, lambda *_: stopped.set())
     with sandbox as running:
         if as_json:

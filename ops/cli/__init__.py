@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -172,7 +173,8 @@ def run(arguments: Sequence[str], *, install_signals: Callable[[], object] = lam
         finally:
             PROCESS_SIGNALS.stop_raising()
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):  # the terminal is gone
+            error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
         return show_error(interruption_error(error, arguments), redactor)

@@ -371,7 +371,7 @@ def confirm_name(name: str, where: str = "") -> None:
     clear_wait()
     try:
         typed = click.prompt(f'Type "{name}" to go on{where}', default="", show_default=False)
-    except click.Abort:  # end of input
+    except (click.Abort, OSError):  # end of input, or the terminal is gone
         typed = ""
     if typed.strip() != name:
         hint = "Start the command again when you are sure."

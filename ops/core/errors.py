@@ -264,7 +264,7 @@ class Reason(StrEnum):
     UNCLEAR = "unclear"
     """The answer to the write was lost, and reading did not settle it."""
     SIGNAL = "signal"
-    """The run received SIGINT or SIGTERM."""
+    """The run received SIGINT, SIGTERM or SIGHUP (the terminal was closed)."""
     EVENT_MALFORMED = "event_malformed"
     """A GitHub event lacks a field, or a field has the wrong type."""
     UNKNOWN_LABEL = "unknown_label"
@@ -404,7 +404,7 @@ class NoEvidence(OpsError):
 
 
 class Interrupted(OpsError):
-    """SIGINT or SIGTERM. Raised between steps only: a started write gets its answer first."""
+    """SIGINT, SIGTERM or SIGHUP. Raised between steps only: a started write gets its answer first."""
 
     decision = Decision.INTERRUPTED
     exit_code = EXIT_CODES[Decision.INTERRUPTED]

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,7 @@ def run(
     say(f"$ {program_name(os.environ)} {' '.join(arguments)}")
     arguments += ["--config", str(world.config), "--requested-at", world.sandbox.clock.now().isoformat()]
     argv, variables = command_line(world, arguments, environ or {})
-    with subprocess.Popen(argv, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
+    with started(argv, variables, stderr=subprocess.PIPE) as command:
         assert command.stdout is not None
         assert command.stderr is not None
         out: list[str] = []
@@ -97,6 +98,17 @@ def run(
                 say(line.rstrip())
         reading.join()
     return {**NO_RESULT, **json.loads(out[0] or "{}")}
+
+
+@contextmanager
+def started(argv: Sequence[str], environ: Mapping[str, str], *, stderr: int) -> Iterator["subprocess.Popen[str]"]:
+    """Start a command whose output the block reads. It ends too if the block does not: a signal ends the drill."""
+    with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, stderr=stderr, text=True) as command:
+        try:
+            yield command
+        except BaseException:
+            command.terminate()
+            raise
 
 
 def param_text(value: str | tuple[str, ...]) -> str:

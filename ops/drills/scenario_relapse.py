@@ -115,7 +115,7 @@ def _watch(
     say(f"$ ops {' '.join(arguments)}")
     environ = incident.environ() if incident else {}
     argv, variables = command.command_line(world, [*arguments, "--config", str(world.config)], environ)
-    with subprocess.Popen(argv, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as watch:
+    with command.started(argv, variables, stderr=subprocess.STDOUT) as watch:
         night.kill = watch.kill if is_killed else None
         assert watch.stdout is not None
         for line in watch.stdout:

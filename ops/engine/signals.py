@@ -1,5 +1,6 @@
-"""Handle SIGINT and SIGTERM: they end a run between steps, never during a write.
+"""Handle SIGINT, SIGTERM and SIGHUP: they end a run between steps, never during a write.
 
+The kernel sends SIGHUP when the terminal closes or its connection is lost; `nohup` starts a program that ignores it.
 GitHub cancels with SIGINT, then SIGTERM after 7.5 seconds, then SIGKILL
 (docs.github.com/actions: workflow cancellation reference): only the first counts.
 """
@@ -17,7 +18,12 @@ from ops.core.errors import Interrupted, Reason
 if TYPE_CHECKING:
     UnraisableHook = Callable[[sys.UnraisableHookArgs], object]
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def _handled() -> tuple[signal.Signals, ...]:
+    """Return the signals to handle: not SIGHUP if `nohup` or a parent made this process ignore it."""
+    return tuple(each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN)
 
 
 class SignalReceived(KeyboardInterrupt):
@@ -41,7 +47,7 @@ class SignalHandler:
 
     def install(self) -> None:
         """Install the handlers until the end of the process."""
-        for number in SIGNALS:
+        for number in _handled():
             signal.signal(number, self._handle)
 
     @contextmanager
@@ -51,7 +57,7 @@ class SignalHandler:
             yield self
             return
         self._in_run, self._raised, self._unanswered = True, False, None
-        former = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        former = {number: signal.signal(number, self._handle) for number in _handled()}
         report, sys.unraisablehook = sys.unraisablehook, _without_signals(sys.unraisablehook)
         try:
             yield self

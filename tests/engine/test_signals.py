@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM at any moment: exit code, messages and live state agree."""
+"""SIGINT, SIGTERM and SIGHUP at any moment: exit code, messages and live state agree."""
 
 import json
 import os
@@ -23,7 +23,9 @@ from ops.engine.signals import SignalHandler
 from tests.conftest import REFERENCE, ROOT, Outcome, Releases, World
 from tests.support.commands import ours
 
-STARTUP_SECONDS = [(random.Random(n).uniform(0, 0.3), (signal.SIGINT, signal.SIGTERM)[n % 2]) for n in range(8)]
+STARTUP_SECONDS = [
+    (random.Random(n).uniform(0, 0.3), (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[n % 3]) for n in range(9)
+]
 """Seconds after the process can handle a signal."""
 ANYWHERE = [random.Random(n).uniform(0.3, 5) for n in range(100, 104)]
 ENDING = [0.0, 0.002, 0.005, 0.01, 0.03]
