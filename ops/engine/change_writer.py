@@ -244,7 +244,8 @@ class ChangeWriter:
         clock = sent.ctx.clock
         until = format_utc(clock.now() + timedelta(seconds=deadline - clock.monotonic())).split(maxsplit=1)[1]
         text = f"{sent.known}; waiting for {sent.words.place} to show it (until {until})"
-        sent.record(EventKind.COMPARED, f"{text}. Now: {world.text if world else failure}")
+        if deadline > clock.monotonic():
+            sent.record(EventKind.COMPARED, f"{text}. Now: {world.text if world else failure}")
         while (left := deadline - clock.monotonic()) > 0 and (world is None or _may_still_appear(sent, world)):
             clock.sleep(min(WAIT_PAUSE, left))
             try:
