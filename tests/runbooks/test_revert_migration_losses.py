@@ -3,8 +3,9 @@
 import pytest
 
 from tests.conftest import World
-from tests.runbooks.test_revert_migration import ended
-from tests.support.reverts import DOWN, NAME, TABLE, Desk, open_desk
+from tests.support.commands import ended
+from tests.support.orders import TABLE
+from tests.support.reverts import DOWN, NAME, Desk, open_desk
 from tests.support.shop import open_shop
 
 DELETE = "DELETE FROM customers;\n"

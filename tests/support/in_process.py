@@ -94,10 +94,10 @@ def _new_connection(connection: HTTPConnection) -> Any:
     return _Connection(here, connection.timeout) if here in server.RUNNING else _connect(connection)
 
 
-def _create_connection(address: tuple[str, int], timeout: float | None = None, **options: Any) -> Any:
-    if not options and _prompt_server(*address) is not None:  # httpx's fallback to a socket gives options
+def _create_connection(address: tuple[str, int], timeout: float | None = None, *more: Any, **options: Any) -> Any:
+    if not (more or options) and _prompt_server(*address) is not None:  # only the clock gives nothing more
         return _Connection(address, timeout)
-    return _create_socket(address, timeout, **options)
+    return _create_socket(address, timeout, *more, **options)
 
 
 @cache
