@@ -80,7 +80,8 @@ class CommittedFile:
         commit = self._git.find_commit("HEAD")
         if commit is None:
             raise git.GitError(f"{self._folder} has no commit")
-        if self._git.read_file(commit.sha, self._name) != self.text():
+        committed = self._git.read_file(commit.sha, self._name) or ""
+        if committed.replace("\r\n", "\n") != self.text().replace("\r\n", "\n"):  # a checkout may change line ends
             raise _unknown_commit(
                 f"{self._name} here is not as it was committed",
                 "Open a pull request with the change; what is merged counts.",

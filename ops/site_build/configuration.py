@@ -35,9 +35,7 @@ def read_committed(repository: git.GitRepository, sha: str, folder: str) -> Conf
             continue
         text = repository.read_file(sha, path) if mode in git.PLAIN else None
         if text is None:
-            raise _refused(
-                f"{path} of commit {sha[:12]} is a link, or is excluded from archives", "Commit a plain file"
-            )
+            raise _refused(f"{path} of commit {sha[:12]} is a link or a folder", "Commit a plain file")
         found[name] = text.encode("utf-8", "surrogateescape")
     return found
 

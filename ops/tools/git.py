@@ -1,10 +1,15 @@
 """Read commits and files of a git repository, without changing its work tree or index."""
 
+import contextlib
+import os
 import re
 import shutil
 import tarfile
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from ops.core.git_commit import GitCommit
@@ -66,8 +71,13 @@ def parse_github_remote(address: str, environ: Mapping[str, str]) -> str:
 
 TIMEOUT = 120.0
 """Time limit of each git call, in seconds."""
-PLAIN = {"100644", "100755"}
+EXECUTABLE, LINK = "100755", "120000"
+PLAIN = {"100644", EXECUTABLE}
 """Modes of plain files."""
+MAX_BYTES = 5_000_000
+"""Largest total size of files that are read into memory."""
+UNSAFE_PARTS = {"", ".", "..", ".git"}
+"""Names that no folder or file of a commit may have: git itself refuses to check them out."""
 LFS_LARGEST = 1024
 """Largest Git LFS pointer file in bytes (github.com/git-lfs/git-lfs/blob/main/docs/spec.md)."""
 OWN = ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false"]
@@ -75,6 +85,19 @@ OWN = ["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "co
 
 class GitError(Exception):
     """Git is not installed, the folder has no repository, or git failed; the message says which."""
+
+
+@dataclass(frozen=True)
+class TreeEntry:
+    """A file, link, folder or submodule of a commit."""
+
+    mode: str
+    object: str
+    """SHA of its content."""
+    size: int
+    """Bytes; 0 for a folder or submodule."""
+    path: str
+    """From the root of the repository."""
 
 
 class GitRepository:
@@ -138,28 +161,45 @@ class GitRepository:
         return self._line("log", "-1", "--format=%H", sha, "--", path)
 
     def read_file(self, sha: str, path: str) -> str | None:
-        """Return the text of a file at a commit; the path is relative to the folder. None if it does not exist."""
-        with process.scratch_folder() as scratch:
-            done = self._git("archive", "--format=tar", f"--output={scratch / 'tar'}", sha, "--", path)
-            if done.code != 0:
-                return None
-            with tarfile.open(scratch / "tar") as packed:
-                found = packed.extractfile(path)
-                return None if found is None else found.read().decode("utf-8", errors="surrogateescape")
+        """Return the text of a plain file at a commit; the path is relative to the folder. None if there is none."""
+        found = dict(self._read_plain(sha, [path]))
+        return next((content.decode("utf-8", errors="surrogateescape") for content in found.values()), None)
 
     def read_folders(self, sha: str, folders: Sequence[str]) -> dict[str, bytes]:
         """Return path → content of the plain files in these folders of a commit; the paths start at its root."""
-        found, known = {}, [folder for folder in folders if self.file_mode(sha, folder) is not None]
-        if not known:
-            return {}
+        known = [folder for folder in folders if self.file_mode(sha, folder) is not None]
+        return dict(self._read_plain(sha, known, "-r")) if known else {}
+
+    def list_tree(self, sha: str, paths: Sequence[str], *options: str) -> list[TreeEntry]:
+        """Return the entries of a commit at these paths, relative to the folder; without paths all."""
         with process.scratch_folder() as scratch:
-            self._must("archive", "--format=tar", f"--output={scratch / 'tar'}", sha, "--", *known)
-            with tarfile.open(scratch / "tar") as packed:
-                for each in packed:
-                    content = packed.extractfile(each) if each.isreg() else None
-                    if content is not None:
-                        found[each.name] = content.read()
-        return found
+            listed = scratch / "list"
+            self._must("ls-tree", "-z", "--long", "--full-name", *options, sha, "--", *paths, into=listed)
+            return [_parse_entry(line) for line in listed.read_bytes().split(b"\0") if line]
+
+    def _read_plain(self, sha: str, paths: Sequence[str], *options: str) -> Iterator[tuple[str, bytes]]:
+        """Yield path and content of the plain files. Raises GitError if they have too many bytes."""
+        plain = [each for each in self.list_tree(sha, paths, *options) if each.mode in PLAIN]
+        if sum(each.size for each in plain) > MAX_BYTES:
+            raise GitError(f"{', '.join(paths)} of commit {sha[:12]} have more than {MAX_BYTES} bytes")
+        with self._open_blobs(plain) as blobs:
+            for each in plain:
+                yield each.path, _begin_blob(blobs, each).read(each.size)
+                blobs.read(1)
+
+    @contextlib.contextmanager
+    def _open_blobs(self, entries: Sequence[TreeEntry]) -> Iterator[IO[bytes]]:
+        """Open the output of `git cat-file --batch`: committed bytes, which no attribute or filter of a tree changes.
+
+        `git archive` obeys `export-subst` and `export-ignore`, and a checkout filters and line ends
+        (git-scm.com/docs/gitattributes).
+        """
+        with process.scratch_folder() as scratch:
+            names, blobs = scratch / "names", scratch / "blobs"
+            names.write_text("".join(f"{each.object}\n" for each in entries))
+            self._must("cat-file", "--batch", "--buffer", stdin=names, into=blobs)
+            with blobs.open("rb") as opened:
+                yield opened
 
     def file_mode(self, sha: str, path: str) -> str | None:
         """Return the `git ls-tree` mode: 100644, 120000 for a link, 160000 for a submodule. None if it is missing."""
@@ -183,14 +223,21 @@ class GitRepository:
         return tuple(path for path, size in sizes.items() if size and size.isdecimal() and int(size) <= LFS_LARGEST)
 
     def archive_commit(self, sha: str, archive: Path) -> None:
-        """Write all files of the commit to a tar archive, with executable bits and links."""
-        with process.scratch_folder() as scratch:
-            index = {"GIT_INDEX_FILE": str(scratch / "index")}
-            self._must("read-tree", sha, more=index)
-            (scratch / "tree").mkdir()
-            self._must("checkout-index", "--all", f"--prefix={scratch / 'tree'}/", more=index)
-            with tarfile.open(archive, "w") as packed:
-                packed.add(scratch / "tree", arcname=".")
+        """Write all committed files to a tar archive, with executable bits and links, and without submodules."""
+        entries = [each for each in self.list_tree(sha, [], "-r", "--full-tree") if each.mode in {*PLAIN, LINK}]
+        for each in entries:
+            if not UNSAFE_PARTS.isdisjoint(each.path.lower().split("/")):
+                raise GitError(f"commit {sha[:12]} has the unsafe path {each.path!r}")
+        with self._open_blobs(entries) as blobs, tarfile.open(archive, "w") as packed:
+            for each in entries:
+                content, about = _begin_blob(blobs, each), tarfile.TarInfo(each.path)
+                about.mode, about.mtime = 0o755 if each.mode == EXECUTABLE else 0o644, int(time.time())
+                if each.mode == LINK:
+                    about.type, about.linkname = tarfile.SYMTYPE, os.fsdecode(content.read(each.size))
+                else:
+                    about.size = each.size
+                packed.addfile(about, content)
+                blobs.read(1)
 
     def _whole(self, name: str) -> str | None:
         return self._line("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
@@ -199,24 +246,51 @@ class GitRepository:
         done = self._git(*arguments)
         return done.output.strip() or None if done.code == 0 else None
 
-    def _must(self, *arguments: str, more: Mapping[str, str] | None = None, answers: Collection[int] = (0,)) -> int:
-        """The exit code, which is one of the answers."""
-        done = self._git(*arguments, more=more)
+    def _must(
+        self,
+        *arguments: str,
+        answers: Collection[int] = (0,),
+        stdin: Path | None = None,
+        into: Path | None = None,
+    ) -> int:
+        """Return the exit code, which is one of the answers."""
+        done = self._git(*arguments, stdin=stdin, into=into)
         if done.code is None or done.code not in answers:
             raise GitError(f"git {arguments[0]} failed: {last_output_line(done.output)}")
         return done.code
 
-    def _git(self, *arguments: str, more: Mapping[str, str] | None = None) -> process.FinishedProcess:
+    def _git(self, *arguments: str, stdin: Path | None = None, into: Path | None = None) -> process.FinishedProcess:
         if shutil.which("git", path=self._environ.get("PATH")) is None:
             raise GitError("git is not on PATH")
         argv = ["git", *OWN, "-C", str(self._folder), *arguments]
-        environ = {**self._environ, **(more or {})}
-        done = process.run(argv, environ=environ, timeout=TIMEOUT, redactor=self._redactor, folder=Path.cwd())
+        done = process.run(
+            argv,
+            environ=self._environ,
+            timeout=TIMEOUT,
+            redactor=self._redactor,
+            folder=Path.cwd(),
+            stdin=stdin,
+            into=into,
+        )
         if done.code is None:
             raise GitError(f"git {arguments[0]} did not finish within {TIMEOUT:g} s")
         if done.code == 128 and "not a git repository" in done.output:
             raise GitError(f"{self._folder} is not a git repository")
         return done
+
+
+def _parse_entry(line: bytes) -> TreeEntry:
+    """Return an entry of `git ls-tree -z --long` (git-scm.com/docs/git-ls-tree, output format)."""
+    about, _, path = line.partition(b"\t")
+    mode, _, name, size = about.decode().split()
+    return TreeEntry(mode, name, int(size) if size.isdecimal() else 0, os.fsdecode(path))
+
+
+def _begin_blob(blobs: IO[bytes], entry: TreeEntry) -> IO[bytes]:
+    """Read the line before a content. Raises GitError if it is not that of the entry."""
+    if blobs.readline().decode() != f"{entry.object} blob {entry.size}\n":
+        raise GitError(f"git cat-file has no content of {entry.path!r}")
+    return blobs
 
 
 def unpack_archive(archive: Path, folder: Path) -> None:

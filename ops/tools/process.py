@@ -28,6 +28,8 @@ MAX_OUTPUT = 20_000
 
 GATE_SCRIPT = 'read -r _ && unset PWD && exec "$@" </dev/null'
 """Waits for a line on stdin, then becomes the program. It ends if our process ends first. A shell may set PWD."""
+FED_SCRIPT = GATE_SCRIPT.replace("/dev/null", '"$0"')
+"""The same with a file as the program's stdin."""
 LEASH_SCRIPT = 'read -r group && { read -r _; kill -s KILL -- "-$group"; }'
 """Kills the process group when the pipe on stdin closes, which only our process holds open."""
 
@@ -53,21 +55,29 @@ def clean_environment(
 
 
 def run(
-    argv: Sequence[str], *, environ: Mapping[str, str], timeout: float, redactor: Redactor, folder: Path
+    argv: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    timeout: float,
+    redactor: Redactor,
+    folder: Path,
+    stdin: Path | None = None,
+    into: Path | None = None,
 ) -> FinishedProcess:
     """Run a program in `folder` until it ends or `timeout` seconds have passed; then kill its process group.
 
     The group is also killed when our process ends for any reason: a second process watches for that before the program
     starts. The output is stdout and stderr together, redacted, at most the last 20,000 characters. It goes to a file,
     because a child of the program could keep a pipe open. A program that cannot run ends with 126 or 127, as in a
-    shell.
+    shell. `stdin` is a file that the program reads; its stdout goes to the file `into`, as it is.
 
     Raises:
         OSError: the program does not exist.
     """
     _find(argv[0], environ, folder)
-    with tempfile.TemporaryFile() as output:
-        code = _run(argv, environ, timeout, folder, output.fileno())
+    with tempfile.TemporaryFile() as output, into.open("wb") if into else contextlib.nullcontext(output) as written:
+        start = (FED_SCRIPT, str(stdin)) if stdin else (GATE_SCRIPT, "sh")
+        code = _run((*start, *argv), environ, timeout, folder, stdout=written.fileno(), stderr=output.fileno())
         output.seek(max(0, output.seek(0, os.SEEK_END) - MAX_OUTPUT - redactor.longest_spelling))
         text = ANSI_COLORS.sub("", output.read().decode(errors="replace"))
         return FinishedProcess(code, redactor.redact_tail(text, MAX_OUTPUT))
@@ -82,12 +92,12 @@ def _find(program: str, environ: Mapping[str, str], folder: Path) -> None:
         raise OSError(code, os.strerror(code), program)
 
 
-def _run(argv: Sequence[str], environ: Mapping[str, str], timeout: float, folder: Path, output: int) -> int | None:
-    """Return the exit code, or None after the time limit."""
+def _run(
+    script: Sequence[str], environ: Mapping[str, str], timeout: float, folder: Path, *, stdout: int, stderr: int
+) -> int | None:
+    """Run a shell script with its arguments. Return the exit code, or None after the time limit."""
     with _leash() as leash:
-        process = _shell(
-            GATE_SCRIPT, "sh", *argv, cwd=folder, env=dict(environ), stdout=output, stderr=subprocess.STDOUT
-        )
+        process = _shell(*script, cwd=folder, env=dict(environ), stdout=stdout, stderr=stderr)
         with _lock:
             _running.add(process)
         try:

@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.tools import git
 
-MAX_BYTES = 5_000_000
-"""Largest total size of the files."""
 SAVED = "OPS_SOURCE_FILES"
 
 
@@ -27,6 +26,12 @@ class SourceFiles:
     commit: str
     files: Mapping[str, bytes]
     """Path from the root of the repository → content, without links."""
+    web: str = ""
+    """Address of the repository on GitHub; empty if it is unknown."""
+
+    def find_page(self, path: str) -> str:
+        """Return the address of a file's page on GitHub; empty if it is unknown."""
+        return f"{self.web}/blob/{self.commit}/{quote(path)}" if self.web else ""
 
     def __str__(self) -> str:
         return f"commit {self.commit[:12]} of {self.branch}"
@@ -62,9 +67,7 @@ def read_source_files(
         files = root.read_folders(commit, paths)
     except git.GitError as error:
         raise _unreadable(str(error)) from None
-    if sum(map(len, files.values())) > MAX_BYTES:
-        raise _unreadable(f"{', '.join(paths)} of commit {commit[:12]} have more than {MAX_BYTES} bytes")
-    return SourceFiles(branch, commit, files)
+    return SourceFiles(branch, commit, files, _find_address(root, environ))
 
 
 def save_for_later_job(value: Any, into: Path) -> str:
@@ -101,14 +104,15 @@ def load_from_earlier_job(variable: str, environ: Mapping[str, str]) -> Any:
 def save_source_files(found: SourceFiles, into: Path) -> str:
     """Save the files for a later job, and return their digest."""
     files = {path: base64.b64encode(content).decode() for path, content in sorted(found.files.items())}
-    return save_for_later_job({"branch": found.branch, "commit": found.commit, "files": files}, into)
+    saved = {"branch": found.branch, "commit": found.commit, "files": files, "web": found.web}
+    return save_for_later_job(saved, into)
 
 
 def load_source_files(environ: Mapping[str, str]) -> SourceFiles:
     """Return the files that an earlier job saved. Raises ConfigError if they are missing or were replaced."""
     saved = load_from_earlier_job(SAVED, environ)
     files = {path: base64.b64decode(text) for path, text in saved["files"].items()}
-    return SourceFiles(saved["branch"], saved["commit"], files)
+    return SourceFiles(saved["branch"], saved["commit"], files, saved.get("web", ""))
 
 
 def _check_repository(root: git.GitRepository, source: Path, repository: str, environ: Mapping[str, str]) -> None:
@@ -116,6 +120,13 @@ def _check_repository(root: git.GitRepository, source: Path, repository: str, en
     found = git.parse_github_remote(root.origin() or "", environ)
     if found and found.lower() != repository.lower():
         raise _unreadable(f"{source} is a checkout of {found}, not of {repository}")
+
+
+def _find_address(root: git.GitRepository, environ: Mapping[str, str]) -> str:
+    """Return the address of the repository on GitHub; empty for a remote elsewhere."""
+    origin = root.origin() or ""
+    host, name = git.parse_remote(origin) or ("", "")
+    return f"https://{host}/{name}" if git.parse_github_remote(origin, environ) else ""
 
 
 def _unreadable(text: str) -> Refused:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,26 @@ class SiteRepository:
         self.git("add", "--all")
         self.git("commit", "-q", "--allow-empty", "-m", subject)
         return self._head()
+
+    def blob(self, content: bytes) -> str:
+        """Store a content as it is, and return its SHA."""
+        return self._store("blob", content)
+
+    def tree(self, entries: Sequence[tuple[str, str, str]]) -> str:
+        """Store a folder with modes, names and SHAs, also one that git would not make, and return its SHA."""
+        return self._store(
+            "tree", b"".join(f"{mode} {name}\0".encode() + bytes.fromhex(sha) for mode, name, sha in entries)
+        )
+
+    def _store(self, kind: str, content: bytes) -> str:
+        environ = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1"}
+        argv = ["git", "-C", str(self.folder), "hash-object", "-w", "--literally", "-t", kind, "--stdin"]
+        return subprocess.run(argv, env=environ, input=content, check=True, capture_output=True).stdout.decode().strip()
+
+    def add(self, blobs: Mapping[str, str]) -> None:
+        """Add plain files to the index: path → SHA of its content."""
+        for path, sha in blobs.items():
+            self.git("update-index", "--add", "--cacheinfo", f"100644,{sha},{path}")
 
     def _head(self) -> str:
         """Return the commit that is checked out. A commit leaves it in a file of its own, and git takes 2 ms to say it."""

@@ -50,6 +50,63 @@ def test_links_and_missing_folders_are_left_out(repository: SiteRepository, tmp_
     assert read(tmp_path).files == {"db/down/0001.sql": b"DROP TABLE a;"}
 
 
+def test_attributes_of_the_commit_change_no_content(repository: SiteRepository, tmp_path: Path) -> None:
+    """`git archive` would put the body of the commit into the file, and leave the other one out."""
+    attributes = "*.sql export-subst ident text eol=crlf working-tree-encoding=UTF-16\ndb/down/0002.sql export-ignore\n"
+    content = b"-- $Format:%b$ $Id$\nDROP TABLE c;\n"
+    repository.git("config", "core.autocrlf", "true")
+    blob = repository.blob(content)
+    repository.add(
+        {"db/down/0002.sql": blob, "db/down/0003.sql": blob, ".gitattributes": repository.blob(attributes.encode())}
+    )
+    repository.git("commit", "-q", "-m", "subject", "-m", "DELETE FROM a;")
+
+    found = read(tmp_path).files
+
+    assert (found["db/down/0002.sql"], found["db/down/0003.sql"]) == (content, content)
+
+
+def test_names_with_signs_are_names(repository: SiteRepository, tmp_path: Path) -> None:
+    names = ["-x.sql", "a b\n.sql", ":(top)", "*.sql", "\u00e9\U0001f4a5.sql", "\udcff.sql", 'q"\\t.sql']
+    for name in names:
+        (repository.folder / "db" / "down" / name).write_bytes(name.encode(errors="surrogateescape"))
+    repository.git("add", "--all")
+    repository.git("commit", "-q", "-m", "names")
+
+    found = read(tmp_path).files
+
+    assert {path: content for path, content in found.items() if "0001" not in path} == {
+        f"db/down/{name}": name.encode(errors="surrogateescape") for name in names
+    }
+
+
+def test_submodule_is_left_out_and_many_files_are_read(repository: SiteRepository, tmp_path: Path) -> None:
+    for number in range(2, 300):
+        (repository.folder / f"db/migrations/{number:04}_a_long_name_{'of_a_migration' * 4}.sql").touch()
+    head = repository.commit("many")
+    repository.git("update-index", "--add", "--cacheinfo", f"160000,{head},db/down/module")
+    repository.git("commit", "-q", "-m", "submodule")
+
+    assert len(read(tmp_path).files) == 300
+
+
+def test_large_files_are_refused_before_they_are_read(repository: SiteRepository, tmp_path: Path) -> None:
+    repository.commit("large", db__down__0002_sql="x" * 5_000_001)
+
+    with pytest.raises(Refused, match=r"db/migrations, db/down of commit [0-9a-f]{12} have more than 5000000 bytes"):
+        read(tmp_path)
+
+
+def test_page_of_a_file_is_that_of_the_commit(repository: SiteRepository, tmp_path: Path) -> None:
+    repository.git("remote", "add", "origin", "git@github.com:shop/web.git")
+    found = read(tmp_path)
+    repository.git("remote", "set-url", "origin", "https://git.shop.example/shop/web.git")
+
+    page = found.find_page("db/down/0001 a.sql")
+    assert page == f"https://github.com/shop/web/blob/{found.commit}/db/down/0001%20a.sql"
+    assert read(tmp_path).find_page("db/down/0001.sql") == ""
+
+
 def test_folder_of_ops_yml_may_be_below_the_root(repository: SiteRepository, tmp_path: Path) -> None:
     environ = {"PATH": os.environ["PATH"]}
     found = read_source_files(repository.folder / "db", environ, Redactor(), None, FOLDERS)
