@@ -209,7 +209,7 @@ def fold_name(name: str) -> str:
 
 
 def shorten_statement(sql: str) -> str:
-    """Return the start of a statement on one line, without comments and its semicolon."""
+    """Return a statement on one line, without comments and its semicolon; at most the start of a long one."""
     words = _QUOTED_OR_COMMENT.sub(lambda found: " " if found[0][0] in "-/" else found[0], sql).split()
     return " ".join(words)[:SHOWN].rstrip("; ")
 

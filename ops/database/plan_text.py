@@ -9,6 +9,7 @@ from ops.core.clock import MAX_CLOCK_SKEW, format_duration, format_utc
 from ops.core.plan import PlanSection
 from ops.core.suggestions import quote_name
 from ops.database.checks import TIME_LIMIT
+from ops.database.losses import shorten_statement
 from ops.database.restore import NOT_COUNTED, DatabaseRestore, describe_loss
 from ops.database.state import COUNT_TIMEOUT, MAX_TABLES, TableRows
 from ops.database.target import splits_an_apply
@@ -20,6 +21,8 @@ APPLIED_AGAIN = (
     "the next deployment applies the migrations again: revert their files first, or let deployments run "
     "`ops database guard`, which refuses them"
 )
+MAX_STATEMENTS, MAX_STATEMENT = 10, 300
+"""Statements that a plan shows, and characters of one. A comment shows ten lines of a section."""
 CANCELED = "queries and transactions that run at that moment are canceled with an error"
 NOT_UNDONE = (
     "rows that were written after the target; the undo brings them back, and removes later ones",
@@ -93,6 +96,20 @@ def _row_lines(rows: Mapping[str, TableRows], expected: Mapping[str, int]) -> It
         yield f"{quote_name(table)}: {each.count} now{then}{newest}"
     if len(left) > MAX_TABLES:
         yield f"{len(left)} more tables, such as {quote_name(left[0])}: {NOT_COUNTED} ({limit})"
+
+
+def statement_lines(statements: Sequence[str], page: str) -> Iterator[str]:
+    """Yield the statements of a file without their comments, each on one line; of many or long ones the start.
+
+    `page` is the address of the file; empty if it is unknown.
+    """
+    shown = statements if len(statements) <= MAX_STATEMENTS else statements[: MAX_STATEMENTS - 1]
+    for number, sql in enumerate(shown, start=1):
+        text = shorten_statement(sql)
+        cut = f"… ({len(sql)} characters)" if len(text) > MAX_STATEMENT else ""
+        yield f"{number}: {text[:MAX_STATEMENT]}{cut}"
+    if len(shown) < len(statements):
+        yield f"{len(statements) - len(shown)} more statements{f': {page}' if page else ''}"
 
 
 def list_warnings(restore: DatabaseRestore, uses: Sequence[WorkerUse]) -> Iterator[str]:

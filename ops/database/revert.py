@@ -48,6 +48,8 @@ class DownFile:
     """From the root of the repository."""
     source: str
     """Commit and branch, for people."""
+    page: str
+    """Address of the file at that commit; empty if it is unknown."""
     statements: tuple[str, ...]
     schema: frozenset[SchemaObject]
     """Expected after it."""
@@ -219,7 +221,8 @@ def read_down_file(
     if writes_migrations:
         effect = f"writes to the table {database.migrations_table}, whose row goes in the same transaction"
         raise _unusable(f"{path} of {found} {effect}", "Merge one that does not")
-    return DownFile(path, str(found), statements, schema, _require_acceptance(path, text, losses, state))
+    accepted = _require_acceptance(path, text, losses, state)
+    return DownFile(path, str(found), found.find_page(path), statements, schema, accepted)
 
 
 def _losses_with_row(copy: LocalCopy, table: str) -> tuple[RowLoss, ...]:

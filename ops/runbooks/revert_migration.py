@@ -178,7 +178,9 @@ def _sections(planned: MigrationRevert) -> Iterator[PlanSection]:
     down, count = planned.down, len(planned.down.statements)
     how_many = count_of(count, "statement")
     file = f"down file: {down.path}, {how_many}, {down.source}"
-    yield PlanSection("Migration", (str(planned.migration), file, f"now: bookmark {planned.bookmark}"))
+    page = (down.page,) if down.page else ()
+    yield PlanSection("Migration", (str(planned.migration), file, *page, f"now: bookmark {planned.bookmark}"))
+    yield PlanSection("Statements", tuple(plan_text.statement_lines(down.statements, down.page)))
     schema = tuple(describe_schema(planned.before, down.schema)) or ("unchanged",)
     yield PlanSection("Schema afterwards", (*schema, LOCAL_COPY))
     yield PlanSection("Holds", (f"{planned.migration.name}: {restored_holds.CONSEQUENCE}",))

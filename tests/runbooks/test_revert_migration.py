@@ -10,8 +10,10 @@ from tests.support.commands import ended, texts
 from tests.support.orders import ID
 from tests.support.reverts import BATCH, DOWN, NAME, UP, Desk
 from tests.support.shop import Shop
+from tests.support.site_repository import SiteRepository
 
 FIRST = "0001_orders.sql"
+PLAIN = ("--database", "orders", "--name", NAME, "--one-person", "--environment", "live", "--dry-run")
 
 
 @pytest.fixture
@@ -36,6 +38,7 @@ def test_migration_is_reverted_and_held(desk: Desk) -> None:
         *("removed: table notes, 1 rows", "changed: table orders"),
         "the down file runs on a local copy: schema only, data not tested",
     ]
+    assert plan["sections"]["Statements"] == ["1: ALTER TABLE orders RENAME COLUMN sum TO total", "2: DROP TABLE notes"]
     migration, file, _ = plan["sections"]["Migration"]
     assert migration.startswith(f"{NAME}, applied 20")
     assert file.startswith(f"down file: db/down/{NAME}, 2 statements, commit ")
@@ -111,6 +114,35 @@ def test_down_file_that_d1_cannot_run_is_refused(desk: Desk, down: str | bytes |
     assert "--to before-migration:0002_sum.sql" in refused.result["press"]
     assert "It loses 5 min of writes." in refused.result["hint"]
     assert (desk.state, desk.batches) == (before, 0)
+
+
+def test_later_commit_cannot_add_statements_by_an_attribute(desk: Desk) -> None:
+    """`git archive` would replace the comment by the body of the commit, which its author chooses."""
+    desk.commit({".gitattributes": "*.sql export-subst\n", f"db/down/{NAME}": f"{DOWN}-- $Format:%b$\n"})
+    SiteRepository(desk.shop.folder / "app").commit("typo\n\n\nDELETE FROM orders;", other="x")
+
+    done = desk.revert()
+
+    assert done.code == 0, done.err
+    assert len(done.result["plan"]["sections"]["Statements"]) == 2
+    assert desk.query("SELECT count(*) AS n FROM orders") == [{"n": 3}]
+
+
+def test_long_down_file_is_shown_by_its_start_and_its_page(desk: Desk) -> None:
+    repository = SiteRepository(desk.shop.folder / "app")
+    repository.git("remote", "add", "origin", "https://github.com/shop/web.git")
+    hostile = "INSERT INTO customers (mail) VALUES ('<img src=x> @everyone \x1b[2J \u202e" + "x" * 400 + "');\n"
+    commit = desk.commit({f"db/down/{NAME}": DOWN + hostile * 20})
+
+    planned, shown = desk.revert(NAME, "--dry-run"), desk.shop.ops("revert-migration", *PLAIN, OPS_SOURCE="app")
+
+    lines = planned.result["plan"]["sections"]["Statements"]
+    assert len(lines) == 10
+    assert lines[2].startswith("3: INSERT INTO customers (mail) VALUES ('<img src=x> @everyone ")
+    assert lines[2].endswith("… (485 characters)")
+    assert lines[9] == f"13 more statements: https://github.com/shop/web/blob/{commit}/db/down/{NAME}"
+    assert "13 more statements" in shown.out
+    assert not {"\x1b", "\u202e"} & set(shown.out + shown.err)
 
 
 @pytest.mark.parametrize(
