@@ -55,6 +55,8 @@ class Decision(StrEnum):
 
 PROVED = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}
 """Decisions of a run whose change was proved."""
+UNFINISHED = {Decision.REFUSED, Decision.FAILED, Decision.UNKNOWN_OUTCOME, Decision.INTERRUPTED}
+"""Decisions of a run that ended before its change was judged."""
 _FORMER_NAMES = {
     "ambiguous": Decision.UNKNOWN_OUTCOME,
     "unverified": Decision.STILL_UNHEALTHY,

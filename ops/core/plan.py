@@ -7,6 +7,7 @@ its undo command.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from ops.core.approval_request import ApprovalTerms
@@ -106,6 +107,41 @@ class Plan(Generic[D_co]):
         return tuple(dict.fromkeys(change.undo for change in reversed(self.changes) if change.undo))
 
 
+class LiveState(StrEnum):
+    """What is live of a run's changes when it ends, as far as it knows; persisted in the event `ended`."""
+
+    UNCHANGED = "unchanged"
+    REHEARSED = "rehearsed"
+    UNKNOWN = "unknown"
+    WRITTEN = "written"
+    PARTLY = "partly"
+    REPLACED = "replaced"
+    MOVED = "moved"
+    LEFT = "left"
+    LIVE = "live"
+
+    @property
+    def words(self) -> str:
+        """Return the state as the start of a sentence."""
+        return _LIVE_WORDS[self]
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether no change of the plan was made."""
+        return self in {LiveState.UNCHANGED, LiveState.REHEARSED, LiveState.LEFT}
+
+
+_LIVE_WORDS = {
+    LiveState.UNCHANGED: "nothing was changed",
+    LiveState.REHEARSED: "the traffic was not moved",
+    LiveState.UNKNOWN: "unknown whether the change was made",
+    LiveState.WRITTEN: "written, not seen live",
+    LiveState.PARTLY: "partly changed",
+    LiveState.REPLACED: "written, then replaced",
+    LiveState.MOVED: "the rehearsal moved the traffic",
+    LiveState.LEFT: "not changed, but a rehearsal may be left",
+    LiveState.LIVE: "written and live, not proved",
+}
 NEW_PLAN_HINT = "Check the new state, then start the command again for a new plan."
 OUTCOME_WORDS: Mapping[str, str] = {
     "changed": "changed",
@@ -130,6 +166,10 @@ class Progress:
     """Unclear writes to an API that may lag: the probes decide."""
     pending_target: str = ""
     """Target of a sent write that is not settled yet; empty if there is none."""
+    has_sent: bool = False
+    """Whether a write of a change was sent. A rehearsal does not count."""
+    is_answered: bool = False
+    """Whether the provider answered the pending write, and nothing has shown it live yet."""
     may_have_written: bool = False
     """Whether a write of this run changed something, or may have and no read has disproved it."""
     has_rehearsed: bool = False
@@ -139,7 +179,8 @@ class Progress:
 
     def begin_change(self, change: Change) -> None:
         """Note that the write of this change is about to be sent."""
-        self.pending_target, self.may_have_written = change.target, True
+        self.pending_target, self.is_answered = change.target, False
+        self.has_sent = self.may_have_written = True
 
     def settle_change(self, change: Change, group: list[str]) -> None:
         """Move the change to `group`, which is one of the lists above."""
@@ -165,6 +206,23 @@ class Progress:
     @property
     def _is_known_to_have_written(self) -> bool:
         return bool(self.changed or self.replaced or self.unconfirmed or self.moved_traffic)
+
+    def live_state(self, plan: Plan[Any] | None, *, is_seen: bool) -> LiveState:
+        """Return what is live. `is_seen`: each answered change was read back or seen by a probe."""
+        outcome = self.outcome(plan)
+        if self.replaced:
+            return LiveState.REPLACED
+        if self.changed and (outcome["unknown"] or outcome["not_changed"]):
+            return LiveState.PARTLY
+        if outcome["unknown"]:
+            return LiveState.WRITTEN if self.is_answered else LiveState.UNKNOWN
+        if self.changed or (self.done_by_others and not is_seen):
+            return LiveState.LIVE if is_seen else LiveState.WRITTEN
+        if self.may_have_written and not self._is_known_to_have_written:
+            return LiveState.UNKNOWN if self.has_sent else LiveState.LEFT
+        if self.moved_traffic:
+            return LiveState.MOVED
+        return LiveState.REHEARSED if self.has_rehearsed else LiveState.UNCHANGED
 
     def outcome(self, plan: Plan[Any] | None) -> dict[str, list[str]]:
         """Return the targets of the changes, grouped by the keys of OUTCOME_WORDS."""

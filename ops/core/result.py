@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.core.errors import Decision, OpsError, Reason, needs_people
+from ops.core.errors import Decision, Reason, needs_people
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Plan
+from ops.core.plan import LiveState, Plan
 from ops.core.timeline import EventKind, RunEvent
 from ops.core.verdict import ProbeObservation, Verdict
 
@@ -18,11 +18,9 @@ DURATIONS = {
     "total": EventKind.ENDED,
 }
 """Name of a duration → kind of the first event that ends it."""
-TRAFFIC_UNCHANGED = "the traffic was not moved"
-"""What is known after a rehearsal."""
 MOVED = "moved: "
 """Start of a rehearsal's event that says how it moved the traffic by accident."""
-MOVED_TRAFFIC = "the rehearsal moved the traffic"
+MOVED_TRAFFIC = LiveState.MOVED.words
 
 
 @dataclass(frozen=True)
@@ -126,10 +124,10 @@ def describe_decision(decision: Decision, before: Verdict, plan: Plan[Any], *, w
         case Decision.STILL_UNHEALTHY if wrote:
             return f"changed, and {_unhealthy(before, plan)}"
         case Decision.STILL_UNHEALTHY:
-            return f"{_left_alone(plan)}; nothing was changed, and it is unhealthy"
+            return f"nothing was changed, and it is unhealthy: {_left_alone(plan)}"
         case _:
-            done = "changed" if wrote else _left_alone(plan)
-            return f"{done}; the probes gave no verdict, so this is not a success"
+            said = "the probes gave no verdict, so this is not a success"
+            return said if wrote else f"{_left_alone(plan)}; {said}"
 
 
 def _left_alone(plan: Plan[Any]) -> str:
@@ -157,13 +155,12 @@ def planned_outcome(next_job_message: str, *, requested: bool) -> tuple[Decision
     return Decision.PLANNED, Reason.DRY_RUN, "dry run: nothing was changed"
 
 
-def failure_message(error: OpsError, *, unchanged: bool, has_rehearsed: bool = False) -> str:
-    """Return the message of an error that ended a run, with "nothing was changed" if that is known.
+def lead_with_state(message: str, live: LiveState) -> str:
+    """Return the message of a run that did not succeed, after what is live.
 
-    Only this function adds those words: no hint and no message of a runbook has them.
+    Only this function adds "nothing was changed": no hint and no message of a runbook has it.
     """
-    message, known = error.message, TRAFFIC_UNCHANGED if has_rehearsed else "nothing was changed"
-    return message if not unchanged else with_sentence(message, known)
+    return f"{live.words}: {message.removeprefix(f'{live.words}: ')}"
 
 
 def with_sentence(message: str, more: str) -> str:
@@ -183,7 +180,8 @@ def describe_state_after_bug(events: Sequence[RunEvent]) -> str:
         return "the change was sent, but it is unknown whether it was made"
     if moved:
         return f"{MOVED_TRAFFIC}: {moved[-1]}"
-    return TRAFFIC_UNCHANGED if EventKind.REHEARSED in kinds else "nothing was changed"
+    unchanged = LiveState.REHEARSED if EventKind.REHEARSED in kinds else LiveState.UNCHANGED
+    return unchanged.words
 
 
 def plan_to_json(plan: Plan[Any] | None) -> dict[str, Any] | None:

@@ -28,7 +28,7 @@ MINOR_KINDS = {"probed", "compared", "confirmed", "rehearsed", "warning"}
 KEPT_KINDS = {"prepared", "approved"}
 """Kinds of rows to drop last, because later runs need them: an undo, a hold, an approval."""
 
-ADDED_LATER = {"approval", "watch", "state", "headline"}
+ADDED_LATER = {"approval", "watch", "state", "live", "headline"}
 """Fields that older records lack. An empty one is not written, so that the digest of an older record stays."""
 DONE = "Done"
 """State of a run whose proof says nothing about health, such as a service that was closed."""
@@ -73,6 +73,8 @@ class RunRecord:
     """Version of the program that wrote the record."""
     state: str = ""
     """Result in one or two words, such as "Done"; empty until the run has ended, and in older records."""
+    live: str = ""
+    """What was live at the end, as `LiveState` has it; empty like `state`."""
     headline: str = ""
     """Result in one sentence, as the heading of the comment has it; empty like `state`."""
     digest: str = ""
@@ -204,6 +206,7 @@ def _block(data: Mapping[str, Any]) -> RunRecord:
         versions=tuple((require_text(a), require_text(b), require_text(c)) for a, b, c in data["versions"]),
         rows=tuple(_row(row) for row in data["rows"]),
         state=require_text(data.get("state", "")),
+        live=require_text(data.get("live", "")),
         headline=require_text(data.get("headline", "")),
         approval=dict(data.get("approval", {})),
         watch=dict(data.get("watch", {})),

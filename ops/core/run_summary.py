@@ -7,9 +7,10 @@ from functools import cached_property, partial
 from typing import Any
 
 from ops.core.approval_request import APPROVE_BUTTON, WaitingRequest, parse_request
-from ops.core.errors import PROVED, Decision, Reason
+from ops.core.errors import PROVED, UNFINISHED, Decision, Reason
 from ops.core.next_step import SuggestedCommand, describe_button
-from ops.core.result import duration_label, measure_durations
+from ops.core.plan import LiveState
+from ops.core.result import MOVED, duration_label, measure_durations
 from ops.core.run_record import DONE, RecordRow, RunRecord
 from ops.core.timeline import EventKind, RunEvent, find_seconds
 from ops.core.verdict import Verdict
@@ -31,6 +32,22 @@ STATES = {
 ROUNDS = {(EventKind.PROBED, "after"), (EventKind.REHEARSED, "probed")}
 """Kind and first word of the events of probe rounds."""
 LOG = re.compile(r"https?://[A-Za-z0-9.:-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/actions/runs/[0-9]{1,20}")
+
+
+_LIVE_BY_STEP = {
+    EventKind.WRITING: LiveState.UNKNOWN,
+    EventKind.WRITTEN: LiveState.WRITTEN,
+    EventKind.READ_BACK: LiveState.LIVE,
+}
+ENDINGS: dict[str, str] = {
+    Decision.REFUSED: " was refused",
+    Decision.FAILED: " failed",
+    Decision.INTERRUPTED: " was interrupted",
+    Decision.UNKNOWN_OUTCOME: "",
+    Decision.STILL_UNHEALTHY: ", unhealthy",
+    Decision.NO_EVIDENCE: ", health unknown",
+}
+"""Decisions that follow what is live, each with its words."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +191,6 @@ class RunSummary:
         done = self.plan.done_message if self.plan and self.plan.done_message and self.has_written else run
         seconds = self.durations["verified"] or self.durations["total"]
         after = f" after {seconds:.1f} s" if seconds else ""
-        unchanged = ", nothing changed" if not self.has_written and "nothing was changed" in self.message else ""
         match self.decision:
             case Decision.RECOVERED | Decision.HEALTHY_AS_BEFORE if self.plan and self.plan.proved_claim:
                 claim = re.sub("^the ", "The ", self.plan.proved_claim)
@@ -191,15 +207,35 @@ class RunSummary:
                 return f"{run}: planned, and going on"
             case Decision.PLANNED if self._data(EventKind.ENDED, "reason") == Reason.NEEDS_TWO_PEOPLE:
                 return f"{run}: waits for a second person"
-            case Decision.STILL_UNHEALTHY:
+            case Decision.STILL_UNHEALTHY if self.live in {LiveState.LIVE, None}:
                 return f"{done}: unhealthy{after}"
-            case Decision.NO_EVIDENCE:
+            case Decision.NO_EVIDENCE if self.live in {LiveState.LIVE, None}:
                 return f"{done}: health unknown"
+            case _ if self.live and (not self.decision or self.decision in ENDINGS):
+                words = self.live.words if self.decision else self.state
+                return f"{words[:1].upper()}{words[1:]}: {run}{ENDINGS.get(self.decision, '')}"
             case Decision.UNKNOWN_OUTCOME:
                 return f"{run}: outcome unknown, the change may be live"
             case _:
-                state = self.state[:1].lower() + self.state[1:]
-                return f"{run}: {state}{unchanged}"
+                return f"{run}: {self.state[:1].lower()}{self.state[1:]}"
+
+    @property
+    def live(self) -> LiveState | None:
+        """Return what is live, as the end says, else by the last step; None for an older record that has an end."""
+        if self.decision:
+            found = self._data(EventKind.ENDED, "live")
+            return LiveState(found) if found in [*LiveState] else None
+        steps = [each.kind for each in self.events if each.kind in _LIVE_BY_STEP]
+        is_partly = 0 < steps.count(EventKind.READ_BACK) < len(self.plan.changes if self.plan else ())
+        if not steps:
+            has_moved = any(each.kind == EventKind.REHEARSED and each.text.startswith(MOVED) for each in self.events)
+            return LiveState.MOVED if has_moved else LiveState.UNCHANGED
+        return LiveState.PARTLY if is_partly else _LIVE_BY_STEP[steps[-1]]
+
+    @property
+    def next_step(self) -> SuggestedCommand | None:
+        """Return what to try if the change does not help. After an unfinished run that is unknown."""
+        return self.plan.next_step if self.plan and self.decision not in UNFINISHED else None
 
     @property
     def has_written(self) -> bool:
@@ -261,6 +297,7 @@ class RunSummary:
             rows=rows,
             program=__version__,
             state=self.state if self.decision and part == 1 else "",
+            live=(self.live or "") if self.decision and part == 1 else "",
             headline=self.headline if self.decision and part == 1 else "",
             approval=self.waiting.to_json() if self.waiting and part == 1 else {},
         )

@@ -20,7 +20,7 @@ from ops.core.errors import (
     UnclearWrite,
     UnknownOutcome,
 )
-from ops.core.plan import Change, Progress, replaced_error
+from ops.core.plan import Change, LiveState, Progress, replaced_error
 from ops.core.timeline import EventKind
 from ops.engine.context import Context
 from ops.engine.runbook import DEFAULT_WORDS, ChangeState, ObservedState, ReadBackWords
@@ -72,11 +72,11 @@ class SentChange:
 
     @property
     def doubt(self) -> str:
-        return f"it is unknown whether the change was made: {self.unclear}; then"
+        return f"{LiveState.UNKNOWN.words}: {self.unclear}; then"
 
     def note_applied(self, world: ObservedState) -> None:
         """Record that the state shows an unanswered write."""
-        self.is_accepted = True
+        self.is_accepted = self.progress.is_answered = True
         self.record(EventKind.WRITTEN, f"applied after all: {world.text}")
 
     def is_ours(self, world: ObservedState) -> bool:
@@ -118,6 +118,7 @@ class ChangeWriter:
             try:
                 with self.signals.hold(), self.writing():
                     answer = apply()
+                    sent.progress.is_answered = True
                     record(EventKind.WRITTEN, answer)
                     sent.is_accepted = True
             except Interrupted:
@@ -127,6 +128,8 @@ class ChangeWriter:
                     sent.unclear = sent.unclear or error.message
                 elif not isinstance(error, NotApplied) and not sent.unclear:
                     sent.progress.drop_change(verified=isinstance(error, Refused))
+                    if not isinstance(error, Refused) and not sent.is_rehearsal and self._is_as_planned(sent):
+                        sent.progress.drop_change(verified=True)
                     raise
                 record(EventKind.WARNING, error.message, reason=error.reason.value)
                 self.signals.raise_pending()
@@ -136,6 +139,17 @@ class ChangeWriter:
             else:
                 return True
         raise AssertionError("the last try is settled")
+
+    def _is_as_planned(self, sent: SentChange) -> bool:
+        """Read the state after a rejected write. Return whether it is the planned one; False if it is unreadable."""
+        try:
+            world = sent.check()
+        except Interrupted:
+            raise
+        except OpsError:
+            return False
+        sent.record(EventKind.COMPARED, world.text, state=world.state.value)
+        return world.state == ChangeState.PLANNED and not world.is_uncertain
 
     def _settle(self, sent: SentChange, error: OpsError, *, last: bool) -> ObservedState | None:
         """Return the state that settles an unclear or rejected write, or one that the probes must settle.

@@ -9,13 +9,15 @@ fails. Reading the live state settles an unclear write; nothing is sent again be
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import (
     EXIT_CODES,
+    PROVED,
     Decision,
+    Interrupted,
     OpsError,
     ProviderError,
     Reason,
@@ -23,12 +25,12 @@ from ops.core.errors import (
     exit_code_for,
 )
 from ops.core.next_step import SuggestedCommand, refer_below
-from ops.core.plan import Change, Plan, Progress, RunOutcome, changed_elsewhere_error, replaced_error
+from ops.core.plan import Change, LiveState, Plan, Progress, RunOutcome, changed_elsewhere_error, replaced_error
 from ops.core.result import (
     RunResult,
     command_to_json,
     describe_decision,
-    failure_message,
+    lead_with_state,
     measure_durations,
     plan_to_json,
     planned_outcome,
@@ -48,8 +50,6 @@ if TYPE_CHECKING:
     from ops.config.probes import ProbeSet
 
 ADD_YES_HINT = "Add --yes to make these changes, or --dry-run to see only the plan."
-CLAIMS = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE}
-"""Decisions that need a change that is proved to be live."""
 PROBE_WAIT_WITHOUT_WRITE = 15.0
 """Real seconds to wait for the probes if the run writes nothing."""
 
@@ -103,6 +103,11 @@ class RunState:
     suggested_command: SuggestedCommand | None = None
     """Command that people run next, if the run ends with one."""
 
+    @property
+    def live(self) -> LiveState:
+        """What is live of the changes now."""
+        return self.progress.live_state(self.plan, is_seen=not (self.lagging or self.unproved))
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -135,14 +140,15 @@ class Engine:
                 raise
             self.signals.stop_raising()
             decision, reason, code = error.decision or Decision.FAILED, error.reason, error.exit_code
-            (hint, press), has_written = _advise(runbook, ctx, run.plan, error), run.progress.may_have_written
+            (hint, press), has_written = _advise(runbook, ctx, run, error), run.progress.may_have_written
             if decision == Decision.REFUSED and has_written:  # one of several changes was refused
                 decision, code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
             message = _describe_failure(runbook, ctx, run, error)
             suggested = command_to_json("press", press)
             ctx.timeline.record(EventKind.FAILED, message, reason=reason.value, hint=hint, **suggested)
-        ended = command_to_json("press", run.suggested_command)
-        ctx.timeline.record(EventKind.ENDED, decision.value, reason=reason.value, message=message, **ended)
+        ended = {"reason": reason.value, "live": run.live.value, "message": message}
+        ended |= command_to_json("press", run.suggested_command)
+        ctx.timeline.record(EventKind.ENDED, decision.value, **ended)
         is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
         has_answered_write = ctx.timeline.first(EventKind.WRITTEN) is not None
         return RunResult(
@@ -194,29 +200,20 @@ class Engine:
                     ctx.clock.sleep(change.wait_after)
         if (outcome := runbook.decide_outcome(ctx, plan)) is not None:
             run.suggested_command = outcome.suggested_command
-            return outcome.decision, outcome.reason, outcome.message
+            is_proved = outcome.decision not in {Decision.STILL_UNHEALTHY, Decision.NO_EVIDENCE}
+            message = outcome.message if is_proved else lead_with_state(outcome.message, run.live)
+            return outcome.decision, outcome.reason, message
         probes = runbook.probes(ctx, plan)
         run.after = self._verify(ctx, plan, probes)
         for sent in run.lagging:
             self._settle_lagging(sent, seen_by=_seen_by(probes, run.after))
+        run.lagging.clear()
         if (run.wrote or plan.is_resumed) and runbook.compares_at_end and not run.unproved:
             self._compare_at_end(runbook, ctx, run, plan)
         run.unproved = run.unproved or probes.unproved
         for change in plan.final_changes if run.after.verdict == Verdict.HEALTHY else ():
             self._make(runbook, ctx, run, plan, change, compare=True)
-        decision, reason = decide_by_verdicts(run.before.verdict, wrote=run.wrote, after=run.after.verdict)
-        if run.unproved:
-            text = f"the change is not proved to be live: {run.unproved}; the probes are {run.after.verdict.value}"
-            proved_nothing = decision in CLAIMS or (plan.is_resumed and decision == Decision.NOTHING_TO_DO)
-            return (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text) if proved_nothing else (decision, reason, text)
-        if decision == Decision.NOTHING_TO_DO:
-            reason = plan.reason or (Reason.ALREADY_LIVE if plan.changes else reason)
-        message = describe_decision(decision, run.before.verdict, plan, wrote=run.wrote)
-        return (
-            decision,
-            reason,
-            f"{message}; {plan.remaining_message}" if plan.remaining_message and run.wrote else message,
-        )
+        return _judge(run, plan, run.after)
 
     def _rehearse(
         self, runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, plan: Plan[Any], change: Change
@@ -257,7 +254,7 @@ class Engine:
         progress.begin_change(change)
         if change.accepted_before:
             ctx.timeline.record(EventKind.COMPARED, f"not sent again: {change.accepted_before}")
-            sent.is_accepted = True
+            sent.is_accepted = progress.is_answered = True
         elif self.writer.write(sent, partial(runbook.apply, ctx, plan, change)):
             run.wrote = True
         else:
@@ -356,10 +353,11 @@ def _end_with_plan(
 
 def _describe_failure(runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, error: OpsError) -> str:
     """Return the message of an error that ended a run, with what is known about its changes."""
-    progress = run.progress
-    unchanged, has_rehearsed = not progress.may_have_written, progress.has_rehearsed
-    message = failure_message(error, unchanged=unchanged, has_rehearsed=has_rehearsed)
-    message = with_sentence(message, progress.moved_traffic)
+    progress, live = run.progress, run.live
+    if live == LiveState.MOVED:
+        message = with_sentence(progress.moved_traffic, error.message)
+    else:
+        message = with_sentence(lead_with_state(error.message, live), progress.moved_traffic)
     if so_far := progress.describe(run.plan):
         message = f"{message}; {so_far}"
     if run.plan and (remains := runbook.describe_remains(ctx, run.plan, progress)):
@@ -368,14 +366,50 @@ def _describe_failure(runbook: Runbook[Any, Any], ctx: Context[Any], run: RunSta
 
 
 def _advise(
-    runbook: Runbook[Any, Any], ctx: Context[Any], plan: Plan[Any] | None, error: OpsError
+    runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, error: OpsError
 ) -> tuple[str, SuggestedCommand | None]:
     """Return hint and command of the error. "The same command" becomes one with the absolute target of the plan."""
     below, press = refer_below(error.hint), error.suggested_command
-    if plan is None or press is not None or below == error.hint:
-        return error.hint, press
-    again = runbook.suggest_repeat(ctx, plan)
-    return (below, again) if again else (error.hint, None)
+    if press is None and run.plan is not None and below != error.hint:
+        again = runbook.suggest_repeat(ctx, run.plan)
+        if again is not None:
+            return below, again
+    return error.hint, press or _same_command(runbook, ctx, error, run.live)
+
+
+def _same_command(
+    runbook: Runbook[Any, Any], ctx: Context[Any], error: OpsError, live: LiveState
+) -> SuggestedCommand | None:
+    """Return the command of this run, if people should start it again as it is.
+
+    A plan that was approved is not repeated after a write, because its target may be relative.
+    """
+    is_settled = error.reason in {Reason.WORLD_MOVED, Reason.PROVIDER_REFUSED}  # the same again would end the same
+    may_repeat = isinstance(error, Interrupted | ProviderError | UnknownOutcome) and not is_settled
+    if not may_repeat or runbook.name not in ctx.service_kinds() or (runbook.needs_approval and not live.is_unchanged):
+        return None
+    given = {
+        each.name: value for each in fields(ctx.params) if (value := getattr(ctx.params, each.name)) != each.default
+    }
+    return ctx.suggest(runbook.name, **given)
+
+
+def _judge(run: RunState, plan: Plan[Any], after: ProbeObservation) -> tuple[Decision, Reason, str]:
+    """Return the end of a run after its probes."""
+    decision, reason = decide_by_verdicts(run.before.verdict, wrote=run.wrote, after=after.verdict)
+    if run.unproved:
+        text = lead_with_state(f"{run.unproved}; the probes are {after.verdict.value}", run.live)
+        proved_nothing = decision in PROVED or (plan.is_resumed and decision == Decision.NOTHING_TO_DO)
+        return (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text) if proved_nothing else (decision, reason, text)
+    if decision == Decision.NOTHING_TO_DO:
+        reason = plan.reason or (Reason.ALREADY_LIVE if plan.changes else reason)
+    message = describe_decision(decision, run.before.verdict, plan, wrote=run.wrote)
+    message = lead_with_state(message, run.live) if decision == Decision.NO_EVIDENCE else message
+    return (
+        decision,
+        reason,
+        f"{message}; {plan.remaining_message}" if plan.remaining_message and run.wrote else message,
+    )
 
 
 def _pause(ctx: Context[Any], options: RunOptions) -> RunOutcome | None:

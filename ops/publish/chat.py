@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from ops.core.errors import Decision
+from ops.core.errors import UNFINISHED, Decision
 from ops.core.loopback import is_loopback
 from ops.core.redaction import Secret
 from ops.core.run_summary import RunSummary
@@ -41,7 +41,10 @@ def chat_message(summary: RunSummary) -> str:
         case EventKind.ENDED if summary.decision not in SILENT:
             # Only a change that was read back is reported as done.
             done = summary.done_text if summary.last_event(EventKind.READ_BACK) else _requested_by(summary)
-            parts = [f"{summary.state}: {done}.", sentence(summary.message), sentence(summary.hint)]
+            lead = f"{summary.state}: {done}."
+            if summary.decision in UNFINISHED and summary.live:
+                lead = f"{summary.headline}, in {summary.environment}{summary.reason_text}."
+            parts = [lead, sentence(summary.message), sentence(summary.hint)]
             parts += (
                 [f"The button: {summary.suggested_command.button}"]
                 if summary.suggested_command and summary.suggested_command.button

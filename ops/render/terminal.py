@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ops.core.errors import UNFINISHED
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Plan
 from ops.core.result import RunResult, duration_label
@@ -60,7 +61,9 @@ def format_result(result: RunResult, contacts: Iterable[str]) -> Iterator[str]:
     yield from _commands("Run", [result.suggested_command])
     if result.plan is not None and result.decision.value != "planned":
         yield from _commands("Undo", result.plan.undo if result.made_change else ())
-        yield from _commands("If it does not help", [result.plan.next_step])
+        yield from _commands(
+            "If it does not help", [result.plan.next_step] if result.decision not in UNFINISHED else []
+        )
         yield from _list("Manual steps", result.plan.tasks if result.made_change else ())
     if result.needs_people:
         yield from _list("Call", contacts)

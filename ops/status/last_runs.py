@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ops.app.run_files import RUNS, list_runs, read_events, read_link
 from ops.core.clock import format_duration, format_rfc3339, format_utc
 from ops.core.errors import EXIT_CODES, Decision, OpsError
+from ops.core.plan import LiveState
 from ops.core.redaction import Redactor
 from ops.core.run_summary import RunSummary
 from ops.core.system_clock import SystemClock, current_time
@@ -47,8 +48,10 @@ class LastRun:
     by: str
     """Requester and place, for people."""
     incident: int | None
+    live: str
+    """What is live of the changes, as `LiveState` has it."""
     changes: tuple[tuple[str, str, str], ...]
-    """Target, before and after; empty if it wrote nothing."""
+    """Target, before and after; empty if it changed nothing."""
     undo: tuple[str, ...]
     """Commands; empty if it wrote nothing, or only the comment has them."""
     link: str
@@ -125,21 +128,23 @@ def _read_local(folder: Path, redactor: Redactor) -> LastRun | None:
     if not events:
         return None
     summary = RunSummary(folder.name, events)
-    plan = summary.plan if summary.has_written else None
+    live = summary.live or (LiveState.LIVE if summary.has_written else LiveState.UNCHANGED)
+    plan = None if live.is_unchanged else summary.plan
     incident = events[0].data.get("incident")
     return LastRun(
         run=folder.name,
         began=events[0].at,
         decision=summary.decision,
         state=summary.state if summary.decision else "",
-        headline=summary.headline if summary.decision else f"{summary.runbook}: {summary.state.lower()}",
+        headline=summary.headline,
         runbook=summary.runbook,
         environment=summary.environment,
         service=summary.service,
         by=summary.requester,
         incident=incident if isinstance(incident, int) else None,
+        live=live.value,
         changes=plan.changes if plan else (),
-        undo=tuple(each.command for each in plan.undo) if plan else (),
+        undo=tuple(each.command for each in plan.undo) if plan and summary.has_written else (),
         link=read_link(folder) or summary.log_url,
         record=str(folder),
     )
@@ -167,6 +172,9 @@ def _remote_run(incident: int, found: "IssueRecord") -> LastRun:
     record = found.record
     subject = f"{record.runbook} for {record.service}" if record.service else record.runbook
     has_written = found.first_event_at(EventKind.WRITTEN) is not None
+    has_sent = found.first_event_at(EventKind.WRITING) is not None
+    by_rows = LiveState.LIVE if has_written else LiveState.UNKNOWN if has_sent else LiveState.UNCHANGED
+    live = LiveState(record.live) if record.live in [*LiveState] else by_rows
     return LastRun(
         run=record.run,
         began=record.rows[0].at,
@@ -178,7 +186,8 @@ def _remote_run(incident: int, found: "IssueRecord") -> LastRun:
         service=record.service,
         by=f"in {found.origin}" if found.actions_run else f"on {found.origin}",
         incident=incident,
-        changes=record.versions if has_written else (),
+        live=live.value,
+        changes=() if live.is_unchanged else record.versions,
         undo=(),
         link=found.url,
         record="",
@@ -192,8 +201,10 @@ def run_lines(run: LastRun, now: datetime) -> Iterator[str]:
     seconds = (now - run.began).total_seconds()
     ago = f"{format_duration(seconds)} ago" if seconds >= 1 else "just now"
     yield f"  {where} {run.by}{issue}, {ago} ({format_utc(run.began)})"
+    live = LiveState(run.live)
+    label = "Changed" if live == LiveState.LIVE else f"{live.words[:1].upper()}{live.words[1:]}"
     for target, before, after in run.changes:
-        yield f"  Changed: {target}: {before} → {after}"
+        yield f"  {label}: {target}: {before} → {after}"
     if not run.changes:
         yield "  Changed: nothing"
     for command in run.undo:

@@ -46,10 +46,25 @@ class Comments(NamedTuple):
 
     @property
     def _rehearsed(self) -> list[str]:
-        """First words of the steps of a rehearsal. A person may have edited the record."""
+        """First words of the steps of a rehearsal."""
+        return [str(text).partition(":")[0] for _, kind, text in self._rows if kind == "rehearsed"]
+
+    @property
+    def state(self) -> str:
+        """What the unfinished run is known to have changed. The comment may lag behind the run by some seconds."""
+        kinds = [kind for _, kind, _ in self._rows if kind in {"writing", "written", "read_back"}]
+        live, planned = kinds.count("read_back"), read_record(self.body).get("versions")
+        if live >= max(1, len(planned) if isinstance(planned, list) else 1):
+            return "Written and live, not proved"
+        if live:
+            return "Partly changed, the rest is unknown"
+        return "Written, not seen live" if kinds[-1:] == ["written"] else "Unknown whether anything was changed"
+
+    @property
+    def _rows(self) -> list[list[Any]]:
+        """The rows of the unfinished run's record. A person may have edited it."""
         rows = read_record(self.body).get("rows")
-        rows = [row for row in rows if isinstance(row, list) and len(row) == 3] if isinstance(rows, list) else []
-        return [str(text).partition(":")[0] for _, kind, text in rows if kind == "rehearsed"]
+        return [row for row in rows if isinstance(row, list) and len(row) == 3] if isinstance(rows, list) else []
 
 
 def read_comments(number: int, since: str, kind: str) -> Comments:

@@ -53,6 +53,19 @@ ACCIDENT = (
     "\n\nIts rehearsal replaced a deployment that came in between, and the version before may be live again: "
     "`status` says so, and the next run deploys theirs again."
 )
+STOPPED = "Unknown whether anything was changed, because the run stopped in its middle"
+STATES = (
+    "nothing was changed",
+    "the traffic was not moved",
+    "the rehearsal moved the traffic",
+    "not changed, but a rehearsal may be left",
+    "unknown whether the change was made",
+    "written, not seen live",
+    "partly changed",
+    "written, then replaced",
+    "written and live, not proved",
+)
+"""Start of a run's message: what is live, by `LiveState`."""
 NOT_STARTED = "did not start: no runner, or a rule of its GitHub environment"
 
 
@@ -209,24 +222,30 @@ def _run_failure(request: Request, jobs: Jobs, failed: list[str]) -> Failure:
         request = request._replace(again="", command="")
     cause = _find_cause(failed)
     ended: Any = next((one for one in jobs.runs if one.get("decision") or one.get("reason")), {})
+    state, message = _split_state(str(ended.get("message") or ""))
     heading = "Failed, and it is not known whether anything was changed"
     if ended.get("run"):
-        heading = "Ended as " + inert(ended.get("decision")) + ", and could not report here"
+        heading = state + "Ended as " + inert(ended.get("decision")) + ", and could not report here"
     elif jobs.is_idle or cause.is_before_run or ended.get("reason"):
         heading = "Failed before the run began, and nothing was changed"
-    said = [prose(ended["message"])] if ended.get("message") else []
+    said = [prose(message)] if message else []
     why = ", ".join([*said, inert(ended["reason"])] if ended.get("reason") else said)
 
     def text(heading: str) -> str:
-        check = "" if "nothing was changed" in heading else _look(jobs)
+        check = "" if "nothing was changed" in heading.lower() else _look(jobs)
         if REJECTED in cause.text:
             check = "Talk to the reviewer."
         elif NOT_STARTED in cause.text:
             check = "Look at the rules of its GitHub environment, such as the branches."
         return _text(heading, request, cause, why, _advice(request, ended.get("hint"), check))
 
-    stopped = "The run stopped in its middle, and it is not known whether anything was changed"
-    return Failure(text(heading), stopped="" if ended else text(stopped), has_run=bool(ended.get("run")))
+    return Failure(text(heading), stopped="" if ended else text(STOPPED), has_run=bool(ended.get("run")))
+
+
+def _split_state(message: str) -> tuple[str, str]:
+    """Return the state that leads the message of a run, as a sentence, and the rest of the message."""
+    state, _, rest = message.partition(": ")
+    return (state[0].upper() + state[1:] + ". ", rest) if state in STATES else ("", message)
 
 
 def _watch_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:
@@ -369,7 +388,8 @@ def answer(request: Request, failure: Failure) -> str:
     if found.unfinished:
         text = failure.text
         if failure.stopped and not found.is_planned:
-            text = failure.stopped + (ACCIDENT if found.has_accident else REHEARSAL if found.has_open_rehearsal else "")
+            text = failure.stopped.replace(STOPPED, found.state + ", because the run stopped in its middle")
+            text += ACCIDENT if found.has_accident else REHEARSAL if found.has_open_rehearsal else ""
         call("PATCH", comments + str(found.unfinished), SECONDS, {"body": above(text, found.body)})
         return text
     if found.waiting:

@@ -37,14 +37,19 @@ WROTE: dict[tuple[str, str], tuple[int, str, str, str]] = {
     (UNHEALTHY, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "unhealthy as before: it did not help"),
     (INCONCLUSIVE, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "whether it was healthy before is unknown"),
     (HEALTHY, UNHEALTHY): (6, "still_unhealthy", "still_unhealthy", "now, though it was healthy before: undo it"),
-    (UNHEALTHY, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "changed; the probes gave no verdict"),
+    (UNHEALTHY, INCONCLUSIVE): (
+        8,
+        "no_evidence",
+        "no_evidence",
+        "written and live, not proved: the probes gave no verdict",
+    ),
     (INCONCLUSIVE, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "this is not a success"),
     (HEALTHY, INCONCLUSIVE): (8, "no_evidence", "no_evidence", "this is not a success"),
 }
 
 WROTE_NOTHING: dict[str, tuple[int, str, str]] = {
     HEALTHY: (0, "nothing_to_do", "the probes are healthy"),
-    UNHEALTHY: (6, "still_unhealthy", "; nothing was changed, and it is unhealthy"),
+    UNHEALTHY: (6, "still_unhealthy", "nothing was changed, and it is unhealthy: "),
     INCONCLUSIVE: (8, "no_evidence", "; the probes gave no verdict, so this is not a success"),
 }
 
@@ -112,7 +117,7 @@ def test_decision_without_a_write(
 
     assert (outcome.code, outcome.result["decision"]) == (code, decision)
     assert said in outcome.result["message"]
-    assert outcome.result["message"].startswith(outcome.result["plan"]["summary"])
+    assert outcome.result["plan"]["summary"] in outcome.result["message"]
     assert not outcome.result["wrote"]
     assert outcome.result["undo"] == []
     assert len(world.writes()) == 1

@@ -48,7 +48,10 @@ def test_hangup_at_the_write_ends_the_run_with_its_result(world: World, releases
         assert missed == [signal.SIGHUP]  # the run put the handler back
 
     assert ended(outcome) == (130, "interrupted", "signal")
-    assert (outcome.result["message"], outcome.result["wrote"]) == ("SIGHUP ended the run", True)
+    assert (outcome.result["message"], outcome.result["wrote"]) == (
+        "written, not seen live: SIGHUP ended the run",
+        True,
+    )
     assert outcome.result["timeline"] == timeline(world)
     assert world.live == {releases.good: 100}
     assert ended(world.rollback())[1] == "nothing_to_do"

@@ -16,7 +16,7 @@ BASE = ("--environment", "production", "--service", "api")
 def assert_refused(world: World, outcome: Outcome) -> dict[str, Any]:
     """Check that nothing was changed; return the result, whose exit code is that of the process."""
     assert world.writes() == []
-    assert not texts(outcome, "ended") or outcome.result["message"].lower().endswith("nothing was changed")
+    assert not texts(outcome, "ended") or outcome.result["message"].startswith("nothing was changed: ")
     assert outcome.result["exit_code"] == outcome.code
     assert outcome.result.get("undo", []) == []
     return outcome.result
@@ -93,7 +93,7 @@ def test_unknown_service_is_refused_on_the_terminal(world: World, releases: Rele
     outcome = run_with_text_output(world, "--environment", "production", "--service", "apy")
 
     assert outcome.code == 2
-    assert '✖ REFUSED  no service "apy" in production; did you mean "api"?' in outcome.out
+    assert '✖ REFUSED  nothing was changed: no service "apy" in production; did you mean "api"?' in outcome.out
     assert "next step: Name one of: api, frontend." in outcome.out
 
 
@@ -284,7 +284,7 @@ def test_worker_without_deployment_has_no_target(world: World) -> None:
 
     result = assert_refused(world, outcome)
     assert ended(outcome) == (3, "refused", "no_target")
-    assert result["message"] == f"{WORKER} has no deployment; nothing was changed"
+    assert result["message"] == f"nothing was changed: {WORKER} has no deployment"
     assert result["hint"] == "Deploy the Worker first."
 
 
@@ -381,7 +381,7 @@ def test_wrong_confirmation_refuses_the_run(world: World, releases: Releases, ty
         code = terminal.end()
 
     assert code == 3, terminal.shown
-    assert 'REFUSED  not confirmed: "api" was not typed; nothing was changed' in terminal.shown
+    assert 'REFUSED  nothing was changed: not confirmed: "api" was not typed' in terminal.shown
     assert world.writes() == []
 
 

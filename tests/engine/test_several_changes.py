@@ -213,7 +213,7 @@ def test_rate_limit_before_any_change_reads_back(shop: Shop) -> None:
     outcome = shop.rotate()
 
     assert ended(outcome) == (4, "failed", "rate_limited")
-    assert "; nothing was changed" in outcome.result["message"]
+    assert outcome.result["message"].startswith("nothing was changed: ")
     assert "is live, as planned" in outcome.result["hint"]
     assert "is live, as planned" in texts(outcome, "compared")[-1]
 

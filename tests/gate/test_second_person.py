@@ -327,7 +327,9 @@ def test_greater_loss_needs_a_new_approval(desk: Desk) -> None:
     refused = desk.act(desk.runs[-1])
 
     assert ended(refused) == (3, "refused", "loss_grew")
-    assert refused.result["message"].startswith("it would remove 202 rows of sales now, and at most 138 was approved")
+    assert refused.result["message"].startswith(
+        "nothing was changed: it would remove 202 rows of sales now, and at most 138 was approved"
+    )
     assert desk.tables == grown
     assert desk.request["requesters"] == [desk.id_of("alice")]
     assert f"digest `{desk.digest}`" in desk.comments[-1]

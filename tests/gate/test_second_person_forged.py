@@ -77,7 +77,8 @@ def test_request_of_another_repository_is_refused(desk: Desk, repository: str) -
 
     assert ended(refused) == (3, "refused", "request_changed")
     said = refused.result["message"]
-    assert said.startswith("the approved request was edited" if repository else "the plan differs from the approved")
+    why = "the approved request was edited" if repository else "the plan differs from the approved"
+    assert said.startswith(f"nothing was changed: {why}")
     assert desk.restores == []
 
 

@@ -133,7 +133,7 @@ def test_import_completes_comment_of_interrupted_job(incident: Incident, release
     rule = hub.fault(method="PATCH", path="/repos/*/*/issues/comments/*", times=None, status=502)
     run = incident.rollback().result["run"]
     rule.remove()
-    assert ": received" in incident.bodies[0]
+    assert "⏳ Received: " in incident.bodies[0]
     token = hub.add_token("ghp_alice-0123456789", "alice", ["repo"])
 
     done = incident.ops(
@@ -142,7 +142,7 @@ def test_import_completes_comment_of_interrupted_job(incident: Incident, release
 
     assert done.code == 0, done.err
     (body,) = incident.bodies
-    assert ": received" not in body
+    assert "⏳ Received" not in body
 
 
 @pytest.mark.parametrize("text", ["", "13:05", "13:5 called", "25:00 called", "2026-13-01 12:00 called"])

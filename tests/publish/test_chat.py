@@ -43,11 +43,17 @@ def test_recovery_sends_start_and_end_with_the_reason(world: World, releases: Re
 
 
 ENDINGS: dict[str, tuple[list[dict[str, Any]], str]] = {
-    "failed": ([{**WRITE, "code": 10021, "message": "no"}], "Failed: rollback-worker on api in production"),
-    "refused": ([{**WRITE, "code": 10220, "message": "changed: A"}], "Refused: rollback-worker on api in production"),
+    "failed": (
+        [{**WRITE, "code": 10021, "message": "no"}],
+        "Nothing was changed: rollback-worker for api failed, in production",
+    ),
+    "refused": (
+        [{**WRITE, "code": 10220, "message": "changed: A"}],
+        "Nothing was changed: rollback-worker for api was refused, in production",
+    ),
     "unknown_outcome": (
         [{**WRITE, "lost": "after"}, {**LIST, "status": 503, "skip": 2, "times": None}],
-        "Unknown outcome: rollback-worker on api in production",
+        "Unknown whether the change was made: rollback-worker for api, in production",
     ),
 }
 

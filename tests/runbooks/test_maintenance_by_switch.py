@@ -134,7 +134,7 @@ def test_repeated_on_and_off_change_nothing(place: SwitchWorld) -> None:
     stays = set_maintenance(place, "off", "--path", "/api/ai")
 
     assert ended(stays) == (0, "nothing_to_do", "not_off")
-    assert "api /api/ai stays in maintenance, because the whole of api is" in stays.result["message"]
+    assert "api /api/ai stays offline, because the whole of api is" in stays.result["message"]
     assert place.value("maintenance") == value
 
 

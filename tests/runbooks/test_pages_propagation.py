@@ -114,7 +114,7 @@ def test_later_presses_wait_for_the_accepted_rollback(
         assert ended(first) == ended(second) == (5, "unknown_outcome", "unclear")
         for outcome in (first, second):
             assert outcome.result["message"] == (
-                f"Cloudflare answered, but the site does not show the change after 2 min (last read: the site still "
+                f"written, not seen live: Cloudflare answered, but the site does not show the change after 2 min (last read: the site still "
                 f"shows {released[1][:8]}); the probes are unhealthy"
             )
             assert "it waits for the site, and sends nothing again" in outcome.result["hint"]

@@ -23,7 +23,7 @@ def test_commit_must_be_a_sha(site: Site, text: str) -> None:
     outcome = site.redeploy(f"--commit={text}")
 
     assert ended(outcome) == (2, "refused", "unknown_name"), outcome.err
-    assert outcome.result["message"] == f'"{text}" is not a commit SHA; nothing was changed'
+    assert outcome.result["message"] == f'nothing was changed: "{text}" is not a commit SHA'
     assert "Pass at least 7 digits of a SHA, as `git log` shows them, or `previous`" in outcome.result["hint"]
     assert site.world.sandbox.requests == [], "it is checked before any request"
 

@@ -194,6 +194,6 @@ def test_restore_is_refused_while_another_run_restores(shop: Shopdesk, database:
         return
     assert done.result["decision"] == ends, done.err
     if ends == "refused":
-        assert done.result["message"].startswith("another run restores orders since ")
+        assert done.result["message"].startswith("nothing was changed: another run restores orders since ")
         assert "start the same command again at " in done.result["hint"]
         assert shop.writes == []

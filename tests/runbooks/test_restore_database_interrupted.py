@@ -193,5 +193,5 @@ def test_second_run_on_an_incident_is_refused_while_the_first_restores(library: 
 
     assert first.code == 0, first.err
     assert ended(second) == (3, "refused", "world_moved"), second.err
-    assert second.result["message"].startswith("another run restores lib since ")
+    assert second.result["message"].startswith("nothing was changed: another run restores lib since ")
     assert len(library.restores) == 1

@@ -41,7 +41,7 @@ def test_unhealthy_and_unproved_site_reports_both(world: World, sites: Releases)
     outcome = world.rollback_pages()
 
     assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy"), outcome.err
-    assert outcome.result["message"].startswith("the change is not proved to be live: ")
+    assert outcome.result["message"].startswith("written, not seen live: ")
     assert outcome.result["message"].endswith("; the probes are unhealthy")
 
 

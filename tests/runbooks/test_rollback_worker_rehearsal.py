@@ -88,8 +88,10 @@ def test_unhealthy_target_is_refused_after_the_split_is_restored(world: World) -
 
     assert ended(outcome) == (3, "refused", "target_unhealthy"), outcome.err
     assert splits(opened) == [{opened.bad: 100, opened.good: 0}, {opened.bad: 100}]
-    assert outcome.result["message"].startswith(f"{opened.good[:8]} failed its rehearsal: cart unhealthy: status 503")
-    assert outcome.result["message"].endswith("; the traffic was not moved")
+    assert outcome.result["message"].startswith(
+        f"the traffic was not moved: {opened.good[:8]} failed its rehearsal: cart unhealthy: status 503"
+    )
+    assert outcome.result["message"].startswith("the traffic was not moved: ")
     assert "--no-rehearsal" in outcome.result["hint"]
     assert f"--to {opened.old[:8]}" in outcome.result["press"]
     assert not outcome.result["wrote"]

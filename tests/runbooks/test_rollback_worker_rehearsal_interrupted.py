@@ -311,7 +311,7 @@ def test_last_job_says_what_a_killed_rehearsal_left(rehearsed: Shop, python: Run
     assert rehearsed.live == {rehearsed.bad: 100, rehearsed.good: 0}
     (body,) = workflow.bodies
     said, _, _ = body.partition("<!-- ")
-    assert said.startswith("**The run stopped in its middle, and it is not known whether anything was changed:** ")
+    assert said.startswith("**Unknown whether anything was changed, because the run stopped in its middle:** ")
     assert "look at what is live: `./run ops status --environment live`" in said
     assert f"`{by_hand} --incident {number}`" in said
     assert "Its rehearsal may have left a version at 0 %, which gets no traffic. The next run removes it." in said

@@ -30,7 +30,7 @@ def test_refused_run_changed_nothing(shop: Shop) -> None:
 
     outcome = shop.ops("last")
 
-    assert "✖ REFUSED  rollback-worker for web: refused, nothing changed\n" in outcome.out
+    assert "✖ REFUSED  Nothing was changed: rollback-worker for web was refused\n" in outcome.out
     assert "\n  Changed: nothing\n" in outcome.out
     assert "Undo" not in outcome.out
 
@@ -76,7 +76,7 @@ def test_killed_run_has_no_result(shop: Shop) -> None:
 
     outcome = shop.ops("last")
 
-    assert "✖ NO RESULT YET  rollback-worker: written, to be read back\n" in outcome.out
+    assert "✖ NO RESULT YET  Written, to be read back: rollback-worker for web\n" in outcome.out
     assert "  It is still running, or was killed. Record: " in outcome.out
 
 

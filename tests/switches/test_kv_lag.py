@@ -154,7 +154,7 @@ def test_unclear_write_without_evidence_is_unknown(place: SwitchWorld) -> None:
     outcome = place.feature("off")
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear")
-    assert "it is unknown whether the change was made" in outcome.result["message"]
+    assert outcome.result["message"].startswith("unknown whether the change was made: ")
     assert "nothing was changed" not in outcome.result["message"].lower()
 
 

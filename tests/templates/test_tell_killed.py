@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ops.core.run_record import RecordRow, is_edited, read_record
+from ops.core.plan import LiveState
+from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited, read_record
 from tests.templates.scripts import COMMENT
 from tests.templates.test_tell import FAILED, GONE, LabeledRun, kill_run, labeled_run, unfinished_comment
 
@@ -19,15 +20,15 @@ def test_killed_run_is_reported_above_its_last_report(labeled_run: LabeledRun) -
     job = labeled_run.github.urls.html
     said, _, last = body.partition(f"<!-- backout:answered run={labeled_run.run} attempt=1 -->\n\n")
     assert re.sub(r"/runs/\d+/job/\d+", "/runs/N", said) == (
-        "**The run stopped in its middle, and it is not known whether anything was changed:** `recover:api` from "
+        "**Unknown whether anything was changed, because the run stopped in its middle:** `recover:api` from "
         f"`@alice` · job `recovery-production` failed · [log]({job}/acme/operations/actions/runs/N)\n\n"
         "**Next step:** Read the log, and look at what is live: `./run ops status --environment production`. Then put "
         "the label on again. If that fails too, run on a laptop: `./run ops rollback-worker --service api --environment production "
         f"--incident {labeled_run.workflow.incident}`\n\n"
     )
     assert last.startswith("#### Last report of the run: Writing\n\nrollback-worker on api in production")
-    assert "The run stopped in its middle" in done.summary
-    assert "::error title=request::The run stopped in its middle" in done.out
+    assert "the run stopped in its middle" in done.summary
+    assert "::error title=request::Unknown whether anything was changed" in done.out
 
 
 def test_killed_run_keeps_its_hidden_record(labeled_run: LabeledRun) -> None:
@@ -98,4 +99,51 @@ def test_killed_run_is_reported_once(labeled_run: LabeledRun) -> None:
 
     _, body = kill_run(labeled_run)
 
-    assert body.count("The run stopped in its middle") == 1
+    assert body.count("the run stopped in its middle") == 1
+
+
+@pytest.mark.parametrize(
+    ("kinds", "state"),
+    [
+        ((), "Unknown whether anything was changed"),
+        (("writing",), "Unknown whether anything was changed"),
+        (("writing", "written"), "Written, not seen live"),
+        (("writing", "written", "read_back"), "Written and live, not proved"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
+)
+def test_killed_run_leads_with_what_its_comment_shows(
+    labeled_run: LabeledRun, kinds: tuple[str, ...], state: str
+) -> None:
+    """The comment may lag behind, so that nothing written there does not mean that nothing was changed."""
+    at = datetime(2026, 11, 24, 3, 12, tzinfo=UTC)
+
+    _, body = kill_run(labeled_run, rows=tuple(RecordRow(at, kind, "x") for kind in ("requested", *kinds)))
+
+    assert body.startswith(f"**{state}, because the run stopped in its middle:** ")
+
+
+def test_several_changes_are_live_only_if_each_was_read_back(labeled_run: LabeledRun) -> None:
+    (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
+    kill_run(labeled_run)
+    at = datetime(2026, 11, 24, 3, 12, tzinfo=UTC)
+    rows = tuple(RecordRow(at, kind, "x") for kind in ("requested", "writing", "written", "read_back", "writing"))
+    changes = tuple((f"Worker {name}", "a", "b") for name in ("basket", "stock"))
+    record = RunRecord(run=f"{labeled_run.run}.1-00ab", runbook="rotate-secrets", rows=rows, versions=changes)
+    comment.body = embed_record("### Writing", record)
+
+    labeled_run.tell(needs={"gate": GONE, "recovery-production": FAILED})
+
+    assert comment.body.startswith("**Partly changed, the rest is unknown, because the run stopped in its middle:** ")
+
+
+@pytest.mark.parametrize("live", list(LiveState))
+def test_ended_run_that_could_not_report_leads_with_its_state(labeled_run: LabeledRun, live: LiveState) -> None:
+    message = f"{live.words}: SIGTERM ended the run"
+
+    _, body = kill_run(labeled_run, {"run": "7.1-00ab", "decision": "interrupted", "message": message})
+
+    assert body.startswith(
+        f"**{live.words[0].upper()}{live.words[1:]}. Ended as `interrupted`, and could not report here:**"
+    )
+    assert "**Why:** SIGTERM ended the run\n" in body
