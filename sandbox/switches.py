@@ -88,6 +88,11 @@ class Switches:
     """Whether a zone defers the scripts of each page (Rocket Loader), with another key in each response. Off by
     default."""
 
+    static_files_answer_hit: bool = True
+    """Whether each file of a site, or of a Worker's static assets, answers `cf-cache-status: HIT` without an age, also
+    right after a deployment. Workers send it if the file was read within 100 ms
+    (github.com/cloudflare/workers-sdk/pull/8373); for Pages nothing is documented."""
+
     edge_access_before_deployments: bool = False
     """Whether Access protects the addresses of single deployments (HASH.PROJECT.pages.dev), as its policy for previews
     does. Off by default."""

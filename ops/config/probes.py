@@ -1,6 +1,6 @@
 """Probes in `ops.yml` (`http`, `page`, `browser`, `command`) and the set that a run sends."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
@@ -21,7 +21,7 @@ from ops.config.types import (
     duration_field,
 )
 from ops.core.clock import unparse_duration
-from ops.core.verdict import MaintenanceCheck, RateLimitCheck
+from ops.core.verdict import MaintenanceCheck, RateLimitCheck, WantedContent
 
 UrlPath = Annotated[str, Field(pattern=URL_PATH)]
 IgnorePatterns = tuple[RegularExpression, ...]
@@ -235,6 +235,9 @@ class ProbeSet:
     override: str = ""
     """Value of the header that asks Cloudflare for one version. A response that names none of `versions` then proves
     nothing, because a request whose override is not applied falls to the live version."""
+    find_content: Callable[[], WantedContent | None] | None = None
+    """Returns the wanted deployment of a site, or None if it is unknown. Called for the first cached answer of each
+    probe and round."""
     deciding: str = ""
     """The probe that sees the change itself, also while the provider's API still returns the old state."""
 

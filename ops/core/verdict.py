@@ -26,7 +26,9 @@ def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
     return Verdict.HEALTHY if found == {Verdict.HEALTHY} else Verdict.INCONCLUSIVE
 
 
-REPORTED_WHEN_HEALTHY = frozenset({"status", "exit", "version", "pages", "assets", "links", "browser", "first 429"})
+REPORTED_WHEN_HEALTHY = frozenset(
+    {"status", "exit", "version", "pages", "assets", "links", "cached", "browser", "first 429"}
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,21 @@ class MaintenanceCheck:
     """How the request differs from a plain one, in words; empty for a plain one."""
     is_off: bool = True
     run: str = ""
+
+
+@dataclass(frozen=True)
+class WantedContent:
+    """The deployment of a site that should be live. A cached answer counts only if no other one has its content."""
+
+    name: str
+    """Short ID of the deployment."""
+    url: str
+    """Own URL of the deployment."""
+    others: tuple[str, ...] = ()
+    """Own URLs of the deployments that it replaced."""
+    site: str = ""
+    paths: tuple[str, ...] = ()
+    """Paths below `site` whose content shows which deployment is live, also where a probed page is equal in both."""
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,8 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
     with tempfile.TemporaryDirectory() as scratch, _make_sandbox(drill, config) as sandbox:
         folder = Path(scratch)
         say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {_account(drill)}")
-        probes = ProbeSet(service.url, scenario.probes(environment, service), service.verify)
+        content = partial(scenario_release.find_live_content, sandbox, service)
+        probes = ProbeSet(service.url, scenario.probes(environment, service), service.verify, find_content=content)
         secret_headers = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
         probe = partial(_probe, sandbox, probes, drill.config.resolve().parent, secret_headers)
         with _back_in_time(sandbox, GOOD_RELEASE_AGE):
@@ -297,7 +298,8 @@ def _outage(drill: DrillSettings, config: "Config", say: Say) -> dict[str, Any]:
             if each.worker:
                 sandbox.route(urlsplit(each.url).hostname or "", each.worker)
         scenario = scenario_release.WORKER if service.worker else scenario_release.SITE
-        probes = ProbeSet(service.url, service.probes, service.verify)
+        content = partial(scenario_release.find_live_content, sandbox, service)
+        probes = ProbeSet(service.url, service.probes, service.verify, find_content=content)
         world = _build_world(
             drill,
             config,

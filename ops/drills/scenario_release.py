@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from ops.app.run import read_config
 from ops.core.errors import ConfigError
+from ops.core.verdict import WantedContent
 from ops.drills import release_answers
 from ops.drills.command import Params
 from ops.tools import node, process, program_files
@@ -261,3 +262,15 @@ COMMITS = Scenario(
     steps=("committed the good release", "deployed the bad release"),
     unsupported=dict.fromkeys(("label", "button"), "its jobs download npm packages, which a drill does not"),
 )
+
+
+def find_live_content(sandbox: "Sandbox", service: "Service") -> WantedContent | None:
+    """Return the live deployment of a site in the sandbox, and another one; None for a Worker."""
+    if not service.pages:
+        return None
+    live, deployments = sandbox.pages.live(service.pages), sandbox.pages.deployments(service.pages)
+    found = [each for each in deployments if each.id == live] + [each for each in deployments if each.id != live][:1]
+    if not live or not found:
+        return None
+    others = tuple(each.url for each in found[1:])
+    return WantedContent(live[:8], found[0].url, others, service.url, service.compare)

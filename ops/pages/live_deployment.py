@@ -8,12 +8,17 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.core.clock import format_utc
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.run_record import RunRecord
 from ops.core.suggestions import did_you_mean, quote_name
+from ops.core.verdict import WantedContent
+
+if TYPE_CHECKING:
+    from ops.config import Service
 
 PROPAGATION = timedelta(minutes=5)
 """Longest time until a site shows an accepted rollback. Custom domains were stale for up to five minutes."""
@@ -79,6 +84,18 @@ def identify_live(
         return LiveDeployment(None, f"the site does not match the canonical deployment {canonical.id[:8]}, and {found}")
     how = "uses the hashed assets of" if digests.compares_assets else "matches"
     return LiveDeployment(equal[0], f"the site {how} only {equal[0].id[:8]}: canonical does not follow rollbacks here")
+
+
+def wanted_content(
+    service: "Service",
+    deployments: Sequence[PagesDeployment],
+    wanted: PagesDeployment,
+    replaced: PagesDeployment | None = None,
+) -> WantedContent:
+    """Return a deployment that should be live, and the one that it replaced (default: the newest other one)."""
+    others = [replaced] if replaced else [d for d in deployments if d.can_serve_production and d.id != wanted.id][:1]
+    urls = tuple(d.url for d in others if d.id != wanted.id)
+    return WantedContent(wanted.id[:8], wanted.url, urls, service.url, service.compare)
 
 
 def include_canonical(

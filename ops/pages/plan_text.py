@@ -24,8 +24,9 @@ NOT_UNDONE = (
     "data in D1, KV, R2 and Durable Objects, and database migrations",
     "project settings: domains, build configuration, and variables and bindings of the next deployment",
     "open browser tabs: they keep the current deployment until they reload",
+    "cache of the zone: its entries of the current deployment stay until they are purged",
 )
-"""developers.cloudflare.com/pages/configuration/rollbacks."""
+"""developers.cloudflare.com/pages/configuration/rollbacks, …/serving-pages."""
 
 PAUSE_DEPLOYMENTS = (
     "Workers & Pages → project → Settings → Builds → Branch control: turn off automatic production deployments"

@@ -1,20 +1,24 @@
 """Read the state of a Pages site before and after a change."""
 
 import re
+import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_utc
-from ops.core.errors import Reason, Refused
+from ops.core.errors import OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.observations import PageContent
 from ops.core.plan import D, Plan
 from ops.core.threads import run_parallel_mixed
-from ops.engine.context import Context, P
+from ops.core.verdict import WantedContent
+from ops.engine.context import CloudflareApi, Context, P, WebPort
 from ops.engine.runbook import ReadBackWords, Runbook, require_service
 from ops.pages import live_deployment
 from ops.pages.live_deployment import PROPAGATION, AcceptedRollback, LiveDeployment
@@ -26,7 +30,28 @@ if TYPE_CHECKING:
 
 MAX_DEPLOYMENTS = 25
 """Deployments that are read: one page of Cloudflare's list."""
+UNKNOWN_SECONDS = 10.0
+"""Real seconds before an unknown live deployment is read again."""
+FindContent = Callable[[], WantedContent | None]
 FULL_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+class SiteReader(Protocol):
+    """Clients that read a site and its deployments; the context of a run is one."""
+
+    @property
+    def cloudflare(self) -> CloudflareApi: ...
+
+    @property
+    def web(self) -> WebPort: ...
+
+
+@dataclass(frozen=True)
+class SiteClients:
+    """The clients of a command that is no run."""
+
+    cloudflare: CloudflareApi
+    web: WebPort
 
 
 class PagesRunbook(Runbook[P, D]):
@@ -35,9 +60,14 @@ class PagesRunbook(Runbook[P, D]):
     kind = "pages"
     compares_at_end = True
 
-    def probes(self, ctx: Context[P], plan: Plan[Any] | None) -> ProbeSet:  # noqa: ARG002  the same for each deployment
+    def probes(self, ctx: Context[P], plan: Plan[Any] | None) -> ProbeSet:
         service = require_service(ctx, self.kind)
-        return ProbeSet(service.url, service.probes, service.verify)
+        probes = ProbeSet(service.url, service.probes, service.verify)
+        return probes if plan is None else replace(probes, find_content=self.content_finder(ctx, service, plan))
+
+    def content_finder(self, ctx: Context[P], service: "Service", plan: Plan[Any]) -> FindContent:  # noqa: ARG002  by default, no plan tells
+        """Return the function that names the deployment that should be live after the run. The run calls it."""
+        return live_content(ctx, service)
 
     def read_back_words(self, ctx: Context[P]) -> ReadBackWords:
         lasts = format_duration(PROPAGATION.total_seconds())
@@ -47,6 +77,42 @@ class PagesRunbook(Runbook[P, D]):
             else "it reads the site first. Without --incident it may send the same change once more."
         )
         return ReadBackWords("Cloudflare answered", "the site", repeat)
+
+
+class SiteContent:
+    """Finds the deployment that should be live, to compare cached answers with it. It is read once."""
+
+    def __init__(self, read: FindContent) -> None:
+        self._read = read
+        self._found: WantedContent | None = None
+        self._not_before = 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self) -> WantedContent | None:
+        """Return the deployment. An unknown one is read again after UNKNOWN_SECONDS."""
+        with self._lock:
+            if self._found is None and time.monotonic() >= self._not_before:
+                self._found = self._read()
+                self._not_before = time.monotonic() + UNKNOWN_SECONDS
+            return self._found
+
+    def forget(self) -> None:
+        """Read again at the next call, because another deployment may be live."""
+        self._found, self._not_before = None, 0.0
+
+
+def live_content(reader: SiteReader, service: "Service") -> SiteContent:
+    """Return the function that names the live deployment, identified by the content of the site."""
+    return SiteContent(partial(_read_live_content, reader, service))
+
+
+def _read_live_content(reader: SiteReader, service: "Service") -> WantedContent | None:
+    try:
+        observed = _read_site(reader, service, _read_project_and_target(reader, service, ""))
+    except OpsError:
+        return None
+    live = live_deployment.identify_live(observed.project, observed.deployments, observed.digests).deployment
+    return live_deployment.wanted_content(service, observed.deployments, live) if live else None
 
 
 @dataclass(frozen=True)
@@ -100,7 +166,7 @@ def read_compared_paths(ctx: Context[Any], service: "Service", address: str) -> 
     return tuple(run_parallel_mixed(page_reads(ctx, address, service.compare)))
 
 
-def read_project_with(ctx: Context[Any], service: "Service", extra_reads: list[Callable[[], Any]]) -> tuple[Any, ...]:
+def read_project_with(ctx: SiteReader, service: "Service", extra_reads: list[Callable[[], Any]]) -> tuple[Any, ...]:
     """Read the project and its newest deployments, newest first, in parallel with `extra_reads`."""
     project, deployments, *others = run_parallel_mixed(
         [
@@ -112,11 +178,11 @@ def read_project_with(ctx: Context[Any], service: "Service", extra_reads: list[C
     return project, live_deployment.include_canonical(deployments, project.canonical), *others
 
 
-def page_reads(ctx: Context[Any], address: str, paths: tuple[str, ...]) -> list[Callable[[], PageContent]]:
+def page_reads(ctx: SiteReader, address: str, paths: tuple[str, ...]) -> list[Callable[[], PageContent]]:
     return [_page_read(ctx, address.rstrip("/") + path) for path in paths]
 
 
-def _page_read(ctx: Context[Any], url: str) -> Callable[[], PageContent]:
+def _page_read(ctx: SiteReader, url: str) -> Callable[[], PageContent]:
     return lambda: ctx.web.fetch_page(url)
 
 
@@ -129,7 +195,7 @@ class _ProjectListing:
     requested: PagesDeployment | None
 
 
-def _read_project_and_target(ctx: Context[Any], service: "Service", to: str) -> _ProjectListing:
+def _read_project_and_target(ctx: SiteReader, service: "Service", to: str) -> _ProjectListing:
     to = to.strip().lower()
     whole = re.fullmatch(FULL_ID, to)
     requested: list[Callable[[], Any]] = (
@@ -155,7 +221,7 @@ def _read_project_and_target(ctx: Context[Any], service: "Service", to: str) -> 
     return _ProjectListing(project, deployments, chosen)
 
 
-def _read_site(ctx: Context[Any], service: "Service", listed: _ProjectListing) -> SiteObservation:
+def _read_site(ctx: SiteReader, service: "Service", listed: _ProjectListing) -> SiteObservation:
     """Read project and deployments again, with the content of the site and of the deployments."""
     further = (listed.project.canonical, listed.requested)
     compared = {d.id: d for d in (*live_deployment.select_compared(listed.deployments), *further) if d is not None}

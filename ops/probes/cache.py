@@ -8,8 +8,13 @@ rfc-editor.org/rfc/rfc9111#name-age
 import re
 import secrets
 from collections.abc import Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
 
 from ops.core.verdict import Assertion, Verdict
+
+if TYPE_CHECKING:
+    import httpx
 
 CACHED_STATUSES = {"HIT", "STALE", "UPDATING", "REVALIDATED"}
 """Values of `cf-cache-status` of a stored answer. For REVALIDATED the service answered only 304: status and body are
@@ -27,6 +32,34 @@ UNBUSTED = (
     "Remove `cache_buster: false` from the probe, or let the application answer its path with "
     "`cache-control: no-store`."
 )
+
+
+class CachedContent(Enum):
+    """Origin of a cached answer."""
+
+    WANTED = "wanted"
+    """Only the wanted deployment has it; or both have it, and other paths of the site show the wanted one."""
+    IN_BOTH = "in both"
+    REPLACED = "replaced"
+    """Only a replaced deployment has it."""
+    OTHER = "other"
+    """Neither has it: the edge changed it, or it is of a third deployment."""
+    UNKNOWN = "unknown"
+    """It cannot be compared."""
+
+    @property
+    def is_proof(self) -> bool:
+        return self is CachedContent.WANTED
+
+
+class ContentComparison(Protocol):
+    """Compares cached answers of a site with its deployments."""
+
+    def compare(self, url: str, response: "httpx.Response", body: bytes) -> CachedContent: ...
+
+    def explain(self, content: CachedContent, cached: str) -> tuple[str, str]:
+        """Return why a cached answer does not count, and the hint. `cached`: its headers."""
+        ...
 
 
 def describe_cache(headers: Mapping[str, str]) -> str:
@@ -66,3 +99,9 @@ def remove_cache_buster(url: str) -> str:
     path, _, query = url.partition("?")
     kept = "&".join(part for part in query.split("&") if not part.startswith(f"{PARAMETER}="))
     return f"{path}?{kept}" if kept else path
+
+
+def remove_unique_value(asked: str, body: bytes) -> bytes:
+    """Return the body of an answer without the unique value of its request, which a page may repeat."""
+    value = asked.rpartition(f"{PARAMETER}=")[2]
+    return body.replace(value.encode(), b"") if f"{PARAMETER}=" in asked and value else body

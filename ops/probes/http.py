@@ -169,10 +169,12 @@ def run_http_probe(
     redact: Redact = str,
     environ: Mapping[str, str] = NO_VARIABLES,
     override: str = "",
+    comparison: cache.ContentComparison | None = None,
 ) -> ProbeResult:
     """Send the request once.
 
     `versions`: the versions that may answer; empty for any, as before a run. `override`: the version override.
+    `comparison`: with the deployments of a site; without it no cached answer counts.
     """
     headers = read_secret_headers(spec.request_headers, environ)
     if isinstance(headers, Assertion):
@@ -194,9 +196,7 @@ def run_http_probe(
         return ProbeResult(name, off.verdict, (off,), seconds)
     if challenged := detect_challenge(response.status_code, response.headers, body, expected_status=spec.status):
         return ProbeResult(name, challenged.verdict, (challenged,), seconds)
-    if cached := cache.detect_cached(
-        response.headers, hint=cache.STILL_CACHED if spec.cache_buster else cache.UNBUSTED
-    ):
+    if cached := _find_uncounted(spec, comparison, address, response, body):
         return ProbeResult(name, cached.verdict, (cached,), seconds)
     document = parse_json(body)
     echoed = value_at_path(document, spec.version) if spec.version else None
@@ -209,6 +209,20 @@ def run_http_probe(
         if assertions[-1].verdict == Verdict.UNHEALTHY:
             verdict = Verdict.UNHEALTHY
     return ProbeResult(name, verdict, tuple(assertions), seconds, echoed)
+
+
+def _find_uncounted(
+    spec: "HttpProbe", comparison: cache.ContentComparison | None, address: str, response: httpx.Response, body: bytes
+) -> Assertion | None:
+    """Return an inconclusive assertion if a cache answered, and the content does not prove a deployment."""
+    uncounted = cache.detect_cached(response.headers, hint=cache.STILL_CACHED if spec.cache_buster else cache.UNBUSTED)
+    if uncounted is None or comparison is None or spec.method == "HEAD":
+        return uncounted
+    content = comparison.compare(address, response, body)
+    if content.is_proof:
+        return None
+    text, hint = comparison.explain(content, cache.describe_cache(response.headers))
+    return replace(uncounted, detail=text.removeprefix(f"{uncounted.name} "), hint=hint)
 
 
 def _answer(
@@ -288,6 +302,8 @@ class HttpAnswer:
     redirect_host: str = ""
     """Host of the `location` header."""
     body: bytes = b""
+    cached: str = ""
+    """Headers that show that a cache answered; empty if the service did."""
     obstacle: Assertion | None = None
     """Unhealthy: no connection. Inconclusive: a challenge, which has a hint, or maintenance mode."""
 
@@ -301,7 +317,7 @@ def request_once(web: ProbeClient, url: str) -> HttpAnswer:
     if obstacle := detect_challenge(status, headers, body) or detect_maintenance(status, headers):
         return HttpAnswer(obstacle=obstacle)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return HttpAnswer(status, kind, redirect_host(headers.get("location", "")), body)
+    return HttpAnswer(status, kind, redirect_host(headers.get("location", "")), body, cache.describe_cache(headers))
 
 
 def find_download_problem(web: ProbeClient, url: str) -> str:

@@ -7,7 +7,7 @@ since they say nothing about this service.
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urldefrag, urljoin, urlsplit
 
@@ -16,6 +16,7 @@ import httpx
 from ops.core.threads import run_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import pattern
+from ops.probes.cache import CachedContent, ContentComparison, describe_cache, describe_no_proof
 from ops.probes.challenge import detect_challenge
 from ops.probes.html_references import HtmlReference, ReferenceKind, find_references
 from ops.probes.http import MAX_BYTES, MAX_SECONDS, NO_VARIABLES, detect_maintenance, read_secret_headers
@@ -30,6 +31,10 @@ MAX_URLS = 500
 MAX_REDIRECTS = 5
 MAX_URL_LENGTH = 2000
 """Characters of a URL that an `ignore` pattern searches."""
+NO_CONTENT_HINT = (
+    "A cached page proves no recovery. Let the code answer it with `cache-control: no-store`, or replace this probe by "
+    "an `http` probe of a path that the code answers."
+)
 MAX_NAMED = 3
 """Failures that a detail names; the others are counted."""
 
@@ -68,6 +73,12 @@ class _Answer:
     failure: str = ""
     verdict: Verdict = Verdict.UNHEALTHY
     hint: str = ""
+    cached: str = ""
+    """Headers that show that a cache answered; empty if the service did."""
+    content: CachedContent = CachedContent.UNKNOWN
+    """Origin of a cached answer."""
+    no_proof: str = ""
+    """Why a cached answer proves nothing."""
 
 
 @dataclass
@@ -80,6 +91,8 @@ class _Visit:
     headers: Mapping[str, str]
     """Secret headers, sent only to the service's own origin."""
     origin: str
+    comparison: ContentComparison | None = None
+    """With the deployments of a site, for cached answers."""
     named_by: dict[HtmlReference, str] = field(default_factory=dict)
     """Reference → path of the first page that names it; empty for a probed page."""
     answers: dict[str, _Answer] = field(default_factory=dict)
@@ -95,14 +108,18 @@ def run_page_probe(
     *,
     redact: "Redact" = str,
     environ: Mapping[str, str] = NO_VARIABLES,
+    comparison: ContentComparison | None = None,
 ) -> ProbeResult:
-    """Request every page once. `timeout` is in real seconds; no request starts after it."""
+    """Request every page once. `timeout` is in real seconds; no request starts after it.
+
+    `comparison`: with the deployments of a site; without it no cached page counts.
+    """
     headers = read_secret_headers(spec.request_headers, environ)
     if isinstance(headers, Assertion):
         return ProbeResult(name, headers.verdict, (headers,))
     began = time.monotonic()
     origin = url.rstrip("/")
-    visit = _Visit(_host(origin), began + spec.timeout, redact, headers, origin)
+    visit = _Visit(_host(origin), began + spec.timeout, redact, headers, origin, comparison)
     pages = [HtmlReference(origin + path, ReferenceKind.PAGE) for path in spec.paths]
     _ask(web, visit, dict.fromkeys(pages, ""))
     if (named := _collect_references(visit, pages, spec.ignore)) is None:
@@ -180,7 +197,26 @@ def _fetch(web: "ProbeClient", visit: _Visit, url: str, kind: ReferenceKind, lef
         return _Answer(failure=off.detail, verdict=off.verdict)
     if challenged := detect_challenge(response.status_code, response.headers, body):
         return _Answer(failure=challenged.detail, verdict=challenged.verdict, hint=challenged.hint)
-    return _answer(url, kind, response, body)
+    answer = _answer(url, kind, response, body)
+    cached = describe_cache(response.headers)
+    return _judge_content(visit.comparison, answer, url, kind, response, body, cached) if cached else answer
+
+
+def _judge_content(  # noqa: PLR0917
+    comparison: ContentComparison | None,
+    answer: _Answer,
+    url: str,
+    kind: ReferenceKind,
+    response: httpx.Response,
+    body: bytes,
+    cached: str,
+) -> _Answer:
+    """Return a cached answer with the origin of its content. Linked pages are not compared."""
+    if comparison is None or kind == ReferenceKind.LINK:
+        return replace(answer, cached=cached, no_proof=describe_no_proof(cached), hint=NO_CONTENT_HINT)
+    content = comparison.compare(url, response, body)
+    text, hint = comparison.explain(content, cached)
+    return replace(answer, cached=cached, content=content, no_proof=text, hint=hint)
 
 
 def _unreachable(error: Exception) -> _Answer:
@@ -226,7 +262,8 @@ def _final_answer(visit: _Visit, url: str) -> tuple[str, _Answer | None]:
 
 
 def _assertions(visit: _Visit, spec: "PageProbe") -> Iterator[Assertion]:
-    judged = [(reference, *_judge(visit, reference)) for reference in visit.named_by]
+    is_proved = any(_is_proof(visit, reference) for reference in visit.named_by)
+    judged = [(reference, *_judge(visit, reference, is_proved=is_proved)) for reference in visit.named_by]
     groups = {
         "pages": {ReferenceKind.PAGE},
         "assets": {*ReferenceKind} - {ReferenceKind.PAGE, ReferenceKind.LINK},
@@ -237,6 +274,8 @@ def _assertions(visit: _Visit, spec: "PageProbe") -> Iterator[Assertion]:
         asked = [each for each in mine if _final_answer(visit, each[0].url)[1]]
         if asked:
             yield _group(visit, name, asked)
+    if cached := [url for url, answer in visit.answers.items() if answer.cached]:
+        yield Assertion("cached", Verdict.HEALTHY, _describe_cached(visit, cached))
     left_out = len({reference.url for reference in visit.named_by if not _final_answer(visit, reference.url)[1]})
     if left_out:
         why = f"at most {MAX_URLS} are" if len(visit.answers) >= MAX_URLS else f"{spec.timeout:g} s were over"
@@ -258,7 +297,33 @@ def _group(visit: _Visit, name: str, judged: Sequence[tuple[HtmlReference, Verdi
     return Assertion(name, verdict, f"{len(texts)} of {len(judged)} failed: {'; '.join(texts[:MAX_NAMED])}{more}", hint)
 
 
-def _judge(visit: _Visit, reference: HtmlReference) -> tuple[Verdict, str]:
+def _is_proof(visit: _Visit, reference: HtmlReference) -> bool:
+    """Return whether the answer shows what is live: a page from the service, or content of one deployment alone."""
+    _, answer = _final_answer(visit, reference.url)
+    if answer is None:
+        return False
+    return answer.content.is_proof if answer.cached else reference.kind == ReferenceKind.PAGE
+
+
+def _judge(visit: _Visit, reference: HtmlReference, *, is_proved: bool) -> tuple[Verdict, str]:
+    """Return the verdict on a reference, with the reason if it is not healthy.
+
+    A cached answer is neither healthy nor unhealthy, unless its content proves the deployment. A cached asset that
+    looks healthy says nothing. A page that is equal in both deployments needs another answer as proof.
+    """
+    verdict, said = _judge_answer(visit, reference)
+    _, answer = _final_answer(visit, reference.url)
+    if answer is None or not answer.cached or answer.content.is_proof:
+        return verdict, said
+    if verdict == Verdict.UNHEALTHY:
+        return Verdict.INCONCLUSIVE, f"{said}; {answer.no_proof}"
+    is_equal = answer.content == CachedContent.IN_BOTH and is_proved
+    if answer.content == CachedContent.REPLACED or (reference.kind == ReferenceKind.PAGE and not is_equal):
+        return Verdict.INCONCLUSIVE, answer.no_proof
+    return verdict, said
+
+
+def _judge_answer(visit: _Visit, reference: HtmlReference) -> tuple[Verdict, str]:
     """Return the verdict on a reference, with the reason if it is not healthy."""
     _, answer = _final_answer(visit, reference.url)
     if answer is None:
@@ -276,6 +341,14 @@ def _judge(visit: _Visit, reference: HtmlReference) -> tuple[Verdict, str]:
     if reference.kind == ReferenceKind.PAGE and not answer.is_full_sha:
         return Verdict.INCONCLUSIVE, "longer than the first megabyte, the only part that was read"
     return Verdict.HEALTHY, ""
+
+
+def _describe_cached(visit: _Visit, urls: Sequence[str]) -> str:
+    if len(urls) == len(visit.answers):
+        return f"each of {len(urls)} answers" if len(urls) > 1 else "the answer"
+    paths = [_path(visit.redact(url)) for url in urls]
+    more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
+    return f"{len(urls)} of {len(visit.answers)} answers: {', '.join(paths[:MAX_NAMED])}{more}"
 
 
 def _describe_reference(visit: _Visit, reference: HtmlReference) -> str:

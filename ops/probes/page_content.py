@@ -9,14 +9,18 @@ import re
 import time
 from collections.abc import Iterator
 from hashlib import sha256
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
 from ops.core.clock import Clock
 from ops.core.observations import PageContent
+from ops.probes.cache import add_cache_buster, remove_cache_buster, remove_unique_value
 from ops.probes.challenge import detect_challenge
-from ops.probes.http import ProbeClient
+
+if TYPE_CHECKING:
+    from ops.probes.http import ProbeClient
 
 INJECTED_SCRIPT_MARKS = (
     b"static.cloudflareinsights.com/beacon",
@@ -113,7 +117,7 @@ RETRY_SECONDS = 3.0
 """Real seconds after which no retry starts."""
 
 
-def read_page(web: ProbeClient, clock: Clock, url: str) -> PageContent:
+def read_page(web: "ProbeClient", clock: Clock, url: str) -> PageContent:
     """Return the content of a URL, with up to ten attempts if the server fails, limits or drops the request."""
     latest = time.monotonic() + RETRY_SECONDS
     page, is_final = _look(web, url)
@@ -125,13 +129,27 @@ def read_page(web: ProbeClient, clock: Clock, url: str) -> PageContent:
     return page
 
 
-def _look(web: ProbeClient, url: str) -> tuple[PageContent, bool]:
-    """Return the content, and whether a retry is useless. The text of a server error is ignored: it may hold a time."""
+def read_once(web: "ProbeClient", url: str) -> PageContent:
+    """Return the content of a URL after one request."""
+    return _look(web, url)[0]
+
+
+def _look(web: "ProbeClient", url: str) -> tuple[PageContent, bool]:
+    """Return the content, and whether a retry is useless. No cache that honors the query answers."""
+    asked = add_cache_buster(url)
     try:
-        response, body = web.fetch(url)
+        response, body = web.fetch(asked)
     except httpx.RequestError as error:
         return PageContent(error=f"{url} could not be reached ({type(error).__name__})"), False
-    status = response.status_code
+    return describe_response(asked, response, body)
+
+
+def describe_response(asked: str, response: httpx.Response, body: bytes) -> tuple[PageContent, bool]:
+    """Return the content of a response, and whether a retry is useless.
+
+    The text of a server error is ignored: it may hold a time. So is the unique value of the request.
+    """
+    status, url = response.status_code, remove_cache_buster(asked)
     if challenged := detect_challenge(status, response.headers, body):
         return PageContent(error=f"{url} could not be read: {challenged.detail}"), status not in {429, 503}
     if status in CLOSED_STATUSES:
@@ -139,10 +157,11 @@ def _look(web: ProbeClient, url: str) -> tuple[PageContent, bool]:
     if status >= 500:
         return PageContent(_digest(status, b""), failure_status=status), False
     if 300 <= status < 400:
-        elsewhere = urlsplit(urljoin(url, response.headers.get("location", "")))
+        elsewhere = urlsplit(urljoin(url, remove_cache_buster(response.headers.get("location", ""))))
         if elsewhere.netloc != urlsplit(url).netloc:
             return PageContent(error=f"{url} redirects to another host, {elsewhere.netloc[:80]}"), True
         body = f"{elsewhere.path}?{elsewhere.query}".encode()
+    body = remove_unique_value(asked, body)
     is_html = "html" in response.headers.get("content-type", "")
     assets = find_hashed_assets(body) if is_html and status == 200 else ()
     digest = _digest(status, normalize_html(body) if is_html else body)

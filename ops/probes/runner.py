@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.core.clock import Clock
+from ops.core.observations import PageContent
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel
 from ops.core.verdict import (
@@ -23,6 +24,7 @@ from ops.core.verdict import (
 
 if TYPE_CHECKING:
     from ops.config.probes import Probe, ProbeSet
+    from ops.probes.cached_content import DeploymentComparison
     from ops.probes.http import ProbeClient
 
 
@@ -54,6 +56,8 @@ class ProbeRunner:
         self._clock = clock
         self._folder = folder
         self._pictures = pictures
+        self._contents: dict[str, PageContent] = {}
+        """URL of a deployment → its content, which never changes."""
 
     def run_round(self, probes: "ProbeSet") -> ProbeObservation:
         """Run one round without browsers; a required browser probe is inconclusive. So is a set without probes."""
@@ -163,12 +167,21 @@ class ProbeRunner:
                 redact=redact,
                 environ=self._environ(probe),
                 override=probes.override,
+                comparison=self._comparison(probes),
             )
         if probe.page is not None:
             from ops.probes import page
 
             environ = self._environ(probe)
-            return page.run_page_probe(self._web(), probe.name, probe.page, probes.url, redact=redact, environ=environ)
+            return page.run_page_probe(
+                self._web(),
+                probe.name,
+                probe.page,
+                probes.url,
+                redact=redact,
+                environ=environ,
+                comparison=self._comparison(probes),
+            )
         environ = self._environ(probe)
         if probe.browser is not None:
             from ops.probes import browser
@@ -181,6 +194,14 @@ class ProbeRunner:
 
         assert probe.command is not None
         return command.run_command_probe(probe.name, probe.command, environ, self._redactor, folder=self._folder)
+
+    def _comparison(self, probes: "ProbeSet") -> "DeploymentComparison | None":
+        """Return the comparison for cached answers of a site; None if no deployment can be compared."""
+        if probes.find_content is None:
+            return None
+        from ops.probes.cached_content import DeploymentComparison
+
+        return DeploymentComparison(self._web(), probes.find_content, self._contents)
 
 
 def _label_result(probes: "ProbeSet", result: ProbeResult) -> ProbeResult:

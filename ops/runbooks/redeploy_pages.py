@@ -1,24 +1,26 @@
 """Build an earlier commit of a Pages site and deploy it."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration
 from ops.core.clock import format_utc
-from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.git_commit import GitCommit, is_sha
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.core.suggestions import count_of, quote_name
 from ops.core.timeline import EventKind
+from ops.core.verdict import WantedContent
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param, require_service
 from ops.pages import live_deployment, observed_content, plan_text, steps
 from ops.pages.live_deployment import PagesTargetChoice
 from ops.pages.observed_content import ObservedPages, SiteObservation
 from ops.pages.plan_text import UNFINISHED_STATUSES, PagesHistory, describe_deployment, short_deployment_id
-from ops.pages.steps import PagesRunbook
+from ops.pages.steps import FindContent, PagesRunbook, SiteContent
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -67,6 +69,11 @@ class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         return [{}] if environment.services[service].build else []
+
+    def content_finder(self, ctx: Context[Params], service: "Service", plan: Plan[Details]) -> FindContent:
+        if not plan.changes:
+            return super().content_finder(ctx, service, plan)
+        return SiteContent(partial(_find_content, ctx, plan.details))
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = require_service(ctx, self.kind)
@@ -134,6 +141,18 @@ class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"
         ctx.site.check_file_limit(ctx.cloudflare.pages.read_file_limit(details.service.pages), details.commit)
         message = f"{details.commit.subject or details.commit.sha} ({MARK} {ctx.run_id})"
         return ctx.site.deploy(details.service, details.commit, details.branch, message)
+
+
+def _find_content(ctx: Context[RedeployPages.Params], details: RedeployPages.Details) -> WantedContent | None:
+    """Return our new deployment; None if it cannot be read. Called after the write."""
+    try:
+        _, deployments = steps.read_project_with(ctx, details.service, [])
+    except OpsError:
+        return None
+    new = live_deployment.newly_available(details.observed.deployments, deployments)
+    ours = next((d for d in new if d.commit == details.commit.sha), None)
+    replaced = details.live or details.observed.project.canonical
+    return live_deployment.wanted_content(details.service, deployments, ours, replaced) if ours else None
 
 
 def _parse_commit(text: str) -> str:

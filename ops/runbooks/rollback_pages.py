@@ -18,7 +18,7 @@ from ops.pages import observed_content, plan_text, steps
 from ops.pages.live_deployment import AcceptedRollback, PagesTargetChoice
 from ops.pages.observed_content import ObservedPages, SiteObservation
 from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
-from ops.pages.steps import PagesRunbook, PagesSnapshot
+from ops.pages.steps import FindContent, PagesRunbook, PagesSnapshot
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -50,6 +50,15 @@ class RollbackPages(PagesRunbook["RollbackPages.Params", "RollbackPages.Details"
     example = Params(service="frontend")
     writes = (("POST", "/accounts/*/pages/projects/*/deployments/*/rollback"),)
     permissions = TokenPermissions(cloudflare=("Pages Write",))
+
+    def content_finder(self, ctx: Context[Params], service: "Service", plan: Plan[Details]) -> FindContent:
+        if not plan.changes:
+            return super().content_finder(ctx, service, plan)
+        details, observed = plan.details, plan.details.observed
+        canonical = observed.project.canonical
+        replaced = details.live or (canonical if canonical != details.target else None)
+        wanted = target.wanted_content(service, observed.deployments, details.target, replaced)
+        return lambda: wanted
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = require_service(ctx, self.kind)

@@ -32,6 +32,7 @@ from ops.core.plan import RunOutcome
 from ops.core.redaction import Redactor
 from ops.core.threads import run_in_batches, run_parallel, run_parallel_mixed
 from ops.core.verdict import Verdict
+from ops.pages.steps import SiteClients, live_content
 from ops.probes.status_page import (
     CLOUDFLARE_STATUS,
     GITHUB_COMPONENTS,
@@ -231,7 +232,8 @@ def _probe(session: Session, service: "Service", *, environ: Any, redactor: Reda
     """Run one round of the probes that only send requests."""
     quick = tuple(each for each in service.probes if each.http or each.page)
     runner = session.probe_runner(environ, redactor, folder.resolve())
-    return runner.run_round(ProbeSet(service.url, quick, service.verify)).verdict
+    content = live_content(SiteClients(session, session), service) if service.pages else None
+    return runner.run_round(ProbeSet(service.url, quick, service.verify, find_content=content)).verdict
 
 
 def _check_providers(session: Session, environment: "Environment", services: Sequence[str]) -> Mapping[str, Verdict]:

@@ -13,9 +13,10 @@ from ops.app.session import Session
 from ops.config.probes import ProbeSet
 from ops.core import system_clock
 from ops.core.redaction import Redactor
-from ops.core.verdict import ProbeObservation
+from ops.core.verdict import ProbeObservation, Verdict
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.issues import IssueRecord, TrustedAuthors, list_recent_incidents, records_of, require_incident
+from ops.pages.steps import SiteClients, SiteContent, live_content
 from ops.watch.judgment import WatchResult
 from ops.watch.record import RECENT, WATCH, WatchRecord
 from ops.watch.state import MAX_PAUSE, parse_state
@@ -56,7 +57,7 @@ def watch_service(
         watch = Watch(
             session,
             service,
-            partial(_probe, runner.run_round, service),
+            partial(_probe, runner.run_round, service, _live_content(session, service)),
             record,
             redactor=redactor,
             text=partial(render_comment, names=commands),
@@ -72,9 +73,18 @@ def command_names(config_path: Path, environ: Mapping[str, str], incident: int |
     return CommandNames(program, tuple(more), incident)
 
 
-def _probe(run_round: "Callable[[ProbeSet], ProbeObservation]", service: "Service") -> ProbeObservation:
+def _live_content(session: Session, service: "Service") -> SiteContent | None:
+    return live_content(SiteClients(session, session), service) if service.pages else None
+
+
+def _probe(
+    run_round: "Callable[[ProbeSet], ProbeObservation]", service: "Service", content: SiteContent | None
+) -> ProbeObservation:
     """Run one round without browsers, which take too long for it."""
-    return run_round(ProbeSet(service.url, service.watched_probes, service.verify))
+    seen = run_round(ProbeSet(service.url, service.watched_probes, service.verify, find_content=content))
+    if content is not None and seen.verdict == Verdict.INCONCLUSIVE:
+        content.forget()
+    return seen
 
 
 def find_incident(environ: Mapping[str, str], redactor: Redactor, number: int) -> "Issue":

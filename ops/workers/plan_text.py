@@ -105,6 +105,11 @@ def list_consequences(history: WorkerHistory, split: Split, *, rebuilt: bool) ->
         lines.append(
             f"Durable Objects ({', '.join(classes)}) restart at once: WebSockets and memory are lost, storage is kept"
         )
+    if stored := [short_id(version.id) for version in live if version.caches_answers]:
+        lines.append(
+            f"Workers Caching is on in {', '.join(stored)}: with `cross_version_cache` the target may answer with what "
+            "it stored, until the code calls `ctx.cache.purge`"
+        )
     if rebuilt:
         lines.append("the new upload is both the latest and the live version, so secrets can be edited afterwards")
     elif newest.id not in dict(split):

@@ -145,7 +145,7 @@ class Edge:
         with self._lock:
             self.counts[running.version.id] += 1
         if (asset := answer_with_assets(running.version.upload, request)) is not None:
-            return asset
+            return self._from_storage(asset)
         running = replace(running, location=request.headers.get(LOCATION_HEADER, running.location))
         caching = running.version.upload.cache_options or {}
         if not caching.get("enabled"):
@@ -193,8 +193,14 @@ class Edge:
         switches = self._account.switches
         if switches.edge_access_before_deployments and host.endswith(".pages.dev") and host.count(".") > 2:
             return _login(host)
-        answer = self.site.answer(deployment, host, request, self._account.clock.now())
+        answer = self._from_storage(self.site.answer(deployment, host, request, self._account.clock.now()))
         return answer if host.endswith(".pages.dev") else inject_scripts(answer, switches)
+
+    def _from_storage(self, answer: HttpResponse) -> HttpResponse:
+        """Return the answer of a static file with the header that says whether a cache had it."""
+        if answer.status == 200 and self._account.switches.static_files_answer_hit:
+            return replace(answer, headers=[*answer.headers, ("cf-cache-status", "HIT")])
+        return answer
 
     def _find_preview(self, host: str) -> RunningVersion | None:
         """Return the version at a preview address, deployed or not; None if previews are off."""

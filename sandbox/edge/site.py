@@ -24,7 +24,7 @@ class SiteServer:
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[Asset, datetime]] = {}
-        """Host and target → last file served, and its time."""
+        """Host and path → last file served, and its time. Whether a query belongs to it is not documented."""
 
     def forget_files(self) -> None:
         """Answer as a location that has served nothing yet."""
@@ -33,7 +33,7 @@ class SiteServer:
     def answer(self, deployment: FakePagesDeployment, host: str, request: HttpRequest, now: datetime) -> HttpResponse:
         if request.method not in {"GET", "HEAD"}:
             return HttpResponse(status=405, headers=[*_HEADERS])
-        address, path = host + request.target, unquote(request.path)
+        address, path = host + request.path, unquote(request.path)
         match find_asset(deployment.files, path):
             case Asset() as asset:
                 self._kept[address] = (asset, now)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def observe(sandbox: Sandbox, service: Service, folder: Path) -> ProbeObservatio
         web=lambda: web, environ=lambda _: {}, redactor=Redactor(), clock=clock, folder=folder, pictures=folder
     )
     try:
-        return runner.run_round(ProbeSet(service.url, service.probes, service.verify))
+        content = partial(scenario_release.find_live_content, sandbox, service)
+        return runner.run_round(ProbeSet(service.url, service.probes, service.verify, find_content=content))
     finally:
         web.close()
 

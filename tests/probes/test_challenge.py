@@ -255,6 +255,7 @@ def test_request_headers_work_for_another_team(world: World) -> None:
     good = pages.add_deployment("shop-web", files={"index.html": b"<h1>ok</h1>"}, at=now - timedelta(hours=2))
     pages.add_deployment("shop-web", files={"index.html": b"<h1>no</h1>"}, at=now - timedelta(minutes=9))
     world.sandbox.switches.edge_challenges_runners = True
+    world.sandbox.switches.static_files_answer_hit = False
 
     where = ["--service", "web", "--environment", "live", "--config", str(world.config), "--yes", "--json"]
     outcome = world.ops("rollback-pages", *where, CF_TOKEN=world.sandbox.token, SHOP_PASS=SKIPS_CHALLENGE)

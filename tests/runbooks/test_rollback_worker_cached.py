@@ -136,6 +136,20 @@ def test_cached_trouble_is_no_sign_of_an_outage(world: World) -> None:
     assert "the probes of web are inconclusive" in outcome.result["notes"]
 
 
+@pytest.mark.parametrize("is_on", [True, False])
+def test_plan_names_the_cache_that_the_bad_version_filled(world: World, is_on: bool) -> None:
+    opened = open_cached_shop(world, "a zone in front", good=200)
+    more = {"exports": {"default": {"type": "worker", "cache": {"enabled": is_on}}}}
+    worse = world.sandbox.upload(WORKER, code="worse", behaviour={"status": 500}, more=more)
+    world.sandbox.deploy(WORKER, worse, author="mai@shop.example")
+
+    plan = rollback(opened, "--dry-run").result["plan"]
+
+    line = f"Workers Caching is on in {worse[:8]}: with `cross_version_cache` the target may answer with what it stored"
+    assert any(each.startswith(line) for each in plan["follows"]) is is_on
+    assert any(each.startswith("caches: ") for each in plan["not_undone"])
+
+
 _CACHED_HEADERS = st.one_of(
     st.fixed_dictionaries({"cf-cache-status": st.sampled_from(["HIT", "STALE", "UPDATING", "REVALIDATED", "hit"])}),
     st.fixed_dictionaries(

@@ -252,6 +252,13 @@ FAULTS = (
         lambda made: setattr(made.sandbox.switches, "edge_challenges_runners", True),
         "C3",
     ),
+    Fault(
+        "a probe that a cache answers",
+        "probes",
+        lambda made: made.sandbox.edge_fault(
+            host="shop.bakery.example", path="/health", headers={"cf-cache-status": "HIT", "age": "40"}, times=None
+        ),
+    ),
     Fault("a probe of a missing page", "probes", edit("path: /health", "path: /alive")),
     Fault(
         "a switch that the application lacks", "runtime", edit("        ordering:", "        orders-open:", sync=True)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
+from sandbox.server import HttpRequest, HttpResponse
 from tests.support import plain_yaml
 from tests.support.adoption import (
     BLOG,
@@ -252,6 +253,32 @@ def test_version_and_values_are_proposed_only_if_they_are_right(
     if probe is not None:
         rest = {key: value for key, value in found["http"].items() if key not in {"path", "status", "headers"}}
         assert rest == probe
+
+
+@pytest.mark.parametrize(("path", "found"), [("/health", ["answer"]), ("**", None)], ids=["one path", "each"])
+def test_cached_answer_of_a_worker_becomes_no_probe(game: Team, path: str, found: list[str] | None) -> None:
+    game.world.sandbox.edge_fault(times=None, path=path, headers={"cf-cache-status": "HIT", "age": "40"})
+
+    outcome = game.init("--account", GAME)
+
+    assert outcome.code == 0, outcome.err
+    probes = services(game)["game"].get("probes")
+    assert (probes and [each["name"] for each in probes]) == found
+    said = "gives a cached answer (cf-cache-status: HIT, age 40 s), which proves no recovery"
+    assert (said in outcome.out) is (found is None)
+
+
+def test_service_that_rejects_unknown_parameters_gets_no_unique_value(shop: Team) -> None:
+    answer = shop.world.sandbox.edge.answer
+
+    def reject(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(status=400) if request.query else answer(request)
+
+    shop.world.sandbox.edge.answer = reject  # type: ignore[method-assign]
+
+    assert shop.init().code == 0
+    assert services(shop)["shop-web"]["probes"][0]["http"]["cache_buster"] is False
+    assert "cache_buster: false # it rejects unknown query parameters" in shop.config.read_text()
 
 
 # Compared paths

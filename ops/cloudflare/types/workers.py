@@ -95,6 +95,17 @@ class WorkerVersion:
         return any(kind == ASSETS_BINDING_TYPE for kind, _ in self.bindings)
 
     @property
+    def caches_answers(self) -> bool:
+        """Return whether an entrypoint turns Workers Caching on. A version shows no setting of the whole Worker.
+
+        developers.cloudflare.com/workers/cache/configuration
+        """
+        exports = json.loads(self.runtime.get("exports", "{}"))
+        found = exports.values() if isinstance(exports, dict) else ()
+        caches = (each.get("cache") for each in found if isinstance(each, dict))
+        return any(isinstance(each, dict) and each.get("enabled") is True for each in caches)
+
+    @property
     def secret_names(self) -> frozenset[str]:
         return frozenset(name for kind, name in self.bindings if kind in SECRET_BINDING_TYPES)
 

@@ -10,7 +10,7 @@ from ops.config.probes import ProbeSet
 from ops.core.errors import Reason, Refused
 from ops.core.suggestions import did_you_mean
 from ops.core.verdict import ProbeResult, Verdict
-from ops.pages.steps import explain_unknown_live
+from ops.pages.steps import SiteClients, explain_unknown_live, live_content
 from ops.probes.http import request_once
 from ops.setup.doctor.check import Findings, check
 from ops.setup.doctor.facts import ServiceFacts, services, sites, workers
@@ -195,7 +195,10 @@ def _run(service: ServiceFacts, quick: "tuple[Probe, ...]") -> tuple[ProbeResult
     facts = service.facts
     environ = app.probe_environ(facts.environ, facts.secret_names)
     runner = service.session.probe_runner(environ, facts.redactor, facts.root)
-    return runner.run_round(ProbeSet(service.config.url, quick, service.config.verify)).results
+    content = (
+        live_content(SiteClients(service.session, service.session), service.config) if service.config.pages else None
+    )
+    return runner.run_round(ProbeSet(service.config.url, quick, service.config.verify, find_content=content)).results
 
 
 def _problem(result: ProbeResult) -> Findings:

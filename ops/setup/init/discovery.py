@@ -277,7 +277,8 @@ class Discovery:
 
     def _service(self, name: str, resource: Resource, address: Address) -> tuple[ServiceProposal, list[str]]:
         """Return the service, and what was not proved."""
-        probe = propose_probe(self.web, address, resource.live_versions)
+        is_site = resource.kind == "pages"
+        probe = propose_probe(self.web, address, resource.live_versions, counts_cached=is_site)
         service = ServiceProposal(name, resource, address, self.request.repository)
         notes, problems = [], []
         if isinstance(probe, ProbeProposal):

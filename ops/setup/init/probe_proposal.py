@@ -15,6 +15,7 @@ from ops.config.types import URL_PATH
 from ops.core.clock import Clock
 from ops.core.observations import PageContent
 from ops.core.threads import run_parallel
+from ops.probes.cache import add_cache_buster
 from ops.probes.html_references import ReferenceKind, find_references
 from ops.probes.http import ProbeClient, parse_json, request_once
 from ops.probes.page_content import read_page
@@ -53,6 +54,8 @@ class ProbeProposal:
     json: Mapping[str, str | bool] = field(default_factory=dict)
     version: str = ""
     """JSON path where the answer echoes the Worker's version."""
+    cache_buster: bool = True
+    """Whether the service accepts a query parameter that it does not know."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,26 @@ class CompareProposal:
     advice: str = ""
 
 
-def propose_probe(web: ProbeClient, address: Address, live_versions: frozenset[str]) -> ProbeProposal | str:
-    """Return a probe, or why there is none."""
+def propose_probe(
+    web: ProbeClient, address: Address, live_versions: frozenset[str], *, counts_cached: bool = False
+) -> ProbeProposal | str:
+    """Return a probe, or why there is none. `counts_cached`: a site, whose cached content is compared."""
     paths = dict.fromkeys((HEALTH, address.path) if address.path == "/" else (address.path,))
-    answers = run_parallel([partial(_probe, web, address.origin, path, live_versions) for path in paths])
+    ask = partial(_probe, web, address.origin, live_versions=live_versions, counts_cached=counts_cached)
+    answers = run_parallel([partial(ask, path) for path in paths])
     return next((each for each in answers if isinstance(each, ProbeProposal)), answers[-1])
 
 
-def _probe(web: ProbeClient, origin: str, path: str, live_versions: frozenset[str]) -> ProbeProposal | str:
+def _probe(
+    web: ProbeClient, origin: str, path: str, *, live_versions: frozenset[str], counts_cached: bool
+) -> ProbeProposal | str:
     url = origin + path
-    answer = request_once(web, url)
+    answer, busts = request_once(web, add_cache_buster(url)), True
+    if answer.status >= 400:  # perhaps because of the unknown parameter
+        plain = request_once(web, url)
+        answer, busts = (plain, False) if 200 <= plain.status < 300 else (answer, True)
+    if answer.cached and not counts_cached:
+        return f"{url} gives a cached answer ({answer.cached}), which proves no recovery"
     if answer.obstacle:
         return f"{url}: {answer.obstacle.detail}"
     if 300 <= answer.status < 400:
@@ -92,6 +105,7 @@ def _probe(web: ProbeClient, origin: str, path: str, live_versions: frozenset[st
         kind if CONTENT_TYPE.fullmatch(kind) else "",
         dict(_healthy_values(document)),
         _version_path(document, live_versions),
+        busts,
     )
 
 

@@ -123,6 +123,8 @@ def _probe(probe: ProbeProposal) -> Iterator[str]:
     yield "  http:"
     yield f"    path: {_scalar(probe.path)}"
     yield f"    status: {probe.status}"
+    if not probe.cache_buster:
+        yield "    cache_buster: false # it rejects unknown query parameters"
     if probe.json:
         yield "    json:"
         yield from (f"      {_scalar(key)}: {_scalar(value)}" for key, value in probe.json.items())

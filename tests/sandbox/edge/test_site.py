@@ -160,6 +160,7 @@ def test_asset_has_content_type_and_etag(sandbox: Sandbox, edge: httpx.Client, d
         "access-control-allow-origin": "*",
         "referrer-policy": "strict-origin-when-cross-origin",
         "content-length": "3",
+        "cf-cache-status": "HIT",
     }
     for etag in (answer.headers["etag"], f"W/{answer.headers['etag']}"):
         assert get(edge, "/", if_none_match=etag).status_code == 304
