@@ -10,6 +10,7 @@ Sources:
 - the split of a text into statements: github.com/cloudflare/workers-sdk/issues/15314
 """
 
+import contextlib
 import re
 import sqlite3
 import time
@@ -88,6 +89,9 @@ _TO_END = re.compile(f"(?:{_NO_SEMICOLON}|(?!{_END});)*+(?:{_END})?", re.IGNOREC
 _RESERVED = "names that begin with _cf_ belong to D1"
 _OWN_TABLES = (holds.TABLE, applies.TABLE)
 _OWN = f"the tables {' and '.join(_OWN_TABLES)} belong to Backout, which lifts holds with lift-hold"
+_ORPHANS = 'SELECT DISTINCT "table" FROM pragma_foreign_key_check'
+MAX_CLEANINGS = 10
+"""Times that a table without such rows may leave others that refer to it."""
 _CREATION_ORDER = ("table", "index", "view", "trigger")
 
 
@@ -145,6 +149,7 @@ class LocalCopy:
         deadline = time.monotonic() + self._time_limit
         self._connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
         self._connection.execute("BEGIN")
+        self._connection.execute("PRAGMA defer_foreign_keys = on")
         self._connection.set_authorizer(self._authorize)
         try:
             for number, sql in enumerate(statements, start=1):
@@ -243,7 +248,14 @@ class LocalCopy:
         return int(count)
 
     def _commit(self) -> None:
+        """Commit, without rows that refer to missing ones: the database may have those, so only D1 can judge."""
         try:
+            for _ in range(MAX_CLEANINGS):
+                with contextlib.suppress(sqlite3.IntegrityError):
+                    self._connection.execute("COMMIT")
+                    return
+                for (table,) in self._connection.execute(_ORPHANS).fetchall():
+                    self._connection.execute(f"DELETE FROM {quote_identifier(table)}")  # noqa: S608
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise SqlRejectedError(f"at the end of the transaction: {error}") from None

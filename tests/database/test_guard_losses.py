@@ -118,6 +118,7 @@ def test_loss_is_refused_and_accepted_by_name(shop: Deployment, sql: str, tables
     "sql",
     [
         "INSERT INTO customers (email) VALUES ('c@shop.example');",
+        "INSERT INTO orders (customer) VALUES (2); INSERT INTO orders VALUES (9, 1);",
         "INSERT OR IGNORE INTO customers VALUES (1, 'x');",
         "INSERT INTO customers VALUES (1, 'x') ON CONFLICT (id) DO NOTHING;",
         "INSERT INTO customers (email) SELECT replace('OR REPLACE INTO', 'O', 'o');",
@@ -136,6 +137,19 @@ def test_migration_that_loses_nothing_passes(shop: Deployment, sql: str) -> None
     assert done.code == 0, done.err
     assert done.result["accepted"] == {}
     assert shop.applied[2:] == [NAME]
+
+
+def test_insert_that_refers_to_no_row_is_rejected_by_d1(shop: Deployment) -> None:
+    """The copy has no rows, so that it cannot tell this one from a row that refers to a customer."""
+    shop.write(NAME, "INSERT INTO orders (customer) VALUES (99);")
+
+    rejected = [shop.guard(), shop.guard()]
+
+    for each in rejected:
+        assert each.code == 4
+        assert "D1 rejected 0003_change.sql: " in each.err
+        assert "FOREIGN KEY constraint failed" in each.err
+    assert (rows(shop), shop.applied[2:]) == ([[2, 3]], [])
 
 
 @pytest.mark.sampled(4)
