@@ -49,7 +49,8 @@ def find_leftovers(config: "Config", environ: Mapping[str, str], number: int, en
 
 def _read_status(environment: "Environment", environ: Mapping[str, str], number: int) -> EnvironmentStatus:
     with ExitStack() as ending:
-        return read_status(Session(environment, environ, ending), with_services=False).of_incident(number)
+        session = Session(environment, environ, ending)
+        return read_status(session, app.program_name(environ), with_services=False).of_incident(number)
 
 
 def _list_reset_commands(

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,15 +18,22 @@ from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.rehearsals import describe_accident
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
-from ops.core.names import MAINTENANCE_WORKER as WORKER
+from ops.core.errors import ConfigError, OpsError, ProviderError, Refused
 from ops.core.redaction import Redactor
-from ops.core.runtime_contract import CONTRACT_VERSION, LIMITS_KEY, SWITCH_KEY_PREFIX, ReportedSwitch
+from ops.core.runtime_contract import (
+    CONTRACT_VERSION,
+    LIMITS_KEY,
+    MAINTENANCE_SWITCH,
+    SWITCH_KEY_PREFIX,
+    ReportedSwitch,
+    RuntimeState,
+)
+from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel, start_call
-from ops.maintenance import orphaned_routes, steps
-from ops.maintenance import routes as maintenance_routes
-from ops.maintenance.state import MaintenanceState, MaintenanceWindow
+from ops.maintenance.state import MaintenanceWindow
 from ops.pages.observed_content import describe_match
+from ops.status.edge import AT_THE_EDGE, OPEN, OpenClosure, OrphanedRoute, read_edge
+from ops.status.unread import UnreadSource, try_read
 from ops.switches import values as switches
 from ops.switches.values import SwitchState
 from ops.workers import schema_age
@@ -39,8 +46,12 @@ if TYPE_CHECKING:
     from ops.config.runtime import RuntimeConfig
 
 T = TypeVar("T")
-LIVE, IN_KV, AT_THE_EDGE = ("services",), ("switches", "limits"), ("maintenance", "orphaned_routes")
+LIVE, IN_KV = ("services",), ("switches", "limits")
 """Sections of the JSON result that one read fills. A smaller set: the read worked, and a part of it failed."""
+IGNORED_SWITCH_ADVICE = (
+    "Check that the deployed Worker reads this KV namespace. "
+    "To close it without the application, set `maintenance: edge` in ops.yml, and take it offline again"
+)
 
 
 @dataclass(frozen=True)
@@ -72,32 +83,6 @@ class TemporaryLimit:
 
 
 @dataclass(frozen=True)
-class OrphanedRoute:
-    """A route to ops-maintenance that it does not store; two runs at once can leave one."""
-
-    pattern: str
-    service: str
-    """Service in ops.yml at that host, or empty."""
-
-
-@dataclass(frozen=True)
-class UnreadSource:
-    """A source that could not be read, or whose answer is uncertain: its sections may have more than they show."""
-
-    sections: tuple[str, ...]
-    """Keys of the JSON result."""
-    name: str
-    message: str
-    hint: str = ""
-    exit_code: int = 0
-    """That of the error; 0 if the source was read."""
-    reason: Reason = Reason.LIVE_UNKNOWN
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.message}{f'. {self.hint}' if self.hint else ''}"
-
-
-@dataclass(frozen=True)
 class EnvironmentStatus:
     """Status of one environment. `switches` are the active ones. A section is empty only if no `unread` names it."""
 
@@ -109,6 +94,7 @@ class EnvironmentStatus:
     windows: tuple[MaintenanceWindow, ...] = ()
     orphans: tuple[OrphanedRoute, ...] = ()
     """Their incident is unknown, so they are listed for every incident."""
+    openings: tuple[OpenClosure, ...] = ()
     unread: tuple[UnreadSource, ...] = ()
     has_read: bool = True
     """Whether at least one source was read."""
@@ -141,6 +127,7 @@ class EnvironmentStatus:
             limits=self.limits,
             windows=tuple(block for block in self.windows if block.incident == number),
             orphans=self.orphans,
+            openings=tuple(each for each in self.openings if each.incident == number),
             unread=self.unread,
         )
 
@@ -157,6 +144,7 @@ class EnvironmentStatus:
                 for block in self.windows
             ],
             "orphaned_routes": [vars(each) for each in self.orphans],
+            OPEN: [vars(each) for each in self.openings],
             "unread": list(map(str, self.unread)),
             "unknown": sorted({section for each in self.unread for section in each.sections}),
             "exit_code": self.error.exit_code if self.error else 0,
@@ -206,18 +194,19 @@ def environment_status(
     run.register_secrets(environ, config, redactor)
     with ExitStack() as ending:
         found: EnvironmentStatus = redactor.redact_value(
-            read_status(Session(config.environment(name), environ, ending))
+            read_status(Session(config.environment(name), environ, ending), run.program_name(environ))
         )
         return found
 
 
-def read_status(session: Session, *, with_services: bool = True) -> EnvironmentStatus:
+def read_status(session: Session, program: str, *, with_services: bool = True) -> EnvironmentStatus:
+    """Read one environment; `program` begins the suggested commands."""
     services = list(session.environment.services.values()) if with_services else []
     reads: list[Callable[[], Any]] = [partial(_read_live, session, each) for each in services]
-    *live, (on, limits, in_kv), (off, orphans, at_the_edge) = run_parallel(
-        [*reads, lambda: _read_switches_and_limits(session), lambda: _read_maintenance(session)]
+    *live, (on, limits, ignored, in_kv), edge = run_parallel(
+        [*reads, lambda: _read_switches_and_limits(session), lambda: read_edge(session, program)]
     )
-    unread = (*(lack for _, lack in live if lack), *in_kv, *at_the_edge)
+    unread = (*(lack for _, lack in live if lack), *in_kv, *edge.unread)
     sources = len(live) + 1 + (session.environment.runtime is not None)
     lost = sum(each.sections in {LIVE, IN_KV, AT_THE_EDGE} for each in unread)
     return EnvironmentStatus(
@@ -226,8 +215,9 @@ def read_status(session: Session, *, with_services: bool = True) -> EnvironmentS
         live=tuple(found for found, _ in live if found),
         switches=on,
         limits=limits,
-        windows=off,
-        orphans=orphans,
+        windows=edge.windows,
+        orphans=edge.orphans,
+        openings=(*edge.openings, *ignored),
         unread=unread,
         has_read=lost < sources,
         has_runtime=session.environment.runtime is not None,
@@ -236,7 +226,7 @@ def read_status(session: Session, *, with_services: bool = True) -> EnvironmentS
 
 def _read_live(session: Session, service: "Service") -> tuple[LiveService | None, UnreadSource | None]:
     read = _live_worker if service.worker else _live_site
-    return _try_read(lambda: read(session, service), f"live version of {service.name}", LIVE)
+    return try_read(lambda: read(session, service), f"live version of {service.name}", LIVE)
 
 
 def _live_worker(session: Session, service: "Service") -> LiveService:
@@ -270,40 +260,61 @@ def _compare_paths(session: Session, service: "Service", one: PagesDeployment) -
 
 def _read_switches_and_limits(
     session: Session,
-) -> tuple[tuple[SwitchState, ...], tuple[TemporaryLimit, ...], list[UnreadSource]]:
+) -> tuple[tuple[SwitchState, ...], tuple[TemporaryLimit, ...], tuple[OpenClosure, ...], list[UnreadSource]]:
     """Read switches and limits, which share one namespace, with one request per 100 values."""
     runtime = session.environment.runtime
     if runtime is None:
-        return (), (), []
+        return (), (), (), []
     keys = [f"{SWITCH_KEY_PREFIX}{name}" for name in runtime.switches]
-    pending = start_call(lambda: _read_shown_switches(session, runtime))
-    values, lack = _try_read(
+    pending = start_call(lambda: session.fetch_runtime_state(session.environment.service(runtime.service).url))
+    values, lack = try_read(
         lambda: session.kv.read_values(runtime.namespace, [*keys, LIMITS_KEY]),
         "switches and limits in KV",
         IN_KV,
     )
     if values is None:
-        return (), (), [lack] if lack else []
+        return (), (), (), [lack] if lack else []
     found, unread = _parse_switches(runtime, values)
-    shown_switches = pending.result()
+    shown = pending.result()
     now = session.clock.now()
-    unread += [
-        UnreadSource(("switches",), f"switch {each.name}", text, "Run this again in a minute")
-        for each in found
-        if (text := each.describe_disagreement(shown_switches.get(each.name), now))
-    ]
+    openings, unclear = _compare_switches(session, found, shown, now)
+    unread += unclear
     limits: tuple[TemporaryLimit, ...] = ()
     try:
         limits = temporary_limits(values[LIMITS_KEY], now)
     except ValueError as error:
         unread.append(UnreadSource(("limits",), "limits in KV", str(error), exit_code=ProviderError.exit_code))
-    return tuple(each for each in found if each.is_on(now)), limits, unread
+    return tuple(each for each in found if each.is_on(now)), limits, openings, unread
 
 
-def _read_shown_switches(session: Session, runtime: "RuntimeConfig") -> Mapping[str, ReportedSwitch]:
-    """Read the switches that the application shows; empty if it does not answer, because it may be broken."""
-    document = session.fetch_runtime_state(session.environment.service(runtime.service).url)
-    return {} if isinstance(document, str) else document.switches
+def _compare_switches(
+    session: Session, found: list[SwitchState], shown: RuntimeState | str, now: datetime
+) -> tuple[tuple[OpenClosure, ...], list[UnreadSource]]:
+    """Compare KV with the application, which may be broken and not answer: that matters only if it must be closed."""
+    reported = {} if isinstance(shown, str) else shown.switches
+    openings, unread = list[OpenClosure](), list[UnreadSource]()
+    for each in found:
+        if opening := _find_ignored_closure(session, each, reported.get(each.name), now):
+            openings.append(opening)
+        elif text := each.describe_disagreement(reported.get(each.name), now):
+            unread.append(UnreadSource(("switches",), f"switch {each.name}", text, "Run this again in a minute"))
+        elif each.name == MAINTENANCE_SWITCH and each.is_on(now) and each.name not in reported:
+            why = shown if isinstance(shown, str) else "the application does not show this switch"
+            unread.append(UnreadSource((OPEN,), f"whether the switch {each.name} is in effect", why))
+    return tuple(openings), unread
+
+
+def _find_ignored_closure(
+    session: Session, switch: SwitchState, shown: ReportedSwitch | None, now: datetime
+) -> OpenClosure | None:
+    """Return the opening if the application does not follow a closed switch in KV, after the time that KV may lag."""
+    value, runtime = switch.value, session.environment.require_runtime()
+    if switch.name != MAINTENANCE_SWITCH or value is None or not switch.is_on(now):
+        return None
+    if shown is None or shown.state == switch.state(now) or now - value.since <= timedelta(seconds=runtime.settle):
+        return None
+    text = f"{runtime.service} shows {switch.name} = {quote_name(shown.state)}, and KV {switch.state(now)}"
+    return OpenClosure(runtime.service, ", ".join(value.paths), value.incident, text, IGNORED_SWITCH_ADVICE)
 
 
 def _parse_switches(
@@ -318,38 +329,6 @@ def _parse_switches(
                 UnreadSource(("switches",), f"switch {name}", error.message, exit_code=ProviderError.exit_code)
             )
     return found, unread
-
-
-def _read_maintenance(
-    session: Session,
-) -> tuple[tuple[MaintenanceWindow, ...], tuple[OrphanedRoute, ...], list[UnreadSource]]:
-    """Read the maintenance windows, and the orphaned routes."""
-    standing, lack = _try_read(lambda: steps.read_worker(session.workers), "maintenance at the edge", AT_THE_EDGE)
-    if standing is None:
-        return (), (), [lack] if lack else []
-    find = partial(_find_orphans, session, standing.state)
-    orphans, lack = _try_read(find, f"routes to {WORKER}", ("orphaned_routes",))
-    return standing.state.windows, orphans or (), [lack] if lack else []
-
-
-def _find_orphans(session: Session, stored: MaintenanceState) -> tuple[OrphanedRoute, ...]:
-    services = [service for service in session.environment.services.values() if service.worker]
-    hosts = {service.name: service.url.removeprefix("https://").partition(":")[0] for service in services}
-    zones = maintenance_routes.select_zones(session.routes.list_zones(), hosts.values(), stored)
-    routes = steps.read_routes(session.routes, zones)
-    found = orphaned_routes.find_orphans([route for route in routes if route.script == WORKER], stored)
-    return tuple(
-        OrphanedRoute(route.pattern, next((name for name, host in hosts.items() if route.matches_host(host)), ""))
-        for route in found
-    )
-
-
-def _try_read(ask: Callable[[], T], name: str, sections: tuple[str, ...]) -> tuple[T | None, UnreadSource | None]:
-    """Return the result, or why it could not be read."""
-    try:
-        return ask(), None
-    except OpsError as error:
-        return None, UnreadSource(sections, name, error.message, error.hint, error.exit_code, error.reason)
 
 
 def describe_live_schema(

@@ -10,7 +10,9 @@ from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.suggestions import quote_name
 from ops.render.terminal import to_one_line
-from ops.status.status import EnvironmentStatus, LiveService, UnreadSource
+from ops.status.edge import AT_THE_EDGE
+from ops.status.status import EnvironmentStatus, LiveService
+from ops.status.unread import UnreadSource
 from ops.status.versions import LIVE, TARGET, Candidate, ServiceVersions
 from ops.switches.values import describe_switch
 
@@ -26,13 +28,13 @@ MAX_TEXT = 60
 def status_lines(status: EnvironmentStatus) -> Iterator[str]:
     """Yield the sections. One says `none` only if all of it was read."""
     yield f"{status.environment}, read at {format_utc(status.read_at)}"
-    at_the_edge = (*maintenance_lines(status), *orphan_lines(status))
+    at_the_edge = (*opening_lines(status), *maintenance_lines(status), *orphan_lines(status))
     in_kv = NOTHING if status.has_runtime else f"{NOTHING}: ops.yml has no `runtime`"
     for title, found, nothing, *sections in (
         ("live", _live_lines(status), NOTHING, "services"),
         ("active switches", switch_lines(status), in_kv, "switches"),
         ("temporary limits", limit_lines(status), in_kv, "limits"),
-        ("maintenance at the edge", at_the_edge, NOTHING, "maintenance", "orphaned_routes"),
+        ("maintenance at the edge", at_the_edge, NOTHING, *AT_THE_EDGE),
     ):
         yield f"  {title}"
         unknown = [_unknown_line(each, status) for each in status.unread_in(*sections)]
@@ -114,6 +116,11 @@ def maintenance_lines(status: EnvironmentStatus) -> Iterator[str]:
         yield f"{block.scope}, since {format_utc(parse_utc(block.since))}{where}{until}"
 
 
+def opening_lines(status: EnvironmentStatus) -> Iterator[str]:
+    for each in status.openings:
+        yield f"! {each}"
+
+
 def orphan_lines(status: EnvironmentStatus) -> Iterator[str]:
     for each in status.orphans:
         service = each.service or "SERVICE"
@@ -133,6 +140,7 @@ def leftover_lines(status: EnvironmentStatus) -> Iterator[str]:
         yield f"switch {line}, {where}"
     for line in limit_lines(status):
         yield f"temporary limit (any incident): {line}, {where}"
+    yield from map(str, status.openings)
     for line in maintenance_lines(status):
         yield f"maintenance: {line}, {where}"
     for line in orphan_lines(status):

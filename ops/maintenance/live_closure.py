@@ -1,0 +1,133 @@
+"""Compare stored maintenance windows with the live routes, workers.dev and preview URLs.
+
+A deployment may open what a window closed: wrangler sets routes, workers.dev and preview URLs each time.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, WorkersDevSubdomain, Zone, most_specific_route
+from ops.core.clock import parse_utc
+from ops.core.names import MAINTENANCE_WORKER as WORKER
+from ops.core.threads import run_in_batches
+from ops.maintenance import steps
+from ops.maintenance.routes import select_zones
+from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ops.cloudflare.routes import RoutesApi
+    from ops.cloudflare.workers import WorkersApi
+
+NO_WORKER = "no Worker"
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A way into a closed service that does not lead to ops-maintenance."""
+
+    service: str
+    path: str
+    """Path prefix that the window closes; empty for the whole service."""
+    address: str
+    """Host, route pattern, `workers.dev of WORKER` or `preview URLs of WORKER`."""
+    leads_to: str
+    """Name of the Worker that answers there, or `no Worker`."""
+    incident: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.address} {'lead' if self.address.startswith('preview') else 'leads'} to {self.leads_to}"
+
+
+@dataclass(frozen=True)
+class LiveWays:
+    """Ways in as they are live."""
+
+    zones: tuple[Zone, ...]
+    """Zones whose routes were read."""
+    routes: tuple[WorkerRoute, ...]
+    """All routes of `zones`."""
+    domains: tuple[CustomDomain, ...] = ()
+    subdomains: Mapping[str, WorkersDevSubdomain] = field(default_factory=dict)
+    """Worker → its setting, for each Worker that a window closes as a whole."""
+
+    def unread_patterns(self, windows: Iterable[MaintenanceWindow]) -> tuple[str, ...]:
+        """Return the closed routes in zones that were not read: nobody knows where they lead."""
+        read = {zone.id for zone in self.zones}
+        unread = (each.pattern for window in windows for each in window.closed if each.zone not in read)
+        return tuple(dict.fromkeys(unread))
+
+
+def read_routes(routes: "RoutesApi", state: MaintenanceState, hosts: Iterable[str]) -> LiveWays:
+    """Read the routes of all zones, or of many those of `hosts` and of the closed routes. Raises ProviderError."""
+    zones = select_zones(routes.list_zones(), hosts, state)
+    return LiveWays(zones, steps.read_routes(routes, zones))
+
+
+def read_other_ways(
+    live: LiveWays, workers: "WorkersApi", routes: "RoutesApi", windows: Iterable[MaintenanceWindow]
+) -> LiveWays:
+    """Add custom domains with one request, and workers.dev with one per closed Worker. Raises ProviderError."""
+    names = list(dict.fromkeys(each.worker for each in windows if each.worker and not each.path))
+    reads: list[Callable[[], Any]] = [routes.list_domains, *(partial(workers.read_subdomain, name) for name in names)]
+    domains, *subdomains = run_in_batches(reads, steps.MAX_PARALLEL_READS)
+    return replace(live, domains=domains, subdomains=dict(zip(names, subdomains, strict=True)))
+
+
+def find_openings(windows: Iterable[MaintenanceWindow], live: LiveWays) -> tuple[Opening, ...]:
+    """Return the open ways into closed services, each once: of the widest window that closes it."""
+    found: dict[tuple[str, str], Opening] = {}
+    for window in sorted(windows, key=lambda each: each.path):
+        for address, leads_to in _open_addresses(window, live):
+            opening = Opening(window.service, window.path, address, leads_to, window.incident)
+            found.setdefault((window.service, address), opening)
+    return tuple(found.values())
+
+
+def _open_addresses(window: MaintenanceWindow, live: LiveWays) -> Iterator[tuple[str, str]]:
+    """Yield each open address with the Worker that answers there."""
+    read = {zone.id for zone in live.zones}
+    for each in window.closed:
+        if each.zone in read and (leads_to := _find_answer(each, live)) != WORKER:
+            yield _describe_pattern(each.pattern), leads_to
+    for route in live.routes:
+        if window.worker and route.script == window.worker and route.prefix.startswith(window.path):
+            yield _describe_pattern(route.pattern), window.worker
+    for domain in live.domains:
+        if domain.worker == window.worker and domain.zone in read:
+            answers = _most_specific(live, domain.zone, domain.hostname, window.path)
+            if answers is None:
+                yield f"{domain.hostname}{window.path}", window.worker
+    subdomain = None if window.path else live.subdomains.get(window.worker)
+    if subdomain and subdomain.enabled:
+        yield f"workers.dev of {window.worker}", window.worker
+    if subdomain and subdomain.previews_enabled:
+        yield f"preview URLs of {window.worker}", window.worker
+
+
+def _find_answer(closed: ClosedRoute, live: LiveWays) -> str:
+    """Return the Worker that answers at a stored route, which may be deleted."""
+    same = next((each for each in live.routes if (each.zone, each.pattern) == closed.key), None)
+    stored = WorkerRoute(closed.zone, closed.id, closed.pattern, None)
+    answers = same or _most_specific(live, closed.zone, stored.host, stored.prefix)
+    if answers is not None:
+        return answers.script or NO_WORKER
+    return next((each.worker for each in live.domains if each.hostname == stored.host), NO_WORKER)
+
+
+def _most_specific(live: LiveWays, zone: str, host: str, path: str) -> WorkerRoute | None:
+    return most_specific_route((each for each in live.routes if each.zone == zone), host, path or "/")
+
+
+def _describe_pattern(pattern: str) -> str:
+    return pattern.removesuffix("/*")
+
+
+def closing_options(window: MaintenanceWindow, now: "datetime") -> Mapping[str, Any]:
+    """Return the options that close the window again, with its automatic end: without it, the end would be dropped."""
+    ends = window.reopen_at_end and bool(window.until) and parse_utc(window.until) > now
+    end = {"until": window.until, "reopen_at_end": True} if ends else {}
+    return {"state": "on", "service": window.service, "path": window.path, **end}

@@ -1,0 +1,98 @@
+"""Maintenance at the edge: windows, orphaned routes, and openings of closed services."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from ops.app.session import Session
+from ops.core.names import MAINTENANCE_WORKER as WORKER
+from ops.core.next_step import build_command
+from ops.maintenance import live_closure, orphaned_routes, steps
+from ops.maintenance.live_closure import LiveWays
+from ops.maintenance.state import MaintenanceState, MaintenanceWindow
+from ops.status.unread import UnreadSource, try_read
+
+OPEN = "open_although_closed"
+AT_THE_EDGE = ("maintenance", "orphaned_routes", OPEN)
+"""Sections of the JSON result that the read of ops-maintenance fills."""
+OTHER_WAYS = "workers.dev and custom domains of closed services"
+
+
+@dataclass(frozen=True)
+class OrphanedRoute:
+    """A route to ops-maintenance that it does not store; two runs at once can leave one."""
+
+    pattern: str
+    service: str
+    """Service in ops.yml at that host, or empty."""
+
+
+@dataclass(frozen=True)
+class OpenClosure:
+    """A way into a service that is stored as closed, and how to close it again."""
+
+    service: str
+    path: str
+    incident: int | None
+    text: str
+    """Such as `api.example.com leads to shop-api`."""
+    advice: str
+    """Sentence with a command in backticks."""
+
+    def __str__(self) -> str:
+        return f"OPEN although closed: {self.text}. {self.advice}"
+
+
+@dataclass(frozen=True)
+class EdgeStatus:
+    windows: tuple[MaintenanceWindow, ...] = ()
+    orphans: tuple[OrphanedRoute, ...] = ()
+    openings: tuple[OpenClosure, ...] = ()
+    unread: tuple[UnreadSource, ...] = ()
+
+
+def read_edge(session: Session, program: str) -> EdgeStatus:
+    """Read ops-maintenance and the ways in; `program` begins the suggested commands. Nothing that fails is an error.
+
+    Beyond ops-maintenance it sends one request for the zones and one for each zone. Closed services cost one more for
+    the custom domains, and one for each closed Worker.
+    """
+    standing, lack = try_read(lambda: steps.read_worker(session.workers), "maintenance at the edge", AT_THE_EDGE)
+    if standing is None:
+        return EdgeStatus(unread=(lack,) if lack else ())
+    state, windows, hosts = standing.state, standing.state.windows, _hosts_of_workers(session)
+    read_routes = partial(live_closure.read_routes, session.routes, state, hosts.values())
+    live, lack = try_read(read_routes, f"routes to {WORKER}", ("orphaned_routes", OPEN))
+    if live is None:
+        return EdgeStatus(windows, unread=(lack,) if lack else ())
+    unread = list[UnreadSource]()
+    if windows:
+        read_others = partial(live_closure.read_other_ways, live, session.workers, session.routes, windows)
+        more, lack = try_read(read_others, OTHER_WAYS, (OPEN,))
+        live, unread = more or live, [lack] if lack else []
+    if patterns := live.unread_patterns(windows):
+        unread.append(UnreadSource((OPEN,), f"routes {', '.join(patterns)}", "the token cannot read their zone"))
+    openings = tuple(_find_openings(session, live, windows, program))
+    return EdgeStatus(windows, tuple(_find_orphans(live, state, hosts)), openings, tuple(unread))
+
+
+def _hosts_of_workers(session: Session) -> Mapping[str, str]:
+    services = session.environment.services.values()
+    return {each.name: each.url.removeprefix("https://").partition(":")[0] for each in services if each.worker}
+
+
+def _find_orphans(live: LiveWays, stored: MaintenanceState, hosts: Mapping[str, str]) -> Iterator[OrphanedRoute]:
+    for route in orphaned_routes.find_orphans([each for each in live.routes if each.script == WORKER], stored):
+        yield OrphanedRoute(route.pattern, next((name for name, host in hosts.items() if route.matches_host(host)), ""))
+
+
+def _find_openings(
+    session: Session, live: LiveWays, windows: tuple[MaintenanceWindow, ...], program: str
+) -> Iterator[OpenClosure]:
+    now = session.clock.now()
+    for opening in live_closure.find_openings(windows, live):
+        window = next(each for each in windows if (each.service, each.path) == (opening.service, opening.path))
+        where = {"environment": session.environment.name, "incident": window.incident}
+        command = build_command(program, "maintenance", {**live_closure.closing_options(window, now), **where})
+        advice = f"To close it again: `{command}`"
+        yield OpenClosure(window.service, window.path, window.incident, str(opening), advice)
