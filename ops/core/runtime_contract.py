@@ -20,6 +20,8 @@ LIMITS_KEY = "ops/limits"
 SWITCH_KEY_PREFIX = "ops/switch/"
 AI_SWITCH, MAINTENANCE_SWITCH = "ai", "maintenance"
 """Names of the switches whose states the contract defines."""
+UNTIL_RUN_ENDS = ", until its run ends"
+"""End of the owner of a value that the run itself ends, as a restore does with its maintenance."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class SwitchValue:
     def is_over(self, now: datetime) -> bool:
         """Return whether its end has passed."""
         return self.until is not None and self.until <= now
+
+    @property
+    def ends_with_run(self) -> bool:
+        return self.owner.endswith(UNTIL_RUN_ENDS)
 
     def to_json(self) -> str:
         """Return the JSON text that KV stores."""

@@ -246,6 +246,8 @@ class Engine:
             if world.state == ChangeState.DONE:
                 progress.settle_change(change, progress.done_by_others)
                 return
+            if world.state == ChangeState.NOT_WANTED:
+                return
             if world.state == ChangeState.CHANGED_ELSEWHERE:
                 raise changed_elsewhere_error(world.text, progress)
         probes = runbook.probes(ctx, plan)

@@ -47,6 +47,8 @@ class ChangeState(Enum):
     """Our change is live."""
     CHANGED_ELSEWHERE = "moved"
     """Neither of them: somebody else changed it."""
+    NOT_WANTED = "not_wanted"
+    """Somebody else still needs the state before: the run goes on without the change."""
 
 
 @dataclass(frozen=True)

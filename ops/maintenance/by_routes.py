@@ -263,11 +263,17 @@ def _build_window(
     existing: MaintenanceWindow | None,
     closed: tuple[ClosedRoute, ...],
 ) -> MaintenanceWindow:
-    """Build the window to store. A message or end of the request replaces the stored one; start and run stay."""
+    """Build the window to store. A message or end of the request replaces the stored one; start and run stay.
+
+    A person who closes what a running restore closed takes it over, so that the restore does not reopen it.
+    """
     request = snapshot.request
     subdomain = None if request.path or snapshot.ingress.subdomain == SUBDOMAIN_OFF else snapshot.ingress.subdomain
     if existing is not None:
         former = {each.key: each for each in (*existing.closed, *closed)}
+        if existing.reopened_by and not request.ends_with_run:
+            incident = ctx.request.incident
+            existing = replace(existing, run=ctx.run_id, incident=incident, message=DEFAULT_MESSAGE, reopened_by="")
         return replace(
             existing,
             message=request.message or existing.message,
@@ -288,6 +294,7 @@ def _build_window(
         incident=ctx.request.incident,
         closed=closed,
         subdomain=subdomain,
+        reopened_by=ctx.run_id if request.ends_with_run else "",
     )
 
 

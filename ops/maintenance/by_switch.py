@@ -4,7 +4,7 @@ Used by the runbook `maintenance` if ops.yml says `maintenance: switch`. The app
 holds one list of paths and one message.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from ops.config.probes import ProbeSet, probes_claim
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
 from ops.core.plan import Plan, PlanSection
-from ops.core.runtime_contract import MAINTENANCE_SWITCH, SwitchValue
+from ops.core.runtime_contract import MAINTENANCE_SWITCH, UNTIL_RUN_ENDS, SwitchValue
 from ops.engine.context import Context
 from ops.maintenance.state import MaintenanceRequest
 from ops.switches import steps, values
@@ -73,8 +73,9 @@ def _plan_closing(
     with_it = (*before, request.path) if request.path else (WHOLE_SERVICE,)
     closed = before if is_covered else with_it
     previous = current.value if before else None
+    taken_over = previous if previous and previous.ends_with_run and not request.ends_with_run else None
     end = _parse_end(ctx, request, current)
-    desired = _desired_value(ctx, request, previous, end=end, closed=closed, message=message)
+    desired = _desired_value(ctx, request, None if taken_over else previous, end=end, closed=closed, message=message)
     write = steps.plan_write(ctx, current, desired)
     undo = ctx.suggest("maintenance", service=service.name, state=OFF, path=request.path)
     writes = steps.build_changes(ctx, [(write, undo)] if write else [])
@@ -102,7 +103,7 @@ def _plan_closing(
             else f"it stays in maintenance until a person reopens it: {undo.command}",
             "probes of closed paths get 503; they say nothing about the service",
         ),
-        warnings=(*steps.write_warnings([write] if write else []), *_shared_path_warnings(closed)),
+        warnings=(*steps.write_warnings([write] if write else []), *_plan_warnings(closed, service, taken_over)),
         reason=None if write else Reason.ALREADY_OFF,
         done_message=f"Took {what} offline",
         proved_claim=f"{what} is offline as requested: it answers 503, {steps.SEEN}",
@@ -124,7 +125,7 @@ def _desired_value(
     review_at = parse_utc(request.until) if request.until else previous.review_at if previous else None
     return DesiredValue(
         state=ON,
-        owner=ctx.request.actor,
+        owner=f"{ctx.request.actor}{UNTIL_RUN_ENDS if request.ends_with_run else ''}",
         incident=ctx.request.incident,
         until=end,
         message=request.message or (previous.message if previous else "") or message,
@@ -234,10 +235,13 @@ def _describe_open_rest() -> tuple[str, ...]:
     )
 
 
-def _shared_path_warnings(closed: tuple[str, ...]) -> tuple[str, ...]:
-    """Warn that all paths share one message and end, and that a path is a prefix."""
-    several = (f"{', '.join(closed)} share one message and one end",) if len(closed) > 1 else ()
-    return (*several, *(f"a path is a prefix: {path} also closes {path}x" for path in closed if path))
+def _plan_warnings(closed: tuple[str, ...], service: "Service", taken_over: SwitchValue | None) -> Iterator[str]:
+    """Warn that all paths share one message and end, that a path is a prefix, and that a run no longer reopens."""
+    if len(closed) > 1:
+        yield f"{', '.join(closed)} share one message and one end"
+    yield from (f"a path is a prefix: {path} also closes {path}x" for path in closed if path)
+    if taken_over:
+        yield f"a run closed the whole of {service.name} and would reopen it at its end. Now only a person reopens it"
 
 
 def _build_closed_probes(closed: Iterable[str]) -> "tuple[Probe, ...]":

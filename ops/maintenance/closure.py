@@ -1,7 +1,7 @@
 """Maintenance of services around another change: on before it, off after it.
 
 A service with `maintenance: switch` is closed by its switch, any other Worker by routes. Only this run's maintenance is
-turned off again.
+turned off again, and only while nobody took it over: `maintenance --state on` of a person does that.
 """
 
 import itertools
@@ -14,21 +14,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ops.cloudflare.types.zones import WorkerRoute
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc, parse_utc
-from ops.core.errors import OpsError, ProviderError, Reason, Refused
+from ops.core.errors import OpsError, ProviderError, Reason
 from ops.core.names import MAINTENANCE_WORKER
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Progress
-from ops.core.runtime_contract import MAINTENANCE_SWITCH, make_revision
+from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel, run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
-from ops.maintenance import by_routes, by_switch, steps
+from ops.maintenance import by_routes, by_switch, steps, switch_closure
 from ops.maintenance.by_routes import Closing, MaintenanceSnapshot, is_probe_closed
 from ops.maintenance.routes import list_probe_addresses
-from ops.maintenance.state import MaintenanceRequest, MaintenanceState, MaintenanceWindow
+from ops.maintenance.state import MaintenanceRequest, MaintenanceState, MaintenanceWindow, is_taken_over
 from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWrites
+from ops.maintenance.switch_closure import AT_END
 from ops.maintenance.writes import (
+    SUBDOMAIN_OFF,
     AddRoute,
     DeployState,
     MaintenanceWrite,
@@ -39,16 +41,10 @@ from ops.maintenance.writes import (
     describe_write,
     plan_reopening,
 )
-from ops.switches import steps as switch_steps
-from ops.switches import values
-from ops.switches.steps import SwitchWrite
-from ops.switches.values import DesiredValue, SwitchState, expected_json
 
 if TYPE_CHECKING:
     from ops.config import Service
 
-AT_END = ", at the end"
-"""Ends the target of a change that turns maintenance off, so that each target of a plan is unique."""
 DRAIN_SECONDS = 30.0
 """Longest work of a request after its response: developers.cloudflare.com/workers/runtime-apis/context/#waituntil"""
 OPTIONAL = frozenset({Reason.NOT_PREPARED, Reason.NO_WAY_IN, Reason.TOO_MANY_ROUTES, Reason.NOT_AUTHORISED})
@@ -63,7 +59,12 @@ class ClosedBy(Protocol):
 
     @property
     def kept(self) -> "Mapping[str, datetime | None]":
-        """Services that another run closed → their automatic end. They stay closed."""
+        """Services that another run closed before this one → their automatic end. They stay closed."""
+        ...
+
+    @property
+    def taken(self) -> Mapping[str, str]:
+        """Services that this run closed → the run that took them over since, in words. They stay closed."""
         ...
 
     @property
@@ -87,52 +88,6 @@ class ClosedBy(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class SwitchClosure:
-    """Maintenance of the service that reads the switches."""
-
-    service: "Service"
-    on: Mapping[Change, SwitchWrite] = field(default_factory=dict)
-    """Empty if it is on already."""
-    off: Mapping[Change, SwitchWrite] = field(default_factory=dict)
-    ends_at: datetime | None = None
-    """Automatic end of another run's maintenance."""
-
-    @property
-    def services(self) -> "tuple[Service, ...]":
-        return (self.service,)
-
-    @property
-    def kept(self) -> Mapping[str, datetime | None]:
-        return {} if self.off else {self.service.name: self.ends_at}
-
-    @property
-    def turn_on(self) -> Sequence[Change]:
-        return tuple(self.on)
-
-    @property
-    def turn_off(self) -> Sequence[Change]:
-        return tuple(self.off)
-
-    def check(self, ctx: Context[Any], change: Change) -> ObservedState:
-        return switch_steps.check_write(ctx, {**self.on, **self.off}[change])
-
-    def apply(self, ctx: Context[Any], change: Change) -> str:
-        return switch_steps.apply_write(ctx, {**self.on, **self.off}[change])
-
-    def find_closed(self, ctx: Context[Any], *, partly: bool = False) -> frozenset[str]:  # noqa: ARG002  it has one way in
-        shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH)
-        return frozenset([self.service.name] if shown and shown.state == by_switch.ON else [])
-
-    def closed_probes(self, ctx: Context[Any]) -> ProbeSet:
-        return switch_steps.build_probe_set(ctx, expected_json(MAINTENANCE_SWITCH, by_switch.ON, None))
-
-    def reopened_probes(self, ctx: Context[Any], services: Mapping[str, ProbeSet]) -> Mapping[str, ProbeSet]:
-        (write,) = self.off.values()
-        shows, name = expected_json(MAINTENANCE_SWITCH, write.value.state, write.value.revision), self.service.name
-        return {name: switch_steps.build_probe_set(ctx, shows, services[name].probes)}
-
-
 @dataclass
 class RouteClosure:
     """Maintenance at the edge of one or more services, in one version of ops-maintenance."""
@@ -142,6 +97,8 @@ class RouteClosure:
     off: Sequence[Change]
     reopening: MaintenanceWrites | None = None
     """Writes of `off`, which the state after the closing decides."""
+    taken: Mapping[str, str] = field(default_factory=dict)
+    sent: set[Change] = field(default_factory=set)
 
     @property
     def services(self) -> "tuple[Service, ...]":
@@ -177,31 +134,46 @@ class RouteClosure:
                 return found
             self.reopening = found
         if change not in self.reopening.writes:
-            return ObservedState(ChangeState.DONE, f"nothing is left to reopen: {change.target}")
-        return steps.check_change(ctx, self.reopening, change)
+            state = ChangeState.NOT_WANTED if self.taken else ChangeState.DONE
+            return ObservedState(state, f"nothing is left to reopen: {change.target}")
+        world = steps.check_change(ctx, self.reopening, change)
+        if world.state != ChangeState.CHANGED_ELSEWHERE or not self._read_taken(ctx) or change in self.sent:
+            return world
+        return ObservedState(ChangeState.NOT_WANTED, f"not reopened: {world.text}")
 
     def apply(self, ctx: Context[Any], change: Change) -> str:
         writes = self.on if change in self.on.writes else self.reopening
         assert writes is not None
+        self.sent.add(change)
         return steps.apply_change(ctx, writes, change)
 
     def find_closed(self, ctx: Context[Any], *, partly: bool = False) -> frozenset[str]:
-        """Compare the routes too, which a deployment may have changed."""
+        """Compare the routes and workers.dev too, which a deployment may have changed."""
         keys = {each.key for closing in self.closings for each in closing.window.closed}
         zones = sorted({zone for zone, _ in keys})
-        worker, *found = run_parallel_mixed(
+        previews = [each.window for each in self.closings if each.window.subdomain and not partly]
+        worker, subdomains, *found = run_parallel_mixed(
             [
                 partial(steps.read_worker, ctx.cloudflare.workers),
+                lambda: {each.service: ctx.cloudflare.workers.read_subdomain(each.worker) for each in previews},
                 *(partial(ctx.cloudflare.routes.list_routes, zone) for zone in zones),
             ]
         )
+        reachable = {name for name, subdomain in subdomains.items() if subdomain != SUBDOMAIN_OFF}
         stored = worker.state if worker else MaintenanceState((), "")
         closed = {(each.zone, each.pattern) for each in itertools.chain(*found) if each.script == MAINTENANCE_WORKER}
         windows = (each.window for each in self.closings if stored.find_window(each.window.service, ""))
-        return frozenset(each.service for each in windows if partly or {route.key for route in each.closed} <= closed)
+        return frozenset(
+            each.service
+            for each in windows
+            if partly or ({route.key for route in each.closed} <= closed and each.service not in reachable)
+        )
 
-    def closed_probes(self, ctx: Context[Any]) -> ProbeSet:  # noqa: ARG002  the switch needs it
-        addresses = tuple(each for closing in self.closings for each in closing.addresses(self.on.state_run))
+    def closed_probes(self, ctx: Context[Any]) -> ProbeSet:
+        run, worker = self.on.state_run, steps.read_worker(ctx.cloudflare.workers)
+        if self.own_windows and worker and is_taken_over(self.own_windows, worker.state.windows):
+            run = worker.state.run  # its answers name the run that took it over
+        addresses = tuple(each for closing in self.closings for each in closing.addresses(run))
         service = self.services[0]
         return ProbeSet(service.url, (), service.verify, addresses=addresses)
 
@@ -229,7 +201,9 @@ class RouteClosure:
         if self.on.guard and live.id == self.on.guard.live_deployment.id:
             text = f"Cloudflare lists the deployment of {MAINTENANCE_WORKER} from before this run"
             raise ProviderError(text, reason=Reason.MALFORMED_ANSWER, hint="Turn maintenance off in a minute.")
-        own = [each for each in self.own_windows if MaintenanceState(windows, "").find_window(each.service, each.path)]
+        self._note_taken(ctx, windows)
+        stored = [each for each in self.own_windows if MaintenanceState(windows, "").find_window(each.service, "")]
+        own = [each for each in stored if each.service not in self.taken]
         if changed := [each.scope for each in own if each not in windows]:
             text = f"another run or person changed the maintenance of {', '.join(changed)}"
             return ObservedState(ChangeState.CHANGED_ELSEWHERE, text)
@@ -242,6 +216,22 @@ class RouteClosure:
         targets = {describe_write(each)[0] + AT_END: each for each in writes}
         found = {each: targets[each.target] for each in self.off if each.target in targets}
         return MaintenanceWrites(found, ConcurrencyGuard(live), ctx.run_id)
+
+    def _read_taken(self, ctx: Context[Any]) -> bool:
+        """Return whether another run took a window over, as the live state says now."""
+        worker = steps.read_worker(ctx.cloudflare.workers)
+        self._note_taken(ctx, worker.state.windows if worker else ())
+        return bool(self.taken)
+
+    def _note_taken(self, ctx: Context[Any], windows: tuple[MaintenanceWindow, ...]) -> None:
+        stored = (MaintenanceState(windows, "").find_window(each.service, "") for each in self.own_windows)
+        others = (each for each in stored if each is not None and each.reopened_by != ctx.run_id)
+        self.taken = {each.service: _describe_owner(each) for each in others}
+
+
+def _describe_owner(window: MaintenanceWindow) -> str:
+    incident = f" for incident #{window.incident}" if window.incident else ""
+    return f"run {quote_name(window.run)} took its maintenance over{incident}"
 
 
 @dataclass(frozen=True)
@@ -270,6 +260,11 @@ class Closure:
         return {name: end for each in self.methods for name, end in each.kept.items()}
 
     @property
+    def taken(self) -> Mapping[str, str]:
+        """Return the services that another run took over, with that run in words. They stay closed."""
+        return {name: why for each in self.methods for name, why in each.taken.items()}
+
+    @property
     def turn_on(self) -> tuple[Change, ...]:
         return tuple(change for each in self.methods for change in each.turn_on)
 
@@ -288,9 +283,26 @@ class Closure:
         return frozenset(name for each in self.methods for name in each.find_closed(ctx))
 
     def find_kept(self, ctx: Context[Any]) -> list[str]:
-        """Return the services that another run still keeps closed, at least in part. Raises ProviderError."""
-        methods = [each for each in self.methods if each.kept]
-        return sorted(name for each in methods for name in each.kept.keys() & each.find_closed(ctx, partly=True))
+        """Return the services that another run keeps closed now, at least in part. Raises ProviderError."""
+        methods = [each for each in self.methods if each.kept or each.taken]
+        kept = [{*each.kept, *each.taken} & each.find_closed(ctx, partly=True) for each in methods]
+        return sorted(name for names in kept for name in names)
+
+    def describe_kept(self, ctx: Context[Any]) -> tuple[str, SuggestedCommand | None]:
+        """Describe the services that stay closed at the end, with the command that is next; empty if there is none.
+
+        Raises:
+            ProviderError: the state cannot be read.
+        """
+        names, taken = self.find_kept(ctx), self.taken
+        before, later = [each for each in names if each not in taken], [each for each in names if each in taken]
+        opened = sorted({*later} - self.find_closed(ctx)) if later else []
+        opens = {name: ctx.suggest("maintenance", service=name, state=by_switch.OFF) for name in names}
+        closes = {name: ctx.suggest("maintenance", service=name, state=by_switch.ON) for name in opened}
+        parts = [f"{', '.join(before)} was in maintenance before this run and stays so"] if before else []
+        parts += [f"{name} stays closed, because {taken[name]}; open it with `{opens[name].command}`" for name in later]
+        parts += [f"a part of {name} is open; close it with `{command.command}`" for name, command in closes.items()]
+        return "; ".join(parts), next(iter([*closes.values(), *opens.values()]), None)
 
     def closed_probes(self, ctx: Context[Any]) -> ProbeSet | None:
         """Return the probes that prove that maintenance is in effect; None if no service is closed."""
@@ -322,7 +334,13 @@ class Closure:
         ]
         opens = (ctx.suggest("maintenance", service=name, state=by_switch.OFF) for name in names)
         commands = " and ".join(f"`{each.command}`" for each in opens)
-        return f"{', '.join(names)} stays in maintenance until you run {commands}" if names else ""
+        why = "; ".join(self.taken[name] for name in names if name in self.taken)
+        because = f", because {why}," if why else ""
+        text = f"{', '.join(names)} stays in maintenance{because} until you run {commands}" if names else ""
+        if why and any(change.target in ended for change in self.turn_off):
+            closes = ctx.suggest("maintenance", service=names[0], state=by_switch.ON).command
+            return f"{text}. This run had reopened a part of it before: to be sure that it is closed, run `{closes}`"
+        return text
 
     def warnings(self, ctx: Context[Any]) -> Iterator[str]:
         for name, why in self.open.items():
@@ -351,7 +369,7 @@ def plan_closure(ctx: Context[Any], services: "Iterable[Service]", message: str)
     for each in services:
         try:
             if each.maintenance == "switch":
-                methods.append(_plan_switch(ctx, each, message))
+                methods.append(switch_closure.plan_switch(ctx, each, message))
             elif each.worker:
                 closings.append(by_routes.choose_closing(ctx, _read(ctx, each, message)))
                 by_routes.plan_writes(ctx, closings)
@@ -366,40 +384,9 @@ def plan_closure(ctx: Context[Any], services: "Iterable[Service]", message: str)
     return Closure((*([_plan_routes(ctx, closings)] if closings else []), *methods), left)
 
 
-def _plan_switch(ctx: Context[Any], service: "Service", message: str) -> SwitchClosure:
-    request = MaintenanceRequest(is_on=True, path="", message=message, until="", reopen_at_end=False)
-    plan = by_switch.plan_maintenance(ctx, service, request, message)
-    write = next(iter(plan.details.writes.values()), None)
-    current = write.current if write else switch_steps.read_switch(ctx, MAINTENANCE_SWITCH)
-    previous = current.value if current.is_on(ctx.clock.now()) else None
-    if write is None or (previous is not None and not previous.paths):  # another run's message and end stay
-        return SwitchClosure(service, ends_at=previous.until if previous else None)
-    if previous is not None:
-        raise Refused(
-            f"some paths of {service.name} are in maintenance already: {current.describe(ctx.clock.now())}",
-            reason=Reason.ALREADY_OFF,
-            hint="Close the whole service, or open these paths. Then run the same command again.",
-            suggested_command=ctx.suggest("maintenance", service=service.name, state=by_switch.ON),
-        )
-    settle = ctx.environment.require_runtime().settle
-    on = {replace(change, wait_after=settle, undo=None): each for change, each in plan.details.writes.items()}
-    return SwitchClosure(service, on, _plan_switch_end(ctx, write))
-
-
-def _plan_switch_end(ctx: Context[Any], on: SwitchWrite) -> dict[Change, SwitchWrite]:
-    """Plan the write that turns it off, from the value that this run writes before."""
-    now, closed = ctx.clock.now(), SwitchState(on.current.name, on.current.rules, on.value.to_json(), on.value)
-    desired = DesiredValue(by_switch.OFF, ctx.request.actor, ctx.request.incident, has_no_end=True)
-    revision = make_revision(f"{ctx.run_id} {by_switch.OFF}", closed.key)
-    value = values.value_to_write(closed, desired, revision=revision, now=now)
-    assert value is not None
-    planned = switch_steps.build_changes(ctx, [(SwitchWrite(closed, value), None)])
-    return {replace(each, target=f"{each.target}{AT_END}"): write for each, write in planned.items()}
-
-
 def _read(ctx: Context[Any], service: "Service", message: str = "") -> MaintenanceSnapshot:
     """Read a service at the edge. The message and the end of another run's window stay."""
-    request = MaintenanceRequest(is_on=True, path="", message=message, until="", reopen_at_end=False)
+    request = MaintenanceRequest.during_run(message)
     snapshot = by_routes.read_snapshot(ctx, service, request)
     if existing := snapshot.state.find_window(service.name, ""):
         return replace(snapshot, request=replace(request, message="", reopen_at_end=existing.reopen_at_end))

@@ -111,6 +111,8 @@ def window_warnings(
     """Yield warnings about a window; `former` is the stored window for the same path."""
     if former is not None and former.reopen_at_end and not window.reopen_at_end:
         yield f"it no longer reopens automatically after {format_utc(parse_utc(former.until))}"
+    if former is not None and former.reopened_by and not window.reopened_by:
+        yield f"run {former.reopened_by} closed it and would reopen it at its end. Now only a person reopens it"
     for host in out_of_reach:
         yield f"{host} is a custom domain of {ingress.worker} in a zone that the token cannot read: it stays open"
     if window.path:

@@ -58,6 +58,8 @@ class MaintenanceWindow:
     """Previous workers.dev setting; None if this window did not change it."""
     reopen_at_end: bool = False
     """Whether a job or a schedule may reopen it after `until`."""
+    reopened_by: str = ""
+    """Run that reopens it at its end, such as a restore; empty if only a person or `until` does."""
 
     def is_due(self, now: datetime) -> bool:
         """Return whether a schedule should reopen it at `now` (UTC)."""
@@ -112,15 +114,17 @@ def parse_state(variables: Mapping[str, Any]) -> MaintenanceState | None:
 
 
 def _parse_window(value: Mapping[str, Any]) -> MaintenanceWindow:
-    # Versions before 0.1 stored no `reopen_at_end`.
+    # Versions before 0.1 stored neither.
+    optional = {"reopen_at_end": False, "reopened_by": ""}
     known = {
-        name: value[name] for name in MaintenanceWindow.__dataclass_fields__ if name in value or name != "reopen_at_end"
+        name: value[name] for name in MaintenanceWindow.__dataclass_fields__ if name in value or name not in optional
     }
-    texts = [known[name] for name in ("service", "worker", "path", "message", "until", "since", "run")]
+    known = {**optional, **known}
+    texts = [known[name] for name in ("service", "worker", "path", "message", "until", "since", "run", "reopened_by")]
     routes = [ClosedRoute(*each) for each in known["closed"]]
     if not all(isinstance(text, str) for text in [*texts, *(part for each in routes for part in vars(each).values())]):
         raise TypeError(value)
-    incident, reopens = known["incident"], known.get("reopen_at_end", False)
+    incident, reopens = known["incident"], known["reopen_at_end"]
     if type(reopens) is not bool or not (incident is None or (type(incident) is int and incident > 0)):
         raise TypeError(value)
     for moment in (known["since"], *filter(None, [known["until"]])):
@@ -150,6 +154,17 @@ def have_same_effect(windows: Iterable[MaintenanceWindow], others: Iterable[Main
     return one == other
 
 
+def is_taken_over(own: Iterable[MaintenanceWindow], live: Iterable[MaintenanceWindow]) -> bool:
+    """Return whether `live` keeps closed all that `own` closes, and differs only where a person took over a window."""
+    stored = {(each.service, each.path): each for each in live}
+    pairs = [(each, stored.get((each.service, each.path))) for each in own]
+    return all(
+        other is not None
+        and (have_same_effect([each], [other]) or (each.reopened_by and {*each.closed} <= {*other.closed}))
+        for each, other in pairs
+    )
+
+
 def describe_excess(windows: tuple[MaintenanceWindow, ...]) -> str:
     """Return why the windows do not fit into the variables, or an empty string if they do."""
     if len(windows) > MAX_WINDOWS:
@@ -170,7 +185,7 @@ def replace_window(windows: Iterable[MaintenanceWindow], window: MaintenanceWind
 def merge_states(newest: MaintenanceState, others: Iterable[MaintenanceState]) -> MaintenanceState:
     """Merge the states of runs that did not know of each other, so that all of it can be undone.
 
-    A window reopens automatically only if each state says so, with the same end.
+    A window reopens automatically only if each state says so, with the same end or by the same run.
     """
     windows = newest.windows
     for other in others:
@@ -185,6 +200,7 @@ def merge_states(newest: MaintenanceState, others: Iterable[MaintenanceState]) -
                     closed=tuple(closed.values()),
                     subdomain=window.subdomain or same.subdomain,
                     reopen_at_end=same.reopen_at_end and window.reopen_at_end and same.until == window.until,
+                    reopened_by=same.reopened_by if same.reopened_by == window.reopened_by else "",
                 )
                 windows = replace_window(windows, both)
     return replace(newest, windows=windows)
@@ -203,6 +219,13 @@ class MaintenanceRequest:
     until: str
     """Planned end in `TIME_FORMAT`, or empty."""
     reopen_at_end: bool
+    ends_with_run: bool = False
+    """Whether the run that closes it also reopens it, as a restore does."""
+
+    @classmethod
+    def during_run(cls, message: str) -> Self:
+        """Return the request of a run that closes a whole service, and reopens it at its end."""
+        return cls(is_on=True, path="", message=message, until="", reopen_at_end=False, ends_with_run=True)
 
     @classmethod
     def parse(cls, *, state: str, path: str, message: str, until: str, reopen_at_end: bool, now: datetime) -> Self:

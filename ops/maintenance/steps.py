@@ -193,7 +193,7 @@ def _check_guarded_write(
         holds = bool(deployments) and (
             deployments[0].id == guard.live_deployment.id
             or _is_own(ctx, deployments[0].message)
-            or _has_same_windows(ctx, steps, deployments[0], guard.closing_windows)
+            or _has_same_windows(ctx, steps, deployments[0], guard.closing_windows, is_same=state.is_taken_over)
         )
     if holds:
         return world
@@ -219,11 +219,16 @@ def _check_ingress_write(ctx: Context[Any], way: RepointRoute | AddRoute | Remov
 
 
 def _has_same_windows(
-    ctx: Context[Any], steps: MaintenanceWrites, deployment: WorkerDeployment, windows: tuple[MaintenanceWindow, ...]
+    ctx: Context[Any],
+    steps: MaintenanceWrites,
+    deployment: WorkerDeployment,
+    windows: tuple[MaintenanceWindow, ...],
+    *,
+    is_same: Callable[[Iterable[MaintenanceWindow], Iterable[MaintenanceWindow]], bool] = state.have_same_effect,
 ) -> bool:
     """Return whether another run's deployment stores the same windows; keep its run id, which its answers name."""
     stored = _read_state(ctx.cloudflare.workers, deployment.split[0][0])
-    if stored is None or not state.have_same_effect(stored.windows, windows):
+    if stored is None or not is_same(windows, stored.windows):
         return False
     steps.state_run = stored.run
     return True

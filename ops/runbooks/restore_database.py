@@ -166,14 +166,11 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params", "RestoreDatabase
         if found.verdict == Verdict.INCONCLUSIVE:
             text = f"the checks of {name} are inconclusive: {found}"
             return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, undo)
-        if not (kept := closed.find_kept(ctx)):
+        kept, command = closed.describe_kept(ctx)
+        if not kept:
             return None
-        text = (
-            f"the checks of {name} are healthy. {', '.join(kept)} was in maintenance before this run and stays so, "
-            "and no probe can prove more"
-        )
-        opens = ctx.suggest("maintenance", service=kept[0], state="off")
-        return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, opens)
+        text = f"the checks of {name} are healthy, and no probe can prove more: {kept}"
+        return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, command)
 
 
 def _check_restore(

@@ -113,6 +113,7 @@ def maintenance_lines(status: EnvironmentStatus) -> Iterator[str]:
     for block in status.windows:
         where = f" for incident #{block.incident}" if block.incident else ""
         until = f", planned end {format_utc(parse_utc(block.until))}" if block.until else ""
+        until += f", until run {quote_name(block.reopened_by)} ends" if block.reopened_by else ""
         yield f"{block.scope}, since {format_utc(parse_utc(block.since))}{where}{until}"
 
 

@@ -182,7 +182,12 @@ def value_to_write(
 
 
 def _is_same_value(one: SwitchValue, other: SwitchValue) -> bool:
-    """Return whether both have the same effect: owner and revision are ignored, times may differ slightly."""
+    """Return whether both have the same effect: owner and revision are ignored, times may differ slightly.
+
+    A value that its run ends is no other run's value.
+    """
+    if one.ends_with_run != other.ends_with_run:
+        return False
     kept = replace(other, owner=one.owner, revision=one.revision, until=one.until, review_at=one.review_at)
     return one == kept and _is_same_moment(one.until, other.until) and _is_same_moment(one.review_at, other.review_at)
 

@@ -61,6 +61,8 @@ class Interleaving:
     first_wrote: list[str]
     second_wrote: list[str]
     """Writes with a successful response."""
+    awaited: str = ""
+    """Method and path of the request that the first run sent when the second one had ended."""
 
     @property
     def story(self) -> str:
@@ -98,7 +100,8 @@ def interleave(
     rest = list(everything)
     for each in own:
         rest.remove(each)
-    return Interleaving(nth, done, stop.result, stop.reached, stop.was_proved, rest, own)
+    awaited = next((f"{each.method} {each.path}" for each in world.sandbox.requests[: stop.began][-1:]), "")
+    return Interleaving(nth, done, stop.result, stop.reached, stop.was_proved, rest, own, awaited)
 
 
 class _Stop:
