@@ -118,6 +118,8 @@ DOWN = (
 )
 """Further statements that a down file may have."""
 
+ORPHAN = "INSERT INTO c VALUES (99)"
+"""Only the rows of a database tell whether this refers to one."""
 STATEMENTS: list[tuple[str, list[Any]]] = [
     *((sql, []) for sql in ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT a", "RELEASE a")),
     *((sql, []) for sql in ("ATTACH ':memory:' AS x", "DETACH x", "VACUUM", "REINDEX", "ANALYZE", "SELEC 1")),
@@ -136,7 +138,7 @@ STATEMENTS: list[tuple[str, list[Any]]] = [
     *((sql, []) for sql in ("SELECT sqlite_version()", "SELECT sqlite_source_id()", "SELECT * FROM nowhere")),
     *((sql, []) for sql in ("SELECT * FROM t", "SELECT * FROM sqlite_temp_master", "UPDATE sqlite_master SET sql = 1")),
     ("INSERT INTO t (id) VALUES (1)", []),
-    ("INSERT INTO c VALUES (99)", []),
+    (ORPHAN, []),
     ("INSERT INTO t (s) VALUES (?) RETURNING id, s", ["b"]),
     ("SELECT x'0102', 1.5, 9007199254740993, NULL, ?, ?", ["x", 2]),
     ("SELECT ?", []),
@@ -169,7 +171,8 @@ def test_local_copy_refuses_what_workerd_refuses(database: Database, edge: httpx
     with LocalCopy([]) as copy:
         refused = [_is_refused(copy, sql) for sql in statements]
     both = zip(statements, plain, refused, strict=True)
-    assert {sql[:60]: answer for sql, answer, here in both if isinstance(answer, str) != here} == {}
+    differ = {sql[:60]: answer for sql, answer, here in both if isinstance(answer, str) != here}
+    assert differ.keys() == {ORPHAN}
     assert sum(refused) > 25
 
 
