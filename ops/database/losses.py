@@ -122,7 +122,7 @@ class LossTracker:
 
     def note_start(self, sql: str) -> None:
         """Note, as the connection's trace callback, that a statement begins to run."""
-        self._is_running |= self._sql.startswith(sql)
+        self._is_running |= bool(sql) and self._sql.startswith(sql)
 
     def end_statement(self) -> None:
         """Note the losses of a statement that ran, and the names that it changed."""
