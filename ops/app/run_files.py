@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -31,18 +32,33 @@ KEPT_SECONDS = 40 * 24 * 3600.0
 
 
 def close_run(folder: Path, result: RunResult) -> None:
-    """Mark an ended run that is on GitHub, or does not belong there, and delete old runs. Never raises."""
-    link = result.links.get("journal") or result.links.get("incident", "")
-    belongs_on_github = result.decision != Decision.PLANNED and (result.wrote or result.incident is not None)
-    if link or not belongs_on_github:
-        mark_published(folder, link)
+    """Mark an ended run whose record is on GitHub or does not belong there, and delete old runs. Never raises."""
+    if result.is_recorded:
+        mark_published(folder, result.links.get("journal") or result.links.get("incident", ""))
+    elif not belongs_on_github(result.decision, wrote=result.wrote, incident=result.incident):
+        mark_published(folder, "")
     prune_runs(folder.parent)
+
+
+def belongs_on_github(decision: str, *, wrote: bool, incident: int | None) -> bool:
+    """Return whether an incident must hold the record of an ended run."""
+    return decision != Decision.PLANNED and (wrote or incident is not None)
 
 
 def mark_published(folder: Path, link: str) -> None:
     """Note the URL of a run on GitHub; empty if it does not belong there. Never raises."""
     with contextlib.suppress(OSError), open_private_file(folder / PUBLISHED) as file:
         file.write(link)
+
+
+def import_command(program: str, folder: Path, incident: int | None) -> str:
+    """Return the command that posts the record of a run, for this working folder."""
+    return f"{program} incident import {shlex.quote(os.path.relpath(folder))} --incident {incident or 'NUMBER'}"
+
+
+def is_marked(folder: Path) -> bool:
+    """Return whether nothing of the run has to be published any more."""
+    return (folder / PUBLISHED).exists()
 
 
 def read_link(folder: Path) -> str:
@@ -103,7 +119,7 @@ def prune_runs(runs: Path) -> None:
     oldest = time.time() - KEPT_SECONDS
     for folder in list_runs(runs)[KEPT_RUNS:]:
         with contextlib.suppress(OSError):
-            if (folder / PUBLISHED).exists() and (folder / TIMELINE).stat().st_mtime < oldest:
+            if is_marked(folder) and (folder / TIMELINE).stat().st_mtime < oldest:
                 folder.rename(folder.with_name(f"{folder.name}{DELETED}"))
     for folder in runs.glob(f"*{DELETED}"):
         if re.fullmatch(RUN_ID_PATTERN, folder.name.removesuffix(DELETED)):

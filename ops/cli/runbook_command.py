@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -400,6 +399,7 @@ def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> No
 def _show_next_steps(result: RunResult, record: Path | None, *, has_opened: bool) -> None:
     """Print the path of the record, the incident that the run opened, and the next command."""
     from ops.app.run import program_name
+    from ops.app.run_files import import_command
 
     echo(f"  record: {os.path.relpath(record)}" if record else "  no record was written")
     if has_opened and "incident" in result.links:
@@ -407,8 +407,10 @@ def _show_next_steps(result: RunResult, record: Path | None, *, has_opened: bool
     if result.decision == Decision.PLANNED or actions.is_job(os.environ):
         return
     program = program_name(os.environ)
-    if result.incident and (has_opened or "journal" in result.links):
+    if result.incident and result.is_recorded:
         echo(f"  then, the post-incident report: {program} incident report {result.incident}")
-    elif record and result.wrote:
-        folder = shlex.quote(os.path.relpath(record.parent))
-        echo(f"  to add it to an incident: {program} incident import {folder} --incident {result.incident or 'NUMBER'}")
+    elif record and (result.wrote or result.incident):
+        where = (
+            f"it is not on incident #{result.incident}; to post it" if result.incident else "to add it to an incident"
+        )
+        echo(f"  {where}: {import_command(program, record.parent, result.incident)}")

@@ -53,6 +53,8 @@ class RunResult:
     """Whether no planned change was written, so there is no undo."""
     is_answered: bool = True
     """Whether the incident shows this result. A dry run and a run without an incident write nothing there."""
+    is_recorded: bool = False
+    """Whether an incident holds the whole record of this run."""
 
     @property
     def needs_people(self) -> bool:

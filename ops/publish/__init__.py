@@ -89,6 +89,11 @@ class Publisher:
         """Whether the comment on the incident shows the end of the run; also if there was none to write."""
         return self._issue.is_answered
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether an incident holds the whole record of the run."""
+        return self._issue.is_recorded
+
     def read_previous_runs(self, timeline: Timeline, wait: float) -> "Callable[[], PreviousRuns]":
         """Start to read the previous runs on the incident.
 

@@ -65,6 +65,8 @@ class IssuePublisher:
         """Number of the incident that was opened after the run."""
         self.is_answered = True
         """Whether the comment shows the end of the run; also if there is none to write."""
+        self.is_recorded = False
+        """Whether an incident holds the whole record of the run."""
         self._is_on = client.is_configured(environ) and uses_one_sandbox(environ)
 
     def sinks(self, incident: int | None) -> tuple[EventSink, ...]:
@@ -121,7 +123,7 @@ class IssuePublisher:
         """
         if self._writer:
             url = self._writer.close()
-            self.is_answered = self._writer.is_complete
+            self.is_answered = self.is_recorded = self._writer.is_complete
             return {"journal": url} if url else {}
         if not self._is_on or timeline.first(EventKind.WRITING) is None:
             return {}
@@ -129,13 +131,15 @@ class IssuePublisher:
         if only_if_needed and not needs_people(RunSummary(self._run, events).decision):
             return {}
         try:
-            return {"incident": start_call(lambda: self._open_incident(events, menu)).result(timeout=self._remaining())}
+            url = start_call(lambda: self._open_incident(events, menu)).result(timeout=self._remaining())
         except Exception as error:  # noqa: BLE001  the run is over, and its result counts
             timeline.record(
                 EventKind.WARNING,
                 f"the incident of this run may be missing ({client.failure_text(error)}): look for it, or open one",
             )
             return {}
+        self.is_recorded = True
+        return {"incident": url}
 
     def _open_incident(self, events: tuple[RunEvent, ...], menu: "Callable[[str, str], MenuParts]") -> str:
         """Open an incident with the run on it, and return its URL."""

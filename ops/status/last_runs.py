@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app.run_files import RUNS, list_runs, read_events, read_link
+from ops.app.run_files import RUNS, belongs_on_github, import_command, is_marked, list_runs, read_events, read_link
 from ops.core.clock import format_duration, format_rfc3339, format_utc
 from ops.core.errors import EXIT_CODES, Decision, OpsError
 from ops.core.plan import LiveState
@@ -58,6 +58,8 @@ class LastRun:
     """Comment on the incident, else the page of the workflow run; may be empty."""
     record: str
     """Folder of its record on this machine, or empty."""
+    import_command: str = ""
+    """Command that posts its record, if it belongs on an incident and is not there; empty otherwise."""
 
     @property
     def exit_code(self) -> int:
@@ -94,7 +96,10 @@ def read_last_runs(
 
     An unreadable record is left out; a failure of GitHub is a note.
     """
-    found = (_read_local(path, redactor) for path in list_runs(config_path.resolve().parent / RUNS))
+    from ops.app.run import program_name
+
+    program, runs_here = program_name(environ), list_runs(config_path.resolve().parent / RUNS)
+    found = (_read_local(path, redactor, program) for path in runs_here)
     local = {run.run: run for run in islice(filter(None, found), count)}
     notes, remote, now = list[str](), dict[str, LastRun](), SystemClock().now()
     if unreadable := _find_unreadable(config_path.resolve().parent / RUNS, local):
@@ -110,10 +115,17 @@ def read_last_runs(
             notes.append(f"open incidents: GitHub gave no answer within {within:g} s")
     else:
         notes.append("open incidents were not read: set GITHUB_TOKEN and GITHUB_REPOSITORY")
-    both = {name: replace(run, link=remote[name].link) if name in remote else run for name, run in local.items()}
+    both = {name: _joined(run, remote.get(name)) for name, run in local.items()}
     newest = sorted((remote | both).values(), key=lambda run: run.began, reverse=True)[:count]
     runs: tuple[LastRun, ...] = redactor.redact_value(tuple(newest))
     return LastRuns(now, runs, tuple(notes), has_read_local=not unreadable)
+
+
+def _joined(local: LastRun, remote: LastRun | None) -> LastRun:
+    """Return the run of this machine with its comment. One without the end does not hold the whole record."""
+    if remote is None:
+        return local
+    return replace(local, link=remote.link, import_command="" if remote.decision else local.import_command)
 
 
 def _find_unreadable(runs: Path, local: Mapping[str, LastRun]) -> str:
@@ -122,7 +134,7 @@ def _find_unreadable(runs: Path, local: Mapping[str, LastRun]) -> str:
     return f"the records in {runs} cannot be read" if is_closed or (list_runs(runs) and not local) else ""
 
 
-def _read_local(folder: Path, redactor: Redactor) -> LastRun | None:
+def _read_local(folder: Path, redactor: Redactor, program: str) -> LastRun | None:
     """Return the run of a folder; None if no line of its timeline is readable, as in a run that begins now."""
     events = tuple(read_events(folder, redactor))
     if not events:
@@ -130,7 +142,13 @@ def _read_local(folder: Path, redactor: Redactor) -> LastRun | None:
     summary = RunSummary(folder.name, events)
     live = summary.live or (LiveState.LIVE if summary.has_written else LiveState.UNCHANGED)
     plan = None if live.is_unchanged else summary.plan
-    incident = events[0].data.get("incident")
+    given = events[0].data.get("incident")
+    incident = given if isinstance(given, int) else None
+    is_missing = (
+        bool(summary.decision)
+        and not is_marked(folder)
+        and belongs_on_github(summary.decision, wrote=not live.is_unchanged, incident=incident)
+    )
     return LastRun(
         run=folder.name,
         began=events[0].at,
@@ -141,12 +159,13 @@ def _read_local(folder: Path, redactor: Redactor) -> LastRun | None:
         environment=summary.environment,
         service=summary.service,
         by=summary.requester,
-        incident=incident if isinstance(incident, int) else None,
+        incident=incident,
         live=live.value,
         changes=plan.changes if plan else (),
         undo=tuple(each.command for each in plan.undo) if plan and summary.has_written else (),
         link=read_link(folder) or summary.log_url,
         record=str(folder),
+        import_command=import_command(program, folder, incident) if is_missing else "",
     )
 
 
@@ -213,5 +232,7 @@ def run_lines(run: LastRun, now: datetime) -> Iterator[str]:
         yield "  Undo: see the comment"
     if run.link:
         yield f"  {run.link}"
+    if run.import_command:
+        yield f"  Its record is not on an incident. To post it: {run.import_command}"
     if not run.decision and run.record:
         yield f"  It is still running, or was killed. Record: {run.record}"

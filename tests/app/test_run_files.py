@@ -68,6 +68,36 @@ def test_only_runs_without_more_to_publish_are_marked(shop: Shop, incident: Inci
     assert f"/issues/{incident.number}#issuecomment-" in str(newest_mark())
 
 
+@pytest.mark.parametrize("loss", ["unavailable", "never complete", "no token"])
+def test_run_that_is_not_whole_on_its_incident_stays_with_its_import(
+    shop: Shop, incident: Incident, loss: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shop.folder)
+    hub, runs = incident.github, shop.folder / ".ops" / "runs"
+    github = shop.environ(**hub.environ())
+    if loss != "no token":
+        hub.fault(method="*" if loss == "unavailable" else "PATCH", status=503, times=None)
+    given = {**github, "GITHUB_TOKEN": ""} if loss == "no token" else github
+
+    ran = shop.ops("rollback-worker", "--yes", "--incident", "1", **given)
+
+    (folder,) = list_runs(runs)
+    command = f"ops incident import .ops/runs/{folder.name} --incident 1"
+    assert ran.code == 0
+    assert command in ran.out
+    assert "the post-incident report" not in ran.out
+    assert command in shop.ops("last", **{**github, "GITHUB_TOKEN": ""}).out
+    os.utime(folder / "timeline.jsonl", (0, 0))
+    add_runs(shop.folder, KEPT_RUNS + 1, days=0)
+    prune_runs(runs)
+    assert folder.exists()
+    hub.faults.clear()
+    assert shop.ops(*command.split()[1:], **github).code == 0
+    assert command not in shop.ops("last", "--count", "50", **github).out
+    prune_runs(runs)
+    assert not folder.exists()
+
+
 def test_strange_files_and_links_stay(tmp_path: Path) -> None:
     add_runs(tmp_path, KEPT_RUNS, days=41, begins="2027")
     runs, kept = tmp_path / ".ops" / "runs", tmp_path / "mine"

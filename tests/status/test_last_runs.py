@@ -136,4 +136,4 @@ def test_run_for_a_missing_incident_offers_no_report(shop: Shop) -> None:
 
     assert done.code == 0
     assert "incident report" not in done.out
-    assert re.search(r"  to add it to an incident: ops incident import \S+ --incident 99\n", done.out)
+    assert re.search(r"  it is not on incident #99; to post it: ops incident import \S+ --incident 99\n", done.out)
