@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops.core.errors import Reason
-from ops.core.plan import Change, Plan, PlanSection
+from ops.core.errors import Decision, Reason, Refused
+from ops.core.plan import Change, Plan, PlanSection, RunOutcome
+from ops.core.suggestions import did_you_mean, quote_name
 from ops.database.holds import Hold, lift_holds, read_holds
 from ops.database.steps import DatabaseRunbook
 from ops.engine.context import Context
@@ -50,11 +51,13 @@ class LiftHold(DatabaseRunbook["LiftHold.Params", "LiftHold.Details"]):
         name, migration = ctx.params.database, ctx.params.name
         held = read_holds(ctx.cloudflare.d1, database.id)
         lifted, others = _split(held, migration)
+        if not lifted:
+            _refuse_wrong_name(migration, name, held)
         change = Change(
             target=f"Hold of {migration} in D1 database {name}",
             before="held",
             after="lifted",
-            done_when="the database has no such hold",
+            done_when="the database does not list it as held",
             undo=None,
         )
         sections = (PlanSection("Lifted", tuple(map(str, lifted))), PlanSection("Still held", tuple(map(str, others))))
@@ -69,6 +72,13 @@ class LiftHold(DatabaseRunbook["LiftHold.Params", "LiftHold.Details"]):
             details=LiftHold.Details(database),
         )
 
+    def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome:  # noqa: ARG002  it read it back
+        """Return that the hold is lifted: the services do not show it, and may be failing or in maintenance."""
+        if plan.changes:
+            return RunOutcome(Decision.HEALTHY_AS_BEFORE, Reason.VERIFIED, plan.proved_claim)
+        held = ", ".join(each for section in plan.sections for each in section.lines) or "no migration"
+        return RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_SET, f"{plan.summary}; still held: {held}")
+
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
         lifted, _ = _split(read_holds(ctx.cloudflare.d1, plan.details.database.id), ctx.params.name)
         if lifted:
@@ -78,6 +88,18 @@ class LiftHold(DatabaseRunbook["LiftHold.Params", "LiftHold.Details"]):
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
         ctx.cloudflare.d1.run_batch(plan.details.database.id, [lift_holds(ctx.params.name)])
         return f"lifted the hold of {ctx.params.name}"
+
+
+def _refuse_wrong_name(migration: str, database: str, held: Sequence[Hold]) -> None:
+    """Raise Refused if another hold is meant. Any other file name may be one whose hold was lifted before."""
+    known = dict.fromkeys(each.migration for each in held)
+    typed = migration.casefold().removesuffix(".sql")
+    if known and (not migration.endswith(".sql") or any(each.casefold().startswith(typed) for each in known)):
+        raise Refused(
+            f'no migration "{quote_name(migration)}" is held in {database}{did_you_mean(migration, known)}',
+            reason=Reason.UNKNOWN_NAME,
+            hint="Copy the name of the file from the plan or from the message of the guard.",
+        )
 
 
 def _split(held: Sequence[Hold], migration: str) -> tuple[list[Hold], list[Hold]]:

@@ -49,6 +49,27 @@ def test_all_holds_of_the_migration_are_lifted(library: Library) -> None:
     assert f"the next deployment may apply {NAME} as it is" in done.result["plan"]["follows"]
 
 
+@pytest.mark.parametrize("name", ["0009_x", "0009_X.SQL", "0009.sql", "*"])
+def test_name_that_is_not_held_is_refused_with_those_that_are(library: Library, name: str) -> None:
+    refused = lift(library, name)
+
+    assert ended(refused) == (3, "refused", "unknown_name")
+    assert f'no migration "{name}" is held in lib' in refused.result["message"]
+    assert "0009_x.sql" in refused.result["message"]
+    assert len(names(library)) == 3
+
+
+@pytest.mark.parametrize("service", ["failing", "in maintenance"])
+def test_read_back_of_the_hold_decides_and_not_the_service(library: Library, service: str) -> None:
+    status = {"status": 500} if service == "failing" else {"status": 503, "headers": {"ops-maintenance": "run-1"}}
+    library.world.sandbox.edge_fault(times=None, body="{}", **status)
+
+    assert ended(lift(library, NAME)) == (0, "healthy_as_before", "verified")
+    assert names(library) == ["0009_x.sql"]
+    for _ in range(2):
+        assert ended(lift(library, NAME)) == (0, "nothing_to_do", "already_set")
+
+
 def test_migration_without_hold_leaves_nothing_to_do(library: Library) -> None:
     done = lift(library, "0001_first.sql")
 
