@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ops.app import run as app
 from ops.app.menu import build_menu
+from ops.config import durable_object_token_names
 from ops.core import system_clock
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
@@ -31,12 +32,18 @@ if TYPE_CHECKING:
 RUNBOOK = "rotate-secrets"
 SEVERITY = "sev1"
 UNDECLARED = "an undeclared secret"
+MAY_BE_ANOTHER = "A secret that ops.yml does not name was reported as leaked: the same one, or another"
+"""Its name is not repeated, because people have sent the value as the name."""
 
 NEVER_ROTATED = "ops.yml says `rotate: never`. Decide who replaces it, and which data that loses."
 LOGIN_INSTRUCTION = "Change the password of the account that the probes use, then update the secret."
 DASHBOARD_INSTRUCTION = (
     "Roll the token at dash.cloudflare.com → Manage account → API tokens, "
     "then update the secret in every GitHub environment that has it."
+)
+OBJECTS_INSTRUCTION = (
+    "Give the secret a new value in the Worker whose endpoints of Durable Objects it opens, "
+    "then update it in every GitHub environment that has it."
 )
 WEBHOOK_INSTRUCTION = "Delete the webhook in the chat settings, create a new one, then update the secret."
 
@@ -120,7 +127,7 @@ def _add_comment(
     """Add one comment per workflow run, so that a re-run adds none."""
     from ops.github.comments import RunComments
 
-    text = f"{leak.secret or UNDECLARED} was reported as leaked again"
+    text = f"{leak.secret} was reported as leaked again" if leak.secret else MAY_BE_ANOTHER
     run = f"leak-{environ.get('GITHUB_RUN_ID') or f'{now:%Y%m%dT%H%M%S}'}"[:64]
     comments = RunComments(repository, number, run, may_exist=True)
     block = RunRecord(run, source="note", rows=(RecordRow(now, "note", text),))
@@ -144,7 +151,7 @@ class Replacement:
 
 def declared_secrets(config: "Config") -> frozenset[str]:
     """Return the names of all secrets in ops.yml."""
-    found = {*config.notify.webhooks.values(), *config.login_variables}
+    found = {*config.notify.webhooks.values(), *config.login_variables, *durable_object_token_names(config)}
     for environment in config.environments.values():
         found |= {environment.token, *environment.secrets}
     return frozenset(found)
@@ -160,6 +167,9 @@ def list_replacements(config: "Config", name: str) -> Iterator[Replacement]:
             yield Replacement(environment.name, service=declared.consumers[0])
         if environment.token == name:
             yield Replacement(environment.name, by_hand=DASHBOARD_INSTRUCTION)
+        objects = [each for service in environment.services.values() for each in service.durable_objects.values()]
+        if any(each.token == name for each in objects):
+            yield Replacement(environment.name, by_hand=OBJECTS_INSTRUCTION)
     if name in config.notify.webhooks.values():
         yield Replacement("", by_hand=WEBHOOK_INSTRUCTION)
     if name in config.login_variables:

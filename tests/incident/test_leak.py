@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from ops.app.run import read_config, register_secrets
 from ops.core.clock import parse_utc
+from ops.core.redaction import Redactor
 from ops.gate.leak import LeakReport, read_leak, remove_keys, strip_url
 from ops.gate.outcomes import GateJob
-from ops.incident.secret_leak import Replacement
+from ops.incident.secret_leak import Replacement, declared_secrets
 from ops.incident.secret_leak import render_incident as incident_text
 from sandbox.github import GitHub
-from tests.conftest import Outcome, World
+from tests.conftest import REFERENCE, Outcome, World
 from tests.support.commands import unwrapped
 from tests.support.hostile import WORDS, skeleton
 from tests.support.marks import leaks, secret, sent
@@ -136,6 +138,37 @@ def test_repeated_report_extends_the_incident(reports: Reports) -> None:
     assert "- Page: `https://ci.example/builds/77`" in note.body
     assert reports.issue(2).title == "Leaked secret: SLACK_WEBHOOK_URL"
     assert "reported as leaked again" in reports.world.ops("incident", "show", "1", **reports.github.environ()).out
+
+
+def test_token_of_durable_objects_is_a_declared_secret(reports: Reports) -> None:
+    assert reports.send({**SAID, "secret": "FORTUNET_ADMIN_TOKEN"}).code == 0
+
+    assert reports.issue().title == "Leaked secret: FORTUNET_ADMIN_TOKEN"
+    assert "In production: Give the secret a new value in the Worker" in reports.issue().body
+    assert "has no secret of the reported name" not in reports.issue().body
+
+
+def test_every_secret_of_the_configuration_is_declared() -> None:
+    """The variables whose values a run masks, except those that ops.yml does not name."""
+    config, _ = read_config(REFERENCE / "ops.yml")
+    masked = register_secrets({}, config, Redactor())
+    prefixed = {
+        f"{prefix}{name}"
+        for each in config.environments.values()
+        for name in each.secrets
+        for prefix in ("NEW_", "OLD_")
+    }
+
+    assert masked - prefixed - {"GITHUB_TOKEN", "GH_SECRETS_TOKEN", "GH_SECRETS_APP_KEY"} <= declared_secrets(config)
+
+
+def test_second_undeclared_secret_is_not_said_to_be_the_first(reports: Reports) -> None:
+    for run, name in enumerate(("ONE_KEY", "ANOTHER_KEY", "THIRD_KEY")):
+        assert reports.send({**SAID, "secret": name}, run=str(run)).code == 0
+
+    notes = [each.body for each in reports.issue().comments if "reported as leaked" in each.body]
+    assert len(notes) == 2
+    assert all("again" not in each and "the same one, or another" in each for each in notes)
 
 
 def test_closed_and_forged_incidents_are_ignored(reports: Reports) -> None:
