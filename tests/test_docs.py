@@ -68,7 +68,6 @@ def ways(name: str, config: Config) -> str:
     given = example.params if example else {}
     options = [f"--{key} {each}" for key, v in given.items() for each in (v if isinstance(v, tuple) else [v])]
     options = options if example else [" ".join(arguments(runbook.example))]
-    options += ["--one-person"] if runbook.needs_approval and example else []
     environment = example.environment if example else next(iter(config.environments))
     command = " ".join(["./run ops", name, *options, f"--environment {environment}", "--incident 42"])
     put = " or ".join(f"`{text}`" for text in labels)
@@ -204,6 +203,15 @@ def test_hand_written_part_of_a_page_is_short(page: Path) -> None:
     written = re.sub(r"<!-- (\S+):.*?-->.*?<!-- /\1 -->", "", text_of(page), flags=re.DOTALL)
     words, most = len(written.split()), WORDS_OF_A_PAGE.get(page.parent.name, OTHER_WORDS)
     assert words <= most, f"{page.name} has {words} words, and at most {most} are allowed: shorten or split it"
+
+
+def test_front_page_says_what_was_not_tried_and_repeats_no_figure_of_the_picture() -> None:
+    readme = text_of(README)
+    if not readme:
+        return
+    safety = (ROOT / "docs/explanation/safety.md").read_text()
+    assert ["live Cloudflare account" in " ".join(text.split()) for text in (readme, safety)] == [True, True]
+    assert [alt for alt in re.findall(r'alt="([^"]+)"', readme) if re.search(r"\d", alt)] == []
 
 
 def test_readme_has_at_most_120_lines() -> None:

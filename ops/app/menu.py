@@ -51,8 +51,7 @@ def _start(config: "Config", option: RecoveryOption, program: Sequence[str], num
     fields = [(field, _field_text(values[field.name])) for field in form if field.name in values]
     chosen = tuple((field.name, text) for field, text in fields if len(field.options) > 1)
     typed = tuple((field.name, text) for field, text in fields if not field.options and text != field.default)
-    alone = {"one_person": True} if runbook.needs_approval else {}
-    command = build_command(program[0], option.runbook, {**values, "incident": number, **alone}, *program[1:])
+    command = build_command(program[0], option.runbook, {**values, "incident": number}, *program[1:])
     approval = APPROVE_BUTTON if runbook.needs_approval else ""
     return MenuStart(option.labels, option.runbook, chosen, typed, command, approval)
 

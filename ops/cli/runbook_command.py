@@ -111,7 +111,8 @@ def _as_typed(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 
 def _examples(runbook: Runbook[Any, Any]) -> Iterator[str]:
     """Yield commands with the runbook's own example."""
-    options = {**vars(runbook.example), "environment": EXAMPLE_ENVIRONMENT}
+    given = {name: value for name, value in vars(runbook.example).items() if name != "one_person"}  # no default way
+    options = {**given, "environment": EXAMPLE_ENVIRONMENT}
     if not runbook.needs_incident:
         yield build_command(PROGRAM, runbook.name, {**options, "dry_run": True})
     yield build_command(PROGRAM, runbook.name, {**options, "incident": 42})

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from tests.gate.test_second_person import AFTER, desk
-from tests.support.commands import ended
+from tests.support.commands import ended, unwrapped
 from tests.support.second_person import TOKEN, Desk
 
 __all__ = ["desk"]
@@ -31,6 +31,21 @@ def test_one_person_on_a_laptop_is_named(desk: Desk) -> None:
     assert any(alone_text in comment for comment in desk.comments)
     assert report.code == 0, report.err
     assert alone_text in (desk.hub.issues[-1].body or "")
+
+
+def test_menu_shows_the_restore_without_one_person(desk: Desk) -> None:
+    config = ["--config", str(desk.world.config)]
+    environ = {**desk.hub.environ(), "SHOP_TOKEN": TOKEN, "CLOUDFLARE_API_TOKEN": None}
+    opening = ["--service", "web", "--severity", "sev1", "--title", "orders are gone", *config]
+    assert desk.world.ops("incident", "open", *opening, **environ).code == 0
+    menu = unwrapped(desk.hub.issues[-1].comments[0].body)
+    shown = next(line for line in menu.splitlines() if " restore-database " in line and "--" in line)
+
+    pressed = desk.world.ops(*shlex.split(shown)[1:], "--yes", "--json", **environ)
+
+    assert "--one-person" not in menu
+    assert ended(pressed) == (3, "refused", "needs_two_people"), shown
+    assert "add --one-person, which the incident names" in pressed.result["hint"]
 
 
 @pytest.mark.parametrize("strict", ["", "        two_people: strict\n"], ids=["default", "strict"])

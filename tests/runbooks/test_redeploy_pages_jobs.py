@@ -58,7 +58,7 @@ def test_fetch_job_explains_its_refusal(site: Site, tmp_path: Path) -> None:
     outcome = fetch(site, tmp_path / "outputs", "--commit", "f" * 40)
 
     assert outcome.code == 3
-    assert "REFUSED  commit" in outcome.out
+    assert "REFUSED  nothing was changed: commit" in outcome.out
     assert "next step: Run `git fetch` there" in outcome.out
     assert "fetched" not in outcome.out.replace("nothing was fetched, so the jobs after this one do nothing", "")
 
