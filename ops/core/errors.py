@@ -137,6 +137,8 @@ class Reason(StrEnum):
     """KV holds no limits yet."""
     DRIFTED = "drifted"
     """KV differs from `limits.yml`. The difference is reported and left as it is."""
+    WOULD_LOWER = "would_lower"
+    """A raise would lower a limit: `limits.yml` or the application has a higher value."""
     LATEST_BUILD_FAILED = "latest_build_failed"
     """The newest deployment of the site failed, so the previous one still serves."""
     DRY_RUN = "dry_run"

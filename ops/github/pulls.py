@@ -19,6 +19,7 @@ from ops.github.client import connect, is_configured, provider_errors, write_err
 from ops.github.comments import author_login, own_login
 
 if TYPE_CHECKING:
+    from github.PullRequest import PullRequest
     from github.Repository import Repository
 
 HINT = (
@@ -40,6 +41,15 @@ class FileAtCommit:
 class CreatedPullRequest:
     number: int
     url: str
+
+
+@dataclass(frozen=True)
+class OwnPullRequest(CreatedPullRequest):
+    head: str
+    """Commit at the end of its branch."""
+    body: str
+    is_in_conflict: bool
+    """Whether GitHub says that it cannot be merged. False also if GitHub does not know yet."""
 
 
 class PullRequests(WriteGuard):
@@ -125,17 +135,20 @@ class PullRequests(WriteGuard):
             found = self.repository.get_pulls(state="open", head=f"{owner}:{branch}")
             return next((CreatedPullRequest(one.number, one.html_url) for one in found), None)
 
-    def own_open_pull(self, prefix: str, marker: str) -> CreatedPullRequest | None:
-        """Return an open pull request of ours with the marker, from a branch with that prefix."""
+    def own_open_pulls(self, prefix: str) -> tuple[OwnPullRequest, ...]:
+        """Return our open pull requests from branches with that prefix, newest first."""
         with provider_errors(HINT):
-            own = own_login(self.repository)
-            name = self.repository.full_name
-            for one in self.repository.get_pulls(state="open"):
-                source: Any = one.head.repo  # None if the fork was deleted
-                is_ours = author_login(one) == own and source is not None and source.full_name == name
-                if is_ours and one.head.ref.startswith(prefix) and marker in (one.body or ""):
-                    return CreatedPullRequest(one.number, one.html_url)
-        return None
+            listed = [one for one in self.repository.get_pulls(state="open") if one.head.ref.startswith(prefix)]
+            own = own_login(self.repository) if listed else ""
+            return tuple(
+                OwnPullRequest(one.number, one.html_url, one.head.sha, one.body or "", one.mergeable is False)
+                for one in listed
+                if self._is_own(one, own)
+            )
+
+    def _is_own(self, pull: "PullRequest", own: str) -> bool:
+        source: Any = pull.head.repo  # None if the fork was deleted
+        return author_login(pull) == own and source is not None and source.full_name == self.repository.full_name
 
     def issue_opened_at(self, label: str, marker: str) -> datetime | None:
         """Return when our open issue with the label and marker was opened, or None."""

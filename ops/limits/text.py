@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ops.limits.diff import COLUMNS, LimitChange, LimitsDiff
+from ops.limits.diff import COLUMNS, LimitChange, LimitsDiff, render_table
+from ops.limits.raises import Proposal, incident_marker
 from ops.render.markdown import collapse_blank_lines, escape_markdown, load_templates
 from ops.render.terminal import to_one_line
 
@@ -11,6 +12,13 @@ RESULT_MARKER = "<!-- backout limits applied -->"
 """Marks the start of the result after the merge."""
 MAX_COMMENT_ROWS = 100
 """Most rows in a comment; the job log has the whole table."""
+REVIEW_TEXT = (
+    "Please check that the numbers fit the incident, that `until` is soon, and that only `temporary` changed. GitHub "
+    "starts no checks on a pull request that a workflow opened: close and reopen it to start them. After a person "
+    "merges it, the workflow *limits* applies it and comments here; a merge by a workflow with GITHUB_TOKEN starts "
+    "nothing. At `until` the previous limits apply again automatically."
+)
+CONFLICT_TEXT = "If GitHub shows a conflict after one of them is merged, request the other limits again."
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,20 @@ def render_result(before: str, environment: str, message: str, notes: Sequence[s
     kept = before.partition(RESULT_MARKER)[0].strip() or marker(environment)
     text = load_templates().get_template("limits_applied.md.j2").render(message=message, notes=notes, log=log)
     return f"{kept}\n\n{RESULT_MARKER}\n{collapse_blank_lines(text)}"
+
+
+def render_proposal(proposal: Proposal, incident: int | None, table: LimitsDiff) -> str:
+    """Render the body of a pull request that raises limits."""
+    notes = [f"- {escape_markdown(text)}." for text in (*proposal.not_compared, *proposal.left_out)]
+    notes += [f"- #{other.pull.number} {other}." for other in proposal.others]
+    parts = [
+        render_table(table),
+        f"{'' if incident is None else f'For incident #{incident}. '}{REVIEW_TEXT}",
+        "\n".join(notes),
+        CONFLICT_TEXT if proposal.others else "",
+        "" if incident is None else incident_marker(incident),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def render_drift(differences: Sequence[str], environment: str, message: str) -> str:

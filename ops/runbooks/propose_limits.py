@@ -4,9 +4,8 @@ A person merges it, and the merge applies it (docs/how-to/propose-limits.md). Th
 an issue.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
@@ -17,22 +16,25 @@ from ops.core.plan import Change, Plan, PlanSection, RunOutcome
 from ops.core.suggestions import did_you_mean
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions, param
+from ops.limits.raises import (
+    RAISE_BRANCH,
+    OpenRaise,
+    Proposal,
+    RequestedRaise,
+    live_limit,
+    make_proposal,
+    raised_limits,
+)
 
 if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.runtime import LimitRaise
-    from ops.limits.file import Limits, Temporary
+    from ops.core.runtime_contract import RuntimeState
+    from ops.limits.file import Limit, Limits, Temporary
 
-BRANCH_PREFIX = "ops/raise-limits-"
 BRANCH, COMMIT, PULL = "a branch", FILE, "a pull request"
 MAX_PATCH_LENGTH = 600
 """Most characters of the patch in a timeline row."""
-REVIEW_TEXT = (
-    "Please check that the numbers fit the incident, that `until` is soon, and that only `temporary` changed. GitHub "
-    "starts no checks on a pull request that a workflow opened: close and reopen it to start them. After a person "
-    "merges it, the workflow *limits* applies it and comments here; a merge by a workflow with GITHUB_TOKEN starts "
-    "nothing. At `until` the previous limits apply again automatically."
-)
 
 
 class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
@@ -53,6 +55,8 @@ class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
         text: str = ""
         body: str = ""
         ending: RunOutcome | None = None
+        notes: tuple[str, ...] = ()
+        """Limits that the pull request does not raise, and the reasons."""
         patch: tuple[str, ...] = ()
         not_permitted: list[bool] = field(default_factory=list)
         """Set after the write if GitHub does not let the token open pull requests."""
@@ -88,15 +92,12 @@ class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
         return ProbeSet(service.url, service.probes, service.verify)
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
-        raises_by_name = _requested_raises(ctx)
-        if (
-            ctx.request.incident
-            and (existing := ctx.github.pulls.own_open_pull(BRANCH_PREFIX, _incident_marker(ctx.request.incident)))
-            is not None
-        ):
-            message = f"pull request {existing.number} for incident {ctx.request.incident} is open: review and merge it"
-            ending = RunOutcome(Decision.PLANNED, Reason.HANDED_ON, message, SuggestedCommand(existing.url))
-            return Plan(summary=message, details=ProposeLimits.Details(ending=ending))
+        requested = _requested_raises(ctx)
+        others = _open_raises(ctx, requested)
+        own = [other for other in others if other.answers(ctx.request.incident)]
+        missing = {name: each for name, each in requested.items() if not any(name in other.names for other in own)}
+        if not missing:
+            return _ending_plan(_hand_on(own))
         base = ctx.github.pulls.branch_head(ctx.github.pulls.default_branch)
         file = ctx.github.pulls.file(FILE, base) if base else None
         if base is None or file is None:
@@ -105,7 +106,13 @@ class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
                 reason=Reason.UNKNOWN_NAME,
                 hint="Commit one: docs/how-to/propose-limits.md describes it.",
             )
-        return _build_plan(ctx, raises_by_name, base, file.text, file.sha)
+        before, _ = _parse(ctx, file.text)
+        runtime = ctx.environment.require_runtime()
+        live = ctx.web.fetch_runtime_state(ctx.environment.service(runtime.service).url)
+        proposal = make_proposal(_compare_raises(ctx, missing, before, live), others)
+        if not proposal.raises or (proposal.no_raise and ctx.params.only):
+            return _ending_plan(_end_without_raise(ctx, own, proposal))
+        return _build_plan(ctx, proposal, base, (file.text, file.sha), before, live)
 
     def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
         details = plan.details
@@ -148,6 +155,7 @@ class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
         opened = ctx.github.pulls.open_pull_of(details.branch)
         if opened is not None:
             message = f"pull request {opened.number} is open: review and merge it to apply the limits"
+            message = "; ".join([message, *details.notes])
             details.opened.append(RunOutcome(Decision.PLANNED, Reason.HANDED_ON, message, SuggestedCommand(opened.url)))
             return ObservedState(ChangeState.DONE, f"pull request {opened.number} is open: {opened.url}")
         return ObservedState(
@@ -171,10 +179,6 @@ class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
         return f"GitHub Actions may not open pull requests here; patch: {lines[:MAX_PATCH_LENGTH]}"
 
 
-def _incident_marker(incident: int) -> str:
-    return f"<!-- backout limits incident={incident} -->"
-
-
 def _requested_raises(ctx: Context[ProposeLimits.Params]) -> "Mapping[str, LimitRaise]":
     """Return the planned values for the requested limits from ops.yml. Raises ConfigError."""
     limits = ctx.environment.require_runtime().limits
@@ -192,25 +196,96 @@ def _requested_raises(ctx: Context[ProposeLimits.Params]) -> "Mapping[str, Limit
     return {name: raises[name] for name in ctx.params.only or raises}
 
 
-def _build_plan(
-    ctx: Context[ProposeLimits.Params], raises_by_name: "Mapping[str, LimitRaise]", base: str, text: str, blob: str
-) -> Plan[ProposeLimits.Details]:
-    from ops.limits.diff import compare_limits, render_table
-    from ops.limits.edit import build_patch, set_temporary_limits
+def _ending_plan(ending: RunOutcome) -> Plan[ProposeLimits.Details]:
+    return Plan(summary=ending.message, details=ProposeLimits.Details(ending=ending))
+
+
+def _parse(
+    ctx: Context[ProposeLimits.Params], text: str, base: "Limits | None" = None
+) -> "tuple[dict[str, Limit], tuple[str, ...]]":
+    """Return the limits and warnings of a limits.yml. Raises ConfigError with all of its problems."""
     from ops.limits.file import parse_limits
 
-    runtime, now = ctx.environment.require_runtime(), ctx.clock.now()
-    names = runtime.limits.names if runtime.limits else ()
-    before, _ = parse_limits(text, path=FILE, names=names, now=now)
-    edited = set_temporary_limits(text, _temporary_limits(ctx, raises_by_name, before))
-    after, warnings = parse_limits(edited, path=FILE, names=names, now=now, base=before)
-    table = compare_limits(
-        before, after, ctx.web.fetch_runtime_state(ctx.environment.service(runtime.service).url), now
+    limits = ctx.environment.require_runtime().limits
+    names = limits.names if limits else ()
+    return parse_limits(text, path=FILE, names=names, now=ctx.clock.now(), base=base)
+
+
+def _open_raises(ctx: Context[ProposeLimits.Params], requested: "Mapping[str, LimitRaise]") -> list[OpenRaise]:
+    """Return our open pull requests, with the requested limits that each raises: none if its file is invalid."""
+    found = []
+    for pull in ctx.github.pulls.own_open_pulls(RAISE_BRANCH):
+        file = ctx.github.pulls.file(FILE, pull.head)
+        try:
+            limits, _ = _parse(ctx, file.text if file else "")
+        except ConfigError:
+            limits = {}
+        found.append(OpenRaise(pull, frozenset(raised_limits(limits, requested, ctx.clock.now()))))
+    return found
+
+
+def _hand_on(own: Sequence[OpenRaise], left_out: Sequence[str] = ()) -> RunOutcome:
+    """Return the end of a request that open pull requests fulfill, but for the limits left out."""
+    answers = [other for other in own if other.names]
+    opened = "; ".join(f"pull request {other.pull.number} {other}" for other in answers)
+    message = f"{opened}: review and merge {'it' if len(answers) == 1 else 'them'}"
+    message = "; ".join([message, *left_out])
+    return RunOutcome(Decision.PLANNED, Reason.HANDED_ON, message, SuggestedCommand(answers[0].pull.url))
+
+
+def _compare_raises(
+    ctx: Context[ProposeLimits.Params],
+    requested: "Mapping[str, LimitRaise]",
+    before: "Limits",
+    live: "RuntimeState | str",
+) -> list[RequestedRaise]:
+    """Return each requested raise with the values to compare. Raises Refused for a limit that the file lacks."""
+    if absent := [name for name in requested if name not in before]:
+        raise Refused(
+            f"{FILE} has no limit {', '.join(absent)}",
+            reason=Reason.UNKNOWN_NAME,
+            hint="Add it with the value that the code declares, or choose other limits with `--only`.",
+        )
+    now, incident = ctx.clock.now().replace(microsecond=0), ctx.request.incident
+    return [
+        RequestedRaise(name, each, before[name], live_limit(live, name), now, incident)
+        for name, each in requested.items()
+    ]
+
+
+def _end_without_raise(ctx: Context[ProposeLimits.Params], own: Sequence[OpenRaise], proposal: Proposal) -> RunOutcome:
+    """Return the end of a request that proposes nothing more. Raises Refused for a limit that would be lowered."""
+    if proposal.no_raise and (ctx.params.only or not any(other.names for other in own)):
+        raise Refused(
+            f"the value in ops.yml raises nothing: {'; '.join(each.describe() for each in proposal.no_raise)}",
+            reason=Reason.WOULD_LOWER,
+            hint=f"Set a higher value under `runtime.limits.raises` in ops.yml, or change {FILE} by a pull request.",
+        )
+    if any(other.names for other in own):
+        return _hand_on(own, proposal.left_out)
+    return RunOutcome(
+        Decision.NOTHING_TO_DO, Reason.ALREADY_SET, f"nothing is proposed: {'; '.join(proposal.left_out)}"
     )
-    branch = f"{BRANCH_PREFIX}{ctx.run_id}"
-    raised = ", ".join(f"{name} to {each.limit}" for name, each in raises_by_name.items())
-    incident = ctx.request.incident
-    body = f"{render_table(table)}\n\n{'' if incident is None else f'For incident #{incident}. '}{REVIEW_TEXT}"
+
+
+def _build_plan(  # noqa: PLR0917
+    ctx: Context[ProposeLimits.Params],
+    proposal: Proposal,
+    base: str,
+    file: tuple[str, str],
+    before: "Limits",
+    live: "RuntimeState | str",
+) -> Plan[ProposeLimits.Details]:
+    """Return the plan for limits.yml at the commit `base`; `file` is its text and its blob."""
+    from ops.limits.diff import compare_limits
+    from ops.limits.edit import build_patch, set_temporary_limits
+    from ops.limits.text import render_proposal
+
+    text, blob = file
+    edited = set_temporary_limits(text, _temporary_limits(ctx, proposal.raises))
+    after, warnings = _parse(ctx, edited, before)
+    table = compare_limits(before, after, live, ctx.clock.now())
+    branch, raised, patch = f"{RAISE_BRANCH}{ctx.run_id}", proposal.summary, build_patch(text, edited)
     return Plan(
         summary=f"Raise {raised} temporarily",
         changes=(
@@ -220,10 +295,10 @@ def _build_plan(
         ),
         sections=(
             PlanSection("Limits", tuple(f"{row.name}: {row.change}" for row in table.changed)),
-            PlanSection("Patch", build_patch(text, edited)),
+            PlanSection("Patch", patch),
         ),
         consequences=("the limits stay unchanged until a person merges it",),
-        warnings=warnings,
+        warnings=(*warnings, *proposal.not_compared, *proposal.notes),
         done_message=f"Proposed {raised}",
         proved_claim=f"proposed {raised}: limits are unchanged until a person merges it",
         proves_health=False,
@@ -233,30 +308,19 @@ def _build_plan(
             base=base,
             base_blob=blob,
             text=edited,
-            body=f"{body}\n{_incident_marker(ctx.request.incident) if ctx.request.incident else ''}\n",
-            patch=build_patch(text, edited),
+            body=render_proposal(proposal, ctx.request.incident, table),
+            notes=proposal.notes,
+            patch=patch,
         ),
     )
 
 
-def _temporary_limits(
-    ctx: Context[ProposeLimits.Params], raises_by_name: "Mapping[str, LimitRaise]", before: "Limits"
-) -> "dict[str, Temporary]":
+def _temporary_limits(ctx: Context[ProposeLimits.Params], raises: Sequence[RequestedRaise]) -> "dict[str, Temporary]":
     from ops.limits.file import Temporary
 
-    missing = [name for name in raises_by_name if name not in before]
-    if missing:
-        raise Refused(
-            f"{FILE} has no limit {', '.join(missing)}",
-            reason=Reason.UNKNOWN_NAME,
-            hint="Add it with the value that the code declares, or choose other limits with `--only`.",
-        )
-    now = ctx.clock.now().replace(microsecond=0)
     message = " ".join("".join(c if c.isprintable() else " " for c in ctx.params.reason).split())[:150]
     why = message or ("raised during an incident" if ctx.request.incident else "raised by hand")
     return {
-        name: Temporary(
-            limit=each.limit, until=now + timedelta(seconds=each.lasts), reason=why, incident=ctx.request.incident
-        )
-        for name, each in raises_by_name.items()
+        each.name: Temporary(limit=each.asked.limit, until=each.until, reason=why, incident=ctx.request.incident)
+        for each in raises
     }

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Outcome, World
 from tests.support import limits
 from tests.support.commands import ended
-from tests.support.limits import SHIPPED, LimitsWorld
+from tests.support.limits import SHIPPED, LimitsWorld, changed, temporary
 
 REFS = {"method": "POST", "path": "/repos/*/*/git/refs"}
 CONTENTS = {"method": "PUT", "path": "/repos/*/*/contents/limits.yml"}
@@ -83,7 +83,7 @@ def test_open_pull_request_of_incident_is_reused(place: LimitsWorld) -> None:
     other = propose(place, "--incident", str(second))
 
     assert ended(again) == ended(other) == (0, "planned", "handed_on")
-    assert "is open: review and merge it" in again.result["message"]
+    assert "is open and raises ai, calc: review and merge it" in again.result["message"]
     assert len(pulls(place)) == 2
 
 
@@ -186,7 +186,7 @@ def test_merged_proposal_is_applied_and_ends(place: LimitsWorld) -> None:
 
 def test_rate_limit_after_pull_request_is_no_failure(place: LimitsWorld) -> None:
     """The read back already has the address of the pull request."""
-    place.github.fault(method="GET", path="/repos/*/*/pulls", skip=2, status=429, body="{}", times=None)
+    place.github.fault(method="GET", path="/repos/*/*/pulls", skip=3, status=429, body="{}", times=None)
 
     done = propose(place)
 
@@ -198,10 +198,179 @@ def test_rate_limit_after_pull_request_is_no_failure(place: LimitsWorld) -> None
 def test_refusal_after_unclear_write_keeps_pull_request(place: LimitsWorld) -> None:
     place.github.fault(**PULLS, lost="after")
     place.github.fault(**PULLS, skip=1, status=429, body="{}", content_type="application/json")
-    place.github.fault(method="GET", path="/repos/*/*/pulls", skip=1, body="[]", content_type="application/json")
+    place.github.fault(method="GET", path="/repos/*/*/pulls", skip=2, body="[]", content_type="application/json")
 
     done = propose(place)
 
     assert ended(done) == (0, "planned", "handed_on"), done.err
     (pull,) = pulls(place)
     assert done.result["press"].endswith(f"/pull/{pull.number}")
+
+
+def in_hours(place: LimitsWorld, hours: float) -> str:
+    return f"{place.world.sandbox.clock.now() + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def raised(place: LimitsWorld, pull: Any) -> list[str]:
+    """Return the limits with a temporary value on the branch of a pull request."""
+    lines = place.github.files(pull.pull.head)["limits.yml"].decode().splitlines()
+    return [line.partition(":")[0] for line in lines if "temporary: {" in line and not line.startswith("#")]
+
+
+LOWERED = {
+    "base": (lambda place: changed(100), "base 100 in 60 s per ip, no temporary limit, live 100 in 60 s per ip"),
+    "equal base": (lambda place: changed(60), "base 60 in 60 s per ip, no temporary limit, live 60 in 60 s per ip"),
+    "temporary": (
+        lambda place: temporary(200, in_hours(place, 4)),
+        "base 30 in 60 s per ip, temporary 200 until ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), LOWERED.values(), ids=LOWERED)
+def test_raise_that_lowers_is_refused_with_all_values(place: LimitsWorld, text: Any, said: str) -> None:
+    place.commit(text(place))
+    assert place.apply().code == 0
+
+    for _press in range(2):
+        done = propose(place, "--only", "calc")
+
+        assert ended(done) == (3, "refused", "would_lower")
+        assert f"calc to 60: {said}" in done.result["message"]
+    assert (pulls(place), len(place.github._repository.git.branches)) == ([], 1)
+
+
+def raise_by_hand(place: LimitsWorld, limit: int) -> None:
+    """Change the limit of calc in KV, as a person does in the dashboard."""
+    stored = place.stored
+    stored["limits"]["calc"]["limit"] = limit
+    place.put({**stored, "revision": "0" * 12 + "-" + "1" * 8})
+    place.world.sandbox.clock.advance(60)
+
+
+def test_raise_below_value_in_kv_is_refused(place: LimitsWorld) -> None:
+    place.apply()
+    raise_by_hand(place, 200)
+
+    done = propose(place, "--only", "calc")
+
+    assert ended(done) == (3, "refused", "would_lower")
+    assert "base 30 in 60 s per ip, no temporary limit, live 200 in 60 s per ip" in done.result["message"]
+    raise_by_hand(place, 60)
+    assert ended(propose(place, "--only", "calc")) == (0, "planned", "handed_on")
+
+
+def test_label_raises_the_limits_that_it_does_not_lower(place: LimitsWorld) -> None:
+    place.apply()
+    raise_by_hand(place, 200)
+
+    done = propose(place, "--incident", str(incident(place)))
+
+    assert ended(done) == (0, "planned", "handed_on")
+    (pull,) = pulls(place)
+    assert (pull.title, raised(place, pull)) == ("Raise ai to 20 temporarily", ["ai"])
+    assert "live 200 in 60 s per ip" in pull.body
+    assert any("calc to 60: base 30" in warning for warning in done.result["plan"]["warnings"])
+
+
+def test_unreadable_live_value_is_said_and_does_not_block(place: LimitsWorld) -> None:
+    place.world.sandbox.edge_fault(path="/__ops/runtime", times=None, status=503, body="")
+
+    done = propose(place, "--only", "calc")
+
+    assert ended(done) == (0, "planned", "handed_on")
+    (pull,) = pulls(place)
+    assert "calc is not compared with its live value" in pull.body
+    assert any("calc is not compared with its live value" in each for each in done.result["plan"]["warnings"])
+
+
+def test_request_for_another_limit_opens_its_own_pull_request(place: LimitsWorld) -> None:
+    number = incident(place)
+    propose(place, "--incident", str(number), "--only", "calc")
+    (first,) = pulls(place)
+    read = place.github.files(first.pull.head)["limits.yml"]
+
+    done = propose(place, "--incident", str(number))
+
+    assert ended(done) == (0, "planned", "handed_on")
+    (_, second) = pulls(place)
+    assert done.result["press"].endswith(f"/pull/{second.number}")
+    assert raised(place, second) == ["ai"]
+    assert f"#{first.number} is open and raises calc" in second.body
+    assert f"pull request {first.number} is open and raises calc" in done.result["message"]
+    assert place.github.files(first.pull.head)["limits.yml"] == read
+    third = propose(place, "--incident", str(number))
+    assert len(pulls(place)) == 2
+    for pull in pulls(place):
+        assert f"pull request {pull.number}" in third.result["message"]
+
+
+def test_pull_request_in_conflict_does_not_answer_a_request(place: LimitsWorld) -> None:
+    """Two pull requests change adjacent lines, so GitHub cannot merge the second one after the first."""
+    number = incident(place)
+    for name in ("calc", "ai"):
+        propose(place, "--incident", str(number), "--only", name)
+    first, second = pulls(place)
+    place.merge(first.number)
+
+    done = propose(place, "--incident", str(number))
+
+    assert ended(done) == (0, "planned", "handed_on")
+    *_, third = pulls(place)
+    assert done.result["press"].endswith(f"/pull/{third.number}")
+    assert (len(pulls(place)), third.title) == (3, "Raise ai to 20 temporarily")
+    assert f"#{second.number} is open and raises ai, but conflicts" in third.body
+    place.merge(third.number)
+    assert ended(place.apply())[0] == 0
+    assert {place.stored["limits"][name]["temporary"]["limit"] for name in ("calc", "ai")} == {60, 20}
+
+
+def test_press_after_the_merge_opens_nothing(place: LimitsWorld) -> None:
+    number = incident(place)
+    propose(place, "--incident", str(number))
+    place.merge(pulls(place)[0].number)
+
+    for _press in range(2):
+        done = propose(place, "--incident", str(number))
+
+        assert ended(done) == (0, "nothing_to_do", "already_set")
+        assert "limits.yml raises calc to 60 until" in done.result["message"]
+    assert len(pulls(place)) == 1
+    place.world.sandbox.clock.advance(3 * 3600)
+    assert ended(propose(place, "--incident", str(number))) == (0, "planned", "handed_on")
+    assert len(pulls(place)) == 2
+
+
+def test_pull_request_that_ended_does_not_answer_a_request(place: LimitsWorld) -> None:
+    number = incident(place)
+    propose(place, "--incident", str(number), "--only", "calc")
+    place.world.sandbox.clock.advance(5 * 3600)
+
+    propose(place, "--incident", str(number), "--only", "calc")
+
+    assert len(pulls(place)) == 2
+
+
+def test_raise_for_another_incident_keeps_the_later_end(place: LimitsWorld) -> None:
+    until = in_hours(place, 30)
+    place.commit(temporary(60, until))
+    place.apply()
+
+    done = propose(place, "--incident", str(incident(place)), "--only", "calc")
+
+    assert ended(done) == (0, "planned", "handed_on")
+    (pull,) = pulls(place)
+    assert f'limit: 60, until: "{until}"' in place.github.files(pull.pull.head)["limits.yml"].decode()
+
+
+def test_open_pull_request_is_named_beside_a_limit_that_it_cannot_raise(place: LimitsWorld) -> None:
+    number = incident(place)
+    propose(place, "--incident", str(number), "--only", "ai")
+    place.apply()
+    raise_by_hand(place, 200)
+
+    done = propose(place, "--incident", str(number))
+
+    assert ended(done) == (0, "planned", "handed_on")
+    assert "is open and raises ai: review and merge it; not raised: calc to 60: base 30" in done.result["message"]
+    assert len(pulls(place)) == 1

@@ -1,0 +1,192 @@
+"""Rules of a raise: it lowers no rate, and ends no other raise early."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ops.core.clock import format_utc
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ops.config.runtime import LimitRaise
+    from ops.core.runtime_contract import ReportedLimit, RuntimeState
+    from ops.github.pulls import OwnPullRequest
+    from ops.limits.file import Limit, Limits, Temporary
+
+RAISE_BRANCH = "ops/raise-limits-"
+"""Start of the branch of each pull request that propose-limits opens."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    limit: int
+    period: int
+    """Period in seconds."""
+    key: str
+
+    def is_below(self, other: "Rate | None") -> bool:
+        """Return whether it allows fewer requests over time. Rates of different keys are not compared."""
+        if other is None or other.key != self.key:
+            return False
+        return self.limit * other.period < other.limit * self.period
+
+    def __str__(self) -> str:
+        return f"{self.limit} in {self.period} s"
+
+
+def base_rate(limit: "Limit") -> Rate:
+    return Rate(limit.limit, limit.period, limit.key)
+
+
+def effective_rate(limit: "Limit", now: datetime) -> Rate:
+    return Rate(limit.effective(now), limit.period, limit.key)
+
+
+def live_rate(limit: "ReportedLimit | None") -> Rate | None:
+    return None if limit is None else Rate(limit.limit, limit.period, limit.key)
+
+
+@dataclass(frozen=True)
+class RequestedRaise:
+    """One limit of a request to raise, with the three rates that it must not lower."""
+
+    name: str
+    asked: "LimitRaise"
+    base: "Limit"
+    live: "ReportedLimit | str"
+    """Limit that the application shows, or why it is unknown."""
+    now: datetime
+    incident: int | None
+
+    @property
+    def rate(self) -> Rate:
+        return Rate(self.asked.limit, self.base.period, self.base.key)
+
+    @property
+    def temporary(self) -> "Temporary | None":
+        """The temporary limit in effect at `now`."""
+        found = self.base.temporary
+        return None if found is None or found.is_over(self.now) else found
+
+    @property
+    def until(self) -> datetime:
+        """The end of the raise: never before that of the raise that it replaces."""
+        end = self.now + timedelta(seconds=self.asked.lasts)
+        return end if self.temporary is None else max(end, self.temporary.until)
+
+    @property
+    def is_raise(self) -> bool:
+        """Return whether it exceeds the base, and is below neither the temporary nor the live rate."""
+        live = None if isinstance(self.live, str) else live_rate(self.live)
+        exceeds_base = base_rate(self.base).is_below(self.rate)
+        held = effective_rate(self.base, self.now)
+        return exceeds_base and not self.rate.is_below(held) and not self.rate.is_below(live)
+
+    @property
+    def is_in_file(self) -> bool:
+        """Return whether limits.yml has it for this incident, with more than half of its time left."""
+        held = self.temporary
+        if held is None or (held.limit, held.incident) != (self.asked.limit, self.incident):
+            return False
+        return held.until - self.now > timedelta(seconds=self.asked.lasts / 2)
+
+    def describe(self) -> str:
+        """Describe the requested value and all values that it is compared with."""
+        held = "no temporary limit"
+        if self.temporary is not None:
+            held = f"temporary {self.temporary.limit} until {format_utc(self.temporary.until)}"
+        live = "unknown" if isinstance(self.live, str) else f"{live_rate(self.live)} per {self.live.key}"
+        return (
+            f"{self.name} to {self.asked.limit}: base {base_rate(self.base)} per {self.base.key}, {held}, live {live}"
+        )
+
+    def describe_held(self) -> str:
+        """Describe the raise that limits.yml has already, with the live value."""
+        assert self.temporary is not None
+        live = "unknown" if isinstance(self.live, str) else str(live_rate(self.live))
+        return f"{self.name} to {self.temporary.limit} until {format_utc(self.temporary.until)} already (live: {live})"
+
+    def not_compared(self) -> str:
+        """Return why it is not compared with the live value; empty if it is."""
+        if isinstance(self.live, str):
+            return f"{self.name} is not compared with its live value: {self.live}"
+        if self.live.key != self.base.key:
+            return f"{self.name} is not compared with its live value, which counts per {self.live.key}"
+        return ""
+
+
+def live_limit(live: "RuntimeState | str", name: str) -> "ReportedLimit | str":
+    """Return a limit that the application shows, or why it is unknown."""
+    if isinstance(live, str):
+        return live
+    return live.limits.get(name, "the application does not show it")
+
+
+def raised_limits(limits: "Limits", requested: "Mapping[str, LimitRaise]", now: datetime) -> set[str]:
+    """Return the requested limits that this limits.yml raises at `now` at least as far."""
+    return {
+        name
+        for name, each in requested.items()
+        if (limit := limits.get(name)) is not None
+        and limit.temporary is not None
+        and not limit.temporary.is_over(now)
+        and limit.temporary.limit >= each.limit
+    }
+
+
+def incident_marker(incident: int) -> str:
+    """Return the line in the body of a pull request that names its incident."""
+    return f"<!-- backout limits incident={incident} -->"
+
+
+@dataclass(frozen=True)
+class OpenRaise:
+    """An open pull request of ours, with the requested limits that it raises."""
+
+    pull: "OwnPullRequest"
+    names: frozenset[str]
+
+    def answers(self, incident: int | None) -> bool:
+        """Return whether a merge of it fulfills a request for this incident."""
+        return incident is not None and incident_marker(incident) in self.pull.body and not self.pull.is_in_conflict
+
+    def __str__(self) -> str:
+        conflict = ", but conflicts with the default branch: close it" if self.pull.is_in_conflict else ""
+        return f"is open and raises {', '.join(sorted(self.names))}{conflict}"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The limits to raise, those that are left out, and the open pull requests with requested limits."""
+
+    raises: "tuple[RequestedRaise, ...]"
+    no_raise: "tuple[RequestedRaise, ...]"
+    """Limits that the requested value would lower, or not change."""
+    in_file: "tuple[RequestedRaise, ...]"
+    """Limits that limits.yml raises already."""
+    others: tuple[OpenRaise, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        return ", ".join(f"{each.name} to {each.asked.limit}" for each in self.raises)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        refused = (f"not raised: {each.describe()}" for each in self.no_raise)
+        return (*refused, *(f"limits.yml raises {each.describe_held()}" for each in self.in_file))
+
+    @property
+    def not_compared(self) -> tuple[str, ...]:
+        return tuple(text for each in self.raises if (text := each.not_compared()))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (*self.left_out, *(f"pull request {other.pull.number} {other}" for other in self.others))
+
+
+def make_proposal(requested: "Sequence[RequestedRaise]", others: "Sequence[OpenRaise]") -> Proposal:
+    in_file = tuple(each for each in requested if each.is_in_file)
+    rest = [each for each in requested if not each.is_in_file]
+    raises, no_raise = (tuple(each for each in rest if each.is_raise == is_raise) for is_raise in (True, False))
+    return Proposal(raises, no_raise, in_file, tuple(other for other in others if other.names))
