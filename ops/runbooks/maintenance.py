@@ -5,7 +5,7 @@ ops.yml the application does it itself (`ops/maintenance/by_switch.py`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from ops.maintenance.by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot, Rout
 from ops.maintenance.by_switch import SwitchMaintenanceDetails
 from ops.maintenance.state import MaintenanceRequest, MaintenanceWindow
 from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions
-from ops.pages.steps import live_content
 from ops.switches import steps as switch_steps
 
 if TYPE_CHECKING:
@@ -82,10 +81,9 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
             return by_switch.choose_probes(
                 ctx, service, request, None if isinstance(details, RouteMaintenanceDetails) else details
             )
-        probes = by_routes.choose_probes(
+        return by_routes.choose_probes(
             service, request, details if isinstance(details, RouteMaintenanceDetails) else None
         )
-        return replace(probes, find_content=live_content(ctx, service)) if service.pages and plan else probes
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service, request = require_service(ctx, self.kind), _parse_request(ctx)
