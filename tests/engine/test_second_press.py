@@ -31,6 +31,12 @@ PRESSED = {
     "before you start the same command again.": RANDOM,
     "(docs/reference/ops-yml.md). Then run the same command again.": HERE,
     "Let this machine through with a WAF skip rule. Then run the same command again.": HERE,
+    "own URLs. Then run the same command again.": (
+        "tests/runbooks/test_rollback_pages_cached.py::test_deployments_that_cannot_be_read_leave_no_evidence"
+    ),
+    "Purge the cache of the zone (dashboard → Caching → Configuration). Then run the same command again.": (
+        "tests/runbooks/test_rollback_pages_cached.py::test_bad_page_in_the_cache_of_the_zone_is_no_recovery"
+    ),
     "for this path. Then run the same command again.": (
         "tests/runbooks/test_reset_one_durable_object.py::test_interrupted_single_reset_is_repeated"
     ),
