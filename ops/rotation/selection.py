@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ops.config.secrets import RotatedSecret
 
 
+EDIT_DELAY_MINUTES = 5
+"""Minutes after a secret edit until Cloudflare restarts busy Durable Objects, unless a deployment asks for less."""
+
+
 @dataclass(frozen=True)
 class RotationSelection:
     """Secrets to rotate: name → rule, in the order of ops.yml. `skipped`: secrets that are not rotated, and why."""
@@ -163,10 +167,19 @@ def find_edit_obstacle(live: WorkerDeployment, newest: str, version: WorkerVersi
         return (
             f"{short_id(version.id)} is live, and an edit would build on {short_id(newest)}, which was uploaded later"
         )
-    if version.durable_object_classes:
-        classes = ", ".join(sorted(version.durable_object_classes))
-        return f"it exports Durable Objects ({classes}), which would keep the previous values for minutes while busy"
     return ""
+
+
+def find_edit_delay(version: WorkerVersion) -> str:
+    """Return why an edit is slow: Cloudflare deploys it with its default delay for busy Durable Objects.
+
+    developers.cloudflare.com/durable-objects/deployments/durable-objects-code-updates
+    """
+    if not version.durable_object_classes:
+        return ""
+    classes = ", ".join(sorted(version.durable_object_classes))
+    busy = f"busy Durable Objects ({classes})"
+    return f"after an edit, {busy} keep the previous values for up to {EDIT_DELAY_MINUTES} minutes"
 
 
 def is_secret_edit_of(planned: WorkerVersion, newer: WorkerVersion) -> bool:
@@ -269,6 +282,12 @@ def reupload_warnings(reupload_state: Reupload, why: str) -> Iterator[str]:
                 f"{short_id(version)}, at {percent:g} % of {reupload_state.worker}, is removed; it "
                 "does not get all traffic"
             )
+
+
+def slow_edit_warnings(delays: Mapping[str, str]) -> Iterator[str]:
+    """Yield the warnings of edits. `delays`: Worker → why its edit does not replace the values at once."""
+    for worker, delay in delays.items():
+        yield f"{worker}: {delay}. It cannot be uploaded again, which would restart them at once"
 
 
 def list_tasks(

@@ -19,7 +19,7 @@ from ops.core.redaction import Secret
 from ops.core.threads import run_in_batches
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
-from ops.rotation.selection import RotationSelection, find_edit_obstacle, is_secret_edit_of
+from ops.rotation.selection import RotationSelection, find_edit_delay, find_edit_obstacle, is_secret_edit_of
 from ops.workers import reupload
 from ops.workers.reupload import Reupload
 
@@ -28,6 +28,10 @@ MAX_SECRETS_PER_EDIT = 100
 """Cloudflare takes no more secrets in one call (100160)."""
 MAX_PARALLEL = 16
 """Parallel calls."""
+FALLBACK_HINT = (
+    "Deploy the live release again, so that it is the latest upload. Then run this rotation again: "
+    "Cloudflare can then edit its secrets."
+)
 
 
 @dataclass
@@ -67,6 +71,11 @@ class WorkerState:
     def edit_obstacle(self) -> str:
         """Return why a secret edit cannot be used; empty if it can."""
         return find_edit_obstacle(self.live, self.newest_upload.id, self.main_version)
+
+    @property
+    def edit_delay(self) -> str:
+        """Return why an edit does not replace the values at once; empty if it does."""
+        return find_edit_delay(self.main_version)
 
     @property
     def main_version(self) -> WorkerVersion:
@@ -252,13 +261,28 @@ def plan_reuploads(
 ) -> dict[str, Reupload]:
     """Return Worker → its reupload, for Workers that need one. `workers`: Worker → secrets with new values.
 
-    The reads are the comparison before the write. Raises Refused if a version cannot be uploaded again.
+    A Worker whose edit is only slow is edited if its version cannot be uploaded again. The reads are the comparison
+    before the write. Raises Refused if a version can be neither edited nor uploaded again.
     """
-    return {
-        worker: _plan_reupload(ctx, found[worker], names)
+    found_by_worker = {
+        worker: _plan_reupload_or_edit(ctx, found[worker], names)
         for worker, names in workers.items()
-        if found[worker].edit_obstacle
+        if found[worker].edit_obstacle or found[worker].edit_delay
     }
+    return {worker: planned for worker, planned in found_by_worker.items() if planned}
+
+
+def _plan_reupload_or_edit(ctx: Context[Any], worker_state: WorkerState, names: tuple[str, ...]) -> Reupload | None:
+    """Return the reupload, or None if only an edit is possible."""
+    try:
+        return _plan_reupload(ctx, worker_state, names)
+    except Refused as refused:
+        if refused.reason != Reason.NOT_REBUILDABLE:
+            raise
+        if not worker_state.edit_obstacle:
+            return None
+        message = f"{refused.message}; Cloudflare cannot edit its secrets either: {worker_state.edit_obstacle}"
+        raise Refused(message, reason=refused.reason, hint=refused.hint) from None
 
 
 def _plan_reupload(ctx: Context[Any], worker_state: WorkerState, names: tuple[str, ...]) -> Reupload:
@@ -289,4 +313,5 @@ def _plan_reupload(ctx: Context[Any], worker_state: WorkerState, names: tuple[st
         accepted=params.inherit_latest,
         accept=accept,
         static_assets=entry.static_assets,
+        fallback_hint=FALLBACK_HINT,
     )

@@ -1,6 +1,6 @@
 """Rotate leaked secrets in every Worker that uses them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +134,8 @@ class RotateSecrets(Runbook["RotateSecrets.Params", "RotateSecrets.Details"]):
         for name, rule in details.selected.rules.items():
             if (details.edits or details.reuploads) and name not in details.values:
                 details.values[name] = ctx.secret_values.generate(rule.length, rule.alphabet)
-        return bool(details.reuploads)  # planning them took long: compare the other Workers again
+        tried = any(edit.worker_state.edit_delay for edit in details.edits.values())
+        return bool(details.reuploads) or tried  # planning them took long: compare the other Workers again
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         details = plan.details
@@ -250,7 +251,7 @@ def _build_plan(
         warnings=_list_warnings(details, found, reupload_by_worker, with_old_value, read_failure),
         remaining_message=selection.describe_unwritten_copies(by_hand),
         proved_claim=f"the {kind} values of {', '.join(selected.rules)} are in use, and the probes are healthy",
-        proof_limit="" if ctx.params.restore else "the previous values are not proved revoked yet",
+        proof_limit="; ".join(_list_proof_limits(ctx, details)),
         tasks=selection.list_tasks(
             selected, by_hand=by_hand, confirm=_suggest_rotation(ctx, confirm_revoked=tuple(selected.rules))
         ),
@@ -293,13 +294,26 @@ def _list_warnings(
     reuploads = [
         line
         for worker, each in reupload_by_worker.items()
-        for line in selection.reupload_warnings(each, found[worker].edit_obstacle)
+        for line in selection.reupload_warnings(each, found[worker].edit_obstacle or found[worker].edit_delay)
     ]
+    slow = selection.slow_edit_warnings(_find_edit_delays(details))
     missing = tuple(f"{e.worker_state.worker} has no {n}" for e in details.edits.values() for n in e.missing_secrets)
     values = selection.list_warnings(
         details.selected, with_old_value=with_old_value, missing=missing, read_failure=read_failure
     )
-    return (*reuploads, *values)
+    return (*reuploads, *slow, *values)
+
+
+def _find_edit_delays(details: RotateSecrets.Details) -> dict[str, str]:
+    """Return Worker → why its edit does not replace the values at once."""
+    states = [edit.worker_state for edit in details.edits.values()]
+    return {state.worker: state.edit_delay for state in states if state.edit_delay}
+
+
+def _list_proof_limits(ctx: Context[RotateSecrets.Params], details: RotateSecrets.Details) -> Iterator[str]:
+    yield from (f"{worker}: {delay}" for worker, delay in _find_edit_delays(details).items())
+    if not ctx.params.restore:
+        yield "the previous values are not proved revoked yet"
 
 
 def _check_generated_copies(details: RotateSecrets.Details, unwritten: Mapping[str, str]) -> None:

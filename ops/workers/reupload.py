@@ -98,7 +98,7 @@ def assets_obstacle(*, reported: bool | None, configured: bool | None) -> str:
     return ""
 
 
-def manual_deploy_steps(worker: str, version: WorkerVersion, edits: Collection[str]) -> str:
+def manual_deploy_steps(worker: str, version: WorkerVersion) -> str:
     """Return the manual deployment commands for a Worker with static assets, whose files Cloudflare does not return."""
     commit = version.tag if is_sha(version.tag) else "COMMIT"
     way = (
@@ -108,9 +108,6 @@ def manual_deploy_steps(worker: str, version: WorkerVersion, edits: Collection[s
     )
     if commit != version.tag:
         way += f" Find COMMIT with `npx wrangler versions view {version.id} --name {worker}`."
-    if edits:
-        values = " ".join(f"`npx wrangler secret put {name} --name {worker}`." for name in sorted(edits))
-        way += f" Then run this rotation again. If it refuses again, set the values manually: {values}"
     return way
 
 
@@ -275,7 +272,7 @@ def plan_reupload(
         )
     assets = assets_obstacle(reported=has_assets(), configured=static_assets)
     if known and (static_assets or known.has_assets or has_assets()):
-        fallback_hint = f"{fallback_hint} {manual_deploy_steps(worker, known, edits)}"
+        fallback_hint = f"{fallback_hint} {manual_deploy_steps(worker, known)}"
     _refuse_obstacles(version, code, known, edits, assets=assets, fallback_hint=fallback_hint)
     planned = Reupload(worker, code, live, newest, mark, edits, known, fallback_hint)
     planned.unfinished, planned.secrets_source = _unfinished(ctx, planned, uploads)
@@ -335,7 +332,8 @@ def _refuse_secrets(
         raise Refused(
             f"{short_id(code.version)} needs secrets that the latest upload {latest} lacks: {', '.join(names)}",
             reason=Reason.SECRET_MISSING,
-            hint=f"Secrets can be inherited only from the latest upload. {planned.fallback_hint}",
+            hint=f"Secrets can be inherited only from the latest upload. {planned.fallback_hint} Until they are set "
+            f"(`npx wrangler secret put NAME --name {planned.worker}`), the deployed version lacks {', '.join(names)}.",
         )
     wanted = secrets_to_accept(code, planned.edits, planned.live, planned.secrets_source or planned.latest)
     if left := [name for name in wanted if name not in accepted]:

@@ -32,6 +32,7 @@ __all__ = ["both", "leak"]
 
 UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
 INHERIT = ("--inherit-latest", f"{OTHER},X")
+COMMIT = "4f1d2c3b5a697887766554433221100ffeeddccb"
 NOW = {KEY: FRESH, OTHER: "kept", "X": "kept"}
 
 
@@ -43,9 +44,9 @@ def split(leak: Leak, canary_share: int = 10) -> None:
     leak.world.sandbox.deploy(WORKER, {live: 100 - canary_share, canary: canary_share})
 
 
-def rolled_back(leak: Leak) -> None:
+def rolled_back(leak: Leak, **upload: Any) -> None:
     (live,) = leak.world.live
-    leak.world.release(timedelta(minutes=9), code="bad", behaviour={"status": 500})
+    leak.world.release(timedelta(minutes=9), code="bad", behaviour={"status": 500}, **upload)
     leak.world.sandbox.deploy(WORKER, live)
 
 
@@ -74,7 +75,7 @@ def written_paths(leak: Leak) -> list[str]:
         (rolled_back, "which was uploaded later"),
         (split, "at 10 % of fortunet-api, is removed; it"),
         pytest.param(upload_without_deployment, "which was uploaded later", marks=pytest.mark.slow),
-        (with_objects, "it exports Durable Objects (Lock)"),
+        (with_objects, "busy Durable Objects (Lock) keep the previous values for up to 5 minutes"),
     ],
     ids=["after a rollback", "a canary", "an upload that waits", "Durable Objects"],
 )
@@ -134,13 +135,46 @@ def test_even_split_is_refused(leak: Leak) -> None:
     assert leak.world.live == before
 
 
-def test_worker_that_cannot_be_reuploaded_is_refused(leak: Leak) -> None:
-    leak.world.release(timedelta(minutes=9), code="good", behaviour=WORKS, durable_objects=["Lock"], assets=True)
+def with_files_and_objects(leak: Leak, ago: timedelta = timedelta(minutes=9)) -> None:
+    objects = ["Lock"]
+    leak.world.release(ago, code="good", behaviour=WORKS, tag=COMMIT, durable_objects=objects, assets=True)
+
+
+@pytest.mark.parametrize("third_press", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_worker_with_assets_and_objects_is_edited(leak: Leak, third_press: bool) -> None:
+    """Assets cannot be downloaded, but the edit of the latest upload keeps them."""
+    with_files_and_objects(leak)
 
     outcome = leak.rotate_one()
 
-    way = f"`npx wrangler deploy --name {WORKER}`", f"`npx wrangler secret put {KEY} --name {WORKER}`"
-    assert_refused(leak, outcome, "not_rebuildable", "its static assets", "Revert the bad commit in git", *way)
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert "secrets-bulk" in written_paths(leak)
+    assert "versions" not in written_paths(leak)
+    assert (code_of(leak), leak.values()) == ("good", NOW)
+    delay = f"{WORKER}: after an edit, busy Durable Objects (Lock) keep the previous values for up to 5 minutes"
+    assert any(warning.startswith(delay) for warning in outcome.result["plan"]["warnings"])
+    assert delay in outcome.result["message"]
+    for _ in range(2 * third_press):
+        again = leak.rotate_one()
+        assert ended(again)[0] == 0, again.err
+        assert (code_of(leak), leak.values()) == ("good", NOW)
+
+
+def test_worker_that_can_be_neither_edited_nor_reuploaded_is_refused(leak: Leak) -> None:
+    """After a rollback, the way is a deployment of the live commit, which makes it the latest upload."""
+    with_files_and_objects(leak)
+    rolled_back(leak, assets=True)
+
+    outcome = leak.rotate_one()
+
+    way = "Deploy the live release again", f"`git checkout {COMMIT}`", f"`npx wrangler deploy --name {WORKER}`"
+    why = "its static assets", "an edit would build on"
+    assert_refused(leak, outcome, "not_rebuildable", *why, *way)
+    assert "bad commit" not in outcome.result["hint"]
+    with_files_and_objects(leak, ago=timedelta(0))
+    again = leak.rotate_one()
+    assert ended(again)[0] == 0, again.err
+    assert (code_of(leak), leak.values()) == ("good", NOW)
 
 
 @pytest.mark.sampled(2)
@@ -168,17 +202,16 @@ def test_lost_reupload_is_found_by_its_mark(leak: Leak, rule: dict[str, Any]) ->
 @pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("has_it", [True, False])
-def test_generated_value_is_in_the_reuploaded_version(leak: Leak, has_it: bool) -> None:
+def test_generated_value_is_in_the_new_version(leak: Leak, has_it: bool) -> None:
+    """An upload cannot add a secret that the version lacks, so the edit creates it."""
     former = {KEY: LEAKED} | ({"JWT_SECRET": "former"} if has_it else {})
     leak.world.release(timedelta(minutes=9), code="good", behaviour=WORKS, durable_objects=["Lock"], secrets=former)
     leak.world.sandbox.providers["groq"].add_key(LEAKED)
 
     outcome = rotate_generated(leak)
 
-    if not has_it:
-        assert_refused(leak, outcome, "not_rebuildable", "it has no secret JWT_SECRET")
-        return
     assert outcome.result["wrote"], outcome.err
+    assert ("secrets-bulk" in written_paths(leak)) is not has_it
     assert len(leak.values()["JWT_SECRET"]) == 64
     assert leak.world.sandbox.github.secrets("production") == {"JWT_SECRET": leak.values()["JWT_SECRET"]}
 
