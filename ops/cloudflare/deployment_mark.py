@@ -1,7 +1,7 @@
 """Parse and write the mark of Backout at the start of a deployment's message.
 
-`ops1 incident=42|- run=ID blames=VERSION|- rotated=A,B|revoked=A,B|reset=A,B|rehearsed=VERSION; text`. Everyone who
-may deploy can write a mark, so it is trusted only if the deployment history confirms it (`history.py`).
+`ops1 incident=42|- run=ID blames=VERSION|- rotated=A,B|restored=A,B|revoked=A,B|reset=A,B|rehearsed=VERSION; text`.
+Everyone who may deploy can write a mark, so it is trusted only if the deployment history confirms it (`history.py`).
 """
 
 import re
@@ -16,7 +16,7 @@ MAX_MESSAGE_BYTES = 1000
 
 PATTERN = re.compile(
     r"ops1 incident=(?P<incident>[0-9]{1,18}|-) run=(?P<run>[A-Za-z0-9._-]+) blames=(?P<blames>[0-9a-f-]{36}|-)"
-    r"(?: (?P<what>rotated|revoked|reset|rehearsed)=(?P<names>[^ ;]+))?(?:; (?P<text>.*))?\Z",
+    r"(?: (?P<what>rotated|restored|revoked|reset|rehearsed)=(?P<names>[^ ;]+))?(?:; (?P<text>.*))?\Z",
     re.DOTALL,
 )
 
@@ -32,26 +32,33 @@ class DeploymentMark:
     blames: str | None
     text: str = ""
     rotated: tuple[str, ...] = ()
-    """Secrets with a new value since this deployment."""
+    """Secrets with a new value since this deployment. Only one of these five has names."""
     revoked: tuple[str, ...] = ()
-    """Secrets whose values before the deployed version are revoked; never together with `rotated`."""
+    """Secrets whose values before the deployed version are revoked."""
     reset: tuple[str, ...] = ()
-    """Durable Object classes whose memory was cleared; never together with the other two."""
+    """Durable Object classes whose memory was cleared."""
     rehearsed: str = ""
-    """Version that this deployment adds at 0 %, or removes again; never together with the other three."""
+    """Version that this deployment adds at 0 %, or removes again."""
+    restored: tuple[str, ...] = ()
+    """Secrets that a person set back to the value from before their rotation."""
 
     @property
     def keeps_release(self) -> bool:
         """Return whether the deployment concerns only secrets, memory or a rehearsal, not a release."""
-        return bool(self.rotated or self.revoked or self.reset or self.rehearsed)
+        return bool(self.rehearsed or any(names for _, names in self._lists))
+
+    @property
+    def _lists(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        names = ("revoked", "rotated", "restored", "reset")
+        return tuple((name, getattr(self, name)) for name in names)
 
     def __str__(self) -> str:
         head = f"ops1 incident={self.incident or '-'} run={self.run} blames={self.blames or '-'}"
         if self.rehearsed:
             head += f" rehearsed={self.rehearsed}"
-        elif self.keeps_release:
-            head += " revoked=" if self.revoked else " rotated=" if self.rotated else " reset="
-            head += ",".join(_within(self.revoked or self.rotated or self.reset, MAX_MESSAGE_BYTES - len(head)))
+        elif what := next(((name, names) for name, names in self._lists if names), None):
+            head += f" {what[0]}="
+            head += ",".join(_within(what[1], MAX_MESSAGE_BYTES - len(head)))
         text = " ".join(self.text.split()) if len(head) < MAX_MESSAGE_BYTES - len("; ") else ""
         return f"{head}; {text}".encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore") if text else head
 
@@ -68,10 +75,8 @@ def parse_mark(message: str) -> DeploymentMark | None:
         run=found["run"],
         blames=None if blames == "-" else blames,
         text=found["text"] or "",
-        rotated=names if found["what"] == "rotated" else (),
-        revoked=names if found["what"] == "revoked" else (),
-        reset=names if found["what"] == "reset" else (),
         rehearsed=names[0] if found["what"] == "rehearsed" and names else "",
+        **({found["what"]: names} if found["what"] not in {None, "rehearsed"} else {}),
     )
 
 

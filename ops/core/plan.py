@@ -89,6 +89,8 @@ class Plan(Generic[D_co]):
     """Last sentence of a run that wrote: related things that it did not change."""
     final_changes: tuple[Change, ...] = ()
     """Changes that are made only after the probes are healthy."""
+    if_unproved: RunOutcome | None = None
+    """Outcome if a proof (`ProbeSet.proofs`) is unhealthy."""
     ends_at: datetime | None = None
     """Time (UTC) at which a later run ends the state that this one starts; None if only a person ends it."""
     terms: ApprovalTerms | None = None

@@ -140,7 +140,7 @@ def _left_alone(plan: Plan[Any]) -> str:
 def _unhealthy(before: Verdict, plan: Plan[Any]) -> str:
     match before:
         case Verdict.HEALTHY:
-            advice = "undo it" if plan.undo else "no command can undo it, because the previous state is unknown"
+            advice = "undo it" if plan.undo else "no command can undo it"
             return f"unhealthy now, though it was healthy before: {advice}"
         case Verdict.UNHEALTHY:
             return "unhealthy as before: it did not help"

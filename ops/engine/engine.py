@@ -182,12 +182,12 @@ class Engine:
         ctx.timeline.record(EventKind.PLANNED, plan.summary, plan=plan_to_json(plan))
         options.show_plan(plan)
         ends_here = options.dry_run or (options.has_next_job and plan.changes)
-        will_write = plan.changes and not ends_here
+        will_write = (plan.changes or plan.final_changes) and not ends_here
         run.before = _observed(before, wait=options.probe_wait if will_write else PROBE_WAIT_WITHOUT_WRITE)
         ctx.timeline.record(EventKind.PROBED, f"before: {run.before.detail}", verdict=run.before.verdict.value)
         if ends_here:
             return _end_with_plan(runbook, ctx, options, run, plan)
-        if plan.changes:
+        if plan.changes or plan.final_changes:
             if (waiting := _pause(ctx, options) or options.approve(plan)) is not None:
                 run.suggested_command = waiting.suggested_command
                 return waiting.decision, waiting.reason, waiting.message
@@ -213,7 +213,7 @@ class Engine:
         run.unproved = run.unproved or probes.unproved
         for change in plan.final_changes if run.after.verdict == Verdict.HEALTHY else ():
             self._make(runbook, ctx, run, plan, change, compare=True)
-        return _judge(run, plan, run.after)
+        return _judge(run, plan, run.after, probes)
 
     def _rehearse(
         self, runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, plan: Plan[Any], change: Change
@@ -396,9 +396,12 @@ def _same_command(
     return ctx.suggest(runbook.name, **given)
 
 
-def _judge(run: RunState, plan: Plan[Any], after: ProbeObservation) -> tuple[Decision, Reason, str]:
+def _judge(run: RunState, plan: Plan[Any], after: ProbeObservation, probes: "ProbeSet") -> tuple[Decision, Reason, str]:
     """Return the end of a run after its probes."""
     decision, reason = decide_by_verdicts(run.before.verdict, wrote=run.wrote, after=after.verdict)
+    if (failed := plan.if_unproved) is not None and _fails_a_proof(probes, after):
+        run.suggested_command = failed.suggested_command
+        return failed.decision, failed.reason, lead_with_state(failed.message, run.live)
     if run.unproved:
         text = lead_with_state(f"{run.unproved}; the probes are {after.verdict.value}", run.live)
         proved_nothing = decision in PROVED or (plan.is_resumed and decision == Decision.NOTHING_TO_DO)
@@ -428,6 +431,13 @@ def _confirm(ctx: Context[Any], options: RunOptions, plan: Plan[Any]) -> bool:
     check_request_age(ctx)
     ctx.timeline.record(EventKind.CONFIRMED, "by the service's name" if compare else "by --yes")
     return compare
+
+
+def _fails_a_proof(probes: "ProbeSet", after: ProbeObservation) -> bool:
+    """Return whether a proof is unhealthy. A result has the name of its service before it if there are several."""
+    sets = (probes, *probes.other_services)
+    names = {f"{each.name}: {proof}" if each.name else proof for each in sets for proof in each.proofs}
+    return any(result.probe in names and result.verdict == Verdict.UNHEALTHY for result in after.results)
 
 
 def _seen_by(probes: "ProbeSet", after: ProbeObservation) -> str:

@@ -198,11 +198,7 @@ NOT_UNDONE = (
     "data signed or encrypted with the previous value: the new value cannot verify or decrypt it",
     "code and bindings of the Workers, which stay unchanged",
 )
-UNDO_FORCES = (
-    "an undo without the previous value forces a deployment despite changed secrets. Cloudflare does "
-    "not document whether "
-    "that restores the previous value, so trust it only after the probes"
-)
+NO_UNDO = "without the previous value there is no undo. If the new value fails, rotate again with another one"
 
 
 def build_sections(selected: RotationSelection, workers: Mapping[str, tuple[str, ...]]) -> tuple[PlanSection, ...]:
@@ -267,7 +263,7 @@ def _list_value_warnings(
             "every Worker then gets another new value"
         )
     if without := [name for name in selected.rules if name not in with_old_value]:
-        yield f"{', '.join(OLD_PREFIX + name for name in without)} not set: {UNDO_FORCES}"
+        yield f"{', '.join(OLD_PREFIX + name for name in without)} not set: {NO_UNDO}"
 
 
 def reupload_warnings(reupload_state: Reupload, why: str) -> Iterator[str]:

@@ -1,17 +1,25 @@
 """Write secrets of Workers and their copies on GitHub.
 
 A secret edit carries no mark, and Cloudflare never returns a value. So a write is confirmed by its answer and by one
-newer live version of the same release; the probes decide which values it has.
+newer live version of the same release; the probes decide which values it has. A second deployment of that version
+carries the mark, which tells later runs that earlier versions have the leaked value.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
 from ops.cloudflare.deployment_mark import DeploymentMark
-from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_deployment, describe_split, short_id
+from ops.cloudflare.types.workers import (
+    Split,
+    WorkerDeployment,
+    WorkerVersion,
+    describe_deployment,
+    describe_split,
+    short_id,
+)
 from ops.core.errors import OpsError, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change
@@ -20,7 +28,8 @@ from ops.core.threads import run_in_batches
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 from ops.rotation.selection import RotationSelection, find_edit_delay, find_edit_obstacle, is_secret_edit_of
-from ops.workers import reupload
+from ops.workers import deploy, reupload
+from ops.workers.history import WorkerHistory
 from ops.workers.reupload import Reupload
 
 T = TypeVar("T")
@@ -66,6 +75,8 @@ class WorkerState:
     newest_upload: WorkerVersion
     """The latest upload."""
     secrets: frozenset[str]
+    history: WorkerHistory
+    """The newest deployments and uploads, whose marks tell which version has new values."""
 
     @property
     def edit_obstacle(self) -> str:
@@ -96,6 +107,18 @@ class SecretEdit:
     def missing_secrets(self) -> tuple[str, ...]:
         """Return the secrets that the edit creates."""
         return tuple(name for name in self.names if name not in self.worker_state.secrets)
+
+
+@dataclass(frozen=True)
+class EditMark:
+    """The deployment after an edit, of the same version, that only carries the mark."""
+
+    edit: SecretEdit
+    mark: DeploymentMark
+
+    @property
+    def split(self) -> Split:
+        return tuple((version, 100.0) for version in self.edit.serving_versions)
 
 
 @dataclass
@@ -160,11 +183,13 @@ def read_worker_states(ctx: Context[Any], workers: Iterable[str]) -> dict[str, W
                 hint="Check what was deployed, then run the command again for a new plan.",
             )
         own = {version: known[worker, version] for version, _ in was[0].split}
-        result[worker] = WorkerState(worker, was[0], own, uploads[0], secrets)
+        versions_by_id = {**{upload.id: upload for upload in uploads}, **own}
+        history = WorkerHistory(was, versions_by_id, frozenset(), ctx.clock.now(), min_served=0)
+        result[worker] = WorkerState(worker, was[0], own, uploads[0], secrets, history)
     return result
 
 
-def build_edit_change(what: SecretEdit, kind: str, undo: SuggestedCommand) -> Change:
+def build_edit_change(what: SecretEdit, kind: str, undo: SuggestedCommand | None) -> Change:
     """Return the change of an edit. `kind`: new or previous."""
     worker = what.worker_state.worker
     return Change(
@@ -194,10 +219,12 @@ def check_edit(ctx: Context[Any], what: SecretEdit) -> ObservedState:
         )
     if at == 0:
         return ObservedState(ChangeState.PLANNED, f"{short_id(what.worker_state.main_version.id)} is live, as planned")
-    newer = deployments[:at]
+    newer = [each for each in deployments[:at] if not (each.mark and each.mark.run == ctx.run_id)]
     if len(newer) > attempt.sent or any(len(each.split) > 1 for each in newer):
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
     found = [ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer]
+    if attempt.is_answered:
+        what.serving_versions[:] = [newer[0].split[0][0]]
     if not all(found):
         return ObservedState(
             ChangeState.PLANNED, f"{short_id(newer[0].split[0][0])} is live but not readable yet", is_uncertain=True
@@ -206,12 +233,42 @@ def check_edit(ctx: Context[Any], what: SecretEdit) -> ObservedState:
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
     version = newer[0].split[0][0]
     if attempt.is_answered:
-        what.serving_versions[:] = [version]
         return ObservedState(
             ChangeState.DONE, f"{short_id(version)} is live on {worker}, the same release with other secrets"
         )
     doubt = f"{short_id(version)} of the same release is live on {worker}, but its secret values cannot be read"
     return ObservedState(ChangeState.PLANNED, doubt, is_uncertain=attempt.sent > 0 and attempt.attempts > 1)
+
+
+def build_mark_change(what: EditMark) -> Change:
+    worker, kind = what.edit.worker_state.worker, "restored" if what.mark.restored else "rotated"
+    return Change(
+        target=f"mark of Worker {worker}",
+        before="the version with the edited secrets",
+        after=f"the same version, marked {kind}={','.join(what.edit.names)}",
+        done_when="Cloudflare lists our deployment of the same version first",
+        undo=None,
+    )
+
+
+def apply_mark(ctx: Context[Any], what: EditMark) -> str:
+    worker = what.edit.worker_state.worker
+    return f"deployment {ctx.cloudflare.workers.deploy(worker, what.split, mark=what.mark)}"
+
+
+def check_mark(ctx: Context[Any], what: EditMark) -> ObservedState:
+    """Return the state of the mark. Before its write, only the edited version may be live, with all traffic."""
+    worker = what.edit.worker_state.worker
+    deployments = ctx.cloudflare.workers.list_deployments(worker)
+    edited = next((d for d in deployments if d.split == what.split and not _is_ours(d, what.mark)), None)
+    if edited is None:
+        first = describe_deployment(deployments[0]) if deployments else "nothing"
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"the edited version of {worker} is not live; {first} is")
+    return deploy.observe_deployment(deployments, edited, edited.split, what.mark, worker=worker)
+
+
+def _is_ours(deployment: WorkerDeployment, mark: DeploymentMark) -> bool:
+    return deployment.mark is not None and deployment.mark.run == mark.run
 
 
 def build_copy_change(copying: GitHubSecretCopy) -> Change:
@@ -254,6 +311,12 @@ def check_copy(ctx: Context[Any], what: GitHubSecretCopy) -> ObservedState:
         return ObservedState(ChangeState.PLANNED, f"GitHub's copy of {what.name} is unchanged since the plan")
     text = f"GitHub's copy of {what.name} was written since the plan"
     return ObservedState(ChangeState.DONE if what.attempt.sent else ChangeState.CHANGED_ELSEWHERE, text)
+
+
+def build_mark(ctx: Context[Any], names: tuple[str, ...]) -> DeploymentMark:
+    """Return the mark of new values, or of the previous ones if the run restores them."""
+    mark = DeploymentMark(ctx.request.incident, ctx.run_id, None, ctx.params.reason)
+    return replace(mark, restored=names) if ctx.params.restore else replace(mark, rotated=names)
 
 
 def plan_reuploads(
@@ -306,7 +369,7 @@ def _plan_reupload(ctx: Context[Any], worker_state: WorkerState, names: tuple[st
         ctx,
         worker,
         version,
-        DeploymentMark(ctx.request.incident, ctx.run_id, None, params.reason, rotated=names),
+        build_mark(ctx, names),
         live=live,
         latest=worker_state.newest_upload,
         edits=names,

@@ -5,21 +5,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.deployment_mark import DeploymentMark
-from ops.cloudflare.types.workers import describe_split, format_split
 from ops.config.probes import ProbeSet
-from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, Plan
+from ops.core.plan import Change, Plan, RunOutcome
 from ops.core.redaction import Secret
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import JobSecret, ObservedState, Runbook, TokenPermissions, param, require_service
-from ops.rotation import selection
+from ops.rotation import confirmation, selection
 from ops.rotation import writes as reuploads
 from ops.rotation.selection import RotationSelection
 from ops.rotation.values import (
-    SET_VALUES_HINT,
     ask_providers,
     check_values,
     plan_github_copies,
@@ -27,14 +25,19 @@ from ops.rotation.values import (
     refuse_rejected_keys,
 )
 from ops.rotation.writes import (
+    EditMark,
     GitHubSecretCopy,
     SecretEdit,
     WorkerState,
     apply_edit,
+    apply_mark,
     build_copy_change,
     build_edit_change,
+    build_mark,
+    build_mark_change,
     check_copy,
     check_edit,
+    check_mark,
     copy,
     read_worker_states,
     secrets_by_worker,
@@ -62,6 +65,9 @@ class RotateSecrets(Runbook["RotateSecrets.Params", "RotateSecrets.Details"]):
             "Other secrets to inherit from a latest upload that is not live, comma-separated", default=()
         )
         reason: str = param("Reason, shown in the deployment message and the timeline", default="")
+        on_my_word: tuple[str, ...] = param(
+            "Revoked secrets or live versions with new values, on your word, without a proof", default=()
+        )
 
     @dataclass(frozen=True)
     class Details:
@@ -72,6 +78,9 @@ class RotateSecrets(Runbook["RotateSecrets.Params", "RotateSecrets.Details"]):
         reuploads: dict[str, Reupload] = field(default_factory=dict)
         """Each reupload has two targets: its upload and its deployment."""
         marks: dict[str, tuple[WorkerState, DeploymentMark]] = field(default_factory=dict)
+        confirmed: tuple[WorkerState, ...] = ()
+        """The Workers whose live versions must prove the new values before the end of the rotation."""
+        edit_marks: dict[str, EditMark] = field(default_factory=dict)
         copies: dict[str, GitHubSecretCopy] = field(default_factory=dict)
         values: dict[str, Secret] = field(default_factory=dict)
         """Secret → value to set. Generated values are added after the confirmation."""
@@ -143,6 +152,8 @@ class RotateSecrets(Runbook["RotateSecrets.Params", "RotateSecrets.Details"]):
             return check_edit(ctx, details.edits[change.target])
         if reupload_state := details.reuploads.get(change.target):
             return reupload.check_change(ctx, reupload_state, change)
+        if change.target in details.edit_marks:
+            return check_mark(ctx, details.edit_marks[change.target])
         if change.target in details.copies:
             return check_copy(ctx, details.copies[change.target])
         worker_state, mark = details.marks[change.target]
@@ -155,6 +166,8 @@ class RotateSecrets(Runbook["RotateSecrets.Params", "RotateSecrets.Details"]):
             return apply_edit(ctx, details.edits[change.target], details.values)
         if reupload_state := details.reuploads.get(change.target):
             return reupload.apply_change(ctx, reupload_state, change, details.values)
+        if edit_mark := details.edit_marks.get(change.target):
+            return apply_mark(ctx, edit_mark)
         if what := details.copies.get(change.target):
             by_hand = selection.copy_command(what.name, details.selected.rules[what.name])
             return copy(ctx, what, details.values[what.name], by_hand)
@@ -176,6 +189,9 @@ def _select_secrets(ctx: Context[RotateSecrets.Params]) -> RotationSelection:
                 "Pass one of them: `only` sets new values, `restore` previous ones, `confirm_revoked` ends a rotation."
             ),
         )
+    if ctx.params.on_my_word and not ctx.params.confirm_revoked:
+        hint = "Add `confirm_revoked` with the names of the secrets."
+        raise ConfigError("`on_my_word` states the end of a rotation, and `confirm_revoked` is missing", hint=hint)
     if ctx.params.confirm_revoked and ctx.params.inherit_latest:
         raise ConfigError(
             "`inherit_latest` applies only when values are set, and `confirm_revoked` sets none",
@@ -201,7 +217,7 @@ def _build_probe_set(
     if plan is not None:
         details = plan.details
         edits = [each for each in details.edits.values() if each.worker_state.worker == service.worker]
-        lives = [worker_state for worker_state, _ in details.marks.values() if worker_state.worker == service.worker]
+        lives = [worker_state for worker_state in details.confirmed if worker_state.worker == service.worker]
         made = [each.uploaded_version for each in details.reuploads.values() if each.worker == service.worker]
         versions = frozenset(
             [
@@ -253,7 +269,7 @@ def _build_plan(
         proved_claim=f"the {kind} values of {', '.join(selected.rules)} are in use, and the probes are healthy",
         proof_limit="; ".join(_list_proof_limits(ctx, details)),
         tasks=selection.list_tasks(
-            selected, by_hand=by_hand, confirm=_suggest_rotation(ctx, confirm_revoked=tuple(selected.rules))
+            selected, by_hand=by_hand, confirm=_suggest_confirmation(ctx, selected, with_old_value)
         ),
         done_message=f"Set {kind} values of {', '.join(selected.rules)} for {', '.join(workers)}",
         details=details,
@@ -271,17 +287,20 @@ def _build_changes(
 ) -> list[Change]:
     """Return the changes of all Workers, and enter into `details` what each of them writes."""
     changes: list[Change] = []
+    marks: list[Change] = []
     for worker, names in secrets_by_worker(ctx, details.selected).items():
-        undo = _suggest_undo(ctx, worker, found[worker], names, with_old_value)
+        undo = _suggest_undo(ctx, names, with_old_value)
         if worker in reupload_by_worker:
             both = rules.build_changes(reupload_by_worker[worker], undo=undo)
             details.reuploads.update({change.target: reupload_by_worker[worker] for change in both})
             changes += both
             continue
         edit = SecretEdit(found[worker], names)
+        edit_mark = EditMark(edit, build_mark(ctx, names))
         changes.append(build_edit_change(edit, kind, undo))
-        details.edits[changes[-1].target] = edit
-    return changes
+        marks.append(build_mark_change(edit_mark))
+        details.edits[changes[-1].target], details.edit_marks[marks[-1].target] = edit, edit_mark
+    return [*changes, *marks]
 
 
 def _list_warnings(
@@ -331,63 +350,61 @@ def _check_generated_copies(details: RotateSecrets.Details, unwritten: Mapping[s
 
 def _suggest_undo(
     ctx: Context[RotateSecrets.Params],
-    worker: str,
-    worker_state: WorkerState,
     names: tuple[str, ...],
     with_old_value: frozenset[str],
-) -> SuggestedCommand:
+) -> SuggestedCommand | None:
+    """Return the undo; None without the previous values, since no command may lead back to a leaked one unseen."""
     if ctx.params.restore:
         return _suggest_rotation(ctx, only=ctx.params.restore)
-    if with_old_value.issuperset(names):
-        return _suggest_rotation(ctx, restore=names)
-    service = next(name for name, each in ctx.environment.services.items() if each.worker == worker)
-    to = format_split(worker_state.live.split)
-    return ctx.suggest("rollback-worker", service=service, to=to, accept_changed_secrets=names)
+    return _suggest_rotation(ctx, restore=names) if with_old_value.issuperset(names) else None
 
 
 def _plan_confirmation(ctx: Context[RotateSecrets.Params], selected: RotationSelection) -> Plan[RotateSecrets.Details]:
-    """Prove that the previous keys are revoked, and mark the deployment so that no later run restores them."""
-    answers_by_secret = {name: rule for name, rule in selected.rules.items() if rule.provider}
-    questions = RotationSelection(answers_by_secret)
-    problems = [
-        *selection.find_value_problems(questions, ctx.secret_values.value),
-        *selection.find_value_problems(questions, ctx.secret_values.value, prefix=OLD_PREFIX),
-    ]
-    if problems:
-        raise Refused(
-            f"cannot prove that the previous keys are revoked: {'; '.join(problems)}",
-            reason=Reason.VALUES_UNUSABLE,
-            hint=SET_VALUES_HINT,
-        )
+    """Mark the live versions so that no later run restores the revoked keys, after the probes prove the new values."""
+    asked = confirmation.find_askable(ctx, selected)
     workers = secrets_by_worker(ctx, selected)
     found, answers = run_parallel_mixed(
-        [lambda: read_worker_states(ctx, workers), lambda: ask_providers(ctx, questions, (NEW_PREFIX, OLD_PREFIX))]
+        [lambda: read_worker_states(ctx, workers), lambda: ask_providers(ctx, asked, (NEW_PREFIX, OLD_PREFIX))]
     )
     refusals = [selection.check_old_key(name, *said) for name, said in answers.items()]
-    refuse_rejected_keys(questions, [each for each in refusals if each])
-    details, changes = RotateSecrets.Details(selected), []
+    refuse_rejected_keys(asked, [each for each in refusals if each])
+    words = confirmation.state_words(
+        ctx, selected, asked, confirmation.check_live_values(ctx, selected, found, workers)
+    )
+    details, changes = RotateSecrets.Details(selected, confirmed=tuple(found.values())), []
     for worker, names in workers.items():
-        mark = DeploymentMark(ctx.request.incident, ctx.run_id, None, ctx.params.reason, revoked=names)
-        live = describe_split(found[worker].live.split)
-        done = "Cloudflare lists our deployment of the same version first"
-        change = Change(f"Worker {worker}", live, f"{live}, marked revoked={','.join(names)}", done, undo=None)
-        details.marks[change.target] = (found[worker], mark)
-        changes.append(change)
-    word = [name for name in selected.rules if name not in answers_by_secret]
-    warnings = (f"no provider can confirm {', '.join(word)}: that the previous value is revoked is your statement",)
+        if confirmation.is_marked(found[worker], names):
+            continue
+        text = "; ".join(filter(None, [words.mark_text(worker, names), ctx.params.reason]))
+        mark = DeploymentMark(ctx.request.incident, ctx.run_id, None, text, revoked=names)
+        changes.append(confirmation.build_change(found[worker], mark))
+        details.marks[changes[-1].target] = (found[worker], mark)
+    proved = f"proved revoked: {', '.join(asked.rules)}" if asked.rules else ""
+    claims = [proved, *words.claims, f"marked as revoked: {', '.join(selected.rules)}", "the probes are healthy"]
     return Plan(
         summary=f"{', '.join(selected.rules)}: the previous values are revoked",
-        changes=tuple(changes),
+        final_changes=tuple(changes),
         sections=selection.build_sections(selected, workers),
-        warnings=warnings if word else (),
+        warnings=tuple(words.claims),
         consequences=("Durable Objects of these Workers restart at once: memory is lost, storage is kept",),
-        proved_claim=(
-            f"proved revoked: {', '.join(answers_by_secret) or 'none'}; marked as revoked: {', '.join(selected.rules)}"
-            "; the probes are healthy"
+        proved_claim="; ".join(filter(None, claims)),
+        if_unproved=RunOutcome(
+            Decision.STILL_UNHEALTHY,
+            Reason.STILL_UNHEALTHY,
+            "a proof of the new values fails, so the old value may be live. Rotate again",
+            _suggest_rotation(ctx, only=tuple(selected.rules)),
         ),
         done_message=f"Ended the rotation of {', '.join(selected.rules)}",
         details=details,
     )
+
+
+def _suggest_confirmation(
+    ctx: Context[RotateSecrets.Params], selected: RotationSelection, with_old_value: frozenset[str]
+) -> SuggestedCommand:
+    """Return the command that ends the rotation: on a person's word where no previous value can be tested."""
+    stated = tuple(name for name, rule in selected.rules.items() if rule.provider and name not in with_old_value)
+    return _suggest_rotation(ctx, confirm_revoked=tuple(selected.rules), on_my_word=stated)
 
 
 def _suggest_rotation(ctx: Context[RotateSecrets.Params], **names: tuple[str, ...]) -> SuggestedCommand:

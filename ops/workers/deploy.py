@@ -42,7 +42,7 @@ def _is_same_change(first: WorkerDeployment, live: WorkerDeployment, split: Spli
     if not is_same_split(first.split, split):
         return False
     theirs = first.mark
-    facts = ("blames", "rotated", "revoked", "reset")
+    facts = ("blames", "rotated", "restored", "revoked", "reset")
     is_equal = theirs is not None and all(getattr(theirs, name) == getattr(mark, name) for name in facts)
     return is_equal or not is_same_split(split, live.split)
 

@@ -259,13 +259,25 @@ class WorkerHistory:
 
         A mark applies to versions before the deployed one; later uploads have later values.
         """
-        marked = [d for index, d in enumerate(self.deployments) if self._is_confirmed(index)]
         return {
             name: deployment
-            for deployment in reversed(marked)
-            if any(self._upload_order(version) < self._upload_order(serving) for serving in deployment.serving_versions)
-            for name in (deployment.mark.revoked if deployment.mark else ())
+            for deployment, mark in reversed(self.confirmed_marks)
+            if any(self.was_uploaded_before(version, serving) for serving in deployment.serving_versions)
+            for name in mark.revoked
         }
+
+    @cached_property
+    def confirmed_marks(self) -> tuple[tuple[WorkerDeployment, DeploymentMark], ...]:
+        """Return the deployments with a mark that the history confirms, newest first."""
+        marked = (d for index, d in enumerate(self.deployments) if self._is_confirmed(index))
+        return tuple((deployment, deployment.mark) for deployment in marked if deployment.mark)
+
+    @property
+    def latest_upload(self) -> str:
+        return max(self.versions.values(), key=lambda version: (version.number or 0, version.id)).id
+
+    def was_uploaded_before(self, one: str, other: str) -> bool:
+        return self._upload_order(one) < self._upload_order(other)
 
     def _trusted_mark(self, index: int) -> DeploymentMark | None:
         """Return the mark of a deployment if it is trusted, since everyone who deploys can write one.

@@ -87,8 +87,12 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 
 
 def change_outcomes(outcome: Outcome) -> dict[str, Any]:
-    """Return the outcome of each change, without empty lists."""
-    return {name: targets for name, targets in outcome.result["outcome"].items() if targets}
+    """Return the outcome of each change of a value, without empty lists. The marks come after all of them."""
+    values = {
+        name: [target for target in targets if not target.startswith("mark of ")]
+        for name, targets in outcome.result["outcome"].items()
+    }
+    return {name: targets for name, targets in values.items() if targets}
 
 
 BOTH = [f"Worker {BASKET}", f"Worker {STOCK}"]

@@ -62,7 +62,7 @@ def test_leaked_key_is_replaced_and_verified(leak: Leak) -> None:
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert leak.values() == {KEY: FRESH, OTHER: "kept", "X": "kept"}
-    assert [write.method for write in leak.world.writes()] == ["PATCH"]
+    assert [write.method for write in leak.world.writes()] == ["PATCH", "POST"]
     plan = outcome.result["plan"]
     assert plan["tasks"][0].startswith(f"`gh secret set {KEY} --env production --repo {REPOSITORY}` (")
     assert plan["tasks"][2] == f"revoke the previous {KEY} at https://console.groq.com/keys"
@@ -244,7 +244,7 @@ def test_unanswered_write_is_retried_once(leak: Leak, rule: dict[str, Any]) -> N
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert leak.values()[KEY] == FRESH
-    assert len(leak.world.writes()) == 2
+    assert [write.method for write in leak.world.writes()] == ["PATCH", "PATCH", "POST"]
 
 
 @pytest.mark.slow
@@ -341,7 +341,7 @@ def test_fifty_secrets_of_5_workers_are_live_in_5_seconds(leak: Leak) -> None:
 
     assert outcome.result["decision"] == "no_evidence"  # nothing proves them
     assert all(leak.values(f"w{n}") == {name: f"{FRESH}-{name}" for name in names} for n in range(5))
-    assert len(world.writes()) == 5
+    assert len(world.writes()) == 10
     assert took < 5, f"{took:.1f} s with all reads and probes"
 
 
@@ -392,16 +392,11 @@ def test_revoked_previous_value_is_not_restored(leak: Leak) -> None:
     assert_refused(leak, outcome, "key_refused", f"rejects OLD_{KEY}")
 
 
-def test_undo_without_previous_value_is_a_rollback(leak: Leak) -> None:
-    (live,) = leak.world.live
-
+def test_rotation_without_previous_value_has_no_undo(leak: Leak) -> None:
     outcome = leak.rotate_one(**{f"OLD_{KEY}": None})
 
-    (undo,) = outcome.result["undo"]
-    assert (
-        f"rollback-worker --service api --environment production --to {live[:8]} --accept-changed-secrets {KEY}" in undo
-    )
-    assert any("trust it only after the probes" in text for text in outcome.result["plan"]["warnings"])
+    assert outcome.result["undo"] == []
+    assert any("without the previous value there is no undo" in text for text in outcome.result["plan"]["warnings"])
 
 
 def rotate_generated(leak: Leak, *arguments: str) -> Outcome:

@@ -84,7 +84,7 @@ def test_unreadable_copy_is_written_or_fails_the_run(copied: Leak, path: str, ti
 def assert_copy_is_left(copied: Leak, outcome: Outcome) -> None:
     """Check that the new value is live and that the result reports the old copy on GitHub."""
     assert ended(outcome)[:2] == (4, "failed"), outcome.err
-    assert f"changed: Worker {WORKER}; not changed: GitHub secret {KEY} of production" in outcome.result["message"]
+    assert f"mark of Worker {WORKER}; not changed: GitHub secret {KEY} of production" in outcome.result["message"]
     assert f"gh secret set {KEY} --env production" in outcome.result["hint"]
     assert copied.values()[KEY] == FRESH
     assert copied.world.sandbox.github.secrets("production") == {}
@@ -117,5 +117,5 @@ def test_rejected_copy_is_reported(copied: Leak) -> None:
     outcome = copied.rotate_one(**environ)
 
     assert ended(outcome) == (4, "failed", "provider_refused")
-    assert f"changed: Worker {WORKER}; not changed: GitHub secret {KEY} of production" in outcome.result["message"]
+    assert f"mark of Worker {WORKER}; not changed: GitHub secret {KEY} of production" in outcome.result["message"]
     assert f"gh secret set {KEY} --env production" in outcome.result["hint"]

@@ -224,7 +224,7 @@ def test_plan_can_edit_one_worker_and_reupload_another(both: Leak) -> None:
 
     assert ended(outcome)[:2] == (0, "recovered"), outcome.err
     assert both.values()[KEY] == both.values(JOBS)[KEY] == FRESH
-    assert sorted(written_paths(both)) == ["deployments", "secrets-bulk", "versions"]
+    assert sorted(written_paths(both)) == ["deployments", "deployments", "secrets-bulk", "versions"]
 
 
 @pytest.mark.slow

@@ -1,0 +1,181 @@
+"""Decide whether a rotation may end: which proof, or whose word, shows that the new value is live and the old one dead.
+
+Nothing is marked before the proof. A statement of a person is recorded and shown as that.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.types.workers import describe_split, short_id
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.names import OLD_PREFIX
+from ops.core.next_step import SuggestedCommand
+from ops.core.plan import Change
+from ops.core.suggestions import quote_name
+from ops.engine.context import Context
+from ops.rotation import selection
+from ops.rotation.selection import RotationSelection
+from ops.rotation.values import SET_VALUES_HINT
+from ops.rotation.writes import WorkerState
+from ops.workers import secret_values
+from ops.workers.rollback_target import SHORTEST_ID
+from ops.workers.secret_values import ValueAge
+
+Workers = Mapping[str, tuple[str, ...]]
+"""Worker → its selected secrets."""
+
+
+@dataclass(frozen=True)
+class Statements:
+    """What a person states without a proof: revoked secrets, and new values of live versions."""
+
+    person: str
+    revoked: tuple[str, ...]
+    new_values: Mapping[str, tuple[str, ...]]
+    """Worker and version, for people → secrets."""
+
+    @property
+    def claims(self) -> Iterator[str]:
+        word = f"on the word of {self.person}"
+        if self.revoked:
+            yield f"revoked, {word}: {', '.join(self.revoked)}"
+        for version, names in self.new_values.items():
+            yield f"{version} has the new {', '.join(names)}, {word}"
+
+    def mark_text(self, worker: str, names: tuple[str, ...]) -> str:
+        """Return the text of a Worker's mark; empty if everything is proved."""
+        stated = [name for name in names if name in self.revoked]
+        versions = [version for version in self.new_values if version.startswith(f"{worker} ")]
+        return f"on the word of {self.person}: {', '.join([*stated, *versions])}" if stated or versions else ""
+
+
+def find_askable(ctx: Context[Any], selected: RotationSelection) -> RotationSelection:
+    """Return the secrets whose provider can be asked. Raises Refused for missing or unusable values."""
+    of_provider = {name: rule for name, rule in selected.rules.items() if rule.provider}
+    without = tuple(name for name in of_provider if ctx.secret_values.value(OLD_PREFIX + name) is None)
+    stated = set(without) & set(ctx.params.on_my_word)
+    asked = RotationSelection({name: rule for name, rule in of_provider.items() if name not in stated})
+    problems = [
+        *selection.find_value_problems(asked, ctx.secret_values.value),
+        *selection.find_value_problems(asked, ctx.secret_values.value, prefix=OLD_PREFIX),
+    ]
+    if problems:
+        word = "If you no longer have the previous value, revoke it and run the command below, which records your word."
+        raise Refused(
+            f"cannot prove that the previous keys are revoked: {'; '.join(problems)}",
+            reason=Reason.VALUES_UNUSABLE,
+            hint=f"{SET_VALUES_HINT} {word}" if without else SET_VALUES_HINT,
+            suggested_command=_suggest(ctx, selected, without) if without else None,
+        )
+    return asked
+
+
+def check_live_values(
+    ctx: Context[Any], selected: RotationSelection, found: Mapping[str, WorkerState], workers: Workers
+) -> Mapping[str, tuple[str, ...]]:
+    """Return the new values that a person states, by Worker and version.
+
+    Raises:
+        ConfigError: `on_my_word` names neither a secret nor a live version.
+        Refused: an old value is live, or nothing but a person can tell, and none did.
+    """
+    stated = set(_named_versions(ctx, selected, found))
+    old: list[str] = []
+    old_names: list[str] = []
+    open_: dict[str, tuple[str, ...]] = {}
+    words: dict[str, tuple[str, ...]] = {}
+    for worker, names in workers.items():
+        history, serving = found[worker].history, found[worker].live.serving_versions
+        for version in serving:
+            ages = {name: secret_values.age_of_value(history, version, name) for name in names}
+            if leaked := [name for name, age in ages.items() if age == ValueAge.OLD]:
+                old_names += leaked
+                old.append(f"{short_id(version)} of {worker} has the old value of {', '.join(leaked)}")
+            unknown = tuple(name for name, age in ages.items() if age == ValueAge.UNKNOWN)
+            if version in stated and unknown:
+                words[f"{worker} {short_id(version)}"] = unknown
+                continue
+            unproved = tuple(n for n in unknown if len(serving) > 1 or not _has_proofs(ctx, selected, n, worker))
+            if unproved:
+                open_[f"{worker} {short_id(version)}"] = unproved
+    if old:
+        raise Refused(
+            f"{'; '.join(old)}, and it is live",
+            reason=Reason.OLD_VALUE_LIVE,
+            hint="Rotate again. A deployment by others, or a restore, brought the old value back.",
+            suggested_command=ctx.suggest(
+                "rotate-secrets", service=ctx.params.service, only=tuple(dict.fromkeys(old_names))
+            ),
+        )
+    if open_:
+        raise _unproved_refusal(ctx, selected, open_)
+    return words
+
+
+def _unproved_refusal(
+    ctx: Context[Any], selected: RotationSelection, unproved: Mapping[str, tuple[str, ...]]
+) -> Refused:
+    live = "; ".join(f"{version} has the new {', '.join(names)}" for version, names in unproved.items())
+    versions = tuple(version.rpartition(" ")[2] for version in unproved)
+    options = " ".join(f"--on-my-word {version}" for version in versions)
+    return Refused(
+        f"nothing proves that the live {live}: no mark of a rotation names it, and no proof in ops.yml can tell",
+        reason=Reason.NO_EVIDENCE,
+        hint=f"Check how it was uploaded. If it has the new values, add {options}: that is recorded as your word.",
+        suggested_command=_suggest(ctx, selected, versions),
+    )
+
+
+def _suggest(ctx: Context[Any], selected: RotationSelection, stated: tuple[str, ...]) -> SuggestedCommand:
+    """Return the confirmation with further statements."""
+    words = tuple(dict.fromkeys((*ctx.params.on_my_word, *stated)))
+    names = tuple(selected.rules)
+    return ctx.suggest("rotate-secrets", service=ctx.params.service, confirm_revoked=names, on_my_word=words)
+
+
+def _named_versions(ctx: Context[Any], selected: RotationSelection, found: Mapping[str, WorkerState]) -> Iterator[str]:
+    live = [version for state in found.values() for version in state.live.serving_versions]
+    for given in ctx.params.on_my_word:
+        if given in selected.rules:
+            continue
+        named = [version for version in live if len(given) >= SHORTEST_ID and version.startswith(given.lower())]
+        if not named:
+            raise ConfigError(
+                f'"{quote_name(given)}" in on_my_word is neither a confirmed secret nor a live version',
+                reason=Reason.UNKNOWN_NAME,
+                hint=f"Live: {', '.join(map(short_id, live))}. If another version is live now, check it first.",
+            )
+        yield from named
+
+
+def _has_proofs(ctx: Context[Any], selected: RotationSelection, name: str, worker: str) -> bool:
+    """Return whether each service of the Worker that uses the secret has a proof of its new value."""
+    rule = selected.rules[name]
+    services = [each for each in rule.consumers if ctx.environment.service(each).worker == worker]
+    return all(rule.proofs.get(service) for service in services)
+
+
+def state_words(
+    ctx: Context[Any], selected: RotationSelection, asked: RotationSelection, new_values: Mapping[str, tuple[str, ...]]
+) -> Statements:
+    revoked = tuple(name for name in selected.rules if name not in asked.rules)
+    return Statements(ctx.request.actor, revoked, new_values)
+
+
+def is_marked(state: WorkerState, names: tuple[str, ...]) -> bool:
+    """Return whether the live deployment already carries the mark of this end."""
+    marks = state.history.confirmed_marks
+    return bool(marks) and marks[0][0].id == state.live.id and set(names) <= set(marks[0][1].revoked)
+
+
+def build_change(state: WorkerState, mark: DeploymentMark) -> Change:
+    live = describe_split(state.live.split)
+    return Change(
+        f"Worker {state.worker}",
+        live,
+        f"{live}, marked revoked={','.join(mark.revoked)}",
+        "Cloudflare lists our deployment of the same version first",
+        undo=None,
+    )
