@@ -1,6 +1,7 @@
-"""Decide whether a rotation may end: which proof, or whose word, shows that the new value is live and the old one dead.
+"""Decide whether a rotation may end: by proofs, or on the word of a person.
 
-Nothing is marked before the proof. A statement of a person is recorded and shown as that.
+They must show that the new value is live and the old one dead. Nothing is marked before. A statement of a person is
+recorded and shown as that.
 """
 
 from collections.abc import Iterator, Mapping

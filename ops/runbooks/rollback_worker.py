@@ -23,7 +23,7 @@ from ops.core.plan import Change, Plan
 from ops.core.timeline import EventKind
 from ops.engine.context import Context
 from ops.engine.runbook import ObservedState, Rehearsal, Runbook, TokenPermissions, param, require_service
-from ops.workers import deploy, plan_text, rehearsal, reupload, rollback_target, schema_age
+from ops.workers import deploy, plan_text, rehearsal, reupload, rollback_target, schema_age, secret_values
 from ops.workers.history import WorkerHistory
 from ops.workers.history_reads import read_history, read_listing
 from ops.workers.rehearsal import WorkerRehearsal, find_new_version
@@ -72,6 +72,8 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         mark: DeploymentMark
         revoked: Mapping[str, WorkerDeployment] = field(default_factory=dict)
         """Secret → the deployment since which its value in `split` is revoked."""
+        stale_in_latest: frozenset[str] = frozenset()
+        """Secrets for which the latest upload is not known to have the new value, so nobody suggests to keep it."""
         reupload_state: Reupload | None = None
         rehearsal_obstacle: str | None = None
         """Why the target is not rehearsed; empty if it is, None if nobody asks for it."""
@@ -158,8 +160,10 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         schema_age.check_breaking(
             ages, ctx.params.accept_breaking_migrations, partial(_suggest_accept_breaking, ctx, split)
         )
+        if not ctx.params.current_secrets:
+            _check_rotated_secrets(ctx, history, choice, split)
         plan = _build_plan(ctx, service, history, choice, split, ages=ages, by_rule=to is None)
-        return _with_current_secrets(ctx, service, plan, latest) if latest else plan
+        return _with_current_secrets(ctx, service, history, plan, latest) if latest else plan
 
     def after_relapse(self, params: Params, deployment: str) -> Params | None:
         """Return the parameters without what a person accepted for one version; None after `to`."""
@@ -224,8 +228,39 @@ def _build_details(
     ctx: Context[RollbackWorker.Params], service: "Service", history: WorkerHistory, split: Split, *, blames: str | None
 ) -> RollbackWorker.Details:
     mark = DeploymentMark(incident=ctx.request.incident, run=ctx.run_id, blames=blames, text=ctx.params.reason)
-    revoked = {name: by for version, _ in split for name, by in history.revoked(version).items()}
-    return RollbackWorker.Details(service.worker, history.live, split, mark, revoked)
+    revoked = {n: by for version, _ in split for n, by in secret_values.find_revoked_values(history, version).items()}
+    stale = frozenset(secret_values.find_doubtful_values(history, history.latest_upload))
+    return RollbackWorker.Details(service.worker, history.live, split, mark, revoked, stale)
+
+
+def _check_latest_secrets(
+    ctx: Context[RollbackWorker.Params], history: WorkerHistory, latest: str, inherited: tuple[str, ...]
+) -> None:
+    """Refuse to inherit a value that may have leaked, unless a person accepted each secret by name."""
+    found = {n: v for n, v in secret_values.find_doubtful_values(history, latest).items() if n in inherited}
+    if left := {name: value for name, value in found.items() if name not in ctx.params.inherit_latest}:
+        raise plan_text.latest_secrets_refusal(
+            latest, left, rotate=ctx.suggest("rotate-secrets", service=ctx.params.service, only=tuple(left))
+        )
+
+
+def _check_rotated_secrets(
+    ctx: Context[RollbackWorker.Params], history: WorkerHistory, choice: TargetChoice, split: Split
+) -> None:
+    """Refuse a target that may bring a leaked value back, unless a person accepted each secret by name."""
+    found = secret_values.find_doubtful_in_split(history, split, accepted=ctx.params.accept_changed_secrets)
+    if not found:
+        return
+    names = tuple(dict.fromkeys(name for values in found.values() for name in values))
+    stale = secret_values.find_doubtful_values(history, history.latest_upload)
+    others = secret_values.without_doubtful_values(history, choice.candidates)
+    raise plan_text.rotated_secrets_refusal(
+        found,
+        keep=_suggest_current_secrets(ctx, split[0][0]) if len(split) == 1 and not stale else None,
+        others=tuple(others),
+        other=_suggest_rollback(ctx, others[0]) if others else None,
+        rotate=ctx.suggest("rotate-secrets", service=ctx.params.service, only=names),
+    )
 
 
 def _build_plan(
@@ -249,16 +284,19 @@ def _build_plan(
     )
     if details.revoked and not rebuilt:
         warnings = (*warnings, plan_text.revoked_secrets_warning(details.revoked))
+    returning = "" if rebuilt else plan_text.describe_accepted_values(history, split)
+    warnings = (*warnings, *filter(None, [returning]))
     details = replace(details, rehearsal_obstacle=_rehearsal_obstacle(ctx, service, history, split))
     change = Change(
         target=f"Worker {service.worker}",
         before=describe_split(live),
         after=describe_split(split),
         done_when=f"Cloudflare lists our deployment of {describe_split(split)} first",
-        undo=_suggest_rollback(ctx, format_split(live)),
+        undo=_suggest_undo(ctx, history),
     )
-    target, others = split[0][0], [version for version in choice.candidates if version not in dict(split)]
-    following = [version for version in others if by_rule or history.served_before(version, target)]
+    others = [version for version in choice.candidates if version not in dict(split)]
+    others = others if rebuilt else secret_values.without_doubtful_values(history, others)
+    following = [version for version in others if by_rule or history.served_before(version, split[0][0])]
     return Plan(
         summary=f"Worker {service.worker}: {describe_split(live)} → {describe_split(split)}",
         changes=(change,),
@@ -271,9 +309,16 @@ def _build_plan(
         consequences=plan_text.list_consequences(history, split, rebuilt=rebuilt),
         warnings=warnings,
         next_step=_suggest_next_step(ctx, following[0]) if following else None,
+        remaining_message=returning,
         done_message=f"Rolled back {ctx.params.service} to {describe_split(split)}",
         details=details,
     )
+
+
+def _suggest_undo(ctx: Context[RollbackWorker.Params], history: WorkerHistory) -> SuggestedCommand | None:
+    """Return the rollback to what is live; None if that may have a leaked value."""
+    live = history.live.split
+    return None if secret_values.find_doubtful_in_split(history, live) else _suggest_rollback(ctx, format_split(live))
 
 
 def _plan_repair(
@@ -295,6 +340,7 @@ def _plan_repair(
         undo=_suggest_rollback(ctx, format_split(traffic_of(history.live))),
     )
     others = [version for version in choice.candidates if version not in {*dict(before), *dict(split)}]
+    others = secret_values.without_doubtful_values(history, others)
     return Plan(
         summary=f"Worker {service.worker}: {change.before} → {change.after}, which a rehearsal replaced by accident",
         changes=(change,),
@@ -309,7 +355,11 @@ def _plan_repair(
 
 
 def _with_current_secrets(
-    ctx: Context[RollbackWorker.Params], service: "Service", plan: Plan[RollbackWorker.Details], latest: WorkerVersion
+    ctx: Context[RollbackWorker.Params],
+    service: "Service",
+    history: WorkerHistory,
+    plan: Plan[RollbackWorker.Details],
+    latest: WorkerVersion,
 ) -> Plan[RollbackWorker.Details]:
     """Return the plan with an upload of the same code instead of a plain deployment.
 
@@ -328,6 +378,7 @@ def _with_current_secrets(
         accepted=ctx.params.inherit_latest,
         accept=lambda names: _suggest_current_secrets(ctx, version, inherit_latest=names),
         static_assets=service.static_assets,
+        check_source=partial(_check_latest_secrets, ctx, history),
     )
     return replace(
         plan,
@@ -393,7 +444,8 @@ def _failed_rehearsal_refusal(
 
 def _next_version_to_try(history: WorkerHistory, choice: TargetChoice) -> str:
     """Return the version to try next; the placeholder VERSION if none is left."""
-    found = [*choice.candidates, *(way.version for way in rollback_target.list_fallbacks(history, choice))]
+    fitting = secret_values.without_doubtful_values(history, choice.candidates)
+    found = [*fitting, *(way.version for way in rollback_target.list_fallbacks(history, choice))]
     repair = history.live.restored
     return next((version for version in found if repair is None or version not in dict(repair.replaced)), "VERSION")
 
@@ -406,7 +458,8 @@ def _changed_secrets_refusal(
     ctx: Context[RollbackWorker.Params], names: tuple[str, ...], accepted: set[str], plan: Plan[RollbackWorker.Details]
 ) -> Refused:
     split = plan.details.split
-    keep = _suggest_current_secrets(ctx, split[0][0]) if len(split) == 1 else None
+    is_kept = len(split) == 1 and not plan.details.stale_in_latest
+    keep = _suggest_current_secrets(ctx, split[0][0]) if is_kept else None
     if found := _revoked_secrets(plan, names):
         return plan_text.secrets_revoked_refusal(found, keep=keep)
     why = next((w for w in plan.warnings if w.startswith(plan_text.ONLY_SECRETS_DIFFER)), "")

@@ -20,7 +20,7 @@ from ops.core.run_record import PreviousRuns
 from ops.core.threads import start_call
 from ops.engine.context import Context, RequestInfo
 from ops.pages import live_deployment, plan_text, steps
-from ops.workers import history_reads, rollback_target, schema_age
+from ops.workers import history_reads, rollback_target, schema_age, secret_values
 from ops.workers.history import WorkerHistory, find_warning_sign
 from ops.workers.plan_text import describe_rollback, list_leftovers
 from ops.workers.rollback_target import TargetChoice
@@ -167,6 +167,8 @@ def _judge_version(history: WorkerHistory, choice: TargetChoice, name: str) -> t
         return LIVE, "a rollback deployed it" if choice.active_rollback else "a rollback removes it"
     if history.live.displaced and name in history.live.displaced.serving_versions:
         return TARGET, f"{served}; a rehearsal replaced it by accident"
+    if doubtful := secret_values.find_doubtful_values(history, name):
+        return REJECTED, secret_values.describe_doubtful_values(name, doubtful)
     if choice.candidates[:1] == (name,):
         is_target = choice.active_rollback is None and history.live.displaced is None
         return (TARGET, served) if is_target else (POSSIBLE, f"{served}; a rollback is in effect")

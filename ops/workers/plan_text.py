@@ -25,6 +25,13 @@ from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign, is_barely_proven
 from ops.workers.request_figures import describe_traffic
 from ops.workers.rollback_target import RejectedTarget, TargetChoice
+from ops.workers.secret_values import (
+    DoubtfulValue,
+    ValueAge,
+    describe_doubtful_values,
+    find_doubtful_in_split,
+    find_doubtful_values,
+)
 
 REPAIR = "A rollback without `--to` deploys that again"
 ONLY_SECRETS_DIFFER = "The live version differs from the one before it only by a secret edit"
@@ -99,7 +106,7 @@ def list_consequences(history: WorkerHistory, split: Split, *, rebuilt: bool) ->
     live = [history.version(version) for version, _ in history.live.split]
     target = [history.version(version) for version, _ in split]
     classes = sorted({name for version in (*live, *target) for name in version.durable_object_classes})
-    newest = max(history.versions.values(), key=lambda v: (v.number or 0, v.id))
+    newest = history.version(history.latest_upload)
     lines = []
     if classes:
         lines.append(
@@ -172,9 +179,9 @@ def _doubt_warnings(history: WorkerHistory, choice: TargetChoice, split: Split) 
     target = split[0][0]
     for over in choice.doubtful:
         if over.version != target:
+            way = "" if find_doubtful_values(history, over.version) else f" To use it: `--to {over.version}`."
             yield (
-                f"{short_id(over.version)} was rejected without proof: {over.why}. To use it: "
-                f"`--to {over.version}`. This plan uses `--to {target}`"
+                f"{short_id(over.version)} was rejected without proof: {over.why}.{way} This plan uses `--to {target}`"
             )
     if found := find_warning_sign(history, choice.suspect, target):
         yield f"{short_id(target)} may be bad: {found.why}"
@@ -214,10 +221,8 @@ def _secret_edit_warnings(history: WorkerHistory, suspect: str) -> Iterator[str]
         return
     live = history.version(suspect)
     if live.triggered_by == "secret" or live.secret_names != history.version(before).secret_names:
-        yield (
-            f"{ONLY_SECRETS_DIFFER}, {short_id(before)}. Correct the secret (`wrangler secret put NAME`), "
-            f"or roll back to that version (`--to {before}`)."
-        )
+        way = "" if find_doubtful_values(history, before) else f", or roll back to that version (`--to {before}`)"
+        yield f"{ONLY_SECRETS_DIFFER}, {short_id(before)}. Correct the secret (`wrangler secret put NAME`){way}."
 
 
 def _target_warnings(history: WorkerHistory, split: Split) -> Iterator[str]:
@@ -355,6 +360,68 @@ def failed_rehearsal_refusal(version: str, result: str, *, press: SuggestedComma
         "--no-rehearsal.",
         suggested_command=press,
     )
+
+
+def rotated_secrets_refusal(
+    doubtful: Mapping[str, Mapping[str, DoubtfulValue]],
+    *,
+    keep: SuggestedCommand | None,
+    others: tuple[str, ...],
+    other: SuggestedCommand | None,
+    rotate: SuggestedCommand,
+) -> Refused:
+    """Return the refusal of a target that may bring back a leaked value.
+
+    `doubtful`: version → secrets. `keep` keeps the current values. `others`: versions with the new ones, and `other`
+    rolls back to the first of them.
+    """
+    if keep:
+        hint = "Roll back the code and keep the current values (recommended): --current-secrets."
+    elif others:
+        hint = (
+            f"These versions have the new values: {', '.join(f'`--to {version}`' for version in others[:MAX_LISTED])}."
+        )
+    else:
+        hint = "Rotate again: that gives the live version new values. Then roll back with --current-secrets."
+    unknown = [name for found in doubtful.values() for name in _unknown_among(found)]
+    return Refused(
+        "; ".join(describe_doubtful_values(version, found) for version, found in doubtful.items()),
+        reason=Reason.SECRET_ROTATED,
+        hint=hint + _accept_unknown("--accept-changed-secrets", unknown),
+        suggested_command=keep or other or rotate,
+    )
+
+
+def latest_secrets_refusal(latest: str, doubtful: Mapping[str, DoubtfulValue], *, rotate: SuggestedCommand) -> Refused:
+    """Return the refusal to inherit values that may have leaked from the latest upload."""
+    hint = "Rotate again: that gives the live version new values. Then run this rollback again."
+    return Refused(
+        f"{', '.join(doubtful)} would come from the latest upload: {describe_doubtful_values(latest, doubtful)}",
+        reason=Reason.INHERIT_NOT_ACCEPTED,
+        hint=hint + _accept_unknown("--inherit-latest", _unknown_among(doubtful)),
+        suggested_command=rotate,
+    )
+
+
+def _unknown_among(doubtful: Mapping[str, DoubtfulValue]) -> list[str]:
+    return [name for name, value in doubtful.items() if value.age == ValueAge.UNKNOWN]
+
+
+def _accept_unknown(option: str, names: list[str]) -> str:
+    """Return how a person accepts secrets whose value is unknown. A value that is known to be old is no way."""
+    if not names:
+        return ""
+    named = shlex.quote(",".join(dict.fromkeys(names)))
+    return f" If you know that it has the new values, accept them by name: {option} {named}."
+
+
+def describe_accepted_values(history: WorkerHistory, split: Split) -> str:
+    """Return what the plan and the result say about accepted values from before a rotation; empty if there are none."""
+    if not (doubtful := find_doubtful_in_split(history, split)):
+        return ""
+    names = ", ".join(dict.fromkeys(name for found in doubtful.values() for name in found))
+    known = "; ".join(describe_doubtful_values(version, found) for version, found in doubtful.items())
+    return f"{known}. You accepted that: rotate {names} again"
 
 
 def revoked_among(names: Collection[str], revoked: Mapping[str, WorkerDeployment]) -> dict[str, WorkerDeployment]:

@@ -244,11 +244,13 @@ def plan_reupload(
     accept: Callable[[tuple[str, ...]], SuggestedCommand],
     static_assets: bool | None,
     fallback_hint: str = FALLBACK_HINT,
+    check_source: Callable[[str, tuple[str, ...]], None] = lambda _version, _names: None,
 ) -> Reupload:
     """Read `version` with its code, and read `live` and `latest` (the newest upload) again for comparison.
 
     `edits`: secrets that get new values. `accept`: makes the command that accepts secrets of an upload that is not
-    live. Raises Refused, with `fallback_hint`.
+    live. `check_source`: refuses an upload whose values of these secrets must not be inherited.
+    Raises Refused, with `fallback_hint`.
     """
     reads = ctx.cloudflare.workers
     has_assets = reads.begin_assets_check(worker)
@@ -276,6 +278,7 @@ def plan_reupload(
     _refuse_obstacles(version, code, known, edits, assets=assets, fallback_hint=fallback_hint)
     planned = Reupload(worker, code, live, newest, mark, edits, known, fallback_hint)
     planned.unfinished, planned.secrets_source = _unfinished(ctx, planned, uploads)
+    check_source((planned.secrets_source or newest).id, inherited_secrets(code, edits))
     _refuse_secrets(planned, accepted, accept)
     return planned
 

@@ -15,6 +15,7 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign
+from ops.workers.secret_values import find_doubtful_values
 
 ROLLBACK_HOLDS = timedelta(minutes=30)
 """A second request within this time counts as the same emergency, also from another person."""
@@ -90,13 +91,17 @@ def _one_per_release(history: WorkerHistory, versions: list[str]) -> tuple[str, 
 
 
 def list_fallbacks(history: WorkerHistory, choice: TargetChoice) -> tuple[RejectedTarget, ...]:
-    """Return the rejected versions that a person may choose, best first: deployable, not blamed, not the suspect."""
+    """Return the rejected versions that a person may choose, best first.
+
+    They are deployable, not blamed, not the suspect, and known to have the new value of each rotated secret.
+    """
     usable = [
         over
         for over in choice.rejected
         if over.version in history.deployable
         and over.version not in history.blamed
         and not history.is_same_release(over.version, choice.suspect)
+        and not find_doubtful_values(history, over.version)
     ]
     first = _one_per_release(history, [over.version for over in usable])
     longest = sorted(first, key=history.seconds_served, reverse=True)

@@ -1,0 +1,188 @@
+"""A leaked key stays dead: what a deployment or a rollback does between a rotation and its end."""
+
+import shlex
+from datetime import timedelta
+
+import pytest
+
+from tests.conftest import WORKER, Outcome
+from tests.runbooks.test_rotate_secrets import FRESH, HELD, KEY, LEAKED, OTHER, WORKS, Leak, leak
+from tests.support.commands import ended
+
+__all__ = ["leak"]
+CONFIRM = ("--confirm-revoked", KEY)
+
+
+def without_proofs(leak: Leak) -> None:
+    text = leak.world.config.read_text()
+    at = text.index("      GROQ_API_KEY:")
+    proof = "        proofs:\n          api:\n            - path: /health/ai/groq\n              version: version.id\n"
+    leak.world.config.write_text(text[:at] + text[at:].replace(proof, "", 1))
+
+
+def deploy_by_ci(leak: Leak, key: str, *, deploy: bool = True) -> str:
+    secrets = {KEY: key, OTHER: "kept", "X": "kept"}
+    return leak.world.release(timedelta(0), deploy=deploy, code="by CI", behaviour=WORKS, secrets=secrets)
+
+
+def marks(leak: Leak) -> list[str]:
+    """Return the ends of our marks, newest first."""
+    found = [each.annotations.get("workers/message", "") for each in leak.world.sandbox.deployments(WORKER)]
+    return [message.partition("; ")[0].rpartition(" ")[2] for message in found if message.startswith("ops1 ")]
+
+
+def press(leak: Leak, outcome: Outcome, **environ: str | None) -> Outcome:
+    return leak.world.ops(*shlex.split(outcome.result["press"])[1:], "--yes", "--json", **{**HELD, **environ})
+
+
+def told(outcome: Outcome) -> str:
+    """Return everything that the run tells people to do."""
+    result = outcome.result
+    plan = result["plan"] or {}
+    return "\n".join(
+        [result["message"], result["hint"], result["press"], plan.get("next_step", "")]
+        + plan.get("warnings", [])
+        + plan.get("tasks", [])
+        + result["undo"]
+    )
+
+
+# The mark of a rotation
+
+
+def test_secret_edit_leaves_a_mark_and_moves_no_traffic(leak: Leak) -> None:
+    leak.rotate_one("--incident", "42")
+
+    newest, edit, *_ = leak.world.sandbox.deployments(WORKER)
+    assert newest.percentages == edit.percentages
+    assert newest.annotations["workers/message"].startswith("ops1 incident=42 run=")
+    assert marks(leak) == [f"rotated={KEY}"]
+    assert leak.values()[KEY] == FRESH
+
+
+# CI deploys the previous value before the rotation ends
+
+
+def test_confirmation_with_the_dead_key_live_marks_nothing(leak: Leak) -> None:
+    leak.rotate_one()
+    deploy_by_ci(leak, LEAKED)
+    leak.world.sandbox.requests.clear()
+
+    first, outcome = leak.rotate(*CONFIRM), leak.rotate(*CONFIRM)
+
+    assert ended(first) == ended(outcome) == (6, "still_unhealthy", "still_unhealthy")
+    assert leak.world.writes() == []
+    assert f"rotate-secrets --service api --environment production --only {KEY}" in outcome.result["press"]
+    again = press(leak, outcome)
+    assert ended(again)[:2] == (0, "recovered"), again.err
+    assert ended(leak.rotate(*CONFIRM))[0] == 0
+    assert leak.values()[KEY] == FRESH
+
+
+def test_later_upload_with_the_new_value_is_confirmed_by_its_proof(leak: Leak) -> None:
+    leak.rotate_one()
+    deploy_by_ci(leak, FRESH)
+
+    outcome = leak.rotate(*CONFIRM)
+
+    assert ended(outcome)[0] == 0, outcome.err
+    assert marks(leak)[0] == f"revoked={KEY}"
+
+
+def test_later_upload_without_proofs_needs_the_word_of_a_person(leak: Leak) -> None:
+    without_proofs(leak)
+    leak.rotate_one()
+    later = deploy_by_ci(leak, FRESH)
+    leak.world.sandbox.requests.clear()
+
+    refused = leak.rotate(*CONFIRM)
+
+    assert ended(refused) == (3, "refused", "no_evidence")
+    assert leak.world.writes() == []
+    assert f"--on-my-word {later[:8]}" in refused.result["hint"]
+    outcome = leak.rotate(*CONFIRM, "--on-my-word", later[:8])
+    assert outcome.code == 0, outcome.err
+    assert f"has the new {KEY}, on the word of " in outcome.result["message"]
+    assert "; on the word of " in leak.world.sandbox.deployments(WORKER)[0].annotations["workers/message"]
+
+
+# A rollback between the rotation and its end
+
+
+@pytest.mark.parametrize("incident", [(), ("--incident", "42")], ids=["alone", "in the incident"])
+def test_rollback_to_the_leaked_key_is_refused_and_suggests_no_way_there(leak: Leak, incident: tuple[str, ...]) -> None:
+    (leaked,) = leak.world.live
+    worse = leak.world.release(timedelta(minutes=20), code="bad", behaviour={**WORKS, "status": 500})
+    leak.rotate_one(*incident)
+    leak.world.sandbox.requests.clear()
+
+    outcome = leak.world.rollback(*incident)
+
+    assert ended(outcome) == (3, "refused", "secret_rotated")
+    assert leak.world.writes() == []
+    assert worse[:8] not in told(outcome)
+    assert "--current-secrets" in outcome.result["press"]
+    kept = press(leak, outcome)
+    assert kept.code == 0, kept.err
+    assert leak.values()[KEY] == FRESH
+    assert leaked not in leak.world.live
+
+
+def test_leaked_key_goes_live_only_by_its_name(leak: Leak) -> None:
+    (leaked,) = leak.world.live
+    leak.world.sandbox.switches.forced_rollback_restores_secrets = True
+    leak.rotate_one()
+
+    unnamed = leak.world.rollback("--to", leaked, "--accept-changed-secrets", OTHER)
+    named = leak.world.rollback("--to", leaked, "--accept-changed-secrets", KEY)
+
+    assert ended(unnamed) == (3, "refused", "secret_rotated")
+    assert named.result["wrote"], named.err
+    assert f"from before the rotation of {KEY}" in named.result["message"]
+
+
+def test_current_secrets_of_an_upload_with_the_leaked_key_are_not_offered(leak: Leak) -> None:
+    (former,) = leak.world.live
+    leak.rotate_one()
+    (rotated,) = leak.world.live
+    later = deploy_by_ci(leak, LEAKED)
+
+    outcome = leak.world.rollback("--to", former)
+    kept = leak.world.rollback("--to", rotated, "--current-secrets")
+
+    assert ended(outcome) == (3, "refused", "secret_rotated")
+    assert "--current-secrets" not in outcome.result["press"]
+    assert later[:8] not in outcome.result["press"]
+    assert ended(kept) == (3, "refused", "inherit_not_accepted")
+    assert leak.values()[KEY] == LEAKED
+
+
+def test_unknown_upload_that_never_served_needs_acceptance(leak: Leak) -> None:
+    leak.rotate_one()
+    later = deploy_by_ci(leak, LEAKED, deploy=False)
+
+    outcome = leak.world.rollback("--to", later)
+
+    assert ended(outcome) == (3, "refused", "secret_rotated")
+    assert "it is unknown whether" in outcome.result["message"]
+    assert leak.values()[KEY] == FRESH
+
+
+# The end without the previous value
+
+
+def test_rotation_without_the_previous_value_ends_on_the_word_of_a_person(leak: Leak) -> None:
+    outcome = leak.rotate_one(**{f"OLD_{KEY}": None})
+    *_, last = outcome.result["plan"]["tasks"]
+    command = shlex.split(last.split("`")[1])
+
+    end = leak.world.ops(*command[1:], "--yes", "--json", **{f"NEW_{KEY}": FRESH})
+
+    assert ended(end)[0] == 0, end.err
+    assert "revoked, on the word of " in end.result["message"]
+    assert "proved revoked" not in end.result["message"]
+    assert marks(leak)[0] == f"revoked={KEY}"
+    writes = len(leak.world.writes())
+    again = leak.world.ops(*command[1:], "--yes", "--json", **{f"NEW_{KEY}": FRESH})
+    assert ended(again)[:2] == (0, "nothing_to_do")
+    assert len(leak.world.writes()) == writes
