@@ -165,6 +165,7 @@ def without_what_differs(text: str) -> str:
     text = re.sub(r"before: [^|\n]*|[Tt]he probes (failed before and )?are healthy[^.|\n]*", "…", text)
     text = re.sub(r"\\\n(?=\S)", "", text)  # a long path is broken within a word
     text = re.sub(r" \\\n +(--incident 1 --to \w+ \\\n +)?--config [^`]*?ops\.yml", r" \\\n  \1--config ops.yml", text)
+    text = re.sub(r"--config /[^`\s]*?ops\.yml(?=`)", "--config ops.yml", text)
     return re.sub(r"by (local user )?[\w-]+(?=\) \|| at TIME UTC)", "by USER", text)
 
 

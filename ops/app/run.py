@@ -43,7 +43,7 @@ from ops.publish import LOCAL_USER, Publisher
 from ops.tools import process
 
 if TYPE_CHECKING:
-    from ops.config import CheckedConfig, Config, Environment
+    from ops.config import CheckedConfig, Config, Environment, Service
     from ops.config.probes import Probe
     from ops.config.types import Contact
     from ops.github.committed_file import CommittedFile
@@ -166,11 +166,21 @@ def run(
 
 def watched_service(request: RunRequest, result: RunResult, config: "Config") -> str:
     """Return the service that a later job watches; "" if there is none. Of several services it is the first one."""
-    if config.watch is None or not result.wrote or result.decision not in WATCHED:
-        return ""
-    environment = config.environment(request.environment)
-    service = environment.services.get(request.runbook.service(request.params, environment))
+    service = _changed_service(request, result, config)
     return service.name if service and service.watched_probes and request.runbook.is_watched(request.params) else ""
+
+
+def closed_service(request: RunRequest, result: RunResult, config: "Config") -> str:
+    """Return the service that the run closed, and that a later job watches to stay closed; "" if there is none."""
+    service = _changed_service(request, result, config)
+    return service.name if service and request.runbook.closes_service(request.params) else ""
+
+
+def _changed_service(request: RunRequest, result: RunResult, config: "Config") -> "Service | None":
+    if config.watch is None or not result.wrote or result.decision not in WATCHED:
+        return None
+    environment = config.environment(request.environment)
+    return environment.services.get(request.runbook.service(request.params, environment))
 
 
 def planning_context(  # noqa: PLR0917
@@ -408,6 +418,7 @@ def _run_request(request: RunRequest, environ: Mapping[str, str]) -> RequestInfo
         request.requested_at,
         ends_by=request.ends_by,
         approved_at=request.review.began if request.review else None,
+        is_watched=environ.get("OPS_WATCHED") == "true",
     )
 
 

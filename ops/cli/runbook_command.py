@@ -317,12 +317,13 @@ def _result_json(result: RunResult, configuration: Any) -> dict[str, Any]:
 
 def _outputs(request: "RunRequest", result: RunResult, configuration: Any) -> dict[str, str]:
     """Return the outputs for later jobs of the same workflow run."""
-    from ops.app.run import watched_service
+    from ops.app.run import closed_service, watched_service
 
     ends_by, watched = request.ends_by, watched_service(request, result, configuration)
     end = result.plan.ends_at if result.plan and result.wrote else None
     values = {name: str(getattr(result, name, "") or "") for name in actions.RUN_OUTPUTS}
-    values |= {"watch": watched, "answered": "true" if result.is_answered else ""}
+    values |= {"watch": watched, "closed": closed_service(request, result, configuration)}
+    values |= {"answered": "true" if result.is_answered else ""}
     return {**values, "ends_at": end.isoformat() if end and ends_by and end <= ends_by else ""}
 
 

@@ -20,8 +20,8 @@ from ops.core.redaction import Redactor
 from ops.github import actions
 
 if TYPE_CHECKING:
-    from ops.app.place import Place
     from ops.watch.judgment import WatchResult
+    from ops.watch.start import WatchPlace
 
 SHORTEST, LONGEST = timedelta(minutes=2), timedelta(hours=2)
 """The longest one is `ops.watch.state.LONGEST`, which this module loads only for a watch."""
@@ -34,12 +34,14 @@ GARBAGE_THRESHOLD = 700
     epilog="""
     ops watch --service api --environment production
     ops watch --service api --environment production --for 1h --incident 42
+    ops watch --service api --environment production --closed --incident 42
     """,
 )
 @click.option("--service", default="", shell_complete=complete_service, help="Service (default: the only one)")
 @ENVIRONMENT
 @click.option("--for", "duration", default="", help="Length, 2m to 2h (default: `watch` of ops.yml, 30m if it is off)")
 @click.option("--incident", type=INCIDENT, help="Issue that shows the watch, and from which it continues")
+@click.option("--closed", is_flag=True, help="Check every minute that a closed service stays closed, not its health")
 @click.option("--stopped", is_flag=True, help="Continue the watches that lost their runner, and start none")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @CONFIG
@@ -52,6 +54,7 @@ def watch(
     environment: str,
     duration: str,
     incident: int | None,
+    closed: bool,
     stopped: bool,
     as_json: bool,
     config: Path,
@@ -59,9 +62,9 @@ def watch(
     """Watch a service after a recovery, and find a relapse.
 
     It probes every 30 seconds and reads error rates. It never changes anything at Cloudflare. With an incident it
-    continues the watch there, also one of another runner. Exit code 7: relapsed.
+    continues the watch there, also one of another runner. Exit code 7: relapsed, or open although closed.
     """
-    from ops.watch.start import find_stopped
+    from ops.watch.start import WatchPlace, find_stopped
 
     gc.set_threshold(GARBAGE_THRESHOLD)
     try:
@@ -70,12 +73,12 @@ def watch(
         if stopped:
             watches = find_stopped(config, environ, redactor, incident)
         else:
-            given = {"for": duration, "incident": incident, "json": as_json}
+            given = {"for": duration, "incident": incident, "closed": closed, "json": as_json}
             place = choose_service_place("watch", service, environment, config, given, is_argument=False)
-            watches = [(place, incident)]
+            watches = [WatchPlace(place, incident, closed)]
         codes = [_watch(each, length, config, environ, redactor, as_json=as_json) for each in watches]
         if stopped and incident is None:
-            _complete_reports([number for _, number in watches if number], config, environ, redactor)
+            _complete_reports([each.incident for each in watches if each.incident], config, environ, redactor)
     except OpsError as error:
         actions.write_job_outputs(os.environ, redactor.redact_value(actions.failure_outputs(error)))
         raise
@@ -85,7 +88,7 @@ def watch(
 
 
 def _watch(
-    watched: "tuple[Place, int | None]",
+    watched: "WatchPlace",
     length: timedelta,
     config: Path,
     environ: Mapping[str, str],
@@ -97,14 +100,15 @@ def _watch(
     from ops.watch.start import command_names, watch_service
     from ops.watch.text import detail_lines, headline, next_step, round_line
 
-    place, incident = watched
+    incident = watched.incident
     found = watch_service(
-        place,
+        watched.place,
         config,
         environ,
         redactor,
         duration=length,
         incident=incident,
+        is_closed=watched.is_closed,
         on_round=lambda result: None if as_json else echo(round_line(result)),
     )
     step = next_step(found, command_names(config, environ, incident))

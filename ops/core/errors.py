@@ -153,6 +153,8 @@ class Reason(StrEnum):
     """The probes fail."""
     RELAPSED = "relapsed"
     """Too many probes failed, or too many requests, while the service was watched."""
+    OPEN_ALTHOUGH_CLOSED = "open_although_closed"
+    """A way into a closed service is open, for example after a deployment."""
     CONTINUED_ELSEWHERE = "continued_elsewhere"
     """Another runner continues the watch."""
     NO_AUTOMATIC_STEP = "no_automatic_step"

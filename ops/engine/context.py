@@ -139,6 +139,8 @@ class RequestInfo:
     """Latest time at which a later job of the same workflow run may end this run's state; None without such a job."""
     approved_at: datetime | None = None
     """Time of a reviewer's approval; the request's lifetime starts again then."""
+    is_watched: bool = False
+    """Whether a later job of the same workflow run watches what this run closes."""
 
 
 @dataclass(frozen=True)

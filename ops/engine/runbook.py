@@ -290,6 +290,10 @@ class Runbook(ABC, Generic[P, D]):
         """Return whether its service must stay healthy after the run, so that it can be watched."""
         return True
 
+    def closes_service(self, params: P) -> bool:  # noqa: ARG002  most leave their service open
+        """Return whether its service stays closed after the run, so that a watch checks that it does."""
+        return False
+
     def after_relapse(self, params: P, deployment: str) -> P | None:  # noqa: ARG002  most have no next step
         """Return the parameters of the automatic step after this deployment of ours relapsed.
 

@@ -17,8 +17,9 @@ from ops.core.errors import ConfigError, OpsError
 
 UNREADABLE = object()
 """Returned in place of a payload that is not JSON."""
-RUN_OUTPUTS = ("decision", "reason", "run", "message", "hint", "incident", "ends_at", "watch", "answered")
+RUN_OUTPUTS = ("decision", "reason", "run", "message", "hint", "incident", "ends_at", "watch", "closed", "answered")
 """Outputs of a step that executes a runbook. `run` is missing if no run began. `watch`: service to watch afterwards.
+`closed`: service that stays closed, to be watched for that.
 
 `answered`: `true` if the incident shows the end, or needs no comment.
 """

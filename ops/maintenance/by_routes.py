@@ -235,17 +235,19 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Plan[RouteM
     changes = steps.build_changes(writes, opens)
     others = tuple(each for each in snapshot.state.windows if each != existing)
     end = plan_text.ReopeningMethod.choose(window, ctx) if window.reopen_at_end else None
+    checks = plan_text.ClosureChecks.choose(ctx, window.service, changed=bool(changes))
     return Plan(
         summary=_summarize(window, changed=bool(changes)),
         changes=tuple(changes),
         sections=plan_text.closing_sections(ingress, window, others, wanted.notes, ctx.clock.now()),
         not_undone=("requests that were accepted before, and their responses in caches of others",),
-        consequences=tuple(plan_text.describe_consequences(window, opens.command, end)),
+        consequences=tuple(plan_text.describe_consequences(window, opens.command, end, checks)),
         warnings=(
             *([end.warning] if end and end.warning else []),
             *plan_text.window_warnings(ingress, window, existing, wanted.unreachable_hosts),
             *plan_text.orphaned_route_warnings(ingress, snapshot.recovered),
             *plan_text.unread_zone_warnings(ingress),
+            *checks.missing,
         ),
         reason=None if changes else Reason.ALREADY_OFF,
         next_step=_suggest_state(ctx, snapshot, "on", "") if path else None,

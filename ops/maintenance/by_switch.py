@@ -15,6 +15,7 @@ from ops.core.errors import Reason, Refused
 from ops.core.plan import Plan, PlanSection
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, UNTIL_RUN_ENDS, SwitchValue
 from ops.engine.context import Context
+from ops.maintenance.plan_text import ClosureChecks
 from ops.maintenance.state import MaintenanceRequest
 from ops.switches import steps, values
 from ops.switches.steps import SwitchDetails, SwitchWrite
@@ -28,6 +29,7 @@ ON, OFF = "on", "off"
 HEALTH_PATH, OPS_PATH = "/health", "/__ops/"
 """Paths that answer during maintenance too, with everything below them (docs/reference/runtime-contract.md)."""
 WHOLE_SERVICE = ""
+CLOSED_PROBES = "probes of closed paths get 503; they say nothing about the service"
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def _plan_closing(
     undo = ctx.suggest("maintenance", service=service.name, state=OFF, path=request.path)
     writes = steps.build_changes(ctx, [(write, undo)] if write else [])
     what = _describe_scope(service, request.path)
+    checks = ClosureChecks.choose(ctx, service.name, changed=bool(write))
     lasts = f", planned end {format_utc(desired.review_at)}" if desired.review_at else ""
     lasts = f", until {format_utc(end)}" if end else lasts
     return Plan(
@@ -97,13 +100,12 @@ def _plan_closing(
             ),
         ),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
-        consequences=(
-            f"it reopens automatically at {format_utc(end)}, by the application's clock"
-            if end
-            else f"it stays in maintenance until a person reopens it: {undo.command}",
-            "probes of closed paths get 503; they say nothing about the service",
+        consequences=(_describe_end(end, undo.command), CLOSED_PROBES, *checks.kept),
+        warnings=(
+            *steps.write_warnings([write] if write else []),
+            *_plan_warnings(closed, service, taken_over),
+            *checks.missing,
         ),
-        warnings=(*steps.write_warnings([write] if write else []), *_plan_warnings(closed, service, taken_over)),
         reason=None if write else Reason.ALREADY_OFF,
         done_message=f"Took {what} offline",
         proved_claim=f"{what} is offline as requested: it answers 503, {steps.SEEN}",
@@ -111,6 +113,12 @@ def _plan_closing(
         proves_health=False,
         details=_build_details(ctx, current, write, writes, closed),
     )
+
+
+def _describe_end(end: datetime | None, opens: str) -> str:
+    if end:
+        return f"it reopens automatically at {format_utc(end)}, by the application's clock"
+    return f"it stays in maintenance until a person reopens it: {opens}"
 
 
 def _desired_value(
@@ -231,6 +239,7 @@ def _describe_scope(service: "Service", path: str) -> str:
 def _describe_open_rest() -> tuple[str, ...]:
     return (
         "its cron triggers, queues, email and Durable Objects: the switch closes HTTP requests only",
+        "open WebSockets, unless the application closes them when the switch is set",
         "requests that the application answers before it reads its switches",
     )
 

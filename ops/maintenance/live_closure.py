@@ -5,41 +5,57 @@ A deployment may open what a window closed: wrangler sets routes, workers.dev an
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, WorkersDevSubdomain, Zone, most_specific_route
 from ops.core.clock import parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
+from ops.core.runtime_contract import MAINTENANCE_SWITCH, ReportedSwitch
+from ops.core.suggestions import quote_name
 from ops.core.threads import run_in_batches
 from ops.maintenance import steps
 from ops.maintenance.routes import select_zones
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from ops.cloudflare.routes import RoutesApi
     from ops.cloudflare.workers import WorkersApi
+    from ops.switches.values import SwitchState
 
-NO_WORKER = "no Worker"
+NO_WORKER, PREVIEWS = "no Worker", "preview URLs"
+SWITCH_ADVICE = (
+    "Check that the deployed Worker reads this KV namespace. "
+    "To close it without the application, set `maintenance: edge` in ops.yml, and take it offline again"
+)
 
 
 @dataclass(frozen=True)
 class Opening:
-    """A way into a closed service that does not lead to ops-maintenance."""
+    """A way into a closed service that is open."""
 
     service: str
     path: str
-    """Path prefix that the window closes; empty for the whole service."""
-    address: str
-    """Host, route pattern, `workers.dev of WORKER` or `preview URLs of WORKER`."""
-    leads_to: str
-    """Name of the Worker that answers there, or `no Worker`."""
-    incident: int | None = None
+    """Closed path prefix; empty for the whole service."""
+    incident: int | None
+    text: str
+    """Such as `api.example.com leads to shop-api`."""
 
-    def __str__(self) -> str:
-        return f"{self.address} {'lead' if self.address.startswith('preview') else 'leads'} to {self.leads_to}"
+
+@dataclass(frozen=True)
+class ClosureLook:
+    """One service that is stored as closed, compared with what is live."""
+
+    windows: tuple[MaintenanceWindow, ...] = ()
+    """Windows at the edge."""
+    openings: tuple[Opening, ...] = ()
+    is_stored: bool = True
+    """Whether it is still stored as closed."""
+    run: str = ""
+    """Run that stored the closure."""
+    unread: str = ""
+    """What could not be read, so that it may be open too."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +93,39 @@ def read_other_ways(
     return replace(live, domains=domains, subdomains=dict(zip(names, subdomains, strict=True)))
 
 
+def look_at_routes(workers: "WorkersApi", routes: "RoutesApi", service: str, host: str) -> ClosureLook:
+    """Compare the windows of a service with the live ways in. Raises Refused and ProviderError."""
+    standing = steps.read_worker(workers)
+    windows = standing.state.windows_of(service) if standing else ()
+    if standing is None or not windows:
+        return ClosureLook(is_stored=False)
+    live = read_other_ways(read_routes(routes, standing.state, [host]), workers, routes, windows)
+    unread = ", ".join(live.unread_patterns(windows))
+    found = find_openings(windows, live)
+    run, text = standing.state.run, f"the token cannot read the zone of {unread}" if unread else ""
+    return ClosureLook(windows, found, run=run, unread=text)
+
+
+def find_ignored_switch(
+    service: str, switch: "SwitchState", shown: ReportedSwitch | None, settle: timedelta, now: datetime
+) -> Opening | None:
+    """Return the opening if the application does not follow a closed switch in KV, `settle` after it was set."""
+    value = switch.value
+    if switch.name != MAINTENANCE_SWITCH or value is None or not switch.is_on(now) or shown is None:
+        return None
+    if shown.state == switch.state(now) or now - value.since <= settle:
+        return None
+    text = f"{service} shows {switch.name} = {quote_name(shown.state)}, and KV {switch.state(now)}"
+    return Opening(service, ", ".join(value.paths), value.incident, text)
+
+
 def find_openings(windows: Iterable[MaintenanceWindow], live: LiveWays) -> tuple[Opening, ...]:
     """Return the open ways into closed services, each once: of the widest window that closes it."""
     found: dict[tuple[str, str], Opening] = {}
     for window in sorted(windows, key=lambda each: each.path):
         for address, leads_to in _open_addresses(window, live):
-            opening = Opening(window.service, window.path, address, leads_to, window.incident)
+            verb = "lead" if address.startswith(PREVIEWS) else "leads"
+            opening = Opening(window.service, window.path, window.incident, f"{address} {verb} to {leads_to}")
             found.setdefault((window.service, address), opening)
     return tuple(found.values())
 
@@ -105,7 +148,7 @@ def _open_addresses(window: MaintenanceWindow, live: LiveWays) -> Iterator[tuple
     if subdomain and subdomain.enabled:
         yield f"workers.dev of {window.worker}", window.worker
     if subdomain and subdomain.previews_enabled:
-        yield f"preview URLs of {window.worker}", window.worker
+        yield f"{PREVIEWS} of {window.worker}", window.worker
 
 
 def _find_answer(closed: ClosedRoute, live: LiveWays) -> str:
@@ -126,7 +169,7 @@ def _describe_pattern(pattern: str) -> str:
     return pattern.removesuffix("/*")
 
 
-def closing_options(window: MaintenanceWindow, now: "datetime") -> Mapping[str, Any]:
+def closing_options(window: MaintenanceWindow, now: datetime) -> Mapping[str, Any]:
     """Return the options that close the window again, with its automatic end: without it, the end would be dropped."""
     ends = window.reopen_at_end and bool(window.until) and parse_utc(window.until) > now
     end = {"until": window.until, "reopen_at_end": True} if ends else {}

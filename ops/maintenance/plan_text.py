@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from ops.core.clock import format_utc, parse_utc
+from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
+from ops.core.next_step import build_command
 from ops.core.plan import PlanSection
 from ops.maintenance.orphaned_routes import RecoveredState
 from ops.maintenance.routes import (
@@ -87,7 +88,39 @@ class ReopeningMethod:
         return cls(f"run this at {format_utc(end)}: {command}", warning)
 
 
-def describe_consequences(window: MaintenanceWindow, opens: str, end: ReopeningMethod | None) -> Iterator[str]:
+@dataclass(frozen=True)
+class ClosureChecks:
+    """Who checks later that a service stays closed: `kept` says who does, `missing` when nobody does."""
+
+    kept: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @classmethod
+    def choose(cls, ctx: "Context[Any]", service: str, *, changed: bool) -> Self:
+        """Return who checks after this run. A run that changes nothing starts no watch."""
+        watch, every = ctx.config.watch, ctx.config.github.schedules.get("reopen-maintenance")
+        schedule = f"the schedule reopen-maintenance checks every {every} that it stays closed"
+        program, *more = ctx.command_prefix
+        where = {"service": service, "environment": ctx.environment.name, "incident": ctx.request.incident}
+        if watch is None or not changed or not ctx.request.is_watched:
+            command = build_command(program, "watch", {**where, "closed": True}, *more)
+            start = f"to check every minute now: `{command}`"
+            text = f"only {schedule}" if every else "nobody checks that it stays closed"
+            return cls(missing=(f"{text}; {start}",))
+        length = format_duration(watch.duration)
+        chat = " and in chat" if ctx.config.notify.webhooks else ""
+        kept = (
+            f"a job checks every minute for {length} that it stays closed. It reports an opening on the incident{chat}"
+        )
+        if every:
+            return cls((kept, f"after that, {schedule}"))
+        status = build_command(program, "status", {"environment": ctx.environment.name}, *more)
+        return cls((kept,), (f"after {length} nobody checks that it stays closed; to check: `{status}`",))
+
+
+def describe_consequences(
+    window: MaintenanceWindow, opens: str, end: ReopeningMethod | None, checks: ClosureChecks
+) -> Iterator[str]:
     if end is not None:
         yield f"{end.instructions}. To reopen it earlier: {opens}"
         yield "to keep it closed after that end: the same command without --reopen-at-end"
@@ -99,9 +132,10 @@ def describe_consequences(window: MaintenanceWindow, opens: str, end: ReopeningM
             else "no end was given: agree who reopens it, and when"
         )
     yield (
-        "a deployment that sets the Worker's routes may fail because their patterns are taken, or repoint them: run "
-        "this command again afterwards"
+        "a deployment that sets the Worker's routes may fail because their patterns are taken, or open them again: "
+        "run this command again afterwards"
     )
+    yield from checks.kept
     yield "probes show that the maintenance answer is served; they say nothing about the service"
 
 

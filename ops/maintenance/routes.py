@@ -210,10 +210,19 @@ def describe_open_paths(ingress: IngressPaths, path: str) -> Iterator[str]:
         yield "encoded letters, if the zone's URL normalization is off: one is probed afterwards"
     visible = ", ".join(zone.name for zone in (*ingress.zones, *ingress.unread_zones))
     yield f"routes in zones that the token cannot read; it can read {visible}"
-    yield f"cron triggers of {ingress.worker}: {', '.join(ingress.crons) or 'none'}"
-    others = sorted(ingress.handlers & {"queue", "email"})
-    if others:
-        yield f"{' and '.join(others)}: {ingress.worker} has a handler, and messages continue to arrive"
+    yield (
+        "WebSockets that are open, perhaps: routes choose the Worker of new requests, and Cloudflare does not document "
+        f"what a changed route does to them. A client that reconnects gets 503. A new deployment of {ingress.worker} "
+        "closes those of its Durable Objects"
+    )
+    yield f"cron triggers of {ingress.worker}, which keep running: {', '.join(ingress.crons) or 'none'}"
+    if "queue" in ingress.handlers:
+        yield (
+            f"queues: {ingress.worker} has a handler, and messages continue to arrive. To hold them back: "
+            "`wrangler queues pause-delivery QUEUE`"
+        )
+    if "email" in ingress.handlers:
+        yield f"email: {ingress.worker} has a handler, and messages continue to arrive"
     named = ", ".join(ingress.calling_services) or "none of the Workers in ops.yml"
     yield f"service bindings: {named}; Workers and Pages projects that are not in ops.yml are unknown"
     yield "its Durable Objects: calls from other Workers, and alarms"

@@ -15,6 +15,7 @@ from ops.core.redaction import Secret
 from ops.core.run_summary import RunSummary
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent
+from ops.github import actions
 from ops.publish.chat_sender import DISCORD, SLACK, TIMEOUT, ChatService, NotSentError, is_webhook_url, send
 from ops.render.markdown import sentence
 from ops.render.terminal import to_one_line
@@ -79,16 +80,7 @@ class ChatPublisher:
     ) -> None:
         self._is_drill, self._run, self._remaining = is_drill, run, remaining
         self._events: list[RunEvent] = []
-        self._problems: list[str] = []
-        self._channels: list[_Channel] = []
-        for chat, secret in notify.webhooks.items():
-            service, url = CHATS[chat], environ.get(secret, "").strip()
-            if not url:
-                continue
-            if is_webhook_url(service, url) and is_loopback(url) == self._is_drill:
-                self._channels.append(_Channel(service, Secret(url), links))
-            elif not self._is_drill:
-                self._problems.append(f"{secret} is not the address of a {service.name} webhook")
+        self._channels, self._problems = _find_channels(environ, notify, links, is_drill=is_drill)
 
     def sinks(self) -> tuple[EventSink, ...]:
         return (self,) if self._channels else ()
@@ -117,6 +109,35 @@ class ChatPublisher:
             channel.finish()
         for channel in self._channels:
             channel.wait(self._remaining())
+
+
+def post_message(environ: Mapping[str, str], notify: "NotifyConfig", text: str, incident: int | None) -> None:
+    """Post one message outside of a run to each chat, each with a time limit. A failure ends nothing."""
+    is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL", ""))
+    links = tuple(actions.run_links(environ, incident).values())
+    channels, _ = _find_channels(environ, notify, links, is_drill=is_drill)
+    for channel in channels:
+        channel.put(f"{DRILL if is_drill else ''}{to_one_line(text)}")
+        channel.begin(lambda _: None)
+        channel.finish()
+    for channel in channels:
+        channel.wait(TIMEOUT)
+
+
+def _find_channels(
+    environ: Mapping[str, str], notify: "NotifyConfig", links: tuple[str, ...], *, is_drill: bool
+) -> "tuple[list[_Channel], list[str]]":
+    """Return the chats whose webhook is set, and problems of others. A drill reaches only those of a sandbox."""
+    channels, problems = list[_Channel](), list[str]()
+    for chat, secret in notify.webhooks.items():
+        service, url = CHATS[chat], environ.get(secret, "").strip()
+        if not url:
+            continue
+        if is_webhook_url(service, url) and is_loopback(url) == is_drill:
+            channels.append(_Channel(service, Secret(url), links))
+        elif not is_drill:
+            problems.append(f"{secret} is not the address of a {service.name} webhook")
+    return channels, problems
 
 
 class _Channel:

@@ -8,6 +8,7 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.github.incident_form import IncidentForm
 from ops.github.issues import IssueRecord
 from ops.report.impact import ImpactSources
+from ops.watch.state import is_closed_watch
 
 TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
 """`author_association` of team members (docs.github.com/graphql/reference/enums#commentauthorassociation)."""
@@ -148,13 +149,14 @@ class IncidentEvidence:
         return next((run for run in self.runs if (run.id, run.attempt) == recorded.actions_run), None)
 
     def find_watch(self, recorded: IssueRecord) -> IssueRecord | None:
-        """Return the newest watch of the run's service that began after the run; None if there is none."""
+        """Return the newest watch of the service's health that began after the run; None if there is none."""
         run = recorded.record
         found = [
             one
             for one in self.records
             if (one.record.source, one.record.environment, one.record.service)
             == ("watch", run.environment, run.service)
+            and not is_closed_watch(one.record.watch)
             and one.record.rows
             and one.record.rows[0].at >= run.rows[0].at
         ]

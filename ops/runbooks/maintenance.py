@@ -72,6 +72,9 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
     def is_watched(self, params: Params) -> bool:
         return params.state == "off"
 
+    def closes_service(self, params: Params) -> bool:
+        return params.state == "on"
+
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  the same everywhere
         return {"state": ("on", "off")}
 

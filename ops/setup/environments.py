@@ -72,7 +72,7 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
     add(
         "report",
         "every workflow that acts",
-        _names({**jobs.read_tokens(config, "report"), **jobs.watch_secrets(config)}),
+        _names({**jobs.read_tokens(config, "report"), **jobs.watch_secrets(config), **jobs.watch_webhooks(config)}),
         sorted({*IMPACT, *(read for group in groups for read in _read_groups(group))}),
     )
     add("report", CHECK_OUTAGE, (), ())

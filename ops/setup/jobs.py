@@ -63,6 +63,9 @@ class ActingJob:
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Database → repository of its migrations, which another job fetches; empty for this repository."""
 
+    closes: bool = False
+    """Whether one of its runbooks may leave a service closed, so that a watch checks that it stays closed."""
+
     automatic: Sequence[str] = ()
     """Runbooks that another job follows with the automatic step after a relapse."""
 
@@ -161,8 +164,13 @@ def _acting_job(
         any(runbook.needs_approval for runbook in runbooks),
         next((runbook.end_command for runbook in runbooks if runbook.end_command), ""),
         _sources(environment) if any(runbook.reads_source for runbook in runbooks) else {},
+        any(_closes(runbook) for runbook in runbooks),
         _automatic(config, runbooks),
     )
+
+
+def _closes(runbook: AnyRunbook) -> bool:
+    return bool(runbook.closes_service(runbook.example))
 
 
 def _automatic(config: "Config", runbooks: Sequence[AnyRunbook]) -> list[str]:
@@ -237,6 +245,13 @@ def watch_secrets(config: "Config") -> dict[str, str]:
     return {**read_tokens(config, "report"), **expressions(config, "report", variables)} if config.watch else {}
 
 
+def watch_webhooks(config: "Config") -> dict[str, str]:
+    """Return the webhooks by which the watch of a closed service reports an opening; none if no runbook closes one."""
+    closing = (each for each in registry.button_runbooks().values() if _closes(each))
+    is_used = config.watch is not None and any(fitting_environments(config, each) for each in closing)
+    return expressions(config, "report", config.notify.webhooks.values()) if is_used else {}
+
+
 def watch_minutes(config: "Config") -> int:
     """Return the length of a watch in minutes, rounded up; 0 if recoveries are not watched."""
     return math.ceil(config.watch.duration / 60) if config.watch else 0
@@ -278,7 +293,7 @@ def scheduled_tasks(config: "Config") -> list[ScheduledTask]:
         if name == DOCTOR:
             found.append(ScheduledTask(name, DOCTOR, DOCTOR_MINUTE, every, doctor_jobs(config), other_jobs=1))
         elif name == WATCH:
-            job = ActingJob("report", "", watch_secrets(config), ())
+            job = ActingJob("report", "", {**watch_secrets(config), **watch_webhooks(config)}, ())
             found.append(ScheduledTask(name, WATCH, WATCH_MINUTE, every, [job] if config.watch else []))
         else:
             schedule, runbook = _runbook_of_task(name)

@@ -248,6 +248,7 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
         "watch_outputs": WATCH_OUTPUTS,
         "watch_minutes": jobs.watch_minutes(config),
         "watch_secrets": jobs.watch_secrets(config),
+        "watch_webhooks": jobs.watch_webhooks(config),
         "read_tokens": jobs.read_tokens(config, "report"),
         "responders": json.dumps(config.responders) if config.responders else "",
         "pins": PINS,

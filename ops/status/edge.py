@@ -8,7 +8,7 @@ from ops.app.session import Session
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import build_command
 from ops.maintenance import live_closure, orphaned_routes, steps
-from ops.maintenance.live_closure import LiveWays
+from ops.maintenance.live_closure import LiveWays, Opening
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.status.unread import UnreadSource, try_read
 
@@ -28,14 +28,9 @@ class OrphanedRoute:
 
 
 @dataclass(frozen=True)
-class OpenClosure:
-    """A way into a service that is stored as closed, and how to close it again."""
+class OpenClosure(Opening):
+    """A way into a closed service that is open, and how to close it again."""
 
-    service: str
-    path: str
-    incident: int | None
-    text: str
-    """Such as `api.example.com leads to shop-api`."""
     advice: str
     """Sentence with a command in backticks."""
 
@@ -95,4 +90,4 @@ def _find_openings(
         where = {"environment": session.environment.name, "incident": window.incident}
         command = build_command(program, "maintenance", {**live_closure.closing_options(window, now), **where})
         advice = f"To close it again: `{command}`"
-        yield OpenClosure(window.service, window.path, window.incident, str(opening), advice)
+        yield OpenClosure(**vars(opening), advice=advice)

@@ -25,11 +25,10 @@ from ops.core.runtime_contract import (
     LIMITS_KEY,
     MAINTENANCE_SWITCH,
     SWITCH_KEY_PREFIX,
-    ReportedSwitch,
     RuntimeState,
 )
-from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel, start_call
+from ops.maintenance.live_closure import SWITCH_ADVICE, find_ignored_switch
 from ops.maintenance.state import MaintenanceWindow
 from ops.pages.observed_content import describe_match
 from ops.status.edge import AT_THE_EDGE, OPEN, OpenClosure, OrphanedRoute, read_edge
@@ -48,10 +47,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LIVE, IN_KV = ("services",), ("switches", "limits")
 """Sections of the JSON result that one read fills. A smaller set: the read worked, and a part of it failed."""
-IGNORED_SWITCH_ADVICE = (
-    "Check that the deployed Worker reads this KV namespace. "
-    "To close it without the application, set `maintenance: edge` in ops.yml, and take it offline again"
-)
 
 
 @dataclass(frozen=True)
@@ -291,30 +286,18 @@ def _compare_switches(
     session: Session, found: list[SwitchState], shown: RuntimeState | str, now: datetime
 ) -> tuple[tuple[OpenClosure, ...], list[UnreadSource]]:
     """Compare KV with the application, which may be broken and not answer: that matters only if it must be closed."""
-    reported = {} if isinstance(shown, str) else shown.switches
+    reported, runtime = {} if isinstance(shown, str) else shown.switches, session.environment.require_runtime()
+    settle = timedelta(seconds=runtime.settle)
     openings, unread = list[OpenClosure](), list[UnreadSource]()
     for each in found:
-        if opening := _find_ignored_closure(session, each, reported.get(each.name), now):
-            openings.append(opening)
+        if opening := find_ignored_switch(runtime.service, each, reported.get(each.name), settle, now):
+            openings.append(OpenClosure(**vars(opening), advice=SWITCH_ADVICE))
         elif text := each.describe_disagreement(reported.get(each.name), now):
             unread.append(UnreadSource(("switches",), f"switch {each.name}", text, "Run this again in a minute"))
         elif each.name == MAINTENANCE_SWITCH and each.is_on(now) and each.name not in reported:
             why = shown if isinstance(shown, str) else "the application does not show this switch"
             unread.append(UnreadSource((OPEN,), f"whether the switch {each.name} is in effect", why))
     return tuple(openings), unread
-
-
-def _find_ignored_closure(
-    session: Session, switch: SwitchState, shown: ReportedSwitch | None, now: datetime
-) -> OpenClosure | None:
-    """Return the opening if the application does not follow a closed switch in KV, after the time that KV may lag."""
-    value, runtime = switch.value, session.environment.require_runtime()
-    if switch.name != MAINTENANCE_SWITCH or value is None or not switch.is_on(now):
-        return None
-    if shown is None or shown.state == switch.state(now) or now - value.since <= timedelta(seconds=runtime.settle):
-        return None
-    text = f"{runtime.service} shows {switch.name} = {quote_name(shown.state)}, and KV {switch.state(now)}"
-    return OpenClosure(runtime.service, ", ".join(value.paths), value.incident, text, IGNORED_SWITCH_ADVICE)
 
 
 def _parse_switches(

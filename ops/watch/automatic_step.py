@@ -24,7 +24,7 @@ from ops.github.comments import StateComment
 from ops.github.issues import TrustedAuthors, find_state_comment, records_of
 from ops.watch.judgment import ErrorRates, LiveVersions, judge_watch
 from ops.watch.record import WATCH
-from ops.watch.state import parse_state
+from ops.watch.state import is_closed_watch, parse_state
 
 if TYPE_CHECKING:
     from ops.github.issues import Issue
@@ -139,4 +139,5 @@ def _claim_id(step: AutomaticStep) -> str:
 
 
 def _is_watch(step: AutomaticStep, record: RunRecord) -> bool:
-    return (record.source, record.environment, record.service) == (WATCH, step.environment, step.service)
+    place = (WATCH, step.environment, step.service)
+    return (record.source, record.environment, record.service) == place and not is_closed_watch(record.watch)

@@ -22,6 +22,7 @@ from ops.core.metric_verdict import (
     threshold_for,
 )
 from ops.core.verdict import Verdict
+from ops.maintenance.live_closure import ClosureLook
 from ops.watch.state import WatchState
 
 MINUTE = timedelta(minutes=1)
@@ -157,6 +158,8 @@ class WatchResult:
     url: str = ""
     is_published: bool = False
     """Whether the incident shows the end."""
+    look: ClosureLook | None = None
+    """Latest look at a closed service; None for a watch of its health."""
 
     @property
     def exit_code(self) -> int:
@@ -175,9 +178,10 @@ class WatchResult:
             "until": format_rfc3339(self.state.until),
             "ended_at": self.ended_at and format_rfc3339(self.ended_at),
             "mitigated_at": format_rfc3339(since) if since and self.decision == Decision.MITIGATED else None,
-            "cause": self.judgment.cause,
+            "cause": self.judgment.cause if self.look is None else "; ".join(each.text for each in self.look.openings),
             "rounds": self.state.rounds,
             "foreign_deployments": [each.text for each in self.state.foreign],
             "notes": list(self.notes),
             "url": self.url,
+            **({} if self.look is None else {"closed": True}),
         }

@@ -16,7 +16,8 @@ from ops.github.issues import (
     records_of,
     reopen_incident,
 )
-from ops.watch.state import LONGEST, WatchState, new_owner, parse_state
+from ops.watch.opening import post_opening
+from ops.watch.state import LONGEST, WatchState, is_closed_watch, new_owner, parse_state
 
 if TYPE_CHECKING:
     from ops.github.issues import Issue
@@ -35,8 +36,11 @@ ROUNDS_UNTIL_READ = 4
 class WatchRecord:
     """State of the watch of one service on an incident. A failure of GitHub is kept in `problem` and ends nothing."""
 
-    def __init__(self, connect: "Callable[[], Issue]", environment: str, service: str) -> None:
-        self._connect = connect
+    def __init__(
+        self, connect: "Callable[[], Issue]", environment: str, service: str, *, is_closed: bool = False
+    ) -> None:
+        """`is_closed`: the watch is one of a closed service, which has a comment of its own."""
+        self._connect, self._is_closed = connect, is_closed
         self._environment, self._service = environment, service
         self._issue: Issue | None = None
         self._comment: StateComment | None = None
@@ -94,7 +98,8 @@ class WatchRecord:
 
     def _is_open(self, record: RunRecord) -> bool:
         place = (WATCH, self._environment, self._service)
-        return (record.source, record.environment, record.service) == place and not record.decision
+        is_same = (record.source, record.environment, record.service) == place
+        return is_same and not record.decision and is_closed_watch(record.watch) == self._is_closed
 
     @property
     def incident(self) -> int | None:
@@ -137,6 +142,13 @@ class WatchRecord:
         issue = self._issue
         if issue is not None:
             self._try(lambda _: reopen_incident(issue, text))
+
+    def report_opening(self, text: str, opening: RunRecord) -> bool:
+        """Like `report_relapse`, but only once for each opening. Return False if it was reported before."""
+        issue, posted = self._issue, list[bool]()
+        if issue is not None:
+            self._try(lambda _: posted.append(post_opening(issue, text, opening)))
+        return posted != [False]
 
     def _try(self, send: Callable[[StateComment], object]) -> None:
         if self._comment is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,12 @@ from ops.core.verdict import ProbeObservation, Verdict
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.issues import IssueRecord, TrustedAuthors, list_recent_incidents, records_of, require_incident
 from ops.pages.steps import SiteClients, SiteContent, live_content
+from ops.publish.chat import post_message
+from ops.watch.closure import ClosureWatch
 from ops.watch.judgment import WatchResult
 from ops.watch.record import RECENT, WATCH, WatchRecord
-from ops.watch.state import MAX_PAUSE, parse_state
-from ops.watch.text import CommandNames, render_comment, render_notice
+from ops.watch.state import MAX_PAUSE, is_closed_watch, parse_state
+from ops.watch.text import CommandNames, chat_text, render_comment, render_notice
 from ops.watch.watch import Watch
 
 if TYPE_CHECKING:
@@ -36,9 +39,12 @@ def watch_service(
     *,
     duration: timedelta,
     incident: int | None,
+    is_closed: bool = False,
     on_round: Callable[[WatchResult], object],
 ) -> WatchResult:
     """Watch a service, or continue its watch on the incident, and return the redacted result.
+
+    `is_closed`: watch that a closed service stays closed, instead of its health.
 
     Raises:
         OpsError: the configuration is invalid, the token is missing, or the incident cannot be read.
@@ -53,8 +59,9 @@ def watch_service(
         runner = session.probe_runner(run.probe_environ(environ, names), redactor, config_path.parent.resolve())
         record = None
         if incident is not None:
-            record = WatchRecord(partial(find_incident, environ, redactor, incident), environment.name, service.name)
-        watch = Watch(
+            connect_issue = partial(find_incident, environ, redactor, incident)
+            record = WatchRecord(connect_issue, environment.name, service.name, is_closed=is_closed)
+        watch = (ClosureWatch if is_closed else Watch)(
             session,
             service,
             partial(_probe, runner.run_round, service, _live_content(session, service)),
@@ -63,6 +70,9 @@ def watch_service(
             text=partial(render_comment, names=commands),
             notice=partial(render_notice, names=commands),
             on_round=on_round,
+            chat=lambda result: post_message(
+                environ, config.notify, redactor.redact_text(chat_text(result, commands)), incident
+            ),
         )
         return watch.run(duration)
 
@@ -95,17 +105,26 @@ def find_incident(environ: Mapping[str, str], redactor: Redactor, number: int) -
         return issue
 
 
+@dataclass(frozen=True)
+class WatchPlace:
+    """A watch to begin or to continue."""
+
+    place: Place
+    incident: int | None
+    is_closed: bool = False
+
+
 def find_stopped(
     config_path: Path, environ: Mapping[str, str], redactor: Redactor, incident: int | None
-) -> "list[tuple[Place, int | None]]":
-    """Return place and incident of each stopped watch: on this incident, or on all that changed since it could start.
+) -> list[WatchPlace]:
+    """Return each stopped watch: on this incident, or on all that changed since it could start.
 
     Raises OpsError.
     """
     config, _ = run.read_config(config_path)
     run.register_secrets(environ, config, redactor)
     now = system_clock.current_time(environ)
-    found: dict[tuple[Place, int | None], None] = {}
+    found: dict[WatchPlace, None] = {}
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
         trusted = TrustedAuthors(repository)
@@ -115,7 +134,8 @@ def find_stopped(
         for issue in issues:
             for each in records_of(issue, trusted):
                 if _is_stopped(each, config, now):
-                    found[Place(each.record.environment, each.record.service), issue.number] = None
+                    place = Place(each.record.environment, each.record.service)
+                    found[WatchPlace(place, issue.number, is_closed_watch(each.record.watch))] = None
     return list(found)
 
 

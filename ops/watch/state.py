@@ -13,8 +13,8 @@ from typing import Any
 from ops.core.clock import MAX_CLOCK_SKEW, format_rfc3339, parse_utc
 from ops.core.verdict import Verdict
 
-INTERVAL = timedelta(seconds=30)
-"""Time from the start of a round to the start of the next one."""
+INTERVAL, CLOSED_INTERVAL = timedelta(seconds=30), timedelta(minutes=1)
+"""Time from the start of a round to the start of the next one; for a closed service."""
 LONGEST = timedelta(hours=2)
 """Longest watch: its state fits into a hidden record."""
 MAX_PAUSE = timedelta(minutes=5)
@@ -49,13 +49,19 @@ class WatchState:
     rounds: str = ""
     """A letter per round since the start: h, u, i, or . where no runner watched."""
     newer: tuple[NewerDeployment, ...] = ()
+    is_closed: bool = False
+    """Whether it watches that a closed service stays closed, instead of its health."""
+
+    @property
+    def interval(self) -> timedelta:
+        return CLOSED_INTERVAL if self.is_closed else INTERVAL
 
     def due_round(self, now: datetime) -> int:
         """Return the number of the next round; missed rounds are skipped."""
-        return max(len(self.rounds), (now - self.started_at) // INTERVAL)
+        return max(len(self.rounds), (now - self.started_at) // self.interval)
 
     def time_of(self, number: int) -> datetime:
-        return self.started_at + number * INTERVAL
+        return self.started_at + number * self.interval
 
     def with_round(self, number: int, verdict: Verdict) -> "WatchState":
         """Return the state with this round. Rounds before it that nobody probed become visible."""
@@ -63,7 +69,7 @@ class WatchState:
 
     def at_end(self) -> "WatchState":
         """Return the state at the end of the watch. Last rounds that nobody probed become visible."""
-        return replace(self, rounds=self.rounds.ljust((self.until - self.started_at) // INTERVAL, NOT_PROBED))
+        return replace(self, rounds=self.rounds.ljust((self.until - self.started_at) // self.interval, NOT_PROBED))
 
     def with_newer(self, found: tuple[NewerDeployment, ...]) -> "WatchState":
         known = {each.id for each in self.newer}
@@ -93,6 +99,7 @@ class WatchState:
             "deployment": self.deployment,
             "rounds": self.rounds,
             "newer": [[each.id, format_rfc3339(each.at), each.text[:MAX_TEXT], each.is_ours] for each in self.newer],
+            **({"closed": True} if self.is_closed else {}),
         }
 
 
@@ -112,15 +119,16 @@ def parse_state(data: Mapping[str, Any], now: datetime | None) -> WatchState | N
         owner, rounds, deployment = str(data["owner"]), str(data["rounds"]), str(data["deployment"])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+    found = WatchState(owner, start, until, deployment, rounds, newer, is_closed_watch(data))
     is_sound = re.fullmatch(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", owner) and re.fullmatch("[hui.]*", rounds)
     is_id = re.fullmatch("[0-9a-f-]{0,36}", deployment)
-    is_recent = now is None or (start <= now < until + LONGEST and _are_past(start, rounds, now))
+    is_recent = now is None or (start <= now < until + LONGEST and found.seen_at <= now + MAX_CLOCK_SKEW)
     fits = is_recent and start < until <= start + LONGEST and len(newer) <= MOST_DEPLOYMENTS
     if not is_sound or not is_id or not fits or len(rounds) > LONGEST // INTERVAL + 1:
         return None
-    return WatchState(owner, start, until, deployment, rounds, newer)
+    return found
 
 
-def _are_past(start: datetime, rounds: str, now: datetime) -> bool:
-    """Return whether the rounds can have begun until now, by a clock that may differ from that of their runner."""
-    return start + (len(rounds) - 1) * INTERVAL <= now + MAX_CLOCK_SKEW
+def is_closed_watch(data: Mapping[str, Any]) -> bool:
+    """Return whether a record's state is that of a watch of a closed service. Version 0.1.0 had none."""
+    return data.get("closed") is True

@@ -4,21 +4,33 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
+from typing import Any
 
 from ops.cloudflare.types.workers import short_id
 from ops.core.clock import format_duration, format_utc
-from ops.core.errors import Decision
+from ops.core.errors import Decision, Reason
 from ops.core.next_step import build_command
 from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord
 from ops.core.run_summary import ICONS
 from ops.core.verdict import Verdict
 from ops.core.version import __version__
+from ops.maintenance.live_closure import SWITCH_ADVICE, ClosureLook, closing_options
 from ops.render.markdown import collapse_blank_lines, load_templates
 from ops.watch.judgment import MINUTE, WatchResult, sum_since
+from ops.watch.opening import RUNBOOK
 from ops.watch.state import INTERVAL, WatchState
 
 MAX_POINTS = 30
 """Most points of the chart, so that it fits on a phone."""
+
+
+CLOSED_WORDS = {
+    Verdict.HEALTHY: "closed",
+    Verdict.UNHEALTHY: "open",
+    Verdict.INCONCLUSIVE: "unknown",
+    None: "nobody looked",
+}
+"""Verdict of a round of a closed service → its word."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +41,18 @@ class CommandNames:
     more: tuple[str, ...] = ()
     incident: int | None = None
 
-    def command(self, name: str, result: WatchResult, **more: str) -> str:
+    def command(self, name: str, result: WatchResult, **more: Any) -> str:
         options = {"service": result.service, "environment": result.environment, "incident": self.incident, **more}
         return build_command(self.program, name, options, *self.more)
+
+    def status(self, environment: str) -> str:
+        return build_command(self.program, "status", {"environment": environment}, *self.more)
 
 
 def next_step(result: WatchResult, names: CommandNames) -> str:
     """Return the sentence that says how to go on; a command in it is in backticks."""
+    if result.look is not None:
+        return _closure_step(result, result.look, names)
     rollback = f"`{names.command(f'rollback-{result.kind}', result)}`"
     if result.decision == Decision.RELAPSED and result.state.foreign:
         return f"Ask the author of the newer deployment first. Then roll back: {rollback}"
@@ -49,7 +66,38 @@ def next_step(result: WatchResult, names: CommandNames) -> str:
     return "Close the incident when the cause is fixed." if is_over else ""
 
 
+def _closure_step(result: WatchResult, look: ClosureLook, names: CommandNames) -> str:
+    if result.decision == Decision.RELAPSED and not look.windows:
+        return SWITCH_ADVICE
+    if result.decision == Decision.RELAPSED:
+        opened = next(each for each in look.windows if each.path == look.openings[0].path)
+        options = {key: value for key, value in closing_options(opened, result.state.seen_at).items() if value}
+        return f"Close it again: `{names.command(RUNBOOK, result, **options)}`"
+    if result.decision == Decision.NO_EVIDENCE:
+        return f"Look yourself: `{names.status(result.environment)}`"
+    if result.reason == Reason.ALREADY_OFF:
+        return f"Nobody looks from now on. To look: `{names.status(result.environment)}`"
+    return ""
+
+
+def _closure_headline(result: WatchResult, look: ClosureLook) -> str:
+    where = f"{result.service} in {result.environment}"
+    if result.decision == Decision.RELAPSED:
+        return f"{where} is OPEN although closed: {'; '.join(each.text for each in look.openings)}"
+    if result.reason == Reason.CONTINUED_ELSEWHERE:
+        return f"{where}: another runner continues this watch"
+    if result.reason == Reason.NOT_OFF:
+        return f"{where} is no longer closed: somebody reopened it"
+    if result.reason == Reason.ALREADY_OFF:
+        return f"{where} is closed at the end of the watch"
+    if result.decision:
+        return f"{where}: unknown whether it is still closed"
+    return f"{where} is closed; looking every minute until {result.state.until:%H:%M} UTC"
+
+
 def headline(result: WatchResult) -> str:
+    if result.look is not None:
+        return _closure_headline(result, result.look)
     where, since = f"{result.service} in {result.environment}", result.judgment.green_since
     if result.decision == Decision.RELAPSED:
         return f"{where} relapsed: {result.judgment.cause}"
@@ -64,8 +112,12 @@ def headline(result: WatchResult) -> str:
 
 def detail_lines(result: WatchResult) -> Iterator[str]:
     """Yield the rounds, error rates, newer deployments and missing data. Texts of deployments are untrusted."""
-    counts = count_rounds(result.state)
-    yield f"Probes: {counts}"
+    if result.look is not None:
+        yield f"Looks: {count_rounds(result.state)}"
+        yield from (f"Unknown: {each}" for each in filter(None, [result.look.unread]))
+        yield from (note[:1].upper() + note[1:] for note in result.notes)
+        return
+    yield f"Probes: {count_rounds(result.state)}"
     if result.rates.traffic:
         for version in result.live.versions:
             requests, errors = sum_since(result.rates.traffic, {version}, result.state.started_at)
@@ -82,8 +134,14 @@ def detail_lines(result: WatchResult) -> Iterator[str]:
 def count_rounds(state: WatchState) -> str:
     """Return such as "58 healthy, 2 unhealthy, 1 not probed"."""
     found = [verdict for _, verdict in state.probe_rounds()]
-    counts = [(found.count(each), each.value) for each in Verdict] + [(found.count(None), "not probed")]
+    words = CLOSED_WORDS if state.is_closed else {each: each.value for each in Verdict} | {None: "not probed"}
+    counts = [(found.count(each), word) for each, word in words.items()]
     return ", ".join(f"{count} {word}" for count, word in counts if count) or "no round yet"
+
+
+def chat_text(result: WatchResult, names: CommandNames) -> str:
+    """Return the chat message about a closed service that is open."""
+    return f"{headline(result)}. {next_step(result, names)}"
 
 
 def render_notice(result: WatchResult, names: CommandNames) -> str:
@@ -101,7 +159,7 @@ def _render(result: WatchResult, names: CommandNames, *, details: tuple[str, ...
     text = template.render(
         icon=ICONS[result.decision] if result.decision else "👀",
         headline=headline(result),
-        command="" if result.decision else names.command("watch", result),
+        command="" if result.decision else names.command("watch", result, closed=result.state.is_closed),
         last_round=f"{result.state.seen_at:%H:%M:%S}",
         details=details,
         next_step=next_step(result, names),
@@ -114,7 +172,7 @@ def chart_lines(result: WatchResult) -> Iterator[str]:
     """Yield a Mermaid chart: bars of unhealthy probes, and a line of failed requests. Its only texts are times."""
     state, traffic = result.state, result.rates.traffic
     count = len(state.rounds)
-    if count < 2:
+    if count < 2 or state.is_closed:
         return
     step = max(MINUTE, ceil(count * INTERVAL / MAX_POINTS / MINUTE) * MINUTE)
     starts = [state.started_at + number * step for number in range(ceil(count * INTERVAL / step))]
@@ -145,7 +203,8 @@ def _share(part: int, whole: int) -> int:
 def build_record(result: WatchResult) -> RunRecord:
     """Return the rows of the incident's timeline, and the decision."""
     state = result.state
-    about = f"watch of {result.service} in {result.environment} until {state.until:%H:%M} UTC"
+    subject = f"closed {result.service}" if state.is_closed else result.service
+    about = f"watch of {subject} in {result.environment} until {state.until:%H:%M} UTC"
     rows = [RecordRow(state.started_at, "requested", about)]
     rows += [
         RecordRow(each.at, "warning", f"{'' if each.is_ours else 'foreign '}deployment {each.text}")
@@ -153,7 +212,10 @@ def build_record(result: WatchResult) -> RunRecord:
     ]
     rows += [RecordRow(at, "warning", f"not probed for {length}") for at, length in _gaps(state)]
     if result.decision and result.ended_at:
-        if result.judgment.cause:
+        if state.is_closed:
+            kinds: dict[str | None, str] = {Reason.OPEN_ALTHOUGH_CLOSED: "failed", Reason.ALREADY_OFF: "verified"}
+            rows.append(RecordRow(result.ended_at, kinds.get(result.reason, "warning"), headline(result)))
+        elif result.judgment.cause:
             rows.append(RecordRow(result.ended_at, "failed", result.judgment.cause))
         if (since := result.judgment.green_since) and result.decision == Decision.MITIGATED:
             rows.append(RecordRow(since, "verified", "healthy from this time to the end of the watch"))
@@ -167,7 +229,7 @@ def _gaps(state: WatchState) -> Iterator[tuple[datetime, str]]:
     length = timedelta(0)
     for at, verdict in (*state.probe_rounds(), (state.time_of(len(state.rounds)), Verdict.INCONCLUSIVE)):
         if verdict is None:
-            length += INTERVAL
+            length += state.interval
         elif length:
             yield at - length, format_duration(length.total_seconds())
             length = timedelta(0)
@@ -176,5 +238,7 @@ def _gaps(state: WatchState) -> Iterator[tuple[datetime, str]]:
 def round_line(result: WatchResult) -> str:
     """Return the line of the command for the latest round."""
     _, verdict = list(result.state.probe_rounds())[-1]
+    if result.look is not None:
+        return f"{format_utc(result.state.seen_at)}  {CLOSED_WORDS[verdict]}"
     rates = ", ".join(f"{each.rule.name} {each.verdict}" for each in result.judgment.rates)
     return f"{format_utc(result.state.seen_at)}  probes {verdict or 'not probed'}{f', {rates}' if rates else ''}"

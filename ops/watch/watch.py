@@ -48,11 +48,15 @@ class Watch:
         text: Callable[[WatchResult], str],
         notice: Callable[[WatchResult], str],
         on_round: Callable[[WatchResult], object],
+        chat: Callable[[WatchResult], object] = lambda _: None,
     ) -> None:
-        """`probe` runs one round, `text` and `notice` render the comments, `on_round` gets each state."""
+        """`probe` runs one round, `text` and `notice` render the comments, `on_round` gets each state.
+
+        `chat` posts that a closed service is open to the team's chat.
+        """
         self._session, self._service, self._probe = session, service, probe
         self._record, self._text, self._notice, self._on_round = record, text, notice, on_round
-        self._redactor, self._clock = redactor, session.clock
+        self._redactor, self._clock, self._chat = redactor, session.clock, chat
         self._rates = ErrorRates(problem="" if service.worker else NO_RATES)
         self._live, self._problem, self._last_bad = LiveVersions(), "", ""
 
@@ -87,7 +91,7 @@ class Watch:
         now = self._clock.now()
         found = self._record.find(now) if self._record else None
         owner = new_owner(now)
-        new = WatchState(owner, now, now + duration)
+        new = self._new_state(owner, now, now + duration)
         if found is None or self._record is None:
             return self._read_deployments(new)
         state = self._read_deployments(replace(found, owner=owner))
@@ -95,6 +99,9 @@ class Watch:
         # of a site make no deployment.
         is_over = any(each.is_ours for each in state.newer) or self._record.has_change_since(found.started_at)
         return self._read_deployments(new) if is_over else state
+
+    def _new_state(self, owner: str, now: datetime, until: datetime) -> WatchState:
+        return WatchState(owner, now, until)
 
     def _sleep_until(self, moment: datetime) -> None:
         seconds = (moment - self._clock.now()).total_seconds()

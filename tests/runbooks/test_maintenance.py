@@ -147,7 +147,7 @@ def test_wildcard_routes_are_repointed_and_overrides_named(place: MaintenanceWor
     assert place.serves("eu.fortunet.example/shop/1") == place.serves(f"{ALSO}/docs/1") == "off"
     assert place.serves("eu.fortunet.example/docs/1") == "other"
     plan = outcome.result["plan"]
-    assert plan["warnings"] == ["not probed afterwards, because the hosts are unknown: *.fortunet.example/shop/*"]
+    assert plan["warnings"][0] == "not probed afterwards, because the hosts are unknown: *.fortunet.example/shop/*"
     assert plan["sections"]["Unchanged"] == [
         f"the route *.fortunet.example/docs/* → other took requests to {ALSO}/… before; ops-maintenance takes them too"
     ]
@@ -205,7 +205,7 @@ def test_plan_names_ingress_outside_the_routes(place: MaintenanceWorld) -> None:
     plan = place.on("--dry-run").result["plan"]
 
     stays = "\n".join(plan["sections"]["Stays open"])
-    assert f"cron triggers of {WORKER}: */5 * * * *" in stays
+    assert f"cron triggers of {WORKER}, which keep running: */5 * * * *" in stays
     assert "queue" in stays
     assert "service bindings: shop" in stays
     assert "Pages" in stays
@@ -404,3 +404,52 @@ def test_service_in_a_zone_that_the_token_cannot_read_is_refused(place: Maintena
         "the token cannot read the zone of api.elsewhere.example; it can read: fortunet.example"
         in (outcome.result["message"])
     )
+
+
+WATCH_NOW = "to check every minute now: `ops watch --service api --environment production --closed`"
+CHECKS = [
+    ("", False, [f"nobody checks that it stays closed; {WATCH_NOW}"], 0),
+    (
+        "",
+        True,
+        [
+            "after 30 min nobody checks that it stays closed; to check: `ops status --environment production`",
+        ],
+        1,
+    ),
+    (
+        "1h",
+        False,
+        [f"only the schedule reopen-maintenance checks every 1h that it stays closed; {WATCH_NOW}"],
+        0,
+    ),
+    ("1h", True, [], 2),
+]
+
+
+@pytest.mark.parametrize(("every", "in_job", "warnings", "kept"), CHECKS)
+def test_plan_says_who_checks_that_it_stays_closed(
+    place: MaintenanceWorld, every: str, in_job: bool, warnings: list[str], kept: int
+) -> None:
+    if every:
+        place.world.edit_config("notify:\n", f"github: {{schedules: {{reopen-maintenance: {every}}}}}\n\nnotify:\n")
+    environ = {"OPS_WATCHED": "true"} if in_job else {}
+
+    plan = place.on("--dry-run", **environ).result["plan"]
+
+    checks = [line for line in plan["follows"] if "stays closed" in line]
+    found = [line.partition(" --config")[0] for line in plan["warnings"]]
+    assert (found, len(checks)) == ([line.removesuffix("`") for line in warnings], kept)
+
+
+def test_plan_says_what_happens_to_sockets_crons_and_queues(place: MaintenanceWorld) -> None:
+    place.world.release(timedelta(hours=1), code="more", handlers=("fetch", "queue", "email"))
+    account(place).workers[WORKER].schedules = [{"cron": "*/5 * * * *"}]
+
+    stays = "\n".join(place.on("--dry-run").result["plan"]["sections"]["Stays open"])
+
+    assert "WebSockets that are open, perhaps: " in stays
+    assert "Cloudflare does not document what a changed route does to them" in stays
+    assert f"cron triggers of {WORKER}, which keep running: */5 * * * *" in stays
+    assert "`wrangler queues pause-delivery QUEUE`" in stays
+    assert "email: " in stays

@@ -29,8 +29,8 @@ class MaintenanceWorld:
         where = ["--environment", "production", "--config", str(self.world.config), "--yes", "--json"]
         return self.world.ops("maintenance", *arguments, *where, **{"CLOUDFLARE_API_TOKEN": "security", **environ})
 
-    def on(self, *arguments: str) -> Outcome:
-        return self.ops("--state", "on", "--service", "api", *arguments)
+    def on(self, *arguments: str, **environ: str) -> Outcome:
+        return self.ops("--state", "on", "--service", "api", *arguments, **environ)
 
     def off(self, *arguments: str) -> Outcome:
         return self.ops("--state", "off", "--service", "api", *arguments)

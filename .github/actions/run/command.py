@@ -45,7 +45,7 @@ COMMANDS: Mapping[str, Command] = {
     "maintenance due": END,
     "limits plan": Command(("environment",)),
     "limits apply": Command(("environment",), fixed=("--yes",)),
-    "watch": Command(("service", "environment"), ("incident",), ("stopped",)),
+    "watch": Command(("service", "environment"), ("incident",), ("closed", "stopped")),
     "evidence": Command(("environment", "since", "json"), ("incident",)),
     "check-outage": Command(("environment",), ("incident",)),
     "incident report": Command(flags=("only-if-recorded",), positional="incident"),

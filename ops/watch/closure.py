@@ -1,0 +1,127 @@
+"""Watch that a closed service stays closed: routes, custom domains, workers.dev, preview URLs, or its switch."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ops.app.session import Session
+from ops.core.errors import Decision, OpsError, Reason
+from ops.core.runtime_contract import MAINTENANCE_SWITCH, SWITCH_KEY_PREFIX
+from ops.core.verdict import Verdict
+from ops.maintenance.live_closure import ClosureLook, find_ignored_switch, look_at_routes
+from ops.switches.values import find_rules, parse_state
+from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
+from ops.watch.opening import opening_record
+from ops.watch.state import WatchState
+from ops.watch.watch import Watch
+
+if TYPE_CHECKING:
+    from ops.config import Service
+
+SECOND_LOOK = 20.0
+"""Seconds until an opening is looked at again: a run that reopens opens the routes before it stores that."""
+
+
+def look_at_closure(session: Session, service: "Service") -> ClosureLook:
+    """Compare the stored closure of a service with what is live. Raises OpsError if it cannot be read."""
+    if service.maintenance == "switch":
+        return _look_at_switch(session, service)
+    return look_at_routes(
+        session.workers, session.routes, service.name, service.url.removeprefix("https://").partition(":")[0]
+    )
+
+
+def _look_at_switch(session: Session, service: "Service") -> ClosureLook:
+    runtime, now = session.environment.require_runtime(), session.clock.now()
+    key = f"{SWITCH_KEY_PREFIX}{MAINTENANCE_SWITCH}"
+    text = session.kv.read_values(runtime.namespace, [key])[key]
+    switch = parse_state(MAINTENANCE_SWITCH, find_rules(runtime, MAINTENANCE_SWITCH), text)
+    if not switch.is_on(now):
+        return ClosureLook(is_stored=False)
+    shown = session.fetch_runtime_state(service.url)
+    reported = None if isinstance(shown, str) else shown.switches.get(MAINTENANCE_SWITCH)
+    run = switch.value.revision if switch.value else ""
+    opening = find_ignored_switch(service.name, switch, reported, timedelta(seconds=runtime.settle), now)
+    missing = shown if isinstance(shown, str) else f"{service.name} does not show {MAINTENANCE_SWITCH}"
+    return ClosureLook(openings=(opening,) if opening else (), run=run, unread="" if reported else missing)
+
+
+class ClosureWatch(Watch):
+    """One runner that watches one closed service. It ends with the first opening, and when it is reopened."""
+
+    def run(self, duration: timedelta) -> WatchResult:
+        """Watch until an opening, the reopening, or the end of a new or continued watch. Raises ProviderError."""
+        state, looked = self._begin(duration), ClosureLook(unread="nobody looked")
+        while (at := state.time_of(number := state.due_round(self._clock.now()))) < state.until:
+            self._sleep_until(at)
+            looked, verdict = self._look_twice()
+            state = state.with_round(number, verdict)
+            if number % 4 == 3 and self._record and self._record.newer_owner(state, self._clock.now()):
+                return self._closure_result(state, looked, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
+            if looked.openings or not looked.is_stored:
+                return self._end_closure(state, looked)
+            result = self._closure_result(state, looked)
+            self._save(result)
+            self._on_round(result)
+        self._sleep_until(state.until)
+        return self._end_closure(state.at_end(), looked)
+
+    def _new_state(self, owner: str, now: datetime, until: datetime) -> WatchState:
+        return WatchState(owner, now, until, is_closed=True)
+
+    def _read_deployments(self, state: WatchState) -> WatchState:
+        """Return the state: a deployment matters only if it opens the service."""
+        return state
+
+    def _look_twice(self) -> tuple[ClosureLook, Verdict]:
+        """Look, and at an opening once more."""
+        looked = self._look()
+        if looked.openings:
+            self._clock.sleep(SECOND_LOOK)
+            looked = self._look()
+        if looked.openings:
+            return looked, Verdict.UNHEALTHY
+        return looked, Verdict.INCONCLUSIVE if looked.unread else Verdict.HEALTHY
+
+    def _look(self) -> ClosureLook:
+        try:
+            return look_at_closure(self._session, self._service)
+        except OpsError as error:
+            return ClosureLook(unread=error.message)
+
+    def _closure_result(
+        self, state: WatchState, looked: ClosureLook, decision: Decision | None = None, reason: Reason | None = None
+    ) -> WatchResult:
+        judgment = judge_watch(state, self._live, ErrorRates())
+        return replace(self._result(state, judgment, decision, reason), look=self._redactor.redact_value(looked))
+
+    def _end_closure(self, state: WatchState, looked: ClosureLook) -> WatchResult:
+        """Decide, and publish the end. An opening is reported on the incident and in the chat."""
+        if looked.openings:
+            decision, reason = Decision.RELAPSED, Reason.OPEN_ALTHOUGH_CLOSED
+        elif not looked.is_stored:
+            decision, reason = Decision.NOTHING_TO_DO, Reason.NOT_OFF
+        elif looked.unread:
+            decision, reason = Decision.NO_EVIDENCE, Reason.NO_EVIDENCE
+        else:
+            decision, reason = Decision.NOTHING_TO_DO, Reason.ALREADY_OFF
+        result = self._closure_result(state, looked, decision, reason)
+        is_published = self._send_patiently(lambda: self._save(result))
+        if looked.openings:
+            is_published = self._report(result, looked) and is_published
+        self._on_round(result)
+        return replace(self._closure_result(state, looked, decision, reason), is_published=is_published)
+
+    def _report(self, result: WatchResult, looked: ClosureLook) -> bool:
+        """Report the opening, and return whether the incident shows it."""
+        opening = opening_record(result.environment, result.service, looked, self._clock.now())
+        text, news = self._notice(result), list[bool]()
+
+        def send() -> None:
+            if self._record:
+                news.append(self._record.report_opening(text, opening))
+
+        is_published = self._send_patiently(send)
+        if not news or any(news):
+            self._chat(result)
+        return is_published
