@@ -19,7 +19,7 @@ from ops.cli.output import annotate, echo
 from ops.cli.runbook_command import CONFIG_OPTION, YES_HELP, UtcTime, run
 from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, most_urgent_exit_code
 from ops.core.redaction import Redactor
-from ops.engine.runbook import Runbook
+from ops.engine.runbook import DueNotice, Runbook
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment
@@ -123,10 +123,15 @@ class ScheduledRuns:
         )
 
     def start_due_runs(self, runbook: Runbook[Any, Any], config: "Config", environment: "Environment") -> Iterator[int]:
-        """Start each due run of an environment and yield its exit code. Raises OpsError."""
+        """Start each due run of an environment, publish its notices, and yield their exit codes. Raises OpsError."""
         for found in runbook.find_due_runs(config, environment, os.environ, self.redactor):
             if isinstance(found, str):
                 self.note(found)
+            elif isinstance(found, DueNotice):
+                self.note(found.text)
+                if found.publish and self.yes and not self.dry_run:
+                    self.note(found.publish())
+                yield found.exit_code
             else:
                 yield self.run(runbook, found.params, environment.name, found.incident)
 

@@ -164,6 +164,16 @@ class TokenPermissions:
 
 
 @dataclass(frozen=True)
+class DueNotice:
+    """A finding that people must see."""
+
+    text: str
+    exit_code: int
+    publish: Callable[[], str] | None = None
+    """Publishes it, and returns a line about that. Not called in a dry run."""
+
+
+@dataclass(frozen=True)
 class DueRun:
     """A run that is due, and the incident on which it is published."""
 
@@ -270,8 +280,8 @@ class Runbook(ABC, Generic[P, D]):
         environment: "Environment",  # noqa: ARG002
         environ: Mapping[str, str],  # noqa: ARG002
         redactor: "Redactor",  # noqa: ARG002
-    ) -> "Iterator[DueRun | str]":
-        """Yield the runs that are due now, and lines for people about the findings. It only reads.
+    ) -> "Iterator[DueRun | DueNotice | str]":
+        """Yield the runs and notices that are due now, and lines for people about the findings. It only reads.
 
         Raises:
             OpsError: the state cannot be read.

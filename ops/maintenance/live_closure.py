@@ -93,17 +93,23 @@ def read_other_ways(
     return replace(live, domains=domains, subdomains=dict(zip(names, subdomains, strict=True)))
 
 
-def look_at_routes(workers: "WorkersApi", routes: "RoutesApi", service: str, host: str) -> ClosureLook:
-    """Compare the windows of a service with the live ways in. Raises Refused and ProviderError."""
+def look_at_routes(workers: "WorkersApi", routes: "RoutesApi", hosts: Mapping[str, str]) -> Mapping[str, ClosureLook]:
+    """Compare the windows of these services with the live ways in, all with one read.
+
+    `hosts`: service → its host. The result has the closed services. Raises Refused and ProviderError.
+    """
     standing = steps.read_worker(workers)
-    windows = standing.state.windows_of(service) if standing else ()
+    windows = tuple(each for each in standing.state.windows if each.service in hosts) if standing else ()
     if standing is None or not windows:
-        return ClosureLook(is_stored=False)
-    live = read_other_ways(read_routes(routes, standing.state, [host]), workers, routes, windows)
-    unread = ", ".join(live.unread_patterns(windows))
-    found = find_openings(windows, live)
-    run, text = standing.state.run, f"the token cannot read the zone of {unread}" if unread else ""
-    return ClosureLook(windows, found, run=run, unread=text)
+        return {}
+    live = read_other_ways(read_routes(routes, standing.state, hosts.values()), workers, routes, windows)
+    found = dict[str, ClosureLook]()
+    for name in dict.fromkeys(each.service for each in windows):
+        own = tuple(each for each in windows if each.service == name)
+        unread = ", ".join(live.unread_patterns(own))
+        text = f"the token cannot read the zone of {unread}" if unread else ""
+        found[name] = ClosureLook(own, find_openings(own, live), run=standing.state.run, unread=text)
+    return found
 
 
 def find_ignored_switch(

@@ -1,7 +1,7 @@
-"""`ops maintenance due`: reopen each maintenance window whose end has passed.
+"""`ops maintenance due`: reopen windows at their end, and check that others are closed.
 
 A schedule starts it. The run that started maintenance stored what may be reopened, and when. Each window is reopened
-by a run of its own, with the code of `--state off`.
+by a run of its own, with the code of `--state off`. An opening of another one is reported, and nothing closes it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,11 +12,12 @@ from ops.app.session import Session
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
 from ops.engine.context import Context
-from ops.engine.runbook import DueRun, Schedule
+from ops.engine.runbook import DueNotice, DueRun, Schedule
 from ops.maintenance import steps
 from ops.maintenance.by_routes import MaintenanceSnapshot
 from ops.maintenance.state import MaintenanceWindow
 from ops.runbooks.maintenance import Maintenance
+from ops.watch.scheduled_look import ScheduledLook
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 
 class ReopenMaintenance(Maintenance):
-    """Reopen maintenance windows whose end has passed.
+    """Reopen maintenance windows whose end has passed, and report closed services that are open.
 
     Only windows that were started with --reopen-at-end. Each is a run of its own, on its incident. If one fails, the
-    others follow; after an interruption none follows.
+    others follow; after an interruption none follows. Exit code 7: a closed service is open.
     """
 
     name = "maintenance due"
@@ -39,23 +40,21 @@ class ReopenMaintenance(Maintenance):
     example = Maintenance.Params(state="off", service="api")
 
     def find_due_runs(
-        self,
-        config: "Config",  # noqa: ARG002
-        environment: "Environment",
-        environ: Mapping[str, str],
-        redactor: "Redactor",  # noqa: ARG002
-    ) -> Iterator[DueRun | str]:
+        self, config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: "Redactor"
+    ) -> Iterator[DueRun | DueNotice | str]:
         with ExitStack() as ending:
             session = Session(environment, environ, ending)
             worker = steps.read_worker(session.workers)
-            now = session.clock.now()
-        for window in worker.state.windows if worker else ():
-            if window.is_due(now):
-                reason = f"planned end {format_utc(parse_utc(window.until))} has passed"
-                yield DueRun(
-                    Maintenance.Params(state="off", service=window.service, path=window.path, reason=reason),
-                    window.incident,
-                )
+            due = [each for each in worker.state.windows if each.is_due(session.clock.now())] if worker else []
+            services = [each for each in environment.services.values() if each.name not in {one.service for one in due}]
+            openings = list(ScheduledLook(session, config, environ, redactor).find_notices(services))
+        for window in due:
+            reason = f"planned end {format_utc(parse_utc(window.until))} has passed"
+            yield DueRun(
+                Maintenance.Params(state="off", service=window.service, path=window.path, reason=reason),
+                window.incident,
+            )
+        yield from openings
 
     def windows_to_reopen(
         self, ctx: Context[Maintenance.Params], snapshot: MaintenanceSnapshot

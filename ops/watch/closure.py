@@ -1,5 +1,6 @@
-"""Watch that a closed service stays closed: routes, custom domains, workers.dev, preview URLs, or its switch."""
+"""Watch that a closed service stays closed: its routes and addresses, or its switch."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -22,28 +23,34 @@ SECOND_LOOK = 20.0
 """Seconds until an opening is looked at again: a run that reopens opens the routes before it stores that."""
 
 
-def look_at_closure(session: Session, service: "Service") -> ClosureLook:
-    """Compare the stored closure of a service with what is live. Raises OpsError if it cannot be read."""
-    if service.maintenance == "switch":
-        return _look_at_switch(session, service)
-    return look_at_routes(
-        session.workers, session.routes, service.name, service.url.removeprefix("https://").partition(":")[0]
-    )
+def look_at_closures(session: Session, services: "Iterable[Service]") -> Mapping[str, ClosureLook]:
+    """Compare the stored closures of services with what is live, and return those of closed services.
+
+    Raises OpsError if they cannot be read.
+    """
+    at_the_edge, found = dict[str, str](), dict[str, ClosureLook]()
+    for each in services:
+        if each.maintenance != "switch":
+            at_the_edge[each.name] = each.url.removeprefix("https://").partition(":")[0]
+        elif look := _look_at_switch(session, each):
+            found[each.name] = look
+    return {**found, **(look_at_routes(session.workers, session.routes, at_the_edge) if at_the_edge else {})}
 
 
-def _look_at_switch(session: Session, service: "Service") -> ClosureLook:
+def _look_at_switch(session: Session, service: "Service") -> ClosureLook | None:
+    """Return None if the switch is not set."""
     runtime, now = session.environment.require_runtime(), session.clock.now()
     key = f"{SWITCH_KEY_PREFIX}{MAINTENANCE_SWITCH}"
     text = session.kv.read_values(runtime.namespace, [key])[key]
     switch = parse_state(MAINTENANCE_SWITCH, find_rules(runtime, MAINTENANCE_SWITCH), text)
-    if not switch.is_on(now):
-        return ClosureLook(is_stored=False)
+    if switch.value is None or not switch.is_on(now):
+        return None
     shown = session.fetch_runtime_state(service.url)
     reported = None if isinstance(shown, str) else shown.switches.get(MAINTENANCE_SWITCH)
-    run = switch.value.revision if switch.value else ""
     opening = find_ignored_switch(service.name, switch, reported, timedelta(seconds=runtime.settle), now)
     missing = shown if isinstance(shown, str) else f"{service.name} does not show {MAINTENANCE_SWITCH}"
-    return ClosureLook(openings=(opening,) if opening else (), run=run, unread="" if reported else missing)
+    openings = (opening,) if opening else ()
+    return ClosureLook(openings=openings, run=switch.value.revision, unread="" if reported else missing)
 
 
 class ClosureWatch(Watch):
@@ -85,9 +92,10 @@ class ClosureWatch(Watch):
 
     def _look(self) -> ClosureLook:
         try:
-            return look_at_closure(self._session, self._service)
+            found = look_at_closures(self._session, [self._service])
         except OpsError as error:
             return ClosureLook(unread=error.message)
+        return found.get(self._service.name, ClosureLook(is_stored=False))
 
     def _closure_result(
         self, state: WatchState, looked: ClosureLook, decision: Decision | None = None, reason: Reason | None = None

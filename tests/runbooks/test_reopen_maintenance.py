@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from ops.maintenance.state import MaintenanceState, MaintenanceWindow, merge_sta
 from tests.conftest import ACCOUNT, WORKER, Outcome, World
 from tests.support.commands import ended
 from tests.support.offline import ALSO, HOST, MAINTENANCE_WORKER, PERMISSIONS, MaintenanceWorld, account, prepared
+from tests.support.webhooks import receiving
 
 REOPEN_AT_END = ("--until", "2h", "--reopen-at-end")
 NOTHING_DUE = "nothing is due\n"
@@ -398,3 +400,63 @@ def test_merged_windows_reopen_only_if_both_agree(one: tuple[bool, str], other: 
     (block,) = merge_states(MaintenanceState((both[0],), "1"), [MaintenanceState((both[1],), "2")]).windows
 
     assert block.reopen_at_end is opens
+
+
+def open_by_deployment(place: MaintenanceWorld) -> None:
+    routes = place.zone.routes
+    (former,) = (each for each in routes.values() if each.pattern == f"{HOST}/*")
+    routes[former.id] = replace(former, script=WORKER)
+
+
+def test_schedule_reports_an_opening_once_and_closes_nothing(place: MaintenanceWorld) -> None:
+    github = place.world.sandbox.github
+    github.add_user("alice")
+    number = github.open_issue("A key has leaked", labels=["incident"], author="alice")
+    place.on("--incident", str(number))
+    issue = github.issue(number)
+    calm = run_due(place, **github.environ())
+    assert (calm.code, calm.out) == (0, NOTHING_DUE)
+    open_by_deployment(place)
+    issue.state, told = "closed", len(issue.comments)
+
+    with receiving() as chat:
+        environ = {**github.environ(), **chat.environ}
+        dry = place.world.ops(
+            "maintenance",
+            "due",
+            "--dry-run",
+            "--config",
+            str(place.world.config),
+            **{**environ, "CLOUDFLARE_API_TOKEN": "security"},
+        )
+        assert (dry.code, len(issue.comments), chat.texts) == (7, told, [])
+        first, second = run_due(place, **environ), run_due(place, **environ)
+
+    text = f"api in production is OPEN although closed: {HOST} leads to {WORKER}"
+    assert (first.code, first.out) == (7, f"{text}\nreported on #{number}\n")
+    assert (second.code, second.out) == (7, f"{text}\nreported before on #{number}\n")
+    assert (issue.state, len(issue.comments)) == ("open", told + 1)
+    assert f"{text}. To close it again: `./run ops maintenance --state on --service api" in issue.comments[-1].body
+    assert len(chat.texts) == 1
+    assert place.world.writes() == []
+    assert place.routes[f"{HOST}/*"] == WORKER
+
+
+def test_schedule_names_a_closed_service_without_an_incident(place: MaintenanceWorld) -> None:
+    place.on()
+    open_by_deployment(place)
+
+    outcome = run_due(place)
+
+    assert outcome.code == 7
+    assert "api was closed without an incident, so only the chat can show it" in outcome.out
+
+
+def test_schedule_says_unknown_and_not_closed(place: MaintenanceWorld) -> None:
+    place.on()
+    place.world.sandbox.fault(method="GET", path="/accounts/*/workers/domains", status=403, code=10000, times=None)
+
+    outcome = run_due(place)
+
+    assert outcome.code == 8
+    assert outcome.out.startswith("unknown whether closed services are closed: ")

@@ -145,9 +145,12 @@ def test_reopening_ends_the_watch(place: MaintenanceWorld, incident: Incident) -
 def test_route_that_a_run_just_opened_is_no_opening(place: MaintenanceWorld, incident: Incident) -> None:
     """A run opens the routes first, and stores that afterwards: the second look sees both."""
 
+    def reopen() -> None:
+        place.off()
+
     def open_and_store() -> None:
         deploy_by_ci(place)()
-        place.world.sandbox.clock.on_sleep = lambda: place.off() and None
+        place.world.sandbox.clock.on_sleep = reopen
 
     found = watch(place, incident.number, {3: open_and_store})
 
