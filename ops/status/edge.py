@@ -90,4 +90,6 @@ def _find_openings(
         where = {"environment": session.environment.name, "incident": window.incident}
         command = build_command(program, "maintenance", {**live_closure.closing_options(window, now), **where})
         advice = f"To close it again: `{command}`"
+        if window.reopened_by:
+            advice = f"Run {window.reopened_by} reopens it at its end. If it has ended, to close it again: `{command}`"
         yield OpenClosure(**vars(opening), advice=advice)
