@@ -255,7 +255,8 @@ def run(
             raise _report_early_end(unwrap_signal(raised), redactor, signals, as_json=as_json) from None
         actions.write_job_outputs(environ, _outputs(request, result, configuration))
         record, problem = app.write_record(result, configuration.contacts, config, environ, redactor)
-        for line in (*runbook.publish_result(result, environ, redactor), *([f"warning: {problem}"] if problem else [])):
+        published = () if options.dry_run else runbook.publish_result(result, environ, redactor)
+        for line in (*published, *([f"warning: {problem}"] if problem else [])):
             echo(line, err=True)
         _show_end(request, result, configuration, redactor, record, as_json=as_json)
     return result.exit_code

@@ -394,6 +394,6 @@ class Runbook(ABC, Generic[P, D]):
     def publish_result(self, result: "RunResult", environ: Mapping[str, str], redactor: "Redactor") -> Iterator[str]:  # noqa: ARG002
         """Publish the result where only this runbook does, and yield a line for each publication.
 
-        The run has ended: its result cannot change, and a failed publication is a warning.
+        The run has ended: its result cannot change, and a failed publication is a warning. Not called for a dry run.
         """
         yield from ()

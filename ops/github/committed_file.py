@@ -22,6 +22,8 @@ class FileCommits:
     newest: str
     source: str
     """`GitHub` or git, for people."""
+    previous: str = ""
+    """The commit before `checked_out` that touches the file; empty if there is none."""
 
     @property
     def is_newest(self) -> bool:
@@ -42,6 +44,20 @@ class CommittedFile:
         """Return the text of the file. Raises ConfigError if it cannot be read."""
         return read(self._folder / self._name)
 
+    def text_at(self, commit: str) -> str | None:
+        """Return the text of the file at a commit; None if it had none, or git does not have the commit.
+
+        Raises:
+            ProviderError: GitHub failed.
+        """
+        if self._pulls.is_available:
+            found = self._pulls.file(self._name, commit)
+            return None if found is None else found.text
+        try:
+            return self._git.read_file(commit, self._name)
+        except git.GitError:
+            return None
+
     def commits(self) -> FileCommits:
         """Return the commits of the file.
 
@@ -58,22 +74,23 @@ class CommittedFile:
         # A workflow passes on `github.sha`: a local runner's GITHUB_SHA names its own copy.
         job_commit = self._environ.get("OPS_COMMIT") or self._environ.get("GITHUB_SHA", "")
         head = job_commit if actions.is_job(self._environ) else ""
-        checked_out = self._pulls.newest_commit(self._name, head or self._head())
-        newest = self._pulls.newest_commit(self._name, self._pulls.default_branch)
-        if checked_out is None or newest is None:
+        checked_out = self._pulls.newest_commits(self._name, head or self._head())
+        newest = self._pulls.newest_commits(self._name, self._pulls.default_branch)
+        if not checked_out or not newest:
             raise _unknown_commit(
                 f"GitHub knows no commit with {self._name}", "Commit it to the default branch, by a pull request."
             )
-        return FileCommits(checked_out, newest, "GitHub")
+        return FileCommits(checked_out[0], newest[0], "GitHub", "".join(checked_out[1:]))
 
     def _commits_from_git(self) -> FileCommits:
         branch = self._git.default_branch()
         tip, head = self._git.branch_head(branch), self._head()
-        checked_out = self._git.newest_commit_touching(head, self._name)
-        newest = self._git.newest_commit_touching(tip, self._name) if tip else None
-        if checked_out is None or newest is None:
+        checked_out = self._git.newest_commits_touching(head, self._name)
+        newest = self._git.newest_commits_touching(tip, self._name) if tip else ()
+        if not checked_out or not newest:
             raise _unknown_commit(f"no commit of {branch} here has {self._name}", "Commit it, merge it, and fetch.")
-        return FileCommits(checked_out, newest, f"git, as fetched last from {branch}")
+        previous = "".join(checked_out[1:])
+        return FileCommits(checked_out[0], newest[0], f"git, as fetched last from {branch}", previous)
 
     def _head(self) -> str:
         """Return the commit of this checkout. Raises Refused if the file differs from it."""

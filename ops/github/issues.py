@@ -12,7 +12,15 @@ from ops.core.errors import PROVED, ConfigError, Decision, ProviderError, Reason
 from ops.core.names import CHECK_OUTAGE
 from ops.core.run_record import DONE, PreviousRuns, RunRecord, is_edited, parse_job_run, read_record
 from ops.github.client import newest_first, provider_errors
-from ops.github.comments import BOT, StateComment, author_login, is_pull_request, is_saved, run_records
+from ops.github.comments import (
+    BOT,
+    StateComment,
+    author_login,
+    is_pull_request,
+    is_saved,
+    own_login,
+    run_records,
+)
 from ops.github.permissions import may_write, read_permission
 
 if TYPE_CHECKING:
@@ -170,6 +178,24 @@ def require_incident(issue: "Issue") -> None:
     if issue.pull_request is not None or INCIDENT not in {label.name.casefold() for label in issue.labels}:
         hint = "`ops incident list` shows the open incidents."
         raise ConfigError(f"#{issue.number} is not an incident", reason=Reason.UNKNOWN_INCIDENT, hint=hint)
+
+
+def add_once(repository: "Repository", number: int, record: RunRecord, body: str) -> str:
+    """Add a comment to an incident unless we wrote one with a record of that run. Return its URL; "" if there is one.
+
+    Raises ConfigError if the number is no incident, and ProviderError.
+    """
+    from github import UnknownObjectException
+
+    with provider_errors():
+        try:
+            require_incident(issue := repository.get_issue(number))
+        except UnknownObjectException:
+            raise ConfigError(f"#{number} does not exist", reason=Reason.UNKNOWN_INCIDENT) from None
+        own = {BOT, own_login(repository)}
+        if any(found.run == record.run and author_login(comment) in own for comment, found in run_records(issue)):
+            return ""
+        return issue.create_comment(body).html_url
 
 
 def find_state_comment(issue: "Issue", matches: Callable[[RunRecord], bool]) -> tuple[StateComment, RunRecord] | None:

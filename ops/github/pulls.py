@@ -7,6 +7,7 @@ repos/contents, commits/commits, git/refs, pulls/pulls
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -41,6 +42,11 @@ class FileAtCommit:
 class CreatedPullRequest:
     number: int
     url: str
+
+
+@dataclass(frozen=True)
+class MergedPullRequest(CreatedPullRequest):
+    branch: str
 
 
 @dataclass(frozen=True)
@@ -108,16 +114,18 @@ class PullRequests(WriteGuard):
                 return None
             return FileAtCommit(found.decoded_content.decode("utf-8", errors="surrogateescape"), found.sha)
 
-    def newest_commit(self, path: str, ref: str) -> str | None:
-        """Return the newest commit that touches the file, as of that branch or commit."""
+    def newest_commits(self, path: str, ref: str) -> tuple[str, ...]:
+        """Return the newest two commits that touch the file, as of that branch or commit, newest first."""
         with provider_errors(HINT):
-            return next((commit.sha for commit in self.repository.get_commits(sha=ref, path=path)), None)
+            return tuple(commit.sha for commit in islice(self.repository.get_commits(sha=ref, path=path), 2))
 
-    def merged_pull(self, sha: str) -> CreatedPullRequest | None:
+    def merged_pull(self, sha: str) -> MergedPullRequest | None:
         """Return the merged pull request that added a commit to the default branch."""
         with provider_errors(HINT):
-            found = self.repository.get_commit(sha).get_pulls()
-            return next((CreatedPullRequest(one.number, one.html_url) for one in found if one.merged_at), None)
+            found = next((one for one in self.repository.get_commit(sha).get_pulls() if one.merged_at), None)
+            if found is None:
+                return None
+            return MergedPullRequest(found.number, found.html_url, found.head.ref)
 
     def branch_head(self, branch: str) -> str | None:
         """Return the newest commit of a branch, or None."""

@@ -116,6 +116,67 @@ class RequestedRaise:
         return ""
 
 
+def ended_limits(limits: "Limits", now: datetime) -> tuple[str, ...]:
+    """Describe the temporary limits that have ended, and so change nothing."""
+    return tuple(
+        f"the temporary limit {limit.temporary.limit} of {name} ended at {format_utc(limit.temporary.until)}"
+        for name, limit in limits.items()
+        if limit.temporary is not None and limit.temporary.is_over(now)
+    )
+
+
+def keep_rates(limits: "Limits", live: "Limits", now: datetime) -> "tuple[dict[str, Limit], dict[str, str]]":
+    """Return the limits of a merged raise without what would lower a limit in KV, and why each differs from the file.
+
+    `live` has the limits in KV. A higher base stays, and so does a temporary limit that is higher or ends later.
+    """
+    found, kept = dict(limits), dict[str, str]()
+    for name, limit in limits.items():
+        held = live.get(name, limit)
+        result = _keep_rate(limit, held, now)
+        if (result.limit, result.period, result.temporary) != (limit.limit, limit.period, _active(limit, now)):
+            found[name], kept[name] = result, _describe_kept(name, limit, held, result, now)
+    return found, kept
+
+
+def _keep_rate(limit: "Limit", held: "Limit", now: datetime) -> "Limit":
+    if limit.key != held.key:
+        return limit.model_copy(update={"temporary": _active(limit, now)})
+    if limit.period != held.period:  # a limit has one period, so the two cannot be combined
+        lowers = base_rate(limit).is_below(base_rate(held)) or any(
+            effective_rate(limit, at).is_below(effective_rate(held, at)) for at in _moments(held, now)
+        )
+        return held if lowers else limit.model_copy(update={"temporary": _active(limit, now)})
+    base, raised, other = max(limit.limit, held.limit), _active(limit, now), _active(held, now)
+    if raised is not None and raised.limit < base:
+        raised = None
+    if other is not None and (raised is None or raised.limit < other.limit or raised.until < other.until):
+        raised = other if other.limit >= base else None
+    return limit.model_copy(update={"limit": base, "temporary": raised})
+
+
+def _active(limit: "Limit", now: datetime) -> "Temporary | None":
+    return None if limit.temporary is None or limit.temporary.is_over(now) else limit.temporary
+
+
+def _moments(limit: "Limit", now: datetime) -> list[datetime]:
+    """Return the moments at which its rate may be highest: now, and right before its temporary limit ends."""
+    temporary = _active(limit, now)
+    return [now] if temporary is None else [now, temporary.until - timedelta(seconds=1)]
+
+
+def _describe_kept(name: str, limit: "Limit", held: "Limit", result: "Limit", now: datetime) -> str:
+    temporary = _active(limit, now)
+    asked = f"temporary {temporary.limit} until {format_utc(temporary.until)}" if temporary else "no temporary limit"
+    values = f"base {base_rate(limit)}, {asked}, live {_describe(held, now)}"
+    return f"{name} keeps {_describe(result, now)}: the merged raise would lower it ({values})"
+
+
+def _describe(limit: "Limit", now: datetime) -> str:
+    temporary, base = _active(limit, now), str(base_rate(limit))
+    return base if temporary is None else f"{temporary.limit} until {format_utc(temporary.until)}, then {base}"
+
+
 def live_limit(live: "RuntimeState | str", name: str) -> "ReportedLimit | str":
     """Return a limit that the application shows, or why it is unknown."""
     if isinstance(live, str):

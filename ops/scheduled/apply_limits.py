@@ -4,8 +4,9 @@ It is planned and checked like any runbook. It has no button, because a merge st
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
@@ -16,13 +17,16 @@ from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.core.runtime_contract import LIMITS_KEY, RUNTIME_PATH, make_revision
 from ops.core.threads import run_parallel_mixed
+from ops.core.timeline import EventKind
 from ops.core.verdict import RateLimitCheck
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions
 from ops.github import actions, comments
 from ops.github.committed_file import FileCommits
 from ops.github.pulls import PullRequests
-from ops.limits import text
+from ops.limits import publication
+from ops.limits.incident_notes import RaiseNote, raise_notes
+from ops.limits.raises import RAISE_BRANCH, ended_limits, keep_rates
 from ops.limits.value import LimitsValue, NewerVersionError, build_value, parse_value, value_limits
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from ops.config.runtime import RuntimeConfig
     from ops.limits.file import Limits
 
+KEPT_HINT = f"Open a pull request of your own that changes {FILE}: it may lower a limit."
 MAX_PROBED_LIMIT = 200
 """Largest limit to probe, in requests per period, because the probe sends more requests than the limit."""
 
@@ -52,9 +57,13 @@ class ApplyLimits(Runbook["ApplyLimits.Params", "ApplyLimits.Details"]):
         proof: RateLimitCheck | None = None
         ending: RunOutcome | None = None
         limits: "Limits" = field(default_factory=dict)
-        """Limits in limits.yml."""
+        """Limits to write: those in limits.yml, but for `kept`."""
         drift: tuple[str, ...] | None = None
         """Differences between KV and limits.yml; None if they were not compared."""
+        file: "Limits" = field(default_factory=dict)
+        """Limits as limits.yml has them, also those that KV does not get."""
+        kept: Mapping[str, str] = field(default_factory=dict)
+        """Limit → why the merged raise leaves it as it is in KV."""
 
     name = "limits apply"
     section = "Limits and switches"
@@ -66,7 +75,9 @@ class ApplyLimits(Runbook["ApplyLimits.Params", "ApplyLimits.Details"]):
     params = Params
     example = Params()
     writes = (("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),)
-    permissions = TokenPermissions(cloudflare=("Workers KV Storage Write",), github=("pull-requests: write",))
+    permissions = TokenPermissions(
+        cloudflare=("Workers KV Storage Write",), github=("pull-requests: write", "issues: write")
+    )
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{}] if environment.runtime and environment.runtime.limits else []
@@ -98,15 +109,21 @@ class ApplyLimits(Runbook["ApplyLimits.Params", "ApplyLimits.Details"]):
             return _superseded_plan(commits, text)
         limits, warnings = _read_limits(ctx, runtime)
         value = build_value(limits, commits.checked_out, ctx.clock.now())
-        return self._plan(ctx, ApplyLimits.Details(commits, value, text, limits=limits), warnings)
+        return self._plan(ctx, ApplyLimits.Details(commits, value, text, limits=limits, file=limits), warnings)
 
     def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan[Details]:
         stored, problem = parse_kv(found.before)
-        if stored is not None and (stored.revision, stored.limits) == (found.value.revision, found.value.limits):
-            return build_plan(ctx, found, stored, changes=(), reason=Reason.ALREADY_LIVE, warnings=warnings)
         warnings = (*warnings, problem) if problem else warnings
         if stored is not None:
-            warnings = (*warnings, *_check_large_steps(found.limits, value_limits(stored)))
+            found = _keep_higher_rates(ctx, found, value_limits(stored))
+            warnings = (*warnings, *found.kept.values())
+        if stored is not None and stored.limits == found.value.limits:
+            if found.kept:
+                _record_refusal(ctx, found, stored)
+                raise Refused("; ".join(found.kept.values()), reason=Reason.WOULD_LOWER, hint=KEPT_HINT)
+            return build_plan(ctx, replace(found, value=stored), stored, changes=(), warnings=warnings)
+        if stored is not None:
+            warnings = (*warnings, *_check_large_steps(ctx, found, stored))
         return build_plan(ctx, found, stored, changes=(kv_change(found),), warnings=warnings)
 
     def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:  # noqa: ARG002
@@ -129,15 +146,18 @@ class ApplyLimits(Runbook["ApplyLimits.Params", "ApplyLimits.Details"]):
         return f"KV took revision {value.revision}"
 
     def publish_result(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
-        """Add the result to the plan comment on the merged pull request."""
-        found = find_details(result)
-        if found is None or result.decision == Decision.PLANNED or not actions.is_job(environ):
-            return
+        """Publish the result on the merged pull request and on the incidents, and a refusal as a difference."""
         with closing(PullRequests.of(environ, redactor)) as pulls:
-            try:
-                yield _comment_result(result, found, pulls, environ, redactor)
-            except (OpsError, comments.CommentForbidden) as error:
-                yield f"warning: could not comment on the pull request ({describe_error(error)})"
+            if not pulls.is_available:
+                return
+            steps = [partial(_post_notes, pulls, result, redactor)]
+            if actions.is_job(environ):
+                steps = [partial(_publish_in_job, pulls, result, environ, redactor), *steps]
+            for step in steps:
+                try:
+                    yield from step()
+                except (OpsError, comments.CommentForbidden) as error:
+                    yield f"warning: could not publish the result on GitHub ({describe_error(error)})"
 
 
 def find_details(result: RunResult) -> ApplyLimits.Details | None:
@@ -150,25 +170,62 @@ def describe_error(error: Exception) -> str:
     return error.message if isinstance(error, OpsError) else "the token lacks the permission"
 
 
-def _comment_result(
-    result: RunResult, found: ApplyLimits.Details, pulls: PullRequests, environ: Mapping[str, str], redactor: Redactor
-) -> str:
-    pull = pulls.merged_pull(found.commits.checked_out)
-    if pull is None:
-        return f"no pull request for commit {found.commits.checked_out[:12]}, so there is no comment to update"
-    mark = text.marker(result.environment)
-    before = comments.read_comment(pulls.repository, pull.number, mark)
-    message = f"{result.decision.value.replace('_', ' ')}: {result.message}"
-    notes = result.after.notes if result.after else ()
-    body = text.render_result(
-        before, result.environment, message, notes, log=actions.run_links(environ, None).get("run", "")
-    )
-    return f"commented at {comments.save_comment(pulls.repository, pull.number, mark, redactor.redact_text(body))}"
+def _publish_in_job(
+    pulls: PullRequests, result: RunResult, environ: Mapping[str, str], redactor: Redactor
+) -> Iterator[str]:
+    """Comment the result on the pull request; report what was not applied, or that KV matches again."""
+    found = find_details(result)
+    sha = found.commits.checked_out if found else environ.get("OPS_COMMIT") or environ.get("GITHUB_SHA", "")
+    log = actions.run_links(environ, None).get("run", "")
+    yield publication.comment_result(pulls, sha, result, redactor, log=log)
+    if result.decision == Decision.REFUSED:
+        differences = [*_refused(result, "differences")] or [result.message]
+        yield publication.save_drift(pulls, differences, result, redactor)
+    elif found is not None and found.kept and result.decision in publication.APPLIED:
+        yield publication.save_drift(pulls, [*found.kept.values()], result, redactor)
+    elif result.decision in publication.APPLIED and result.reason != Reason.SUPERSEDED:
+        yield from publication.close_drift(pulls, result, redactor)
+
+
+def _post_notes(pulls: PullRequests, result: RunResult, redactor: Redactor) -> Iterator[str]:
+    """Post the lines on the incidents of raised limits."""
+    found = find_details(result)
+    notes = [RaiseNote(incident, name, text) for incident, name, text in _refused(result, "not_raised")]
+    if found is not None and found.ending is None:
+        notes += find_notes(pulls, found, result)
+    yield from publication.post_notes(pulls, notes, result, redactor)
+
+
+def find_notes(pulls: PullRequests, found: ApplyLimits.Details, result: RunResult) -> list[RaiseNote]:
+    """Return the lines on incidents. The former limits.yml is read only if KV or the file has a temporary limit."""
+    from ops.limits.file import parse_limits
+
+    stored, _ = parse_kv(found.before)
+    live = value_limits(stored) if stored else {}
+    before: Limits = {}
+    if found.commits.previous and any(limit.temporary for limit in (*found.file.values(), *live.values())):
+        file, now = pulls.file(FILE, found.commits.previous), result.timeline[-1].at
+        with suppress(ConfigError):
+            before, _ = parse_limits(file.text if file else "", path=FILE, names=[*found.file, *live], now=now)
+    not_raised = {
+        name: text
+        for name, text in found.kept.items()
+        if found.limits[name].temporary != found.file[name].temporary  # else only its base differs
+    }
+    return [*raise_notes(found.file, before, live, not_raised, result.timeline[-1].at)]
+
+
+def _refused(result: RunResult, name: str) -> Iterator[Any]:
+    """Yield the entries that a refusal recorded under that name."""
+    for event in result.timeline:
+        yield from event.data.get(name, ())
 
 
 def _superseded_plan(commits: FileCommits, text: str | None) -> Plan[ApplyLimits.Details]:
     newest, own = commits.newest[:12], commits.checked_out[:12]
-    message = f"commit {newest} changed {FILE} again, and its own run applies it; this run is for {own}"
+    message = (
+        f"commit {newest} changed {FILE} again, and its own run applies or refuses the file; this run is for {own}"
+    )
     ending = RunOutcome(Decision.NOTHING_TO_DO, Reason.SUPERSEDED, message)
     found = ApplyLimits.Details(commits, LimitsValue("", "", {}), text, ending=ending)
     return Plan(summary=message, reason=ending.reason, details=found)
@@ -214,22 +271,53 @@ def _read_limits(ctx: Context[Any], runtime: "RuntimeConfig") -> "tuple[Limits, 
     return parse_limits(ctx.github.limits.text(), path=FILE, names=runtime.limits.names, now=ctx.clock.now())
 
 
-def _check_large_steps(limits: "Limits", applied: "Limits") -> tuple[str, ...]:
+def _keep_higher_rates(ctx: Context[Any], found: ApplyLimits.Details, live: "Limits") -> ApplyLimits.Details:
+    """Return the details with the limits of KV that our own pull request would lower.
+
+    Its branch shows it, also if a person opened it. A branch that somebody else named so can only keep a higher rate.
+    """
+    limits, kept = keep_rates(found.limits, live, ctx.clock.now())
+    pulls = ctx.github.pulls
+    if not kept or not pulls.is_available:
+        return found
+    pull = pulls.merged_pull(found.commits.checked_out)
+    if pull is None or not pull.branch.startswith(RAISE_BRANCH):
+        return found
+    value = build_value(limits, found.commits.checked_out, ctx.clock.now())
+    return replace(found, value=value, limits=limits, kept=kept)
+
+
+def _check_large_steps(ctx: Context[Any], found: ApplyLimits.Details, stored: LimitsValue) -> tuple[str, ...]:
     """Return warnings about large cuts of the value in KV. Raises ConfigError for a large raise without `override`."""
     from ops.limits.file import check_steps
 
-    found = [
+    applied = value_limits(stored)
+    steps = [
         (f"{'.'.join(map(str, where))}: {text}", is_wrong)
-        for name, limit in limits.items()
+        for name, limit in found.limits.items()
         for where, text, is_wrong in check_steps(name, limit, applied.get(name))
     ]
-    if problems := tuple(text for text, is_wrong in found if is_wrong):
+    if problems := tuple(text for text, is_wrong in steps if is_wrong):
+        _record_refusal(ctx, found, stored)
         raise ConfigError(
             f"{FILE} raises a limit too far above the value in KV: {'; '.join(problems)}",
             hint="Merge a smaller step, or set `override` of that limit to the reason.",
             problems=problems,
         )
-    return tuple(text for text, _ in found)
+    return tuple(text for text, _ in steps)
+
+
+def _record_refusal(ctx: Context[Any], found: ApplyLimits.Details, stored: LimitsValue) -> None:
+    """Record the differences that stay, and the raises of incidents that are not applied, for `publish_result`."""
+    wanted = build_value(found.file, found.commits.checked_out, ctx.clock.now()).limits
+    differences = [*list_differences(stored.limits, wanted)]
+    not_raised = [
+        (entry.incident, name, found.kept.get(name) or f"{name} was not raised to {entry.limit}: {FILE} is refused")
+        for name, limit in found.file.items()
+        if (entry := limit.temporary) and entry.incident is not None and stored.limits.get(name) != wanted.get(name)
+    ]
+    text = f"KV keeps its values: {'; '.join(differences)}"
+    ctx.timeline.record(EventKind.WARNING, text, differences=differences, not_raised=not_raised)
 
 
 def build_plan(
@@ -238,21 +326,21 @@ def build_plan(
     stored: LimitsValue | None,
     *,
     changes: tuple[Change, ...],
-    reason: Reason | None = None,
     warnings: tuple[str, ...] = (),
 ) -> Plan[ApplyLimits.Details]:
     revision = found.value.revision
     differences = tuple(list_differences(stored.limits if stored else {}, found.value.limits))
+    ended = ended_limits(found.limits, ctx.clock.now())
+    unchanged = f"{FILE} changes nothing: KV has its values as revision {revision}"
     details = replace(found, revision=revision, proof=_choose_probed_limit(ctx, found.value, stored), drift=differences)
     return Plan(
-        summary=f"write revision {revision} of {FILE} to KV"
-        if changes
-        else f"revision {revision} of {FILE} is already in KV",
+        summary=f"write revision {revision} of {FILE} to KV" if changes else "; ".join([unchanged, *ended]),
         changes=changes,
         sections=(PlanSection("Limits", differences or ("no change",)),),
         consequences=(f"to undo it, revert the pull request: each merge of {FILE} is applied",) if changes else (),
         warnings=warnings,
-        reason=reason,
+        reason=None if changes else Reason.ALREADY_LIVE,
+        remaining_message="; ".join([*found.kept.values(), *ended]),
         done_message=f"Applied revision {revision} of {FILE}",
         proved_claim=f"revision {revision} of {FILE} is in effect, seen at one location",
         proof_limit="other locations follow within about a minute",

@@ -20,20 +20,19 @@ from ops.engine.context import Context
 from ops.engine.runbook import Schedule, TokenPermissions
 from ops.github import comments
 from ops.github.pulls import PullRequests
-from ops.limits import text
+from ops.limits import publication, text
 from ops.limits.value import LimitsValue, drop_ended
 from ops.scheduled.apply_limits import (
     ApplyLimits,
     build_plan,
     describe_error,
     find_details,
+    find_notes,
     kv_change,
     list_differences,
     parse_kv,
 )
 
-LABEL = "limits-drift"
-TITLE = "Limits in KV differ from limits.yml"
 INCIDENT = "incident"
 REPORT_PERIOD = timedelta(hours=24)
 """Time between the report of a difference and its correction."""
@@ -96,32 +95,29 @@ class ReconcileLimits(ApplyLimits):
             return "`runtime.limits.enforce` is not set in ops.yml"
         if not ctx.github.pulls.is_available:
             return "without GitHub the age of the difference is unknown"
-        since = ctx.github.pulls.issue_opened_at(LABEL, text.marker(ctx.environment.name))
+        since = ctx.github.pulls.issue_opened_at(publication.LABEL, text.marker(ctx.environment.name))
         if since is None or (age := ctx.clock.now() - since) < REPORT_PERIOD:
             left = REPORT_PERIOD if since is None else REPORT_PERIOD - age
             return f"it must be reported for another {format_duration(left.total_seconds())} first"
         return "an incident is open" if ctx.github.pulls.is_any_open(INCIDENT) else ""
 
     def publish_result(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
-        """Open or edit the one drift issue; close it when the difference is gone."""
+        """Open or edit the one drift issue, or close it; note on their incidents the raises that ended."""
         found = find_details(result)
         if found is None or found.drift is None or result.decision == Decision.PLANNED:
             return
         is_gone = result.exit_code == 0 and (not found.drift or result.wrote)
-        mark = text.marker(result.environment)
         with closing(PullRequests.of(environ, redactor)) as pulls:
             if not pulls.is_available:
                 return
             try:
-                if not is_gone:
-                    body = redactor.redact_text(text.render_drift(found.drift, result.environment, result.message))
-                    title = f"{TITLE} in {result.environment}"
-                    yield f"reported at {comments.save_issue(pulls.repository, LABEL, mark, title, body).url}"
-                elif (issue := comments.open_issue(pulls.repository, LABEL, mark)) is not None:
-                    comments.close_issue(
-                        pulls.repository, issue.number, redactor.redact_text(text.render_drift_end(result.message))
-                    )
-                    yield f"closed {issue.url}"
+                notes = find_notes(pulls, found, result) if found.ending is None else []
+                ended = (note for note in notes if note.at is not None)
+                yield from publication.post_notes(pulls, ended, result, redactor)
+                if is_gone:
+                    yield from publication.close_drift(pulls, result, redactor)
+                else:
+                    yield publication.save_drift(pulls, found.drift, result, redactor)
             except (OpsError, comments.CommentForbidden) as error:
                 yield f"warning: could not update the issue ({describe_error(error)})"
 

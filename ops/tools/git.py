@@ -156,9 +156,9 @@ class GitRepository:
         found = self._line("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD") or ""
         return found.partition("/")[2] or "main"
 
-    def newest_commit_touching(self, sha: str, path: str) -> str | None:
-        """Return the SHA of the newest commit up to `sha` that touches the file; None if there is none."""
-        return self._line("log", "-1", "--format=%H", sha, "--", path)
+    def newest_commits_touching(self, sha: str, path: str) -> tuple[str, ...]:
+        """Return the SHAs of the newest two commits up to `sha` that touch the file, newest first."""
+        return tuple((self._line("log", "-2", "--format=%H", sha, "--", path) or "").split())
 
     def read_file(self, sha: str, path: str) -> str | None:
         """Return the text of a plain file at a commit; the path is relative to the folder. None if there is none."""

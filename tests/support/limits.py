@@ -63,13 +63,13 @@ class LimitsWorld:
         return sha
 
     def pull(self, text: str, author: str = "alice") -> int:
-        branch = f"limits-{len(self.github.issues)}"
+        branch = f"limits-{len(self.github._repository.threads)}"
         self.github.add_commit("Raise a limit", author, files={"limits.yml": text}, branch=branch)
         return self.github.open_pull("Raise a limit", branch, author)
 
-    def merge(self, number: int) -> None:
+    def merge(self, number: int, method: str = "merge") -> None:
         """Merge as a person, and check out the result."""
-        self.sha = self.github.merge(number, "alice")
+        self.sha = self.github.merge(number, "alice", method)
         self.write(self.github.files()["limits.yml"].decode())
 
     @property

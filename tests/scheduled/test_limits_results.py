@@ -1,0 +1,205 @@
+"""Results of merged limits: on the pull request, on the incident, and on the drift issue."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.conftest import World
+from tests.support import limits
+from tests.support.commands import ended
+from tests.support.limits import SHIPPED, LimitsWorld, changed
+
+
+@pytest.fixture
+def place(world: World) -> LimitsWorld:
+    found = limits.limits_world(world)
+    found.github.switches.actions_may_create_pull_requests = True
+    found.apply()
+    world.sandbox.clock.advance(60)
+    return found
+
+
+def incident(place: LimitsWorld) -> int:
+    return place.github.open_issue("Users get 429", labels=["incident"], author="alice")
+
+
+def in_hours(place: LimitsWorld, hours: float) -> str:
+    return f"{place.world.sandbox.clock.now() + timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def raising(place: LimitsWorld, number: int, limit: int = 60, hours: float = 4) -> str:
+    more = f', temporary: {{limit: {limit}, until: "{in_hours(place, hours)}", reason: many, incident: {number}}}'
+    return SHIPPED.replace("probe: true}", f"probe: true{more}}}")
+
+
+def merge(place: LimitsWorld, text: str) -> int:
+    number = place.pull(text)
+    place.merge(number)
+    return number
+
+
+def drift(place: LimitsWorld) -> list[Any]:
+    return [issue for issue in place.github.issues if any(label.name == "limits-drift" for label in issue.labels)]
+
+
+def lines(place: LimitsWorld, number: int) -> list[str]:
+    """Return the visible notes on an incident."""
+    return [text.partition("\n")[0] for text in place.comments(number) if '"source":"note"' in text.replace(" ", "")]
+
+
+@pytest.mark.parametrize("method", ["merge", "squash"])
+def test_each_of_two_merges_within_a_minute_gets_its_result(place: LimitsWorld, method: str) -> None:
+    first = place.pull(changed(300))
+    place.sha = place.github.merge(first, "alice", method=method)
+    place.write(changed(300))
+    second = place.pull(changed(3000))
+    late, late_text = place.sha, changed(300)
+    place.sha = place.github.merge(second, "alice", method=method)
+
+    place.write(late_text)
+    superseded = place.apply(GITHUB_SHA=late)
+    place.write(changed(3000))
+    refused = place.apply()
+
+    assert ended(superseded) == (0, "nothing_to_do", "superseded")
+    assert "applies or refuses the file" in place.comments(first)[0]
+    assert ended(refused) == (2, "refused", "config_invalid")
+    assert place.stored["limits"]["calc"]["limit"] == 30
+    (comment,) = place.comments(second)
+    assert (
+        "**After the merge:** refused: nothing was changed: limits.yml raises a limit too far above the value in KV"
+        in comment
+    )
+    assert "override" in comment
+    (issue,) = drift(place)
+    assert "calc: 30 in 60 s per ip, probed → 3000 in 60 s per ip, probed" in issue.body
+    place.apply()
+    assert (len(place.comments(second)), len(drift(place))) == (1, 1)
+    merge(place, changed(100))
+    assert place.apply().code == 0
+    assert drift(place)[0].state == "closed"
+
+
+def test_invalid_file_after_a_merge_gets_its_result(place: LimitsWorld) -> None:
+    number = merge(place, SHIPPED.replace("30", "007"))
+
+    assert place.apply("--dry-run").code == 2
+    assert (place.comments(number), drift(place)) == ([], [])
+    assert place.apply().code == 2
+
+    assert "**After the merge:** refused: nothing was changed: limits.yml has 1 problem" in place.comments(number)[0]
+    assert len(drift(place)) == 1
+
+
+def test_incident_hears_of_apply_and_end(place: LimitsWorld) -> None:
+    number = incident(place)
+    merge(place, raising(place, number))
+    until = f"{place.world.sandbox.clock.now() + timedelta(hours=4):%Y-%m-%d %H:%M:%S} UTC"
+
+    for _run in range(2):
+        assert place.apply().code == 0
+    (line,) = lines(place, number)
+    assert f"production: calc raised to 60 until {until}: in effect, seen at one location" in line
+
+    place.world.sandbox.clock.advance(5 * 3600)
+    for _run in range(2):
+        assert place.reconcile().code == 0
+    _, end = lines(place, number)
+    assert end.startswith(f"**{until[:16]} UTC** production: calc: the raise to 60 ended; 30 in 60 s applies")
+
+
+def test_end_is_noted_by_the_next_merge_without_a_schedule(place: LimitsWorld) -> None:
+    """The merge removes the entry, so that only the former file names the incident."""
+    number = incident(place)
+    merge(place, raising(place, number))
+    place.apply()
+    place.world.sandbox.clock.advance(5 * 3600)
+    merge(place, SHIPPED.replace("limit: 10", "limit: 11"))
+
+    place.apply()
+
+    assert [line.partition("production: ")[2] for line in lines(place, number)][1:] == [
+        "calc: the raise to 60 ended; 30 in 60 s applies"
+    ]
+
+
+def test_unconfirmed_and_unproved_raises_are_noted(place: LimitsWorld) -> None:
+    number = incident(place)
+    merge(place, raising(place, number))
+    place.world.sandbox.edge_fault(path="/__ops/limits/calc", times=None, body="", status=204)
+
+    place.apply()
+
+    (line,) = lines(place, number)
+    assert "in effect, seen at one location; not proved: limit calc: first 429: none in 120 requests" in line
+    place.world.sandbox.switches.kv_staleness_seconds = 600
+    place.calculate(1)
+    merge(place, raising(place, number, 90))
+    assert place.apply().code == 6
+    assert any(
+        "calc raised to 90" in line and "not confirmed, still unhealthy" in line for line in lines(place, number)
+    )
+
+
+def test_expired_entry_changes_nothing_and_the_rest_applies(place: LimitsWorld) -> None:
+    number = incident(place)
+    pull = place.pull(raising(place, number).replace("limit: 10", "limit: 11"))
+    place.world.sandbox.clock.advance(5 * 3600)
+    place.merge(pull)
+
+    done = place.apply()
+
+    assert ended(done)[:2] == (0, "recovered")
+    assert "the temporary limit 60 of calc ended at" in done.result["message"]
+    assert place.stored["limits"]["calc"] == {"limit": 30, "period": 60, "key": "ip", "probe": True}
+    assert place.stored["limits"]["ai"]["limit"] == 11
+    assert "calc was not raised to 60: the entry ended at" in lines(place, number)[0]
+
+
+def test_merge_of_only_an_expired_entry_raises_nothing(place: LimitsWorld) -> None:
+    number = incident(place)
+    pull = place.pull(raising(place, number))
+    place.world.sandbox.clock.advance(5 * 3600)
+    place.merge(pull)
+
+    for _run in range(2):
+        done = place.apply()
+
+        assert ended(done) == (0, "nothing_to_do", "already_live")
+        assert "limits.yml changes nothing" in done.result["message"]
+        assert "the temporary limit 60 of calc ended at" in done.result["message"]
+    assert len(lines(place, number)) == 1
+    assert "nothing to do: limits.yml changes nothing" in place.comments(pull)[0]
+
+
+def test_refused_raise_is_noted_on_its_incident(place: LimitsWorld) -> None:
+    number = incident(place)
+    merge(place, raising(place, number).replace("limit: 10", "limit: 1000"))
+
+    assert place.apply().code == 2
+
+    assert "calc was not raised to 60: limits.yml is refused" in lines(place, number)[0]
+
+
+@pytest.mark.parametrize("number", [999, 1])
+def test_entry_with_a_number_that_is_no_incident_gets_no_line(place: LimitsWorld, number: int) -> None:
+    place.github.open_issue("A question", author="alice")
+    merge(place, raising(place, number))
+
+    done = place.apply()
+
+    assert done.code == 0
+    assert f"warning: #{number} " in done.err
+    assert place.comments(1) == []
+
+
+def test_unwritable_incident_is_a_warning(place: LimitsWorld) -> None:
+    number = incident(place)
+    merge(place, raising(place, number))
+    place.github.fault(method="POST", path=f"/repos/*/*/issues/{number}/comments", status=503, body="{}", times=None)
+
+    done = place.apply()
+
+    assert done.code == 0
+    assert "warning: could not publish the result on GitHub" in done.err
