@@ -70,13 +70,26 @@ def select_secrets(environment: "Environment", service: str, only: tuple[str, ..
     used = {name: rule for name, rule in known.items() if service in rule.consumers and (not only or name in only)}
     rules = {name: rule for name, rule in used.items() if rule.rotate != "never"}
     never = tuple(f"{name}: {_describe_never(rule)}" for name, rule in used.items() if rule.rotate == "never")
+    if not used:
+        raise _no_secret_refusal(environment, service)
     if (only and never) or not rules:
         raise Refused(
-            f"no secret can be rotated: {'; '.join(never) or f'{service} has no secret in ops.yml'}",
+            f"no secret can be rotated: {'; '.join(never)}",
             reason=Reason.NEVER_ROTATED,
-            hint="Omit it from `only`. A secret such as an encryption key needs a migration, not a rotation.",
+            hint=f"{'Omit it from `only`. ' if rules else ''}A secret such as an encryption key needs a migration, not "
+            "a rotation.",
         )
     return RotationSelection(rules, never)
+
+
+def _no_secret_refusal(environment: "Environment", service: str) -> Refused:
+    worker = environment.service(service).worker
+    return Refused(
+        f"no secret of {environment.name} in ops.yml names {service} as a consumer",
+        reason=Reason.NEVER_ROTATED,
+        hint=f"Set the new value by hand: `npx wrangler secret put NAME --name {worker}`. For the next time, add the "
+        f"secret to `secrets` in ops.yml, with {service} among its `consumers`.",
+    )
 
 
 def _describe_never(rule: "RotatedSecret") -> str:

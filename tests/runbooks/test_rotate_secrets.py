@@ -13,6 +13,7 @@ import pytest
 from sandbox.github import GitHub
 from tests.conftest import WORKER, Outcome, World
 from tests.support.commands import LIST, Command, ended, texts, timeline
+from tests.support.shop import Shop
 
 BULK = {"method": "PATCH", "path": "/accounts/*/workers/scripts/*/secrets-bulk"}
 LEAKED, FRESH = "gsk-leaked-0123456789-marked", "gsk-fresh-9876543210-marked"
@@ -151,6 +152,15 @@ def test_secret_that_cannot_be_rotated_is_refused(
     assert ended(outcome) == (code, "refused", reason)
     assert said in outcome.result["message"]
     assert leak.world.sandbox.requests == []
+
+
+def test_service_without_secrets_is_refused_with_the_way_by_hand(shop: Shop) -> None:
+    outcome = shop.ops("rotate-secrets", "--service", "web", "--environment", "live", "--yes", "--json")
+
+    assert ended(outcome) == (3, "refused", "never_rotated")
+    assert "no secret of live in ops.yml names web as a consumer" in outcome.result["message"]
+    assert "`npx wrangler secret put NAME --name shop-web`" in outcome.result["hint"]
+    assert "`only`" not in outcome.result["hint"]
 
 
 def test_secret_of_another_service_is_refused(leak: Leak) -> None:
