@@ -64,6 +64,12 @@ def format_duration(seconds: float) -> str:
     return f"{days} d {hours} h" if hours else f"{days} d"
 
 
+def format_planned_end(end: datetime, now: datetime) -> str:
+    """Format a planned end for people, and how long ago it passed: nothing ended by itself then."""
+    passed = f", passed {format_duration((now - end).total_seconds())} ago" if end < now else ""
+    return f"planned end {format_utc(end)}{passed}"
+
+
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 DURATION_PATTERN = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h)")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ops.cloudflare.schema_mark import without_schema_marks
 from ops.cloudflare.types.workers import describe_split
-from ops.core.clock import format_duration, format_utc, parse_utc
+from ops.core.clock import format_duration, format_planned_end, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.suggestions import quote_name
 from ops.render.terminal import to_one_line
@@ -112,7 +112,7 @@ def limit_lines(status: EnvironmentStatus) -> Iterator[str]:
 def maintenance_lines(status: EnvironmentStatus) -> Iterator[str]:
     for block in status.windows:
         where = f" for incident #{block.incident}" if block.incident else ""
-        until = f", planned end {format_utc(parse_utc(block.until))}" if block.until else ""
+        until = f", {format_planned_end(parse_utc(block.until), status.read_at)}" if block.until else ""
         until += f", until run {quote_name(block.reopened_by)} ends" if block.reopened_by else ""
         yield f"{block.scope}, since {format_utc(parse_utc(block.since))}{where}{until}"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ops.core.clock import format_duration, format_utc, parse_deadline
+from ops.core.clock import format_duration, format_planned_end, format_utc, parse_deadline
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.runtime_contract import SWITCH_KEY_PREFIX, ReportedSwitch, SwitchValue, parse_switch_value
 from ops.core.suggestions import did_you_mean, quote_name
@@ -73,7 +73,7 @@ def describe_switch(value: SwitchValue, now: datetime) -> str:
     if value.until:
         parts.append(f"{'ended' if value.is_over(now) else 'until'} {format_utc(value.until)}")
     elif value.review_at:
-        parts.append(f"planned end {format_utc(value.review_at)}")
+        parts.append(format_planned_end(value.review_at, now))
     return ", ".join(parts)
 
 

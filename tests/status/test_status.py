@@ -69,6 +69,21 @@ def test_status_lists_live_versions_and_active_settings(place: SwitchWorld) -> N
     assert all(r.path.endswith("/bulk/get") for r in place.world.sandbox.requests if r.method == "POST")
 
 
+def test_status_says_how_long_a_planned_end_has_passed(place: SwitchWorld) -> None:
+    now = place.world.sandbox.clock.now()
+    end = f"{now + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+    place.put("maintenance", state="on", review_at=end)
+    off_at_the_edge(place.world, until=end)
+    assert "passed" not in status(place).out
+
+    place.world.sandbox.clock.advance(2 * 3600)
+    lines = status(place).out.splitlines()
+
+    late = f"planned end {now + timedelta(hours=1):%Y-%m-%d %H:%M:%S} UTC, passed 1 h"
+    for name in ("maintenance: on", "api /api/ai"):
+        assert [late in line for line in lines if name in line] == [True]
+
+
 def test_status_names_orphaned_routes(place: SwitchWorld) -> None:
     sandbox = place.world.sandbox
     off_at_the_edge(place.world)

@@ -92,14 +92,14 @@ def prepared(world: World) -> SwitchWorld:
     return SwitchWorld(world)
 
 
-def off_at_the_edge(world: World, *, incident: int = 42) -> None:
+def off_at_the_edge(world: World, *, incident: int = 42, until: str = "") -> None:
     """Close a path of the API as ops-maintenance stores it."""
     block = {
         "service": "api",
         "worker": "fortunet-api",
         "path": "/api/ai",
         "message": "m",
-        "until": "",
+        "until": until,
         "since": "2026-11-24T05:00:00Z",
         "run": "r",
         "incident": incident,
