@@ -127,7 +127,7 @@ def run(
     runbook, environment = request.runbook, config.environment(request.environment)
     with ExitStack() as ending:
         ending.callback(process.kill_all)
-        session = Session(environment, environ, ending, config, needs_token=bool(runbook.github_environment))
+        session = Session(environment, environ, ending, config, runbook=runbook)
         clock, folder, incident = session.clock, request.config.resolve().parent, request.incident
         record = folder / RUNS / (run_id := _run_id(environ, clock))
         session.client  # noqa: B018  a missing token ends the run here, before its first event

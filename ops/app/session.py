@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.loopback import is_loopback, parse_token
@@ -35,13 +35,14 @@ if TYPE_CHECKING:
     from ops.config.secrets import KeyProvider
     from ops.core.observations import KeyAnswer
     from ops.core.runtime_contract import RuntimeState
+    from ops.engine.runbook import Runbook
     from ops.probes.durable_object import DurableObjectAdmin
     from ops.probes.http import ProbeClient
     from ops.probes.runner import ProbeRunner
 
 API = "https://api.cloudflare.com/client/v4"
-TOKEN_PERMISSIONS = "Workers Scripts: Edit", "Cloudflare Pages: Edit"
-"""Token permissions in the dashboard's words, for services with `worker:` and with `pages:`."""
+TOKEN_PERMISSIONS = "Workers Scripts Write", "Pages Write"
+"""Permissions for services with `worker:` and with `pages:`."""
 
 
 TRAFFIC_PERIOD = timedelta(minutes=15)
@@ -79,10 +80,10 @@ class Session:
         ending: ExitStack,
         config: "Config | None" = None,
         *,
-        needs_token: bool = True,
+        runbook: "Runbook[Any, Any] | None" = None,
         with_passes: bool = True,
     ) -> None:
-        """Without `needs_token` the token is a placeholder. Without `with_passes` probes send no secret headers.
+        """Clients for a run of `runbook`, or only for reads. Without `with_passes` probes send no secret headers.
 
         Raises:
             ConfigError: only some variables name a sandbox, or one is the URL of another machine.
@@ -95,7 +96,7 @@ class Session:
         self._environ, self._config = environ, config
         self._closers: list[Callable[[], object]] | None = []
         ending.callback(self._close)
-        self._needs_token, self._with_passes = needs_token, with_passes
+        self._runbook, self._with_passes = runbook, with_passes
 
     def _at_end(self, close: Callable[[], object]) -> None:
         """Close a client with the session; at once if the session has ended, as a thread may make one later."""
@@ -113,11 +114,14 @@ class Session:
 
     @_Once
     def token(self) -> Secret:
-        """The Cloudflare token. Raises ConfigError if it is missing or malformed."""
-        if not self._needs_token:
+        """The Cloudflare token; a placeholder if the runbook needs none. Raises ConfigError if missing or malformed."""
+        if self._runbook and not self._runbook.github_environment:
             return Secret("none")
-        has_environments = self._config is None or self._config.github.environments
-        return _token(self._environ, self.environment, has_environments=has_environments)
+        name, value = self.environment.token, self._environ.get(self.environment.token, "")
+        if not value:
+            has_environments = self._config is None or self._config.github.environments
+            raise _missing_token(self.environment, self._runbook, has_environments=has_environments)
+        return parse_token(name, value)
 
     @_Once
     def client(self) -> "CloudflareClient":
@@ -315,21 +319,27 @@ def _half_a_sandbox(places: Mapping[str, object]) -> ConfigError:
     )
 
 
-def _token(environ: Mapping[str, str], environment: "Environment", *, has_environments: bool) -> Secret:
-    """Return the Cloudflare token of the environment. Raises ConfigError if it is missing or malformed."""
-    name, value = environment.token, environ.get(environment.token, "")
-    if not value:
-        needed = " and ".join(f'"{permission}"' for permission in TOKEN_PERMISSIONS)
-        create = f"Create a Cloudflare API token with the permissions {needed} on this account."
-        place = f"The token is here: {environment.token_location}." if environment.token_location else create
-        for_a_job = (
-            "add a secret of that name to its GitHub environment, `recovery` or `security` (Settings → Environments)"
-            if has_environments
-            else f"add RECOVERY_{name} or SECURITY_{name} to the repository's secrets (Settings → Secrets)"
-        )
-        raise ConfigError(
-            f"the Cloudflare token for {environment.name} is missing: {name} is not set",
-            reason=Reason.TOKEN_MISSING,
-            hint=f"{place} On a laptop: `export {name}=…`. For a job, {for_a_job}.",
-        )
-    return parse_token(name, value)
+def _missing_token(
+    environment: "Environment", runbook: "Runbook[Any, Any] | None", *, has_environments: bool
+) -> ConfigError:
+    from ops.cloudflare.tokens import dashboard_name
+
+    name = environment.token
+    groups = runbook.needed_permissions(environment) if runbook else ()
+    named = [f'"{dashboard_name(group)}"' for group in groups or TOKEN_PERMISSIONS]
+    needed = f"permission{'s' if len(named) > 1 else ''} {' and '.join(named)}"
+    create = f"Create a Cloudflare API token with the {needed} on this account."
+    place = f"The token is here: {environment.token_location}." if environment.token_location else create
+    homes = (runbook.github_environment,) if runbook else ("recovery", "security")
+    for_a_job = (
+        f"add a secret of that name to its GitHub environment, {' or '.join(f'`{each}`' for each in homes)} "
+        "(Settings → Environments)"
+        if has_environments
+        else f"add {' or '.join(f'{each.upper()}_{name}' for each in homes)} to the repository's secrets "
+        "(Settings → Secrets)"
+    )
+    return ConfigError(
+        f"the Cloudflare token for {environment.name} is missing: {name} is not set",
+        reason=Reason.TOKEN_MISSING,
+        hint=f"{place} On a laptop: `export {name}=…`. For a job, {for_a_job}.",
+    )

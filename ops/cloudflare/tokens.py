@@ -56,3 +56,10 @@ def _includes(resources: Mapping[str, Any], account_id: str) -> bool:
     """Return whether a policy may apply to the account. A policy for zones counts: their account is not named."""
     accounts = {name.removeprefix(_ACCOUNT) for name in resources if name.startswith(_ACCOUNT)}
     return not accounts or bool(accounts & {"*", account_id}) or any(name.startswith("zone.") for name in accounts)
+
+
+def dashboard_name(group: str) -> str:
+    """Return the permission group as Cloudflare's dashboard writes it: `Workers Scripts: Edit`."""
+    area, _, right = group.rpartition(" ")
+    area = "Cloudflare Pages" if area == "Pages" else area
+    return f"{area}: {'Edit' if right == 'Write' else right}" if right in {"Read", "Write"} else group

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from ops.cloudflare.tokens import dashboard_name
 from ops.setup import jobs
 from ops.setup.environments import APP_REPO_TOKEN, GitHubEnvironment
 
@@ -78,9 +79,9 @@ def list_missing(
             place = f" --env {held}" if held else ""
             command = f"gh secret set {name}{place} --repo {repository}"
             if name in tokens:
-                rights = ", ".join(map(_as_dashboard, environment.rights))
+                rights = ", ".join(map(dashboard_name, environment.rights))
                 about = f"Cloudflare token for {', '.join(environment.used_by)}: {rights}"
-                if by_hand := [_as_dashboard(each) for each in environment.rights if _template_key(each) is None]:
+                if by_hand := [dashboard_name(each) for each in environment.rights if _template_key(each) is None]:
                     about += f" (not in the link, add it there: {', '.join(by_hand)})"
                 url = token_url(environment.rights, tokens[name], f"Backout {environment.name}")
                 yield MissingSecret(
@@ -113,12 +114,6 @@ def _tokens(config: "Config", github_environment: str) -> dict[str, str]:
 def _is_of_rotation(config: "Config", github_environment: str, name: str) -> bool:
     prefixes = (config.github.secret(github_environment, prefix) for prefix in jobs.ROTATION_PREFIXES)
     return name.startswith(tuple(prefixes))
-
-
-def _as_dashboard(group: str) -> str:
-    """Return the group as Cloudflare's dashboard writes it: `Workers Scripts: Edit`."""
-    area, _, right = group.rpartition(" ")
-    return f"{area}: {'Edit' if right == 'Write' else right}" if right in _TYPES else group
 
 
 def _template_key(group: str) -> dict[str, str] | None:

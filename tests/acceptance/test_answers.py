@@ -155,9 +155,9 @@ def test_failed_recovery_job_is_answered(world: Stage) -> None:
     assert final_comment(world, missing) == (
         f"{FAILED} job `recovery-production` failed in step `Recover` · [log](LOG)\n\n"
         "**Why:** the Cloudflare token for production is missing: CLOUDFLARE_API_TOKEN is not set, `token_missing`\n\n"
-        '**Next step:** Create a Cloudflare API token with the permissions "Workers Scripts: Edit" and '
-        '"Cloudflare Pages: Edit" on this account. On a laptop: `export CLOUDFLARE_API_TOKEN=…`. '
-        "For a job, add a secret of that name to its GitHub environment, `recovery` or `security` (Settings → Environments). "
+        '**Next step:** Create a Cloudflare API token with the permission "Workers Scripts: Edit" '
+        "on this account. On a laptop: `export CLOUDFLARE_API_TOKEN=…`. "
+        "For a job, add a secret of that name to its GitHub environment, `recovery` (Settings → Environments). "
         f"Then p{AGAIN}\n\n{ANSWERED}"
     )
     assert final_comment(world, cancelled) == (

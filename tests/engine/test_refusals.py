@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import ACCOUNT, WORKER, Outcome, Releases, World
 from tests.support.commands import JSON, LIST, LISTED_VERSIONS, ONE_VERSION, Command, ended, texts
 from tests.support.configurations import ONE_WORKER
+from tests.support.scenarios import cases
 
 BASE = ("--environment", "production", "--service", "api")
 
@@ -102,7 +103,7 @@ def test_unknown_service_is_refused_on_the_terminal(world: World, releases: Rele
 
 TOKENS: dict[str, tuple[str | None, str, str, str]] = {
     "missing": (None, "token_missing", "CLOUDFLARE_API_TOKEN is not set", "`export CLOUDFLARE_API_TOKEN=…`"),
-    "in a job": (None, "token_missing", "is not set", "environment, `recovery` or `security`"),
+    "in a job": (None, "token_missing", "is not set", "GitHub environment, `recovery` (Settings"),
     "empty": ("", "token_missing", "CLOUDFLARE_API_TOKEN is not set", '"Workers Scripts: Edit"'),
     "a newline": ("{token}\n", "token_malformed", "U+000A, at position 30 of 30", "without spaces or line breaks"),
     "a space": (" {token}", "token_malformed", "U+0020, at position 1 of 30", "Copy the token again"),
@@ -130,12 +131,34 @@ def test_invalid_token_is_refused_before_any_request(
     assert world.sandbox.requests == []
 
 
+RIGHTS = {
+    "limits apply": ('"Workers KV Storage: Edit"', "`limits`"),
+    "rollback-pages": ('"Cloudflare Pages: Edit"', "`recovery`"),
+    "rotate-secrets": ('"Workers Scripts: Edit"', "`security`"),
+    "restore-database": ('"D1: Edit"', "`database`"),
+}
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("name", RIGHTS)
+def test_missing_token_hint_names_right_and_environment_of_the_runbook(world: World, name: str) -> None:
+    case = cases(name)[0]
+    where = ["--environment", "production", "--config", str(world.config), "--yes", "--json"]
+
+    outcome = world.ops(*case.command, *case.arguments, *where, CLOUDFLARE_API_TOKEN=None)
+
+    assert (outcome.code, outcome.result["reason"]) == (2, "token_missing")
+    right, environment = RIGHTS[name]
+    assert right in outcome.result["hint"]
+    assert f"its GitHub environment, {environment} (Settings" in outcome.result["hint"]
+
+
 def test_missing_token_hint_names_secret_of_repository_without_environments(world: World, releases: Releases) -> None:
     world.edit_config("environments:\n", "github:\n  environments: false\nenvironments:\n")
 
     hint = world.rollback(CLOUDFLARE_API_TOKEN=None).result["hint"]
 
-    assert "add RECOVERY_CLOUDFLARE_API_TOKEN or SECURITY_CLOUDFLARE_API_TOKEN to the repository's secrets" in hint
+    assert "add RECOVERY_CLOUDFLARE_API_TOKEN to the repository's secrets" in hint
     assert "GitHub environment" not in hint
 
 
