@@ -31,6 +31,7 @@ from playwright.sync_api import (
 from ops.core.redaction import Redactor
 from ops.core.verdict import Verdict
 from ops.probes import chromium
+from ops.probes.cache import describe_cache, describe_no_proof
 from ops.tools.own_environment import hide_environment
 
 MAX_STEP_SECONDS = 10.0
@@ -71,6 +72,8 @@ class BrowserFindings:
     redactor: Redactor
     location: str = ""
     by_assertion: dict[str, list[tuple[Verdict, str]]] = field(default_factory=dict)
+    cached: dict[str, str] = field(default_factory=dict)
+    """Path of a page that a cache answered → the headers that show it. The other probes prove what is live."""
 
     def add(self, assertion: str, text: str, verdict: Verdict = Verdict.UNHEALTHY) -> None:
         """Add a problem. It is redacted before it is truncated, since half a secret would not be recognized."""
@@ -168,8 +171,16 @@ def _on_response(response: Response, findings: BrowserFindings) -> None:
     if findings.is_own(response.url) and "challenge" in response.headers.get("cf-mitigated", ""):
         text = f"{urlsplit(response.url).path} was stopped by a Cloudflare bot challenge (status {response.status})"
         findings.add(CHALLENGE, text, Verdict.INCONCLUSIVE)
-    elif response.status >= 400 and findings.is_own(response.url):
-        findings.add("requests", f"{urlsplit(response.url).path} status {response.status}")
+    elif findings.is_own(response.url):
+        path, cached = urlsplit(response.url).path, describe_cache(response.headers)
+        if cached and response.request.resource_type == "document":
+            findings.cached[path] = cached
+        if response.status >= 400 and cached:
+            findings.add(
+                "requests", f"{path} status {response.status}, {describe_no_proof(cached)}", Verdict.INCONCLUSIVE
+            )
+        elif response.status >= 400:
+            findings.add("requests", f"{path} status {response.status}")
 
 
 def _fields_to_mask(page: Page, secrets: Iterable[str]) -> list[Locator]:
@@ -248,6 +259,9 @@ def _assertions(findings: BrowserFindings) -> list[list[str]]:
         more = f"; and {len(texts) - MAX_NAMED} more" if len(texts) > MAX_NAMED else ""
         detail = "; ".join(texts[:MAX_NAMED]) + more
         said.append([name, verdict.value, detail] if wrong else [name, Verdict.HEALTHY.value, whole[name]])
+    if findings.cached:
+        listed = ", ".join(f"{path} ({headers})" for path, headers in list(findings.cached.items())[:MAX_NAMED])
+        said.append(["cached", Verdict.HEALTHY.value, listed])
     return said
 
 

@@ -197,25 +197,20 @@ def _fetch(web: "ProbeClient", visit: _Visit, url: str, kind: ReferenceKind, lef
         return _Answer(failure=off.detail, verdict=off.verdict)
     if challenged := detect_challenge(response.status_code, response.headers, body):
         return _Answer(failure=challenged.detail, verdict=challenged.verdict, hint=challenged.hint)
-    answer = _answer(url, kind, response, body)
-    cached = describe_cache(response.headers)
-    return _judge_content(visit.comparison, answer, url, kind, response, body, cached) if cached else answer
+    return _with_origin(visit, _answer(url, kind, response, body), url, kind, (response, body))
 
 
-def _judge_content(  # noqa: PLR0917
-    comparison: ContentComparison | None,
-    answer: _Answer,
-    url: str,
-    kind: ReferenceKind,
-    response: httpx.Response,
-    body: bytes,
-    cached: str,
+def _with_origin(
+    visit: _Visit, answer: _Answer, url: str, kind: ReferenceKind, received: tuple[httpx.Response, bytes]
 ) -> _Answer:
-    """Return a cached answer with the origin of its content. Linked pages are not compared."""
-    if comparison is None or kind == ReferenceKind.LINK:
+    """Return an answer with the origin of its content, if it is cached. Linked pages are not compared."""
+    response, body = received
+    if not (cached := describe_cache(response.headers)):
+        return answer
+    if visit.comparison is None or kind == ReferenceKind.LINK:
         return replace(answer, cached=cached, no_proof=describe_no_proof(cached), hint=NO_CONTENT_HINT)
-    content = comparison.compare(url, response, body)
-    text, hint = comparison.explain(content, cached)
+    content = visit.comparison.compare(url, response, body)
+    text, hint = visit.comparison.explain(content, cached)
     return replace(answer, cached=cached, content=content, no_proof=text, hint=hint)
 
 

@@ -51,6 +51,18 @@ SEEN: dict[str, tuple[dict[str, str | bytes | Answer], dict[str, Any], Verdict, 
         INCONCLUSIVE,
         "console /: fortunet is not defined",
     ),
+    "a page of a cache": (
+        {"/": HttpResponse(headers=[("content-type", "text/html"), ("cf-cache-status", "HIT")], body=b"x")},
+        {},
+        HEALTHY,
+        "cached / (cf-cache-status: HIT)",
+    ),
+    "a failure of a cache": (
+        {"/": "<script src=/a.js></script>", "/a.js": HttpResponse(status=404, headers=[("age", "9")])},
+        {},
+        INCONCLUSIVE,
+        "requests /: /a.js status 404, cached answer (age 9 s): proves nothing",
+    ),
     "an error that is logged": ({"/": "<script>console.error('broken')</script>"}, {}, UNHEALTHY, "console /: broken"),
     "an error that is ignored": (
         {"/": "<script>console.error('broken')</script>"},
