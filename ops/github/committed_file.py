@@ -5,12 +5,13 @@ Commits come from GitHub if it is configured, else from the local repository as 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.github import actions
-from ops.github.pulls import PullRequests
+from ops.github.pulls import FileState, PullRequests, keep_recent
 from ops.tools import git
 
 
@@ -58,6 +59,15 @@ class CommittedFile:
         except git.GitError:
             return None
 
+    def former_states(self, commit: str, since: datetime) -> tuple[FileState, ...]:
+        """Return the states before the one of `commit`, oldest first: those since then, and the two before.
+
+        Raises ProviderError.
+        """
+        if self._pulls.is_available:
+            return self._pulls.file_states(self._name, commit, since)[:-1]
+        return states_in_git(self._git, self._name, commit, since)[:-1]
+
     def commits(self) -> FileCommits:
         """Return the commits of the file.
 
@@ -104,6 +114,16 @@ class CommittedFile:
                 "Open a pull request with the change; what is merged counts.",
             )
         return commit.sha
+
+
+def states_in_git(repository: git.GitRepository, name: str, commit: str, since: datetime) -> tuple[FileState, ...]:
+    """Return the states of a file up to a commit, as `PullRequests.file_states`; none if git does not know them."""
+    try:
+        kept = keep_recent(repository.commit_times(commit, name), since)
+        texts = [(at, repository.read_file(sha, name)) for at, sha in kept]
+    except git.GitError:
+        return ()
+    return tuple(FileState(at, text) for at, text in reversed(texts) if text is not None)
 
 
 def read(path: Path) -> str:

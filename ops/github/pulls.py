@@ -4,9 +4,9 @@ Content of a pull request is data: it is never checked out, and never decides wh
 repos/contents, commits/commits, git/refs, pulls/pulls
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -36,6 +36,29 @@ class FileAtCommit:
     text: str
     sha: str
     """SHA of the blob: a write names the blob that it replaces."""
+
+
+MAX_STATES = 30
+"""Most states of a file to read, newest first."""
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file as it was on the default branch from `at` (UTC) on."""
+
+    at: datetime
+    text: str
+
+
+def keep_recent(states: Iterable[tuple[datetime, str]], since: datetime) -> list[tuple[datetime, str]]:
+    """Return those since then, and the two before, of times and commits that are sorted newest first."""
+    kept, older = list[tuple[datetime, str]](), 0
+    for at, commit in islice(states, MAX_STATES):
+        kept.append((at, commit))
+        older += at < since
+        if older == 2:
+            break
+    return kept
 
 
 @dataclass(frozen=True)
@@ -118,6 +141,25 @@ class PullRequests(WriteGuard):
         """Return the newest two commits that touch the file, as of that branch or commit, newest first."""
         with provider_errors(HINT):
             return tuple(commit.sha for commit in islice(self.repository.get_commits(sha=ref, path=path), 2))
+
+    def file_states(self, path: str, ref: str, since: datetime) -> tuple[FileState, ...]:
+        """Return the states of a file on the default branch up to a branch or commit, oldest first.
+
+        They are the states since then, and the two before. A commit of a pull request counts as its merge, because its
+        own content was perhaps never on the branch.
+        """
+        with provider_errors(HINT):
+            commits = self.repository.get_commits(sha=ref, path=path)
+            kept = keep_recent(((each.commit.committer.date.astimezone(UTC), each.sha) for each in commits), since)
+            merges = dict.fromkeys(self._merge_of(sha) or (at, sha) for at, sha in kept)
+        files = [(at, self.file(path, sha)) for at, sha in reversed(merges)]
+        return tuple(FileState(at, file.text) for at, file in files if file is not None)
+
+    def _merge_of(self, sha: str) -> tuple[datetime, str] | None:
+        for one in self.repository.get_commit(sha).get_pulls():
+            if one.merged_at and one.merge_commit_sha:
+                return one.merged_at.astimezone(UTC), one.merge_commit_sha
+        return None
 
     def merged_pull(self, sha: str) -> MergedPullRequest | None:
         """Return the merged pull request that added a commit to the default branch."""

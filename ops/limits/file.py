@@ -1,6 +1,7 @@
 """Model and checks of `limits.yml` (docs/how-to/propose-limits.md)."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,8 @@ from ops.core.suggestions import count_of, did_you_mean
 MAX_AHEAD = timedelta(days=14)
 MAX_STEP = 10
 MAX_LIMIT = 1_000_000
+RESTORABLE = timedelta(days=30)
+"""A value that was in effect within this time may be restored without `override`."""
 
 
 def _parse_time(value: Any) -> datetime:
@@ -67,6 +70,10 @@ class Limit(ConfigModel):
         """Return the allowed requests within the period at `now`."""
         return self.limit if self.temporary is None or self.temporary.is_over(now) else self.temporary.limit
 
+    def restores(self, limit: int, earlier: "Limit") -> bool:
+        """Return whether `limit` was the permanent value in `earlier`, counted in the same way."""
+        return (limit, self.period, self.key) == (earlier.limit, earlier.period, earlier.key)
+
     def times(self, other: "Limit", limit: int) -> float:
         """Return the larger ratio of `limit` to the permanent value of `other`: burst or rate."""
         return max(self._ratios(other, limit))
@@ -84,6 +91,8 @@ class _LimitsFile(RootModel[Annotated[Mapping[str, Limit], Field(min_length=1, m
 
 
 Limits = Mapping[str, Limit]
+EarlierLimits = Callable[[], Sequence[Limits]]
+"""Reads the limits that were in effect within RESTORABLE. Called only if a step is too large."""
 
 
 def parse_limits(
@@ -93,17 +102,18 @@ def parse_limits(
     names: Collection[str],
     now: datetime,
     base: Limits | None = None,
+    earlier: EarlierLimits = tuple,
 ) -> tuple[dict[str, Limit], tuple[str, ...]]:
     """Return the limits and the warnings.
 
-    `names` are the limits in ops.yml. With a `base`, differences must follow the rules for a change. Without one, a
-    temporary limit in the past is only a warning.
+    `names` are the limits in ops.yml. With a `base`, differences must follow the rules for a change; a large step may
+    restore a value of `earlier`. Without one, a temporary limit in the past is only a warning.
 
     Raises:
         ConfigError: with all problems at once, each with its line.
     """
     document = read_yaml(text)
-    found = [*_check_limits(document.data, names, now, base)] if document.complete else []
+    found = [*_check_limits(document.data, names, now, base, earlier)] if document.complete else []
     model, problems = build_model(_LimitsFile, document, [(where, text) for where, text, is_wrong in found if is_wrong])
     if model is None or problems:
         raise ConfigError(
@@ -115,8 +125,17 @@ def parse_limits(
     return dict(model.root), format_problems(path, warnings)
 
 
+def read_limits(text: str) -> dict[str, Limit]:
+    """Return the valid limits of a former limits.yml, without the malformed ones."""
+    data, found = read_yaml(text).data, {}
+    for name, value in data.items() if isinstance(data, dict) else ():
+        with suppress(ValidationError):
+            found[name] = Limit.model_validate(value)
+    return found
+
+
 def _check_limits(
-    data: Any, names: Collection[str], now: datetime, base: Limits | None
+    data: Any, names: Collection[str], now: datetime, base: Limits | None, earlier: EarlierLimits
 ) -> Iterator[tuple[KeyPath, str, bool]]:
     """Yield (place, text, is_error) of the checks that span several values."""
     for name, value in data.items() if isinstance(data, dict) else ():
@@ -129,14 +148,16 @@ def _check_limits(
         except ValidationError:  # the model reports it with its place
             continue
         was = base.get(name) if base is not None else None
-        yield from check_steps(name, limit, was)
+        yield from check_steps(name, limit, was, earlier)
         yield from _check_end(name, limit, was, now, has_base=base is not None)
 
 
-def check_steps(name: str, limit: Limit, was: Limit | None) -> Iterator[tuple[KeyPath, str, bool]]:
+def check_steps(
+    name: str, limit: Limit, was: Limit | None, earlier: EarlierLimits = tuple
+) -> Iterator[tuple[KeyPath, str, bool]]:
     """Yield (place, text, is_error): an error for a step up that is too large, a warning for a large step down.
 
-    An `override` allows the step, but only if it is new: an old one was for another change.
+    An `override` allows the step, but only if it is new: an old one was for another change. So does an earlier value.
     """
     if was is None or (limit.override is not None and limit.override != was.override):
         return
@@ -146,6 +167,9 @@ def check_steps(name: str, limit: Limit, was: Limit | None) -> Iterator[tuple[Ke
     before = {was.limit, was.temporary.limit if was.temporary else was.limit} if was.period == limit.period else set()
     for where, value in proposed.items():
         if value not in before and limit.times(was, value) > MAX_STEP:
+            if any(limit.restores(value, one[name]) for one in earlier() if name in one):
+                yield where, f"{value} restores a value of the last {RESTORABLE.days} days", False
+                continue
             text = f"more than {MAX_STEP} times the current {was.limit} in {was.period} s"
             yield where, f"{text}; use a smaller value, or set a new `override` of {name} with the reason", True
         elif value not in before and limit.part(was, value) <= 1 / MAX_STEP:

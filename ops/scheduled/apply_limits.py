@@ -289,13 +289,15 @@ def _keep_higher_rates(ctx: Context[Any], found: ApplyLimits.Details, live: "Lim
 
 def _check_large_steps(ctx: Context[Any], found: ApplyLimits.Details, stored: LimitsValue) -> tuple[str, ...]:
     """Return warnings about large cuts of the value in KV. Raises ConfigError for a large raise without `override`."""
-    from ops.limits.file import check_steps
+    from ops.limits.file import RESTORABLE, check_steps
+    from ops.limits.history import earlier_limits
 
-    applied = value_limits(stored)
+    applied, now = value_limits(stored), ctx.clock.now()
+    earlier = earlier_limits(lambda: ctx.github.limits.former_states(found.commits.checked_out, now - RESTORABLE), now)
     steps = [
         (f"{'.'.join(map(str, where))}: {text}", is_wrong)
         for name, limit in found.limits.items()
-        for where, text, is_wrong in check_steps(name, limit, applied.get(name))
+        for where, text, is_wrong in check_steps(name, limit, applied.get(name), earlier)
     ]
     if problems := tuple(text for text, is_wrong in steps if is_wrong):
         _record_refusal(ctx, found, stored)

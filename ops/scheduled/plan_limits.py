@@ -4,9 +4,10 @@ In the job of a pull request the checkout is the base. The proposed file is read
 code of a pull request runs in its own plan.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,10 +21,11 @@ from ops.core.redaction import Redactor
 from ops.core.runtime_contract import RuntimeState
 from ops.core.threads import start_call
 from ops.github import actions
-from ops.github.committed_file import read
-from ops.github.pulls import PullRequests
+from ops.github.committed_file import read, states_in_git
+from ops.github.pulls import FileState, PullRequests
 from ops.limits.diff import LimitsDiff, compare_limits
-from ops.limits.file import Limits, parse_limits
+from ops.limits.file import RESTORABLE, Limits, parse_limits
+from ops.limits.history import earlier_limits
 from ops.limits.text import LimitsPlan, marker, plan_lines, render_comment
 from ops.tools import git
 
@@ -48,6 +50,8 @@ class ComparedFiles:
     proposed_label: str
     pull: int | None = None
     """Number of the pull request, in its job."""
+    states: Callable[[datetime], Sequence[FileState]] = lambda _: ()
+    """Reads the states of the base since a time, oldest first."""
 
 
 def plan_limits(
@@ -113,7 +117,8 @@ def _build_plan(
     if sources.proposed is None:
         return replace(planned, problems=(f"{FILE} is missing; restore it with the limits that the code declares",))
     try:
-        proposed, notes = parse_limits(sources.proposed, path=FILE, names=names, now=now, base=base)
+        earlier = earlier_limits(lambda: sources.states(now - RESTORABLE), now)
+        proposed, notes = parse_limits(sources.proposed, path=FILE, names=names, now=now, base=base, earlier=earlier)
     except ConfigError as error:
         return replace(planned, problems=error.problems, warnings=tuple(warnings))
     try:
@@ -148,7 +153,8 @@ def _read_checkout(
     if sha is None:
         return ComparedFiles(None, "no base (no commit yet)", proposed, path.name)
     without = "" if text is not None else f", which has no {FILE}"
-    return ComparedFiles(text, f"commit {sha[:12]}{without}", proposed, path.name)
+    states = partial(states_in_git, repository, FILE, sha)
+    return ComparedFiles(text, f"commit {sha[:12]}{without}", proposed, path.name, states=states)
 
 
 def _find_base(repository: git.GitRepository, name: str) -> str | None:
@@ -185,7 +191,13 @@ def _read_pull_request(folder: Path, environ: Mapping[str, str], redactor: Redac
     except ConfigError:
         text = None
     proposed = None if found is None else found.text
-    return ComparedFiles(text, f"the base, {base[:12]}", proposed, f"pull request {number} at {head[:12]}", number)
+
+    def states(since: datetime) -> Sequence[FileState]:
+        with closing(PullRequests.of(environ, redactor)) as pulls:
+            return pulls.file_states(FILE, base, since)
+
+    label = f"pull request {number} at {head[:12]}"
+    return ComparedFiles(text, f"the base, {base[:12]}", proposed, label, number, states)
 
 
 def _publish_comment(

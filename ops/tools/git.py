@@ -8,6 +8,7 @@ import tarfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -159,6 +160,13 @@ class GitRepository:
     def newest_commits_touching(self, sha: str, path: str) -> tuple[str, ...]:
         """Return the SHAs of the newest two commits up to `sha` that touch the file, newest first."""
         return tuple((self._line("log", "-2", "--format=%H", sha, "--", path) or "").split())
+
+    def commit_times(self, sha: str, path: str) -> Iterator[tuple[datetime, str]]:
+        """Yield time (UTC) and SHA of the commits and merges on the branch that changed the file, newest first."""
+        found = self._line("log", "--first-parent", "--format=%ct %H", sha, "--", path) or ""
+        for line in found.splitlines():
+            seconds, _, commit = line.partition(" ")
+            yield datetime.fromtimestamp(int(seconds), UTC), commit
 
     def read_file(self, sha: str, path: str) -> str | None:
         """Return the text of a plain file at a commit; the path is relative to the folder. None if there is none."""

@@ -1,11 +1,14 @@
 """Results of merged limits: on the pull request, on the incident, and on the drift issue."""
 
+import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import World
+from tests.conftest import Outcome, World
+from tests.scheduled.test_apply_limits import git, repository
 from tests.support import limits
 from tests.support.commands import ended
 from tests.support.limits import SHIPPED, LimitsWorld, changed
@@ -203,3 +206,100 @@ def test_unwritable_incident_is_a_warning(place: LimitsWorld) -> None:
 
     assert done.code == 0
     assert "warning: could not publish the result on GitHub" in done.err
+
+
+def planned(place: LimitsWorld, number: int, folder: Path) -> Outcome:
+    """Plan a pull request as its job does."""
+    pull = place.github.issue(number).pull
+    assert pull is not None
+    event = {"pull_request": {"number": number, "head": {"sha": pull.head_sha}, "base": {"sha": pull.base_sha}}}
+    (folder / "event.json").write_text(json.dumps(event))
+    told = {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": str(folder / "event.json")}
+    return place.ops("plan", **told, CLOUDFLARE_API_TOKEN=None)
+
+
+def lowered(place: LimitsWorld, limit: int) -> None:
+    """Merge and apply another permanent value."""
+    merge(place, changed(limit))
+    place.apply()
+    place.world.sandbox.clock.advance(60)
+
+
+@pytest.mark.parametrize("method", ["merge", "squash"])
+def test_revert_within_a_month_needs_no_override(place: LimitsWorld, tmp_path: Path, method: str) -> None:
+    lowered(place, 2)
+    place.world.sandbox.clock.advance(29 * 86400)
+    revert = place.pull(SHIPPED)
+
+    plan = planned(place, revert, tmp_path)
+    place.merge(revert, method)
+    done = place.apply()
+
+    assert plan.code == 0
+    assert "calc.limit: 30 restores a value of the last 30 days" in plan.out
+    assert ended(done)[:2] == (0, "recovered")
+    assert place.stored["limits"]["calc"]["limit"] == 30
+
+
+@pytest.mark.parametrize(("days", "limit"), [(31, 30), (1, 40)], ids=["older", "never in the file"])
+def test_other_large_step_still_needs_an_override(place: LimitsWorld, tmp_path: Path, days: int, limit: int) -> None:
+    lowered(place, 2)
+    place.world.sandbox.clock.advance(days * 86400)
+    number = place.pull(changed(limit))
+
+    assert planned(place, number, tmp_path).code == 3
+    place.merge(number)
+    assert place.apply().code == 2
+    assert place.stored["limits"]["calc"]["limit"] == 2
+
+
+def test_refused_value_is_not_restored(place: LimitsWorld, tmp_path: Path) -> None:
+    """It stood on the branch for a day, but no run applied it."""
+    lowered(place, 3000)
+    assert place.stored["limits"]["calc"]["limit"] == 30
+    place.world.sandbox.clock.advance(86400)
+    lowered(place, 25)
+    assert place.stored["limits"]["calc"]["limit"] == 25
+    number = place.pull(changed(3000))
+
+    assert planned(place, number, tmp_path).code == 3
+    place.merge(number)
+    assert place.apply().code == 2
+
+
+def test_value_inside_a_pull_request_is_not_restored(place: LimitsWorld, tmp_path: Path) -> None:
+    """Only a merge counts, and not each commit of its branch."""
+    branch = "steps"
+    for limit in (300, 3000, 20):
+        place.github.add_commit("Step", "alice", files={"limits.yml": changed(limit)}, branch=branch)
+    place.merge(place.github.open_pull("Steps", branch, "alice"))
+    place.apply()
+    assert place.stored["limits"]["calc"]["limit"] == 20
+    place.world.sandbox.clock.advance(60)
+    number = place.pull(changed(3000))
+
+    assert planned(place, number, tmp_path).code == 3
+    place.merge(number)
+    assert place.apply().code == 2
+
+
+def test_unreadable_history_restores_nothing(place: LimitsWorld) -> None:
+    lowered(place, 2)
+    merge(place, SHIPPED)
+    place.github.fault(method="GET", path="/repos/*/*/commits/*/pulls", status=503, body="{}", times=None)
+
+    assert place.apply().code == 2
+
+
+@pytest.mark.slow
+def test_laptop_reads_the_history_of_git(place: LimitsWorld) -> None:
+    folder, laptop = place.world.folder, dict.fromkeys([*place.github.environ(), "GITHUB_ACTIONS", "GITHUB_SHA"])
+    repository(folder)
+    for text in (changed(2), SHIPPED):
+        place.write(text)
+        git(folder, "commit", "-qam", "Limits")
+        git(folder, "update-ref", "refs/remotes/origin/main", "HEAD")
+        assert place.apply(**laptop).code == 0
+        place.world.sandbox.clock.advance(60)
+
+    assert place.stored["limits"]["calc"]["limit"] == 30
