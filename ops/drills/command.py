@@ -133,12 +133,13 @@ def _write_job_log(log: list[str], world: DrillWorld, folder: Path) -> str:
     return str(path)
 
 
-def run_ops(world: DrillWorld, arguments: Sequence[str], say: Say, *, environ: Mapping[str, str]) -> None:
-    """Run another command and print its output."""
+def run_ops(world: DrillWorld, arguments: Sequence[str], say: Say, *, environ: Mapping[str, str]) -> int:
+    """Run another command, print its output, and return its exit code."""
     say(f"$ {program_name(os.environ)} {' '.join(arguments)}")
     argv, variables = command_line(world, [*arguments, "--config", str(world.config)], environ)
     done = subprocess.run(argv, env=variables, capture_output=True, text=True, check=False)
     say((done.stdout or done.stderr).strip())
+    return done.returncode
 
 
 def command_line(

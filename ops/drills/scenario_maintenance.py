@@ -1,13 +1,17 @@
-"""Scenario of `maintenance`: take a service offline, repair it behind the routes, reopen it."""
+"""Scenario of `maintenance`: take a service offline, repair it behind the routes, reopen it.
+
+Meanwhile a deployment opens a route of the closed service. The watch finds that, and the service is closed again.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ops.core.errors import Decision
+from ops.core.errors import EXIT_CODES, Decision
+from ops.core.run_record import read_record
 from ops.core.verdict import ProbeObservation, Verdict
-from ops.drills import command, scenario_release
+from ops.drills import command, github, scenario_release
 from ops.drills.command import DrillWorld, Params, Say
 from ops.drills.score import mark_unhealthy
 
@@ -21,13 +25,26 @@ MAINTENANCE_WORKER = "ops-maintenance"
 ON: Params = {"state": "on"}
 OFF: Params = {"state": "off"}
 PERMISSIONS = ("Workers Scripts Write", "Workers Routes Write", "Zone Read")
+LONGEST_SLEEP = 1.0
+"""Longest real seconds that the watch sleeps; a longer sleep moves the clock."""
+
+
+class Trigger(Protocol):
+    """Command, label or button that starts the runbook."""
+
+    @property
+    def incident(self) -> github.DrillIncident | None: ...
+    @property
+    def drill(self) -> Any: ...
+
+    def __call__(self, params: Params) -> dict[str, Any]: ...
 
 
 def run(
     world: DrillWorld,
     service: "Service",
     probe: Callable[[], ProbeObservation],
-    start_runbook: Callable[[Params], dict[str, Any]],
+    start_runbook: Trigger,
     say: Say,
 ) -> dict[str, Any]:
     """Close and reopen the service. Return the result, marked unhealthy if the drill observes something else.
@@ -44,6 +61,11 @@ def run(
     say(f"it is off, and its probes say: {observed.detail}")
     if observed.verdict != Verdict.INCONCLUSIVE:
         return mark_unhealthy(result, f"it was taken offline, but its probes are {observed.verdict}: {observed.detail}")
+    _open_by_deployment(sandbox, service, say)
+    if problem := _find_opening(world, service, start_runbook, say):
+        return mark_unhealthy(result, problem)
+    if (again := start_runbook(ON))["decision"] != Decision.RECOVERED or probe().verdict != Verdict.INCONCLUSIVE:
+        return mark_unhealthy(result, f"a deployment opened it, and it was not closed again: {again['message']}")
     good = next(iter(sandbox.deployments(service.worker)[-1].percentages))
     sandbox.deploy(service.worker, good)
     say("the good release is deployed again, behind the routes")
@@ -56,6 +78,33 @@ def run(
     if observed.verdict != Verdict.HEALTHY:
         return mark_unhealthy(result, f"it was opened again, but its probes are {observed.verdict}: {observed.detail}")
     return {**result, "message": f"{result['message']}; it was opened again, and the probes are healthy"}
+
+
+def _open_by_deployment(sandbox: "Sandbox", service: "Service", say: Say) -> None:
+    """Set one route of the closed service, as a deployment of CI does."""
+    host = service.url.removeprefix("https://")
+    zone = sandbox.zones.find(host)
+    assert zone is not None
+    closed = next(each for each in zone.routes.values() if each.pattern == f"{host}/*")
+    zone.routes[closed.id] = replace(closed, script=service.worker)
+    say(f"a deployment of CI sets the route {closed.pattern}, so the closed service is open there")
+
+
+def _find_opening(world: DrillWorld, service: "Service", start_runbook: Trigger, say: Say) -> str:
+    """Watch the closed service, and return what went wrong: the watch must find the opening, and say so."""
+    incident = None if start_runbook.drill.github_fails else start_runbook.incident
+    arguments = ["watch", "--closed", "--service", service.name, "--environment", world.environment.name]
+    arguments += ["--for", "2m", *(["--incident", str(incident.number)] if incident else [])]
+    clock = world.sandbox.clock
+    longest, clock.longest_sleep = clock.longest_sleep, LONGEST_SLEEP
+    code = command.run_ops(world, arguments, say, environ=incident.environ() if incident else {})
+    clock.longest_sleep = longest
+    if code != EXIT_CODES[Decision.RELAPSED]:
+        return f"a deployment opened it, and the watch ended with exit code {code}"
+    bodies = [each.body for each in incident.github.issue(incident.number).comments] if incident else []
+    records = [found for each in bodies if (found := read_record(each)) and found.source == "opening"]
+    is_answered = incident is None or len(records) == 1
+    return "" if is_answered else f"the incident has {len(records)} reports of the opening"
 
 
 def _ingress_paths(sandbox: "Sandbox", service: "Service") -> Any:
