@@ -21,6 +21,7 @@ from ops.config.types import (
     duration_field,
 )
 from ops.core.clock import unparse_duration
+from ops.core.plan import PROBES_ARE_HEALTHY
 from ops.core.verdict import MaintenanceCheck, RateLimitCheck, WantedContent
 
 UrlPath = Annotated[str, Field(pattern=URL_PATH)]
@@ -248,7 +249,7 @@ class ProbeSet:
 
 def probes_claim(probes: Iterable[Probe]) -> str:
     """Return what it shows that all of these probes are healthy: nothing if there is none."""
-    return "the probes are healthy" if any(True for _ in probes) else "no probe checks its health"
+    return PROBES_ARE_HEALTHY if any(True for _ in probes) else "no probe checks its health"
 
 
 def join_probes(sets: Iterable[ProbeSet]) -> ProbeSet:

@@ -18,6 +18,8 @@ PROBABLY_NOT_THE_CAUSE = timedelta(hours=24)
 """A release that served this long before an incident is probably not its cause."""
 NOT_THE_CAUSE = "if that start time is right, this is not the cause"
 """End of a warning about a release that is newer than the stated start of the incident."""
+PROBES_ARE_HEALTHY = "the probes are healthy"
+"""End of a claim that rests on probes of the service."""
 D = TypeVar("D")
 D_co = TypeVar("D_co", covariant=True)
 
@@ -97,6 +99,11 @@ class Plan(Generic[D_co]):
     """The part that a second person approves, in a runbook that needs an approval; None: the plan loses nothing."""
     details: D_co = None  # type: ignore[assignment]
     """Values that the runbook gets back in `check` and `apply`; never displayed. None is allowed without changes."""
+
+    @property
+    def claim_without_health(self) -> str:
+        """Return the claim without the words that its probes are healthy, for a run in which they were not."""
+        return self.proved_claim.removesuffix(PROBES_ARE_HEALTHY).removesuffix("; ").removesuffix(", and ")
 
     @property
     def is_resumed(self) -> bool:

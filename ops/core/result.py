@@ -103,7 +103,9 @@ def duration_label(duration: str) -> str:
     return duration.removeprefix("trigger_to_").replace("_", " ")
 
 
-def describe_decision(decision: Decision, before: Verdict, plan: Plan[Any], *, wrote: bool) -> str:
+def describe_decision(
+    decision: Decision, before: Verdict, plan: Plan[Any], *, wrote: bool, after: ProbeObservation
+) -> str:
     """Return the sentence that starts every report. `before` is the verdict before the run."""
     match decision:
         case Decision.HEALTHY_AS_BEFORE if plan.healthy_before_message:
@@ -114,7 +116,7 @@ def describe_decision(decision: Decision, before: Verdict, plan: Plan[Any], *, w
             return "; ".join(filter(None, [plan.summary, plan.proved_claim, plan.proof_limit]))
         case Decision.STILL_UNHEALTHY if plan.proved_claim:
             known = "changed" if wrote else "nothing was changed"
-            return f"{known}, but the probes do not confirm: {plan.proved_claim}"
+            return f"{known}, but the probes do not confirm: {plan.claim_without_health}; {after.failure}"
         case Decision.RECOVERED if before == Verdict.INCONCLUSIVE:
             return "the probes are healthy now; whether they failed before is unknown"
         case Decision.RECOVERED:

@@ -114,6 +114,15 @@ class ProbeObservation:
         return next((a.hint for result in self.results for a in result.assertions if a.hint), "")
 
     @property
+    def failure(self) -> str:
+        """Return the names of the unhealthy probes in one line, with the detail of the first."""
+        failed = [result for result in self.results if result.verdict == Verdict.UNHEALTHY]
+        if not failed:
+            return f"the probes are {self.verdict}"
+        others = f"; also unhealthy: {', '.join(each.probe for each in failed[1:])}" if failed[1:] else ""
+        return f"{failed[0].probe} is unhealthy: {failed[0].detail}{others}"
+
+    @property
     def detail(self) -> str:
         """Return all results in one line."""
         details = [f"{result.probe} {result.verdict}: {result.detail}" for result in self.results]

@@ -408,7 +408,7 @@ def _judge(run: RunState, plan: Plan[Any], after: ProbeObservation, probes: "Pro
         return (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text) if proved_nothing else (decision, reason, text)
     if decision == Decision.NOTHING_TO_DO:
         reason = plan.reason or (Reason.ALREADY_LIVE if plan.changes else reason)
-    message = describe_decision(decision, run.before.verdict, plan, wrote=run.wrote)
+    message = describe_decision(decision, run.before.verdict, plan, wrote=run.wrote, after=after)
     message = lead_with_state(message, run.live) if decision == Decision.NO_EVIDENCE else message
     return (
         decision,

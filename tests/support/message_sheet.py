@@ -21,7 +21,7 @@ from ops.core.errors import Decision
 from ops.core.result import describe_decision
 from ops.core.run_summary import RunSummary, icon
 from ops.core.timeline import EventKind, RunEvent
-from ops.core.verdict import Verdict
+from ops.core.verdict import NO_OBSERVATION, Verdict
 from ops.publish.chat import chat_message
 from ops.setup.doctor.examination import CHECKS
 from tests.support.syntax import nodes
@@ -158,7 +158,7 @@ def results() -> Iterator[str]:
         for before in Verdict:
             for wrote in (True, False):
                 if decision not in {Decision.REFUSED, Decision.FAILED, Decision.UNKNOWN_OUTCOME, Decision.INTERRUPTED}:
-                    said = describe_decision(decision, before, plan, wrote=wrote)
+                    said = describe_decision(decision, before, plan, wrote=wrote, after=NO_OBSERVATION)
                     yield f"{decision}, {before} before, {'sent' if wrote else 'nothing sent'}: {said}"
 
 
