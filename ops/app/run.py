@@ -159,7 +159,7 @@ def run(
         )
         approve = SecondPerson(runbook, context, lambda: session.token, environ, redactor, request.people).approve
         result = _execute(prober, session, request, context, replace(options, approve=approve), signals=signals)
-        links = publisher.end(timeline, _menu(config, environ, request.config), is_routine=runbook.is_routine)
+        links = publisher.end(timeline, _menu(config, environ, request.config), result.notices)
     result = replace(result, is_answered=publisher.is_answered, is_recorded=publisher.is_recorded)
     return redactor.redact_value(replace(result, links=links, incident=incident or publisher.opened_incident)), config
 

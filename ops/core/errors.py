@@ -3,6 +3,7 @@
     OpsError
     ├── ConfigError       2   wrong ops.yml or command line, or a missing or malformed token
     ├── Refused           3   nothing was changed
+    │   ├── NeedsAcceptance   a person must accept something by name first
     │   ├── SecretsChanged    Cloudflare rejected a version because secrets changed after its upload
     │   └── LatestNotDeployed Cloudflare rejected a secret edit because the latest upload is not deployed
     ├── ProviderError     4   the provider rejected the request or failed; the live state is known
@@ -17,9 +18,9 @@ A message states the problem with the names and values that the user typed. It s
 stop. A hint is an instruction with a full stop. Only `ops/cli` turns an error into text and an exit code.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ops.core.next_step import SuggestedCommand
 
@@ -181,6 +182,12 @@ class Reason(StrEnum):
     """The live deployment, the closed paths, the switches of the incident or an earlier restore could not be read."""
     NOT_PREPARED = "not_prepared"
     """The account has no `ops-maintenance`, or a Worker of that name that is not Backout's."""
+    HELD_BY_OTHERS = "held_by_others"
+    """Another incident needs the standing state of the switch, or the closure. The message names all of them."""
+    ENDS_TOO_LATE = "ends_too_late"
+    """The switch would stay set for longer than its `longest` after its first start."""
+    OTHER_NAMESPACE = "other_namespace"
+    """The application reads another KV namespace than the one in ops.yml."""
     UNKNOWN_VALUE = "unknown_value"
     """KV holds a value that this version of Backout does not understand. It is left as it is."""
     NO_WAY_IN = "no_way_in"
@@ -342,6 +349,14 @@ class Refused(OpsError):
 
     decision = Decision.REFUSED
     exit_code = EXIT_CODES[Decision.REFUSED]
+
+
+class NeedsAcceptance(Refused):
+    """The run stopped because a person must accept something by name; `accept` has the parameters that do so."""
+
+    def __init__(self, message: str, *, reason: Reason, hint: str, accept: Mapping[str, Any]) -> None:
+        super().__init__(message, reason=reason, hint=hint)
+        self.accept = accept
 
 
 class SecretsChanged(Refused):

@@ -95,6 +95,8 @@ class Plan(Generic[D_co]):
     """Outcome if a proof (`ProbeSet.proofs`) is unhealthy."""
     ends_at: datetime | None = None
     """Time (UTC) at which a later run ends the state that this one starts; None if only a person ends it."""
+    notices: Mapping[int, str] = field(default_factory=dict)
+    """Other incidents that the changes concern → text for a comment on them, if this run wrote."""
     terms: ApprovalTerms | None = None
     """The part that a second person approves, in a runbook that needs an approval; None: the plan loses nothing."""
     details: D_co = None  # type: ignore[assignment]

@@ -1,6 +1,6 @@
 """The result of a run: one value, printed for people and as one line of JSON."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,11 @@ class RunResult:
     def made_change(self) -> bool:
         """Whether a planned change was made, so its undo and its manual steps count."""
         return self.wrote and not self.only_rehearsed
+
+    @property
+    def notices(self) -> Mapping[int, str]:
+        """Other incidents that the changes concern → text for a comment on them; empty if nothing was changed."""
+        return self.plan.notices if self.plan and self.made_change else {}
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON result of schema 1 (docs/reference/results.md)."""

@@ -4,29 +4,33 @@ Documented in docs/reference/runtime-contract.md. A report of the application is
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 from ops.core.clock import format_rfc3339, parse_utc
+from ops.core.owners import StateOwner, find_owner, latest_end, parse_owner
 
 CONTRACT_VERSION = 1
 """Version of the values in KV and of the public endpoint."""
 RUNTIME_PATH = "/__ops/runtime"
 LIMIT_PROBE_PATH = "/__ops/limits/"
 LIMITS_KEY = "ops/limits"
+NAMESPACE_BINDING = "OPS_RUNTIME"
+"""Binding through which an application reads its KV namespace."""
 SWITCH_KEY_PREFIX = "ops/switch/"
 AI_SWITCH, MAINTENANCE_SWITCH = "ai", "maintenance"
 """Names of the switches whose states the contract defines."""
-UNTIL_RUN_ENDS = ", until its run ends"
-"""End of the owner of a value that the run itself ends, as a restore does with its maintenance."""
 
 
 @dataclass(frozen=True)
 class SwitchValue:
-    """Value of a switch in KV. The Worker ends it at `until`; `review_at` only reminds people."""
+    """Value of a switch in KV. The Worker ends it at `until`; `review_at` only reminds people.
+
+    A Worker reads no owners. The other fields sum them up, and name the oldest incident and the newest person.
+    """
 
     state: str
     owner: str
@@ -37,24 +41,69 @@ class SwitchValue:
     review_at: datetime | None = None
     message: str = ""
     paths: tuple[str, ...] = ()
+    owners: tuple[StateOwner, ...] = ()
+    """Incidents that need the state. A value of version 0.1.0 and a normal state have none."""
+
+    @classmethod
+    def of_owners(cls, state: str, owners: Sequence[StateOwner], *, since: datetime, revision: str) -> Self:
+        """Return the value of a state that is not the normal one; `owners` are in the order of their requests."""
+        closed = [each.paths for each in owners]
+        reviews = [each.review_at for each in owners if each.review_at]
+        until = latest_end(owners)
+        return cls(
+            state=state,
+            owner=owners[-1].by,
+            incident=next((each.incident for each in owners if each.incident), None),
+            since=since,
+            revision=revision,
+            until=until,
+            review_at=None if until else max(reviews, default=None),
+            message=next((each.message for each in reversed(owners) if each.message), ""),
+            paths=tuple(dict.fromkeys(path for paths in closed for path in paths)) if all(closed) else (),
+            owners=tuple(owners),
+        )
 
     def is_over(self, now: datetime) -> bool:
         """Return whether its end has passed."""
         return self.until is not None and self.until <= now
 
     @property
-    def ends_with_run(self) -> bool:
-        return self.owner.endswith(UNTIL_RUN_ENDS)
+    def _only_owner(self) -> StateOwner:
+        return StateOwner(self.incident, self.owner, self.since, self.until, self.review_at, self.message, self.paths)
+
+    def active_owners(self, now: datetime) -> tuple[StateOwner, ...]:
+        """Return the owners that need the state at `now`."""
+        return tuple(each for each in self.owners or (self._only_owner,) if not each.is_over(now))
+
+    def belongs_to(self, incident: int, now: datetime) -> bool:
+        """Return whether the incident needs the state at `now`."""
+        return find_owner(self.active_owners(now), incident) is not None
 
     def to_json(self) -> str:
-        """Return the JSON text that KV stores."""
+        """Return the JSON text that KV stores. Only several owners are listed: the other fields describe one."""
         moments = {name: _format_moment(getattr(self, name)) for name in ("since", "until", "review_at")}
-        return json.dumps({"version": CONTRACT_VERSION, **asdict(self), **moments}, ensure_ascii=False)
+        value = {"version": CONTRACT_VERSION, **asdict(self), **moments}
+        owners = {"owners": [each.to_json() for each in self.owners]} if self._lists_owners else {}
+        del value["owners"]
+        return json.dumps({**value, **owners}, ensure_ascii=False)
+
+    @property
+    def _lists_owners(self) -> bool:
+        return bool(self.owners) and self.owners != (self._only_owner,)
 
 
 def make_revision(run: str, key: str) -> str:
     """Return a short id of one write, from which the run cannot be guessed."""
     return sha256(f"{run} {key}".encode()).hexdigest()[:12]
+
+
+def tag_owners(namespace: str, owners: Iterable[StateOwner]) -> str:
+    """Return the end of a revision that depends on the incidents, which only the id of the namespace reveals.
+
+    By it a run knows a state of its own incident that the application shows and KV does not show yet.
+    """
+    incidents = ",".join(sorted(str(each.incident) for each in owners))
+    return "-" + sha256(f"{namespace} {incidents}".encode()).hexdigest()[:6]
 
 
 def parse_switch_value(text: str) -> SwitchValue:
@@ -78,6 +127,7 @@ def parse_switch_value(text: str) -> SwitchValue:
             review_at=None if value["review_at"] is None else parse_utc(value["review_at"]),
             message=_text(value["message"]),
             paths=tuple(_text(path) for path in value["paths"]),
+            owners=tuple(parse_owner(each) for each in value.get("owners", ())),
         )
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"not the value of a switch ({type(error).__name__})") from None

@@ -4,26 +4,29 @@ Used by the runbook `maintenance` if ops.yml says `maintenance: switch`. The app
 holds one list of paths and one message.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet, probes_claim
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
+from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, describe_owners, find_owner
 from ops.core.plan import Plan, PlanSection
-from ops.core.runtime_contract import MAINTENANCE_SWITCH, UNTIL_RUN_ENDS, SwitchValue
+from ops.core.runtime_contract import MAINTENANCE_SWITCH, SwitchValue
 from ops.engine.context import Context
 from ops.maintenance.plan_text import ClosureChecks
 from ops.maintenance.state import MaintenanceRequest
 from ops.switches import steps, values
 from ops.switches.steps import SwitchDetails, SwitchWrite
-from ops.switches.values import DesiredValue, SwitchState, expected_json
+from ops.switches.values import DesiredValue, SwitchState, expected_json, held_by_others
 
 if TYPE_CHECKING:
     from ops.config import Service
     from ops.config.probes import Probe
+    from ops.engine.context import RequestInfo
 
 ON, OFF = "on", "off"
 HEALTH_PATH, OPS_PATH = "/health", "/__ops/"
@@ -58,10 +61,14 @@ def plan_maintenance(
 ) -> Plan[SwitchMaintenanceDetails]:
     """Plan the change of the switch; `message` is the default message to users."""
     current = steps.read_switch(ctx, MAINTENANCE_SWITCH)
-    return (
-        _plan_closing(ctx, service, request, current, message)
-        if request.is_on
-        else _plan_reopening(ctx, service, request, current)
+    return steps.with_acceptance(
+        ctx,
+        "maintenance",
+        lambda: (
+            _plan_closing(ctx, service, request, current, message)
+            if request.is_on
+            else _plan_reopening(ctx, service, request, current)
+        ),
     )
 
 
@@ -70,27 +77,27 @@ def _plan_closing(
 ) -> Plan[SwitchMaintenanceDetails]:
     _refuse_open_path(request.path)
     _refuse_unknown_paths(ctx, request, current)
-    before = _closed_paths(ctx, current)
-    is_covered = any(request.path.startswith(path) for path in before)
-    with_it = (*before, request.path) if request.path else (WHOLE_SERVICE,)
-    closed = before if is_covered else with_it
-    previous = current.value if before else None
-    taken_over = previous if previous and previous.ends_with_run and not request.ends_with_run else None
+    now = ctx.clock.now()
+    taken_over = not request.ends_with_run and any(each.ends_with_run for each in current.owners(now))
     end = _parse_end(ctx, request, current)
-    desired = _desired_value(ctx, request, None if taken_over else previous, end=end, closed=closed, message=message)
+    desired = _desired_value(ctx, request, current, end=end, message=message)
     write = steps.plan_write(ctx, current, desired)
+    value = write.value if write else current.value
+    closed = _paths_of(value) if value else ()
     undo = ctx.suggest("maintenance", service=service.name, state=OFF, path=request.path)
     writes = steps.build_changes(ctx, [(write, undo)] if write else [])
     what = _describe_scope(service, request.path)
     checks = ClosureChecks.choose(ctx, service.name, changed=bool(write))
-    lasts = f", planned end {format_utc(desired.review_at)}" if desired.review_at else ""
-    lasts = f", until {format_utc(end)}" if end else lasts
+    until, review_at = (value.until, value.review_at) if value else (None, None)
+    lasts = f", planned end {format_utc(review_at)}" if review_at else ""
+    lasts = f", until {format_utc(until)}" if until else lasts
     return Plan(
         summary=f"{what}: {'' if write else 'already '}in maintenance, by the switch {MAINTENANCE_SWITCH}{lasts}",
         changes=tuple(writes),
         sections=(
-            PlanSection("Message to users", (desired.message,)),
+            PlanSection("Message to users", (value.message if value else desired.message,)),
             PlanSection("Closed", tuple(_describe_scope(service, path) for path in closed)),
+            *_owner_section(value),
             PlanSection(
                 "Stays open",
                 (
@@ -100,10 +107,11 @@ def _plan_closing(
             ),
         ),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
-        consequences=(_describe_end(end, undo.command), CLOSED_PROBES, *checks.kept),
+        consequences=(_describe_end(until, undo.command), CLOSED_PROBES, *checks.kept),
         warnings=(
             *steps.write_warnings([write] if write else []),
-            *_plan_warnings(closed, service, taken_over),
+            *steps.end_warnings(write, desired, now),
+            *_plan_warnings(closed, value.owners if value else (), service, taken_over=taken_over),
             *checks.missing,
         ),
         reason=None if write else Reason.ALREADY_OFF,
@@ -111,6 +119,7 @@ def _plan_closing(
         proved_claim=f"{what} is offline as requested: it answers 503, {steps.SEEN}",
         proof_limit=steps.ONE_LOCATION_NOTE,
         proves_health=False,
+        notices=steps.notify_others(ctx, [write] if write else []),
         details=_build_details(ctx, current, write, writes, closed),
     )
 
@@ -122,22 +131,29 @@ def _describe_end(end: datetime | None, opens: str) -> str:
 
 
 def _desired_value(
-    ctx: Context[Any],
-    request: MaintenanceRequest,
-    previous: SwitchValue | None,
-    *,
-    end: datetime | None,
-    closed: tuple[str, ...],
-    message: str,
+    ctx: Context[Any], request: MaintenanceRequest, current: SwitchState, *, end: datetime | None, message: str
 ) -> DesiredValue:
-    review_at = parse_utc(request.until) if request.until else previous.review_at if previous else None
+    """Return the value of this request: its incident closes its own paths, until its own end.
+
+    A person takes over what a run closed, such as a restore.
+    """
+    everybody, incident, actor = current.owners(ctx.clock.now()), ctx.request.incident, ctx.request.actor
+    owners = tuple(each for each in everybody if request.ends_with_run or not each.ends_with_run)
+    own, taken_over = find_owner(owners, incident), next((each for each in everybody if each not in owners), None)
+    closed = [path for each in owners for path in _paths_of(each)]
+    asks_for_more = incident or request.message or request.until or not _is_covered(request.path, closed)
+    if own is None and not asks_for_more:
+        return DesiredValue(ON, actor, None, has_no_end=True)
+    former = own or taken_over
+    mine = _paths_of(former) if former else ()
+    review_at = parse_utc(request.until) if request.until else own.review_at if own else None
     return DesiredValue(
         state=ON,
-        owner=f"{ctx.request.actor}{UNTIL_RUN_ENDS if request.ends_with_run else ''}",
-        incident=ctx.request.incident,
+        owner=f"{actor}{UNTIL_RUN_ENDS if request.ends_with_run else ''}",
+        incident=incident,
         until=end,
-        message=request.message or (previous.message if previous else "") or message,
-        paths=_switch_paths(closed),
+        message=request.message or (own.message if own else "") or ("" if owners else message),
+        paths=_switch_paths(mine if _is_covered(request.path, mine) else (*mine, request.path)),
         review_at=None if end else review_at,
         has_no_end=end is None,
     )
@@ -170,38 +186,91 @@ def _refuse_unknown_paths(ctx: Context[Any], request: MaintenanceRequest, curren
 def _plan_reopening(
     ctx: Context[Any], service: "Service", request: MaintenanceRequest, current: SwitchState
 ) -> Plan[SwitchMaintenanceDetails]:
-    """Plan to reopen the path, or without a path everything that is closed."""
+    """Plan to reopen the path, or without a path everything, as far as no other incident needs it closed."""
     _refuse_unknown_paths(ctx, request, current)
-    before = _closed_paths(ctx, current)
-    closed = tuple(path for path in before if request.path and path != request.path)
-    previous, what = current.value, _describe_scope(service, request.path)
-    desired = DesiredValue(OFF, ctx.request.actor, ctx.request.incident)
-    if closed and previous is not None:
-        kept = previous.message, _switch_paths(closed), previous.review_at
-        desired = DesiredValue(
-            ON, ctx.request.actor, previous.incident, previous.until, *kept, has_no_end=previous.until is None
-        )
-    write = steps.plan_write(ctx, current, desired) if closed != before or not before else None
+    now, before = ctx.clock.now(), _closed_paths(ctx, current)
+    owners, remaining = current.owners(now), _remaining_owners(ctx, request, current)
+    closed = tuple(path for path in before if any(path in _paths_of(each) for each in remaining))
+    state = ON if remaining else OFF
+    write = None
+    if remaining != owners or not before:
+        build = partial(_value_after_release, current, remaining, ctx.request)
+        write = steps.plan_value(ctx, current, state, build)
+    what, previous = _describe_scope(service, request.path), current.value
     message = previous.message if previous else ""
     undo = ctx.suggest("maintenance", service=service.name, state=ON, path=request.path, message=message)
     writes = steps.build_changes(ctx, [(write, undo)] if write else [])
-    stays = next((path for path in closed if request.path.startswith(path)), None)
+    stays = _find_cover(request.path, closed)
     still_probed = [probe for probe in service.probes if not _is_closed(probe, closed)]
     return Plan(
-        summary=f"{what}: {'reopen' if write else 'not in maintenance'}",
+        summary=f"{what}: {'not in maintenance' if not write else 'reopen' if stays is None else 'stays offline'}",
         changes=tuple(writes),
-        sections=(PlanSection("Stays in maintenance", tuple(_describe_scope(service, path) for path in closed)),)
-        if closed
-        else (),
+        sections=(
+            *(
+                [PlanSection("Stays in maintenance", tuple(_describe_scope(service, path) for path in closed))]
+                if closed
+                else []
+            ),
+            *(_owner_section(write.value) if write else ()),
+        ),
         reason=None if write else Reason.NOT_OFF,
-        done_message=f"Reopened {what}",
-        proved_claim=f"{what} is open as requested, {steps.SEEN}; {probes_claim(still_probed)}"
-        if stays is None
-        else f"{what} stays offline, because {_describe_scope(service, stays)} is",
+        done_message=f"Reopened {what}" if stays is None else f"Released {what}",
+        proved_claim=_describe_reopened(service, request, remaining, closed)
+        + (f"; {probes_claim(still_probed)}" if stays is None else ""),
         proof_limit=steps.ONE_LOCATION_NOTE,
         proves_health=stays is None and bool(still_probed),
+        notices=steps.notify_others(ctx, [write] if write else []),
         details=_build_details(ctx, current, write, writes, closed),
     )
+
+
+def _describe_reopened(
+    service: "Service", request: MaintenanceRequest, remaining: Sequence[StateOwner], closed: Sequence[str]
+) -> str:
+    """Describe the requested scope after the release: open, open except some paths, or still closed by others."""
+    what, held = _describe_scope(service, request.path), f", held by {describe_owners(remaining)}" if remaining else ""
+    stays = _find_cover(request.path, closed)
+    if stays is not None:
+        because = "" if stays == request.path else f", because {_describe_scope(service, stays)} is"
+        return f"{what} stays offline{because}{held}"
+    rest = "" if request.path or not closed else f", except {', '.join(closed)}{held}"
+    return f"{what} is open as requested, {steps.SEEN}{rest}"
+
+
+def _remaining_owners(ctx: Context[Any], request: MaintenanceRequest, current: SwitchState) -> tuple[StateOwner, ...]:
+    """Return the owners after the release. Raises Refused if only other incidents keep the path closed."""
+    now, incident, accepted = ctx.clock.now(), ctx.request.incident, ctx.params.accept_owners
+    owners = current.owners(now)
+    others = tuple(each for each in owners if each.incident and each.incident != incident and each.name not in accepted)
+    released = [each if each in others else _without_path(each, request.path) for each in owners]
+    remaining = tuple(each for each in released if each is not None)
+    blocking = tuple(each for each in others if not request.path or _is_covered(request.path, _paths_of(each)))
+    if blocking and (remaining == owners or accepted):
+        raise held_by_others(current, OFF, blocking, now, accepted=accepted)
+    return remaining
+
+
+def _without_path(owner: StateOwner, path: str) -> StateOwner | None:
+    """Return the owner without this path, or None if it needs nothing any more. The whole service has no paths."""
+    if not path:
+        return None
+    kept = tuple(each for each in owner.paths if each != path)
+    return None if owner.paths and not kept else replace(owner, paths=kept)
+
+
+def _value_after_release(
+    current: SwitchState,
+    remaining: tuple[StateOwner, ...],
+    request: "RequestInfo",
+    *,
+    revision: str,
+    now: datetime,
+    repeat: bool = False,
+) -> SwitchValue | None:
+    if remaining and current.value is not None:
+        return SwitchValue.of_owners(ON, remaining, since=current.value.since, revision=revision)
+    write = SwitchValue(OFF, request.actor, request.incident, now, revision)
+    return write if current.state(now) != OFF or repeat else None
 
 
 def _build_details(
@@ -224,7 +293,26 @@ def _parse_end(ctx: Context[Any], request: MaintenanceRequest, current: SwitchSt
 def _closed_paths(ctx: Context[Any], current: SwitchState) -> tuple[str, ...]:
     if current.value is None or current.state(ctx.clock.now()) != ON:
         return ()
-    return current.value.paths or (WHOLE_SERVICE,)
+    return _paths_of(current.value)
+
+
+def _paths_of(closed: SwitchValue | StateOwner) -> tuple[str, ...]:
+    return closed.paths or (WHOLE_SERVICE,)
+
+
+def _find_cover(path: str, closed: Iterable[str]) -> str | None:
+    """Return the closed prefix that covers the path; None if there is none."""
+    return next((each for each in closed if path.startswith(each)), None)
+
+
+def _is_covered(path: str, closed: Iterable[str]) -> bool:
+    return _find_cover(path, closed) is not None
+
+
+def _owner_section(value: SwitchValue | None) -> tuple[PlanSection, ...]:
+    """Return who needs the service closed, if there are several."""
+    owners = value.owners if value else ()
+    return (PlanSection("Held by", tuple(each.describe() for each in owners)),) if len(owners) > 1 else ()
 
 
 def _switch_paths(closed: tuple[str, ...]) -> tuple[str, ...]:
@@ -244,10 +332,12 @@ def _describe_open_rest() -> tuple[str, ...]:
     )
 
 
-def _plan_warnings(closed: tuple[str, ...], service: "Service", taken_over: SwitchValue | None) -> Iterator[str]:
+def _plan_warnings(
+    closed: tuple[str, ...], owners: Sequence[StateOwner], service: "Service", *, taken_over: bool
+) -> Iterator[str]:
     """Warn that all paths share one message and end, that a path is a prefix, and that a run no longer reopens."""
     if len(closed) > 1:
-        yield f"{', '.join(closed)} share one message and one end"
+        yield f"{', '.join(closed)} share one message{' and one end' if len(owners) < 2 else ''}"
     yield from (f"a path is a prefix: {path} also closes {path}x" for path in closed if path)
     if taken_over:
         yield f"a run closed the whole of {service.name} and would reopen it at its end. Now only a person reopens it"

@@ -48,7 +48,7 @@ class Publisher:
     ) -> None:
         """`comment`: id of the comment that announced this run; the run continues in it."""
         remaining = TimeBudget(FLUSH).rest
-        self._incident = incident
+        self._incident, self._is_routine = incident, False
         self._links = actions.run_links(environ, incident)
         links = tuple(self._links.values())
         is_drill = is_loopback(environ.get("CLOUDFLARE_API_BASE_URL", ""))
@@ -69,6 +69,7 @@ class Publisher:
 
     def sinks(self, *, is_routine: bool, is_dry: bool) -> tuple[EventSink, ...]:
         """Return the event sinks. A dry run posts no comment, and a routine run posts nothing to chat."""
+        self._is_routine = is_routine
         comment = () if is_dry else self._issue.sinks(self._incident)
         return (*comment, *(() if is_routine else self._chat.sinks()))
 
@@ -103,12 +104,15 @@ class Publisher:
             self._incident, wait, lambda text: timeline.record(EventKind.WARNING, text)
         )
 
-    def end(self, timeline: Timeline, menu: "Callable[[str, str], MenuParts]", *, is_routine: bool) -> dict[str, str]:
+    def end(
+        self, timeline: Timeline, menu: "Callable[[str, str], MenuParts]", notices: Mapping[int, str]
+    ) -> dict[str, str]:
         """Publish the end of the run. Return links to the comment or incident and to the pages of this run.
 
         A routine run without an incident opens one only if people are needed. `menu` returns the recovery menu for the
-        number of an incident and the URL of its repository.
+        number of an incident and the URL of its repository. `notices`: other incident → text for a comment on it.
         """
-        written = self._issue.end(timeline, menu, only_if_needed=is_routine)
+        written = self._issue.end(timeline, menu, only_if_needed=self._is_routine)
+        self._issue.notify(timeline, self._incident or self.opened_incident, notices)
         self._chat.end()
         return {**self._links, **written}

@@ -15,7 +15,7 @@ from ops.core.errors import ProviderError, needs_people
 from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor
 from ops.core.result import MOVED
-from ops.core.run_record import PreviousRuns
+from ops.core.run_record import PreviousRuns, RecordRow, RunRecord, embed_record
 from ops.core.run_summary import STATES, RunSummary
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
@@ -140,6 +140,31 @@ class IssuePublisher:
             return {}
         self.is_recorded = True
         return {"incident": url}
+
+    def notify(self, timeline: Timeline, incident: int | None, notices: Mapping[int, str]) -> None:
+        """Comment on other incidents that the run of `incident` concerns. A failure becomes a warning."""
+        if not self._is_on or not notices:
+            return
+        try:
+            start_call(lambda: self._post_notices(incident, notices)).result(timeout=self._remaining())
+        except Exception as error:  # noqa: BLE001  the run is over, and its result counts
+            others = ", ".join(f"#{number}" for number in notices)
+            text = f"the comment on {others} may be missing ({client.failure_text(error)}): tell the people there"
+            timeline.record(EventKind.WARNING, text)
+
+    def _post_notices(self, incident: int | None, notices: Mapping[int, str]) -> None:
+        """Add each text to the timeline of its incident, as a note."""
+        from ops.github.comments import RunComments
+        from ops.render.markdown import escape_markdown
+
+        repository, whose = self._connect(), f"for incident #{incident}" if incident else "without an incident"
+        name, now = f"notice-{self._run}"[:64], self._clock.now()
+        for number, text in notices.items():
+            note = f"a run {whose} changed a state that this incident needs: {text}"
+            record = RunRecord(name, source="note", rows=(RecordRow(now, "note", note),))
+            RunComments(repository, number, name).put(
+                1, embed_record(escape_markdown(note[:1].upper() + note[1:]), record)
+            )
 
     def _open_incident(self, events: tuple[RunEvent, ...], menu: "Callable[[str, str], MenuParts]") -> str:
         """Open an incident with the run on it, and return its URL."""

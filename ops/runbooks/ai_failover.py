@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ops.cloudflare.types.records import LoggedError, describe_logged_errors
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.owners import StateOwner, describe_owners
 from ops.core.plan import Plan, PlanSection
 from ops.core.runtime_contract import AI_SWITCH
 from ops.core.suggestions import did_you_mean, quote_name
@@ -35,6 +36,8 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
     class Params:
         to: str = param("AI provider in ops.yml, auto (first healthy one), off, or restore (normal order)")
         until: str = param("End, such as 2h or 2026-11-24T05:00Z (default: `longest` in ops.yml)", default="")
+        accept_owners: tuple[str, ...] = param(steps.ACCEPT_OWNERS, default=())
+        accept_longer: bool = param(steps.ACCEPT_LONGER, default=False)
         probe: bool = param("Send each provider one request with our key; may cost a token", default=False)
         reason: str = param("Reason, shown in the timeline", default="")
 
@@ -72,25 +75,35 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
         current = steps.read_switch(ctx, AI_SWITCH)  # last: this is the comparison
         to = _choose_automatically(ctx, ai, observed) if ctx.params.to == AUTO else ctx.params.to
         state = _switch_state(ctx, to)
-        write = steps.plan_write(ctx, current, _desired_value(ctx, runtime, ai, state))
-        normal = current.rules.normal
-        undo = ctx.suggest(self.name, to=RESTORE) if state != normal else None
-        first = {f"{AI_SWITCH}.order.0": state} if state in ai.order else {}
+        desired = _desired_value(ctx, runtime, ai, state)
+        write = self.plan_switch(ctx, current, desired)
+        stays = write.stays_for(desired) if write else ()
+        planned, before = write.value.state if write else state, current.state(ctx.clock.now())
+        undo = ctx.suggest(self.name, to=RESTORE) if state != current.rules.normal else None
+        first = {f"{AI_SWITCH}.order.0": planned} if planned in ai.order else {}
         details = steps.build_details(ctx, current, write, undo, first)
         return Plan(
-            summary=_summarize(write, state, normal),
+            summary=_summarize(write, desired, current.rules.normal),
             changes=tuple(details.writes),
             sections=(
                 PlanSection("AI providers", observed.lines),
                 PlanSection(LOG_SECTION_TITLE, describe_logged_errors(errors())),
             ),
-            consequences=_consequences(current, write, state),
-            warnings=(*steps.write_warnings([write] if write else []), *_find_doubts(observed, state, ai)),
+            consequences=_consequences(current, write),
+            warnings=(
+                *steps.write_warnings([write] if write else []),
+                *steps.end_warnings(write, desired, ctx.clock.now()),
+                *_find_doubts(observed, state, ai),
+            ),
             reason=None if write else Reason.ALREADY_SET,
-            done_message="Turned AI interpretations off" if state == OFF else f"Set {AI_SWITCH} to {state}",
-            proved_claim=f"{AI_SWITCH} is {state}, {steps.SEEN}; {steps.describe_health(ctx, AI_SWITCH)}",
+            done_message=_describe_done(desired, stays),
+            proved_claim=f"{AI_SWITCH} stays {planned}, {steps.SEEN}, held by {describe_owners(stays)}"
+            if stays
+            else f"{AI_SWITCH} is {state}, {steps.SEEN}; {steps.describe_health(ctx, AI_SWITCH)}",
             proof_limit=steps.ONE_LOCATION_NOTE,
-            tasks=_list_tasks(ai) if state == OFF else (),
+            proves_health=not stays,
+            tasks=ai_providers.list_tasks(ai.message, before=before, after=planned),
+            notices=steps.notify_others(ctx, [write] if write else []),
             details=details,
         )
 
@@ -140,30 +153,39 @@ def _desired_value(
     rules = runtime.switches[AI_SWITCH]
     # If auto keeps the preferred provider, nothing ends.
     given = "" if state == rules.normal else ctx.params.until
-    until = values.parse_end(AI_SWITCH, rules, state, given, ctx.clock.now())
     return DesiredValue(
-        state, ctx.request.actor, ctx.request.incident, until, message=ai.message if state == OFF else ""
+        state,
+        ctx.request.actor,
+        ctx.request.incident,
+        values.parse_end(AI_SWITCH, rules, state, given, ctx.clock.now()),
+        message=ai.message if state == OFF else "",
+        accepted_owners=ctx.params.accept_owners,
+        accepts_longer=ctx.params.accept_longer,
     )
 
 
-def _summarize(write: SwitchWrite | None, state: str, normal: str) -> str:
+def _summarize(write: SwitchWrite | None, desired: DesiredValue, normal: str) -> str:
+    state = desired.state
     what = {OFF: "no provider", normal: "the application's order"}.get(state, f"{state} first")
     if write is None:
         return f"{AI_SWITCH} is already {state}: {what}"
+    if stays := write.stays_for(desired):
+        return f"{AI_SWITCH}: stays {write.value.state}, held by {describe_owners(stays)}"
     return f"{AI_SWITCH}: {state}, {what}{f' until {format_utc(write.value.until)}' if write.value.until else ''}"
 
 
-def _consequences(current: SwitchState, write: SwitchWrite | None, state: str) -> tuple[str, ...]:
-    effect = current.rules.effect.get(state)
-    until = write.value.until if write else None
-    return (
-        *([f"while it is {state}: {effect}"] if effect else []),
-        *(
-            [f"at {format_utc(until)} it returns to {current.rules.normal}, or earlier by `ops ai-failback`"]
-            if until
-            else []
-        ),
-    )
+def _describe_done(desired: DesiredValue, stays: Sequence[StateOwner]) -> str:
+    if stays:
+        return f"Released {AI_SWITCH}"
+    return "Turned AI interpretations off" if desired.state == OFF else f"Set {AI_SWITCH} to {desired.state}"
+
+
+def _consequences(current: SwitchState, write: SwitchWrite | None) -> tuple[str, ...]:
+    if write is None:
+        return ()
+    effect = current.rules.effect.get(write.value.state)
+    earlier = ("it returns to normal earlier by `ops ai-failback`",) if write.value.until else ()
+    return (*([f"while it is {write.value.state}: {effect}"] if effect else []), *steps.describe_end(write), *earlier)
 
 
 def _find_doubts(observed: ProviderObservation, state: str, ai: "AiConfig") -> tuple[str, ...]:
@@ -171,13 +193,3 @@ def _find_doubts(observed: ProviderObservation, state: str, ai: "AiConfig") -> t
     if state in ai.order and observed.health[state] != ProviderHealth.HEALTHY:
         found.append(f"health of {state}: {observed.health[state]}")
     return tuple(found)
-
-
-def _list_tasks(ai: "AiConfig") -> tuple[str, ...]:
-    return (
-        f'Check that the application shows the banner "{ai.message}"',
-        (
-            f'Post on the status page: "{ai.message}. Everything else works as usual. We will post here when AI_SWITCH '
-            'interpretations are back."'
-        ),
-    )

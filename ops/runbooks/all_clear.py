@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.owners import describe_owners
 from ops.core.plan import Plan, PlanSection
+from ops.core.runtime_contract import AI_SWITCH
 from ops.engine.context import Context
 from ops.engine.runbook import param
 from ops.switches import steps, values
-from ops.switches.steps import SwitchDetails, SwitchRunbook
+from ops.switches.ai_providers import list_tasks
+from ops.switches.steps import SwitchDetails, SwitchRunbook, SwitchWrite
 from ops.switches.values import DesiredValue, SwitchState
 
 if TYPE_CHECKING:
@@ -39,31 +42,77 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
         incident, now = _require_incident(ctx), ctx.clock.now()
         found, unknown = steps.read_switches(ctx)
         mine, left = values.split_by_incident(found, incident, now)
-        desired = {each.name: DesiredValue(each.rules.normal, ctx.request.actor, incident) for each in mine}
-        planned = [setting for each in mine if (setting := steps.plan_write(ctx, each, desired[each.name]))]
-        shows = steps.expected_after(planned)
-        doubts = tuple(_find_doubts(ctx, found, mine))
+        planned, hidden = _plan_release(ctx, mine, incident)
+        writes = [write for write, _ in planned]
+        doubts = (*hidden, *_find_doubts(ctx, found, mine))
         if doubts and not planned:
             raise Refused(
                 f"the active switches of incident #{incident} are unknown: {'; '.join(doubts)}",
                 reason=Reason.LIVE_UNKNOWN,
                 hint="Run the same command again in a minute.",
             )
-        writes = steps.build_changes(ctx, [(each, None) for each in planned])
-        names = ", ".join(each.current.name for each in planned)
+        changes = steps.build_changes(ctx, [(each, None) for each in writes])
+        reset = ", ".join(each.current.name for each, desired in planned if not each.stays_for(desired))
+        kept = [_describe_kept(each) for each, desired in planned if each.stays_for(desired)]
+        done = "; ".join([*([f"reset to normal: {reset}"] if reset else []), *kept])
         return Plan(
-            summary=f"reset to normal: {names}" if planned else f"no switch is on for incident #{incident}",
-            changes=tuple(writes),
+            summary=done or f"no switch is on for incident #{incident}",
+            changes=tuple(changes),
             sections=_skipped_section([f"{each.name}: {each.reason}" for each in (*left, *unknown)]),
             warnings=tuple(f"{each}. Run the same command again in a minute" for each in doubts),
             remaining_message="; ".join(doubts),
             consequences=("limits and maintenance at the edge stay unchanged: `ops status` lists them",),
             reason=None if planned else Reason.NOTHING_LEFT,
-            done_message=f"Reset to normal: {names}",
-            proved_claim=f"the switches of #{incident} are normal, {steps.SEEN}; {steps.describe_health(ctx)}",
+            done_message=f"{done[:1].upper()}{done[1:]}",
+            proved_claim=_claim(ctx, incident, kept, is_reset=bool(reset)),
             proof_limit=steps.ONE_LOCATION_NOTE,
-            details=SwitchDetails(writes, shows),
+            proves_health=bool(reset) or not kept,
+            tasks=_list_tasks(ctx, writes),
+            notices=steps.notify_others(ctx, writes),
+            details=SwitchDetails(changes, steps.expected_after(writes)),
         )
+
+
+def _plan_release(
+    ctx: Context[AllClear.Params], mine: list[SwitchState], incident: int
+) -> tuple[list[tuple[SwitchWrite, DesiredValue]], list[str]]:
+    """Return the writes, each with its request, and why the incidents of a switch are unknown for now."""
+    planned, hidden = list[tuple[SwitchWrite, DesiredValue]](), list[str]()
+    for each in mine:
+        desired = DesiredValue(each.rules.normal, ctx.request.actor, incident, only_releases=True)
+        try:
+            write = steps.plan_write(ctx, each, desired)
+        except Refused as error:
+            if error.reason != Reason.LIVE_UNKNOWN:
+                raise
+            hidden.append(error.message)
+        else:
+            planned += [(write, desired)] if write else []
+    return planned, hidden
+
+
+def _describe_kept(write: SwitchWrite) -> str:
+    return f"{write.current.name} stays {write.value.state}, held by {describe_owners(write.value.owners)}"
+
+
+def _claim(ctx: Context[AllClear.Params], incident: int, kept: list[str], *, is_reset: bool) -> str:
+    if not kept:
+        return f"the switches of #{incident} are normal, {steps.SEEN}; {steps.describe_health(ctx)}"
+    stays = f"{'; '.join(kept)}, {steps.SEEN}"
+    if not is_reset:
+        return stays
+    return f"the other switches of #{incident} are normal; {stays}; {steps.describe_health(ctx)}"
+
+
+def _list_tasks(ctx: Context[AllClear.Params], writes: list[SwitchWrite]) -> tuple[str, ...]:
+    ai = ctx.environment.require_runtime().ai
+    before = {each.current.name: each.current.state(ctx.clock.now()) for each in writes}
+    return tuple(
+        task
+        for each in writes
+        if ai is not None and each.current.name == AI_SWITCH and each.value.state != before[AI_SWITCH]
+        for task in list_tasks(ai.message, before=before[AI_SWITCH], after=each.value.state)
+    )
 
 
 def _require_incident(ctx: Context[AllClear.Params]) -> int:
@@ -76,11 +125,11 @@ def _require_incident(ctx: Context[AllClear.Params]) -> int:
 def _find_doubts(
     ctx: Context[AllClear.Params], found: Mapping[str, SwitchState], mine: list[SwitchState]
 ) -> Iterator[str]:
-    """Yield switches that the application shows active and KV does not; they may belong to this incident."""
+    """Yield switches that the application shows active by a run that KV does not show; it may be this incident's."""
     for name, observed in steps.read_shown_switches(ctx).items():
         current = found.get(name)
         if current is not None and current not in mine and observed.state != current.rules.normal:
-            yield from filter(None, [current.describe_disagreement(observed, ctx.clock.now())])
+            yield from filter(None, [current.describe_hidden_run(observed, ctx.clock.now())])
 
 
 def _skipped_section(lines: list[str]) -> tuple[PlanSection, ...]:

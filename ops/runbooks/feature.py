@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason
+from ops.core.next_step import SuggestedCommand
+from ops.core.owners import describe_owners, find_owner
 from ops.core.plan import Plan
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
 from ops.engine.context import Context
 from ops.engine.runbook import param
 from ops.switches import steps, values
-from ops.switches.steps import SwitchRunbook, SwitchWrite
+from ops.switches.steps import ACCEPT_LONGER, ACCEPT_OWNERS, SwitchRunbook, SwitchWrite
 from ops.switches.values import DesiredValue, SwitchState
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class Feature(SwitchRunbook["Feature.Params"]):
         name: str = param("Switch in ops.yml")
         state: str = param("New state: on, off, or another state of the switch in ops.yml")
         until: str = param("End, such as 2h or 2026-11-24T05:00Z (default: `longest` in ops.yml)", default="")
+        accept_owners: tuple[str, ...] = param(ACCEPT_OWNERS, default=())
+        accept_longer: bool = param(ACCEPT_LONGER, default=False)
         reason: str = param("Reason, shown in the timeline", default="")
 
     name = "feature"
@@ -64,23 +68,35 @@ class Feature(SwitchRunbook["Feature.Params"]):
         return (*service.probes, *ctx.environment.require_runtime().switches[ctx.params.name].probes)
 
     def preflight(self, ctx: Context[Params]) -> Plan[steps.SwitchDetails]:
-        desired, params = _parse_params(ctx), ctx.params
-        current = steps.read_switch(ctx, params.name)
-        write = steps.plan_write(ctx, current, desired)
-        back = current.state(ctx.clock.now())
-        undo = ctx.suggest(self.name, name=params.name, state=back) if back != desired.state else None
+        desired, name, now = _parse_params(ctx), ctx.params.name, ctx.clock.now()
+        current = steps.read_switch(ctx, name)
+        write = self.plan_switch(ctx, current, desired)
+        stays = write.stays_for(desired) if write else ()
+        undo = self._suggest_undo(ctx, current, write, desired)
         details = steps.build_details(ctx, current, write, undo)
         return Plan(
             summary=_summarize(current, write, desired),
             changes=tuple(details.writes),
-            consequences=_consequences(current, write, desired),
-            warnings=steps.write_warnings([write] if write else []),
+            consequences=_consequences(current, write),
+            warnings=(*steps.write_warnings([write] if write else []), *steps.end_warnings(write, desired, now)),
             reason=None if write else Reason.ALREADY_SET,
-            done_message=f"Set {params.name} to {desired.state}",
-            proved_claim=f"{params.name} is {desired.state}, {steps.SEEN}; {steps.describe_health(ctx, params.name)}",
+            done_message=f"Set {name} to {desired.state}" if not stays else f"Released {name}",
+            proved_claim=_claim(ctx, write, desired),
             proof_limit=steps.ONE_LOCATION_NOTE,
+            proves_health=not stays,
+            notices=steps.notify_others(ctx, [write] if write else []),
             details=details,
         )
+
+    def _suggest_undo(
+        self, ctx: Context[Params], current: SwitchState, write: SwitchWrite | None, desired: DesiredValue
+    ) -> SuggestedCommand | None:
+        """Return the command that sets the state before; None if only the end of the incident changes."""
+        now = ctx.clock.now()
+        back = current.state(now)
+        if back == desired.state and write and not find_owner(current.owners(now), desired.incident):
+            back = current.rules.normal  # releases the incident that the write adds
+        return ctx.suggest(self.name, name=ctx.params.name, state=back) if back != desired.state else None
 
 
 def _parse_params(ctx: Context[Feature.Params]) -> DesiredValue:
@@ -92,20 +108,34 @@ def _parse_params(ctx: Context[Feature.Params]) -> DesiredValue:
         raise ConfigError(f"the switch {params.name} has a runbook of its own", reason=Reason.UNKNOWN_NAME, hint=hint)
     state = values.require_state(params.name, rules, params.state)
     until = values.parse_end(params.name, rules, state, params.until, ctx.clock.now())
-    return DesiredValue(state, ctx.request.actor, ctx.request.incident, until)
+    return DesiredValue(
+        state,
+        ctx.request.actor,
+        ctx.request.incident,
+        until,
+        accepted_owners=params.accept_owners,
+        accepts_longer=params.accept_longer,
+    )
 
 
 def _summarize(current: SwitchState, write: SwitchWrite | None, desired: DesiredValue) -> str:
     if write is None:
         return f"{current.name} is already {desired.state}"
+    if stays := write.stays_for(desired):
+        return f"{current.name}: stays {write.value.state}, held by {describe_owners(stays)}"
     until = f" until {format_utc(write.value.until)}" if write.value.until else ""
     return f"{current.name}: {desired.state}{until}"
 
 
-def _consequences(current: SwitchState, write: SwitchWrite | None, desired: DesiredValue) -> tuple[str, ...]:
-    effect = current.rules.effect.get(desired.state)
-    until = write.value.until if write else None
-    return (
-        *([f"while it is {desired.state}: {effect}"] if effect else []),
-        *([f"at {format_utc(until)} it returns to {current.rules.normal} automatically"] if until else []),
-    )
+def _consequences(current: SwitchState, write: SwitchWrite | None) -> tuple[str, ...]:
+    if write is None:
+        return ()
+    effect = current.rules.effect.get(write.value.state)
+    return (*([f"while it is {write.value.state}: {effect}"] if effect else []), *steps.describe_end(write))
+
+
+def _claim(ctx: Context[Feature.Params], write: SwitchWrite | None, desired: DesiredValue) -> str:
+    name = ctx.params.name
+    if write and (stays := write.stays_for(desired)):
+        return f"{name} stays {write.value.state}, {steps.SEEN}, held by {describe_owners(stays)}"
+    return f"{name} is {desired.state}, {steps.SEEN}; {steps.describe_health(ctx, name)}"

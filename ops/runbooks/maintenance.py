@@ -39,6 +39,7 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
         message: str = param("Message to users, at most 300 characters (default: a general notice)", default="")
         until: str = param("Planned end, such as 2h or 2026-11-24T05:00Z (a reminder only)", default="")
         reopen_at_end: bool = param("Reopen automatically at `until`, by a job or a schedule", default=False)
+        accept_owners: tuple[str, ...] = param(switch_steps.ACCEPT_OWNERS, default=())
         reason: str = param("Reason, shown in the deployment message and the timeline", default="")
 
     name = "maintenance"

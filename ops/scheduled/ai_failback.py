@@ -7,14 +7,13 @@ no trace; else it is a run on the incident of the override.
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ops.app.secret_values import ProcessSecretValues
 from ops.app.session import Session
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import AI_SWITCH, SWITCH_KEY_PREFIX, SwitchValue
 from ops.engine.context import Context
@@ -22,7 +21,8 @@ from ops.engine.runbook import DueRun, Schedule
 from ops.runbooks.ai_failover import RESTORE, AiFailover
 from ops.switches import ai_providers, values
 from ops.switches.ai_providers import FailbackDecision
-from ops.switches.steps import SwitchDetails, read_shown_switches
+from ops.switches.steps import SwitchWrite, read_shown_switches
+from ops.switches.values import DesiredValue, SwitchState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -60,21 +60,29 @@ class AiFailback(AiFailover):
         verb = "remove the override" if found.should_restore else "nothing to do"
         yield f"{environment.name}: {verb}: {found.reason}"
         if override is not None and found.should_restore:
-            yield DueRun(FailbackParams(to=RESTORE, reason=found.reason, revision=override.revision), override.incident)
+            incident, *others = [each.incident for each in override.owners]
+            params = FailbackParams(
+                to=RESTORE,
+                reason=found.reason,
+                revision=override.revision,
+                accept_owners=tuple(map(str, others)),
+            )
+            yield DueRun(params, incident)
 
-    def preflight(self, ctx: Context[Any]) -> Plan[SwitchDetails]:
-        plan = super().preflight(ctx)
+    def plan_switch(self, ctx: Context[Any], current: SwitchState, desired: DesiredValue) -> SwitchWrite | None:
+        """Plan only while KV and the application still show the judged override. Raises Refused."""
         observed = read_shown_switches(ctx).get(AI_SWITCH)
-        for setting in plan.details.writes.values():
-            previous = setting.current.value
-            revisions = {previous.revision if previous else "", observed.revision if observed else ctx.params.revision}
-            if revisions != {ctx.params.revision}:
-                raise Refused(
-                    f"{AI_SWITCH} was set again after the check: KV holds {setting.current.describe(ctx.clock.now())}",
-                    reason=Reason.WORLD_MOVED,
-                    hint="Do nothing: the next run checks it again.",
-                )
-        return plan
+        revisions = {
+            current.value.revision if current.value else "",
+            observed.revision if observed else ctx.params.revision,
+        }
+        if current.is_on(ctx.clock.now()) and revisions != {ctx.params.revision}:
+            raise Refused(
+                f"{AI_SWITCH} was set again after the check: KV holds {current.describe(ctx.clock.now())}",
+                reason=Reason.WORLD_MOVED,
+                hint="Do nothing: the next run checks it again.",
+            )
+        return super().plan_switch(ctx, current, desired)
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ class FailbackPorts:
 def _decide(
     config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
 ) -> tuple[FailbackDecision, SwitchValue | None]:
-    """Return the decision and the override, or None if there is none. Raises ConfigError and ProviderError."""
+    """Return the decision, and the override with its active owners or None. Raises ConfigError and ProviderError."""
     runtime = environment.require_runtime()
     if runtime.ai is None:
         raise ConfigError("ops.yml names no AI providers", hint="List them under `runtime.ai.order`.")
@@ -105,7 +113,8 @@ def _decide(
             return FailbackDecision(
                 should_restore=False, reason=f"no override: {current.describe(session.clock.now())}"
             ), None
-        if override.incident is None:
+        override = replace(override, owners=current.owners(session.clock.now()))
+        if not all(each.incident for each in override.owners):
             end = f"; it ends automatically at {format_utc(override.until)}" if override.until else ""
             return FailbackDecision(
                 should_restore=False,

@@ -118,7 +118,9 @@ class EnvironmentStatus:
         return EnvironmentStatus(
             self.environment,
             self.read_at,
-            switches=tuple(each for each in self.switches if each.value and each.value.incident == number),
+            switches=tuple(
+                each for each in self.switches if each.value and each.value.belongs_to(number, self.read_at)
+            ),
             limits=self.limits,
             windows=tuple(block for block in self.windows if block.incident == number),
             orphans=self.orphans,

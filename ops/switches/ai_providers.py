@@ -76,7 +76,7 @@ def decide_failback(
 
     The application shows only its last few minutes; whether the provider was healthy before is unknown.
     """
-    age = (now - override.since).total_seconds()
+    age = (now - max(each.since for each in override.active_owners(now))).total_seconds()
     if age < least:
         return FailbackDecision(
             should_restore=False,
@@ -111,6 +111,24 @@ def decide_by_probe(judged: FailbackDecision, answer: KeyAnswer | None, until: d
         should_restore=False,
         reason=f"{judged.reason}; probe with our key: {answer.verdict.value}, {answer.text}{end}",
     )
+
+
+def list_tasks(message: str, *, before: str, after: str) -> tuple[str, ...]:
+    """Return the texts that people post after this change of the switch; `message` is the banner's."""
+    if after == OFF:
+        return (
+            f'Check that the application shows the banner "{message}"',
+            (
+                f'Post on the status page: "{message}. Everything else works as usual. We will post here when it works '
+                'again."'
+            ),
+        )
+    if before == OFF:
+        return (
+            f'Check that the application no longer shows the banner "{message}"',
+            f'Post on the status page: "Resolved: {message}. It works again."',
+        )
+    return ()
 
 
 class ProviderPorts(Protocol):

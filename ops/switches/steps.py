@@ -4,27 +4,40 @@ Shared by all runbooks that set a switch. KV has no compare-and-set and no histo
 later one wins, and the earlier one reads back another revision.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ops.config.probes import ProbeSet, probes_claim
-from ops.core.errors import Refused
+from ops.core.clock import format_duration, format_utc
+from ops.core.errors import NeedsAcceptance, OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
+from ops.core.owners import StateOwner, describe_owners, find_owner
 from ops.core.plan import Change, Plan
-from ops.core.runtime_contract import RUNTIME_PATH, ReportedSwitch, SwitchValue, make_revision
+from ops.core.runtime_contract import (
+    NAMESPACE_BINDING,
+    RUNTIME_PATH,
+    ReportedSwitch,
+    SwitchValue,
+    make_revision,
+    tag_owners,
+)
 from ops.core.suggestions import quote_name
 from ops.core.threads import start_call
 from ops.engine.context import Context, P
 from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions
 from ops.switches import values as switches
-from ops.switches.values import DesiredValue, SkippedSwitch, SwitchState
+from ops.switches.values import SAME_END_TOLERANCE, DesiredValue, SkippedSwitch, SwitchState, describe_planned
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
     from ops.config.probes import Probe
     from ops.config.runtime import RuntimeConfig
 
+T = TypeVar("T")
 KIND = "runtime"
 NOTHING: Mapping[str, Any] = {}
 SEEN = "seen at one location"
@@ -34,6 +47,8 @@ NEW_KEY_WARNING = (
     "{name} was never set: locations that read it recently may miss the new key for a minute. Run "
     "`ops switches prepare` on a quiet day to create all keys"
 )
+ACCEPT_OWNERS = "Incidents whose other state this may replace, such as 7, comma-separated"
+ACCEPT_LONGER = "Allow an end later than `longest` after the first start"
 REPLACES_WARNING = (
     "the application already shows {name} = {state}, from a run that KV does not show yet. This run replaces its "
     "unknown incident, end and message. To keep them, run the same command in a minute instead"
@@ -50,6 +65,10 @@ class SwitchWrite:
     value: SwitchValue
     replaces_unknown: bool = False
     """Whether the application shows this state from a value that KV does not show, with unknown other fields."""
+
+    def stays_for(self, desired: DesiredValue) -> tuple[StateOwner, ...]:
+        """Return the owners for whom the standing state stays, although another one was requested."""
+        return self.value.owners if self.value.state != desired.state else ()
 
 
 @dataclass(frozen=True)
@@ -72,10 +91,12 @@ class SwitchRunbook(Runbook[P, SwitchDetails]):
         return environment.runtime.service if environment.runtime else ""
 
     def probes(self, ctx: Context[P], plan: Plan[SwitchDetails] | None) -> ProbeSet:
-        """Probe the public endpoint, and the health of the service."""
+        """Probe the public endpoint, and the health of the service unless the plan only leaves a state to others."""
         _, service = switch_reader(ctx)
-        shows = self.expected_before_plan(ctx) if plan is None else plan.details.expected
-        return build_probe_set(ctx, shows, self.own_probes(ctx, service, plan))
+        if plan is None:
+            return build_probe_set(ctx, self.expected_before_plan(ctx), self.own_probes(ctx, service, plan))
+        own = self.own_probes(ctx, service, plan) if plan.proves_health else ()
+        return build_probe_set(ctx, plan.details.expected, own)
 
     def expected_before_plan(self, ctx: Context[P]) -> Mapping[str, Any]:  # noqa: ARG002  most know no more before they read
         """Return the expected values of the public endpoint before there is a plan. Raises ConfigError."""
@@ -89,6 +110,10 @@ class SwitchRunbook(Runbook[P, SwitchDetails]):
 
     def apply(self, ctx: Context[P], plan: Plan[SwitchDetails], change: Change) -> str:
         return apply_write(ctx, plan.details.writes[change])
+
+    def plan_switch(self, ctx: Context[P], current: SwitchState, desired: DesiredValue) -> SwitchWrite | None:
+        """Plan the write; a refusal suggests this run with the acceptance that it needs."""
+        return with_acceptance(ctx, self.name, lambda: plan_write(ctx, current, desired))
 
 
 def switch_reader(ctx: Context[Any]) -> "tuple[RuntimeConfig, Service]":
@@ -119,20 +144,91 @@ def read_switches(ctx: Context[Any]) -> tuple[dict[str, SwitchState], list[Skipp
     return found, left
 
 
+def with_acceptance(ctx: Context[Any], runbook: str, plan: Callable[[], T]) -> T:
+    """Return the plan. If a person must accept something first, the refusal suggests this run with that acceptance."""
+    try:
+        return plan()
+    except NeedsAcceptance as error:
+        given = {name: value for name, value in vars(ctx.params).items() if value and name != "reason"}
+        error.suggested_command = ctx.suggest(runbook, **{**given, **error.accept})
+        raise
+
+
 def plan_write(ctx: Context[Any], current: SwitchState, desired: DesiredValue) -> SwitchWrite | None:
     """Plan the write; None if both KV and the application show the desired state.
+
+    Raises:
+        Refused: another incident holds another state, or the end is too late.
+    """
+    return plan_value(ctx, current, desired.state, partial(switches.value_to_write, current, desired))
+
+
+def plan_value(ctx: Context[Any], current: SwitchState, state: str, build: "ValueBuilder") -> SwitchWrite | None:
+    """Plan the write of the value that `build` returns; None if it returns none.
 
     KV's API may return a previous value for a while, so a recent change can still be reverted or repeated.
     """
     revision, now = make_revision(ctx.run_id, current.key), ctx.clock.now()
-    value = switches.value_to_write(current, desired, revision=revision, now=now)
+    value = build(revision=revision, now=now)
     observed = _read_shown_switch(ctx, current.name, wait=SHOWN_STATE_TIMEOUT if value else None)
-    if value is None and observed is not None and (observed.state != desired.state or current.differs_from(observed)):
-        value = switches.value_to_write(current, desired, revision=revision, now=now, repeat=True)
+    if observed is not None and (observed.revision is None or current.differs_from(observed)):
+        _refuse_other_namespace(ctx, current, observed)
+        _refuse_hidden_owners(ctx, current, observed)
+    if value is None and observed is not None and (observed.state != state or current.differs_from(observed)):
+        value = build(revision=revision, now=now, repeat=True)
     if value is None:
         return None
-    holds_more = observed is not None and observed.state == desired.state != current.rules.normal
+    tag = tag_owners(switch_reader(ctx)[0].namespace, value.owners) if value.owners else ""
+    value = replace(value, revision=f"{revision}{tag}")
+    holds_more = observed is not None and observed.state == state != current.rules.normal
     return SwitchWrite(current, value, replaces_unknown=holds_more and current.differs_from(observed))
+
+
+class ValueBuilder(Protocol):
+    """Returns the value to write; None if KV holds it already, unless `repeat` is set."""
+
+    def __call__(self, *, revision: str, now: datetime, repeat: bool = False) -> SwitchValue | None: ...
+
+
+def _refuse_hidden_owners(ctx: Context[Any], current: SwitchState, observed: ReportedSwitch) -> None:
+    """Refuse a write over a state that KV does not show yet, unless only this incident holds it."""
+    own = StateOwner(ctx.request.incident, "", ctx.clock.now())
+    is_own = (observed.revision or "").endswith(tag_owners(switch_reader(ctx)[0].namespace, [own]))
+    if observed.state == current.rules.normal or not current.differs_from(observed) or is_own:
+        return
+    raise Refused(
+        f"the application shows {current.name} = {quote_name(observed.state)}, from a run that KV does not show yet: "
+        f"KV shows {current.describe(ctx.clock.now())}. One of them is up to a minute behind, so the incidents that "
+        "need it are unknown",
+        reason=Reason.LIVE_UNKNOWN,
+        hint="Run the same command again in a minute.",
+    )
+
+
+def _refuse_other_namespace(ctx: Context[Any], current: SwitchState, observed: ReportedSwitch) -> None:
+    """Refuse if the live version of the service binds another KV namespace than the one in ops.yml."""
+    runtime, service = switch_reader(ctx)
+    try:
+        bound = _read_bound_namespace(ctx, service.worker)
+    except OpsError:
+        return  # the state that the application shows decides after the write
+    if bound in {"", runtime.namespace}:
+        return
+    raise Refused(
+        f"ops.yml names the KV namespace {runtime.namespace}, and {service.name} reads {bound}: {service.name} shows "
+        f"{current.name} = {quote_name(observed.state)}; the namespace in ops.yml holds "
+        f"{current.describe(ctx.clock.now())}",
+        reason=Reason.OTHER_NAMESPACE,
+        hint=f"Set `runtime.namespace` to {bound} in ops.yml. Then run the same command again.",
+    )
+
+
+def _read_bound_namespace(ctx: Context[Any], worker: str) -> str:
+    """Return the id of the namespace that the live version binds as OPS_RUNTIME; empty if it binds none."""
+    deployments = ctx.cloudflare.workers.find_deployments(worker)
+    version = ctx.cloudflare.workers.read_version(worker, deployments[0].split[0][0]) if deployments else None
+    binding = version.bindings.get(("kv_namespace", NAMESPACE_BINDING)) if version else None
+    return str(json.loads(binding).get("namespace_id") or "") if binding else ""
 
 
 def _read_shown_switch(ctx: Context[Any], name: str, *, wait: float | None) -> ReportedSwitch | None:
@@ -243,6 +339,41 @@ def apply_write(ctx: Context[Any], setting: SwitchWrite) -> str:
     runtime, _ = switch_reader(ctx)
     ctx.cloudflare.kv.write_value(runtime.namespace, setting.current.key, setting.value.to_json())
     return f"Cloudflare accepted it: {setting.current.name} = {setting.value.state}"
+
+
+def describe_end(write: SwitchWrite) -> tuple[str, ...]:
+    """Return lines about the end of the planned state, and who needs it until when."""
+    value, normal = write.value, write.current.rules.normal
+    held = (f"held by {describe_owners(value.owners)}",) if len(value.owners) > 1 else ()
+    return (*held, *([f"at {format_utc(value.until)} it returns to {normal} automatically"] if value.until else []))
+
+
+def end_warnings(write: SwitchWrite | None, desired: DesiredValue, now: datetime) -> tuple[str, ...]:
+    """Warn that others lose the state, and that a state that began earlier ends sooner than a new one would."""
+    if write is None:
+        return ()
+    current, value = write.current, write.value
+    before, own = current.owners(now), find_owner(value.owners, desired.incident)
+    others = [each for each in before if each.incident != desired.incident and not each.ends_with_run]
+    lost = [each for each in others if not find_owner(value.owners, each.incident)]
+    replaced = (f"it replaces {current.state(now)}, held by {describe_owners(lost)}",) if lost else ()
+    full = now + timedelta(seconds=current.rules.longest)
+    is_new = own is not None and not find_owner(before, desired.incident) and not desired.until
+    if own is None or own.until is None or not is_new or full - own.until <= SAME_END_TOLERANCE:
+        return replaced
+    began = f"it began at {format_utc(value.since)}, and may last {format_duration(current.rules.longest)}"
+    return (*replaced, f"{began}: it ends at {format_utc(own.until)}. For longer, add `--until` and `--accept-longer`")
+
+
+def notify_others(ctx: Context[Any], writes: Iterable[SwitchWrite]) -> dict[int, str]:
+    """Return a text for each other incident that needs one of the switches, before or after the writes."""
+    texts = dict[int, list[str]]()
+    for write in writes:
+        owners = (*write.current.owners(ctx.clock.now()), *write.value.owners)
+        others = {each.incident for each in owners if each.incident} - {ctx.request.incident}
+        for incident in sorted(others):
+            texts.setdefault(incident, []).append(f"{write.current.name} is now {describe_planned(write.value)}")
+    return {incident: "; ".join(lines) for incident, lines in texts.items()}
 
 
 def write_warnings(planned: Iterable[SwitchWrite]) -> tuple[str, ...]:

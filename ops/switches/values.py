@@ -1,12 +1,13 @@
 """State of a switch in KV, and the value to write for a desired state."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.core.clock import format_duration, format_planned_end, format_utc, parse_deadline
-from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.errors import ConfigError, NeedsAcceptance, Reason, Refused
+from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, add_owner, describe_owners, find_owner
 from ops.core.runtime_contract import SWITCH_KEY_PREFIX, ReportedSwitch, SwitchValue, parse_switch_value
 from ops.core.suggestions import did_you_mean, quote_name
 
@@ -42,6 +43,10 @@ class SwitchState:
         """Return whether it was set to another state than normal, and has not ended."""
         return self.value is not None and self.state(now) != self.rules.normal
 
+    def owners(self, now: datetime) -> tuple[StateOwner, ...]:
+        """Return the owners of a state other than the normal one, in the order of their requests."""
+        return self.value.active_owners(now) if self.value is not None and self.is_on(now) else ()
+
     def describe(self, now: datetime) -> str:
         if self.value is None:
             return f"{self.state(now)}: never set"
@@ -61,14 +66,28 @@ class SwitchState:
             "one of them is up to a minute behind"
         )
 
+    def describe_hidden_run(self, observed: ReportedSwitch, now: datetime) -> str:
+        """Describe a run that the application shows and KV does not show yet; empty if there is none."""
+        if not self.differs_from(observed):
+            return ""
+        different = self.describe_disagreement(observed, now)
+        return different or (
+            f"the application shows {self.name} = {quote_name(observed.state)} from another run than KV: "
+            "one of them is up to a minute behind"
+        )
+
 
 def describe_switch(value: SwitchValue, now: datetime) -> str:
-    """Describe a value in one line: state, owner, age, incident, paths and end."""
+    """Describe a value in one line: state, owner, age, incident, paths and end. Several owners have an end each."""
     since = format_duration(max(0.0, (now - value.since).total_seconds()))
+    owners = value.active_owners(now)
+    if len(owners) > 1:
+        paths = _describe_purpose(None, map(quote_name, value.paths))
+        return ", ".join([value.state, f"set {since} ago", f"held by {describe_owners(owners)}", *paths])
     parts = [
         value.state,
         f"by {quote_name(value.owner)} {since} ago",
-        *_describe_purpose(value, map(quote_name, value.paths)),
+        *_describe_purpose(value.incident, map(quote_name, value.paths)),
     ]
     if value.until:
         parts.append(f"{'ended' if value.is_over(now) else 'until'} {format_utc(value.until)}")
@@ -78,15 +97,19 @@ def describe_switch(value: SwitchValue, now: datetime) -> str:
 
 
 def describe_planned(value: SwitchValue) -> str:
-    """Describe a value that this run will write: state, incident, paths and end."""
+    """Describe a value that this run will write: state, incident, paths and end, or its owners."""
+    if len(value.owners) > 1:
+        return ", ".join(
+            [value.state, f"held by {describe_owners(value.owners)}", *_describe_purpose(None, value.paths)]
+        )
     until = [f"until {format_utc(value.until)}"] if value.until else []
-    return ", ".join([value.state, *_describe_purpose(value, value.paths), *until])
+    return ", ".join([value.state, *_describe_purpose(value.incident, value.paths), *until])
 
 
-def _describe_purpose(value: SwitchValue, paths: Iterable[str]) -> list[str]:
-    """Return the incident and the paths of a value, if it has any; `paths` are already quoted."""
-    incident = [f"for incident #{value.incident}"] if value.incident else []
-    return incident + ([f"for {', '.join(paths)}"] if value.paths else [])
+def _describe_purpose(incident: int | None, paths: Iterable[str]) -> list[str]:
+    """Return the incident and the closed paths, if there are any; `paths` are already quoted."""
+    closed = ", ".join(paths)
+    return [*([f"for incident #{incident}"] if incident else []), *([f"for {closed}"] if closed else [])]
 
 
 def find_rules(runtime: "RuntimeConfig", name: str) -> "Rules":
@@ -133,6 +156,17 @@ class DesiredValue:
     review_at: datetime | None = None
     has_no_end: bool = False
     """Whether it stays until it is set again."""
+    accepted_owners: tuple[str, ...] = ()
+    """Names of owners whose other state this one may replace."""
+    accepts_longer: bool = False
+    """Whether it may end later than `longest` after the first start of the state."""
+    only_releases: bool = False
+    """Whether any other owner keeps the state; else only another incident does."""
+
+    @property
+    def asks_for_more(self) -> bool:
+        """Whether it has anything that the standing state may lack."""
+        return bool(self.incident or self.until or self.message or self.paths or self.review_at)
 
 
 def parse_end(name: str, rules: "Rules", state: str, text: str, now: datetime) -> datetime | None:
@@ -157,39 +191,115 @@ def value_to_write(
 ) -> SwitchValue | None:
     """Return the value to write; None if KV holds it already, unless `repeat` is set.
 
-    A state that continues keeps its start and its incident.
+    A state that continues keeps its start and its owners; the incident of the request is added to them. It takes over
+    a state that its run ends, such as that of a restore.
+
+    Raises:
+        Refused: another incident holds another state, or the end is too late.
     """
-    rules, previous = current.rules, current.value
-    is_same = current.state(now) == desired.state
-    if desired.state == rules.normal:
+    state, standing = current.state(now), current.value if current.is_on(now) else None
+    if desired.state == current.rules.normal:
+        kept = _owners_after_release(current, desired, now)
+        if standing and kept:
+            return SwitchValue.of_owners(standing.state, kept, since=standing.since, revision=revision)
         write = SwitchValue(desired.state, desired.owner, desired.incident, now, revision)
-        return None if is_same and not repeat else write
-    goes_on = previous if is_same else None
-    latest = now + timedelta(seconds=rules.longest)
-    end = None if desired.has_no_end else (goes_on and goes_on.until) or latest
-    write = SwitchValue(
-        state=desired.state,
-        owner=desired.owner,
-        incident=desired.incident or (goes_on.incident if goes_on else None),
-        since=goes_on.since if goes_on else now,
-        revision=revision,
-        until=desired.until or end,
-        review_at=desired.review_at,
-        message=desired.message,
-        paths=desired.paths,
-    )
-    return None if goes_on and _is_same_value(goes_on, write) and not repeat else write
+        return None if state == desired.state and not repeat else write
+    if state != desired.state:
+        _refuse_other_state(current, desired, now)
+        standing = None
+    before = standing.active_owners(now) if standing else ()
+    kept = tuple(each for each in before if not each.ends_with_run or desired.owner.endswith(UNTIL_RUN_ENDS))
+    owners = add_owner(kept, _new_owner(current, standing, desired, now)) if _adds_owner(kept, desired) else kept
+    if standing and not repeat and _are_same_owners(before, owners):
+        return None
+    return SwitchValue.of_owners(desired.state, owners, since=standing.since if standing else now, revision=revision)
 
 
-def _is_same_value(one: SwitchValue, other: SwitchValue) -> bool:
-    """Return whether both have the same effect: owner and revision are ignored, times may differ slightly.
+def _adds_owner(before: Sequence[StateOwner], desired: DesiredValue) -> bool:
+    """Return whether the request has an end or message of its own; a repeat without an incident has none."""
+    return not before or desired.asks_for_more or find_owner(before, None) is not None
 
-    A value that its run ends is no other run's value.
+
+def _new_owner(current: SwitchState, standing: SwitchValue | None, desired: DesiredValue, now: datetime) -> StateOwner:
+    """Return the owner that the request adds or changes. Raises Refused if its end is too late."""
+    own = find_owner(standing.active_owners(now), desired.incident) if standing else None
+    latest = latest_allowed_end(current, now, accepts_longer=desired.accepts_longer)
+    if desired.until and desired.until > latest + SAME_END_TOLERANCE:
+        assert standing is not None
+        longest = format_duration(current.rules.longest)
+        raise NeedsAcceptance(
+            f"{current.name} is {desired.state} since {format_utc(standing.since)}, and may be so for {longest}, until "
+            f"{format_utc(latest)}; {format_utc(desired.until)} is later",
+            reason=Reason.ENDS_TOO_LATE,
+            hint="Use an earlier end, or accept the later one.",
+            accept={"accept_longer": True},
+        )
+    end = None if desired.has_no_end else desired.until or (own and own.until) or latest
+    return StateOwner(desired.incident, desired.owner, now, end, desired.review_at, desired.message, desired.paths)
+
+
+def latest_allowed_end(current: SwitchState, now: datetime, *, accepts_longer: bool = False) -> datetime:
+    """Return the latest end of a state that starts or continues now: `longest` after its first start.
+
+    An end that a person accepted already, or no end, is no earlier limit.
     """
-    if one.ends_with_run != other.ends_with_run:
-        return False
-    kept = replace(other, owner=one.owner, revision=one.revision, until=one.until, review_at=one.review_at)
-    return one == kept and _is_same_moment(one.until, other.until) and _is_same_moment(one.review_at, other.review_at)
+    longest, standing = timedelta(seconds=current.rules.longest), current.value if current.is_on(now) else None
+    if standing is None or standing.until is None or accepts_longer:
+        return now + longest
+    return max(standing.since + longest, standing.until)
+
+
+def _owners_after_release(current: SwitchState, desired: DesiredValue, now: datetime) -> tuple[StateOwner, ...]:
+    """Return the owners that keep the state after the normal one was requested. Raises Refused if only others do."""
+    owners = current.owners(now)
+    others = tuple(
+        each
+        for each in owners
+        if each.incident != desired.incident
+        and each.name not in desired.accepted_owners
+        and (each.incident or desired.only_releases)
+    )
+    if others and (find_owner(owners, desired.incident) is None or desired.accepted_owners):
+        raise held_by_others(current, desired.state, others, now, accepted=desired.accepted_owners)
+    return others
+
+
+def _refuse_other_state(current: SwitchState, desired: DesiredValue, now: datetime) -> None:
+    """Raise Refused if another incident holds another state than the desired one."""
+    others = tuple(
+        each
+        for each in current.owners(now)
+        if each.incident and each.incident != desired.incident and each.name not in desired.accepted_owners
+    )
+    if others:
+        raise held_by_others(current, desired.state, others, now, accepted=desired.accepted_owners)
+
+
+def held_by_others(
+    current: SwitchState, state: str, others: Sequence[StateOwner], now: datetime, *, accepted: Sequence[str] = ()
+) -> NeedsAcceptance:
+    """Return the refusal of `state`, because `others` need the standing one. It names the acceptance."""
+    return NeedsAcceptance(
+        f"{current.name} is {current.state(now)}, held by {describe_owners(others)}",
+        reason=Reason.HELD_BY_OTHERS,
+        hint=f"Ask them first, or wait for the end. To set {state} anyway, accept that by name.",
+        accept={"accept_owners": tuple(dict.fromkeys((*accepted, *(each.name for each in others))))},
+    )
+
+
+def _are_same_owners(before: Sequence[StateOwner], after: Sequence[StateOwner]) -> bool:
+    """Return whether both have the same effect: persons and starts are ignored, ends may differ slightly."""
+    mine = sorted(before, key=lambda each: each.incident or 0)
+    theirs = sorted(after, key=lambda each: each.incident or 0)
+    return len(mine) == len(theirs) and all(map(_is_same_owner, mine, theirs))
+
+
+def _is_same_owner(one: StateOwner, other: StateOwner) -> bool:
+    mine, theirs = ((each.incident, each.message, each.paths, each.ends_with_run) for each in (one, other))
+    has_same_terms = mine == theirs
+    return (
+        has_same_terms and _is_same_moment(one.until, other.until) and _is_same_moment(one.review_at, other.review_at)
+    )
 
 
 def _is_same_moment(one: datetime | None, other: datetime | None) -> bool:
@@ -220,11 +330,13 @@ def split_by_incident(
     for name, each in found.items():
         if each.value is None or each.value.state == each.rules.normal:
             continue
-        if each.value.is_over(now):
-            left.append(SkippedSwitch(name, f"already ended: {describe_switch(each.value, now)}"))
-        elif each.value.incident == incident:
+        owners, described = each.owners(now), describe_switch(each.value, now)
+        if not owners:
+            left.append(SkippedSwitch(name, f"already ended: {described}"))
+        elif find_owner(owners, incident):
             mine.append(each)
         else:
-            whose = f"belongs to incident #{each.value.incident}" if each.value.incident else "belongs to no incident"
-            left.append(SkippedSwitch(name, f"{whose}: {describe_switch(each.value, now)}"))
+            incidents = " and ".join(f"#{owner.incident}" for owner in owners if owner.incident)
+            whose = f"belongs to incident {incidents}" if incidents else "belongs to no incident"
+            left.append(SkippedSwitch(name, f"{whose}: {described}"))
     return mine, left

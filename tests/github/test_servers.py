@@ -210,7 +210,7 @@ def test_recovery_goes_on_where_its_comment_cannot_be_sent(world: World) -> None
         publisher.begin(timeline, ending)
         runs = publisher.read_previous_runs(timeline, 5.0)()
         timeline.record(EventKind.WRITING, "deployment")
-        links = publisher.end(timeline, no_menu, is_routine=False)
+        links = publisher.end(timeline, no_menu, {})
 
     assert (runs, list(links)) == (PreviousRuns(), ["incident"])
     assert not publisher.is_answered

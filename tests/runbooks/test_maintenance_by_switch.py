@@ -48,7 +48,7 @@ def test_switch_closes_service_except_health_and_reopens(place: SwitchWorld) -> 
     assert place.shown["switches"]["maintenance"]["state"] == "on"
     assert [request.path for request in place.world.writes() if "scripts" in request.path] == []
 
-    opened = set_maintenance(place, "off")
+    opened = set_maintenance(place, "off", "--incident", "42")
 
     assert ended(opened) == (0, "recovered", "verified")
     assert all(open_paths(place).values())
@@ -148,6 +148,7 @@ def test_new_message_or_reminder_is_a_change(place: SwitchWorld) -> None:
 
     assert value
     assert (value["message"], value["incident"], value["review_at"] is None) == ("first", 42, False)
+    place.world.sandbox.clock.advance(60)
     assert set_maintenance(place, "on", "--message", "second").result["decision"] == "healthy_as_before"
     assert "second" in place.get("/").text
 

@@ -131,6 +131,7 @@ def test_late_value_of_earlier_run_is_not_a_newer_one(place: SwitchWorld) -> Non
     sandbox.kv.put(NAMESPACE, "ops/switch/session-do", text, by_api=True)
     sandbox.clock.advance(2)
     sandbox.fault(**PUT, after=lambda: sandbox.clock.advance(18))
+    sandbox.edge_fault(path="/__ops/runtime", status=500, times=2)
 
     outcome = place.feature("off", "--until", "1h", "--incident", "42")
 
@@ -229,13 +230,16 @@ def test_repeated_request_warns_about_replaced_fields(place: SwitchWorld, name: 
     assert before
     place.world.sandbox.clock.advance(2)
 
-    again = place.ops(*PRESSES[name])
+    other = place.ops(*PRESSES[name], "--incident", "43")
+    assert ended(other) == (3, "refused", "live_unknown")
+    assert f"the application shows {name} = {before['state']}, from a run that KV does not show yet" in other.out
+    again = place.ops(*PRESSES[name], "--incident", "42")
 
     assert ended(again)[0] == 0, again.result["message"]
     assert f"the application already shows {name} = {before['state']}" in " ".join(again.result["plan"]["warnings"])
     assert place.shown["switches"][name]["state"] == before["state"]
     place.world.sandbox.clock.advance(30)
-    calm = place.ops(*PRESSES[name])
+    calm = place.ops(*PRESSES[name], "--incident", "42")
     assert ended(calm)[1] == "nothing_to_do"
     assert f"the application already shows {name}" not in " ".join(calm.result["plan"]["warnings"])
 
@@ -274,7 +278,9 @@ def test_status_names_switch_hidden_by_lag(shop: SwitchWorld) -> None:
     assert [line for line in unread() if "basket" in line] == []
     shop.feature("off", name="basket")
     (line,) = [line for line in unread() if "basket" in line]
-    assert line.startswith("KV shows basket = on, the application shows off: one of them is up to a minute behind")
+    assert line.startswith(
+        "switch basket: KV shows basket = on, the application shows off: one of them is up to a minute behind"
+    )
     shop.world.sandbox.clock.advance(30)
     assert [line for line in unread() if "basket" in line] == []
 

@@ -59,6 +59,16 @@ def test_kv_values_apply_and_only_public_fields_are_shown(new_reader: Reader) ->
     assert reader.http.get("/?state=feature").json() == {"state": "off", "message": "back at noon"}
 
 
+def test_value_with_owners_is_read_as_before(new_reader: Reader) -> None:
+    """The reader is the one of Backout 0.1.0, which knows no owners."""
+    reader = new_reader(switches={"feature": FEATURE})
+    owners = [{"incident": each, "by": "alice", "since": "2026-11-25T03:05:12Z"} for each in (42, 43)]
+    document = switch_document("off", owners=owners)
+    assert fits(document, "switch")
+    reader.put({"ops/switch/feature": document})
+    assert reader.runtime_state()["switches"] == {"feature": {"state": "off", "revision": document["revision"]}}
+
+
 def _without(value: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: each for key, each in value.items() if key != name}
 

@@ -1,12 +1,21 @@
-"""An API whose AI switch was set by an incident."""
+"""An API whose AI switch was set before, without an incident."""
 
 from functools import partial
 
-from tests.support.scenarios import Scenario, set_switch, state_of, switched
+from tests.conftest import World
+from tests.support import switches
+from tests.support.scenarios import Given, Scenario, set_switch, state_of, switched
+
+
+def _prepare(world: World, given: Given) -> None:
+    switched(world, given)
+    switches.SwitchWorld(world).put("ai", state="groq", incident=None)
+    world.sandbox.clock.advance(60)  # KV accepts one write per key and second
+
 
 SCENARIOS = {
     "": Scenario(
-        switched,
+        _prepare,
         lambda world: state_of(world, "ai") == "cerebras",
         (partial(set_switch, "ai"),),
         is_like_another=True,
