@@ -221,7 +221,8 @@ def check_edit(ctx: Context[Any], what: SecretEdit) -> ObservedState:
         return ObservedState(ChangeState.PLANNED, f"{short_id(what.worker_state.main_version.id)} is live, as planned")
     newer = [each for each in deployments[:at] if not (each.mark and each.mark.run == ctx.run_id)]
     if len(newer) > attempt.sent or any(len(each.split) > 1 for each in newer):
-        return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
+        beside = _observe_beside_another(ctx, what, newer) if attempt.is_answered else None
+        return beside or ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
     found = [ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer]
     if attempt.is_answered:
         what.serving_versions[:] = [newer[0].split[0][0]]
@@ -238,6 +239,30 @@ def check_edit(ctx: Context[Any], what: SecretEdit) -> ObservedState:
         )
     doubt = f"{short_id(version)} of the same release is live on {worker}, but its secret values cannot be read"
     return ObservedState(ChangeState.PLANNED, doubt, is_uncertain=attempt.sent > 0 and attempt.attempts > 1)
+
+
+def _observe_beside_another(ctx: Context[Any], what: SecretEdit, newer: list[WorkerDeployment]) -> ObservedState | None:
+    """Return the state of our answered edit beside another deployment since the plan; None if that replaced it.
+
+    An edit keeps what it builds on, so over another release ours is live. Of two edits of one release, nobody can see
+    which came last.
+    """
+    worker, planned = what.worker_state.worker, what.worker_state.main_version
+    if len(newer) != 2 or any(len(each.split) > 1 for each in newer):
+        return None
+    last, first = (ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer)
+    if last is None or first is None or not is_secret_edit_of(first, last):
+        return None
+    if not is_secret_edit_of(planned, first):
+        what.serving_versions[:] = [last.id]
+        text = f"{short_id(last.id)} is live on {worker}, our edit of {short_id(first.id)}"
+        return ObservedState(ChangeState.DONE, text, (describe_deployment(newer[1]),))
+    both = "; ".join(map(describe_deployment, newer))
+    text = (
+        f"secrets of {worker} were edited at the same time by somebody else: {both}. Both edits are live; if both set "
+        f"{', '.join(what.names)}, the later value counts. Rotate again"
+    )
+    return ObservedState(ChangeState.PLANNED, text, is_uncertain=True, is_provable=False)
 
 
 def build_mark_change(what: EditMark) -> Change:
@@ -259,6 +284,8 @@ def apply_mark(ctx: Context[Any], what: EditMark) -> str:
 def check_mark(ctx: Context[Any], what: EditMark) -> ObservedState:
     """Return the state of the mark. Before its write, only the edited version may be live, with all traffic."""
     worker = what.edit.worker_state.worker
+    if not what.split:
+        return ObservedState(ChangeState.NOT_WANTED, f"not marked: no version of {worker} surely has the new values")
     deployments = ctx.cloudflare.workers.list_deployments(worker)
     edited = next((d for d in deployments if d.split == what.split and not _is_ours(d, what.mark)), None)
     if edited is None:

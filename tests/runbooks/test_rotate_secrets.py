@@ -279,6 +279,43 @@ def test_foreign_release_during_an_unclear_write_is_kept(leak: Leak) -> None:
     assert leak.values()[KEY] == LEAKED
 
 
+def test_edit_over_a_release_since_the_plan_is_ours_and_live(leak: Leak) -> None:
+    """Cloudflare's edit builds on the newest upload, so it keeps the release and adds the new value."""
+    fixes: list[str] = []
+    fix = lambda: fixes.append(leak.world.release(timedelta(0), code="fix", behaviour=WORKS))  # noqa: E731
+    leak.world.sandbox.fault(**BULK, before=fix)
+
+    outcome = leak.rotate_one()
+
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert leak.values()[KEY] == FRESH
+    (said,) = [text for text in texts(outcome, "warning") if "between the plan and the write" in text]
+    assert fixes[0][:8] in said
+    assert f"our edit of {fixes[0][:8]}" in texts(outcome, "read_back")[0]
+    again = leak.rotate_one()
+    assert ended(again)[0] == 0, again.err
+
+
+@pytest.mark.parametrize("moment", ["before", pytest.param("after", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["X", pytest.param(KEY, marks=pytest.mark.slow)])
+def test_edit_beside_another_edit_is_not_called_replaced(leak: Leak, moment: str, name: str) -> None:
+    """Nobody can see which of two edits of the same release came last."""
+    edit = lambda: leak.world.sandbox.put_secret(WORKER, name, "theirs", author="dana@example.com")  # noqa: E731
+    leak.world.sandbox.fault(**BULK, **{moment: edit})
+
+    outcome = leak.rotate_one()
+
+    assert outcome.code in {6, 8}, outcome.err
+    for text in ("edited at the same time", "dana@example.com", "the later value counts"):
+        assert text in outcome.result["message"]
+    for text in ("not ours", "replaced"):
+        assert text not in outcome.result["message"]
+    assert " rotated=" not in leak.world.sandbox.deployments(WORKER)[0].annotations.get("workers/message", "")
+    again = leak.rotate_one()
+    assert ended(again)[0] == 0, again.err
+    assert leak.values()[KEY] == FRESH
+
+
 @pytest.mark.slow
 def test_change_of_the_second_worker_stops_the_rotation(both: Leak) -> None:
     def release() -> None:
