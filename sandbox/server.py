@@ -203,7 +203,10 @@ class _Handler(StreamRequestHandler):
             return self._write(HttpResponse(status=411), keep=False)
         if headers.get("expect", "").lower() == "100-continue":
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        response = self.server.respond(method, target, headers, self.rfile.read(int(length)))
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):  # the client ended within its request, which then has no effect
+            return False
+        response = self.server.respond(method, target, headers, body)
         return response is not None and self._write(response, keep=keep, with_body=method != "HEAD")
 
     def _headers(self) -> Message:

@@ -1,10 +1,11 @@
 """HTTP server of the sandbox under misbehaving clients."""
 
+import socket
 import threading
 
 import httpx
 
-from sandbox.server import HttpResponse, Server
+from sandbox.server import LOOPBACK, HttpRequest, HttpResponse, Server
 
 
 def test_event_without_client_does_not_block_other_servers() -> None:
@@ -21,3 +22,23 @@ def test_event_without_client_does_not_block_other_servers() -> None:
     finally:
         other.stop()
         with_no_client.server_close()
+
+
+def test_request_that_ends_early_has_no_effect() -> None:
+    """A killed client sends a part of its body: no server acts on that."""
+    received: list[bytes] = []
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        received.append(request.body)
+        return HttpResponse()
+
+    server = Server(answer)
+    server.start()
+    try:
+        with socket.create_connection((LOOPBACK, server.port)) as client:
+            client.sendall(b'POST /a HTTP/1.1\r\ncontent-length: 9\r\n\r\n{"a":')
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+    finally:
+        server.stop()
+    assert received == []
