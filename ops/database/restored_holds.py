@@ -62,10 +62,10 @@ class RestoredHolds:
     @property
     def sections(self) -> tuple[PlanSection, ...]:
         """Return the section of the plan, if there are holds."""
-        new = {each.migration for each in self.new}
+        new, desired = {each.migration for each in self.new}, self.desired
         lines = [f"{quote_name(name)}: {CONSEQUENCE}" for name in sorted(new)]
         for each in self.found:
-            ends = "removed, because this restore undoes its run" if each.undo == self.target else "kept"
+            ends = "kept" if each in desired else "removed, because this restore undoes its run"
             lines += [] if each.migration in new else [f"{each}: {ends}"]
         return (PlanSection("Holds", tuple(lines)),) if lines else ()
 
