@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -252,7 +253,8 @@ def run(
         try:
             result, configuration = app.run(request, environ, redactor, sink=sink, options=options, signals=signals)
         except (OpsError, RuntimeError) as raised:
-            raise _report_early_end(unwrap_signal(raised), redactor, signals, as_json=as_json) from None
+            publish = partial(_publish_early_end, request, options, environ, redactor)
+            raise _report_early_end(unwrap_signal(raised), redactor, signals, publish, as_json=as_json) from None
         actions.write_job_outputs(environ, _outputs(request, result, configuration))
         record, problem = app.write_record(result, configuration.contacts, config, environ, redactor)
         published = () if options.dry_run else runbook.publish_result(result, environ, redactor)
@@ -289,8 +291,21 @@ def _show_end(
         _show_next_steps(result, record, has_opened=request.incident is None and result.incident is not None)
 
 
+def _publish_early_end(
+    request: "RunRequest", options: RunOptions, environ: Mapping[str, str], redactor: Redactor, error: OpsError
+) -> None:
+    runbook = request.runbook
+    for line in () if options.dry_run else runbook.publish_early_end(error, request.environment, environ, redactor):
+        echo(line, err=True)
+
+
 def _report_early_end(
-    error: BaseException, redactor: Redactor, signals: SignalHandler, *, as_json: bool
+    error: BaseException,
+    redactor: Redactor,
+    signals: SignalHandler,
+    publish: Callable[[OpsError], None],
+    *,
+    as_json: bool,
 ) -> BaseException:
     """Return the error that ended a run before its first step; with --json, print it first."""
     if isinstance(error, OpsError):
@@ -298,6 +313,7 @@ def _report_early_end(
         write_failure_outputs(error, redactor)
         if isinstance(error, Interrupted):  # later, the engine turns it into a result
             error.message += " before its first step; it changed nothing"
+        publish(error)
         if as_json:
             echo_json(redactor.redact_json(_error_json(error)))
     return error

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
-from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, D, Plan, Progress, RunOutcome
 from ops.engine.context import Context, P
@@ -396,4 +396,14 @@ class Runbook(ABC, Generic[P, D]):
 
         The run has ended: its result cannot change, and a failed publication is a warning. Not called for a dry run.
         """
+        yield from ()
+
+    def publish_early_end(
+        self,
+        error: OpsError,  # noqa: ARG002  most publish nothing
+        environment: str,  # noqa: ARG002
+        environ: Mapping[str, str],  # noqa: ARG002
+        redactor: "Redactor",  # noqa: ARG002
+    ) -> Iterator[str]:
+        """Publish an error that ended the run before its first step, as `publish_result` does."""
         yield from ()

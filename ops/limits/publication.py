@@ -28,15 +28,32 @@ def comment_result(pulls: "PullRequests", sha: str, result: "RunResult", redacto
 
     Raises ProviderError and CommentForbidden.
     """
-    pull = pulls.merged_pull(sha)
-    if pull is None:
-        return f"no pull request for commit {sha[:12]}, so there is no comment to update"
-    mark = text.marker(result.environment)
-    before = comments.read_comment(pulls.repository, pull.number, mark)
     message = f"{result.decision.value.replace('_', ' ')}: {result.message}"
     message = f"{message}. {result.hint}" if result.decision == Decision.REFUSED and result.hint else message
     notes = result.after.notes if result.after else ()
-    body = text.render_result(before, result.environment, message, notes, log=log)
+    return comment_message(pulls, sha, result.environment, message, redactor, notes=notes, log=log)
+
+
+def comment_message(
+    pulls: "PullRequests",
+    sha: str,
+    environment: str,
+    message: str,
+    redactor: Redactor,
+    *,
+    notes: Sequence[str] = (),
+    log: str,
+) -> str:
+    """Add a result to the comment on the merged pull request of a commit. Return a line about it.
+
+    Raises ProviderError and CommentForbidden.
+    """
+    pull = pulls.merged_pull(sha)
+    if pull is None:
+        return f"no pull request for commit {sha[:12]}, so there is no comment to update"
+    mark = text.marker(environment)
+    before = comments.read_comment(pulls.repository, pull.number, mark)
+    body = text.render_result(before, environment, message, notes, log=log)
     return f"commented at {comments.save_comment(pulls.repository, pull.number, mark, redactor.redact_text(body))}"
 
 

@@ -159,6 +159,23 @@ class ApplyLimits(Runbook["ApplyLimits.Params", "ApplyLimits.Details"]):
                 except (OpsError, comments.CommentForbidden) as error:
                     yield f"warning: could not publish the result on GitHub ({describe_error(error)})"
 
+    def publish_early_end(
+        self, error: OpsError, environment: str, environ: Mapping[str, str], redactor: Redactor
+    ) -> Iterator[str]:
+        """Comment on the merged pull request that its run could not begin, such as without a token."""
+        if not actions.is_job(environ):
+            return
+        message, log = f"not applied: {error.message}. {error.hint}", actions.run_links(environ, None).get("run", "")
+        try:
+            with closing(PullRequests.of(environ, redactor)) as pulls:
+                yield publication.comment_message(pulls, _job_commit(environ), environment, message, redactor, log=log)
+        except (OpsError, comments.CommentForbidden) as problem:
+            yield f"warning: could not publish the result on GitHub ({describe_error(problem)})"
+
+
+def _job_commit(environ: Mapping[str, str]) -> str:
+    return environ.get("OPS_COMMIT") or environ.get("GITHUB_SHA", "")
+
 
 def find_details(result: RunResult) -> ApplyLimits.Details | None:
     """Return the details of a run's plan; None if it ended without a plan."""
@@ -175,7 +192,7 @@ def _publish_in_job(
 ) -> Iterator[str]:
     """Comment the result on the pull request; report what was not applied, or that KV matches again."""
     found = find_details(result)
-    sha = found.commits.checked_out if found else environ.get("OPS_COMMIT") or environ.get("GITHUB_SHA", "")
+    sha = found.commits.checked_out if found else _job_commit(environ)
     log = actions.run_links(environ, None).get("run", "")
     yield publication.comment_result(pulls, sha, result, redactor, log=log)
     if result.decision == Decision.REFUSED:

@@ -4,7 +4,7 @@ In the job of a pull request the checkout is the base. The proposed file is read
 code of a pull request runs in its own plan.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,6 +26,7 @@ from ops.github.pulls import FileState, PullRequests
 from ops.limits.diff import LimitsDiff, compare_limits
 from ops.limits.file import RESTORABLE, Limits, parse_limits
 from ops.limits.history import earlier_limits
+from ops.limits.raises import effective_rate, live_rate
 from ops.limits.text import LimitsPlan, marker, plan_lines, render_comment
 from ops.tools import git
 
@@ -125,7 +126,18 @@ def _build_plan(
         live_limits = live.result(timeout=LIVE_TIMEOUT)
     except TimeoutError:
         live_limits = f"no answer within {LIVE_TIMEOUT:g} s"
-    return replace(planned, plan=compare_limits(base, proposed, live_limits, now), warnings=(*warnings, *notes))
+    diff = compare_limits(base, proposed, live_limits, now)
+    return replace(planned, plan=diff, warnings=(*warnings, *notes, *_below_live(diff)))
+
+
+def _below_live(diff: LimitsDiff) -> Iterator[str]:
+    """Yield a warning for each raise in the file that lowers the rate that the application shows."""
+    for row in diff.changed:
+        live, percent = live_rate(row.live), row.percent
+        if row.proposed is None or live is None or percent is None or percent <= 0:
+            continue
+        if (proposed := effective_rate(row.proposed, diff.at)).is_below(live):
+            yield f"{row.name}: {proposed} is more than the base, but less than the live {live}"
 
 
 def _all_names(text: str, names: tuple[str, ...]) -> tuple[str, ...]:

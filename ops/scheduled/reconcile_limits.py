@@ -121,6 +121,15 @@ class ReconcileLimits(ApplyLimits):
             except (OpsError, comments.CommentForbidden) as error:
                 yield f"warning: could not update the issue ({describe_error(error)})"
 
+    def publish_early_end(
+        self,
+        error: OpsError,  # noqa: ARG002  it belongs to no merge
+        environment: str,  # noqa: ARG002
+        environ: Mapping[str, str],  # noqa: ARG002
+        redactor: Redactor,  # noqa: ARG002
+    ) -> Iterator[str]:
+        yield from ()
+
 
 def _ending_plan(found: ApplyLimits.Details) -> Plan[ApplyLimits.Details]:
     assert found.ending is not None

@@ -1,12 +1,14 @@
 """Temporary limits proposed as a pull request, which a person merges."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Outcome, World
 from tests.support import limits
+from tests.support.bakery import TOKEN, bakery
 from tests.support.commands import ended
 from tests.support.limits import SHIPPED, LimitsWorld, changed, temporary
 
@@ -374,3 +376,34 @@ def test_open_pull_request_is_named_beside_a_limit_that_it_cannot_raise(place: L
     assert ended(done) == (0, "planned", "handed_on")
     assert "is open and raises ai: review and merge it; not raised: calc to 60: base 30" in done.result["message"]
     assert len(pulls(place)) == 1
+
+
+def test_bakery_raises_a_limit_and_hears_of_it(tmp_path: Path) -> None:
+    """Another application, with other names, periods and tokens."""
+    with bakery(tmp_path) as made:
+        hub, world = made.sandbox.github, World(made.sandbox, tmp_path)
+        made.sandbox.switches.kv_staleness_seconds = 0
+        hub.switches.actions_may_create_pull_requests = True
+        raises = "names: [orders]\n        raises: {orders: {limit: 9, lasts: 2h}}\n"
+        made.edit("names: [orders]\n", raises)
+        number = hub.open_issue("Orders get 429", labels=["incident"], author="dana")
+        text = "# ours\norders:\n  limit: 5\n  period: 10\n  key: user\n"
+        where = ["--environment", "live", "--config", str(made.config), "--yes", "--json"]
+
+        def job(*command: str) -> Outcome:
+            told = {**hub.environ(), "GITHUB_ACTIONS": "true", "BAKERY_TOKEN": TOKEN, "CLOUDFLARE_API_TOKEN": None}
+            return world.ops(*command, *where, GITHUB_SHA=hub.resolve("main"), **told)
+
+        made.write("limits.yml", text)
+        assert job("limits", "apply").code == 0
+        made.sandbox.clock.advance(60)
+        proposed = job("propose-limits", "--incident", str(number))
+        assert ended(proposed) == (0, "planned", "handed_on")
+        hub.merge(int(proposed.result["press"].rpartition("/")[2]), "dana", "squash")
+        (tmp_path / "limits.yml").write_bytes(hub.files()["limits.yml"])
+
+        assert job("limits", "apply").code == 0
+
+        said = "\n".join(comment.body for comment in hub.issue(number).comments)
+        assert "live: orders raised to 9 until" in said
+        assert ended(job("propose-limits", "--incident", str(number))) == (0, "nothing_to_do", "already_set")

@@ -197,6 +197,30 @@ def test_entry_with_a_number_that_is_no_incident_gets_no_line(place: LimitsWorld
     assert place.comments(1) == []
 
 
+def test_run_without_a_token_answers_on_the_pull_request(place: LimitsWorld) -> None:
+    number = merge(place, changed(40))
+
+    for _run in range(2):
+        assert place.apply(CLOUDFLARE_API_TOKEN=None).code == 2
+
+    (comment,) = place.comments(number)
+    assert "**After the merge:** not applied:" in comment
+    assert "CLOUDFLARE" in comment
+    assert place.reconcile(CLOUDFLARE_API_TOKEN=None).code == 2
+    assert place.apply().code == 0
+    assert "**After the merge:** recovered" in place.comments(number)[0]
+
+
+def test_plan_warns_of_a_raise_below_the_live_value(place: LimitsWorld, tmp_path: Path) -> None:
+    place.put({**place.stored, "limits": {"calc": {"limit": 200, "period": 60, "key": "ip"}}})
+    place.world.sandbox.clock.advance(60)
+
+    plan = planned(place, place.pull(changed(60)), tmp_path)
+
+    assert plan.code == 0
+    assert "warning: calc: 60 in 60 s is more than the base, but less than the live 200 in 60 s" in plan.out
+
+
 def test_unwritable_incident_is_a_warning(place: LimitsWorld) -> None:
     number = incident(place)
     merge(place, raising(place, number))
