@@ -92,7 +92,7 @@ class Plan(Generic[D_co]):
     final_changes: tuple[Change, ...] = ()
     """Changes that are made only after the probes are healthy."""
     if_unproved: RunOutcome | None = None
-    """Outcome if a proof (`ProbeSet.proofs`) is unhealthy."""
+    """Outcome if a proof (`ProbeSet.proofs`) is unhealthy, for a plan that writes nothing before the probes."""
     ends_at: datetime | None = None
     """Time (UTC) at which a later run ends the state that this one starts; None if only a person ends it."""
     notices: Mapping[int, str] = field(default_factory=dict)

@@ -1,11 +1,20 @@
-"""Scenarios of rotate-secrets: the AI providers revoked leaked keys at once."""
+"""Scenarios of rotate-secrets: the AI providers revoked leaked keys at once.
 
-from collections.abc import Mapping
-from dataclasses import replace
+Before the rotation ends, a person rolls back to the version with the leaked keys, and CI deploys those keys again.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ops.cloudflare.deployment_mark import parse_mark
+from ops.core.errors import Decision
+from ops.core.verdict import ProbeObservation, Verdict
+from ops.drills import command, github
+from ops.drills.command import DrillWorld, Params, Say
 from ops.drills.scenario_release import Scenario
+from ops.drills.score import mark_unhealthy
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -29,17 +38,22 @@ def _release(
         for key, provider in KEYS.items():
             sandbox.providers[provider].revoke(LEAKED[key])
         return None
-    paths_by_provider = {}
     for key, provider in KEYS.items():
         sandbox.providers[provider].add_key(LEAKED[key])
         sandbox.providers[provider].add_key(FRESH[key])
-        paths_by_provider[f"/health/ai/{provider}"] = {"upstream": {"provider": provider, "secret": key}}
+    _deploy_with_leaked_keys(sandbox, service, name)
+    return FRESH
+
+
+def _deploy_with_leaked_keys(sandbox: "Sandbox", service: "Service", name: str) -> None:
+    providers = {
+        f"/health/ai/{provider}": {"upstream": {"provider": provider, "secret": key}} for key, provider in KEYS.items()
+    }
     paths = [probe.http.path.partition("?")[0] for probe in service.probes if probe.http]
-    behaviour = {"paths": {**dict.fromkeys(paths, next(iter(paths_by_provider.values()))), **paths_by_provider}}
+    behaviour = {"paths": {**dict.fromkeys(paths, next(iter(providers.values()))), **providers}}
     secrets = {**LEAKED, OTHER: "drill"}
     version = sandbox.upload(service.worker, code=name, behaviour=behaviour, secrets=secrets, tag=name)
     sandbox.deploy(service.worker, version)
-    return FRESH
 
 
 def _roll_back_first(
@@ -60,6 +74,82 @@ def _live_keys(sandbox: "Sandbox", service: "Service") -> Mapping[str, str | Non
     return {key: serving.get(key) for key in KEYS}
 
 
+class Trigger(Protocol):
+    """What starts the rotation."""
+
+    @property
+    def incident(self) -> github.DrillIncident | None: ...
+
+    def __call__(self, params: Params) -> dict[str, Any]: ...
+
+
+def run(
+    world: DrillWorld,
+    service: "Service",
+    probe: Callable[[], ProbeObservation],
+    start_runbook: Trigger,
+    say: Say,
+) -> dict[str, Any]:
+    """Rotate, and bring the leaked keys back in two ways. Return the result of the rotation with what came of them."""
+    sandbox = world.sandbox
+    (leaked,) = sandbox.live(service.worker)
+    result = start_runbook(LEAK.params)
+    if result["decision"] != Decision.RECOVERED:
+        return result
+    sandbox.clock.longest_sleep = 0.0  # only the time of the rotation is measured
+    responder, keys = _Responder(world, start_runbook.incident, say), tuple(KEYS)
+    say("a person rolls back to the version with the leaked keys")
+    responder.run("rollback-worker", Decision.REFUSED, {"to": leaked})
+    _deploy_with_leaked_keys(sandbox, service, "good")
+    say("CI deployed the leaked keys again")
+    responder.run("rotate-secrets", Decision.STILL_UNHEALTHY, {"confirm_revoked": keys})
+    if marked := _revoked_keys(sandbox, service):
+        responder.problems.append(f"{', '.join(marked)} are marked as revoked, although the leaked values are live")
+    responder.run("rotate-secrets", Decision.RECOVERED, {"only": keys})
+    responder.run("rotate-secrets", Decision.HEALTHY_AS_BEFORE, {"confirm_revoked": keys})
+    if _revoked_keys(sandbox, service) != set(KEYS):
+        responder.problems.append("the keys are not marked as revoked")
+    live, is_healthy = _live_keys(sandbox, service), probe().verdict == Verdict.HEALTHY
+    if responder.problems:
+        return mark_unhealthy(result, "; ".join([result["message"], *responder.problems]))
+    return github.compare_with_sandbox(
+        result, live_release="good" if live == FRESH else "no known", is_healthy=is_healthy
+    )
+
+
+@dataclass
+class _Responder:
+    """Runs commands after the rotation, and collects unexpected ends and missing answers on the incident."""
+
+    world: DrillWorld
+    incident: github.DrillIncident | None
+    say: Say
+    problems: list[str] = field(default_factory=list)
+
+    def run(self, runbook: str, expected: Decision, params: Params) -> None:
+        incident = self.incident
+        before = incident.last_record if incident else None
+        ended = command.run(
+            replace(self.world, runbook=runbook),
+            say=self.say,
+            on_event=lambda _: None,
+            params=params,
+            incident=incident.number if incident else None,
+            environ=incident.environ() if incident else None,
+        )
+        self.say(f"{ended['decision']}: {ended['message']}")
+        if ended["decision"] != expected:
+            self.problems.append(f"{runbook} ended {ended['decision']} instead of {expected}: {ended['message']}")
+        if incident is not None and not incident.has_complete_record(before):
+            self.problems.append(f"the incident has no answer of {runbook}")
+
+
+def _revoked_keys(sandbox: "Sandbox", service: "Service") -> set[str]:
+    """Return the keys that the mark of the live deployment calls revoked."""
+    mark = parse_mark(sandbox.deployments(service.worker)[0].annotations.get("workers/message", ""))
+    return set(mark.revoked) if mark else set()
+
+
 LEAK = Scenario(
     "worker",
     _release,
@@ -71,6 +161,7 @@ LEAK = Scenario(
     },
     steps=("deployed the release", "the keys of the AI providers leaked, and the providers revoked them"),
     params={"only": tuple(KEYS)},
+    run=run,
     unsupported={"workerd": "the example's probes pass without provider keys, so a revoked key breaks nothing"},
 )
 AFTER_A_ROLLBACK = replace(
@@ -79,4 +170,5 @@ AFTER_A_ROLLBACK = replace(
     steps=("deployed the release", "a bad release was rolled back, the keys leaked, and the providers revoked them"),
     params={"only": tuple(KEYS), "inherit_latest": (OTHER,)},
     runbook="rotate-secrets",
+    run=None,
 )

@@ -326,18 +326,22 @@ class Engine:
                 hint="Start the same command again in a minute.",
             )
 
-    def _probe(self, ctx: Context[Any], probes: "ProbeSet", when: str) -> ProbeObservation:
-        """Run rounds of probes until enough are healthy, or the deadline, and record each."""
+    def _probe(self, ctx: Context[Any], probes: "ProbeSet", when: str, *, is_settled: bool = False) -> ProbeObservation:
+        """Run rounds of probes until enough are healthy, or the deadline, and record each.
+
+        `is_settled`: nothing that was written must spread first, so as many unhealthy rounds decide too.
+        """
         needed = probes.verify.successes
 
         def on_round(in_a_row: int, observed: ProbeObservation) -> None:
             text = f"{when}, {in_a_row} of {needed} in a row: {observed.detail}"
             ctx.timeline.record(EventKind.PROBED, text, verdict=observed.verdict.value)
 
-        return self.prober.run_until_healthy(probes, on_round=on_round)
+        run_rounds = self.prober.run_until_decided if is_settled else self.prober.run_until_healthy
+        return run_rounds(probes, on_round=on_round)
 
     def _verify(self, ctx: Context[Any], plan: Plan[Any], probes: "ProbeSet") -> ProbeObservation:
-        after = self._probe(ctx, probes, "after")
+        after = self._probe(ctx, probes, "after", is_settled=plan.if_unproved is not None)
         is_claim = after.verdict == Verdict.HEALTHY and not plan.proves_health
         text = plan.proved_claim if is_claim else after.verdict.value
         ctx.timeline.record(EventKind.VERIFIED, text, rounds=after.rounds, verdict=after.verdict.value)

@@ -99,7 +99,8 @@ class ProbeRunner:
     ) -> ProbeObservation:
         """Run rounds until `successes` in a row are healthy, or as many in a row are unhealthy.
 
-        Return the last round then, and an inconclusive one at the deadline. No browser starts.
+        A round in which another version still answers decides nothing. Return the last round then, and an inconclusive
+        one at the deadline. No browser starts.
         """
         settings = probes.verify
         deadline = self._clock.monotonic() + settings.deadline
@@ -108,7 +109,8 @@ class ProbeRunner:
             began = self._clock.monotonic()
             seen = self.run_round(probes)
             rounds += 1
-            in_a_row = 0 if seen.verdict == Verdict.INCONCLUSIVE else in_a_row + 1 if seen.verdict == former else 1
+            decides_nothing = seen.verdict == Verdict.INCONCLUSIVE or _names_other_version(probes, seen)
+            in_a_row = 0 if decides_nothing else in_a_row + 1 if seen.verdict == former else 1
             former = seen.verdict
             on_round(in_a_row, seen)
             if in_a_row >= settings.successes:
@@ -213,6 +215,12 @@ def _label_result(probes: "ProbeSet", result: ProbeResult) -> ProbeResult:
     is_open = result.probe in probes.proofs and probes.versions and result.echoed_version not in probes.versions
     verdict = Verdict.INCONCLUSIVE if is_open and result.verdict == Verdict.HEALTHY else result.verdict
     return replace(result, verdict=verdict, probe=f"{probes.name}: {result.probe}" if probes.name else result.probe)
+
+
+def _names_other_version(probes: "ProbeSet", seen: ProbeObservation) -> bool:
+    """Return whether a response names a version that none of the services should have."""
+    expected = frozenset[str]().union(*(each.versions for each in (probes, *probes.other_services)))
+    return any(result.echoed_version and result.echoed_version not in expected for result in seen.results if expected)
 
 
 def _describe_uncounted(result: ProbeResult) -> str:

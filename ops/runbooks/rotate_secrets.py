@@ -226,9 +226,11 @@ def _build_probe_set(
                 *made,
             ]
         )
+    # Before the end of a rotation nothing is written that must spread, so equal rounds decide, without browsers.
+    own = tuple(probe for probe in service.probes if probe.browser is None or not ctx.params.confirm_revoked)
     return ProbeSet(
         service.url,
-        (*service.probes, *proofs),
+        (*own, *proofs),
         service.verify,
         versions,
         proofs=frozenset(probe.name for probe in proofs),
