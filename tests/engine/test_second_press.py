@@ -59,6 +59,8 @@ NOTHING_SENT = {
     "Run the same command again.": "an interrupted command that only reads, or whose run had not begun",
     "or without --path for the whole service.": "refused while planning",
     "in ops.yml, then run the same command again.": "refused while planning",
+    "in ops.yml. Then run the same command again.": "refused while planning",
+    "in a minute: it opens nothing that another run closed.": "refused while planning",
     "or open these paths. Then run the same command again.": "refused while planning",
     "a new version may not be readable yet.": "the state cannot be read before a write",
 }
