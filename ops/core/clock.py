@@ -71,6 +71,7 @@ def format_planned_end(end: datetime, now: datetime) -> str:
 
 
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 DURATION_PATTERN = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h)")
 
 
@@ -126,7 +127,7 @@ class Period:
 
 
 def parse_period(since: str, until: str, now: datetime) -> Period:
-    """Parse a period. `24h` means that long ago; other texts are times in UTC. Raises ConfigError."""
+    """Parse a period. `24h` or `7d` means that long ago; other texts are times in UTC. Raises ConfigError."""
     found = Period(_moment("--since", since, now), _moment("--until", until, now) if until else now)
     if not found.since < found.until <= now:
         hint = "Pass a --since before --until, both in UTC and not in the future."
@@ -136,13 +137,15 @@ def parse_period(since: str, until: str, now: datetime) -> Period:
 
 def _moment(option: str, text: str, now: datetime) -> datetime:
     try:
+        if days := _DAYS.fullmatch(text.strip()):
+            return now - timedelta(days=int(days[1]))
         return now - timedelta(seconds=parse_duration(text.strip()))
     except (ValueError, OverflowError):
         pass
     try:
         return parse_utc(text)
     except (ValueError, OverflowError):
-        hint = "Pass a duration such as 90m or 24h, or a time in UTC such as 2026-11-24 13:05."
+        hint = "Pass a duration such as 90m, 24h or 7d, or a time in UTC such as 2026-11-24 13:05."
         raise ConfigError(f"{option} is not a time", hint=hint) from None
 
 

@@ -36,6 +36,8 @@ from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.environments import is_own_private
 
 T = TypeVar("T")
+OUTAGES = frozenset({Reason.PROVIDER_UNAVAILABLE, Reason.RATE_LIMITED, Reason.MALFORMED_ANSWER})
+"""Reasons with which a source fails although the token may read it."""
 MAX_QUERIES = 31
 """Most queries to one data set; as many days, if one query covers a day."""
 Source = tuple[tuple[EvidenceTable, ...], Callable[[], Sequence[EvidenceTable]]]
@@ -75,7 +77,8 @@ def _read_source(
     try:
         return read()
     except OpsError as error:
-        return [replace(exhibit, unavailable_reason=error.message) for exhibit in blank]
+        may_lack = error.reason not in OUTAGES and getattr(error, "status", 0) < 500
+        return [replace(each, unavailable_reason=error.message, may_lack_permission=may_lack) for each in blank]
 
 
 @dataclass(frozen=True)

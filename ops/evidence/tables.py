@@ -256,7 +256,12 @@ def evidence_lines(collection: EvidenceCollection) -> list[str]:
     for exhibit in collection.tables:
         lines.append(f"{exhibit.title}: {describe_outcome(exhibit)}{_describe_reach(exhibit)}")
         if exhibit.unavailable_reason:
-            lines.append(f"  {to_one_line(exhibit.unavailable_reason)}; needs the permission {exhibit.permission}")
+            way = (
+                f"needs the permission {exhibit.permission}"
+                if exhibit.may_lack_permission
+                else "collect it again later"
+            )
+            lines.append(f"  {to_one_line(exhibit.unavailable_reason)}; {way}")
     return lines
 
 

@@ -214,6 +214,18 @@ def test_unreadable_source_names_its_permission(recorded: Incident) -> None:
     assert "7 of 10 sources could not be read" in body
 
 
+def test_source_that_fails_is_not_called_forbidden(recorded: Incident) -> None:
+    recorded.world.sandbox.fault(path="/accounts/*/logs/audit", status=503, times=None)
+    outcome = collect(recorded, "--incident", str(recorded.number))
+
+    lines = outcome.out.splitlines()
+    why = lines[next(at for at, line in enumerate(lines) if line.startswith("Audit log of the account")) + 1]
+    assert why.endswith("; collect it again later")
+    assert "Account Settings Read" not in outcome.out
+    (body,) = recorded.bodies
+    assert "Collect it again later" in body
+
+
 def test_github_is_read_without_cloudflare_token(recorded: Incident) -> None:
     found = exhibits(recorded, CLOUDFLARE_API_TOKEN=None)
 
@@ -240,9 +252,18 @@ def test_expired_records_are_not_reported_as_none(recorded: Incident) -> None:
     assert find_table(half, "D1")["reaches_to"] is None
 
 
+def test_days_are_a_period(recorded: Incident) -> None:
+    assert collect(recorded, since="2d").out == collect(recorded, since="48h").out
+
+
 @pytest.mark.parametrize(
     ("since", "said"),
-    [("yesterday", "is not a time"), ("2999-01-01", "in the future"), ("0s", "is empty or ends in the future")],
+    [
+        ("yesterday", "is not a time"),
+        ("0d", "is not a time"),
+        ("2999-01-01", "in the future"),
+        ("0s", "is empty or ends in the future"),
+    ],
 )
 def test_invalid_period_is_refused(recorded: Incident, since: str, said: str) -> None:
     outcome = collect(recorded, since=since)

@@ -187,6 +187,8 @@ class EvidenceTable:
     rows: tuple[tuple[TableCell, ...], ...] = ()
     unavailable_reason: str = ""
     """Why the source could not be read."""
+    may_lack_permission: bool = True
+    """Whether a missing permission may be that reason; False if the provider failed."""
     retained_since: datetime | None = None
     """Start of the source's retention; None if it covers the whole period."""
     is_not_retained: bool = False
