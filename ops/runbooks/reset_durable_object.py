@@ -217,11 +217,26 @@ def _plan_all_objects(ctx: Context[ResetDurableObject.Params], service: "Service
             reason=Reason.NO_TARGET,
             hint="Pass with `--service` the service whose Worker has the class in its code.",
         )
+    named = {name: spec.class_ for name, spec in service.durable_objects.items()}
+    if owner := object_reset.find_owner_elsewhere(named, found):
+        raise _foreign_objects_refusal(ctx, service, owner)
     reupload_state.mark = DeploymentMark(
         ctx.request.incident, ctx.run_id, None, ctx.params.reason, reset=tuple(found.own)
     )
     return _build_plan(
         ctx, service, reupload_state, found, ResetDurableObject.Details(tuple(tracked), reupload_state, tuple(closed))
+    )
+
+
+def _foreign_objects_refusal(ctx: Context[ResetDurableObject.Params], service: "Service", owner: str) -> Refused:
+    """Return the refusal of a reset that would restart every object but those that ops.yml names."""
+    other = next((each.name for each in ctx.environment.services.values() if each.worker == owner), None)
+    return Refused(
+        f"the Worker {owner} owns {', '.join(service.durable_objects)} of {service.name}, so a new version of "
+        f"{service.worker} restarts only other objects",
+        reason=Reason.NO_TARGET,
+        hint=f"Reset the objects of {owner}." if other else f"Add {owner} to ops.yml as a service, and reset that one.",
+        suggested_command=ctx.suggest("reset-durable-object", service=other) if other else None,
     )
 
 

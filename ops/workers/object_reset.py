@@ -44,22 +44,24 @@ class WorkerClasses:
     own: dict[str, tuple[str, ...]]
     bound_elsewhere: dict[str, str]
     """Binding → the other Worker that exports the class; that Worker's deployments restart the objects."""
+    elsewhere: dict[str, str]
+    """Class → that other Worker."""
 
 
 def find_classes(version: WorkerVersion, worker: str) -> WorkerClasses:
     """Find the classes in the exports and the bindings of a version; each list may be incomplete."""
     own: dict[str, tuple[str, ...]] = dict.fromkeys(sorted(version.durable_object_classes), ())
-    bound_elsewhere = {}
+    bound_elsewhere, elsewhere = {}, {}
     for (kind, name), rest in sorted(version.bindings.items()):
         if kind != BINDING_TYPE:
             continue
         binding = json.loads(rest)
         if (script := binding.get("script_name") or worker) != worker:
-            bound_elsewhere[name] = str(script)
+            bound_elsewhere[name] = elsewhere[str(binding.get("class_name") or "")] = str(script)
         else:
             called = str(binding.get("class_name") or f"the class behind {name}")
             own[called] = (*own.get(called, ()), name)
-    return WorkerClasses(own, bound_elsewhere)
+    return WorkerClasses(own, bound_elsewhere, elsewhere)
 
 
 def build_sections(found: WorkerClasses) -> tuple[PlanSection, ...]:
@@ -95,6 +97,12 @@ def list_unexpected_classes(names: dict[str, str], found: WorkerClasses) -> Iter
     for name, called in names.items():
         if called not in found.own:
             yield f"{name} is a {called} in ops.yml, but the live version does not export this class"
+
+
+def find_owner_elsewhere(names: dict[str, str], found: WorkerClasses) -> str:
+    """Return the other Worker that owns every object of ops.yml; empty if this one may own one."""
+    owners = {"" if called in found.own else found.elsewhere.get(called, "") for called in names.values()}
+    return owners.pop() if len(owners) == 1 else ""
 
 
 @dataclass

@@ -239,6 +239,19 @@ def test_worker_whose_objects_cannot_restart_is_refused(
     assert stuck.world.writes() == []
 
 
+def test_object_of_another_worker_is_not_reset_by_a_new_version_of_this_one(stuck: StuckObject) -> None:
+    """The Worker has another class of its own, which would restart for nothing."""
+    foreign = {**BINDINGS[0], "script_name": "locks"}
+    serve(stuck.world, timedelta(minutes=9), bindings=(foreign,), durable_objects=["Room"])
+
+    outcome = stuck.reset()
+
+    assert ended(outcome) == (3, "refused", "no_target")
+    assert f"Worker locks owns {NAME} of api" in outcome.result["message"]
+    assert "Add locks to ops.yml as a service" in outcome.result["hint"]
+    assert stuck.world.writes() == []
+
+
 @pytest.mark.slow
 def test_deployment_after_the_request_is_refused(stuck: StuckObject) -> None:
     asked = stuck.world.sandbox.clock.now() - timedelta(minutes=12)
@@ -247,6 +260,7 @@ def test_deployment_after_the_request_is_refused(stuck: StuckObject) -> None:
     outcome = stuck.reset("--requested-at", asked.isoformat())
 
     assert ended(outcome) == (3, "refused", "world_moved")
+    assert outcome.result["hint"].endswith("If not, send the request again.")
 
 
 @pytest.mark.slow
