@@ -262,8 +262,9 @@ def refuse_on_issue(request: RecoveryRequest, issue: "TriggerIssue") -> RefusedR
 def missing_label(request: RecoveryRequest, label: str) -> RefusedRequest:
     return RefusedRequest(
         reason=Reason.LABEL_TAKEN,
-        message="the label {label} is no longer on the issue: another run or a person removed it",
-        hint="Check the issue for that run. If there is none, add the label again.",
+        message="the label {label} is no longer on the issue: another run or a person removed or renamed it",
+        hint="Check the issue for that run. If there is none, add the label again. If the repository no longer has it, "
+        "run `ops labels sync` first.",
         values={"label": label},
         incident=request.incident,
         label=label,

@@ -292,5 +292,5 @@ def check_not_superseded(ctx: Context[Any], deployments: tuple[PagesDeployment, 
         raise Refused(
             f"a deployment is newer than this request ({format_utc(requested_at)}): {describe_deployment(newest)}",
             reason=Reason.WORLD_MOVED,
-            hint="Check whether it fixed the problem. If not, request the rollback again.",
+            hint="Check whether it fixed the problem. If not, send the request again.",
         )

@@ -304,7 +304,7 @@ def check_not_superseded(live: WorkerDeployment, requested_at: datetime | None) 
         raise Refused(
             f"a deployment is newer than this request ({format_utc(requested_at)}): {describe_deployment(live)}",
             reason=Reason.WORLD_MOVED,
-            hint="Check whether it fixed the problem. If not, request the rollback again.",
+            hint="Check whether it fixed the problem. If not, send the request again.",
         )
 
 

@@ -102,6 +102,7 @@ def assert_refused(leak: Leak, outcome: Outcome, reason: str, *said: str) -> Non
     assert ended(outcome) == (3, "refused", reason), outcome.err
     for text in said:
         assert text in outcome.result["message"] + outcome.result["hint"]
+    assert "bad commit" not in outcome.result["hint"]
     assert leak.world.writes() == []
 
 
