@@ -52,7 +52,7 @@ ENDINGS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class RecordedPlan:
-    """A plan as the event `planned` records it."""
+    """A plan as the event `planned` records it, with the undo that the end of the run names."""
 
     summary: str
     changes: tuple[tuple[str, str, str], ...] = ()
@@ -254,8 +254,10 @@ class RunSummary:
 
     @cached_property
     def plan(self) -> RecordedPlan | None:
-        planned = self.last_event(EventKind.PLANNED)
-        return _recorded_plan(planned) if planned else None
+        planned, ended = self.last_event(EventKind.PLANNED), self.last_event(EventKind.ENDED)
+        found = _recorded_plan(planned) if planned else None
+        answered = _undo(ended.data.get("undo")) if ended else ()  # missing in older records
+        return replace(found, undo=answered) if found and answered else found
 
     @property
     def durations(self) -> dict[str, float | None]:
@@ -354,13 +356,19 @@ def _recorded_plan(event: RunEvent) -> RecordedPlan:
         sections=tuple((_text(title), _texts(lines)) for title, lines in _items(data.get("sections"))),
         warnings=_texts(data.get("warnings")),
         not_undone=_texts(data.get("not_undone")),
-        undo=tuple(dict.fromkeys(undo for change in reversed(changes) if (undo := _press(change, "undo")))),
+        undo=_undo(changes[::-1]),
         next_step=_press(data, "next_step"),
         done_message=_text(data.get("done")),
         proved_claim=_text(data.get("proved")),
         proves_health=data.get("proves_health") is not False,
         tasks=_texts(data.get("tasks")),
     )
+
+
+def _undo(found: Any) -> tuple[SuggestedCommand, ...]:
+    """Return the different undo commands of changes."""
+    given = (_press(each, "undo") for each in _list(found) if isinstance(each, Mapping))
+    return tuple(dict.fromkeys(filter(None, given)))
 
 
 def _press(data: Mapping[str, Any], name: str) -> SuggestedCommand | None:

@@ -108,6 +108,11 @@ class RunState:
         """What is live of the changes now."""
         return self.progress.live_state(self.plan, is_seen=not (self.lagging or self.unproved))
 
+    @property
+    def undo(self) -> tuple[SuggestedCommand, ...]:
+        """Undo commands of what may have been written; empty without a write."""
+        return self.plan.undo if self.plan and self.progress.may_have_written else ()
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -146,8 +151,9 @@ class Engine:
             message = _describe_failure(runbook, ctx, run, error)
             suggested = command_to_json("press", press)
             ctx.timeline.record(EventKind.FAILED, message, reason=reason.value, hint=hint, **suggested)
-        ended = {"reason": reason.value, "live": run.live.value, "message": message}
+        ended: dict[str, Any] = {"reason": reason.value, "live": run.live.value, "message": message}
         ended |= command_to_json("press", run.suggested_command)
+        ended["undo"] = [command_to_json("undo", each) for each in run.undo]
         ctx.timeline.record(EventKind.ENDED, decision.value, **ended)
         is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
         has_answered_write = ctx.timeline.first(EventKind.WRITTEN) is not None

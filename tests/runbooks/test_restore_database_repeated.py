@@ -316,3 +316,18 @@ def test_record_of_another_environment_stops_nothing(library: Library) -> None:
     path.write_text(path.read_text().replace('"environment": "production"', '"environment": "staging"'))
 
     assert library.restore("-5m").code == 0
+
+
+def test_comment_and_last_run_show_the_undo_of_the_answer(world: World) -> None:
+    """Only the answer of D1 names the bookmark right before the write. Its restore also removes the hold of the run."""
+    shop = shopdesk.prepared(world)
+    hub = world.sandbox.github
+    number = hub.open_issue("Orders are gone", labels=["incident"])
+    done = shop.restore("before-last-migration", "--incident", str(number), **hub.environ())
+    (undo,) = done.result["undo"]
+    bookmark = undo.partition("--to ")[2].split()[0]
+
+    comment = hub.issue(number).comments[-1].body.replace("\\\n", "").replace("'", "")
+
+    assert comment.count(f"to `{bookmark}`") == 1
+    assert f"--to {bookmark}" in world.ops("last", "--config", str(world.config)).out
