@@ -101,6 +101,10 @@ class Switches:
     """Whether zones normalize incoming URLs before they match routes. Cloudflare does by default. False: adjacent
     slashes are still merged."""
 
+    route_precedes_pages_domain: bool = False
+    """Whether a route of a zone precedes the custom domain of a Pages site. Documented for the custom domains of
+    Workers only (developers.cloudflare.com/workers/configuration/routing/custom-domains)."""
+
     pages_canonical_follows_rollbacks: bool = False
     """Whether the `canonical_deployment` of a Pages project is the live one, also after a rollback. False: it is the
     newest successful production deployment, as the API reference words it."""

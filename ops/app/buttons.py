@@ -36,7 +36,7 @@ def fitting_services(environment: "Environment", runbook: AnyRunbook) -> tuple[s
     runtime = environment.runtime
     if runbook.kind == RUNTIME:
         return (runtime.service,) if runtime and runbook.fits(environment, runtime.service) else ()
-    of_kind = (name for name, service in environment.services.items() if service.kind == runbook.kind)
+    of_kind = (name for name, service in environment.services.items() if service.kind in runbook.kinds)
     return tuple(name for name in of_kind if runbook.fits(environment, name))
 
 

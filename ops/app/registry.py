@@ -155,6 +155,11 @@ def _parameters(name: str) -> Mapping[str, tuple[type, bool]]:
     }
 
 
+def label_kinds() -> Mapping[str, tuple[str, ...]]:
+    """Return runbook → kinds of the services that its labels may name."""
+    return LazyMapping(runbook_names(), lambda name: load_runbook(name).kinds)
+
+
 def service_kinds() -> Mapping[str, str]:
     """Return runbook → kind of its services: worker, pages or runtime."""
     return LazyMapping(runbook_names(), lambda name: load_runbook(name).kind)
@@ -172,7 +177,7 @@ def label_rules() -> "LabelRules":
     names = runbook_names()
     return LabelRules(
         parameter_types(),
-        service_kinds(),
+        label_kinds(),
         LazyMapping(names, lambda name: load_runbook(name).by_label),
         LazyMapping(names, lambda name: dict(load_runbook(name).label_values)),
     )
@@ -193,4 +198,4 @@ def list_runbook_facts() -> "list[RunbookFacts]":
     from ops.config.labels import RunbookFacts
 
     ranked = sorted(button_runbooks().items(), key=lambda item: item[1].menu_rank)
-    return [RunbookFacts(name, made.kind, made.when, made.fits) for name, made in ranked]
+    return [RunbookFacts(name, made.kinds, made.when, made.fits) for name, made in ranked]

@@ -4,7 +4,7 @@ All are real, or all belong to a sandbox: environment variables decide. Each is 
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ops.config.secrets import KeyProvider
     from ops.core.observations import KeyAnswer
     from ops.core.runtime_contract import RuntimeState
+    from ops.core.verdict import MaintenanceCheck, ProbeResult
     from ops.engine.runbook import Runbook
     from ops.probes.durable_object import DurableObjectAdmin
     from ops.probes.http import ProbeClient
@@ -214,6 +215,12 @@ class Session:
         from ops.probes import page_content
 
         return page_content.read_page(self.web(), self.clock, url)
+
+    def check_maintenance(self, addresses: "Sequence[MaintenanceCheck]") -> "ProbeResult":
+        """Check once whether each address is answered by ops-maintenance, or not."""
+        from ops.probes import http
+
+        return http.run_maintenance_probe(self.web(), addresses)
 
     def fetch_runtime_state(self, url: str) -> "RuntimeState | str":
         """Return the limits and switches that the application at this origin reports, or why they are unknown."""

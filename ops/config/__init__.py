@@ -96,7 +96,8 @@ class Service(NamedModel):
     build: BuildConfig | None = Field(default=None, description="Build of a commit into a site, for redeploy-pages.")
     maintenance: Literal["edge", "switch"] = Field(
         default="edge",
-        description="Maintenance method: edge (routes to ops-maintenance) or switch (the application's own).",
+        description="Maintenance method: edge (routes to ops-maintenance) or switch (the application's own). "
+        "For a Pages site, `edge` adds it to button and menu.",
     )
     durable_objects: DurableObjects = Field(default_factory=dict)
     verify: VerificationRule = Field(
@@ -123,6 +124,13 @@ class Service(NamedModel):
     def has_own_zone(self) -> bool:
         """Return whether its url can be in a zone of the account: workers.dev and pages.dev belong to Cloudflare."""
         return not (urlsplit(self.url).hostname or "").endswith((".workers.dev", ".pages.dev"))
+
+    @property
+    def offers_maintenance(self) -> bool:
+        """Return whether button and menu offer maintenance: of a site only if ops.yml asks for it."""
+        if self.maintenance == "switch":
+            return True
+        return self.has_own_zone and (bool(self.worker) or "maintenance" in self.model_fields_set)
 
     def database_probes(self, database: Database) -> tuple[Probe, ...]:
         """Return its probes, with those of a database if it is the first service that uses it."""

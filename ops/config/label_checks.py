@@ -18,8 +18,8 @@ class LabelRules:
 
     parameters: Mapping[str, Mapping[str, tuple[type, bool]]] | None = None
     """Parameter → its type, and whether it is required. None: runbooks and parameters are not compared."""
-    kinds: Mapping[str, str] = field(default_factory=dict)
-    """Kind of its services."""
+    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Kinds of its services."""
     by_label: Mapping[str, bool] = field(default_factory=dict)
     """Whether a label may start it."""
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -60,15 +60,19 @@ def _labels(data: Any) -> Iterator[tuple[KeyPath, str]]:
             yield ("labels", name, "params", "database"), text
 
 
-def _kinds_of_labels(data: Any, labels: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[tuple[KeyPath, str]]:
+def _kinds_of_labels(
+    data: Any, labels: Mapping[str, Any], kinds: Mapping[str, tuple[str, ...]]
+) -> Iterator[tuple[KeyPath, str]]:
     for name, label in labels.items():
         runbook, environment, called = (
             get_nested(label, *keys) for keys in (("runbook",), ("environment",), ("params", "service"))
         )
         service = as_mapping(get_nested(data, "environments", environment, "services", called))
-        kind = kinds.get(runbook) if isinstance(runbook, str) else None
-        if kind and service.keys() & set(kinds.values()) and kind not in service:
-            yield ("labels", name, "params", "service"), f"{quote_name(called)} has no {kind}, and {runbook} needs one"
+        needed = kinds.get(runbook, ()) if isinstance(runbook, str) else ()
+        known = {kind for each in kinds.values() for kind in each}
+        if needed and service.keys() & known and not service.keys() & {*needed}:
+            text = f"{quote_name(called)} has no {' or '.join(needed)}, and {runbook} needs one"
+            yield ("labels", name, "params", "service"), text
 
 
 def _labels_of_buttons(labels: Mapping[str, Any], by_label: Mapping[str, bool]) -> Iterator[tuple[KeyPath, str]]:

@@ -28,8 +28,8 @@ class RunbookFacts:
     """Facts by which people choose a runbook."""
 
     name: str
-    kind: str
-    """Kind of its services: worker, pages or runtime."""
+    kinds: tuple[str, ...]
+    """Kinds of its services: worker, pages or runtime."""
     when: str
     """Symptom for which people use it."""
     fits: "Callable[[Environment, str], Sequence[Mapping[str, Any]]]"
@@ -51,7 +51,7 @@ def list_recovery_options(config: "Config", runbooks: Iterable[RunbookFacts]) ->
         named = dict.fromkeys(label.environment for label in labels.values())
         for environment in named or [e for e, each in config.environments.items() if name in each.services]:
             found, kinds = [], _kinds(config.environments[environment], name)
-            for runbook in (each for each in runbooks if each.kind in kinds):
+            for runbook in (each for each in runbooks if kinds & {*each.kinds}):
                 what = runbook.when, runbook.name, name, environment
                 starts = {p: o for p, o in labels.items() if (o.runbook, o.environment) == (runbook.name, environment)}
                 fits = runbook.fits(config.environments[environment], name)

@@ -91,6 +91,10 @@ class Plan(Generic[D_co]):
     """Last sentence of a run that wrote: related things that it did not change."""
     final_changes: tuple[Change, ...] = ()
     """Changes that are made only after the probes are healthy."""
+    undo_changes: tuple[Change, ...] = ()
+    """Changes that are made only after the probes are unhealthy: they take back what did not work."""
+    if_undone: RunOutcome | None = None
+    """Outcome after `undo_changes`."""
     if_unproved: RunOutcome | None = None
     """Outcome if a proof (`ProbeSet.proofs`) is unhealthy, for a plan that writes nothing before the probes."""
     ends_at: datetime | None = None
@@ -209,6 +213,13 @@ class Progress:
         """
         self.pending_target = ""
         self.may_have_written = self._is_known_to_have_written or not verified
+
+    def note_undone(self, plan: Plan[Any]) -> None:
+        """Note that this run took its own changes back: none of them is live."""
+        taken_back = {change.target for change in (*plan.changes, *plan.undo_changes)}
+        for targets in (self.changed, self.unconfirmed):
+            targets[:] = [each for each in targets if each not in taken_back]
+        self.may_have_written = self._is_known_to_have_written
 
     def note_moved_traffic(self, text: str) -> None:
         """Note that a rehearsal moved the traffic, which counts as a write also after its repair."""

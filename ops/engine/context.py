@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ops.core.run_record import PreviousRuns, RunRecord
     from ops.core.runtime_contract import RuntimeState
     from ops.core.timeline import Timeline
+    from ops.core.verdict import MaintenanceCheck, ProbeResult
     from ops.github.committed_file import CommittedFile
     from ops.github.pulls import PullRequests
     from ops.github.secrets import EnvironmentSecrets
@@ -77,6 +78,10 @@ class WebPort(Protocol):
 
     def fetch_page(self, url: str) -> PageContent:
         """Read the content of a URL."""
+        ...
+
+    def check_maintenance(self, addresses: "Sequence[MaintenanceCheck]") -> "ProbeResult":
+        """Check once whether each address is answered by ops-maintenance, or not."""
         ...
 
     def fetch_runtime_state(self, url: str) -> "RuntimeState | str":

@@ -219,7 +219,20 @@ class Engine:
         run.unproved = run.unproved or probes.unproved
         for change in plan.final_changes if run.after.verdict == Verdict.HEALTHY else ():
             self._make(runbook, ctx, run, plan, change, compare=True)
+        if plan.if_undone and run.after.verdict == Verdict.UNHEALTHY and self._undo(runbook, ctx, run, plan):
+            run.suggested_command = plan.if_undone.suggested_command
+            return plan.if_undone.decision, plan.if_undone.reason, plan.if_undone.message
         return _judge(run, plan, run.after, probes)
+
+    def _undo(self, runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, plan: Plan[Any]) -> bool:
+        """Take back changes that had no effect, and return whether one was. Raises OpsError if that fails."""
+        for change in plan.undo_changes:
+            self._make(runbook, ctx, run, plan, change, compare=True)
+        settled = {*run.progress.changed, *run.progress.done_by_others}
+        if not any(change.target in settled for change in plan.undo_changes):
+            return False
+        run.progress.note_undone(plan)
+        return True
 
     def _rehearse(
         self, runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, plan: Plan[Any], change: Change

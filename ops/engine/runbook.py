@@ -129,22 +129,22 @@ def check_request_age(ctx: Context[Any]) -> None:
     )
 
 
-def require_service(ctx: Context[Any], kind: str) -> "Service":
+def require_service(ctx: Context[Any], *kinds: str) -> "Service":
     """Return the service that the parameters name.
 
     Raises:
         ConfigError: the service is unknown or of another kind.
     """
     service = ctx.environment.service(ctx.params.service)
-    if service.kind == kind:
+    if service.kind in kinds:
         return service
     otherwise = ", ".join(
         f"`{ctx.command_prefix[0]} {name}`" for name, of in ctx.service_kinds().items() if of == service.kind
     )
-    others = [name for name, other in ctx.environment.services.items() if other.kind == kind]
+    others = [name for name, other in ctx.environment.services.items() if other.kind in kinds]
     named = f"Name one of: {', '.join(others)}. " if others else ""
     raise ConfigError(
-        f"{service.name} is a service with {service.kind}, and this needs one with {kind}",
+        f"{service.name} is a service with {service.kind}, and this needs one with {' or '.join(kinds)}",
         reason=Reason.UNKNOWN_NAME,
         hint=f"{named}For {service.name} there is {otherwise}.",
     )
@@ -211,6 +211,8 @@ class Runbook(ABC, Generic[P, D]):
     """Place among the rows of the recovery menu without a label: 1 for quick ones with an undo, 9 for the last."""
     kind: ClassVar[str]
     """Kind of its services in ops.yml: worker, pages, or runtime for the Worker that reads switches."""
+    other_kinds: ClassVar[tuple[str, ...]] = ()
+    """Further kinds of services that fit; a button offers those only if `fits` returns parameters for them."""
     section: ClassVar[str] = "Recover"
     """Section of its command in `ops --help`, read as text of its own file. Empty: hidden, for jobs and schedules."""
     by_label: ClassVar[bool] = True
@@ -269,6 +271,10 @@ class Runbook(ABC, Generic[P, D]):
     def needed_permissions(self, environment: "Environment") -> tuple[str, ...]:  # noqa: ARG002  most need the same
         """Return the Cloudflare permissions that its token needs in this environment."""
         return self.permissions.cloudflare
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return (self.kind, *self.other_kinds)
 
     def may_have_due_runs(self, environment: "Environment") -> bool:  # noqa: ARG002  most watch all of them
         """Return whether a run can become due in this environment."""

@@ -19,9 +19,10 @@ from ops.core.plan import Plan
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
-from ops.maintenance import orphaned_routes, plan_text, routes, state, steps
+from ops.maintenance import orphaned_routes, plan_text, routes, site_closure, state, steps
 from ops.maintenance.orphaned_routes import RecoveredState
 from ops.maintenance.routes import IngressPaths, RoutesToClose
+from ops.maintenance.site_closure import SiteUndo
 from ops.maintenance.state import TIME_FORMAT, ClosedRoute, MaintenanceRequest, MaintenanceState, MaintenanceWindow
 from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWorker, MaintenanceWrites
 from ops.maintenance.writes import (
@@ -62,6 +63,8 @@ class MaintenanceSnapshot:
 class RouteMaintenanceDetails(MaintenanceWrites):
     addresses: tuple[MaintenanceCheck, ...]
     probes: "tuple[Probe, ...]"
+    undo: SiteUndo | None = None
+    """What takes the route of a site back if it has no effect."""
 
     def probe_addresses(self) -> tuple[MaintenanceCheck, ...]:
         """Return the addresses to probe, with the run that their answers must name."""
@@ -78,7 +81,8 @@ def choose_probes(service: "Service", request: MaintenanceRequest, details: Rout
 
 def read_snapshot(ctx: Context[Any], service: "Service", request: MaintenanceRequest) -> MaintenanceSnapshot:
     """Read the routes and ops-maintenance. Raises Refused, ProviderError."""
-    maintenance_worker, ingress = _read_worker_and_ingress(ctx, service)
+    read = _read_worker_and_ingress if service.worker else _read_worker_and_site
+    maintenance_worker, ingress = read(ctx, service)
     recovered = _recover_state(ctx, service, maintenance_worker, ingress)
     return MaintenanceSnapshot(service, request, maintenance_worker, ingress, recovered)
 
@@ -99,13 +103,7 @@ def _read_worker_and_ingress(ctx: Context[Any], service: "Service") -> tuple[Mai
             *(lambda w=other.worker: worker in _read_handlers_and_calls(ctx, w)[1] for other in others),
         ]
     )
-    if maintenance_worker is None:
-        raise Refused(
-            f"the Worker {WORKER}, which answers during maintenance, does not exist",
-            reason=Reason.NOT_PREPARED,
-            hint="Prepare it once for each account.",
-            suggested_command=ctx.suggest(steps.PREPARE_COMMAND),
-        )
+    maintenance_worker = _require_worker(ctx, maintenance_worker)
     own = tuple(domain for domain in domains if domain.worker == worker)
     read = routes.select_zones(zones, [_service_host(service)], maintenance_worker.state, own)
     maintenance_worker, found = _read_routes(ctx, maintenance_worker, read)
@@ -114,6 +112,30 @@ def _read_worker_and_ingress(ctx: Context[Any], service: "Service") -> tuple[Mai
     return maintenance_worker, IngressPaths(
         worker, read, found, domains, subdomain, address, crons, handlers, bound_by, unread
     )
+
+
+def _read_worker_and_site(ctx: Context[Any], service: "Service") -> tuple[MaintenanceWorker, IngressPaths]:
+    """Read ops-maintenance and the routes in the zone of a site's url. Raises Refused."""
+    found, zones = run_parallel_mixed(
+        [lambda: steps.read_worker(ctx.cloudflare.workers), ctx.cloudflare.routes.list_zones]
+    )
+    maintenance_worker, host = _require_worker(ctx, found), _service_host(service)
+    own = [zone for zone in zones if zone.contains_host(host)]
+    read = tuple(sorted(own, key=lambda zone: len(zone.name))[-1:])
+    maintenance_worker, listed = _read_routes(ctx, maintenance_worker, read)
+    ways = IngressPaths("", read, listed, (), SUBDOMAIN_OFF, "", (), frozenset(), ())
+    return maintenance_worker, replace(ways, site=service.pages, site_host=host)
+
+
+def _require_worker(ctx: Context[Any], found: MaintenanceWorker | None) -> MaintenanceWorker:
+    if found is None:
+        raise Refused(
+            f"the Worker {WORKER}, which answers during maintenance, does not exist",
+            reason=Reason.NOT_PREPARED,
+            hint="Prepare it once for each account.",
+            suggested_command=ctx.suggest(steps.PREPARE_COMMAND),
+        )
+    return found
 
 
 def _read_routes(
@@ -230,13 +252,16 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Plan[RouteM
     closing = choose_closing(ctx, snapshot)
     existing, window, wanted = closing.existing, closing.window, closing.wanted
     writes, guard, run = plan_writes(ctx, [closing])
+    undo = site_closure.plan_undo(window, ingress.site_host, writes) if ingress.site else None
+    if ingress.site and existing is not None and not closing.writes:
+        site_closure.refuse_without_effect(ctx, ingress, window, _suggest_state(ctx, snapshot, "off", path))
     addresses = closing.addresses(run)
     opens = _suggest_state(ctx, snapshot, "off", path)
     changes = steps.build_changes(writes, opens)
     others = tuple(each for each in snapshot.state.windows if each != existing)
     end = plan_text.ReopeningMethod.choose(window, ctx) if window.reopen_at_end else None
     checks = plan_text.ClosureChecks.choose(ctx, window.service, changed=bool(changes))
-    return Plan(
+    plan = Plan(
         summary=_summarize(window, changed=bool(changes)),
         changes=tuple(changes),
         sections=plan_text.closing_sections(ingress, window, others, wanted.notes, ctx.clock.now()),
@@ -255,8 +280,11 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Plan[RouteM
         ends_at=parse_utc(window.until) if window.reopen_at_end else None,
         proved_claim=f"{window.scope} is offline as requested: {_count_addresses(addresses)} 503",
         proves_health=False,
-        details=RouteMaintenanceDetails(writes=changes, guard=guard, state_run=run, addresses=addresses, probes=()),
+        details=RouteMaintenanceDetails(
+            writes=changes, guard=guard, state_run=run, addresses=addresses, probes=(), undo=undo
+        ),
     )
+    return site_closure.limit_claims(plan, ingress, undo, _count_addresses(addresses)) if ingress.site else plan
 
 
 def _build_window(
@@ -323,12 +351,18 @@ def _refuse_unreachable(snapshot: MaintenanceSnapshot, window: MaintenanceWindow
     zones = ", ".join(zone.name for zone in snapshot.ingress.zones) or "none"
     is_zone_known = any(zone.contains_host(host) for zone in snapshot.ingress.zones)
     raise Refused(
-        f"no route or custom domain leads from {host}{window.path} to {window.worker}"
+        _describe_no_way(snapshot, f"{host}{window.path}")
         if is_zone_known
         else f"the token cannot read the zone of {host}; it can read: {zones}",
         reason=Reason.NO_WAY_IN,
         hint=f"Check the url in ops.yml, and that the token can edit the routes in the zone of {host}.",
     )
+
+
+def _describe_no_way(snapshot: MaintenanceSnapshot, address: str) -> str:
+    if snapshot.ingress.site:
+        return f"a route of {address} leads to a Worker already, so a route for the site would close that Worker"
+    return f"no route or custom domain leads from {address} to {snapshot.ingress.worker}"
 
 
 def plan_reopened(

@@ -374,7 +374,7 @@ def plan_closure(ctx: Context[Any], services: "Iterable[Service]", message: str)
                 closings.append(by_routes.choose_closing(ctx, _read(ctx, each, message)))
                 by_routes.plan_writes(ctx, closings)
             else:
-                left[each.name] = StaysOpen("maintenance closes Workers only")
+                left[each.name] = StaysOpen("a restore takes only Workers offline")
         except OpsError as error:
             if error.reason not in OPTIONAL:
                 raise

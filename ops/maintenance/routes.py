@@ -50,6 +50,10 @@ class IngressPaths:
     """Services in ops.yml whose Workers call it through a service binding."""
     unread_zones: tuple[Zone, ...] = ()
     """Zones that the token can read and whose routes were not read."""
+    site: str = ""
+    """Pages project; then `worker` is empty."""
+    site_host: str = ""
+    """Host of its url, the only one that is closed."""
 
     @property
     def maintenance_routes(self) -> tuple[WorkerRoute, ...]:
@@ -86,6 +90,8 @@ class RoutesToClose:
 def choose_routes(ingress: IngressPaths, state: MaintenanceState, path: str) -> RoutesToClose:
     """Choose the routes that close the whole service, or the path prefix `path`."""
     routes = ingress.routes_without_maintenance(state)
+    if ingress.site:
+        return _choose_for_site(ingress, routes, path)
     return _choose_for_path(ingress, routes, path) if path else _choose_for_service(ingress, routes)
 
 
@@ -111,6 +117,21 @@ def _choose_for_service(ingress: IngressPaths, routes: tuple[WorkerRoute, ...]) 
             found.notes.append(
                 f"{host} is a custom domain of {ingress.worker}, but {_describe_route(same)} takes all of its requests"
             )
+    return found
+
+
+def _choose_for_site(ingress: IngressPaths, routes: tuple[WorkerRoute, ...], path: str) -> RoutesToClose:
+    """Choose one route for the host of a Pages site, unless a Worker answers there already."""
+    found, host, target = RoutesToClose(), ingress.site_host, path or "/"
+    for zone in ingress.zones:
+        if not zone.contains_host(host):
+            continue
+        of_zone = [route for route in routes if route.zone == zone.id]
+        answers = most_specific_route(of_zone, host, target)
+        if answers is not None and answers.script:
+            found.notes.append(f"{_describe_route(answers)} takes requests to {host}{path}, not this site: unchanged")
+        else:
+            found.add_route(zone.id, f"{host}{target}*")
     return found
 
 
@@ -197,6 +218,11 @@ def wildcard_patterns(window: MaintenanceWindow) -> tuple[str, ...]:
 
 def describe_open_paths(ingress: IngressPaths, path: str) -> Iterator[str]:
     """Describe every path past the routes, by name where Cloudflare lists it."""
+    if ingress.site:
+        yield f"the address of {ingress.site} on pages.dev, its previews, and the address of each deployment"
+        yield f"other custom domains of {ingress.site}: only {ingress.site_host} is closed"
+        yield f"more specific routes of {ingress.site_host}, and other spellings of a path"
+        return
     if path:
         if ingress.subdomain.enabled:
             address = f"https://{ingress.workers_dev_host}{path}"

@@ -33,9 +33,7 @@ SUBDOMAIN_ON = WorkersDevSubdomain(enabled=True, previews_enabled=False)
 
 def required_permissions(services: "Iterable[Service]") -> tuple[str, ...]:
     """Return the Cloudflare permissions that maintenance of these services needs."""
-    methods = {
-        each.maintenance for each in services if each.worker and (each.maintenance == "switch" or each.has_own_zone)
-    }
+    methods = {each.maintenance for each in services if each.offers_maintenance}
     return (*(PERMISSIONS if "edge" in methods else ()), *(SWITCH_PERMISSIONS if "switch" in methods else ()))
 
 

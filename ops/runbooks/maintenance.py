@@ -5,7 +5,7 @@ ops.yml the application does it itself (`ops/maintenance/by_switch.py`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from ops.maintenance.by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot, Rout
 from ops.maintenance.by_switch import SwitchMaintenanceDetails
 from ops.maintenance.state import MaintenanceRequest, MaintenanceWindow
 from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions
+from ops.pages.steps import live_content
 from ops.switches import steps as switch_steps
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
     when = "An endpoint or the whole API must be offline now, for example after a leak"
     menu_rank = 4
     kind = "worker"
+    other_kinds = ("pages",)
     end_command = "maintenance due"
     github_environment = "security"  # a token that may change routes
     params = Params
@@ -57,9 +59,8 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
         return required_permissions(environment.services.values())
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
-        place = environment.services[service]
-        is_possible = place.maintenance == "switch" or place.has_own_zone
-        return [{"state": state} for state in ("on", "off")] if is_possible else []
+        is_offered = environment.services[service].offers_maintenance
+        return [{"state": state} for state in ("on", "off")] if is_offered else []
 
     def ends_at(self, params: Params, environment: "Environment", now: datetime) -> datetime | None:
         service = environment.services.get(params.service)
@@ -80,17 +81,19 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
         return {"state": ("on", "off")}
 
     def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
-        service, request, details = require_service(ctx, self.kind), _parse_request(ctx), plan.details if plan else None
+        service, request = require_service(ctx, *self.kinds), _parse_request(ctx)
+        details = plan.details if plan else None
         if service.maintenance == "switch":
             return by_switch.choose_probes(
                 ctx, service, request, None if isinstance(details, RouteMaintenanceDetails) else details
             )
-        return by_routes.choose_probes(
+        probes = by_routes.choose_probes(
             service, request, details if isinstance(details, RouteMaintenanceDetails) else None
         )
+        return replace(probes, find_content=live_content(ctx, service)) if service.pages and plan else probes
 
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
-        service, request = require_service(ctx, self.kind), _parse_request(ctx)
+        service, request = require_service(ctx, *self.kinds), _parse_request(ctx)
         if service.maintenance == "switch":
             return by_switch.plan_maintenance(ctx, service, request, DEFAULT_MESSAGE)
         if request.is_on:
@@ -110,11 +113,15 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         if isinstance(plan.details, SwitchMaintenanceDetails):
             return switch_steps.check_write(ctx, plan.details.writes[change])
+        if (undo := plan.details.undo) is not None and change in undo.changes:
+            return undo.check(ctx, change)
         return steps.check_change(ctx, plan.details, change)
 
     def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
         if isinstance(plan.details, SwitchMaintenanceDetails):
             return switch_steps.apply_write(ctx, plan.details.writes[change])
+        if (undo := plan.details.undo) is not None and change in undo.changes:
+            return undo.apply(ctx, change)
         return steps.apply_change(ctx, plan.details, change)
 
 

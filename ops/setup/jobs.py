@@ -142,7 +142,7 @@ def _acting_job(
     contents = "write" if "contents: write" in rights else "read"
     if environment is None:
         return ActingJob(github_environment, "", {}, tuple(permissions), contents)
-    probes = [probe for runbook in runbooks for probe in _probes(environment, runbook.kind)]
+    probes = [probe for runbook in runbooks for probe in _probes(environment, runbook)]
     reads = [environment.token, *(name for probe in probes for name in probe.variables)]
     names = [
         *reads,
@@ -219,12 +219,14 @@ def _job_secrets(environment: "Environment", kind: JobSecret) -> Iterator[str]:
         yield from (OLD_PREFIX + name for name, rule in environment.secrets.items() if rule.rotate != "never")
 
 
-def _probes(environment: "Environment", kind: str) -> "Iterator[Probe]":
-    """Yield the probes that a runbook of that kind may send."""
-    of_kind = "worker" if kind == RUNTIME else kind
-    for service in environment.services.values():
-        yield from service.probes_with(service.durable_objects) if service.kind == of_kind else ()
-    if environment.runtime and kind == RUNTIME:
+def _probes(environment: "Environment", runbook: AnyRunbook) -> "Iterator[Probe]":
+    """Yield the probes that the runbook may send."""
+    of_kind = "worker" if runbook.kind == RUNTIME else runbook.kind
+    others = fitting_services(environment, runbook) if runbook.other_kinds else ()
+    for name, service in environment.services.items():
+        is_probed = service.kind == of_kind or name in others
+        yield from service.probes_with(service.durable_objects) if is_probed else ()
+    if environment.runtime and runbook.kind == RUNTIME:
         yield from (probe for switch in environment.runtime.switches.values() for probe in switch.probes)
 
 

@@ -65,10 +65,10 @@ def read_edge(session: Session, program: str) -> EdgeStatus:
         read_others = partial(live_closure.read_other_ways, live, session.workers, session.routes, windows)
         more, lack = try_read(read_others, OTHER_WAYS, (OPEN,))
         live, unread = more or live, [lack] if lack else []
-    if patterns := live.unread_patterns(windows):
-        unread.append(UnreadSource((OPEN,), f"routes {', '.join(patterns)}", "the token cannot read their zone"))
-    openings = tuple(_find_openings(session, live, windows, program))
-    return EdgeStatus(windows, tuple(_find_orphans(live, state, hosts)), openings, tuple(unread))
+    openings, unknown = live_closure.compare(windows, live, session.check_maintenance)
+    unread += [UnreadSource((OPEN,), "a way into a closed service", unknown)] if unknown else []
+    advised = tuple(_advise(session, windows, openings, program))
+    return EdgeStatus(windows, tuple(_find_orphans(live, state, hosts)), advised, tuple(unread))
 
 
 def _hosts_of_workers(session: Session) -> Mapping[str, str]:
@@ -81,11 +81,11 @@ def _find_orphans(live: LiveWays, stored: MaintenanceState, hosts: Mapping[str, 
         yield OrphanedRoute(route.pattern, next((name for name, host in hosts.items() if route.matches_host(host)), ""))
 
 
-def _find_openings(
-    session: Session, live: LiveWays, windows: tuple[MaintenanceWindow, ...], program: str
+def _advise(
+    session: Session, windows: tuple[MaintenanceWindow, ...], openings: tuple[Opening, ...], program: str
 ) -> Iterator[OpenClosure]:
     now = session.clock.now()
-    for opening in live_closure.find_openings(windows, live):
+    for opening in openings:
         window = next(each for each in windows if (each.service, each.path) == (opening.service, opening.path))
         where = {"environment": session.environment.name, "incident": window.incident}
         command = build_command(program, "maintenance", {**live_closure.closing_options(window, now), **where})

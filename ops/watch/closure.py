@@ -34,7 +34,9 @@ def look_at_closures(session: Session, services: "Iterable[Service]") -> Mapping
             at_the_edge[each.name] = each.url.removeprefix("https://").partition(":")[0]
         elif look := _look_at_switch(session, each):
             found[each.name] = look
-    return {**found, **(look_at_routes(session.workers, session.routes, at_the_edge) if at_the_edge else {})}
+    if at_the_edge:
+        found |= look_at_routes(session.workers, session.routes, session.check_maintenance, at_the_edge)
+    return found
 
 
 def _look_at_switch(session: Session, service: "Service") -> ClosureLook | None:

@@ -120,7 +120,7 @@ class Edge:
         if self._account.switches.edge_challenges_runners and _is_challenged(host, request):
             return _challenge()
         with self._account.lock:
-            if self._account.pages.is_site(host):
+            if self._account.pages.is_site(host) and not self._has_own_route(host, request):
                 return self._serve_site(self._account.pages.deployment_at(host), host, request)
             is_in_zone = self._account.zones.find(host) is not None
             if is_in_zone:
@@ -201,6 +201,13 @@ class Edge:
         if answer.status == 200 and self._account.switches.static_files_answer_hit:
             return replace(answer, headers=[*answer.headers, ("cf-cache-status", "HIT")])
         return answer
+
+    def _has_own_route(self, host: str, request: HttpRequest) -> bool:
+        """Return whether a route takes the request from a site."""
+        zone = self._account.zones.find(host)
+        if not self._account.switches.route_precedes_pages_domain or zone is None:
+            return False
+        return self._account.zones.script_at(zone, host, self._normalize(request).target) is not None
 
     def _find_preview(self, host: str) -> RunningVersion | None:
         """Return the version at a preview address, deployed or not; None if previews are off."""

@@ -148,7 +148,7 @@ OF_OTHERS = {
 OF_NONE = (
     *("pages_", "audit_", "analytics_", "zone_analytics_", "worker_analytics_", "telemetry_", "auth_error_"),
     *("kv_", "edge_", "static_files_", "status_pages_"),
-    *("deployments_paged", "assets_", "has_assets_", "secrets_checked_without_traffic"),
+    *("deployments_paged", "route_precedes_", "assets_", "has_assets_", "secrets_checked_without_traffic"),
 )
 ALL_PROVIDED = "IFLOW_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY"
 

@@ -175,7 +175,7 @@ def test_route_in_a_zone_that_the_token_cannot_read_is_unknown(place: Maintenanc
 
     shown = status(place.world)
 
-    assert f"! unknown, routes {HOST}/*, {ALSO}/*: the token cannot read their zone" in shown.out
+    assert f"! unknown, a way into a closed service: the token cannot read the zone of {HOST}/*, {ALSO}/*" in shown.out
 
 
 def test_close_names_the_opening_of_its_incident(place: MaintenanceWorld) -> None:
