@@ -4,7 +4,7 @@ Used by the runbook `maintenance`, unless ops.yml says `maintenance: switch`. Al
 first route changes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,14 @@ from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
+from ops.core.owners import StateOwner, find_owner
 from ops.core.plan import Plan
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.maintenance import orphaned_routes, plan_text, routes, site_closure, state, steps
 from ops.maintenance.orphaned_routes import RecoveredState
+from ops.maintenance.release import notify_others, release_windows
 from ops.maintenance.routes import IngressPaths, RoutesToClose
 from ops.maintenance.site_closure import SiteUndo
 from ops.maintenance.state import TIME_FORMAT, ClosedRoute, MaintenanceRequest, MaintenanceState, MaintenanceWindow
@@ -280,6 +282,7 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Plan[RouteM
         ends_at=parse_utc(window.until) if window.reopen_at_end else None,
         proved_claim=f"{window.scope} is offline as requested: {_count_addresses(addresses)} 503",
         proves_health=False,
+        notices=notify_others(ctx, window, existing),
         details=RouteMaintenanceDetails(
             writes=changes, guard=guard, state_run=run, addresses=addresses, probes=(), undo=undo
         ),
@@ -304,14 +307,8 @@ def _build_window(
         if existing.reopened_by and not request.ends_with_run:
             incident = ctx.request.incident
             existing = replace(existing, run=ctx.run_id, incident=incident, message=DEFAULT_MESSAGE, reopened_by="")
-        return replace(
-            existing,
-            message=request.message or existing.message,
-            until=request.until or existing.until,
-            reopen_at_end=request.reopen_at_end,
-            closed=tuple(former.values()),
-            subdomain=existing.subdomain or subdomain,
-        )
+        kept = existing if request.ends_with_run else existing.with_owners(_add_request(ctx, request, existing))
+        return replace(kept, closed=tuple(former.values()), subdomain=existing.subdomain or subdomain)
     return MaintenanceWindow(
         service=snapshot.service.name,
         worker=snapshot.ingress.worker,
@@ -326,6 +323,25 @@ def _build_window(
         subdomain=subdomain,
         reopened_by=ctx.run_id if request.ends_with_run else "",
     )
+
+
+def _add_request(ctx: Context[Any], request: MaintenanceRequest, existing: MaintenanceWindow) -> tuple[StateOwner, ...]:
+    """Return the owners with the incident of this request, which has its own end and message.
+
+    Without an incident it is none if it asks for nothing more than the others.
+    """
+    now, end = ctx.clock.now().replace(microsecond=0), parse_utc(request.until) if request.until else None
+    owners = existing.active_owners(now)
+    own = find_owner(owners, ctx.request.incident)
+    asks = request.message or request.until or existing.reopen_at_end != request.reopen_at_end
+    if owners and own is None and ctx.request.incident is None and not asks:
+        return owners
+    planned = end or (own.until or own.review_at if own else None)
+    until, review_at = (planned, None) if request.reopen_at_end else (None, planned)
+    if own is not None:
+        new = replace(own, until=until, review_at=review_at, message=request.message or own.message)
+        return tuple(new if each is own else each for each in owners)
+    return (*owners, StateOwner(ctx.request.incident, ctx.request.actor, now, until, review_at, request.message))
 
 
 def _summarize(window: MaintenanceWindow, *, changed: bool) -> str:
@@ -366,21 +382,27 @@ def _describe_no_way(snapshot: MaintenanceSnapshot, address: str) -> str:
 
 
 def plan_reopened(
-    ctx: Context[Any], snapshot: MaintenanceSnapshot, opened: tuple[MaintenanceWindow, ...]
+    ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tuple[MaintenanceWindow, ...]
 ) -> Plan[RouteMaintenanceDetails]:
+    """Plan to reopen the wanted windows, as far as no other incident needs them. Raises Refused."""
     service, path, live = snapshot.service, snapshot.request.path, snapshot.worker.deployment
-    remaining = tuple(window for window in snapshot.state.windows if window not in opened)
+    released = release_windows(ctx, wanted, ctx.params.accept_owners)
+    opened, kept = released.opened, released.kept
+    remaining = tuple(
+        kept.get((each.service, each.path), each) for each in snapshot.state.windows if each not in opened
+    )
     still = tuple(window for window in remaining if window.service == service.name)
     writes, left = plan_reopening(snapshot.ingress, opened, remaining)
-    if opened:
+    if released.is_needed:
         writes += [UploadState(remaining, live, _reopened_to_store(snapshot, opened)), DeployState(live, remaining)]
     message = opened[0].message if len(opened) == 1 else ""
     changes = steps.build_changes(writes, _suggest_state(ctx, snapshot, "on", path, message=message))
     what = f"{service.name} {path}" if path else f"the whole of {service.name}"
-    stays = next((each.scope for each in still if path.startswith(each.path)), "")
+    stays = next((each for each in still if path.startswith(each.path)), None)
     probes = () if stays else tuple(probe for probe in service.probes if not is_probe_closed(probe, still))
+    done = "reopen" if opened else "no maintenance of its own" if stays else "not in maintenance"
     return Plan(
-        summary=f"{what}: {'reopen' if opened else 'no maintenance of its own' if stays else 'not in maintenance'}",
+        summary=f"{what}: {'stays offline' if stays and released.is_needed else done}",
         changes=tuple(changes),
         sections=plan_text.reopening_sections(snapshot.ingress, opened, still, ctx.clock.now()),
         warnings=(
@@ -388,18 +410,20 @@ def plan_reopened(
             *plan_text.orphaned_route_warnings(snapshot.ingress, snapshot.recovered),
             *plan_text.unread_zone_warnings(snapshot.ingress),
         ),
-        reason=None if opened else Reason.NOT_OFF,
-        done_message=f"Reopened {what}",
-        proved_claim=f"{what} is still offline, because {stays} is; to open it, reopen {stays}"
-        if stays
-        else f"{what} is open as requested: {WORKER} no longer answers, and {probes_claim(probes)}",
+        reason=None if released.is_needed else Reason.NOT_OFF,
+        done_message=f"Released {what}" if stays else f"Reopened {what}",
+        proved_claim=plan_text.describe_stays(what, stays, released.held)
+        if stays or (released.held and not opened)
+        else f"{what} is open as requested{released.exception}: {WORKER} no longer answers, and {probes_claim(probes)}",
         proves_health=bool(probes),
+        notices=released.notices,
         details=RouteMaintenanceDetails(
             writes=changes,
             guard=ConcurrencyGuard(live),
             state_run=ctx.run_id,
-            addresses=tuple(
-                _reopened_addresses(ctx, snapshot, opened, remaining, {each.key for each in left}, is_off=bool(stays))
+            addresses=(
+                *_reopened_addresses(ctx, snapshot, opened, remaining, {each.key for each in left}, is_off=bool(stays)),
+                *_kept_addresses(ctx, kept.values()),
             ),
             probes=probes,
         ),
@@ -434,6 +458,13 @@ def _reopened_addresses(
         here = replace(window, closed=tuple(each for each in window.closed if each.key not in passed_over))
         for way, url in routes.list_probe_addresses(here):
             yield MaintenanceCheck(url, way, is_off=is_off, run=ctx.run_id if is_off else "")
+
+
+def _kept_addresses(ctx: Context[Any], windows: Iterable[MaintenanceWindow]) -> Iterator[MaintenanceCheck]:
+    """Yield the addresses that stay closed, by the state that this run stores."""
+    for window in windows:
+        for way, url in routes.list_probe_addresses(window):
+            yield MaintenanceCheck(url, way, run=ctx.run_id)
 
 
 def is_probe_closed(probe: "Probe", still: tuple[MaintenanceWindow, ...]) -> bool:

@@ -190,7 +190,8 @@ def _plan_reopening(
     _refuse_unknown_paths(ctx, request, current)
     now, before = ctx.clock.now(), _closed_paths(ctx, current)
     owners, remaining = current.owners(now), _remaining_owners(ctx, request, current)
-    closed = tuple(path for path in before if any(path in _paths_of(each) for each in remaining))
+    closed = tuple(dict.fromkeys(path for each in remaining for path in _paths_of(each)))
+    closed = (WHOLE_SERVICE,) if WHOLE_SERVICE in closed else closed
     state = ON if remaining else OFF
     write = None
     if remaining != owners or not before:

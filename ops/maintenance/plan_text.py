@@ -189,6 +189,13 @@ def orphaned_route_warnings(ingress: IngressPaths, recovered: RecoveredState) ->
         )
 
 
+def describe_stays(what: str, stays: MaintenanceWindow | None, held: str) -> str:
+    """Describe a scope that stays closed for other incidents, or by a wider window."""
+    if held or stays is None:
+        return held
+    return f"{what} is still offline, because {stays.scope} is; to open it, reopen {stays.scope}"
+
+
 def _describe_end(window: MaintenanceWindow, now: datetime) -> Iterator[str]:
     if window.until:
         moment = parse_utc(window.until)
@@ -200,7 +207,7 @@ def _describe_end(window: MaintenanceWindow, now: datetime) -> Iterator[str]:
 
 
 def _describe_window(window: MaintenanceWindow, now: datetime) -> str:
-    where = f" for incident #{window.incident}" if window.incident else ""
+    where = f" for incident {window.named_incidents}" if window.incidents else ""
     until = "".join(f", until {each}" for each in _describe_end(window, now))
     return f"{window.scope}, since {format_utc(parse_utc(window.since))}{where}{until}"
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import parse_deadline, parse_utc
 from ops.core.errors import ConfigError
+from ops.core.owners import StateOwner, find_owner, latest_end, parse_owner
 
 RUN_VARIABLE, BASE_VARIABLE, WINDOW_PREFIX, REOPENED_PREFIX = "RUN", "BASE", "BLOCK_", "OPENED_"
 """Variables: the run that wrote the version, the version it was built on, one per window, and one per window that was
@@ -60,6 +61,8 @@ class MaintenanceWindow:
     """Whether a job or a schedule may reopen it after `until`."""
     reopened_by: str = ""
     """Run that reopens it at its end, such as a restore; empty if only a person or `until` does."""
+    owners: tuple[StateOwner, ...] = ()
+    """Incidents that need it closed, in the order of their requests; empty if the other fields describe the only."""
 
     def is_due(self, now: datetime) -> bool:
         """Return whether a schedule should reopen it at `now` (UTC)."""
@@ -69,10 +72,58 @@ class MaintenanceWindow:
     def scope(self) -> str:
         return f"{self.service} {self.path}" if self.path else f"the whole of {self.service}"
 
+    @property
+    def all_owners(self) -> tuple[StateOwner, ...]:
+        """Return the owners, also one whose end has passed."""
+        return self.owners or (self._only_owner,)
+
+    @property
+    def _only_owner(self) -> StateOwner:
+        end = parse_utc(self.until) if self.until else None
+        until, review_at = (end, None) if self.reopen_at_end else (None, end)
+        return StateOwner(self.incident, f"run {self.run}", parse_utc(self.since), until, review_at, self.message)
+
+    @property
+    def incidents(self) -> frozenset[int]:
+        """Return the incidents that need it closed."""
+        known = [each.incident for each in self.owners] or [self.incident]
+        return frozenset(incident for incident in known if incident)
+
+    @property
+    def named_incidents(self) -> str:
+        """Return the incidents for people, such as "#7 and #9"."""
+        return " and ".join(f"#{number}" for number in sorted(self.incidents))
+
+    def active_owners(self, now: datetime) -> tuple[StateOwner, ...]:
+        """Return the incidents, or a person without one, that need it closed at `now` (UTC)."""
+        return tuple(each for each in self.all_owners if not each.is_over(now))
+
+    def belongs_to(self, incident: int, now: datetime) -> bool:
+        """Return whether the incident needs it closed; after its planned end too, while it is the only one."""
+        return self.incident == incident if not self.owners else bool(find_owner(self.active_owners(now), incident))
+
+    def with_owners(self, owners: Sequence[StateOwner]) -> Self:
+        """Return the window for these owners: the latest end and the newest message count."""
+        until, reviews = latest_end(owners), [end for each in owners if (end := each.review_at or each.until)]
+        end = until or max(reviews, default=None)
+        message = next((each.message for each in reversed(owners) if each.message), self.message)
+        incident = next((each.incident for each in owners if each.incident), None)
+        found = replace(
+            self,
+            message=message,
+            incident=incident,
+            until=f"{end:{TIME_FORMAT}}" if end else "",
+            reopen_at_end=until is not None,
+            owners=(),
+        )
+        return found if tuple(owners) == found.all_owners else replace(found, owners=tuple(owners))
+
     def to_json(self) -> dict[str, Any]:
         routes = [[each.zone, each.pattern, each.id, each.previous_worker] for each in self.closed]
         subdomain = self.subdomain and [self.subdomain.enabled, self.subdomain.previews_enabled]
-        return {**vars(self), "closed": routes, "subdomain": subdomain}
+        value = {**vars(self), "closed": routes, "subdomain": subdomain}
+        del value["owners"]
+        return {**value, **({"owners": [each.to_json() for each in self.owners]} if self.owners else {})}
 
 
 @dataclass(frozen=True)
@@ -114,8 +165,8 @@ def parse_state(variables: Mapping[str, Any]) -> MaintenanceState | None:
 
 
 def _parse_window(value: Mapping[str, Any]) -> MaintenanceWindow:
-    # Versions before 0.1 stored neither.
-    optional = {"reopen_at_end": False, "reopened_by": ""}
+    # Earlier versions stored none of these.
+    optional = {"reopen_at_end": False, "reopened_by": "", "owners": ()}
     known = {
         name: value[name] for name in MaintenanceWindow.__dataclass_fields__ if name in value or name not in optional
     }
@@ -130,7 +181,8 @@ def _parse_window(value: Mapping[str, Any]) -> MaintenanceWindow:
     for moment in (known["since"], *filter(None, [known["until"]])):
         parse_utc(moment)
     subdomain = WorkersDevSubdomain(*map(bool, known["subdomain"])) if known["subdomain"] else None
-    return MaintenanceWindow(**{**known, "closed": tuple(routes), "subdomain": subdomain})
+    owners = tuple(parse_owner(each) for each in known["owners"])
+    return MaintenanceWindow(**{**known, "closed": tuple(routes), "subdomain": subdomain, "owners": owners})
 
 
 def build_variables(
@@ -149,8 +201,11 @@ def build_variables(
 
 
 def have_same_effect(windows: Iterable[MaintenanceWindow], others: Iterable[MaintenanceWindow]) -> bool:
-    """Return whether both close the same routes with the same message; run, time and incident may differ."""
-    one, other = (frozenset(replace(b, run="", since="", incident=None) for b in each) for each in (windows, others))
+    """Return whether both close the same routes with the same message and incidents; run and time may differ."""
+    one, other = (
+        frozenset((replace(b, run="", since="", incident=None, owners=()), b.incidents) for b in each)
+        for each in (windows, others)
+    )
     return one == other
 
 
@@ -201,9 +256,17 @@ def merge_states(newest: MaintenanceState, others: Iterable[MaintenanceState]) -
                     subdomain=window.subdomain or same.subdomain,
                     reopen_at_end=same.reopen_at_end and window.reopen_at_end and same.until == window.until,
                     reopened_by=same.reopened_by if same.reopened_by == window.reopened_by else "",
+                    owners=_merge_owners(same, window),
                 )
                 windows = replace_window(windows, both)
     return replace(newest, windows=windows)
+
+
+def _merge_owners(one: MaintenanceWindow, other: MaintenanceWindow) -> tuple[StateOwner, ...]:
+    """Return the owners of both, if the other one has an incident that the first lacks."""
+    if other.incidents <= one.incidents:
+        return one.owners
+    return (*one.all_owners, *(each for each in other.all_owners if each.incident not in {*one.incidents, None}))
 
 
 PATH_PATTERN = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()+,;=:@-]+)+")

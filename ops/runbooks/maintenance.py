@@ -102,7 +102,11 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
         return (
             by_routes.plan_closed(ctx, snapshot)
             if request.is_on
-            else by_routes.plan_reopened(ctx, snapshot, self.windows_to_reopen(ctx, snapshot))
+            else switch_steps.with_acceptance(
+                ctx,
+                self.name,
+                lambda: by_routes.plan_reopened(ctx, snapshot, self.windows_to_reopen(ctx, snapshot)),
+            )
         )
 
     def windows_to_reopen(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> tuple[MaintenanceWindow, ...]:  # noqa: ARG002  for the schedule's

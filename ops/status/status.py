@@ -122,7 +122,7 @@ class EnvironmentStatus:
                 each for each in self.switches if each.value and each.value.belongs_to(number, self.read_at)
             ),
             limits=self.limits,
-            windows=tuple(block for block in self.windows if block.incident == number),
+            windows=tuple(block for block in self.windows if block.belongs_to(number, self.read_at)),
             orphans=self.orphans,
             openings=tuple(each for each in self.openings if each.incident == number),
             unread=self.unread,

@@ -111,7 +111,7 @@ def limit_lines(status: EnvironmentStatus) -> Iterator[str]:
 
 def maintenance_lines(status: EnvironmentStatus) -> Iterator[str]:
     for block in status.windows:
-        where = f" for incident #{block.incident}" if block.incident else ""
+        where = f" for incident {block.named_incidents}" if block.incidents else ""
         until = f", {format_planned_end(parse_utc(block.until), status.read_at)}" if block.until else ""
         until += f", until run {quote_name(block.reopened_by)} ends" if block.reopened_by else ""
         yield f"{block.scope}, since {format_utc(parse_utc(block.since))}{where}{until}"

@@ -32,7 +32,7 @@ def test_maintenance_closes_and_reopens_all_ingress_paths(place: MaintenanceWorl
         assert place.serves(f"{host}/health") == place.serves(f"{host}/any?x=1") == "off"
     assert (place.get(DEV).status_code, MAINTENANCE_WORKER in place.get(DEV).headers) == (404, False)
 
-    opened = place.off()
+    opened = place.off("--incident", "42")
 
     assert ended(opened) == (0, "recovered", "verified")
     assert place.ways == before

@@ -146,7 +146,7 @@ def test_route_that_a_run_just_opened_is_no_opening(place: MaintenanceWorld, inc
     """A run opens the routes first, and stores that afterwards: the second look sees both."""
 
     def reopen() -> None:
-        place.off()
+        place.off("--incident", str(incident.number))
 
     def open_and_store() -> None:
         deploy_by_ci(place)()

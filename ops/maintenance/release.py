@@ -1,0 +1,79 @@
+"""Release maintenance windows: a window opens only when no other incident needs it closed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ops.core.errors import NeedsAcceptance, Reason
+from ops.core.owners import StateOwner, describe_owners
+from ops.engine.context import Context
+from ops.maintenance.state import MaintenanceWindow
+
+
+@dataclass(frozen=True)
+class Release:
+    """Windows that open, and windows that stay closed for other incidents."""
+
+    opened: tuple[MaintenanceWindow, ...]
+    kept: Mapping[tuple[str, str], MaintenanceWindow]
+    """Service and path → the window with the owners that remain."""
+    held: str = ""
+    """Windows that stay closed, with their owners, for people."""
+    notices: Mapping[int, str] = field(default_factory=dict)
+    """Other incident → text about its windows."""
+
+    @property
+    def exception(self) -> str:
+        """Return the end of a claim that all is open."""
+        return f", except that {self.held}" if self.held else ""
+
+    @property
+    def is_needed(self) -> bool:
+        return bool(self.opened or self.kept)
+
+
+def release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], accepted: Sequence[str]) -> Release:
+    """Release the windows for the incident of the run. Raises NeedsAcceptance if only others need them."""
+    now, incident = ctx.clock.now(), ctx.request.incident
+    opened, kept, holders = list[MaintenanceWindow](), dict[tuple[str, str], MaintenanceWindow](), list[StateOwner]()
+    notices, held = dict[int, list[str]](), list[str]()
+    for window in wanted:
+        owners = window.active_owners(now)
+        others = [each for each in owners if each.incident and each.incident != incident and each.name not in accepted]
+        state = (
+            f"{window.scope} stays offline, held by {describe_owners(others)}" if others else f"{window.scope} opens"
+        )
+        holders += others
+        held += [state] if others else []
+        if not others:
+            opened.append(window)
+        elif len(others) < len(owners):
+            kept[window.service, window.path] = window.with_owners(others)
+        else:
+            continue
+        for number in {each.incident for each in owners if each.incident} - {incident}:
+            notices.setdefault(number, []).append(state)
+    if holders and (accepted or not (opened or kept)):
+        raise _held_by_others(wanted, holders, accepted)
+    told = {number: "; ".join(said) for number, said in notices.items()}
+    return Release(tuple(opened), kept, "; ".join(held), told)
+
+
+def notify_others(ctx: Context[Any], window: MaintenanceWindow, existing: MaintenanceWindow | None) -> dict[int, str]:
+    """Return a text for each other incident that needs the window, if this run adds an incident to it."""
+    if existing is None or window.incidents == existing.incidents:
+        return {}
+    said = f"{window.scope} stays offline, held by {describe_owners(window.active_owners(ctx.clock.now()))}"
+    return dict.fromkeys(window.incidents - {ctx.request.incident}, said)
+
+
+def _held_by_others(
+    wanted: Iterable[MaintenanceWindow], holders: Sequence[StateOwner], accepted: Sequence[str]
+) -> NeedsAcceptance:
+    scopes = ", ".join(each.scope for each in wanted)
+    return NeedsAcceptance(
+        f"{scopes} is in maintenance, held by {describe_owners(holders)}",
+        reason=Reason.HELD_BY_OTHERS,
+        hint="Ask them first. To open it anyway, accept that by name.",
+        accept={"accept_owners": tuple(dict.fromkeys((*accepted, *(each.name for each in holders))))},
+    )
