@@ -127,25 +127,33 @@ def compare(windows: Sequence[MaintenanceWindow], live: LiveWays, check: Check) 
     found, unread = [*find_openings(windows, live)], live.unread_patterns(windows)
     unknown = [f"the token cannot read the zone of {', '.join(unread)}"] if unread else []
     opened = {(each.service, each.path) for each in found}
-    for window in (each for each in windows if not each.worker and (each.service, each.path) not in opened):
-        for host in dict.fromkeys(WorkerRoute(each.zone, "", each.pattern, None).host for each in window.closed):
-            seen = check([MaintenanceCheck(f"https://{host}{window.path or '/'}")])
-            if seen.verdict == Verdict.UNHEALTHY:
-                text = f"{host}{window.path} is not answered by {WORKER}"
-                found.append(Opening(window.service, window.path, window.incident, text))
-            elif seen.verdict == Verdict.INCONCLUSIVE:
-                unknown.append(seen.detail)
+    sites = [each for each in windows if not each.worker and (each.service, each.path) not in opened]
+    asked = [(each, f"{host}{each.path}") for each in sites for host in _closed_hosts(each)]
+    checks = [partial(check, [MaintenanceCheck(f"https://{at}{'' if each.path else '/'}")]) for each, at in asked]
+    for (window, address), seen in zip(asked, run_in_batches(checks, steps.MAX_PARALLEL_READS), strict=True):
+        if seen.verdict == Verdict.UNHEALTHY:
+            text = f"{address} is not answered by {WORKER}"
+            found.append(Opening(window.service, window.path, window.incident, text))
+        elif seen.verdict == Verdict.INCONCLUSIVE:
+            unknown.append(seen.detail)
     return tuple(found), "; ".join(unknown)
+
+
+def _closed_hosts(window: MaintenanceWindow) -> Iterable[str]:
+    return dict.fromkeys(WorkerRoute(each.zone, "", each.pattern, None).host for each in window.closed)
 
 
 def find_ignored_switch(
     service: str, switch: "SwitchState", shown: ReportedSwitch | None, settle: timedelta, now: datetime
 ) -> Opening | None:
-    """Return the opening if the application does not follow a closed switch in KV, `settle` after it was set."""
+    """Return the opening if the application does not follow a closed switch in KV, `settle` after it was set.
+
+    An application that shows a value of another run is none: the API of KV may still return an older value.
+    """
     value = switch.value
     if switch.name != MAINTENANCE_SWITCH or value is None or not switch.is_on(now) or shown is None:
         return None
-    if shown.state == switch.state(now) or now - value.since <= settle:
+    if shown.state == switch.state(now) or now - value.since <= settle or switch.differs_from(shown):
         return None
     text = f"{service} shows {switch.name} = {quote_name(shown.state)}, and KV {switch.state(now)}"
     return Opening(service, ", ".join(value.paths), value.incident, text)

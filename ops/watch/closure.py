@@ -51,8 +51,9 @@ def _look_at_switch(session: Session, service: "Service") -> ClosureLook | None:
     reported = None if isinstance(shown, str) else shown.switches.get(MAINTENANCE_SWITCH)
     opening = find_ignored_switch(service.name, switch, reported, timedelta(seconds=runtime.settle), now)
     missing = shown if isinstance(shown, str) else f"{service.name} does not show {MAINTENANCE_SWITCH}"
+    unread = switch.describe_disagreement(reported, now) if reported else missing
     openings = (opening,) if opening else ()
-    return ClosureLook(openings=openings, run=switch.value.revision, unread="" if reported else missing)
+    return ClosureLook(openings=openings, run=switch.value.revision, unread=unread)
 
 
 class ClosureWatch(Watch):

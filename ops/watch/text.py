@@ -87,7 +87,7 @@ def _closure_headline(result: WatchResult, look: ClosureLook) -> str:
     if result.reason == Reason.CONTINUED_ELSEWHERE:
         return f"{where}: another runner continues this watch"
     if result.reason == Reason.NOT_OFF:
-        return f"{where} is no longer closed: somebody reopened it"
+        return f"{where} is not closed: it was reopened, or never closed"
     if result.reason == Reason.ALREADY_OFF:
         return f"{where} is closed at the end of the watch"
     if result.decision:

@@ -217,6 +217,19 @@ def test_ignored_switch_is_open_although_closed(switched: SwitchWorld) -> None:
     assert "Check that the deployed Worker reads this KV namespace" in status(world).out
 
 
+def test_switch_that_was_just_opened_is_unknown_and_not_an_opening(switched: SwitchWorld) -> None:
+    """The API of KV still returns the value from before, and the application shows the new one."""
+    on = switched.put("maintenance", state="on", incident=42)
+    switched.world.sandbox.clock.advance(timedelta(minutes=5).total_seconds())
+    off = json.dumps({**on, "state": "off", "revision": "aaaaaaaaaaaa"})
+    switched.world.sandbox.kv.put(NAMESPACE, "ops/switch/maintenance", off, by_api=True)
+
+    shown = status(switched.world)
+
+    assert openings(switched.world) == []
+    assert "one of them is up to a minute behind" in shown.out
+
+
 def test_switch_of_an_application_that_does_not_answer_is_unknown(switched: SwitchWorld) -> None:
     switched.put("maintenance", state="on", incident=42)
     switched.world.sandbox.edge_fault(path="/__ops/runtime", status=500, times=None)

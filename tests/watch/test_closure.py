@@ -15,6 +15,8 @@ from ops.watch.judgment import WatchResult
 from ops.watch.start import watch_service
 from tests.conftest import WORKER, Incident, Outcome, World
 from tests.support.offline import HOST, MaintenanceWorld, prepared
+from tests.support.switches import DECLARED
+from tests.support.switches import prepared as prepared_switches
 from tests.support.webhooks import Receiver, receiving
 from tests.watch.test_watch import Killed, at_round, kill
 
@@ -138,7 +140,7 @@ def test_reopening_ends_the_watch(place: MaintenanceWorld, incident: Incident) -
     found = watch(place, incident.number, {3: lambda: place.off("--incident", str(incident.number))})
 
     assert (found.decision, found.reason, found.state.rounds) == (Decision.NOTHING_TO_DO, Reason.NOT_OFF, "hhhh")
-    assert "no longer closed" in watch_body(incident)
+    assert "is not closed: it was reopened" in watch_body(incident)
     assert notices(incident) == []
 
 
@@ -198,3 +200,21 @@ def test_watch_of_health_and_of_the_closure_have_their_own_comments(
     watches = [each for each in records if each and each.source == "watch"]
     assert [each.watch.get("closed") for each in watches] == [True, None]
     assert [each.decision for each in watches] == ["", "no_evidence"]
+
+
+def test_watch_of_a_switch_looks_at_what_the_application_shows(world: World) -> None:
+    """A deployment binds another namespace, in which the switch was never set."""
+    switched = prepared_switches(world)
+    switched.put("maintenance", state="on", incident=42)
+    other = [{"type": "kv_namespace", "name": "OPS_RUNTIME", "namespace_id": "0" * 32}]
+    world.edit_config("        worker: fortunet-api", "        maintenance: switch\n        worker: fortunet-api")
+    where = ["--service", "api", "--environment", "production", "--config", str(world.config), "--for", "2m"]
+    calm = world.ops("watch", "--closed", *where, CLOUDFLARE_API_TOKEN="switching")
+    world.release(timedelta(), code="rebound", bindings=other, behaviour={"runtime": DECLARED})
+    world.sandbox.clock.advance(300)
+
+    found = world.ops("watch", "--closed", *where, CLOUDFLARE_API_TOKEN="switching")
+
+    assert (calm.code, found.code) == (0, 7), calm.out
+    assert "api in production is OPEN although closed: api shows maintenance = off, and KV on" in found.out
+    assert "Check that the deployed Worker reads this KV namespace" in found.out
