@@ -182,31 +182,37 @@ def find_secret_errors(data: Any, *, secrets: set[str]) -> Iterator[ConfigProble
             if secret in secrets or any(before + secret in secrets for before in (NEW_PREFIX, OLD_PREFIX)):
                 yield path, "a secret of the run, which no Worker may have; rename the Worker's secret"
             yield from _consumers(path, rule, services)
-            yield from _proofs(path, rule)
+            yield from _proofs(path, rule, services)
             yield from _useless(path, rule)
 
 
 def _consumers(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterator[ConfigProblem]:
     listed: set[str] = set()
-    for index, consumer in enumerate(as_items(get_nested(rule, "consumers"))):
+    consumers, rotate = as_items(get_nested(rule, "consumers")), get_nested(rule, "rotate")
+    sites = [each for each in consumers if isinstance(each, str) and "pages" in as_mapping(services.get(each))]
+    if sites and len(sites) == len(consumers) and rotate in {"provided", "generate"}:
+        yield (*path, "consumers"), "no consumer has a worker, so no run can rotate it; write rotate: never"
+    elif sites and rotate == "generate":
+        yield (*path, "rotate"), f"no person can set a generated value in {sites[0]}; write rotate: provided"
+    for index, consumer in enumerate(consumers):
         if not isinstance(consumer, str):
             continue
         where = (*path, "consumers", index)
         if consumer not in services:
             yield where, f'no service "{quote_name(consumer)}" in {path[1]}{did_you_mean(consumer, services)}'
-        elif "pages" in as_mapping(services[consumer]):
-            yield where, f"{quote_name(consumer)} has no worker, and only a Worker's secrets are rotated; leave it out"
         elif consumer in listed:
             yield where, f"{quote_name(consumer)} is listed twice; keep one"
         listed.add(consumer)
 
 
-def _proofs(path: KeyPath, rule: Any) -> Iterator[ConfigProblem]:
+def _proofs(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterator[ConfigProblem]:
     consumers = [each for each in as_items(get_nested(rule, "consumers")) if isinstance(each, str)]
     for consumer, requests in as_mapping(get_nested(rule, "proofs")).items():
         where = (*path, "proofs", consumer)
         if consumer not in consumers:
             yield where, f'no consumer "{quote_name(consumer)}" of this secret{did_you_mean(consumer, consumers)}'
+        elif "pages" in as_mapping(services.get(consumer)):
+            yield where, f"{quote_name(consumer)} has no worker, and a proof echoes a Worker's version; leave it out"
         for index, request in enumerate(as_items(requests)):
             if isinstance(request, dict) and "version" not in request:
                 yield (

@@ -50,7 +50,8 @@ class RotatedSecret(ConfigModel):
     )
     effect: Text | None = Field(default=None, description="Effect of a new value on users, shown in the plan.")
     consumers: tuple[Name, ...] = Field(
-        default=(), description="Services with this secret; all of them get the new value."
+        default=(),
+        description="Services with this secret. Each Worker gets the new value; a person sets it in a Pages project.",
     )
     min_length: int = Field(default=16, ge=8, le=5000, description="Fewest characters of a new value.")
     length: int = Field(default=64, ge=32, le=1000, description="Number of characters of a generated value.")

@@ -164,7 +164,8 @@ def list_replacements(config: "Config", name: str) -> Iterator[Replacement]:
         if declared is not None and declared.rotate == "never":
             yield Replacement(environment.name, by_hand=NEVER_ROTATED)
         elif declared is not None:
-            yield Replacement(environment.name, service=declared.consumers[0])
+            service = next(each for each in declared.consumers if environment.services[each].worker)
+            yield Replacement(environment.name, service=service)
         if environment.token == name:
             yield Replacement(environment.name, by_hand=DASHBOARD_INSTRUCTION)
         objects = [each for service in environment.services.values() for each in service.durable_objects.values()]

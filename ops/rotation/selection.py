@@ -1,7 +1,7 @@
 """Select the secrets to rotate, and check their new values and the answers of providers."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, short_id
@@ -30,11 +30,19 @@ class RotationSelection:
 
     rules: "Mapping[str, RotatedSecret]"
     skipped: tuple[str, ...] = ()
+    sites: Mapping[str, str] = field(default_factory=dict)
+    """Consumer without a Worker → its Pages project, where a person sets the values."""
 
     @property
     def consumers(self) -> tuple[str, ...]:
         """Return every service whose Worker gets new values."""
-        return tuple(dict.fromkeys(service for rule in self.rules.values() for service in rule.consumers))
+        consumers = dict.fromkeys(service for rule in self.rules.values() for service in rule.consumers)
+        return tuple(service for service in consumers if service not in self.sites)
+
+    @property
+    def secrets_by_project(self) -> Mapping[str, tuple[str, ...]]:
+        """Return Pages project → its secrets, which only a person can set."""
+        return {project: self.secrets_of(service) for service, project in self.sites.items()}
 
     def secrets_of(self, service: str) -> tuple[str, ...]:
         return tuple(name for name, rule in self.rules.items() if service in rule.consumers)
@@ -79,7 +87,9 @@ def select_secrets(environment: "Environment", service: str, only: tuple[str, ..
             hint=f"{'Omit it from `only`. ' if rules else ''}A secret such as an encryption key needs a migration, not "
             "a rotation.",
         )
-    return RotationSelection(rules, never)
+    consumers = dict.fromkeys(consumer for rule in rules.values() for consumer in rule.consumers)
+    sites = {name: environment.services[name].pages for name in consumers}
+    return RotationSelection(rules, never, {name: project for name, project in sites.items() if project})
 
 
 def _no_secret_refusal(environment: "Environment", service: str) -> Refused:
@@ -219,9 +229,21 @@ def build_sections(selected: RotationSelection, workers: Mapping[str, tuple[str,
     listed = (
         PlanSection("Secrets", tuple(_describe_secret(name, rule) for name, rule in selected.rules.items())),
         PlanSection("Skipped", selected.skipped),
-        PlanSection("Workers", tuple(f"{worker}: {', '.join(names)}" for worker, names in workers.items())),
+        PlanSection("Workers", tuple(_list_holders(workers))),
+        PlanSection("Pages projects, set by a person", tuple(_list_holders(selected.secrets_by_project))),
+        PlanSection("GitHub secrets", tuple(_list_copies(selected))),
     )
     return tuple(section for section in listed if section.lines)
+
+
+def _list_holders(names_by_holder: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    yield from (f"{holder}: {', '.join(names)}" for holder, names in names_by_holder.items())
+
+
+def _list_copies(selected: RotationSelection) -> Iterator[str]:
+    for name, rule in selected.rules.items():
+        if rule.github:
+            yield f"{name} of {rule.github.environment} in {rule.github.repository}"
 
 
 def _describe_secret(name: str, rule: "RotatedSecret") -> str:
@@ -248,12 +270,20 @@ def list_warnings(
     return (*_list_value_warnings(selected, with_old_value, missing), *copies)
 
 
-def describe_unwritten_copies(by_hand: Mapping[str, str]) -> str:
-    """Return the message about copies on GitHub that stay unchanged. `by_hand`: name → why it is not written."""
-    if not by_hand:
-        return ""
-    names = ", ".join(by_hand)
-    return f"GitHub's copy of {names} still has the previous value, which the next deployment would restore"
+def describe_unwritten_copies(selected: RotationSelection, by_hand: Mapping[str, str]) -> str:
+    """Return the message about holders that stay unchanged. `by_hand`: name → why its copy on GitHub is not written."""
+    sites = [f"{project}'s copy of {', '.join(names)}" for project, names in selected.secrets_by_project.items()]
+    left = [f"{' and '.join(sites)} still has the previous value"] if sites else []
+    if by_hand:
+        names = ", ".join(by_hand)
+        left.append(f"GitHub's copy of {names} still has the previous value, which the next deployment would restore")
+    return "; ".join(left)
+
+
+def describe_unproved_sites(selected: RotationSelection) -> str:
+    """Return what the end of a rotation does not prove; empty without a Pages project."""
+    sites = ", ".join(_list_holders(selected.secrets_by_project))
+    return f"not proved: that Pages has the new values ({sites})" if sites else ""
 
 
 def _list_value_warnings(
@@ -313,6 +343,9 @@ def _list_tasks(selected: RotationSelection, by_hand: Mapping[str, str], confirm
     for name, why in by_hand.items():
         command = copy_command(name, selected.rules[name])
         yield f"`{command}` (the next deployment would restore the previous value; {why})"
+    for project, names in selected.secrets_by_project.items():
+        for name in names:
+            yield f"`npx wrangler pages secret put {name} --project-name {project}`, then deploy that site again"
     for name, rule in selected.rules.items():
         if rule.rotate == "provided":
             yield f"store the new {name} in the password manager"

@@ -267,7 +267,7 @@ def _build_plan(
         not_undone=selection.NOT_UNDONE,
         consequences=("each Worker gets a new version, and loses what it keeps in memory",),
         warnings=_list_warnings(details, found, reupload_by_worker, with_old_value, read_failure),
-        remaining_message=selection.describe_unwritten_copies(by_hand),
+        remaining_message=selection.describe_unwritten_copies(selected, by_hand),
         proved_claim=f"the {kind} values of {', '.join(selected.rules)} are in use, and the probes are healthy",
         proof_limit="; ".join(_list_proof_limits(ctx, details)),
         tasks=selection.list_tasks(
@@ -390,6 +390,7 @@ def _plan_confirmation(ctx: Context[RotateSecrets.Params], selected: RotationSel
         warnings=tuple(words.claims),
         consequences=("Durable Objects of these Workers restart at once: memory is lost, storage is kept",),
         proved_claim="; ".join(filter(None, claims)),
+        proof_limit=selection.describe_unproved_sites(selected),
         if_unproved=RunOutcome(
             Decision.STILL_UNHEALTHY,
             Reason.STILL_UNHEALTHY,
