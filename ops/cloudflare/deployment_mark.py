@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 AUTOMATIC_STEP = "automatic step after a relapse"
 """Text of the mark that a job writes after a relapse; later steps of the incident are counted by it."""
+ON_THE_WORD = "on the word of"
+"""Start of the text of a mark that rests on the statement of a person, whose name follows."""
 MAX_MESSAGE_BYTES = 1000
 """Cloudflare truncates `workers/message` here (developers.cloudflare.com/api: workers.scripts.deployments.create)."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.deployment_mark import ON_THE_WORD, DeploymentMark
 from ops.cloudflare.types.workers import describe_split, short_id
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import OLD_PREFIX
@@ -39,7 +39,7 @@ class Statements:
 
     @property
     def claims(self) -> Iterator[str]:
-        word = f"on the word of {self.person}"
+        word = f"{ON_THE_WORD} {self.person}"
         if self.revoked:
             yield f"revoked, {word}: {', '.join(self.revoked)}"
         for version, names in self.new_values.items():
@@ -49,7 +49,7 @@ class Statements:
         """Return the text of a Worker's mark; empty if everything is proved."""
         stated = [name for name in names if name in self.revoked]
         versions = [version for version in self.new_values if version.startswith(f"{worker} ")]
-        return f"on the word of {self.person}: {', '.join([*stated, *versions])}" if stated or versions else ""
+        return f"{ON_THE_WORD} {self.person}: {', '.join([*stated, *versions])}" if stated or versions else ""
 
 
 def find_askable(ctx: Context[Any], selected: RotationSelection) -> RotationSelection:

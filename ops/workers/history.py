@@ -58,6 +58,8 @@ class WorkerHistory:
     """Versions that runs with trusted records uploaded."""
     our_deployments: frozenset[str] = frozenset()
     """IDs of deployments that runs with trusted records created."""
+    has_rotated_in_incident: bool = False
+    """Whether a rotation ran for the incident. Its mark may be missing if the run was killed."""
     incident_opened_at: datetime | None = None
     traffic: WorkerTraffic | None = None
     """Requests and errors by version; None: unknown."""

@@ -98,6 +98,7 @@ def read_history(
                 static_assets=assets,
                 our_uploads=runs.uploaded_versions,
                 our_deployments=runs.deployments,
+                has_rotated_in_incident=any(run.runbook == "rotate-secrets" for run in runs.runs),
                 incident_opened_at=runs.opened_at,
             )
         else:

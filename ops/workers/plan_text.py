@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from ops.cloudflare.deployment_mark import ANY_NAME
+from ops.cloudflare.deployment_mark import ANY_NAME, ON_THE_WORD
 from ops.cloudflare.schema_mark import without_schema_marks
 from ops.cloudflare.types.rehearsals import describe_accident
 from ops.cloudflare.types.workers import (
@@ -221,7 +221,8 @@ def _secret_edit_warnings(history: WorkerHistory, suspect: str) -> Iterator[str]
         return
     live = history.version(suspect)
     if live.triggered_by == "secret" or live.secret_names != history.version(before).secret_names:
-        way = "" if find_doubtful_values(history, before) else f", or roll back to that version (`--to {before}`)"
+        has_leaked = history.has_rotated_in_incident or find_doubtful_values(history, before)
+        way = "" if has_leaked else f", or roll back to that version (`--to {before}`)"
         yield f"{ONLY_SECRETS_DIFFER}, {short_id(before)}. Correct the secret (`wrangler secret put NAME`){way}."
 
 
@@ -342,8 +343,8 @@ def secrets_changed_refusal(
         keeping = " Or roll back and keep the current values: --current-secrets." if keep else ""
         return Refused(message, reason=Reason.SECRETS_CHANGED, hint=f"{hint}{keeping}", suggested_command=keep)
     instead = (
-        "Roll back and keep the current values (recommended): --current-secrets. Roll back and restore the previous "
-        f"values: --accept-changed-secrets {shlex.quote(','.join(names))}."
+        "Roll back and keep the current values (recommended): --current-secrets. Only if no previous value leaked, "
+        f"restore them: --accept-changed-secrets {shlex.quote(','.join(names))}."
         if keep
         else "If every previous value is known to be good, accept them by name."
     )
@@ -432,8 +433,12 @@ def revoked_among(names: Collection[str], revoked: Mapping[str, WorkerDeployment
 
 def secrets_revoked_refusal(found: Mapping[str, WorkerDeployment], *, keep: SuggestedCommand | None) -> Refused:
     since = max(deployment.created_on for deployment in found.values())
+    texts = dict.fromkeys(
+        each.mark.text for each in found.values() if each.mark and each.mark.text.startswith(ON_THE_WORD)
+    )
+    words = f" ({'; '.join(texts)})" if texts else ""
     return Refused(
-        f"the target has old values of {', '.join(found)} that were marked as revoked at {format_utc(since)}",
+        f"the target has old values of {', '.join(found)} that were marked as revoked at {format_utc(since)}{words}",
         reason=Reason.SECRET_REVOKED,
         hint="Roll back the code and keep the current values: `--current-secrets`."
         if keep

@@ -1,16 +1,34 @@
 """A leaked key stays dead: what a deployment or a rollback does between a rotation and its end."""
 
 import shlex
+import signal
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
 
-from tests.conftest import WORKER, Outcome
-from tests.runbooks.test_rotate_secrets import FRESH, HELD, KEY, LEAKED, OTHER, WORKS, Leak, leak
-from tests.support.commands import ended
+from tests.conftest import ACCOUNT, WORKER, Outcome, World
+from tests.runbooks.test_rotate_secrets import BULK, FRESH, HELD, KEY, LEAKED, OTHER, WORKS, Leak, leak
+from tests.support.commands import WRITE, Command, ended
 
 __all__ = ["leak"]
 CONFIRM = ("--confirm-revoked", KEY)
+BAKERY = f"""
+environments:
+  live:
+    account_id: {ACCOUNT}
+    services:
+      shop:
+        worker: bakery-shop
+        url: https://shop.bakery.example
+        probes: [{{name: health, http: {{path: /health}}}}]
+      blog:
+        pages: bakery-blog
+        url: https://blog.bakery.example
+        probes: [{{name: home, http: {{path: /}}}}]
+    secrets:
+      OVEN_KEY: {{rotate: provided, consumers: [shop, blog], github: {{repository: bakery/shop, environment: live}}}}
+"""
 
 
 def without_proofs(leak: Leak) -> None:
@@ -22,7 +40,10 @@ def without_proofs(leak: Leak) -> None:
 
 def deploy_by_ci(leak: Leak, key: str, *, deploy: bool = True) -> str:
     secrets = {KEY: key, OTHER: "kept", "X": "kept"}
-    return leak.world.release(timedelta(0), deploy=deploy, code="by CI", behaviour=WORKS, secrets=secrets)
+    version = leak.world.sandbox.upload(WORKER, code="by CI", behaviour=WORKS, secrets=secrets)
+    if deploy:
+        leak.world.sandbox.deploy(WORKER, version)
+    return version
 
 
 def marks(leak: Leak) -> list[str]:
@@ -172,6 +193,7 @@ def test_unknown_upload_that_never_served_needs_acceptance(leak: Leak) -> None:
 
 
 def test_rotation_without_the_previous_value_ends_on_the_word_of_a_person(leak: Leak) -> None:
+    (leaked,) = leak.world.live
     outcome = leak.rotate_one(**{f"OLD_{KEY}": None})
     *_, last = outcome.result["plan"]["tasks"]
     command = shlex.split(last.split("`")[1])
@@ -186,3 +208,143 @@ def test_rotation_without_the_previous_value_ends_on_the_word_of_a_person(leak: 
     again = leak.world.ops(*command[1:], "--yes", "--json", **{f"NEW_{KEY}": FRESH})
     assert ended(again)[:2] == (0, "nothing_to_do")
     assert len(leak.world.writes()) == writes
+    refused = leak.world.rollback("--to", leaked)
+    assert ended(refused) == (3, "refused", "secret_revoked")
+    assert "(on the word of " in refused.result["message"]
+
+
+# Another application, whose site has the key too
+
+
+@dataclass(frozen=True)
+class Bakery:
+    world: World
+    leaked: str
+    """The version with the leaked key."""
+
+    def run(self, runbook: str, *arguments: str) -> Outcome:
+        where = ["--service", "shop", "--environment", "live", "--config", str(self.world.config), "--yes", "--json"]
+        return self.world.ops(runbook, *where, *arguments, NEW_OVEN_KEY=FRESH)
+
+
+@pytest.fixture
+def bakery(world: World) -> Bakery:
+    world.config.write_text(BAKERY)
+    at = world.sandbox.clock.now() - timedelta(hours=3)
+    leaked = world.sandbox.upload("bakery-shop", code="good", secrets={"OVEN_KEY": LEAKED}, at=at)
+    world.sandbox.deploy("bakery-shop", leaked, at=at)
+    return Bakery(world, leaked)
+
+
+def test_site_with_the_key_is_in_the_plan_and_left_to_a_person(bakery: Bakery) -> None:
+    outcome = bakery.run("rotate-secrets")
+    end = bakery.run("rotate-secrets", "--confirm-revoked", "OVEN_KEY")
+
+    plan = outcome.result["plan"]
+    assert plan["sections"]["Pages projects, set by a person"] == ["bakery-blog: OVEN_KEY"]
+    assert plan["sections"]["GitHub secrets"] == ["OVEN_KEY of live in bakery/shop"]
+    assert (
+        "`npx wrangler pages secret put OVEN_KEY --project-name bakery-blog`, then deploy that site again"
+        in (plan["tasks"])
+    )
+    assert ended(end)[0] == 0, end.err
+    assert "revoked, on the word of " in end.result["message"]
+    assert end.result["message"].endswith("not proved: that Pages has the new values (bakery-blog: OVEN_KEY)")
+
+
+def test_rollback_of_another_application_sees_the_mark_too(bakery: Bakery) -> None:
+    bakery.run("rotate-secrets")
+
+    outcome = bakery.run("rollback-worker", "--to", bakery.leaked)
+
+    assert ended(outcome) == (3, "refused", "secret_rotated")
+    assert outcome.result["press"].endswith(
+        f"--to {bakery.leaked[:8]} --current-secrets --config {bakery.world.config}"
+    )
+
+
+# A run that dies, a restore, and marks of earlier releases
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_rotation_killed_at_its_mark_is_finished_by_the_same_command(leak: Leak, moment: str) -> None:
+    (leaked,) = leak.world.live
+    command = Command(leak.world, "rotate-secrets", environ=HELD, more=("--only", KEY))
+    lost = {"lost": "before"} if moment == "before" else {}
+    leak.world.sandbox.fault(**WRITE, **{moment: command.send(signal.SIGKILL)}, **lost)
+
+    assert command.run().code == -signal.SIGKILL
+    assert leak.rotate_one().code == 0
+    assert marks(leak)[0] == f"rotated={KEY}"
+    assert ended(leak.world.rollback("--to", leaked)) == (3, "refused", "secret_rotated")
+    assert leak.rotate(*CONFIRM).code == 0
+
+
+def test_deployment_right_after_the_edit_is_not_overwritten_by_the_mark(leak: Leak) -> None:
+    leak.world.sandbox.fault(**BULK, after=lambda: deploy_by_ci(leak, LEAKED))
+
+    outcome = leak.rotate_one()
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert marks(leak) == []
+    assert leak.values()[KEY] == LEAKED
+
+
+@pytest.mark.slow
+def test_restored_value_cannot_end_the_rotation(leak: Leak) -> None:
+    leak.world.sandbox.providers["groq"].add_key(LEAKED)
+    leak.rotate_one()
+    leak.rotate("--restore", KEY)
+    leak.world.sandbox.providers["groq"].revoke(LEAKED)
+
+    outcome = leak.rotate(*CONFIRM)
+
+    assert marks(leak)[0] == f"restored={KEY}"
+    assert ended(outcome) == (3, "refused", "old_value_live")
+    again = press(leak, outcome)
+    assert again.code == 0, again.err
+    assert leak.values()[KEY] == FRESH
+
+
+def test_marks_of_release_0_1_0_are_read(leak: Leak) -> None:
+    """It marked the end of a rotation, but no secret edit."""
+    (leaked,) = leak.world.live
+    at = leak.world.sandbox.clock.now() - timedelta(hours=1)
+    rotated = leak.world.sandbox.put_secret(WORKER, KEY, FRESH, at=at)
+    leak.world.sandbox.deploy(WORKER, rotated, message=f"ops1 incident=41 run=r9 blames=- revoked={KEY}")
+    leak.world.sandbox.requests.clear()
+
+    confirmed = leak.rotate(*CONFIRM)
+    refused = leak.world.rollback("--to", leaked, "--accept-changed-secrets", KEY)
+
+    assert ended(confirmed)[:2] == (0, "nothing_to_do"), confirmed.err
+    assert ended(refused) == (3, "refused", "secret_revoked")
+
+
+def test_statement_about_an_unknown_version_is_refused(leak: Leak) -> None:
+    leak.rotate_one()
+
+    outcome = leak.rotate(*CONFIRM, "--on-my-word", "00000000")
+    alone = leak.rotate_one("--on-my-word", KEY)
+
+    assert ended(outcome) == (2, "refused", "unknown_name")
+    assert ended(alone) == (2, "refused", "config_invalid")
+
+
+@pytest.mark.slow
+def test_rotation_killed_before_its_mark_is_known_from_the_incident(leak: Leak) -> None:
+    (leaked,) = leak.world.live
+    hub = leak.world.sandbox.github
+    hub.add_user("alice")
+    number = hub.open_issue("A key leaked", "Since 10:00.", ["incident"], "alice")
+    leak.world.sandbox.fault(**WRITE, code=10013, times=None)
+    leak.rotate_one("--incident", str(number), **hub.environ())
+    leak.world.sandbox.faults.clear()
+    assert marks(leak) == []
+
+    outcome = leak.world.rollback("--incident", str(number), **hub.environ())
+
+    assert outcome.result["decision"] == "refused"
+    assert leaked not in told(outcome)
+    assert f"--to {leaked[:8]}" not in told(outcome)
