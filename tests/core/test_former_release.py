@@ -369,6 +369,19 @@ def test_rotation_is_seen_by_a_rollback_and_finished(place: Left) -> None:
     assert ended(place.run("rollback-worker", "--service", "booking"))[:2] == (3, "refused")
 
 
+@after(stories.secret_rotated)
+def test_rotation_without_a_mark_gets_it_by_the_same_command(place: Left) -> None:
+    """The former release left no mark where Cloudflare's edit was enough; the upgrade page names this step."""
+    held: dict[str, Any] = {"NEW_CHAT_KEY": stories.FRESH, "OLD_CHAT_KEY": stories.LEAKED}
+
+    again = place.run("rotate-secrets", "--service", "booking", "--only", "CHAT_KEY", **held)
+
+    assert again.code == 0, again.err
+    (leaked,) = place.world.sandbox.deployments(WORKER)[-3].percentages
+    refused = place.run("rollback-worker", "--service", "booking", "--to", leaked)
+    assert ended(refused) == (3, "refused", "secret_rotated"), refused.err
+
+
 @after(stories.without_github)
 def test_record_of_a_laptop_is_shown_and_imported(place: Left) -> None:
     assert "RECOVERED  Rolled back booking to" in place.ops("last").out
