@@ -10,8 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, WorkersDevSubdomain, Zone, most_specific_route
-from ops.core.clock import parse_utc
+from ops.core.clock import format_rfc3339
 from ops.core.names import MAINTENANCE_WORKER as WORKER
+from ops.core.owners import find_owner
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, ReportedSwitch
 from ops.core.suggestions import quote_name
 from ops.core.threads import run_in_batches
@@ -40,6 +41,9 @@ class Opening:
     path: str
     """Closed path prefix; empty for the whole service."""
     incident: int | None
+    """Incident of the command that closes it again; others may need it closed too."""
+    incidents: tuple[int, ...]
+    """All incidents that need it closed."""
     text: str
     """Such as `api.example.com leads to shop-api`."""
 
@@ -132,8 +136,7 @@ def compare(windows: Sequence[MaintenanceWindow], live: LiveWays, check: Check) 
     checks = [partial(check, [MaintenanceCheck(f"https://{at}{'' if each.path else '/'}")]) for each, at in asked]
     for (window, address), seen in zip(asked, run_in_batches(checks, steps.MAX_PARALLEL_READS), strict=True):
         if seen.verdict == Verdict.UNHEALTHY:
-            text = f"{address} is not answered by {WORKER}"
-            found.append(Opening(window.service, window.path, window.incident, text))
+            found.append(_open_window(window, f"{address} is not answered by {WORKER}"))
         elif seen.verdict == Verdict.INCONCLUSIVE:
             unknown.append(seen.detail)
     return tuple(found), "; ".join(unknown)
@@ -156,7 +159,8 @@ def find_ignored_switch(
     if shown.state == switch.state(now) or now - value.since <= settle or switch.differs_from(shown):
         return None
     text = f"{service} shows {switch.name} = {quote_name(shown.state)}, and KV {switch.state(now)}"
-    return Opening(service, ", ".join(value.paths), value.incident, text)
+    known = sorted({each.incident for each in value.active_owners(now) if each.incident})
+    return Opening(service, ", ".join(value.paths), value.incident, tuple(known), text)
 
 
 def find_openings(windows: Iterable[MaintenanceWindow], live: LiveWays) -> tuple[Opening, ...]:
@@ -165,9 +169,12 @@ def find_openings(windows: Iterable[MaintenanceWindow], live: LiveWays) -> tuple
     for window in sorted(windows, key=lambda each: each.path):
         for address, leads_to in _open_addresses(window, live):
             verb = "lead" if address.startswith(PREVIEWS) else "leads"
-            opening = Opening(window.service, window.path, window.incident, f"{address} {verb} to {leads_to}")
-            found.setdefault((window.service, address), opening)
+            found.setdefault((window.service, address), _open_window(window, f"{address} {verb} to {leads_to}"))
     return tuple(found.values())
+
+
+def _open_window(window: MaintenanceWindow, text: str) -> Opening:
+    return Opening(window.service, window.path, window.incident, tuple(sorted(window.incidents)), text)
 
 
 def _open_addresses(window: MaintenanceWindow, live: LiveWays) -> Iterator[tuple[str, str]]:
@@ -211,6 +218,7 @@ def _describe_pattern(pattern: str) -> str:
 
 def closing_options(window: MaintenanceWindow, now: datetime) -> Mapping[str, Any]:
     """Return the options that close the window again, with its automatic end: without it, the end would be dropped."""
-    ends = window.reopen_at_end and bool(window.until) and parse_utc(window.until) > now
-    end = {"until": window.until, "reopen_at_end": True} if ends else {}
-    return {"state": "on", "service": window.service, "path": window.path, **end}
+    owner = find_owner(window.all_owners, window.incident)
+    until = owner.until if owner else None
+    end = {"until": format_rfc3339(until), "reopen_at_end": True} if until and until > now else {}
+    return {"state": "on", "service": window.service, "path": window.path, "incident": window.incident, **end}

@@ -87,8 +87,8 @@ def _advise(
     now = session.clock.now()
     for opening in openings:
         window = next(each for each in windows if (each.service, each.path) == (opening.service, opening.path))
-        where = {"environment": session.environment.name, "incident": window.incident}
-        command = build_command(program, "maintenance", {**live_closure.closing_options(window, now), **where})
+        options = {**live_closure.closing_options(window, now), "environment": session.environment.name}
+        command = build_command(program, "maintenance", options)
         advice = f"To close it again: `{command}`"
         if window.reopened_by:
             advice = f"Run {window.reopened_by} reopens it at its end. If it has ended, to close it again: `{command}`"

@@ -124,7 +124,7 @@ class EnvironmentStatus:
             limits=self.limits,
             windows=tuple(block for block in self.windows if block.belongs_to(number, self.read_at)),
             orphans=self.orphans,
-            openings=tuple(each for each in self.openings if each.incident == number),
+            openings=tuple(each for each in self.openings if number in each.incidents),
             unread=self.unread,
         )
 

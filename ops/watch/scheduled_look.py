@@ -50,25 +50,29 @@ class ScheduledLook:
         """Report the opening on its incident, once, and in chat. Return a line about it."""
         from ops.watch.start import find_incident
 
-        incident, environment = look.openings[0].incident, self.session.environment.name
         shown = self.redactor.redact_text(f"{text}. {self._advise(look)}")
-        record = opening_record(environment, service, look, self.session.clock.now())
-        line = f"{service} was closed without an incident, so only the chat can show it"
-        if incident is not None:
+        record = opening_record(self.session.environment.name, service, look, self.session.clock.now())
+        numbers = sorted({number for each in look.openings for number in each.incidents})
+        lines = dict[int, str]()
+        for number in numbers:
             try:
-                if not post_opening(find_incident(self.environ, self.redactor, incident), f"### ⚠️ {shown}", record):
-                    return f"reported before on #{incident}"
-                line = f"reported on #{incident}"
+                issue = find_incident(self.environ, self.redactor, number)
+                is_new = post_opening(issue, f"### ⚠️ {shown}", record)
+                lines[number] = f"reported on #{number}" if is_new else f"reported before on #{number}"
             except OpsError as error:
-                line = f"not reported on #{incident}: {error.message}"
-        post_message(self.environ, self.config.notify, shown, incident)
-        return line
+                lines[number] = f"not reported on #{number}: {error.message}"
+        if not numbers or any(not line.startswith("reported before") for line in lines.values()):
+            post_message(self.environ, self.config.notify, shown, next(iter(numbers), None))
+        nobody = f"{service} was closed without an incident, so only the chat can show it"
+        return "; ".join(lines.values()) or nobody
 
     def _advise(self, look: ClosureLook) -> str:
         first = look.openings[0]
         window = next((each for each in look.windows if each.path == first.path), None)
         if window is None:
             return SWITCH_ADVICE
-        where = {"environment": self.session.environment.name, "incident": window.incident}
-        options = {**closing_options(window, self.session.clock.now()), **where}
+        options = {
+            **closing_options(window, self.session.clock.now()),
+            "environment": self.session.environment.name,
+        }
         return f"To close it again: `{build_command(self.config.github.laptop_program, RUNBOOK, options)}`"

@@ -327,13 +327,6 @@ def test_invalid_options_are_refused_before_reads(place: MaintenanceWorld, argum
     assert place.world.sandbox.requests == []
 
 
-def test_pages_site_is_refused(place: MaintenanceWorld) -> None:
-    outcome = place.ops("--state", "on", "--service", "frontend")
-
-    assert ended(outcome) == (2, "refused", "unknown_name")
-    assert outcome.result["hint"].startswith("Name one of: api. ")
-
-
 def test_missing_worker_is_refused_with_prepare_command(place: MaintenanceWorld) -> None:
     del account(place).workers[MAINTENANCE_WORKER]
 

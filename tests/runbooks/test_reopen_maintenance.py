@@ -460,3 +460,17 @@ def test_schedule_says_unknown_and_not_closed(place: MaintenanceWorld) -> None:
 
     assert outcome.code == 8
     assert outcome.out.startswith("unknown whether closed services are closed: ")
+
+
+def test_opening_is_reported_on_each_incident_that_needs_the_service_closed(place: MaintenanceWorld) -> None:
+    github = place.world.sandbox.github
+    github.add_user("alice")
+    first, second = (github.open_issue("A key has leaked", labels=["incident"], author="alice") for _ in range(2))
+    place.on("--incident", str(first))
+    place.on("--incident", str(second))
+    open_by_deployment(place)
+
+    outcome = run_due(place, **github.environ())
+
+    assert outcome.out.endswith(f"reported on #{first}; reported on #{second}\n")
+    assert all("OPEN although closed" in github.issue(number).comments[-1].body for number in (first, second))
