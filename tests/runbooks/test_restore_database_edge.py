@@ -244,7 +244,7 @@ def test_site_of_pages_stays_open_and_the_plan_says_so(library: Library) -> None
 
     plan = library.restore(BEFORE_LAST, "--dry-run").result["plan"]
 
-    text = "frontend is not taken offline, and its writes go on: maintenance closes Workers only"
+    text = "frontend is not taken offline, and its writes go on: a restore takes only Workers offline"
     assert text in plan["warnings"]
 
 
