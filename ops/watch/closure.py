@@ -12,7 +12,7 @@ from ops.core.verdict import Verdict
 from ops.maintenance.live_closure import ClosureLook, find_ignored_switch, look_at_routes
 from ops.switches.values import find_rules, parse_state
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
-from ops.watch.opening import opening_record
+from ops.watch.openings import opening_record
 from ops.watch.state import WatchState
 from ops.watch.watch import Watch
 

@@ -16,7 +16,7 @@ from ops.github.issues import (
     records_of,
     reopen_incident,
 )
-from ops.watch.opening import post_opening
+from ops.watch.openings import post_opening
 from ops.watch.state import LONGEST, WatchState, is_closed_watch, new_owner, parse_state
 
 if TYPE_CHECKING:

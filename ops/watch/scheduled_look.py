@@ -12,7 +12,7 @@ from ops.engine.runbook import DueNotice
 from ops.maintenance.live_closure import SWITCH_ADVICE, ClosureLook, closing_options
 from ops.publish.chat import post_message
 from ops.watch.closure import SECOND_LOOK, look_at_closures
-from ops.watch.opening import RUNBOOK, opening_record, post_opening
+from ops.watch.openings import RUNBOOK, opening_record, post_opening
 
 if TYPE_CHECKING:
     from ops.config import Config, Service

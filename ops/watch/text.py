@@ -17,7 +17,7 @@ from ops.core.version import __version__
 from ops.maintenance.live_closure import SWITCH_ADVICE, ClosureLook, closing_options
 from ops.render.markdown import collapse_blank_lines, load_templates
 from ops.watch.judgment import MINUTE, WatchResult, sum_since
-from ops.watch.opening import RUNBOOK
+from ops.watch.openings import RUNBOOK
 from ops.watch.state import INTERVAL, WatchState
 
 MAX_POINTS = 30
