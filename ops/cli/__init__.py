@@ -32,7 +32,7 @@ from ops.cli.incident import incident, labels
 from ops.cli.init import init
 from ops.cli.last import last
 from ops.cli.limits import limits
-from ops.cli.output import BAD, annotate, discard_output, echo, use_ascii_where_needed
+from ops.cli.output import BAD, annotate, discard_output, echo, take_lost_output, use_ascii_where_needed
 from ops.cli.pages_build import site
 from ops.cli.recover import recover_command
 from ops.cli.runbook_command import CONFIG, CONFIG_OPTION
@@ -185,7 +185,10 @@ def run(arguments: Sequence[str], *, install_signals: Callable[[], object] = lam
         return CLOSED_PIPE
     except Exception as error:  # noqa: BLE001  the one place for what nobody foresaw
         return handle_unexpected_error(error, arguments, redactor)
-    return code if isinstance(code, int) else 0
+    code = code if isinstance(code, int) else 0
+    if (lost := take_lost_output()) is not None and code == 0:
+        return CLOSED_PIPE if isinstance(lost, BrokenPipeError) else show_error(output_error(lost, arguments), redactor)
+    return code
 
 
 def handle_unexpected_error(error: Exception, arguments: Sequence[str], redactor: Redactor) -> int:

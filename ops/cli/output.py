@@ -27,6 +27,8 @@ SIGNS = str.maketrans({
 })  # fmt: skip
 _waiting = ""
 """The line about a wait that is on the terminal now."""
+_lost: list[OSError] = []
+"""Why output to stdout was lost; empty if none was."""
 
 
 class AsciiStream(io.TextIOWrapper):
@@ -98,6 +100,16 @@ def discard_output(*, err: bool = False) -> None:
     os.close(null)
 
 
+def take_lost_output() -> OSError | None:
+    """Return why output to stdout was lost since the last call; None if none was.
+
+    A run has a record, so it goes on without output. Of other commands the output is the result.
+    """
+    lost = next(iter(_lost), None)
+    _lost.clear()
+    return lost
+
+
 def clear_wait() -> None:
     """Remove the line about a wait from the terminal, before something else is printed."""
     _show_wait("")
@@ -122,8 +134,9 @@ def _print(text: str, *, err: bool = False, **style: Any) -> None:
     styled = click.style(text, **style) if any(style.values()) else text
     try:
         click.echo(styled, err=err, color=_use_color())
-    except OSError:
+    except OSError as error:
         discard_output(err=err)
+        _lost.extend([] if err else [error])
 
 
 def _use_color() -> bool | None:

@@ -15,7 +15,18 @@ import click
 from ops.app.config_path import DEFAULT_CONFIG, find_config
 from ops.cli.completion import complete_choice, complete_environment, complete_service
 from ops.cli.help import EXAMPLE_ENVIRONMENT, PROGRAM, ExampleCommand
-from ops.cli.output import CAUTION, annotate, clear_wait, echo, echo_json, json_event, show_headline, silent, text_event
+from ops.cli.output import (
+    CAUTION,
+    annotate,
+    clear_wait,
+    echo,
+    echo_json,
+    json_event,
+    show_headline,
+    silent,
+    take_lost_output,
+    text_event,
+)
 from ops.cli.place import DEFAULT, choose_runbook_place, github_environ
 from ops.core.approval_request import NOBODY, GatePeople
 from ops.core.clock import parse_utc
@@ -283,12 +294,13 @@ def _show_end(
     *,
     as_json: bool,
 ) -> None:
-    """Print the result, and for people the next steps."""
+    """Print the result, and for people the next steps. The record holds what cannot be printed."""
     if as_json:
         echo_json(redactor.redact_json(_result_json(result, configuration)))
     else:
         show_result(result, configuration, redactor)
         _show_next_steps(result, record, has_opened=request.incident is None and result.incident is not None)
+    take_lost_output()
 
 
 def _publish_early_end(

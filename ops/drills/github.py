@@ -76,7 +76,7 @@ class DrillIncident:
             if comment.user.login in {ACTIONS_BOT, self.world.responder}
             and (block := read_record(comment.body))
             and block.part == 1
-            and block.source != RECORD_SOURCE
+            and block.source not in {RECORD_SOURCE, "note"}
         ]
         return blocks[-1] if blocks else None
 
