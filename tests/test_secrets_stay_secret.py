@@ -166,7 +166,7 @@ def test_canaries_stay_hidden_for_every_ending(incident: Incident, case: Case, e
 def further_decisions(case: Case, ending: Ending) -> set[str]:
     """Return further decisions of builds, runs without service probes, and failed GitHub copies."""
     also = {"recovered", "failed", "unknown_outcome", "no_evidence", "interrupted"} if case.scenario.is_slow else set()
-    also |= set() if case.scenario.proves_by_probes else {"recovered"}
+    also |= set() if case.scenario.proves_by_probes else GOOD
     needs_github = bool(ending.github) and case.runbook.permissions.github
     return also | ({"failed", "unknown_outcome"} if needs_github else set())
 

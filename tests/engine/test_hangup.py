@@ -16,10 +16,16 @@ from tests.conftest import ROOT, WORKER, Releases, World
 from tests.support.commands import LIST, WRITE, Terminal, ended, has_ended, timeline
 from tests.support.shop import Shop
 
-OWN_TERMINAL = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-)
-"""Makes the terminal on stdin the controlling one, so that its end sends SIGHUP (man 4 tty_ioctl)."""
+OWN_TERMINAL = """\
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Makes the terminal on stdin the controlling one, so that its end sends SIGHUP (man 4 tty_ioctl).
+
+The tests may run under `nohup`, whose children ignore that.
+"""
 WHERE = ("--service", "api", "--environment", "production")
 
 
