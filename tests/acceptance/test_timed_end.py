@@ -62,6 +62,6 @@ def test_timed_maintenance_is_reopened_by_later_job(world: World, pip_cache: Pat
         assert ran == {"gate", "security-production", "wait-security-production", "end-security-production", "report"}
         assert place.serves(f"{HOST}/") == "home"
         closed, opened = (comment.body for comment in hub.issue(number).comments)
-        assert "Took the whole of api offline" in closed
-        assert "Reopened the whole of api" in opened
+        assert "The whole of api is offline as requested" in closed
+        assert "The whole of api is open as requested" in opened
         assert next(job for job in run.jobs if job.name == "end-security-production").started_at is not None

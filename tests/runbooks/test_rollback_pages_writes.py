@@ -85,7 +85,8 @@ def test_two_unclear_writes_are_unknown_while_the_site_lags(world: World, sites:
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear")
     assert f"the site still shows {sites.bad[:8]}" in outcome.result["message"]
-    assert outcome.result["message"].startswith("the write may have been applied (")
+    starts = "unknown whether the change was made: the write may have been applied ("
+    assert outcome.result["message"].startswith(starts)
     assert "; waiting for the site" in " ".join(texts(outcome, "compared"))
     assert len(world.writes()) == 2
     assert world.served == (sites.good if applied else sites.bad)
