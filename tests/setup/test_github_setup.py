@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -494,6 +495,7 @@ def test_person_names_reviewers_and_confirms(shop: Shop) -> None:
 def test_admin_of_a_served_sandbox_sets_repository_up(tmp_path: Path, plan: str, made: set[str]) -> None:
     """The JSON line of `ops sandbox --json` has all that a person needs."""
     (tmp_path / "ops.yml").write_text(SHOP.read_text())
+    shutil.copytree(ROOT / ".github" / "actions", tmp_path / ".github" / "actions")
     argv = [sys.executable, "-m", "ops", "sandbox", "--json"]
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as sandbox:
         assert sandbox.stdout is not None
