@@ -16,7 +16,7 @@ from pathlib import Path
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
-from ops.core.run_record import RUN_ID_PATTERN, RecordRow, RunRecord
+from ops.core.run_record import RUN_ID_PATTERN, RunRecord
 from ops.core.run_summary import RunSummary
 from ops.core.timeline import RunEvent, event_from_json
 from ops.tools.process import open_private_file
@@ -97,17 +97,7 @@ def read_events(folder: Path, redactor: Redactor) -> Iterator[RunEvent]:
 def read_records(runs: Path, runbook: str, redactor: Redactor) -> tuple[RunRecord, ...]:
     """Return the records of a runbook among the newest runs of this machine, oldest first."""
     found = (RunSummary(folder.name, tuple(read_events(folder, redactor))) for folder in list_runs(runs)[:KEPT_RUNS])
-    return tuple(
-        RunRecord(
-            run.run,
-            runbook=run.runbook,
-            environment=run.environment,
-            decision=run.decision,
-            rows=tuple(RecordRow(event.at, event.kind.value, event.text) for event in run.events),
-        )
-        for run in reversed([*found])
-        if run.runbook == runbook
-    )
+    return tuple(run.to_record(part=1) for run in reversed([*found]) if run.runbook == runbook)
 
 
 def prune_runs(runs: Path) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -82,6 +82,15 @@ class RunRecord:
     """A request that waits for a second person, or the use of an approval; see `ops.core.approval_request`."""
     watch: Mapping[str, Any] = field(default_factory=dict)
     """State of a watch, from which another runner continues it; see `ops.watch.state`."""
+
+
+def merge_runs(recorded: Iterable[RunRecord], local: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
+    """Return the runs on an incident and on this machine, oldest first; of one run the whole record of this machine."""
+    known = {each.run for each in local}
+    runs = (*(each for each in recorded if each.run not in known), *local)
+    return tuple(
+        sorted(runs, key=lambda run: min((row.at for row in run.rows), default=datetime.min.replace(tzinfo=UTC)))
+    )
 
 
 def parse_job_run(run: str) -> tuple[int, int] | None:

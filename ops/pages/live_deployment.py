@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
-from ops.core.clock import format_utc
+from ops.core.clock import MAX_CLOCK_SKEW, format_utc
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.run_record import RunRecord
 from ops.core.suggestions import did_you_mean, quote_name
@@ -191,8 +191,8 @@ class AcceptedRollback:
 
     def may_be_live(self, live: LiveDeployment, now: datetime) -> bool:
         """Return whether the site may still lag, or cannot tell the target from the replaced deployment."""
-        may_lag = live.deployment == self.replaced and now - self.at <= PROPAGATION
-        return may_lag or (live.deployment == self.replaced and self.target.id in live.indistinguishable)
+        may_lag = -MAX_CLOCK_SKEW <= now - self.at <= PROPAGATION
+        return live.deployment == self.replaced and (may_lag or self.target.id in live.indistinguishable)
 
     def __str__(self) -> str:
         return f"Cloudflare accepted the rollback to {self.target.id[:8]} at {format_utc(self.at)} (run {self.run})"

@@ -16,6 +16,7 @@ from ops.core.errors import OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.observations import PageContent
 from ops.core.plan import D, Plan
+from ops.core.run_record import RunRecord, merge_runs
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import WantedContent
 from ops.engine.context import CloudflareApi, Context, P, WebPort
@@ -32,6 +33,7 @@ MAX_DEPLOYMENTS = 25
 """Deployments that are read: one page of Cloudflare's list."""
 UNKNOWN_SECONDS = 10.0
 """Real seconds before an unknown live deployment is read again."""
+LAG = format_duration(PROPAGATION.total_seconds())
 FindContent = Callable[[], WantedContent | None]
 FULL_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
@@ -70,13 +72,13 @@ class PagesRunbook(Runbook[P, D]):
         return live_content(ctx, service)
 
     def read_back_words(self, ctx: Context[P]) -> ReadBackWords:
-        lasts = format_duration(PROPAGATION.total_seconds())
-        repeat = (
-            f"within {lasts} of the write it waits for the site, and sends nothing again."
-            if ctx.request.incident
-            else "it reads the site first. Without --incident it may send the same change once more."
+        return ReadBackWords(
+            "Cloudflare answered", "the site", f"within {LAG} of the write {self.describe_repeat(ctx)}"
         )
-        return ReadBackWords("Cloudflare answered", "the site", repeat)
+
+    def describe_repeat(self, ctx: Context[P]) -> str:  # noqa: ARG002  the deployments tell it, with or without an incident
+        """Return what the same command does while the site may lag."""
+        return "it sends nothing, and is refused while the site does not show the change."
 
 
 class SiteContent:
@@ -141,7 +143,8 @@ def read_snapshot(ctx: Context[Any], service: "Service", to: str = "") -> PagesS
     live = live_deployment.identify_live(observed.project, observed.deployments, observed.digests)
     runs, place = earlier().runs, {"service": service.name, "environment": ctx.environment.name}
     now, repository = ctx.clock.now(), service.repository
-    accepted = live_deployment.find_accepted_rollback(runs, observed.deployments, **place)
+    known = merge_runs(runs, _recent_local_runs(ctx))
+    accepted = live_deployment.find_accepted_rollback(known, observed.deployments, **place)
     accepted = accepted if accepted and accepted.may_be_live(live, now) else None
     if live.deployment is None:
         return PagesSnapshot(listed.requested, observed, live, None, accepted)
@@ -151,6 +154,12 @@ def read_snapshot(ctx: Context[Any], service: "Service", to: str = "") -> PagesS
         observed.project, observed.deployments, live, live.deployment, now, repository, blamed, compared
     )
     return PagesSnapshot(listed.requested, observed, live, history, accepted)
+
+
+def _recent_local_runs(ctx: Context[Any]) -> list[RunRecord]:
+    """Return the runs of this machine whose changes the site may still lag behind."""
+    now = ctx.clock.now()
+    return [run for run in ctx.local_runs() if any(now - row.at <= PROPAGATION for row in run.rows)]
 
 
 def read_current_state(

@@ -12,7 +12,7 @@ from ops.config.probes import ProbeSet
 from ops.core.errors import Decision, NoEvidence, Reason, Refused, StillUnhealthy
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, Progress, RunOutcome
-from ops.core.run_record import PreviousRuns, RunRecord
+from ops.core.run_record import PreviousRuns, RunRecord, merge_runs
 from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel_mixed, start_call
 from ops.core.timeline import EventKind
@@ -365,10 +365,8 @@ def _plan_holds(
 
 
 def _list_records(ctx: Context[RestoreDatabase.Params], previous: PreviousRuns | None) -> tuple[RunRecord, ...]:
-    """Return the records of restores on the incident and on this machine; of one run those of this machine."""
     here = [each for each in ctx.local_runs() if each.environment == ctx.environment.name]
-    known = {each.run for each in here}
-    return (*(each for each in (previous.runs if previous else ()) if each.run not in known), *here)
+    return merge_runs(previous.runs if previous else (), here)
 
 
 def _given_options(params: RestoreDatabase.Params) -> dict[str, str]:

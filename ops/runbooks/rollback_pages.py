@@ -60,6 +60,10 @@ class RollbackPages(PagesRunbook["RollbackPages.Params", "RollbackPages.Details"
         wanted = target.wanted_content(service, observed.deployments, details.target, replaced)
         return lambda: wanted
 
+    def describe_repeat(self, ctx: Context[Params]) -> str:
+        elsewhere = " from this machine. From another one, or from a new job, it sends the rollback once more"
+        return f"it waits for the site, and sends nothing again{'' if ctx.request.incident else elsewhere}."
+
     def preflight(self, ctx: Context[Params]) -> Plan[Details]:
         service = require_service(ctx, self.kind)
         snapshot = steps.read_snapshot(ctx, service, ctx.params.to)
@@ -80,7 +84,7 @@ class RollbackPages(PagesRunbook["RollbackPages.Params", "RollbackPages.Details"
             history,
             choice,
             RollbackPages.Details(service, chosen, history.serving_deployment, snapshot.observed),
-            _accepted_before(accepted, chosen),
+            snapshot,
         )
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
@@ -225,7 +229,7 @@ def _plan_without_live(
         sections=plan_text.build_sections_without_live(chosen, ctx.clock.now(), why),
         not_undone=plan_text.NOT_UNDONE,
         consequences=plan_text.list_consequences_without_live(project),
-        warnings=(named, *_repeat_warnings(change)),
+        warnings=(named, *_repeat_warnings(snapshot, change)),
         done_message=f"Rolled back {ctx.params.service} to {short_deployment_id(chosen)}",
         details=RollbackPages.Details(service, chosen, None, snapshot.observed),
     )
@@ -236,7 +240,7 @@ def _build_plan(
     history: PagesHistory,
     choice: PagesTargetChoice,
     details: RollbackPages.Details,
-    accepted_before: str,
+    snapshot: PagesSnapshot,
 ) -> Plan[RollbackPages.Details]:
     chosen, live, sees = details.target, history.serving_deployment, details.observed.digests
     by_rule = not ctx.params.to
@@ -246,7 +250,7 @@ def _build_plan(
         after=short_deployment_id(chosen),
         done_when=f"the site matches {short_deployment_id(chosen)}, and no longer {short_deployment_id(live)}",
         undo=_suggest_rollback(ctx, live.id),
-        accepted_before=accepted_before,
+        accepted_before=_accepted_before(snapshot.accepted, chosen),
     )
     older = target.choose_target(history.deployments, chosen, blamed=history.blamed).target
     return Plan(
@@ -256,7 +260,7 @@ def _build_plan(
         not_undone=plan_text.NOT_UNDONE,
         consequences=plan_text.list_consequences(history),
         warnings=(
-            *_repeat_warnings(change),
+            *_repeat_warnings(snapshot, change),
             *plan_text.list_warnings(
                 history,
                 chosen,
@@ -276,10 +280,14 @@ def _accepted_before(accepted: AcceptedRollback | None, chosen: PagesDeployment)
     return str(accepted) if accepted and accepted.target == chosen else ""
 
 
-def _repeat_warnings(change: Change) -> tuple[str, ...]:
-    sent = change.accepted_before
-    waits = "the site does not show it: this run sends nothing, and waits. Without --incident it sends it again"
-    return (f"{sent}, and {waits}",) if sent else ()
+def _repeat_warnings(snapshot: PagesSnapshot, change: Change) -> tuple[str, ...]:
+    accepted = snapshot.accepted
+    if accepted is None or not change.accepted_before:
+        return ()
+    waits = "the site does not show it: this run sends nothing, and waits"
+    alone = ", without --incident" if accepted.target.id in snapshot.live.indistinguishable else ""
+    again = f"After {format_utc(accepted.at + target.PROPAGATION)} the command sends it again{alone}"
+    return (f"{accepted}, and {waits}. {again}",)
 
 
 def _not_shown_refusal(service: "Service", accepted: AcceptedRollback) -> Refused:

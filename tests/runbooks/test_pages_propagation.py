@@ -200,13 +200,55 @@ def test_undo_of_a_rollback_that_the_site_does_not_show_is_refused(bakery: Baker
     assert bakery.writes == 1
 
 
-def test_hint_without_an_incident_promises_no_single_write(bakery: Bakery, released: tuple[str, str]) -> None:
+@pytest.mark.parametrize("killed", [False, True])
+def test_rollback_without_a_comment_is_sent_once_from_this_machine(
+    bakery: Bakery, released: tuple[str, str], killed: bool
+) -> None:
     bakery.sandbox.switches.pages_propagation_seconds = 200
+    first = bakery.press(number=0)
+    if killed:
+        (path,) = bakery.world.folder.glob(".ops/runs/*/timeline.jsonl")
+        lines = path.read_text().splitlines(keepends=True)
+        last = next(number for number, line in enumerate(lines) if json.loads(line)["kind"] == "written")
+        path.write_text("".join(lines[: last + 1]))
+
+    second = bakery.press(number=None if killed else 0)
+
+    assert ended(first) == (5, "unknown_outcome", "unclear"), first.err
+    assert (
+        "within 5 min of the write it waits for the site, and sends nothing again from this machine. From"
+        in first.result["hint"]
+    )
+    assert not second.result["wrote"], second.err
+    assert any("this run sends nothing, and waits" in each for each in second.result["plan"]["warnings"])
+    assert second.result["decision"] == "nothing_to_do"
+    assert (bakery.live, bakery.writes) == (released[0], 1)
+
+
+def test_record_of_this_machine_holds_no_rollback_back_after_five_minutes(
+    bakery: Bakery, released: tuple[str, str]
+) -> None:
+    bakery.sandbox.switches.pages_propagation_seconds = 200
+    assert bakery.press(number=0).code == 5
+    bakery.sandbox.pages.rollback(PROJECT, released[1])  # in the dashboard, which leaves no entry in the history
+    bakery.sandbox.switches.pages_propagation_seconds = 0
+    bakery.sandbox.clock.advance(300)
 
     outcome = bakery.press(number=0)
 
-    assert outcome.code == 5
-    assert "Without --incident it may send the same change once more" in outcome.result["hint"]
+    assert ended(outcome)[:2] == (0, "recovered"), outcome.err
+    assert (bakery.live, bakery.writes) == (released[0], 2)
+
+
+def test_record_from_a_machine_whose_clock_is_ahead_holds_no_rollback_back(
+    bakery: Bakery, released: tuple[str, str]
+) -> None:
+    bakery.sandbox.switches.pages_propagation_seconds = 200
+    bakery.sandbox.clock.advance(3600)
+    assert bakery.press(number=0).code == 5
+    bakery.sandbox.clock.advance(-3600)
+
+    assert bakery.press(number=0).result["wrote"]
 
 
 def test_unreadable_state_after_an_answer_is_read_until_the_deadline(bakery: Bakery, released: tuple[str, str]) -> None:
