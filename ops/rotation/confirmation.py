@@ -166,9 +166,8 @@ def state_words(
 
 
 def is_marked(state: WorkerState, names: tuple[str, ...]) -> bool:
-    """Return whether the live deployment already carries the mark of this end."""
-    marks = state.history.confirmed_marks
-    return bool(marks) and marks[0][0].id == state.live.id and set(names) <= set(marks[0][1].revoked)
+    """Return whether marks of the live versions already name these secrets as revoked, in one deployment or several."""
+    return all(secret_values.is_marked_revoked(state.history, state.live.split, name) for name in names)
 
 
 def build_change(state: WorkerState, mark: DeploymentMark) -> Change:

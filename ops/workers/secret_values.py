@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ops.cloudflare.deployment_mark import ANY_NAME, DeploymentMark, parse_mark
-from ops.cloudflare.types.workers import Split, WorkerDeployment, short_id
+from ops.cloudflare.types.workers import Split, WorkerDeployment, is_same_split, short_id
 from ops.core.clock import format_utc
 from ops.workers.history import WorkerHistory
 
@@ -91,6 +91,11 @@ def find_revoked_values(history: WorkerHistory, version: str) -> Mapping[str, Wo
         for name, deployment in history.revoked(version).items()
         if find_rotation(history, name) is None or age_of_value(history, version, name) == ValueAge.OLD
     }
+
+
+def is_marked_revoked(history: WorkerHistory, split: Split, secret: str) -> bool:
+    """Return whether a deployment of this split has the mark that earlier values of the secret are revoked."""
+    return any(is_same_split(d.split, split) and _names(mark.revoked, secret) for d, mark in history.confirmed_marks)
 
 
 def describe_doubtful_values(version: str, values: Mapping[str, DoubtfulValue]) -> str:

@@ -348,3 +348,24 @@ def test_rotation_killed_before_its_mark_is_known_from_the_incident(leak: Leak) 
     assert outcome.result["decision"] == "refused"
     assert leaked not in told(outcome)
     assert f"--to {leaked[:8]}" not in told(outcome)
+
+
+# The same press again
+
+
+def test_end_of_one_secret_is_not_marked_again_after_the_end_of_another(leak: Leak) -> None:
+    """Each mark restarts Durable Objects."""
+    cerebras = leak.world.sandbox.providers["cerebras"]
+    cerebras.add_key("kept")
+    cerebras.revoke("kept")
+    cerebras.add_key("fresh-cerebras-0123456789")
+    both = {f"NEW_{OTHER}": "fresh-cerebras-0123456789", f"OLD_{OTHER}": "kept"}
+    leak.rotate("--only", KEY, "--only", OTHER, **both)
+    for name in (KEY, OTHER):
+        assert leak.rotate("--confirm-revoked", name, **both).result["wrote"]
+    leak.world.sandbox.requests.clear()
+
+    again = [leak.rotate("--confirm-revoked", name, **both) for name in (KEY, OTHER, KEY)]
+
+    assert [ended(each)[:2] for each in again] == [(0, "nothing_to_do")] * 3
+    assert leak.world.writes() == []
