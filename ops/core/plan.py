@@ -96,7 +96,10 @@ class Plan(Generic[D_co]):
     if_undone: RunOutcome | None = None
     """Outcome after `undo_changes`."""
     if_unproved: RunOutcome | None = None
-    """Outcome if a proof (`ProbeSet.proofs`) is unhealthy, for a plan that writes nothing before the probes."""
+    """Outcome if a proof (`ProbeSet.proofs`) is unhealthy, for a plan that writes nothing before the probes.
+
+    Its message follows what the probes saw.
+    """
     ends_at: datetime | None = None
     """Time (UTC) at which a later run ends the state that this one starts; None if only a person ends it."""
     notices: Mapping[int, str] = field(default_factory=dict)

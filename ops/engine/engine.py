@@ -424,7 +424,7 @@ def _judge(run: RunState, plan: Plan[Any], after: ProbeObservation, probes: "Pro
     decision, reason = decide_by_verdicts(run.before.verdict, wrote=run.wrote, after=after.verdict)
     if (failed := plan.if_unproved) is not None and _fails_a_proof(probes, after):
         run.suggested_command = failed.suggested_command
-        return failed.decision, failed.reason, lead_with_state(failed.message, run.live)
+        return failed.decision, failed.reason, lead_with_state(f"{after.failure}. {failed.message}", run.live)
     if run.unproved:
         text = lead_with_state(f"{run.unproved}; the probes are {after.verdict.value}", run.live)
         proved_nothing = decision in PROVED or (plan.is_resumed and decision == Decision.NOTHING_TO_DO)

@@ -10,10 +10,10 @@ from typing import Any
 
 from ops.cloudflare.deployment_mark import ON_THE_WORD, DeploymentMark
 from ops.cloudflare.types.workers import describe_split, short_id
-from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import OLD_PREFIX
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change
+from ops.core.plan import Change, RunOutcome
 from ops.core.suggestions import quote_name
 from ops.engine.context import Context
 from ops.rotation import selection
@@ -113,6 +113,29 @@ def check_live_values(
     if open_:
         raise _unproved_refusal(ctx, selected, open_)
     return words
+
+
+def build_unproved_outcome(
+    ctx: Context[Any], selected: RotationSelection, found: Mapping[str, WorkerState], workers: Workers
+) -> RunOutcome:
+    """Return the end if a proof fails: only a value that the history does not know can be the old one."""
+    unknown = dict.fromkeys(
+        name
+        for worker, names in workers.items()
+        for version in found[worker].live.serving_versions
+        for name in names
+        if secret_values.age_of_value(found[worker].history, version, name) == ValueAge.UNKNOWN
+    )
+    if unknown:
+        text = (
+            f"Nothing shows that the live version has the new {', '.join(unknown)}. If this failure has no other "
+            "cause, the old value is live: rotate again"
+        )
+        again = ctx.suggest("rotate-secrets", service=ctx.params.service, only=tuple(unknown))
+    else:
+        text = "The live version has the new value, so the cause is another one. Fix that, then confirm again"
+        again = _suggest(ctx, selected, ())
+    return RunOutcome(Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY, text, again)
 
 
 def _unproved_refusal(

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.config.probes import ProbeSet
-from ops.core.errors import ConfigError, Decision, Reason, Refused
+from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, Plan, RunOutcome
+from ops.core.plan import Change, Plan
 from ops.core.redaction import Secret
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
@@ -391,12 +391,7 @@ def _plan_confirmation(ctx: Context[RotateSecrets.Params], selected: RotationSel
         consequences=("Durable Objects of these Workers restart at once: memory is lost, storage is kept",),
         proved_claim="; ".join(filter(None, claims)),
         proof_limit=selection.describe_unproved_sites(selected),
-        if_unproved=RunOutcome(
-            Decision.STILL_UNHEALTHY,
-            Reason.STILL_UNHEALTHY,
-            "a proof of the new values fails, so the old value may be live. Rotate again",
-            _suggest_rotation(ctx, only=tuple(selected.rules)),
-        ),
+        if_unproved=confirmation.build_unproved_outcome(ctx, selected, found, workers),
         done_message=f"Ended the rotation of {', '.join(selected.rules)}",
         details=details,
     )

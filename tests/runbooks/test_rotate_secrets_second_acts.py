@@ -369,3 +369,32 @@ def test_end_of_one_secret_is_not_marked_again_after_the_end_of_another(leak: Le
 
     assert [ended(each)[:2] for each in again] == [(0, "nothing_to_do")] * 3
     assert leak.world.writes() == []
+
+
+# A proof that fails for another reason
+
+
+def test_proof_that_fails_with_the_new_value_does_not_ask_for_a_rotation(leak: Leak) -> None:
+    broken = {"paths": {"/health/ai/groq": {"status": 500}}}
+    leak.world.release(timedelta(hours=2), code="worse", behaviour=broken, secrets={KEY: LEAKED, OTHER: "kept"})
+    leak.rotate_one()
+
+    outcome = leak.rotate(*CONFIRM)
+
+    assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy")
+    assert "groq_api_key is unhealthy: status 500, wanted 200" in outcome.result["message"]
+    assert "otate again" not in outcome.result["message"]
+    assert ended(press(leak, outcome)) == ended(outcome)
+    assert marks(leak) == [f"rotated={KEY}"]
+
+
+def test_failed_proof_of_an_unknown_version_names_what_failed(leak: Leak) -> None:
+    leak.rotate_one()
+    down = leak.world.sandbox.upload(WORKER, code="by CI", behaviour={"status": 500}, secrets={KEY: FRESH})
+    leak.world.sandbox.deploy(WORKER, down)
+
+    outcome = leak.rotate(*CONFIRM)
+
+    assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy")
+    assert "status 500, wanted 200" in outcome.result["message"]
+    assert "If this failure has no other cause" in outcome.result["message"]
