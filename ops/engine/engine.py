@@ -348,9 +348,11 @@ class Engine:
     def _probe(self, ctx: Context[Any], probes: "ProbeSet", when: str, *, is_settled: bool = False) -> ProbeObservation:
         """Run rounds of probes until enough are healthy, or the deadline, and record each.
 
-        `is_settled`: nothing that was written must spread first, so as many unhealthy rounds decide too.
+        `is_settled`: nothing that was written must spread first, so as many unhealthy rounds decide too. A browser
+        starts only after healthy rounds, so with one they do not.
         """
         needed = probes.verify.successes
+        is_settled &= not any(probe.browser for _, probe in probes.all_probes)
 
         def on_round(in_a_row: int, observed: ProbeObservation) -> None:
             text = f"{when}, {in_a_row} of {needed} in a row: {observed.detail}"

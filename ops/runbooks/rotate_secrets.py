@@ -226,11 +226,9 @@ def _build_probe_set(
                 *made,
             ]
         )
-    # Before the end of a rotation nothing is written that must spread, so equal rounds decide, without browsers.
-    own = tuple(probe for probe in service.probes if probe.browser is None or not ctx.params.confirm_revoked)
     return ProbeSet(
         service.url,
-        (*own, *proofs),
+        (*service.probes, *proofs),
         service.verify,
         versions,
         proofs=frozenset(probe.name for probe in proofs),

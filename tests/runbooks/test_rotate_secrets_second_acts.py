@@ -398,3 +398,16 @@ def test_failed_proof_of_an_unknown_version_names_what_failed(leak: Leak) -> Non
     assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy")
     assert "status 500, wanted 200" in outcome.result["message"]
     assert "If this failure has no other cause" in outcome.result["message"]
+
+
+def test_end_of_a_rotation_asks_the_required_browser_too(leak: Leak) -> None:
+    look = "{name: look, browser: {path: no-such-browser, required: true}}"
+    leak.world.edit_config("          - name: calculate\n", f"          - {look}\n          - name: calculate\n")
+    leak.rotate_one()
+    leak.world.sandbox.requests.clear()
+
+    outcome = leak.rotate(*CONFIRM)
+
+    assert ended(outcome) == (8, "no_evidence", "no_evidence"), outcome.err
+    assert leak.world.writes() == []
+    assert "the probes are healthy" not in outcome.result["message"]
