@@ -221,7 +221,7 @@ def check_edit(ctx: Context[Any], what: SecretEdit) -> ObservedState:
         return ObservedState(ChangeState.PLANNED, f"{short_id(what.worker_state.main_version.id)} is live, as planned")
     newer = [each for each in deployments[:at] if not (each.mark and each.mark.run == ctx.run_id)]
     if len(newer) > attempt.sent or any(len(each.split) > 1 for each in newer):
-        beside = _observe_beside_another(ctx, what, newer) if attempt.is_answered else None
+        beside = _observe_beside_another(ctx, what, newer) if attempt.sent else None
         return beside or ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
     found = [ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer]
     if attempt.is_answered:
@@ -242,17 +242,23 @@ def check_edit(ctx: Context[Any], what: SecretEdit) -> ObservedState:
 
 
 def _observe_beside_another(ctx: Context[Any], what: SecretEdit, newer: list[WorkerDeployment]) -> ObservedState | None:
-    """Return the state of our answered edit beside another deployment since the plan; None if that replaced it.
+    """Return the state of our edit beside another deployment since the plan; None if that replaced it.
 
     An edit keeps what it builds on, so over another release ours is live. Of two edits of one release, nobody can see
-    which came last.
+    which came last. Without an answer, nobody can see whether ours is one of them.
     """
     worker, planned = what.worker_state.worker, what.worker_state.main_version
-    if len(newer) != 2 or any(len(each.split) > 1 for each in newer):
+    if len(newer) < 2 or (what.attempt.is_answered and len(newer) > 2) or any(len(each.split) > 1 for each in newer):
         return None
-    last, first = (ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer)
+    last, first = (ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer[:2])
     if last is None or first is None or not is_secret_edit_of(first, last):
         return None
+    if not what.attempt.is_answered:
+        seen = "; ".join(map(describe_deployment, newer))
+        text = (
+            f"{worker} was also changed by somebody else, and nobody can see whose edit is live: {seen}. Rotate again"
+        )
+        return ObservedState(ChangeState.PLANNED, text, is_uncertain=True, is_provable=False)
     if not is_secret_edit_of(planned, first):
         what.serving_versions[:] = [last.id]
         text = f"{short_id(last.id)} is live on {worker}, our edit of {short_id(first.id)}"

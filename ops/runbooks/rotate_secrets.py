@@ -13,9 +13,16 @@ from ops.core.plan import Change, Plan
 from ops.core.redaction import Secret
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.runbook import JobSecret, ObservedState, Runbook, TokenPermissions, param, require_service
+from ops.engine.runbook import (
+    JobSecret,
+    ObservedState,
+    ReadBackWords,
+    Runbook,
+    TokenPermissions,
+    param,
+    require_service,
+)
 from ops.rotation import confirmation, selection
-from ops.rotation import writes as reuploads
 from ops.rotation.selection import RotationSelection
 from ops.rotation.values import (
     ask_providers,
@@ -39,11 +46,11 @@ from ops.rotation.writes import (
     check_edit,
     check_mark,
     copy,
+    plan_reuploads,
     read_worker_states,
     secrets_by_worker,
 )
 from ops.workers import deploy, reupload
-from ops.workers import reupload as rules
 from ops.workers.reupload import Reupload
 
 if TYPE_CHECKING:
@@ -135,7 +142,7 @@ class RotateSecrets(Runbook["RotateSecrets.Params", "RotateSecrets.Details"]):
             selection.check_new_key(name, *answers, prefix=prefix) for name, answers in answers_by_secret.items()
         ]
         refuse_rejected_keys(selected, [each for each in refusals if each])
-        reupload_by_worker = reuploads.plan_reuploads(ctx, found, secrets_by_worker(ctx, selected))
+        reupload_by_worker = plan_reuploads(ctx, found, secrets_by_worker(ctx, selected))
         return _build_plan(ctx, selected, found, reupload_by_worker, on_github, prefix=prefix)
 
     def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:
@@ -145,6 +152,11 @@ class RotateSecrets(Runbook["RotateSecrets.Params", "RotateSecrets.Details"]):
                 details.values[name] = ctx.secret_values.generate(rule.length, rule.alphabet)
         tried = any(edit.worker_state.edit_delay for edit in details.edits.values())
         return bool(details.reuploads) or tried  # planning them took long: compare the other Workers again
+
+    def read_back_words(self, ctx: Context[Params]) -> ReadBackWords:
+        if ctx.params.confirm_revoked:
+            return super().read_back_words(ctx)
+        return ReadBackWords(repeat="it sets the values in every Worker again.")
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
         details = plan.details
@@ -261,7 +273,10 @@ def _build_plan(
         summary=f"{', '.join(selected.rules)}: {kind} values for {', '.join(workers)}",
         changes=tuple(changes),
         final_changes=finishing,
-        sections=(*selection.build_sections(selected, workers), *map(rules.build_section, reupload_by_worker.values())),
+        sections=(
+            *selection.build_sections(selected, workers),
+            *map(reupload.build_section, reupload_by_worker.values()),
+        ),
         not_undone=selection.NOT_UNDONE,
         consequences=("each Worker gets a new version, and loses what it keeps in memory",),
         warnings=_list_warnings(details, found, reupload_by_worker, with_old_value, read_failure),
@@ -291,7 +306,7 @@ def _build_changes(
     for worker, names in secrets_by_worker(ctx, details.selected).items():
         undo = _suggest_undo(ctx, names, with_old_value)
         if worker in reupload_by_worker:
-            both = rules.build_changes(reupload_by_worker[worker], undo=undo)
+            both = reupload.build_changes(reupload_by_worker[worker], undo=undo)
             details.reuploads.update({change.target: reupload_by_worker[worker] for change in both})
             changes += both
             continue

@@ -281,6 +281,21 @@ def test_rotation_killed_at_its_mark_is_finished_by_the_same_command(leak: Leak,
     assert leak.rotate(*CONFIRM).code == 0
 
 
+def test_unanswered_edit_beside_another_edit_is_not_called_replaced(leak: Leak) -> None:
+    edit = lambda: leak.world.sandbox.put_secret(WORKER, "X", "theirs", author="dana@example.com")  # noqa: E731
+    leak.world.sandbox.fault(**BULK, lost="after", after=edit)
+
+    outcome = leak.rotate_one()
+
+    assert ended(outcome) == (5, "unknown_outcome", "unclear"), outcome.err
+    assert "dana@example.com" in outcome.result["message"]
+    assert "not ours" not in outcome.result["message"]
+    assert "repeats nothing" not in outcome.result["hint"]
+    again = leak.rotate_one()
+    assert ended(again)[0] == 0, again.err
+    assert leak.values()[KEY] == FRESH
+
+
 def test_deployment_right_after_the_edit_is_not_overwritten_by_the_mark(leak: Leak) -> None:
     leak.world.sandbox.fault(**BULK, after=lambda: deploy_by_ci(leak, LEAKED))
 
