@@ -148,6 +148,15 @@ def test_unproved_rate_limit_is_a_warning(place: LimitsWorld, path: dict[str, in
     assert f"not proved: limit calc: {said.replace('first 429 ', 'first 429: ', 1)}" in texts(done, "warning")
 
 
+def test_used_up_counter_of_an_earlier_proof_is_replaced(place: LimitsWorld) -> None:
+    """The mark of a run may choose a counter that another run used up within the same window."""
+    place.world.sandbox.edge_fault(path="/__ops/limits/calc", times=2, body="", status=429)
+
+    done = place.apply()
+
+    assert "limit calc healthy: first 429 at request 31, wanted between request 31 and 60" in texts(done, "probed")[-1]
+
+
 def test_lost_kv_answer_is_resolved_by_read_back(place: LimitsWorld) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 0
     place.world.sandbox.fault(**PUT, lost="after")
