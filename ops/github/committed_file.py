@@ -59,14 +59,14 @@ class CommittedFile:
         except git.GitError:
             return None
 
-    def former_states(self, commit: str, since: datetime) -> tuple[FileState, ...]:
-        """Return the states before the one of `commit`, oldest first: those since then, and the two before.
+    def states(self, commit: str, since: datetime) -> tuple[FileState, ...]:
+        """Return the states up to `commit`, oldest first: those since then, and the two before.
 
         Raises ProviderError.
         """
         if self._pulls.is_available:
-            return self._pulls.file_states(self._name, commit, since)[:-1]
-        return states_in_git(self._git, self._name, commit, since)[:-1]
+            return self._pulls.file_states(self._name, commit, since)
+        return states_in_git(self._git, self._name, commit, since)
 
     def commits(self) -> FileCommits:
         """Return the commits of the file.

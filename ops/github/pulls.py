@@ -48,6 +48,8 @@ class FileState:
 
     at: datetime
     text: str
+    branch: str = ""
+    """Branch of the pull request that was merged then; empty without one."""
 
 
 def keep_recent(states: Iterable[tuple[datetime, str]], since: datetime) -> list[tuple[datetime, str]]:
@@ -151,14 +153,15 @@ class PullRequests(WriteGuard):
         with provider_errors(HINT):
             commits = self.repository.get_commits(sha=ref, path=path)
             kept = keep_recent(((each.commit.committer.date.astimezone(UTC), each.sha) for each in commits), since)
-            merges = dict.fromkeys(self._merge_of(sha) or (at, sha) for at, sha in kept)
-        files = [(at, self.file(path, sha)) for at, sha in reversed(merges)]
-        return tuple(FileState(at, file.text) for at, file in files if file is not None)
+            merges = dict.fromkeys(self._merge_of(sha) or (at, sha, "") for at, sha in kept)
+        files = [(at, self.file(path, sha), branch) for at, sha, branch in reversed(merges)]
+        return tuple(FileState(at, file.text, branch) for at, file, branch in files if file is not None)
 
-    def _merge_of(self, sha: str) -> tuple[datetime, str] | None:
+    def _merge_of(self, sha: str) -> tuple[datetime, str, str] | None:
+        """Return time, commit and branch of the merge that added a commit."""
         for one in self.repository.get_commit(sha).get_pulls():
             if one.merged_at and one.merge_commit_sha:
-                return one.merged_at.astimezone(UTC), one.merge_commit_sha
+                return one.merged_at.astimezone(UTC), one.merge_commit_sha, one.head.ref
         return None
 
     def merged_pull(self, sha: str) -> MergedPullRequest | None:

@@ -49,6 +49,10 @@ class Temporary(ConfigModel):
     def is_over(self, now: datetime) -> bool:
         return self.until <= now
 
+    def is_same(self, other: "Temporary | None") -> bool:
+        """Return whether both are the same raise. KV holds neither reason nor incident."""
+        return other is not None and (self.limit, self.until) == (other.limit, other.until)
+
 
 class Limit(ConfigModel):
     """Allows `limit` requests within `period` seconds for each `key`."""

@@ -1,4 +1,4 @@
-"""Limits that were in effect before, by the history of limits.yml on the default branch."""
+"""Limits and raises before, by the history of limits.yml on the default branch."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -6,7 +6,8 @@ from functools import cache
 
 from ops.core.errors import OpsError
 from ops.github.pulls import FileState
-from ops.limits.file import RESTORABLE, EarlierLimits, Limits, check_steps, read_limits
+from ops.limits.file import RESTORABLE, EarlierLimits, Limits, Temporary, check_steps, read_limits
+from ops.limits.raises import RAISE_BRANCH
 
 
 def earlier_limits(read: Callable[[], Sequence[FileState]], now: datetime) -> EarlierLimits:
@@ -39,3 +40,14 @@ def accepted_limits(states: Sequence[FileState], now: datetime) -> tuple[Limits,
         if after is None or after.at >= now - RESTORABLE:
             recent.append(limits)
     return tuple(recent)
+
+
+def is_own_raise(name: str, entry: Temporary, states: Sequence[FileState]) -> bool:
+    """Return whether a merge of propose-limits added the entry. The states are oldest first; the last one has it."""
+    branch = ""
+    for state in reversed(states):
+        limit = read_limits(state.text).get(name)
+        if limit is None or limit.temporary != entry:
+            break
+        branch = state.branch
+    return branch.startswith(RAISE_BRANCH)

@@ -34,7 +34,7 @@ def raise_notes(
     for name in dict.fromkeys([*limits, *before, *stored]):
         was, held = _temporary(before, name), _temporary(stored, name)
         entry = _temporary(limits, name)
-        owner = next((each for each in (entry, was) if each and held and _is_same(each, held)), None)
+        owner = next((each for each in (entry, was) if each and each.is_same(held)), None)
         if held is not None and owner is not None and owner.incident is not None:
             yield from _end_notes(name, held, owner.incident, limits.get(name), now)
         if entry is not None and entry.incident is not None:
@@ -64,7 +64,7 @@ def _end_notes(
     elif entry is None or entry.is_over(now):
         text = f"{name}: the raise to {held.limit} until {until} is removed from limits.yml; {base} applies"
         yield RaiseNote(incident, name, text, needs_result=True)
-    elif not _is_same(entry, held):
+    elif not entry.is_same(held):
         whose = f" for incident #{entry.incident}" if entry.incident not in {None, incident} else ""
         new = f"{entry.limit} until {format_utc(entry.until)}{whose}"
         yield RaiseNote(incident, name, f"{name}: the raise to {held.limit} is replaced by {new}", needs_result=True)
@@ -73,8 +73,3 @@ def _end_notes(
 def _temporary(limits: "Limits", name: str) -> "Temporary | None":
     limit = limits.get(name)
     return None if limit is None else limit.temporary
-
-
-def _is_same(one: "Temporary", other: "Temporary") -> bool:
-    """Return whether both are the same raise. KV holds neither reason nor incident."""
-    return (one.limit, one.until) == (other.limit, other.until)

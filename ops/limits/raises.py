@@ -139,6 +139,28 @@ def keep_rates(limits: "Limits", live: "Limits", now: datetime) -> "tuple[dict[s
     return found, kept
 
 
+def low_raises(limits: "Limits", live: "Limits", now: datetime) -> "dict[str, Temporary]":
+    """Return the temporary limits below the base that KV does not have: left out before, or new."""
+    return {
+        name: entry
+        for name, limit in limits.items()
+        if (entry := _active(limit, now)) is not None
+        and entry.limit < limit.limit
+        and not (name in live and entry.is_same(live[name].temporary))
+    }
+
+
+def leave_out(limits: "Limits", entries: "Mapping[str, Temporary]") -> "tuple[dict[str, Limit], dict[str, str]]":
+    """Return the limits without these temporary limits, and a text for each."""
+    left = {name: limits[name].model_copy(update={"temporary": None}) for name in entries}
+    texts = {
+        name: f"{name} stays at {base_rate(limits[name])}: the temporary {entry.limit} until {format_utc(entry.until)} "
+        "in limits.yml is below that. Remove it by a pull request, or change its reason to apply it"
+        for name, entry in entries.items()
+    }
+    return {**limits, **left}, texts
+
+
 def _keep_rate(limit: "Limit", held: "Limit", now: datetime) -> "Limit":
     if limit.key != held.key:
         return limit.model_copy(update={"temporary": _active(limit, now)})

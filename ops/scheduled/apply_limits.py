@@ -26,13 +26,13 @@ from ops.github.committed_file import FileCommits
 from ops.github.pulls import PullRequests
 from ops.limits import publication
 from ops.limits.incident_notes import RaiseNote, raise_notes
-from ops.limits.raises import RAISE_BRANCH, ended_limits, keep_rates
+from ops.limits.raises import RAISE_BRANCH, ended_limits, keep_rates, leave_out, low_raises
 from ops.limits.value import LimitsValue, NewerVersionError, build_value, parse_value, value_limits
 
 if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.runtime import RuntimeConfig
-    from ops.limits.file import Limits
+    from ops.limits.file import Limits, Temporary
 
 KEPT_HINT = f"Open a pull request of your own that changes {FILE}: it may lower a limit."
 MAX_PROBED_LIMIT = 200
@@ -113,12 +113,12 @@ class ApplyLimits(Runbook["ApplyLimits.Params", "ApplyLimits.Details"]):
 
     def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan[Details]:
         stored, problem = parse_kv(found.before)
-        warnings = (*warnings, problem) if problem else warnings
+        warnings, is_raise = (*warnings, problem) if problem else warnings, False
         if stored is not None:
-            found = _keep_higher_rates(ctx, found, value_limits(stored))
+            found, is_raise = _keep_higher_rates(ctx, found, value_limits(stored))
             warnings = (*warnings, *found.kept.values())
         if stored is not None and stored.limits == found.value.limits:
-            if found.kept:
+            if found.kept and is_raise:
                 _record_refusal(ctx, found, stored)
                 raise Refused("; ".join(found.kept.values()), reason=Reason.WOULD_LOWER, hint=KEPT_HINT)
             return build_plan(ctx, replace(found, value=stored), stored, changes=(), warnings=warnings)
@@ -288,20 +288,41 @@ def _read_limits(ctx: Context[Any], runtime: "RuntimeConfig") -> "tuple[Limits, 
     return parse_limits(ctx.github.limits.text(), path=FILE, names=runtime.limits.names, now=ctx.clock.now())
 
 
-def _keep_higher_rates(ctx: Context[Any], found: ApplyLimits.Details, live: "Limits") -> ApplyLimits.Details:
-    """Return the details with the limits of KV that our own pull request would lower.
+def _keep_higher_rates(
+    ctx: Context[Any], found: ApplyLimits.Details, live: "Limits"
+) -> tuple[ApplyLimits.Details, bool]:
+    """Return the details with the limits of KV that our own pull request would lower, and whether its merge is applied.
 
     Its branch shows it, also if a person opened it. A branch that somebody else named so can only keep a higher rate.
+    A later merge of another pull request applies no temporary limit of ours that was left out.
     """
     limits, kept = keep_rates(found.limits, live, ctx.clock.now())
     pulls = ctx.github.pulls
     if not kept or not pulls.is_available:
-        return found
+        return found, False
     pull = pulls.merged_pull(found.commits.checked_out)
-    if pull is None or not pull.branch.startswith(RAISE_BRANCH):
-        return found
+    if pull is not None and pull.branch.startswith(RAISE_BRANCH):
+        return _keep_limits(ctx, found, limits, kept), True
+    return _keep_limits(ctx, found, *leave_out(found.limits, _find_own_raises(ctx, found, live))), False
+
+
+def _keep_limits(
+    ctx: Context[Any], found: ApplyLimits.Details, limits: "Limits", kept: Mapping[str, str]
+) -> ApplyLimits.Details:
+    """Return the details with other limits to write; `kept` says why each differs from the file."""
     value = build_value(limits, found.commits.checked_out, ctx.clock.now())
     return replace(found, value=value, limits=limits, kept=kept)
+
+
+def _find_own_raises(ctx: Context[Any], found: ApplyLimits.Details, live: "Limits") -> "dict[str, Temporary]":
+    """Return the temporary limits below the base that a merge of our pull request added."""
+    from ops.limits.file import MAX_AHEAD
+    from ops.limits.history import is_own_raise
+
+    now = ctx.clock.now()
+    entries = low_raises(found.limits, live, now)
+    states = ctx.github.limits.states(found.commits.checked_out, now - MAX_AHEAD) if entries else ()
+    return {name: entry for name, entry in entries.items() if is_own_raise(name, entry, states)}
 
 
 def _check_large_steps(ctx: Context[Any], found: ApplyLimits.Details, stored: LimitsValue) -> tuple[str, ...]:
@@ -310,7 +331,7 @@ def _check_large_steps(ctx: Context[Any], found: ApplyLimits.Details, stored: Li
     from ops.limits.history import earlier_limits
 
     applied, now = value_limits(stored), ctx.clock.now()
-    earlier = earlier_limits(lambda: ctx.github.limits.former_states(found.commits.checked_out, now - RESTORABLE), now)
+    earlier = earlier_limits(lambda: ctx.github.limits.states(found.commits.checked_out, now - RESTORABLE)[:-1], now)
     steps = [
         (f"{'.'.join(map(str, where))}: {text}", is_wrong)
         for name, limit in found.limits.items()
@@ -349,17 +370,17 @@ def build_plan(
 ) -> Plan[ApplyLimits.Details]:
     revision = found.value.revision
     differences = tuple(list_differences(stored.limits if stored else {}, found.value.limits))
-    ended = ended_limits(found.limits, ctx.clock.now())
+    exceptions = (*found.kept.values(), *ended_limits(found.limits, ctx.clock.now()))
     unchanged = f"{FILE} changes nothing: KV has its values as revision {revision}"
     details = replace(found, revision=revision, proof=_choose_probed_limit(ctx, found.value, stored), drift=differences)
     return Plan(
-        summary=f"write revision {revision} of {FILE} to KV" if changes else "; ".join([unchanged, *ended]),
+        summary=f"write revision {revision} of {FILE} to KV" if changes else "; ".join([unchanged, *exceptions]),
         changes=changes,
         sections=(PlanSection("Limits", differences or ("no change",)),),
         consequences=(f"to undo it, revert the pull request: each merge of {FILE} is applied",) if changes else (),
         warnings=warnings,
         reason=None if changes else Reason.ALREADY_LIVE,
-        remaining_message="; ".join([*found.kept.values(), *ended]),
+        remaining_message="; ".join(exceptions),
         done_message=f"Applied revision {revision} of {FILE}",
         proved_claim=f"revision {revision} of {FILE} is in effect, seen at one location",
         proof_limit="other locations follow within about a minute",

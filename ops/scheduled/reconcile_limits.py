@@ -21,7 +21,8 @@ from ops.engine.runbook import Schedule, TokenPermissions
 from ops.github import comments
 from ops.github.pulls import PullRequests
 from ops.limits import publication, text
-from ops.limits.value import LimitsValue, drop_ended
+from ops.limits.raises import leave_out, low_raises
+from ops.limits.value import LimitsValue, drop_ended, value_limits
 from ops.scheduled.apply_limits import (
     ApplyLimits,
     build_plan,
@@ -71,7 +72,9 @@ class ReconcileLimits(ApplyLimits):
                 plan, summary=f"a temporary limit has ended: {plan.summary}", details=replace(plan.details, drift=())
             )
         drift = (garbage,) if garbage else tuple(list_differences(live, desired))
-        if (why := self._reason_to_wait(ctx)) == "":
+        applied = value_limits(stored) if stored else {}
+        _, left_out = leave_out(found.limits, low_raises(found.limits, applied, ctx.clock.now()))
+        if (why := "; ".join(left_out.values()) or self._reason_to_wait(ctx)) == "":
             return build_plan(ctx, found, stored, changes=(kv_change(found),), warnings=warnings)
         message = f"KV differs from {FILE} ({'; '.join(drift)}); not corrected: {why}"
         return _ending_plan(

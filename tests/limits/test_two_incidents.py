@@ -146,6 +146,68 @@ def test_both_raises_proposed_before_one_is_merged(place: LimitsWorld) -> None:
     assert "refused: nothing was changed: calc keeps 90" in place.comments(second)[-1]
 
 
+def merged_below_base(place: LimitsWorld) -> None:
+    """Merge a raise to 60 after a permanent change to 100: a person resolves the conflict to both."""
+    propose(place, incident(place))
+    (number,) = place.github.open_pulls()
+    branch = place.github.issue(number).pull.head  # type: ignore[union-attr]
+    both = place.github.files(branch)["limits.yml"].decode().replace("limit: 30", "limit: 100")
+    place.merge(place.pull(SHIPPED.replace("limit: 30", "limit: 100")))
+    place.apply()
+    place.world.sandbox.clock.advance(60)
+    parents = [place.github.resolve(branch) or "", place.sha]
+    place.github.add_commit("Merge main", "alice", parents=parents, files={"limits.yml": both}, branch=branch)
+    place.merge(number)
+    assert ended(place.apply()) == (3, "refused", "would_lower")
+    place.world.sandbox.clock.advance(60)
+
+
+@pytest.mark.parametrize("method", ["merge", "squash"])
+def test_later_merge_does_not_apply_a_raise_that_was_left_out(place: LimitsWorld, method: str) -> None:
+    merged_below_base(place)
+    text = place.github.files()["limits.yml"].decode()
+
+    place.merge(place.pull(text.replace("limit: 10,", "limit: 12,")), method)
+    runs = [place.apply()]
+    place.world.sandbox.clock.advance(60)
+    runs.append(place.apply())
+
+    assert [ended(each)[:2] for each in runs] == [(0, "recovered"), (0, "nothing_to_do")]
+    assert [each.result["message"].count("calc stays at 100 in 60 s") for each in runs] == [1, 1]
+    assert (live(place), place.stored["limits"]["ai"]["limit"]) == (100, 12)
+    (issue,) = [each for each in place.github.issues if each.title.startswith("Limits in KV differ")]
+    assert issue.state == "open"
+
+
+def test_enforcement_does_not_apply_a_raise_that_was_left_out(place: LimitsWorld) -> None:
+    place.world.edit_config("names: [calc, ai]\n", "names: [calc, ai]\n        enforce: true\n")
+    raises(place, 60, "48h")
+    merged_below_base(place)
+    place.github.issue(1).state = "closed"
+    place.world.sandbox.clock.advance(25 * 3600)
+
+    for _run in range(2):
+        assert ended(place.reconcile()) == (0, "nothing_to_do", "drifted")
+    assert live(place) == 100
+    (issue,) = [each for each in place.github.issues if each.title.startswith("Limits in KV differ")]
+    assert issue.state == "open"
+    place.world.sandbox.clock.advance(24 * 3600)
+    assert place.reconcile().code == 0
+    assert issue.state == "closed"
+
+
+def test_lower_limit_that_a_person_set_outlives_the_next_merge(place: LimitsWorld) -> None:
+    """Its own run was superseded, so that the next one applies it."""
+    until = f"{place.world.sandbox.clock.now() + timedelta(hours=4):%Y-%m-%dT%H:%M:%SZ}"
+    throttled = limits.temporary(5, until)
+    place.merge(place.pull(throttled))
+    place.merge(place.pull(throttled.replace("limit: 10,", "limit: 12,")))
+
+    assert place.apply().code == 0
+
+    assert live(place) == 5
+
+
 def by_hand(place: LimitsWorld, limit: int) -> None:
     """Change the limit in KV, as a person does in the dashboard."""
     stored = place.stored
