@@ -34,10 +34,13 @@ def parse_utc(text: str) -> datetime:
     """Parse an ISO 8601 time; without an offset it is UTC.
 
     Raises:
-        ValueError: the text is not an ISO 8601 time.
+        ValueError: the text is not an ISO 8601 time, or its offset moves it out of the years 1 to 9999.
     """
     moment = datetime.fromisoformat(text.strip())
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
 
 
 def format_utc(moment: datetime) -> str:

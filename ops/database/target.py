@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ops.cloudflare.types.d1 import Migration
-from ops.core.clock import format_rfc3339, format_utc, parse_duration
+from ops.core.clock import format_rfc3339, format_utc, parse_duration, parse_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.suggestions import quote_name
 
@@ -92,14 +92,14 @@ def _parse_time(to: str, now: datetime) -> datetime:
     try:
         if ago := _AGO.fullmatch(to):
             return now - timedelta(seconds=parse_duration(ago[1]))
-        moment = datetime.fromisoformat(to)
+        written, moment = datetime.fromisoformat(to), parse_utc(to)
     except (ValueError, OverflowError):
         raise ConfigError(f'"{quote_name(to)}" is no point to restore', hint=FORMS) from None
-    if moment.tzinfo is None:
+    if written.tzinfo is None:
         raise ConfigError(
-            f"{quote_name(to)} has no time zone", hint=f"Write {moment.isoformat(timespec='seconds')}Z for UTC."
+            f"{quote_name(to)} has no time zone", hint=f"Write {written.isoformat(timespec='seconds')}Z for UTC."
         )
-    return moment.astimezone(now.tzinfo)
+    return moment
 
 
 def _find_migration(to: str, migrations: Sequence[Migration]) -> Migration | None:

@@ -39,7 +39,10 @@ def test_forms_of_a_point(to: str, point: RestorePoint | None) -> None:
     assert parse_restore_point(to, NOW, applied(0, 100, 300, 302)) == point
 
 
-@pytest.mark.parametrize("to", ["", "15m", "-15", "-1d", "-99999999999h", "2026-11-24", "2026-13-01T00:00Z", "0000-1"])
+@pytest.mark.parametrize(
+    "to",
+    ["", "15m", "-15", "-1d", "-99999999999h", "2026-11-24", "2026-13-01T00:00Z", "0000-1", "0001-01-01T00:00+14:00"],
+)
 def test_other_texts_are_no_point(to: str) -> None:
     with pytest.raises(ConfigError) as refused:
         parse_restore_point(to, NOW, applied(0))
