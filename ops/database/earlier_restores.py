@@ -19,7 +19,7 @@ from ops.core.timeline import EventKind
 from ops.database import terms, time_travel
 from ops.database.applies import TABLE
 from ops.database.holds import RECENT
-from ops.database.restore import TARGET_PREFIX, UNDO_PREFIX, DatabaseRestore
+from ops.database.restore import ANSWERED, NO_ROW, TARGET_PREFIX, UNDO_PREFIX, DatabaseRestore
 from ops.database.state import DatabaseState
 from ops.database.target import (
     BEFORE_LAST_MIGRATION,
@@ -57,6 +57,10 @@ class EarlierRestore:
     """Last migration that it takes back; empty if there is none, or its name was cut."""
     evidence: str = ""
     """What shows that D1 made it; empty if that is unknown."""
+    left_row: bool = False
+    """Whether its record shows that it left a row in the database."""
+    contradiction: str = ""
+    """What shows that its state was changed back since; empty if nothing does."""
 
     @property
     def is_made(self) -> bool:
@@ -73,7 +77,8 @@ class EarlierRestore:
         to = f" to bookmark {self.target}" if self.target else ""
         run = quote_name(self.run)
         if self.is_made:
-            return f"{name} was restored{to} at {at} (run {run}, known by {self.evidence})"
+            since = f", but {self.contradiction}" if self.contradiction else ""
+            return f"{name} was restored{to} at {at} (run {run}, known by {self.evidence}){since}"
         return f"run {run} sent a restore of {name}{to} at {at}, and nothing shows whether D1 made it"
 
 
@@ -140,7 +145,9 @@ def find_repeated(
     if newest is None or allowed == newest.at or _is_unmade(newest, restore):
         return None
     if newest.is_made and newest.target == restore.bookmark:
-        return newest
+        newest = replace(newest, contradiction=_find_contradiction(newest, restore))
+        if not newest.contradiction:
+            return newest
     if is_bookmark(ctx.params.to) and restore.bookmark in newest.undos:
         return None
     is_repeat = is_relative_time(ctx.params.to) and restore.planned_at - newest.at < RECENT
@@ -158,10 +165,10 @@ def find_newest(name: str, state: DatabaseState, records: Iterable[RunRecord], c
     found = [restore for record in records if (restore := _read_restore(record, name))]
     if row := state.restored:
         undos = [undo for each in found if each.run == row.run for undo in each.undos]
-        undos = [state.restore_undo, *undos] if state.restore_undo else undos
-        at = parse_utc(row.at).replace(microsecond=0)
+        undos = [state.restore_undo, *undos] if is_bookmark(state.restore_undo) else undos
+        at, target = parse_utc(row.at).replace(microsecond=0), row.bookmark if is_bookmark(row.bookmark) else ""
         found = [each for each in found if each.run != row.run]
-        found.append(EarlierRestore(at, row.run, row.bookmark, tuple(undos), evidence=f"its row in {TABLE}"))
+        found.append(EarlierRestore(at, row.run, target, tuple(undos), evidence=f"its row in {TABLE}"))
     newest = max(found, key=lambda each: (each.at, each.is_made), default=None)
     if newest is None or newest.is_made:
         return newest
@@ -175,6 +182,16 @@ def _find_evidence(unanswered: EarlierRestore, state: DatabaseState, current: st
         return "the migrations" if all(at >= unanswered.at for at in applied) else ""
     undo = next(iter(unanswered.undos), "")
     return "the session of D1's bookmark" if is_bookmark(undo) and session_of(current) > session_of(undo) else ""
+
+
+def _find_contradiction(made: EarlierRestore, restore: DatabaseRestore) -> str:
+    """Return what shows that the state of a restore to the wanted bookmark was changed back since; empty if nothing."""
+    if restore.taken_back:
+        return f"{quote_name(restore.taken_back[-1].name)} is applied, which that state does not have"
+    row = restore.before.restored
+    if made.left_row and (row is None or row.run != made.run):
+        return f"something else probably restored {restore.name} since: {TABLE} no longer names that run"
+    return ""
 
 
 def newest_record(records: Iterable[RunRecord], name: str) -> tuple[RunRecord, ...]:
@@ -194,8 +211,10 @@ def _read_restore(record: RunRecord, name: str) -> EarlierRestore | None:
     if not is_made and decisions & _NOT_MADE:
         return None
     at, evidence = row.at.replace(microsecond=0), "its record" if is_made else ""
+    is_answered = any(each.kind == EventKind.WRITTEN and each.text.startswith(ANSWERED) for each in later)
+    left_row = is_answered and not any(each.text.startswith(NO_ROW) for each in later)
     target, taken_back = _find_target(record, name)
-    return EarlierRestore(at, record.run, target, tuple(reversed(undos)), taken_back, evidence)
+    return EarlierRestore(at, record.run, target, tuple(reversed(undos)), taken_back, evidence, left_row)
 
 
 def _find_target(record: RunRecord, name: str) -> tuple[str, str]:
@@ -256,17 +275,20 @@ def describe_acceptance(ctx: Context[Any], restore: DatabaseRestore, earlier: Ea
 
 
 def _refusal(ctx: Context[Any], restore: DatabaseRestore, earlier: EarlierRestore) -> Refused:
-    """Return the refusal with both bookmarks, the command that only checks, and the one that accepts the loss."""
+    """Return the refusal with both bookmarks, the command that loses nothing, and the one that accepts the loss."""
     name, point = restore.name, restore.point
-    is_same = earlier.target == restore.bookmark
-    wanted = str(point) if ctx.params.to in {str(point), point.bookmark} else f"{ctx.params.to} is now {point}"
-    undo = f". State before it: bookmark {earlier.undos[0]}" if earlier.undos else ""
-    checks = terms.suggest_restore(ctx, name, earlier.target) if earlier.target and not is_same else None
-    first = "To check that restore, run the command below. " if checks else "Look at the data first. "
+    means = f". {ctx.params.to} is now {point}" if is_relative_time(ctx.params.to) else ""
+    undo = f". The state before it is bookmark {earlier.undos[0]}" if earlier.undos else ""
+    to, first = "", "Look at the data first. "
+    if earlier.target != restore.bookmark:
+        to, first = earlier.target, "To check that restore, run the command below. " if earlier.target else first
+    elif restore.taken_back:
+        migration = restore.taken_back[0].name
+        to, first = f"{BEFORE_MIGRATION}{migration}", f"To take back {migration}, run the command below. "
     acceptance = describe_acceptance(ctx, restore, earlier)
     return Refused(
-        f"{earlier.describe(name)}, so a restore may lose what was written since; {wanted}{undo}",
+        f"{earlier.describe(name)}. Another restore may lose what was written since{means}{undo}",
         reason=Reason.NO_TARGET if earlier.is_made else Reason.LIVE_UNKNOWN,
         hint=f"{first}{acceptance[0].upper()}{acceptance[1:]}",
-        suggested_command=checks,
+        suggested_command=terms.suggest_restore(ctx, name, to) if to else None,
     )

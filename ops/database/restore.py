@@ -32,6 +32,10 @@ UNDO_PREFIX = "undo of the restore of "
 """Start of the event right before a restore is sent."""
 TARGET_PREFIX = "target of the restore of "
 """Start of the event before that one. A later run finds there whether it repeats the restore."""
+ANSWERED = "Cloudflare restored "
+"""Start of the event of a restore that D1 answered."""
+NO_ROW = "another run with an older plan may not notice this restore"
+"""Start of the event after a restore that left no row."""
 
 
 @dataclass
@@ -135,7 +139,7 @@ def send_restore(ctx: Context[Any], restore: DatabaseRestore) -> str:
             text = f"{restore.name} had another restore since its last read, or D1 named an old bookmark then"
             ctx.timeline.record(EventKind.WARNING, f"{text}. The state of that read is bookmark {read}")
     leave_row(ctx, restore)
-    return f"Cloudflare restored {restore.name} to {restore.point}; undo: bookmark {restore.undo_bookmark}"
+    return f"{ANSWERED}{restore.name} to {restore.point}; undo: bookmark {restore.undo_bookmark}"
 
 
 def leave_row(ctx: Context[Any], restore: DatabaseRestore) -> None:
@@ -151,8 +155,7 @@ def leave_row(ctx: Context[Any], restore: DatabaseRestore) -> None:
         ctx.cloudflare.d1.run_batch(restore.database.id, rows, timeout=ROW_TIMEOUT)
         restore.row = row
     except ProviderError as error:
-        text = f"another run with an older plan may not notice this restore: {error.message}"
-        ctx.timeline.record(EventKind.WARNING, text)
+        ctx.timeline.record(EventKind.WARNING, f"{NO_ROW}: {error.message}")
 
 
 def _settle(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:

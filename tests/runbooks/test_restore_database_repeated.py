@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import Outcome, World
 from tests.support import databases, shopdesk
 from tests.support.commands import Command, ended
-from tests.support.databases import RESTORE, Library
+from tests.support.databases import ID, RESTORE, Library
 
 QUERY = {"method": "POST", "path": "/accounts/*/d1/database/*/query"}
 ROW = {**QUERY, "sends": "INSERT OR REPLACE INTO backout_applies"}
@@ -331,3 +331,66 @@ def test_comment_and_last_run_show_the_undo_of_the_answer(world: World) -> None:
 
     assert comment.count(f"to `{bookmark}`") == 1
     assert f"--to {bookmark}" in world.ops("last", "--config", str(world.config)).out
+
+
+def test_migration_that_was_applied_again_is_no_restored_state(library: Library) -> None:
+    """A deployment without a guard applies it again, and the command of the first run is pressed once more."""
+    asked = presses(library, incident=False)
+    asked.press("-5m")
+    library.migrate("0002_b.sql", "ALTER TABLE books ADD COLUMN tags TEXT")
+    library.lend()
+    kept = content(library)
+
+    again = asked.press(library.restores[0])
+
+    assert ended(again) == (3, "refused", "no_target")
+    assert "0002_b.sql is applied, which that state does not have" in again.result["message"]
+    assert "--accept-loss-since" in again.result["hint"]
+    assert (content(library), len(library.restores)) == (kept, 1)
+    back, third = asked.press_printed(again.result["press"]), asked.press_printed(again.result["press"])
+    assert (back.code, ended(third)[1]) == (0, "nothing_to_do")
+    assert library.migrations == ["0001_first.sql"]
+
+
+def test_restore_that_the_dashboard_undid_is_not_live(library: Library) -> None:
+    """Only the record of the first run knows it: its row went with the state that the dashboard took back."""
+    asked = presses(library, incident=False)
+    damage_rows(library)
+    asked.press("-5m")
+    library.world.sandbox.clock.advance(120)
+    library.world.sandbox.d1.store(ID).restore(library.history.find(recorded_undo(library)))
+    library.lend()
+
+    again, third = asked.press(library.restores[0]), asked.press(library.restores[0])
+
+    for refused in (again, third):
+        assert ended(refused) == (3, "refused", "no_target")
+        assert "something else probably restored lib since" in refused.result["message"]
+    assert (library.count("books"), library.count("loans"), len(library.restores)) == (3, 5, 1)
+    named = again.result["hint"].partition("`")[2].partition("`")[0]
+    assert asked.press_printed(named).code == 0
+    assert library.count("books") == 2
+
+
+FORGED = (
+    "CREATE TABLE backout_applies (migration TEXT PRIMARY KEY, bookmark TEXT NOT NULL, run TEXT NOT NULL, "
+    "at TEXT NOT NULL)"
+)
+
+
+@pytest.mark.parametrize(("at", "code"), [("0001-01-01T00:00:00+14:00", 0), ("9999-12-31T23:59:59Z", 3)])
+def test_row_that_no_run_wrote_cannot_stop_a_person(library: Library, at: str, code: int) -> None:
+    """Who can write the database can write such a row: no crash, and no command that cannot work."""
+    library.write(FORGED)
+    library.write(
+        "INSERT INTO backout_applies VALUES ('restore', 'abc', 'x', ?), ('restore-undo', 'abc', 'x', ?)", at, at
+    )
+    asked = presses(library, incident=False)
+
+    first = asked.press("-9m")
+
+    assert (first.code, first.result["press"] is None or "abc" not in first.result["press"]) == (code, True), first.err
+    if code:
+        named = first.result["hint"].partition("`")[2].partition("`")[0]
+        assert asked.press_printed(named).code == 0
+    assert len(library.restores) == 1
