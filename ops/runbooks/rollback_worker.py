@@ -158,7 +158,9 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         plan_text.check_no_migration(history, choice.suspect, split)
         ages = _schema_ages(history, split, schemas())
         schema_age.check_breaking(
-            ages, ctx.params.accept_breaking_migrations, partial(_suggest_accept_breaking, ctx, split)
+            ages,
+            ctx.params.accept_breaking_migrations,
+            lambda names: _suggest_again(ctx, split, accept_breaking_migrations=names),
         )
         if not ctx.params.current_secrets:
             _check_rotated_secrets(ctx, history, choice, split)
@@ -281,18 +283,15 @@ def _build_plan(
         *plan_text.list_warnings(
             history, choice, split, began=ctx.request.incident_began, by_rule=by_rule, rebuilt=rebuilt
         ),
+        *(() if rebuilt else plan_text.list_secret_warnings(history, split, details.revoked)),
     )
-    if details.revoked and not rebuilt:
-        warnings = (*warnings, plan_text.revoked_secrets_warning(details.revoked))
-    returning = "" if rebuilt else plan_text.describe_accepted_values(history, split)
-    warnings = (*warnings, *filter(None, [returning]))
     details = replace(details, rehearsal_obstacle=_rehearsal_obstacle(ctx, service, history, split))
     change = Change(
         target=f"Worker {service.worker}",
         before=describe_split(live),
         after=describe_split(split),
         done_when=f"Cloudflare lists our deployment of {describe_split(split)} first",
-        undo=_suggest_undo(ctx, history),
+        undo=_suggest_undo(ctx, history, live),
     )
     others = [version for version in choice.candidates if version not in dict(split)]
     others = others if rebuilt else secret_values.without_doubtful_values(history, others)
@@ -309,15 +308,14 @@ def _build_plan(
         consequences=plan_text.list_consequences(history, split, rebuilt=rebuilt),
         warnings=warnings,
         next_step=_suggest_next_step(ctx, following[0]) if following else None,
-        remaining_message=returning,
+        remaining_message="" if rebuilt else plan_text.describe_accepted_values(history, split),
         done_message=f"Rolled back {ctx.params.service} to {describe_split(split)}",
         details=details,
     )
 
 
-def _suggest_undo(ctx: Context[RollbackWorker.Params], history: WorkerHistory) -> SuggestedCommand | None:
+def _suggest_undo(ctx: Context[RollbackWorker.Params], history: WorkerHistory, live: Split) -> SuggestedCommand | None:
     """Return the rollback to what is live; None if that may have a leaked value."""
-    live = history.live.split
     return None if secret_values.find_doubtful_in_split(history, live) else _suggest_rollback(ctx, format_split(live))
 
 
@@ -330,6 +328,7 @@ def _plan_repair(
     """
     choice = rollback_target.choose_target(history, incident=ctx.request.incident)
     before, split, rehearsed = history.live.split, displaced.split, history.live.mark
+    _check_rotated_secrets(ctx, history, choice, split)
     details = _build_details(ctx, service, history, split, blames=None)
     mark = replace(details.mark, rehearsed=rehearsed.rehearsed if rehearsed else "")
     change = Change(
@@ -337,7 +336,7 @@ def _plan_repair(
         before=describe_split(before),
         after=describe_split(split),
         done_when=f"Cloudflare lists our deployment of {describe_split(split)} first",
-        undo=_suggest_rollback(ctx, format_split(traffic_of(history.live))),
+        undo=_suggest_undo(ctx, history, traffic_of(history.live)),
     )
     others = [version for version in choice.candidates if version not in {*dict(before), *dict(split)}]
     others = secret_values.without_doubtful_values(history, others)
@@ -347,8 +346,12 @@ def _plan_repair(
         sections=plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=False),
         not_undone=plan_text.NOT_UNDONE,
         consequences=plan_text.list_consequences(history, split, rebuilt=False),
-        warnings=plan_text.list_leftovers(history.live, end=""),
+        warnings=(
+            *plan_text.list_leftovers(history.live, end=""),
+            *plan_text.list_secret_warnings(history, split, details.revoked),
+        ),
         next_step=_suggest_rollback(ctx, others[0]) if others else None,
+        remaining_message=plan_text.describe_accepted_values(history, split),
         done_message=f"Deployed {describe_split(split)} to {ctx.params.service} again",
         details=replace(details, mark=mark, is_repair=True),
     )
@@ -469,13 +472,6 @@ def _changed_secrets_refusal(
 
 def _suggest_rollback(ctx: Context[RollbackWorker.Params], to: str, **more: bool | tuple[str, ...]) -> SuggestedCommand:
     return ctx.suggest("rollback-worker", service=ctx.params.service, to=to, **more)
-
-
-def _suggest_accept_breaking(
-    ctx: Context[RollbackWorker.Params], split: Split, names: tuple[str, ...]
-) -> SuggestedCommand:
-    """Return the same request with the breaking migrations accepted."""
-    return _suggest_again(ctx, split, accept_breaking_migrations=names)
 
 
 def _suggest_again(

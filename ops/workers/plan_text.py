@@ -379,9 +379,8 @@ def rotated_secrets_refusal(
     if keep:
         hint = "Roll back the code and keep the current values (recommended): --current-secrets."
     elif others:
-        hint = (
-            f"These versions have the new values: {', '.join(f'`--to {version}`' for version in others[:MAX_LISTED])}."
-        )
+        ways = ", ".join(f"`--to {version}`" for version in others[:MAX_LISTED])
+        hint = f"These versions do not have the old values: {ways}."
     else:
         hint = "Rotate again: that gives the live version new values. Then roll back with --current-secrets."
     unknown = [name for found in doubtful.values() for name in _unknown_among(found)]
@@ -447,8 +446,17 @@ def secrets_revoked_refusal(found: Mapping[str, WorkerDeployment], *, keep: Sugg
     )
 
 
-def revoked_secrets_warning(revoked: Mapping[str, WorkerDeployment]) -> str:
-    """Return the plan's warning about revoked values."""
+def list_secret_warnings(
+    history: WorkerHistory, split: Split, revoked: Mapping[str, WorkerDeployment]
+) -> Iterator[str]:
+    """Yield the plan's warnings about the earlier values of secrets that the split has."""
+    if revoked:
+        yield _revoked_secrets_warning(revoked)
+    if accepted := describe_accepted_values(history, split):
+        yield accepted
+
+
+def _revoked_secrets_warning(revoked: Mapping[str, WorkerDeployment]) -> str:
     names = ", ".join("any secret" if name == ANY_NAME else name for name in revoked)
     latest = max(revoked.values(), key=lambda deployment: deployment.created_on)
     return (

@@ -143,6 +143,32 @@ def test_person_may_choose_another_version_than_the_replaced_one(rehearsed: Shop
     press_again(rehearsed, rehearsed.good)
 
 
+def test_repair_does_not_bring_a_leaked_key_back_without_its_name(rehearsed: Shop) -> None:
+    """After a rotation, CI deployed the leaked key again, and a rehearsal that died replaced that."""
+    sandbox = rehearsed.world.sandbox
+    behaviour = {"status": 200, "body": {"version": "{{version}}"}}
+    leaked = sandbox.upload(WORKER, code="newer", behaviour=behaviour, secrets={"TILL_KEY": "leaked"})
+    sandbox.deploy(WORKER, leaked)
+    sandbox.clock.advance(HOUR)
+    rotated = sandbox.put_secret(WORKER, "TILL_KEY", "fresh")
+    sandbox.deploy(WORKER, rotated, message="ops1 incident=- run=20261124T020500-0001 blames=- rotated=TILL_KEY")
+    by_ci = sandbox.upload(WORKER, code="by CI", behaviour=behaviour, secrets={"TILL_KEY": "leaked"})
+    sandbox.deploy(WORKER, by_ci, author="ci@shop.example")
+    message = f"ops1 incident=- run=20261124T030500-dead blames=- rehearsed={rehearsed.good}"
+    sandbox.deploy(WORKER, {rotated: 100, rehearsed.good: 0}, message=message, author="recovery@shop.example")
+    sandbox.requests.clear()
+
+    refused = [rollback(rehearsed), rollback(rehearsed)]
+
+    assert [ended(each) for each in refused] == [(3, "refused", "secret_rotated")] * 2, refused[0].err
+    assert rehearsed.world.writes() == []
+    assert f"it is unknown whether {by_ci[:8]} has the new value of TILL_KEY" in refused[0].result["message"]
+    named = rollback(rehearsed, "--accept-changed-secrets", "TILL_KEY")
+    assert named.result["wrote"], named.err
+    assert rehearsed.live == {by_ci: 100}
+    assert "You accepted that: rotate TILL_KEY again" in named.result["message"]
+
+
 def test_late_request_repairs_too(rehearsed: Shop) -> None:
     """The accident is newer than the request of the job that died, which people start again."""
     asked = rehearsed.world.sandbox.clock.now()
