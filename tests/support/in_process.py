@@ -1,8 +1,8 @@
 """Answer the requests of HTTP clients to a sandbox of this process without a socket.
 
 The clients are the real ones, down to the function that connects: httpx's transport, urllib3's connection, and
-`socket.create_connection` for the sandbox's clock. A request to an address where no sandbox of this process listens takes a socket, and so does one whose answer may wait in
-real time, because only a socket has timeouts.
+`socket.create_connection` for the sandbox's clock. A request to an address where no sandbox of this process listens
+takes a socket, and so does one whose answer may wait in real time, because only a socket has timeouts.
 """
 
 import io
@@ -111,23 +111,33 @@ class _Connection:
 
     def __init__(self, address: tuple[str, int], timeout: Any) -> None:
         self._address, self._timeout = address, timeout
+        self._server: Server | None = None
+        """The server that gets the request without a socket."""
         self._sent = b""
         self._real: socket.socket | None = None
 
     def sendall(self, data: bytes) -> None:
+        """Send a part of a request. Its first part decides whether the request takes a socket."""
+        if not self._sent:
+            self._server = _prompt_server(*self._address)
+            if self._server is None and self._real is None:
+                self._real = _create_socket(self._address, self._timeout)
         self._sent += data
+        if self._server is None and self._real is not None:
+            self._real.sendall(data)
 
     def makefile(self, _mode: str) -> Any:
-        """Return the response to what was sent."""
+        """Return the response to what was sent. Like that of a socket, this cannot fail.
+
+        `http.client` calls it in the constructor of a response, and a response without a file fails in its finalizer.
+        """
         sent, self._sent = self._sent, b""
-        if (found := _prompt_server(*self._address)) is not None:
-            answer = io.BytesIO()
-            server.serve_stream(found, io.BytesIO(sent), answer)
-            return io.BytesIO(answer.getvalue())
-        if self._real is None:
-            self._real = _create_socket(self._address, self._timeout)
-        self._real.sendall(sent)
-        return self._real.makefile("rb")
+        if self._server is None and self._real is not None:
+            return self._real.makefile("rb")
+        answer = io.BytesIO()
+        if self._server is not None and server.RUNNING.get(self._address) is self._server:
+            server.serve_stream(self._server, io.BytesIO(sent), answer)
+        return io.BytesIO(answer.getvalue())
 
     def __enter__(self) -> Self:
         return self
