@@ -167,11 +167,15 @@ class LossTracker:
         return next(new, None)
 
     def _describe(self, event: _Event, before: Mapping[str, _Table]) -> str:
-        """Return what a write does to the rows of its table; empty if it only adds rows or fills an added column."""
+        """Return what a write does to the rows of its table; empty if it only adds rows or fills an added column.
+
+        A trigger hands its words for a conflict on to the next one (sqlite.org/lang_createtrigger.html).
+        """
         if event.action == sqlite3.SQLITE_DELETE:
             return "deletes rows"
         table = before.get(event.table)
-        texts = (self._sql, self._read_trigger(event.trigger), table.sql if table else "")
+        triggers = dict.fromkeys(each.trigger for each in self._events if each.trigger and event.trigger)
+        texts = (self._sql, *map(self._read_trigger, triggers), table.sql if table else "")
         if any(_REPLACES.search(_QUOTED_OR_COMMENT.sub(_blank, text)) for text in texts):
             return "replaces rows"
         is_update = event.action == sqlite3.SQLITE_UPDATE and (event.table, event.column) not in self._added
@@ -185,8 +189,6 @@ class LossTracker:
             self._losses.append(RowLoss(name, self._origins.get(key, ""), self._number, effect, start, column))
 
     def _read_trigger(self, name: str) -> str:
-        if not name:
-            return ""
         rows = self._connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?", (name,))
         return "".join(sql for (sql,) in rows)
 

@@ -97,6 +97,7 @@ def test_accepted_loss_is_shown_with_its_rows(shop: Deployment, tmp_path: Path) 
         ("CREATE VIEW v AS SELECT * FROM orders; CREATE TRIGGER t INSTEAD OF DELETE ON v BEGIN DELETE FROM orders; END; DELETE FROM v;", "orders"),
         (f"CREATE TRIGGER t AFTER INSERT ON {TABLE} BEGIN DELETE FROM orders; END;", "orders"),
         ("CREATE TRIGGER t AFTER INSERT ON customers BEGIN INSERT OR REPLACE INTO orders VALUES (1, 1); END; INSERT INTO customers (email) VALUES ('c');", "orders"),
+        ("CREATE TABLE a (x); CREATE TABLE b (x); CREATE TRIGGER t AFTER INSERT ON a BEGIN REPLACE INTO b VALUES (1); END; CREATE TRIGGER u AFTER INSERT ON b BEGIN INSERT INTO orders VALUES (1, 1); END; INSERT INTO a VALUES (1);", "orders"),
         ("ALTER TABLE customers ADD COLUMN name; ALTER TABLE customers RENAME COLUMN email TO name2; UPDATE customers SET name2 = 1;", "customers"),
         ("INSERT INTO customers (email) VALUES ('-- backout: accepts orders'); /* -- backout: accepts orders */ DELETE FROM orders;", "orders"),
     ],
