@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.errors import Reason, Refused
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.database.losses import ANY_COMMENT, QUOTED, RowLoss, fold_name
@@ -16,8 +17,8 @@ SHOWN = 10
 """Losses that a message names at most."""
 _PARTS = re.compile(f"{QUOTED}|{ANY_COMMENT}", re.DOTALL)
 _MARKED = re.compile(r"--\s*backout\s*:(?P<words>.*)", re.IGNORECASE)
-_NAME = re.compile(r'\s*+(?:"(?P<quoted>[^"]++)"\s*+|(?P<plain>[^",][^,]*+))(?:,|\Z)')
-"""Name of a table in a list with commas; a name with a comma is quoted."""
+_NAME = re.compile(r'\s*+(?:"(?P<quoted>(?:[^"]|"")++)"\s*+|(?P<plain>[^",][^,]*+))(?:,|\Z)')
+"""Name of a table in a list with commas; a name with a comma, or that begins with a quote, is quoted as in SQL."""
 _WORD = re.compile(r"\w+")
 
 
@@ -108,14 +109,14 @@ def _split_names(text: str) -> Iterator[str]:
     """Yield the names of a list; none if it is malformed."""
     found, end = list[str](), 0
     while name := _NAME.match(text, end):
-        found.append(name["quoted"] or name["plain"].rstrip())
+        found.append(name["quoted"].replace('""', '"') if name["quoted"] else name["plain"].rstrip())
         end = name.end()
     if end == len(text) and all(found) and not text.endswith(","):
         yield from found
 
 
 def _write_name(name: str) -> str:
-    return f'"{name}"' if "," in name or name != name.strip() else name
+    return quote_identifier(name) if "," in name or name.startswith('"') or name != name.strip() else name
 
 
 def _without_comment(found: re.Match[str]) -> str:

@@ -184,7 +184,14 @@ def test_migration_for_another_database_may_accept_a_table_that_is_missing_here(
 
 
 @pytest.mark.parametrize(
-    ("name", "line"), [("a, {b}", '"a, {b}"'), ('say "hi"', 'say "hi"'), ("\u00e9t\u00e9 *", "\u00e9t\u00e9 *")]
+    ("name", "line"),
+    [
+        ("a, {b}", '"a, {b}"'),
+        ('say "hi"', 'say "hi"'),
+        ('"hi", he', '"""hi"", he"'),
+        ('"', '""""'),
+        ("\u00e9t\u00e9 *", "\u00e9t\u00e9 *"),
+    ],
 )
 def test_odd_name_of_a_table_is_accepted_as_the_refusal_writes_it(shop: Deployment, name: str, line: str) -> None:
     quoted = '"' + name.replace('"', '""') + '"'
