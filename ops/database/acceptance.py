@@ -75,7 +75,7 @@ def refuse_losses(files: Sequence[FileLosses], rows: Mapping[str, int | None], *
     if problems:
         keep = "Correct the file so that it keeps them." if hints else "Correct the comment."
         raise Refused(
-            f"{'. '.join(problems)}. Nothing was changed",
+            ". ".join(problems),
             reason=Reason.MIGRATION_LOSES,
             hint=" ".join(filter(None, (keep, *hints, remedy))),
         )

@@ -299,7 +299,11 @@ def _judge_losses(tools: GuardTools, result: GuardResult, tested: _Tested, befor
     first = {loss.origin for each in at_risk for loss in each.losses}
     tables = _table_names(before.schema, result.database)
     rows = result.rows_before = row_counts.count_tables(tools.d1, result.database.id, tables, first)
-    refuse_losses(at_risk, rows, remedy=NO_EFFECT if tested.sets_foreign_keys else "")
+    try:
+        refuse_losses(at_risk, rows, remedy=NO_EFFECT if tested.sets_foreign_keys else "")
+    except Refused as error:
+        error.message = f"{error.message}. Nothing was changed"
+        raise
     result.losses = tuple(each for each in at_risk if each.losses)
     for text in result.describe_rows():
         tools.say(text)

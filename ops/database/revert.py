@@ -18,7 +18,7 @@ from ops.database.acceptance import FileLosses, read_losses, refuse_losses
 from ops.database.holds import Hold
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, split_statements
 from ops.database.losses import RowLoss
-from ops.database.restore import NOT_COUNTED
+from ops.database.row_counts import describe_count
 from ops.database.state import DatabaseState, TableRows, read_state
 from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
@@ -250,7 +250,7 @@ def describe_schema(before: DatabaseState, schema: frozenset[SchemaObject]) -> I
         key, shown = (kind, name), f"{kind} {quote_name(name)}"
         if key not in new:
             rows = before.rows.get(name, TableRows()).count if kind == "table" else 0
-            yield f"removed: {shown}" + (f", {NOT_COUNTED} rows" if rows is None else f", {rows} rows" if rows else "")
+            yield f"removed: {shown}" + (f", {describe_count(rows)}" if rows != 0 else "")
         elif key not in old:
             yield f"added: {shown}"
         elif old[key] != new[key]:

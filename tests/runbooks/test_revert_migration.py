@@ -35,7 +35,7 @@ def test_migration_is_reverted_and_held(desk: Desk) -> None:
     assert (hold["hash"], hold["incident"], hold["run"]) == (hash_migration(UP), "42", done.result["run"])
     plan = done.result["plan"]
     assert plan["sections"]["Schema afterwards"] == [
-        *("removed: table notes, 1 rows", "changed: table orders"),
+        *("removed: table notes, 1 row", "changed: table orders"),
         "the down file runs on a local copy: schema only, data not tested",
     ]
     assert plan["sections"]["Statements"] == ["1: ALTER TABLE orders RENAME COLUMN sum TO total", "2: DROP TABLE notes"]
