@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.errors import Reason, Refused
 from ops.core.suggestions import did_you_mean, quote_name
-from ops.database.losses import ANY_COMMENT, QUOTED, RowLoss, fold_name
+from ops.database.losses import QUOTED_OR_COMMENT, RowLoss, fold_name, without_comments
 from ops.database.row_counts import describe_count
 
 SHOWN = 10
 """Losses that a message names at most."""
-_PARTS = re.compile(f"{QUOTED}|{ANY_COMMENT}", re.DOTALL)
 _MARKED = re.compile(r"--\s*backout\s*:(?P<words>.*)", re.IGNORECASE)
 _NAME = re.compile(r'\s*+(?:"(?P<quoted>(?:[^"]|"")++)"\s*+|(?P<plain>[^",][^,]*+))(?:,|\Z)')
 """Name of a table in a list with commas; a name with a comma, or that begins with a quote, is quoted as in SQL."""
@@ -49,7 +48,7 @@ def read_losses(file: str, text: str, losses: Sequence[RowLoss]) -> FileLosses:
     A name that occurs in a statement is no mistake: `DROP TABLE IF EXISTS` loses nothing where there is no such table.
     """
     accepted = tuple(dict.fromkeys(_read_names(file, text)))
-    known, words = {each.table for each in losses}, set(_WORD.findall(fold_name(_PARTS.sub(_without_comment, text))))
+    known, words = {each.table for each in losses}, set(_WORD.findall(fold_name(without_comments(text))))
     wrong = [
         each for each in accepted if each not in known and not words.issuperset(_WORD.findall(fold_name(each)) or "?")
     ]
@@ -91,7 +90,7 @@ def describe_losses(losses: Sequence[RowLoss], rows: Mapping[str, int | None]) -
 
 def _read_names(file: str, text: str) -> Iterator[str]:
     """Yield the accepted names. Raises Refused for a comment of Backout's that is not understood."""
-    for part in _PARTS.finditer(text):
+    for part in QUOTED_OR_COMMENT.finditer(text):
         if marked := _MARKED.match(part[0]):
             verb, names = "", list[str]()
             if words := marked["words"].split(maxsplit=1):
@@ -117,7 +116,3 @@ def _split_names(text: str) -> Iterator[str]:
 
 def _write_name(name: str) -> str:
     return quote_identifier(name) if "," in name or name.startswith('"') or name != name.strip() else name
-
-
-def _without_comment(found: re.Match[str]) -> str:
-    return " " if found[0][0] in "-/" else found[0]

@@ -21,7 +21,7 @@ from typing import Self
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.suggestions import quote_name
 from ops.database import applies, holds
-from ops.database.losses import ANY_COMMENT, QUOTED, SHOWN, LossTracker, RowLoss
+from ops.database.losses import ANY_COMMENT, QUOTED, ROW_ACTIONS, SHOWN, LossTracker, RowLoss, action_codes
 
 SchemaObject = tuple[object, ...]
 """Type, name and SQL of a table, index, view or trigger."""
@@ -57,22 +57,16 @@ _PRAGMAS = {
 }
 
 
-def _actions(*names: str) -> frozenset[int]:
-    """Return action codes of SQLite's authorizer (sqlite.org/c3ref/c_alter_table.html)."""
-    return frozenset(getattr(sqlite3, f"SQLITE_{name}") for name in names)
-
-
 _KINDS = ("TABLE", "INDEX", "TRIGGER", "VIEW")
-_TRANSACTIONS = _actions("TRANSACTION", "SAVEPOINT")
-_REFUSED_ACTIONS = _actions(
+_TRANSACTIONS = action_codes("TRANSACTION", "SAVEPOINT")
+_REFUSED_ACTIONS = action_codes(
     "ATTACH", "DETACH", *(f"{verb}_TEMP_{kind}" for verb in ("CREATE", "DROP") for kind in _KINDS)
 )
-_NAMED_ACTIONS = _actions(
+_NAMED_ACTIONS = action_codes(
     *("READ", "INSERT", "UPDATE", "DELETE", "ALTER_TABLE", "ANALYZE", "REINDEX"),
     *(f"{verb}_{kind}" for verb in ("CREATE", "DROP") for kind in (*_KINDS, "VTABLE")),
 )
-_CHANGES = _NAMED_ACTIONS - _actions("READ", "ANALYZE", "REINDEX")
-_ROW_ACTIONS = _actions("INSERT", "UPDATE", "DELETE")
+_CHANGES = _NAMED_ACTIONS - action_codes("READ", "ANALYZE", "REINDEX")
 _REVEALING = re.compile(r"sqlite_(version|source_id|offset|compileoption_get|compileoption_used)")
 _TRIGGER = re.compile(
     r"\A(?:\s|--[^\n]*\n|/\*.*?\*/)*+CREATE\s+(?:TEMP\w*\s+)?TRIGGER\b[^;]*;", re.IGNORECASE | re.DOTALL
@@ -271,7 +265,7 @@ class LocalCopy:
 
     def _find_refusal(self, action: int, first: str, second: str | None, database: str | None) -> str:
         """Return why D1 refuses an action; empty if it does not."""
-        if action in _ROW_ACTIONS:
+        if action in ROW_ACTIONS:
             self._written.add(first.lower())
         if action in _TRANSACTIONS:
             return "D1 runs a query as one transaction, and refuses BEGIN, COMMIT, ROLLBACK and SAVEPOINT"

@@ -17,18 +17,19 @@ QUOTED = r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?"""
 """Quoted texts and names of SQLite; a doubled quote begins another one."""
 SHOWN = 1000
 """Characters of a statement from which a message quotes the start."""
-_QUOTED_OR_COMMENT = re.compile(f"{QUOTED}|{ANY_COMMENT}", re.DOTALL)
+QUOTED_OR_COMMENT = re.compile(f"{QUOTED}|{ANY_COMMENT}", re.DOTALL)
 _REPLACES = re.compile(r"\bREPLACE\s+INTO\b|\bOR\s+REPLACE\b(?!\s*\()|\bON\s+CONFLICT\s+REPLACE\b", re.IGNORECASE)
 """Words by which SQLite deletes a row for a new one (sqlite.org/lang_conflict.html): its authorizer does not see it."""
 _CAPITALS = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
-def _actions(*names: str) -> frozenset[int]:
+def action_codes(*names: str) -> frozenset[int]:
+    """Return action codes of SQLite's authorizer (sqlite.org/c3ref/c_alter_table.html)."""
     return frozenset(getattr(sqlite3, f"SQLITE_{name}") for name in names)
 
 
-_ROW_ACTIONS = _actions("INSERT", "UPDATE", "DELETE")
-_TABLE_ACTIONS = _actions("ALTER_TABLE", "CREATE_TABLE", "CREATE_VTABLE", "DROP_TABLE", "DROP_VTABLE")
+ROW_ACTIONS = action_codes("INSERT", "UPDATE", "DELETE")
+_TABLE_ACTIONS = action_codes("ALTER_TABLE", "CREATE_TABLE", "CREATE_VTABLE", "DROP_TABLE", "DROP_VTABLE")
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class LossTracker:
     def note_action(self, action: int, first: str, second: str, trigger: str) -> None:
         """Note an event of the authorizer. A virtual table writes its own tables while the statement runs."""
         self._changes_tables |= action in _TABLE_ACTIONS
-        if action in _ROW_ACTIONS and not self._is_running:
+        if action in ROW_ACTIONS and not self._is_running:
             self._events.append(_Event(action, fold_name(first), fold_name(second), trigger))
 
     def note_start(self, sql: str) -> None:
@@ -176,7 +177,7 @@ class LossTracker:
         table = before.get(event.table)
         triggers = dict.fromkeys(each.trigger for each in self._events if each.trigger and event.trigger)
         texts = (self._sql, *map(self._read_trigger, triggers), table.sql if table else "")
-        if any(_REPLACES.search(_QUOTED_OR_COMMENT.sub(_blank, text)) for text in texts):
+        if any(_REPLACES.search(QUOTED_OR_COMMENT.sub(_blank, text)) for text in texts):
             return "replaces rows"
         is_update = event.action == sqlite3.SQLITE_UPDATE and (event.table, event.column) not in self._added
         return "changes rows" if is_update else ""
@@ -212,8 +213,12 @@ def fold_name(name: str) -> str:
 
 def shorten_statement(sql: str) -> str:
     """Return a statement on one line, without comments and its semicolon; at most the start of a long one."""
-    words = _QUOTED_OR_COMMENT.sub(lambda found: " " if found[0][0] in "-/" else found[0], sql).split()
-    return " ".join(words)[:SHOWN].rstrip("; ")
+    return " ".join(without_comments(sql).split())[:SHOWN].rstrip("; ")
+
+
+def without_comments(sql: str) -> str:
+    """Return a text with a space for each comment."""
+    return QUOTED_OR_COMMENT.sub(lambda found: " " if found[0][0] in "-/" else found[0], sql)
 
 
 def _is_shadow(key: str, tables: Mapping[str, _Table]) -> bool:

@@ -5,11 +5,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.d1 import SqlStatement, quote_identifier
-from ops.core.errors import ProviderError
 from ops.core.suggestions import count_of, quote_name
 from ops.core.threads import run_parallel
 from ops.database.restore import NOT_COUNTED
-from ops.database.state import COUNT_TIMEOUT, MAX_TABLES
+from ops.database.state import MAX_TABLES, query_in_time
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
@@ -27,13 +26,9 @@ def count_tables(d1: "D1Api", database_id: str, tables: Collection[str], first: 
 
 
 def _count(d1: "D1Api", database_id: str, table: str) -> int | None:
-    """Return the number of rows; None if D1 does not answer in time, or rejects the query."""
     statement = SqlStatement(f"SELECT count(*) AS n FROM {quote_identifier(table)}")  # noqa: S608
-    try:
-        (result,) = d1.query(database_id, [statement], timeout=COUNT_TIMEOUT)
-    except ProviderError:
-        return None
-    number = result.rows[0]["n"]
+    result = query_in_time(d1, database_id, statement)
+    number = result.rows[0]["n"] if result else None
     return number if isinstance(number, int) else None
 
 

@@ -162,7 +162,7 @@ def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: d
     def count(table: str) -> int | None:
         added = _seconds(table, database.created[table])
         sql = f"SELECT count(*) AS n FROM {quote_identifier(table)} WHERE {added} <= CAST(? AS INTEGER)"  # noqa: S608
-        result = _query(d1, database, SqlStatement(sql, (str(int(at.timestamp())),)))
+        result = query_in_time(d1, database.id, SqlStatement(sql, (str(int(at.timestamp())),)))
         return _whole(result.rows[0]["n"]) if result else None
 
     found = run_parallel([partial(count, name) for name in known]) if known else []
@@ -172,17 +172,18 @@ def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: d
 def _count(d1: "D1Api", database: "Database", table: str) -> TableRows:
     column = database.created.get(table)
     newest = f", max({_seconds(table, column)}) AS newest" if column else ""
-    result = _query(d1, database, SqlStatement(f"SELECT count(*) AS n{newest} FROM {quote_identifier(table)}"))  # noqa: S608
+    counts = SqlStatement(f"SELECT count(*) AS n{newest} FROM {quote_identifier(table)}")  # noqa: S608
+    result = query_in_time(d1, database.id, counts)
     if result is None:
         return TableRows()
     row = result.rows[0]
     return TableRows(_whole(row["n"]), _moment(row.get("newest")))
 
 
-def _query(d1: "D1Api", database: "Database", statement: SqlStatement) -> SqlResult | None:
+def query_in_time(d1: "D1Api", database_id: str, statement: SqlStatement) -> SqlResult | None:
     """Return the result; None if D1 does not answer in time, or rejects the query."""
     try:
-        (result,) = d1.query(database.id, [statement], timeout=COUNT_TIMEOUT)
+        (result,) = d1.query(database_id, [statement], timeout=COUNT_TIMEOUT)
     except ProviderError:
         return None
     return result
