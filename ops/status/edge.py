@@ -25,6 +25,8 @@ class OrphanedRoute:
     pattern: str
     service: str
     """Service in ops.yml at that host, or empty."""
+    command: str
+    """Command that reopens it, without the incident, which only the run that left it knows."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def read_edge(session: Session, program: str) -> EdgeStatus:
     openings, unknown = live_closure.compare(windows, live, session.check_maintenance)
     unread += [UnreadSource((OPEN,), "a way into a closed service", unknown)] if unknown else []
     advised = tuple(_advise(session, windows, openings, program))
-    return EdgeStatus(windows, tuple(_find_orphans(live, state, hosts)), advised, tuple(unread))
+    return EdgeStatus(windows, tuple(_find_orphans(session, live, state, hosts, program)), advised, tuple(unread))
 
 
 def _hosts_of_workers(session: Session) -> Mapping[str, str]:
@@ -76,9 +78,13 @@ def _hosts_of_workers(session: Session) -> Mapping[str, str]:
     return {each.name: each.url.removeprefix("https://").partition(":")[0] for each in services if each.worker}
 
 
-def _find_orphans(live: LiveWays, stored: MaintenanceState, hosts: Mapping[str, str]) -> Iterator[OrphanedRoute]:
+def _find_orphans(
+    session: Session, live: LiveWays, stored: MaintenanceState, hosts: Mapping[str, str], program: str
+) -> Iterator[OrphanedRoute]:
     for route in orphaned_routes.find_orphans([each for each in live.routes if each.script == WORKER], stored):
-        yield OrphanedRoute(route.pattern, next((name for name, host in hosts.items() if route.matches_host(host)), ""))
+        service = next((name for name, host in hosts.items() if route.matches_host(host)), "")
+        options = {"state": "off", "service": service or "SERVICE", "environment": session.environment.name}
+        yield OrphanedRoute(route.pattern, service, build_command(program, "maintenance", options))
 
 
 def _advise(

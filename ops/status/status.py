@@ -140,7 +140,7 @@ class EnvironmentStatus:
                 {name: getattr(block, name) for name in ("service", "path", "message", "since", "until", "incident")}
                 for block in self.windows
             ],
-            "orphaned_routes": [vars(each) for each in self.orphans],
+            "orphaned_routes": [{"pattern": each.pattern, "service": each.service} for each in self.orphans],
             OPEN: [vars(each) for each in self.openings],
             "unread": list(map(str, self.unread)),
             "unknown": sorted({section for each in self.unread for section in each.sections}),

@@ -124,10 +124,9 @@ def opening_lines(status: EnvironmentStatus) -> Iterator[str]:
 
 def orphan_lines(status: EnvironmentStatus) -> Iterator[str]:
     for each in status.orphans:
-        service = each.service or "SERVICE"
         yield (
             f"route {each.pattern[:100]} leads to {WORKER}, which does not store it: two runs at once left it. "
-            f"To reopen it: maintenance --state off --service {service} --environment {status.environment}"
+            f"To reopen it: `{each.command}`, with `--incident NUMBER` if an incident closed it"
         )
 
 

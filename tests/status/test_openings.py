@@ -62,6 +62,27 @@ def subdomain(place: MaintenanceWorld, *, enabled: bool, previews: bool) -> None
     place.world.sandbox.set_subdomain(WORKER, enabled=enabled, previews_enabled=previews)
 
 
+def test_command_for_an_orphaned_route_reopens_it(place: MaintenanceWorld) -> None:
+    """Two runs at once left the route: an older version of ops-maintenance stores it, with its incident."""
+    number = place.world.sandbox.github.open_issue("API down", labels=["incident"])
+    before = place.ways
+    assert place.on("--incident", str(number), **place.world.sandbox.github.environ()).code == 0
+    upload = place.world.sandbox.upload(MAINTENANCE_WORKER, vars={"RUN": "other", "BASE": ""})
+    place.world.sandbox.deploy(MAINTENANCE_WORKER, upload)
+
+    line = next(each for each in status(place.world).out.splitlines() if f"route {HOST}/*" in each)
+    _, command, rest = line.split("`", 2)
+    assert "--incident NUMBER" in rest
+
+    program, *words = command.split()
+    assert program == "ops"
+    where = ["--config", str(place.world.config), "--yes", "--json"]
+    tokens = {**place.world.sandbox.github.environ(), "CLOUDFLARE_API_TOKEN": "security"}
+    assert ended(place.world.ops(*words, *where, **tokens)) == (3, "refused", "held_by_others")
+    assert place.world.ops(*words, "--incident", str(number), *where, **tokens).code == 0
+    assert place.ways == before
+
+
 OPENED: dict[str, tuple[Any, list[str]]] = {
     "nothing": (lambda _: None, []),
     "one of two routes": (lambda place: repoint(place, f"{HOST}/*", WORKER), [f"{HOST} leads to {WORKER}"]),
