@@ -173,9 +173,14 @@ def records_of(issue: "Issue", trusted: "TrustedAuthors") -> list[IssueRecord]:
     ]
 
 
+def is_incident(issue: "Issue") -> bool:
+    """Return whether it is an issue with the label, and no pull request."""
+    return issue.pull_request is None and INCIDENT in {label.name.casefold() for label in issue.labels}
+
+
 def require_incident(issue: "Issue") -> None:
-    """Raise ConfigError for an issue without the label, and for a pull request."""
-    if issue.pull_request is not None or INCIDENT not in {label.name.casefold() for label in issue.labels}:
+    """Raise ConfigError if it is no incident."""
+    if not is_incident(issue):
         hint = "`ops incident list` shows the open incidents."
         raise ConfigError(f"#{issue.number} is not an incident", reason=Reason.UNKNOWN_INCIDENT, hint=hint)
 

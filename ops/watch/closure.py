@@ -124,13 +124,14 @@ class ClosureWatch(Watch):
         return replace(self._closure_result(state, looked, decision, reason), is_published=is_published)
 
     def _report(self, result: WatchResult, looked: ClosureLook) -> bool:
-        """Report the opening, and return whether the incident shows it."""
+        """Report the opening, and return whether the incidents show it."""
         opening = opening_record(result.environment, result.service, looked, self._clock.now())
         text, news = self._notice(result), list[bool]()
+        incidents = sorted({number for each in looked.openings for number in each.incidents})
 
         def send() -> None:
             if self._record:
-                news.append(self._record.report_opening(text, opening))
+                news.append(self._record.report_opening(text, opening, incidents))
 
         is_published = self._send_patiently(send)
         if not news or any(news):

@@ -1,6 +1,6 @@
 """The watch's comment on the incident issue, with its state in the hidden record."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from ops.github.comments import StateComment
 from ops.github.issues import (
     TrustedAuthors,
     find_state_comment,
+    is_incident,
     list_recent_incidents,
     records_of,
     reopen_incident,
@@ -143,12 +144,25 @@ class WatchRecord:
         if issue is not None:
             self._try(lambda _: reopen_incident(issue, text))
 
-    def report_opening(self, text: str, opening: RunRecord) -> bool:
-        """Like `report_relapse`, but only once for each opening. Return False if it was reported before."""
-        issue, posted = self._issue, list[bool]()
-        if issue is not None:
-            self._try(lambda _: posted.append(post_opening(issue, text, opening)))
-        return posted != [False]
+    def report_opening(self, text: str, opening: RunRecord, incidents: Iterable[int]) -> bool:
+        """Like `report_relapse`, but once for each opening, also on the other incidents that need the service closed.
+
+        Return False if all of them have it.
+        """
+        own, posted = self._issue, list[bool]()
+        if own is None:
+            return True
+
+        def post(_: StateComment) -> None:
+            posted.append(post_opening(own, text, opening))
+            for number in (each for each in incidents if each != own.number):
+                with provider_errors():
+                    other = own.repository.get_issue(number)
+                if is_incident(other):
+                    posted.append(post_opening(other, text, opening))
+
+        self._try(post)
+        return any(posted) or not posted
 
     def _try(self, send: Callable[[StateComment], object]) -> None:
         if self._comment is None:

@@ -136,6 +136,23 @@ def test_opening_by_a_deployment_is_reported_on_the_incident_and_in_chat(
     assert len(notices(incident)) == 2
 
 
+def test_opening_is_reported_on_each_incident_that_needs_the_service_closed(
+    place: MaintenanceWorld, incident: Incident
+) -> None:
+    """One of them was deleted."""
+    github = place.world.sandbox.github
+    others = [github.open_issue("Data is wrong", "", ["incident"], "alice") for _ in range(2)]
+    for number in others:
+        assert place.on("--incident", str(number)).code == 0
+    github.issue(others[0]).labels.clear()
+
+    for _watch in range(2):
+        found = watch(place, incident.number, {2: deploy_by_ci(place)})
+        assert (found.decision, found.is_published) == (Decision.RELAPSED, True)
+
+    assert [len(notices(Incident(place.world, number))) for number in (incident.number, *others)] == [1, 0, 1]
+
+
 def test_reopening_ends_the_watch(place: MaintenanceWorld, incident: Incident) -> None:
     found = watch(place, incident.number, {3: lambda: place.off("--incident", str(incident.number))})
 
