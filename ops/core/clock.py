@@ -31,12 +31,12 @@ class Clock(Protocol):
 
 
 def parse_utc(text: str) -> datetime:
-    """Parse an ISO 8601 time; without an offset it is UTC.
+    """Parse an ISO 8601 time, or one in the form of `format_utc`; without an offset it is UTC.
 
     Raises:
         ValueError: the text is not an ISO 8601 time, or its offset moves it out of the years 1 to 9999.
     """
-    moment = datetime.fromisoformat(text.strip())
+    moment = datetime.fromisoformat(text.strip().removesuffix(" UTC"))
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError as error:

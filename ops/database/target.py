@@ -92,13 +92,12 @@ def _parse_time(to: str, now: datetime) -> datetime:
     try:
         if ago := _AGO.fullmatch(to):
             return now - timedelta(seconds=parse_duration(ago[1]))
-        written, moment = datetime.fromisoformat(to), parse_utc(to)
+        moment = parse_utc(to)
+        has_zone = to.endswith(" UTC") or datetime.fromisoformat(to).tzinfo is not None
     except (ValueError, OverflowError):
         raise ConfigError(f'"{quote_name(to)}" is no point to restore', hint=FORMS) from None
-    if written.tzinfo is None:
-        raise ConfigError(
-            f"{quote_name(to)} has no time zone", hint=f"Write {written.isoformat(timespec='seconds')}Z for UTC."
-        )
+    if not has_zone:
+        raise ConfigError(f"{quote_name(to)} has no time zone", hint=f"Write {format_rfc3339(moment)} for UTC.")
     return moment
 
 

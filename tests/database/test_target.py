@@ -29,6 +29,7 @@ def applied(*seconds: int) -> list[Migration]:
         ("-2h", RestorePoint(at=datetime(2026, 11, 24, 10, 0, 30, tzinfo=UTC))),
         ("2026-11-24T13:00:00+01:00", RestorePoint(at=NOON)),
         ("2026-11-24T12:00:00Z", RestorePoint(at=NOON)),
+        ("2026-11-24 12:00:00 UTC", RestorePoint(at=NOON)),
         (BOOKMARK, RestorePoint(bookmark=BOOKMARK)),
         ("before-migration:0002_x.sql", RestorePoint(at=datetime(2026, 11, 24, 10, 1, 39, tzinfo=UTC))),
         ("before-last-migration", RestorePoint(at=datetime(2026, 11, 24, 10, 4, 59, tzinfo=UTC))),

@@ -372,6 +372,16 @@ def test_restore_that_the_dashboard_undid_is_not_live(library: Library) -> None:
     assert library.count("books") == 2
 
 
+def test_loss_is_accepted_by_the_time_as_the_refusal_shows_it(library: Library) -> None:
+    library.restore("-5m")
+    library.world.sandbox.clock.advance(60)
+    shown = library.restore("-5m").result["message"].partition(" at ")[2].partition(" (")[0]
+
+    again = library.restore("-5m", "--accept-loss-since", shown)
+
+    assert (shown.endswith(" UTC"), again.code, len(library.restores)) == (True, 0, 2), again.err
+
+
 FORGED = (
     "CREATE TABLE backout_applies (migration TEXT PRIMARY KEY, bookmark TEXT NOT NULL, run TEXT NOT NULL, "
     "at TEXT NOT NULL)"
