@@ -67,11 +67,15 @@ def revert_terms(revert: MigrationRevert, reason: str) -> ApprovalTerms:
 
 
 def suggest_restore(ctx: Context[Any], database: str, to: str, accept_loss_since: str = "") -> SuggestedCommand:
-    """Return the button, and the command for one person on a laptop; with `two_people: strict`, that of the button."""
+    """Return the button and the command; with `two_people: strict`, that of the button.
+
+    One person alone is no default: the command has --one-person only if the command of this run had it.
+    """
     asked = {"database": database, "to": to, **({"accept_loss_since": accept_loss_since} if accept_loss_since else {})}
     if ctx.environment.database(database).two_people == "strict":
         where = {"environment": ctx.environment.name, "incident": ctx.request.incident}
         command = build_gh_command(RESTORE, {**asked, **where})
     else:
-        command = ctx.suggest(RESTORE, **asked, one_person=True).command
+        alone = {"one_person": True} if getattr(ctx.params, "one_person", False) else {}
+        command = ctx.suggest(RESTORE, **asked, **alone).command
     return replace(ctx.suggest(RESTORE, **asked), command=command)

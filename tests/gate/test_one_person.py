@@ -80,3 +80,13 @@ def test_undo_of_a_strict_database_is_its_button(desk: Desk) -> None:
 
     assert undo.startswith("gh workflow run restore-database.yml -f database=orders -f to=")
     assert "one" not in undo
+
+
+def test_restore_of_two_people_prints_no_command_of_one(desk: Desk) -> None:
+    desk.ask()
+    done = desk.approve()
+    again = desk.ask()
+
+    assert (done.result["decision"], again.result["reason"]) == ("healthy_as_before", "no_target")
+    assert "ops restore-database" in done.err
+    assert "--one-person" not in "".join((*desk.comments, done.out, done.err, again.out, again.err))
