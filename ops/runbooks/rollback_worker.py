@@ -48,10 +48,8 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         )
         current_secrets: bool = param("Upload the target's code again with the current secrets", default=False)
         inherit_latest: tuple[str, ...] = param(
-            "Secrets to inherit from a latest upload that is not live, comma-separated",
-            default=(),
+            "Secrets to inherit from a latest upload that is not live, comma-separated", default=()
         )
-
         accept_breaking_migrations: tuple[str, ...] = param(
             "Breaking migrations that the target's code works with, comma-separated", default=()
         )
@@ -74,6 +72,8 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         """Secret → the deployment since which its value in `split` is revoked."""
         stale_in_latest: frozenset[str] = frozenset()
         """Secrets for which the latest upload is not known to have the new value, so nobody suggests to keep it."""
+        has_unmarked_rotation: bool = False
+        """Whether the incident rotated secrets, and the history does not tell which: then no old value is offered."""
         reupload_state: Reupload | None = None
         rehearsal_obstacle: str | None = None
         """Why the target is not rehearsed; empty if it is, None if nobody asks for it."""
@@ -232,7 +232,8 @@ def _build_details(
     mark = DeploymentMark(incident=ctx.request.incident, run=ctx.run_id, blames=blames, text=ctx.params.reason)
     revoked = {n: by for version, _ in split for n, by in secret_values.find_revoked_values(history, version).items()}
     stale = frozenset(secret_values.find_doubtful_values(history, history.latest_upload))
-    return RollbackWorker.Details(service.worker, history.live, split, mark, revoked, stale)
+    unmarked = secret_values.has_unmarked_rotation(history)
+    return RollbackWorker.Details(service.worker, history.live, split, mark, revoked, stale, unmarked)
 
 
 def _check_latest_secrets(
@@ -255,7 +256,7 @@ def _check_rotated_secrets(
         return
     names = tuple(dict.fromkeys(name for values in found.values() for name in values))
     stale = secret_values.find_doubtful_values(history, history.latest_upload)
-    others = secret_values.without_doubtful_values(history, choice.candidates)
+    others = secret_values.without_old_values(history, choice.candidates)
     raise plan_text.rotated_secrets_refusal(
         found,
         keep=_suggest_current_secrets(ctx, split[0][0]) if len(split) == 1 and not stale else None,
@@ -294,7 +295,7 @@ def _build_plan(
         undo=_suggest_undo(ctx, history, live),
     )
     others = [version for version in choice.candidates if version not in dict(split)]
-    others = others if rebuilt else secret_values.without_doubtful_values(history, others)
+    others = others if rebuilt else secret_values.without_old_values(history, others)
     following = [version for version in others if by_rule or history.served_before(version, split[0][0])]
     return Plan(
         summary=f"Worker {service.worker}: {describe_split(live)} → {describe_split(split)}",
@@ -316,7 +317,9 @@ def _build_plan(
 
 def _suggest_undo(ctx: Context[RollbackWorker.Params], history: WorkerHistory, live: Split) -> SuggestedCommand | None:
     """Return the rollback to what is live; None if that may have a leaked value."""
-    return None if secret_values.find_doubtful_in_split(history, live) else _suggest_rollback(ctx, format_split(live))
+    serving = [version for version, percent in live if percent > 0]
+    is_way = secret_values.without_old_values(history, serving) == serving
+    return _suggest_rollback(ctx, format_split(live)) if is_way else None
 
 
 def _plan_repair(
@@ -339,7 +342,7 @@ def _plan_repair(
         undo=_suggest_undo(ctx, history, traffic_of(history.live)),
     )
     others = [version for version in choice.candidates if version not in {*dict(before), *dict(split)}]
-    others = secret_values.without_doubtful_values(history, others)
+    others = secret_values.without_old_values(history, others)
     return Plan(
         summary=f"Worker {service.worker}: {change.before} → {change.after}, which a rehearsal replaced by accident",
         changes=(change,),
@@ -447,7 +450,7 @@ def _failed_rehearsal_refusal(
 
 def _next_version_to_try(history: WorkerHistory, choice: TargetChoice) -> str:
     """Return the version to try next; the placeholder VERSION if none is left."""
-    fitting = secret_values.without_doubtful_values(history, choice.candidates)
+    fitting = secret_values.without_old_values(history, choice.candidates)
     found = [*fitting, *(way.version for way in rollback_target.list_fallbacks(history, choice))]
     repair = history.live.restored
     return next((version for version in found if repair is None or version not in dict(repair.replaced)), "VERSION")
@@ -466,7 +469,8 @@ def _changed_secrets_refusal(
     if found := _revoked_secrets(plan, names):
         return plan_text.secrets_revoked_refusal(found, keep=keep)
     why = next((w for w in plan.warnings if w.startswith(plan_text.ONLY_SECRETS_DIFFER)), "")
-    accept = _suggest_rollback(ctx, format_split(split), accept_changed_secrets=names)
+    may_accept = not plan.details.has_unmarked_rotation
+    accept = _suggest_rollback(ctx, format_split(split), accept_changed_secrets=names) if may_accept else None
     return plan_text.secrets_changed_refusal(split, names, accepted, why=why, accept=accept, keep=keep)
 
 

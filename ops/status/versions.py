@@ -165,10 +165,10 @@ def _judge_version(history: WorkerHistory, choice: TargetChoice, name: str) -> t
     served = f"its release served {format_duration(history.seconds_served(name))}"
     if name == choice.suspect:
         return LIVE, "a rollback deployed it" if choice.active_rollback else "a rollback removes it"
-    if history.live.displaced and name in history.live.displaced.serving_versions:
-        return TARGET, f"{served}; a rehearsal replaced it by accident"
     if doubtful := secret_values.find_doubtful_values(history, name):
         return REJECTED, secret_values.describe_doubtful_values(name, doubtful)
+    if history.live.displaced and name in history.live.displaced.serving_versions:
+        return TARGET, f"{served}; a rehearsal replaced it by accident"
     if choice.candidates[:1] == (name,):
         is_target = choice.active_rollback is None and history.live.displaced is None
         return (TARGET, served) if is_target else (POSSIBLE, f"{served}; a rollback is in effect")

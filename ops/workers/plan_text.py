@@ -30,7 +30,7 @@ from ops.workers.secret_values import (
     ValueAge,
     describe_doubtful_values,
     find_doubtful_in_split,
-    find_doubtful_values,
+    may_have_old_values,
 )
 
 REPAIR = "A rollback without `--to` deploys that again"
@@ -179,7 +179,7 @@ def _doubt_warnings(history: WorkerHistory, choice: TargetChoice, split: Split) 
     target = split[0][0]
     for over in choice.doubtful:
         if over.version != target:
-            way = "" if find_doubtful_values(history, over.version) else f" To use it: `--to {over.version}`."
+            way = "" if may_have_old_values(history, over.version) else f" To use it: `--to {over.version}`."
             yield (
                 f"{short_id(over.version)} was rejected without proof: {over.why}.{way} This plan uses `--to {target}`"
             )
@@ -221,9 +221,11 @@ def _secret_edit_warnings(history: WorkerHistory, suspect: str) -> Iterator[str]
         return
     live = history.version(suspect)
     if live.triggered_by == "secret" or live.secret_names != history.version(before).secret_names:
-        has_leaked = history.has_rotated_in_incident or find_doubtful_values(history, before)
-        way = "" if has_leaked else f", or roll back to that version (`--to {before}`)"
-        yield f"{ONLY_SECRETS_DIFFER}, {short_id(before)}. Correct the secret (`wrangler secret put NAME`){way}."
+        if history.has_rotated_in_incident or may_have_old_values(history, before):
+            way = "If the new value fails, rotate again"
+        else:
+            way = f"Correct the secret (`wrangler secret put NAME`), or roll back to that version (`--to {before}`)"
+        yield f"{ONLY_SECRETS_DIFFER}, {short_id(before)}. {way}."
 
 
 def _target_warnings(history: WorkerHistory, split: Split) -> Iterator[str]:
@@ -329,12 +331,13 @@ def secrets_changed_refusal(
     accepted: Collection[str],
     *,
     why: str,
-    accept: SuggestedCommand,
+    accept: SuggestedCommand | None,
     keep: SuggestedCommand | None,
 ) -> Refused:
     """Return the refusal for changed secrets.
 
-    `why`: what the plan knows about it. `accept` restores the previous values, `keep` keeps the current ones.
+    `why`: what the plan knows about it. `accept` restores the previous values, `keep` keeps the current ones. Without
+    `accept` a rotation of the incident may have replaced them because they leaked.
     """
     open_names = [name for name in names if name not in accepted]
     message = f"secrets changed after {describe_split(split)} was uploaded: {', '.join(open_names) or 'names unknown'}"
@@ -342,6 +345,9 @@ def secrets_changed_refusal(
         hint = "Cloudflare did not name them, so they cannot be accepted. Check the Worker's secrets in the dashboard."
         keeping = " Or roll back and keep the current values: --current-secrets." if keep else ""
         return Refused(message, reason=Reason.SECRETS_CHANGED, hint=f"{hint}{keeping}", suggested_command=keep)
+    if accept is None:
+        leaked = "A rotation ran for this incident, so the previous values may have leaked."
+        return Refused(message, reason=Reason.SECRETS_CHANGED, hint=f"{leaked} {_keep(keep)}", suggested_command=keep)
     instead = (
         "Roll back and keep the current values (recommended): --current-secrets. Only if no previous value leaked, "
         f"restore them: --accept-changed-secrets {shlex.quote(','.join(names))}."
@@ -439,11 +445,16 @@ def secrets_revoked_refusal(found: Mapping[str, WorkerDeployment], *, keep: Sugg
     return Refused(
         f"the target has old values of {', '.join(found)} that were marked as revoked at {format_utc(since)}{words}",
         reason=Reason.SECRET_REVOKED,
-        hint="Roll back the code and keep the current values: `--current-secrets`."
-        if keep
-        else "Pass one version with `--to`, and add `--current-secrets` to keep the current values.",
+        hint=_keep(keep),
         suggested_command=keep,
     )
+
+
+def _keep(keep: SuggestedCommand | None) -> str:
+    """Return how to keep the current values. A split cannot be uploaded again, so `keep` is None for it."""
+    if keep:
+        return "Roll back the code and keep the current values: `--current-secrets`."
+    return "Pass one version with `--to`, and add `--current-secrets` to keep the current values."
 
 
 def list_secret_warnings(

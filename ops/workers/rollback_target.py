@@ -15,7 +15,7 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign
-from ops.workers.secret_values import find_doubtful_values
+from ops.workers.secret_values import may_have_old_values
 
 ROLLBACK_HOLDS = timedelta(minutes=30)
 """A second request within this time counts as the same emergency, also from another person."""
@@ -93,7 +93,7 @@ def _one_per_release(history: WorkerHistory, versions: list[str]) -> tuple[str, 
 def list_fallbacks(history: WorkerHistory, choice: TargetChoice) -> tuple[RejectedTarget, ...]:
     """Return the rejected versions that a person may choose, best first.
 
-    They are deployable, not blamed, not the suspect, and known to have the new value of each rotated secret.
+    They are deployable, not blamed, not the suspect, and have no value that may have leaked.
     """
     usable = [
         over
@@ -101,7 +101,7 @@ def list_fallbacks(history: WorkerHistory, choice: TargetChoice) -> tuple[Reject
         if over.version in history.deployable
         and over.version not in history.blamed
         and not history.is_same_release(over.version, choice.suspect)
-        and not find_doubtful_values(history, over.version)
+        and not may_have_old_values(history, over.version)
     ]
     first = _one_per_release(history, [over.version for over in usable])
     longest = sorted(first, key=history.seconds_served, reverse=True)

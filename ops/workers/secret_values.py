@@ -118,9 +118,26 @@ def _describe(version: str, values: Mapping[str, DoubtfulValue]) -> Iterator[str
             )
 
 
-def without_doubtful_values(history: WorkerHistory, versions: Iterable[str]) -> list[str]:
+def has_unmarked_rotation(history: WorkerHistory) -> bool:
+    """Return whether a rotation ran for the incident, and no mark tells which values it set.
+
+    Release 0.1.0 left none after a secret edit, and a run that was killed before its mark leaves none either.
+    """
+    return history.has_rotated_in_incident and not any(
+        mark.rotated or mark.revoked for _, mark in history.confirmed_marks
+    )
+
+
+def may_have_old_values(history: WorkerHistory, version: str) -> bool:
+    """Return whether no text may name the version as a way, because it may have a leaked value."""
+    edits = [each.id for each in history.versions.values() if each.triggered_by == "secret"]
+    is_before = any(history.was_uploaded_before(version, edit) for edit in edits)
+    return bool(find_doubtful_values(history, version)) or (is_before and has_unmarked_rotation(history))
+
+
+def without_old_values(history: WorkerHistory, versions: Iterable[str]) -> list[str]:
     """Return the versions that a text may name as a way."""
-    return [version for version in versions if not find_doubtful_values(history, version)]
+    return [version for version in versions if not may_have_old_values(history, version)]
 
 
 def _rotated_names(history: WorkerHistory, version: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -380,6 +381,27 @@ def test_rotation_without_a_mark_gets_it_by_the_same_command(place: Left) -> Non
     (leaked,) = place.world.sandbox.deployments(WORKER)[-3].percentages
     refused = place.run("rollback-worker", "--service", "booking", "--to", leaked)
     assert ended(refused) == (3, "refused", "secret_rotated"), refused.err
+
+
+@after(stories.secret_rotated)
+def test_rotation_without_a_mark_is_known_from_the_incident(place: Left) -> None:
+    """No text names a version with the leaked key as a way, or how to accept its values."""
+    leaked = [next(iter(each.percentages)) for each in place.world.sandbox.deployments(WORKER)[1:]]
+    place.world.sandbox.clock.advance(3600)
+    place.ferry.release("worse", ago=timedelta(minutes=5), status=500)
+    rollback = ("rollback-worker", "--service", "booking")
+
+    done = place.run(*rollback)
+    refused = place.run(*rollback, "--to", leaked[0])
+
+    assert done.code == 0, done.err
+    assert ended(refused) == (3, "refused", "secrets_changed"), refused.err
+    for outcome in (done, refused):
+        plan = outcome.result["plan"]
+        said = "\n".join([outcome.result["hint"], plan["next_step"], *outcome.result["undo"], *plan["warnings"]])
+        assert "--accept-changed-secrets" not in said
+        assert not any(f"--to {version[:8]}" in said for version in leaked)
+    assert f"--to {leaked[0][:8]} --current-secrets" in refused.result["press"]
 
 
 @after(stories.without_github)
