@@ -183,7 +183,7 @@ class Reason(StrEnum):
     NOT_PREPARED = "not_prepared"
     """The account has no `ops-maintenance`, or a Worker of that name that is not Backout's."""
     HELD_BY_OTHERS = "held_by_others"
-    """Another incident needs the standing state of the switch, or the closure. The message names all of them."""
+    """Another incident needs the current state of the switch, or needs the service closed. The message names each."""
     ENDS_TOO_LATE = "ends_too_late"
     """The switch would stay set for longer than its `longest` after its first start."""
     OTHER_NAMESPACE = "other_namespace"

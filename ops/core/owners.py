@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from ops.core.clock import format_rfc3339, format_utc, parse_utc
+from ops.core.errors import NeedsAcceptance, Reason
 from ops.core.suggestions import quote_name
 
 UNTIL_RUN_ENDS = ", until its run ends"
@@ -93,3 +94,28 @@ def latest_end(owners: Iterable[StateOwner]) -> datetime | None:
 
 def describe_owners(owners: Sequence[StateOwner]) -> str:
     return " and ".join(each.describe() for each in owners)
+
+
+def held_by_others(
+    standing: str,
+    others: Sequence[StateOwner],
+    *,
+    incident: int | None,
+    effect: str,
+    accepted: Sequence[str] = (),
+) -> NeedsAcceptance:
+    """Return the refusal of a run of `incident`, because `others` need the standing state.
+
+    `effect` says what the acceptance does, such as "opens it".
+    """
+    persons = " and ".join(
+        dict.fromkeys(f"#{each.incident}" if each.incident else quote_name(each.by) for each in others)
+    )
+    mine = next((each.incident for each in others if each.incident), None) if incident is None else None
+    own = f", or add `--incident {mine}` if it is yours" if mine else ""
+    return NeedsAcceptance(
+        f"{standing}, held by {describe_owners(others)}",
+        reason=Reason.HELD_BY_OTHERS,
+        hint=f"Ask {persons} first{own}. The command with `--accept-owners` {effect} anyway.",
+        accept={"accept_owners": tuple(dict.fromkeys((*accepted, *(each.name for each in others))))},
+    )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ops.config.probes import ProbeSet, probes_claim
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
-from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, describe_owners, find_owner
+from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, describe_owners, find_owner, held_by_others
 from ops.core.plan import Plan, PlanSection
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SwitchValue
 from ops.engine.context import Context
@@ -21,7 +21,7 @@ from ops.maintenance.plan_text import ClosureChecks
 from ops.maintenance.state import MaintenanceRequest
 from ops.switches import steps, values
 from ops.switches.steps import SwitchDetails, SwitchWrite
-from ops.switches.values import DesiredValue, SwitchState, expected_json, held_by_others
+from ops.switches.values import DesiredValue, SwitchState, expected_json
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -247,7 +247,8 @@ def _remaining_owners(ctx: Context[Any], request: MaintenanceRequest, current: S
     remaining = tuple(each for each in released if each is not None)
     blocking = tuple(each for each in others if not request.path or _is_covered(request.path, _paths_of(each)))
     if blocking and (remaining == owners or accepted):
-        raise held_by_others(current, OFF, blocking, now, accepted=accepted)
+        standing = f"{current.name} is {current.state(now)}"
+        raise held_by_others(standing, blocking, incident=incident, effect="opens it", accepted=accepted)
     return remaining
 
 

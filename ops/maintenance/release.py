@@ -1,11 +1,10 @@
 """Release maintenance windows: a window opens only when no other incident needs it closed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ops.core.errors import NeedsAcceptance, Reason
-from ops.core.owners import StateOwner, describe_owners
+from ops.core.owners import StateOwner, describe_owners, held_by_others
 from ops.engine.context import Context
 from ops.maintenance.state import MaintenanceWindow
 
@@ -54,7 +53,10 @@ def release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], acce
         for number in {each.incident for each in owners if each.incident} - {incident}:
             notices.setdefault(number, []).append(state)
     if holders and (accepted or not (opened or kept)):
-        raise _held_by_others(wanted, holders, accepted)
+        scopes = ", ".join(each.scope for each in wanted)
+        raise held_by_others(
+            f"{scopes} is in maintenance", holders, incident=incident, effect="opens it", accepted=accepted
+        )
     told = {number: "; ".join(said) for number, said in notices.items()}
     return Release(tuple(opened), kept, "; ".join(held), told)
 
@@ -65,15 +67,3 @@ def notify_others(ctx: Context[Any], window: MaintenanceWindow, existing: Mainte
         return {}
     said = f"{window.scope} stays offline, held by {describe_owners(window.active_owners(ctx.clock.now()))}"
     return dict.fromkeys(window.incidents - {ctx.request.incident}, said)
-
-
-def _held_by_others(
-    wanted: Iterable[MaintenanceWindow], holders: Sequence[StateOwner], accepted: Sequence[str]
-) -> NeedsAcceptance:
-    scopes = ", ".join(each.scope for each in wanted)
-    return NeedsAcceptance(
-        f"{scopes} is in maintenance, held by {describe_owners(holders)}",
-        reason=Reason.HELD_BY_OTHERS,
-        hint="Ask them first. To open it anyway, accept that by name.",
-        accept={"accept_owners": tuple(dict.fromkeys((*accepted, *(each.name for each in holders))))},
-    )

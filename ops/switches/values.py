@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ops.core.clock import format_duration, format_planned_end, format_utc, parse_deadline
+from ops.core.clock import format_duration, format_planned_end, format_rfc3339, format_utc, parse_deadline
 from ops.core.errors import ConfigError, NeedsAcceptance, Reason, Refused
-from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, add_owner, describe_owners, find_owner
+from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, add_owner, describe_owners, find_owner, held_by_others
 from ops.core.runtime_contract import SWITCH_KEY_PREFIX, ReportedSwitch, SwitchValue, parse_switch_value
 from ops.core.suggestions import did_you_mean, quote_name
 
@@ -228,10 +228,10 @@ def _new_owner(current: SwitchState, standing: SwitchValue | None, desired: Desi
         assert standing is not None
         longest = format_duration(current.rules.longest)
         raise NeedsAcceptance(
-            f"{current.name} is {desired.state} since {format_utc(standing.since)}, and may be so for {longest}, until "
-            f"{format_utc(latest)}; {format_utc(desired.until)} is later",
+            f"{current.name} may be {desired.state} until {format_utc(latest)}: {longest} (`longest`) after its start "
+            f"at {format_utc(standing.since)}. The requested end is {format_utc(desired.until)}",
             reason=Reason.ENDS_TOO_LATE,
-            hint="Use an earlier end, or accept the later one.",
+            hint=f"Use `--until {format_rfc3339(latest)}`, or accept the later end with `--accept-longer`.",
             accept={"accept_longer": True},
         )
     end = None if desired.has_no_end else desired.until or (own and own.until) or latest
@@ -260,7 +260,7 @@ def _owners_after_release(current: SwitchState, desired: DesiredValue, now: date
         and (each.incident or desired.only_releases)
     )
     if others and (find_owner(owners, desired.incident) is None or desired.accepted_owners):
-        raise held_by_others(current, desired.state, others, now, accepted=desired.accepted_owners)
+        raise _held_by_others(current, desired, others, now)
     return others
 
 
@@ -272,18 +272,18 @@ def _refuse_other_state(current: SwitchState, desired: DesiredValue, now: dateti
         if each.incident and each.incident != desired.incident and each.name not in desired.accepted_owners
     )
     if others:
-        raise held_by_others(current, desired.state, others, now, accepted=desired.accepted_owners)
+        raise _held_by_others(current, desired, others, now)
 
 
-def held_by_others(
-    current: SwitchState, state: str, others: Sequence[StateOwner], now: datetime, *, accepted: Sequence[str] = ()
+def _held_by_others(
+    current: SwitchState, desired: DesiredValue, others: Sequence[StateOwner], now: datetime
 ) -> NeedsAcceptance:
-    """Return the refusal of `state`, because `others` need the standing one. It names the acceptance."""
-    return NeedsAcceptance(
-        f"{current.name} is {current.state(now)}, held by {describe_owners(others)}",
-        reason=Reason.HELD_BY_OTHERS,
-        hint=f"Ask them first, or wait for the end. To set {state} anyway, accept that by name.",
-        accept={"accept_owners": tuple(dict.fromkeys((*accepted, *(each.name for each in others))))},
+    return held_by_others(
+        f"{current.name} is {current.state(now)}",
+        others,
+        incident=desired.incident,
+        effect=f"sets {desired.state}",
+        accepted=desired.accepted_owners,
     )
 
 

@@ -121,6 +121,8 @@ def test_other_state_needs_acceptance_by_name(fresh: SwitchWorld, incident: int 
     assert ended(refused) == (3, "refused", "held_by_others")
     assert "basket is off, held by #7 (" in refused.result["message"]
     assert "--accept-owners 7" in refused.result["press"]
+    assert refused.result["hint"].startswith("Ask #7 first")
+    assert ("add `--incident 7` if it is yours" in refused.result["hint"]) is (incident is None)
     assert "accept_owners = 7" in refused.result["press_button"]
     assert fresh.value("basket") == before
     assert ended(basket(fresh, "on", incident, "--accept-owners", "8"))[:2] == (3, "refused")
@@ -161,6 +163,8 @@ def test_end_is_limited_from_the_first_start(fresh: SwitchWorld) -> None:
     late = basket(fresh, "off", 9, "--until", "3h")
     assert ended(late) == (3, "refused", "ends_too_late")
     assert "--accept-longer" in late.result["press"]
+    _, latest, _ = late.result["hint"].replace("--until ", "").split("`", 2)
+    assert basket(fresh, "off", 9, "--until", latest).code == 0
     assert basket(fresh, "off", 9, "--until", "3h", "--accept-longer").code == 0
     value = fresh.value("basket") or {}
     assert parse_utc(value["until"]) - parse_utc(value["since"]) > timedelta(hours=5)
