@@ -251,6 +251,10 @@ class GitHubSwitches:
     """Whether the rules of a branch are an empty list on a plan without rulesets. False: 403, as for the rulesets
     themselves. Neither is documented."""
 
+    mergeable_is_known: bool = True
+    """Whether GitHub has computed `mergeable`. False: it is null, as for some seconds after each push to either branch
+    (docs.github.com/rest/pulls/pulls#get-a-pull-request)."""
+
     actions_may_create_pull_requests: bool = False
     """The setting "Allow GitHub Actions to create and approve pull requests", which is off in a new repository."""
 

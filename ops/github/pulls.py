@@ -79,8 +79,8 @@ class OwnPullRequest(CreatedPullRequest):
     head: str
     """Commit at the end of its branch."""
     body: str
-    is_in_conflict: bool
-    """Whether GitHub says that it cannot be merged. False also if GitHub does not know yet."""
+    is_in_conflict: bool | None
+    """Whether it cannot be merged. None for some seconds after a push, while GitHub computes it."""
 
 
 class PullRequests(WriteGuard):
@@ -194,7 +194,13 @@ class PullRequests(WriteGuard):
             listed = [one for one in self.repository.get_pulls(state="open") if one.head.ref.startswith(prefix)]
             own = own_login(self.repository) if listed else ""
             return tuple(
-                OwnPullRequest(one.number, one.html_url, one.head.sha, one.body or "", one.mergeable is False)
+                OwnPullRequest(
+                    one.number,
+                    one.html_url,
+                    one.head.sha,
+                    one.body or "",
+                    {True: False, False: True}.get(one.mergeable),  # PyGithub's type lacks None
+                )
                 for one in listed
                 if self._is_own(one, own)
             )

@@ -235,7 +235,11 @@ class OpenRaise:
         return incident is not None and incident_marker(incident) in self.pull.body and not self.pull.is_in_conflict
 
     def __str__(self) -> str:
-        conflict = ", but conflicts with the default branch: close it" if self.pull.is_in_conflict else ""
+        conflict = {
+            True: ", but conflicts with the default branch: close it",
+            False: "",
+            None: " (GitHub does not know yet whether it conflicts: if so, close it and request the raise again)",
+        }[self.pull.is_in_conflict]
         return f"is open and raises {', '.join(sorted(self.names))}{conflict}"
 
 

@@ -327,6 +327,19 @@ def test_pull_request_in_conflict_does_not_answer_a_request(place: LimitsWorld) 
     assert {place.stored["limits"][name]["temporary"]["limit"] for name in ("calc", "ai")} == {60, 20}
 
 
+def test_pull_request_that_may_conflict_answers_with_a_condition(place: LimitsWorld) -> None:
+    """GitHub has not computed yet whether it can be merged, so nobody knows that a merge fulfills the request."""
+    number = incident(place)
+    propose(place, "--incident", str(number), "--only", "calc")
+    place.github.switches.mergeable_is_known = False
+
+    done = propose(place, "--incident", str(number), "--only", "calc")
+
+    assert ended(done) == (0, "planned", "handed_on")
+    assert "does not know yet whether it conflicts" in done.result["message"]
+    assert len(pulls(place)) == 1
+
+
 def test_press_after_the_merge_opens_nothing(place: LimitsWorld) -> None:
     number = incident(place)
     propose(place, "--incident", str(number))

@@ -75,7 +75,8 @@ def full(repository: Repository, issue: FakeIssue, urls: Urls) -> dict[str, Any]
     assert pull is not None
     head = git.commits[pull.head_sha]
     found = list(list_changes(git.files_at(pull.merge_base_sha), head.files))
-    merges = pull.merge_commit_sha is not None if issue.state == "open" else None
+    is_known = issue.state == "open" and repository.switches.mergeable_is_known
+    merges = pull.merge_commit_sha is not None if is_known else None
     return {
         **simple(repository, issue, urls),
         "merged": pull.merged_at is not None,
