@@ -26,6 +26,7 @@ from ops.workers.secret_values import ValueAge
 
 Workers = Mapping[str, tuple[str, ...]]
 """Worker → its selected secrets."""
+OBJECTS_RESTART = "Durable Objects of these Workers restart at once: memory is lost, storage is kept"
 
 
 @dataclass(frozen=True)

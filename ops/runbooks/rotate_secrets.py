@@ -397,11 +397,11 @@ def _plan_confirmation(ctx: Context[RotateSecrets.Params], selected: RotationSel
     proved = f"proved revoked: {', '.join(asked.rules)}" if asked.rules else ""
     claims = [proved, *words.claims, f"marked as revoked: {', '.join(selected.rules)}", "the probes are healthy"]
     return Plan(
-        summary=f"{', '.join(selected.rules)}: the previous values are revoked",
+        summary=f"the rotation of {', '.join(selected.rules)} {'ends' if changes else 'has ended'}",
         final_changes=tuple(changes),
         sections=selection.build_sections(selected, workers),
         warnings=tuple(words.claims),
-        consequences=("Durable Objects of these Workers restart at once: memory is lost, storage is kept",),
+        consequences=(confirmation.OBJECTS_RESTART,) if changes else (),
         proved_claim="; ".join(filter(None, claims)),
         proof_limit=selection.describe_unproved_sites(selected),
         if_unproved=confirmation.build_unproved_outcome(ctx, selected, found, workers),

@@ -151,7 +151,7 @@ class WorkerRehearsal:
             for each in list_displacements(self.listed)
             if any(accident.mark and accident.mark.run == self.mark.run for accident in each.accidents)
         ]
-        return "; ".join(describe_displacement(each, self.listed[0]) for each in moved)
+        return "; ".join(_describe_displacement(each, self.listed[0]) for each in moved)
 
     def _check_start(self) -> ObservedState:
         """Return DONE if the target is at 0 %, also if another run of ours left it there."""
@@ -206,7 +206,7 @@ class WorkerRehearsal:
         return found[0], before.displaced or before, made
 
 
-def describe_displacement(over: Displacement, newest: WorkerDeployment) -> str:
+def _describe_displacement(over: Displacement, newest: WorkerDeployment) -> str:
     """Return what served in place of a deployment, for how long, and what is live since; `newest`: of the list."""
     served, since = describe_split(over.traffic), f"{over.since:%H:%M:%S}"
     replaced = describe_deployment(over.displaced)
