@@ -115,11 +115,11 @@ def refuse_step_back_after_restore(ctx: Context[Any], records: Iterable[RunRecor
     if ctx.params.to != BEFORE_LAST_MIGRATION or not sent:
         return
     target, _ = _find_target(sent[0], name)
+    first = "To check or finish that restore, run the command below. " if target else ""
     raise Refused(
         f"a restore on this incident may have taken the last migration back, so {BEFORE_LAST_MIGRATION} is not clear",
         reason=Reason.NO_TARGET,
-        hint=f"{'To check that restore, run the command below. ' if target else ''}To take back one more, name the "
-        f"migration with {BEFORE_MIGRATION}NAME.",
+        hint=f"{first}To take back one more, name the migration with {BEFORE_MIGRATION}NAME.",
         suggested_command=terms.suggest_restore(ctx, name, target) if target else None,
     )
 
@@ -148,7 +148,7 @@ def find_repeated(
         newest = replace(newest, contradiction=_find_contradiction(newest, restore))
         if not newest.contradiction:
             return newest
-    if is_bookmark(ctx.params.to) and restore.bookmark in newest.undos:
+    if newest.is_made and is_bookmark(ctx.params.to) and restore.bookmark in newest.undos:
         return None
     is_repeat = is_relative_time(ctx.params.to) and restore.planned_at - newest.at < RECENT
     if newest.is_after(restore) or is_repeat:
@@ -275,14 +275,15 @@ def describe_acceptance(ctx: Context[Any], restore: DatabaseRestore, earlier: Ea
 
 
 def _refusal(ctx: Context[Any], restore: DatabaseRestore, earlier: EarlierRestore) -> Refused:
-    """Return the refusal with both bookmarks, the command that loses nothing, and the one that accepts the loss."""
+    """Return the refusal with both bookmarks, the next command, and the one that accepts the loss."""
     name, point = restore.name, restore.point
     means = f". {ctx.params.to} is now {point}" if is_relative_time(ctx.params.to) else ""
     undo = f". The state before it is bookmark {earlier.undos[0]}" if earlier.undos else ""
     to, first = "", "Look at the data first. "
-    if earlier.target != restore.bookmark:
-        to, first = earlier.target, "To check that restore, run the command below. " if earlier.target else first
-    elif restore.taken_back:
+    if earlier.target and earlier.target != restore.bookmark:
+        verb = "check" if earlier.is_made else "finish"
+        to, first = earlier.target, f"To {verb} that restore, run the command below. "
+    elif earlier.contradiction and restore.taken_back:
         migration = restore.taken_back[0].name
         to, first = f"{BEFORE_MIGRATION}{migration}", f"To take back {migration}, run the command below. "
     acceptance = describe_acceptance(ctx, restore, earlier)

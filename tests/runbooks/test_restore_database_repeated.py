@@ -196,6 +196,28 @@ def test_unknown_restore_is_never_sent_again_without_its_name(library: Library) 
     assert library.restores == [target, target]
 
 
+def test_undo_of_a_restore_that_was_perhaps_not_made_needs_the_name_of_its_loss(library: Library) -> None:
+    """The request never reached D1, so that the undo would take back only what users wrote since."""
+    asked = presses(library, incident=False)
+    damage_rows(library, "UPDATE books SET title = 'Persuasion' WHERE id = 1")
+    library.world.sandbox.fault(**RESTORE, lost="before")
+    undo = library.history.current.bookmark
+    assert asked.press("-5m").result["decision"] == "unknown_outcome"
+    library.lend()
+    library.world.sandbox.clock.advance(90)
+
+    refused, third = asked.press(undo), asked.press(undo)
+
+    for each in (refused, third):
+        assert ended(each) == (3, "refused", "live_unknown")
+        assert "nothing shows whether D1 made it" in each.result["message"]
+        assert f"--to {undo} --accept-loss-since" in each.result["hint"]
+    assert (library.count("loans"), len(library.restores)) == (5, 1)
+    named = refused.result["hint"].partition("`")[2].partition("`")[0]
+    assert asked.press_printed(named).code == 0
+    assert library.count("loans") == 4
+
+
 def test_restore_that_was_not_made_is_made_by_the_printed_command(library: Library) -> None:
     """The run is killed before its request reaches D1, and the newer rows show that."""
     asked = presses(library, incident=False)
