@@ -43,7 +43,7 @@ from ops.publish import LOCAL_USER, Publisher
 from ops.tools import process
 
 if TYPE_CHECKING:
-    from ops.config import CheckedConfig, Config, Environment, Service
+    from ops.config import CheckedConfig, Config, Service
     from ops.config.probes import Probe
     from ops.config.types import Contact
     from ops.github.committed_file import CommittedFile
@@ -134,7 +134,7 @@ def run(
         publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=request.comment)
         sinks = (_appending(record), sink, *publisher.sinks(is_routine=runbook.is_routine, is_dry=options.dry_run))
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.hold)
-        _record_request(timeline, request, environ, run_id, environment)
+        _record_request(timeline, request, environ, run_id, session)
         publisher.begin(timeline, ending)
         ending.push(_report_bug(timeline, record))
         prober = session.probe_runner(variables, redactor, folder, pictures=record)
@@ -153,7 +153,7 @@ def run(
             read_source=functools.partial(read_source, folder, environ, redactor),
             secret_values=ProcessSecretValues(environ, redactor, config),
             previous_runs=lambda: publisher.read_previous_runs(timeline, runbook.records_wait),
-            local_runs=functools.partial(read_records, folder / RUNS, runbook.name, redactor),
+            local_runs=functools.partial(read_records, folder / RUNS, runbook.name, session.sandbox, redactor),
             service_kinds=registry.service_kinds,
             command_prefix=command_prefix(environ, request.config),
         )
@@ -384,17 +384,16 @@ def _lead(request: RunRequest, clock: Clock) -> float:
 
 
 def _record_request(
-    timeline: Timeline, request: RunRequest, environ: Mapping[str, str], run: str, environment: "Environment"
+    timeline: Timeline, request: RunRequest, environ: Mapping[str, str], run: str, session: Session
 ) -> None:
-    service = request.runbook.service(request.params, environment)
+    service = request.runbook.service(request.params, session.environment)
     params = {name: value for name, value in vars(request.params).items() if value}
     given = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {given} in {request.environment} ({_requester(request, environ)})"
-    what = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
-    if log := actions.run_links(environ, None).get("run"):
-        what["log"] = log
-    if variables := request.runbook.laptop_variables(environment, service):
-        what["laptop_variables"] = variables
+    where = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
+    known = {"sandbox": session.sandbox, "log": actions.run_links(environ, None).get("run")}
+    known["laptop_variables"] = request.runbook.laptop_variables(session.environment, service)
+    what = where | {name: value for name, value in known.items() if value}
     timeline.record(EventKind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
     if request.permission == permissions.UNCHECKED:
         timeline.record(EventKind.WARNING, permissions.NOT_CHECKED)

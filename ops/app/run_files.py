@@ -94,10 +94,15 @@ def read_events(folder: Path, redactor: Redactor) -> Iterator[RunEvent]:
             continue
 
 
-def read_records(runs: Path, runbook: str, redactor: Redactor) -> tuple[RunRecord, ...]:
-    """Return the records of a runbook among the newest runs of this machine, oldest first."""
+def read_records(runs: Path, runbook: str, sandbox: str, redactor: Redactor) -> tuple[RunRecord, ...]:
+    """Return the records of a runbook among the newest runs of this machine, oldest first.
+
+    Only runs against the same sandbox count, or against Cloudflare if it is "": a drill says nothing about production.
+    """
     found = (RunSummary(folder.name, tuple(read_events(folder, redactor))) for folder in list_runs(runs)[:KEPT_RUNS])
-    return tuple(run.to_record(part=1) for run in reversed([*found]) if run.runbook == runbook)
+    return tuple(
+        run.to_record(part=1) for run in reversed([*found]) if (run.runbook, run.sandbox) == (runbook, sandbox)
+    )
 
 
 def prune_runs(runs: Path) -> None:

@@ -99,6 +99,11 @@ class Session:
         ending.callback(self._close)
         self._runbook, self._with_passes = runbook, with_passes
 
+    @property
+    def sandbox(self) -> str:
+        """Return the URL of the sandbox in place of Cloudflare's API; "" if there is none."""
+        return "" if self.base_url == API else self.base_url
+
     def _at_end(self, close: Callable[[], object]) -> None:
         """Close a client with the session; at once if the session has ended, as a thread may make one later."""
         with self.lock:

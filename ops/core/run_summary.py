@@ -137,6 +137,11 @@ class RunSummary:
         return self._data(EventKind.REQUESTED, "environment")
 
     @property
+    def sandbox(self) -> str:
+        """Return the URL of the sandbox in which it ran; "" for Cloudflare."""
+        return self._data(EventKind.REQUESTED, "sandbox")
+
+    @property
     def service(self) -> str:
         return self._data(EventKind.REQUESTED, "service") or _text(self.params.get("service"))
 

@@ -16,7 +16,7 @@ from ops.database.row_counts import describe_count
 SHOWN = 10
 """Losses that a message names at most."""
 _MARKED = re.compile(r"--\s*backout\s*:(?P<words>.*)", re.IGNORECASE)
-_NAME = re.compile(r'\s*+(?:"(?P<quoted>(?:[^"]|"")++)"\s*+|(?P<plain>[^",][^,]*+))(?:,|\Z)')
+_NAME = re.compile(r'(?<![^,])\s*+(?:"(?P<quoted>(?:[^"]|"")++)"\s*+|(?P<plain>[^",][^,]*+))(?:,|\Z)')
 """Name of a table in a list with commas; a name with a comma, or that begins with a quote, is quoted as in SQL."""
 _WORD = re.compile(r"\w+")
 

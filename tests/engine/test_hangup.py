@@ -159,7 +159,7 @@ def test_nohup_goes_on_without_its_terminal(world: World, releases: Releases) ->
         (("drill", "rollback-worker"), "planned"),
         (("drill", "relapse"), "watch --service"),
         (("watch", "--for", "30m", *WHERE), "healthy"),
-        (("sandbox",), "A local Cloudflare is running"),
+        (("sandbox",), "all that is in it is gone"),
     ],
     ids=["drill", "drill with a watch", "watch", "sandbox"],
 )

@@ -328,14 +328,20 @@ def test_new_session_does_not_prove_a_restore_of_migrations(library: Library) ->
     assert library.migrations == ["0001_first.sql"]
 
 
-def test_record_of_another_environment_stops_nothing(library: Library) -> None:
-    """A restore of the same name in staging is another database."""
+@pytest.mark.parametrize(
+    ("written", "elsewhere"),
+    [('"environment": "production"', '"environment": "staging"'), ("http://127.0.0.1:", "http://127.0.0.2:")],
+    ids=["of another environment", "of another sandbox"],
+)
+def test_record_of_another_place_stops_nothing(library: Library, written: str, elsewhere: str) -> None:
+    """A restore of the same name in staging, or in a drill, is another database."""
     library.world.sandbox.fault(**RESTORE, lost="after")
     damage_rows(library, "UPDATE books SET title = 'Persuasion' WHERE id = 1")
     library.restore("-5m")
     library.world.sandbox.clock.advance(150)
     (path,) = (library.world.folder / ".ops" / "runs").glob("*/timeline.jsonl")
-    path.write_text(path.read_text().replace('"environment": "production"', '"environment": "staging"'))
+    assert written in path.read_text()
+    path.write_text(path.read_text().replace(written, elsewhere))
 
     assert library.restore("-5m").code == 0
 
