@@ -28,7 +28,6 @@ from ops.maintenance.by_routes import Closing, MaintenanceSnapshot, is_probe_clo
 from ops.maintenance.routes import list_probe_addresses
 from ops.maintenance.state import MaintenanceRequest, MaintenanceState, MaintenanceWindow, is_taken_over
 from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWrites
-from ops.maintenance.switch_closure import AT_END
 from ops.maintenance.writes import (
     SUBDOMAIN_OFF,
     AddRoute,
@@ -38,7 +37,6 @@ from ops.maintenance.writes import (
     RepointRoute,
     SetSubdomain,
     UploadState,
-    describe_write,
     plan_reopening,
 )
 
@@ -213,9 +211,7 @@ class RouteClosure:
             of_service = tuple(each for each in own if each.service == snapshot.service.name)
             writes += plan_reopening(snapshot.ingress, of_service, remaining)[0]
         writes += [UploadState(remaining, live), DeployState(live, remaining)] if own else []
-        targets = {describe_write(each)[0] + AT_END: each for each in writes}
-        found = {each: targets[each.target] for each in self.off if each.target in targets}
-        return MaintenanceWrites(found, ConcurrencyGuard(live), ctx.run_id)
+        return MaintenanceWrites(steps.match_at_end(self.off, writes), ConcurrencyGuard(live), ctx.run_id)
 
     def _read_taken(self, ctx: Context[Any]) -> bool:
         """Return whether another run took a window over, as the live state says now."""
@@ -407,15 +403,8 @@ def _plan_routes(ctx: Context[Any], closings: Sequence[Closing]) -> RouteClosure
         UploadState(windows, guard.live_deployment),
         DeployState(guard.live_deployment, windows),
     ]
-    off = [_change_at_end(each) for each in back]
+    off = [steps.change_at_end(each) for each in back]
     return RouteClosure(closings, MaintenanceWrites(on, guard, run), off if own else [])
-
-
-def _change_at_end(write: MaintenanceWrite) -> Change:
-    target, before, after, done_when = describe_write(write)
-    if isinstance(write, UploadState | DeployState):
-        before = "the version of this run"
-    return Change(f"{target}{AT_END}", before, after, done_when, None)
 
 
 def _reverse(write: MaintenanceWrite) -> MaintenanceWrite:

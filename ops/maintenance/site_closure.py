@@ -17,8 +17,7 @@ from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 from ops.maintenance import steps
 from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWorker, MaintenanceWrites
-from ops.maintenance.switch_closure import AT_END
-from ops.maintenance.writes import AddRoute, DeployState, MaintenanceWrite, RemoveRoute, UploadState, describe_write
+from ops.maintenance.writes import AddRoute, DeployState, MaintenanceWrite, RemoveRoute, UploadState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,9 +66,7 @@ class SiteUndo:
             RemoveRoute(route) for route in found if (route.zone, route.pattern) in keys and route.script == WORKER
         ]
         writes += [UploadState(remaining, live), DeployState(live, remaining)]
-        targets = {describe_write(each)[0] + AT_END: each for each in writes}
-        planned = {each: targets[each.target] for each in self.changes if each.target in targets}
-        return MaintenanceWrites(planned, ConcurrencyGuard(live), ctx.run_id)
+        return MaintenanceWrites(steps.match_at_end(self.changes, writes), ConcurrencyGuard(live), ctx.run_id)
 
 
 def plan_undo(window: "MaintenanceWindow", host: str, writes: "Sequence[MaintenanceWrite]") -> SiteUndo | None:
@@ -81,13 +78,7 @@ def plan_undo(window: "MaintenanceWindow", host: str, writes: "Sequence[Maintena
     remaining = tuple(each for each in store.windows if each != window)
     back: list[MaintenanceWrite] = [RemoveRoute(WorkerRoute(each.zone, "", each.pattern, WORKER)) for each in added]
     back += [UploadState(remaining, store.live_deployment), DeployState(store.live_deployment, remaining)]
-    return SiteUndo(window, host, [_change_back(each) for each in back])
-
-
-def _change_back(write: MaintenanceWrite) -> Change:
-    target, before, after, done_when = describe_write(write)
-    is_state = isinstance(write, UploadState | DeployState)
-    return Change(f"{target}{AT_END}", "the version of this run" if is_state else before, after, done_when, None)
+    return SiteUndo(window, host, [steps.change_at_end(each) for each in back])
 
 
 def limit_claims(plan: Plan[D], ingress: "IngressPaths", undo: SiteUndo | None, counted: str) -> Plan[D]:

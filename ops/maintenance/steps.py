@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 PREPARE_COMMAND = "maintenance prepare"
 MAX_PARALLEL_READS = 8
 """Versions of ops-maintenance, or zones, to read in parallel."""
+AT_END = ", at the end"
+"""Ends the target of a change that turns maintenance off, so that each target of a plan is unique."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,20 @@ class MaintenanceWrites:
 
 def build_changes(steps: Iterable[MaintenanceWrite], undo: SuggestedCommand | None) -> dict[Change, MaintenanceWrite]:
     return {Change(*describe_write(each), undo): each for each in steps}
+
+
+def change_at_end(write: MaintenanceWrite) -> Change:
+    """Return the change that takes back a change of the same plan."""
+    target, before, after, done_when = describe_write(write)
+    if isinstance(write, UploadState | DeployState):
+        before = "the version of this run"
+    return Change(f"{target}{AT_END}", before, after, done_when, None)
+
+
+def match_at_end(changes: Iterable[Change], writes: Iterable[MaintenanceWrite]) -> dict[Change, MaintenanceWrite]:
+    """Return the write of each change by `change_at_end`, without changes that none of `writes` makes."""
+    targets = {describe_write(each)[0] + AT_END: each for each in writes}
+    return {each: targets[each.target] for each in changes if each.target in targets}
 
 
 def read_worker(workers: "WorkersApi") -> MaintenanceWorker | None:

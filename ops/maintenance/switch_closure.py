@@ -16,6 +16,7 @@ from ops.engine.context import Context
 from ops.engine.runbook import ChangeState, ObservedState
 from ops.maintenance import by_switch
 from ops.maintenance.state import MaintenanceRequest
+from ops.maintenance.steps import AT_END
 from ops.switches import steps as switch_steps
 from ops.switches import values
 from ops.switches.steps import SwitchWrite
@@ -23,9 +24,6 @@ from ops.switches.values import DesiredValue, SwitchState, expected_json
 
 if TYPE_CHECKING:
     from ops.config import Service
-
-AT_END = ", at the end"
-"""Ends the target of a change that turns maintenance off, so that each target of a plan is unique."""
 
 
 @dataclass
