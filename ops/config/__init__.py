@@ -121,9 +121,14 @@ class Service(NamedModel):
         return next(kind for kind in checks.KINDS if getattr(self, kind))
 
     @property
+    def host(self) -> str:
+        """Return the host of its url, without a port."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
     def has_own_zone(self) -> bool:
         """Return whether its url can be in a zone of the account: workers.dev and pages.dev belong to Cloudflare."""
-        return not (urlsplit(self.url).hostname or "").endswith((".workers.dev", ".pages.dev"))
+        return not self.host.endswith((".workers.dev", ".pages.dev"))
 
     @property
     def offers_maintenance(self) -> bool:

@@ -82,7 +82,7 @@ def run(
 
 def _open_by_deployment(sandbox: "Sandbox", service: "Service", say: Say) -> None:
     """Set one route of the closed service, as a deployment of CI does."""
-    host = service.url.removeprefix("https://")
+    host = service.host
     zone = sandbox.zones.find(host)
     assert zone is not None
     closed = next(each for each in zone.routes.values() if each.pattern == f"{host}/*")
@@ -116,7 +116,7 @@ def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, folde
     """Deploy the Worker with a route for its host, a custom domain, and its workers.dev address."""
     scenario_release.WORKER.release(sandbox, service, name, edge, folder)
     if name == "good":
-        host = service.url.removeprefix("https://")
+        host = service.host
         zone = add_route(sandbox, service)
         sandbox.zones.add_domain(zone, f"also-{host}", service.worker)
         sandbox.set_subdomain(service.worker, enabled=True, previews_enabled=True)
@@ -124,7 +124,7 @@ def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, folde
 
 def add_route(sandbox: "Sandbox", service: "Service") -> "FakeZone":
     """Add a route from the service's host to its Worker, with a zone if none has the host, and return the zone."""
-    host = service.url.removeprefix("https://")
+    host = service.host
     zone = sandbox.zones.find(host)
     if zone is None:
         zone = sandbox.zones.all[sandbox.zones.add(".".join(host.split(".")[-2:]))]

@@ -107,7 +107,7 @@ def _read_worker_and_ingress(ctx: Context[Any], service: "Service") -> tuple[Mai
     )
     maintenance_worker = _require_worker(ctx, maintenance_worker)
     own = tuple(domain for domain in domains if domain.worker == worker)
-    read = routes.select_zones(zones, [_service_host(service)], maintenance_worker.state, own)
+    read = routes.select_zones(zones, [service.host], maintenance_worker.state, own)
     maintenance_worker, found = _read_routes(ctx, maintenance_worker, read)
     bound_by = tuple(other.name for other, binds_it in zip(others, binds, strict=True) if binds_it)
     unread = tuple(zone for zone in zones if zone not in read)
@@ -121,7 +121,7 @@ def _read_worker_and_site(ctx: Context[Any], service: "Service") -> tuple[Mainte
     found, zones = run_parallel_mixed(
         [lambda: steps.read_worker(ctx.cloudflare.workers), ctx.cloudflare.routes.list_zones]
     )
-    maintenance_worker, host = _require_worker(ctx, found), _service_host(service)
+    maintenance_worker, host = _require_worker(ctx, found), service.host
     own = [zone for zone in zones if zone.contains_host(host)]
     read = tuple(sorted(own, key=lambda zone: len(zone.name))[-1:])
     maintenance_worker, listed = _read_routes(ctx, maintenance_worker, read)
@@ -172,10 +172,6 @@ def _recover_state(
 
     older = steps.read_older_states(ctx.cloudflare.workers, maintenance_worker.deployment, enough) if left else []
     return orphaned_routes.recover_state(ingress, maintenance_worker.state, older, service.name)
-
-
-def _service_host(service: "Service") -> str:
-    return service.url.removeprefix("https://").partition(":")[0]
 
 
 def _read_handlers_and_calls(ctx: Context[Any], worker: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -361,7 +357,7 @@ def refuse_without_zone(service: "Service") -> None:
 
 
 def _refuse_unreachable(snapshot: MaintenanceSnapshot, window: MaintenanceWindow) -> None:
-    host = _service_host(snapshot.service)
+    host = snapshot.service.host
     if window.closed and any(zone.contains_host(host) for zone in snapshot.ingress.zones):
         return
     zones = ", ".join(zone.name for zone in snapshot.ingress.zones) or "none"

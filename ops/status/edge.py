@@ -75,7 +75,7 @@ def read_edge(session: Session, program: str) -> EdgeStatus:
 
 def _hosts_of_workers(session: Session) -> Mapping[str, str]:
     services = session.environment.services.values()
-    return {each.name: each.url.removeprefix("https://").partition(":")[0] for each in services if each.worker}
+    return {each.name: each.host for each in services if each.worker}
 
 
 def _find_orphans(

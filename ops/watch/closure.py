@@ -31,7 +31,7 @@ def look_at_closures(session: Session, services: "Iterable[Service]") -> Mapping
     at_the_edge, found = dict[str, str](), dict[str, ClosureLook]()
     for each in services:
         if each.maintenance != "switch":
-            at_the_edge[each.name] = each.url.removeprefix("https://").partition(":")[0]
+            at_the_edge[each.name] = each.host
         elif look := _look_at_switch(session, each):
             found[each.name] = look
     if at_the_edge:
