@@ -216,7 +216,20 @@ def _describe_pattern(pattern: str) -> str:
     return pattern.removesuffix("/*")
 
 
-def closing_options(window: MaintenanceWindow, now: datetime) -> Mapping[str, Any]:
+def advise_closing(
+    opening: Opening, windows: Iterable[MaintenanceWindow], now: datetime, command: Callable[[Mapping[str, Any]], str]
+) -> str:
+    """Return how to close it again; `command` builds the command of maintenance from its options."""
+    window = next((each for each in windows if (each.service, each.path) == (opening.service, opening.path)), None)
+    if window is None:
+        return SWITCH_ADVICE
+    again = command(_closing_options(window, now))
+    if window.reopened_by:
+        return f"Run {window.reopened_by} reopens it at its end. If that run has ended, close it again: `{again}`"
+    return f"Close it again: `{again}`"
+
+
+def _closing_options(window: MaintenanceWindow, now: datetime) -> Mapping[str, Any]:
     """Return the options that close the window again, with its automatic end: without it, the end would be dropped."""
     owner = find_owner(window.all_owners, window.incident)
     until = owner.until if owner else None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from ops.app.session import Session
 from ops.core.names import MAINTENANCE_WORKER as WORKER
@@ -90,12 +91,9 @@ def _find_orphans(
 def _advise(
     session: Session, windows: tuple[MaintenanceWindow, ...], openings: tuple[Opening, ...], program: str
 ) -> Iterator[OpenClosure]:
-    now = session.clock.now()
+    def command(options: Mapping[str, Any]) -> str:
+        return build_command(program, "maintenance", {**options, "environment": session.environment.name})
+
     for opening in openings:
-        window = next(each for each in windows if (each.service, each.path) == (opening.service, opening.path))
-        options = {**live_closure.closing_options(window, now), "environment": session.environment.name}
-        command = build_command(program, "maintenance", options)
-        advice = f"To close it again: `{command}`"
-        if window.reopened_by:
-            advice = f"Run {window.reopened_by} reopens it at its end. If it has ended, to close it again: `{command}`"
+        advice = live_closure.advise_closing(opening, windows, session.clock.now(), command)
         yield OpenClosure(**vars(opening), advice=advice)

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.app.session import Session
 from ops.core.errors import EXIT_CODES, Decision, OpsError
 from ops.core.next_step import build_command
 from ops.engine.runbook import DueNotice
-from ops.maintenance.live_closure import SWITCH_ADVICE, ClosureLook, closing_options
+from ops.maintenance.live_closure import ClosureLook, advise_closing
 from ops.publish.chat import post_message
 from ops.watch.closure import SECOND_LOOK, look_at_closures
 from ops.watch.openings import RUNBOOK, opening_record, post_opening
@@ -67,12 +67,8 @@ class ScheduledLook:
         return "; ".join(lines.values()) or nobody
 
     def _advise(self, look: ClosureLook) -> str:
-        first = look.openings[0]
-        window = next((each for each in look.windows if each.path == first.path), None)
-        if window is None:
-            return SWITCH_ADVICE
-        options = {
-            **closing_options(window, self.session.clock.now()),
-            "environment": self.session.environment.name,
-        }
-        return f"To close it again: `{build_command(self.config.github.laptop_program, RUNBOOK, options)}`"
+        def command(options: Mapping[str, Any]) -> str:
+            where = {"environment": self.session.environment.name}
+            return build_command(self.config.github.laptop_program, RUNBOOK, {**options, **where})
+
+        return advise_closing(look.openings[0], look.windows, self.session.clock.now(), command)

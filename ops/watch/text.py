@@ -1,6 +1,6 @@
 """Texts of a watch: comment on the incident, rows of its record, lines of the command."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
@@ -14,7 +14,7 @@ from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord
 from ops.core.run_summary import ICONS
 from ops.core.verdict import Verdict
 from ops.core.version import __version__
-from ops.maintenance.live_closure import SWITCH_ADVICE, ClosureLook, closing_options
+from ops.maintenance.live_closure import ClosureLook, advise_closing
 from ops.render.markdown import collapse_blank_lines, load_templates
 from ops.watch.judgment import MINUTE, WatchResult, sum_since
 from ops.watch.openings import RUNBOOK
@@ -67,12 +67,12 @@ def next_step(result: WatchResult, names: CommandNames) -> str:
 
 
 def _closure_step(result: WatchResult, look: ClosureLook, names: CommandNames) -> str:
-    if result.decision == Decision.RELAPSED and not look.windows:
-        return SWITCH_ADVICE
     if result.decision == Decision.RELAPSED:
-        opened = next(each for each in look.windows if each.path == look.openings[0].path)
-        options = {key: value for key, value in closing_options(opened, result.state.seen_at).items() if value}
-        return f"Close it again: `{names.command(RUNBOOK, result, **options)}`"
+
+        def command(options: Mapping[str, Any]) -> str:
+            return names.command(RUNBOOK, result, **{key: value for key, value in options.items() if value})
+
+        return advise_closing(look.openings[0], look.windows, result.state.seen_at, command)
     if result.decision == Decision.NO_EVIDENCE:
         return f"Look yourself: `{names.status(result.environment)}`"
     if result.reason == Reason.ALREADY_OFF:

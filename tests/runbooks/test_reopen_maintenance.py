@@ -436,10 +436,23 @@ def test_schedule_reports_an_opening_once_and_closes_nothing(place: MaintenanceW
     assert (first.code, first.out) == (7, f"{text}\nreported on #{number}\n")
     assert (second.code, second.out) == (7, f"{text}\nreported before on #{number}\n")
     assert (issue.state, len(issue.comments)) == ("open", told + 1)
-    assert f"{text}. To close it again: `./run ops maintenance --state on --service api" in issue.comments[-1].body
+    assert f"{text}. Close it again: `./run ops maintenance --state on --service api" in issue.comments[-1].body
     assert len(chat.texts) == 1
     assert place.world.writes() == []
     assert place.routes[f"{HOST}/*"] == WORKER
+
+
+def test_advice_of_the_schedule_names_the_run_that_reopens_the_service(place: MaintenanceWorld) -> None:
+    github = place.world.sandbox.github
+    github.add_user("alice")
+    number = github.open_issue("Rows are wrong", labels=["incident"], author="alice")
+    place.on("--incident", str(number))
+    stored_window(place)["reopened_by"] = "20261124T030000-a1b2"
+    open_by_deployment(place)
+
+    assert run_due(place, **github.environ()).code == 7
+    said = github.issue(number).comments[-1].body
+    assert "Run 20261124T030000-a1b2 reopens it at its end. If that run has ended, close it again: `./run ops" in said
 
 
 def test_schedule_names_a_closed_service_without_an_incident(place: MaintenanceWorld) -> None:

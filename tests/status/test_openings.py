@@ -19,7 +19,7 @@ READS = [
     *("Workers KV Storage Read", "Workers Scripts Read", "Pages Read", "Zone Read", "Workers Routes Read"),
 ]
 """Permissions of the token in the GitHub environment `report`, without those of metrics and databases."""
-AGAIN = "To close it again: `ops maintenance --state on --service api"
+AGAIN = "Close it again: `ops maintenance --state on --service api"
 
 
 @pytest.fixture
