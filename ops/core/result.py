@@ -103,9 +103,10 @@ def measure_durations(first: Callable[[EventKind], float | None], *, is_proved: 
     return {name: first(kind) if is_proved or kind != EventKind.VERIFIED else None for name, kind in DURATIONS.items()}
 
 
-def duration_label(duration: str) -> str:
-    """Return the words for the end of a duration, such as "read back"."""
-    return duration.removeprefix("trigger_to_").replace("_", " ")
+def duration_label(duration: str, *, proves_health: bool = True) -> str:
+    """Return the words for the end of a duration, such as "read back"; a proof of another claim is "proved"."""
+    label = duration.removeprefix("trigger_to_").replace("_", " ")
+    return label if proves_health else label.replace("verified", "proved")
 
 
 def describe_decision(

@@ -89,6 +89,15 @@ class ProbeResult:
     assertions: tuple[Assertion, ...] = ()
     seconds: float | None = None
     echoed_version: str | None = None
+    proves_health: bool = True
+    """False if it shows only that a request is in effect, such as a closed service, and not that the service works."""
+
+    @property
+    def finding(self) -> str:
+        """Return the verdict for people. Proof of a request is not called healthy."""
+        if self.proves_health or self.verdict == Verdict.INCONCLUSIVE:
+            return self.verdict.value
+        return "as requested" if self.verdict == Verdict.HEALTHY else "not as requested"
 
     @property
     def detail(self) -> str:
@@ -119,13 +128,13 @@ class ProbeObservation:
         failed = [result for result in self.results if result.verdict == Verdict.UNHEALTHY]
         if not failed:
             return f"the probes are {self.verdict}"
-        others = f"; also unhealthy: {', '.join(each.probe for each in failed[1:])}" if failed[1:] else ""
-        return f"{failed[0].probe} is unhealthy: {failed[0].detail}{others}"
+        others = f"; also failed: {', '.join(each.probe for each in failed[1:])}" if failed[1:] else ""
+        return f"{failed[0].probe} is {failed[0].finding}: {failed[0].detail}{others}"
 
     @property
     def detail(self) -> str:
         """Return all results in one line."""
-        details = [f"{result.probe} {result.verdict}: {result.detail}" for result in self.results]
+        details = [f"{result.probe} {result.finding}: {result.detail}" for result in self.results]
         return "; ".join(details or self.notes or ["no probe is configured"])
 
 

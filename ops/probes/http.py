@@ -54,14 +54,14 @@ def run_maintenance_probe(web: "ProbeClient", addresses: Sequence["MaintenanceCh
     said = run_parallel([partial(_check_address, web, address) for address in addresses])
     verdict = worst_verdict(each.verdict for each in said)
     telling = [f"{each.name} {each.detail}" for each in said if each.verdict == verdict]
-    shown = "; ".join(telling[:MAX_NAMED]) + (
-        f"; and {len(telling) - MAX_NAMED} more" if len(telling) > MAX_NAMED else ""
-    )
+    more = f"; and {len(telling) - MAX_NAMED} more" if len(telling) > MAX_NAMED else ""
+    shown = f"{'; '.join(telling[:MAX_NAMED])}{more}"
     if verdict == Verdict.HEALTHY:
-        counted = "the address" if len(said) == 1 else f"each of {len(said)} addresses"
-        shown = f"{counted} is {'answered 503' if addresses[0].is_off else 'not answered'} by {MAINTENANCE_HEADER}"
+        found, share = ("503", "each") if addresses[0].is_off else ("no 503", "any")
+        counted = "the address" if len(said) == 1 else f"{share} of {len(said)} addresses"
+        shown = f"{found} by {MAINTENANCE_HEADER} at {counted}"
     hint = next((each.hint for each in said if each.hint), "") if verdict == Verdict.INCONCLUSIVE else ""
-    return ProbeResult("maintenance", verdict, (Assertion("status", verdict, shown, hint),))
+    return ProbeResult("maintenance", verdict, (Assertion("status", verdict, shown, hint),), proves_health=False)
 
 
 def _check_address(web: "ProbeClient", address: "MaintenanceCheck") -> Assertion:

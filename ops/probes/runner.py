@@ -207,7 +207,11 @@ class ProbeRunner:
 
 
 def _label_result(probes: "ProbeSet", result: ProbeResult) -> ProbeResult:
-    """Return a result with the service's name; a proof without a version ID becomes inconclusive."""
+    """Return a result with the service's name; a proof without a version ID becomes inconclusive.
+
+    The deciding probe shows the requested value, and not that the service works.
+    """
+    result = replace(result, proves_health=result.probe != probes.deciding)
     is_counted = not probes.override or result.echoed_version in probes.versions
     if not is_counted and result.verdict != Verdict.INCONCLUSIVE:
         unproved = Assertion("version", Verdict.INCONCLUSIVE, _describe_uncounted(result))

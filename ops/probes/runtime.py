@@ -46,7 +46,7 @@ def prove_rate_limit(web: "ProbeClient", url: str, proof: RateLimitCheck) -> Pro
     """
     found = _find_first_429(web, url, proof)
     verdict = Verdict.HEALTHY if found.verdict == Verdict.HEALTHY else Verdict.INCONCLUSIVE
-    return ProbeResult(f"limit {proof.name}", verdict, (found,))
+    return ProbeResult(f"limit {proof.name}", verdict, (found,), proves_health=False)
 
 
 def _find_first_429(web: "ProbeClient", url: str, proof: RateLimitCheck) -> Assertion:

@@ -54,7 +54,8 @@ def format_plan(plan: Plan[Any], *, heading: str) -> Iterator[str]:
 
 def format_result(result: RunResult, contacts: Iterable[str]) -> Iterator[str]:
     """Yield the lines of a result: durations, hint and commands; `contacts` if people must be called."""
-    timed = [f"{duration_label(name)} {s:.1f}" for name, s in result.durations.items() if s]
+    is_health = result.plan is None or result.plan.proves_health
+    timed = [f"{duration_label(name, proves_health=is_health)} {s:.1f}" for name, s in result.durations.items() if s]
     yield f"  seconds from the request: {', '.join(timed)}" if timed else "  no step was reached"
     if result.hint:
         yield from _wrapped(result.hint, first="  next step: ", rest="    ")

@@ -296,7 +296,10 @@ def build_details(
 
 
 def build_probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Probe, ...]" = ()) -> ProbeSet:
-    """Return the probes; the deadline covers `settle`, during which KV may show the previous value."""
+    """Return the probes; the deadline covers `settle`, during which KV may show the previous value.
+
+    Without expected values in `shows`, no probe decides: the endpoint answers, and proves no request.
+    """
     from ops.config.probes import Probe
 
     runtime, service = switch_reader(ctx)
@@ -304,7 +307,7 @@ def build_probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Pro
     verify = service.verify
     deadline = max(runtime.settle, verify.successes * verify.interval)
     own_verify = verify.model_copy(update={"deadline": deadline})
-    return ProbeSet(service.url, (probe, *own), own_verify, deciding=probe.name)
+    return ProbeSet(service.url, (probe, *own), own_verify, deciding=probe.name if shows else "")
 
 
 def describe_health(ctx: Context[Any], name: str = "") -> str:

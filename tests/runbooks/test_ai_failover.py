@@ -12,7 +12,7 @@ from ops.switches import ai_providers
 from ops.switches.ai_providers import ProviderHealth
 from tests.conftest import WORKER, Outcome, World
 from tests.support import switches
-from tests.support.commands import ended
+from tests.support.commands import ended, texts
 from tests.support.switches import SwitchWorld
 
 ORDER = ("iflow", "groq", "cerebras")
@@ -55,6 +55,9 @@ def test_auto_chooses_by_application_outcomes_without_probes(place: SwitchWorld)
         "cerebras: healthy (5 answered, 0 failed)",
     ]
     assert request_counts(place) == dict.fromkeys(ORDER, 0)
+    before, *_, after = texts(outcome, "probed")
+    assert "runtime healthy: status 200" in before  # no value is requested yet
+    assert "runtime as requested: status 200" in after
 
 
 LOGS = "Errors in the logs of the last 15 min"

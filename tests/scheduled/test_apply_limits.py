@@ -37,7 +37,10 @@ def test_merged_limits_are_written_once_and_verified(place: LimitsWorld) -> None
     assert [(each.method, each.path.rpartition("/")[2]) for each in place.world.writes() if each.method == "PUT"] == [
         ("PUT", "ops%2Flimits")
     ]
-    assert "limit calc healthy: first 429 at request 41, wanted between request 41 and 80" in texts(done, "probed")[-1]
+    assert (
+        "limit calc as requested: first 429 at request 41, wanted between request 41 and 80"
+        in texts(done, "probed")[-1]
+    )
     assert place.calculate(41) == [200] * 40 + [429]
     assert place.github.issues == []
 
@@ -114,8 +117,8 @@ def test_no_success_before_the_revision_shows(place: LimitsWorld) -> None:
     assert place.world.sandbox.clock.now() - began >= timedelta(seconds=59)
     *before, last = texts(done, "probed")[1:]
     assert len(before) > 10
-    assert all("unhealthy: json limits.revision null" in text for text in before), before[:2]
-    assert "runtime healthy" in last
+    assert all("runtime not as requested: json limits.revision null" in text for text in before), before[:2]
+    assert "runtime as requested" in last
 
 
 @pytest.mark.slow
@@ -154,7 +157,10 @@ def test_used_up_counter_of_an_earlier_proof_is_replaced(place: LimitsWorld) -> 
 
     done = place.apply()
 
-    assert "limit calc healthy: first 429 at request 31, wanted between request 31 and 60" in texts(done, "probed")[-1]
+    assert (
+        "limit calc as requested: first 429 at request 31, wanted between request 31 and 60"
+        in texts(done, "probed")[-1]
+    )
 
 
 def test_lost_kv_answer_is_resolved_by_read_back(place: LimitsWorld) -> None:
