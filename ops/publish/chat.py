@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CHATS: dict[str, ChatService] = {"slack": SLACK, "discord": DISCORD}
 """Key under `notify` in ops.yml → chat service. Each service has its own module."""
 SILENT = {Decision.PLANNED}
+UNPROVED = {Decision.STILL_UNHEALTHY, Decision.NO_EVIDENCE}
+"""Decisions that do not judge a change that was made: decision and change are two sentences."""
 
 
 def chat_message(summary: RunSummary) -> str:
@@ -41,8 +43,10 @@ def chat_message(summary: RunSummary) -> str:
             return to_one_line(f"{waits} Press {summary.approval_button.button}")
         case EventKind.ENDED if summary.decision not in SILENT:
             # Only a change that was read back is reported as done.
-            done = summary.done_text if summary.last_event(EventKind.READ_BACK) else _requested_by(summary)
-            lead = f"{summary.state}: {done}."
+            is_made = summary.last_event(EventKind.READ_BACK) is not None
+            done = summary.done_text if is_made else _requested_by(summary)
+            stop = "." if is_made and summary.decision in UNPROVED else ":"
+            lead = f"{summary.state}{stop} {done}."
             if summary.decision in UNFINISHED and summary.live:
                 lead = f"{summary.headline}, in {summary.environment}{summary.reason_text}."
             parts = [lead, sentence(summary.message), sentence(summary.hint)]

@@ -104,7 +104,7 @@ def test_ending_leads_with_what_is_live(shop: Shop, incident: Incident, receiver
         "last": found["headline"],
     }.items():
         first = text.splitlines()[0].lower().lstrip("# ❌⛔⚠️")
-        assert first.startswith((ending.state, "rolled back web", "no evidence: rolled", "still unhealthy: rolled")), (
+        assert first.startswith((ending.state, "rolled back web", "no evidence. rolled", "still unhealthy. rolled")), (
             place
         )
     end = done.out.partition("✖ ")[2]

@@ -75,7 +75,7 @@ def test_ineffective_rollback_is_sent_as_still_unhealthy(world: World, releases:
     world.edit_config("status: ok", "status: never")
     world.rollback(**receiver.environ)
     assert receiver.texts[-1].startswith(
-        f"[DRILL] Still unhealthy: Rolled back api to {releases.good[:8]} in production."
+        f"[DRILL] Still unhealthy. Rolled back api to {releases.good[:8]} in production."
     )
 
 
