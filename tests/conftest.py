@@ -89,6 +89,10 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("fresh" if config.getoption("--hypothesis-seed") else "fixed")
 
 
+collect_ignore = ["static"]
+"""Tests that `./run check` runs; pytest collects them where the command names them."""
+
+
 WAITING = (ROOT / "tests" / "drills", ROOT / "tests" / "acceptance")
 """Folders of tests that mostly wait for other programs and for time."""
 

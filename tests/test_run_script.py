@@ -81,7 +81,9 @@ def test_forgotten_ops_is_named_before_any_installation(checkout: Path, words: t
     assert not (checkout / ".venv").exists()
 
 
-@pytest.mark.parametrize("name", ["ops", "pytest", "ruff", "mypy", "pip", "json.tool", "benchmarks.rollback", "venv"])
+@pytest.mark.parametrize(
+    "name", ["ops", "check", "pytest", "ruff", "mypy", "pip", "json.tool", "benchmarks.rollback", "venv"]
+)
 def test_tools_are_known(name: str) -> None:
     assert runpy.run_path(str(ROOT / "run"))["may_be_module"](name)
 

@@ -19,7 +19,7 @@ START_PROGRAMS = [
     "tests/cli",
     "tests/drills",
     "tests/setup",
-    "tests/test_docs.py",
+    "tests/static/test_docs.py",
     "tests/sandbox/test_command.py",
 ]
 """Tests of programs that are started in the copy, and of the README."""

@@ -142,7 +142,8 @@ def new_runbook(name: str, into: Path) -> None:
 
     for path in scaffold(into, name, {*cli.list_commands(click.get_current_context()), *FIXED}):
         echo(f"wrote {path}")
-    echo("next: ./run ops workflows sync, then ./run pytest tests/test_docs.py tests/test_contract.py --update-golden")
+    update = "./run pytest tests/static/test_docs.py tests/test_contract.py --update-golden"
+    echo(f"next: ./run ops workflows sync, then {update}")
 
 
 def main() -> NoReturn:

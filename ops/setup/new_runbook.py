@@ -89,7 +89,7 @@ PAGE = """# Turn off the workers.dev address of a Worker
 
 Use this when requests reach a Worker by its workers.dev address. It takes about 5 seconds.
 
-<!-- ways: ./run pytest tests/test_docs.py --update-golden -->
+<!-- ways: ./run pytest tests/static/test_docs.py --update-golden -->
 <!-- /ways -->
 
 ## How it works

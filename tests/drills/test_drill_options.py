@@ -24,8 +24,8 @@ from tests.support.drills import (
     switch_arguments,
     unsupported_reason,
 )
+from tests.support.pages import assert_block
 from tests.support.reference import table
-from tests.test_docs import assert_block
 
 
 @pytest.mark.parametrize("run", [run for run in matrix() if unsupported_reason(*run)], ids=run_id)

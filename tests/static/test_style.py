@@ -10,8 +10,6 @@ import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import pytest
-
 from tests.conftest import ROOT
 from tests.support.team_files import GENERATED, REPLACED
 
@@ -64,7 +62,7 @@ def files() -> tuple[str, ...]:
         and path not in REPLACED
         and not path.startswith((*GENERATED, *FROZEN, "locks/"))
         and "/golden/" not in path
-        and path != "tests/test_style.py"
+        and path != "tests/static/test_style.py"
         and (ROOT / path).is_file()
     )
 
@@ -194,6 +192,6 @@ def test_every_rule_finds_its_example() -> None:
     assert [one.line for one in words_in("a.py", "x\ndef test_it_is_told_anew()")] == [2, 2]
 
 
-@pytest.mark.parametrize("word", BETTER)
-def test_words_are_found_in_any_case(word: str) -> None:
-    assert [one.text for one in words_in("a.md", f"It is {word.upper()} here")] == [f'"{word}": write {BETTER[word]}']
+def test_words_are_found_in_any_case() -> None:
+    for word, better in BETTER.items():
+        assert [one.text for one in words_in("a.md", f"It is {word.upper()} here")] == [f'"{word}": write {better}']

@@ -1,22 +1,14 @@
 """Files that Git tracks: no installable packages and no large binaries."""
 
-import subprocess
-from functools import cache
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.support.tracked import tracked
 
 LARGE = 200_000
 """Bytes."""
 GIT_BINARY_CHECK = 8_000
 """Bytes that Git searches for a zero byte to detect a binary file (`buffer_is_binary` in xdiff-interface.c)."""
-
-
-@cache
-def tracked() -> list[Path]:
-    """Return the tracked files that exist: a deletion may not be committed yet."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
 
 
 def is_binary(path: Path) -> bool:

@@ -2,14 +2,13 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-import pytest
 
 from tests.conftest import ROOT
 from tests.support.syntax import nodes, parsed
@@ -59,8 +58,8 @@ def sources() -> list[Path]:
 
 
 def programs() -> list[Path]:
-    """Return all product code: also the programs of workflows and actions, and the benchmarks."""
-    folders = (ROOT / "templates", ROOT / ".github", ROOT / "benchmarks")
+    """Return all product code: also the programs of workflows and actions, the checks and the benchmarks."""
+    folders = (ROOT / "templates", ROOT / ".github", ROOT / "check", ROOT / "benchmarks")
     return sources() + sorted(path for folder in folders for path in folder.rglob("*.py"))
 
 
@@ -184,6 +183,14 @@ def test_values_and_rules_do_no_io() -> None:
     assert [str(found) for found in pure if found.module in outside and found.path != CLOCK] == []
 
 
+def test_commands_print_by_one_function() -> None:
+    """It replaces control characters, so that no command must think of them."""
+    folder = ROOT / "ops" / "cli"
+    printing = [path.name for path in folder.glob("*.py") if re.search(r"click\.s?echo|\bprint\(", path.read_text())]
+
+    assert printing == ["output.py"]
+
+
 SLOW = [
     "httpx",
     "pydantic",
@@ -198,8 +205,8 @@ SLOW = [
 ]
 
 
-@pytest.mark.parametrize("statement", ["import ops.cli", "import ops.cli; ops.cli.run(['--help'])"])
-def test_help_loads_no_modules_of_a_run(statement: str) -> None:
+def test_help_loads_no_modules_of_a_run() -> None:
+    statement = "import ops.cli; ops.cli.run(['--help'])"
     script = f"import sys; {statement}; print(*(name for name in {SLOW!r} if name in sys.modules), file=sys.stderr)"
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
 

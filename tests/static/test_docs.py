@@ -13,7 +13,6 @@ from pathlib import Path
 
 import click
 import jsonschema
-import pytest
 
 from ops.app import registry
 from ops.app.buttons import button_inputs
@@ -25,23 +24,12 @@ from ops.core.errors import EXIT_CODES, EXIT_CODES_BY_URGENCY, Reason
 from ops.core.redaction import Redactor
 from ops.setup.environments import render_table
 from tests.conftest import REFERENCE, ROOT
-from tests.support import reference, team_files
+from tests.support import reference
+from tests.support.pages import README, assert_block, assert_blocks, text_of
 from tests.support.scenarios import arguments, runbooks, shipped
 
-README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *DOCS]
-
-
-def text_of(page: Path) -> str:
-    """Return the text of a page of ours: nothing for a README that a team wrote."""
-    return team_files.readme() if page == README else page.read_text()
-
-
-def block(text: str, name: str) -> re.Match[str]:
-    found = re.search(rf"(<!-- {name}[^>]*-->\n)(.*?)(<!-- /{name} -->)", text, re.DOTALL)
-    assert found, f"no block {name}"
-    return found
 
 
 def labels_of(name: str, config: Config) -> dict[str, RecoveryLabel]:
@@ -101,46 +89,33 @@ def permissions_table() -> str:
     return reference.table(("runbook", "GitHub environment", "Cloudflare", "GitHub"), rows)
 
 
-def assert_block(path: Path, name: str, wanted: str, *, update: bool) -> None:
-    text = text_of(path)
-    if not text:
-        return
-    found = block(text, name)
-    if update:
-        with team_files.allowed():  # in one step, since other tests read the page meanwhile
-            new = path.with_name(f"{path.name}.new")
-            new.write_text(text.replace(found[0], f"{found[1]}{wanted}{found[3]}"))
-            new.replace(path)
-        return
-    assert found[2] == wanted
-
-
 def test_readme_lists_every_runbook(update_golden: bool) -> None:
     assert_block(README, "runbooks", runbook_table(), update=update_golden)
 
 
-@pytest.mark.parametrize("name", runbooks())
-def test_runbook_has_a_one_line_purpose(name: str) -> None:
-    runbook = registry.load_runbook(name)
-    help_line, *_ = (runbook.__doc__ or "").splitlines()
+def test_runbooks_have_a_one_line_purpose() -> None:
+    texts = {
+        name: ((runbook.__doc__ or "").partition("\n")[0], runbook.when)
+        for name, runbook in ((name, registry.load_runbook(name)) for name in runbooks())
+    }
 
-    assert runbook.name == name
-    assert all("|" not in text and text.strip() for text in (help_line, runbook.when))
+    assert {name: some for name, some in texts.items() if any("|" in text or not text.strip() for text in some)} == {}
+    assert [name for name in texts if registry.load_runbook(name).name != name] == []
 
 
-@pytest.mark.parametrize("name", shipped())
-def test_runbook_page_starts_with_ways_to_start_it(name: str, update_golden: bool) -> None:
+def test_runbook_pages_start_with_ways_to_start_it(update_golden: bool) -> None:
     config, _ = read_config(REFERENCE / "ops.yml")
-    page = ROOT / "docs" / "how-to" / f"{name}.md"
+    pages = {name: ROOT / "docs" / "how-to" / f"{name}.md" for name in shipped()}
 
-    assert_block(page, "ways", ways(name, config), update=update_golden)
-    above = page.read_text().partition("<!-- ways")[0]
-    assert re.fullmatch(r"# [A-Z][^#]+", above)
+    assert_blocks([(page, "ways", ways(name, config)) for name, page in pages.items()], update=update_golden)
+    above = {name: page.read_text().partition("<!-- ways")[0] for name, page in pages.items()}
+    assert {name: text for name, text in above.items() if not re.fullmatch(r"# [A-Z][^#]+", text)} == {}
 
 
-@pytest.mark.parametrize("code", sorted({*EXIT_CODES_BY_URGENCY, *EXIT_CODES.values(), 7}))
-def test_reference_explains_every_exit_code(code: int) -> None:
-    assert f"| {code} |" in (ROOT / "docs/reference/results.md").read_text()
+def test_reference_explains_every_exit_code() -> None:
+    text = (ROOT / "docs/reference/results.md").read_text()
+
+    assert [code for code in {*EXIT_CODES_BY_URGENCY, *EXIT_CODES.values(), 7} if f"| {code} |" not in text] == []
 
 
 def environments_table() -> str:
@@ -170,16 +145,16 @@ GENERATED: dict[str, dict[str, Callable[[], str]]] = {
 }
 
 
-@pytest.mark.parametrize("page", GENERATED)
-def test_reference_page_is_generated_from_the_code(page: str, update_golden: bool) -> None:
-    for name, generate in GENERATED[page].items():
-        assert_block(ROOT / "docs" / page, name, generate(), update=update_golden)
+def test_reference_pages_are_generated_from_the_code(update_golden: bool) -> None:
+    blocks = [(ROOT / "docs" / page, name, text()) for page, some in GENERATED.items() for name, text in some.items()]
+
+    assert_blocks(blocks, update=update_golden)
 
 
-@pytest.mark.parametrize("name", ["limits", "switch", "shown"])
-def test_examples_of_runtime_contract_match_its_schema(name: str) -> None:
+def test_examples_of_runtime_contract_match_its_schema() -> None:
     schema = reference.contract_schema()
-    jsonschema.validate(schema["$defs"][name]["examples"][0], {**schema, "oneOf": [{"$ref": f"#/$defs/{name}"}]})
+    for name in ("limits", "switch", "shown"):
+        jsonschema.validate(schema["$defs"][name]["examples"][0], {**schema, "oneOf": [{"$ref": f"#/$defs/{name}"}]})
 
 
 def test_every_reason_and_decision_has_a_description() -> None:
@@ -187,10 +162,11 @@ def test_every_reason_and_decision_has_a_description() -> None:
     assert set(reference.decision_texts()) == {decision.name for decision in EXIT_CODES}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_prose_lines_have_at_most_120_characters(page: Path) -> None:
-    text = re.sub(r"<!-- drill:.*?<!-- /drill -->", "", text_of(page), flags=re.DOTALL)
-    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
+def test_prose_lines_have_at_most_120_characters() -> None:
+    texts = {page.name: re.sub(r"<!-- drill:.*?<!-- /drill -->", "", text_of(page), flags=re.DOTALL) for page in PAGES}
+
+    lines = [(name, line) for name, text in texts.items() for line in text.splitlines() if not line.startswith("|")]
+    assert [(name, line) for name, line in lines if len(line) > 120] == []
 
 
 WORDS_OF_A_PAGE = {"how-to": 1_400, "reference": 1_000, "explanation": 1_000, "decisions": 700}
@@ -198,11 +174,14 @@ WORDS_OF_A_PAGE = {"how-to": 1_400, "reference": 1_000, "explanation": 1_000, "d
 OTHER_WORDS = 1_000
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_hand_written_part_of_a_page_is_short(page: Path) -> None:
-    written = re.sub(r"<!-- (\S+):.*?-->.*?<!-- /\1 -->", "", text_of(page), flags=re.DOTALL)
-    words, most = len(written.split()), WORDS_OF_A_PAGE.get(page.parent.name, OTHER_WORDS)
-    assert words <= most, f"{page.name} has {words} words, and at most {most} are allowed: shorten or split it"
+def test_hand_written_part_of_each_page_is_short() -> None:
+    long = []
+    for page in PAGES:
+        written = re.sub(r"<!-- (\S+):.*?-->.*?<!-- /\1 -->", "", text_of(page), flags=re.DOTALL)
+        words, most = len(written.split()), WORDS_OF_A_PAGE.get(page.parent.name, OTHER_WORDS)
+        long += [f"{page.name} has {words} words, and at most {most} are allowed"] if words > most else []
+
+    assert long == [], "shorten or split them"
 
 
 def test_front_page_says_what_was_not_tried_and_repeats_no_figure_of_the_picture() -> None:
@@ -218,11 +197,11 @@ def test_readme_has_at_most_120_lines() -> None:
     assert len(text_of(README).splitlines()) <= 120
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_relative_link_resolves(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", text_of(page)):
-        if "://" not in target:
-            assert (page.parent / target).exists(), target
+def test_every_relative_link_resolves() -> None:
+    links = [(page, target) for page in PAGES for target in re.findall(r"\]\(([^)#]+)\)", text_of(page))]
+
+    relative = [(page, target) for page, target in links if "://" not in target]
+    assert [(page.name, target) for page, target in relative if not (page.parent / target).exists()] == []
 
 
 def shown_commands() -> Iterator[tuple[str, str, bool]]:
@@ -236,25 +215,35 @@ def shown_commands() -> Iterator[tuple[str, str, bool]]:
             yield page.name, found, False
 
 
-@pytest.mark.parametrize(("page", "words", "whole"), [*dict.fromkeys(shown_commands())])
-def test_documented_command_exists_with_its_options(page: str, words: str, whole: bool) -> None:
+def test_documented_commands_exist_with_their_options() -> None:
+    shown = dict.fromkeys(shown_commands())
+
+    assert [
+        f"{page}: {words}: {why}" for page, words, whole in shown if (why := wrong_command(words, whole=whole))
+    ] == []
+    assert len(shown) > 150
+
+
+def wrong_command(words: str, *, whole: bool) -> str:
+    """Return the reason why the command does not exist with its options, or ""."""
     arguments = shlex.split(re.sub(r"\b(N)\b", "42", words.replace("\\|", "|").partition(" | ")[0]), comments=True)
     command: click.Command = cli
-    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
-        if arguments[0] == "COMMAND":
-            return
-        _, found, arguments = command.resolve_command(click.Context(command), arguments)
-        assert found, f"{page}: {words}"
-        command = found
     try:
+        while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+            if arguments[0] == "COMMAND":
+                return ""
+            _, found, arguments = command.resolve_command(click.Context(command), arguments)
+            command = found or command
         command.make_context(command.name, arguments, obj=Redactor())
     except click.exceptions.Exit:  # --help
-        pass
+        return ""
     except (click.MissingParameter, click.exceptions.NoArgsIsHelpError):
-        assert not whole, f"{page}: {words} is not complete"
+        return "is not complete" if whole else ""
+    except click.UsageError as error:
+        return error.format_message()
+    return ""
 
 
-@pytest.mark.slow
 def test_published_docs_build_without_warnings(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)

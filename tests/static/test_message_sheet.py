@@ -2,8 +2,6 @@
 
 import re
 
-import pytest
-
 from tests.conftest import ROOT
 from tests.support.message_sheet import ERRORS, endings, messages, sheet
 
@@ -33,7 +31,6 @@ def test_headings_are_unique_per_decision_and_runbook() -> None:
     assert len(set(headings)) == len(headings)
 
 
-@pytest.mark.slow
 def test_sheet_renders() -> None:
     text = "\n".join(sheet())
 
