@@ -125,6 +125,28 @@ def test_stated_incident_start_is_passed_on(job: Job, by_label: bool) -> None:
     assert job.outputs["began"] == at.replace(second=0, microsecond=0).isoformat()
 
 
+OURS, OURS_SPELLED = "acme/operations", "Acme/Operations"
+
+
+@pytest.mark.parametrize(
+    ("named", "own"),
+    [(OURS, OURS), (OURS_SPELLED, OURS), (OURS, OURS_SPELLED), ("acme/shop", OURS), ("b/operations", OURS)],
+)
+def test_incident_may_be_an_issue_address_of_this_repository_only(job: Job, named: str, own: str) -> None:
+    """The number of another repository's issue is another incident here. GitHub's names ignore case."""
+    payload, run = press_button(job, incident=f"https://github.com/{named}/issues/{job.incident}")
+
+    done = job.gate(payload, "workflow_dispatch", GITHUB_RUN_ID=run, GITHUB_REPOSITORY=own)
+
+    if named.lower() == own.lower():
+        job.assert_accepted(done)
+        assert job.outputs["incident"] == str(job.incident)
+    else:
+        assert (done.code, job.outputs["go"], job.outputs["reason"]) == (2, "false", "event_malformed")
+        assert "no address of an issue of this repository" in done.err
+        assert job.comments == []
+
+
 def test_button_for_closed_incident_is_refused(job: Job) -> None:
     job.github.close(job.incident, "alice")
     payload, run = press_button(job)

@@ -342,6 +342,16 @@ def test_malformed_event_is_answered_on_its_issue(job: Job) -> None:
     assert "sender.type" in job.comments[0] or "sender.login" in job.comments[0]
 
 
+def test_malformed_event_of_a_foreign_label_gets_no_answer_on_its_issue(job: Job) -> None:
+    payload = {**job.label(name="bug"), "action": None}
+
+    done = job.gate(payload)
+
+    assert (done.code, job.outputs["go"], job.outputs["reason"]) == (2, "false", "event_malformed")
+    assert "the event cannot be read: action" in done.err
+    assert (job.labels, job.comments) == (["incident", "bug"], [])
+
+
 @pytest.mark.sampled(3)
 @pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"action": "labeled"', "\ud7ff\x00"])
