@@ -205,6 +205,30 @@ def test_invalid_app_variables_are_refused(
     assert hub.requests == []
 
 
+@pytest.mark.parametrize("is_copied", [True, False], ids=["of two secrets one is copied", "none is copied"])
+def test_invalid_app_variables_are_refused_only_if_a_secret_is_copied(world: World, is_copied: bool) -> None:
+    hub: GitHub = world.sandbox.github
+    without = BAKERY.replace(", github: {repository: REPOSITORY, environment: live}", "", 1 if is_copied else 2)
+    world.config.write_text(without.replace("REPOSITORY", hub.repository))
+    world.sandbox.deploy("bakery-shop", world.sandbox.upload("bakery-shop"))
+    environ = add_app(hub) | {
+        "GH_SECRETS_APP_ID": "my app",
+        "NEW_BAKERY_KEY": f"{FRESH}-1",
+        "NEW_OVEN_KEY": f"{FRESH}-2",
+    }
+
+    where = ["--service", "shop", "--environment", "live", "--config", str(world.config), "--yes", "--json"]
+    outcome = world.ops("rotate-secrets", *where, **environ)
+
+    if is_copied:
+        assert ended(outcome) == (2, "refused", "config_invalid")
+        assert "GH_SECRETS_APP_ID is not the id of a GitHub App" in outcome.result["message"]
+        assert world.writes() == []
+    else:
+        assert ended(outcome) == (8, "no_evidence", "no_evidence"), outcome.err  # nothing proves them
+        assert [write.method for write in world.writes()] == ["PATCH", "POST"]
+
+
 def test_other_runbooks_ignore_app_variables(leak: Leak, hub: GitHub) -> None:
     environ = add_app(hub) | {"GH_SECRETS_TOKEN": "github_pat_x", "GH_SECRETS_APP_KEY": "nonsense"}
 
