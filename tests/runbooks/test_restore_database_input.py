@@ -76,6 +76,18 @@ def test_foreign_table_of_holds_is_refused(shop: Shopdesk) -> None:
     assert shop.writes == []
 
 
+def test_holds_that_cloudflare_refuses_to_read_are_no_foreign_table(shop: Shopdesk) -> None:
+    query = {"method": "POST", "path": "/accounts/*/d1/database/*/query", "sends": "ORDER BY held_at"}
+    shop.world.sandbox.fault(**query, code=7500, message="not authorized: SQLITE_AUTH", times=None)
+
+    stopped = shop.restore("-1m")
+
+    assert ended(stopped) == (4, "failed", "provider_refused")
+    assert "not authorized" in stopped.result["message"]
+    assert "RENAME" not in stopped.result["hint"]
+    assert shop.writes == []
+
+
 def altered(bookmark: str, part: int, text: str) -> str:
     parts = bookmark.split("-")
     parts[part] = text

@@ -193,6 +193,21 @@ def test_upload_obstacle_is_refused_with_a_fallback(world: World, upload: dict[s
     assert world.live == {bad: 100}
 
 
+@pytest.mark.parametrize("lost", ["workers", "scripts"])
+def test_version_that_is_gone_since_it_was_chosen_is_refused(world: World, rotated: Releases, lost: str) -> None:
+    """Code and settings of a version come from two APIs; the choice reads the settings too."""
+    path, reads = f"/accounts/*/workers/{lost}/*/versions/{rotated.good}", int(lost == "scripts")
+    world.sandbox.fault(method="GET", path=path, status=404, code=10007, skip=reads)
+
+    outcome = world.rollback("--current-secrets")
+
+    assert ended(outcome) == (3, "refused", "not_rebuildable")
+    assert f"Cloudflare no longer returns the code of {rotated.good[:8]}" in outcome.result["message"]
+    assert "Revert the bad commit in git" in outcome.result["hint"]
+    assert world.writes() == []
+    assert world.live == {rotated.bad: 100}
+
+
 @pytest.mark.slow
 def test_static_assets_in_ops_yml_are_refused(world: World, rotated: Releases) -> None:
     world.edit_config("min_served: 10m #", "static_assets: true\n        min_served: 10m #")

@@ -1,5 +1,7 @@
 """Rules for uploading a version again."""
 
+from dataclasses import replace
+
 import pytest
 
 from ops.cloudflare.types.workers import Split, WorkerCode, WorkerDeployment, WorkerVersion
@@ -40,3 +42,17 @@ def test_edited_secret_needs_no_acceptance() -> None:
 
 def test_new_value_for_an_absent_secret_is_an_obstacle() -> None:
     assert "it has no secret Z" in list_obstacles(CODE, WorkerVersion(A), {"X", "Z"}, assets="")
+
+
+@pytest.mark.parametrize(
+    ("of_code", "of_version"), [((), "{}"), (("exports",), "{}"), (("exports",), None), ((), None)]
+)
+def test_declared_exports_are_one_obstacle(of_code: tuple[str, ...], of_version: str | None) -> None:
+    """One API may name them, or both."""
+    code = replace(CODE, unsupported_parts=of_code)
+    version = WorkerVersion(A, runtime={} if of_version is None else {"exports": of_version})
+
+    found = [each for each in list_obstacles(code, version, (), assets="") if "exports" in each]
+
+    is_declared = bool(of_code) or of_version is not None
+    assert found == ["its exports cannot be uploaded with a version"] * is_declared
