@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -85,15 +85,23 @@ def pytest_configure(config: pytest.Config) -> None:
     for path in config.getoption("--runbook"):
         name = registry.add_runbook_file(path)
         cli.cli.add_runbook(name, registry.find_runbook_file(name))
+    if _is_fast(config):
+        collect_ignore.extend(SLOW_FOLDERS)
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("fresh" if config.getoption("--hypothesis-seed") else "fixed")
 
 
 collect_ignore = ["static"]
-"""Tests that `./run check` runs; pytest collects them where the command names them."""
+"""Folders whose tests run only by a command that names them. `./run check` names this one."""
+SLOW_FOLDERS = ("acceptance", "merge")
+"""Folders whose tests are all slow. The fast set does not import them."""
 
 
-WAITING = (ROOT / "tests" / "drills", ROOT / "tests" / "acceptance")
+def _is_fast(config: pytest.Config) -> bool:
+    return re.fullmatch(r"(.+ and )?not slow", config.getoption("markexpr")) is not None
+
+
+WAITING = (ROOT / "tests" / "drills", ROOT / "tests" / "merge" / "drills", ROOT / "tests" / "acceptance")
 """Folders of tests that mostly wait for other programs and for time."""
 
 
@@ -102,8 +110,31 @@ OWN_TESTS = ROOT / "tests" / "sandbox"
 _cases: Counter[tuple[str, str]] = Counter()
 
 
+def _is_slow(marks: Iterable[pytest.Mark]) -> bool:
+    return any(mark.name == "slow" for mark in marks)
+
+
+def pytest_pycollect_makeitem(collector: pytest.Collector, obj: object) -> list[pytest.Item] | None:
+    """Make no cases of a slow test for the fast set."""
+    return [] if _is_fast(collector.config) and _is_slow(getattr(obj, "pytestmark", ())) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
+    """Make no slow case for the fast set. If each one is slow, `-m` deselects them."""
+    yield
+    if _is_fast(metafunc.config):
+        sampled = metafunc.definition.get_closest_marker("sampled")
+        cases = metafunc._calls[:: sampled.args[0] if sampled else 1]
+        metafunc._calls = [case for case in cases if not _is_slow(case.marks)] or cases
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """See `markers` in pyproject.toml."""
+    """Mark as slow what is in a folder of slow tests, and all but a sample of the cases of `sampled`."""
+    if item.path.relative_to(ROOT / "tests").parts[0] in SLOW_FOLDERS:
+        item.add_marker(pytest.mark.slow)
+    if _is_fast(item.config):  # `pytest_generate_tests` has made no others
+        return
     if (sampled := item.get_closest_marker("sampled")) and isinstance(item, pytest.Function):
         table = (item.path.as_posix(), item.originalname)
         if _cases[table] % sampled.args[0]:
@@ -140,7 +171,7 @@ def pytest_sessionfinish() -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return three workers for two cores, five for the whole suite: tests wait for other programs and for the time."""
     cores = os.cpu_count() or 2
-    is_whole = not config.getoption("file_or_dir") and config.getoption("markexpr") != "not slow"
+    is_whole = not config.getoption("file_or_dir") and not _is_fast(config)
     return cores // 2 + (2 * cores if is_whole else cores)
 
 

@@ -16,8 +16,6 @@ from tests.support.actions import BUTTON, LABEL, Stage, conclusions, release, st
 from tests.support.browser import needs_chromium
 from tests.support.workflows import operations_repository
 
-pytestmark = pytest.mark.slow
-
 REASON = "it's $(touch pwned) `x`"
 
 

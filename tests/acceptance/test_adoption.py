@@ -28,8 +28,6 @@ from tests.support.adoption import (
     release,
 )
 
-pytestmark = pytest.mark.slow
-
 ADMIN = "ghp_admin"
 ACTING = ("Workers Scripts Write", "Workers Routes Write", "Workers KV Storage Write", "Pages Write", "Zone Read")
 PLACES = ("--token-location", "the safe", "--contact", "Dana: +44 20 7946 0000", "--owner", "@acme/on-call")

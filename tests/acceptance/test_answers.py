@@ -17,7 +17,6 @@ from sandbox.github.actions.state import FakeRun
 from tests.conftest import ACCOUNT
 from tests.support.actions import BUTTON, LABEL, Stage, conclusions, stage, when
 
-pytestmark = pytest.mark.slow
 SETUP = ".github/actions/setup/action.yml"
 INCIDENT = ".github/workflows/incident.yml"
 LAPTOP = (

@@ -21,7 +21,7 @@ from tests.support.browser import CHROMIUM, STEPS, add_probe, look, needs_chromi
 from tests.support.commands import Command
 from tests.support.site import HOST, Answer, Site, redirect, served
 
-pytestmark = [pytest.mark.slow, needs_chromium]
+pytestmark = needs_chromium
 
 HEALTHY, UNHEALTHY, INCONCLUSIVE = Verdict.HEALTHY, Verdict.UNHEALTHY, Verdict.INCONCLUSIVE
 LOGIN = """<input name=email><input name=password type=password><button onclick="enter()">Enter</button><pre></pre><script>

@@ -2,12 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-
 from sandbox.github.actions.state import FakeRun
 from tests.support.actions import conclusions, stage
-
-pytestmark = pytest.mark.slow
 
 INCIDENT = ".github/workflows/incident.yml"
 

@@ -5,16 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from ops.cloudflare.schema_mark import parse_schema_marks
 from ops.tools import program_files
 from sandbox import Sandbox
 from sandbox.actions import Runner
 from tests.conftest import ACCOUNT
 from tests.support.deployment import BINDING, FIRST, ID, QUERY, SECOND, TABLE, jsonc
-
-pytestmark = pytest.mark.slow
 
 ACTIONS = "backout-tools/backout"
 PIN = "a" * 40

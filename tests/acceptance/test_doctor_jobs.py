@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-import pytest
-
 from sandbox.actions import Runner
 from tests.support.actions import CI, conclusions
 from tests.support.bakery import PERMISSIONS, TOKEN, bakery
 from tests.support.workflows import operations_repository
-
-pytestmark = pytest.mark.slow
 
 JOBS = ("database-live", "recovery-live", "security-live", "limits-live", "report-live")
 

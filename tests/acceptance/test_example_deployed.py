@@ -16,11 +16,9 @@ from ops.core.runtime_contract import parse_runtime_state
 from ops.tools import node
 from sandbox import Sandbox, Switches
 from tests.conftest import REFERENCE
-from tests.examples.backend.conftest import BACKEND, DECLARED, client, limits_document, switch_document
+from tests.merge.examples.backend.conftest import BACKEND, DECLARED, client, limits_document, switch_document
 from tests.sandbox.conftest import WORKER
 from tests.support.wrangler import run_wrangler
-
-pytestmark = pytest.mark.slow
 
 BIRTH = {"date": "2000-01-01", "time": "12:00"}
 

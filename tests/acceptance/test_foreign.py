@@ -19,8 +19,6 @@ from tests.support.configurations import ONE_URL, ONE_WORKER, PAGES_ONLY, SMALL_
 from tests.support.drills import drill
 from tests.support.workflows import generated
 
-pytestmark = pytest.mark.slow
-
 DRILLS = {
     ONE_WORKER: ("rollback-worker", "live"),
     PAGES_ONLY: ("rollback-pages", "production"),

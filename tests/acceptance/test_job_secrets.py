@@ -9,7 +9,6 @@ from sandbox.github import GitHub
 from tests.support.actions import BUTTON, LABEL, conclusions, stage
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc"),
 ]
 STAGING, PRODUCTION = "STAGING_CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_TOKEN"

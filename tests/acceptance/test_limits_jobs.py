@@ -5,8 +5,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from sandbox import Sandbox
 from sandbox.actions import Runner
 from sandbox.github import GitHub
@@ -14,8 +12,6 @@ from tests.conftest import ACCOUNT, ROOT, WORKER
 from tests.support.actions import Stage, conclusions
 from tests.support.limits import DECLARED, NAMESPACE, changed
 from tests.support.workflows import operations_repository
-
-pytestmark = pytest.mark.slow
 
 
 @contextmanager

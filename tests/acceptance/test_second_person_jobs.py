@@ -2,16 +2,12 @@
 
 from pathlib import Path
 
-import pytest
-
 from ops.core.migrations_folder import hash_migration
 from sandbox.actions import Runner
 from tests.conftest import World
 from tests.support.actions import CI, conclusions
 from tests.support.second_person import DATABASE, DOWN, MIGRATION, TOKEN, UP, Desk, open_desk
 from tests.support.workflows import operations_repository
-
-pytestmark = pytest.mark.slow
 
 
 def prepared(world: World) -> Desk:

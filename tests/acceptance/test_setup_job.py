@@ -6,14 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import REFERENCE, ROOT
 from tests.support.actions import LABEL, stage
 from tests.support.wheels import index
 from tests.support.workflows import operations_repository
-
-pytestmark = pytest.mark.slow
 
 NOWHERE = "http://127.0.0.1:9/simple"
 """Address without a server."""

@@ -10,8 +10,6 @@ from ops.tools import program_files
 from tests.support.actions import Stage, conclusions, stage
 from tests.support.configurations import SMALL_REPOSITORY
 
-pytestmark = pytest.mark.slow
-
 ACTIONS = "backout-tools/backout"
 LABEL = "recover:shop"
 MARK = "import pathlib, sys; pathlib.Path('imported').touch(); sys.exit('a module of the workspace was imported')\n"

@@ -9,11 +9,9 @@ import pytest
 from sandbox import Sandbox
 from sandbox.switches import Switches as SandboxSwitches
 from tests.conftest import ACCOUNT, REFERENCE, WORKER, World
-from tests.examples.backend.conftest import BACKEND, client
+from tests.merge.examples.backend.conftest import BACKEND, client
 from tests.support.switches import NAMESPACE, PERMISSIONS, SwitchWorld
 from tests.support.wrangler import run_wrangler
-
-pytestmark = pytest.mark.slow
 
 BIRTH = {"date": "2000-01-01", "time": "12:00"}
 

@@ -6,16 +6,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
-
 from sandbox.actions import Runner
 from sandbox.clock import FakeClock
 from tests.conftest import World
 from tests.support.actions import conclusions
 from tests.support.offline import HOST, PERMISSIONS, prepared
 from tests.support.workflows import operations_repository
-
-pytestmark = pytest.mark.slow
 
 
 @contextmanager

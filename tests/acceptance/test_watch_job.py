@@ -4,14 +4,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ops.tools import program_files
 from tests.acceptance.test_small_repository import ACTIONS, LABEL
 from tests.support.actions import conclusions, release, stage
 from tests.support.configurations import SMALL_REPOSITORY
-
-pytestmark = pytest.mark.slow
 
 
 def test_watch_job_keeps_its_comment_and_completes_the_report(pip_cache: Path, tmp_path: Path) -> None:

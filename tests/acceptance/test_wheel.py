@@ -13,8 +13,6 @@ from ops.core.version import __version__
 from tests.conftest import ROOT
 from tests.support.configurations import SMALL_REPOSITORY
 
-pytestmark = pytest.mark.slow
-
 COMMIT = "5ca1ab1e" * 5
 
 

@@ -140,7 +140,6 @@ def databases() -> Iterator[World]:
         yield world
 
 
-@pytest.mark.slow
 def test_responses_match_official_sdk_models(recorded: Incident) -> None:
     used_by_commands = chain(runbooks(), site_from_git(), offline_and_back(), limits_and_status(), adoption())
     worlds = chain(evidence(recorded), used_by_commands, databases())

@@ -12,8 +12,6 @@ from sandbox import Sandbox
 if TYPE_CHECKING:
     from cloudflare.types.d1.database_query_params import MultipleQueriesBatch
 
-pytestmark = pytest.mark.slow
-
 
 def test_sdk_creates_queries_restores_and_deletes_database(sandbox: Sandbox) -> None:
     from cloudflare import Cloudflare, NotFoundError

@@ -26,8 +26,6 @@ from tests.conftest import ROOT
 from tests.sandbox.conftest import WORKER
 from tests.support.wrangler import Wrangler, run_wrangler
 
-pytestmark = pytest.mark.slow
-
 ECHO = """
 const release = "RELEASE";
 export default {

@@ -12,8 +12,6 @@ from sandbox import Sandbox, Switches
 from tests.sandbox.cloudflare.d1.conftest import TABLE, Database
 from tests.sandbox.conftest import Api
 
-pytestmark = pytest.mark.slow
-
 CODE = """
 import { DurableObject } from "cloudflare:workers";
 

@@ -10,8 +10,6 @@ from sandbox import Sandbox
 from tests.sandbox.conftest import WORKER, Releases
 from tests.support.wrangler import Wrangler
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def wrangler(sandbox: Sandbox, tmp_path: Path) -> Iterator[Wrangler]:

@@ -11,8 +11,6 @@ from sandbox import Sandbox
 from tests.sandbox.conftest import Api
 from tests.support.wrangler import run_wrangler
 
-pytestmark = pytest.mark.slow
-
 CONFIG = {"name": "shop", "compatibility_date": "2026-09-01", "workers_dev": True}
 CODE = "export default { fetch() { return new Response('code') } }"
 

@@ -15,8 +15,6 @@ from sandbox.clock import timestamp
 from tests.database.test_migrations import FILES, PATTERNS
 from tests.support.wrangler import run_wrangler
 
-pytestmark = pytest.mark.slow
-
 Run = Callable[..., str]
 
 

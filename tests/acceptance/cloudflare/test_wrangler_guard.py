@@ -12,8 +12,6 @@ from sandbox.cloudflare.d1.sqlite import D1Sqlite
 from tests.conftest import ACCOUNT, World
 from tests.support.wrangler import run_wrangler
 
-pytestmark = pytest.mark.slow
-
 BY_WRANGLER, BY_GUARD = "5c0ffee0-0000-4000-8000-00000000000a", "5c0ffee0-0000-4000-8000-00000000000b"
 FILES = {
     "0002_orders.sql": "CREATE TABLE orders (id INTEGER PRIMARY KEY);\r\n-- it's the end\r\n",

@@ -11,8 +11,6 @@ from sandbox import Sandbox
 from tests.sandbox.conftest import SITE
 from tests.support.wrangler import run_wrangler
 
-pytestmark = pytest.mark.slow
-
 Wrangler = Callable[..., str]
 DEPLOY = ("pages", "deploy", "dist", "--project-name", SITE)
 

@@ -13,8 +13,6 @@ import pytest
 from sandbox.github import GitHub
 from tests.sandbox.github.conftest import Api
 
-pytestmark = pytest.mark.slow
-
 
 @dataclass(frozen=True)
 class Gh:

@@ -33,7 +33,6 @@ def test_incident_lifecycle_from_comment_to_report(repository: Repository, githu
     assert github.unknown_requests == []
 
 
-@pytest.mark.slow
 def test_issue_list_is_paginated(repository: Repository, github: GitHub) -> None:
     for number in range(65):
         github.open_issue(str(number), author="alice")

@@ -14,8 +14,6 @@ import pytest
 from tests.conftest import ACCOUNT, ROOT, World
 from tests.support.deployment import ID, SECOND, Deployment, open_repository
 
-pytestmark = pytest.mark.slow
-
 ALL = ["0001_customers.sql", "0002_orders.sql", "0003_clean.sql"]
 CLEAN = "-- backout: accepts orders\nDELETE FROM orders;\nINSERT INTO customers (email) VALUES ('b');\n"
 REQUESTS = 17

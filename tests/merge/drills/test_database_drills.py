@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ops.drills.support import TRIGGERS
-from tests.conftest import REFERENCE, World
-from tests.drills.test_drill import IN_A_JOB, switch_options
+from tests.conftest import REFERENCE
+from tests.merge.drills.test_drill import IN_A_JOB, switch_options
 from tests.support.configurations import SHOPDESK
 from tests.support.drills import Run, assert_recovered, drill, run_id, taken
 
@@ -27,7 +27,6 @@ def switched(tmp_path: Path) -> list[str]:
     return ["--config", str(config)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "switches"),
     [
@@ -41,7 +40,6 @@ def test_restore_drill_counts_exactly_in_maintenance_at_the_edge(run: Run, switc
     assert_counted(assert_recovered(run, *switches))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("run", "group"), [(PLAIN, 1), (IN_WORKERD, 0)], ids=run_id)
 def test_restore_drill_counts_exactly_in_maintenance_by_switch(run: Run, group: int, switched: list[str]) -> None:
     assert_counted(assert_recovered(run, *switched, *switch_options("restore-database", group)))
@@ -58,7 +56,6 @@ def assert_counted(result: dict[str, Any]) -> None:
 REVERT: list[Run] = [("revert-migration", "embedded", None), ("revert-migration", "workerd", None)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "switches"),
     [
@@ -80,7 +77,6 @@ ON_AN_INCIDENT: list[Run] = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", taken(*ON_AN_INCIDENT), ids=run_id)
 def test_database_drill_recovers_on_an_incident(run: Run) -> None:
     """Another person approves label and button by the button; a command runs with --one-person."""
@@ -98,7 +94,6 @@ def test_database_drill_recovers_on_an_incident(run: Run) -> None:
     assert (ended["gate"], ended["database-production"]) == ("success", "success")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["restore-database", "revert-migration"])
 def test_drill_has_the_tables_of_its_config(name: str) -> None:
     result = drill("--config", str(SHOPDESK), "--environment", "live", name=name)
@@ -108,7 +103,6 @@ def test_drill_has_the_tables_of_its_config(name: str) -> None:
     assert "orders-of-customers: healthy; vouchers: healthy" in checks
 
 
-@pytest.mark.slow
 def test_drill_deploys_all_services_of_the_database(tmp_path: Path) -> None:
     config = tmp_path / "ops.yml"
     config.write_text(SHOPDESK.read_text().replace("services: [shop]", "services: [shop, desk]"))
@@ -118,38 +112,3 @@ def test_drill_deploys_all_services_of_the_database(tmp_path: Path) -> None:
     assert (result["decision"], result["service"]) == ("recovered", "shop")
     verified = [event["text"] for event in result["timeline"] if event["text"].startswith("after, 2 of 2")]
     assert "desk: alive healthy" in verified[0]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--edge", "workerd"], "shop has no database with the example's table charts"),
-        (["--service", "desk"], "desk has no database in live, which this drill breaks"),
-    ],
-)
-def test_drill_needs_a_database(world: World, arguments: list[str], says: str) -> None:
-    where = ["--config", str(SHOPDESK), "--environment", "live"]
-
-    outcome = world.ops("drill", "restore-database", *where, *arguments)
-
-    assert outcome.code == 2
-    assert says in outcome.err
-
-
-def test_revert_drill_needs_the_folder_of_migrations(world: World) -> None:
-    text = SHOPDESK.read_text().replace("        migrations: db/changes\n", "")
-    world.config.write_text(text)
-
-    outcome = world.ops("drill", "revert-migration", "--config", str(world.config), "--environment", "live")
-
-    assert outcome.code == 2
-    assert "database orders has no `migrations` in ops.yml" in outcome.err
-
-
-def test_query_that_no_rows_pass_is_explained(world: World) -> None:
-    world.config.write_text(SHOPDESK.read_text().replace("expect: true", "expect: 7"))
-
-    outcome = world.ops("drill", "restore-database", "--config", str(world.config), "--environment", "live")
-
-    assert outcome.code == 2
-    assert "the drill's rows do not pass the query vouchers of ops.yml: 1, and 7 is expected" in outcome.err

@@ -1,6 +1,6 @@
 """Every text on GitHub fits a phone without sideways scrolling.
 
-`PICTURES=folder ./run pytest tests/test_phone.py` keeps a picture of each.
+`PICTURES=folder ./run pytest tests/merge/test_phone.py` keeps a picture of each.
 """
 
 import json
@@ -46,7 +46,7 @@ from tests.support.prepared_python import RunPython
 from tests.templates.scripts import Workflow
 from tests.watch.test_judgment import LIVE, START, traffic
 
-pytestmark = [needs_chromium, needs_phone_font, pytest.mark.slow]
+pytestmark = [needs_chromium, needs_phone_font]
 CHART = re.compile(r"^```mermaid\n.*?^```$", re.MULTILINE | re.DOTALL)
 """A chart, which GitHub shows as a picture as wide as the screen."""
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)

@@ -17,7 +17,6 @@ from tests.support.commands import Command, ended, has_ended, texts
 from tests.support.pages_reads import ORDERS, between
 from tests.support.site_repository import BUILD, SiteRepository, repository
 
-pytestmark = pytest.mark.slow  # git and the build are real programs
 POST = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments"}
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SITE
-from tests.runbooks.test_redeploy_pages import Site, assert_refused, site
+from tests.merge.runbooks.test_redeploy_pages import Site, assert_refused, site
 from tests.support.commands import ended, has_ended
 
 __all__ = ["site"]
-pytestmark = pytest.mark.slow  # git and the build are real programs
 
 
 def test_unknown_commit_is_refused(site: Site) -> None:
@@ -103,9 +102,7 @@ BUILDS: dict[str, tuple[str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if "too many" in name else ()) for name in BUILDS]
-)
+@pytest.mark.parametrize("name", BUILDS)
 def test_unusable_build_is_refused(site: Site, name: str) -> None:
     build, reason, said = BUILDS[name]
 

@@ -3,8 +3,6 @@
 import re
 from html import escape
 
-import pytest
-
 from tests.conftest import ROOT, Incident, Releases
 from tests.support.browser import needs_chromium
 from tests.support.commands import Command
@@ -33,7 +31,6 @@ PAGE = """\
 """
 
 
-@pytest.mark.slow
 @needs_chromium
 def test_readme_picture_fits_a_phone(incident: Incident, releases: Releases, update_golden: bool) -> None:
     job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "7", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "alice"}

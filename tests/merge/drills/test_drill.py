@@ -27,7 +27,6 @@ IN_A_JOB = {"label": "issues", "button": "workflow_dispatch"}
 PLAIN: tuple[Edge, None] = ("embedded", None)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", [*runs("rollback-worker"), *runs("rollback-pages")], ids=run_id)
 def test_rollback_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
     name, edge, trigger = run
@@ -174,7 +173,6 @@ LEAKS: list[tuple[Run, list[str]]] = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("run", "switches"), LEAKS, ids=run_id)
 def test_rotate_secrets_drill_recovers(run: Run, switches: list[str]) -> None:
     result = assert_recovered(run, *switches)
@@ -183,7 +181,6 @@ def test_rotate_secrets_drill_recovers(run: Run, switches: list[str]) -> None:
     assert 0 < result["durations"]["trigger_to_verified"] < 10
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", taken(("rotate-secrets-after-rollback", *PLAIN)), ids=run_id)
 def test_rotate_secrets_after_rollback_drill_reuploads_version(run: Run) -> None:
     result = assert_recovered(run, *switch_options(run[0], 0))
@@ -195,7 +192,6 @@ def test_rotate_secrets_after_rollback_drill_reuploads_version(run: Run) -> None
     assert 0 < result["durations"]["trigger_to_verified"] < 10
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", taken(("rotate-secrets-after-rollback", "embedded", "button")), ids=run_id)
 def test_rotate_secrets_button_keeps_values_out_of_log(run: Run) -> None:
     result = assert_recovered(run, *switch_options(run[0], 1))
@@ -210,7 +206,6 @@ STATES: dict[str, str] = {"feature": "off", "ai-failover": "groq", "ai-off": "of
 """Final state of the switch, by drill."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("more", [[], ["kv_api_staleness_seconds=0"]], ids=["KV's API lags", "KV's API at once"])
 @pytest.mark.parametrize("run", taken(*((name, *PLAIN) for name in STATES)), ids=run_id)
 def test_feature_switch_drills_recover(run: Run, more: list[str]) -> None:
@@ -227,7 +222,6 @@ IN_WORKERD = [
 """Drills that break the example in a different way on this edge, besides those of its database."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", IN_WORKERD, ids=run_id)
 def test_example_recovers_in_workerd_by_its_own_probes(run: Run) -> None:
     kind = DRILLS[run[0]].in_workerd
@@ -246,7 +240,6 @@ def test_example_recovers_in_workerd_by_its_own_probes(run: Run) -> None:
     assert "health healthy: status 200" in before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "switches",
     [
@@ -271,7 +264,6 @@ LAGS = [*FOLLOWS, *switch_arguments("pages_canonical_lag_reads=2")]
 """A canonical deployment that a rollback does not change cannot lag behind one."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("switches", [AT_ONCE, [*FOLLOWS, *LATE], LAGS], ids=str)
 def test_rollback_pages_drill_recovers_under_api_variants(switches: list[str]) -> None:
     assert drill(*switches, name="rollback-pages")["decision"] == "recovered"
@@ -284,7 +276,6 @@ REDEPLOYMENTS: list[tuple[Run, list[str]]] = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("run", "switches"), REDEPLOYMENTS, ids=run_id)
 def test_redeploy_pages_drill_builds_example_and_recovers(run: Run, switches: list[str]) -> None:
     result = assert_recovered(run, *switches)
@@ -299,7 +290,6 @@ MAINTENANCE = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("run", "switches"), MAINTENANCE, ids=run_id)
 def test_maintenance_drill_closes_and_reopens_service(run: Run, switches: list[str]) -> None:
     result = assert_recovered(run, *switches)
@@ -320,7 +310,6 @@ STUCK = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("run", "switches"), STUCK, ids=run_id)
 def test_durable_object_drill_restarts_object(run: Run, switches: list[str]) -> None:
     result = assert_recovered(run, *switches)
@@ -330,7 +319,6 @@ def test_durable_object_drill_restarts_object(run: Run, switches: list[str]) -> 
     assert result["within_target"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", runs("limits"), ids=run_id)
 def test_limits_drill_restores_previous_limit_after_expiry(run: Run) -> None:
     result = assert_recovered(run)
@@ -339,7 +327,6 @@ def test_limits_drill_restores_previous_limit_after_expiry(run: Run) -> None:
     assert "after 4 h the former limit held again" in result["message"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", runs("cloudflare-outage"), ids=run_id)
 def test_outage_ends_as_theirs_without_a_rollback(run: Run) -> None:
     name, _, trigger = run
@@ -366,7 +353,6 @@ def test_outage_ends_as_theirs_without_a_rollback(run: Run) -> None:
         assert result["workflow_run"]["conclusion"] == "success"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", runs("relapse"), ids=run_id)
 def test_relapse_is_found_by_a_watch_that_lost_its_runner(run: Run) -> None:
     name, _, trigger = run
@@ -390,7 +376,6 @@ def is_of_database(run: Run) -> bool:
     return run[0] in DRILLS and DRILLS[run[0]].configure is not None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("run", [run for run in untested_runs() if not is_of_database(run)], ids=run_id)
 def test_other_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
     name, _, trigger = run
@@ -418,7 +403,6 @@ COMMENT = "/repos/*/*/issues/comments/*"
 PERMISSION = "/repos/*/*/collaborators/*/permission"
 
 
-@pytest.mark.slow
 def test_label_drill_recovers_despite_later_github_outage() -> None:
     result = drill("--trigger", "label", "--github-fails", "after-permission")
 
@@ -430,7 +414,6 @@ def test_label_drill_recovers_despite_later_github_outage() -> None:
     assert (jobs["gate"], jobs["recovery-production"]) == ("success", "success")
 
 
-@pytest.mark.slow
 def test_label_drill_is_refused_if_permission_is_unreadable() -> None:
     result = drill("--trigger", "label", "--github-fails", f"GET:{PERMISSION}", ok=False)
 
@@ -440,7 +423,6 @@ def test_label_drill_is_refused_if_permission_is_unreadable() -> None:
     assert laptop in result["workflow_run"]["log"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fails", ["after-permission", f"POST:{COMMENTS}", f"PATCH:{COMMENT}"])
 def test_command_drill_imports_record_after_github_outage(fails: str) -> None:
     result = drill("--trigger", "command", "--github-fails", fails)

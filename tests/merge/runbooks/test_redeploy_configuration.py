@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import SITE, World
-from tests.runbooks.test_redeploy_pages import Site, assert_refused, dry_run_plan
-from tests.runbooks.test_redeploy_pages_jobs import fetch
+from tests.merge.runbooks.test_redeploy_pages import Site, assert_refused, dry_run_plan
+from tests.merge.runbooks.test_redeploy_pages_jobs import fetch
 from tests.support.commands import ended
 from tests.support.site_repository import BUILD, repository
-
-pytestmark = pytest.mark.slow  # git, the build and wrangler are real programs
 
 WORKER = 'echo "export default { fetch() { return new Response(1) } }" > dist/_worker.js; '
 COMMITTED = """name = "shop"

@@ -4,8 +4,6 @@ import subprocess
 import threading
 from pathlib import Path
 
-import pytest
-
 from sandbox.actions.process import ActInvocation, ActProcess
 
 WORKFLOW = """
@@ -18,7 +16,6 @@ jobs:
 """
 
 
-@pytest.mark.slow
 def test_job_cancelled_before_its_first_step_ends_at_once(tmp_path: Path) -> None:
     """At that time, act runs a short program of its own, which is no step."""
     repository, folder = tmp_path / "repository", tmp_path / "job"

@@ -3,14 +3,11 @@
 import hashlib
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import Outcome
-from tests.runbooks.test_redeploy_pages import Site, assert_refused, site
+from tests.merge.runbooks.test_redeploy_pages import Site, assert_refused, site
 from tests.support.commands import ended
 
 __all__ = ["site"]
-pytestmark = pytest.mark.slow  # git and the build are real programs
 
 
 def test_job_with_a_token_refuses_to_build(site: Site) -> None:

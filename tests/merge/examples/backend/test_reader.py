@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.examples.backend.conftest import Example, client, fits, limits_document, switch_document
-
-pytestmark = pytest.mark.slow
+from tests.merge.examples.backend.conftest import Example, client, fits, limits_document, switch_document
 
 CALC = {"limit": 3, "period": 60, "key": "ip", "probe": True}
 FEATURE = {"normal": "on", "on_unknown": "careful"}

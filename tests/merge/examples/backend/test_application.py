@@ -11,9 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.examples.backend.conftest import BACKEND, Example
-
-pytestmark = pytest.mark.slow
+from tests.merge.examples.backend.conftest import BACKEND, Example
 
 BIRTH = {"date": "2000-01-01", "time": "12:00"}
 NO_AI = {"error": "AI interpretations temporarily unavailable"}

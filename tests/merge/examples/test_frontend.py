@@ -5,8 +5,6 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from ops.config import Service
 from ops.config.probes import BrowserProbe, PageProbe
 from ops.config.strict_yaml import read_yaml
@@ -21,8 +19,6 @@ from tests.support.site import URL, Site, folder, served
 
 FRONTEND = ROOT / "examples/fortunet/frontend"
 LOGIN = {"DEMO_EMAIL": "mia@fortunet.example", "DEMO_PASSWORD": "the cat's birthday"}
-
-pytestmark = pytest.mark.slow
 
 
 def build_site(release: str, out: Path) -> Site:
