@@ -72,7 +72,7 @@ class ActProcess:
         self._secrets.touch(mode=0o600)
         self._secrets.write_text(json.dumps(dict(invocation.secrets), ensure_ascii=False))
         home = folder / "home"
-        home.mkdir()
+        _share_compiled_modules(home, pip_cache / "ops-compiled")
         path = f"{Path(sys.base_prefix) / 'bin'}:/usr/local/bin:/usr/bin:/bin"
         environ = {"HOME": str(home), "PATH": path, "LANG": "C.UTF-8", "PIP_CACHE_DIR": str(pip_cache)}
         environ["OPS_WHEELS"] = str(pip_cache / "ops-wheels")  # used by the setup action of our workflows
@@ -140,6 +140,15 @@ class ActProcess:
             found += below
             waiting += below
         return found
+
+
+def _share_compiled_modules(home: Path, compiled: Path) -> None:
+    """Make the home directory of a job. Its Python programs keep compiled modules in the folder `compiled`."""
+    site = home / f".local/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
+    site.mkdir(parents=True)
+    compiled.mkdir(parents=True, exist_ok=True)
+    (site / "compiled").symlink_to(compiled.resolve())
+    shutil.copyfile(Path(__file__).with_name("compiled_modules.py"), site / "usercustomize.py")
 
 
 def child_processes(parent: int) -> list[int]:
