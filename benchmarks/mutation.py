@@ -1,10 +1,11 @@
 """Change the product in small ways, one at a time, and count the changes that the tests notice.
 
-    ./run benchmarks.mutation [--seed TEXT] [--count N] [--until near|fast|merge] [--mutants FILE]
+    ./run benchmarks.mutation [--seed TEXT] [--count N] [--until near|fast|check|merge] [--mutants FILE]
 
 The mutants are drawn by the seed from the lines of `ops` that the fast set executes. The nearest tests of each mutant
-run first: those that execute its line, the most specific first. Then the other fast tests that execute it, and then the
-merge set. The first failure ends it. Everything runs in a copy of HEAD, and this checkout stays as it is.
+run first: those that execute its line, the most specific first. Then the other fast tests that execute it, those of
+`./run check`, and the merge set. The first failure ends it. Everything runs in a copy of HEAD, and this checkout stays
+as it is.
 
 Each answer is kept at once in `.mutation/`, so that the same command goes on where it was stopped. `--mutants` takes
 the mutants from the answers of another commit, and finds them in this one.
@@ -33,8 +34,8 @@ ROOT = Path(__file__).parent.parent
 STATE = ROOT / ".mutation"
 NEAR = 40
 """Tests that run first, in one process."""
-SETS = ("near", "fast", "merge")
-LONGEST = {"near": 300.0, "fast": 900.0, "merge": 3600.0}
+SETS = ("near", "fast", "check", "merge")
+LONGEST = {"near": 300.0, "fast": 900.0, "check": 300.0, "merge": 3600.0}
 """Seconds after which a set has noticed a mutant, because it hangs."""
 SURVIVED = "survived"
 
@@ -159,6 +160,7 @@ def _failures(root: Path, nearest: Sequence[str], until: str) -> Iterator[tuple[
     batches = {
         "near": ["-n0", "-p", "no:randomly", *nearest[:NEAR]] if nearest else None,
         "fast": ["-n2", *nearest[NEAR:]] if nearest[NEAR:] else None,
+        "check": ["-n2", "tests/static"] if (root / "tests/static").exists() else None,
         "merge": [],
     }
     for name in SETS[: SETS.index(until) + 1]:
