@@ -24,6 +24,7 @@ from sandbox import Sandbox
 from sandbox.github import GitHub
 from tests.support import team_files
 from tests.support.in_process import answered_in_process
+from tests.support.message_record import MessageRecorder
 from tests.support.prepared_python import RunPython, prepared_python
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
         cli.cli.add_runbook(name, registry.find_runbook_file(name))
     if _is_fast(config):
         collect_ignore.extend(SLOW_FOLDERS)
+    config.pluginmanager.register(MessageRecorder(config))
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("fresh" if config.getoption("--hypothesis-seed") else "fixed")
 

@@ -1,165 +1,161 @@
-"""Print every string that a person may read on a bad night, on one sheet.
+"""The golden sheet of the messages that people read on a bad night: `tests/messages.json`, and its print for people.
 
     ./run tests.support.message_sheet
 
-Read it from top to bottom before a release, as a person at 3 a.m. would.
+Read it from top to bottom before a release, as a person at 3 a.m. would. `./run pytest TESTS --update-golden` writes
+the texts of all places, and the examples that these tests make (docs/decisions/0015-tests-on-the-sandbox.md).
 """
 
-import ast
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import click
 
-from ops.app.registry import discover_runbooks
 from ops.cli import cli
-from ops.core import errors
-from ops.core.errors import Decision
-from ops.core.result import describe_decision
+from ops.core.result import RunResult
 from ops.core.run_summary import RunSummary, icon
-from ops.core.timeline import EventKind, RunEvent
-from ops.core.verdict import NO_OBSERVATION, Verdict
 from ops.publish.chat import chat_message
 from ops.setup.doctor.examination import CHECKS
-from tests.support.syntax import nodes
+from tests.support.messages import ROOT, Place, Position, places
 from tests.support.team_files import allowed
 
-ROOT = Path(__file__).parents[2]
-AT = datetime(2026, 11, 25, 3, 12, 20, tzinfo=UTC)
-ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)} | {
-    "RefusedRequest"
-}
-TEXTS = {"message", "hint", "summary", "done", "proves", "healthy_before", "done_when"}
-"""Arguments of a plan, a change or an error that people read."""
-PLANS = {"Plan", "Change", "Section"}
-FINDINGS = {"Finding", "NotProvable"}
-"""Answers of `ops doctor`: text, fix and command."""
+GOLDEN = ROOT / "tests" / "messages.json"
+UPDATE = "./run pytest -n0 TESTS --update-golden"
+NEVER: Mapping[str, str] = {}
+"""Messages that no test makes in the process of a run, each with the reason."""
+Row = dict[str, Any]
+"""Text of each field as the code has it; `example` holds those with inserted values as a run showed them."""
 
 
-class Message(NamedTuple):
-    """Texts of one call, with inserted values as {names}."""
+@dataclass
+class Record:
+    """What the tests of a run made."""
 
-    where: str
-    call: str
-    texts: Mapping[str, str]
+    places: dict[tuple[str, Position], list[dict[str, str]]] = field(default_factory=dict)
+    """Kind and position of a call → some texts that it made."""
+    results: dict[str, list[str]] = field(default_factory=dict)
+    """Runbook and decision → the messages of its results."""
+    headings: dict[str, list[str]] = field(default_factory=dict)
+    """Runbook and decision → heading of the comment and line in the chat."""
 
+    def add(self, found: Any) -> None:
+        for kind, *position, texts in found["places"]:
+            self.places.setdefault((kind, Position(*position)), []).extend(texts)
+        for name, messages in found["results"].items():
+            known = self.results.setdefault(name, [])
+            known += [each for each in messages if each not in known]
+        self.headings = found["headings"] | self.headings
 
-@cache
-def messages() -> list[Message]:
-    """Return every error, refusal, plan and event that the code makes, by file and line."""
-    return [message for path in sorted((ROOT / "ops").rglob("*.py")) for message in _messages_of(path)]
+    def to_json(self) -> Any:
+        found = [[kind, *position, texts] for (kind, position), texts in self.places.items()]
+        return {"places": found, "results": self.results, "headings": self.headings}
 
+    def has(self, place: Place) -> bool:
+        return (place.kind, place.position) in self.places
 
-def _messages_of(path: Path) -> Iterator[Message]:
-    found, file = nodes(path), str(path.relative_to(ROOT))
-    subclasses = {
-        node.name
-        for node in found
-        if isinstance(node, ast.ClassDef) and ERRORS & {ast.unparse(base) for base in node.bases}
-    }
-    known, named = ERRORS | subclasses | PLANS | FINDINGS, assigned_texts(found)
-    for node in found:
-        if isinstance(node, ast.Call):
-            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            if name in known:
-                yield Message(f"{file}:{node.lineno}", name, {key: put_in(text, named) for key, text in _texts(node)})
-            elif name == "record" and len(node.args) > 1:
-                where = f"{file}:{node.lineno}"
-                yield Message(where, ast.unparse(node.args[0]), {"event": put_in(text_of(node.args[1]), named)})
-
-
-TEXT_NODES = (ast.Constant, ast.JoinedStr, ast.Tuple, ast.List, ast.BinOp, ast.IfExp)
-"""Expressions that `text_of` returns as more than their code."""
+    def examples(self, place: Place) -> list[dict[str, str]]:
+        """Return the texts that the place made, the shortest first."""
+        found = self.places.get((place.kind, place.position), [])
+        return sorted(found, key=lambda each: (not all(map(str.isprintable, each.values())), len(str(each)), str(each)))
 
 
-def assigned_texts(tree: Iterable[ast.AST]) -> dict[str, str]:
-    """Return variable → the texts that the module assigns to it."""
-    found: dict[str, list[str]] = {}
-    for node in tree:
-        if (
-            isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and isinstance(node.value, TEXT_NODES)
-        ):
-            text = text_of(node.value)
-            if not text.startswith("{"):
-                found.setdefault(node.targets[0].id, []).append(text)
-    return {name: " / ".join(texts) for name, texts in found.items()}
+def headings(result: RunResult) -> list[str]:
+    """Return the heading of the run's comment, and its line in the chat."""
+    summary = RunSummary(result.run, result.timeline)
+    return [f"{icon(summary)} {summary.headline}", chat_message(summary)]
 
 
-def put_in(text: str, named: Mapping[str, str]) -> str:
-    """Return a text that is one variable as what the module assigns to it."""
-    return named.get(text[1:-1], text) if text.startswith("{") and text.endswith("}") else text
+def read() -> tuple[dict[str, Row], dict[str, Row]]:
+    """Return the messages and the results of the golden file."""
+    found = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
+    return found.get("messages", {}), found.get("results", {})
 
 
-def _texts(call: ast.Call) -> Iterator[tuple[str, str]]:
-    if call.args:
-        yield "message", text_of(call.args[0])
-    if call.args[1:] and ast.unparse(call.func) in FINDINGS:
-        yield "fix", text_of(call.args[1])
-    for keyword in call.keywords:
-        if keyword.arg in TEXTS | {"warnings", "not_undone", "follows", "consequences", "tasks", "reason", "command"}:
-            yield keyword.arg or "", text_of(keyword.value)
+def find_differences() -> list[str]:
+    """Return how the golden file differs from the code, without a run."""
+    golden, _ = read()
+    found = {place.key: place for place in places()}
+    wrong = [f"{key}: no longer in the code" for key in golden.keys() - found.keys()]
+    wrong += [f"NEVER names {key}, which is not in the code" for key in NEVER.keys() - found.keys()]
+    for key, place in found.items():
+        row = golden.get(key)
+        if row is None or texts_of(place) != {name: text for name, text in row.items() if name != "example"}:
+            wrong.append(f"{key}, line {place.line}: not as the code has it")
+        elif "example" in row and not is_example(place, row["example"]):
+            wrong.append(f"{key}, line {place.line}: no example; let TESTS be one that makes this message")
+    return sorted(wrong)
 
 
-def text_of(node: ast.expr) -> str:
-    """Return a text as it is written, with each value as {its expression}."""
-    match node:
-        case ast.Constant(value=str(text)):
-            return text
-        case ast.JoinedStr(values=values):
-            return "".join(map(text_of, values))
-        case ast.FormattedValue(value=value):
-            return "{" + ast.unparse(value) + "}"
-        case ast.Tuple(elts=elements) | ast.List(elts=elements):
-            return " ¶ ".join(map(text_of, elements))
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return text_of(left) + text_of(right)
-        case ast.IfExp(body=body, orelse=other):
-            return f"[{text_of(body)} | {text_of(other)}]"
-        case _:
-            return "{" + ast.unparse(node) + "}"
-
-
-def endings() -> Iterator[tuple[str, str, str]]:
-    """Yield each runbook with each decision: the heading of its comment and the line in the chat."""
-    done: dict[str, str] = {}
-    for message in messages():
-        if message.call == "Plan" and message.texts.get("done"):
-            done.setdefault(Path(message.where.partition(":")[0]).stem.replace("_", "-"), message.texts["done"])
-    for runbook in discover_runbooks():
-        for decision in Decision:
-            page = _page(runbook, done.get(runbook, ""), decision)
-            yield f"{runbook}, {decision}", f"{icon(page)} {page.headline}", chat_message(page)
-
-
-def _page(runbook: str, done: str, decision: Decision) -> RunSummary:
-    is_sent = decision not in {Decision.PLANNED, Decision.REFUSED, Decision.NOTHING_TO_DO}
-    kinds: list[tuple[EventKind, str, Mapping[str, Any]]] = [
-        (EventKind.REQUESTED, "x (alice)", {"runbook": runbook, "environment": "production", "service": "api"}),
-        (EventKind.PLANNED, "plan", {"plan": {"done": done}}),
+def find_missing(record: Record) -> list[str]:
+    """Return the messages and results of the golden file that a run of all tests did not make."""
+    _, results = read()
+    wrong = [
+        f"{place.key}, line {place.line}" for place in places() if place.key not in NEVER and not record.has(place)
     ]
-    kinds += [(EventKind.WRITTEN, "", {}), (EventKind.READ_BACK, "", {})] if is_sent else []
-    kinds += [(EventKind.VERIFIED, Verdict.HEALTHY.value, {})] if decision == Decision.RECOVERED else []
-    kinds.append((EventKind.ENDED, decision.value, {"message": "(message)"}))
-    events = tuple(RunEvent(n, AT, float(n), *kind) for n, kind in enumerate(kinds, 1))
-    return RunSummary("20261125T031220-abcd", events)
+    wrong += [
+        f"{place.key} is in NEVER, but a test makes it"
+        for place in places()
+        if place.key in NEVER and record.has(place)
+    ]
+    wrong += [
+        f"result {name}: {row['message']}"
+        for name, row in results.items()
+        if not _is_among(row["message"], record.results.get(name, []))
+    ]
+    return wrong
 
 
-def results() -> Iterator[str]:
-    """Yield the sentence of each decision that the probes lead to."""
-    from ops.core.plan import Plan
+def _is_among(message: str, found: list[str]) -> bool:
+    """Whether a run ended with the message, perhaps with other numbers."""
+    return re.sub(r"\d+", "0", message) in {re.sub(r"\d+", "0", each) for each in found}
 
-    plan: Plan[None] = Plan("Worker fortunet-api: 0ffae05a → 2c8b7e91", (), details=None)
-    for decision in Decision:
-        for before in Verdict:
-            for wrote in (True, False):
-                if decision not in {Decision.REFUSED, Decision.FAILED, Decision.UNKNOWN_OUTCOME, Decision.INTERRUPTED}:
-                    said = describe_decision(decision, before, plan, wrote=wrote, after=NO_OBSERVATION)
-                    yield f"{decision}, {before} before, {'sent' if wrote else 'nothing sent'}: {said}"
+
+def update(record: Record, *, is_whole: bool) -> None:
+    """Write the golden file: texts from the code, examples from the run, and known examples that are still right."""
+    golden, results = read()
+    messages = {}
+    for place in places():
+        row: Row = dict(texts_of(place))
+        known = golden.get(place.key, {}).get("example", {})
+        seen = [_with_values(place, each) for each in record.examples(place)]
+        is_stale = is_whole and seen and not any(text.has_words for text in place.texts.values()) and known not in seen
+        fitting = [each for each in ([] if is_stale else [known]) + seen if is_example(place, each)]
+        if fitting and needs_example(place):
+            row["example"] = fitting[0]
+        messages[place.key] = row
+    for name, found in record.results.items():
+        if name not in results or (is_whole and not _is_among(results[name]["message"], found)):
+            heading, chat = record.headings[name]
+            results[name] = {"message": found[0], "heading": heading, "chat": chat}
+    if is_whole:
+        results = {name: row for name, row in results.items() if name in record.results}
+    content = {"messages": messages, "results": dict(sorted(results.items()))}
+    GOLDEN.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def texts_of(place: Place) -> dict[str, str]:
+    return {name: text.shown for name, text in place.texts.items()}
+
+
+def needs_example(place: Place) -> bool:
+    """Whether the code alone does not show what people read."""
+    return place.key not in NEVER and any(text.has_values for text in place.texts.values())
+
+
+def is_example(place: Place, example: Mapping[str, str]) -> bool:
+    """Whether the place can make these texts; an empty text is not in an example."""
+    return bool(example) and all(
+        re.fullmatch(place.texts[name].pattern, text, re.DOTALL)
+        for name, text in example.items()
+        if name in place.texts
+    )
+
+
+def _with_values(place: Place, example: Mapping[str, str]) -> dict[str, str]:
+    return {name: example[name] for name, text in place.texts.items() if text.has_values and name in example}
 
 
 def helps(command: click.Command, name: str) -> Iterator[str]:
@@ -175,20 +171,28 @@ def helps(command: click.Command, name: str) -> Iterator[str]:
                 yield from helps(found, f"{name} {each}")
 
 
+TITLES = {
+    "Errors and refusals": ("OpsError", "UsageError", "RefusedRequest"),
+    "Plans": ("Plan", "Change", "PlanSection", "RunOutcome"),
+    "Findings of doctor": ("Finding",),
+    "Events": ("RunEvent",),
+}
+
+
 def sheet() -> Iterator[str]:
-    yield "# Every message of a bad night\n\n## Results"
-    yield from results()
-    yield "\n## Heading of the comment, and chat"
-    for about, heading, chat in endings():
-        yield f"{about}\n  {heading}\n  {chat}"
-    for title, calls in (("Errors and refusals", None), ("Plans", PLANS), ("Events", {"event"})):
+    messages, results = read()
+    kinds = {place.key: place.kind for place in places()}
+    yield "# Every message of a bad night\n\n## Results, as runs of tests ended"
+    for name, row in results.items():
+        yield f"{name}\n  {row['heading']}\n  {row['message']}\n  chat: {row['chat']}"
+    for title, shown in TITLES.items():
         yield f"\n## {title}"
-        for message in messages():
-            is_event = "event" in message.texts
-            kind = {"event"} if is_event else (PLANS if message.call in PLANS else None)
-            if kind == calls and message.texts:
-                yield f"{message.where} {message.call}"
-                yield from (f"  {name}: {text}" for name, text in message.texts.items())
+        for key, row in messages.items():
+            if kinds.get(key) in shown:
+                texts = {
+                    name: row.get("example", {}).get(name, text) for name, text in row.items() if name != "example"
+                }
+                yield "\n".join([key, *(f"  {name}: {_indented(text)}" for name, text in texts.items())])
     yield "\n## Checks of doctor"
     yield from (f"{each.id}: {each.question} {each.why}" for each in CHECKS)
     yield "\n## Help"
@@ -203,6 +207,10 @@ def sheet() -> Iterator[str]:
     yield "\n## Templates"
     for path in sorted((ROOT / "templates").glob("*.j2")):
         yield f"### {path.name}\n{path.read_text()}"
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n    ")
 
 
 def main() -> None:

@@ -1,0 +1,43 @@
+"""Runs of tests note the place and the text of each message that they make."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, World
+from tests.support import message_sheet
+from tests.support.message_record import MessageRecorder
+from tests.support.messages import Place, places
+
+
+@pytest.fixture
+def recorder(request: pytest.FixtureRequest) -> MessageRecorder:
+    found = [each for each in request.config.pluginmanager.get_plugins() if isinstance(each, MessageRecorder)]
+    return found[0]
+
+
+def place(key: str) -> Place:
+    return next(each for each in places() if each.key == key)
+
+
+def test_refusal_is_noted_at_its_place(world: World, recorder: MessageRecorder) -> None:
+    missing = place("ops/app/run.py read_config ConfigError")
+    refused = world.rollback("--config", "elsewhere/ops.yml")
+
+    record = recorder.record()
+
+    assert record.has(missing)
+    assert {"message", "hint"} <= record.examples(missing)[0].keys()
+    assert message_sheet.is_example(missing, record.examples(missing)[0])
+    assert refused.code == 2
+
+
+def test_run_of_all_tests_names_each_message_that_never_occurs() -> None:
+    """The run takes one file for all tests."""
+    argv = [sys.executable, "-m", "pytest", "-q", "-n2", "-o", "testpaths=tests/limits/test_text.py"]
+
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ops/app/run.py read_config ConfigError, line " in done.stdout
