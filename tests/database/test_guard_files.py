@@ -32,7 +32,9 @@ def test_name_that_cannot_be_shown_is_refused(shop: Deployment, name: str) -> No
     refused = shop.guard()
 
     assert refused.code == 2
-    assert "a migration has a name that cannot be shown" in refused.err
+    assert "0002" in refused.err
+    assert not {"\x1b", "\u202e"} & {*refused.err}
+    assert "\n::" not in refused.err
     assert shop.writes == []
 
 
@@ -48,7 +50,8 @@ def test_down_file_among_the_migrations_is_refused(shop: Deployment, pattern: st
     refused = shop.guard()
 
     assert refused.code == 3
-    assert f"migrations_pattern matches the down file {name}" in refused.err
+    assert "migrations_pattern" in refused.err
+    assert name in refused.err
 
 
 def test_links_and_hidden_files_are_no_migrations(shop: Deployment, tmp_path: Path) -> None:
@@ -69,7 +72,8 @@ def test_early_number_and_missing_file_are_warnings(shop: Deployment) -> None:
     done = shop.guard("--json")
 
     assert done.code == 0, done.err
-    assert done.result["warnings"] == [
-        "0002_late.sql comes before 0003_notes.sql, which is applied already",
-        "applied, and not in this commit: 0003_notes.sql",
-    ]
+    early, missing = done.result["warnings"]
+    assert "0002_late.sql" in early
+    assert "0003_notes.sql" in early
+    assert "0002_late.sql" not in missing
+    assert "0003_notes.sql" in missing

@@ -42,8 +42,8 @@ def test_migration_that_changes_a_table_of_backout_is_refused(shop: Deployment, 
     refused = shop.guard()
 
     assert refused.code == 3, refused.err
-    assert "0002_lift.sql fails on a local copy" in refused.err
-    assert "belong to Backout" in refused.err
+    assert "0002_lift.sql" in refused.err
+    assert "Backout" in refused.err
     assert shop.applied == []
 
 

@@ -1,9 +1,11 @@
 """`ops database guard`: a migration that loses rows is refused unless its file accepts that by the table's name."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from ops.core.plan import LiveState
 from tests.conftest import World
 from tests.support.deployment import TABLE, Deployment, open_repository
 
@@ -46,16 +48,13 @@ def test_rebuild_of_a_parent_table_is_refused_at_every_press(shop: Deployment, t
         refused = shop.guard(GITHUB_STEP_SUMMARY=str(summary))
 
         assert refused.code == 3
-        assert (
-            "statement 4 deletes rows of orders by a foreign key: DROP TABLE `customers` (orders: 3 rows)"
-            in refused.err
-        )
-        assert "statement 4 removes the table customers" in refused.err
-        assert f"add this line to {NAME}: `-- backout: accepts orders, customers`" in refused.err
-        assert "PRAGMA foreign_keys has no effect in D1's transaction" in refused.err
-        assert "Nothing was changed" in refused.err
+        assert re.search(r"statement 4 .* orders .*foreign key: DROP TABLE `customers` \(orders: 3 rows\)", refused.err)
+        assert re.search("statement 4 .* table customers", refused.err)
+        assert re.search(f"{NAME}: `-- backout: accepts orders, customers`", refused.err)
+        assert "PRAGMA foreign_keys" in refused.err
+        assert LiveState.UNCHANGED.words in refused.err.lower()
     assert (rows(shop), len(shop.writes), shop.applied[2:]) == ([[2, 3]], writes, [])
-    assert "rows before: customers 2, orders 3" in summary.read_text().replace("\\", "")
+    assert "customers 2, orders 3" in summary.read_text().replace("\\", "")
 
 
 def test_accepted_loss_is_shown_with_its_rows(shop: Deployment, tmp_path: Path) -> None:
@@ -68,12 +67,12 @@ def test_accepted_loss_is_shown_with_its_rows(shop: Deployment, tmp_path: Path) 
     again = shop.guard("--json")
 
     assert planned.code == 0, planned.err
-    assert f"accepted by {NAME}: statement 4 deletes rows of orders by a foreign key" in planned.out
-    assert "rows before: customers 2, orders 3" in planned.out
+    assert re.search(f"accepted .*{NAME}: statement 4 .* orders", planned.out)
+    assert "customers 2, orders 3" in planned.out
     assert done.code == 0, done.err
     assert done.result["accepted"] == {NAME: ["orders", "customers"]}
     assert done.result["rows"] == {"customers": {"before": 2, "after": 2}, "orders": {"before": 3, "after": 0}}
-    assert "rows after: customers 2, orders 3 → 0" in summary.read_text().replace("\\", "")
+    assert "customers 2, orders 3 → 0" in summary.read_text().replace("\\", "")
     assert rows(shop) == [[2, 0]]
     assert (again.code, again.result["pending"]) == (0, [])
 
@@ -109,7 +108,7 @@ def test_loss_is_refused_and_accepted_by_name(shop: Deployment, sql: str, tables
     accepted = shop.guard("--dry-run")
 
     assert refused.code == 3, refused.out
-    assert f"{NAME} loses rows or values, and does not accept it: statement " in refused.err
+    assert f"{NAME} loses " in refused.err
     assert f"`-- backout: accepts {tables}`" in refused.err
     assert accepted.code == 0, accepted.err
 
@@ -148,8 +147,7 @@ def test_insert_that_refers_to_no_row_is_rejected_by_d1(shop: Deployment) -> Non
 
     for each in rejected:
         assert each.code == 4
-        assert "D1 rejected 0003_change.sql: " in each.err
-        assert "FOREIGN KEY constraint failed" in each.err
+        assert re.search(r"0003_change\.sql.*FOREIGN KEY constraint failed", each.err)
     assert (rows(shop), shop.applied[2:]) == ([[2, 3]], [])
 
 
@@ -157,14 +155,14 @@ def test_insert_that_refers_to_no_row_is_rejected_by_d1(shop: Deployment) -> Non
 @pytest.mark.parametrize(
     ("comment", "says"),
     [
-        ("-- backout: accepts order", 'accepts a loss of order, and no statement names that table; did you mean "orders"?'),
-        ("-- backout: accepts ORDERS", "add this line to 0003_change.sql: `-- backout: accepts orders`"),
-        ("-- backout: accepts orders, custmers", "accepts a loss of custmers, and no statement names that table"),
-        ("-- backout: accepts *", "accepts a loss of *, and no statement names that table"),
-        ("-- backout: accepts", "has a comment that is not understood: -- backout: accepts"),
-        ("-- Backout : accepts orders,", "has a comment that is not understood"),
-        ("-- backout: accept orders", "has a comment that is not understood: -- backout: accept orders"),
-        ("-- backout accepts orders", "loses rows or values, and does not accept it"),
+        ("-- backout: accepts order", 'did you mean "orders"?'),
+        ("-- backout: accepts ORDERS", "0003_change.sql: `-- backout: accepts orders`"),
+        ("-- backout: accepts orders, custmers", "custmers"),
+        ("-- backout: accepts *", "loss of *"),
+        ("-- backout: accepts", "not understood: -- backout: accepts"),
+        ("-- Backout : accepts orders,", "not understood: -- Backout : accepts orders,"),
+        ("-- backout: accept orders", "not understood: -- backout: accept orders"),
+        ("-- backout accepts orders", "0003_change.sql loses "),
     ],
 )  # fmt: skip
 def test_wrong_comment_is_refused(shop: Deployment, comment: str, says: str) -> None:
@@ -214,9 +212,8 @@ def test_rows_that_users_delete_meanwhile_are_a_warning(shop: Deployment) -> Non
 
     assert done.code == 0, done.err
     assert done.result["rows"]["orders"] == {"before": 3, "after": 2}
-    assert done.result["warnings"] == [
-        "orders has 2 rows now, and 3 before; no migration of this run removes rows of it"
-    ]
+    (warning,) = done.result["warnings"]
+    assert re.search("orders .*2 .*3 ", warning)
 
 
 def test_tables_that_cannot_be_counted_are_judged_by_their_statements(shop: Deployment) -> None:
@@ -238,7 +235,7 @@ def test_losses_of_all_pending_files_are_refused_at_once(shop: Deployment) -> No
     refused = shop.guard()
 
     assert refused.code == 3
-    assert f"add this line to {NAME}: `-- backout: accepts customers`" in refused.err
-    assert "0004_more.sql loses" not in refused.err
-    assert "add this line to 0005_last.sql: `-- backout: accepts purchases`" in refused.err
+    assert f"{NAME}: `-- backout: accepts customers`" in refused.err
+    assert "0004_more.sql" not in refused.err
+    assert "0005_last.sql: `-- backout: accepts purchases`" in refused.err
     assert "(purchases: 3 rows)" in refused.err

@@ -1,5 +1,6 @@
 """Two incidents on one limit, and raises among hand edits: nothing is lowered or ended by a raise."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import permutations
@@ -108,14 +109,13 @@ def test_revert_of_the_second_raise_leaves_the_first(place: LimitsWorld) -> None
     merge_all(place)
     assert live(place) == 90
     said = "\n".join(place.comments(one))
-    assert "calc: the raise to 60 is replaced by 90 until" in said
-    assert f"for incident #{other}" in said
+    assert re.search(rf"calc.* 60 .* 90 .*#{other}", said)
 
     place.merge(place.pull(before))
     place.apply()
 
     assert live(place) == 60
-    assert "the raise to 90 is replaced by 60 until" in "\n".join(place.comments(other))
+    assert re.search(r"calc.* 90 .* 60 ", place.comments(other)[-1])
     place.world.sandbox.clock.advance(3 * 3600 - 300)
     assert live(place) == 60
 
@@ -140,10 +140,10 @@ def test_both_raises_proposed_before_one_is_merged(place: LimitsWorld) -> None:
     done = place.apply()
 
     assert ended(done) == (3, "refused", "would_lower")
-    assert "calc keeps 90 until " in done.result["message"]
     assert live(place) == 90
-    assert "calc keeps 90 until" in "\n".join(place.comments(other))
-    assert "refused: nothing was changed: calc keeps 90" in place.comments(second)[-1]
+    for said in (done.result["message"], place.comments(other)[-1], place.comments(second)[-1]):
+        assert re.search("calc.* 90 ", said)
+    assert "refused" in place.comments(second)[-1]
 
 
 def merged_below_base(place: LimitsWorld) -> None:
@@ -173,7 +173,7 @@ def test_later_merge_does_not_apply_a_raise_that_was_left_out(place: LimitsWorld
     runs.append(place.apply())
 
     assert [ended(each)[:2] for each in runs] == [(0, "recovered"), (0, "nothing_to_do")]
-    assert [each.result["message"].count("calc stays at 100 in 60 s") for each in runs] == [1, 1]
+    assert [len(re.findall("calc[^;]* 100 in 60 s", each.result["message"])) for each in runs] == [1, 1]
     assert (live(place), place.stored["limits"]["ai"]["limit"]) == (100, 12)
     (issue,) = [each for each in place.github.issues if each.title.startswith("Limits in KV differ")]
     assert issue.state == "open"
@@ -227,7 +227,7 @@ def test_merged_raise_of_another_limit_keeps_a_value_set_by_hand(place: LimitsWo
     assert live(place) == 200
     assert place.stored["limits"]["ai"]["temporary"]["limit"] == 20
     (issue,) = [each for each in place.github.issues if each.title.startswith("Limits in KV differ")]
-    assert "calc keeps 200 in 60 s" in str(issue.body)
+    assert re.search("calc.* 200 in 60 s", str(issue.body))
     place.merge(place.pull(SHIPPED.replace("limit: 30", "limit: 40")))
     assert place.apply().code == 0
     assert live(place) == 40

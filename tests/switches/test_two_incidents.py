@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -71,7 +72,7 @@ def test_second_incident_is_added_and_keeps_the_later_end(fresh: SwitchWorld) ->
     assert owners(fresh) == [7, 9]
     value = fresh.value("basket") or {}
     assert (value["incident"], value["until"], value["since"]) == (7, first["until"], first["since"])
-    assert any("held by #7 (" in line and "and #9 (" in line for line in added.result["plan"]["follows"])
+    assert any("#7 (" in line and "#9 (" in line for line in added.result["plan"]["follows"])
     assert ended(basket(fresh, "off", 9, "--until", "1h")) == (0, "nothing_to_do", "already_set")
     assert ended(basket(fresh, "off", 7)) == (0, "nothing_to_do", "already_set")
     assert ended(basket(fresh, "off", None)) == (0, "nothing_to_do", "already_set")
@@ -87,8 +88,7 @@ def test_release_of_one_incident_leaves_the_switch_to_the_other(fresh: SwitchWor
 
     assert done.code == 0, done.err
     assert (shown(fresh), owners(fresh)) == ("off", [9])
-    assert "basket stays off" in done.result["message"]
-    assert "held by #9 (" in done.result["message"]
+    assert re.search(r"basket.* off.*#9 \(", done.result["message"])
     assert "healthy" not in done.result["message"]
     value = fresh.value("basket") or {}
     assert parse_utc(value["until"]) - fresh.world.sandbox.clock.now() < timedelta(hours=1)
@@ -119,10 +119,10 @@ def test_other_state_needs_acceptance_by_name(fresh: SwitchWorld, incident: int 
     refused = basket(fresh, "on", incident)
 
     assert ended(refused) == (3, "refused", "held_by_others")
-    assert "basket is off, held by #7 (" in refused.result["message"]
+    assert re.search(r"basket.* off.*#7 \(", refused.result["message"])
     assert "--accept-owners 7" in refused.result["press"]
-    assert refused.result["hint"].startswith("Ask #7 first")
-    assert ("add `--incident 7` if it is yours" in refused.result["hint"]) is (incident is None)
+    assert "#7" in refused.result["hint"]
+    assert ("--incident 7" in refused.result["hint"]) is (incident is None)
     assert "accept_owners = 7" in refused.result["press_button"]
     assert fresh.value("basket") == before
     assert ended(basket(fresh, "on", incident, "--accept-owners", "8"))[:2] == (3, "refused")
@@ -131,7 +131,7 @@ def test_other_state_needs_acceptance_by_name(fresh: SwitchWorld, incident: int 
 
     assert ended(accepted)[0] == 0, accepted.err
     assert shown(fresh) == "on"
-    assert any("it replaces off, held by #7 (" in line for line in accepted.result["plan"]["warnings"])
+    assert any("#7 (" in line for line in accepted.result["plan"]["warnings"])
 
 
 def test_ai_provider_of_another_incident_stays(fresh: SwitchWorld) -> None:
@@ -159,7 +159,7 @@ def test_end_is_limited_from_the_first_start(fresh: SwitchWorld) -> None:
 
     value = fresh.value("basket") or {}
     assert (owners(fresh), value["until"]) == ([7, 9], first["until"])
-    assert any("it ends at " in line and "--accept-longer" in line for line in added.result["plan"]["warnings"])
+    assert any("--accept-longer" in line for line in added.result["plan"]["warnings"])
     late = basket(fresh, "off", 9, "--until", "3h")
     assert ended(late) == (3, "refused", "ends_too_late")
     assert "--accept-longer" in late.result["press"]
@@ -208,7 +208,8 @@ def test_wrong_namespace_is_refused_in_the_plan(place: SwitchWorld) -> None:
     assert place.puts == []
     for told in (other, switches.NAMESPACE, "basket = on"):
         assert told in outcome.result["message"]
-    assert f"Set `runtime.namespace` to {switches.NAMESPACE}" in outcome.result["hint"]
+    assert "runtime.namespace" in outcome.result["hint"]
+    assert switches.NAMESPACE in outcome.result["hint"]
 
 
 def test_other_incident_gets_a_comment(fresh: SwitchWorld) -> None:
@@ -228,10 +229,10 @@ def test_other_incident_gets_a_comment(fresh: SwitchWorld) -> None:
 
     told = {each: [comment.body for comment in github.issue(each).comments] for each in (seven, nine)}
     (added,) = [body for body in told[seven] if f"run for incident #{nine}" in body.replace("\\", "")]
-    assert "basket is now off, held by" in added
+    assert re.search("basket.* off", added)
     released, replaced = [body for body in told[nine] if f"run for incident #{seven}" in body.replace("\\", "")]
-    assert "basket is now off" in released
-    assert "basket is now on" in replaced
+    assert re.search("basket.* off", released)
+    assert re.search("basket.* on", replaced)
 
 
 def test_status_and_leftovers_name_every_incident(fresh: SwitchWorld) -> None:
