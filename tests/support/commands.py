@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any
 
 from sandbox.cloudflare.workers.state import FakeWorkerDeployment
 from tests.conftest import ROOT, WORKER, Outcome, World
+from tests.support.forked_ops import ForkedOps
 
 WRITE = {"method": "POST", "path": "/accounts/*/workers/scripts/*/deployments"}
 LIST = {"method": "GET", "path": "/accounts/*/workers/scripts/*/deployments"}
@@ -111,6 +113,9 @@ def has_ended(pid: int) -> bool:
     return waited.returncode == 0 or not is_running(pid)
 
 
+Process = ForkedOps | subprocess.Popen[Any]
+
+
 @dataclass
 class Command:
     """A runbook's command as its own process, in the folder of ops.yml."""
@@ -121,7 +126,8 @@ class Command:
     pid: int = 0
     environ: dict[str, str] = field(default_factory=dict)
     more: tuple[str, ...] = ()
-    program: tuple[str, ...] = ("-m", "ops")
+    program: tuple[str, ...] = ()
+    """Arguments of Python for another program than `ops`."""
     environment: str = "production"
     _started: threading.Event = field(default_factory=threading.Event)
 
@@ -137,25 +143,38 @@ class Command:
 
     def run(self) -> Outcome:
         """Run the command with --yes and --json."""
-        with self._start("--yes", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            out, err = process.communicate(timeout=60)
-        return Outcome(process.returncode, out, err)
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, Path(os.devnull).open() as none:
+            with self._start("--yes", "--json", files=(none.fileno(), out.fileno(), err.fileno())) as process:
+                code = process.wait(timeout=60)
+            return Outcome(code, *((file.seek(0), file.read())[1] for file in (out, err)))
 
     @contextmanager
     def on_terminal(self) -> Iterator["Terminal"]:
         ours, its = pty.openpty()
-        with self._start(stdin=its, stdout=its, stderr=its) as process:
+        with self._start(files=(its, its, its)) as process:
             os.close(its)
             yield Terminal(process, ours)
         os.close(ours)
 
-    def _start(self, *arguments: str, **pipes: Any) -> "subprocess.Popen[str]":
+    def _start(self, *arguments: str, files: tuple[int, int, int]) -> Process:
         service = ["--service", self.service] if self.service else []
         environment = ["--environment", self.environment] if self.environment else []
-        where = [*service, *environment, *self.more]
+        words = [*self.runbook.split(), *service, *environment, *self.more, *arguments]
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **self.world.sandbox.environ()} | self.environ
-        argv = [sys.executable, *self.program, *self.runbook.split(), *where, *arguments]
-        process = subprocess.Popen(argv, env=environ, cwd=self.world.folder, text=True, start_new_session=True, **pipes)
+        process: Process
+        if self.program:
+            argv, (stdin, stdout, stderr) = [sys.executable, *self.program, *words], files
+            process = subprocess.Popen(
+                argv,
+                env=environ,
+                cwd=self.world.folder,
+                start_new_session=True,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+            )
+        else:
+            process = ForkedOps(words, environ=environ, folder=self.world.folder, files=files)
         self.pid = process.pid
         self._started.set()
         return process
@@ -165,7 +184,7 @@ class Command:
 class Terminal:
     """A person at a terminal: waits for a text, types, and reads the rest."""
 
-    process: "subprocess.Popen[str]"
+    process: Process
     descriptor: int
     shown: str = ""
 
