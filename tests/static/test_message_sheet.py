@@ -1,6 +1,9 @@
 """Each message of the code has its row in `tests/messages.json`, with its text and an example of a real run."""
 
+import ast
 import re
+from functools import cache
+from itertools import chain
 
 from ops.core import errors
 from ops.core.errors import PROVED
@@ -8,10 +11,17 @@ from tests.conftest import ROOT
 from tests.support import message_sheet
 from tests.support.message_sheet import Record
 from tests.support.messages import lines_of_calls, places
+from tests.support.syntax import nodes
 
 WITHOUT_TEXT = {"SecretsChanged", "LatestNotDeployed"}
 """Errors that make their text of names."""
 ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+WITH_SENTENCES = {
+    *("acceptance", "app", "cli", "config", "drills", "engine", "evidence", "gate", "github", "incident", "merge"),
+    *("pages", "publish", "report", "runbooks", "sandbox", "scheduled", "setup", "status"),
+}
+"""Folders whose tests still compare sentences, and not only codes, reasons, state and facts."""
+WORDS = 6
 
 
 def test_sheet_has_each_message_as_the_code_has_it() -> None:
@@ -53,3 +63,30 @@ def test_heading_shows_the_decision() -> None:
         shown.setdefault((runbook, row["heading"]), set()).add("proved" if decision in PROVED else decision)
 
     assert {heading: decisions for heading, decisions in shown.items() if len(decisions) > 1} == {}
+
+
+def sequences(text: str) -> set[str]:
+    """Return each sequence of words of the text without a value between them."""
+    parts = [re.findall(r"[\w'-]+", part) for part in re.split(r"\{[^{}]*\}|[\[\]|\n]", text)]
+    return {" ".join(words[at : at + WORDS]) for words in parts for at in range(len(words) - WORDS + 1)}
+
+
+def repeated(folder: str) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.value}"
+        for path in sorted((ROOT / "tests" / folder).rglob("test_*.py"))
+        for node in nodes(path)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and sequences(node.value) & made()
+    ]
+
+
+@cache
+def made() -> set[str]:
+    return set(chain.from_iterable(sequences(text.shown) for place in places() for text in place.texts.values()))
+
+
+def test_a_sentence_of_a_message_stands_in_the_sheet_only() -> None:
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()} - WITH_SENTENCES
+
+    assert [text for folder in sorted(folders) for text in repeated(folder)] == []
+    assert {"database", "limits", "switches", "workers"} <= folders

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.syntax import nodes, parsed
+from tests.support.syntax import parsed
 
 ROOT = Path(__file__).parents[2]
 FIELDS: Mapping[str, Mapping[str, int | None]] = {
@@ -83,7 +83,7 @@ class _Module:
     path: Path
     name: str
     functions: dict[int, tuple[Function, ...]] = field(default_factory=dict)
-    """Id of a node → the functions around it, the innermost last."""
+    """Id of a call → the functions around it, the innermost last."""
     owners: dict[int, str] = field(default_factory=dict)
     """Id of a function → its dotted name."""
     classes: dict[int, ast.ClassDef] = field(default_factory=dict)
@@ -166,7 +166,7 @@ class _Reader:
                         self.makers[own] = bases[0]
             for call, maker, _ in list(self.calls(module)):
                 around = module.functions.get(id(call), ())
-                if not around or around[-1].name in {"record", "_deliver"}:
+                if not around:
                     continue
                 function, of_class = around[-1], module.classes.get(id(around[-1]))
                 names = [each.arg for each in (*function.args.posonlyargs, *function.args.args)]
@@ -249,29 +249,34 @@ class _Reader:
 def _read(path: Path) -> _Module:
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     module = _Module(path, name)
-    for node in nodes(path):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            module.imported |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
-        elif isinstance(node, ast.Import):
-            module.imported |= {each.asname or each.name: each.name for each in node.names}
-        elif isinstance(node, ast.Call):
-            module.calls.append(node)
-        elif isinstance(node, ast.ClassDef):
-            module.defined.append(node)
     _walk(module, parsed(path), (), ())
     return module
 
 
 def _walk(module: _Module, node: ast.AST, around: tuple[Function, ...], names: tuple[str, ...]) -> None:
-    module.functions[id(node)] = around
+    """Read what is below the node, in these functions, with these names of classes and functions around it."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, Function):
-            module.owners[id(child)] = ".".join((*names, child.name))
-            if isinstance(node, ast.ClassDef):
-                module.classes[id(child)] = node
-            _walk(module, child, (*around, child), (*names, child.name))
-        else:
-            _walk(module, child, around, (*names, child.name) if isinstance(child, ast.ClassDef) else names)
+        match child:
+            case ast.Name() | ast.Constant() | ast.expr_context():
+                continue
+            case ast.ImportFrom(module=str(home), names=imported):
+                module.imported |= {each.asname or each.name: f"{home}.{each.name}" for each in imported}
+            case ast.Import(names=imported):
+                module.imported |= {each.asname or each.name: each.name for each in imported}
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                module.owners[id(child)] = ".".join((*names, name))
+                if isinstance(node, ast.ClassDef):
+                    module.classes[id(child)] = node
+                _walk(module, child, (*around, child), (*names, name))
+                continue
+            case ast.ClassDef(name=name):
+                module.defined.append(child)
+                _walk(module, child, around, (*names, name))
+                continue
+            case ast.Call():
+                module.calls.append(child)
+                module.functions[id(child)] = around
+        _walk(module, child, around, names)
 
 
 def _own_name(module: _Module, function: Function, of_class: ast.ClassDef | None) -> str:
