@@ -37,84 +37,75 @@ def session(status: int = 200) -> Answer:
     return HttpResponse(status=status, headers=[("set-cookie", "session=1; Path=/; Secure; HttpOnly; SameSite=Strict")])
 
 
-SEEN: dict[str, tuple[dict[str, str | bytes | Answer], dict[str, Any], Verdict, str]] = {
-    "a page that works": ({"/": "<script src=/a.js></script>", "/a.js": "1"}, {}, HEALTHY, "pages 1"),
-    "a script that throws": (
-        {"/": "<script>fortunet.start()</script>"},
-        {},
-        UNHEALTHY,
-        "console /: fortunet is not defined",
+LOOKS: dict[str, tuple[dict[str, str | bytes | Answer], dict[str, Any], Verdict, tuple[str, ...]]] = {
+    "pages that work": (
+        {
+            "/works": "<script src=/a.js></script>",
+            "/a.js": "1",
+            "/cached": HttpResponse(headers=[("content-type", "text/html"), ("cf-cache-status", "HIT")], body=b"x"),
+            "/ignored": "<script>console.error('broken')</script>",
+            "/other-host-is-missing": "<script src=https://cdn.example/a.js></script>",
+        },
+        {"paths": ["/works", "/cached", "/ignored", "/other-host-is-missing"], "ignore": ["^bro"]},
+        HEALTHY,
+        ("pages 4", "cached /cached (cf-cache-status: HIT)"),
     ),
-    "the same where it is not required": (
+    "scripts and requests that fail": (
+        {
+            "/throws": "<script>fortunet.start()</script>",
+            "/logs": "<script>console.error('broken')</script>",
+            "/asks": "<script>fetch('/api?q=1')</script>",
+            "/api": HttpResponse(status=500),
+            "/gone": HttpResponse(status=404),
+        },
+        {"paths": ["/throws", "/logs", "/asks", "/gone"]},
+        UNHEALTHY,
+        (
+            "console /throws: fortunet is not defined; /logs: broken",
+            "requests /asks: /api status 500; /gone: /gone status 404",
+        ),
+    ),
+    "a closed connection and a login that is refused": (
+        {"/closes": None, "/login": LOGIN, "/api/session": session(401)},
+        {"paths": ["/closes"], "steps": [*STEPS[:4], {"wait": "200ms"}]},
+        UNHEALTHY,
+        ("requests /closes: /closes net::ERR_EMPTY_RESPONSE; step 4, click button: /api/session status 401",),
+    ),
+    "a failure that is not required": (
         {"/": "<script>fortunet.start()</script>"},
         {"required": False},
         INCONCLUSIVE,
-        "console /: fortunet is not defined",
+        ("console /: fortunet is not defined",),
     ),
-    "a page of a cache": (
-        {"/": HttpResponse(headers=[("content-type", "text/html"), ("cf-cache-status", "HIT")], body=b"x")},
-        {},
-        HEALTHY,
-        "cached / (cf-cache-status: HIT)",
-    ),
-    "a failure of a cache": (
+    "a failure of a cache and a selector that is none": (
         {"/": "<script src=/a.js></script>", "/a.js": HttpResponse(status=404, headers=[("age", "9")])},
-        {},
+        {"steps": [{"goto": "/empty"}, {"click": "[[["}]},
         INCONCLUSIVE,
-        "requests /: /a.js status 404, cached answer (age 9 s): proves nothing",
-    ),
-    "an error that is logged": ({"/": "<script>console.error('broken')</script>"}, {}, UNHEALTHY, "console /: broken"),
-    "an error that is ignored": (
-        {"/": "<script>console.error('broken')</script>"},
-        {"ignore": ["^bro"]},
-        HEALTHY,
-        "pages 1",
-    ),
-    "a request that fails": (
-        {"/": "<script>fetch('/api?q=1')</script>", "/api": HttpResponse(status=500)},
-        {},
-        UNHEALTHY,
-        "requests /: /api status 500",
-    ),
-    "a page that is gone": ({"/": HttpResponse(status=404)}, {}, UNHEALTHY, "requests /: / status 404"),
-    "a page that closes the connection": ({"/": None}, {}, UNHEALTHY, "requests /: / net::ERR_EMPTY_RESPONSE"),
-    "another host, which is not there": (
-        {"/": "<script src=https://cdn.example/a.js></script>"},
-        {},
-        HEALTHY,
-        "pages 1",
-    ),
-    "a login": ({"/login": LOGIN, "/api/session": session()}, {"steps": STEPS}, HEALTHY, "pages 1"),
-    "a login that is refused": (
-        {"/login": LOGIN, "/api/session": session(401)},
-        {"steps": [*STEPS[:4], {"wait": "200ms"}]},
-        UNHEALTHY,
-        "requests step ",
-    ),
-    "a selector that is none": (
-        {"/": "x"},
-        {"steps": [{"goto": "/"}, {"click": "[[["}]},
-        INCONCLUSIVE,
-        "steps step 2, click [[[",
+        ("requests /: /a.js status 404, cached answer (age 9 s): proves nothing", "steps step 2, click [[["),
     ),
     "a page that never comes": (
         {"/": lambda _: (threading.Event().wait(8), None)[1]},
         {"timeout": "5s"},
         INCONCLUSIVE,
-        "limits 5 s were over at /",
+        ("limits 5 s were over at /",),
     ),
 }
+"""A browser takes 2 s to start, so each opens all pages whose findings it names one by one."""
 
 
-@pytest.mark.parametrize(("files", "fields", "verdict", "said"), SEEN.values(), ids=SEEN)
-def test_browser_probe_gives_verdict_for_page(
-    files: dict[str, str | bytes | Answer], fields: dict[str, Any], verdict: Verdict, said: str, tmp_path: Path
+@pytest.mark.parametrize(("files", "fields", "verdict", "said"), LOOKS.values(), ids=LOOKS)
+def test_browser_probe_gives_verdict_for_pages(
+    files: dict[str, str | bytes | Answer],
+    fields: dict[str, Any],
+    verdict: Verdict,
+    said: tuple[str, ...],
+    tmp_path: Path,
 ) -> None:
     result = look({"/": "x", **files}, tmp_path, **fields)
 
     assert result.verdict == verdict, result
-    assert said in result.detail
-    assert (tmp_path / "visit.png").exists() == (said.startswith(("console", "requests", "steps"))), result
+    assert [each for each in said if each not in result.detail] == [], result
+    assert (tmp_path / "visit.png").exists() == said[0].startswith(("console", "requests")), result
 
 
 def test_browser_with_sandbox_reaches_no_other_host(
@@ -206,14 +197,3 @@ def remaining_processes(group: int) -> list[str]:
         if not left:
             break
     return left
-
-
-def test_browser_probe_verifies_recovery(world: World) -> None:
-    world.release(timedelta(hours=2), code="good")
-    world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
-    add_probe(world, "{paths: [/health], required: true}")
-
-    outcome = world.rollback()
-
-    assert outcome.code == 0, outcome.err
-    assert "visit healthy: pages 1" in outcome.err
