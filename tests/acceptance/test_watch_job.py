@@ -1,4 +1,4 @@
-"""The job that watches a service after a recovery, under act."""
+"""The job that watches a service after a recovery, under act: a lost runner and a relapse."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -8,31 +8,6 @@ from ops.tools import program_files
 from tests.acceptance.test_small_repository import ACTIONS, LABEL
 from tests.support.actions import conclusions, release, stage
 from tests.support.configurations import SMALL_REPOSITORY
-
-
-def test_watch_job_keeps_its_comment_and_completes_the_report(pip_cache: Path, tmp_path: Path) -> None:
-    names: dict[str, Any] = {"account": "5e" * 16, "worker": "bakery-shop", "token": "BAKERY_TOKEN"}
-    program_files.write_program(tmp_path)
-    with stage(pip_cache, {"status": 200}, config=SMALL_REPOSITORY, is_watched=True, **names) as world:
-        world.sandbox.clock.longest_sleep = 5.0
-        number = world.incident()
-        with world.runner(actions={ACTIONS: tmp_path}) as runner:
-            world.github.label(number, LABEL, "alice")
-            runner.wait()
-            run = world.github.runs[-1]
-            log = "\n".join(runner.log(run.id))
-
-        assert {name: end for name, end in conclusions(run).items() if name not in {"menu", "check-outage"}} == {
-            "gate": "success",
-            "recovery-production": "success",
-            "report": "success",
-            "watch": "success",
-            "tell": "skipped",
-            "tell-later": "skipped",
-        }, log
-        _, watched = (comment.body for comment in world.github.issue(number).comments)
-        assert "shop in production is mitigated: healthy since" in watched
-        assert "xychart-beta" in watched
 
 
 def test_closing_the_incident_continues_a_watch_that_lost_its_runner(pip_cache: Path, tmp_path: Path) -> None:
