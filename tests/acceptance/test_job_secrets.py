@@ -1,16 +1,25 @@
-"""Secrets in job processes: each only in the step that needs it, and no token of another environment."""
+"""Jobs under act: each secret only in the step that needs it, and set-up without a package index."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from sandbox.github import GitHub
+from tests.conftest import REFERENCE, ROOT
 from tests.support.actions import BUTTON, LABEL, conclusions, stage
+from tests.support.wheels import index
+from tests.support.workflows import operations_repository
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc"),
 ]
+NOWHERE = "http://127.0.0.1:9/simple"
+"""Address without a server."""
 STAGING, PRODUCTION = "STAGING_CLOUDFLARE_API_TOKEN", "CLOUDFLARE_API_TOKEN"
 OF_PRODUCTION = "token-of-production-0123456789abcdef"
 LOOK = (
@@ -59,17 +68,41 @@ def test_staging_job_processes_hold_no_production_token(pip_cache: Path, tmp_pat
     assert leaks == []
 
 
-def test_only_the_action_run_sees_secrets(pip_cache: Path, tmp_path: Path) -> None:
-    with stage(pip_cache) as world:
+def pack_wheels(folder: Path, wheels: Path) -> bytes:
+    locks = [word for name in ("runtime", "crypto") for word in ("--lock", ROOT / "locks" / f"{name}.txt")]
+    program = ROOT / ".github/actions/setup/install.py"
+    subprocess.run(
+        [sys.executable, "-I", program, "pack", *locks, "--archive", folder / "wheels.zip"],
+        env={**os.environ, "OPS_WHEELS": str(wheels)},
+        check=True,
+    )
+    return (folder / "wheels.zip").read_bytes()
+
+
+def test_jobs_without_a_package_index_recover_and_only_the_action_run_sees_secrets(
+    pip_cache: Path, tmp_path: Path
+) -> None:
+    """A label, no cache, and the archive of wheels."""
+    with index() as offered, stage(tmp_path / "cold") as world:
+        name = f"/wheels-cp3{sys.version_info.minor}-{os.uname().machine}.zip"
+        offered.other[name] = pack_wheels(tmp_path, pip_cache / "ops-wheels")
+        shutil.copy(REFERENCE / "limits.yml", tmp_path)
+        address = f"{offered.url}/wheels-{{python}}-{{machine}}.zip"
+        text = (REFERENCE / "ops.yml").read_text()
+        (tmp_path / "ops.yml").write_text(f"{text}\ngithub: {{wheels_archive: '{address}'}}\n")
+        world.github.add_commit("Wheels", "alice", files=operations_repository(tmp_path / "ops.yml"))
         look_in_actions(world.github)
         number = world.incident()
 
-        with world.runner({"SEEN": str(tmp_path / "seen")}) as runner:
+        with world.runner({"PIP_INDEX_URL": NOWHERE, "SEEN": str(tmp_path / "seen")}) as runner:
             world.github.label(number, LABEL, "alice")
             runner.wait()
             log = "\n".join(runner.log(world.github.runs[-1].id))
 
     assert world.live == {world.good: 100}, log
+    assert "recovered" in log
+    assert f"wheels from {address}" in log
+    assert set(offered.asked) == {name}
     secret = f"={world.sandbox.token}".encode()
     seen = {path.name.split("-", 2)[2]: path.read_bytes() for path in tmp_path.glob("seen-*")}
     assert {"gate-setup", "gate-gate", "recovery-production-setup", "recovery-production-run"} <= seen.keys()
