@@ -8,9 +8,9 @@ import pytest
 
 from ops.drills.support import TRIGGERS
 from tests.conftest import REFERENCE
-from tests.merge.drills.test_drill import IN_A_JOB, switch_options
+from tests.merge.drills.test_drill import switch_options
 from tests.support.configurations import SHOPDESK
-from tests.support.drills import Run, assert_recovered, drill, run_id, taken
+from tests.support.drills import IN_A_JOB, Run, assert_recovered, drill, run_id, taken
 
 PLAIN: Run = ("restore-database", "embedded", None)
 IN_WORKERD: Run = ("restore-database", "workerd", None)

@@ -11,6 +11,7 @@ from ops.drills.support import Edge
 from sandbox.switches import Switches, parse
 from tests.support.configurations import SHOPDESK
 from tests.support.drills import (
+    IN_A_JOB,
     OPS,
     Run,
     assert_recovered,
@@ -22,8 +23,6 @@ from tests.support.drills import (
     untested_runs,
 )
 
-IN_A_JOB = {"label": "issues", "button": "workflow_dispatch"}
-"""Event that starts the workflow, by trigger."""
 PLAIN: tuple[Edge, None] = ("embedded", None)
 
 
@@ -197,6 +196,8 @@ def test_rotate_secrets_button_keeps_values_out_of_log(run: Run) -> None:
     result = assert_recovered(run, *switch_options(run[0], 1))
 
     assert result["report"]["number"] == 2
+    assert result["workflow_run"]["event"] == "workflow_dispatch"
+    assert result["workflow_run"]["jobs"][0]["conclusion"] == "success"
     assert "the sandbox serves the good release, healthy" in result["message"]
     log = "\n".join(result["workflow_run"]["log"])
     assert not [value for value in (*scenario_leak.FRESH.values(), *scenario_leak.LEAKED.values()) if value in log]
