@@ -448,3 +448,29 @@ def test_migration_whose_comment_hides_its_row_is_refused(shop: Deployment) -> N
     assert refused.code == 3, refused.err
     assert re.search(r"0003_open\.sql .*comment", refused.err)
     assert shop.applied == []
+
+
+def test_checks_without_an_answer_after_the_write_are_no_evidence(shop: Deployment) -> None:
+    query = {"path": QUERY, "sends": "foreign_key_check", "status": 503, "times": None}
+    shop.world.sandbox.fault(
+        path=QUERY, sends="CREATE TABLE customers", after=lambda: shop.world.sandbox.fault(**query)
+    )
+
+    done = shop.guard()
+
+    assert done.code == 8, done.err
+    assert shop.applied == ["0001_customers.sql"]
+    assert bookmarks(done.out)[0] in done.err
+
+
+def test_migration_with_a_malformed_time_is_no_way_back(shop: Deployment) -> None:
+    assert shop.guard().code == 0
+    shop.rows(f"UPDATE {TABLE} SET applied_at = 'yesterday'")
+    writes = len(shop.writes)
+    shop.write("0002_orders.sql", SECOND)
+
+    done = shop.guard()
+
+    assert done.code == 4
+    assert "0001_customers.sql" in done.err
+    assert len(shop.writes) == writes

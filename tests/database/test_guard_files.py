@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from ops.app import database_guard
 from ops.cloudflare.schema_mark import parse_schema_marks
+from ops.cloudflare.types import site_config
 from tests.database.test_guard import shop
 from tests.support.deployment import BINDING, Deployment, jsonc
 
@@ -77,3 +79,30 @@ def test_early_number_and_missing_file_are_warnings(shop: Deployment) -> None:
     assert "0003_notes.sql" in early
     assert "0002_late.sql" not in missing
     assert "0003_notes.sql" in missing
+
+
+@pytest.mark.slow
+def test_too_many_bytes_or_files_are_refused(shop: Deployment) -> None:
+    with (shop.files / "0002_data.sql").open("wb") as file:
+        file.truncate(database_guard.MAX_BYTES)
+    large = shop.guard()
+    (shop.files / "0002_data.sql").unlink()
+    for number in range(database_guard.MAX_FILES):
+        (shop.files / f"{number}.txt").touch()
+
+    many = shop.guard()
+
+    assert (large.code, many.code) == (2, 2)
+    assert str(database_guard.MAX_BYTES) in large.err
+    assert str(database_guard.MAX_FILES) in many.err
+    assert shop.writes == []
+
+
+def test_wrangler_file_that_is_too_large_is_refused(shop: Deployment) -> None:
+    shop.configure(jsonc(BINDING) + " " * site_config.MAX_BYTES)
+
+    refused = shop.guard()
+
+    assert refused.code == 3
+    assert str(site_config.MAX_BYTES) in refused.err
+    assert shop.writes == []

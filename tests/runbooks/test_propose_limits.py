@@ -1,5 +1,6 @@
 """Temporary limits proposed as a pull request, which a person merges."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -420,3 +421,16 @@ def test_bakery_raises_a_limit_and_hears_of_it(tmp_path: Path) -> None:
         said = "\n".join(comment.body for comment in hub.issue(number).comments)
         assert "live: orders raised to 9 until" in said
         assert ended(job("propose-limits", "--incident", str(number))) == (0, "nothing_to_do", "already_set")
+
+
+def test_limits_without_raises_are_refused(place: LimitsWorld) -> None:
+    text = place.world.config.read_text()
+    start = text.index("        raises:")
+    end = next(at for at in range(text.index("\n", start), len(text)) if re.match(r"\n {0,8}\S", text[at:]))
+    place.world.config.write_text(text[:start].rstrip() + text[end:])
+
+    refused = propose(place, "--incident", str(incident(place)))
+
+    assert ended(refused) == (2, "refused", "config_invalid")
+    assert "`runtime.limits.raises`" in refused.result["message"]
+    assert pulls(place) == []

@@ -198,6 +198,16 @@ def test_project_without_deployment_has_no_target(world: World) -> None:
     assert "has no production deployment" in outcome.result["message"]
 
 
+def test_preview_is_no_target(world: World, sites: Releases) -> None:
+    preview = world.site(timedelta(hours=1), "preview", branch="fix")
+
+    outcome = world.rollback_pages("--to", preview)
+
+    assert ended(outcome) == (3, "refused", "not_deployable")
+    assert preview[:8] in outcome.result["message"]
+    assert world.served == sites.bad
+
+
 @pytest.mark.slow
 def test_unlisted_deployment_needs_its_full_id(world: World) -> None:
     oldest = world.site(timedelta(days=9), "oldest")

@@ -107,11 +107,13 @@ def test_laptop_compares_with_the_merge_base(place: LimitsWorld) -> None:
 
     told = json.loads(place.ops("plan", "--json", **laptop).out)
     none = place.ops("plan", "--base", "HEAD", **laptop)
+    unknown = place.ops("plan", "--base", "gone", **laptop)
 
     assert (told["summary"], told["changed"]) == ("1 of 2 limits changes", ["calc"])
     assert [each["percent"] for each in told["limits"]] == [50.0, 0.0]
     assert told["limits"][0]["live"] == {"limit": 30, "period": 60}
     assert "no change; live limits are read at one location: no limits.yml" in none.out
+    assert (unknown.code, '"gone"' in unknown.err) == (2, True)
 
 
 def test_plan_without_network_reports_unknown_live_limits(place: LimitsWorld) -> None:

@@ -183,6 +183,17 @@ def test_reviewers_are_set_where_the_plan_has_them(shop: Shop) -> None:
     assert [one.login for one in shop.github.environments["approve-live"].reviewers] == ["rita"]
 
 
+def test_more_reviewers_than_github_allows_are_refused(shop: Shop) -> None:
+    shop.github.switches.plan = "enterprise"
+    shop.edit("    services:\n", "    approval: [security]\n    services:\n")
+
+    refused = shop.setup("--yes", *(word for number in range(7) for word in ("--reviewer", f"person-{number}")))
+
+    assert refused.code == 2
+    assert "7" in refused.err
+    assert shop.writes() == []
+
+
 def test_reviewers_of_a_person_may_no_longer_approve_their_own_requests(shop: Shop) -> None:
     shop.github.switches.plan = "enterprise"
     shop.edit("    services:\n", "    approval: [security]\n    services:\n")

@@ -146,6 +146,32 @@ def test_several_accounts_need_a_choice(game: Team) -> None:
     assert not game.folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "fact"),
+    [
+        (("--contact", "x" * 201), "200"),
+        (("--wrangler", "."), "wrangler.jsonc"),
+    ],
+)
+def test_unusable_option_is_refused(shop: Team, arguments: tuple[str, ...], fact: str) -> None:
+    outcome = shop.init(*arguments)
+
+    assert outcome.code == 2
+    assert fact in outcome.err
+    assert not shop.folder.exists()
+
+
+def test_account_without_services_is_refused(shop: Team) -> None:
+    for account in shop.world.sandbox.account.visible:
+        account.workers.clear()
+        account.pages.projects.clear()
+
+    outcome = shop.init()
+
+    assert outcome.code == 2
+    assert not shop.folder.exists()
+
+
 def test_account_without_services_is_left_out_and_named(game: Team) -> None:
     game.world.sandbox.account.visible[1].workers.clear()
 
