@@ -3,6 +3,7 @@
 A comment has a hidden record and keeps to GitHub's size limit.
 """
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -85,6 +86,7 @@ def render_comments(
     summary = replace(summary, events=tuple(_for_any_laptop(event, program) for event in summary.events))
     rows = summary.shown_events
 
+    @functools.cache  # the largest fit is rendered once
     def render(count: int) -> str:
         return _main_comment(summary, contacts, repository, rows[len(rows) - count :])
 
@@ -93,8 +95,12 @@ def render_comments(
     if shown == len(rows):
         return (main,)
     older = rows[: len(rows) - shown]
-    kept = _largest_fit(lambda count: _older_comment(summary, older, count), len(older))
-    return main, _older_comment(summary, older, kept)
+
+    @functools.cache
+    def render_older(count: int) -> str:
+        return _older_comment(summary, older, count)
+
+    return main, render_older(_largest_fit(render_older, len(older)))
 
 
 def _for_any_laptop(event: RunEvent, program: str) -> RunEvent:
