@@ -165,6 +165,8 @@ def _shrunk(record: RunRecord) -> RunRecord:
     versions = tuple((a[:MAX_TEXT], b[:MAX_TEXT], c[:MAX_TEXT]) for a, b, c in record.versions)
     names = {name: getattr(record, name)[:100] for name in ("runbook", "environment", "service", "decision", "reason")}
     record = replace(record, rows=rows, versions=versions, headline=record.headline[:MAX_TEXT], **names)
+    if len(rows) <= MAX_ROWS and _fits(record):  # as most do
+        return record
     order = _order(rows)
     few = max(0, len(order) - MAX_ROWS)
     count = bisect_left(range(len(order)), x=True, lo=few, key=lambda count: _fits(_without(record, order[:count])))
