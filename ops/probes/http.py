@@ -4,6 +4,7 @@ Each assertion has its own verdict. The header `ops-maintenance` names the run t
 application that turned on its own maintenance switch sends `switch` (docs/reference/runtime-contract.md).
 """
 
+import functools
 import json
 import re
 import time
@@ -92,6 +93,8 @@ MAX_SECONDS, CONNECT_SECONDS = 10.0, 3.0
 TIMEOUT = httpx.Timeout(MAX_SECONDS, connect=CONNECT_SECONDS)
 NO_HEADERS: Mapping[str, str] = {}
 MAX_BYTES = 1_000_000
+_ssl_context = functools.cache(httpx.create_ssl_context)
+"""Certificates are loaded once in a process: it takes 6 ms."""
 MAX_TEXT_LENGTH = 80
 """Characters of a found value in an assertion."""
 
@@ -111,7 +114,7 @@ class ProbeClient:
         self.edge_url = edge_url
         self._headers_by_origin = headers_by_origin
         trust = edge_url is None
-        verify = httpx.create_ssl_context(trust_env=trust) if trust else False
+        verify = _ssl_context(verify=trust, trust_env=trust)
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))  # a cookie may pin a version
         self._http = httpx.Client(
             timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False, cookies=no_cookies
