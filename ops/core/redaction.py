@@ -11,6 +11,7 @@ shorter than six characters.
 
 import base64
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -179,6 +180,8 @@ class Redactor:
         self._lock = threading.Lock()
         self._forms: dict[str, _Form] = {}
         self._longest = 0
+        self._fewest = sys.maxsize
+        """Fewest characters of a text in which a value can be."""
         self._bytes: set[bytes] = set()
         self._lower: set[str] = set()
         self._values: set[str] = set()
@@ -193,13 +196,14 @@ class Redactor:
         values = {secret, *secret.splitlines(), *_parts_of_address(secret)}
         for value in values | {each.strip() for each in values}:
             if len(value.strip()) >= self._shortest and value not in self._values:
-                forms = (_Form(value), *_in_base64(value))
+                forms, others = (_Form(value), *_in_base64(value)), set(in_other_bases(value))
                 with self._lock:  # readers take these collections once and without the lock
                     self._longest = max(self._longest, len(value))
                     self._forms = self._forms | {form.text: form for form in forms}
-                    self._lower = self._lower | set(in_other_bases(value))
+                    self._lower = self._lower | others
                     self._bytes = self._bytes | {spelling for form in forms for spelling in spellings(form.text)}
                     self._values = self._values | {value}
+                    self._fewest = min(self._fewest, *(form.fewest for form in forms), *map(len, others))
                     self._clean = set()  # last, as a new set: a search with the former values fills the former set
 
     @property
@@ -210,7 +214,7 @@ class Redactor:
     def redact_text(self, text: str) -> str:
         """Return the text with every value masked. Texts without a value are cached, because most recur."""
         clean = self._clean
-        if text in clean:
+        if len(text) < self._fewest or text in clean:
             return text
         spans = self._spans(text)
         if not spans and len(text) <= LONGEST_REMEMBERED:
@@ -228,7 +232,7 @@ class Redactor:
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
         """Return the ranges to mask, in order; overlapping ranges are joined."""
-        if len(text) < self._shortest:  # no spelling is shorter than its value
+        if len(text) < self._fewest:
             return []
         spans: list[tuple[int, int]] = []
         for start, end in sorted([*self._found(text), *self._found_across_lines(text), *self._found_encoded(text)]):
@@ -297,6 +301,14 @@ class _Form:
         self.text = text
         self._around = before, after
         self.anchor = max(re.split(r"[^A-Za-z0-9]+", text), key=len)
+
+    @property
+    def fewest(self) -> int:
+        """The fewest characters of a text that can spell it.
+
+        One character may stand for several of a form that is not ASCII: for a surrogate pair, or bytes of UTF-8.
+        """
+        return len(self.text) if self.text.isascii() else 1
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         at = 0

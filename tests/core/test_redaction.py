@@ -81,6 +81,12 @@ def test_json_surrogate_pair_is_redacted(value: str) -> None:
     assert redactor_with(value).redact_text(f"{spelled} {json.dumps(value)}") == '*** "***"'
 
 
+def test_text_with_fewer_characters_than_its_value_is_redacted() -> None:
+    redactor = redactor_with("\udcc3\udca9" * 6)  # bytes of UTF-8 that Python did not decode
+
+    assert redactor.redact_text("é" * 5 + "%C3%A9") == MASK
+
+
 def test_new_value_clears_the_text_cache() -> None:
     redactor = redactor_with("hunter2-x")
     assert redactor.redact_text("a key: correct-horse") == "a key: correct-horse"
