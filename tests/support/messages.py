@@ -222,7 +222,7 @@ class _Reader:
                 return _any_of([same(body), same(other)])
             case ast.BoolOp(op=ast.Or(), values=values):
                 return _any_of([same(each) for each in values])
-            case ast.Name(id=name) if depth < 3 and (found := self._assigned(module, name, around)):
+            case ast.Name() if depth < 3 and (found := self._assigned(module, node, around)):
                 home, texts = found
                 inside = around if home is module else ()
                 return _any_of([self._text(home, each, inside, depth + 1) for each in texts])
@@ -232,17 +232,17 @@ class _Reader:
                 return Text("{" + ast.unparse(node) + "}", ".*")
 
     def _assigned(
-        self, module: _Module, name: str, around: tuple[Function, ...]
+        self, module: _Module, name: ast.Name, around: tuple[Function, ...]
     ) -> tuple[_Module, list[ast.expr]] | None:
-        """Return the texts that are assigned to the name, with their module; None if one may be something else."""
+        """Return the texts that the name may have here, with their module; None if one may be something else."""
         for function in reversed(around):
-            if name in _parameters(function):
+            if name.id in _parameters(function):
                 return None
-            if found := _values(ast.walk(function), name):
+            if found := _reaching(_assignments(function, name.id), name.lineno):
                 return (module, found) if all(map(_is_text, found)) else None
-        home_name, _, there = module.imported.get(name, f"{module.name}.{name}").rpartition(".")
+        home_name, _, there = module.imported.get(name.id, f"{module.name}.{name.id}").rpartition(".")
         home = self.modules.get(home_name)
-        found = _values(parsed(home.path).body, there) if home else []
+        found = [each.value for each in _assignments(parsed(home.path), there)] if home else []
         return (home, found) if home and found and all(map(_is_text, found)) else None
 
 
@@ -313,27 +313,53 @@ def _forwarded(node: ast.expr | None, around: tuple[Function, ...]) -> str:
     return node.id if is_own and isinstance(node, ast.Name) else ""
 
 
-def _values(found: Iterator[ast.AST] | list[ast.stmt], name: str) -> list[ast.expr]:
-    """Return what the statements assign to the name."""
-    values = []
-    for node in found:
-        match node:
-            case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
-                values.append(value)
-            case ast.AnnAssign(target=ast.Name(id=target), value=ast.expr() as value) if target == name:
-                values.append(value)
-            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=value):
-                places = [n for n, each in enumerate(targets) if isinstance(each, ast.Name) and each.id == name]
-                is_pair = isinstance(value, ast.Tuple) and len(value.elts) == len(targets)
-                values += [value.elts[n] if is_pair and isinstance(value, ast.Tuple) else value for n in places]
-            case ast.For(target=target) | ast.comprehension(target=target) | ast.withitem(optional_vars=target):
-                if target and any(isinstance(each, ast.Name) and each.id == name for each in ast.walk(target)):
-                    values.append(ast.Name(name))
-            case ast.AugAssign(target=ast.Name(id=target)) if target == name:
-                values.append(ast.Name(name))
-            case _:
-                pass
-    return values
+class _Assignment(NamedTuple):
+    line: int
+    end: int
+    """Last line of the block with the statement."""
+    value: ast.expr
+
+
+def _assignments(scope: Function | ast.Module, name: str) -> list[_Assignment]:
+    """Return what a function, or the top level of a module, assigns to the name."""
+    found = []
+    for node in ast.walk(scope) if isinstance(scope, Function) else [scope]:
+        for block in (getattr(node, part, None) for part in ("body", "orelse", "finalbody")):
+            if isinstance(block, list):
+                end = max((each.end_lineno for each in block), default=0)
+                found += [_Assignment(each.lineno, end, value) for each in block for value in _values(each, name)]
+    return found
+
+
+def _reaching(found: list[_Assignment], line: int) -> list[ast.expr]:
+    """Return what the name may have on this line: not what a later assignment has replaced by then."""
+    before = [each for each in found if each.line < line]
+    last = max((each.line for each in before if line <= each.end), default=0)
+    return [each.value for each in before if each.line >= last]
+
+
+def _values(statement: ast.AST, name: str) -> list[ast.expr]:
+    """Return what the statement itself assigns to the name; the name for a value that is no text."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
+            return [value]
+        case ast.AnnAssign(target=ast.Name(id=target), value=ast.expr() as value) if target == name:
+            return [value]
+        case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)) if len(targets) == len(values):
+            pairs = zip(targets, values, strict=True)
+            return [value for target, value in pairs if isinstance(target, ast.Name) and target.id == name]
+        case ast.Assign(targets=[target]) | ast.For(target=target) | ast.AugAssign(target=target):
+            return [each for each in _names(target) if each.id == name]
+        case ast.With(items=items):
+            targets = [each.optional_vars for each in items if each.optional_vars]
+            return [each for target in targets for each in _names(target) if each.id == name]
+        case _:
+            return []
+
+
+def _names(target: ast.expr) -> list[ast.Name]:
+    """Return the names that the target of an assignment sets."""
+    return [each for each in ast.walk(target) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)]
 
 
 def _is_text(node: ast.expr) -> bool:
