@@ -95,7 +95,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 collect_ignore = ["static"]
 """Folders whose tests run only by a command that names them. `./run check` names this one."""
-SLOW_FOLDERS = ("acceptance", "merge")
+SLOW_FOLDERS = ("acceptance", "merge", "sandbox")
 """Folders whose tests are all slow. The fast set does not import them."""
 
 
@@ -116,6 +116,11 @@ def _is_slow(marks: Iterable[pytest.Mark]) -> bool:
     return any(mark.name == "slow" for mark in marks)
 
 
+def _step(sampled: pytest.Mark) -> int:
+    """Return the distance of two cases that are in the fast set."""
+    return sampled.args[0] if sampled.args else sys.maxsize
+
+
 def pytest_pycollect_makeitem(collector: pytest.Collector, obj: object) -> list[pytest.Item] | None:
     """Make no cases of a slow test for the fast set."""
     return [] if _is_fast(collector.config) and _is_slow(getattr(obj, "pytestmark", ())) else None
@@ -127,7 +132,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Iterator[None]:
     yield
     if _is_fast(metafunc.config):
         sampled = metafunc.definition.get_closest_marker("sampled")
-        cases = metafunc._calls[:: sampled.args[0] if sampled else 1]
+        cases = metafunc._calls[:: _step(sampled) if sampled else 1]
         metafunc._calls = [case for case in cases if not _is_slow(case.marks)] or cases
 
 
@@ -139,7 +144,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         return
     if (sampled := item.get_closest_marker("sampled")) and isinstance(item, pytest.Function):
         table = (item.path.as_posix(), item.originalname)
-        if _cases[table] % sampled.args[0]:
+        if _cases[table] % _step(sampled):
             item.add_marker(pytest.mark.slow)
         _cases[table] += 1
 

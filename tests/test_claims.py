@@ -122,6 +122,7 @@ QUICK = [case for case in CASES if not case.scenario.is_slow and case not in SCH
 SLOW = [case for case in CASES if case.scenario.is_slow]
 
 
+@pytest.mark.slow
 @holds_for(fast=4, slow=150, case=st.sampled_from(QUICK), random=st.randoms(use_true_random=False))
 def test_run_result_is_true_and_next_run_continues(case: Case, random: Random) -> None:
     check_claims(case, random)

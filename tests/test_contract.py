@@ -284,6 +284,7 @@ def test_commands_decisions_and_reasons_keep_the_contract(contract: Contract) ->
     contract.compare(rows, "commands", "decisions", "reasons")
 
 
+@pytest.mark.slow
 def test_actions_keep_the_contract(contract: Contract) -> None:
     """Workflows of an older version use the actions of this one."""
     folder, rows = ROOT / ".github/actions", Rows()

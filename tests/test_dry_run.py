@@ -141,6 +141,7 @@ def test_dry_run_only_reads(world: World, name: str, seed: int) -> None:
     assert (world.sandbox.deployments(WORKER), world.served) == before
 
 
+@pytest.mark.slow
 def test_dry_run_plans_the_same_as_the_real_run(world: World, releases: Releases) -> None:
     planned = world.rollback("--dry-run").result["plan"]
     read = Counter((request.method, request.path) for request in world.sandbox.requests)
@@ -200,7 +201,7 @@ def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bo
     return run.run(request, environ, redactor, sink=lambda _: None, options=options, signals=signals)[0]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("dry_run", [True, False])
 @pytest.mark.parametrize("runbook", [WritesWhilePlanning(), WritesWhileComparing()], ids=lambda r: type(r).__name__)
 def test_early_write_is_refused_by_the_client(

@@ -49,7 +49,7 @@ WORLDS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("as_json", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["text", "JSON"])
 @pytest.mark.parametrize("rules", WORLDS.values(), ids=WORLDS)
 def test_secret_echoed_by_cloudflare_is_redacted(marked: World, rules: list[dict[str, Any]], as_json: bool) -> None:
@@ -63,6 +63,7 @@ def test_secret_echoed_by_cloudflare_is_redacted(marked: World, rules: list[dict
     assert_no_secret_shown(marked, outcome)
 
 
+@pytest.mark.slow
 def test_webhook_url_is_redacted_in_failures(marked: World) -> None:
     with receiving() as receiver:
         receiver.answers["slack"] = HttpResponse(status=500, body=receiver.slack.encode())
@@ -80,6 +81,7 @@ def test_webhook_url_is_redacted_in_failures(marked: World) -> None:
     assert_no_secret_shown(marked, Outcome(outcome.code, outcome.out, ""))
 
 
+@pytest.mark.slow
 def test_secret_in_external_text_is_redacted(marked: World) -> None:
     behaviour = {"status": 500, "body": {"status": TOKEN, "version": {"id": TOKEN}}}
     marked.release(timedelta(minutes=5), message=ECHO, tag=TOKEN, author=TOKEN, behaviour=behaviour)
@@ -103,6 +105,7 @@ def test_secret_at_a_truncation_is_redacted(marked: World) -> None:
         assert "cfut" not in outcome.out + outcome.err
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("value", [f"{TOKEN}\n", f" {TOKEN}", f"\u201c{TOKEN}\u201d"])
 def test_malformed_token_is_redacted(marked: World, value: str) -> None:
     outcome = marked.rollback(**{**SECRETS, "CLOUDFLARE_API_TOKEN": value})

@@ -104,7 +104,7 @@ LOOKS = (
 )
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("command", LOOKS, ids=" ".join)
 @pytest.mark.parametrize("rules", ANSWERS.values(), ids=ANSWERS)
 def test_commands_that_look_hide_secrets(world: Bakery, rules: list[dict[str, Any]], command: tuple[str, ...]) -> None:

@@ -151,6 +151,7 @@ def endings() -> "Iterator[Any]":
                 yield pytest.param(case, CANARY_ENDINGS[ending], as_json, id=told, marks=marks_of)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("case", "ending", "as_json"), list(endings()))
 def test_canaries_stay_hidden_for_every_ending(incident: Incident, case: Case, ending: Ending, as_json: bool) -> None:
     (incident.world.folder / "shout").write_text(SHOUT)
@@ -229,7 +230,7 @@ def test_canaries_stay_hidden_in_status(incident: Incident, as_json: list[str]) 
     assert leaks(collect_output(incident, Receiver(), outcome)) == []
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("private", [True, False])
 def test_canaries_stay_hidden_in_a_leak_incident(incident: Incident, private: bool) -> None:
     """Neither a registered secret nor an unknown key in any field of the report."""
@@ -277,7 +278,7 @@ PASTED = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", PASTED.values(), ids=PASTED)
 @pytest.mark.parametrize("name", ["CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN"])
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def send_hostile_event(desk: Desk) -> Outcome:
     return desk.gate("issues", {**payload, "sender": {"login": HOSTILE, "id": 1, "type": "User"}}, desk.new_run())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "way",
     [
@@ -112,6 +113,7 @@ def test_gate_shows_no_control_characters(desk: Desk, way: Callable[[Desk], Outc
     assert "\n::error::" not in outcome.out + outcome.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_json", [True, False], ids=["JSON", "text"])
 def test_job_shows_no_control_characters(desk: Desk, as_json: bool) -> None:
     """Its log has each event as text, and as JSON for `incident import`."""

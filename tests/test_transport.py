@@ -94,7 +94,7 @@ def _stable(headers: Mapping[str, str]) -> Seen:
     return tuple(sorted(each for each in headers.items() if not changing.fullmatch(each[0].lower())))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
 def test_requests_are_the_same(echo: tuple[Echo, Server], method: str, body: str) -> None:
@@ -106,6 +106,7 @@ def test_requests_are_the_same(echo: tuple[Echo, Server], method: str, body: str
     both(answer, lambda: requests_answer(f"{server.url}/a", method, **options))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("target", ODD_TARGETS)
 def test_targets_are_the_same(echo: tuple[Echo, Server], target: str) -> None:
     answer, server = echo
@@ -130,6 +131,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ANSWERS)
 def test_answers_are_the_same(echo: tuple[Echo, Server], name: str) -> None:
     answer, server = echo
@@ -140,6 +142,7 @@ def test_answers_are_the_same(echo: tuple[Echo, Server], name: str) -> None:
     both(answer, lambda: requests_answer(f"{server.url}/a", "GET"))
 
 
+@pytest.mark.slow
 def test_answer_that_waits_takes_a_socket_with_its_timeout() -> None:
     waiting = threading.Event()
     server = Server(lambda _: HttpResponse() if waiting.wait(5) else None, is_prompt=waiting.is_set)
@@ -154,6 +157,7 @@ def test_answer_that_waits_takes_a_socket_with_its_timeout() -> None:
         server.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_stopped_server_leaves_no_half_made_response(transport: Transport) -> None:
     """Its finalizer would fail at a later time, in another test: Python 3.13 reports that."""
@@ -173,6 +177,7 @@ def test_stopped_server_leaves_no_half_made_response(transport: Transport) -> No
 FAST = [name for name in runbooks() if not cases(name)[0].scenario.is_slow]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAST)
 def test_reads_of_runs_get_the_same_answers(name: str) -> None:
     """Run each runbook, and send each of its reads again over both transports."""

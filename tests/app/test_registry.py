@@ -49,6 +49,7 @@ def products() -> set[str]:
     return set(level.split(" | "))
 
 
+@pytest.mark.slow
 def test_rollback_imports_no_other_product(world: World, releases: Releases) -> None:
     where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
 
@@ -60,6 +61,7 @@ def test_rollback_imports_no_other_product(world: World, releases: Releases) -> 
     assert not packages(modules) & {"scheduled", "gate", "incident", "evidence", "status", "report", "setup", "drills"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("--help",), ("limits", "--help")])
 def test_help_imports_no_runbook(world: World, arguments: tuple[str, ...]) -> None:
     assert not packages(imported_modules(world, *arguments)) & {
@@ -71,6 +73,7 @@ def test_help_imports_no_runbook(world: World, arguments: tuple[str, ...]) -> No
     }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [*runbook_names(), *scheduled_files()])
 def test_runbook_name_and_help_match_its_file(name: str) -> None:
     file, made = find_runbook_file(name), load_runbook(name)
@@ -79,6 +82,7 @@ def test_runbook_name_and_help_match_its_file(name: str) -> None:
     assert file.help_line == str(made.__doc__).splitlines()[0]
 
 
+@pytest.mark.slow
 def test_every_scheduled_runbook_is_listed() -> None:
     found = set()
     for path in (ROOT / "ops/scheduled").glob("*.py"):

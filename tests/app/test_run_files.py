@@ -32,6 +32,7 @@ def left(folder: Path) -> set[str]:
     return {path.name for path in (folder / ".ops" / "runs").iterdir()}
 
 
+@pytest.mark.slow
 def test_run_deletes_old_published_runs(shop: Shop) -> None:
     old = add_runs(shop.folder, KEPT_RUNS + 3, days=41)
 
@@ -41,6 +42,7 @@ def test_run_deletes_old_published_runs(shop: Shop) -> None:
     assert len(left(shop.folder)) == KEPT_RUNS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("days", "published"), [(39.0, True), (400.0, False)])
 def test_recent_and_unpublished_runs_stay(tmp_path: Path, days: float, published: bool) -> None:
     names = add_runs(tmp_path, KEPT_RUNS + 5, days=days, published=published)
@@ -50,6 +52,7 @@ def test_recent_and_unpublished_runs_stay(tmp_path: Path, days: float, published
     assert left(tmp_path) == set(names)
 
 
+@pytest.mark.slow
 def test_only_runs_without_more_to_publish_are_marked(shop: Shop, incident: Incident) -> None:
     github = shop.environ(**incident.github.environ())
     runs = shop.folder / ".ops" / "runs"
@@ -68,6 +71,7 @@ def test_only_runs_without_more_to_publish_are_marked(shop: Shop, incident: Inci
     assert f"/issues/{incident.number}#issuecomment-" in str(newest_mark())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("loss", ["unavailable", "never complete", "no token"])
 def test_run_that_is_not_whole_on_its_incident_stays_with_its_import(
     shop: Shop, incident: Incident, loss: str, monkeypatch: pytest.MonkeyPatch
@@ -98,6 +102,7 @@ def test_run_that_is_not_whole_on_its_incident_stays_with_its_import(
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_strange_files_and_links_stay(tmp_path: Path) -> None:
     add_runs(tmp_path, KEPT_RUNS, days=41, begins="2027")
     runs, kept = tmp_path / ".ops" / "runs", tmp_path / "mine"

@@ -19,6 +19,7 @@ def test_client_created_after_the_end_is_closed(world: World) -> None:
     assert world.sandbox.requests == []
 
 
+@pytest.mark.slow
 def test_each_client_is_created_once(world: World) -> None:
     environment = read_config(world.config)[0].environment("production")
     with ExitStack() as ending:

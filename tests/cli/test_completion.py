@@ -65,11 +65,13 @@ def names_of(option: str, *, without: set[str]) -> list[str]:
     return [name for name in found if name.split()[1] not in COMMANDS_OF_JOBS | without]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", names_of("--environment", without={"drill"}))
 def test_every_command_completes_its_environment(ten_services: None, name: str) -> None:
     assert complete(f"{name} --environment ") == ["prod", "eu"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", names_of("--service", without={"drill"}))
 def test_every_command_completes_its_service(ten_services: None, name: str) -> None:
     assert set(complete(f"{name} --service ")) <= {"shop", "account", "cart", "orders", "search", "mail"}
@@ -122,6 +124,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 def test_completion_opens_no_socket_and_loads_no_client() -> None:
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), VARIABLE: "bash_complete"}
     environ |= {"COMP_WORDS": "ops rollback-worker --service c", "COMP_CWORD": "3"}

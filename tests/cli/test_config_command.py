@@ -18,6 +18,7 @@ def test_shipped_config_is_valid_with_placeholder_warnings(world: World) -> None
     assert "contacts[0].contact: still a placeholder" in outcome.err
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("config", CONFIGURATIONS, ids=lambda path: path.parent.name)
 def test_example_config_is_valid_without_warnings(config: Path, world: World) -> None:
     outcome = world.ops("config", "check", "--config", str(config))
@@ -48,6 +49,7 @@ def test_unknown_label_parameter_is_an_error(world: World) -> None:
     assert 'no parameter "force" of rollback-worker' in outcome.err
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -106,6 +108,7 @@ BROKEN_LABELS = [
 """Text in ops.yml, its replacement, and the resulting problem of the label recover:rollback-frontend."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("old", "new", "problem"), BROKEN_LABELS)
 def test_invalid_label_does_not_block_recovery(
     world: World, releases: Releases, old: str, new: str, problem: str

@@ -34,6 +34,7 @@ def test_every_command_has_an_example() -> None:
     assert {name for name, _ in EXAMPLES} == {name for name, _ in commands()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)
 def test_example_is_accepted_by_its_command(name: str, example: str) -> None:
     context = parse(example)
@@ -57,16 +58,19 @@ def test_help_has_each_command_in_one_section(world: World) -> None:
     assert re.findall(r"^(\w.*):$", out, re.MULTILINE) == ["Options", *SECTIONS]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [name for name, command in cli.commands.items() if isinstance(command, click.Group)])
 def test_help_of_a_group_has_whole_lines(name: str, world: World) -> None:
     assert "..." not in world.ops(name, "--help").out.replace("[ARGS]...", "")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", sorted(HIDDEN))
 def test_hidden_command_works(name: str, world: World) -> None:
     assert world.ops(*name.split(), "--help").code == 0
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [*runbook_names(), *scheduled_files()])
 def test_section_is_read_from_the_file_of_the_runbook(name: str) -> None:
     section = find_runbook_file(name).section

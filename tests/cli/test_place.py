@@ -20,6 +20,7 @@ def lines_of(outcome: Outcome) -> list[str]:
     return [line.strip() for line in outcome.err.splitlines()]
 
 
+@pytest.mark.slow
 def test_run_needs_no_service_and_environment_where_one_fits(shop: Shop) -> None:
     outcome = shop.ops("rollback-worker", "--yes")
 
@@ -28,6 +29,7 @@ def test_run_needs_no_service_and_environment_where_one_fits(shop: Shop) -> None
     assert "Plan: rollback-worker web in live\n" in outcome.out
 
 
+@pytest.mark.slow
 def test_only_site_is_chosen_for_its_own_runbook(shop: Shop) -> None:
     outcome = shop.ops("rollback-pages", "--dry-run", "--json")
 
@@ -104,6 +106,7 @@ def test_reading_command_takes_the_only_environment(world: World, arguments: tup
     assert [parse(command).params["environment"] for command in commands] == ["live", "staging"]
 
 
+@pytest.mark.slow
 def test_job_of_the_gate_names_its_environment(shop: Shop) -> None:
     outcome = shop.ops("recover", "--runbook", "rollback-worker", "--yes")
 
@@ -121,6 +124,7 @@ def checkout(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Path:
     return below
 
 
+@pytest.mark.slow
 def test_configuration_is_found_from_a_folder_of_the_checkout(shop: Shop, checkout: Path) -> None:
     outcome = shop.world.ops("rollback-worker", "--dry-run", **shop.environ())
 
@@ -130,6 +134,7 @@ def test_configuration_is_found_from_a_folder_of_the_checkout(shop: Shop, checko
     assert list((shop.folder / ".ops" / "runs").iterdir())
 
 
+@pytest.mark.slow
 def test_found_configuration_leaves_events_on_stderr_readable(shop: Shop, checkout: Path) -> None:
     outcome = shop.world.ops("rollback-worker", "--dry-run", "--json", **shop.environ())
 
@@ -145,6 +150,7 @@ def test_nearest_configuration_and_the_option_win(shop: Shop, checkout: Path) ->
     assert shop.ops("status").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("checkout")
 def test_checkout_of_another_user_is_not_used() -> None:
     """Such as /tmp/.git and /tmp/ops.yml, which everybody can write."""

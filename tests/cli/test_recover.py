@@ -36,6 +36,7 @@ def outputs(world: World) -> dict[str, str]:
     return parse_outputs((world.folder / "output").read_text())
 
 
+@pytest.mark.slow
 def test_recover_runs_the_given_runbook(world: World, releases: Releases) -> None:
     outcome = recover(world, "rollback-worker", json.dumps({"service": "api", "reason": "incident #42"}))
 
@@ -73,6 +74,7 @@ def test_recover_refuses_invalid_runbook_or_params(
 # Approval of the recovery job by the gate.
 
 
+@pytest.mark.slow
 def test_approved_job_recovers(world: World, releases: Releases) -> None:
     done = recover_in_job(world, *APPROVED)
 
@@ -82,6 +84,7 @@ def test_approved_job_recovers(world: World, releases: Releases) -> None:
     assert (written["decision"], written["run"], written["incident"]) == ("recovered", done.result["run"], "42")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "options", "is_broken", "watched"),
     [("", (), False, "api"), ("", ("--dry-run",), False, ""), ('watch: "off"\n', (), False, ""), ("", (), True, "")],
@@ -99,6 +102,7 @@ def test_output_names_the_service_to_watch(
     assert outputs(world)["watch"] == watched
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("state", "is_watched"), [("on", False), ("off", True)])
 def test_closed_service_is_not_watched(state: str, is_watched: bool) -> None:
     maintenance = load_runbook("maintenance")
@@ -151,6 +155,7 @@ def test_unapproved_job_is_refused_before_any_request(
     assert said in written["message"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("left_out", [0, 2, 4, 6], ids=lambda number: APPROVED[number])
 def test_job_without_approval_options_is_refused(world: World, releases: Releases, left_out: int) -> None:
     done = recover_in_job(world, *APPROVED[:left_out], *APPROVED[left_out + 2 :])
@@ -171,6 +176,7 @@ def test_failed_start_outputs_its_reason(world: World, releases: Releases) -> No
     assert written["hint"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "environ", "said"),
     [
@@ -215,6 +221,7 @@ def recover_with_comment(incident: Incident, comment: Any) -> Outcome:
     return recover(incident.world, "rollback-worker", API, *number, **{**incident.github.environ(), **job})
 
 
+@pytest.mark.slow
 def test_run_continues_comment_of_its_request(incident: Incident, releases: Releases) -> None:
     comment = post_start_comment(incident)
 
@@ -229,6 +236,7 @@ def test_run_continues_comment_of_its_request(incident: Incident, releases: Rele
     assert done.result["links"]["journal"].endswith(f"#issuecomment-{comment}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "answered"), [({}, "true"), ({"status": 503}, ""), ({"status": 403}, "")], ids=str)
 def test_output_says_whether_the_incident_shows_the_end(
     incident: Incident, releases: Releases, fault: dict[str, int], answered: str
@@ -251,6 +259,7 @@ OTHERS: dict[str, dict[str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", OTHERS.values(), ids=OTHERS)
 def test_run_edits_no_other_comment(incident: Incident, releases: Releases, given: dict[str, str]) -> None:
     comment = post_start_comment(incident, **given)
@@ -263,6 +272,7 @@ def test_run_edits_no_other_comment(incident: Incident, releases: Releases, give
     assert (kept, new.startswith("### ✅")) == (before, True)
 
 
+@pytest.mark.slow
 def test_comment_on_another_issue_is_unchanged(incident: Incident, releases: Releases) -> None:
     other = Incident(incident.world, incident.github.open_issue("Another", "", ["incident"], "alice"))
     comment = post_start_comment(other)
@@ -272,8 +282,8 @@ def test_comment_on_another_issue_is_unchanged(incident: Incident, releases: Rel
     assert (other.bodies[0].startswith("**Received**"), incident.bodies[0][:5]) == (True, "### ✅")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("comment", ["999", "x", "", "-1", "1" * 30])
-@pytest.mark.sampled(2)
 def test_missing_comment_is_created(incident: Incident, releases: Releases, comment: str) -> None:
     done = recover_with_comment(incident, comment)
 
@@ -281,6 +291,7 @@ def test_missing_comment_is_created(incident: Incident, releases: Releases, comm
     assert [body[:5] for body in incident.bodies] == ["### ✅"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
@@ -292,7 +303,6 @@ def test_missing_comment_is_created(incident: Incident, releases: Releases, comm
     ],
     ids=str,
 )
-@pytest.mark.sampled(2)
 def test_single_api_failure_leaves_one_comment(incident: Incident, releases: Releases, fault: dict[str, Any]) -> None:
     comment = post_start_comment(incident)
     incident.github.fault(**fault)
@@ -303,8 +313,8 @@ def test_single_api_failure_leaves_one_comment(incident: Incident, releases: Rel
     assert [body[:5] for body in incident.bodies] == ["### ✅"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["GET", "PATCH", "*"])
-@pytest.mark.sampled(2)
 def test_github_outage_does_not_delay_recovery(incident: Incident, releases: Releases, method: str) -> None:
     comment = post_start_comment(incident)
     incident.github.fault(path="/repos/**", method=method, times=None, status=500)
@@ -315,6 +325,7 @@ def test_github_outage_does_not_delay_recovery(incident: Incident, releases: Rel
     assert incident.bodies[0].startswith("**Received**")
 
 
+@pytest.mark.slow
 def test_comment_deleted_during_run_is_recreated(incident: Incident, releases: Releases) -> None:
     comment, edited = post_start_comment(incident), threading.Event()
     incident.github.fault(method="PATCH", path=COMMENT, after=edited.set)

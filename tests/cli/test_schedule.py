@@ -45,6 +45,7 @@ def test_interruption_starts_no_further_run(end: int | OpsError) -> None:
     assert SCHEDULED.run_all([group(0, end, 0), group(0)]) == [0, 130]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("codes", "code"), [([], 0), ([0, 9], 9), ([9, 6], 6), ([8, 5], 5), ([6, 8, 4], 6), ([6, 130], 130)]
 )

@@ -14,6 +14,7 @@ def build(world: World, **environ: str | None) -> Outcome:
     return world.ops(*BUILD, *where, "--config", str(world.config), **{**given, **environ})
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "name",
     [

@@ -47,6 +47,7 @@ def test_no_color_turns_colors_off(shop: Shop) -> None:
     assert ANSI not in shown.replace(ERASE, "")
 
 
+@pytest.mark.slow
 def test_pipe_gets_neither_colors_nor_waits(shop: Shop) -> None:
     outcome = shop.ops("rollback-worker", "--yes")
 
@@ -56,6 +57,7 @@ def test_pipe_gets_neither_colors_nor_waits(shop: Shop) -> None:
     assert "waiting for" not in outcome.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "color"),
     [(("--yes",), 32), (("--yes", "--to", "0" * 8), 33), (("--environment", "production"), 31)],
@@ -67,6 +69,7 @@ def test_forced_color_tells_how_a_run_ended(shop: Shop, arguments: tuple[str, ..
     assert ANSI not in shop.ops("rollback-worker", *arguments, FORCE_COLOR="1", NO_COLOR="1").out
 
 
+@pytest.mark.slow
 def test_json_has_no_colors(shop: Shop) -> None:
     outcome = shop.ops("rollback-worker", "--dry-run", "--json", FORCE_COLOR="1")
 

@@ -57,6 +57,7 @@ def releases(sandbox: Sandbox) -> tuple[str, str]:
     return good, bad
 
 
+@pytest.mark.slow
 def test_thousand_requests_are_counted_exactly_without_sampling(sandbox: Sandbox, client: CloudflareClient) -> None:
     sandbox.switches.analytics_sample_interval, sandbox.switches.analytics_delay_seconds = 1, 0
     sandbox.switches.propagation_seconds = 0
@@ -73,6 +74,7 @@ def test_thousand_requests_are_counted_exactly_without_sampling(sandbox: Sandbox
     assert {row.start.second for row in traffic.minutes} == {0}
 
 
+@pytest.mark.slow
 def test_thousand_requests_are_estimated_by_default_once_minutes_are_complete(
     sandbox: Sandbox, client: CloudflareClient, releases: tuple[str, str]
 ) -> None:
@@ -117,6 +119,7 @@ def test_query_with_timeout_is_sent_once(sandbox: Sandbox, client: CloudflareCli
     assert len(sandbox.requests) == 1
 
 
+@pytest.mark.slow
 def test_failed_query_is_retried_within_its_bound(sandbox: Sandbox, client: CloudflareClient) -> None:
     sandbox.fault(path="/graphql", status=503, times=None)
 
@@ -126,6 +129,7 @@ def test_failed_query_is_retried_within_its_bound(sandbox: Sandbox, client: Clou
     assert len(sandbox.requests) == 4
 
 
+@pytest.mark.slow
 def test_token_without_permission_is_refused(sandbox: Sandbox, client: CloudflareClient) -> None:
     sandbox.add_token("reader", ["Workers Scripts Read"])
 
@@ -135,6 +139,7 @@ def test_token_without_permission_is_refused(sandbox: Sandbox, client: Cloudflar
     assert len(sandbox.requests) == 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "body",
     [

@@ -60,6 +60,7 @@ RETRIED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RETRIED.values(), ids=RETRIED)
 def test_read_fails_after_four_attempts(client: CloudflareClient, sandbox: Sandbox, rule: dict[str, Any]) -> None:
     sandbox.fault(**rule, times=None)
@@ -109,6 +110,7 @@ def test_definitive_error_is_not_retried(
     assert len(sandbox.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seconds", "times", "requests", "waited"),
     [("3", 1, 2, 3.0), ("9", 2, 3, 18.0), ("9", 3, 3, 18.0), ("21", 1, 1, 0.0), ("0.01", 1, 2, RETRY_DELAYS[0])],
@@ -130,7 +132,7 @@ def test_retry_after_is_honored_within_the_budget(
     assert (sandbox.clock.now() - began).total_seconds() == pytest.approx(waited)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("applied", [False, True], ids=["not applied", "applied"])
 @pytest.mark.parametrize("rule", UNCLEAR_RESPONSES.values(), ids=UNCLEAR_RESPONSES)
 def test_write_is_never_repeated(
@@ -149,6 +151,7 @@ def test_write_is_never_repeated(
     assert len(sandbox.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "seconds"),
     [({"status": 429, "headers": {"retry-after": "7"}}, 7.0), ({"status": 429}, 0.0), ({"code": 10035}, 0.0)],
@@ -223,6 +226,7 @@ READ_PATHS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @holds_for(40, 1000, method=METHODS, path=PATHS | READ_PATHS)
 def test_client_rejects_writes_while_planning(
     client: CloudflareClient, sandbox: Sandbox, method: str, path: str
@@ -238,6 +242,7 @@ def test_client_rejects_writes_while_planning(
         assert len(sandbox.requests) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
@@ -257,6 +262,7 @@ def test_similar_path_is_no_declared_read(path: str) -> None:
     assert not is_declared_read("GET", path)
 
 
+@pytest.mark.slow
 def test_writes_are_allowed_only_inside_writing(client: CloudflareClient, sandbox: Sandbox) -> None:
     with pytest.raises(CloudflareApiError), client.writing():
         write(client)
@@ -266,6 +272,7 @@ def test_writes_are_allowed_only_inside_writing(client: CloudflareClient, sandbo
     assert len(sandbox.requests) == 1
 
 
+@pytest.mark.slow
 def test_missing_permission_is_named(client: CloudflareClient, sandbox: Sandbox) -> None:
     sandbox.fault(code=10000, status=403)
 

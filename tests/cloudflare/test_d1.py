@@ -45,6 +45,7 @@ def test_database_has_size_and_replication(d1: D1Api, database: str, sandbox: Sa
     assert missing.value.code == 7404
 
 
+@pytest.mark.slow
 def test_batch_is_written_and_queried(d1: D1Api, client: CloudflareClient, database: str) -> None:
     with client.writing():
         results = d1.run_batch(database, BATCH)
@@ -62,6 +63,7 @@ def test_query_that_may_write_is_not_sent(d1: D1Api, client: CloudflareClient, d
         d1.query(database, [*COUNT, SqlStatement(sql)])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "body",
     [
@@ -91,6 +93,7 @@ def test_batch_and_restore_need_a_change(d1: D1Api, database: str, sandbox: Sand
     assert {each.method for each in sandbox.requests} == {"GET"}
 
 
+@pytest.mark.slow
 def test_restore_is_undone_with_previous_bookmark(
     d1: D1Api, client: CloudflareClient, database: str, sandbox: Sandbox
 ) -> None:
@@ -104,6 +107,7 @@ def test_restore_is_undone_with_previous_bookmark(
     assert _count(d1, database) == 1
 
 
+@pytest.mark.slow
 def test_rejected_batch_changed_nothing(d1: D1Api, client: CloudflareClient, database: str) -> None:
     with client.writing(), pytest.raises(CloudflareApiError, match="no such table: ovens") as rejected:
         d1.run_batch(database, [*BATCH, SqlStatement("DELETE FROM ovens")])
@@ -142,6 +146,7 @@ def test_restore_with_lost_answer_is_unclear(
     assert _count(d1, database) == 0
 
 
+@pytest.mark.slow
 def test_query_is_repeated_after_internal_error(d1: D1Api, database: str, sandbox: Sandbox) -> None:
     sandbox.fault(path="**/query", code=7500, message="internal error; reference = e_PVSMDp")
     assert _count(d1, database) == 0
@@ -151,6 +156,7 @@ def test_query_is_repeated_after_internal_error(d1: D1Api, database: str, sandbo
     assert len(sandbox.requests) == 3
 
 
+@pytest.mark.slow
 def test_query_with_timeout_is_sent_once(d1: D1Api, database: str, sandbox: Sandbox) -> None:
     sandbox.fault(path="**/query", status=503, times=None)
     with pytest.raises(ProviderError):
@@ -166,6 +172,7 @@ def test_malformed_result_is_an_error(d1: D1Api, database: str, sandbox: Sandbox
         d1.query(database, COUNT)
 
 
+@pytest.mark.slow
 def test_bookmark_of_the_future_is_rejected(d1: D1Api, database: str, sandbox: Sandbox) -> None:
     with pytest.raises(CloudflareApiError) as rejected:
         d1.read_bookmark(database, sandbox.clock.now() + timedelta(hours=1))

@@ -15,6 +15,7 @@ OLD, ROTATED, LATER = (f"{number}0000000-0000-4000-8000-000000000000" for number
 BEGINNING = datetime(2026, 11, 1, tzinfo=UTC)
 
 
+@pytest.mark.slow
 @holds_for(
     40,
     2000,
@@ -30,6 +31,7 @@ def test_deployment_mark_round_trips(names: tuple[str, ...], what: int, text: st
     assert parse_mark(str(mark)) == mark
 
 
+@pytest.mark.slow
 @holds_for(50, 1000, count=st.integers(0, 60), length=st.integers(1, 60), text=st.text(max_size=300))
 def test_names_beyond_the_limit_become_the_wildcard(count: int, length: int, text: str) -> None:
     names = tuple(f"{'N' * length}_{number}" for number in range(count))
@@ -60,6 +62,7 @@ def history(*deployed: tuple[str, str]) -> WorkerHistory:
 FINISHED = "ops1 incident=42 run=r blames=- revoked=KEY,OTHER; done"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("deployed", "version", "names"),
     [

@@ -25,12 +25,14 @@ def other(sandbox: Sandbox) -> Iterator[Sandbox]:
         yield other
 
 
+@pytest.mark.slow
 def test_accounts_of_one_token_are_listed(client: CloudflareClient, other: Sandbox) -> None:
     other.rename_account("Shop EU")
 
     assert AccountsApi(client).list_accounts() == (NamedResource(ACCOUNT, "Sandbox"), NamedResource(OTHER, "Shop EU"))
 
 
+@pytest.mark.slow
 def test_second_account_has_its_own_resources(client: CloudflareClient, sandbox: Sandbox, other: Sandbox) -> None:
     sandbox.upload("shop-web")
     other.upload("shop-eu")
@@ -80,6 +82,7 @@ def test_every_page_of_a_list_is_read(client: CloudflareClient, sandbox: Sandbox
     assert [each.id for each in KvApi(client, ACCOUNT).list_namespaces()] == [f"{n:032x}" for n in range(120)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("result", ['[{"id": "no-id", "name": "x"}]', '{"id": 1}', "[1]"])
 def test_malformed_list_is_an_error(client: CloudflareClient, sandbox: Sandbox, result: str) -> None:
     body = f'{{"success": true, "errors": [], "messages": [], "result": {result}}}'

@@ -61,6 +61,7 @@ def test_project_without_deployment_has_no_canonical(client: CloudflareClient, s
     assert pages.list_deployments(SITE) == ()
 
 
+@pytest.mark.slow
 def test_read_deployment_with_all_fields(pages: PagesApi, sandbox: Sandbox) -> None:
     _, good = ids(sandbox)
 
@@ -84,6 +85,7 @@ def test_read_deployment_with_all_fields(pages: PagesApi, sandbox: Sandbox) -> N
     assert deployment.can_serve_production
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("config", [{}, {"production_deployments_enabled": False}, {"deployments_enabled": False}])
 def test_push_deploys_unless_disabled(client: CloudflareClient, sandbox: Sandbox, config: dict[str, bool]) -> None:
     project = sandbox.pages.add_project(SITE, repository="fortunet/fortunet")
@@ -92,6 +94,7 @@ def test_push_deploys_unless_disabled(client: CloudflareClient, sandbox: Sandbox
     assert PagesApi(client, ACCOUNT).read_project(SITE).deploys_on_push is (not config)
 
 
+@pytest.mark.slow
 def test_production_deployments_are_listed_newest_first(pages: PagesApi, sandbox: Sandbox) -> None:
     for number in range(30):
         sandbox.pages.add_deployment(SITE, files={}, branch="fix" if number % 3 else "main")
@@ -103,6 +106,7 @@ def test_production_deployments_are_listed_newest_first(pages: PagesApi, sandbox
     assert len(sandbox.requests) == 1
 
 
+@pytest.mark.slow
 def test_deployment_list_is_limited(pages: PagesApi, sandbox: Sandbox) -> None:
     for _ in range(60):
         sandbox.pages.add_deployment(SITE, files={})
@@ -112,6 +116,7 @@ def test_deployment_list_is_limited(pages: PagesApi, sandbox: Sandbox) -> None:
     assert len(pages.list_deployments(SITE)) == 62
 
 
+@pytest.mark.slow
 def test_deployment_between_two_pages_duplicates_no_row(pages: PagesApi, sandbox: Sandbox) -> None:
     for _ in range(30):
         sandbox.pages.add_deployment(SITE, files={})
@@ -122,6 +127,7 @@ def test_deployment_between_two_pages_duplicates_no_row(pages: PagesApi, sandbox
     assert [d.id for d in pages.list_deployments(SITE)] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "stage", "status"),
     [
@@ -141,6 +147,7 @@ def test_only_successful_production_deployment_can_serve(
     assert not other.can_serve_production
 
 
+@pytest.mark.slow
 def test_read_preview_alias(pages: PagesApi, sandbox: Sandbox) -> None:
     preview = pages.read_deployment(SITE, sandbox.pages.add_deployment(SITE, files={}, branch="fix"))
     assert preview is not None
@@ -154,6 +161,7 @@ def test_missing_deployment_is_none_and_project_an_error(pages: PagesApi) -> Non
             read("none")
 
 
+@pytest.mark.slow
 def test_missing_permission_is_named(pages: PagesApi, sandbox: Sandbox) -> None:
     sandbox.fault(code=10000, status=403)
     with pytest.raises(CloudflareApiError) as caught:
@@ -207,6 +215,7 @@ def test_display_fields_may_have_any_shape(pages: PagesApi, sandbox: Sandbox) ->
         assert pages.read_project(SITE).env_vars == frozenset()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "change",
     [
@@ -236,6 +245,7 @@ def test_invalid_deployment_is_malformed(pages: PagesApi, sandbox: Sandbox, chan
             call()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("result", "info"),
     [(None, {"total_count": 0}), ({}, {"total_count": 0}), ([ROW], {}), ([ROW], {"total_count": "1"}), ([], None)],
@@ -284,6 +294,7 @@ def test_any_json_is_a_value_or_malformed(
 # The rollback
 
 
+@pytest.mark.slow
 def test_rollback_is_sent_once_without_a_body(pages: PagesApi, client: CloudflareClient, sandbox: Sandbox) -> None:
     _, good = ids(sandbox)
 
@@ -299,6 +310,7 @@ def test_rollback_is_sent_once_without_a_body(pages: PagesApi, client: Cloudflar
     assert request.body is None
 
 
+@pytest.mark.slow
 def test_rollback_is_refused_while_planning(pages: PagesApi, sandbox: Sandbox) -> None:
     _, good = ids(sandbox)
     with pytest.raises(Refused):
@@ -325,6 +337,7 @@ def test_rollback_without_readable_answer_is_unclear(
     assert len(sandbox.requests) == 1
 
 
+@pytest.mark.slow
 def test_rejected_rollback_changes_nothing(pages: PagesApi, client: CloudflareClient, sandbox: Sandbox) -> None:
     preview = sandbox.pages.add_deployment(SITE, files={}, branch="fix")
     with client.writing():
@@ -337,6 +350,7 @@ def test_rejected_rollback_changes_nothing(pages: PagesApi, client: CloudflareCl
             pages.roll_back(SITE, "none")
 
 
+@pytest.mark.slow
 def test_rate_limited_rollback_is_not_applied(pages: PagesApi, client: CloudflareClient, sandbox: Sandbox) -> None:
     sandbox.fault(status=429, headers={"retry-after": "7"})
     with client.writing(), pytest.raises(NotApplied) as caught:

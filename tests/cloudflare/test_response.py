@@ -64,6 +64,7 @@ MALFORMED: dict[str, tuple[bytes, int, dict[str, str], str]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize(("body", "status", "headers", "what"), MALFORMED.values(), ids=MALFORMED)
 def test_malformed_answer_names_status_and_ray_id(body: bytes, status: int, headers: dict[str, str], what: str) -> None:
@@ -122,6 +123,7 @@ REFUSED: dict[str, tuple[Any, int, ErrorKind, Reason, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("body", "status", "kind", "reason", "said"), REFUSED.values(), ids=REFUSED)
 def test_rejection_is_one_typed_error(body: Any, status: int, kind: ErrorKind, reason: Reason, said: str) -> None:
     with pytest.raises(CloudflareApiError) as caught:
@@ -147,6 +149,7 @@ PATHS = {
 """Product → one of its paths."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("product", PATHS)
 def test_known_code_is_explained_per_product(product: str) -> None:
     (codes,) = (codes for name, _, codes in PRODUCTS if name == product)
@@ -159,6 +162,7 @@ def test_known_code_is_explained_per_product(product: str) -> None:
         assert known.source in {"errors", "auth", "pages", "d1", "wrangler", "workers-sdk"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("product", "code", "kind", "meaning"),
     [
@@ -191,6 +195,7 @@ def test_every_declared_read_belongs_to_a_product() -> None:
     assert len(DECLARED_READS) > 15
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("value", "date", "seconds"),
     [
@@ -222,6 +227,7 @@ headers = st.dictionaries(st.sampled_from(["retry-after", "date", "content-type"
 bodies = st.binary() | json_values.map(lambda value: json.dumps(value).encode())
 
 
+@pytest.mark.slow
 @holds_for(30, 1000, body=bodies, status=st.integers(100, 599), sent=headers)
 def test_any_answer_is_a_value_or_a_known_error(body: bytes, status: int, sent: dict[str, str]) -> None:
     answer = None

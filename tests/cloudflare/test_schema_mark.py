@@ -15,6 +15,7 @@ NAMES = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters=
 MARKS = st.builds(SchemaMark, st.just(ID), NAMES, st.lists(NAMES, max_size=3).map(tuple), st.just(BOOKMARK))
 
 
+@pytest.mark.slow
 @given(MARKS, st.text(max_size=100))
 @settings(max_examples=50)
 def test_mark_is_read_after_any_text(mark: SchemaMark, text: str) -> None:
@@ -26,6 +27,7 @@ def test_mark_is_read_after_any_text(mark: SchemaMark, text: str) -> None:
     assert found.applied == mark.applied or found.applied[-1] == OTHERS
 
 
+@pytest.mark.slow
 @given(st.lists(NAMES, max_size=40).map(tuple))
 @settings(max_examples=20)
 def test_mark_leaves_room_in_a_message(names: tuple[str, ...]) -> None:
@@ -45,6 +47,7 @@ def test_marks_of_two_databases_are_read_and_hidden() -> None:
     assert without_schema_marks(message) == 'Revert "tax"'
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "name", ["0001%0A::error::x.sql", "0001%1B[2J.sql", "0001%E2%80%AE.sql", "0001%00.sql"], ids=range(4)
 )

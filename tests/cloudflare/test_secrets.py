@@ -76,6 +76,7 @@ MISSHAPEN: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("result", MISSHAPEN)
 def test_invalid_code_is_malformed(workers: WorkersApi, sandbox: Sandbox, result: Any) -> None:
     body = json.dumps({"success": True, "result": result})
@@ -87,6 +88,7 @@ def test_invalid_code_is_malformed(workers: WorkersApi, sandbox: Sandbox, result
 # Writes
 
 
+@pytest.mark.slow
 def test_edited_secrets_are_live_at_once(workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox) -> None:
     with client.writing():
         workers.secrets.edit(WORKER, {"KEY": Secret(VALUE), "NEW": Secret("1"), "OTHER": None})
@@ -104,6 +106,7 @@ def test_edit_is_refused_if_latest_version_is_not_deployed(
     assert values(sandbox)["KEY"] == "leaked"
 
 
+@pytest.mark.slow
 def test_live_version_is_uploaded_again_with_a_new_secret(
     workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox
 ) -> None:
@@ -155,6 +158,7 @@ def test_modules_are_uploaded_unchanged(workers: WorkersApi, client: CloudflareC
     assert again.settings == code.settings
 
 
+@pytest.mark.slow
 def test_secret_missing_in_latest_version_is_not_inherited(
     workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox
 ) -> None:
@@ -173,6 +177,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "call"), CALLS.values(), ids=CALLS)
 def test_writes_are_refused_while_planning(workers: WorkersApi, sandbox: Sandbox, rule: Any, call: Any) -> None:
     code = workers.secrets.read_code(WORKER, live(sandbox))
@@ -191,7 +196,7 @@ UNCLEAR = [
 ]
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "call", "fault"), UNCLEAR)
 def test_write_without_answer_is_unclear_and_sent_once(
     workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox, rule: Any, call: Any, fault: dict[str, Any]
@@ -203,6 +208,7 @@ def test_write_without_answer_is_unclear_and_sent_once(
     assert len([request for request in sandbox.requests if request.method != "GET"]) == 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("rule", "call"), CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("fault", [{"status": 429}, {"code": 10035}])
 def test_rejected_write_is_not_applied(
@@ -225,6 +231,7 @@ def test_upload_without_version_id_is_unclear(
         workers.secrets.upload_version(WORKER, code, {}, mark=MARK)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("rule", "call"), CALLS.values(), ids=CALLS)
 def test_error_and_repr_hide_secret_values(
     workers: WorkersApi, client: CloudflareClient, sandbox: Sandbox, rule: Any, call: Any

@@ -55,6 +55,7 @@ def probe(**http: Any) -> str:
     return edited("{path: /health}", json.dumps({"path": "/health"} | http))
 
 
+@pytest.mark.slow
 def test_shipped_file_warns_only_about_placeholders() -> None:
     config, warnings = parse_config(SHIPPED, path="ops.yml")[0], warnings_of(SHIPPED)
     assert list(config.environments) == ["production", "staging"]
@@ -66,6 +67,7 @@ def test_shipped_file_warns_only_about_placeholders() -> None:
     )
 
 
+@pytest.mark.slow
 def test_shipped_environments_differ_only_in_identifiers() -> None:
     environments = parse_config(SHIPPED, path="ops.yml")[0].model_dump()["environments"]
     for environment in environments.values():
@@ -91,6 +93,7 @@ def test_misspelled_nested_key_suggests_the_right_one() -> None:
     assert f'{where}.ersion: unknown key; did you mean "version"?' in raised.value.problems
 
 
+@pytest.mark.slow
 def test_defaults_are_filled_in_and_durations_are_seconds() -> None:
     config, _ = parse_config(SMALL, path="ops.yml")
     environment = config.environment("production")
@@ -102,6 +105,7 @@ def test_defaults_are_filled_in_and_durations_are_seconds() -> None:
     assert warnings_of(SMALL) == ()
 
 
+@pytest.mark.slow
 def test_parse_every_assertion_of_a_probe() -> None:
     wanted = {"checks.0.status": "ok", "ready": True, "count": 3, "ratio": 0.5, "error": None}
     text = probe(json=wanted, headers={"content-type": "json"}, body="^{", latency="500ms", version="version.id")
@@ -112,6 +116,7 @@ def test_parse_every_assertion_of_a_probe() -> None:
     assert (http.headers, http.body, http.latency, http.version) == ({"content-type": "json"}, "^{", 0.5, "version.id")
 
 
+@pytest.mark.slow
 def test_parse_command_probe() -> None:
     text = edited("http: {path: /health}", "command: {run: [./scripts/verify-deployment.sh], environment: [REGION]}")
     command = parse_config(text, path="ops.yml")[0].environment("production").service("api").probes[0].command
@@ -347,6 +352,7 @@ def test_labels_equal_except_for_case_are_an_error() -> None:
     assert "labels.recover:API: equal to recover:api on GitHub, which ignores case" in problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["GITHUB_TOKEN", "GITHUB_CLOUDFLARE", "GH_SECRETS_TOKEN", "ACTIONS_X", "OPS_BUILT", "PATH", "PYTHONPATH"]
 )
@@ -358,6 +364,7 @@ def test_token_with_reserved_name_is_an_error(name: str) -> None:
     assert f'token: "{name}" is reserved in a job' in problem
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "probe",
     [
@@ -388,6 +395,7 @@ def test_all_problems_are_reported_in_file_order() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_error_counts_problems_and_gives_a_hint() -> None:
     with pytest.raises(ConfigError, match=r"^conf/ops\.yml has 1 problem$") as caught:
         parse_config(SMALL + "zzz: 1\n", path="conf/ops.yml")
@@ -404,6 +412,7 @@ def test_problem_list_is_limited_to_100(line: str) -> None:
     assert found[-1].endswith(": too many problems; the rest is not listed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [

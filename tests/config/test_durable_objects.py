@@ -13,6 +13,7 @@ def with_object(text: str, name: str = "mutex") -> str:
     return SMALL.replace("        probes:", f"        durable_objects: {{{name}: {{{text}}}}}\n        probes:", 1)
 
 
+@pytest.mark.slow
 def test_parse_every_key_of_an_object() -> None:
     config, _ = parse_config(with_object(WHOLE), path="ops.yml")
     (found,) = config.environment("production").service("api").durable_objects.values()

@@ -13,6 +13,7 @@ def test_schema_accepts_the_shipped_file() -> None:
     validator().validate(yaml.safe_load(SHIPPED.replace("24/7", "'24/7'")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -35,6 +36,7 @@ def test_schema_rejects_an_invalid_file(old: str, new: str) -> None:
         validator().validate(yaml.safe_load(edited(old, new)))
 
 
+@pytest.mark.slow
 def test_schema_describes_every_key() -> None:
     described = config_schema()
     for model in [described, *described["$defs"].values()]:

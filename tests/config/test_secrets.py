@@ -14,6 +14,7 @@ def test_secret_rotation_is_off_by_default() -> None:
     assert (rule.rotate, rule.consumers, rule.min_length, rule.length, len(rule.alphabet)) == ("never", (), 16, 64, 62)
 
 
+@pytest.mark.slow
 def test_parse_every_key_of_a_secret() -> None:
     text = """{rotate: provided, consumers: [api], effect: e, min_length: 20, page: https://a.example/keys,
         provider: {url: https://a.example/v1, chat: m, timeout: 2s}, github: {repository: a/b, environment: prod},
@@ -67,6 +68,7 @@ def test_invalid_secret_is_explained(rule: str, said: list[str]) -> None:
     assert problems(f"{SMALL}{site}    secrets: {{KEY: {{{rule}}}}}\n") == wanted
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["CLOUDFLARE_API_TOKEN", "GITHUB_TOKEN", "GH_SECRETS_TOKEN", "HOOK", "TOKEN"])
 def test_secret_of_the_run_is_refused_for_a_worker(name: str) -> None:
     text = f"notify: {{slack: {{webhook: HOOK}}}}\n{SMALL}    token: NEW_TOKEN\n    secrets: {{{name}: {{}}}}\n"

@@ -52,6 +52,7 @@ TEXTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("text", "expected"), [row[1:] for row in TEXTS], ids=[row[0] for row in TEXTS])
 def test_unreadable_file_is_explained(text: str, expected: list[str]) -> None:
     assert problems(text) == expected
@@ -85,7 +86,8 @@ PLAINNESS: list[tuple[Any, ...]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("loader", {yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)})
+@pytest.mark.sampled
+@pytest.mark.parametrize("loader", sorted({yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)}, key=str))
 @pytest.mark.parametrize(
     ("text", "expected"), [(row[1], row[2:]) for row in PLAINNESS], ids=[row[0] for row in PLAINNESS]
 )
@@ -134,6 +136,7 @@ def test_any_text_parses_or_raises_config_error(text: str) -> None:
     read_yaml(text, loader=yaml.SafeLoader)
 
 
+@pytest.mark.slow
 @holds_for(8, 1000, data=st.data())
 def test_damaged_file_parses_or_raises_config_error(data: st.DataObject) -> None:
     text = SHIPPED
@@ -173,6 +176,7 @@ SECRET_PLACES = [
 ]
 
 
+@pytest.mark.slow
 @holds_for(40, 1000, secret=SECRETS, place=st.sampled_from(SECRET_PLACES), quoted=st.booleans())
 def test_secret_in_place_of_a_name_is_hidden(secret: str, place: str, quoted: bool) -> None:
     value = "'" + secret.replace("'", "''") + "'" if quoted else secret

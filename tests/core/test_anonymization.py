@@ -39,6 +39,7 @@ V6 = st.ip_addresses(v=6)
 NAME = st.from_regex(r"[a-z]{2,8}([._+-][a-z]{2,8}){0,2}", fullmatch=True)
 
 
+@pytest.mark.slow
 @holds_for(40, 2000, before=AROUND, after=AROUND, address=V4)
 def test_ipv4_address_is_anonymized_anywhere(before: str, after: str, address: ipaddress.IPv4Address) -> None:
     shown = anonymize_text(f"{before}{address}{after}")
@@ -46,6 +47,7 @@ def test_ipv4_address_is_anonymized_anywhere(before: str, after: str, address: i
     assert str(address) not in shown or str(address).endswith(".0")
 
 
+@pytest.mark.slow
 @holds_for(40, 2000, before=AROUND, after=AROUND, address=V6)
 def test_ipv6_address_is_anonymized_anywhere(before: str, after: str, address: ipaddress.IPv6Address) -> None:
     for written in (str(address), address.exploded, str(address).upper(), quote(str(address), safe="")):
@@ -66,6 +68,7 @@ def test_email_name_is_anonymized_anywhere(before: str, after: str, name: str, a
     assert f"{name[1:]}@" not in shown
 
 
+@pytest.mark.slow
 def test_long_text_is_anonymized_quickly() -> None:
     """The evidence of an attack can hold four hundred such requests."""
     began = time.process_time()

@@ -64,6 +64,7 @@ def changed(value: Any) -> Any:
             return (*value, 9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [each.name for each in dataclasses.fields(WaitingRequest)])
 def test_change_of_any_field_breaks_the_signature(name: str) -> None:
     edited = dataclasses.replace(request(), **{name: changed(getattr(request(), name))})
@@ -102,6 +103,7 @@ def test_largest_request_fits_into_the_hidden_record() -> None:
     assert 0 < len(large.most_rows) <= MOST_TABLES
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from([*request().to_json(), "uses", "login", "id", "event"]), JSON))
 def test_any_record_is_parsed_or_ignored(data: dict[str, Any]) -> None:
     parse_request(request().to_json() | data)
@@ -109,6 +111,7 @@ def test_any_record_is_parsed_or_ignored(data: dict[str, Any]) -> None:
     parse_use(data)
 
 
+@pytest.mark.slow
 @given(st.text() | JSON.map(json.dumps))
 def test_malformed_approval_of_the_gate_is_refused(text: str) -> None:
     if text:
@@ -120,6 +123,7 @@ people = st.integers(1, 3)
 minutes = st.integers(-3, 40)
 
 
+@pytest.mark.slow
 @given(requesters=st.frozensets(people, min_size=1, max_size=2), approver=people, after=minutes, used=st.booleans())
 def test_only_another_person_approves_once_and_in_time(
     requesters: frozenset[int], approver: int, after: int, used: bool
@@ -137,6 +141,7 @@ def test_only_another_person_approves_once_and_in_time(
         assert is_right
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 2)), max_size=4), st.integers(0, 4), st.integers(1, 2))
 def test_found_request_is_the_one_whose_digest_was_entered(
     made: list[tuple[str, int]], chosen: int, incident: int
@@ -156,6 +161,7 @@ def test_found_request_is_the_one_whose_digest_was_entered(
         assert found == asked[chosen]
 
 
+@pytest.mark.slow
 @given(use=minutes, is_same_plan=st.booleans())
 def test_use_of_a_plan_uses_up_the_requests_before_it(use: int, *, is_same_plan: bool) -> None:
     asked = request()
@@ -172,6 +178,7 @@ def test_use_of_a_plan_uses_up_the_requests_before_it(use: int, *, is_same_plan:
         assert not is_same_plan or use < 0
 
 
+@pytest.mark.slow
 @given(lost=st.integers(0, 10**6), rows=st.integers(0, 10**6), later=st.integers(0, 35 * 60))
 def test_steady_writer_stays_within_the_approved_loss(lost: int, rows: int, later: int) -> None:
     """A run that starts at the last moment loses as much more as the time that has passed."""

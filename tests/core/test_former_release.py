@@ -105,7 +105,7 @@ def closed_windows(place: Left) -> list[Any]:
     return [*place.status["maintenance"], *place.status["switches"]]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @after(EDGE, SWITCH)
 def test_closed_service_is_shown_and_opened(place: Left) -> None:
     assert place.serves("/book") == 503
@@ -120,6 +120,7 @@ def test_closed_service_is_shown_and_opened(place: Left) -> None:
     assert ended(off(place))[:2] == (0, "nothing_to_do")
 
 
+@pytest.mark.slow
 @after(PATH)
 def test_closed_path_is_opened(place: Left) -> None:
     assert (place.serves(), place.serves("/pay")) == (200, 503)
@@ -145,6 +146,7 @@ def test_closed_service_opens_at_its_end(place: Left) -> None:
     assert place.ops("maintenance", "due", "--yes").out == "nothing is due\n"
 
 
+@pytest.mark.slow
 @after(EDGE)
 def test_renewed_maintenance_worker_keeps_a_service_closed(place: Left) -> None:
     """It is a step of an upgrade."""
@@ -164,7 +166,7 @@ def restores(place: Left) -> int:
     return len([each for each in place.world.sandbox.requests if each.path.endswith("/time_travel/restore")])
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @after(*BEFORE, *AFTER)
 def test_killed_restore_is_finished_by_the_same_command(place: Left) -> None:
     """A later run cannot know whether a person needs the service closed, so it names the command that opens it."""
@@ -198,6 +200,7 @@ def test_killed_restore_is_shown_with_its_undo(place: Left) -> None:
     assert "Undo: ops restore-database --environment live --incident 1 --database tickets --to 0000000" in shown
 
 
+@pytest.mark.slow
 @after(stories.restored)
 def test_restore_is_not_repeated_and_its_hold_is_lifted(place: Left) -> None:
     again = place.run(*RESTORE)
@@ -211,6 +214,7 @@ def test_restore_is_not_repeated_and_its_hold_is_lifted(place: Left) -> None:
     assert place.holds == []
 
 
+@pytest.mark.slow
 @after(stories.restored)
 def test_restore_is_undone_by_the_bookmark_in_its_comment(place: Left) -> None:
     undo = place.comments[0].partition("**Undo:**")[2].partition("to `")[2].partition("`")[0]
@@ -243,6 +247,7 @@ def switches(place: Left) -> dict[str, str]:
     return {each["name"]: each["state"] for each in place.status["switches"]}
 
 
+@pytest.mark.slow
 @after(stories.switches_set)
 def test_switches_are_shown_and_cleared(place: Left) -> None:
     assert switches(place) == {"seat-map": "off", "ai": "cerebras"}
@@ -268,7 +273,7 @@ def test_switches_end_by_their_own_time(place: Left) -> None:
     assert switches(place) == {}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @after(stories.watched)
 @pytest.mark.parametrize(
     "how", [("--stopped",), ("--service", "booking", "--incident", "1")], ids=["stopped", "incident"]
@@ -297,6 +302,7 @@ def test_relapse_is_found_by_the_continued_watch(place: Left) -> None:
     assert "relapsed" in place.comments[-2]
 
 
+@pytest.mark.slow
 @after(stories.rolled_back)
 def test_rollback_is_known_by_its_mark(place: Left) -> None:
     again = place.run("rollback-worker", "--service", "booking")
@@ -311,6 +317,7 @@ def test_rollback_is_known_by_its_mark(place: Left) -> None:
     assert "edited later" not in text
 
 
+@pytest.mark.slow
 @after(stories.rehearsed)
 def test_rehearsal_is_finished_by_the_same_command(place: Left) -> None:
     bad, good = (
@@ -370,6 +377,7 @@ def test_rotation_is_seen_by_a_rollback_and_finished(place: Left) -> None:
     assert ended(place.run("rollback-worker", "--service", "booking"))[:2] == (3, "refused")
 
 
+@pytest.mark.slow
 @after(stories.secret_rotated)
 def test_rotation_without_a_mark_gets_it_by_the_same_command(place: Left) -> None:
     """The former release left no mark where Cloudflare's edit was enough; the upgrade page names this step."""

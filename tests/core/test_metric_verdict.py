@@ -124,6 +124,7 @@ CASES: list[tuple[str, dict[str, Any], Verdict, int | None]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rounds", "rule", "verdict", "since"), CASES)
 def test_verdict_of_a_series(rounds: str, rule: dict[str, Any], verdict: Verdict, since: int | None) -> None:
     found = judge(rounds, **rule)
@@ -136,6 +137,7 @@ def test_table_has_sixty_different_cases() -> None:
     assert len({(rounds, repr(rule)) for rounds, rule, *_ in CASES}) == len(CASES) >= 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("series_of_metrics", "verdict"),
     [
@@ -176,6 +178,7 @@ def test_unreachable_limit_is_refused(rule: dict[str, Any]) -> None:
         MetricRule("errors", **{"threshold": 0.05, **rule})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("requests", "errors", "rate"),
     [(0, 0, None), (99, 99, None), (100, 0, 0.0), (100, 31, 0.31), (1000, 5, 0.005), (100, 130, 1.0)],
@@ -222,6 +225,7 @@ RULES = st.sampled_from(  # one choice for each example: drawing the parts takes
 )
 
 
+@pytest.mark.slow
 @holds_for(200, 5000, rounds=ROUNDS, rule=RULES)
 def test_healthy_needs_measured_good_rounds(rounds: str, rule: MetricRule) -> None:
     if judge_metric(rule, series(rounds), start=START).verdict == HEALTHY:
@@ -230,6 +234,7 @@ def test_healthy_needs_measured_good_rounds(rounds: str, rule: MetricRule) -> No
         assert measured[-1] in "gt"
 
 
+@pytest.mark.slow
 @holds_for(200, 5000, rounds=ROUNDS, rule=RULES)
 def test_unhealthy_needs_the_limit_of_bad_rounds(rounds: str, rule: MetricRule) -> None:
     found = judge_metric(rule, series(rounds), start=START)
@@ -241,6 +246,7 @@ def test_unhealthy_needs_the_limit_of_bad_rounds(rounds: str, rule: MetricRule) 
         assert found.since >= START + rule.initial_delay
 
 
+@pytest.mark.slow
 @holds_for(200, 5000, rounds=ROUNDS, more=ROUNDS, rule=RULES)
 def test_reached_failure_limit_is_final(rounds: str, more: str, rule: MetricRule) -> None:
     first = judge_metric(rule, series(rounds), start=START)
@@ -249,6 +255,7 @@ def test_reached_failure_limit_is_final(rounds: str, more: str, rule: MetricRule
         assert (later.verdict, later.since) == (UNHEALTHY, first.since)
 
 
+@pytest.mark.slow
 @holds_for(200, 5000, rounds=ROUNDS, at=st.integers(0, 13), rule=RULES)
 def test_worse_round_never_improves_the_verdict(rounds: str, at: int, rule: MetricRule) -> None:
     order = [HEALTHY, INCONCLUSIVE, UNHEALTHY]
@@ -260,6 +267,7 @@ def test_worse_round_never_improves_the_verdict(rounds: str, at: int, rule: Metr
     assert order.index(after) >= order.index(before)
 
 
+@pytest.mark.slow
 @holds_for(200, 5000, rounds=ROUNDS, rule=RULES, seed=st.randoms(use_true_random=False))
 def test_order_of_arrival_does_not_matter(rounds: str, rule: MetricRule, seed: Any) -> None:
     found = series(rounds)
@@ -268,6 +276,7 @@ def test_order_of_arrival_does_not_matter(rounds: str, rule: MetricRule, seed: A
     assert judge_metric(rule, shuffled, start=START) == judge_metric(rule, found, start=START)
 
 
+@pytest.mark.slow
 @holds_for(200, 5000, rounds=ROUNDS, rule=RULES)
 def test_missing_data_in_any_form_is_equal(rounds: str, rule: MetricRule) -> None:
     plain = rounds.replace("n", "-").replace("i", "-")
@@ -275,6 +284,7 @@ def test_missing_data_in_any_form_is_equal(rounds: str, rule: MetricRule) -> Non
     assert judge_metric(rule, series(plain), start=START) == judge_metric(rule, series(rounds), start=START)
 
 
+@pytest.mark.slow
 @holds_for(200, 5000, several=st.lists(st.tuples(ROUNDS, RULES), max_size=4), dry=st.tuples(ROUNDS, RULES))
 def test_dry_run_never_decides(several: list[tuple[str, MetricRule]], dry: tuple[str, MetricRule]) -> None:
     verdicts = [judge_metric(rule, series(rounds), start=START) for rounds, rule in several]

@@ -9,6 +9,7 @@ from tests.conftest import Incident
 RECORDS = Path(__file__).parent / "old_records"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("old", "new"),
     [("ambiguous", "unknown_outcome"), ("unverified", "still_unhealthy"), ("inconclusive", "no_evidence")],

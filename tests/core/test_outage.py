@@ -41,6 +41,7 @@ def judge(
     return judge_outage(OutageEvidence((page,), api, (ServiceSigns("web", service, deployment),), **more))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "api", "deployment", "verdict"),
     [
@@ -160,6 +161,7 @@ def test_incident_that_is_over_is_no_trouble(status: str, state: PageState) -> N
     assert judge_page(document, used=["Workers"]).state == state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "components", "state"),
     [
@@ -183,6 +185,7 @@ def test_state_of_the_group_counts_unless_a_component_explains_it(
     assert report.possible == (("Products: " + group.replace("_", " "),) if state == PageState.UNKNOWN else ())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("impact", ["major", "critical", "catastrophic"])
 @pytest.mark.parametrize("deployment", ["", DEPLOYMENT])
 def test_incident_of_another_product_is_not_ours(impact: str, deployment: str) -> None:

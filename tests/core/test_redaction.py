@@ -51,6 +51,7 @@ REDACTED: dict[str, tuple[str, str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("secret", "text", "shown"), REDACTED.values(), ids=REDACTED)
 def test_registered_value_is_redacted_in_every_form(secret: str, text: str, shown: str) -> None:
     redactor = redactor_with(secret)
@@ -59,6 +60,7 @@ def test_registered_value_is_redacted_in_every_form(secret: str, text: str, show
     assert redactor.redact_json({text: [text, (text, 1)]}) == {shown: [shown, [shown, 1]]}
 
 
+@pytest.mark.slow
 def test_longer_of_two_secrets_is_redacted_whole() -> None:
     redactor = redactor_with("hunter2", "hunter2-and-more", "more-of-it")
 
@@ -148,6 +150,7 @@ LETTERS = st.text(
 ).filter(lambda text: text.strip("\u00ad") == text)
 
 
+@pytest.mark.slow
 @holds_for(60, 2000, secret=LETTERS, spelling=st.sampled_from(list(EVERY)), before=AROUND_WORDS, after=AROUND_WORDS)
 def test_fully_escaped_value_is_redacted(secret: str, spelling: str, before: str, after: str) -> None:
     spelled = EVERY[spelling](secret)
@@ -165,6 +168,7 @@ SLOW = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pump", ["%41", *SLOW])
 def test_redacting_200_kb_takes_at_most_2_seconds(pump: str) -> None:
     redactor = redactor_with("A" * 40, "hunter2-and-more", "x" * 20, "p%41ss-word-1")
@@ -183,6 +187,7 @@ SECRETS = st.text(
 AROUND = st.text("QRS{}:,. ", max_size=SHORTEST - 1)
 
 
+@pytest.mark.slow
 @holds_for(40, 2000, secret=SECRETS, spelling=st.sampled_from(list(SPELLINGS)), before=AROUND, after=AROUND)
 def test_every_spelling_is_redacted(secret: str, spelling: str, before: str, after: str) -> None:
     spelled = SPELLINGS[spelling](secret)
@@ -202,6 +207,7 @@ BASE64: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @holds_for(
     40,
     2000,
@@ -229,6 +235,7 @@ def test_secret_within_base64_is_redacted(
     assert kept[1].endswith(last.replace(MASK, ""))
 
 
+@pytest.mark.slow
 @holds_for(
     40,
     2000,
@@ -244,6 +251,7 @@ def test_other_text_is_unchanged(secret: str, text: str, short: str) -> None:
     assert redactor.redact_text(f"{text}{short}{text}") == f"{text}{short}{text}"
 
 
+@pytest.mark.slow
 @holds_for(20, 500, secret=SECRETS, text=st.lists(st.one_of(SECRETS, AROUND), max_size=6), length=st.integers(0, 80))
 def test_cut_text_keeps_no_unmasked_part(secret: str, text: list[str], length: int) -> None:
     whole = secret.join(text)
@@ -252,12 +260,14 @@ def test_cut_text_keeps_no_unmasked_part(secret: str, text: list[str], length: i
     assert redactor.redact_text(whole).endswith(redactor.redact_tail(whole, length))
 
 
+@pytest.mark.slow
 def test_many_backslashes_are_redacted_quickly() -> None:
     redactor = redactor_with("\\" * 30 + "x", '\\"' * 30 + "y")
 
     assert redactor.redact_text('\\\\"' * 3000) == '\\\\"' * 3000
 
 
+@pytest.mark.slow
 def test_partial_secret_at_the_start_of_output_is_redacted(tmp_path: Path) -> None:
     secret = "0123456789" * 30
     script = f"print('{secret}' + 'x' * {process.MAX_OUTPUT - 151})"
@@ -268,6 +278,7 @@ def test_partial_secret_at_the_start_of_output_is_redacted(tmp_path: Path) -> No
     assert done.output == "x" * (process.MAX_OUTPUT - 151) + "\n"
 
 
+@pytest.mark.slow
 def test_value_can_be_added_during_redaction() -> None:
     """A token is created in its own thread while the run writes its record."""
     redactor = Redactor()

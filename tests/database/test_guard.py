@@ -45,6 +45,7 @@ def shop(world: World, tmp_path: Path) -> Deployment:
     return open_repository(world, tmp_path / "application")
 
 
+@pytest.mark.slow
 def test_migrations_are_tested_applied_and_checked(shop: Deployment, tmp_path: Path) -> None:
     shop.write("0002_orders.sql", SECOND)
     output, summary = tmp_path / "output", tmp_path / "summary"
@@ -81,6 +82,7 @@ def test_migrations_are_tested_applied_and_checked(shop: Deployment, tmp_path: P
     assert len(shop.writes) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wrangler.toml", "wrangler.json", "wrangler.jsonc"])
 def test_wrangler_file_may_have_each_form(shop: Deployment, name: str) -> None:
     shop.configure(TOML if name.endswith("toml") else jsonc(BINDING).partition("\n")[2], name)
@@ -114,6 +116,7 @@ def test_environment_is_that_of_the_variable_of_wrangler(shop: Deployment) -> No
     assert (done.result["database"], shop.applied) == ("orders", ["0001_customers.sql"])
 
 
+@pytest.mark.slow
 def test_migrations_may_be_beside_the_folder_of_the_wrangler_file(shop: Deployment, tmp_path: Path) -> None:
     shop.configure(jsonc({**BINDING, "migrations_dir": "../db/changes"}))
     (shop.folder / "backend").mkdir()
@@ -126,6 +129,7 @@ def test_migrations_may_be_beside_the_folder_of_the_wrangler_file(shop: Deployme
     assert shop.applied == ["0001_customers.sql"]
 
 
+@pytest.mark.slow
 def test_dry_run_writes_nothing(shop: Deployment) -> None:
     done = shop.guard("--dry-run")
 
@@ -134,6 +138,7 @@ def test_dry_run_writes_nothing(shop: Deployment) -> None:
     assert (shop.applied, shop.writes) == ([], [])
 
 
+@pytest.mark.slow
 def test_bad_migration_is_refused_by_the_local_copy(shop: Deployment) -> None:
     assert shop.guard().code == 0
     shop.write("0002_bad.sql", BAD)
@@ -146,6 +151,7 @@ def test_bad_migration_is_refused_by_the_local_copy(shop: Deployment) -> None:
     assert shop.applied == ["0001_customers.sql"]
 
 
+@pytest.mark.slow
 def test_migration_that_only_the_data_breaks_names_the_way_back(shop: Deployment, tmp_path: Path) -> None:
     """The local copy has no rows, so it cannot find this one. The migration before it was applied."""
     shop.write("0002_orders.sql", SECOND + "INSERT INTO customers (email) VALUES ('a@shop.example');\n")
@@ -200,6 +206,7 @@ def test_wrong_check_is_refused_before_a_write(shop: Deployment, check: str, tex
     assert shop.writes == []
 
 
+@pytest.mark.slow
 def test_held_migration_is_refused_until_its_content_changes(shop: Deployment) -> None:
     hold = Hold("0001_customers.sql", hash_migration(FIRST), "42", "1.1-00aa", "2026-11-26T03:00:00Z")
     for statement in replace_holds([hold]):
@@ -267,6 +274,7 @@ def test_answer_that_nobody_can_settle_is_unknown(shop: Deployment) -> None:
     assert "time-travel restore orders --bookmark" in done.err
 
 
+@pytest.mark.slow
 def test_slow_migration_is_waited_for(shop: Deployment) -> None:
     """D1 ends it after 30 seconds; here the answer is lost, and the row appears 20 seconds later."""
     sandbox = shop.world.sandbox
@@ -317,6 +325,7 @@ def test_change_while_the_migrations_are_tested_is_refused(shop: Deployment) -> 
     assert shop.guard().code == 0
 
 
+@pytest.mark.slow
 def test_stale_reads_after_a_migration_are_read_again(shop: Deployment) -> None:
     shop.world.sandbox.switches.d1_stale_reads = 3
 
@@ -326,6 +335,7 @@ def test_stale_reads_after_a_migration_are_read_again(shop: Deployment) -> None:
     assert shop.applied == ["0001_customers.sql"]
 
 
+@pytest.mark.slow
 def test_rejected_write_is_sent_again(shop: Deployment) -> None:
     for text in ("backout_applies", "CREATE TABLE IF NOT EXISTS", "CREATE TABLE customers"):
         shop.world.sandbox.fault(path=QUERY, sends=text, times=2, status=429, headers={"retry-after": "2"})
@@ -356,6 +366,7 @@ def test_missing_setting_is_refused(
     assert shop.writes == []
 
 
+@pytest.mark.slow
 def test_token_without_d1_is_refused_without_ops_yml(shop: Deployment) -> None:
     token = shop.world.sandbox.add_token("deploys", ["Workers Scripts Write"])
     missing = {**BINDING, "database_id": ID.replace("5c", "6c")}
@@ -400,6 +411,7 @@ def test_migrations_of_one_guard_are_one_apply(shop: Deployment) -> None:
     assert not splits_an_apply(migrations[:1], migrations[1:])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("applied_before", [0, 1])
 def test_job_that_runs_again_a_day_later_goes_back_to_that_day(shop: Deployment, applied_before: int) -> None:
     """The application ran for a day with the state that the first attempt left: its bookmark would lose that day."""
@@ -431,6 +443,7 @@ def test_apply_that_cannot_be_recorded_is_a_warning(shop: Deployment) -> None:
     assert shop.applied == ["0001_customers.sql"]
 
 
+@pytest.mark.slow
 def test_json_has_the_whole_result(shop: Deployment) -> None:
     result = shop.guard("--json").result
 

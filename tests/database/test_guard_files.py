@@ -13,6 +13,7 @@ from tests.support.deployment import BINDING, Deployment, jsonc
 __all__ = ["shop"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["0002_it's; DROP TABLE x--.sql", "0002_$(touch pwned).sql", "0002 \U0001f4a5.sql", "--env.sql", "-.sql"]
 )
@@ -27,6 +28,7 @@ def test_hostile_name_is_only_a_name(shop: Deployment, name: str) -> None:
     assert set(mark.applied) == {"0001_customers.sql", name}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["0002\n::error::x.sql", "0002\x1b[2J.sql", "0002\u202e.sql", "0002\\x.sql"])
 def test_name_that_cannot_be_shown_is_refused(shop: Deployment, name: str) -> None:
     shop.write(name, "CREATE TABLE notes (id);")

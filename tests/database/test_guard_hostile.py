@@ -47,6 +47,7 @@ def test_migration_that_changes_a_table_of_backout_is_refused(shop: Deployment, 
     assert shop.applied == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sql"),
     [
@@ -69,6 +70,7 @@ def test_migration_that_changes_the_list_of_migrations_is_refused(shop: Deployme
     assert shop.applied == ["0001_customers.sql"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("bookmark", "at"),
     [("0000", "yesterday"), ("x\nmessage=evil", "2026-03-01T00:00:00Z"), ("'; curl evil", "2026-03-01T00:00:00Z")],
@@ -109,6 +111,7 @@ def test_text_of_a_hold_is_only_text(shop: Deployment, tmp_path: Path) -> None:
     assert "@everyone" not in prose
 
 
+@pytest.mark.slow
 def test_row_of_holds_with_control_characters_is_ignored(shop: Deployment) -> None:
     shop.rows(CREATE_HOLDS.sql)
     content = hash_migration(FIRST)
@@ -147,6 +150,7 @@ def test_longest_names_leave_a_message_that_fits(shop: Deployment) -> None:
     assert len(done.result["message"].encode()) <= 1000
 
 
+@pytest.mark.slow
 def test_huge_statement_is_refused_in_time(shop: Deployment) -> None:
     shop.write("0002_huge.sql", "SELECT '" + ";" * 2_000_000 + "';")
 
@@ -157,6 +161,7 @@ def test_huge_statement_is_refused_in_time(shop: Deployment) -> None:
     assert ID not in refused.err
 
 
+@pytest.mark.slow
 def test_marks_in_a_given_message_are_left_out(shop: Deployment) -> None:
     """A commit message with ten marks would hide the guard's own one behind them."""
     forged = " ".join(f"ops-schema1 db={ID} last=- applied=- bookmark={number}" for number in range(10))

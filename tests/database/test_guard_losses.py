@@ -40,6 +40,7 @@ def rows(shop: Deployment) -> list[list[int]]:
     return shop.rows("SELECT (SELECT count(*) FROM customers), (SELECT count(*) FROM orders)")
 
 
+@pytest.mark.slow
 def test_rebuild_of_a_parent_table_is_refused_at_every_press(shop: Deployment, tmp_path: Path) -> None:
     shop.write(NAME, REBUILD)
     writes, summary = len(shop.writes), tmp_path / "summary"
@@ -57,6 +58,7 @@ def test_rebuild_of_a_parent_table_is_refused_at_every_press(shop: Deployment, t
     assert "customers 2, orders 3" in summary.read_text().replace("\\", "")
 
 
+@pytest.mark.slow
 def test_accepted_loss_is_shown_with_its_rows(shop: Deployment, tmp_path: Path) -> None:
     """D1 deletes the orders, although the file sets PRAGMA foreign_keys: its transaction ignores that."""
     shop.write(NAME, f"-- backout: accepts customers\n{REBUILD}-- backout: accepts orders\r\n")
@@ -113,7 +115,7 @@ def test_loss_is_refused_and_accepted_by_name(shop: Deployment, sql: str, tables
     assert accepted.code == 0, accepted.err
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sql",
     [
@@ -139,6 +141,7 @@ def test_migration_that_loses_nothing_passes(shop: Deployment, sql: str) -> None
     assert shop.applied[2:] == [NAME]
 
 
+@pytest.mark.slow
 def test_insert_that_refers_to_no_row_is_rejected_by_d1(shop: Deployment) -> None:
     """The copy has no rows, so that it cannot tell this one from a row that refers to a customer."""
     shop.write(NAME, "INSERT INTO orders (customer) VALUES (99);")
@@ -175,12 +178,14 @@ def test_wrong_comment_is_refused(shop: Deployment, comment: str, says: str) -> 
     assert rows(shop) == [[2, 3]]
 
 
+@pytest.mark.slow
 def test_migration_for_another_database_may_accept_a_table_that_is_missing_here(shop: Deployment) -> None:
     shop.write(NAME, "-- backout: accepts legacy\nDROP TABLE IF EXISTS legacy;\n")
 
     assert shop.guard().code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "line"),
     [
@@ -202,6 +207,7 @@ def test_odd_name_of_a_table_is_accepted_as_the_refusal_writes_it(shop: Deployme
     assert shop.guard().code == 0
 
 
+@pytest.mark.slow
 def test_rows_that_users_delete_meanwhile_are_a_warning(shop: Deployment) -> None:
     """The application deletes its own rows at any time, so that a difference alone fails no deployment."""
     shop.write(NAME, "CREATE TABLE notes (id);")
@@ -216,6 +222,7 @@ def test_rows_that_users_delete_meanwhile_are_a_warning(shop: Deployment) -> Non
     assert re.search("orders .*2 .*3 ", warning)
 
 
+@pytest.mark.slow
 def test_tables_that_cannot_be_counted_are_judged_by_their_statements(shop: Deployment) -> None:
     shop.world.sandbox.fault(sends="count(*)", status=500, times=None)
     shop.write(NAME, "DELETE FROM orders;")
@@ -226,6 +233,7 @@ def test_tables_that_cannot_be_counted_are_judged_by_their_statements(shop: Depl
     assert "DELETE FROM orders (orders: rows not counted)" in refused.err
 
 
+@pytest.mark.slow
 def test_losses_of_all_pending_files_are_refused_at_once(shop: Deployment) -> None:
     """A table that the first file makes has no rows of users; a second press after an interruption may find some."""
     shop.write(NAME, "CREATE TABLE notes (id); UPDATE customers SET email = 'x';")

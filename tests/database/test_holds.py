@@ -42,6 +42,7 @@ def d1(sandbox: Sandbox) -> Iterator[D1Api]:
     client.close()
 
 
+@pytest.mark.slow
 def test_holds_are_read_and_replaced(d1: D1Api, database: str) -> None:
     assert holds.read_holds(d1, database) == ()
     d1.run_batch(database, [*holds.replace_holds([OLD, NEW])])
@@ -58,6 +59,7 @@ def test_holds_that_cannot_be_read_are_not_none(d1: D1Api, database: str, sandbo
         holds.read_holds(d1, database)
 
 
+@pytest.mark.slow
 def test_only_the_last_migration_is_held(d1: D1Api, database: str, sandbox: Sandbox) -> None:
     def take_back(hold: Hold) -> None:
         row = SqlStatement(f'DELETE FROM "{TABLE}" WHERE name = ?', (hold.migration,))
@@ -97,6 +99,7 @@ def _hold(name: str, undo: str) -> Hold:
 each_hold = st.builds(_hold, st.sampled_from("abc"), st.sampled_from(["", "1", "2"]))
 
 
+@pytest.mark.slow
 @holds_for(30, 2000, before=st.lists(each_hold), new=st.lists(each_hold), target=st.sampled_from(["1", "2"]))
 def test_restore_keeps_all_holds_but_those_that_it_undoes(before: list[Hold], new: list[Hold], target: str) -> None:
     after = holds.holds_after_restore(before, target, new)

@@ -60,6 +60,7 @@ def test_object_that_this_sqlite_cannot_make_is_named() -> None:
         LocalCopy([("table", "maps", "CREATE VIRTUAL TABLE maps USING geopoly9 (a)")])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("sql", "why"),
     [
@@ -119,6 +120,7 @@ def test_dropped_parent_deletes_its_children_in_sqlite_too() -> None:
     live.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "count"),
     [
@@ -160,6 +162,7 @@ def split_seconds(text: str) -> float:
     return min(tries)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "repeated", "after"),
     [
@@ -196,6 +199,7 @@ PIECES = (
 )
 
 
+@pytest.mark.slow
 @holds_for(50, 1500, pieces=st.lists(st.sampled_from(PIECES), max_size=12))
 def test_split_runs_what_sqlite_runs(pieces: list[str]) -> None:
     """The statements together do what the whole text does on plain SQLite, or both fail."""
@@ -235,6 +239,7 @@ def split_by_sqlite(text: str) -> list[str]:
     return parts
 
 
+@pytest.mark.slow
 @holds_for(200, 5000, words=st.lists(st.sampled_from(WORDS), max_size=20))
 def test_statement_ends_where_sqlite_ends_it(words: list[str]) -> None:
     text = "".join(["SELECT BEGIN", *words])

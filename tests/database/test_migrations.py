@@ -106,6 +106,7 @@ def test_file_of_windows_is_read() -> None:
         find_binding("wrangler.jsonc", text.encode("utf-16"), "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_pattern_matches_what_wrangler_applies(pattern: str) -> None:
     folder = parse(migrations_dir="migrations", migrations_pattern=pattern)
@@ -125,6 +126,7 @@ def test_down_file_that_wrangler_would_apply_is_refused() -> None:
     assert refused.value.hint
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "name",
     ["", "..", "../x.sql", "a/../../x.sql", "/etc/passwd", "a//b.sql", "a\\b.sql", "a\n.sql", "\0", ". /x", "a" * 201],
@@ -134,6 +136,7 @@ def test_name_that_leaves_the_folder_is_refused(name: str) -> None:
         parse().find_down_path(name)
 
 
+@pytest.mark.slow
 @holds_for(30, 2000, name=st.text("./\\ a*?{}", max_size=8))
 def test_down_file_stays_in_its_folder(name: str) -> None:
     try:

@@ -22,6 +22,7 @@ def applied(*seconds: int) -> list[Migration]:
     return [Migration(f"{n:04}_x.sql", at + timedelta(seconds=second)) for n, second in enumerate(seconds, start=1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("to", "point"),
     [
@@ -59,6 +60,7 @@ def test_database_without_migrations(to: str) -> None:
         assert parse_restore_point(to, NOW, []) is None
 
 
+@pytest.mark.slow
 @holds_for(100, 1000, gaps=st.lists(st.integers(0, 120), min_size=1, max_size=8))
 def test_point_before_a_migration_keeps_all_earlier_ones(gaps: list[int]) -> None:
     """Whichever migration is named: the restore takes back it and later ones only, or is refused."""
@@ -77,6 +79,7 @@ def test_point_before_a_migration_keeps_all_earlier_ones(gaps: list[int]) -> Non
         assert point is not None
 
 
+@pytest.mark.slow
 @holds_for(100, 1000, gaps=st.lists(st.integers(0, 120), min_size=1, max_size=8))
 def test_last_apply_is_never_split(gaps: list[int]) -> None:
     migrations = applied(*(sum(gaps[: n + 1]) for n in range(len(gaps))))

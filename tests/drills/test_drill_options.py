@@ -28,6 +28,7 @@ from tests.support.pages import assert_block
 from tests.support.reference import table
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("run", [run for run in matrix() if unsupported_reason(*run)], ids=run_id)
 def test_unsupported_edge_or_trigger_prints_reason(world: World, run: Run) -> None:
     name, edge, trigger = run
@@ -40,6 +41,7 @@ def test_unsupported_edge_or_trigger_prints_reason(world: World, run: Run) -> No
     assert outcome.out == ""
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", names())
 def test_unsupported_edges_and_triggers_have_reasons(name: str) -> None:
     declared = unsupported(name)
@@ -160,6 +162,7 @@ def test_good_release_passes_probes_of_other_config() -> None:
     assert (result["decision"], result["service"]) == ("recovered", "desk")
 
 
+@pytest.mark.slow
 def test_label_drill_generates_workflows_for_its_config(world: World) -> None:
     world.edit_config("  staging:", "  rehearsal:")
 
@@ -173,6 +176,7 @@ def test_label_drill_generates_workflows_for_its_config(world: World) -> None:
     assert found["ops/drills/github.py"] == (ROOT / "ops/drills/github.py").read_bytes()
 
 
+@pytest.mark.slow
 def test_label_drill_uses_files_of_team_repository(world: World, tmp_path: Path) -> None:
     files = {"ops.yml": world.config.read_bytes(), ".github/workflows/rollback-worker.yml": b"of a team\n"}
     write_files(files, tmp_path / "operations")

@@ -85,6 +85,7 @@ def assert_broken_by_bad_release(observations: tuple[ProbeObservation, ProbeObse
     assert (good.verdict, bad.verdict) == (Verdict.HEALTHY, Verdict.UNHEALTHY), f"{good.detail} / {bad.detail}"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("form", HTTP)
 @pytest.mark.parametrize("url", HOSTS)
 def test_worker_passes_each_http_probe(form: str, url: str, tmp_path: Path) -> None:
@@ -124,6 +125,7 @@ def test_contradicting_probes_fail_with_good_release(tmp_path: Path) -> None:
 SITE_FORMS = ("status", "json", "html", "json without values", "words", "markup", "body of json", "text", "query")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("form", SITE_FORMS)
 def test_site_passes_http_probe(form: str, tmp_path: Path) -> None:
     service = {"pages": "parcel-site", "url": "https://parcel-site.pages.dev"}

@@ -16,6 +16,7 @@ def concurrent_rollback(world: World, releases: Releases) -> Callable[[], str]:
     return lambda: world.sandbox.deploy(WORKER, releases.good, message=message, author="recovery@example.com")
 
 
+@pytest.mark.slow
 def test_write_with_empty_answer_is_reported_as_replaced(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, body="", applied=True, after=hotfix_by_colleague(world))
 
@@ -29,6 +30,7 @@ def test_write_with_empty_answer_is_reported_as_replaced(world: World, releases:
     assert len(ours(world)) == len(world.writes()) == 1
 
 
+@pytest.mark.slow
 def test_lagging_history_is_read_again(world: World, releases: Releases) -> None:
     world.sandbox.switches.deployments_lag_reads = 1
     world.sandbox.fault(**WRITE, lost="after", before=hotfix_by_colleague(world))
@@ -40,6 +42,7 @@ def test_lagging_history_is_read_again(world: World, releases: Releases) -> None
     assert any("dana@example.com" in text for text in texts(outcome, "warning"))
 
 
+@pytest.mark.slow
 def test_history_without_our_write_proves_it_not_applied(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, lost="before", before=hotfix_by_colleague(world))
 
@@ -62,6 +65,7 @@ def test_same_rollback_by_another_run_is_nothing_to_do(world: World, releases: R
     assert len(world.writes()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answered", [True, False])
 def test_same_rollback_after_ours_is_recovered(world: World, releases: Releases, answered: bool) -> None:
     rule = {} if answered else {"lost": "after"}

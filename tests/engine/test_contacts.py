@@ -9,6 +9,7 @@ from tests.engine.test_refusals import BASE, run_with_text_output
 from tests.support.commands import LIST, WRITE
 
 
+@pytest.mark.slow
 def test_failed_run_lists_contacts_and_their_hours(world: World, releases: Releases) -> None:
     world.edit_config('role: Primary On-call\n    contact: "[TBD]"', 'role: Primary On-call\n    contact: "+49 1"')
     world.sandbox.fault(**WRITE, status=500, times=None)
@@ -36,7 +37,7 @@ def no_evidence(world: World) -> None:
     world.sandbox.switches.edge_challenges_runners = True
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled
 @pytest.mark.parametrize(("broken", "code"), [(unknown_outcome, 5), (still_unhealthy, 6), (no_evidence, 8)])
 def test_contacts_are_shown_when_a_person_is_needed(world: World, releases: Releases, broken: Any, code: int) -> None:
     broken(world)
@@ -47,7 +48,7 @@ def test_contacts_are_shown_when_a_person_is_needed(world: World, releases: Rele
     assert "Primary On-call: [TBD] (24/7)" in outcome.out
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",)], ids=["recovered", "planned"])
 def test_contacts_are_omitted_after_success(world: World, releases: Releases, arguments: tuple[str, ...]) -> None:
     outcome = run_with_text_output(world, *BASE, *arguments)

@@ -78,7 +78,7 @@ QUICK = [
 ]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("before", "after"), [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in WROTE]
 )
@@ -95,6 +95,7 @@ def test_decision_after_a_write(world: World, set_verdict: Callable[[str], objec
     assert "--to" in outcome.result["undo"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), WROTE)
 def test_decide_by_verdicts_after_a_write(before: str, after: str) -> None:
     _, decision, reason, _ = WROTE[before, after]
@@ -123,6 +124,7 @@ def test_decision_without_a_write(
     assert len(world.writes()) == 1
 
 
+@pytest.mark.slow
 def test_run_without_probes_ends_with_no_evidence(world: World, set_verdict: Callable[[str], object]) -> None:
     world.config.write_text(CONFIG.partition("        probes:")[0])
 
@@ -133,7 +135,7 @@ def test_run_without_probes_ends_with_no_evidence(world: World, set_verdict: Cal
     assert outcome.result["durations"]["trigger_to_verified"] is None
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("press", ["first", "second"])
 def test_unhealthy_run_suggests_older_version_and_contacts(
     world: World, set_verdict: Callable[[str], object], press: str

@@ -49,7 +49,7 @@ def test_applied_write_is_not_repeated(world: World, releases: Releases, answer:
     assert texts(outcome, "written") == [f"applied after all: {releases.good[:8]} is live"]
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @EACH_ANSWER
 def test_unapplied_write_is_retried_once(world: World, releases: Releases, answer: dict[str, Any]) -> None:
     world.sandbox.fault(**WRITE, **answer)
@@ -60,7 +60,7 @@ def test_unapplied_write_is_retried_once(world: World, releases: Releases, answe
     assert f"{releases.bad[:8]} is live, as planned" in texts(outcome, "compared")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "sends"),
     [({"lost": "after"}, 1), ({"truncate": 20}, 1), ({"truncate": 0}, 1), ({"lost": "before"}, 2)],
@@ -76,7 +76,7 @@ def test_lost_answer_is_resolved_by_read_back(
     assert_recovered_once(world, releases, outcome, sends=sends)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("second", ["before", "after"])
 def test_two_lost_answers_end_the_retries(world: World, releases: Releases, second: str) -> None:
     world.sandbox.fault(**WRITE, lost="before")
@@ -93,7 +93,7 @@ def test_two_lost_answers_end_the_retries(world: World, releases: Releases, seco
         assert not outcome.result["wrote"]
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule",
     [
@@ -114,6 +114,7 @@ def test_rejected_write_is_retried_after_retry_after(world: World, releases: Rel
     assert (second.at - first.at).total_seconds() >= float(rule.get("headers", {}).get("retry-after", 1))
 
 
+@pytest.mark.slow
 def test_retry_after_beyond_the_budget_fails_the_run(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, status=429, headers={"retry-after": "300"})
 
@@ -126,7 +127,7 @@ def test_retry_after_beyond_the_budget_fails_the_run(world: World, releases: Rel
     assert len(world.writes()) == 1
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [{"code": 10035}, {"status": 429}], ids=["10035", "429"])
 def test_write_rejected_twice_is_not_applied(world: World, releases: Releases, rule: dict[str, Any]) -> None:
     world.sandbox.fault(**WRITE, **rule, times=2)
@@ -140,7 +141,7 @@ def test_write_rejected_twice_is_not_applied(world: World, releases: Releases, r
     assert len(world.writes()) == 2
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["before", "after"])
 @pytest.mark.parametrize(
     "unreadable",
@@ -166,7 +167,7 @@ def test_unclear_write_without_read_back_is_unknown_outcome(
     assert len(world.writes()) == 1
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_same_command_resolves_an_unknown_outcome(world: World, releases: Releases, lost: str) -> None:
     world.sandbox.fault(**WRITE, lost=lost)
@@ -182,7 +183,7 @@ def test_same_command_resolves_an_unknown_outcome(world: World, releases: Releas
     assert len(ours(world)) == 1
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_unclear_write_is_not_repeated_over_another_deployment(world: World, releases: Releases, lost: str) -> None:
     world.sandbox.fault(**WRITE, lost=lost, **{lost: hotfix_by_colleague(world)})
@@ -206,6 +207,7 @@ def test_answered_write_without_read_back_is_unknown_outcome(world: World, relea
     assert world.live == {releases.good: 100}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("skip", "unreadable"),
     [
@@ -223,7 +225,7 @@ def test_run_survives_one_unreadable_answer(
     assert_recovered_once(world, releases, world.rollback(), sends=1)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("reads", [1, 3, 5])
 def test_lagging_list_is_read_again(world: World, releases: Releases, reads: int) -> None:
     world.sandbox.switches.deployments_lag_reads = reads
@@ -281,7 +283,7 @@ def test_deployment_during_planning_refuses_the_run(world: World, releases: Rele
     assert world.writes() == []
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("read", [0, 1], ids=["round 1", "round 2"])
 def test_empty_deployment_list_stops_the_write(world: World, releases: Releases, read: int) -> None:
     world.sandbox.fault(**LIST, skip=read, body='{"success": true, "result": {"deployments": []}}', **JSON)
@@ -292,6 +294,7 @@ def test_empty_deployment_list_stops_the_write(world: World, releases: Releases,
     assert world.writes() == []
 
 
+@pytest.mark.slow
 def test_deployment_just_before_the_write_is_a_warning(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, before=hotfix_by_colleague(world))
 
@@ -302,6 +305,7 @@ def test_deployment_just_before_the_write_is_a_warning(world: World, releases: R
     assert "dana@example.com" in warning
 
 
+@pytest.mark.slow
 def test_deployment_just_after_the_write_is_not_overwritten(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, after=hotfix_by_colleague(world))
 
@@ -378,7 +382,7 @@ def test_changed_secrets_are_refused_by_name(
     assert world.live == {rotated.bad: 100}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("accepted", [("AI_KEY", "DB_URL"), ("DB_URL", "AI_KEY", "SAME")], ids=["exactly", "and more"])
 def test_accepted_secrets_force_the_write_once(world: World, rotated: Releases, accepted: tuple[str, ...]) -> None:
     outcome = world.rollback(*accept(*accepted))
@@ -389,7 +393,7 @@ def test_accepted_secrets_force_the_write_once(world: World, rotated: Releases, 
     assert len(ours(world)) == 1
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "message",
     ["A secret has changed since this version was active.", "The following secrets have changed: "],
@@ -419,7 +423,7 @@ def test_truncated_secret_list_is_never_forced(world: World, rotated: Releases) 
     assert [write.query for write in world.writes()] == [{}]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(("lost", "sends"), [("after", 1), ("before", 2)])
 def test_lost_forced_write_is_resolved_by_read_back(world: World, rotated: Releases, lost: str, sends: int) -> None:
     world.sandbox.fault(**WRITE, lost=lost, skip=1)
@@ -431,6 +435,7 @@ def test_lost_forced_write_is_resolved_by_read_back(world: World, rotated: Relea
     assert len(ours(world)) == 1
 
 
+@pytest.mark.slow
 def test_rejected_forced_write_is_not_retried(world: World, rotated: Releases) -> None:
     message = "The following secrets have changed: AI_KEY, DB_URL"
     world.sandbox.fault(**WRITE, code=10220, message=message, times=None)

@@ -81,6 +81,7 @@ EVERY_END = interruptions(REQUESTS)
 FAST = [(signal.SIGKILL, WRITE_AT, "after")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "nth", "moment"),
     [*FAST, *(pytest.param(*end, marks=pytest.mark.slow) for end in EVERY_END if end not in FAST)],
@@ -91,6 +92,7 @@ def test_run_interrupted_at_any_request_can_be_finished(
     interrupt_at_request(world, releases, number, nth, moment)
 
 
+@pytest.mark.slow
 def test_interruption_matrix_covers_every_request(world: World, releases: Releases) -> None:
     world.rollback()
 
@@ -186,6 +188,7 @@ def run_with_a_signal_at(world: World, kind: EventKind) -> RunResult:
         return run.run(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
@@ -206,6 +209,7 @@ def test_signal_during_recording_loses_no_event(world: World, releases: Releases
     assert [event.kind for event in result.timeline][-3:] == [kind, EventKind.FAILED, EventKind.ENDED]
 
 
+@pytest.mark.slow
 def test_signal_before_the_first_step_stops_at_once(world: World, releases: Releases) -> None:
     with pytest.raises(Interrupted):
         run_with_a_signal_at(world, EventKind.REQUESTED)
@@ -275,7 +279,7 @@ def test_full_disk_after_the_write_reports_the_change(world: World, releases: Re
     assert "nothing was changed" not in outcome.err
 
 
-@pytest.mark.sampled(40)
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["after", "before"])
 @pytest.mark.parametrize("case", list(all_cases()), ids=str)
 def test_any_runbook_killed_at_its_write_can_be_finished(case: Case, moment: str) -> None:

@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from tests.conftest import WORKER, Releases, World
 
 
@@ -9,6 +11,7 @@ def time_ago(world: World, ago: timedelta) -> str:
     return (world.sandbox.clock.now() - ago).isoformat()
 
 
+@pytest.mark.slow
 def test_durations_of_a_recent_request_start_at_the_request(world: World, releases: Releases) -> None:
     outcome = world.rollback("--requested-at", time_ago(world, timedelta(minutes=5)))
 
@@ -40,6 +43,7 @@ def test_deployment_after_the_request_is_refused(world: World, releases: Release
     assert world.writes() == []
 
 
+@pytest.mark.slow
 def test_rollback_after_the_request_leaves_nothing_to_do(world: World, releases: Releases) -> None:
     requested_at = time_ago(world, timedelta(minutes=5))
     world.sandbox.deploy(WORKER, releases.good, source="wrangler")

@@ -63,7 +63,7 @@ NAMES: dict[str, tuple[tuple[str, ...], int, str, str]] = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "code", "said", "hint"), NAMES.values(), ids=NAMES)
 def test_unknown_name_lists_the_known_names(
     world: World, releases: Releases, arguments: tuple[str, ...], code: int, said: str, hint: str
@@ -80,6 +80,7 @@ def test_unknown_name_lists_the_known_names(
     assert result["reason"] == "unknown_name"
 
 
+@pytest.mark.slow
 def test_unknown_version_suggests_the_nearest(world: World, releases: Releases) -> None:
     typed = "f" + releases.good[1:]
 
@@ -162,6 +163,7 @@ def test_missing_token_hint_names_secret_of_repository_without_environments(worl
     assert "GitHub environment" not in hint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [401, 403])
 def test_expired_token_error_names_the_permission(world: World, releases: Releases, status: int) -> None:
     world.sandbox.switches.auth_error_status = status
@@ -177,6 +179,7 @@ def test_expired_token_error_names_the_permission(world: World, releases: Releas
     assert '"Workers Scripts Read"' in result["hint"]
 
 
+@pytest.mark.slow
 def test_read_only_token_can_plan_but_not_write(world: World, releases: Releases) -> None:
     token = world.sandbox.add_token("read-only-token", ["Workers Scripts Read"])
 
@@ -274,6 +277,7 @@ def test_missing_ops_yml_suggests_config_option(world: World) -> None:
     assert "--config PATH" in outcome.result["hint"]
 
 
+@pytest.mark.slow
 def test_invalid_ops_yml_lists_every_problem_in_json(world: World) -> None:
     world.edit_config("worker: fortunet-api #", "wroker: fortunet-api #")
     world.edit_config("successes: 1", "succeses: 1")
@@ -290,6 +294,7 @@ def test_invalid_ops_yml_lists_every_problem_in_json(world: World) -> None:
 # State at Cloudflare
 
 
+@pytest.mark.slow
 def test_unknown_worker_is_named(world: World) -> None:
     outcome = world.rollback()
 
@@ -364,7 +369,7 @@ def test_unreadable_read_answer_is_reported(
     assert "cloudflarestatus.com" in result["hint"]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [{"status": 429}, {"status": 503}, {"lost": "before"}], ids=["429", "503", "lost"])
 def test_transient_read_failures_are_retried(world: World, releases: Releases, rule: dict[str, Any]) -> None:
     for read in READS.values():
@@ -378,6 +383,7 @@ def test_transient_read_failures_are_retried(world: World, releases: Releases, r
 # Confirmation
 
 
+@pytest.mark.slow
 def test_run_without_yes_or_terminal_is_a_dry_run(world: World, releases: Releases) -> None:
     outcome = run_with_text_output(world, *BASE, "--dry-run")
     unasked = world.ops("rollback-worker", *BASE, "--config", str(world.config))
@@ -388,6 +394,7 @@ def test_run_without_yes_or_terminal_is_a_dry_run(world: World, releases: Releas
     assert world.writes() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "typed",
     [
@@ -408,6 +415,7 @@ def test_wrong_confirmation_refuses_the_run(world: World, releases: Releases, ty
     assert world.writes() == []
 
 
+@pytest.mark.slow
 def test_json_run_prints_only_events_on_stderr(world: World, releases: Releases) -> None:
     outcome = world.rollback()
 
@@ -416,6 +424,7 @@ def test_json_run_prints_only_events_on_stderr(world: World, releases: Releases)
     assert texts(outcome, "ended") == ["recovered"]
 
 
+@pytest.mark.slow
 def test_hostile_text_cannot_move_the_cursor(world: World) -> None:
     hostile = "\x1b[2Jfine\r\u202e \x07"
     world.release(timedelta(hours=2), code="good", message=hostile, author=hostile)
@@ -432,6 +441,7 @@ def test_hostile_text_cannot_move_the_cursor(world: World) -> None:
         assert not [c for c in printed if not c.isprintable() and c != "\n"]
 
 
+@pytest.mark.slow
 def test_unknown_command_suggests_the_nearest(world: World) -> None:
     outcome = world.ops("rollback-wroker")
 
@@ -446,6 +456,7 @@ def test_command_prefix_suggests_all_matches(world: World) -> None:
     assert 'no command "rollback"; did you mean "rollback-pages" or "rollback-worker"?' in outcome.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", ["rolback", "rolllback"])
 def test_misspelled_first_word_suggests_all_matches(typed: str, world: World) -> None:
     outcome = world.ops(typed)
@@ -467,6 +478,7 @@ def test_service_without_its_option_is_suggested(words: tuple[str, ...], meant: 
     assert (outcome.code, meant in outcome.err) == (2, True), outcome.err
 
 
+@pytest.mark.slow
 def test_inaccessible_account_is_suggested_as_a_cause(world: World, releases: Releases) -> None:
     world.edit_config(ACCOUNT, "e0" * 16)
 

@@ -98,6 +98,7 @@ def change_outcomes(outcome: Outcome) -> dict[str, Any]:
 BOTH = [f"Worker {BASKET}", f"Worker {STOCK}"]
 
 
+@pytest.mark.slow
 def test_result_lists_each_change(shop: Shop) -> None:
     outcome = shop.rotate()
 
@@ -107,6 +108,7 @@ def test_result_lists_each_change(shop: Shop) -> None:
     assert [shop.count_writes(worker) for worker in (BASKET, STOCK)] == [1, 1]
 
 
+@pytest.mark.slow
 def test_deployment_between_two_changes_is_not_overwritten(shop: Shop) -> None:
     shop.world.sandbox.fault(**OF_BASKET, after=shop.colleague(STOCK))
 
@@ -131,6 +133,7 @@ def test_replaced_change_stops_the_run(shop: Shop) -> None:
     assert shop.count_writes(STOCK) == 0
 
 
+@pytest.mark.slow
 def test_unreadable_change_stops_the_run(shop: Shop) -> None:
     listed = {"method": "GET", "path": f"/accounts/*/workers/scripts/{BASKET}/deployments"}
     shop.world.sandbox.fault(**OF_BASKET, after=lambda: shop.world.sandbox.fault(**listed, status=503, times=None))
@@ -174,6 +177,7 @@ REFUSALS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 def test_rejection_after_unclear_write_is_unknown_outcome(shop: Shop, refusal: dict[str, Any]) -> None:
     """A secret edit carries no mark, so the author of the newer version is unknown after the second attempt."""
@@ -189,6 +193,7 @@ def test_rejection_after_unclear_write_is_unknown_outcome(shop: Shop, refusal: d
     assert shop.value(BASKET) == FRESH
 
 
+@pytest.mark.slow
 def test_unclear_write_after_rejection_is_unknown_outcome(shop: Shop) -> None:
     shop.world.sandbox.fault(**OF_BASKET, code=10035)
     shop.world.sandbox.fault(**OF_BASKET, lost="after", skip=1)

@@ -176,6 +176,7 @@ def test_signal_at_the_end_of_a_run_interrupts_the_next() -> None:
         pass
 
 
+@pytest.mark.slow
 def test_caught_signal_inside_exec_exits_with_130(tmp_path: Path) -> None:
     """Dataclasses are made by `exec`, so a signal may come there while modules are imported."""
     (tmp_path / "stopped.py").write_text("""

@@ -116,6 +116,7 @@ def test_all_sources_are_collected(recorded: Incident) -> None:
     assert find_table(found, "Token of this command")["rows"][0]["status"] == "active"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("names_all", [False, True])
 def test_worker_requests_are_counted_without_log_lines(recorded: Incident, names_all: bool) -> None:
     recorded.world.sandbox.switches.telemetry_names_what_is_missing = names_all
@@ -142,6 +143,7 @@ def test_malformed_telemetry_is_not_empty(recorded: Incident, result: Any) -> No
     assert find_table(exhibits(recorded), "handled, by path and status")["outcome"] == "could not ask"
 
 
+@pytest.mark.slow
 def test_only_reads_are_sent(recorded: Incident) -> None:
     collect(recorded)
 
@@ -252,6 +254,7 @@ def test_expired_records_are_not_reported_as_none(recorded: Incident) -> None:
     assert find_table(half, "D1")["reaches_to"] is None
 
 
+@pytest.mark.slow
 def test_days_are_a_period(recorded: Incident) -> None:
     assert collect(recorded, since="2d").out == collect(recorded, since="48h").out
 
@@ -272,6 +275,7 @@ def test_invalid_period_is_refused(recorded: Incident, since: str, said: str) ->
     assert said in outcome.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("switch", "rows", "is_noted"),
     [("audit_lag_seconds", 250, False), ("audit_cursor_after", 250, False), ("audit_names_next_page", 100, True)],
@@ -306,7 +310,7 @@ def test_many_rows_fit_one_comment_and_json_has_all(recorded: Incident, tmp_path
     assert len([line for line in body.splitlines() if line.startswith("- at 2")]) > 100
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "outcome"),
     [

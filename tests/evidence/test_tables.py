@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import strategies as st
 
 from ops.cloudflare.types.records import EvidenceCollection, EvidenceTable, TableCell
@@ -24,6 +25,7 @@ def collection(said: str, *, rows: int = 2) -> EvidenceCollection:
 HARMLESS = skeleton(render_comment(collection("x")))
 
 
+@pytest.mark.slow
 @holds_for(25, 1500, said=WORDS)
 def test_comment_survives_untrusted_records(said: str) -> None:
     assert skeleton(render_comment(collection(said))) == HARMLESS

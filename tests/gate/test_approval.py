@@ -75,6 +75,7 @@ def add_approval_job(hub: GitHub, run: FakeRun, ago: timedelta = timedelta()) ->
     hub.add_job(run.id, APPROVE, started_at=hub.clock.now() - ago)
 
 
+@pytest.mark.slow
 def test_approved_run_recovers_and_names_reviewer(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     add_approval_job(hub, run)
     approve(hub, run)
@@ -107,6 +108,7 @@ def test_automatic_step_needs_an_approval_of_its_own(
     assert world.live == {releases.bad: 100}
 
 
+@pytest.mark.slow
 def test_environment_name_ignores_case(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     """GitHub ignores the case of an environment name, and shows the name as it was created."""
     add_approval_job(hub, run)
@@ -115,6 +117,7 @@ def test_environment_name_ignores_case(world: World, releases: Releases, hub: Gi
     assert recover(world, run).result["decision"] == "recovered"
 
 
+@pytest.mark.slow
 def test_approval_renews_old_request(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     """The reviewer judges the current state."""
     asked = hub.clock.now().isoformat()
@@ -236,6 +239,7 @@ def rerun(hub: GitHub, run: FakeRun) -> dict[str, str]:
     return {"GITHUB_RUN_ATTEMPT": str(run.run_attempt)}
 
 
+@pytest.mark.slow
 def test_approval_of_earlier_attempt_does_not_count(
     world: World, releases: Releases, hub: GitHub, run: FakeRun
 ) -> None:
@@ -287,6 +291,7 @@ def test_first_requester_is_no_reviewer_of_a_later_attempt(
     assert world.sandbox.requests == []
 
 
+@pytest.mark.slow
 def test_approval_after_rejection_counts(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
     hub.add_job(run.id, APPROVE, conclusion="failure")
     approve(hub, run, state="rejected")
@@ -296,6 +301,7 @@ def test_approval_after_rejection_counts(world: World, releases: Releases, hub: 
     assert recover(world, run, "--attempt", "2", **second).result["decision"] == "recovered"
 
 
+@pytest.mark.slow
 def test_environment_without_approval_rule_needs_none(
     world: World, releases: Releases, hub: GitHub, run: FakeRun
 ) -> None:
@@ -343,6 +349,7 @@ def test_summary_and_issue_describe_request_to_reviewers(job: Job) -> None:
     assert "::notice title=approval::" in err
 
 
+@pytest.mark.slow
 def test_waiting_notice_requires_approval_rule(job: Job) -> None:
     summary, comment, _ = pass_to_reviewers(job, "    token: CLOUDFLARE_API_TOKEN\n")
 

@@ -50,6 +50,7 @@ def record_run(
     job.github.comment(job.incident, embed_record("### Run\n", RunRecord(run=run, **about)), by)
 
 
+@pytest.mark.slow
 def test_rerun_needs_no_label_and_acts_for_its_starter(job: Job) -> None:
     job.github.add_user("bob")
     payload = job.label()
@@ -70,6 +71,7 @@ def test_rerun_needs_no_label_and_acts_for_its_starter(job: Job) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_rerun_removes_label_left_by_first_attempt(job: Job) -> None:
     payload = job.label()
 
@@ -92,6 +94,7 @@ def test_rerun_requires_triggering_actor(job: Job) -> None:
     assert "GITHUB_TRIGGERING_ACTOR is not set" in done.err
 
 
+@pytest.mark.slow
 def test_rerun_checks_responders_on_default_branch(job: Job) -> None:
     """A rerun uses the files of the commit of the request."""
     config = job.world.config
@@ -104,6 +107,7 @@ def test_rerun_checks_responders_on_default_branch(job: Job) -> None:
     job.assert_refused(rerun(job, payload, "bob"), "not_a_responder")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "text", [None, "", "responders: alice", "responders: [1]", "a: [", "- x"], ids=["missing", *"12345"]
 )
@@ -118,6 +122,7 @@ def test_rerun_is_refused_if_responders_are_unreadable(job: Job, text: str | Non
     assert "the responders of ops.yml on the default branch" in job.outputs["message"]
 
 
+@pytest.mark.slow
 def test_rerun_of_old_request_is_refused(job: Job) -> None:
     payload = job.label()
     job.world.sandbox.clock.advance(31 * 60)
@@ -162,7 +167,7 @@ CHANGES: dict[str, tuple[dict[str, Any], bool]] = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled
 @pytest.mark.parametrize(("change", "is_refused"), CHANGES.values(), ids=CHANGES)
 def test_rerun_is_refused_only_after_recorded_change(job: Job, change: dict[str, Any], is_refused: bool) -> None:
     payload = job.label()
@@ -196,6 +201,7 @@ def press_button(job: Job, incident: str) -> tuple[Mapping[str, Any], str]:
     return run.payload, str(run.id)
 
 
+@pytest.mark.slow
 def test_rerun_of_button_keeps_original_request_time(job: Job) -> None:
     payload, run = press_button(job, str(job.incident))
     at = job.github.runs[0].created_at
@@ -232,6 +238,7 @@ LISTED: list[list[str]] = [[], ["alice"], ["bob"]]
 NUMBERS = itertools.count(1)
 
 
+@pytest.mark.slow
 @holds_for(
     10,
     300,
@@ -292,6 +299,7 @@ def post_start_comment(job: Job, run: str = RUN, attempt: str = "1", by: str = "
     return str(job.github.comment(job.incident, text, by))
 
 
+@pytest.mark.slow
 def test_accepted_request_passes_on_comment_id(job: Job) -> None:
     payload, comment = job.label(), post_start_comment(job)
 
@@ -302,6 +310,7 @@ def test_accepted_request_passes_on_comment_id(job: Job) -> None:
     assert not [request for request in job.github.requests if "comments" in request.path]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("known", [True, False], ids=["id", "answer lost"])
 @pytest.mark.parametrize("attempt", ["1", "2"])
 def test_refusal_replaces_start_comment(job: Job, known: bool, attempt: str) -> None:
@@ -315,6 +324,7 @@ def test_refusal_replaces_start_comment(job: Job, known: bool, attempt: str) -> 
     assert job.outputs["comment"] == ""
 
 
+@pytest.mark.slow
 def test_second_refusal_updates_same_comment(job: Job) -> None:
     job.gate(job.label("tina"), GITHUB_RUN_ID=RUN, OPS_COMMENT=post_start_comment(job))
     payload = job.label("tina")
@@ -332,6 +342,7 @@ OTHERS: dict[str, dict[str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", OTHERS.values(), ids=OTHERS)
 @pytest.mark.parametrize("known", [True, False], ids=["id", "answer lost"])
 def test_refusal_deletes_only_own_start_comment(job: Job, given: dict[str, str], known: bool) -> None:
@@ -355,8 +366,8 @@ def test_refusal_keeps_comment_of_another_issue(job: Job) -> None:
     assert [each[:8] for each in job.comments] == ["**Refuse"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "0", "-1", "x", "1\ngo=true", "9" * 30])
-@pytest.mark.sampled(2)
 def test_invalid_comment_id_is_dropped(job: Job, text: str) -> None:
     job.assert_accepted(job.gate(job.label(), OPS_COMMENT=text))
 
@@ -371,6 +382,7 @@ def test_ignored_event_deletes_start_comment(job: Job) -> None:
     assert (done.code, job.outputs, job.comments) == (0, {}, [])
 
 
+@pytest.mark.slow
 def test_unwritten_refusal_keeps_start_comment(job: Job) -> None:
     payload, comment = job.label("tina"), post_start_comment(job)
     job.github.fault(method="POST", path=COMMENTS, times=None, status=500)
@@ -382,6 +394,7 @@ def test_unwritten_refusal_keeps_start_comment(job: Job) -> None:
     assert [each[:8] for each in job.comments] == ["**Receiv"]
 
 
+@pytest.mark.slow
 def test_failed_comment_deletion_is_a_warning(job: Job) -> None:
     payload, comment = job.label("tina"), post_start_comment(job)
     job.github.fault(method="DELETE", path=COMMENT, status=500)
@@ -392,6 +405,7 @@ def test_failed_comment_deletion_is_a_warning(job: Job) -> None:
     assert "the comment that announces the run could not be deleted" in done.err
 
 
+@pytest.mark.slow
 def test_refusal_message_is_a_single_line(job: Job) -> None:
     done = job.gate(job.label(name="recover:x"), OPS_COMMENT=post_start_comment(job))
 

@@ -28,6 +28,7 @@ def press_button(job: Job, by: str = "alice", button: str = BUTTON, **inputs: st
     return run.payload, str(run.id)
 
 
+@pytest.mark.slow
 def test_button_passes_inputs_and_run_time(job: Job) -> None:
     payload, run = press_button(job, reason="it's slow")
     at = job.github.runs[0].created_at
@@ -67,6 +68,7 @@ def test_gate_outputs_deadline_of_timed_reopening(job: Job, inputs: dict[str, st
         assert timedelta() <= job.world.sandbox.clock.now() + ends - datetime.fromisoformat(said) < timedelta(minutes=1)
 
 
+@pytest.mark.slow
 def test_button_that_waited_too_long_is_refused(job: Job) -> None:
     payload, run = press_button(job)
     job.world.sandbox.clock.advance(3600)
@@ -84,6 +86,7 @@ def test_unreadable_run_time_is_a_warning(job: Job) -> None:
     assert "warning: cannot read when the button was pressed" in done.err
 
 
+@pytest.mark.slow
 def test_button_without_write_access_is_refused_on_incident(job: Job) -> None:
     payload, run = press_button(job, by="tina", reason="$(id) `@org/team`")
 
@@ -93,6 +96,7 @@ def test_button_without_write_access_is_refused_on_incident(job: Job) -> None:
     assert "--reason '$(id)" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pressed_with", ["true", "false"])
 def test_refusal_translates_button_flag_to_laptop_option(job: Job, pressed_with: str) -> None:
     payload, run = press_button(job, by="tina", button=BUTTON + FLAG, current_secrets=pressed_with)
@@ -110,6 +114,7 @@ FORM = "### Service\n\napi\n\n### When it began (UTC)\n\n{began}\n\n### Impact\n
 ISSUE = {"method": "GET", "path": "/repos/*/*/issues/*"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_label", [True, False], ids=["label", "button"])
 def test_stated_incident_start_is_passed_on(job: Job, by_label: bool) -> None:
     at = job.world.sandbox.clock.now() - timedelta(minutes=20)
@@ -157,6 +162,7 @@ def test_button_for_closed_incident_is_refused(job: Job) -> None:
     assert "press the button again" in done.err
 
 
+@pytest.mark.slow
 def test_all_clear_button_works_on_closed_incident(job: Job) -> None:
     job.github.close(job.incident, "alice")
     payload, run = press_button(job)

@@ -22,6 +22,7 @@ def set_responders(job: Job, *logins: str) -> None:
     job.world.edit_config("responders: []", f"responders: [{', '.join(logins)}]")
 
 
+@pytest.mark.slow
 def test_label_by_writer_is_accepted_and_removed(job: Job) -> None:
     payload = job.label()
 
@@ -56,6 +57,7 @@ def test_label_by_writer_is_accepted_and_removed(job: Job) -> None:
 LABELS = read_config(REFERENCE / "ops.yml")[0].labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", LABELS)
 def test_label_selects_github_environment_of_runbook(job: Job, label: str) -> None:
     done = job.gate(job.label(name=label))
@@ -74,6 +76,7 @@ def test_privileged_labels_use_security_environment() -> None:
     assert security == {"recover:api-off", "recover:api-on", "recover:rotate-secrets"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LABELS)
 def test_label_without_write_access_gets_no_environment(job: Job, name: str) -> None:
     done = job.gate(job.label("tina", name))
@@ -82,6 +85,7 @@ def test_label_without_write_access_gets_no_environment(job: Job, name: str) -> 
     assert (job.labels, "no_write_access" in job.comments[0]) == (["incident"], True)
 
 
+@pytest.mark.slow
 def test_gate_sends_only_permission_read_and_label_removal(job: Job) -> None:
     job.gate(job.label())
 
@@ -91,7 +95,7 @@ def test_gate_sends_only_permission_read_and_label_removal(job: Job) -> None:
     ]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["write", "maintain", "admin", "triage", "read", None])
 def test_role_with_write_access_is_required(job: Job, role: Role | None) -> None:
     job.github.add_user("bob", role)
@@ -108,7 +112,7 @@ def test_role_with_write_access_is_required(job: Job, role: Role | None) -> None
         assert "gh workflow run rollback-worker.yml -f service=api" in job.comments[0]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("role", "permission", "goes"),
     [
@@ -131,12 +135,14 @@ def test_custom_role_counts_as_its_base_permission(job: Job, role: str, permissi
     assert (done.code == 0) == goes
 
 
+@pytest.mark.slow
 def test_login_with_changed_user_id_is_refused(job: Job) -> None:
     payload = {**job.label(), "sender": {"login": "alice", "id": 666, "type": "User"}}
 
     job.assert_refused(job.gate(payload), "no_write_access")
 
 
+@pytest.mark.slow
 def test_responders_list_restricts_writers(job: Job) -> None:
     set_responders(job, "Alice", "tina")
     job.github.add_user("bob")
@@ -165,7 +171,7 @@ def test_triggering_actor_is_checked_too(job: Job, actor: str) -> None:
     assert f"`{actor}`" in job.comments[0]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ago", "environ", "reason"),
     [
@@ -182,6 +188,7 @@ def test_old_event_or_other_branch_is_refused(job: Job, ago: int, environ: dict[
     job.assert_refused(done, reason)
 
 
+@pytest.mark.slow
 def test_label_on_closed_incident_is_refused(job: Job) -> None:
     job.github.close(job.incident, "alice")
 
@@ -203,6 +210,7 @@ def test_all_clear_label_works_for_week_after_closing(job: Job, days: float, goe
         assert "more than 7 days ago" in done.err
 
 
+@pytest.mark.slow
 def test_unknown_label_is_refused_with_suggestion(job: Job) -> None:
     job.label()
 
@@ -213,6 +221,7 @@ def test_unknown_label_is_refused_with_suggestion(job: Job) -> None:
     assert f'did you mean "{LABEL}"?' in done.err
 
 
+@pytest.mark.slow
 def test_label_works_despite_invalid_config_of_another(job: Job) -> None:
     job.world.edit_config("      service: frontend\n", "      service: frontent\n")
 
@@ -221,6 +230,7 @@ def test_label_works_despite_invalid_config_of_another(job: Job) -> None:
     job.assert_accepted(done)
 
 
+@pytest.mark.slow
 def test_label_with_invalid_config_is_an_error(job: Job) -> None:
     job.world.edit_config("    params:\n      service: api\n  recover:rollback-frontend", "  recover:rollback-frontend")
 
@@ -272,6 +282,7 @@ def test_missing_collaborator_is_refused_even_as_responder(job: Job) -> None:
     job.assert_refused(job.gate(job.label()), "no_write_access")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 503])
 def test_permission_read_is_retried(job: Job, status: int) -> None:
     job.github.fault(**PERMISSION, status=status, headers={"Retry-After": "60"})
@@ -386,6 +397,7 @@ def test_sandbox_clock_requires_sandbox_github(job: Job) -> None:
 # Hosts of GitHub.
 
 
+@pytest.mark.slow
 def test_gate_works_on_enterprise_server(job: Job) -> None:
     """The host is not a loopback address: the API is reached through a proxy, as in many companies."""
     job.github.switches.enterprise_server = True
@@ -400,6 +412,7 @@ def test_gate_works_on_enterprise_server(job: Job) -> None:
     assert {each.headers["host"] for each in job.github.requests} == {"github.shopdesk.example:80"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("api", "server", "job_of_actions"),
     [
@@ -425,6 +438,7 @@ def test_token_is_not_sent_to_other_hosts(job: Job, api: str, server: str | None
     assert "no token is sent" in done.err
 
 
+@pytest.mark.slow
 def test_refusal_is_written_to_job_summary(job: Job) -> None:
     page = job.world.folder / "summary.md"
 
@@ -446,6 +460,7 @@ def test_refusal_is_written_to_job_summary(job: Job) -> None:
 HOSTILE = "</details>--> @org/team #1 | `x` ${{ secrets.X }} \u202e\x1b[31m\ngo=true\nEOF\n::set-output name=go::true"
 
 
+@pytest.mark.slow
 def test_hostile_issue_text_is_not_copied(job: Job) -> None:
     number = job.github.open_issue(HOSTILE.replace("\n", " "), HOSTILE * 1000, [], "alice")
     payload = job.github.label(number, LABEL, "tina")
@@ -457,7 +472,7 @@ def test_hostile_issue_text_is_not_copied(job: Job) -> None:
     assert not any(piece in written for piece in ("@org/team", "secrets.X", "\u202e", "\x1b", "set-output"))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["recover:@org/team", "recover:`x` @a", "recover:</b>|#1", "recover:\u202eabc", "recover:{0}/x"]
 )
@@ -484,6 +499,7 @@ def test_output_value_cannot_contain_its_delimiter(tmp_path: Path) -> None:
     assert "reason<<ops_third" in path.read_text()
 
 
+@pytest.mark.slow
 def test_output_delimiters_are_unique(job: Job) -> None:
     job.gate(job.label(name="recover:x"))
 

@@ -205,6 +205,7 @@ NEEDED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [..., None, [], {}, True, -1, 1.5, ""], ids=repr)
 @pytest.mark.parametrize("path", NEEDED)
 def test_missing_or_mistyped_field_is_malformed(path: str, value: Any) -> None:
@@ -214,6 +215,7 @@ def test_missing_or_mistyped_field_is_malformed(path: str, value: Any) -> None:
     assert path.rpartition(".")[2] in outcome.cause or path.partition(".")[0] in outcome.cause
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("body", [None, [], "labeled", 3, {}], ids=repr)
 @pytest.mark.parametrize("event", ["issues", "workflow_dispatch"])
 def test_payload_without_fields_is_malformed(event: str, body: Any) -> None:
@@ -298,6 +300,7 @@ def test_label_is_accepted_only_if_every_rule_holds(age: int) -> None:
         assert not broken or reason(outcome) in broken, case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "ref", "attempt"), list(itertools.product(KINDS, REFS, ATTEMPTS)))
 def test_button_is_accepted_only_if_every_rule_holds(kind: str, ref: str, attempt: int) -> None:
     body = _replace_field(button(), "sender.type", kind)
@@ -315,6 +318,7 @@ def test_github_example_payloads_are_ignored() -> None:
         assert isinstance(parse(event, body), IgnoredEvent), (event, body.get("action"))
 
 
+@pytest.mark.slow
 def test_github_labeled_example_with_known_label_is_accepted() -> None:
     mine = [body for event, body in examples() if event == "issues" and body["action"] == "labeled"]
     assert len(mine) == 2
@@ -330,6 +334,7 @@ def test_github_labeled_example_with_known_label_is_accepted() -> None:
         assert reason(parse("issues", body, **where)) == Reason.REQUEST_TOO_OLD
 
 
+@pytest.mark.slow
 def test_github_issue_examples_parse_as_closed() -> None:
     for event, body in examples():
         if event != "issues":
@@ -348,16 +353,19 @@ ANYTHING = st.recursive(
 PLACES = sorted({*NEEDED, "label", "label.name", "issue.title", "issue.body"})
 
 
+@pytest.mark.slow
 @holds_for(FAST, SLOW, event=st.sampled_from(["issues", "workflow_dispatch", "push", ""]), body=ANYTHING)
 def test_random_payload_is_never_a_request(event: str, body: Any) -> None:
     assert not isinstance(parse(event, body), RecoveryRequest)
 
 
+@pytest.mark.slow
 @holds_for(FAST, SLOW, path=st.sampled_from(PLACES), value=ANYTHING, action=st.sampled_from(["labeled", "closed"]))
 def test_random_field_value_raises_nothing(path: str, value: Any, action: str) -> None:
     parse("issues", _replace_field(payload(action, closed_at="2026-11-24T03:04:00Z"), path, value))
 
 
+@pytest.mark.slow
 @holds_for(
     FAST,
     SLOW,
@@ -425,6 +433,7 @@ def test_missing_heading_keeps_other_answers() -> None:
     assert read_fields(body, HEADINGS)["What is seen"] == "500 since 10:00"
 
 
+@pytest.mark.slow
 @holds_for(FAST, SLOW, body=st.text(alphabet="#` ~\r\nISei") | st.text())
 def test_random_form_raises_nothing(body: str) -> None:
     assert set(read_fields(body, HEADINGS)) <= set(HEADINGS)
@@ -444,6 +453,7 @@ STATED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("said", "moment"), STATED.items(), ids=str)
 def test_incident_start_must_be_a_past_time(said: str, moment: str | None) -> None:
     body = f"### What is seen\n\n500\n\n### When it began (UTC)\n\n{said}\n\n### Impact\n\nall"
@@ -453,6 +463,7 @@ def test_incident_start_must_be_a_past_time(said: str, moment: str | None) -> No
     assert (found and found.isoformat()) == moment
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", [None, 7, [], "", "### When it began (UTC)"], ids=str)
 def test_body_without_start_is_accepted(body: object) -> None:
     outcome = parse("issues", payload(body=body))

@@ -30,6 +30,7 @@ def test_failed_label_removal_is_one_warning(job: Job, fault: dict[str, Any]) ->
     assert done.err.startswith("warning: the label could not be removed")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("said", ["Label does not exist", "Not Found", "This label is not on the issue"])
 def test_removed_label_starts_nothing(job: Job, said: str) -> None:
     payload = job.label()
@@ -41,6 +42,7 @@ def test_removed_label_starts_nothing(job: Job, said: str) -> None:
     job.assert_refused(done, "label_taken")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [{"lost": "before"}, {"lost": "after"}, {"status": 502}, {"status": 200, "body": ""}])
 def test_label_removal_survives_lost_response(job: Job, fault: dict[str, Any]) -> None:
     job.github.fault(**REMOVAL, **fault)
@@ -51,6 +53,7 @@ def test_label_removal_survives_lost_response(job: Job, fault: dict[str, Any]) -
     assert (done.err, job.labels) == ("", ["incident"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "moment", "lost"),
     [
@@ -75,6 +78,7 @@ def test_concurrent_gates_accept_delivery_once(job: Job, rule: dict[str, Any], m
     assert sorted(outputs["go"] for outputs in (*others, job.outputs)) == ["false", "true"]
 
 
+@pytest.mark.slow
 def test_refusals_share_one_comment_with_row_each(job: Job) -> None:
     job.gate(job.label("tina"))
     job.world.sandbox.clock.advance(60)
@@ -91,6 +95,7 @@ def test_refusals_share_one_comment_with_row_each(job: Job) -> None:
     assert not is_edited(comment)
 
 
+@pytest.mark.slow
 def test_refusal_posts_new_comment_if_listing_fails(job: Job) -> None:
     job.gate(job.label("tina"))
     job.github.fault(method="GET", path="/repos/*/*/issues/*/comments", times=None, status=500)
@@ -100,6 +105,7 @@ def test_refusal_posts_new_comment_if_listing_fails(job: Job) -> None:
     assert len(job.comments) == 2
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fault", [{"status": 500}, {"lost": "before"}])
 def test_failed_refusal_comment_still_removes_label(job: Job, fault: dict[str, Any]) -> None:
     job.github.fault(**COMMENT, times=None, **fault)
@@ -110,6 +116,7 @@ def test_failed_refusal_comment_still_removes_label(job: Job, fault: dict[str, A
     assert "warning: the answer could not be written" in done.err
 
 
+@pytest.mark.slow
 def test_repeated_delivery_is_refused(job: Job) -> None:
     payload = job.label()
     job.assert_accepted(job.gate(payload))
@@ -168,6 +175,7 @@ def test_renamed_label_is_refused(job: Job) -> None:
     assert job.labels == ["incident", "recover:renamed"]
 
 
+@pytest.mark.slow
 def test_label_removed_within_a_second_is_refused(job: Job) -> None:
     at = job.world.sandbox.clock.now()
     payload = job.github.label(job.incident, LABEL, "alice", at=at)
@@ -196,6 +204,7 @@ def add_two_labels(job: Job, seconds: float = 0, by: str = "alice", among: int =
     return first, second
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("seconds", "among"), [(0, 0), (1, 0), (0, 110)], ids=["at once", "1 s", "many events"])
 def test_labels_added_within_a_second_are_refused(job: Job, seconds: float, among: int) -> None:
     """GitHub's label picker adds all selected labels at once; the order of their runs is random."""

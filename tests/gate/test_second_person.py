@@ -27,6 +27,7 @@ def assert_refused(desk: Desk, reason: str) -> None:
     assert (desk.restores, desk.tables) == ([], BEFORE)
 
 
+@pytest.mark.slow
 def test_label_requests_and_a_button_approves(desk: Desk) -> None:
     asked = desk.ask()
     assert ended(asked) == (0, "planned", "needs_two_people"), asked.err
@@ -51,6 +52,7 @@ def test_label_requests_and_a_button_approves(desk: Desk) -> None:
     assert any(f"**Approved** by `@bob`: the request `{desk.code}`" in comment for comment in desk.comments)
 
 
+@pytest.mark.slow
 def test_button_requests_a_time_and_another_button_approves(desk: Desk) -> None:
     inputs = {"database": "orders", "to": "-90s", "environment": "live", "incident": str(desk.incident)}
     pressed = desk.press("restore-database", inputs, "alice")
@@ -69,6 +71,7 @@ def test_button_requests_a_time_and_another_button_approves(desk: Desk) -> None:
     assert desk.tables == {"sales": 3, "applied": 2}, done.err
 
 
+@pytest.mark.slow
 def test_second_press_of_label_or_button_restores_only_with_the_loss_by_name(desk: Desk) -> None:
     """The refusal prints the fields of the button, and the approval carries the accepted time."""
     desk.ask()
@@ -94,6 +97,7 @@ def test_second_press_of_label_or_button_restores_only_with_the_loss_by_name(des
     assert len(desk.restores) == 2
 
 
+@pytest.mark.slow
 def test_revert_of_a_migration_is_approved(desk: Desk) -> None:
     asked = desk.ask(label="recover:revert")
     assert ended(asked) == (0, "planned", "needs_two_people"), asked.err
@@ -119,6 +123,7 @@ def test_another_down_file_needs_a_new_approval(desk: Desk) -> None:
     assert desk.tables == BEFORE
 
 
+@pytest.mark.slow
 def test_dry_run_and_nothing_to_do_wait_for_nobody(desk: Desk) -> None:
     given = {"database": "orders", "environment": "live", "incident": str(desk.incident)}
     desk.press("restore-database", {**given, "to": "-90s", "dry_run": "true"}, "alice")
@@ -142,6 +147,7 @@ def test_same_person_is_refused(desk: Desk) -> None:
     assert_refused(desk, "same_person")
 
 
+@pytest.mark.slow
 def test_app_is_refused(desk: Desk) -> None:
     desk.hub.add_user("helper[bot]", "write", "Bot")
     desk.post()
@@ -151,6 +157,7 @@ def test_app_is_refused(desk: Desk) -> None:
     assert_refused(desk, "not_a_person")
 
 
+@pytest.mark.slow
 def test_label_approves_nothing_and_names_the_button(desk: Desk) -> None:
     """Each press gets the answer, and the label is consumed. Requests of the release before show 8 digits."""
     desk.ask()
@@ -171,6 +178,7 @@ def test_label_approves_nothing_and_names_the_button(desk: Desk) -> None:
     assert desk.approve().result["outcome"]["changed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("digest", "says"),
     [
@@ -192,6 +200,7 @@ def test_wrong_digest_is_answered(desk: Desk, digest: str, says: str) -> None:
     assert desk.press_approve(digest=f" {desk.digest.upper()} ").code == 0
 
 
+@pytest.mark.slow
 def test_digest_of_another_incident_is_refused(desk: Desk) -> None:
     """Also if somebody copied its comment to this incident."""
     desk.ask()
@@ -205,6 +214,7 @@ def test_digest_of_another_incident_is_refused(desk: Desk) -> None:
     assert desk.outputs["message"] == "no request waits on this incident for a second person"
 
 
+@pytest.mark.slow
 def test_approval_without_request_is_refused(desk: Desk) -> None:
     desk.press_approve(digest="0" * 32)
 
@@ -220,6 +230,7 @@ def test_approval_that_is_older_than_the_plan_is_refused(desk: Desk) -> None:
     assert "is older than the plan" in desk.outputs["message"]
 
 
+@pytest.mark.slow
 def test_summary_of_the_run_shows_the_request(desk: Desk) -> None:
     """Everybody with write access can edit the comment, and nobody the page of the run."""
     page = desk.world.folder / "summary.md"
@@ -235,6 +246,7 @@ def test_summary_of_the_run_shows_the_request(desk: Desk) -> None:
     assert f"compare plan and digest with the [page of its run]({run})" in desk.comments[0]
 
 
+@pytest.mark.slow
 def test_person_who_started_the_request_again_is_a_requester(desk: Desk) -> None:
     """Neither of both may approve."""
     run = desk.new_run()
@@ -251,6 +263,7 @@ def test_person_who_started_the_request_again_is_a_requester(desk: Desk) -> None
     assert desk.approve("carol").result["outcome"]["changed"]
 
 
+@pytest.mark.slow
 def test_text_approves_nothing(desk: Desk) -> None:
     desk.ask()
     desk.hub.comment(desk.incident, "approve:restore\n\nApproved by @bob, /approve", "bob")
@@ -260,6 +273,7 @@ def test_text_approves_nothing(desk: Desk) -> None:
     assert (desk.restores, desk.tables) == ([], BEFORE)
 
 
+@pytest.mark.slow
 def test_approval_counts_once(desk: Desk) -> None:
     desk.ask()
     desk.approve("bob")
@@ -273,6 +287,7 @@ def test_approval_counts_once(desk: Desk) -> None:
     assert (len(desk.restores), desk.tables) == (1, sold)
 
 
+@pytest.mark.slow
 def test_second_approval_at_the_same_time_restores_nothing(desk: Desk) -> None:
     """Both gates approved before either job ran. The second job finds the restore made, and only checks."""
     desk.ask()
@@ -297,6 +312,7 @@ def test_expired_request_is_refused(desk: Desk) -> None:
     assert_refused(desk, "request_too_old")
 
 
+@pytest.mark.slow
 def test_job_that_starts_late_is_refused(desk: Desk) -> None:
     desk.post()
     desk.press_approve()
@@ -318,6 +334,7 @@ def test_another_attempt_of_an_approval_is_refused(desk: Desk) -> None:
     assert desk.tables == BEFORE
 
 
+@pytest.mark.slow
 def test_greater_loss_needs_a_new_approval(desk: Desk) -> None:
     desk.ask()
     desk.sell(200)
@@ -338,6 +355,7 @@ def test_greater_loss_needs_a_new_approval(desk: Desk) -> None:
     assert desk.tables == AFTER
 
 
+@pytest.mark.slow
 def test_another_plan_needs_a_new_approval(desk: Desk) -> None:
     desk.ask()
     desk.press_approve()
@@ -362,6 +380,7 @@ def ask_for(desk: Desk, to: str, by: str = "alice") -> str:
     return desk.digest
 
 
+@pytest.mark.slow
 def test_digest_chooses_between_two_requests(desk: Desk) -> None:
     desk.ask()
     later = ask_for(desk, "-100s", by="carol")
@@ -371,6 +390,7 @@ def test_digest_chooses_between_two_requests(desk: Desk) -> None:
     assert desk.tables == BEFORE
 
 
+@pytest.mark.slow
 def test_request_that_was_swapped_after_it_was_read_is_refused(desk: Desk) -> None:
     """A writer hides a harmful request, and puts its signed comment back in place of the one that was read."""
     ask_for(desk, "before-last-migration")
@@ -386,6 +406,7 @@ def test_request_that_was_swapped_after_it_was_read_is_refused(desk: Desk) -> No
     assert "somebody edited or deleted the comment" in desk.outputs["message"]
 
 
+@pytest.mark.slow
 def test_request_that_is_swapped_after_the_gate_is_refused(desk: Desk) -> None:
     ask_for(desk, "before-last-migration")
     first, second = desk.comments[0], ask_for(desk, "-100s")
@@ -398,6 +419,7 @@ def test_request_that_is_swapped_after_the_gate_is_refused(desk: Desk) -> None:
     assert (desk.restores, desk.tables) == ([], BEFORE)
 
 
+@pytest.mark.slow
 def test_same_plan_with_a_greater_loss_needs_its_own_approval(desk: Desk) -> None:
     """Its digest of the plan is equal, because that leaves out the loss."""
     desk.ask()
@@ -414,6 +436,7 @@ def test_same_plan_with_a_greater_loss_needs_its_own_approval(desk: Desk) -> Non
     assert (desk.restores, desk.tables) == ([], grown)
 
 
+@pytest.mark.slow
 def test_two_requests_of_one_plan_are_approved_once(desk: Desk) -> None:
     desk.ask()
     first = desk.digest
@@ -428,6 +451,7 @@ def test_two_requests_of_one_plan_are_approved_once(desk: Desk) -> None:
     assert (len(desk.restores), desk.tables) == (1, sold)
 
 
+@pytest.mark.slow
 def test_button_approves_its_request_despite_a_forged_newer_one(desk: Desk) -> None:
     """Everybody with write access can write a record."""
     desk.ask()
@@ -440,6 +464,7 @@ def test_button_approves_its_request_despite_a_forged_newer_one(desk: Desk) -> N
     assert desk.act(desk.runs[-1]).result["outcome"]["changed"]
 
 
+@pytest.mark.slow
 def test_chat_calls_the_second_person(desk: Desk) -> None:
     hook = "notify:\n  slack:\n    webhook: SLACK_WEBHOOK_URL\n"
     desk.world.config.write_text(desk.world.config.read_text() + hook)
@@ -505,6 +530,7 @@ def test_unknown_requester_is_refused(desk: Desk) -> None:
     assert not any("approval" in record for record in desk.records)
 
 
+@pytest.mark.slow
 def test_approval_on_a_laptop_is_ignored(desk: Desk) -> None:
     """A person who types the options of the job is still one person."""
     desk.ask()
@@ -516,6 +542,7 @@ def test_approval_on_a_laptop_is_ignored(desk: Desk) -> None:
     assert (desk.restores, desk.tables) == ([], BEFORE)
 
 
+@pytest.mark.slow
 def test_long_reason_fits_into_the_record(desk: Desk) -> None:
     reason = "prices - of <all> articles @ noon -- " * 25
     inputs = {"database": "orders", "to": "-90s", "environment": "live", "incident": str(desk.incident)}
@@ -527,6 +554,7 @@ def test_long_reason_fits_into_the_record(desk: Desk) -> None:
     assert desk.approve().result["outcome"]["changed"]
 
 
+@pytest.mark.slow
 def test_database_is_that_of_the_shop(desk: Desk) -> None:
     desk.ask()
     desk.approve()

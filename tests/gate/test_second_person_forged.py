@@ -13,7 +13,7 @@ from tests.support.second_person import Desk
 __all__ = ["desk"]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -53,6 +53,7 @@ def test_edited_request_is_refused(desk: Desk, change: dict[str, Any]) -> None:
     assert (desk.restores, desk.tables) == ([], BEFORE)
 
 
+@pytest.mark.slow
 def test_request_of_another_incident_is_refused_by_its_job(desk: Desk) -> None:
     desk.ask()
     other = desk.hub.open_issue("Another", labels=["incident"], author="carol")
@@ -82,6 +83,7 @@ def test_request_of_another_repository_is_refused(desk: Desk, repository: str) -
     assert desk.restores == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signature", ["ü", "\0"])
 def test_request_with_any_signature_is_refused(desk: Desk, signature: str) -> None:
     desk.ask()
@@ -96,6 +98,7 @@ def test_request_with_any_signature_is_refused(desk: Desk, signature: str) -> No
     assert desk.restores == []
 
 
+@pytest.mark.slow
 def test_deleted_request_is_refused(desk: Desk) -> None:
     desk.ask()
     desk.press_approve()
@@ -105,6 +108,7 @@ def test_deleted_request_is_refused(desk: Desk) -> None:
     assert desk.tables == BEFORE
 
 
+@pytest.mark.slow
 def test_forged_request_of_the_same_run_changes_nothing(desk: Desk) -> None:
     desk.ask()
     comment = desk.hub.issue(desk.incident).comments[0]

@@ -12,6 +12,7 @@ from tests.support.second_person import Desk
 __all__ = ["desk"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_lost_answer_to_the_use_is_settled(desk: Desk, lost: str) -> None:
     desk.ask()
@@ -39,6 +40,7 @@ def kill() -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_run_that_is_killed_before_the_use_may_be_approved_again(desk: Desk) -> None:
     desk.ask()
     desk.press_approve()

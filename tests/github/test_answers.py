@@ -49,6 +49,7 @@ def assert_typed(method: str, path: str, body: str) -> None:
     assert len(caught.value.message) < 300
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_malformed_body_is_a_typed_error_on_each_route(kind: str) -> None:
@@ -68,6 +69,7 @@ VALUES: st.SearchStrategy[Any] = (
 )
 
 
+@pytest.mark.slow
 @holds_for(30, 500, data=st.data())
 def test_almost_valid_body_raises_only_provider_errors(data: Any) -> None:
     method, pattern, _, shape = data.draw(st.sampled_from(ROUTES))
@@ -281,6 +283,7 @@ def run_with_answer(scenario: Callable[[Scene], Outcome], method: str, path: str
         return outcome
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("kinds", "scenario", "method", "path"),
     [

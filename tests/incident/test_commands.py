@@ -57,6 +57,7 @@ def assert_run(incident: Incident, menu: str) -> list[str]:
     return commands
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "service", "runbooks", "unfit"),
     [

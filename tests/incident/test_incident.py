@@ -29,6 +29,7 @@ def test_record_is_imported_once_and_malformed_one_refused(incident: Incident, r
     assert "line 15: not an event" in refused.err
 
 
+@pytest.mark.slow
 def test_timeline_merges_trusted_notes_and_runs(incident: Incident, releases: Releases) -> None:
     incident.rollback()
     number = str(incident.number)
@@ -48,6 +49,7 @@ def test_timeline_merges_trusted_notes_and_runs(incident: Incident, releases: Re
     assert "forged" not in shown.out
 
 
+@pytest.mark.slow
 def test_events_of_one_second_keep_their_order(incident: Incident) -> None:
     kinds = ["requested", "planned", "confirmed", "written", "ended"]
     older = RunRecord("run-1", part=2, rows=tuple(RecordRow(AT, kind, f"{kind} first") for kind in kinds[:2]))
@@ -85,6 +87,7 @@ def test_note_time_is_completed_or_refused(now: str, said: str, stored: str | No
     assert "is in the future; it is 2026-11-25 15:41 UTC" in refused.value.message
 
 
+@pytest.mark.slow
 def test_note_prints_stored_text(incident: Incident) -> None:
     done = incident.ops(
         "incident",
@@ -112,6 +115,7 @@ def test_incident_accepts_number_or_url(incident: Incident, said: str) -> None:
     assert len(incident.bodies) == 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("said", "message"),
     [
@@ -152,6 +156,7 @@ def test_note_with_a_wrong_time_is_refused(text: str, incident: Incident) -> Non
     assert 'Write "text", or start with a UTC time' in refused.err
 
 
+@pytest.mark.slow
 def test_note_masks_every_secret_of_ops_yml(incident: Incident) -> None:
     config = incident.world.config
     names = {"IFLOW_API_KEY": "the-key-of-the-provider", "NEW_IFLOW_API_KEY": "another-account"}
@@ -209,6 +214,7 @@ def test_laptop_finds_repository_and_token_as_git_and_gh_keep_them(incident: Inc
     assert "healthy after" in incident.bodies[0]
 
 
+@pytest.mark.slow
 def test_repository_is_not_looked_for_in_a_job_or_in_a_drill(incident: Incident, releases: Releases) -> None:
     given = incident.github.environ()
     set_origin(incident.world.folder, f"git@github.com:{given['GITHUB_REPOSITORY']}.git")
@@ -257,6 +263,7 @@ def test_incident_is_opened_on_enterprise_server(incident: Incident, host: str) 
     assert incident.ops("incident", "report", "2", "--config", str(incident.world.config)).code == 0
 
 
+@pytest.mark.slow
 def test_laptop_command_has_all_parameters_of_its_label(incident: Incident) -> None:
     incident.world.edit_config(
         "      service: api\n  recover:rollback-frontend:",
@@ -271,6 +278,7 @@ def test_laptop_command_has_all_parameters_of_its_label(incident: Incident) -> N
     assert command in unwrapped(incident.github.issue(2).comments[0].body)
 
 
+@pytest.mark.slow
 def test_label_sync_is_idempotent(incident: Incident) -> None:
     config = ("--config", str(incident.world.config))
     first = incident.ops("labels", "sync", *config)
@@ -287,6 +295,7 @@ def test_label_sync_is_idempotent(incident: Incident) -> None:
     assert (incident.ops("labels", "sync", *config).out, first.code) == ("", 0)
 
 
+@pytest.mark.slow
 @holds_for(25, 500, texts=st.lists(st.text(max_size=300), min_size=1, max_size=30))
 def test_record_survives_embedding(texts: list[str]) -> None:
     body = embed_record("shown", RunRecord("run-1", rows=tuple(RecordRow(AT, "note", text) for text in texts)))
@@ -300,6 +309,7 @@ def test_record_survives_embedding(texts: list[str]) -> None:
     assert not is_edited(body)
 
 
+@pytest.mark.slow
 @holds_for(30, 1000, body=st.one_of(st.text(), st.text().map(lambda text: f"<!-- backout:v1 {{{text}}} -->")))
 def test_hostile_record_never_raises(body: str) -> None:
     read_record(body)

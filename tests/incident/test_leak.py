@@ -101,7 +101,7 @@ def test_public_incident_shows_only_the_name(reports: Reports, visibility: str) 
     assert "CLOUDFLARE_API_TOKEN" in reports.issue().body
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["GROQ_KEY_OF_SOMEBODY", KEY, "", None, 7, ["x"], "CLOUDFLARE_API_TOKEN\n@alice"])
 def test_undeclared_name_is_not_repeated(reports: Reports, name: Any) -> None:
     done = reports.send({**SAID, "secret": name})
@@ -148,6 +148,7 @@ def test_token_of_durable_objects_is_a_declared_secret(reports: Reports) -> None
     assert "has no secret of the reported name" not in reports.issue().body
 
 
+@pytest.mark.slow
 def test_every_secret_of_the_configuration_is_declared() -> None:
     """The variables whose values a run masks, except those that ops.yml does not name."""
     config, _ = read_config(REFERENCE / "ops.yml")
@@ -171,6 +172,7 @@ def test_second_undeclared_secret_is_not_said_to_be_the_first(reports: Reports) 
     assert all("again" not in each and "the same one, or another" in each for each in notes)
 
 
+@pytest.mark.slow
 def test_closed_and_forged_incidents_are_ignored(reports: Reports) -> None:
     reports.send(SAID)
     body = reports.issue().body
@@ -219,6 +221,7 @@ JUNK = st.recursive(
 )
 
 
+@pytest.mark.slow
 @holds_for(30, 2000, said=JUNK)
 def test_any_payload_is_parsed_or_refused(said: Any) -> None:
     payload = {**WHERE, "action": "secret-leak", "client_payload": said}
@@ -236,6 +239,7 @@ KEYS = st.from_regex(r"[A-Za-z0-9_/+=.~-]{16,80}", fullmatch=True).filter(
 )
 
 
+@pytest.mark.slow
 @holds_for(
     30,
     2000,
@@ -281,6 +285,7 @@ def test_rotation_is_shown_as_command_and_button() -> None:
     assert "In staging: Ask." in text
 
 
+@pytest.mark.slow
 @holds_for(25, 1000, said=WORDS)
 def test_incident_survives_untrusted_report(said: str) -> None:
     one, other = (dict.fromkeys(("location", "url", "source"), f"x{word}") for word in (said, ""))

@@ -18,6 +18,7 @@ from tests.support.commands import Terminal
 FORM = "### Service\n\n{}\n\n### Severity\n\nsev3\n\n### What is seen\n\nIt fails"
 
 
+@pytest.mark.slow
 def test_open_incidents_are_listed_newest_first(incident: Incident, releases: Releases) -> None:
     hub, now = incident.github, incident.world.sandbox.clock.now()
     incident.rollback()

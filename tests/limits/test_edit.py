@@ -130,6 +130,7 @@ def files(draw: Any) -> str:
     return str(text.rstrip("\n") if draw(st.booleans()) else text)
 
 
+@pytest.mark.slow
 @holds_for(60, 1500, text=files(), names=st.sets(st.sampled_from(["calc", "more", "other"]), min_size=1))
 def test_comments_and_other_values_stay(text: str, names: set[str]) -> None:
     def parsed(text: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def temporary(limit: object = 60, until: str = SOON, more: str = "") -> str:
     return f"  temporary: {{limit: {limit}, until: {until}, reason: many users{more}}}\n"
 
 
+@pytest.mark.slow
 def test_shipped_file_is_valid_and_complete() -> None:
     limits, warnings = read(SHIPPED)
 
@@ -101,6 +102,7 @@ def test_all_problems_are_reported_at_once() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "base"),
     [
@@ -139,6 +141,7 @@ def test_effective_limit_follows_the_clock() -> None:
     assert [limit.effective(NOW + timedelta(hours=hours)) for hours in (0, 2, 3, 4)] == [60, 60, 30, 30]
 
 
+@pytest.mark.slow
 def test_kv_value_holds_no_reasons() -> None:
     limits, _ = read(SHIPPED.replace("key: ip", f'key: ip, override: "x", {temporary(more=", incident: 42").strip()}'))
 
@@ -178,6 +181,7 @@ def test_revision_contains_commit_and_digest() -> None:
     assert build_value(limits, "a" * 40, later).limits == drop_ended(build_value(limits, "a" * 40, NOW).limits, later)
 
 
+@pytest.mark.sampled
 @pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize(
     "text",
@@ -193,6 +197,7 @@ def test_newer_version_is_not_malformed() -> None:
         parse_value('{"version": 2, "revision": "x", "limits": {}}')
 
 
+@pytest.mark.slow
 def test_five_hundred_limits_parse_within_a_second() -> None:
     names = [f"limit-{number}" for number in range(500)]
     text = "".join(f"{name}: {{limit: {9 + n}, period: 60, key: ip}}\n" for n, name in enumerate(names))

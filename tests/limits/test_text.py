@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from ops.limits.diff import compare_limits
 from ops.limits.file import Limit
 from ops.limits.text import RESULT_MARKER, LimitsPlan, marker, render_comment, render_drift, render_result
@@ -29,6 +31,7 @@ def render_bodies(said: str) -> list[str]:
 HARMLESS = [skeleton(body) for body in render_bodies("x")]
 
 
+@pytest.mark.slow
 @holds_for(25, 300, said=WORDS)
 def test_comment_survives_untrusted_text(said: str) -> None:
     assert [skeleton(body) for body in render_bodies(said)] == HARMLESS

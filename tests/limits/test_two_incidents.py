@@ -78,7 +78,7 @@ def raises(place: LimitsWorld, limit: int, lasts: str) -> None:
     place.world.config.write_text(text[:start] + set_ + text[end:])
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "second"), [*permutations([(60, "4h"), (90, "1h"), (60, "12h")], 2)])
 def test_second_raise_lowers_and_ends_nothing_of_the_first(
     place: LimitsWorld, first: tuple[int, str], second: tuple[int, str]
@@ -98,6 +98,7 @@ def test_second_raise_lowers_and_ends_nothing_of_the_first(
     assert place.stored["limits"]["calc"]["limit"] == 30
 
 
+@pytest.mark.slow
 def test_revert_of_the_second_raise_leaves_the_first(place: LimitsWorld) -> None:
     one, other = incident(place), incident(place)
     propose(place, one)
@@ -120,6 +121,7 @@ def test_revert_of_the_second_raise_leaves_the_first(place: LimitsWorld) -> None
     assert live(place) == 60
 
 
+@pytest.mark.slow
 def test_both_raises_proposed_before_one_is_merged(place: LimitsWorld) -> None:
     """The second one conflicts, and a person resolves it to the lower value with the earlier end."""
     one, other = incident(place), incident(place)
@@ -162,6 +164,7 @@ def merged_below_base(place: LimitsWorld) -> None:
     place.world.sandbox.clock.advance(60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["merge", "squash"])
 def test_later_merge_does_not_apply_a_raise_that_was_left_out(place: LimitsWorld, method: str) -> None:
     merged_below_base(place)
@@ -179,6 +182,7 @@ def test_later_merge_does_not_apply_a_raise_that_was_left_out(place: LimitsWorld
     assert issue.state == "open"
 
 
+@pytest.mark.slow
 def test_enforcement_does_not_apply_a_raise_that_was_left_out(place: LimitsWorld) -> None:
     place.world.edit_config("names: [calc, ai]\n", "names: [calc, ai]\n        enforce: true\n")
     raises(place, 60, "48h")
@@ -216,6 +220,7 @@ def by_hand(place: LimitsWorld, limit: int) -> None:
     place.world.sandbox.clock.advance(60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["merge", "squash"])
 def test_merged_raise_of_another_limit_keeps_a_value_set_by_hand(place: LimitsWorld, method: str) -> None:
     number = incident(place)
@@ -270,6 +275,7 @@ STEPS: dict[str, Callable[[LimitsWorld], object]] = {
 }
 
 
+@pytest.mark.slow
 @holds_for(1, 25, names=st.lists(st.sampled_from([*STEPS, "merge", "merge"]), min_size=4, max_size=9))
 def test_merge_of_a_raise_lowers_the_rate_at_no_time(names: list[str]) -> None:
     """`merge_all` compares; only an edit by hand and the end of a temporary limit lower the rate."""

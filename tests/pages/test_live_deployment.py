@@ -78,6 +78,7 @@ LIVE: dict[str, tuple[PagesDeployment | None, ContentDigests, PagesDeployment | 
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("canonical", "digests", "serves", "why"), LIVE.values(), ids=LIVE)
 def test_matching_deployment_is_live(
     canonical: PagesDeployment | None, digests: ContentDigests, serves: PagesDeployment | None, why: str
@@ -94,6 +95,7 @@ def test_indistinguishable_deployments_are_listed() -> None:
     assert (found.deployment, found.indistinguishable) == (D, (C.id, B.id))
 
 
+@pytest.mark.slow
 def test_only_newest_successful_deployments_are_compared() -> None:
     failed = deployment_named("e", 5, status="failure")
     many = [replace(A, id=f"{number:032x}", created_on=NOW - timedelta(hours=number)) for number in range(20)]
@@ -121,6 +123,7 @@ def test_later_canonical_deployment_is_added_to_the_list(
 digests = st.sampled_from(["1", "2", "3", None])
 
 
+@pytest.mark.slow
 @given(st.none() | st.sampled_from(LIST), digests, st.dictionaries(st.sampled_from("abcd"), digests))
 def test_unproved_deployment_is_never_live(
     canonical: PagesDeployment | None, site: str | None, own: dict[str, str | None]
@@ -171,6 +174,7 @@ CHOICES: dict[
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("deployments", "serving", "blamed", "goes_to", "rejected", "stepped_back"), CHOICES.values(), ids=CHOICES
 )
@@ -257,6 +261,7 @@ BLAMES: dict[str, tuple[list[RunRecord], set[str]]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("runs", "blamed"), BLAMES.values(), ids=BLAMES)
 def test_deployment_replaced_by_an_earlier_run_is_blamed(runs: list[RunRecord], blamed: set[str]) -> None:
     assert live_deployment.blamed_deployments(runs, LIST, service="site", environment="production") == blamed
@@ -265,6 +270,7 @@ def test_deployment_replaced_by_an_earlier_run_is_blamed(runs: list[RunRecord], 
 # Explicit targets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [D.id, D.id[:8], D.id[:13].upper(), D.url, f"{D.url}/", f" {D.id} "])
 def test_parse_target_by_id_prefix_or_url(text: str) -> None:
     assert live_deployment.parse_target(text, LIST, project="site") == D

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ def page_pairs(draw: st.DrawFn) -> tuple[ObservedPages, ObservedPages]:
     return own, site
 
 
+@pytest.mark.slow
 @given(page_pairs())
 def test_site_matches_only_if_every_page_matches(
     pair: tuple[ObservedPages, ObservedPages],

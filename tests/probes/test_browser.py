@@ -35,6 +35,7 @@ def test_only_a_required_browser_affects_the_verdict(required: bool, verdict: Ve
     assert verdict != HEALTHY or result.notes[0].startswith("visit: browser: no Chromium")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("required", [True, False])
 def test_missing_browser_does_not_hide_http_failures(required: bool) -> None:
     absent = Probe(name="visit", browser=BrowserProbe(path="/no/chromium", required=required))

@@ -53,6 +53,7 @@ OWN: dict[str, HttpResponse] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", STOPPED.values(), ids=STOPPED)
 def test_cloudflare_challenge_is_detected(answer: HttpResponse) -> None:
     found = detect_challenge(answer.status, dict(answer.headers), answer.body)
@@ -143,6 +144,7 @@ def test_challenged_browser_is_inconclusive_with_a_hint() -> None:
     assert (found.verdict, "WAF skip rule" in found.hint) == (INCONCLUSIVE, True)
 
 
+@pytest.mark.slow
 def test_recovery_behind_a_challenge_has_no_evidence(world: World, releases: Releases) -> None:
     world.sandbox.switches.edge_challenges_runners = True
 
@@ -160,6 +162,7 @@ def place(world: World) -> Any:
         yield found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("was_off", [False, True], ids=["on", "off"])
 def test_maintenance_behind_a_challenge_has_no_evidence(place: MaintenanceWorld, was_off: bool) -> None:
     if was_off:
@@ -181,6 +184,7 @@ def with_headers(world: World) -> None:
     world.edit_config(calculate, f"{calculate}              request_headers: {{X-Pass: SHOP_PASS}}\n")
 
 
+@pytest.mark.slow
 def test_request_headers_pass_the_challenge(world: World, releases: Releases) -> None:
     world.sandbox.switches.edge_challenges_runners = True
     with_headers(world)
@@ -191,6 +195,7 @@ def test_request_headers_pass_the_challenge(world: World, releases: Releases) ->
     assert SKIPS_CHALLENGE not in outcome.out + outcome.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -247,6 +252,7 @@ def test_invalid_request_headers_are_a_config_error(given: str, said: str) -> No
     assert said in problem
 
 
+@pytest.mark.slow
 def test_request_headers_work_for_another_team(world: World) -> None:
     world.config.write_text(SHOP)
     pages = world.sandbox.pages

@@ -64,6 +64,7 @@ def test_other_host_and_scheme_are_kept() -> None:
     ]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.text(alphabet=st.sampled_from("<>/='\" ,[]:?#\n\\aimgscrehtpl"), max_size=60), st.text(max_size=30))
 def test_any_html_is_parsed(html: str, text: str) -> None:

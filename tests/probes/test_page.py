@@ -148,6 +148,7 @@ def test_other_hosts_are_counted_but_not_requested() -> None:
     assert site.asked == {"/": 1, "/out": 1}
 
 
+@pytest.mark.slow
 def test_first_failures_are_named_and_others_counted() -> None:
     site = Site({"/": "".join(f"<script src=/{n}.js></script>" for n in range(9))})
 

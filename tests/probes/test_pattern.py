@@ -15,6 +15,7 @@ ENDLESS = "(a+)+$"
 WORST = "a" * 60 + "!"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("patterns", "texts", "found"),
     [

@@ -84,6 +84,7 @@ ANSWERS: dict[str, tuple[HttpResponse, dict[str, Any], Verdict, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "spec", "verdict", "said"), ANSWERS.values(), ids=ANSWERS)
 def test_response_is_checked_against_all_expectations(
     given: HttpResponse, spec: dict[str, Any], verdict: Verdict, said: str
@@ -116,6 +117,7 @@ ECHOES: dict[str, tuple[Any, frozenset[str], Verdict, Verdict]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("echoed", "versions", "assertion", "verdict"), ECHOES.values(), ids=ECHOES)
 def test_echoed_version_is_a_separate_assertion(
     echoed: Any, versions: frozenset[str], assertion: Verdict, verdict: Verdict
@@ -151,6 +153,7 @@ def test_closed_connection_is_inconclusive() -> None:
         assert probe_health(web).verdict == INCONCLUSIVE
 
 
+@pytest.mark.slow
 def test_request_has_service_host_and_no_credentials() -> None:
     seen: list[HttpRequest] = []
 
@@ -167,6 +170,7 @@ def test_request_has_service_host_and_no_credentials() -> None:
     assert {"authorization", "cookie"}.isdisjoint(name.lower() for name in request.headers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "start"), [("/health", "/health?"), ("/health?a=1", "/health?a=1&")])
 def test_each_request_has_a_unique_query_value(path: str, start: str) -> None:
     seen: list[str] = []
@@ -196,6 +200,7 @@ CACHED: dict[str, tuple[dict[str, str], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize(("headers", "said"), CACHED.values(), ids=CACHED)
 def test_cached_answer_proves_nothing(headers: dict[str, str], said: str, status: int) -> None:
@@ -222,12 +227,14 @@ def test_cached_answer_is_no_state_of_the_application() -> None:
     assert (said in str(shown), said in limited.detail, said in str(memory)) == (True, True, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["MISS", "EXPIRED", "BYPASS", "DYNAMIC", "NONE/UNKNOWN", ""])
 def test_answer_of_the_service_counts(status: str) -> None:
     with service(lambda _: json_answer(headers=[("cf-cache-status", status), ("age", "0")])) as web:
         assert probe_health(web).verdict == HEALTHY
 
 
+@pytest.mark.slow
 def test_probe_sends_no_cookie_of_an_earlier_response() -> None:
     """A cookie may pin a version or a session: the next probe would not see what a new user sees."""
     seen: list[str | None] = []
@@ -291,6 +298,7 @@ EXITS: dict[str, tuple[str, Verdict, str]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("script", "verdict", "said"), EXITS.values(), ids=EXITS)
 def test_command_exit_code_is_the_verdict(script: str, verdict: Verdict, said: str) -> None:
     result = run_script(script)
@@ -315,6 +323,7 @@ def test_command_that_cannot_start_is_inconclusive(name: str) -> None:
     assert result.assertions[0].detail.startswith(f"{name} could not be started (")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("then", "timeout", "verdict"),
     [("exit 0", "30s", HEALTHY), pytest.param("sleep 60", "2s", INCONCLUSIVE, marks=pytest.mark.slow)],
@@ -384,6 +393,7 @@ def test_command_probe_runs_beside_ops_yml_without_secrets(world: World, release
         assert secret not in seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["CLOUDFLARE_API_TOKEN", *SECRETS])
 def test_command_probe_with_a_secret_is_a_config_error(world: World, releases: Releases, name: str) -> None:
     add_command_probe(world, "env >env.txt", environment=name)
@@ -452,6 +462,7 @@ def test_empty_probe_set_is_inconclusive() -> None:
     assert prober().run_round(probe_set()).verdict == INCONCLUSIVE
 
 
+@pytest.mark.slow
 def test_failure_resets_the_success_count() -> None:
     statuses, counts = iter([200, 500, 200, 200]), []
     with service(lambda _: json_answer(status=next(statuses))) as web:
@@ -471,6 +482,7 @@ def test_last_failed_round_decides_at_the_deadline(status: int | None, verdict: 
     assert result.rounds > 1
 
 
+@pytest.mark.slow
 def test_unhealthy_service_is_probed_less_often() -> None:
     """Two minutes of probes stay within 30 requests per minute, the limit of the reference application."""
     clock, asked = StillClock(), list[float]()

@@ -81,6 +81,7 @@ def test_each_recorded_document_has_a_meaning() -> None:
     assert read_documents().keys() == EXPECTED.keys()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", EXPECTED)
 def test_recorded_document_is_judged(sandbox: Sandbox, web: ProbeClient, name: str) -> None:
     page = name.partition("-")[0]
@@ -119,6 +120,7 @@ def test_scripted_incident_appears_late_and_ends(sandbox: Sandbox, web: ProbeCli
     assert seen == [CLEAR, TROUBLE, UNKNOWN, CLEAR]
 
 
+@pytest.mark.slow
 def test_page_contradicts_what_happens(sandbox: Sandbox, web: ProbeClient) -> None:
     sandbox.switches.status_pages_contradict = True
     sandbox.switches.status_pages_lag_seconds = 0
@@ -180,6 +182,7 @@ def test_product_that_recovered_in_the_newest_update_has_no_trouble(sandbox: San
     assert read(web).state == CLEAR
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("link", ["javascript:alert(1)", "https://x.example/a b", "https://x.example/](", None, 7])
 def test_link_that_is_no_plain_address_is_left_out(sandbox: Sandbox, web: ProbeClient, link: Any) -> None:
     document = get(sandbox, "summary")
@@ -197,6 +200,7 @@ def get(sandbox: Sandbox, path: str, host: str = "www.cloudflarestatus.com") -> 
     return response.json()
 
 
+@pytest.mark.slow
 def test_every_document_of_the_format_is_served(sandbox: Sandbox) -> None:
     sandbox.status_pages.cloudflare.load("cloudflare-workers-maintenance")
 

@@ -90,6 +90,7 @@ def test_nothing_to_do_sends_one_message_and_dry_run_none(world: World, releases
     assert told.startswith("[DRILL] Nothing to do: rollback-worker on api in production.")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("decision", list(Decision))
 def test_every_decision_except_dry_run_is_sent(decision: Decision) -> None:
     asked: dict[str, Any] = {"runbook": "rollback-worker", "environment": "production", "params": {"service": "api"}}
@@ -104,6 +105,7 @@ def test_every_decision_except_dry_run_is_sent(decision: Decision) -> None:
     assert chat_message(RunSummary("77.1-abcd", events)) == said
 
 
+@pytest.mark.slow
 def test_message_links_the_incident_without_its_title(
     incident: Incident, releases: Releases, receiver: Receiver
 ) -> None:
@@ -115,6 +117,7 @@ def test_message_links_the_incident_without_its_title(
         assert "answers 500" not in told["text"]
 
 
+@pytest.mark.slow
 def test_write_does_not_wait_for_the_message(world: World, releases: Releases, receiver: Receiver) -> None:
     written = threading.Event()
     waited: list[bool] = []
@@ -150,6 +153,7 @@ def test_failed_message_is_one_warning(
     assert "marked" not in outcome.out + outcome.err
 
 
+@pytest.mark.slow
 def test_unreachable_webhook_is_one_warning(world: World, releases: Releases) -> None:
     outcome = world.rollback(SLACK_WEBHOOK_URL="http://127.0.0.1:9/marked")
     assert outcome.code == 0
@@ -178,6 +182,7 @@ def test_hanging_chat_and_github_delay_at_most_5_seconds(
     ]
 
 
+@pytest.mark.slow
 def test_sandbox_run_is_not_sent_to_a_real_channel(world: World, releases: Releases) -> None:
     """The network guard of the tests would refuse a connection, which would be a warning."""
     real = {
@@ -207,6 +212,7 @@ ADDRESSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("url", "are"), ADDRESSES.items(), ids=ADDRESSES)
 def test_webhook_accepts_only_the_chat_service_hosts(url: str, are: tuple[bool, bool]) -> None:
     assert (is_webhook_url(SLACK, url), is_webhook_url(DISCORD, url)) == are
@@ -220,6 +226,7 @@ LINK = f"https://github.example/{'a' * 39}/{'b' * 100}/actions/runs/{'1' * 20}"
 HOSTILE = st.text(st.one_of(st.sampled_from(list("<>&!@#|*_~`[]()\\/:")), st.characters()), min_size=1, max_size=40)
 
 
+@pytest.mark.slow
 @given(HOSTILE)
 def test_message_mentions_nobody_and_fits(said: str) -> None:
     text = (said * MAX_CHARACTERS)[:MAX_CHARACTERS]
@@ -231,7 +238,7 @@ def test_message_mentions_nobody_and_fits(said: str) -> None:
     assert discord["content"].endswith(f"\n<{LINK}>\n<{LINK}>")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("service", [SLACK, DISCORD], ids=lambda service: service.name)
 def test_reason_cannot_mention_a_channel(
     world: World, releases: Releases, receiver: Receiver, service: ChatService
@@ -243,6 +250,7 @@ def test_reason_cannot_mention_a_channel(
     assert repr(Secret(receiver.slack)) == "Secret()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answers", [{}, {"slack": HttpResponse(status=500), "discord": HttpResponse(status=500)}])
 def test_checklist_shows_whether_the_team_was_notified(
     incident: Incident, releases: Releases, answers: dict[str, HttpResponse]

@@ -35,6 +35,7 @@ def delay_first_read_until_comment(incident: Incident) -> None:
     incident.world.sandbox.fault(**LIST, before=lambda: heard.wait(5))
 
 
+@pytest.mark.slow
 def test_first_comment_confirms_receipt(incident: Incident, releases: Releases, update_golden: bool) -> None:
     seen: list[str] = []
     delay_first_read_until_comment(incident)
@@ -45,6 +46,7 @@ def test_first_comment_confirms_receipt(incident: Incident, releases: Releases, 
     assert incident.bodies[0].startswith("### ✅ ")
 
 
+@pytest.mark.slow
 def test_recovery_is_one_comment(incident: Incident, releases: Releases, update_golden: bool) -> None:
     incident.world.verify_three_rounds()
     outcome = incident.rollback("--reason", "checkout fails @acme/all #1")
@@ -60,7 +62,7 @@ def test_recovery_is_one_comment(incident: Incident, releases: Releases, update_
     assert outcome.result["links"]["journal"].startswith("http")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
@@ -97,7 +99,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "early", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["while it runs", "at its end"]
 )
@@ -115,7 +117,7 @@ def test_github_failures_do_not_stop_the_recovery(
     assert sum("cannot update the comment" in event["text"] for event in outcome.events) <= 1
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["request to create lost", "answer to create lost", "create applied with HTTP 502"])
 def test_lost_github_answer_leaves_one_complete_comment(incident: Incident, releases: Releases, fault: str) -> None:
     incident.github.fault(path=COMMENTS, **FAULTS[fault])
@@ -144,6 +146,7 @@ def test_unreachable_github_is_a_warning(incident: Incident, releases: Releases)
     ]
 
 
+@pytest.mark.slow
 def test_unknown_incident_is_named_in_a_warning(incident: Incident, releases: Releases) -> None:
     outcome = incident.rollback("--incident", "999")
     assert (outcome.code, outcome.result["decision"]) == (0, "recovered")
@@ -159,6 +162,7 @@ def test_each_run_has_its_own_comment(incident: Incident, releases: Releases) ->
     assert [block.run for body in incident.bodies if (block := read_record(body))] == runs
 
 
+@pytest.mark.slow
 def test_run_with_a_write_opens_a_missing_incident(incident: Incident, releases: Releases) -> None:
     outcome = incident.world.rollback(**incident.github.environ())
     opened = incident.github.issues[-1]
@@ -190,6 +194,7 @@ def test_new_incident_without_menu_has_the_run(incident: Incident, releases: Rel
     assert "recovered" in run.body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "end"),
     [(("--dry-run",), (0, "planned", "dry_run")), ((), (9, "planned", "implicit_dry_run"))],
@@ -208,6 +213,7 @@ def test_dry_run_posts_no_comment(
     assert incident.world.writes() == []
 
 
+@pytest.mark.slow
 def test_laptop_run_names_the_token_owner(incident: Incident, releases: Releases) -> None:
     token = incident.github.add_token("ghp_alice-0123456789", "alice", ["repo"])
 
@@ -217,6 +223,7 @@ def test_laptop_run_names_the_token_owner(incident: Incident, releases: Releases
     assert "(laptop, by alice as GITHUB_TOKEN says, local user ana)" in incident.bodies[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("github", ["", "github: {actions: acme/backout}\n"], ids=["copy", "small repository"])
 def test_comments_do_not_name_the_checkout_of_a_laptop(incident: Incident, releases: Releases, github: str) -> None:
     incident.world.edit_config("\nlabels:", f"\n{github}labels:")
@@ -230,12 +237,14 @@ def test_comments_do_not_name_the_checkout_of_a_laptop(incident: Incident, relea
     assert all("/home/ana" not in comment.body for issue in incident.github.issues for comment in issue.comments)
 
 
+@pytest.mark.slow
 def test_run_without_user_variable_names_the_account(incident: Incident, releases: Releases) -> None:
     done = incident.world.rollback("--dry-run", USER=None)
 
     assert done.events[0]["text"].endswith(f"(laptop, by local user {pwd.getpwuid(os.getuid()).pw_name})")
 
 
+@pytest.mark.slow
 def test_dry_run_opens_no_incident(incident: Incident, releases: Releases) -> None:
     incident.world.rollback("--dry-run", **incident.github.environ())
     assert len(incident.github.issues) == 1
@@ -294,6 +303,7 @@ class ManualClock:
         raise AssertionError(seconds)
 
 
+@pytest.mark.slow
 def test_comment_edits_are_spaced_by_5_then_20_seconds_except_for_an_undo(incident: Incident) -> None:
     clock, edited = ManualClock(), threading.Semaphore(0)
     for method, path in (("POST", COMMENTS), ("PATCH", COMMENT)):

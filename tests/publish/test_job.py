@@ -31,7 +31,7 @@ def workflow_commands(outcome: Outcome) -> list[str]:
     return [line for line in lines if re.match(r"[^!-~]*::", line) or "##[" in line]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "faults"), [("recovered", []), ("failed", [{**WRITE, "code": 10021, "message": "no"}])]
 )
@@ -57,6 +57,7 @@ def test_unwritable_job_summary_is_a_warning(world: World, releases: Releases) -
     assert "warning: the job's summary page cannot be written (Is a directory)" in outcome.err
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("line", ["x" * 99, "é→" * 30, "`" * 9], ids=["ASCII", "two and three bytes", "fences"])
 def test_long_summary_is_truncated_at_a_line(tmp_path: Path, line: str) -> None:
     page = tmp_path / "summary.md"
@@ -96,6 +97,7 @@ def test_result_is_one_annotation(world: World, releases: Releases, faults: list
     assert [note[: len(begins)] for note in notes] == [begins]
 
 
+@pytest.mark.slow
 def test_implicit_dry_run_fails_the_job(world: World, releases: Releases) -> None:
     where = ["--service", "api", "--environment", "production", "--config", str(world.config)]
 
@@ -114,6 +116,7 @@ def test_start_failure_is_an_annotation(world: World) -> None:
     assert "::error title=ops::the Cloudflare token for production is missing" in outcome.err
 
 
+@pytest.mark.slow
 def test_external_text_is_no_workflow_command(world: World, releases: Releases) -> None:
     world.release(timedelta(minutes=1), tag=EVIL[:90], author=EVIL, message=EVIL)
     world.sandbox.fault(**WRITE, code=10021, message=EVIL)
@@ -126,6 +129,7 @@ def test_external_text_is_no_workflow_command(world: World, releases: Releases) 
     assert [line for line in found if "##[" in line or not re.match(OURS, line)] == []
 
 
+@pytest.mark.slow
 @given(st.text(st.one_of(st.sampled_from(list(":#[ \t\r\n\x85\u2028\u200bad")), st.characters()), max_size=60))
 def test_log_text_has_no_workflow_commands(text: str) -> None:
     shown = actions.log_text(JOB, text)
@@ -140,6 +144,7 @@ def test_log_text_has_no_workflow_commands(text: str) -> None:
         assert "\n" not in line
 
 
+@pytest.mark.slow
 def test_no_workflow_commands_outside_a_job(world: World, releases: Releases) -> None:
     outcome = rollback(world, GITHUB_ACTIONS=None)
 
@@ -147,7 +152,7 @@ def test_no_workflow_commands_outside_a_job(world: World, releases: Releases) ->
     assert '{"schema"' not in outcome.out
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(("job", "program"), [("true", "./run ops"), (None, "ops")], ids=["job", "laptop"])
 def test_job_shows_commands_for_a_checkout(world: World, releases: Releases, job: str | None, program: str) -> None:
     outcome = rollback(world, GITHUB_ACTIONS=job)
@@ -156,6 +161,7 @@ def test_job_shows_commands_for_a_checkout(world: World, releases: Releases, job
     assert f"  {undo} " in outcome.out
 
 
+@pytest.mark.slow
 def test_secrets_are_masked_in_the_job_log(world: World, releases: Releases) -> None:
     outcome = rollback(world, STAGING_CLOUDFLARE_API_TOKEN="50%-of-a-key\nits-other-half")
 
@@ -175,7 +181,7 @@ def as_job_log(outcome: Outcome, names: str = "") -> str:
     return "".join([f"{names}\ufeff{stamped[0]}", *(names + line for line in stamped[1:])])
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("names", ["", "recover\tRoll back\t"], ids=["GitHub", "gh"])
 @pytest.mark.parametrize("is_lost", [False, True], ids=["whole", "lost"])
 def test_run_can_be_imported_from_its_job_log(
@@ -197,6 +203,7 @@ def test_run_can_be_imported_from_its_job_log(
     assert " [77.1-" in incident.ops("incident", "show", str(incident.number)).out
 
 
+@pytest.mark.slow
 def test_events_in_the_log_equal_those_on_disk(world: World, releases: Releases) -> None:
     outcome = rollback(world, "--reason", EVIL)
 
@@ -206,6 +213,7 @@ def test_events_in_the_log_equal_those_on_disk(world: World, releases: Releases)
     assert EVIL.strip() in events[0]["text"]
 
 
+@pytest.mark.slow
 def test_unchecked_permission_is_shown(incident: Incident, releases: Releases) -> None:
     incident.rollback("--permission", "not checked")
 
@@ -213,12 +221,14 @@ def test_unchecked_permission_is_shown(incident: Incident, releases: Releases) -
     assert "permission not checked" in incident.ops("incident", "show", str(incident.number)).out
 
 
+@pytest.mark.slow
 def test_checked_permission_is_not_shown(incident: Incident, releases: Releases) -> None:
     incident.rollback("--permission", "checked")
 
     assert "permission not checked" not in incident.bodies[0]
 
 
+@pytest.mark.slow
 def test_incident_start_adds_a_plan_warning(world: World, releases: Releases) -> None:
     began = world.sandbox.deployments(WORKER)[0].created_on.replace(year=2026, month=1).isoformat()
 
@@ -228,6 +238,7 @@ def test_incident_start_adds_a_plan_warning(world: World, releases: Releases) ->
     assert any("began" in warning or "start" in warning for warning in outcome.result["plan"]["warnings"])
 
 
+@pytest.mark.slow
 def test_run_record_is_private_to_its_user(world: World) -> None:
     (world.folder / ".ops").mkdir(mode=0o755)
 

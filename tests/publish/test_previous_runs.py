@@ -172,6 +172,7 @@ def test_worker_rollback_does_not_wait_for_github(incident: Incident, releases: 
     assert incident.world.live == {releases.good: 100}
 
 
+@pytest.mark.slow
 def test_version_live_for_a_day_before_the_incident_is_kept(incident: Incident) -> None:
     world = incident.world
     world.release(timedelta(days=9), code="older")
@@ -185,6 +186,7 @@ def test_version_live_for_a_day_before_the_incident_is_kept(incident: Incident) 
     assert world.live == {good: 100}
 
 
+@pytest.mark.slow
 def test_mark_of_a_recorded_run_is_trusted(incident: Incident) -> None:
     """A new upload never served, so its mark counts only because the record of the run names it."""
     world = incident.world

@@ -118,7 +118,7 @@ def test_other_application_closes_one_path_and_reopens_it(shop: Shop) -> None:
         assert not HEALTH.search(closed.out[closed.out.index("✔") :]), closed.out
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", [case for case in all_cases() if not case.scenario.is_slow], ids=str)
 def test_heading_says_healthy_only_if_the_service_answers(case: Case) -> None:
     """A browser gets the answer of the edge, without any probe of the run."""

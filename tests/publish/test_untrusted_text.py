@@ -77,6 +77,7 @@ CLOSED = {*Decision, *Reason}
 SAID = st.fixed_dictionaries(dict.fromkeys(NAMES, WORDS.filter(lambda words: words not in CLOSED)))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(SAID)
 def test_hostile_text_does_not_change_the_comment(said: dict[str, str]) -> None:
@@ -90,6 +91,7 @@ def test_long_hostile_text_does_not_change_the_comment(said: dict[str, str]) -> 
     assert_structure_unchanged(said)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(WORDS)
 def test_hostile_contact_does_not_change_the_comment(text: str) -> None:
@@ -115,6 +117,7 @@ def test_placeholder_contact_is_listed_as_missing() -> None:
     assert "TBD" not in body
 
 
+@pytest.mark.slow
 def test_skeleton_detects_escaped_markup() -> None:
     assert skeleton("`a` @b `c`") != skeleton("`a`")
     assert skeleton("``a` @b ``") == skeleton("`a`")

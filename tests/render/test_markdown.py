@@ -14,6 +14,7 @@ from tests.support.hostile import HOSTILE, WORDS, skeleton
 from tests.support.properties import holds_for
 
 
+@pytest.mark.slow
 @holds_for(60, 1000, text=WORDS)
 def test_hostile_text_is_plain_prose(text: str) -> None:
     prose = escape_markdown(text)
@@ -22,12 +23,14 @@ def test_hostile_text_is_plain_prose(text: str) -> None:
     assert all(character.isprintable() for character in prose)
 
 
+@pytest.mark.slow
 @holds_for(60, 1000, text=WORDS)
 def test_hostile_text_is_one_table_cell(text: str) -> None:
     table = "| a | b |\n| --- | --- |\n| {} | y |\n"
     assert skeleton(table.format(escape_cell(text))) == skeleton(table.format("x"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -47,6 +50,7 @@ def test_prose_is_escaped_only_where_necessary(text: str, shown: str) -> None:
     assert escape_markdown(text) == shown
 
 
+@pytest.mark.slow
 @holds_for(30, 300, words=st.lists(HOSTILE, min_size=1, max_size=5))
 def test_wrapped_command_is_equivalent_and_fits_a_phone(words: list[str]) -> None:
     given = [to_one_line(word).replace("```", "` ` `") for word in words]
@@ -65,6 +69,7 @@ def test_command_breaks_before_an_option() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_every_template_value_is_escaped_or_trusted() -> None:
     ours = re.compile(
         r"^number$|^link$|^icon$|^fence\(|^where$|^title$|^parts\.|result\.(decision|runbook|incident|run|timeline\[0\]\.at)\b|^section\.title$|^title$|^name\b|(event|events\[0\])\.(at|kind|seconds)|seconds"

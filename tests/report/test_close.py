@@ -14,6 +14,7 @@ def close(incident: Incident, *arguments: str, **environ: str) -> Outcome:
     return incident.ops("incident", "close", str(incident.number), *arguments, "--config", config, **environ)
 
 
+@pytest.mark.slow
 def test_incident_is_closed_once_with_a_note(incident: Incident, releases: Releases) -> None:
     incident.rollback()
 
@@ -53,6 +54,7 @@ def test_close_says_where_nothing_stays_on(world: World, environment: str, line:
     assert done.out.splitlines()[1:] == [f"  {line}"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("age", "decision", "code"), [(29, "", 3), (31, "", 0), (1, "recovered", 0)])
 def test_open_run_refuses_closing(incident: Incident, age: int, decision: str, code: int) -> None:
     began = incident.world.sandbox.clock.now() - timedelta(minutes=age)
@@ -90,6 +92,7 @@ def test_active_switch_is_listed_and_stays(world: World) -> None:
     assert (there.value() or {})["state"] == "off"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("label", ["bug", "post-incident"])
 def test_other_issue_is_not_closed(incident: Incident, label: str) -> None:
     number = incident.github.open_issue("Another", "", [label], "alice")

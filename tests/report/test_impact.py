@@ -33,6 +33,7 @@ def view(rows: tuple[VersionRequests, ...], *, length: int = 10, **more: Any) ->
     return ImpactView(ImpactSources("web", window, more.pop("ended", window.until), traffic, **more))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "end", "read", "window"),
     [
@@ -92,6 +93,7 @@ def test_chart_needs_failures() -> None:
 ROWS = st.lists(st.tuples(st.integers(-10, 200), st.integers(0, 10_000), st.integers(0, 10_000)), max_size=40)
 
 
+@pytest.mark.slow
 @holds_for(100, 2000, rows=ROWS, length=st.integers(1, 24 * 60))
 def test_chart_is_small_and_loses_no_failure(rows: list[tuple[int, int, int]], length: int) -> None:
     rows = [row for row in rows if row[0] < length + 10]  # as the query asks
@@ -164,6 +166,7 @@ def test_report_has_numbers_with_window_and_source(outage: Incident, shop: Shop)
     assert "203.0.113" not in text
 
 
+@pytest.mark.slow
 def test_report_names_the_missing_permission(outage: Incident, shop: Shop) -> None:
     sandbox = shop.world.sandbox
     sandbox.add_token(sandbox.token, ["Workers Scripts Read", "Pages Read"])

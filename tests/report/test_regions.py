@@ -80,6 +80,7 @@ OF_OTHERS = HOSTILE.filter(lambda text: text not in {*EventKind, *Decision, *EVE
 """Texts without our own keywords: a row of kind "requested" is shown as a request."""
 
 
+@pytest.mark.slow
 @holds_for(20, 300, text=OF_OTHERS)
 def test_text_of_people_is_escaped_in_the_report(text: str) -> None:
     """The structure equals that with harmless text: no mention, link, tag or cell is added."""
@@ -90,6 +91,7 @@ BEFORE, AFTER = markdown.render_report(evidence_with(decision="failed")), eviden
 LINES = st.text(st.characters(exclude_characters="\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), max_size=40)
 
 
+@pytest.mark.slow
 @holds_for(12, 500, added=st.lists(st.tuples(st.integers(0, BEFORE.count("\n")), LINES), max_size=6))
 def test_added_lines_are_never_lost(added: list[tuple[int, str]]) -> None:
     lines = BEFORE.split("\n")
@@ -103,6 +105,7 @@ def test_added_lines_are_never_lost(added: list[tuple[int, str]]) -> None:
     assert incident_of(body) == 1
 
 
+@pytest.mark.slow
 @holds_for(12, 500, gone=st.sets(st.integers(0, BEFORE.count("\n"))))
 def test_removed_lines_do_not_break_updates(gone: set[int]) -> None:
     body = "\n".join(line for number, line in enumerate(BEFORE.split("\n")) if number not in gone)
@@ -119,6 +122,7 @@ def test_removed_region_stays_removed() -> None:
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "decision", ["failed", "unknown_outcome", "still_unhealthy", "interrupted", "refused", "", "nonsense"]
 )

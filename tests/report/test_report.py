@@ -111,6 +111,7 @@ def assert_golden(name: str, text: str, *, update: bool) -> None:
     assert shown(text) == path.read_text()
 
 
+@pytest.mark.slow
 def test_report_of_recovered_incident(night: Night, releases: Releases, update_golden: bool) -> None:
     night.world.verify_three_rounds()
     night.github.comment(night.number, "looking", "alice", at=NOW - timedelta(minutes=4))
@@ -131,6 +132,7 @@ def test_report_of_recovered_incident(night: Night, releases: Releases, update_g
     assert night.reports[0].title == "Incident report: 2026-11-24, incident 1"
 
 
+@pytest.mark.slow
 def test_job_of_an_automatic_step_is_not_the_one_that_recovered(night: Night, releases: Releases) -> None:
     night.world.verify_three_rounds()
     assert night.recover().code == 0
@@ -161,6 +163,7 @@ def test_report_of_unknown_outcome(night: Night, releases: Releases, update_gold
     assert_golden("unknown_outcome", night.text, update=update_golden)
 
 
+@pytest.mark.slow
 def test_report_of_refused_label(night: Night, releases: Releases, update_golden: bool) -> None:
     refused = RunRecord(
         "gate-1001", source="gate", decision="refused", rows=(RecordRow(NOW, "refused", "@tina | may not write here"),)
@@ -232,6 +235,7 @@ def test_reverted_commits_are_listed(night: Night) -> None:
     assert "Prices by region" not in night.text
 
 
+@pytest.mark.slow
 def test_repeated_command_updates_one_report(night: Night, releases: Releases) -> None:
     night.recover()
     assert [night.report().out.split()[2] for _ in range(3)] == ["created", "updated", "updated"]
@@ -272,6 +276,7 @@ def test_report_ticks_the_run_comment(night: Night, releases: Releases) -> None:
     assert "Create post-mortem" not in night.text
 
 
+@pytest.mark.slow
 def test_form_provides_severity_impact_and_start(world: World) -> None:
     """As on GitHub, the form sets only the label `incident`."""
     form = FORM.replace("sev1", "sev2").replace("_No response_", "All | paying\ncustomers of @org/shop")
@@ -286,6 +291,7 @@ def test_form_provides_severity_impact_and_start(world: World) -> None:
     assert night.moment("Started") == "03:11:00"
 
 
+@pytest.mark.slow
 def test_label_overrides_severity(world: World) -> None:
     world.sandbox.github.add_user("alice")
     form = FORM.replace("sev1", "sev9; a lie")
@@ -314,6 +320,7 @@ def test_mention_by_outsider_is_ignored(night: Night, releases: Releases) -> Non
     assert "reader" not in night.text
 
 
+@pytest.mark.slow
 def test_report_forged_by_outsider_is_ignored(night: Night, releases: Releases) -> None:
     night.report()
     forged = night.text
@@ -357,6 +364,7 @@ def test_report_of_a_report_is_refused(night: Night) -> None:
     assert len(night.reports) == 1
 
 
+@pytest.mark.slow
 def test_unreadable_incident_is_an_error_with_hint(night: Night) -> None:
     outcome = night.ops("incident", "report", "99", "--config", str(night.world.config))
     assert outcome.code == 4
@@ -442,6 +450,7 @@ def test_many_rows_are_folded_except_key_rows(crowded: Night, releases: Releases
     assert "comment 7 (" in folded
 
 
+@pytest.mark.slow
 def test_pasted_secret_is_not_copied(night: Night, releases: Releases) -> None:
     secret = night.world.sandbox.environ()["CLOUDFLARE_API_TOKEN"]
     night.github.comment(night.number, f"the token is {secret}", "alice")

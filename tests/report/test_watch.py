@@ -54,6 +54,7 @@ def moment(text: str, name: str) -> str:
     return next(line for line in text.splitlines() if name in line)
 
 
+@pytest.mark.slow
 def test_healthy_watch_confirms_the_mitigation_of_the_run(incident: Incident, shop: Shop) -> None:
     assert watch(incident, shop) == 0
 
@@ -66,6 +67,7 @@ def test_healthy_watch_confirms_the_mitigation_of_the_run(incident: Incident, sh
     assert "healthy from this time to the end of the watch" in text
 
 
+@pytest.mark.slow
 def test_service_that_wavers_is_mitigated_when_it_became_green(incident: Incident, shop: Shop) -> None:
     shop.world.sandbox.edge_fault(path="/cart", status=500, times=2)
     assert watch(incident, shop) == 0
@@ -87,6 +89,7 @@ def test_relapse_leaves_the_incident_unmitigated(incident: Incident, shop: Shop)
     assert "start to mitigation" not in text
 
 
+@pytest.mark.slow
 def test_second_recovery_after_a_relapse_counts(incident: Incident, shop: Shop) -> None:
     sandbox = shop.world.sandbox
     sandbox.deploy(WORKER, shop.bad)
@@ -99,6 +102,7 @@ def test_second_recovery_after_a_relapse_counts(incident: Incident, shop: Shop) 
     assert "probes of the run healthy in all required rounds" in moment(text, "**Mitigated**")
 
 
+@pytest.mark.slow
 def test_watch_that_died_is_a_row(incident: Incident, shop: Shop) -> None:
     with pytest.raises(Killed):
         watch_in_process(shop, incident.number, actions={10: kill})
@@ -110,6 +114,7 @@ def test_watch_that_died_is_a_row(incident: Incident, shop: Shop) -> None:
     assert re.search(r"03:28:0\d \| \[watch stopped\]\(\S+\): no later round", text)
 
 
+@pytest.mark.slow
 def test_time_between_two_runners_is_a_row(incident: Incident, shop: Shop) -> None:
     with pytest.raises(Killed):
         watch_in_process(shop, incident.number, actions={10: kill}, duration=timedelta(minutes=20))

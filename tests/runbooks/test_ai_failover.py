@@ -41,6 +41,7 @@ def request_counts(place: SwitchWorld) -> dict[str, int]:
     return {name: len(place.world.sandbox.providers[name].requests) for name in ORDER}
 
 
+@pytest.mark.slow
 def test_auto_chooses_by_application_outcomes_without_probes(place: SwitchWorld) -> None:
     set_outcomes(place, iflow=DOWN, groq=WELL, cerebras=WELL)
 
@@ -107,6 +108,7 @@ CHOICES = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("outcomes", "chosen"), CHOICES)
 def test_choice_prefers_healthy_then_unknown_then_off(outcomes: dict[str, Any], chosen: str) -> None:
     found = {
@@ -165,6 +167,7 @@ def test_restore_resets_the_normal_order(place: SwitchWorld) -> None:
     assert ended(failover(place, "restore")) == (0, "nothing_to_do", "already_set")
 
 
+@pytest.mark.slow
 def test_named_provider_that_is_down_gets_a_warning(place: SwitchWorld) -> None:
     set_outcomes(place, cerebras=DOWN)
 

@@ -21,6 +21,7 @@ def place(world: World) -> SwitchWorld:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["all-clear", "switches clear"])
 def test_all_clear_resets_all_switches_of_the_incident(place: SwitchWorld, command: str) -> None:
     outcome = place.ops(*command.split(), "--incident", "42")
@@ -64,6 +65,7 @@ def test_all_clear_skips_malformed_values(place: SwitchWorld) -> None:
     assert "version 2" in line
 
 
+@pytest.mark.slow
 def test_all_clear_keeps_a_newer_value(place: SwitchWorld) -> None:
     """The value changes before the comparison of the second switch."""
     place.world.sandbox.fault(**PUT, after=lambda: place.put("ai", state="cerebras", incident=43))
@@ -76,6 +78,7 @@ def test_all_clear_keeps_a_newer_value(place: SwitchWorld) -> None:
     assert place.puts == ["session-do"]
 
 
+@pytest.mark.slow
 def test_all_clear_requires_an_incident(place: SwitchWorld) -> None:
     outcome = place.ops("all-clear")
 
@@ -83,6 +86,7 @@ def test_all_clear_requires_an_incident(place: SwitchWorld) -> None:
     assert "--incident 42" in outcome.result["hint"]
 
 
+@pytest.mark.slow
 def test_unreadable_kv_prevents_writes(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**READ, times=None, status=500)
 

@@ -23,6 +23,7 @@ def place(world: World) -> SwitchWorld:
     return found
 
 
+@pytest.mark.slow
 def test_switch_is_set_verified_and_ends_automatically(place: SwitchWorld) -> None:
     outcome = place.feature("off", "--incident", "42", "--reason", "errors", GITHUB_ACTOR="alice")
 
@@ -48,6 +49,7 @@ def test_switch_is_set_verified_and_ends_automatically(place: SwitchWorld) -> No
     assert place.shown["switches"]["session-do"]["state"] == "on"
 
 
+@pytest.mark.slow
 def test_undo_command_resets_the_switch(place: SwitchWorld) -> None:
     place.feature("off", "--incident", "42")
 
@@ -115,6 +117,7 @@ def test_missing_runtime_names_the_setting(place: SwitchWorld) -> None:
     assert "production has no runtime in ops.yml" in outcome.out
 
 
+@pytest.mark.slow
 def test_missing_key_is_created_with_a_warning(place: SwitchWorld) -> None:
     place.world.sandbox.kv.delete(switches.NAMESPACE, "ops/switch/session-do")
 
@@ -136,6 +139,7 @@ def test_malformed_value_is_refused_with_a_hint(place: SwitchWorld, text: str) -
     assert place.puts == []
 
 
+@pytest.mark.slow
 def test_concurrent_writes_of_two_switches_both_apply(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**PUT, before=lambda: place.put("ai", state="groq"))
 
@@ -146,6 +150,7 @@ def test_concurrent_writes_of_two_switches_both_apply(place: SwitchWorld) -> Non
     assert (shown["session-do"]["state"], shown["ai"]["state"]) == ("off", "groq")
 
 
+@pytest.mark.slow
 def test_concurrent_writes_of_one_switch_are_reported(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**PUT, after=lambda: place.put(state="off", owner="bob", incident=8))
 
@@ -157,6 +162,7 @@ def test_concurrent_writes_of_one_switch_are_reported(place: SwitchWorld) -> Non
     assert place.puts == ["session-do"]
 
 
+@pytest.mark.slow
 def test_lost_answer_is_resolved_by_read_back(place: SwitchWorld) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 0
     place.world.sandbox.fault(**PUT, **LOST)
@@ -168,6 +174,7 @@ def test_lost_answer_is_resolved_by_read_back(place: SwitchWorld) -> None:
     assert "applied after all" in " ".join(texts(outcome, "written"))
 
 
+@pytest.mark.slow
 def test_lost_write_is_repeated_once(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**PUT, lost="before")
 
@@ -177,6 +184,7 @@ def test_lost_write_is_repeated_once(place: SwitchWorld) -> None:
     assert len(place.puts) == 2
 
 
+@pytest.mark.slow
 def test_unreadable_kv_prevents_writes(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**READ, times=None, status=503)
 
@@ -187,6 +195,7 @@ def test_unreadable_kv_prevents_writes(place: SwitchWorld) -> None:
     assert place.puts == []
 
 
+@pytest.mark.slow
 def test_missing_kv_permission_is_named(place: SwitchWorld) -> None:
     place.world.sandbox.add_token("poor", ["Workers Scripts Write"])
 
@@ -195,6 +204,7 @@ def test_missing_kv_permission_is_named(place: SwitchWorld) -> None:
     assert "Workers KV Storage" in outcome.result["message"] + outcome.result["hint"]
 
 
+@pytest.mark.slow
 def test_no_success_before_kv_is_consistent(place: SwitchWorld) -> None:
     """A location that read just before the write keeps that value for a minute."""
     place.world.sandbox.switches.kv_staleness_seconds = 60
@@ -222,6 +232,7 @@ def test_invisible_value_is_still_unhealthy(place: SwitchWorld) -> None:
 HOSTILE = ["\u202eevil\n::set-output name=x::y", "<script>alert(1)</script>", "`rm -rf /` | x", "x" * 5000]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE)
 def test_untrusted_value_is_shortened_to_one_line(place: SwitchWorld, text: str) -> None:
     place.put(state="off", owner=text, message=text, paths=[f"/{text}"])
@@ -282,6 +293,7 @@ def test_repeated_request_adds_missing_end(place: SwitchWorld) -> None:
     assert value["until"]
 
 
+@pytest.mark.slow
 def test_run_without_incident_opens_one_with_its_command(place: SwitchWorld) -> None:
     github = place.world.sandbox.github
 
@@ -294,6 +306,7 @@ def test_run_without_incident_opens_one_with_its_command(place: SwitchWorld) -> 
     assert again in unwrapped(issue.comments[-1].body)
 
 
+@pytest.mark.slow
 def test_switch_takes_effect_within_two_seconds(place: SwitchWorld) -> None:
     """Measured without a cached value, by the run's clock, up to the first healthy round."""
     outcome = place.feature("off")
@@ -302,6 +315,7 @@ def test_switch_takes_effect_within_two_seconds(place: SwitchWorld) -> None:
     assert first["seconds"] - outcome.events[0]["seconds"] <= 2
 
 
+@pytest.mark.slow
 def test_switch_probes_run_only_for_their_switch(place: SwitchWorld) -> None:
     switches.deploy(place.world, paths={"/health/sessions": {"status": 503}})
 

@@ -49,6 +49,7 @@ def test_all_holds_of_the_migration_are_lifted(library: Library) -> None:
     assert f"the next deployment may apply {NAME} as it is" in done.result["plan"]["follows"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["0009_x", "0009_X.SQL", "0009.sql", "*"])
 def test_name_that_is_not_held_is_refused_with_those_that_are(library: Library, name: str) -> None:
     refused = lift(library, name)

@@ -18,6 +18,7 @@ def place(world: World) -> Iterator[MaintenanceWorld]:
         yield found
 
 
+@pytest.mark.slow
 def test_maintenance_closes_and_reopens_all_ingress_paths(place: MaintenanceWorld) -> None:
     before = place.ways
 
@@ -54,6 +55,7 @@ def test_answer_is_html_or_json_and_not_cached(place: MaintenanceWorld) -> None:
         assert 7000 < int(answer.headers["retry-after"]) <= 7200
 
 
+@pytest.mark.slow
 def test_maintenance_closes_only_the_path(place: MaintenanceWorld) -> None:
     closed = place.on("--path", "/api/ai/")
 
@@ -183,6 +185,7 @@ def test_service_on_workers_dev_is_refused_with_the_ways_out(place: MaintenanceW
     assert "maintenance: switch" in outcome.result["hint"]
 
 
+@pytest.mark.slow
 def test_missing_workers_dev_subdomain_blocks_only_preparation(place: MaintenanceWorld) -> None:
     place.world.sandbox.fault(method="GET", path="/accounts/*/workers/subdomain", status=404, code=10007, times=None)
 
@@ -259,6 +262,7 @@ def test_path_stays_closed_while_the_service_is_closed(place: MaintenanceWorld) 
     assert place.ways == before
 
 
+@pytest.mark.slow
 def test_maintenance_off_without_on_does_nothing(place: MaintenanceWorld) -> None:
     outcome = place.off()
 
@@ -327,6 +331,7 @@ def test_invalid_options_are_refused_before_reads(place: MaintenanceWorld, argum
     assert place.world.sandbox.requests == []
 
 
+@pytest.mark.slow
 def test_missing_worker_is_refused_with_prepare_command(place: MaintenanceWorld) -> None:
     del account(place).workers[MAINTENANCE_WORKER]
 
@@ -360,6 +365,7 @@ def test_service_without_routes_is_refused(place: MaintenanceWorld) -> None:
     assert "no route or custom domain leads from" in outcome.result["message"]
 
 
+@pytest.mark.slow
 def test_unreadable_zone_is_refused(place: MaintenanceWorld) -> None:
     place.world.edit_config("url: https://api.fortunet.example", "url: https://api.elsewhere.example")
 
@@ -377,6 +383,7 @@ def test_too_many_routes_are_refused(place: MaintenanceWorld) -> None:
     assert place.world.writes() == []
 
 
+@pytest.mark.slow
 def test_missing_routes_permission_is_named(place: MaintenanceWorld) -> None:
     outcome = place.ops("--state", "on", "--service", "api", CLOUDFLARE_API_TOKEN=place.world.sandbox.token)
 
@@ -420,6 +427,7 @@ CHECKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "in_job", "warnings", "kept"), CHECKS)
 def test_plan_says_who_checks_that_it_stays_closed(
     place: MaintenanceWorld, every: str, in_job: bool, warnings: list[str], kept: int

@@ -81,6 +81,7 @@ def test_plan_lists_open_paths(place: SwitchWorld) -> None:
     assert stays[0] == "/health, /health/… and /__ops/…, which are needed for the repair"
 
 
+@pytest.mark.slow
 def test_switch_does_not_reopen_automatically(place: SwitchWorld) -> None:
     set_maintenance(place, "on", "--until", "2h")
 
@@ -153,6 +154,7 @@ def test_new_message_or_reminder_is_a_change(place: SwitchWorld) -> None:
     assert "second" in place.get("/").text
 
 
+@pytest.mark.slow
 def test_maintenance_switch_must_be_in_ops_yml(place: SwitchWorld) -> None:
     place.world.edit_config("        maintenance:\n          states", "        closing:\n          states")
 

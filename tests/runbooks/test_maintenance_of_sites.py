@@ -68,6 +68,7 @@ def test_route_without_effect_is_taken_back_and_never_called_closed(shop: Shop) 
         assert texts(closed, "ended") == ["failed"]
 
 
+@pytest.mark.slow
 def test_site_is_closed_at_its_host_only(shop: Shop) -> None:
     shop.world.sandbox.switches.route_precedes_pages_domain = True
 
@@ -103,6 +104,7 @@ def test_site_that_is_closed_in_part_stays_closed(shop: Shop) -> None:
     assert (routes(shop), windows(shop)) == ({f"{HOST}/admin*": MAINTENANCE_WORKER}, ["docs"])
 
 
+@pytest.mark.slow
 def test_path_of_a_site_is_closed(shop: Shop) -> None:
     shop.world.sandbox.switches.route_precedes_pages_domain = True
 

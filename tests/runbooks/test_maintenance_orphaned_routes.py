@@ -46,6 +46,7 @@ def test_on_stores_orphaned_routes(place: MaintenanceWorld) -> None:
     assert place.ways == before
 
 
+@pytest.mark.slow
 def test_off_of_another_service_skips_orphaned_routes(place: MaintenanceWorld) -> None:
     """`shop` of another team has routes of its own in the same zone."""
     sandbox, shop = place.world.sandbox, "shop.fortunet.example"
@@ -107,6 +108,7 @@ def test_other_routes_and_workers_are_not_restored(place: MaintenanceWorld) -> N
     assert len(outcome.result["plan"]["warnings"]) == 2
 
 
+@pytest.mark.slow
 def test_deleted_route_counts_as_done(place: MaintenanceWorld) -> None:
     """Another person deletes the added route just before this run does."""
     before = place.routes
@@ -124,6 +126,7 @@ def test_deleted_route_counts_as_done(place: MaintenanceWorld) -> None:
     assert f"route {ALSO}/* was deleted before" in texts(outcome, "written")
 
 
+@pytest.mark.slow
 def test_lagging_deployment_list_is_not_another_run(place: MaintenanceWorld) -> None:
     """Each ingress path gets one stale deployment list after the new one was seen."""
     before = place.ways
@@ -156,6 +159,7 @@ def test_irrelevant_zones_are_skipped_if_there_are_many(place: MaintenanceWorld)
     assert "and 55 more were not read" in warning
 
 
+@pytest.mark.slow
 def test_zones_are_read_in_batches(place: MaintenanceWorld) -> None:
     for number in range(30):
         place.world.sandbox.zones.add(f"customer-{number}.example")

@@ -29,6 +29,7 @@ def is_closed(place: MaintenanceWorld, path: str = "/") -> bool:
     return place.serves(f"{HOST}{path}") == "off"
 
 
+@pytest.mark.slow
 def test_release_leaves_the_closure_to_the_other_incident(place: MaintenanceWorld) -> None:
     before = place.ways
     turn(place, "on", 7, "--message", "First.")
@@ -52,6 +53,7 @@ def test_release_leaves_the_closure_to_the_other_incident(place: MaintenanceWorl
     assert ended(turn(place, "off", 7)) == (0, "nothing_to_do", "not_off")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("incident", [9, None])
 def test_closure_of_another_incident_opens_by_its_name_only(place: MaintenanceWorld, incident: int | None) -> None:
     turn(place, "on", 7)
@@ -65,6 +67,7 @@ def test_closure_of_another_incident_opens_by_its_name_only(place: MaintenanceWo
     assert not is_closed(place)
 
 
+@pytest.mark.slow
 def test_end_of_one_incident_does_not_open_for_the_other(place: MaintenanceWorld) -> None:
     def due() -> Outcome:
         config = ["--config", str(place.world.config), "--environment", "production", "--yes"]
@@ -108,13 +111,13 @@ def assert_held(turn_it: Callable[[str, int], Outcome], closed: Callable[[], boo
         assert closed() == bool(books), (order, state, incident)
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 def test_edge_opens_only_when_no_incident_needs_it_closed(place: MaintenanceWorld, order: tuple[Step, ...]) -> None:
     assert_held(lambda state, incident: turn(place, state, incident), lambda: is_closed(place), order)
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 def test_switch_opens_only_when_no_incident_needs_it_closed(world: World, order: tuple[Step, ...]) -> None:
     place = switched(world)

@@ -43,6 +43,7 @@ def test_no_spelling_of_a_path_bypasses_maintenance(place: MaintenanceWorld, tar
     assert place.serves(host + target) == "off", target
 
 
+@pytest.mark.slow
 @holds_for(8, 300, target=ANYTHING, host=st.sampled_from([HOST, ALSO]), normalize_html=st.booleans())
 def test_no_request_bypasses_maintenance_of_a_service(
     place: MaintenanceWorld, target: str, host: str, normalize_html: bool

@@ -77,7 +77,7 @@ def released(bakery: Bakery) -> tuple[str, str]:
     return good, bakery.deploy(timedelta(minutes=10), "an error")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_rollback_waits_thirty_seconds_for_the_site(bakery: Bakery, released: tuple[str, str], way: str) -> None:
     assert bakery.sandbox.switches.pages_propagation_seconds == 30
@@ -92,7 +92,7 @@ def test_rollback_waits_thirty_seconds_for_the_site(bakery: Bakery, released: tu
     assert bakery.writes == 1
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("follows", [False, True])
 def test_later_presses_wait_for_the_accepted_rollback(
@@ -121,7 +121,7 @@ def test_later_presses_wait_for_the_accepted_rollback(
         assert any("this run sends nothing" in warning for warning in second.result["plan"]["warnings"])
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_rollback_that_no_path_can_show_is_sent_once(bakery: Bakery, way: str) -> None:
     """The edge still serves the page that only the bad release has."""
@@ -156,6 +156,7 @@ def test_press_after_an_interrupted_wait_sends_nothing(bakery: Bakery, released:
     assert (bakery.live, bakery.writes) == (released[0], 1)
 
 
+@pytest.mark.slow
 def test_accepted_rollback_is_sent_again_after_five_minutes(bakery: Bakery, released: tuple[str, str]) -> None:
     """Somebody restored the bad release in the dashboard, which leaves no entry in the history."""
     bakery.sandbox.switches.pages_propagation_seconds = 200
@@ -170,7 +171,7 @@ def test_accepted_rollback_is_sent_again_after_five_minutes(bakery: Bakery, rele
     assert (bakery.live, bakery.writes) == (released[0], 2)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["new deployment", "restored after it was seen"])
 def test_other_bad_state_is_rolled_back_at_once(bakery: Bakery, released: tuple[str, str], case: str) -> None:
     """The earlier rollback explains neither state."""
@@ -200,6 +201,7 @@ def test_undo_of_a_rollback_that_the_site_does_not_show_is_refused(bakery: Baker
     assert bakery.writes == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [False, True])
 def test_rollback_without_a_comment_is_sent_once_from_this_machine(
     bakery: Bakery, released: tuple[str, str], killed: bool
@@ -225,6 +227,7 @@ def test_rollback_without_a_comment_is_sent_once_from_this_machine(
     assert (bakery.live, bakery.writes) == (released[0], 1)
 
 
+@pytest.mark.slow
 def test_record_of_this_machine_holds_no_rollback_back_after_five_minutes(
     bakery: Bakery, released: tuple[str, str]
 ) -> None:
@@ -240,6 +243,7 @@ def test_record_of_this_machine_holds_no_rollback_back_after_five_minutes(
     assert (bakery.live, bakery.writes) == (released[0], 2)
 
 
+@pytest.mark.slow
 def test_record_from_a_machine_whose_clock_is_ahead_holds_no_rollback_back(
     bakery: Bakery, released: tuple[str, str]
 ) -> None:
@@ -251,6 +255,7 @@ def test_record_from_a_machine_whose_clock_is_ahead_holds_no_rollback_back(
     assert bakery.press(number=0).result["wrote"]
 
 
+@pytest.mark.slow
 def test_unreadable_state_after_an_answer_is_read_until_the_deadline(bakery: Bakery, released: tuple[str, str]) -> None:
     """Cloudflare's API fails for half a minute after it accepted the rollback."""
     write = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"}
@@ -263,6 +268,7 @@ def test_unreadable_state_after_an_answer_is_read_until_the_deadline(bakery: Bak
     assert (bakery.live, bakery.writes) == (released[0], 1)
 
 
+@pytest.mark.slow
 def test_worker_rollback_waits_until_the_deadline_of_the_probes(world: World) -> None:
     """The list of deployments shows the new one after more reads than 8 seconds allow."""
     world.edit_config("deadline: 10s", "deadline: 1m")

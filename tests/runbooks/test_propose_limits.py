@@ -40,6 +40,7 @@ def incident(place: LimitsWorld) -> int:
     return place.github.open_issue("Users get 429", labels=["incident"], author="alice")
 
 
+@pytest.mark.slow
 def test_pull_request_changes_only_configured_limits(place: LimitsWorld) -> None:
     number = incident(place)
 
@@ -90,6 +91,7 @@ def test_open_pull_request_of_incident_is_reused(place: LimitsWorld) -> None:
     assert len(pulls(place)) == 2
 
 
+@pytest.mark.slow
 def test_pull_request_of_another_author_is_ignored(place: LimitsWorld) -> None:
     number = incident(place)
     place.github.add_commit("Mine", "alice", files={"limits.yml": "x"}, branch="ops/raise-limits-mine")
@@ -115,6 +117,7 @@ def test_forbidden_pull_request_shows_patch_and_link(place: LimitsWorld) -> None
     assert done.result["press"] in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "lost"),
     [
@@ -187,6 +190,7 @@ def test_merged_proposal_is_applied_and_ends(place: LimitsWorld) -> None:
     assert place.calculate(31) == [200] * 30 + [429]
 
 
+@pytest.mark.slow
 def test_rate_limit_after_pull_request_is_no_failure(place: LimitsWorld) -> None:
     """The read back already has the address of the pull request."""
     place.github.fault(method="GET", path="/repos/*/*/pulls", skip=3, status=429, body="{}", times=None)
@@ -198,6 +202,7 @@ def test_rate_limit_after_pull_request_is_no_failure(place: LimitsWorld) -> None
     assert done.result["press"].endswith(f"/pull/{pull.number}")
 
 
+@pytest.mark.slow
 def test_refusal_after_unclear_write_keeps_pull_request(place: LimitsWorld) -> None:
     place.github.fault(**PULLS, lost="after")
     place.github.fault(**PULLS, skip=1, status=429, body="{}", content_type="application/json")
@@ -230,6 +235,7 @@ LOWERED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "said"), LOWERED.values(), ids=LOWERED)
 def test_raise_that_lowers_is_refused_with_all_values(place: LimitsWorld, text: Any, said: str) -> None:
     place.commit(text(place))
@@ -251,6 +257,7 @@ def raise_by_hand(place: LimitsWorld, limit: int) -> None:
     place.world.sandbox.clock.advance(60)
 
 
+@pytest.mark.slow
 def test_raise_below_value_in_kv_is_refused(place: LimitsWorld) -> None:
     place.apply()
     raise_by_hand(place, 200)
@@ -263,6 +270,7 @@ def test_raise_below_value_in_kv_is_refused(place: LimitsWorld) -> None:
     assert ended(propose(place, "--only", "calc")) == (0, "planned", "handed_on")
 
 
+@pytest.mark.slow
 def test_label_raises_the_limits_that_it_does_not_lower(place: LimitsWorld) -> None:
     place.apply()
     raise_by_hand(place, 200)
@@ -287,6 +295,7 @@ def test_unreadable_live_value_is_said_and_does_not_block(place: LimitsWorld) ->
     assert any("calc is not compared with its live value" in each for each in done.result["plan"]["warnings"])
 
 
+@pytest.mark.slow
 def test_request_for_another_limit_opens_its_own_pull_request(place: LimitsWorld) -> None:
     number = incident(place)
     propose(place, "--incident", str(number), "--only", "calc")
@@ -308,6 +317,7 @@ def test_request_for_another_limit_opens_its_own_pull_request(place: LimitsWorld
         assert f"pull request {pull.number}" in third.result["message"]
 
 
+@pytest.mark.slow
 def test_pull_request_in_conflict_does_not_answer_a_request(place: LimitsWorld) -> None:
     """Two pull requests change adjacent lines, so GitHub cannot merge the second one after the first."""
     number = incident(place)
@@ -341,6 +351,7 @@ def test_pull_request_that_may_conflict_answers_with_a_condition(place: LimitsWo
     assert len(pulls(place)) == 1
 
 
+@pytest.mark.slow
 def test_press_after_the_merge_opens_nothing(place: LimitsWorld) -> None:
     number = incident(place)
     propose(place, "--incident", str(number))
@@ -357,6 +368,7 @@ def test_press_after_the_merge_opens_nothing(place: LimitsWorld) -> None:
     assert len(pulls(place)) == 2
 
 
+@pytest.mark.slow
 def test_pull_request_that_ended_does_not_answer_a_request(place: LimitsWorld) -> None:
     number = incident(place)
     propose(place, "--incident", str(number), "--only", "calc")
@@ -367,6 +379,7 @@ def test_pull_request_that_ended_does_not_answer_a_request(place: LimitsWorld) -
     assert len(pulls(place)) == 2
 
 
+@pytest.mark.slow
 def test_raise_for_another_incident_keeps_the_later_end(place: LimitsWorld) -> None:
     until = in_hours(place, 30)
     place.commit(temporary(60, until))

@@ -79,6 +79,7 @@ def test_due_window_is_reopened_once_and_reported(place: MaintenanceWorld) -> No
     assert len(github.issue(number).comments) == told + 1
 
 
+@pytest.mark.slow
 def test_due_window_is_reopened_in_an_outage_with_a_warning(place: MaintenanceWorld) -> None:
     """An outage that users see is no reason to keep them out longer than a person planned."""
     sandbox = place.world.sandbox
@@ -142,6 +143,7 @@ def end_text(place: MaintenanceWorld) -> str:
     return f"{end[:10]} {end[11:19]} UTC"
 
 
+@pytest.mark.slow
 def test_plan_warns_if_nothing_reopens_it(place: MaintenanceWorld) -> None:
     plan = place.on(*REOPEN_AT_END).result["plan"]
 
@@ -151,6 +153,7 @@ def test_plan_warns_if_nothing_reopens_it(place: MaintenanceWorld) -> None:
     assert "maintenance due --environment production` then" in warning
 
 
+@pytest.mark.slow
 def test_plan_names_the_schedule(place: MaintenanceWorld) -> None:
     config = place.world.config
     config.write_text(f"{config.read_text()}\ngithub: {{schedules: {{reopen-maintenance: 1h}}}}\n")
@@ -176,6 +179,7 @@ def test_plan_of_a_job_names_cost_and_next_job(place: MaintenanceWorld) -> None:
     assert f"\n{end.isoformat()}\n" in (place.world.folder / "outputs").read_text()
 
 
+@pytest.mark.slow
 def test_end_after_approved_time_is_not_automatic(place: MaintenanceWorld) -> None:
     done = run_in_job(place, (place.world.sandbox.clock.now() + timedelta(hours=1)).isoformat())
 
@@ -242,7 +246,7 @@ def test_newest_request_decides_on_automatic_reopening(place: MaintenanceWorld) 
     assert place.serves(f"{HOST}/") == "home"
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -346,6 +350,7 @@ def test_signal_stops_all_windows(place: MaintenanceWorld) -> None:
     assert sum(script == MAINTENANCE_WORKER for script in place.routes.values()) == 3
 
 
+@pytest.mark.slow
 def test_no_token_is_reported_without_requests(place: MaintenanceWorld) -> None:
     outcome = run_due_later(place, CLOUDFLARE_API_TOKEN="")
 
@@ -465,6 +470,7 @@ def test_schedule_names_a_closed_service_without_an_incident(place: MaintenanceW
     assert "api was closed without an incident, so only the chat can show it" in outcome.out
 
 
+@pytest.mark.slow
 def test_schedule_says_unknown_and_not_closed(place: MaintenanceWorld) -> None:
     place.on()
     place.world.sandbox.fault(method="GET", path="/accounts/*/workers/domains", status=403, code=10000, times=None)

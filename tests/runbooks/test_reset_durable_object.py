@@ -377,6 +377,7 @@ def test_upload_of_a_killed_run_is_recognized(stuck: StuckObject) -> None:
     assert "an earlier run for this incident uploaded with the secrets of" in secret
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("message", "changes"),
     [

@@ -33,6 +33,7 @@ def maintenance(library: Library) -> str:
     return databases.maintenance_of(library.world)
 
 
+@pytest.mark.slow
 def test_migration_is_taken_back_and_undone(library: Library) -> None:
     done = library.restore(BEFORE_LAST, "--incident", "42")
 
@@ -60,6 +61,7 @@ def test_migration_is_taken_back_and_undone(library: Library) -> None:
     assert library.count("loans") == 4
 
 
+@pytest.mark.slow
 def test_undo_is_the_state_right_before_the_restore(library: Library) -> None:
     """A write arrives between the last read and the restore: only the answer's bookmark has it."""
     library.world.sandbox.fault(**RESTORE, before=library.lend)
@@ -72,6 +74,7 @@ def test_undo_is_the_state_right_before_the_restore(library: Library) -> None:
     assert library.count("loans") == 5
 
 
+@pytest.mark.slow
 def test_restore_in_maintenance_is_counted_exactly(closable: Library) -> None:
     done = closable.restore(BEFORE_LAST, "--incident", "42")
 
@@ -104,6 +107,7 @@ def test_unhealthy_checks_keep_maintenance_on(closable: Library) -> None:
     assert "--to " in done.result["press"]
 
 
+@pytest.mark.slow
 def test_maintenance_of_others_stays_on(closable: Library) -> None:
     switches.SwitchWorld(closable.world).put("maintenance", state="on")
     closable.world.sandbox.clock.advance(60)
@@ -115,6 +119,7 @@ def test_maintenance_of_others_stays_on(closable: Library) -> None:
     assert closable.migrations == ["0001_first.sql"]
 
 
+@pytest.mark.slow
 def test_probe_of_the_database_proves_the_recovery(library: Library) -> None:
     """The migration renames a column that the Worker reads."""
     probe = "        probes: [{name: titles, http: {path: /health/titles}}]\n"
@@ -131,6 +136,7 @@ def test_probe_of_the_database_proves_the_recovery(library: Library) -> None:
     assert any("titles unhealthy: status 500" in text for text in texts(done, "probed"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "verdict", "code"),
     [("SELECT missing FROM loans", "inconclusive", 8), ("SELECT count(*) + 1 FROM loans WHERE 0", "unhealthy", 6)],
@@ -161,6 +167,7 @@ def test_row_without_parent_is_unhealthy(library: Library) -> None:
     assert "foreign keys: unhealthy (1 rows without their parent: loans row 5 → books)" in done.result["message"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("to", "reason", "says"),
     [
@@ -186,6 +193,7 @@ def test_point_that_does_not_exist_is_refused(library: Library, to: str, reason:
     assert library.restores == []
 
 
+@pytest.mark.slow
 def test_migration_that_is_not_applied_leaves_nothing_to_do(library: Library) -> None:
     library.restore(BEFORE_LAST)
 
@@ -209,6 +217,7 @@ def test_repeated_restore_leaves_maintenance_as_it_is(closable: Library, state: 
     assert maintenance(closable) == state
 
 
+@pytest.mark.slow
 def test_restore_is_refused_while_some_paths_are_in_maintenance(closable: Library) -> None:
     switches.SwitchWorld(closable.world).put("maintenance", state="on", paths=["/api/ai"])
     closable.world.sandbox.clock.advance(60)
@@ -219,6 +228,7 @@ def test_restore_is_refused_while_some_paths_are_in_maintenance(closable: Librar
     assert closable.restores == []
 
 
+@pytest.mark.slow
 def test_migrations_of_the_same_second_cannot_be_separated(library: Library) -> None:
     library.migrate("0003_a.sql", "SELECT 1")
     library.migrate("0004_b.sql", "SELECT 1", minutes=0)
@@ -234,6 +244,7 @@ def test_migrations_of_the_same_second_cannot_be_separated(library: Library) -> 
     assert "before-last-migration takes back 0003_a.sql, 0004_b.sql" in last.result["message"]
 
 
+@pytest.mark.slow
 def test_second_person_is_needed(library: Library) -> None:
     where = ["--environment", "production", "--config", str(library.world.config), "--yes", "--json"]
     asked = ["restore-database", "--database", "lib", "--to", BEFORE_LAST, *where]
@@ -246,6 +257,7 @@ def test_second_person_is_needed(library: Library) -> None:
     assert library.restores == []
 
 
+@pytest.mark.slow
 def test_last_migration_is_taken_back_once_for_an_incident(library: Library) -> None:
     """The same words would take back the first migration, too."""
     hub = library.world.sandbox.github
@@ -276,6 +288,7 @@ def test_restore_waits_for_a_slow_record_of_the_incident(library: Library) -> No
     assert library.migrations == ["0001_first.sql"]
 
 
+@pytest.mark.slow
 def test_writer_that_maintenance_cannot_stop_makes_counts_a_minimum(closable: Library) -> None:
     closable.world.sandbox.account.workers[WORKER].schedules = [{"cron": "*/5 * * * *"}]
 
@@ -285,6 +298,7 @@ def test_writer_that_maintenance_cannot_stop_makes_counts_a_minimum(closable: Li
     assert any("loans: 4 → 1 rows, at least 3 rows removed" in text for text in texts(done, "read_back"))
 
 
+@pytest.mark.slow
 def test_plan_names_newer_versions_retention_and_open_services(library: Library) -> None:
     library.world.release(timedelta(0), code="needs tags")
 
@@ -297,6 +311,7 @@ def test_plan_names_newer_versions_retention_and_open_services(library: Library)
     assert any(text.startswith("Time Travel keeps 7 or 30 days") for text in plan["follows"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [7, 30])
 def test_plan_names_the_retention(library: Library, days: int) -> None:
     library.world.sandbox.switches.d1_time_travel_days = days
@@ -310,6 +325,7 @@ def test_plan_names_the_retention(library: Library, days: int) -> None:
 NOT_COUNTED = "not counted (limit: 20 tables, 5.0 s each)"
 
 
+@pytest.mark.slow
 def test_tables_beyond_the_limit_are_not_counted(library: Library) -> None:
     for number in range(20):
         library.write(f"CREATE TABLE z{number:02} (id INTEGER)", minutes=0)
@@ -328,6 +344,7 @@ def test_slow_tables_are_not_counted(library: Library) -> None:
     assert rows == [f"books: {NOT_COUNTED}", f"loans: {NOT_COUNTED}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [{"lost": "after"}, {"status": 500, "applied": True}, {"body": "", "applied": True}])
 def test_lost_answer_is_settled_by_the_migrations(library: Library, answer: dict[str, Any]) -> None:
     library.world.sandbox.fault(**RESTORE, **answer)
@@ -342,6 +359,7 @@ def test_lost_answer_is_settled_by_the_migrations(library: Library, answer: dict
     assert library.count("loans") == 4
 
 
+@pytest.mark.slow
 def test_lost_request_is_sent_once_more(library: Library) -> None:
     library.world.sandbox.fault(**RESTORE, lost="before")
 
@@ -352,6 +370,7 @@ def test_lost_request_is_sent_once_more(library: Library) -> None:
     assert library.migrations == ["0001_first.sql"]
 
 
+@pytest.mark.slow
 def test_lost_answer_with_stale_reads_does_not_restore_twice(library: Library) -> None:
     library.world.sandbox.switches.d1_stale_reads = 3
     library.world.sandbox.fault(**RESTORE, lost="after")
@@ -362,6 +381,7 @@ def test_lost_answer_with_stale_reads_does_not_restore_twice(library: Library) -
     assert len(library.restores) == 1
 
 
+@pytest.mark.slow
 def test_lost_answer_that_nothing_settles_is_unknown(library: Library) -> None:
     """Only a title changes after the target, so neither schema, migrations nor counts tell."""
     library.world.sandbox.clock.advance(600)
@@ -376,6 +396,7 @@ def test_lost_answer_that_nothing_settles_is_unknown(library: Library) -> None:
     assert any(text.startswith("undo of the restore of lib: bookmark") for text in texts(done, "prepared"))
 
 
+@pytest.mark.slow
 def test_schema_that_moves_before_the_restore_ends_the_run(closable: Library) -> None:
     put = {"method": "PUT", "path": "/accounts/*/storage/kv/namespaces/*/values/*"}
     closable.world.sandbox.fault(**put, after=lambda: closable.migrate("0003_hot.sql", "SELECT 1", minutes=0))
@@ -386,6 +407,7 @@ def test_schema_that_moves_before_the_restore_ends_the_run(closable: Library) ->
     assert closable.restores == []
 
 
+@pytest.mark.slow
 def test_restore_by_another_run_since_the_plan_is_refused(library: Library) -> None:
     """Both take back rows only, and the other one ends while a person reads this plan."""
     rivals = list[Outcome]()
@@ -407,6 +429,7 @@ def test_restore_by_another_run_since_the_plan_is_refused(library: Library) -> N
     assert len(library.restores) == 2
 
 
+@pytest.mark.slow
 def test_restore_that_another_run_replaces_is_no_recovery(library: Library) -> None:
     """The other one restores between this restore and its read back, to a state that shows no migration less."""
     rivals = list[Outcome]()
@@ -426,6 +449,7 @@ def test_restore_that_another_run_replaces_is_no_recovery(library: Library) -> N
     assert f"another run restored lib: {rival.result['run']}" in done.result["message"]
 
 
+@pytest.mark.slow
 def test_restore_with_wrangler_since_the_plan_is_refused(library: Library) -> None:
     """wrangler leaves no row, and takes that of our last restore away."""
     assert library.restore("-2m").code == 0
@@ -440,6 +464,7 @@ def test_restore_with_wrangler_since_the_plan_is_refused(library: Library) -> No
     assert "lib was probably restored by something else: backout_applies no longer names the last restore" in message
 
 
+@pytest.mark.slow
 def test_row_of_a_restore_is_only_text(library: Library) -> None:
     """Everyone who may write to the database can write a row, which can only make a run start again."""
     run = "x\n::set-output name=a::b\n'; DROP TABLE loans; -- @everyone <!-- backout -->"
@@ -458,6 +483,7 @@ def test_row_of_a_restore_is_only_text(library: Library) -> None:
     assert library.restore("-1s").code == 0
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("fault", [{"status": 500}, {"lost": "after"}, {"code": 7500, "message": "D1 is full"}])
 def test_restore_that_leaves_no_row_is_a_warning(library: Library, fault: dict[str, Any]) -> None:
     library.world.sandbox.fault(**QUERY, sends="INSERT OR REPLACE INTO backout_applies", **fault)
@@ -470,6 +496,7 @@ def test_restore_that_leaves_no_row_is_a_warning(library: Library, fault: dict[s
     )
 
 
+@pytest.mark.slow
 def test_eleventh_restore_is_refused_by_d1(library: Library) -> None:
     store = library.world.sandbox.d1.store(ID)
     for _ in range(10):

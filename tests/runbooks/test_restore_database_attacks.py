@@ -39,6 +39,7 @@ NAMES = (
 )
 
 
+@pytest.mark.slow
 def test_names_of_tables_are_only_text(shop: Shopdesk) -> None:
     tables = ['"' + name.replace('"', '""') + '"' for name in NAMES]
     for quoted in tables:
@@ -58,6 +59,7 @@ def test_names_of_tables_are_only_text(shop: Shopdesk) -> None:
     assert not any(line.startswith("::set-output") for line in (done.out + done.err).splitlines())
 
 
+@pytest.mark.slow
 def test_thousands_of_tables_are_named_in_a_few_lines(shop: Shopdesk) -> None:
     shop.world.sandbox.d1.store(DATABASE).run([(f"CREATE TABLE t{n:05} (id INTEGER)", ()) for n in range(300)])
     shop.world.sandbox.clock.advance(120)
@@ -71,6 +73,7 @@ def test_thousands_of_tables_are_named_in_a_few_lines(shop: Shopdesk) -> None:
     assert all(len(text) < 1000 for text in texts(done, "read_back"))
 
 
+@pytest.mark.slow
 def test_query_with_a_huge_result_sends_one_row(shop: Shopdesk) -> None:
     shop.write(
         "INSERT INTO customers (name) WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 50000) SELECT 'c' FROM n"
@@ -95,6 +98,7 @@ QUERIES = {
 }
 
 
+@pytest.mark.slow
 def test_query_keeps_its_meaning(shop: Shopdesk) -> None:
     queries = json.dumps([{"name": name, "sql": sql, "expect": 2} for name, sql in QUERIES.items()])
     shop.world.edit_config("        rows:", f"        queries: {queries}\n        rows:")
@@ -137,6 +141,7 @@ def test_answer_that_never_ends_is_inconclusive() -> None:
     assert [each.verdict.value for each in found.results] == ["inconclusive", "inconclusive"]
 
 
+@pytest.mark.slow
 def test_undo_after_a_rival_restore_names_the_state_before_it(shop: Shopdesk) -> None:
     """Another run restores between the last read and our restore, so our answer names the state that it left."""
     shop.world.sandbox.switches.d1_later_bookmarks_kept = True
@@ -155,6 +160,7 @@ def test_undo_after_a_rival_restore_names_the_state_before_it(shop: Shopdesk) ->
     assert shop.content() == before
 
 
+@pytest.mark.slow
 def test_restore_after_the_plan_of_another_run_is_noticed(shop: Shopdesk) -> None:
     """A colleague's run restores other data while this one turns maintenance on. No migration tells them apart."""
     rivals, (one, two) = list[Outcome](), (f"{shop.now - timedelta(seconds=each):%FT%TZ}" for each in (90, 150))
@@ -170,6 +176,7 @@ def test_restore_after_the_plan_of_another_run_is_noticed(shop: Shopdesk) -> Non
     assert len([each for each in shop.writes if each.endswith("/restore")]) == 1
 
 
+@pytest.mark.slow
 def test_times_count_from_the_clock_of_d1(shop: Shopdesk) -> None:
     """The clock of this machine is behind D1's, so that D1's present would be in its future."""
     shop.world.sandbox.clock.advance(3600)
@@ -185,6 +192,7 @@ def test_times_count_from_the_clock_of_d1(shop: Shopdesk) -> None:
     assert any(text.startswith("D1's clock shows ") for text in plan["warnings"])
 
 
+@pytest.mark.slow
 def test_table_of_migrations_is_found_in_other_capitals(shop: Shopdesk) -> None:
     shop.world.edit_config("migrations_table: schema_log", "migrations_table: Schema_Log")
 

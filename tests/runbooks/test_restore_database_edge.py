@@ -85,6 +85,7 @@ def test_maintenance_that_does_not_take_effect_prevents_the_restore(library: Lib
     assert library.restores == [bookmark]
 
 
+@pytest.mark.slow
 def test_restore_that_d1_refuses_says_that_the_service_stays_closed(library: Library) -> None:
     library.world.sandbox.fault(**RESTORE, code=7400, message="no")
 
@@ -95,6 +96,7 @@ def test_restore_that_d1_refuses_says_that_the_service_stays_closed(library: Lib
     assert ingress(library.world) == CLOSED
 
 
+@pytest.mark.slow
 def test_unhealthy_checks_keep_the_service_closed(library: Library) -> None:
     library.world.edit_config("            at_least: 1", "            at_least: 3")
 
@@ -105,6 +107,7 @@ def test_unhealthy_checks_keep_the_service_closed(library: Library) -> None:
     assert ingress(library.world) == CLOSED
 
 
+@pytest.mark.slow
 def test_maintenance_of_another_run_stays(library: Library) -> None:
     maintenance(library, "on", "--until", "5m", "--reopen-at-end")
 
@@ -117,6 +120,7 @@ def test_maintenance_of_another_run_stays(library: Library) -> None:
     assert any("that maintenance of api ends at " in text for text in done.result["plan"]["warnings"])
 
 
+@pytest.mark.slow
 def test_closed_path_of_another_run_stays_closed(library: Library) -> None:
     maintenance(library, "on", "--path", "/api/ai")
     before = ingress(library.world)
@@ -128,6 +132,7 @@ def test_closed_path_of_another_run_stays_closed(library: Library) -> None:
     assert ingress(library.world) == before
 
 
+@pytest.mark.slow
 def test_probe_of_a_path_that_stays_closed_is_left_out(library: Library) -> None:
     maintenance(library, "on", "--path", "/api/charts")
 
@@ -137,6 +142,7 @@ def test_probe_of_a_path_that_stays_closed_is_left_out(library: Library) -> None
     assert [each["name"] for each in done.result["probes_after"]["probes"]] == ["api: health", "maintenance"]
 
 
+@pytest.mark.slow
 def test_maintenance_that_another_run_prolongs_is_not_turned_off(library: Library) -> None:
     at_restore(library, lambda: maintenance(library, "on", "--until", "2h"))
 
@@ -148,6 +154,7 @@ def test_maintenance_that_another_run_prolongs_is_not_turned_off(library: Librar
     assert ingress(library.world) == CLOSED
 
 
+@pytest.mark.slow
 def test_maintenance_that_another_run_ends_makes_counts_a_minimum(library: Library) -> None:
     at_restore(library, lambda: maintenance(library, "off"))
 
@@ -159,6 +166,7 @@ def test_maintenance_that_another_run_ends_makes_counts_a_minimum(library: Libra
     assert ingress(library.world) == OPEN
 
 
+@pytest.mark.slow
 def test_deployment_that_opens_a_route_makes_counts_a_minimum(library: Library) -> None:
     """`wrangler deploy` points the routes of its configuration to the Worker again."""
     (zone,) = library.world.sandbox.zones.all.values()
@@ -176,6 +184,7 @@ def test_deployment_that_opens_a_route_makes_counts_a_minimum(library: Library) 
     assert ingress(library.world)[0][f"{HOST}/*"] == "fortunet-api"
 
 
+@pytest.mark.slow
 def test_maintenance_of_another_run_may_end_during_the_restore(library: Library) -> None:
     maintenance(library, "on")
     at_restore(library, lambda: maintenance(library, "off"))
@@ -187,6 +196,7 @@ def test_maintenance_of_another_run_may_end_during_the_restore(library: Library)
     assert ingress(library.world) == OPEN
 
 
+@pytest.mark.slow
 def test_two_restores_at_once_leave_one_state_and_an_open_service(library: Library) -> None:
     """The second run starts while the first one has closed the service, and restores before it."""
     rivals = list[Outcome]()
@@ -205,6 +215,7 @@ def test_two_restores_at_once_leave_one_state_and_an_open_service(library: Libra
     assert len(library.restores) == 2
 
 
+@pytest.mark.slow
 def test_service_without_a_route_stays_open_and_the_plan_says_so(library: Library) -> None:
     (zone,) = library.world.sandbox.zones.all.values()
     zone.routes.clear()
@@ -216,6 +227,7 @@ def test_service_without_a_route_stays_open_and_the_plan_says_so(library: Librar
     assert any("api is not taken offline, and its writes go on: no route" in text for text in plan["warnings"])
 
 
+@pytest.mark.slow
 def test_two_services_are_closed_and_reopened(library: Library) -> None:
     sandbox = library.world.sandbox
     (zone,) = sandbox.zones.all.values()
@@ -239,6 +251,7 @@ def test_two_services_are_closed_and_reopened(library: Library) -> None:
     assert any("loans: 4 → 1 rows, 3 rows removed" in text for text in texts(done, "read_back"))
 
 
+@pytest.mark.slow
 def test_site_of_pages_stays_open_and_the_plan_says_so(library: Library) -> None:
     library.world.edit_config("services: [api]", "services: [api, frontend]")
 
@@ -248,6 +261,7 @@ def test_site_of_pages_stays_open_and_the_plan_says_so(library: Library) -> None
     assert text in plan["warnings"]
 
 
+@pytest.mark.slow
 def test_two_services_of_one_worker_are_closed_once(library: Library) -> None:
     library.world.edit_config("services: [api]", "services: [api, again]")
     library.world.edit_config(
@@ -266,6 +280,7 @@ def test_two_services_of_one_worker_are_closed_once(library: Library) -> None:
     assert ingress(library.world) == OPEN
 
 
+@pytest.mark.slow
 def test_run_that_is_cancelled_says_that_the_service_stays_closed(library: Library) -> None:
     more = ("--database", "lib", "--to", BEFORE_LAST, "--one-person")
     command = Command(
@@ -306,6 +321,7 @@ def finish(library: Library) -> None:
     assert ingress(library.world) == OPEN
 
 
+@pytest.mark.slow
 def test_killed_run_can_be_started_again(library: Library) -> None:
     kill(library, {"method": "PUT", "path": "/zones/*/workers/routes/*", "skip": 1})
     finish(library)
@@ -330,6 +346,7 @@ def write_randomly(shop: Shopdesk, random: Random) -> None:
             shop.migrate(f"{len(shop.history.states):04}_random.sql", minutes=random.choice([0.5, 2, 9]))
 
 
+@pytest.mark.slow
 @holds_for(1, 60, seed=st.integers(0, 10**9))
 def test_any_restore_is_undone_row_by_row_and_leaves_the_service_as_it_was(seed: int) -> None:
     """Restore a random bookmark or time behind maintenance, and undo it by the printed command."""

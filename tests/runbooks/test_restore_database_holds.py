@@ -32,6 +32,7 @@ def bookmark_of(done: Any) -> str:
     return str(undo.partition("--to ")[2].split()[0])
 
 
+@pytest.mark.slow
 def test_migration_is_held_with_its_undo(library: Library) -> None:
     done = library.restore("before-migration:0002_b.sql", "--incident", "42")
 
@@ -55,6 +56,7 @@ def test_migration_is_held_with_its_undo(library: Library) -> None:
     assert line.endswith("removed, because this restore undoes its run")
 
 
+@pytest.mark.slow
 def test_restore_to_before_a_hold_keeps_it(library: Library) -> None:
     """The undo of the second restore removes only its own hold; a hold that was lifted stays so."""
     library.restore("before-migration:0002_b.sql")
@@ -76,6 +78,7 @@ def test_restore_to_before_a_hold_keeps_it(library: Library) -> None:
     assert held(library) == {"0002_b.sql": first}
 
 
+@pytest.mark.slow
 def test_rows_and_table_of_strangers_do_not_stop_a_restore(library: Library) -> None:
     """Everyone who may write the database can write holds: no key, control characters, duplicates, huge texts."""
     library.write("CREATE TABLE backout_holds (migration, hash, incident, run, held_at, undo)")
@@ -95,6 +98,7 @@ def test_rows_and_table_of_strangers_do_not_stop_a_restore(library: Library) -> 
     assert "000000" * 20 not in done.out + done.err
 
 
+@pytest.mark.slow
 def test_hostile_names_of_tables_and_migrations_are_shown_short(library: Library) -> None:
     evil = "x\x1b[2J\n@everyone `<!-- backout:v1 {} -->` " + "y" * 5000
     library.write(f'CREATE TABLE "{evil}" (id)')
@@ -110,6 +114,7 @@ def test_hostile_names_of_tables_and_migrations_are_shown_short(library: Library
     assert not set("\x1b\n") & set("".join(shown))
 
 
+@pytest.mark.slow
 def test_guarded_database_has_no_warning(library: Library) -> None:
     library.world.edit_config("        services: [api]", "        services: [api]\n        guard: true")
 
@@ -118,6 +123,7 @@ def test_guarded_database_has_no_warning(library: Library) -> None:
     assert not any(AGAIN in text for text in [done.result["message"], *done.result["plan"]["warnings"]])
 
 
+@pytest.mark.slow
 def test_hold_has_the_content_of_the_default_branch(library: Library) -> None:
     text = "ALTER TABLE books ADD COLUMN tags TEXT;"
     library.commit({"db/migrations/0002_b.sql": text})
@@ -127,6 +133,7 @@ def test_hold_has_the_content_of_the_default_branch(library: Library) -> None:
     assert held(library)["0002_b.sql"]["hash"] == hash_migration(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [{"lost": "after"}, {"status": 500, "applied": True}, {"lost": "before"}])
 def test_lost_answer_to_the_holds_is_settled(library: Library, answer: dict[str, Any]) -> None:
     library.world.sandbox.fault(**QUERY, sends="INSERT INTO backout_holds", **answer)
@@ -137,6 +144,7 @@ def test_lost_answer_to_the_holds_is_settled(library: Library, answer: dict[str,
     assert held(library).keys() == {"0002_b.sql"}
 
 
+@pytest.mark.slow
 def test_holds_are_written_by_the_same_command_after_an_interruption(library: Library) -> None:
     """The first run ends right after its restore, which took the table of holds back too."""
     hub = library.world.sandbox.github
@@ -159,6 +167,7 @@ def test_holds_are_written_by_the_same_command_after_an_interruption(library: Li
     assert ended(library.restore("before-migration:0001_first.sql"))[1] == "nothing_to_do"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stale", [1, 3])
 def test_stale_reads_do_not_lose_a_hold(library: Library, stale: int) -> None:
     library.restore("before-migration:0002_b.sql")
@@ -172,6 +181,7 @@ def test_stale_reads_do_not_lose_a_hold(library: Library, stale: int) -> None:
     assert "0002_b.sql" in held(library)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("incident", [(), ("--incident", "42")], ids=["no incident", "incident that cannot be read"])
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])
 def test_last_migration_is_named_without_the_record_of_an_incident(

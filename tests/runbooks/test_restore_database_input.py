@@ -17,6 +17,7 @@ def shop(world: World) -> Shopdesk:
     return shopdesk.prepared(world)
 
 
+@pytest.mark.slow
 def test_shop_is_restored_and_its_worker_reopened(shop: Shopdesk) -> None:
     done = shop.restore("before-migration:0002_currency.sql")
 
@@ -47,6 +48,7 @@ def test_point_is_refused_before_any_write(shop: Shopdesk, to: str, reason: str,
     assert shop.writes == []
 
 
+@pytest.mark.slow
 def test_database_that_ops_yml_lacks_is_refused(shop: Shopdesk) -> None:
     refused = shop.ops("restore-database", "--database", "order", "--to", "-15m", "--one-person")
 
@@ -66,6 +68,7 @@ def test_migration_of_the_same_second_is_refused_with_the_earliest_point(shop: S
     assert shop.writes == []
 
 
+@pytest.mark.slow
 def test_foreign_table_of_holds_is_refused(shop: Shopdesk) -> None:
     shop.write("CREATE TABLE backout_holds (note TEXT)")
 
@@ -94,6 +97,7 @@ def altered(bookmark: str, part: int, text: str) -> str:
     return "-".join(parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("back", "part", "text", "why"),
     [
@@ -115,6 +119,7 @@ def test_unknown_bookmark_is_refused(shop: Shopdesk, back: int, part: int, text:
     assert shop.writes == []
 
 
+@pytest.mark.slow
 def test_undo_after_days_without_a_write_is_accepted(shop: Shopdesk) -> None:
     """D1 still names the bookmark of the last write, and the undo is of today."""
     before = shop.content()
@@ -129,6 +134,7 @@ def test_undo_after_days_without_a_write_is_accepted(shop: Shopdesk) -> None:
     assert shop.content() == before
 
 
+@pytest.mark.slow
 def test_bookmark_beyond_retention_is_refused(shop: Shopdesk) -> None:
     bookmark = shop.history.states[3].bookmark
     shop.world.sandbox.clock.advance(6 * 24 * 3600)
@@ -141,6 +147,7 @@ def test_bookmark_beyond_retention_is_refused(shop: Shopdesk) -> None:
     assert shop.writes == []
 
 
+@pytest.mark.slow
 def test_bookmark_that_the_plan_finds_has_a_time(shop: Shopdesk) -> None:
     state = shop.history.states[-1]
     shop.world.sandbox.clock.advance(600)
@@ -171,6 +178,7 @@ def test_bookmark_between_the_writes_of_a_second_is_left_to_d1(shop: Shopdesk) -
     assert len(shop.content()["orders"]) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skew", [-50, 50])
 def test_clock_that_differs_from_cloudflare_refuses_no_bookmark(shop: Shopdesk, skew: int) -> None:
     bookmark = shop.history.current.bookmark

@@ -114,6 +114,7 @@ def test_lost_answer_that_nothing_settles_keeps_maintenance_on(library: Library)
     assert maintenance(library) == "on"
 
 
+@pytest.mark.slow
 def test_point_out_of_retention_turns_no_maintenance_on(library: Library) -> None:
     library.world.sandbox.clock.advance(9 * 86400)
 
@@ -124,6 +125,7 @@ def test_point_out_of_retention_turns_no_maintenance_on(library: Library) -> Non
     assert (library.restores, maintenance(library)) == ([], "off")
 
 
+@pytest.mark.slow
 def test_second_restore_of_the_same_point_is_undone_to_the_first(library: Library) -> None:
     """Each undo leads to the state right before its own restore."""
     before = content(library)

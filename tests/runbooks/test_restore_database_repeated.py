@@ -95,7 +95,7 @@ WAYS: dict[str, Callable[[Presses], Outcome]] = {
 }
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("incident", [False, True], ids=["alone", "incident"])
 @pytest.mark.parametrize("way", WAYS)
 def test_each_further_press_keeps_restored_and_later_rows(library: Library, way: str, *, incident: bool) -> None:
@@ -143,6 +143,7 @@ def damage_rows(library: Library, sql: str = "INSERT INTO books (title) VALUES (
     library.world.sandbox.clock.advance(180)
 
 
+@pytest.mark.slow
 def test_acceptance_by_name_restores_once(library: Library) -> None:
     """The damage comes back after the restore, so a person wants the same state again."""
     asked = presses(library, incident=False)
@@ -164,6 +165,7 @@ def test_acceptance_by_name_restores_once(library: Library) -> None:
     assert (len(library.restores), library.count("loans")) == (2, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accepted", ["2026-11-24T00:00:00Z", "yesterday"])
 def test_acceptance_of_another_time_restores_nothing(library: Library, accepted: str) -> None:
     library.restore("-5m")
@@ -174,6 +176,7 @@ def test_acceptance_of_another_time_restores_nothing(library: Library, accepted:
     assert len(library.restores) == 1
 
 
+@pytest.mark.slow
 def test_unknown_restore_is_never_sent_again_without_its_name(library: Library) -> None:
     """Only a title changed, and no write followed, so nothing shows whether D1 made the restore."""
     asked = presses(library, incident=False)
@@ -196,6 +199,7 @@ def test_unknown_restore_is_never_sent_again_without_its_name(library: Library) 
     assert library.restores == [target, target]
 
 
+@pytest.mark.slow
 def test_undo_of_a_restore_that_was_perhaps_not_made_needs_the_name_of_its_loss(library: Library) -> None:
     """The request never reached D1, so that the undo would take back only what users wrote since."""
     asked = presses(library, incident=False)
@@ -218,6 +222,7 @@ def test_undo_of_a_restore_that_was_perhaps_not_made_needs_the_name_of_its_loss(
     assert library.count("loans") == 4
 
 
+@pytest.mark.slow
 def test_restore_that_was_not_made_is_made_by_the_printed_command(library: Library) -> None:
     """The run is killed before its request reaches D1, and the newer rows show that."""
     asked = presses(library, incident=False)
@@ -260,6 +265,7 @@ def test_machine_without_records_reads_the_session_of_the_bookmark(library: Libr
     assert content(library) == kept
 
 
+@pytest.mark.slow
 def test_new_session_without_a_restore_does_not_stop_the_first_press(library: Library) -> None:
     """D1 may begin a session for another reason. A migration to take back shows that no restore did that."""
     library.history.begin_session()
@@ -268,6 +274,7 @@ def test_new_session_without_a_restore_does_not_stop_the_first_press(library: Li
     assert library.restore("-6m").code == 0
 
 
+@pytest.mark.slow
 def test_second_press_within_a_minute_of_a_kill_waits(library: Library) -> None:
     asked = presses(library, incident=False)
     asked.signaled(signal.SIGKILL)
@@ -283,6 +290,7 @@ def test_second_press_within_a_minute_of_a_kill_waits(library: Library) -> None:
     assert (len(library.restores), library.migrations) == (1, ["0001_first.sql"])
 
 
+@pytest.mark.slow
 def test_dry_run_prints_the_absolute_target(library: Library) -> None:
     planned = library.restore("-5m", "--dry-run")
 
@@ -311,6 +319,7 @@ def test_shop_is_not_stepped_back_by_its_second_press(world: World, way: str) ->
     assert shop.content() == kept
 
 
+@pytest.mark.slow
 def test_new_session_does_not_prove_a_restore_of_migrations(library: Library) -> None:
     """The restore never reached D1, and D1 began another session: the migration is still applied."""
     fail = library.world.sandbox.fault
@@ -328,6 +337,7 @@ def test_new_session_does_not_prove_a_restore_of_migrations(library: Library) ->
     assert library.migrations == ["0001_first.sql"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("written", "elsewhere"),
     [('"environment": "production"', '"environment": "staging"'), ("http://127.0.0.1:", "http://127.0.0.2:")],
@@ -361,6 +371,7 @@ def test_comment_and_last_run_show_the_undo_of_the_answer(world: World) -> None:
     assert f"--to {bookmark}" in world.ops("last", "--config", str(world.config)).out
 
 
+@pytest.mark.slow
 def test_migration_that_was_applied_again_is_no_restored_state(library: Library) -> None:
     """A deployment without a guard applies it again, and the command of the first run is pressed once more."""
     asked = presses(library, incident=False)
@@ -380,6 +391,7 @@ def test_migration_that_was_applied_again_is_no_restored_state(library: Library)
     assert library.migrations == ["0001_first.sql"]
 
 
+@pytest.mark.slow
 def test_restore_that_the_dashboard_undid_is_not_live(library: Library) -> None:
     """Only the record of the first run knows it: its row went with the state that the dashboard took back."""
     asked = presses(library, incident=False)
@@ -400,6 +412,7 @@ def test_restore_that_the_dashboard_undid_is_not_live(library: Library) -> None:
     assert library.count("books") == 2
 
 
+@pytest.mark.slow
 def test_loss_is_accepted_by_the_time_as_the_refusal_shows_it(library: Library) -> None:
     library.restore("-5m")
     library.world.sandbox.clock.advance(60)
@@ -416,6 +429,7 @@ FORGED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at", "code"), [("0001-01-01T00:00:00+14:00", 0), ("9999-12-31T23:59:59Z", 3)])
 def test_row_that_no_run_wrote_cannot_stop_a_person(library: Library, at: str, code: int) -> None:
     """Who can write the database can write such a row: no crash, and no command that cannot work."""

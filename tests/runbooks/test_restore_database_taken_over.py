@@ -102,6 +102,7 @@ def test_colleague_takes_over_the_maintenance_of_a_restore(place: Place) -> None
     assert not place.is_closed()
 
 
+@pytest.mark.slow
 def test_end_that_a_colleague_sets_during_a_restore_stays(place: Place) -> None:
     at_restore(place, lambda: place.turn("on", "--until", "2h", "--message", "We look into it."))
 
@@ -111,6 +112,7 @@ def test_end_that_a_colleague_sets_during_a_restore_stays(place: Place) -> None:
     assert place.is_closed()
 
 
+@pytest.mark.slow
 def test_closed_path_during_a_restore_by_switch_keeps_all_closed(world: World) -> None:
     """One value holds one list of paths, so the whole service stays closed."""
     place = make_place(world, "switch")
@@ -122,6 +124,7 @@ def test_closed_path_during_a_restore_by_switch_keeps_all_closed(world: World) -
     assert place.is_closed()
 
 
+@pytest.mark.slow
 def test_maintenance_that_was_on_before_a_restore_stays(place: Place) -> None:
     assert place.turn("on").code == 0
     soon = place.library.restore(BEFORE_LAST)
@@ -135,6 +138,7 @@ def test_maintenance_that_was_on_before_a_restore_stays(place: Place) -> None:
     assert place.is_closed()
 
 
+@pytest.mark.slow
 def test_maintenance_that_a_colleague_ends_during_a_restore_stays_off(place: Place) -> None:
     at_restore(place, lambda: place.turn("off"))
 
@@ -144,6 +148,7 @@ def test_maintenance_that_a_colleague_ends_during_a_restore_stays_off(place: Pla
     assert not place.is_closed()
 
 
+@pytest.mark.slow
 def test_colleague_takes_over_what_a_killed_restore_left(place: Place) -> None:
     """The database cannot be reached any more, so the run ends while the service is closed."""
     place.world.sandbox.fault(**RESTORE, status=403, code=10000, times=None)
@@ -160,6 +165,7 @@ def test_colleague_takes_over_what_a_killed_restore_left(place: Place) -> None:
     assert place.is_closed()
 
 
+@pytest.mark.slow
 def test_shop_that_a_colleague_closed_during_a_restore_stays_closed(world: World) -> None:
     shop = shopdesk.prepared(world)
     take = partial(shop.ops, "maintenance", "--service", "web", "--state", "on")
@@ -173,6 +179,7 @@ def test_shop_that_a_colleague_closed_during_a_restore_stays_closed(world: World
     assert set(shop.routes.values()) == {"ops-maintenance"}
 
 
+@pytest.mark.slow
 def test_status_says_until_when_a_restore_keeps_a_service_closed(world: World) -> None:
     place, seen = make_place(world, "edge"), list[Outcome]()
     show = ("status", "--environment", "production", "--config", str(world.config))
@@ -187,7 +194,7 @@ def test_status_says_until_when_a_restore_keeps_a_service_closed(world: World) -
 NTH = range(1, 130)
 
 
-@pytest.mark.sampled(40)
+@pytest.mark.sampled
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("nth", NTH)
 def test_service_that_a_colleague_closed_during_a_restore_is_closed(world: World, nth: int, way: str) -> None:
@@ -206,7 +213,7 @@ def test_service_that_a_colleague_closed_during_a_restore_is_closed(world: World
     assert_tells_the_truth(meeting.first, meeting.story)
 
 
-@pytest.mark.sampled(40)
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("nth", NTH)
 def test_restore_during_maintenance_on_opens_nothing(world: World, nth: int, way: str) -> None:
@@ -220,7 +227,7 @@ def test_restore_during_maintenance_on_opens_nothing(world: World, nth: int, way
     assert place.is_closed(), meeting.story
 
 
-@pytest.mark.sampled(40)
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("nth", NTH)
 def test_maintenance_off_during_a_restore_leaves_the_service_open(world: World, nth: int, way: str) -> None:

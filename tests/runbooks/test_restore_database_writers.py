@@ -99,6 +99,7 @@ def queue(library: Library) -> None:
     deploy(library, "queue")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("add_writer", "named"), [(cron, "cron triggers of api"), (queue, "queue handler of api")])
 def test_counts_are_a_minimum_if_a_writer_goes_on(
     library: Library, add_writer: Callable[[Library], None], named: str
@@ -116,6 +117,7 @@ def test_counts_are_a_minimum_if_a_writer_goes_on(
     assert writer.refused == 0
 
 
+@pytest.mark.slow
 def test_unknown_writer_that_is_noticed_makes_counts_a_minimum(library: Library) -> None:
     """A write arrives between all reads, also while the application is in maintenance."""
     query = {"method": "POST", "path": "/accounts/*/d1/database/*/query"}
@@ -128,6 +130,7 @@ def test_unknown_writer_that_is_noticed_makes_counts_a_minimum(library: Library)
     assert "lib changes in maintenance, so its counts are a minimum" in texts(done, "warning")
 
 
+@pytest.mark.slow
 def test_updates_and_deletes_are_named_as_not_counted(library: Library) -> None:
     """Since the target a row was added, one was updated and one was deleted: the number of rows is equal."""
     library.world.sandbox.clock.advance(60)

@@ -21,6 +21,7 @@ def desk(shop: Shop) -> Desk:
     return reverts.open_desk(shop)
 
 
+@pytest.mark.slow
 def test_migration_is_reverted_and_held(desk: Desk) -> None:
     desk.query("INSERT INTO orders (customer, sum) VALUES (1, 40)")
 
@@ -46,6 +47,7 @@ def test_migration_is_reverted_and_held(desk: Desk) -> None:
     assert any(text.startswith("the next deployment applies") for text in texts(done, "warning"))
 
 
+@pytest.mark.slow
 def test_undo_restores_the_state_before_and_removes_the_hold(desk: Desk) -> None:
     before = desk.state
     done = desk.revert()
@@ -62,6 +64,7 @@ def test_undo_restores_the_state_before_and_removes_the_hold(desk: Desk) -> None
     assert desk.holds == {}
 
 
+@pytest.mark.slow
 def test_repeated_revert_takes_back_nothing_else(desk: Desk) -> None:
     desk.revert()
     again, last = desk.revert(), desk.revert("last")
@@ -73,12 +76,14 @@ def test_repeated_revert_takes_back_nothing_else(desk: Desk) -> None:
     assert desk.batches == 1
 
 
+@pytest.mark.slow
 def test_dry_run_changes_nothing(desk: Desk) -> None:
     before = desk.state
     assert desk.revert("last", "--dry-run").result["decision"] == "planned"
     assert (desk.state, desk.holds, desk.batches) == (before, {}, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("down", "says"),
     [
@@ -116,6 +121,7 @@ def test_down_file_that_d1_cannot_run_is_refused(desk: Desk, down: str | bytes |
     assert (desk.state, desk.batches) == (before, 0)
 
 
+@pytest.mark.slow
 def test_later_commit_cannot_add_statements_by_an_attribute(desk: Desk) -> None:
     """`git archive` would replace the comment by the body of the commit, which its author chooses."""
     desk.commit({".gitattributes": "*.sql export-subst\n", f"db/down/{NAME}": f"{DOWN}-- $Format:%b$\n"})
@@ -128,6 +134,7 @@ def test_later_commit_cannot_add_statements_by_an_attribute(desk: Desk) -> None:
     assert desk.query("SELECT count(*) AS n FROM orders") == [{"n": 3}]
 
 
+@pytest.mark.slow
 def test_long_down_file_is_shown_by_its_start_and_its_page(desk: Desk) -> None:
     repository = SiteRepository(desk.shop.folder / "app")
     repository.git("remote", "add", "origin", "https://github.com/shop/web.git")
@@ -161,6 +168,7 @@ def test_other_migration_is_refused(desk: Desk, name: str, reason: str, says: st
     assert desk.batches == 0
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ['it\'s "1" /* -- */; DROP TABLE orders.sql', "0003_ü 😀.sql", "0003_x/migration.sql"])
 def test_name_with_signs_is_data(desk: Desk, name: str) -> None:
     desk.apply(name, "CREATE TABLE tags (a)")
@@ -175,6 +183,7 @@ def test_name_with_signs_is_data(desk: Desk, name: str) -> None:
     assert desk.holds.keys() == {name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["../0003.sql", "/etc/passwd", "a\\b.sql", ".."])
 def test_name_that_leaves_the_folder_is_refused(desk: Desk, name: str) -> None:
     desk.apply(name, "CREATE TABLE tags (a)")
@@ -185,6 +194,7 @@ def test_name_that_leaves_the_folder_is_refused(desk: Desk, name: str) -> None:
     assert "a name that is no path of a file" in refused.result["message"]
 
 
+@pytest.mark.slow
 def test_down_file_that_wrangler_would_apply_is_refused(desk: Desk) -> None:
     """Every pattern that ops.yml allows leaves the sample names out, but not each name."""
     desk.shop.world.edit_config(
@@ -198,6 +208,7 @@ def test_down_file_that_wrangler_would_apply_is_refused(desk: Desk) -> None:
     assert "matches the down file down/0002_sum.sql, which wrangler would apply" in refused.result["message"]
 
 
+@pytest.mark.slow
 def test_database_without_migrations_in_ops_yml_is_refused(desk: Desk) -> None:
     desk.shop.world.edit_config("        migrations: db/migrations\n", "")
 
@@ -207,6 +218,7 @@ def test_database_without_migrations_in_ops_yml_is_refused(desk: Desk) -> None:
     assert "Add `migrations: FOLDER` to orders" in refused.result["hint"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [{"lost": "after"}, {"status": 500, "applied": True}, {"body": "", "applied": True}])
 @pytest.mark.parametrize("stale", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_lost_answer_is_settled_by_hold_and_migrations(desk: Desk, answer: dict[str, Any], stale: int) -> None:
@@ -230,6 +242,7 @@ def test_lost_request_is_sent_once_more(desk: Desk) -> None:
     assert desk.state[0] == [FIRST]
 
 
+@pytest.mark.slow
 def test_batch_that_arrives_late_is_not_applied_twice(desk: Desk) -> None:
     """The first batch reaches D1 right before its copy, which D1 then rejects."""
 
@@ -263,6 +276,7 @@ def test_rejected_batch_changed_nothing(desk: Desk) -> None:
     assert (desk.state, desk.holds) == (before, {})
 
 
+@pytest.mark.slow
 def test_answer_that_nothing_settles_is_unknown(desk: Desk) -> None:
     def change() -> None:
         desk.query("CREATE TABLE other (a)")
@@ -288,6 +302,7 @@ def test_migration_that_is_applied_before_the_batch_is_never_taken_back(desk: De
     assert "notes" in desk.state[1]
 
 
+@pytest.mark.slow
 def test_two_reverts_at_once_take_back_one_migration(desk: Desk) -> None:
     second: list[Any] = []
     desk.shop.world.sandbox.fault(**BATCH, before=lambda: second.append(desk.revert()))
@@ -300,6 +315,7 @@ def test_two_reverts_at_once_take_back_one_migration(desk: Desk) -> None:
     assert desk.holds[NAME]["run"] == second[0].result["run"]
 
 
+@pytest.mark.slow
 def test_schema_that_moves_after_the_plan_ends_the_run(desk: Desk) -> None:
     schema = {**BATCH, "sends": "FROM sqlite_master"}
     desk.shop.world.sandbox.fault(**schema, skip=1, before=lambda: desk.query("CREATE TABLE other (a)"))
@@ -324,6 +340,7 @@ def test_unhealthy_checks_name_the_restore_and_its_loss(desk: Desk) -> None:
     assert desk.state[0] == [FIRST]
 
 
+@pytest.mark.slow
 def test_hostile_names_of_later_migrations_are_data(desk: Desk) -> None:
     """The hint is a part of a command that people copy."""
     for number in range(30):

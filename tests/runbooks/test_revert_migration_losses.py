@@ -23,7 +23,7 @@ def count(desk: Desk, table: str) -> int:
     return int(desk.query(f"SELECT count(*) AS n FROM {table}")[0]["n"])
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sql", "says", "tables"),
     [
@@ -70,6 +70,7 @@ def test_accepted_loss_is_reverted_once(desk: Desk) -> None:
     assert (count(desk, "lines"), count(desk, "customers"), desk.batches) == (0, 2, 1)
 
 
+@pytest.mark.slow
 def test_removed_tables_and_columns_need_no_comment(desk: Desk) -> None:
     desk.query("ALTER TABLE customers ADD COLUMN phone")
     more = "DELETE FROM lines; DROP TABLE lines; ALTER TABLE customers DROP COLUMN phone; INSERT INTO customers (id) VALUES (9);"
@@ -82,6 +83,7 @@ def test_removed_tables_and_columns_need_no_comment(desk: Desk) -> None:
     assert count(desk, "customers") == 3
 
 
+@pytest.mark.slow
 def test_wrong_name_in_a_down_file_is_refused(desk: Desk) -> None:
     desk.commit({f"db/down/{NAME}": f"{DOWN}DELETE FROM lines; -- backout: accepts line"})
 

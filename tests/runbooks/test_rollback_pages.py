@@ -10,6 +10,7 @@ from tests.conftest import SITE, Outcome, Releases, World
 from tests.support.commands import Command, ended
 
 
+@pytest.mark.slow
 def test_rollback_restores_the_good_deployment(world: World, sites: Releases) -> None:
     outcome = world.rollback_pages("--reason", "blank page", "--incident", "42")
 
@@ -37,6 +38,7 @@ def test_repeated_rollback_suggests_the_next_older_deployment(world: World, site
     assert world.served == sites.good
 
 
+@pytest.mark.slow
 def test_undo_command_restores_the_previous_deployment(world: World, sites: Releases) -> None:
     result = world.rollback_pages().result
     (undo,), (change,) = result["undo"], result["plan"]["changes"]
@@ -100,6 +102,7 @@ def test_plan_describes_both_deployments_and_differences(world: World) -> None:
     assert "s3cr" not in outcome.out + outcome.err
 
 
+@pytest.mark.slow
 def test_running_build_is_a_warning(world: World, sites: Releases) -> None:
     fix = world.site(timedelta(minutes=1), "fix", status="active")
 
@@ -119,6 +122,7 @@ def test_failed_latest_build_is_reported_with_a_next_step(world: World, sites: R
     assert f"--to {sites.good[:8]}" in plan["next_step"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("ago", "said"),
     [(timedelta(minutes=20), "if that start time is right, this is not the cause"), (timedelta(0), None)],
@@ -222,6 +226,7 @@ def test_unlisted_deployment_needs_its_full_id(world: World) -> None:
     assert world.served == oldest
 
 
+@pytest.mark.slow
 def test_missing_permission_is_named(world: World, sites: Releases) -> None:
     token = world.sandbox.add_token("workers-only-token", ["Workers Scripts Write"])
 

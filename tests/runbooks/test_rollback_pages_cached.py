@@ -84,6 +84,7 @@ def cache_in_zone(sandbox: Sandbox, *paths: str, seconds: float = 3600) -> None:
 WITHOUT_SCRIPT = {name: text for name, text in files("new").items() if name != "app.js"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [files("new", "throw 1"), WITHOUT_SCRIPT], ids=["another script", "no script"])
 def test_content_of_cached_answers_proves_a_recovery(world: World, bad: Files) -> None:
     good, _ = open_museum(world, files("old"), bad)
@@ -98,6 +99,7 @@ def test_content_of_cached_answers_proves_a_recovery(world: World, bad: Files) -
     )
 
 
+@pytest.mark.slow
 def test_recovery_without_evidence_is_none(world: World) -> None:
     """Only the script differs, and the deployments are equal in all that is compared."""
     same = {**files("same"), "version.txt": "1"}
@@ -133,6 +135,7 @@ def test_bad_page_in_the_cache_of_the_zone_is_no_recovery(world: World) -> None:
     assert bad[:8] in outcome.result["plan"]["summary"]
 
 
+@pytest.mark.slow
 def test_bad_script_in_the_cache_of_the_zone_is_no_recovery(world: World) -> None:
     open_museum(world, files("old"), files("new", "throw 1"))
     cache_in_zone(world.sandbox, "/app.js")
@@ -143,6 +146,7 @@ def test_bad_script_in_the_cache_of_the_zone_is_no_recovery(world: World) -> Non
     assert "/app.js (from /): cached answer (cf-cache-status: HIT, age " in texts(outcome, "probed")[-1]
 
 
+@pytest.mark.slow
 def test_old_page_in_the_cache_of_the_zone_does_not_hide_the_bad_release(world: World) -> None:
     """It is of the target, from the time before the bad release."""
     good, bad = open_museum(world, files("old"), files("new"))
@@ -184,6 +188,7 @@ def test_worker_with_a_cached_page_has_no_evidence(world: World, cached: bool) -
         assert said.endswith("pages healthy: pages 2; assets 2; cached 1 of 4 answers: /app.js")
 
 
+@pytest.mark.slow
 def test_deployments_that_cannot_be_read_leave_no_evidence(world: World) -> None:
     world.sandbox.switches.pages_canonical_follows_rollbacks = True
     world.sandbox.switches.edge_access_before_deployments = True
@@ -215,6 +220,7 @@ def test_watch_of_a_site_compares_cached_answers(world: World, broken: bool) -> 
     assert outcome.result["decision"] == ("relapsed" if broken else "mitigated"), outcome.err
 
 
+@pytest.mark.slow
 @holds_for(
     3,
     40,

@@ -74,6 +74,7 @@ def live(world: World) -> str | None:
 # Zone additions to a page
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("on", [(), *((name,) for name in ALL), ALL], ids=lambda on: "+".join(on) or "nothing")
 def test_zone_additions_do_not_change_the_normalized_page(on: tuple[str, ...]) -> None:
     switches = Switches(**{name: name in on for name in ALL})
@@ -92,6 +93,7 @@ def test_zone_additions_do_not_change_the_normalized_page(on: tuple[str, ...]) -
     assert normalize_html(served) != normalize_html(page("BxK3a9_d", "Cake"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "is_hashed"),
     [
@@ -108,6 +110,7 @@ def test_content_hash_in_a_file_name_is_recognized(name: str, is_hashed: bool) -
     assert bool(find_hashed_assets(f'<script src="{name}"></script>'.encode())) is is_hashed
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("on", [("edge_injects_beacon", "edge_obfuscates_emails"), ALL], ids=["as usual", "all"])
 def test_rollback_ignores_zone_additions(bakery: World, on: tuple[str, ...]) -> None:
     for name in ALL:
@@ -160,6 +163,7 @@ def test_shared_hashed_assets_do_not_identify_a_deployment(bakery: World) -> Non
     assert ended(roll_back(bakery)) == (3, "refused", "live_unknown")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("switch", "said"),
     [("", "/: equal content"), ("edge_access_before_deployments", "/: not read: https://")],
@@ -258,6 +262,7 @@ def test_concurrent_change_is_not_overwritten(bakery: World, behind_access: tupl
     assert len(bakery.writes()) == 1
 
 
+@pytest.mark.slow
 def test_wrong_url_is_named_as_the_cause(bakery: World) -> None:
     released(bakery)
     bakery.sandbox.pages.add_project("other", domains=["other.example"])
@@ -275,6 +280,7 @@ def test_wrong_url_is_named_as_the_cause(bakery: World) -> None:
 # A flaky site
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 10))])
 @pytest.mark.parametrize("how", [{"status": 500}, {"status": 429}, {"lost": "before"}], ids=["500", "429", "drop"])
 def test_flaky_site_is_rolled_back(bakery: World, seed: int, how: dict[str, Any]) -> None:
@@ -316,6 +322,7 @@ def act_during_probes(world: World, act: Any) -> None:
     world.sandbox.edge_fault(host=HOST, path="/about", times=None, before=once)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("to", ["another", "the former"])
 def test_dashboard_rollback_during_the_probes_is_no_recovery(bakery: World, to: str) -> None:
     oldest = deploy(bakery, timedelta(days=2), page("Zz00zz11"), commit="c" * 40)

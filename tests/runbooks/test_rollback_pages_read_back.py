@@ -12,6 +12,7 @@ from tests.support.commands import JSON, ended, texts
 from tests.support.pages_reads import HOST, PROJECT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [*(pytest.param(s, marks=SLOW) for s in (0, 0.5, 7)), 3])
 def test_lagging_site_is_read_again(world: World, sites: Releases, seconds: float) -> None:
     world.sandbox.switches.pages_propagation_seconds = seconds
@@ -59,7 +60,7 @@ def test_canonical_deployment_alone_is_no_evidence(world: World, sites: Releases
     assert outcome.result["wrote"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("reads", [1, pytest.param(2, marks=SLOW), pytest.param(9, marks=SLOW)])
 @pytest.mark.parametrize("follows", [True, False])
 def test_lagging_canonical_deployment_is_a_warning(world: World, sites: Releases, reads: int, follows: bool) -> None:
@@ -198,6 +199,7 @@ def test_unreadable_site_or_deployments_are_refused(
     assert world.writes() == []
 
 
+@pytest.mark.slow
 def test_site_without_a_matching_deployment_is_refused(world: World, sites: Releases) -> None:
     world.sandbox.edge_fault(host=HOST, body="<h1>good</h1><script>put in by the zone</script>", times=None)
 

@@ -37,7 +37,7 @@ def rollback_to(world: World, deployment: str) -> Any:
 # Answers to the write
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("applied", [True, False], ids=["applied", "not applied"])
 @EACH_ANSWER
 def test_unclear_write_is_resolved_by_reading_the_site(
@@ -51,7 +51,7 @@ def test_unclear_write_is_resolved_by_reading_the_site(
     assert len(texts(outcome, "writing")) == (1 if applied else 2)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(("lost", "sends"), [("after", 1), ("before", 2)])
 def test_lost_answer_is_resolved_by_reading_the_site(world: World, sites: Releases, lost: str, sends: int) -> None:
     world.sandbox.fault(**WRITE, lost=lost)
@@ -92,6 +92,7 @@ def test_two_unclear_writes_are_unknown_while_the_site_lags(world: World, sites:
     assert world.served == (sites.good if applied else sites.bad)
 
 
+@pytest.mark.slow
 def test_rejection_with_a_code_ends_the_run(world: World, sites: Releases) -> None:
     world.sandbox.fault(**WRITE, code=8000099)
 
@@ -102,7 +103,7 @@ def test_rejection_with_a_code_ends_the_run(world: World, sites: Releases) -> No
     assert world.served == sites.bad
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [{"status": 429, "headers": {"retry-after": "7"}}, {"status": 429}])
 def test_rate_limited_write_is_retried_once(world: World, sites: Releases, rule: dict[str, Any]) -> None:
     world.sandbox.fault(**WRITE, **rule)
@@ -188,6 +189,7 @@ def test_deployment_between_two_reads_fails_the_run(world: World, sites: Release
     assert len(world.writes()) == 1
 
 
+@pytest.mark.slow
 def test_foreign_rollback_after_the_write_is_named(world: World, sites: Releases) -> None:
     oldest = world.site(timedelta(days=3), "oldest")
     world.sandbox.switches.pages_propagation_seconds = 0
@@ -200,6 +202,7 @@ def test_foreign_rollback_after_the_write_is_named(world: World, sites: Releases
     assert len(world.writes()) == 1
 
 
+@pytest.mark.slow
 def test_build_finished_after_the_write_is_not_overwritten(world: World, sites: Releases) -> None:
     world.sandbox.switches.pages_propagation_seconds = 0
     fix = world.site(timedelta(minutes=2), "fix", status="active")
@@ -245,6 +248,7 @@ def test_concurrent_equal_rollback_is_recovered(world: World, sites: Releases) -
     assert_recovered(world, sites, world.rollback_pages(), sends=1)
 
 
+@pytest.mark.slow
 def test_deleted_target_fails_the_run(world: World, sites: Releases) -> None:
     project = world.sandbox.pages.projects[SITE]
     world.sandbox.fault(**WRITE, before=lambda: project.deployments.remove(project.deployments[0]))
@@ -294,6 +298,7 @@ def test_run_interrupted_at_any_request_can_be_finished(
     assert len([write for write in world.writes() if write.status == 200]) == 1
 
 
+@pytest.mark.slow
 def test_interruption_matrix_covers_every_request(world: World, sites: Releases) -> None:
     world.sandbox.switches.pages_propagation_seconds = 0
     world.rollback_pages()
@@ -332,6 +337,7 @@ def test_write_is_answered_after_three_rounds_of_requests(world: World, sites: R
     assert len(rounds) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refusal", [{"code": 10035}, {"status": 429}, {"code": 8000099}], ids=["10035", "429", "400"])
 def test_rejection_after_a_lost_answer_waits_for_the_site(
     world: World, sites: Releases, refusal: dict[str, Any]

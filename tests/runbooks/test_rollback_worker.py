@@ -1,8 +1,11 @@
 """`ops rollback-worker`: main path."""
 
+import pytest
+
 from tests.conftest import Releases, World
 
 
+@pytest.mark.slow
 def test_rollback_restores_the_good_version(world: World, releases: Releases) -> None:
     outcome = world.rollback("--reason", "checkout fails", "--incident", "42")
 
@@ -14,6 +17,7 @@ def test_rollback_restores_the_good_version(world: World, releases: Releases) ->
     assert message.endswith(f"blames={releases.bad}; checkout fails")
 
 
+@pytest.mark.slow
 def test_repeated_rollback_does_nothing(world: World, releases: Releases) -> None:
     world.rollback()
     before = len(world.writes())

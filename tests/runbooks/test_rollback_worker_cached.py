@@ -62,6 +62,7 @@ def rollback(opened: Shop, *more: str) -> Outcome:
     return opened.ops(*ROLLBACK, "--yes", *more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", CACHES)
 def test_cached_answers_of_an_old_release_prove_no_recovery(world: World, cache: str) -> None:
     """Users of the cached page see 200, everybody else sees the error of the target."""
@@ -75,6 +76,7 @@ def test_cached_answers_of_an_old_release_prove_no_recovery(world: World, cache:
     assert opened.live == {opened.good: 100}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", [each for each in CACHES if each != "fetch"])
 def test_recovery_behind_a_cache_is_proved_with_a_unique_query(world: World, cache: str) -> None:
     opened = open_cached_shop(world, cache, good=200)
@@ -85,6 +87,7 @@ def test_recovery_behind_a_cache_is_proved_with_a_unique_query(world: World, cac
     assert opened.live == {opened.good: 100}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", CACHES)
 def test_probe_without_the_unique_query_names_the_cache(world: World, cache: str) -> None:
     opened = open_cached_shop(world, cache, good=503)
@@ -97,6 +100,7 @@ def test_probe_without_the_unique_query_names_the_cache(world: World, cache: str
     assert "cache_buster: false" in outcome.result["hint"]
 
 
+@pytest.mark.slow
 def test_cached_answers_prove_no_rehearsal(world: World) -> None:
     opened = open_cached_shop(world, "fetch", good=503)
     world.edit_config("probes:", "rehearse: true\n        probes:")
@@ -109,6 +113,7 @@ def test_cached_answers_prove_no_rehearsal(world: World) -> None:
     assert rehearsed[-1].startswith("result: inconclusive, so the run goes on without a result: cart inconclusive")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("good", "decision"), [(503, "relapsed"), (200, "mitigated")])
 def test_watch_sees_through_a_cache(world: World, good: int, decision: str) -> None:
     opened = open_cached_shop(world, "the Cache API", good=good)
@@ -128,6 +133,7 @@ def test_watch_of_cached_answers_has_no_evidence(world: World) -> None:
     assert (outcome.code, outcome.result["decision"]) == (8, "no_evidence")
 
 
+@pytest.mark.slow
 def test_cached_trouble_is_no_sign_of_an_outage(world: World) -> None:
     opened = open_cached_shop(world, "fetch", good=500)
 
@@ -136,6 +142,7 @@ def test_cached_trouble_is_no_sign_of_an_outage(world: World) -> None:
     assert "the probes of web are inconclusive" in outcome.result["notes"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("is_on", [True, False])
 def test_plan_names_the_cache_that_the_bad_version_filled(world: World, is_on: bool) -> None:
     opened = open_cached_shop(world, "a zone in front", good=200)
@@ -159,6 +166,7 @@ _CACHED_HEADERS = st.one_of(
 _ANSWERS = st.lists(st.tuples(st.sampled_from([200, 404, 500, 503]), _CACHED_HEADERS), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @holds_for(4, 60, answers=_ANSWERS, ends=st.sampled_from(["run", "rehearsal", "watch"]))
 def test_no_sequence_of_cached_answers_decides(
     tmp_path_factory: pytest.TempPathFactory, answers: list[tuple[int, dict[str, str]]], ends: str

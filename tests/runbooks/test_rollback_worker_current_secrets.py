@@ -94,6 +94,7 @@ def test_changed_secrets_suggest_current_secrets(world: World, rotated: Releases
     assert written_paths(world) == ["deployments", "versions", "deployments"]
 
 
+@pytest.mark.slow
 def test_plan_lists_secrets_and_two_changes_with_one_undo(world: World, rotated: Releases) -> None:
     plan = world.rollback("--current-secrets", "--dry-run").result["plan"]
 

@@ -157,6 +157,7 @@ def test_unchanged_upload_is_deployed(world: World, rotated: Releases) -> None:
     assert_reuploaded(world, rotated.good, world.rollback("--current-secrets"))
 
 
+@pytest.mark.slow
 def test_deployment_between_the_two_writes_is_kept(world: World, rotated: Releases) -> None:
     theirs = world.release(timedelta(hours=4), code="older", secrets=NEW, deploy=False)
     world.release(timedelta(minutes=20), code="bad again", behaviour={"status": 500}, secrets=NEW)

@@ -31,6 +31,7 @@ ODD: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
 @pytest.mark.parametrize("to", [False, True], ids=["by rule", "--to"])
 def test_malformed_old_deployment_is_a_warning(world: World, odd: dict[str, Any], to: bool) -> None:
@@ -97,6 +98,7 @@ def pages_read(world: World) -> list[str]:
     return sorted(r.query["page"] for r in asked if "page" in r.query)
 
 
+@pytest.mark.slow
 def test_older_deployments_are_read_only_as_needed(world: World) -> None:
     """Ten secret edits fill the first page with one release."""
     ids = create_history(world, "Z 9d · A 3d · B 2h" + "".join(f" · B{'+' * n} {60 - n}m" for n in range(1, 11)))
@@ -113,6 +115,7 @@ EDITS = "".join(f" · C{'+' * n} {60 - n}m" for n in range(1, 11))
 EDITED = "C" + "+" * 10
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("history", "pages", "live"),
     [
@@ -135,6 +138,7 @@ def test_older_page_tells_whether_an_old_upload_served(world: World, history: st
     assert pages_read(world) == pages
 
 
+@pytest.mark.slow
 def test_old_upload_may_have_served_before_a_list_without_pages(world: World) -> None:
     world.sandbox.switches.deployments_paged = False
     create_history(world, f"A 9d · B 3d · C 2d{EDITS} · B 10m (dashboard)")
@@ -142,6 +146,7 @@ def test_old_upload_may_have_served_before_a_list_without_pages(world: World) ->
     assert world.rollback().result["reason"] == "already_stepped_back"
 
 
+@pytest.mark.slow
 def test_sufficient_first_page_is_the_only_one_read(world: World, releases: Releases) -> None:
     for minutes in range(9):
         world.release(timedelta(minutes=100 - minutes), code=f"{minutes}")
@@ -153,6 +158,7 @@ def test_sufficient_first_page_is_the_only_one_read(world: World, releases: Rele
     assert deployment_reads_before_the_write(world.sandbox) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listed", [10, 7])
 def test_at_most_100_deployments_are_read(world: World, listed: int) -> None:
     world.sandbox.switches.deployments_listed = listed
@@ -170,6 +176,7 @@ def test_at_most_100_deployments_are_read(world: World, listed: int) -> None:
     assert first not in outcome.result["message"]
 
 
+@pytest.mark.slow
 def test_plan_shows_how_far_back_the_history_goes(world: World) -> None:
     ids = create_history(world, "A 9d · B 8d · C 7d · D 6d · E 5d · F 4d · G 3d · H 2d · I 1d · J 9h · K 8h · L 10m")
 
@@ -208,6 +215,7 @@ def test_deleted_version_is_rejected(world: World) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_deployment_without_traffic_is_malformed(world: World) -> None:
     version = world.release(timedelta(hours=1))
     world.sandbox.deploy(WORKER, {version: 0})

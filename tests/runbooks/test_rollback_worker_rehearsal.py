@@ -62,6 +62,7 @@ def leave_rehearsal(shop: Shop, version: str = "", *, share: float = 0.0) -> str
     return deployment
 
 
+@pytest.mark.slow
 def test_healthy_target_gets_the_traffic_after_its_rehearsal(rehearsed: Shop) -> None:
     outcome = rollback(rehearsed, "--incident", "42")
 
@@ -98,6 +99,7 @@ def test_unhealthy_target_is_refused_after_the_split_is_restored(world: World) -
     assert outcome.result["outcome"]["not_changed"] == [f"Worker {WORKER}"]
 
 
+@pytest.mark.slow
 def test_unhealthy_target_can_be_deployed_without_rehearsal(world: World) -> None:
     opened = open_shop(world, good=503)
 
@@ -108,6 +110,7 @@ def test_unhealthy_target_can_be_deployed_without_rehearsal(world: World) -> Non
     assert steps(outcome) == ["skipped: --no-rehearsal was passed"]
 
 
+@pytest.mark.slow
 def test_response_without_version_does_not_count(world: World) -> None:
     opened = open_shop(world, good=503, names=False)
 
@@ -136,6 +139,7 @@ def test_target_that_hangs_names_no_version_and_is_said_to_hang(world: World) ->
     assert "the response names" not in steps(outcome)[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", [{"cf-cache-status": "HIT"}, {"age": "40"}], ids=str)
 @pytest.mark.parametrize("status", [200, 503])
 def test_response_from_a_cache_does_not_count(world: World, header: dict[str, str], status: int) -> None:
@@ -176,6 +180,7 @@ def test_refusal_of_the_plan_says_the_leftover(rehearsed: Shop) -> None:
     assert f"--to {rehearsed.bad[:8]}" in said
 
 
+@pytest.mark.slow
 def test_response_of_the_live_version_does_not_count(rehearsed: Shop) -> None:
     rehearsed.world.sandbox.switches.propagation_seconds = 30
 
@@ -205,6 +210,7 @@ def test_target_that_cannot_be_asked_is_not_rehearsed(rehearsed: Shop, old: str,
     assert outcome.result["plan"]["sections"]["Rehearsal"][0].startswith(f"none: {why}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [10, 0])
 def test_two_deployed_versions_are_not_rehearsed(rehearsed: Shop, share: int) -> None:
     rehearsed.world.sandbox.deploy(WORKER, {rehearsed.bad: 100 - share, rehearsed.old: share})
@@ -219,6 +225,7 @@ def test_two_deployed_versions_are_not_rehearsed(rehearsed: Shop, share: int) ->
     ]
 
 
+@pytest.mark.slow
 def test_requested_split_rehearses_its_new_version(rehearsed: Shop) -> None:
     bad, good, old = rehearsed.bad, rehearsed.good, rehearsed.old
 
@@ -232,6 +239,7 @@ def test_requested_split_rehearses_its_new_version(rehearsed: Shop) -> None:
     assert steps(outcome)[0].startswith("skipped: the target has two new versions")
 
 
+@pytest.mark.slow
 def test_dry_run_shows_the_rehearsal_and_writes_nothing(rehearsed: Shop) -> None:
     outcome = rehearsed.ops(*ROLLBACK[:-1], "--dry-run")
 
@@ -239,6 +247,7 @@ def test_dry_run_shows_the_rehearsal_and_writes_nothing(rehearsed: Shop) -> None
     assert rehearsed.world.writes() == []
 
 
+@pytest.mark.slow
 def test_without_rehearsal_no_call_is_added_before_the_write(rehearsed: Shop) -> None:
     rehearsed.world.edit_config("rehearse: true", "rehearse: false")
 
@@ -282,6 +291,7 @@ def test_secret_edit_is_left_to_the_check_of_cloudflare(rehearsed: Shop) -> None
     assert rehearsed.live == {edited: 100}
 
 
+@pytest.mark.slow
 def test_upload_with_current_secrets_is_rehearsed(rehearsed: Shop) -> None:
     rehearsed.world.edit_config("rehearse: true", "rehearse: true\n        static_assets: false")
 
@@ -294,6 +304,7 @@ def test_upload_with_current_secrets_is_rehearsed(rehearsed: Shop) -> None:
     assert splits(rehearsed) == [{rehearsed.bad: 100, uploaded: 0}, {rehearsed.bad: 100}, {uploaded: 100}]
 
 
+@pytest.mark.slow
 def test_rehearsal_counts_neither_as_release_nor_as_foreign(rehearsed: Shop) -> None:
     asked = rehearsed.world.sandbox.clock.now()
     rehearsed.world.sandbox.clock.advance(1)
@@ -310,6 +321,7 @@ def test_rehearsal_counts_neither_as_release_nor_as_foreign(rehearsed: Shop) -> 
     assert ended(again) == (0, "nothing_to_do", "already_stepped_back")
 
 
+@pytest.mark.slow
 def test_report_shows_the_result_of_the_rehearsal(rehearsed: Shop) -> None:
     github = rehearsed.world.sandbox.github
     number = github.open_issue("Cart fails", "", ["incident"], github.add_user("mai"))
@@ -328,6 +340,7 @@ def test_report_shows_the_result_of_the_rehearsal(rehearsed: Shop) -> None:
 FORGED_RUN = "20261124T030500-beef"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "more", "commenter"),
     [
@@ -385,6 +398,7 @@ def test_deployment_after_a_lost_answer_has_one_row_in_the_report(rehearsed: Sho
     assert f"`{rehearsed.bad[:8]}`" in rows[0]
 
 
+@pytest.mark.slow
 def test_mark_of_a_rehearsal_hides_no_traffic(rehearsed: Shop) -> None:
     leave_rehearsal(rehearsed, share=40)
 
@@ -403,6 +417,7 @@ def test_page_with_nothing_but_rehearsals_is_read_on(rehearsed: Shop) -> None:
     assert rehearsed.live == {rehearsed.good: 100}
 
 
+@pytest.mark.slow
 def test_relapse_rehearses_the_next_older_version(rehearsed: Shop) -> None:
     """Deployments of a rehearsal are neither foreign nor rollbacks."""
     assert rollback(rehearsed, "--incident", "42").code == 0
@@ -418,6 +433,7 @@ def test_relapse_rehearses_the_next_older_version(rehearsed: Shop) -> None:
     assert (again.code, again.result["reason"]) == (0, "already_stepped_back"), again.err
 
 
+@pytest.mark.slow
 def test_leftover_of_a_rehearsal_does_not_stop_the_step_after_a_relapse(rehearsed: Shop) -> None:
     assert rollback(rehearsed, "--incident", "42").code == 0
     sandbox = rehearsed.world.sandbox

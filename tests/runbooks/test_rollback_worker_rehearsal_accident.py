@@ -54,6 +54,7 @@ def assert_said(outcome: Outcome, served: str, instead_of: str) -> None:
     assert f"{served[:8]} served for " in outcome.err
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("who", OTHERS)
 @pytest.mark.parametrize("write", [1, 2], ids=["start", "restoration"])
 def test_deployment_that_a_rehearsal_replaced_is_restored_and_told(rehearsed: Shop, write: int, who: str) -> None:
@@ -69,6 +70,7 @@ def test_deployment_that_a_rehearsal_replaced_is_restored_and_told(rehearsed: Sh
     press_again(rehearsed, version)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("who", OTHERS)
 def test_next_run_repairs_what_a_killed_rehearsal_replaced(rehearsed: Shop, who: str) -> None:
     deploy, version = deploy_by(rehearsed, who)
@@ -119,6 +121,7 @@ def test_time_of_an_accident_proves_no_version(rehearsed: Shop) -> None:
     assert why[rehearsed.good] == "its release served 1 d 6 h"
 
 
+@pytest.mark.slow
 def test_rollback_by_hand_during_an_accident_counts(rehearsed: Shop) -> None:
     deploy, hotfix = deploy_by(rehearsed, "hotfix")
     leave_accident(rehearsed, deploy)
@@ -132,6 +135,7 @@ def test_rollback_by_hand_during_an_accident_counts(rehearsed: Shop) -> None:
     assert hotfix[:8] not in outcome.result["message"]
 
 
+@pytest.mark.slow
 def test_person_may_choose_another_version_than_the_replaced_one(rehearsed: Shop) -> None:
     deploy, _ = deploy_by(rehearsed, "hotfix")
     leave_accident(rehearsed, deploy)
@@ -182,6 +186,7 @@ def test_late_request_repairs_too(rehearsed: Shop) -> None:
     assert rehearsed.live == {hotfix: 100}
 
 
+@pytest.mark.slow
 def test_mark_of_a_rehearsal_on_a_later_return_is_no_accident(rehearsed: Shop) -> None:
     """Everyone who deploys can write a mark; ten minutes later nothing came in between."""
     deploy, _ = deploy_by(rehearsed, "hotfix")
@@ -211,7 +216,7 @@ def was_moved(rehearsed: Shop) -> bool:
     return [rehearsed.bad] in found[found.index([rehearsed.good]) :] if [rehearsed.good] in found else False
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.slow
 @pytest.mark.parametrize("rehearses", [True, False], ids=["both rehearse", "one rehearses"])
 @pytest.mark.parametrize("nth", range(1, 25))
 def test_two_rollbacks_tell_of_moved_traffic_and_are_one(rehearsed: Shop, nth: int, rehearses: bool) -> None:

@@ -34,6 +34,7 @@ from tests.templates.scripts import RUN, Workflow
 __all__ = ["rehearsed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["before", "after"])
 @pytest.mark.parametrize("write", [1, 2], ids=["start", "restoration"])
 def test_lost_answer_is_settled_by_reading(rehearsed: Shop, write: int, lost: str) -> None:
@@ -57,6 +58,7 @@ def test_rehearsal_in_a_lagging_list_is_undone(world: World) -> None:
     assert opened.live == {opened.bad: 100}
 
 
+@pytest.mark.slow
 def test_rejected_rehearsal_does_not_stop_the_rollback(rehearsed: Shop) -> None:
     rehearsed.world.sandbox.fault(**WRITE, code=100405)
 
@@ -83,6 +85,7 @@ def test_failed_restoration_is_said_and_is_no_unchanged_state(world: World) -> N
     assert opened.live == {opened.bad: 100}
 
 
+@pytest.mark.slow
 def test_unreadable_state_after_an_unclear_start_ends_the_run(rehearsed: Shop) -> None:
     rehearsed.world.sandbox.fault(
         **WRITE, lost="after", after=lambda: rehearsed.world.sandbox.fault(path="/accounts/**", status=500, times=None)
@@ -150,6 +153,7 @@ def test_foreign_deployment_that_cannot_be_restored_is_named(rehearsed: Shop) ->
     assert rehearsed.live == {hotfix: 100}
 
 
+@pytest.mark.slow
 def test_one_bad_response_refuses_no_target(rehearsed: Shop) -> None:
     rehearsed.world.edit_config("successes: 2", "successes: 1")
     named = f'{{"version": "{rehearsed.good}"}}'
@@ -198,6 +202,7 @@ def run_with_hook(opened: Shop, step: str, hook: Callable[[], object], *, nth: i
         return run.run(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("step", "nth"),
     [*((step, nth) for step in ("writing", "written", "read back", "probed") for nth in (1, 2)), ("compared", 1)],
@@ -213,6 +218,7 @@ def test_interrupted_rehearsal_is_undone(rehearsed: Shop, step: str, nth: int) -
     assert rehearsed.live == {rehearsed.good: 100}
 
 
+@pytest.mark.slow
 def test_second_run_continues_the_rehearsal_of_a_killed_one(rehearsed: Shop) -> None:
     leave_rehearsal(rehearsed)
 
@@ -225,6 +231,7 @@ def test_second_run_continues_the_rehearsal_of_a_killed_one(rehearsed: Shop) -> 
     assert any("an unfinished rehearsal left" in text for text in outcome.result["plan"]["warnings"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [("--to", "old"), ("--no-rehearsal",)], ids=["another target", "no rehearsal"])
 def test_leftover_rehearsal_is_replaced(rehearsed: Shop, more: tuple[str, ...]) -> None:
     leave_rehearsal(rehearsed)
@@ -235,6 +242,7 @@ def test_leftover_rehearsal_is_replaced(rehearsed: Shop, more: tuple[str, ...]) 
     assert len(rehearsed.live) == 1
 
 
+@pytest.mark.slow
 def test_leftover_rehearsal_is_removed_on_request(rehearsed: Shop) -> None:
     leave_rehearsal(rehearsed)
 
@@ -272,6 +280,7 @@ def wait_for_rehearsal(rehearsed: Shop, number: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_comment_says_at_once_that_a_rehearsal_began(rehearsed: Shop) -> None:
     hub, seen = rehearsed.world.sandbox.github, []
     number = hub.open_issue("Cart fails", "", ["incident"], hub.add_user("mai"))

@@ -19,6 +19,7 @@ def orders(shop: Shop) -> Orders:
     return databases.open_database(shop)
 
 
+@pytest.mark.slow
 def test_newer_migrations_are_named_with_three_ways_on(orders: Orders) -> None:
     orders.migrate("0002_notes.sql", hours=20)
     orders.migrate("0004_index.sql", hours=2)
@@ -37,6 +38,7 @@ def test_newer_migrations_are_named_with_three_ways_on(orders: Orders) -> None:
     assert orders.shop.live == {orders.shop.good: 100}
 
 
+@pytest.mark.slow
 def test_schema_as_old_as_the_code_is_no_warning(orders: Orders) -> None:
     done = orders.rollback()
 
@@ -55,6 +57,7 @@ def test_old_code_that_is_uploaded_again_stays_old(orders: Orders) -> None:
     assert section[0] == f"the schema of orders is 1 migration newer than this code ({again[:8]}): 0002_notes.sql"
 
 
+@pytest.mark.slow
 def test_mark_adds_a_migration_that_the_times_hide(orders: Orders) -> None:
     """The release was built for the schema before 0002, and uploaded after it."""
     orders.migrate("0002_notes.sql", hours=20)
@@ -84,6 +87,7 @@ def test_mark_of_another_database_does_not_count(orders: Orders) -> None:
     assert orders.section("--to", other)[0].startswith("no applied migration of orders is newer")
 
 
+@pytest.mark.slow
 def test_without_an_answer_of_d1_the_marks_count(orders: Orders) -> None:
     """Their names are untrusted: no command has them."""
     orders.release(hours=0.5, mark=mark("0004_index.sql", "0002_notes.sql", "0004_index.sql"))
@@ -107,6 +111,7 @@ def test_mark_may_add_a_refusal(orders: Orders) -> None:
     assert "at least 1 migration newer" in done.result["message"]
 
 
+@pytest.mark.slow
 def test_without_any_answer_it_is_unknown(orders: Orders) -> None:
     orders.shop.world.sandbox.fault(path=f"**{QUERIES}", status=403, code=10000)
 
@@ -119,6 +124,7 @@ def test_without_any_answer_it_is_unknown(orders: Orders) -> None:
     assert warning.endswith(f"ops.yml marks as breaking: {BREAKING}")
 
 
+@pytest.mark.slow
 def test_database_without_a_name_in_ops_yml_is_unknown(shop: Shop) -> None:
     now = shop.world.sandbox.clock.now()
     bound = [{"type": "d1", "name": "DB", "id": ID}]
@@ -130,6 +136,7 @@ def test_database_without_a_name_in_ops_yml_is_unknown(shop: Shop) -> None:
     assert line.endswith("ops.yml does not name this database")
 
 
+@pytest.mark.slow
 def test_slow_database_does_not_delay_the_recovery(orders: Orders) -> None:
     orders.shop.world.sandbox.fault(path=f"**{QUERIES}", delay=20)
     began = time.monotonic()
@@ -143,6 +150,7 @@ def test_slow_database_does_not_delay_the_recovery(orders: Orders) -> None:
     assert orders.shop.live == {orders.shop.good: 100}
 
 
+@pytest.mark.slow
 def test_breaking_migration_is_refused_until_it_is_accepted_by_name(orders: Orders) -> None:
     orders.migrate(BREAKING, hours=2)
 
@@ -163,6 +171,7 @@ def test_breaking_migration_is_refused_until_it_is_accepted_by_name(orders: Orde
     assert f": {BREAKING}" in accepted.result["plan"]["warnings"][0]
 
 
+@pytest.mark.slow
 def test_hostile_name_is_one_line(orders: Orders) -> None:
     orders.migrate("0002\n::error::@org <script>$(id).sql", hours=2)
 
@@ -172,6 +181,7 @@ def test_hostile_name_is_one_line(orders: Orders) -> None:
     assert "\n" not in done.result["plan"]["warnings"][0]
 
 
+@pytest.mark.slow
 def test_versions_and_report_say_it_too(orders: Orders, incident: Incident) -> None:
     orders.migrate("0002_notes.sql", hours=20)
     shop, github = orders.shop, orders.shop.environ(**incident.github.environ())

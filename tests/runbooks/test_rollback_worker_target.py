@@ -108,6 +108,7 @@ def test_documented_histories_are_unique() -> None:
     assert len({case.happened for case in cases}) == len(cases)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shown", [False, True], ids=["without a binding", "with a binding"])
 def test_static_assets_are_detected_without_ops_yml(world: World, shown: bool) -> None:
     """Most configurations name no binding, and equal code is usual because only files change."""
@@ -120,6 +121,7 @@ def test_static_assets_are_detected_without_ops_yml(world: World, shown: bool) -
     assert "static assets" not in " ".join(outcome.result["plan"]["warnings"])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "unread",
     [{"status": 500}, {"status": 403, "code": 10000}, {"body": '{"success": true, "result": {}}'}, {"delay": 30}, None],
@@ -139,6 +141,7 @@ def test_unknown_static_assets_are_a_warning(world: World, unread: dict[str, Any
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.slow
 def test_ops_yml_can_exclude_static_assets(world: World) -> None:
     world.sandbox.switches.has_assets_listed = False
     world.edit_config("min_served: 10m #", "static_assets: false\n        min_served: 10m #")
@@ -150,6 +153,7 @@ def test_ops_yml_can_exclude_static_assets(world: World) -> None:
     assert "static assets" not in " ".join(outcome.result["plan"]["warnings"])
 
 
+@pytest.mark.slow
 def test_secret_edit_after_an_undeployed_one_joins_its_release(world: World) -> None:
     ids = create_history(world, "assets: Z 9d · A 3h")
     edit: dict[str, Any] = {"code": "A", "assets": True, "triggered_by": "secret"}
@@ -180,6 +184,7 @@ def series(world: World, *minutes: int) -> list[str]:
     return [world.release(timedelta(minutes=ago), code=f"release {index}") for index, ago in enumerate(left)]
 
 
+@pytest.mark.slow
 def test_plan_gives_a_reason_per_rejected_version(world: World) -> None:
     ids = create_history(world, "A 9d · B 5h · A 4h (wrangler) · C! 3h · D 15m · E 10m · E+ 5m")
 
@@ -192,6 +197,7 @@ def test_plan_gives_a_reason_per_rejected_version(world: World) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_blamed_explicit_target_is_a_warning(world: World) -> None:
     ids = create_history(world, "A 9d · B 5h · A 4h (wrangler) · C 10m")
     when = time_ago(world, "4h")
@@ -215,6 +221,7 @@ def test_run_without_change_suggests_the_next_candidate(world: World) -> None:
     assert world.live == {ids["Z"]: 100}
 
 
+@pytest.mark.slow
 def test_recent_secret_edit_suggests_both_fixes(world: World) -> None:
     ids = create_history(world, "A 3d · B 2h · B+ 10m")
 
@@ -240,6 +247,7 @@ def test_doubtful_rejection_is_a_warning_with_both_commands(world: World) -> Non
     assert f"`--to {ids['A']}`" in warning
 
 
+@pytest.mark.slow
 def test_doubtful_target_is_a_warning(world: World) -> None:
     ids = create_history(world, "B 55m · C 15m · D 10m")
 
@@ -249,6 +257,7 @@ def test_doubtful_target_is_a_warning(world: World) -> None:
     assert any(w.startswith(f"{ids['B'][:8]} may be bad: it served") for w in outcome.result["plan"]["warnings"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("history", "to"), [("A 30m · B 10m", ""), ("A 3d · B 30m · C 10m", "--to B")])
 def test_short_lived_target_is_a_warning(world: World, history: str, to: str) -> None:
     ids = create_history(world, history)
@@ -306,6 +315,7 @@ def test_refusal_omits_blamed_versions(world: World) -> None:
     assert not any(version in outcome.result["hint"] for version in ids.values())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("history", "best"), [("Y 45m · A 40m · B 30m · A 10m (wrangler)", "Y"), ("B 30m", "")])
 def test_unhealthy_run_without_change_suggests_a_command(world: World, history: str, best: str) -> None:
     ids = create_history(world, history)
@@ -338,6 +348,7 @@ environments:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("incident", ["-", "7"])
 def test_forged_mark_does_not_stop_the_rollback(tmp_path: Path, incident: str) -> None:
     """A pull request's title is enough if CI passes it on as the message."""
@@ -404,7 +415,7 @@ def test_incident_start_only_adds_warnings(world: World, began: str, warning: st
     assert ("the target was live" in warnings) is (began == "30m")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("to", [False, True], ids=["by rule", "--to"])
 def test_undeployed_upload_makes_no_release_older(world: World, to: bool) -> None:
     """Its code is read only if `--to` names it; the rules stay the same."""
@@ -430,6 +441,7 @@ def test_suspect_live_a_day_before_the_start_is_a_warning(world: World) -> None:
     assert any("had served for 1 d 1 h before" in warning for warning in outcome.result["plan"]["warnings"])
 
 
+@pytest.mark.slow
 def test_incident_start_near_the_suspect_gives_no_warning(world: World) -> None:
     ids = create_history(world, "A 9d · B 2h")
 
@@ -439,6 +451,7 @@ def test_incident_start_near_the_suspect_gives_no_warning(world: World) -> None:
     assert not any("stated start" in warning for warning in outcome.result["plan"]["warnings"])
 
 
+@pytest.mark.slow
 @holds_for(5, 150, past=pasts, incident=st.sampled_from(INCIDENTS))
 def test_random_histories_match_the_reference_rules(
     past: Past, incident: int | None, tmp_path_factory: pytest.TempPathFactory

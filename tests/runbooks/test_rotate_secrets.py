@@ -58,6 +58,7 @@ def leak(world: World) -> Leak:
     return Leak(world)
 
 
+@pytest.mark.slow
 def test_leaked_key_is_replaced_and_verified(leak: Leak) -> None:
     outcome = leak.rotate_one("--reason", "in a public commit")
 
@@ -72,6 +73,7 @@ def test_leaked_key_is_replaced_and_verified(leak: Leak) -> None:
     assert FRESH not in outcome.out + outcome.err
 
 
+@pytest.mark.slow
 def test_dry_run_only_checks_keys_with_the_provider(leak: Leak) -> None:
     outcome = leak.rotate_one("--dry-run")
 
@@ -246,7 +248,7 @@ def test_every_consumer_is_updated_and_verified(both: Leak) -> None:
 LOST = [{"lost": "before"}, {"lost": "after"}, {"status": 500}, {"status": 500, "applied": True}, {"code": 10035}]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", LOST, ids=str)
 def test_unanswered_write_is_retried_once(leak: Leak, rule: dict[str, Any]) -> None:
     leak.world.sandbox.fault(**BULK, **rule)
@@ -344,6 +346,7 @@ def test_live_version_that_cannot_be_read_after_two_lost_answers_is_named(leak: 
     assert len(leak.world.writes()) == 2
 
 
+@pytest.mark.slow
 def test_edit_over_a_release_since_the_plan_is_ours_and_live(leak: Leak) -> None:
     """Cloudflare's edit builds on the newest upload, so it keeps the release and adds the new value."""
     fixes: list[str] = []
@@ -460,6 +463,7 @@ def test_fifty_secrets_of_5_workers_are_live_in_5_seconds(leak: Leak) -> None:
 # Proof
 
 
+@pytest.mark.slow
 def test_rotation_without_proof_has_no_evidence(leak: Leak) -> None:
     text = leak.world.config.read_text()
     at = text.index("      GROQ_API_KEY:")
@@ -504,6 +508,7 @@ def test_revoked_previous_value_is_not_restored(leak: Leak) -> None:
     assert_refused(leak, outcome, "key_refused", f"rejects OLD_{KEY}")
 
 
+@pytest.mark.slow
 def test_rotation_without_previous_value_has_no_undo(leak: Leak) -> None:
     outcome = leak.rotate_one(**{f"OLD_{KEY}": None})
 
@@ -563,7 +568,7 @@ def test_revoked_key_is_verified_and_marked(rotated: Leak) -> None:
     assert message.endswith(f"blames=- revoked={KEY}")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "environ", "reason", "said"),
     [

@@ -42,6 +42,7 @@ def requests_to(hub: GitHub, method: str, end: str) -> list[Any]:
     return [record for record in hub.requests if record.method == method and record.path.endswith(end)]
 
 
+@pytest.mark.slow
 def test_copy_uses_and_revokes_a_repository_token(leak: Leak, hub: GitHub) -> None:
     outcome = leak.rotate_one(**add_app(hub))
 
@@ -53,6 +54,7 @@ def test_copy_uses_and_revokes_a_repository_token(leak: Leak, hub: GitHub) -> No
     assert valid_tokens(hub) == []
 
 
+@pytest.mark.slow
 def test_two_copies_share_one_token(world: World) -> None:
     """Its key is one line with \\n, as some tools store it."""
     hub: GitHub = world.sandbox.github
@@ -82,6 +84,7 @@ def test_run_without_copies_requests_no_token(leak: Leak, hub: GitHub) -> None:
     assert requests_to(hub, "GET", "/installation") == requests_to(hub, "POST", "/access_tokens") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [{"code": 10021}, {"before": lambda: os.kill(os.getpid(), signal.SIGINT)}])
 def test_token_is_revoked_after_failure_or_interruption(leak: Leak, hub: GitHub, rule: dict[str, Any]) -> None:
     leak.world.sandbox.fault(**BULK, **rule)
@@ -106,6 +109,7 @@ def test_failed_token_revocation_is_a_warning(leak: Leak, hub: GitHub, rule: dic
     assert warned in str(outcome.result["timeline"])
 
 
+@pytest.mark.slow
 def test_invalid_token_needs_no_revocation(leak: Leak, hub: GitHub) -> None:
     hub.fault(**REVOKE, status=401)
 
@@ -126,6 +130,7 @@ def assert_copy_left_to_a_person(leak: Leak, outcome: Outcome) -> str:
     return str(warned)
 
 
+@pytest.mark.slow
 def test_wrong_app_key_is_named(leak: Leak, hub: GitHub) -> None:
     warned = assert_copy_left_to_a_person(
         leak, leak.rotate_one(**add_app(hub) | {"GH_SECRETS_APP_KEY": key_pair(1)[0]})
@@ -141,12 +146,14 @@ def test_unknown_app_id_is_named(leak: Leak, hub: GitHub) -> None:
     assert "GitHub knows no App 31415. Copy the App ID" in warned
 
 
+@pytest.mark.slow
 def test_missing_app_installation_is_named(leak: Leak, hub: GitHub) -> None:
     warned = assert_copy_left_to_a_person(leak, leak.rotate_one(**add_app(hub, installed=False)))
 
     assert f"App {APP_ID} is not installed on {hub.repository}. Install it there" in warned
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("permissions", [{"secrets": "write"}, {"environments": "read"}])
 def test_missing_permission_is_named(leak: Leak, hub: GitHub, permissions: dict[str, str]) -> None:
     """Access to repository secrets does not include environment secrets."""
@@ -155,6 +162,7 @@ def test_missing_permission_is_named(leak: Leak, hub: GitHub, permissions: dict[
     assert f"App {APP_ID} has no permission Environments: write on {hub.repository}" in warned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule", [{"status": 502}, {"body": "<html>"}, {"body": '{"token": 1}', "content_type": "application/json"}]
 )
@@ -235,6 +243,7 @@ def test_other_runbooks_ignore_app_variables(leak: Leak, hub: GitHub) -> None:
     assert leak.world.rollback(**environ).code in {0, 3}
 
 
+@pytest.mark.slow
 def test_app_key_and_tokens_stay_hidden(leak: Leak, hub: GitHub, tmp_path: Path) -> None:
     """GitHub echoes both in each rejected write."""
     key = key_pair(0)[0]

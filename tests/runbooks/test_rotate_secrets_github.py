@@ -38,6 +38,7 @@ def copied(leak: Leak) -> Leak:
     return leak
 
 
+@pytest.mark.slow
 def test_github_copy_is_written_after_verification(copied: Leak) -> None:
     outcome = copied.rotate_one(**with_token(copied))
 
@@ -90,6 +91,7 @@ def assert_copy_is_left(copied: Leak, outcome: Outcome) -> None:
     assert copied.world.sandbox.github.secrets("production") == {}
 
 
+@pytest.mark.slow
 def test_missing_github_token_reports_the_old_copy(leak: Leak) -> None:
     outcome = leak.rotate_one()
 

@@ -71,6 +71,7 @@ def told(outcome: Outcome) -> str:
 # The mark of a rotation
 
 
+@pytest.mark.slow
 def test_secret_edit_leaves_a_mark_and_moves_no_traffic(leak: Leak) -> None:
     leak.rotate_one("--incident", "42")
 
@@ -84,6 +85,7 @@ def test_secret_edit_leaves_a_mark_and_moves_no_traffic(leak: Leak) -> None:
 # CI deploys the previous value before the rotation ends
 
 
+@pytest.mark.slow
 def test_confirmation_with_the_dead_key_live_marks_nothing(leak: Leak) -> None:
     leak.rotate_one()
     deploy_by_ci(leak, LEAKED)
@@ -100,6 +102,7 @@ def test_confirmation_with_the_dead_key_live_marks_nothing(leak: Leak) -> None:
     assert leak.values()[KEY] == FRESH
 
 
+@pytest.mark.slow
 def test_later_upload_with_the_new_value_is_confirmed_by_its_proof(leak: Leak) -> None:
     leak.rotate_one()
     deploy_by_ci(leak, FRESH)
@@ -130,6 +133,7 @@ def test_later_upload_without_proofs_needs_the_word_of_a_person(leak: Leak) -> N
 # A rollback between the rotation and its end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("incident", [(), ("--incident", "42")], ids=["alone", "in the incident"])
 def test_rollback_to_the_leaked_key_is_refused_and_suggests_no_way_there(leak: Leak, incident: tuple[str, ...]) -> None:
     (leaked,) = leak.world.live
@@ -281,6 +285,7 @@ def test_rotation_killed_at_its_mark_is_finished_by_the_same_command(leak: Leak,
     assert leak.rotate(*CONFIRM).code == 0
 
 
+@pytest.mark.slow
 def test_unanswered_edit_beside_another_edit_is_not_called_replaced(leak: Leak) -> None:
     edit = lambda: leak.world.sandbox.put_secret(WORKER, "X", "theirs", author="dana@example.com")  # noqa: E731
     leak.world.sandbox.fault(**BULK, lost="after", after=edit)
@@ -368,6 +373,7 @@ def test_rotation_killed_before_its_mark_is_known_from_the_incident(leak: Leak) 
 # The same press again
 
 
+@pytest.mark.slow
 def test_end_of_one_secret_is_not_marked_again_after_the_end_of_another(leak: Leak) -> None:
     """Each mark restarts Durable Objects."""
     cerebras = leak.world.sandbox.providers["cerebras"]
@@ -391,6 +397,7 @@ def test_end_of_one_secret_is_not_marked_again_after_the_end_of_another(leak: Le
 # A proof that fails for another reason
 
 
+@pytest.mark.slow
 def test_proof_that_fails_with_the_new_value_does_not_ask_for_a_rotation(leak: Leak) -> None:
     broken = {"paths": {"/health/ai/groq": {"status": 500}}}
     leak.world.release(timedelta(hours=2), code="worse", behaviour=broken, secrets={KEY: LEAKED, OTHER: "kept"})
@@ -417,6 +424,7 @@ def test_failed_proof_of_an_unknown_version_names_what_failed(leak: Leak) -> Non
     assert "If this failure has no other cause" in outcome.result["message"]
 
 
+@pytest.mark.slow
 def test_end_of_a_rotation_asks_the_required_browser_too(leak: Leak) -> None:
     look = "{name: look, browser: {path: no-such-browser, required: true}}"
     leak.world.edit_config("          - name: calculate\n", f"          - {look}\n          - name: calculate\n")

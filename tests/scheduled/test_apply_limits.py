@@ -21,6 +21,7 @@ def place(world: World) -> LimitsWorld:
     return limits.limits_world(world)
 
 
+@pytest.mark.slow
 def test_merged_limits_are_written_once_and_verified(place: LimitsWorld) -> None:
     place.commit(changed(40))
 
@@ -45,6 +46,7 @@ def test_merged_limits_are_written_once_and_verified(place: LimitsWorld) -> None
     assert place.github.issues == []
 
 
+@pytest.mark.slow
 def test_apply_is_idempotent(place: LimitsWorld) -> None:
     place.apply()
     place.world.sandbox.clock.advance(60)
@@ -72,6 +74,7 @@ def test_too_large_step_is_not_applied(place: LimitsWorld) -> None:
     assert place.stored["limits"]["calc"]["limit"] == 30_000
 
 
+@pytest.mark.slow
 def test_large_step_down_is_applied_with_a_warning(place: LimitsWorld) -> None:
     place.apply()
     place.world.sandbox.clock.advance(60)
@@ -83,6 +86,7 @@ def test_large_step_down_is_applied_with_a_warning(place: LimitsWorld) -> None:
     assert "calc.limit: 1 is a tenth or less of the current 30 in 60 s" in done.result["plan"]["warnings"]
 
 
+@pytest.mark.slow
 def test_dry_run_writes_nothing(place: LimitsWorld) -> None:
     done = place.apply("--dry-run")
 
@@ -91,6 +95,7 @@ def test_dry_run_writes_nothing(place: LimitsWorld) -> None:
     assert place.stored is None
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("touches", ["limits.yml", "README.md"])
 def test_superseded_run_changes_nothing(place: LimitsWorld, touches: str) -> None:
     place.github.add_commit("Later", "alice", files={touches: changed(50)})
@@ -105,6 +110,7 @@ def test_superseded_run_changes_nothing(place: LimitsWorld, touches: str) -> Non
         assert ended(done)[1] == "recovered"
 
 
+@pytest.mark.slow
 def test_no_success_before_the_revision_shows(place: LimitsWorld) -> None:
     """The location caches for a minute that there was no value."""
     place.world.sandbox.switches.kv_staleness_seconds = 60
@@ -151,6 +157,7 @@ def test_unproved_rate_limit_is_a_warning(place: LimitsWorld, path: dict[str, in
     assert f"not proved: limit calc: {said.replace('first 429 ', 'first 429: ', 1)}" in texts(done, "warning")
 
 
+@pytest.mark.slow
 def test_used_up_counter_of_an_earlier_proof_is_replaced(place: LimitsWorld) -> None:
     """The mark of a run may choose a counter that another run used up within the same window."""
     place.world.sandbox.edge_fault(path="/__ops/limits/calc", times=2, body="", status=429)
@@ -163,6 +170,7 @@ def test_used_up_counter_of_an_earlier_proof_is_replaced(place: LimitsWorld) -> 
     )
 
 
+@pytest.mark.slow
 def test_lost_kv_answer_is_resolved_by_read_back(place: LimitsWorld) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 0
     place.world.sandbox.fault(**PUT, lost="after")
@@ -173,6 +181,7 @@ def test_lost_kv_answer_is_resolved_by_read_back(place: LimitsWorld) -> None:
     assert len([each for each in place.world.sandbox.requests if each.method == "PUT"]) == 1
 
 
+@pytest.mark.slow
 def test_lost_write_is_repeated_once(place: LimitsWorld) -> None:
     place.world.sandbox.fault(**PUT, lost="before")
 
@@ -180,6 +189,7 @@ def test_lost_write_is_repeated_once(place: LimitsWorld) -> None:
     assert len([each for each in place.world.sandbox.requests if each.method == "PUT"]) == 2
 
 
+@pytest.mark.slow
 def test_foreign_value_after_unclear_write_stays(place: LimitsWorld) -> None:
     theirs = {"version": 1, "revision": "0" * 12 + "-" + "1" * 8, "limits": {}}
     place.world.sandbox.fault(**PUT, lost="before", before=lambda: place.put(theirs))
@@ -222,6 +232,7 @@ def test_newer_kv_value_is_not_replaced(place: LimitsWorld) -> None:
     assert place.stored["version"] == 2
 
 
+@pytest.mark.slow
 def test_invalid_file_is_not_applied(place: LimitsWorld) -> None:
     place.commit(SHIPPED.replace("30", "007"))
 
@@ -276,6 +287,7 @@ def test_result_is_added_to_the_plan_comment(place: LimitsWorld, tmp_path: Path)
     assert place.comments(number)[0].count("After the merge") == 1
 
 
+@pytest.mark.slow
 def test_pull_request_of_fork_gets_result_after_merge(place: LimitsWorld) -> None:
     place.github.add_user("zoe", "read")
     number = place.github.open_fork_pull("Raise", "zoe", {"limits.yml": changed(40)})
@@ -287,6 +299,7 @@ def test_pull_request_of_fork_gets_result_after_merge(place: LimitsWorld) -> Non
     assert "**After the merge:** recovered: revision" in comment
 
 
+@pytest.mark.slow
 def test_dry_run_keeps_the_plan_comment(place: LimitsWorld) -> None:
     number = place.pull(changed(40))
     place.merge(number)

@@ -51,6 +51,7 @@ def lines(place: LimitsWorld, number: int) -> list[str]:
     return [text.partition("\n")[0] for text in place.comments(number) if '"source":"note"' in text.replace(" ", "")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["merge", "squash"])
 def test_each_of_two_merges_within_a_minute_gets_its_result(place: LimitsWorld, method: str) -> None:
     first = place.pull(changed(300))
@@ -84,6 +85,7 @@ def test_each_of_two_merges_within_a_minute_gets_its_result(place: LimitsWorld, 
     assert drift(place)[0].state == "closed"
 
 
+@pytest.mark.slow
 def test_invalid_file_after_a_merge_gets_its_result(place: LimitsWorld) -> None:
     number = merge(place, SHIPPED.replace("30", "007"))
 
@@ -95,6 +97,7 @@ def test_invalid_file_after_a_merge_gets_its_result(place: LimitsWorld) -> None:
     assert len(drift(place)) == 1
 
 
+@pytest.mark.slow
 def test_incident_hears_of_apply_and_end(place: LimitsWorld) -> None:
     number = incident(place)
     merge(place, raising(place, number))
@@ -112,6 +115,7 @@ def test_incident_hears_of_apply_and_end(place: LimitsWorld) -> None:
     assert end.startswith(f"**{until[:16]} UTC** production: calc: the raise to 60 ended; 30 in 60 s applies")
 
 
+@pytest.mark.slow
 def test_end_is_noted_by_the_next_merge_without_a_schedule(place: LimitsWorld) -> None:
     """The merge removes the entry, so that only the former file names the incident."""
     number = incident(place)
@@ -127,6 +131,7 @@ def test_end_is_noted_by_the_next_merge_without_a_schedule(place: LimitsWorld) -
     ]
 
 
+@pytest.mark.slow
 def test_unconfirmed_and_unproved_raises_are_noted(place: LimitsWorld) -> None:
     number = incident(place)
     merge(place, raising(place, number))
@@ -145,6 +150,7 @@ def test_unconfirmed_and_unproved_raises_are_noted(place: LimitsWorld) -> None:
     )
 
 
+@pytest.mark.slow
 def test_expired_entry_changes_nothing_and_the_rest_applies(place: LimitsWorld) -> None:
     number = incident(place)
     pull = place.pull(raising(place, number).replace("limit: 10", "limit: 11"))
@@ -160,6 +166,7 @@ def test_expired_entry_changes_nothing_and_the_rest_applies(place: LimitsWorld) 
     assert "calc was not raised to 60: the entry ended at" in lines(place, number)[0]
 
 
+@pytest.mark.slow
 def test_merge_of_only_an_expired_entry_raises_nothing(place: LimitsWorld) -> None:
     number = incident(place)
     pull = place.pull(raising(place, number))
@@ -185,6 +192,7 @@ def test_refused_raise_is_noted_on_its_incident(place: LimitsWorld) -> None:
     assert "calc was not raised to 60: limits.yml is refused" in lines(place, number)[0]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("number", [999, 1])
 def test_entry_with_a_number_that_is_no_incident_gets_no_line(place: LimitsWorld, number: int) -> None:
     place.github.open_issue("A question", author="alice")
@@ -197,6 +205,7 @@ def test_entry_with_a_number_that_is_no_incident_gets_no_line(place: LimitsWorld
     assert place.comments(1) == []
 
 
+@pytest.mark.slow
 def test_run_without_a_token_answers_on_the_pull_request(place: LimitsWorld) -> None:
     number = merge(place, changed(40))
 
@@ -211,6 +220,7 @@ def test_run_without_a_token_answers_on_the_pull_request(place: LimitsWorld) -> 
     assert "**After the merge:** recovered" in place.comments(number)[0]
 
 
+@pytest.mark.slow
 def test_plan_warns_of_a_raise_below_the_live_value(place: LimitsWorld, tmp_path: Path) -> None:
     place.put({**place.stored, "limits": {"calc": {"limit": 200, "period": 60, "key": "ip"}}})
     place.world.sandbox.clock.advance(60)
@@ -221,6 +231,7 @@ def test_plan_warns_of_a_raise_below_the_live_value(place: LimitsWorld, tmp_path
     assert "warning: calc: 60 in 60 s is more than the base, but less than the live 200 in 60 s" in plan.out
 
 
+@pytest.mark.slow
 def test_unwritable_incident_is_a_warning(place: LimitsWorld) -> None:
     number = incident(place)
     merge(place, raising(place, number))
@@ -249,6 +260,7 @@ def lowered(place: LimitsWorld, limit: int) -> None:
     place.world.sandbox.clock.advance(60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["merge", "squash"])
 def test_revert_within_a_month_needs_no_override(place: LimitsWorld, tmp_path: Path, method: str) -> None:
     lowered(place, 2)
@@ -277,6 +289,7 @@ def test_other_large_step_still_needs_an_override(place: LimitsWorld, tmp_path: 
     assert place.stored["limits"]["calc"]["limit"] == 2
 
 
+@pytest.mark.slow
 def test_refused_value_is_not_restored(place: LimitsWorld, tmp_path: Path) -> None:
     """It stood on the branch for a day, but no run applied it."""
     lowered(place, 3000)
@@ -291,6 +304,7 @@ def test_refused_value_is_not_restored(place: LimitsWorld, tmp_path: Path) -> No
     assert place.apply().code == 2
 
 
+@pytest.mark.slow
 def test_value_inside_a_pull_request_is_not_restored(place: LimitsWorld, tmp_path: Path) -> None:
     """Only a merge counts, and not each commit of its branch."""
     branch = "steps"

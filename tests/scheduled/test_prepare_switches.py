@@ -15,6 +15,7 @@ def place(world: World) -> SwitchWorld:
     return switches.prepared(world)
 
 
+@pytest.mark.slow
 def test_prepare_creates_only_missing_keys(place: SwitchWorld) -> None:
     before = place.put("session-do", state="off")
 
@@ -51,6 +52,7 @@ def test_prepare_keeps_malformed_value(place: SwitchWorld) -> None:
     assert any("ai: " in line for line in outcome.result["plan"]["sections"]["Unchanged"])
 
 
+@pytest.mark.slow
 def test_hundred_switches_need_one_request(place: SwitchWorld) -> None:
     many = "".join(f"        part-{n}:\n          longest: 1h\n" for n in range(97))
     text = place.world.config.read_text()
@@ -66,6 +68,7 @@ def test_hundred_switches_need_one_request(place: SwitchWorld) -> None:
     assert len(place.world.sandbox.requests) == 1
 
 
+@pytest.mark.slow
 def test_unreadable_kv_creates_nothing(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**READ, times=None, status=403)
 

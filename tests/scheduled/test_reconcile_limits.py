@@ -87,6 +87,7 @@ def test_incident_that_stays_open_pauses_for_one_day_only(place: LimitsWorld) ->
     assert ends == ["provider_outage", "not_seen_failing"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("components", "hours", "reason"),
     [
@@ -107,6 +108,7 @@ def test_major_incident_pauses_only_for_a_product_in_use(
     assert ended(place.reconcile(GITHUB_EVENT_NAME="schedule"))[2] == reason
 
 
+@pytest.mark.slow
 def test_component_without_an_incident_does_not_pause(place: LimitsWorld) -> None:
     """Cloudflare may leave it so for weeks, and no start limits the pause."""
     end_a_limit(place)
@@ -115,6 +117,7 @@ def test_component_without_an_incident_does_not_pause(place: LimitsWorld) -> Non
     assert ended(place.reconcile(GITHUB_EVENT_NAME="schedule"))[1] == "recovered"
 
 
+@pytest.mark.slow
 def test_person_removes_an_ended_limit_in_an_outage(place: LimitsWorld) -> None:
     end_a_limit(place)
     sandbox = place.world.sandbox
@@ -146,6 +149,7 @@ def test_drift_is_reported_on_one_issue(place: LimitsWorld) -> None:
     assert (drift(place)[0].state, len(drift(place))) == ("closed", 1)
 
 
+@pytest.mark.slow
 def test_comment_in_file_is_no_drift(place: LimitsWorld) -> None:
     place.apply()
     place.world.sandbox.clock.advance(60)

@@ -120,6 +120,7 @@ def test_run_declares_every_input_of_its_commands() -> None:
     assert [name for name, each in read_action("run")["inputs"].items() if each.get("required")] == ["command"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["setup", "gate", "run", "database-guard"])
 def test_action_passes_inputs_as_variables_only(name: str) -> None:
     """GitHub inserts an expression into the text of a script before a shell reads it."""
@@ -129,6 +130,7 @@ def test_action_passes_inputs_as_variables_only(name: str) -> None:
     assert "secrets" not in str(step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [REFERENCE / "ops.yml", *CONFIGURATIONS], ids=lambda path: path.parent.name)
 def test_workflow_steps_fit_the_actions(path: Path) -> None:
     text = "".join(each.read_text() for each in (generated(path) / ".github/workflows").glob("*.yml"))
@@ -138,6 +140,7 @@ def test_workflow_steps_fit_the_actions(path: Path) -> None:
     check(steps(generated(path)))
 
 
+@pytest.mark.slow
 def test_steps_of_older_workflows_fit_the_actions() -> None:
     """The steps that 0.1 generated for the reference application. A newer version keeps this file."""
     frozen = json.loads(FROZEN.read_text())
@@ -167,6 +170,7 @@ def check(found: dict[str, dict[str, Any]]) -> None:
             command.make_context(inputs["command"], words)
 
 
+@pytest.mark.slow
 def test_no_command_but_the_listed_ones_runs(tmp_path: Path) -> None:
     out, _ = run_program(tmp_path, "labels sync", {})
 
@@ -177,6 +181,7 @@ def test_no_command_but_the_listed_ones_runs(tmp_path: Path) -> None:
     assert {"ai-failback", "limits reconcile", "maintenance due"} <= due & COMMANDS.keys()
 
 
+@pytest.mark.slow
 def test_input_becomes_one_argument(tmp_path: Path) -> None:
     hostile = "--yes $(touch pwned) `id` ; 'a' \"b\"\n::error::x"
     out, words = run_program(tmp_path, "evidence", {"environment": hostile, "since": "", "json": "f", "other": "new"})
@@ -197,6 +202,7 @@ ACTION_ENVIRON = {
 """Action → variables with which its program ends early with an error."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ACTION_ENVIRON)
 def test_files_of_the_workspace_are_not_imported(tmp_path: Path, name: str) -> None:
     """In the small form the workspace is the operations repository, and holds no code that jobs run."""
@@ -227,6 +233,7 @@ def test_files_of_the_workspace_are_not_imported(tmp_path: Path, name: str) -> N
     assert not (workspace / "pwned").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "missing", ["approved-for", "approved-runbook", "approved-environment", "attempt", "permission"]
 )
@@ -236,6 +243,7 @@ def test_approval_without_a_value_is_refused(missing: str) -> None:
     assert f"--{missing}=" in arguments({"command": "recover", **inputs, missing: ""})
 
 
+@pytest.mark.slow
 def test_notice_that_cannot_be_written_stops_no_recovery(tmp_path: Path) -> None:
     (tmp_path / "summary").mkdir()
 
@@ -244,6 +252,7 @@ def test_notice_that_cannot_be_written_stops_no_recovery(tmp_path: Path) -> None
     assert words == ["config", "check"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "is_due"), [("0.1.9", False), ("0.1.0", False), ("0.2.0", True), ("1.1.0", True)])
 def test_notice_names_the_version_that_generated_the_workflow(version: str, is_due: bool, tmp_path: Path) -> None:
     out, words = run_program(tmp_path, "config check", {"generated-by": "0.1.0"}, version=version)

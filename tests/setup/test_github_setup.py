@@ -96,6 +96,7 @@ def kinds(result: dict[str, Any]) -> list[str]:
     return [change["kind"] for change in result["changes"] if change["done"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plan", "private"), [("free", False), ("team", True), ("enterprise", True)])
 def test_environments_labels_and_ruleset_are_created_once(shop: Shop, plan: Any, private: bool) -> None:
     shop.github.switches.plan, shop.github.switches.private = plan, private
@@ -113,6 +114,7 @@ def test_environments_labels_and_ruleset_are_created_once(shop: Shop, plan: Any,
     assert len(shop.writes()) == sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lists_rules", [True, False])
 def test_private_repository_on_free_gets_secrets_of_the_repository(shop: Shop, lists_rules: bool) -> None:
     shop.github.switches.free_plan_lists_branch_rules = lists_rules
@@ -168,6 +170,7 @@ def test_approval_on_free_is_left_to_a_person(shop: Shop) -> None:
     assert result["secrets"] == []
 
 
+@pytest.mark.slow
 def test_reviewers_are_set_where_the_plan_has_them(shop: Shop) -> None:
     shop.github.switches.plan = "enterprise"
     shop.edit("    services:\n", "    approval: [security]\n    services:\n")
@@ -194,6 +197,7 @@ def test_more_reviewers_than_github_allows_are_refused(shop: Shop) -> None:
     assert shop.writes() == []
 
 
+@pytest.mark.slow
 def test_reviewers_of_a_person_may_no_longer_approve_their_own_requests(shop: Shop) -> None:
     shop.github.switches.plan = "enterprise"
     shop.edit("    services:\n", "    approval: [security]\n    services:\n")
@@ -227,6 +231,7 @@ def test_team_plan_has_no_reviewers(shop: Shop) -> None:
     assert shop.branches() == dict.fromkeys({*ENVIRONMENTS, "approve-live"}, ("main",))
 
 
+@pytest.mark.slow
 def test_refused_rule_of_an_environment_names_the_setting(shop: Shop) -> None:
     shop.github.switches.plan = "team"
     shop.github.fault(method="PUT", path="/repos/*/*/environments/recovery", status=422, times=None)
@@ -245,6 +250,7 @@ def test_unknown_reviewer_stops_before_any_write(shop: Shop, login: str) -> None
     assert (outcome.code, f'no user "{login}"' in outcome.err, shop.writes()) == (2, True, [])
 
 
+@pytest.mark.slow
 def test_plan_and_run_end_with_what_is_not_possible(shop: Shop) -> None:
     shop.github.switches.plan = "team"
     shop.github.add_user("dana", "write")
@@ -260,6 +266,7 @@ def test_plan_and_run_end_with_what_is_not_possible(shop: Shop) -> None:
         assert each.out.endswith("Correct this, or use the token of an admin. Then run the same command again.\n")
 
 
+@pytest.mark.slow
 def test_writer_gets_labels_only(shop: Shop) -> None:
     shop.github.switches.plan = "team"
     shop.github.add_user("dana", "write")
@@ -342,6 +349,7 @@ def test_invalid_code_owners_are_named(shop: Shop) -> None:
     assert any("GitHub ignores lines of CODEOWNERS: line 2: Unknown owner." in text for text in notices)
 
 
+@pytest.mark.slow
 def test_disabled_ruleset_is_turned_on_again(shop: Shop) -> None:
     shop.github.switches.plan = "team"
     shop.github.add_ruleset(RULESET, [], enforcement="disabled")
@@ -350,6 +358,7 @@ def test_disabled_ruleset_is_turned_on_again(shop: Shop) -> None:
     assert (own.enforcement, is_protected(own.rules)) == ("active", True)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -371,6 +380,7 @@ def test_lost_answer_is_settled_by_reading(shop: Shop, method: str, path: str, a
     assert len(shop.github.rulesets) == 1
 
 
+@pytest.mark.slow
 def test_lasting_failure_is_unclear(shop: Shop) -> None:
     shop.github.switches.plan = "team"
     shop.github.fault(method="POST", path="/repos/*/*/rulesets", status=502, times=None)
@@ -378,6 +388,7 @@ def test_lasting_failure_is_unclear(shop: Shop) -> None:
     assert (result["decision"], result["exit_code"]) == ("incomplete", 5)
 
 
+@pytest.mark.slow
 def test_enterprise_server_has_everything(shop: Shop) -> None:
     shop.github.switches.enterprise_server = True
     shop.edit("    services:\n", "    approval: [security]\n    services:\n")
@@ -394,6 +405,7 @@ def test_other_server_is_refused_before_the_plan(shop: Shop) -> None:
     assert "set-up works on github.com only, and this repository is on git.shopdesk.example" in done.err
 
 
+@pytest.mark.slow
 def test_unreadable_repository_is_explained(shop: Shop) -> None:
     missing = shop.setup("--repo", "shopdesk/none")
     shop.github.add_token("github_pat_y", "dana", ["issues:write"])
@@ -405,6 +417,7 @@ def test_unreadable_repository_is_explained(shop: Shop) -> None:
     assert all("that the token may read it" in outcome.err for outcome in (missing, unreadable))
 
 
+@pytest.mark.slow
 def test_present_secrets_are_left_out(shop: Shop) -> None:
     shop.github.switches.plan = "team"
     shop.github.add_environment("recovery")
@@ -429,6 +442,7 @@ def test_it_refuses_to_run_in_a_job_without_token_or_on_another_branch(shop: Sho
     assert shop.setup("--dry-run", GITHUB_TOKEN=None, GH_TOKEN=TOKEN).code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "address",
     [
@@ -470,6 +484,7 @@ def test_token_page_has_permissions_and_account() -> None:
     assert token_url(["Something Else"], "0" * 32, "x") == TOKEN_PAGE
 
 
+@pytest.mark.slow
 def test_token_of_evidence_has_a_link_with_the_permissions_of_its_tables(shop: Shop) -> None:
     shop.github.switches.plan = "team"
     named = " ".join(each.permission for each in vars(tables).values() if isinstance(each, EvidenceTable))
@@ -481,6 +496,7 @@ def test_token_of_evidence_has_a_link_with_the_permissions_of_its_tables(shop: S
     assert token["url"].count("%22key%22") == len(EVIDENCE) - 1
 
 
+@pytest.mark.slow
 def test_person_names_reviewers_and_confirms(shop: Shop) -> None:
     shop.github.switches.plan = "enterprise"
     shop.edit("    services:\n", "    approval: [security]\n    services:\n")
@@ -526,6 +542,7 @@ def test_admin_of_a_served_sandbox_sets_repository_up(tmp_path: Path, plan: str,
     assert (result["decision"], set(kinds(result))) == ("done", made), done.stderr
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "path", [ROOT / "examples/fortunet/ops.yml", *CONFIGURATIONS], ids=lambda path: path.parent.name
 )

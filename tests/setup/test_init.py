@@ -67,6 +67,7 @@ def services(team: Team, environment: str = "production") -> Any:
 # Proposals
 
 
+@pytest.mark.slow
 def test_worker_with_assets_and_own_token_name(shop: Team) -> None:
     outcome = shop.init("--token-name", "SHOPDESK_CLOUDFLARE_TOKEN")
 
@@ -95,6 +96,7 @@ def test_worker_with_assets_and_own_token_name(shop: Team) -> None:
     assert "1" not in shop.config.read_text().split("# Secrets")[1].split("\n")[0]
 
 
+@pytest.mark.slow
 def test_service_without_address_is_left_out_and_named(shop: Team) -> None:
     outcome = shop.init()
 
@@ -122,6 +124,7 @@ def test_pages_site_is_compared_at_two_paths(blog: Team) -> None:
     assert 7 <= len(blog.config.read_text().splitlines()) <= 40
 
 
+@pytest.mark.slow
 def test_two_accounts_become_two_environments(game: Team) -> None:
     outcome = game.init("--account", f"production={GAME}", "--account", f"staging={GAME_STAGING}")
 
@@ -172,6 +175,7 @@ def test_account_without_services_is_refused(shop: Team) -> None:
     assert not shop.folder.exists()
 
 
+@pytest.mark.slow
 def test_account_without_services_is_left_out_and_named(game: Team) -> None:
     game.world.sandbox.account.visible[1].workers.clear()
 
@@ -191,6 +195,7 @@ def test_environment_name_with_account_and_url(game: Team) -> None:
     assert services(game, "staging")["arena"]["url"] == "https://staging.arena.example"
 
 
+@pytest.mark.slow
 def test_names_that_are_not_production_are_left_out(shop: Team) -> None:
     release(shop.world.sandbox, "shop-web-staging", timedelta(hours=1))
 
@@ -200,6 +205,7 @@ def test_names_that_are_not_production_are_left_out(shop: Team) -> None:
     assert "Worker shop-web-staging: left out; pass --worker to include it" in outcome.out
 
 
+@pytest.mark.slow
 def test_names_of_worker_and_site_are_kept_apart(shop: Team) -> None:
     build_blog(shop.world.sandbox)
     release(shop.world.sandbox, "notes", timedelta(hours=1))
@@ -214,6 +220,7 @@ def test_names_of_worker_and_site_are_kept_apart(shop: Team) -> None:
 # Probes
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -238,6 +245,7 @@ def test_no_probe_is_claimed_for_another_answer(blog: Team, answer: dict[str, An
     assert f"# No probe yet: https://notes.example/ {reason}" in blog.config.read_text().replace("/: ", "/ ")
 
 
+@pytest.mark.slow
 def test_failing_site_is_not_compared(blog: Team) -> None:
     blog.world.sandbox.edge_fault(times=None, status=503)
     compared = blog.world.sandbox.edge_fault(path="/sitemap.xml", times=None)
@@ -253,6 +261,7 @@ def test_unreachable_url_has_no_probe(blog: Team) -> None:
     assert "probes" not in services(blog)["notes"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("document", "probe"),
     [
@@ -294,6 +303,7 @@ def test_cached_answer_of_a_worker_becomes_no_probe(game: Team, path: str, found
     assert (said in outcome.out) is (found is None)
 
 
+@pytest.mark.slow
 def test_service_that_rejects_unknown_parameters_gets_no_unique_value(shop: Team) -> None:
     answer = shop.world.sandbox.edge.answer
 
@@ -334,6 +344,7 @@ def test_home_page_with_hashed_assets_is_enough(blog: Team) -> None:
     assert "# A release without / is not recognized: add a file of every release" in blog.config.read_text()
 
 
+@pytest.mark.slow
 def test_unproven_compare_is_named(blog: Team) -> None:
     for _ in range(2):
         deploy(blog, {"index.html": b"equal"})
@@ -362,6 +373,7 @@ def test_single_deployment_is_not_compared(blog: Team) -> None:
 # Tokens and wrangler files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "line"),
     [
@@ -510,6 +522,7 @@ def test_worker_without_a_zone_gets_no_maintenance(game: Team) -> None:
     assert f"{folder}/maintenance.yml" in game.files()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["git.parcel.example", "parcel.ghe.com", "gitlab.com"])
 def test_clone_of_another_server_is_refused_before_anything_is_read(shop: Team, host: str) -> None:
     """The folder is new; the clone around it tells where it would be pushed."""

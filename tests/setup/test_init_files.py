@@ -39,6 +39,7 @@ def test_token_is_refused_as_its_place(shop: Team) -> None:
     assert "x" * 40 not in outcome.out + outcome.err
 
 
+@pytest.mark.slow
 def test_readme_fits_on_a_screen(written: Team) -> None:
     readme = written.files()["README.md"]
 
@@ -66,6 +67,7 @@ def test_files_pass_linters(written: Team, command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_second_run_changes_nothing(written: Team) -> None:
     before = {path: path.stat().st_mtime_ns for path in written.folder.rglob("*")}
 
@@ -75,6 +77,7 @@ def test_second_run_changes_nothing(written: Team) -> None:
     assert {path: path.stat().st_mtime_ns for path in written.folder.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_changed_file_is_shown_and_kept(written: Team) -> None:
     written.config.write_text(written.config.read_text().replace("status: 200", "status: 204"))
     (written.folder / "README.md").write_text("Ours\n")
@@ -92,6 +95,7 @@ def test_changed_file_is_shown_and_kept(written: Team) -> None:
     assert (written.folder / "README.md").read_text() == "Ours\n"
 
 
+@pytest.mark.slow
 def test_force_overwrites_only_the_named_file(written: Team) -> None:
     written.config.write_text(written.config.read_text().replace("status: 200", "status: 204"))
     (written.folder / "README.md").write_text("Ours\n")
@@ -103,6 +107,7 @@ def test_force_overwrites_only_the_named_file(written: Team) -> None:
     assert "status: 204" in written.config.read_text()
 
 
+@pytest.mark.slow
 def test_other_files_follow_the_kept_configuration(written: Team) -> None:
     """A service that the team removed from ops.yml is in no other file."""
     text = written.config.read_text()
@@ -114,6 +119,7 @@ def test_other_files_follow_the_kept_configuration(written: Team) -> None:
     assert "shop-api" not in written.files()["README.md"]
 
 
+@pytest.mark.slow
 def test_broken_configuration_is_not_overwritten(written: Team) -> None:
     written.config.write_text("environments: 1\n")
 
@@ -124,6 +130,7 @@ def test_broken_configuration_is_not_overwritten(written: Team) -> None:
     assert written.config.read_text() == "environments: 1\n"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("link", [".github", ".github/workflows", ".github/workflows/incident.yml"])
 def test_link_out_of_the_folder_is_refused(shop: Team, tmp_path: Path, link: str) -> None:
     (shop.folder / link).parent.mkdir(parents=True)
@@ -137,6 +144,7 @@ def test_link_out_of_the_folder_is_refused(shop: Team, tmp_path: Path, link: str
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_copy_of_backout_keeps_its_own_files(shop: Team) -> None:
     for name in ("ops/__init__.py", "templates/workflows/x.j2", "README.md"):
         (shop.folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -168,6 +176,7 @@ def test_result_as_json(shop: Team) -> None:
     assert any(line.startswith("shop-mailer:") for line in result["unchecked"])
 
 
+@pytest.mark.slow
 def test_reads_only(shop: Team) -> None:
     assert shop.init().code == 0
     assert {request.method for request in shop.world.sandbox.requests} == {"GET"}

@@ -50,6 +50,7 @@ def ask(
     return person, result
 
 
+@pytest.mark.slow
 def test_unknown_commit_of_the_actions_is_refused_before_the_questions(shop: Team) -> None:
     person = Person([])
     target = InitTarget(shop.folder, actions="acme/backout@main")

@@ -64,6 +64,7 @@ def test_new_runbook_creates_files_and_overwrites_none(world: World) -> None:
     assert sorted(path.name for path in world.folder.rglob("*.py")) == [TEST.name, FILE.name]
 
 
+@pytest.mark.slow
 def test_generated_runbook_works(world: World) -> None:
     world.release(timedelta(hours=1), code="good")
     world.sandbox.set_subdomain(WORKER, enabled=True, previews_enabled=True)
@@ -76,6 +77,7 @@ def test_generated_runbook_works(world: World) -> None:
     assert world.sandbox.subdomain(WORKER) == {"enabled": False, "previews_enabled": False}
 
 
+@pytest.mark.slow
 def test_report_token_gets_only_read_permissions(world: World) -> None:
     create_folders(world.folder)
     assert world.ops("new-runbook", NAME, "--into", str(world.folder)).code == 0

@@ -56,6 +56,7 @@ def test_sync_pins_the_given_commit_and_keeps_it(world: World, sync: Sync) -> No
     assert not [text for text in files(world).values() if "./run" in re.sub("such as `./run ops`", "", text)]
 
 
+@pytest.mark.slow
 def test_sync_keeps_the_commit_of_a_dependency_update(world: World, sync: Sync) -> None:
     sync("--actions", f"{ACTIONS}@{OLD}")
     for name in files(world):
@@ -76,6 +77,7 @@ def test_sync_warns_about_actions_of_another_minor_version(world: World, sync: S
     assert "warning" not in moved.out
 
 
+@pytest.mark.slow
 def test_actions_moves_every_workflow_to_one_commit(world: World, sync: Sync) -> None:
     sync("--actions", f"{ACTIONS}@{OLD}")
     moved = sync("--actions", f"{ACTIONS}@{NEW}")
@@ -84,6 +86,7 @@ def test_actions_moves_every_workflow_to_one_commit(world: World, sync: Sync) ->
     assert "written: .github/workflows/incident.yml (uses other commits of the actions)" in moved.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["own.yml", "own.yaml"])
 @pytest.mark.parametrize("uses", ["{}@" + NEW, '"{}@' + NEW + '"', "'{}@main'"])
 def test_other_commit_in_a_workflow_of_the_team_is_refused(world: World, sync: Sync, name: str, uses: str) -> None:
@@ -107,6 +110,7 @@ def test_branch_of_our_actions_is_refused(world: World, sync: Sync) -> None:
     assert (done.code, f"a workflow uses {ACTIONS}@main, which can move" in done.err) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--check",)])
 @pytest.mark.parametrize("count", [1, -1], ids=["step", "file"])
 def test_several_commits_are_refused(world: World, sync: Sync, count: int, options: tuple[str, ...]) -> None:
@@ -132,6 +136,7 @@ def test_own_workflow_of_the_team_counts(world: World, sync: Sync) -> None:
     assert (done.code, "own.yml" in done.err) == (2, True)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("given", [f"acme/other@{OLD}", f"{ACTIONS}@main", f"{ACTIONS}@{OLD[:8]}", ACTIONS])
 def test_other_repository_and_short_commit_are_refused(sync: Sync, given: str) -> None:
     done = sync("--actions", given)
@@ -155,6 +160,7 @@ def generated_by(world: World, version: str) -> None:
         path.write_text(f"{head}{digest[:10]}{new}\n{body}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "code"), [("0.0.9", 0), ("0.1.7", 0), ("0.2.0", 2), ("1.0.0", 2)])
 def test_check_accepts_files_of_the_previous_minor_version(world: World, sync: Sync, version: str, code: int) -> None:
     assert __version__.startswith("0.1."), "write the versions of this test for the new one"
@@ -177,6 +183,7 @@ def test_edited_file_of_the_previous_version_fails(world: World, sync: Sync) -> 
     assert sync("--check").code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["/home/alice/backout", "file:///srv/acme/backout.git", "../acme/backout"])
 def test_clone_of_a_folder_has_no_repository_on_a_server(address: str) -> None:
     assert parse_remote(address) is None

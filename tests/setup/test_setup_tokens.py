@@ -101,6 +101,7 @@ def paste(person: Terminal, text: str) -> None:
     person.type(f"{text}\n")
 
 
+@pytest.mark.slow
 def test_person_pastes_tokens_and_skips_others(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.add_token(TOKEN, set(PERMISSIONS) - {"API Tokens Read"})
     sandbox.add_token("cfut_for-another-job", ["Pages Write"])

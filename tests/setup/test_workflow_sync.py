@@ -47,6 +47,7 @@ def team(world: World) -> TeamRepository:
     return TeamRepository(world)
 
 
+@pytest.mark.slow
 def test_second_sync_writes_nothing(team: TeamRepository) -> None:
     first, second = team.sync(), team.sync()
 
@@ -58,6 +59,7 @@ def test_second_sync_writes_nothing(team: TeamRepository) -> None:
     assert team.sync("--check").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", ["run", ""], ids=["one", "all"])
 def test_folder_without_the_actions_gets_no_workflows(team: TeamRepository, gone: str) -> None:
     """Also at the second time, and also with --check and --force."""
@@ -78,6 +80,7 @@ def test_folder_without_the_actions_gets_no_workflows(team: TeamRepository, gone
     assert team.sync("--actions", f"backout-tools/backout@{'a' * 40}").code == 0
 
 
+@pytest.mark.slow
 def test_check_prints_diff_and_writes_nothing(team: TeamRepository) -> None:
     team.sync()
     before = team.file("rollback-worker").read_text()
@@ -102,6 +105,7 @@ def test_sync_removes_unused_button(team: TeamRepository) -> None:
     assert not team.file("propose-limits").exists()
 
 
+@pytest.mark.slow
 def test_edited_file_is_kept_without_force(team: TeamRepository) -> None:
     team.sync()
     file = team.file("rollback-worker")
@@ -118,6 +122,7 @@ def test_edited_file_is_kept_without_force(team: TeamRepository) -> None:
     assert "timeout-minutes: 20" not in file.read_text()
 
 
+@pytest.mark.slow
 def test_sync_keeps_action_versions_of_team(team: TeamRepository) -> None:
     """Sync keeps versions changed by dependency updates, and uses them for new files."""
     team.sync()
@@ -135,6 +140,7 @@ def test_sync_keeps_action_versions_of_team(team: TeamRepository) -> None:
     assert team.sync("--check").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["v4", "main", "refs/pull/7/head"])
 def test_sync_ignores_mutable_action_version(team: TeamRepository, version: str) -> None:
     team.workflows.mkdir(parents=True)
@@ -147,6 +153,7 @@ def test_sync_ignores_mutable_action_version(team: TeamRepository, version: str)
     assert [pin for pin in pins if not re.fullmatch("[0-9a-f]{40}", pin)] == []
 
 
+@pytest.mark.slow
 def test_diff_is_safe_in_job_log(team: TeamRepository) -> None:
     """Any pull request can change the file, and ops-check prints the difference."""
     team.sync()
@@ -161,6 +168,7 @@ def test_diff_is_safe_in_job_log(team: TeamRepository) -> None:
     assert not re.search(r"(?m)^\s*::error::no", done.out)
 
 
+@pytest.mark.slow
 def test_check_reports_mutable_action_version(team: TeamRepository) -> None:
     team.sync()
     file = team.file("incident")
@@ -171,6 +179,7 @@ def test_check_reports_mutable_action_version(team: TeamRepository) -> None:
     assert (done.code, "-      - uses: actions/checkout@main" in done.out) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--check",), ("--force",)])
 def test_sync_keeps_other_workflow_files(team: TeamRepository, options: tuple[str, ...]) -> None:
     """Without a configured schedule, sync does not own the name of this file."""
@@ -186,6 +195,7 @@ def test_sync_keeps_other_workflow_files(team: TeamRepository, options: tuple[st
     assert "Every file is as ops.yml has it." in done.out
 
 
+@pytest.mark.slow
 def test_without_environments_secrets_are_repository_secrets(team: TeamRepository) -> None:
     team.github("  environments: false\n")
 
@@ -213,6 +223,7 @@ def test_enterprise_server_files_omit_newer_keys(team: TeamRepository) -> None:
         assert "deployment: false" not in file.read_text()
 
 
+@pytest.mark.slow
 def test_branch_and_responders_come_from_ops_yml(team: TeamRepository) -> None:
     team.github("  branch: trunk\n")
     team.world.edit_config("responders: []", "responders: [alice, bob]")
@@ -226,6 +237,7 @@ def test_branch_and_responders_come_from_ops_yml(team: TeamRepository) -> None:
     )
 
 
+@pytest.mark.slow
 def test_configured_schedules_get_their_own_jobs(team: TeamRepository) -> None:
     team.github(
         "  schedules: {ai-failback: 1h, reopen-maintenance: 6h, reconcile-limits: 24h}\n  accept_minutes: 1740\n"
@@ -259,6 +271,7 @@ def test_scheduled_watch_continues_stopped_ones(team: TeamRepository) -> None:
     assert job["steps"][-1]["with"]["stopped"] == "true"
 
 
+@pytest.mark.slow
 def test_report_continues_a_stopped_watch() -> None:
     job = workflow("incident")["jobs"]["watch"]
 
@@ -267,6 +280,7 @@ def test_report_continues_a_stopped_watch() -> None:
     assert "stopped" not in workflow("rollback-worker")["jobs"]["watch"]["steps"][-2]["with"]
 
 
+@pytest.mark.slow
 def test_watch_gets_the_secret_headers_of_probes(team: TeamRepository) -> None:
     team.world.edit_config("path: /health\n", "path: /health\n              request_headers: {x-pass: SHOP_PASS}\n")
 
@@ -277,6 +291,7 @@ def test_watch_gets_the_secret_headers_of_probes(team: TeamRepository) -> None:
     assert "SHOP_PASS" not in team.read("rollback-worker")["jobs"]["report"]["steps"][-1]["env"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("setting", "limit"), [("45m", 55), ("150s", 13), ('"off"', None)])
 def test_watch_has_the_length_of_ops_yml(team: TeamRepository, setting: str, limit: int | None) -> None:
     team.world.edit_config("\nresponders: []\n", f"\nresponders: []\nwatch: {setting}\n")
@@ -309,6 +324,7 @@ def test_schedules_over_half_of_plan_minutes_are_refused(team: TeamRepository) -
     assert team.sync().code == 0
 
 
+@pytest.mark.slow
 def test_ops_yml_text_is_not_an_expression(team: TeamRepository) -> None:
     quote = "recover:it's"
     team.world.edit_config("  recover:rollback-api:", f"  {quote}:")
@@ -328,6 +344,7 @@ def test_ops_yml_text_is_not_an_expression(team: TeamRepository) -> None:
     assert "--reason '${{ secrets.CLOUDFLARE_API_TOKEN }}'" in json.loads(commands)[quote]
 
 
+@pytest.mark.slow
 def test_place_of_a_token_is_not_an_expression(team: TeamRepository) -> None:
     """A job would print the value of the secret on the incident."""
     place = "${{ toJSON(secrets) }}"
@@ -351,6 +368,7 @@ def _scalars(value: Any) -> Iterator[str]:
         yield from (text for part in parts for text in _scalars(part))
 
 
+@pytest.mark.slow
 def test_label_with_expression_syntax_is_refused(team: TeamRepository) -> None:
     team.world.edit_config("  recover:rollback-api:", "  recover:${{x}}:")
 
@@ -360,6 +378,7 @@ def test_label_with_expression_syntax_is_refused(team: TeamRepository) -> None:
     assert "GitHub reads ${{ as an expression" in done.err
 
 
+@pytest.mark.slow
 def test_reserved_step_variables_are_refused_as_secrets(team: TeamRepository) -> None:
     """GitHub refuses a step that sets a variable twice. PYTHONPATH is set by the action."""
     team.github("  schedules: {ai-failback: 24h, reopen-maintenance: 24h, reconcile-limits: 24h}\n")
@@ -424,6 +443,7 @@ def test_environments_command_prints_team_names(team: TeamRepository) -> None:
     assert "`NORDMART_PROD_TOKEN`" in done.out
 
 
+@pytest.mark.slow
 def test_doctor_keeps_an_issue_only_with_a_schedule(team: TeamRepository) -> None:
     def read() -> dict[Any, Any]:
         assert team.sync().code == 0

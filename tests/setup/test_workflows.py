@@ -89,6 +89,7 @@ def test_reference_application_has_every_button() -> None:
     assert {path.stem for path in files(REFERENCE / "ops.yml")} == {*RUNBOOKS, *NO_RUNBOOKS} - {"scheduled"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "buttons"),
     [
@@ -110,6 +111,7 @@ def test_unusable_button_is_not_written(name: str, buttons: set[str]) -> None:
     assert "scheduled" not in written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CONFIGURATIONS if name != "reference"])
 def test_workflow_files_do_not_name_reference_application(name: str) -> None:
     """Compare with the names that only the reference application has."""
@@ -130,6 +132,7 @@ def test_workflow_files_do_not_name_reference_application(name: str) -> None:
             assert each not in path.read_text(), f"{each} in {path.name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runbook", RUNBOOKS)
 def test_button_inputs_match_runbook_parameters(runbook: str) -> None:
     params = {field.name: field for field in job_parameters(discover_runbooks()[runbook].params)}
@@ -156,6 +159,7 @@ def test_button_offers_values_of_ops_yml() -> None:
     assert inputs("rollback-worker")["environment"]["options"] == ["production", "staging"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runbook", RUNBOOKS)
 def test_button_has_one_job_per_environment_with_its_secrets(runbook: str) -> None:
     found, written = discover_runbooks()[runbook], list(recovery_jobs(runbook))
@@ -197,6 +201,7 @@ def expected_secrets(of: Config, runbooks: list[str], place: str) -> set[str]:
     return names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_label_job_has_secrets_of_its_runbooks(path: Path) -> None:
     of = config(path)
@@ -216,6 +221,7 @@ def test_label_job_has_secrets_of_its_runbooks(path: Path) -> None:
             assert got - probes == expected_secrets(of, runbooks, place) - probes
 
 
+@pytest.mark.slow
 def test_recovery_job_has_permissions_of_its_runbook() -> None:
     for runbook in RUNBOOKS:
         wanted = {
@@ -226,6 +232,7 @@ def test_recovery_job_has_permissions_of_its_runbook() -> None:
             assert given == {*wanted, "issues: write"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_gate_job_has_no_secret_environment_or_recovery_group(path: Path) -> None:
     gates = [job for each in files(path) for key, job in parse_file(each)["jobs"].items() if key == "gate"]
@@ -237,6 +244,7 @@ def test_gate_job_has_no_secret_environment_or_recovery_group(path: Path) -> Non
         assert not job["concurrency"]["group"].startswith("recover-")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_secrets_are_passed_to_single_steps_by_name(path: Path) -> None:
     for each in files(path):
@@ -252,6 +260,7 @@ def test_secrets_are_passed_to_single_steps_by_name(path: Path) -> None:
         assert "toJSON(secrets" not in each.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_permissions_timeouts_and_groups_are_per_job(path: Path) -> None:
     for each in files(path):
@@ -263,6 +272,7 @@ def test_permissions_timeouts_and_groups_are_per_job(path: Path) -> None:
             assert ("concurrency" in job) == (key not in {"tell", "tell-later"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_watch_only_reads_and_stays_out_of_the_recovery_group(path: Path) -> None:
     tokens, buttons = {each.token for each in config(path).environments.values()}, 0
@@ -323,6 +333,7 @@ def test_automatic_step_follows_a_relapse_in_the_recovery_group() -> None:
             assert {each: step["with"][each] for each in same} == {each: given[each] for each in same}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "path"), CONFIGURATIONS.items(), ids=CONFIGURATIONS)
 def test_only_the_setting_adds_automatic_steps(name: str, path: Path) -> None:
     found = {each.stem for each in files(path) if any(key.startswith(NEXT) for key in parse_file(each)["jobs"])}
@@ -339,6 +350,7 @@ def test_canceled_run_stops_waiting() -> None:
         assert "always()" not in jobs_[name]["if"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("end", ["1h", "2020-01-01T00:00Z"])
 def test_reopening_jobs_have_unique_ids_per_github_environment(end: str) -> None:
     """GitHub refuses a file with two jobs of one ID. A past end does not change the file."""
@@ -358,6 +370,7 @@ def test_reopening_jobs_have_unique_ids_per_github_environment(end: str) -> None
     assert len(ids) == len({*ids})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_step_variables_have_values(path: Path) -> None:
     """ACTING of an ops.yml without labels is an empty text, not null."""
@@ -366,6 +379,7 @@ def test_step_variables_have_values(path: Path) -> None:
             assert not [step["env"] for step in job["steps"] if None in step.get("env", {}).values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_steps_do_not_interpolate_inputs(path: Path) -> None:
     for each in files(path):
@@ -388,6 +402,7 @@ def test_leak_report_is_read_from_event_file_only() -> None:
     assert set(inputs("secret-leak")) == {"secret", "seen", "url", "source"}
 
 
+@pytest.mark.slow
 def test_evidence_job_alone_uses_evidence_environment() -> None:
     found = workflow("evidence")["jobs"]
 
@@ -415,6 +430,7 @@ def test_pull_request_plan_uses_base_without_secrets() -> None:
         assert secrets_of(apply["steps"][-1]) == {environment.token}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_answer_about_the_recovery_waits_for_no_long_job(path: Path) -> None:
     """A watch lasts up to two hours, and a wait for an end up to five."""
@@ -457,6 +473,7 @@ def test_jobs_behind_approval_verify_it() -> None:
         assert all(step["with"]["requested-by"] == "${{ needs.gate.outputs.actor }}" for step in steps), job["name"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_environments_table_matches_job_secrets(path: Path) -> None:
     used: dict[str, set[str]] = {}

@@ -3,6 +3,8 @@
 import re
 import threading
 
+import pytest
+
 from ops.core.redaction import Redactor
 from ops.status.last_runs import read_last_runs
 from tests.conftest import Incident, World
@@ -10,6 +12,7 @@ from tests.support.commands import timeline
 from tests.support.shop import Shop
 
 
+@pytest.mark.slow
 def test_last_run_is_shown_with_change_and_undo(shop: Shop) -> None:
     done = shop.ops("rollback-worker", "--yes")
     assert done.code == 0
@@ -35,6 +38,7 @@ def test_refused_run_changed_nothing(shop: Shop) -> None:
     assert "Undo" not in outcome.out
 
 
+@pytest.mark.slow
 def test_newest_runs_come_first(shop: Shop) -> None:
     for arguments in (("rollback-worker", "--yes"), ("rollback-pages", "--dry-run")):
         assert shop.ops(*arguments).code == 0
@@ -48,6 +52,7 @@ def test_newest_runs_come_first(shop: Shop) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_run_of_a_job_is_read_from_the_incident(shop: Shop, incident: Incident) -> None:
     github = shop.environ(**incident.github.environ())
     more = ("--incident", str(incident.number))
@@ -67,6 +72,7 @@ def test_run_of_a_job_is_read_from_the_incident(shop: Shop, incident: Incident) 
     assert f"\n  Undo: see the comment\n  {there[0]['link']}\n" in outcome.out
 
 
+@pytest.mark.slow
 def test_killed_run_has_no_result(shop: Shop) -> None:
     assert shop.ops("rollback-worker", "--yes").code == 0
     kinds = [event["kind"] for event in timeline(shop.world)]
@@ -122,6 +128,7 @@ def test_unreadable_records_are_not_taken_for_none(shop: Shop) -> None:
     assert f"the records in {timeline.parent.parent} cannot be read" in outcome.err
 
 
+@pytest.mark.slow
 def test_run_names_the_incident_that_it_opened(shop: Shop) -> None:
     done = shop.ops("rollback-worker", "--yes", **shop.world.sandbox.github.environ())
 
@@ -131,6 +138,7 @@ def test_run_names_the_incident_that_it_opened(shop: Shop) -> None:
     assert f"  then, the post-incident report: ops incident report {issue.number}\n" in done.out
 
 
+@pytest.mark.slow
 def test_run_for_a_missing_incident_offers_no_report(shop: Shop) -> None:
     done = shop.ops("rollback-worker", "--yes", "--incident", "99", **shop.world.sandbox.github.environ())
 

@@ -38,6 +38,7 @@ def begin_outage(shop: Shop) -> None:
     shop.world.sandbox.status_pages.begin_incident("cloudflare", "Workers errors", {"Workers": "major_outage"})
 
 
+@pytest.mark.slow
 def test_outage_of_cloudflare_is_theirs(later: Shop) -> None:
     begin_outage(later)
 
@@ -49,6 +50,7 @@ def test_outage_of_cloudflare_is_theirs(later: Shop) -> None:
     assert report.next_step.startswith("Do not roll back.")
 
 
+@pytest.mark.slow
 def test_failing_api_without_a_report_is_unclear(later: Shop) -> None:
     later.world.sandbox.fault(**FAILS)
 
@@ -59,6 +61,7 @@ def test_failing_api_without_a_report_is_unclear(later: Shop) -> None:
     assert any("status pages are late" in each for each in report.finding.notes)
 
 
+@pytest.mark.slow
 def test_reported_outage_with_a_failing_api_is_theirs(later: Shop) -> None:
     begin_outage(later)
     later.world.sandbox.fault(**FAILS)
@@ -66,6 +69,7 @@ def test_reported_outage_with_a_failing_api_is_theirs(later: Shop) -> None:
     assert read(later).finding.verdict == THEIRS
 
 
+@pytest.mark.slow
 def test_token_that_cannot_read_deployments_forges_no_outage(shop: Shop) -> None:
     """A bad deployment right before stays possible."""
     begin_outage(shop)
@@ -88,6 +92,7 @@ def test_network_failure_of_our_own_is_no_outage(later: Shop) -> None:
     assert any("network" in each for each in report.finding.notes)
 
 
+@pytest.mark.slow
 def test_bad_deployment_is_ours(shop: Shop) -> None:
     shop.world.sandbox.deploy("shop-web", shop.bad)
 
@@ -97,6 +102,7 @@ def test_bad_deployment_is_ours(shop: Shop) -> None:
     assert report.finding.ours == ("web fails after a deployment 0.0 s ago",)
 
 
+@pytest.mark.slow
 def test_bad_deployment_during_an_outage_is_unclear(shop: Shop) -> None:
     begin_outage(shop)
     shop.world.sandbox.deploy("shop-web", shop.bad)
@@ -108,10 +114,12 @@ def test_bad_deployment_during_an_outage_is_unclear(shop: Shop) -> None:
     assert report.finding.ours
 
 
+@pytest.mark.slow
 def test_old_deployment_and_calm_providers_are_ours(later: Shop) -> None:
     assert read(later).finding.verdict == OURS
 
 
+@pytest.mark.slow
 def test_suspended_account_is_escalated(later: Shop) -> None:
     later.world.sandbox.fault(**LIST, status=403, code=10000, message="This account has been suspended", times=None)
 
@@ -132,6 +140,7 @@ def test_suspended_account_names_the_contacts(later: Shop) -> None:
     assert outcome.result["contacts"] == [{"role": "Owner", "contact": "mai, +49 30 1", "availability": "24/7"}]
 
 
+@pytest.mark.slow
 def test_other_refusals_of_the_api_are_no_suspension(later: Shop) -> None:
     later.world.sandbox.fault(**LIST, status=403, code=10000, message="Authentication error", times=None)
 
@@ -171,6 +180,7 @@ DOCUMENTS = {
 """Recorded document → verdict for a shop that fails without a recent deployment, and uses neither D1 nor KV."""
 
 
+@pytest.mark.slow
 def test_each_recorded_document_gives_its_verdict(later: Shop) -> None:
     pages, found = later.world.sandbox.status_pages, {}
     for name in read_documents():
@@ -184,6 +194,7 @@ def test_each_recorded_document_gives_its_verdict(later: Shop) -> None:
     assert found == DOCUMENTS
 
 
+@pytest.mark.slow
 def test_edge_outage_without_a_deployment_is_theirs(later: Shop) -> None:
     """The edge answers 521, and no product of the shop is named."""
     later.world.sandbox.status_pages.cloudflare.load("cloudflare-edge-outage")
@@ -196,6 +207,7 @@ def test_edge_outage_without_a_deployment_is_theirs(later: Shop) -> None:
     assert any("; see https://stspg.io/i0" in line for line in report.finding.theirs)
 
 
+@pytest.mark.slow
 def test_unnamed_incident_is_a_note_with_its_link_and_stops_no_person(later: Shop) -> None:
     later.world.sandbox.status_pages.cloudflare.load("cloudflare-one-region")
 
@@ -232,7 +244,7 @@ def add_wide_trouble(page: StatusPage, random: Random) -> None:
             page.group_state = random.choice(("partial_outage", "major_outage"))
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_wide_trouble_is_never_ours_and_forbids_the_automatic_step(shop: Shop, seed: int) -> None:
     """The documents follow www.cloudflarestatus.com/api; the step refuses signs of both kinds."""
@@ -255,6 +267,7 @@ def test_wide_trouble_is_never_ours_and_forbids_the_automatic_step(shop: Shop, s
     assert set(finding.possible) <= set(shown)
 
 
+@pytest.mark.slow
 def test_outage_of_github_sends_people_to_a_laptop(later: Shop) -> None:
     later.world.sandbox.status_pages.github.load("github-actions-outage")
 
@@ -265,6 +278,7 @@ def test_outage_of_github_sends_people_to_a_laptop(later: Shop) -> None:
     assert any(line.startswith("  github  www.githubstatus.com: ") for line in outage_lines(report))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", ["unreachable", "delay_seconds", "contradict"])
 def test_page_of_github_that_fails_changes_no_verdict(later: Shop, switch: str) -> None:
     switches, pages = later.world.sandbox.switches, later.world.sandbox.status_pages
@@ -280,6 +294,7 @@ def test_page_of_github_that_fails_changes_no_verdict(later: Shop, switch: str) 
     assert is_named == (switch != "contradict")
 
 
+@pytest.mark.slow
 def test_stale_page_of_github_shows_the_incident_later(later: Shop) -> None:
     later.world.sandbox.status_pages.begin_incident("github", "Disruption with Issues", {"Issues": "partial_outage"})
     assert read(later).finding.github == ()
@@ -289,6 +304,7 @@ def test_stale_page_of_github_shows_the_incident_later(later: Shop) -> None:
     assert "www.githubstatus.com: Issues: partial outage" in read(later).finding.github
 
 
+@pytest.mark.slow
 def test_own_server_of_github_has_no_public_page(later: Shop) -> None:
     later.world.sandbox.status_pages.github.load("github-actions-outage")
     later.world.config.write_text(later.world.config.read_text() + "github: {enterprise_server: true}\n")
@@ -310,6 +326,7 @@ def test_all_services_are_judged_without_a_name(later: Shop) -> None:
     assert "the probes of web are healthy" in outcome.result["notes"]
 
 
+@pytest.mark.slow
 def test_slow_status_page_is_waited_for_two_seconds(later: Shop) -> None:
     later.world.sandbox.switches.status_pages_delay_seconds = 5
 
@@ -319,6 +336,7 @@ def test_slow_status_page_is_waited_for_two_seconds(later: Shop) -> None:
     assert "www.cloudflarestatus.com: cannot be read" in report.finding.notes
 
 
+@pytest.mark.slow
 def test_healthy_service_has_no_fault_of_ours(shop: Shop) -> None:
     shop.world.sandbox.deploy("shop-web", shop.good)
     shop.world.sandbox.clock.advance(60)
@@ -340,6 +358,7 @@ def test_site_is_judged_by_its_deployments(shop: Shop) -> None:
     assert report.to_json()["theirs"] == ["www.cloudflarestatus.com: Pages: partial outage"]
 
 
+@pytest.mark.slow
 def test_ai_provider_that_does_not_answer_is_theirs(world: World, releases: Releases) -> None:
     sandbox = world.sandbox
     sandbox.clock.advance(2 * 3600)
@@ -353,6 +372,7 @@ def test_ai_provider_that_does_not_answer_is_theirs(world: World, releases: Rele
     assert (found.verdict, found.theirs) == (THEIRS, ("the AI provider api.groq.com does not answer",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", ["docs", ""], ids=["the site", "all"])
 def test_silent_ai_provider_of_another_service_explains_nothing(later: Shop, service: str) -> None:
     """Only the site fails, and only the Worker has the provider's key."""

@@ -67,6 +67,7 @@ def test_comment_has_verdict_signs_and_message(shop: Shop, incident: Incident) -
     assert "/issues/1#issuecomment-" in outcome.out
 
 
+@pytest.mark.slow
 def test_message_names_no_start_that_is_not_the_same_for_all(shop: Shop, incident: Incident) -> None:
     """An old incident of the API says nothing about when the trouble with Workers began."""
     old = StatusIncident(name="API is slow", components={"API": "degraded_performance"}, age=timedelta(days=9))
@@ -78,6 +79,7 @@ def test_message_names_no_start_that_is_not_the_same_for_all(shop: Shop, inciden
     assert len(incident.bodies) == 1
 
 
+@pytest.mark.slow
 def test_repeated_check_edits_the_newest_comment(shop: Shop, incident: Incident) -> None:
     check(shop, "web")
     shop.world.sandbox.clock.advance(60)
@@ -88,6 +90,7 @@ def test_repeated_check_edits_the_newest_comment(shop: Shop, incident: Incident)
     assert len(incident.bodies) == 1
 
 
+@pytest.mark.slow
 def test_checks_of_two_services_in_one_second_are_two_comments(shop: Shop, incident: Incident) -> None:
     sandbox = shop.world.sandbox
     sandbox.clock.advance(1 - sandbox.clock.now().microsecond / 1e6)
@@ -98,6 +101,7 @@ def test_checks_of_two_services_in_one_second_are_two_comments(shop: Shop, incid
     assert len(incident.bodies) == 2
 
 
+@pytest.mark.slow
 def test_check_after_another_comment_is_a_new_comment(shop: Shop, incident: Incident) -> None:
     check(shop, "web")
     shop.world.sandbox.github.comment(1, "Is it Cloudflare?", "mai")
@@ -107,6 +111,7 @@ def test_check_after_another_comment_is_a_new_comment(shop: Shop, incident: Inci
     assert [bool(read_record(each)) for each in incident.bodies] == [True, False, True]
 
 
+@pytest.mark.slow
 def test_another_verdict_is_a_new_comment(shop: Shop, incident: Incident) -> None:
     check(shop, "web")
     shop.world.sandbox.deploy("shop-web", shop.bad)
@@ -120,6 +125,7 @@ def test_another_verdict_is_a_new_comment(shop: Shop, incident: Incident) -> Non
     assert len(incident.bodies) == 2
 
 
+@pytest.mark.slow
 def test_record_of_another_author_is_not_continued(shop: Shop, incident: Incident) -> None:
     check(shop, "web")
     forged = body(shop)
@@ -141,6 +147,7 @@ def test_lost_answer_makes_no_second_comment(shop: Shop, incident: Incident) -> 
     assert len(incident.bodies) == 1
 
 
+@pytest.mark.slow
 def test_verdict_is_printed_without_an_answer_of_github(shop: Shop, incident: Incident) -> None:
     shop.world.sandbox.github.fault(method="*", path="/repos/*/*/issues/1/comments", status=503, times=None)
 
@@ -202,6 +209,7 @@ def test_suspended_account_is_escalated_on_the_incident(shop: Shop, incident: In
     assert len(incident.bodies) == 1
 
 
+@pytest.mark.slow
 def test_text_of_a_status_page_is_quoted_without_effect(shop: Shop, incident: Incident) -> None:
     name = "@mai ![x](https://evil.example/x) <!-- --> #1\n### ours"
     shop.world.sandbox.status_pages.begin_incident("cloudflare", name, {"Workers": "major_outage"})
@@ -215,6 +223,7 @@ def test_text_of_a_status_page_is_quoted_without_effect(shop: Shop, incident: In
     assert len(incident.bodies) == 1
 
 
+@pytest.mark.slow
 def test_healthy_service_has_no_message_for_users(shop: Shop, incident: Incident) -> None:
     shop.world.sandbox.deploy("shop-web", shop.good, at=shop.world.sandbox.clock.now() - timedelta(hours=2))
 
@@ -234,6 +243,7 @@ def test_check_without_a_service_names_all_failing_ones(shop: Shop, incident: In
     assert len(incident.bodies) == 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("name", "count"), [("\ud800 down", 1), ("x" * 90_000, 1), ("Workers are slow " * 20, 300)])
 def test_hostile_status_page_delays_no_answer(shop: Shop, incident: Incident, name: str, count: int) -> None:
     for _ in range(count):

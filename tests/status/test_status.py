@@ -37,6 +37,7 @@ def limits(place: SwitchWorld, **values: Any) -> None:
     place.world.sandbox.kv.put(NAMESPACE, "ops/limits", text)
 
 
+@pytest.mark.slow
 def test_status_lists_live_versions_and_active_settings(place: SwitchWorld) -> None:
     now = place.world.sandbox.clock.now()
     until = f"{now + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
@@ -97,6 +98,7 @@ def test_status_names_orphaned_routes(place: SwitchWorld) -> None:
     assert "--state off --service api --environment production" in lines
 
 
+@pytest.mark.slow
 def test_status_without_active_settings(place: SwitchWorld) -> None:
     lines = status(place).out
 
@@ -131,7 +133,7 @@ def sections(outcome: Outcome) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "what", "titles", "keys"), UNREAD, ids=[what for _, what, _, _ in UNREAD])
 def test_unread_source_is_unknown_and_not_none(
     place: SwitchWorld, rule: dict[str, Any], what: str, titles: set[str], keys: list[str]
@@ -152,7 +154,7 @@ def test_unread_source_is_unknown_and_not_none(
     assert (found["unknown"], [what in line for line in found["unread"]], found["exit_code"]) == (keys, [True], 4)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("token", "code", "why"),
     [
@@ -206,6 +208,7 @@ def test_many_malformed_values_are_not_taken_for_nothing_read(place: SwitchWorld
     assert "api: " in outcome.out
 
 
+@pytest.mark.slow
 def test_status_shortens_untrusted_values(place: SwitchWorld) -> None:
     place.put("session-do", state="off", owner="\u202eevil\n::error::x", incident=42)
     place.world.sandbox.deploy(

@@ -48,6 +48,7 @@ def test_service_may_be_an_option(shop: Shop) -> None:
     assert (both.code, 'two services are given: "web" and "docs"' in both.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_target_is_the_one_of_the_plan(shop: Shop) -> None:
     result = shop.ops("versions", "web", "--json").result
     planned = shop.ops("rollback-worker", "--service", "web", "--dry-run", "--json").result
@@ -82,6 +83,7 @@ def test_each_rejected_version_has_its_reason(shop: Shop) -> None:
     assert found[shop.old] == ("possible", "its release served 1 d 6 h; older than the target")
 
 
+@pytest.mark.slow
 def test_rollback_in_effect_leaves_no_target(shop: Shop) -> None:
     assert shop.ops("rollback-worker", "--service", "web", "--yes").code == 0
 
@@ -144,6 +146,7 @@ def test_service_is_optional_where_there_is_one_choice(shop: Shop) -> None:
     assert "  ops versions web --environment live --config " in outcome.err
 
 
+@pytest.mark.slow
 def test_runs_of_the_incident_count(shop: Shop, incident: Incident) -> None:
     github = shop.environ(**incident.github.environ())
     more = ("--incident", str(incident.number))

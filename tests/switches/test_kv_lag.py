@@ -51,6 +51,7 @@ WRITERS = [case for case in all_cases() if case.writes[0] == WRITE]
 """Scenarios of the runbooks whose deciding write goes to KV."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WRITERS, ids=str)
 def test_application_proves_write_while_api_lags(case: Case) -> None:
     with case_world(case) as world:
@@ -62,6 +63,7 @@ def test_application_proves_write_while_api_lags(case: Case) -> None:
     assert_proved(outcome)
 
 
+@pytest.mark.slow
 def test_application_proves_limits_while_api_lags(world: World) -> None:
     place = limits.limits_world(world)
 
@@ -83,18 +85,21 @@ def close(place: SwitchWorld, state: str = "on") -> Outcome:
     return place.ops("maintenance", "--state", state, "--service", "api")
 
 
+@pytest.mark.slow
 def test_application_proves_maintenance_while_api_lags(place: SwitchWorld) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 20
 
     assert_proved(close(place))
 
 
+@pytest.mark.slow
 def test_application_proves_switch_beyond_settle_time(place: SwitchWorld) -> None:
     place.world.sandbox.switches.kv_api_staleness_seconds = 10 * SETTLE
 
     assert_proved(place.feature("off", "--incident", "42"))
 
 
+@pytest.mark.slow
 def test_switch_can_be_reset_while_api_lags(place: SwitchWorld) -> None:
     place.feature("off", "--incident", "42")
     place.world.sandbox.clock.advance(2)
@@ -120,6 +125,7 @@ def assert_shown(place: SwitchWorld, outcome: Outcome, name: str, state: str) ->
     assert value["state"] == state == place.shown["switches"][name]["state"]
 
 
+@pytest.mark.slow
 def test_switch_of_another_team_is_proved_and_reset(shop: SwitchWorld) -> None:
     off = shop.feature("off", name="basket")
     shop.world.sandbox.clock.advance(2)
@@ -129,6 +135,7 @@ def test_switch_of_another_team_is_proved_and_reset(shop: SwitchWorld) -> None:
     assert shop.shown["switches"]["basket"]["state"] == "on"
 
 
+@pytest.mark.slow
 def test_late_value_of_earlier_run_is_not_a_newer_one(place: SwitchWorld) -> None:
     """The API shows bob's earlier value only after this run's write."""
     sandbox = place.world.sandbox
@@ -146,6 +153,7 @@ def test_late_value_of_earlier_run_is_not_a_newer_one(place: SwitchWorld) -> Non
     assert any("bob" in text for text in texts(outcome, "compared"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_application_resolves_unclear_write(place: SwitchWorld, lost: str) -> None:
     place.world.sandbox.fault(**PUT, lost=lost, times=2 if lost == "after" else 1)
@@ -156,6 +164,7 @@ def test_application_resolves_unclear_write(place: SwitchWorld, lost: str) -> No
     assert place.shown["switches"]["session-do"]["state"] == "off"
 
 
+@pytest.mark.slow
 def test_unclear_write_without_evidence_is_unknown(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**PUT, lost="before", times=2)
 
@@ -165,6 +174,7 @@ def test_unclear_write_without_evidence_is_unknown(place: SwitchWorld) -> None:
     assert LiveState.UNCHANGED.words not in outcome.result["message"].lower()
 
 
+@pytest.mark.slow
 def test_two_rejections_are_not_applied(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**PUT, status=429, times=2)
 
@@ -173,6 +183,7 @@ def test_two_rejections_are_not_applied(place: SwitchWorld) -> None:
     assert ended(outcome) == (4, "failed", "not_applied")
 
 
+@pytest.mark.slow
 def test_write_without_evidence_is_not_claimed(place: SwitchWorld) -> None:
     """The application reads no KV, and the API shows nothing for longer than `settle`."""
     switches.deploy(place.world, {"switches": {}})
@@ -227,6 +238,7 @@ PRESSES: dict[str, list[str]] = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", PRESSES)
 def test_repeated_request_warns_about_replaced_fields(place: SwitchWorld, name: str) -> None:
     place.ops(*PRESSES[name], "--incident", "42")
@@ -261,6 +273,7 @@ def test_hanging_application_delays_write_briefly(place: SwitchWorld) -> None:
     assert written[0] - began < 8
 
 
+@pytest.mark.slow
 def test_repeated_reset_is_proved(place: SwitchWorld) -> None:
     place.feature("off", "--incident", "42")
     place.world.sandbox.clock.advance(2)
@@ -273,6 +286,7 @@ def test_repeated_reset_is_proved(place: SwitchWorld) -> None:
     assert again.result["plan"]["warnings"] == []
 
 
+@pytest.mark.slow
 def test_status_names_switch_hidden_by_lag(shop: SwitchWorld) -> None:
     def unread() -> list[str]:
         where = ["--environment", "production", "--config", str(shop.world.config), "--json"]
@@ -287,6 +301,7 @@ def test_status_names_switch_hidden_by_lag(shop: SwitchWorld) -> None:
     assert [line for line in unread() if "basket" in line] == []
 
 
+@pytest.mark.slow
 def test_limits_hidden_by_lag_are_not_reported(world: World) -> None:
     place = limits.limits_world(world)
     place.apply()

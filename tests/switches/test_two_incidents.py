@@ -62,6 +62,7 @@ def owners(place: SwitchWorld, name: str = "basket") -> list[Any]:
     return [each["incident"] for each in value.get("owners", [value])]
 
 
+@pytest.mark.slow
 def test_second_incident_is_added_and_keeps_the_later_end(fresh: SwitchWorld) -> None:
     basket(fresh, "off", 7, "--until", "3h")
     first = fresh.value("basket") or {}
@@ -99,6 +100,7 @@ def test_release_of_one_incident_leaves_the_switch_to_the_other(fresh: SwitchWor
     assert shown(fresh) == "on"
 
 
+@pytest.mark.slow
 def test_each_end_counts_and_the_last_one_ends_it(fresh: SwitchWorld) -> None:
     basket(fresh, "off", 7, "--until", "1h")
     basket(fresh, "off", 9, "--until", "2h")
@@ -111,6 +113,7 @@ def test_each_end_counts_and_the_last_one_ends_it(fresh: SwitchWorld) -> None:
     assert ended(clear(fresh, 9)) == (0, "nothing_to_do", "nothing_left")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("incident", [9, None])
 def test_other_state_needs_acceptance_by_name(fresh: SwitchWorld, incident: int | None) -> None:
     basket(fresh, "off", 7)
@@ -134,6 +137,7 @@ def test_other_state_needs_acceptance_by_name(fresh: SwitchWorld, incident: int 
     assert any("#7 (" in line for line in accepted.result["plan"]["warnings"])
 
 
+@pytest.mark.slow
 def test_ai_provider_of_another_incident_stays(fresh: SwitchWorld) -> None:
     def failover(to: str, incident: int, *more: str) -> Outcome:
         outcome = fresh.ops("ai-failover", "--to", to, "--incident", str(incident), *more)
@@ -186,6 +190,7 @@ def test_value_of_the_first_release_gets_a_second_incident(fresh: SwitchWorld) -
     assert shown(fresh) == "on"
 
 
+@pytest.mark.slow
 def test_switch_of_another_incident_that_kv_does_not_show_yet_stays(place: SwitchWorld) -> None:
     """KV's API still shows the state before."""
     basket(place, "off", 7)
@@ -212,6 +217,7 @@ def test_wrong_namespace_is_refused_in_the_plan(place: SwitchWorld) -> None:
     assert switches.NAMESPACE in outcome.result["hint"]
 
 
+@pytest.mark.slow
 def test_other_incident_gets_a_comment(fresh: SwitchWorld) -> None:
     github = fresh.world.sandbox.github
     github.add_user("alice")
@@ -235,6 +241,7 @@ def test_other_incident_gets_a_comment(fresh: SwitchWorld) -> None:
     assert re.search("basket.* on", replaced)
 
 
+@pytest.mark.slow
 def test_status_and_leftovers_name_every_incident(fresh: SwitchWorld) -> None:
     basket(fresh, "off", 7)
     basket(fresh, "off", 9)
@@ -269,7 +276,7 @@ def take(place: SwitchWorld, act: str, incident: int) -> Outcome:
     return steps[act]()
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS, ids=str)
 @pytest.mark.parametrize("lag", [0, 20])
 def test_nothing_ends_while_another_incident_holds_it(place: SwitchWorld, order: tuple[Step, ...], lag: int) -> None:

@@ -47,6 +47,7 @@ def post(form: tuple[Workflow, Any], menu: str = MENU) -> Step:
     return workflow.step("menu", payload)
 
 
+@pytest.mark.slow
 def test_form_gets_the_menu_of_its_service(form: tuple[Workflow, Any]) -> None:
     workflow, _ = form
 
@@ -60,6 +61,7 @@ def test_form_gets_the_menu_of_its_service(form: tuple[Workflow, Any]) -> None:
     assert "#### frontend" not in body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", ["not sure", "other", "api\n\n### Service\n\nfrontend api"])
 def test_unknown_service_gets_every_menu(world: World, python: RunPython, said: str) -> None:
     form = opened(world, python, said)
@@ -70,6 +72,7 @@ def test_unknown_service_gets_every_menu(world: World, python: RunPython, said: 
     assert ("#### api" in body, "#### frontend" in body) == (True, not said.startswith("api"))
 
 
+@pytest.mark.slow
 def test_menu_is_posted_once(form: tuple[Workflow, Any]) -> None:
     workflow, _ = form
     post(form)
@@ -81,6 +84,7 @@ def test_menu_is_posted_once(form: tuple[Workflow, Any]) -> None:
     assert (done.code, len(workflow.bodies)) == (0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("author", "count"), [("zoe", 2), ("alice", 1)])
 def test_only_the_menu_of_a_writer_counts(form: tuple[Workflow, Any], author: str, count: int) -> None:
     workflow, _ = form
@@ -93,6 +97,7 @@ def test_only_the_menu_of_a_writer_counts(form: tuple[Workflow, Any], author: st
     assert len(workflow.bodies) == 101 + count
 
 
+@pytest.mark.slow
 def test_quoted_record_of_the_bot_is_no_menu(form: tuple[Workflow, Any]) -> None:
     """The bot's comments show names of labels and texts of providers."""
     workflow, _ = form
@@ -103,6 +108,7 @@ def test_quoted_record_of_the_bot_is_no_menu(form: tuple[Workflow, Any]) -> None
     assert len(workflow.bodies) == 2
 
 
+@pytest.mark.slow
 def test_forged_menus_of_one_stranger_cost_one_request(form: tuple[Workflow, Any]) -> None:
     workflow, _ = form
     for _ in range(150):
@@ -154,7 +160,7 @@ def test_missing_menu_fails_the_job(form: tuple[Workflow, Any]) -> None:
     assert done.out == "::error title=menu::The incident got no recovery menu: GitHub answered 403\n"
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", ["another label", "a pull request", "closed", "transferred"])
 def test_unrelated_event_sends_no_request(form: tuple[Workflow, Any], case: str) -> None:
     workflow, payload = form

@@ -14,6 +14,7 @@ COMMANDS = {"recover:api": "./run ops rollback-worker --service api --environmen
 MARK = f"<!-- backout:request run={RUN} attempt=1 -->"
 
 
+@pytest.mark.slow
 def test_label_is_answered_with_run_and_laptop_command(workflow: Workflow) -> None:
     payload = workflow.label()
 
@@ -32,6 +33,7 @@ def test_label_is_answered_with_run_and_laptop_command(workflow: Workflow) -> No
     assert [request.method for request in workflow.github.requests] == ["POST"]
 
 
+@pytest.mark.slow
 def test_answer_names_variable_and_its_place(workflow: Workflow) -> None:
     commands = {name: f"{command}\n`SHOP_TOKEN`: 1Password: shop <b>" for name, command in COMMANDS.items()}
 
@@ -43,6 +45,7 @@ def test_answer_names_variable_and_its_place(workflow: Workflow) -> None:
     )
 
 
+@pytest.mark.slow
 def test_unknown_label_links_to_documentation(workflow: Workflow) -> None:
     payload = workflow.label("recover:other")
 
@@ -58,6 +61,7 @@ def test_label_case_is_ignored(workflow: Workflow) -> None:
     assert "ops rollback-worker" in workflow.bodies[0]
 
 
+@pytest.mark.slow
 def test_rerun_gets_its_own_comment_naming_its_starter(workflow: Workflow) -> None:
     payload = workflow.label()
     workflow.step("received", payload)
@@ -72,6 +76,7 @@ def test_rerun_gets_its_own_comment_naming_its_starter(workflow: Workflow) -> No
     assert f"<!-- backout:request run={RUN} attempt=2 -->" in second
 
 
+@pytest.mark.slow
 def test_label_is_answered_on_enterprise_server(workflow: Workflow) -> None:
     workflow.github.switches.enterprise_server = True
 
@@ -80,6 +85,7 @@ def test_label_is_answered_on_enterprise_server(workflow: Workflow) -> None:
     assert (done.out, len(workflow.bodies)) == ("", 1)
 
 
+@pytest.mark.slow
 def test_simultaneous_requests_get_a_comment_each(workflow: Workflow) -> None:
     payloads = [workflow.label("recover:api"), workflow.label("recover:web")]
 
@@ -103,11 +109,11 @@ def unrelated_events(workflow: Workflow) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     ["another label", "the report", "the label is gone", "taken off", "a pull request", "transferred", "closed"],
 )
-@pytest.mark.sampled(3)
 def test_unrelated_event_sends_no_request(workflow: Workflow, case: str) -> None:
     done = workflow.step("received", unrelated_events(workflow)[case])
 
@@ -115,8 +121,8 @@ def test_unrelated_event_sends_no_request(workflow: Workflow, case: str) -> None
     assert workflow.github.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"action": "labeled", "label": {"name": "recover:x"}}'])
-@pytest.mark.sampled(2)
 def test_unreadable_event_does_not_fail_step(workflow: Workflow, text: str) -> None:
     done = workflow.step("received", text)
 
@@ -135,8 +141,8 @@ FAILING: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAILING.values(), ids=FAILING)
-@pytest.mark.sampled(3)
 def test_failing_api_is_one_warning(workflow: Workflow, fault: dict[str, Any]) -> None:
     workflow.github.fault(method="POST", path=COMMENTS, **fault)
 
@@ -147,6 +153,7 @@ def test_failing_api_is_one_warning(workflow: Workflow, fault: dict[str, Any]) -
     assert {request.path.rsplit("/", 1)[1] for request in workflow.github.requests} == {"comments"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
@@ -159,7 +166,6 @@ def test_failing_api_is_one_warning(workflow: Workflow, fault: dict[str, Any]) -
     ],
     ids=str,
 )
-@pytest.mark.sampled(2)
 def test_lost_response_yields_one_comment(workflow: Workflow, fault: dict[str, Any]) -> None:
     payload = workflow.label()
     workflow.github.comment(workflow.incident, MARK, "tina")
@@ -171,6 +177,7 @@ def test_lost_response_yields_one_comment(workflow: Workflow, fault: dict[str, A
     assert (done.code, done.out, done.outputs) == (0, "", {"comment": str(comment.id)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", [{"method": "POST", "delay": 30.0}, pytest.param({"delay": 30.0}, marks=pytest.mark.slow)], ids=str
 )
@@ -195,10 +202,10 @@ def test_unreachable_api_is_a_warning(workflow: Workflow) -> None:
     assert (done.code, done.out.count("::warning")) == (0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece", [*PIECES, MARK, f"\n{MARK}\n", "${{ secrets.X }}", "\u202e\x1b[31m", "``", "a` @b `c"]
 )
-@pytest.mark.sampled(5)
 def test_hostile_names_are_escaped(workflow: Workflow, piece: str) -> None:
     payload = workflow.label()
     hostile = {**payload, "label": {"name": f"recover:{piece}"}, "sender": {"login": piece, "type": "User"}}

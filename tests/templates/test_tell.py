@@ -73,6 +73,7 @@ class LabeledRun:
         return body
 
 
+@pytest.mark.slow
 def test_failed_gate_setup_names_step_and_log(labeled_run: LabeledRun) -> None:
     job = labeled_run.job("gate", "failure", "success", "success", "failure", "skipped")
 
@@ -93,6 +94,7 @@ def set_duration(job: FakeJob, minutes: float) -> None:
     job.started_at = job.completed_at - timedelta(minutes=minutes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("conclusion", "steps", "minutes", "said"),
     [
@@ -110,7 +112,6 @@ def set_duration(job: FakeJob, minutes: float) -> None:
     ],
     ids=["cancelled while it waits", "cancelled", "time limit", "timed out", "unknown action", "branch policy"],
 )
-@pytest.mark.sampled(2)
 def test_recovery_job_that_never_ran_is_named(
     labeled_run: LabeledRun, conclusion: str, steps: list[str], minutes: float, said: str
 ) -> None:
@@ -126,6 +127,7 @@ def test_recovery_job_that_never_ran_is_named(
     labeled_run.assert_reported(done, "nothing was changed", f"job `recovery-production` {said} · [log](")
 
 
+@pytest.mark.slow
 def test_rejected_approval_names_reviewer(labeled_run: LabeledRun) -> None:
     labeled_run.job("security-production", "failure")
     reviews = [{"state": "rejected", "comment": "no", "environments": [], "user": {"login": "rita"}}]
@@ -138,6 +140,7 @@ def test_rejected_approval_names_reviewer(labeled_run: LabeledRun) -> None:
     )
 
 
+@pytest.mark.slow
 def test_refusal_before_run_is_reported(labeled_run: LabeledRun) -> None:
     labeled_run.job("recovery-production", "failure", "success", "success", "success", "failure")
     outputs = {"decision": "refused", "reason": "token_missing", "message": "no token", "hint": "Set it.", "run": ""}
@@ -150,6 +153,7 @@ def test_refusal_before_run_is_reported(labeled_run: LabeledRun) -> None:
     assert "**Why:** no token, `token_missing`\n\n**Next step:** Set it. Then put the label on again." in body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["Recover", ""], ids=["named", "not named"])
 def test_run_without_outputs_is_reported_as_unclear(labeled_run: LabeledRun, step: str) -> None:
     labeled_run.job("recovery-production", "failure", "success", "success", "success", "failure")
@@ -160,6 +164,7 @@ def test_run_without_outputs_is_reported_as_unclear(labeled_run: LabeledRun, ste
     assert "nothing was changed" not in body
 
 
+@pytest.mark.slow
 def test_ended_run_without_comment_is_reported(labeled_run: LabeledRun) -> None:
     labeled_run.job("recovery-production", "failure", "success", "success", "success", "failure")
     outputs = {"decision": "still_unhealthy", "reason": "still_unhealthy", "run": f"{labeled_run.run}.1-00ab"}
@@ -176,6 +181,7 @@ def run_comment(run: str, text: str = "### Still unhealthy\n") -> str:
     return embed_record(text, RunRecord(run=run, decision="still_unhealthy"))
 
 
+@pytest.mark.slow
 def test_comment_continued_by_run_is_kept(labeled_run: LabeledRun) -> None:
     (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
     comment.body = run_comment(f"{labeled_run.run}.1-00ab")
@@ -215,6 +221,7 @@ def kill_run(
     return done, body
 
 
+@pytest.mark.slow
 def test_ended_run_without_final_update_is_reported(labeled_run: LabeledRun) -> None:
     ended = {"run": "7.1-00ab", "decision": "recovered", "message": "recovered after 3.8 s"}
 
@@ -224,6 +231,7 @@ def test_ended_run_without_final_update_is_reported(labeled_run: LabeledRun) -> 
     assert "#### Last report of the run: Writing" in body
 
 
+@pytest.mark.slow
 def test_successful_run_that_could_not_report_is_answered(labeled_run: LabeledRun) -> None:
     """GitHub failed while the run reported, so that its comment shows no end. The job of the report failed too."""
     (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
@@ -259,6 +267,7 @@ def fail_build(labeled_run: LabeledRun, **acting: Any) -> str:
     return body
 
 
+@pytest.mark.slow
 def test_failed_build_is_reported_above_plan(labeled_run: LabeledRun) -> None:
     body = fail_build(labeled_run)
 
@@ -269,12 +278,14 @@ def test_failed_build_is_reported_above_plan(labeled_run: LabeledRun) -> None:
     assert not is_edited(body)
 
 
+@pytest.mark.slow
 def test_dry_run_plan_counts_as_ended(labeled_run: LabeledRun) -> None:
     acting = {"result": "success", "outputs": {"run": f"{labeled_run.run}.1-00ab", "decision": "planned"}}
 
     assert fail_build(labeled_run, **acting).startswith("### Planned")
 
 
+@pytest.mark.slow
 def test_successful_jobs_report_nothing(labeled_run: LabeledRun) -> None:
     before = len(labeled_run.github.requests)
 
@@ -284,6 +295,7 @@ def test_successful_jobs_report_nothing(labeled_run: LabeledRun) -> None:
     assert labeled_run.workflow.bodies == [labeled_run.received]
 
 
+@pytest.mark.slow
 def test_missing_comment_is_posted_once(labeled_run: LabeledRun) -> None:
     labeled_run.github.issue(labeled_run.workflow.incident).comments.clear()
     labeled_run.job("gate", "failure", "failure")
@@ -296,6 +308,7 @@ def test_missing_comment_is_posted_once(labeled_run: LabeledRun) -> None:
     assert len(labeled_run.workflow.bodies) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forged", ["request", "answered"])
 def test_marker_by_other_author_is_ignored(labeled_run: LabeledRun, forged: str) -> None:
     issue, text = (
@@ -315,6 +328,7 @@ def test_marker_by_other_author_is_ignored(labeled_run: LabeledRun, forged: str)
     assert told.startswith("**Failed before the run began")
 
 
+@pytest.mark.slow
 def test_comment_of_another_run_is_kept(labeled_run: LabeledRun) -> None:
     other = labeled_run.workflow.step("received", labeled_run.payload, GITHUB_RUN_ID=str(labeled_run.run + 1))
     assert other.outputs["comment"]
@@ -325,6 +339,7 @@ def test_comment_of_another_run_is_kept(labeled_run: LabeledRun) -> None:
     assert (told[:8], waiting[:12]) == ("**Failed", "**Received**")
 
 
+@pytest.mark.slow
 def test_comment_is_found_among_200_others(labeled_run: LabeledRun) -> None:
     issue = labeled_run.github.issue(labeled_run.workflow.incident)
     ours = issue.comments.pop()
@@ -338,6 +353,7 @@ def test_comment_is_found_among_200_others(labeled_run: LabeledRun) -> None:
     assert len(labeled_run.workflow.bodies) == 201
 
 
+@pytest.mark.slow
 def test_comment_is_found_behind_a_page_with_a_hidden_one(labeled_run: LabeledRun) -> None:
     """GitHub hides comments of spammers after it cuts a list into pages, so a page may be short."""
     github = labeled_run.github
@@ -358,6 +374,7 @@ def test_comment_is_found_behind_a_page_with_a_hidden_one(labeled_run: LabeledRu
 # Failures of GitHub, and hostile text.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
@@ -370,7 +387,6 @@ def test_comment_is_found_behind_a_page_with_a_hidden_one(labeled_run: LabeledRu
     ],
     ids=str,
 )
-@pytest.mark.sampled(2)
 def test_failed_api_request_is_retried_without_duplicate(labeled_run: LabeledRun, fault: dict[str, Any]) -> None:
     if fault["method"] == "POST":
         labeled_run.github.issue(labeled_run.workflow.incident).comments.clear()
@@ -383,6 +399,7 @@ def test_failed_api_request_is_retried_without_duplicate(labeled_run: LabeledRun
     assert (done.code, "::warning" in done.out) == (0, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [{"status": 403}, pytest.param({"status": 500}, marks=pytest.mark.slow)], ids=str)
 def test_api_outage_leaves_answer_in_job_summary(labeled_run: LabeledRun, fault: dict[str, Any]) -> None:
     labeled_run.github.fault(times=None, path="/repos/**", **fault)
@@ -394,8 +411,8 @@ def test_api_outage_leaves_answer_in_job_summary(labeled_run: LabeledRun, fault:
     assert "**Failed before the run began" in done.summary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", [*PIECES, "\u202e\x1b[31m", "::set-output name=go::true", "a` @b `c", "%0A::error::"])
-@pytest.mark.sampled(5)
 def test_hostile_text_is_escaped(labeled_run: LabeledRun, piece: str) -> None:
     label = {"name": f"recover:{piece}"}
     payload = {**labeled_run.payload, "label": label, "sender": {"login": piece}}
@@ -419,11 +436,13 @@ def test_hostile_text_is_escaped(labeled_run: LabeledRun, piece: str) -> None:
     assert "##[" not in done.out
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("script", ["received", "tell", "wait"])
 def test_script_supports_python_3_9(script: str) -> None:
     ast.parse(load_scripts()[script], feature_version=(3, 9))
 
 
+@pytest.mark.slow
 def test_scripts_run_in_fresh_interpreter(labeled_run: LabeledRun) -> None:
     labeled_run.workflow.python = fresh_python
 
@@ -434,6 +453,7 @@ def test_scripts_run_in_fresh_interpreter(labeled_run: LabeledRun) -> None:
     assert (done.out, done.err, len(labeled_run.workflow.bodies)) == ("", "", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["received", "tell"])
 def test_script_uses_no_expression_and_only_standard_library(script: str) -> None:
     text = load_scripts()[script]

@@ -14,6 +14,7 @@ from tests.templates.test_tell import FAILED, GONE, LabeledRun, kill_run, labele
 __all__ = ["labeled_run"]
 
 
+@pytest.mark.slow
 def test_killed_run_is_reported_above_its_last_report(labeled_run: LabeledRun) -> None:
     done, body = kill_run(labeled_run)
 
@@ -31,6 +32,7 @@ def test_killed_run_is_reported_above_its_last_report(labeled_run: LabeledRun) -
     assert "::error title=request::Unknown whether anything was changed" in done.out
 
 
+@pytest.mark.slow
 def test_killed_run_keeps_its_hidden_record(labeled_run: LabeledRun) -> None:
     """`ops incident import` can then complete the comment, and the report does not mark it as edited."""
     _, body = kill_run(labeled_run)
@@ -46,6 +48,7 @@ def test_killed_run_keeps_its_hidden_record(labeled_run: LabeledRun) -> None:
 REHEARSAL = "writing: Worker shop-web, rehearsal: 0ffae05a → 0ffae05a at 100 % and 2c8b7e91 at 0 %"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "is_left"),
     [
@@ -70,6 +73,7 @@ def test_run_that_was_killed_in_its_rehearsal_says_what_is_left(
     assert "run on a laptop: `./run ops rollback-worker --service api --environment production --incident" in said
 
 
+@pytest.mark.slow
 def test_run_that_was_killed_after_an_accident_of_its_rehearsal_says_so(labeled_run: LabeledRun) -> None:
     at = datetime(2026, 11, 24, 3, 12, tzinfo=UTC)
     moved = "moved: 0ffae05a has been live since 03:12:00 UTC in place of 9f1c2d3e, deployed by dana"
@@ -81,6 +85,7 @@ def test_run_that_was_killed_after_an_accident_of_its_rehearsal_says_so(labeled_
     assert "the next run deploys theirs again" in said
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("rows", ["7", "[1]", '[["x"]]', '[[0, "rehearsed", 1]]', "null"])
 def test_killed_run_with_a_malformed_record_is_reported(labeled_run: LabeledRun, rows: str) -> None:
     """A person with write access can edit our comment."""
@@ -94,6 +99,7 @@ def test_killed_run_with_a_malformed_record_is_reported(labeled_run: LabeledRun,
     assert "run stopped in its middle" in labeled_run.workflow.bodies[0]
 
 
+@pytest.mark.slow
 def test_killed_run_is_reported_once(labeled_run: LabeledRun) -> None:
     labeled_run.github.fault(method="PATCH", path=COMMENT, lost="after")
 
@@ -102,6 +108,7 @@ def test_killed_run_is_reported_once(labeled_run: LabeledRun) -> None:
     assert body.count("the run stopped in its middle") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kinds", "state"),
     [
@@ -123,6 +130,7 @@ def test_killed_run_leads_with_what_its_comment_shows(
     assert body.startswith(f"**{state}, because the run stopped in its middle:** ")
 
 
+@pytest.mark.slow
 def test_several_changes_are_live_only_if_each_was_read_back(labeled_run: LabeledRun) -> None:
     (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
     kill_run(labeled_run)
@@ -137,6 +145,7 @@ def test_several_changes_are_live_only_if_each_was_read_back(labeled_run: Labele
     assert comment.body.startswith("**Partly changed, the rest is unknown, because the run stopped in its middle:** ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("live", list(LiveState))
 def test_ended_run_that_could_not_report_leads_with_its_state(labeled_run: LabeledRun, live: LiveState) -> None:
     message = f"{live.words}: SIGTERM ended the run"

@@ -19,6 +19,7 @@ __all__ = ["labeled_run"]
 SUCCEEDED: dict[str, Any] = {"result": "success", "outputs": {}}
 
 
+@pytest.mark.slow
 def test_later_job_answers_if_the_first_one_could_not(labeled_run: LabeledRun) -> None:
     needs = {"gate": GONE, "recovery-production": FAILED, "tell": FAILED, "watch": SKIPPED}
 
@@ -27,6 +28,7 @@ def test_later_job_answers_if_the_first_one_could_not(labeled_run: LabeledRun) -
     labeled_run.assert_reported(done, "`recover:api` from `@alice`")
 
 
+@pytest.mark.slow
 def test_later_job_reports_only_the_later_jobs(labeled_run: LabeledRun) -> None:
     """The button has no incident, so that no comment shows the first answer."""
     payload = press_button(labeled_run, "")
@@ -44,6 +46,7 @@ def test_later_job_reports_only_the_later_jobs(labeled_run: LabeledRun) -> None:
     assert second.summary.startswith("**The watch stopped early, and the service is not watched:** ")
 
 
+@pytest.mark.slow
 def test_missed_reopening_is_reported_in_new_comment(labeled_run: LabeledRun) -> None:
     """The run succeeded, so its comment stays; the waiting job lost its runner."""
     labeled_run.job("security-production", "success", "success")
@@ -63,6 +66,7 @@ def test_missed_reopening_is_reported_in_new_comment(labeled_run: LabeledRun) ->
     assert "Look whether it is still on. Run on a laptop: `./run ops maintenance due`" in last
 
 
+@pytest.mark.slow
 def test_missed_reopening_is_reported_after_failed_run(labeled_run: LabeledRun) -> None:
     """The run closed the service but could not verify it; then the reopening job was refused."""
     labeled_run.job("security-production", "failure", "success", "success", "success", "failure")
@@ -86,6 +90,7 @@ def test_missed_reopening_is_reported_after_failed_run(labeled_run: LabeledRun) 
     assert late.startswith("**Nothing ended it in time:** `recover:api` from `@alice` · job `end-production`")
 
 
+@pytest.mark.slow
 def test_missed_reopening_is_reported_on_opened_incident(labeled_run: LabeledRun) -> None:
     """The button was pressed without an incident."""
     labeled_run.job("wait-production", "cancelled", "success", "cancelled")
@@ -106,6 +111,7 @@ def test_missed_reopening_is_reported_on_opened_incident(labeled_run: LabeledRun
     assert labeled_run.workflow.bodies[-1].startswith("**Nothing ended it in time:** `rollback-worker` from `@alice`")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skipped", [("end-",), ("wait-", "end-")])
 def test_missed_reopening_is_reported_after_rerun(labeled_run: LabeledRun, skipped: tuple[str, ...]) -> None:
     """The gate approved only the first attempt, so the second skips the reopening. Staging has nothing to reopen."""
@@ -154,6 +160,7 @@ def tell_of_watch(labeled_run: LabeledRun, watch: dict[str, Any], **environ: str
     return rest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("result", ["failure", "cancelled"])
 def test_watch_that_died_is_reported_with_its_command(labeled_run: LabeledRun, result: str) -> None:
     labeled_run.job("watch", result, "success", "success", "failure")
@@ -170,6 +177,7 @@ def test_watch_that_died_is_reported_with_its_command(labeled_run: LabeledRun, r
     assert "changed" not in body
 
 
+@pytest.mark.slow
 def test_relapse_on_the_incident_is_not_repeated(labeled_run: LabeledRun) -> None:
     labeled_run.job("watch", "failure", "success", "success", "success", "failure")
 
@@ -178,6 +186,7 @@ def test_relapse_on_the_incident_is_not_repeated(labeled_run: LabeledRun) -> Non
     assert tell_of_watch(labeled_run, {"result": "failure", "outputs": ended}) == []
 
 
+@pytest.mark.slow
 def test_relapse_that_could_not_report_is_reported(labeled_run: LabeledRun) -> None:
     labeled_run.job("watch", "failure", "success", "success", "success", "failure")
     ended = {"decision": "relapsed", "message": "api in production relapsed", "hint": "Roll back: `ops x`"}
@@ -188,6 +197,7 @@ def test_relapse_that_could_not_report_is_reported(labeled_run: LabeledRun) -> N
     assert "**Why:** api in production relapsed\n\n**Next step:** Roll back&#58; `ops x`" in body
 
 
+@pytest.mark.slow
 def test_rerun_of_a_watch_that_dies_again_is_reported(labeled_run: LabeledRun) -> None:
     labeled_run.job("watch", "failure", "success", "failure")
 
@@ -196,6 +206,7 @@ def test_rerun_of_a_watch_that_dies_again_is_reported(labeled_run: LabeledRun) -
     assert body.startswith("**The watch stopped early")
 
 
+@pytest.mark.slow
 def test_watch_that_succeeded_reports_nothing(labeled_run: LabeledRun) -> None:
     assert tell_of_watch(labeled_run, {"result": "success", "outputs": {"decision": "mitigated"}}) == []
 
@@ -213,6 +224,7 @@ def tell_of_step(labeled_run: LabeledRun, step: dict[str, Any], answered: str = 
     return labeled_run.workflow.bodies[1:]
 
 
+@pytest.mark.slow
 def test_automatic_step_that_did_not_begin_is_reported(labeled_run: LabeledRun) -> None:
     labeled_run.job("next-recovery-production", "failure", "success", "failure")
 
@@ -222,6 +234,7 @@ def test_automatic_step_that_did_not_begin_is_reported(labeled_run: LabeledRun) 
     assert "`./run ops status --environment production`" in body
 
 
+@pytest.mark.slow
 def test_automatic_step_that_died_is_reported_as_unknown(labeled_run: LabeledRun) -> None:
     labeled_run.job("next-recovery-production", "failure", "success", "success", "success", "failure")
 
@@ -230,6 +243,7 @@ def test_automatic_step_that_died_is_reported_as_unknown(labeled_run: LabeledRun
     assert body.startswith("**The automatic step after the relapse failed, and it is not known whether it was made:**")
 
 
+@pytest.mark.slow
 def test_unpublished_relapse_does_not_hide_the_failed_step(labeled_run: LabeledRun) -> None:
     labeled_run.job("next-recovery-production", "failure", "success", "failure")
 
@@ -245,6 +259,7 @@ def test_refused_automatic_step_is_not_reported_twice(labeled_run: LabeledRun) -
     assert tell_of_step(labeled_run, {"outputs": {"run": "r", "decision": "refused"}}) == []
 
 
+@pytest.mark.slow
 def test_watch_of_a_report_job_that_died_is_reported(labeled_run: LabeledRun) -> None:
     labeled_run.job("watch", "failure", "success", "failure")
     gate = {"go": "false", "report": "true", "attempt": "1"}

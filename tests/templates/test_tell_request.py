@@ -15,6 +15,7 @@ BUTTON = "on:\n  workflow_dispatch:\n    inputs: {service: {}, incident: {}, dry
 REFUSED = {"go": "false", "attempt": "1", "reason": "no_write_access", "message": '"tina" may not', "hint": "Ask."}
 
 
+@pytest.mark.slow
 def test_refusal_written_by_gate_is_not_repeated(labeled_run: LabeledRun) -> None:
     issue = labeled_run.github.issue(labeled_run.workflow.incident)
     outputs = {**REFUSED, "answered": "true"}
@@ -24,6 +25,7 @@ def test_refusal_written_by_gate_is_not_repeated(labeled_run: LabeledRun) -> Non
     assert (done.code, done.out, done.summary, issue.comments) == (0, "", "", [])
 
 
+@pytest.mark.slow
 def test_refusal_not_written_by_gate_is_reported(labeled_run: LabeledRun) -> None:
     done = labeled_run.tell(needs={"gate": {"result": "failure", "outputs": REFUSED}, "recovery-production": SKIPPED})
 
@@ -32,6 +34,7 @@ def test_refusal_not_written_by_gate_is_reported(labeled_run: LabeledRun) -> Non
     )
 
 
+@pytest.mark.slow
 def test_refusal_of_killed_gate_is_not_repeated(labeled_run: LabeledRun) -> None:
     refusal = embed_record("**Refused**\n", RunRecord(run=f"gate-{labeled_run.run}", source="gate"))
     labeled_run.github.comment(labeled_run.workflow.incident, refusal, "github-actions[bot]")
@@ -41,6 +44,7 @@ def test_refusal_of_killed_gate_is_not_repeated(labeled_run: LabeledRun) -> None
     assert labeled_run.workflow.bodies == [refusal]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "acting", [SKIPPED, {"result": "failure", "outputs": {"decision": "refused", "reason": "rerun"}}], ids=["if", "ops"]
 )
@@ -65,6 +69,7 @@ def test_rerun_of_single_job_is_refused_in_new_comment(labeled_run: LabeledRun, 
     assert len(labeled_run.workflow.bodies) == 2
 
 
+@pytest.mark.slow
 def test_rerun_of_report_job_is_not_refused(labeled_run: LabeledRun) -> None:
     needs = {"gate": GONE, "recovery-production": FAILED, "report": {"result": "success", "outputs": {}}}
 
@@ -73,6 +78,7 @@ def test_rerun_of_report_job_is_not_refused(labeled_run: LabeledRun) -> None:
     assert (done.out, labeled_run.workflow.bodies) == ("", [labeled_run.received])
 
 
+@pytest.mark.slow
 def test_approval_job_does_not_hide_rerun_refusal(labeled_run: LabeledRun) -> None:
     approved = {"result": "success", "outputs": {}}
     needs = {"gate": GONE, "approve": approved, "recovery-production": SKIPPED}
@@ -82,6 +88,7 @@ def test_approval_job_does_not_hide_rerun_refusal(labeled_run: LabeledRun) -> No
     assert "Reason: `rerun`" in labeled_run.workflow.bodies[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "output", "says", "command"),
     [
@@ -122,8 +129,8 @@ def press_button(labeled_run: LabeledRun, incident: str) -> Mapping[str, Any]:
     return payload
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["{}", "#{}", "{page}/issues/{}"])
-@pytest.mark.sampled(2)
 def test_button_is_answered_on_named_incident(labeled_run: LabeledRun, form: str) -> None:
     page = f"{labeled_run.github.urls.html}/{labeled_run.github.repository}"
     payload = press_button(labeled_run, form.format(labeled_run.workflow.incident, page=page))
@@ -136,8 +143,8 @@ def test_button_is_answered_on_named_incident(labeled_run: LabeledRun, form: str
     assert "--dry-run" in labeled_run.workflow.bodies[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("incident", ["", "99", "https://github.com/acme/other/issues/1", "1; go=true"])
-@pytest.mark.sampled(2)
 def test_button_without_incident_is_answered_in_log(labeled_run: LabeledRun, incident: str) -> None:
     payload = press_button(labeled_run, incident)
 
@@ -148,6 +155,7 @@ def test_button_without_incident_is_answered_in_log(labeled_run: LabeledRun, inc
     assert "**Failed before the run began" in done.summary
 
 
+@pytest.mark.slow
 def test_button_is_not_answered_on_pull_request(labeled_run: LabeledRun) -> None:
     labeled_run.github.add_commit("A change", "alice", files={"a": "b"}, branch="a-change")
     number = labeled_run.github.open_pull("A change", "a-change", "alice")
@@ -159,6 +167,7 @@ def test_button_is_not_answered_on_pull_request(labeled_run: LabeledRun) -> None
     assert "::error title=request::Failed" in done.out
 
 
+@pytest.mark.slow
 def test_ended_button_run_is_not_reported_again(labeled_run: LabeledRun) -> None:
     payload = press_button(labeled_run, "")
     outputs = {"decision": "failed", "reason": "provider_refused", "run": f"{labeled_run.run}.1-00ab"}

@@ -44,6 +44,7 @@ def test_packed_files_are_the_committed_ones(site: SiteRepository, tmp_path: Pat
     assert (tree / "link").readlink() == Path("page.html")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", [".git", ".GIT", ".."])
 def test_path_that_git_does_not_check_out_is_refused(site: SiteRepository, tmp_path: Path, name: str) -> None:
     folder = site.tree([("100644", "config", site.blob(b"x"))])

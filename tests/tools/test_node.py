@@ -25,6 +25,7 @@ except nodejs.MissingTool as missing:
 """
 
 
+@pytest.mark.slow
 def test_missing_node_names_the_package_to_install(tmp_path: Path) -> None:
     environ = {**os.environ, "PATH": str(tmp_path)}
     ended = subprocess.run(
@@ -33,6 +34,7 @@ def test_missing_node_names_the_package_to_install(tmp_path: Path) -> None:
     assert ended.stdout == "Node 22 or newer is missing: pip install 'backout[sandbox]'\n"
 
 
+@pytest.mark.slow
 def test_old_node_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "node").write_text("#!/bin/sh\necho v18.20.0\n")
     (tmp_path / "node").chmod(0o755)
@@ -43,6 +45,7 @@ def test_old_node_is_not_used(tmp_path: Path) -> None:
     assert ended.stdout.startswith("Node 22 or newer is missing")
 
 
+@pytest.mark.slow
 def test_lock_pins_hashes_and_names_no_registry() -> None:
     manifest = json.loads((node.FOLDER / "package.json").read_text())["dependencies"]
     packages = json.loads((node.FOLDER / "package-lock.json").read_text())["packages"]

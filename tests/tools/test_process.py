@@ -67,6 +67,7 @@ def test_program_started_by_a_late_thread_ends(tmp_path: Path) -> None:
     assert has_ended(int((tmp_path / "pid").read_text()))
 
 
+@pytest.mark.slow
 def test_program_gets_folder_environment_and_empty_input(tmp_path: Path) -> None:
     environ = {"LC_ALL": "C.UTF-8", "NAME": "two  words\n'$x'", "PATH": os.environ["PATH"]}
     script = "import os, sys; print(sorted(os.environ.items()), os.getcwd(), sys.stdin.read(), sys.argv[1:])"
@@ -77,6 +78,7 @@ def test_program_gets_folder_environment_and_empty_input(tmp_path: Path) -> None
     assert done == process.FinishedProcess(0, f"{sorted(environ.items())} {tmp_path}  {argv[3:]}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("end", "code"), [("exit 7", 7), ("kill -TERM $$", -signal.SIGTERM), ("exit 127", 127)])
 def test_exit_code_is_passed_through(end: str, code: int, tmp_path: Path) -> None:
     done = process.run(["sh", "-c", end], environ={}, timeout=30, redactor=Redactor(), folder=tmp_path)
@@ -84,6 +86,7 @@ def test_exit_code_is_passed_through(end: str, code: int, tmp_path: Path) -> Non
     assert done == process.FinishedProcess(code, "")
 
 
+@pytest.mark.slow
 def test_program_is_found_in_its_folder_or_path(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "here"
@@ -96,6 +99,7 @@ def test_program_is_found_in_its_folder_or_path(tmp_path: Path) -> None:
         assert done == process.FinishedProcess(0, "found\n")
 
 
+@pytest.mark.slow
 def test_missing_interpreter_is_reported_as_in_a_shell(tmp_path: Path) -> None:
     program = tmp_path / "script"
     program.write_text("#!/no/such/interpreter\n")
@@ -107,6 +111,7 @@ def test_missing_interpreter_is_reported_as_in_a_shell(tmp_path: Path) -> None:
     assert str(program) in done.output
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("argv", "path", "error"),
     [

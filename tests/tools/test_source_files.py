@@ -28,6 +28,7 @@ def read(folder: Path, repository: str | None = None, *, is_checked_out: bool = 
     return read_source_files(folder, environ, Redactor(), repository, FOLDERS, is_checked_out=is_checked_out)
 
 
+@pytest.mark.slow
 def test_files_are_those_of_the_default_branch(repository: SiteRepository, tmp_path: Path) -> None:
     """Neither the work tree nor another branch counts; links are left out."""
     repository.git("checkout", "-q", "-b", "feature")
@@ -43,6 +44,7 @@ def test_files_are_those_of_the_default_branch(repository: SiteRepository, tmp_p
     assert "db/down/0002.sql" in checked_out.files
 
 
+@pytest.mark.slow
 def test_links_and_missing_folders_are_left_out(repository: SiteRepository, tmp_path: Path) -> None:
     (repository.folder / "db" / "down" / "0002.sql").symlink_to("/etc/passwd")
     repository.git("rm", "-q", "-r", "db/migrations")
@@ -50,6 +52,7 @@ def test_links_and_missing_folders_are_left_out(repository: SiteRepository, tmp_
     assert read(tmp_path).files == {"db/down/0001.sql": b"DROP TABLE a;"}
 
 
+@pytest.mark.slow
 def test_attributes_of_the_commit_change_no_content(repository: SiteRepository, tmp_path: Path) -> None:
     """`git archive` would put the body of the commit into the file, and leave the other one out."""
     attributes = "*.sql export-subst ident text eol=crlf working-tree-encoding=UTF-16\ndb/down/0002.sql export-ignore\n"
@@ -66,6 +69,7 @@ def test_attributes_of_the_commit_change_no_content(repository: SiteRepository, 
     assert (found["db/down/0002.sql"], found["db/down/0003.sql"]) == (content, content)
 
 
+@pytest.mark.slow
 def test_names_with_signs_are_names(repository: SiteRepository, tmp_path: Path) -> None:
     names = ["-x.sql", "a b\n.sql", ":(top)", "*.sql", "\u00e9\U0001f4a5.sql", "\udcff.sql", 'q"\\t.sql']
     for name in names:
@@ -80,6 +84,7 @@ def test_names_with_signs_are_names(repository: SiteRepository, tmp_path: Path) 
     }
 
 
+@pytest.mark.slow
 def test_submodule_is_left_out_and_many_files_are_read(repository: SiteRepository, tmp_path: Path) -> None:
     for number in range(2, 300):
         (repository.folder / f"db/migrations/{number:04}_a_long_name_{'of_a_migration' * 4}.sql").touch()
@@ -90,6 +95,7 @@ def test_submodule_is_left_out_and_many_files_are_read(repository: SiteRepositor
     assert len(read(tmp_path).files) == 300
 
 
+@pytest.mark.slow
 def test_large_files_are_refused_before_they_are_read(repository: SiteRepository, tmp_path: Path) -> None:
     repository.commit("large", db__down__0002_sql="x" * 5_000_001)
 
@@ -97,6 +103,7 @@ def test_large_files_are_refused_before_they_are_read(repository: SiteRepository
         read(tmp_path)
 
 
+@pytest.mark.slow
 def test_page_of_a_file_is_that_of_the_commit(repository: SiteRepository, tmp_path: Path) -> None:
     repository.git("remote", "add", "origin", "git@github.com:shop/web.git")
     found = read(tmp_path)

@@ -107,6 +107,7 @@ def relapse(world: World) -> Relapse:
     return found
 
 
+@pytest.mark.slow
 def test_step_rolls_back_to_the_next_older_version(relapse: Relapse) -> None:
     relapsed = relapse.deployment
 
@@ -123,6 +124,7 @@ def test_step_rolls_back_to_the_next_older_version(relapse: Relapse) -> None:
     assert [each.decision for each in records if each and each.source == "run"] == ["recovered", "recovered"]
 
 
+@pytest.mark.slow
 def test_record_is_written_before_the_step(relapse: Relapse) -> None:
     seen: list[bool] = []
     deploy = f"/accounts/*/workers/scripts/{WORKER}/deployments"
@@ -134,6 +136,7 @@ def test_record_is_written_before_the_step(relapse: Relapse) -> None:
     assert seen == [True]
 
 
+@pytest.mark.slow
 def test_repeated_step_changes_nothing(relapse: Relapse) -> None:
     relapsed = relapse.deployment
     relapse.step()
@@ -147,6 +150,7 @@ def test_repeated_step_changes_nothing(relapse: Relapse) -> None:
     assert "\n".join(relapse.incident.bodies).count("**Automatic step:**") == bodies.count("**Automatic step:**") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_step_that_was_killed_is_made_once(relapse: Relapse, when: str) -> None:
     """It is killed between its record and its write, or right after the write."""
@@ -164,6 +168,7 @@ def test_step_that_was_killed_is_made_once(relapse: Relapse, when: str) -> None:
     assert splits.count({relapse.shop.old: 100}) == 2  # the release, and the step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("most", "reason", "said"),
     [(1, "no_automatic_step", "this incident had 1 of at most 1"), (2, "no_target", "no known good version")],
@@ -187,6 +192,7 @@ def test_steps_of_an_incident_are_limited(relapse: Relapse, most: int, reason: s
     assert shop.live == {shop.old: 100}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["watch", "step"])
 def test_step_counts_although_its_record_is_lost(relapse: Relapse, lost: str) -> None:
     """A second runner that did not see the relapse writes the watch once more, or a person deletes the step."""
@@ -224,6 +230,7 @@ def test_step_of_another_service_at_the_same_time_counts(relapse: Relapse) -> No
     relapse.refuses("this incident had 1 of at most 1", relapse.step())
 
 
+@pytest.mark.slow
 def test_service_that_is_healthy_again_is_left_alone(relapse: Relapse) -> None:
     """The watch found the relapse from a runner with a broken network, or from rounds that somebody forged."""
     relapse.fault.before = lambda: None
@@ -233,6 +240,7 @@ def test_service_that_is_healthy_again_is_left_alone(relapse: Relapse) -> None:
     assert not relapse.claim
 
 
+@pytest.mark.slow
 def test_foreign_deployment_during_the_watch_refuses(world: World, relapse: Relapse) -> None:
     relapsed = relapse.deployment
     world.sandbox.deploy(WORKER, relapse.shop.good, author="bot@shop.example")
@@ -241,6 +249,7 @@ def test_foreign_deployment_during_the_watch_refuses(world: World, relapse: Rela
     relapse.refuses("someone else deployed after the rollback", relapse.step(relapsed=relapsed))
 
 
+@pytest.mark.slow
 def test_foreign_deployment_before_the_watch_refuses(world: World, relapse: Relapse) -> None:
     """Somebody deploys between the rollback and the start of the job that watches."""
     relapsed = relapse.deployment
@@ -260,6 +269,7 @@ def test_foreign_deployment_after_the_watch_refuses(world: World, relapse: Relap
     relapse.refuses("by bot@shop.example", relapse.step(relapsed=relapsed), reason="world_moved")
 
 
+@pytest.mark.slow
 def test_outage_of_a_provider_refuses(world: World, relapse: Relapse) -> None:
     world.sandbox.switches.status_pages_lag_seconds = 0
     world.sandbox.status_pages.begin_incident("cloudflare", "Workers errors", {"Workers": "major_outage"})
@@ -268,7 +278,7 @@ def test_outage_of_a_provider_refuses(world: World, relapse: Relapse) -> None:
     assert not relapse.claim
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "document",
     [
@@ -293,6 +303,7 @@ def test_unreadable_status_page_does_not_stop_the_step(world: World, relapse: Re
     assert relapse.shop.live == {relapse.shop.old: 100}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new"), [("on_relapse: next", "on_relapse: notify"), ("{for: 30m, on_relapse: next}", "'off'")]
 )
@@ -302,22 +313,26 @@ def test_setting_must_allow_it(relapse: Relapse, old: str, new: str) -> None:
     relapse.refuses("`watch` in ops.yml has no `on_relapse: next`", relapse.step())
 
 
+@pytest.mark.slow
 def test_version_that_a_person_named_is_left_to_people(relapse: Relapse) -> None:
     relapse.refuses("the request named the version itself", relapse.step(params={"to": relapse.shop.good}))
 
 
+@pytest.mark.slow
 def test_requester_without_access_is_refused(relapse: Relapse) -> None:
     relapse.incident.github.add_user("tina", "triage")
 
     relapse.refuses("tina requested this", relapse.step("--requested-by", "tina"), reason="no_write_access")
 
 
+@pytest.mark.slow
 def test_closed_incident_is_over(relapse: Relapse) -> None:
     relapse.incident.github.issue(relapse.incident.number).state = "closed"
 
     relapse.refuses("somebody closed the incident", relapse.step())
 
 
+@pytest.mark.slow
 def test_edited_comment_of_the_watch_is_no_evidence(relapse: Relapse) -> None:
     comments = relapse.incident.github.issue(relapse.incident.number).comments
     (watched,) = (each for each in comments if each.body == relapse.watched)
@@ -326,6 +341,7 @@ def test_edited_comment_of_the_watch_is_no_evidence(relapse: Relapse) -> None:
     relapse.refuses("the comment of the watch was edited", relapse.step())
 
 
+@pytest.mark.slow
 def test_watch_of_a_stranger_is_no_evidence(relapse: Relapse) -> None:
     hub = relapse.incident.github
     hub.add_user("zoe", "read")
@@ -338,11 +354,13 @@ def test_watch_of_a_stranger_is_no_evidence(relapse: Relapse) -> None:
     relapse.refuses("the incident has no watch of web in live", relapse.step())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["-", "", "0" * 8])
 def test_missing_deployment_is_refused(relapse: Relapse, named: str) -> None:
     relapse.refuses("did not find a relapse of this deployment", relapse.recover("--relapsed", named))
 
 
+@pytest.mark.slow
 def test_healthy_watch_permits_no_step(relapse: Relapse) -> None:
     relapse.fault.before = lambda: None
     relapse.fault.status = None
@@ -351,6 +369,7 @@ def test_healthy_watch_permits_no_step(relapse: Relapse) -> None:
     relapse.refuses("did not find a relapse of this deployment", relapse.step())
 
 
+@pytest.mark.slow
 def test_github_must_take_the_record(relapse: Relapse) -> None:
     relapse.incident.github.fault(method="POST", path="/repos/**/issues/*/comments", status=503, times=None)
 
@@ -367,6 +386,7 @@ def test_accepted_secrets_hold_for_one_version_only(relapse: Relapse) -> None:
     assert "CART_KEY" not in outcome.result["timeline"][0]["text"]
 
 
+@pytest.mark.slow
 def test_dry_run_plans_the_step_and_records_nothing(relapse: Relapse) -> None:
     outcome = relapse.step("--dry-run")
 

@@ -104,6 +104,7 @@ def test_closed_service_is_looked_at_each_minute_for_half_an_hour(place: Mainten
     assert notices(incident) == []
 
 
+@pytest.mark.slow
 def test_opening_by_a_deployment_is_reported_on_the_incident_and_in_chat(
     place: MaintenanceWorld, incident: Incident, receiver: Receiver
 ) -> None:
@@ -153,6 +154,7 @@ def test_opening_is_reported_on_each_incident_that_needs_the_service_closed(
     assert [len(notices(Incident(place.world, number))) for number in (incident.number, *others)] == [1, 0, 1]
 
 
+@pytest.mark.slow
 def test_reopening_ends_the_watch(place: MaintenanceWorld, incident: Incident) -> None:
     found = watch(place, incident.number, {3: lambda: place.off("--incident", str(incident.number))})
 
@@ -161,6 +163,7 @@ def test_reopening_ends_the_watch(place: MaintenanceWorld, incident: Incident) -
     assert notices(incident) == []
 
 
+@pytest.mark.slow
 def test_route_that_a_run_just_opened_is_no_opening(place: MaintenanceWorld, incident: Incident) -> None:
     """A run opens the routes first, and stores that afterwards: the second look sees both."""
 
@@ -187,6 +190,7 @@ def test_unread_looks_are_unknown_and_not_closed(place: MaintenanceWorld, incide
     assert "403" in watch_body(incident)
 
 
+@pytest.mark.slow
 def test_watch_that_lost_its_runner_continues_as_one_of_a_closed_service(
     place: MaintenanceWorld, incident: Incident
 ) -> None:
@@ -204,6 +208,7 @@ def test_watch_that_lost_its_runner_continues_as_one_of_a_closed_service(
     assert outcome.result["closed"] is True
 
 
+@pytest.mark.slow
 def test_watch_of_health_and_of_the_closure_have_their_own_comments(
     place: MaintenanceWorld, incident: Incident
 ) -> None:

@@ -30,6 +30,7 @@ def judge(rounds: str, found: WorkerTraffic | None, problem: str = "") -> WatchJ
     return judge_watch(WatchState("x", START, END, "d1", rounds), LIVE, ErrorRates(found, problem))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("rounds", "errors", "yesterday", "verdict"),
     [
@@ -70,6 +71,7 @@ def test_missing_rates_are_explained() -> None:
     assert "04:05 UTC are incomplete" in judge("hhh", traffic(0, 0, 0)).notes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("live", "rate"),
     [

@@ -17,6 +17,7 @@ START = parse_utc("2026-11-24T03:40:00Z")
 STATE = WatchState("20261124T034000-00ab", START, START + timedelta(minutes=30), "d1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "seconds", "number"),
     [("", 0, 0), ("", 29, 0), ("", 61, 2), ("hhh", 61, 3), ("h", 200, 6)],
@@ -34,6 +35,7 @@ def test_missed_rounds_are_visible() -> None:
     assert [verdict for _, verdict in state.probe_rounds()] == [Verdict.HEALTHY, None, None, Verdict.UNHEALTHY]
 
 
+@pytest.mark.slow
 @holds_for(
     60, 400, text=st.text(max_size=300), count=st.integers(0, 9), rounds=st.text("hui.", max_size=LONGEST // INTERVAL)
 )
@@ -52,6 +54,7 @@ def test_every_state_survives_its_record(text: str, count: int, rounds: str) -> 
     assert [each.id for each in found.newer] == [each.id for each in state.newer]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "change",
     [

@@ -101,6 +101,7 @@ def deploy_flaky(shop: Shop) -> str:
     return flaky
 
 
+@pytest.mark.slow
 def test_healthy_service_is_mitigated_since_its_first_healthy_round(shop: Shop, incident: Incident) -> None:
     began, cpu = shop.world.sandbox.clock.now(), time.process_time()
 
@@ -117,6 +118,7 @@ def test_healthy_service_is_mitigated_since_its_first_healthy_round(shop: Shop, 
     assert shop.world.writes() == []
 
 
+@pytest.mark.slow
 def test_relapse_is_found_in_three_rounds_and_reopens_the_incident(shop: Shop, incident: Incident) -> None:
     issue = shop.world.sandbox.github.issue(incident.number)
 
@@ -138,6 +140,7 @@ def test_relapse_is_found_in_three_rounds_and_reopens_the_incident(shop: Shop, i
     assert shop.world.writes() == []
 
 
+@pytest.mark.slow
 def test_killed_watch_is_continued_without_a_gap(shop: Shop, incident: Incident) -> None:
     with pytest.raises(Killed):
         watch(shop, incident.number, actions={10: kill})
@@ -155,6 +158,7 @@ def test_killed_watch_is_continued_without_a_gap(shop: Shop, incident: Incident)
     assert [row.kind for row in record.rows] == ["requested", "verified", "ended"]
 
 
+@pytest.mark.slow
 def test_late_continuation_shows_the_time_without_probes(shop: Shop, incident: Incident) -> None:
     with pytest.raises(Killed):
         watch(shop, incident.number, actions={10: kill})
@@ -184,6 +188,7 @@ def test_stopped_watch_is_found_and_continued(shop: Shop, incident: Incident, op
     assert [each.out for each in (early, again)] == ["No watch has lost its runner.\n"] * 2
 
 
+@pytest.mark.slow
 def test_watch_of_a_stranger_or_of_no_service_is_not_continued(shop: Shop, incident: Incident) -> None:
     hub = shop.world.sandbox.github
     with pytest.raises(Killed):
@@ -199,6 +204,7 @@ def test_watch_of_a_stranger_or_of_no_service_is_not_continued(shop: Shop, incid
     assert (done.code, done.out) == (0, "No watch has lost its runner.\n")
 
 
+@pytest.mark.slow
 def test_watch_that_lost_its_runner_early_has_no_evidence(shop: Shop, incident: Incident) -> None:
     with pytest.raises(Killed):
         watch(shop, incident.number, actions={10: kill}, duration=HALF_HOUR)
@@ -211,6 +217,7 @@ def test_watch_that_lost_its_runner_early_has_no_evidence(shop: Shop, incident: 
     assert "10 healthy, 50 not probed" in incident.bodies[0]
 
 
+@pytest.mark.slow
 def test_two_watches_become_one(shop: Shop, incident: Incident) -> None:
     def start_another() -> None:
         with pytest.raises(Killed):
@@ -223,6 +230,7 @@ def test_two_watches_become_one(shop: Shop, incident: Incident) -> None:
     assert len(incident.bodies) == 1
 
 
+@pytest.mark.slow
 def test_watch_on_a_newer_incident_replaces_the_older_one(shop: Shop, incident: Incident) -> None:
     hub = shop.world.sandbox.github
     other = hub.open_issue("Cart fails again", "", ["incident"], "mai")
@@ -264,6 +272,7 @@ def test_early_relapse_on_a_newer_incident_is_published(shop: Shop, incident: In
     assert record.decision == "relapsed"
 
 
+@pytest.mark.slow
 def test_watch_of_another_service_goes_on(shop: Shop, incident: Incident) -> None:
     shop.world.site(timedelta(0), "docs")
     other = shop.world.sandbox.github.open_issue("Docs fail", "", ["incident"], "mai")
@@ -275,6 +284,7 @@ def test_watch_of_another_service_goes_on(shop: Shop, incident: Incident) -> Non
     assert found.decision == Decision.MITIGATED
 
 
+@pytest.mark.slow
 def test_foreign_deployment_is_named_and_stops_automatic_steps(shop: Shop, incident: Incident) -> None:
     found = watch(shop, incident.number, actions={5: fail(shop)})
 
@@ -285,6 +295,7 @@ def test_foreign_deployment_is_named_and_stops_automatic_steps(shop: Shop, incid
     assert "Ask the author of the newer deployment first" in incident.bodies[1]
 
 
+@pytest.mark.slow
 def test_rehearsal_is_no_newer_deployment(shop: Shop, incident: Incident) -> None:
     message = f"ops1 incident=42 run=20261124T030500-beef blames=- rehearsed={shop.old}"
     splits = ({shop.good: 100, shop.old: 0}, {shop.good: 100})
@@ -306,6 +317,7 @@ def test_mark_of_a_rehearsal_that_moves_traffic_is_a_foreign_deployment(shop: Sh
     assert len(found.state.foreign) == 1
 
 
+@pytest.mark.slow
 def test_secret_in_a_deployment_is_masked(shop: Shop, incident: Incident) -> None:
     secret = shop.world.sandbox.github.environ()["GITHUB_TOKEN"]
 
@@ -317,6 +329,7 @@ def test_secret_in_a_deployment_is_masked(shop: Shop, incident: Incident) -> Non
     assert secret not in str(found) + "".join(incident.bodies)
 
 
+@pytest.mark.slow
 def test_error_rate_finds_a_relapse_that_few_probes_see(shop: Shop) -> None:
     flaky = deploy_flaky(shop)
 
@@ -328,6 +341,7 @@ def test_error_rate_finds_a_relapse_that_few_probes_see(shop: Shop) -> None:
     assert found.ended_at - found.state.started_at <= timedelta(minutes=10)
 
 
+@pytest.mark.slow
 def test_relapse_by_error_rate_survives_analytics_that_fail_next(shop: Shop) -> None:
     deploy_flaky(shop)
     down = shop.world.sandbox.fault(path="/graphql", skip=QUERIES_UNTIL_RELAPSE, status=503, times=None)
@@ -338,6 +352,7 @@ def test_relapse_by_error_rate_survives_analytics_that_fail_next(shop: Shop) -> 
     assert (down.skip, down.hits) == (0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("switch", "value", "said"),
     [
@@ -367,6 +382,7 @@ def test_site_is_watched_by_its_probes(shop: Shop) -> None:
     assert "for a site" in found.notes[0]
 
 
+@pytest.mark.slow
 def test_minute_has_at_most_four_calls(shop: Shop, incident: Incident) -> None:
     sandbox = shop.world.sandbox
     counts: list[int] = []
@@ -381,6 +397,7 @@ def test_minute_has_at_most_four_calls(shop: Shop, incident: Incident) -> None:
     assert max(minutes) <= 4
 
 
+@pytest.mark.slow
 def test_outage_of_github_does_not_end_the_watch(shop: Shop, incident: Incident) -> None:
     hub = shop.world.sandbox.github
 
@@ -394,6 +411,7 @@ def test_outage_of_github_does_not_end_the_watch(shop: Shop, incident: Incident)
     assert any("not up to date" in note for note in found.notes)
 
 
+@pytest.mark.slow
 def test_end_is_sent_again_after_an_outage(shop: Shop, incident: Incident) -> None:
     hub = shop.world.sandbox.github
 
@@ -415,6 +433,7 @@ def test_lost_answer_makes_no_second_comment(shop: Shop, incident: Incident) -> 
     assert [each.decision if each else "notice" for each in records] == ["relapsed", "notice"]
 
 
+@pytest.mark.slow
 def test_without_a_token_the_probes_decide(shop: Shop, incident: Incident) -> None:
     done = command(shop, "--json", "--for", "10m", SHOP_TOKEN="")
 
@@ -423,6 +442,7 @@ def test_without_a_token_the_probes_decide(shop: Shop, incident: Incident) -> No
     assert any("SHOP_TOKEN is not set" in note for note in done.result["notes"])
 
 
+@pytest.mark.slow
 def test_record_of_a_stranger_is_not_continued(shop: Shop, incident: Incident) -> None:
     with pytest.raises(Killed):
         watch(shop, incident.number, actions={10: kill})
@@ -433,6 +453,7 @@ def test_record_of_a_stranger_is_not_continued(shop: Shop, incident: Incident) -
     assert watch(shop, incident.number).state.rounds == "h" * 20
 
 
+@pytest.mark.slow
 def test_rounds_of_the_future_are_no_evidence(shop: Shop, incident: Incident) -> None:
     """Somebody with write access forged the record, or its runner had a wrong clock."""
     with pytest.raises(Killed):
@@ -447,6 +468,7 @@ def test_rounds_of_the_future_are_no_evidence(shop: Shop, incident: Incident) ->
     assert found.state.started_at >= began
 
 
+@pytest.mark.slow
 def test_next_step_after_a_rollback_goes_on_to_an_older_version(shop: Shop, incident: Incident) -> None:
     fail(shop)()
     environ = shop.world.sandbox.github.environ()
@@ -463,6 +485,7 @@ def test_next_step_after_a_rollback_goes_on_to_an_older_version(shop: Shop, inci
     assert shop.live == {shop.old: 100}
 
 
+@pytest.mark.slow
 def test_recovery_of_a_site_is_watched_from_the_beginning(shop: Shop, incident: Incident) -> None:
     """A rollback makes no newer deployment. The rounds before it say nothing about it."""
     fault = shop.world.sandbox.edge_fault(path="/", host="docs.shop.example", status=500, times=None)

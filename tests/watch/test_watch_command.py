@@ -24,6 +24,7 @@ def test_outputs_of_a_job_say_how_the_watch_ended(shop: Shop, incident: Incident
     assert "rollback-worker --service web" in outputs["hint"]
 
 
+@pytest.mark.slow
 def test_failed_start_is_an_output_of_the_job(shop: Shop, incident: Incident, tmp_path: Path) -> None:
     done = command(shop, number=77, GITHUB_OUTPUT=str(tmp_path / "outputs"))
 
@@ -32,6 +33,7 @@ def test_failed_start_is_an_output_of_the_job(shop: Shop, incident: Incident, tm
     assert (outputs["reason"], "decision" in outputs) == ("provider_refused", False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("more", "rounds"), [("", 60), ("watch: 4m\n", 8), ('watch: "off"\n', 60)])
 def test_length_is_that_of_ops_yml(shop: Shop, more: str, rounds: int) -> None:
     shop.world.config.write_text(shop.world.config.read_text() + more)
@@ -47,6 +49,7 @@ def test_missing_permission_is_named(shop: Shop) -> None:
     assert "MITIGATED" in outcome.out
 
 
+@pytest.mark.slow
 def test_unknown_incident_starts_no_watch(shop: Shop) -> None:
     outcome = command(shop, number=77)
 

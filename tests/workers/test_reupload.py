@@ -11,6 +11,7 @@ from tests.cloudflare.test_deployment_mark import BEGINNING
 A, B = "a", "b"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "version"),
     [

@@ -112,6 +112,7 @@ def test_each_worker_keeps_its_code_and_gets_the_new_value(world: World, workers
     assert result.plan.sections[0].lines[0] == "KEY: new value"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "write", [pytest.param(UPLOAD, id="upload"), pytest.param(WRITE, id="deployment", marks=pytest.mark.slow)]
 )
@@ -138,6 +139,7 @@ def test_canary_ends_and_is_not_promoted(world: World, workers: dict[str, str]) 
     assert canary not in world.live
 
 
+@pytest.mark.slow
 def test_change_at_the_second_worker_stops_the_run(world: World, workers: dict[str, str]) -> None:
     theirs = world.sandbox.upload(OTHER, code="theirs", secrets={"KEY": "leaked", "OTHER": "kept"})
     world.sandbox.fault(**WRITE, after=lambda: world.sandbox.deploy(OTHER, theirs, author="dana@example.com"))

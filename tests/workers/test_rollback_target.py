@@ -19,6 +19,7 @@ FAST, SLOW = 15, 1500
 incidents = st.sampled_from(INCIDENTS)
 
 
+@pytest.mark.slow
 @holds_for(FAST, SLOW, past=pasts)
 def test_target_matches_the_reference_rules(past: Past) -> None:
     judge = Judge(past)
@@ -38,6 +39,7 @@ def test_target_matches_the_reference_rules(past: Past) -> None:
     assert len({judge.release(number_of(c)) for c in choice.candidates}) == len(choice.candidates)
 
 
+@pytest.mark.slow
 @holds_for(FAST, SLOW, past=pasts, incident=incidents, later=st.sampled_from([0, 29, 30, 31, 1439, 1440]))
 def test_active_rollback_matches_the_reference_rules(past: Past, incident: int | None, later: int) -> None:
     past.now += later
@@ -47,6 +49,7 @@ def test_active_rollback_matches_the_reference_rules(past: Past, incident: int |
     assert (choice.active_rollback is not None) == Judge(past).stops_a_press(incident)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("to", "by_rule", "blamed"),
     [
@@ -82,6 +85,7 @@ def knows_bases_of_secret_edits(past: Past, read: set[int]) -> bool:
     return all(u.number - 1 in seen for u in past.uploads if u.secret_edit and u.number in seen)
 
 
+@pytest.mark.slow
 @holds_for(FAST, SLOW, past=pasts, at_once=st.integers(2, 6))
 def test_unread_history_never_blames_the_chosen_target(past: Past, at_once: int) -> None:
     read, choice = read_in_batches(past, at_once)
@@ -116,6 +120,7 @@ def test_version_blamed_in_unread_history_is_not_chosen() -> None:
     assert rollback_target.choose_target(as_history(past), incident=None).candidates == (name_of(old),)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("page", [None, ()], ids=["unreadable", "empty"])
 def test_unreadable_or_empty_page_ends_the_history(
     page: tuple[WorkerDeployment, ...] | None,
@@ -131,6 +136,7 @@ def test_unreadable_or_empty_page_ends_the_history(
     assert longer.deployments == history.deployments
 
 
+@pytest.mark.slow
 @holds_for(FAST, SLOW, past=pasts, size=st.integers(1, 6))
 def test_overlapping_pages_equal_one_list(past: Past, size: int) -> None:
     """A deployment between two reads shifts the older ones by one."""
@@ -153,6 +159,7 @@ def read_in_batches(past: Past, at_once: int) -> tuple[set[int], rollback_target
     return set(wanted), rollback_target.choose_target(as_history(past, read=wanted), incident=None)
 
 
+@pytest.mark.slow
 @holds_for(
     FAST, SLOW, past=pasts, waits=st.lists(st.sampled_from([0, 5, 29, 31, 600, 3000, 50_000]), min_size=2, max_size=5)
 )
@@ -166,6 +173,7 @@ def test_incident_writes_at_most_one_rollback(past: Past, waits: list[int]) -> N
         assert not past.press(incident=7)
 
 
+@pytest.mark.slow
 @holds_for(FAST, SLOW, past=pasts, waits=st.lists(st.sampled_from([31, 45, 600, 3000]), min_size=2, max_size=6))
 def test_new_incidents_never_return_to_a_removed_release(past: Past, waits: list[int]) -> None:
     judge, left, last = Judge(past), set[object](), past.rows[-1].serving
@@ -177,6 +185,7 @@ def test_new_incidents_never_return_to_a_removed_release(past: Past, waits: list
         assert not left & {judge.release(number) for number in past.rows[-1].serving}, (left, last)
 
 
+@pytest.mark.slow
 @holds_for(FAST, SLOW, past=pasts, incident=incidents, where=st.integers(0, 40), share=st.floats(0, 1), data=st.data())
 def test_secret_only_deployment_changes_no_choice(
     past: Past, incident: int | None, where: int, share: float, data: st.DataObject
@@ -204,6 +213,7 @@ def test_secret_only_deployment_changes_no_choice(
     assert choice == rollback_target.choose_target(history, incident=incident)
 
 
+@pytest.mark.slow
 @holds_for(FAST, SLOW, past=pasts, incident=incidents, where=st.integers(0, 40), older=st.integers(1, 3))
 def test_repaired_accident_of_a_rehearsal_changes_no_choice(
     past: Past, incident: int | None, where: int, older: int
@@ -234,6 +244,7 @@ def test_repaired_accident_of_a_rehearsal_changes_no_choice(
 FORGED = st.tuples(st.sampled_from(INCIDENTS), st.none() | st.integers(0, 24))
 
 
+@pytest.mark.slow
 @holds_for(FAST, SLOW, past=pasts, incident=incidents, forged=st.lists(FORGED, min_size=1, max_size=6))
 def test_message_on_a_new_version_changes_no_choice(
     past: Past, incident: int | None, forged: list[tuple[int | None, int | None]]
@@ -258,6 +269,7 @@ def test_message_on_a_new_version_changes_no_choice(
     ] * 2
 
 
+@pytest.mark.slow
 @holds_for(FAST, SLOW, past=pasts, incident=incidents)
 def test_suggested_target_is_never_blamed(past: Past, incident: int | None) -> None:
     history, judge = as_history(past), Judge(past)
@@ -314,6 +326,7 @@ def junk_histories(draw: st.DrawFn) -> WorkerHistory:
     )
 
 
+@pytest.mark.slow
 @holds_for(FAST, SLOW, history=junk_histories(), incident=incidents)
 def test_choice_is_deterministic_for_any_history(history: WorkerHistory, incident: int | None) -> None:
     shuffled = replace(history, versions=dict(list(history.versions.items())[::-1]))

@@ -14,6 +14,7 @@ C1, C2 = "cccccccc-0000-4000-8000-000000000003", "cccccccc-1111-4000-8000-000000
 KNOWN = [WorkerVersion(id=name) for name in (A, B, C1, C2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "split"),
     [
@@ -66,6 +67,7 @@ def test_malformed_target_is_a_usage_error(text: str, why: str) -> None:
     assert "--to A@90,B@10" in raised.value.hint
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -98,6 +100,7 @@ def test_no_deployable_version_is_reported() -> None:
         parse_target(A, [])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "text",
     [
@@ -124,6 +127,7 @@ def test_hostile_text_is_shown_on_one_line_without_secrets(text: str) -> None:
     assert "sk1234" not in said
 
 
+@pytest.mark.slow
 @holds_for(30, 1000, text=st.text() | st.text("@,%. 0123456789abc-", max_size=80))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
@@ -134,6 +138,7 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
         assert abs(sum(percent for _, percent in split) - 100) <= 0.001
 
 
+@pytest.mark.slow
 @holds_for(30, 1000, names=st.permutations([A, B, C1, C2]), hundredths=st.integers(0, 10_000))
 def test_split_round_trips(names: list[str], hundredths: int) -> None:
     shares = ((names[0], 100 - hundredths / 100), (names[1], hundredths / 100))

@@ -40,6 +40,7 @@ def history(deployed: Iterable[tuple[str, str]], *, uploaded_by_us: Iterable[str
 ROTATION = [(BEFORE, ""), (ROTATED, ""), (ROTATED, mark("rotated=KEY"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("deployed", "version", "age"),
     [
@@ -80,6 +81,7 @@ def test_our_upload_inherits_the_value_of_the_upload_before_it(run: str) -> None
     assert age == ("new" if run == "ours" else "unknown")
 
 
+@pytest.mark.slow
 @holds_for(50, 2000, events=st.lists(st.tuples(st.sampled_from(VERSIONS), st.sampled_from(["", "rotated", "revoked"]))))
 def test_version_before_a_rotation_is_in_doubt_until_its_end(events: list[tuple[str, str]]) -> None:
     deployed = [(version, mark(f"{what}=KEY") if what else "") for version, what in events]

@@ -156,6 +156,7 @@ def test_responses_match_official_sdk_models(recorded: Incident) -> None:
     assert EXCUSED.keys() - excuses == set(), "these excuse nothing any more"
 
 
+@pytest.mark.slow
 def test_declared_reads_match_known_routes() -> None:
     """A read without a route would not be checked above."""
     paths = [(name.partition(" ")[0], fill(name.partition(" ")[2])) for name in readable()]
@@ -170,6 +171,7 @@ class Row(BaseModel):
     rows: list["Row"] = []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -12,6 +12,7 @@ from sandbox.github import GitHub
 from tests.sandbox.github.conftest import DISPATCHED, WORKFLOW, client
 
 
+@pytest.mark.slow
 def test_incident_lifecycle_from_comment_to_report(repository: Repository, github: GitHub, incident: int) -> None:
     github.label(incident, "recover:rollback-worker", "alice")
     issue = repository.get_issue(incident)
@@ -40,12 +41,14 @@ def test_issue_list_is_paginated(repository: Repository, github: GitHub) -> None
     assert (found.totalCount, [issue.title for issue in found]) == (65, [str(number) for number in range(65)])
 
 
+@pytest.mark.slow
 def test_issue_time_has_time_zone(repository: Repository, github: GitHub) -> None:
     at = datetime(2026, 11, 20, 10, 0, 30, 999, tzinfo=UTC)
     number = github.open_issue("Down", author="alice", at=at)
     assert repository.get_issue(number).created_at == at.replace(microsecond=0)
 
 
+@pytest.mark.slow
 def test_ref_file_and_pull_request_are_created(repository: Repository, github: GitHub) -> None:
     github.switches.actions_may_create_pull_requests = True
     repository.create_git_ref("refs/heads/limits", repository.get_branch("main").commit.sha)
@@ -62,6 +65,7 @@ def test_ref_file_and_pull_request_are_created(repository: Repository, github: G
     assert github.unknown_requests == []
 
 
+@pytest.mark.slow
 def test_workflows_are_dispatched_and_their_runs_read(repository: Repository, github: GitHub) -> None:
     github.add_commit("Add the button", "alice", files={WORKFLOW: DISPATCHED})
     button = repository.get_workflow("rollback-worker.yml")
@@ -72,6 +76,7 @@ def test_workflows_are_dispatched_and_their_runs_read(repository: Repository, gi
     assert repository.get_workflow_run(run.id).event == "workflow_dispatch"
 
 
+@pytest.mark.slow
 def test_environment_secrets_are_encrypted(repository: Repository, github: GitHub) -> None:
     github.add_environment("recovery")
     with pytest.raises(GithubException, match="not accessible by integration"):
@@ -86,12 +91,14 @@ def test_environment_secrets_are_encrypted(repository: Repository, github: GitHu
     assert (github.secrets(), github.variables()) == ({"SLACK": "hook"}, {"REGION": "eu"})
 
 
+@pytest.mark.slow
 def test_missing_issue_raises_unknown_object(repository: Repository) -> None:
     with pytest.raises(UnknownObjectException):
         repository.get_issue(99)
     assert repository.get_collaborator_permission("zoe") == "none"
 
 
+@pytest.mark.slow
 def test_pull_request_is_read_edited_and_merged(github: GitHub, alice: str) -> None:
     head = github.add_commit("Raise", "alice", branch="limits", files={"limits.yml": "a: 2\n"})
     number = github.open_pull("Raise", "limits", "alice")
@@ -110,6 +117,7 @@ def test_pull_request_is_read_edited_and_merged(github: GitHub, alice: str) -> N
         assert repository.compare(pull.base.sha, "main").ahead_by == 1
 
 
+@pytest.mark.slow
 def test_environments_are_created_with_policy_and_reviewer(github: GitHub) -> None:
     github.add_user("ada", "admin")
     with client(github, github.add_token("ghp_ada", "ada")) as ada:

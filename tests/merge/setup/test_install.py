@@ -179,7 +179,6 @@ def test_archive_replaces_unavailable_index(setup: Setup, offered: PackageIndex,
     assert "spam/__init__.py" in setup.files
 
 
-@pytest.mark.slow
 def test_archive_replaces_hanging_index(setup: Setup, offered: PackageIndex) -> None:
     offered.other["/wheels.zip"] = make_archive(SPAM)
     setup.environ["OPS_WHEELS_ARCHIVE"] = f"{offered.url}/wheels.zip"
@@ -238,7 +237,6 @@ def test_unsupported_lock_line_is_refused(setup: Setup, line: str) -> None:
     assert not setup.target.exists()
 
 
-@pytest.mark.slow
 def test_pip_fallback_checks_same_hashes(tmp_path: Path, offered: PackageIndex) -> None:
     """The index page has no hashes, so pip hashes the file itself."""
     step = plain_yaml.load((ACTION / "action.yml").read_text())["runs"]["steps"][0]

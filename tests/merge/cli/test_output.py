@@ -44,7 +44,6 @@ def test_closed_pipe_ends_command_silently(tmp_path: Path) -> None:
     assert (outcome.code, outcome.err) == (141, "")
 
 
-@pytest.mark.slow
 def test_unwritable_output_is_reported(world: World) -> None:
     with Path("/dev/full").open("wb") as full:
         outcome = ops(world.folder, full.fileno(), "config", "check")
@@ -56,7 +55,6 @@ def test_unwritable_output_is_reported(world: World) -> None:
     assert "Exception ignored" not in outcome.err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--json",)], ids=["text", "json"])
 def test_unwritable_output_does_not_stop_recovery(
     world: World, releases: Releases, unwritable_output: int, more: tuple[str, ...]

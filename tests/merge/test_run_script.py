@@ -88,7 +88,6 @@ def test_tools_are_known(name: str) -> None:
     assert runpy.run_path(str(ROOT / "run"))["may_be_module"](name)
 
 
-@pytest.mark.slow
 def test_drill_needs_node_but_recovery_does_not(checkout: Path) -> None:
     def installed() -> set[str]:
         return {path.name for path in (checkout / ".venv").glob(".*.sha256")}

@@ -1,6 +1,6 @@
 """Two concurrent runs: every interleaving gives true results and can be finished.
 
-`./run pytest -n0 -s -m "slow or not slow" tests/test_interleavings.py` prints the number of interleavings of each.
+`./run pytest -n0 -s -m "slow or not slow" tests/merge/test_interleavings.py` prints the number of interleavings of each.
 """
 
 import os
@@ -200,7 +200,6 @@ def check_interleavings(begin: Begin, first: str, second: str, *, only_writes: b
     raise AssertionError(f"{first} sends more than {MOST} requests")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "first", "second"), [pytest.param(*pair, id=" ".join(pair)) for pair in PAIRS])
 def test_two_concurrent_runs_give_true_results(
     tmp_path: Path, record_property: Callable[[str, object], None], name: str, first: str, second: str
@@ -236,7 +235,6 @@ def single_case_scene(case: Case) -> Iterator[Scene]:
         yield Scene(world, {"": command_of_case(case, world)})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", list(all_cases()), ids=str)
 def test_run_with_several_changes_interleaves_with_itself(case: Case) -> None:
     """A subclass of a runbook in a scene is covered by that scene."""

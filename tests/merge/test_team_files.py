@@ -38,7 +38,6 @@ def test_tests_cannot_read_files_that_teams_replace(name: str, monkeypatch: pyte
         subprocess.run(["true", name], check=True)
 
 
-@pytest.mark.slow
 def test_tests_pass_in_a_copy_of_a_team(tmp_path: Path) -> None:
     """Only this test covers programs that tests start; the hook above covers the test process."""
     with team_files.allowed():

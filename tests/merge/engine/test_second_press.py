@@ -11,7 +11,7 @@ from tests.conftest import ROOT, Releases, World
 from tests.support.commands import LIST, WRITE, ours
 
 PROMISE = re.compile("same command again", re.IGNORECASE)
-HERE = "tests/engine/test_second_press.py::test_command_is_pressed_three_times"
+HERE = "tests/merge/engine/test_second_press.py::test_command_is_pressed_three_times"
 RANDOM = "tests/test_claims.py::test_run_result_is_true_and_next_run_continues"
 KILLED = "tests/engine/test_interruption.py::test_any_runbook_killed_at_its_write_can_be_finished"
 RESTORE = (
@@ -106,7 +106,6 @@ STATES: Mapping[str, tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any]]
 """Faults of the API, switches, and a fault of the edge."""
 
 
-@pytest.mark.sampled(2)
 @pytest.mark.parametrize("state", STATES)
 def test_command_is_pressed_three_times(world: World, releases: Releases, state: str) -> None:
     """The state has the text; the second press reaches the goal, and the third changes nothing."""

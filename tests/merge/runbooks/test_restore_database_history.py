@@ -94,7 +94,6 @@ def test_run_killed_at_the_restore_can_be_undone(world: World, moment: str) -> N
     assert len(Library(world).restores) == (2 if moment == "after" else 1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("nth", range(REQUESTS))
 def test_run_killed_at_any_request_can_be_undone(world: World, nth: int) -> None:
     interrupt(world, {"path": "/client/v4/**", "skip": nth}, "after")

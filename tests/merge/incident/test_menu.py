@@ -123,7 +123,6 @@ def assert_tokens(team: Team, menu: str) -> None:
     assert {team.config.environments[name].token for name in environments} <= set(re.findall("`([^`]+)`", named))
 
 
-@pytest.mark.slow
 def test_menu_commands_run(team: Team) -> None:
     """A refusal is an answer too: no route leads to the Worker, or a new value is missing."""
     first = next(iter(team.config.environments))

@@ -57,7 +57,6 @@ def test_unclear_write_is_resolved_by_read_back(place: MaintenanceWorld, number:
     assert place.ways == before
 
 
-@pytest.mark.slow
 def test_refused_write_names_the_rest_and_next_run_continues(place: MaintenanceWorld) -> None:
     place.world.sandbox.fault(**TURNED, status=403, code=10000, times=None)
 
@@ -87,7 +86,6 @@ def test_route_changed_after_the_plan_stops_the_run(place: MaintenanceWorld) -> 
     assert place.routes == {f"{HOST}/*": "other"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", [0, 1])
 def test_concurrent_runs_keep_all_previous_values(place: MaintenanceWorld, moment: int) -> None:
     """A second run, for a path, completes before the upload or the deployment of the first."""

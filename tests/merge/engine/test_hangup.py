@@ -108,7 +108,6 @@ def close_during(rule: dict[str, Any], world: World, terminal: list[Terminal]) -
     world.sandbox.fault(**rule, before=lambda: os.close(terminal[0].descriptor), delay=0.3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "wrote"), [(LIST, False), (WRITE, True)], ids=["in the plan", "at the write"])
 def test_closed_terminal_ends_the_run_with_its_record(
     world: World, releases: Releases, rule: dict[str, Any], wrote: bool
@@ -129,7 +128,6 @@ def test_closed_terminal_ends_the_run_with_its_record(
     assert all(map(has_ended, below))
 
 
-@pytest.mark.slow
 def test_terminal_that_closes_at_the_confirmation_changes_nothing(world: World, releases: Releases) -> None:
     with on_terminal(world.folder, world.sandbox.environ(), "rollback-worker", *WHERE) as terminal:
         terminal.until('Type "api" to go on')
@@ -141,7 +139,6 @@ def test_terminal_that_closes_at_the_confirmation_changes_nothing(world: World, 
     assert world.writes() == []
 
 
-@pytest.mark.slow
 def test_nohup_goes_on_without_its_terminal(world: World, releases: Releases) -> None:
     held: list[Terminal] = []
     close_during(WRITE, world, held)
@@ -152,7 +149,6 @@ def test_nohup_goes_on_without_its_terminal(world: World, releases: Releases) ->
     assert (code, timeline(world)[-1]["text"]) == (0, "recovered")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [

@@ -52,7 +52,6 @@ def test_child_cannot_read_the_parent_environment(user: int | None) -> None:
 
 
 @linux
-@pytest.mark.slow
 def test_command_probe_finds_no_token_in_any_process(world: World) -> None:
     """Neither `ops` nor the shells that start the probe have it."""
     token = world.sandbox.add_token("k4n4ry-of-this-test-alone", ["Workers Scripts Write"])
