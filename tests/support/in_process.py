@@ -1,47 +1,51 @@
 """Answer the requests of HTTP clients to a sandbox of this process without a socket.
 
-The clients are the real ones, down to the function that connects: httpx's transport, urllib3's connection, and
+The clients are the real ones, down to their last step: httpx's transport, urllib3's connection, and
 `socket.create_connection` for the sandbox's clock. A request to an address where no sandbox of this process listens
 takes a socket, and so does one whose answer may wait in real time, because only a socket has timeouts.
 """
 
+import http.client
 import io
-import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from email.message import Message
-from functools import cache
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx
+from urllib3 import HTTPHeaderDict
+from urllib3 import HTTPResponse as Answer
 from urllib3.connection import HTTPConnection
 
 from sandbox import server
 from sandbox.server import HttpResponse, Server
 
 _over_socket = httpx.HTTPTransport.handle_request
-_connect = HTTPConnection._new_conn
+_send, _receive = HTTPConnection.request, HTTPConnection.getresponse
 _create_socket = socket.create_connection
 
 
 @contextmanager
 def answered_in_process() -> Iterator[None]:
     """Send no request to a sandbox of this process over a socket."""
-    with _transport(_handle_request, _new_connection, _create_connection):
+    with _transport(_handle_request, _request, _get_response, _create_connection):
         yield
 
 
 @contextmanager
 def answered_over_sockets() -> Iterator[None]:
     """Send every request over a socket."""
-    with _transport(_over_socket, _connect, _create_socket):
+    with _transport(_over_socket, _send, _receive, _create_socket):
         yield
 
 
 @contextmanager
 def _transport(*functions: Any) -> Iterator[None]:
-    places = (httpx.HTTPTransport, "handle_request"), (HTTPConnection, "_new_conn"), (socket, "create_connection")
+    connection = (HTTPConnection, "request"), (HTTPConnection, "getresponse")
+    places = (httpx.HTTPTransport, "handle_request"), *connection, (socket, "create_connection")
     former = [getattr(owner, name) for owner, name in places]
     for (owner, name), function in zip(places, functions, strict=True):
         setattr(owner, name, function)
@@ -89,74 +93,95 @@ class _Body(httpx.SyncByteStream):
             raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
 
 
-def _new_connection(connection: HTTPConnection) -> Any:
-    here = (connection.host, connection.port or 80)
-    return _Connection(here, connection.timeout) if here in server.RUNNING else _connect(connection)
+@dataclass(frozen=True)
+class _Pending:
+    """A request that urllib3 has sent, and whose response it has not yet asked for."""
+
+    to: Server
+    method: str
+    url: str
+    headers: Message
+    body: bytes
+    options: Mapping[str, Any]
+
+
+def _request(
+    connection: HTTPConnection, method: str, url: str, body: Any = None, headers: Any = None, **options: Any
+) -> None:
+    found = _prompt_server(connection.host, connection.port)
+    pending = found and _as_sent(found, connection, method, url, body, headers or {}, **options)
+    connection.__dict__["pending"] = pending
+    if pending is None:
+        _send(connection, method, url, body=body, headers=headers, **options)
+
+
+def _as_sent(
+    to: Server,
+    connection: HTTPConnection,
+    method: str,
+    url: str,
+    body: Any,
+    headers: Mapping[str, str | bytes],
+    *,
+    chunked: bool = False,
+    **options: Any,
+) -> _Pending | None:
+    """Return the request as `requests` sends it, or None if urllib3 would add more than the host."""
+    data = (body or "").encode() if isinstance(body, str | None) else body
+    sent = Message()
+    for name, value in headers.items():
+        sent[name] = (value.encode("latin-1") if isinstance(value, str) else value).decode("latin-1")
+    is_whole = isinstance(data, bytes) and (not data or "content-length" in sent)
+    if chunked or not is_whole or any(name not in sent for name in ("accept-encoding", "user-agent")):
+        return None
+    if "host" not in sent:
+        here = f"{connection.host}:{connection.port}"
+        sent["Host"] = urlsplit(url).netloc if url.startswith("http") else here  # a proxy gets the whole URL
+    return _Pending(to, method, url, sent, data, options)
+
+
+def _get_response(connection: HTTPConnection) -> Any:
+    pending: _Pending | None = connection.__dict__.pop("pending", None)
+    if pending is None:
+        return _receive(connection)
+    response = pending.to.respond(pending.method, pending.url, pending.headers, pending.body)
+    if response is None:
+        raise http.client.RemoteDisconnected("Remote end closed connection without response")
+    body = b"" if pending.method == "HEAD" else response.body[: response.truncate_at]
+    return Answer(
+        io.BytesIO(body),
+        HTTPHeaderDict(server.headers_to_send(response, keep=response.truncate_at is None)),
+        response.status,
+        version=11,
+        version_string="HTTP/1.1",
+        reason=http.client.responses.get(response.status, ""),
+        request_method=pending.method,
+        request_url=pending.url,
+        **pending.options,
+    )
 
 
 def _create_connection(address: tuple[str, int], timeout: float | None = None, *more: Any, **options: Any) -> Any:
-    if not (more or options) and _prompt_server(*address) is not None:  # only the clock gives nothing more
-        return _Connection(address, timeout)
-    return _create_socket(address, timeout, *more, **options)
-
-
-@cache
-def _silent_pipe() -> int:
-    """A descriptor that never becomes readable, as that of a connection which the server keeps open."""
-    return os.pipe()[0]
+    found = None if more or options else _prompt_server(*address)  # only the clock gives nothing more
+    return _create_socket(address, timeout, *more, **options) if found is None else _Connection(found)
 
 
 class _Connection:
-    """The part of a socket that `http.client` and urllib3 use, which passes each request to the server's own reader."""
+    """The part of a socket that the sandbox's clock uses, which passes its request to the server's own reader."""
 
-    def __init__(self, address: tuple[str, int], timeout: Any) -> None:
-        self._address, self._timeout = address, timeout
-        self._server: Server | None = None
-        """The server that gets the request without a socket."""
-        self._sent = b""
-        self._real: socket.socket | None = None
+    def __init__(self, to: Server) -> None:
+        self._server, self._sent = to, b""
 
     def sendall(self, data: bytes) -> None:
-        """Send a part of a request. Its first part decides whether the request takes a socket."""
-        if not self._sent:
-            self._server = _prompt_server(*self._address)
-            if self._server is None and self._real is None:
-                self._real = _create_socket(self._address, self._timeout)
         self._sent += data
-        if self._server is None and self._real is not None:
-            self._real.sendall(data)
 
     def makefile(self, _mode: str) -> Any:
-        """Return the response to what was sent. Like that of a socket, this cannot fail.
-
-        `http.client` calls it in the constructor of a response, and a response without a file fails in its finalizer.
-        """
-        sent, self._sent = self._sent, b""
-        if self._server is None and self._real is not None:
-            return self._real.makefile("rb")
         answer = io.BytesIO()
-        if self._server is not None and server.RUNNING.get(self._address) is self._server:
-            server.serve_stream(self._server, io.BytesIO(sent), answer)
+        server.serve_stream(self._server, io.BytesIO(self._sent), answer)
         return io.BytesIO(answer.getvalue())
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def settimeout(self, timeout: Any) -> None:
-        self._timeout = timeout
-        if self._real is not None:
-            self._real.settimeout(timeout)
-
-    def fileno(self) -> int:
-        return self._real.fileno() if self._real is not None else _silent_pipe()
-
-    def close(self) -> None:
-        if self._real is not None:
-            self._real.close()
-
-    def shutdown(self, how: int) -> None:
-        if self._real is not None:
-            self._real.shutdown(how)
+        pass
