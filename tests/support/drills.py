@@ -1,19 +1,19 @@
-"""`ops drill` as a process, and the runs that each drill supports.
+"""`ops drill`, and the runs that each drill supports.
 
 The configuration is the reference application's ops.yml.
 """
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
-from ops import drills
+from click.testing import CliRunner
+
+from ops import cli, drills
 from ops.app.run import read_config
 from ops.core.errors import ConfigError
 from ops.drills.support import EDGES, TRIGGERS, Edge, Trigger
-from tests.conftest import REFERENCE, ROOT
+from tests.conftest import REFERENCE
 
 CONFIG = REFERENCE / "ops.yml"
 OPS, _ = read_config(CONFIG)
@@ -81,10 +81,12 @@ def run_id(value: object) -> str:
 
 
 def drill(*arguments: str, name: str = "rollback-worker", ok: bool = True) -> dict[str, Any]:
-    command = [sys.executable, "-m", "ops", "drill", name, "--json", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode == 0) is ok, done.stdout + done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
+    """Run `ops drill` in this process. The commands and jobs that it starts are processes of their own."""
+    with CliRunner().isolation() as (out, err, _):
+        code = cli.run(["drill", name, "--json", *arguments])
+    said = out.getvalue().decode()
+    assert (code == 0) is ok, said + err.getvalue().decode()
+    result: dict[str, Any] = json.loads(said)
     return result
 
 
