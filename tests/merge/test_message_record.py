@@ -2,35 +2,34 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from tests.conftest import ROOT, World
 from tests.support import message_sheet
-from tests.support.message_record import MessageRecorder
-from tests.support.messages import Place, places
+from tests.support.message_record import MessageObserver
+from tests.support.messages import places
 
 
 @pytest.fixture
-def recorder(request: pytest.FixtureRequest) -> MessageRecorder:
-    found = [each for each in request.config.pluginmanager.get_plugins() if isinstance(each, MessageRecorder)]
-    return found[0]
+def observer() -> Iterator[MessageObserver]:
+    found = MessageObserver()
+    found.observe()
+    yield found
+    found.stop()
 
 
-def place(key: str) -> Place:
-    return next(each for each in places() if each.key == key)
-
-
-def test_refusal_is_noted_at_its_place(world: World, recorder: MessageRecorder) -> None:
-    missing = place("ops/app/run.py read_config ConfigError")
+def test_refusal_is_noted_at_its_place(world: World, observer: MessageObserver) -> None:
+    (missing,) = [each for each in places() if each.key == "ops/app/run.py read_config ConfigError"]
     refused = world.rollback("--config", "elsewhere/ops.yml")
 
-    record = recorder.record()
+    record = observer.record()
 
+    assert refused.code == 2
     assert record.has(missing)
     assert {"message", "hint"} <= record.examples(missing)[0].keys()
     assert message_sheet.is_example(missing, record.examples(missing)[0])
-    assert refused.code == 2
 
 
 def test_run_of_all_tests_names_each_message_that_never_occurs() -> None:

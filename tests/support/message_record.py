@@ -70,20 +70,42 @@ def normalized(text: str) -> str:
     return re.sub(r"\b\d+\.\d s\b", "N s", text)
 
 
-class MessageRecorder:
-    """Notes messages in each process of a run; the one that started it compares and writes."""
+class MessageObserver:
+    """Notes the messages of this process while it observes."""
 
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
+    def __init__(self) -> None:
         self._seen: dict[tuple[int, ...], tuple[Calls, str, dict[str, str]]] = {}
         self._results: dict[str, dict[str, None]] = {}
         self._headings: dict[str, list[str]] = {}
-        self._record = Record()
-        self._is_complete = True
-        self._problems: list[str] = []
+        self._undo: list[Callable[[], None]] = []
+
+    def observe(self) -> None:
         for observed in OBSERVED:
-            _after_each(observed, functools.partial(self._note, observed.__name__, tuple(FIELDS[observed.__name__])))
-        _after_each(RunResult, self._note_result)
+            note = functools.partial(self._note, observed.__name__, tuple(FIELDS[observed.__name__]))
+            self._undo.append(_after_each(observed, note))
+        self._undo.append(_after_each(RunResult, self._note_result))
+
+    def stop(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def record(self) -> Record:
+        """Return what was made so far.
+
+        A message stands at its place, and at the calls of the functions that passed it on.
+        """
+        record = Record(results={name: list(found) for name, found in self._results.items()}, headings=self._headings)
+        found_at: dict[tuple[int, int], Position] = {}
+        for calls, kind, texts in self._seen.values():
+            is_short = max(map(len, texts.values()), default=MAX_LENGTH) < MAX_LENGTH
+            example = {name: normalized(text) for name, text in texts.items()} if is_short else {}
+            for code, instruction in calls:
+                if (at := (id(code), instruction)) not in found_at:
+                    found_at[at] = _position(code, instruction)
+                found = record.places.setdefault((kind, found_at[at]), [])
+                if example and len(found) < EXAMPLES:
+                    found.append(example)
+        return record
 
     def _note(self, kind: str, fields: tuple[str, ...], made: object) -> None:
         frames = _callers()
@@ -101,16 +123,33 @@ class MessageRecorder:
             self._headings[name] = [normalized(each) for each in message_sheet.headings(result)]
         self._results.setdefault(name, {})[normalized(result.message)] = None
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        self._record.add(self.record().to_json())
-        if hasattr(self._config, "workeroutput"):
-            self._config.workeroutput["messages"] = self._record.to_json()
-            return
-        if self._config.getoption("--update-golden"):
-            message_sheet.update(self._record, is_whole=self._is_whole(session))
-        elif self._is_whole(session) and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
-            self._problems = message_sheet.find_missing(self._record)
+
+class MessageRecorder:
+    """Observes each process of a run that has all tests, or that writes the golden file; the first one compares."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._observer = MessageObserver()
+        self._record = Record()
+        self._is_complete = True
+        self._problems: list[str] = []
+        if self._is_needed:
+            self._observer.observe()
+
+    @property
+    def _is_needed(self) -> bool:
+        if hasattr(self._config, "workerinput"):
+            return bool(self._config.workerinput["observes_messages"])
+        return self._has_all_tests or bool(self._config.getoption("--update-golden"))
+
+    @property
+    def _has_all_tests(self) -> bool:
+        return not any(self._config.getoption(name) for name in CHOICES)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker of xdist, which does not know the command line."""
+        node.workerinput["observes_messages"] = self._is_needed
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -120,37 +159,29 @@ class MessageRecorder:
         if found:
             self._record.add(found)
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if not self._is_needed:
+            return
+        self._record.add(self._observer.record().to_json())
+        if hasattr(self._config, "workeroutput"):
+            self._config.workeroutput["messages"] = self._record.to_json()
+            return
+        is_whole = self._has_all_tests and self._is_complete and not session.shouldstop and not session.shouldfail
+        if self._config.getoption("--update-golden"):
+            message_sheet.update(self._record, is_whole=is_whole)
+        elif is_whole and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+            self._problems = message_sheet.find_missing(self._record)
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._problems:
             terminalreporter.section("messages that no test of this run made", red=True)
             terminalreporter.write_line("\n".join(self._problems))
             terminalreporter.write_line("Write a test that makes it, or remove it (tests/support/message_sheet.py).")
 
-    def _is_whole(self, session: pytest.Session) -> bool:
-        """Whether the run has every test, so that each message must occur in it."""
-        chosen = [self._config.getoption(name, None) for name in CHOICES]  # --lf is unknown without its plugin
-        return self._is_complete and not any(chosen) and not session.shouldstop and not session.shouldfail
 
-    def record(self) -> Record:
-        """Return what this process made so far.
-
-        A message stands at its place, and at the calls of the functions that passed it on.
-        """
-        record = Record(results={name: list(found) for name, found in self._results.items()}, headings=self._headings)
-        found_at: dict[tuple[int, int], Position] = {}
-        for calls, kind, texts in self._seen.values():
-            is_short = max(map(len, texts.values()), default=MAX_LENGTH) < MAX_LENGTH
-            for code, instruction in calls:
-                if (at := (id(code), instruction)) not in found_at:
-                    found_at[at] = _position(code, instruction)
-                found = record.places.setdefault((kind, found_at[at]), [])
-                if is_short and len(found) < EXAMPLES:
-                    found.append({name: normalized(text) for name, text in texts.items()})
-        return record
-
-
-def _after_each(observed: type[Any], note: Callable[[Any], None]) -> None:
-    """Let `note` see each new object of the class, and of its subclasses."""
+def _after_each(observed: type[Any], note: Callable[[Any], None]) -> Callable[[], None]:
+    """Let `note` see each new object of the class, and of its subclasses; return a function that ends it."""
     make: Callable[..., None] = observed.__init__
 
     @functools.wraps(make)
@@ -159,6 +190,7 @@ def _after_each(observed: type[Any], note: Callable[[Any], None]) -> None:
         note(self)
 
     observed.__init__ = init
+    return lambda: setattr(observed, "__init__", make)
 
 
 def _callers() -> list[FrameType]:
