@@ -202,6 +202,10 @@ def test_reopening_job_refuses_if_late_or_unauthorized(place: MaintenanceWorld) 
     assert (refused.code, place.serves(f"{HOST}/")) == (3, "off")
     assert "tina requested this: " in refused.err
     assert place.world.ops(*due, *latest, "--requested-by", "", **held).code == 3
+    github.fault(path="/repos/*/*/contents/ops.yml", status=500, times=None)
+    unknown = place.world.ops(*due, *latest, "--requested-by", "alice", **held)
+    assert (unknown.code, place.serves(f"{HOST}/")) == (3, "off")
+    github.faults.clear()
 
     clock.advance(1801)
     late = place.world.ops(*due, *latest, "--requested-by", "alice", **held)

@@ -338,6 +338,10 @@ def test_unhealthy_checks_name_the_restore_and_its_loss(desk: Desk) -> None:
     assert "a restore to the state before loses all writes since 20" in done.result["message"]
     assert f"--to {desk.holds[NAME]['undo']}" in done.result["press"]
     assert desk.state[0] == [FIRST]
+    again = desk.revert()
+    assert ended(again) == (6, "still_unhealthy", "still_unhealthy")
+    assert "at least 9" in again.result["message"]
+    assert desk.state[0] == [FIRST]
 
 
 @pytest.mark.slow
