@@ -169,8 +169,10 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish() -> None:
     """Collect once and exclude the rest: pytest collects ten times at its end."""
+    team_files.allow_cleanup()
     gc.collect()
     gc.freeze()
 
