@@ -487,3 +487,13 @@ def test_migration_with_a_malformed_time_is_no_way_back(shop: Deployment) -> Non
     assert done.code == 4
     assert "0001_customers.sql" in done.err
     assert len(shop.writes) == writes
+
+
+def test_row_that_never_appears_is_unknown(shop: Deployment) -> None:
+    shop.world.sandbox.switches.d1_stale_reads = 1000
+
+    done = shop.guard()
+
+    assert done.code == 5, done.err
+    assert "0001_customers.sql" in done.err
+    assert bookmarks(done.out)[0] in done.err

@@ -108,3 +108,17 @@ def test_wrangler_file_that_is_too_large_is_refused(shop: Deployment) -> None:
     assert refused.code == 3
     assert str(site_config.MAX_BYTES) in refused.err
     assert shop.writes == []
+
+
+@pytest.mark.parametrize("lost", ["wrangler.jsonc", "db/changes", "text"])
+def test_missing_or_unreadable_file_is_refused(shop: Deployment, lost: str) -> None:
+    if lost == "text":
+        (shop.files / "0002_latin.sql").write_bytes(b"-- caf\xe9")
+    else:
+        (shop.folder / lost).rename(shop.folder / "elsewhere")
+
+    refused = shop.guard()
+
+    assert refused.code == 2
+    assert {"text": "0002_latin.sql"}.get(lost, lost) in refused.err
+    assert shop.writes == []

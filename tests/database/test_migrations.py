@@ -157,3 +157,13 @@ def test_migrations_are_sorted_as_by_wrangler() -> None:
 
 def test_hash_ignores_the_form_of_line_ends() -> None:
     assert hash_migration("DROP TABLE a;\r\n") == hash_migration("DROP TABLE a;\n") != hash_migration("DROP TABLE a;")
+
+
+@pytest.mark.parametrize(
+    ("settings", "fact"),
+    [([], "table"), ({"account_id": 7, "d1_databases": [{"database_id": ID}]}, "account_id")],
+)
+def test_settings_of_another_form_are_refused(settings: Any, fact: str) -> None:
+    with pytest.raises(Refused, match=fact) as refused:
+        find_binding("wrangler.json", json.dumps(settings).encode(), "", "")
+    assert refused.value.hint

@@ -338,3 +338,23 @@ def test_long_period_is_queried_in_parts(recorded: Incident) -> None:
     recorded.world.sandbox.analytics.add_requests(zone, "fortunet.example", "/", ADDRESS, at=now - timedelta(hours=60))
 
     assert find_table(exhibits(recorded, since="61h"), "Requests to fortunet.example")["outcome"] == "found"
+
+
+@pytest.mark.parametrize("place", ["summary", "json"])
+def test_file_that_cannot_be_written_is_named(recorded: Incident, place: str) -> None:
+    given = {"GITHUB_STEP_SUMMARY": "/dev/null/summary.md"} if place == "summary" else {}
+    options = ("--json", "/dev/null/evidence.json") if place == "json" else ()
+
+    done = collect(recorded, *options, **given)
+
+    assert done.code == 2, done.out + done.err
+    assert {"summary": "GITHUB_STEP_SUMMARY", "json": "evidence.json"}[place] in done.err
+
+
+def test_host_without_a_readable_zone_is_unavailable(recorded: Incident) -> None:
+    recorded.world.sandbox.zones.all.clear()
+
+    done = collect(recorded)
+
+    assert done.code == 0, done.err
+    assert "api.fortunet.example" in done.out + done.err

@@ -363,6 +363,23 @@ def test_malformed_event_of_a_foreign_label_gets_no_answer_on_its_issue(job: Job
     assert (job.labels, job.comments) == (["incident", "bug"], [])
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GITHUB_RUN_ATTEMPT", "first"),
+        ("GITHUB_OUTPUT", "/dev/full"),
+        ("GITHUB_EVENT_PATH", "/dev/null/event.json"),
+        ("GITHUB_REPOSITORY", "operations"),
+    ],
+)
+def test_variable_that_is_not_as_github_sets_it_is_refused(job: Job, name: str, value: str) -> None:
+    done = job.gate(job.label(), **{name: value})
+
+    assert done.code == 2, done.out + done.err
+    assert name in done.err
+    assert job.outputs.get("go") != "true"
+
+
 @pytest.mark.sampled(3)
 @pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"action": "labeled"', "\ud7ff\x00"])

@@ -1,11 +1,14 @@
 """`ops incident`: open, note, import and show records on an incident issue."""
 
+import json
+
 import pytest
 from hypothesis import strategies as st
 
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError
 from ops.core.run_record import MAX_RECORD_BYTES, RecordRow, RunRecord, embed_record, is_edited, read_record
+from ops.incident.commands import MAX_RECORD_BYTES as MAX_RECORD_FILE_BYTES
 from ops.incident.commands import parse_note
 from tests.conftest import Incident, Releases
 from tests.support.commands import set_origin, unwrapped
@@ -321,3 +324,21 @@ def test_hostile_record_never_raises(body: str) -> None:
 )
 def test_malformed_text_is_no_record(data: str) -> None:
     assert read_record(f"<!-- backout:v1 {{{data}}} -->") is None
+
+
+def test_file_that_is_no_record_is_refused(incident: Incident) -> None:
+    folder = incident.world.folder
+    large, unnamed = folder / "large.jsonl", folder / "no run" / "unnamed.jsonl"
+    unnamed.parent.mkdir()
+    with large.open("wb") as file:
+        file.truncate(MAX_RECORD_FILE_BYTES + 1)
+    event = {"schema": 1, "number": 1, "at": "2026-11-24T13:05:00Z", "seconds": 0.0, "kind": "requested", "text": "x"}
+    unnamed.write_text(json.dumps({**event, "data": {}}) + "\n")
+    where = ("--incident", str(incident.number), "--config", str(incident.world.config))
+
+    for path in (folder / "gone", large, unnamed):
+        refused = incident.ops("incident", "import", str(path), *where)
+
+        assert refused.code == 2
+        assert path.name in refused.err
+    assert incident.bodies == []

@@ -442,3 +442,11 @@ def interpret(sandbox: Sandbox) -> None:
 def mutex(sandbox: Sandbox) -> Any:
     headers = {**HOST, "authorization": f"Bearer {TOKEN}"}
     return httpx.get(f"{sandbox.edge_url}/__ops/objects/ai-mutex", headers=headers, timeout=30).json()
+
+
+def test_worker_without_a_deployment_has_no_target(world: World) -> None:
+    serve(world, deploy=False)
+
+    outcome = StuckObject(world).reset()
+
+    assert ended(outcome) == (3, "refused", "no_target")

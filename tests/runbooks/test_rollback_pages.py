@@ -212,6 +212,16 @@ def test_preview_is_no_target(world: World, sites: Releases) -> None:
     assert world.served == sites.bad
 
 
+def test_deployment_during_the_plan_is_refused(world: World, sites: Releases) -> None:
+    listed = f"/accounts/*/pages/projects/{SITE}/deployments"
+    world.sandbox.fault(path=listed, skip=1, before=lambda: world.site(timedelta(0), "newer"))
+
+    outcome = world.rollback_pages()
+
+    assert ended(outcome) == (3, "refused", "world_moved")
+    assert world.writes() == []
+
+
 @pytest.mark.slow
 def test_unlisted_deployment_needs_its_full_id(world: World) -> None:
     oldest = world.site(timedelta(days=9), "oldest")

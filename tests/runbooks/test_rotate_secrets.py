@@ -589,3 +589,22 @@ def test_unproved_revocation_does_not_end_the_rotation(
     outcome = rotated.rotate("--confirm-revoked", KEY, **environ)
 
     assert_refused(rotated, outcome, reason, said)
+
+
+def test_deployment_during_the_plan_is_refused(leak: Leak) -> None:
+    listed = f"/accounts/*/workers/scripts/{WORKER}/deployments"
+    leak.world.sandbox.fault(method="GET", path=listed, skip=1, before=lambda: leak.world.release(timedelta(0)))
+
+    outcome = leak.rotate_one()
+
+    assert ended(outcome) == (3, "refused", "world_moved")
+    assert leak.world.writes() == []
+
+
+def test_worker_without_a_deployment_has_no_target(world: World) -> None:
+    world.release(timedelta(hours=1), deploy=False, secrets={KEY: LEAKED})
+
+    outcome = Leak(world).rotate_one()
+
+    assert ended(outcome) == (3, "refused", "no_target")
+    assert WORKER in outcome.result["message"]

@@ -144,3 +144,15 @@ def test_five_hundred_limits_plan_within_a_second(place: LimitsWorld) -> None:
     assert told.code == 0, told.out + told.err
     assert len(json.loads(told.out)["limits"]) == 502
     assert time.process_time() - began < 1
+
+
+def test_event_that_is_no_pull_request_is_refused(place: LimitsWorld, tmp_path: Path) -> None:
+    (tmp_path / "event.json").write_text("{}")
+    job = {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": str(tmp_path / "event.json")}
+
+    other = place.ops("plan", **job)
+    (tmp_path / "event.json").unlink()
+    gone = place.ops("plan", **job)
+
+    assert (other.code, gone.code) == (2, 2)
+    assert "GITHUB_EVENT_PATH" in gone.err

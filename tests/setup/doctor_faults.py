@@ -134,6 +134,11 @@ def require_review(made: Bakery) -> None:
     made.sandbox.github.add_environment("recovery", branches=["main"], reviewers=["dana"])
 
 
+def wait_before_recovery(made: Bakery) -> None:
+    made.sandbox.github.switches.plan = "enterprise"
+    made.sandbox.github.add_environment("recovery", branches=["main"], wait_timer=5)
+
+
 def approve_without_reviewer(made: Bakery) -> None:
     made.sandbox.github.add_environment("approve-live", branches=["main"])
     edit("    services:\n", "    approval: [recovery]\n    services:\n", sync=True)(made)
@@ -195,6 +200,7 @@ FAULTS = (
     ),
     Fault("an action on Node 20", "action-runtimes", use_node20, "C1"),
     Fault("a schedule every five minutes", "minutes", schedule_often, "N6"),
+    Fault("no limits.yml", "limits-file", lambda made: (made.folder / "limits.yml").unlink()),
     Fault("a limit that ops.yml lacks", "limits-file", lambda made: made.edit("orders:", "order:", "limits.yml")),
     Fault(
         "a probe without its program",
@@ -319,6 +325,7 @@ FAULTS = (
         "S6",
     ),
     Fault("a reviewer before every recovery", "reviewers", require_review, "S3"),
+    Fault("a wait before every recovery", "reviewers", wait_before_recovery),
     Fault("an action that the workflows use and nobody copied", "actions", delete_an_action),
     Fault("an approval that nobody can give", "reviewers", approve_without_reviewer),
     Fault("an approval by the requester", "reviewers", approve_own_requests),

@@ -534,3 +534,13 @@ def test_clone_of_another_server_is_refused_before_anything_is_read(shop: Team, 
     assert f"set-up works on github.com only, and this repository is on {host}" in refused.err
     assert "nothing was written" in refused.err
     assert shop.init(GITHUB_SERVER_URL="https://github.com").code == 0  # its host is an alias of ssh
+
+
+def test_wrangler_file_without_a_name_is_refused(shop: Team, tmp_path: Path) -> None:
+    for text in ("{}", "[]"):
+        (tmp_path / "wrangler.json").write_text(text)
+
+        outcome = shop.init("--wrangler", str(tmp_path / "wrangler.json"))
+
+        assert outcome.code == 2
+        assert "wrangler.json" in outcome.err

@@ -181,3 +181,12 @@ def test_reads_only(shop: Team) -> None:
     assert shop.init().code == 0
     assert {request.method for request in shop.world.sandbox.requests} == {"GET"}
     assert shop.world.sandbox.unknown_requests == []
+
+
+def test_folder_in_place_of_a_file_is_refused(shop: Team) -> None:
+    (shop.folder / ".gitignore").mkdir(parents=True)
+
+    outcome = shop.init()
+
+    assert outcome.code == 2
+    assert ".gitignore" in outcome.err
