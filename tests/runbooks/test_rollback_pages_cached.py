@@ -99,7 +99,6 @@ def test_content_of_cached_answers_proves_a_recovery(world: World, bad: Files) -
     )
 
 
-@pytest.mark.slow
 def test_recovery_without_evidence_is_none(world: World) -> None:
     """Only the script differs, and the deployments are equal in all that is compared."""
     same = {**files("same"), "version.txt": "1"}

@@ -38,7 +38,6 @@ def test_refused_run_changed_nothing(shop: Shop) -> None:
     assert "Undo" not in outcome.out
 
 
-@pytest.mark.slow
 def test_newest_runs_come_first(shop: Shop) -> None:
     for arguments in (("rollback-worker", "--yes"), ("rollback-pages", "--dry-run")):
         assert shop.ops(*arguments).code == 0
