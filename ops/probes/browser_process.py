@@ -6,6 +6,7 @@ it. No browser is downloaded: the program starts an installed one and connects t
 
 import contextlib
 import json
+import math
 import os
 import re
 import sys
@@ -93,9 +94,9 @@ class BrowserFindings:
     def count(self) -> int:
         return sum(map(len, self.by_assertion.values()))
 
-    def milliseconds(self) -> float:
-        """Return the timeout of the next page or step; for playwright, 0 means no timeout."""
-        return max(1.0, min(MAX_STEP_SECONDS, self.deadline - time.monotonic()) * 1000)
+    def milliseconds(self, longest: float = MAX_STEP_SECONDS) -> float:
+        """Return the timeout of the next page or step, of at most so many seconds; for playwright, 0 means none."""
+        return max(1.0, min(longest, self.deadline - time.monotonic()) * 1000)
 
     @property
     def is_expired(self) -> bool:
@@ -116,7 +117,8 @@ def main(argument: str) -> None:
             chromium.start_browser(job.browser, Path(job.profile), job.url, job.edge, findings.deadline) as endpoint,
             sync_playwright() as playwright,
         ):
-            browser = playwright.chromium.connect_over_cdp(endpoint, timeout=findings.milliseconds())
+            # A busy machine may need longer than a step until the browser answers.
+            browser = playwright.chromium.connect_over_cdp(endpoint, timeout=findings.milliseconds(math.inf))
             _visit(browser.new_context(), findings, secrets)
     except (Error, OSError, chromium.BrowserNotStarted) as error:
         findings.location = "the browser failed"

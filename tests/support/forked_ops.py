@@ -18,7 +18,7 @@ from typing import Self
 
 ROOT = Path(__file__).parents[2]
 _SERVER = """
-import json, os, runpy, signal, socket, sys, threading
+import json, os, runpy, signal, socket, sys, threading, time
 import ops.cli, ops.app.run, ops.runbooks.rollback_worker, ops.publish.issue, ops.render.terminal, httpx, github
 
 def serve(requests):
@@ -51,6 +51,7 @@ for number, file in enumerate(files):
     os.dup2(file, number)
     os.close(file)
 sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")
+ops.STARTED = ops.app.run.STARTED = time.monotonic()
 os.environ.clear()
 os.environ.update(request["environ"])
 os.chdir(request["folder"])
