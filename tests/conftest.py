@@ -178,10 +178,14 @@ def pytest_sessionfinish() -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return three workers for two cores, five for the whole suite: tests wait for other programs and for the time."""
+    """Return the workers for these cores: slow tests wait for other programs and for the time, and fast tests hardly.
+
+    For two cores these are five for the whole suite, three for named files, and two for the fast set.
+    """
     cores = os.cpu_count() or 2
-    is_whole = not config.getoption("file_or_dir") and not _is_fast(config)
-    return cores // 2 + (2 * cores if is_whole else cores)
+    if _is_fast(config):
+        return cores
+    return cores // 2 + (cores if config.getoption("file_or_dir") else 2 * cores)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

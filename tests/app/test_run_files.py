@@ -71,7 +71,7 @@ def test_only_runs_without_more_to_publish_are_marked(shop: Shop, incident: Inci
     assert f"/issues/{incident.number}#issuecomment-" in str(newest_mark())
 
 
-@pytest.mark.sampled
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["unavailable", "never complete", "no token"])
 def test_run_that_is_not_whole_on_its_incident_stays_with_its_import(
     shop: Shop, incident: Incident, loss: str, monkeypatch: pytest.MonkeyPatch
