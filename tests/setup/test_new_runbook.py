@@ -24,7 +24,10 @@ OF_EVERY_RUNBOOK = [
     "tests/engine/test_interruption.py",
 ]
 """Test files that run once per runbook."""
-OF_ALL_RUNBOOKS = ["tests/test_claims.py", "tests/static/test_docs.py", "tests/setup/test_workflows.py"]
+OF_ALL_RUNBOOKS = [
+    *("tests/test_claims.py", "tests/static/test_docs.py"),
+    *("tests/setup/test_workflows.py", "tests/setup/test_workflow_later_jobs.py"),
+]
 """Test files that check all runbooks together."""
 
 

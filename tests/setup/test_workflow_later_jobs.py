@@ -1,0 +1,139 @@
+"""Jobs that follow a recovery: watch, automatic step, wait for the end of maintenance, and last answer."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.app.registry import discover_runbooks
+from ops.config import check_config
+from ops.setup import workflows
+from tests.setup.test_workflows import CONFIGURATIONS, NEXT, config, files, parse_file, secrets_of, workflow
+
+SHARED = ("environment", "concurrency", "permissions", "outputs")
+"""What the job of the automatic step has in common with the job before it."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_watch_only_reads_and_stays_out_of_the_recovery_group(path: Path) -> None:
+    tokens, buttons = {each.token for each in config(path).environments.values()}, 0
+    for file in files(path):
+        found = parse_file(file)["jobs"]
+        running = [name for name, job in found.items() if "recover" in {each.get("id") for each in job["steps"]}]
+        acting = [name for name in running if not name.startswith(NEXT)]
+        if not [name for name in acting if name != "unprivileged"]:
+            assert "watch" not in found
+            continue
+        buttons += 1
+        job = found["watch"]
+        assert job["permissions"] == {"contents": "read", "issues": "write", "actions": "read"}
+        assert job.get("environment", "report") == "report"
+        assert job["concurrency"]["group"] == "watch-${{ github.run_id }}"
+        assert {*job["needs"]} == {"gate", *acting} - {"unprivileged"}
+        assert "watch" in found["tell-later"]["needs"]
+        assert "watch" not in found["report"]["needs"]
+        watched, report = job["steps"][-2:]
+        assert [watched["with"]["command"], report["with"]["command"]] == ["watch", "incident report"]
+        names = {name.removeprefix("REPORT_") for name in secrets_of(watched)}
+        assert names >= tokens
+    assert buttons
+
+
+def test_automatic_step_follows_a_relapse_in_the_recovery_group() -> None:
+    """Where a reviewer approves, GitHub asks again: a job of its own waits, outside of the recovery group."""
+    path = CONFIGURATIONS["ten_services"]
+    for name in ("rollback-worker", "incident"):
+        found = workflow(name, path)["jobs"]
+        added = {
+            "next-approve-prod": "recovery-prod",
+            "next-recovery-prod": "recovery-prod",
+            "next-recovery-eu": "recovery-eu",
+        }
+        assert [key for key in found if key.startswith(NEXT)] == [*added]
+        assert {*found["tell-later"]["needs"]} >= {*added}
+        for key, acting in added.items():
+            assert {"gate", acting, "watch"} <= {*found[key]["needs"]}
+            assert "!cancelled() &&" in found[key]["if"]
+            assert "needs.watch.outputs.decision == 'relapsed'" in found[key]["if"]
+            assert "needs.gate.outputs.attempt == github.run_attempt" in found[key]["if"]
+            assert (
+                f"needs.{acting}.outputs.watch && (needs.gate.outputs.runbook == 'rollback-worker')" in found[key]["if"]
+            )
+        waiting, job = found["next-approve-prod"], found["next-recovery-prod"]
+        assert (waiting["environment"], waiting["permissions"]) == ("approve-prod", {})
+        assert not waiting["concurrency"]["group"].startswith("recover-")
+        assert "needs.next-approve-prod.result == 'success'" in job["if"]
+        for key, acting in (("next-recovery-prod", "recovery-prod"), ("next-recovery-eu", "recovery-eu")):
+            job, first = found[key], found[acting]
+            assert {each: job[each] for each in SHARED} == {each: first[each] for each in SHARED}
+            step, given = job["steps"][-1], first["steps"][-1]["with"]
+            assert step["env"] == first["steps"][-1]["env"]
+            assert step["with"]["relapsed"] == "${{ needs.watch.outputs.deployment || '-' }}"
+            assert step["with"]["requested-at"] == "${{ needs.watch.outputs.ended_at }}"
+            same = {"params", "environment", "approved-for", "attempt", "approved-runbook", "approved-environment"}
+            assert {each: step["with"][each] for each in same} == {each: given[each] for each in same}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "path"), CONFIGURATIONS.items(), ids=CONFIGURATIONS)
+def test_only_the_setting_adds_automatic_steps(name: str, path: Path) -> None:
+    found = {each.stem for each in files(path) if any(key.startswith(NEXT) for key in parse_file(each)["jobs"])}
+
+    assert found == ({"rollback-worker", "incident"} if name == "ten_services" else set())
+
+
+def test_canceled_run_stops_waiting() -> None:
+    """GitHub evaluates the condition again: a job with always() would wait for hours, and cost minutes."""
+    jobs_ = workflow("maintenance")["jobs"]
+
+    for name in ("wait-security-production", "end-security-production"):
+        assert jobs_[name]["if"].startswith("!cancelled() && ")
+        assert "always()" not in jobs_[name]["if"]
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("end", ["1h", "2020-01-01T00:00Z"])
+def test_reopening_jobs_have_unique_ids_per_github_environment(end: str) -> None:
+    """GitHub refuses a file with two jobs of one ID. A past end does not change the file."""
+    maintenance = discover_runbooks()["maintenance"]
+    other = type("Other", (type(maintenance),), {"name": "other", "github_environment": "recovery"})()
+    params = f"params: {{service: hello, state: 'on', until: '{end}', reopen_at_end: true}}"
+    labels = [
+        f"  recover:{name}: {{runbook: {name}, environment: production, {params}}}" for name in ("maintenance", "other")
+    ]
+    text = "\n".join([CONFIGURATIONS["one_url"].read_text(), "labels:", *labels, ""])
+    accepted, _ = check_config(text).require_valid("ops.yml")
+
+    incident = dict(workflows.render(accepted, {**discover_runbooks(), "other": other}))["incident"]
+
+    ids = re.findall(r"^  ([a-z][\w-]*):\n    name:", incident, re.MULTILINE)
+    assert {"wait-recovery-production", "end-security-production"} <= {*ids}
+    assert len(ids) == len({*ids})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_answer_about_the_recovery_waits_for_no_long_job(path: Path) -> None:
+    """A watch lasts up to two hours, and a wait for an end up to five."""
+    for each in files(path):
+        found = parse_file(each)["jobs"]
+        if "tell" not in found:
+            continue
+        late = {key for key in found if key.startswith(("watch", "wait-", "end-", NEXT))}
+        assert not _all_needs(found, "tell") & late
+        if not late:
+            assert "tell-later" not in found
+            continue
+        assert {*found["tell-later"]["needs"]} == {"tell", *found["tell"]["needs"], *late}
+        for key in late:
+            assert f"needs.{key}.result == 'failure' || needs.{key}.result == 'cancelled'" in found["tell-later"]["if"]
+
+
+def _all_needs(found: Mapping[str, Any], job: str) -> set[str]:
+    """Return the jobs that must end before this one."""
+    needs = found[job].get("needs", [])
+    direct = {needs} if isinstance(needs, str) else {*needs}
+    return direct.union(*(_all_needs(found, each) for each in direct))
