@@ -10,10 +10,11 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ops.core.errors import Decision
+from ops.core.loopback import is_loopback
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.core.run_record import RUN_ID_PATTERN, RunRecord
@@ -43,6 +44,11 @@ def close_run(folder: Path, result: RunResult) -> None:
 def belongs_on_github(decision: str, *, wrote: bool, incident: int | None) -> bool:
     """Return whether an incident must hold the record of an ended run."""
     return decision != Decision.PLANNED and (wrote or incident is not None)
+
+
+def may_be_imported(sandbox: str, environ: Mapping[str, str]) -> bool:
+    """Return whether GITHUB_API_URL may get the record of a run: the record of a drill only if it is a sandbox's."""
+    return not sandbox or is_loopback(environ.get("GITHUB_API_URL", ""))
 
 
 def mark_published(folder: Path, link: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.menu import build_menu
 from ops.app.run import published_prefix, read_config, register_secrets
-from ops.app.run_files import RUNS, TIMELINE, mark_published
+from ops.app.run_files import RUNS, TIMELINE, mark_published, may_be_imported
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc, parse_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.redaction import Redactor
@@ -34,7 +34,10 @@ LOG_LINE = "(?:[^\\t]*\\t[^\\t]*\\t)?\ufeff?[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8
 
 
 def import_record(source: str, number: int, config: Path, environ: Mapping[str, str], redactor: Redactor) -> str:
-    """Post a run's events; a repeated import edits the same comment. Raises ConfigError with all malformed lines."""
+    """Post a run's events; a repeated import edits the same comment.
+
+    Raises ConfigError for the record of a drill, and with all malformed lines.
+    """
     from ops.github import comments
     from ops.publish import comment
 
@@ -43,6 +46,9 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
     register_secrets(environ, settings, redactor)
     events = _read_events(path, redactor)
     run = _find_run_id(path, events)
+    if not may_be_imported(RunSummary(run, events).sandbox, environ):
+        hint = "`ops last --count 10` lists the newest runs, and says which ones are drills."
+        raise ConfigError(f"run {run} is a drill in a sandbox, so no incident on GitHub gets its record", hint=hint)
     job = parse_job_run(run)
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)

@@ -9,7 +9,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app.run_files import RUNS, belongs_on_github, import_command, is_marked, list_runs, read_events, read_link
+from ops.app.run_files import (
+    RUNS,
+    belongs_on_github,
+    import_command,
+    is_marked,
+    list_runs,
+    may_be_imported,
+    read_events,
+    read_link,
+)
 from ops.core.clock import format_duration, format_rfc3339, format_utc
 from ops.core.errors import EXIT_CODES, Decision, OpsError
 from ops.core.plan import LiveState
@@ -60,6 +69,8 @@ class LastRun:
     """Folder of its record on this machine, or empty."""
     import_command: str = ""
     """Command that posts its record, if it belongs on an incident and is not there; empty otherwise."""
+    sandbox: str = ""
+    """URL of the sandbox of a drill; empty for Cloudflare."""
 
     @property
     def exit_code(self) -> int:
@@ -96,10 +107,8 @@ def read_last_runs(
 
     An unreadable record is left out; a failure of GitHub is a note.
     """
-    from ops.app.run import program_name
-
-    program, runs_here = program_name(environ), list_runs(config_path.resolve().parent / RUNS)
-    found = (_read_local(path, redactor, program) for path in runs_here)
+    runs_here = list_runs(config_path.resolve().parent / RUNS)
+    found = (_read_local(path, redactor, environ) for path in runs_here)
     local = {run.run: run for run in islice(filter(None, found), count)}
     notes, remote, now = list[str](), dict[str, LastRun](), SystemClock().now()
     if unreadable := _find_unreadable(config_path.resolve().parent / RUNS, local):
@@ -134,8 +143,10 @@ def _find_unreadable(runs: Path, local: Mapping[str, LastRun]) -> str:
     return f"the records in {runs} cannot be read" if is_closed or (list_runs(runs) and not local) else ""
 
 
-def _read_local(folder: Path, redactor: Redactor, program: str) -> LastRun | None:
+def _read_local(folder: Path, redactor: Redactor, environ: Mapping[str, str]) -> LastRun | None:
     """Return the run of a folder; None if no line of its timeline is readable, as in a run that begins now."""
+    from ops.app.run import program_name
+
     events = tuple(read_events(folder, redactor))
     if not events:
         return None
@@ -147,6 +158,7 @@ def _read_local(folder: Path, redactor: Redactor, program: str) -> LastRun | Non
     is_missing = (
         bool(summary.decision)
         and not is_marked(folder)
+        and may_be_imported(summary.sandbox, environ)
         and belongs_on_github(summary.decision, wrote=not live.is_unchanged, incident=incident)
     )
     return LastRun(
@@ -165,7 +177,8 @@ def _read_local(folder: Path, redactor: Redactor, program: str) -> LastRun | Non
         undo=tuple(each.command for each in plan.undo) if plan and summary.has_written else (),
         link=read_link(folder) or summary.log_url,
         record=str(folder),
-        import_command=import_command(program, folder, incident) if is_missing else "",
+        import_command=import_command(program_name(environ), folder, incident) if is_missing else "",
+        sandbox=summary.sandbox,
     )
 
 
@@ -215,6 +228,8 @@ def _remote_run(incident: int, found: "IssueRecord") -> LastRun:
 
 def run_lines(run: LastRun, now: datetime) -> Iterator[str]:
     """Yield the lines below the headline of a run."""
+    if run.sandbox:
+        yield "  A drill: it ran in a sandbox, and changed nothing at Cloudflare"
     where = " in ".join(filter(None, [f"{run.runbook} {run.service}".strip(), run.environment]))
     issue = f", incident #{run.incident}" if run.incident else ""
     seconds = (now - run.began).total_seconds()

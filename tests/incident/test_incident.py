@@ -32,6 +32,24 @@ def test_record_is_imported_once_and_malformed_one_refused(incident: Incident, r
     assert "line 15: not an event" in refused.err
 
 
+def test_record_of_a_drill_is_shown_as_one_and_reaches_no_real_incident(incident: Incident, releases: Releases) -> None:
+    """Both write to .ops/runs beside the same ops.yml, and a person looks there in an emergency."""
+    config = ("--config", str(incident.world.config))
+    run = incident.world.rollback().result["run"]
+    real = dict.fromkeys((*incident.world.sandbox.environ(), "GITHUB_API_URL"))
+    command = ("incident", "import", run, "--incident", str(incident.number), *config)
+
+    here, elsewhere = (incident.ops("last", *config, GITHUB_TOKEN=None, **given).out for given in ({}, real))
+    refused = incident.ops(*command, **real)
+
+    drill = "\n  A drill: it ran in a sandbox, and changed nothing at Cloudflare\n"
+    assert (drill in here, drill in elsewhere) == (True, True)
+    assert ("incident import" in here, "incident import" in elsewhere) == (True, False)
+    assert (refused.code, incident.bodies) == (2, [])
+    assert f"run {run} is a drill in a sandbox, so no incident on GitHub gets its record" in refused.err
+    assert incident.ops(*command).code == 0
+
+
 @pytest.mark.slow
 def test_timeline_merges_trusted_notes_and_runs(incident: Incident, releases: Releases) -> None:
     incident.rollback()
