@@ -151,10 +151,12 @@ class Command:
     @contextmanager
     def on_terminal(self) -> Iterator["Terminal"]:
         ours, its = pty.openpty()
-        with self._start(files=(its, its, its)) as process:
-            os.close(its)
-            yield Terminal(process, ours)
-        os.close(ours)
+        try:
+            with self._start(files=(its, its, its)) as process:
+                os.close(its)
+                yield Terminal(process, ours)
+        finally:
+            os.close(ours)
 
     def _start(self, *arguments: str, files: tuple[int, int, int]) -> Process:
         service = ["--service", self.service] if self.service else []

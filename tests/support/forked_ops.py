@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,31 +23,33 @@ import json, os, runpy, signal, socket, sys, threading, time
 import ops.cli, ops.app.run, ops.runbooks.rollback_worker, ops.publish.issue, ops.render.terminal, httpx, github
 
 def serve(requests):
-    "Yield to each child its request and files. Its parent tells its id and exit code over the same connection."
+    "Return in each child its request and files. Its parent tells its id and exit code over the child's connection."
     while True:
-        connection, _ = requests.accept()
+        _, files, _, _ = socket.recv_fds(requests, 1, 4)
+        if not files:
+            sys.exit()  # the process of the tests has ended
         if not os.fork():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            data, files, _, _ = socket.recv_fds(connection, 1_000_000, 3)
-            while not data.endswith(b"\\n"):
-                data += connection.recv(1_000_000)
+            requests.close()
+            connection = socket.socket(fileno=files.pop(0))
+            with connection.makefile("rb") as file:
+                request = json.loads(file.readline())
             child = os.fork()
             if not child:
                 os.setsid()
                 connection.close()
-                requests.close()
-                return json.loads(data), files
+                return request, files
             for number in files:
                 os.close(number)
             connection.sendall(b"%d\\n" % child)
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             connection.sendall(b"%d\\n" % code)
             os._exit(0)
-        connection.close()
+        for number in files:
+            os.close(number)
 
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-listening = socket.socket(fileno=int(sys.argv[1]))
-request, files = serve(listening)
+request, files = serve(socket.socket(fileno=int(sys.argv[1])))
 for number, file in enumerate(files):
     os.dup2(file, number)
     os.close(file)
@@ -83,42 +86,48 @@ class ForkedOps:
     def __init__(
         self, arguments: Sequence[str], *, environ: Mapping[str, str], folder: Path, files: tuple[int, int, int]
     ) -> None:
-        self._connection = socket.socket(socket.AF_UNIX)
-        self._connection.connect(_server())
+        self._connection, its = socket.socketpair()
         request = {"arguments": arguments, "environ": environ, "folder": str(folder)}
-        socket.send_fds(self._connection, [json.dumps(request).encode() + b"\n"], list(files))
+        with its, suppress(BrokenPipeError):  # `_read` names the cause
+            socket.send_fds(_requests(), [b"\n"], [its.fileno(), *files])
+            self._connection.sendall(json.dumps(request).encode() + b"\n")
         self._answers = self._connection.makefile("rb")
-        self.pid = int(self._answers.readline())
+        self.pid = self._read()
         self.returncode: int | None = None
 
     def wait(self, timeout: float) -> int:
         """Return the exit code, negative for a signal. Raises TimeoutError."""
         if self.returncode is None:
             self._connection.settimeout(timeout)
-            self.returncode = int(self._answers.readline())
+            self.returncode = self._read()
         return self.returncode
+
+    def _read(self) -> int:
+        line = self._answers.readline()
+        if not line:
+            raise RuntimeError("the process that forks `ops` has ended: see its error in the output of the tests")
+        return int(line)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.returncode is None:
-            os.kill(self.pid, 9)
-        self._answers.close()
-        self._connection.close()
+        with self._connection, self._answers:
+            if self.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, 9)
+                self._connection.settimeout(10)
+                self._connection.recv(100)  # the exit code, when it has ended
 
 
 @functools.cache
-def _server() -> str:
-    """Start the process that forks, once for this process, and return its address."""
-    listening = socket.socket(socket.AF_UNIX)
-    address = f"\0backout-tests-{os.getpid()}"
-    listening.bind(address)
-    listening.listen()
-    argv = [sys.executable, "-c", _SERVER, str(listening.fileno())]
+def _requests() -> socket.socket:
+    """Start the process that forks, once for this process, and return its socket. The end of this process ends it."""
+    ours, its = socket.socketpair()
+    argv = [sys.executable, "-c", _SERVER, str(its.fileno())]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(argv, env=environ, pass_fds=[listening.fileno()], start_new_session=True)
-    listening.close()
+    with its:
+        process = subprocess.Popen(argv, env=environ, pass_fds=[its.fileno()], start_new_session=True)
     atexit.register(process.wait)
-    atexit.register(process.kill)
-    return address
+    atexit.register(ours.close)
+    return ours
