@@ -55,11 +55,13 @@ Calls = list[tuple[CodeType, int]]
 
 
 def normalized(text: str) -> str:
-    """Return the text without times, ports, ids and folders, which differ in each run."""
+    """Return the text without what differs by run and machine: times, ports, ids, folders, users, package indexes."""
     text = text.encode(errors="replace").decode()
     text = re.sub(r"/[\w./-]*?pytest-of-\w+/pytest-\d+/(popen-gw\d+/)?[\w-]*?\d+(?=[/\s:,;'\"`)]|$)", "/FOLDER", text)
     text = text.replace(f"{ROOT}/", "").replace(str(ROOT), ".")
-    text = re.sub(rf"(\bby |\blocal user |\(){re.escape(getpass.getuser())}\b", r"\1USER", text)
+    user = re.escape(getpass.getuser())
+    text = re.sub(rf"(\bby |\blocal user |\(){user}\b|\b{user}(?= acts alone)", r"\1USER", text)
+    text = re.sub(r"https?://[^\s/]+(?=/simple/)", "https://INDEX", text)
     text = re.sub(r"\b(127\.0\.0\.1|localhost):\d+", r"\1:PORT", text)
     text = re.sub(r"\b\d{8}T\d{6}-[0-9a-f]{4}\b", "RUN", text)
     text = re.sub(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "ID", text)
