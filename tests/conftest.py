@@ -50,9 +50,8 @@ sys.addaudithook(_refuse_the_internet)
 sys.addaudithook(team_files.refuse)
 
 
-sys.dont_write_bytecode = (
-    False  # pytest rewrites each test module for its asserts: once, not in each run of each worker
-)
+# pytest rewrites each test module for its asserts: once, not in each run of each worker.
+sys.dont_write_bytecode = False
 
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
