@@ -10,7 +10,7 @@ import pytest
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.d1 import D1Api
 from ops.cloudflare.types.d1 import SqlStatement
-from ops.core.errors import ProviderError, Refused
+from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.redaction import Secret
 from ops.core.system_clock import SandboxClock
 from ops.database import holds
@@ -55,8 +55,9 @@ def test_holds_are_read_and_replaced(d1: D1Api, database: str) -> None:
 
 def test_holds_that_cannot_be_read_are_not_none(d1: D1Api, database: str, sandbox: Sandbox) -> None:
     sandbox.d1.query(database, f"CREATE VIEW {holds.TABLE} AS SELECT 1 AS migration")
-    with pytest.raises(Refused, match=holds.TABLE):
+    with pytest.raises(Refused, match=holds.TABLE) as refused:
         holds.read_holds(d1, database)
+    assert refused.value.reason == Reason.UNKNOWN_VALUE
 
 
 @pytest.mark.slow
