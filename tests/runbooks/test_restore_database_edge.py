@@ -352,10 +352,9 @@ def test_any_restore_is_undone_row_by_row_and_leaves_the_service_as_it_was(seed:
     """Restore a random bookmark or time behind maintenance, and undo it by the printed command."""
     random = Random(seed)
     with case_world(None) as world:
-        shop, switches = shopdesk.prepared(world), world.sandbox.switches
-        switches.d1_later_bookmarks_kept = random.random() < 0.5
-        switches.d1_bookmark_shows_restore = random.random() < 0.5
-        switches.d1_stale_reads = random.choice([0, 0, 2])
+        shop = shopdesk.prepared(world)
+        databases.vary_bookmarks(world, random)
+        world.sandbox.switches.d1_stale_reads = random.choice([0, 0, 2])
         states = {}
         for _ in range(random.randint(3, 8)):
             write_randomly(shop, random)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 from tests.conftest import WORKER, Outcome, World
@@ -146,6 +147,12 @@ def prepared(world: World, permissions: Sequence[str] = PERMISSIONS) -> Library:
         library.lend()
     world.sandbox.clock.advance(60)
     return library
+
+
+def vary_bookmarks(world: World, random: Random) -> None:
+    """Choose how D1 keeps and names bookmarks around a restore: Cloudflare does not say."""
+    world.sandbox.switches.d1_later_bookmarks_kept = random.random() < 0.5
+    world.sandbox.switches.d1_bookmark_shows_restore = random.random() < 0.5
 
 
 def maintenance_of(world: World) -> str:

@@ -44,9 +44,8 @@ def test_restore_and_undo_bring_back_every_row(seed: int) -> None:
     """Write, restore a random bookmark, compare, undo, compare; under random values of each switch."""
     random = Random(seed)
     with case_world(None) as world:
-        library, switches = databases.prepared(world), world.sandbox.switches
-        switches.d1_later_bookmarks_kept = random.random() < 0.5
-        switches.d1_bookmark_shows_restore = random.random() < 0.5
+        library = databases.prepared(world)
+        databases.vary_bookmarks(world, random)
         states = []
         for _ in range(random.randint(3, 8)):
             write_randomly(library, random)
