@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, ProviderError, Reason
 from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord, embed_record, read_record
-from ops.github.client import provider_errors
+from ops.github.client import GitHubApiError, provider_errors
 from ops.github.comments import StateComment
 from ops.github.issues import (
     TrustedAuthors,
@@ -21,6 +21,7 @@ from ops.watch.openings import post_opening
 from ops.watch.state import LONGEST, WatchState, is_closed_watch, new_owner, parse_state
 
 if TYPE_CHECKING:
+    from ops.github.client import Repository
     from ops.github.issues import Issue
 
 WATCH = "watch"
@@ -147,21 +148,28 @@ class WatchRecord:
     def report_opening(self, text: str, opening: RunRecord, incidents: Iterable[int]) -> bool:
         """Like `report_relapse`, but once for each opening, also on the other incidents that need the service closed.
 
-        Return False if all of them have it.
+        Return False if all of them have it. A failure at one does not keep it from the others.
         """
         own, posted = self._issue, list[bool]()
         if own is None:
             return True
 
-        def post(_: StateComment) -> None:
-            posted.append(post_opening(own, text, opening))
-            for number in (each for each in incidents if each != own.number):
-                with provider_errors():
-                    other = own.repository.get_issue(number)
-                if is_incident(other):
-                    posted.append(post_opening(other, text, opening))
+        def post(number: int) -> None:
+            issue = own if number == own.number else _find_incident(own.repository, number)
+            if issue is not None:
+                posted.append(post_opening(issue, text, opening))
 
-        self._try(post)
+        def post_each(_: StateComment) -> None:
+            failures = list[ProviderError]()
+            for number in dict.fromkeys((own.number, *incidents)):
+                try:
+                    post(number)
+                except ProviderError as error:
+                    failures.append(error)
+            if failures:
+                raise failures[0]
+
+        self._try(post_each)
         return any(posted) or not posted
 
     def _try(self, send: Callable[[StateComment], object]) -> None:
@@ -172,3 +180,15 @@ class WatchRecord:
             self.problem = ""
         except ProviderError as error:
             self.problem = f"the comment on the incident is not up to date: {error.message}"
+
+
+def _find_incident(repository: "Repository", number: int) -> "Issue | None":
+    """Return an incident; None if the issue was deleted, or is none any more. Raises ProviderError."""
+    try:
+        with provider_errors():
+            issue = repository.get_issue(number)
+            return issue if is_incident(issue) else None
+    except GitHubApiError as error:
+        if error.status in {404, 410}:  # 410: it was deleted
+            return None
+        raise

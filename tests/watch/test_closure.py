@@ -140,17 +140,33 @@ def test_opening_by_a_deployment_is_reported_on_the_incident_and_in_chat(
 def test_opening_is_reported_on_each_incident_that_needs_the_service_closed(
     place: MaintenanceWorld, incident: Incident
 ) -> None:
-    """One of them was deleted."""
+    """Of the others, one lost its label and one was deleted (docs.github.com/rest/issues/issues#get-an-issue: 410)."""
     github = place.world.sandbox.github
-    others = [github.open_issue("Data is wrong", "", ["incident"], "alice") for _ in range(2)]
+    others = [github.open_issue("Data is wrong", "", ["incident"], "alice") for _ in range(3)]
     for number in others:
         assert place.on("--incident", str(number)).code == 0
     github.issue(others[0]).labels.clear()
+    github.fault(path=f"/repos/*/*/issues/{others[1]}", status=410, times=None)
 
     for _watch in range(2):
         found = watch(place, incident.number, {2: deploy_by_ci(place)})
         assert (found.decision, found.is_published) == (Decision.RELAPSED, True)
 
+    assert [len(notices(Incident(place.world, number))) for number in (incident.number, *others)] == [1, 0, 0, 1]
+
+
+def test_opening_is_reported_on_the_other_incidents_if_one_cannot_be_read(
+    place: MaintenanceWorld, incident: Incident
+) -> None:
+    github = place.world.sandbox.github
+    others = [github.open_issue("Data is wrong", "", ["incident"], "alice") for _ in range(2)]
+    for number in others:
+        assert place.on("--incident", str(number)).code == 0
+    github.fault(path=f"/repos/*/*/issues/{others[0]}", status=403, times=None)
+
+    found = watch(place, incident.number, {2: deploy_by_ci(place)})
+
+    assert (found.decision, found.is_published) == (Decision.RELAPSED, False)
     assert [len(notices(Incident(place.world, number))) for number in (incident.number, *others)] == [1, 0, 1]
 
 
