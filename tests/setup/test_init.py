@@ -170,7 +170,7 @@ def test_account_without_services_is_refused(shop: Team) -> None:
 
     outcome = shop.init()
 
-    assert outcome.code == 2
+    assert (outcome.code, "--worker NAME" in outcome.err) == (2, True)
     assert not shop.folder.exists()
 
 
