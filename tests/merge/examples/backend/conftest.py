@@ -52,9 +52,16 @@ class Example:
     def advance(self, **by: float) -> None:
         self.arrange("clock", timedelta(**by).total_seconds() * 1000)
 
+    def wait_for_noon(self) -> None:
+        now = self._now()
+        tomorrow = now.replace(hour=12, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        self.advance(seconds=(tomorrow - now).total_seconds())
+
     def moment(self, **ahead: float) -> str:
-        now = datetime.fromtimestamp(self.arrange("clock", 0) / 1000, UTC)
-        return format_rfc3339(now + timedelta(**ahead))
+        return format_rfc3339(self._now() + timedelta(**ahead))
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.arrange("clock", 0) / 1000, UTC)
 
     def put(self, values: Mapping[str, Any]) -> None:
         """Write KV values by key: text as it is, other values as JSON, None to delete. The next request reads them."""
@@ -115,7 +122,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def example(url: str) -> Iterator[Example]:
-    """Return the application one day after the previous test, with new quotas and healthy providers."""
+    """Return the application at noon of the day after the previous test, with new quotas and healthy providers.
+
+    From noon, no test crosses the end of a day or of a minute that it does not mean to cross.
+    """
     with client(url) as http:
         application = Example(http)
         application.kv(None, releases=True)
@@ -123,5 +133,5 @@ def example(url: str) -> Iterator[Example]:
         normal = {"maintenance": "off", "session-do": "on", "ai": "auto"}
         switches = {f"ops/switch/{name}": switch_document(state) for name, state in normal.items()}
         application.put({"ops/limits": limits_document(DECLARED), **switches})
-        application.advance(days=1)
+        application.wait_for_noon()
         yield application
