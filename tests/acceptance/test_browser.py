@@ -156,7 +156,7 @@ def test_filled_in_values_are_redacted_in_text_and_picture(tmp_path: Path) -> No
         look(files, tmp_path / name, steps=STEPS, environ={"DEMO_PASSWORD": value}) for name, value in values.items()
     ]
 
-    assert [result.verdict for result in results] == [UNHEALTHY, UNHEALTHY]
+    assert [result.verdict for result in results] == [UNHEALTHY, UNHEALTHY], [result.detail for result in results]
     assert '*** "***"' in results[0].detail
     assert "aaa" not in str(results)  # nor a part of it at the cut of a long text
     assert not any(value in str(results) for value in values.values())
