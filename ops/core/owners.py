@@ -106,7 +106,7 @@ def held_by_others(
 ) -> NeedsAcceptance:
     """Return the refusal of a run of `incident`, because `others` need the standing state.
 
-    `effect` says what the acceptance does, such as "opens it".
+    `effect` says what the acceptance does, such as "opens it" or "sets it to off".
     """
     persons = " and ".join(
         dict.fromkeys(f"#{each.incident}" if each.incident else quote_name(each.by) for each in others)

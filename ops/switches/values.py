@@ -282,7 +282,7 @@ def _held_by_others(
         f"{current.name} is {current.state(now)}",
         others,
         incident=desired.incident,
-        effect=f"sets {desired.state}",
+        effect=f"sets it to {desired.state}",
         accepted=desired.accepted_owners,
     )
 
