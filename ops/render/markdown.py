@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ops.core.clock import format_duration
 from ops.core.next_step import SuggestedCommand, button_fields
+from ops.core.result import duration_label
 from ops.render.terminal import to_one_line
 from ops.tools import program_files
 
@@ -36,7 +37,7 @@ def load_templates() -> "jinja2.Environment":
     environment = SandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
     environment.filters |= {"prose": escape_markdown, "cell": escape_cell, "code": code_span, "linked": linked}
     environment.filters |= {"command": wrap_command, "sentence": sentence, "button": button_text}
-    environment.filters |= {"span": format_duration}
+    environment.filters |= {"span": format_duration, "duration": duration_label}
     return environment
 
 
