@@ -63,7 +63,7 @@ class ApplyLimits(Runbook["ApplyLimits.Params", "ApplyLimits.Details"]):
         file: "Limits" = field(default_factory=dict)
         """Limits as limits.yml has them, also those that KV does not get."""
         kept: Mapping[str, str] = field(default_factory=dict)
-        """Limit → why the merged raise leaves it as it is in KV."""
+        """Limit → why KV does not get it as limits.yml has it."""
 
     name = "limits apply"
     section = "Limits and switches"
