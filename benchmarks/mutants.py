@@ -97,7 +97,8 @@ def draw(found: Iterable[Edit], seed: str, count: int) -> list[Edit]:
 def _changes(node: ast.AST, scope: str) -> Iterator[tuple[str, Any, str, str]]:
     """Yield scope, node, description and new source of each change.
 
-    Types and f-strings are left out: Python 3.11 does not say where in the file a part of an f-string stands.
+    Types, decorators and f-strings are left out: Python 3.11 does not say where in the file a part of an f-string
+    stands.
     """
     if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
         return

@@ -1,0 +1,62 @@
+"""Mutants of `./run benchmarks.mutation`: each is Python, and is found again after its line moved."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from benchmarks.mutants import Edit, draw, edits, find
+
+SOURCE = '''\
+"""Prices of breads, in €."""
+
+
+class Shop:
+    def price(self, size: int = 3, *, is_open: bool = True) -> int:
+        if not is_open or size < 2:
+            raise ValueError(f"größe {size + 1}")
+        total = 0
+        for each in range(size):
+            if each == 1: continue
+            total += each * 2
+        self.log("ü", total)
+        return (total if self.big
+                else -1)
+
+    def log(self, *words: object) -> None:
+        if words:
+            print(*words)
+'''
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> list[Edit]:
+    (tmp_path / "shop.py").write_text(SOURCE, encoding="utf-8")
+    return list(edits(tmp_path, "shop.py"))
+
+
+def test_each_mutant_is_another_program(found: list[Edit]) -> None:
+    programs = {ast.dump(ast.parse(each.text)) for each in found}
+
+    assert len(programs) == len(found) == len({each.mutant for each in found})
+    assert ast.dump(ast.parse(SOURCE)) not in programs
+    assert {each.mutant.change for each in found} == {
+        *("+ 1", "< → <=", "== → !=", "branches", "left out", "not →"),
+        *("→ FloorDiv", "→ False", "→ break", "→ and", "→ not", "→ return None"),
+    }
+
+
+def test_mutant_is_found_after_its_line_moved(found: list[Edit], tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text("import os\n\n" + SOURCE.replace("total = 0", "total = 1"), encoding="utf-8")
+
+    again = {each.mutant: find(tmp_path, each.mutant) for each in found}
+
+    assert [mutant.line for mutant, edit in again.items() if edit is None] == ["total = 0"]
+    assert {edit.number - each.number for each in found if (edit := again[each.mutant])} == {2}
+
+
+def test_equal_seeds_draw_equal_mutants(found: list[Edit]) -> None:
+    drawn = [draw(some, seed, 3) for some, seed in ((found, "a"), (found[::-1], "a"), (found, "b"))]
+
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert [len({each.number for each in some}) for some in drawn] == [3, 3, 3]
