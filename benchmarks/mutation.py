@@ -7,21 +7,23 @@ run first: those that execute its line, the most specific first. Then the other 
 `./run check`, and the merge set. The first failure ends it. Everything runs in a copy of HEAD, and this checkout stays
 as it is.
 
-Each answer is kept at once in `.mutation/`, so that the same command goes on where it was stopped. `--mutants` takes
-the mutants from the answers of another commit, and finds them in this one.
+Each answer is kept at once in `.mutation/`, so that the same command goes on where it was stopped. A second command
+waits for the first. `--mutants` takes the mutants from the answers of another commit, and finds them in this one.
 
-Exits with 1 if a mutant survived.
+Exits with 1 if a mutant survived, or if a test fails without a mutant.
 """
 
+import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -101,6 +103,7 @@ class Answer:
 @click.option("--mutants", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def main(seed: str, count: int, until: str, mutants: Path | None) -> None:
     """Print each mutant with what noticed it, and count them."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # `timeout` ends the tests with it
     commit = _git("rev-parse", "HEAD").strip()
     state = STATE / f"{commit[:12]}-{mutants.stem if mutants else seed}.jsonl"
     state.parent.mkdir(exist_ok=True)
@@ -112,7 +115,7 @@ def main(seed: str, count: int, until: str, mutants: Path | None) -> None:
         )
         for mutant in wanted:
             answer = known.get(mutant)
-            if answer is None or (answer.by == SURVIVED and answer.test != until):
+            if answer is None or (answer.by == SURVIVED and SETS.index(answer.test) < SETS.index(until)):
                 answer = try_mutant(copy, executed, mutant, until)
                 with state.open("a") as file:
                     file.write(answer.to_json() + "\n")
@@ -148,15 +151,16 @@ def try_mutant(root: Path, executed: Executed, mutant: Mutant, until: str) -> An
     before = path.read_text(encoding="utf-8")
     path.write_text(edit.text, encoding="utf-8")
     try:
-        for name, test in _failures(root, executed.nearest(edit), until):
-            return Answer(mutant, name, test, round(time.monotonic() - began, 1))
+        name, test = _first_failure(root, executed.nearest(edit), until)
     finally:
         path.write_text(before, encoding="utf-8")
-    return Answer(mutant, SURVIVED, until, round(time.monotonic() - began, 1))
+    if "::" in test and run_tests(root, ["-n0", test], LONGEST["near"]) is not None:
+        raise click.ClickException(f"{test} fails without a mutant too. Correct it, then start again.")
+    return Answer(mutant, name, test, round(time.monotonic() - began, 1))
 
 
-def _failures(root: Path, nearest: Sequence[str], until: str) -> Iterator[tuple[str, str]]:
-    """Yield each set that fails, with its first failed test."""
+def _first_failure(root: Path, nearest: Sequence[str], until: str) -> tuple[str, str]:
+    """Return the first set that fails, with its first failed test; `survived` and the last set if all pass."""
     batches = {
         "near": ["-n0", "-p", "no:randomly", *nearest[:NEAR]] if nearest else None,
         "fast": ["-n2", *nearest[NEAR:]] if nearest[NEAR:] else None,
@@ -166,7 +170,8 @@ def _failures(root: Path, nearest: Sequence[str], until: str) -> Iterator[tuple[
     for name in SETS[: SETS.index(until) + 1]:
         arguments = batches[name]
         if arguments is not None and (failed := run_tests(root, arguments, LONGEST[name])) is not None:
-            yield name, failed
+            return name, failed
+    return SURVIVED, until
 
 
 def run_tests(root: Path, arguments: Sequence[str], longest: float) -> str | None:
@@ -187,23 +192,28 @@ def run_tests(root: Path, arguments: Sequence[str], longest: float) -> str | Non
             try:
                 shown, _ = process.communicate(timeout=longest)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
                 return f"no end after {longest:.0f} s"
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
     if process.returncode == 0:
         return None
-    lines = (line.split()[1] for line in shown.splitlines() if line.startswith(("FAILED ", "ERROR ")))
-    return next(lines, f"exit code {process.returncode}")
+    lines = (line.partition(" ")[2] for line in shown.splitlines() if line.startswith(("FAILED ", "ERROR ")))
+    return next((line.partition(" - ")[0] for line in lines), f"exit code {process.returncode}")
 
 
 def read_executed(root: Path, folder: Path) -> Executed:
     """Return what the fast set executes; it runs once for a commit, and every test must pass."""
     if not folder.exists():
         print("running the fast set once, to see which lines it executes", file=sys.stderr)
-        with tempfile.TemporaryDirectory(dir=STATE) as taken:
-            variables = {**_environ(root), "COVERED": taken}
-            command = [sys.executable, "-m", "pytest", "-q", "-p", "executed_lines", "-m", "not slow"]
-            subprocess.run(command, cwd=root, env=variables, check=True, stdout=sys.stderr)
-            shutil.copytree(taken, folder)
+        part = folder.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "executed_lines", "-m", "not slow"]
+        variables = {**_environ(root), "COVERED": str(part)}
+        if subprocess.run(command, cwd=root, env=variables, check=False, stdout=sys.stderr).returncode:
+            raise click.ClickException("the fast set fails without a mutant. Correct it, then start again.")
+        part.rename(folder)
     return Executed.read(folder, root)
 
 
@@ -211,13 +221,15 @@ def read_executed(root: Path, folder: Path) -> Executed:
 def copy_of(commit: str) -> Iterator[Path]:
     """Yield a copy of the commit in the same folder each time, so that the lines executed by it can be kept."""
     folder = STATE / "copy"
-    shutil.rmtree(folder, ignore_errors=True)
-    _git("clone", "--quiet", "--no-checkout", str(ROOT), str(folder))
-    _git("-C", str(folder), "checkout", "--quiet", "--detach", commit)
-    try:
-        yield folder
-    finally:
+    with (STATE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.rmtree(folder, ignore_errors=True)
+        _git("clone", "--quiet", "--no-checkout", str(ROOT), str(folder))
+        _git("-C", str(folder), "checkout", "--quiet", "--detach", commit)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _environ(root: Path) -> dict[str, str]:

@@ -20,7 +20,7 @@ COMMANDS = {
 LINES = {
     "order": "FAILED tests/a.py::test_a - assert 1 == 2",
     "properties": "ERROR tests/b.py",
-    "mutation": "survived     9 s  ops/a.py",
+    "mutation": "survived     9 s  ops/a.py\nError: tests/a.py::test_a fails without a mutant too.",
 }
 
 
