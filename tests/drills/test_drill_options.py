@@ -77,13 +77,15 @@ def test_drill_on_unsuitable_service_is_refused(world: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("has_raise", [True, False])
 def test_drill_of_limits_needs_a_raise_and_limits_yml(world: World, has_raise: bool) -> None:
-    text = world.config.read_text()
-    world.config.write_text(text if has_raise else text.replace("          calc:\n", "          other:\n"))
+    if not has_raise:
+        world.edit_config("names: [calc, ai]", "names: [calc, ai, other]")
+        world.edit_config("          calc:\n", "          other:\n")
 
     outcome = world.ops("drill", "limits", "--config", str(world.config))
 
     assert outcome.code == 2, outcome.err
-    assert ("limits.yml" if has_raise else "calc") in outcome.err
+    assert ("runtime.limits.raises" in outcome.err) is not has_raise
+    assert (f"limits.yml beside {world.config}" in outcome.err) is has_raise
 
 
 def test_unknown_drill_is_refused_with_suggestion(world: Any) -> None:

@@ -134,7 +134,8 @@ class MessageRecorder:
         self._observer = MessageObserver()
         self._record = Record()
         self._is_complete = True
-        self._problems: list[str] = []
+        self._missing: list[str] = []
+        self._stale: list[str] = []
         if self._is_needed:
             self._observer.observe()
 
@@ -173,13 +174,18 @@ class MessageRecorder:
         if self._config.getoption("--update-golden"):
             message_sheet.update(self._record, is_whole=is_whole)
         elif is_whole and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
-            self._problems = message_sheet.find_missing(self._record)
+            self._missing = message_sheet.find_missing(self._record)
+            self._stale = message_sheet.find_stale(self._record)
+            if self._missing:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self._problems:
-            terminalreporter.section("messages that no test of this run made", red=True)
-            terminalreporter.write_line("\n".join(self._problems))
-            terminalreporter.write_line("Write a test that makes it, or remove it (tests/support/message_sheet.py).")
+        if self._missing:
+            terminalreporter.section("messages that no test made: write a test, or remove the message", red=True)
+            terminalreporter.write_line("\n".join(self._missing))
+        if self._stale:
+            terminalreporter.section("tests/messages.json or tests/support/messages_never_made.py is out of date")
+            terminalreporter.write_line("\n".join(self._stale))
 
 
 def _after_each(observed: type[Any], note: Callable[[Any], None]) -> Callable[[], None]:

@@ -209,15 +209,17 @@ class _Reader:
             case ast.Constant(value=str(text)):
                 return Text(text, re.escape(text))
             case ast.JoinedStr(values=values):
-                return _joined(map(same, values), "")
+                return _joined(map(same, values))
             case ast.FormattedValue(value=ast.Name() as name) if name.id.strip("_").isupper():
                 return same(name)
-            case ast.Tuple(elts=elements) | ast.List(elts=elements) if elements:
-                return _joined(map(same, elements), BETWEEN_LINES)
+            case ast.Tuple(elts=elements) | ast.List(elts=elements):
+                parts = list(map(same, elements))
+                shown = BETWEEN_LINES.join(each.shown for each in parts)
+                return Text(shown, f"{BETWEEN_LINES}*".join(each.pattern for each in parts))
             case ast.Starred(value=value):
                 return same(value)
             case ast.BinOp(left=left, op=ast.Add(), right=right):
-                return _joined(map(same, (left, right)), "")
+                return _joined(map(same, (left, right)))
             case ast.IfExp(body=body, orelse=other):
                 return _any_of([same(body), same(other)])
             case ast.BoolOp(op=ast.Or(), values=values):
@@ -387,9 +389,9 @@ def _reason(call: ast.Call) -> list[str]:
     return []
 
 
-def _joined(texts: Iterator[Text], between: str) -> Text:
+def _joined(texts: Iterator[Text]) -> Text:
     found = list(texts)
-    return Text(between.join(each.shown for each in found), between.join(each.pattern for each in found))
+    return Text("".join(each.shown for each in found), "".join(each.pattern for each in found))
 
 
 def _any_of(texts: list[Text]) -> Text:
