@@ -230,7 +230,6 @@ def test_canaries_stay_hidden_in_status(incident: Incident, as_json: list[str]) 
     assert leaks(collect_output(incident, Receiver(), outcome)) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("private", [True, False])
 def test_canaries_stay_hidden_in_a_leak_incident(incident: Incident, private: bool) -> None:
     """Neither a registered secret nor an unknown key in any field of the report."""

@@ -91,7 +91,6 @@ def send_hostile_event(desk: Desk) -> Outcome:
     return desk.gate("issues", {**payload, "sender": {"login": HOSTILE, "id": 1, "type": "User"}}, desk.new_run())
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize(
     "way",
     [

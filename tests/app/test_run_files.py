@@ -42,7 +42,6 @@ def test_run_deletes_old_published_runs(shop: Shop) -> None:
     assert len(left(shop.folder)) == KEPT_RUNS
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("days", "published"), [(39.0, True), (400.0, False)])
 def test_recent_and_unpublished_runs_stay(tmp_path: Path, days: float, published: bool) -> None:
     names = add_runs(tmp_path, KEPT_RUNS + 5, days=days, published=published)
@@ -71,7 +70,6 @@ def test_only_runs_without_more_to_publish_are_marked(shop: Shop, incident: Inci
     assert f"/issues/{incident.number}#issuecomment-" in str(newest_mark())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["unavailable", "never complete", "no token"])
 def test_run_that_is_not_whole_on_its_incident_stays_with_its_import(
     shop: Shop, incident: Incident, loss: str, monkeypatch: pytest.MonkeyPatch

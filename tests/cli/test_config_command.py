@@ -49,7 +49,6 @@ def test_unknown_label_parameter_is_an_error(world: World) -> None:
     assert 'no parameter "force" of rollback-worker' in outcome.err
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

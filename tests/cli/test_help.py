@@ -64,7 +64,6 @@ def test_help_of_a_group_has_whole_lines(name: str, world: World) -> None:
     assert "..." not in world.ops(name, "--help").out.replace("[ARGS]...", "")
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("name", sorted(HIDDEN))
 def test_hidden_command_works(name: str, world: World) -> None:
     assert world.ops(*name.split(), "--help").code == 0

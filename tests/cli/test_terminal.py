@@ -57,7 +57,6 @@ def test_pipe_gets_neither_colors_nor_waits(shop: Shop) -> None:
     assert "waiting for" not in outcome.out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "color"),
     [(("--yes",), 32), (("--yes", "--to", "0" * 8), 33), (("--environment", "production"), 31)],

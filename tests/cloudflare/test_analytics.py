@@ -119,7 +119,6 @@ def test_query_with_timeout_is_sent_once(sandbox: Sandbox, client: CloudflareCli
     assert len(sandbox.requests) == 1
 
 
-@pytest.mark.slow
 def test_failed_query_is_retried_within_its_bound(sandbox: Sandbox, client: CloudflareClient) -> None:
     sandbox.fault(path="/graphql", status=503, times=None)
 

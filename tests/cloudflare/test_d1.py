@@ -45,7 +45,6 @@ def test_database_has_size_and_replication(d1: D1Api, database: str, sandbox: Sa
     assert missing.value.code == 7404
 
 
-@pytest.mark.slow
 def test_batch_is_written_and_queried(d1: D1Api, client: CloudflareClient, database: str) -> None:
     with client.writing():
         results = d1.run_batch(database, BATCH)

@@ -32,7 +32,6 @@ def test_accounts_of_one_token_are_listed(client: CloudflareClient, other: Sandb
     assert AccountsApi(client).list_accounts() == (NamedResource(ACCOUNT, "Sandbox"), NamedResource(OTHER, "Shop EU"))
 
 
-@pytest.mark.slow
 def test_second_account_has_its_own_resources(client: CloudflareClient, sandbox: Sandbox, other: Sandbox) -> None:
     sandbox.upload("shop-web")
     other.upload("shop-eu")

@@ -85,7 +85,6 @@ def test_read_deployment_with_all_fields(pages: PagesApi, sandbox: Sandbox) -> N
     assert deployment.can_serve_production
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("config", [{}, {"production_deployments_enabled": False}, {"deployments_enabled": False}])
 def test_push_deploys_unless_disabled(client: CloudflareClient, sandbox: Sandbox, config: dict[str, bool]) -> None:
     project = sandbox.pages.add_project(SITE, repository="fortunet/fortunet")
@@ -310,7 +309,6 @@ def test_rollback_is_sent_once_without_a_body(pages: PagesApi, client: Cloudflar
     assert request.body is None
 
 
-@pytest.mark.slow
 def test_rollback_is_refused_while_planning(pages: PagesApi, sandbox: Sandbox) -> None:
     _, good = ids(sandbox)
     with pytest.raises(Refused):

@@ -64,7 +64,6 @@ MALFORMED: dict[str, tuple[bytes, int, dict[str, str], str]] = {
 }
 
 
-@pytest.mark.sampled
 @pytest.mark.usefixtures("without_collection")
 @pytest.mark.parametrize(("body", "status", "headers", "what"), MALFORMED.values(), ids=MALFORMED)
 def test_malformed_answer_names_status_and_ray_id(body: bytes, status: int, headers: dict[str, str], what: str) -> None:

@@ -76,7 +76,6 @@ MISSHAPEN: list[Any] = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("result", MISSHAPEN)
 def test_invalid_code_is_malformed(workers: WorkersApi, sandbox: Sandbox, result: Any) -> None:
     body = json.dumps({"success": True, "result": result})

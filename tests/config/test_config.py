@@ -352,7 +352,6 @@ def test_labels_equal_except_for_case_are_an_error() -> None:
     assert "labels.recover:API: equal to recover:api on GitHub, which ignores case" in problem
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["GITHUB_TOKEN", "GITHUB_CLOUDFLARE", "GH_SECRETS_TOKEN", "ACTIONS_X", "OPS_BUILT", "PATH", "PYTHONPATH"]
 )

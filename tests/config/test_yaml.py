@@ -176,7 +176,6 @@ SECRET_PLACES = [
 ]
 
 
-@pytest.mark.slow
 @holds_for(40, 1000, secret=SECRETS, place=st.sampled_from(SECRET_PLACES), quoted=st.booleans())
 def test_secret_in_place_of_a_name_is_hidden(secret: str, place: str, quoted: bool) -> None:
     value = "'" + secret.replace("'", "''") + "'" if quoted else secret

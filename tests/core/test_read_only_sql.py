@@ -90,7 +90,6 @@ PIECES = st.sampled_from(
 )
 
 
-@pytest.mark.slow
 @holds_for(40, 2000, start=STARTS, pieces=st.lists(PIECES, max_size=4))
 def test_read_only_sql_changes_nothing_in_sqlite(start: str, pieces: list[str]) -> None:
     sql = " ".join([start, *pieces])

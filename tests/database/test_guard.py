@@ -45,7 +45,6 @@ def shop(world: World, tmp_path: Path) -> Deployment:
     return open_repository(world, tmp_path / "application")
 
 
-@pytest.mark.slow
 def test_migrations_are_tested_applied_and_checked(shop: Deployment, tmp_path: Path) -> None:
     shop.write("0002_orders.sql", SECOND)
     output, summary = tmp_path / "output", tmp_path / "summary"
@@ -206,7 +205,6 @@ def test_wrong_check_is_refused_before_a_write(shop: Deployment, check: str, tex
     assert shop.writes == []
 
 
-@pytest.mark.slow
 def test_held_migration_is_refused_until_its_content_changes(shop: Deployment) -> None:
     hold = Hold("0001_customers.sql", hash_migration(FIRST), "42", "1.1-00aa", "2026-11-26T03:00:00Z")
     for statement in replace_holds([hold]):
@@ -274,7 +272,6 @@ def test_answer_that_nobody_can_settle_is_unknown(shop: Deployment) -> None:
     assert "time-travel restore orders --bookmark" in done.err
 
 
-@pytest.mark.slow
 def test_slow_migration_is_waited_for(shop: Deployment) -> None:
     """D1 ends it after 30 seconds; here the answer is lost, and the row appears 20 seconds later."""
     sandbox = shop.world.sandbox
@@ -335,7 +332,6 @@ def test_stale_reads_after_a_migration_are_read_again(shop: Deployment) -> None:
     assert shop.applied == ["0001_customers.sql"]
 
 
-@pytest.mark.slow
 def test_rejected_write_is_sent_again(shop: Deployment) -> None:
     for text in ("backout_applies", "CREATE TABLE IF NOT EXISTS", "CREATE TABLE customers"):
         shop.world.sandbox.fault(path=QUERY, sends=text, times=2, status=429, headers={"retry-after": "2"})

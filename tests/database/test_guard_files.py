@@ -13,7 +13,6 @@ from tests.support.deployment import BINDING, Deployment, jsonc
 __all__ = ["shop"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["0002_it's; DROP TABLE x--.sql", "0002_$(touch pwned).sql", "0002 \U0001f4a5.sql", "--env.sql", "-.sql"]
 )

@@ -58,7 +58,6 @@ def test_rebuild_of_a_parent_table_is_refused_at_every_press(shop: Deployment, t
     assert "customers 2, orders 3" in summary.read_text().replace("\\", "")
 
 
-@pytest.mark.slow
 def test_accepted_loss_is_shown_with_its_rows(shop: Deployment, tmp_path: Path) -> None:
     """D1 deletes the orders, although the file sets PRAGMA foreign_keys: its transaction ignores that."""
     shop.write(NAME, f"-- backout: accepts customers\n{REBUILD}-- backout: accepts orders\r\n")
@@ -222,7 +221,6 @@ def test_rows_that_users_delete_meanwhile_are_a_warning(shop: Deployment) -> Non
     assert re.search("orders .*2 .*3 ", warning)
 
 
-@pytest.mark.slow
 def test_tables_that_cannot_be_counted_are_judged_by_their_statements(shop: Deployment) -> None:
     shop.world.sandbox.fault(sends="count(*)", status=500, times=None)
     shop.write(NAME, "DELETE FROM orders;")

@@ -138,7 +138,6 @@ def test_name_that_leaves_the_folder_is_refused(name: str) -> None:
     assert refused.value.reason == Reason.UNKNOWN_NAME
 
 
-@pytest.mark.slow
 @holds_for(30, 2000, name=st.text("./\\ a*?{}", max_size=8))
 def test_down_file_stays_in_its_folder(name: str) -> None:
     try:

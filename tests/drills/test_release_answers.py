@@ -125,7 +125,6 @@ def test_contradicting_probes_fail_with_good_release(tmp_path: Path) -> None:
 SITE_FORMS = ("status", "json", "html", "json without values", "words", "markup", "body of json", "text", "query")
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("form", SITE_FORMS)
 def test_site_passes_http_probe(form: str, tmp_path: Path) -> None:
     service = {"pages": "parcel-site", "url": "https://parcel-site.pages.dev"}

@@ -16,7 +16,6 @@ def concurrent_rollback(world: World, releases: Releases) -> Callable[[], str]:
     return lambda: world.sandbox.deploy(WORKER, releases.good, message=message, author="recovery@example.com")
 
 
-@pytest.mark.slow
 def test_write_with_empty_answer_is_reported_as_replaced(world: World, releases: Releases) -> None:
     world.sandbox.fault(**WRITE, body="", applied=True, after=hotfix_by_colleague(world))
 

@@ -78,7 +78,6 @@ def receiver() -> Iterator[Receiver]:
         yield one
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 def test_ending_leads_with_what_is_live(shop: Shop, incident: Incident, receiver: Receiver, ending: Ending) -> None:
     shop.world.config.write_text(f"{shop.world.config.read_text()}notify: {{slack: {{webhook: SLACK_WEBHOOK_URL}}}}\n")

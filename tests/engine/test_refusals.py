@@ -63,7 +63,7 @@ NAMES: dict[str, tuple[tuple[str, ...], int, str, str]] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.sampled
 @pytest.mark.parametrize(("arguments", "code", "said", "hint"), NAMES.values(), ids=NAMES)
 def test_unknown_name_lists_the_known_names(
     world: World, releases: Releases, arguments: tuple[str, ...], code: int, said: str, hint: str
@@ -456,7 +456,6 @@ def test_command_prefix_suggests_all_matches(world: World) -> None:
     assert 'no command "rollback"; did you mean "rollback-pages" or "rollback-worker"?' in outcome.err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("typed", ["rolback", "rolllback"])
 def test_misspelled_first_word_suggests_all_matches(typed: str, world: World) -> None:
     outcome = world.ops(typed)

@@ -310,7 +310,6 @@ def test_many_rows_fit_one_comment_and_json_has_all(recorded: Incident, tmp_path
     assert len([line for line in body.splitlines() if line.startswith("- at 2")]) > 100
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "outcome"),
     [

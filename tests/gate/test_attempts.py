@@ -342,7 +342,7 @@ OTHERS: dict[str, dict[str, str]] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.sampled
 @pytest.mark.parametrize("given", OTHERS.values(), ids=OTHERS)
 @pytest.mark.parametrize("known", [True, False], ids=["id", "answer lost"])
 def test_refusal_deletes_only_own_start_comment(job: Job, given: dict[str, str], known: bool) -> None:

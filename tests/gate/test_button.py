@@ -68,7 +68,6 @@ def test_gate_outputs_deadline_of_timed_reopening(job: Job, inputs: dict[str, st
         assert timedelta() <= job.world.sandbox.clock.now() + ends - datetime.fromisoformat(said) < timedelta(minutes=1)
 
 
-@pytest.mark.slow
 def test_button_that_waited_too_long_is_refused(job: Job) -> None:
     payload, run = press_button(job)
     job.world.sandbox.clock.advance(3600)

@@ -359,7 +359,6 @@ def test_random_payload_is_never_a_request(event: str, body: Any) -> None:
     assert not isinstance(parse(event, body), RecoveryRequest)
 
 
-@pytest.mark.slow
 @holds_for(FAST, SLOW, path=st.sampled_from(PLACES), value=ANYTHING, action=st.sampled_from(["labeled", "closed"]))
 def test_random_field_value_raises_nothing(path: str, value: Any, action: str) -> None:
     parse("issues", _replace_field(payload(action, closed_at="2026-11-24T03:04:00Z"), path, value))
@@ -453,7 +452,6 @@ STATED = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("said", "moment"), STATED.items(), ids=str)
 def test_incident_start_must_be_a_past_time(said: str, moment: str | None) -> None:
     body = f"### What is seen\n\n500\n\n### When it began (UTC)\n\n{said}\n\n### Impact\n\nall"

@@ -42,7 +42,6 @@ def test_removed_label_starts_nothing(job: Job, said: str) -> None:
     job.assert_refused(done, "label_taken")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fault", [{"lost": "before"}, {"lost": "after"}, {"status": 502}, {"status": 200, "body": ""}])
 def test_label_removal_survives_lost_response(job: Job, fault: dict[str, Any]) -> None:
     job.github.fault(**REMOVAL, **fault)
@@ -95,7 +94,6 @@ def test_refusals_share_one_comment_with_row_each(job: Job) -> None:
     assert not is_edited(comment)
 
 
-@pytest.mark.slow
 def test_refusal_posts_new_comment_if_listing_fails(job: Job) -> None:
     job.gate(job.label("tina"))
     job.github.fault(method="GET", path="/repos/*/*/issues/*/comments", times=None, status=500)
@@ -116,7 +114,6 @@ def test_failed_refusal_comment_still_removes_label(job: Job, fault: dict[str, A
     assert "warning: the answer could not be written" in done.err
 
 
-@pytest.mark.slow
 def test_repeated_delivery_is_refused(job: Job) -> None:
     payload = job.label()
     job.assert_accepted(job.gate(payload))

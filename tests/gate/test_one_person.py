@@ -49,7 +49,6 @@ def test_menu_shows_the_restore_without_one_person(desk: Desk) -> None:
     assert "add --one-person, which the incident names" in pressed.result["hint"]
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("strict", ["", "        two_people: strict\n"], ids=["default", "strict"])
 def test_single_responder_learns_that_nobody_can_approve(desk: Desk, strict: str) -> None:
     desk.world.edit_config("        services: [web]\n", f"        services: [web]\n{strict}")

@@ -9,7 +9,6 @@ from ops.github import actions
 from tests.gate.support import LABEL, Job, parse_outputs
 
 
-@pytest.mark.slow
 def test_refusal_is_written_to_job_summary(job: Job) -> None:
     page = job.world.folder / "summary.md"
 

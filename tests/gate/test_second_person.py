@@ -178,7 +178,6 @@ def test_label_approves_nothing_and_names_the_button(desk: Desk) -> None:
     assert desk.approve().result["outcome"]["changed"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("digest", "says"),
     [
@@ -214,7 +213,6 @@ def test_digest_of_another_incident_is_refused(desk: Desk) -> None:
     assert desk.outputs["message"] == "no request waits on this incident for a second person"
 
 
-@pytest.mark.slow
 def test_approval_without_request_is_refused(desk: Desk) -> None:
     desk.press_approve(digest="0" * 32)
 
@@ -246,7 +244,6 @@ def test_summary_of_the_run_shows_the_request(desk: Desk) -> None:
     assert f"compare plan and digest with the [page of its run]({run})" in desk.comments[0]
 
 
-@pytest.mark.slow
 def test_person_who_started_the_request_again_is_a_requester(desk: Desk) -> None:
     """Neither of both may approve."""
     run = desk.new_run()
@@ -287,7 +284,6 @@ def test_approval_counts_once(desk: Desk) -> None:
     assert (len(desk.restores), desk.tables) == (1, sold)
 
 
-@pytest.mark.slow
 def test_second_approval_at_the_same_time_restores_nothing(desk: Desk) -> None:
     """Both gates approved before either job ran. The second job finds the restore made, and only checks."""
     desk.ask()

@@ -69,7 +69,6 @@ VALUES: st.SearchStrategy[Any] = (
 )
 
 
-@pytest.mark.slow
 @holds_for(30, 500, data=st.data())
 def test_almost_valid_body_raises_only_provider_errors(data: Any) -> None:
     method, pattern, _, shape = data.draw(st.sampled_from(ROUTES))

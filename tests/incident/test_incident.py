@@ -299,7 +299,6 @@ def test_laptop_command_has_all_parameters_of_its_label(incident: Incident) -> N
     assert command in unwrapped(incident.github.issue(2).comments[0].body)
 
 
-@pytest.mark.slow
 def test_label_sync_is_idempotent(incident: Incident) -> None:
     config = ("--config", str(incident.world.config))
     first = incident.ops("labels", "sync", *config)

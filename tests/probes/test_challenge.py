@@ -53,7 +53,6 @@ OWN: dict[str, HttpResponse] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("answer", STOPPED.values(), ids=STOPPED)
 def test_cloudflare_challenge_is_detected(answer: HttpResponse) -> None:
     found = detect_challenge(answer.status, dict(answer.headers), answer.body)

@@ -150,7 +150,6 @@ def test_unreadable_page_is_unknown(sandbox: Sandbox, web: ProbeClient, fault: d
     assert read(web) == StatusReport("www.cloudflarestatus.com", UNKNOWN, ("cannot be read",))
 
 
-@pytest.mark.slow
 def test_unreachable_and_slow_page_are_unknown(sandbox: Sandbox, web: ProbeClient) -> None:
     sandbox.switches.status_pages_unreachable = True
     assert read(web).state == UNKNOWN

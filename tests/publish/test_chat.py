@@ -226,7 +226,6 @@ LINK = f"https://github.example/{'a' * 39}/{'b' * 100}/actions/runs/{'1' * 20}"
 HOSTILE = st.text(st.one_of(st.sampled_from(list("<>&!@#|*_~`[]()\\/:")), st.characters()), min_size=1, max_size=40)
 
 
-@pytest.mark.slow
 @given(HOSTILE)
 def test_message_mentions_nobody_and_fits(said: str) -> None:
     text = (said * MAX_CHARACTERS)[:MAX_CHARACTERS]
@@ -238,7 +237,6 @@ def test_message_mentions_nobody_and_fits(said: str) -> None:
     assert discord["content"].endswith(f"\n<{LINK}>\n<{LINK}>")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("service", [SLACK, DISCORD], ids=lambda service: service.name)
 def test_reason_cannot_mention_a_channel(
     world: World, releases: Releases, receiver: Receiver, service: ChatService

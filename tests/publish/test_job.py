@@ -31,7 +31,6 @@ def workflow_commands(outcome: Outcome) -> list[str]:
     return [line for line in lines if re.match(r"[^!-~]*::", line) or "##[" in line]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "faults"), [("recovered", []), ("failed", [{**WRITE, "code": 10021, "message": "no"}])]
 )
@@ -181,7 +180,6 @@ def as_job_log(outcome: Outcome, names: str = "") -> str:
     return "".join([f"{names}\ufeff{stamped[0]}", *(names + line for line in stamped[1:])])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("names", ["", "recover\tRoll back\t"], ids=["GitHub", "gh"])
 @pytest.mark.parametrize("is_lost", [False, True], ids=["whole", "lost"])
 def test_run_can_be_imported_from_its_job_log(

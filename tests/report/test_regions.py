@@ -105,7 +105,6 @@ def test_added_lines_are_never_lost(added: list[tuple[int, str]]) -> None:
     assert incident_of(body) == 1
 
 
-@pytest.mark.slow
 @holds_for(12, 500, gone=st.sets(st.integers(0, BEFORE.count("\n"))))
 def test_removed_lines_do_not_break_updates(gone: set[int]) -> None:
     body = "\n".join(line for number, line in enumerate(BEFORE.split("\n")) if number not in gone)

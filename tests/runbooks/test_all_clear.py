@@ -65,7 +65,6 @@ def test_all_clear_skips_malformed_values(place: SwitchWorld) -> None:
     assert "version 2" in line
 
 
-@pytest.mark.slow
 def test_all_clear_keeps_a_newer_value(place: SwitchWorld) -> None:
     """The value changes before the comparison of the second switch."""
     place.world.sandbox.fault(**PUT, after=lambda: place.put("ai", state="cerebras", incident=43))

@@ -185,7 +185,6 @@ def test_service_on_workers_dev_is_refused_with_the_ways_out(place: MaintenanceW
     assert "maintenance: switch" in outcome.result["hint"]
 
 
-@pytest.mark.slow
 def test_missing_workers_dev_subdomain_blocks_only_preparation(place: MaintenanceWorld) -> None:
     place.world.sandbox.fault(method="GET", path="/accounts/*/workers/subdomain", status=404, code=10007, times=None)
 
@@ -331,7 +330,6 @@ def test_invalid_options_are_refused_before_reads(place: MaintenanceWorld, argum
     assert place.world.sandbox.requests == []
 
 
-@pytest.mark.slow
 def test_missing_worker_is_refused_with_prepare_command(place: MaintenanceWorld) -> None:
     del account(place).workers[MAINTENANCE_WORKER]
 
@@ -427,7 +425,6 @@ CHECKS = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("every", "in_job", "warnings", "kept"), CHECKS)
 def test_plan_says_who_checks_that_it_stays_closed(
     place: MaintenanceWorld, every: str, in_job: bool, warnings: list[str], kept: int

@@ -154,7 +154,6 @@ def test_new_message_or_reminder_is_a_change(place: SwitchWorld) -> None:
     assert "second" in place.get("/").text
 
 
-@pytest.mark.slow
 def test_maintenance_switch_must_be_in_ops_yml(place: SwitchWorld) -> None:
     place.world.edit_config("        maintenance:\n          states", "        closing:\n          states")
 

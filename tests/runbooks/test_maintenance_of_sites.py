@@ -104,7 +104,6 @@ def test_site_that_is_closed_in_part_stays_closed(shop: Shop) -> None:
     assert (routes(shop), windows(shop)) == ({f"{HOST}/admin*": MAINTENANCE_WORKER}, ["docs"])
 
 
-@pytest.mark.slow
 def test_path_of_a_site_is_closed(shop: Shop) -> None:
     shop.world.sandbox.switches.route_precedes_pages_domain = True
 

@@ -46,7 +46,6 @@ def test_on_stores_orphaned_routes(place: MaintenanceWorld) -> None:
     assert place.ways == before
 
 
-@pytest.mark.slow
 def test_off_of_another_service_skips_orphaned_routes(place: MaintenanceWorld) -> None:
     """`shop` of another team has routes of its own in the same zone."""
     sandbox, shop = place.world.sandbox, "shop.fortunet.example"

@@ -174,7 +174,6 @@ def test_accepted_rollback_is_sent_again_after_five_minutes(
     assert (bakery.live, bakery.writes) == (released[0], 2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", ["new deployment", "restored after it was seen"])
 def test_other_bad_state_is_rolled_back_at_once(bakery: Bakery, released: tuple[str, str], case: str) -> None:
     """The earlier rollback explains neither state."""
@@ -204,7 +203,6 @@ def test_undo_of_a_rollback_that_the_site_does_not_show_is_refused(bakery: Baker
     assert bakery.writes == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("killed", [False, True])
 def test_rollback_without_a_comment_is_sent_once_from_this_machine(
     bakery: Bakery, released: tuple[str, str], killed: bool

@@ -257,7 +257,6 @@ def raise_by_hand(place: LimitsWorld, limit: int) -> None:
     place.world.sandbox.clock.advance(60)
 
 
-@pytest.mark.slow
 def test_raise_below_value_in_kv_is_refused(place: LimitsWorld) -> None:
     place.apply()
     raise_by_hand(place, 200)
@@ -295,7 +294,6 @@ def test_unreadable_live_value_is_said_and_does_not_block(place: LimitsWorld) ->
     assert any("calc is not compared with its live value" in each for each in done.result["plan"]["warnings"])
 
 
-@pytest.mark.slow
 def test_request_for_another_limit_opens_its_own_pull_request(place: LimitsWorld) -> None:
     number = incident(place)
     propose(place, "--incident", str(number), "--only", "calc")

@@ -474,7 +474,6 @@ def test_schedule_names_a_closed_service_without_an_incident(place: MaintenanceW
     assert "api was closed without an incident, so only the chat can show it" in outcome.out
 
 
-@pytest.mark.slow
 def test_schedule_says_unknown_and_not_closed(place: MaintenanceWorld) -> None:
     place.on()
     place.world.sandbox.fault(method="GET", path="/accounts/*/workers/domains", status=403, code=10000, times=None)

@@ -136,7 +136,6 @@ def test_probe_of_the_database_proves_the_recovery(library: Library) -> None:
     assert any("titles unhealthy: status 500" in text for text in texts(done, "probed"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "verdict", "code"),
     [("SELECT missing FROM loans", "inconclusive", 8), ("SELECT count(*) + 1 FROM loans WHERE 0", "unhealthy", 6)],
@@ -244,7 +243,6 @@ def test_migrations_of_the_same_second_cannot_be_separated(library: Library) -> 
     assert "before-last-migration takes back 0003_a.sql, 0004_b.sql" in last.result["message"]
 
 
-@pytest.mark.slow
 def test_second_person_is_needed(library: Library) -> None:
     where = ["--environment", "production", "--config", str(library.world.config), "--yes", "--json"]
     asked = ["restore-database", "--database", "lib", "--to", BEFORE_LAST, *where]
@@ -257,7 +255,6 @@ def test_second_person_is_needed(library: Library) -> None:
     assert library.restores == []
 
 
-@pytest.mark.slow
 def test_last_migration_is_taken_back_once_for_an_incident(library: Library) -> None:
     """The same words would take back the first migration, too."""
     hub = library.world.sandbox.github

@@ -126,7 +126,6 @@ class Endless(httpx.SyncByteStream):
             yield b" "
 
 
-@pytest.mark.slow
 def test_answer_that_never_ends_is_inconclusive() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Endless()))
     client = CloudflareClient(

@@ -96,7 +96,6 @@ def test_restore_that_d1_refuses_says_that_the_service_stays_closed(library: Lib
     assert ingress(library.world) == CLOSED
 
 
-@pytest.mark.slow
 def test_unhealthy_checks_keep_the_service_closed(library: Library) -> None:
     library.world.edit_config("            at_least: 1", "            at_least: 3")
 
@@ -107,7 +106,6 @@ def test_unhealthy_checks_keep_the_service_closed(library: Library) -> None:
     assert ingress(library.world) == CLOSED
 
 
-@pytest.mark.slow
 def test_maintenance_of_another_run_stays(library: Library) -> None:
     maintenance(library, "on", "--until", "5m", "--reopen-at-end")
 
@@ -166,7 +164,6 @@ def test_maintenance_that_another_run_ends_makes_counts_a_minimum(library: Libra
     assert ingress(library.world) == OPEN
 
 
-@pytest.mark.slow
 def test_deployment_that_opens_a_route_makes_counts_a_minimum(library: Library) -> None:
     """`wrangler deploy` points the routes of its configuration to the Worker again."""
     (zone,) = library.world.sandbox.zones.all.values()

@@ -165,7 +165,6 @@ def test_acceptance_by_name_restores_once(library: Library) -> None:
     assert (len(library.restores), library.count("loans")) == (2, 5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("accepted", ["2026-11-24T00:00:00Z", "yesterday"])
 def test_acceptance_of_another_time_restores_nothing(library: Library, accepted: str) -> None:
     library.restore("-5m")
@@ -337,7 +336,6 @@ def test_new_session_does_not_prove_a_restore_of_migrations(library: Library) ->
     assert library.migrations == ["0001_first.sql"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("written", "elsewhere"),
     [('"environment": "production"', '"environment": "staging"'), ("http://127.0.0.1:", "http://127.0.0.2:")],
@@ -371,7 +369,6 @@ def test_comment_and_last_run_show_the_undo_of_the_answer(world: World) -> None:
     assert f"--to {bookmark}" in world.ops("last", "--config", str(world.config)).out
 
 
-@pytest.mark.slow
 def test_migration_that_was_applied_again_is_no_restored_state(library: Library) -> None:
     """A deployment without a guard applies it again, and the command of the first run is pressed once more."""
     asked = presses(library, incident=False)

@@ -165,7 +165,6 @@ def test_colleague_takes_over_what_a_killed_restore_left(place: Place) -> None:
     assert place.is_closed()
 
 
-@pytest.mark.slow
 def test_shop_that_a_colleague_closed_during_a_restore_stays_closed(world: World) -> None:
     shop = shopdesk.prepared(world)
     take = partial(shop.ops, "maintenance", "--service", "web", "--state", "on")

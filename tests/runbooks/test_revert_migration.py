@@ -242,7 +242,6 @@ def test_lost_request_is_sent_once_more(desk: Desk) -> None:
     assert desk.state[0] == [FIRST]
 
 
-@pytest.mark.slow
 def test_batch_that_arrives_late_is_not_applied_twice(desk: Desk) -> None:
     """The first batch reaches D1 right before its copy, which D1 then rejects."""
 

@@ -38,7 +38,6 @@ def test_repeated_rollback_suggests_the_next_older_deployment(world: World, site
     assert world.served == sites.good
 
 
-@pytest.mark.slow
 def test_undo_command_restores_the_previous_deployment(world: World, sites: Releases) -> None:
     result = world.rollback_pages().result
     (undo,), (change,) = result["undo"], result["plan"]["changes"]

@@ -110,7 +110,6 @@ def test_content_hash_in_a_file_name_is_recognized(name: str, is_hashed: bool) -
     assert bool(find_hashed_assets(f'<script src="{name}"></script>'.encode())) is is_hashed
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("on", [("edge_injects_beacon", "edge_obfuscates_emails"), ALL], ids=["as usual", "all"])
 def test_rollback_ignores_zone_additions(bakery: World, on: tuple[str, ...]) -> None:
     for name in ALL:
@@ -262,7 +261,6 @@ def test_concurrent_change_is_not_overwritten(bakery: World, behind_access: tupl
     assert len(bakery.writes()) == 1
 
 
-@pytest.mark.slow
 def test_wrong_url_is_named_as_the_cause(bakery: World) -> None:
     released(bakery)
     bakery.sandbox.pages.add_project("other", domains=["other.example"])

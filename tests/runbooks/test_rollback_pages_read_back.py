@@ -60,7 +60,7 @@ def test_canonical_deployment_alone_is_no_evidence(world: World, sites: Releases
     assert outcome.result["wrote"]
 
 
-@pytest.mark.slow
+@pytest.mark.sampled
 @pytest.mark.parametrize("reads", [1, pytest.param(2, marks=SLOW), pytest.param(9, marks=SLOW)])
 @pytest.mark.parametrize("follows", [True, False])
 def test_lagging_canonical_deployment_is_a_warning(world: World, sites: Releases, reads: int, follows: bool) -> None:

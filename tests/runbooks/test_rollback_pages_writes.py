@@ -202,7 +202,6 @@ def test_foreign_rollback_after_the_write_is_named(world: World, sites: Releases
     assert len(world.writes()) == 1
 
 
-@pytest.mark.slow
 def test_build_finished_after_the_write_is_not_overwritten(world: World, sites: Releases) -> None:
     world.sandbox.switches.pages_propagation_seconds = 0
     fix = world.site(timedelta(minutes=2), "fix", status="active")

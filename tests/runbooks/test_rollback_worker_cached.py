@@ -133,7 +133,6 @@ def test_watch_of_cached_answers_has_no_evidence(world: World) -> None:
     assert (outcome.code, outcome.result["decision"]) == (8, "no_evidence")
 
 
-@pytest.mark.slow
 def test_cached_trouble_is_no_sign_of_an_outage(world: World) -> None:
     opened = open_cached_shop(world, "fetch", good=500)
 

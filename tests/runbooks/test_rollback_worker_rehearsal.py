@@ -340,7 +340,6 @@ def test_report_shows_the_result_of_the_rehearsal(rehearsed: Shop) -> None:
 FORGED_RUN = "20261124T030500-beef"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "more", "commenter"),
     [

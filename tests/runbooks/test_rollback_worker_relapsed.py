@@ -99,7 +99,6 @@ def test_dry_run_shows_the_next_older_version(relapse: Relapse) -> None:
     assert relapse.shop.live == {relapse.shop.good: 100}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("again", ["fix", "same version"])
 def test_foreign_deployment_is_never_replaced(relapse: Relapse, again: str) -> None:
     relapsed, sandbox = relapse.deployment, relapse.shop.world.sandbox

@@ -111,7 +111,6 @@ def test_mark_may_add_a_refusal(orders: Orders) -> None:
     assert "at least 1 migration newer" in done.result["message"]
 
 
-@pytest.mark.slow
 def test_without_any_answer_it_is_unknown(orders: Orders) -> None:
     orders.shop.world.sandbox.fault(path=f"**{QUERIES}", status=403, code=10000)
 
@@ -181,7 +180,6 @@ def test_hostile_name_is_one_line(orders: Orders) -> None:
     assert "\n" not in done.result["plan"]["warnings"][0]
 
 
-@pytest.mark.slow
 def test_versions_and_report_say_it_too(orders: Orders, incident: Incident) -> None:
     orders.migrate("0002_notes.sql", hours=20)
     shop, github = orders.shop, orders.shop.environ(**incident.github.environ())

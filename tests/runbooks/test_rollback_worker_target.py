@@ -247,7 +247,6 @@ def test_doubtful_rejection_is_a_warning_with_both_commands(world: World) -> Non
     assert f"`--to {ids['A']}`" in warning
 
 
-@pytest.mark.slow
 def test_doubtful_target_is_a_warning(world: World) -> None:
     ids = create_history(world, "B 55m · C 15m · D 10m")
 

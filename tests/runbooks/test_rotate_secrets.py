@@ -429,7 +429,7 @@ def test_revoked_key_is_verified_and_marked(rotated: Leak) -> None:
     assert message.endswith(f"blames=- revoked={KEY}")
 
 
-@pytest.mark.slow
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("prepare", "environ", "reason", "said"),
     [

@@ -84,7 +84,6 @@ def test_run_without_copies_requests_no_token(leak: Leak, hub: GitHub) -> None:
     assert requests_to(hub, "GET", "/installation") == requests_to(hub, "POST", "/access_tokens") == []
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("rule", [{"code": 10021}, {"before": lambda: os.kill(os.getpid(), signal.SIGINT)}])
 def test_token_is_revoked_after_failure_or_interruption(leak: Leak, hub: GitHub, rule: dict[str, Any]) -> None:
     leak.world.sandbox.fault(**BULK, **rule)

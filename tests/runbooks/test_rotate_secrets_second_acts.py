@@ -102,7 +102,6 @@ def test_confirmation_with_the_dead_key_live_marks_nothing(leak: Leak) -> None:
     assert leak.values()[KEY] == FRESH
 
 
-@pytest.mark.slow
 def test_later_upload_with_the_new_value_is_confirmed_by_its_proof(leak: Leak) -> None:
     leak.rotate_one()
     deploy_by_ci(leak, FRESH)
@@ -133,7 +132,6 @@ def test_later_upload_without_proofs_needs_the_word_of_a_person(leak: Leak) -> N
 # A rollback between the rotation and its end
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("incident", [(), ("--incident", "42")], ids=["alone", "in the incident"])
 def test_rollback_to_the_leaked_key_is_refused_and_suggests_no_way_there(leak: Leak, incident: tuple[str, ...]) -> None:
     (leaked,) = leak.world.live
@@ -285,7 +283,6 @@ def test_rotation_killed_at_its_mark_is_finished_by_the_same_command(leak: Leak,
     assert leak.rotate(*CONFIRM).code == 0
 
 
-@pytest.mark.slow
 def test_unanswered_edit_beside_another_edit_is_not_called_replaced(leak: Leak) -> None:
     edit = lambda: leak.world.sandbox.put_secret(WORKER, "X", "theirs", author="dana@example.com")  # noqa: E731
     leak.world.sandbox.fault(**BULK, lost="after", after=edit)
@@ -424,7 +421,6 @@ def test_failed_proof_of_an_unknown_version_names_what_failed(leak: Leak) -> Non
     assert "If this failure has no other cause" in outcome.result["message"]
 
 
-@pytest.mark.slow
 def test_end_of_a_rotation_asks_the_required_browser_too(leak: Leak) -> None:
     look = "{name: look, browser: {path: no-such-browser, required: true}}"
     leak.world.edit_config("          - name: calculate\n", f"          - {look}\n          - name: calculate\n")

@@ -112,7 +112,6 @@ def test_live_version_that_cannot_be_read_after_two_lost_answers_is_named(leak: 
     assert len(leak.world.writes()) == 2
 
 
-@pytest.mark.slow
 def test_edit_over_a_release_since_the_plan_is_ours_and_live(leak: Leak) -> None:
     """Cloudflare's edit builds on the newest upload, so it keeps the release and adds the new value."""
     fixes: list[str] = []

@@ -205,7 +205,6 @@ def test_entry_with_a_number_that_is_no_incident_gets_no_line(place: LimitsWorld
     assert place.comments(1) == []
 
 
-@pytest.mark.slow
 def test_run_without_a_token_answers_on_the_pull_request(place: LimitsWorld) -> None:
     number = merge(place, changed(40))
 
@@ -220,7 +219,6 @@ def test_run_without_a_token_answers_on_the_pull_request(place: LimitsWorld) -> 
     assert "**After the merge:** recovered" in place.comments(number)[0]
 
 
-@pytest.mark.slow
 def test_plan_warns_of_a_raise_below_the_live_value(place: LimitsWorld, tmp_path: Path) -> None:
     place.put({**place.stored, "limits": {"calc": {"limit": 200, "period": 60, "key": "ip"}}})
     place.world.sandbox.clock.advance(60)
@@ -260,7 +258,6 @@ def lowered(place: LimitsWorld, limit: int) -> None:
     place.world.sandbox.clock.advance(60)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", ["merge", "squash"])
 def test_revert_within_a_month_needs_no_override(place: LimitsWorld, tmp_path: Path, method: str) -> None:
     lowered(place, 2)

@@ -15,7 +15,6 @@ def place(world: World) -> SwitchWorld:
     return switches.prepared(world)
 
 
-@pytest.mark.slow
 def test_prepare_creates_only_missing_keys(place: SwitchWorld) -> None:
     before = place.put("session-do", state="off")
 

@@ -87,7 +87,7 @@ def test_incident_that_stays_open_pauses_for_one_day_only(place: LimitsWorld) ->
     assert ends == ["provider_outage", "not_seen_failing"]
 
 
-@pytest.mark.slow
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("components", "hours", "reason"),
     [
@@ -108,7 +108,6 @@ def test_major_incident_pauses_only_for_a_product_in_use(
     assert ended(place.reconcile(GITHUB_EVENT_NAME="schedule"))[2] == reason
 
 
-@pytest.mark.slow
 def test_component_without_an_incident_does_not_pause(place: LimitsWorld) -> None:
     """Cloudflare may leave it so for weeks, and no start limits the pause."""
     end_a_limit(place)

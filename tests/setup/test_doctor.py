@@ -242,7 +242,6 @@ def test_job_checks_its_own_secrets_and_leaves_the_verdict_to_the_last_job(world
     assert "labels" not in outcome.out
 
 
-@pytest.mark.slow
 def test_last_job_keeps_one_issue_until_nothing_is_wrong(world: Bakery) -> None:
     jobs = Workflow(world)
     world.environ["BAKERY_TOKEN"] = None

@@ -48,7 +48,6 @@ def test_more_reviewers_than_github_allows_are_refused(shop: Shop) -> None:
     assert shop.writes() == []
 
 
-@pytest.mark.slow
 def test_reviewers_of_a_person_may_no_longer_approve_their_own_requests(shop: Shop) -> None:
     shop.github.switches.plan = "enterprise"
     shop.edit("    services:\n", "    approval: [security]\n    services:\n")
@@ -82,7 +81,6 @@ def test_team_plan_has_no_reviewers(shop: Shop) -> None:
     assert shop.branches() == dict.fromkeys({*ENVIRONMENTS, "approve-live"}, ("main",))
 
 
-@pytest.mark.slow
 def test_refused_rule_of_an_environment_names_the_setting(shop: Shop) -> None:
     shop.github.switches.plan = "team"
     shop.github.fault(method="PUT", path="/repos/*/*/environments/recovery", status=422, times=None)

@@ -313,7 +313,6 @@ def test_other_server_is_refused_before_the_plan(shop: Shop) -> None:
     assert "set-up works on github.com only, and this repository is on git.shopdesk.example" in done.err
 
 
-@pytest.mark.slow
 def test_unreadable_repository_is_explained(shop: Shop) -> None:
     missing = shop.setup("--repo", "shopdesk/none")
     shop.github.add_token("github_pat_y", "dana", ["issues:write"])
@@ -350,7 +349,6 @@ def test_it_refuses_to_run_in_a_job_without_token_or_on_another_branch(shop: Sho
     assert shop.setup("--dry-run", GITHUB_TOKEN=None, GH_TOKEN=TOKEN).code == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "address",
     [
@@ -450,7 +448,6 @@ def test_admin_of_a_served_sandbox_sets_repository_up(tmp_path: Path, plan: str,
     assert (result["decision"], set(kinds(result))) == ("done", made), done.stderr
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize(
     "path", [ROOT / "examples/fortunet/ops.yml", *CONFIGURATIONS], ids=lambda path: path.parent.name
 )

@@ -107,7 +107,6 @@ def test_force_overwrites_only_the_named_file(written: Team) -> None:
     assert "status: 204" in written.config.read_text()
 
 
-@pytest.mark.slow
 def test_other_files_follow_the_kept_configuration(written: Team) -> None:
     """A service that the team removed from ops.yml is in no other file."""
     text = written.config.read_text()

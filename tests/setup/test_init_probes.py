@@ -36,7 +36,6 @@ def test_no_probe_is_claimed_for_another_answer(blog: Team, answer: dict[str, An
     assert f"# No probe yet: https://notes.example/ {reason}" in blog.config.read_text().replace("/: ", "/ ")
 
 
-@pytest.mark.slow
 def test_failing_site_is_not_compared(blog: Team) -> None:
     blog.world.sandbox.edge_fault(times=None, status=503)
     compared = blog.world.sandbox.edge_fault(path="/sitemap.xml", times=None)
@@ -135,7 +134,6 @@ def test_home_page_with_hashed_assets_is_enough(blog: Team) -> None:
     assert "# A release without / is not recognized: add a file of every release" in blog.config.read_text()
 
 
-@pytest.mark.slow
 def test_unproven_compare_is_named(blog: Team) -> None:
     for _ in range(2):
         deploy(blog, {"index.html": b"equal"})

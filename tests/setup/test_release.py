@@ -86,7 +86,6 @@ def test_actions_moves_every_workflow_to_one_commit(world: World, sync: Sync) ->
     assert "written: .github/workflows/incident.yml (uses other commits of the actions)" in moved.out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["own.yml", "own.yaml"])
 @pytest.mark.parametrize("uses", ["{}@" + NEW, '"{}@' + NEW + '"', "'{}@main'"])
 def test_other_commit_in_a_workflow_of_the_team_is_refused(world: World, sync: Sync, name: str, uses: str) -> None:
@@ -160,7 +159,6 @@ def generated_by(world: World, version: str) -> None:
         path.write_text(f"{head}{digest[:10]}{new}\n{body}")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("version", "code"), [("0.0.9", 0), ("0.1.7", 0), ("0.2.0", 2), ("1.0.0", 2)])
 def test_check_accepts_files_of_the_previous_minor_version(world: World, sync: Sync, version: str, code: int) -> None:
     assert __version__.startswith("0.1."), "write the versions of this test for the new one"

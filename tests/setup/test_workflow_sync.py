@@ -368,7 +368,6 @@ def _scalars(value: Any) -> Iterator[str]:
         yield from (text for part in parts for text in _scalars(part))
 
 
-@pytest.mark.slow
 def test_label_with_expression_syntax_is_refused(team: TeamRepository) -> None:
     team.world.edit_config("  recover:rollback-api:", "  recover:${{x}}:")
 

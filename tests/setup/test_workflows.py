@@ -348,7 +348,6 @@ def test_jobs_behind_approval_verify_it() -> None:
         assert all(step["with"]["requested-by"] == "${{ needs.gate.outputs.actor }}" for step in steps), job["name"]
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_environments_table_matches_job_secrets(path: Path) -> None:
     used: dict[str, set[str]] = {}

@@ -71,7 +71,6 @@ def test_run_of_a_job_is_read_from_the_incident(shop: Shop, incident: Incident) 
     assert f"\n  Undo: see the comment\n  {there[0]['link']}\n" in outcome.out
 
 
-@pytest.mark.slow
 def test_killed_run_has_no_result(shop: Shop) -> None:
     assert shop.ops("rollback-worker", "--yes").code == 0
     kinds = [event["kind"] for event in timeline(shop.world)]

@@ -145,7 +145,6 @@ def test_opened_route_is_shown_with_the_command_that_closes_it(place: Maintenanc
     assert ended(place.on("--until", "2h", "--reopen-at-end"))[0] == 0
 
 
-@pytest.mark.slow
 def test_closed_path_leaves_the_rest_open(place: MaintenanceWorld) -> None:
     place.on("--path", "/api/ai")
 

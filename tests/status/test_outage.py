@@ -267,7 +267,6 @@ def test_wide_trouble_is_never_ours_and_forbids_the_automatic_step(shop: Shop, s
     assert set(finding.possible) <= set(shown)
 
 
-@pytest.mark.slow
 def test_outage_of_github_sends_people_to_a_laptop(later: Shop) -> None:
     later.world.sandbox.status_pages.github.load("github-actions-outage")
 

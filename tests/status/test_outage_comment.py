@@ -223,7 +223,6 @@ def test_text_of_a_status_page_is_quoted_without_effect(shop: Shop, incident: In
     assert len(incident.bodies) == 1
 
 
-@pytest.mark.slow
 def test_healthy_service_has_no_message_for_users(shop: Shop, incident: Incident) -> None:
     shop.world.sandbox.deploy("shop-web", shop.good, at=shop.world.sandbox.clock.now() - timedelta(hours=2))
 

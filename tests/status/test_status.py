@@ -37,7 +37,6 @@ def limits(place: SwitchWorld, **values: Any) -> None:
     place.world.sandbox.kv.put(NAMESPACE, "ops/limits", text)
 
 
-@pytest.mark.slow
 def test_status_lists_live_versions_and_active_settings(place: SwitchWorld) -> None:
     now = place.world.sandbox.clock.now()
     until = f"{now + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"

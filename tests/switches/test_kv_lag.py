@@ -153,7 +153,6 @@ def test_late_value_of_earlier_run_is_not_a_newer_one(place: SwitchWorld) -> Non
     assert any("bob" in text for text in texts(outcome, "compared"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_application_resolves_unclear_write(place: SwitchWorld, lost: str) -> None:
     place.world.sandbox.fault(**PUT, lost=lost, times=2 if lost == "after" else 1)
@@ -174,7 +173,6 @@ def test_unclear_write_without_evidence_is_unknown(place: SwitchWorld) -> None:
     assert LiveState.UNCHANGED.words not in outcome.result["message"].lower()
 
 
-@pytest.mark.slow
 def test_two_rejections_are_not_applied(place: SwitchWorld) -> None:
     place.world.sandbox.fault(**PUT, status=429, times=2)
 
@@ -301,7 +299,6 @@ def test_status_names_switch_hidden_by_lag(shop: SwitchWorld) -> None:
     assert [line for line in unread() if "basket" in line] == []
 
 
-@pytest.mark.slow
 def test_limits_hidden_by_lag_are_not_reported(world: World) -> None:
     place = limits.limits_world(world)
     place.apply()

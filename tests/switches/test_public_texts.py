@@ -38,7 +38,6 @@ def posts(outcome: Outcome) -> list[str]:
     return [text for task in tasks for text in re.findall('"([^"]+)"', task)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("back", [["ai-failover", "--to", "restore"], ["ai-failover", "--to", "groq"], ["all-clear"]])
 def test_ai_failover_announces_outage_and_its_end(place: SwitchWorld, back: list[str]) -> None:
     off = place.ops("ai-failover", "--to", "off", "--incident", "42")

@@ -137,7 +137,6 @@ def test_other_state_needs_acceptance_by_name(fresh: SwitchWorld, incident: int 
     assert any("#7 (" in line for line in accepted.result["plan"]["warnings"])
 
 
-@pytest.mark.slow
 def test_ai_provider_of_another_incident_stays(fresh: SwitchWorld) -> None:
     def failover(to: str, incident: int, *more: str) -> Outcome:
         outcome = fresh.ops("ai-failover", "--to", to, "--incident", str(incident), *more)

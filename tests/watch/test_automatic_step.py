@@ -107,7 +107,6 @@ def relapse(world: World) -> Relapse:
     return found
 
 
-@pytest.mark.slow
 def test_step_rolls_back_to_the_next_older_version(relapse: Relapse) -> None:
     relapsed = relapse.deployment
 
@@ -249,7 +248,6 @@ def test_foreign_deployment_during_the_watch_refuses(world: World, relapse: Rela
     relapse.refuses("someone else deployed after the rollback", relapse.step(relapsed=relapsed))
 
 
-@pytest.mark.slow
 def test_foreign_deployment_before_the_watch_refuses(world: World, relapse: Relapse) -> None:
     """Somebody deploys between the rollback and the start of the job that watches."""
     relapsed = relapse.deployment

@@ -104,7 +104,6 @@ def test_closed_service_is_looked_at_each_minute_for_half_an_hour(place: Mainten
     assert notices(incident) == []
 
 
-@pytest.mark.slow
 def test_opening_by_a_deployment_is_reported_on_the_incident_and_in_chat(
     place: MaintenanceWorld, incident: Incident, receiver: Receiver
 ) -> None:

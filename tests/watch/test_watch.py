@@ -125,7 +125,6 @@ def test_relapse_is_found_in_three_rounds_and_reopens_the_incident(shop: Shop, i
     assert shop.world.writes() == []
 
 
-@pytest.mark.slow
 def test_killed_watch_is_continued_without_a_gap(shop: Shop, incident: Incident) -> None:
     with pytest.raises(Killed):
         watch(shop, incident.number, actions={10: kill})
@@ -173,7 +172,6 @@ def test_stopped_watch_is_found_and_continued(shop: Shop, incident: Incident, op
     assert [each.out for each in (early, again)] == ["No watch has lost its runner.\n"] * 2
 
 
-@pytest.mark.slow
 def test_watch_of_a_stranger_or_of_no_service_is_not_continued(shop: Shop, incident: Incident) -> None:
     hub = shop.world.sandbox.github
     with pytest.raises(Killed):
@@ -338,7 +336,6 @@ def test_minute_has_at_most_four_calls(shop: Shop, incident: Incident) -> None:
     assert max(minutes) <= 4
 
 
-@pytest.mark.slow
 def test_outage_of_github_does_not_end_the_watch(shop: Shop, incident: Incident) -> None:
     hub = shop.world.sandbox.github
 

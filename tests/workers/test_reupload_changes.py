@@ -139,7 +139,6 @@ def test_canary_ends_and_is_not_promoted(world: World, workers: dict[str, str]) 
     assert canary not in world.live
 
 
-@pytest.mark.slow
 def test_change_at_the_second_worker_stops_the_run(world: World, workers: dict[str, str]) -> None:
     theirs = world.sandbox.upload(OTHER, code="theirs", secrets={"KEY": "leaked", "OTHER": "kept"})
     world.sandbox.fault(**WRITE, after=lambda: world.sandbox.deploy(OTHER, theirs, author="dana@example.com"))

@@ -39,7 +39,6 @@ def test_target_matches_the_reference_rules(past: Past) -> None:
     assert len({judge.release(number_of(c)) for c in choice.candidates}) == len(choice.candidates)
 
 
-@pytest.mark.slow
 @holds_for(FAST, SLOW, past=pasts, incident=incidents, later=st.sampled_from([0, 29, 30, 31, 1439, 1440]))
 def test_active_rollback_matches_the_reference_rules(past: Past, incident: int | None, later: int) -> None:
     past.now += later
@@ -49,7 +48,6 @@ def test_active_rollback_matches_the_reference_rules(past: Past, incident: int |
     assert (choice.active_rollback is not None) == Judge(past).stops_a_press(incident)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("to", "by_rule", "blamed"),
     [
@@ -185,7 +183,6 @@ def test_new_incidents_never_return_to_a_removed_release(past: Past, waits: list
         assert not left & {judge.release(number) for number in past.rows[-1].serving}, (left, last)
 
 
-@pytest.mark.slow
 @holds_for(FAST, SLOW, past=pasts, incident=incidents, where=st.integers(0, 40), share=st.floats(0, 1), data=st.data())
 def test_secret_only_deployment_changes_no_choice(
     past: Past, incident: int | None, where: int, share: float, data: st.DataObject

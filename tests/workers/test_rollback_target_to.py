@@ -100,7 +100,6 @@ def test_no_deployable_version_is_reported() -> None:
         parse_target(A, [])
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize(
     "text",
     [
@@ -138,7 +137,6 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
         assert abs(sum(percent for _, percent in split) - 100) <= 0.001
 
 
-@pytest.mark.slow
 @holds_for(30, 1000, names=st.permutations([A, B, C1, C2]), hundredths=st.integers(0, 10_000))
 def test_split_round_trips(names: list[str], hundredths: int) -> None:
     shares = ((names[0], 100 - hundredths / 100), (names[1], hundredths / 100))

@@ -116,6 +116,7 @@ def test_counts_are_a_minimum_if_a_writer_goes_on(
     assert writer.refused == 0
 
 
+@pytest.mark.slow
 def test_unknown_writer_that_is_noticed_makes_counts_a_minimum(library: Library) -> None:
     """A write arrives between all reads, also while the application is in maintenance."""
     query = {"method": "POST", "path": "/accounts/*/d1/database/*/query"}
@@ -128,6 +129,7 @@ def test_unknown_writer_that_is_noticed_makes_counts_a_minimum(library: Library)
     assert "lib changes in maintenance, so its counts are a minimum" in texts(done, "warning")
 
 
+@pytest.mark.slow
 def test_updates_and_deletes_are_named_as_not_counted(library: Library) -> None:
     """Since the target a row was added, one was updated and one was deleted: the number of rows is equal."""
     library.world.sandbox.clock.advance(60)
@@ -144,6 +146,7 @@ def test_updates_and_deletes_are_named_as_not_counted(library: Library) -> None:
     assert library.rows("SELECT book FROM loans WHERE id = 1") == [{"book": 1}]
 
 
+@pytest.mark.slow
 def test_table_that_takes_over_5_seconds_is_not_counted_in_the_result(library: Library) -> None:
     query = {"method": "POST", "path": "/accounts/*/d1/database/*/query", "sends": "count(*) AS n"}
     library.world.sandbox.fault(**query, times=None, delay=6)

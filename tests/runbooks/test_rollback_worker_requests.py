@@ -48,6 +48,7 @@ def section(outcome: Outcome, title: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_plan_shows_requests_by_version(busy: Shop) -> None:
     count(busy, busy.bad, 90, 28)
     count(busy, busy.good, 95, 0, minutes_ago=26 * 60)
@@ -65,6 +66,7 @@ def test_plan_shows_requests_by_version(busy: Shop) -> None:
     assert f"Minutes since {now - timedelta(minutes=5):%H:%M} UTC are incomplete" in caveat
 
 
+@pytest.mark.slow
 def test_version_with_many_errors_is_passed_over(busy: Shop) -> None:
     count(busy, busy.good, 120, 24, minutes_ago=26 * 60)
 
@@ -77,6 +79,7 @@ def test_version_with_many_errors_is_passed_over(busy: Shop) -> None:
     assert why.endswith(": 120 requests, 20 % failed)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("requests", "errors"),
     [pytest.param(99, 99, id="too few requests"), pytest.param(200, 10, id="at the limit")],
@@ -88,6 +91,7 @@ def test_version_within_the_limit_is_chosen(busy: Shop, requests: int, errors: i
     assert busy.live == {busy.good: 100}
 
 
+@pytest.mark.slow
 def test_failing_version_is_chosen_if_all_others_are_worse(busy: Shop) -> None:
     count(busy, busy.bad, 120, 60)
     count_failures_of_earlier_versions(busy)
@@ -123,6 +127,7 @@ def test_versions_shows_the_same_choice(busy: Shop) -> None:
     assert json.loads(outcome.out)["target"] == busy.old
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "trouble",
     ["no permission", "down", "empty", "late", "unreadable", "malformed"],
@@ -160,6 +165,7 @@ def requests_before_write(shop: Shop) -> list[tuple[str, str]]:
     raise AssertionError("nothing was written")
 
 
+@pytest.mark.slow
 def test_hanging_analytics_delay_nothing(shop: Shop) -> None:
     sandbox = shop.world.sandbox
     hanging: Any = sandbox.fault(**GRAPHQL, delay=60, times=None)
@@ -172,6 +178,7 @@ def test_hanging_analytics_delay_nothing(shop: Shop) -> None:
     assert hanging.hits == 1
 
 
+@pytest.mark.slow
 def test_write_waits_for_no_other_request(shop: Shop) -> None:
     sandbox = shop.world.sandbox
     sandbox.fault(**GRAPHQL, status=404, times=None)
