@@ -126,9 +126,6 @@ class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
                 message,
                 SuggestedCommand(ctx.github.pulls.compare_url(details.branch)),
             )
-        if not details.opened and self.check(ctx, plan, plan.changes[-1]).state != ChangeState.DONE:
-            message = f"the pull request of {details.branch} is already closed"
-            return RunOutcome(Decision.PLANNED, Reason.HANDED_ON, message)
         return details.opened[-1]
 
     def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:

@@ -11,6 +11,7 @@ import pytest
 from ops.core.run_record import read_record
 from sandbox.cloudflare.audit.state import FakeAuditEntry
 from tests.conftest import ACCOUNT, WORKER, Incident, Outcome
+from tests.support.commands import JSON
 
 READER = "sandbox-collecting"
 ALL = (
@@ -358,3 +359,14 @@ def test_host_without_a_readable_zone_could_not_be_asked(recorded: Incident) -> 
     for host in ("api.fortunet.example", "fortunet.example"):
         assert find_table(found, f"Requests to {host}")["outcome"] == "could not ask"
     assert find_table(found, "D1")["outcome"] == "found"
+
+
+def test_data_set_outside_the_plan_is_unavailable(recorded: Incident) -> None:
+    limits = {"enabled": False, "maxDuration": 86400, "maxPageSize": 100, "notOlderThan": 86400}
+    body = json.dumps({"data": {"viewer": {"scope": [{"settings": {"set": limits}}]}}, "errors": None})
+    recorded.world.sandbox.fault(path="/graphql", sends="notOlderThan", times=None, body=body, **JSON)
+
+    found = exhibits(recorded)
+
+    assert find_table(found, "Queries of D1")["outcome"] == "could not ask"
+    assert find_table(found, "Requests to fortunet.example")["outcome"] == "could not ask"

@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from ops.core.run_record import RunRecord, embed_record
+from sandbox.github.users.state import ACTIONS_BOT
 from tests.conftest import World
-from tests.support.commands import ended
+from tests.support.commands import COMMENTS, JSON, ended
 from tests.support.second_person import DATABASE, MIGRATION, Desk, open_desk
 from tests.support.webhooks import receiving
 
@@ -463,3 +465,58 @@ def test_database_is_that_of_the_shop(desk: Desk) -> None:
 
     (sent,) = [each for each in desk.world.sandbox.requests if each.path.endswith("/time_travel/restore")]
     assert DATABASE in sent.path
+
+
+def test_approval_without_its_incident_is_refused(desk: Desk) -> None:
+    desk.ask()
+    desk.press_approve()
+    desk.outputs["incident"] = ""
+
+    refused = desk.act(desk.runs[-1])
+
+    assert ended(refused) == (3, "refused", "request_changed")
+    assert (desk.restores, desk.tables) == ([], BEFORE)
+
+
+@pytest.mark.slow
+def test_two_runs_of_one_approval_restore_once(desk: Desk) -> None:
+    """The other run writes its comment between the read and the write of this one."""
+    desk.ask()
+    desk.press_approve()
+
+    def use() -> None:
+        approval = {"uses": desk.request["run"], "digest": desk.digest, "login": "bob", "id": desk.id_of("bob")}
+        at = f"{desk.world.sandbox.clock.now():%Y-%m-%dT%H:%M:%SZ}"
+        record = RunRecord("approval-1", source="approval", approval={**approval, "at": at, "event": "1"})
+        desk.hub.comment(desk.incident, embed_record("used", record), ACTIONS_BOT)
+
+    desk.hub.fault(method="POST", path=COMMENTS, skip=1, before=use)
+
+    refused = desk.act(desk.runs[-1])
+
+    assert ended(refused) == (3, "refused", "approval_used")
+    assert (desk.restores, desk.tables) == ([], BEFORE)
+
+
+@pytest.mark.slow
+def test_approval_that_github_does_not_show_restores_nothing(desk: Desk) -> None:
+    desk.ask()
+    desk.press_approve()
+    desk.hub.fault(method="GET", path=COMMENTS, skip=2, times=None, body="[]", **JSON)
+
+    refused = desk.act(desk.runs[-1])
+
+    assert ended(refused) == (3, "refused", "permission_unknown")
+    assert (desk.restores, desk.tables) == ([], BEFORE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [COMMENTS, "/repos/*/*/actions/runs/*"])
+def test_gate_that_cannot_read_the_approval_refuses(desk: Desk, path: str) -> None:
+    desk.ask()
+    desk.hub.fault(method="GET", path=path, status=500, times=None)
+
+    desk.press_approve()
+
+    assert (desk.outputs["go"], desk.outputs["reason"]) == ("false", "permission_unknown")
+    assert (desk.restores, desk.tables) == ([], BEFORE)

@@ -471,3 +471,19 @@ def test_unsaved_report_is_an_error(night: Night, releases: Releases, fault: dic
     night.recover()
     night.github.fault(path="/repos/*/*/issues/*", times=None, **fault)
     assert night.report().code == code
+
+
+@pytest.mark.slow
+def test_text_that_github_does_not_keep_is_an_error(night: Night) -> None:
+    night.recover()
+    night.report()
+    (report,), before = night.reports, night.text
+    night.world.sandbox.clock.advance(60)
+    night.recover()
+    path = f"/repos/*/*/issues/{report.number}"
+    night.github.fault(method="PATCH", path=path, after=lambda: setattr(report, "body", before))
+
+    outcome = night.report()
+
+    assert outcome.code == 4, outcome.out
+    assert night.text == before

@@ -451,3 +451,28 @@ def test_plan_says_what_happens_to_sockets_crons_and_queues(place: MaintenanceWo
     assert f"cron triggers of {WORKER}, which keep running: */5 * * * *" in stays
     assert "`wrangler queues pause-delivery QUEUE`" in stays
     assert "email: " in stays
+
+
+def test_unreadable_maintenance_worker_closes_nothing(place: MaintenanceWorld) -> None:
+    path = f"/accounts/*/workers/scripts/{MAINTENANCE_WORKER}/versions/*"
+    place.world.sandbox.fault(method="GET", path=path, status=404, code=10007, times=None)
+
+    outcome = place.on()
+
+    assert ended(outcome)[2] == "malformed_answer", outcome.err
+    assert place.world.writes() == []
+
+
+@pytest.mark.slow
+def test_maintenance_worker_that_changes_at_each_read_is_refused(place: MaintenanceWorld) -> None:
+    def redeploy() -> None:
+        (live,) = place.world.sandbox.live(MAINTENANCE_WORKER)
+        place.world.sandbox.deploy(MAINTENANCE_WORKER, live)
+
+    path = f"/accounts/*/workers/scripts/{MAINTENANCE_WORKER}/deployments"
+    place.world.sandbox.fault(method="GET", path=path, before=redeploy, times=None)
+
+    outcome = place.on()
+
+    assert ended(outcome) == (3, "refused", "world_moved"), outcome.err
+    assert place.world.writes() == []

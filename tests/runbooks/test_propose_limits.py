@@ -445,3 +445,28 @@ def test_limits_without_raises_are_refused(place: LimitsWorld) -> None:
     assert ended(refused) == (2, "refused", "config_invalid")
     assert "`runtime.limits.raises`" in refused.result["message"]
     assert pulls(place) == []
+
+
+def test_file_that_cannot_be_edited_is_left_alone(place: LimitsWorld) -> None:
+    place.commit(
+        SHIPPED[: SHIPPED.index("calc:")]
+        + "calc:\n  ? limit\n  : 30\n  ? period\n  : 60\n  ? key\n  : ip\nai: {limit: 9, period: 60, key: ip}\n"
+    )
+
+    refused = propose(place, "--only", "calc")
+
+    assert ended(refused) == (3, "refused", "config_invalid")
+    assert pulls(place) == []
+
+
+def test_closed_pull_request_is_not_claimed_as_open(place: LimitsWorld) -> None:
+    def close() -> None:
+        for each in pulls(place):
+            each.state = "closed"
+
+    place.github.fault(**PULLS, applied=True, after=close)
+
+    done = propose(place)
+
+    assert (done.code, done.result["reason"]) == (5, "unclear")
+    assert pulls(place)[0].state == "closed"

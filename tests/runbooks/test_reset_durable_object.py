@@ -450,3 +450,23 @@ def test_worker_without_a_deployment_has_no_target(world: World) -> None:
     outcome = StuckObject(world).reset()
 
     assert ended(outcome) == (3, "refused", "no_target")
+
+
+def test_challenge_before_the_reset_is_refused(stuck: StuckObject) -> None:
+    stuck.world.sandbox.edge_fault(method="POST", status=403, body="<html>", headers={"cf-mitigated": "challenge"})
+
+    outcome = stuck.reset_one()
+
+    assert ended(outcome) == (3, "refused", "no_endpoint")
+    assert stuck.memory == LOCKED
+
+
+@pytest.mark.slow
+def test_unreachable_application_was_not_reset(stuck: StuckObject) -> None:
+    state, token, proof, keeps = SHOWN.splitlines(keepends=True)
+    stuck.world.edit_config(state + token + proof + keeps, token)
+
+    outcome = stuck.reset_one(OPS_EDGE_URL="http://127.0.0.1:9")
+
+    assert ended(outcome) == (4, "failed", "not_applied"), outcome.err
+    assert stuck.memory == LOCKED

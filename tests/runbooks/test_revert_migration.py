@@ -355,3 +355,12 @@ def test_hostile_names_of_later_migrations_are_data(desk: Desk) -> None:
     assert "--name '29 ; touch x" in refused.result["hint"].replace("�", " ")
     assert len(refused.result["message"]) < 2000
     assert "\n" not in refused.result["message"] + refused.result["hint"]
+
+
+def test_database_without_an_applied_migration_has_nothing_to_revert(desk: Desk) -> None:
+    desk.query("DELETE FROM schema_history")
+
+    refused = desk.revert("last")
+
+    assert ended(refused) == (3, "refused", "no_target")
+    assert desk.holds == {}

@@ -10,7 +10,7 @@ import pytest
 
 from sandbox.cloudflare.workers.state import FakeWorkerVersion
 from tests.conftest import WORKER, Outcome, Releases, World
-from tests.support.commands import WRITE, ended, ours
+from tests.support.commands import LISTED_VERSIONS, WRITE, ended, ours
 from tests.support.marks import leaks, on_disk, secret
 from tests.support.wrangler import run_wrangler
 
@@ -413,3 +413,16 @@ def test_wrangler_can_put_a_secret_afterwards(world: World, rotated: Releases, t
 
     assert values(world) == {**NEW, "AI_KEY": "newer"}
     assert live(world).upload.etag == code
+
+
+@pytest.mark.slow
+def test_upload_that_is_not_listed_any_more_is_not_deployed(world: World, rotated: Releases) -> None:
+    def lose() -> None:
+        del world.sandbox.account.workers[WORKER].versions[our_uploads(world)[0].id]
+
+    world.sandbox.fault(**LISTED_VERSIONS, skip=4, before=lose)
+
+    outcome = world.rollback("--current-secrets")
+
+    assert ended(outcome) == (4, "failed", "malformed_answer")
+    assert live(world).id == rotated.bad

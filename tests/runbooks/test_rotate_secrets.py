@@ -469,3 +469,15 @@ def test_worker_without_a_deployment_has_no_target(world: World) -> None:
 
     assert ended(outcome) == (3, "refused", "no_target")
     assert WORKER in outcome.result["message"]
+
+
+def test_more_secrets_than_one_edit_takes_are_refused(leak: Leak) -> None:
+    names = [f"KEY_{number}" for number in range(101)]
+    listed = "".join(f"      {name}: {{rotate: provided, consumers: [api]}}\n" for name in names)
+    leak.world.edit_config("    secrets:", f"    secrets:\n{listed.rstrip()}")
+
+    outcome = leak.rotate("--only", ",".join(names), **{f"NEW_{name}": f"value-{name}-0123456789" for name in names})
+
+    assert ended(outcome) == (3, "refused", "values_unusable"), outcome.err
+    assert "101" in outcome.result["message"]
+    assert leak.world.writes() == []

@@ -10,8 +10,9 @@ import pytest
 
 from tests.conftest import Outcome, World
 from tests.support import limits
-from tests.support.commands import ended, texts
+from tests.support.commands import JSON, ended, texts
 from tests.support.limits import SHIPPED, LimitsWorld, changed
+from tests.support.site_repository import SiteRepository
 
 PUT = {"method": "PUT", "path": "/accounts/*/storage/kv/namespaces/*/values/*"}
 
@@ -319,3 +320,37 @@ def planned(place: LimitsWorld, number: int, folder: Path, **environ: Any) -> Ou
     path.write_text(json.dumps(event))
     given = {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": str(path), "CLOUDFLARE_API_TOKEN": None}
     return place.ops("plan", **{**given, "GITHUB_STEP_SUMMARY": str(folder / "summary.md"), **environ})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lost", "code", "reason"),
+    [("file", 2, "config_invalid"), ("commits", 3, "unknown_name"), ("checkout", 3, "unknown_name")],
+)
+def test_limits_without_a_file_or_commit_are_not_applied(place: LimitsWorld, lost: str, code: int, reason: str) -> None:
+    job: dict[str, str | None] = {}
+    if lost == "file":
+        (place.world.folder / "limits.yml").unlink()
+    elif lost == "commits":
+        place.github.fault(path="/repos/*/*/commits", body="[]", times=None, **JSON)
+    else:
+        job = {"GITHUB_ACTIONS": None, "GITHUB_SHA": None}
+
+    refused = place.apply(**job)
+
+    assert ended(refused) == (code, "refused", reason)
+    assert place.stored is None
+
+
+@pytest.mark.slow
+def test_laptop_needs_a_commit_of_the_limits(place: LimitsWorld) -> None:
+    found = SiteRepository(place.world.folder)
+    found.git("init", "-q", "-b", "main")
+    found.git("commit", "-q", "--allow-empty", "-m", "Nothing yet")
+    (place.world.folder / "limits.yml").write_text("")
+    laptop: dict[str, str | None] = dict.fromkeys(("GITHUB_ACTIONS", "GITHUB_SHA", "GITHUB_TOKEN", "GITHUB_REPOSITORY"))
+
+    refused = place.apply(**laptop)
+
+    assert ended(refused) == (3, "refused", "unknown_name")
+    assert place.stored is None

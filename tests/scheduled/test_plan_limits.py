@@ -156,3 +156,10 @@ def test_event_that_is_no_pull_request_is_refused(place: LimitsWorld, tmp_path: 
 
     assert (other.code, gone.code) == (2, 2)
     assert "GITHUB_EVENT_PATH" in gone.err
+
+
+def test_base_outside_of_a_checkout_is_refused(place: LimitsWorld) -> None:
+    refused = place.ops("plan", "--base", "main", GITHUB_ACTIONS=None)
+
+    assert refused.code == 2, refused.out
+    assert "`--base`" in refused.err

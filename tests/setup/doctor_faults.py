@@ -1,12 +1,16 @@
 """Faults of a set-up, each with the check that must find it and the audit's finding that it repeats."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from ops.core.version import __version__
 from ops.setup import workflows
+from tests.conftest import World
+from tests.setup.test_release import generated_by
 from tests.support.bakery import DATABASE, NAMESPACE, PERMISSIONS, SITE, TOKEN, WORKER, Bakery
+from tests.support.commands import JSON
 
 INCIDENT = ".github/workflows/incident.yml"
 
@@ -357,4 +361,125 @@ FAULTS = (
     Fault("an outage of Actions", "github-status", lambda made: set_status(made, "github", "Actions")),
     Fault("a commit that the repository of the actions lacks", "actions", use_missing_commit),
     Fault("no package index", "packages", lambda made: setattr(made.sandbox.edge.public_sites, "index_status", 503)),
+)
+
+
+@dataclass(frozen=True)
+class OtherAnswer:
+    """A state with another answer than the usual one of its check."""
+
+    name: str
+    check: str
+    apply: Callable[[Bakery], object]
+    fact: str
+    """Name or value in the text."""
+    answer: str = "not_provable"
+
+
+def verify_token(**fields: str) -> Callable[[Bakery], object]:
+    """Let Cloudflare verify the token with these fields."""
+    answer = {"success": True, "errors": [], "messages": [], "result": {"id": "a" * 32, "status": "active", **fields}}
+    rule = {"path": "/user/tokens/verify", "times": None, "body": json.dumps(answer), **JSON}
+    return lambda made: made.sandbox.fault(**rule)
+
+
+def list_no_account(made: Bakery) -> None:
+    made.sandbox.fault(path="/accounts", body='{"success": true, "errors": [], "result": []}', times=None, **JSON)
+
+
+def use_two_commits(made: Bakery) -> None:
+    made.edit("responders:", "github: {actions: acme/operations}\nresponders:")
+    made.sync(pin=f"{'a' * 40} # v{__version__}")
+    made.edit(f"gate@{'a' * 40}", f"gate@{'b' * 40}", INCIDENT)
+
+
+def deploy_during(path: str, reads: int, deploy: Callable[[Bakery], object]) -> Callable[[Bakery], object]:
+    """Deploy before the read of that number."""
+    return lambda made: made.sandbox.fault(method="GET", path=path, skip=reads, before=lambda: deploy(made))
+
+
+def deploy_site(made: Bakery) -> None:
+    made.sandbox.pages.add_deployment(SITE, files={"index.html": b"<h1>Cake</h1>", "version.txt": b"9"})
+
+
+def bind_another_worker(made: Bakery) -> None:
+    made.sandbox.deploy("kiosk", made.sandbox.upload("kiosk", bindings=made.bound))
+    kiosk = "{worker: kiosk, url: 'https://shop.bakery.example', probes: [{name: health, http: {path: /health}}]}"
+    made.edit("      blog:\n", f"      kiosk: {kiosk}\n      blog:\n")
+
+
+OTHER_ANSWERS = (
+    OtherAnswer(
+        "a token with a space", "token", lambda made: made.environ.update(BAKERY_TOKEN="a token"), "U+0020", "wrong"
+    ),
+    OtherAnswer("a disabled token", "token-valid", verify_token(status="disabled"), "disabled", "wrong"),
+    OtherAnswer("an unreadable expiry", "token-expiry", verify_token(expires_on="soon"), "expiry"),
+    OtherAnswer("no account", "account", list_no_account, "account"),
+    OtherAnswer("a right that only a button needs", "token-writes", token(*without("D1 Write")), "restore-database"),
+    OtherAnswer("a token without D1", "database", token(*without("D1 Write")), "D1"),
+    OtherAnswer(
+        "a maintenance Worker of somebody else",
+        "maintenance",
+        lambda made: made.sandbox.deploy("ops-maintenance", made.sandbox.upload("ops-maintenance", code="theirs")),
+        "ops-maintenance",
+        "wrong",
+    ),
+    OtherAnswer(
+        "a Worker with the database that it does not name", "database-workers", bind_another_worker, "kiosk", "wrong"
+    ),
+    OtherAnswer(
+        "unreadable bindings",
+        "database-workers",
+        lambda made: made.sandbox.fault(path=f"/accounts/*/workers/scripts/{WORKER}/settings", times=None, status=500),
+        "HTTP 500",
+    ),
+    OtherAnswer(
+        "no status page",
+        "cloudflare-status",
+        lambda made: made.sandbox.edge_fault(host="www.cloudflarestatus.com", status=503, times=None),
+        "www.cloudflarestatus.com",
+    ),
+    OtherAnswer(
+        "a status page without Actions",
+        "github-status",
+        lambda made: made.sandbox.status_pages.github.states.pop("Actions"),
+        "Actions",
+    ),
+    OtherAnswer(
+        "an outage of GitHub",
+        "github",
+        lambda made: made.sandbox.github.fault(path="/repos/*/*", status=500, times=None),
+        "GitHub",
+        "wrong",
+    ),
+    OtherAnswer(
+        "a closed service",
+        "url",
+        lambda made: made.sandbox.edge_fault(
+            host="shop.bakery.example", status=503, headers={"ops-maintenance": "RUN"}, times=None
+        ),
+        "shop.bakery.example",
+    ),
+    OtherAnswer(
+        "a deployment of the site during the check",
+        "compare",
+        deploy_during("/accounts/*/pages/projects/*/deployments", 2, deploy_site),
+        SITE,
+    ),
+    OtherAnswer(
+        "a deployment of the Worker during the check",
+        "rollback",
+        deploy_during(f"/accounts/*/workers/scripts/{WORKER}/deployments", 2, lambda made: made.release()),
+        WORKER,
+    ),
+    OtherAnswer(
+        "a sandbox of Cloudflare only", "labels", lambda made: made.environ.update(GITHUB_API_URL=None), "sandbox"
+    ),
+    OtherAnswer(
+        "workflows of an older version",
+        "workflows",
+        lambda made: generated_by(World(made.sandbox, made.folder), "0.0.9"),
+        "0.0.9",
+    ),
+    OtherAnswer("actions of two commits", "workflows", use_two_commits, "bbbbbbbb", "wrong"),
 )

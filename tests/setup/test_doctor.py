@@ -13,7 +13,7 @@ import pytest
 from ops.setup.doctor.examination import CHECKS
 from sandbox.github.issues.state import FakeIssue
 from tests.conftest import Outcome, World
-from tests.setup.doctor_faults import FAULTS, Fault, keep_secrets_of_the_repository
+from tests.setup.doctor_faults import FAULTS, OTHER_ANSWERS, Fault, OtherAnswer, keep_secrets_of_the_repository
 from tests.support.bakery import DATABASE, PERMISSIONS, PERSON, SITE, TOKEN, Bakery, add_branches, bakery, practice
 
 KV_READ = "/bulk/get"
@@ -449,3 +449,14 @@ def test_cloudflare_that_hangs_is_wrong_once(world: Bakery) -> None:
     found = answers(world, "--only", "token-valid", "--only", "worker")
 
     assert (found["wrong"], found["not_provable"]) == ({"token-valid"}, {"worker"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", OTHER_ANSWERS, ids=lambda state: state.name)
+def test_state_gets_the_other_answer_of_its_check(world: Bakery, state: OtherAnswer) -> None:
+    state.apply(world)
+
+    (found,) = [each for each in world.results("--only", state.check) if each["answer"] != "right"]
+
+    assert (found["id"], found["answer"], found["blocked_by"]) == (state.check, state.answer, "")
+    assert state.fact in found["text"]

@@ -457,3 +457,19 @@ def test_only_one_github_environment_may_write_databases(path: Path) -> None:
     found = needed_environments(config, registry.button_runbooks())
 
     assert [each.name for each in found if "D1 Write" in each.permissions] in ([], ["database"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("written", ["branch", "reviewers"])
+def test_rule_that_github_refuses_is_explained(shop: Shop, written: str) -> None:
+    shop.github.switches.plan = "enterprise"
+    shop.edit("environments:\n  live:\n", "environments:\n  live:\n    approval: [recovery]\n")
+    path = "/repos/*/*/environments/approve-live"
+    shop.github.fault(method="PUT", path=path, status=422, skip=["branch", "reviewers"].index(written))
+
+    result = shop.result()
+
+    assert (result["decision"], result["exit_code"]) == ("incomplete", 4)
+    (refused,) = [each for each in result["changes"] if not each["done"]]
+    assert refused["name"] == "approve-live"
+    assert {"branch": "environments: false", "reviewers": "`approval`"}[written] in refused["problem"]

@@ -390,3 +390,11 @@ def test_wrangler_file_without_a_name_is_refused(shop: Team, tmp_path: Path) -> 
 
         assert outcome.code == 2
         assert "wrangler.json" in outcome.err
+
+
+def test_workers_without_an_address_are_refused(shop: Team) -> None:
+    outcome = shop.init("--worker", "shop-mailer")
+
+    assert outcome.code == 2
+    assert "--url NAME=" in outcome.err
+    assert not shop.config.exists()

@@ -8,6 +8,7 @@ import pytest
 
 from tests.setup.test_init import MOST_FILES, PLACE, config, shop
 from tests.support.adoption import (
+    ACTIONS,
     READER,
     Team,
 )
@@ -189,3 +190,20 @@ def test_folder_in_place_of_a_file_is_refused(shop: Team) -> None:
 
     assert outcome.code == 2
     assert ".gitignore" in outcome.err
+
+
+def test_file_in_place_of_a_folder_is_refused(shop: Team) -> None:
+    shop.folder.mkdir()
+    (shop.folder / ".github").write_text("ours")
+
+    outcome = shop.init()
+
+    assert outcome.code == 2
+    assert ".github/" in outcome.err
+
+
+def test_folder_that_cannot_be_written_is_named(shop: Team) -> None:
+    outcome = shop.world.ops("init", "/proc/operations", "--actions", ACTIONS, CLOUDFLARE_API_TOKEN=READER)
+
+    assert outcome.code == 2
+    assert "/proc/operations/" in outcome.err

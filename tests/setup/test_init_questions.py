@@ -154,3 +154,13 @@ def test_hostile_account_of_a_wrangler_file_is_not_shown(shop: Team, tmp_path: P
 
     assert person.questions
     assert all(line.isprintable() for question in person.questions for line in question.split("\n"))
+
+
+@pytest.mark.parametrize(("place", "answer", "fact"), [(0, ",", "1 to 3"), (5, "CHANGELOG", "CHANGELOG")])
+def test_answer_outside_the_list_repeats_the_question(written: Team, place: int, answer: str, fact: str) -> None:
+    (written.folder / "README.md").write_text("Ours\n")
+
+    person, result = ask(written, [*[""] * place, answer])
+
+    assert fact in person.questions[place + 1]
+    assert result.files == {"README.md": "kept"}

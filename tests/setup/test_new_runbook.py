@@ -139,3 +139,11 @@ def test_external_runbook_passes_common_tests(world: World) -> None:
     said = pytest_in(ROOT, "--runbook", file, *OF_EVERY_RUNBOOK, "-m", "slow or not slow", "-k", NAME)
 
     assert int(said.split(" passed")[0].split()[-1]) > 50
+
+
+def test_folder_that_is_no_copy_of_the_repository_is_refused(world: World) -> None:
+    refused = world.ops("new-runbook", NAME, "--into", str(world.folder))
+
+    assert refused.code == 2
+    assert str(world.folder / FILE.parent) in refused.err
+    assert not (world.folder / FILE.parent).exists()

@@ -12,7 +12,7 @@ import pytest
 from ops.core.clock import parse_utc
 from tests.conftest import Outcome, World
 from tests.support import switches
-from tests.support.commands import ended
+from tests.support.commands import ended, texts
 from tests.support.switches import SwitchWorld
 
 SHOP = {
@@ -299,3 +299,19 @@ def test_nothing_ends_while_another_incident_holds_it(place: SwitchWorld, order:
         books = {each: end for each, end in books.items() if end > clock.now()}
         if books or not lag:  # a late value of KV may keep it off for longer
             assert shown(place) == ("off" if books else "on"), (order, act, incident)
+
+
+@pytest.mark.slow
+def test_failed_note_on_the_other_incident_is_a_warning(fresh: SwitchWorld) -> None:
+    hub = fresh.world.sandbox.github
+    hub.add_user("alice")
+    one, other = (hub.open_issue(each, labels=["incident"], author="alice") for each in ("Baskets", "Prices"))
+    fresh.feature("off", "--incident", str(one), name="basket", **hub.environ())
+    fresh.world.sandbox.clock.advance(2)
+    hub.fault(path=f"/repos/*/*/issues/{one}/comments", status=500, times=None)
+
+    done = fresh.feature("on", "--incident", str(other), "--accept-owners", str(one), name="basket", **hub.environ())
+
+    assert ended(done)[0] == 0, done.err
+    assert (fresh.value("basket") or {})["state"] == "on"
+    assert any(f"#{one} " in text for text in texts(done, "warning"))

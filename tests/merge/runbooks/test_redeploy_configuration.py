@@ -122,6 +122,7 @@ def test_other_build_files_do_not_change_the_deployment(site: Site, monkeypatch:
         ('[[containers]]\nimage = "./Dockerfile"', "containers"),
         ('[env.production]\nbase_dir = "/"', "base_dir"),
         ("not toml", "cannot be read"),
+        ("[[env]]\nname = 1", "`env`"),
     ],
 )
 def test_dangerous_committed_setting_is_refused(site: Site, added: str, named: str) -> None:
@@ -267,3 +268,9 @@ def test_source_is_not_published_by_a_public_repository(
     assert outcome.code == code, outcome.out + outcome.err
     assert (tmp_path / "tree.tar").exists() == (code == 0)
     assert ("others could read the source of the site" in outcome.out) == (code == 3)
+
+
+def test_committed_redirect_is_refused(site: Site) -> None:
+    commit = site.repository.commit("redirect", _wrangler__deploy__config_json="{}")
+
+    assert_refused(site, site.redeploy("--commit", commit), "build_unusable", ".wrangler/deploy/config.json")

@@ -97,3 +97,11 @@ def test_built_site_needs_the_full_sha(site: Site, tmp_path: Path) -> None:
 
     assert (outcome.code, outcome.result["decision"]) == (2, "refused"), outcome.err
     assert "is not a full SHA" in outcome.result["message"]
+
+
+def test_artifact_without_its_output_is_refused(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "built").mkdir()
+
+    outcome = site.redeploy("--commit", site.good, **deploy_job_variables(tmp_path))
+
+    assert_refused(site, outcome, "build_unusable", str(tmp_path / "built"))

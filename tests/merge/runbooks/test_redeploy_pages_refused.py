@@ -134,3 +134,15 @@ def test_read_only_token_is_refused_with_the_permission(site: Site) -> None:
     assert outcome.code == 4, outcome.err
     assert '"Pages Write"' in outcome.result["hint"]
     site.assert_nothing_sent()
+
+
+def test_other_production_branch_is_named(site: Site) -> None:
+    site.world.sandbox.pages.projects[SITE].production_branch = "release"
+
+    assert_refused(site, site.redeploy(), "unknown_name", "release")
+
+
+def test_commit_without_the_folder_of_the_build_is_refused(site: Site) -> None:
+    site.world.edit_config("          folder: .", "          folder: web")
+
+    assert_refused(site, site.redeploy(), "build_unusable", "web")
