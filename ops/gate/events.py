@@ -70,20 +70,18 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
     if payload.get("label") is None:
         return IgnoredEvent(cause="the label is not named")
     label = fields.text(payload, "label", "name")
-    is_approval = label.lower() == APPROVE_LABEL
-    is_check, is_report = (label.lower() == name for name in (CHECK_OUTAGE, REPORT_LABEL))
-    if not _is_ours(label, config) and not is_check and not is_report:
+    if not _is_ours(label, config):
         return IgnoredEvent(cause="the label starts no recovery")
     if _is_other_repository(payload, job):
         return IgnoredEvent(cause=_OTHER_REPOSITORY)
     issue = fields.mapping(fields.field_value(payload, "issue"), "issue")
     if "pull_request" in issue:
         return IgnoredEvent(cause="the label is on a pull request")
-    if is_check:
+    if label.lower() == CHECK_OUTAGE:
         return _outage_check(payload, issue, label, job)
-    if is_report:
+    if label.lower() == REPORT_LABEL:
         return _report_due(payload, job, "updated_at", label=label)
-    if is_approval:
+    if label.lower() == APPROVE_LABEL:
         return refusals.label_of_approval(label, fields.number(issue, "number", of="issue."), job)
     return _read_recovery_label(payload, issue, label, config, job)
 
@@ -259,5 +257,5 @@ def _malformed(payload: Any, why: str, config: "Config") -> MalformedEvent:
 
 
 def _is_ours(label: str, config: "Config") -> bool:
-    known = {APPROVE_LABEL, *(name.lower() for name in config.labels)}
+    known = {APPROVE_LABEL, CHECK_OUTAGE, REPORT_LABEL, *(name.lower() for name in config.labels)}
     return label.lower().startswith(LABEL_PREFIX) or label.lower() in known
