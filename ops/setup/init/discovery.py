@@ -184,9 +184,10 @@ class Discovery:
         if wanted:
             return _with_names([one for kind, each in wanted for one in self._find(found, kind, each)])
         if not found:
+            other = "check the account" if self.client else "set CLOUDFLARE_API_TOKEN"
             raise ConfigError(
                 "no Worker and no Pages project was found",
-                hint="Pass --worker NAME, --pages NAME or --wrangler PATH, or set CLOUDFLARE_API_TOKEN.",
+                hint=f"Pass --worker NAME, --pages NAME or --wrangler PATH, or {other}.",
             )
         proposed = [each for each in found if any(_is_same(each, other) for other in files)]
         proposed = proposed or [each for each in found if each.is_production] or found
