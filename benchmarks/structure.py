@@ -1,15 +1,18 @@
-"""Print size and import-graph figures of `ops` and `sandbox`, each with its limit.
+"""Print size and import-graph figures of `ops` and `sandbox`, each with its limit, and what a recovery enters.
 
-    ./run benchmarks.structure
+    ./run benchmarks.structure [--no-trips]
 
-Exits with 1 if a figure exceeds its limit. Imports inside functions and for types only count too.
+Exits with 1 if a figure exceeds its limit. Imports inside functions and for types only count too. The two trips run a
+recovery on the sandbox, by a label and on a laptop, and count the files and functions of `ops` that it enters.
 """
 
+import ast
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
 import grimp
 
 ROOT = Path(__file__).parent.parent
@@ -30,8 +33,12 @@ class Figure:
         return self.limit is None or self.count <= self.limit
 
 
-def main() -> None:
+@click.command()
+@click.option("--trips/--no-trips", default=True, help="Whether to run the recoveries (default: yes)")
+def main(*, trips: bool) -> None:
     figures = count_structure(ROOT)
+    if trips:
+        figures += count_trips()
     print("| figure | now | limit |\n| --- | ---: | ---: |")
     for figure in figures:
         print(f"| {figure.label} | {figure.count} | {'' if figure.limit is None else figure.limit} |")
@@ -59,8 +66,39 @@ def count_structure(root: Path) -> list[Figure]:
         Figure("modules directly in ops", len(list((root / "ops").glob("*.py"))), 3),
         Figure("modules in ops without drills", sum(not name.startswith("ops.drills") for name in ops)),
         Figure("modules in sandbox", len(lines) - len(ops)),
+        Figure("lines of ops", sum(lines[name] for name in ops)),
+        Figure("lines of sandbox", sum(lines.values()) - sum(lines[name] for name in ops)),
+        Figure("members of Runbook", len(_members(root / "ops" / "engine" / "runbook.py", "Runbook"))),
         Figure(f"modules under {SHORT} lines", len(short), None, tuple(short)),
     ]
+
+
+def count_trips() -> list[Figure]:
+    from benchmarks import trips
+
+    found = {
+        "label → report": trips.follow_label(),
+        "rollback-worker on a laptop": trips.follow_command(
+            "rollback-worker", "--service", "api", "--environment", "production", "--yes"
+        ),
+    }
+    return [
+        Figure(f"{what} entered, {name}", len(entered))
+        for name, trip in found.items()
+        for what, entered in (("files", trip.files), ("functions", trip.functions))
+    ]
+
+
+def _members(path: Path, name: str) -> set[str]:
+    """Return the facts and methods of a class that a subclass may use or override."""
+    if not path.exists():
+        return set()
+    body = next(
+        node.body for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef) and node.name == name
+    )
+    named = [node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+    named += [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    return {each for each in named if not each.startswith("_")}
 
 
 def _sources(root: Path) -> list[tuple[str, str]]:
