@@ -106,7 +106,7 @@ def test_good_bad_and_slow_migrations_are_guarded(pip_cache: Path, tmp_path: Pat
 
         ended, log = shop.push("bad", **{"0003_bad": "ALTER TABLE customers ADD COLUMN x; SELECT y FROM customers;"})
         assert ended == "failure", log
-        assert "0003_bad.sql fails on a local copy of the schema" in log
+        assert re.search(r"0003_bad\.sql\b.*no such column: y", log)
         assert "not deployed, bookmark [], applied []" in log
 
         files = {"0003_bad": "SELECT 1;", "0004_unique": "CREATE UNIQUE INDEX emails ON customers (email);"}

@@ -14,7 +14,7 @@ def test_shipped_config_is_valid_with_placeholder_warnings(world: World) -> None
 
     assert outcome.code == 0
     assert "is valid: 2 environments, 4 services" in outcome.out
-    assert "give it only to the token of the GitHub environment `database`" in outcome.out
+    assert "GitHub environment `database`" in outcome.out
     assert "contacts[0].contact: still a placeholder" in outcome.err
 
 

@@ -1,6 +1,7 @@
 """`ops recover`: run a runbook by name with JSON parameters, as a job does after the gate."""
 
 import json
+import re
 import threading
 from typing import Any
 
@@ -44,21 +45,24 @@ def test_recover_runs_the_given_runbook(world: World, releases: Releases) -> Non
     assert world.live == {releases.good: 100}
 
 
+BAD_PARAMS = r"--params\b.*\brollback-worker\b"
+
+
 @pytest.mark.parametrize(
     ("runbook", "params", "said"),
     [
-        ("rollback-wroker", "{}", 'no runbook "rollback-wroker"; did you mean "rollback-worker"?'),
-        ("rollback-worker", "{", "is not a JSON object with parameters of rollback-worker"),
-        ("rollback-worker", "[]", "is not a JSON object with parameters of rollback-worker"),
+        ("rollback-wroker", "{}", '"rollback-wroker".*"rollback-worker"'),
+        ("rollback-worker", "{", BAD_PARAMS),
+        ("rollback-worker", "[]", BAD_PARAMS),
         (
             "rollback-worker",
             '{"service": "api", "force": "true"}',
-            "is not a JSON object with parameters of rollback-worker",
+            BAD_PARAMS,
         ),
-        ("rollback-worker", '{"service": 7}', "is not a JSON object with parameters of rollback-worker"),
-        ("rollback-worker", '{"service": "api", "accept_changed_secrets": "A"}', "is not a JSON object"),
-        ("rollback-worker", '{"service": "api", "current_secrets": "true"}', "is not a JSON object"),
-        ("rollback-worker", "{}", "--params lacks service"),
+        ("rollback-worker", '{"service": 7}', BAD_PARAMS),
+        ("rollback-worker", '{"service": "api", "accept_changed_secrets": "A"}', BAD_PARAMS),
+        ("rollback-worker", '{"service": "api", "current_secrets": "true"}', BAD_PARAMS),
+        ("rollback-worker", "{}", r"--params\b(?!.*rollback-worker).*\bservice\b"),
     ],
 )
 def test_recover_refuses_invalid_runbook_or_params(
@@ -67,7 +71,7 @@ def test_recover_refuses_invalid_runbook_or_params(
     outcome = recover(world, runbook, params)
 
     assert outcome.code == 2
-    assert said in outcome.err
+    assert re.search(said, outcome.err)
     assert world.live == {releases.bad: 100}
 
 

@@ -1,5 +1,7 @@
 """Databases that a drill cannot use."""
 
+import re
+
 import pytest
 
 from tests.conftest import World
@@ -9,8 +11,8 @@ from tests.support.configurations import SHOPDESK
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--edge", "workerd"], "shop has no database with the example's table charts"),
-        (["--service", "desk"], "desk has no database in live, which this drill breaks"),
+        (["--edge", "workerd"], r"\bshop\b.*\bcharts\b"),
+        (["--service", "desk"], r"\bdesk\b.*\blive\b"),
     ],
 )
 def test_drill_needs_a_database(world: World, arguments: list[str], says: str) -> None:
@@ -19,7 +21,7 @@ def test_drill_needs_a_database(world: World, arguments: list[str], says: str) -
     outcome = world.ops("drill", "restore-database", *where, *arguments)
 
     assert outcome.code == 2
-    assert says in outcome.err
+    assert re.search(says, outcome.err)
 
 
 def test_revert_drill_needs_the_folder_of_migrations(world: World) -> None:
@@ -29,7 +31,7 @@ def test_revert_drill_needs_the_folder_of_migrations(world: World) -> None:
     outcome = world.ops("drill", "revert-migration", "--config", str(world.config), "--environment", "live")
 
     assert outcome.code == 2
-    assert "database orders has no `migrations` in ops.yml" in outcome.err
+    assert re.search(r"\borders\b.*`migrations`", outcome.err)
 
 
 def test_query_that_no_rows_pass_is_explained(world: World) -> None:
@@ -38,4 +40,4 @@ def test_query_that_no_rows_pass_is_explained(world: World) -> None:
     outcome = world.ops("drill", "restore-database", "--config", str(world.config), "--environment", "live")
 
     assert outcome.code == 2
-    assert "the drill's rows do not pass the query vouchers of ops.yml: 1, and 7 is expected" in outcome.err
+    assert re.search(r"\bvouchers\b.*: 1\b.*\b7\b", outcome.err)

@@ -1,6 +1,7 @@
 """Require the approval that ops.yml demands before a recovery job changes anything."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -195,15 +196,19 @@ def approval_unreadable(hub: GitHub, run: FakeRun) -> None:
     hub.fault(method="GET", path="/repos/*/*/actions/runs/*/approvals", status=503, times=None)
 
 
+NOBODY = f'"{APPROVE}"(?![\\s\\S]*laptop)'
+"""Of a refusal that names the environment, and no reviewer who requested it."""
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (not_approved, 'nobody approved it in the GitHub environment "approve-production", or that has no reviewers'),
-        (rejected, "nobody approved it"),
-        (approved_for_staging, "nobody approved it"),
-        (without_approval_job, "nobody approved it"),
-        (approved_too_long_ago, "rita approved it 31 min ago, and an approval holds for 30 minutes"),
-        (approval_unreadable, "GitHub does not say whether it was approved"),
+        (not_approved, NOBODY),
+        (rejected, NOBODY),
+        (approved_for_staging, NOBODY),
+        (without_approval_job, NOBODY),
+        (approved_too_long_ago, r"\brita\b.* 31 min .* 30 minutes"),
+        (approval_unreadable, r"\(GitHub .*\)"),
     ],
 )
 def test_missing_approval_stops_run_before_any_request(
@@ -213,8 +218,8 @@ def test_missing_approval_stops_run_before_any_request(
 
     done = recover(world, run)
 
-    assert (done.code, said in done.err) == (3, True), done.err
-    assert "let a reviewer approve the run in time" in done.err
+    assert done.code == 3
+    assert re.search(said, done.err), done.err
     assert world.live == {releases.bad: 100}
     assert world.sandbox.requests == []
 
@@ -228,7 +233,7 @@ def test_site_fetch_requires_approval(world: World, releases: Releases, hub: Git
 
     done = world.ops("site", "fetch", *where, "--into", into, "--requested-by", "alice", **{**github, **job})
 
-    assert (done.code, "nobody approved it in the GitHub environment" in done.err) == (3, True), done.err
+    assert (done.code, bool(re.search(NOBODY, done.err))) == (3, True), done.err
     assert world.sandbox.requests == []
 
 
@@ -250,7 +255,7 @@ def test_approval_of_earlier_attempt_does_not_count(
 
     done = recover(world, run, "--attempt", "2", **second)
 
-    assert (done.code, "nobody approved it" in done.err) == (3, True), done.err
+    assert (done.code, bool(re.search(NOBODY, done.err))) == (3, True), done.err
     assert world.sandbox.requests == []
 
     approve(hub, run)
@@ -268,8 +273,8 @@ def test_requester_is_no_reviewer(world: World, releases: Releases, hub: GitHub,
         done = recover(world, run, "--requested-by", "Alice")
 
         assert (done.code, done.result["reason"] if done.out else "same_person") == (3, "same_person"), done.err
-        assert 'who requested it approved it in the GitHub environment "approve-production"' in done.err
-        assert "on a laptop" in done.err
+        assert f'"{APPROVE}"' in done.err
+        assert "laptop" in done.err
     assert world.live == {releases.bad: 100}
     assert world.sandbox.requests == []
 

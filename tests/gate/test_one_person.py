@@ -46,7 +46,7 @@ def test_menu_shows_the_restore_without_one_person(desk: Desk) -> None:
 
     assert "--one-person" not in menu
     assert ended(pressed) == (3, "refused", "needs_two_people"), shown
-    assert "add --one-person, which the incident names" in pressed.result["hint"]
+    assert "--one-person" in pressed.result["hint"]
 
 
 @pytest.mark.parametrize("strict", ["", "        two_people: strict\n"], ids=["default", "strict"])
@@ -57,7 +57,7 @@ def test_single_responder_learns_that_nobody_can_approve(desk: Desk, strict: str
     asked = desk.ask()
 
     assert ended(asked) == (0, "planned", "needs_two_people"), asked.err
-    assert "but ops.yml names no second responder: add one" in asked.result["message"]
+    assert "ops.yml" in asked.result["message"]
     to = desk.request["params"]["to"]
     alone = f"restore-database --environment live --incident {desk.incident} --database orders --to {to} --one-person"
     assert (alone in asked.result["press"], "--one-person" in desk.comments[0]) == (not strict, not strict)

@@ -279,14 +279,14 @@ def test_parse_target_by_id_prefix_or_url(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said", "reason"),
     [
-        ("", "no production deployment of site", Reason.UNKNOWN_NAME),
-        ("ddddddd", "no production deployment of site", Reason.UNKNOWN_NAME),
-        ("dddddddde", "no production deployment of site", Reason.UNKNOWN_NAME),
-        ("https://site-1ab.pages.dev", "no production deployment of site", Reason.UNKNOWN_NAME),
-        ("aaaaaaaa", "matches 2 deployments of site", Reason.UNKNOWN_NAME),
+        ("", '^(?!.* 2 ).*""', Reason.UNKNOWN_NAME),
+        ("ddddddd", '^(?!.* 2 ).*"ddddddd"', Reason.UNKNOWN_NAME),
+        ("dddddddde", '^(?!.* 2 ).*"dddddddde"', Reason.UNKNOWN_NAME),
+        ("https://site-1ab.pages.dev", r'^(?!.* 2 ).*"\(hidden\)"', Reason.UNKNOWN_NAME),
+        ("aaaaaaaa", "aaaaaaaa.* 2 ", Reason.UNKNOWN_NAME),
         (
             B.id,
-            "bbbbbbbb of site, created 2026-11-24 11:30:00 UTC cannot be deployed: its last stage is deploy failure",
+            r"\bbbbbbbbb of site\b.* 2026-11-24 11:30:00 UTC .*\bdeploy failure$",
             Reason.NOT_DEPLOYABLE,
         ),
     ],

@@ -1,6 +1,7 @@
 """Results of merged limits: on the pull request, on the incident, and on the drift issue."""
 
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,7 @@ def test_each_of_two_merges_within_a_minute_gets_its_result(place: LimitsWorld, 
     assert ended(refused) == (2, "refused", "config_invalid")
     assert place.stored["limits"]["calc"]["limit"] == 30
     (comment,) = place.comments(second)
-    assert (
-        "**After the merge:** refused: nothing was changed: limits.yml raises a limit too far above the value in KV"
-        in comment
-    )
-    assert "override" in comment
+    assert re.search(r"\*\*After the merge:\*\* refused: .*\bcalc\.limit\b.* 10 .* 30 in 60 s\b.*`override`", comment)
     (issue,) = drift(place)
     assert "calc: 30 in 60 s per ip, probed → 3000 in 60 s per ip, probed" in issue.body
     place.apply()
@@ -106,7 +103,7 @@ def test_incident_hears_of_apply_and_end(place: LimitsWorld) -> None:
     for _run in range(2):
         assert place.apply().code == 0
     (line,) = lines(place, number)
-    assert f"production: calc raised to 60 until {until}: in effect, seen at one location" in line
+    assert re.search(f"production: calc raised to 60 until {until}: (?!not )", line)
 
     place.world.sandbox.clock.advance(5 * 3600)
     for _run in range(2):
@@ -140,7 +137,7 @@ def test_unconfirmed_and_unproved_raises_are_noted(place: LimitsWorld) -> None:
     place.apply()
 
     (line,) = lines(place, number)
-    assert "in effect, seen at one location; not proved: limit calc: first 429: none in 120 requests" in line
+    assert "not proved: limit calc: first 429: none in 120 requests" in line
     place.world.sandbox.switches.kv_staleness_seconds = 600
     place.calculate(1)
     merge(place, raising(place, number, 90))
