@@ -99,6 +99,8 @@ def _encoded(text: str) -> bytes:
 
 def _units(text: str) -> bytes:
     """Encode like `_encoded`, but keep a lone surrogate as a surrogate, not as an undecodable byte."""
+    if not _RARE.search(text):
+        return text.encode()
     return b"".join(_half(each) if ord(each) > 0xFFFF else each.encode("utf-8", "surrogatepass") for each in text)
 
 
@@ -301,6 +303,7 @@ class _Form:
         self.text = text
         self._around = before, after
         self.anchor = max(re.split(r"[^A-Za-z0-9]+", text), key=len)
+        self._at = text.index(self.anchor)
 
     @property
     def fewest(self) -> int:
@@ -311,17 +314,25 @@ class _Form:
         return len(self.text) if self.text.isascii() else 1
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
+        beginning, rest = self._patterns
+        reach = LONGEST_SPELLING * (self._at + 1)
         at = 0
-        while found := self._pattern.search(text, at):
-            yield found.span()
-            at = found.start() + 1  # a value may overlap itself
+        while found := rest.search(text, at):
+            at = found.start()
+            if begin := beginning.search(text, max(0, at - reach), at):
+                yield begin.start(), found.end()
+            at += 1  # a value may overlap itself
 
     @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        """Compiled at the first hit, because compiling costs a thousand searches for the anchor."""
+    def _patterns(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        """Return what ends before the anchor, and what begins with it: a search for plain characters is fast.
+
+        Compiled at the first hit, because compiling costs a thousand searches for the anchor.
+        """
         before, after = self._around
-        tokens = re.findall(r"\\+|.", self.text, re.DOTALL)
-        return re.compile(before + "".join(map(_spelled, tokens)) + after)
+        return re.compile(rf"{before}{_spell(self.text[: self._at])}\Z"), re.compile(
+            _spell(self.text[self._at :]) + after
+        )
 
 
 _LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
@@ -341,6 +352,10 @@ def _end(begins: list[int], end: int) -> int:
     while begins[end] == last:
         end += 1
     return begins[end]
+
+
+def _spell(text: str) -> str:
+    return "".join(map(_spelled, re.findall(r"\\+|.", text, re.DOTALL)))
 
 
 def _spelled(token: str) -> str:
