@@ -195,7 +195,9 @@ def write(ctx: Context[RollbackWorker.Params]) -> None:
 
 def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bool = False) -> RunResult:
     options = RunOptions(dry_run=dry_run, confirm=lambda _: compare, show_plan=lambda _: None, probe_wait=0.0)
-    request = run.RunRequest(runbook, RollbackWorker.Params("api"), "production", world.config)
+    request = run.RunRequest(
+        runbook=runbook, params=RollbackWorker.Params("api"), environment="production", config=world.config
+    )
     environ = world.sandbox.environ()
     signals, redactor = SignalHandler(), Redactor()
     return run.run(request, environ, redactor, sink=lambda _: None, options=options, signals=signals)[0]

@@ -6,10 +6,8 @@ Cloudflare's clients are imported only when a run uses them.
 import functools
 import os
 import pwd
-import secrets
-import shlex
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,42 +15,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops import STARTED
-from ops.app import registry, secret_values
-from ops.app.config_path import DEFAULT_CONFIG, find_config
 from ops.app.provider_status import StatusWarning
 from ops.app.run_files import RUNS, TIMELINE, close_run, read_records
 from ops.app.second_person import SecondPerson
-from ops.app.secret_values import ProcessSecretValues
 from ops.app.session import Session
+from ops.app.wiring import (
+    make_site,
+    new_run_id,
+    planning_context,
+    probe_environ,
+    published_prefix,
+    read_config,
+    register_secrets,
+)
 from ops.core.approval_request import NOBODY, GatePeople
 from ops.core.clock import Clock
-from ops.core.errors import ConfigError, Decision, OpsError
-from ops.core.names import LIMITS_FILE
-from ops.core.next_step import replace_checkout
+from ops.core.errors import Decision, OpsError
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult, describe_state_after_bug
-from ops.core.run_record import PreviousRuns, parse_job_run
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.engine.context import Context, RequestInfo
 from ops.engine.engine import Engine, RunOptions
 from ops.engine.runbook import Runbook
 from ops.engine.signals import SignalHandler
 from ops.github import actions, permissions
-from ops.github.secrets import EnvironmentSecrets
 from ops.publish import LOCAL_USER, Publisher
 from ops.tools import process
 
 if TYPE_CHECKING:
-    from ops.config import CheckedConfig, Config, Service
-    from ops.config.probes import Probe
+    from ops.config import Config, Service
     from ops.config.types import Contact
-    from ops.github.committed_file import CommittedFile
     from ops.github.environments import EnvironmentReview
-    from ops.github.pulls import PullRequests
     from ops.probes.runner import ProbeRunner
     from ops.publish.menu import MenuParts
-    from ops.site_build import SiteBuilder
-    from ops.tools.source_files import SourceFiles
 
 WATCHED = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE, Decision.NO_EVIDENCE}
 """Decisions after which a service is watched. After all others people are at work, and no relapse can be found."""
@@ -62,17 +57,20 @@ AFTER_A_BUG = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """A request to run a runbook, from any trigger. `requested_at` is None if the command is the trigger."""
+    """A request to run a runbook, from any trigger. The fields have the names of the options of a command."""
 
     runbook: Runbook[Any, Any]
     params: Any
     environment: str
     config: Path
+    """Path of ops.yml."""
     incident: int | None = None
-    incident_began: datetime | None = None
+    began: datetime | None = None
+    """Start of the incident as a person stated it."""
     requested_at: datetime | None = None
+    """None: the command is the trigger."""
     permission: str = ""
     """Whether the requester's permission was verified: `checked`, `not checked`, or empty without a gate."""
     requested_by: str = ""
@@ -84,32 +82,6 @@ class RunRequest:
     review: "EnvironmentReview | None" = None
     """Approval of a reviewer, if ops.yml requires one."""
     people: GatePeople = NOBODY
-
-
-def read_config(path: Path, *, labels: Collection[str] | None = ()) -> "tuple[Config, tuple[str, ...]]":
-    """Return the configuration and its warnings.
-
-    `labels` names the labels that the caller needs; None: all. A problem in another label removes only that label, so
-    that it cannot stop a recovery.
-
-    Raises:
-        ConfigError: with every problem at once.
-    """
-    try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        hint = "Run the command in the checkout of the operations repository, or add --config PATH."
-        raise ConfigError(f"{path} cannot be read ({error.strerror})", hint=hint) from None
-    needed = None if labels is None else frozenset(name.casefold() for name in labels)
-    return _checked(text, needed).require_valid(str(path))
-
-
-@functools.lru_cache(maxsize=4)
-def _checked(text: str, labels: frozenset[str] | None) -> "CheckedConfig":
-    """Check the text. Cached, because schedules, labels and drills read the same file for each run."""
-    from ops import config
-
-    return config.check_config(text, rules=registry.label_rules(), labels=labels)
 
 
 def run(
@@ -129,7 +101,7 @@ def run(
         ending.callback(process.kill_all)
         session = Session(environment, environ, ending, config, runbook=runbook)
         clock, folder, incident = session.clock, request.config.resolve().parent, request.incident
-        record = folder / RUNS / (run_id := _run_id(environ, clock))
+        record = folder / RUNS / (run_id := new_run_id(environ, clock))
         session.client  # noqa: B018  a missing token ends the run here, before its first event
         publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=request.comment)
         sinks = (_appending(record), sink, *publisher.sinks(is_routine=runbook.is_routine, is_dry=options.dry_run))
@@ -138,24 +110,22 @@ def run(
         publisher.begin(timeline, ending)
         ending.push(_report_bug(timeline, record))
         prober = session.probe_runner(variables, redactor, folder, pictures=record)
-        context = Context(
-            params=_without_secrets(request.params, redactor),
-            config=config,
-            environment=environment,
-            request=_run_request(request, environ),
+        context = replace(
+            planning_context(
+                params=_without_secrets(request.params, redactor),
+                request=_run_request(request, environ),
+                session=session,
+                config=config,
+                path=request.config,
+                environ=environ,
+                redactor=redactor,
+                ending=ending,
+            ),
             run_id=run_id,
-            clock=clock,
             timeline=timeline,
-            cloudflare=session,
-            github=_Repository(folder, environ, redactor, session, ending),
-            web=session,
             make_site=lambda: make_site(environ, folder, redactor, ending, session, elsewhere=options.has_next_job),
-            read_source=functools.partial(read_source, folder, environ, redactor),
-            secret_values=ProcessSecretValues(environ, redactor, config),
             previous_runs=lambda: publisher.read_previous_runs(timeline, runbook.records_wait),
             local_runs=functools.partial(read_records, folder / RUNS, runbook.name, session.sandbox, redactor),
-            service_kinds=registry.service_kinds,
-            command_prefix=command_prefix(environ, request.config),
         )
         approve = SecondPerson(runbook, context, lambda: session.token, environ, redactor, request.people).approve
         result = _execute(prober, session, request, context, replace(options, approve=approve), signals=signals)
@@ -181,38 +151,6 @@ def _changed_service(request: RunRequest, result: RunResult, config: "Config") -
         return None
     environment = config.environment(request.environment)
     return environment.services.get(request.runbook.service(request.params, environment))
-
-
-def planning_context(  # noqa: PLR0917
-    params: Any,
-    session: Session,
-    config: "Config",
-    path: Path,
-    environ: Mapping[str, str],
-    redactor: Redactor,
-    ending: ExitStack,
-) -> Context[Any]:
-    """Return a context in which a runbook can plan, and change and publish nothing. `path` is that of ops.yml."""
-    folder, clock = path.resolve().parent, session.clock
-    return Context(
-        params=params,
-        config=config,
-        environment=session.environment,
-        request=RequestInfo(LOCAL_USER),
-        run_id=_run_id(environ, clock),
-        clock=clock,
-        timeline=Timeline(clock, redactor),
-        cloudflare=session,
-        github=_Repository(folder, environ, redactor, session, ending),
-        web=session,
-        make_site=lambda: make_site(environ, folder, redactor, ending, session),
-        read_source=functools.partial(read_source, folder, environ, redactor),
-        secret_values=ProcessSecretValues(environ, redactor, config),
-        previous_runs=lambda: PreviousRuns,
-        local_runs=tuple,
-        service_kinds=registry.service_kinds,
-        command_prefix=command_prefix(environ, path),
-    )
 
 
 def _menu(config: "Config", environ: Mapping[str, str], path: Path) -> "Callable[[str, str], MenuParts]":
@@ -245,135 +183,11 @@ def _execute(
     return replace(result, timeline=tuple(context.timeline.events))
 
 
-def read_source(
-    folder: Path, environ: Mapping[str, str], redactor: Redactor, repository: str | None, paths: Sequence[str]
-) -> "SourceFiles":
-    """Return files of a repository: in a job those that an earlier job saved, else of the checkout. Raises Refused."""
-    from ops.tools import source_files
-
-    if actions.is_job(environ):
-        return source_files.load_source_files(environ)
-    return source_files.read_source_files(folder, environ, redactor, repository, paths)
-
-
-def make_site(
-    environ: Mapping[str, str],
-    folder: Path,
-    redactor: Redactor,
-    ending: ExitStack,
-    session: Session | None = None,
-    *,
-    elsewhere: bool = False,
-) -> "SiteBuilder":
-    """Return the builder of sites.
-
-    `folder` is that of ops.yml. Without a session it cannot deploy. `elsewhere`: another job builds.
-    """
-    from ops.site_build import DeployAccount, SiteBuilder
-
-    def exposed(application: str) -> str:
-        from ops.github import environments
-
-        return environments.source_exposure(environ, redactor, application)
-
-    return SiteBuilder(
-        environ,
-        folder,
-        redactor,
-        scratch=lambda: ending.enter_context(process.scratch_folder()),
-        may_build=elsewhere or not actions.is_job(environ),
-        exposed=lambda of: exposed(of) if elsewhere and actions.is_job(environ) else "",
-        account=DeployAccount(session.base_url, session.account_id, session.token) if session else None,
-    )
-
-
-class _Repository:
-    """The operations repository for a Context. Most ports are made and imported on first use."""
-
-    def __init__(
-        self, folder: Path, environ: Mapping[str, str], redactor: Redactor, session: Session, ending: ExitStack
-    ) -> None:
-        self._folder, self._environ, self._redactor = folder, environ, redactor
-        self._write_guards, self._ending = session.write_guards, ending
-        self.secrets = self._write_guards.add(
-            EnvironmentSecrets.of(environ, redactor, session.clock)
-        )  # masks an App's key
-
-    @functools.cached_property
-    def pulls(self) -> "PullRequests":
-        from ops.github.pulls import PullRequests
-
-        pulls = self._write_guards.add(PullRequests.of(self._environ, self._redactor))
-        self._ending.callback(pulls.close)
-        return pulls
-
-    @functools.cached_property
-    def limits(self) -> "CommittedFile":
-        from ops.github.committed_file import CommittedFile
-
-        return CommittedFile(self._folder, LIMITS_FILE, self._environ, self._redactor, self.pulls)
-
-
-def program_name(environ: Mapping[str, str]) -> str:
-    """Return the start of suggested commands: `ops`, or the way in which `./run` was called.
-
-    A job suggests commands for a laptop with a checkout, where `ops` is not installed.
-    """
-    return environ.get("OPS_PROGRAM") or ("./run ops" if actions.is_job(environ) else "ops")
-
-
-def command_prefix(environ: Mapping[str, str], config: Path) -> tuple[str, ...]:
-    """Return the program name, and the option that a suggested command needs to use the same ops.yml."""
-    is_default = config in {DEFAULT_CONFIG, find_config()}
-    return (program_name(environ), *(() if is_default else (f"--config {shlex.quote(str(config))}",)))
-
-
-def published_prefix(environ: Mapping[str, str], path: Path, config: "Config") -> tuple[str, ...]:
-    """Return `command_prefix` for other people's laptops: without the path of a checkout on this one."""
-    program, *extra = command_prefix(environ, path)
-    return (replace_checkout(f"{program} ", config.github.laptop_program).strip(), *extra)
-
-
-def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:
-    """Register the values of all secret variables of ops.yml for redaction, and return their names."""
-    from ops.config import durable_object_token_names
-
-    tokens = {environment.token for environment in config.environments.values()}
-    names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | secret_values.secret_variables(
-        config
-    )
-    names |= durable_object_token_names(config)
-    of_workers = {name for environment in config.environments.values() for name in environment.secrets}
-    for name in names | config.login_variables | of_workers:
-        redactor.add_secret(environ.get(name, ""))
-        actions.mask_command(environ, environ.get(name, ""))
-    return names
-
-
 def _without_secrets(params: Any, redactor: Redactor) -> Any:
     """Return parameters with masked secrets: a reason may hold a pasted token, and the whole account can read it."""
     return replace(
         params, **{name: redactor.redact_text(value) for name, value in vars(params).items() if isinstance(value, str)}
     )
-
-
-def probe_environ(environ: Mapping[str, str], never: frozenset[str]) -> "Callable[[Probe], Mapping[str, str]]":
-    """Return a function from a probe to its environment: the variables that it names, except those in `never`."""
-
-    def environ_of(probe: "Probe") -> Mapping[str, str]:
-        return process.clean_environment(environ, names=probe.variables, never=never)
-
-    return environ_of
-
-
-def _run_id(environ: Mapping[str, str], clock: Clock) -> str:
-    """Return a unique id: GitHub's run and attempt, or the time; and four random digits.
-
-    One job may run two commands. Deployment messages hold the id, so it must never repeat.
-    """
-    digits = secrets.token_hex(2)
-    of_a_job = f"{actions.run_id(environ)}.{environ.get('GITHUB_RUN_ATTEMPT', '1')}-{digits}"
-    return of_a_job if parse_job_run(of_a_job) else f"{clock.now():%Y%m%dT%H%M%S}-{digits}"
 
 
 def _lead(request: RunRequest, clock: Clock) -> float:
@@ -411,10 +225,10 @@ def _requester(request: RunRequest, environ: Mapping[str, str]) -> str:
 
 def _run_request(request: RunRequest, environ: Mapping[str, str]) -> RequestInfo:
     return RequestInfo(
-        _actor(request, environ),
-        request.incident,
-        request.incident_began,
-        request.requested_at,
+        actor=_actor(request, environ),
+        incident=request.incident,
+        incident_began=request.began,
+        requested_at=request.requested_at,
         ends_by=request.ends_by,
         approved_at=request.review.began if request.review else None,
         is_watched=environ.get("OPS_WATCHED") == "true",

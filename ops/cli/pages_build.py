@@ -3,7 +3,7 @@
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,11 @@ from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
 from ops.engine.signals import PROCESS_SIGNALS
 from ops.github import actions
+
+if TYPE_CHECKING:
+    from ops.app.run import RunRequest
+    from ops.config import Config
+    from ops.core.result import RunResult
 
 RUNBOOK = "redeploy-pages"
 NEXT_JOB_MESSAGE = (
@@ -65,29 +70,30 @@ def fetch(
     refuses without the approval that ops.yml demands.
     """
     from ops import site_build
-    from ops.app import run
+    from ops.app import run, wiring
     from ops.gate.approval import find_approval
 
     runbook: Runbook[Any, Any] = discover_runbooks()[RUNBOOK]
     if actions.is_job(os.environ):
         where = {"environment": environment, "github_environment": runbook.github_environment}
         find_approval(
-            run.read_config(config)[0], environ=os.environ, redactor=redactor, requester=requested_by, **where
+            wiring.read_config(config)[0], environ=os.environ, redactor=redactor, requester=requested_by, **where
         )
-    request = run.RunRequest(runbook, runbook.params(service, commit), environment, config, incident)
-    show_plan = plan_printer(plan_heading(RUNBOOK, service, environment), redactor)
-    options = RunOptions(
-        dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, next_job_message=NEXT_JOB_MESSAGE
+    request = run.RunRequest(
+        runbook=runbook,
+        params=runbook.params(service, commit),
+        environment=environment,
+        config=config,
+        incident=incident,
     )
-    with PROCESS_SIGNALS.in_run() as signals:
-        result, loaded = run.run(request, os.environ, redactor, sink=text_event, options=options, signals=signals)
+    result, loaded = _plan(request, redactor)
     show_result(result, loaded, redactor)
     _, problem = run.write_record(result, loaded.contacts, config, os.environ, redactor)
     if problem:
         echo(f"warning: {problem}", err=True)
     plan = result.plan if result.decision == Decision.PLANNED else None
     with ExitStack() as ending:
-        site_files = run.make_site(os.environ, config.resolve().parent, redactor, ending)
+        site_files = wiring.make_site(os.environ, config.resolve().parent, redactor, ending)
         fetched = site_build.pack_commit(site_files, plan, into, configuration or into.with_name("configuration.json"))
     actions.write_job_outputs(os.environ, fetched)
     if fetched == site_build.NO_OUTPUTS:
@@ -95,6 +101,19 @@ def fetch(
         return result.exit_code
     echo(redactor.redact_text(f"fetched {fetched['commit']} of {fetched['branch']} into {into}"))
     return 0
+
+
+def _plan(request: "RunRequest", redactor: Redactor) -> "tuple[RunResult, Config]":
+    """Run up to the plan: a later job builds and deploys."""
+    from ops.app import run
+
+    service = str(request.params.service)
+    show_plan = plan_printer(plan_heading(RUNBOOK, service, request.environment), redactor)
+    options = RunOptions(
+        dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, next_job_message=NEXT_JOB_MESSAGE
+    )
+    with PROCESS_SIGNALS.in_run() as signals:
+        return run.run(request, os.environ, redactor, sink=text_event, options=options, signals=signals)
 
 
 @site.command(
@@ -124,14 +143,14 @@ def build(
     The build runs the commit's own code: give the job no token.
     """
     from ops import site_build
-    from ops.app import run
+    from ops.app import wiring
     from ops.core.git_commit import GitCommit
 
-    configuration, _ = run.read_config(config)
-    site_build.check_no_secrets(os.environ, run.register_secrets(os.environ, configuration, redactor), configuration)
+    configuration, _ = wiring.read_config(config)
+    site_build.check_no_secrets(os.environ, wiring.register_secrets(os.environ, configuration, redactor), configuration)
     service_config = configuration.environment(environment).service(service)
     with ExitStack() as ending:
-        site_files = run.make_site(os.environ, config.resolve().parent, redactor, ending)
+        site_files = wiring.make_site(os.environ, config.resolve().parent, redactor, ending)
         count = site_build.build_packed_commit(
             site_files, service_config, GitCommit(commit), branch, tree=tree, into=into
         )

@@ -11,7 +11,7 @@ import click
 
 from ops.cli.automatic_step import plan_step
 from ops.cli.help import ExampleCommand
-from ops.cli.runbook_command import UtcTime, common_options, run, write_failure_outputs
+from ops.cli.runbook_command import UtcTime, common_options, start, write_failure_outputs
 from ops.core.approval_request import parse_people
 from ops.core.errors import ConfigError, OpsError, Reason
 from ops.core.redaction import Redactor
@@ -36,7 +36,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         relapsed: str | None,
         **given: Any,
     ) -> int:
-        from ops.app.run import read_config
+        from ops.app.wiring import read_config
         from ops.gate.approval import Approval, find_approval, refuse_unapproved
         from ops.github.environments import NEXT
 
@@ -57,10 +57,10 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         except OpsError as error:
             write_failure_outputs(error, redactor)
             raise
+        more: dict[str, Any] = {"comment": _parse_id(comment), "review": review, "people": people}
         if relapsed is not None:
-            chosen, given["permit"] = plan_step(found, chosen, relapsed, redactor, config=config, options={**given})
-        number = int(comment) if re.fullmatch("[1-9][0-9]{0,19}", comment) else None  # a malformed id is ignored
-        return run(found, chosen, redactor, comment=number, review=review, people=people, **given)
+            chosen, more["permit"] = plan_step(found, chosen, relapsed, redactor, config=config, options=given)
+        return start(found, chosen, redactor, given, **more)
 
     return ExampleCommand(
         "recover",
@@ -89,6 +89,11 @@ def _recover_options() -> list[click.Parameter]:
         click.Option(["--relapsed"], metavar="ID", help="Deployment that relapsed: make the automatic step after it"),
         click.Option(["--comment"], default="", metavar="ID", help="Id of the comment that the run continues in"),
     ]
+
+
+def _parse_id(comment: str) -> int | None:
+    """Return the id of a comment; None if it is malformed: the run then gets a comment of its own."""
+    return int(comment) if re.fullmatch("[1-9][0-9]{0,19}", comment) else None
 
 
 def _find_runbook(runbooks: Mapping[str, Runbook[Any, Any]], name: str) -> Runbook[Any, Any]:

@@ -28,7 +28,6 @@ from ops.cli.output import (
     text_event,
 )
 from ops.cli.place import DEFAULT, choose_runbook_place, github_environ
-from ops.core.approval_request import NOBODY, GatePeople
 from ops.core.clock import parse_utc
 from ops.core.errors import PROVED, ConfigError, Decision, Interrupted, OpsError, Reason, Refused
 from ops.core.next_step import build_command
@@ -46,7 +45,6 @@ from ops.render import terminal
 if TYPE_CHECKING:
     from ops.app.run import RunRequest
     from ops.core.plan import RunOutcome
-    from ops.github.environments import EnvironmentReview
 
 PROBE_WAIT_BEFORE_CONFIRMATION = 3.0
 """Seconds. A person who must confirm should first see the results of the probes."""
@@ -103,9 +101,9 @@ def runbook_command(runbook: Runbook[Any, Any]) -> click.Command:
             if given["as_json"]:
                 echo_json(redactor.redact_json(_error_json(error)))
             raise
-        given["environment"] = place.environment
         values |= {SERVICE: place.service} if SERVICE in values else {}
-        return run(runbook, runbook.params(**values), redactor, **given)
+        given["environment"] = place.environment
+        return start(runbook, runbook.params(**values), redactor, given)
 
     return RunbookCommand(
         runbook.name,
@@ -223,33 +221,39 @@ def common_options(*, needs_environment: bool = False) -> list[click.Parameter]:
     ]
 
 
-def run(
+def start(
     runbook: Runbook[Any, Any],
     params: Any,
     redactor: Redactor,
+    given: Mapping[str, Any],
     *,
-    environment: str,
-    incident: int | None,
-    began: datetime | None,
-    requested_at: datetime | None,
-    permission: str,
+    permit: Callable[[], object] = lambda: None,
+    **more: Any,
+) -> int:
+    """Run a runbook by the `common_options` that a person or job gave. `more` are further fields of its RunRequest."""
+    from ops.app.run import RunRequest
+
+    how = {"dry_run", "yes", "as_json"}
+    fields = {name: value for name, value in given.items() if name not in how}
+    request = RunRequest(runbook=runbook, params=params, **fields, **more)
+    return run(request, redactor, permit=permit, **{name: given[name] for name in how})
+
+
+def run(
+    request: "RunRequest",
+    redactor: Redactor,
+    *,
     dry_run: bool,
     yes: bool,
     as_json: bool,
-    config: Path,
-    requested_by: str = "",
-    comment: int | None = None,
-    ends_by: datetime | None = None,
-    review: "EnvironmentReview | None" = None,
-    people: GatePeople = NOBODY,
     permit: Callable[[], object] = lambda: None,
 ) -> int:
+    """Run a runbook, print and record it, and return the exit code."""
     from ops.app import run as app
 
-    rest = (config, incident, began, requested_at, permission, requested_by, comment, ends_by, review, people)
-    request = app.RunRequest(runbook, params, environment, *rest)
+    runbook, environment, config = request.runbook, request.environment, request.config
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty() and not as_json
-    service = getattr(params, SERVICE, "")
+    service = getattr(request.params, SERVICE, "")
     options = RunOptions(
         dry_run=dry_run or not (yes or is_interactive),
         is_implicit_dry_run=not (dry_run or yes or is_interactive),
@@ -429,8 +433,8 @@ def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> No
 
 def _show_next_steps(result: RunResult, record: Path | None, *, has_opened: bool) -> None:
     """Print the path of the record, the incident that the run opened, and the next command."""
-    from ops.app.run import program_name
     from ops.app.run_files import import_command
+    from ops.app.wiring import program_name
 
     echo(f"  record: {os.path.relpath(record)}" if record else "  no record was written")
     if has_opened and "incident" in result.links:

@@ -40,12 +40,14 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         config: Path,
         **given: bool,
     ) -> int:
-        from ops.app import run as app
+        from ops.app import wiring
         from ops.gate.approval import refuse_late_end, refuse_requester
 
-        configuration, _ = app.read_config(config)
-        app.register_secrets(os.environ, configuration, redactor)
-        same = f"{app.program_name(os.environ)} {runbook.name}{f' --environment {environment}' if environment else ''}"
+        configuration, _ = wiring.read_config(config)
+        wiring.register_secrets(os.environ, configuration, redactor)
+        same = (
+            f"{wiring.program_name(os.environ)} {runbook.name}{f' --environment {environment}' if environment else ''}"
+        )
         refuse_late_end(os.environ, latest, same)
         if requested_by is not None:
             hint = f"Somebody else has to run: {same}"
@@ -107,20 +109,12 @@ class ScheduledRuns:
 
     def run(self, runbook: Runbook[Any, Any], params: Any, environment: str, incident: int | None) -> int:
         """Run the runbook, with its events on the incident, and return the exit code. Raises ConfigError."""
-        return run(
-            runbook,
-            params,
-            self.redactor,
-            environment=environment,
-            incident=incident,
-            began=None,
-            requested_at=None,
-            permission="",
-            dry_run=self.dry_run,
-            yes=self.yes,
-            as_json=self.as_json,
-            config=self.config,
+        from ops.app.run import RunRequest
+
+        request = RunRequest(
+            runbook=runbook, params=params, environment=environment, config=self.config, incident=incident
         )
+        return run(request, self.redactor, dry_run=self.dry_run, yes=self.yes, as_json=self.as_json)
 
     def start_due_runs(self, runbook: Runbook[Any, Any], config: "Config", environment: "Environment") -> Iterator[int]:
         """Start each due run of an environment, publish its notices, and yield their exit codes. Raises OpsError."""

@@ -129,7 +129,7 @@ class SecretValues(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RequestInfo:
     """Who requested the run, when, and for which incident. All times are UTC."""
 

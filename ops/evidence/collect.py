@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from ops.app import run as app
+from ops.app import wiring
 from ops.app.session import Session
 from ops.cloudflare.types.records import (
     DatabaseUsage,
@@ -52,8 +52,8 @@ def collect_evidence(
     Unless GitHub reports the repository as private, IP and e-mail addresses are shortened. Raises ConfigError before
     the first request.
     """
-    config, _ = app.read_config(config_path)
-    app.register_secrets(environ, config, redactor)
+    config, _ = wiring.read_config(config_path)
+    wiring.register_secrets(environ, config, redactor)
     with ExitStack() as ending:
         session = Session(config.environment(environment), environ, ending)
         now = session.clock.now()

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.app import run as app
+from ops.app import wiring
 from ops.app.menu import build_menu
 from ops.config import durable_object_token_names
 from ops.core import system_clock
@@ -57,8 +57,8 @@ class LeakIncident:
 
 def report_leak(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> LeakIncident | None:
     """Report the leak in the event; None if there is none. Raises ConfigError, Refused and ProviderError."""
-    config, _ = app.read_config(config_path)
-    app.register_secrets(environ, config, redactor)
+    config, _ = wiring.read_config(config_path)
+    wiring.register_secrets(environ, config, redactor)
     now = system_clock.current_time(environ)
     leak = _read_event(config, environ, now)
     if leak is None:
@@ -107,14 +107,14 @@ def _open_or_extend(
     run_page = actions.run_links(environ, None).get("run", "")
 
     def body(number: str) -> str:
-        environments, program = list(config.environments), app.program_name(environ)
+        environments, program = list(config.environments), wiring.program_name(environ)
         text = render_incident(
             leak, what, replacing, environments, at=now, number=number, page=run_page, program=program
         )
         return embed_record(text, RunRecord(key, source="leak"))
 
     def menu(number: str) -> str:
-        parts = build_menu(config, (app.program_name(environ),), number, actions.repository_page(environ))
+        parts = build_menu(config, (wiring.program_name(environ),), number, actions.repository_page(environ))
         return parts.render([each.service for each in replacing])
 
     opened = issues.open_incident(repository, f"Leaked secret: {what}", body, menu, [SEVERITY])

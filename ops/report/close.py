@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app import run as app
+from ops.app import wiring
 from ops.core import system_clock
 from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
@@ -51,8 +51,8 @@ def close_incident(
     """
     from ops.github.issues import TrustedAuthors, records_of, require_incident
 
-    config, _ = app.read_config(config_path)
-    app.register_secrets(environ, config, redactor)
+    config, _ = wiring.read_config(config_path)
+    wiring.register_secrets(environ, config, redactor)
     repository, now = connect(environ, redactor), system_clock.current_time(environ)
     with provider_errors(CHECK_HINT):
         issue = repository.get_issue(number)

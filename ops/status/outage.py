@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops.app import run
+from ops.app import wiring
 from ops.app.place import Place
 from ops.app.provider_status import STATUS_SECONDS
 from ops.app.session import Session
@@ -119,14 +119,14 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
     Raises:
         ConfigError: the configuration is invalid, or the token is missing.
     """
-    config, _ = run.read_config(config_path)
-    names = run.register_secrets(environ, config, redactor)
+    config, _ = wiring.read_config(config_path)
+    names = wiring.register_secrets(environ, config, redactor)
     environment = config.environment(place.environment)
     services = [environment.service(place.service)] if place.service else list(environment.services.values())
     with ExitStack() as ending:
         session = Session(environment, environ, ending, config)
         now = session.clock.now()
-        probe_environ = run.probe_environ(environ, names)
+        probe_environ = wiring.probe_environ(environ, names)
         probe = partial(_probe, session, environ=probe_environ, redactor=redactor, folder=config_path.parent)
         cloudflare, github, reads, verdicts, providers = run_parallel_mixed(
             [

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops.app import run
+from ops.app import wiring
 from ops.app.session import Session
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.rehearsals import describe_accident
@@ -187,11 +187,11 @@ def environment_status(
     name: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> EnvironmentStatus:
     """Return the redacted status of an environment. Raises ConfigError."""
-    config, _ = run.read_config(config_path)
-    run.register_secrets(environ, config, redactor)
+    config, _ = wiring.read_config(config_path)
+    wiring.register_secrets(environ, config, redactor)
     with ExitStack() as ending:
         found: EnvironmentStatus = redactor.redact_value(
-            read_status(Session(config.environment(name), environ, ending), run.program_name(environ))
+            read_status(Session(config.environment(name), environ, ending), wiring.program_name(environ))
         )
         return found
 

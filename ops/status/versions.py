@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app import run
+from ops.app import wiring
 from ops.app.place import Place
 from ops.app.session import Session
 from ops.cloudflare.schema_mark import without_schema_marks
@@ -96,15 +96,21 @@ def service_versions(
     Raises:
         OpsError: the configuration is invalid, or Cloudflare or GitHub cannot be read.
     """
-    config, _ = run.read_config(config_path)
-    run.register_secrets(environ, config, redactor)
+    config, _ = wiring.read_config(config_path)
+    wiring.register_secrets(environ, config, redactor)
     with ExitStack() as ending:
         session = Session(config.environment(place.environment), environ, ending)
-        ctx = replace(
-            run.planning_context(None, session, config, config_path, environ, redactor, ending),
-            request=RequestInfo("", incident),
-            previous_runs=_start_reading_runs(incident, environ, redactor),
+        plain = wiring.planning_context(
+            params=None,
+            request=RequestInfo(actor="", incident=incident),
+            session=session,
+            config=config,
+            path=config_path,
+            environ=environ,
+            redactor=redactor,
+            ending=ending,
         )
+        ctx = replace(plain, previous_runs=_start_reading_runs(incident, environ, redactor))
         of = session.environment.service(place.service)
         program, *extra = ctx.command_prefix
         options = {"service": place.service, "environment": place.environment, "incident": incident}

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.app import run
+from ops.app import wiring
 from ops.app.place import Place
 from ops.app.session import Session
 from ops.cloudflare.deployment_mark import AUTOMATIC_STEP, DeploymentMark
@@ -64,8 +64,8 @@ def count_deployed_steps(
 
     `relapsed`: its ID. A forged mark counts too: it only forbids a step. Raises ConfigError and ProviderError.
     """
-    config, _ = run.read_config(config_path)
-    run.register_secrets(environ, config, redactor)
+    config, _ = wiring.read_config(config_path)
+    wiring.register_secrets(environ, config, redactor)
     environment = config.environment(place.environment)
     with ExitStack() as ending:
         session = Session(environment, environ, ending, config)

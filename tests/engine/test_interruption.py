@@ -182,7 +182,9 @@ def run_with_a_signal_at(world: World, kind: EventKind) -> RunResult:
             os.kill(os.getpid(), signal.SIGTERM)
 
     options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
-    request = run.RunRequest(RollbackWorker(), RollbackWorker.Params("api"), "production", world.config)
+    request = run.RunRequest(
+        runbook=RollbackWorker(), params=RollbackWorker.Params("api"), environment="production", config=world.config
+    )
     environ = world.sandbox.environ()
     with SignalHandler().in_run() as signals:
         return run.run(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]

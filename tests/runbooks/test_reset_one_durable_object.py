@@ -269,7 +269,12 @@ class ResetsWhilePlanning(ResetDurableObject):
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_early_reset_is_refused_by_the_client(stuck: StuckObject, dry_run: bool) -> None:
     options = RunOptions(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
-    request = run.RunRequest(ResetsWhilePlanning(), ResetDurableObject.Params("api"), "production", stuck.world.config)
+    request = run.RunRequest(
+        runbook=ResetsWhilePlanning(),
+        params=ResetDurableObject.Params("api"),
+        environment="production",
+        config=stuck.world.config,
+    )
     environ = {**stuck.world.sandbox.environ(), **HELD}
 
     result, _ = run.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=SignalHandler())

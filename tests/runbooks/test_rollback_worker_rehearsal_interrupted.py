@@ -196,7 +196,9 @@ def run_with_hook(opened: Shop, step: str, hook: Callable[[], object], *, nth: i
                 hook()
 
     options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
-    request = run.RunRequest(RollbackWorker(), RollbackWorker.Params("web"), "live", opened.world.config)
+    request = run.RunRequest(
+        runbook=RollbackWorker(), params=RollbackWorker.Params("web"), environment="live", config=opened.world.config
+    )
     environ = {**opened.world.sandbox.environ(), "SHOP_TOKEN": opened.world.sandbox.token}
     with SignalHandler().in_run() as signals:
         return run.run(request, environ, Redactor(), sink=sink, options=options, signals=signals)[0]

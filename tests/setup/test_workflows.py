@@ -11,7 +11,7 @@ import pytest
 
 from ops.app.buttons import fitting_environments
 from ops.app.registry import discover_runbooks
-from ops.app.run import read_config
+from ops.app.wiring import read_config
 from ops.config import Config, durable_object_token_names
 from ops.config.checks import DEFAULT_TOKEN
 from ops.engine.runbook import JobSecret, job_parameters

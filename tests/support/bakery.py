@@ -195,9 +195,9 @@ def generated(config: str, pin: str = "") -> Mapping[str, str]:
 
 
 def parse(text: str) -> Any:
-    from ops.app import run
+    from ops.app import wiring
 
-    return run._checked(text, None).require_valid("ops.yml")[0]
+    return wiring._checked(text, None).require_valid("ops.yml")[0]
 
 
 def add_branches(made: Bakery, count: int) -> None:

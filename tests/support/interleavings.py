@@ -41,7 +41,11 @@ class RequestedRun:
         runbook = registry.load_runbook(self.name)
         options = RunOptions(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=30.0)
         request = app.RunRequest(
-            runbook, runbook.params(**self.params), self.environment, world.config, incident=self.incident
+            runbook=runbook,
+            params=runbook.params(**self.params),
+            environment=self.environment,
+            config=world.config,
+            incident=self.incident,
         )
         environ = {**world.sandbox.environ(), **self.environ}
         return app.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=SignalHandler())[0]

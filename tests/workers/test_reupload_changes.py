@@ -72,7 +72,9 @@ class SetsKey(RollbackWorker):
 
 def run(world: World) -> RunResult:
     options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
-    request = app.RunRequest(SetsKey(), RollbackWorker.Params("api"), "production", world.config)
+    request = app.RunRequest(
+        runbook=SetsKey(), params=RollbackWorker.Params("api"), environment="production", config=world.config
+    )
     environ, signals = world.sandbox.environ(), SignalHandler()
     return app.run(request, environ, Redactor(), sink=lambda _: None, options=options, signals=signals)[0]
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from ops.app import registry
-from ops.app import run as app
+from ops.app import registry, wiring
 from ops.app.buttons import fitting_environments
 from ops.app.github_login import add_github
 from ops.app.session import Session, find_addresses
@@ -96,7 +95,7 @@ class Facts:
         self.scope = scope
         self.base_url, self.edge_url, self.clock = find_addresses(environ)
         self.is_job = actions.is_job(environ)
-        self.program = app.program_name(environ)
+        self.program = wiring.program_name(environ)
         self.ending, self._reads = ending, SharedReads()
         self._repositories: SimpleQueue[Repository] = SimpleQueue()
         self._github_slots = threading.BoundedSemaphore(MOST_GITHUB_READS)
@@ -104,12 +103,12 @@ class Facts:
         self._config: Config | None = None
         self.warnings: tuple[str, ...] = ()
         try:
-            self._config, self.warnings = app.read_config(path, labels=None)
+            self._config, self.warnings = wiring.read_config(path, labels=None)
         except ConfigError as error:
             self.config_error = error
         self.secret_names, self.environments = frozenset[str](), tuple[EnvironmentFacts, ...]()
         if self._config is not None:
-            self.secret_names = app.register_secrets(environ, self._config, redactor)
+            self.secret_names = wiring.register_secrets(environ, self._config, redactor)
             chosen = (
                 [self._config.environment(scope.environment)]
                 if scope.environment
@@ -360,8 +359,14 @@ class ServiceFacts:
 
     def _context(self, params: Any) -> "Context[Any]":
         facts = self.facts
-        return app.planning_context(
-            params, self.session, facts.config, facts.path, facts.environ, facts.redactor, facts.ending
+        return wiring.planning_context(
+            params=params,
+            session=self.session,
+            config=facts.config,
+            path=facts.path,
+            environ=facts.environ,
+            redactor=facts.redactor,
+            ending=facts.ending,
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ops.app.menu import build_menu
-from ops.app.run import read_config
+from ops.app.wiring import read_config
 from ops.config import Config
 from sandbox import Sandbox
 from tests.conftest import REFERENCE, Incident, World
