@@ -29,6 +29,7 @@ from ops.publish.comment import render_note
 from ops.setup.doctor import job as doctor
 from ops.setup.doctor.examination import CheckResult
 from ops.setup.doctor.finding import Answer
+from ops.setup.secret_commands import TOKEN_PAGE
 from ops.status.outage import OutageReport
 from ops.status.outage_comment import render_comment as render_outage
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
@@ -89,8 +90,7 @@ def plan() -> LimitsPlan:
 
 def doctor_issue() -> str:
     """Return the issue of `ops doctor` with long answers of each kind."""
-    token = "https://dash.cloudflare.com/profile/api-tokens?permissionGroupKeys=%5B%7B%22key%22%3A%22workers_scripts%22"
-    create = f"Create a token: {token}"
+    create = f"Create a token: {TOKEN_PAGE}?permissionGroupKeys=%5B%7B%22key%22%3A%22workers_scripts%22"
     command = "gh secret set CLOUDFLARE_API_TOKEN --env recovery --repo fortunet-company/fortunet-operations"
     results = (
         CheckResult("secrets", "", "production", Answer.WRONG, LONG, LONG, create, command),

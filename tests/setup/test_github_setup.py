@@ -142,7 +142,7 @@ def test_change_of_plan_or_visibility_names_the_steps_to_environments(shop: Shop
     result = shop.result()
 
     (notice,) = [text for text in result["notices"] if "environments: false" in text]
-    assert "delete the secrets of the repository" in notice
+    assert "`workflows sync`" in notice
     assert shop.github.environments == {}
 
 
@@ -171,7 +171,7 @@ def test_plan_and_run_end_with_what_is_not_possible(shop: Shop) -> None:
     assert "nothing to do" not in reader.out
     for heading, each in (("Not possible:", planned), ("Not done:", done), ("Not done:", reader)):
         assert "only an admin of shopdesk/operations may do it" in each.out.partition(f"\n{heading}\n")[2]
-        assert each.out.endswith("Correct this, or use the token of an admin. Then run the same command again.\n")
+        assert each.out.splitlines()[-1].endswith(" again.")
 
 
 @pytest.mark.slow
@@ -310,7 +310,7 @@ def test_other_server_is_refused_before_the_plan(shop: Shop) -> None:
     done = shop.setup("--repo", REPOSITORY, "--dry-run", GITHUB_SERVER_URL="https://git.shopdesk.example")
 
     assert (done.code, shop.github.requests) == (2, [])
-    assert "set-up works on github.com only, and this repository is on git.shopdesk.example" in done.err
+    assert re.match(r"error: .*\bgithub\.com\b.*\bgit\.shopdesk\.example \(GITHUB_SERVER_URL\b", done.err)
 
 
 def test_unreadable_repository_is_explained(shop: Shop) -> None:
@@ -343,9 +343,9 @@ def test_it_refuses_to_run_in_a_job_without_token_or_on_another_branch(shop: Sho
     shop.config.write_text(shop.config.read_text() + "\ngithub:\n  branch: trunk\n")
     other = shop.setup()
     assert [outcome.code for outcome in (in_job, no_token, other)] == [2, 2, 2]
-    assert "does not run inside GitHub Actions" in in_job.err
-    assert "neither GITHUB_TOKEN nor GH_TOKEN is set" in no_token.err
-    assert "the default branch of shopdesk/operations is main, and ops.yml says trunk" in other.err
+    assert re.match("error: .*GitHub Actions", in_job.err)
+    assert re.match("error: .*GITHUB_TOKEN .*GH_TOKEN", no_token.err)
+    assert re.match(r"error: .*\bshopdesk/operations .*\bmain\b.*\btrunk\b", other.err)
     assert shop.setup("--dry-run", GITHUB_TOKEN=None, GH_TOKEN=TOKEN).code == 2
 
 

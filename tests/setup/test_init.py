@@ -1,5 +1,6 @@
 """`ops init`: services and settings for applications other than the reference one."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -246,7 +247,7 @@ def test_token_that_can_list_nothing_is_refused(shop: Team) -> None:
     outcome = shop.init(CLOUDFLARE_API_TOKEN="weak")
 
     assert outcome.code == 2
-    assert "can list neither Workers nor Pages projects" in outcome.err
+    assert re.search(r'CLOUDFLARE_API_TOKEN [\s\S]* hint: .*"Workers Scripts Read".*"Pages Read"', outcome.err)
     assert "weak" not in outcome.err
     assert not shop.folder.exists()
 
@@ -303,30 +304,30 @@ def test_wrangler_file_chooses_the_services(shop: Team, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "fact"),
     [
-        (["--worker", "shop-wbe"], 'no Worker "shop-wbe" in the account; did you mean "shop-web"?'),
-        (["--account", "1a"], '"1a" is not an account ID'),
-        (["--account", f"production={SHOP}", "--account", f"staging={SHOP}"], f"account {SHOP} is given twice"),
-        (["--account", f"Prod={SHOP}"], '"Prod" is not a name of an environment'),
-        (["--url", "web=https://x.example"], 'the URL of "web": no such service'),
-        (["--url", "shop-web"], '"shop-web" is not SERVICE=URL'),
-        (["--url", "shop-web=http://x.example"], "the URL of shop-web is not an https URL"),
-        (["--token-name", "staging=X"], '--token-name: no environment "staging"'),
-        (["--token-name", "cfut_0123456789abcdef0123456789"], "is not a name of a variable"),
-        (["--owner", "acme"], '"acme" is not an owner for CODEOWNERS'),
-        (["--repository", "shop"], "--repository is not a repository"),
-        (["--wrangler", "missing.toml"], "missing.toml cannot be read"),
-        (["--worker", "Web=shop-web"], '"Web" is not a name of a service'),
-        (["--worker", "a b"], '"a b" is not a name of a Worker'),
-        (["--actions", "acme/backout@main"], "--actions is not acme/backout@SHA"),
+        (["--worker", "shop-wbe"], '"shop-wbe".*"shop-web"'),
+        (["--account", "1a"], '"1a"'),
+        (["--account", f"production={SHOP}", "--account", f"staging={SHOP}"], SHOP),
+        (["--account", f"Prod={SHOP}"], '"Prod"'),
+        (["--url", "web=https://x.example"], '"web"'),
+        (["--url", "shop-web"], '"shop-web".* SERVICE=URL'),
+        (["--url", "shop-web=http://x.example"], "shop-web .*https"),
+        (["--token-name", "staging=X"], '--token-name: .*"staging"'),
+        (["--token-name", "cfut_0123456789abcdef0123456789"], "--token-name: (?!.*0123456789)"),
+        (["--owner", "acme"], '"acme" .*CODEOWNERS'),
+        (["--repository", "shop"], "--repository "),
+        (["--wrangler", "missing.toml"], r"missing\.toml "),
+        (["--worker", "Web=shop-web"], '"Web"'),
+        (["--worker", "a b"], '"a b"'),
+        (["--actions", "acme/backout@main"], "--actions .*acme/backout@SHA"),
     ],
 )
-def test_wrong_flag_writes_nothing(shop: Team, arguments: list[str], message: str) -> None:
+def test_wrong_flag_writes_nothing(shop: Team, arguments: list[str], fact: str) -> None:
     outcome = shop.init(*arguments)
 
     assert outcome.code == 2
-    assert message in outcome.err
+    assert re.match(f"error: .*{fact}", outcome.err)
     assert not shop.folder.exists()
 
 
@@ -377,8 +378,7 @@ def test_clone_of_another_server_is_refused_before_anything_is_read(shop: Team, 
     refused = shop.init()
 
     assert (refused.code, shop.folder.exists(), shop.world.sandbox.requests) == (2, False, [])
-    assert f"set-up works on github.com only, and this repository is on {host}" in refused.err
-    assert "nothing was written" in refused.err
+    assert re.match(rf"error: .*\bgithub\.com\b.* {re.escape(host)} \(GITHUB_SERVER_URL\b", refused.err)
     assert shop.init(GITHUB_SERVER_URL="https://github.com").code == 0  # its host is an alias of ssh
 
 

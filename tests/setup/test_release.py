@@ -48,8 +48,8 @@ def test_sync_pins_the_given_commit_and_keeps_it(world: World, sync: Sync) -> No
     unknown = sync()
     first, second, check = sync("--actions", f"{ACTIONS}@{OLD}"), sync(), sync("--check")
 
-    assert (unknown.code, f"the commit of {ACTIONS} that this program is from is not known" in unknown.err) == (2, True)
-    assert f"hint: Add --actions {ACTIONS}@SHA" in unknown.err
+    assert (unknown.code, f" {ACTIONS} " in unknown.err) == (2, True)
+    assert f"--actions {ACTIONS}@SHA" in unknown.err
     assert (first.code, second.code, check.code) == (0, 0, 0)
     assert "Every file is as ops.yml has it." in second.out
     assert pins(world) == {f"{OLD} # v{__version__}"}
@@ -96,7 +96,7 @@ def test_other_commit_in_a_workflow_of_the_team_is_refused(world: World, sync: S
     done = sync("--check")
 
     assert done.code == 2
-    assert f"the workflows use several commits of {ACTIONS}:" in done.err
+    assert f" {ACTIONS}: " in done.err
     assert name in done.err
 
 
@@ -106,7 +106,7 @@ def test_branch_of_our_actions_is_refused(world: World, sync: Sync) -> None:
 
     done = sync()
 
-    assert (done.code, f"a workflow uses {ACTIONS}@main, which can move" in done.err) == (2, True)
+    assert (done.code, f" {ACTIONS}@main" in done.err) == (2, True)
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_several_commits_are_refused(world: World, sync: Sync, count: int, optio
     done = sync(*options)
 
     assert done.code == 2
-    assert f"the workflows use several commits of {ACTIONS}:" in done.err
+    assert f" {ACTIONS}: " in done.err
     assert {"incident.yml", NEW[:8], "evidence.yml", OLD[:8]} <= set(re.findall(r"[\w.]+", done.err))
     assert sync("--actions", f"{ACTIONS}@{NEW}").code == 0
     assert len(pins(world)) == 1
@@ -140,13 +140,13 @@ def test_own_workflow_of_the_team_counts(world: World, sync: Sync) -> None:
 def test_other_repository_and_short_commit_are_refused(sync: Sync, given: str) -> None:
     done = sync("--actions", given)
 
-    assert (done.code, f"--actions is not {ACTIONS}@SHA with a full commit SHA" in done.err) == (2, True)
+    assert (done.code, f"{ACTIONS}@SHA " in done.err) == (2, True)
 
 
 def test_copy_of_the_program_takes_no_commit(world: World) -> None:
     done = world.ops("workflows", "sync", "--config", str(world.config), "--actions", f"{ACTIONS}@{OLD}")
 
-    assert (done.code, "ops.yml names no repository with the actions" in done.err) == (2, True)
+    assert (done.code, f"github: {{actions: {ACTIONS}}}" in done.err) == (2, True)
 
 
 def generated_by(world: World, version: str) -> None:

@@ -70,10 +70,9 @@ def test_folder_without_the_actions_gets_no_workflows(team: TeamRepository, gone
         done = team.sync(*options)
 
         assert done.code == 2
-        assert "actions that this folder does not have: .github/actions/" in done.err
         assert ".github/actions/run" in done.err
         assert (".github/actions/gate" in done.err) == (not gone)
-        assert "Write `github: {actions: OWNER/NAME}` in ops.yml" in done.err
+        assert "`github: {actions: OWNER/NAME}`" in done.err
         assert not team.workflows.exists()
 
     team.github("  actions: backout-tools/backout\n")
@@ -317,7 +316,7 @@ def test_schedules_over_half_of_plan_minutes_are_refused(team: TeamRepository) -
     done = team.sync()
 
     assert (done.code, team.workflows.exists()) == (2, False)
-    assert "would use 1,440 minutes a month, more than half of the 2,000" in done.err
+    assert re.match(r"error: .* 1,440 minutes .* 2,000\b", done.err)
     team.world.edit_config(
         "  schedules: {ai-failback: 1h}\n", "  schedules: {ai-failback: 1h}\n  included_minutes: 0\n"
     )

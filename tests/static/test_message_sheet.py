@@ -17,7 +17,7 @@ from tests.support.syntax import nodes
 WITHOUT_TEXT = {"SecretsChanged", "LatestNotDeployed"}
 """Errors that make their text of names."""
 ERRORS = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
-WITH_SENTENCES = {"merge", "runbooks", "setup"}
+WITH_SENTENCES = {"runbooks"}
 """Folders whose tests still compare sentences, and not only codes, reasons, state and facts."""
 WORDS = 6
 

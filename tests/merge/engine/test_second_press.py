@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.conftest import ROOT, Releases, World
 from tests.support.commands import LIST, WRITE, ours
+from tests.support.syntax import parsed
 
 PROMISE = re.compile("same command again", re.IGNORECASE)
 HERE = "tests/merge/engine/test_second_press.py::test_command_is_pressed_three_times"
@@ -17,81 +19,89 @@ KILLED = "tests/engine/test_interruption.py::test_any_runbook_killed_at_its_writ
 RESTORE = (
     "tests/runbooks/test_restore_database_edge.py::test_maintenance_that_does_not_take_effect_prevents_the_restore"
 )
-PRESSED = {
-    "Or start the same command again: it reads the state first.": KILLED,
-    "it reads the state and continues.": KILLED,
-    "Start the same command again when the API answers: {}": HERE,
-    "Start the same command again in a minute: {}": HERE,
-    "start the same command again in {}.": HERE,
-    "{}Start the same command again.": HERE,
-    "Start the same command again in a minute.": RESTORE,
-    "Run the same command again in a minute.": HERE,
-    "Check https://www.cloudflarestatus.com/, then run the same command again.": RANDOM,
-    "Check https://www.githubstatus.com/, then start the same command again.": RANDOM,
-    "before you start the same command again.": RANDOM,
-    "(docs/reference/ops-yml.md). Then run the same command again.": HERE,
-    "Let this machine through with a WAF skip rule. Then run the same command again.": HERE,
-    "own URLs. Then run the same command again.": (
-        "tests/runbooks/test_rollback_pages_cached.py::test_deployments_that_cannot_be_read_leave_no_evidence"
+CONTINUED = "tests/runbooks/test_rollback_worker_current_secrets_interrupted.py::test_run_interrupted_at_a_write_can_be_finished"
+SET_UP_TWICE = "tests/setup/test_github_setup.py::test_environments_labels_and_ruleset_are_created_once"
+PLANNING = "refused while planning"
+PRESSED: Mapping[str, tuple[str, ...]] = {
+    "ops/app/run.py AFTER_A_BUG": (KILLED,),
+    "ops/cli/__init__.py describe_interrupted": (
+        SET_UP_TWICE,
+        "an interrupted command that only reads",
+        "a command whose run had not begun",
     ),
-    "Purge the cache of the zone (dashboard → Caching → Configuration). Then run the same command again.": (
-        "tests/runbooks/test_rollback_pages_cached.py::test_bad_page_in_the_cache_of_the_zone_is_no_recovery"
+    "ops/cli/setup_github.py _end": (SET_UP_TWICE,),
+    "ops/cloudflare/response.py HINTS": (HERE, RANDOM),
+    "ops/database/earlier_restores.py refuse_concurrent_restore": (
+        "tests/runbooks/test_restore_database_repeated.py::test_second_press_within_a_minute_of_a_kill_waits",
     ),
-    "for this path. Then run the same command again.": (
-        "tests/runbooks/test_reset_one_durable_object.py::test_interrupted_single_reset_is_repeated"
+    "ops/engine/change_writer.py ChangeWriter.read_back": (HERE,),
+    "ops/engine/change_writer.py SentChange.start_again_hint": (HERE,),
+    "ops/engine/change_writer.py _not_applied": (HERE, HERE),
+    "ops/engine/engine.py Engine._await": (RESTORE,),
+    "ops/engine/signals.py SignalHandler._raise": (KILLED,),
+    "ops/github/answers.py MalformedAnswer.__init__": (RANDOM,),
+    "ops/github/answers.py malformed_answer": (RANDOM,),
+    "ops/maintenance/by_switch.py _refuse_open_path": (PLANNING,),
+    "ops/maintenance/by_switch.py _refuse_unknown_paths": (PLANNING,),
+    "ops/maintenance/steps.py read_worker": ("the state cannot be read before a write",),
+    "ops/maintenance/switch_closure.py plan_switch": (PLANNING, PLANNING),
+    "ops/probes/cached_content.py UNREAD_HINT": (
+        "tests/runbooks/test_rollback_pages_cached.py::test_deployments_that_cannot_be_read_leave_no_evidence",
     ),
-    "{}. Run the same command again in a minute": RANDOM,
-    "{} Run the same command again.": (
-        "tests/runbooks/test_rollback_worker_current_secrets_interrupted.py::test_run_interrupted_at_a_write_can_be_finished"
+    "ops/probes/cached_content.py PURGE_HINT": (
+        "tests/runbooks/test_rollback_pages_cached.py::test_bad_page_in_the_cache_of_the_zone_is_no_recovery",
     ),
-    "Check what was changed, then run the same command again.": (
-        "tests/setup/test_github_setup.py::test_environments_labels_and_ruleset_are_created_once"
+    "ops/probes/challenge.py HINT": (HERE,),
+    "ops/probes/challenge.py BROWSER_HINT": (HERE,),
+    "ops/probes/durable_object.py DurableObjectAdmin.reset": (
+        "tests/runbooks/test_reset_one_durable_object.py::test_interrupted_single_reset_is_repeated",
     ),
-    "Correct this, or use the token of an admin. Then run the same command again.": (
-        "tests/setup/test_github_setup.py::test_environments_labels_and_ruleset_are_created_once"
-    ),
-    "the same command again": (
-        "tests/runbooks/test_restore_database_repeated.py::test_second_press_within_a_minute_of_a_kill_waits"
-    ),
+    "ops/runbooks/all_clear.py AllClear.preflight": (PLANNING, RANDOM),
+    "ops/switches/steps.py _refuse_hidden_owners": (PLANNING,),
+    "ops/switches/steps.py _refuse_other_namespace": (PLANNING,),
+    "ops/workers/reupload.py _check_deployment": (CONTINUED,),
 }
-"""End of a text → the test that presses the command again in a state with that text, after something may be sent."""
-NOTHING_SENT = {
-    "Run the same command again.": "an interrupted command that only reads, or whose run had not begun",
-    "or without --path for the whole service.": "refused while planning",
-    "in ops.yml, then run the same command again.": "refused while planning",
-    "in ops.yml. Then run the same command again.": "refused while planning",
-    "in a minute: it opens nothing that another run closed.": "refused while planning",
-    "or open these paths. Then run the same command again.": "refused while planning",
-    "a new version may not be readable yet.": "the state cannot be read before a write",
-}
-"""End of a text → why the second press is the first one."""
+"""Function or constant → for each of its texts the test that presses the command again in a state with that text, after
+something may be sent; or why the second press is the first one."""
 
 
 def text_of(node: ast.AST) -> str:
     if isinstance(node, ast.JoinedStr):
-        return "".join(str(each.value) if isinstance(each, ast.Constant) else "{}" for each in node.values)
+        return "".join(str(each.value) for each in node.values if isinstance(each, ast.Constant))
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
-def promises() -> Iterator[str]:
-    """Yield each text of the program that makes the promise, with {} for its values."""
-    for path in sorted((ROOT / "ops").rglob("*.py")):
-        source = path.read_text()
-        if not PROMISE.search(source):
+def promises(node: ast.AST, place: str = "") -> Iterator[str]:
+    """Yield the function, class or constant of each text below the node that makes the promise; docstrings do not."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
             continue
-        nodes = list(ast.walk(ast.parse(source)))
-        skipped = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
-        joined = [node for node in nodes if isinstance(node, ast.JoinedStr)]
-        skipped |= {id(part) for node in joined for part in ast.walk(node) if part is not node}
-        yield from (text for node in nodes if id(node) not in skipped and PROMISE.search(text := text_of(node)))
+        if PROMISE.search(text_of(child)):
+            yield place
+        elif not isinstance(child, ast.JoinedStr):
+            yield from promises(child, named(child, place))
+
+
+def named(node: ast.AST, place: str) -> str:
+    """Return the dotted name of the node's place: functions and classes, or a constant of the module."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return f"{place}.{node.name}".lstrip(".")
+    if isinstance(node, ast.Assign | ast.AnnAssign) and not place:
+        return ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+    return place
 
 
 def test_each_text_names_the_test_of_its_second_press() -> None:
-    known = {**PRESSED, **NOTHING_SENT}
-    found = {max((end for end in known if text.endswith(end)), key=len, default=text) for text in promises()}
+    found = Counter(
+        f"{path.relative_to(ROOT)} {place}"
+        for path in sorted((ROOT / "ops").rglob("*.py"))
+        if PROMISE.search(path.read_text())
+        for place in promises(parsed(path))
+    )
 
-    assert found == known.keys()
-    for path, test in {tuple(each.split("::")) for each in PRESSED.values()}:
+    assert found == {place: len(shown) for place, shown in PRESSED.items()}
+    for each in {each for shown in PRESSED.values() for each in shown if "::" in each}:
+        path, test = each.split("::")
         assert f"def {test}(" in (ROOT / path).read_text()
 
 
