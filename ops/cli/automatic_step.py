@@ -94,12 +94,11 @@ class StepRequest:
 
     def _step(self, most: int) -> "AutomaticStep":
         from ops.app.wiring import program_name
-        from ops.cloudflare.types.workers import short_id
-        from ops.watch.automatic_step import AutomaticStep
+        from ops.watch.automatic_step import AutomaticStep, command_by_hand
 
         program = program_name(self.environ)
         where = {"service": self.place.service, "environment": self.place.environment, "incident": self.incident}
-        by_hand = build_command(program, self.runbook, {**where, "relapsed": short_id(self.deployment)})
+        by_hand = command_by_hand(program, self.runbook, where, self.deployment)
         link = actions.run_links(self.environ, None).get("run", "")
         text = (
             f"**Automatic step:** {f'[a job]({link})' if link else 'a job'} starts to roll {self.place.service} in "

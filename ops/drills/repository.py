@@ -1,17 +1,15 @@
 """Build the repository of a drill by label or button: program, configuration, workflows."""
 
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from ops.app.wiring import read_config
 from ops.config.edit import set_key
 from ops.config.watch import OFF
 from ops.core.errors import ConfigError
 from ops.core.names import LIMITS_FILE
-from ops.tools import process, program_files
+from ops.tools import program_files
 
 WORKFLOWS = Path(".github", "workflows")
 UNPINNED = "0" * 40
@@ -44,7 +42,7 @@ def files(config: Path, actions: str = "", *, is_watched: bool = False) -> dict[
     found["ops.yml"] = set_watch(config.read_bytes(), is_on=is_watched)
     limits = folder / LIMITS_FILE
     found |= {LIMITS_FILE: limits.read_bytes()} if limits.exists() else {}
-    return found | _generated_files(found, actions)
+    return found | _generated_files(config, found, actions)
 
 
 def set_watch(text: bytes, *, is_on: bool) -> bytes:
@@ -52,19 +50,18 @@ def set_watch(text: bytes, *, is_on: bool) -> bytes:
     return set_key(text.decode(), "watch", "30m" if is_on else f'"{OFF}"').encode()
 
 
-def _generated_files(found: Mapping[str, bytes], actions: str) -> dict[str, bytes]:
-    """Return the workflows as the public command writes them for this configuration."""
+def _generated_files(config: Path, found: Mapping[str, bytes], actions: str) -> dict[str, bytes]:
+    """Return the workflows as the public command writes them for this configuration. Raises ConfigError."""
+    from ops.setup.sync import sync_files
+
+    read_config(config, labels=None)  # an error names the person's file, not the copy
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for path in ("ops.yml", *(path for path in found if path.startswith(".github/actions/"))):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(found[path])
-        pinned = ["--actions", f"{actions}@{UNPINNED}"] if actions else []
-        argv = [sys.executable, "-m", "ops", "workflows", "sync", "--config", str(folder / "ops.yml"), *pinned]
-        environ = process.clean_environment(os.environ) | {"PYTHONPATH": str(program_files.OPS.parent)}
-        done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
-        if done.returncode:
-            output = (done.stderr or done.stdout).strip().splitlines()[:1]
-            raise ConfigError(f"ops workflows sync failed: {' '.join(output)} (exit {done.returncode})")
+        pinned = f"{actions}@{UNPINNED}" if actions else ""
+        copy, _ = read_config(folder / "ops.yml", labels=None)
+        sync_files(folder, copy, check=False, force=False, echo=lambda _: None, environ={}, actions=pinned)
         written = (path for path in (folder / ".github").rglob("*") if path.is_file())
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in written}

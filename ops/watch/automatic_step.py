@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.app import wiring
 from ops.app.place import Place
 from ops.app.session import Session
 from ops.cloudflare.deployment_mark import AUTOMATIC_STEP, DeploymentMark
+from ops.cloudflare.types.workers import short_id
 from ops.core.errors import Decision, Reason, Refused
+from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited, read_record
 from ops.core.version import __version__
@@ -55,6 +57,11 @@ class AutomaticStep:
     def refuse(self, why: str) -> Refused:
         hint = f"A person decides. To make the step: `{self.by_hand}`"
         return Refused(f"no automatic step: {why}", reason=Reason.NO_AUTOMATIC_STEP, hint=hint)
+
+
+def command_by_hand(program: str, runbook: str, options: Mapping[str, Any], relapsed: str) -> str:
+    """Return the command by which a person makes the step after the relapse of this deployment."""
+    return build_command(program, runbook, {**options, "relapsed": short_id(relapsed)})
 
 
 def count_deployed_steps(

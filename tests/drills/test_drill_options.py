@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ops.core.errors import ConfigError
 from ops.drills import names, repository, unsupported
 from ops.drills.support import EDGES, TRIGGERS, describe_unsupported
 from sandbox.actions.checkout import write_files
@@ -215,3 +216,12 @@ def test_documentation_shows_current_drill_output(update_golden: bool) -> None:
         page.write_text(text.replace(found[0], f"{found[1]}{printed}```"))
         return
     assert shape(printed) == shape(found[2])
+
+
+def test_label_drill_names_the_file_whose_labels_are_wrong(world: World) -> None:
+    world.edit_config("    runbook: rollback-pages\n    environment: production", "    runbook: rollback-pages")
+
+    with pytest.raises(ConfigError) as raised:
+        repository.files(world.config, "acme/backout")
+
+    assert str(world.config) in raised.value.message

@@ -20,7 +20,6 @@ _REASONS = {
         "ops/drills/github.py finish_workflows ConfigError",
         "ops/drills/github.py prepare_repository ConfigError",
         "ops/drills/github.py prepare_repository ConfigError 2",
-        "ops/drills/repository.py _generated_files ConfigError",
         "ops/drills/scenario_database.py _Application.release_example ConfigError",
         "ops/drills/scenario_database.py _Run.bind.run ConfigError",
         "ops/drills/scenario_durable_object.py _prepare ConfigError",
