@@ -32,7 +32,15 @@ from ops.cli.incident import incident, labels
 from ops.cli.init import init
 from ops.cli.last import last
 from ops.cli.limits import limits
-from ops.cli.output import BAD, annotate, discard_output, echo, take_lost_output, use_ascii_where_needed
+from ops.cli.output import (
+    BAD,
+    annotate,
+    discard_output,
+    echo,
+    hide_secrets_of,
+    take_lost_output,
+    use_ascii_where_needed,
+)
 from ops.cli.pages_build import site
 from ops.cli.recover import recover_command
 from ops.cli.runbook_command import CONFIG, CONFIG_OPTION
@@ -46,7 +54,6 @@ from ops.core.redaction import Redactor
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.version import __version__
 from ops.engine.signals import PROCESS_SIGNALS, ignore_signals, unwrap_signal
-from ops.render import terminal
 from ops.tools.own_environment import hide_environment
 
 BUG = "BUG: this program failed; neither your command nor Cloudflare is the cause"
@@ -165,12 +172,15 @@ def run(arguments: Sequence[str], *, install_signals: Callable[[], object] = lam
     redactor = Redactor()
     for name in ALWAYS_SECRET:
         redactor.add_secret(os.environ.get(name, ""))
+    with hide_secrets_of(redactor):
+        return _run([redactor.redact_text(each) for each in arguments], redactor, install_signals)
+
+
+def _run(arguments: Sequence[str], redactor: Redactor, install_signals: Callable[[], object]) -> int:
     try:
         try:
             install_signals()
-            code = cli.main(
-                [redactor.redact_text(each) for each in arguments], prog_name="ops", standalone_mode=False, obj=redactor
-            )
+            code = cli.main(arguments, prog_name="ops", standalone_mode=False, obj=redactor)
         finally:
             PROCESS_SIGNALS.stop_raising()
     except click.ClickException as error:
@@ -178,31 +188,31 @@ def run(arguments: Sequence[str], *, install_signals: Callable[[], object] = lam
             error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt) as error:
-        return show_error(interruption_error(error, arguments), redactor)
+        return show_error(interruption_error(error, arguments))
     except OpsError as error:
-        return show_error(error, redactor)
+        return show_error(error)
     except SystemExit:  # click exits like this if the reader of a pipe is gone
         discard_output()
         return CLOSED_PIPE
     except Exception as error:  # noqa: BLE001  the one place for what nobody foresaw
-        return handle_unexpected_error(error, arguments, redactor)
+        return handle_unexpected_error(error, arguments)
     code = code if isinstance(code, int) else 0
     if (lost := take_lost_output()) is not None and code == 0:
-        return CLOSED_PIPE if isinstance(lost, BrokenPipeError) else show_error(output_error(lost, arguments), redactor)
+        return CLOSED_PIPE if isinstance(lost, BrokenPipeError) else show_error(output_error(lost, arguments))
     return code
 
 
-def handle_unexpected_error(error: Exception, arguments: Sequence[str], redactor: Redactor) -> int:
+def handle_unexpected_error(error: Exception, arguments: Sequence[str]) -> int:
     """Print the error that ended the command. Return its exit code."""
     if isinstance(found := unwrap_signal(error), KeyboardInterrupt):
-        return show_error(interruption_error(found, arguments), redactor)
+        return show_error(interruption_error(found, arguments))
     if isinstance(found, Interrupted):
-        return show_error(found, redactor)
+        return show_error(found)
     is_run = bool(getattr(error, "__notes__", ()))  # the notes say which changes a run made
     if isinstance(error, OSError) and error.errno in CANNOT_WRITE and not is_run:
         discard_output()
-        return show_error(output_error(error, arguments), redactor)
-    show_bug(error, redactor)
+        return show_error(output_error(error, arguments))
+    show_bug(error)
     return 1
 
 
@@ -234,7 +244,7 @@ def describe_interrupted(arguments: Sequence[str]) -> tuple[str, str, str]:
     return typed, "some of its changes may have been made", "Check what was changed, then run the same command again."
 
 
-def show_bug(error: Exception, redactor: Redactor) -> None:
+def show_bug(error: Exception) -> None:
     """Print the known changes first, then the traceback for the developers."""
     from ops.app.run import AFTER_A_BUG
 
@@ -242,21 +252,21 @@ def show_bug(error: Exception, redactor: Redactor) -> None:
     changes = notes or ["no run of a runbook was under way, and nothing was changed at Cloudflare"]
     lines = [BUG, *(f"  {note}" for note in changes), f"  next step: {f'{AFTER_A_BUG} ' if notes else ''}{REPORT_HINT}"]
     trace = "".join(traceback.format_exception(error))
-    echo(redactor.redact_text("\n".join([*lines, f"ops {__version__}", trace])), err=True)
-    annotate("error", "ops", redactor.redact_text("; ".join([BUG, *changes])))
+    echo("\n".join([*lines, f"ops {__version__}", trace]), err=True)
+    annotate("error", "ops", "; ".join([BUG, *changes]))
 
 
-def show_error(error: OpsError, redactor: Redactor) -> int:
+def show_error(error: OpsError) -> int:
     """Print the error and its hint. Return its exit code."""
     problems = error.problems if isinstance(error, ConfigError) else ()
     lines = [f"error: {error.message}", *(f"  {problem}" for problem in problems)]
     if error.hint:
         lines.append(f" hint: {error.hint}")
-    first, *rest = (terminal.to_one_line(redactor.redact_text(line)) for line in lines)
+    first, *rest = (line.replace("\n", " ") for line in lines)
     echo(first, err=True, fg=BAD)
     for line in rest:
         echo(line, err=True)
-    annotate("error", "ops", redactor.redact_text(error.message))
+    annotate("error", "ops", error.message)
     return error.exit_code
 
 

@@ -49,10 +49,10 @@ def check_outage(
     environ = github_environ(config, redactor, is_quiet=as_json)
     found = read_outage(place, config, environ, redactor)
     if as_json:
-        echo_json(redactor.redact_json(found.to_json()))
+        echo_json(found.to_json())
     else:
         for line in text.outage_lines(found):
-            echo(redactor.redact_text(line))
+            echo(line)
     program = published_prefix(environ, config, read_config(config)[0])
     if url := publish_outage(found, incident, program, environ, redactor):
         echo(url, err=as_json)

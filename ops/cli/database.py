@@ -66,7 +66,7 @@ def guard(
 
     options = database_guard.GuardOptions(wrangler, name, environment, account_id, known_as, checks)
     guarded, account = database_guard.describe_database(options, os.environ)
-    say = silent if as_json else lambda text: echo(redactor.redact_text(text))
+    say = silent if as_json else echo
     result = GuardResult(guarded)
     try:
         database_guard.run_guard(
@@ -76,11 +76,11 @@ def guard(
         _write_summary(redactor, result, f"{error.message}. {error.hint}")
         raise
     for warning in result.warnings:
-        annotate("warning", "ops database guard", redactor.redact_text(warning))
+        annotate("warning", "ops database guard", warning)
         say(f"warning: {warning}")
     _write_summary(redactor, result, result.way_back if result.applied else "")
     if as_json:
-        echo_json(redactor.redact_json(_to_json(result, message)))
+        echo_json(_to_json(result, message))
 
 
 @database.command(
@@ -117,7 +117,7 @@ def fetch(redactor: Redactor, *, params: str, environment: str, into: Path, conf
     where = config.resolve().parent
     files = read_source_files(where, os.environ, redactor, found.repository, paths, is_checked_out=True)
     actions.write_job_outputs(os.environ, {"source": save_source_files(files, into)})
-    echo(redactor.redact_text(f"fetched {len(files.files)} files of {files} into {into}"))
+    echo(f"fetched {len(files.files)} files of {files} into {into}")
 
 
 def _write_outputs(result: "GuardResult", message: str) -> None:

@@ -67,7 +67,8 @@ def doctor(
         say(published)
     code = 0 if github_environment else text.exit_code(results)  # the last job of the workflow reports
     if as_json:
-        echo_json({"schema": 1, "exit_code": code, "checks": [each.to_json() for each in results]})
+        checks = [each.to_json() for each in results]
+        echo_json({"schema": 1, "exit_code": code, "checks": checks}, is_masked=True)
         return code
     for line in text.lines(results):
         echo(line)

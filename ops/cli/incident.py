@@ -56,7 +56,7 @@ def note(redactor: Redactor, /, *, number: int, text: str, config: Path) -> None
     if problem := work.mask_secrets(config, environ, redactor):
         echo(f"warning: {problem}", err=True)
     stored, url = work.add_note(number, text, environ, redactor, now=datetime.now(UTC))
-    echo(redactor.redact_text(stored))
+    echo(stored)
     echo(url)
 
 
@@ -126,7 +126,7 @@ def list_(redactor: Redactor, /, *, as_json: bool) -> None:
 
     found = work.read_overview(github_environ(find_config(), redactor, is_quiet=as_json), redactor)
     if as_json:
-        echo_json(redactor.redact_json(found.to_json()))
+        echo_json(found.to_json())
         return
     for line in work.overview_lines(found):
         echo(line)
@@ -147,17 +147,17 @@ def close(redactor: Redactor, /, *, number: int, text: str, anyway: bool, as_jso
         number, text, config, github_environ(config, redactor, is_quiet=as_json), redactor, anyway=anyway
     )
     if as_json:
-        echo_json(redactor.redact_json(closed.to_json()))
+        echo_json(closed.to_json())
         return
     echo(f"#{number} {closed.url} {'closed' if closed.was_open else 'was closed already'}")
     if closed.was_open and not closed.leftovers.lines:
         names = ", ".join(closed.leftovers.environments)
         unknown = "unknown whether something stays on: no run on it names an environment. Check `ops status`"
-        echo(redactor.redact_text(f"  nothing stays on in {to_one_line(names)}" if names else f"  {unknown}"))
+        echo(f"  nothing stays on in {to_one_line(names)}" if names else f"  {unknown}")
     for line in closed.leftovers.lines:
-        echo(redactor.redact_text(f"  still active, or unknown: {to_one_line(line)}"))
+        echo(f"  still active, or unknown: {to_one_line(line)}")
     for command in closed.leftovers.reset_commands:
-        echo(redactor.redact_text(f"  to reset: {to_one_line(command)}"))
+        echo(f"  to reset: {to_one_line(command)}")
 
 
 @incident.command(epilog="ops incident leak")
@@ -202,7 +202,7 @@ def show(redactor: Redactor, /, *, number: int) -> None:
     from ops.incident import commands as work
 
     for line in work.timeline_lines(number, github_environ(find_config(), redactor), redactor):
-        echo(redactor.redact_text(line))
+        echo(line)
 
 
 @click.group(cls=ExampleGroup)

@@ -81,14 +81,14 @@ def init(
     target = command.InitTarget(folder, owner, token_location, contact, actions, frozenset(force))
 
     def say(text: str) -> None:
-        echo(redactor.redact_text(text))
+        echo(text)
 
     environ = require_github_com(os.environ, folder, redactor)
     if asks and not wrangler and not environ.get(DEFAULT_TOKEN):
         environ = {**environ, DEFAULT_TOKEN: _ask_token(command.read_only_token_url(), redactor)}
     result = command.run(request, target, Questions(_ask if asks else None), environ, silent if as_json else say)
     if as_json:
-        echo_json(redactor.redact_json(result.to_json()))
+        echo_json(result.to_json())
     return result.exit_code
 
 

@@ -32,13 +32,13 @@ def last(redactor: Redactor, /, *, count: int, as_json: bool, config: Path) -> N
 
     found = read_last_runs(count, config, github_environ(config, redactor, is_quiet=as_json), redactor)
     if as_json:
-        echo_json(redactor.redact_json(found.to_json()))
+        echo_json(found.to_json())
         return
     for run in found.runs:
-        show_headline(run.state or NO_RESULT, redactor.redact_text(run.headline), exit_code=run.exit_code)
+        show_headline(run.state or NO_RESULT, run.headline, exit_code=run.exit_code)
         for line in run_lines(run, found.read_at):
-            echo(redactor.redact_text(to_one_line(line)))
+            echo(to_one_line(line))
     if not found.runs:
         echo("No run is recorded here." if found.has_read_local else "No run was read.")
     for note in found.notes:
-        echo(redactor.redact_text(to_one_line(note)), err=True)
+        echo(to_one_line(note), err=True)

@@ -1,18 +1,21 @@
-"""Print for people, for jobs and for programs.
+"""Print for people, for jobs and for programs, without secrets.
 
-Colors appear on a terminal: NO_COLOR turns them off, and FORCE_COLOR on everywhere. A wait shows one line on a
-terminal, which the next output replaces. Where the output is not in UTF-8, signs become ASCII.
+Each text is masked here, and an event when it is recorded. Colors appear on a terminal: NO_COLOR turns them off, and
+FORCE_COLOR on everywhere. A wait shows one line on a terminal, which the next output replaces. Where the output is not
+in UTF-8, signs become ASCII.
 """
 
 import io
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, TextIO
 
 import click
 
+from ops.core.redaction import Redactor
 from ops.core.timeline import EventKind, RunEvent, to_json_line
 from ops.github import actions
 from ops.render import terminal
@@ -27,6 +30,8 @@ SIGNS = str.maketrans({
 })  # fmt: skip
 _waiting = ""
 """The line about a wait that is on the terminal now."""
+_redactors: list[Redactor] = []
+"""Those of the commands that run in this process; a drill runs several at once."""
 _lost: list[OSError] = []
 """Why output to stdout was lost; empty if none was."""
 
@@ -46,17 +51,38 @@ def use_ascii_where_needed() -> None:
             setattr(sys, name, AsciiStream(stream.buffer, encoding="utf-8", line_buffering=stream.line_buffering))
 
 
+@contextmanager
+def hide_secrets_of(redactor: Redactor) -> Iterator[None]:
+    """Mask the secrets of a command in everything that is printed, until its end."""
+    _redactors.append(redactor)
+    try:
+        yield
+    finally:
+        _redactors.remove(redactor)
+
+
+def _mask(text: str) -> str:
+    for redactor in tuple(_redactors):
+        text = redactor.redact_text(text)
+    return text
+
+
 def silent(*_: object) -> None:
     """Print nothing: with --json, the result holds everything."""
 
 
 def echo(text: str, *, err: bool = False, **style: Any) -> None:
     """Print text for people. It cannot control a terminal, and in a GitHub Actions job is no workflow command."""
-    _print(actions.log_text(os.environ, terminal.to_printable(text)), err=err, **style)
+    _print(actions.log_text(os.environ, terminal.to_printable(_mask(text))), err=err, **style)
 
 
-def echo_json(data: Mapping[str, Any]) -> None:
-    """Print a result as one line of JSON, in which a terminal finds no control character."""
+def echo_json(data: Mapping[str, Any], *, is_masked: bool = False) -> None:
+    """Print a result as one line of JSON, in which a terminal finds no control character.
+
+    `is_masked`: its texts were masked before, and its ids stay even if a secret is a common word.
+    """
+    for redactor in () if is_masked else tuple(_redactors):
+        data = redactor.redact_json(data)
     _print(_escape_unprintable(to_json_line(data)))
 
 
@@ -89,7 +115,7 @@ def show_headline(decision: str, message: str, *, exit_code: int) -> None:
 def annotate(level: Literal["notice", "warning", "error"], title: str, text: str) -> None:
     """Annotate the page of the workflow run, if this is a job. It uses stderr: stdout may hold one JSON result."""
     if actions.is_job(os.environ):
-        _print(actions.annotation(level, title, terminal.to_one_line(text)), err=True)
+        _print(actions.annotation(level, _mask(title), terminal.to_one_line(_mask(text))), err=True)
 
 
 def discard_output(*, err: bool = False) -> None:

@@ -87,7 +87,7 @@ def fetch(
         incident=incident,
     )
     result, loaded = _plan(request, redactor)
-    show_result(result, loaded, redactor)
+    show_result(result, loaded)
     _, problem = run.write_record(result, loaded.contacts, config, os.environ, redactor)
     if problem:
         echo(f"warning: {problem}", err=True)
@@ -99,7 +99,7 @@ def fetch(
     if fetched == site_build.NO_OUTPUTS:
         echo("nothing was fetched, so the jobs after this one do nothing")
         return result.exit_code
-    echo(redactor.redact_text(f"fetched {fetched['commit']} of {fetched['branch']} into {into}"))
+    echo(f"fetched {fetched['commit']} of {fetched['branch']} into {into}")
     return 0
 
 
@@ -108,7 +108,7 @@ def _plan(request: "RunRequest", redactor: Redactor) -> "tuple[RunResult, Config
     from ops.app import run
 
     service = str(request.params.service)
-    show_plan = plan_printer(plan_heading(RUNBOOK, service, request.environment), redactor)
+    show_plan = plan_printer(plan_heading(RUNBOOK, service, request.environment))
     options = RunOptions(
         dry_run=False, confirm=lambda _: False, show_plan=show_plan, probe_wait=0.0, next_job_message=NEXT_JOB_MESSAGE
     )

@@ -99,7 +99,7 @@ def runbook_command(runbook: Runbook[Any, Any]) -> click.Command:
             place = choose_runbook_place(runbook, _as_typed(values, given), given["config"])
         except OpsError as error:
             if given["as_json"]:
-                echo_json(redactor.redact_json(_error_json(error)))
+                echo_json(_error_json(error))
             raise
         values |= {SERVICE: place.service} if SERVICE in values else {}
         given["environment"] = place.environment
@@ -258,7 +258,7 @@ def run(
         dry_run=dry_run or not (yes or is_interactive),
         is_implicit_dry_run=not (dry_run or yes or is_interactive),
         confirm=_always_confirm if yes else _name_prompt(service or runbook.name, environment),
-        show_plan=silent if as_json else plan_printer(plan_heading(runbook.name, service, environment), redactor),
+        show_plan=silent if as_json else plan_printer(plan_heading(runbook.name, service, environment)),
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_BEFORE_CONFIRMATION,
         pause=lambda: _pause(request, redactor),
         permit=permit,
@@ -275,7 +275,7 @@ def run(
         published = () if options.dry_run else runbook.publish_result(result, environ, redactor)
         for line in (*published, *([f"warning: {problem}"] if problem else [])):
             echo(line, err=True)
-        _show_end(request, result, configuration, redactor, record, as_json=as_json)
+        _show_end(request, result, configuration, record, as_json=as_json)
     return result.exit_code
 
 
@@ -293,16 +293,15 @@ def _show_end(
     request: "RunRequest",
     result: RunResult,
     configuration: Any,
-    redactor: Redactor,
     record: Path | None,
     *,
     as_json: bool,
 ) -> None:
     """Print the result, and for people the next steps. The record holds what cannot be printed."""
     if as_json:
-        echo_json(redactor.redact_json(_result_json(result, configuration)))
+        echo_json(_result_json(result, configuration))
     else:
-        show_result(result, configuration, redactor)
+        show_result(result, configuration)
         _show_next_steps(result, record, has_opened=request.incident is None and result.incident is not None)
     take_lost_output()
 
@@ -331,7 +330,7 @@ def _report_early_end(
             error.message += " before its first step; it changed nothing"
         publish(error)
         if as_json:
-            echo_json(redactor.redact_json(_error_json(error)))
+            echo_json(_error_json(error))
     return error
 
 
@@ -376,10 +375,9 @@ def plan_heading(runbook: str, service: str, environment: str) -> str:
     return " ".join(filter(None, ["Plan:", runbook, service, "in", environment]))
 
 
-def plan_printer(heading: str, redactor: Redactor) -> Callable[[Plan[Any]], None]:
+def plan_printer(heading: str) -> Callable[[Plan[Any]], None]:
     def show(plan: Plan[Any]) -> None:
-        text = redactor.redact_text("\n".join(terminal.format_plan(plan, heading=heading)))
-        first, *lines = text.splitlines()
+        first, *lines = terminal.format_plan(plan, heading=heading)
         echo(f"\n{first}", bold=True)
         for line in lines:
             echo(line, fg=CAUTION if line.startswith(terminal.WARNING) else None)
@@ -412,23 +410,23 @@ def confirm_name(name: str, where: str = "") -> None:
         raise Refused(f'not confirmed: "{name}" was not typed', reason=Reason.NOT_CONFIRMED, hint=hint)
 
 
-def show_result(result: RunResult, configuration: Any, redactor: Redactor) -> None:
-    message, page = redactor.redact_text(result.message), RunSummary(result.run, result.timeline)
+def show_result(result: RunResult, configuration: Any) -> None:
+    page = RunSummary(result.run, result.timeline)
     is_proved = result.decision in PROVED
     show_headline(
         page.state if is_proved else result.decision,
-        redactor.redact_text(page.headline) if is_proved else message,
+        page.headline if is_proved else result.message,
         exit_code=result.exit_code,
     )
     below = [terminal.to_one_line(f"  {page.explanation}")] if is_proved and page.explanation else []
     lines = [*below, *terminal.format_result(result, map(str, configuration.contacts))]
-    echo(redactor.redact_text("\n".join(lines)))
+    echo("\n".join(lines))
     word = page.state.lower() if is_proved else result.decision.replace("_", " ")
     title = f"{result.runbook} on {result.service} in {result.environment}: {word}"
     if result.exit_code == 0:
-        annotate("warning" if result.decision == Decision.HEALTHY_AS_BEFORE else "notice", title, message)
+        annotate("warning" if result.decision == Decision.HEALTHY_AS_BEFORE else "notice", title, result.message)
     else:
-        annotate("error", title, message)
+        annotate("error", title, result.message)
 
 
 def _show_next_steps(result: RunResult, record: Path | None, *, has_opened: bool) -> None:

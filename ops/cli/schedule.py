@@ -131,7 +131,7 @@ class ScheduledRuns:
 
     def note(self, text: str) -> None:
         """Print a line about due runs; with --json on stderr, because stdout holds only results."""
-        echo(self.redactor.redact_text(text), err=self.as_json)
+        echo(text, err=self.as_json)
 
     def run_all(self, groups: Iterable[Callable[[], Iterator[int]]]) -> list[int]:
         """Run all groups and return the exit codes.
@@ -152,7 +152,7 @@ class ScheduledRuns:
             except OpsError as error:
                 failed.append(error)
         for other in failed[1:]:
-            echo(self.redactor.redact_text(f"error: {other.message}"), err=True)
+            echo(f"error: {other.message}", err=True)
         if failed:
             raise failed[0]
         return codes

@@ -66,24 +66,24 @@ def github(
     plan = own.plan(reviewers, _ask_reviewers if is_interactive and not dry_run and not yes else None)
     name = plan.repository.full_name
     if not as_json:
-        echo(redactor.redact_text("\n".join(_plan_lines(plan))))
+        echo("\n".join(_plan_lines(plan)))
     is_planned = bool(plan.changes) and (dry_run or not (yes or is_interactive))
     if is_planned:
         code = IMPLICIT_DRY_RUN if not dry_run else INCOMPLETE if plan.impossible else 0
-        return _end(plan, [], "planned", code, redactor, as_json=as_json)
+        return _end(plan, [], "planned", code, as_json=as_json)
     if plan.changes and not yes:
         confirm_name(name)
     results = []
     for result in work.apply_changes(plan):
         results.append(result)
         if not as_json:
-            echo(redactor.redact_text(_result_line(result)), err=bool(result.problem))
+            echo(_result_line(result), err=bool(result.problem))
     if is_interactive and not dry_run and not yes:
         _ask_tokens(own, plan, environ, redactor)
     if plan.impossible or any(result.problem for result in results):
         code = UNCLEAR if any(result.is_unclear for result in results) else INCOMPLETE
-        return _end(plan, results, "incomplete", code, redactor, as_json=as_json)
-    return _end(plan, results, "done" if results else "nothing_to_do", 0, redactor, as_json=as_json)
+        return _end(plan, results, "incomplete", code, as_json=as_json)
+    return _end(plan, results, "done" if results else "nothing_to_do", 0, as_json=as_json)
 
 
 def _ask_tokens(own: "GitHubSetup", plan: "SetupPlan", environ: Mapping[str, str], redactor: Redactor) -> None:
@@ -98,7 +98,7 @@ def _ask_tokens(own: "GitHubSetup", plan: "SetupPlan", environ: Mapping[str, str
         if value := _ask_token(needed, environ, redactor):
             result = own.store(needed, value)
             if result.problem:
-                echo(redactor.redact_text(f"NOT stored {needed.name}: {to_one_line(result.problem)}"), err=True)
+                echo(f"NOT stored {needed.name}: {to_one_line(result.problem)}", err=True)
                 continue
             plan.secrets.remove(needed)
             place = own.token_location(needed) or "your password manager"
@@ -119,7 +119,7 @@ def _ask_token(needed: "MissingSecret", environ: Mapping[str, str], redactor: Re
         if not problems:
             echo(f"  accepted. {unproved}".rstrip())
             return Secret(value)
-        echo(redactor.redact_text(f"  not stored: {to_one_line('; '.join(problems))}"))
+        echo(f"  not stored: {to_one_line('; '.join(problems))}")
     return None
 
 
@@ -152,11 +152,9 @@ def _result_line(result: "ChangeResult") -> str:
     return f"NOT {done}: {to_one_line(result.problem)}" if result.problem else done
 
 
-def _end(
-    plan: "SetupPlan", results: "Sequence[ChangeResult]", decision: str, code: int, redactor: Redactor, *, as_json: bool
-) -> int:
+def _end(plan: "SetupPlan", results: "Sequence[ChangeResult]", decision: str, code: int, *, as_json: bool) -> int:
     if as_json:
-        echo_json(redactor.redact_json(_json(plan, results, decision, code)))
+        echo_json(_json(plan, results, decision, code))
         return code
     lines = []
     if plan.secrets:
@@ -178,7 +176,7 @@ def _end(
     if code == IMPLICIT_DRY_RUN:
         lines += ["", "Nothing was changed: add --yes, or run it on a terminal."]
     if lines:
-        echo(redactor.redact_text("\n".join(lines)))
+        echo("\n".join(lines))
     return code
 
 

@@ -34,9 +34,9 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
     environment = choose_environment("status", environment, config)
     found = environment_status(environment, config, os.environ, redactor)
     if as_json:
-        echo_json(redactor.redact_json(found.to_json()))
+        echo_json(found.to_json())
     else:
         for line in text.status_lines(found):
-            echo(redactor.redact_text(line))
+            echo(line)
     if found.error:
         raise found.error

@@ -56,7 +56,7 @@ def versions(
     place = choose_service_place("versions", service or named, environment, config, options)
     found = service_versions(place, incident, config, github_environ(config, redactor, is_quiet=as_json), redactor)
     if as_json:
-        echo_json(redactor.redact_json(found.to_json()))
+        echo_json(found.to_json())
         return
     for line in text.version_lines(found, most=len(found.candidates) if show_all else SHOWN):
-        echo(redactor.redact_text(line))
+        echo(line)

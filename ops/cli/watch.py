@@ -114,11 +114,11 @@ def _watch(
     step = next_step(found, command_names(config, environ, incident))
     actions.write_job_outputs(os.environ, {key: redactor.redact_text(text) for key, text in _outputs(found, step)})
     if as_json:
-        echo_json(redactor.redact_json({**found.to_json(), "next": step}))
+        echo_json({**found.to_json(), "next": step})
         return found.exit_code
-    show_headline(found.decision or "", redactor.redact_text(headline(found)), exit_code=found.exit_code)
+    show_headline(found.decision or "", headline(found), exit_code=found.exit_code)
     for line in (*detail_lines(found), *filter(None, [step])):
-        echo(redactor.redact_text(f"  {line}"))
+        echo(f"  {line}")
     return found.exit_code
 
 
@@ -130,7 +130,7 @@ def _complete_reports(incidents: list[int], config: Path, environ: Mapping[str, 
         try:
             write_report(number, config, environ, redactor, only_if_recorded=False)
         except OpsError as error:
-            echo(redactor.redact_text(f"the report of #{number} is not renewed: {error.message}"), err=True)
+            echo(f"the report of #{number} is not renewed: {error.message}", err=True)
 
 
 def _outputs(found: "WatchResult", step: str) -> Iterator[tuple[str, str]]:

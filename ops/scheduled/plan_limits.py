@@ -81,11 +81,11 @@ def plan_limits(
         planned = _build_plan(sources, chosen, session.clock, partial(session.fetch_runtime_state, url))
     code = EXIT_CODES[Decision.REFUSED if planned.problems else Decision.PLANNED]
     if as_json:
-        say(redactor.redact_text(_plan_json(planned, code)))
+        say(_plan_json(planned, code))
     else:
-        say(redactor.redact_text("\n".join(plan_lines(planned))))
+        say("\n".join(plan_lines(planned)))
     for problem in planned.problems[:MAX_ANNOTATIONS]:
-        annotate("error", FILE, redactor.redact_text(problem))
+        annotate("error", FILE, problem)
     if sources.pull is not None:
         _publish_comment(sources.pull, planned, environ, redactor, say if not as_json else lambda _: None)
     return code
