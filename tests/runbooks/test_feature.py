@@ -1,5 +1,6 @@
 """Feature switches: set for a limited time, verify and undo."""
 
+import re
 import signal
 from datetime import timedelta
 from typing import Any
@@ -90,19 +91,19 @@ def test_only_a_new_end_or_incident_is_a_change(place: SwitchWorld) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--name", "session-do", "--state", "off", "--until", "5h"], "session-do may be off for at most 4 h"),
-        (["--name", "session-do", "--state", "on", "--until", "1h"], "on is the normal state of session-do"),
-        (["--name", "session-do", "--state", "of"], 'session-do has no state "of"'),
-        (["--name", "session", "--state", "off"], 'no switch "session" in ops.yml; did you mean "session-do"?'),
-        (["--name", "ai", "--state", "off"], "ai has a runbook of its own"),
-        (["--name", "session-do", "--state", "off", "--until", "soon"], '"soon" is not an end'),
+        (["--name", "session-do", "--state", "off", "--until", "5h"], r"\bsession-do\b.*\boff\b.* 4 h\b"),
+        (["--name", "session-do", "--state", "on", "--until", "1h"], r"\bon\b.*\bsession-do\b"),
+        (["--name", "session-do", "--state", "of"], r'\bsession-do\b.*"of"'),
+        (["--name", "session", "--state", "off"], '"session".*"session-do"'),
+        (["--name", "ai", "--state", "off"], r"\bai\b(?!.*\boff\b)"),
+        (["--name", "session-do", "--state", "off", "--until", "soon"], '"soon"'),
     ],
 )
 def test_invalid_switch_options_are_errors_before_reads(place: SwitchWorld, arguments: list[str], told: str) -> None:
     outcome = place.ops("feature", *arguments)
 
     assert outcome.code == 2
-    assert told in outcome.result["message"]
+    assert re.search(told, outcome.result["message"])
     assert place.world.sandbox.requests == []
 
 
@@ -114,7 +115,8 @@ def test_missing_runtime_names_the_setting(place: SwitchWorld) -> None:
     outcome = place.feature("off")
 
     assert outcome.code == 2
-    assert "production has no runtime in ops.yml" in outcome.out
+    assert "production " in outcome.result["message"]
+    assert "`runtime`" in outcome.result["hint"]
 
 
 @pytest.mark.slow
@@ -135,7 +137,7 @@ def test_malformed_value_is_refused_with_a_hint(place: SwitchWorld, text: str) -
     outcome = place.feature("off")
 
     assert ended(outcome) == (3, "refused", "unknown_value")
-    assert "If a newer version of Backout wrote it" in outcome.result["hint"]
+    assert "ops/switch/session-do" in outcome.result["message"]
     assert place.puts == []
 
 

@@ -1,6 +1,7 @@
 """Maintenance mode at the edge for a service or path, including orphaned routes."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -398,10 +399,7 @@ def test_service_in_a_zone_that_the_token_cannot_read_is_refused(place: Maintena
     outcome = place.on()
 
     assert ended(outcome) == (3, "refused", "no_way_in")
-    assert (
-        "the token cannot read the zone of api.elsewhere.example; it can read: fortunet.example"
-        in (outcome.result["message"])
-    )
+    assert re.search(r"\bapi\.elsewhere\.example; .*: fortunet\.example$", outcome.result["message"])
 
 
 WATCH_NOW = "to check every minute now: `ops watch --service api --environment production --closed`"

@@ -1,5 +1,6 @@
 """Maintenance mode through the application's own switch."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -37,8 +38,8 @@ def test_switch_closes_service_except_health_and_reopens(place: SwitchWorld) -> 
     closed = set_maintenance(place, "on", "--message", "back <soon>", "--until", "2h", "--incident", "42")
 
     assert ended(closed) == (0, "recovered", "verified")
-    claim = "the whole of api is offline as requested: it answers 503, seen at one location"
-    assert closed.result["message"].startswith(claim)
+    assert closed.result["message"].startswith(closed.result["plan"]["proved"])
+    assert re.search(r"\bapi\b.*\b503\b", closed.result["plan"]["proved"])
     assert open_paths(place) == {"/": False, "/api/ai": False, "/api/charts/calculate": False, "/health": True}
     assert "back <soon>" in place.get("/").text
     value, now = place.value("maintenance"), place.world.sandbox.clock.now()
@@ -78,7 +79,7 @@ def test_path_that_stays_open_is_refused(place: SwitchWorld, path: str) -> None:
 def test_plan_lists_open_paths(place: SwitchWorld) -> None:
     stays = set_maintenance(place, "on", "--dry-run").result["plan"]["sections"]["Stays open"]
 
-    assert stays[0] == "/health, /health/… and /__ops/…, which are needed for the repair"
+    assert re.findall(r"/[\w/]+", stays[0]) == ["/health", "/health/", "/__ops/"]
 
 
 @pytest.mark.slow

@@ -429,16 +429,21 @@ def test_row_of_a_restore_is_only_text(library: Library) -> None:
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize("fault", [{"status": 500}, {"lost": "after"}, {"code": 7500, "message": "D1 is full"}])
-def test_restore_that_leaves_no_row_is_a_warning(library: Library, fault: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("fault", "fact"),
+    [
+        ({"status": 500}, "HTTP 500"),
+        ({"lost": "after"}, "RemoteProtocolError"),
+        ({"code": 7500, "message": "D1 is full"}, "D1 is full"),
+    ],
+)
+def test_restore_that_leaves_no_row_is_a_warning(library: Library, fault: dict[str, Any], fact: str) -> None:
     library.world.sandbox.fault(**QUERY, sends="INSERT OR REPLACE INTO backout_applies", **fault)
 
     done = library.restore("-2m")
 
     assert done.code == 0, done.err
-    assert any(
-        text.startswith("another run with an older plan may not notice this restore") for text in texts(done, "warning")
-    )
+    assert any(fact in text for text in texts(done, "warning"))
 
 
 @pytest.mark.slow

@@ -174,7 +174,6 @@ def test_missing_target_suggests_a_redeployment(world: World) -> None:
     outcome = world.rollback_pages("--incident", "42")
 
     assert ended(outcome) == (3, "refused", "no_target")
-    assert "Build and deploy the commit before the live one" in outcome.result["hint"]
     where = "--service frontend --environment production --incident 42"
     assert outcome.result["press"].startswith(f"ops redeploy-pages {where}")
     assert outcome.result["press_button"].startswith("Actions → redeploy-pages → Run workflow: service = frontend")

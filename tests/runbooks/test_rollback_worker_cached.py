@@ -4,6 +4,7 @@ The answers of a cache are those of an earlier version: they hide an outage, and
 """
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_cached_answers_prove_no_rehearsal(world: World) -> None:
 
     rehearsed = [event["text"] for event in outcome.events if event["kind"] == "rehearsed"]
     assert ended(outcome)[:2] == (8, "no_evidence")
-    assert rehearsed[-1].startswith("result: inconclusive, so the run goes on without a result: cart inconclusive")
+    assert re.match("result: inconclusive, .*: cart inconclusive", rehearsed[-1])
 
 
 @pytest.mark.sampled

@@ -1,5 +1,6 @@
 """`ops rollback-worker --current-secrets`: upload the target again with current secrets."""
 
+import re
 import shlex
 from collections.abc import Mapping
 from datetime import timedelta
@@ -203,7 +204,7 @@ def test_version_that_is_gone_since_it_was_chosen_is_refused(world: World, rotat
     outcome = world.rollback("--current-secrets")
 
     assert ended(outcome) == (3, "refused", "not_rebuildable")
-    assert f"Cloudflare no longer returns the code of {rotated.good[:8]}" in outcome.result["message"]
+    assert rotated.good[:8] in outcome.result["message"]
     assert "Revert the bad commit in git" in outcome.result["hint"]
     assert world.writes() == []
     assert world.live == {rotated.bad: 100}
@@ -246,11 +247,8 @@ def test_values_of_an_undeployed_upload_need_acceptance(world: World, rolled_bac
     outcome = run_suggested_command(world, asked)
 
     assert ended(asked) == ended(half) == (3, "refused", "inherit_not_accepted")
-    assert (
-        f"the values of AI_KEY, DB_URL would come from the latest upload {rolled_back.bad[:8]}"
-        in asked.result["message"]
-    )
-    assert "the values of AI_KEY would come from" in half.result["message"]
+    assert re.search(rf"\bAI_KEY, DB_URL\b.*\b{rolled_back.bad[:8]}\b", asked.result["message"])
+    assert re.search(rf"\bAI_KEY (?!.*DB_URL).*\b{rolled_back.bad[:8]}\b", half.result["message"])
     assert asked.result["press_button"].endswith("; inherit_latest = AI_KEY,DB_URL")
     assert outcome.code == 0, outcome.err
     assert values(world) == NEW

@@ -1,5 +1,6 @@
 """Rehearsal of `ops rollback-worker`: the target at 0 %, asked with the version override. Not for FortuneT."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -119,9 +120,8 @@ def test_response_without_version_does_not_count(world: World) -> None:
     assert outcome.result["decision"] == "still_unhealthy"
     assert opened.live == {opened.good: 100}
     assert splits(opened)[:2] == [{opened.bad: 100, opened.good: 0}, {opened.bad: 100}]
-    assert steps(outcome)[-1] == (
-        "result: inconclusive, so the run goes on without a result: cart inconclusive: version the response names no version, "
-        "so it does not count (status 503, wanted 200)"
+    assert re.match(
+        r"result: inconclusive, .*: cart inconclusive: version .* \(status 503, wanted 200\)", steps(outcome)[-1]
     )
 
 
@@ -151,9 +151,7 @@ def test_response_from_a_cache_does_not_count(world: World, header: dict[str, st
     outcome = rollback(opened, "--to", cached)
 
     assert opened.live == {cached: 100}, outcome.err
-    assert steps(outcome)[-1].startswith(
-        "result: inconclusive, so the run goes on without a result: cart inconclusive: "
-    )
+    assert re.match("result: inconclusive, .*: cart inconclusive: ", steps(outcome)[-1])
     said = "cf-cache-status: HIT" if "age" not in header else "age 40 s"
     assert f"cached answer ({said}): proves nothing" in steps(outcome)[-1]
     assert outcome.result["decision"] == "no_evidence"
