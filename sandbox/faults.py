@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 from sandbox.server import HttpRequest, HttpResponse, Responder
@@ -49,6 +49,8 @@ class Fault:
     id: int = 0
     hits: int = 0
     remove: Callable[[], None] = field(default=lambda: None, repr=False)
+    is_prompt: bool = False
+    """Whether `before` and `after` wait for nothing that another thread of the client does."""
 
     def __post_init__(self) -> None:
         if self.lost not in {None, "before", "after"}:
@@ -59,7 +61,7 @@ class Fault:
         host = request.headers.get("host", "").partition(":")[0].lower()
         if self.method not in {"*", request.method} or not self._matches_path(request.path):
             return False
-        if not re.fullmatch(re.escape(self.host).replace(r"\*", ".*"), host):
+        if self.host != "*" and not re.fullmatch(re.escape(self.host).replace(r"\*", ".*"), host):
             return False
         if self.sends.encode() not in request.body:
             return False
@@ -128,7 +130,7 @@ class Faults:
     @property
     def may_wait(self) -> bool:
         """Whether a rule can hold a request back in real time."""
-        return any(rule.delay or rule.before or rule.after for rule in self.rules)
+        return any(rule.delay or ((rule.before or rule.after) and not rule.is_prompt) for rule in self.rules)
 
     def close(self) -> None:
         """End every delay at once."""
@@ -146,6 +148,7 @@ class Faults:
             self.rules.remove(fault)
 
 
+@cache
 def _glob(pattern: str) -> re.Pattern[str]:
     parts = re.split(r"(\*\*|\*)", pattern)
     return re.compile("".join({"**": ".*", "*": "[^/]*"}.get(part, re.escape(part)) for part in parts))

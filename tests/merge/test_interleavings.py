@@ -18,11 +18,10 @@ import pytest
 
 from ops.app import registry
 from ops.engine.runbook import Runbook
-from sandbox import Sandbox
-from tests.conftest import ACCOUNT, REFERENCE, WORKER, World
+from tests.conftest import WORKER, World
 from tests.support import limits, switches
 from tests.support.claims import TOKEN, case_world
-from tests.support.interleavings import RequestedRun, assert_consistent, interleave
+from tests.support.interleavings import RequestedRun, assert_consistent, fresh_world, interleave
 from tests.support.offline import ALSO, HOST, MAINTENANCE_WORKER, prepared
 from tests.support.scenarios import SECRETS, Case, Given, all_cases
 
@@ -172,14 +171,6 @@ SCENES: dict[str, tuple[Build, tuple[str, ...]]] = {
 A runbook that is in none of them meets itself in its own scenario, so that a new one needs no line here.
 """
 PAIRS = [(name, *pair) for name, (_, runs) in SCENES.items() for pair in product(runs, repeat=2)]
-
-
-@contextmanager
-def fresh_world(folder: Path) -> Iterator[World]:
-    config = (REFERENCE / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
-    (folder / "ops.yml").write_text(config.replace("successes: 3", "successes: 1"))
-    with Sandbox(account_id=ACCOUNT, virtual_clock=True) as sandbox:
-        yield World(sandbox, folder)
 
 
 @contextmanager

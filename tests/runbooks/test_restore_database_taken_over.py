@@ -1,8 +1,10 @@
 """Restore a database while a colleague turns maintenance on or off: it opens nothing that somebody else needs closed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from tests.runbooks.test_restore_database_edge import CLOSED
 from tests.support import databases, shopdesk, switches
 from tests.support.commands import ended
 from tests.support.databases import RESTORE, Library, ingress
-from tests.support.interleavings import Interleaving, RequestedRun, interleave
+from tests.support.interleavings import Interleaving, RequestedRun, fresh_world, interleave
 
 BEFORE_LAST = "before-migration:0002_b.sql"
 DEFAULT_MESSAGE = "This service is off for maintenance. Please try again later."
@@ -124,7 +126,7 @@ def test_closed_path_during_a_restore_by_switch_keeps_all_closed(world: World) -
     assert place.is_closed()
 
 
-@pytest.mark.slow
+@pytest.mark.sampled
 def test_maintenance_that_was_on_before_a_restore_stays(place: Place) -> None:
     assert place.turn("on").code == 0
     soon = place.library.restore(BEFORE_LAST)
@@ -190,55 +192,62 @@ def test_status_says_until_when_a_restore_keeps_a_service_closed(world: World) -
     assert f"until run {done.result['run']} ends" in seen[0].out
 
 
-NTH = range(1, 130)
+def each_meeting(
+    folder: Path, way: str, first: Callable[[Place], RequestedRun], second: Callable[[Place], RequestedRun]
+) -> Iterator[tuple[Place, Interleaving]]:
+    """Let the second run begin before each request of the first, each time in a new world."""
+    for nth in count(1):
+        with fresh_world(folder) as world:
+            place = make_place(world, way)
+            meeting = interleave(world, first(place), second(place), nth)
+            if meeting is None:
+                return
+            yield place, meeting
 
 
-@pytest.mark.sampled
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("nth", NTH)
-def test_service_that_a_colleague_closed_during_a_restore_is_closed(world: World, nth: int, way: str) -> None:
-    place = make_place(world, way)
-    meeting = interleave(world, place.restore_run(), place.turn_run("on"), nth)
-
-    if meeting is None or is_overwritten_unseen(place, meeting):
-        return
-    if meeting.second.exit_code != 0:  # told that the restore came in between: the same command again closes it
-        assert meeting.second.reason.value == "world_moved", meeting.story
-        assert place.turn("on").code == 0, meeting.story
-    if not place.is_closed():  # the colleague's run was over between a comparison and its write
-        assert "maintenance --service api --environment production --state on" in meeting.first.message, meeting.story
-        assert place.turn("on").code == 0, meeting.story
-    assert place.is_closed(), meeting.story
-    assert_tells_the_truth(meeting.first, meeting.story)
+def turns_on(place: Place) -> RequestedRun:
+    return place.turn_run("on")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("nth", NTH)
-def test_restore_during_maintenance_on_opens_nothing(world: World, nth: int, way: str) -> None:
-    place = make_place(world, way)
-    meeting = interleave(world, place.turn_run("on"), place.restore_run(), nth)
-
-    if meeting is None:
-        return
-    if meeting.first.exit_code != 0:
-        assert place.turn("on").code == 0, meeting.story
-    assert place.is_closed(), meeting.story
+def turns_off(place: Place) -> RequestedRun:
+    return place.turn_run("off")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("nth", NTH)
-def test_maintenance_off_during_a_restore_leaves_the_service_open(world: World, nth: int, way: str) -> None:
-    place = make_place(world, way)
-    meeting = interleave(world, place.restore_run(), place.turn_run("off"), nth)
+def test_service_that_a_colleague_closed_during_a_restore_is_closed(tmp_path: Path, way: str) -> None:
+    for place, meeting in each_meeting(tmp_path, way, Place.restore_run, turns_on):
+        if is_overwritten_unseen(place, meeting):
+            continue
+        if meeting.second.exit_code != 0:  # told that the restore came in between: the same command again closes it
+            assert meeting.second.reason.value == "world_moved", meeting.story
+            assert place.turn("on").code == 0, meeting.story
+        if not place.is_closed():  # the colleague's run was over between a comparison and its write
+            assert "maintenance --service api --environment production --state on" in meeting.first.message, (
+                meeting.story
+            )
+            assert place.turn("on").code == 0, meeting.story
+        assert place.is_closed(), meeting.story
+        assert_tells_the_truth(meeting.first, meeting.story)
 
-    if meeting is None:
-        return
-    if meeting.first.exit_code != 0:
-        world.sandbox.clock.advance(60)
-        assert place.turn("off").code == 0, meeting.story
-    assert not place.is_closed(), meeting.story
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_restore_during_maintenance_on_opens_nothing(tmp_path: Path, way: str) -> None:
+    for place, meeting in each_meeting(tmp_path, way, turns_on, Place.restore_run):
+        if meeting.first.exit_code != 0:
+            assert place.turn("on").code == 0, meeting.story
+        assert place.is_closed(), meeting.story
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_maintenance_off_during_a_restore_leaves_the_service_open(tmp_path: Path, way: str) -> None:
+    for place, meeting in each_meeting(tmp_path, way, Place.restore_run, turns_off):
+        if meeting.first.exit_code != 0:
+            place.world.sandbox.clock.advance(60)
+            assert place.turn("off").code == 0, meeting.story
+        assert not place.is_closed(), meeting.story
 
 
 def is_overwritten_unseen(place: Place, meeting: Interleaving) -> bool:

@@ -1,9 +1,10 @@
 """Two concurrent runs: one pauses before a request while the other runs completely."""
 
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ops.app import registry
@@ -13,8 +14,10 @@ from ops.core.result import RunResult
 from ops.core.timeline import EventKind
 from ops.engine.engine import RunOptions
 from ops.engine.signals import SignalHandler
+from sandbox import Sandbox
 from sandbox.faults import Fault
-from tests.conftest import World
+from tests.conftest import ACCOUNT, REFERENCE, World
+from tests.support.in_process import answered_in_process
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 READ_BY_POST = ("/bulk/get", "/query", "/graphql")
@@ -75,6 +78,15 @@ class Interleaving:
             f"before request {self.nth}; first: {_told(self.first)}, wrote {self.first_wrote}; "
             f"second: {_told(self.second)}, wrote {self.second_wrote}"
         )
+
+
+@contextmanager
+def fresh_world(folder: Path) -> Iterator[World]:
+    """Make one of many worlds of a test, reached without sockets."""
+    config = (REFERENCE / "ops.yml").read_text().replace("deadline: 2m", "deadline: 10s")
+    (folder / "ops.yml").write_text(config.replace("successes: 3", "successes: 1"))
+    with answered_in_process(), Sandbox(account_id=ACCOUNT, virtual_clock=True) as sandbox:
+        yield World(sandbox, folder)
 
 
 def interleave(
@@ -159,7 +171,7 @@ class _Stop:
 
 
 def _fault(method: str, stop: Callable[[], None], path: str = "**") -> Fault:
-    return Fault(method=method, path=path, times=None, before=stop)
+    return Fault(method=method, path=path, times=None, before=stop, is_prompt=True)
 
 
 def _successful_writes(world: World, begin: int, end: int | None) -> list[str]:
