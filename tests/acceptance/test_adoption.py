@@ -164,6 +164,7 @@ def test_team_recovers_by_button(tmp_path: Path, pip_cache: Path) -> None:
         number, log = run(team, tmp_path, pip_cache, press)
 
         assert time.monotonic() - started <= MACHINE_SECONDS
+        assert conclusions(hub.runs[-1])["watch"] == "success", log
         assert_adopted(team, laptop, number, log, is_recovered=is_recovered())
 
 

@@ -1,12 +1,14 @@
-"""A restore by two people in the generated workflows, requested by label and button, under act."""
+"""A restore by two people in the generated workflows, requested by label and approved by button, under act.
+
+tests/merge/drills/test_database_drills.py requests it by button, and reverts a migration.
+"""
 
 from pathlib import Path
 
-from ops.core.migrations_folder import hash_migration
 from sandbox.actions import Runner
 from tests.conftest import World
 from tests.support.actions import CI, conclusions
-from tests.support.second_person import DATABASE, DOWN, MIGRATION, TOKEN, UP, Desk, open_desk
+from tests.support.second_person import DOWN, MIGRATION, TOKEN, UP, Desk, open_desk
 from tests.support.workflows import operations_repository
 
 
@@ -66,37 +68,3 @@ def test_label_of_a_second_person_is_answered_and_the_button_restores(world: Wor
 
         assert approve(desk, runner, "carol")["gate"] == "failure"
         assert len(desk.restores) == 1
-
-
-def test_button_of_a_second_person_restores(world: World, pip_cache: Path) -> None:
-    desk = prepared(world)
-    incident = str(desk.incident)
-    with runner_of(desk, pip_cache) as runner:
-        asked = {"database": "orders", "to": "-90s", "environment": "live", "incident": incident, "dry_run": False}
-        desk.hub.dispatch("restore-database.yml", asked, by="alice")
-        assert ended(desk, runner)["database-live"] == "success", log(desk, runner)
-        target = desk.request["params"]["to"]
-        desk.sell()
-
-        approved = approve(desk, runner, "bob")
-
-        assert (approved["gate"], approved["database-live"]) == ("success", "success"), log(desk, runner)
-        assert desk.tables["sales"] == 3
-        assert any(f"restore of orders to {target[:10]}" in comment for comment in desk.comments)
-
-
-def test_second_person_approves_a_revert(world: World, pip_cache: Path) -> None:
-    """A job without the token fetches the down file, for the plan and again for the run."""
-    desk = prepared(world)
-    with runner_of(desk, pip_cache) as runner:
-        desk.hub.label(desk.incident, "recover:revert", "alice")
-        asked = ended(desk, runner)
-        assert (asked["fetch-database-live"], asked["database-live"]) == ("success", "success"), log(desk, runner)
-        assert desk.tables["applied"] == 2
-
-        approved = approve(desk, runner, "bob")
-
-    assert (approved["fetch-database-live"], approved["database-live"]) == ("success", "success"), log(desk, runner)
-    assert desk.tables == {"sales": 5, "applied": 1}
-    (hold,) = world.sandbox.d1.query(DATABASE, "SELECT migration, hash FROM backout_holds")
-    assert hold == {"migration": MIGRATION, "hash": hash_migration(UP)}

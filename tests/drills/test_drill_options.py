@@ -15,7 +15,7 @@ from ops.drills.support import EDGES, TRIGGERS, describe_unsupported
 from sandbox.actions.checkout import write_files
 from tests.conftest import REFERENCE, ROOT, World
 from tests.support import team_files
-from tests.support.configurations import ONE_WORKER
+from tests.support.configurations import ONE_WORKER, SMALL_REPOSITORY
 from tests.support.drills import (
     CONFIG,
     Run,
@@ -225,3 +225,13 @@ def test_label_drill_names_the_file_whose_labels_are_wrong(world: World) -> None
         repository.files(world.config, "acme/backout")
 
     assert str(world.config) in raised.value.message
+
+
+def test_label_drill_of_a_small_repository_runs_this_program() -> None:
+    found = repository.files(SMALL_REPOSITORY, "backout-tools/backout")
+
+    assert (
+        f"uses: backout-tools/backout/.github/actions/gate@{'0' * 40}"
+        in found[".github/workflows/rollback-worker.yml"].decode()
+    )
+    assert not [path for path in found if path.startswith(("ops/", ".github/actions/"))]

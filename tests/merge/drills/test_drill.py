@@ -17,6 +17,7 @@ from tests.support.drills import (
     assert_recovered,
     drill,
     run_id,
+    runbook_of,
     runs,
     switch_arguments,
     taken,
@@ -166,7 +167,6 @@ def test_switch_groups_cover_relevant_sandbox_switches(name: str) -> None:
 
 
 LEAKS: list[tuple[Run, list[str]]] = [
-    *((run, []) for run in taken(("rotate-secrets", *PLAIN))),
     (("rotate-secrets", *PLAIN), switch_options("rotate-secrets", 0)),
     *((run, switch_options("rotate-secrets", 1)) for run in taken(("rotate-secrets", "embedded", "command"))),
 ]
@@ -217,13 +217,13 @@ def test_feature_switch_drills_recover(run: Run, more: list[str]) -> None:
     assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 10
 
 
-IN_WORKERD = [
-    run for name, kind in DRILLS.items() if kind.in_workerd and not kind.configure for run in runs(name, "workerd")
-]
-"""Drills that break the example in a different way on this edge, besides those of its database."""
+IN_WORKERD = {
+    runbook_of(name): runs(name, "workerd") for name, kind in DRILLS.items() if kind.in_workerd and not kind.configure
+}
+"""Runbook → its last drill that breaks the example in a different way on this edge, besides those of its database."""
 
 
-@pytest.mark.parametrize("run", IN_WORKERD, ids=run_id)
+@pytest.mark.parametrize("run", [run for found in IN_WORKERD.values() for run in found], ids=run_id)
 def test_example_recovers_in_workerd_by_its_own_probes(run: Run) -> None:
     kind = DRILLS[run[0]].in_workerd
     assert kind
@@ -271,7 +271,6 @@ def test_rollback_pages_drill_recovers_under_api_variants(switches: list[str]) -
 
 
 REDEPLOYMENTS: list[tuple[Run, list[str]]] = [
-    *((run, []) for run in taken(("redeploy-pages", *PLAIN))),
     *((run, AT_ONCE) for run in taken(("redeploy-pages", "embedded", "command"))),
     (("redeploy-pages", *PLAIN), [*LAGS, *LATE]),
 ]
@@ -285,8 +284,9 @@ def test_redeploy_pages_drill_builds_example_and_recovers(run: Run, switches: li
     assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 90
 
 
+taken(("maintenance", "embedded", "button"))  # tests/acceptance/test_timed_end.py presses it
 MAINTENANCE = [
-    *((run, []) for run in runs("maintenance")),
+    *((run, []) for run in runs("maintenance") if run[2] != "button"),
     *((("maintenance", *PLAIN), switch_options("maintenance", group)) for group in range(2)),
 ]
 
@@ -328,7 +328,7 @@ def test_limits_drill_restores_previous_limit_after_expiry(run: Run) -> None:
     assert "after 4 h the former limit held again" in result["message"]
 
 
-@pytest.mark.parametrize("run", runs("cloudflare-outage"), ids=run_id)
+@pytest.mark.parametrize("run", [("cloudflare-outage", *PLAIN), *runs("cloudflare-outage")], ids=run_id)
 def test_outage_ends_as_theirs_without_a_rollback(run: Run) -> None:
     name, _, trigger = run
     given = ["--trigger", trigger] if trigger else []
@@ -354,7 +354,10 @@ def test_outage_ends_as_theirs_without_a_rollback(run: Run) -> None:
         assert result["workflow_run"]["conclusion"] == "success"
 
 
-@pytest.mark.parametrize("run", runs("relapse"), ids=run_id)
+RELAPSES = [("relapse", *PLAIN), *taken(("relapse", "embedded", "label"), ("relapse", "embedded", "command"))]
+
+
+@pytest.mark.parametrize("run", RELAPSES, ids=run_id)
 def test_relapse_is_found_by_a_watch_that_lost_its_runner(run: Run) -> None:
     name, _, trigger = run
     given = ["--trigger", trigger] if trigger else []
