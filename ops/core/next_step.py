@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ops.core.written_json import text_in
+
 
 @dataclass(frozen=True)
 class SuggestedCommand:
@@ -14,6 +16,17 @@ class SuggestedCommand:
     command: str
     button: str = ""
     """Where the button is and how to fill in its fields; empty if there is none."""
+
+
+def command_to_json(name: str, command: SuggestedCommand | None) -> dict[str, str]:
+    """Return the command under this name, and its button under NAME_button."""
+    return {name: command.command if command else "", f"{name}_button": command.button if command else ""}
+
+
+def command_from_json(name: str, data: Mapping[str, Any]) -> SuggestedCommand | None:
+    """Return the command that `command_to_json` wrote; None if there is none."""
+    command, button = text_in(data, name), text_in(data, f"{name}_button")
+    return SuggestedCommand(command, button) if command else None
 
 
 def refer_below(hint: str) -> str:

@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from ops.core.approval_request import ApprovalTerms
 from ops.core.errors import Decision, OpsError, ProviderError, Reason, Refused
-from ops.core.next_step import SuggestedCommand
+from ops.core.next_step import SuggestedCommand, command_from_json, command_to_json
+from ops.core.written_json import mapping_in, mappings_in, text_in, texts_in
 
 PROBABLY_NOT_THE_CAUSE = timedelta(hours=24)
 """A release that served this long before an incident is probably not its cause."""
@@ -38,6 +39,15 @@ class Change:
     """Seconds after its write until it is in effect everywhere; the next change waits for it."""
     accepted_before: str = ""
     """The earlier run whose write of this change was accepted, for people; the run then only reads back."""
+
+    @property
+    def values(self) -> tuple[str, str, str]:
+        """Return target, before and after."""
+        return self.target, self.before, self.after
+
+    def to_json(self) -> dict[str, str]:
+        named = {"target": self.target, "before": self.before, "after": self.after, "done_when": self.done_when}
+        return named | command_to_json("undo", self.undo)
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,46 @@ class Plan(Generic[D_co]):
     def undo(self) -> tuple[SuggestedCommand, ...]:
         """Return the undo commands, latest change first, without duplicates."""
         return tuple(dict.fromkeys(change.undo for change in reversed(self.changes) if change.undo))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as the JSON result and the event `planned` hold it (docs/reference/results.md)."""
+        return {
+            "summary": self.summary,
+            "changes": [each.to_json() for each in (*self.changes, *self.final_changes)],
+            "sections": {section.title: list(section.lines) for section in self.sections},
+            "not_undone": list(self.not_undone),
+            "follows": list(self.consequences),
+            "warnings": list(self.warnings),
+            "reason": self.reason.value if self.reason else None,
+            **command_to_json("next_step", self.next_step),
+            "done": self.done_message,
+            "proved": self.proved_claim,
+            "proves_health": self.proves_health,
+            "tasks": list(self.tasks),
+        }
+
+
+def plan_from_json(summary: str, data: Mapping[str, Any]) -> Plan[None]:
+    """Return the plan that `Plan.to_json` wrote, for people only: its final changes are among the others."""
+    sections = mapping_in(data, "sections")
+    return Plan(
+        summary=summary,
+        changes=tuple(map(_change_from_json, mappings_in(data, "changes"))),
+        sections=tuple(PlanSection(title, texts_in(sections, title)) for title in sections),
+        not_undone=texts_in(data, "not_undone"),
+        consequences=texts_in(data, "follows"),
+        warnings=texts_in(data, "warnings"),
+        next_step=command_from_json("next_step", data),
+        done_message=text_in(data, "done"),
+        proved_claim=text_in(data, "proved"),
+        proves_health=data.get("proves_health") is not False,
+        tasks=texts_in(data, "tasks"),
+    )
+
+
+def _change_from_json(data: Mapping[str, Any]) -> Change:
+    target, before, after, done_when = (text_in(data, name) for name in ("target", "before", "after", "done_when"))
+    return Change(target, before, after, done_when, command_from_json("undo", data))
 
 
 class LiveState(StrEnum):

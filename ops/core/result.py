@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ops.core.errors import Decision, Reason, needs_people
-from ops.core.next_step import SuggestedCommand
+from ops.core.next_step import SuggestedCommand, command_to_json
 from ops.core.plan import LiveState, Plan
 from ops.core.timeline import EventKind, RunEvent
 from ops.core.verdict import ProbeObservation, Verdict
@@ -88,7 +88,7 @@ class RunResult:
             "incident": self.incident,
             "wrote": self.wrote,
             "outcome": self.outcome,
-            "plan": plan_to_json(self.plan),
+            "plan": self.plan.to_json() if self.plan else None,
             "timeline": [event.to_json() for event in self.timeline],
             "probes_before": observation_to_json(self.before),
             "probes_after": observation_to_json(self.after),
@@ -192,35 +192,6 @@ def describe_state_after_bug(events: Sequence[RunEvent]) -> str:
         return f"{MOVED_TRAFFIC}: {moved[-1]}"
     unchanged = LiveState.REHEARSED if EventKind.REHEARSED in kinds else LiveState.UNCHANGED
     return unchanged.words
-
-
-def plan_to_json(plan: Plan[Any] | None) -> dict[str, Any] | None:
-    """Return the plan as the JSON result and the event `planned` hold it."""
-    if plan is None:
-        return None
-    return {
-        "summary": plan.summary,
-        "changes": [
-            {"target": c.target, "before": c.before, "after": c.after, "done_when": c.done_when}
-            | command_to_json("undo", c.undo)
-            for c in (*plan.changes, *plan.final_changes)
-        ],
-        "sections": {section.title: list(section.lines) for section in plan.sections},
-        "not_undone": list(plan.not_undone),
-        "follows": list(plan.consequences),
-        "warnings": list(plan.warnings),
-        "reason": plan.reason.value if plan.reason else None,
-        **command_to_json("next_step", plan.next_step),
-        "done": plan.done_message,
-        "proved": plan.proved_claim,
-        "proves_health": plan.proves_health,
-        "tasks": list(plan.tasks),
-    }
-
-
-def command_to_json(name: str, command: SuggestedCommand | None) -> dict[str, str]:
-    """Return the command under this name, and its button under NAME_button."""
-    return {name: command.command if command else "", f"{name}_button": command.button if command else ""}
 
 
 def observation_to_json(observation: ProbeObservation | None) -> dict[str, Any] | None:

@@ -8,13 +8,14 @@ from typing import Any
 
 from ops.core.approval_request import APPROVE_BUTTON, WaitingRequest, parse_request
 from ops.core.errors import PROVED, UNFINISHED, Decision, Reason
-from ops.core.next_step import SuggestedCommand, describe_button
-from ops.core.plan import LiveState
+from ops.core.next_step import SuggestedCommand, command_from_json, describe_button
+from ops.core.plan import LiveState, Plan, plan_from_json
 from ops.core.result import MOVED, duration_label, measure_durations
 from ops.core.run_record import DONE, RecordRow, RunRecord
 from ops.core.timeline import EventKind, RunEvent, find_seconds
 from ops.core.verdict import Verdict
 from ops.core.version import __version__
+from ops.core.written_json import mapping_in, mappings_in, text_in
 
 STATES = {
     EventKind.REQUESTED: "Received",
@@ -48,24 +49,6 @@ ENDINGS: dict[str, str] = {
     Decision.NO_EVIDENCE: ", health unknown",
 }
 """Decisions that follow what is live, each with its words."""
-
-
-@dataclass(frozen=True)
-class RecordedPlan:
-    """A plan as the event `planned` records it, with the undo that the end of the run names."""
-
-    summary: str
-    changes: tuple[tuple[str, str, str], ...] = ()
-    sections: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Titles with their lines."""
-    warnings: tuple[str, ...] = ()
-    not_undone: tuple[str, ...] = ()
-    undo: tuple[SuggestedCommand, ...] = ()
-    next_step: SuggestedCommand | None = None
-    done_message: str = ""
-    proved_claim: str = ""
-    proves_health: bool = True
-    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,7 +109,7 @@ class RunSummary:
     def suggested_command(self) -> SuggestedCommand | None:
         """Return the command that the hint refers to, or the next command of a successful run."""
         event = self.last_event(EventKind.FAILED) or self.last_event(EventKind.ENDED)
-        return _press(event.data, "press") if event else None
+        return command_from_json("press", event.data) if event else None
 
     @property
     def runbook(self) -> str:
@@ -143,21 +126,20 @@ class RunSummary:
 
     @property
     def service(self) -> str:
-        return self._data(EventKind.REQUESTED, "service") or _text(self.params.get("service"))
+        return self._data(EventKind.REQUESTED, "service") or text_in(self.params, "service")
 
     @property
     def params(self) -> Mapping[str, Any]:
         """Return the parameters of the request."""
         requested = self.last_event(EventKind.REQUESTED)
-        params = requested.data.get("params") if requested else None
-        return params if isinstance(params, Mapping) else {}
+        return mapping_in(requested.data, "params") if requested else {}
 
     @property
     def reason_text(self) -> str:
         """Return the typed reason, else the incident's number; never a text of the issue."""
         requested = self.last_event(EventKind.REQUESTED)
         data = requested.data if requested else {}
-        typed, incident = _text(self.params.get("reason")).strip().rstrip("."), data.get("incident")
+        typed, incident = text_in(self.params, "reason").strip().rstrip("."), data.get("incident")
         if typed:
             return f" because {typed}"
         return f" because of incident #{incident}" if isinstance(incident, int) else ""
@@ -258,11 +240,16 @@ class RunSummary:
         return self.is_verified and (self.plan is None or self.plan.proves_health)
 
     @cached_property
-    def plan(self) -> RecordedPlan | None:
-        planned, ended = self.last_event(EventKind.PLANNED), self.last_event(EventKind.ENDED)
-        found = _recorded_plan(planned) if planned else None
-        answered = _undo(ended.data.get("undo")) if ended else ()  # missing in older records
-        return replace(found, undo=answered) if found and answered else found
+    def plan(self) -> Plan[None] | None:
+        planned = self.last_event(EventKind.PLANNED)
+        return plan_from_json(planned.text, mapping_in(planned.data, "plan")) if planned else None
+
+    @property
+    def undo(self) -> tuple[SuggestedCommand, ...]:
+        """Return the undo commands that the end names, else those of the plan, as for older records."""
+        ended = self.last_event(EventKind.ENDED)
+        found = (command_from_json("undo", each) for each in mappings_in(ended.data if ended else {}, "undo"))
+        return tuple(dict.fromkeys(filter(None, found))) or (self.plan.undo if self.plan else ())
 
     @property
     def durations(self) -> dict[str, float | None]:
@@ -300,7 +287,7 @@ class RunSummary:
             decision=self.decision,
             reason=self._data(EventKind.ENDED, "reason"),
             durations=self.durations,
-            versions=self.plan.changes if self.plan else (),
+            versions=tuple(each.values for each in self.plan.changes) if self.plan else (),
             rows=rows,
             program=__version__,
             state=self.state if self.decision and part == 1 else "",
@@ -311,7 +298,7 @@ class RunSummary:
 
     def _data(self, kind: EventKind, name: str) -> str:
         event = self.last_event(kind)
-        return _text(event.data.get(name)) if event else ""
+        return text_in(event.data, name) if event else ""
 
 
 ICONS = {
@@ -348,50 +335,3 @@ def merge_rounds(events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
         else:
             merged.append(event)
     return tuple(merged)
-
-
-def _recorded_plan(event: RunEvent) -> RecordedPlan:
-    """Return the recorded plan without values of a wrong type, because the file may have been edited."""
-    data = event.data.get("plan")
-    data = data if isinstance(data, Mapping) else {}
-    changes = [change for change in _list(data.get("changes")) if isinstance(change, Mapping)]
-    return RecordedPlan(
-        summary=event.text,
-        changes=tuple((_text(c.get("target")), _text(c.get("before")), _text(c.get("after"))) for c in changes),
-        sections=tuple((_text(title), _texts(lines)) for title, lines in _items(data.get("sections"))),
-        warnings=_texts(data.get("warnings")),
-        not_undone=_texts(data.get("not_undone")),
-        undo=_undo(changes[::-1]),
-        next_step=_press(data, "next_step"),
-        done_message=_text(data.get("done")),
-        proved_claim=_text(data.get("proved")),
-        proves_health=data.get("proves_health") is not False,
-        tasks=_texts(data.get("tasks")),
-    )
-
-
-def _undo(found: Any) -> tuple[SuggestedCommand, ...]:
-    """Return the different undo commands of changes."""
-    given = (_press(each, "undo") for each in _list(found) if isinstance(each, Mapping))
-    return tuple(dict.fromkeys(filter(None, given)))
-
-
-def _press(data: Mapping[str, Any], name: str) -> SuggestedCommand | None:
-    command = _text(data.get(name))
-    return SuggestedCommand(command, _text(data.get(f"{name}_button"))) if command else None
-
-
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else []
-
-
-def _items(value: Any) -> list[tuple[Any, Any]]:
-    return list(value.items()) if isinstance(value, Mapping) else []
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(text for text in _list(value) if isinstance(text, str))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

@@ -24,15 +24,13 @@ from ops.core.errors import (
     UnknownOutcome,
     exit_code_for,
 )
-from ops.core.next_step import SuggestedCommand, refer_below
+from ops.core.next_step import SuggestedCommand, command_to_json, refer_below
 from ops.core.plan import Change, LiveState, Plan, Progress, RunOutcome, changed_elsewhere_error, replaced_error
 from ops.core.result import (
     RunResult,
-    command_to_json,
     describe_decision,
     lead_with_state,
     measure_durations,
-    plan_to_json,
     planned_outcome,
     with_sentence,
 )
@@ -185,7 +183,7 @@ class Engine:
         options.permit()
         before = start_call(partial(self.prober.run_round, runbook.probes(ctx, None)))
         plan = run.plan = runbook.preflight(ctx)
-        ctx.timeline.record(EventKind.PLANNED, plan.summary, plan=plan_to_json(plan))
+        ctx.timeline.record(EventKind.PLANNED, plan.summary, plan=plan.to_json())
         options.show_plan(plan)
         ends_here = options.dry_run or (options.has_next_job and plan.changes)
         will_write = (plan.changes or plan.final_changes) and not ends_here
