@@ -228,7 +228,7 @@ class CloudflareClient(WriteGuard):
 
         Raises:
             NotApplied: Cloudflare did not apply the write; it may be sent again.
-            Unclear: it is unknown whether Cloudflare applied the write.
+            UnclearWrite: it is unknown whether Cloudflare applied the write.
             CloudflareApiError: Cloudflare rejected the write and changed nothing.
         """
         call = f"{method} {without_account(path)}"
@@ -310,7 +310,10 @@ PageReader = Callable[[Mapping[str, str]], CloudflareResponse]
 
 
 def paginate_by_total(read: PageReader, *, per_page: int = 50) -> Iterator[Any]:
-    """Yield the rows of a list with a reliable `result_info.total_count`: zones, Pages deployments, KV namespaces."""
+    """Yield the rows of a list with a reliable `result_info.total_count`: zones, Pages deployments, KV namespaces.
+
+    Raises MalformedCloudflareResponse.
+    """
     for page in range(1, MAX_PAGES + 1):
         answer = read({"page": str(page), "per_page": str(per_page)})
         yield from _rows(answer)

@@ -49,7 +49,7 @@ class KvApi:
     def write_value(self, namespace: str, key: str, value: str) -> None:
         """Write a value once; Cloudflare allows one write per key and second.
 
-        Raises NotApplied, Unclear and CloudflareApiError.
+        Raises NotApplied, UnclearWrite and CloudflareApiError.
         """
         path = f"{self._namespaces}/{namespace}/values/{quote(key, safe='')}"
         self._client.write("PUT", path, permission=WRITE_PERMISSION, content=value.encode())

@@ -19,7 +19,10 @@ COMPATIBILITY_DATE = "2026-09-01"
 
 
 class MaintenanceWorkerApi:
-    """API of the Worker ops-maintenance. Writes are sent once and raise NotApplied, Unclear and CloudflareApiError."""
+    """API of the Worker ops-maintenance. A write is sent once.
+
+    Raises NotApplied, UnclearWrite and CloudflareApiError.
+    """
 
     def __init__(self, client: CloudflareClient, account_id: str, worker: str) -> None:
         self._client = client

@@ -109,7 +109,7 @@ class PagesApi:
         return parse_result(answer, f"the upload token of {project}", lambda: _most_files(answer.result["jwt"]))
 
     def roll_back(self, project: str, deployment: str) -> None:
-        """Roll production back to a deployment; sent once. Raises NotApplied, Unclear and CloudflareApiError.
+        """Roll production back to a deployment; sent once. Raises NotApplied, UnclearWrite and CloudflareApiError.
 
         A rollback has no message, so it leaves no mark in the history. Cloudflare documents no code for a refusal:
         8000000, "an unknown error", counts as unclear.

@@ -199,7 +199,7 @@ def without_account(path: str) -> str:
 
 
 def parse_result(answer: CloudflareResponse, subject: str, build: Callable[[], T]) -> T:
-    """Return `build()`; a missing or wrong field becomes one error that names the response."""
+    """Return `build()`. Raises MalformedCloudflareResponse for a missing or wrong field."""
     try:
         return build()
     except (LookupError, TypeError, ValueError, OverflowError, AttributeError):

@@ -54,15 +54,15 @@ class RoutesApi:
         return parse_result(answer, "the custom domains", lambda: tuple(_domain(row) for row in answer.result))
 
     def add_route(self, zone: str, pattern: str, script: str) -> None:
-        """Add a route; sent once, like the two writes below. Raises NotApplied, Unclear and CloudflareApiError.
+        """Add a route; sent once, like the two writes below. Raises NotApplied, UnclearWrite and CloudflareApiError.
 
-        An existing pattern (HTTP 409) is Unclear: another run may have added the same route.
+        An existing pattern (HTTP 409) is UnclearWrite: another run may have added the same route.
         """
         body = {"pattern": pattern, "script": script}
         self._write("POST", f"/zones/{zone}/workers/routes", json=body)
 
     def update_route(self, zone: str, route: str, pattern: str, script: str) -> None:
-        """Point a route to another Worker. A missing route (HTTP 404) is Unclear, so it is read again."""
+        """Point a route to another Worker. A missing route (HTTP 404) is UnclearWrite, so it is read again."""
         body = {"pattern": pattern, "script": script}
         self._write("PUT", f"/zones/{zone}/workers/routes/{route}", json=body)
 

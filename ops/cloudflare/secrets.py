@@ -56,7 +56,7 @@ class WorkerSecretsApi:
         """Set secrets, or delete those with the value None; sent once. The new version gets all traffic at once.
 
         It builds on the latest upload, so Cloudflare refuses it while another version is live.
-        Raises LatestNotDeployed, NotApplied, Unclear and CloudflareApiError.
+        Raises LatestNotDeployed, NotApplied, UnclearWrite and CloudflareApiError.
         """
         if not 1 <= len(edits) <= MAX_SECRETS_PER_CALL:
             raise ValueError(f"from 1 to {MAX_SECRETS_PER_CALL} secrets can be changed at once, not {len(edits)}")
@@ -79,7 +79,7 @@ class WorkerSecretsApi:
 
     @reads("GET /accounts/{account}/workers/workers/{script}/versions/{version}")
     def read_code(self, worker: str, version: str) -> WorkerCode | None:
-        """Return the code of a version; None if Cloudflare no longer has it.
+        """Return the code of a version; None if Cloudflare no longer has it. Raises MalformedCloudflareResponse.
 
         developers.cloudflare.com/api/resources/workers/subresources/beta/subresources/workers/subresources/versions
         """
@@ -105,7 +105,7 @@ class WorkerSecretsApi:
 
         Other secrets are inherited from the latest upload, which may not be live. Cloudflare refuses an upload if
         one is missing there (10057). The caller must check `code.upload_obstacles` first.
-        Raises NotApplied, Unclear and CloudflareApiError.
+        Raises NotApplied, UnclearWrite and CloudflareApiError.
         """
         head = json.dumps(build_upload_metadata(code, edits, message=str(mark), tag=tag))
         parts = [("metadata", (None, head.encode(), "application/json"))]

@@ -112,7 +112,7 @@ class WorkersApi:
 
     @reads("GET /accounts/{account}/workers/scripts")
     def list_workers(self) -> tuple[ListedWorker, ...]:
-        """Return the Workers of the account. Rows without a name are left out.
+        """Return the Workers of the account. Rows without a name are left out. Raises MalformedCloudflareResponse.
 
         developers.cloudflare.com/api/resources/workers/subresources/scripts/methods/list
         """
@@ -154,7 +154,7 @@ class WorkersApi:
     def list_uploads(self, worker: str) -> tuple[WorkerVersion, ...]:
         """Return the newest 25 versions, newest first, deployable or not. The first one is the latest upload.
 
-        The list is never empty, since a Worker starts with an upload.
+        The list is never empty, since a Worker starts with an upload. Raises MalformedCloudflareResponse.
         """
         path = f"{self._scripts}/{worker}/versions"
         answer = self._client.read(path, permission=READ_PERMISSION, params={"page": "1", "per_page": "25"})
@@ -180,7 +180,7 @@ class WorkersApi:
 
         `code_update_strategy` is `immediate`, since the default leaves busy Durable Objects on the old code for five
         minutes (developers.cloudflare.com/durable-objects/deployments/durable-objects-code-updates). `force` skips
-        the check for changed secrets. Raises SecretsChanged, NotApplied, Unclear and CloudflareApiError.
+        the check for changed secrets. Raises SecretsChanged, NotApplied, UnclearWrite and CloudflareApiError.
         """
         body = {
             "strategy": "percentage",
@@ -215,7 +215,7 @@ class WorkersApi:
         )
 
     def set_subdomain(self, worker: str, desired: WorkersDevSubdomain) -> None:
-        """Set workers.dev and previews; sent once. Raises NotApplied, Unclear and CloudflareApiError."""
+        """Set workers.dev and previews; sent once. Raises NotApplied, UnclearWrite and CloudflareApiError."""
         body = {"enabled": desired.enabled, "previews_enabled": desired.previews_enabled}
         self._client.write("POST", f"{self._scripts}/{worker}/subdomain", permission=WRITE_PERMISSION, json=body)
 

@@ -8,7 +8,7 @@
     │   └── LatestNotDeployed Cloudflare rejected a secret edit because the latest upload is not deployed
     ├── ProviderError     4   the provider rejected the request or failed; the live state is known
     │   ├── NotApplied        the provider did not apply the write (rate limit, concurrent change)
-    │   └── Unclear           a write whose answer was lost or unreadable; the engine re-reads and decides
+    │   └── UnclearWrite      a write whose answer was lost or unreadable; the engine re-reads and decides
     ├── UnknownOutcome    5   the state is not known
     ├── StillUnhealthy    6   a check after the change failed
     ├── NoEvidence        8   a check after the change gave no verdict

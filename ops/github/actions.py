@@ -66,6 +66,7 @@ def require_variable(environ: Mapping[str, str], *names: str) -> str:
 
 
 def run_attempt(environ: Mapping[str, str]) -> int:
+    """Return the number of this attempt of the workflow run. Raises ConfigError outside of a job."""
     text = require_variable(environ, "GITHUB_RUN_ATTEMPT")
     if not re.fullmatch("[1-9][0-9]{0,5}", text):
         raise ConfigError("GITHUB_RUN_ATTEMPT is not a number", hint="Leave it as GitHub Actions sets it.")

@@ -124,7 +124,7 @@ def parse_note(said: str, now: datetime) -> tuple[datetime, str]:
 def open_incident(
     service: str, severity: str, title: str, *, config: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> "OpenedIncident":
-    """Open an incident with its recovery menu."""
+    """Open an incident with its recovery menu. Raises ConfigError for an unknown service."""
     from ops.github.issues import open_incident
     from ops.publish import comment
 

@@ -58,7 +58,7 @@ class DurableObjectAdmin(WriteGuard):
     def reset(self, url: str, spec: "DurableObject") -> str:
         """Send a reset once; resets are idempotent.
 
-        Raises ConfigError, Refused, NotApplied, Unclear and ProviderError.
+        Raises ConfigError, Refused, NotApplied, UnclearWrite and ProviderError.
         """
         assert spec.reset is not None
         if not self._may_write:

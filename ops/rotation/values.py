@@ -63,6 +63,7 @@ def _keys(ctx: Context[Any], name: str, prefixes: tuple[str, ...]) -> list[Secre
 
 
 def refuse_rejected_keys(selected: RotationSelection, refusals: list[tuple[Reason, str]]) -> None:
+    """Refuse the rotation if a provider rejected a key, or gave no verdict on one."""
     if not refusals:
         return
     pages = ", ".join(dict.fromkeys(rule.page for rule in selected.rules.values() if rule.page))

@@ -135,7 +135,10 @@ class GitHubSecretCopy:
 
 
 def secrets_by_worker(ctx: Context[Any], selected: RotationSelection) -> dict[str, tuple[str, ...]]:
-    """Return Worker → the selected secrets that its services use (`consumers` in ops.yml)."""
+    """Return Worker → the selected secrets that its services use (`consumers` in ops.yml).
+
+    Raises Refused if one Worker uses more than Cloudflare changes at once.
+    """
     workers: dict[str, tuple[str, ...]] = {}
     for service in selected.consumers:
         worker = ctx.environment.service(service).worker
@@ -315,7 +318,7 @@ def build_copy_change(copying: GitHubSecretCopy) -> Change:
 
 
 def copy(ctx: Context[Any], what: GitHubSecretCopy, value: Secret, by_hand: str) -> str:
-    """Write the copy. `by_hand`: the command for a person, if GitHub refuses. Raises Unclear and ProviderError."""
+    """Write the copy. `by_hand`: the command for a person, if GitHub refuses. Raises UnclearWrite and ProviderError."""
     try:
         what.attempt.send(lambda: ctx.github.secrets.put(what.repository, what.environment, what.name, value))
     except UnclearWrite:

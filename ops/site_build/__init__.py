@@ -266,7 +266,7 @@ class SiteBuilder:
             )
 
     def deploy(self, service: "Service", commit: GitCommit, branch: str, message: str) -> str:
-        """Deploy the prepared site with `wrangler pages deploy`. Raises Unclear and ProviderError.
+        """Deploy the prepared site with `wrangler pages deploy`. Raises UnclearWrite and ProviderError.
 
         wrangler retries an unknown error (8000000), which may create two deployments; both are ours.
         """

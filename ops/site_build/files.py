@@ -28,7 +28,7 @@ NOTHING_SENT = "Nothing was sent to Cloudflare."
 
 
 def copy_prebuilt(given: Path, into: Path) -> None:
-    """Copy only the output folder, so that wrangler sees no other file of the artifact."""
+    """Copy only the output folder, so that wrangler sees no other file of the artifact. Raises Refused."""
     if not (given / OUTPUT).is_dir():
         raise unusable_build(f"{given} has no folder {OUTPUT}")
     copy_files(given / OUTPUT, into / OUTPUT)

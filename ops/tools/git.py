@@ -231,7 +231,10 @@ class GitRepository:
         return tuple(path for path, size in sizes.items() if size and size.isdecimal() and int(size) <= LFS_LARGEST)
 
     def archive_commit(self, sha: str, archive: Path) -> None:
-        """Write all committed files to a tar archive, with executable bits and links, and without submodules."""
+        """Write all committed files to a tar archive, with executable bits and links, and without submodules.
+
+        Raises GitError for an unsafe path.
+        """
         entries = [each for each in self.list_tree(sha, [], "-r", "--full-tree") if each.mode in {*PLAIN, LINK}]
         for each in entries:
             if not UNSAFE_PARTS.isdisjoint(each.path.lower().split("/")):

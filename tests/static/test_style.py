@@ -4,6 +4,7 @@ Passing is a floor: a sentence without these words can still be a riddle.
 """
 
 import ast
+import builtins
 import re
 import subprocess
 import warnings
@@ -36,6 +37,10 @@ BETTER = {
 NO_IMPERATIVE = re.compile(r"(The|A|An|This|These|What|Whether|Who|How|When|If|It)\b|\w+(ing|ed|[^s]s)\b")
 """How a help text begins that is no imperative sentence."""
 LONGEST_HELP, LONGEST_FIRST_LINE, LONGEST_LINE, FEWEST_WORDS = 80, 90, 120, 4
+RAISED = re.compile(r"Raises ((?:[A-Z]\w+(?:, (?:and )?| and | or )?)+)")
+RAISED_BLOCK = re.compile(r"(?m)(?<=Raises:\n)(?:(?: {4,}.*)?\n?)+")
+OF_OTHERS = {"PyGithub", "RequestError", "TarError", "MissingParameter"}
+"""Names of other packages: the errors of PyGithub, httpx, tarfile and click."""
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -195,3 +200,27 @@ def test_every_rule_finds_its_example() -> None:
 def test_words_are_found_in_any_case() -> None:
     for word, better in BETTER.items():
         assert [one.text for one in words_in("a.md", f"It is {word.upper()} here")] == [f'"{word}": write {better}']
+
+
+def raised_in(docstring: str) -> set[str]:
+    """Return the exceptions that the docstring names after "Raises"."""
+    lines = [line for block in RAISED_BLOCK.findall(docstring) for line in re.findall(r"(?m)^ {4}(\w[^:]*):", block)]
+    return {name for part in (*RAISED.findall(docstring), *lines) for name in re.findall(r"\b[A-Z]\w+", part)}
+
+
+def test_docstrings_name_exceptions_that_exist() -> None:
+    trees = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "ops").rglob("*.py"))}
+    known = {node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    known |= {*vars(builtins), *OF_OTHERS}
+
+    wrong = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, DOCUMENTED)
+        for name in raised_in(ast.get_docstring(node) or "") - known
+    ]
+
+    assert wrong == []
+    text = "Do it. Raises One, Two and Three. The API is GitHub.\n\nRaises:\n    Four, Five: if\n        GitHub: no.\n"
+    assert raised_in(text) == {"One", "Two", "Three", "Four", "Five"}
