@@ -106,7 +106,8 @@ WAITING = (ROOT / "tests" / "drills", ROOT / "tests" / "merge" / "drills", ROOT 
 """Folders of tests that mostly wait for other programs and for time."""
 
 
-OWN_TESTS = ROOT / "tests" / "sandbox"
+OVER_SOCKETS = tuple(ROOT / "tests" / name for name in ("acceptance", "merge/drills", "merge/sandbox", "sandbox"))
+"""Folders whose tests are of whole programs, or of the sandbox itself."""
 
 _cases: Counter[tuple[str, str]] = Counter()
 
@@ -376,8 +377,11 @@ def python() -> Iterator[RunPython]:
 
 @pytest.fixture(autouse=True)
 def transport(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let requests to a sandbox take sockets only in the slow set, and in the sandbox's own tests."""
-    if request.node.get_closest_marker("slow") or request.path.is_relative_to(OWN_TESTS):
+    """Let requests to a sandbox take sockets in the first case of each slow test; the others differ in what they send."""
+    case = getattr(request.node, "callspec", None)
+    is_first = case is None or not any(case.indices.values())
+    is_slow = request.node.get_closest_marker("slow") is not None
+    if (is_first and is_slow) or any(map(request.path.is_relative_to, OVER_SOCKETS)):
         yield
         return
     with answered_in_process():
