@@ -52,6 +52,13 @@ def read_config(path: Path, *, labels: Collection[str] | None = ()) -> "tuple[Co
     return _checked(text, needed).require_valid(str(path))
 
 
+def load_config(path: Path, environ: Mapping[str, str], redactor: Redactor) -> "Config":
+    """Return the configuration after registering the values of its secrets. Raises ConfigError like `read_config`."""
+    config, _ = read_config(path)
+    register_secrets(environ, config, redactor)
+    return config
+
+
 @functools.lru_cache(maxsize=4)
 def _checked(text: str, labels: frozenset[str] | None) -> "CheckedConfig":
     """Check the text. Cached, because schedules, labels and drills read the same file for each run."""

@@ -43,8 +43,7 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         from ops.app import wiring
         from ops.gate.approval import refuse_late_end, refuse_requester
 
-        configuration, _ = wiring.read_config(config)
-        wiring.register_secrets(os.environ, configuration, redactor)
+        configuration = wiring.load_config(config, os.environ, redactor)
         same = (
             f"{wiring.program_name(os.environ)} {runbook.name}{f' --environment {environment}' if environment else ''}"
         )

@@ -52,8 +52,7 @@ def collect_evidence(
     Unless GitHub reports the repository as private, IP and e-mail addresses are shortened. Raises ConfigError before
     the first request.
     """
-    config, _ = wiring.read_config(config_path)
-    wiring.register_secrets(environ, config, redactor)
+    config = wiring.load_config(config_path, environ, redactor)
     with ExitStack() as ending:
         session = Session(config.environment(environment), environ, ending)
         now = session.clock.now()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.menu import build_menu
 from ops.app.run_files import RUNS, TIMELINE, mark_published, may_be_imported
-from ops.app.wiring import published_prefix, read_config, register_secrets
+from ops.app.wiring import load_config, published_prefix, read_config, register_secrets
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc, parse_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.redaction import Redactor
@@ -42,8 +42,7 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
     from ops.publish import comment
 
     path = _find_record(source, config)
-    settings, _ = read_config(config)
-    register_secrets(environ, settings, redactor)
+    settings = load_config(config, environ, redactor)
     events = _read_events(path, redactor)
     run = _find_run_id(path, events)
     if not may_be_imported(RunSummary(run, events).sandbox, environ):
@@ -128,8 +127,7 @@ def open_incident(
     from ops.github.issues import open_incident
     from ops.publish import comment
 
-    settings, _ = read_config(config)
-    register_secrets(environ, settings, redactor)
+    settings = load_config(config, environ, redactor)
     if service not in settings.service_names:
         hint = f"Use one of: {', '.join(settings.service_names)}."
         raise ConfigError(f'no service "{service}" in {config}', reason=Reason.UNKNOWN_NAME, hint=hint)

@@ -57,8 +57,7 @@ class LeakIncident:
 
 def report_leak(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> LeakIncident | None:
     """Report the leak in the event; None if there is none. Raises ConfigError, Refused and ProviderError."""
-    config, _ = wiring.read_config(config_path)
-    wiring.register_secrets(environ, config, redactor)
+    config = wiring.load_config(config_path, environ, redactor)
     now = system_clock.current_time(environ)
     leak = _read_event(config, environ, now)
     if leak is None:

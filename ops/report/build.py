@@ -59,8 +59,7 @@ def write_report(
     from ops.report import markdown as rendering
     from ops.report import publish
 
-    config, _ = wiring.read_config(config_path)
-    wiring.register_secrets(environ, config, redactor)
+    config = wiring.load_config(config_path, environ, redactor)
     repository = connect(environ, redactor)
     evidence = _read_github(repository, number, environ)
     if publish.LABEL in evidence.labels:

@@ -51,8 +51,7 @@ def close_incident(
     """
     from ops.github.issues import TrustedAuthors, records_of, require_incident
 
-    config, _ = wiring.read_config(config_path)
-    wiring.register_secrets(environ, config, redactor)
+    config = wiring.load_config(config_path, environ, redactor)
     repository, now = connect(environ, redactor), system_clock.current_time(environ)
     with provider_errors(CHECK_HINT):
         issue = repository.get_issue(number)

@@ -187,8 +187,7 @@ def environment_status(
     name: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> EnvironmentStatus:
     """Return the redacted status of an environment. Raises ConfigError."""
-    config, _ = wiring.read_config(config_path)
-    wiring.register_secrets(environ, config, redactor)
+    config = wiring.load_config(config_path, environ, redactor)
     with ExitStack() as ending:
         found: EnvironmentStatus = redactor.redact_value(
             read_status(Session(config.environment(name), environ, ending), wiring.program_name(environ))

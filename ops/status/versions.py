@@ -96,8 +96,7 @@ def service_versions(
     Raises:
         OpsError: the configuration is invalid, or Cloudflare or GitHub cannot be read.
     """
-    config, _ = wiring.read_config(config_path)
-    wiring.register_secrets(environ, config, redactor)
+    config = wiring.load_config(config_path, environ, redactor)
     with ExitStack() as ending:
         session = Session(config.environment(place.environment), environ, ending)
         plain = wiring.planning_context(

@@ -71,8 +71,7 @@ def count_deployed_steps(
 
     `relapsed`: its ID. A forged mark counts too: it only forbids a step. Raises ConfigError and ProviderError.
     """
-    config, _ = wiring.read_config(config_path)
-    wiring.register_secrets(environ, config, redactor)
+    config = wiring.load_config(config_path, environ, redactor)
     environment = config.environment(place.environment)
     with ExitStack() as ending:
         session = Session(environment, environ, ending, config)

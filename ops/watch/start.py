@@ -121,8 +121,7 @@ def find_stopped(
 
     Raises OpsError.
     """
-    config, _ = wiring.read_config(config_path)
-    wiring.register_secrets(environ, config, redactor)
+    config = wiring.load_config(config_path, environ, redactor)
     now = system_clock.current_time(environ)
     found: dict[WatchPlace, None] = {}
     with provider_errors(CHECK_HINT):
