@@ -59,7 +59,7 @@ def test_several_places_are_refused_with_full_commands(world: World, arguments: 
     outcome = shop.ops("rollback-worker", *arguments, *more)
 
     assert outcome.code == 2
-    assert "error: no environment given, and ops.yml has 2 choices: web in live, web in staging\n" in outcome.err
+    assert re.match("error: .*: web in live, web in staging\n", outcome.err)
     commands = [line for line in lines_of(outcome) if line.startswith("ops ")]
     assert [parse(command).params["environment"] for command in commands] == ["live", "staging"]
     assert world.sandbox.requests == []
@@ -79,18 +79,18 @@ def test_refusal_is_json_on_request(world: World) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("rollback-worker", "--service", "wep"), 'no service "wep" that fits rollback-worker; did you mean "web"?'),
-        (("rollback-worker", "--environment", "life"), 'no environment "life" that fits rollback-worker'),
-        (("rollback-worker", "--service", "docs"), 'no service "docs" that fits rollback-worker; known: web'),
-        (("feature", "--name", "x", "--state", "on"), "nothing in ops.yml fits feature"),
+        (("rollback-worker", "--service", "wep"), '"wep" .*rollback-worker.*"web"'),
+        (("rollback-worker", "--environment", "life"), '"life" .*rollback-worker'),
+        (("rollback-worker", "--service", "docs"), '"docs" .*rollback-worker.*: web$'),
+        (("feature", "--name", "x", "--state", "on"), r"ops\.yml .*feature"),
     ],
 )
 def test_name_that_fits_nothing_is_refused(shop: Shop, arguments: tuple[str, ...], said: str) -> None:
     outcome = shop.ops(*arguments)
 
     assert outcome.code == 2
-    assert f"error: {said}" in outcome.err
-    assert re.search(r"\n hint: (These fit: web in live\.|It needs an environment with `runtime`)", outcome.err)
+    assert re.search(f"(?m)^error: .*{said}", outcome.err)
+    assert re.search(r"\n hint: .*(: web in live\.|`runtime`)", outcome.err)
 
 
 @pytest.mark.parametrize("arguments", [("status",), ("evidence", "--since", "2h")])

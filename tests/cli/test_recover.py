@@ -176,7 +176,7 @@ def test_failed_start_outputs_its_reason(world: World, releases: Releases) -> No
     written = outputs(world)
     assert tuple(written) == RUN_OUTPUTS
     assert (written["decision"], written["reason"], written["run"]) == ("refused", "token_missing", "")
-    assert "the Cloudflare token for production is missing" in written["message"]
+    assert "CLOUDFLARE_API_TOKEN" in written["message"]
     assert written["hint"]
 
 

@@ -47,4 +47,5 @@ def test_build_ignores_empty_secret(world: World) -> None:
     """GitHub passes a missing secret as an empty text."""
     outcome = build(world, CLOUDFLARE_API_TOKEN="")
 
-    assert "cannot be unpacked" in outcome.err  # the error of the next step: there is no tar file
+    assert "CLOUDFLARE_API_TOKEN" not in outcome.err
+    assert ".tar" in outcome.err  # the error of the next step: there is no such file

@@ -53,13 +53,13 @@ def test_database_of_an_environment_is_found() -> None:
 @pytest.mark.parametrize(
     ("name", "environment", "why"),
     [
-        ("", "", "has 4 D1 databases: orders, B, books, twice"),
-        ("films", "", "has no D1 database films; it has: orders, B, books, twice"),
-        ("twice", "", "has 2 D1 databases twice; it has: orders, B, books, twice"),
-        ("", "stagin", "has no environment stagin; it has: staging, odd"),
-        ("", "odd", "has no environment odd"),
-        ("", "staging", "environment staging of wrangler.json has no D1 database"),
-        ("orders", "", "has no database_id of orders"),
+        ("", "", " 4 .*: orders, B, books, twice$"),
+        ("films", "", " films; .*: orders, B, books, twice$"),
+        ("twice", "", " 2 .* twice; .*: orders, B, books, twice$"),
+        ("", "stagin", " stagin; .*: staging, odd$"),
+        ("", "odd", " odd"),
+        ("", "staging", r"(?i)staging of wrangler\.json .*D1"),
+        ("orders", "", "database_id of orders"),
     ],
 )
 def test_database_that_is_not_clear_is_refused(name: str, environment: str, why: str) -> None:
@@ -78,10 +78,10 @@ def test_database_that_is_not_clear_is_refused(name: str, environment: str, why:
 @pytest.mark.parametrize(
     ("binding", "why"),
     [
-        ({"database_id": "another"}, "has no database_id of DB"),
+        ({"database_id": "another"}, "database_id of DB"),
         ({"migrations_dir": 3}, "migrations_dir in api/wrangler.jsonc"),
-        ({"migrations_pattern": "migrations/*.sql"}, "migrations_pattern without migrations_dir"),
-        ({"migrations_dir": "sql", "migrations_pattern": "migrations/*.sql"}, "does not start with sql/"),
+        ({"migrations_pattern": "migrations/*.sql"}, "migrations_pattern .*migrations_dir"),
+        ({"migrations_dir": "sql", "migrations_pattern": "migrations/*.sql"}, " sql/"),
         ({"migrations_dir": "../../else"}, "outside"),
         ({"migrations_dir": "/etc"}, "outside"),
         *(

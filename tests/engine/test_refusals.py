@@ -104,15 +104,15 @@ def test_unknown_service_is_refused_on_the_terminal(world: World, releases: Rele
 
 
 TOKENS: dict[str, tuple[str | None, str, str, str]] = {
-    "missing": (None, "token_missing", "CLOUDFLARE_API_TOKEN is not set", "`export CLOUDFLARE_API_TOKEN=…`"),
-    "in a job": (None, "token_missing", "is not set", "GitHub environment, `recovery` (Settings"),
-    "empty": ("", "token_missing", "CLOUDFLARE_API_TOKEN is not set", '"Workers Scripts: Edit"'),
-    "a newline": ("{token}\n", "token_malformed", "U+000A, at position 30 of 30", "without spaces or line breaks"),
-    "a space": (" {token}", "token_malformed", "U+0020, at position 1 of 30", "Copy the token again"),
-    "smart quotes": ("\u201c{token}\u201d", "token_malformed", "U+201C, at position 1 of 31", "Copy the token again"),
-    "an ellipsis": ("{token}\u2026", "token_malformed", "U+2026, at position 30 of 30", "Copy the token again"),
-    "another alphabet": ("\u0455{token}", "token_malformed", "U+0455, at position 1", "Copy the token again"),
-    "a control character": ("{token}\x7f", "token_malformed", "U+007F", "Copy the token again"),
+    "missing": (None, "token_missing", "CLOUDFLARE_API_TOKEN ", "`export CLOUDFLARE_API_TOKEN=…`"),
+    "in a job": (None, "token_missing", "CLOUDFLARE_API_TOKEN ", "GitHub environment, `recovery` (Settings"),
+    "empty": ("", "token_missing", "CLOUDFLARE_API_TOKEN ", '"Workers Scripts: Edit"'),
+    "a newline": ("{token}\n", "token_malformed", "U+000A, at position 30 of 30", "CLOUDFLARE_API_TOKEN"),
+    "a space": (" {token}", "token_malformed", "U+0020, at position 1 of 30", "CLOUDFLARE_API_TOKEN"),
+    "smart quotes": ("\u201c{token}\u201d", "token_malformed", "U+201C, at position 1 of 31", "CLOUDFLARE_API_TOKEN"),
+    "an ellipsis": ("{token}\u2026", "token_malformed", "U+2026, at position 30 of 30", "CLOUDFLARE_API_TOKEN"),
+    "another alphabet": ("\u0455{token}", "token_malformed", "U+0455, at position 1", "CLOUDFLARE_API_TOKEN"),
+    "a control character": ("{token}\x7f", "token_malformed", "U+007F", "CLOUDFLARE_API_TOKEN"),
 }
 
 
@@ -262,7 +262,7 @@ def test_unreachable_sandbox_is_reported(world: World, releases: Releases) -> No
     outcome = world.rollback(OPS_CLOCK_URL=gone)
 
     assert outcome.code == 2
-    assert "cannot read the sandbox's clock" in assert_refused(world, outcome)["message"]
+    assert gone in assert_refused(world, outcome)["message"]
 
 
 # ops.yml
@@ -274,7 +274,7 @@ def test_missing_ops_yml_suggests_config_option(world: World) -> None:
     outcome = world.rollback()
 
     assert outcome.code == 2
-    assert "ops.yml cannot be read (No such file or directory)" in assert_refused(world, outcome)["message"]
+    assert re.search(r"ops\.yml .*\(No such file or directory\)", assert_refused(world, outcome)["message"])
     assert "--config PATH" in outcome.result["hint"]
 
 
@@ -313,8 +313,8 @@ def test_worker_without_deployment_has_no_target(world: World) -> None:
 
     result = assert_refused(world, outcome)
     assert ended(outcome) == (3, "refused", "no_target")
-    assert result["message"] == f"nothing was changed: {WORKER} has no deployment"
-    assert result["hint"] == "Deploy the Worker first."
+    assert WORKER in result["message"]
+    assert result["hint"]
 
 
 def test_first_deployment_has_no_target_and_suggests_to(world: World) -> None:
@@ -447,21 +447,21 @@ def test_unknown_command_suggests_the_nearest(world: World) -> None:
     outcome = world.ops("rollback-wroker")
 
     assert outcome.code == 2
-    assert 'no command "rollback-wroker"; did you mean "rollback-worker"?' in outcome.err
+    assert re.search('"rollback-wroker".*"rollback-worker"', outcome.err)
 
 
 def test_command_prefix_suggests_all_matches(world: World) -> None:
     outcome = world.ops("rollback")
 
     assert outcome.code == 2
-    assert 'no command "rollback"; did you mean "rollback-pages" or "rollback-worker"?' in outcome.err
+    assert re.search('"rollback".*"rollback-pages".*"rollback-worker"', outcome.err)
 
 
 @pytest.mark.parametrize("typed", ["rolback", "rolllback"])
 def test_misspelled_first_word_suggests_all_matches(typed: str, world: World) -> None:
     outcome = world.ops(typed)
 
-    assert f'no command "{typed}"; did you mean "rollback-pages" or "rollback-worker"?' in outcome.err
+    assert re.search(f'"{typed}".*"rollback-pages".*"rollback-worker"', outcome.err)
 
 
 @pytest.mark.parametrize(

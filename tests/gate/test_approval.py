@@ -17,6 +17,10 @@ APPROVE = "approve-production"
 DEMANDED = "    token: CLOUDFLARE_API_TOKEN\n    approval: [recovery]\n"
 
 
+NOBODY = f'"{APPROVE}"(?![\\s\\S]*laptop)'
+"""Of a refusal that names the environment, and no reviewer who requested it."""
+
+
 @pytest.fixture
 def hub(world: World) -> GitHub:
     """Return a repository whose ops.yml requires an approval in production."""
@@ -90,7 +94,7 @@ def test_approved_run_recovers_and_names_reviewer(world: World, releases: Releas
 
 @pytest.mark.parametrize(
     ("reviews", "waits", "said"),
-    [(1, True, "nobody approved it"), (2, False, "nobody approved it"), (2, True, "no automatic step")],
+    [(1, True, NOBODY), (2, False, NOBODY), (2, True, "on_relapse")],
     ids=["the first approval is used up", "no job waited", "approved again"],
 )
 def test_automatic_step_needs_an_approval_of_its_own(
@@ -105,7 +109,7 @@ def test_automatic_step_needs_an_approval_of_its_own(
 
     done = recover(world, run, "--relapsed", "d" * 8)
 
-    assert (done.code, said in done.out + done.err) == (3, True), done.err
+    assert (done.code, bool(re.search(said, done.out + done.err))) == (3, True), done.err
     assert world.live == {releases.bad: 100}
 
 
@@ -194,10 +198,6 @@ def approval_unreadable(hub: GitHub, run: FakeRun) -> None:
     add_approval_job(hub, run)
     approve(hub, run)
     hub.fault(method="GET", path="/repos/*/*/actions/runs/*/approvals", status=503, times=None)
-
-
-NOBODY = f'"{APPROVE}"(?![\\s\\S]*laptop)'
-"""Of a refusal that names the environment, and no reviewer who requested it."""
 
 
 @pytest.mark.parametrize(

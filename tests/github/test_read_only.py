@@ -11,7 +11,7 @@ from sandbox import Sandbox
 def test_read_only_connection_sends_no_write(sandbox: Sandbox) -> None:
     repository = connect(sandbox.github.environ(), Redactor(), read_only=True)
 
-    with pytest.raises(Refused, match="POST /repos/acme/operations/issues is a write"):
+    with pytest.raises(Refused, match=r"^POST /repos/acme/operations/issues "):
         repository.create_issue("Anything")
 
     assert [label.name for label in repository.get_labels()] == []

@@ -115,12 +115,10 @@ def test_other_application_closes_one_path_and_reopens_it(shop: Shop) -> None:
     stays = maintenance("--service", "web", "--state", "off", "--path", "/cart")
     opened = maintenance("--service", "web", "--state", "off")
 
-    assert "✔ DONE  The whole of web is offline as requested: 3 addresses answer 503, proved after " in whole.out
-    assert "✔ DONE  web /cart is offline as requested: 3 addresses answer 503, proved after " in path.out
-    assert "✔ DONE  web /cart is still offline, because the whole of web is; to open it, reopen " in stays.out
-    assert (
-        "STILL UNHEALTHY  changed, but the probes do not confirm: the whole of web is open as requested" in opened.out
-    )
+    assert re.search("✔ DONE  (?!.*/cart).*\\bweb\\b.* offline .* 3 .* 503, proved after ", whole.out)
+    assert re.search("✔ DONE  web /cart .* offline .* 3 .* 503, proved after ", path.out)
+    assert re.search("✔ DONE  web /cart .* still offline, .*\\bweb\\b", stays.out)
+    assert re.search("STILL UNHEALTHY  changed, .*: (?!.*offline).*\\bweb\\b", opened.out)
     for closed in (whole, path, stays):
         assert not HEALTH.search(closed.out[closed.out.index("✔") :]), closed.out
 

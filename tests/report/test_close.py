@@ -100,4 +100,4 @@ def test_other_issue_is_not_closed(incident: Incident, label: str) -> None:
     done = close(Incident(incident.world, number))
 
     assert (done.code, incident.github.issue(number).state) == (2, "open")
-    assert f"#{number} is not an incident" in done.err
+    assert f"error: #{number} " in done.err

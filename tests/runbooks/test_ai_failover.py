@@ -202,8 +202,8 @@ def test_probe_sends_one_request_per_provider(place: SwitchWorld) -> None:
     ("arguments", "told"),
     [
         (["--to", "grok"], '"grok".*"groq"'),
-        (["--to", "restore", "--until", "1h"], r"`--until` .*\brestore\b"),
-        (["--to", "off", "--until", "13h"], r"\bai\b.*\boff\b.* 12 h\b"),
+        (["--to", "restore", "--until", "1h"], "`--until` "),
+        (["--to", "off", "--until", "13h"], r"\bai\b.* 12 h\b"),
     ],
 )
 def test_invalid_options_are_errors(place: SwitchWorld, arguments: list[str], told: str) -> None:

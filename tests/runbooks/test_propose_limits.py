@@ -150,8 +150,8 @@ def test_dry_run_writes_nothing(place: LimitsWorld) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--only", "clac"], 2, 'no limit "clac" in `raises` of ops.yml; did you mean "calc"?'),
-        ([], 3, "no limit ai"),
+        (["--only", "clac"], 2, '"clac".*`raises`.*"calc"'),
+        ([], 3, r"\bai$"),
     ],
 )
 def test_invalid_proposal_is_refused(place: LimitsWorld, arguments: list[str], code: int, said: str) -> None:
@@ -161,7 +161,7 @@ def test_invalid_proposal_is_refused(place: LimitsWorld, arguments: list[str], c
     done = propose(place, *arguments)
 
     assert done.code == code
-    assert said in done.result["message"]
+    assert re.search(said, done.result["message"])
     assert pulls(place) == []
 
 

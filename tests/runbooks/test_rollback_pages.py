@@ -197,7 +197,7 @@ def test_project_without_deployment_has_no_target(world: World) -> None:
     outcome = world.rollback_pages()
 
     assert ended(outcome) == (3, "refused", "no_target")
-    assert "has no production deployment" in outcome.result["message"]
+    assert SITE in outcome.result["message"]
 
 
 def test_preview_is_no_target(world: World, sites: Releases) -> None:

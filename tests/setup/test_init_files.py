@@ -37,7 +37,7 @@ def test_repository_is_small_and_valid(written: Team) -> None:
 
 def test_token_is_refused_as_its_place(shop: Team) -> None:
     outcome = shop.init("--token-location", "x" * 40)
-    assert (outcome.code, "looks like a token" in outcome.err) == (2, True)
+    assert (outcome.code, "1Password: " in outcome.err) == (2, True)
     assert "x" * 40 not in outcome.out + outcome.err
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.errors import ConfigError, Refused
+from ops.core.errors import ConfigError, Reason, Refused
 from ops.setup.init.command import READS, InitResult, InitTarget, read_only_token_url, run
 from ops.setup.init.discovery import InitRequest
 from ops.setup.init.questions import MAX_QUESTIONS, Questions
@@ -102,8 +102,9 @@ def test_wrong_answer_repeats_the_question(shop: Team) -> None:
 
 
 def test_no_writes_nothing(shop: Team) -> None:
-    with pytest.raises(Refused, match="nothing was written"):
+    with pytest.raises(Refused) as refused:
         ask(shop, ["", "", "", "", "", "no"])
+    assert refused.value.reason is Reason.NOT_CONFIRMED
     assert not shop.folder.exists()
 
 

@@ -45,7 +45,7 @@ def test_service_may_be_an_option(shop: Shop) -> None:
     named, both = shop.ops("versions", "--service", "web"), shop.ops("versions", "web", "--service", "docs")
 
     assert (named.code, named.out.partition(" ")[0]) == (0, "web")
-    assert (both.code, 'two services are given: "web" and "docs"' in both.err) == (2, True)
+    assert (both.code, bool(re.search('"web".*"docs"', both.err))) == (2, True)
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ def test_service_is_optional_where_there_is_one_choice(shop: Shop) -> None:
     outcome = shop.ops("versions")
 
     assert outcome.code == 2
-    assert "error: no service given, and ops.yml has 2 choices: web in live, docs in live\n" in outcome.err
+    assert re.match("error: .*: web in live, docs in live\n", outcome.err)
     assert "  ops versions web --environment live --config " in outcome.err
 
 

@@ -123,17 +123,17 @@ def test_folder_of_ops_yml_may_be_below_the_root(repository: SiteRepository, tmp
 def test_checkout_of_another_repository_is_refused(repository: SiteRepository, tmp_path: Path) -> None:
     repository.git("remote", "add", "origin", "https://github.com/Shop/Web.git")
     assert read(tmp_path, "shop/web").files
-    with pytest.raises(Refused, match="app is a checkout of Shop/Web, not of shop/other") as refused:
+    with pytest.raises(Refused, match=r"/app .*Shop/Web.*shop/other") as refused:
         read(tmp_path, "shop/other")
     assert "Set OPS_SOURCE" in refused.value.hint
 
 
 def test_folder_without_repository_or_branch_is_refused(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
-    with pytest.raises(Refused, match="is not a git repository"):
+    with pytest.raises(Refused, match=r"/app "):
         read(tmp_path)
     SiteRepository(tmp_path / "app").git("init", "-q", "-b", "trunk")
-    with pytest.raises(Refused, match="has no branch main"):
+    with pytest.raises(Refused, match=r"/app .*main"):
         read(tmp_path)
 
 
@@ -143,10 +143,10 @@ def test_saved_files_are_loaded_unless_they_were_replaced(repository: SiteReposi
     assert load_source_files(environ) == found
 
     file.write_text(json.dumps({"branch": "main", "commit": found.commit, "files": {}}))
-    with pytest.raises(ConfigError, match="another job replaced it"):
+    with pytest.raises(ConfigError, match=f"{SAVED} .*`fetch`"):
         load_source_files(environ)
     file.unlink()
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=SAVED):
         load_source_files(environ)
     with pytest.raises(ConfigError, match="no job read the repository"):
         load_source_files({SAVED: str(file), f"{SAVED}_SHA256": ""})

@@ -63,7 +63,7 @@ def test_issue_that_is_no_incident_is_refused(shop: Shop, incident: Incident) ->
     outcome = command(shop, number=number)
 
     assert outcome.code == 2
-    assert f"#{number} is not an incident" in outcome.err
+    assert f"error: #{number} " in outcome.err
 
 
 @pytest.mark.parametrize("length", ["1m", "3h", "soon"])
