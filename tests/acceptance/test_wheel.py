@@ -23,7 +23,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, pip_cache: Path) -> Path
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", folder], cwd=ROOT, check=True)
     (wheel,) = folder.glob("*.whl")
     assert [path.name for path in folder.glob("*.tar.gz")] == [f"backout-{__version__}.tar.gz"]
-    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv/bin/python"
     (site,) = folder.glob("venv/lib/*/site-packages")
     parser = re.search(r"(?m)^multipart==(?:.*\\\n)*.*\n", (ROOT / "locks/sandbox.txt").read_text())
@@ -31,21 +31,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory, pip_cache: Path) -> Path
     (folder / "parser.txt").write_text(parser[0])
     locks = ["--lock", str(ROOT / "locks/runtime.txt"), "--lock", str(folder / "parser.txt")]
     subprocess.run(
-        [python, "-I", ROOT / ".github/actions/setup/install.py", "install", *locks, "--target", site],
+        [sys.executable, "-I", ROOT / ".github/actions/setup/install.py", "install", *locks, "--target", site],
         env={**os.environ, "OPS_WHEELS": str(pip_cache / "ops-wheels")},
         check=True,
     )
-    pip = [
-        str(python),
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "install",
-        "--quiet",
-        "--no-index",
-        "--no-deps",
-        str(wheel),
-    ]
+    options = ["--disable-pip-version-check", "--python", str(python)]
+    pip = [sys.executable, "-m", "pip", *options, "install", "--quiet", "--no-index", "--no-deps", str(wheel)]
     subprocess.run(pip, check=True)
     return folder / "venv/bin/ops"
 
