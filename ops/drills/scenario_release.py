@@ -151,7 +151,7 @@ def run_wrangler(
         for name, ids in (('"OPS_RUNTIME", "id"', sandbox.kv.namespaces), ('"database_id"', sandbox.d1.databases)):
             for id_ in ids:
                 settings.write_text(re.sub(rf'({name}: )"[\w-]+"', rf'\1"{id_}"', settings.read_text()))
-        environ = {**process.clean_environment(os.environ), **sandbox.environ(), **node.QUIET_WRANGLER, "HOME": home}
+        environ = {**process.clean_environment(os.environ), **sandbox.environ(), **node.wrangler_environment(home)}
         argv = [*node.wrangler_command(), *arguments]
         done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -81,6 +81,15 @@ def wrangler_command(environ: Mapping[str, str] = os.environ, run: CommandRunner
     ]
 
 
+def wrangler_environment(home: str) -> dict[str, str]:
+    """Return the variables of a wrangler that is quiet and keeps its compiled code: a fifth of its start time.
+
+    Raises:
+        MissingTool: npm is missing or failed.
+    """
+    return {**QUIET_WRANGLER, "NODE_COMPILE_CACHE": f"{install_packages()}-compiled", "HOME": home}
+
+
 def install_packages(environ: Mapping[str, str] = os.environ, run: CommandRunner = run_verbosely) -> Path:
     """Return the folder with `node_modules`; the first call installs it, which takes some seconds.
 
