@@ -79,7 +79,7 @@ def add_faults(world: World, scenario: Scenario, faults: list[dict[str, Any]], r
     if comes:
         come = partial(random.choice(scenario.strangers), world)
         moment: dict[str, Any] = {random.choice(["before", "after"]): come}
-        world.sandbox.fault(path="/client/v4/**", skip=random.randint(0, 20), **moment)
+        world.sandbox.fault(path="/client/v4/**", skip=random.randint(0, 20), is_prompt=True, **moment)
     for rule in faults:
         given = {name: value for name, value in rule.items() if name != "part"}
         if rule["part"] == "github" and given.pop("code", None):
