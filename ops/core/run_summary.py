@@ -135,14 +135,19 @@ class RunSummary:
         return mapping_in(requested.data, "params") if requested else {}
 
     @property
+    def incident(self) -> int | None:
+        """Return the incident of the request."""
+        requested = self.last_event(EventKind.REQUESTED)
+        given = requested.data.get("incident") if requested else None
+        return given if isinstance(given, int) else None
+
+    @property
     def reason_text(self) -> str:
         """Return the typed reason, else the incident's number; never a text of the issue."""
-        requested = self.last_event(EventKind.REQUESTED)
-        data = requested.data if requested else {}
-        typed, incident = text_in(self.params, "reason").strip().rstrip("."), data.get("incident")
+        typed = text_in(self.params, "reason").strip().rstrip(".")
         if typed:
             return f" because {typed}"
-        return f" because of incident #{incident}" if isinstance(incident, int) else ""
+        return f" because of incident #{self.incident}" if self.incident else ""
 
     @property
     def done_text(self) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import needs_people
 from ops.core.next_step import replace_checkout
@@ -113,24 +113,31 @@ def _main_comment(
     summary: RunSummary, contacts: "tuple[Contact, ...]", repository: str, events: tuple[RunEvent, ...]
 ) -> str:
     """Return the main comment with the newest rows."""
+    text = _render(
+        summary,
+        contacts,
+        events=events,
+        repository=repository,
+        checklists={"Before any rollback": _checklist(BEFORE, summary), "After rollback": _checklist(AFTER, summary)},
+        most=MOST_LINES,
+    )
+    return embed_record(text, summary.to_record(part=1))
+
+
+def _render(page: RunSummary, contacts: "Iterable[Contact]", *, events: tuple[RunEvent, ...], **parts: Any) -> str:
     text = (
         load_templates()
         .get_template("journal.md.j2")
         .render(
-            page=summary,
+            page=page,
+            icon=icon(page),
             events=events,
-            older=len(summary.shown_events) - len(events),
-            icon=icon(summary),
-            repository=repository,
-            checklists=[
-                ("Before any rollback", _checklist(BEFORE, summary)),
-                ("After rollback", _checklist(AFTER, summary)),
-            ],
-            most=MOST_LINES,
-            contacts=contacts if needs_people(summary.decision) else (),
+            older=len(page.shown_events) - len(events),
+            contacts=list(contacts) if needs_people(page.decision) else [],
+            **{"links": {}, "is_whole": False, **parts},
         )
     )
-    return embed_record(collapse_blank_lines(text), summary.to_record(part=1))
+    return collapse_blank_lines(text)
 
 
 def _older_comment(summary: RunSummary, older: tuple[RunEvent, ...], count: int) -> str:
@@ -189,17 +196,6 @@ def render_result(result: RunResult, contacts: "Iterable[Contact]") -> str:
     links = {name: link for name, link in result.links.items() if re.fullmatch(r"https?://[!#-;=?-~]+", link)}
     page = RunSummary(result.run, result.timeline)
     repository = next((found[1] for link in links.values() if (found := _REPOSITORY.match(link))), "")
-    text = (
-        load_templates()
-        .get_template("run.md.j2")
-        .render(
-            result=result,
-            page=page,
-            icon=icon(page),
-            events=page.shown_events,
-            contacts=list(contacts) if result.needs_people else [],
-            links=links,
-            repository=repository,
-        )
+    return _render(
+        page, contacts, events=page.shown_events, repository=repository, most=None, links=links, is_whole=True
     )
-    return collapse_blank_lines(text)

@@ -153,13 +153,11 @@ def _read_local(folder: Path, redactor: Redactor, environ: Mapping[str, str]) ->
     summary = RunSummary(folder.name, events)
     live = summary.live or (LiveState.LIVE if summary.has_written else LiveState.UNCHANGED)
     plan = None if live.is_unchanged else summary.plan
-    given = events[0].data.get("incident")
-    incident = given if isinstance(given, int) else None
     is_missing = (
         bool(summary.decision)
         and not is_marked(folder)
         and may_be_imported(summary.sandbox, environ)
-        and belongs_on_github(summary.decision, wrote=not live.is_unchanged, incident=incident)
+        and belongs_on_github(summary.decision, wrote=not live.is_unchanged, incident=summary.incident)
     )
     return LastRun(
         run=folder.name,
@@ -171,13 +169,13 @@ def _read_local(folder: Path, redactor: Redactor, environ: Mapping[str, str]) ->
         environment=summary.environment,
         service=summary.service,
         by=summary.requester,
-        incident=incident,
+        incident=summary.incident,
         live=live.value,
         changes=tuple(each.values for each in plan.changes) if plan else (),
         undo=tuple(each.command for each in summary.undo) if plan and summary.has_written else (),
         link=read_link(folder) or summary.log_url,
         record=str(folder),
-        import_command=import_command(program_name(environ), folder, incident) if is_missing else "",
+        import_command=import_command(program_name(environ), folder, summary.incident) if is_missing else "",
         sandbox=summary.sandbox,
     )
 
