@@ -419,7 +419,7 @@ def show_result(result: RunResult, configuration: Any) -> None:
         exit_code=result.exit_code,
     )
     below = [terminal.to_one_line(f"  {page.explanation}")] if is_proved and page.explanation else []
-    lines = [*below, *terminal.format_result(result, map(str, configuration.contacts))]
+    lines = [*below, *terminal.format_result(page, map(str, configuration.contacts))]
     echo("\n".join(lines))
     word = page.state.lower() if is_proved else result.decision.replace("_", " ")
     title = f"{result.runbook} on {result.service} in {result.environment}: {word}"

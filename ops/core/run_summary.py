@@ -103,7 +103,7 @@ class RunSummary:
 
     @property
     def hint(self) -> str:
-        return self._data(EventKind.FAILED, "hint")
+        return self._data(EventKind.FAILED, "hint") or self._data(EventKind.ENDED, "hint")
 
     @property
     def suggested_command(self) -> SuggestedCommand | None:

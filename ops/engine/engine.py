@@ -150,7 +150,7 @@ class Engine:
             suggested = command_to_json("press", press)
             ctx.timeline.record(EventKind.FAILED, message, reason=reason.value, hint=hint, **suggested)
         ended: dict[str, Any] = {"reason": reason.value, "live": run.live.value, "message": message}
-        ended |= command_to_json("press", run.suggested_command)
+        ended |= command_to_json("press", run.suggested_command) | {"hint": hint}
         ended["undo"] = [command_to_json("undo", each) for each in run.undo]
         ctx.timeline.record(EventKind.ENDED, decision.value, **ended)
         is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY

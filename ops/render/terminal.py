@@ -5,10 +5,11 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ops.core.errors import UNFINISHED
+from ops.core.errors import Decision, needs_people
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Plan
-from ops.core.result import RunResult, duration_label
+from ops.core.result import duration_label
+from ops.core.run_summary import RunSummary
 from ops.core.timeline import EventKind, RunEvent
 
 WIDTH = 100
@@ -52,21 +53,19 @@ def format_plan(plan: Plan[Any], *, heading: str) -> Iterator[str]:
     yield from _list("Manual steps", plan.tasks)
 
 
-def format_result(result: RunResult, contacts: Iterable[str]) -> Iterator[str]:
-    """Yield the lines of a result: durations, hint and commands; `contacts` if people must be called."""
-    is_health = result.plan is None or result.plan.proves_health
-    timed = [f"{duration_label(name, proves_health=is_health)} {s:.1f}" for name, s in result.durations.items() if s]
+def format_result(page: RunSummary, contacts: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of an ended run: durations, hint and commands; `contacts` if people must be called."""
+    is_health = page.plan is None or page.plan.proves_health
+    timed = [f"{duration_label(name, proves_health=is_health)} {s:.1f}" for name, s in page.durations.items() if s]
     yield f"  seconds from the request: {', '.join(timed)}" if timed else "  no step was reached"
-    if result.hint:
-        yield from _wrapped(result.hint, first="  next step: ", rest="    ")
-    yield from _commands("Run", [result.suggested_command])
-    if result.plan is not None and result.decision.value != "planned":
-        yield from _commands("Undo", result.plan.undo if result.made_change else ())
-        yield from _commands(
-            "If it does not help", [result.plan.next_step] if result.decision not in UNFINISHED else []
-        )
-        yield from _list("Manual steps", result.plan.tasks if result.made_change else ())
-    if result.needs_people:
+    if page.hint:
+        yield from _wrapped(page.hint, first="  next step: ", rest="    ")
+    yield from _commands("Run", [page.suggested_command])
+    if page.plan is not None and page.decision != Decision.PLANNED:
+        yield from _commands("Undo", page.undo if page.has_written else ())
+        yield from _commands("If it does not help", [page.next_step])
+        yield from _list("Manual steps", page.plan.tasks if page.has_written else ())
+    if needs_people(page.decision):
         yield from _list("Call", contacts)
 
 

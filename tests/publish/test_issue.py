@@ -79,6 +79,19 @@ def test_comment_of_an_unsuccessful_run_shows_next_steps(
     assert_golden(f"comment-{name}", body, update=update_golden)
 
 
+def test_run_without_evidence_names_its_next_step_everywhere(incident: Incident, releases: Releases) -> None:
+    incident.world.sandbox.switches.edge_challenges_runners = True
+
+    outcome = incident.rollback("--yes")
+
+    hint = outcome.result["hint"]
+    assert (outcome.code, "request_headers" in hint) == (8, True)
+    assert RunSummary("r", tuple(map(event_from_json, outcome.result["timeline"]))).hint == hint
+    (body,) = incident.bodies
+    assert "**Next step:**" in body
+    assert "request_headers" in body.partition("<details>")[0].replace("\\", "")
+
+
 def test_comment_during_the_write(incident: Incident, releases: Releases, update_golden: bool) -> None:
     """Rendered from the events up to the write: a run on a frozen clock ends before its second edit."""
     events = [event_from_json(event) for event in incident.rollback().result["timeline"]]
