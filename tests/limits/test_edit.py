@@ -138,11 +138,11 @@ def test_comments_and_other_values_stay(text: str, names: set[str]) -> None:
 
     edited = set_temporary_limits(text, dict.fromkeys(names, RAISED))
 
-    was = parsed(text)
-    assert parsed(edited) == {
+    was, now = parsed(text), parsed(edited)
+    assert now == {
         name: limit.model_copy(update={"temporary": RAISED}) if name in names else limit for name, limit in was.items()
     }
-    assert [*parsed(edited)] == [*was]
+    assert [*now] == [*was]
     # What was there is still there, in its order: new text is put in, and values of `temporary` alone are replaced.
     kept = (word for word in re.findall(r"[^\s{},]+", text) if word not in TEMPORARY.values())
     words = iter(re.findall(r"[^\s{},]+", edited))
