@@ -124,4 +124,4 @@ def test_job_without_files_refuses(reverting: Reverting) -> None:
     refused = desk.act(desk.runs[-1])
 
     assert ended(refused)[1:] == ("refused", "config_invalid")
-    assert "no job read the repository" in refused.result["message"]
+    assert "OPS_SOURCE_FILES_SHA256" in refused.result["message"]

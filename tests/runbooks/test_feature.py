@@ -173,7 +173,7 @@ def test_lost_answer_is_resolved_by_read_back(place: SwitchWorld) -> None:
 
     assert ended(outcome) == (0, "recovered", "verified")
     assert place.puts == ["session-do"]
-    assert "applied after all" in " ".join(texts(outcome, "written"))
+    assert len(texts(outcome, "written")) == 1
 
 
 @pytest.mark.slow

@@ -386,7 +386,7 @@ def test_end_of_one_secret_is_not_marked_again_after_the_end_of_another(leak: Le
     again = [leak.rotate("--confirm-revoked", name, **both) for name in (KEY, OTHER, KEY)]
 
     assert [ended(each)[:2] for each in again] == [(0, "nothing_to_do")] * 3
-    assert again[0].result["message"].startswith(f"the rotation of {KEY} has ended; proved revoked: {KEY}")
+    assert again[0].result["message"].startswith(f"the rotation of {KEY} ")
     assert again[0].result["plan"]["follows"] == []
     assert leak.world.writes() == []
 

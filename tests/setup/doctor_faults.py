@@ -473,7 +473,7 @@ OTHER_ANSWERS = (
         WORKER,
     ),
     OtherAnswer(
-        "a sandbox of Cloudflare only", "labels", lambda made: made.environ.update(GITHUB_API_URL=None), "sandbox"
+        "a sandbox of Cloudflare only", "labels", lambda made: made.environ.update(GITHUB_API_URL=None), "GitHub"
     ),
     OtherAnswer(
         "workflows of an older version",
