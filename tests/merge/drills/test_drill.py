@@ -284,9 +284,8 @@ def test_redeploy_pages_drill_builds_example_and_recovers(run: Run, switches: li
     assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 90
 
 
-taken(("maintenance", "embedded", "button"))  # tests/acceptance/test_timed_end.py presses it
 MAINTENANCE = [
-    *((run, []) for run in runs("maintenance") if run[2] != "button"),
+    *((run, []) for run in runs("maintenance")),
     *((("maintenance", *PLAIN), switch_options("maintenance", group)) for group in range(2)),
 ]
 
