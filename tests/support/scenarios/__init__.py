@@ -166,9 +166,9 @@ def arguments(params: Any, known: frozenset[str] | None = None) -> list[str]:
 
 
 def program_of(case: Case) -> tuple[str, ...]:
-    """Return how Python starts `ops` with the runbook."""
+    """Return how Python starts `ops` with a runbook that lies outside; nothing for another one."""
     if case.runbook.name not in added_runbook_names():
-        return "-m", "ops"
+        return ()
     return "-m", "tests.support.outside_runbook", str(inspect.getfile(type(case.runbook)))
 
 
