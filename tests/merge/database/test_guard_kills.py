@@ -2,8 +2,7 @@
 
 import os
 import signal
-import subprocess
-import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import pytest
 
 from tests.conftest import ACCOUNT, ROOT, World
 from tests.support.deployment import ID, SECOND, Deployment, open_repository
+from tests.support.forked_ops import ForkedOps
 
 ALL = ["0001_customers.sql", "0002_orders.sql", "0003_clean.sql"]
 CLEAN = "-- backout: accepts orders\nDELETE FROM orders;\nINSERT INTO customers (email) VALUES ('b');\n"
@@ -43,19 +43,15 @@ class Process:
 
     def run(self) -> tuple[int, str]:
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "CLOUDFLARE_ACCOUNT_ID": ACCOUNT}
-        argv = [sys.executable, "-m", "ops", "database", "guard"]
-        with subprocess.Popen(
-            argv,
-            env={**environ, **self.shop.world.sandbox.environ()},
-            cwd=self.shop.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
-            self.pid = process.pid
-            self.started.set()
-            out, _ = process.communicate(timeout=60)
-        return process.returncode, out
+        with tempfile.TemporaryFile("w+") as out, Path(os.devnull).open() as none:
+            files = none.fileno(), out.fileno(), out.fileno()
+            environ |= self.shop.world.sandbox.environ()
+            with ForkedOps(["database", "guard"], environ=environ, folder=self.shop.folder, files=files) as process:
+                self.pid = process.pid
+                self.started.set()
+                code = process.wait(timeout=60)
+            out.seek(0)
+            return code, out.read()
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
