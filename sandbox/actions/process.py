@@ -129,8 +129,9 @@ class ActProcess:
                 return
 
     def kill(self) -> None:
-        """Kill act and all its descendants at once."""
-        for pid in (*self._descendants(), self._process.pid):
+        """Kill act and all its descendants at once. act comes first: it would log the end of its step as a failure."""
+        _send_signal(self._process.pid, signal.SIGSTOP)  # it starts nothing more
+        for pid in (self._process.pid, *self._descendants()):
             _send_signal(pid, signal.SIGKILL)
 
     def _descendants(self) -> list[int]:
