@@ -178,14 +178,13 @@ def pytest_sessionfinish() -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return the workers for these cores: slow tests wait for other programs and for the time, and fast tests hardly.
+    """Return the workers for these cores: slow tests wait for other programs and for the time, fast ones less.
 
-    For two cores these are five for the whole suite, three for named files, and two for the fast set.
+    For two cores these are five for the whole suite, and three for named files and for the fast set.
     """
     cores = os.cpu_count() or 2
-    if _is_fast(config):
-        return cores
-    return cores // 2 + (cores if config.getoption("file_or_dir") else 2 * cores)
+    is_part = _is_fast(config) or config.getoption("file_or_dir")
+    return cores // 2 + (cores if is_part else 2 * cores)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
