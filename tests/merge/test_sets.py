@@ -1,5 +1,6 @@
 """The fast set, which makes no cases of slow tests, is the tests that are not marked as slow."""
 
+import re
 import subprocess
 import sys
 
@@ -18,3 +19,11 @@ def test_fast_set_has_every_test_that_is_not_slow() -> None:
 
     assert fast == collect("(not slow)")
     assert len(fast) > 1000
+
+
+def test_ci_tries_new_examples_of_each_property() -> None:
+    (expression,) = set(re.findall(r"-m '([^']+)'", (ROOT / ".ci" / "run").read_text()))
+    properties, tried = ({line.partition("[")[0] for line in collect(each)} for each in ("hypothesis", expression))
+
+    assert tried == properties
+    assert len(tried) > 90

@@ -29,7 +29,8 @@ def holds_for(fast: int, slow: int, **strategies: SearchStrategy[Any]) -> Callab
         count = inspect.Parameter("examples", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         test.__signature__ = inspect.Signature([count, *fixtures])  # type: ignore[attr-defined]
         test.__name__, test.__module__, test.__doc__ = body.__name__, body.__module__, body.__doc__
-        cases = pytest.mark.parametrize("examples", [fast, pytest.param(slow, marks=pytest.mark.slow)])
+        many = pytest.param(slow, marks=[pytest.mark.slow, pytest.mark.many])
+        cases = pytest.mark.parametrize("examples", [fast, many])
         return pytest.mark.hypothesis(cases(test))  # as its plugin marks each test made by `given`
 
     return decorate
