@@ -23,7 +23,7 @@ from pathlib import Path
 
 import click
 
-from ops.app.wiring import read_config
+from ops.app.configuration import read_config
 from ops.database.checks import TIME_LIMIT
 from ops.drills import scenario_database
 from ops.drills.database_content import BAD

@@ -18,8 +18,8 @@ from typing import Any
 import click
 import pytest
 
+from ops.app.configuration import read_config
 from ops.app.registry import load_runbook
-from ops.app.wiring import read_config
 from ops.cli import cli
 from ops.cloudflare.deployment_mark import parse_mark
 from ops.cloudflare.schema_mark import parse_schema_marks

@@ -15,19 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops import STARTED
+from ops.app.configuration import probe_environ, published_prefix, read_config, register_secrets
+from ops.app.context import make_site, new_run_id, planning_context
 from ops.app.provider_status import StatusWarning
 from ops.app.run_files import RUNS, TIMELINE, close_run, read_records
 from ops.app.second_person import SecondPerson
 from ops.app.session import Session
-from ops.app.wiring import (
-    make_site,
-    new_run_id,
-    planning_context,
-    probe_environ,
-    published_prefix,
-    read_config,
-    register_secrets,
-)
 from ops.core.approval_request import NOBODY, GatePeople
 from ops.core.clock import Clock
 from ops.core.errors import Decision, OpsError

@@ -289,7 +289,7 @@ def config() -> None:
 @click.option("--config", "path", **CONFIG_OPTION)
 def check(path: Path) -> None:
     """Report every problem in ops.yml and in issue templates, with its line."""
-    from ops.app.wiring import read_config
+    from ops.app.configuration import read_config
     from ops.setup.issue_templates import check_template_labels
 
     configuration, warnings = read_config(path, labels=None)
@@ -336,7 +336,7 @@ def sync(path: Path, *, check: bool, force: bool, actions: str) -> int:
     A button that ops.yml has no use for is removed. A file that a person changed is shown and kept, without --force.
     Versions of actions (`uses:`) are kept as they are, and not compared. All our actions must have one commit.
     """
-    from ops.app.wiring import read_config
+    from ops.app.configuration import read_config
     from ops.setup.sync import sync_files
 
     configuration, _ = read_config(path, labels=None)
@@ -355,7 +355,7 @@ def sync(path: Path, *, check: bool, force: bool, actions: str) -> int:
 @click.option("--config", "path", **CONFIG_OPTION)
 def environments(path: Path) -> None:
     """Print the GitHub environments to create, as a Markdown table."""
-    from ops.app.wiring import read_config
+    from ops.app.configuration import read_config
     from ops.setup.environments import render_table
 
     configuration, _ = read_config(path, labels=None)

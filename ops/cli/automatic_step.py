@@ -61,7 +61,7 @@ class StepRequest:
             Refused: the step is forbidden.
             ProviderError: GitHub or the Worker's deployments cannot be read, or GitHub cannot be written.
         """
-        from ops.app.wiring import read_config
+        from ops.app.configuration import read_config
         from ops.core.system_clock import current_time
         from ops.core.verdict import Verdict
         from ops.gate.approval import refuse_requester
@@ -93,7 +93,7 @@ class StepRequest:
         )
 
     def _step(self, most: int) -> "AutomaticStep":
-        from ops.app.wiring import program_name
+        from ops.app.configuration import program_name
         from ops.watch.automatic_step import AutomaticStep, command_by_hand
 
         program = program_name(self.environ)

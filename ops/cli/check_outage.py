@@ -40,7 +40,7 @@ def check_outage(
     probes, deployments of the last hour, AI providers. Without SERVICE, it judges all services together. It changes
     nothing; with --incident it posts the verdict.
     """
-    from ops.app.wiring import published_prefix, read_config
+    from ops.app.configuration import published_prefix, read_config
     from ops.status import text
     from ops.status.outage import read_outage
     from ops.status.outage_comment import publish_outage

@@ -118,7 +118,7 @@ def _environments(context: click.Context) -> "list[Environment]":
 
 
 def _read_config(context: click.Context) -> "Config | None":
-    from ops.app.wiring import read_config
+    from ops.app.configuration import read_config
 
     try:
         return read_config(context.params.get("config") or find_config())[0]

@@ -104,7 +104,7 @@ def _complete(given: dict[str, str | None], config: Path) -> dict[str, str]:
 
 
 def _ask(name: str, config: Path, given: dict[str, str | None]) -> str:
-    from ops.app.wiring import read_config
+    from ops.app.configuration import read_config
 
     if name == "service":
         services = read_config(config)[0].service_names

@@ -70,15 +70,15 @@ def fetch(
     refuses without the approval that ops.yml demands.
     """
     from ops import site_build
-    from ops.app import run, wiring
+    from ops.app import run
+    from ops.app.configuration import read_config
+    from ops.app.context import make_site
     from ops.gate.approval import find_approval
 
     runbook: Runbook[Any, Any] = discover_runbooks()[RUNBOOK]
     if actions.is_job(os.environ):
         where = {"environment": environment, "github_environment": runbook.github_environment}
-        find_approval(
-            wiring.read_config(config)[0], environ=os.environ, redactor=redactor, requester=requested_by, **where
-        )
+        find_approval(read_config(config)[0], environ=os.environ, redactor=redactor, requester=requested_by, **where)
     request = run.RunRequest(
         runbook=runbook,
         params=runbook.params(service, commit),
@@ -93,7 +93,7 @@ def fetch(
         echo(f"warning: {problem}", err=True)
     plan = result.plan if result.decision == Decision.PLANNED else None
     with ExitStack() as ending:
-        site_files = wiring.make_site(os.environ, config.resolve().parent, redactor, ending)
+        site_files = make_site(os.environ, config.resolve().parent, redactor, ending)
         fetched = site_build.pack_commit(site_files, plan, into, configuration or into.with_name("configuration.json"))
     actions.write_job_outputs(os.environ, fetched)
     if fetched == site_build.NO_OUTPUTS:
@@ -143,14 +143,15 @@ def build(
     The build runs the commit's own code: give the job no token.
     """
     from ops import site_build
-    from ops.app import wiring
+    from ops.app.configuration import read_config, register_secrets
+    from ops.app.context import make_site
     from ops.core.git_commit import GitCommit
 
-    configuration, _ = wiring.read_config(config)
-    site_build.check_no_secrets(os.environ, wiring.register_secrets(os.environ, configuration, redactor), configuration)
+    configuration, _ = read_config(config)
+    site_build.check_no_secrets(os.environ, register_secrets(os.environ, configuration, redactor), configuration)
     service_config = configuration.environment(environment).service(service)
     with ExitStack() as ending:
-        site_files = wiring.make_site(os.environ, config.resolve().parent, redactor, ending)
+        site_files = make_site(os.environ, config.resolve().parent, redactor, ending)
         count = site_build.build_packed_commit(
             site_files, service_config, GitCommit(commit), branch, tree=tree, into=into
         )

@@ -29,8 +29,8 @@ def choose_environment(name: str, environment: str, config: Path, **options: Any
     """Return the environment of a command, or the only one. `options` are the other ones. Raises ConfigError."""
     if environment:
         return environment
+    from ops.app.configuration import read_config
     from ops.app.place import Place
-    from ops.app.wiring import read_config
 
     places = [Place(each) for each in read_config(config)[0].environments]
     return _choose(name, Place(), places, options, config).environment
@@ -49,8 +49,8 @@ def choose_service_place(
 
     `options` are the other ones. `is_argument`: the service is an argument of the command, not an option.
     """
+    from ops.app.configuration import read_config
     from ops.app.place import Place
-    from ops.app.wiring import read_config
 
     given = Place(environment, service)
     if environment and service:
@@ -62,8 +62,8 @@ def choose_service_place(
 
 def choose_runbook_place(runbook: Runbook[Any, Any], options: Mapping[str, Any], config: Path) -> "Place":
     """Return environment and service as given in the options of a run, or the only ones. Raises ConfigError."""
+    from ops.app.configuration import read_config
     from ops.app.place import NEEDS, Place, runbook_places
-    from ops.app.wiring import read_config
 
     given = Place(options["environment"], options.get("service", ""))
     has_service = "service" in options
@@ -94,8 +94,8 @@ def _choose(
     needs: str = "",
 ) -> "Place":
     """`is_argument`: the service is an argument of the command, not an option."""
+    from ops.app.configuration import command_prefix
     from ops.app.place import choose_place
-    from ops.app.wiring import command_prefix
 
     program, *extra = command_prefix(os.environ, config)
 

@@ -36,7 +36,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         relapsed: str | None,
         **given: Any,
     ) -> int:
-        from ops.app.wiring import read_config
+        from ops.app.configuration import read_config
         from ops.gate.approval import Approval, find_approval, refuse_unapproved
         from ops.github.environments import NEXT
 

@@ -431,8 +431,8 @@ def show_result(result: RunResult, configuration: Any) -> None:
 
 def _show_next_steps(result: RunResult, record: Path | None, *, has_opened: bool) -> None:
     """Print the path of the record, the incident that the run opened, and the next command."""
+    from ops.app.configuration import program_name
     from ops.app.run_files import import_command
-    from ops.app.wiring import program_name
 
     echo(f"  record: {os.path.relpath(record)}" if record else "  no record was written")
     if has_opened and "incident" in result.links:

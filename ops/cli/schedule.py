@@ -40,13 +40,12 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         config: Path,
         **given: bool,
     ) -> int:
-        from ops.app import wiring
+        from ops.app.configuration import load_config, program_name
         from ops.gate.approval import refuse_late_end, refuse_requester
 
-        configuration = wiring.load_config(config, os.environ, redactor)
-        same = (
-            f"{wiring.program_name(os.environ)} {runbook.name}{f' --environment {environment}' if environment else ''}"
-        )
+        configuration = load_config(config, os.environ, redactor)
+        chosen = f" --environment {environment}" if environment else ""
+        same = f"{program_name(os.environ)} {runbook.name}{chosen}"
         refuse_late_end(os.environ, latest, same)
         if requested_by is not None:
             hint = f"Somebody else has to run: {same}"

@@ -146,7 +146,7 @@ def _outputs(found: "WatchResult", step: str) -> Iterator[tuple[str, str]]:
 
 def _configured_length(path: Path) -> timedelta:
     """Return the length in ops.yml, or the default. Raises ConfigError."""
-    from ops.app.wiring import read_config
+    from ops.app.configuration import read_config
     from ops.config.watch import WatchConfig
 
     return timedelta(seconds=(read_config(path)[0].watch or WatchConfig()).duration)

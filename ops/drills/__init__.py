@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.app import registry
-from ops.app.wiring import read_config
+from ops.app.configuration import read_config
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason

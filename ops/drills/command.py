@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app.wiring import program_name
+from ops.app.configuration import program_name
 from ops.core.errors import Decision
 from ops.tools import process, program_files
 

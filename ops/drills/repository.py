@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from ops.app.wiring import read_config
+from ops.app.configuration import read_config
 from ops.config.edit import set_key
 from ops.config.watch import OFF
 from ops.core.errors import ConfigError

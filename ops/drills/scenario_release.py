@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ops.app.wiring import read_config
+from ops.app.configuration import read_config
 from ops.core.errors import ConfigError
 from ops.core.verdict import WantedContent
 from ops.drills import release_answers

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from ops.app import wiring
+from ops.app.configuration import load_config
 from ops.app.session import Session
 from ops.cloudflare.types.records import (
     DatabaseUsage,
@@ -52,7 +52,7 @@ def collect_evidence(
     Unless GitHub reports the repository as private, IP and e-mail addresses are shortened. Raises ConfigError before
     the first request.
     """
-    config = wiring.load_config(config_path, environ, redactor)
+    config = load_config(config_path, environ, redactor)
     with ExitStack() as ending:
         session = Session(config.environment(environment), environ, ending)
         now = session.clock.now()

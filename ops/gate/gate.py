@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ops.app import registry
-from ops.app.wiring import program_name, read_config
+from ops.app.configuration import program_name, read_config
 from ops.core import system_clock
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.core.redaction import Redactor

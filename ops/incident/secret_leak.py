@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.app import wiring
+from ops.app.configuration import load_config, program_name
 from ops.app.menu import build_menu
 from ops.config import durable_object_token_names
 from ops.core import system_clock
@@ -57,7 +57,7 @@ class LeakIncident:
 
 def report_leak(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> LeakIncident | None:
     """Report the leak in the event; None if there is none. Raises ConfigError, Refused and ProviderError."""
-    config = wiring.load_config(config_path, environ, redactor)
+    config = load_config(config_path, environ, redactor)
     now = system_clock.current_time(environ)
     leak = _read_event(config, environ, now)
     if leak is None:
@@ -106,14 +106,14 @@ def _open_or_extend(
     run_page = actions.run_links(environ, None).get("run", "")
 
     def body(number: str) -> str:
-        environments, program = list(config.environments), wiring.program_name(environ)
+        environments, program = list(config.environments), program_name(environ)
         text = render_incident(
             leak, what, replacing, environments, at=now, number=number, page=run_page, program=program
         )
         return embed_record(text, RunRecord(key, source="leak"))
 
     def menu(number: str) -> str:
-        parts = build_menu(config, (wiring.program_name(environ),), number, actions.repository_page(environ))
+        parts = build_menu(config, (program_name(environ),), number, actions.repository_page(environ))
         return parts.render([each.service for each in replacing])
 
     opened = issues.open_incident(repository, f"Leaked secret: {what}", body, menu, [SEVERITY])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from ops.app import wiring
+from ops.app.configuration import load_config, program_name
 from ops.app.session import Session
 from ops.cloudflare.types.records import HostFailures, WorkerTraffic
 from ops.cloudflare.types.rehearsals import leave_out_rehearsals, list_traffic_changes
@@ -59,7 +59,7 @@ def write_report(
     from ops.report import markdown as rendering
     from ops.report import publish
 
-    config = wiring.load_config(config_path, environ, redactor)
+    config = load_config(config_path, environ, redactor)
     repository = connect(environ, redactor)
     evidence = _read_github(repository, number, environ)
     if publish.LABEL in evidence.labels:
@@ -175,7 +175,7 @@ def _read_history(
 ) -> ServiceHistory:
     def suggest(runbook: str, **params: str) -> SuggestedCommand:
         options = {**params, "environment": environment.name, "incident": evidence.number}
-        return SuggestedCommand(build_command(wiring.program_name(environ), runbook, options))
+        return SuggestedCommand(build_command(program_name(environ), runbook, options))
 
     schema: tuple[str, ...] = ()
     account, service = environment.account_id, environment.services[name]

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app import wiring
+from ops.app.configuration import load_config
 from ops.core import system_clock
 from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
@@ -51,7 +51,7 @@ def close_incident(
     """
     from ops.github.issues import TrustedAuthors, records_of, require_incident
 
-    config = wiring.load_config(config_path, environ, redactor)
+    config = load_config(config_path, environ, redactor)
     repository, now = connect(environ, redactor), system_clock.current_time(environ)
     with provider_errors(CHECK_HINT):
         issue = repository.get_issue(number)

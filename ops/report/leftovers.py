@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ops.app import wiring
+from ops.app.configuration import program_name
 from ops.app.session import Session
 from ops.core.errors import OpsError
 from ops.core.next_step import build_command
@@ -50,14 +50,14 @@ def find_leftovers(config: "Config", environ: Mapping[str, str], number: int, en
 def _read_status(environment: "Environment", environ: Mapping[str, str], number: int) -> EnvironmentStatus:
     with ExitStack() as ending:
         session = Session(environment, environ, ending)
-        return read_status(session, wiring.program_name(environ), with_services=False).of_incident(number)
+        return read_status(session, program_name(environ), with_services=False).of_incident(number)
 
 
 def _list_reset_commands(
     found: EnvironmentStatus, config: "Config", environ: Mapping[str, str], number: int
 ) -> Iterator[str]:
     """Yield the label or command that resets the switches, and a command per maintenance window."""
-    name, program = found.environment, wiring.program_name(environ)
+    name, program = found.environment, program_name(environ)
     where = {"environment": name, "incident": number}
     if found.switches:
         labels = [

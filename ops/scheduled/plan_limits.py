@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ops.app.configuration import read_config
 from ops.app.session import Session
-from ops.app.wiring import read_config
 from ops.core.clock import Clock
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.core.names import LIMITS_FILE as FILE

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ops.app.configuration import read_config
 from ops.app.github_login import choose_repository, find_token
 from ops.app.registry import button_runbooks
-from ops.app.wiring import read_config
 from ops.config.edit import set_nested
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, UnclearWrite
 from ops.core.redaction import Redactor, Secret

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.app.wiring import read_config
+from ops.app.configuration import read_config
 from ops.config.labels import format_params
 from ops.core.approval_request import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.redaction import Redactor

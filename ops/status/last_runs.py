@@ -145,7 +145,7 @@ def _find_unreadable(runs: Path, local: Mapping[str, LastRun]) -> str:
 
 def _read_local(folder: Path, redactor: Redactor, environ: Mapping[str, str]) -> LastRun | None:
     """Return the run of a folder; None if no line of its timeline is readable, as in a run that begins now."""
-    from ops.app.wiring import program_name
+    from ops.app.configuration import program_name
 
     events = tuple(read_events(folder, redactor))
     if not events:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops.app import wiring
+from ops.app.configuration import probe_environ, read_config, register_secrets
 from ops.app.place import Place
 from ops.app.provider_status import STATUS_SECONDS
 from ops.app.session import Session
@@ -119,15 +119,15 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
     Raises:
         ConfigError: the configuration is invalid, or the token is missing.
     """
-    config, _ = wiring.read_config(config_path)
-    names = wiring.register_secrets(environ, config, redactor)
+    config, _ = read_config(config_path)
+    names = register_secrets(environ, config, redactor)
     environment = config.environment(place.environment)
     services = [environment.service(place.service)] if place.service else list(environment.services.values())
     with ExitStack() as ending:
         session = Session(environment, environ, ending, config)
         now = session.clock.now()
-        probe_environ = wiring.probe_environ(environ, names)
-        probe = partial(_probe, session, environ=probe_environ, redactor=redactor, folder=config_path.parent)
+        variables = probe_environ(environ, names)
+        probe = partial(_probe, session, environ=variables, redactor=redactor, folder=config_path.parent)
         cloudflare, github, reads, verdicts, providers = run_parallel_mixed(
             [
                 lambda: read_document(session.web(), CLOUDFLARE_STATUS, group=PRODUCTS_GROUP, within=STATUS_SECONDS),

@@ -86,7 +86,7 @@ def _row(report: OutageReport) -> RecordRow:
 def render_comment(
     report: OutageReport, incident: int | None, program: Sequence[str], environ: Mapping[str, str]
 ) -> str:
-    """Return the comment, without its record. `program`: see `ops.app.wiring.published_prefix`."""
+    """Return the comment, without its record. `program`: see `ops.app.configuration.published_prefix`."""
     icon, headline = HEADLINES[report.finding.verdict]
     head, *more = program
     name = f"check-outage {report.service}".strip()

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops.app import wiring
+from ops.app.configuration import load_config, program_name
 from ops.app.session import Session
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.rehearsals import describe_accident
@@ -187,10 +187,10 @@ def environment_status(
     name: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> EnvironmentStatus:
     """Return the redacted status of an environment. Raises ConfigError."""
-    config = wiring.load_config(config_path, environ, redactor)
+    config = load_config(config_path, environ, redactor)
     with ExitStack() as ending:
         found: EnvironmentStatus = redactor.redact_value(
-            read_status(Session(config.environment(name), environ, ending), wiring.program_name(environ))
+            read_status(Session(config.environment(name), environ, ending), program_name(environ))
         )
         return found
 

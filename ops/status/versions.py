@@ -7,7 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app import wiring
+from ops.app.configuration import load_config
+from ops.app.context import planning_context
 from ops.app.place import Place
 from ops.app.session import Session
 from ops.cloudflare.schema_mark import without_schema_marks
@@ -96,10 +97,10 @@ def service_versions(
     Raises:
         OpsError: the configuration is invalid, or Cloudflare or GitHub cannot be read.
     """
-    config = wiring.load_config(config_path, environ, redactor)
+    config = load_config(config_path, environ, redactor)
     with ExitStack() as ending:
         session = Session(config.environment(place.environment), environ, ending)
-        plain = wiring.planning_context(
+        context = planning_context(
             params=None,
             request=RequestInfo(actor="", incident=incident),
             session=session,
@@ -109,7 +110,7 @@ def service_versions(
             redactor=redactor,
             ending=ending,
         )
-        ctx = replace(plain, previous_runs=_start_reading_runs(incident, environ, redactor))
+        ctx = replace(context, previous_runs=_start_reading_runs(incident, environ, redactor))
         of = session.environment.service(place.service)
         program, *extra = ctx.command_prefix
         options = {"service": place.service, "environment": place.environment, "incident": incident}

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app import wiring
+from ops.app.configuration import load_config
 from ops.app.place import Place
 from ops.app.session import Session
 from ops.cloudflare.deployment_mark import AUTOMATIC_STEP, DeploymentMark
@@ -71,7 +71,7 @@ def count_deployed_steps(
 
     `relapsed`: its ID. A forged mark counts too: it only forbids a step. Raises ConfigError and ProviderError.
     """
-    config = wiring.load_config(config_path, environ, redactor)
+    config = load_config(config_path, environ, redactor)
     environment = config.environment(place.environment)
     with ExitStack() as ending:
         session = Session(environment, environ, ending, config)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.app import wiring
+from ops.app.configuration import load_config, probe_environ, published_prefix, read_config, register_secrets
 from ops.app.place import Place
 from ops.app.session import Session
 from ops.config.probes import ProbeSet
@@ -49,14 +49,14 @@ def watch_service(
     Raises:
         OpsError: the configuration is invalid, the token is missing, or the incident cannot be read.
     """
-    config, _ = wiring.read_config(config_path)
-    names = wiring.register_secrets(environ, config, redactor)
+    config, _ = read_config(config_path)
+    names = register_secrets(environ, config, redactor)
     environment = config.environment(place.environment)
     service = environment.service(place.service)
     commands = command_names(config_path, environ, incident)
     with ExitStack() as ending:
         session = Session(environment, environ, ending, config)
-        runner = session.probe_runner(wiring.probe_environ(environ, names), redactor, config_path.parent.resolve())
+        runner = session.probe_runner(probe_environ(environ, names), redactor, config_path.parent.resolve())
         record = None
         if incident is not None:
             connect_issue = partial(find_incident, environ, redactor, incident)
@@ -79,7 +79,7 @@ def watch_service(
 
 def command_names(config_path: Path, environ: Mapping[str, str], incident: int | None) -> CommandNames:
     """Return the parts of the commands that other people's laptops can run."""
-    program, *more = wiring.published_prefix(environ, config_path, wiring.read_config(config_path)[0])
+    program, *more = published_prefix(environ, config_path, read_config(config_path)[0])
     return CommandNames(program, tuple(more), incident)
 
 
@@ -121,7 +121,7 @@ def find_stopped(
 
     Raises OpsError.
     """
-    config = wiring.load_config(config_path, environ, redactor)
+    config = load_config(config_path, environ, redactor)
     now = system_clock.current_time(environ)
     found: dict[WatchPlace, None] = {}
     with provider_errors(CHECK_HINT):

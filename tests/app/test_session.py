@@ -4,8 +4,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from ops.app.configuration import read_config
 from ops.app.session import Session
-from ops.app.wiring import read_config
 from tests.conftest import World
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from ops.app.wiring import read_config
+from ops.app.configuration import read_config
 from ops.config import RecoveryTarget
 from ops.drills import status_check
 from ops.drills.github import compare_with_sandbox

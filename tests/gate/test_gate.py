@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ops.app import registry
-from ops.app.wiring import read_config
+from ops.app.configuration import read_config
 from sandbox.github.users.state import Role
 from tests.conftest import REFERENCE
 from tests.gate.support import LABEL, Job

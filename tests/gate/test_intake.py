@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from ops.app.wiring import read_config
+from ops.app.configuration import read_config
 from ops.core.errors import Reason
 from ops.gate.events import read_event
 from ops.gate.outcomes import (

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from ops.app.wiring import read_config, register_secrets
+from ops.app.configuration import read_config, register_secrets
 from ops.core.clock import parse_utc
 from ops.core.redaction import Redactor
 from ops.gate.leak import LeakReport, read_leak, remove_keys, strip_url

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ops.app.configuration import read_config
 from ops.app.menu import build_menu
-from ops.app.wiring import read_config
 from ops.config.types import Contact
 from ops.core.errors import Decision
 from ops.core.outage import ApiState, OutageEvidence, PageState, ServiceSigns, StatusReport, judge_outage

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.app.wiring import read_config
+from ops.app.configuration import read_config
 from ops.core.redaction import Redactor
 from ops.core.run_record import is_edited, read_record
 from ops.core.run_summary import RunSummary

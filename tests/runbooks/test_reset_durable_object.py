@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.app import wiring
+from ops.app.configuration import read_config
 from ops.drills import scenario_release
 from sandbox import Sandbox
 from sandbox.edge.embedded import EmbeddedObjects, EmbeddedRuntime
@@ -412,7 +412,7 @@ def test_reset_works_on_the_reference_application(tmp_path: Path) -> None:
     at_once = Switches(propagation_seconds=0)
     with Sandbox(account_id=ACCOUNT, edge="workerd", switches=at_once) as sandbox:
         world = World(sandbox, tmp_path)
-        service = wiring.read_config(world.config)[0].environment("production").service("api")
+        service = read_config(world.config)[0].environment("production").service("api")
         scenario_release.WORKER.release(sandbox, service, "good", "workerd", tmp_path)
         for name, value in (("ADMIN_TOKEN", TOKEN), ("IFLOW_API_KEY", sandbox.providers["iflow"].add_key("k-0123456"))):
             sandbox.put_secret(WORKER, name, value)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ops.app.buttons import fitting_environments
+from ops.app.configuration import read_config
 from ops.app.registry import discover_runbooks
-from ops.app.wiring import read_config
 from ops.config import Config, durable_object_token_names
 from ops.config.checks import DEFAULT_TOKEN
 from ops.engine.runbook import JobSecret, job_parameters

@@ -195,9 +195,9 @@ def generated(config: str, pin: str = "") -> Mapping[str, str]:
 
 
 def parse(text: str) -> Any:
-    from ops.app import wiring
+    from ops.app.configuration import check_text
 
-    return wiring._checked(text, None).require_valid("ops.yml")[0]
+    return check_text(text, None).require_valid("ops.yml")[0]
 
 
 def add_branches(made: Bakery, count: int) -> None:

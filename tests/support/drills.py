@@ -10,7 +10,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from ops import cli, drills
-from ops.app.wiring import read_config
+from ops.app.configuration import read_config
 from ops.core.errors import ConfigError
 from ops.drills.support import EDGES, TRIGGERS, Edge, Trigger
 from tests.conftest import REFERENCE

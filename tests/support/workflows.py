@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from ops.app.configuration import read_config
 from ops.app.registry import button_runbooks
-from ops.app.wiring import read_config
 from ops.core.version import __version__
 from ops.drills.repository import set_watch
 from ops.setup import issue_form, workflows

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from ops.app.configuration import read_config
 from ops.app.menu import build_menu
-from ops.app.wiring import read_config
 from ops.core.run_record import RunRecord, embed_record
 from tests.conftest import REFERENCE, World
 from tests.support.configurations import CONFIGURATIONS

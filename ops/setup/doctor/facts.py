@@ -10,8 +10,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from ops.app import registry, wiring
+from ops.app import registry
 from ops.app.buttons import fitting_environments
+from ops.app.configuration import program_name, read_config, register_secrets
+from ops.app.context import planning_context
 from ops.app.github_login import add_github
 from ops.app.session import Session, find_addresses
 from ops.config.github import ActingEnvironment
@@ -95,7 +97,7 @@ class Facts:
         self.scope = scope
         self.base_url, self.edge_url, self.clock = find_addresses(environ)
         self.is_job = actions.is_job(environ)
-        self.program = wiring.program_name(environ)
+        self.program = program_name(environ)
         self.ending, self._reads = ending, SharedReads()
         self._repositories: SimpleQueue[Repository] = SimpleQueue()
         self._github_slots = threading.BoundedSemaphore(MOST_GITHUB_READS)
@@ -103,12 +105,12 @@ class Facts:
         self._config: Config | None = None
         self.warnings: tuple[str, ...] = ()
         try:
-            self._config, self.warnings = wiring.read_config(path, labels=None)
+            self._config, self.warnings = read_config(path, labels=None)
         except ConfigError as error:
             self.config_error = error
         self.secret_names, self.environments = frozenset[str](), tuple[EnvironmentFacts, ...]()
         if self._config is not None:
-            self.secret_names = wiring.register_secrets(environ, self._config, redactor)
+            self.secret_names = register_secrets(environ, self._config, redactor)
             chosen = (
                 [self._config.environment(scope.environment)]
                 if scope.environment
@@ -359,7 +361,7 @@ class ServiceFacts:
 
     def _context(self, params: Any) -> "Context[Any]":
         facts = self.facts
-        return wiring.planning_context(
+        return planning_context(
             params=params,
             session=self.session,
             config=facts.config,

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ops.app import wiring
+from ops.app.configuration import probe_environ
 from ops.cloudflare.codes import ErrorKind
 from ops.cloudflare.response import CloudflareApiError
 from ops.config.probes import ProbeSet
@@ -193,7 +193,7 @@ def probes(service: ServiceFacts) -> Findings:
 
 def _run(service: ServiceFacts, quick: "tuple[Probe, ...]") -> tuple[ProbeResult, ...]:
     facts = service.facts
-    environ = wiring.probe_environ(facts.environ, facts.secret_names)
+    environ = probe_environ(facts.environ, facts.secret_names)
     runner = service.session.probe_runner(environ, facts.redactor, facts.root)
     content = (
         live_content(SiteClients(service.session, service.session), service.config) if service.config.pages else None

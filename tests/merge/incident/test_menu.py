@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from ops.app.configuration import read_config
 from ops.app.menu import build_menu
-from ops.app.wiring import read_config
 from ops.config import Config
 from sandbox import Sandbox
 from tests.conftest import REFERENCE, Incident, World

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ops.app.wiring import read_config
+from ops.app.configuration import read_config
 from ops.render.markdown import TEMPLATES
 from ops.setup.issue_form import PATH, rewrite_form
 from tests.conftest import ROOT
