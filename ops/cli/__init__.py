@@ -38,6 +38,7 @@ from ops.cli.output import (
     discard_output,
     echo,
     hide_secrets_of,
+    one_line,
     take_lost_output,
     use_ascii_where_needed,
 )
@@ -262,7 +263,7 @@ def show_error(error: OpsError) -> int:
     lines = [f"error: {error.message}", *(f"  {problem}" for problem in problems)]
     if error.hint:
         lines.append(f" hint: {error.hint}")
-    first, *rest = (line.replace("\n", " ") for line in lines)
+    first, *rest = map(one_line, lines)
     echo(first, err=True, fg=BAD)
     for line in rest:
         echo(line, err=True)

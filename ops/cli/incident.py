@@ -9,11 +9,10 @@ import click
 from ops.app.config_path import find_config
 from ops.cli.completion import complete_service
 from ops.cli.help import ExampleGroup
-from ops.cli.output import echo, echo_json
+from ops.cli.output import echo, echo_json, one_line
 from ops.cli.place import github_environ
 from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.redaction import Redactor
-from ops.render.terminal import to_one_line
 
 SEVERITIES = ("sev1", "sev2", "sev3")
 
@@ -153,11 +152,11 @@ def close(redactor: Redactor, /, *, number: int, text: str, anyway: bool, as_jso
     if closed.was_open and not closed.leftovers.lines:
         names = ", ".join(closed.leftovers.environments)
         unknown = "unknown whether something stays on: no run on it names an environment. Check `ops status`"
-        echo(f"  nothing stays on in {to_one_line(names)}" if names else f"  {unknown}")
+        echo(f"  nothing stays on in {one_line(names)}" if names else f"  {unknown}")
     for line in closed.leftovers.lines:
-        echo(f"  still active, or unknown: {to_one_line(line)}")
+        echo(f"  still active, or unknown: {one_line(line)}")
     for command in closed.leftovers.reset_commands:
-        echo(f"  to reset: {to_one_line(command)}")
+        echo(f"  to reset: {one_line(command)}")
 
 
 @incident.command(epilog="ops incident leak")

@@ -5,11 +5,10 @@ from pathlib import Path
 import click
 
 from ops.cli.help import ExampleCommand
-from ops.cli.output import echo, echo_json, show_headline
+from ops.cli.output import echo, echo_json, one_line, show_headline
 from ops.cli.place import github_environ
 from ops.cli.runbook_command import CONFIG
 from ops.core.redaction import Redactor
-from ops.render.terminal import to_one_line
 
 
 @click.command(
@@ -37,8 +36,8 @@ def last(redactor: Redactor, /, *, count: int, as_json: bool, config: Path) -> N
     for run in found.runs:
         show_headline(run.state or NO_RESULT, run.headline, exit_code=run.exit_code)
         for line in run_lines(run, found.read_at):
-            echo(to_one_line(line))
+            echo(one_line(line))
     if not found.runs:
         echo("No run is recorded here." if found.has_read_local else "No run was read.")
     for note in found.notes:
-        echo(to_one_line(note), err=True)
+        echo(one_line(note), err=True)

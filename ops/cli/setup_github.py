@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.cli.help import ExampleGroup
-from ops.cli.output import echo, echo_json
+from ops.cli.output import echo, echo_json, one_line
 from ops.cli.runbook_command import CONFIG, YES_HELP, confirm_name
 from ops.core.errors import IMPLICIT_DRY_RUN, ConfigError
 from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor, Secret
-from ops.render.terminal import to_one_line
 
 if TYPE_CHECKING:
     from ops.setup.github_setup import ChangeResult, GitHubSetup, SettingChange, SetupPlan
@@ -98,11 +97,11 @@ def _ask_tokens(own: "GitHubSetup", plan: "SetupPlan", environ: Mapping[str, str
         if value := _ask_token(needed, environ, redactor):
             result = own.store(needed, value)
             if result.problem:
-                echo(f"NOT stored {needed.name}: {to_one_line(result.problem)}", err=True)
+                echo(f"NOT stored {needed.name}: {one_line(result.problem)}", err=True)
                 continue
             plan.secrets.remove(needed)
             place = own.token_location(needed) or "your password manager"
-            echo(f"  stored {needed.name} in {result.change.details}. Keep a copy now in: {to_one_line(place)}")
+            echo(f"  stored {needed.name} in {result.change.details}. Keep a copy now in: {one_line(place)}")
 
 
 def _ask_token(needed: "MissingSecret", environ: Mapping[str, str], redactor: Redactor) -> "Secret | None":
@@ -119,7 +118,7 @@ def _ask_token(needed: "MissingSecret", environ: Mapping[str, str], redactor: Re
         if not problems:
             echo(f"  accepted. {unproved}".rstrip())
             return Secret(value)
-        echo(f"  not stored: {to_one_line('; '.join(problems))}")
+        echo(f"  not stored: {one_line('; '.join(problems))}")
     return None
 
 
@@ -135,8 +134,8 @@ def _plan_lines(plan: "SetupPlan") -> Iterator[str]:
         yield from _change_lines(kind, action, list(changes))
     if not (plan.changes or plan.impossible):
         yield "  nothing to do"
-    yield from (f"  not possible: {to_one_line(text)}" for text in plan.impossible)
-    yield from (f"  note: {to_one_line(text)}" for text in plan.notices)
+    yield from (f"  not possible: {one_line(text)}" for text in plan.impossible)
+    yield from (f"  note: {one_line(text)}" for text in plan.notices)
 
 
 def _change_lines(kind: str, action: str, changes: "Sequence[SettingChange]") -> Iterator[str]:
@@ -149,7 +148,7 @@ def _change_lines(kind: str, action: str, changes: "Sequence[SettingChange]") ->
 def _result_line(result: "ChangeResult") -> str:
     change = result.change
     done = f"{'created' if change.action == 'create' else 'changed'} {change.kind} {change.name}"
-    return f"NOT {done}: {to_one_line(result.problem)}" if result.problem else done
+    return f"NOT {done}: {one_line(result.problem)}" if result.problem else done
 
 
 def _end(plan: "SetupPlan", results: "Sequence[ChangeResult]", decision: str, code: int, *, as_json: bool) -> int:
@@ -171,7 +170,7 @@ def _end(plan: "SetupPlan", results: "Sequence[ChangeResult]", decision: str, co
     problems = [f"{each.change.kind} {each.change.name}: {each.problem}" for each in results if each.problem]
     if missing := [*plan.impossible, *problems]:
         lines += ["", "Not possible:" if decision == "planned" else "Not done:"]
-        lines += [f"  {to_one_line(text)}" for text in missing]
+        lines += [f"  {one_line(text)}" for text in missing]
         lines += ["Correct this, or use the token of an admin. Then run the same command again."]
     if code == IMPLICIT_DRY_RUN:
         lines += ["", "Nothing was changed: add --yes, or run it on a terminal."]

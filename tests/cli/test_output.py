@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
+from ops import cli
 from ops.cli import output
+from ops.core.errors import Reason, Refused
 from ops.core.redaction import Redactor
 
-SECRET, OTHER = "correct-horse-battery", "staple-of-another-command"
+SECRET, OTHER = "correct-horse-battery\nab=", "staple-of-another-command"
+"""The last line of the first one is too short to be masked alone."""
 WAYS: dict[str, Callable[[str], object]] = {
     "text": output.echo,
     "text on stderr": lambda text: output.echo(text, err=True),
@@ -38,6 +41,13 @@ def test_secret_of_a_running_command_is_masked(
     assert "at first *** and then ***." in shown
     assert SECRET not in shown
     assert OTHER not in shown
+
+
+def test_error_with_a_secret_of_several_lines_is_masked_as_a_whole(capfd: pytest.CaptureFixture[str]) -> None:
+    with output.hide_secrets_of(knowing("-----BEGIN KEY-----\nMIIEow\nab=")):
+        cli.show_error(Refused("no: -----BEGIN KEY-----\nMIIEow\nab= is no key", reason=Reason.VALUES_UNUSABLE))
+
+    assert capfd.readouterr().err == "error: no: *** is no key\n"
 
 
 def test_end_of_a_command_ends_its_masks_only(capfd: pytest.CaptureFixture[str]) -> None:
