@@ -80,13 +80,10 @@ def init(
     request = InitRequest(accounts, workers, sites, urls, tokens, repository, wrangler)
     target = command.InitTarget(folder, owner, token_location, contact, actions, frozenset(force))
 
-    def say(text: str) -> None:
-        echo(text)
-
     environ = require_github_com(os.environ, folder, redactor)
     if asks and not wrangler and not environ.get(DEFAULT_TOKEN):
         environ = {**environ, DEFAULT_TOKEN: _ask_token(command.read_only_token_url(), redactor)}
-    result = command.run(request, target, Questions(_ask if asks else None), environ, silent if as_json else say)
+    result = command.run(request, target, Questions(_ask if asks else None), environ, silent if as_json else echo)
     if as_json:
         echo_json(result.to_json())
     return result.exit_code

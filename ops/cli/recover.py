@@ -57,10 +57,10 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         except OpsError as error:
             write_failure_outputs(error, redactor)
             raise
-        more: dict[str, Any] = {"comment": _parse_id(comment), "review": review, "people": people}
         if relapsed is not None:
-            chosen, more["permit"] = plan_step(found, chosen, relapsed, redactor, config=config, options=given)
-        return start(found, chosen, redactor, given, **more)
+            chosen, given["permit"] = plan_step(found, chosen, relapsed, redactor, config=config, options={**given})
+        known = {"comment": _parse_id(comment), "review": review, "people": people}
+        return start(found, chosen, redactor, {**given, **known})
 
     return ExampleCommand(
         "recover",

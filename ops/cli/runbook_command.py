@@ -22,6 +22,7 @@ from ops.cli.output import (
     echo,
     echo_json,
     json_event,
+    one_line,
     show_headline,
     silent,
     take_lost_output,
@@ -221,22 +222,13 @@ def common_options(*, needs_environment: bool = False) -> list[click.Parameter]:
     ]
 
 
-def start(
-    runbook: Runbook[Any, Any],
-    params: Any,
-    redactor: Redactor,
-    given: Mapping[str, Any],
-    *,
-    permit: Callable[[], object] = lambda: None,
-    **more: Any,
-) -> int:
-    """Run a runbook by the `common_options` that a person or job gave. `more` are further fields of its RunRequest."""
+def start(runbook: Runbook[Any, Any], params: Any, redactor: Redactor, given: Mapping[str, Any]) -> int:
+    """Run a runbook by the `common_options` that a person or job gave. `given` may have other fields of RunRequest."""
     from ops.app.run import RunRequest
 
-    how = {"dry_run", "yes", "as_json"}
+    how = {name: value for name, value in given.items() if name in {"dry_run", "yes", "as_json", "permit"}}
     fields = {name: value for name, value in given.items() if name not in how}
-    request = RunRequest(runbook=runbook, params=params, **fields, **more)
-    return run(request, redactor, permit=permit, **{name: given[name] for name in how})
+    return run(RunRequest(runbook=runbook, params=params, **fields), redactor, **how)
 
 
 def run(
@@ -418,7 +410,7 @@ def show_result(result: RunResult, configuration: Any) -> None:
         page.headline if is_proved else result.message,
         exit_code=result.exit_code,
     )
-    below = [terminal.to_one_line(f"  {page.explanation}")] if is_proved and page.explanation else []
+    below = [one_line(f"  {page.explanation}")] if is_proved and page.explanation else []
     lines = [*below, *terminal.format_result(page, map(str, configuration.contacts))]
     echo("\n".join(lines))
     word = page.state.lower() if is_proved else result.decision.replace("_", " ")
