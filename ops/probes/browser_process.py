@@ -95,7 +95,7 @@ class BrowserFindings:
         return sum(map(len, self.by_assertion.values()))
 
     def milliseconds(self, longest: float = MAX_STEP_SECONDS) -> float:
-        """Return the timeout of the next page or step, of at most so many seconds; for playwright, 0 means none."""
+        """Return the timeout of the next page or step, at most `longest` seconds. To playwright, 0 means no timeout."""
         return max(1.0, min(longest, self.deadline - time.monotonic()) * 1000)
 
     @property
