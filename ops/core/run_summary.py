@@ -13,9 +13,9 @@ from ops.core.plan import LiveState, Plan, plan_from_json
 from ops.core.result import MOVED, duration_label, measure_durations
 from ops.core.run_record import DONE, RecordRow, RunRecord
 from ops.core.timeline import EventKind, RunEvent, find_seconds
+from ops.core.tolerant_json import mapping_in, mappings_in, text_in
 from ops.core.verdict import Verdict
 from ops.core.version import __version__
-from ops.core.written_json import mapping_in, mappings_in, text_in
 
 STATES = {
     EventKind.REQUESTED: "Received",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from ops.core.tolerant_json import text_in
 from ops.gate import payload as fields
 from ops.gate import refusals
 from ops.gate.outcomes import GateJob, IgnoredEvent, MalformedEvent, RefusedRequest
@@ -59,18 +60,13 @@ def read_leak(
 
 
 def _read_report(fields_sent: Mapping[str, Any], declared: Collection[str]) -> LeakReport:
-    name = _text(fields_sent, "secret")
+    name, seen, url, source = (text_in(fields_sent, each).strip() for each in ("secret", "seen", "url", "source"))
     return LeakReport(
         secret=name if name in declared else "",
-        location=remove_keys(_text(fields_sent, "seen")),
-        url=strip_url(_text(fields_sent, "url")),
-        source=remove_keys(_text(fields_sent, "source")),
+        location=remove_keys(seen),
+        url=strip_url(url),
+        source=remove_keys(source),
     )
-
-
-def _text(fields_sent: Mapping[str, Any], name: str) -> str:
-    value = fields_sent.get(name)
-    return value.strip() if isinstance(value, str) else ""
 
 
 def remove_keys(text: str) -> str:

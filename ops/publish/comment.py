@@ -127,7 +127,7 @@ def _main_comment(
 def _render(page: RunSummary, contacts: "Iterable[Contact]", *, events: tuple[RunEvent, ...], **parts: Any) -> str:
     text = (
         load_templates()
-        .get_template("journal.md.j2")
+        .get_template("run.md.j2")
         .render(
             page=page,
             icon=icon(page),
@@ -144,7 +144,7 @@ def _older_comment(summary: RunSummary, older: tuple[RunEvent, ...], count: int)
     """Return the second comment: the first row and as many of the last older rows as fit."""
     first = min(count, 1)
     events = older[:first] + older[len(older) - (count - first) :]
-    template = load_templates().get_template("journal_older.md.j2")
+    template = load_templates().get_template("run_older.md.j2")
     text = template.render(page=summary, events=events, left_out=len(older) - count)
     return embed_record(collapse_blank_lines(text), summary.to_record(part=2))
 

@@ -1,7 +1,4 @@
-"""Read JSON that this program wrote and that somebody may have edited since.
-
-A value of another type counts as empty.
-"""
+"""Read JSON that others sent or may have edited: a value of another type counts as empty."""
 
 from collections.abc import Mapping
 from typing import Any
