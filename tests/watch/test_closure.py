@@ -136,14 +136,19 @@ def test_opening_by_a_deployment_is_reported_on_the_incident_and_in_chat(
     assert len(notices(incident)) == 2
 
 
+def close_for_others(place: MaintenanceWorld, count: int) -> list[int]:
+    """Return so many other incidents that need the service closed."""
+    others = [place.world.sandbox.github.open_issue("Data is wrong", "", ["incident"], "alice") for _ in range(count)]
+    for number in others:
+        assert place.on("--incident", str(number)).code == 0
+    return others
+
+
 def test_opening_is_reported_on_each_incident_that_needs_the_service_closed(
     place: MaintenanceWorld, incident: Incident
 ) -> None:
     """Of the others, one lost its label and one was deleted (docs.github.com/rest/issues/issues#get-an-issue: 410)."""
-    github = place.world.sandbox.github
-    others = [github.open_issue("Data is wrong", "", ["incident"], "alice") for _ in range(3)]
-    for number in others:
-        assert place.on("--incident", str(number)).code == 0
+    github, others = place.world.sandbox.github, close_for_others(place, 3)
     github.issue(others[0]).labels.clear()
     github.fault(path=f"/repos/*/*/issues/{others[1]}", status=410, times=None)
 
@@ -157,11 +162,8 @@ def test_opening_is_reported_on_each_incident_that_needs_the_service_closed(
 def test_opening_is_reported_on_the_other_incidents_if_one_cannot_be_read(
     place: MaintenanceWorld, incident: Incident
 ) -> None:
-    github = place.world.sandbox.github
-    others = [github.open_issue("Data is wrong", "", ["incident"], "alice") for _ in range(2)]
-    for number in others:
-        assert place.on("--incident", str(number)).code == 0
-    github.fault(path=f"/repos/*/*/issues/{others[0]}", status=403, times=None)
+    others = close_for_others(place, 2)
+    place.world.sandbox.github.fault(path=f"/repos/*/*/issues/{others[0]}", status=403, times=None)
 
     found = watch(place, incident.number, {2: deploy_by_ci(place)})
 
