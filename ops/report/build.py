@@ -25,10 +25,10 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.incident_form import parse_form
-from ops.report.evidence import IncidentEvidence, ServiceHistory
+from ops.report.close import find_leftovers
+from ops.report.evidence import IncidentEvidence, ServiceHistory, list_commits, read_issue, workflow_runs
 from ops.report.impact import MARGIN, ImpactSources, find_window
-from ops.report.leftovers import find_leftovers
-from ops.report.moments import MomentName, find_moments
+from ops.report.timeline import MomentName, find_moments
 from ops.status.status import describe_live_schema
 
 if TYPE_CHECKING:
@@ -56,13 +56,12 @@ def write_report(
 
     Raises ConfigError and ProviderError.
     """
-    from ops.report import markdown as rendering
-    from ops.report import publish
+    from ops.report import issue
 
     config = load_config(config_path, environ, redactor)
     repository = connect(environ, redactor)
     evidence = _read_github(repository, number, environ)
-    if publish.LABEL in evidence.labels:
+    if issue.LABEL in evidence.labels:
         hint = "Use the number of its incident."
         raise ConfigError(
             f"#{number} is a post-incident report, not an incident", hint=hint, reason=Reason.UNKNOWN_NAME
@@ -74,32 +73,28 @@ def write_report(
     if evidence.closed_at is not None:
         evidence = _add_leftovers(evidence, config, environ)
     evidence = redactor.redact_value(_add_commits(evidence, config, repository))
-    text = rendering.render_report(evidence)
+    text = issue.render_report(evidence)
     with provider_errors(CHECK_HINT):
-        written = publish.publish_report(
+        written = issue.publish_report(
             repository,
             number,
-            title=rendering.report_title(evidence),
+            title=issue.report_title(evidence),
             new=lambda: text,
-            renew=lambda body: rendering.update_report(body, evidence),
+            renew=lambda body: issue.update_report(body, evidence),
         )
     _tick_report(repository, number)
-    items = rendering.open_items(written.body)
+    items = issue.open_items(written.body)
     if evidence.closed_at is not None:
         _comment_open_items(repository, evidence, written, items)
     return ReportResult(written.number, written.url, written.is_new, items)
 
 
 def _read_github(repository: "Repository", number: int, environ: Mapping[str, str]) -> IncidentEvidence:
-    from ops.report import github
-
     read_at = system_clock.current_time(environ)
     with provider_errors(CHECK_HINT):
-        evidence = github.read_issue(
-            repository, number, read_at=read_at, stated=lambda body: parse_form(body, now=read_at)
-        )
+        evidence = read_issue(repository, number, read_at=read_at, stated=lambda body: parse_form(body, now=read_at))
     run_ids = [run for one in evidence.our_runs if (run := one.actions_run)]
-    runs, errors = _try_read(lambda: _translate_errors(lambda: tuple(github.workflow_runs(repository, run_ids))))
+    runs, errors = _try_read(lambda: _translate_errors(lambda: tuple(workflow_runs(repository, run_ids))))
     return replace(evidence, runs=runs or (), unavailable=tuple(f"GitHub Actions runs: {each}" for each in errors))
 
 
@@ -212,8 +207,6 @@ def _convert_deployments(
 
 def _add_commits(evidence: IncidentEvidence, config: "Config", repository: "Repository") -> IncidentEvidence:
     """Read the commits between the replaced and the restored version, if both have a commit."""
-    from ops.report.github import list_commits
-
     main = evidence.main_run
     served = evidence.find_history(main) if main else None
     if main is None or served is None:
@@ -270,10 +263,10 @@ def _tick_report(repository: "Repository", number: int) -> None:
 def _comment_open_items(repository: "Repository", evidence: IncidentEvidence, written: Any, items: list[str]) -> None:
     """Write one comment with the open items to the incident; a later closing edits it."""
     from ops.github.comments import RunComments
-    from ops.report import markdown as rendering
+    from ops.report import issue
 
     run = f"report-{evidence.number}"
-    text = rendering.render_closing(written.number, items, evidence)
+    text = issue.render_closing(written.number, items, evidence)
     with provider_errors(CHECK_HINT):
         RunComments(repository, evidence.number, run, may_exist=True).put(
             1, embed_record(text, RunRecord(run, source="report"))

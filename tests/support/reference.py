@@ -23,8 +23,8 @@ from ops.drills.faults import Rule
 from ops.evidence import tables as evidence_tables
 from ops.github.actions import GATE_OUTPUTS
 from ops.limits import file as limits_file
-from ops.report import moments
-from ops.report.moments import MomentName
+from ops.report import timeline as incident_timeline
+from ops.report.timeline import MomentName
 from tests.conftest import ROOT
 from tests.support.scenarios import shipped
 
@@ -190,7 +190,7 @@ def limits_table() -> str:
 
 
 def moments_table() -> str:
-    documented = attribute_texts(Path(moments.__file__), "MomentName")
+    documented = attribute_texts(Path(incident_timeline.__file__), "MomentName")
     return table(("moment", "source"), ((moment.value, documented[moment.name]) for moment in MomentName))
 
 

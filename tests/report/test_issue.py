@@ -15,12 +15,11 @@ from ops.core.timeline import EventKind
 from ops.github.comments import MAX_TEXT
 from ops.github.incident_form import IncidentForm
 from ops.github.issues import IssueRecord
-from ops.report import markdown
+from ops.report import issue
 from ops.report.evidence import IncidentEvidence, IssueAction, ListedCommit, ServiceHistory, WorkflowJob, WorkflowRun
 from ops.report.impact import ImpactSources
-from ops.report.moments import MomentName, find_moments, measure_spans
-from ops.report.regions import build_region, incident_of, update_regions
-from ops.report.rows import EVENT_NAMES
+from ops.report.issue import build_region, incident_of, update_regions
+from ops.report.timeline import EVENT_NAMES, MomentName, find_moments, measure_spans
 from tests.support.hostile import HOSTILE, skeleton
 from tests.support.properties import holds_for
 
@@ -73,7 +72,7 @@ def evidence_with(text: str = "x", *, decision: str = "recovered", **more: objec
     return replace(whole, **more)  # type: ignore[arg-type]
 
 
-PLAIN = skeleton(markdown.render_report(evidence_with()))
+PLAIN = skeleton(issue.render_report(evidence_with()))
 
 
 OF_OTHERS = HOSTILE.filter(lambda text: text not in {*EventKind, *Decision, *EVENT_NAMES})
@@ -84,10 +83,10 @@ OF_OTHERS = HOSTILE.filter(lambda text: text not in {*EventKind, *Decision, *EVE
 @holds_for(20, 300, text=OF_OTHERS)
 def test_text_of_people_is_escaped_in_the_report(text: str) -> None:
     """The structure equals that with harmless text: no mention, link, tag or cell is added."""
-    assert skeleton(markdown.render_report(evidence_with(text))) == PLAIN
+    assert skeleton(issue.render_report(evidence_with(text))) == PLAIN
 
 
-BEFORE, AFTER = markdown.render_report(evidence_with(decision="failed")), evidence_with(decision="recovered")
+BEFORE, AFTER = issue.render_report(evidence_with(decision="failed")), evidence_with(decision="recovered")
 LINES = st.text(st.characters(exclude_characters="\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), max_size=40)
 
 
@@ -99,7 +98,7 @@ def test_added_lines_are_never_lost(added: list[tuple[int, str]]) -> None:
         lines.insert(at, f"people {number}: {text}")
     body = "\n".join(lines)
     for _ in range(2):
-        body = markdown.update_report(body, AFTER)
+        body = issue.update_report(body, AFTER)
     for number, (_, text) in enumerate(sorted(added, reverse=True)):
         assert f"people {number}: {text}" in body.split("\n")
     assert incident_of(body) == 1
@@ -108,8 +107,8 @@ def test_added_lines_are_never_lost(added: list[tuple[int, str]]) -> None:
 @holds_for(12, 500, gone=st.sets(st.integers(0, BEFORE.count("\n"))))
 def test_removed_lines_do_not_break_updates(gone: set[int]) -> None:
     body = "\n".join(line for number, line in enumerate(BEFORE.split("\n")) if number not in gone)
-    once = markdown.update_report(body, AFTER)
-    assert markdown.update_report(once, AFTER) == once
+    once = issue.update_report(body, AFTER)
+    assert issue.update_report(once, AFTER) == once
     kept = [line for line in body.split("\n") if line.startswith(("#", "**", "- [ ]", "| _TODO_"))]
     assert [line for line in once.split("\n") if line in set(kept)].count("_TODO_") == kept.count("_TODO_")
 
@@ -142,6 +141,6 @@ def test_incomplete_or_reversed_span_is_unknown() -> None:
 @pytest.mark.slow
 def test_report_stays_within_budget() -> None:
     acts = tuple(IssueAction(NOW + timedelta(seconds=n), "commented", "bob", "@" * 300, URL) for n in range(2000))
-    page = markdown.render_report(evidence_with(actions=acts))
+    page = issue.render_report(evidence_with(actions=acts))
     assert len(page) <= MAX_TEXT
     assert "rows do not fit" in page

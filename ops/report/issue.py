@@ -1,29 +1,48 @@
-"""Render the post-incident report as Markdown: generated regions, and the page around them."""
+"""The post-incident issue: its Markdown with generated regions, and its update.
 
-from collections.abc import Callable, Mapping
+A region lies between two HTML comments; the first holds a digest of the generated text. If a person edited the text, it
+stays as their text, and a new region follows below it. Reports are found by listing issues, because GitHub's search
+lags by minutes.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.workers import describe_split
 from ops.core.suggestions import count_of
-from ops.github.comments import MAX_TEXT
-from ops.github.issues import IssueRecord
+from ops.github.comments import MAX_TEXT, CommentNotSaved, author_login, is_saved, own_login
+from ops.github.issues import IssueRecord, TrustedAuthors, clean_title
 from ops.publish.comment import AFTER, BEFORE, steps_for_people
 from ops.render.markdown import collapse_blank_lines, load_templates
 from ops.report.evidence import IncidentEvidence
 from ops.report.impact import ImpactView
-from ops.report.moments import IncidentMoment, IncidentSpan, MomentName, find_moments, measure_spans
-from ops.report.regions import (
-    PLACEHOLDER,
-    build_region,
-    count_open_rows,
-    unanswered_prompts,
-    unchecked_items,
-    update_regions,
+from ops.report.timeline import (
+    IncidentMoment,
+    IncidentSpan,
+    MomentName,
+    RecoveryStage,
+    RecoveryTiming,
+    TimelineRow,
+    build_rows,
+    find_moments,
+    measure_recovery,
+    measure_spans,
+    visible_rows,
 )
-from ops.report.rows import RecoveryStage, RecoveryTiming, TimelineRow, build_rows, measure_recovery, visible_rows
 
+if TYPE_CHECKING:
+    from github.Issue import Issue
+    from github.Repository import Repository
+
+_MARK = re.compile(r"^<!-- backout:region (?P<name>[a-z]+) incident=(?P<incident>\d+) (?P<digest>[0-9a-f]{16}) -->$")
+_END = "<!-- backout:region end -->"
+PLACEHOLDER = "_TODO_"
+"""Placeholder for text that a person must write."""
+EDITED_NOTE = "_The text above was edited by hand and is no longer updated. The generated text follows._"
 MAX_BAR_LENGTH = 10
 """Characters of the longest bar; more do not fit on a phone."""
 REGIONS = ("status", "summary", "timing", "timeline", "impact", "resolution", "evidence")
@@ -39,6 +58,81 @@ CHECKLIST = (
     ("Before", steps_for_people(BEFORE)),
     ("After", steps_for_people(AFTER)),
 )
+LABEL = "post-incident"
+
+
+def build_region(name: str, incident: int, text: str) -> str:
+    text = text.strip("\n")
+    return f"<!-- backout:region {name} incident={incident} {_digest(text)} -->\n{text}\n{_END}"
+
+
+def incident_of(body: str) -> int | None:
+    """Return the incident of a report; None if the body is not a report."""
+    found = next((mark for line in (body or "").splitlines() if (mark := _MARK.match(line.rstrip()))), None)
+    return int(found["incident"]) if found else None
+
+
+def update_regions(body: str, incident: int, fresh: Mapping[str, str]) -> str:
+    """Return the body with its regions updated. A removed region stays removed."""
+    lines, out = body.replace("\r\n", "\n").split("\n"), []
+    done: set[str] = set()
+    at = 0
+    while at < len(lines):
+        mark = _MARK.match(lines[at].rstrip())
+        end = _find_end(lines, at + 1) if mark else None
+        if mark is None or end is None or mark["name"] in done or mark["name"] not in fresh:
+            out.append(lines[at])
+            at += 1
+            continue
+        done.add(mark["name"])
+        written = "\n".join(lines[at + 1 : end])
+        if _digest(written) != mark["digest"]:
+            out += [*lines[at + 1 : end], "", EDITED_NOTE, ""]
+        out.append(build_region(mark["name"], incident, fresh[mark["name"]]))
+        at = end + 1
+    return "\n".join(out)
+
+
+def _find_end(lines: list[str], start: int) -> int | None:
+    """Return the end of the region; None if a person deleted its end line."""
+    for at in range(start, len(lines)):
+        if _MARK.match(lines[at].rstrip()):
+            return None
+        if lines[at].rstrip() == _END:
+            return at
+    return None
+
+
+def _digest(text: str) -> str:
+    normalized = "\n".join(line.rstrip() for line in text.strip().splitlines())
+    return hashlib.sha256(normalized.encode(errors="backslashreplace")).hexdigest()[:16]
+
+
+def unanswered_prompts(body: str, prompts: Iterable[str]) -> tuple[str, ...]:
+    """Return the prompts without an answer. A rewritten question counts as answered."""
+    lines = body.replace("\r\n", "\n").split("\n")
+    places = {line.strip().strip("*"): at for at, line in enumerate(lines)}
+    return tuple(prompt for prompt in prompts if prompt in places and not _find_answer(lines, places[prompt] + 1))
+
+
+def _find_answer(lines: list[str], start: int) -> str:
+    """Return the text between a question and the next section or question."""
+    found = []
+    for line in lines[start:]:
+        if line.startswith(("#", "**", "<!-- backout:")):
+            break
+        found.append(line)
+    return "\n".join(found).replace(PLACEHOLDER, "").strip()
+
+
+def count_open_rows(body: str) -> int:
+    """Count table rows with a placeholder."""
+    return sum(line.startswith("|") and PLACEHOLDER in line for line in body.splitlines())
+
+
+def unchecked_items(body: str, items: Iterable[str]) -> tuple[str, ...]:
+    lines = {line.strip() for line in body.replace("\r\n", "\n").split("\n")}
+    return tuple(item for item in items if f"- [ ] {item}" in lines)
 
 
 @dataclass(frozen=True)
@@ -224,3 +318,61 @@ def render_closing(number: int, items: list[str], evidence: IncidentEvidence) ->
     template = load_templates().get_template("report_closing.md.j2")
     on, back = evidence.leftovers, evidence.reset_commands
     return template.render(number=number, items=items, kind=kind, leftovers=on, reset_commands=back)
+
+
+@dataclass(frozen=True)
+class PublishedReport:
+    number: int
+    url: str
+    body: str
+    is_new: bool
+
+
+def publish_report(
+    repository: "Repository", incident: int, *, title: str, new: Callable[[], str], renew: Callable[[str], str]
+) -> PublishedReport:
+    """Create or update the incident's report. Raises PyGithub's exceptions, and NotKept.
+
+    GitHub has no compare-and-set for a text, so it is read, updated, written at once, and read back.
+    """
+    found = find_report(repository, incident)
+    if found is None:
+        return _create_report(repository, incident, title, new())
+    before = found.body or ""
+    after = renew(before)
+    if after != before:
+        found.edit(body=after)
+        kept = repository.get_issue(found.number).body or ""
+        if not is_saved(kept, after):
+            raise CommentNotSaved
+    return PublishedReport(found.number, found.html_url, after, is_new=False)
+
+
+def find_report(repository: "Repository", incident: int) -> "Issue | None":
+    """Return the first report of the incident by a trusted author, open or closed."""
+    writers = TrustedAuthors(repository)
+    reports = repository.get_issues(labels=[LABEL], state="all", direction="asc")
+    return next(
+        (
+            issue
+            for issue in reports
+            if incident_of(issue.body or "") == incident
+            and (author_login(issue) == own_login(repository) or writers.includes(author_login(issue)))
+        ),
+        None,
+    )
+
+
+def _create_report(repository: "Repository", incident: int, title: str, body: str) -> PublishedReport:
+    """Create the report. If two runs create one at the same time, the later one closes its own."""
+    try:
+        made = repository.create_issue(clean_title(title), body, labels=[LABEL])
+    except Exception:  # the answer may be lost although the report was created
+        if (found := find_report(repository, incident)) is None:
+            raise
+        made = found
+    first = find_report(repository, incident)
+    if first is not None and first.number < made.number:
+        made.edit(state="closed", state_reason="not_planned")
+        return PublishedReport(first.number, first.html_url, first.body or "", is_new=False)
+    return PublishedReport(made.number, made.html_url, body, is_new=True)
