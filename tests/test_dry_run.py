@@ -17,9 +17,9 @@ from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.engine.context import Context
 from ops.engine.engine import RunOptions
-from ops.engine.runbook import ObservedState as Standing
 from ops.engine.runbook import Runbook
 from ops.engine.signals import SignalHandler
+from ops.engine.step import ObservedState as Standing
 from ops.runbooks.rollback_worker import RollbackWorker
 from tests.conftest import REFERENCE, SITE, WORKER, Releases, World
 from tests.support.databases import FORTUNET, add_database

@@ -16,7 +16,7 @@ from ops.database.applies import RESTORE, RESTORE_UNDO, TABLE, RecordedApply, ma
 from ops.database.state import MAX_TABLES, DatabaseState, TableRows, read_agreeing_state, read_state
 from ops.database.target import RestorePoint, session_of
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState
 
 if TYPE_CHECKING:
     from ops.config.databases import Database

@@ -11,7 +11,7 @@ from ops.core.timeline import EventKind
 from ops.database import holds
 from ops.database.holds import Hold
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState
 
 PREFIX = "hold to write back to "
 """Start of an event with a hold of a restored database, for a run that continues after an interruption."""

@@ -21,7 +21,7 @@ from ops.database.losses import RowLoss
 from ops.database.row_counts import describe_count
 from ops.database.state import DatabaseState, TableRows, read_state
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState
 from ops.tools.source_files import SourceFiles
 
 if TYPE_CHECKING:

@@ -20,11 +20,11 @@ from ops.core.errors import (
     UnclearWrite,
     UnknownOutcome,
 )
-from ops.core.plan import Change, LiveState, Progress, replaced_error
+from ops.core.plan import LiveState, Progress, replaced_error
 from ops.core.timeline import EventKind
 from ops.engine.context import Context
-from ops.engine.runbook import DEFAULT_WORDS, ChangeState, ObservedState, ReadBackWords
 from ops.engine.signals import SignalHandler
+from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step
 
 READ_BACK_PAUSES = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds between reads until an answered write is visible; the list of deployments may lag."""
@@ -38,11 +38,10 @@ LONGEST_RETRY_AFTER = 30.0
 
 @dataclass
 class SentChange:
-    """One change from its first write on, with its check and the first unclear answer."""
+    """One step from its write on, with the first unclear answer."""
 
     ctx: Context[Any]
-    change: Change
-    check: Callable[[], ObservedState]
+    step: Step
     progress: Progress
     unclear: str = ""
     """Message of the first unclear answer; empty if there was none."""
@@ -50,9 +49,15 @@ class SentChange:
     """Whether it changes no traffic: its steps are events of the rehearsal, and never count as the run's change."""
     patience: float = 0.0
     """Seconds to read back an answered write that is not visible yet. 0: only READ_BACK_PAUSES, or a probe decides."""
-    words: ReadBackWords = DEFAULT_WORDS
     is_accepted: bool = False
     """Whether the change is known to be accepted: by an answer, or by a state that shows it."""
+
+    @property
+    def words(self) -> ReadBackWords:
+        return self.step.words
+
+    def check(self) -> ObservedState:
+        return self.step.check(self.ctx)
 
     def record(self, kind: EventKind, text: str, **data: Any) -> None:
         """Record a step of the change."""
@@ -91,7 +96,7 @@ class SentChange:
             else world.made_by_run or answered
         )
         if made:
-            self.progress.settle_change(self.change, self.progress.replaced)
+            self.progress.settle_change(self.step, self.progress.replaced)
             if not answered:
                 self.record(EventKind.WRITTEN, f"applied, then replaced: {world.text}")
         elif made is False:
@@ -107,17 +112,17 @@ class ChangeWriter:
     """Context manager that permits writes; entered around each write."""
     signals: SignalHandler
 
-    def write(self, sent: SentChange, apply: Callable[[], str]) -> bool:
+    def write(self, sent: SentChange) -> bool:
         """Send the write, and once more only if a read shows that the first one was not applied.
 
         Return False if another run or person made the same change.
         """
         record = sent.record
         for last in (False, True):
-            record(EventKind.WRITING, f"{sent.change.target}: {sent.change.before} → {sent.change.after}")
+            record(EventKind.WRITING, f"{sent.step.target}: {sent.step.before} → {sent.step.after}")
             try:
                 with self.signals.hold(), self.writing():
-                    answer = apply()
+                    answer = sent.step.apply(sent.ctx)
                     sent.progress.is_answered = True
                     record(EventKind.WRITTEN, answer)
                     sent.is_accepted = True

@@ -25,7 +25,7 @@ from ops.core.errors import (
     exit_code_for,
 )
 from ops.core.next_step import SuggestedCommand, command_to_json, refer_below
-from ops.core.plan import Change, LiveState, Plan, Progress, RunOutcome, changed_elsewhere_error, replaced_error
+from ops.core.plan import LiveState, Plan, Progress, RunOutcome, changed_elsewhere_error, replaced_error
 from ops.core.result import (
     RunResult,
     describe_decision,
@@ -40,8 +40,9 @@ from ops.core.verdict import NO_OBSERVATION, ProbeObservation, Verdict, decide_b
 from ops.engine.change_writer import ChangeWriter, SentChange
 from ops.engine.context import Context
 from ops.engine.rehearsal import record_skipped, rehearse
-from ops.engine.runbook import ChangeState, ObservedState, Rehearsal, Runbook, check_request_age
+from ops.engine.runbook import Runbook, check_request_age
 from ops.engine.signals import SignalHandler, unwrap_signal
+from ops.engine.step import ChangeState, ObservedState, Rehearsal, Step, StepPlan
 from ops.probes.runner import ProbeRunner
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class RunOptions:
 class RunState:
     """State of a run, from which its end can be reported at any moment."""
 
-    plan: Plan[Any] | None = None
+    plan: StepPlan | None = None
     before: ProbeObservation = NO_OBSERVATION
     after: ProbeObservation | None = None
     wrote: bool = False
@@ -146,7 +147,7 @@ class Engine:
             (hint, press), has_written = _advise(runbook, ctx, run, error), run.progress.may_have_written
             if decision == Decision.REFUSED and has_written:  # one of several changes was refused
                 decision, code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
-            message = _describe_failure(runbook, ctx, run, error)
+            message = _describe_failure(run, error)
             suggested = command_to_json("press", press)
             ctx.timeline.record(EventKind.FAILED, message, reason=reason.value, hint=hint, **suggested)
         ended: dict[str, Any] = {"reason": reason.value, "live": run.live.value, "message": message}
@@ -181,8 +182,10 @@ class Engine:
         self, runbook: Runbook[Any, Any], ctx: Context[Any], options: RunOptions, run: RunState
     ) -> tuple[Decision, Reason, str]:
         options.permit()
-        before = start_call(partial(self.prober.run_round, runbook.probes(ctx, None)))
-        plan = run.plan = runbook.preflight(ctx)
+        symptoms = runbook.probes(ctx, None)
+        before = start_call(partial(self.prober.run_round, symptoms))
+        plan = run.plan = runbook.plan(ctx)
+        find_probes = plan.probes or (lambda: symptoms)
         ctx.timeline.record(EventKind.PLANNED, plan.summary, plan=plan.to_json())
         options.show_plan(plan)
         ends_here = options.dry_run or (options.has_next_job and plan.changes)
@@ -190,53 +193,58 @@ class Engine:
         run.before = _observed(before, wait=options.probe_wait if will_write else PROBE_WAIT_WITHOUT_WRITE)
         ctx.timeline.record(EventKind.PROBED, f"before: {run.before.detail}", verdict=run.before.verdict.value)
         if ends_here:
-            return _end_with_plan(runbook, ctx, options, run, plan)
+            return _end_with_plan(options, run, plan)
         if plan.changes or plan.final_changes:
             if (waiting := _pause(ctx, options) or options.approve(plan)) is not None:
                 run.suggested_command = waiting.suggested_command
                 return waiting.decision, waiting.reason, waiting.message
             compare = _confirm(ctx, options, plan)
-            compare = runbook.prepare(ctx, plan) or compare
-            for change in plan.changes:
-                self._make(runbook, ctx, run, plan, change, compare=compare)
-                run.plan, compare = runbook.update_plan(ctx, plan), True
-                if change.wait_after and change.target in run.progress.changed:
-                    ctx.clock.sleep(change.wait_after)
-        if (outcome := runbook.decide_outcome(ctx, plan)) is not None:
+            prepared = [step.prepare(ctx) for step in plan.steps]
+            compare = any(prepared) or compare
+            for step in plan.changes:
+                self._make(ctx, run, step, find_probes, compare=compare)
+                run.plan, compare = plan.settled(ctx), True
+                if step.wait_after and step.target in run.progress.changed:
+                    ctx.clock.sleep(step.wait_after)
+        if plan.decide and (outcome := plan.decide()) is not None:
             run.suggested_command = outcome.suggested_command
             is_proved = outcome.decision not in {Decision.STILL_UNHEALTHY, Decision.NO_EVIDENCE}
             message = outcome.message if is_proved else lead_with_state(outcome.message, run.live)
             return outcome.decision, outcome.reason, message
-        probes = runbook.probes(ctx, plan)
+        return self._prove(ctx, run, plan, find_probes)
+
+    def _prove(
+        self, ctx: Context[Any], run: RunState, plan: StepPlan, find_probes: "Callable[[], ProbeSet]"
+    ) -> tuple[Decision, Reason, str]:
+        """Return the end of a run that its probes decide. Final and undo changes follow their verdict."""
+        probes = find_probes()
         run.after = self._verify(ctx, plan, probes)
         for sent in run.lagging:
             self._settle_lagging(sent, seen_by=_seen_by(probes, run.after))
         run.lagging.clear()
-        if (run.wrote or plan.is_resumed) and runbook.compares_at_end and not run.unproved:
-            self._compare_at_end(runbook, ctx, run, plan)
+        if (run.wrote or plan.is_resumed) and not run.unproved:
+            self._compare_at_end(ctx, run, plan, probes)
         run.unproved = run.unproved or probes.unproved
-        for change in plan.final_changes if run.after.verdict == Verdict.HEALTHY else ():
-            self._make(runbook, ctx, run, plan, change, compare=True)
-        if plan.if_undone and run.after.verdict == Verdict.UNHEALTHY and self._undo(runbook, ctx, run, plan):
+        for step in plan.final_changes if run.after.verdict == Verdict.HEALTHY else ():
+            self._make(ctx, run, step, find_probes, compare=True)
+        if plan.if_undone and run.after.verdict == Verdict.UNHEALTHY and self._undo(ctx, run, plan, find_probes):
             run.suggested_command = plan.if_undone.suggested_command
             return plan.if_undone.decision, plan.if_undone.reason, plan.if_undone.message
         return _judge(run, plan, run.after, probes)
 
-    def _undo(self, runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, plan: Plan[Any]) -> bool:
+    def _undo(self, ctx: Context[Any], run: RunState, plan: StepPlan, find_probes: "Callable[[], ProbeSet]") -> bool:
         """Take back changes that had no effect, and return whether one was. Raises OpsError if that fails."""
-        for change in plan.undo_changes:
-            self._make(runbook, ctx, run, plan, change, compare=True)
+        for step in plan.undo_changes:
+            self._make(ctx, run, step, find_probes, compare=True)
         settled = {*run.progress.changed, *run.progress.done_by_others}
-        if not any(change.target in settled for change in plan.undo_changes):
+        if not any(step.target in settled for step in plan.undo_changes):
             return False
         run.progress.note_undone(plan)
         return True
 
-    def _rehearse(
-        self, runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, plan: Plan[Any], change: Change
-    ) -> bool:
-        """Rehearse the change if the runbook plans it. Return whether that took a while."""
-        planned = runbook.plan_rehearsal(ctx, plan, change)
+    def _rehearse(self, ctx: Context[Any], run: RunState, step: Step) -> bool:
+        """Rehearse the change if its step plans it. Return whether that took a while."""
+        planned = step.plan_rehearsal(ctx)
         if isinstance(planned, Rehearsal):
             rehearse(ctx, planned, run.progress, self.writer, self.prober)
         elif planned:
@@ -244,48 +252,41 @@ class Engine:
         return isinstance(planned, Rehearsal)
 
     def _make(
-        self,
-        runbook: Runbook[Any, Any],
-        ctx: Context[Any],
-        run: RunState,
-        plan: Plan[Any],
-        change: Change,
-        *,
-        compare: bool,
+        self, ctx: Context[Any], run: RunState, step: Step, find_probes: "Callable[[], ProbeSet]", *, compare: bool
     ) -> None:
         """Make one change, unless it is already done. `compare` is False right after the plan's last read."""
-        progress, check = run.progress, partial(runbook.check, ctx, plan, change)
-        if (awaited := runbook.awaited_probes(ctx, plan, change)) is not None:
-            self._await(ctx, change, awaited)
-        if self._rehearse(runbook, ctx, run, plan, change) or compare:
-            world = check()
+        progress = run.progress
+        if (awaited := step.find_awaited_probes(ctx)) is not None:
+            self._await(ctx, step, awaited)
+        if self._rehearse(ctx, run, step) or compare:
+            world = step.check(ctx)
             ctx.timeline.record(EventKind.COMPARED, world.text, state=world.state.value)
             if world.state == ChangeState.DONE:
-                progress.settle_change(change, progress.done_by_others)
+                progress.settle_change(step, progress.done_by_others)
                 return
             if world.state == ChangeState.NOT_WANTED:
                 return
             if world.state == ChangeState.CHANGED_ELSEWHERE:
                 raise changed_elsewhere_error(world.text, progress)
-        probes = runbook.probes(ctx, plan)
+        probes = find_probes()
         patience = 0.0 if probes.deciding else probes.verify.deadline
-        sent = SentChange(ctx, change, check, progress, patience=patience, words=runbook.read_back_words(ctx))
-        progress.begin_change(change)
-        if change.accepted_before:
-            ctx.timeline.record(EventKind.COMPARED, f"not sent again: {change.accepted_before}")
+        sent = SentChange(ctx, step, progress, patience=patience)
+        progress.begin_change(step)
+        if step.accepted_before:
+            ctx.timeline.record(EventKind.COMPARED, f"not sent again: {step.accepted_before}")
             sent.is_accepted = progress.is_answered = True
-        elif self.writer.write(sent, partial(runbook.apply, ctx, plan, change)):
+        elif self.writer.write(sent):
             run.wrote = True
         else:
-            progress.settle_change(change, progress.done_by_others)
+            progress.settle_change(step, progress.done_by_others)
             return
-        world = self._read_back(sent, partial(runbook.probes, ctx, plan))
+        world = self._read_back(sent, find_probes)
         if world.state == ChangeState.DONE or world.is_uncertain:
             run.unproved = world.text if world.is_uncertain else run.unproved
-            progress.settle_change(change, progress.done_by_others if change.accepted_before else progress.changed)
+            progress.settle_change(step, progress.done_by_others if step.accepted_before else progress.changed)
         else:
             run.lagging.append(sent)
-            progress.settle_change(change, progress.unconfirmed if sent.unclear else progress.changed)
+            progress.settle_change(step, progress.unconfirmed if sent.unclear else progress.changed)
 
     def _read_back(self, sent: SentChange, probes: "Callable[[], ProbeSet]") -> ObservedState:
         """Read the change back. Raises UnknownOutcome, with the result of one more round of the probes."""
@@ -297,12 +298,12 @@ class Engine:
             message = f"{error.message}; the probes are {seen.verdict.value}"
             raise UnknownOutcome(message, reason=error.reason, hint=error.hint) from None
 
-    def _compare_at_end(self, runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, plan: Plan[Any]) -> None:
+    def _compare_at_end(self, ctx: Context[Any], run: RunState, plan: StepPlan, probes: "ProbeSet") -> None:
         """Compare the live state after the last probe round. Raises ProviderError if our change was replaced."""
-        patience = runbook.probes(ctx, plan).verify.deadline
-        for change in plan.changes:
-            check = partial(runbook.check, ctx, plan, change)
-            sent = SentChange(ctx, change, check, run.progress, patience=patience)
+        for step in plan.changes:
+            if not step.is_compared_at_end:
+                continue
+            sent = SentChange(ctx, step, run.progress, patience=probes.verify.deadline)
             try:
                 world = self.writer.look(sent, "the live state could not be compared again:", patient=True)
             except UnknownOutcome as error:
@@ -312,33 +313,33 @@ class Engine:
             if world.is_uncertain:
                 run.unproved = world.text
             elif world.state != ChangeState.DONE:
-                run.progress.settle_change(change, run.progress.replaced)
+                run.progress.settle_change(step, run.progress.replaced)
                 is_back = world.state == ChangeState.PLANNED
-                raise replaced_error(f"{change.before} is live again" if is_back else world.text, made=True)
+                raise replaced_error(f"{step.before} is live again" if is_back else world.text, made=True)
 
     def _settle_lagging(self, sent: "SentChange", *, seen_by: str) -> None:
         """Settle a change that the API did not show: by the deciding probe, else by one more read."""
         doubt = sent.doubt if sent.unclear else "the write was answered, but neither the API nor a probe shows it:"
         if seen_by:
-            world = ObservedState(ChangeState.DONE, f"{sent.change.target}: the probe {seen_by} shows it")
+            world = ObservedState(ChangeState.DONE, f"{sent.step.target}: the probe {seen_by} shows it")
         else:
             world = self.writer.look(sent, doubt, patient=False)
         if world.state == ChangeState.CHANGED_ELSEWHERE:
             raise sent.overtaken(world, answered=not sent.unclear)
         if world.state != ChangeState.DONE:
             raise UnknownOutcome(f"{doubt} {world.text}", reason=Reason.UNCLEAR, hint=sent.start_again_hint)
-        sent.progress.settle_change(sent.change, sent.progress.changed)
+        sent.progress.settle_change(sent.step, sent.progress.changed)
         record = sent.ctx.timeline.record
         if not sent.is_accepted:
             sent.note_applied(world)
         record(EventKind.READ_BACK, world.text)
 
-    def _await(self, ctx: Context[Any], change: Change, probes: "ProbeSet") -> None:
+    def _await(self, ctx: Context[Any], step: Step, probes: "ProbeSet") -> None:
         """Probe until the change may be made. Raises ProviderError if the probes do not become healthy in time."""
-        seen = self._probe(ctx, probes, f"before {change.target}")
+        seen = self._probe(ctx, probes, f"before {step.target}")
         if seen.verdict != Verdict.HEALTHY:
             raise ProviderError(
-                f"{change.target} is unchanged, because the probes before it are {seen.verdict.value}: {seen.detail}",
+                f"{step.target} is unchanged, because the probes before it are {seen.verdict.value}: {seen.detail}",
                 reason=Reason.NO_EVIDENCE,
                 hint="Start the same command again in a minute.",
             )
@@ -369,14 +370,12 @@ class Engine:
         return after
 
 
-def _end_with_plan(
-    runbook: Runbook[Any, Any], ctx: Context[Any], options: RunOptions, run: RunState, plan: Plan[Any]
-) -> tuple[Decision, Reason, str]:
-    run.suggested_command = runbook.suggest_repeat(ctx, plan) if plan.changes else None
+def _end_with_plan(options: RunOptions, run: RunState, plan: StepPlan) -> tuple[Decision, Reason, str]:
+    run.suggested_command = plan.repeat if plan.changes else None
     return planned_outcome(options.next_job_message, requested=not options.is_implicit_dry_run)
 
 
-def _describe_failure(runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, error: OpsError) -> str:
+def _describe_failure(run: RunState, error: OpsError) -> str:
     """Return the message of an error that ended a run, with what is known about its changes."""
     progress, live = run.progress, run.live
     if live == LiveState.MOVED:
@@ -385,7 +384,7 @@ def _describe_failure(runbook: Runbook[Any, Any], ctx: Context[Any], run: RunSta
         message = with_sentence(lead_with_state(error.message, live), progress.moved_traffic)
     if so_far := progress.describe(run.plan):
         message = f"{message}; {so_far}"
-    if run.plan and (remains := runbook.describe_remains(ctx, run.plan, progress)):
+    if run.plan and run.plan.describe_remains and (remains := run.plan.describe_remains(progress)):
         message = f"{message}. {remains}"
     return message
 
@@ -395,10 +394,8 @@ def _advise(
 ) -> tuple[str, SuggestedCommand | None]:
     """Return hint and command of the error. "The same command" becomes one with the absolute target of the plan."""
     below, press = refer_below(error.hint), error.suggested_command
-    if press is None and run.plan is not None and below != error.hint:
-        again = runbook.suggest_repeat(ctx, run.plan)
-        if again is not None:
-            return below, again
+    if press is None and run.plan is not None and run.plan.repeat and below != error.hint:
+        return below, run.plan.repeat
     return error.hint, press or _same_command(runbook, ctx, error, run.live)
 
 

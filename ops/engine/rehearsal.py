@@ -12,7 +12,7 @@ from ops.core.timeline import EventKind
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.engine.change_writer import ChangeWriter, SentChange
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, Rehearsal, RehearsalStep
+from ops.engine.step import ChangeState, Rehearsal, Step
 from ops.probes.runner import ProbeRunner
 
 MAX_RESTORATIONS = 2
@@ -32,7 +32,7 @@ def rehearse(
     """
     started, seen = _sent(ctx, planned.start), None
     try:
-        if _make(planned.start, started, writer):
+        if _make(started, writer):
             seen = _ask(ctx, planned, prober)
     except BaseException:
         writer.signals.stop_raising()  # a second signal must not prevent the restoration
@@ -52,24 +52,24 @@ def record_skipped(ctx: Context[Any], why: str) -> None:
     _record(ctx, f"skipped: {why}")
 
 
-def _sent(ctx: Context[Any], step: RehearsalStep) -> SentChange:
-    return SentChange(ctx, step.change, step.check, Progress(), is_rehearsal=True)
+def _sent(ctx: Context[Any], step: Step) -> SentChange:
+    return SentChange(ctx, step, Progress(), is_rehearsal=True)
 
 
-def _make(step: RehearsalStep, sent: SentChange, writer: ChangeWriter) -> bool:
+def _make(sent: SentChange, writer: ChangeWriter) -> bool:
     """Compare, write and read back. Return False if the rehearsal cannot start, also because somebody else deployed."""
-    world = step.check()
+    world = sent.check()
     sent.record(EventKind.COMPARED, world.text, state=world.state.value)
     if world.state != ChangeState.PLANNED:
-        sent.progress.done_by_others.append(step.change.target)
+        sent.progress.done_by_others.append(sent.step.target)
         return world.state == ChangeState.DONE
-    sent.progress.begin_change(step.change)
+    sent.progress.begin_change(sent.step)
     try:
-        alone = not writer.write(sent, step.apply) or not writer.read_back(sent).concurrent_changes
+        alone = not writer.write(sent) or not writer.read_back(sent).concurrent_changes
     except (ProviderError, UnknownOutcome) as error:  # either way, the restoration reads what is live
         sent.record(EventKind.WARNING, f"the rehearsal did not start, so the run goes on without it: {error.message}")
         return False
-    sent.progress.settle_change(step.change, sent.progress.changed)
+    sent.progress.settle_change(sent.step, sent.progress.changed)
     return alone
 
 
@@ -96,7 +96,7 @@ def _undo(ctx: Context[Any], planned: Rehearsal, started: SentChange, writer: Ch
         progress.may_have_written |= not is_restored
 
 
-def _restore(ctx: Context[Any], step: RehearsalStep, started: SentChange, writer: ChangeWriter) -> bool:
+def _restore(ctx: Context[Any], step: Step, started: SentChange, writer: ChangeWriter) -> bool:
     """Return whether nothing of the start is left; a failure is a warning, also of traffic that the start moved."""
     sent = _sent(ctx, step)
     moved: tuple[str, ...] = ()
@@ -106,22 +106,22 @@ def _restore(ctx: Context[Any], step: RehearsalStep, started: SentChange, writer
             if world.state == ChangeState.PLANNED and not started.unclear:
                 raise UnknownOutcome("it is not visible yet", reason=Reason.UNCLEAR)
         for _ in range(MAX_RESTORATIONS):
-            world = step.check()
+            world = step.check(ctx)
             moved = world.concurrent_changes
             if world.state != ChangeState.PLANNED:
                 sent.record(EventKind.COMPARED, world.text, state=world.state.value)
                 return True
             sent = _sent(ctx, step)
-            sent.progress.begin_change(step.change)
-            if not writer.write(sent, step.apply) or not writer.read_back(sent).concurrent_changes:
+            sent.progress.begin_change(step)
+            if not writer.write(sent) or not writer.read_back(sent).concurrent_changes:
                 return True
     except OpsError as error:
         if error.reason == Reason.WORLD_MOVED:
             sent.record(EventKind.COMPARED, error.message)
             return True
-        left = f"{step.change.before} may still be deployed: it moved the traffic if somebody deployed just before"
+        left = f"{step.before} may still be deployed: it moved the traffic if somebody deployed just before"
         if moved:
-            left = f"{step.change.before} replaced {'; '.join(moved)}. The same command deploys that again"
+            left = f"{step.before} replaced {'; '.join(moved)}. The same command deploys that again"
         sent.record(EventKind.WARNING, f"the rehearsal was not undone: {error.message}. {left}")
     return False
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
@@ -17,6 +18,14 @@ from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, D, Plan, Progress, RunOutcome
 from ops.engine.context import Context, P
+from ops.engine.step import (
+    DEFAULT_WORDS,
+    ObservedState,
+    ReadBackWords,
+    Rehearsal,
+    Step,
+    StepPlan,
+)
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
@@ -36,84 +45,6 @@ def param(text: str, *, default: Any = dataclasses.MISSING, laptop_only: bool = 
 def job_parameters(params: type[Any]) -> "list[dataclasses.Field[Any]]":
     """Return the fields of Params that a button or a label may have."""
     return [field for field in dataclasses.fields(params) if not field.metadata["laptop_only"]]
-
-
-class ChangeState(Enum):
-    """State of the live system relative to one change."""
-
-    PLANNED = "planned"
-    """Unchanged since the plan: the change may be made."""
-    DONE = "done"
-    """Our change is live."""
-    CHANGED_ELSEWHERE = "moved"
-    """Neither of them: somebody else changed it."""
-    NOT_WANTED = "not_wanted"
-    """Somebody else still needs the state before: the run goes on without the change."""
-
-
-@dataclass(frozen=True)
-class ObservedState:
-    """Live state that was read for one change; `text` describes it for people."""
-
-    state: ChangeState
-    text: str
-    concurrent_changes: tuple[str, ...] = ()
-    """Changes by others between the plan and our write."""
-    notes: tuple[str, ...] = ()
-    """Warnings for the timeline."""
-    is_uncertain: bool = False
-    """Whether the answers fit another state too.
-
-    Before a write `state` counts. After it the engine reads again, and finally reports no evidence.
-    """
-    made_by_run: bool | None = None
-    """Whether the provider's history holds this run's write; None if the history does not tell."""
-    may_lag: bool = False
-    """Whether the API or the site may still answer the state before our write, even if the write was not answered.
-
-    Then the deciding probe counts after a write, and the API is read again only if that probe did not see the change.
-    Without a deciding probe the engine reads until the deadline of the probes.
-    """
-    is_provable: bool = True
-    """Whether a later read can show the change. False: the engine does not wait for it."""
-
-
-@dataclass(frozen=True)
-class ReadBackWords:
-    """Words for a write that is not visible yet."""
-
-    answered: str = "the write was answered"
-    place: str = "the API"
-    """Where the change must become visible."""
-    repeat: str = "it reads the state and repeats nothing."
-    """What the same command does if it is started again."""
-
-
-DEFAULT_WORDS = ReadBackWords()
-
-
-@dataclass(frozen=True)
-class RehearsalStep:
-    """A write that is meant to change no traffic, with its check."""
-
-    change: Change
-    check: Callable[[], ObservedState]
-    apply: Callable[[], str]
-
-
-@dataclass(frozen=True)
-class Rehearsal:
-    """A test of a change's target without traffic."""
-
-    start: RehearsalStep
-    restore: RehearsalStep
-    """Undoes `start`. The run makes it in every case, also if it is interrupted."""
-    probes: "ProbeSet"
-    """They decide by `successes` equal rounds in a row, or are inconclusive at the deadline."""
-    refusal: Callable[[str], Refused]
-    """Makes the refusal of an unhealthy target; the argument is the result of the probes."""
-    describe_moved_traffic: Callable[[], str]
-    """Returns what the rehearsal did to the traffic by accident, as last read; empty if nothing."""
 
 
 def check_request_age(ctx: Context[Any]) -> None:
@@ -329,7 +260,23 @@ class Runbook(ABC, Generic[P, D]):
             ConfigError: ops.yml lacks a setting that they need.
         """
 
-    @abstractmethod
+    def plan(self, ctx: Context[P]) -> StepPlan:
+        """Read the live state and return the plan of steps; write nothing. Raises OpsError.
+
+        If nothing waits afterwards, its last read is also the comparison before the first write.
+        """
+        planned = self.preflight(ctx)
+        given = {each.name: getattr(planned, each.name) for each in dataclasses.fields(planned)}
+        for name in ("changes", "final_changes", "undo_changes"):
+            given[name] = tuple(_HookStep.of(self, ctx, planned, each) for each in given[name])
+        return StepPlan(
+            **given,
+            probes=partial(self.probes, ctx, planned),
+            decide=partial(self.decide_outcome, ctx, planned),
+            describe_remains=partial(self.describe_remains, ctx, planned),
+            repeat=self.suggest_repeat(ctx, planned),
+        )
+
     def preflight(self, ctx: Context[P]) -> Plan[D]:
         """Read the live state and return the plan; write nothing.
 
@@ -339,6 +286,7 @@ class Runbook(ABC, Generic[P, D]):
             Refused: the change must not or need not be planned.
             ProviderError: the state cannot be read.
         """
+        raise NotImplementedError
 
     def prepare(self, ctx: Context[P], plan: Plan[D]) -> bool:  # noqa: ARG002  most have nothing to make ready
         """Prepare files on this machine after the confirmation; return whether that took a while.
@@ -384,11 +332,10 @@ class Runbook(ABC, Generic[P, D]):
         """Return the words for a write that is not visible yet."""
         return DEFAULT_WORDS
 
-    @abstractmethod
     def check(self, ctx: Context[P], plan: Plan[D], change: Change) -> ObservedState:
         """Read the live state for the change, before or after its write."""
+        raise NotImplementedError
 
-    @abstractmethod
     def apply(self, ctx: Context[P], plan: Plan[D], change: Change) -> str:
         """Make exactly this change with one write, and describe the provider's answer.
 
@@ -396,6 +343,7 @@ class Runbook(ABC, Generic[P, D]):
             NotApplied, UnclearWrite: the engine settles them with `check`.
             Refused, ProviderError: they end the run.
         """
+        raise NotImplementedError
 
     def publish_result(self, result: "RunResult", environ: Mapping[str, str], redactor: "Redactor") -> Iterator[str]:  # noqa: ARG002
         """Publish the result where only this runbook does, and yield a line for each publication.
@@ -413,3 +361,44 @@ class Runbook(ABC, Generic[P, D]):
     ) -> Iterator[str]:
         """Publish an error that ended the run before its first step, as `publish_result` does."""
         yield from ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _HookStep(Step):
+    """The step of a runbook that makes its changes itself."""
+
+    runbook: Runbook[Any, Any]
+    planned: Plan[Any]
+    original: Change
+
+    @classmethod
+    def of(cls, runbook: Runbook[Any, Any], ctx: Context[Any], planned: Plan[Any], change: Change) -> "_HookStep":
+        given = {each.name: getattr(change, each.name) for each in dataclasses.fields(change)}
+        return cls(
+            **given,
+            runbook=runbook,
+            planned=planned,
+            original=change,
+            is_compared_at_end=runbook.compares_at_end,
+            words=runbook.read_back_words(ctx),
+        )
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        return self.runbook.check(ctx, self.planned, self.original)
+
+    def apply(self, ctx: Context[Any]) -> str:
+        return self.runbook.apply(ctx, self.planned, self.original)
+
+    def prepare(self, ctx: Context[Any]) -> bool:
+        first = next(iter((*self.planned.changes, *self.planned.final_changes)))
+        return self.original is first and self.runbook.prepare(ctx, self.planned)
+
+    def find_awaited_probes(self, ctx: Context[Any]) -> "ProbeSet | None":
+        return self.runbook.awaited_probes(ctx, self.planned, self.original)
+
+    def plan_rehearsal(self, ctx: Context[Any]) -> Rehearsal | str | None:
+        return self.runbook.plan_rehearsal(ctx, self.planned, self.original)
+
+    def settled(self, ctx: Context[Any]) -> Step:
+        index = [each is self.original for each in self.planned.changes].index(True)
+        return dataclasses.replace(self, undo=self.runbook.update_plan(ctx, self.planned).changes[index].undo)

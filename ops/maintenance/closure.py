@@ -22,7 +22,7 @@ from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel, run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState
 from ops.maintenance import by_routes, by_switch, steps, switch_closure
 from ops.maintenance.by_routes import Closing, MaintenanceSnapshot, is_probe_closed
 from ops.maintenance.routes import list_probe_addresses

@@ -14,7 +14,7 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, RunOutcome
 from ops.core.verdict import MaintenanceCheck, Verdict
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState
 from ops.maintenance import steps
 from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWorker, MaintenanceWrites
 from ops.maintenance.writes import AddRoute, DeployState, MaintenanceWrite, RemoveRoute, UploadState

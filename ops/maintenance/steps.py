@@ -18,7 +18,7 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change
 from ops.core.threads import run_in_batches, run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState
 from ops.maintenance import state
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.maintenance.writes import (

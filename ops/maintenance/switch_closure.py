@@ -13,7 +13,7 @@ from ops.core.errors import Reason, Refused
 from ops.core.plan import Change
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, make_revision
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState
 from ops.maintenance import by_switch
 from ops.maintenance.state import MaintenanceRequest
 from ops.maintenance.steps import AT_END

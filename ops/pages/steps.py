@@ -20,7 +20,8 @@ from ops.core.run_record import RunRecord, merge_runs
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import WantedContent
 from ops.engine.context import CloudflareApi, Context, P, WebPort
-from ops.engine.runbook import ReadBackWords, Runbook, require_service
+from ops.engine.runbook import Runbook, require_service
+from ops.engine.step import ReadBackWords
 from ops.pages import live_deployment
 from ops.pages.live_deployment import PROPAGATION, AcceptedRollback, LiveDeployment
 from ops.pages.observed_content import ObservedPages, SiteObservation

@@ -26,7 +26,7 @@ from ops.core.plan import Change
 from ops.core.redaction import Secret
 from ops.core.threads import run_in_batches
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState
 from ops.rotation.selection import RotationSelection, find_edit_delay, find_edit_obstacle, is_secret_edit_of
 from ops.workers import deploy, reupload
 from ops.workers.history import WorkerHistory

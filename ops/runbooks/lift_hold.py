@@ -10,7 +10,8 @@ from ops.core.suggestions import did_you_mean, quote_name
 from ops.database.holds import Hold, lift_holds, read_holds
 from ops.database.steps import DatabaseRunbook
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param
+from ops.engine.runbook import TokenPermissions, param
+from ops.engine.step import ChangeState, ObservedState
 
 if TYPE_CHECKING:
     from ops.config import Environment

@@ -14,7 +14,8 @@ from ops.core.clock import parse_deadline
 from ops.core.errors import ConfigError
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
-from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param, require_service
+from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
+from ops.engine.step import ObservedState
 from ops.maintenance import by_routes, by_switch, steps
 from ops.maintenance.by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot, RouteMaintenanceDetails
 from ops.maintenance.by_switch import SwitchMaintenanceDetails

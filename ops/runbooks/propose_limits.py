@@ -15,7 +15,8 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, PlanSection, RunOutcome
 from ops.core.suggestions import did_you_mean
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions, param
+from ops.engine.runbook import Runbook, TokenPermissions, param
+from ops.engine.step import ChangeState, ObservedState
 from ops.limits.raises import (
     RAISE_BRANCH,
     OpenRaise,

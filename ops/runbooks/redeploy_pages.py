@@ -15,7 +15,8 @@ from ops.core.suggestions import count_of, quote_name
 from ops.core.timeline import EventKind
 from ops.core.verdict import WantedContent
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param, require_service
+from ops.engine.runbook import TokenPermissions, param, require_service
+from ops.engine.step import ChangeState, ObservedState
 from ops.pages import live_deployment, observed_content, plan_text, steps
 from ops.pages.live_deployment import PagesTargetChoice
 from ops.pages.observed_content import ObservedPages, SiteObservation

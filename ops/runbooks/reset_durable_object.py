@@ -16,7 +16,8 @@ from ops.core.plan import Change, Plan, PlanSection
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, JobSecret, ObservedState, Runbook, TokenPermissions, param, require_service
+from ops.engine.runbook import JobSecret, Runbook, TokenPermissions, param, require_service
+from ops.engine.step import ChangeState, ObservedState
 from ops.workers import object_reset, plan_text, reupload
 from ops.workers.object_reset import TrackedObject
 from ops.workers.reupload import Reupload

@@ -35,7 +35,8 @@ from ops.database.state import DatabaseState
 from ops.database.steps import DatabaseRunbook
 from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, last_apply, parse_restore_point
 from ops.engine.context import Context
-from ops.engine.runbook import ObservedState, TokenPermissions, param
+from ops.engine.runbook import TokenPermissions, param
+from ops.engine.step import ObservedState
 from ops.maintenance import closure
 from ops.maintenance.closure import Closure
 from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions

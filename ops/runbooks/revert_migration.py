@@ -18,7 +18,8 @@ from ops.database.revert import LAST, MigrationRevert, RevertRejectedError, chec
 from ops.database.steps import DatabaseRunbook
 from ops.database.target import BEFORE_MIGRATION
 from ops.engine.context import Context
-from ops.engine.runbook import ObservedState, TokenPermissions, param
+from ops.engine.runbook import TokenPermissions, param
+from ops.engine.step import ObservedState
 
 if TYPE_CHECKING:
     from ops.config import Environment

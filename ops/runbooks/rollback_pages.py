@@ -12,7 +12,8 @@ from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState, TokenPermissions, param, require_service
+from ops.engine.runbook import TokenPermissions, param, require_service
+from ops.engine.step import ChangeState, ObservedState
 from ops.pages import live_deployment as target
 from ops.pages import observed_content, plan_text, steps
 from ops.pages.live_deployment import AcceptedRollback, PagesTargetChoice

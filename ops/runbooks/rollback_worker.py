@@ -22,11 +22,11 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
 from ops.core.timeline import EventKind
 from ops.engine.context import Context
-from ops.engine.runbook import ObservedState, Rehearsal, Runbook, TokenPermissions, param, require_service
+from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
+from ops.engine.step import ObservedState, Rehearsal
 from ops.workers import deploy, plan_text, rehearsal, reupload, rollback_target, schema_age, secret_values
 from ops.workers.history import WorkerHistory
 from ops.workers.history_reads import read_history, read_listing
-from ops.workers.rehearsal import WorkerRehearsal, find_new_version
 from ops.workers.reupload import Reupload
 from ops.workers.rollback_target import TargetChoice
 from ops.workers.schema_age import AppliedMigrations, SchemaAge
@@ -192,9 +192,9 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
             return None
         if details.rehearsal_obstacle != "":
             return details.rehearsal_obstacle
-        version = uploaded.uploaded_version if uploaded else find_new_version(details.live.split, details.split)
-        service = require_service(ctx, self.kind)
-        planned = WorkerRehearsal(service, ctx.cloudflare.workers, details.live, version, details.mark)
+        new = rehearsal.find_new_version(details.live.split, details.split)
+        version, service = uploaded.uploaded_version if uploaded else new, require_service(ctx, self.kind)
+        planned = rehearsal.WorkerRehearsal(service, ctx.cloudflare.workers, details.live, version, details.mark)
         start = partial(reupload.deploy_upload, ctx, uploaded) if uploaded else partial(_deploy, ctx, plan)
         return planned.plan(start, partial(_failed_rehearsal_refusal, ctx, plan, version))
 
@@ -431,7 +431,7 @@ def _rehearsal_obstacle(
     ctx: Context[RollbackWorker.Params], service: "Service", history: WorkerHistory, split: Split
 ) -> str | None:
     given = ctx.params
-    if not service.rehearse or not find_new_version(history.live.split, split):
+    if not service.rehearse or not rehearsal.find_new_version(history.live.split, split):
         return None
     if given.no_rehearsal:
         return "--no-rehearsal was passed"

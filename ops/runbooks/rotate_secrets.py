@@ -13,15 +13,8 @@ from ops.core.plan import Change, Plan
 from ops.core.redaction import Secret
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.runbook import (
-    JobSecret,
-    ObservedState,
-    ReadBackWords,
-    Runbook,
-    TokenPermissions,
-    param,
-    require_service,
-)
+from ops.engine.runbook import JobSecret, Runbook, TokenPermissions, param, require_service
+from ops.engine.step import ObservedState, ReadBackWords
 from ops.rotation import confirmation, selection
 from ops.rotation.selection import RotationSelection
 from ops.rotation.values import (

@@ -20,7 +20,8 @@ from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
 from ops.core.verdict import RateLimitCheck
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions
+from ops.engine.runbook import Runbook, TokenPermissions
+from ops.engine.step import ChangeState, ObservedState
 from ops.github import actions, comments
 from ops.github.committed_file import FileCommits
 from ops.github.pulls import PullRequests

@@ -12,7 +12,8 @@ from ops.core.plan import Change, Plan, PlanSection
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
-from ops.engine.runbook import ObservedState, Runbook, TokenPermissions, param
+from ops.engine.runbook import Runbook, TokenPermissions, param
+from ops.engine.step import ObservedState
 from ops.maintenance import steps as maintenance_steps
 from ops.maintenance.steps import MaintenanceWrites
 from ops.maintenance.writes import (

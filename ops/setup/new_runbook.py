@@ -16,7 +16,8 @@ from ops.config.probes import ProbeSet
 from ops.core.errors import Reason
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions, param, require_service
+from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
+from ops.engine.step import ChangeState, ObservedState
 
 OFF = WorkersDevSubdomain(enabled=False, previews_enabled=False)
 

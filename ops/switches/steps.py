@@ -28,7 +28,8 @@ from ops.core.runtime_contract import (
 from ops.core.suggestions import quote_name
 from ops.core.threads import start_call
 from ops.engine.context import Context, P
-from ops.engine.runbook import ChangeState, ObservedState, Runbook, TokenPermissions
+from ops.engine.runbook import Runbook, TokenPermissions
+from ops.engine.step import ChangeState, ObservedState
 from ops.switches import values as switches
 from ops.switches.values import SAME_END_TOLERANCE, DesiredValue, SkippedSwitch, SwitchState, describe_planned
 

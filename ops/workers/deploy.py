@@ -3,7 +3,7 @@
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import Split, WorkerDeployment, describe_deployment, describe_split, is_same_split
 from ops.core.errors import ProviderError, Reason
-from ops.engine.runbook import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState
 
 
 def observe_deployment(

@@ -17,7 +17,7 @@ from ops.core.observations import ObjectObservation, is_number
 from ops.core.plan import PlanSection
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState
 
 if TYPE_CHECKING:
     from ops.config import Service

@@ -9,7 +9,7 @@ as it does without a rehearsal.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.rehearsals import Displacement, leave_out_rehearsals, list_displacements, traffic_of
@@ -24,8 +24,9 @@ from ops.cloudflare.types.workers import (
 from ops.config.probes import Probe, ProbeSet
 from ops.core.clock import format_duration
 from ops.core.errors import Refused
-from ops.core.plan import Change, PlanSection
-from ops.engine.runbook import ChangeState, ObservedState, Rehearsal, RehearsalStep
+from ops.core.plan import PlanSection
+from ops.engine.context import Context
+from ops.engine.step import ChangeState, ObservedState, Rehearsal, Step
 from ops.workers import deploy
 
 if TYPE_CHECKING:
@@ -129,16 +130,8 @@ class WorkerRehearsal:
             override=f'{self.service.worker}="{self.version}"',
         )
         return Rehearsal(
-            RehearsalStep(
-                Change(target, alone, both, f"Cloudflare lists {both} first", None),
-                self._check_start,
-                lambda: start(self.split, self._own_mark),
-            ),
-            RehearsalStep(
-                Change(target, both, alone, f"Cloudflare lists {alone} first", None),
-                self._check_restored,
-                self._restore,
-            ),
+            _Start(target, alone, both, f"Cloudflare lists {both} first", None, rehearsal=self, start=start),
+            _Restore(target, both, alone, f"Cloudflare lists {alone} first", None, rehearsal=self),
             probes,
             refusal,
             self.describe_moved_traffic,
@@ -153,7 +146,7 @@ class WorkerRehearsal:
         ]
         return "; ".join(_describe_displacement(each, self.listed[0]) for each in moved)
 
-    def _check_start(self) -> ObservedState:
+    def check_start(self) -> ObservedState:
         """Return DONE if the target is at 0 %, also if another run of ours left it there."""
         first, before, made = self._read()
         moved = describe_deployment(before) if before.id != self.live.id else ""
@@ -165,7 +158,7 @@ class WorkerRehearsal:
             return ObservedState(ChangeState.CHANGED_ELSEWHERE, moved, made_by_run=made)
         return ObservedState(ChangeState.PLANNED, f"{describe_split(self.live.split)} is live, as planned")
 
-    def _check_restored(self) -> ObservedState:
+    def check_restored(self) -> ObservedState:
         """Return PLANNED while the rehearsal replaces something, and DONE if nothing of it is left."""
         first, before, _ = self._read()
         if not self._is_own(first):
@@ -180,12 +173,12 @@ class WorkerRehearsal:
         moved = () if before.id == self.live.id else (describe_deployment(before),)
         return ObservedState(ChangeState.PLANNED, f"{describe_split(first.split)} are deployed", moved)
 
-    def _restore(self) -> str:
+    def restore(self) -> str:
         self.restored = self.replaced
-        return f"deployment {self.workers.deploy(self.service.worker, self.restored, mark=self._own_mark)}"
+        return f"deployment {self.workers.deploy(self.service.worker, self.restored, mark=self.own_mark)}"
 
     @property
-    def _own_mark(self) -> DeploymentMark:
+    def own_mark(self) -> DeploymentMark:
         return replace(self.mark, blames=None, rehearsed=self.version)
 
     def _is_own(self, deployment: WorkerDeployment) -> bool:
@@ -215,3 +208,30 @@ def _describe_displacement(over: Displacement, newest: WorkerDeployment) -> str:
     seconds, until = format_duration((over.ended_at - over.since).total_seconds()), f"{over.ended_at:%H:%M:%S}"
     live = describe_split(traffic_of(newest))
     return f"{served} served for {seconds}, from {since} to {until} UTC, in place of {replaced}; {live} is live now"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Start(Step):
+    """Deploy the version at 0 % beside the live ones."""
+
+    rehearsal: WorkerRehearsal
+    start: Callable[[Split, DeploymentMark], str]
+
+    def check(self, ctx: Context[Any]) -> ObservedState:  # noqa: ARG002  the rehearsal has its client
+        return self.rehearsal.check_start()
+
+    def apply(self, ctx: Context[Any]) -> str:  # noqa: ARG002
+        return self.start(self.rehearsal.split, self.rehearsal.own_mark)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Restore(Step):
+    """Deploy what the rehearsal replaced."""
+
+    rehearsal: WorkerRehearsal
+
+    def check(self, ctx: Context[Any]) -> ObservedState:  # noqa: ARG002
+        return self.rehearsal.check_restored()
+
+    def apply(self, ctx: Context[Any]) -> str:  # noqa: ARG002
+        return self.rehearsal.restore()

@@ -30,7 +30,7 @@ from ops.core.plan import Change, PlanSection
 from ops.core.redaction import Secret
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.runbook import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState
 from ops.workers import deploy
 from ops.workers.history import WorkerHistory
 

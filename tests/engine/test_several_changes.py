@@ -15,7 +15,7 @@ from ops import cli
 from ops.cli.runbook_command import runbook_command
 from ops.core.plan import Change, Plan
 from ops.engine.context import Context
-from ops.engine.runbook import ObservedState as Standing
+from ops.engine.step import ObservedState as Standing
 from ops.runbooks.rotate_secrets import RotateSecrets
 from sandbox import Sandbox
 from tests.conftest import Outcome, World

@@ -125,6 +125,7 @@ RUNBOOK_IMPORTS = (
         "ops.config",
         "ops.engine.context",
         "ops.engine.runbook",
+        "ops.engine.step",
         "ops.cloudflare.types",
         "ops.cloudflare.deployment_mark",
     ),

@@ -14,8 +14,8 @@ from ops.core.redaction import Redactor, Secret
 from ops.core.result import RunResult
 from ops.engine.context import Context
 from ops.engine.engine import RunOptions
-from ops.engine.runbook import ObservedState as Standing
 from ops.engine.signals import SignalHandler
+from ops.engine.step import ObservedState as Standing
 from ops.runbooks.rollback_worker import RollbackWorker
 from ops.workers import reupload
 from ops.workers.reupload import Reupload
