@@ -11,7 +11,7 @@ import httpx
 
 from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.redaction import Secret
-from ops.probes.challenge import detect_challenge
+from ops.probes.edge_answer import detect_challenge
 from ops.probes.http import ProbeClient
 
 if TYPE_CHECKING:

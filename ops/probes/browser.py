@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ops.core.redaction import Redactor
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
-from ops.probes import challenge
+from ops.probes.edge_answer import BROWSER_HINT
 from ops.tools import process
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _read(finished: process.FinishedProcess, spec: "BrowserProbe") -> tuple[Asse
     last = (finished.output.strip().splitlines() or ["no output"])[-1]
     try:
         return tuple(
-            Assertion(name, Verdict(verdict), detail, challenge.BROWSER_HINT if name == "challenge" else "")
+            Assertion(name, Verdict(verdict), detail, BROWSER_HINT if name == "challenge" else "")
             for name, verdict, detail in json.loads(last)
         )
     except (ValueError, TypeError):

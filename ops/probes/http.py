@@ -19,8 +19,17 @@ import httpx
 
 from ops.core.threads import CallTracker, run_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
-from ops.probes import cache, pattern
-from ops.probes.challenge import detect_challenge, redirect_host
+from ops.probes import pattern
+from ops.probes.edge_answer import (
+    STILL_CACHED,
+    UNBUSTED,
+    ContentComparison,
+    add_cache_buster,
+    describe_cache,
+    detect_cached,
+    detect_challenge,
+    redirect_host,
+)
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -172,7 +181,7 @@ def run_http_probe(
     redact: Redact = str,
     environ: Mapping[str, str] = NO_VARIABLES,
     override: str = "",
-    comparison: cache.ContentComparison | None = None,
+    comparison: ContentComparison | None = None,
 ) -> ProbeResult:
     """Send the request once.
 
@@ -185,7 +194,7 @@ def run_http_probe(
     if override:
         headers = {**headers, OVERRIDE_HEADER: override}
     address = url.rstrip("/") + spec.path
-    address = cache.add_cache_buster(address) if spec.cache_buster else address
+    address = add_cache_buster(address) if spec.cache_buster else address
     try:
         response, body = web.send(spec.method, address, headers=headers)
     except httpx.ReadTimeout:
@@ -215,16 +224,16 @@ def run_http_probe(
 
 
 def _find_uncounted(
-    spec: "HttpProbe", comparison: cache.ContentComparison | None, address: str, response: httpx.Response, body: bytes
+    spec: "HttpProbe", comparison: ContentComparison | None, address: str, response: httpx.Response, body: bytes
 ) -> Assertion | None:
     """Return an inconclusive assertion if a cache answered, and the content does not prove a deployment."""
-    uncounted = cache.detect_cached(response.headers, hint=cache.STILL_CACHED if spec.cache_buster else cache.UNBUSTED)
+    uncounted = detect_cached(response.headers, hint=STILL_CACHED if spec.cache_buster else UNBUSTED)
     if uncounted is None or comparison is None or spec.method == "HEAD":
         return uncounted
     content = comparison.compare(address, response, body)
     if content.is_proof:
         return None
-    text, hint = comparison.explain(content, cache.describe_cache(response.headers))
+    text, hint = comparison.explain(content, describe_cache(response.headers))
     return replace(uncounted, detail=text.removeprefix(f"{uncounted.name} "), hint=hint)
 
 
@@ -320,7 +329,7 @@ def request_once(web: ProbeClient, url: str) -> HttpAnswer:
     if obstacle := detect_challenge(status, headers, body) or detect_maintenance(status, headers):
         return HttpAnswer(obstacle=obstacle)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return HttpAnswer(status, kind, redirect_host(headers.get("location", "")), body, cache.describe_cache(headers))
+    return HttpAnswer(status, kind, redirect_host(headers.get("location", "")), body, describe_cache(headers))
 
 
 def find_download_problem(web: ProbeClient, url: str) -> str:

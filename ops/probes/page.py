@@ -16,8 +16,7 @@ import httpx
 from ops.core.threads import run_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import pattern
-from ops.probes.cache import CachedContent, ContentComparison, describe_cache, describe_no_proof
-from ops.probes.challenge import detect_challenge
+from ops.probes.edge_answer import CachedContent, ContentComparison, describe_cache, describe_no_proof, detect_challenge
 from ops.probes.html_references import HtmlReference, ReferenceKind, find_references
 from ops.probes.http import MAX_BYTES, MAX_SECONDS, NO_VARIABLES, detect_maintenance, read_secret_headers
 

@@ -1,6 +1,7 @@
 """Run the probes of a service in parallel: one round before a run, several rounds after it.
 
-A browser takes seconds, so it starts only in the last round, if all other probes are healthy.
+A browser takes seconds, so it starts only in the last round, if all other probes are healthy. Of the command probe,
+exit code 0 is healthy, 1 unhealthy, others inconclusive.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,20 +14,13 @@ from ops.core.clock import Clock
 from ops.core.observations import PageContent
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel
-from ops.core.verdict import (
-    Assertion,
-    ProbeObservation,
-    ProbeResult,
-    RateLimitCheck,
-    Verdict,
-    worst_verdict,
-)
+from ops.core.verdict import Assertion, ProbeObservation, ProbeResult, RateLimitCheck, Verdict, worst_verdict
+from ops.tools import process
 
 if TYPE_CHECKING:
-    from ops.config.probes import Probe, ProbeSet
-    from ops.probes.cached_content import DeploymentComparison
+    from ops.config.probes import CommandProbe, Probe, ProbeSet
     from ops.probes.http import ProbeClient
-
+    from ops.probes.page_content import DeploymentComparison
 
 QUICK_ROUNDS = 12
 SLOWDOWN = 3
@@ -192,16 +186,14 @@ class ProbeRunner:
             return browser.run_browser_probe(
                 probe.name, probe.browser, probes.url, environ, self._redactor, edge_url=edge, pictures=pictures
             )
-        from ops.probes import command
-
         assert probe.command is not None
-        return command.run_command_probe(probe.name, probe.command, environ, self._redactor, folder=self._folder)
+        return run_command_probe(probe.name, probe.command, environ, self._redactor, folder=self._folder)
 
     def _comparison(self, probes: "ProbeSet") -> "DeploymentComparison | None":
         """Return the comparison for cached answers of a site; None if no deployment can be compared."""
         if probes.find_content is None:
             return None
-        from ops.probes.cached_content import DeploymentComparison
+        from ops.probes.page_content import DeploymentComparison
 
         return DeploymentComparison(self._web(), probes.find_content, self._contents)
 
@@ -249,3 +241,22 @@ def _open_assertions(results: tuple[ProbeResult, ...]) -> tuple[str, ...]:
         for assertion in result.assertions
         if assertion.verdict == Verdict.INCONCLUSIVE
     )
+
+
+def run_command_probe(
+    name: str, spec: "CommandProbe", environ: Mapping[str, str], redactor: Redactor, *, folder: Path
+) -> ProbeResult:
+    """Run the command once in `folder`. `environ` must not contain cloud secrets."""
+    try:
+        finished = process.run(spec.run, environ=environ, timeout=spec.timeout, redactor=redactor, folder=folder)
+    except OSError as error:
+        return _result(name, Verdict.INCONCLUSIVE, f"{spec.run[0]} could not be started ({error.strerror})")
+    if finished.code is None:
+        return _result(name, Verdict.INCONCLUSIVE, f"not finished within {spec.timeout:g} s")
+    verdict = {0: Verdict.HEALTHY, 1: Verdict.UNHEALTHY}.get(finished.code, Verdict.INCONCLUSIVE)
+    last = finished.output.strip().splitlines()[-1:] or ["no output"]
+    return _result(name, verdict, f"exit {finished.code}: {last[0][:200]}")
+
+
+def _result(name: str, verdict: Verdict, detail: str) -> ProbeResult:
+    return ProbeResult(name, verdict, (Assertion("exit", verdict, detail),))

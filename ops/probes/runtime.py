@@ -9,8 +9,7 @@ import httpx
 
 from ops.core.runtime_contract import LIMIT_PROBE_PATH, RUNTIME_PATH, RuntimeState, parse_runtime_state
 from ops.core.verdict import Assertion, ProbeResult, RateLimitCheck, Verdict
-from ops.probes.cache import describe_cache, describe_no_proof
-from ops.probes.challenge import detect_challenge
+from ops.probes.edge_answer import describe_cache, describe_no_proof, detect_challenge
 
 if TYPE_CHECKING:
     from ops.probes.http import ProbeClient

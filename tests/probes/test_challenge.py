@@ -18,7 +18,7 @@ from ops.core.system_clock import SystemClock
 from ops.core.verdict import MaintenanceCheck, RateLimitCheck, Verdict
 from ops.probes import ai_provider, http, page, page_content, runtime
 from ops.probes.browser import _read
-from ops.probes.challenge import detect_challenge
+from ops.probes.edge_answer import detect_challenge
 from ops.tools import process
 from sandbox.edge.front_door import SKIPS_CHALLENGE
 from sandbox.server import HttpRequest, HttpResponse

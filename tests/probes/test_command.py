@@ -10,7 +10,7 @@ import pytest
 from ops.config.probes import CommandProbe
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeResult, Verdict
-from ops.probes import command
+from ops.probes.runner import run_command_probe
 from ops.tools import process
 from tests.conftest import Releases, World
 from tests.probes.test_probes import HEALTHY, INCONCLUSIVE, UNHEALTHY
@@ -21,7 +21,7 @@ def run_script(
 ) -> ProbeResult:
     probe = CommandProbe(run=("sh", "-c", script), **spec)
     seen = {"PATH": os.environ["PATH"], **(environ or {})}
-    return command.run_command_probe("script", probe, seen, redactor or Redactor(), folder=Path())
+    return run_command_probe("script", probe, seen, redactor or Redactor(), folder=Path())
 
 
 EXITS: dict[str, tuple[str, Verdict, str]] = {
@@ -55,7 +55,7 @@ def test_command_timeout_is_inconclusive() -> None:
 def test_command_that_cannot_start_is_inconclusive(name: str) -> None:
     probe = CommandProbe(run=(name,))
 
-    result = command.run_command_probe("script", probe, {"PATH": os.environ["PATH"]}, Redactor(), folder=Path())
+    result = run_command_probe("script", probe, {"PATH": os.environ["PATH"]}, Redactor(), folder=Path())
 
     assert result.verdict == INCONCLUSIVE
     assert result.assertions[0].detail.startswith(f"{name} could not be started (")

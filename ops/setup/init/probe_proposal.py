@@ -15,7 +15,7 @@ from ops.config.types import URL_PATH
 from ops.core.clock import Clock
 from ops.core.observations import PageContent
 from ops.core.threads import run_parallel
-from ops.probes.cache import add_cache_buster
+from ops.probes.edge_answer import add_cache_buster
 from ops.probes.html_references import ReferenceKind, find_references
 from ops.probes.http import ProbeClient, parse_json, request_once
 from ops.probes.page_content import read_page

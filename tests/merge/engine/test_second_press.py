@@ -45,14 +45,14 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     "ops/maintenance/by_switch.py _refuse_unknown_paths": (PLANNING,),
     "ops/maintenance/steps.py read_worker": ("the state cannot be read before a write",),
     "ops/maintenance/switch_closure.py plan_switch": (PLANNING, PLANNING),
-    "ops/probes/cached_content.py UNREAD_HINT": (
+    "ops/probes/page_content.py UNREAD_HINT": (
         "tests/runbooks/test_rollback_pages_cached.py::test_deployments_that_cannot_be_read_leave_no_evidence",
     ),
-    "ops/probes/cached_content.py PURGE_HINT": (
+    "ops/probes/page_content.py PURGE_HINT": (
         "tests/runbooks/test_rollback_pages_cached.py::test_bad_page_in_the_cache_of_the_zone_is_no_recovery",
     ),
-    "ops/probes/challenge.py HINT": (HERE,),
-    "ops/probes/challenge.py BROWSER_HINT": (HERE,),
+    "ops/probes/edge_answer.py CHALLENGE_HINT": (HERE,),
+    "ops/probes/edge_answer.py BROWSER_HINT": (HERE,),
     "ops/probes/durable_object.py DurableObjectAdmin.reset": (
         "tests/runbooks/test_reset_one_durable_object.py::test_interrupted_single_reset_is_repeated",
     ),
