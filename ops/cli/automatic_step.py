@@ -67,7 +67,7 @@ class StepRequest:
         from ops.gate.approval import refuse_requester
         from ops.status.outage import read_outage
         from ops.watch.automatic_step import claim_step, count_deployed_steps
-        from ops.watch.start import find_incident
+        from ops.watch.record import find_incident
 
         watch = read_config(self.config)[0].watch
         step = self._step(watch.max_steps if watch and watch.on_relapse == "next" else 0)

@@ -17,7 +17,7 @@ from ops.maintenance import steps
 from ops.maintenance.by_routes import MaintenanceSnapshot
 from ops.maintenance.state import MaintenanceWindow
 from ops.runbooks.maintenance import Maintenance
-from ops.watch.scheduled_look import ScheduledLook
+from ops.watch.closure import ScheduledLook
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment

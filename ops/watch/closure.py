@@ -1,26 +1,32 @@
-"""Watch that a closed service stays closed: its routes and addresses, or its switch."""
+"""Watch that closed services stay closed: their routes and addresses, or their switch."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ops.app.session import Session
-from ops.core.errors import Decision, OpsError, Reason
+from ops.core.errors import EXIT_CODES, Decision, OpsError, Reason
+from ops.core.next_step import build_command
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SWITCH_KEY_PREFIX
 from ops.core.verdict import Verdict
-from ops.maintenance.live_closure import ClosureLook, find_ignored_switch, look_at_routes
+from ops.engine.runbook import DueNotice
+from ops.maintenance.live_closure import ClosureLook, advise_closing, find_ignored_switch, look_at_routes
+from ops.publish.chat import post_message
 from ops.switches.values import find_rules, parse_state
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
-from ops.watch.openings import opening_record
+from ops.watch.record import CLOSING_RUNBOOK, find_incident, opening_record, post_opening
 from ops.watch.state import WatchState
 from ops.watch.watch import Watch
 
 if TYPE_CHECKING:
-    from ops.config import Service
+    from ops.config import Config, Service
+    from ops.core.redaction import Redactor
 
 SECOND_LOOK = 20.0
 """Seconds until an opening is looked at again: a run that reopens opens the routes before it stores that."""
+OPEN, UNKNOWN = EXIT_CODES[Decision.RELAPSED], EXIT_CODES[Decision.NO_EVIDENCE]
 
 
 def look_at_closures(session: Session, services: "Iterable[Service]") -> Mapping[str, ClosureLook]:
@@ -137,3 +143,54 @@ class ClosureWatch(Watch):
         if not news or any(news):
             self._chat(result)
         return is_published
+
+
+@dataclass(frozen=True)
+class ScheduledLook:
+    session: Session
+    config: "Config"
+    environ: Mapping[str, str]
+    redactor: "Redactor"
+
+    def find_notices(self, services: "Sequence[Service]") -> Iterator[DueNotice]:
+        """Yield a notice for each closed service that is open, or whose state is unknown."""
+        try:
+            looks = look_at_closures(self.session, services)
+            if any(each.openings for each in looks.values()):
+                self.session.clock.sleep(SECOND_LOOK)
+                looks = look_at_closures(self.session, services)
+        except OpsError as error:
+            yield DueNotice(f"unknown whether closed services are closed: {error.message}", UNKNOWN)
+            return
+        for name, look in looks.items():
+            where = f"{name} in {self.session.environment.name}"
+            if look.openings:
+                text = f"{where} is OPEN although closed: {'; '.join(each.text for each in look.openings)}"
+                yield DueNotice(text, OPEN, partial(self._publish, name, look, text))
+            elif look.unread:
+                yield DueNotice(f"unknown whether {where} is closed: {look.unread}", UNKNOWN)
+
+    def _publish(self, service: str, look: ClosureLook, text: str) -> str:
+        """Report the opening on its incident, once, and in chat. Return a line about it."""
+        shown = self.redactor.redact_text(f"{text}. {self._advise(look)}")
+        record = opening_record(self.session.environment.name, service, look, self.session.clock.now())
+        numbers = sorted({number for each in look.openings for number in each.incidents})
+        lines = dict[int, str]()
+        for number in numbers:
+            try:
+                issue = find_incident(self.environ, self.redactor, number)
+                is_new = post_opening(issue, f"### ⚠️ {shown}", record)
+                lines[number] = f"reported on #{number}" if is_new else f"reported before on #{number}"
+            except OpsError as error:
+                lines[number] = f"not reported on #{number}: {error.message}"
+        if not numbers or any(not line.startswith("reported before") for line in lines.values()):
+            post_message(self.environ, self.config.notify, shown, next(iter(numbers), None))
+        nobody = f"{service} was closed without an incident, so only the chat can show it"
+        return "; ".join(lines.values()) or nobody
+
+    def _advise(self, look: ClosureLook) -> str:
+        def command(options: Mapping[str, Any]) -> str:
+            where = {"environment": self.session.environment.name}
+            return build_command(self.config.github.laptop_program, CLOSING_RUNBOOK, {**options, **where})
+
+        return advise_closing(look.openings[0], look.windows, self.session.clock.now(), command)

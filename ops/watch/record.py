@@ -1,13 +1,17 @@
-"""The watch's comment on the incident issue, with its state in the hidden record."""
+"""Write on the incident: the comment of a watch, with its state, and each opening once."""
 
-from collections.abc import Callable, Iterable
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, ProviderError, Reason
+from ops.core.redaction import Redactor
 from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord, embed_record, read_record
-from ops.github.client import GitHubApiError, provider_errors
+from ops.core.version import __version__
+from ops.github.client import CHECK_HINT, GitHubApiError, connect, provider_errors
 from ops.github.comments import StateComment
 from ops.github.issues import (
     TrustedAuthors,
@@ -16,13 +20,14 @@ from ops.github.issues import (
     list_recent_incidents,
     records_of,
     reopen_incident,
+    require_incident,
 )
-from ops.watch.openings import post_opening
 from ops.watch.state import LONGEST, WatchState, is_closed_watch, new_owner, parse_state
 
 if TYPE_CHECKING:
     from ops.github.client import Repository
     from ops.github.issues import Issue
+    from ops.maintenance.live_closure import ClosureLook
 
 WATCH = "watch"
 """Source and runbook of the record."""
@@ -33,6 +38,17 @@ RECENT = 2 * LONGEST + timedelta(minutes=1)
 
 ROUNDS_UNTIL_READ = 4
 """Rounds after which each runner has read its comment once."""
+OPENING = "opening"
+"""Source of the record of an opening."""
+CLOSING_RUNBOOK = "maintenance"
+
+
+def find_incident(environ: Mapping[str, str], redactor: Redactor, number: int) -> "Issue":
+    """Return the incident issue. Raises ConfigError if the issue is none, and ProviderError."""
+    with provider_errors(CHECK_HINT):
+        issue = connect(environ, redactor).get_issue(number)
+        require_incident(issue)
+        return issue
 
 
 class WatchRecord:
@@ -155,7 +171,7 @@ class WatchRecord:
             return True
 
         def post(number: int) -> None:
-            issue = own if number == own.number else _find_incident(own.repository, number)
+            issue = own if number == own.number else _find_other_incident(own.repository, number)
             if issue is not None:
                 posted.append(post_opening(issue, text, opening))
 
@@ -182,7 +198,7 @@ class WatchRecord:
             self.problem = f"the comment on the incident is not up to date: {error.message}"
 
 
-def _find_incident(repository: "Repository", number: int) -> "Issue | None":
+def _find_other_incident(repository: "Repository", number: int) -> "Issue | None":
     """Return an incident; None if the issue was deleted, or is none any more. Raises ProviderError."""
     try:
         with provider_errors():
@@ -192,3 +208,32 @@ def _find_incident(repository: "Repository", number: int) -> "Issue | None":
         if error.status in {404, 410}:  # 410: it was deleted
             return None
         raise
+
+
+def opening_record(environment: str, service: str, look: "ClosureLook", now: datetime) -> RunRecord:
+    """Return the record of an opening. The same ways into the same stored closure have the same name."""
+    texts = [each.text for each in look.openings]
+    name = hashlib.sha256(json.dumps([environment, service, look.run, sorted(texts)]).encode()).hexdigest()[:16]
+    rows = (RecordRow(now, "warning", f"OPEN although closed: {'; '.join(texts)}"),)
+    return RunRecord(
+        f"{OPENING}-{name}",
+        source=OPENING,
+        runbook=CLOSING_RUNBOOK,
+        environment=environment,
+        service=service,
+        rows=rows,
+        program=__version__,
+    )
+
+
+def post_opening(issue: "Issue", text: str, opening: RunRecord) -> bool:
+    """Post the text, unless this opening was posted before, and open the incident again if it is closed.
+
+    Return whether it was posted. Raises ProviderError.
+    """
+    with provider_errors():
+        known = {each.record.run for each in records_of(issue, TrustedAuthors(issue.repository))}
+    if opening.run in known:
+        return False
+    reopen_incident(issue, embed_record(text, opening))
+    return True

@@ -16,19 +16,18 @@ from ops.core import system_clock
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.issues import IssueRecord, TrustedAuthors, list_recent_incidents, records_of, require_incident
+from ops.github.issues import IssueRecord, TrustedAuthors, list_recent_incidents, records_of
 from ops.pages.steps import SiteClients, SiteContent, live_content
 from ops.publish.chat import post_message
 from ops.watch.closure import ClosureWatch
 from ops.watch.judgment import WatchResult
-from ops.watch.record import RECENT, WATCH, WatchRecord
+from ops.watch.record import RECENT, WATCH, WatchRecord, find_incident
 from ops.watch.state import MAX_PAUSE, is_closed_watch, parse_state
 from ops.watch.text import CommandNames, chat_text, render_comment, render_notice
 from ops.watch.watch import Watch
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
-    from ops.github.issues import Issue
 
 
 def watch_service(
@@ -95,14 +94,6 @@ def _probe(
     if content is not None and seen.verdict == Verdict.INCONCLUSIVE:
         content.forget()
     return seen
-
-
-def find_incident(environ: Mapping[str, str], redactor: Redactor, number: int) -> "Issue":
-    """Return the incident issue. Raises ConfigError if the issue is none, and ProviderError."""
-    with provider_errors(CHECK_HINT):
-        issue = connect(environ, redactor).get_issue(number)
-        require_incident(issue)
-        return issue
 
 
 @dataclass(frozen=True)

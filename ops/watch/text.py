@@ -17,7 +17,7 @@ from ops.core.version import __version__
 from ops.maintenance.live_closure import ClosureLook, advise_closing
 from ops.render.markdown import collapse_blank_lines, load_templates
 from ops.watch.judgment import MINUTE, WatchResult, sum_since
-from ops.watch.openings import RUNBOOK
+from ops.watch.record import CLOSING_RUNBOOK
 from ops.watch.state import INTERVAL, WatchState
 
 MAX_POINTS = 30
@@ -70,7 +70,7 @@ def _closure_step(result: WatchResult, look: ClosureLook, names: CommandNames) -
     if result.decision == Decision.RELAPSED:
 
         def command(options: Mapping[str, Any]) -> str:
-            return names.command(RUNBOOK, result, **{key: value for key, value in options.items() if value})
+            return names.command(CLOSING_RUNBOOK, result, **{key: value for key, value in options.items() if value})
 
         return advise_closing(look.openings[0], look.windows, result.state.seen_at, command)
     if result.decision == Decision.NO_EVIDENCE:
