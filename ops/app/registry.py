@@ -9,12 +9,15 @@ import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ops.engine import timed_end
 from ops.engine.runbook import Runbook, job_parameters
 
 if TYPE_CHECKING:
+    from ops.config import Environment
     from ops.config.label_checks import LabelRules
     from ops.config.labels import RunbookFacts
 
@@ -186,6 +189,11 @@ def label_rules() -> "LabelRules":
 def allows_closed_incident(name: str) -> bool:
     """Return whether people may request the runbook on a closed incident."""
     return discover_runbooks()[name].allows_closed_incident
+
+
+def latest_start(name: str, params: Mapping[str, Any], environment: "Environment", now: datetime) -> datetime | None:
+    """Return the latest time at which the job may start that ends the state of such a run; None without such a job."""
+    return timed_end.latest_start(load_runbook(name), params, environment, now)
 
 
 def button_runbooks() -> dict[str, Runbook[Any, Any]]:

@@ -64,7 +64,7 @@ class StepRequest:
         from ops.app.configuration import read_config
         from ops.core.system_clock import current_time
         from ops.core.verdict import Verdict
-        from ops.gate.approval import refuse_requester
+        from ops.gate.requester import refuse_requester
         from ops.status.outage import read_outage
         from ops.watch.automatic_step import claim_step, count_deployed_steps
         from ops.watch.record import find_incident

@@ -77,8 +77,8 @@ def fetch(
 
     runbook: Runbook[Any, Any] = discover_runbooks()[RUNBOOK]
     if actions.is_job(os.environ):
-        where = {"environment": environment, "github_environment": runbook.github_environment}
-        find_approval(read_config(config)[0], environ=os.environ, redactor=redactor, requester=requested_by, **where)
+        place = read_config(config)[0].environment(environment)
+        find_approval(place, runbook.github_environment, os.environ, redactor, requester=requested_by)
     request = run.RunRequest(
         runbook=runbook,
         params=runbook.params(service, commit),

@@ -37,10 +37,10 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         **given: Any,
     ) -> int:
         from ops.app.configuration import read_config
-        from ops.gate.approval import Approval, find_approval, refuse_unapproved
-        from ops.github.environments import NEXT
+        from ops.gate.approval import find_approval
+        from ops.gate.gate_pass import GatePass, refuse_without_pass
 
-        job = Approval(
+        gate_pass = GatePass(
             attempt=given.pop("attempt"),
             runbook=given.pop("approved_runbook"),
             environment=given.pop("approved_environment"),
@@ -48,19 +48,19 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         )
         try:
             found = _find_runbook(runbooks, runbook)
-            where = {"environment": given["environment"], "github_environment": found.github_environment}
-            refuse_unapproved(job, os.environ, **where, runbook=runbook)
+            where, needed = given["environment"], found.github_environment
+            refuse_without_pass(gate_pass, os.environ, environment=where, github_environment=needed, runbook=runbook)
             config, _ = read_config(given["config"])
-            waiting = {"requester": given["requested_by"], "prefix": NEXT if relapsed is not None else ""}
-            review = find_approval(config, environ=os.environ, redactor=redactor, **waiting, **where)
+            waiting = {"requester": given["requested_by"], "is_next": relapsed is not None}
+            review = find_approval(config.environment(where), needed, os.environ, redactor, **waiting)
             chosen, people = _parse_params(found, params, param), parse_people(requesters, approval)
         except OpsError as error:
             write_failure_outputs(error, redactor)
             raise
         if relapsed is not None:
-            chosen, given["permit"] = plan_step(found, chosen, relapsed, redactor, config=config, options={**given})
-        known = {"comment": _parse_id(comment), "review": review, "people": people}
-        return start(found, chosen, redactor, {**given, **known})
+            chosen, given["permit"] = plan_step(found, chosen, relapsed, redactor, config=config, options=given)
+        given |= {"comment": _parse_id(comment), "review": review, "people": people}
+        return start(found, chosen, redactor, given)
 
     return ExampleCommand(
         "recover",

@@ -37,6 +37,7 @@ from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.core.run_summary import RunSummary
 from ops.core.suggestions import quote_name
+from ops.engine import timed_end
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
 from ops.engine.signals import PROCESS_SIGNALS, SignalHandler, unwrap_signal
@@ -343,12 +344,14 @@ def _outputs(request: "RunRequest", result: RunResult, configuration: Any) -> di
     """Return the outputs for later jobs of the same workflow run."""
     from ops.app.run import closed_service, watched_service
 
-    ends_by, watched = request.ends_by, watched_service(request, result, configuration)
     end = result.plan.ends_at if result.plan and result.wrote else None
     values = {name: str(getattr(result, name, "") or "") for name in actions.RUN_OUTPUTS}
-    values |= {"watch": watched, "closed": closed_service(request, result, configuration)}
+    values |= {
+        "watch": watched_service(request, result, configuration),
+        "closed": closed_service(request, result, configuration),
+    }
     values |= {"answered": "true" if result.is_answered else ""}
-    return {**values, "ends_at": end.isoformat() if end and ends_by and end <= ends_by else ""}
+    return {**values, "ends_at": end.isoformat() if end and timed_end.has_job(end, request.ends_by) else ""}
 
 
 def _error_json(error: OpsError) -> dict[str, Any]:

@@ -41,12 +41,13 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         **given: bool,
     ) -> int:
         from ops.app.configuration import load_config, program_name
-        from ops.gate.approval import refuse_late_end, refuse_requester
+        from ops.engine.timed_end import refuse_late_start
+        from ops.gate.requester import refuse_requester
 
         configuration = load_config(config, os.environ, redactor)
         chosen = f" --environment {environment}" if environment else ""
         same = f"{program_name(os.environ)} {runbook.name}{chosen}"
-        refuse_late_end(os.environ, latest, same)
+        refuse_late_start(os.environ, latest, same)
         if requested_by is not None:
             hint = f"Somebody else has to run: {same}"
             refuse_requester(os.environ, redactor, requested_by, hint)

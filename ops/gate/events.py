@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL, is_digest
 from ops.core.names import CHECK_OUTAGE
 from ops.gate import payload as fields
-from ops.gate import refusals
+from ops.gate import refusals, reruns
 from ops.gate.outcomes import (
     GateJob,
     GivenApproval,
@@ -194,7 +194,7 @@ def _read_button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJo
     refused = (
         refusals.refuse_sender(payload)
         or refusals.refuse_job(payload, job)
-        or refusals.refuse_unknown_time(job)
+        or reruns.refuse_unknown_time(job)
         or (refusals.unknown_environment(request, config) if request.environment not in config.environments else None)
         or refusals.refuse_age(request.requested_at, job.now)
     )
@@ -220,7 +220,7 @@ def _read_approval_button(payload: Any, job: GateJob) -> Outcome:
     refused = (
         refusals.refuse_sender(payload)
         or refusals.refuse_job(payload, job)
-        or refusals.refuse_approval_again(job)
+        or reruns.refuse_approval_again(job)
         or refusals.refuse_unknown_press(job)
         or (None if is_digest(digest) else refusals.unusable_digest(digest))
         or refusals.refuse_age(given.at, job.now)

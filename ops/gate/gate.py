@@ -21,9 +21,10 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.threads import start_call
 from ops.core.version import __version__
-from ops.gate import approval, events, outcomes, refusals, second_person
+from ops.gate import approval, events, outcomes, refusals, reruns, second_person
 from ops.gate import payload as fields
-from ops.gate.approval import PRESS_AGAIN, latest_end
+from ops.gate.refusals import PRESS_AGAIN
+from ops.gate.requester import current_responders
 from ops.github import actions, client, incident_form, permissions, triggers
 from ops.github.comments import request_mark
 from ops.render.terminal import to_one_line
@@ -136,9 +137,9 @@ class Gate:
         try:
             # A later attempt has the files of the request's commit, so that its responders may be outdated.
             is_first = self._attempt == 1
-            responders = self.config.responders if is_first else approval.current_responders(self.repository)
+            responders = self.config.responders if is_first else current_responders(self.repository)
         except ProviderError as error:
-            return self._refuse(approval.refuse_unknown_changes(request, self._attempt, error.message))
+            return self._refuse(reruns.refuse_unknown_changes(request, self._attempt, error.message))
         answer, login = self._check_permission(request.sender, request.sender_id, request.actor, responders)
         if answer.reason is not None:
             return self._refuse(refusals.no_permission(answer, login, request, responders))
@@ -151,7 +152,21 @@ class Gate:
         began, refusal = (request.began, None) if request.label else self._check_issue(request)
         if refusal is not None:
             return self._refuse(refusal)
-        ends_by = latest_end(request, self.config, system_clock.current_time(self.environ))
+        checked = "" if answer.checked else f", {permissions.NOT_CHECKED}"
+        login = refusals.plain_text("{who}", {"who": request.actor})
+        return self._start(
+            request,
+            answer,
+            f"requested by {login}{checked}",
+            began=began.isoformat() if began else "",
+            requesters=self._requester_ids(request),
+            ends_by=self._latest_start(request),
+        )
+
+    def _start(
+        self, request: outcomes.RecoveryRequest, answer: permissions.PermissionCheck, by: str, **more: str
+    ) -> int:
+        """Write the outputs that start the acting job, and show the request to reviewers."""
         self._write_outputs(
             go="true",
             report="true" if request.incident else "false",
@@ -163,16 +178,17 @@ class Gate:
             dry_run="true" if request.dry_run else "false",
             requested_at=request.requested_at.isoformat(),
             permission=answer.permission,
-            began=began.isoformat() if began else "",
             comment=str(self._comment_id or ""),
-            requesters=self._requester_ids(request),
-            ends_by=ends_by.isoformat() if ends_by else "",
+            **more,
         )
-        checked = "" if answer.checked else f", {permissions.NOT_CHECKED}"
-        login = refusals.plain_text("{who}", {"who": request.actor})
-        self.say(f"go: {request.runbook} in {request.environment}, requested by {login}{checked}")
+        self.say(f"go: {request.runbook} in {request.environment}, {by}")
         self._show_to_reviewers(request)
         return 0
+
+    def _latest_start(self, request: outcomes.RecoveryRequest) -> str:
+        environment, now = self.config.environments[request.environment], system_clock.current_time(self.environ)
+        latest = None if request.dry_run else registry.latest_start(request.runbook, request.params, environment, now)
+        return latest.isoformat() if latest else ""
 
     def _requester_ids(self, request: outcomes.RecoveryRequest) -> str:
         needed = registry.load_runbook(request.runbook).needs_approval
@@ -190,23 +206,7 @@ class Gate:
         _, refusal = self._check_issue(request)
         if refusal is not None:
             return self._refuse(refusals.replace_fields(refusal, request=None))
-        self._write_outputs(
-            go="true",
-            report="true",
-            runbook=request.runbook,
-            power=registry.github_environment(request.runbook) or "none",
-            params=json.dumps(request.params),
-            environment=request.environment,
-            incident=str(given.incident),
-            dry_run="false",
-            requested_at=given.at.isoformat(),
-            permission=answer.permission,
-            comment=str(self._comment_id or ""),
-            approval=event.to_json(),
-        )
-        self.say(f"go: {request.runbook} in {request.environment}, approved by {event.login}")
-        self._show_to_reviewers(request)
-        return 0
+        return self._start(request, answer, f"approved by {event.login}", approval=event.to_json())
 
     def _show_to_reviewers(self, request: outcomes.RecoveryRequest) -> None:
         """Show the request on the page of the run, where reviewers approve, and on the issue."""
@@ -252,9 +252,9 @@ class Gate:
                 refusal = refusals.refuse_on_issue(request, triggers.read_issue(self.repository, number))
                 if refusal is not None:
                     return refusal
-            return approval.refuse_further_attempt(self.repository, request, self._attempt)
+            return reruns.refuse_further_attempt(self.repository, request, self._attempt)
         except ProviderError as error:
-            return approval.refuse_unknown_changes(request, self._attempt, error.message)
+            return reruns.refuse_unknown_changes(request, self._attempt, error.message)
 
     def _refuse_simultaneous(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
         """Return a refusal if the person added another label within the same second.

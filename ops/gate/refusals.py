@@ -16,7 +16,6 @@ from ops.core.errors import Reason
 from ops.core.next_step import SuggestedCommand
 from ops.core.suggestions import nearest_name, quote_name
 from ops.gate import payload as fields
-from ops.gate.approval import PRESS_AGAIN
 from ops.gate.outcomes import GateJob, GivenApproval, OutageCheck, RecoveryRequest, RefusedRequest
 from ops.render.markdown import button_text, code_span, escape_markdown
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
 CLOSED_LABEL_PERIOD = timedelta(days=7)
 """How long a closed incident accepts the label that resets its switches."""
+PRESS_AGAIN = "Put the label on again, or press the button again: that is a new request."
 APPROVE_AGAIN = "Read the plan on the incident, and approve it again."
 _ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only merged code may act."
 
@@ -55,28 +55,6 @@ def refuse_job(payload: Any, job: GateJob) -> RefusedRequest | None:
             values={"ref": job.ref, "branch": branch},
         )
     return None
-
-
-def refuse_unknown_time(job: GateJob) -> RefusedRequest | None:
-    """Refuse a later attempt of a button if the time of the click is not known."""
-    if job.run_attempt == 1 or job.started_at is not None:
-        return None
-    return RefusedRequest(
-        reason=Reason.RERUN,
-        message=f"this is attempt {job.run_attempt}, and GitHub does not say when the button was pressed",
-        hint=PRESS_AGAIN,
-    )
-
-
-def refuse_approval_again(job: GateJob) -> RefusedRequest | None:
-    """Refuse a later attempt of an approval: one event approves one run."""
-    if job.run_attempt == 1:
-        return None
-    return RefusedRequest(
-        reason=Reason.RERUN,
-        message=f"this is attempt {job.run_attempt} of an approval, and an approval counts once",
-        hint=APPROVE_AGAIN,
-    )
 
 
 def refuse_unknown_press(job: GateJob) -> RefusedRequest | None:

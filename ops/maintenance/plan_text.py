@@ -10,6 +10,7 @@ from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import build_command
 from ops.core.plan import PlanSection
+from ops.engine import timed_end
 from ops.maintenance.orphaned_routes import RecoveredState
 from ops.maintenance.routes import (
     MAX_ZONES,
@@ -74,7 +75,7 @@ class ReopeningMethod:
         )
         every = ctx.config.github.schedules.get("reopen-maintenance")
         schedule = f"the first scheduled run after {format_utc(end)} reopens it (every {every}; GitHub may skip runs)"
-        if ctx.request.ends_by is not None and end <= ctx.request.ends_by:
+        if timed_end.has_job(end, ctx.request.ends_by):
             minutes = math.ceil((end - ctx.clock.now()).total_seconds() / 60)
             how = (
                 f"a job of this workflow run reopens it at {format_utc(end)}, at most 2 minutes late. It waits "

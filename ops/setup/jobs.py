@@ -16,6 +16,7 @@ from ops.app import registry
 from ops.app.buttons import RUNTIME, AnyRunbook, fitting_environments, fitting_services
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.engine.runbook import JobSecret, Schedule
+from ops.engine.timed_end import planned_end
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, RecoveryLabel
@@ -110,11 +111,10 @@ def approving_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list
 
 def _has_end(config: "Config", runbooks: Mapping[str, AnyRunbook], label: "RecoveryLabel") -> bool:
     runbook = runbooks.get(label.runbook)
-    if runbook is None or not runbook.end_command:
+    if runbook is None:
         return False
-    params = runbook.params(**label.params)
-    # A fixed time: the files must not differ once an end in ops.yml has passed.
-    return runbook.ends_at(params, config.environments[label.environment], datetime.fromtimestamp(0, UTC)) is not None
+    now = datetime.fromtimestamp(0, UTC)  # fixed: the files must not differ once an end in ops.yml has passed
+    return planned_end(runbook, label.params, config.environments[label.environment], now) is not None
 
 
 def _acting_jobs(config: "Config", pairs: "Sequence[tuple[AnyRunbook, Environment]]") -> list[ActingJob]:
