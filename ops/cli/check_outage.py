@@ -41,9 +41,7 @@ def check_outage(
     nothing; with --incident it posts the verdict.
     """
     from ops.app.configuration import published_prefix, read_config
-    from ops.status import text
-    from ops.status.outage import read_outage
-    from ops.status.outage_comment import publish_outage
+    from ops.status.outage import outage_lines, publish_outage, read_outage
 
     place = _choose_place(service, environment, config, {"incident": incident, "json": as_json})
     environ = github_environ(config, redactor, is_quiet=as_json)
@@ -51,7 +49,7 @@ def check_outage(
     if as_json:
         echo_json(found.to_json())
     else:
-        for line in text.outage_lines(found):
+        for line in outage_lines(found):
             echo(line)
     program = published_prefix(environ, config, read_config(config)[0])
     if url := publish_outage(found, incident, program, environ, redactor):

@@ -47,8 +47,7 @@ def versions(
 
     It reads what a plan of rollback-worker or rollback-pages reads, and changes nothing.
     """
-    from ops.status import text
-    from ops.status.versions import service_versions
+    from ops.status.versions import service_versions, version_lines
 
     options = {"incident": incident, "all": show_all, "json": as_json}
     if service and named and service != named:
@@ -58,5 +57,5 @@ def versions(
     if as_json:
         echo_json(found.to_json())
         return
-    for line in text.version_lines(found, most=len(found.candidates) if show_all else SHOWN):
+    for line in version_lines(found, most=len(found.candidates) if show_all else SHOWN):
         echo(line)

@@ -1,5 +1,9 @@
-"""Read the signs of an outage: status page, API, probes, deployments, AI providers."""
+"""Read the signs of an outage, and publish the verdict: `ops check-outage`.
 
+The signs are the status pages, the API, probes, deployments and AI providers.
+"""
+
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,8 +18,9 @@ from ops.app.provider_status import STATUS_SECONDS
 from ops.app.session import Session
 from ops.cloudflare.response import CloudflareApiError
 from ops.config.probes import ProbeSet
-from ops.core.clock import format_duration, format_rfc3339
+from ops.core.clock import format_duration, format_rfc3339, format_utc
 from ops.core.errors import Decision, OpsError, ProviderError, Reason
+from ops.core.next_step import build_command
 from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.outage import (
     ApiState,
@@ -30,8 +35,12 @@ from ops.core.outage import (
 )
 from ops.core.plan import RunOutcome
 from ops.core.redaction import Redactor
+from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.threads import run_in_batches, run_parallel, run_parallel_mixed
 from ops.core.verdict import Verdict
+from ops.core.version import __version__
+from ops.github import actions
+from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.pages.steps import SiteClients, live_content
 from ops.probes.status_page import (
     CLOUDFLARE_STATUS,
@@ -43,11 +52,14 @@ from ops.probes.status_page import (
     read_report,
     used_products,
 )
+from ops.render.markdown import collapse_blank_lines, load_templates
+from ops.render.terminal import to_one_line
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
     from ops.config.secrets import KeyProvider
     from ops.config.types import Contact
+    from ops.github.comments import RunComments
 
 T = TypeVar("T")
 MAX_CALLS = 8
@@ -59,6 +71,17 @@ MAX_PAUSE = timedelta(days=1)
 SUSPENDED = "suspended"
 """Word in Cloudflare's refusal of a suspended account; its error code is not documented."""
 SUPPORT = "https://support.cloudflare.com"
+SOURCE = "outage"
+"""Source of its records."""
+UPDATE = timedelta(minutes=30)
+"""Time until the next message to users."""
+MAX_CHECKS = 20
+"""Newest checks that the record of one comment keeps."""
+HEADLINES = {
+    OutageVerdict.THEIRS: ("☁️", "theirs, an outage of a provider"),
+    OutageVerdict.OURS: ("🔧", "ours, no sign of an outage"),
+    OutageVerdict.UNCLEAR: ("❔", "unclear, an outage or our fault"),
+}
 
 
 @dataclass(frozen=True)
@@ -261,3 +284,123 @@ def _judge_answer(answer: KeyAnswer) -> Verdict:
     if answer.verdict in {KeyVerdict.ACCEPTED, KeyVerdict.REFUSED}:
         return Verdict.HEALTHY
     return Verdict.UNHEALTHY if answer.text.startswith(("no answer", "status 5")) else Verdict.INCONCLUSIVE
+
+
+def outage_lines(report: OutageReport) -> Iterator[str]:
+    """Yield the verdict, each sign and the next step."""
+    found = report.finding
+    yield f"{report.place}, read at {format_utc(report.read_at)}: {found.verdict.value}"
+    for title, signs in _outage_signs(found):
+        yield from (f"  {title:<6}  {to_one_line(sign)}" for sign in signs)
+    yield f"  {report.next_step}"
+    yield from (f"  call    {to_one_line(str(each))}" for each in report.contacts)
+
+
+def _outage_signs(found: OutageFinding) -> Iterator[tuple[str, tuple[str, ...]]]:
+    yield from (("theirs", found.theirs), ("ours", found.ours), ("github", found.github), ("note", found.notes))
+
+
+def publish_outage(
+    report: OutageReport, incident: int | None, program: Sequence[str], environ: Mapping[str, str], redactor: Redactor
+) -> str:
+    """Write the job summary and the comment on the incident; return the comment's URL, or an empty string.
+
+    A new comment is posted, so that people see an answer to each request. Only if the newest comment of the issue is
+    the same verdict of ours, it is edited. Raises ProviderError and ConfigError.
+    """
+    from ops.github.comments import RunComments, newest_own_record
+
+    body = redactor.redact_text(render_comment(report, incident, program, environ))
+    actions.write_summary(environ, body)
+    if incident is None:
+        return ""
+    with provider_errors(CHECK_HINT):
+        repository = connect(environ, redactor)
+        newest = newest_own_record(repository, incident)
+        place = (SOURCE, report.environment, report.service, report.finding.verdict.value)
+        is_same = newest is not None and (newest.source, newest.environment, newest.service, newest.decision) == place
+        new = f"{SOURCE}-{report.read_at:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+        run, earlier = (newest.run, newest.rows) if newest and is_same else (new, ())
+        record = RunRecord(
+            run,
+            source=SOURCE,
+            environment=report.environment,
+            service=report.service,
+            decision=report.finding.verdict.value,
+            rows=(*earlier, _row(report))[-MAX_CHECKS:],
+            program=__version__,
+        )
+        comments = RunComments(repository, incident, run, may_exist=True)
+    _save(comments, embed_record(body, record))
+    return comments.url
+
+
+def _save(comments: "RunComments", body: str) -> None:
+    """Write the comment; after an error once more, because the answer may be lost. Then `put` looks for it first."""
+    try:
+        with provider_errors():
+            comments.put(1, body)
+    except ProviderError:
+        with provider_errors(CHECK_HINT):
+            comments.put(1, body)
+
+
+def _row(report: OutageReport) -> RecordRow:
+    found = report.finding
+    signs = "; ".join((*found.theirs, *found.ours)) or "no sign of either kind"
+    return RecordRow(report.read_at, "note", f"outage check of {report.place}: {found.verdict.value}: {signs}")
+
+
+def render_comment(
+    report: OutageReport, incident: int | None, program: Sequence[str], environ: Mapping[str, str]
+) -> str:
+    """Return the comment, without its record. `program`: see `ops.app.configuration.published_prefix`."""
+    icon, headline = HEADLINES[report.finding.verdict]
+    head, *more = program
+    name = f"check-outage {report.service}".strip()
+    options = {"environment": report.environment, "incident": incident}
+    text = (
+        load_templates()
+        .get_template("outage.md.j2")
+        .render(
+            icon=icon,
+            headline=headline,
+            report=report,
+            log=actions.run_links(environ, None).get("run", ""),
+            draft=tuple(draft_lines(report)),
+            command=build_command(head, name, options, *more),
+        )
+    )
+    return collapse_blank_lines(text).strip()
+
+
+def draft_lines(report: OutageReport) -> Iterator[str]:
+    """Yield a message to users about a provider's outage, from checked facts only.
+
+    Nothing if no service of ours fails, or if the fault may be ours. It names products, and no text of a status page.
+    """
+    failing = [each.name for each in report.evidence.failing]
+    if report.finding.verdict != OutageVerdict.THEIRS or not failing:
+        return
+    yield f"Parts of {_listed(failing)} do not work at the moment. Our checks failed at {report.read_at:%H:%M} UTC."
+    if not report.is_suspended:
+        yield from _provider_lines(report)
+    yield f"Next update: {report.read_at + UPDATE:%H:%M} UTC."
+
+
+def _provider_lines(report: OutageReport) -> Iterator[str]:
+    troubled = [page for page in report.evidence.pages if page.troubled]
+    for page in troubled:
+        is_known = page.since is not None and page.since <= report.read_at
+        since = f" since {page.since:%Y-%m-%d %H:%M} UTC" if page.since and is_known else ""
+        yield f"Our provider Cloudflare reports trouble with {_listed(page.troubled)}{since}."
+    down = report.evidence.silent_providers
+    if down:
+        yield f"Our AI provider {_listed(down)} does not answer."
+    if not troubled and not down:
+        yield "Our provider Cloudflare does not answer as usual."
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

@@ -4,7 +4,7 @@ A source that cannot be read is reported; the other sources are still read.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +18,9 @@ from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.rehearsals import describe_accident
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.errors import ConfigError, OpsError, ProviderError, Refused
+from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
+from ops.core.names import MAINTENANCE_WORKER as WORKER
+from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import (
     CONTRACT_VERSION,
@@ -28,11 +30,10 @@ from ops.core.runtime_contract import (
     RuntimeState,
 )
 from ops.core.threads import run_parallel, start_call
-from ops.maintenance.live_closure import SWITCH_ADVICE, find_ignored_switch
-from ops.maintenance.state import MaintenanceWindow
+from ops.maintenance import live_closure, orphaned_routes, steps
+from ops.maintenance.live_closure import SWITCH_ADVICE, LiveWays, Opening, find_ignored_switch
+from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.pages.observed_content import describe_match
-from ops.status.edge import AT_THE_EDGE, OPEN, OpenClosure, OrphanedRoute, read_edge
-from ops.status.unread import UnreadSource, try_read
 from ops.switches import values as switches
 from ops.switches.values import SwitchState
 from ops.workers import schema_age
@@ -45,8 +46,117 @@ if TYPE_CHECKING:
     from ops.config.runtime import RuntimeConfig
 
 T = TypeVar("T")
+OPEN = "open_although_closed"
+AT_THE_EDGE = ("maintenance", "orphaned_routes", OPEN)
+"""Sections of the JSON result that the read of ops-maintenance fills."""
+OTHER_WAYS = "workers.dev and custom domains of closed services"
 LIVE, IN_KV = ("services",), ("switches", "limits")
 """Sections of the JSON result that one read fills. A smaller set: the read worked, and a part of it failed."""
+
+
+@dataclass(frozen=True)
+class UnreadSource:
+    """A source that could not be read, or whose answer is uncertain: its sections may have more than they show."""
+
+    sections: tuple[str, ...]
+    """Keys of the JSON result."""
+    name: str
+    message: str
+    hint: str = ""
+    exit_code: int = 0
+    """That of the error; 0 if the source was read."""
+    reason: Reason = Reason.LIVE_UNKNOWN
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}{f'. {self.hint}' if self.hint else ''}"
+
+
+def try_read(ask: Callable[[], T], name: str, sections: tuple[str, ...]) -> tuple[T | None, UnreadSource | None]:
+    """Return the result, or why it could not be read."""
+    try:
+        return ask(), None
+    except OpsError as error:
+        return None, UnreadSource(sections, name, error.message, error.hint, error.exit_code, error.reason)
+
+
+@dataclass(frozen=True)
+class OrphanedRoute:
+    """A route to ops-maintenance that it does not store; two runs at once can leave one."""
+
+    pattern: str
+    service: str
+    """Service in ops.yml at that host, or empty."""
+    command: str
+    """Command that reopens it, without the incident, which only the run that left it knows."""
+
+
+@dataclass(frozen=True)
+class OpenClosure(Opening):
+    """A way into a closed service that is open, and how to close it again."""
+
+    advice: str
+    """Sentence with a command in backticks."""
+
+    def __str__(self) -> str:
+        return f"OPEN although closed: {self.text}. {self.advice}"
+
+
+@dataclass(frozen=True)
+class EdgeStatus:
+    windows: tuple[MaintenanceWindow, ...] = ()
+    orphans: tuple[OrphanedRoute, ...] = ()
+    openings: tuple[OpenClosure, ...] = ()
+    unread: tuple[UnreadSource, ...] = ()
+
+
+def read_edge(session: Session, program: str) -> EdgeStatus:
+    """Read ops-maintenance and the ways in; `program` begins the suggested commands. Nothing that fails is an error.
+
+    Beyond ops-maintenance it sends one request for the zones and one for each zone. Closed services cost one more for
+    the custom domains, and one for each closed Worker.
+    """
+    standing, lack = try_read(lambda: steps.read_worker(session.workers), "maintenance at the edge", AT_THE_EDGE)
+    if standing is None:
+        return EdgeStatus(unread=(lack,) if lack else ())
+    state, windows, hosts = standing.state, standing.state.windows, _hosts_of_workers(session)
+    read_routes = partial(live_closure.read_routes, session.routes, state, hosts.values())
+    live, lack = try_read(read_routes, f"routes to {WORKER}", ("orphaned_routes", OPEN))
+    if live is None:
+        return EdgeStatus(windows, unread=(lack,) if lack else ())
+    unread = list[UnreadSource]()
+    if windows:
+        read_others = partial(live_closure.read_other_ways, live, session.workers, session.routes, windows)
+        more, lack = try_read(read_others, OTHER_WAYS, (OPEN,))
+        live, unread = more or live, [lack] if lack else []
+    openings, unknown = live_closure.compare(windows, live, session.check_maintenance)
+    unread += [UnreadSource((OPEN,), "a way into a closed service", unknown)] if unknown else []
+    advised = tuple(_advise(session, windows, openings, program))
+    return EdgeStatus(windows, tuple(_find_orphans(session, live, state, hosts, program)), advised, tuple(unread))
+
+
+def _hosts_of_workers(session: Session) -> Mapping[str, str]:
+    services = session.environment.services.values()
+    return {each.name: each.host for each in services if each.worker}
+
+
+def _find_orphans(
+    session: Session, live: LiveWays, stored: MaintenanceState, hosts: Mapping[str, str], program: str
+) -> Iterator[OrphanedRoute]:
+    for route in orphaned_routes.find_orphans([each for each in live.routes if each.script == WORKER], stored):
+        service = next((name for name, host in hosts.items() if route.matches_host(host)), "")
+        options = {"state": "off", "service": service or "SERVICE", "environment": session.environment.name}
+        yield OrphanedRoute(route.pattern, service, build_command(program, "maintenance", options))
+
+
+def _advise(
+    session: Session, windows: tuple[MaintenanceWindow, ...], openings: tuple[Opening, ...], program: str
+) -> Iterator[OpenClosure]:
+    def command(options: Mapping[str, Any]) -> str:
+        return build_command(program, "maintenance", {**options, "environment": session.environment.name})
+
+    for opening in openings:
+        advice = live_closure.advise_closing(opening, windows, session.clock.now(), command)
+        yield OpenClosure(**vars(opening), advice=advice)
 
 
 @dataclass(frozen=True)

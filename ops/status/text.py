@@ -1,8 +1,6 @@
-"""Lines of `ops status`, `ops versions` and `ops check-outage`, and of leftovers."""
+"""Lines of `ops status`, and of the states that an incident leaves active."""
 
 from collections.abc import Iterator
-from datetime import datetime
-from typing import TYPE_CHECKING
 
 from ops.cloudflare.schema_mark import without_schema_marks
 from ops.cloudflare.types.workers import describe_split
@@ -10,19 +8,10 @@ from ops.core.clock import format_duration, format_planned_end, format_utc, pars
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.suggestions import quote_name
 from ops.render.terminal import to_one_line
-from ops.status.edge import AT_THE_EDGE
-from ops.status.status import EnvironmentStatus, LiveService
-from ops.status.unread import UnreadSource
-from ops.status.versions import LIVE, TARGET, Candidate, ServiceVersions
+from ops.status.status import AT_THE_EDGE, EnvironmentStatus, LiveService, UnreadSource
 from ops.switches.values import describe_switch
 
-if TYPE_CHECKING:
-    from ops.core.outage import OutageFinding
-    from ops.status.outage import OutageReport
-
 NOTHING = "none"
-MAX_TEXT = 60
-"""Characters that are shown of a message or author."""
 
 
 def status_lines(status: EnvironmentStatus) -> Iterator[str]:
@@ -55,47 +44,6 @@ def _live_lines(status: EnvironmentStatus) -> Iterator[str]:
 def _unknown_line(each: UnreadSource, status: EnvironmentStatus) -> str:
     """Return one line. If nothing was read, the hint is that of the error, once."""
     return f"! unknown, {each if status.has_read else f'{each.name}: {each.message}'}"
-
-
-def outage_lines(report: "OutageReport") -> Iterator[str]:
-    """Yield the verdict, each sign and the next step."""
-    found = report.finding
-    yield f"{report.place}, read at {format_utc(report.read_at)}: {found.verdict.value}"
-    for title, signs in _outage_signs(found):
-        yield from (f"  {title:<6}  {to_one_line(sign)}" for sign in signs)
-    yield f"  {report.next_step}"
-    yield from (f"  call    {to_one_line(str(each))}" for each in report.contacts)
-
-
-def _outage_signs(found: "OutageFinding") -> Iterator[tuple[str, tuple[str, ...]]]:
-    yield from (("theirs", found.theirs), ("ours", found.ours), ("github", found.github), ("note", found.notes))
-
-
-def version_lines(found: ServiceVersions, *, most: int) -> Iterator[str]:
-    """Yield the newest `most` versions, and further ones only if they are live or the target."""
-    yield f"{found.service} in {found.environment}, read at {format_utc(found.read_at)}"
-    matters = [each for at, each in enumerate(found.candidates) if at < most or each.verdict in {LIVE, TARGET}]
-    for each in matters:
-        yield f"  {each.verdict:<8}  {to_one_line(_describe_candidate(each, found.read_at))}"
-        yield from (f"            {to_one_line(line)}" for line in (each.why, *each.schema))
-    if hidden := len(found.candidates) - len(matters):
-        yield f"  {hidden} more are not shown (--all shows them)"
-    for note in found.notes:
-        yield f"  {to_one_line(note)}"
-    has_target = any(each.verdict == TARGET for each in found.candidates)
-    yield f"  To roll back: {found.command}" if has_target else f"  To choose one: {found.command} --to ID"
-
-
-def _describe_candidate(each: Candidate, now: datetime) -> str:
-    parts = (
-        each.id[:8],
-        f"{each.percent:g} %" if each.percent else "",
-        f"{format_duration((now - each.created_on).total_seconds())} old" if each.created_on else "",
-        f"by {each.author[:MAX_TEXT]}" if each.author else "",
-        f"from {each.commit[:12]}" if each.commit else "",
-        f'"{each.message.partition(chr(10))[0][:MAX_TEXT]}"' if each.message else "",
-    )
-    return "  ".join(filter(None, parts))
 
 
 def switch_lines(status: EnvironmentStatus) -> Iterator[str]:

@@ -14,13 +14,14 @@ from ops.app.session import Session
 from ops.cloudflare.schema_mark import without_schema_marks
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.workers import short_id
-from ops.core.clock import format_duration, format_rfc3339
+from ops.core.clock import format_duration, format_rfc3339, format_utc
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import PreviousRuns
 from ops.core.threads import start_call
 from ops.engine.context import Context, RequestInfo
 from ops.pages import live_deployment, plan_text, steps
+from ops.render.terminal import to_one_line
 from ops.workers import history_reads, rollback_target, schema_age, secret_values
 from ops.workers.history import WorkerHistory, find_warning_sign
 from ops.workers.plan_text import describe_rollback, list_leftovers
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 LIVE, TARGET, POSSIBLE, REJECTED = "live", "target", "possible", "rejected"
 NEVER_SERVED = "it never served all traffic"
 OLDER = "older than the target"
+MAX_TEXT = 60
+"""Characters that are shown of a message or author."""
 
 
 @dataclass(frozen=True)
@@ -228,3 +231,30 @@ def _judge_deployments(
 def _site_candidate(each: PagesDeployment, verdict: str, why: str) -> Candidate:
     percent = 100.0 if verdict == LIVE else 0.0
     return Candidate(each.id, verdict, why, each.created_on, percent, "", each.message, each.commit)
+
+
+def version_lines(found: ServiceVersions, *, most: int) -> Iterator[str]:
+    """Yield the newest `most` versions, and further ones only if they are live or the target."""
+    yield f"{found.service} in {found.environment}, read at {format_utc(found.read_at)}"
+    matters = [each for at, each in enumerate(found.candidates) if at < most or each.verdict in {LIVE, TARGET}]
+    for each in matters:
+        yield f"  {each.verdict:<8}  {to_one_line(_describe_candidate(each, found.read_at))}"
+        yield from (f"            {to_one_line(line)}" for line in (each.why, *each.schema))
+    if hidden := len(found.candidates) - len(matters):
+        yield f"  {hidden} more are not shown (--all shows them)"
+    for note in found.notes:
+        yield f"  {to_one_line(note)}"
+    has_target = any(each.verdict == TARGET for each in found.candidates)
+    yield f"  To roll back: {found.command}" if has_target else f"  To choose one: {found.command} --to ID"
+
+
+def _describe_candidate(each: Candidate, now: datetime) -> str:
+    parts = (
+        each.id[:8],
+        f"{each.percent:g} %" if each.percent else "",
+        f"{format_duration((now - each.created_on).total_seconds())} old" if each.created_on else "",
+        f"by {each.author[:MAX_TEXT]}" if each.author else "",
+        f"from {each.commit[:12]}" if each.commit else "",
+        f'"{each.message.partition(chr(10))[0][:MAX_TEXT]}"' if each.message else "",
+    )
+    return "  ".join(filter(None, parts))

@@ -31,7 +31,7 @@ from ops.setup.doctor.examination import CheckResult
 from ops.setup.doctor.finding import Answer
 from ops.setup.secret_commands import TOKEN_PAGE
 from ops.status.outage import OutageReport
-from ops.status.outage_comment import render_comment as render_outage
+from ops.status.outage import render_comment as render_outage
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
 from ops.watch.state import NewerDeployment, WatchState
 from ops.watch.text import CommandNames

@@ -9,8 +9,7 @@ import pytest
 from ops.app.place import Place
 from ops.core.outage import OutageVerdict
 from ops.core.redaction import Redactor
-from ops.status.outage import OutageReport, read_outage
-from ops.status.text import outage_lines
+from ops.status.outage import OutageReport, outage_lines, read_outage
 from sandbox.edge.status_pages import StatusIncident, StatusPage, read_documents
 from tests.conftest import Releases, World
 from tests.support.commands import LIST

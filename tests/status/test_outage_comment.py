@@ -10,8 +10,7 @@ import pytest
 from ops.core.outage import ApiState, OutageEvidence, PageState, ServiceSigns, StatusReport, judge_outage
 from ops.core.run_record import RunRecord, read_record
 from ops.core.verdict import Verdict
-from ops.status.outage import OutageReport
-from ops.status.outage_comment import draft_lines
+from ops.status.outage import OutageReport, draft_lines
 from sandbox.edge.status_pages import StatusIncident
 from tests.conftest import Incident, Outcome
 from tests.support.commands import LIST
