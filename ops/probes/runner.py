@@ -15,7 +15,6 @@ from ops.core.observations import PageContent
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel
 from ops.core.verdict import Assertion, ProbeObservation, ProbeResult, RateLimitCheck, Verdict, worst_verdict
-from ops.tools import process
 
 if TYPE_CHECKING:
     from ops.config.probes import CommandProbe, Probe, ProbeSet
@@ -247,6 +246,8 @@ def run_command_probe(
     name: str, spec: "CommandProbe", environ: Mapping[str, str], redactor: Redactor, *, folder: Path
 ) -> ProbeResult:
     """Run the command once in `folder`. `environ` must not contain cloud secrets."""
+    from ops.tools import process
+
     try:
         finished = process.run(spec.run, environ=environ, timeout=spec.timeout, redactor=redactor, folder=folder)
     except OSError as error:
