@@ -21,17 +21,11 @@ from typing import NoReturn
 import click
 
 from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
-from ops.cli.check_outage import check_outage
-from ops.cli.completion import answer_shell, completion
 from ops.cli.database import database
-from ops.cli.doctor import doctor
 from ops.cli.drill import drill, sandbox
-from ops.cli.evidence import evidence
 from ops.cli.help import HelpLine, sections_of
-from ops.cli.incident import incident, labels
-from ops.cli.init import init
-from ops.cli.last import last
-from ops.cli.limits import limits
+from ops.cli.incident import evidence, incident, labels
+from ops.cli.options import CONFIG, CONFIG_OPTION, answer_shell, completion
 from ops.cli.output import (
     BAD,
     annotate,
@@ -44,12 +38,9 @@ from ops.cli.output import (
 )
 from ops.cli.pages_build import site
 from ops.cli.recover import recover_command
-from ops.cli.runbook_command import CONFIG, CONFIG_OPTION
-from ops.cli.runbook_group import RunbookGroup
-from ops.cli.setup_github import setup
-from ops.cli.status import status
-from ops.cli.versions import versions
-from ops.cli.watch import watch
+from ops.cli.runbook_group import RunbookGroup, limits
+from ops.cli.setup import doctor, init, setup
+from ops.cli.status import check_outage, last, status, versions, watch
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
 from ops.core.redaction import Redactor
 from ops.core.suggestions import did_you_mean, quote_name

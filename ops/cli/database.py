@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ops.cli.completion import complete_environment
 from ops.cli.help import ExampleGroup
+from ops.cli.options import CONFIG, complete_environment
 from ops.cli.output import annotate, echo, echo_json, silent
-from ops.cli.runbook_command import CONFIG
 from ops.core.errors import OpsError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.github import actions

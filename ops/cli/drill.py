@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import click
 
-from ops.cli.completion import complete_drill
 from ops.cli.help import ExampleCommand
+from ops.cli.options import complete_drill
 from ops.cli.output import echo, echo_json, show_headline, silent
 from ops.core.clock import format_duration
 from ops.core.errors import ConfigError

@@ -1,4 +1,4 @@
-"""Commands of the incident issue: `ops incident …` and `ops labels …`."""
+"""Commands of an incident: `ops incident …`, `ops labels …` and `ops evidence`."""
 
 import sys
 from datetime import UTC, datetime
@@ -7,11 +7,9 @@ from pathlib import Path
 import click
 
 from ops.app.config_path import find_config
-from ops.cli.completion import complete_service
-from ops.cli.help import ExampleGroup
+from ops.cli.help import ExampleCommand, ExampleGroup
+from ops.cli.options import CONFIG, ENVIRONMENT, INCIDENT, choose_environment, complete_service, github_environ
 from ops.cli.output import echo, echo_json, one_line
-from ops.cli.place import github_environ
-from ops.cli.runbook_command import CONFIG, INCIDENT
 from ops.core.redaction import Redactor
 
 SEVERITIES = ("sev1", "sev2", "sev3")
@@ -217,3 +215,48 @@ def sync(redactor: Redactor, /, *, config: Path) -> None:
     from ops.setup.labels import sync_labels
 
     sync_labels(config, github_environ(config, redactor), redactor, echo)
+
+
+@click.command(
+    cls=ExampleCommand,
+    epilog="""
+    ops evidence --since 2h
+    ops evidence --since '2026-11-24 13:05' --until 30m --environment production --incident 42
+    """,
+)
+@click.option("--since", required=True, help="Start of the period, such as 24h or 2026-11-24 13:05 (UTC)")
+@click.option("--until", default="", help="End of the period, such as 2h or 2026-11-24 13:05 (default: now)")
+@ENVIRONMENT
+@click.option("--incident", type=INCIDENT, help="Issue to post the evidence on, as one comment")
+@click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="File to write all rows to")
+@CONFIG
+@click.pass_obj
+def evidence(
+    redactor: Redactor,
+    /,
+    *,
+    since: str,
+    until: str,
+    environment: str,
+    incident: int | None,
+    file: Path | None,
+    config: Path,
+) -> None:
+    """Collect what Cloudflare and GitHub recorded in a period (read-only).
+
+    Prints one line per source, with the missing permission if it cannot be read. The rows are in the JSON file, on the
+    incident issue, and in the job summary.
+    """
+    from ops.evidence import collect, tables
+
+    options = {"since": since, "until": until, "incident": incident, "json": file}
+    environment = choose_environment("evidence", environment, config, **options)
+    environ = github_environ(config, redactor)
+    found = collect.collect_evidence(environment, (since, until), config, environ, redactor)
+    if file is not None:
+        collect.write_json(found, file)
+    for line in tables.evidence_lines(found):
+        echo(line)
+    if url := collect.publish_evidence(found, incident, environ, redactor):
+        echo(url)
+    collect.require_any_source(found)

@@ -9,8 +9,9 @@ import click
 
 from ops.app.registry import discover_runbooks
 from ops.cli.help import ExampleGroup
+from ops.cli.options import CONFIG, INCIDENT
 from ops.cli.output import echo, text_event
-from ops.cli.runbook_command import CONFIG, INCIDENT, plan_heading, plan_printer, show_result
+from ops.cli.runbook_command import plan_heading, plan_printer, show_result
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
 from ops.engine.engine import RunOptions

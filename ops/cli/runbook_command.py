@@ -5,16 +5,21 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.app.config_path import DEFAULT_CONFIG, find_config
-from ops.cli.completion import complete_choice, complete_environment, complete_service
 from ops.cli.help import EXAMPLE_ENVIRONMENT, PROGRAM, ExampleCommand
+from ops.cli.options import (
+    DEFAULT,
+    choose_runbook_place,
+    common_options,
+    complete_choice,
+    complete_service,
+    github_environ,
+)
 from ops.cli.output import (
     CAUTION,
     annotate,
@@ -28,8 +33,6 @@ from ops.cli.output import (
     take_lost_output,
     text_event,
 )
-from ops.cli.place import DEFAULT, choose_runbook_place, github_environ
-from ops.core.clock import parse_utc
 from ops.core.errors import PROVED, ConfigError, Decision, Interrupted, OpsError, Reason, Refused
 from ops.core.next_step import build_command
 from ops.core.plan import Plan
@@ -54,24 +57,7 @@ PROBE_WAIT = 0.25
 """Seconds. A fast plan waits this long, at most, for the probes before the change."""
 
 
-def _report_config(context: click.Context, _option: click.Parameter, path: Path) -> Path:
-    """Name the configuration that was found in a folder above; --json keeps stderr for events."""
-    is_quiet = context.resilient_parsing or context.params.get("as_json")
-    if path != DEFAULT_CONFIG and path == find_config() and not is_quiet:
-        echo(f"using {path}", err=True)
-    return path
-
-
-CONFIG_OPTION: dict[str, Any] = {
-    "type": click.Path(path_type=Path),
-    "default": find_config,
-    "callback": _report_config,
-    "show_default": False,
-    "help": "Configuration (default: ops.yml, here or in a folder above of this checkout)",
-}
-CONFIG = click.option("--config", **CONFIG_OPTION)
 SERVICE = "service"
-YES_HELP = "Skip the confirmation (without it, no terminal means a dry run, exit code 9)"
 
 
 class RunbookCommand(ExampleCommand):
@@ -154,73 +140,6 @@ def _option(field: "dataclasses.Field[Any]") -> click.Option:
 def _split(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Split the values at commas and spaces: a button has only one field for a repeatable option."""
     return tuple(name for value in values for name in re.split(r"[,\s]+", value) if name)
-
-
-class UtcTime(click.ParamType[datetime]):
-    name = "UTC"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            return parse_utc(str(value))
-        except ValueError:
-            self.fail(f'"{value}" is no moment; write it as 2026-11-24T03:05Z', param, ctx)
-
-
-class IncidentNumber(click.ParamType[int]):
-    """Number of an issue in the operations repository: 42, #42, or the issue's URL."""
-
-    name = "N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        text = str(value).strip()
-        if number := re.fullmatch(r"#?([1-9][0-9]{0,9})", text, re.ASCII):
-            return int(number[1])
-        address = re.fullmatch(
-            r"https?://([^/\s]+)/([\w.-]+/[\w.-]+)/issues/([1-9][0-9]{0,9})(?:[/?#]\S*)?", text, re.ASCII
-        )
-        if address is None:
-            self.fail(f'"{quote_name(text)}" is no incident; write 42, "#42", or the address of the issue', param, ctx)
-        server = (os.environ.get("GITHUB_SERVER_URL") or "https://github.com").partition("://")[2].rstrip("/")
-        own_repository = f"{server}/{os.environ.get('GITHUB_REPOSITORY', '')}"
-        if own_repository.endswith("/"):
-            self.fail("GITHUB_REPOSITORY is not set, so the address cannot be checked; write the number", param, ctx)
-        if f"{address[1]}/{address[2]}".lower() != own_repository.lower():
-            self.fail(f"the issue is in {address[1]}/{address[2]}, and incidents are in {own_repository}", param, ctx)
-        return int(address[3])
-
-
-INCIDENT = IncidentNumber()
-
-
-def common_options(*, needs_environment: bool = False) -> list[click.Parameter]:
-    """Return the options of every run; `needs_environment`: --environment has no default."""
-    default: dict[str, Any] = {"required": True} if needs_environment else {"default": ""}
-    return [
-        click.Option(
-            ["--environment"],
-            shell_complete=complete_environment,
-            help=f"Environment in ops.yml ({DEFAULT})",
-            **default,
-        ),
-        click.Option(["--incident"], type=INCIDENT, help="Incident issue: 42, #42 or its address"),
-        click.Option(["--began"], type=UtcTime(), help="Start of the incident in UTC; used for warnings only"),
-        click.Option(["--requested-at"], type=UtcTime(), help="Time of the original request in UTC (default: now)"),
-        click.Option(
-            ["--permission"],
-            default="",
-            help="Whether the requester's permission was verified: checked, or not checked",
-        ),
-        click.Option(["--dry-run"], is_flag=True, help="Read and show the plan; change nothing"),
-        click.Option(["--yes"], is_flag=True, help=YES_HELP),
-        click.Option(
-            ["--json", "as_json"], is_flag=True, help="Print one JSON result on stdout, and events as JSON on stderr"
-        ),
-        click.Option(["--config"], **CONFIG_OPTION),
-    ]
 
 
 def start(runbook: Runbook[Any, Any], params: Any, redactor: Redactor, given: Mapping[str, Any]) -> int:

@@ -1,14 +1,19 @@
-"""Group commands with those of runbooks, which are imported on demand."""
+"""Group commands with those of runbooks, imported on demand; the group `ops limits`."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.app.registry import RunbookFile
+from ops.app.registry import RunbookFile, find_runbook_file
 from ops.cli.help import ExampleGroup, HelpLine, first_line, section_of_command
+from ops.cli.options import CONFIG, complete_environment
+from ops.cli.output import annotate, echo
 from ops.cli.runbook_command import runbook_command
 from ops.cli.schedule import due_command
+from ops.core.redaction import Redactor
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -75,3 +80,34 @@ def _item(word: str, text: str) -> "CompletionItem":
     from click.shell_completion import CompletionItem
 
     return CompletionItem(word, help=text)
+
+
+@click.group(cls=RunbookGroup)
+def limits() -> None:
+    """Plan, apply and reconcile rate limits in limits.yml."""
+
+
+@limits.command("plan", epilog="ops limits plan --base main")
+@click.option(
+    "--base", default="", metavar="REF", help="Commit to compare with (default: merge base with the default branch)"
+)
+@click.option(
+    "--environment",
+    default="",
+    shell_complete=complete_environment,
+    help="Environment in ops.yml (default: the first one with limits)",
+)
+@click.option("--file", type=click.Path(path_type=Path), help="Proposed file (default: limits.yml beside ops.yml)")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@CONFIG
+@click.pass_obj
+def plan(redactor: Redactor, /, *, base: str, environment: str, file: Path | None, as_json: bool, config: Path) -> int:
+    """Compare limits.yml with Git and with the live limits."""
+    from ops.scheduled import plan_limits as work
+
+    return work.plan_limits(
+        config, environment, os.environ, redactor, base=base, file=file, as_json=as_json, say=echo, annotate=annotate
+    )
+
+
+limits.add_runbook("propose", find_runbook_file("propose-limits"))

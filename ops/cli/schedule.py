@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.cli.completion import complete_environment
 from ops.cli.help import EXAMPLE_ENVIRONMENT, ExampleCommand
+from ops.cli.options import CONFIG_OPTION, YES_HELP, UtcTime, complete_environment
 from ops.cli.output import annotate, echo
-from ops.cli.runbook_command import CONFIG_OPTION, YES_HELP, UtcTime, run
+from ops.cli.runbook_command import run
 from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, most_urgent_exit_code
 from ops.core.redaction import Redactor
 from ops.engine.runbook import DueNotice, Runbook

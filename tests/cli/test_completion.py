@@ -10,7 +10,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from ops.cli import cli
-from ops.cli.completion import SHELLS, VARIABLE, render_script
+from ops.cli.options import SHELLS, VARIABLE, render_script
 from tests.conftest import ROOT, World
 from tests.support.configurations import ONE_WORKER, PAGES_ONLY, TEN_SERVICES
 from tests.support.reference import commands
@@ -116,7 +116,7 @@ def refuse(event, _arguments):
 
 sys.addaudithook(refuse)
 from ops.cli import cli
-from ops.cli.completion import answer_shell
+from ops.cli.options import answer_shell
 
 code = answer_shell(cli)
 print(*(name for name in ("httpx", "github", "jinja2", "ops.cloudflare.client") if name in sys.modules), file=sys.stderr)

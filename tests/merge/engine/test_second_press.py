@@ -29,7 +29,7 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
         "an interrupted command that only reads",
         "a command whose run had not begun",
     ),
-    "ops/cli/setup_github.py _end": (SET_UP_TWICE,),
+    "ops/cli/setup.py _end": (SET_UP_TWICE,),
     "ops/cloudflare/response.py HINTS": (HERE, RANDOM),
     "ops/database/earlier_restores.py refuse_concurrent_restore": (
         "tests/runbooks/test_restore_database_repeated.py::test_second_press_within_a_minute_of_a_kill_waits",
