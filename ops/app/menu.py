@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ops.app.buttons import button_inputs
 from ops.app.registry import list_runbook_facts, load_runbook
 from ops.config.labels import RecoveryOption, list_recovery_options
-from ops.core.approval_request import APPROVE_BUTTON
+from ops.core.approval import APPROVE_BUTTON
 from ops.core.next_step import build_command
 from ops.publish import menu
 from ops.publish.menu import MenuParts, MenuRow, MenuStart

@@ -21,7 +21,7 @@ from ops.app.provider_status import StatusWarning
 from ops.app.run_files import RUNS, TIMELINE, close_run, read_records
 from ops.app.second_person import SecondPerson
 from ops.app.session import Session
-from ops.core.approval_request import NOBODY, GatePeople
+from ops.core.approval import Approval
 from ops.core.clock import Clock
 from ops.core.errors import Decision, OpsError
 from ops.core.redaction import Redactor
@@ -38,7 +38,6 @@ from ops.tools import process
 if TYPE_CHECKING:
     from ops.config import Config, Service
     from ops.config.types import Contact
-    from ops.github.environments import EnvironmentReview
     from ops.probes.runner import ProbeRunner
     from ops.publish.menu import MenuParts
 
@@ -72,9 +71,12 @@ class RunRequest:
     """Id of the comment on the incident that the run continues."""
     ends_by: datetime | None = None
     """Latest time at which a job of the same workflow run may end this run's state."""
-    review: "EnvironmentReview | None" = None
-    """Approval of a reviewer, if ops.yml requires one."""
-    people: GatePeople = NOBODY
+    requesters: tuple[int, ...] = ()
+    """Numeric ids of the people who made the request; empty without a gate."""
+    approval: Approval | None = None
+    """Approval by a second person, from the gate."""
+    review: Approval | None = None
+    """Approval by a reviewer, if ops.yml requires one."""
 
 
 def run(
@@ -120,7 +122,7 @@ def run(
             previous_runs=lambda: publisher.read_previous_runs(timeline, runbook.records_wait),
             local_runs=functools.partial(read_records, folder / RUNS, runbook.name, session.sandbox, redactor),
         )
-        approve = SecondPerson(runbook, context, lambda: session.token, environ, redactor, request.people).approve
+        approve = SecondPerson(runbook, context, lambda: session.token, environ, redactor).approve
         result = _execute(prober, session, request, context, replace(options, approve=approve), signals=signals)
         links = publisher.end(timeline, _menu(config, environ, request.config), result.notices)
     result = replace(result, is_answered=publisher.is_answered, is_recorded=publisher.is_recorded)
@@ -212,8 +214,8 @@ def _requester(request: RunRequest, environ: Mapping[str, str]) -> str:
     if not first:
         return f"laptop, {LOCAL_USER}{actor}"
     who = actor if actor.lower() == first.lower() else f"{actor}, who started a request of {first} again"
-    second = ", the second person" if request.people.approval else ""
-    return f"{who}{second}, approved by {request.review.reviewer}" if request.review else f"{who}{second}"
+    second = ", the second person" if request.approval else ""
+    return f"{who}{second}, approved by {request.review.login}" if request.review else f"{who}{second}"
 
 
 def _run_request(request: RunRequest, environ: Mapping[str, str]) -> RequestInfo:
@@ -223,7 +225,9 @@ def _run_request(request: RunRequest, environ: Mapping[str, str]) -> RequestInfo
         incident_began=request.began,
         requested_at=request.requested_at,
         ends_by=request.ends_by,
-        approved_at=request.review.began if request.review else None,
+        requesters=request.requesters,
+        approval=request.approval,
+        approved_at=request.review.at if request.review else None,
         is_watched=environ.get("OPS_WATCHED") == "true",
     )
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ops.core.approval_request import (
+from ops.core.approval import (
     APPROVE_BUTTON,
+    ASK_AGAIN,
     RECORD_SOURCE,
-    ApprovalEvent,
+    Approval,
     ApprovalTerms,
     ApprovalUse,
-    GatePeople,
     WaitingRequest,
     digest_terms,
     find_growth,
@@ -43,7 +43,6 @@ class SecondPerson:
     token: "Callable[[], Secret]"
     environ: Mapping[str, str]
     redactor: "Redactor"
-    people: GatePeople
 
     def approve(self, plan: Plan[Any]) -> RunOutcome | None:
         """Return the end of a run that waits; None if the plan may be executed. Raises Refused."""
@@ -51,10 +50,10 @@ class SecondPerson:
             return None
         if not actions.is_job(self.environ):
             self._require_one_person()
-        elif self.people.approval is None:
-            return self._wait(plan.terms, self.people.requesters)
+        elif self.ctx.request.approval is None:
+            return self._wait(plan.terms, self.ctx.request.requesters)
         else:
-            self._verify(self.people.approval, plan.terms)
+            self._verify(self.ctx.request.approval, plan.terms)
         return None
 
     def _require_one_person(self) -> None:
@@ -109,7 +108,7 @@ class SecondPerson:
         ctx.timeline.record(EventKind.AWAITING_APPROVAL, text, **request.to_json())
         return request
 
-    def _verify(self, approval: ApprovalEvent, terms: ApprovalTerms) -> None:
+    def _verify(self, approval: Approval, terms: ApprovalTerms) -> None:
         """Verify request and plan, and use the approval up. Raises Refused, with a new request if the plan changed."""
         from ops.github import approvals
 
@@ -145,18 +144,18 @@ class SecondPerson:
     def _repository(self) -> str:
         return actions.require_variable(self.environ, "GITHUB_REPOSITORY")
 
-    def _use(self, repository: "Repository", incident: int, request: WaitingRequest, approval: ApprovalEvent) -> None:
+    def _use(self, repository: "Repository", incident: int, request: WaitingRequest, approval: Approval) -> None:
         """Record on the incident that the approval is used, before the first write. Raises Refused."""
         from ops.github import approvals
         from ops.publish.comment import render_approval
 
         use = ApprovalUse(
-            request.run,
-            request.digest,
-            approval.login,
-            approval.id,
-            approval.at.isoformat(),
-            actions.run_id(self.environ),
+            digest=request.digest,
+            login=approval.login,
+            id=approval.id,
+            at=approval.at,
+            uses=request.run,
+            event=actions.run_id(self.environ),
         )
         link = actions.run_links(self.environ, None).get("run", "")
         text = render_approval(request.code, self.runbook.name, approval.login, link)
@@ -166,7 +165,7 @@ class SecondPerson:
             runbook=self.runbook.name,
             environment=self.ctx.environment.name,
             program=__version__,
-            approval=vars(use),
+            approval=use.to_json(),
         )
         try:
             first = approvals.save_use(repository, incident, use, embed_record(text, record))
@@ -185,7 +184,7 @@ class SecondPerson:
 _READ_NEW_PLAN = f"Read the plan in this comment, and approve it: button {APPROVE_BUTTON}, with its new digest."
 
 
-def _changed(text: str, hint: str = "Make the request again, and let another person approve its new plan.") -> Refused:
+def _changed(text: str, hint: str = ASK_AGAIN) -> Refused:
     return Refused(text, reason=Reason.REQUEST_CHANGED, hint=hint)
 
 

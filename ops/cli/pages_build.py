@@ -74,12 +74,12 @@ def fetch(
     from ops.app import run
     from ops.app.configuration import read_config
     from ops.app.context import make_site
-    from ops.gate.approval import find_approval
+    from ops.gate.approval import require_review
 
     runbook: Runbook[Any, Any] = discover_runbooks()[RUNBOOK]
     if actions.is_job(os.environ):
         place = read_config(config)[0].environment(environment)
-        find_approval(place, runbook.github_environment, os.environ, redactor, requester=requested_by)
+        require_review(place, runbook.github_environment, os.environ, redactor, requester=requested_by)
     request = run.RunRequest(
         runbook=runbook,
         params=runbook.params(service, commit),

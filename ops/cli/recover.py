@@ -15,7 +15,7 @@ from ops.app.place import Place
 from ops.cli.help import ExampleCommand
 from ops.cli.options import UtcTime, common_options
 from ops.cli.runbook_command import start, write_failure_outputs
-from ops.core.approval_request import parse_people
+from ops.core.approval import parse_approval
 from ops.core.errors import ConfigError, OpsError, Reason
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
@@ -146,7 +146,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         **given: Any,
     ) -> int:
         from ops.app.configuration import read_config
-        from ops.gate.approval import find_approval
+        from ops.gate.approval import require_review
         from ops.gate.gate_pass import GatePass, refuse_without_pass
 
         gate_pass = GatePass(
@@ -161,14 +161,14 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
             refuse_without_pass(gate_pass, os.environ, environment=where, github_environment=needed, runbook=runbook)
             config, _ = read_config(given["config"])
             waiting = {"requester": given["requested_by"], "is_next": relapsed is not None}
-            review = find_approval(config.environment(where), needed, os.environ, redactor, **waiting)
-            chosen, people = _parse_params(found, params, param), parse_people(requesters, approval)
+            review = require_review(config.environment(where), needed, os.environ, redactor, **waiting)
+            given["approval"], chosen = parse_approval(approval), _parse_params(found, params, param)
         except OpsError as error:
             write_failure_outputs(error, redactor)
             raise
         if relapsed is not None:
             chosen, given["permit"] = plan_step(found, chosen, relapsed, redactor, config=config, options=given)
-        given |= {"comment": _parse_id(comment), "review": review, "people": people}
+        given |= {"comment": _parse_id(comment), "review": review, "requesters": _parse_ids(requesters)}
         return start(found, chosen, redactor, given)
 
     return ExampleCommand(
@@ -203,6 +203,10 @@ def _recover_options() -> list[click.Parameter]:
 def _parse_id(comment: str) -> int | None:
     """Return the id of a comment; None if it is malformed: the run then gets a comment of its own."""
     return int(comment) if re.fullmatch("[1-9][0-9]{0,19}", comment) else None
+
+
+def _parse_ids(requesters: str) -> tuple[int, ...]:
+    return tuple(int(each) for each in requesters.split() if each.isdecimal())
 
 
 def _find_runbook(runbooks: Mapping[str, Runbook[Any, Any]], name: str) -> Runbook[Any, Any]:

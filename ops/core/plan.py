@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from ops.core.approval_request import ApprovalTerms
+from ops.core.approval import ApprovalTerms
 from ops.core.errors import Decision, OpsError, ProviderError, Reason, Refused
 from ops.core.next_step import SuggestedCommand, command_from_json, command_to_json
 from ops.core.tolerant_json import mapping_in, mappings_in, text_in, texts_in

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ops.core.approval_request import require_text
+from ops.core.approval import require_text
 from ops.core.errors import current_decision_name
 
 RECORD_VERSION = 1
@@ -79,7 +79,7 @@ class RunRecord:
     """Result in one sentence, as the heading of the comment has it; empty like `state`."""
     digest: str = ""
     approval: Mapping[str, Any] = field(default_factory=dict)
-    """A request that waits for a second person, or the use of an approval; see `ops.core.approval_request`."""
+    """A request that waits for a second person, or the use of an approval; see `ops.core.approval`."""
     watch: Mapping[str, Any] = field(default_factory=dict)
     """State of a watch, from which another runner continues it; see `ops.watch.state`."""
 

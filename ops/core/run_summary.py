@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
-from ops.core.approval_request import APPROVE_BUTTON, WaitingRequest, parse_request
+from ops.core.approval import APPROVE_BUTTON, WaitingRequest, parse_request
 from ops.core.errors import PROVED, UNFINISHED, Decision, Reason
 from ops.core.next_step import SuggestedCommand, command_from_json, describe_button
 from ops.core.plan import LiveState, Plan, plan_from_json

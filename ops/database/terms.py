@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from ops.core.approval_request import ApprovalTerms
+from ops.core.approval import ApprovalTerms
 from ops.core.clock import format_rfc3339
 from ops.core.next_step import SuggestedCommand, build_gh_command
 from ops.core.plan import Change

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.configuration import read_config
 from ops.app.menu import build_menu
-from ops.core.approval_request import APPROVE_BUTTON, RECORD_SOURCE, parse_request
+from ops.core.approval import APPROVE_BUTTON, RECORD_SOURCE, parse_request
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code_for
 from ops.core.result import DURATIONS, duration_label
 from ops.core.run_record import RunRecord, read_record

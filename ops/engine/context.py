@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ops.cloudflare.workers import WorkersApi
     from ops.config import Config, Environment
     from ops.config.secrets import KeyProvider
+    from ops.core.approval import Approval
     from ops.core.redaction import Secret
     from ops.core.run_record import PreviousRuns, RunRecord
     from ops.core.runtime_contract import RuntimeState
@@ -142,6 +143,10 @@ class RequestInfo:
     """Time of the request; None if this command is the request. Later events count as newer than it."""
     ends_by: datetime | None = None
     """Latest time at which a later job of the same workflow run may end this run's state; None without such a job."""
+    requesters: tuple[int, ...] = ()
+    """Numeric ids of the people who made the request; empty without a gate, or if GitHub did not name them."""
+    approval: "Approval | None" = None
+    """Approval by a second person."""
     approved_at: datetime | None = None
     """Time of a reviewer's approval; the request's lifetime starts again then."""
     is_watched: bool = False

@@ -8,5 +8,5 @@ Payloads: docs.github.com/webhooks/webhook-events-and-payloads
 
 Subjects: labels, buttons, also an event about a leaked secret, cleared of keys.
 
-Examples: read_event, refuse_sender, find_approval.
+Examples: read_event, refuse_sender, judge_approval.
 """

@@ -1,29 +1,69 @@
-"""Find the approval of a GitHub environment's reviewer, and show a request to reviewers."""
+"""Judge an approval: by a second person when its event arrives, by a reviewer in the job.
+
+The acting job also verifies the former with the plan: `ops.app.second_person`.
+"""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from ops.app import registry
 from ops.config.labels import format_params
 from ops.core import system_clock
-from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration
+from ops.core.approval import Approval, WaitingRequest, find_request, not_reviewed, refuse_approval, refuse_review
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
-from ops.gate.outcomes import RecoveryRequest
-from ops.gate.refusals import PRESS_AGAIN
+from ops.gate.outcomes import ApprovalEvent, RecoveryRequest, RefusedRequest
+from ops.gate.refusals import APPROVE_AGAIN, PRESS_AGAIN
 from ops.gate.requester import refuse_requester
-from ops.github import actions
+from ops.github import actions, approvals
+from ops.github.client import connect
 from ops.render.markdown import code_span
 
 if TYPE_CHECKING:
-    from ops.config import Environment
-    from ops.github.environments import EnvironmentReview
-
-APPROVAL_HOLDS = REQUEST_LIFETIME
-"""From the start of the job that waited for a reviewer to the start of the job that acts."""
+    from ops.config import Config, Environment
+    from ops.github.client import Repository
 
 
-def find_approval(
+def judge_approval(
+    repository: "Repository", config: "Config", event: ApprovalEvent
+) -> RecoveryRequest | RefusedRequest:
+    """Return the request whose digest the person entered, or a refusal. The acting job verifies its signature."""
+    try:
+        recorded = approvals.read_approvals(repository, event.incident)
+        waiting = find_request(recorded.requests, event.incident, event.approval.digest)
+        refuse_approval(waiting, event.approval, recorded.uses)
+        return _as_recovery(config, waiting, event)
+    except Refused as refused:
+        return _refusal(event, refused.reason, refused.message, refused.hint)
+    except ProviderError as error:
+        text = f"the approval cannot be verified, because of GitHub: {error.message}"
+        return _refusal(event, Reason.PERMISSION_UNKNOWN, text, APPROVE_AGAIN)
+
+
+def _as_recovery(config: "Config", waiting: WaitingRequest, event: ApprovalEvent) -> RecoveryRequest:
+    """Return the run to start. Raises Refused if the record names one that cannot be: somebody edited it."""
+    known = waiting.runbook in registry.runbook_names() and waiting.environment in config.environments
+    if not known or not registry.load_runbook(waiting.runbook).needs_approval:
+        text = f"the request {waiting.code} was edited, or ops.yml changed since"
+        raise Refused(text, reason=Reason.REQUEST_CHANGED, hint="Make the request again.")
+    return RecoveryRequest(
+        runbook=waiting.runbook,
+        params=waiting.params,
+        environment=waiting.environment,
+        incident=event.incident,
+        sender=event.approval.login,
+        sender_id=event.approval.id,
+        actor=event.actor,
+        requested_at=event.approval.at,
+    )
+
+
+def _refusal(event: ApprovalEvent, reason: Reason, message: str, hint: str) -> RefusedRequest:
+    message, hint = (text.replace("{", "{{").replace("}", "}}") for text in (message, hint))
+    return RefusedRequest(reason=reason, message=message, hint=hint, incident=event.incident)
+
+
+def require_review(
     environment: "Environment",
     github_environment: str,
     environ: Mapping[str, str],
@@ -31,8 +71,8 @@ def find_approval(
     *,
     requester: str,
     is_next: bool = False,
-) -> "EnvironmentReview | None":
-    """Return the review for which a job of this attempt waited; None if `ops.yml` requires none here.
+) -> Approval | None:
+    """Return the approval by a reviewer for which a job of this attempt waited; None if `ops.yml` requires none here.
 
     `is_next`: for the automatic step after a relapse, which has a waiting job of its own.
 
@@ -43,9 +83,6 @@ def find_approval(
             answer.
         ConfigError: the job's variables cannot be used.
     """
-    from ops.github.client import connect
-    from ops.github.environments import NEXT, find_review
-
     if github_environment not in environment.approval:
         return None
     name = environment.approval_environment
@@ -53,19 +90,13 @@ def find_approval(
     try:
         repository, run_id = connect(environ, redactor), int(actions.run_id(environ))
         attempt = actions.run_attempt(environ)
-        found = find_review(repository, run_id, attempt, name, requesters=requesters, prefix=NEXT if is_next else "")
+        found = approvals.find_review(repository, run_id, attempt, name, requesters=requesters, is_next=is_next)
     except (ProviderError, ValueError) as error:
         why = error.message if isinstance(error, ProviderError) else "this is no job of GitHub Actions"
-        raise _not_reviewed(f"GitHub does not say whether it was approved ({why})") from None
+        raise not_reviewed(f"GitHub does not say whether it was approved ({why})") from None
     if found is None:
-        raise _not_reviewed(f'nobody approved it in the GitHub environment "{name}", or that has no reviewers')
-    if found.is_own:
-        raise _own_review(name)
-    age = system_clock.current_time(environ) - found.began
-    if not -MAX_CLOCK_SKEW <= age <= APPROVAL_HOLDS:
-        late = f"{APPROVAL_HOLDS // timedelta(minutes=1)} minutes"
-        ago = format_duration(age.total_seconds())
-        raise _not_reviewed(f"{found.reviewer} approved it {ago} ago, and an approval holds for {late}")
+        raise not_reviewed(f'nobody approved it in the GitHub environment "{name}", or that has no reviewers')
+    refuse_review(found, requesters, name, system_clock.current_time(environ))
     refuse_requester(environ, redactor, requester, PRESS_AGAIN)
     return found
 
@@ -80,17 +111,4 @@ def text_for_reviewers(request: RecoveryRequest, name: str, command: str) -> str
     return (
         f"**Waits for a reviewer of `{name}`:** {requested} in {code_span(request.environment)}{dry}, requested by "
         f"{code_span('@' + request.actor)}.\n\nSee the plan, which only reads: {code_span(command + ' --dry-run')}\n"
-    )
-
-
-def _not_reviewed(message: str) -> Refused:
-    hint = "Add the label or press the button again, and let a reviewer approve the run in time."
-    return Refused(f"not approved: {message}", reason=Reason.NOT_REVIEWED, hint=hint)
-
-
-def _own_review(name: str) -> Refused:
-    return Refused(
-        f'not approved: the person who requested it approved it in the GitHub environment "{name}"',
-        reason=Reason.SAME_PERSON,
-        hint="Request it again, and let another reviewer approve it. Alone: run it on a laptop, without a reviewer.",
     )

@@ -4,13 +4,13 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL, is_digest
+from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL, Approval, is_digest
 from ops.core.names import CHECK_OUTAGE
 from ops.gate import payload as fields
 from ops.gate import refusals, reruns
 from ops.gate.outcomes import (
+    ApprovalEvent,
     GateJob,
-    GivenApproval,
     IgnoredEvent,
     MalformedEvent,
     OutageCheck,
@@ -209,13 +209,11 @@ def _read_approval_button(payload: Any, job: GateJob) -> Outcome:
     incident = fields.issue_number(fields.text(inputs, "incident", of="inputs.").strip(), job.repository)
     if incident is None:
         raise fields.MalformedFieldError("inputs.incident is no number")
-    given = GivenApproval(
-        incident=incident,
-        sender=fields.text(payload, "sender", "login"),
-        sender_id=fields.number(payload, "sender", "id"),
-        actor=job.actor,
-        at=job.started_at or job.now,
+    approval = Approval(
         digest=digest,
+        login=fields.text(payload, "sender", "login"),
+        id=fields.number(payload, "sender", "id"),
+        at=job.started_at or job.now,
     )
     refused = (
         refusals.refuse_sender(payload)
@@ -223,9 +221,11 @@ def _read_approval_button(payload: Any, job: GateJob) -> Outcome:
         or reruns.refuse_approval_again(job)
         or refusals.refuse_unknown_press(job)
         or (None if is_digest(digest) else refusals.unusable_digest(digest))
-        or refusals.refuse_age(given.at, job.now)
+        or refusals.refuse_age(approval.at, job.now)
     )
-    return given if refused is None else refusals.replace_fields(refused, incident=incident)
+    if refused is not None:
+        return refusals.replace_fields(refused, incident=incident)
+    return ApprovalEvent(incident=incident, actor=job.actor, approval=approval)
 
 
 def _parse_input(value: str, kind: type) -> str | bool | tuple[str, ...]:

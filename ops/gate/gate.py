@@ -21,10 +21,10 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.threads import start_call
 from ops.core.version import __version__
-from ops.gate import approval, events, outcomes, refusals, reruns, second_person
+from ops.gate import approval, events, outcomes, refusals, reruns
 from ops.gate import payload as fields
 from ops.gate.refusals import PRESS_AGAIN
-from ops.gate.requester import current_responders
+from ops.gate.requester import current_responders, requester_ids
 from ops.github import actions, client, incident_form, permissions, triggers
 from ops.github.comments import request_mark
 from ops.render.terminal import to_one_line
@@ -90,7 +90,7 @@ class Gate:
                 return self._report_due(outcome)
             case outcomes.OutageCheck():
                 return self._check_outage(outcome)
-            case outcomes.GivenApproval():
+            case outcomes.ApprovalEvent():
                 return self._check_approval(outcome)
             case outcomes.RefusedRequest():
                 return self._refuse(outcome)
@@ -192,21 +192,21 @@ class Gate:
 
     def _requester_ids(self, request: outcomes.RecoveryRequest) -> str:
         needed = registry.load_runbook(request.runbook).needs_approval
-        return " ".join(map(str, second_person.requester_ids(self.repository, request))) if needed else ""
+        return " ".join(map(str, requester_ids(self.repository, request))) if needed else ""
 
-    def _check_approval(self, given: outcomes.GivenApproval) -> int:
+    def _check_approval(self, event: outcomes.ApprovalEvent) -> int:
         """Judge the approval of a second person, and start the job that acts on it. Everything unknown refuses."""
-        answer, login = self._check_permission(given.sender, given.sender_id, given.actor, self.config.responders)
+        given, responders = event.approval, self.config.responders
+        answer, login = self._check_permission(given.login, given.id, event.actor, responders)
         if answer.reason is not None or not answer.checked:
-            return self._refuse(refusals.no_approver(answer, login, given, self.config.responders))
-        found = second_person.judge_approval(self.repository, self.config, given)
-        if isinstance(found, outcomes.RefusedRequest):
-            return self._refuse(found)
-        request, event = found
+            return self._refuse(refusals.no_approver(answer, login, event, responders))
+        request = approval.judge_approval(self.repository, self.config, event)
+        if isinstance(request, outcomes.RefusedRequest):
+            return self._refuse(request)
         _, refusal = self._check_issue(request)
         if refusal is not None:
             return self._refuse(refusals.replace_fields(refusal, request=None))
-        return self._start(request, answer, f"approved by {event.login}", approval=event.to_json())
+        return self._start(request, answer, f"approved by {given.login}", approval=json.dumps(given.to_json()))
 
     def _show_to_reviewers(self, request: outcomes.RecoveryRequest) -> None:
         """Show the request on the page of the run, where reviewers approve, and on the issue."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ops.core.approval import Approval
 from ops.core.errors import Reason
 
 
@@ -60,13 +61,13 @@ class IncidentEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivenApproval(IncidentEvent):
-    """A button by which somebody approves a waiting request, before anything is checked."""
+class ApprovalEvent:
+    """The button by which somebody approves a waiting request, before anything is checked."""
 
-    at: datetime
-    """Time of the event, by GitHub's clock."""
-    digest: str
-    """Full digest of the request, as entered."""
+    incident: int
+    actor: str
+    """The person who started this attempt."""
+    approval: Approval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,4 +111,4 @@ class MalformedEvent:
     label: str | None = None
 
 
-Outcome = RecoveryRequest | GivenApproval | ReportDue | OutageCheck | RefusedRequest | IgnoredEvent | MalformedEvent
+Outcome = RecoveryRequest | ApprovalEvent | ReportDue | OutageCheck | RefusedRequest | IgnoredEvent | MalformedEvent

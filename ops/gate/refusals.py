@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
 from ops.core import next_step
-from ops.core.approval_request import APPROVE_BUTTON, COPY_DIGEST, DIGEST_DIGITS
+from ops.core.approval import APPROVE_BUTTON, COPY_DIGEST, DIGEST_DIGITS
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason
 from ops.core.next_step import SuggestedCommand
 from ops.core.suggestions import nearest_name, quote_name
 from ops.gate import payload as fields
-from ops.gate.outcomes import GateJob, GivenApproval, OutageCheck, RecoveryRequest, RefusedRequest
+from ops.gate.outcomes import ApprovalEvent, GateJob, OutageCheck, RecoveryRequest, RefusedRequest
 from ops.render.markdown import button_text, code_span, escape_markdown
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def no_permission(
 
 
 def no_approver(
-    answer: "PermissionCheck", login: str, given: GivenApproval, responders: Iterable[str]
+    answer: "PermissionCheck", login: str, event: ApprovalEvent, responders: Iterable[str]
 ) -> RefusedRequest:
     """Return the refusal of an approval by somebody without the permission, or whose permission is not known."""
     return RefusedRequest(
@@ -222,7 +222,7 @@ def no_approver(
         message=answer.message or "the permission of {requester} is not known: GitHub answered 403 to our own token",
         hint=answer.hint or APPROVE_AGAIN,
         values={"requester": login, "responders": ", ".join(responders)},
-        incident=given.incident,
+        incident=event.incident,
     )
 
 

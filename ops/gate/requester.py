@@ -1,4 +1,4 @@
-"""Check in a later job that the requester may still start a recovery.
+"""The requester: ids on GitHub, and the permission in a later job.
 
 Hours or days can pass after the gate.
 """
@@ -9,10 +9,24 @@ from typing import TYPE_CHECKING
 from ops.config.strict_yaml import read_yaml
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
+from ops.gate.outcomes import RecoveryRequest
 from ops.github import permissions
+from ops.github.client import connect, provider_errors
 
 if TYPE_CHECKING:
     from ops.github.client import Repository
+
+
+def requester_ids(repository: "Repository", request: RecoveryRequest) -> tuple[int, ...]:
+    """Return the numeric ids of the sender and of the person who started this attempt; none if one is unknown."""
+    if request.actor.lower() == request.sender.lower():
+        return (request.sender_id,)
+    try:
+        with provider_errors():
+            answer = permissions.read_permission(repository, request.actor)
+        return (request.sender_id, int(answer["user"]["id"]))
+    except (ProviderError, KeyError, TypeError):
+        return ()
 
 
 def current_responders(repository: "Repository") -> tuple[str, ...]:
@@ -33,8 +47,6 @@ def refuse_requester(environ: Mapping[str, str], redactor: Redactor, login: str,
 
     This job has the `ops.yml` of the request's commit, so the responders are read from the default branch.
     """
-    from ops.github.client import connect
-
     repository = connect(environ, redactor)
     try:
         responders = current_responders(repository)

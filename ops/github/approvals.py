@@ -1,19 +1,68 @@
-"""Read the requests that wait for a second person, and record the use of an approval."""
+"""Read and record approvals on GitHub: by reviewers, and by a second person on an incident.
+
+docs.github.com/rest/actions/workflow-runs#get-the-review-history-for-a-workflow-run
+"""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ops.core.approval_request import RECORD_SOURCE, ApprovalUse, WaitingRequest, parse_request, parse_use
+from ops.core.approval import RECORD_SOURCE, Approval, ApprovalUse, WaitingRequest, parse_request, parse_use
+from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason
-from ops.github.client import provider_errors, write_errors
+from ops.github.client import provider_errors, read_json, write_errors
 from ops.github.issues import trusted_records
 
 if TYPE_CHECKING:
     from github.Repository import Repository
 
 TRIES = 2
+NEXT = "next-"
+"""Start of the names of jobs for the automatic step after a relapse."""
+
+
+def find_review(
+    repository: "Repository",
+    run_id: int,
+    attempt: int,
+    environment: str,
+    *,
+    requesters: Collection[str],
+    is_next: bool,
+) -> Approval | None:
+    """Return the newest approval of the environment, if the job that waits for it began in this attempt; else None.
+
+    The job has the environment's name; behind NEXT, if it waits for the automatic step (`is_next`).
+    `requesters`: lower-case logins. One of them is returned only if no approval of another person is left.
+
+    GitHub does not store the attempt of an approval. Each start of such a job uses one up, so that no earlier approval
+    is left. GitHub creates a missing environment, without a rule, when a job names it: no approval is found then.
+    GitHub ignores case in the names of environments; `environment` is in lower case. Raises ProviderError.
+    """
+    names = (environment, after_relapse := NEXT + environment)
+    with provider_errors():
+        reviews = read_json(repository, f"/actions/runs/{run_id}/approvals")
+        waits = [_waiting_jobs(repository, run_id, each, names) for each in range(attempt, 0, -1)]
+    began = waits[0].pop(after_relapse if is_next else environment, None)
+    approved = [
+        review["user"]["login"] if review["user"] else "a deleted account"
+        for review in reviews
+        if review["state"] == "approved" and environment in [each["name"].lower() for each in review["environments"]]
+    ]
+    used = sum(job["conclusion"] == "success" for found in waits for job in found.values())
+    if began is None or began["started_at"] is None or len(approved) <= used:
+        return None
+    own = [login for login in approved if login.lower() in requesters]
+    others = [login for login in approved if login.lower() not in requesters]
+    left = others if len(others) > used else own  # an earlier attempt may have used each of the others
+    return Approval(login=left[-1], at=parse_utc(began["started_at"]))
+
+
+def _waiting_jobs(repository: "Repository", run_id: int, attempt: int, names: Sequence[str]) -> dict[str, Any]:
+    """Return name → GitHub's entry of each job with one of the names."""
+    found = read_json(repository, f"/actions/runs/{run_id}/attempts/{attempt}/jobs?per_page=100")
+    return {job["name"]: job for job in reversed(found["jobs"]) if job["name"] in names}
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,11 @@
-"""Read approvals and uses of GitHub environments, and whether the repository is private.
+"""Read the uses of GitHub environments, and whether the repository is private.
 
 GitHub creates a deployment for each job with an `environment`, unless the job sets `deployment: false`. The statuses of
 the deployment link to the job log.
-docs.github.com/rest/deployments/deployments, …/deployments/statuses,
-…/actions/workflow-runs#get-the-review-history-for-a-workflow-run
+docs.github.com/rest/deployments/deployments, …/deployments/statuses
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -22,17 +21,6 @@ if TYPE_CHECKING:
 MOST = 100
 """The limit of deployments in one period; each needs one request for its statuses."""
 PER_PAGE, MOST_PAGES = 100, 20
-NEXT = "next-"
-"""Start of the names of jobs for the automatic step after a relapse."""
-
-
-@dataclass(frozen=True)
-class EnvironmentReview:
-    reviewer: str
-    began: datetime
-    """When the job that waited for the review began, by GitHub's clock: GitHub stores no time of the review itself."""
-    is_own: bool = False
-    """Whether a requester may be the only person who approved it."""
 
 
 @dataclass(frozen=True)
@@ -47,47 +35,6 @@ class EnvironmentUse:
     state: str
     url: str
     """URL of the job's log."""
-
-
-def find_review(
-    repository: "Repository",
-    run_id: int,
-    attempt: int,
-    environment: str,
-    *,
-    requesters: Collection[str],
-    prefix: str = "",
-) -> EnvironmentReview | None:
-    """Return the newest approval of the environment, if the job that waits for it began in this attempt; else None.
-
-    The job has the environment's name, behind `prefix`: NEXT for the automatic step. `requesters`: lower-case logins.
-
-    GitHub does not store the attempt of an approval. Each start of such a job uses one up, so that no earlier approval
-    is left. GitHub creates a missing environment, without a rule, when a job names it: no approval is found then.
-    GitHub ignores case in the names of environments; `environment` is in lower case. Raises ProviderError.
-    """
-    names = (environment, NEXT + environment)
-    with provider_errors():
-        reviews = read_json(repository, f"/actions/runs/{run_id}/approvals")
-        waits = [_waiting_jobs(repository, run_id, each, names) for each in range(attempt, 0, -1)]
-    began = waits[0].pop(prefix + environment, None)
-    approved = [
-        review["user"]["login"] if review["user"] else "a deleted account"
-        for review in reviews
-        if review["state"] == "approved" and environment in [each["name"].lower() for each in review["environments"]]
-    ]
-    used = sum(job["conclusion"] == "success" for found in waits for job in found.values())
-    if began is None or began["started_at"] is None or len(approved) <= used:
-        return None
-    others = [login for login in approved if login.lower() not in requesters]
-    is_own = len(others) <= used  # an earlier attempt may have used each of them
-    return EnvironmentReview((approved if is_own else others)[-1], parse_utc(began["started_at"]), is_own)
-
-
-def _waiting_jobs(repository: "Repository", run_id: int, attempt: int, names: Sequence[str]) -> dict[str, Any]:
-    """Return name → GitHub's entry of each job with one of the names."""
-    found = read_json(repository, f"/actions/runs/{run_id}/attempts/{attempt}/jobs?per_page=100")
-    return {job["name"]: job for job in reversed(found["jobs"]) if job["name"] in names}
 
 
 def environment_uses(repository: "Repository", period: Period) -> tuple[EnvironmentUse, ...]:

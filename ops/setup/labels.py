@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ops.app.configuration import read_config
 from ops.config.labels import format_params
-from ops.core.approval_request import APPROVE_LABEL, LABEL_PURPOSE
+from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.redaction import Redactor
 from ops.github.client import CHECK_HINT, connect, provider_errors
 

@@ -21,7 +21,7 @@ from ops.app.buttons import AnyRunbook, button_inputs, fitting_environments, fit
 from ops.app.menu import build_menu
 from ops.config.checks import KINDS
 from ops.core import next_step
-from ops.core.approval_request import APPROVE_BUTTON, APPROVE_LABEL
+from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL
 from ops.core.names import CHECK_OUTAGE
 from ops.core.version import __version__
 from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS, WATCH_OUTPUTS

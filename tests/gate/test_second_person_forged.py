@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.approval_request import parse_request
+from ops.core.approval import parse_request
 from tests.gate.test_second_person import BEFORE, desk
 from tests.support.commands import ended
 from tests.support.second_person import Desk

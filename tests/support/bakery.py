@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.app import registry
-from ops.core.approval_request import APPROVE_LABEL, LABEL_PURPOSE
+from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.github.issues import LABELS
 from ops.maintenance import state as maintenance

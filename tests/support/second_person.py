@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from ops.core.approval_request import APPROVE_LABEL, LABEL_PURPOSE, ApprovalTerms, make_request
+from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE, ApprovalTerms, make_request
 from ops.core.run_record import RunRecord, embed_record
 from ops.tools.source_files import SourceFiles, save_source_files
 from sandbox.github import GitHub

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from ops.core.approval_request import APPROVE_LABEL
+from ops.core.approval import APPROVE_LABEL
 from ops.github import client, issues
 from ops.setup import workflows
 from ops.setup.doctor.examination import CheckResult

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.core.approval_request import APPROVE_LABEL, LABEL_PURPOSE
+from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.clock import format_utc
 from ops.core.errors import Decision, ProviderError
 from ops.core.names import LIMITS_FILE

@@ -1,4 +1,6 @@
-"""Requests that wait for a second person: terms, signature, record and rules of an approval.
+"""Approvals: who approved which request, its terms and signature, and the rules.
+
+A second person approves a request that waits for one; a reviewer approves a job in a GitHub environment.
 
 Only the planning and the acting job hold the token that signs a request. An edit of its comment breaks the signature.
 """
@@ -8,12 +10,12 @@ import hmac
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
+from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.suggestions import quote_name
 
@@ -31,7 +33,7 @@ MOST_TABLES, MOST_TEXT, LARGEST = 10, 260, 3000
 """Limits of a request in tables, characters of one text and of the whole, so that it fits into the hidden record."""
 _TEXTS = ("run", "runbook", "environment", "target", "uncounted", "signature")
 _PURPOSE = b"backout: request for a second person, v1"
-_ASK_AGAIN = "Make the request again, and let another person approve its new plan."
+ASK_AGAIN = "Make the request again, and let another person approve its new plan."
 COPY_DIGEST = (
     f"Copy the digest from the comment of the request: all {DIGEST_DIGITS} digits. "
     f"If it shows {SHOWN_DIGITS}, an earlier release wrote it: make the request again."
@@ -124,66 +126,58 @@ def _canonical(request: WaitingRequest) -> bytes:
     return json.dumps(request.to_json(), sort_keys=True, separators=(",", ":")).encode()
 
 
-@dataclass(frozen=True)
-class ApprovalUse:
-    """An approval that a run acts on. Field names are persisted."""
+@dataclass(frozen=True, kw_only=True)
+class Approval:
+    """Approval by one person: a second person, or a reviewer of a GitHub environment. Field names are persisted.
+
+    A second person approves one request, by its digest. A reviewer approves a job of the workflow run: GitHub names no
+    request, and stores no time of the review.
+    """
+
+    digest: str = ""
+    """Full digest of the request, as the person entered it; empty for a reviewer."""
+    login: str
+    id: int = 0
+    """Numeric id on GitHub; 0 for a reviewer, who is compared by login."""
+    at: datetime
+    """UTC, by GitHub's clock; for a reviewer when the job began that waited for the review."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "at": self.at.isoformat()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalUse(Approval):
+    """Record that a run acts on an approval. `digest` is that of the plan, without its loss."""
 
     uses: str
     """Run id of the request."""
-    digest: str
-    login: str
-    id: int
-    at: str
-    """Time of the event, RFC 3339."""
     event: str
-    """Number of the workflow run that the event started."""
-
-    @property
-    def moment(self) -> datetime:
-        return parse_time(self.at)
+    """Number of the workflow run that the approval started."""
 
 
-@dataclass(frozen=True)
-class ApprovalEvent:
-    """The button by which a person approved, as the gate judged it."""
-
-    digest: str
-    """Full digest of the request, as the person entered it."""
-    login: str
-    id: int
-    at: datetime
-    """UTC, by GitHub's clock."""
-
-    def to_json(self) -> str:
-        return json.dumps({**vars(self), "at": self.at.isoformat()})
-
-
-@dataclass(frozen=True)
-class GatePeople:
-    """The people of a run, as the gate passes them on."""
-
-    requesters: tuple[int, ...] = ()
-    """Numeric ids of the people who made the request; empty without a gate."""
-    approval: ApprovalEvent | None = None
-    """Approval by a second person."""
-
-
-NOBODY = GatePeople()
-"""The people of a run without a gate."""
-
-
-def parse_people(requesters: str, approval: str) -> GatePeople:
-    """Return the people of two outputs of the gate. Raises Refused."""
-    ids = tuple(int(each) for each in requesters.split() if each.isdecimal())
-    if not approval:
-        return GatePeople(ids)
+def parse_approval(text: str) -> Approval | None:
+    """Return the approval by a second person from the gate's output; None if that is empty. Raises Refused."""
+    if not text:
+        return None
     try:
-        given = json.loads(approval)
-        who = require_text(given["login"]), _number(given["id"])
-        event = ApprovalEvent(_digest(given["digest"]), *who, parse_time(given["at"]))
-    except (KeyError, TypeError, ValueError):
+        data = json.loads(text)
+        return Approval(digest=_digest(data["digest"]), **_person(data))
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise _refused(Reason.REQUEST_CHANGED, "the approval from the gate is malformed") from None
-    return GatePeople(ids, event)
+
+
+def parse_use(data: Mapping[str, Any]) -> ApprovalUse | None:
+    """Return the use of an approval from a hidden record; None if it holds none."""
+    try:
+        uses, digest, event = (require_text(data[name]) for name in ("uses", "digest", "event"))
+        return ApprovalUse(uses=uses, digest=digest, event=event, **_person(data))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _person(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {"login": _login(require_text(data["login"])), "id": _number(data["id"]), "at": parse_time(data["at"])}
 
 
 def make_request(
@@ -256,16 +250,6 @@ def parse_request(data: Mapping[str, Any]) -> WaitingRequest | None:
         return None
 
 
-def parse_use(data: Mapping[str, Any]) -> ApprovalUse | None:
-    """Return the use of an approval from a hidden record; None if it holds none."""
-    try:
-        texts = {name: require_text(data[name]) for name in ("uses", "digest", "login", "at", "event")}
-        parse_time(texts["at"])
-        return ApprovalUse(**{**texts, "login": _login(texts["login"])}, id=_number(data["id"]))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-
-
 def parse_time(value: Any) -> datetime:
     return datetime.fromisoformat(value).astimezone(UTC)
 
@@ -312,13 +296,13 @@ def find_request(requests: Iterable[WaitingRequest], incident: int, digest: str)
     return found
 
 
-def refuse_approval(request: WaitingRequest, approval: ApprovalEvent, used: Iterable[ApprovalUse]) -> None:
-    """Raise Refused unless this event approves the request: another person, afterwards, in time, for the first time.
+def refuse_approval(request: WaitingRequest, approval: Approval, used: Iterable[ApprovalUse]) -> None:
+    """Raise Refused unless a second person approves the request: another one, afterwards, in time, for the first time.
 
     Two requests may have the same plan: the use of one also uses up the other.
     """
     for use in used:
-        if use.uses == request.run or (use.digest == request.digest and use.moment >= request.at):
+        if use.uses == request.run or (use.digest == request.digest and use.at >= request.at):
             raise _used_before(request, use)
     if approval.id in request.requesters:
         raise _refused(
@@ -343,6 +327,25 @@ def _used_before(request: WaitingRequest, use: ApprovalUse) -> Refused:
     return _refused(Reason.APPROVAL_USED, text)
 
 
+def refuse_review(review: Approval, requesters: Collection[str], environment: str, now: datetime) -> None:
+    """Raise Refused unless this review counts: another person approved it, in time.
+
+    `requesters`: lower-case logins. `environment`: the GitHub environment of the review.
+    """
+    if review.login.lower() in requesters:
+        text = f'not approved: the person who requested it approved it in the GitHub environment "{environment}"'
+        hint = "Request it again, and let another reviewer approve it. Alone: run it on a laptop, without a reviewer."
+        raise _refused(Reason.SAME_PERSON, text, hint)
+    if not -MAX_CLOCK_SKEW <= (age := now - review.at) <= REQUEST_LIFETIME:
+        ago, late = format_duration(age.total_seconds()), f"{REQUEST_LIFETIME // timedelta(minutes=1)} minutes"
+        raise not_reviewed(f"{review.login} approved it {ago} ago, and an approval holds for {late}")
+
+
+def not_reviewed(message: str) -> Refused:
+    hint = "Add the label or press the button again, and let a reviewer approve the run in time."
+    return Refused(f"not approved: {message}", reason=Reason.NOT_REVIEWED, hint=hint)
+
+
 def find_growth(request: WaitingRequest, terms: ApprovalTerms) -> str:
     """Describe how the loss of these terms exceeds the approved one; empty if it does not."""
     most, lost = request.most_seconds, terms.lost_seconds
@@ -355,5 +358,5 @@ def find_growth(request: WaitingRequest, terms: ApprovalTerms) -> str:
     return ""
 
 
-def _refused(reason: Reason, message: str, hint: str = _ASK_AGAIN) -> Refused:
+def _refused(reason: Reason, message: str, hint: str = ASK_AGAIN) -> Refused:
     return Refused(message, reason=reason, hint=hint)

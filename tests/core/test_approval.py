@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.core.approval_request import (
+from ops.core.approval import (
     MOST_TABLES,
     SPARE_ROWS,
-    ApprovalEvent,
+    Approval,
     ApprovalTerms,
     ApprovalUse,
     WaitingRequest,
     find_growth,
     find_request,
     make_request,
-    parse_people,
+    parse_approval,
     parse_request,
     parse_use,
     refuse_approval,
@@ -116,7 +116,7 @@ def test_any_record_is_parsed_or_ignored(data: dict[str, Any]) -> None:
 def test_malformed_approval_of_the_gate_is_refused(text: str) -> None:
     if text:
         with pytest.raises(Refused):
-            parse_people("5", text)
+            parse_approval(text)
 
 
 people = st.integers(1, 3)
@@ -129,8 +129,8 @@ def test_only_another_person_approves_once_and_in_time(
     requesters: frozenset[int], approver: int, after: int, used: bool
 ) -> None:
     asked = request(people=tuple(requesters))
-    approval = ApprovalEvent(asked.full_digest, "bob", approver, NOW + timedelta(minutes=after))
-    uses = [ApprovalUse(asked.run, asked.digest, "carol", 9, NOW.isoformat(), "8")] if used else []
+    approval = Approval(digest=asked.full_digest, login="bob", id=approver, at=NOW + timedelta(minutes=after))
+    uses = [ApprovalUse(uses=asked.run, digest=asked.digest, login="carol", id=9, at=NOW, event="8")] if used else []
     is_right = approver not in requesters and 0 < after <= 30 and not used
 
     try:
@@ -165,9 +165,9 @@ def test_found_request_is_the_one_whose_digest_was_entered(
 @given(use=minutes, is_same_plan=st.booleans())
 def test_use_of_a_plan_uses_up_the_requests_before_it(use: int, *, is_same_plan: bool) -> None:
     asked = request()
-    at = (NOW + timedelta(minutes=use)).isoformat()
-    other = ApprovalUse("8.1-0a0b", asked.digest if is_same_plan else "0" * 32, "carol", 9, at, "8")
-    approval = ApprovalEvent(asked.full_digest, "bob", 6, NOW + timedelta(minutes=1))
+    digest, at = asked.digest if is_same_plan else "0" * 32, NOW + timedelta(minutes=use)
+    other = ApprovalUse(uses="8.1-0a0b", digest=digest, login="carol", id=9, at=at, event="8")
+    approval = Approval(digest=asked.full_digest, login="bob", id=6, at=NOW + timedelta(minutes=1))
 
     try:
         refuse_approval(asked, approval, [other])
