@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ops.core.plan import Change, PlanSection
+from ops.core.plan import PlanSection
 from ops.core.run_record import RunRecord
 from ops.core.suggestions import quote_name
 from ops.core.timeline import EventKind
 from ops.database import holds
 from ops.database.holds import Hold
 from ops.engine.context import Context
-from ops.engine.step import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState, Step
 
 PREFIX = "hold to write back to "
 """Start of an event with a hold of a restored database, for a run that continues after an interruption."""
@@ -33,26 +33,21 @@ class RestoredHolds:
     """Bookmark that is restored."""
     undo: str = ""
     """Bookmark whose restore undoes the run."""
-    change: Change | None = field(init=False)
-    """Change that writes the holds; None if there are none."""
     is_sent: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.new = tuple(filter(holds.is_hold, self.new))  # the guard applies no file of another name
-        names = ", ".join(quote_name(each.migration) for each in self.desired) or "none"
-        self.change = None
-        if self.found or self.new:
-            self.change = Change(
-                target=f"Holds of D1 database {self.name}",
-                before="as restored",
-                after=names,
-                done_when="the database shows them",
-                undo=None,
-            )
 
     @property
-    def changes(self) -> tuple[Change, ...]:
-        return (self.change,) if self.change else ()
+    def steps(self) -> "tuple[WriteHolds, ...]":
+        """Return the step that writes the holds, if there are holds."""
+        if not (self.found or self.new):
+            return ()
+        target, names = (
+            f"Holds of D1 database {self.name}",
+            ", ".join(quote_name(each.migration) for each in self.desired),
+        )
+        return (WriteHolds(target, "as restored", names or "none", "the database shows them", None, holds=self),)
 
     @property
     def desired(self) -> tuple[Hold, ...]:
@@ -90,6 +85,19 @@ class RestoredHolds:
         self.is_sent = True
         ctx.cloudflare.d1.run_batch(self.database_id, [*holds.replace_holds(self.desired)])
         return f"{self.name} holds {', '.join(map(str, self.desired)) or 'no migration'}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WriteHolds(Step):
+    """Write the holds that the database must have after the restore."""
+
+    holds: RestoredHolds
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        return self.holds.check(ctx)
+
+    def apply(self, ctx: Context[Any]) -> str:
+        return self.holds.apply(ctx)
 
 
 def find_lost_holds(records: Iterable[RunRecord], name: str) -> Iterator[str]:

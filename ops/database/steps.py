@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from ops.config.probes import ProbeSet, join_probes
 from ops.core.errors import OpsError
 from ops.core.migrations_folder import MigrationsFolder, hash_migration
-from ops.core.plan import D, Plan
+from ops.core.plan import Plan
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook
 from ops.tools.source_files import SourceFiles
@@ -29,7 +29,7 @@ class DatabaseParams(Protocol):
 P = TypeVar("P", bound=DatabaseParams)
 
 
-class DatabaseRunbook(Runbook[P, D]):
+class DatabaseRunbook(Runbook[P, None]):
     """Base of the runbooks whose parameter `database` names the database."""
 
     kind = "worker"
@@ -42,7 +42,7 @@ class DatabaseRunbook(Runbook[P, D]):
         """Return the first service that uses the database."""
         return next((each.name for each in environment.services_of(params.database)), "")
 
-    def probes(self, ctx: Context[P], plan: Plan[D] | None) -> ProbeSet:  # noqa: ARG002
+    def probes(self, ctx: Context[P], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
         """Probe the database and each service that uses it."""
         return join_probes(ctx.environment.database_probes(ctx.params.database).values())
 

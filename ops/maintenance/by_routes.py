@@ -6,6 +6,7 @@ first route changes.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.workers import describe_deployment
@@ -16,17 +17,16 @@ from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
 from ops.core.owners import StateOwner, find_owner
-from ops.core.plan import Plan
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
+from ops.engine.step import StepPlan
 from ops.maintenance import orphaned_routes, plan_text, routes, site_closure, state, steps
 from ops.maintenance.orphaned_routes import RecoveredState
 from ops.maintenance.release import notify_others, release_windows
 from ops.maintenance.routes import IngressPaths, RoutesToClose
-from ops.maintenance.site_closure import SiteUndo
 from ops.maintenance.state import TIME_FORMAT, ClosedRoute, MaintenanceRequest, MaintenanceState, MaintenanceWindow
-from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWorker, MaintenanceWrites
+from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWorker, StoredState
 from ops.maintenance.writes import (
     SUBDOMAIN_OFF,
     DeployState,
@@ -61,22 +61,16 @@ class MaintenanceSnapshot:
         return self.recovered.state
 
 
-@dataclass(kw_only=True)
-class RouteMaintenanceDetails(MaintenanceWrites):
-    addresses: tuple[MaintenanceCheck, ...]
-    probes: "tuple[Probe, ...]"
-    undo: SiteUndo | None = None
-    """What takes the route of a site back if it has no effect."""
-
-    def probe_addresses(self) -> tuple[MaintenanceCheck, ...]:
-        """Return the addresses to probe, with the run that their answers must name."""
-        return tuple(replace(each, run=self.state_run) if each.run else each for each in self.addresses)
+def _build_probe_set(
+    service: "Service", probes: "tuple[Probe, ...]", addresses: tuple[MaintenanceCheck, ...], stored: StoredState
+) -> ProbeSet:
+    """Return the probes after the run, with the run that the answers of closed addresses must name."""
+    named = tuple(replace(each, run=stored.run) if each.run else each for each in addresses)
+    return ProbeSet(service.url, probes, service.verify, addresses=named)
 
 
-def choose_probes(service: "Service", request: MaintenanceRequest, details: RouteMaintenanceDetails | None) -> ProbeSet:
-    """Return probes for the state after the run; without a plan only for the requested address."""
-    if details is not None:
-        return ProbeSet(service.url, details.probes, service.verify, addresses=details.probe_addresses())
+def probe_request(service: "Service", request: MaintenanceRequest) -> ProbeSet:
+    """Return the probes of the requested address, before there is a plan."""
     address = MaintenanceCheck(service.url + (request.path or "/"), is_off=request.is_on)
     return ProbeSet(service.url, () if request.is_on else service.probes, service.verify, addresses=(address,))
 
@@ -245,7 +239,7 @@ def plan_writes(ctx: Context[Any], closings: Sequence[Closing]) -> tuple[list[Ma
     return [UploadState(windows, live, reopened), DeployState(live, windows), *closing], guard, ctx.run_id
 
 
-def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Plan[RouteMaintenanceDetails]:
+def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> StepPlan:
     ingress, path = snapshot.ingress, snapshot.request.path
     closing = choose_closing(ctx, snapshot)
     existing, window, wanted = closing.existing, closing.window, closing.wanted
@@ -255,13 +249,14 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Plan[RouteM
         site_closure.refuse_without_effect(ctx, ingress, window, _suggest_state(ctx, snapshot, "off", path))
     addresses = closing.addresses(run)
     opens = _suggest_state(ctx, snapshot, "off", path)
-    changes = steps.build_changes(writes, opens)
+    stored = StoredState(guard, run)
+    changes = steps.build_steps(writes, stored, opens)
     others = tuple(each for each in snapshot.state.windows if each != existing)
     end = plan_text.ReopeningMethod.choose(window, ctx) if window.reopen_at_end else None
     checks = plan_text.ClosureChecks.choose(ctx, window.service, changed=bool(changes))
-    plan = Plan(
+    plan = StepPlan(
         summary=_summarize(window, changed=bool(changes)),
-        changes=tuple(changes),
+        changes=changes,
         sections=plan_text.closing_sections(ingress, window, others, wanted.notes, ctx.clock.now()),
         not_undone=("requests that were accepted before, and their responses in caches of others",),
         consequences=tuple(plan_text.describe_consequences(window, opens.command, end, checks)),
@@ -279,9 +274,7 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Plan[RouteM
         proved_claim=f"{window.scope} is offline as requested: {_count_addresses(addresses)} 503",
         proves_health=False,
         notices=notify_others(ctx, window, existing),
-        details=RouteMaintenanceDetails(
-            writes=changes, guard=guard, state_run=run, addresses=addresses, probes=(), undo=undo
-        ),
+        probes=partial(_build_probe_set, snapshot.service, (), addresses, stored),
     )
     return site_closure.limit_claims(plan, ingress, undo, _count_addresses(addresses)) if ingress.site else plan
 
@@ -377,9 +370,7 @@ def _describe_no_way(snapshot: MaintenanceSnapshot, address: str) -> str:
     return f"no route or custom domain leads from {address} to {snapshot.ingress.worker}"
 
 
-def plan_reopened(
-    ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tuple[MaintenanceWindow, ...]
-) -> Plan[RouteMaintenanceDetails]:
+def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tuple[MaintenanceWindow, ...]) -> StepPlan:
     """Plan to reopen the wanted windows, as far as no other incident needs them. Raises Refused."""
     service, path, live = snapshot.service, snapshot.request.path, snapshot.worker.deployment
     released = release_windows(ctx, wanted, ctx.params.accept_owners)
@@ -392,14 +383,19 @@ def plan_reopened(
     if released.is_needed:
         writes += [UploadState(remaining, live, _reopened_to_store(snapshot, opened)), DeployState(live, remaining)]
     message = opened[0].message if len(opened) == 1 else ""
-    changes = steps.build_changes(writes, _suggest_state(ctx, snapshot, "on", path, message=message))
+    stored = StoredState(ConcurrencyGuard(live), ctx.run_id)
+    changes = steps.build_steps(writes, stored, _suggest_state(ctx, snapshot, "on", path, message=message))
     what = f"{service.name} {path}" if path else f"the whole of {service.name}"
     stays = next((each for each in still if path.startswith(each.path)), None)
     probes = () if stays else tuple(probe for probe in service.probes if not is_probe_closed(probe, still))
     done = "reopen" if opened else "no maintenance of its own" if stays else "not in maintenance"
-    return Plan(
+    addresses = (
+        *_reopened_addresses(ctx, snapshot, opened, remaining, {each.key for each in left}, is_off=bool(stays)),
+        *_kept_addresses(ctx, kept.values()),
+    )
+    return StepPlan(
         summary=f"{what}: {'stays offline' if stays and released.is_needed else done}",
-        changes=tuple(changes),
+        changes=changes,
         sections=plan_text.reopening_sections(snapshot.ingress, opened, still, ctx.clock.now()),
         warnings=(
             *(f"unchanged: {each.reason}" for each in left),
@@ -413,16 +409,7 @@ def plan_reopened(
         else f"{what} is open as requested{released.exception}: {WORKER} no longer answers, and {probes_claim(probes)}",
         proves_health=bool(probes),
         notices=released.notices,
-        details=RouteMaintenanceDetails(
-            writes=changes,
-            guard=ConcurrencyGuard(live),
-            state_run=ctx.run_id,
-            addresses=(
-                *_reopened_addresses(ctx, snapshot, opened, remaining, {each.key for each in left}, is_off=bool(stays)),
-                *_kept_addresses(ctx, kept.values()),
-            ),
-            probes=probes,
-        ),
+        probes=partial(_build_probe_set, service, probes, addresses, stored),
     )
 
 

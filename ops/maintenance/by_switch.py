@@ -4,8 +4,8 @@ Used by the runbook `maintenance` if ops.yml says `maintenance: switch`. The app
 holds one list of paths and one message.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,14 @@ from ops.config.probes import ProbeSet, probes_claim
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
 from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, describe_owners, find_owner, held_by_others
-from ops.core.plan import Plan, PlanSection
+from ops.core.plan import PlanSection
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SwitchValue
 from ops.engine.context import Context
+from ops.engine.step import StepPlan
 from ops.maintenance.plan_text import ClosureChecks
 from ops.maintenance.state import MaintenanceRequest
 from ops.switches import steps, values
-from ops.switches.steps import SwitchDetails, SwitchWrite
+from ops.switches.steps import SetSwitch
 from ops.switches.values import DesiredValue, SwitchState, expected_json
 
 if TYPE_CHECKING:
@@ -35,30 +36,21 @@ WHOLE_SERVICE = ""
 CLOSED_PROBES = "probes of closed paths get 503; they say nothing about the service"
 
 
-@dataclass(frozen=True)
-class SwitchMaintenanceDetails(SwitchDetails):
-    closed_paths: tuple[str, ...] = ()
-    """Path prefixes closed after the run; an empty one is the whole service."""
+def probe_request(ctx: Context[Any], service: "Service", request: MaintenanceRequest) -> ProbeSet:
+    """Return the probes of the requested change, before there is a plan."""
+    own = _build_closed_probes([request.path]) if request.is_on else service.probes
+    return steps.build_probe_set(ctx, expected_json(MAINTENANCE_SWITCH, ON if request.is_on else OFF, None), own)
 
 
-def choose_probes(
-    ctx: Context[Any], service: "Service", request: MaintenanceRequest, details: SwitchMaintenanceDetails | None
+def _build_probe_set(
+    ctx: Context[Any], service: "Service", shown: Mapping[str, Any], closed: tuple[str, ...]
 ) -> ProbeSet:
-    """Return probes for the state after the run: closed paths answer 503, others are healthy.
-
-    Without a plan only the requested change is probed.
-    """
-    if details is None:
-        own = _build_closed_probes([request.path]) if request.is_on else service.probes
-        return steps.build_probe_set(ctx, expected_json(MAINTENANCE_SWITCH, ON if request.is_on else OFF, None), own)
-    closed = details.closed_paths
+    """Return the probes after the run: paths below a `closed` prefix answer 503, others are healthy."""
     still = tuple(probe for probe in service.probes if not _is_closed(probe, closed))
-    return steps.build_probe_set(ctx, details.expected, (*_build_closed_probes(closed), *still))
+    return steps.build_probe_set(ctx, shown, (*_build_closed_probes(closed), *still))
 
 
-def plan_maintenance(
-    ctx: Context[Any], service: "Service", request: MaintenanceRequest, message: str
-) -> Plan[SwitchMaintenanceDetails]:
+def plan_maintenance(ctx: Context[Any], service: "Service", request: MaintenanceRequest, message: str) -> StepPlan:
     """Plan the change of the switch; `message` is the default message to users."""
     current = steps.read_switch(ctx, MAINTENANCE_SWITCH)
     return steps.with_acceptance(
@@ -74,7 +66,7 @@ def plan_maintenance(
 
 def _plan_closing(
     ctx: Context[Any], service: "Service", request: MaintenanceRequest, current: SwitchState, message: str
-) -> Plan[SwitchMaintenanceDetails]:
+) -> StepPlan:
     _refuse_open_path(request.path)
     _refuse_unknown_paths(ctx, request, current)
     now = ctx.clock.now()
@@ -85,26 +77,22 @@ def _plan_closing(
     value = write.value if write else current.value
     closed = _paths_of(value) if value else ()
     undo = ctx.suggest("maintenance", service=service.name, state=OFF, path=request.path)
-    writes = steps.build_changes(ctx, [(write, undo)] if write else [])
     what = _describe_scope(service, request.path)
-    checks = ClosureChecks.choose(ctx, service.name, changed=bool(write))
+    checks, shown = (
+        ClosureChecks.choose(ctx, service.name, changed=bool(write)),
+        steps.expect_shown(ctx, current, write),
+    )
     until, review_at = (value.until, value.review_at) if value else (None, None)
     lasts = f", planned end {format_utc(review_at)}" if review_at else ""
     lasts = f", until {format_utc(until)}" if until else lasts
-    return Plan(
+    return StepPlan(
         summary=f"{what}: {'' if write else 'already '}in maintenance, by the switch {MAINTENANCE_SWITCH}{lasts}",
-        changes=tuple(writes),
+        changes=(SetSwitch.of(ctx, write, undo),) if write else (),
         sections=(
             PlanSection("Message to users", (value.message if value else desired.message,)),
             PlanSection("Closed", tuple(_describe_scope(service, path) for path in closed)),
             *_owner_section(value),
-            PlanSection(
-                "Stays open",
-                (
-                    f"{HEALTH_PATH}, {HEALTH_PATH}/… and {OPS_PATH}…, which are needed for the repair",
-                    *_describe_open_rest(),
-                ),
-            ),
+            PlanSection("Stays open", _describe_open_rest()),
         ),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
         consequences=(_describe_end(until, undo.command), CLOSED_PROBES, *checks.kept),
@@ -120,7 +108,7 @@ def _plan_closing(
         proof_limit=steps.ONE_LOCATION_NOTE,
         proves_health=False,
         notices=steps.notify_others(ctx, [write] if write else []),
-        details=_build_details(ctx, current, write, writes, closed),
+        probes=partial(_build_probe_set, ctx, service, shown, closed),
     )
 
 
@@ -185,7 +173,7 @@ def _refuse_unknown_paths(ctx: Context[Any], request: MaintenanceRequest, curren
 
 def _plan_reopening(
     ctx: Context[Any], service: "Service", request: MaintenanceRequest, current: SwitchState
-) -> Plan[SwitchMaintenanceDetails]:
+) -> StepPlan:
     """Plan to reopen the path, or without a path everything, as far as no other incident needs it closed."""
     _refuse_unknown_paths(ctx, request, current)
     now, before = ctx.clock.now(), _closed_paths(ctx, current)
@@ -200,12 +188,12 @@ def _plan_reopening(
     what, previous = _describe_scope(service, request.path), current.value
     message = previous.message if previous else ""
     undo = ctx.suggest("maintenance", service=service.name, state=ON, path=request.path, message=message)
-    writes = steps.build_changes(ctx, [(write, undo)] if write else [])
+    shown = steps.expect_shown(ctx, current, write)
     stays = _find_cover(request.path, closed)
     still_probed = [probe for probe in service.probes if not _is_closed(probe, closed)]
-    return Plan(
+    return StepPlan(
         summary=f"{what}: {'not in maintenance' if not write else 'reopen' if stays is None else 'stays offline'}",
-        changes=tuple(writes),
+        changes=(SetSwitch.of(ctx, write, undo),) if write else (),
         sections=(
             *(
                 [PlanSection("Stays in maintenance", tuple(_describe_scope(service, path) for path in closed))]
@@ -221,7 +209,7 @@ def _plan_reopening(
         proof_limit=steps.ONE_LOCATION_NOTE,
         proves_health=stays is None and bool(still_probed),
         notices=steps.notify_others(ctx, [write] if write else []),
-        details=_build_details(ctx, current, write, writes, closed),
+        probes=partial(_build_probe_set, ctx, service, shown, closed),
     )
 
 
@@ -275,16 +263,6 @@ def _value_after_release(
     return write if current.state(now) != OFF or repeat else None
 
 
-def _build_details(
-    ctx: Context[Any],
-    current: SwitchState,
-    write: SwitchWrite | None,
-    writes: dict[Any, SwitchWrite],
-    closed: tuple[str, ...],
-) -> SwitchMaintenanceDetails:
-    return SwitchMaintenanceDetails(writes, steps.build_details(ctx, current, write, None).expected, closed)
-
-
 def _parse_end(ctx: Context[Any], request: MaintenanceRequest, current: SwitchState) -> datetime | None:
     """Return the automatic end; None without `--reopen-at-end`. Raises ConfigError."""
     if not request.reopen_at_end:
@@ -328,6 +306,7 @@ def _describe_scope(service: "Service", path: str) -> str:
 
 def _describe_open_rest() -> tuple[str, ...]:
     return (
+        f"{HEALTH_PATH}, {HEALTH_PATH}/… and {OPS_PATH}…, which are needed for the repair",
         "its cron triggers, queues, email and Durable Objects: the switch closes HTTP requests only",
         "open WebSockets, unless the application closes them when the switch is set",
         "requests that the application answers before it reads its switches",

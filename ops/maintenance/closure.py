@@ -17,17 +17,17 @@ from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import OpsError, ProviderError, Reason
 from ops.core.names import MAINTENANCE_WORKER
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, Progress
+from ops.core.plan import Progress
 from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel, run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
-from ops.engine.step import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState, Step
 from ops.maintenance import by_routes, by_switch, steps, switch_closure
 from ops.maintenance.by_routes import Closing, MaintenanceSnapshot, is_probe_closed
 from ops.maintenance.routes import list_probe_addresses
 from ops.maintenance.state import MaintenanceRequest, MaintenanceState, MaintenanceWindow, is_taken_over
-from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWrites
+from ops.maintenance.steps import ConcurrencyGuard, LaterStep, MaintenanceStep, StoredState
 from ops.maintenance.writes import (
     SUBDOMAIN_OFF,
     AddRoute,
@@ -66,14 +66,10 @@ class ClosedBy(Protocol):
         ...
 
     @property
-    def turn_on(self) -> Sequence[Change]: ...
+    def turn_on(self) -> Sequence[Step]: ...
 
     @property
-    def turn_off(self) -> Sequence[Change]: ...
-
-    def check(self, ctx: Context[Any], change: Change) -> ObservedState: ...
-
-    def apply(self, ctx: Context[Any], change: Change) -> str: ...
+    def turn_off(self) -> Sequence[Step]: ...
 
     def find_closed(self, ctx: Context[Any], *, partly: bool = False) -> frozenset[str]:
         """Return the names of the services that are still closed; with `partly` also those with an open route."""
@@ -91,12 +87,15 @@ class RouteClosure:
     """Maintenance at the edge of one or more services, in one version of ops-maintenance."""
 
     closings: Sequence[Closing]
-    on: MaintenanceWrites
-    off: Sequence[Change]
-    reopening: MaintenanceWrites | None = None
-    """Writes of `off`, which the state after the closing decides."""
+    stored: StoredState
+    """State that `turn_on` stores."""
+    turn_on: Sequence[Step]
+    turn_off: Sequence[Step] = ()
+    reopening: Sequence[MaintenanceStep] | None = None
+    """What `turn_off` turned out to be, by the state after the closing."""
     taken: Mapping[str, str] = field(default_factory=dict)
-    sent: set[Change] = field(default_factory=set)
+    sent: set[str] = field(default_factory=set)
+    """Targets of `turn_off` that were sent."""
 
     @property
     def services(self) -> "tuple[Service, ...]":
@@ -115,35 +114,26 @@ class RouteClosure:
             if each.existing is not None
         }
 
-    @property
-    def turn_on(self) -> Sequence[Change]:
-        return tuple(self.on.writes)
-
-    @property
-    def turn_off(self) -> Sequence[Change]:
-        return self.off
-
-    def check(self, ctx: Context[Any], change: Change) -> ObservedState:
-        if change in self.on.writes:
-            return steps.check_change(ctx, self.on, change)
+    def check(self, ctx: Context[Any], target: str) -> ObservedState:
         if self.reopening is None:
             found = self._plan_reopening(ctx)
             if isinstance(found, ObservedState):
                 return found
             self.reopening = found
-        if change not in self.reopening.writes:
+        step = steps.find_step(self.reopening, target)
+        if step is None:
             state = ChangeState.NOT_WANTED if self.taken else ChangeState.DONE
-            return ObservedState(state, f"nothing is left to reopen: {change.target}")
-        world = steps.check_change(ctx, self.reopening, change)
-        if world.state != ChangeState.CHANGED_ELSEWHERE or not self._read_taken(ctx) or change in self.sent:
+            return ObservedState(state, f"nothing is left to reopen: {target}")
+        world = step.check(ctx)
+        if world.state != ChangeState.CHANGED_ELSEWHERE or not self._read_taken(ctx) or target in self.sent:
             return world
         return ObservedState(ChangeState.NOT_WANTED, f"not reopened: {world.text}")
 
-    def apply(self, ctx: Context[Any], change: Change) -> str:
-        writes = self.on if change in self.on.writes else self.reopening
-        assert writes is not None
-        self.sent.add(change)
-        return steps.apply_change(ctx, writes, change)
+    def apply(self, ctx: Context[Any], target: str) -> str:
+        step = steps.find_step(self.reopening or (), target)
+        assert step is not None
+        self.sent.add(target)
+        return step.apply(ctx)
 
     def find_closed(self, ctx: Context[Any], *, partly: bool = False) -> frozenset[str]:
         """Compare the routes and workers.dev too, which a deployment may have changed."""
@@ -168,7 +158,7 @@ class RouteClosure:
         )
 
     def closed_probes(self, ctx: Context[Any]) -> ProbeSet:
-        run, worker = self.on.state_run, steps.read_worker(ctx.cloudflare.workers)
+        run, worker = self.stored.run, steps.read_worker(ctx.cloudflare.workers)
         if self.own_windows and worker and is_taken_over(self.own_windows, worker.state.windows):
             run = worker.state.run  # its answers name the run that took it over
         addresses = tuple(each for closing in self.closings for each in closing.addresses(run))
@@ -188,15 +178,15 @@ class RouteClosure:
             )
         return found
 
-    def _plan_reopening(self, ctx: Context[Any]) -> MaintenanceWrites | ObservedState:
-        """Plan the writes of `off` from the live state, which must still hold the windows of this run.
+    def _plan_reopening(self, ctx: Context[Any]) -> Sequence[MaintenanceStep] | ObservedState:
+        """Plan the writes of `turn_off` from the live state, which must still hold the windows of this run.
 
         Raises:
             ProviderError: ops-maintenance cannot be read, or its deployments lag.
         """
         snapshots = run_parallel([partial(_read, ctx, each.snapshot.service) for each in self.closings])
         live, windows = snapshots[0].worker.deployment, snapshots[0].worker.state.windows
-        if self.on.guard and live.id == self.on.guard.live_deployment.id:
+        if self.stored.guard and live.id == self.stored.guard.live_deployment.id:
             text = f"Cloudflare lists the deployment of {MAINTENANCE_WORKER} from before this run"
             raise ProviderError(text, reason=Reason.MALFORMED_ANSWER, hint="Turn maintenance off in a minute.")
         self._note_taken(ctx, windows)
@@ -211,7 +201,7 @@ class RouteClosure:
             of_service = tuple(each for each in own if each.service == snapshot.service.name)
             writes += plan_reopening(snapshot.ingress, of_service, remaining)[0]
         writes += [UploadState(remaining, live), DeployState(live, remaining)] if own else []
-        return MaintenanceWrites(steps.match_at_end(self.off, writes), ConcurrencyGuard(live), ctx.run_id)
+        return steps.build_steps(writes, StoredState(ConcurrencyGuard(live), ctx.run_id))
 
     def _read_taken(self, ctx: Context[Any]) -> bool:
         """Return whether another run took a window over, as the live state says now."""
@@ -261,18 +251,12 @@ class Closure:
         return {name: why for each in self.methods for name, why in each.taken.items()}
 
     @property
-    def turn_on(self) -> tuple[Change, ...]:
-        return tuple(change for each in self.methods for change in each.turn_on)
+    def turn_on(self) -> tuple[Step, ...]:
+        return tuple(step for each in self.methods for step in each.turn_on)
 
     @property
-    def turn_off(self) -> tuple[Change, ...]:
-        return tuple(change for each in self.methods for change in each.turn_off)
-
-    def check(self, ctx: Context[Any], change: Change) -> ObservedState:
-        return self._method(change).check(ctx, change)
-
-    def apply(self, ctx: Context[Any], change: Change) -> str:
-        return self._method(change).apply(ctx, change)
+    def turn_off(self) -> tuple[Step, ...]:
+        return tuple(step for each in self.methods for step in each.turn_off)
 
     def find_closed(self, ctx: Context[Any]) -> frozenset[str]:
         """Return the names of the services that are still closed. Raises ProviderError."""
@@ -324,8 +308,8 @@ class Closure:
         names = [
             service.name
             for each in self.methods
-            if any(change.target in begun for change in each.turn_on)
-            and not (each.turn_off and all(change.target in ended for change in each.turn_off))
+            if any(step.target in begun for step in each.turn_on)
+            and not (each.turn_off and all(step.target in ended for step in each.turn_off))
             for service in each.services
         ]
         opens = (ctx.suggest("maintenance", service=name, state=by_switch.OFF) for name in names)
@@ -333,7 +317,7 @@ class Closure:
         why = "; ".join(self.taken[name] for name in names if name in self.taken)
         because = f", because {why}," if why else ""
         text = f"{', '.join(names)} stays in maintenance{because} until you run {commands}" if names else ""
-        if why and any(change.target in ended for change in self.turn_off):
+        if why and any(step.target in ended for step in self.turn_off):
             closes = ctx.suggest("maintenance", service=names[0], state=by_switch.ON).command
             return f"{text}. This run had reopened a part of it before: to be sure that it is closed, run `{closes}`"
         return text
@@ -349,9 +333,6 @@ class Closure:
                 again = ctx.suggest("maintenance", service=name, state=by_switch.ON).command
                 until = format_utc(end)
                 yield f"that maintenance of {name} ends at {until}, also during this run. To keep it: `{again}`"
-
-    def _method(self, change: Change) -> ClosedBy:
-        return next(each for each in self.methods if change in each.turn_on or change in each.turn_off)
 
 
 def plan_closure(ctx: Context[Any], services: "Iterable[Service]", message: str) -> Closure:
@@ -391,10 +372,10 @@ def _read(ctx: Context[Any], service: "Service", message: str = "") -> Maintenan
 
 def _plan_routes(ctx: Context[Any], closings: Sequence[Closing]) -> RouteClosure:
     writes, guard, run = by_routes.plan_writes(ctx, closings)
-    on = steps.build_changes(writes, None)
-    if last := next(reversed(on), None):
-        on = {**on, replace(last, wait_after=DRAIN_SECONDS): on[last]}
-        del on[last]
+    stored = StoredState(guard, run)
+    on = list(steps.build_steps(writes, stored))
+    if on:
+        on[-1] = replace(on[-1], wait_after=DRAIN_SECONDS)
     own = [each for each in closings if each.existing is None]
     closing = dict.fromkeys(write for each in own for write in each.writes)
     windows = tuple(each for each in guard.closing_windows or () if each not in [closing.window for closing in own])
@@ -403,8 +384,9 @@ def _plan_routes(ctx: Context[Any], closings: Sequence[Closing]) -> RouteClosure
         UploadState(windows, guard.live_deployment),
         DeployState(guard.live_deployment, windows),
     ]
-    off = [steps.change_at_end(each) for each in back]
-    return RouteClosure(closings, MaintenanceWrites(on, guard, run), off if own else [])
+    closure = RouteClosure(closings, stored, on)
+    closure.turn_off = [LaterStep.of(each, closure) for each in back] if own else []
+    return closure
 
 
 def _reverse(write: MaintenanceWrite) -> MaintenanceWrite:

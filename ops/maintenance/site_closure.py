@@ -5,18 +5,18 @@ Only the answer of the host shows it.
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.zones import WorkerRoute
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, Plan, RunOutcome
+from ops.core.plan import RunOutcome
 from ops.core.verdict import MaintenanceCheck, Verdict
 from ops.engine.context import Context
-from ops.engine.step import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState, StepPlan
 from ops.maintenance import steps
-from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWorker, MaintenanceWrites
+from ops.maintenance.steps import ConcurrencyGuard, LaterStep, MaintenanceStep, MaintenanceWorker, StoredState
 from ops.maintenance.writes import AddRoute, DeployState, MaintenanceWrite, RemoveRoute, UploadState
 
 if TYPE_CHECKING:
@@ -25,20 +25,18 @@ if TYPE_CHECKING:
     from ops.maintenance.routes import IngressPaths
     from ops.maintenance.state import MaintenanceWindow
 
-D = TypeVar("D")
-
 
 @dataclass
 class SiteUndo:
-    """Changes that take the route of a site back, and remove the window that this run stored."""
+    """Steps that take the route of a site back, and remove the window that this run stored."""
 
     window: "MaintenanceWindow"
     host: str
-    changes: "Sequence[Change]"
-    taken_back: MaintenanceWrites | None = None
-    """Writes of `changes`, which the state after the closing decides."""
+    steps: "Sequence[LaterStep]" = ()
+    taken_back: "Sequence[MaintenanceStep] | None" = None
+    """What `steps` turned out to be, by the state after the closing."""
 
-    def check(self, ctx: Context[Any], change: Change) -> ObservedState:
+    def check(self, ctx: Context[Any], target: str) -> ObservedState:
         """Compare. A site that ops-maintenance answers, at least in part, stays closed: it is no reason to open it."""
         if self.taken_back is None:
             seen = ctx.web.check_maintenance([MaintenanceCheck(f"https://{self.host}{self.window.path or '/'}")])
@@ -49,15 +47,15 @@ class SiteUndo:
                 text = f"another run changed the maintenance of {self.window.scope}"
                 return ObservedState(ChangeState.CHANGED_ELSEWHERE, text)
             self.taken_back = self._plan(ctx, worker)
-        if change not in self.taken_back.writes:
-            return ObservedState(ChangeState.DONE, f"nothing is left to take back: {change.target}")
-        return steps.check_change(ctx, self.taken_back, change)
+        step = steps.find_step(self.taken_back, target)
+        return step.check(ctx) if step else ObservedState(ChangeState.DONE, f"nothing is left to take back: {target}")
 
-    def apply(self, ctx: Context[Any], change: Change) -> str:
-        assert self.taken_back is not None
-        return steps.apply_change(ctx, self.taken_back, change)
+    def apply(self, ctx: Context[Any], target: str) -> str:
+        step = steps.find_step(self.taken_back or (), target)
+        assert step is not None
+        return step.apply(ctx)
 
-    def _plan(self, ctx: Context[Any], worker: MaintenanceWorker) -> MaintenanceWrites:
+    def _plan(self, ctx: Context[Any], worker: MaintenanceWorker) -> "Sequence[MaintenanceStep]":
         live, remaining = worker.deployment, tuple(each for each in worker.state.windows if each != self.window)
         keys = {each.key for each in self.window.closed}
         zones = sorted({zone for zone, _ in keys})
@@ -66,7 +64,7 @@ class SiteUndo:
             RemoveRoute(route) for route in found if (route.zone, route.pattern) in keys and route.script == WORKER
         ]
         writes += [UploadState(remaining, live), DeployState(live, remaining)]
-        return MaintenanceWrites(steps.match_at_end(self.changes, writes), ConcurrencyGuard(live), ctx.run_id)
+        return steps.build_steps(writes, StoredState(ConcurrencyGuard(live), ctx.run_id))
 
 
 def plan_undo(window: "MaintenanceWindow", host: str, writes: "Sequence[MaintenanceWrite]") -> SiteUndo | None:
@@ -78,10 +76,12 @@ def plan_undo(window: "MaintenanceWindow", host: str, writes: "Sequence[Maintena
     remaining = tuple(each for each in store.windows if each != window)
     back: list[MaintenanceWrite] = [RemoveRoute(WorkerRoute(each.zone, "", each.pattern, WORKER)) for each in added]
     back += [UploadState(remaining, store.live_deployment), DeployState(store.live_deployment, remaining)]
-    return SiteUndo(window, host, [steps.change_at_end(each) for each in back])
+    undo = SiteUndo(window, host)
+    undo.steps = [LaterStep.of(each, undo) for each in back]
+    return undo
 
 
-def limit_claims(plan: Plan[D], ingress: "IngressPaths", undo: SiteUndo | None, counted: str) -> Plan[D]:
+def limit_claims(plan: StepPlan, ingress: "IngressPaths", undo: SiteUndo | None, counted: str) -> StepPlan:
     """Return the plan of a site: it closes one host, and takes its route back if that has no effect."""
     host = ingress.site_host
     open_ones = "its address on pages.dev, previews and other domains stay reachable"
@@ -96,7 +96,7 @@ def limit_claims(plan: Plan[D], ingress: "IngressPaths", undo: SiteUndo | None, 
         consequences=(*([unsure] if undo else []), *plan.consequences),
         done_message=f"{plan.done_message} at {host} only",
         proved_claim=f"closed at {host} only: {counted} 503; {open_ones}",
-        undo_changes=tuple(undo.changes) if undo else (),
+        undo_changes=tuple(undo.steps) if undo else (),
         if_undone=_outcome_if_undone(ingress) if undo else None,
     )
 

@@ -4,10 +4,10 @@ Shared by the runbook `maintenance`, its preparation, and `ops status`.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ops.cloudflare import deployment_mark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_deployment
@@ -15,10 +15,9 @@ from ops.cloudflare.types.zones import WorkerRoute, Zone
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change
 from ops.core.threads import run_in_batches, run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.step import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState, Step
 from ops.maintenance import state
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.maintenance.writes import (
@@ -64,31 +63,74 @@ class ConcurrencyGuard:
 
 
 @dataclass
-class MaintenanceWrites:
-    """Write of each change in a plan."""
+class StoredState:
+    """What the steps of a plan know together about the state in ops-maintenance."""
 
-    writes: Mapping[Change, MaintenanceWrite]
     guard: ConcurrencyGuard | None = None
-    state_run: str = ""
+    run: str = ""
     """Run that stored the effective state: this one, or another one that stored the same state."""
 
 
-def build_changes(steps: Iterable[MaintenanceWrite], undo: SuggestedCommand | None) -> dict[Change, MaintenanceWrite]:
-    return {Change(*describe_write(each), undo): each for each in steps}
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaintenanceStep(Step):
+    """One write of maintenance at the edge."""
+
+    write: MaintenanceWrite
+    stored: StoredState
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        match self.write:
+            case CreateWorker():
+                return _check_created(ctx)
+            case UploadState() as store:
+                return _check_uploaded(ctx, self.stored, store)
+            case DeployState() as deploy:
+                return _check_deployed(ctx, self.stored, deploy)
+            case RepointRoute() | AddRoute() | RemoveRoute() | SetSubdomain() as way:
+                return _check_guarded_write(ctx, self.stored, way)
+
+    def apply(self, ctx: Context[Any]) -> str:
+        return _apply_write(ctx, self.write) or f"Cloudflare accepted it: {self.target}"
 
 
-def change_at_end(write: MaintenanceWrite) -> Change:
-    """Return the change that takes back a change of the same plan."""
-    target, before, after, done_when = describe_write(write)
-    if isinstance(write, UploadState | DeployState):
-        before = "the version of this run"
-    return Change(f"{target}{AT_END}", before, after, done_when, None)
+class LaterWrites(Protocol):
+    """Writes that are decided right before the first of them, by the state that is live then."""
+
+    def check(self, ctx: Context[Any], target: str) -> ObservedState: ...
+
+    def apply(self, ctx: Context[Any], target: str) -> str: ...
 
 
-def match_at_end(changes: Iterable[Change], writes: Iterable[MaintenanceWrite]) -> dict[Change, MaintenanceWrite]:
-    """Return the write of each change by `change_at_end`, without changes that none of `writes` makes."""
-    targets = {describe_write(each)[0] + AT_END: each for each in writes}
-    return {each: targets[each.target] for each in changes if each.target in targets}
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LaterStep(Step):
+    """A step that takes back a step of the same plan."""
+
+    writes: LaterWrites
+
+    @classmethod
+    def of(cls, write: MaintenanceWrite, writes: LaterWrites) -> "LaterStep":
+        """Return the step of a write as it is expected now."""
+        target, before, after, done_when = describe_write(write)
+        if isinstance(write, UploadState | DeployState):
+            before = "the version of this run"
+        return cls(f"{target}{AT_END}", before, after, done_when, None, writes=writes)
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        return self.writes.check(ctx, self.target)
+
+    def apply(self, ctx: Context[Any]) -> str:
+        return self.writes.apply(ctx, self.target)
+
+
+def build_steps(
+    writes: Iterable[MaintenanceWrite], stored: StoredState, undo: SuggestedCommand | None = None
+) -> tuple[MaintenanceStep, ...]:
+    return tuple(MaintenanceStep(*describe_write(each), undo, write=each, stored=stored) for each in writes)
+
+
+def find_step(steps: Iterable[MaintenanceStep], later_target: str) -> MaintenanceStep | None:
+    """Return the step that a LaterStep turned out to be; None if its write is not needed."""
+    return next((each for each in steps if f"{each.target}{AT_END}" == later_target), None)
 
 
 def read_worker(workers: "WorkersApi") -> MaintenanceWorker | None:
@@ -171,26 +213,14 @@ def _parse_version(version: WorkerVersion | None) -> MaintenanceState | None:
         ) from None
 
 
-def check_change(ctx: Context[Any], steps: MaintenanceWrites, change: Change) -> ObservedState:
-    match steps.writes[change]:
-        case CreateWorker():
-            return _check_created(ctx)
-        case UploadState() as store:
-            return _check_uploaded(ctx, steps, store)
-        case DeployState() as deploy:
-            return _check_deployed(ctx, steps, deploy)
-        case RepointRoute() | AddRoute() | RemoveRoute() | SetSubdomain() as way:
-            return _check_guarded_write(ctx, steps, way)
-
-
 def _check_guarded_write(
-    ctx: Context[Any], steps: MaintenanceWrites, way: RepointRoute | AddRoute | RemoveRoute | SetSubdomain
+    ctx: Context[Any], stored: StoredState, way: RepointRoute | AddRoute | RemoveRoute | SetSubdomain
 ) -> ObservedState:
     """Check one route or subdomain, and that ops-maintenance is still as this run planned or stored.
 
     An open route counts as done, also if another run opened it. A closed one counts only while it is stored.
     """
-    guard = steps.guard
+    guard = stored.guard
     if guard is None:
         return _check_ingress_write(ctx, way)
     reads: list[Any] = run_parallel_mixed(
@@ -209,7 +239,7 @@ def _check_guarded_write(
         holds = bool(deployments) and (
             deployments[0].id == guard.live_deployment.id
             or _is_own(ctx, deployments[0].message)
-            or _has_same_windows(ctx, steps, deployments[0], guard.closing_windows, is_same=state.is_taken_over)
+            or _has_same_windows(ctx, stored, deployments[0], guard.closing_windows, is_same=state.is_taken_over)
         )
     if holds:
         return world
@@ -236,22 +266,23 @@ def _check_ingress_write(ctx: Context[Any], way: RepointRoute | AddRoute | Remov
 
 def _has_same_windows(
     ctx: Context[Any],
-    steps: MaintenanceWrites,
+    stored: StoredState,
     deployment: WorkerDeployment,
     windows: tuple[MaintenanceWindow, ...],
     *,
     is_same: Callable[[Iterable[MaintenanceWindow], Iterable[MaintenanceWindow]], bool] = state.have_same_effect,
 ) -> bool:
     """Return whether another run's deployment stores the same windows; keep its run id, which its answers name."""
-    stored = _read_state(ctx.cloudflare.workers, deployment.split[0][0])
-    if stored is None or not is_same(windows, stored.windows):
+    found = _read_state(ctx.cloudflare.workers, deployment.split[0][0])
+    if found is None or not is_same(windows, found.windows):
         return False
-    steps.state_run = stored.run
+    stored.run = found.run
     return True
 
 
-def apply_change(ctx: Context[Any], steps: MaintenanceWrites, change: Change) -> str:
-    match steps.writes[change]:
+def _apply_write(ctx: Context[Any], write: MaintenanceWrite) -> str:
+    """Send the write. Return what it met if that is worth a line, else an empty text."""
+    match write:
         case CreateWorker():
             ctx.cloudflare.maintenance.create_worker(
                 state.build_variables((), run=ctx.run_id, base=""), mark=_mark(ctx)
@@ -272,7 +303,7 @@ def apply_change(ctx: Context[Any], steps: MaintenanceWrites, change: Change) ->
                 return f"route {route.pattern} was deleted before"
         case SetSubdomain(worker=worker, after=after):
             ctx.cloudflare.workers.set_subdomain(worker, after)
-    return f"Cloudflare accepted it: {change.target}"
+    return ""
 
 
 def _mark(ctx: Context[Any]) -> deployment_mark.DeploymentMark:
@@ -307,26 +338,26 @@ def _check_created(ctx: Context[Any]) -> ObservedState:
     return _changed_elsewhere(f"{WORKER} was created elsewhere: {describe_deployment(deployments[0])}")
 
 
-def _check_uploaded(ctx: Context[Any], steps: MaintenanceWrites, store: UploadState) -> ObservedState:
+def _check_uploaded(ctx: Context[Any], stored: StoredState, store: UploadState) -> ObservedState:
     """Check the upload by reading it back; only values that can be read can be restored.
 
     An upload serves no traffic. Until ours is deployed, an upload of another run only changes our base.
     """
     own, deployments = _own_version(ctx, store.live_deployment), ctx.cloudflare.workers.find_deployments(WORKER) or ()
     if not deployments or deployments[0].id != store.live_deployment.id:
-        return _check_concurrent_state(ctx, steps, deployments, store.windows)
+        return _check_concurrent_state(ctx, stored, deployments, store.windows)
     if own is None:
         return ObservedState(ChangeState.PLANNED, "nothing was stored since the plan")
     version = ctx.cloudflare.workers.read_version(WORKER, own.id)
     if version is None:
         return ObservedState(ChangeState.PLANNED, f"version {own.id} is listed but not readable yet", is_uncertain=True)
-    stored = _parse_version(version)
-    if stored is None or stored.windows != store.windows:
+    found = _parse_version(version)
+    if found is None or found.windows != store.windows:
         return _changed_elsewhere(f"version {own.id} does not store the planned state")
     return ObservedState(ChangeState.DONE, f"version {own.id} stores the planned state")
 
 
-def _check_deployed(ctx: Context[Any], steps: MaintenanceWrites, deploy: DeployState) -> ObservedState:
+def _check_deployed(ctx: Context[Any], stored: StoredState, deploy: DeployState) -> ObservedState:
     """Check our deployment; any deployment between the planned one and ours must store the same windows."""
     deployments = ctx.cloudflare.workers.find_deployments(WORKER) or ()
     if deployments and deployments[0].id == deploy.live_deployment.id:
@@ -334,21 +365,21 @@ def _check_deployed(ctx: Context[Any], steps: MaintenanceWrites, deploy: DeployS
     since = list(itertools.takewhile(lambda each: each.id != deploy.live_deployment.id, deployments))
     ours = [each for each in since if _is_own(ctx, each.message)]
     if not ours or since[0] != ours[0]:
-        return _check_concurrent_state(ctx, steps, deployments, deploy.windows)
+        return _check_concurrent_state(ctx, stored, deployments, deploy.windows)
     between = since[since.index(ours[-1]) + 1 :]
-    if all(_has_same_windows(ctx, steps, each, deploy.windows) for each in between):
-        steps.state_run = ctx.run_id
+    if all(_has_same_windows(ctx, stored, each, deploy.windows) for each in between):
+        stored.run = ctx.run_id
         return ObservedState(ChangeState.DONE, f"version {ours[0].split[0][0]} serves and stores all previous values")
     return _changed_elsewhere(f"another run stored another state at the same time: {describe_deployment(between[0])}")
 
 
 def _check_concurrent_state(
     ctx: Context[Any],
-    steps: MaintenanceWrites,
+    stored: StoredState,
     deployments: tuple[WorkerDeployment, ...],
     windows: tuple[MaintenanceWindow, ...],
 ) -> ObservedState:
-    if deployments and _has_same_windows(ctx, steps, deployments[0], windows):
+    if deployments and _has_same_windows(ctx, stored, deployments[0], windows):
         return ObservedState(
             ChangeState.DONE, f"another run stored the same state: {describe_deployment(deployments[0])}"
         )

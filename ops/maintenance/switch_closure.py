@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
 from ops.core.errors import Reason, Refused
-from ops.core.plan import Change
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, make_revision
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState
@@ -19,7 +18,7 @@ from ops.maintenance.state import MaintenanceRequest
 from ops.maintenance.steps import AT_END
 from ops.switches import steps as switch_steps
 from ops.switches import values
-from ops.switches.steps import SwitchWrite
+from ops.switches.steps import SetSwitch, SwitchWrite
 from ops.switches.values import DesiredValue, SwitchState, expected_json
 
 if TYPE_CHECKING:
@@ -31,16 +30,16 @@ class SwitchClosure:
     """Maintenance of the service that reads the switches."""
 
     service: "Service"
-    on: Mapping[Change, SwitchWrite] = field(default_factory=dict)
+    turn_on: "Sequence[SetSwitch]" = ()
     """Empty if it is on already."""
-    off: Mapping[Change, SwitchWrite] = field(default_factory=dict)
+    turn_off: "Sequence[SetSwitch]" = ()
     ends_at: datetime | None = None
     """Automatic end of another run's maintenance."""
     taken: Mapping[str, str] = field(default_factory=dict)
     is_closed_by_run: bool = False
-    """Whether this run sent `on`."""
+    """Whether this run sent `turn_on`."""
     is_reopened_by_run: bool = False
-    """Whether this run sent `off`; then the application must show its revision."""
+    """Whether this run sent `turn_off`; then the application must show its revision."""
 
     @property
     def services(self) -> "tuple[Service, ...]":
@@ -48,27 +47,9 @@ class SwitchClosure:
 
     @property
     def kept(self) -> Mapping[str, datetime | None]:
-        return {} if self.off else {self.service.name: self.ends_at}
+        return {} if self.turn_off else {self.service.name: self.ends_at}
 
-    @property
-    def turn_on(self) -> Sequence[Change]:
-        return tuple(self.on)
-
-    @property
-    def turn_off(self) -> Sequence[Change]:
-        return tuple(self.off)
-
-    def check(self, ctx: Context[Any], change: Change) -> ObservedState:
-        world = switch_steps.check_write(ctx, {**self.on, **self.off}[change])
-        if change in self.on:
-            return self._check_before_start(ctx) or world if not self.is_closed_by_run else world
-        return world if self.is_reopened_by_run else self._check_before_end(ctx) or world
-
-    def apply(self, ctx: Context[Any], change: Change) -> str:
-        self.is_closed_by_run, self.is_reopened_by_run = True, change in self.off
-        return switch_steps.apply_write(ctx, {**self.on, **self.off}[change])
-
-    def _check_before_start(self, ctx: Context[Any]) -> ObservedState | None:
+    def check_before_start(self, ctx: Context[Any]) -> ObservedState | None:
         """Return CHANGED_ELSEWHERE if the application shows maintenance of others, which KV may not show yet."""
         shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH)
         if shown is None or shown.state != by_switch.ON:
@@ -76,9 +57,9 @@ class SwitchClosure:
         text = f"the application shows {MAINTENANCE_SWITCH} = on, from a run that KV does not show yet"
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, text)
 
-    def _check_before_end(self, ctx: Context[Any]) -> ObservedState | None:
+    def check_before_end(self, ctx: Context[Any]) -> ObservedState | None:
         """Return whether others took it over or turned it off; None if neither. KV may show a previous value."""
-        (on,), now = self.on.values(), ctx.clock.now()
+        on, now = self.turn_on[0].write, ctx.clock.now()
         current = switch_steps.read_switch(ctx, MAINTENANCE_SWITCH)
         shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH)
         if current.text == on.current.text:
@@ -102,17 +83,43 @@ class SwitchClosure:
         return switch_steps.build_probe_set(ctx, expected_json(MAINTENANCE_SWITCH, by_switch.ON, None))
 
     def reopened_probes(self, ctx: Context[Any], services: Mapping[str, ProbeSet]) -> Mapping[str, ProbeSet]:
-        (write,), name = self.off.values(), self.service.name
+        write, name = self.turn_off[0].write, self.service.name
         revision = write.value.revision if self.is_reopened_by_run else None
         shows = expected_json(MAINTENANCE_SWITCH, write.value.state, revision)
         return {name: switch_steps.build_probe_set(ctx, shows, services[name].probes)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Close(SetSwitch):
+    closure: SwitchClosure
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        world = super().check(ctx)
+        return world if self.closure.is_closed_by_run else self.closure.check_before_start(ctx) or world
+
+    def apply(self, ctx: Context[Any]) -> str:
+        self.closure.is_closed_by_run = True
+        return super().apply(ctx)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Reopen(SetSwitch):
+    closure: SwitchClosure
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        world = super().check(ctx)
+        return world if self.closure.is_reopened_by_run else self.closure.check_before_end(ctx) or world
+
+    def apply(self, ctx: Context[Any]) -> str:
+        self.closure.is_reopened_by_run = True
+        return super().apply(ctx)
 
 
 def plan_switch(ctx: Context[Any], service: "Service", message: str) -> SwitchClosure:
     """Plan to close the service by its switch. Raises Refused if only paths are closed, or the state is unknown."""
     request = MaintenanceRequest.during_run(message)
     plan = by_switch.plan_maintenance(ctx, service, request, message)
-    write = next(iter(plan.details.writes.values()), None)
+    write = next((each.write for each in plan.changes if isinstance(each, SetSwitch)), None)
     current = write.current if write else switch_steps.read_switch(ctx, MAINTENANCE_SWITCH)
     previous = current.value if current.is_on(ctx.clock.now()) else None
     if write is None or (previous is not None and not previous.paths):  # another run's message and end stay
@@ -132,16 +139,18 @@ def plan_switch(ctx: Context[Any], service: "Service", message: str) -> SwitchCl
             suggested_command=ctx.suggest("maintenance", service=service.name, state=by_switch.ON),
         )
     settle = ctx.environment.require_runtime().settle
-    on = {replace(change, wait_after=settle, undo=None): each for change, each in plan.details.writes.items()}
-    return SwitchClosure(service, on, _plan_switch_end(ctx, write))
+    closure = SwitchClosure(service)
+    closure.turn_on = [_Close.of(ctx, write, wait_after=settle, closure=closure)]
+    opening = _Reopen.of(ctx, _plan_switch_end(ctx, write), closure=closure)
+    closure.turn_off = [replace(opening, target=f"{opening.target}{AT_END}")]
+    return closure
 
 
-def _plan_switch_end(ctx: Context[Any], on: SwitchWrite) -> dict[Change, SwitchWrite]:
+def _plan_switch_end(ctx: Context[Any], on: SwitchWrite) -> SwitchWrite:
     """Plan the write that turns it off, from the value that this run writes before."""
     now, closed = ctx.clock.now(), SwitchState(on.current.name, on.current.rules, on.value.to_json(), on.value)
     desired = DesiredValue(by_switch.OFF, ctx.request.actor, ctx.request.incident, has_no_end=True)
     revision = make_revision(f"{ctx.run_id} {by_switch.OFF}", closed.key)
     value = values.value_to_write(closed, desired, revision=revision, now=now)
     assert value is not None
-    planned = switch_steps.build_changes(ctx, [(SwitchWrite(closed, value), None)])
-    return {replace(each, target=f"{each.target}{AT_END}"): write for each, write in planned.items()}
+    return SwitchWrite(closed, value)

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.records import LoggedError, describe_logged_errors
+from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.owners import StateOwner, describe_owners
@@ -14,14 +16,14 @@ from ops.core.runtime_contract import AI_SWITCH
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.engine.context import Context
 from ops.engine.runbook import JobSecret, param
+from ops.engine.step import StepPlan
 from ops.switches import ai_providers, steps, values
 from ops.switches.ai_providers import OFF, ProviderHealth, ProviderObservation
-from ops.switches.steps import SwitchRunbook, SwitchWrite
+from ops.switches.steps import SetSwitch, SwitchRunbook, SwitchWrite
 from ops.switches.values import DesiredValue, SwitchState
 
 if TYPE_CHECKING:
-    from ops.config import Environment, Service
-    from ops.config.probes import Probe
+    from ops.config import Environment
     from ops.config.runtime import AiConfig, RuntimeConfig
 
 AUTO, RESTORE = "auto", "restore"
@@ -56,19 +58,13 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
         providers = environment.runtime.ai.order if environment.runtime and environment.runtime.ai else ()
         return {"to": (AUTO, *providers, "off", RESTORE)}
 
-    def expected_before_plan(self, ctx: Context[Params]) -> Mapping[str, Any]:
+    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
         _parse_params(ctx)
-        return {} if ctx.params.to == AUTO else values.expected_json(AI_SWITCH, _switch_state(ctx, ctx.params.to), None)
+        to = ctx.params.to
+        shown = {} if to == AUTO else values.expected_json(AI_SWITCH, _switch_state(ctx, to), None)
+        return steps.build_probe_set(ctx, shown, steps.own_probes(ctx, AI_SWITCH))
 
-    def own_probes(
-        self,
-        ctx: Context[Params],
-        service: "Service",
-        plan: Plan[steps.SwitchDetails] | None,  # noqa: ARG002  known before it
-    ) -> "tuple[Probe, ...]":
-        return (*service.probes, *ctx.environment.require_runtime().switches[AI_SWITCH].probes)
-
-    def preflight(self, ctx: Context[Params]) -> Plan[steps.SwitchDetails]:
+    def plan(self, ctx: Context[Params]) -> StepPlan:
         runtime, ai = _parse_params(ctx)
         errors = _start_error_read(ctx)
         observed = ai_providers.observe_providers(ctx, ai, probe=ctx.params.probe)
@@ -81,10 +77,11 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
         planned, before = write.value.state if write else state, current.state(ctx.clock.now())
         undo = ctx.suggest(self.name, to=RESTORE) if state != current.rules.normal else None
         first = {f"{AI_SWITCH}.order.0": planned} if planned in ai.order else {}
-        details = steps.build_details(ctx, current, write, undo, first)
-        return Plan(
+        shown = steps.expect_shown(ctx, current, write) | first
+        own = () if stays else steps.own_probes(ctx, AI_SWITCH)
+        return StepPlan(
             summary=_summarize(write, desired, current.rules.normal),
-            changes=tuple(details.writes),
+            changes=(SetSwitch.of(ctx, write, undo),) if write else (),
             sections=(
                 PlanSection("AI providers", observed.lines),
                 PlanSection(LOG_SECTION_TITLE, describe_logged_errors(errors())),
@@ -104,7 +101,7 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
             proves_health=not stays,
             tasks=ai_providers.list_tasks(ai.message, before=before, after=planned),
             notices=steps.notify_others(ctx, [write] if write else []),
-            details=details,
+            probes=partial(steps.build_probe_set, ctx, shown, own),
         )
 
 

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.owners import describe_owners
-from ops.core.plan import Plan, PlanSection
+from ops.core.plan import PlanSection
 from ops.core.runtime_contract import AI_SWITCH
 from ops.engine.context import Context
 from ops.engine.runbook import param
+from ops.engine.step import StepPlan
 from ops.switches import steps, values
 from ops.switches.ai_providers import list_tasks
-from ops.switches.steps import SwitchDetails, SwitchRunbook, SwitchWrite
+from ops.switches.steps import SetSwitch, SwitchRunbook, SwitchWrite
 from ops.switches.values import DesiredValue, SwitchState
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{}] if environment.runtime and environment.runtime.switches else []
 
-    def preflight(self, ctx: Context[Params]) -> Plan[SwitchDetails]:
+    def plan(self, ctx: Context[Params]) -> StepPlan:
         incident, now = _require_incident(ctx), ctx.clock.now()
         found, unknown = steps.read_switches(ctx)
         mine, left = values.split_by_incident(found, incident, now)
@@ -51,13 +53,13 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
                 reason=Reason.LIVE_UNKNOWN,
                 hint="Run the same command again in a minute.",
             )
-        changes = steps.build_changes(ctx, [(each, None) for each in writes])
         reset = ", ".join(each.current.name for each, desired in planned if not each.stays_for(desired))
         kept = [_describe_kept(each) for each, desired in planned if each.stays_for(desired)]
         done = "; ".join([*([f"reset to normal: {reset}"] if reset else []), *kept])
-        return Plan(
+        own = steps.own_probes(ctx) if reset or not kept else ()
+        return StepPlan(
             summary=done or f"no switch is on for incident #{incident}",
-            changes=tuple(changes),
+            changes=tuple(SetSwitch.of(ctx, each) for each in writes),
             sections=_skipped_section([f"{each.name}: {each.reason}" for each in (*left, *unknown)]),
             warnings=tuple(f"{each}. Run the same command again in a minute" for each in doubts),
             remaining_message="; ".join(doubts),
@@ -69,7 +71,7 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
             proves_health=bool(reset) or not kept,
             tasks=_list_tasks(ctx, writes),
             notices=steps.notify_others(ctx, writes),
-            details=SwitchDetails(changes, steps.expected_after(writes)),
+            probes=partial(steps.build_probe_set, ctx, steps.expected_after(writes), own),
         )
 
 

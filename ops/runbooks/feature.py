@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.next_step import SuggestedCommand
@@ -12,13 +14,13 @@ from ops.core.plan import Plan
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
 from ops.engine.context import Context
 from ops.engine.runbook import param
+from ops.engine.step import StepPlan
 from ops.switches import steps, values
-from ops.switches.steps import ACCEPT_LONGER, ACCEPT_OWNERS, SwitchRunbook, SwitchWrite
+from ops.switches.steps import ACCEPT_LONGER, ACCEPT_OWNERS, SetSwitch, SwitchRunbook, SwitchWrite
 from ops.switches.values import DesiredValue, SwitchState
 
 if TYPE_CHECKING:
-    from ops.config import Environment, Service
-    from ops.config.probes import Probe
+    from ops.config import Environment
 
 DEDICATED_RUNBOOKS = {AI_SWITCH: "ai-failover", MAINTENANCE_SWITCH: "maintenance"}
 """Switches with a runbook of their own."""
@@ -55,28 +57,21 @@ class Feature(SwitchRunbook["Feature.Params"]):
         states = dict.fromkeys(state for each in offered.values() for state in each.states)
         return {"name": tuple(offered), "state": tuple(states)}
 
-    def expected_before_plan(self, ctx: Context[Params]) -> Mapping[str, Any]:
+    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
         _parse_params(ctx)
-        return values.expected_json(ctx.params.name, ctx.params.state, None)
+        name, state = ctx.params.name, ctx.params.state
+        return steps.build_probe_set(ctx, values.expected_json(name, state, None), steps.own_probes(ctx, name))
 
-    def own_probes(
-        self,
-        ctx: Context[Params],
-        service: "Service",
-        plan: Plan[steps.SwitchDetails] | None,  # noqa: ARG002  known before it
-    ) -> "tuple[Probe, ...]":
-        return (*service.probes, *ctx.environment.require_runtime().switches[ctx.params.name].probes)
-
-    def preflight(self, ctx: Context[Params]) -> Plan[steps.SwitchDetails]:
+    def plan(self, ctx: Context[Params]) -> StepPlan:
         desired, name, now = _parse_params(ctx), ctx.params.name, ctx.clock.now()
         current = steps.read_switch(ctx, name)
         write = self.plan_switch(ctx, current, desired)
         stays = write.stays_for(desired) if write else ()
         undo = self._suggest_undo(ctx, current, write, desired)
-        details = steps.build_details(ctx, current, write, undo)
-        return Plan(
+        shown, own = steps.expect_shown(ctx, current, write), () if stays else steps.own_probes(ctx, name)
+        return StepPlan(
             summary=_summarize(current, write, desired),
-            changes=tuple(details.writes),
+            changes=(SetSwitch.of(ctx, write, undo),) if write else (),
             consequences=_consequences(current, write),
             warnings=(*steps.write_warnings([write] if write else []), *steps.end_warnings(write, desired, now)),
             reason=None if write else Reason.ALREADY_SET,
@@ -85,7 +80,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
             proof_limit=steps.ONE_LOCATION_NOTE,
             proves_health=not stays,
             notices=steps.notify_others(ctx, [write] if write else []),
-            details=details,
+            probes=partial(steps.build_probe_set, ctx, shown, own),
         )
 
     def _suggest_undo(

@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import Decision, Reason, Refused
-from ops.core.plan import Change, Plan, PlanSection, RunOutcome
+from ops.core.plan import PlanSection, RunOutcome
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.database.holds import Hold, lift_holds, read_holds
 from ops.database.steps import DatabaseRunbook
 from ops.engine.context import Context
 from ops.engine.runbook import TokenPermissions, param
-from ops.engine.step import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 
 if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.databases import Database
 
 
-class LiftHold(DatabaseRunbook["LiftHold.Params", "LiftHold.Details"]):
+class LiftHold(DatabaseRunbook["LiftHold.Params"]):
     """Lift the hold of a migration, so that deployments may apply it again."""
 
     @dataclass(frozen=True)
@@ -26,10 +26,6 @@ class LiftHold(DatabaseRunbook["LiftHold.Params", "LiftHold.Details"]):
         database: str = param("Database in ops.yml")
         name: str = param("File name of the held migration")
         reason: str = param("Reason, shown in the timeline", default="")
-
-    @dataclass(frozen=True)
-    class Details:
-        database: "Database"
 
     name = "lift-hold"
     when = "The guard refuses a migration that was taken back, and it is good now"
@@ -47,47 +43,53 @@ class LiftHold(DatabaseRunbook["LiftHold.Params", "LiftHold.Details"]):
         """Return False: the services are unchanged."""
         return False
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
+    def plan(self, ctx: Context[Params]) -> StepPlan:
         database = ctx.environment.database(ctx.params.database)
         name, migration = ctx.params.database, ctx.params.name
         held = read_holds(ctx.cloudflare.d1, database.id)
         lifted, others = _split(held, migration)
         if not lifted:
             _refuse_wrong_name(migration, name, held)
-        change = Change(
+        step = _Lift(
             target=f"Hold of {migration} in D1 database {name}",
             before="held",
             after="lifted",
             done_when="the database does not list it as held",
             undo=None,
+            database=database,
         )
         sections = (PlanSection("Lifted", tuple(map(str, lifted))), PlanSection("Still held", tuple(map(str, others))))
-        return Plan(
-            summary=f"D1 database {name}: {'lift the hold of' if lifted else 'no hold of'} {migration}",
-            changes=(change,) if lifted else (),
+        summary = f"D1 database {name}: {'lift the hold of' if lifted else 'no hold of'} {migration}"
+        claim = f"{migration} is no longer held in {name}"
+        # The services do not show it, and may be failing or in maintenance, so no probe decides.
+        ending = RunOutcome(Decision.HEALTHY_AS_BEFORE, Reason.VERIFIED, claim)
+        if not lifted:
+            still = ", ".join(map(str, others)) or "no migration"
+            ending = RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_SET, f"{summary}; still held: {still}")
+        return StepPlan(
+            summary=summary,
+            changes=(step,) if lifted else (),
             sections=tuple(each for each in sections if each.lines),
             consequences=(f"the next deployment may apply {migration} as it is",) if lifted else (),
             reason=None if lifted else Reason.ALREADY_SET,
             done_message=f"Lifted the hold of {migration} in {name}",
-            proved_claim=f"{migration} is no longer held in {name}",
-            details=LiftHold.Details(database),
+            proved_claim=claim,
+            decide=lambda: ending,
         )
 
-    def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome:  # noqa: ARG002  it read it back
-        """Return that the hold is lifted: the services do not show it, and may be failing or in maintenance."""
-        if plan.changes:
-            return RunOutcome(Decision.HEALTHY_AS_BEFORE, Reason.VERIFIED, plan.proved_claim)
-        held = ", ".join(each for section in plan.sections for each in section.lines) or "no migration"
-        return RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_SET, f"{plan.summary}; still held: {held}")
 
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
-        lifted, _ = _split(read_holds(ctx.cloudflare.d1, plan.details.database.id), ctx.params.name)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Lift(Step):
+    database: "Database"
+
+    def check(self, ctx: Context[LiftHold.Params]) -> ObservedState:
+        lifted, _ = _split(read_holds(ctx.cloudflare.d1, self.database.id), ctx.params.name)
         if lifted:
             return ObservedState(ChangeState.PLANNED, f"{ctx.params.name} is held")
         return ObservedState(ChangeState.DONE, f"{ctx.params.database} has no hold of {ctx.params.name}")
 
-    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
-        ctx.cloudflare.d1.run_batch(plan.details.database.id, [lift_holds(ctx.params.name)])
+    def apply(self, ctx: Context[LiftHold.Params]) -> str:
+        ctx.cloudflare.d1.run_batch(self.database.id, [lift_holds(ctx.params.name)])
         return f"lifted the hold of {ctx.params.name}"
 
 

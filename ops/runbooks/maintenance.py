@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ops.config.probes import ProbeSet
 from ops.core.clock import parse_deadline
 from ops.core.errors import ConfigError
-from ops.core.plan import Change, Plan
+from ops.core.plan import Plan
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
-from ops.engine.step import ObservedState
-from ops.maintenance import by_routes, by_switch, steps
-from ops.maintenance.by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot, RouteMaintenanceDetails
-from ops.maintenance.by_switch import SwitchMaintenanceDetails
+from ops.engine.step import StepPlan
+from ops.maintenance import by_routes, by_switch
+from ops.maintenance.by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot
 from ops.maintenance.state import MaintenanceRequest, MaintenanceWindow
 from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions
 from ops.pages.steps import live_content
@@ -27,10 +26,8 @@ from ops.switches import steps as switch_steps
 if TYPE_CHECKING:
     from ops.config import Environment
 
-Details = RouteMaintenanceDetails | SwitchMaintenanceDetails
 
-
-class Maintenance(Runbook["Maintenance.Params", "Details"]):
+class Maintenance(Runbook["Maintenance.Params", None]):
     """Turn maintenance mode for a service or path on or off."""
 
     @dataclass(frozen=True)
@@ -81,53 +78,38 @@ class Maintenance(Runbook["Maintenance.Params", "Details"]):
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  the same everywhere
         return {"state": ("on", "off")}
 
-    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
+    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
         service, request = require_service(ctx, *self.kinds), _parse_request(ctx)
-        details = plan.details if plan else None
         if service.maintenance == "switch":
-            return by_switch.choose_probes(
-                ctx, service, request, None if isinstance(details, RouteMaintenanceDetails) else details
-            )
-        probes = by_routes.choose_probes(
-            service, request, details if isinstance(details, RouteMaintenanceDetails) else None
-        )
-        return replace(probes, find_content=live_content(ctx, service)) if service.pages and plan else probes
+            return by_switch.probe_request(ctx, service, request)
+        return by_routes.probe_request(service, request)
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
+    def plan(self, ctx: Context[Params]) -> StepPlan:
         service, request = require_service(ctx, *self.kinds), _parse_request(ctx)
         if service.maintenance == "switch":
             return by_switch.plan_maintenance(ctx, service, request, DEFAULT_MESSAGE)
         if request.is_on:
             by_routes.refuse_without_zone(service)
         snapshot = by_routes.read_snapshot(ctx, service, request)
-        return (
-            by_routes.plan_closed(ctx, snapshot)
-            if request.is_on
-            else switch_steps.with_acceptance(
-                ctx,
-                self.name,
-                lambda: by_routes.plan_reopened(ctx, snapshot, self.windows_to_reopen(ctx, snapshot)),
-            )
-        )
+        planned = self._plan_routes(ctx, snapshot)
+        if service.pages and (find_probes := planned.probes):
+            content = live_content(ctx, service)
+            return replace(planned, probes=lambda: replace(find_probes(), find_content=content))
+        return planned
+
+    def _plan_routes(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> StepPlan:
+        if snapshot.request.is_on:
+            return by_routes.plan_closed(ctx, snapshot)
+
+        def plan_reopened() -> StepPlan:
+            return by_routes.plan_reopened(ctx, snapshot, self.windows_to_reopen(ctx, snapshot))
+
+        return switch_steps.with_acceptance(ctx, self.name, plan_reopened)
 
     def windows_to_reopen(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> tuple[MaintenanceWindow, ...]:  # noqa: ARG002  for the schedule's
         """Return the windows of the path, or without a path all windows of the service."""
         path = snapshot.request.path
         return tuple(each for each in snapshot.state.windows_of(snapshot.service.name) if not path or each.path == path)
-
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
-        if isinstance(plan.details, SwitchMaintenanceDetails):
-            return switch_steps.check_write(ctx, plan.details.writes[change])
-        if (undo := plan.details.undo) is not None and change in undo.changes:
-            return undo.check(ctx, change)
-        return steps.check_change(ctx, plan.details, change)
-
-    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
-        if isinstance(plan.details, SwitchMaintenanceDetails):
-            return switch_steps.apply_write(ctx, plan.details.writes[change])
-        if (undo := plan.details.undo) is not None and change in undo.changes:
-            return undo.apply(ctx, change)
-        return steps.apply_change(ctx, plan.details, change)
 
 
 def _parse_request(ctx: Context[Maintenance.Params]) -> MaintenanceRequest:

@@ -5,18 +5,18 @@ an issue.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, Plan, PlanSection, RunOutcome
+from ops.core.plan import Plan, PlanSection, RunOutcome
 from ops.core.suggestions import did_you_mean
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param
-from ops.engine.step import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 from ops.limits.raises import (
     RAISE_BRANCH,
     OpenRaise,
@@ -33,36 +33,17 @@ if TYPE_CHECKING:
     from ops.core.runtime_contract import RuntimeState
     from ops.limits.file import Limit, Limits, Temporary
 
-BRANCH, COMMIT, PULL = "a branch", FILE, "a pull request"
 MAX_PATCH_LENGTH = 600
 """Most characters of the patch in a timeline row."""
 
 
-class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
+class ProposeLimits(Runbook["ProposeLimits.Params", None]):
     """Open a pull request that raises rate limits for a limited time."""
 
     @dataclass(frozen=True)
     class Params:
         only: tuple[str, ...] = param("Limits to raise, comma-separated (default: all in `raises`)", default=())
         reason: str = param("Reason, written to limits.yml and the timeline", default="")
-
-    @dataclass(frozen=True)
-    class Details:
-        branch: str = ""
-        base: str = ""
-        """Commit that the branch starts at."""
-        base_blob: str = ""
-        """Blob of limits.yml at `base`."""
-        text: str = ""
-        body: str = ""
-        ending: RunOutcome | None = None
-        notes: tuple[str, ...] = ()
-        """Limits that the pull request does not raise, and the reasons."""
-        patch: tuple[str, ...] = ()
-        not_permitted: list[bool] = field(default_factory=list)
-        """Set after the write if GitHub does not let the token open pull requests."""
-        opened: list[RunOutcome] = field(default_factory=list)
-        """Set after the pull request was read back, so that it is not read again."""
 
     name = "propose-limits"
     section = "Limits and switches"
@@ -87,12 +68,12 @@ class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
         """Return the service that reads the limits."""
         return environment.require_runtime().service
 
-    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:  # noqa: ARG002  it verifies nothing
+    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
         """Probe the service for the record only; no probe sees a rate-limited user."""
         service = ctx.environment.service(ctx.environment.require_runtime().service)
         return ProbeSet(service.url, service.probes, service.verify)
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
+    def plan(self, ctx: Context[Params]) -> StepPlan:
         requested = _requested_raises(ctx)
         others = _open_raises(ctx, requested)
         own = [other for other in others if other.answers(ctx.request.incident)]
@@ -115,66 +96,91 @@ class ProposeLimits(Runbook["ProposeLimits.Params", "ProposeLimits.Details"]):
             return _ending_plan(_end_without_raise(ctx, own, proposal))
         return _build_plan(ctx, proposal, base, (file.text, file.sha), before, live)
 
-    def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
-        details = plan.details
-        if details.ending is not None:
-            return details.ending
-        if details.not_permitted:
-            message = f"{details.branch} is ready, but GitHub Actions may not open pull requests: open and merge one"
-            return RunOutcome(
-                Decision.PLANNED,
-                Reason.HANDED_ON,
-                message,
-                SuggestedCommand(ctx.github.pulls.compare_url(details.branch)),
-            )
-        return details.opened[-1]
 
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
-        details = plan.details
-        if change.target == BRANCH:
-            head = ctx.github.pulls.branch_head(details.branch)
-            state = (
-                ChangeState.PLANNED
-                if head is None
-                else ChangeState.DONE
-                if head == details.base
-                else ChangeState.CHANGED_ELSEWHERE
-            )
-            return ObservedState(state, f"{details.branch} is {'missing' if head is None else f'at {head[:12]}'}")
-        if change.target == COMMIT:
-            file = ctx.github.pulls.file(FILE, details.branch)
-            if file is not None and file.text == details.text:
-                return ObservedState(ChangeState.DONE, f"{FILE} on {details.branch} is as planned")
-            is_former = file is not None and file.sha == details.base_blob
-            return ObservedState(
-                ChangeState.PLANNED if is_former else ChangeState.CHANGED_ELSEWHERE,
-                f"{FILE} on {details.branch} differs from the plan",
-            )
-        opened = ctx.github.pulls.open_pull_of(details.branch)
+@dataclass
+class _PullRequest:
+    """The pull request of a run, as planned and as found."""
+
+    branch: str
+    title: str
+    body: str
+    base: str
+    """Commit that the branch starts at."""
+    base_blob: str
+    """Blob of limits.yml at `base`."""
+    text: str
+    patch: tuple[str, ...]
+    is_forbidden: bool = False
+    """Whether GitHub did not let the token open it."""
+    number: int = 0
+    """What was read back, so that it is not read again; 0 if it is not open."""
+    url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _CreateBranch(Step):
+    proposed: _PullRequest
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        branch, head = self.proposed.branch, ctx.github.pulls.branch_head(self.proposed.branch)
+        if head is None:
+            return ObservedState(ChangeState.PLANNED, f"{branch} is missing")
+        state = ChangeState.DONE if head == self.proposed.base else ChangeState.CHANGED_ELSEWHERE
+        return ObservedState(state, f"{branch} is at {head[:12]}")
+
+    def apply(self, ctx: Context[Any]) -> str:
+        ctx.github.pulls.create_branch(self.proposed.branch, self.proposed.base)
+        return f"created {self.proposed.branch}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Commit(Step):
+    proposed: _PullRequest
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        branch, file = self.proposed.branch, ctx.github.pulls.file(FILE, self.proposed.branch)
+        if file is not None and file.text == self.proposed.text:
+            return ObservedState(ChangeState.DONE, f"{FILE} on {branch} is as planned")
+        is_former = file is not None and file.sha == self.proposed.base_blob
+        state = ChangeState.PLANNED if is_former else ChangeState.CHANGED_ELSEWHERE
+        return ObservedState(state, f"{FILE} on {branch} differs from the plan")
+
+    def apply(self, ctx: Context[Any]) -> str:
+        planned = self.proposed
+        ctx.github.pulls.commit(planned.branch, FILE, planned.text, replaces=planned.base_blob, message=planned.title)
+        return f"committed {FILE} to {planned.branch}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Open(Step):
+    proposed: _PullRequest
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        opened = ctx.github.pulls.open_pull_of(self.proposed.branch)
         if opened is not None:
-            message = f"pull request {opened.number} is open: review and merge it to apply the limits"
-            message = "; ".join([message, *details.notes])
-            details.opened.append(RunOutcome(Decision.PLANNED, Reason.HANDED_ON, message, SuggestedCommand(opened.url)))
+            self.proposed.number, self.proposed.url = opened.number, opened.url
             return ObservedState(ChangeState.DONE, f"pull request {opened.number} is open: {opened.url}")
-        return ObservedState(
-            ChangeState.DONE if details.not_permitted else ChangeState.PLANNED, "no pull request is open"
-        )
+        state = ChangeState.DONE if self.proposed.is_forbidden else ChangeState.PLANNED
+        return ObservedState(state, "no pull request is open")
 
-    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
-        details = plan.details
-        if change.target == BRANCH:
-            ctx.github.pulls.create_branch(details.branch, details.base)
-            return f"created {details.branch}"
-        if change.target == COMMIT:
-            ctx.github.pulls.commit(
-                details.branch, FILE, details.text, replaces=details.base_blob, message=plan.summary
-            )
-            return f"committed {FILE} to {details.branch}"
-        if ctx.github.pulls.create_pull(details.branch, title=plan.summary, body=details.body):
+    def apply(self, ctx: Context[Any]) -> str:
+        planned = self.proposed
+        if ctx.github.pulls.create_pull(planned.branch, title=planned.title, body=planned.body):
             return "opened the pull request"
-        details.not_permitted.append(True)
-        lines = " ".join(line for line in details.patch if line[:1] in "+-")
+        planned.is_forbidden = True
+        lines = " ".join(line for line in planned.patch if line[:1] in "+-")
         return f"GitHub Actions may not open pull requests here; patch: {lines[:MAX_PATCH_LENGTH]}"
+
+
+def _hand_over(ctx: Context[Any], proposed: _PullRequest, notes: Sequence[str]) -> RunOutcome:
+    """Return the end of a run that proposed limits. `notes`: limits that it does not raise, and why."""
+    if proposed.is_forbidden:
+        message = f"{proposed.branch} is ready, but GitHub Actions may not open pull requests: open and merge one"
+        command = SuggestedCommand(ctx.github.pulls.compare_url(proposed.branch))
+        return RunOutcome(Decision.PLANNED, Reason.HANDED_ON, message, command)
+    message = f"pull request {proposed.number} is open: review and merge it to apply the limits"
+    message = "; ".join([message, *notes])
+    return RunOutcome(Decision.PLANNED, Reason.HANDED_ON, message, SuggestedCommand(proposed.url))
 
 
 def _requested_raises(ctx: Context[ProposeLimits.Params]) -> "Mapping[str, LimitRaise]":
@@ -194,8 +200,8 @@ def _requested_raises(ctx: Context[ProposeLimits.Params]) -> "Mapping[str, Limit
     return {name: raises[name] for name in ctx.params.only or raises}
 
 
-def _ending_plan(ending: RunOutcome) -> Plan[ProposeLimits.Details]:
-    return Plan(summary=ending.message, details=ProposeLimits.Details(ending=ending))
+def _ending_plan(ending: RunOutcome) -> StepPlan:
+    return StepPlan(summary=ending.message, decide=lambda: ending)
 
 
 def _parse(
@@ -273,7 +279,7 @@ def _build_plan(  # noqa: PLR0917
     file: tuple[str, str],
     before: "Limits",
     live: "RuntimeState | str",
-) -> Plan[ProposeLimits.Details]:
+) -> StepPlan:
     """Return the plan for limits.yml at the commit `base`; `file` is its text and its blob."""
     from ops.limits.diff import compare_limits
     from ops.limits.edit import build_patch, set_temporary_limits
@@ -284,12 +290,16 @@ def _build_plan(  # noqa: PLR0917
     after, warnings = _parse(ctx, edited, before)
     table = compare_limits(before, after, live, ctx.clock.now())
     branch, raised, patch = f"{RAISE_BRANCH}{ctx.run_id}", proposal.summary, build_patch(text, edited)
-    return Plan(
-        summary=f"Raise {raised} temporarily",
+    summary = f"Raise {raised} temporarily"
+    proposed = _PullRequest(
+        branch, summary, render_proposal(proposal, ctx.request.incident, table), base, blob, edited, patch
+    )
+    return StepPlan(
+        summary=summary,
         changes=(
-            Change(BRANCH, "none", branch, f"{branch} is at {base[:12]}", None),
-            Change(COMMIT, "current limits", f"{raised} temporarily", f"{FILE} there has them", None),
-            Change(PULL, "none", f"from {branch}", "the pull request is open", None),
+            _CreateBranch("a branch", "none", branch, f"{branch} is at {base[:12]}", None, proposed=proposed),
+            _Commit(FILE, "current limits", f"{raised} temporarily", f"{FILE} there has them", None, proposed=proposed),
+            _Open("a pull request", "none", f"from {branch}", "the pull request is open", None, proposed=proposed),
         ),
         sections=(
             PlanSection("Limits", tuple(f"{row.name}: {row.change}" for row in table.changed)),
@@ -301,15 +311,7 @@ def _build_plan(  # noqa: PLR0917
         proved_claim=f"proposed {raised}: limits are unchanged until a person merges it",
         proves_health=False,
         tasks=("Review and merge the pull request, then check that users no longer get HTTP 429",),
-        details=ProposeLimits.Details(
-            branch=branch,
-            base=base,
-            base_blob=blob,
-            text=edited,
-            body=render_proposal(proposal, ctx.request.incident, table),
-            notes=proposal.notes,
-            patch=patch,
-        ),
+        decide=lambda: _hand_over(ctx, proposed, proposal.notes),
     )
 
 

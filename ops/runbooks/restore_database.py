@@ -11,7 +11,7 @@ from ops.cloudflare.types.workers import WorkerVersion
 from ops.config.probes import ProbeSet
 from ops.core.errors import Decision, NoEvidence, Reason, Refused, StillUnhealthy
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, Plan, Progress, RunOutcome
+from ops.core.plan import RunOutcome
 from ops.core.run_record import PreviousRuns, RunRecord, merge_runs
 from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel_mixed, start_call
@@ -36,7 +36,7 @@ from ops.database.steps import DatabaseRunbook
 from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, last_apply, parse_restore_point
 from ops.engine.context import Context
 from ops.engine.runbook import TokenPermissions, param
-from ops.engine.step import ObservedState
+from ops.engine.step import ObservedState, Step, StepPlan
 from ops.maintenance import closure
 from ops.maintenance.closure import Closure
 from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 MESSAGE = "We are restoring data. Please try again in a few minutes."
 
 
-class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params", "RestoreDatabase.Details"]):
+class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params"]):
     """Restore a D1 database to an earlier state."""
 
     @dataclass(frozen=True)
@@ -62,23 +62,6 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params", "RestoreDatabase
         accept_loss_since: str = param(
             "Time of an earlier restore (UTC): restore again, and lose the later writes", default=""
         )
-
-    @dataclass
-    class Details:
-        name: str
-        """Name of the database in ops.yml."""
-        database: "Database"
-        restore: DatabaseRestore | None = None
-        """None if there is nothing to take back."""
-        change: Change | None = None
-        """The change that restores the database."""
-        closure: Closure = field(default_factory=Closure)
-        """Maintenance of its services."""
-        holds: RestoredHolds | None = None
-        """None if there is nothing to take back and no hold is missing."""
-        checked: DatabaseChecks | None = None
-        undo: str = ""
-        """Bookmark that undoes an earlier restore, which this run only checks."""
 
     name = "restore-database"
     when = "A migration or a bug damaged the data in D1"
@@ -104,84 +87,113 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params", "RestoreDatabase
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         return [{"database": name, "to": BEFORE_LAST_MIGRATION} for name in environment.databases_of(service)]
 
-    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
-        """Probe the database and each service that uses it; after maintenance also that it is off."""
-        found = ctx.environment.database_probes(ctx.params.database)
-        reopened = plan.details.closure if plan and plan.details.restore else Closure()
-        return reopened.reopened_probes(ctx, found)
-
-    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
+    def plan(self, ctx: Context[Params]) -> StepPlan:
         return _build_plan(ctx, ctx.environment.database(ctx.params.database))
 
-    def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:  # noqa: ARG002
+
+@dataclass
+class _Restoration:
+    """What the steps of a restore know together."""
+
+    name: str
+    """Name of the database in ops.yml."""
+    database: "Database"
+    restore: DatabaseRestore | None = None
+    """None if there is nothing to take back."""
+    closure: Closure = field(default_factory=Closure)
+    """Maintenance of its services."""
+    holds: RestoredHolds | None = None
+    checked: DatabaseChecks | None = None
+    undo: str = ""
+    """Bookmark that undoes an earlier restore, which this run only checks."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Restore(Step):
+    whole: _Restoration
+    restore: DatabaseRestore
+
+    def prepare(self, ctx: Context[Any]) -> bool:  # noqa: ARG002
         """Return True, so that the state and the undo are read right before the restore."""
         return True
 
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
-        details = plan.details
-        if details.restore and change == details.change:
-            return _check_restore(ctx, details, details.restore)
-        if details.holds and change == details.holds.change:
-            return details.holds.check(ctx)
-        if change in details.closure.turn_off:
-            _require_healthy_checks(ctx, details)
-        return details.closure.check(ctx, change)
+    def find_awaited_probes(self, ctx: Context[Any]) -> ProbeSet | None:
+        """Return the probes that prove that maintenance is in effect."""
+        return self.whole.closure.closed_probes(ctx)
 
-    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
-        details = plan.details
-        if details.restore and change == details.change:
-            return _send_restore(ctx, details.holds, details.restore)
-        if details.restore and details.restore.sent:
-            leave_row(ctx, details.restore)  # a lost answer left none
-        if details.holds and change == details.holds.change:
-            return details.holds.apply(ctx)
-        return details.closure.apply(ctx, change)
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        return _check_restore(ctx, self.whole, self.restore)
 
-    def awaited_probes(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ProbeSet | None:
-        """Return the probes that prove that maintenance is in effect before the restore."""
-        return plan.details.closure.closed_probes(ctx) if change == plan.details.change else None
+    def apply(self, ctx: Context[Any]) -> str:
+        return _send_restore(ctx, self.whole.holds, self.restore)
 
-    def describe_remains(self, ctx: Context[Params], plan: Plan[Details], progress: Progress) -> str:
-        return plan.details.closure.describe_remains(ctx, progress)
+    def settled(self, ctx: Context[Any]) -> Step:
+        """Return the step with the bookmark right before the restore as its undo."""
+        return replace(self, undo=_suggest_undo(ctx, self.whole))
 
-    def update_plan(self, ctx: Context[Params], plan: Plan[Details]) -> Plan[Details]:
-        """Return the plan with the bookmark right before the restore as its undo."""
-        undo = _suggest_undo(ctx, plan.details)
-        changes = (replace(each, undo=undo) if each == plan.details.change else each for each in plan.changes)
-        return replace(plan, changes=tuple(changes))
 
-    def suggest_repeat(self, ctx: Context[Params], plan: Plan[Details]) -> SuggestedCommand | None:
-        """Return the command with the bookmark, by which a later run finds that this one made the restore."""
-        restore = plan.details.restore
-        return terms.suggest_restore(ctx, ctx.params.database, restore.bookmark) if restore else None
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _AfterRestore(Step):
+    """A step that follows the restore, whose lost answer left no row."""
 
-    def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
-        """Return the outcome of unhealthy checks, or of a service that stays in maintenance; else probes decide."""
-        if plan.changes and plan.remaining_message:
-            ctx.timeline.record(EventKind.WARNING, plan.remaining_message)  # for the report
-        name, closed, undo = plan.details.name, plan.details.closure, _suggest_undo(ctx, plan.details)
-        found = _run_checks(ctx, plan.details)
-        if found.verdict == Verdict.UNHEALTHY:
-            text = f"the checks of {name} fail: {found}"
-            return RunOutcome(Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY, text, undo)
-        if found.verdict == Verdict.INCONCLUSIVE:
-            text = f"the checks of {name} are inconclusive: {found}"
-            return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, undo)
-        kept, command = closed.describe_kept(ctx)
-        if not kept:
-            return None
-        text = f"the checks of {name} are healthy, and no probe can prove more: {kept}"
-        return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, command)
+    whole: _Restoration
+    then: Step
+    is_reopening: bool
+
+    @classmethod
+    def of(cls, whole: _Restoration, then: Step, *, is_reopening: bool = False) -> "_AfterRestore":
+        words = (*then.values, then.done_when, then.undo)
+        return cls(*words, whole=whole, then=then, is_reopening=is_reopening)
+
+    def prepare(self, ctx: Context[Any]) -> bool:  # noqa: ARG002
+        return True
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        if self.is_reopening:
+            _require_healthy_checks(ctx, self.whole)
+        return self.then.check(ctx)
+
+    def apply(self, ctx: Context[Any]) -> str:
+        if (restore := self.whole.restore) and restore.sent:
+            leave_row(ctx, restore)
+        return self.then.apply(ctx)
+
+
+def _find_probes(ctx: Context[RestoreDatabase.Params], closed: Closure) -> ProbeSet:
+    """Return the probes of the database and each service that uses it, and that maintenance is off."""
+    return closed.reopened_probes(ctx, ctx.environment.database_probes(ctx.params.database))
+
+
+def _decide(ctx: Context[Any], whole: _Restoration, remaining: str) -> RunOutcome | None:
+    """Return the outcome of unhealthy checks, or of a service that stays in maintenance; None if probes decide.
+
+    `remaining`: what the report must say of a run that changes something.
+    """
+    if remaining:
+        ctx.timeline.record(EventKind.WARNING, remaining)
+    name, undo = whole.name, _suggest_undo(ctx, whole)
+    found = _run_checks(ctx, whole)
+    if found.verdict == Verdict.UNHEALTHY:
+        text = f"the checks of {name} fail: {found}"
+        return RunOutcome(Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY, text, undo)
+    if found.verdict == Verdict.INCONCLUSIVE:
+        text = f"the checks of {name} are inconclusive: {found}"
+        return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, undo)
+    kept, command = whole.closure.describe_kept(ctx)
+    if not kept:
+        return None
+    text = f"the checks of {name} are healthy, and no probe can prove more: {kept}"
+    return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, command)
 
 
 def _check_restore(
-    ctx: Context[RestoreDatabase.Params], details: RestoreDatabase.Details, restore: DatabaseRestore
+    ctx: Context[RestoreDatabase.Params], whole: _Restoration, restore: DatabaseRestore
 ) -> ObservedState:
     """Check the restore. Counts are a minimum if maintenance did not last until its end."""
-    if details.holds and not restore.sent:
-        details.holds.read_again(ctx)
+    if whole.holds and not restore.sent:
+        whole.holds.read_again(ctx)
     found = check_restore(ctx, restore)
-    if restore.sent and restore.is_closed and (gone := details.closure.services - details.closure.find_closed(ctx)):
+    if restore.sent and restore.is_closed and (gone := whole.closure.services - whole.closure.find_closed(ctx)):
         restore.is_closed = False
         text = f"maintenance of {', '.join(sorted(gone))} ended during the restore: writes went on"
         ctx.timeline.record(EventKind.WARNING, text)
@@ -200,8 +212,8 @@ def _send_restore(ctx: Context[RestoreDatabase.Params], kept: RestoredHolds | No
             kept.undo = restore.undo_bookmark
 
 
-def _suggest_undo(ctx: Context[RestoreDatabase.Params], details: RestoreDatabase.Details) -> SuggestedCommand | None:
-    bookmark = details.restore.undo_bookmark if details.restore else details.undo
+def _suggest_undo(ctx: Context[RestoreDatabase.Params], whole: _Restoration) -> SuggestedCommand | None:
+    bookmark = whole.restore.undo_bookmark if whole.restore else whole.undo
     return terms.suggest_restore(ctx, ctx.params.database, bookmark) if bookmark else None
 
 
@@ -282,7 +294,7 @@ def _plan_restore(
     )
 
 
-def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> Plan[RestoreDatabase.Details]:
+def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> StepPlan:
     runs = ctx.previous_runs()
     reads = _read(ctx, database)
     name = ctx.params.database
@@ -301,28 +313,35 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> P
         _refuse_unnamed_migration(ctx, last_apply(reads.state.migrations))
     restore, closed = _plan_restore(ctx, database, reads, point), reads.closure
     if earlier := find_repeated(ctx, restore, records, ctx.params.accept_loss_since):
-        plan = _plan_proof(ctx, database, reads, records, why=earlier.describe(name))
-        plan.details.undo = next(iter(earlier.undos), "")
+        undo = next(iter(earlier.undos), "")
+        plan = _plan_proof(ctx, database, reads, records, why=earlier.describe(name), undo=undo)
         return replace(plan, warnings=(*plan.warnings, describe_acceptance(ctx, restore, earlier)))
     return _plan_changes(ctx, reads, restore, closed, describe_restores(previous, name, ctx.clock.now()))
 
 
 def _plan_changes(
     ctx: Context[RestoreDatabase.Params], reads: _Reads, restore: DatabaseRestore, closed: Closure, recent: str
-) -> Plan[RestoreDatabase.Details]:
+) -> StepPlan:
     name, database, point = restore.name, restore.database, restore.point
     uses = [_worker_use(service, read, point) for service, read in reads.workers]
     restore.is_closed = closed.services == {*database.services} and not any(use.writers for use in uses)
     held = _plan_holds(ctx, database, reads, [each.name for each in restore.taken_back], restore.bookmark)
-    change = Change(
+    whole = _Restoration(name, database, restore, closed, held)
+    undo = terms.suggest_restore(ctx, ctx.params.database, restore.undo_bookmark)
+    step = _Restore(
         target=f"D1 database {name}",
         before=f"bookmark {restore.undo_bookmark}",
         after=f"state of {point}",
         done_when="schema, migrations and rows show the state of the target",
-        undo=terms.suggest_restore(ctx, ctx.params.database, restore.undo_bookmark),
+        undo=undo,
+        whole=whole,
+        restore=restore,
     )
-    changes = (*closed.turn_on, change, *held.changes, *closed.turn_off)
-    return Plan(
+    holding = (_AfterRestore.of(whole, each) for each in held.steps)
+    opening = (_AfterRestore.of(whole, each, is_reopening=True) for each in closed.turn_off)
+    changes = (*closed.turn_on, step, *holding, *opening)
+    remaining = plan_text.describe_next_deployment(database, held.new)
+    return StepPlan(
         summary=f"D1 database {name}: restore {point}",
         changes=changes,
         sections=plan_text.build_sections(restore, uses, checks.check_names(database), reads.at, held.sections),
@@ -333,12 +352,15 @@ def _plan_changes(
             *plan_text.clock_warnings(reads.at, ctx.clock.now()),
             *closed.warnings(ctx),
         ),
-        remaining_message=plan_text.describe_next_deployment(database, held.new),
+        remaining_message=remaining,
         done_message=f"Restored {name} to {point}",
         proved_claim=f"{name} is restored to {point}; its checks and the probes are healthy",
         healthy_before_message="the data is restored and checked. No probe failed before, so check the data itself",
         terms=terms.restore_terms(restore, _given_options(ctx.params), changes, uses, reads.at),
-        details=RestoreDatabase.Details(name, database, restore, change, closed, held),
+        probes=partial(_find_probes, ctx, closed),
+        decide=partial(_decide, ctx, whole, remaining),
+        describe_remains=partial(closed.describe_remains, ctx),
+        repeat=terms.suggest_restore(ctx, ctx.params.database, restore.bookmark),
     )
 
 
@@ -383,10 +405,11 @@ def _plan_proof(
     *,
     why: str,
     named: Sequence[str] = (),
-) -> Plan[RestoreDatabase.Details]:
+    undo: str = "",
+) -> StepPlan:
     """Return the plan that only writes missing holds and runs the checks, as after a run that ended after its restore.
 
-    `named` are migrations that the request itself takes back.
+    `named` are migrations that the request itself takes back. `undo`: bookmark before an earlier restore.
     """
     name, closed = ctx.params.database, reads.closure
     known = {*(each.migration for each in reads.holds), *(each.name for each in reads.state.migrations)}
@@ -396,16 +419,21 @@ def _plan_proof(
         if each not in known
     ]
     held = _plan_holds(ctx, database, reads, missing, "")
-    return Plan(
+    whole = _Restoration(name, database, closure=closed, holds=held, undo=undo)
+    changes = tuple(_AfterRestore.of(whole, each) for each in held.steps) if missing else ()
+    remaining = plan_text.describe_next_deployment(database, held.new)
+    return StepPlan(
         summary=f"D1 database {name}: nothing to restore, because {why}",
-        changes=held.changes if missing else (),
+        changes=changes,
         sections=held.sections,
         warnings=tuple(closed.warnings(ctx)) if closed.kept else (),
-        remaining_message=plan_text.describe_next_deployment(database, held.new),
+        remaining_message=remaining,
         healthy_before_message="the missing holds are written, and the data is checked",
         reason=Reason.ALREADY_LIVE,
         done_message=f"Held {', '.join(missing)} in {name}" if missing else "",
-        details=RestoreDatabase.Details(name, database, closure=closed, holds=held),
+        probes=partial(_find_probes, ctx, Closure()),
+        decide=partial(_decide, ctx, whole, remaining if changes else ""),
+        describe_remains=partial(closed.describe_remains, ctx),
     )
 
 
@@ -433,23 +461,23 @@ def _worker_use(service: str, reads: "_WorkerReads", point: RestorePoint) -> Wor
     return WorkerUse(service, newer, reads.crons, reads.handlers)
 
 
-def _require_healthy_checks(ctx: Context[RestoreDatabase.Params], details: RestoreDatabase.Details) -> None:
+def _require_healthy_checks(ctx: Context[RestoreDatabase.Params], whole: _Restoration) -> None:
     """Keep maintenance on unless the checks are healthy. Raises StillUnhealthy, NoEvidence."""
-    found = _run_checks(ctx, details)
+    found = _run_checks(ctx, whole)
     if found.verdict == Verdict.HEALTHY:
         return
     kind = StillUnhealthy if found.verdict == Verdict.UNHEALTHY else NoEvidence
     raise kind(
-        f"{details.name} is restored, but its checks are {found.verdict.value}: {found}",
+        f"{whole.name} is restored, but its checks are {found.verdict.value}: {found}",
         hint="Check the data. Then turn maintenance off, or undo the restore with the command below.",
-        suggested_command=_suggest_undo(ctx, details),
+        suggested_command=_suggest_undo(ctx, whole),
     )
 
 
-def _run_checks(ctx: Context[RestoreDatabase.Params], details: RestoreDatabase.Details) -> DatabaseChecks:
+def _run_checks(ctx: Context[RestoreDatabase.Params], whole: _Restoration) -> DatabaseChecks:
     """Run the checks once, and record them."""
-    if details.checked is None:
-        details.checked = checks.run_checks(ctx.cloudflare.d1, details.database, ctx.clock)
-        text = f"checks of {details.name}: {details.checked}"
-        ctx.timeline.record(EventKind.COMPARED, text, verdict=details.checked.verdict.value)
-    return details.checked
+    if whole.checked is None:
+        whole.checked = checks.run_checks(ctx.cloudflare.d1, whole.database, ctx.clock)
+        text = f"checks of {whole.name}: {whole.checked}"
+        ctx.timeline.record(EventKind.COMPARED, text, verdict=whole.checked.verdict.value)
+    return whole.checked

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.cloudflare.types.d1 import Migration
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Decision, Reason, Refused
-from ops.core.plan import Change, Plan, PlanSection, RunOutcome
+from ops.core.plan import PlanSection, RunOutcome
 from ops.core.suggestions import count_of
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
@@ -19,7 +20,7 @@ from ops.database.steps import DatabaseRunbook
 from ops.database.target import BEFORE_MIGRATION
 from ops.engine.context import Context
 from ops.engine.runbook import TokenPermissions, param
-from ops.engine.step import ObservedState
+from ops.engine.step import ObservedState, Step, StepPlan
 
 if TYPE_CHECKING:
     from ops.config import Environment
@@ -36,7 +37,7 @@ LOCAL_COPY = "the down file runs on a local copy: schema only, data not tested"
 ONE_TRANSACTION = "one transaction of at most 30 s; other queries wait for it"
 
 
-class RevertMigration(DatabaseRunbook["RevertMigration.Params", "RevertMigration.Details"]):
+class RevertMigration(DatabaseRunbook["RevertMigration.Params"]):
     """Take back the last migration of a D1 database with its down file."""
 
     @dataclass(frozen=True)
@@ -47,14 +48,6 @@ class RevertMigration(DatabaseRunbook["RevertMigration.Params", "RevertMigration
             "Revert without a second person; the incident says so", default=False, laptop_only=True
         )
         reason: str = param("Reason, shown in the timeline", default="")
-
-    @dataclass(frozen=True)
-    class Details:
-        name: str
-        """Name of the database in ops.yml."""
-        database: "Database"
-        revert: MigrationRevert | None = None
-        """None if the migration was taken back already."""
 
     name = "revert-migration"
     when = "A migration broke the application, and the data written since must stay"
@@ -74,55 +67,51 @@ class RevertMigration(DatabaseRunbook["RevertMigration.Params", "RevertMigration
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
         return {"database": tuple(name for name, each in environment.databases.items() if each.migrations)}
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
+    def plan(self, ctx: Context[Params]) -> StepPlan:
         return _build_plan(ctx, ctx.environment.database(ctx.params.database))
 
-    def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:  # noqa: ARG002
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Revert(Step):
+    revert: MigrationRevert
+
+    def prepare(self, ctx: Context[Any]) -> bool:  # noqa: ARG002
         """Return True, so that state and bookmark are read right before the batch."""
         return True
 
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
-        return check_revert(ctx, _require(plan))
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        return check_revert(ctx, self.revert)
 
-    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
-        planned = _require(plan)
-        return _suggesting_restore(ctx, planned.migration, lambda: send_revert(ctx, planned))
+    def apply(self, ctx: Context[Any]) -> str:
+        return _suggesting_restore(ctx, self.revert.migration, lambda: send_revert(ctx, self.revert))
 
-    def update_plan(self, ctx: Context[Params], plan: Plan[Details]) -> Plan[Details]:
-        """Return the plan with the bookmark right before the batch as its undo."""
-        undo = terms.suggest_restore(ctx, ctx.params.database, _require(plan).bookmark)
-        return replace(plan, changes=tuple(replace(each, undo=undo) for each in plan.changes))
-
-    def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:
-        """Return the outcome of checks that are not healthy; else probes decide."""
-        details = plan.details
-        if details.revert and plan.remaining_message:
-            ctx.timeline.record(EventKind.WARNING, plan.remaining_message)  # for the report
-        found = checks.run_checks(ctx.cloudflare.d1, details.database, ctx.clock)
-        ctx.timeline.record(EventKind.COMPARED, f"checks of {details.name}: {found}", verdict=found.verdict.value)
-        if found.verdict == Verdict.HEALTHY:
-            return None
-        is_unhealthy = found.verdict == Verdict.UNHEALTHY
-        decision, reason = (
-            (Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY)
-            if is_unhealthy
-            else (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE)
-        )
-        text = f"the checks of {details.name} are {found.verdict.value}: {found}"
-        if details.revert is None:
-            return RunOutcome(decision, reason, text)
-        lost = f"a restore to the state before loses all writes since {format_utc(ctx.clock.now())}"
-        return RunOutcome(
-            decision,
-            reason,
-            f"{text}; {lost}",
-            terms.suggest_restore(ctx, ctx.params.database, details.revert.bookmark),
-        )
+    def settled(self, ctx: Context[Any]) -> Step:
+        """Return the step with the bookmark right before the batch as its undo."""
+        return replace(self, undo=terms.suggest_restore(ctx, ctx.params.database, self.revert.bookmark))
 
 
-def _require(plan: Plan[RevertMigration.Details]) -> MigrationRevert:
-    assert plan.details.revert is not None
-    return plan.details.revert
+def _decide(
+    ctx: Context[Any], name: str, database: "Database", revert: MigrationRevert | None, remaining: str
+) -> RunOutcome | None:
+    """Return the outcome of checks that are not healthy; None if probes decide.
+
+    `revert` is None if the migration was taken back already; `remaining` is what the report must say.
+    """
+    if remaining:
+        ctx.timeline.record(EventKind.WARNING, remaining)
+    found = checks.run_checks(ctx.cloudflare.d1, database, ctx.clock)
+    ctx.timeline.record(EventKind.COMPARED, f"checks of {name}: {found}", verdict=found.verdict.value)
+    if found.verdict == Verdict.HEALTHY:
+        return None
+    decision, reason = Decision.NO_EVIDENCE, Reason.NO_EVIDENCE
+    if found.verdict == Verdict.UNHEALTHY:
+        decision, reason = Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY
+    text = f"the checks of {name} are {found.verdict.value}: {found}"
+    if revert is None:
+        return RunOutcome(decision, reason, text)
+    lost = f"a restore to the state before loses all writes since {format_utc(ctx.clock.now())}"
+    back = terms.suggest_restore(ctx, ctx.params.database, revert.bookmark)
+    return RunOutcome(decision, reason, f"{text}; {lost}", back)
 
 
 def _suggesting_restore(ctx: Context[RevertMigration.Params], migration: Migration, act: Callable[[], T]) -> T:
@@ -135,7 +124,7 @@ def _suggesting_restore(ctx: Context[RevertMigration.Params], migration: Migrati
         raise
 
 
-def _build_plan(ctx: Context[RevertMigration.Params], database: "Database") -> Plan[RevertMigration.Details]:
+def _build_plan(ctx: Context[RevertMigration.Params], database: "Database") -> StepPlan:
     name = ctx.params.database
     reads = revert.read_sources(ctx, name, database)
     if ctx.params.name == LAST:
@@ -143,35 +132,37 @@ def _build_plan(ctx: Context[RevertMigration.Params], database: "Database") -> P
         refuse_second_step_back(reads.holds, LAST, hint, incident=ctx.request.incident, now=reads.at)
     migration = revert.find_migration(ctx.params.name, reads.state.migrations, reads.holds)
     if migration is None:
-        return Plan(
+        return StepPlan(
             summary=f"D1 database {name}: {ctx.params.name} was taken back already, and is held",
             reason=Reason.ALREADY_LIVE,
-            details=RevertMigration.Details(name, database),
+            decide=partial(_decide, ctx, name, database, None, ""),
         )
     planned = _suggesting_restore(ctx, migration, lambda: revert.plan_revert(ctx, name, database, reads, migration))
-    return Plan(
+    remaining = plan_text.describe_next_deployment(database, [planned.hold])
+    return StepPlan(
         summary=f"D1 database {name}: revert {migration}",
-        changes=(_change(ctx, planned),),
+        changes=(_step(ctx, planned),),
         sections=tuple(_sections(planned)),
         not_undone=NOT_UNDONE,
         consequences=(ONE_TRANSACTION, CODE_FIRST, UNDO_LOSES),
         warnings=tuple(_warnings(planned)),
-        remaining_message=plan_text.describe_next_deployment(database, [planned.hold]),
+        remaining_message=remaining,
         done_message=f"Reverted {migration.name} of {name}",
         proved_claim=f"{migration.name} of {name} is reverted; its checks and the probes are healthy",
         healthy_before_message="the migration is reverted and checked. No probe failed before: check the data",
         terms=terms.revert_terms(planned, ctx.params.reason),
-        details=RevertMigration.Details(name, database, planned),
+        decide=partial(_decide, ctx, name, database, planned, remaining),
     )
 
 
-def _change(ctx: Context[RevertMigration.Params], planned: MigrationRevert) -> Change:
-    return Change(
+def _step(ctx: Context[RevertMigration.Params], planned: MigrationRevert) -> _Revert:
+    return _Revert(
         target=f"Migration {planned.migration.name} of D1 database {planned.name}",
         before="applied",
         after="reverted and held",
         done_when="its row is gone, and its hold names this run",
         undo=terms.suggest_restore(ctx, ctx.params.database, planned.bookmark),
+        revert=planned,
     )
 
 

@@ -4,14 +4,16 @@ KV may cache for a minute or longer that a key does not exist, so a key created 
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from ops.core.errors import Reason
-from ops.core.plan import Plan, PlanSection
+from ops.core.plan import PlanSection
 from ops.core.suggestions import quote_name
 from ops.engine.context import Context
 from ops.engine.runbook import param
+from ops.engine.step import StepPlan
 from ops.switches import steps
-from ops.switches.steps import SwitchDetails, SwitchRunbook
+from ops.switches.steps import SetSwitch, SwitchRunbook
 
 
 class PrepareSwitches(SwitchRunbook["PrepareSwitches.Params"]):
@@ -29,7 +31,7 @@ class PrepareSwitches(SwitchRunbook["PrepareSwitches.Params"]):
     params = Params
     example = Params()
 
-    def preflight(self, ctx: Context[Params]) -> Plan[SwitchDetails]:
+    def plan(self, ctx: Context[Params]) -> StepPlan:
         now = ctx.clock.now()
         found, unknown = steps.read_switches(ctx)
         missing = [each for each in found.values() if each.value is None]
@@ -41,13 +43,12 @@ class PrepareSwitches(SwitchRunbook["PrepareSwitches.Params"]):
         there = [f"{name}: {each.describe(now)}" for name, each in found.items() if each.value is not None]
         there += [f"{name}: {quote_name(observed[name].state)}, as the application shows it" for name in late]
         there += [f"{each.name}: {each.reason}" for each in unknown]
-        writes = steps.build_changes(ctx, [(each, None) for each in planned])
         service = ctx.environment.require_runtime().service
-        return Plan(
+        return StepPlan(
             summary=f"create keys: {', '.join(each.current.name for each in planned)}"
             if planned
             else "all switch keys exist",
-            changes=tuple(writes),
+            changes=tuple(SetSwitch.of(ctx, each) for each in planned),
             sections=(PlanSection("Unchanged", tuple(there)),) if there else (),
             consequences=("nothing changes for users: a switch without a key has its normal state too",),
             reason=None if planned else Reason.ALREADY_PREPARED,
@@ -55,5 +56,5 @@ class PrepareSwitches(SwitchRunbook["PrepareSwitches.Params"]):
             proved_claim=f"the switch keys exist, and {service} reads them, {steps.SEEN}",
             proof_limit=steps.ONE_LOCATION_NOTE,
             proves_health=False,
-            details=SwitchDetails(writes, shows),
+            probes=partial(steps.build_probe_set, ctx, shows),
         )

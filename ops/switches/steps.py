@@ -6,17 +6,17 @@ later one wins, and the earlier one reads back another revision.
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from ops.config.probes import ProbeSet, probes_claim
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import NeedsAcceptance, OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.owners import StateOwner, describe_owners, find_owner
-from ops.core.plan import Change, Plan
+from ops.core.plan import Plan
 from ops.core.runtime_contract import (
     NAMESPACE_BINDING,
     RUNTIME_PATH,
@@ -29,7 +29,7 @@ from ops.core.suggestions import quote_name
 from ops.core.threads import start_call
 from ops.engine.context import Context, P
 from ops.engine.runbook import Runbook, TokenPermissions
-from ops.engine.step import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState, Step
 from ops.switches import values as switches
 from ops.switches.values import SAME_END_TOLERANCE, DesiredValue, SkippedSwitch, SwitchState, describe_planned
 
@@ -72,16 +72,50 @@ class SwitchWrite:
         return self.value.owners if self.value.state != desired.state else ()
 
 
-@dataclass(frozen=True)
-class SwitchDetails:
-    """Write of each change in a plan, and the values that the public endpoint must show afterwards by JSON path."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SetSwitch(Step):
+    """Write one switch to KV."""
 
-    writes: Mapping[Change, SwitchWrite]
-    expected: Mapping[str, Any] = field(default_factory=dict)
+    write: SwitchWrite
+
+    @classmethod
+    def of(cls, ctx: Context[Any], write: SwitchWrite, undo: SuggestedCommand | None = None, **given: Any) -> Self:
+        """Return the step; `given` are further fields of it."""
+        return cls(
+            target=f"Switch {write.current.name}",
+            before=write.current.describe(ctx.clock.now()),
+            after=switches.describe_planned(write.value),
+            done_when=f"KV holds it with the revision {write.value.revision}",
+            undo=undo,
+            write=write,
+            **given,
+        )
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        """Check by revision, because another run may write the same state. KV's API may return a previous value."""
+        current, now = self.write.current, ctx.clock.now()
+        text = ctx.cloudflare.kv.read_value(switch_reader(ctx)[0].namespace, current.key)
+        if text == current.text:
+            message = f"KV holds {current.name} unchanged: {current.describe(now)}"
+            return ObservedState(ChangeState.PLANNED, message, may_lag=True)
+        try:
+            found = switches.parse_state(current.name, current.rules, text)
+        except Refused as error:
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, error.message, may_lag=True)
+        if found.value is not None and found.value.revision == self.write.value.revision:
+            return ObservedState(
+                ChangeState.DONE, f"KV holds {current.name} = {quote_name(found.value.state)}, by this run"
+            )
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"{current.name} is {found.describe(now)}", may_lag=True)
+
+    def apply(self, ctx: Context[Any]) -> str:
+        current, value = self.write.current, self.write.value
+        ctx.cloudflare.kv.write_value(switch_reader(ctx)[0].namespace, current.key, value.to_json())
+        return f"Cloudflare accepted it: {current.name} = {value.state}"
 
 
-class SwitchRunbook(Runbook[P, SwitchDetails]):
-    """Base of the runbooks that set switches; their plans carry SwitchDetails."""
+class SwitchRunbook(Runbook[P, None]):
+    """Base of the runbooks that set switches."""
 
     kind = KIND
     writes = (("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),)
@@ -91,26 +125,9 @@ class SwitchRunbook(Runbook[P, SwitchDetails]):
         """Return the service that reads the switches."""
         return environment.runtime.service if environment.runtime else ""
 
-    def probes(self, ctx: Context[P], plan: Plan[SwitchDetails] | None) -> ProbeSet:
-        """Probe the public endpoint, and the health of the service unless the plan only leaves a state to others."""
-        _, service = switch_reader(ctx)
-        if plan is None:
-            return build_probe_set(ctx, self.expected_before_plan(ctx), self.own_probes(ctx, service, plan))
-        own = self.own_probes(ctx, service, plan) if plan.proves_health else ()
-        return build_probe_set(ctx, plan.details.expected, own)
-
-    def expected_before_plan(self, ctx: Context[P]) -> Mapping[str, Any]:  # noqa: ARG002  most know no more before they read
-        """Return the expected values of the public endpoint before there is a plan. Raises ConfigError."""
-        return {}
-
-    def own_probes(self, ctx: Context[P], service: "Service", plan: Plan[SwitchDetails] | None) -> "tuple[Probe, ...]":  # noqa: ARG002
-        return service.probes
-
-    def check(self, ctx: Context[P], plan: Plan[SwitchDetails], change: Change) -> ObservedState:
-        return check_write(ctx, plan.details.writes[change])
-
-    def apply(self, ctx: Context[P], plan: Plan[SwitchDetails], change: Change) -> str:
-        return apply_write(ctx, plan.details.writes[change])
+    def probes(self, ctx: Context[P], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
+        """Probe the public endpoint, and the health of the service."""
+        return build_probe_set(ctx, NOTHING, own_probes(ctx))
 
     def plan_switch(self, ctx: Context[P], current: SwitchState, desired: DesiredValue) -> SwitchWrite | None:
         """Plan the write; a refusal suggests this run with the acceptance that it needs."""
@@ -264,36 +281,19 @@ def plan_first_write(ctx: Context[Any], current: SwitchState) -> SwitchWrite:
     return SwitchWrite(current, value)
 
 
-def build_changes(
-    ctx: Context[Any], planned: Iterable[tuple[SwitchWrite, SuggestedCommand | None]]
-) -> dict[Change, SwitchWrite]:
-    now = ctx.clock.now()
-    return {
-        Change(
-            target=f"Switch {each.current.name}",
-            before=each.current.describe(now),
-            after=switches.describe_planned(each.value),
-            done_when=f"KV holds it with the revision {each.value.revision}",
-            undo=undo,
-        ): each
-        for each, undo in planned
-    }
-
-
-def build_details(
-    ctx: Context[Any],
-    current: SwitchState,
-    write: SwitchWrite | None,
-    undo: SuggestedCommand | None,
-    shows: Mapping[str, Any] = NOTHING,
-) -> SwitchDetails:
-    """Build the details of one switch; `shows` are further values that the public endpoint must show."""
+def expect_shown(ctx: Context[Any], current: SwitchState, write: SwitchWrite | None) -> dict[str, Any]:
+    """Return what the public endpoint must show of one switch, by JSON path, also if nothing is written."""
     value = write.value if write else current.value
     state = write.value.state if write else current.state(ctx.clock.now())
     # An ended value shows as the normal state; its revision may be missing.
     revision = value.revision if value and not value.is_over(ctx.clock.now()) else None
-    writes = build_changes(ctx, [(write, undo)]) if write else {}
-    return SwitchDetails(writes, {**switches.expected_json(current.name, state, revision), **shows})
+    return switches.expected_json(current.name, state, revision)
+
+
+def own_probes(ctx: Context[Any], name: str = "") -> "tuple[Probe, ...]":
+    """Return the probes of the service that reads the switches, and those of the switch `name`."""
+    runtime, service = switch_reader(ctx)
+    return (*service.probes, *(runtime.switches[name].probes if name else ()))
 
 
 def build_probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Probe, ...]" = ()) -> ProbeSet:
@@ -313,36 +313,7 @@ def build_probe_set(ctx: Context[Any], shows: Mapping[str, Any], own: "tuple[Pro
 
 def describe_health(ctx: Context[Any], name: str = "") -> str:
     """Return what healthy probes show of the service, for the claim of a plan that sets the switch `name`."""
-    runtime, service = switch_reader(ctx)
-    own = runtime.switches[name].probes if name else ()
-    return probes_claim((*service.probes, *own))
-
-
-def check_write(ctx: Context[Any], setting: SwitchWrite) -> ObservedState:
-    """Check by revision, because another run may write the same state. KV's API may return a previous value."""
-    runtime, _ = switch_reader(ctx)
-    current = setting.current
-    text = ctx.cloudflare.kv.read_value(runtime.namespace, current.key)
-    if text == current.text:
-        message = f"KV holds {current.name} unchanged: {current.describe(ctx.clock.now())}"
-        return ObservedState(ChangeState.PLANNED, message, may_lag=True)
-    try:
-        found = switches.parse_state(current.name, current.rules, text)
-    except Refused as error:
-        return ObservedState(ChangeState.CHANGED_ELSEWHERE, error.message, may_lag=True)
-    if found.value is not None and found.value.revision == setting.value.revision:
-        return ObservedState(
-            ChangeState.DONE, f"KV holds {current.name} = {quote_name(found.value.state)}, by this run"
-        )
-    return ObservedState(
-        ChangeState.CHANGED_ELSEWHERE, f"{current.name} is {found.describe(ctx.clock.now())}", may_lag=True
-    )
-
-
-def apply_write(ctx: Context[Any], setting: SwitchWrite) -> str:
-    runtime, _ = switch_reader(ctx)
-    ctx.cloudflare.kv.write_value(runtime.namespace, setting.current.key, setting.value.to_json())
-    return f"Cloudflare accepted it: {setting.current.name} = {setting.value.state}"
+    return probes_claim(own_probes(ctx, name))
 
 
 def describe_end(write: SwitchWrite) -> tuple[str, ...]:

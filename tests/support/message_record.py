@@ -4,11 +4,12 @@ The classes of messages get an `__init__` that calls the real one, and then note
 nothing. Only this process is observed: a message that only a program started by a test makes does not occur here.
 """
 
+import dataclasses
 import functools
 import getpass
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from types import CodeType, FrameType
 from typing import Any
@@ -82,9 +83,11 @@ class MessageObserver:
         self._undo: list[Callable[[], None]] = []
 
     def observe(self) -> None:
+        for name in RUNBOOKS:
+            registry.find_runbook_file(name).load()  # with the kinds of steps that it has
         for observed in OBSERVED:
             note = functools.partial(self._note, observed.__name__, tuple(FIELDS[observed.__name__]))
-            self._undo.append(_after_each(observed, note))
+            self._undo += [_after_each(each, note) for each in (observed, *_with_own_init(observed))]
         self._undo.append(_after_each(RunResult, self._note_result))
 
     def stop(self) -> None:
@@ -195,8 +198,16 @@ class MessageRecorder:
             terminalreporter.write_line("\n".join(self._stale))
 
 
+def _with_own_init(observed: type[Any]) -> Iterator[type[Any]]:
+    """Yield the subclasses whose generated `__init__` does not call that of `observed`."""
+    for each in observed.__subclasses__():
+        if dataclasses.is_dataclass(each) and "__init__" in vars(each):
+            yield each
+        yield from _with_own_init(each)
+
+
 def _after_each(observed: type[Any], note: Callable[[Any], None]) -> Callable[[], None]:
-    """Let `note` see each new object of the class, and of its subclasses; return a function that ends it."""
+    """Let `note` see each new object that this `__init__` makes; return a function that ends it."""
     make: Callable[..., None] = observed.__init__
 
     @functools.wraps(make)

@@ -193,6 +193,10 @@ class _Reader:
         name = _dotted(module, call.func)
         if name in self.makers:
             return name
+        around = module.functions.get(id(call), ())
+        if name.endswith(".cls") and around and (of_class := module.classes.get(id(around[-1]))):
+            own = f"{module.name}.{of_class.name}"
+            return own if own in self.makers else ""
         if isinstance(call.func, ast.Attribute):
             if call.func.attr == "__init__" and ast.unparse(call.func.value) == "super()":
                 around = module.functions.get(id(call), ())
