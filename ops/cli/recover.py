@@ -60,7 +60,7 @@ class StepRequest:
     """ID of the deployment that relapsed; anything else is refused."""
     requested_by: str
     is_by_rule: bool
-    """Whether the approved request left the choice of the version to Backout."""
+    """Whether the request left the choice of the version to Backout."""
     config: Path
     environ: Mapping[str, str]
     redactor: Redactor
@@ -129,7 +129,7 @@ class StepRequest:
 
 
 def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
-    """Return the command `recover`, by which a job runs the runbook that the gate approved."""
+    """Return the command `recover`, by which a job runs a runbook with the gate's pass."""
 
     @click.pass_obj
     def command(
@@ -175,7 +175,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
         "recover",
         params=[*_recover_options(), *common_options(needs_environment=True)],
         callback=command,
-        help="Run a runbook that the gate approved",
+        help="Run a runbook with the gate's pass",
         epilog='ops recover --runbook rollback-worker --params \'{"service": "api"}\' --environment production --yes',
     )
 
@@ -187,9 +187,9 @@ def _recover_options() -> list[click.Parameter]:
             ["--params"], default="{}", metavar="JSON", help="Parameters of the runbook, as the gate passes them"
         ),
         click.Option(["--param"], multiple=True, metavar="NAME=TEXT", help="Parameter that an earlier job determined"),
-        click.Option(["--attempt"], metavar="N", help="Attempt of the workflow run that the gate approved"),
-        click.Option(["--approved-runbook"], metavar="NAME", help="Runbook that the gate approved"),
-        click.Option(["--approved-environment"], metavar="NAME", help="Environment that the gate approved"),
+        click.Option(["--attempt"], metavar="N", help="Attempt of the workflow run that the gate's pass is for"),
+        click.Option(["--approved-runbook"], metavar="NAME", help="Runbook that the gate's pass is for"),
+        click.Option(["--approved-environment"], metavar="NAME", help="Environment that the gate's pass is for"),
         click.Option(["--approved-for"], metavar="NAME", help="GitHub environment of this job, or none"),
         click.Option(["--ends-by"], type=UtcTime(), help="Time until which a later job may end this change"),
         click.Option(["--requested-by"], default="", metavar="LOGIN", help="Login of the requester, from the gate"),

@@ -17,6 +17,7 @@ from typing import Any
 
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason, Refused
+from ops.core.run_record import require_text
 from ops.core.suggestions import quote_name
 
 APPROVE_LABEL = "approve:restore"
@@ -254,13 +255,6 @@ def parse_time(value: Any) -> datetime:
     return datetime.fromisoformat(value).astimezone(UTC)
 
 
-def require_text(value: Any) -> str:
-    """Return the text of a hidden record. Raises TypeError for another value."""
-    if not isinstance(value, str):
-        raise TypeError("no text")
-    return value
-
-
 def _login(value: str) -> str:
     """Return a login. A record may hold any text, and messages quote this one."""
     if not re.fullmatch(r"[A-Za-z0-9][\w-]{0,99}", value, re.ASCII):
@@ -303,7 +297,8 @@ def refuse_approval(request: WaitingRequest, approval: Approval, used: Iterable[
     """
     for use in used:
         if use.uses == request.run or (use.digest == request.digest and use.at >= request.at):
-            raise _used_before(request, use)
+            text = f"the plan of request {request.code} was approved before, by {use.login}; an approval counts once"
+            raise _refused(Reason.APPROVAL_USED, text)
     if approval.id in request.requesters:
         raise _refused(
             Reason.SAME_PERSON,
@@ -314,17 +309,8 @@ def refuse_approval(request: WaitingRequest, approval: Approval, used: Iterable[
         text = f"the approval of {format_utc(approval.at)} is older than the plan of {format_utc(request.at)}"
         raise _refused(Reason.REQUEST_CHANGED, text, "Read the new plan, and approve it again.")
     if approval.at > request.until:
-        raise _expired(request)
-
-
-def _expired(request: WaitingRequest) -> Refused:
-    text = f"the request {request.code} could be approved until {format_utc(request.until)}"
-    return _refused(Reason.REQUEST_TOO_OLD, text)
-
-
-def _used_before(request: WaitingRequest, use: ApprovalUse) -> Refused:
-    text = f"the plan of request {request.code} was approved before, by {use.login}; an approval counts once"
-    return _refused(Reason.APPROVAL_USED, text)
+        text = f"the request {request.code} could be approved until {format_utc(request.until)}"
+        raise _refused(Reason.REQUEST_TOO_OLD, text)
 
 
 def refuse_review(review: Approval, requesters: Collection[str], environment: str, now: datetime) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ops.core.approval import require_text
 from ops.core.errors import current_decision_name
 
 RECORD_VERSION = 1
@@ -232,6 +231,13 @@ def _row(row: Sequence[Any]) -> RecordRow:
         require_text(kind),
         require_text(text),
     )
+
+
+def require_text(value: Any) -> str:
+    """Return the text of a hidden record. Raises TypeError for another value."""
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
 
 
 def _seconds(value: Any) -> float | None:

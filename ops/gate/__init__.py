@@ -1,4 +1,4 @@
-"""Turn a GitHub event into an approved request, a refusal or "not for us".
+"""Turn a GitHub event into a request with a pass, a refusal or "not for us".
 
 Only the label that was just added selects the recovery, and `ops.yml` defines its meaning. The gate reads no title, no
 comment and no other label to select it. An approval selects a request by its hidden record, whose signature the acting

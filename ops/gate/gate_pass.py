@@ -41,14 +41,16 @@ def refuse_without_pass(
     `environment` and `runbook` are those of the job. `github_environment` is the one that the runbook needs.
     """
     if actions.is_job(environ) and None in vars(gate_pass).values():
-        raise _no_pass("the workflow does not pass on what the gate approved", hint=SYNC)
+        raise _no_pass("the workflow does not hand on the gate's pass", hint=SYNC)
     attempt = environ.get("GITHUB_RUN_ATTEMPT", "")
     if gate_pass.attempt is not None and gate_pass.attempt != attempt:
-        raise _no_pass(f"the gate approved attempt {gate_pass.attempt or 'none'}, and this is attempt {attempt}")
+        given = f"the gate's pass is for attempt {gate_pass.attempt}" if gate_pass.attempt else "the gate gave no pass"
+        raise _no_pass(f"{given}, and this is attempt {attempt}")
     if gate_pass.runbook is not None and gate_pass.runbook != runbook:
-        raise _no_pass(f'the gate approved "{quote_name(gate_pass.runbook)}", and this job runs {runbook}')
+        raise _no_pass(f'the gate\'s pass is for "{quote_name(gate_pass.runbook)}", and this job runs {runbook}')
     if gate_pass.environment is not None and gate_pass.environment != environment:
-        raise _no_pass(f'the gate approved "{quote_name(gate_pass.environment)}", and this job is for "{environment}"')
+        there = quote_name(gate_pass.environment)
+        raise _no_pass(f'the gate\'s pass is for "{there}", and this job is for "{environment}"')
     needed = github_environment or NO_ENVIRONMENT
     if gate_pass.github_environment is not None and gate_pass.github_environment != needed:
         there = quote_name(gate_pass.github_environment)
@@ -56,4 +58,4 @@ def refuse_without_pass(
 
 
 def _no_pass(message: str, *, hint: str = PRESS_AGAIN) -> Refused:
-    return Refused(f"not approved: {message}", reason=Reason.RERUN, hint=hint)
+    return Refused(message, reason=Reason.RERUN, hint=hint)

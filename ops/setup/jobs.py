@@ -103,7 +103,7 @@ def label_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[Act
     ]
 
 
-def approving_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[ActingJob]:
+def second_person_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[ActingJob]:
     """Return the jobs that an approval by a second person can start."""
     needy = (each for each in runbooks.values() if each.needs_approval)
     return _acting_jobs(config, [(each, place) for each in needy for place in fitting_environments(config, each)])
@@ -196,7 +196,7 @@ def _locks(probes: "Iterable[Probe]", runbooks: Iterable[AnyRunbook] = ()) -> tu
     return (RUNTIME_LOCK, *(("crypto",) if needs_app_key else ()), *(("browser",) if needs_browser else ()))
 
 
-def approval_jobs(acting: Iterable[ActingJob]) -> dict[str, list[ActingJob]]:
+def reviewer_jobs(acting: Iterable[ActingJob]) -> dict[str, list[ActingJob]]:
     """Return id of a job that waits for a reviewer → the acting jobs that need it."""
     found: dict[str, list[ActingJob]] = {}
     for job in acting:

@@ -176,8 +176,8 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
     for name, runbook in runbooks.items():
         if acting := jobs.button_jobs(config, runbook):
             yield name, _button(text, config, runbook, acting)
-    if approving := jobs.approving_jobs(config, runbooks):
-        yield APPROVE_BUTTON, text(APPROVE_BUTTON, acting=approving, waiting=jobs.approval_jobs(approving))
+    if approving := jobs.second_person_jobs(config, runbooks):
+        yield APPROVE_BUTTON, text(APPROVE_BUTTON, acting=approving, waiting=jobs.reviewer_jobs(approving))
     yield "incident", _incident(text, config, runbooks)
     tasks = {task.name: task for task in jobs.scheduled_tasks(config)}
     yield "doctor", text("doctor", checked=jobs.doctor_jobs(config), schedule=tasks.pop(jobs.DOCTOR, None))
@@ -201,7 +201,7 @@ def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, act
         if runbook.kind in KINDS
     }
     button = {"name": runbook.name, "inputs": fields, "named": named}
-    waiting = jobs.approval_jobs(acting)
+    waiting = jobs.reviewer_jobs(acting)
     places = {each.name: runbook.laptop_variables(each, "") for each in fitting_environments(config, runbook)}
     variables = _json_text(places, indent=None) if any(places.values()) else ""
     return text(runbook.workflow, button=button, acting=acting, waiting=waiting, sites=sites, variables=variables)
@@ -213,8 +213,8 @@ def _incident(text: Callable[..., str], config: "Config", runbooks: Mapping[str,
     program = (config.github.laptop_program,)
     menu = _json_text(build_menu(config, program, "ISSUE_NUMBER", "https://REPOSITORY").to_json())
     acting = jobs.label_jobs(config, runbooks)
-    waiting = jobs.approval_jobs(acting)
-    approves = APPROVE_LABEL if jobs.approving_jobs(config, runbooks) else ""
+    waiting = jobs.reviewer_jobs(acting)
+    approves = APPROVE_LABEL if jobs.second_person_jobs(config, runbooks) else ""
     return text("incident", acting=acting, waiting=waiting, answers=answers, menu=menu, approves=approves)
 
 

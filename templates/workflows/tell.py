@@ -150,7 +150,7 @@ def read_request(event: Any, jobs: Jobs) -> Request:
     starts = name.startswith("recover:") or name == "approve:restore"
     is_ours = name in reads or (starts and "pull_request" not in event["issue"])
     since = re.fullmatch("[0-9TZ:-]+", str(event["issue"].get("updated_at")))
-    is_off = jobs.needs["gate"]["result"] == "success"  # the gate removes the label just before it approves
+    is_off = jobs.needs["gate"]["result"] == "success"  # the gate removes the label just before it gives the pass
     return Request(
         inert(label) + " from " + sender,
         number if is_ours else 0,
@@ -182,7 +182,7 @@ def read_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:
     if gate.get("attempt") not in {None, "", attempt()}:
         if (gate.get("go") == "true" and jobs.is_idle) or jobs.find("reason", "rerun"):
             who = inert("@" + os.environ.get("GITHUB_TRIGGERING_ACTOR", ""))
-            said = f"{who} started one job of the run for {request.title} again. An approval holds for one attempt."
+            said = f"{who} started one job of the run for {request.title} again. The gate's pass holds for one attempt."
             yield Failure(_refuse(request, said, "rerun"))
             return
         late = _skipped_ends(jobs)

@@ -253,7 +253,7 @@ def test_cancelled_job_is_answered_and_its_rerun_refused(world: Stage) -> None:
     )
     assert one_job == (
         "**Refused, and nothing was changed:** `@alice` started one job of the run for `recover:rollback-api` from "
-        f"`@alice` again. An approval holds for one attempt.\n\n**Next step:** P{AGAIN}\n\nReason: `rerun`\n\n"
+        f"`@alice` again. The gate's pass holds for one attempt.\n\n**Next step:** P{AGAIN}\n\nReason: `rerun`\n\n"
         "<!-- backout:answered run=RUN attempt=2 -->\n"
     )
     assert all_jobs.partition("\n\n- on a laptop")[0] == (
