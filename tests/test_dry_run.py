@@ -12,15 +12,15 @@ from ops.app import registry, run
 from ops.app.registry import scheduled_files
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.core.errors import Decision, Reason
-from ops.core.plan import Change, Plan
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.engine.context import Context
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
 from ops.engine.signals import SignalHandler
-from ops.engine.step import ObservedState as Standing
+from ops.engine.step import ObservedState, StepPlan
 from ops.runbooks.rollback_worker import RollbackWorker
+from ops.workers.deploy import DeploySplit
 from tests.conftest import REFERENCE, SITE, WORKER, Releases, World
 from tests.support.databases import FORTUNET, add_database
 from tests.support.scenarios import arguments, options_of, runbooks
@@ -174,8 +174,8 @@ def before_the_write(world: World) -> list[tuple[str, str]]:
 class WritesWhilePlanning(RollbackWorker):
     """Greedy."""
 
-    def preflight(self, ctx: Context[RollbackWorker.Params]) -> Plan[Any]:
-        plan = super().preflight(ctx)
+    def plan(self, ctx: Context[RollbackWorker.Params]) -> StepPlan:
+        plan = super().plan(ctx)
         write(ctx)
         return plan
 
@@ -183,9 +183,15 @@ class WritesWhilePlanning(RollbackWorker):
 class WritesWhileComparing(RollbackWorker):
     """Greedy."""
 
-    def check(self, ctx: Context[RollbackWorker.Params], plan: Plan[Any], change: Change) -> Standing:
+    def plan(self, ctx: Context[RollbackWorker.Params]) -> StepPlan:
+        plan = super().plan(ctx)
+        return replace(plan, changes=tuple(GreedyStep(**vars(step)) for step in plan.changes))
+
+
+class GreedyStep(DeploySplit):
+    def check(self, ctx: Context[Any]) -> ObservedState:
         write(ctx)
-        return super().check(ctx, plan, change)
+        return super().check(ctx)
 
 
 def write(ctx: Context[RollbackWorker.Params]) -> None:

@@ -17,8 +17,8 @@ import pytest
 
 from ops import cli
 from ops.cli.runbook_command import runbook_command
-from ops.core.plan import Plan
 from ops.engine.context import Context
+from ops.engine.step import StepPlan
 from ops.runbooks.rollback_worker import RollbackWorker
 from sandbox.server import HttpResponse
 from tests.conftest import Incident, Outcome, Releases, World
@@ -47,7 +47,7 @@ class Broken(RollbackWorker):
 
     name = "broken"
 
-    def preflight(self, ctx: Context[RollbackWorker.Params]) -> Plan[Any]:
+    def plan(self, ctx: Context[RollbackWorker.Params]) -> StepPlan:
         raise RuntimeError(f"in the midst of {ECHO} {SHOUT}")
 
 

@@ -1,7 +1,7 @@
 """Roll a Worker back to an earlier version; `workers/rollback_target.py` chooses it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,17 +17,17 @@ from ops.cloudflare.types.workers import (
     short_id,
 )
 from ops.config.probes import ProbeSet
-from ops.core.errors import Reason, Refused, SecretsChanged
+from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, Plan
+from ops.core.plan import Plan
 from ops.core.timeline import EventKind
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
-from ops.engine.step import ObservedState, Rehearsal
-from ops.workers import deploy, plan_text, rehearsal, reupload, rollback_target, schema_age, secret_values
+from ops.engine.step import Rehearsal, StepPlan
+from ops.workers import plan_text, rehearsal, reupload, rollback_target, schema_age, secret_values
+from ops.workers.deploy import DeploySplit
 from ops.workers.history import WorkerHistory
 from ops.workers.history_reads import read_history, read_listing
-from ops.workers.reupload import Reupload
 from ops.workers.rollback_target import TargetChoice
 from ops.workers.schema_age import AppliedMigrations, SchemaAge
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ops.config import Service
 
 
-class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"]):
+class RollbackWorker(Runbook["RollbackWorker.Params", None]):
     """Roll a Worker back to an earlier version."""
 
     @dataclass(frozen=True)
@@ -60,26 +60,6 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         )
         no_rehearsal: bool = param("Skip the rehearsal that ops.yml asks for", default=False)
 
-    @dataclass(frozen=True)
-    class Details:
-        """Values of the plan that `check` and `apply` use."""
-
-        worker: str
-        live: WorkerDeployment
-        split: Split
-        mark: DeploymentMark
-        revoked: Mapping[str, WorkerDeployment] = field(default_factory=dict)
-        """Secret → the deployment since which its value in `split` is revoked."""
-        stale_in_latest: frozenset[str] = frozenset()
-        """Secrets for which the latest upload is not known to have the new value, so nobody suggests to keep it."""
-        has_unmarked_rotation: bool = False
-        """Whether the incident rotated secrets, and the history does not tell which: then no old value is offered."""
-        reupload_state: Reupload | None = None
-        rehearsal_obstacle: str | None = None
-        """Why the target is not rehearsed; empty if it is, None if nobody asks for it."""
-        is_repair: bool = False
-        """Whether the plan deploys again what a rehearsal replaced by accident."""
-
     name = "rollback-worker"
     when = "A new version of a Worker causes errors, is slow, or breaks the API"
     menu_rank = 1
@@ -92,18 +72,10 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
     )
     permissions = TokenPermissions(cloudflare=("Workers Scripts Write",))
 
-    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
-        service = require_service(ctx, self.kind)
-        serving: frozenset[str] = frozenset()
-        if plan is not None and isinstance(plan.details, RollbackWorker.Details):
-            details = plan.details
-            split = (
-                details.split if details.reupload_state is None else ((details.reupload_state.uploaded_version, 100.0),)
-            )
-            serving = frozenset(version for version, percent in split if percent > 0)
-        return ProbeSet(service.url, service.probes, service.verify, serving)
+    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
+        return _build_probes(require_service(ctx, self.kind), tuple)
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
+    def plan(self, ctx: Context[Params]) -> StepPlan:
         service = require_service(ctx, self.kind)
         rebuilt = ctx.params.current_secrets
         further = [lambda: ctx.cloudflare.workers.list_uploads(service.worker)] if rebuilt else []
@@ -128,7 +100,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         schemas: Callable[[], tuple[AppliedMigrations, ...]],
         *,
         latest: WorkerVersion | None,
-    ) -> Plan[Details]:
+    ) -> StepPlan:
         if to is None and history.live.displaced is not None:
             return _plan_repair(ctx, service, history, history.live.displaced)
         incident, relapsed = ctx.request.incident, ctx.params.relapsed
@@ -164,54 +136,17 @@ class RollbackWorker(Runbook["RollbackWorker.Params", "RollbackWorker.Details"])
         )
         if not ctx.params.current_secrets:
             _check_rotated_secrets(ctx, history, choice, split)
-        plan = _build_plan(ctx, service, history, choice, split, ages=ages, by_rule=to is None)
-        return _with_current_secrets(ctx, service, history, plan, latest) if latest else plan
+        return _build_plan(ctx, service, history, choice, split, ages=ages, by_rule=to is None, latest=latest)
 
     def after_relapse(self, params: Params, deployment: str) -> Params | None:
         """Return the parameters without what a person accepted for one version; None after `to`."""
         kept = RollbackWorker.Params(params.service, current_secrets=params.current_secrets)
         return None if params.to else replace(kept, relapsed=deployment, reason=AUTOMATIC_STEP)
 
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
-        details = plan.details
-        if details.reupload_state is not None:
-            return reupload.check_change(ctx, details.reupload_state, change)
-        # The deployment of a repair belongs to the rehearsal.
-        deployments = ctx.cloudflare.workers.list_deployments(details.worker, rehearsals=details.is_repair)
-        return deploy.observe_deployment(deployments, details.live, details.split, details.mark, worker=details.worker)
 
-    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
-        details = plan.details
-        if details.reupload_state is not None:
-            return reupload.apply_change(ctx, details.reupload_state, change, {})
-        return _deploy(ctx, plan, details.split, details.mark)
-
-    def plan_rehearsal(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> Rehearsal | str | None:
-        details, uploaded = plan.details, plan.details.reupload_state
-        if uploaded and reupload.is_upload_change(uploaded, change):
-            return None
-        if details.rehearsal_obstacle != "":
-            return details.rehearsal_obstacle
-        new = rehearsal.find_new_version(details.live.split, details.split)
-        version, service = uploaded.uploaded_version if uploaded else new, require_service(ctx, self.kind)
-        planned = rehearsal.WorkerRehearsal(service, ctx.cloudflare.workers, details.live, version, details.mark)
-        start = partial(reupload.deploy_upload, ctx, uploaded) if uploaded else partial(_deploy, ctx, plan)
-        return planned.plan(start, partial(_failed_rehearsal_refusal, ctx, plan, version))
-
-
-def _deploy(
-    ctx: Context[RollbackWorker.Params], plan: Plan[RollbackWorker.Details], split: Split, mark: DeploymentMark
-) -> str:
-    """Deploy with one write, and once more with force if a person accepted the changed secrets. Raises Refused."""
-    worker, accepted = plan.details.worker, set(ctx.params.accept_changed_secrets)
-    try:
-        deployment = ctx.cloudflare.workers.deploy(worker, split, mark=mark)
-    except SecretsChanged as changed:
-        if not changed.names or not set(changed.names) <= accepted or _revoked_secrets(plan, changed.names):
-            raise _changed_secrets_refusal(ctx, changed.names, accepted, plan) from None
-        deployment = ctx.cloudflare.workers.deploy(worker, split, mark=mark, force=True)
-        return f"deployment {deployment}; accepted the previous values of {', '.join(changed.names)}"
-    return f"deployment {deployment}"
+def _build_probes(service: "Service", find_split: Callable[[], Split]) -> ProbeSet:
+    serving = frozenset(version for version, percent in find_split() if percent > 0)
+    return ProbeSet(service.url, service.probes, service.verify, serving)
 
 
 SchemaAges = Mapping[str, Sequence[SchemaAge]]
@@ -226,14 +161,37 @@ def _schema_ages(history: WorkerHistory, split: Split, databases: Sequence[Appli
     }
 
 
-def _build_details(
-    ctx: Context[RollbackWorker.Params], service: "Service", history: WorkerHistory, split: Split, *, blames: str | None
-) -> RollbackWorker.Details:
-    mark = DeploymentMark(incident=ctx.request.incident, run=ctx.run_id, blames=blames, text=ctx.params.reason)
-    revoked = {n: by for version, _ in split for n, by in secret_values.find_revoked_values(history, version).items()}
-    stale = frozenset(secret_values.find_doubtful_values(history, history.latest_upload))
-    unmarked = secret_values.has_unmarked_rotation(history)
-    return RollbackWorker.Details(service.worker, history.live, split, mark, revoked, stale, unmarked)
+def _build_step(
+    ctx: Context[RollbackWorker.Params],
+    service: "Service",
+    history: WorkerHistory,
+    split: Split,
+    *,
+    mark: DeploymentMark,
+    undo: Split,
+    warnings: tuple[str, ...] = (),
+    rehearsal: Callable[[DeploySplit], Rehearsal] | str | None = None,
+) -> DeploySplit:
+    """Return the deployment of the split. `warnings`: those of the plan."""
+    accepted, live = ctx.params.accept_changed_secrets, history.live
+    return DeploySplit(
+        target=f"Worker {service.worker}",
+        before=describe_split(live.split),
+        after=describe_split(split),
+        done_when=f"Cloudflare lists our deployment of {describe_split(split)} first",
+        undo=_suggest_undo(ctx, history, undo),
+        worker=service.worker,
+        live=live,
+        find_split=lambda: split,
+        mark=mark,
+        accepted_secrets=frozenset(accepted).difference(secret_values.find_revoked_among(accepted, history, split)),
+        refuse_secrets=partial(_changed_secrets_refusal, ctx, history, split, warnings),
+        rehearsal=rehearsal,
+    )
+
+
+def _build_mark(ctx: Context[RollbackWorker.Params], blames: str | None) -> DeploymentMark:
+    return DeploymentMark(incident=ctx.request.incident, run=ctx.run_id, blames=blames, text=ctx.params.reason)
 
 
 def _check_latest_secrets(
@@ -275,44 +233,57 @@ def _build_plan(
     *,
     ages: SchemaAges,
     by_rule: bool,
-) -> Plan[RollbackWorker.Details]:
+    latest: WorkerVersion | None,
+) -> StepPlan:
+    """Return the plan. `latest`: the newest upload, whose secrets the target gets; None keeps its own ones."""
     blames = rollback_target.version_to_blame(history, choice.suspect, split, by_rule=by_rule)
-    live, rebuilt = history.live.split, ctx.params.current_secrets
-    details = _build_details(ctx, service, history, split, blames=blames)
+    live, rebuilt = history.live.split, latest is not None
+    began = ctx.request.incident_began
     warnings = (
         *schema_age.list_warnings(ages),
-        *plan_text.list_warnings(
-            history, choice, split, began=ctx.request.incident_began, by_rule=by_rule, rebuilt=rebuilt
-        ),
-        *(() if rebuilt else plan_text.list_secret_warnings(history, split, details.revoked)),
+        *plan_text.list_warnings(history, choice, split, began=began, by_rule=by_rule, rebuilt=rebuilt),
+        *(() if rebuilt else plan_text.list_secret_warnings(history, split)),
     )
-    details = replace(details, rehearsal_obstacle=_rehearsal_obstacle(ctx, service, history, split))
-    change = Change(
-        target=f"Worker {service.worker}",
-        before=describe_split(live),
-        after=describe_split(split),
-        done_when=f"Cloudflare lists our deployment of {describe_split(split)} first",
-        undo=_suggest_undo(ctx, history, live),
+    next_step = _suggest_following(ctx, history, choice, split, by_rule=by_rule)
+    obstacle = _rehearsal_obstacle(ctx, service, history, split)
+    refuse = partial(_failed_rehearsal_refusal, ctx, split, next_step)
+    step = _build_step(
+        ctx,
+        service,
+        history,
+        split,
+        mark=_build_mark(ctx, blames),
+        undo=live,
+        warnings=warnings,
+        rehearsal=partial(rehearsal.plan_rehearsal, service, refuse) if obstacle == "" else obstacle,
     )
-    others = [version for version in choice.candidates if version not in dict(split)]
-    others = others if rebuilt else secret_values.without_old_values(history, others)
-    following = [version for version in others if by_rule or history.served_before(version, split[0][0])]
-    return Plan(
+    plan = StepPlan(
         summary=f"Worker {service.worker}: {describe_split(live)} → {describe_split(split)}",
-        changes=(change,),
+        changes=(step,),
         sections=(
             *plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=by_rule),
             *schema_age.build_sections(ages, ctx.suggest),
-            *rehearsal.build_sections(service, live, split, details.rehearsal_obstacle),
+            *rehearsal.build_sections(service, live, split, obstacle),
         ),
         not_undone=plan_text.NOT_UNDONE,
         consequences=plan_text.list_consequences(history, split, rebuilt=rebuilt),
         warnings=warnings,
-        next_step=_suggest_next_step(ctx, following[0]) if following else None,
+        next_step=next_step,
         remaining_message="" if rebuilt else plan_text.describe_accepted_values(history, split),
         done_message=f"Rolled back {ctx.params.service} to {describe_split(split)}",
-        details=details,
+        probes=partial(_build_probes, service, step.find_split),
     )
+    return _with_current_secrets(ctx, service, history, plan, step, latest=latest) if latest else plan
+
+
+def _suggest_following(
+    ctx: Context[RollbackWorker.Params], history: WorkerHistory, choice: TargetChoice, split: Split, *, by_rule: bool
+) -> SuggestedCommand | None:
+    """Return the rollback to try if the split does not help."""
+    others = [version for version in choice.candidates if version not in dict(split)]
+    others = others if ctx.params.current_secrets else secret_values.without_old_values(history, others)
+    following = [version for version in others if by_rule or history.served_before(version, split[0][0])]
+    return _suggest_next_step(ctx, following[0]) if following else None
 
 
 def _suggest_undo(ctx: Context[RollbackWorker.Params], history: WorkerHistory, live: Split) -> SuggestedCommand | None:
@@ -324,39 +295,32 @@ def _suggest_undo(ctx: Context[RollbackWorker.Params], history: WorkerHistory, l
 
 def _plan_repair(
     ctx: Context[RollbackWorker.Params], service: "Service", history: WorkerHistory, displaced: WorkerDeployment
-) -> Plan[RollbackWorker.Details]:
+) -> StepPlan:
     """Return the plan that deploys again what a rehearsal replaced by accident, before its run could repair it.
 
     Its mark is that of a rehearsal, so both deployments count for nothing afterwards.
     """
     choice = rollback_target.choose_target(history, incident=ctx.request.incident)
-    before, split, rehearsed = history.live.split, displaced.split, history.live.mark
+    split, rehearsed = displaced.split, history.live.mark
     _check_rotated_secrets(ctx, history, choice, split)
-    details = _build_details(ctx, service, history, split, blames=None)
-    mark = replace(details.mark, rehearsed=rehearsed.rehearsed if rehearsed else "")
-    change = Change(
-        target=f"Worker {service.worker}",
-        before=describe_split(before),
-        after=describe_split(split),
-        done_when=f"Cloudflare lists our deployment of {describe_split(split)} first",
-        undo=_suggest_undo(ctx, history, traffic_of(history.live)),
-    )
-    others = [version for version in choice.candidates if version not in {*dict(before), *dict(split)}]
+    mark = replace(_build_mark(ctx, None), rehearsed=rehearsed.rehearsed if rehearsed else "")
+    step = _build_step(ctx, service, history, split, mark=mark, undo=traffic_of(history.live))
+    others = [version for version in choice.candidates if version not in {*dict(history.live.split), *dict(split)}]
     others = secret_values.without_old_values(history, others)
-    return Plan(
-        summary=f"Worker {service.worker}: {change.before} → {change.after}, which a rehearsal replaced by accident",
-        changes=(change,),
+    return StepPlan(
+        summary=f"Worker {service.worker}: {step.before} → {step.after}, which a rehearsal replaced by accident",
+        changes=(step,),
         sections=plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=False),
         not_undone=plan_text.NOT_UNDONE,
         consequences=plan_text.list_consequences(history, split, rebuilt=False),
         warnings=(
             *plan_text.list_leftovers(history.live, end=""),
-            *plan_text.list_secret_warnings(history, split, details.revoked),
+            *plan_text.list_secret_warnings(history, split),
         ),
         next_step=_suggest_rollback(ctx, others[0]) if others else None,
         remaining_message=plan_text.describe_accepted_values(history, split),
         done_message=f"Deployed {describe_split(split)} to {ctx.params.service} again",
-        details=replace(details, mark=mark, is_repair=True),
+        probes=partial(_build_probes, service, step.find_split),
     )
 
 
@@ -364,21 +328,22 @@ def _with_current_secrets(
     ctx: Context[RollbackWorker.Params],
     service: "Service",
     history: WorkerHistory,
-    plan: Plan[RollbackWorker.Details],
+    plan: StepPlan,
+    step: DeploySplit,
+    *,
     latest: WorkerVersion,
-) -> Plan[RollbackWorker.Details]:
-    """Return the plan with an upload of the same code instead of a plain deployment.
+) -> StepPlan:
+    """Return the plan with an upload of the same code instead of the plain deployment, `step`.
 
     The reads of the upload come last, so they are the comparison before the write.
     """
-    details = plan.details
-    version = details.split[0][0]
-    reupload_state = reupload.plan_reupload(
+    version = step.find_split()[0][0]
+    upload = reupload.plan_reupload(
         ctx,
         service.worker,
         version,
-        details.mark,
-        live=details.live,
+        step.mark,
+        live=step.live,
         latest=latest,
         edits=(),
         accepted=ctx.params.inherit_latest,
@@ -388,11 +353,11 @@ def _with_current_secrets(
     )
     return replace(
         plan,
-        summary=f"Worker {service.worker}: {describe_split(details.live.split)} → {reupload_state.name}",
-        changes=reupload.build_changes(reupload_state, undo=plan.changes[0].undo),
-        sections=(*plan.sections, reupload.build_section(reupload_state)),
-        done_message=f"Rolled back {ctx.params.service} to {reupload_state.name}",
-        details=replace(details, reupload_state=reupload_state),
+        summary=f"Worker {service.worker}: {step.before} → {upload.name}",
+        changes=reupload.build_steps(upload, undo=step.undo, rehearsal=step.rehearsal),
+        sections=(*plan.sections, reupload.build_section(upload)),
+        done_message=f"Rolled back {ctx.params.service} to {upload.name}",
+        probes=partial(_build_probes, service, upload.find_split),
     )
 
 
@@ -405,10 +370,10 @@ def _plan_nothing(
     *,
     summary: str,
     reason: Reason,
-) -> Plan[RollbackWorker.Details]:
+) -> StepPlan:
     """Return a plan without changes: the run probes what is live and suggests a next step."""
     ages = _schema_ages(history, history.live.split, schemas())
-    return Plan(
+    return StepPlan(
         summary=summary,
         sections=(
             *plan_text.build_sections(history, choice, history.live.split, repository=service.repository, by_rule=True),
@@ -417,7 +382,7 @@ def _plan_nothing(
         warnings=_leftovers(ctx, history),
         reason=reason,
         next_step=_suggest_next_step(ctx, _next_version_to_try(history, choice)),
-        details=_build_details(ctx, service, history, history.live.split, blames=None),
+        probes=partial(_build_probes, service, lambda: history.live.split),
     )
 
 
@@ -440,11 +405,11 @@ def _rehearsal_obstacle(
 
 
 def _failed_rehearsal_refusal(
-    ctx: Context[RollbackWorker.Params], plan: Plan[RollbackWorker.Details], version: str, result: str
+    ctx: Context[RollbackWorker.Params], split: Split, next_step: SuggestedCommand | None, version: str, result: str
 ) -> Refused:
-    again = _suggest_again(ctx, plan.details.split, no_rehearsal=True)
+    again = _suggest_again(ctx, split, no_rehearsal=True)
     return plan_text.failed_rehearsal_refusal(
-        version, result, press=plan.next_step or again, listing=ctx.versions_command(ctx.params.service)
+        version, result, press=next_step or again, listing=ctx.versions_command(ctx.params.service)
     )
 
 
@@ -456,21 +421,21 @@ def _next_version_to_try(history: WorkerHistory, choice: TargetChoice) -> str:
     return next((version for version in found if repair is None or version not in dict(repair.replaced)), "VERSION")
 
 
-def _revoked_secrets(plan: Plan[RollbackWorker.Details], names: tuple[str, ...]) -> dict[str, WorkerDeployment]:
-    return plan_text.revoked_among(names, plan.details.revoked)
-
-
 def _changed_secrets_refusal(
-    ctx: Context[RollbackWorker.Params], names: tuple[str, ...], accepted: set[str], plan: Plan[RollbackWorker.Details]
+    ctx: Context[RollbackWorker.Params],
+    history: WorkerHistory,
+    split: Split,
+    warnings: tuple[str, ...],
+    names: tuple[str, ...],
 ) -> Refused:
-    split = plan.details.split
-    is_kept = len(split) == 1 and not plan.details.stale_in_latest
+    is_kept = len(split) == 1 and not secret_values.find_doubtful_values(history, history.latest_upload)
     keep = _suggest_current_secrets(ctx, split[0][0]) if is_kept else None
-    if found := _revoked_secrets(plan, names):
+    if found := secret_values.find_revoked_among(names, history, split):
         return plan_text.secrets_revoked_refusal(found, keep=keep)
-    why = next((w for w in plan.warnings if w.startswith(plan_text.ONLY_SECRETS_DIFFER)), "")
-    may_accept = not plan.details.has_unmarked_rotation
+    why = next((w for w in warnings if w.startswith(plan_text.ONLY_SECRETS_DIFFER)), "")
+    may_accept = not secret_values.has_unmarked_rotation(history)
     accept = _suggest_rollback(ctx, format_split(split), accept_changed_secrets=names) if may_accept else None
+    accepted = ctx.params.accept_changed_secrets
     return plan_text.secrets_changed_refusal(split, names, accepted, why=why, accept=accept, keep=keep)
 
 

@@ -1,9 +1,62 @@
-"""Compare a Worker's deployments with the one that a plan creates."""
+"""Deploy versions of a Worker, and compare its deployments with that."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import Split, WorkerDeployment, describe_deployment, describe_split, is_same_split
-from ops.core.errors import ProviderError, Reason
-from ops.engine.step import ChangeState, ObservedState
+from ops.core.errors import OpsError, ProviderError, Reason, SecretsChanged
+from ops.engine.context import Context
+from ops.engine.step import ChangeState, ObservedState, Rehearsal, Step
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeploySplit(Step):
+    """Give the traffic of a Worker to a split of its versions."""
+
+    worker: str
+    live: WorkerDeployment
+    """The live deployment when the plan was made."""
+    find_split: Callable[[], Split]
+    """Returns the split; the run itself may upload its version before."""
+    mark: DeploymentMark
+    accepted_secrets: frozenset[str] = frozenset()
+    """Secrets that may return to their previous values."""
+    refuse_secrets: Callable[[tuple[str, ...]], OpsError] | None = None
+    """Makes the error for changed secrets that are not accepted."""
+    rehearsal: "Callable[[DeploySplit], Rehearsal] | str | None" = None
+    """Plans the rehearsal; or the reason why there is none; None if nobody wants one."""
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        # A repair has the mark of a rehearsal.
+        deployments = ctx.cloudflare.workers.list_deployments(self.worker, rehearsals=bool(self.mark.rehearsed))
+        return self.observe(deployments, self.live)
+
+    def apply(self, ctx: Context[Any]) -> str:
+        return self.deploy(ctx, self.find_split(), self.mark)
+
+    def deploy(self, ctx: Context[Any], split: Split, mark: DeploymentMark) -> str:
+        """Deploy with one write, and once more with force if the changed secrets are accepted. Raises OpsError."""
+        deploy = partial(ctx.cloudflare.workers.deploy, self.worker, split, mark=mark)
+        try:
+            return f"deployment {deploy()}"
+        except SecretsChanged as changed:
+            if changed.names and self.accepted_secrets.issuperset(changed.names):
+                return f"deployment {deploy(force=True)}; accepted the previous values of {', '.join(changed.names)}"
+            if self.refuse_secrets is None:
+                raise
+            raise self.refuse_secrets(changed.names) from None
+
+    def plan_rehearsal(self, ctx: Context[Any]) -> Rehearsal | str | None:  # noqa: ARG002
+        return self.rehearsal(self) if callable(self.rehearsal) else self.rehearsal
+
+    def observe(
+        self, deployments: tuple[WorkerDeployment, ...], live: WorkerDeployment, *, label: str = ""
+    ) -> ObservedState:
+        split = self.find_split()
+        return observe_deployment(deployments, live, split, self.mark, worker=self.worker, label=label)
 
 
 def observe_deployment(

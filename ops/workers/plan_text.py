@@ -30,6 +30,7 @@ from ops.workers.secret_values import (
     ValueAge,
     describe_doubtful_values,
     find_doubtful_in_split,
+    find_revoked_values,
     may_have_old_values,
 )
 
@@ -430,12 +431,6 @@ def describe_accepted_values(history: WorkerHistory, split: Split) -> str:
     return f"{known}. You accepted that: rotate {names} again"
 
 
-def revoked_among(names: Collection[str], revoked: Mapping[str, WorkerDeployment]) -> dict[str, WorkerDeployment]:
-    """Return the secrets of `names` whose previous value was revoked, each with the deployment that says so."""
-    found = {name: revoked.get(name) or revoked.get(ANY_NAME) for name in names}
-    return {name: deployment for name, deployment in found.items() if deployment is not None}
-
-
 def secrets_revoked_refusal(found: Mapping[str, WorkerDeployment], *, keep: SuggestedCommand | None) -> Refused:
     since = max(deployment.created_on for deployment in found.values())
     texts = dict.fromkeys(
@@ -457,11 +452,9 @@ def _keep(keep: SuggestedCommand | None) -> str:
     return "Pass one version with `--to`, and add `--current-secrets` to keep the current values."
 
 
-def list_secret_warnings(
-    history: WorkerHistory, split: Split, revoked: Mapping[str, WorkerDeployment]
-) -> Iterator[str]:
+def list_secret_warnings(history: WorkerHistory, split: Split) -> Iterator[str]:
     """Yield the plan's warnings about the earlier values of secrets that the split has."""
-    if revoked:
+    if revoked := find_revoked_values(history, split):
         yield _revoked_secrets_warning(revoked)
     if accepted := describe_accepted_values(history, split):
         yield accepted

@@ -9,6 +9,7 @@ as it does without a rehearsal.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.deployment_mark import DeploymentMark
@@ -28,9 +29,9 @@ from ops.core.plan import PlanSection
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, Rehearsal, Step
 from ops.workers import deploy
+from ops.workers.deploy import DeploySplit
 
 if TYPE_CHECKING:
-    from ops.cloudflare.workers import WorkersApi
     from ops.config import Service
     from ops.workers.history import WorkerHistory
 
@@ -90,18 +91,45 @@ def _probes(service: "Service") -> tuple[Probe, ...]:
     return tuple(probe for probe in service.probes if probe.http is not None and probe.http.version)
 
 
+def plan_rehearsal(service: "Service", refuse: Callable[[str, str], Refused], step: DeploySplit) -> Rehearsal:
+    """Return the rehearsal of the version that gets traffic only by the step.
+
+    `refuse`: makes the refusal of the version from the result of the probes.
+    """
+    rehearsed = WorkerRehearsal(step, find_new_version(step.live.split, step.find_split()))
+    target = f"Worker {step.worker}, rehearsal"
+    alone, both = describe_split(step.live.split), describe_split(rehearsed.split)
+    verify = service.verify
+    probes = ProbeSet(
+        service.url,
+        _probes(service),
+        verify.model_copy(
+            update={
+                "successes": min(max(verify.successes, MIN_ROUNDS), MAX_ROUNDS),
+                "interval": min(verify.interval, MAX_INTERVAL),
+                "deadline": min(verify.deadline, MAX_SECONDS),
+            }
+        ),
+        frozenset({rehearsed.version}),
+        override=f'{step.worker}="{rehearsed.version}"',
+    )
+    return Rehearsal(
+        _Start(target, alone, both, f"Cloudflare lists {both} first", None, rehearsal=rehearsed),
+        _Restore(target, both, alone, f"Cloudflare lists {alone} first", None, rehearsal=rehearsed),
+        probes,
+        partial(refuse, rehearsed.version),
+        rehearsed.describe_moved_traffic,
+    )
+
+
 @dataclass
 class WorkerRehearsal:
     """A rehearsal of one version beside the live deployment."""
 
-    service: "Service"
-    workers: "WorkersApi"
-    live: WorkerDeployment
+    step: DeploySplit
     version: str
-    mark: DeploymentMark
-    """Mark of the rollback."""
     replaced: Split = ()
-    """Split that the rehearsal replaced, as last read: that of `live`, unless somebody deployed right before it."""
+    """Split that the rehearsal replaced, as last read: the live one, unless somebody deployed right before it."""
     restored: Split = ()
     """Split of the last restoration that was sent."""
     listed: tuple[WorkerDeployment, ...] = ()
@@ -109,33 +137,11 @@ class WorkerRehearsal:
 
     @property
     def split(self) -> Split:
-        return (*self.live.split, (self.version, 0.0))
+        return (*self.step.live.split, (self.version, 0.0))
 
-    def plan(self, start: Callable[[Split, DeploymentMark], str], refusal: Callable[[str], Refused]) -> Rehearsal:
-        """Return the rehearsal. `start` deploys a split with a mark, and describes the answer."""
-        target = f"Worker {self.service.worker}, rehearsal"
-        alone, both = describe_split(self.live.split), describe_split(self.split)
-        verify = self.service.verify
-        probes = ProbeSet(
-            self.service.url,
-            _probes(self.service),
-            verify.model_copy(
-                update={
-                    "successes": min(max(verify.successes, MIN_ROUNDS), MAX_ROUNDS),
-                    "interval": min(verify.interval, MAX_INTERVAL),
-                    "deadline": min(verify.deadline, MAX_SECONDS),
-                }
-            ),
-            frozenset({self.version}),
-            override=f'{self.service.worker}="{self.version}"',
-        )
-        return Rehearsal(
-            _Start(target, alone, both, f"Cloudflare lists {both} first", None, rehearsal=self, start=start),
-            _Restore(target, both, alone, f"Cloudflare lists {alone} first", None, rehearsal=self),
-            probes,
-            refusal,
-            self.describe_moved_traffic,
-        )
+    @property
+    def mark(self) -> DeploymentMark:
+        return replace(self.step.mark, blames=None, rehearsed=self.version)
 
     def describe_moved_traffic(self) -> str:
         """Return whom the rehearsal replaced by accident, as last read, and for how long; empty if nobody."""
@@ -146,56 +152,21 @@ class WorkerRehearsal:
         ]
         return "; ".join(_describe_displacement(each, self.listed[0]) for each in moved)
 
-    def check_start(self) -> ObservedState:
-        """Return DONE if the target is at 0 %, also if another run of ours left it there."""
-        first, before, made = self._read()
-        moved = describe_deployment(before) if before.id != self.live.id else ""
-        if self._is_own(first) and is_same_split(first.split, self.split):
-            by = "" if made else f", left by another run: {describe_deployment(first)}"
-            text = f"{describe_split(self.split)} are deployed{by}"
-            return ObservedState(ChangeState.DONE, text, (moved,) if moved else (), made_by_run=made)
-        if moved:
-            return ObservedState(ChangeState.CHANGED_ELSEWHERE, moved, made_by_run=made)
-        return ObservedState(ChangeState.PLANNED, f"{describe_split(self.live.split)} is live, as planned")
-
-    def check_restored(self) -> ObservedState:
-        """Return PLANNED while the rehearsal replaces something, and DONE if nothing of it is left."""
-        first, before, _ = self._read()
-        if not self._is_own(first):
-            state = ChangeState.DONE if before.id == self.live.id else ChangeState.CHANGED_ELSEWHERE
-            return ObservedState(state, f"{describe_split(before.split)} is live, without the rehearsal")
-        self.replaced = before.split
-        if is_same_split(first.split, self.replaced):
-            return ObservedState(ChangeState.DONE, f"{describe_split(first.split)} is deployed as before")
-        if self.restored and is_same_split(first.split, self.restored):
-            self.restored, text = (), f"{describe_split(first.split)} is deployed"
-            return ObservedState(ChangeState.DONE, text, (describe_deployment(before),))
-        moved = () if before.id == self.live.id else (describe_deployment(before),)
-        return ObservedState(ChangeState.PLANNED, f"{describe_split(first.split)} are deployed", moved)
-
-    def restore(self) -> str:
-        self.restored = self.replaced
-        return f"deployment {self.workers.deploy(self.service.worker, self.restored, mark=self.own_mark)}"
-
-    @property
-    def own_mark(self) -> DeploymentMark:
-        return replace(self.mark, blames=None, rehearsed=self.version)
-
-    def _is_own(self, deployment: WorkerDeployment) -> bool:
+    def is_own(self, deployment: WorkerDeployment) -> bool:
         """Return whether it belongs to this rehearsal, or to an equal one of another run."""
         mark = deployment.mark
         is_equal = is_same_split(deployment.split, self.split)
         return mark is not None and mark.rehearsed == self.version and (mark.run == self.mark.run or is_equal)
 
-    def _read(self) -> tuple[WorkerDeployment, WorkerDeployment, bool]:
+    def read(self, ctx: Context[Any]) -> tuple[WorkerDeployment, WorkerDeployment, bool]:
         """Return the newest deployment, the newest one without rehearsals, and whether this run started one."""
-        worker = self.service.worker
-        found = self.listed = self.workers.list_deployments(worker, rehearsals=True)
+        worker = self.step.worker
+        found = self.listed = ctx.cloudflare.workers.list_deployments(worker, rehearsals=True)
         if not found:
             raise deploy.no_deployments_error(worker)
-        others = [each for each in found if not self._is_own(each)]
-        made = any(each.mark and each.mark.run == self.mark.run for each in found if self._is_own(each))
-        before = leave_out_rehearsals(others)[0] if others else self.live
+        others = [each for each in found if not self.is_own(each)]
+        made = any(each.mark and each.mark.run == self.mark.run for each in found if self.is_own(each))
+        before = leave_out_rehearsals(others)[0] if others else self.step.live
         return found[0], before.displaced or before, made
 
 
@@ -215,13 +186,22 @@ class _Start(Step):
     """Deploy the version at 0 % beside the live ones."""
 
     rehearsal: WorkerRehearsal
-    start: Callable[[Split, DeploymentMark], str]
 
-    def check(self, ctx: Context[Any]) -> ObservedState:  # noqa: ARG002  the rehearsal has its client
-        return self.rehearsal.check_start()
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        """Return DONE if the version is at 0 %, also if another run of ours left it there."""
+        rehearsal, live = self.rehearsal, self.rehearsal.step.live
+        first, before, made = rehearsal.read(ctx)
+        moved = describe_deployment(before) if before.id != live.id else ""
+        if rehearsal.is_own(first) and is_same_split(first.split, rehearsal.split):
+            by = "" if made else f", left by another run: {describe_deployment(first)}"
+            text = f"{describe_split(rehearsal.split)} are deployed{by}"
+            return ObservedState(ChangeState.DONE, text, (moved,) if moved else (), made_by_run=made)
+        if moved:
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, moved, made_by_run=made)
+        return ObservedState(ChangeState.PLANNED, f"{describe_split(live.split)} is live, as planned")
 
-    def apply(self, ctx: Context[Any]) -> str:  # noqa: ARG002
-        return self.start(self.rehearsal.split, self.rehearsal.own_mark)
+    def apply(self, ctx: Context[Any]) -> str:
+        return self.rehearsal.step.deploy(ctx, self.rehearsal.split, self.rehearsal.mark)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -230,8 +210,23 @@ class _Restore(Step):
 
     rehearsal: WorkerRehearsal
 
-    def check(self, ctx: Context[Any]) -> ObservedState:  # noqa: ARG002
-        return self.rehearsal.check_restored()
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        """Return PLANNED while the rehearsal replaces something, and DONE if nothing of it is left."""
+        rehearsal, live = self.rehearsal, self.rehearsal.step.live
+        first, before, _ = rehearsal.read(ctx)
+        if not rehearsal.is_own(first):
+            state = ChangeState.DONE if before.id == live.id else ChangeState.CHANGED_ELSEWHERE
+            return ObservedState(state, f"{describe_split(before.split)} is live, without the rehearsal")
+        rehearsal.replaced = before.split
+        if is_same_split(first.split, rehearsal.replaced):
+            return ObservedState(ChangeState.DONE, f"{describe_split(first.split)} is deployed as before")
+        if rehearsal.restored and is_same_split(first.split, rehearsal.restored):
+            rehearsal.restored, text = (), f"{describe_split(first.split)} is deployed"
+            return ObservedState(ChangeState.DONE, text, (describe_deployment(before),))
+        moved = () if before.id == live.id else (describe_deployment(before),)
+        return ObservedState(ChangeState.PLANNED, f"{describe_split(first.split)} are deployed", moved)
 
-    def apply(self, ctx: Context[Any]) -> str:  # noqa: ARG002
-        return self.rehearsal.restore()
+    def apply(self, ctx: Context[Any]) -> str:
+        worker, rehearsal = self.rehearsal.step.worker, self.rehearsal
+        rehearsal.restored = rehearsal.replaced
+        return f"deployment {ctx.cloudflare.workers.deploy(worker, rehearsal.restored, mark=rehearsal.mark)}"

@@ -23,17 +23,22 @@ from ops.cloudflare.types.workers import (
     describe_split,
     short_id,
 )
-from ops.core.errors import ProviderError, Reason, Refused, SecretsChanged
+from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.git_commit import is_sha
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, PlanSection
 from ops.core.redaction import Secret
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.step import ChangeState, ObservedState
+from ops.engine.step import DEFAULT_WORDS, ChangeState, ObservedState, ReadBackWords, Rehearsal, Step
 from ops.workers import deploy
+from ops.workers.deploy import DeploySplit
 from ops.workers.history import WorkerHistory
 
+MAX_UNFINISHED = 5
+"""Most uploads of consecutive interrupted runs that are recognized."""
+STILL_LIVE = "The new version is not deployed, and the previous one is still live."
+NO_SECRETS: Mapping[str, Secret] = {}
 FALLBACK_HINT = "Revert the bad commit in git, and deploy through CI: that keeps the secrets of the latest upload."
 
 
@@ -66,6 +71,37 @@ class Reupload:
     def name(self) -> str:
         what = "with new secrets" if self.edits else "with the current secrets"
         return f"{short_id(self.code.version)} uploaded again {what}"
+
+    def find_split(self) -> Split:
+        """Return all traffic for the uploaded version."""
+        return ((self.uploaded_version, 100.0),)
+
+    def is_own(self, version: WorkerVersion) -> bool:
+        mark = parse_mark(version.message)
+        return mark is not None and mark.run == self.mark.run
+
+    def read(self, ctx: Context[Any]) -> tuple[tuple[WorkerDeployment, ...], tuple[WorkerVersion, ...], bool]:
+        """Read deployments and uploads, and store the ID of our upload, the later one of two.
+
+        The third value is whether our upload is listed.
+        """
+        deployments, uploads = run_parallel_mixed(
+            [
+                lambda: ctx.cloudflare.workers.list_deployments(self.worker),
+                lambda: ctx.cloudflare.workers.list_uploads(self.worker),
+            ]
+        )
+        self.uploaded_version = next((each.id for each in uploads if self.is_own(each)), self.uploaded_version)
+        return deployments, uploads, any(each.id == self.uploaded_version for each in uploads)
+
+    def refuse_secrets(self, names: tuple[str, ...]) -> ProviderError:
+        """Return the error for changed secrets. It is unknown which values a forced deployment would use."""
+        return ProviderError(
+            f"Cloudflare refused to deploy {short_id(self.uploaded_version)} because secrets changed: "
+            f"{', '.join(names) or 'names unknown'}",
+            reason=Reason.SECRETS_CHANGED,
+            hint=f"{STILL_LIVE} {self.fallback_hint}",
+        )
 
 
 def majority_version(split: Split) -> str | None:
@@ -179,31 +215,43 @@ def _differing_keys(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[An
     return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
 
 
-def is_upload_change(planned: Reupload, change: Change) -> bool:
-    """Return whether the change is the upload, not the deployment."""
-    return change.target == _upload_of(planned.worker)
+def build_steps(
+    upload: Reupload,
+    *,
+    undo: SuggestedCommand | None,
+    secrets: Mapping[str, Secret] = NO_SECRETS,
+    words: ReadBackWords = DEFAULT_WORDS,
+    rehearsal: Callable[[DeploySplit], Rehearsal] | str | None = None,
+) -> "tuple[UploadVersion, DeployUpload]":
+    """Return the upload, which has no effect on traffic, and the deployment, which `undo` reverts.
 
-
-def _upload_of(worker: str) -> str:
-    return f"Worker {worker}, latest upload"
-
-
-def build_changes(planned: Reupload, *, undo: SuggestedCommand | None) -> tuple[Change, Change]:
-    """Return the upload, which has no effect on traffic, and the deployment, which `undo` reverts."""
+    `secrets`: name → value, at least of the edited ones, once the run writes. `rehearsal`: of the deployment.
+    """
     return (
-        Change(
-            target=_upload_of(planned.worker),
-            before=short_id(planned.latest.id),
-            after=f"{planned.name}, not deployed",
+        UploadVersion(
+            target=f"Worker {upload.worker}, latest upload",
+            before=short_id(upload.latest.id),
+            after=f"{upload.name}, not deployed",
             done_when="Cloudflare lists an upload with our mark",
             undo=None,
+            words=words,
+            upload=upload,
+            secrets=secrets,
         ),
-        Change(
-            target=f"Worker {planned.worker}",
-            before=describe_split(planned.live.split),
-            after=planned.name,
+        DeployUpload(
+            target=f"Worker {upload.worker}",
+            before=describe_split(upload.live.split),
+            after=upload.name,
             done_when="Cloudflare lists our deployment of that upload first",
             undo=undo,
+            words=words,
+            worker=upload.worker,
+            live=upload.live,
+            find_split=upload.find_split,
+            mark=upload.mark,
+            refuse_secrets=upload.refuse_secrets,
+            rehearsal=rehearsal,
+            upload=upload,
         ),
     )
 
@@ -224,11 +272,6 @@ def build_section(planned: Reupload) -> PlanSection:
         for name in inherited_secrets(planned.code, planned.edits)
     ]
     return PlanSection(f"Secrets of {planned.worker}", tuple(lines) or ("none",))
-
-
-MAX_UNFINISHED = 5
-"""Most uploads of consecutive interrupted runs that are recognized."""
-STILL_LIVE = "The new version is not deployed, and the previous one is still live."
 
 
 def plan_reupload(
@@ -348,129 +391,110 @@ def _refuse_secrets(
         )
 
 
-def check_change(ctx: Context[Any], planned: Reupload, change: Change) -> ObservedState:
-    """Return the state of the upload or the deployment. Raises ProviderError."""
-    return (_check_upload if is_upload_change(planned, change) else _check_deployment)(ctx, planned)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UploadVersion(Step):
+    """Upload a version again, without a deployment."""
 
+    upload: Reupload
+    secrets: Mapping[str, Secret]
 
-def apply_change(ctx: Context[Any], planned: Reupload, change: Change, values: Mapping[str, Secret]) -> str:
-    """Upload or deploy. `values`: secret → value, at least of the edited secrets."""
-    if not is_upload_change(planned, change):
-        return deploy_upload(ctx, planned, ((planned.uploaded_version, 100.0),), planned.mark)
-    edits = {name: values[name] for name in planned.edits}
-    tag = planned.source.tag if planned.source else ""
-    uploaded_version = ctx.cloudflare.workers.secrets.upload_version(
-        planned.worker, planned.code, edits, mark=planned.mark, tag=tag
-    )
-    return f"version {uploaded_version}, not deployed"
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        """Return DONE once our upload is listed and its code is readable."""
+        upload = self.upload
+        deployments, uploads, is_listed = upload.read(ctx)
+        if not is_listed:
+            if not deployments:
+                raise deploy.no_deployments_error(upload.worker)
+            if deployments[0].id != upload.live.id:
+                return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(deployments[0]))
+            if uploads[0].id != upload.latest.id:
+                return ObservedState(ChangeState.CHANGED_ELSEWHERE, _uploaded(uploads[0]))
+            return ObservedState(ChangeState.PLANNED, f"{short_id(upload.latest.id)} is the latest upload, as planned")
+        if ctx.cloudflare.workers.secrets.read_code(upload.worker, upload.uploaded_version) is None:
+            return ObservedState(
+                ChangeState.PLANNED,
+                f"our upload {short_id(upload.uploaded_version)} is listed but not readable yet",
+                is_uncertain=True,
+            )
+        return ObservedState(ChangeState.DONE, f"{short_id(upload.uploaded_version)} is {upload.name}")
 
-
-def _check_upload(ctx: Context[Any], planned: Reupload) -> ObservedState:
-    """Return DONE once our upload is listed and its code is readable."""
-    deployments, uploads = _read(ctx, planned)
-    if not _find(planned, uploads):
-        if not deployments:
-            raise deploy.no_deployments_error(planned.worker)
-        if deployments[0].id != planned.live.id:
-            return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(deployments[0]))
-        if uploads[0].id != planned.latest.id:
-            return ObservedState(ChangeState.CHANGED_ELSEWHERE, _uploaded(uploads[0]))
-        return ObservedState(ChangeState.PLANNED, f"{short_id(planned.latest.id)} is the latest upload, as planned")
-    if ctx.cloudflare.workers.secrets.read_code(planned.worker, planned.uploaded_version) is None:
-        return ObservedState(
-            ChangeState.PLANNED,
-            f"our upload {short_id(planned.uploaded_version)} is listed but not readable yet",
-            is_uncertain=True,
+    def apply(self, ctx: Context[Any]) -> str:
+        upload = self.upload
+        edits = {name: self.secrets[name] for name in upload.edits}
+        tag = upload.source.tag if upload.source else ""
+        uploaded_version = ctx.cloudflare.workers.secrets.upload_version(
+            upload.worker, upload.code, edits, mark=upload.mark, tag=tag
         )
-    return ObservedState(ChangeState.DONE, f"{short_id(planned.uploaded_version)} is {planned.name}")
+        return f"version {uploaded_version}, not deployed"
 
 
-def _check_deployment(ctx: Context[Any], planned: Reupload) -> ObservedState:
-    """Return the state of the deployment. Raises ProviderError if our upload is not the planned one."""
-    deployments, uploads = _read(ctx, planned)
-    if not _find(planned, uploads):
-        raise ProviderError(
-            f"Cloudflare does not list our upload to {planned.worker}",
-            reason=Reason.MALFORMED_ANSWER,
-            hint=f"{STILL_LIVE} Run the same command again.",
-        )
-    split = ((planned.uploaded_version, 100.0),)
-    world = deploy.observe_deployment(
-        deployments,
-        planned.live,
-        split,
-        planned.mark,
-        worker=planned.worker,
-        label=f"{short_id(planned.uploaded_version)}, {planned.name},",
-    )
-    if world.state == ChangeState.PLANNED:
-        _prove(ctx, planned, uploads)
-    return world
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeployUpload(DeploySplit):
+    """Deploy the version that the run uploaded."""
+
+    upload: Reupload
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        """Return the state of the deployment. Raises ProviderError if our upload is not the planned one."""
+        upload = self.upload
+        deployments, uploads, is_listed = upload.read(ctx)
+        if not is_listed:
+            raise ProviderError(
+                f"Cloudflare does not list our upload to {upload.worker}",
+                reason=Reason.MALFORMED_ANSWER,
+                hint=f"{STILL_LIVE} Run the same command again.",
+            )
+        label = f"{short_id(upload.uploaded_version)}, {upload.name},"
+        world = self.observe(deployments, upload.live, label=label)
+        if world.state == ChangeState.PLANNED:
+            _prove(ctx, upload, uploads)
+        return world
+
+    def deploy(self, ctx: Context[Any], split: Split, mark: DeploymentMark) -> str:
+        return f"{super().deploy(ctx, split, mark)} of version {self.upload.uploaded_version}"
 
 
-def deploy_upload(ctx: Context[Any], planned: Reupload, split: Split, mark: DeploymentMark) -> str:
-    """Deploy a split with the uploaded version. Raises ProviderError if Cloudflare reports changed secrets."""
-    try:
-        deployment = ctx.cloudflare.workers.deploy(planned.worker, split, mark=mark)
-    except SecretsChanged as changed:
-        # It is unknown which values a forced deployment would use, so it is not forced.
-        raise ProviderError(
-            f"Cloudflare refused to deploy {short_id(planned.uploaded_version)} because secrets changed: "
-            f"{', '.join(changed.names) or 'names unknown'}",
-            reason=Reason.SECRETS_CHANGED,
-            hint=f"{STILL_LIVE} {planned.fallback_hint}",
-        ) from None
-    return f"deployment {deployment} of version {planned.uploaded_version}"
-
-
-def _read(ctx: Context[Any], planned: Reupload) -> tuple[tuple[WorkerDeployment, ...], tuple[WorkerVersion, ...]]:
-    deployments, uploads = run_parallel_mixed(
-        [
-            lambda: ctx.cloudflare.workers.list_deployments(planned.worker),
-            lambda: ctx.cloudflare.workers.list_uploads(planned.worker),
-        ]
-    )
-    return deployments, uploads
-
-
-def _is_ours(planned: Reupload, version: WorkerVersion) -> bool:
-    mark = parse_mark(version.message)
-    return mark is not None and mark.run == planned.mark.run
-
-
-def _find(planned: Reupload, uploads: tuple[WorkerVersion, ...]) -> bool:
-    """Store the ID of our upload, the later one of two, and return whether it is listed."""
-    planned.uploaded_version = next(
-        (upload.id for upload in uploads if _is_ours(planned, upload)), planned.uploaded_version
-    )
-    return any(upload.id == planned.uploaded_version for upload in uploads)
-
-
-def _prove(ctx: Context[Any], planned: Reupload, uploads: tuple[WorkerVersion, ...]) -> None:
+def _prove(ctx: Context[Any], upload: Reupload, uploads: tuple[WorkerVersion, ...]) -> None:
     """Verify that the upload inherited from the planned one and otherwise equals its source. Raises ProviderError."""
-    order = [upload.id for upload in uploads]
-    until = order.index(planned.latest.id) if planned.latest.id in order else len(order)
-    between = [each for each in uploads[order.index(planned.uploaded_version) : until] if not _is_ours(planned, each)]
+    order = [each.id for each in uploads]
+    until = order.index(upload.latest.id) if upload.latest.id in order else len(order)
+    between = [each for each in uploads[order.index(upload.uploaded_version) : until] if not upload.is_own(each)]
     if between:
         raise ProviderError(
             f"the secrets were inherited from an unplanned upload: {_uploaded(between[0])}",
             reason=Reason.WORLD_MOVED,
             hint=f"{STILL_LIVE} Check that upload, then run the command again for a new plan.",
         )
-    uploaded_version = ctx.cloudflare.workers.secrets.read_code(planned.worker, planned.uploaded_version)
-    differing = (
-        ["its code cannot be read"]
-        if uploaded_version is None
-        else list(find_code_differences(planned.code, uploaded_version))
-    )
+    code = ctx.cloudflare.workers.secrets.read_code(upload.worker, upload.uploaded_version)
+    differing = ["its code cannot be read"] if code is None else list(find_code_differences(upload.code, code))
     if differing:
         raise ProviderError(
-            f"upload {short_id(planned.uploaded_version)} differs from "
-            f"{short_id(planned.code.version)}: {', '.join(differing)}",
+            f"upload {short_id(upload.uploaded_version)} differs from "
+            f"{short_id(upload.code.version)}: {', '.join(differing)}",
             reason=Reason.REBUILD_DIFFERS,
-            hint=f"{STILL_LIVE} {planned.fallback_hint}",
+            hint=f"{STILL_LIVE} {upload.fallback_hint}",
         )
 
 
 def _uploaded(version: WorkerVersion) -> str:
     return f"{short_id(version.id)}, uploaded by {version.author or 'an unknown author'}"
+
+
+def build_changes(planned: Reupload, *, undo: SuggestedCommand | None) -> tuple[Change, ...]:
+    return tuple(
+        Change(each.target, each.before, each.after, each.done_when, each.undo)
+        for each in build_steps(planned, undo=undo)
+    )
+
+
+def is_upload_change(planned: Reupload, change: Change) -> bool:
+    return change.target == build_steps(planned, undo=None)[0].target
+
+
+def check_change(ctx: Context[Any], planned: Reupload, change: Change) -> ObservedState:
+    return next(each for each in build_steps(planned, undo=None) if each.target == change.target).check(ctx)
+
+
+def apply_change(ctx: Context[Any], planned: Reupload, change: Change, values: Mapping[str, Secret]) -> str:
+    steps = build_steps(planned, undo=None, secrets=values)
+    return next(each for each in steps if each.target == change.target).apply(ctx)

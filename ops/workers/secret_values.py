@@ -81,16 +81,24 @@ def find_doubtful_in_split(
     return {version: values for version, values in rest.items() if values}
 
 
-def find_revoked_values(history: WorkerHistory, version: str) -> Mapping[str, WorkerDeployment]:
-    """Return secret → deployment whose mark says that the secret's value in `version` is revoked.
+def find_revoked_values(history: WorkerHistory, split: Split) -> Mapping[str, WorkerDeployment]:
+    """Return secret → deployment whose mark says that the secret's value in the split is revoked.
 
     Between a rotation and its end, others may have uploaded the new value.
     """
     return {
         name: deployment
+        for version, _ in split
         for name, deployment in history.revoked(version).items()
         if find_rotation(history, name) is None or age_of_value(history, version, name) == ValueAge.OLD
     }
+
+
+def find_revoked_among(names: Collection[str], history: WorkerHistory, split: Split) -> Mapping[str, WorkerDeployment]:
+    """Return the secrets of `names` whose value in the split is revoked, each with the deployment that says so."""
+    revoked = find_revoked_values(history, split)
+    found = {name: revoked.get(name) or revoked.get(ANY_NAME) for name in names}
+    return {name: deployment for name, deployment in found.items() if deployment is not None}
 
 
 def is_marked_revoked(history: WorkerHistory, split: Split, secret: str) -> bool:

@@ -4,7 +4,8 @@ import errno
 import os
 import signal
 import threading
-from typing import Any, NoReturn
+from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 
@@ -12,13 +13,13 @@ from ops import cli
 from ops.app import run
 from ops.cli.runbook_command import runbook_command
 from ops.core.errors import Interrupted, Reason
-from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.core.timeline import EventKind, RunEvent
 from ops.engine.context import Context
 from ops.engine.engine import RunOptions
 from ops.engine.signals import SignalHandler
+from ops.engine.step import StepPlan
 from ops.runbooks.rollback_worker import RollbackWorker
 from tests.conftest import Outcome, Releases, World
 from tests.support.claims import TOKEN, case_world
@@ -238,7 +239,7 @@ class SignalInsideLock(RollbackWorker):
 
     name = "in-a-lock"
 
-    def preflight(self, ctx: Context[RollbackWorker.Params]) -> Plan[Any]:
+    def plan(self, ctx: Context[RollbackWorker.Params]) -> StepPlan:
         """Release an unlocked lock, as `threading.Condition` does after a signal between its two steps."""
         try:
             raise Interrupted("SIGINT ended the run", reason=Reason.SIGNAL)
@@ -263,7 +264,11 @@ class FullDisk(RollbackWorker):
 
     name = "full-disk"
 
-    def decide_outcome(self, ctx: Context[RollbackWorker.Params], plan: Plan[Any]) -> NoReturn:
+    def plan(self, ctx: Context[RollbackWorker.Params]) -> StepPlan:
+        return replace(super().plan(ctx), decide=self.fail)
+
+    @staticmethod
+    def fail() -> NoReturn:
         raise OSError(errno.ENOSPC, "No space left on device")
 
 

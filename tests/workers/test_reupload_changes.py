@@ -9,13 +9,12 @@ from ops.app import run as app
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.core.errors import Decision, Reason
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, Plan
 from ops.core.redaction import Redactor, Secret
 from ops.core.result import RunResult
 from ops.engine.context import Context
 from ops.engine.engine import RunOptions
 from ops.engine.signals import SignalHandler
-from ops.engine.step import ObservedState as Standing
+from ops.engine.step import StepPlan
 from ops.runbooks.rollback_worker import RollbackWorker
 from ops.workers import reupload
 from ops.workers.reupload import Reupload
@@ -29,10 +28,11 @@ UPLOAD = {"method": "POST", "path": "/accounts/*/workers/scripts/*/versions"}
 class SetsKey(RollbackWorker):
     """Give KEY a new value in both Workers."""
 
-    def preflight(self, ctx: Context[RollbackWorker.Params]) -> Plan[Any]:
-        reuploads = [self._rebuild(ctx, worker) for worker in (WORKER, OTHER)]
-        changes = tuple(change for rebuild in reuploads for change in reupload.build_changes(rebuild, undo=None))
-        return Plan("KEY gets a new value", changes, tuple(map(reupload.build_section, reuploads)), details=reuploads)
+    def plan(self, ctx: Context[RollbackWorker.Params]) -> StepPlan:
+        uploads = [self._rebuild(ctx, worker) for worker in (WORKER, OTHER)]
+        secrets = {"KEY": Secret("newer")}
+        steps = [step for each in uploads for step in reupload.build_steps(each, undo=None, secrets=secrets)]
+        return StepPlan("KEY gets a new value", tuple(steps), tuple(map(reupload.build_section, uploads)))
 
     def _rebuild(self, ctx: Context[RollbackWorker.Params], worker: str) -> Reupload:
         deployments, uploads = (
@@ -54,20 +54,6 @@ class SetsKey(RollbackWorker):
             accept=lambda _: SuggestedCommand("ops"),
             static_assets=False,
         )
-
-    def check(self, ctx: Context[RollbackWorker.Params], plan: Plan[Any], change: Change) -> Standing:
-        return reupload.check_change(ctx, self._of(plan, change), change)
-
-    def plan_rehearsal(self, ctx: Context[RollbackWorker.Params], plan: Plan[Any], change: Change) -> None:
-        return None
-
-    def apply(self, ctx: Context[RollbackWorker.Params], plan: Plan[Any], change: Change) -> str:
-        return reupload.apply_change(ctx, self._of(plan, change), change, {"KEY": Secret("newer")})
-
-    def _of(self, plan: Plan[Any], change: Change) -> Reupload:
-        assert isinstance(plan.details, list)
-        rebuild: Reupload = plan.details[plan.changes.index(change) // 2]
-        return rebuild
 
 
 def run(world: World) -> RunResult:

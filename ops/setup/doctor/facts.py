@@ -346,7 +346,7 @@ class ServiceFacts:
         def plan() -> "Plan[Any] | Refused":
             runbook = registry.load_runbook(f"rollback-{self.config.kind}")
             try:
-                planned: Plan[Any] = runbook.preflight(self._context(runbook.params(service=self.config.name)))
+                planned: Plan[Any] = runbook.plan(self._context(runbook.params(service=self.config.name)))
             except Refused as refusal:
                 return refusal
             return planned

@@ -59,7 +59,7 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     "ops/runbooks/all_clear.py AllClear.preflight": (PLANNING, RANDOM),
     "ops/switches/steps.py _refuse_hidden_owners": (PLANNING,),
     "ops/switches/steps.py _refuse_other_namespace": (PLANNING,),
-    "ops/workers/reupload.py _check_deployment": (CONTINUED,),
+    "ops/workers/reupload.py DeployUpload.check": (CONTINUED,),
 }
 """Function or constant → for each of its texts the test that presses the command again in a state with that text, after
 something may be sent; or why the second press is the first one."""
