@@ -282,7 +282,7 @@ def config() -> None:
 def check(path: Path) -> None:
     """Report every problem in ops.yml and in issue templates, with its line."""
     from ops.app.configuration import read_config
-    from ops.setup.issue_templates import check_template_labels
+    from ops.setup.labels import check_template_labels
 
     configuration, warnings = read_config(path, labels=None)
     check_template_labels(path.resolve().parent, configuration)

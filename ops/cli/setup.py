@@ -21,7 +21,7 @@ from ops.core.redaction import Redactor, Secret
 
 if TYPE_CHECKING:
     from ops.setup.github_setup import ChangeResult, GitHubSetup, SettingChange, SetupPlan
-    from ops.setup.secret_commands import MissingSecret
+    from ops.setup.secrets import MissingSecret
 
 INCOMPLETE, UNCLEAR = 4, 5
 
@@ -201,7 +201,7 @@ def _ask_tokens(own: "GitHubSetup", plan: "SetupPlan", environ: Mapping[str, str
 
 def _ask_token(needed: "MissingSecret", environ: Mapping[str, str], redactor: Redactor) -> "Secret | None":
     """Return a token that passed the checks; None if the person skips it."""
-    from ops.setup.token_check import check_token
+    from ops.setup.secrets import check_token
 
     text = "  Continue to summary, Create Token, and paste it here (it stays hidden)"
     while value := click.prompt(text, default="", show_default=False, hide_input=True).strip():
@@ -337,9 +337,9 @@ def doctor(
 
     It changes nothing without --fix, and nothing at Cloudflare. Exit code 2: an answer is wrong.
     """
-    from ops.setup.doctor import fixes, job, text
-    from ops.setup.doctor.examination import examine
+    from ops.setup.doctor.examination import examine, repair
     from ops.setup.doctor.facts import Facts, Scope
+    from ops.setup.doctor.results import collect_results, exit_code, publish_results, result_lines, write_results
 
     say = silent if as_json else echo
     scope = Scope(environment, github_environment, only_repository=collect)
@@ -349,20 +349,20 @@ def doctor(
             return Facts(config, os.environ, redactor, ending, scope)
 
         results = examine(read(), only)
-        if fix and fixes.apply(read(), results, say):
+        if fix and repair(read(), results, say):
             results = examine(read(), only)
     if collect:
-        results = (*results, *job.collect_results(os.environ))
+        results = (*results, *collect_results(os.environ))
     results = tuple(each.redacted(redactor) for each in results)
     if github_environment:
-        job.write_results(results, os.environ)
-    if collect and (published := job.publish(results, os.environ, redactor, with_issue=issue)):
+        write_results(results, os.environ)
+    if collect and (published := publish_results(results, os.environ, redactor, with_issue=issue)):
         say(published)
-    code = 0 if github_environment else text.exit_code(results)  # the last job of the workflow reports
+    code = 0 if github_environment else exit_code(results)  # the last job of the workflow reports
     if as_json:
         checks = [each.to_json() for each in results]
         echo_json({"schema": 1, "exit_code": code, "checks": checks}, is_masked=True)
         return code
-    for line in text.lines(results):
+    for line in result_lines(results):
         echo(line)
     return code

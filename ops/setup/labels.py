@@ -1,25 +1,35 @@
-"""Labels of the operations repository: those of ops.yml and the fixed ones."""
+"""Labels of the operations repository: of ops.yml, the fixed ones, and those of templates.
+
+No label of an issue template may start a recovery: GitHub adds it for everybody who opens an issue.
+docs.github.com/communities/using-templates-to-encourage-useful-issues-and-pull-requests/syntax-for-issue-forms
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.app.configuration import read_config
+from ops.config import Config
+from ops.config.checks import RESERVED_LABELS, STARTS
+from ops.config.github import read_template_labels
 from ops.config.labels import format_params
 from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
+from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
-from ops.github.client import CHECK_HINT, connect, provider_errors
+from ops.core.suggestions import count_of, quote_name
 
 if TYPE_CHECKING:
-    from ops.config import Config
     from ops.github.issues import LabelStyle
 
 MAX_LABEL_DESCRIPTION = 100
 """Longest description of a label, in characters (docs.github.com/rest/issues/labels)."""
+FOLDER = Path(".github", "ISSUE_TEMPLATE")
+SINGLE_TEMPLATE = Path(".github", "ISSUE_TEMPLATE.md")
 
 
 def sync_labels(config: Path, environ: Mapping[str, str], redactor: Redactor, say: Callable[[str], None]) -> None:
     """Create and correct the labels of ops.yml and the fixed ones; report each change to `say`."""
+    from ops.github.client import CHECK_HINT, connect, provider_errors
     from ops.github.issues import sync_labels as sync
 
     settings, _ = read_config(config, labels=None)
@@ -38,3 +48,20 @@ def desired_labels(config: "Config") -> "dict[str, LabelStyle]":
         text = f"Runs {label.runbook} in {label.environment}: {format_params(label.params)}"
         wanted[name] = LabelStyle("1d76db", text[:MAX_LABEL_DESCRIPTION])
     return wanted
+
+
+def check_template_labels(root: Path, config: Config) -> None:
+    """Raise ConfigError if a template has a label that starts or approves a recovery."""
+    files = [path for pattern in ("*.yml", "*.yaml", "*.md") for path in sorted((root / FOLDER).glob(pattern))]
+    names = {name.casefold() for name in config.labels}
+    problems = [
+        f'{path.relative_to(root)}: the label "{quote_name(label)}" starts a recovery for everybody '
+        "who opens this form; take it out of the template"
+        for path in [*files, *([root / SINGLE_TEMPLATE] if (root / SINGLE_TEMPLATE).is_file() else [])]
+        for label in read_template_labels(path.read_text(encoding="utf-8", errors="replace"), path.suffix)
+        if label.casefold() in names or label.casefold().startswith((STARTS, *RESERVED_LABELS))
+    ]
+    if problems:
+        count = count_of(len(problems), "problem")
+        hint = "GitHub adds them for everyone who opens the form, and checks no permission."
+        raise ConfigError(f"issue templates have {count}", hint=hint, problems=tuple(problems))

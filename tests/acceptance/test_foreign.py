@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from ops.core.version import __version__
-from ops.setup.init.probe_proposal import ProbeProposal
-from ops.setup.init.proposal import ConfigProposal, EnvironmentProposal, ServiceProposal, render_config
+from ops.setup.init.proposal import ConfigProposal, EnvironmentProposal, ProbeProposal, ServiceProposal, render_config
 from ops.setup.init.resources import Address, Resource
 from sandbox.actions.checkout import write_files
 from sandbox.actions.runner import TIMEOUT_SECONDS

@@ -26,10 +26,10 @@ from ops.limits.diff import compare_limits
 from ops.limits.file import Limit
 from ops.limits.text import LimitsPlan, render_comment, render_drift, render_result
 from ops.publish.comment import render_note
-from ops.setup.doctor import job as doctor
+from ops.setup.doctor import results as doctor
+from ops.setup.doctor.check import Answer
 from ops.setup.doctor.examination import CheckResult
-from ops.setup.doctor.finding import Answer
-from ops.setup.secret_commands import TOKEN_PAGE
+from ops.setup.secrets import TOKEN_PAGE
 from ops.status.outage import OutageReport
 from ops.status.outage import render_comment as render_outage
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
@@ -98,7 +98,7 @@ def doctor_issue() -> str:
         CheckResult("token-writes", "", "production", Answer.NOT_PROVABLE, LONG, fix=create),
         CheckResult("labels", "", "", Answer.RIGHT),
     )
-    return doctor.render(results)
+    return doctor.render_results(results)
 
 
 def outage() -> str:

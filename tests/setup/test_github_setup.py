@@ -26,7 +26,7 @@ from ops.core.redaction import Redactor
 from ops.evidence import tables
 from ops.setup.environments import EVIDENCE, needed_environments
 from ops.setup.github_setup import RULESET, is_protected, ruleset
-from ops.setup.secret_commands import TOKEN_PAGE, token_url
+from ops.setup.secrets import TOKEN_PAGE, token_url
 from sandbox.clock import FakeClock
 from sandbox.github import GitHub
 from tests.conftest import ROOT, Outcome

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from ops.core.errors import ConfigError
-from ops.setup.secret_commands import MissingSecret
-from ops.setup.token_check import UNPROVED, check_token
+from ops.setup.secrets import UNPROVED, MissingSecret, check_token
 from sandbox import Sandbox
 from tests.conftest import ROOT
 from tests.support.bakery import PERMISSIONS

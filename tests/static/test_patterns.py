@@ -19,7 +19,7 @@ CUT = {
 }
 """Patterns that are not linear, as they are written → the characters that the code in front of them leaves."""
 
-OURS = ("ops/setup/issue_form.py", "ops/setup/workflows.py")
+OURS = ("ops/setup/sync.py", "ops/setup/workflows.py")
 """Modules that read only the checkout and this machine's clients, and no external text."""
 
 KNOWN_LATER = {

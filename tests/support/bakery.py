@@ -15,7 +15,7 @@ from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.github.issues import LABELS
 from ops.maintenance import state as maintenance
 from ops.render.markdown import TEMPLATES
-from ops.setup import issue_form, workflows
+from ops.setup import sync, workflows
 from sandbox import Sandbox
 from tests.conftest import Outcome, World
 from tests.support.workflows import add_actions
@@ -190,8 +190,8 @@ def generated(config: str, pin: str = "") -> Mapping[str, str]:
     read = parse(config)
     rendered = workflows.render(read, registry.button_runbooks(), pin)
     texts = {f".github/workflows/{name}.yml": text for name, text in rendered}
-    form = (TEMPLATES / "repository" / issue_form.PATH.name).read_text()
-    return texts | {str(issue_form.PATH): issue_form.rewrite_form(form, read)}
+    form = (TEMPLATES / "repository" / sync.FORM_PATH.name).read_text()
+    return texts | {str(sync.FORM_PATH): sync.rewrite_form(form, read)}
 
 
 def parse(text: str) -> Any:

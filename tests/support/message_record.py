@@ -23,7 +23,7 @@ from ops.core.plan import Change, Plan, PlanSection, RunOutcome
 from ops.core.result import RunResult
 from ops.core.timeline import RunEvent
 from ops.gate.outcomes import RefusedRequest
-from ops.setup.doctor.finding import Finding
+from ops.setup.doctor.check import Finding
 from tests.support import message_sheet
 from tests.support.message_sheet import Record
 from tests.support.messages import BETWEEN_LINES, FIELDS, ROOT, Position

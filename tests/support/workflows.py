@@ -11,7 +11,7 @@ from ops.app.configuration import read_config
 from ops.app.registry import button_runbooks
 from ops.core.version import __version__
 from ops.drills.repository import set_watch
-from ops.setup import issue_form, workflows
+from ops.setup import sync, workflows
 from ops.tools import program_files
 from tests.conftest import REFERENCE, ROOT
 from tests.support import team_files
@@ -33,7 +33,7 @@ def generated(config: Path = REFERENCE / "ops.yml") -> Path:
     (folder / ".git").mkdir()  # required by actionlint
     shutil.copy(config, folder / "ops.yml")
     pin = f"{PINNED} # v{__version__}" if read.github.actions else ""
-    form = issue_form.difference(folder / issue_form.PATH, read)
+    form = sync.form_difference(folder / sync.FORM_PATH, read)
     for each in (
         *workflows.differences(folder / workflows.FOLDER, read, button_runbooks(), pin),
         *filter(None, [form]),

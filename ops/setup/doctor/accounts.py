@@ -14,10 +14,9 @@ from ops.core.errors import ConfigError, Decision, ProviderError, Refused
 from ops.core.threads import start_call
 from ops.maintenance import steps as maintenance
 from ops.setup import jobs
-from ops.setup.doctor.check import Findings, check
+from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import EnvironmentFacts, environments
-from ops.setup.doctor.finding import Answer, Finding, NotProvable
-from ops.setup.secret_commands import TOKEN_PAGE
+from ops.setup.secrets import TOKEN_PAGE
 
 ANSWER_SECONDS = 5.0
 """Real seconds to wait for the first answer: a recovery could wait no longer."""

@@ -2,11 +2,38 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from ops.setup.doctor.facts import Facts
-from ops.setup.doctor.finding import Finding
+
+class Answer(Enum):
+    RIGHT = "right"
+    WRONG = "wrong"
+    NOT_PROVABLE = "not_provable"
+    """This machine or token cannot tell."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem, or the reason why a question has no answer here."""
+
+    text: str
+    fix: str = ""
+    """What a person changes to solve the problem; with `command`, only a remark."""
+    answer: Answer = Answer.WRONG
+    command: str = ""
+    """Command that solves the problem."""
+    blocked_by: str = ""
+    """The wrong check because of which this one was not examined; else empty."""
+
+
+class NotProvable(Exception):
+    """The check cannot be answered here; the text says why."""
+
+    def __init__(self, text: str, fix: str = "", command: str = "") -> None:
+        super().__init__(text)
+        self.finding = Finding(text, fix, Answer.NOT_PROVABLE, command)
 
 
 class Subject(Protocol):
@@ -18,13 +45,15 @@ class Subject(Protocol):
         ...
 
 
+F = TypeVar("F")
+"""The facts that all checks read."""
 S = TypeVar("S", bound=Subject)
 Findings = Iterator[Finding]
 Examination = Callable[[], Findings]
 
 
 @dataclass(frozen=True)
-class Check:
+class Check(Generic[F]):
     """A question with the same answer for the same state; it writes nothing."""
 
     id: str
@@ -33,17 +62,17 @@ class Check:
     """Consequence of a wrong answer during an incident."""
     needs: tuple[str, ...]
     """Checks of the same subject, or of its environment or repository, that must not be wrong."""
-    examinations: Callable[[Facts], Iterator[tuple[str, Examination]]]
+    examinations: Callable[[F], Iterator[tuple[str, Examination]]]
     """Return name → examination of each subject."""
 
 
 def check(
-    check_id: str, subjects: Callable[[Facts], Iterable[S]], *, why: str, needs: tuple[str, ...] = ()
-) -> Callable[[Callable[[S], Findings]], Check]:
+    check_id: str, subjects: Callable[[F], Iterable[S]], *, why: str, needs: tuple[str, ...] = ()
+) -> Callable[[Callable[[S], Findings]], Check[F]]:
     """Make a check of a function that yields the problems of one subject. Its docstring is the question."""
 
-    def made(find: Callable[[S], Findings]) -> Check:
-        def examinations(facts: Facts) -> Iterator[tuple[str, Examination]]:
+    def made(find: Callable[[S], Findings]) -> Check[F]:
+        def examinations(facts: F) -> Iterator[tuple[str, Examination]]:
             for subject in subjects(facts):
                 yield subject.name, partial(find, subject)
 

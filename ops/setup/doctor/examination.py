@@ -1,31 +1,34 @@
-"""Run the checks in parallel, each within a time limit."""
+"""Run the checks in parallel, each within a time limit, and repair what is safe to repair."""
 
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ops.core.approval import APPROVE_LABEL
 from ops.core.errors import ConfigError, OpsError
 from ops.core.redaction import Redactor
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_in_background
-from ops.setup.doctor import accounts, databases, files, machine, repository, services
-from ops.setup.doctor.check import Check, Examination
+from ops.github import client, issues
+from ops.setup import workflows
+from ops.setup.doctor import accounts, files, machine, repository, services
+from ops.setup.doctor.check import Answer, Check, Examination, Finding, NotProvable
 from ops.setup.doctor.facts import Facts
-from ops.setup.doctor.finding import Answer, Finding, NotProvable
+from ops.setup.labels import desired_labels
 
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[Check[Facts], ...] = (
     *files.CHECKS,
     *accounts.CHECKS,
     *services.CHECKS,
-    *databases.CHECKS,
     *repository.CHECKS,
     *machine.CHECKS,
 )
 TIME_LIMIT = 9.0
 """Real seconds for all checks together, which run in parallel."""
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def examine(facts: Facts, only: Collection[str] = ()) -> tuple[CheckResult, ...]
     )
 
 
-def _with_needs(names: Iterable[str], known: Mapping[str, Check]) -> list[Check]:
+def _with_needs(names: Iterable[str], known: Mapping[str, Check[Facts]]) -> list[Check[Facts]]:
     """Return the named checks and all that they need, in the order of the list."""
     wanted: set[str] = set()
     ahead = list(names)
@@ -117,7 +120,7 @@ def _with_needs(names: Iterable[str], known: Mapping[str, Check]) -> list[Check]
 class _Work:
     """One examination, which waits for the checks that it needs."""
 
-    check: Check
+    check: Check[Facts]
     subject: str
     examination: Examination
     pending: Pending
@@ -152,7 +155,7 @@ def _blocks(finding: Finding) -> bool:
 
 
 def _results(
-    check: Check, subject: str, pending: "Future[tuple[Finding, ...]]", deadline: float
+    check: Check[Facts], subject: str, pending: "Future[tuple[Finding, ...]]", deadline: float
 ) -> Iterator[CheckResult]:
     try:
         findings = pending.result(timeout=max(0.0, deadline - time.monotonic()))
@@ -172,3 +175,28 @@ def _results(
             each.command,
             each.blocked_by,
         )
+
+
+def repair(facts: Facts, results: Iterable[CheckResult], say: Say) -> bool:
+    """Repair the wrong answers that have a safe repair; return whether there was one. Raises ProviderError."""
+    wrong = {each.id for each in results if each.answer is Answer.WRONG}
+    repairs = {"workflows": _write_files, "labels": _create_labels}
+    for name in (chosen := sorted(wrong & repairs.keys())):
+        repairs[name](facts, say)
+    return bool(chosen)
+
+
+def _write_files(facts: Facts, say: Say) -> None:
+    """Write the generated files, but keep those that a person changed."""
+    for each in facts.file_differences:
+        if each.action is not workflows.FileAction.KEEP:
+            workflows.apply(each)
+            say(f"fixed: {each.path.relative_to(facts.root)}")
+
+
+def _create_labels(facts: Facts, say: Say) -> None:
+    with client.provider_errors(client.CHECK_HINT):
+        for change in issues.label_changes(client.connect(facts.environ, facts.redactor), desired_labels(facts.config)):
+            if change.is_new or change.name == APPROVE_LABEL:
+                change.apply()
+                say(f"fixed: label {change.name}")

@@ -23,7 +23,7 @@ from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel, start_call
 from ops.github import actions, client, issues, protection
 from ops.setup import sync
-from ops.setup.doctor.finding import NotProvable
+from ops.setup.doctor.check import NotProvable
 from ops.setup.environments import GitHubEnvironment, needed_environments
 
 if TYPE_CHECKING:

@@ -10,10 +10,9 @@ from ops.core.errors import ConfigError
 from ops.core.names import LIMITS_FILE
 from ops.core.version import __version__
 from ops.setup import jobs, sync, workflows
-from ops.setup.doctor.check import Findings, check
+from ops.setup.doctor.check import Answer, Finding, Findings, check
 from ops.setup.doctor.facts import EnvironmentFacts, Facts, ServiceFacts, environments, repository, services
-from ops.setup.doctor.finding import Answer, Finding
-from ops.setup.issue_templates import check_template_labels
+from ops.setup.labels import check_template_labels
 
 FIRST_NODE24: Final = {
     "actions/attest": 4,

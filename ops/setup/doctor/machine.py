@@ -14,9 +14,8 @@ from ops.core.threads import run_parallel
 from ops.probes import status_page
 from ops.probes.http import UNREACHABLE, find_download_problem
 from ops.probes.status_page import CLOUDFLARE_STATUS, PRODUCTS_GROUP, used_products
-from ops.setup.doctor.check import Findings, check
+from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import Facts, repository
-from ops.setup.doctor.finding import Answer, Finding, NotProvable
 
 GITHUB_STATUS = "https://www.githubstatus.com"
 GITHUB_COMPONENTS = ("Actions", "API Requests", "Issues", "Webhooks")

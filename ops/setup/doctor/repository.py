@@ -16,12 +16,11 @@ from ops.core.threads import run_parallel
 from ops.github import actions, client, issues, protection, published_files
 from ops.github.permissions import CONFIG_FILE, may_write, read_permission
 from ops.setup import workflows
-from ops.setup.doctor.check import Findings, check
+from ops.setup.doctor.check import Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import Facts, repository
-from ops.setup.doctor.finding import Finding, NotProvable
 from ops.setup.github_setup import USE_ENVIRONMENTS
 from ops.setup.labels import desired_labels
-from ops.setup.secret_commands import list_missing
+from ops.setup.secrets import list_missing
 from ops.setup.server import ELSEWHERE, ONLY, other_server
 
 if TYPE_CHECKING:

@@ -1,1 +1,0 @@
-"""Describe an application in a new operations repository: `ops init`."""

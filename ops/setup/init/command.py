@@ -1,32 +1,48 @@
-"""Run `ops init`: discover, ask, show the differences, write."""
+"""Run `ops init`: discover, ask, show the differences, write the files of the repository."""
 
+import functools
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
 from ops.app.session import find_addresses
 from ops.cloudflare.client import CloudflareClient
 from ops.config import parse_config
 from ops.config.checks import DEFAULT_TOKEN
+from ops.config.strict_yaml import as_items, as_mapping, get_nested, read_yaml
 from ops.config.types import LONGEST_PLACE, looks_like_a_value
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.loopback import parse_token
+from ops.core.next_step import build_command
 from ops.core.suggestions import quote_name
 from ops.probes.http import ProbeClient
-from ops.setup import release, workflows
-from ops.setup.init import files
+from ops.render.markdown import TEMPLATES, load_templates
+from ops.setup import release, sync, workflows
 from ops.setup.init.discovery import Discovery, InitRequest
-from ops.setup.init.files import CONFIG, RepositoryFacts
 from ops.setup.init.proposal import ConfigProposal, EnvironmentProposal, render_config
 from ops.setup.init.questions import Questions, split_list
-from ops.setup.secret_commands import token_url
+from ops.setup.secrets import token_url
 from ops.setup.workflows import FileAction, FileDifference
 
+if TYPE_CHECKING:
+    from ops.config import Config
+
+CONFIG = "ops.yml"
+NAMED = 3
+"""Services in the title of the README."""
+OWNED = "*"
+"""All files: also a program that a probe starts runs beside the token."""
+OWNER = r"@[A-Za-z0-9][A-Za-z0-9-]*(?:/[A-Za-z0-9._-]+)?"
+CODE_OWNERS_PATH = ".github/CODEOWNERS"
+CODE_OWNERS = """\
+# These files decide what the jobs with the tokens do.
+# Require a review from Code Owners in the ruleset of the default branch.
+"""
 Say = Callable[[str], object]
 OWNER_QUESTION = "GitHub user or team that reviews changes, such as @acme/on-call (Enter: none yet)"
 LOCATION_QUESTION = (
@@ -41,6 +57,152 @@ READS = (
     *("Account Settings Read", "D1 Read", "Workers KV Storage Read"),
 )
 """Permission groups of the token that finds services and their URLs."""
+
+
+@dataclass(frozen=True)
+class RepositoryFacts:
+    """Facts for the files that no setting of ops.yml holds."""
+
+    given_actions: str = ""
+    """Commit of the actions to use, as OWNER/NAME@SHA; empty: the one in use, or that of this program."""
+    owner: str = ""
+    is_copy: bool = False
+    """Whether the folder is a copy of Backout, which has files of its own."""
+
+
+def is_copy(folder: Path) -> bool:
+    """Return whether the folder is a checkout of Backout."""
+    return (folder / "ops" / "__init__.py").is_file() and (folder / "templates" / "workflows").is_dir()
+
+
+def read_text(root: Path, name: str) -> str | None:
+    """Return the text of a file below the folder; None if it is missing. Raises ConfigError."""
+    path = root / name
+    _require_inside(root, path)
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror})", hint="Remove it, or use another folder."
+        ) from None
+
+
+def _require_inside(root: Path, path: Path) -> None:
+    if not path.resolve().is_relative_to(root.resolve()):
+        name = path.relative_to(root)
+        raise ConfigError(
+            f"{name} is a link to a place outside of {root}", hint="Replace the link by a file or folder."
+        )
+
+
+@dataclass(frozen=True)
+class KnownFacts:
+    """Facts in the files of the folder: defaults of a second run. Empty if unknown."""
+
+    owner: str = ""
+    token_location: str = ""
+    contact: str = ""
+    actions: str = ""
+
+
+def read_known(root: Path) -> KnownFacts:
+    found = re.search(rf"^[*/]\S* ({OWNER})$", read_text(root, CODE_OWNERS_PATH) or "", re.MULTILINE)
+    data = read_yaml(read_text(root, CONFIG) or "").data
+    places = (get_nested(each, "token_location") for each in as_mapping(get_nested(data, "environments")).values())
+    contacts = (get_nested(each, "contact") for each in as_items(get_nested(data, "contacts")))
+    return KnownFacts(
+        owner=found[1] if found else "",
+        token_location=_first_text(places),
+        contact=_first_text(contacts),
+        actions=_first_text([get_nested(data, "github", "actions")]),
+    )
+
+
+def _first_text(values: Iterable[Any]) -> str:
+    return next((value for value in values if isinstance(value, str)), "")
+
+
+def compare(root: Path, name: str, desired: str) -> FileDifference | None:
+    """Return the difference of one file; None if it has the desired text. An existing file is kept."""
+    old = read_text(root, name)
+    if old == desired:
+        return None
+    if old is None:
+        return FileDifference(root / name, FileAction.WRITE, "is missing", desired=desired)
+    return FileDifference(root / name, FileAction.KEEP, "exists, and differs", old, desired)
+
+
+def differences(
+    root: Path, config: "Config", facts: RepositoryFacts, environ: Mapping[str, str]
+) -> list[FileDifference]:
+    """Return the differences of all files but ops.yml. Raises ConfigError if no commit of the actions is known."""
+    found = sync.find_differences(root, config, environ, facts.given_actions)
+    for each in found:
+        _require_inside(root, each.path)
+    others = [] if facts.is_copy else list(_own_files(config, facts))
+    if read_text(root, str(sync.FORM_PATH)) is None:
+        others.append((str(sync.FORM_PATH), sync.rewrite_form(_template("incident.yml"), config)))
+    return [*found, *filter(None, (compare(root, name, text) for name, text in others))]
+
+
+def _own_files(config: "Config", facts: RepositoryFacts) -> Iterator[tuple[str, str]]:
+    yield "README.md", _readme(config)
+    yield ".gitignore", _template("gitignore")
+    yield CODE_OWNERS_PATH, _code_owners(facts.owner)
+    yield (
+        ".github/dependabot.yml",
+        _template("dependabot.yml").replace("OWNER/NAME", config.github.actions or "OWNER/NAME"),
+    )
+
+
+def _code_owners(owner: str) -> str:
+    """Return the file; without an owner its rule is a comment, because GitHub refuses an unknown owner."""
+    return CODE_OWNERS + (f"{OWNED} {owner}\n" if owner else f"#{OWNED} @OWNER/TEAM\n")
+
+
+def _readme(config: "Config") -> str:
+    rows = [
+        {
+            "service": each.params.get("service", ""),
+            "environment": each.environment,
+            "label": name,
+            "runbook": each.runbook,
+        }
+        for name, each in config.labels.items()
+    ]
+    first = next(iter(config.labels.values()), None)
+    options = {**first.params, "environment": first.environment} if first else {}
+    return (
+        load_templates()
+        .get_template("repository_readme.md.j2")
+        .render(
+            title=_title(config.service_names),
+            docs=f"https://github.com/{config.github.actions}",
+            rows=rows,
+            command=build_command(config.github.laptop_program, first.runbook if first else "--help", options),
+            tokens=list(dict.fromkeys(each.laptop_variables() for each in config.environments.values())),
+            install=f"pipx install git+https://github.com/{config.github.actions}@TAG",
+        )
+        + "\n"
+    )
+
+
+def _title(services: Sequence[str]) -> str:
+    more = len(services) - NAMED
+    return ", ".join(services[:NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def reference_url(actions: str) -> str:
+    """Return the page with all keys of ops.yml. A copy of Backout has its own."""
+    page = "docs/reference/ops-yml.md"
+    return f"https://github.com/{actions}/blob/HEAD/{page}" if actions else page
+
+
+@functools.cache
+def _template(name: str) -> str:
+    return (TEMPLATES / "repository" / name).read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -113,8 +275,8 @@ def run(
 def _check_actions(target: InitTarget, environ: Mapping[str, str]) -> None:
     """Raise ConfigError before the first question if the commit of the actions is unknown or wrong."""
     root = target.folder
-    if not files.is_copy(root):
-        repository = _actions_repository(files.read_known(root).actions, target.actions, environ)
+    if not is_copy(root):
+        repository = _actions_repository(read_known(root).actions, target.actions, environ)
         release.choose_pin(repository, workflows.own_pins(root / workflows.FOLDER, repository), target.actions, environ)
 
 
@@ -152,7 +314,7 @@ def _write(result: InitResult, target: InitTarget, questions: Questions, environ
     if not found:
         say("Every file is up to date.")
     elif result.files.get(CONFIG) == "written":
-        say(_next_step(result, "./run ops" if files.is_copy(root) else "ops"))
+        say(_next_step(result, "./run ops" if is_copy(root) else "ops"))
     kept = [name for name, state in result.files.items() if state == "kept"]
     if kept:
         say(f"To overwrite: {' '.join(f'--force {name}' for name in kept)}")
@@ -169,19 +331,19 @@ def _describe(
     result: InitResult, target: InitTarget, questions: Questions, environ: Mapping[str, str]
 ) -> tuple[RepositoryFacts, str]:
     """Return the facts for the files, and the text of ops.yml. Existing files give the default answers."""
-    root, is_copy = target.folder, files.is_copy(target.folder)
-    known = files.read_known(root)
+    root, copied = target.folder, is_copy(target.folder)
+    known = read_known(root)
     owner = _check_owner(target.owner)
-    if not owner and not is_copy:
+    if not owner and not copied:
         owner = questions.answer(OWNER_QUESTION, _check_owner, known.owner)
     place = _check_location(target.token_location)
     place = place or questions.answer(LOCATION_QUESTION, _check_location, known.token_location)
     contact = _check_contact(target.contact)
     contact = contact or questions.answer(CONTACT_QUESTION, _check_contact, known.contact)
-    actions = "" if is_copy else _actions_repository(known.actions, target.actions, environ)
-    program, docs = "ops" if actions else "./run ops", files.reference_url(actions)
+    actions = "" if copied else _actions_repository(known.actions, target.actions, environ)
+    program, docs = "ops" if actions else "./run ops", reference_url(actions)
     text = render_config(ConfigProposal(result.environments, actions, program, docs, place, contact))
-    return RepositoryFacts(target.actions, owner, is_copy=is_copy), text
+    return RepositoryFacts(target.actions, owner, is_copy=copied), text
 
 
 def _actions_repository(known: str, given: str, environ: Mapping[str, str]) -> str:
@@ -201,11 +363,11 @@ def _differences(
     root: Path, text: str, facts: RepositoryFacts, environ: Mapping[str, str], force: Collection[str]
 ) -> list[FileDifference]:
     """Return the differences of all files. The others follow the ops.yml that is there afterwards."""
-    own = files.compare(root, CONFIG, text)
+    own = compare(root, CONFIG, text)
     if own and own.action is FileAction.KEEP and CONFIG not in force:
         text = own.old
     config, _ = parse_config(text, path=str(root / CONFIG), rules=registry.label_rules())
-    return [*([own] if own else []), *files.differences(root, config, facts, environ)]
+    return [*([own] if own else []), *differences(root, config, facts, environ)]
 
 
 def _ask_to_write(
@@ -251,7 +413,7 @@ def _apply(difference: FileDifference) -> None:
 
 
 def _check_owner(owner: str) -> str:
-    if owner and not re.fullmatch(files.OWNER, owner):
+    if owner and not re.fullmatch(OWNER, owner):
         raise ConfigError(
             f'"{quote_name(owner)}" is not an owner for CODEOWNERS', hint="Write @LOGIN or @ORGANIZATION/TEAM."
         )

@@ -16,12 +16,19 @@ from ops.core.names import NAME_PATTERN
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_in_batches, run_parallel
 from ops.probes.http import ProbeClient
-from ops.setup.init import wrangler_files
-from ops.setup.init.inventory import Inventory, InventoryReader
-from ops.setup.init.probe_proposal import ProbeProposal, propose_compare, propose_probe
-from ops.setup.init.proposal import EnvironmentProposal, ServiceProposal
+from ops.setup.init.proposal import EnvironmentProposal, ProbeProposal, ServiceProposal, propose_compare, propose_probe
 from ops.setup.init.questions import Questions, choose_numbered, parse_pairs, split_list
-from ops.setup.init.resources import MAX_NAME_LENGTH, Address, Kind, Resource, is_usable, service_names
+from ops.setup.init.resources import (
+    MAX_NAME_LENGTH,
+    Address,
+    Inventory,
+    InventoryReader,
+    Kind,
+    Resource,
+    is_usable,
+    read_wrangler_files,
+    service_names,
+)
 
 AT_ONCE = 5
 """Services whose URLs are requested at the same time."""
@@ -72,7 +79,7 @@ class Discovery:
         """Return the environments with at least one service. Raises ConfigError."""
         if self.request.repository and not re.fullmatch(REPOSITORY, self.request.repository):
             raise ConfigError("--repository is not a repository", hint="Write OWNER/NAME of the application.")
-        files = wrangler_files.read_files(self.request.wrangler)
+        files = read_wrangler_files(self.request.wrangler)
         reader = InventoryReader(self.client) if self.client else None
         accounts = self._choose_accounts(reader, files)
         tokens = self._tokens(accounts)

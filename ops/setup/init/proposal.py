@@ -1,16 +1,50 @@
-"""Proposed environments and services, and their text in `ops.yml`."""
+"""Proposed environments, services and probes, and their text in `ops.yml`.
+
+Only an answer that was seen becomes a probe: a challenge, a login page, an error or a redirect is named instead.
+"""
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
 
+from ops.cloudflare.types.pages import PagesDeployment
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.strict_yaml import read_yaml
+from ops.config.types import URL_PATH
+from ops.core.clock import Clock
+from ops.core.observations import PageContent
 from ops.core.suggestions import quote_name
-from ops.setup.init.probe_proposal import ProbeProposal
+from ops.core.threads import run_parallel
+from ops.probes.edge_answer import add_cache_buster
+from ops.probes.html_references import ReferenceKind, find_references
+from ops.probes.http import ProbeClient, parse_json, request_once
+from ops.probes.page_content import read_page
 from ops.setup.init.resources import Address, Resource
 
+HEALTH = "/health"
+"""Path of a health endpoint. Its answer counts only if it is JSON: a site may answer every path with its home page."""
+HEALTHY_VALUES: Mapping[str, frozenset[str | bool]] = {
+    "status": frozenset({"ok", "healthy", "up", "pass"}),
+    "ok": frozenset({True}),
+    "healthy": frozenset({True}),
+}
+"""Top-level key of a JSON answer → values that a probe can require."""
+VERSION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+VERSION_PATH = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+MAX_DEPTH, MAX_SEARCHED = 4, 200
+CONTENT_TYPE = re.compile(r"[a-z]{1,50}/[a-z0-9.+-]{1,100}")
+OTHER_PATHS = ("/sitemap.xml", "/feed.xml", "/index.xml", "/rss.xml")
+"""Paths to compare besides those that the home page names."""
+HOME = "/"
+MAX_PATHS = 8
+"""Paths that are tried."""
+MOST_COMPARED = 2
+"""Proved paths to compare: the second one identifies a release that lacks the first."""
+MORE_PATHS = "add a file of every release to `compare`, such as /version.txt."
 PLAIN = re.compile(r"[A-Za-z0-9/][A-Za-z0-9_./:@=+-]*( [A-Za-z0-9_./:@=+-]+)*")
 MAX_LABEL_LENGTH = 50
 RUNBOOKS = {"worker": "rollback-worker", "pages": "rollback-pages"}
@@ -20,6 +54,166 @@ HEAD = """\
 # After a change: `{program} config check`, then `{program} workflows sync`.
 # All keys: {docs}
 """
+
+
+@dataclass(frozen=True)
+class ProbeProposal:
+    """An `http` probe that the service passes now."""
+
+    name: str
+    path: str
+    status: int
+    content_type: str = ""
+    json: Mapping[str, str | bool] = field(default_factory=dict)
+    version: str = ""
+    """JSON path where the answer echoes the Worker's version."""
+    cache_buster: bool = True
+    """Whether the service accepts a query parameter that it does not know."""
+
+
+@dataclass(frozen=True)
+class CompareProposal:
+    """Paths whose content identifies the live deployment of a site."""
+
+    paths: tuple[str, ...]
+    problem: str = ""
+    """What was not proved, for people."""
+    advice: str = ""
+
+
+def propose_probe(
+    web: ProbeClient, address: Address, live_versions: frozenset[str], *, counts_cached: bool = False
+) -> ProbeProposal | str:
+    """Return a probe, or why there is none. `counts_cached`: a site, whose cached content is compared."""
+    paths = dict.fromkeys((HEALTH, address.path) if address.path == "/" else (address.path,))
+    ask = partial(_probe, web, address.origin, live_versions=live_versions, counts_cached=counts_cached)
+    answers = run_parallel([partial(ask, path) for path in paths])
+    return next((each for each in answers if isinstance(each, ProbeProposal)), answers[-1])
+
+
+def _probe(
+    web: ProbeClient, origin: str, path: str, *, live_versions: frozenset[str], counts_cached: bool
+) -> ProbeProposal | str:
+    url = origin + path
+    answer, busts = request_once(web, add_cache_buster(url)), True
+    if answer.status >= 400:  # perhaps because of the unknown parameter
+        plain = request_once(web, url)
+        answer, busts = (plain, False) if 200 <= plain.status < 300 else (answer, True)
+    if answer.cached and not counts_cached:
+        return f"{url} gives a cached answer ({answer.cached}), which proves no recovery"
+    if answer.obstacle:
+        return f"{url}: {answer.obstacle.detail}"
+    if 300 <= answer.status < 400:
+        return f"{url} redirects to {answer.redirect_host or 'another path'}"
+    if not 200 <= answer.status < 300:
+        return f"{url} answers with status {answer.status}"
+    kind = answer.content_type
+    document = parse_json(answer.body) if "json" in kind else None
+    if path == HEALTH and document is None:
+        return f"{url} does not answer with JSON"
+    return ProbeProposal(
+        "health" if path == HEALTH else "home" if "html" in kind else "answer",
+        path,
+        answer.status,
+        kind if CONTENT_TYPE.fullmatch(kind) else "",
+        dict(_healthy_values(document)),
+        _version_path(document, live_versions),
+        busts,
+    )
+
+
+def _healthy_values(document: Any) -> Iterator[tuple[str, str | bool]]:
+    for key, values in HEALTHY_VALUES.items() if isinstance(document, dict) else ():
+        value = document.get(key)
+        if isinstance(value, str | bool) and (value.lower() if isinstance(value, str) else value) in values:
+            yield key, value
+
+
+def _version_path(document: Any, live_versions: frozenset[str]) -> str:
+    """Return the path of the live version's ID; without known live versions, of an ID below a key about the version."""
+    found = ((path, text) for path, text in _texts(document) if VERSION_PATH.fullmatch(path))
+    for path, text in found:
+        if text in live_versions or (not live_versions and VERSION_ID.fullmatch(text) and "version" in path.lower()):
+            return path
+    return ""
+
+
+def _texts(document: Any) -> Iterator[tuple[str, str]]:
+    """Yield path and value of the texts in a JSON document. Keys with dots have no path."""
+    left: list[tuple[str, Any]] = [("", document)]
+    for _ in range(MAX_SEARCHED):
+        if not left:
+            return
+        path, value = left.pop(0)
+        if isinstance(value, str):
+            yield path.removeprefix("."), value
+        elif isinstance(value, dict) and path.count(".") < MAX_DEPTH:
+            left += [(f"{path}.{key}", each) for key, each in value.items() if "." not in key]
+
+
+def propose_compare(
+    web: ProbeClient, clock: Clock, address: Address, deployments: Iterable[PagesDeployment]
+) -> CompareProposal:
+    """Return the paths that identify the live deployment, checked twice and on the two newest deployments."""
+    newest, site = [each.url.rstrip("/") for each in deployments][:2], address.origin
+    if not newest[1:]:
+        return CompareProposal((HOME,), "compare was not checked: the site has no second deployment")
+    paths = tuple(dict.fromkeys((HOME, *_linked_paths(web, site), *OTHER_PATHS)))[:MAX_PATHS]
+    origins = [site, site, *newest]
+    contents = _pages(web, clock, origins, (HOME,))
+    if any(map(_is_read, contents[HOME])):
+        contents |= _pages(web, clock, origins, paths[1:])
+    else:  # each other page would be tried ten times too
+        paths = (HOME,)
+    proved = [path for path in paths if _identifies(*contents[path]) and not _is_fallback(path, contents)]
+    if len(proved) >= MOST_COMPARED:
+        return CompareProposal(tuple(proved[:MOST_COMPARED]))
+    if proved:
+        return CompareProposal(tuple(proved), "", f"A release without {proved[0]} is not recognized: {MORE_PATHS}")
+    error = next((page.error for page in contents[HOME] if page.error), "")
+    why = error or "no path is stable and differs between the two newest deployments"
+    return CompareProposal((HOME,), f"compare was not proved: {why}")
+
+
+def _is_fallback(path: str, contents: Mapping[str, Sequence[PageContent]]) -> bool:
+    """Return whether a deployment answers the path with its home page, as a single-page application does."""
+    pairs = zip(contents[path], contents[HOME], strict=True)
+    return path != HOME and any(page.digest == home.digest for page, home in pairs)
+
+
+def _pages(
+    web: ProbeClient, clock: Clock, origins: list[str], paths: tuple[str, ...]
+) -> dict[str, Sequence[PageContent]]:
+    """Return path → its pages by origin."""
+    found = run_parallel([partial(read_page, web, clock, origin + path) for path in paths for origin in origins])
+    return {path: found[at * len(origins) :][: len(origins)] for at, path in enumerate(paths)}
+
+
+def _is_read(page: PageContent) -> bool:
+    return not page.error and not page.failure_status
+
+
+def _identifies(first: PageContent, second: PageContent, new: PageContent, old: PageContent) -> bool:
+    """Return whether the page is equal in two requests and differs between two deployments, itself or by its assets."""
+    contents = (first, second, new, old)
+    if any(page.is_absent or not _is_read(page) for page in contents):
+        return False
+    by_content = first.digest == second.digest and new.digest != old.digest
+    by_assets = bool(first.assets_digest) and first.assets_digest == second.assets_digest
+    return by_content or (by_assets and new.assets_digest != old.assets_digest)
+
+
+def _linked_paths(web: ProbeClient, site: str) -> Iterator[str]:
+    """Yield paths of pages, scripts and styles that the home page names."""
+    answer = request_once(web, f"{site}/")
+    if "html" not in answer.content_type:
+        return
+    kinds = {ReferenceKind.LINK, ReferenceKind.SCRIPT, ReferenceKind.STYLE}
+    for each in find_references(answer.body.decode(errors="replace"), f"{site}/"):
+        parts = urlsplit(each.url)
+        is_here = f"{parts.scheme}://{parts.netloc}" == site and not parts.query
+        if is_here and each.kind in kinds and parts.path != "/" and re.fullmatch(URL_PATH, parts.path):
+            yield parts.path
 
 
 @dataclass(frozen=True)
@@ -89,7 +283,7 @@ def _service(service: ServiceProposal) -> Iterator[str]:
         yield f"  # {note}"
     if service.probe:
         yield "  probes:"
-        yield from (f"    {line}" for line in _probe(service.probe))
+        yield from (f"    {line}" for line in _probe_lines(service.probe))
 
 
 def _facts(service: ServiceProposal) -> Iterator[str]:
@@ -118,7 +312,7 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "�" for c in text)
 
 
-def _probe(probe: ProbeProposal) -> Iterator[str]:
+def _probe_lines(probe: ProbeProposal) -> Iterator[str]:
     yield f"- name: {probe.name}"
     yield "  http:"
     yield f"    path: {_scalar(probe.path)}"

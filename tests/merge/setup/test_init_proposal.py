@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.config.strict_yaml import read_yaml
-from ops.setup.init.probe_proposal import ProbeProposal
-from ops.setup.init.proposal import ConfigProposal, EnvironmentProposal, ServiceProposal, render_config
+from ops.setup.init.proposal import ConfigProposal, EnvironmentProposal, ProbeProposal, ServiceProposal, render_config
 from ops.setup.init.resources import Address, Resource
 from tests.support.hostile import WORDS
 

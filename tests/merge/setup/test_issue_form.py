@@ -7,7 +7,7 @@ import pytest
 
 from ops.app.configuration import read_config
 from ops.render.markdown import TEMPLATES
-from ops.setup.issue_form import PATH, rewrite_form
+from ops.setup.sync import FORM_PATH, rewrite_form
 from tests.conftest import ROOT
 from tests.support import plain_yaml, team_files
 from tests.support.configurations import CONFIGURATIONS
@@ -72,8 +72,8 @@ def test_services_of_another_configuration_replace_the_former_ones() -> None:
 def test_form_of_this_repository_is_the_one_that_init_writes() -> None:
     if not team_files.readme():
         pytest.skip("the form of a copy belongs to its team")
-    template = (TEMPLATES / "repository" / PATH.name).read_text()
+    template = (TEMPLATES / "repository" / FORM_PATH.name).read_text()
 
     with team_files.allowed():
         config, _ = read_config(ROOT / "ops.yml")
-        assert (ROOT / PATH).read_text() == rewrite_form(template, config)
+        assert (ROOT / FORM_PATH).read_text() == rewrite_form(template, config)
