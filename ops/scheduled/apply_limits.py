@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, Decision, OpsError, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
-from ops.core.plan import Change, Plan, PlanSection, RunOutcome
+from ops.core.plan import Plan, PlanSection, RunOutcome
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.core.runtime_contract import LIMITS_KEY, RUNTIME_PATH, make_revision
@@ -21,7 +21,7 @@ from ops.core.timeline import EventKind
 from ops.core.verdict import RateLimitCheck
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions
-from ops.engine.step import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 from ops.github import actions, comments
 from ops.github.committed_file import FileCommits
 from ops.github.pulls import PullRequests
@@ -40,31 +40,65 @@ MAX_PROBED_LIMIT = 200
 """Largest limit to probe, in requests per period, because the probe sends more requests than the limit."""
 
 
-class ApplyLimits(Runbook["ApplyLimits.Params", "ApplyLimits.Details"]):
+@dataclass(frozen=True)
+class LimitsRead:
+    """What a run read and decided about limits.yml and KV."""
+
+    commits: FileCommits
+    value: LimitsValue
+    before: str | None
+    """Raw value in KV when the plan was made; None if there was none."""
+    revision: str = ""
+    """Revision that the application must show."""
+    proof: RateLimitCheck | None = None
+    ending: RunOutcome | None = None
+    limits: "Limits" = field(default_factory=dict)
+    """Limits to write: those in limits.yml, but for `kept`."""
+    drift: tuple[str, ...] | None = None
+    """Differences between KV and limits.yml; None if they were not compared."""
+    file: "Limits" = field(default_factory=dict)
+    """Limits as limits.yml has them, also those that KV does not get."""
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """Limit → why KV does not get it as limits.yml has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitsPlan(StepPlan):
+    """A plan of limits, with what its publications need."""
+
+    read: LimitsRead
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _WriteLimits(Step):
+    """Write the limits to KV."""
+
+    read: LimitsRead
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        text, value = ctx.cloudflare.kv.read_value(_namespace(ctx), LIMITS_KEY), self.read.value
+        stored, _ = parse_kv(text)
+        holds = f"KV holds {describe_kv(text)}"
+        if stored is not None and (stored.revision, stored.limits) == (value.revision, value.limits):
+            return ObservedState(ChangeState.DONE, holds)
+        state = ChangeState.PLANNED if text == self.read.before else ChangeState.CHANGED_ELSEWHERE
+        return ObservedState(state, holds, may_lag=True)
+
+    def apply(self, ctx: Context[Any]) -> str:
+        ctx.cloudflare.kv.write_value(_namespace(ctx), LIMITS_KEY, self.read.value.text)
+        return f"KV took revision {self.read.value.revision}"
+
+
+def _namespace(ctx: Context[Any]) -> str:
+    return ctx.environment.require_runtime().namespace
+
+
+class ApplyLimits(Runbook["ApplyLimits.Params", None]):
     """Write the merged limits.yml to KV, and wait until it is in effect."""
 
     @dataclass(frozen=True)
     class Params:
         """No parameters: limits.yml holds the values."""
-
-    @dataclass(frozen=True)
-    class Details:
-        commits: FileCommits
-        value: LimitsValue
-        before: str | None
-        """Raw value in KV when the plan was made; None if there was none."""
-        revision: str = ""
-        """Revision that the application must show."""
-        proof: RateLimitCheck | None = None
-        ending: RunOutcome | None = None
-        limits: "Limits" = field(default_factory=dict)
-        """Limits to write: those in limits.yml, but for `kept`."""
-        drift: tuple[str, ...] | None = None
-        """Differences between KV and limits.yml; None if they were not compared."""
-        file: "Limits" = field(default_factory=dict)
-        """Limits as limits.yml has them, also those that KV does not get."""
-        kept: Mapping[str, str] = field(default_factory=dict)
-        """Limit → why KV does not get it as limits.yml has it."""
 
     name = "limits apply"
     section = "Limits and switches"
@@ -87,21 +121,11 @@ class ApplyLimits(Runbook["ApplyLimits.Params", "ApplyLimits.Details"]):
         """Return the service that reads the limits."""
         return environment.require_runtime().service
 
-    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
-        """Probe the public endpoint for the planned revision. One healthy answer covers one location."""
-        from ops.config.probes import HttpProbe, Probe
+    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
+        """Probe nothing: the expected revision is known once there is a plan."""
+        return _build_probe_set(ctx, None)
 
-        runtime = ctx.environment.require_runtime()
-        service = ctx.environment.service(runtime.service)
-        url = service.url
-        verify = service.verify.model_copy(update={"successes": 1, "interval": 1.0, "deadline": runtime.settle})
-        if plan is None:
-            return ProbeSet(url, (), verify)
-        details = plan.details
-        probe = HttpProbe.model_validate({"path": RUNTIME_PATH, "json": {"limits.revision": details.revision}})
-        return ProbeSet(url, (Probe(name="runtime", http=probe),), verify, limit=details.proof, deciding="runtime")
-
-    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
+    def plan(self, ctx: Context[Params]) -> StepPlan:
         runtime = ctx.environment.require_runtime()
         commits, text = run_parallel_mixed(
             [ctx.github.limits.commits, lambda: ctx.cloudflare.kv.read_value(runtime.namespace, LIMITS_KEY)]
@@ -110,9 +134,9 @@ class ApplyLimits(Runbook["ApplyLimits.Params", "ApplyLimits.Details"]):
             return _superseded_plan(commits, text)
         limits, warnings = _read_limits(ctx, runtime)
         value = build_value(limits, commits.checked_out, ctx.clock.now())
-        return self._plan(ctx, ApplyLimits.Details(commits, value, text, limits=limits, file=limits), warnings)
+        return self._plan(ctx, LimitsRead(commits, value, text, limits=limits, file=limits), warnings)
 
-    def _plan(self, ctx: Context[Params], found: Details, warnings: tuple[str, ...]) -> Plan[Details]:
+    def _plan(self, ctx: Context[Params], found: LimitsRead, warnings: tuple[str, ...]) -> StepPlan:
         stored, problem = parse_kv(found.before)
         warnings, is_raise = (*warnings, problem) if problem else warnings, False
         if stored is not None:
@@ -125,26 +149,7 @@ class ApplyLimits(Runbook["ApplyLimits.Params", "ApplyLimits.Details"]):
             return build_plan(ctx, replace(found, value=stored), stored, changes=(), warnings=warnings)
         if stored is not None:
             warnings = (*warnings, *_check_large_steps(ctx, found, stored))
-        return build_plan(ctx, found, stored, changes=(kv_change(found),), warnings=warnings)
-
-    def decide_outcome(self, ctx: Context[Params], plan: Plan[Details]) -> RunOutcome | None:  # noqa: ARG002
-        return plan.details.ending
-
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  there is one
-        details = plan.details
-        text = ctx.cloudflare.kv.read_value(ctx.environment.require_runtime().namespace, LIMITS_KEY)
-        stored, _ = parse_kv(text)
-        holds = f"KV holds {describe_kv(text)}"
-        if stored is not None and (stored.revision, stored.limits) == (details.value.revision, details.value.limits):
-            return ObservedState(ChangeState.DONE, holds)
-        return ObservedState(
-            ChangeState.PLANNED if text == details.before else ChangeState.CHANGED_ELSEWHERE, holds, may_lag=True
-        )
-
-    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002
-        value = plan.details.value
-        ctx.cloudflare.kv.write_value(ctx.environment.require_runtime().namespace, LIMITS_KEY, value.text)
-        return f"KV took revision {value.revision}"
+        return build_plan(ctx, found, stored, changes=(write_step(found),), warnings=warnings)
 
     def publish_result(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
         """Publish the result on the merged pull request and on the incidents, and a refusal as a difference."""
@@ -174,14 +179,27 @@ class ApplyLimits(Runbook["ApplyLimits.Params", "ApplyLimits.Details"]):
             yield f"warning: could not publish the result on GitHub ({describe_error(problem)})"
 
 
+def _build_probe_set(ctx: Context[Any], read: LimitsRead | None) -> ProbeSet:
+    """Return the probe of the public endpoint for the revision. One healthy answer covers one location."""
+    from ops.config.probes import HttpProbe, Probe
+
+    runtime = ctx.environment.require_runtime()
+    service = ctx.environment.service(runtime.service)
+    verify = service.verify.model_copy(update={"successes": 1, "interval": 1.0, "deadline": runtime.settle})
+    if read is None:
+        return ProbeSet(service.url, (), verify)
+    probe = HttpProbe.model_validate({"path": RUNTIME_PATH, "json": {"limits.revision": read.revision}})
+    named = (Probe(name="runtime", http=probe),)
+    return ProbeSet(service.url, named, verify, limit=read.proof, deciding="runtime")
+
+
 def _job_commit(environ: Mapping[str, str]) -> str:
     return environ.get("OPS_COMMIT") or environ.get("GITHUB_SHA", "")
 
 
-def find_details(result: RunResult) -> ApplyLimits.Details | None:
-    """Return the details of a run's plan; None if it ended without a plan."""
-    found: ApplyLimits.Details | None = result.plan.details if result.plan else None
-    return found
+def find_read(result: RunResult) -> LimitsRead | None:
+    """Return what a run read; None if it ended without a plan."""
+    return result.plan.read if isinstance(result.plan, LimitsPlan) else None
 
 
 def describe_error(error: Exception) -> str:
@@ -192,7 +210,7 @@ def _publish_in_job(
     pulls: PullRequests, result: RunResult, environ: Mapping[str, str], redactor: Redactor
 ) -> Iterator[str]:
     """Comment the result on the pull request; report what was not applied, or that KV matches again."""
-    found = find_details(result)
+    found = find_read(result)
     sha = found.commits.checked_out if found else _job_commit(environ)
     log = actions.run_links(environ, None).get("run", "")
     yield publication.comment_result(pulls, sha, result, redactor, log=log)
@@ -207,14 +225,14 @@ def _publish_in_job(
 
 def _post_notes(pulls: PullRequests, result: RunResult, redactor: Redactor) -> Iterator[str]:
     """Post the lines on the incidents of raised limits."""
-    found = find_details(result)
+    found = find_read(result)
     notes = [RaiseNote(incident, name, text) for incident, name, text in _refused(result, "not_raised")]
     if found is not None and found.ending is None:
         notes += find_notes(pulls, found, result)
     yield from publication.post_notes(pulls, notes, result, redactor)
 
 
-def find_notes(pulls: PullRequests, found: ApplyLimits.Details, result: RunResult) -> list[RaiseNote]:
+def find_notes(pulls: PullRequests, found: LimitsRead, result: RunResult) -> list[RaiseNote]:
     """Return the lines on incidents. The former limits.yml is read only if KV or the file has a temporary limit."""
     from ops.limits.file import parse_limits
 
@@ -239,20 +257,32 @@ def _refused(result: RunResult, name: str) -> Iterator[Any]:
         yield from event.data.get(name, ())
 
 
-def _superseded_plan(commits: FileCommits, text: str | None) -> Plan[ApplyLimits.Details]:
+def _superseded_plan(commits: FileCommits, text: str | None) -> StepPlan:
     newest, own = commits.newest[:12], commits.checked_out[:12]
     message = (
         f"commit {newest} changed {FILE} again, and its own run applies or refuses the file; this run is for {own}"
     )
     ending = RunOutcome(Decision.NOTHING_TO_DO, Reason.SUPERSEDED, message)
-    found = ApplyLimits.Details(commits, LimitsValue("", "", {}), text, ending=ending)
-    return Plan(summary=message, reason=ending.reason, details=found)
+    found = LimitsRead(commits, LimitsValue("", "", {}), text, ending=ending)
+    return ending_plan(found)
 
 
-def kv_change(found: ApplyLimits.Details) -> Change:
-    revision = found.value.revision
-    return Change(
-        f"{LIMITS_KEY} in KV", describe_kv(found.before), f"revision {revision}", f"KV holds {revision}", None
+def ending_plan(found: LimitsRead) -> LimitsPlan:
+    """Return the plan of a run that changes nothing, and has its `ending`."""
+    ending = found.ending
+    assert ending is not None
+    return LimitsPlan(
+        summary=ending.message,
+        reason=ending.reason,
+        decide=lambda: ending,
+        read=found,
+    )
+
+
+def write_step(found: LimitsRead) -> Step:
+    target, revision = f"{LIMITS_KEY} in KV", found.value.revision
+    return _WriteLimits(
+        target, describe_kv(found.before), f"revision {revision}", f"KV holds {revision}", None, read=found
     )
 
 
@@ -289,10 +319,8 @@ def _read_limits(ctx: Context[Any], runtime: "RuntimeConfig") -> "tuple[Limits, 
     return parse_limits(ctx.github.limits.text(), path=FILE, names=runtime.limits.names, now=ctx.clock.now())
 
 
-def _keep_higher_rates(
-    ctx: Context[Any], found: ApplyLimits.Details, live: "Limits"
-) -> tuple[ApplyLimits.Details, bool]:
-    """Return the details with the limits of KV that our own pull request would lower, and whether its merge is applied.
+def _keep_higher_rates(ctx: Context[Any], found: LimitsRead, live: "Limits") -> tuple[LimitsRead, bool]:
+    """Keep the limits of KV that our own pull request would lower; return also whether its merge is applied.
 
     Its branch shows it, also if a person opened it. A branch that somebody else named so can only keep a higher rate.
     A later merge of another pull request applies no temporary limit of ours that was left out.
@@ -307,15 +335,13 @@ def _keep_higher_rates(
     return _keep_limits(ctx, found, *leave_out(found.limits, _find_own_raises(ctx, found, live))), False
 
 
-def _keep_limits(
-    ctx: Context[Any], found: ApplyLimits.Details, limits: "Limits", kept: Mapping[str, str]
-) -> ApplyLimits.Details:
-    """Return the details with other limits to write; `kept` says why each differs from the file."""
+def _keep_limits(ctx: Context[Any], found: LimitsRead, limits: "Limits", kept: Mapping[str, str]) -> LimitsRead:
+    """Return what was read with other limits to write; `kept` says why each differs from the file."""
     value = build_value(limits, found.commits.checked_out, ctx.clock.now())
     return replace(found, value=value, limits=limits, kept=kept)
 
 
-def _find_own_raises(ctx: Context[Any], found: ApplyLimits.Details, live: "Limits") -> "dict[str, Temporary]":
+def _find_own_raises(ctx: Context[Any], found: LimitsRead, live: "Limits") -> "dict[str, Temporary]":
     """Return the temporary limits below the base that a merge of our pull request added."""
     from ops.limits.file import MAX_AHEAD
     from ops.limits.history import is_own_raise
@@ -326,7 +352,7 @@ def _find_own_raises(ctx: Context[Any], found: ApplyLimits.Details, live: "Limit
     return {name: entry for name, entry in entries.items() if is_own_raise(name, entry, states)}
 
 
-def _check_large_steps(ctx: Context[Any], found: ApplyLimits.Details, stored: LimitsValue) -> tuple[str, ...]:
+def _check_large_steps(ctx: Context[Any], found: LimitsRead, stored: LimitsValue) -> tuple[str, ...]:
     """Return warnings about large cuts of the value in KV. Raises ConfigError for a large raise without `override`."""
     from ops.limits.file import RESTORABLE, check_steps
     from ops.limits.history import earlier_limits
@@ -348,7 +374,7 @@ def _check_large_steps(ctx: Context[Any], found: ApplyLimits.Details, stored: Li
     return tuple(text for text, _ in steps)
 
 
-def _record_refusal(ctx: Context[Any], found: ApplyLimits.Details, stored: LimitsValue) -> None:
+def _record_refusal(ctx: Context[Any], found: LimitsRead, stored: LimitsValue) -> None:
     """Record the differences that stay, and the raises of incidents that are not applied, for `publish_result`."""
     wanted = build_value(found.file, found.commits.checked_out, ctx.clock.now()).limits
     differences = [*list_differences(stored.limits, wanted)]
@@ -363,18 +389,18 @@ def _record_refusal(ctx: Context[Any], found: ApplyLimits.Details, stored: Limit
 
 def build_plan(
     ctx: Context[Any],
-    found: ApplyLimits.Details,
+    found: LimitsRead,
     stored: LimitsValue | None,
     *,
-    changes: tuple[Change, ...],
+    changes: tuple[Step, ...],
     warnings: tuple[str, ...] = (),
-) -> Plan[ApplyLimits.Details]:
+) -> LimitsPlan:
     revision = found.value.revision
     differences = tuple(list_differences(stored.limits if stored else {}, found.value.limits))
     exceptions = (*found.kept.values(), *ended_limits(found.limits, ctx.clock.now()))
     unchanged = f"{FILE} changes nothing: KV has its values as revision {revision}"
-    details = replace(found, revision=revision, proof=_choose_probed_limit(ctx, found.value, stored), drift=differences)
-    return Plan(
+    found = replace(found, revision=revision, proof=_choose_probed_limit(ctx, found.value, stored), drift=differences)
+    return LimitsPlan(
         summary=f"write revision {revision} of {FILE} to KV" if changes else "; ".join([unchanged, *exceptions]),
         changes=changes,
         sections=(PlanSection("Limits", differences or ("no change",)),),
@@ -386,7 +412,8 @@ def build_plan(
         proved_claim=f"revision {revision} of {FILE} is in effect, seen at one location",
         proof_limit="other locations follow within about a minute",
         proves_health=False,
-        details=details,
+        probes=partial(_build_probe_set, ctx, found),
+        read=found,
     )
 
 

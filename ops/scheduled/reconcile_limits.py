@@ -13,11 +13,12 @@ from datetime import timedelta
 from ops.core.clock import format_duration
 from ops.core.errors import Decision, OpsError, Reason
 from ops.core.names import LIMITS_FILE as FILE
-from ops.core.plan import Plan, RunOutcome
+from ops.core.plan import RunOutcome
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.engine.context import Context
 from ops.engine.runbook import Schedule, TokenPermissions
+from ops.engine.step import StepPlan
 from ops.github import comments
 from ops.github.pulls import PullRequests
 from ops.limits import publication, text
@@ -25,13 +26,15 @@ from ops.limits.raises import leave_out, low_raises
 from ops.limits.value import LimitsValue, drop_ended, value_limits
 from ops.scheduled.apply_limits import (
     ApplyLimits,
+    LimitsRead,
     build_plan,
     describe_error,
-    find_details,
+    ending_plan,
     find_notes,
-    kv_change,
+    find_read,
     list_differences,
     parse_kv,
+    write_step,
 )
 
 INCIDENT = "incident"
@@ -48,41 +51,37 @@ class ReconcileLimits(ApplyLimits):
     when = "No incident: a schedule starts it"
     permissions = TokenPermissions(cloudflare=("Workers KV Storage Write",), github=("issues: write",))
 
-    def _plan(
-        self, ctx: Context[ApplyLimits.Params], found: ApplyLimits.Details, warnings: tuple[str, ...]
-    ) -> Plan[ApplyLimits.Details]:
+    def _plan(self, ctx: Context[ApplyLimits.Params], found: LimitsRead, warnings: tuple[str, ...]) -> StepPlan:
         stored, garbage = parse_kv(found.before)
         if not garbage and self._is_application_ahead(ctx, found, stored):
             message = f"the application shows revision {found.value.revision} of {FILE}; KV's API does not yet"
-            return _ending_plan(replace(found, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, message)))
+            return ending_plan(replace(found, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, message)))
         if found.before is None:
             message = f"KV holds no limits: {FILE} was never applied here, so the values in the code apply"
-            return _ending_plan(
-                replace(found, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.NEVER_APPLIED, message))
-            )
+            return ending_plan(replace(found, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.NEVER_APPLIED, message)))
         live, desired = (stored.limits if stored else {}), found.value.limits
         if stored is not None and live == desired:
             message = f"KV matches {FILE}, revision {stored.revision}"
-            return _ending_plan(
+            return ending_plan(
                 replace(found, drift=(), ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, message))
             )
         if stored is not None and drop_ended(live, ctx.clock.now()) == desired:
-            plan = build_plan(ctx, found, stored, changes=(kv_change(found),), warnings=warnings)
+            plan = build_plan(ctx, found, stored, changes=(write_step(found),), warnings=warnings)
             return replace(
-                plan, summary=f"a temporary limit has ended: {plan.summary}", details=replace(plan.details, drift=())
+                plan, summary=f"a temporary limit has ended: {plan.summary}", read=replace(plan.read, drift=())
             )
         drift = (garbage,) if garbage else tuple(list_differences(live, desired))
         applied = value_limits(stored) if stored else {}
         _, left_out = leave_out(found.limits, low_raises(found.limits, applied, ctx.clock.now()))
         if (why := "; ".join(left_out.values()) or self._reason_to_wait(ctx)) == "":
-            return build_plan(ctx, found, stored, changes=(kv_change(found),), warnings=warnings)
+            return build_plan(ctx, found, stored, changes=(write_step(found),), warnings=warnings)
         message = f"KV differs from {FILE} ({'; '.join(drift)}); not corrected: {why}"
-        return _ending_plan(
+        return ending_plan(
             replace(found, drift=drift, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.DRIFTED, message))
         )
 
     def _is_application_ahead(
-        self, ctx: Context[ApplyLimits.Params], found: ApplyLimits.Details, stored: LimitsValue | None
+        self, ctx: Context[ApplyLimits.Params], found: LimitsRead, stored: LimitsValue | None
     ) -> bool:
         """Return whether only the application shows the revision of limits.yml; KV's API may lag a minute."""
         if stored is not None and stored.revision == found.value.revision:
@@ -106,7 +105,7 @@ class ReconcileLimits(ApplyLimits):
 
     def publish_result(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
         """Open or edit the one drift issue, or close it; note on their incidents the raises that ended."""
-        found = find_details(result)
+        found = find_read(result)
         if found is None or found.drift is None or result.decision == Decision.PLANNED:
             return
         is_gone = result.exit_code == 0 and (not found.drift or result.wrote)
@@ -132,8 +131,3 @@ class ReconcileLimits(ApplyLimits):
         redactor: Redactor,  # noqa: ARG002
     ) -> Iterator[str]:
         yield from ()
-
-
-def _ending_plan(found: ApplyLimits.Details) -> Plan[ApplyLimits.Details]:
-    assert found.ending is not None
-    return Plan(summary=found.ending.message, reason=found.ending.reason, details=found)
