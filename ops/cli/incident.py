@@ -119,7 +119,7 @@ def _ask(name: str, config: Path, given: dict[str, str | None]) -> str:
 @click.pass_obj
 def list_(redactor: Redactor, /, *, as_json: bool) -> None:
     """List the open incidents, newest first, with the result of the last run."""
-    from ops.incident import overview as work
+    from ops.incident import commands as work
 
     found = work.read_overview(github_environ(find_config(), redactor, is_quiet=as_json), redactor)
     if as_json:

@@ -15,8 +15,16 @@ from ops.core.errors import Decision
 from ops.core.redaction import Secret
 from ops.core.run_summary import RunSummary
 from ops.core.timeline import EventKind, RunEvent
-from ops.publish.chat import CHATS, chat_message
-from ops.publish.chat_sender import DISCORD, LONGEST_OF_DISCORD, MAX_CHARACTERS, SLACK, ChatService, is_webhook_url
+from ops.publish.chat import (
+    CHATS,
+    DISCORD,
+    LONGEST_OF_DISCORD,
+    MAX_CHARACTERS,
+    SLACK,
+    ChatService,
+    chat_message,
+    is_webhook_url,
+)
 from sandbox.server import HttpResponse
 from tests.conftest import Incident, Releases, World
 from tests.support.commands import LIST, WRITE, texts
