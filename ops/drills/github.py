@@ -38,7 +38,7 @@ READ_ONLY_ENVIRONMENT = "report"
 """GitHub environment with a read-only token. The other environment is the runbook's own."""
 REVIEWER = "drill-reviewer"
 """Approves a run if `ops.yml` requires an approval."""
-APPROVER = "drill-approver"
+SECOND_PERSON = "drill-approver"
 """Approves a plan that waits for a second person, if ops.yml names no second responder."""
 AFTER_PERMISSION = "after-permission"
 PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
@@ -245,24 +245,24 @@ def run_workflow(
 ) -> dict[str, Any]:
     """Trigger the workflow, let the local runner finish it, and return the result.
 
-    Another person approves a plan that waits for one.
+    A second person approves a plan that waits for one.
     """
     action = requester_action(incident, config, trigger, params)
     result = _run_action(incident, incident.world.responder, action, say, changed_at=changed_at)
     if result["reason"] != Reason.NEEDS_TWO_PEOPLE:
         return result
-    approver = next((each for each in config.responders if each != incident.world.responder), APPROVER)
-    incident.github.add_user(approver)
-    return _run_action(incident, approver, approver_action(incident, approver), say, changed_at=changed_at)
+    second = next((each for each in config.responders if each != incident.world.responder), SECOND_PERSON)
+    incident.github.add_user(second)
+    return _run_action(incident, second, second_person_action(incident, second), say, changed_at=changed_at)
 
 
-def approver_action(incident: DrillIncident, approver: str) -> tuple[str, "Callable[[GitHub], object]"]:
-    """Return the action of the person who approves the newest plan, as text and as a function."""
+def second_person_action(incident: DrillIncident, second: str) -> tuple[str, "Callable[[GitHub], object]"]:
+    """Return the action of the second person, who approves the newest plan, as text and as a function."""
     record = incident.last_record
     request = parse_request(record.approval) if record else None
     inputs = {"incident": str(incident.number), "digest": request.full_digest if request else ""}
     button = f"{APPROVE_BUTTON}.yml"
-    return f"pressed the button of {button}", lambda hub: hub.dispatch(button, inputs, approver)
+    return f"pressed the button of {button}", lambda hub: hub.dispatch(button, inputs, second)
 
 
 def _run_action(

@@ -199,7 +199,7 @@ class Gate:
         given, responders = event.approval, self.config.responders
         answer, login = self._check_permission(given.login, given.id, event.actor, responders)
         if answer.reason is not None or not answer.checked:
-            return self._refuse(refusals.no_approver(answer, login, event, responders))
+            return self._refuse(refusals.no_second_person(answer, login, event, responders))
         request = approval.judge_approval(self.repository, self.config, event)
         if isinstance(request, outcomes.RefusedRequest):
             return self._refuse(request)

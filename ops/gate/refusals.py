@@ -213,7 +213,7 @@ def no_permission(
     )
 
 
-def no_approver(
+def no_second_person(
     answer: "PermissionCheck", login: str, event: ApprovalEvent, responders: Iterable[str]
 ) -> RefusedRequest:
     """Return the refusal of an approval by somebody without the permission, or whose permission is not known."""
