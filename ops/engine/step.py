@@ -7,15 +7,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops.core.errors import Refused
+from ops.core.errors import OpsError, Refused, UnclearWrite
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan, Progress, RunOutcome
 from ops.engine.context import Context
 
 if TYPE_CHECKING:
     from ops.config.probes import ProbeSet
+
+T = TypeVar("T")
 
 
 class ChangeState(Enum):
@@ -56,6 +58,30 @@ class ObservedState:
     """
     is_provable: bool = True
     """Whether a later read can show the change. False: the engine does not wait for it."""
+
+
+@dataclass
+class WriteAttempt:
+    """Progress of a write, the only trace that an unclear one leaves where no read shows it."""
+
+    attempts: int = 0
+    sent: int = 0
+    """Attempts that may have been applied."""
+    is_answered: bool = False
+
+    def send(self, write: Callable[[], T]) -> T:
+        """Write, and return the answer. Raises OpsError."""
+        self.attempts += 1
+        self.sent += 1
+        try:
+            answer = write()
+        except UnclearWrite:
+            raise
+        except OpsError:
+            self.sent -= 1
+            raise
+        self.is_answered = True
+        return answer
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ from ops.cloudflare.types.workers import (
     describe_split,
     short_id,
 )
-from ops.core.errors import OpsError, ProviderError, Reason, Refused, UnclearWrite
+from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change
 from ops.core.redaction import Secret
 from ops.core.threads import run_in_batches
 from ops.engine.context import Context
-from ops.engine.step import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState, WriteAttempt
 from ops.rotation.selection import RotationSelection, find_edit_delay, find_edit_obstacle, is_secret_edit_of
 from ops.workers import deploy, reupload
 from ops.workers.history import WorkerHistory
@@ -41,28 +41,6 @@ FALLBACK_HINT = (
     "Deploy the live release again, so that it is the latest upload. Then run this rotation again: "
     "Cloudflare can then edit its secrets."
 )
-
-
-@dataclass
-class WriteAttempt:
-    """Progress of a write, the only trace that an unclear write leaves."""
-
-    attempts: int = 0
-    sent: int = 0
-    """Attempts that may have been applied."""
-    is_answered: bool = False
-
-    def send(self, write: Callable[[], None]) -> None:
-        self.attempts += 1
-        self.sent += 1
-        try:
-            write()
-        except UnclearWrite:
-            raise
-        except OpsError:
-            self.sent -= 1
-            raise
-        self.is_answered = True
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ Cloudflare has no API call that restarts an object. The application resets one o
 version of the same code restarts all objects of a Worker.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.deployment_mark import DeploymentMark
@@ -12,21 +14,21 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, descri
 from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, Plan, PlanSection
+from ops.core.plan import Plan, PlanSection
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import JobSecret, Runbook, TokenPermissions, param, require_service
-from ops.engine.step import ChangeState, ObservedState
+from ops.engine.step import StepPlan
 from ops.workers import object_reset, plan_text, reupload
-from ops.workers.object_reset import TrackedObject
+from ops.workers.object_reset import ResetObject, RestartObjects, TrackedObject
 from ops.workers.reupload import Reupload
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
 
 
-class ResetDurableObject(Runbook["ResetDurableObject.Params", "ResetDurableObject.Details"]):
+class ResetDurableObject(Runbook["ResetDurableObject.Params", None]):
     """Clear the memory of stuck Durable Objects; storage is kept."""
 
     @dataclass(frozen=True)
@@ -37,25 +39,6 @@ class ResetDurableObject(Runbook["ResetDurableObject.Params", "ResetDurableObjec
             "Secrets to inherit from a latest upload that is not live, comma-separated", default=()
         )
         reason: str = param("Reason, shown in the deployment message and the timeline", default="")
-
-    @dataclass
-    class Details:
-        """Values of the plan that the later steps use."""
-
-        tracked: tuple[TrackedObject, ...]
-        """The requested object, or all objects of the Worker whose state can be read."""
-        reupload_state: Reupload | None = None
-        """None if the application resets a single object."""
-        without_proof: tuple[str, ...] = ()
-        """Objects whose reset cannot be proved, known before the reset."""
-        is_live: bool = False
-        """Whether the new version is live, by Cloudflare's answer or by a read."""
-
-        @property
-        def unproved(self) -> str:
-            return "; ".join(
-                [*self.without_proof, *(each.storage_problem for each in self.tracked if each.storage_problem)]
-            )
 
     name = "reset-durable-object"
     when = "A Durable Object is stuck: requests to it time out"
@@ -73,46 +56,29 @@ class ResetDurableObject(Runbook["ResetDurableObject.Params", "ResetDurableObjec
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         return [{}] if environment.services[service].durable_objects else []
 
-    def probes(self, ctx: Context[Params], plan: Plan[Details] | None) -> ProbeSet:
-        service = require_service(ctx, self.kind)
-        probes = service.probes_with([ctx.params.name] if ctx.params.name else service.durable_objects)
-        if plan is None:
-            return ProbeSet(service.url, probes, service.verify)
-        details = plan.details
-        versions = frozenset([details.reupload_state.uploaded_version] if details.reupload_state else [])
-        return ProbeSet(service.url, probes, service.verify, versions, unproved=details.unproved)
+    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
+        return _build_probes(ctx, require_service(ctx, self.kind))
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
+    def plan(self, ctx: Context[Params]) -> StepPlan:
         service = require_service(ctx, self.kind)
         return _plan_one_object(ctx, service) if ctx.params.name else _plan_all_objects(ctx, service)
 
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:
-        details = plan.details
-        if details.reupload_state is None:
-            return object_reset.check_object(ctx, details.tracked[0])
-        world = reupload.check_change(ctx, details.reupload_state, change)
-        if reupload.is_upload_change(details.reupload_state, change) or world.state != ChangeState.DONE:
-            return world
-        if not details.is_live:  # this settles an unclear write; the objects' state is the proof afterwards
-            details.is_live = True
-            return world
-        for each in details.tracked:
-            each.is_answered = True
-        return object_reset.verify_restarts(ctx, details.tracked, world)
 
-    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:
-        details = plan.details
-        if details.reupload_state is None:
-            try:
-                return object_reset.send_reset(ctx, details.tracked[0])
-            except (ConfigError, Refused) as error:
-                raise _refuse_with_alternative(ctx, error) from None
-        said = reupload.apply_change(ctx, details.reupload_state, change, {})
-        details.is_live = not reupload.is_upload_change(details.reupload_state, change)
-        return said
+def _build_probes(
+    ctx: Context[ResetDurableObject.Params],
+    service: "Service",
+    tracked: Sequence[TrackedObject] = (),
+    without_proof: Sequence[str] = (),
+    upload: Reupload | None = None,
+) -> ProbeSet:
+    """Return the probes. `without_proof`: objects whose reset cannot be proved, known before the reset."""
+    probes = service.probes_with([ctx.params.name] if ctx.params.name else service.durable_objects)
+    versions = frozenset([upload.uploaded_version] if upload else [])
+    unproved = "; ".join([*without_proof, *(each.storage_problem for each in tracked if each.storage_problem)])
+    return ProbeSet(service.url, probes, service.verify, versions, unproved=unproved)
 
 
-def _plan_one_object(ctx: Context[ResetDurableObject.Params], service: "Service") -> Plan[ResetDurableObject.Details]:
+def _plan_one_object(ctx: Context[ResetDurableObject.Params], service: "Service") -> StepPlan:
     tracked_object = _find_object(ctx, service)
     if tracked_object.has_state_endpoint:
         now = object_reset.read_state(ctx, tracked_object)
@@ -126,18 +92,22 @@ def _plan_one_object(ctx: Context[ResetDurableObject.Params], service: "Service"
     )
     keeps = (f"its value at {tracked_object.spec.keeps}, which is compared",) if tracked_object.spec.keeps else ()
     closed = isinstance(tracked_object.before, str) and tracked_object.has_state_endpoint
-    return Plan(
+    no_state = f"{tracked_object.name} has no `state` in ops.yml, so its reset cannot be proved"
+    without_proof = () if tracked_object.has_state_endpoint else (no_state,)
+    return StepPlan(
         summary=(
             f"{tracked_object.name} ({tracked_object.spec.class_}) of Worker {service.worker}: "
             "its application clears its memory"
         ),
         changes=(
-            Change(
+            ResetObject(
                 target=f"Durable Object {tracked_object.name} of {service.worker}",
                 before=tracked_object.memory_text,
                 after="empty memory",
                 done_when=f"POST {tracked_object.spec.reset} succeeds, and {proof}",
                 undo=None,
+                tracked=tracked_object,
+                refuse=partial(_refuse_with_alternative, ctx),
             ),
         ),
         sections=(PlanSection("Stays", (*keeps, *object_reset.KEPT, "all other objects and the live version")),),
@@ -150,12 +120,7 @@ def _plan_one_object(ctx: Context[ResetDurableObject.Params], service: "Service"
             "the object's memory is empty. No probe failed before the reset, so check whether the object works again"
         ),
         done_message=f"Reset {tracked_object.name} of {ctx.params.service}",
-        details=ResetDurableObject.Details(
-            (tracked_object,),
-            without_proof=()
-            if tracked_object.has_state_endpoint
-            else (f"{tracked_object.name} has no `state` in ops.yml, so its reset cannot be proved",),
-        ),
+        probes=partial(_build_probes, ctx, service, (tracked_object,), without_proof),
     )
 
 
@@ -188,7 +153,7 @@ def _refuse_with_alternative(ctx: Context[ResetDurableObject.Params], error: Ops
     return Refused(error.message, reason=error.reason, hint=hint, suggested_command=_suggest_full_reset(ctx))
 
 
-def _plan_all_objects(ctx: Context[ResetDurableObject.Params], service: "Service") -> Plan[ResetDurableObject.Details]:
+def _plan_all_objects(ctx: Context[ResetDurableObject.Params], service: "Service") -> StepPlan:
     """Plan a reset of every object. The second round of reads is the comparison before the upload."""
     readable = [TrackedObject(name, service, spec) for name, spec in service.durable_objects.items() if spec.state]
     deployments, uploads, *seen = run_parallel_mixed(
@@ -209,9 +174,9 @@ def _plan_all_objects(ctx: Context[ResetDurableObject.Params], service: "Service
         else:  # another version of the application may answer after the deployment
             tracked_object.before = now.message if isinstance(now, OpsError) else now
             tracked.append(tracked_object)
-    reupload_state = _plan_reupload(ctx, service, live, uploads[0])
-    assert reupload_state.source is not None
-    found = object_reset.find_classes(reupload_state.source, service.worker)
+    upload = _plan_reupload(ctx, service, live, uploads[0])
+    assert upload.source is not None
+    found = object_reset.find_classes(upload.source, service.worker)
     if not found.own:
         raise Refused(
             f"{service.worker} has no Durable Object class of its own",
@@ -221,12 +186,8 @@ def _plan_all_objects(ctx: Context[ResetDurableObject.Params], service: "Service
     named = {name: spec.class_ for name, spec in service.durable_objects.items()}
     if owner := object_reset.find_owner_elsewhere(named, found):
         raise _foreign_objects_refusal(ctx, service, owner)
-    reupload_state.mark = DeploymentMark(
-        ctx.request.incident, ctx.run_id, None, ctx.params.reason, reset=tuple(found.own)
-    )
-    return _build_plan(
-        ctx, service, reupload_state, found, ResetDurableObject.Details(tuple(tracked), reupload_state, tuple(closed))
-    )
+    upload.mark = replace(upload.mark, reset=tuple(found.own))
+    return _build_plan(ctx, service, upload, found, tuple(tracked), without_proof=closed)
 
 
 def _foreign_objects_refusal(ctx: Context[ResetDurableObject.Params], service: "Service", owner: str) -> Refused:
@@ -280,32 +241,33 @@ def _plan_reupload(
 def _build_plan(
     ctx: Context[ResetDurableObject.Params],
     service: "Service",
-    reupload_state: Reupload,
+    upload: Reupload,
     found: object_reset.WorkerClasses,
-    details: ResetDurableObject.Details,
-) -> Plan[ResetDurableObject.Details]:
+    tracked: tuple[TrackedObject, ...],
+    *,
+    without_proof: Sequence[str],
+) -> StepPlan:
     named = {name: spec.class_ for name, spec in service.durable_objects.items()}
-    compared = [PlanSection("Compared before and after", tuple(f"{w.name}: {w.memory_text}" for w in details.tracked))]
-    unknown = [f"{each.name}: {each.before}" for each in details.tracked if isinstance(each.before, str)]
-    undo = ctx.suggest("rollback-worker", service=ctx.params.service, to=format_split(reupload_state.live.split))
-    seen = ", ".join(each.name for each in details.tracked)
+    compared = [PlanSection("Compared before and after", tuple(f"{w.name}: {w.memory_text}" for w in tracked))]
+    unknown = [f"{each.name}: {each.before}" for each in tracked if isinstance(each.before, str)]
+    undo = ctx.suggest("rollback-worker", service=ctx.params.service, to=format_split(upload.live.split))
+    seen = ", ".join(each.name for each in tracked)
     restarted = f"{seen} restarted" if seen else f"a new version of {service.worker} is live, so its objects restart"
-    return Plan(
-        summary=(
-            f"Worker {service.worker}: every Durable Object restarts ({', '.join(found.own)}); {reupload_state.name}"
-        ),
-        changes=reupload.build_changes(reupload_state, undo=undo),
+    uploading, deploying = reupload.build_steps(upload, undo=undo)
+    return StepPlan(
+        summary=f"Worker {service.worker}: every Durable Object restarts ({', '.join(found.own)}); {upload.name}",
+        changes=(uploading, RestartObjects(**vars(deploying), tracked=tracked)),
         sections=(
             *object_reset.build_sections(found),
-            *(compared if details.tracked else ()),
-            reupload.build_section(reupload_state),
+            *(compared if tracked else ()),
+            reupload.build_section(upload),
         ),
         not_undone=object_reset.NOT_UNDONE,
         consequences=(object_reset.CONNECTIONS_CLOSED, object_reset.NOTHING_TO_UNDO),
         warnings=(
             *object_reset.list_unexpected_classes(named, found),
             *(f"the state before the reset is unknown; {each}" for each in unknown),
-            *(f"the reset of this object cannot be proved; {each}" for each in details.without_proof),
+            *(f"the reset of this object cannot be proved; {each}" for each in without_proof),
         ),
         next_step=ctx.suggest("rollback-worker", service=ctx.params.service),
         proved_claim=f"{restarted}, and the probes are healthy",
@@ -313,7 +275,7 @@ def _build_plan(
             f"{restarted}. No probe failed before the reset, so check whether the stuck object works again"
         ),
         done_message=f"Reset the Durable Objects of {ctx.params.service}",
-        details=details,
+        probes=partial(_build_probes, ctx, service, tracked, without_proof, upload),
     )
 
 

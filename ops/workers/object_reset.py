@@ -6,18 +6,19 @@ reset is settled by reading the object, or by sending the reset again.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.workers import WorkerVersion
-from ops.core.errors import OpsError, UnclearWrite
+from ops.core.errors import ConfigError, OpsError, Refused
 from ops.core.observations import ObjectObservation, is_number
 from ops.core.plan import PlanSection
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.step import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState, Step, WriteAttempt
+from ops.workers.reupload import DeployUpload
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -114,11 +115,8 @@ class TrackedObject:
     spec: "DurableObject"
     before: ObjectObservation | str = ""
     """State before the reset, or the reason why it is unknown."""
-    attempts: int = 0
-    sent: int = 0
-    """Attempts that may have been applied."""
-    is_answered: bool = False
-    """Whether the write that restarts the object succeeded, by its answer or by a read."""
+    reset: WriteAttempt = field(default_factory=WriteAttempt)
+    """The write that restarts the object; a read may answer it too."""
     storage_problem: str = ""
     """A stored value that changed, for people; empty if none did."""
     notes: tuple[str, ...] = ()
@@ -149,71 +147,74 @@ def read_state(ctx: Context[Any], tracked_object: TrackedObject) -> ObjectObserv
         return error
 
 
-def send_reset(ctx: Context[Any], tracked_object: TrackedObject) -> str:
-    """Send the reset. Raises the errors of `DurableObjectAdmin.reset`."""
-    tracked_object.attempts += 1
-    tracked_object.sent += 1
-    try:
-        said = ctx.web.durable_objects.reset(tracked_object.service.url, tracked_object.spec)
-    except UnclearWrite:
-        raise
-    except OpsError:
-        tracked_object.sent -= 1
-        raise
-    tracked_object.is_answered = True
-    return said
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResetObject(Step):
+    """Let the application reset one object. It is in use, so its state before the write is not compared."""
+
+    tracked: TrackedObject
+    refuse: Callable[[OpsError], Refused]
+    """Makes the refusal of a reset that cannot be sent."""
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        tracked = self.tracked
+        if not tracked.reset.sent:
+            now = read_state(ctx, tracked) if tracked.has_state_endpoint else ""
+            tracked.before = now if isinstance(now, ObjectObservation) else tracked.before
+            return ObservedState(ChangeState.PLANNED, f"{tracked.name} has {tracked.memory_text}")
+        if not tracked.has_state_endpoint:
+            if tracked.reset.is_answered:
+                return ObservedState(ChangeState.DONE, f"the application confirms the reset of {tracked.name}")
+            text = f"it is unknown whether {tracked.name} was reset"
+            return ObservedState(ChangeState.PLANNED, text, is_uncertain=tracked.reset.attempts > 1)
+        now = read_state(ctx, tracked)
+        if why := _missing_proof(tracked, now):
+            is_unreadable = tracked.reset.attempts > 1 and not isinstance(now, ObjectObservation)
+            return ObservedState(ChangeState.PLANNED, why, is_uncertain=tracked.reset.is_answered or is_unreadable)
+        return ObservedState(ChangeState.DONE, f"{tracked.name} restarted", notes=tracked.notes)
+
+    def apply(self, ctx: Context[Any]) -> str:
+        tracked = self.tracked
+        try:
+            return tracked.reset.send(lambda: ctx.web.durable_objects.reset(tracked.service.url, tracked.spec))
+        except (ConfigError, Refused) as error:
+            raise self.refuse(error) from None
 
 
-def check_object(ctx: Context[Any], tracked_object: TrackedObject) -> ObservedState:
-    """Return the state of one reset. The object is in use, so its state before the write is not compared."""
-    if not tracked_object.sent:
-        now = read_state(ctx, tracked_object) if tracked_object.has_state_endpoint else ""
-        tracked_object.before = now if isinstance(now, ObjectObservation) else tracked_object.before
-        return ObservedState(ChangeState.PLANNED, f"{tracked_object.name} has {tracked_object.memory_text}")
-    if not tracked_object.has_state_endpoint:
-        if tracked_object.is_answered:
-            return ObservedState(ChangeState.DONE, f"the application confirms the reset of {tracked_object.name}")
-        return ObservedState(
-            ChangeState.PLANNED,
-            f"it is unknown whether {tracked_object.name} was reset",
-            is_uncertain=tracked_object.attempts > 1,
-        )
-    now = read_state(ctx, tracked_object)
-    if why := _missing_proof(tracked_object, now):
-        return ObservedState(
-            ChangeState.PLANNED,
-            why,
-            is_uncertain=tracked_object.is_answered
-            or (tracked_object.attempts > 1 and not isinstance(now, ObjectObservation)),
-        )
-    return ObservedState(ChangeState.DONE, f"{tracked_object.name} restarted", notes=tracked_object.notes)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RestartObjects(DeployUpload):
+    """Deploy the same code again, which restarts every object. Their state is the proof afterwards."""
 
+    tracked: tuple[TrackedObject, ...]
+    """Objects whose state can be read."""
 
-def verify_restarts(ctx: Context[Any], tracked: Sequence[TrackedObject], world: ObservedState) -> ObservedState:
-    """Return DONE once the new version is live and each readable object restarted."""
-    seen = run_parallel_mixed([partial(read_state, ctx, tracked_object) for tracked_object in tracked])
-    missing = [
-        why
-        for tracked_object, now in zip(tracked, seen, strict=True)
-        if (why := _missing_proof(tracked_object, now, restarted=True))
-    ]
-    if missing:
-        return replace(
-            world, state=ChangeState.PLANNED, text=f"{world.text}, but {'; '.join(missing)}", is_uncertain=True
-        )
-    text = "; ".join(
-        [
-            world.text,
-            *(
-                f"{tracked_object.name} restarted"
-                for tracked_object in tracked
-                if isinstance(tracked_object.before, ObjectObservation)
-            ),
-        ]
-    )
-    return replace(
-        world, text=text, notes=(*world.notes, *(note for tracked_object in tracked for note in tracked_object.notes))
-    )
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        """Return DONE once the new version is live and, after its write is settled, each readable object restarted."""
+        world = super().check(ctx)
+        if world.state != ChangeState.DONE:
+            return world
+        if all(each.reset.is_answered for each in self.tracked):
+            return self._prove_restarts(ctx, world)
+        self._note_answer()
+        return world
+
+    def apply(self, ctx: Context[Any]) -> str:
+        said = super().apply(ctx)
+        self._note_answer()
+        return said
+
+    def _note_answer(self) -> None:
+        for each in self.tracked:
+            each.reset.is_answered = True
+
+    def _prove_restarts(self, ctx: Context[Any], world: ObservedState) -> ObservedState:
+        seen = run_parallel_mixed([partial(read_state, ctx, each) for each in self.tracked])
+        proofs = [_missing_proof(each, now, restarted=True) for each, now in zip(self.tracked, seen, strict=True)]
+        if missing := [why for why in proofs if why]:
+            text = f"{world.text}, but {'; '.join(missing)}"
+            return replace(world, state=ChangeState.PLANNED, text=text, is_uncertain=True)
+        restarted = [f"{each.name} restarted" for each in self.tracked if isinstance(each.before, ObjectObservation)]
+        notes = [note for each in self.tracked for note in each.notes]
+        return replace(world, text="; ".join([world.text, *restarted]), notes=(*world.notes, *notes))
 
 
 def _missing_proof(
@@ -231,7 +232,7 @@ def _missing_proof(
         tracked_object.notes = (
             f"the state of {tracked_object.name} before the reset is unknown, so its restart is not proved",
         )
-    elif not has_restarted(before, now, is_answered=tracked_object.is_answered):
+    elif not has_restarted(before, now, is_answered=tracked_object.reset.is_answered):
         return (
             f"{tracked_object.name} still has {tracked_object.describe_state(now)}"
             if before

@@ -10,11 +10,11 @@ import pytest
 
 from ops.app import run
 from ops.core.errors import Decision, Reason
-from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.engine.context import Context
 from ops.engine.engine import RunOptions
 from ops.engine.signals import SignalHandler
+from ops.engine.step import StepPlan
 from ops.runbooks.reset_durable_object import ResetDurableObject
 from tests.runbooks.test_reset_durable_object import (
     ENDPOINT,
@@ -261,10 +261,10 @@ def test_application_text_is_not_shown(stuck: StuckObject, fault: dict[str, Any]
 class ResetsWhilePlanning(ResetDurableObject):
     """Greedy."""
 
-    def preflight(self, ctx: Context[ResetDurableObject.Params]) -> Plan[Any]:
+    def plan(self, ctx: Context[ResetDurableObject.Params]) -> StepPlan:
         service = ctx.environment.service("api")
         ctx.web.durable_objects.reset(service.url, service.durable_objects[NAME])
-        return super().preflight(ctx)
+        return super().plan(ctx)
 
 
 @pytest.mark.sampled(2)
