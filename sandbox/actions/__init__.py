@@ -22,9 +22,9 @@ The schedule decides about each job, and act runs the steps of one job. Differen
 - Matrices and reusable workflows are missing. An unknown feature raises `UnsupportedExpression`, and nothing starts.
 """
 
-from sandbox.actions.checkout import NotACheckout, tracked_files
+from sandbox.actions.act import ActNotFound, find_act
 from sandbox.actions.expressions import UnsupportedExpression
-from sandbox.actions.process import ActNotFound, find_act
+from sandbox.actions.local_files import NotACheckout, tracked_files
 from sandbox.actions.runner import Runner
 
 __all__ = ["ActNotFound", "NotACheckout", "Runner", "UnsupportedExpression", "find_act", "tracked_files"]

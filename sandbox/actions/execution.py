@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.actions import plan as plans
-from sandbox.actions.checkout import write_files
+from sandbox.actions.act import SET_UP, ActInvocation, ActProcess, JobRecorder, read_outputs, single_job
 from sandbox.actions.event import run_ref
-from sandbox.actions.process import ActInvocation, ActProcess
-from sandbox.actions.record import SET_UP, JobRecorder
+from sandbox.actions.local_files import write_files
 from sandbox.actions.schedule import Result, TrackedJob
-from sandbox.actions.single_job import read_outputs, single_job
 from sandbox.github import GitHub
 from sandbox.github.actions.state import FakeJob as JobRecord
 from sandbox.github.actions.state import FakeRun

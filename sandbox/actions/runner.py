@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Self
 
 from sandbox.actions import plan as plans
-from sandbox.actions.artifacts import write_artifact_actions
+from sandbox.actions.act import find_act
 from sandbox.actions.event import changed_paths, expression_contexts, is_triggered, workflow_source_ref
 from sandbox.actions.execution import JobExecution
 from sandbox.actions.expressions import UnsupportedExpression
-from sandbox.actions.process import find_act
+from sandbox.actions.local_files import write_artifact_actions
 from sandbox.actions.schedule import RunScheduler, TrackedRun
 from sandbox.github import GitHub
 from sandbox.github.actions.state import FOLDER, FakeRun, RunChange

@@ -5,24 +5,61 @@ the group waits for its environment: branches, then reviewers. It then waits for
 """
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from sandbox.actions import plan as plans
 from sandbox.actions.event import matches
 from sandbox.actions.expressions import JobStatus, UnsupportedExpression, render_text
-from sandbox.actions.groups import ConcurrencyGroups
 from sandbox.actions.plan import GroupClaim, PlannedJob, RunPlan
 from sandbox.github import GitHub
 from sandbox.github.actions.state import FakeJob as JobRecord
 from sandbox.github.actions.state import FakeRun, PendingDeployment
 from sandbox.github.environments.state import EnvironmentProtection
 
+MAX_PENDING = 100
+"""Maximum number of waiting members in a group with `queue: max`."""
+
+T = TypeVar("T", bound=Hashable)
 Result = Literal["", "success", "failure", "cancelled", "skipped"]
 State = Literal["blocked", "pending", "waiting", "queued", "running", "completed"]
 """Blocked by its needs, pending in its group, waiting for a reviewer, queued for a runner, running, completed."""
 _REJECTED = "The deployment was rejected or didn't satisfy other protection rules."
+
+
+class ConcurrencyGroups(Generic[T]):
+    """The groups of one repository. The first member, a run or a job, holds the group; the others wait in order."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, list[T]] = {}
+
+    def join(self, claim: GroupClaim, member: T) -> list[T]:
+        """Queue the member and return the members to cancel; the member itself if the queue is full.
+
+        Group names ignore case.
+        """
+        queue = self._queues.setdefault(claim.group.lower(), [])
+        if claim.queues_all and len(queue) > MAX_PENDING:
+            return [member]
+        displaced = [] if claim.queues_all else queue[1:]
+        if claim.cancels_running:
+            displaced += queue[:1]
+        queue.append(member)
+        return displaced
+
+    def holds(self, claim: GroupClaim | None, member: T) -> bool:
+        """Return whether the member holds its group; always true without a claim."""
+        return claim is None or self._queues.get(claim.group.lower(), [member])[0] is member
+
+    def leave(self, claim: GroupClaim | None, member: T) -> None:
+        if claim is None:
+            return
+        queue = self._queues.get(claim.group.lower(), [])
+        if member in queue:
+            queue.remove(member)
+        if not queue:
+            self._queues.pop(claim.group.lower(), None)
 
 
 @dataclass(eq=False)

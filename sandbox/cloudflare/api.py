@@ -25,7 +25,7 @@ from sandbox.cloudflare.pages import api as pages
 from sandbox.cloudflare.pages import uploads
 from sandbox.cloudflare.tokens import api as tokens
 from sandbox.cloudflare.tokens.state import FakeCloudflareToken
-from sandbox.cloudflare.workers import assets, deployments, scripts, secrets, settings, versions
+from sandbox.cloudflare.workers import assets, deployments, scripts, settings, versions
 from sandbox.cloudflare.zones import api as zones
 from sandbox.routing import Router
 from sandbox.server import HttpRequest, HttpResponse
@@ -36,7 +36,6 @@ _MODULES = (
     scripts,
     assets,
     settings,
-    secrets,
     zones,
     kv,
     d1,

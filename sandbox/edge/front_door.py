@@ -4,6 +4,7 @@ Its only header of its own is `cf-cache-status`.
 """
 
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -20,17 +21,40 @@ from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerDeployment, F
 from sandbox.cloudflare.zones.state import merge_slashes, normalize_path, parse_workers_dev_host
 from sandbox.edge.cache import CacheRule, ResponseCache
 from sandbox.edge.injection import inject_scripts
-from sandbox.edge.public_sites import PublicSites
 from sandbox.edge.site import SiteServer, answer_with_assets
-from sandbox.edge.version_override import parse_overrides
+from sandbox.edge.status_pages import PublicSites
 from sandbox.server import HttpRequest, HttpResponse
 
+_KEY = r"[a-z*][a-z0-9_.*-]*"
+_STRING = r'"(?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"'
+_ITEM = rf"(?:{_STRING}|-?[0-9]{{1,15}}(?:\.[0-9]{{1,3}})?|[A-Za-z*][\w!#$%&'*+.^`|~:/-]*|:[A-Za-z0-9+/=]*:|\?[01])"
+_PARAMETERS = rf"(?:; *{_KEY}(?:={_ITEM})?)*"
+_LIST = rf"\( *(?:{_ITEM}{_PARAMETERS}(?: +{_ITEM}{_PARAMETERS})*)? *\)"
+_MEMBER = re.compile(rf"({_KEY})(?:=({_ITEM}|{_LIST}))?{_PARAMETERS}", re.ASCII)
+_SEPARATOR = re.compile(r"[ \t]*,[ \t]*")
 LOCATION_HEADER = "sandbox-location"
 """Request header that selects a location. At Cloudflare, the network decides."""
 ADDRESS_HEADER = "sandbox-client-address"
 """Request header with the IP address of the client, for the analytics of a zone."""
 SKIPS_CHALLENGE = "sandbox-skips-challenge"
 """A request with this value in any header passes `edge_challenges_runners`."""
+
+
+def parse_overrides(header: str) -> dict[str, str]:
+    """Return Worker → version of the members whose value is a string. A header that is no dictionary has none."""
+    found: dict[str, str] = {}
+    at, text = 0, header.strip(" ")
+    while member := _MEMBER.match(text, at):
+        name, value = member[1], member[2] or ""
+        found.pop(name, None)  # the last one of a name counts
+        if value.startswith('"'):
+            found[name] = re.sub(r"\\(.)", r"\1", value[1:-1])
+        if member.end() == len(text):
+            return found
+        if (separator := _SEPARATOR.match(text, member.end())) is None:
+            break
+        at = separator.end()
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -307,3 +307,17 @@ def read_documents() -> dict[str, dict[str, Any]]:
     """Return name → recorded document, in short form: only deviations from a calm page."""
     found: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "status_documents.json").read_text())
     return found
+
+
+class PublicSites:
+    """Status pages, and the status code of the package index."""
+
+    def __init__(self, clock: FakeClock, switches: Switches) -> None:
+        self.status = StatusPages(clock, switches)
+        self.index_status = 200
+
+    def answer(self, host: str, request: HttpRequest) -> HttpResponse | None:
+        """Return the response of a public site; None for another host."""
+        if request.path.startswith("/simple/"):
+            return HttpResponse(status=self.index_status, headers=[("content-type", "text/html")])
+        return self.status.answer(host, request)

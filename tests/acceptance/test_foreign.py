@@ -10,7 +10,7 @@ import pytest
 from ops.core.version import __version__
 from ops.setup.init.proposal import ConfigProposal, EnvironmentProposal, ProbeProposal, ServiceProposal, render_config
 from ops.setup.init.resources import Address, Resource
-from sandbox.actions.checkout import write_files
+from sandbox.actions.local_files import write_files
 from sandbox.actions.runner import TIMEOUT_SECONDS
 from tests.conftest import ROOT
 from tests.support.actions import conclusions, stage

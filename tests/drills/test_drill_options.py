@@ -12,7 +12,7 @@ import pytest
 from ops.core.errors import ConfigError
 from ops.drills import names, repository, unsupported
 from ops.drills.support import EDGES, TRIGGERS, describe_unsupported
-from sandbox.actions.checkout import write_files
+from sandbox.actions.local_files import write_files
 from tests.conftest import REFERENCE, ROOT, World
 from tests.support import team_files
 from tests.support.configurations import ONE_WORKER, SMALL_REPOSITORY

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.actions import tracked_files
-from sandbox.actions.checkout import write_files
+from sandbox.actions.local_files import write_files
 from tests.conftest import ROOT
 from tests.support import team_files
 from tests.support.configurations import ONE_WORKER

@@ -1,6 +1,7 @@
 """D1 databases of an account (developers.cloudflare.com/d1).
 
-API and Workers share this data: a D1 binding on the workerd edge sends its queries here (`sandbox/edge/workerd/d1.py`).
+API and Workers share this data: a D1 binding on the workerd edge sends its queries here
+(`sandbox/edge/workerd/options.py`).
 """
 
 import threading

@@ -24,7 +24,7 @@ from sandbox.github.git.state import FakeCommit, Git, blob_sha, list_changes
 from sandbox.github.issues.api import query_time
 from sandbox.github.issues.state import FakePullRequest
 from sandbox.github.pulls import serializers as pulls
-from sandbox.github.rulesets.checks import require_push
+from sandbox.github.rulesets.api import require_push
 
 ROUTES = Routes()
 _CONTENTS = REPO + "/contents/{path*}"

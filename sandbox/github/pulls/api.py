@@ -23,7 +23,7 @@ from sandbox.github.issues import changes as issue_changes
 from sandbox.github.issues.state import MAX_TITLE, FakeIssue, FakePullRequest
 from sandbox.github.pulls import changes as pull_changes
 from sandbox.github.pulls import serializers
-from sandbox.github.rulesets.checks import require_merge
+from sandbox.github.rulesets.api import require_merge
 from sandbox.github.users.state import GITHUB_ACTIONS
 
 ROUTES = Routes()

@@ -1,8 +1,9 @@
-"""Rulesets, the rules of a branch, and code owners; no older branch protection.
+"""Rulesets, the rules of a branch, code owners, and the check of pushes and merges.
 
-docs.github.com/rest/repos/rules, docs.github.com/rest/branches/branch-protection
+There is no older branch protection. docs.github.com/rest/repos/rules, docs.github.com/rest/branches/branch-protection
 """
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sandbox.github.call import (
@@ -37,6 +38,7 @@ _PULL_REQUEST = {
     "required_review_thread_resolution",
 }
 """The required parameters of the rule `pull_request`."""
+_VIOLATION = "Repository rule violations found"
 
 
 def _require_plan(call: GitHubCall) -> None:
@@ -172,3 +174,32 @@ def _is_code_owner(call: GitHubCall, owner: str) -> bool:
         return login.lower() == call.repository.owner_login.lower()
     user = call.repository.user(login)
     return user is not None and includes_role(user.role, "write")
+
+
+def require_push(call: GitHubCall, branch: str) -> None:
+    """Refuse a commit to the branch without a pull request."""
+    if _rule(call, "pull_request", branch, {"never", "pull_requests_only"}):
+        raise GitHubRefusal(409, f"{_VIOLATION}\n\nChanges must be made through a pull request.")
+
+
+def require_merge(call: GitHubCall, branch: str) -> None:
+    """Refuse a merge that needs an approval, because the sandbox has no reviews of pull requests."""
+    rule = _rule(call, "pull_request", branch, {"never"})
+    if rule and (count := rule["parameters"]["required_approving_review_count"]):
+        text = f"At least {count} approving review is required by reviewers with write access."
+        raise GitHubRefusal(405, f"{_VIOLATION}\n\n{text}")
+
+
+def _rule(call: GitHubCall, kind: str, branch: str, bypasses: Collection[str]) -> Mapping[str, Any] | None:
+    """Return a rule of this kind for the branch that the person, who has one of these bypasses, must follow."""
+    repository = call.repository
+    role = None if call.token.app else repository.role(call.user)
+    return next(
+        (
+            rule
+            for ruleset in repository.rulesets.values()
+            if ruleset.applies_to(branch, repository.git.default_branch) and ruleset.bypass_of(role) in bypasses
+            if (rule := ruleset.rule(kind)) is not None
+        ),
+        None,
+    )

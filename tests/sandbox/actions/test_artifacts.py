@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from sandbox.actions.artifacts import DOWNLOAD, UPLOAD, write_artifact_actions
+from sandbox.actions.local_files import DOWNLOAD, UPLOAD, write_artifact_actions
 
 
 def run(action: Path, run_id: str, **inputs: str) -> "subprocess.CompletedProcess[str]":

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from sandbox.actions.checkout import write_files
+from sandbox.actions.local_files import write_files
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -1,7 +1,7 @@
 """Concurrency groups: order, displaced members and the longest queue."""
 
-from sandbox.actions.groups import MAX_PENDING, ConcurrencyGroups
 from sandbox.actions.plan import GroupClaim
+from sandbox.actions.schedule import MAX_PENDING, ConcurrencyGroups
 
 ONE, ALL = (
     GroupClaim("Group", cancels_running=False, queues_all=False),

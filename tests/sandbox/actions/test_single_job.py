@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from sandbox.actions.checkout import write_files
+from sandbox.actions.act import OUTPUT_STEP, single_job
 from sandbox.actions.expressions import EXPRESSION
+from sandbox.actions.local_files import write_files
 from sandbox.actions.plan import job_needs, parse_workflow
-from sandbox.actions.single_job import OUTPUT_STEP, single_job
 from tests.support.workflows import generated
 
 WORKFLOWS = [

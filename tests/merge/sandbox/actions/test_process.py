@@ -4,7 +4,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from sandbox.actions.process import ActInvocation, ActProcess
+from sandbox.actions.act import ActInvocation, ActProcess
 
 WORKFLOW = """
 on: workflow_dispatch
