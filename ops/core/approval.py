@@ -138,7 +138,7 @@ class Approval:
     digest: str = ""
     """Full digest of the request, as the person entered it; empty for a reviewer."""
     login: str
-    id: int = 0
+    id: int
     """Numeric id on GitHub; 0 for a reviewer, who is compared by login."""
     at: datetime
     """UTC, by GitHub's clock; for a reviewer when the job began that waited for the review."""

@@ -56,7 +56,7 @@ def find_review(
     own = [login for login in approved if login.lower() in requesters]
     others = [login for login in approved if login.lower() not in requesters]
     left = others if len(others) > used else own  # an earlier attempt may have used each of the others
-    return Approval(login=left[-1], at=parse_utc(began["started_at"]))
+    return Approval(login=left[-1], id=0, at=parse_utc(began["started_at"]))
 
 
 def _waiting_jobs(repository: "Repository", run_id: int, attempt: int, names: Sequence[str]) -> dict[str, Any]:

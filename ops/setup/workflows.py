@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,7 @@ from ops.core import next_step
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL
 from ops.core.names import CHECK_OUTAGE
 from ops.core.version import __version__
+from ops.engine.timed_end import LONGEST_WAIT
 from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS, WATCH_OUTPUTS
 from ops.render import terminal
 from ops.render.markdown import TEMPLATES
@@ -246,6 +248,7 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
         "gate_outputs": GATE_OUTPUTS,
         "recover_outputs": RUN_OUTPUTS,
         "watch_outputs": WATCH_OUTPUTS,
+        "wait_minutes": LONGEST_WAIT // timedelta(minutes=1),
         "watch_minutes": jobs.watch_minutes(config),
         "watch_secrets": jobs.watch_secrets(config),
         "watch_webhooks": jobs.watch_webhooks(config),
