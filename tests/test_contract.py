@@ -363,7 +363,7 @@ def button_options(bakery: Bakery, name: str) -> list[str]:
     known = options_of(name)
     options = [each for key, value in given.items() if f"--{key}" in known for each in (f"--{key}", str(value))]
     alone = ["--one-person"] if "--one-person" in known else []
-    return [*options, *alone, *(["--incident", "1"] if made.needs_incident else [])]
+    return [*options, *alone, *(["--incident", "1"] if made.incident_use.is_required else [])]
 
 
 def gate(bakery: Bakery, number: int, job: Mapping[str, str]) -> None:

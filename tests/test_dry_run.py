@@ -103,7 +103,7 @@ def variations(runbook: Runbook[Any, Any], targets: dict[str, str]) -> list[list
     known = options_of(runbook.name)
     given = [arguments(own, known), *(arguments(replace(own, **{name: more[name]}), known) for name in left_out)]
     incident = ["--incident", "42"] if "--incident" in known else []
-    always = incident if runbook.needs_incident else []
+    always = incident if runbook.incident_use.is_required else []
     return [[*each, *always] for each in given] + [[*given[0], *incident]]
 
 

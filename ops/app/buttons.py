@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops.engine.runbook import Runbook, job_parameters
+from ops.engine.runbook import JobSecret, Runbook, job_parameters
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment
@@ -49,7 +49,7 @@ def button_inputs(config: "Config", runbook: AnyRunbook) -> list[ButtonInput]:
             options[name] = tuple(dict.fromkeys((*options.get(name, ()), *values)))
     params = [_input(field, options.get(field.name, ())) for field in job_parameters(runbook.params)]
     environment_names = tuple(each.name for each in fitting)
-    needs_incident = runbook.needs_incident or runbook.needs_approval
+    needs_incident = runbook.incident_use.is_required or runbook.needs_approval
     required_params = [each for each in params if each.required]
     return [
         *required_params,
@@ -80,3 +80,10 @@ def _choice(name: str, description: str, options: tuple[str, ...]) -> ButtonInpu
     """
     default = options[0] if len(options) == 1 else None
     return ButtonInput(name, description, "choice", options, default, required=True)
+
+
+def laptop_variables(runbook: AnyRunbook, environment: "Environment", service: str) -> str:
+    """Return the variables that its command on a laptop needs, each with the place of its value."""
+    if not runbook.github_environment:
+        return ""
+    return environment.laptop_variables(service if JobSecret.ADMIN_TOKENS in runbook.job_secrets else "")

@@ -188,7 +188,7 @@ def label_rules() -> "LabelRules":
 
 def allows_closed_incident(name: str) -> bool:
     """Return whether people may request the runbook on a closed incident."""
-    return discover_runbooks()[name].allows_closed_incident
+    return discover_runbooks()[name].incident_use.may_be_closed
 
 
 def latest_start(name: str, params: Mapping[str, Any], environment: "Environment", now: datetime) -> datetime | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops import STARTED
+from ops.app.buttons import laptop_variables
 from ops.app.configuration import probe_environ, published_prefix, read_config, register_secrets
 from ops.app.context import make_site, new_run_id, planning_context
 from ops.app.provider_status import StatusWarning
@@ -99,7 +100,8 @@ def run(
         record = folder / RUNS / (run_id := new_run_id(environ, clock))
         session.client  # noqa: B018  a missing token ends the run here, before its first event
         publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=request.comment)
-        sinks = (_appending(record), sink, *publisher.sinks(is_routine=runbook.is_routine, is_dry=options.dry_run))
+        published = publisher.sinks(is_routine=runbook.incident_use.is_routine, is_dry=options.dry_run)
+        sinks = (_appending(record), sink, *published)
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.hold)
         _record_request(timeline, request, environ, run_id, session)
         publisher.begin(timeline, ending)
@@ -119,7 +121,7 @@ def run(
             run_id=run_id,
             timeline=timeline,
             make_site=lambda: make_site(environ, folder, redactor, ending, session, elsewhere=options.has_next_job),
-            previous_runs=lambda: publisher.read_previous_runs(timeline, runbook.records_wait),
+            previous_runs=lambda: publisher.read_previous_runs(timeline, runbook.incident_use.records_wait),
             local_runs=functools.partial(read_records, folder / RUNS, runbook.name, session.sandbox, redactor),
         )
         approve = SecondPerson(runbook, context, lambda: session.token, environ, redactor).approve
@@ -201,7 +203,7 @@ def _record_request(
     text = f"{request.runbook.name} {given} in {request.environment} ({_requester(request, environ)})"
     where = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
     known = {"sandbox": session.sandbox, "log": actions.run_links(environ, None).get("run")}
-    known["laptop_variables"] = request.runbook.laptop_variables(session.environment, service)
+    known["laptop_variables"] = laptop_variables(request.runbook, session.environment, service)
     what = where | {name: value for name, value in known.items() if value}
     timeline.record(EventKind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
     if request.permission == permissions.UNCHECKED:

@@ -30,6 +30,7 @@ from ops.engine.runbook import Runbook
 from ops.github import actions, client
 
 if TYPE_CHECKING:
+    from ops.config import Environment
     from ops.core.redaction import Redactor, Secret
     from ops.github.client import Repository
 
@@ -60,7 +61,7 @@ class SecondPerson:
         """Record that one person acts alone on a laptop. Raises Refused without --one-person, or if it is forbidden."""
         ctx, params = self.ctx, self.ctx.params
         ask = f"Start it by its label or its button; another person then approves by the button {APPROVE_BUTTON}."
-        if self.runbook.forbids_one_person(params, ctx.environment):
+        if _forbids_one_person(params, ctx.environment):
             text = f"ops.yml has `two_people: strict` for {params.database}, which forbids --one-person"
             raise Refused(text, reason=Reason.NEEDS_TWO_PEOPLE, hint=ask)
         if not params.one_person:
@@ -76,7 +77,7 @@ class SecondPerson:
         ctx, alone = self.ctx, None
         if len({login.casefold() for login in ctx.config.responders}) == 1:
             text += ", but ops.yml names no second responder: add one"
-            if not self.runbook.forbids_one_person(ctx.params, ctx.environment):
+            if not _forbids_one_person(ctx.params, ctx.environment):
                 text += ", or run it alone on a laptop"
                 alone = replace(ctx.suggest(self.runbook.name, **terms.params, one_person=True), button="")
         return RunOutcome(Decision.PLANNED, Reason.NEEDS_TWO_PEOPLE, text, alone)
@@ -194,3 +195,9 @@ def _unreadable(error: ProviderError) -> Refused:
         reason=Reason.PERMISSION_UNKNOWN,
         hint=f"Press the button {APPROVE_BUTTON} again in a minute. Or use --one-person on a laptop.",
     )
+
+
+def _forbids_one_person(params: Any, environment: "Environment") -> bool:
+    """Return whether `two_people: strict` of its database forbids --one-person."""
+    database = environment.databases.get(str(getattr(params, "database", "")))
+    return database is not None and database.two_people == "strict"

@@ -337,7 +337,7 @@ def _missing_token(
     from ops.cloudflare.tokens import dashboard_name
 
     name = environment.token
-    groups = runbook.needed_permissions(environment) if runbook else ()
+    groups = runbook.permissions.needed(environment) if runbook else ()
     named = [f'"{dashboard_name(group)}"' for group in groups or TOKEN_PERMISSIONS]
     needed = f"permission{'s' if len(named) > 1 else ''} {' and '.join(named)}"
     create = f"Create a Cloudflare API token with the {needed} on this account."

@@ -111,7 +111,7 @@ def _examples(runbook: Runbook[Any, Any]) -> Iterator[str]:
     """Yield commands with the runbook's own example."""
     given = {name: value for name, value in vars(runbook.example).items() if name != "one_person"}  # no default way
     options = {**given, "environment": EXAMPLE_ENVIRONMENT}
-    if not runbook.needs_incident:
+    if not runbook.incident_use.is_required:
         yield build_command(PROGRAM, runbook.name, {**options, "dry_run": True})
     yield build_command(PROGRAM, runbook.name, {**options, "incident": 42})
 
@@ -184,7 +184,8 @@ def run(
             raise _report_early_end(unwrap_signal(raised), redactor, signals, publish, as_json=as_json) from None
         actions.write_job_outputs(environ, _outputs(request, result, configuration))
         record, problem = app.write_record(result, configuration.contacts, config, environ, redactor)
-        published = () if options.dry_run else runbook.publish_result(result, environ, redactor)
+        publications = None if options.dry_run else runbook.publications
+        published = publications.result(result, environ, redactor) if publications else ()
         for line in (*published, *([f"warning: {problem}"] if problem else [])):
             echo(line, err=True)
         _show_end(request, result, configuration, record, as_json=as_json)
@@ -221,8 +222,8 @@ def _show_end(
 def _publish_early_end(
     request: "RunRequest", options: RunOptions, environ: Mapping[str, str], redactor: Redactor, error: OpsError
 ) -> None:
-    runbook = request.runbook
-    for line in () if options.dry_run else runbook.publish_early_end(error, request.environment, environ, redactor):
+    publications = None if options.dry_run else request.runbook.publications
+    for line in publications.early_end(error, request.environment, environ, redactor) if publications else ():
         echo(line, err=True)
 
 

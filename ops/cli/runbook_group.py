@@ -47,7 +47,8 @@ class RunbookGroup(ExampleGroup):
             return super().get_command(ctx, cmd_name)
         if cmd_name not in self._commands:
             runbook = self._runbooks[cmd_name].load()
-            self._commands[cmd_name] = due_command(runbook) if runbook.starts_due_runs else runbook_command(runbook)
+            due = runbook.due_runs
+            self._commands[cmd_name] = due_command(runbook, due) if due else runbook_command(runbook)
         return self._commands[cmd_name]
 
     def help_lines(self, ctx: click.Context) -> Iterator[HelpLine]:

@@ -19,7 +19,7 @@ from ops.cli.output import annotate, echo
 from ops.cli.runbook_command import run
 from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, most_urgent_exit_code
 from ops.core.redaction import Redactor
-from ops.engine.runbook import DueNotice, Runbook
+from ops.engine.runbook import DueNotice, DueRuns, Runbook
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 INTERRUPTED = EXIT_CODES[Decision.INTERRUPTED]
 
 
-def due_command(runbook: Runbook[Any, Any]) -> click.Command:
-    """Return the command of a runbook that finds due runs: one call may start several runs, or none."""
+def due_command(runbook: Runbook[Any, Any], due: DueRuns) -> click.Command:
+    """Return the command of a runbook that finds `due` runs: one call may start several runs, or none."""
 
     @click.pass_obj
     def command(
@@ -55,9 +55,11 @@ def due_command(runbook: Runbook[Any, Any]) -> click.Command:
         if environment:
             places = [configuration.environment(environment)]
         else:
-            watched = [each for each in configuration.environments.values() if runbook.may_have_due_runs(each)]
+            watched = [each for each in configuration.environments.values() if due.may_exist(each)]
             places = [each for each in watched if _has_token(runbook.name, each)]
-        codes = scheduled.run_all(partial(scheduled.start_due_runs, runbook, configuration, place) for place in places)
+        codes = scheduled.run_all(
+            partial(scheduled.start_due_runs, runbook, due, configuration, place) for place in places
+        )
         if not codes:
             scheduled.note("nothing is due")
         return most_urgent_exit_code(codes)
@@ -115,9 +117,11 @@ class ScheduledRuns:
         )
         return run(request, self.redactor, dry_run=self.dry_run, yes=self.yes, as_json=self.as_json)
 
-    def start_due_runs(self, runbook: Runbook[Any, Any], config: "Config", environment: "Environment") -> Iterator[int]:
+    def start_due_runs(
+        self, runbook: Runbook[Any, Any], due: DueRuns, config: "Config", environment: "Environment"
+    ) -> Iterator[int]:
         """Start each due run of an environment, publish its notices, and yield their exit codes. Raises OpsError."""
-        for found in runbook.find_due_runs(config, environment, os.environ, self.redactor):
+        for found in due.find(config, environment, os.environ, self.redactor):
             if isinstance(found, str):
                 self.note(found)
             elif isinstance(found, DueNotice):

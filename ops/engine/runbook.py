@@ -92,6 +92,26 @@ class TokenPermissions:
     """
     github: tuple[str, ...] = ()
     """Permissions of GITHUB_TOKEN in the form of a workflow, such as "contents: write"."""
+    choose: "Callable[[Environment], tuple[str, ...]] | None" = None
+    """Returns those of `cloudflare` that an environment needs; None: all of them."""
+
+    def needed(self, environment: "Environment") -> tuple[str, ...]:
+        """Return the Cloudflare permissions that the token needs in this environment."""
+        return self.choose(environment) if self.choose else self.cloudflare
+
+
+@dataclass(frozen=True)
+class IncidentUse:
+    """How a runbook uses its incident."""
+
+    is_required: bool = False
+    """Whether its command needs --incident."""
+    may_be_closed: bool = False
+    """Whether people may request it on a closed incident."""
+    records_wait: float = 2.0
+    """Real seconds that it waits for the records of previous runs, counted from the start of the read."""
+    is_routine: bool = False
+    """Whether it also runs without an emergency: no chat message, and an incident only if people are needed."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +133,31 @@ class DueRun:
 
 
 @dataclass(frozen=True)
+class DueRuns:
+    """Runs that a command without parameters finds and starts."""
+
+    find: "Callable[[Config, Environment, Mapping[str, str], Redactor], Iterator[DueRun | DueNotice | str]]"
+    """Yields the runs and notices that are due now, and lines for people about the findings. It only reads.
+
+    Raises OpsError: the state cannot be read.
+    """
+    may_exist: "Callable[[Environment], bool]" = lambda _: True
+    """Returns whether a run can become due in this environment."""
+
+
+@dataclass(frozen=True)
+class Publications:
+    """What only this runbook publishes, after its run has ended. Each function yields a line for each publication.
+
+    The result cannot change any more, and a failed publication is a warning. Not called for a dry run.
+    """
+
+    result: "Callable[[RunResult, Mapping[str, str], Redactor], Iterator[str]]"
+    early_end: "Callable[[OpsError, str, Mapping[str, str], Redactor], Iterator[str]]" = lambda *_: iter(())
+    """Publishes an error that ended the run before its first step; the text is its environment."""
+
+
+@dataclass(frozen=True)
 class Schedule:
     """How the workflow *scheduled* starts a runbook, once `ops.yml` says how often."""
 
@@ -122,6 +167,16 @@ class Schedule:
     """Of the hour: one of its own, and not 0, when GitHub starts schedules late."""
     pauses: bool = False
     """Whether it changes nothing while Cloudflare has an outage. Only for changes that protect no users."""
+
+
+@dataclass(frozen=True)
+class TimedEnd:
+    """How the state that a runbook starts is ended later."""
+
+    command: str
+    """Command that ends expired states, such as `maintenance due`."""
+    find: "Callable[[Any, Environment, datetime], datetime | None]"
+    """Takes Params and the time now. Returns the time (UTC) at which `command` must end the state; None if never."""
 
 
 class JobSecret(Enum):
@@ -157,24 +212,16 @@ class Runbook(ABC, Generic[P, D]):
     """
     needs_approval: ClassVar[bool] = False
     """Whether a second person must approve its plans that have `terms`. Its Params then have `one_person`."""
-    is_routine: ClassVar[bool] = False
-    """Whether it also runs without an emergency: no chat message, and an incident only if people are needed."""
-    records_wait: ClassVar[float] = 2.0
-    """Real seconds that it waits for the records of previous runs, counted from the start of the read."""
-    allows_closed_incident: ClassVar[bool] = False
-    """Whether people may request it on a closed incident."""
+    incident_use: ClassVar[IncidentUse] = IncidentUse()
     reads_source: ClassVar[bool] = False
     """Whether it reads the migrations of its database, which a job without Cloudflare's token fetches before."""
     compares_at_end: ClassVar[bool] = False
     """Whether `check` runs once more after the last probe round, because no probe names the live version."""
-    needs_incident: ClassVar[bool] = False
-    """Whether its command needs --incident."""
-    starts_due_runs: ClassVar[bool] = False
-    """Whether its command takes no parameters and starts each run that `find_due_runs` yields."""
+    due_runs: ClassVar[DueRuns | None] = None
     schedule: ClassVar[Schedule | None] = None
+    publications: ClassVar[Publications | None] = None
     job_secrets: ClassVar[tuple[JobSecret, ...]] = ()
-    end_command: ClassVar[str] = ""
-    """Command that ends expired states, such as `maintenance due`; empty if no state has a timed end."""
+    timed_end: ClassVar[TimedEnd | None] = None
     workflow: ClassVar[str] = "button"
     """Template of its button in `templates/workflows`."""
     writes: ClassVar[tuple[tuple[str, str], ...]]
@@ -188,50 +235,13 @@ class Runbook(ABC, Generic[P, D]):
         """Return the name of its service; empty if it has none."""
         return str(getattr(params, "service", ""))
 
-    def forbids_one_person(self, params: P, environment: "Environment") -> bool:
-        """Return whether `two_people: strict` of its database forbids --one-person."""
-        database = environment.databases.get(str(getattr(params, "database", "")))
-        return database is not None and database.two_people == "strict"
-
-    def laptop_variables(self, environment: "Environment", service: str) -> str:
-        """Return the variables that its command on a laptop needs, each with the place of its value."""
-        if not self.github_environment:
-            return ""
-        return environment.laptop_variables(service if JobSecret.ADMIN_TOKENS in self.job_secrets else "")
-
-    def needed_permissions(self, environment: "Environment") -> tuple[str, ...]:  # noqa: ARG002  most need the same
-        """Return the Cloudflare permissions that its token needs in this environment."""
-        return self.permissions.cloudflare
-
     @property
     def kinds(self) -> tuple[str, ...]:
         return (self.kind, *self.other_kinds)
 
-    def may_have_due_runs(self, environment: "Environment") -> bool:  # noqa: ARG002  most watch all of them
-        """Return whether a run can become due in this environment."""
-        return True
-
-    def find_due_runs(
-        self,
-        config: "Config",  # noqa: ARG002  most find nothing
-        environment: "Environment",  # noqa: ARG002
-        environ: Mapping[str, str],  # noqa: ARG002
-        redactor: "Redactor",  # noqa: ARG002
-    ) -> "Iterator[DueRun | DueNotice | str]":
-        """Yield the runs and notices that are due now, and lines for people about the findings. It only reads.
-
-        Raises:
-            OpsError: the state cannot be read.
-        """
-        yield from ()
-
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002  most fit all
         """Return the sets of parameters to offer for a service of its kind; empty if the service does not fit."""
         return [{}]
-
-    def ends_at(self, params: P, environment: "Environment", now: datetime) -> datetime | None:  # noqa: ARG002
-        """Return the time (UTC) at which `end_command` must end this run's state; None if it never must."""
-        return None
 
     def is_watched(self, params: P) -> bool:  # noqa: ARG002  most leave their service open
         """Return whether its service must stay healthy after the run, so that it can be watched."""
@@ -344,23 +354,6 @@ class Runbook(ABC, Generic[P, D]):
             Refused, ProviderError: they end the run.
         """
         raise NotImplementedError
-
-    def publish_result(self, result: "RunResult", environ: Mapping[str, str], redactor: "Redactor") -> Iterator[str]:  # noqa: ARG002
-        """Publish the result where only this runbook does, and yield a line for each publication.
-
-        The run has ended: its result cannot change, and a failed publication is a warning. Not called for a dry run.
-        """
-        yield from ()
-
-    def publish_early_end(
-        self,
-        error: OpsError,  # noqa: ARG002  most publish nothing
-        environment: str,  # noqa: ARG002
-        environ: Mapping[str, str],  # noqa: ARG002
-        redactor: "Redactor",  # noqa: ARG002
-    ) -> Iterator[str]:
-        """Publish an error that ended the run before its first step, as `publish_result` does."""
-        yield from ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

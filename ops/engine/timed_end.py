@@ -25,11 +25,11 @@ START_PERIOD = timedelta(minutes=30)
 def planned_end(
     runbook: "Runbook[Any, Any]", params: Mapping[str, Any], environment: "Environment", now: datetime
 ) -> datetime | None:
-    """Return the time at which the runbook's `end_command` must end the state of such a run; None if it never must."""
-    if not runbook.end_command or not {field.name for field in fields(runbook.params)} >= params.keys():
+    """Return the time at which a later command must end the state of such a run; None if it never must."""
+    if runbook.timed_end is None or not {field.name for field in fields(runbook.params)} >= params.keys():
         return None
     try:
-        return runbook.ends_at(runbook.params(**params), environment, now)
+        return runbook.timed_end.find(runbook.params(**params), environment, now)
     except TypeError:  # a parameter is missing: the run reports it
         return None
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ops.app import registry
+from ops.app.buttons import laptop_variables
 from ops.app.configuration import program_name, read_config
 from ops.core import system_clock
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
@@ -449,7 +450,7 @@ class Gate:
             return ""
         service = str(request.params.get("service", ""))
         environment = self.config.environments[request.environment]
-        return registry.load_runbook(request.runbook).laptop_variables(environment, service)
+        return laptop_variables(registry.load_runbook(request.runbook), environment, service)
 
     def _record(self, refusal: outcomes.RefusedRequest, message: str) -> RunRecord:
         """Return the record that shows the request and its refusal in the report."""

@@ -10,7 +10,7 @@ from ops.core.owners import describe_owners
 from ops.core.plan import PlanSection
 from ops.core.runtime_contract import AI_SWITCH
 from ops.engine.context import Context
-from ops.engine.runbook import param
+from ops.engine.runbook import IncidentUse, param
 from ops.engine.step import StepPlan
 from ops.switches import steps, values
 from ops.switches.ai_providers import list_tasks
@@ -32,10 +32,9 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
     section = "Limits and switches"
     when = "An incident is over, and its switches are still on"
     menu_rank = 9
-    allows_closed_incident = True
     params = Params
     example = Params()
-    needs_incident = True
+    incident_use = IncidentUse(is_required=True, may_be_closed=True)
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{}] if environment.runtime and environment.runtime.switches else []

@@ -14,7 +14,7 @@ from ops.core.clock import parse_deadline
 from ops.core.errors import ConfigError
 from ops.core.plan import Plan
 from ops.engine.context import Context
-from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
+from ops.engine.runbook import Runbook, TimedEnd, TokenPermissions, param, require_service
 from ops.engine.step import StepPlan
 from ops.maintenance import by_routes, by_switch
 from ops.maintenance.by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot
@@ -25,6 +25,17 @@ from ops.switches import steps as switch_steps
 
 if TYPE_CHECKING:
     from ops.config import Environment
+
+
+def _find_end(params: "Maintenance.Params", environment: "Environment", now: datetime) -> datetime | None:
+    """Return the end of maintenance at the edge: the application ends a switch by its own clock."""
+    service = environment.services.get(params.service)
+    if service is None or service.maintenance == "switch" or not params.reopen_at_end:
+        return None
+    try:
+        return parse_deadline(params.until, now)
+    except ConfigError:
+        return None  # the run reports the error
 
 
 class Maintenance(Runbook["Maintenance.Params", None]):
@@ -46,28 +57,18 @@ class Maintenance(Runbook["Maintenance.Params", None]):
     menu_rank = 4
     kind = "worker"
     other_kinds = ("pages",)
-    end_command = "maintenance due"
+    timed_end = TimedEnd("maintenance due", _find_end)
     github_environment = "security"  # a token that may change routes
     params = Params
     example = Params(state="on", service="api")
     writes = PATTERNS
-    permissions = TokenPermissions(cloudflare=PERMISSIONS)
-
-    def needed_permissions(self, environment: "Environment") -> tuple[str, ...]:
-        return required_permissions(environment.services.values())
+    permissions = TokenPermissions(
+        cloudflare=PERMISSIONS, choose=lambda environment: required_permissions(environment.services.values())
+    )
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         is_offered = environment.services[service].offers_maintenance
         return [{"state": state} for state in ("on", "off")] if is_offered else []
-
-    def ends_at(self, params: Params, environment: "Environment", now: datetime) -> datetime | None:
-        service = environment.services.get(params.service)
-        if service is None or service.maintenance == "switch" or not params.reopen_at_end:
-            return None  # the application ends a switch by its own clock
-        try:
-            return parse_deadline(params.until, now)
-        except ConfigError:
-            return None  # the run reports the error
 
     def is_watched(self, params: Params) -> bool:
         return params.state == "off"

@@ -35,7 +35,7 @@ from ops.database.state import DatabaseState
 from ops.database.steps import DatabaseRunbook
 from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, last_apply, parse_restore_point
 from ops.engine.context import Context
-from ops.engine.runbook import TokenPermissions, param
+from ops.engine.runbook import IncidentUse, TokenPermissions, param
 from ops.engine.step import ObservedState, Step, StepPlan
 from ops.maintenance import closure
 from ops.maintenance.closure import Closure
@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     from ops.config.databases import Database
 
 MESSAGE = "We are restoring data. Please try again in a few minutes."
+
+
+def _choose_permissions(environment: "Environment") -> tuple[str, ...]:
+    used = {name for each in environment.databases.values() for name in each.services}
+    closed = required_permissions(environment.services[name] for name in sorted(used))
+    return tuple(dict.fromkeys(("D1 Write", "Workers Scripts Read", *closed)))
 
 
 class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params"]):
@@ -67,7 +73,7 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params"]):
     when = "A migration or a bug damaged the data in D1"
     menu_rank = 6
     needs_approval = True
-    records_wait = 15.0  # without the records, `before-last-migration` is refused
+    incident_use = IncidentUse(records_wait=15.0)  # without the records, `before-last-migration` is refused
     label_values = (("to", BEFORE_LAST_MIGRATION),)
     reads_source = True
     params = Params
@@ -77,12 +83,9 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params"]):
         ("POST", "/accounts/*/d1/database/*/query"),  # holds of migrations
         *PATTERNS,
     )
-    permissions = TokenPermissions(cloudflare=("D1 Write", "Workers KV Storage Write", *PERMISSIONS))
-
-    def needed_permissions(self, environment: "Environment") -> tuple[str, ...]:
-        used = {name for each in environment.databases.values() for name in each.services}
-        closed = required_permissions(environment.services[name] for name in sorted(used))
-        return tuple(dict.fromkeys(("D1 Write", "Workers Scripts Read", *closed)))
+    permissions = TokenPermissions(
+        cloudflare=("D1 Write", "Workers KV Storage Write", *PERMISSIONS), choose=_choose_permissions
+    )
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         return [{"database": name, "to": BEFORE_LAST_MIGRATION} for name in environment.databases_of(service)]

@@ -17,7 +17,7 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import AI_SWITCH, SWITCH_KEY_PREFIX, SwitchValue
 from ops.engine.context import Context
-from ops.engine.runbook import DueRun, Schedule
+from ops.engine.runbook import DueRun, DueRuns, Schedule
 from ops.runbooks.ai_failover import RESTORE, AiFailover
 from ops.switches import ai_providers, values
 from ops.switches.ai_providers import FailbackDecision
@@ -38,6 +38,23 @@ class FailbackParams(AiFailover.Params):
     """Revision of the judged override; any other override stays."""
 
 
+def _find_due_runs(
+    config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
+) -> Iterator[DueRun | str]:
+    found, override = _decide(config, environment, environ, redactor)
+    verb = "remove the override" if found.should_restore else "nothing to do"
+    yield f"{environment.name}: {verb}: {found.reason}"
+    if override is not None and found.should_restore:
+        incident, *others = [each.incident for each in override.owners]
+        params = FailbackParams(
+            to=RESTORE,
+            reason=found.reason,
+            revision=override.revision,
+            accept_owners=tuple(map(str, others)),
+        )
+        yield DueRun(params, incident)
+
+
 class AiFailback(AiFailover):
     """Remove an AI override once the preferred provider is healthy."""
 
@@ -45,29 +62,10 @@ class AiFailback(AiFailover):
     section = ""
     when = "No incident: a schedule starts it"
     by_label = False
-    starts_due_runs = True
+    due_runs = DueRuns(_find_due_runs, lambda environment: bool(environment.runtime and environment.runtime.ai))
     schedule = Schedule("ai-failback", minute=3, pauses=True)
     params = FailbackParams
     example = FailbackParams(to=RESTORE)
-
-    def may_have_due_runs(self, environment: "Environment") -> bool:
-        return environment.runtime is not None and environment.runtime.ai is not None
-
-    def find_due_runs(
-        self, config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
-    ) -> Iterator[DueRun | str]:
-        found, override = _decide(config, environment, environ, redactor)
-        verb = "remove the override" if found.should_restore else "nothing to do"
-        yield f"{environment.name}: {verb}: {found.reason}"
-        if override is not None and found.should_restore:
-            incident, *others = [each.incident for each in override.owners]
-            params = FailbackParams(
-                to=RESTORE,
-                reason=found.reason,
-                revision=override.revision,
-                accept_owners=tuple(map(str, others)),
-            )
-            yield DueRun(params, incident)
 
     def plan_switch(self, ctx: Context[Any], current: SwitchState, desired: DesiredValue) -> SwitchWrite | None:
         """Plan only while KV and the application still show the judged override. Raises Refused."""

@@ -20,7 +20,7 @@ from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
 from ops.core.verdict import RateLimitCheck
 from ops.engine.context import Context
-from ops.engine.runbook import Runbook, TokenPermissions
+from ops.engine.runbook import IncidentUse, Publications, Runbook, TokenPermissions
 from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 from ops.github import actions, comments
 from ops.github.committed_file import FileCommits
@@ -93,6 +93,35 @@ def _namespace(ctx: Context[Any]) -> str:
     return ctx.environment.require_runtime().namespace
 
 
+def _publish_result(result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
+    """Publish the result on the merged pull request and on the incidents, and a refusal as a difference."""
+    with closing(PullRequests.of(environ, redactor)) as pulls:
+        if not pulls.is_available:
+            return
+        steps = [partial(_post_notes, pulls, result, redactor)]
+        if actions.is_job(environ):
+            steps = [partial(_publish_in_job, pulls, result, environ, redactor), *steps]
+        for step in steps:
+            try:
+                yield from step()
+            except (OpsError, comments.CommentForbidden) as error:
+                yield f"warning: could not publish the result on GitHub ({describe_error(error)})"
+
+
+def _publish_early_end(
+    error: OpsError, environment: str, environ: Mapping[str, str], redactor: Redactor
+) -> Iterator[str]:
+    """Comment on the merged pull request that its run could not begin, such as without a token."""
+    if not actions.is_job(environ):
+        return
+    message, log = f"not applied: {error.message}. {error.hint}", actions.run_links(environ, None).get("run", "")
+    try:
+        with closing(PullRequests.of(environ, redactor)) as pulls:
+            yield publication.comment_message(pulls, _job_commit(environ), environment, message, redactor, log=log)
+    except (OpsError, comments.CommentForbidden) as problem:
+        yield f"warning: could not publish the result on GitHub ({describe_error(problem)})"
+
+
 class ApplyLimits(Runbook["ApplyLimits.Params", None]):
     """Write the merged limits.yml to KV, and wait until it is in effect."""
 
@@ -106,7 +135,8 @@ class ApplyLimits(Runbook["ApplyLimits.Params", None]):
     kind = "runtime"
     by_label = False
     github_environment = "limits"
-    is_routine = True
+    publications = Publications(_publish_result, _publish_early_end)
+    incident_use = IncidentUse(is_routine=True)
     params = Params
     example = Params()
     writes = (("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),)
@@ -150,33 +180,6 @@ class ApplyLimits(Runbook["ApplyLimits.Params", None]):
         if stored is not None:
             warnings = (*warnings, *_check_large_steps(ctx, found, stored))
         return build_plan(ctx, found, stored, changes=(write_step(found),), warnings=warnings)
-
-    def publish_result(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
-        """Publish the result on the merged pull request and on the incidents, and a refusal as a difference."""
-        with closing(PullRequests.of(environ, redactor)) as pulls:
-            if not pulls.is_available:
-                return
-            steps = [partial(_post_notes, pulls, result, redactor)]
-            if actions.is_job(environ):
-                steps = [partial(_publish_in_job, pulls, result, environ, redactor), *steps]
-            for step in steps:
-                try:
-                    yield from step()
-                except (OpsError, comments.CommentForbidden) as error:
-                    yield f"warning: could not publish the result on GitHub ({describe_error(error)})"
-
-    def publish_early_end(
-        self, error: OpsError, environment: str, environ: Mapping[str, str], redactor: Redactor
-    ) -> Iterator[str]:
-        """Comment on the merged pull request that its run could not begin, such as without a token."""
-        if not actions.is_job(environ):
-            return
-        message, log = f"not applied: {error.message}. {error.hint}", actions.run_links(environ, None).get("run", "")
-        try:
-            with closing(PullRequests.of(environ, redactor)) as pulls:
-                yield publication.comment_message(pulls, _job_commit(environ), environment, message, redactor, log=log)
-        except (OpsError, comments.CommentForbidden) as problem:
-            yield f"warning: could not publish the result on GitHub ({describe_error(problem)})"
 
 
 def _build_probe_set(ctx: Context[Any], read: LimitsRead | None) -> ProbeSet:
@@ -375,7 +378,7 @@ def _check_large_steps(ctx: Context[Any], found: LimitsRead, stored: LimitsValue
 
 
 def _record_refusal(ctx: Context[Any], found: LimitsRead, stored: LimitsValue) -> None:
-    """Record the differences that stay, and the raises of incidents that are not applied, for `publish_result`."""
+    """Record the differences that stay, and the raises of incidents that are not applied, for the publication."""
     wanted = build_value(found.file, found.commits.checked_out, ctx.clock.now()).limits
     differences = [*list_differences(stored.limits, wanted)]
     not_raised = [

@@ -12,7 +12,7 @@ from ops.core.plan import Plan, PlanSection
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
-from ops.engine.runbook import Runbook, TokenPermissions, param
+from ops.engine.runbook import IncidentUse, Runbook, TokenPermissions, param
 from ops.engine.step import StepPlan
 from ops.maintenance import steps
 from ops.maintenance.steps import StoredState
@@ -39,7 +39,7 @@ class PrepareMaintenance(Runbook["PrepareMaintenance.Params", None]):
     when = "No incident: run it once, on a quiet day"
     kind = "worker"
     by_label = False
-    is_routine = True
+    incident_use = IncidentUse(is_routine=True)
     params = Params
     example = Params()
     writes = (

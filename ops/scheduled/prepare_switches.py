@@ -10,7 +10,7 @@ from ops.core.errors import Reason
 from ops.core.plan import PlanSection
 from ops.core.suggestions import quote_name
 from ops.engine.context import Context
-from ops.engine.runbook import param
+from ops.engine.runbook import IncidentUse, param
 from ops.engine.step import StepPlan
 from ops.switches import steps
 from ops.switches.steps import SetSwitch, SwitchRunbook
@@ -27,7 +27,7 @@ class PrepareSwitches(SwitchRunbook["PrepareSwitches.Params"]):
     section = "Set-up"
     when = "No incident: run it once, on a quiet day"
     by_label = False
-    is_routine = True
+    incident_use = IncidentUse(is_routine=True)
     params = Params
     example = Params()
 

@@ -17,7 +17,7 @@ from ops.core.plan import RunOutcome
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.engine.context import Context
-from ops.engine.runbook import Schedule, TokenPermissions
+from ops.engine.runbook import Publications, Schedule, TokenPermissions
 from ops.engine.step import StepPlan
 from ops.github import comments
 from ops.github.pulls import PullRequests
@@ -42,6 +42,27 @@ REPORT_PERIOD = timedelta(hours=24)
 """Time between the report of a difference and its correction."""
 
 
+def _publish_drift(result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
+    """Open or edit the one drift issue, or close it; note on their incidents the raises that ended."""
+    found = find_read(result)
+    if found is None or found.drift is None or result.decision == Decision.PLANNED:
+        return
+    is_gone = result.exit_code == 0 and (not found.drift or result.wrote)
+    with closing(PullRequests.of(environ, redactor)) as pulls:
+        if not pulls.is_available:
+            return
+        try:
+            notes = find_notes(pulls, found, result) if found.ending is None else []
+            ended = (note for note in notes if note.at is not None)
+            yield from publication.post_notes(pulls, ended, result, redactor)
+            if is_gone:
+                yield from publication.close_drift(pulls, result, redactor)
+            else:
+                yield publication.save_drift(pulls, found.drift, result, redactor)
+        except (OpsError, comments.CommentForbidden) as error:
+            yield f"warning: could not update the issue ({describe_error(error)})"
+
+
 class ReconcileLimits(ApplyLimits):
     """Remove ended limits from KV, and report differences from limits.yml."""
 
@@ -50,6 +71,7 @@ class ReconcileLimits(ApplyLimits):
     schedule = Schedule("reconcile-limits", minute=41, pauses=True)
     when = "No incident: a schedule starts it"
     permissions = TokenPermissions(cloudflare=("Workers KV Storage Write",), github=("issues: write",))
+    publications = Publications(_publish_drift)
 
     def _plan(self, ctx: Context[ApplyLimits.Params], found: LimitsRead, warnings: tuple[str, ...]) -> StepPlan:
         stored, garbage = parse_kv(found.before)
@@ -102,32 +124,3 @@ class ReconcileLimits(ApplyLimits):
             left = REPORT_PERIOD if since is None else REPORT_PERIOD - age
             return f"it must be reported for another {format_duration(left.total_seconds())} first"
         return "an incident is open" if ctx.github.pulls.is_any_open(INCIDENT) else ""
-
-    def publish_result(self, result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
-        """Open or edit the one drift issue, or close it; note on their incidents the raises that ended."""
-        found = find_read(result)
-        if found is None or found.drift is None or result.decision == Decision.PLANNED:
-            return
-        is_gone = result.exit_code == 0 and (not found.drift or result.wrote)
-        with closing(PullRequests.of(environ, redactor)) as pulls:
-            if not pulls.is_available:
-                return
-            try:
-                notes = find_notes(pulls, found, result) if found.ending is None else []
-                ended = (note for note in notes if note.at is not None)
-                yield from publication.post_notes(pulls, ended, result, redactor)
-                if is_gone:
-                    yield from publication.close_drift(pulls, result, redactor)
-                else:
-                    yield publication.save_drift(pulls, found.drift, result, redactor)
-            except (OpsError, comments.CommentForbidden) as error:
-                yield f"warning: could not update the issue ({describe_error(error)})"
-
-    def publish_early_end(
-        self,
-        error: OpsError,  # noqa: ARG002  it belongs to no merge
-        environment: str,  # noqa: ARG002
-        environ: Mapping[str, str],  # noqa: ARG002
-        redactor: Redactor,  # noqa: ARG002
-    ) -> Iterator[str]:
-        yield from ()

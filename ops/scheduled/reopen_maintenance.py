@@ -12,7 +12,7 @@ from ops.app.session import Session
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
 from ops.engine.context import Context
-from ops.engine.runbook import DueNotice, DueRun, Schedule
+from ops.engine.runbook import DueNotice, DueRun, DueRuns, Schedule
 from ops.maintenance import steps
 from ops.maintenance.by_routes import MaintenanceSnapshot
 from ops.maintenance.state import MaintenanceWindow
@@ -22,6 +22,24 @@ from ops.watch.closure import ScheduledLook
 if TYPE_CHECKING:
     from ops.config import Config, Environment
     from ops.core.redaction import Redactor
+
+
+def _find_due_runs(
+    config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: "Redactor"
+) -> Iterator[DueRun | DueNotice | str]:
+    with ExitStack() as ending:
+        session = Session(environment, environ, ending)
+        worker = steps.read_worker(session.workers)
+        due = [each for each in worker.state.windows if each.is_due(session.clock.now())] if worker else []
+        services = [each for each in environment.services.values() if each.name not in {one.service for one in due}]
+        openings = list(ScheduledLook(session, config, environ, redactor).find_notices(services))
+    for window in due:
+        reason = f"planned end {format_utc(parse_utc(window.until))} has passed"
+        yield DueRun(
+            Maintenance.Params(state="off", service=window.service, path=window.path, reason=reason),
+            window.incident,
+        )
+    yield from openings
 
 
 class ReopenMaintenance(Maintenance):
@@ -35,26 +53,9 @@ class ReopenMaintenance(Maintenance):
     section = ""
     when = "No incident: a schedule starts it"
     by_label = False
-    starts_due_runs = True
+    due_runs = DueRuns(_find_due_runs)
     schedule = Schedule("reopen-maintenance", minute=7)
     example = Maintenance.Params(state="off", service="api")
-
-    def find_due_runs(
-        self, config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: "Redactor"
-    ) -> Iterator[DueRun | DueNotice | str]:
-        with ExitStack() as ending:
-            session = Session(environment, environ, ending)
-            worker = steps.read_worker(session.workers)
-            due = [each for each in worker.state.windows if each.is_due(session.clock.now())] if worker else []
-            services = [each for each in environment.services.values() if each.name not in {one.service for one in due}]
-            openings = list(ScheduledLook(session, config, environ, redactor).find_notices(services))
-        for window in due:
-            reason = f"planned end {format_utc(parse_utc(window.until))} has passed"
-            yield DueRun(
-                Maintenance.Params(state="off", service=window.service, path=window.path, reason=reason),
-                window.incident,
-            )
-        yield from openings
 
     def windows_to_reopen(
         self, ctx: Context[Maintenance.Params], snapshot: MaintenanceSnapshot

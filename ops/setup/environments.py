@@ -59,7 +59,7 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
         for job in jobs.button_jobs(config, runbook):
             if job.github_environment:
                 place = config.environments.get(job.environment)
-                rights = runbook.needed_permissions(place) if place else runbook.permissions.cloudflare
+                rights = runbook.permissions.needed(place) if place else runbook.permissions.cloudflare
                 add(job.github_environment, runbook.name, _names(job.secrets), rights)
             if any(job.sources.values()):  # the job that fetches them has this secret only
                 add("recovery", runbook.name, [config.github.secret("recovery", APP_REPO_TOKEN)], ())

@@ -146,7 +146,7 @@ def _acting_job(
     reads = [environment.token, *(name for probe in probes for name in probe.variables)]
     names = [
         *reads,
-        *(config.notify.webhooks.values() if any(not runbook.is_routine for runbook in runbooks) else ()),
+        *(config.notify.webhooks.values() if any(not runbook.incident_use.is_routine for runbook in runbooks) else ()),
         *(name for runbook in runbooks for each in runbook.job_secrets for name in _job_secrets(environment, each)),
     ]
     secrets = expressions(config, github_environment, names)
@@ -162,7 +162,7 @@ def _acting_job(
         expressions(config, github_environment, reads),
         environment.approval_environment if github_environment in environment.approval else "",
         any(runbook.needs_approval for runbook in runbooks),
-        next((runbook.end_command for runbook in runbooks if runbook.end_command), ""),
+        next((runbook.timed_end.command for runbook in runbooks if runbook.timed_end), ""),
         _sources(environment) if any(runbook.reads_source for runbook in runbooks) else {},
         any(_closes(runbook) for runbook in runbooks),
         _automatic(config, runbooks),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from ops.app.buttons import AnyRunbook, button_inputs, fitting_environments, fitting_services
+from ops.app.buttons import AnyRunbook, button_inputs, fitting_environments, fitting_services, laptop_variables
 from ops.app.menu import build_menu
 from ops.config.checks import KINDS
 from ops.core import next_step
@@ -204,7 +204,7 @@ def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, act
     }
     button = {"name": runbook.name, "inputs": fields, "named": named}
     waiting = jobs.reviewer_jobs(acting)
-    places = {each.name: runbook.laptop_variables(each, "") for each in fitting_environments(config, runbook)}
+    places = {each.name: laptop_variables(runbook, each, "") for each in fitting_environments(config, runbook)}
     variables = _json_text(places, indent=None) if any(places.values()) else ""
     return text(runbook.workflow, button=button, acting=acting, waiting=waiting, sites=sites, variables=variables)
 
@@ -230,7 +230,7 @@ def _command(config: "Config", runbook: AnyRunbook, label: "RecoveryLabel") -> s
     options = {**label.params, "environment": label.environment}
     command = next_step.build_command(config.github.laptop_program, label.runbook, options)
     service = str(label.params.get("service", ""))
-    variables = runbook.laptop_variables(config.environments[label.environment], service)
+    variables = laptop_variables(runbook, config.environments[label.environment], service)
     return "\n".join(map(terminal.to_one_line, filter(None, (command, variables))))
 
 

@@ -292,7 +292,7 @@ def test_full_disk_after_the_write_reports_the_change(world: World, releases: Re
 def test_any_runbook_killed_at_its_write_can_be_finished(case: Case, moment: str) -> None:
     (method, path), *_ = case.writes
     with case_world(case) as world:
-        incident = ["--incident", str(Given().incident)] if case.runbook.needs_incident else []
+        incident = ["--incident", str(Given().incident)] if case.runbook.incident_use.is_required else []
         github = world.sandbox.github.environ() if case.runbook.permissions.github else {}
         environ = {**SECRETS, **github, "CLOUDFLARE_API_TOKEN": TOKEN, "OPS_SOURCE": str(world.folder / "app")}
         environ |= case.scenario.environ(world)

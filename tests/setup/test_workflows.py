@@ -141,7 +141,7 @@ def test_button_inputs_match_runbook_parameters(runbook: str) -> None:
     }
     required = {key for key, field in params.items() if field.default is dataclasses.MISSING}
     made = discover_runbooks()[runbook]
-    incident = {"incident"} if made.needs_incident or made.needs_approval else set()
+    incident = {"incident"} if made.incident_use.is_required or made.needs_approval else set()
     assert {key for key, each in inputs(runbook).items() if each.get("required")} == required | {
         "environment"
     } | incident

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 
@@ -83,7 +82,8 @@ def permissions_table() -> str:
     rows = []
     for name in (*shipped(), *scheduled_files()):
         runbook = registry.load_runbook(name)
-        needs = [", ".join(f"*{each}*" for each in some) or "none" for some in astuple(runbook.permissions)]
+        of = runbook.permissions
+        needs = [", ".join(f"*{each}*" for each in some) or "none" for some in (of.cloudflare, of.github)]
         place = f"`{runbook.github_environment}`" if runbook.github_environment else "none"
         rows.append((name, place, *needs))
     return reference.table(("runbook", "GitHub environment", "Cloudflare", "GitHub"), rows)

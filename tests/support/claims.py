@@ -65,7 +65,7 @@ def run(world: World, case: Case, *, journal: bool = False) -> CaseRun:
     sandbox, scenario = world.sandbox, case.scenario
     before = len(sandbox.requests), len(sandbox.github.requests)
     where = ["--environment", "production", "--config", str(world.config), "--yes", "--json"]
-    where += ["--incident", str(Given().incident)] if case.runbook.needs_incident else []
+    where += ["--incident", str(Given().incident)] if case.runbook.incident_use.is_required else []
     given = {
         **SECRETS,
         "CLOUDFLARE_API_TOKEN": TOKEN,

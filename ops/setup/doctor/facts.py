@@ -273,7 +273,7 @@ class EnvironmentFacts:
     def permissions(self) -> tuple[str, ...]:
         """Permission groups that the token needs here: for labels, for rollbacks, and for merged limits."""
         needed = [each for each in self.runbooks if each.name in self.labeled or each.name.startswith("rollback-")]
-        groups = [group for runbook in needed for group in runbook.needed_permissions(self.config)]
+        groups = [group for runbook in needed for group in runbook.permissions.needed(self.config)]
         if self.facts.scope.github_environment in {"", "limits"} and self.config.runtime and self.config.runtime.limits:
             groups.append("Workers KV Storage Write")
         return tuple(dict.fromkeys(groups))
@@ -281,7 +281,7 @@ class EnvironmentFacts:
     @property
     def button_permissions(self) -> Mapping[str, str]:
         """Permission group → a runbook that needs it, of all runbooks with a button."""
-        return {group: each.name for each in self.runbooks for group in each.needed_permissions(self.config)}
+        return {group: each.name for each in self.runbooks for group in each.permissions.needed(self.config)}
 
     @property
     def uses_routes(self) -> bool:
