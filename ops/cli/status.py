@@ -312,7 +312,7 @@ def _outputs(found: "WatchResult", step: str) -> Iterator[tuple[str, str]]:
 def _configured_length(path: Path) -> timedelta:
     """Return the length in ops.yml, or the default. Raises ConfigError."""
     from ops.app.configuration import read_config
-    from ops.config.watch import WatchConfig
+    from ops.config.types import WatchConfig
 
     return timedelta(seconds=(read_config(path)[0].watch or WatchConfig()).duration)
 

@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from ops.config import checks
-from ops.config.databases import Database
-from ops.config.durable_objects import DurableObjects
+from ops.config.data_stores import Database, DurableObjects
 from ops.config.github import ActingEnvironment, GitHubConfig
 from ops.config.label_checks import ANY_LABEL, LabelRules
 from ops.config.messages import build_model, format_problems
@@ -45,10 +44,11 @@ from ops.config.types import (
     Seconds,
     SecretName,
     TokenLocation,
+    WatchConfig,
+    WatchSetting,
     between,
     duration_field,
 )
-from ops.config.watch import WatchConfig, WatchSetting
 from ops.core.errors import ConfigError, Reason
 from ops.core.suggestions import count_of, nearest_name, quote_name
 

@@ -1,13 +1,13 @@
-"""Types that the models of `ops.yml` share: names, durations, builds and notifications."""
+"""Types that models of `ops.yml` share, and small models: builds, notifications, watch."""
 
 import re
 import warnings
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import core_schema
+from pydantic_core import CoreSchema, core_schema
 
 from ops.config.strict_yaml import describe_type
 from ops.core.clock import DURATION_PATTERN, parse_duration, unparse_duration
@@ -61,6 +61,7 @@ PATTERNS = {
     BRANCH: "not a branch; write its name without refs/heads/, such as main",
     ARCHIVE: "not the address of an archive; write https://, a host and a path, without query or #",
 }
+OFF = "off"
 
 
 class ConfigModel(BaseModel):
@@ -234,3 +235,41 @@ class NotifyConfig(ConfigModel):
         """Return chat → name of the secret with its webhook's URL, for the configured chats."""
         given = {chat: getattr(self, chat) for chat in type(self).model_fields}
         return {chat: hook.webhook for chat, hook in given.items() if hook is not None}
+
+
+class WatchConfig(ConfigModel):
+    """Watch of a service after a recovery that changed it. Short forms: `watch: 1h`, `watch: "off"`."""
+
+    duration: Annotated[Seconds, between("2m", "2h")] = duration_field(
+        "30m", "Length, 2m to 2h. GitHub bills each minute of it in a private repository.", alias="for"
+    )
+    on_relapse: Literal["notify", "next"] = Field(
+        default="notify",
+        description="`notify` people only, or `next`: a job rolls a Worker back to the next older version too.",
+    )
+    max_steps: int = Field(
+        default=1, strict=True, ge=1, le=3, description="Most automatic steps of one incident, 1 to 3."
+    )
+
+
+class _ShortForms:
+    """Add the short forms to the JSON Schema."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        duration = {"type": "string", "pattern": f"^{DURATION_PATTERN.pattern}$"}
+        return {"anyOf": [duration, {"const": OFF}, {"const": False}, handler(schema)]}
+
+
+def _long_form(value: Any) -> Any:
+    """Return the mapping that a short form stands for; None for off."""
+    if value is False or value == OFF:
+        return None
+    if isinstance(value, str):
+        return {"for": value}
+    if not isinstance(value, dict):
+        raise ValueError(f'{describe_type(value)}; write a duration such as 30m, or "off"')  # noqa: TRY004 - pydantic
+    return value
+
+
+WatchSetting = Annotated[WatchConfig | None, BeforeValidator(_long_form), _ShortForms()]
+"""None: no recovery is watched."""

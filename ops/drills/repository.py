@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ops.app.configuration import read_config
-from ops.config.edit import set_key
-from ops.config.watch import OFF
+from ops.config.strict_yaml import set_key
+from ops.config.types import OFF
 from ops.core.errors import ConfigError
 from ops.core.names import LIMITS_FILE
 from ops.tools import program_files

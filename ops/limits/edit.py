@@ -10,8 +10,7 @@ from typing import Any
 
 import yaml
 
-from ops.config.edit import Edit, apply_edits, find_child, insert_key, replace_node
-from ops.config.strict_yaml import read_yaml
+from ops.config.strict_yaml import Edit, apply_edits, find_child, insert_key, read_yaml, replace_node
 from ops.core.clock import format_rfc3339
 from ops.core.errors import Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE

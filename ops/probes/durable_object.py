@@ -19,7 +19,7 @@ from ops.probes.edge_answer import describe_cache, describe_no_proof, detect_cha
 from ops.probes.http import ProbeClient, detect_maintenance, parse_json, value_at_path
 
 if TYPE_CHECKING:
-    from ops.config.durable_objects import DurableObject
+    from ops.config.data_stores import DurableObject
 
 READ_TIMEOUT = 5.0
 """Seconds for a read: a stuck object may never answer, and a recovery must not wait for it."""

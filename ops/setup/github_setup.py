@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ops.app.configuration import read_config
 from ops.app.github_login import choose_repository, find_token
 from ops.app.registry import button_runbooks
-from ops.config.edit import set_nested
+from ops.config.strict_yaml import set_nested
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, UnclearWrite
 from ops.core.redaction import Redactor, Secret
 from ops.github import protection

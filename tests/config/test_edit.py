@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.config.edit import set_key, set_nested
+from ops.config.strict_yaml import set_key, set_nested
 from ops.core.errors import ConfigError
 
 HEAD = "# Our shop\nenvironments: {} # one\n"

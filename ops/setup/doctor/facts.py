@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
     from ops.cloudflare.types.zones import Zone
     from ops.config import Config, Environment, Service
-    from ops.config.databases import Database
+    from ops.config.data_stores import Database
     from ops.core.plan import Plan
     from ops.engine.context import Context
     from ops.engine.runbook import Runbook
