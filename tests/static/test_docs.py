@@ -1,6 +1,7 @@
 """README and docs match the program; `--update-golden` writes the generated parts."""
 
 import json
+import pkgutil
 import re
 import shlex
 import shutil
@@ -182,6 +183,13 @@ def test_hand_written_part_of_each_page_is_short() -> None:
         long += [f"{page.name} has {words} words, and at most {most} are allowed"] if words > most else []
 
     assert long == [], "shorten or split them"
+
+
+def test_each_name_in_the_glossary_exists() -> None:
+    names = re.findall(r"\| `(ops\.[\w.]+)` \|$", text_of(ROOT / "docs/reference/glossary.md"), flags=re.MULTILINE)
+
+    assert len(names) > 40
+    assert [name for name in names if pkgutil.resolve_name(name) is None] == []
 
 
 def test_front_page_says_what_was_not_tried_and_repeats_no_figure_of_the_picture() -> None:
