@@ -13,7 +13,7 @@ from ops.cloudflare.types.workers import describe_split, short_id
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import OLD_PREFIX
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, RunOutcome
+from ops.core.plan import RunOutcome
 from ops.core.suggestions import quote_name
 from ops.engine.context import Context
 from ops.rotation import selection
@@ -21,6 +21,7 @@ from ops.rotation.selection import RotationSelection
 from ops.rotation.values import SET_VALUES_HINT
 from ops.rotation.writes import WorkerState
 from ops.workers import secret_values
+from ops.workers.deploy import DeploySplit
 from ops.workers.rollback_target import SHORTEST_ID
 from ops.workers.secret_values import ValueAge
 
@@ -194,12 +195,17 @@ def is_marked(state: WorkerState, names: tuple[str, ...]) -> bool:
     return all(secret_values.is_marked_revoked(state.history, state.live.split, name) for name in names)
 
 
-def build_change(state: WorkerState, mark: DeploymentMark) -> Change:
+def build_step(state: WorkerState, mark: DeploymentMark) -> DeploySplit:
+    """Return the deployment of what is live, only to mark it."""
     live = describe_split(state.live.split)
-    return Change(
-        f"Worker {state.worker}",
-        live,
-        f"{live}, marked revoked={','.join(mark.revoked)}",
-        "Cloudflare lists our deployment of the same version first",
+    return DeploySplit(
+        target=f"Worker {state.worker}",
+        before=live,
+        after=f"{live}, marked revoked={','.join(mark.revoked)}",
+        done_when="Cloudflare lists our deployment of the same version first",
         undo=None,
+        worker=state.worker,
+        live=state.live,
+        find_split=lambda: state.live.split,
+        mark=mark,
     )

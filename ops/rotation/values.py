@@ -36,11 +36,19 @@ def check_values(ctx: Context[Any], selected: RotationSelection, prefix: str) ->
         )
 
 
-def read_given_values(ctx: Context[Any], selected: RotationSelection, prefix: str) -> dict[str, Secret]:
-    """Return variable → value of the values that people gave."""
-    named = [name for name, rule in selected.rules.items() if prefix == OLD_PREFIX or rule.rotate == "provided"]
-    found = {prefix + name: ctx.secret_values.value(prefix + name) for name in named}
-    return {variable: value for variable, value in found.items() if value}
+class RotationValues(dict[str, Secret]):
+    """Secret → value to set. One that no person gave is generated when the first write needs it."""
+
+    def __init__(self, ctx: Context[Any], selected: RotationSelection) -> None:
+        prefix = OLD_PREFIX if ctx.params.restore else NEW_PREFIX
+        named = [name for name, rule in selected.rules.items() if prefix == OLD_PREFIX or rule.rotate == "provided"]
+        found = {name: ctx.secret_values.value(prefix + name) for name in named}
+        super().__init__({name: value for name, value in found.items() if value})
+        self._rules, self._generate = selected.rules, ctx.secret_values.generate
+
+    def __missing__(self, name: str) -> Secret:
+        rule = self._rules[name]
+        return self.setdefault(name, self._generate(rule.length, rule.alphabet))
 
 
 def ask_providers(

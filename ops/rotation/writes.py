@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.cloudflare.deployment_mark import DeploymentMark
 from ops.cloudflare.types.workers import (
@@ -22,17 +22,27 @@ from ops.cloudflare.types.workers import (
 )
 from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change
 from ops.core.redaction import Secret
 from ops.core.threads import run_in_batches
 from ops.engine.context import Context
-from ops.engine.step import ChangeState, ObservedState, WriteAttempt
-from ops.rotation.selection import RotationSelection, find_edit_delay, find_edit_obstacle, is_secret_edit_of
-from ops.workers import deploy, reupload
+from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step, WriteAttempt
+from ops.rotation.selection import (
+    RotationSelection,
+    copy_command,
+    find_edit_delay,
+    find_edit_obstacle,
+    is_secret_edit_of,
+)
+from ops.workers import reupload
+from ops.workers.deploy import DeploySplit
 from ops.workers.history import WorkerHistory
 from ops.workers.reupload import Reupload
 
+if TYPE_CHECKING:
+    from ops.config.secrets import RotatedSecret
+
 T = TypeVar("T")
+SETS_AGAIN = ReadBackWords(repeat="it sets the values in every Worker again.")
 MAX_SECRETS_PER_EDIT = 100
 """Cloudflare takes no more secrets in one call (100160)."""
 MAX_PARALLEL = 16
@@ -69,34 +79,6 @@ class WorkerState:
     @property
     def main_version(self) -> WorkerVersion:
         return self.versions[self.live.split[0][0]]
-
-
-@dataclass(frozen=True)
-class SecretEdit:
-    """One bulk edit of a Worker's secrets."""
-
-    worker_state: WorkerState
-    names: tuple[str, ...]
-    attempt: WriteAttempt = field(default_factory=WriteAttempt)
-    serving_versions: list[str] = field(default_factory=list)
-    """The version that was found live after the edit."""
-
-    @property
-    def missing_secrets(self) -> tuple[str, ...]:
-        """Return the secrets that the edit creates."""
-        return tuple(name for name in self.names if name not in self.worker_state.secrets)
-
-
-@dataclass(frozen=True)
-class EditMark:
-    """The deployment after an edit, of the same version, that only carries the mark."""
-
-    edit: SecretEdit
-    mark: DeploymentMark
-
-    @property
-    def split(self) -> Split:
-        return tuple((version, 100.0) for version in self.edit.serving_versions)
 
 
 @dataclass
@@ -170,161 +152,220 @@ def read_worker_states(ctx: Context[Any], workers: Iterable[str]) -> dict[str, W
     return result
 
 
-def build_edit_change(what: SecretEdit, kind: str, undo: SuggestedCommand | None) -> Change:
-    """Return the change of an edit. `kind`: new or previous."""
-    worker = what.worker_state.worker
-    return Change(
-        target=f"Worker {worker}",
-        before=short_id(what.worker_state.main_version.id),
-        after=f"the same release with {kind} values of {', '.join(what.names)}",
-        done_when="Cloudflare accepts them, and one newer version of the release is live",
-        undo=undo,
-    )
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EditSecrets(Step):
+    """Edit secrets of a Worker's latest upload, in bulk. Cloudflare makes and deploys a version with them."""
 
+    worker_state: WorkerState
+    names: tuple[str, ...]
+    secrets: Mapping[str, Secret]
+    """Name → value, at least of `names`."""
+    attempt: WriteAttempt = field(default_factory=WriteAttempt)
+    serving_versions: list[str] = field(default_factory=list)
+    """The version that was found live after the edit."""
+    words: ReadBackWords = SETS_AGAIN
 
-def apply_edit(ctx: Context[Any], what: SecretEdit, values: dict[str, Secret]) -> str:
-    worker = what.worker_state.worker
-    what.attempt.send(lambda: ctx.cloudflare.workers.secrets.edit(worker, {name: values[name] for name in what.names}))
-    return f"Cloudflare accepted {', '.join(what.names)} for {worker}"
-
-
-def check_edit(ctx: Context[Any], what: SecretEdit) -> ObservedState:
-    """Return the state of an edit, by the live version. Its values cannot be read."""
-    planned, worker, attempt = what.worker_state.live, what.worker_state.worker, what.attempt
-    deployments = ctx.cloudflare.workers.list_deployments(worker)
-    at = next((index for index, each in enumerate(deployments) if each.id == planned.id), None)
-    if at is None:
-        first = describe_deployment(deployments[0]) if deployments else "nothing"
-        return ObservedState(
-            ChangeState.CHANGED_ELSEWHERE, f"the planned deployment is no longer listed; live is {first}"
+    @classmethod
+    def of(
+        cls,
+        state: WorkerState,
+        names: tuple[str, ...],
+        secrets: Mapping[str, Secret],
+        *,
+        is_restored: bool,
+        undo: SuggestedCommand | None,
+    ) -> "EditSecrets":
+        """Return the edit. `is_restored`: whether the values are the previous ones."""
+        return EditSecrets(
+            target=f"Worker {state.worker}",
+            before=short_id(state.main_version.id),
+            after=f"the same release with {'previous' if is_restored else 'new'} values of {', '.join(names)}",
+            done_when="Cloudflare accepts them, and one newer version of the release is live",
+            undo=undo,
+            worker_state=state,
+            names=names,
+            secrets=secrets,
         )
-    if at == 0:
-        return ObservedState(ChangeState.PLANNED, f"{short_id(what.worker_state.main_version.id)} is live, as planned")
-    newer = [each for each in deployments[:at] if not (each.mark and each.mark.run == ctx.run_id)]
-    if len(newer) > attempt.sent or any(len(each.split) > 1 for each in newer):
-        beside = _observe_beside_another(ctx, what, newer) if attempt.sent else None
-        return beside or ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
-    found = [ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer]
-    if attempt.is_answered:
-        what.serving_versions[:] = [newer[0].split[0][0]]
-    if not all(found):
-        return ObservedState(
-            ChangeState.PLANNED, f"{short_id(newer[0].split[0][0])} is live but not readable yet", is_uncertain=True
+
+    @property
+    def missing_secrets(self) -> tuple[str, ...]:
+        """Return the secrets that the edit creates."""
+        return tuple(name for name in self.names if name not in self.worker_state.secrets)
+
+    def find_split(self) -> Split:
+        return tuple((version, 100.0) for version in self.serving_versions)
+
+    def prepare(self, ctx: Context[Any]) -> bool:  # noqa: ARG002
+        """Return whether a reupload was tried in its place, which took long."""
+        return bool(self.worker_state.edit_delay)
+
+    def apply(self, ctx: Context[Any]) -> str:
+        worker, edits = self.worker_state.worker, {name: self.secrets[name] for name in self.names}
+        self.attempt.send(lambda: ctx.cloudflare.workers.secrets.edit(worker, edits))
+        return f"Cloudflare accepted {', '.join(self.names)} for {worker}"
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        """Return the state of an edit, by the live version. Its values cannot be read."""
+        worker, planned, attempt = self.worker_state.worker, self.worker_state.main_version, self.attempt
+        deployments = ctx.cloudflare.workers.list_deployments(worker)
+        at = next((index for index, each in enumerate(deployments) if each.id == self.worker_state.live.id), None)
+        if at is None:
+            first = describe_deployment(deployments[0]) if deployments else "nothing"
+            text = f"the planned deployment is no longer listed; live is {first}"
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, text)
+        if at == 0:
+            return ObservedState(ChangeState.PLANNED, f"{short_id(planned.id)} is live, as planned")
+        newer = [each for each in deployments[:at] if not (each.mark and each.mark.run == ctx.run_id)]
+        if len(newer) > attempt.sent or any(len(each.split) > 1 for each in newer):
+            beside = self._observe_beside_another(ctx, newer) if attempt.sent else None
+            return beside or ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
+        found = [ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer]
+        version = newer[0].split[0][0]
+        if attempt.is_answered:
+            self.serving_versions[:] = [version]
+        if not all(found):
+            text = f"{short_id(version)} is live but not readable yet"
+            return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
+        if not all(each and is_secret_edit_of(planned, each) for each in found):
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
+        if attempt.is_answered:
+            text = f"{short_id(version)} is live on {worker}, the same release with other secrets"
+            return ObservedState(ChangeState.DONE, text)
+        doubt = f"{short_id(version)} of the same release is live on {worker}, but its secret values cannot be read"
+        return ObservedState(ChangeState.PLANNED, doubt, is_uncertain=attempt.sent > 0 and attempt.attempts > 1)
+
+    def _observe_beside_another(self, ctx: Context[Any], newer: list[WorkerDeployment]) -> ObservedState | None:
+        """Return the state of our edit beside another deployment since the plan; None if that replaced it.
+
+        An edit keeps what it builds on, so over another release ours is live. Of two edits of one release, nobody can
+        see which came last. Without an answer, nobody can see whether ours is one of them.
+        """
+        worker, planned, is_answered = (
+            self.worker_state.worker,
+            self.worker_state.main_version,
+            self.attempt.is_answered,
         )
-    if not all(version and is_secret_edit_of(what.worker_state.main_version, version) for version in found):
-        return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
-    version = newer[0].split[0][0]
-    if attempt.is_answered:
-        return ObservedState(
-            ChangeState.DONE, f"{short_id(version)} is live on {worker}, the same release with other secrets"
-        )
-    doubt = f"{short_id(version)} of the same release is live on {worker}, but its secret values cannot be read"
-    return ObservedState(ChangeState.PLANNED, doubt, is_uncertain=attempt.sent > 0 and attempt.attempts > 1)
-
-
-def _observe_beside_another(ctx: Context[Any], what: SecretEdit, newer: list[WorkerDeployment]) -> ObservedState | None:
-    """Return the state of our edit beside another deployment since the plan; None if that replaced it.
-
-    An edit keeps what it builds on, so over another release ours is live. Of two edits of one release, nobody can see
-    which came last. Without an answer, nobody can see whether ours is one of them.
-    """
-    worker, planned = what.worker_state.worker, what.worker_state.main_version
-    if len(newer) < 2 or (what.attempt.is_answered and len(newer) > 2) or any(len(each.split) > 1 for each in newer):
-        return None
-    last, first = (ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer[:2])
-    if last is None or first is None or not is_secret_edit_of(first, last):
-        return None
-    if not what.attempt.is_answered:
-        seen = "; ".join(map(describe_deployment, newer))
+        if len(newer) < 2 or (is_answered and len(newer) > 2) or any(len(each.split) > 1 for each in newer):
+            return None
+        last, first = (ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer[:2])
+        if last is None or first is None or not is_secret_edit_of(first, last):
+            return None
+        if not is_answered:
+            seen = "; ".join(map(describe_deployment, newer))
+            text = (
+                f"{worker} was also changed by somebody else, and nobody can see whose edit is live: {seen}. "
+                "Rotate again"
+            )
+            return ObservedState(ChangeState.PLANNED, text, is_uncertain=True, is_provable=False)
+        if not is_secret_edit_of(planned, first):
+            self.serving_versions[:] = [last.id]
+            text = f"{short_id(last.id)} is live on {worker}, our edit of {short_id(first.id)}"
+            return ObservedState(ChangeState.DONE, text, (describe_deployment(newer[1]),))
+        both = "; ".join(map(describe_deployment, newer))
         text = (
-            f"{worker} was also changed by somebody else, and nobody can see whose edit is live: {seen}. Rotate again"
+            f"secrets of {worker} were edited at the same time by somebody else: {both}. Both edits are live; if both "
+            f"set {', '.join(self.names)}, the later value counts. Rotate again"
         )
         return ObservedState(ChangeState.PLANNED, text, is_uncertain=True, is_provable=False)
-    if not is_secret_edit_of(planned, first):
-        what.serving_versions[:] = [last.id]
-        text = f"{short_id(last.id)} is live on {worker}, our edit of {short_id(first.id)}"
-        return ObservedState(ChangeState.DONE, text, (describe_deployment(newer[1]),))
-    both = "; ".join(map(describe_deployment, newer))
-    text = (
-        f"secrets of {worker} were edited at the same time by somebody else: {both}. Both edits are live; if both set "
-        f"{', '.join(what.names)}, the later value counts. Rotate again"
-    )
-    return ObservedState(ChangeState.PLANNED, text, is_uncertain=True, is_provable=False)
 
 
-def build_mark_change(what: EditMark) -> Change:
-    worker, kind = what.edit.worker_state.worker, "restored" if what.mark.restored else "rotated"
-    return Change(
-        target=f"mark of Worker {worker}",
-        before="the version with the edited secrets",
-        after=f"the same version, marked {kind}={','.join(what.edit.names)}",
-        done_when="Cloudflare lists our deployment of the same version first",
-        undo=None,
-    )
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MarkEdit(DeploySplit):
+    """Deploy the version with the edited secrets again, only to mark it."""
 
+    edit: EditSecrets
+    words: ReadBackWords = SETS_AGAIN
 
-def apply_mark(ctx: Context[Any], what: EditMark) -> str:
-    worker = what.edit.worker_state.worker
-    return f"deployment {ctx.cloudflare.workers.deploy(worker, what.split, mark=what.mark)}"
-
-
-def check_mark(ctx: Context[Any], what: EditMark) -> ObservedState:
-    """Return the state of the mark. Before its write, only the edited version may be live, with all traffic."""
-    worker = what.edit.worker_state.worker
-    if not what.split:
-        return ObservedState(ChangeState.NOT_WANTED, f"not marked: no version of {worker} surely has the new values")
-    deployments = ctx.cloudflare.workers.list_deployments(worker)
-    edited = next((d for d in deployments if d.split == what.split and not _is_ours(d, what.mark)), None)
-    if edited is None:
-        first = describe_deployment(deployments[0]) if deployments else "nothing"
-        return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"the edited version of {worker} is not live; {first} is")
-    return deploy.observe_deployment(deployments, edited, edited.split, what.mark, worker=worker)
-
-
-def _is_ours(deployment: WorkerDeployment, mark: DeploymentMark) -> bool:
-    return deployment.mark is not None and deployment.mark.run == mark.run
-
-
-def build_copy_change(copying: GitHubSecretCopy) -> Change:
-    return Change(
-        target=f"GitHub secret {copying.name} of {copying.environment} in {copying.repository}",
-        before="unknown" if copying.read_failure else "the previous value" if copying.updated_at else "none",
-        after="the current value",
-        done_when="GitHub accepts it",
-        undo=None,
-    )
-
-
-def copy(ctx: Context[Any], what: GitHubSecretCopy, value: Secret, by_hand: str) -> str:
-    """Write the copy. `by_hand`: the command for a person, if GitHub refuses. Raises UnclearWrite and ProviderError."""
-    try:
-        what.attempt.send(lambda: ctx.github.secrets.put(what.repository, what.environment, what.name, value))
-    except UnclearWrite:
-        raise
-    except ProviderError as error:
-        hint = f"The new value is live, but the next deployment would restore the previous one. Run `{by_hand}`"
-        raise ProviderError(error.message, reason=error.reason, hint=hint) from None
-    return f"GitHub accepted {what.name}"
-
-
-def check_copy(ctx: Context[Any], what: GitHubSecretCopy) -> ObservedState:
-    if what.attempt.is_answered:
-        return ObservedState(ChangeState.DONE, f"GitHub accepted {what.name}")
-    try:
-        now = ctx.github.secrets.updated_at(what.repository, what.environment, what.name)
-    except ProviderError as error:
-        return ObservedState(
-            ChangeState.PLANNED, f"GitHub's copy of {what.name} cannot be read: {error.message}", is_uncertain=True
+    @classmethod
+    def of(cls, edit: EditSecrets, mark: DeploymentMark) -> "MarkEdit":
+        worker, kind = edit.worker_state.worker, "restored" if mark.restored else "rotated"
+        return MarkEdit(
+            target=f"mark of Worker {worker}",
+            before="the version with the edited secrets",
+            after=f"the same version, marked {kind}={','.join(edit.names)}",
+            done_when="Cloudflare lists our deployment of the same version first",
+            undo=None,
+            worker=worker,
+            live=edit.worker_state.live,
+            find_split=edit.find_split,
+            mark=mark,
+            edit=edit,
         )
-    if what.read_failure and not what.attempt.attempts:
-        what.updated_at, what.read_failure = now, ""
-    if what.read_failure:
-        text = f"it is unknown whether GitHub's copy of {what.name} was written, because it could not be read before"
-        return ObservedState(ChangeState.PLANNED, text, is_uncertain=what.attempt.attempts > 1)
-    if now == what.updated_at:
-        return ObservedState(ChangeState.PLANNED, f"GitHub's copy of {what.name} is unchanged since the plan")
-    text = f"GitHub's copy of {what.name} was written since the plan"
-    return ObservedState(ChangeState.DONE if what.attempt.sent else ChangeState.CHANGED_ELSEWHERE, text)
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        """Return the state of the mark. Before its write, only the edited version may be live, with all traffic."""
+        worker, split = self.worker, self.find_split()
+        if not split:
+            text = f"not marked: no version of {worker} surely has the new values"
+            return ObservedState(ChangeState.NOT_WANTED, text)
+        deployments = ctx.cloudflare.workers.list_deployments(worker)
+        edited = next((d for d in deployments if d.split == split and not self._is_own(d)), None)
+        if edited is None:
+            first = describe_deployment(deployments[0]) if deployments else "nothing"
+            text = f"the edited version of {worker} is not live; {first} is"
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, text)
+        return self.observe(deployments, edited)
+
+    def _is_own(self, deployment: WorkerDeployment) -> bool:
+        return deployment.mark is not None and deployment.mark.run == self.mark.run
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CopyToGitHub(Step):
+    """Write the copy of a secret in a GitHub environment."""
+
+    copy: GitHubSecretCopy
+    secrets: Mapping[str, Secret]
+    by_hand: str
+    """Command for a person, if GitHub refuses."""
+    words: ReadBackWords = SETS_AGAIN
+
+    @classmethod
+    def of(cls, copy: GitHubSecretCopy, secrets: Mapping[str, Secret], rule: "RotatedSecret") -> "CopyToGitHub":
+        return CopyToGitHub(
+            target=f"GitHub secret {copy.name} of {copy.environment} in {copy.repository}",
+            before="unknown" if copy.read_failure else "the previous value" if copy.updated_at else "none",
+            after="the current value",
+            done_when="GitHub accepts it",
+            undo=None,
+            copy=copy,
+            secrets=secrets,
+            by_hand=copy_command(copy.name, rule),
+        )
+
+    def apply(self, ctx: Context[Any]) -> str:
+        copy, value = self.copy, self.secrets[self.copy.name]
+        try:
+            copy.attempt.send(lambda: ctx.github.secrets.put(copy.repository, copy.environment, copy.name, value))
+        except UnclearWrite:
+            raise
+        except ProviderError as error:
+            hint = (
+                f"The new value is live, but the next deployment would restore the previous one. Run `{self.by_hand}`"
+            )
+            raise ProviderError(error.message, reason=error.reason, hint=hint) from None
+        return f"GitHub accepted {copy.name}"
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        copy = self.copy
+        if copy.attempt.is_answered:
+            return ObservedState(ChangeState.DONE, f"GitHub accepted {copy.name}")
+        try:
+            now = ctx.github.secrets.updated_at(copy.repository, copy.environment, copy.name)
+        except ProviderError as error:
+            text = f"GitHub's copy of {copy.name} cannot be read: {error.message}"
+            return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
+        if copy.read_failure and not copy.attempt.attempts:
+            copy.updated_at, copy.read_failure = now, ""
+        if copy.read_failure:
+            text = (
+                f"it is unknown whether GitHub's copy of {copy.name} was written, because it could not be read before"
+            )
+            return ObservedState(ChangeState.PLANNED, text, is_uncertain=copy.attempt.attempts > 1)
+        if now == copy.updated_at:
+            return ObservedState(ChangeState.PLANNED, f"GitHub's copy of {copy.name} is unchanged since the plan")
+        text = f"GitHub's copy of {copy.name} was written since the plan"
+        return ObservedState(ChangeState.DONE if copy.attempt.sent else ChangeState.CHANGED_ELSEWHERE, text)
 
 
 def build_mark(ctx: Context[Any], names: tuple[str, ...]) -> DeploymentMark:

@@ -55,39 +55,27 @@ class DeploySplit(Step):
     def observe(
         self, deployments: tuple[WorkerDeployment, ...], live: WorkerDeployment, *, label: str = ""
     ) -> ObservedState:
-        split = self.find_split()
-        return observe_deployment(deployments, live, split, self.mark, worker=self.worker, label=label)
+        """Return whether a deployment of the split is live, or still the planned one, `live`.
 
-
-def observe_deployment(
-    deployments: tuple[WorkerDeployment, ...],
-    live: WorkerDeployment,
-    split: Split,
-    mark: DeploymentMark,
-    *,
-    worker: str,
-    label: str = "",
-) -> ObservedState:
-    """Return whether a deployment of `split` is live, or still the planned one, `live`.
-
-    `mark`: the mark of this run. `label`: a name of the split for people. Another run's deployment counts as done if it
-    deploys the same split. Raises ProviderError if Cloudflare lists no deployment.
-    """
-    if not deployments:
-        raise no_deployments_error(worker)
-    first, called = deployments[0], label or describe_split(split)
-    ours = [d for d in deployments if d.mark and d.mark.run == mark.run and is_same_split(d.split, split)]
-    if not ours and first.id == live.id:
-        return ObservedState(ChangeState.PLANNED, f"{describe_split(live.split)} is live, as planned")
-    if ours and first.id == ours[0].id:
-        before_us = deployments[deployments.index(ours[-1]) + 1 :]
-        slipped = [d for d in before_us if d.created_on > live.created_on and d.id != live.id]
-        return ObservedState(ChangeState.DONE, f"{called} is live", tuple(describe_deployment(d) for d in slipped))
-    if _is_same_change(first, live, split, mark):
-        also = (f"the same change was made again: {describe_deployment(first)}",) if ours else ()
-        text = f"{called} is live{'' if ours else f', by another run or person: {describe_deployment(first)}'}"
-        return ObservedState(ChangeState.DONE, text, notes=also, made_by_run=bool(ours))
-    return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(first), made_by_run=bool(ours))
+        `label`: a name of the split for people. Another run's deployment counts as done if it deploys the same split.
+        Raises ProviderError if Cloudflare lists no deployment.
+        """
+        if not deployments:
+            raise no_deployments_error(self.worker)
+        first, split, mark = deployments[0], self.find_split(), self.mark
+        called = label or describe_split(split)
+        ours = [d for d in deployments if d.mark and d.mark.run == mark.run and is_same_split(d.split, split)]
+        if not ours and first.id == live.id:
+            return ObservedState(ChangeState.PLANNED, f"{describe_split(live.split)} is live, as planned")
+        if ours and first.id == ours[0].id:
+            before_us = deployments[deployments.index(ours[-1]) + 1 :]
+            slipped = [d for d in before_us if d.created_on > live.created_on and d.id != live.id]
+            return ObservedState(ChangeState.DONE, f"{called} is live", tuple(describe_deployment(d) for d in slipped))
+        if _is_same_change(first, live, split, mark):
+            also = (f"the same change was made again: {describe_deployment(first)}",) if ours else ()
+            text = f"{called} is live{'' if ours else f', by another run or person: {describe_deployment(first)}'}"
+            return ObservedState(ChangeState.DONE, text, notes=also, made_by_run=bool(ours))
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(first), made_by_run=bool(ours))
 
 
 def _is_same_change(first: WorkerDeployment, live: WorkerDeployment, split: Split, mark: DeploymentMark) -> bool:

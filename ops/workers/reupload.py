@@ -26,7 +26,7 @@ from ops.cloudflare.types.workers import (
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.git_commit import is_sha
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, PlanSection
+from ops.core.plan import PlanSection
 from ops.core.redaction import Secret
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
@@ -398,6 +398,10 @@ class UploadVersion(Step):
     upload: Reupload
     secrets: Mapping[str, Secret]
 
+    def prepare(self, ctx: Context[Any]) -> bool:  # noqa: ARG002
+        """Return whether other Workers were read long before: a plan with new values has an upload for several."""
+        return bool(self.upload.edits)
+
     def check(self, ctx: Context[Any]) -> ObservedState:
         """Return DONE once our upload is listed and its code is readable."""
         upload = self.upload
@@ -478,23 +482,3 @@ def _prove(ctx: Context[Any], upload: Reupload, uploads: tuple[WorkerVersion, ..
 
 def _uploaded(version: WorkerVersion) -> str:
     return f"{short_id(version.id)}, uploaded by {version.author or 'an unknown author'}"
-
-
-def build_changes(planned: Reupload, *, undo: SuggestedCommand | None) -> tuple[Change, ...]:
-    return tuple(
-        Change(each.target, each.before, each.after, each.done_when, each.undo)
-        for each in build_steps(planned, undo=undo)
-    )
-
-
-def is_upload_change(planned: Reupload, change: Change) -> bool:
-    return change.target == build_steps(planned, undo=None)[0].target
-
-
-def check_change(ctx: Context[Any], planned: Reupload, change: Change) -> ObservedState:
-    return next(each for each in build_steps(planned, undo=None) if each.target == change.target).check(ctx)
-
-
-def apply_change(ctx: Context[Any], planned: Reupload, change: Change, values: Mapping[str, Secret]) -> str:
-    steps = build_steps(planned, undo=None, secrets=values)
-    return next(each for each in steps if each.target == change.target).apply(ctx)

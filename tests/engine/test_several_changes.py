@@ -4,7 +4,7 @@ Two Workers of a team with names, an account and a token of its own; a rotation 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ import pytest
 
 from ops import cli
 from ops.cli.runbook_command import runbook_command
-from ops.core.plan import Change, Plan
 from ops.engine.context import Context
-from ops.engine.step import ObservedState as Standing
+from ops.engine.step import ObservedState, StepPlan
+from ops.rotation.writes import EditSecrets
 from ops.runbooks.rotate_secrets import RotateSecrets
 from sandbox import Sandbox
 from tests.conftest import Outcome, World
@@ -150,11 +150,17 @@ class WritesBetween(RotateSecrets):
 
     name = "writes-between"
 
-    def check(self, ctx: Context[RotateSecrets.Params], plan: Plan[Any], change: Change) -> Standing:
+    def plan(self, ctx: Context[RotateSecrets.Params]) -> StepPlan:
+        plan = super().plan(ctx)
+        first, second, *others = plan.changes
+        return replace(plan, changes=(first, GreedyStep(**vars(second)), *others))
+
+
+class GreedyStep(EditSecrets):
+    def check(self, ctx: Context[Any]) -> ObservedState:
         """Write while comparing the second change, after the first one was written."""
-        if STOCK in change.target:
-            ctx.cloudflare.workers.set_subdomain(STOCK, ctx.cloudflare.workers.read_subdomain(STOCK))
-        return super().check(ctx, plan, change)
+        ctx.cloudflare.workers.set_subdomain(STOCK, ctx.cloudflare.workers.read_subdomain(STOCK))
+        return super().check(ctx)
 
 
 def test_client_is_read_only_between_two_writes(shop: Shop) -> None:
