@@ -21,8 +21,7 @@ import pytest
 from ops.app.configuration import read_config
 from ops.app.registry import load_runbook
 from ops.cli import cli
-from ops.cloudflare.deployment_mark import parse_mark
-from ops.cloudflare.schema_mark import parse_schema_marks
+from ops.cloudflare.marks import parse_mark, parse_schema_marks
 from ops.core.errors import Decision, Reason
 from tests.conftest import ACCOUNT, ROOT, Outcome, World
 from tests.support import plain_yaml

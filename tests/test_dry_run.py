@@ -10,7 +10,7 @@ import pytest
 
 from ops.app import registry, run
 from ops.app.registry import scheduled_files
-from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.marks import DeploymentMark
 from ops.core.errors import Decision, Reason
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.loopback import is_loopback, parse_token
 from ops.core.names import MAINTENANCE_WORKER as WORKER
-from ops.core.observations import PageContent
 from ops.core.redaction import Redactor, Secret
 from ops.core.system_clock import SandboxClock, SystemClock
 from ops.core.threads import start_call
+from ops.core.verdict import PageContent
 from ops.core.write_guard import WriteGuards
 
 if TYPE_CHECKING:
@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from ops.config import Config, Environment
     from ops.config.probes import Probe
     from ops.config.secrets import KeyProvider
-    from ops.core.observations import KeyAnswer
     from ops.core.runtime_contract import RuntimeState
-    from ops.core.verdict import MaintenanceCheck, ProbeResult
+    from ops.core.verdict import KeyAnswer, MaintenanceCheck, ProbeResult
     from ops.engine.runbook import Runbook
     from ops.probes.durable_object import DurableObjectAdmin
     from ops.probes.http import ProbeClient

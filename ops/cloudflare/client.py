@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 import httpx
 
-from ops.cloudflare.codes import ErrorKind
 from ops.cloudflare.response import (
     SETTINGS,
     CloudflareApiError,
     CloudflareResponse,
+    ErrorKind,
     MalformedCloudflareResponse,
     decode_graphql_response,
     decode_response,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.cloudflare.client import CloudflareClient
-from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.marks import DeploymentMark
 
 WRITE_PERMISSION = "Workers Scripts Write"
 MAIN_MODULE = "ops_maintenance.js"

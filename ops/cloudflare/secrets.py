@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ops.cloudflare.client import CloudflareClient, reads
-from ops.cloudflare.codes import ErrorKind
-from ops.cloudflare.deployment_mark import DeploymentMark
-from ops.cloudflare.response import CloudflareApiError, parse_result, text_or_empty, unexpected_shape
+from ops.cloudflare.marks import DeploymentMark
+from ops.cloudflare.response import CloudflareApiError, ErrorKind, parse_result, text_or_empty, unexpected_shape
 from ops.cloudflare.types.workers import SECRET_BINDING_TYPES, WorkerCode, WorkerModule
 from ops.core.errors import LatestNotDeployed, Reason, UnclearWrite
 from ops.core.redaction import Secret

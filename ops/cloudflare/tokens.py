@@ -1,18 +1,28 @@
-"""Verify the client's own API token, and read its permissions.
+"""Verify the client's own API token, and list its permissions and accounts.
 
-developers.cloudflare.com/api/resources/user/subresources/tokens and …/accounts/subresources/tokens
+developers.cloudflare.com/api/resources/user/subresources/tokens, …/accounts/subresources/tokens and …/accounts
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ops.cloudflare.client import CloudflareClient, reads
-from ops.cloudflare.response import CloudflareApiError, CloudflareResponse, parse_result, text_or_empty
+from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
+from ops.cloudflare.response import (
+    HEX_ID,
+    CloudflareApiError,
+    CloudflareResponse,
+    parse_result,
+    require_id,
+    require_text,
+    text_or_empty,
+)
+from ops.cloudflare.types.inventory import NamedResource
 from ops.cloudflare.types.records import VerifiedToken
 
 READ_PERMISSION = "API Tokens Read"
 _ANY_PERMISSION = "any active token"
 _ACCOUNT = "com.cloudflare.api.account."
+ACCOUNTS_PERMISSION = "Account Settings Read"
 
 
 @reads("GET /user/tokens/verify", "GET /accounts/{account}/tokens/verify")
@@ -63,3 +73,19 @@ def dashboard_name(group: str) -> str:
     area, _, right = group.rpartition(" ")
     area = "Cloudflare Pages" if area == "Pages" else area
     return f"{area}: {'Edit' if right == 'Write' else right}" if right in {"Read", "Write"} else group
+
+
+class AccountsApi:
+    """Accounts of one token."""
+
+    def __init__(self, client: CloudflareClient) -> None:
+        self._client = client
+
+    @reads("GET /accounts")
+    def list_accounts(self) -> tuple[NamedResource, ...]:
+        page = self._client.list_reader("/accounts", "the accounts", _account, permission=ACCOUNTS_PERMISSION)
+        return tuple(paginate_by_total(page))
+
+
+def _account(row: Mapping[str, Any]) -> NamedResource:
+    return NamedResource(require_id(row["id"], HEX_ID), require_text(row["name"]))

@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from ops.cloudflare.client import CloudflareClient, reads
-from ops.cloudflare.codes import ErrorKind
-from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.marks import DeploymentMark
 from ops.cloudflare.response import (
     CloudflareApiError,
     CloudflareResponse,
+    ErrorKind,
     parse_result,
     require_id,
     require_text,
@@ -24,8 +24,7 @@ from ops.cloudflare.response import (
 )
 from ops.cloudflare.secrets import WorkerSecretsApi
 from ops.cloudflare.types.inventory import ListedWorker, WorkerBinding
-from ops.cloudflare.types.rehearsals import leave_out_rehearsals
-from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion
+from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion, leave_out_rehearsals
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason, SecretsChanged, UnclearWrite

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.deployment_mark import MAX_MESSAGE_BYTES
-from ops.cloudflare.schema_mark import SchemaMark, without_schema_marks
+from ops.cloudflare.marks import MAX_MESSAGE_BYTES, SchemaMark, without_schema_marks
 from ops.cloudflare.types.d1 import Migration
 from ops.core.clock import Clock, format_utc, parse_utc
 from ops.core.errors import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.core.errors import ConfigError
-from ops.core.observations import ObjectObservation
+from ops.core.verdict import ObjectObservation
 from ops.drills import example
 from ops.drills.example import INTERPRET
 from ops.drills.scenario_release import Scenario

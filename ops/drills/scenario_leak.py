@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ops.cloudflare.deployment_mark import parse_mark
+from ops.cloudflare.marks import parse_mark
 from ops.core.errors import Decision
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import command, github

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ops.core.clock import Clock
 from ops.core.next_step import SuggestedCommand, build_command, describe_button, shorten_ids
-from ops.core.observations import KeyAnswer, PageContent
+from ops.core.verdict import KeyAnswer, PageContent
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ops.cloudflare import deployment_mark
+from ops.cloudflare import marks
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_deployment
 from ops.cloudflare.types.zones import WorkerRoute, Zone
 from ops.core.errors import ProviderError, Reason, Refused
@@ -306,14 +306,14 @@ def _apply_write(ctx: Context[Any], write: MaintenanceWrite) -> str:
     return ""
 
 
-def _mark(ctx: Context[Any]) -> deployment_mark.DeploymentMark:
-    return deployment_mark.DeploymentMark(
+def _mark(ctx: Context[Any]) -> marks.DeploymentMark:
+    return marks.DeploymentMark(
         incident=ctx.request.incident, run=ctx.run_id, blames=None, text=getattr(ctx.params, "reason", "")
     )
 
 
 def _is_own(ctx: Context[Any], message: str) -> bool:
-    found = deployment_mark.parse_mark(message)
+    found = marks.parse_mark(message)
     return found is not None and found.run == ctx.run_id
 
 

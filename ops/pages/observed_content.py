@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
-from ops.core.observations import PageContent
+from ops.core.verdict import PageContent
 from ops.pages.live_deployment import ContentDigests
 
 ObservedPages = tuple[PageContent, ...]

@@ -14,11 +14,10 @@ from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import OpsError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
-from ops.core.observations import PageContent
 from ops.core.plan import D, Plan
 from ops.core.run_record import RunRecord, merge_runs
 from ops.core.threads import run_parallel_mixed
-from ops.core.verdict import WantedContent
+from ops.core.verdict import PageContent, WantedContent
 from ops.engine.context import CloudflareApi, Context, P, WebPort
 from ops.engine.runbook import Runbook, require_service
 from ops.engine.step import ReadBackWords

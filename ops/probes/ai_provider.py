@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.redaction import Secret
+from ops.core.verdict import KeyAnswer, KeyVerdict
 from ops.probes.edge_answer import detect_challenge
 from ops.probes.http import ProbeClient
 

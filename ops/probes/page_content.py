@@ -20,7 +20,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from ops.core.clock import Clock
-from ops.core.observations import PageContent
+from ops.core.verdict import PageContent
 from ops.probes.edge_answer import (
     CachedContent,
     add_cache_buster,

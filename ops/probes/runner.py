@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.core.clock import Clock
-from ops.core.observations import PageContent
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel
-from ops.core.verdict import Assertion, ProbeObservation, ProbeResult, RateLimitCheck, Verdict, worst_verdict
+from ops.core.verdict import (
+    Assertion,
+    PageContent,
+    ProbeObservation,
+    ProbeResult,
+    RateLimitCheck,
+    Verdict,
+    worst_verdict,
+)
 
 if TYPE_CHECKING:
     from ops.config.probes import CommandProbe, Probe, ProbeSet

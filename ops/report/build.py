@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 from ops.app.configuration import load_config, program_name
 from ops.app.session import Session
 from ops.cloudflare.types.records import HostFailures, WorkerTraffic
-from ops.cloudflare.types.rehearsals import leave_out_rehearsals, list_traffic_changes
-from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, leave_out_rehearsals, list_traffic_changes
 from ops.core import system_clock
 from ops.core.clock import Period
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason

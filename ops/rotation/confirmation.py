@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.cloudflare.deployment_mark import ON_THE_WORD, DeploymentMark
+from ops.cloudflare.marks import ON_THE_WORD, DeploymentMark
 from ops.cloudflare.types.workers import describe_split, short_id
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import OLD_PREFIX

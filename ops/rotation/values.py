@@ -5,9 +5,9 @@ from typing import Any
 
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
-from ops.core.observations import KeyAnswer
 from ops.core.redaction import Secret
 from ops.core.threads import run_in_batches
+from ops.core.verdict import KeyAnswer
 from ops.engine.context import Context
 from ops.rotation import selection
 from ops.rotation.selection import RotationSelection

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.marks import DeploymentMark
 from ops.cloudflare.types.workers import (
     Split,
     WorkerDeployment,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.marks import DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, format_split
 from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, OpsError, Reason, Refused

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.deployment_mark import AUTOMATIC_STEP, DeploymentMark
-from ops.cloudflare.types.rehearsals import traffic_of
+from ops.cloudflare.marks import AUTOMATIC_STEP, DeploymentMark
 from ops.cloudflare.types.workers import (
     Split,
     WorkerDeployment,
@@ -15,6 +14,7 @@ from ops.cloudflare.types.workers import (
     format_split,
     is_same_split,
     short_id,
+    traffic_of,
 )
 from ops.config.probes import ProbeSet
 from ops.core.errors import Reason, Refused

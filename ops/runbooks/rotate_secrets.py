@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.marks import DeploymentMark
 from ops.config.probes import Probe, ProbeSet
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import NEW_PREFIX, OLD_PREFIX

@@ -9,11 +9,9 @@ from urllib.parse import quote
 
 from ops.app.session import find_addresses
 from ops.cloudflare import d1, kv, pages, routes, tokens, workers
-from ops.cloudflare.accounts import AccountsApi
 from ops.cloudflare.client import CloudflareClient
-from ops.cloudflare.codes import ErrorKind
-from ops.cloudflare.response import CloudflareApiError
-from ops.cloudflare.tokens import dashboard_name
+from ops.cloudflare.response import CloudflareApiError, ErrorKind
+from ops.cloudflare.tokens import AccountsApi, dashboard_name
 from ops.core.errors import ProviderError
 from ops.core.loopback import parse_token
 from ops.setup import jobs

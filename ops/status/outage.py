@@ -21,7 +21,6 @@ from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_rfc3339, format_utc
 from ops.core.errors import Decision, OpsError, ProviderError, Reason
 from ops.core.next_step import build_command
-from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.outage import (
     ApiState,
     OutageEvidence,
@@ -37,7 +36,7 @@ from ops.core.plan import RunOutcome
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.threads import run_in_batches, run_parallel, run_parallel_mixed
-from ops.core.verdict import Verdict
+from ops.core.verdict import KeyAnswer, KeyVerdict, Verdict
 from ops.core.version import __version__
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors

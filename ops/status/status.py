@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ops.app.configuration import load_config, program_name
 from ops.app.session import Session
 from ops.cloudflare.types.pages import PagesDeployment
-from ops.cloudflare.types.rehearsals import describe_accident
-from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_accident, short_id
 from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER

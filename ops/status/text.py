@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ops.cloudflare.schema_mark import without_schema_marks
+from ops.cloudflare.marks import without_schema_marks
 from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration, format_planned_end, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER

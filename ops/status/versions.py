@@ -11,7 +11,7 @@ from ops.app.configuration import load_config
 from ops.app.context import planning_context
 from ops.app.place import Place
 from ops.app.session import Session
-from ops.cloudflare.schema_mark import without_schema_marks
+from ops.cloudflare.marks import without_schema_marks
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.workers import short_id
 from ops.core.clock import format_duration, format_rfc3339, format_utc

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from ops.core.clock import format_duration, format_utc
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
-from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.runtime_contract import ProviderOutcomes, SwitchValue
 from ops.core.threads import run_parallel
+from ops.core.verdict import KeyAnswer, KeyVerdict
 
 if TYPE_CHECKING:
     from ops.config import Environment

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ops.app.configuration import load_config
 from ops.app.place import Place
 from ops.app.session import Session
-from ops.cloudflare.deployment_mark import AUTOMATIC_STEP, DeploymentMark
+from ops.cloudflare.marks import AUTOMATIC_STEP, DeploymentMark
 from ops.cloudflare.types.workers import short_id
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.next_step import build_command

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.marks import DeploymentMark
 from ops.cloudflare.types.workers import Split, WorkerDeployment, describe_deployment, describe_split, is_same_split
 from ops.core.errors import OpsError, ProviderError, Reason, SecretsChanged
 from ops.engine.context import Context

@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
-from ops.cloudflare.deployment_mark import DeploymentMark
-from ops.cloudflare.schema_mark import without_schema_marks
+from ops.cloudflare.marks import DeploymentMark, without_schema_marks
 from ops.cloudflare.types.records import WorkerTraffic
-from ops.cloudflare.types.rehearsals import leave_out_rehearsals, traffic_of
-from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, leave_out_rehearsals, short_id, traffic_of
 from ops.core.clock import format_duration, format_utc
 from ops.core.git_commit import is_sha
 from ops.core.metric_verdict import MAX_ERROR_RATE

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.workers import WorkerVersion
 from ops.core.errors import ConfigError, OpsError, Refused
-from ops.core.observations import ObjectObservation, is_number
 from ops.core.plan import PlanSection
 from ops.core.threads import run_parallel_mixed
+from ops.core.verdict import ObjectObservation, is_number
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, Step, WriteAttempt
 from ops.workers.reupload import DeployUpload

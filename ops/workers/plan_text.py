@@ -5,13 +5,12 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from ops.cloudflare.deployment_mark import ANY_NAME, ON_THE_WORD
-from ops.cloudflare.schema_mark import without_schema_marks
-from ops.cloudflare.types.rehearsals import describe_accident
+from ops.cloudflare.marks import ANY_NAME, ON_THE_WORD, without_schema_marks
 from ops.cloudflare.types.workers import (
     Split,
     WorkerDeployment,
     WorkerVersion,
+    describe_accident,
     describe_deployment,
     describe_split,
     describe_version_changes,

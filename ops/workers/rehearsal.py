@@ -12,15 +12,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.deployment_mark import DeploymentMark
-from ops.cloudflare.types.rehearsals import Displacement, leave_out_rehearsals, list_displacements, traffic_of
+from ops.cloudflare.marks import DeploymentMark
 from ops.cloudflare.types.workers import (
+    Displacement,
     Split,
     WorkerDeployment,
     describe_deployment,
     describe_split,
     is_same_split,
+    leave_out_rehearsals,
+    list_displacements,
     short_id,
+    traffic_of,
 )
 from ops.config.probes import Probe, ProbeSet
 from ops.core.clock import format_duration

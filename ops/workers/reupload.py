@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.cloudflare.deployment_mark import DeploymentMark, parse_mark
+from ops.cloudflare.marks import DeploymentMark, parse_mark
 from ops.cloudflare.types.workers import (
     SECRET_BINDING_TYPES,
     BindingKey,

@@ -1,6 +1,6 @@
 """Find the migrations that are newer than a Worker's code, before the code is rolled back.
 
-A schema mark (`cloudflare/schema_mark.py`) only adds migrations to those that the times show.
+A schema mark (`cloudflare/marks.py`) only adds migrations to those that the times show.
 """
 
 import json
@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from ops.cloudflare.marks import ANY_NAME, CodeAge, SchemaMark, parse_schema_marks
 from ops.cloudflare.response import CloudflareApiError
-from ops.cloudflare.schema_mark import OTHERS, CodeAge, SchemaMark, parse_schema_marks
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection
@@ -127,7 +127,7 @@ def _compare(database: AppliedMigrations, code: CodeAge) -> SchemaAge:
     if database.migrations is None:
         known = {name for mark in own for name in (mark.last, *mark.applied)}
         later = (name for mark in code.later if mark.database == database.id for name in mark.applied)
-        newer = tuple(name for name in dict.fromkeys(later) if name not in known and name != OTHERS)
+        newer = tuple(name for name in dict.fromkeys(later) if name not in known and name != ANY_NAME)
         return SchemaAge(database, newer, is_complete=False, problem=database.problem)
     names = [each.name for each in database.migrations]
     places = [names.index(mark.last) if mark.last else -1 for mark in own if not mark.last or mark.last in names]

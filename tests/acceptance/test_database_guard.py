@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ops.cloudflare.schema_mark import parse_schema_marks
+from ops.cloudflare.marks import parse_schema_marks
 from ops.tools import program_files
 from sandbox import Sandbox
 from sandbox.actions import Runner

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import strategies as st
 
-from ops.cloudflare.deployment_mark import ANY_NAME, MAX_MESSAGE_BYTES, DeploymentMark, parse_mark
+from ops.cloudflare.marks import ANY_NAME, MAX_MESSAGE_BYTES, DeploymentMark, parse_mark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.workers.history import WorkerHistory
 from tests.support.properties import holds_for

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.cloudflare.accounts import AccountsApi
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.d1 import D1Api
 from ops.cloudflare.kv import KvApi
 from ops.cloudflare.pages import PagesApi
 from ops.cloudflare.response import MalformedCloudflareResponse
+from ops.cloudflare.tokens import AccountsApi
 from ops.cloudflare.types.inventory import ListedWorker, NamedResource, WorkerBinding
 from ops.cloudflare.workers import WorkersApi
 from sandbox import Sandbox

@@ -9,8 +9,15 @@ import pytest
 from hypothesis import strategies as st
 
 from ops.cloudflare.client import DECLARED_READS, PATH_PARTS
-from ops.cloudflare.codes import COMMON, PRODUCTS, ErrorKind
-from ops.cloudflare.response import CloudflareApiError, MalformedCloudflareResponse, decode_response, parse_retry_after
+from ops.cloudflare.response import (
+    COMMON,
+    PRODUCTS,
+    CloudflareApiError,
+    ErrorKind,
+    MalformedCloudflareResponse,
+    decode_response,
+    parse_retry_after,
+)
 from ops.core.errors import Reason
 from tests.support.properties import holds_for
 from tests.support.sdk import import_all_reads

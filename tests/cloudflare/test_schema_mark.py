@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.cloudflare.deployment_mark import MAX_MESSAGE_BYTES
-from ops.cloudflare.schema_mark import OTHERS, SchemaMark, parse_schema_marks, without_schema_marks
+from ops.cloudflare.marks import ANY_NAME, MAX_MESSAGE_BYTES, SchemaMark, parse_schema_marks, without_schema_marks
 
 ID = "5c0ffee0-0000-4000-8000-0000000000db"
 BOOKMARK = "0000001a-00000002-00004ef1-0123456789abcdef0123456789abcdef"
@@ -24,7 +23,7 @@ def test_mark_is_read_after_any_text(mark: SchemaMark, text: str) -> None:
     (found,) = parse_schema_marks(f"{text} {mark}")
 
     assert (found.database, found.last, found.bookmark) == (ID, mark.last, BOOKMARK)
-    assert found.applied == mark.applied or found.applied[-1] == OTHERS
+    assert found.applied == mark.applied or found.applied[-1] == ANY_NAME
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ops.cloudflare.client import CloudflareClient
-from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.marks import DeploymentMark
 from ops.cloudflare.response import CloudflareApiError, MalformedCloudflareResponse
 from ops.cloudflare.secrets import build_upload_metadata
 from ops.cloudflare.types.workers import WorkerCode, WorkerModule

@@ -10,7 +10,7 @@ import pytest
 
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.d1 import D1Api
-from ops.cloudflare.schema_mark import parse_schema_marks
+from ops.cloudflare.marks import parse_schema_marks
 from ops.core.migrations_folder import hash_migration
 from ops.core.plan import LiveState
 from ops.core.redaction import Secret

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ops.app import database_guard
-from ops.cloudflare.schema_mark import parse_schema_marks
+from ops.cloudflare.marks import parse_schema_marks
 from ops.cloudflare.types import site_config
 from tests.database.test_guard import shop
 from tests.support.deployment import BINDING, Deployment, jsonc

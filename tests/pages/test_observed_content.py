@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.core.observations import PageContent
+from ops.core.verdict import PageContent
 from ops.pages.observed_content import ObservedPages, deployment_digest, first_read_failure, site_digest
 
 PAGES = st.sampled_from(

@@ -11,11 +11,10 @@ from ops.config import parse_config
 from ops.config.probes import HttpProbe, PageProbe
 from ops.config.secrets import KeyProvider
 from ops.core.errors import ConfigError
-from ops.core.observations import KeyVerdict
 from ops.core.redaction import Secret
 from ops.core.runtime_contract import RUNTIME_PATH
 from ops.core.system_clock import SystemClock
-from ops.core.verdict import MaintenanceCheck, RateLimitCheck, Verdict
+from ops.core.verdict import KeyVerdict, MaintenanceCheck, RateLimitCheck, Verdict
 from ops.probes import ai_provider, http, page, page_content, runtime
 from ops.probes.browser import _read
 from ops.probes.edge_answer import detect_challenge

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ops.core.observations import KeyAnswer, KeyVerdict
 from ops.core.runtime_contract import ProviderOutcomes
+from ops.core.verdict import KeyAnswer, KeyVerdict
 from ops.switches import ai_providers
 from ops.switches.ai_providers import ProviderHealth
 from tests.conftest import WORKER, Outcome, World

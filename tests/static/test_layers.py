@@ -127,7 +127,7 @@ RUNBOOK_IMPORTS = (
         "ops.engine.runbook",
         "ops.engine.step",
         "ops.cloudflare.types",
-        "ops.cloudflare.deployment_mark",
+        "ops.cloudflare.marks",
     ),
     *("ops.workers", "ops.pages", "ops.rotation", "ops.maintenance", "ops.switches", "ops.limits", "ops.database"),
 )

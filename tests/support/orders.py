@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from ops.cloudflare.schema_mark import SchemaMark
+from ops.cloudflare.marks import SchemaMark
 from tests.conftest import ACCOUNT
 from tests.support.shop import WORKER, Shop
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.marks import DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.workers import rollback_target as target
 from ops.workers.history import WorkerHistory

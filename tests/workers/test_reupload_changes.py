@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ops.app import run as app
-from ops.cloudflare.deployment_mark import DeploymentMark
+from ops.cloudflare.marks import DeploymentMark
 from ops.core.errors import Decision, Reason
 from ops.core.next_step import SuggestedCommand
 from ops.core.redaction import Redactor, Secret

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from ops.cloudflare.deployment_mark import DeploymentMark
-from ops.cloudflare.types.rehearsals import leave_out_rehearsals
-from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
+from ops.cloudflare.marks import DeploymentMark
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, leave_out_rehearsals
 from ops.workers import rollback_target
 from ops.workers.history import WorkerHistory
 from tests.support.properties import holds_for

@@ -5,9 +5,8 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from ops.cloudflare import d1, tokens
-from ops.cloudflare.accounts import AccountsApi
-from ops.cloudflare.codes import ErrorKind
-from ops.cloudflare.response import CloudflareApiError
+from ops.cloudflare.response import CloudflareApiError, ErrorKind
+from ops.cloudflare.tokens import AccountsApi
 from ops.cloudflare.types.d1 import SqlStatement
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import ConfigError, Decision, ProviderError, Refused

@@ -6,8 +6,7 @@ from urllib.parse import urlsplit
 
 from ops.app.configuration import probe_environ
 from ops.cloudflare import d1
-from ops.cloudflare.codes import ErrorKind
-from ops.cloudflare.response import CloudflareApiError
+from ops.cloudflare.response import CloudflareApiError, ErrorKind
 from ops.cloudflare.types.d1 import SqlResult, SqlStatement
 from ops.config.probes import ProbeSet
 from ops.core.errors import ProviderError, Reason, Refused

@@ -16,9 +16,9 @@ from ops.config.checks import DEFAULT_TOKEN
 from ops.config.strict_yaml import read_yaml
 from ops.config.types import URL_PATH
 from ops.core.clock import Clock
-from ops.core.observations import PageContent
 from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel
+from ops.core.verdict import PageContent
 from ops.probes.edge_answer import add_cache_buster
 from ops.probes.html_references import ReferenceKind, find_references
 from ops.probes.http import ProbeClient, parse_json, request_once

@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ops.cloudflare import accounts, d1, kv, pages, routes, workers
+from ops.cloudflare import d1, kv, pages, routes, tokens, workers
 from ops.cloudflare.client import CloudflareClient
-from ops.cloudflare.codes import ErrorKind
-from ops.cloudflare.response import CloudflareApiError, text_or_empty
+from ops.cloudflare.response import CloudflareApiError, ErrorKind, text_or_empty
 from ops.cloudflare.types.inventory import ListedWorker, NamedResource, WorkerBinding
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import CONFIGURATION_FILES, MAX_BYTES, nested_table, read_settings
@@ -171,8 +170,8 @@ class InventoryReader:
         """Whether neither Workers nor Pages sites of an account could be listed, for lack of permission."""
 
     def list_accounts(self) -> tuple[NamedResource, ...]:
-        api = accounts.AccountsApi(self._client)
-        return self._try("accounts", accounts.READ_PERMISSION, api.list_accounts) or ()
+        api = tokens.AccountsApi(self._client)
+        return self._try("accounts", tokens.ACCOUNTS_PERMISSION, api.list_accounts) or ()
 
     def read_account(self, account_id: str) -> Inventory:
         """List what the account has. Two rounds of calls: lists, then the routes of each zone."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ops.cloudflare.schema_mark import parse_schema_marks
+from ops.cloudflare.marks import parse_schema_marks
 from sandbox.cloudflare.d1.sqlite import D1Sqlite
 from tests.conftest import ACCOUNT, World
 from tests.support.wrangler import run_wrangler

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.cloudflare.schema_mark import CodeAge, SchemaMark
+from ops.cloudflare.marks import CodeAge, SchemaMark
 from ops.cloudflare.types.d1 import Migration
 from ops.workers.schema_age import AppliedMigrations, compare_all
 

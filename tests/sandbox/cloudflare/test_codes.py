@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.cloudflare.codes import find_error_code
+from ops.cloudflare.response import find_error_code
 from sandbox.cloudflare.codes import ANYWHERE, BY_PRODUCT, product_of
 from tests.conftest import ACCOUNT, ROOT
 

@@ -1,13 +1,19 @@
-"""Parse and write the mark of Backout at the start of a deployment's message.
+"""Parse and write our marks in the message of a deployment: of a run, and of migrations.
 
+At the start of the message:
 `ops1 incident=42|- run=ID blames=VERSION|- rotated=A,B|restored=A,B|revoked=A,B|reset=A,B|rehearsed=VERSION; text`.
 Everyone who may deploy can write a mark, so it is trusted only if the deployment history confirms it (`history.py`).
+
+`ops-schema1 db=ID last=NAME|- applied=NAME,NAME|- bookmark=BOOKMARK|-`, anywhere in the message, once per database. The
+guard writes it, and so can everyone who may deploy: it may add a warning or a refusal, and never a target.
 """
 
 import re
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
 
 AUTOMATIC_STEP = "automatic step after a relapse"
 """Text of the mark that a job writes after a relapse; later steps of the incident are counted by it."""
@@ -25,6 +31,14 @@ PATTERN = re.compile(
 
 ANY_NAME = "*"
 """Replaces the names that did not fit: any name may be meant."""
+MAX_SCHEMA_BYTES = 700
+"""Longest mark of migrations; a message holds 1000 bytes, with the team's own text."""
+MAX_SCHEMA_MARKS = 10
+"""Marks of migrations that are read of one message."""
+_SCHEMA_PATTERN = re.compile(
+    r"(?<!\S)ops-schema1 db=(?P<database>[0-9a-f-]{36}) last=(?P<last>\S{1,800}) applied=(?P<applied>\S{1,900})"
+    r" bookmark=(?P<bookmark>[0-9a-f-]{1,80})(?!\S)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +106,69 @@ def _within(names: tuple[str, ...], size: int) -> Iterator[str]:
             yield ANY_NAME
             return
         yield escaped
+
+
+@dataclass(frozen=True)
+class SchemaMark:
+    database: str
+    """Id of the database."""
+    last: str
+    """Migration that was applied last; empty before the first one."""
+    applied: tuple[str, ...] = ()
+    """Migrations that were applied for this deployment, in order. `ANY_NAME`: more did not fit."""
+    bookmark: str = ""
+    """State before they were applied; for people, never a target of a run."""
+
+    def __str__(self) -> str:
+        head = f"ops-schema1 db={self.database} last={_escape(self.last) or '-'} applied="
+        tail = f" bookmark={self.bookmark or '-'}"
+        names = list(_fitting(self.applied, MAX_SCHEMA_BYTES - len(head) - len(tail)))
+        return f"{head}{','.join(names) or '-'}{tail}"
+
+
+@dataclass(frozen=True)
+class CodeAge:
+    """When the code of a version was uploaded, and the schema marks around it."""
+
+    uploaded_at: datetime | None
+    """First upload of the same code; None if Cloudflare does not say so."""
+    own: tuple[SchemaMark, ...] = ()
+    """Marks of the versions and deployments with this code."""
+    later: tuple[SchemaMark, ...] = ()
+    """Marks of code that was uploaded after it, oldest first."""
+
+
+def parse_schema_marks(message: str) -> tuple[SchemaMark, ...]:
+    """Return the schema marks of a version's or deployment's message."""
+    found = (_mark(each) for each in islice(_SCHEMA_PATTERN.finditer(message), MAX_SCHEMA_MARKS))
+    return tuple(mark for mark in found if all(name.isprintable() for name in (mark.last, *mark.applied)))
+
+
+def without_schema_marks(message: str) -> str:
+    """Return the message without its schema marks, for people."""
+    return _SCHEMA_PATTERN.sub("", message).rstrip()
+
+
+def _mark(found: re.Match[str]) -> SchemaMark:
+    applied = "" if found["applied"] == "-" else found["applied"]
+    return SchemaMark(
+        database=found["database"],
+        last="" if found["last"] == "-" else urllib.parse.unquote(found["last"]),
+        applied=tuple(urllib.parse.unquote(name) for name in applied.split(",") if name),
+        bookmark="" if found["bookmark"] == "-" else found["bookmark"],
+    )
+
+
+def _escape(name: str) -> str:
+    return urllib.parse.quote(name, safe="*" if name == ANY_NAME else "/")
+
+
+def _fitting(names: Sequence[str], size: int) -> Iterator[str]:
+    """Yield escaped names that fit. A name is never cut, since that would name another migration."""
+    left = size - len(f",{ANY_NAME}")
+    for name in names:
+        left -= len(f",{_escape(name)}")
+        if left < 0:
+            yield ANY_NAME
+            return
+        yield _escape(name)
