@@ -86,4 +86,4 @@ def laptop_variables(runbook: AnyRunbook, environment: "Environment", service: s
     """Return the variables that its command on a laptop needs, each with the place of its value."""
     if not runbook.github_environment:
         return ""
-    return environment.laptop_variables(service if JobSecret.ADMIN_TOKENS in runbook.job_secrets else "")
+    return environment.laptop_variables(service if JobSecret.ADMIN_TOKENS in runbook.job.secrets else "")

@@ -181,8 +181,8 @@ def label_rules() -> "LabelRules":
     return LabelRules(
         parameter_types(),
         label_kinds(),
-        LazyMapping(names, lambda name: load_runbook(name).by_label),
-        LazyMapping(names, lambda name: dict(load_runbook(name).label_values)),
+        LazyMapping(names, lambda name: load_runbook(name).label_use is not None),
+        LazyMapping(names, lambda name: use.only if (use := load_runbook(name).label_use) else {}),
     )
 
 

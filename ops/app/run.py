@@ -30,7 +30,7 @@ from ops.core.result import RunResult, describe_state_after_bug
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.engine.context import Context, RequestInfo
 from ops.engine.engine import Engine, RunOptions
-from ops.engine.runbook import Runbook
+from ops.engine.runbook import Runbook, WatchedState
 from ops.engine.signals import SignalHandler
 from ops.github import actions, permissions
 from ops.publish import LOCAL_USER, Publisher
@@ -134,13 +134,15 @@ def run(
 def watched_service(request: RunRequest, result: RunResult, config: "Config") -> str:
     """Return the service that a later job watches; "" if there is none. Of several services it is the first one."""
     service = _changed_service(request, result, config)
-    return service.name if service and service.watched_probes and request.runbook.is_watched(request.params) else ""
+    is_watched = request.runbook.watched_state(request.params) == WatchedState.HEALTHY
+    return service.name if service and service.watched_probes and is_watched else ""
 
 
 def closed_service(request: RunRequest, result: RunResult, config: "Config") -> str:
     """Return the service that the run closed, and that a later job watches to stay closed; "" if there is none."""
     service = _changed_service(request, result, config)
-    return service.name if service and request.runbook.closes_service(request.params) else ""
+    is_closed = request.runbook.watched_state(request.params) == WatchedState.CLOSED
+    return service.name if service and is_closed else ""
 
 
 def _changed_service(request: RunRequest, result: RunResult, config: "Config") -> "Service | None":

@@ -187,6 +187,33 @@ class JobSecret(Enum):
     AI_KEYS = "keys of AI providers"
 
 
+@dataclass(frozen=True)
+class JobNeeds:
+    """What the generated job of a runbook needs, besides its GitHub environment."""
+
+    secrets: tuple[JobSecret, ...] = ()
+    reads_source: bool = False
+    """Whether it reads the migrations of its database, which a job without Cloudflare's token fetches before."""
+    template: str = "button"
+    """Template of its button in `templates/workflows`."""
+
+
+@dataclass(frozen=True)
+class LabelUse:
+    """How a label may start a runbook."""
+
+    only: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Parameters, each with the only value that a label may have for it."""
+
+
+class WatchedState(Enum):
+    """What a watch looks for after a run."""
+
+    HEALTHY = "healthy"
+    CLOSED = "closed"
+    NOTHING = "nothing"
+
+
 class Runbook(ABC, Generic[P, D]):
     """Base of runbooks. The first docstring line is the help text; the name is the file name with hyphens."""
 
@@ -201,10 +228,8 @@ class Runbook(ABC, Generic[P, D]):
     """Further kinds of services that fit; a button offers those only if `fits` returns parameters for them."""
     section: ClassVar[str] = "Recover"
     """Section of its command in `ops --help`, read as text of its own file. Empty: hidden, for jobs and schedules."""
-    by_label: ClassVar[bool] = True
-    """Whether a label may start it. The job of a label holds a token."""
-    label_values: ClassVar[tuple[tuple[str, str], ...]] = ()
-    """Parameters, each with the only value that a label may have for it."""
+    label_use: ClassVar[LabelUse | None] = LabelUse()
+    """None: no label may start it. The job of a label holds a token."""
     github_environment: ClassVar[str] = "recovery"
     """GitHub environment whose secrets it needs; a label starts the job of incident.yml in that environment.
 
@@ -213,17 +238,13 @@ class Runbook(ABC, Generic[P, D]):
     needs_approval: ClassVar[bool] = False
     """Whether a second person must approve its plans that have `terms`. Its Params then have `one_person`."""
     incident_use: ClassVar[IncidentUse] = IncidentUse()
-    reads_source: ClassVar[bool] = False
-    """Whether it reads the migrations of its database, which a job without Cloudflare's token fetches before."""
     compares_at_end: ClassVar[bool] = False
     """Whether `check` runs once more after the last probe round, because no probe names the live version."""
     due_runs: ClassVar[DueRuns | None] = None
     schedule: ClassVar[Schedule | None] = None
     publications: ClassVar[Publications | None] = None
-    job_secrets: ClassVar[tuple[JobSecret, ...]] = ()
+    job: ClassVar[JobNeeds] = JobNeeds()
     timed_end: ClassVar[TimedEnd | None] = None
-    workflow: ClassVar[str] = "button"
-    """Template of its button in `templates/workflows`."""
     writes: ClassVar[tuple[tuple[str, str], ...]]
     """Method and path of every write, with `*` for one segment; the first is the main one. /repos/… is GitHub."""
     permissions: ClassVar[TokenPermissions]
@@ -243,13 +264,9 @@ class Runbook(ABC, Generic[P, D]):
         """Return the sets of parameters to offer for a service of its kind; empty if the service does not fit."""
         return [{}]
 
-    def is_watched(self, params: P) -> bool:  # noqa: ARG002  most leave their service open
-        """Return whether its service must stay healthy after the run, so that it can be watched."""
-        return True
-
-    def closes_service(self, params: P) -> bool:  # noqa: ARG002  most leave their service open
-        """Return whether its service stays closed after the run, so that a watch checks that it does."""
-        return False
+    def watched_state(self, params: P) -> WatchedState:  # noqa: ARG002  most leave their service open
+        """Return what must stay true of its service after the run, so that a later job watches it."""
+        return WatchedState.HEALTHY
 
     def after_relapse(self, params: P, deployment: str) -> P | None:  # noqa: ARG002  most have no next step
         """Return the parameters of the automatic step after this deployment of ours relapsed.

@@ -15,7 +15,7 @@ from ops.core.plan import Plan, PlanSection
 from ops.core.runtime_contract import AI_SWITCH
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.engine.context import Context
-from ops.engine.runbook import JobSecret, param
+from ops.engine.runbook import JobNeeds, JobSecret, param
 from ops.engine.step import StepPlan
 from ops.switches import ai_providers, steps, values
 from ops.switches.ai_providers import OFF, ProviderHealth, ProviderObservation
@@ -49,7 +49,7 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
     menu_rank = 2
     params = Params
     example = Params(to="cerebras")
-    job_secrets = (JobSecret.AI_KEYS,)
+    job = JobNeeds(secrets=(JobSecret.AI_KEYS,))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{"to": "auto"}] if environment.runtime and environment.runtime.ai else []

@@ -10,7 +10,7 @@ from ops.core.suggestions import did_you_mean, quote_name
 from ops.database.holds import Hold, lift_holds, read_holds
 from ops.database.steps import DatabaseRunbook
 from ops.engine.context import Context
-from ops.engine.runbook import TokenPermissions, param
+from ops.engine.runbook import TokenPermissions, WatchedState, param
 from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class LiftHold(DatabaseRunbook["LiftHold.Params"]):
     name = "lift-hold"
     when = "The guard refuses a migration that was taken back, and it is good now"
     menu_rank = 8
-    by_label = False
+    label_use = None
     params = Params
     example = Params(database="fortunet", name="0002_compact_charts.sql")
     writes = (("POST", "/accounts/*/d1/database/*/query"),)
@@ -39,9 +39,9 @@ class LiftHold(DatabaseRunbook["LiftHold.Params"]):
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         return [{"database": name, "name": "FILE"} for name in environment.databases_of(service)]
 
-    def is_watched(self, params: Params) -> bool:  # noqa: ARG002
-        """Return False: the services are unchanged."""
-        return False
+    def watched_state(self, params: Params) -> WatchedState:  # noqa: ARG002
+        """Return NOTHING: the services are unchanged."""
+        return WatchedState.NOTHING
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         database = ctx.environment.database(ctx.params.database)

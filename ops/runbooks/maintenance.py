@@ -14,7 +14,7 @@ from ops.core.clock import parse_deadline
 from ops.core.errors import ConfigError
 from ops.core.plan import Plan
 from ops.engine.context import Context
-from ops.engine.runbook import Runbook, TimedEnd, TokenPermissions, param, require_service
+from ops.engine.runbook import Runbook, TimedEnd, TokenPermissions, WatchedState, param, require_service
 from ops.engine.step import StepPlan
 from ops.maintenance import by_routes, by_switch
 from ops.maintenance.by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot
@@ -70,11 +70,10 @@ class Maintenance(Runbook["Maintenance.Params", None]):
         is_offered = environment.services[service].offers_maintenance
         return [{"state": state} for state in ("on", "off")] if is_offered else []
 
-    def is_watched(self, params: Params) -> bool:
-        return params.state == "off"
-
-    def closes_service(self, params: Params) -> bool:
-        return params.state == "on"
+    def watched_state(self, params: Params) -> WatchedState:
+        if params.state == "on":
+            return WatchedState.CLOSED
+        return WatchedState.HEALTHY if params.state == "off" else WatchedState.NOTHING
 
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  the same everywhere
         return {"state": ("on", "off")}

@@ -15,7 +15,7 @@ from ops.core.suggestions import count_of, quote_name
 from ops.core.timeline import EventKind
 from ops.core.verdict import WantedContent
 from ops.engine.context import Context
-from ops.engine.runbook import TokenPermissions, param, require_service
+from ops.engine.runbook import JobNeeds, TokenPermissions, param, require_service
 from ops.engine.step import ChangeState, ObservedState
 from ops.pages import live_deployment, observed_content, plan_text, steps
 from ops.pages.live_deployment import PagesTargetChoice
@@ -56,10 +56,10 @@ class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"
         configuration: SiteConfiguration
 
     name = "redeploy-pages"
-    workflow = "redeploy"
+    job = JobNeeds(template="redeploy")
     when = "A deployment of a Pages site is bad, and no earlier deployment can be used"
     menu_rank = 2
-    by_label = False  # a build of an old commit runs code that may no longer be trusted
+    label_use = None  # a build of an old commit runs code that may no longer be trusted
     params = Params
     example = Params(service="frontend")
     writes = (

@@ -18,7 +18,7 @@ from ops.core.plan import Plan, PlanSection
 from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.runbook import JobSecret, Runbook, TokenPermissions, param, require_service
+from ops.engine.runbook import JobNeeds, JobSecret, Runbook, TokenPermissions, param, require_service
 from ops.engine.step import StepPlan
 from ops.workers import object_reset, plan_text, reupload
 from ops.workers.object_reset import ResetObject, RestartObjects, TrackedObject
@@ -51,7 +51,7 @@ class ResetDurableObject(Runbook["ResetDurableObject.Params", None]):
         ("POST", "/accounts/*/workers/scripts/*/deployments"),
     )
     permissions = TokenPermissions(cloudflare=("Workers Scripts Write",))
-    job_secrets = (JobSecret.ADMIN_TOKENS,)
+    job = JobNeeds(secrets=(JobSecret.ADMIN_TOKENS,))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         return [{}] if environment.services[service].durable_objects else []

@@ -35,7 +35,7 @@ from ops.database.state import DatabaseState
 from ops.database.steps import DatabaseRunbook
 from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, last_apply, parse_restore_point
 from ops.engine.context import Context
-from ops.engine.runbook import IncidentUse, TokenPermissions, param
+from ops.engine.runbook import IncidentUse, JobNeeds, LabelUse, TokenPermissions, param
 from ops.engine.step import ObservedState, Step, StepPlan
 from ops.maintenance import closure
 from ops.maintenance.closure import Closure
@@ -74,8 +74,8 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params"]):
     menu_rank = 6
     needs_approval = True
     incident_use = IncidentUse(records_wait=15.0)  # without the records, `before-last-migration` is refused
-    label_values = (("to", BEFORE_LAST_MIGRATION),)
-    reads_source = True
+    label_use = LabelUse(only={"to": BEFORE_LAST_MIGRATION})
+    job = JobNeeds(reads_source=True)
     params = Params
     example = Params(database="fortunet", to="-15m", one_person=True)
     writes = (

@@ -19,7 +19,7 @@ from ops.database.revert import LAST, MigrationRevert, RevertRejectedError, chec
 from ops.database.steps import DatabaseRunbook
 from ops.database.target import BEFORE_MIGRATION
 from ops.engine.context import Context
-from ops.engine.runbook import TokenPermissions, param
+from ops.engine.runbook import JobNeeds, LabelUse, TokenPermissions, param
 from ops.engine.step import ObservedState, Step, StepPlan
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class RevertMigration(DatabaseRunbook["RevertMigration.Params"]):
     when = "A migration broke the application, and the data written since must stay"
     menu_rank = 6
     needs_approval = True
-    label_values = (("name", LAST),)
-    reads_source = True
+    label_use = LabelUse(only={"name": LAST})
+    job = JobNeeds(reads_source=True)
     params = Params
     example = Params(database="fortunet", name=LAST, one_person=True)
     writes = (("POST", "/accounts/*/d1/database/*/query"),)

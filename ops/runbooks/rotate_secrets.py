@@ -13,7 +13,7 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Plan
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.runbook import JobSecret, Runbook, TokenPermissions, param, require_service
+from ops.engine.runbook import JobNeeds, JobSecret, Runbook, TokenPermissions, param, require_service
 from ops.engine.step import Step, StepPlan
 from ops.rotation import confirmation, selection
 from ops.rotation.selection import RotationSelection
@@ -76,7 +76,7 @@ class RotateSecrets(Runbook["RotateSecrets.Params", None]):
         ("PUT", "/repos/*/*/environments/*/secrets/*"),
     )
     permissions = TokenPermissions(cloudflare=("Workers Scripts Write",), github=("environments: write",))
-    job_secrets = (JobSecret.ROTATION,)
+    job = JobNeeds(secrets=(JobSecret.ROTATION,))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         rules = environment.secrets.values()

@@ -61,7 +61,7 @@ class AiFailback(AiFailover):
     name = "ai-failback"
     section = ""
     when = "No incident: a schedule starts it"
-    by_label = False
+    label_use = None
     due_runs = DueRuns(_find_due_runs, lambda environment: bool(environment.runtime and environment.runtime.ai))
     schedule = Schedule("ai-failback", minute=3, pauses=True)
     params = FailbackParams

@@ -133,7 +133,7 @@ class ApplyLimits(Runbook["ApplyLimits.Params", None]):
     section = "Limits and switches"
     when = "No incident: a merge of limits.yml starts it"
     kind = "runtime"
-    by_label = False
+    label_use = None
     github_environment = "limits"
     publications = Publications(_publish_result, _publish_early_end)
     incident_use = IncidentUse(is_routine=True)

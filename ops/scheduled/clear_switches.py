@@ -8,4 +8,4 @@ class ClearSwitches(AllClear):
 
     name = "switches clear"
     section = ""
-    by_label = False
+    label_use = None

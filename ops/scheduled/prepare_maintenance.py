@@ -38,7 +38,7 @@ class PrepareMaintenance(Runbook["PrepareMaintenance.Params", None]):
     section = "Set-up"
     when = "No incident: run it once, on a quiet day"
     kind = "worker"
-    by_label = False
+    label_use = None
     incident_use = IncidentUse(is_routine=True)
     params = Params
     example = Params()

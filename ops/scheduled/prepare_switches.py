@@ -26,7 +26,7 @@ class PrepareSwitches(SwitchRunbook["PrepareSwitches.Params"]):
     name = "switches prepare"
     section = "Set-up"
     when = "No incident: run it once, on a quiet day"
-    by_label = False
+    label_use = None
     incident_use = IncidentUse(is_routine=True)
     params = Params
     example = Params()

@@ -52,7 +52,7 @@ class ReopenMaintenance(Maintenance):
     name = "maintenance due"
     section = ""
     when = "No incident: a schedule starts it"
-    by_label = False
+    label_use = None
     due_runs = DueRuns(_find_due_runs)
     schedule = Schedule("reopen-maintenance", minute=7)
     example = Maintenance.Params(state="off", service="api")

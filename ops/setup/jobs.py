@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ops.app import registry
 from ops.app.buttons import RUNTIME, AnyRunbook, fitting_environments, fitting_services
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
-from ops.engine.runbook import JobSecret, Schedule
+from ops.engine.runbook import JobSecret, Schedule, WatchedState
 from ops.engine.timed_end import planned_end
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def has_other_repository(config: "Config", runbook: AnyRunbook) -> bool:
     """Return whether the runbook's jobs check out the repository of a service."""
     fitting = fitting_environments(config, runbook)
     found = (each.services[name] for each in fitting for name in fitting_services(each, runbook))
-    return runbook.workflow == "redeploy" and any(service.repository for service in found)
+    return runbook.job.template == "redeploy" and any(service.repository for service in found)
 
 
 def button_jobs(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
@@ -147,10 +147,10 @@ def _acting_job(
     names = [
         *reads,
         *(config.notify.webhooks.values() if any(not runbook.incident_use.is_routine for runbook in runbooks) else ()),
-        *(name for runbook in runbooks for each in runbook.job_secrets for name in _job_secrets(environment, each)),
+        *(name for runbook in runbooks for each in runbook.job.secrets for name in _job_secrets(environment, each)),
     ]
     secrets = expressions(config, github_environment, names)
-    if any(JobSecret.ROTATION in runbook.job_secrets for runbook in runbooks):
+    if any(JobSecret.ROTATION in runbook.job.secrets for runbook in runbooks):
         secrets[APP_ID] = f"vars.{APP_ID}"
     return ActingJob(
         github_environment,
@@ -163,14 +163,14 @@ def _acting_job(
         environment.approval_environment if github_environment in environment.approval else "",
         any(runbook.needs_approval for runbook in runbooks),
         next((runbook.timed_end.command for runbook in runbooks if runbook.timed_end), ""),
-        _sources(environment) if any(runbook.reads_source for runbook in runbooks) else {},
+        _sources(environment) if any(runbook.job.reads_source for runbook in runbooks) else {},
         any(_closes(runbook) for runbook in runbooks),
         _automatic(config, runbooks),
     )
 
 
 def _closes(runbook: AnyRunbook) -> bool:
-    return bool(runbook.closes_service(runbook.example))
+    return runbook.watched_state(runbook.example) == WatchedState.CLOSED
 
 
 def _automatic(config: "Config", runbooks: Sequence[AnyRunbook]) -> list[str]:
@@ -191,7 +191,7 @@ def has_github_copies(config: "Config") -> bool:
 
 def _locks(probes: "Iterable[Probe]", runbooks: Iterable[AnyRunbook] = ()) -> tuple[str, ...]:
     """Return the lock files of a job. PyGithub needs `cryptography`, the largest wheel, only for a GitHub App's key."""
-    needs_app_key = any(JobSecret.ROTATION in runbook.job_secrets for runbook in runbooks)
+    needs_app_key = any(JobSecret.ROTATION in runbook.job.secrets for runbook in runbooks)
     needs_browser = any(probe.browser for probe in probes)
     return (RUNTIME_LOCK, *(("crypto",) if needs_app_key else ()), *(("browser",) if needs_browser else ()))
 

@@ -206,7 +206,7 @@ def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, act
     waiting = jobs.reviewer_jobs(acting)
     places = {each.name: laptop_variables(runbook, each, "") for each in fitting_environments(config, runbook)}
     variables = _json_text(places, indent=None) if any(places.values()) else ""
-    return text(runbook.workflow, button=button, acting=acting, waiting=waiting, sites=sites, variables=variables)
+    return text(runbook.job.template, button=button, acting=acting, waiting=waiting, sites=sites, variables=variables)
 
 
 def _incident(text: Callable[..., str], config: "Config", runbooks: Mapping[str, AnyRunbook]) -> str:

@@ -100,7 +100,7 @@ def test_every_scheduled_runbook_is_listed() -> None:
 def test_scheduled_runbook_has_only_a_command() -> None:
     for name in scheduled_files():
         assert name not in discover_runbooks()
-        assert not load_runbook(name).by_label
+        assert load_runbook(name).label_use is None
         assert {"--dry-run", "--yes", "--json", "--environment"} <= options_of(name)
     with pytest.raises(KeyError):
         discover_runbooks()["limits apply"]

@@ -9,6 +9,7 @@ import pytest
 
 from ops.app.registry import load_runbook
 from ops.core.run_record import read_record
+from ops.engine.runbook import WatchedState
 from ops.github.actions import RUN_OUTPUTS
 from tests.conftest import Incident, Outcome, Releases, World
 from tests.gate.support import parse_outputs
@@ -111,7 +112,8 @@ def test_output_names_the_service_to_watch(
 def test_closed_service_is_not_watched(state: str, is_watched: bool) -> None:
     maintenance = load_runbook("maintenance")
 
-    assert maintenance.is_watched(maintenance.params(state=state, service="api")) == is_watched
+    found = maintenance.watched_state(maintenance.params(state=state, service="api"))
+    assert (found == WatchedState.HEALTHY) == is_watched
 
 
 NO_PASS: dict[str, tuple[tuple[str, ...], str, str]] = {

@@ -184,7 +184,7 @@ def expected_secrets(of: Config, runbooks: list[str], place: str) -> set[str]:
     """Return the token of the environment, the webhooks, and the secrets that the runbooks declare."""
     environment = of.environments[place]
     names = {environment.token, *of.notify.webhooks.values()}
-    wanted = {secret for name in runbooks for secret in discover_runbooks()[name].job_secrets}
+    wanted = {secret for name in runbooks for secret in discover_runbooks()[name].job.secrets}
     rules = environment.secrets
     if JobSecret.ROTATION in wanted:
         names |= {"GH_SECRETS_TOKEN", "GH_SECRETS_APP_KEY"}
