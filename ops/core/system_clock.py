@@ -2,7 +2,6 @@
 
 import json
 import math
-import socket
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -70,6 +69,8 @@ class SandboxClock:
             OSError: there is no connection.
             ValueError: the answer is not 200 with JSON.
         """
+        import socket  # here, because only the clock of a sandbox needs it
+
         data = json.dumps(body).encode()
         head = f"{method} {self._url.path} HTTP/1.1\r\nhost: {self._url.netloc}\r\nconnection: close\r\n"
         head += f"content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
