@@ -218,9 +218,12 @@ def raised_limits(limits: "Limits", requested: "Mapping[str, LimitRaise]", now: 
     }
 
 
+MARKER_START = "<!-- backout limits incident="
+
+
 def incident_marker(incident: int) -> str:
     """Return the line in the body of a pull request that names its incident."""
-    return f"<!-- backout limits incident={incident} -->"
+    return f"{MARKER_START}{incident} -->"
 
 
 @dataclass(frozen=True)
@@ -231,8 +234,10 @@ class OpenRaise:
     names: frozenset[str]
 
     def answers(self, incident: int | None) -> bool:
-        """Return whether a merge of it fulfills a request for this incident."""
-        return incident is not None and incident_marker(incident) in self.pull.body and not self.pull.is_in_conflict
+        """Return whether a merge of it fulfills a request for this incident; one for none answers one for none."""
+        body = self.pull.body
+        is_for_it = MARKER_START not in body if incident is None else incident_marker(incident) in body
+        return is_for_it and not self.pull.is_in_conflict
 
     def __str__(self) -> str:
         conflict = {

@@ -91,6 +91,27 @@ def test_open_pull_request_of_incident_is_reused(place: LimitsWorld) -> None:
     assert len(pulls(place)) == 2
 
 
+def test_next_press_without_an_incident_opens_nothing_more(place: LimitsWorld) -> None:
+    presses = [propose(place, GITHUB_ACTIONS="true", GITHUB_RUN_ID=str(number)) for number in (1, 2, 3)]
+
+    (pull,) = pulls(place)
+    assert [ended(each) for each in presses] == [(0, "planned", "handed_on")] * 3
+    assert {each.result["press"].rpartition("/")[2] for each in presses} == {str(pull.number)}
+    assert [each.result["wrote"] for each in presses] == [True, False, False]
+    assert [each.title for each in place.github._repository.threads.values() if not each.pull] == [
+        "propose-limits on api in production: Planned, and going on"
+    ]
+
+
+def test_request_without_an_incident_takes_no_pull_request_of_an_incident(place: LimitsWorld) -> None:
+    """Its reviewers and its end belong to that incident."""
+    propose(place, "--incident", str(incident(place)))
+
+    propose(place)
+
+    assert len(pulls(place)) == 2
+
+
 @pytest.mark.slow
 def test_pull_request_of_another_author_is_ignored(place: LimitsWorld) -> None:
     number = incident(place)
