@@ -1,4 +1,4 @@
-"""Unreadable, ambiguous, damaged and hostile texts of `ops.yml`."""
+"""Unreadable, ambiguous, damaged and hostile texts of `ops.yml`; an edit keeps all other text."""
 
 import re
 import time
@@ -9,11 +9,12 @@ import yaml
 from hypothesis import strategies as st
 
 from ops.config import parse_config
-from ops.config.strict_yaml import read_yaml
+from ops.config.strict_yaml import read_yaml, set_key, set_nested
 from ops.core.errors import ConfigError
 from tests.config.test_config import SHIPPED, SMALL, problems
 from tests.support.properties import holds_for
 
+HEAD = "# Our shop\nenvironments: {} # one\n"
 DOUBT = "a number, date or time that YAML readers take differently; quote it, or write a plain number"
 OUT_OF_PLACE = "out of place; check the quotes, and align it with its neighbours"
 TEXTS = [
@@ -51,6 +52,47 @@ TEXTS = [
     ("an unknown escape", 'a: "\\q"\n', ["1: an unknown escape in double quotes; use single quotes"]),
     ("a star that is no alias", "a: * b\n", ["1: not YAML; check the quotes and the indentation here and on the line above"]),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (HEAD, HEAD + "\ngithub:\n  environments: false\n"),
+        (HEAD + "github: {}\n", HEAD + "github: {environments: false}\n"),
+        (HEAD + "github: {branch: trunk} # own\n", HEAD + "github: {branch: trunk, environments: false} # own\n"),
+        (HEAD + "github:\n  environments: true # all\n", HEAD + "github:\n  environments: false # all\n"),
+        (
+            HEAD + "github:\n  # weekly\n  schedules:\n    ai-failback: 1h\nlabels: {}\n",
+            HEAD + "github:\n  # weekly\n  environments: false\n  schedules:\n    ai-failback: 1h\nlabels: {}\n",
+        ),
+        ("{environments: {}}\n", "{environments: {}, github: {environments: false}}\n"),
+        ("environments: {}\r\n", "environments: {}\r\n\r\ngithub:\r\n  environments: false\r\n"),
+    ],
+)
+def test_key_is_set_in_the_style_of_the_file(before: str, after: str) -> None:
+    assert set_nested(before, "github", "environments", value=False) == after
+    assert set_nested(after, "github", "environments", value=False) == after
+
+
+def test_file_that_would_change_otherwise_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot edit"):
+        set_nested("environments: {}\n...\n", "github", "environments", value=False)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (HEAD, HEAD + 'watch: "off"\n'),
+        (HEAD + "watch: 1h # long\nlabels: {}\n", HEAD + 'watch: "off" # long\nlabels: {}\n'),
+        (HEAD + "watch: {for: 1h}\n", HEAD + 'watch: "off"\n'),
+        (HEAD + "watch:\n  for: 1h\nlabels: {}\n", HEAD + 'watch:\n  "off"\nlabels: {}\n'),
+        ("{environments: {}}\n", '{environments: {}, watch: "off"}\n'),
+        ("environments: {}\r\n", 'environments: {}\r\nwatch: "off"\r\n'),
+    ],
+)
+def test_key_of_the_file_is_set(before: str, after: str) -> None:
+    assert set_key(before, "watch", '"off"') == after
+    assert set_key(after, "watch", '"off"') == after
 
 
 @pytest.mark.sampled

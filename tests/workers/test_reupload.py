@@ -6,7 +6,7 @@ import pytest
 
 from ops.cloudflare.types.workers import Split, WorkerCode, WorkerDeployment, WorkerVersion
 from ops.workers.reupload import list_obstacles, majority_version, missing_secrets, secrets_to_accept
-from tests.cloudflare.test_deployment_mark import BEGINNING
+from tests.cloudflare.test_marks import BEGINNING
 
 A, B = "a", "b"
 

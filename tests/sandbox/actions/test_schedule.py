@@ -1,4 +1,4 @@
-"""Scheduling of jobs and their dependencies. Jobs without steps need no act process."""
+"""Scheduling of jobs, their dependencies and concurrency groups. Jobs without steps need no act process."""
 
 import json
 from collections.abc import Iterator
@@ -9,9 +9,57 @@ import yaml
 
 from sandbox import Sandbox
 from sandbox.actions import Runner
+from sandbox.actions.plan import GroupClaim
+from sandbox.actions.schedule import MAX_PENDING, ConcurrencyGroups
 from sandbox.github import GitHub
 from sandbox.github.actions.state import FakeRun
 from tests.support.actions import conclusions, when
+
+ONE, ALL = (
+    GroupClaim("Group", cancels_running=False, queues_all=False),
+    GroupClaim("group", cancels_running=False, queues_all=True),
+)
+CANCELS = GroupClaim("group", cancels_running=True, queues_all=False)
+
+
+def test_group_is_held_in_joining_order() -> None:
+    groups: ConcurrencyGroups[str] = ConcurrencyGroups()
+
+    assert [groups.join(ALL, name) for name in ("a", "b", "c")] == [[], [], []]
+    assert [groups.holds(ALL, name) for name in ("a", "b", "c")] == [True, False, False]
+    groups.leave(ALL, "b")
+    groups.leave(ALL, "a")
+    assert groups.holds(ALL, "c")
+
+
+def test_new_member_cancels_waiting_member_and_optionally_holder() -> None:
+    groups: ConcurrencyGroups[str] = ConcurrencyGroups()
+
+    assert groups.join(ONE, "a") + groups.join(ONE, "b") == []
+    assert groups.join(ONE, "c") == ["b"]
+    groups.leave(ONE, "b")
+    assert groups.join(CANCELS, "d") == ["c", "a"]
+
+
+def test_groups_are_independent_and_ignore_case() -> None:
+    groups: ConcurrencyGroups[str] = ConcurrencyGroups()
+
+    groups.join(ONE, "a")
+    groups.join(GroupClaim("other", cancels_running=False, queues_all=False), "x")
+
+    assert not groups.holds(ALL, "b")
+    assert groups.holds(ONE, "a")
+    assert groups.holds(GroupClaim("other", cancels_running=False, queues_all=False), "x")
+    assert groups.holds(None, "anybody")
+
+
+def test_full_queue_rejects_new_members() -> None:
+    groups: ConcurrencyGroups[int] = ConcurrencyGroups()
+
+    cancelled = [groups.join(ALL, number) for number in range(MAX_PENDING + 3)]
+
+    assert cancelled[: MAX_PENDING + 1] == [[]] * (MAX_PENDING + 1)
+    assert cancelled[MAX_PENDING + 1 :] == [[MAX_PENDING + 1], [MAX_PENDING + 2]]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Artifacts of the local runner: files and folders go from one job to a later one of the same run."""
+"""Files in place of checkout and artifacts: a whole repository, and files for a later job."""
 
 import json
 import os
@@ -6,7 +6,25 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from sandbox.actions.local_files import DOWNLOAD, UPLOAD, write_artifact_actions
+from sandbox.actions.local_files import DOWNLOAD, UPLOAD, write_artifact_actions, write_files
+
+
+def git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_checkout_is_a_repository_with_one_pack(tmp_path: Path) -> None:
+    files = {f"data/{number}.txt": f"content {number}\n".encode() for number in range(200)}
+    folder = tmp_path / "repository"
+
+    write_files({**files, "go": b"#!/bin/sh\n", "empty": b"", ".gitignore": b"data\n"}, folder)
+
+    git(folder, "fsck", "--strict")
+    assert git(folder, "status", "--porcelain") == ""
+    assert git(folder, "show", "HEAD:data/7.txt") == "content 7\n"
+    assert git(folder, "ls-files", "--stage", "go").startswith("100755")
+    assert len(git(folder, "ls-files").splitlines()) == 203
+    assert len([path for path in (folder / ".git").rglob("*") if path.is_file()]) < 20
 
 
 def run(action: Path, run_id: str, **inputs: str) -> "subprocess.CompletedProcess[str]":
