@@ -12,10 +12,10 @@ from ops.app.session import find_addresses
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.d1 import D1Api
 from ops.cloudflare.types.site_config import CONFIGURATION_FILES
+from ops.core.client_guards import parse_token
 from ops.core.errors import ConfigError, Reason
-from ops.core.loopback import parse_token
-from ops.core.read_only_sql import is_read_only
-from ops.core.suggestions import quote_name
+from ops.core.names import quote_name
+from ops.core.sql import is_read_only
 from ops.database.guard import GuardedDatabase, GuardResult, GuardTools, OwnCheck, guard
 from ops.database.migrations import DatabaseBinding, find_binding
 from ops.database.wrangler_sql import MigrationFile
@@ -23,7 +23,7 @@ from ops.engine.signals import PROCESS_SIGNALS
 from ops.github.actions import run_id
 
 if TYPE_CHECKING:
-    from ops.core.migrations_folder import MigrationsFolder
+    from ops.core.sql import MigrationsFolder
 
 TOKEN, ACCOUNT, ENVIRONMENT = "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_ENV"
 """Variables that wrangler reads too."""

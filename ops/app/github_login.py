@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from ops.core.client_guards import is_loopback, uses_one_sandbox
 from ops.core.errors import ConfigError
-from ops.core.loopback import is_loopback, uses_one_sandbox
 from ops.core.redaction import Redactor
 from ops.github import app_tokens, client, secrets
 from ops.github.actions import is_job

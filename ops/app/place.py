@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ops.app.buttons import AnyRunbook, fitting_environments, fitting_services
 from ops.core.errors import ConfigError, Reason
-from ops.core.suggestions import did_you_mean, quote_name
+from ops.core.names import did_you_mean, quote_name
 
 if TYPE_CHECKING:
     from ops.config import Config

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ops.core.client_guards import is_loopback
 from ops.core.errors import Decision
-from ops.core.loopback import is_loopback
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.core.run_record import RUN_ID_PATTERN, RunRecord

@@ -10,14 +10,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ops.core.client_guards import WriteGuards, is_loopback, parse_token
+from ops.core.clock import SandboxClock, SystemClock
 from ops.core.errors import ConfigError, ProviderError, Reason
-from ops.core.loopback import is_loopback, parse_token
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.redaction import Redactor, Secret
-from ops.core.system_clock import SandboxClock, SystemClock
 from ops.core.threads import start_call
 from ops.core.verdict import PageContent
-from ops.core.write_guard import WriteGuards
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -42,8 +42,8 @@ from ops.cli.runbook_group import RunbookGroup, limits
 from ops.cli.setup import doctor, init, setup
 from ops.cli.status import check_outage, last, status, versions, watch
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
+from ops.core.names import did_you_mean, quote_name
 from ops.core.redaction import Redactor
-from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.version import __version__
 from ops.engine.signals import PROCESS_SIGNALS, ignore_signals, unwrap_signal
 from ops.tools.own_environment import hide_environment

@@ -12,7 +12,7 @@ from ops.cli.options import complete_drill
 from ops.cli.output import echo, echo_json, show_headline, silent
 from ops.core.clock import format_duration
 from ops.core.errors import ConfigError
-from ops.core.suggestions import count_of
+from ops.core.names import count_of
 from ops.core.timeline import EventKind, RunEvent, event_from_json
 from ops.render import terminal
 

@@ -19,9 +19,9 @@ from ops.cli.help import PROGRAM, ExampleCommand
 from ops.cli.output import echo
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError
+from ops.core.names import quote_name
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
-from ops.core.suggestions import quote_name
 from ops.engine.runbook import Runbook
 
 if TYPE_CHECKING:

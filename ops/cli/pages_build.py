@@ -146,7 +146,7 @@ def build(
     from ops import site_build
     from ops.app.configuration import read_config, register_secrets
     from ops.app.context import make_site
-    from ops.core.git_commit import GitCommit
+    from ops.core.names import GitCommit
 
     configuration, _ = read_config(config)
     site_build.check_no_secrets(os.environ, register_secrets(os.environ, configuration, redactor), configuration)

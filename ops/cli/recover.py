@@ -17,9 +17,9 @@ from ops.cli.options import UtcTime, common_options
 from ops.cli.runbook_command import start, write_failure_outputs
 from ops.core.approval import parse_approval
 from ops.core.errors import ConfigError, OpsError, Reason
+from ops.core.names import did_you_mean, quote_name
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
-from ops.core.suggestions import did_you_mean, quote_name
 from ops.engine.runbook import Runbook, job_parameters
 from ops.github import actions
 
@@ -73,7 +73,7 @@ class StepRequest:
             ProviderError: GitHub or the Worker's deployments cannot be read, or GitHub cannot be written.
         """
         from ops.app.configuration import read_config
-        from ops.core.system_clock import current_time
+        from ops.core.clock import current_time
         from ops.core.verdict import Verdict
         from ops.gate.requester import refuse_requester
         from ops.status.outage import read_outage

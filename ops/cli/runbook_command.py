@@ -34,12 +34,12 @@ from ops.cli.output import (
     text_event,
 )
 from ops.core.errors import PROVED, ConfigError, Decision, Interrupted, OpsError, Reason, Refused
+from ops.core.names import quote_name
 from ops.core.next_step import build_command
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.core.run_summary import RunSummary
-from ops.core.suggestions import quote_name
 from ops.engine import timed_end
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook

@@ -15,8 +15,8 @@ from ops.cli.help import ExampleCommand, ExampleGroup
 from ops.cli.options import CONFIG, YES_HELP, complete_environment
 from ops.cli.output import echo, echo_json, one_line, silent
 from ops.cli.runbook_command import confirm_name
+from ops.core.client_guards import uses_one_sandbox
 from ops.core.errors import IMPLICIT_DRY_RUN, ConfigError
-from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor, Secret
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from ops.cli.options import (
 from ops.cli.output import echo, echo_json, one_line, show_headline
 from ops.core.clock import format_rfc3339, parse_duration
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, OpsError
+from ops.core.names import quote_name
 from ops.core.redaction import Redactor
-from ops.core.suggestions import quote_name
 from ops.github import actions
 
 if TYPE_CHECKING:

@@ -23,12 +23,11 @@ from ops.cloudflare.response import (
     unexpected_shape,
     without_account,
 )
+from ops.core.client_guards import WriteGuard, is_loopback
 from ops.core.clock import Clock
 from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearWrite
-from ops.core.loopback import is_loopback
 from ops.core.redaction import Secret
 from ops.core.threads import CallTracker
-from ops.core.write_guard import WriteGuard
 
 MAX_CONNECTIONS = 20
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)

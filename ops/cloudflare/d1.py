@@ -22,8 +22,8 @@ from ops.cloudflare.types.inventory import NamedResource
 from ops.cloudflare.types.site_config import nested_table
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason, UnclearWrite
-from ops.core.read_only_sql import is_read_only
-from ops.core.suggestions import quote_name
+from ops.core.names import quote_name
+from ops.core.sql import is_read_only
 
 READ_PERMISSION = "D1 Read"
 WRITE_PERMISSION = "D1 Write"

@@ -50,7 +50,7 @@ from ops.config.types import (
     duration_field,
 )
 from ops.core.errors import ConfigError, Reason
-from ops.core.suggestions import count_of, nearest_name, quote_name
+from ops.core.names import count_of, nearest_name, quote_name
 
 T = TypeVar("T")
 

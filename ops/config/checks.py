@@ -9,9 +9,8 @@ from typing import Any
 
 from ops.config.label_checks import LabelRules, find_label_errors
 from ops.config.strict_yaml import KeyPath, as_items, as_mapping, get_nested
-from ops.core.names import NEW_PREFIX, OLD_PREFIX
+from ops.core.names import NEW_PREFIX, OLD_PREFIX, did_you_mean, quote_name
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
-from ops.core.suggestions import did_you_mean, quote_name
 
 _ONLY = {"generate": ("length", "alphabet"), "provided": ("min_length",)}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ops.config import strict_yaml
 from ops.config.strict_yaml import KeyPath, as_mapping, get_nested
-from ops.core.suggestions import did_you_mean, quote_name
+from ops.core.names import did_you_mean, quote_name
 
 _WRITE = {str: "text, in quotes where it looks like something else", bool: "true or false", tuple: "a list, as [A, B]"}
 """Type of a runbook's parameter → value to write in a label."""

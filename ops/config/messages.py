@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from ops.config.strict_yaml import MAX_PROBLEMS, ConfigProblem, KeyPath, YamlDocument, describe_type
 from ops.config.types import PATTERNS
-from ops.core.suggestions import did_you_mean, quote_name
+from ops.core.names import did_you_mean, quote_name
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -11,8 +11,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from ops.config.strict_yaml import describe_type
 from ops.core.clock import DURATION_PATTERN, parse_duration, unparse_duration
-from ops.core.names import NAME_PATTERN
-from ops.core.suggestions import quote_name
+from ops.core.names import NAME_PATTERN, quote_name
 
 SWITCH = r"^[a-z][a-z0-9]{0,39}(-[a-z0-9]{1,20}){0,4}$"
 RUNBOOK = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"

@@ -1,4 +1,8 @@
-"""Names of files, Workers and variables that several packages share."""
+"""Names: shared ones, their forms such as a commit's SHA, and names as people typed them."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
 """Names in ops.yml, such as that of a service."""
@@ -9,3 +13,90 @@ CHECK_OUTAGE = "check-outage"
 """The label on an incident, the workflow and the command that judge whether trouble is a provider's or ours."""
 MAINTENANCE_WORKER = "ops-maintenance"
 """The Worker that answers for a service in maintenance mode."""
+
+
+@dataclass(frozen=True)
+class GitCommit:
+    """A commit; `subject` is empty if the repository is not on this machine."""
+
+    sha: str
+    subject: str = ""
+
+    @property
+    def short(self) -> str:
+        """Return the first twelve digits of the SHA."""
+        return self.sha[:12]
+
+
+def is_sha(text: str) -> bool:
+    """Return whether the text is a full SHA or at least its first seven digits."""
+    return re.fullmatch(r"[0-9a-f]{7,40}", text) is not None
+
+
+def is_full_sha(text: str) -> bool:
+    """Return whether the text is a full SHA of 40 digits."""
+    return re.fullmatch("[0-9a-f]{40}", text) is not None
+
+
+_WORD = r"(?:[0-9]+|[a-z][0-9]{0,3}|[A-Za-z][a-z]+(?:[A-Z][a-z]+)*[0-9]{0,3})"
+_LIKE_A_SECRET = re.compile(rf"://|(?<!\w)(?!{_WORD}(?:_{_WORD})+(?!\w))(?=\w*\d)(?=\w*[A-Za-z])\w{{24,}}")
+"""An address, or a long run of letters and digits. A file name of plain words, such as a migration's, is none."""
+_LONGEST = 60
+CLOSE = 0.85
+"""Ratio of difflib from which a word is a misspelled first word of a name."""
+_MOST = 6
+_SEARCHED = 200
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """Return the known name closest to `name`, or "" if none is close."""
+    import difflib  # here, because only a mistake needs it
+
+    plain = {_plain(candidate): candidate for candidate in known}
+    matches = [plain[found] for found in difflib.get_close_matches(_plain(name), plain, n=1)]
+    return next(iter(matches or _beginnings(name, plain.values())), "")
+
+
+def _beginnings(name: str, known: Iterable[str]) -> list[str]:
+    """Return the names that start with at least three typed letters, as production starts with prod."""
+    typed = _plain(name)
+    return [candidate for candidate in known if typed[2:] and _plain(candidate).startswith(typed)]
+
+
+def _same_head(name: str, known: Iterable[str]) -> list[str]:
+    """Return the names whose first word is close to the typed text, as `rollback-worker` is to `rolback`."""
+    import difflib
+
+    plain = {candidate: _plain(candidate).partition("_")[0] for candidate in known}
+    heads = difflib.get_close_matches(_plain(name), set(plain.values()), n=1, cutoff=CLOSE)
+    return [candidate for candidate, head in plain.items() if head in heads]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message: `; did you mean "api"?`, else the known names.
+
+    If several names start with the typed text, or with a word close to it, the message lists each of them.
+    """
+    names = sorted(quote_name(each) for each in known)
+    near = _beginnings(name, names) or _same_head(name, names) or [nearest_name(name, names)]
+    if near[0]:
+        meant = " or ".join(f'"{each}"' for each in near[:_MOST])
+        return f"; did you mean {meant}?"
+    return f"; known: {', '.join(names[:12])}{', …' if names[12:] else ''}" if names else "; none is defined"
+
+
+def quote_name(name: str) -> str:
+    """Return `name` on one line of at most 60 characters, or "(hidden)" if it looks like a secret."""
+    if _LIKE_A_SECRET.search(name[:_SEARCHED]):
+        return "(hidden)"
+    line = name if name.isprintable() else "".join(c if c.isprintable() else "�" for c in name)
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+def _plain(name: str) -> str:
+    return name[:_LONGEST].lower().replace("-", "_")
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return the number with its noun: `1 file`, `2 files`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

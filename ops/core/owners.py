@@ -10,7 +10,7 @@ from typing import Any
 
 from ops.core.clock import format_rfc3339, format_utc, parse_utc
 from ops.core.errors import NeedsAcceptance, Reason
-from ops.core.suggestions import quote_name
+from ops.core.names import quote_name
 
 UNTIL_RUN_ENDS = ", until its run ends"
 """End of the name of a person whose run ends the state itself, as a restore does with its maintenance."""

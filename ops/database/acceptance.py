@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.errors import Reason, Refused
-from ops.core.suggestions import did_you_mean, quote_name
+from ops.core.names import did_you_mean, quote_name
 from ops.database.losses import QUOTED_OR_COMMENT, RowLoss, fold_name, without_comments
 from ops.database.row_counts import describe_count
 

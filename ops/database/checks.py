@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from ops.cloudflare.types.d1 import SqlResult, SqlStatement
 from ops.core.clock import Clock, format_duration
 from ops.core.errors import ProviderError
-from ops.core.read_only_sql import cut_semicolon
-from ops.core.suggestions import quote_name
+from ops.core.names import quote_name
+from ops.core.sql import cut_semicolon
 from ops.core.threads import start_call
 from ops.core.verdict import Verdict, worst_verdict
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from ops.core.clock import format_duration, format_rfc3339, format_utc, parse_utc
 from ops.core.errors import ConfigError, Decision, Reason, Refused
+from ops.core.names import quote_name
 from ops.core.run_record import ENDED_KIND, MAX_TEXT, PreviousRuns, RecordRow, RunRecord
-from ops.core.suggestions import quote_name
 from ops.core.timeline import EventKind
 from ops.database import terms, time_travel
 from ops.database.applies import TABLE

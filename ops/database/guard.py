@@ -26,8 +26,8 @@ from ops.core.errors import (
     UnclearWrite,
     UnknownOutcome,
 )
-from ops.core.migrations_folder import DOWN, hash_migration, migration_order
-from ops.core.suggestions import count_of, quote_name
+from ops.core.names import count_of, quote_name
+from ops.core.sql import DOWN, hash_migration, migration_order
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import Verdict
 from ops.database import row_counts

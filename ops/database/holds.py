@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ops.cloudflare.types.d1 import SqlStatement, SqlValue
 from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.errors import ProviderError, Reason, Refused
-from ops.core.suggestions import quote_name
+from ops.core.names import quote_name
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from ops.cloudflare.types.d1 import quote_identifier
-from ops.core.suggestions import quote_name
+from ops.core.names import quote_name
 from ops.database import applies, holds
 from ops.database.losses import ANY_COMMENT, QUOTED, ROW_ACTIONS, SHOWN, LossTracker, RowLoss, action_codes
 

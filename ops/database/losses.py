@@ -10,7 +10,7 @@ import string
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ops.core.suggestions import quote_name
+from ops.core.names import quote_name
 
 ANY_COMMENT = r"--[^\n]*|/\*.*?(?:\*/|\Z)"
 QUOTED = r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?"""

@@ -11,8 +11,8 @@ from typing import Any
 from ops.cloudflare.response import UUID
 from ops.cloudflare.types.site_config import read_settings
 from ops.core.errors import Reason, Refused
-from ops.core.migrations_folder import DEFAULT_PATTERN, DEFAULT_TABLE, MigrationsFolder, find_pattern_problem
-from ops.core.suggestions import quote_name
+from ops.core.names import quote_name
+from ops.core.sql import DEFAULT_PATTERN, DEFAULT_TABLE, MigrationsFolder, find_pattern_problem
 
 DEFAULT_FOLDER = "migrations"
 

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.core.clock import MAX_CLOCK_SKEW, format_duration, format_utc
+from ops.core.names import quote_name
 from ops.core.plan import PlanSection
-from ops.core.suggestions import quote_name
 from ops.database.checks import TIME_LIMIT
 from ops.database.losses import shorten_statement
 from ops.database.restore import NOT_COUNTED, DatabaseRestore, describe_loss

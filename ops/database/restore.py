@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.d1 import D1Restore, Migration
 from ops.core.errors import ProviderError, UnclearWrite
-from ops.core.suggestions import quote_name
+from ops.core.names import quote_name
 from ops.core.timeline import EventKind
 from ops.database.applies import RESTORE, RESTORE_UNDO, TABLE, RecordedApply, make_apply, record_apply
 from ops.database.state import MAX_TABLES, DatabaseState, TableRows, read_agreeing_state, read_state

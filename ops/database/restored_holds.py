@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ops.core.names import quote_name
 from ops.core.plan import PlanSection
 from ops.core.run_record import RunRecord
-from ops.core.suggestions import quote_name
 from ops.core.timeline import EventKind
 from ops.database import holds
 from ops.database.holds import Hold

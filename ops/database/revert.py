@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ops.cloudflare.types.d1 import Migration, SqlStatement, quote_identifier
 from ops.cloudflare.types.workers import WorkerVersion
 from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearWrite
-from ops.core.suggestions import did_you_mean, quote_name
+from ops.core.names import did_you_mean, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
 from ops.database import holds, steps

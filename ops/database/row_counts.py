@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.d1 import SqlStatement, quote_identifier
-from ops.core.suggestions import count_of, quote_name
+from ops.core.names import count_of, quote_name
 from ops.core.threads import run_parallel
 from ops.database.restore import NOT_COUNTED
 from ops.database.state import MAX_TABLES, query_in_time

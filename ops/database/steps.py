@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ops.config.probes import ProbeSet, join_probes
 from ops.core.errors import OpsError
-from ops.core.migrations_folder import MigrationsFolder, hash_migration
 from ops.core.plan import Plan
+from ops.core.sql import MigrationsFolder, hash_migration
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook
 from ops.tools.source_files import SourceFiles

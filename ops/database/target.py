@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from ops.cloudflare.types.d1 import Migration
 from ops.core.clock import format_rfc3339, format_utc, parse_duration, parse_utc
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.suggestions import quote_name
+from ops.core.names import quote_name
 
 BEFORE_MIGRATION = "before-migration:"
 BEFORE_LAST_MIGRATION = "before-last-migration"

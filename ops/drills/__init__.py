@@ -22,12 +22,10 @@ from urllib.parse import urlsplit
 from ops.app import registry
 from ops.app.configuration import read_config
 from ops.config.probes import ProbeSet
-from ops.core.clock import format_duration
+from ops.core.clock import SystemClock, format_duration
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
-from ops.core.names import CHECK_OUTAGE
+from ops.core.names import CHECK_OUTAGE, did_you_mean, quote_name
 from ops.core.redaction import Redactor
-from ops.core.suggestions import did_you_mean, quote_name
-from ops.core.system_clock import SystemClock
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import (
     command,

@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ops.core.errors import ConfigError
-from ops.core.suggestions import quote_name
+from ops.core.names import quote_name
 
 if TYPE_CHECKING:
     from ops.config.data_stores import Database

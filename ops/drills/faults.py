@@ -9,7 +9,7 @@ from ops.config.messages import build_model, format_problems
 from ops.config.strict_yaml import read_yaml
 from ops.config.types import ConfigModel
 from ops.core.errors import ConfigError
-from ops.core.suggestions import count_of
+from ops.core.names import count_of
 
 if TYPE_CHECKING:
     from sandbox import Sandbox

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError, Decision
-from ops.core.migrations_folder import DOWN
+from ops.core.sql import DOWN
 from ops.core.timeline import EventKind
 from ops.core.verdict import ProbeObservation
 from ops.database.holds import TABLE as HOLDS

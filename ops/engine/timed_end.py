@@ -8,8 +8,7 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ops.core import system_clock
-from ops.core.clock import format_utc
+from ops.core.clock import current_time, format_utc
 from ops.core.errors import Reason, Refused
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def has_job(end: datetime, latest: datetime | None) -> bool:
 
 def refuse_late_start(environ: Mapping[str, str], latest: datetime | None, command: str) -> None:
     """Raise Refused if the job that ends a state starts too late: somebody may have decided otherwise since."""
-    if latest is not None and system_clock.current_time(environ) > latest:
+    if latest is not None and current_time(environ) > latest:
         raise Refused(
             f"this job may start until {format_utc(latest)}, which has passed",
             reason=Reason.REQUEST_TOO_OLD,

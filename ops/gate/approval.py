@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ops.app import registry
 from ops.config.labels import format_params
-from ops.core import system_clock
 from ops.core.approval import Approval, WaitingRequest, find_request, not_reviewed, refuse_approval, refuse_review
+from ops.core.clock import current_time
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.gate.outcomes import ApprovalEvent, RecoveryRequest, RefusedRequest
@@ -96,7 +96,7 @@ def require_review(
         raise not_reviewed(f"GitHub does not say whether it was approved ({why})") from None
     if found is None:
         raise not_reviewed(f'nobody approved it in the GitHub environment "{name}", or that has no reviewers')
-    refuse_review(found, requesters, name, system_clock.current_time(environ))
+    refuse_review(found, requesters, name, current_time(environ))
     refuse_requester(environ, redactor, requester, PRESS_AGAIN)
     return found
 

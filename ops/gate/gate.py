@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ops.app import registry
 from ops.app.buttons import laptop_variables
 from ops.app.configuration import program_name, read_config
-from ops.core import system_clock
+from ops.core.clock import current_time
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
@@ -104,7 +104,7 @@ class Gate:
             ref=actions.require_variable(self.environ, "GITHUB_REF"),
             run_attempt=actions.run_attempt(self.environ),
             actor=self._actor,
-            now=system_clock.current_time(self.environ),
+            now=current_time(self.environ),
             started_at=self._pressed_at() if event == "workflow_dispatch" else None,
             page=actions.repository_page(self.environ),
             allows_closed_incident=registry.allows_closed_incident,
@@ -187,7 +187,7 @@ class Gate:
         return 0
 
     def _latest_start(self, request: outcomes.RecoveryRequest) -> str:
-        environment, now = self.config.environments[request.environment], system_clock.current_time(self.environ)
+        environment, now = self.config.environments[request.environment], current_time(self.environ)
         latest = None if request.dry_run else registry.latest_start(request.runbook, request.params, environment, now)
         return latest.isoformat() if latest else ""
 
@@ -243,7 +243,7 @@ class Gate:
             return None, None
         if (refusal := refusals.refuse_on_issue(request, issue)) is not None:
             return None, refusal
-        return incident_form.parse_began(issue.body, now=system_clock.current_time(self.environ)), None
+        return incident_form.parse_began(issue.body, now=current_time(self.environ)), None
 
     def _refuse_rerun(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
         """Return a refusal of a later attempt, unless GitHub confirms an open incident and no change since."""
@@ -461,7 +461,7 @@ class Gate:
             environment=refusal.request.environment if refusal.request else "",
             decision=Decision.REFUSED.value,
             reason=refusal.reason.value,
-            rows=(RecordRow(system_clock.current_time(self.environ), "refused", message),),
+            rows=(RecordRow(current_time(self.environ), "refused", message),),
             program=__version__,
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ops.core.errors import Reason, Refused
-from ops.core.suggestions import quote_name
+from ops.core.names import quote_name
 from ops.gate.refusals import PRESS_AGAIN
 from ops.github import actions
 

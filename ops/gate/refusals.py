@@ -13,8 +13,8 @@ from ops.core import next_step
 from ops.core.approval import APPROVE_BUTTON, COPY_DIGEST, DIGEST_DIGITS
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import Reason
+from ops.core.names import nearest_name, quote_name
 from ops.core.next_step import SuggestedCommand
-from ops.core.suggestions import nearest_name, quote_name
 from ops.gate import payload as fields
 from ops.gate.outcomes import ApprovalEvent, GateJob, OutageCheck, RecoveryRequest, RefusedRequest
 from ops.render.markdown import button_text, code_span, escape_markdown

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ops.core.client_guards import is_loopback
 from ops.core.errors import ConfigError, ProviderError, Reason, UnclearWrite
-from ops.core.loopback import is_loopback
 from ops.core.redaction import Redactor
 from ops.github.actions import is_job
 from ops.tools.git import GITHUB, remote_host

@@ -11,10 +11,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ops.core.client_guards import WriteGuard, uses_one_sandbox
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor
-from ops.core.write_guard import WriteGuard
 from ops.github import comments
 from ops.github.client import connect, is_configured, provider_errors, write_errors
 from ops.github.comments import author_login, own_login

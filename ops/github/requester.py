@@ -10,8 +10,8 @@ import requests
 from github import GithubException
 from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, Requester
 
+from ops.core.client_guards import is_loopback
 from ops.core.errors import Reason, Refused
-from ops.core.loopback import is_loopback
 from ops.github.answers import check_answer, expected_answer, malformed_answer, refusal_body
 
 _HOST = re.compile(r"https?://[^/]+(?:/api/v3)?(?=/)")

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ops.core.client_guards import WriteGuard, uses_one_sandbox
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor, Secret
-from ops.core.write_guard import WriteGuard
 from ops.github import app_tokens
 from ops.github.client import api_url, provider_errors, repository, write_errors
 

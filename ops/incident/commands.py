@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ops.app.configuration import load_config, published_prefix, read_config, register_secrets
 from ops.app.menu import build_menu
 from ops.app.run_files import RUNS, TIMELINE, mark_published, may_be_imported
-from ops.core import system_clock
-from ops.core.clock import MAX_CLOCK_SKEW, format_duration, format_rfc3339, format_utc, parse_utc
+from ops.core.clock import MAX_CLOCK_SKEW, current_time, format_duration, format_rfc3339, format_utc, parse_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.redaction import Redactor
 from ops.core.run_record import RUN_ID_PATTERN, RecordRow, RunRecord, parse_job_run
@@ -256,7 +255,7 @@ def read_overview(environ: Mapping[str, str], redactor: Redactor) -> Overview:
     """Return the open incidents, newest first. Raises ConfigError and ProviderError."""
     from ops.github.issues import TrustedAuthors, list_open_incidents
 
-    now = system_clock.current_time(environ)
+    now = current_time(environ)
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
         trusted = TrustedAuthors(repository)

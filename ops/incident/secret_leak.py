@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ops.app.configuration import load_config, program_name
 from ops.app.menu import build_menu
 from ops.config import durable_object_token_names
-from ops.core import system_clock
+from ops.core.clock import current_time
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
@@ -58,7 +58,7 @@ class LeakIncident:
 def report_leak(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> LeakIncident | None:
     """Report the leak in the event; None if there is none. Raises ConfigError, Refused and ProviderError."""
     config = load_config(config_path, environ, redactor)
-    now = system_clock.current_time(environ)
+    now = current_time(environ)
     leak = _read_event(config, environ, now)
     if leak is None:
         return None

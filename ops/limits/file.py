@@ -12,8 +12,8 @@ from ops.config.strict_yaml import ConfigProblem, KeyPath, read_yaml
 from ops.config.types import ConfigModel, Text
 from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.errors import ConfigError
+from ops.core.names import count_of, did_you_mean
 from ops.core.runtime_contract import AI_SWITCH
-from ops.core.suggestions import count_of, did_you_mean
 
 MAX_AHEAD = timedelta(days=14)
 MAX_STEP = 10

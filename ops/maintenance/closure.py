@@ -15,10 +15,9 @@ from ops.cloudflare.types.zones import WorkerRoute
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import OpsError, ProviderError, Reason
-from ops.core.names import MAINTENANCE_WORKER
+from ops.core.names import MAINTENANCE_WORKER, quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Progress
-from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel, run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context

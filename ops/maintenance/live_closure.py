@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, WorkersDevSubdomain, Zone, most_specific_route
 from ops.core.clock import format_rfc3339
 from ops.core.names import MAINTENANCE_WORKER as WORKER
+from ops.core.names import quote_name
 from ops.core.owners import find_owner
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, ReportedSwitch
-from ops.core.suggestions import quote_name
 from ops.core.threads import run_in_batches
 from ops.core.verdict import MaintenanceCheck, ProbeResult, Verdict
 from ops.maintenance import steps

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc
 from ops.core.errors import Decision, Reason, Refused
+from ops.core.names import did_you_mean, quote_name
 from ops.core.run_record import RunRecord
-from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.verdict import WantedContent
 
 if TYPE_CHECKING:

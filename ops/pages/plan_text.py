@@ -9,7 +9,7 @@ from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration, compare_bindings
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Reason
-from ops.core.git_commit import GitCommit, is_sha
+from ops.core.names import GitCommit, is_sha
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, Change, Plan, PlanSection
 from ops.pages.live_deployment import LiveDeployment, PagesTargetChoice, choose_target

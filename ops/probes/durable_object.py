@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from ops.core.client_guards import WriteGuard, parse_token
 from ops.core.errors import ConfigError, NotApplied, ProviderError, Reason, Refused, UnclearWrite
-from ops.core.loopback import parse_token
 from ops.core.redaction import Secret
 from ops.core.verdict import ObjectObservation, parse_proof
-from ops.core.write_guard import WriteGuard
 from ops.probes.edge_answer import describe_cache, describe_no_proof, detect_challenge
 from ops.probes.http import ProbeClient, detect_maintenance, parse_json, value_at_path
 

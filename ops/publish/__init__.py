@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from ops.core.client_guards import is_loopback
 from ops.core.clock import Clock
-from ops.core.loopback import is_loopback
 from ops.core.redaction import Redactor
 from ops.core.threads import TimeBudget
 from ops.core.timeline import EventKind, EventSink, Timeline

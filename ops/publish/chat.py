@@ -13,8 +13,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ops.core.client_guards import is_loopback
 from ops.core.errors import UNFINISHED, Decision
-from ops.core.loopback import is_loopback
 from ops.core.redaction import Secret
 from ops.core.run_summary import RunSummary
 from ops.core.threads import run_in_background, start_call

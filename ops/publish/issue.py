@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ops.core.client_guards import uses_one_sandbox
 from ops.core.clock import Clock
 from ops.core.errors import ProviderError, needs_people
-from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor
 from ops.core.result import MOVED
 from ops.core.run_record import PreviousRuns, RecordRow, RunRecord, embed_record

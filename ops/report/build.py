@@ -15,10 +15,9 @@ from ops.app.configuration import load_config, program_name
 from ops.app.session import Session
 from ops.cloudflare.types.records import HostFailures, WorkerTraffic
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, leave_out_rehearsals, list_traffic_changes
-from ops.core import system_clock
-from ops.core.clock import Period
+from ops.core.clock import Period, current_time
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
-from ops.core.git_commit import is_sha
+from ops.core.names import is_sha
 from ops.core.next_step import SuggestedCommand, build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
@@ -89,7 +88,7 @@ def write_report(
 
 
 def _read_github(repository: "Repository", number: int, environ: Mapping[str, str]) -> IncidentEvidence:
-    read_at = system_clock.current_time(environ)
+    read_at = current_time(environ)
     with provider_errors(CHECK_HINT):
         evidence = read_issue(repository, number, read_at=read_at, stated=lambda body: parse_form(body, now=read_at))
     run_ids = [run for one in evidence.our_runs if (run := one.actions_run)]

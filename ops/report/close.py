@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.configuration import load_config, program_name
 from ops.app.session import Session
-from ops.core import system_clock
-from ops.core.clock import format_utc
+from ops.core.clock import current_time, format_utc
 from ops.core.errors import OpsError, Reason, Refused
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
@@ -110,7 +109,7 @@ def close_incident(
     from ops.github.issues import TrustedAuthors, records_of, require_incident
 
     config = load_config(config_path, environ, redactor)
-    repository, now = connect(environ, redactor), system_clock.current_time(environ)
+    repository, now = connect(environ, redactor), current_time(environ)
     with provider_errors(CHECK_HINT):
         issue = repository.get_issue(number)
         require_incident(issue)

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.workers import describe_split
-from ops.core.suggestions import count_of
+from ops.core.names import count_of
 from ops.github.comments import MAX_TEXT, CommentNotSaved, author_login, is_saved, own_login
 from ops.github.issues import IssueRecord, TrustedAuthors, clean_title
 from ops.publish.comment import AFTER, BEFORE, steps_for_people

@@ -11,10 +11,9 @@ from typing import Any
 from ops.cloudflare.marks import ON_THE_WORD, DeploymentMark
 from ops.cloudflare.types.workers import describe_split, short_id
 from ops.core.errors import ConfigError, Decision, Reason, Refused
-from ops.core.names import OLD_PREFIX
+from ops.core.names import OLD_PREFIX, quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import RunOutcome
-from ops.core.suggestions import quote_name
 from ops.engine.context import Context
 from ops.rotation import selection
 from ops.rotation.selection import RotationSelection

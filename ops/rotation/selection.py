@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, short_id
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.names import NEW_PREFIX, OLD_PREFIX
+from ops.core.names import NEW_PREFIX, OLD_PREFIX, did_you_mean, quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection
 from ops.core.redaction import Secret
-from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.verdict import KeyAnswer, KeyVerdict
 from ops.workers.history import ALL_TRAFFIC
 from ops.workers.reupload import Reupload

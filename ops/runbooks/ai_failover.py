@@ -10,10 +10,10 @@ from ops.cloudflare.types.records import LoggedError, describe_logged_errors
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.names import did_you_mean, quote_name
 from ops.core.owners import StateOwner, describe_owners
 from ops.core.plan import Plan, PlanSection
 from ops.core.runtime_contract import AI_SWITCH
-from ops.core.suggestions import did_you_mean, quote_name
 from ops.engine.context import Context
 from ops.engine.runbook import JobNeeds, JobSecret, param
 from ops.engine.step import StepPlan

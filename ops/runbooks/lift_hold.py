@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import Decision, Reason, Refused
+from ops.core.names import did_you_mean, quote_name
 from ops.core.plan import PlanSection, RunOutcome
-from ops.core.suggestions import did_you_mean, quote_name
 from ops.database.holds import Hold, lift_holds, read_holds
 from ops.database.steps import DatabaseRunbook
 from ops.engine.context import Context

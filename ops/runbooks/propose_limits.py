@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
+from ops.core.names import did_you_mean
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Plan, PlanSection, RunOutcome
-from ops.core.suggestions import did_you_mean
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param
 from ops.engine.step import ChangeState, ObservedState, Step, StepPlan

@@ -8,10 +8,9 @@ from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
-from ops.core.git_commit import GitCommit, is_sha
+from ops.core.names import GitCommit, count_of, is_sha, quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Change, Plan
-from ops.core.suggestions import count_of, quote_name
 from ops.core.timeline import EventKind
 from ops.core.verdict import WantedContent
 from ops.engine.context import Context

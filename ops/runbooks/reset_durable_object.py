@@ -13,9 +13,9 @@ from ops.cloudflare.marks import DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split, format_split
 from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
+from ops.core.names import did_you_mean, quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Plan, PlanSection
-from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import JobNeeds, JobSecret, Runbook, TokenPermissions, param, require_service

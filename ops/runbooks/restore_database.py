@@ -10,10 +10,10 @@ from ops.cloudflare.types.d1 import Migration
 from ops.cloudflare.types.workers import WorkerVersion
 from ops.config.probes import ProbeSet
 from ops.core.errors import Decision, NoEvidence, Reason, Refused, StillUnhealthy
+from ops.core.names import quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import RunOutcome
 from ops.core.run_record import PreviousRuns, RunRecord, merge_runs
-from ops.core.suggestions import quote_name
 from ops.core.threads import run_parallel_mixed, start_call
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ops.cloudflare.types.d1 import Migration
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Decision, Reason, Refused
+from ops.core.names import count_of
 from ops.core.plan import PlanSection, RunOutcome
-from ops.core.suggestions import count_of
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
 from ops.database import acceptance, checks, plan_text, restored_holds, revert, terms

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from ops.core.errors import Reason
+from ops.core.names import quote_name
 from ops.core.plan import PlanSection
-from ops.core.suggestions import quote_name
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, param
 from ops.engine.step import StepPlan

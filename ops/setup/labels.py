@@ -15,8 +15,8 @@ from ops.config.github import read_template_labels
 from ops.config.labels import format_params
 from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.errors import ConfigError
+from ops.core.names import count_of, quote_name
 from ops.core.redaction import Redactor
-from ops.core.suggestions import count_of, quote_name
 
 if TYPE_CHECKING:
     from ops.github.issues import LabelStyle

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.core.errors import ConfigError
-from ops.core.git_commit import is_full_sha
+from ops.core.names import is_full_sha, quote_name
 from ops.core.redaction import Redactor
-from ops.core.suggestions import quote_name
 from ops.core.version import __version__
 from ops.tools import git, program_files
 

@@ -12,8 +12,8 @@ from ops.cloudflare import d1, kv, pages, routes, tokens, workers
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.response import CloudflareApiError, ErrorKind
 from ops.cloudflare.tokens import AccountsApi, dashboard_name
+from ops.core.client_guards import parse_token
 from ops.core.errors import ProviderError
-from ops.core.loopback import parse_token
 from ops.setup import jobs
 from ops.setup.environments import APP_REPO_TOKEN, GitHubEnvironment
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ops.app.github_login import add_server
+from ops.core.client_guards import is_loopback
 from ops.core.errors import ConfigError
-from ops.core.loopback import is_loopback
 from ops.core.redaction import Redactor
 from ops.github.client import SERVER, server_host
 from ops.tools.git import GITHUB

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.site_config import SiteConfiguration
 from ops.core.errors import ConfigError, ProviderError, Reason, Refused, UnclearWrite
-from ops.core.git_commit import GitCommit, is_full_sha, is_sha
+from ops.core.names import GitCommit, is_full_sha, is_sha, quote_name
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor, Secret
-from ops.core.suggestions import quote_name
 from ops.site_build import configuration, files
 from ops.site_build.configuration import ConfigurationFiles
 from ops.site_build.files import NOTHING_SENT, OUTPUT

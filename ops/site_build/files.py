@@ -5,8 +5,7 @@ import shutil
 from pathlib import Path
 
 from ops.core.errors import Reason, Refused
-from ops.core.git_commit import GitCommit
-from ops.core.suggestions import quote_name
+from ops.core.names import GitCommit, quote_name
 from ops.tools import git
 
 OUTPUT = "output"

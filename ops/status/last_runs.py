@@ -19,12 +19,11 @@ from ops.app.run_files import (
     read_events,
     read_link,
 )
-from ops.core.clock import format_duration, format_rfc3339, format_utc
+from ops.core.clock import SystemClock, current_time, format_duration, format_rfc3339, format_utc
 from ops.core.errors import EXIT_CODES, Decision, OpsError
 from ops.core.plan import LiveState
 from ops.core.redaction import Redactor
 from ops.core.run_summary import RunSummary
-from ops.core.system_clock import SystemClock, current_time
 from ops.core.threads import run_parallel, start_call
 from ops.core.timeline import EventKind
 from ops.github.client import CHECK_HINT, connect, provider_errors

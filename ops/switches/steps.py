@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 from ops.config.probes import ProbeSet, probes_claim
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import NeedsAcceptance, OpsError, Reason, Refused
+from ops.core.names import quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.core.owners import StateOwner, describe_owners, find_owner
 from ops.core.plan import Plan
@@ -25,7 +26,6 @@ from ops.core.runtime_contract import (
     make_revision,
     tag_owners,
 )
-from ops.core.suggestions import quote_name
 from ops.core.threads import start_call
 from ops.engine.context import Context, P
 from ops.engine.runbook import Runbook, TokenPermissions

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ops.core.clock import format_duration, format_planned_end, format_rfc3339, format_utc, parse_deadline
 from ops.core.errors import ConfigError, NeedsAcceptance, Reason, Refused
+from ops.core.names import did_you_mean, quote_name
 from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, add_owner, describe_owners, find_owner, held_by_others
 from ops.core.runtime_contract import SWITCH_KEY_PREFIX, ReportedSwitch, SwitchValue, parse_switch_value
-from ops.core.suggestions import did_you_mean, quote_name
 
 if TYPE_CHECKING:
     from ops.config.runtime import RuntimeConfig

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from ops.core.git_commit import GitCommit
-from ops.core.loopback import is_loopback
+from ops.core.client_guards import is_loopback
+from ops.core.names import GitCommit
 from ops.core.redaction import Redactor
 from ops.tools import process
 

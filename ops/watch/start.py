@@ -12,7 +12,7 @@ from ops.app.configuration import load_config, probe_environ, published_prefix, 
 from ops.app.place import Place
 from ops.app.session import Session
 from ops.config.probes import ProbeSet
-from ops.core import system_clock
+from ops.core.clock import current_time
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.github.client import CHECK_HINT, connect, provider_errors
@@ -113,7 +113,7 @@ def find_stopped(
     Raises OpsError.
     """
     config = load_config(config_path, environ, redactor)
-    now = system_clock.current_time(environ)
+    now = current_time(environ)
     found: dict[WatchPlace, None] = {}
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)

@@ -15,10 +15,9 @@ from ops.cloudflare.marks import DeploymentMark, without_schema_marks
 from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, leave_out_rehearsals, short_id, traffic_of
 from ops.core.clock import format_duration, format_utc
-from ops.core.git_commit import is_sha
 from ops.core.metric_verdict import MAX_ERROR_RATE
+from ops.core.names import count_of, is_sha
 from ops.core.plan import PROBABLY_NOT_THE_CAUSE
-from ops.core.suggestions import count_of
 from ops.workers.request_figures import format_share, rate_while_live
 
 ALL_TRAFFIC = 99.99

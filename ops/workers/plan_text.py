@@ -18,7 +18,7 @@ from ops.cloudflare.types.workers import (
 )
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.git_commit import is_sha
+from ops.core.names import is_sha
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign, is_barely_proven

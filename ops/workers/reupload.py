@@ -24,7 +24,7 @@ from ops.cloudflare.types.workers import (
     short_id,
 )
 from ops.core.errors import ProviderError, Reason, Refused
-from ops.core.git_commit import is_sha
+from ops.core.names import is_sha
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection
 from ops.core.redaction import Secret

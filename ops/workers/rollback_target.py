@@ -13,7 +13,7 @@ from itertools import takewhile
 from ops.cloudflare.types.workers import Split, WorkerVersion, describe_deployment
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.suggestions import did_you_mean, quote_name
+from ops.core.names import did_you_mean, quote_name
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign
 from ops.workers.secret_values import may_have_old_values
 

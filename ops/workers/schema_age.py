@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 from ops.cloudflare.marks import ANY_NAME, CodeAge, SchemaMark, parse_schema_marks
 from ops.cloudflare.response import CloudflareApiError
 from ops.core.errors import ProviderError, Reason, Refused
+from ops.core.names import count_of, quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection
-from ops.core.suggestions import count_of, quote_name
 from ops.core.threads import TimeBudget, start_call
 from ops.workers.history import WorkerHistory
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from ops.cloudflare.client import CloudflareClient
+from ops.core.clock import SandboxClock
 from ops.core.redaction import Secret
-from ops.core.system_clock import SandboxClock
 from sandbox import Sandbox
 
 

@@ -10,10 +10,9 @@ from ops.cloudflare.analytics import ACCOUNT_ANALYTICS_READ, read_worker_traffic
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.response import MalformedCloudflareResponse
 from ops.cloudflare.types.records import WorkerTraffic
-from ops.core.clock import Period
+from ops.core.clock import Period, SandboxClock
 from ops.core.errors import ProviderError
 from ops.core.redaction import Secret
-from ops.core.system_clock import SandboxClock
 from sandbox import Sandbox
 
 SHOP = "shop"

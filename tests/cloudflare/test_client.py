@@ -18,9 +18,9 @@ from ops.cloudflare.client import (
     paginate_by_total,
 )
 from ops.cloudflare.response import CloudflareApiError, CloudflareResponse, MalformedCloudflareResponse
+from ops.core.clock import SandboxClock
 from ops.core.errors import NotApplied, OpsError, ProviderError, Reason, Refused, UnclearWrite
 from ops.core.redaction import Secret
-from ops.core.system_clock import SandboxClock
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, WORKER
 from tests.support.commands import UNCLEAR_RESPONSES

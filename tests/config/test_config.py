@@ -11,7 +11,7 @@ import yaml
 from ops.config import Config, config_schema, parse_config
 from ops.core.clock import parse_duration, unparse_duration
 from ops.core.errors import ConfigError, Reason
-from ops.core.suggestions import nearest_name, quote_name
+from ops.core.names import nearest_name, quote_name
 from tests.config.problems import assert_explained
 from tests.conftest import REFERENCE
 

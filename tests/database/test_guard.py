@@ -11,10 +11,10 @@ import pytest
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.d1 import D1Api
 from ops.cloudflare.marks import parse_schema_marks
-from ops.core.migrations_folder import hash_migration
+from ops.core.clock import SystemClock
 from ops.core.plan import LiveState
 from ops.core.redaction import Secret
-from ops.core.system_clock import SystemClock
+from ops.core.sql import hash_migration
 from ops.database.holds import Hold, replace_holds
 from ops.database.state import read_migrations, read_objects
 from ops.database.target import last_apply, splits_an_apply

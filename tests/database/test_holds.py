@@ -10,9 +10,9 @@ import pytest
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.d1 import D1Api
 from ops.cloudflare.types.d1 import SqlStatement
+from ops.core.clock import SandboxClock
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.redaction import Secret
-from ops.core.system_clock import SandboxClock
 from ops.database import holds
 from ops.database.holds import Hold
 from sandbox import Sandbox

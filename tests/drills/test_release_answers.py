@@ -11,9 +11,8 @@ import pytest
 from ops import drills
 from ops.config import Service
 from ops.config.probes import ProbeSet
-from ops.core.clock import Clock
+from ops.core.clock import Clock, SystemClock
 from ops.core.redaction import Redactor
-from ops.core.system_clock import SystemClock
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import release_answers, scenario_release
 from ops.probes.http import ProbeClient

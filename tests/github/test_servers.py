@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from ops.app.configuration import read_config
 from ops.app.github_login import add_server
+from ops.core.clock import SystemClock
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
 from ops.core.run_record import PreviousRuns
-from ops.core.system_clock import SystemClock
 from ops.core.timeline import EventKind, Timeline
 from ops.github.client import connect
 from ops.github.secrets import EnvironmentSecrets

@@ -10,10 +10,10 @@ import pytest
 from ops.config import parse_config
 from ops.config.probes import HttpProbe, PageProbe
 from ops.config.secrets import KeyProvider
+from ops.core.clock import SystemClock
 from ops.core.errors import ConfigError
 from ops.core.redaction import Secret
 from ops.core.runtime_contract import RUNTIME_PATH
-from ops.core.system_clock import SystemClock
 from ops.core.verdict import KeyVerdict, MaintenanceCheck, RateLimitCheck, Verdict
 from ops.probes import ai_provider, http, page, page_content, runtime
 from ops.probes.browser import _read

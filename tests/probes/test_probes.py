@@ -13,8 +13,8 @@ import pytest
 
 from ops.config.data_stores import DurableObject
 from ops.config.probes import HttpProbe, Probe, ProbeSet, VerificationRule
+from ops.core.clock import SystemClock
 from ops.core.redaction import Redactor
-from ops.core.system_clock import SystemClock
 from ops.core.threads import run_parallel
 from ops.core.verdict import ProbeObservation, ProbeResult, RateLimitCheck, Verdict
 from ops.probes import http, runtime

@@ -10,8 +10,8 @@ import pytest
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.d1 import D1Api
 from ops.config.data_stores import Database
+from ops.core.clock import SystemClock
 from ops.core.redaction import Secret
-from ops.core.system_clock import SystemClock
 from ops.database.checks import run_checks
 from tests.conftest import Outcome, World
 from tests.support import shopdesk

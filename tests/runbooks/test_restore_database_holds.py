@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.migrations_folder import hash_migration
+from ops.core.sql import hash_migration
 from tests.conftest import World
 from tests.support import databases
 from tests.support.commands import ended, texts

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.migrations_folder import hash_migration
+from ops.core.sql import hash_migration
 from tests.support import reverts
 from tests.support.commands import ended, texts
 from tests.support.orders import ID

@@ -173,7 +173,7 @@ def test_runbooks_never_sleep_print_or_check_dry_run() -> None:
 
 
 PURE = {"core", "config", *("workers", "pages", "rotation", "maintenance", "switches", "limits")}
-CLOCK = OPS / "core" / "system_clock.py"
+CLOCK = OPS / "core" / "clock.py"
 """Module that reads the machine's or a sandbox's clock."""
 
 

@@ -15,7 +15,7 @@ LARGE, LARGE_LIMIT, LONGEST = 200_000, 0.25, 0.4
 """Characters, seconds of CPU, and when a try ends. A quadratic pattern takes some 10 ms on the small text, and a linear one 0.1 ms."""
 
 CUT = {
-    r"'://|(?=\\w*\\d)(?=\\w*[A-Za-z])\\w{24,}'": 200,  # ops/core/suggestions.py
+    r"'://|(?=\\w*\\d)(?=\\w*[A-Za-z])\\w{24,}'": 200,  # ops/core/names.py
 }
 """Patterns that are not linear, as they are written → the characters that the code in front of them leaves."""
 
@@ -26,7 +26,7 @@ KNOWN_LATER = {
     "ops/cloudflare/client.py: pattern": "paths of our own requests, by the templates of the reads",
     "ops/cloudflare/response.py: pattern": "paths of our own requests, by its table of products",
     "ops/github/answers.py: pattern": "paths of our own requests, by the list ROUTES",
-    "ops/core/migrations_folder.py: ''.join(parts)": "migrations_pattern of ops.yml, with names of files in the repository",
+    "ops/core/sql.py: ''.join(parts)": "migrations_pattern of ops.yml, with names of files in the repository",
     "ops/drills/scenario_release.py: f'({name}: )\"[\\\\w-]+\"'": "settings of the example in this repository",
     "ops/config/types.py: value": "compiled only, to see whether it is a pattern",
     "ops/core/redaction.py: f'{before}{_spell(self.text[:self._at])}\\\\Z'": "tests/core/test_redaction.py: its speed",

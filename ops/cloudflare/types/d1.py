@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ops.core.clock import format_utc
-from ops.core.suggestions import quote_name
+from ops.core.names import quote_name
 
 SqlValue = str | int | float | list[int] | None
 """Value of a column. A list holds the bytes of a BLOB; numbers have the precision of JavaScript."""

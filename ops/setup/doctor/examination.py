@@ -9,8 +9,8 @@ from typing import Any
 
 from ops.core.approval import APPROVE_LABEL
 from ops.core.errors import ConfigError, OpsError
+from ops.core.names import did_you_mean, quote_name
 from ops.core.redaction import Redactor
-from ops.core.suggestions import did_you_mean, quote_name
 from ops.core.threads import run_in_background
 from ops.github import client, issues
 from ops.setup import workflows

@@ -17,8 +17,8 @@ from ops.app.context import planning_context
 from ops.app.github_login import add_github
 from ops.app.session import Session, find_addresses
 from ops.config.github import ActingEnvironment
+from ops.core.client_guards import uses_one_sandbox
 from ops.core.errors import ConfigError, Refused
-from ops.core.loopback import uses_one_sandbox
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel, start_call
 from ops.github import actions, client, issues, protection

@@ -10,7 +10,7 @@ from ops.cloudflare.response import CloudflareApiError, ErrorKind
 from ops.cloudflare.types.d1 import SqlResult, SqlStatement
 from ops.config.probes import ProbeSet
 from ops.core.errors import ProviderError, Reason, Refused
-from ops.core.suggestions import did_you_mean
+from ops.core.names import did_you_mean
 from ops.core.verdict import ProbeResult, Verdict
 from ops.pages.steps import SiteClients, explain_unknown_live, live_content
 from ops.probes.http import request_once

@@ -16,10 +16,10 @@ from ops.config import parse_config
 from ops.config.checks import DEFAULT_TOKEN
 from ops.config.strict_yaml import as_items, as_mapping, get_nested, read_yaml
 from ops.config.types import LONGEST_PLACE, looks_like_a_value
+from ops.core.client_guards import parse_token
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.loopback import parse_token
+from ops.core.names import quote_name
 from ops.core.next_step import build_command
-from ops.core.suggestions import quote_name
 from ops.probes.http import ProbeClient
 from ops.render.markdown import TEMPLATES, load_templates
 from ops.setup import release, sync, workflows

@@ -12,8 +12,7 @@ from ops.config.checks import DEFAULT_TOKEN
 from ops.config.types import ACCOUNT, ORIGIN, REPOSITORY, SECRET
 from ops.core.clock import Clock
 from ops.core.errors import ConfigError
-from ops.core.names import NAME_PATTERN
-from ops.core.suggestions import did_you_mean, quote_name
+from ops.core.names import NAME_PATTERN, did_you_mean, quote_name
 from ops.core.threads import run_in_batches, run_parallel
 from ops.probes.http import ProbeClient
 from ops.setup.init.proposal import EnvironmentProposal, ProbeProposal, ServiceProposal, propose_compare, propose_probe

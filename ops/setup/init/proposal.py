@@ -16,7 +16,7 @@ from ops.config.checks import DEFAULT_TOKEN
 from ops.config.strict_yaml import read_yaml
 from ops.config.types import URL_PATH
 from ops.core.clock import Clock
-from ops.core.suggestions import quote_name
+from ops.core.names import quote_name
 from ops.core.threads import run_parallel
 from ops.core.verdict import PageContent
 from ops.probes.edge_answer import add_cache_buster

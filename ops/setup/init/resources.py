@@ -21,8 +21,7 @@ from ops.cloudflare.types.workers import SECRET_BINDING_TYPES
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, Zone
 from ops.config.types import ACCOUNT, ORIGIN, PAGES, URL_PATH, WORKER
 from ops.core.errors import ConfigError, ProviderError, Refused
-from ops.core.names import MAINTENANCE_WORKER, NAME_PATTERN
-from ops.core.suggestions import quote_name
+from ops.core.names import MAINTENANCE_WORKER, NAME_PATTERN, quote_name
 from ops.core.threads import run_in_batches, run_parallel_mixed
 
 Kind = Literal["worker", "pages"]

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from ops.cloudflare.client import DECLARED_READS, CloudflareClient
 from ops.cloudflare.d1 import D1Api
 from ops.cloudflare.types.d1 import SqlStatement
+from ops.core.clock import SandboxClock
 from ops.core.redaction import Secret
-from ops.core.system_clock import SandboxClock
 from sandbox.cloudflare.pages.state import git_source
 from tests.conftest import ACCOUNT, SITE, WORKER, Incident, World
 from tests.evidence.test_evidence import ALL, collect, recorded

@@ -17,9 +17,8 @@ import pytest
 
 from ops.cloudflare.analytics import ACCOUNT_ANALYTICS_READ, read_worker_traffic
 from ops.cloudflare.client import CloudflareClient
-from ops.core.clock import Period
+from ops.core.clock import Period, SystemClock
 from ops.core.redaction import Secret
-from ops.core.system_clock import SystemClock
 from sandbox import Sandbox, Switches
 from sandbox.clock import timestamp
 from tests.conftest import ROOT

@@ -1,6 +1,6 @@
 """Write guards open and close all clients together."""
 
-from ops.core.write_guard import WriteGuard, WriteGuards
+from ops.core.client_guards import WriteGuard, WriteGuards
 
 
 class Client(WriteGuard):

@@ -1,8 +1,13 @@
-"""Checks of tokens and API URLs: only a URL of this machine may replace a real API."""
+"""Guards of API clients: to which URL they may send a token, and when they may write.
+
+Only a URL of this machine may replace a real API.
+"""
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ops.core.errors import ConfigError, Reason
@@ -42,3 +47,47 @@ def parse_token(name: str, value: str) -> Secret:
             hint=f"Copy the token again without spaces or line breaks, and set {name}.",
         )
     return Secret(value)
+
+
+D = TypeVar("D", bound="WriteGuard")
+
+
+class WriteGuard:
+    """Base of clients that can write. Only the engine enters `writing`, around the write of one change."""
+
+    _may_write = False
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Permit writes inside the block."""
+        self._may_write = True
+        try:
+            yield
+        finally:
+            self._may_write = False
+
+
+class WriteGuards:
+    """All write guards of a run, opened together. A client that is made while they are open is opened too."""
+
+    def __init__(self) -> None:
+        self._all: list[WriteGuard] = []
+        self._open: ExitStack | None = None
+
+    def add(self, door: D) -> D:
+        self._all.append(door)
+        if self._open is not None:
+            self._open.enter_context(door.writing())
+        return door
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Permit writes of all clients inside the block."""
+        with ExitStack() as opened:
+            for door in self._all:
+                opened.enter_context(door.writing())
+            self._open = opened
+            try:
+                yield
+            finally:
+                self._open = None

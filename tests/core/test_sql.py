@@ -6,7 +6,7 @@ from contextlib import closing, suppress
 import pytest
 from hypothesis import strategies as st
 
-from ops.core.read_only_sql import is_read_only
+from ops.core.sql import is_read_only
 from tests.support.properties import holds_for
 
 
