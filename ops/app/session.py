@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ops.core.runtime_contract import RuntimeState
     from ops.core.verdict import KeyAnswer, MaintenanceCheck, ProbeResult
     from ops.engine.runbook import Runbook
-    from ops.probes.durable_object import DurableObjectAdmin
+    from ops.probes.application import DurableObjectAdmin
     from ops.probes.http import ProbeClient
     from ops.probes.runner import ProbeRunner
 
@@ -227,15 +227,15 @@ class Session:
 
     def fetch_runtime_state(self, url: str) -> "RuntimeState | str":
         """Return the limits and switches that the application at this origin reports, or why they are unknown."""
-        from ops.probes import runtime
+        from ops.probes import application
 
-        return runtime.read_runtime_state(self.web(), url)
+        return application.read_runtime_state(self.web(), url)
 
     @_Once
     def durable_objects(self) -> "DurableObjectAdmin":
         """Endpoints of the application for its Durable Objects."""
         from ops.config import durable_object_token_names
-        from ops.probes.durable_object import DurableObjectAdmin
+        from ops.probes.application import DurableObjectAdmin
 
         tokens = durable_object_token_names(self._config) if self._config else frozenset()
         return self.write_guards.add(DurableObjectAdmin(self.web, self._environ, tokens))

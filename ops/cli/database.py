@@ -15,7 +15,7 @@ from ops.cli.output import annotate, echo, echo_json, silent
 from ops.core.errors import OpsError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.github import actions
-from ops.render.markdown import code_span, escape_markdown
+from ops.render import code_span, escape_markdown
 
 if TYPE_CHECKING:
     from ops.database.guard import GuardResult

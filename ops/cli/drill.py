@@ -14,7 +14,7 @@ from ops.core.clock import format_duration
 from ops.core.errors import ConfigError
 from ops.core.names import count_of
 from ops.core.timeline import EventKind, RunEvent, event_from_json
-from ops.render import terminal
+from ops.render import format_event
 
 EDGE = click.option(
     "--edge", type=click.Choice(["embedded", "workerd"]), default="embedded", help="Runtime of the Workers"
@@ -51,7 +51,7 @@ class DrillOutput:
             return
         self.end_rounds()
         self._round = event if event.kind == EventKind.PROBED else None
-        echo(terminal.format_event(event))
+        echo(format_event(event))
 
     def end_rounds(self) -> None:
         """Print the number of rounds that were not shown."""

@@ -18,7 +18,7 @@ import click
 from ops.core.redaction import Redactor
 from ops.core.timeline import EventKind, RunEvent, to_json_line
 from ops.github import actions
-from ops.render import terminal
+from ops.render import describe_wait, format_event, to_one_line, to_printable
 
 GOOD, CAUTION, BAD = "green", "yellow", "red"
 NOTHING_CHANGED = {2, 3, 9}
@@ -69,7 +69,7 @@ def _mask(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return a text on one line, masked before that: a secret of several lines is found as a whole."""
-    return terminal.to_one_line(_mask(text))
+    return to_one_line(_mask(text))
 
 
 def silent(*_: object) -> None:
@@ -78,7 +78,7 @@ def silent(*_: object) -> None:
 
 def echo(text: str, *, err: bool = False, **style: Any) -> None:
     """Print text for people. It cannot control a terminal, and in a GitHub Actions job is no workflow command."""
-    _print(actions.log_text(os.environ, terminal.to_printable(_mask(text))), err=err, **style)
+    _print(actions.log_text(os.environ, to_printable(_mask(text))), err=err, **style)
 
 
 def echo_json(data: Mapping[str, Any], *, is_masked: bool = False) -> None:
@@ -102,11 +102,11 @@ def _escape_unprintable(line: str) -> str:
 
 def text_event(event: RunEvent) -> None:
     """Print an event. In a job log, its line opens to the JSON that `ops incident import` reads."""
-    line = actions.log_text(os.environ, terminal.format_event(event))
+    line = actions.log_text(os.environ, format_event(event))
     if actions.is_job(os.environ):
         _print(actions.fold_log(line, _escape_unprintable(event.to_line())))
         return
-    waiting = _waiting if event.kind == EventKind.WARNING else terminal.describe_wait(event)
+    waiting = _waiting if event.kind == EventKind.WARNING else describe_wait(event)
     _print(line, fg=EVENT_COLORS.get(event.kind))
     _show_wait(waiting)
 

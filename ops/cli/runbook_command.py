@@ -45,7 +45,7 @@ from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
 from ops.engine.signals import PROCESS_SIGNALS, SignalHandler, unwrap_signal
 from ops.github import actions
-from ops.render import terminal
+from ops.render import PLAN_WARNING, format_plan, format_result
 
 if TYPE_CHECKING:
     from ops.app.run import RunRequest
@@ -292,10 +292,10 @@ def plan_heading(runbook: str, service: str, environment: str) -> str:
 
 def plan_printer(heading: str) -> Callable[[Plan[Any]], None]:
     def show(plan: Plan[Any]) -> None:
-        first, *lines = terminal.format_plan(plan, heading=heading)
+        first, *lines = format_plan(plan, heading=heading)
         echo(f"\n{first}", bold=True)
         for line in lines:
-            echo(line, fg=CAUTION if line.startswith(terminal.WARNING) else None)
+            echo(line, fg=CAUTION if line.startswith(PLAN_WARNING) else None)
         echo("")
 
     return show
@@ -334,7 +334,7 @@ def show_result(result: RunResult, configuration: Any) -> None:
         exit_code=result.exit_code,
     )
     below = [one_line(f"  {page.explanation}")] if is_proved and page.explanation else []
-    lines = [*below, *terminal.format_result(page, map(str, configuration.contacts))]
+    lines = [*below, *format_result(page, map(str, configuration.contacts))]
     echo("\n".join(lines))
     word = page.state.lower() if is_proved else result.decision.replace("_", " ")
     title = f"{result.runbook} on {result.service} in {result.environment}: {word}"

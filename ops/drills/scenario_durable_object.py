@@ -12,7 +12,7 @@ from ops.core.verdict import ObjectObservation
 from ops.drills import example
 from ops.drills.example import INTERPRET
 from ops.drills.scenario_release import Scenario
-from ops.probes.durable_object import DurableObjectAdmin
+from ops.probes.application import DurableObjectAdmin
 from ops.probes.http import ProbeClient
 
 if TYPE_CHECKING:

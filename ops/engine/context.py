@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ops.github.committed_file import CommittedFile
     from ops.github.pulls import PullRequests
     from ops.github.secrets import EnvironmentSecrets
-    from ops.probes.durable_object import DurableObjectAdmin
+    from ops.probes.application import DurableObjectAdmin
     from ops.site_build import SiteBuilder
     from ops.tools.source_files import SourceFiles
 

@@ -25,8 +25,7 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, descri
 from ops.core.clock import Period
 from ops.github.comments import MAX_TEXT
 from ops.github.environments import EnvironmentUse
-from ops.render.markdown import code_span, collapse_blank_lines, load_templates
-from ops.render.terminal import to_one_line
+from ops.render import code_span, collapse_blank_lines, load_templates, to_one_line
 
 AUDIT_KEPT = timedelta(days=548)
 """18 months (developers.cloudflare.com/fundamentals/account/account-security/audit-logs)."""

@@ -17,7 +17,7 @@ from ops.gate.refusals import APPROVE_AGAIN, PRESS_AGAIN
 from ops.gate.requester import refuse_requester
 from ops.github import actions, approvals
 from ops.github.client import connect
-from ops.render.markdown import code_span
+from ops.render import code_span
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment

@@ -28,7 +28,7 @@ from ops.gate.refusals import PRESS_AGAIN
 from ops.gate.requester import current_responders, requester_ids
 from ops.github import actions, client, incident_form, permissions, triggers
 from ops.github.comments import request_mark
-from ops.render.terminal import to_one_line
+from ops.render import to_one_line
 
 if TYPE_CHECKING:
     from ops.config import Config

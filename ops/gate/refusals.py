@@ -17,7 +17,7 @@ from ops.core.names import nearest_name, quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.gate import payload as fields
 from ops.gate.outcomes import ApprovalEvent, GateJob, OutageCheck, RecoveryRequest, RefusedRequest
-from ops.render.markdown import button_text, code_span, escape_markdown
+from ops.render import button_text, code_span, escape_markdown
 
 if TYPE_CHECKING:
     from ops.config import Config

@@ -23,7 +23,7 @@ from ops.gate.leak import LeakReport, read_leak
 from ops.gate.refusals import manual_commands
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.render.markdown import collapse_blank_lines, load_templates
+from ops.render import collapse_blank_lines, load_templates
 
 if TYPE_CHECKING:
     from ops.config import Config

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from ops.limits.diff import COLUMNS, LimitChange, LimitsDiff, render_table
 from ops.limits.raises import Proposal, incident_marker
-from ops.render.markdown import collapse_blank_lines, escape_markdown, load_templates
-from ops.render.terminal import to_one_line
+from ops.render import collapse_blank_lines, escape_markdown, load_templates, to_one_line
 
 RESULT_MARKER = "<!-- backout limits applied -->"
 """Marks the start of the result after the merge."""

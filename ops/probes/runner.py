@@ -142,9 +142,9 @@ class ProbeRunner:
         return http.run_maintenance_probe(self._web(), probes.addresses)
 
     def _prove_rate_limit(self, url: str, proof: RateLimitCheck) -> ProbeResult:
-        from ops.probes import runtime
+        from ops.probes import application
 
-        return runtime.prove_rate_limit(self._web(), url, proof)
+        return application.prove_rate_limit(self._web(), url, proof)
 
     def _run_safely(self, probes: "ProbeSet", probe: "Probe") -> ProbeResult:
         """Run one probe. An exception becomes an inconclusive result."""

@@ -20,8 +20,7 @@ from ops.core.run_summary import RunSummary
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent
 from ops.github import actions
-from ops.render.markdown import sentence
-from ops.render.terminal import to_one_line
+from ops.render import sentence, to_one_line
 
 if TYPE_CHECKING:
     from ops.config.types import NotifyConfig

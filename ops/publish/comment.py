@@ -18,7 +18,7 @@ from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visi
 from ops.core.run_summary import RunSummary, icon
 from ops.core.timeline import EventKind, RunEvent
 from ops.github.comments import MAX_TEXT
-from ops.render.markdown import code_span, collapse_blank_lines, load_templates
+from ops.render import code_span, collapse_blank_lines, load_templates
 
 if TYPE_CHECKING:
     from ops.config.types import Contact

@@ -155,7 +155,7 @@ class IssuePublisher:
     def _post_notices(self, incident: int | None, notices: Mapping[int, str]) -> None:
         """Add each text to the timeline of its incident, as a note."""
         from ops.github.comments import RunComments
-        from ops.render.markdown import escape_markdown
+        from ops.render import escape_markdown
 
         repository, whose = self._connect(), f"for incident #{incident}" if incident else "without an incident"
         name, now = f"notice-{self._run}"[:64], self._clock.now()

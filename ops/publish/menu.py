@@ -8,7 +8,7 @@ from ops.core.names import CHECK_OUTAGE
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.comments import MAX_TEXT
 from ops.github.issues import MENU
-from ops.render.markdown import collapse_blank_lines, load_templates
+from ops.render import collapse_blank_lines, load_templates
 
 
 @dataclass(frozen=True)

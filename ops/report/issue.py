@@ -17,7 +17,7 @@ from ops.core.names import count_of
 from ops.github.comments import MAX_TEXT, CommentNotSaved, author_login, is_saved, own_login
 from ops.github.issues import IssueRecord, TrustedAuthors, clean_title
 from ops.publish.comment import AFTER, BEFORE, steps_for_people
-from ops.render.markdown import collapse_blank_lines, load_templates
+from ops.render import collapse_blank_lines, load_templates
 from ops.report.evidence import IncidentEvidence
 from ops.report.impact import ImpactView
 from ops.report.timeline import (

@@ -27,8 +27,7 @@ from ops.core.names import CHECK_OUTAGE
 from ops.core.version import __version__
 from ops.engine.timed_end import LONGEST_WAIT
 from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS, WATCH_OUTPUTS
-from ops.render import terminal
-from ops.render.markdown import TEMPLATES
+from ops.render import TEMPLATES, to_one_line
 from ops.setup import jobs
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ class FileDifference:
         """The lines that differ, without workflow commands for the job log."""
         old, new = (_comparable(text).splitlines() for text in (self.old, self.desired))
         lines = difflib.unified_diff(old, new, f"{self.path.name} now", f"{self.path.name} by ops.yml")
-        return "\n".join(terminal.to_one_line(line.rstrip("\n")) for line in lines)
+        return "\n".join(to_one_line(line.rstrip("\n")) for line in lines)
 
 
 def missing_actions(root: Path, config: "Config") -> list[str]:
@@ -231,7 +230,7 @@ def _command(config: "Config", runbook: AnyRunbook, label: "RecoveryLabel") -> s
     command = next_step.build_command(config.github.laptop_program, label.runbook, options)
     service = str(label.params.get("service", ""))
     variables = laptop_variables(runbook, config.environments[label.environment], service)
-    return "\n".join(map(terminal.to_one_line, filter(None, (command, variables))))
+    return "\n".join(map(to_one_line, filter(None, (command, variables))))
 
 
 def _text(config: "Config", pin: str, template: str, **values: Any) -> str:

@@ -51,8 +51,7 @@ from ops.probes.status_page import (
     read_report,
     used_products,
 )
-from ops.render.markdown import collapse_blank_lines, load_templates
-from ops.render.terminal import to_one_line
+from ops.render import collapse_blank_lines, load_templates, to_one_line
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service

@@ -7,7 +7,7 @@ from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration, format_planned_end, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
-from ops.render.terminal import to_one_line
+from ops.render import to_one_line
 from ops.status.status import AT_THE_EDGE, EnvironmentStatus, LiveService, UnreadSource
 from ops.switches.values import describe_switch
 

@@ -21,7 +21,7 @@ from ops.core.run_record import PreviousRuns
 from ops.core.threads import start_call
 from ops.engine.context import Context, RequestInfo
 from ops.pages import live_deployment, plan_text, steps
-from ops.render.terminal import to_one_line
+from ops.render import to_one_line
 from ops.workers import history_reads, rollback_target, schema_age, secret_values
 from ops.workers.history import WorkerHistory, find_warning_sign
 from ops.workers.plan_text import describe_rollback, list_leftovers

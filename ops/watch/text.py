@@ -15,7 +15,7 @@ from ops.core.run_summary import ICONS
 from ops.core.verdict import Verdict
 from ops.core.version import __version__
 from ops.maintenance.live_closure import ClosureLook, advise_closing
-from ops.render.markdown import collapse_blank_lines, load_templates
+from ops.render import collapse_blank_lines, load_templates
 from ops.watch.judgment import MINUTE, WatchResult, sum_since
 from ops.watch.record import CLOSING_RUNBOOK
 from ops.watch.state import INTERVAL, WatchState

@@ -15,7 +15,7 @@ from ops.core.errors import ConfigError
 from ops.core.redaction import Secret
 from ops.core.runtime_contract import RUNTIME_PATH
 from ops.core.verdict import KeyVerdict, MaintenanceCheck, RateLimitCheck, Verdict
-from ops.probes import ai_provider, http, page, page_content, runtime
+from ops.probes import ai_provider, application, http, page, page_content
 from ops.probes.browser import _read
 from ops.probes.edge_answer import detect_challenge
 from ops.tools import process
@@ -84,7 +84,7 @@ def maintenance_off(web: http.ProbeClient) -> Verdict:
 
 
 def limit_proof(web: http.ProbeClient) -> Verdict:
-    return runtime.prove_rate_limit(web, "https://shop.example", RateLimitCheck("calc", 0, "mark")).verdict
+    return application.prove_rate_limit(web, "https://shop.example", RateLimitCheck("calc", 0, "mark")).verdict
 
 
 def page_probe(web: http.ProbeClient) -> Verdict:
@@ -111,7 +111,7 @@ def test_challenge_is_no_page_runtime_or_key_answer() -> None:
     groq = KeyProvider(url="https://api.groq.example/v1")
     with service(lambda _: CHALLENGE) as web:
         assert "bot challenge" in page_content.read_page(web, SystemClock(), "https://shop.example/").error
-        seen = runtime.read_runtime_state(web, "https://shop.example")
+        seen = application.read_runtime_state(web, "https://shop.example")
         said = ai_provider.check_key(web, groq, Secret("sk-0123456789"))
 
     assert f"https://shop.example{RUNTIME_PATH} could not be read: a Cloudflare bot challenge answered" in str(seen)

@@ -17,8 +17,8 @@ from ops.core.clock import SystemClock
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel
 from ops.core.verdict import ProbeObservation, ProbeResult, RateLimitCheck, Verdict
-from ops.probes import http, runtime
-from ops.probes.durable_object import DurableObjectAdmin
+from ops.probes import application, http
+from ops.probes.application import DurableObjectAdmin
 from ops.probes.runner import ProbeRunner
 from sandbox.server import HttpRequest, HttpResponse, Server
 
@@ -214,8 +214,8 @@ def test_cached_answer_is_no_state_of_the_application() -> None:
     hit = json_answer(headers=[("cf-cache-status", "HIT")])
     spec = DurableObject(**{"class": "Cart"}, reset="/r", state="/s", token="CART_TOKEN", proof="version.id")  # type: ignore[arg-type]
     with service(lambda _: hit) as web:
-        shown = runtime.read_runtime_state(web, "https://api.example")
-        limited = runtime.prove_rate_limit(web, "https://api.example", RateLimitCheck("orders", 3, "mark"))
+        shown = application.read_runtime_state(web, "https://api.example")
+        limited = application.prove_rate_limit(web, "https://api.example", RateLimitCheck("orders", 3, "mark"))
         admin = DurableObjectAdmin(lambda: web, {"CART_TOKEN": "0123456789abcdef"}, frozenset({"CART_TOKEN"}))
         memory = admin.read_state("https://api.example", spec)
 

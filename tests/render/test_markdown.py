@@ -7,8 +7,7 @@ import subprocess
 import pytest
 from hypothesis import strategies as st
 
-from ops.render.markdown import PHONE, TEMPLATES, escape_cell, escape_markdown, wrap_command
-from ops.render.terminal import to_one_line
+from ops.render import PHONE, TEMPLATES, escape_cell, escape_markdown, to_one_line, wrap_command
 from tests.conftest import ROOT
 from tests.support.hostile import HOSTILE, WORDS, skeleton
 from tests.support.properties import holds_for

@@ -14,7 +14,7 @@ from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.github.issues import LABELS
 from ops.maintenance import state as maintenance
-from ops.render.markdown import TEMPLATES
+from ops.render import TEMPLATES
 from ops.setup import sync, workflows
 from sandbox import Sandbox
 from tests.conftest import Outcome, World

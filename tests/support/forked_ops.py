@@ -20,7 +20,7 @@ from typing import Self
 ROOT = Path(__file__).parents[2]
 _SERVER = """
 import json, os, runpy, signal, socket, sys, threading, time
-import ops.cli, ops.app.run, ops.runbooks.rollback_worker, ops.publish.issue, ops.render.terminal, httpx, github
+import ops.cli, ops.app.run, ops.runbooks.rollback_worker, ops.publish.issue, ops.render, httpx, github
 
 def serve(requests):
     "Return in each child its request and files. Its parent tells its id and exit code over the child's connection."

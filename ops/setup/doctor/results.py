@@ -12,8 +12,7 @@ from typing import Any
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
 from ops.github import actions, client, comments
-from ops.render.markdown import collapse_blank_lines, load_templates
-from ops.render.terminal import to_one_line
+from ops.render import collapse_blank_lines, load_templates, to_one_line
 from ops.setup.doctor.check import Answer
 from ops.setup.doctor.examination import CHECKS, CheckResult
 

@@ -21,7 +21,7 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.next_step import build_command
 from ops.probes.http import ProbeClient
-from ops.render.markdown import TEMPLATES, load_templates
+from ops.render import TEMPLATES, load_templates
 from ops.setup import release, sync, workflows
 from ops.setup.init.discovery import Discovery, InitRequest
 from ops.setup.init.proposal import ConfigProposal, EnvironmentProposal, render_config

@@ -53,7 +53,7 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     ),
     "ops/probes/edge_answer.py CHALLENGE_HINT": (HERE,),
     "ops/probes/edge_answer.py BROWSER_HINT": (HERE,),
-    "ops/probes/durable_object.py DurableObjectAdmin.reset": (
+    "ops/probes/application.py DurableObjectAdmin.reset": (
         "tests/runbooks/test_reset_one_durable_object.py::test_interrupted_single_reset_is_repeated",
     ),
     "ops/runbooks/all_clear.py AllClear.preflight": (PLANNING, RANDOM),

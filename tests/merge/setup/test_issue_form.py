@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ops.app.configuration import read_config
-from ops.render.markdown import TEMPLATES
+from ops.render import TEMPLATES
 from ops.setup.sync import FORM_PATH, rewrite_form
 from tests.conftest import ROOT
 from tests.support import plain_yaml, team_files
