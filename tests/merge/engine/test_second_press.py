@@ -56,7 +56,7 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     "ops/probes/application.py DurableObjectAdmin.reset": (
         "tests/runbooks/test_reset_one_durable_object.py::test_interrupted_single_reset_is_repeated",
     ),
-    "ops/runbooks/all_clear.py AllClear.preflight": (PLANNING, RANDOM),
+    "ops/runbooks/all_clear.py AllClear.plan": (PLANNING, RANDOM),
     "ops/switches/steps.py _refuse_hidden_owners": (PLANNING,),
     "ops/switches/steps.py _refuse_other_namespace": (PLANNING,),
     "ops/workers/reupload.py DeployUpload.check": (CONTINUED,),
