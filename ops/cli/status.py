@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from ops.watch.judgment import WatchResult
     from ops.watch.start import WatchPlace
 
-SHOWN = 10
+SHOWN_VERSIONS = 10
 """Versions that are shown without --all."""
-SHORTEST, LONGEST = timedelta(minutes=2), timedelta(hours=2)
+SHORTEST_WATCH, LONGEST_WATCH = timedelta(minutes=2), timedelta(hours=2)
 """The longest one is `ops.watch.state.LONGEST`, which this module loads only for a watch."""
 GARBAGE_THRESHOLD = 700
 """Objects between two collections, Python's default: a watch of two hours would keep the garbage of all its rounds."""
@@ -80,7 +80,7 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
 @click.option("--service", "named", default="", shell_complete=complete_service, help="Same as the argument SERVICE")
 @ENVIRONMENT
 @click.option("--incident", type=INCIDENT, help="Count the runs on this incident, as a rollback for it does")
-@click.option("--all", "show_all", is_flag=True, help=f"Show all versions (default: the newest {SHOWN})")
+@click.option("--all", "show_all", is_flag=True, help=f"Show all versions (default: the newest {SHOWN_VERSIONS})")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result with all versions")
 @CONFIG
 @click.pass_obj
@@ -110,7 +110,7 @@ def versions(
     if as_json:
         echo_json(found.to_json())
         return
-    for line in version_lines(found, most=len(found.candidates) if show_all else SHOWN):
+    for line in version_lines(found, most=len(found.candidates) if show_all else SHOWN_VERSIONS):
         echo(line)
 
 
@@ -323,6 +323,6 @@ def _parse_length(text: str) -> timedelta:
         length = timedelta(seconds=parse_duration(text))
     except (ValueError, OverflowError):
         length = timedelta(0)
-    if not SHORTEST <= length <= LONGEST:
+    if not SHORTEST_WATCH <= length <= LONGEST_WATCH:
         raise ConfigError(f'"{text[:40]}" is no length of a watch', hint="Use 2m to 2h, such as `--for 30m`.")
     return length

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_LABEL_DESCRIPTION = 100
 """Longest description of a label, in characters (docs.github.com/rest/issues/labels)."""
-FOLDER = Path(".github", "ISSUE_TEMPLATE")
+TEMPLATE_FOLDER = Path(".github", "ISSUE_TEMPLATE")
 SINGLE_TEMPLATE = Path(".github", "ISSUE_TEMPLATE.md")
 
 
@@ -52,7 +52,7 @@ def desired_labels(config: "Config") -> "dict[str, LabelStyle]":
 
 def check_template_labels(root: Path, config: Config) -> None:
     """Raise ConfigError if a template has a label that starts or approves a recovery."""
-    files = [path for pattern in ("*.yml", "*.yaml", "*.md") for path in sorted((root / FOLDER).glob(pattern))]
+    files = [path for pattern in ("*.yml", "*.yaml", "*.md") for path in sorted((root / TEMPLATE_FOLDER).glob(pattern))]
     names = {name.casefold() for name in config.labels}
     problems = [
         f'{path.relative_to(root)}: the label "{quote_name(label)}" starts a recovery for everybody '

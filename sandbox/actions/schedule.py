@@ -29,7 +29,10 @@ _REJECTED = "The deployment was rejected or didn't satisfy other protection rule
 
 
 class ConcurrencyGroups(Generic[T]):
-    """The groups of one repository. The first member, a run or a job, holds the group; the others wait in order."""
+    """The groups of one repository. The first member, a run or a job, holds the group; the others wait in order.
+
+    docs.github.com/actions/how-tos/write-workflows/choose-when-workflows-run/control-workflow-concurrency
+    """
 
     def __init__(self) -> None:
         self._queues: dict[str, list[T]] = {}

@@ -25,36 +25,12 @@ from sandbox.edge.site import SiteServer, answer_with_assets
 from sandbox.edge.status_pages import PublicSites
 from sandbox.server import HttpRequest, HttpResponse
 
-_KEY = r"[a-z*][a-z0-9_.*-]*"
-_STRING = r'"(?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"'
-_ITEM = rf"(?:{_STRING}|-?[0-9]{{1,15}}(?:\.[0-9]{{1,3}})?|[A-Za-z*][\w!#$%&'*+.^`|~:/-]*|:[A-Za-z0-9+/=]*:|\?[01])"
-_PARAMETERS = rf"(?:; *{_KEY}(?:={_ITEM})?)*"
-_LIST = rf"\( *(?:{_ITEM}{_PARAMETERS}(?: +{_ITEM}{_PARAMETERS})*)? *\)"
-_MEMBER = re.compile(rf"({_KEY})(?:=({_ITEM}|{_LIST}))?{_PARAMETERS}", re.ASCII)
-_SEPARATOR = re.compile(r"[ \t]*,[ \t]*")
 LOCATION_HEADER = "sandbox-location"
 """Request header that selects a location. At Cloudflare, the network decides."""
 ADDRESS_HEADER = "sandbox-client-address"
 """Request header with the IP address of the client, for the analytics of a zone."""
 SKIPS_CHALLENGE = "sandbox-skips-challenge"
 """A request with this value in any header passes `edge_challenges_runners`."""
-
-
-def parse_overrides(header: str) -> dict[str, str]:
-    """Return Worker → version of the members whose value is a string. A header that is no dictionary has none."""
-    found: dict[str, str] = {}
-    at, text = 0, header.strip(" ")
-    while member := _MEMBER.match(text, at):
-        name, value = member[1], member[2] or ""
-        found.pop(name, None)  # the last one of a name counts
-        if value.startswith('"'):
-            found[name] = re.sub(r"\\(.)", r"\1", value[1:-1])
-        if member.end() == len(text):
-            return found
-        if (separator := _SEPARATOR.match(text, member.end())) is None:
-            break
-        at = separator.end()
-    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,3 +298,32 @@ def _no_origin() -> HttpResponse:
 
 def _not_deployed() -> HttpResponse:
     return HttpResponse(status=404, headers=[("content-type", "text/plain")], body=b"There is nothing here yet")
+
+
+_KEY = r"[a-z*][a-z0-9_.*-]*"
+_STRING = r'"(?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"'
+_ITEM = rf"(?:{_STRING}|-?[0-9]{{1,15}}(?:\.[0-9]{{1,3}})?|[A-Za-z*][\w!#$%&'*+.^`|~:/-]*|:[A-Za-z0-9+/=]*:|\?[01])"
+_PARAMETERS = rf"(?:; *{_KEY}(?:={_ITEM})?)*"
+_LIST = rf"\( *(?:{_ITEM}{_PARAMETERS}(?: +{_ITEM}{_PARAMETERS})*)? *\)"
+_MEMBER = re.compile(rf"({_KEY})(?:=({_ITEM}|{_LIST}))?{_PARAMETERS}", re.ASCII)
+_SEPARATOR = re.compile(r"[ \t]*,[ \t]*")
+
+
+def parse_overrides(header: str) -> dict[str, str]:
+    """Return Worker → version of the members whose value is a string. A header that is no dictionary has none.
+
+    developers.cloudflare.com/workers/versions-and-deployments/version-overrides, rfc-editor.org/rfc/rfc9651
+    """
+    found: dict[str, str] = {}
+    at, text = 0, header.strip(" ")
+    while member := _MEMBER.match(text, at):
+        name, value = member[1], member[2] or ""
+        found.pop(name, None)  # the last one of a name counts
+        if value.startswith('"'):
+            found[name] = re.sub(r"\\(.)", r"\1", value[1:-1])
+        if member.end() == len(text):
+            return found
+        if (separator := _SEPARATOR.match(text, member.end())) is None:
+            break
+        at = separator.end()
+    return {}
