@@ -1,9 +1,9 @@
 """Plans, warnings and texts of rollback-pages and redeploy-pages."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration, compare_bindings
@@ -11,7 +11,7 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Reason
 from ops.core.names import GitCommit, is_sha
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, Change, Plan, PlanSection
+from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
 from ops.pages.live_deployment import LiveDeployment, PagesTargetChoice, choose_target
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ BUILD_MAY_DIFFER = (
 )
 
 
-def build_redeploy_plan(
+def build_redeploy_sections(
     commit: GitCommit,
     build: "BuildConfig",
     project: PagesProject,
@@ -225,31 +225,15 @@ def build_redeploy_plan(
     *,
     configuration: SiteConfiguration,
     why: str,
-    details: object = None,
-) -> Plan[Any]:
-    """Plan a deployment of a commit. `history` is None if the live deployment is unknown; `why` explains it."""
-    before = short_deployment_id(history.serving_deployment) if history else "unknown"
-    change = Change(
-        target=f"Pages {project.name}",
-        before=before,
-        after=f"commit {commit.short}",
-        done_when=f"a new production deployment of {commit.short} is canonical, and the site matches it",
-        undo=None,
-    )
-    return Plan(
-        summary=f"Pages {project.name}: {before} → a new deployment of commit {commit.short}",
-        changes=(change,),
-        sections=(
-            PlanSection("Live", (f"{history.serving_deployment.id}, {why}" if history else f"unknown: {why}",)),
-            PlanSection("Commit", (f'{commit.sha}, on {project.production_branch}, "{commit.subject}"',)),
-            PlanSection("Build", _describe_build(build)),
-            PlanSection("Bindings", _compare_bindings(configuration, project)),
-        ),
-        not_undone=NOT_UNDONE,
-        consequences=list_consequences(history) if history else (),
-        warnings=tuple(_warnings(build, project, history, configuration)),
-        done_message=f"Deployed {project.name} again from commit {commit.short}",
-        details=details,
+) -> tuple[PlanSection, ...]:
+    """Return the sections of a deployment. `history` is None if the live deployment is unknown; `why` explains it."""
+    known = build_sections(history, history.choice, history.serving_deployment, by_rule=False)[1:] if history else ()
+    return (
+        PlanSection("Live", (f"{history.serving_deployment.id}, {why}" if history else f"unknown: {why}",)),
+        PlanSection("Commit", (f'{commit.sha}, on {project.production_branch}, "{commit.subject}"',)),
+        PlanSection("Build", _describe_build(build)),
+        PlanSection("Bindings", _compare_bindings(configuration, project)),
+        *known,
     )
 
 
@@ -267,44 +251,35 @@ def _compare_bindings(configuration: SiteConfiguration, project: PagesProject) -
     return (f"from {configuration.file} of the commit, compared with the project's settings", *compared)
 
 
-def _warnings(
-    build: "BuildConfig", project: PagesProject, history: PagesHistory | None, configuration: SiteConfiguration
-) -> list[str]:
-    found = [BUILD_MAY_DIFFER]
+def list_redeploy_warnings(
+    build: "BuildConfig", project: PagesProject, configuration: SiteConfiguration
+) -> Iterator[str]:
+    """Yield the warnings of a build."""
+    yield BUILD_MAY_DIFFER
     if missing := sorted(project.env_vars - build.env.keys()):
-        found.append(f"the build does not get these project variables: {', '.join(missing)}; add them to `build.env`")
+        yield f"the build does not get these project variables: {', '.join(missing)}; add them to `build.env`"
     if configuration.dropped_settings:
-        found.append(f"ignored settings of {configuration.file}: {', '.join(configuration.dropped_settings)}")
-    if history is None:
-        found.append("the live deployment could not be identified, so it is unknown what this replaces")
-    return found
+        yield f"ignored settings of {configuration.file}: {', '.join(configuration.dropped_settings)}"
 
 
-def add_rollback_options(
-    planned: Plan[Any],
-    history: PagesHistory,
-    choice: PagesTargetChoice,
+def list_replacement_warnings(
+    history: PagesHistory | None,
     commit: GitCommit,
     *,
     began: datetime | None,
     rollback: Callable[[PagesDeployment], SuggestedCommand],
-) -> Plan[Any]:
-    """Add the undo, the history and the warnings that need a known live deployment."""
-    found = list(list_warnings(history, history.serving_deployment, began=began, provable=True, by_rule=True))
+) -> Iterator[str]:
+    """Yield the warnings about what a deployment of the commit replaces. `rollback`: makes a command."""
+    if history is None:
+        yield "the live deployment could not be identified, so it is unknown what this replaces"
+        return
+    live = history.serving_deployment
+    yield from list_warnings(history, live, began=began, provable=True, by_rule=True)
     same = [
         d
         for d in history.deployments
         if d.can_serve_production and d.commit == commit.sha and not d.has_uncommitted_changes
     ]
-    if same and same[0].id != history.serving_deployment.id:
-        found.append(
-            f"{short_deployment_id(same[0])} has this commit, and a rollback needs no build: "
-            f"{rollback(same[0]).command}"
-        )
-    (change,) = planned.changes
-    return replace(
-        planned,
-        changes=(replace(change, undo=rollback(history.serving_deployment)),),
-        sections=(*planned.sections, *build_sections(history, choice, history.serving_deployment, by_rule=False)[1:]),
-        warnings=(*planned.warnings, *found),
-    )
+    if same and same[0].id != live.id:
+        name = short_deployment_id(same[0])
+        yield f"{name} has this commit, and a rollback needs no build: {rollback(same[0]).command}"

@@ -1,305 +1,236 @@
-"""Read the state of a Pages site before and after a change."""
+"""The writes to a Pages project: a rollback, and a deployment of a built commit."""
 
-import re
-import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
-from ops.config.probes import ProbeSet
-from ops.core.clock import format_duration, format_utc
-from ops.core.errors import OpsError, Reason, Refused
-from ops.core.next_step import SuggestedCommand
-from ops.core.plan import D, Plan
-from ops.core.run_record import RunRecord, merge_runs
-from ops.core.threads import run_parallel_mixed
-from ops.core.verdict import PageContent, WantedContent
-from ops.engine.context import CloudflareApi, Context, P, WebPort
-from ops.engine.runbook import Runbook, require_service
-from ops.engine.step import ReadBackWords
-from ops.pages import live_deployment
-from ops.pages.live_deployment import PROPAGATION, AcceptedRollback, LiveDeployment
+from ops.core.clock import format_duration
+from ops.core.errors import OpsError
+from ops.core.names import GitCommit, count_of
+from ops.core.timeline import EventKind
+from ops.core.verdict import WantedContent
+from ops.engine.context import Context
+from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step
+from ops.pages import live_deployment, observed_content, snapshot
+from ops.pages.live_deployment import PROPAGATION
 from ops.pages.observed_content import ObservedPages, SiteObservation
-from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
+from ops.pages.plan_text import UNFINISHED_STATUSES, describe_deployment, short_deployment_id
 
 if TYPE_CHECKING:
     from ops.config import Service
 
-MAX_DEPLOYMENTS = 25
-"""Deployments that are read: one page of Cloudflare's list."""
-UNKNOWN_SECONDS = 10.0
-"""Real seconds before an unknown live deployment is read again."""
-LAG = format_duration(PROPAGATION.total_seconds())
-FindContent = Callable[[], WantedContent | None]
-FULL_ID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+MARK = "redeployed by ops"
+"""Text in the message of each deployment of a built commit; persisted."""
 
 
-class SiteReader(Protocol):
-    """Clients that read a site and its deployments; the context of a run is one."""
-
-    @property
-    def cloudflare(self) -> CloudflareApi: ...
-
-    @property
-    def web(self) -> WebPort: ...
+def site_words(repeat: str) -> ReadBackWords:
+    """Return the words for a site that may lag. `repeat`: what the same command does meanwhile."""
+    lag = format_duration(PROPAGATION.total_seconds())
+    return ReadBackWords("Cloudflare answered", "the site", f"within {lag} of the write {repeat}")
 
 
-@dataclass(frozen=True)
-class SiteClients:
-    """The clients of a command that is no run."""
-
-    cloudflare: CloudflareApi
-    web: WebPort
+DEPLOYED_WORDS = site_words("it sends nothing, and is refused while the site does not show the change.")
 
 
-class PagesRunbook(Runbook[P, D]):
-    """Base of the Pages runbooks: probes the URL of the service."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SiteStep(Step):
+    """A write that puts another deployment live."""
 
-    kind = "pages"
-    compares_at_end = True
-
-    def probes(self, ctx: Context[P], plan: Plan[Any] | None) -> ProbeSet:
-        service = require_service(ctx, self.kind)
-        probes = ProbeSet(service.url, service.probes, service.verify)
-        return probes if plan is None else replace(probes, find_content=self.content_finder(ctx, service, plan))
-
-    def content_finder(self, ctx: Context[P], service: "Service", plan: Plan[Any]) -> FindContent:  # noqa: ARG002  by default, no plan tells
-        """Return the function that names the deployment that should be live after the run. The run calls it."""
-        return live_content(ctx, service)
-
-    def read_back_words(self, ctx: Context[P]) -> ReadBackWords:
-        return ReadBackWords(
-            "Cloudflare answered", "the site", f"within {LAG} of the write {self.describe_repeat(ctx)}"
-        )
-
-    def describe_repeat(self, ctx: Context[P]) -> str:  # noqa: ARG002  the deployments tell it, with or without an incident
-        """Return what the same command does while the site may lag."""
-        return "it sends nothing, and is refused while the site does not show the change."
-
-
-class SiteContent:
-    """Finds the deployment that should be live, to compare cached answers with it. It is read once."""
-
-    def __init__(self, read: FindContent) -> None:
-        self._read = read
-        self._found: WantedContent | None = None
-        self._not_before = 0.0
-        self._lock = threading.Lock()
-
-    def __call__(self) -> WantedContent | None:
-        """Return the deployment. An unknown one is read again after UNKNOWN_SECONDS."""
-        with self._lock:
-            if self._found is None and time.monotonic() >= self._not_before:
-                self._found = self._read()
-                self._not_before = time.monotonic() + UNKNOWN_SECONDS
-            return self._found
-
-    def forget(self) -> None:
-        """Read again at the next call, because another deployment may be live."""
-        self._found, self._not_before = None, 0.0
-
-
-def live_content(reader: SiteReader, service: "Service") -> SiteContent:
-    """Return the function that names the live deployment, identified by the content of the site."""
-    return SiteContent(partial(_read_live_content, reader, service))
-
-
-def _read_live_content(reader: SiteReader, service: "Service") -> WantedContent | None:
-    try:
-        observed = _read_site(reader, service, _read_project_and_target(reader, service, ""))
-    except OpsError:
-        return None
-    live = live_deployment.identify_live(observed.project, observed.deployments, observed.digests).deployment
-    return live_deployment.wanted_content(service, observed.deployments, live) if live else None
-
-
-@dataclass(frozen=True)
-class PagesSnapshot:
-    """State of a Pages project before a change."""
-
-    requested: PagesDeployment | None
-    """The deployment that `to` names; may be older than the listed ones."""
+    service: "Service"
+    live: PagesDeployment | None
+    """None if it could not be identified and a person named the target."""
     observed: SiteObservation
-    live: LiveDeployment
-    history: PagesHistory | None
-    """None if the live deployment could not be identified."""
-    accepted: AcceptedRollback | None = None
-    """A rollback by an earlier run that may be live, although the site does not show it."""
+    is_compared_at_end: bool = True
+
+    def find_new(self, deployments: Sequence[PagesDeployment]) -> tuple[PagesDeployment, ...]:
+        return live_deployment.newly_available(self.observed.deployments, deployments)
 
 
-def read_snapshot(ctx: Context[Any], service: "Service", to: str = "") -> PagesSnapshot:
-    """Read the project, its newest deployments and the served content.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RollBackSite(SiteStep):
+    """Let an earlier deployment serve production again."""
 
-    Raises:
-        Refused: the project has no deployment, `to` cannot be deployed, or the site changed between two reads.
-    """
-    earlier = ctx.previous_runs()
-    listed = _read_project_and_target(ctx, service, to)
-    observed = _read_site(ctx, service, listed)
-    live = live_deployment.identify_live(observed.project, observed.deployments, observed.digests)
-    runs, place = earlier().runs, {"service": service.name, "environment": ctx.environment.name}
-    now, repository = ctx.clock.now(), service.repository
-    known = merge_runs(runs, _recent_local_runs(ctx))
-    accepted = live_deployment.find_accepted_rollback(known, observed.deployments, **place)
-    accepted = accepted if accepted and accepted.may_be_live(live, now) else None
-    if live.deployment is None:
-        return PagesSnapshot(listed.requested, observed, live, None, accepted)
-    blamed = live_deployment.blamed_deployments(runs, observed.deployments, **place)
-    compared = observed.describe_comparison(live.deployment.id, service.compare)
-    history = PagesHistory(
-        observed.project, observed.deployments, live, live.deployment, now, repository, blamed, compared
-    )
-    return PagesSnapshot(listed.requested, observed, live, history, accepted)
+    chosen: PagesDeployment
 
+    def find_content(self) -> WantedContent:
+        canonical = self.observed.project.canonical
+        replaced = self.live or (canonical if canonical != self.chosen else None)
+        return live_deployment.wanted_content(self.service, self.observed.deployments, self.chosen, replaced)
 
-def _recent_local_runs(ctx: Context[Any]) -> list[RunRecord]:
-    """Return the runs of this machine whose changes the site may still lag behind."""
-    now = ctx.clock.now()
-    return [run for run in ctx.local_runs() if any(now - row.at <= PROPAGATION for row in run.rows)]
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        """Compare the site with the deployments; where that is not clear, use Cloudflare's canonical deployment."""
+        project, deployments, site = snapshot.read_current_state(ctx, self.service)
+        new = self.find_new(deployments)
+        if new:  # deployed after the site was read
+            site = snapshot.read_compared_paths(ctx, self.service, self.service.url)
+        newer = tuple(map(describe_deployment, new))
+        if self.live is None:
+            return self._observe_without_live(project.canonical_id, newer, site)
+        return self._observe(self.live, project.canonical_id, newer, site)
 
+    def apply(self, ctx: Context[Any]) -> str:
+        ctx.cloudflare.pages.roll_back(self.service.pages, self.chosen.id)
+        return f"Cloudflare accepted the rollback to {self.chosen.id}"
 
-def read_current_state(
-    ctx: Context[Any], service: "Service"
-) -> tuple[PagesProject, tuple[PagesDeployment, ...], ObservedPages]:
-    """Read the project, its deployments and the content of the site."""
-    project, deployments, *site = read_project_with(ctx, service, page_reads(ctx, service.url, service.compare))
-    return project, deployments, tuple(site)
+    def _observe(
+        self, previous: PagesDeployment, canonical: str, newer: tuple[str, ...], site: ObservedPages
+    ) -> ObservedState:
+        if observed_content.site_digest(site) is None:
+            text = f"the site could not be read: {observed_content.first_read_failure(site)}"
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=True)
+        chosen, matches = self.chosen, self.observed.matching_deployments(site)
+        is_canonical = canonical == chosen.id != self.observed.project.canonical_id
+        if chosen.id in matches and previous.id not in matches:
+            named = canonical[:8] or "none"
+            lags = f"Cloudflare still names {named} as canonical: it does not follow rollbacks, or lags"
+            notes = () if canonical == chosen.id else (lags,)
+            return ObservedState(ChangeState.DONE, f"{short_deployment_id(chosen)} is live", newer, notes)
+        if newer:  # the site still shows the previous one, so either deployment may appear next
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], is_uncertain=previous.id in matches)
+        if is_canonical and (previous.id in matches) == (chosen.id in matches):
+            return self._done_without_proof()
+        if previous.id in matches:
+            return self._observe_previous(previous, canonical, is_equal=chosen.id in matches, is_canonical=is_canonical)
+        others = sorted(name[:8] for name in matches)
+        text = f"the site matches {' or '.join(others)}" if others else "the site matches no deployment that was read"
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=not others)
 
+    def _observe_previous(
+        self, live: PagesDeployment, canonical: str, *, is_equal: bool, is_canonical: bool
+    ) -> ObservedState:
+        """Return the state while the site still shows the previous deployment."""
+        previous, chosen = short_deployment_id(live), short_deployment_id(self.chosen)
+        if is_canonical:
+            text = f"{chosen} is canonical, but the site still matches {previous}"
+            return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
+        if canonical not in {self.observed.project.canonical_id, live.id}:
+            text = f"{canonical[:8] or 'nothing'} became canonical"
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=True)
+        if is_equal:
+            text = f"no compared path distinguishes {previous} from {chosen}"
+            return ObservedState(ChangeState.PLANNED, text, is_uncertain=True, is_provable=False)
+        return ObservedState(ChangeState.PLANNED, f"the site still shows {previous}", may_lag=True)
 
-def read_compared_paths(ctx: Context[Any], service: "Service", address: str) -> ObservedPages:
-    """Read the paths in `compare` of ops.yml below a URL, in parallel."""
-    return tuple(run_parallel_mixed(page_reads(ctx, address, service.compare)))
-
-
-def read_project_with(ctx: SiteReader, service: "Service", extra_reads: list[Callable[[], Any]]) -> tuple[Any, ...]:
-    """Read the project and its newest deployments, newest first, in parallel with `extra_reads`."""
-    project, deployments, *others = run_parallel_mixed(
-        [
-            lambda: ctx.cloudflare.pages.read_project(service.pages),
-            lambda: ctx.cloudflare.pages.list_deployments(service.pages, limit=MAX_DEPLOYMENTS),
-            *extra_reads,
-        ]
-    )
-    return project, live_deployment.include_canonical(deployments, project.canonical), *others
-
-
-def page_reads(ctx: SiteReader, address: str, paths: tuple[str, ...]) -> list[Callable[[], PageContent]]:
-    return [_page_read(ctx, address.rstrip("/") + path) for path in paths]
-
-
-def _page_read(ctx: SiteReader, url: str) -> Callable[[], PageContent]:
-    return lambda: ctx.web.fetch_page(url)
-
-
-@dataclass(frozen=True)
-class _ProjectListing:
-    """Result of the first round of reads."""
-
-    project: PagesProject
-    deployments: tuple[PagesDeployment, ...]
-    requested: PagesDeployment | None
-
-
-def _read_project_and_target(ctx: SiteReader, service: "Service", to: str) -> _ProjectListing:
-    to = to.strip().lower()
-    whole = re.fullmatch(FULL_ID, to)
-    requested: list[Callable[[], Any]] = (
-        [lambda: ctx.cloudflare.pages.read_deployment(service.pages, to)] if whole else []
-    )
-    project, deployments, *further = read_project_with(ctx, service, requested)
-    if not deployments:
-        raise Refused(
-            f"{service.pages} has no production deployment",
-            reason=Reason.NO_TARGET,
-            hint="Deploy the site first.",
+    def _observe_without_live(self, canonical: str, newer: tuple[str, ...], site: ObservedPages) -> ObservedState:
+        """Return whether the target is live, if the plan could not identify the live deployment."""
+        chosen, before = self.chosen, self.observed.project.canonical_id
+        if self.observed.has_switched_to(chosen.id, site):
+            return ObservedState(ChangeState.DONE, f"{short_deployment_id(chosen)} is live", newer)
+        if newer:
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, newer[0], is_uncertain=True)
+        if canonical == chosen.id != before:
+            return self._done_without_proof()
+        if canonical != before:
+            text = f"{canonical[:8] or 'nothing'} became canonical"
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=True)
+        why = observed_content.first_read_failure(site) or "the site does not match it"
+        own = self.observed.own.get(chosen.id, ())
+        return ObservedState(
+            ChangeState.PLANNED,
+            f"no compared path proves that {short_deployment_id(chosen)} is live: {why}",
+            is_uncertain=True,
+            is_provable=bool(own) and observed_content.site_digest(own) is not None,
         )
-    found = [d for d in further if d is not None and d not in deployments]
-    if found and found[0].environment != PRODUCTION:
-        raise Refused(
-            f"deployment {short_deployment_id(found[0])} of {format_utc(found[0].created_on)} is a "
-            "preview: "
-            "it cannot serve production",
-            reason=Reason.NOT_DEPLOYABLE,
-            hint="Pass a production deployment.",
-        )
-    chosen = live_deployment.parse_target(to, (*deployments, *found), project=service.pages) if to else None
-    return _ProjectListing(project, deployments, chosen)
+
+    def _done_without_proof(self) -> ObservedState:
+        name = short_deployment_id(self.chosen)
+        note = f"no compared path proves that {name} is live; Cloudflare names it as canonical"
+        return ObservedState(ChangeState.DONE, f"{name} is canonical", notes=(note,))
 
 
-def _read_site(ctx: SiteReader, service: "Service", listed: _ProjectListing) -> SiteObservation:
-    """Read project and deployments again, with the content of the site and of the deployments."""
-    further = (listed.project.canonical, listed.requested)
-    compared = {d.id: d for d in (*live_deployment.select_compared(listed.deployments), *further) if d is not None}
-    addresses = [service.url, *(d.url for d in compared.values())]
-    calls = [call for address in addresses for call in page_reads(ctx, address, service.compare)]
-    project, deployments, *pages = read_project_with(ctx, service, calls)
-    if newly_available := live_deployment.newly_available(listed.deployments, deployments):
-        raise Refused(
-            f"{service.pages} was deployed while the plan was made: {describe_deployment(newly_available[0])}",
-            reason=Reason.WORLD_MOVED,
-            hint="Check what was deployed, then run the command again for a new plan.",
-        )
-    each = len(service.compare)
-    site, *own = (tuple(pages[start : start + each]) for start in range(0, len(pages), each))
-    return SiteObservation(project, deployments, site, dict(zip(compared, own, strict=True)))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeployCommit(SiteStep):
+    """Build a commit and deploy it to production."""
 
+    commit: GitCommit
+    branch: str
+    words: ReadBackWords = DEPLOYED_WORDS
 
-def explain_unknown_live(service: "Service", found: PagesSnapshot) -> str:
-    """Return why the live deployment could not be identified, the likely cause first."""
-    observed = found.observed
-    host, known = urlsplit(service.url).hostname, observed.project.domains
-    is_other = known and host not in known
-    own = observed.own.get(observed.project.canonical_id, ())
-    failing = [
-        page.failure_status
-        for page, theirs in zip(observed.site, own, strict=False)
-        if page.failure_status and theirs.digest
-    ]
-    causes = (
-        f"`url` in ops.yml has the host {host}, but the project serves {', '.join(known)}" if is_other else "",
-        f"{service.url} returns HTTP {failing[0]}, but the deployment's own URL does not" if failing else "",
-        found.live.why,
-        observed.first_read_failure,
-    )
-    return "; ".join(filter(None, causes))
+    def prepare(self, ctx: Context[Any]) -> bool:
+        count = ctx.site.prepare(self.service, self.commit, self.branch)
+        how = "built by another job" if ctx.site.is_prebuilt else "built here, with a clean environment"
+        files = count_of(count, "file")
+        ctx.timeline.record(EventKind.PREPARED, f"commit {self.commit.short}: {files}, {how}")
+        return True
 
+    def find_content(self, ctx: Context[Any]) -> WantedContent | None:
+        """Return our new deployment; None if it cannot be read."""
+        try:
+            _, deployments = snapshot.read_project_with(ctx, self.service, [])
+        except OpsError:
+            return None
+        ours = self._find_ours(deployments)
+        replaced = self.live or self.observed.project.canonical
+        return live_deployment.wanted_content(self.service, deployments, ours, replaced) if ours else None
 
-def live_unknown_refusal(
-    ctx: Context[Any], service: "Service", found: PagesSnapshot, press: SuggestedCommand | None = None
-) -> Refused:
-    """Return the refusal; a person may still name a target or a commit."""
-    canonical = found.observed.project.canonical
-    target_ = live_deployment.choose_target(found.observed.deployments, canonical).target if canonical else None
-    by_name = (
-        f"If {service.url} shows deployment {short_deployment_id(canonical)} (Cloudflare's canonical "
-        "one), roll back to "
-        f"the one before it with `rollback-pages --to`: {describe_deployment(target_)}. "
-        if canonical and target_
-        else "Pass the target with `rollback-pages --to`. "
-    )
-    build = "Or build and deploy a good commit: `redeploy-pages --commit SHA`. " if service.build else ""
-    return Refused(
-        f"the live deployment of {service.pages} could not be identified: {explain_unknown_live(service, found)}",
-        reason=Reason.LIVE_UNKNOWN,
-        hint=(
-            f"{by_name}{build}To prevent this, add the path of a file to `compare` of {service.name}, such as "
-            "/version.txt, and allow this machine to read the deployments' own URLs."
-        ),
-        suggested_command=press
-        or ctx.suggest("rollback-pages", service=service.name, to=target_.id if target_ else "DEPLOYMENT"),
-    )
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        project, deployments, site = snapshot.read_current_state(ctx, self.service)
+        ours = self._find_ours(deployments)
+        if ours is None:
+            return self._observe_without_ours(project, deployments, site)
+        others = [d for d in self.find_new(deployments) if d.commit != ours.commit]
+        if over := [d for d in others if d.created_on > ours.created_on or d.id == project.canonical_id]:
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(over[0]))
+        own = snapshot.read_compared_paths(ctx, self.service, ours.url)
+        slipped = tuple(describe_deployment(d) for d in others)
+        return self._observe_ours(project, ours, slipped, look=(own, site))
 
+    def apply(self, ctx: Context[Any]) -> str:
+        ctx.site.check_file_limit(ctx.cloudflare.pages.read_file_limit(self.service.pages), self.commit)
+        message = f"{self.commit.subject or self.commit.sha} ({MARK} {ctx.run_id})"
+        return ctx.site.deploy(self.service, self.commit, self.branch, message)
 
-def check_not_superseded(ctx: Context[Any], deployments: tuple[PagesDeployment, ...]) -> None:
-    """Refuse if a deployment is newer than the request: it may already be the fix."""
-    newest, requested_at = next((d for d in deployments if d.can_serve_production), None), ctx.request.requested_at
-    if newest is not None and requested_at is not None and newest.created_on > requested_at:
-        raise Refused(
-            f"a deployment is newer than this request ({format_utc(requested_at)}): {describe_deployment(newest)}",
-            reason=Reason.WORLD_MOVED,
-            hint="Check whether it fixed the problem. If not, send the request again.",
-        )
+    def _find_ours(self, deployments: Sequence[PagesDeployment]) -> PagesDeployment | None:
+        return next((d for d in self.find_new(deployments) if d.commit == self.commit.sha), None)
+
+    def _observe_without_ours(
+        self, project: PagesProject, deployments: Sequence[PagesDeployment], site: ObservedPages
+    ) -> ObservedState:
+        """Return the state while no deployment of ours is deployable."""
+        observed, canonical = self.observed, project.canonical_id
+        if new := self.find_new(deployments):
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(new[0]))
+        if canonical != observed.project.canonical_id:
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical")
+        by_assets, matches = observed.compares_assets, sorted(name[:8] for name in observed.matching_deployments(site))
+        whole = observed_content.site_digest(site, compares_assets=by_assets)
+        previous = observed.own[self.live.id] if self.live else ()
+        if previous and observed_content.deployment_digest(previous, site, compares_assets=by_assets) not in {
+            None,
+            whole,
+        }:
+            text = f"the site matches {' or '.join(matches) or 'no deployment that was read'}"
+            # A deployment after the list was read may be ours.
+            return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=not matches)
+        known = {d.id for d in observed.deployments}
+        fresh = [d for d in deployments if d.id not in known and d.environment == PRODUCTION]
+        if under_way := [d for d in fresh if d.commit == self.commit.sha and d.status in UNFINISHED_STATUSES]:
+            text = f"{short_deployment_id(under_way[0])} (ours) is being deployed"
+            return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
+        live = short_deployment_id(self.live) if self.live else "what was live"
+        text = f"{live} is live, as planned, and no newer deployment is of {self.commit.short}"
+        return ObservedState(ChangeState.PLANNED, text)
+
+    def _observe_ours(
+        self,
+        project: PagesProject,
+        ours: PagesDeployment,
+        slipped: tuple[str, ...],
+        *,
+        look: tuple[ObservedPages, ObservedPages],
+    ) -> ObservedState:
+        """Return whether our successful deployment is live."""
+        canonical, live = project.canonical_id, self.live
+        name, (own, site) = f"{short_deployment_id(ours)} of commit {self.commit.short}", look
+        if canonical != ours.id:
+            text = f"{name} is deployed, and Cloudflare's canonical deployment is {canonical[:8] or 'none'}"
+            return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
+        if not self.observed.serves_new_deployment(own, site):
+            text = f"{name} is canonical, but the site does not match it"
+            return ObservedState(ChangeState.PLANNED, text, slipped, is_uncertain=True)
+        notes: tuple[str, ...] = ()
+        if live and None not in {live.has_functions, ours.has_functions} and live.has_functions != ours.has_functions:
+            has = "Functions" if ours.has_functions else "no Functions"
+            notes = (f"{short_deployment_id(ours)} has {has}, unlike {short_deployment_id(live)}",)
+        return ObservedState(ChangeState.DONE, f"{name} is live: {ours.url}", slipped, notes)

@@ -1,4 +1,4 @@
 """One procedure per file = one command = one button.
 
-Examples: preflight, check, apply.
+Examples: plan, probes, fits.
 """

@@ -20,7 +20,7 @@ from ops.maintenance import by_routes, by_switch
 from ops.maintenance.by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot
 from ops.maintenance.state import MaintenanceRequest, MaintenanceWindow
 from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions
-from ops.pages.steps import live_content
+from ops.pages.snapshot import live_content
 from ops.switches import steps as switch_steps
 
 if TYPE_CHECKING:

@@ -4,34 +4,30 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.types.pages import PRODUCTION, PagesDeployment, PagesProject
+from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.site_config import SiteConfiguration
+from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
-from ops.core.errors import ConfigError, OpsError, Reason, Refused
-from ops.core.names import GitCommit, count_of, is_sha, quote_name
+from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.names import GitCommit, is_sha, quote_name
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, Plan
-from ops.core.timeline import EventKind
-from ops.core.verdict import WantedContent
+from ops.core.plan import Plan
 from ops.engine.context import Context
-from ops.engine.runbook import JobNeeds, TokenPermissions, param, require_service
-from ops.engine.step import ChangeState, ObservedState
-from ops.pages import live_deployment, observed_content, plan_text, steps
+from ops.engine.runbook import JobNeeds, Runbook, TokenPermissions, param, require_service
+from ops.engine.step import StepPlan
+from ops.pages import live_deployment, plan_text, snapshot
 from ops.pages.live_deployment import PagesTargetChoice
-from ops.pages.observed_content import ObservedPages, SiteObservation
-from ops.pages.plan_text import UNFINISHED_STATUSES, PagesHistory, describe_deployment, short_deployment_id
-from ops.pages.steps import FindContent, PagesRunbook, SiteContent
+from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
+from ops.pages.snapshot import PagesSnapshot, SiteContent, build_probes, live_content
+from ops.pages.steps import MARK, DeployCommit
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
-    from ops.config.types import BuildConfig
 
 PREVIOUS = "previous"
-MARK = "redeployed by ops"
-"""Text in the message of each deployment by this runbook; persisted."""
 
 
-class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"]):
+class RedeployPages(Runbook["RedeployPages.Params", None]):
     """Build an earlier commit of a Pages site and deploy it to production."""
 
     @dataclass(frozen=True)
@@ -42,22 +38,11 @@ class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"
         )
         reason: str = param("Reason, shown in the timeline", default="")
 
-    @dataclass(frozen=True)
-    class Details:
-        """Values of the plan that the later steps use."""
-
-        service: "Service"
-        commit: GitCommit
-        branch: str
-        live: PagesDeployment | None
-        """None if it could not be identified and a person named the commit."""
-        observed: SiteObservation
-        configuration: SiteConfiguration
-
     name = "redeploy-pages"
     job = JobNeeds(template="redeploy")
     when = "A deployment of a Pages site is bad, and no earlier deployment can be used"
     menu_rank = 2
+    kind = "pages"
     label_use = None  # a build of an old commit runs code that may no longer be trusted
     params = Params
     example = Params(service="frontend")
@@ -70,89 +55,32 @@ class RedeployPages(PagesRunbook["RedeployPages.Params", "RedeployPages.Details"
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         return [{}] if environment.services[service].build else []
 
-    def content_finder(self, ctx: Context[Params], service: "Service", plan: Plan[Details]) -> FindContent:
-        if not plan.changes:
-            return super().content_finder(ctx, service, plan)
-        return SiteContent(partial(_find_content, ctx, plan.details))
+    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
+        return build_probes(require_service(ctx, self.kind))
 
-    def preflight(self, ctx: Context[Params]) -> Plan[Details]:
+    def plan(self, ctx: Context[Params]) -> StepPlan:
         service = require_service(ctx, self.kind)
         build, requested = service.require_build(), _parse_commit(ctx.params.commit)
         ctx.site.check_tools(build)
-        found = steps.read_snapshot(ctx, service)
-        history, project = found.history, found.observed.project
-        why = found.live.why if history else steps.explain_unknown_live(service, found)
+        found = snapshot.read_snapshot(ctx, service)
+        history = found.history
         if history is None:
             if requested == PREVIOUS:
-                raise steps.live_unknown_refusal(ctx, service, found, _suggest_redeploy(ctx, "SHA"))
-            details = _read_details(ctx, service, requested, found.observed, None)
-            return _build_plan(details, build, project, None, why)
-        choice, live = history.choice, history.serving_deployment
+                raise snapshot.live_unknown_refusal(ctx, service, found, _suggest_redeploy(ctx, "SHA"))
+            return _build_plan(ctx, service, found, *_read_commit(ctx, service, requested, found))
+        live = history.serving_deployment
         _check_not_lagging(history, requested)
         if requested == PREVIOUS:
             if replaced := _find_replaced_deployment(ctx, history):
-                return _plan_nothing(
-                    ctx,
-                    history,
-                    choice,
-                    plan_text.describe_earlier_rollback(history, replaced),
-                    Reason.ALREADY_STEPPED_BACK,
-                )
-            requested = _choose_previous_commit(ctx, live, choice)
-        details = _read_details(ctx, service, requested, found.observed, live)
-        if live.commit == details.commit.sha and not live.has_uncommitted_changes:
-            text = f"{short_deployment_id(live)} is live already, and is of commit {details.commit.short}"
-            return _plan_nothing(ctx, history, choice, text, Reason.ALREADY_LIVE)
-        steps.check_not_superseded(ctx, history.deployments)
-        plan = _build_plan(details, build, project, history, why)
-        return plan_text.add_rollback_options(
-            plan,
-            history,
-            choice,
-            details.commit,
-            began=ctx.request.incident_began,
-            rollback=lambda to: _suggest_rollback(ctx, to.id),
-        )
-
-    def prepare(self, ctx: Context[Params], plan: Plan[Details]) -> bool:
-        details = plan.details
-        count = ctx.site.prepare(details.service, details.commit, details.branch)
-        how = "built by another job" if ctx.site.is_prebuilt else "built here, with a clean environment"
-        files = count_of(count, "file")
-        ctx.timeline.record(EventKind.PREPARED, f"commit {details.commit.short}: {files}, {how}")
-        return True
-
-    def check(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> ObservedState:  # noqa: ARG002  one change
-        details = plan.details
-        project, deployments, site = steps.read_current_state(ctx, details.service)
-        new = live_deployment.newly_available(details.observed.deployments, deployments)
-        ours = next((d for d in new if d.commit == details.commit.sha), None)
-        if ours is None:
-            return _observe_without_ours(details, project, deployments, site)
-        others = [d for d in new if d.commit != ours.commit]
-        if over := [d for d in others if d.created_on > ours.created_on or d.id == project.canonical_id]:
-            return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(over[0]))
-        own = steps.read_compared_paths(ctx, details.service, ours.url)
-        slipped = tuple(describe_deployment(d) for d in others)
-        return _observe_ours(details, project, ours, slipped, look=(own, site))
-
-    def apply(self, ctx: Context[Params], plan: Plan[Details], change: Change) -> str:  # noqa: ARG002  one change
-        details = plan.details
-        ctx.site.check_file_limit(ctx.cloudflare.pages.read_file_limit(details.service.pages), details.commit)
-        message = f"{details.commit.subject or details.commit.sha} ({MARK} {ctx.run_id})"
-        return ctx.site.deploy(details.service, details.commit, details.branch, message)
-
-
-def _find_content(ctx: Context[RedeployPages.Params], details: RedeployPages.Details) -> WantedContent | None:
-    """Return our new deployment; None if it cannot be read. Called after the write."""
-    try:
-        _, deployments = steps.read_project_with(ctx, details.service, [])
-    except OpsError:
-        return None
-    new = live_deployment.newly_available(details.observed.deployments, deployments)
-    ours = next((d for d in new if d.commit == details.commit.sha), None)
-    replaced = details.live or details.observed.project.canonical
-    return live_deployment.wanted_content(details.service, deployments, ours, replaced) if ours else None
+                text = plan_text.describe_earlier_rollback(history, replaced)
+                return _plan_nothing(ctx, service, history, text, Reason.ALREADY_STEPPED_BACK)
+            requested = _choose_previous_commit(ctx, live, history.choice)
+        commit, configuration = _read_commit(ctx, service, requested, found)
+        if live.commit == commit.sha and not live.has_uncommitted_changes:
+            text = f"{short_deployment_id(live)} is live already, and is of commit {commit.short}"
+            return _plan_nothing(ctx, service, history, text, Reason.ALREADY_LIVE)
+        snapshot.check_not_superseded(ctx, history.deployments)
+        return _build_plan(ctx, service, found, commit, configuration)
 
 
 def _parse_commit(text: str) -> str:
@@ -183,14 +111,11 @@ def _check_not_lagging(history: PagesHistory, requested: str) -> None:
             )
 
 
-def _read_details(
-    ctx: Context[RedeployPages.Params],
-    service: "Service",
-    requested: str,
-    observed: SiteObservation,
-    live: PagesDeployment | None,
-) -> RedeployPages.Details:
-    branch = observed.project.production_branch
+def _read_commit(
+    ctx: Context[RedeployPages.Params], service: "Service", requested: str, found: PagesSnapshot
+) -> tuple[GitCommit, SiteConfiguration]:
+    """Return the commit of the production branch, whose files are complete, and its configuration. Raises Refused."""
+    branch = found.observed.project.production_branch
     if not branch:
         raise Refused(
             f"Cloudflare does not name the production branch of {service.pages}",
@@ -199,14 +124,47 @@ def _read_details(
         )
     commit = ctx.site.find_commit(requested, branch)
     ctx.site.check_complete(service, commit)
-    return RedeployPages.Details(service, commit, branch, live, observed, ctx.site.configuration(service, commit))
+    return commit, ctx.site.configuration(service, commit)
 
 
 def _build_plan(
-    details: RedeployPages.Details, build: "BuildConfig", project: PagesProject, history: PagesHistory | None, why: str
-) -> Plan[RedeployPages.Details]:
-    return plan_text.build_redeploy_plan(
-        details.commit, build, project, history, configuration=details.configuration, why=why, details=details
+    ctx: Context[RedeployPages.Params],
+    service: "Service",
+    found: PagesSnapshot,
+    commit: GitCommit,
+    configuration: SiteConfiguration,
+) -> StepPlan:
+    build, project = service.require_build(), found.observed.project
+    history, live = found.history, found.live.deployment
+    before = short_deployment_id(live) if live else "unknown"
+    step = DeployCommit(
+        target=f"Pages {project.name}",
+        before=before,
+        after=f"commit {commit.short}",
+        done_when=f"a new production deployment of {commit.short} is canonical, and the site matches it",
+        undo=_suggest_rollback(ctx, live) if live else None,
+        service=service,
+        live=live,
+        observed=found.observed,
+        commit=commit,
+        branch=project.production_branch,
+    )
+    why = found.live.why if history else snapshot.explain_unknown_live(service, found)
+    began, rollback = ctx.request.incident_began, partial(_suggest_rollback, ctx)
+    return StepPlan(
+        summary=f"Pages {project.name}: {before} → a new deployment of commit {commit.short}",
+        changes=(step,),
+        sections=plan_text.build_redeploy_sections(
+            commit, build, project, history, configuration=configuration, why=why
+        ),
+        not_undone=plan_text.NOT_UNDONE,
+        consequences=plan_text.list_consequences(history) if history else (),
+        warnings=(
+            *plan_text.list_redeploy_warnings(build, project, configuration),
+            *plan_text.list_replacement_warnings(history, commit, began=began, rollback=rollback),
+        ),
+        done_message=f"Deployed {project.name} again from commit {commit.short}",
+        probes=partial(build_probes, service, SiteContent(partial(step.find_content, ctx))),
     )
 
 
@@ -246,18 +204,19 @@ def _find_parent(ctx: Context[RedeployPages.Params], live: PagesDeployment) -> s
 
 
 def _plan_nothing(
-    ctx: Context[RedeployPages.Params], history: PagesHistory, choice: PagesTargetChoice, summary: str, reason: Reason
-) -> Plan[RedeployPages.Details]:
+    ctx: Context[RedeployPages.Params], service: "Service", history: PagesHistory, summary: str, reason: Reason
+) -> StepPlan:
     """Return a plan without changes. It suggests the parent commit, since a rollback could restore a bad release."""
     try:
         before = _find_parent(ctx, history.serving_deployment)
     except Refused:  # an unreadable repository must not stop a run that changes nothing
         before = None
-    return Plan(
+    return StepPlan(
         summary=summary,
-        sections=plan_text.build_sections(history, choice, history.serving_deployment, by_rule=False),
+        sections=plan_text.build_sections(history, history.choice, history.serving_deployment, by_rule=False),
         reason=reason,
         next_step=_suggest_redeploy(ctx, before or "SHA"),
+        probes=partial(build_probes, service, live_content(ctx, service)),
     )
 
 
@@ -265,74 +224,5 @@ def _suggest_redeploy(ctx: Context[RedeployPages.Params], commit: str) -> Sugges
     return ctx.suggest("redeploy-pages", service=ctx.params.service, commit=commit)
 
 
-def _suggest_rollback(ctx: Context[RedeployPages.Params], to: str) -> SuggestedCommand:
-    return ctx.suggest("rollback-pages", service=ctx.params.service, to=to)
-
-
-def _observe_without_ours(
-    details: RedeployPages.Details, project: PagesProject, deployments: tuple[PagesDeployment, ...], site: ObservedPages
-) -> ObservedState:
-    """Return the state while no deployment of ours is deployable."""
-    canonical = project.canonical_id
-    known, sha = {d.id for d in details.observed.deployments}, details.commit.sha
-    if new := live_deployment.newly_available(details.observed.deployments, deployments):
-        return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(new[0]))
-    if canonical != details.observed.project.canonical_id:
-        return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical")
-    compares_assets, matches = (
-        details.observed.compares_assets,
-        sorted(name[:8] for name in details.observed.matching_deployments(site)),
-    )
-    whole = observed_content.site_digest(site, compares_assets=compares_assets)
-    previous_pages = details.observed.own[details.live.id] if details.live else None
-    if previous_pages and observed_content.deployment_digest(
-        previous_pages, site, compares_assets=compares_assets
-    ) not in {
-        None,
-        whole,
-    }:
-        text = f"the site matches {' or '.join(matches) or 'no deployment that was read'}"
-        return ObservedState(
-            ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=not matches
-        )  # what came after the list was read may be ours
-    fresh = [d for d in deployments if d.id not in known and d.environment == PRODUCTION and d.commit == sha]
-    if under_way := [d for d in fresh if d.status in UNFINISHED_STATUSES]:
-        return ObservedState(
-            ChangeState.PLANNED,
-            f"{short_deployment_id(under_way[0])} (ours) is being deployed",
-            is_uncertain=True,
-        )
-    live = short_deployment_id(details.live) if details.live else "what was live"
-    return ObservedState(
-        ChangeState.PLANNED, f"{live} is live, as planned, and no newer deployment is of {details.commit.short}"
-    )
-
-
-def _observe_ours(
-    details: RedeployPages.Details,
-    project: PagesProject,
-    ours: PagesDeployment,
-    slipped: tuple[str, ...],
-    *,
-    look: tuple[ObservedPages, ObservedPages],
-) -> ObservedState:
-    """Return whether our successful deployment is live."""
-    canonical = project.canonical_id
-    name, (own, site) = f"{short_deployment_id(ours)} of commit {details.commit.short}", look
-    if canonical != ours.id:
-        text = f"{name} is deployed, and Cloudflare's canonical deployment is {canonical[:8] or 'none'}"
-        return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
-    if not details.observed.serves_new_deployment(own, site):
-        text = f"{name} is canonical, but the site does not match it"
-        return ObservedState(ChangeState.PLANNED, text, slipped, is_uncertain=True)
-    notes = []
-    if (
-        details.live
-        and None not in {details.live.has_functions, ours.has_functions}
-        and details.live.has_functions != ours.has_functions
-    ):
-        notes.append(
-            f"{short_deployment_id(ours)} has "
-            f"{'Functions' if ours.has_functions else 'no Functions'}, unlike {short_deployment_id(details.live)}"
-        )
-    return ObservedState(ChangeState.DONE, f"{name} is live: {ours.url}", slipped, tuple(notes))
+def _suggest_rollback(ctx: Context[RedeployPages.Params], to: PagesDeployment) -> SuggestedCommand:
+    return ctx.suggest("rollback-pages", service=ctx.params.service, to=to.id)

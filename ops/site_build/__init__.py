@@ -316,11 +316,11 @@ def pack_commit(site: SiteBuilder, plan: Plan[Any] | None, into: Path, configure
     Returns the outputs of the job: NO_OUTPUTS if the plan has no change. Another job can replace an artifact but not an
     output, so the digest of the configuration is an output.
     """
-    details: Any = plan.details if plan and plan.changes else None
-    if details is None:
+    if plan is None or not plan.changes:
         return NO_OUTPUTS
-    digest = site.pack(details.service, details.commit, into, configured)
-    return {"commit": details.commit.sha, "branch": details.branch, "configuration": digest}
+    step: Any = plan.changes[0]
+    digest = site.pack(step.service, step.commit, into, configured)
+    return {"commit": step.commit.sha, "branch": step.branch, "configuration": digest}
 
 
 def check_no_secrets(environ: Mapping[str, str], named: Collection[str], config: "Config") -> None:

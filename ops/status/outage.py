@@ -40,7 +40,7 @@ from ops.core.verdict import KeyAnswer, KeyVerdict, Verdict
 from ops.core.version import __version__
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.pages.steps import SiteClients, live_content
+from ops.pages.snapshot import SiteClients, live_content
 from ops.probes.status_page import (
     CLOUDFLARE_STATUS,
     GITHUB_COMPONENTS,

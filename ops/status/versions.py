@@ -20,7 +20,8 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import PreviousRuns
 from ops.core.threads import start_call
 from ops.engine.context import Context, RequestInfo
-from ops.pages import live_deployment, plan_text, steps
+from ops.pages import live_deployment, plan_text
+from ops.pages.snapshot import MAX_DEPLOYMENTS, explain_unknown_live, read_snapshot
 from ops.render import to_one_line
 from ops.workers import history_reads, rollback_target, schema_age, secret_values
 from ops.workers.history import WorkerHistory, find_warning_sign
@@ -192,10 +193,10 @@ def _judge_version(history: WorkerHistory, choice: TargetChoice, name: str) -> t
 
 
 def _site_versions(ctx: Context[Any], service: "Service", found: ServiceVersions) -> ServiceVersions:
-    snapshot = steps.read_snapshot(ctx, service)
+    snapshot = read_snapshot(ctx, service)
     history = snapshot.history
     if history is None:
-        unknown = f"the live deployment could not be identified: {steps.explain_unknown_live(service, snapshot)}"
+        unknown = f"the live deployment could not be identified: {explain_unknown_live(service, snapshot)}"
         listed = (
             _site_candidate(each, REJECTED, "only `--to` can choose it") for each in snapshot.observed.deployments
         )
@@ -203,7 +204,7 @@ def _site_versions(ctx: Context[Any], service: "Service", found: ServiceVersions
     nothing = plan_text.explain_nothing_to_do(history, history.choice, None)
     judged = _judge_deployments(history, has_target=nothing is None)
     candidates = (_site_candidate(each, verdict, why) for each, verdict, why in judged)
-    notes = (*([nothing[0]] if nothing else []), f"the newest {steps.MAX_DEPLOYMENTS} deployments are read")
+    notes = (*([nothing[0]] if nothing else []), f"the newest {MAX_DEPLOYMENTS} deployments are read")
     return replace(found, candidates=tuple(candidates), notes=notes)
 
 

@@ -17,7 +17,7 @@ from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.issues import IssueRecord, TrustedAuthors, list_recent_incidents, records_of
-from ops.pages.steps import SiteClients, SiteContent, live_content
+from ops.pages.snapshot import SiteClients, SiteContent, live_content
 from ops.publish.chat import post_message
 from ops.watch.closure import ClosureWatch
 from ops.watch.judgment import WatchResult

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ops.engine.runbook import Runbook
     from ops.github.client import Repository
     from ops.github.issues import IssueRecord
-    from ops.pages.steps import PagesSnapshot
+    from ops.pages.snapshot import PagesSnapshot
     from ops.probes.http import ProbeClient
     from ops.setup.workflows import FileDifference
 
@@ -355,9 +355,9 @@ class ServiceFacts:
 
     def read_site(self) -> "PagesSnapshot":
         """Return the state of the site. Raises Refused if it has no deployment, or changes between two reads."""
-        from ops.pages import steps
+        from ops.pages import snapshot
 
-        return self.once("site", lambda: steps.read_snapshot(self._context(None), self.config))
+        return self.once("site", lambda: snapshot.read_snapshot(self._context(None), self.config))
 
     def _context(self, params: Any) -> "Context[Any]":
         facts = self.facts

@@ -12,7 +12,7 @@ from ops.config.probes import ProbeSet
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import did_you_mean
 from ops.core.verdict import ProbeResult, Verdict
-from ops.pages.steps import SiteClients, explain_unknown_live, live_content
+from ops.pages.snapshot import SiteClients, explain_unknown_live, live_content
 from ops.probes.http import request_once
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import DatabaseFacts, ServiceFacts, databases, services, sites, workers
@@ -21,7 +21,7 @@ from ops.setup.secrets import TOKEN_PAGE
 if TYPE_CHECKING:
     from ops.cloudflare.types.pages import PagesDeployment
     from ops.config.probes import Probe
-    from ops.pages.steps import PagesSnapshot
+    from ops.pages.snapshot import PagesSnapshot
 
 TIMEOUT = 5.0
 """Real seconds to wait for a query."""
