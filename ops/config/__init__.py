@@ -15,13 +15,10 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from ops.config import checks
-from ops.config.data_stores import Database, DurableObjects
-from ops.config.github import ActingEnvironment, GitHubConfig
 from ops.config.label_checks import ANY_LABEL, LabelRules
 from ops.config.messages import build_model, format_problems
+from ops.config.models import ActingEnvironment, Database, DurableObjects, GitHubConfig, RotatedSecret, RuntimeConfig
 from ops.config.probes import Probe, ProbeSet, VerificationRule
-from ops.config.runtime import RuntimeConfig
-from ops.config.secrets import RotatedSecret
 from ops.config.strict_yaml import ConfigProblem, YamlDocument, read_yaml
 from ops.config.types import (
     ACCOUNT,

@@ -25,7 +25,7 @@ from ops.engine.step import ChangeState, ObservedState
 from ops.tools.source_files import SourceFiles
 
 if TYPE_CHECKING:
-    from ops.config.data_stores import Database
+    from ops.config.models import Database
 
 LAST = "last"
 SHOWN = 10

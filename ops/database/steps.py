@@ -16,7 +16,7 @@ from ops.tools.source_files import SourceFiles
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.config.data_stores import Database
+    from ops.config.models import Database
 
 
 class DatabaseParams(Protocol):

@@ -15,7 +15,7 @@ from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.config.data_stores import Database
+    from ops.config.models import Database
 
 
 class LiftHold(DatabaseRunbook["LiftHold.Params"]):

@@ -43,7 +43,7 @@ from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
-    from ops.config.data_stores import Database
+    from ops.config.models import Database
 
 MESSAGE = "We are restoring data. Please try again in a few minutes."
 

@@ -24,7 +24,7 @@ from ops.engine.step import ObservedState, Step, StepPlan
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.config.data_stores import Database
+    from ops.config.models import Database
 
 T = TypeVar("T")
 NOT_UNDONE = (

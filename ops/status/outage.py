@@ -55,7 +55,7 @@ from ops.render import collapse_blank_lines, load_templates, to_one_line
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
-    from ops.config.secrets import KeyProvider
+    from ops.config.models import KeyProvider
     from ops.config.types import Contact
     from ops.github.comments import RunComments
 

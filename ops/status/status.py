@@ -42,7 +42,7 @@ from ops.workers.schema_age import list_schema_ages
 
 if TYPE_CHECKING:
     from ops.config import Service
-    from ops.config.runtime import RuntimeConfig
+    from ops.config.models import RuntimeConfig
 
 T = TypeVar("T")
 OPEN = "open_although_closed"

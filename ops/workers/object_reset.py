@@ -22,7 +22,7 @@ from ops.workers.reupload import DeployUpload
 
 if TYPE_CHECKING:
     from ops.config import Service
-    from ops.config.data_stores import DurableObject
+    from ops.config.models import DurableObject
 
 
 BINDING_TYPE = "durable_object_namespace"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ops.config.data_stores import DurableObject
+from ops.config.models import DurableObject
 from ops.config.probes import HttpProbe, Probe, ProbeSet, VerificationRule
 from ops.core.clock import SystemClock
 from ops.core.redaction import Redactor

@@ -16,7 +16,7 @@ from ops.app.configuration import program_name, read_config, register_secrets
 from ops.app.context import planning_context
 from ops.app.github_login import add_github
 from ops.app.session import Session, find_addresses
-from ops.config.github import ActingEnvironment
+from ops.config.models import ActingEnvironment
 from ops.core.client_guards import uses_one_sandbox
 from ops.core.errors import ConfigError, Refused
 from ops.core.redaction import Redactor
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
     from ops.cloudflare.types.zones import Zone
     from ops.config import Config, Environment, Service
-    from ops.config.data_stores import Database
+    from ops.config.models import Database
     from ops.core.plan import Plan
     from ops.engine.context import Context
     from ops.engine.runbook import Runbook
