@@ -244,10 +244,10 @@ class Session:
         self, worker: str, since: datetime, until: datetime
     ) -> "Callable[[], tuple[LoggedError, ...] | str]":
         """Start to read a Worker's logged errors. The returned function waits LOGS_WAIT; a text says why it failed."""
-        from ops.cloudflare import telemetry
+        from ops.cloudflare import records
         from ops.core.clock import Period
 
-        pending = start_call(lambda: telemetry.count_errors(self.client, self.account_id, worker, Period(since, until)))
+        pending = start_call(lambda: records.count_errors(self.client, self.account_id, worker, Period(since, until)))
 
         def answer() -> "tuple[LoggedError, ...] | str":
             try:
@@ -255,7 +255,7 @@ class Session:
             except TimeoutError:
                 return f"Workers Observability did not answer within {LOGS_WAIT:.0f} s"
             except ProviderError as error:
-                return f'{error.message}; the token needs "{telemetry.READ_PERMISSION}" for it'
+                return f'{error.message}; the token needs "{records.OBSERVABILITY_READ}" for it'
 
         return answer
 
@@ -263,12 +263,12 @@ class Session:
         """Start to read a Worker's requests and errors. The returned function never waits; None: unknown so far."""
 
         def read() -> "WorkerTraffic":
-            from ops.cloudflare import analytics
+            from ops.cloudflare import records
             from ops.core.clock import Period
 
             now = self.clock.now()
             recent = Period(now - TRAFFIC_PERIOD, now)
-            return analytics.read_worker_traffic(
+            return records.read_worker_traffic(
                 self.client, self.account_id, worker, recent, now=now, timeout=TRAFFIC_TIMEOUT
             )
 

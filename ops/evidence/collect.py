@@ -110,11 +110,11 @@ class _CloudflareSources:
         yield (tables.D1,), self.databases
 
     def audit(self) -> Sequence[EvidenceTable]:
-        from ops.cloudflare import audit
+        from ops.cloudflare import records
 
-        log = audit.read_audit_log(self.session.client, self.account, self.period)
+        log = records.read_audit_log(self.session.client, self.account, self.period)
         table = tables.audit_table(
-            log.entries, self.period, self.now, audit.MAX_ENTRIES, may_be_cut=log.may_be_incomplete
+            log.entries, self.period, self.now, records.MAX_AUDIT_ENTRIES, may_be_cut=log.may_be_incomplete
         )
         used = tables.token_table(log.entries)
         return table, replace(used, retained_since=table.retained_since, is_not_retained=table.is_not_retained)
@@ -130,39 +130,39 @@ class _CloudflareSources:
         return (tables.deployment_table(name, deployments, workers.list_deployable_versions(name), self.period),)
 
     def handled(self, name: str) -> Sequence[EvidenceTable]:
-        from ops.cloudflare import telemetry
+        from ops.cloudflare import records
 
-        found = telemetry.count_requests(self.session.client, self.account, name, self.period)
-        return (tables.invocation_table(name, found, telemetry.MAX_ROWS),)
+        found = records.count_requests(self.session.client, self.account, name, self.period)
+        return (tables.invocation_table(name, found, records.MAX_OBSERVABILITY_ROWS),)
 
     def site(self, name: str) -> Sequence[EvidenceTable]:
         return (tables.pages_table(name, self.session.pages.list_deployments(name), self.period),)
 
     def requests(self, host: str) -> Sequence[EvidenceTable]:
-        from ops.cloudflare import analytics
+        from ops.cloudflare import records
 
         client = self.session.client
-        zone = analytics.find_zone(client, self.account, host)
+        zone = records.find_zone(client, self.account, host)
         if zone is None:
             message = f"the token can read no zone of this account for {host}"
             raise ProviderError(message, reason=Reason.NOT_AUTHORISED)
-        limits = analytics.read_zone_limits(client, zone)
+        limits = records.read_zone_limits(client, zone)
         return (
             self._query_analytics(
                 limits,
-                lambda part: analytics.count_host_requests(client, zone, host, part, max_rows=limits.max_rows),
+                lambda part: records.count_host_requests(client, zone, host, part, max_rows=limits.max_rows),
                 lambda rows, notes: tables.request_table(host, rows, notes=notes),
             ),
         )
 
     def databases(self) -> Sequence[EvidenceTable]:
-        from ops.cloudflare import analytics
+        from ops.cloudflare import records
 
         client = self.session.client
-        limits = analytics.read_account_limits(client, self.account)
+        limits = records.read_account_limits(client, self.account)
 
         def read(part: Period) -> tuple[DatabaseUsage, ...]:
-            return analytics.read_database_usage(client, self.account, part, max_rows=limits.max_rows)
+            return records.read_database_usage(client, self.account, part, max_rows=limits.max_rows)
 
         return (self._query_analytics(limits, read, lambda rows, notes: tables.database_table(rows, notes=notes)),)
 

@@ -139,21 +139,21 @@ def _add_impact(evidence: IncidentEvidence, config: "Config", environ: Mapping[s
 
 
 def _read_traffic(session: Session, worker: str, recent: Period, now: datetime) -> WorkerTraffic:
-    from ops.cloudflare import analytics
+    from ops.cloudflare import records
 
-    return analytics.read_worker_traffic(
+    return records.read_worker_traffic(
         session.client, session.account_id, worker, recent, now=now, history=timedelta(0), timeout=ANALYTICS_TIMEOUT
     )
 
 
 def _read_failures(session: Session, sources: ImpactSources) -> HostFailures:
     """Count failed responses of the host. Raises ProviderError, also if it is in no zone."""
-    from ops.cloudflare import analytics
+    from ops.cloudflare import records
 
-    zone = analytics.find_zone(session.client, session.account_id, sources.host)
+    zone = records.find_zone(session.client, session.account_id, sources.host)
     if zone is None:
         raise ProviderError(f"the token can read no zone of {sources.host}", reason=Reason.PROVIDER_REFUSED)
-    return analytics.count_host_failures(session.client, zone, sources.host, sources.window)
+    return records.count_host_failures(session.client, zone, sources.host, sources.window)
 
 
 def _add_leftovers(evidence: IncidentEvidence, config: "Config", environ: Mapping[str, str]) -> IncidentEvidence:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.app.session import Session
-from ops.cloudflare import analytics
+from ops.cloudflare import records
 from ops.cloudflare.types.workers import describe_split, short_id
 from ops.core.clock import Period, format_utc
 from ops.core.errors import ConfigError, Decision, ProviderError, Reason
@@ -128,7 +128,7 @@ class Watch:
             return
         now = self._clock.now()
         try:
-            traffic = analytics.read_worker_traffic(
+            traffic = records.read_worker_traffic(
                 self._session.client,
                 self._session.account_id,
                 self._service.worker,

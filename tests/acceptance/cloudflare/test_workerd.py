@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.cloudflare.analytics import ACCOUNT_ANALYTICS_READ, read_worker_traffic
 from ops.cloudflare.client import CloudflareClient
+from ops.cloudflare.records import ACCOUNT_ANALYTICS_READ, read_worker_traffic
 from ops.core.clock import Period, SystemClock
 from ops.core.redaction import Secret
 from sandbox import Sandbox, Switches

@@ -1,25 +1,91 @@
-"""Cloudflare's GraphQL analytics: requests to a host or Worker, and usage of D1.
+"""Read Cloudflare's records of a period: audit log, analytics, Workers Observability.
 
+developers.cloudflare.com/fundamentals/account/account-security/audit-logs (version 2)
 developers.cloudflare.com/analytics/graphql-api
+developers.cloudflare.com/api/resources/workers/subresources/observability/subresources/telemetry/methods/query
 
 Counts may be estimates from samples. The retention of a data set depends on the plan and is read from Cloudflare.
 """
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
-from ops.cloudflare.client import CloudflareClient, paginate_by_total, reads
-from ops.cloudflare.response import CloudflareResponse, parse_result, text_or_empty
+from ops.cloudflare.client import CloudflareClient, next_cursor, paginate_by_cursor, paginate_by_total, reads
+from ops.cloudflare.response import (
+    CloudflareResponse,
+    parse_result,
+    text_or_empty,
+    unexpected_shape,
+)
 from ops.cloudflare.types.records import (
+    AuditLogEntry,
     DatabaseUsage,
     DatasetLimits,
     HostFailures,
     HostRequests,
+    LoggedError,
     VersionRequests,
+    WorkerRequests,
     WorkerTraffic,
 )
 from ops.core.clock import Period, format_rfc3339, parse_utc
+
+AUDIT_READ = "Account Settings Read"
+MAX_AUDIT_ENTRIES = 5000
+"""Most entries to read for one period."""
+AUDIT_PAGE_SIZE = 100
+"""Entries of one page."""
+
+
+class AuditLog(NamedTuple):
+    """Entries of the audit log, newest first."""
+
+    entries: tuple[AuditLogEntry, ...]
+    may_be_incomplete: bool
+    """Whether older entries may be missing: the last page was full and named no next page."""
+
+
+@reads("GET /accounts/{account}/logs/audit")
+def read_audit_log(client: CloudflareClient, account_id: str, period: Period) -> AuditLog:
+    """Read at most MAX_AUDIT_ENTRIES of a period. Cloudflare lists an entry a minute or more after its event."""
+    cut = False
+    between = {"since": format_rfc3339(period.since), "before": format_rfc3339(period.until)}
+
+    def read(page: Mapping[str, str]) -> CloudflareResponse:
+        answer = client.read(f"/accounts/{account_id}/logs/audit", permission=AUDIT_READ, params={**between, **page})
+        if not isinstance(answer.result, list):
+            raise unexpected_shape(answer, "the audit log")
+        nonlocal cut
+        cut = len(answer.result) >= AUDIT_PAGE_SIZE and not next_cursor(answer)
+        return CloudflareResponse(
+            parse_result(answer, "the audit log", lambda: list(_audit_entries(answer.result))), answer.result_info
+        )
+
+    found = tuple(islice(paginate_by_cursor(read, per_page=AUDIT_PAGE_SIZE, size_parameter="limit"), MAX_AUDIT_ENTRIES))
+    return AuditLog(found, may_be_incomplete=cut)
+
+
+def _audit_entries(rows: list[Any]) -> Iterator[AuditLogEntry]:
+    for row in rows:
+        action, actor, raw = row["action"], row.get("actor") or {}, row.get("raw") or {}
+        yield AuditLogEntry(
+            at=parse_utc(action["time"]),
+            action=text_or_empty(action.get("type")),
+            result=text_or_empty(action.get("result")),
+            actor=text_or_empty(actor.get("email")) or text_or_empty(actor.get("type")),
+            context=text_or_empty(actor.get("context")),
+            token_id=text_or_empty(actor.get("token_id")),
+            token_name=text_or_empty(actor.get("token_name")),
+            address=text_or_empty(actor.get("ip_address")),
+            method=text_or_empty(raw.get("method")),
+            uri=text_or_empty(raw.get("uri")).partition("?")[0],
+            status=str(raw.get("status_code") or ""),
+            user_agent=text_or_empty(raw.get("user_agent")),
+            ray_id=text_or_empty(raw.get("cf_ray_id")),
+        )
+
 
 ZONE_READ = "Zone Read"
 ANALYTICS_READ = "Analytics Read"
@@ -201,3 +267,83 @@ def _database_use(data: Mapping[str, Any]) -> Iterator[DatabaseUsage]:
 
 def _between(period: Period) -> dict[str, str]:
     return {"from": format_rfc3339(period.since), "to": format_rfc3339(period.until)}
+
+
+OBSERVABILITY_READ = "Workers Observability Read"
+MAX_OBSERVABILITY_ROWS = 1000
+"""Most rows of one query."""
+TRIGGER, STATUS, SERVICE, REQUEST, ERROR = (
+    f"$metadata.{name}" for name in ("trigger", "statusCode", "service", "requestId", "error")
+)
+
+
+def count_requests(
+    client: CloudflareClient, account_id: str, worker: str, period: Period
+) -> tuple[WorkerRequests, ...]:
+    """Count requests by method, path and status, most frequent first, at most MAX_ROWS rows.
+
+    The result is empty if observability is off, and partial if requests are sampled.
+    """
+    answer = _count_groups(client, account_id, worker, period, {TRIGGER: "string", STATUS: "number"})
+    found = parse_result(answer, "the requests to a Worker", lambda: list(_worker_requests(answer)))
+    return tuple(sorted(found, key=lambda each: -each.count))
+
+
+def count_errors(client: CloudflareClient, account_id: str, worker: str, period: Period) -> tuple[LoggedError, ...]:
+    """Count the errors that a Worker and its Durable Objects logged, most frequent first.
+
+    A tail is not used, since it may restart the objects
+    (developers.cloudflare.com/durable-objects/platform/known-issues).
+    """
+    answer = _count_groups(client, account_id, worker, period, {ERROR: "string"})
+    found = parse_result(answer, "the errors of a Worker", lambda: list(_logged_errors(answer)))
+    return tuple(sorted(found, key=lambda each: -each.count))
+
+
+@reads("POST /accounts/{account}/workers/observability/telemetry/query")
+def _count_groups(
+    client: CloudflareClient, account_id: str, worker: str, period: Period, groups: Mapping[str, str]
+) -> CloudflareResponse:
+    """Query the number of distinct requests per group, since a request leaves several events."""
+    question = {
+        "queryId": "ops-evidence",
+        "dry": True,
+        "view": "calculations",
+        "ignoreSeries": True,
+        "limit": MAX_OBSERVABILITY_ROWS,
+        "timeframe": {"from": _milliseconds(period, "since"), "to": _milliseconds(period, "until")},
+        "parameters": {
+            "datasets": ["cloudflare-workers"],
+            "filterCombination": "and",
+            "filters": [{"key": SERVICE, "operation": "eq", "type": "string", "value": worker}],
+            "calculations": [{"operator": "uniq", "key": REQUEST, "keyType": "string"}],
+            "groupBys": [{"type": kind, "value": key} for key, kind in groups.items()],
+        },
+    }
+    path = f"/accounts/{account_id}/workers/observability/telemetry/query"
+    return client.read_by_post(path, question, permission=OBSERVABILITY_READ)
+
+
+def _logged_errors(answer: CloudflareResponse) -> Iterator[LoggedError]:
+    for groups, count in _group_rows(answer):
+        if message := text_or_empty(groups.get(ERROR)):
+            yield LoggedError(message, count)
+
+
+def _worker_requests(answer: CloudflareResponse) -> Iterator[WorkerRequests]:
+    """Yield the requests. A group omits missing fields: a log line has no status."""
+    for groups, count in _group_rows(answer):
+        status = groups.get(STATUS)
+        yield WorkerRequests(
+            text_or_empty(groups.get(TRIGGER)), "" if status in {None, ""} else str(int(status)), count
+        )
+
+
+def _group_rows(answer: CloudflareResponse) -> Iterator[tuple[Mapping[str, Any], int]]:
+    (calculation,) = answer.result["calculations"]
+    for row in calculation["aggregates"]:
+        yield {each["key"]: each["value"] for each in row.get("groups") or []}, int(row["value"])
+
+
+def _milliseconds(period: Period, end: str) -> int:
+    return int(getattr(period, end).timestamp() * 1000)
