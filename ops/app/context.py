@@ -24,7 +24,7 @@ from ops.tools import process
 
 if TYPE_CHECKING:
     from ops.config import Config
-    from ops.github.committed_file import CommittedFile
+    from ops.github.files import CommittedFile
     from ops.github.pulls import PullRequests
     from ops.site_build import SiteBuilder
     from ops.tools.source_files import SourceFiles
@@ -96,7 +96,7 @@ class _Repository:
 
     @functools.cached_property
     def limits(self) -> "CommittedFile":
-        from ops.github.committed_file import CommittedFile
+        from ops.github.files import CommittedFile
 
         return CommittedFile(self._folder, LIMITS_FILE, self._environ, self._redactor, self.pulls)
 
@@ -117,9 +117,9 @@ def make_site(
     from ops.site_build import DeployAccount, SiteBuilder
 
     def exposed(application: str) -> str:
-        from ops.github import environments
+        from ops.github import protection
 
-        return environments.source_exposure(environ, redactor, application)
+        return protection.source_exposure(environ, redactor, application)
 
     return SiteBuilder(
         environ,

@@ -6,11 +6,11 @@ from pathlib import Path
 from ops.core.client_guards import is_loopback, uses_one_sandbox
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
-from ops.github import app_tokens, client, secrets
+from ops.github import client, secrets
 from ops.github.actions import is_job
 from ops.tools.git import GITHUB, GitError, GitRepository, parse_github_remote, remote_host
 
-TOKENS = ("GITHUB_TOKEN", "GH_TOKEN", secrets.TOKEN, app_tokens.APP_KEY)
+TOKENS = ("GITHUB_TOKEN", "GH_TOKEN", secrets.TOKEN, secrets.APP_KEY)
 """Variables whose values are sent to GitHub."""
 
 

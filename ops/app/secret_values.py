@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.redaction import Redactor, Secret
 from ops.github import actions
-from ops.github.app_tokens import APP_KEY
-from ops.github.secrets import TOKEN
+from ops.github.secrets import APP_KEY, TOKEN
 
 if TYPE_CHECKING:
     from ops.config import Config

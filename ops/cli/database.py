@@ -96,7 +96,7 @@ def fetch(redactor: Redactor, *, params: str, environment: str, into: Path, conf
     As a job's output: `source`, the digest of the file. The job needs no token.
     """
     from ops.app.configuration import read_config
-    from ops.github.environments import source_exposure
+    from ops.github.protection import source_exposure
     from ops.tools.source_files import read_source_files, save_source_files
 
     name = str(json.loads(params)["database"])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ops.core.runtime_contract import RuntimeState
     from ops.core.timeline import Timeline
     from ops.core.verdict import MaintenanceCheck, ProbeResult
-    from ops.github.committed_file import CommittedFile
+    from ops.github.files import CommittedFile
     from ops.github.pulls import PullRequests
     from ops.github.secrets import EnvironmentSecrets
     from ops.probes.application import DurableObjectAdmin

@@ -33,7 +33,7 @@ from ops.core.threads import run_parallel
 from ops.evidence import tables
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.environments import is_own_private
+from ops.github.protection import is_own_private
 
 T = TypeVar("T")
 OUTAGES = frozenset({Reason.PROVIDER_UNAVAILABLE, Reason.RATE_LIMITED, Reason.MALFORMED_ANSWER})
@@ -190,13 +190,13 @@ class _CloudflareSources:
 
 def _github_source(requested_period: Period, environ: Mapping[str, str], redactor: Redactor) -> Source:
     def read() -> Sequence[EvidenceTable]:
-        from ops.github import environments
+        from ops.github import protection
 
         repository = connect(environ, redactor)
         with provider_errors():
             return (
                 tables.environment_table(
-                    environments.environment_uses(repository, requested_period), environments.MOST
+                    protection.environment_uses(repository, requested_period), protection.MOST_USES
                 ),
             )
 

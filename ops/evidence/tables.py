@@ -24,7 +24,7 @@ from ops.cloudflare.types.records import (
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_split
 from ops.core.clock import Period
 from ops.github.comments import MAX_TEXT
-from ops.github.environments import EnvironmentUse
+from ops.github.protection import EnvironmentUse
 from ops.render import code_span, collapse_blank_lines, load_templates, to_one_line
 
 AUDIT_KEPT = timedelta(days=548)

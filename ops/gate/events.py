@@ -18,7 +18,7 @@ from ops.gate.outcomes import (
     RecoveryRequest,
     ReportDue,
 )
-from ops.github.incident_form import parse_began
+from ops.github.issues import parse_began
 
 if TYPE_CHECKING:
     from ops.config import Config

@@ -26,7 +26,7 @@ from ops.gate import approval, events, outcomes, refusals, reruns
 from ops.gate import payload as fields
 from ops.gate.refusals import PRESS_AGAIN
 from ops.gate.requester import current_responders, requester_ids
-from ops.github import actions, client, incident_form, permissions, triggers
+from ops.github import actions, client, issues, permissions, triggers
 from ops.github.comments import request_mark
 from ops.render import to_one_line
 
@@ -243,7 +243,7 @@ class Gate:
             return None, None
         if (refusal := refusals.refuse_on_issue(request, issue)) is not None:
             return None, refusal
-        return incident_form.parse_began(issue.body, now=current_time(self.environ)), None
+        return issues.parse_began(issue.body, now=current_time(self.environ)), None
 
     def _refuse_rerun(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
         """Return a refusal of a later attempt, unless GitHub confirms an open incident and no change since."""

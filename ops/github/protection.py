@@ -1,22 +1,31 @@
-"""Read and write GitHub environments and rulesets of the operations repository.
+"""Protection of the repository: privacy, GitHub environments and their uses, rulesets.
 
-docs.github.com/rest/deployments/environments, …/deployments/branch-policies, …/repos/rules, …/actions/secrets
+GitHub creates a deployment for each job with an `environment`, unless the job sets `deployment: false`. The statuses of
+the deployment link to the job log.
+docs.github.com/rest/deployments/environments, …/deployments/branch-policies, …/deployments/deployments,
+…/deployments/statuses, …/repos/rules, …/actions/secrets
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ops.core.errors import ProviderError, Reason
-from ops.github.client import GitHubApiError, provider_errors, read_json, write_errors
+from ops.core.clock import Period, parse_utc
+from ops.core.errors import ConfigError, ProviderError, Reason
+from ops.core.redaction import Redactor
+from ops.github.client import GitHubApiError, connect, is_configured, provider_errors, read_json, write_errors
 
 if TYPE_CHECKING:
     from github.Repository import Repository
 
+
 MOST_REVIEWERS = 6
-_PER_PAGE = 100
+_PER_PAGE, _MOST_PAGES = 100, 20
+MOST_USES = 100
+"""The limit of uses in one period; each needs one request for its statuses."""
 _NEEDS_UPGRADE = "Upgrade to GitHub"
 """Beginning of GitHub's text where a private repository's plan lacks a feature."""
 _CUSTOM = {"protected_branches": False, "custom_branch_policies": True}
@@ -289,3 +298,83 @@ def _plan_errors() -> Iterator[None]:
 def _write(repository: "Repository", method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
     with write_errors():
         repository.requester.requestJsonAndCheck(method, repository.url + path, input=body and dict(body))
+
+
+@dataclass(frozen=True)
+class EnvironmentUse:
+    """Use of a GitHub environment by a job. `at`: GitHub's clock. `actor`: the person who started the run."""
+
+    at: datetime
+    environment: str
+    actor: str
+    ref: str
+    sha: str
+    state: str
+    url: str
+    """URL of the job's log."""
+
+
+def environment_uses(repository: "Repository", period: Period) -> tuple[EnvironmentUse, ...]:
+    """Return the uses of all environments in the period, newest first, at most MOST_USES. Raises as PyGithub."""
+    return tuple(_environment_use(repository, row) for row in _deployments(repository, period))
+
+
+def _deployments(repository: "Repository", period: Period) -> Iterator[Mapping[str, Any]]:
+    """Yield the deployments of the period. GitHub lists the newest first and has no filter by time."""
+    count = 0
+    for page in range(1, _MOST_PAGES + 1):
+        rows = read_json(repository, f"/deployments?per_page={_PER_PAGE}&page={page}")
+        for row in rows:
+            at = parse_utc(row["created_at"])
+            if at < period.since or count == MOST_USES:
+                return
+            if at < period.until:
+                count += 1
+                yield row
+        if len(rows) < _PER_PAGE:
+            return
+
+
+def _environment_use(repository: "Repository", row: Mapping[str, Any]) -> EnvironmentUse:
+    statuses = read_json(repository, f"/deployments/{int(row['id'])}/statuses?per_page=1")
+    last = statuses[0] if statuses else {}
+    return EnvironmentUse(
+        at=parse_utc(row["created_at"]),
+        environment=row["environment"],
+        actor=(row.get("creator") or {}).get("login", "ghost"),
+        ref=row["ref"],
+        sha=row["sha"],
+        state=last.get("state") or "",
+        url=last.get("log_url") or last.get("target_url") or "",
+    )
+
+
+def is_private(repository: "Repository") -> bool:
+    """Return whether GitHub confirms that the repository is private.
+
+    False if GitHub fails or does not say; never raises.
+    """
+    try:
+        with provider_errors():
+            found = read_json(repository, "")
+    except ProviderError:
+        return False
+    return isinstance(found, dict) and found.get("private") is True and found.get("visibility") != "internal"
+
+
+def is_own_private(environ: Mapping[str, str], redactor: Redactor) -> bool:
+    """Return whether the operations repository is private; False if it cannot be read. Never raises."""
+    try:
+        return is_configured(environ) and is_private(connect(environ, redactor))
+    except ConfigError:  # the token is for another server
+        return False
+
+
+def source_exposure(environ: Mapping[str, str], redactor: Redactor, application: str) -> str:
+    """Return why others could read an artifact with the application's source; "" if it exposes nothing new."""
+    own = environ.get("GITHUB_REPOSITORY", "")
+    if own and own.lower() == (application or own).lower():
+        return ""
+    if is_own_private(environ, redactor):
+        return ""
+    return f"GitHub does not say that {own or 'the operations repository'} is private, and its artifacts are readable"

@@ -1,6 +1,12 @@
-"""PyGithub's transport with a check of each response."""
+"""PyGithub's transport, with a check of each response against its expected shape.
 
+Shapes follow docs.github.com/rest. They hold only the fields that Backout or PyGithub reads.
+"""
+
+import base64
+import json
 import re
+from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
 from typing import Any
@@ -11,8 +17,269 @@ from github import GithubException
 from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, Requester
 
 from ops.core.client_guards import is_loopback
-from ops.core.errors import Reason, Refused
-from ops.github.answers import check_answer, expected_answer, malformed_answer, refusal_body
+from ops.core.clock import parse_utc
+from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
+
+Shape = Any
+"""A type, None, a predicate, a list of one shape, a mapping of field → shape, or a tuple of alternatives.
+
+A missing field counts as None.
+"""
+
+
+class MalformedAnswer(ProviderError):
+    """GitHub, or a proxy in front of it, answered a read with an unexpected body."""
+
+    def __init__(self, what: str, status: int, why: str) -> None:
+        hint = "Check https://www.githubstatus.com/, then start the same command again."
+        text = f"cannot read GitHub's answer for {what}: {why}{_http(status)}"
+        super().__init__(text, reason=Reason.MALFORMED_ANSWER, hint=hint)
+
+
+def _http(status: int) -> str:
+    return f" (HTTP {status})" if status else ""
+
+
+def malformed_answer(method: str, name: str, status: int, why: str) -> ProviderError:
+    """Return the error for an unexpected response. After a write it is UnclearWrite: the write may have taken effect.
+
+    `status` 0 means that the status is unknown.
+    """
+    if method == "GET":
+        return MalformedAnswer(name, status, why)
+    hint = "Look on GitHub whether the change is there, before you start the same command again."
+    text = f"cannot read GitHub's answer to a change of {name}: {why}{_http(status)}; the change may have been made"
+    return UnclearWrite(text, reason=Reason.UNCLEAR, hint=hint)
+
+
+def is_timestamp(value: Any) -> bool:
+    try:
+        parse_utc(value)
+    except (ValueError, OverflowError, AttributeError, TypeError):
+        return False
+    return True
+
+
+def is_public_key(value: Any) -> bool:
+    """Return whether the value is a key for libsodium sealed boxes: 32 bytes in Base64."""
+    return isinstance(value, str) and len(_decoded(value) or b"") == 32
+
+
+def is_base64(value: Any) -> bool:
+    return isinstance(value, str) and _decoded(value.replace("\n", "")) is not None
+
+
+def _decoded(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+
+
+def is_file(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("encoding") == "base64"
+
+
+def is_entry(value: Any) -> bool:
+    """Return whether the value is a timeline entry. Entries of kinds that Backout does not read may have any fields."""
+    if not isinstance(value, dict):
+        return False
+    return _shape_problem(_ENTRIES.get(str(value.get("event")), {}), value) == ""
+
+
+TEXT = (str, None)
+USER = ({"login": str}, None)
+"""None if the account was deleted."""
+MOMENT = (is_timestamp, None)
+LABEL = {"name": str, "color": str, "description": TEXT, "url": str}
+ISSUE = {
+    "number": int,
+    "url": str,
+    "html_url": str,
+    "title": str,
+    "state": str,
+    "body": TEXT,
+    "user": USER,
+    "labels": [{"name": str}],
+    "created_at": is_timestamp,
+    "closed_at": MOMENT,
+    "pull_request": (dict, None),
+}
+COMMENT = {"id": int, "url": str, "html_url": str, "body": str, "user": USER}
+PULL = {"number": int, "html_url": str, "body": TEXT, "user": USER, "merged_at": MOMENT}
+OPEN_PULL = PULL | {"head": {"ref": str, "repo": ({"full_name": str}, None)}}
+REF = {"ref": str, "object": {"sha": str}}
+FILE = {"sha": str, "content": is_base64, "encoding": str}
+ACTION_RESULT = {"actor": ({"login": str, "type": str}, None), "created_at": is_timestamp}
+_ENTRIES: Mapping[str, Shape] = {
+    "labeled": ACTION_RESULT | {"label": {"name": str}},
+    "assigned": ACTION_RESULT | {"assignee": USER},
+    "renamed": ACTION_RESULT | {"rename": {"from": str, "to": str}},
+    "closed": ACTION_RESULT | {"state_reason": TEXT},
+    "reopened": ACTION_RESULT,
+    "commented": ACTION_RESULT | {"body": TEXT, "html_url": str, "updated_at": is_timestamp},
+    "cross-referenced": ACTION_RESULT
+    | {"source": ({"issue": ({"number": int, "title": str, "pull_request": (dict, None)}, None)}, None)},
+}
+_COMMIT = {
+    "sha": str,
+    "html_url": str,
+    "author": ({"login": TEXT}, None),
+    "commit": {"message": str, "author": ({"name": TEXT}, None)},
+}
+_JOB = {"name": str, "created_at": is_timestamp, "started_at": MOMENT, "runner_name": TEXT, "conclusion": TEXT}
+_REVIEW = {"state": str, "environments": [{"name": str}], "user": USER}
+_RUN = {
+    "created_at": is_timestamp,
+    "html_url": str,
+    "event": str,
+    "status": TEXT,
+    "conclusion": TEXT,
+    "actor": USER,
+    "triggering_actor": USER,
+}
+_DEPLOYMENT = {
+    "id": int,
+    "created_at": is_timestamp,
+    "environment": str,
+    "ref": str,
+    "sha": str,
+    "creator": USER,
+}
+_STATUS = {"state": TEXT, "log_url": TEXT, "target_url": TEXT}
+_APP_TOKEN = {"token": str}
+_PERMISSION = {
+    "permission": str,
+    "role_name": str,
+    "user": ({"login": str, "type": str, "id": int}, None),
+}
+
+_PROTECTED = {
+    "name": str,
+    "protection_rules": ([{"type": str}], None),
+    "deployment_branch_policy": ({"custom_branch_policies": bool}, None),
+}
+_PATTERN = {"id": int, "name": str}
+
+ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
+    ("GET", "", "the repository", {"full_name": str, "default_branch": str, "html_url": str}),
+    ("GET", "/issues", "the list of issues", [ISSUE]),
+    ("POST", "/issues", "the issues", ISSUE),
+    ("GET", r"/issues/\d+", "the issue", ISSUE | {"repository_url": str}),
+    ("PATCH", r"/issues/\d+", "the issue", ISSUE),
+    ("GET", r"/issues/\d+/timeline", "the timeline of the issue", [is_entry]),
+    ("GET", r"/issues/\d+/events", "the events of the issue", [is_entry]),
+    ("GET", r"/issues/\d+/comments", "the comments of the issue", [COMMENT]),
+    ("POST", r"/issues/\d+/comments", "the comments of the issue", COMMENT),
+    ("GET", r"/issues/comments/\d+", "the comment", COMMENT),
+    ("PATCH", r"/issues/comments/\d+", "the comment", COMMENT),
+    ("DELETE", r"/issues/comments/\d+", "the comment", None),
+    ("GET", r"/issues/\d+/labels", "the labels of the issue", [{"name": str}]),
+    ("DELETE", r"/issues/\d+/labels/[^/]+", "the labels of the issue", [{"name": str}]),
+    ("GET", "/labels", "the labels of the repository", [LABEL]),
+    ("POST", "/labels", "the labels of the repository", LABEL),
+    ("PATCH", "/labels/[^/]+", "the labels of the repository", LABEL),
+    ("GET", "/collaborators/[^/]+/permission", "the permission of a user", _PERMISSION),
+    ("GET", r"/actions/runs/\d+", "the workflow run", _RUN),
+    ("GET", r"/actions/runs/\d+/approvals", "the reviews of the workflow run", [_REVIEW]),
+    ("GET", r"/actions/runs/\d+/attempts/\d+/jobs", "the jobs of the workflow run", {"jobs": [_JOB]}),
+    ("GET", "/deployments", "the deployments", [_DEPLOYMENT]),
+    ("GET", r"/deployments/\d+/statuses", "the statuses of a deployment", [_STATUS]),
+    ("GET", "/contents/.+", "a file", ([dict], FILE)),
+    ("PUT", "/contents/.+", "a file", {"content": dict, "commit": {"sha": str}}),
+    ("GET", "/commits", "the commits", [{"sha": str}]),
+    ("GET", "/commits/[^/]+/pulls", "the pull requests of a commit", [PULL]),
+    ("GET", "/compare/.+", "the comparison of two commits", {"commits": [_COMMIT]}),
+    ("GET", "/git/ref/.+", "the branch", REF),
+    ("POST", "/git/refs", "the branches", REF),
+    ("GET", "/pulls", "the pull requests", [OPEN_PULL]),
+    ("POST", "/pulls", "the pull requests", PULL),
+    ("GET", "/environments/[^/]+", "an environment", _PROTECTED),
+    ("PUT", "/environments/[^/]+", "an environment", _PROTECTED),
+    ("GET", ".*/deployment-branch-policies", "the branches of an environment", {"branch_policies": [_PATTERN]}),
+    ("POST", ".*/deployment-branch-policies", "the branches of an environment", _PATTERN),
+    ("DELETE", r".*/deployment-branch-policies/\d+", "the branches of an environment", None),
+    ("GET", "/rules/branches/.+", "the rules of a branch", [{"type": str}]),
+    ("GET", "/actions/workflows", "the workflows", {"workflows": [{"path": str, "state": str}]}),
+    ("GET", "/codeowners/errors", "the errors of CODEOWNERS", {"errors": [{"line": int, "kind": str}]}),
+    ("GET", "/rulesets", "the rulesets", [{"id": int, "name": str}]),
+    ("POST", "/rulesets", "the rulesets", {"id": int, "name": str}),
+    ("PUT", r"/rulesets/\d+", "a ruleset", {"id": int, "name": str}),
+    ("GET", ".*/secrets", "the names of secrets", {"secrets": [{"name": str}]}),
+    ("GET", ".*/secrets/public-key", "the public key of an environment", {"key_id": str, "key": is_public_key}),
+    ("GET", ".*/secrets/[^/]+", "a secret of an environment", {"name": str, "updated_at": is_timestamp}),
+    ("GET", "/installation", "the installation of the App", {"id": int}),
+    ("POST", r"/app/installations/\d+/access_tokens", "the tokens of the App", _APP_TOKEN),
+    ("DELETE", "/installation/token", "the token of the App", None),
+    ("PUT", ".*/secrets/[^/]+", "a secret of an environment", (dict, None)),
+)
+"""Method, path below the repository, name in error texts, shape of a success response."""
+_USER = {"login": str}
+
+
+def expected_answer(method: str, path: str) -> tuple[str, Shape]:
+    """Return the name of the route and its shape. A route that is not listed may return any object or list."""
+    if path == "/user":
+        return "the user of the token", _USER
+    below = re.sub(r"^/repos/[^/]+/[^/]+", "", path)
+    for verb, pattern, what, shape in ROUTES:
+        if verb == method and re.fullmatch(pattern, below):
+            return what, shape
+    return "a request", (dict, list)
+
+
+def check_answer(method: str, path: str, status: int, text: str) -> None:
+    """Check that a success response has the shape of its route.
+
+    `path` is the API path without host and query. Error responses are checked by their status: see `provider_errors`.
+
+    Raises:
+        MalformedAnswer: the response to a read has another shape.
+        UnclearWrite: the response to a write has another shape.
+    """
+    name, shape = expected_answer(method, path)
+    try:
+        value = json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        why = "an HTML page" if text.lstrip()[:1] == "<" else f"{len(text)} characters that are not JSON"
+        raise malformed_answer(method, name, status, why) from None
+    if problem := _shape_problem(shape, value):
+        why = "an empty body" if not text else f"unexpected JSON ({problem})"
+        raise malformed_answer(method, name, status, why)
+
+
+def refusal_body(text: str) -> str:
+    """Return the body of an error response; `{}` if it has no `message` in GitHub's form."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return "{}"
+    return text if isinstance(value, dict) and isinstance(value.get("message"), str) else "{}"
+
+
+def _shape_problem(shape: Shape, value: Any, field: str = "") -> str:
+    """Return where the value differs from the shape; "" if it matches."""
+    match shape:
+        case tuple():
+            found = [_shape_problem(one, value, field) for one in shape]
+            return "" if "" in found else found[0]
+        case list():
+            if not isinstance(value, list):
+                return f"{field or 'it'} is not a list"
+            return next(filter(None, (_shape_problem(shape[0], item, f"{field}[]") for item in value)), "")
+        case Mapping():
+            if not isinstance(value, dict):
+                return f"{field or 'it'} is not an object"
+            found = [_shape_problem(one, value.get(name), f"{field}.{name}".lstrip(".")) for name, one in shape.items()]
+            return next(filter(None, found), "")
+        case type():
+            is_other = not isinstance(value, shape) or (shape is int and isinstance(value, bool))
+            return f"{field or 'it'} is missing or has another type" if is_other else ""
+        case None:
+            return "" if value is None else f"{field or 'it'} is not empty"
+        case _:
+            return "" if shape(value) else f"{field or 'it'} is missing or has another form"
+
 
 _HOST = re.compile(r"https?://[^/]+(?:/api/v3)?(?=/)")
 """github.com serves the API at the root of its host, an Enterprise Server below /api/v3."""

@@ -23,7 +23,7 @@ from ops.core.threads import run_parallel
 from ops.core.timeline import RunEvent, event_from_json
 from ops.github.actions import repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.incident_form import parse_form
+from ops.github.issues import parse_form
 from ops.render import to_one_line
 
 if TYPE_CHECKING:

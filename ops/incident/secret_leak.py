@@ -88,9 +88,9 @@ def _read_event(config: "Config", environ: Mapping[str, str], now: datetime) -> 
 
 
 def _is_private(repository: "Repository") -> bool:
-    from ops.github import environments
+    from ops.github import protection
 
-    return environments.is_private(repository)
+    return protection.is_private(repository)
 
 
 def _open_or_extend(

@@ -186,7 +186,7 @@ def render_approval(code: str, runbook: str, login: str, link: str) -> str:
 
 
 def render_incident(*, service: str, severity: str = "", symptom: str = "") -> str:
-    """Return the body of an incident issue, in the layout of the issue form, which `ops.github.incident_form` reads."""
+    """Return the body of an incident issue, in the layout of the issue form, which `ops.github.issues` reads."""
     template = load_templates().get_template("incident.md.j2")
     return collapse_blank_lines(template.render(service=service, severity=severity, symptom=symptom)).strip()
 

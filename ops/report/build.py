@@ -22,7 +22,7 @@ from ops.core.next_step import SuggestedCommand, build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.incident_form import parse_form
+from ops.github.issues import parse_form
 from ops.report.close import find_leftovers
 from ops.report.evidence import IncidentEvidence, ServiceHistory, list_commits, read_issue, workflow_runs
 from ops.report.impact import MARGIN, ImpactSources, find_window

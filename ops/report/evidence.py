@@ -14,8 +14,7 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.core.clock import parse_utc
 from ops.core.run_record import is_edited, read_record
 from ops.github.client import read_json
-from ops.github.incident_form import IncidentForm
-from ops.github.issues import IssueRecord, TrustedAuthors
+from ops.github.issues import IncidentForm, IssueRecord, TrustedAuthors
 from ops.report.impact import ImpactSources
 from ops.watch.state import is_closed_watch
 

@@ -23,7 +23,7 @@ from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, Publications, Runbook, TokenPermissions
 from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 from ops.github import actions, comments
-from ops.github.committed_file import FileCommits
+from ops.github.files import FileCommits
 from ops.github.pulls import PullRequests
 from ops.limits import publication
 from ops.limits.incident_notes import RaiseNote, raise_notes

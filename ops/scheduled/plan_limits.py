@@ -21,7 +21,7 @@ from ops.core.redaction import Redactor
 from ops.core.runtime_contract import RuntimeState
 from ops.core.threads import start_call
 from ops.github import actions
-from ops.github.committed_file import read, states_in_git
+from ops.github.files import read, states_in_git
 from ops.github.pulls import FileState, PullRequests
 from ops.limits.diff import LimitsDiff, compare_limits
 from ops.limits.file import RESTORABLE, Limits, parse_limits

@@ -24,8 +24,8 @@ from ops.gate.outcomes import (
     RefusedRequest,
     ReportDue,
 )
-from ops.github.incident_form import HEADINGS as FORM_HEADINGS
-from ops.github.incident_form import parse_began, read_fields
+from ops.github.issues import HEADINGS as FORM_HEADINGS
+from ops.github.issues import parse_began, read_fields
 from tests.conftest import REFERENCE, ROOT
 from tests.support import plain_yaml
 from tests.support.properties import holds_for

@@ -13,8 +13,7 @@ from ops.core.errors import Decision
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.timeline import EventKind
 from ops.github.comments import MAX_TEXT
-from ops.github.incident_form import IncidentForm
-from ops.github.issues import IssueRecord
+from ops.github.issues import IncidentForm, IssueRecord
 from ops.report import issue
 from ops.report.evidence import IncidentEvidence, IssueAction, ListedCommit, ServiceHistory, WorkflowJob, WorkflowRun
 from ops.report.impact import ImpactSources

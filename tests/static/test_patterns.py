@@ -25,7 +25,7 @@ OURS = ("ops/setup/sync.py", "ops/setup/workflows.py")
 KNOWN_LATER = {
     "ops/cloudflare/client.py: pattern": "paths of our own requests, by the templates of the reads",
     "ops/cloudflare/response.py: pattern": "paths of our own requests, by its table of products",
-    "ops/github/answers.py: pattern": "paths of our own requests, by the list ROUTES",
+    "ops/github/requester.py: pattern": "paths of our own requests, by the list ROUTES",
     "ops/core/sql.py: ''.join(parts)": "migrations_pattern of ops.yml, with names of files in the repository",
     "ops/drills/scenario_release.py: f'({name}: )\"[\\\\w-]+\"'": "settings of the example in this repository",
     "ops/config/types.py: value": "compiled only, to see whether it is a pattern",

@@ -38,7 +38,7 @@ _REASONS = {
         "ops/setup/github_setup.py GitHubSetup._write_environment _explained",
         "ops/setup/github_setup.py GitHubSetup._write_environment _explained 2",
     ),
-    "a test would wait for 10 s": ("ops/github/app_tokens.py AppTokens.token ProviderError provider_unavailable",),
+    "a test would wait for 10 s": ("ops/github/secrets.py AppTokens.token ProviderError provider_unavailable",),
     "no test yet": ("ops/maintenance/closure.py RouteClosure._plan_reopening ProviderError malformed_answer",),
 }
 NEVER = {key: reason for reason, keys in _REASONS.items() for key in keys}

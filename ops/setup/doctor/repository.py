@@ -13,7 +13,7 @@ from ops.core.clock import format_utc
 from ops.core.errors import Decision, ProviderError
 from ops.core.names import LIMITS_FILE
 from ops.core.threads import run_parallel
-from ops.github import actions, client, issues, protection, published_files
+from ops.github import actions, client, files, issues, protection
 from ops.github.permissions import CONFIG_FILE, may_write, read_permission
 from ops.setup import workflows
 from ops.setup.doctor.check import Finding, Findings, NotProvable, check
@@ -131,7 +131,7 @@ def pushed(facts: Facts) -> Findings:
         return
     branch = facts.config.github.branch
     for folder, names in (("", {CONFIG_FILE, LIMITS_FILE}), (workflows.FOLDER.as_posix(), set[str]())):
-        there = facts.github(partial(published_files.list_file_digests, folder=folder, branch=branch))
+        there = facts.github(partial(files.list_file_digests, folder=folder, branch=branch))
         if not folder and CONFIG_FILE not in there:
             raise NotProvable(f"{CONFIG_FILE} is not on the branch {branch} yet", "Commit the folder, and push it.")
         for path in sorted(_local_files(facts.root / folder, names)):
@@ -157,7 +157,7 @@ def _blob_digest(path: Path) -> str:
 )
 def workflows_enabled(facts: Facts) -> Findings:
     """Are all workflows enabled?"""
-    for each in facts.github(published_files.list_workflows):
+    for each in facts.github(files.list_workflows):
         if each.state != "active":
             name, state = each.path.rpartition("/")[2], each.state.replace("_", " ")
             yield Finding(f"{name} is {state}", command=f"gh workflow enable {shlex.quote(name)}")

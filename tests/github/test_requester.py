@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.run_record import RunRecord, embed_record
-from ops.github.answers import ROUTES, check_answer, expected_answer
+from ops.github.requester import ROUTES, check_answer, expected_answer
 from sandbox import Sandbox
 from sandbox.github import GitHub
 from tests.conftest import REFERENCE, Outcome, World
