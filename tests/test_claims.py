@@ -12,7 +12,7 @@ import pytest
 
 from ops.app.registry import scheduled_files
 from tests.conftest import World
-from tests.support.claims import GOOD_DECISIONS, assert_claims_hold, case_world, run
+from tests.support.claims import GOOD_DECISIONS, assert_claims_hold, case_world, press, run
 from tests.support.properties import holds_for
 from tests.support.scenarios import Case, Scenario, all_cases, part_of
 
@@ -126,6 +126,30 @@ SLOW = [case for case in CASES if case.scenario.is_slow]
 @holds_for(fast=4, slow=150, case=st.sampled_from(QUICK), random=st.randoms(use_true_random=False))
 def test_run_result_is_true_and_next_run_continues(case: Case, random: Random) -> None:
     check_claims(case, random)
+
+
+@pytest.mark.slow
+@holds_for(fast=4, slow=150, case=st.sampled_from(QUICK), random=st.randoms(use_true_random=False))
+def test_printed_command_leads_on(case: Case, random: Random) -> None:
+    """Run it where it was printed: it succeeds, or it changes the state or the decision."""
+    with case_world(case) as world:
+        faults = random_faults(random) if random.random() < 0.5 else consecutive_faults(random, case)
+        add_faults(world, case.scenario, faults, random)
+        result = assert_claims_hold(run(world, case))
+        printed = result["press"] or (result["plan"] or {}).get("next_step") or ""
+        if result["decision"] in GOOD_DECISIONS or not printed.startswith("ops "):
+            return
+        clear_faults(world)
+        world.sandbox.clock.advance(60)
+
+        second = press(world, case, printed)
+
+        story = [faults, result["message"], printed, second.code, second.out, second.err]
+        if " status " in printed:
+            assert second.code in {0, 4}, story  # 4: the token of this runbook cannot read each section
+        else:
+            moved = second.code not in {1, 2} and second.result["decision"] != result["decision"]
+            assert second.code == 0 or second.result["wrote"] or moved, story
 
 
 @pytest.mark.slow

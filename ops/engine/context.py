@@ -206,6 +206,12 @@ class Context(Generic[P]):
         button = describe_button(runbook, given) if runbook in self.service_kinds() else ""
         return SuggestedCommand(build_command(program, runbook, given, *extra), button)
 
+    @property
+    def status_command(self) -> SuggestedCommand:
+        """Return the command that shows what is live, offline and held in this environment."""
+        program, *extra = self.command_prefix
+        return SuggestedCommand(build_command(program, "status", {"environment": self.environment.name}, *extra))
+
     def versions_command(self, service: str) -> str:
         """Return the command that lists the versions of a service."""
         program, *extra = self.command_prefix

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ops.config.probes import ProbeSet
 
 ADD_YES_HINT = "Add --yes to make these changes, or --dry-run to see only the plan."
+NO_WAY_ON = "This runbook has no further step. See what is live, offline and held now, then choose another runbook."
 PROBE_WAIT_WITHOUT_WRITE = 15.0
 """Real seconds to wait for the probes if the run writes nothing."""
 
@@ -138,6 +139,9 @@ class Engine:
             code, press = exit_code_for(decision, reason), run.suggested_command
             hint = run.after.hint if run.after and decision == Decision.NO_EVIDENCE else ""
             hint = ADD_YES_HINT if reason == Reason.IMPLICIT_DRY_RUN else hint
+            if not (hint or press) and _has_no_way_on(run, decision):
+                hint, press = NO_WAY_ON, ctx.status_command
+                run.suggested_command = press
         except (OpsError, RuntimeError) as raised:
             error = unwrap_signal(raised)
             if not isinstance(error, OpsError):
@@ -414,6 +418,12 @@ def _same_command(
         each.name: value for each in fields(ctx.params) if (value := getattr(ctx.params, each.name)) != each.default
     }
     return ctx.suggest(runbook.name, **given)
+
+
+def _has_no_way_on(run: RunState, decision: Decision) -> bool:
+    """Return whether a run that did not succeed names no next command, and no undo."""
+    is_bad = decision in {Decision.STILL_UNHEALTHY, Decision.NO_EVIDENCE, Decision.FAILED}
+    return is_bad and not run.undo and not (run.plan and run.plan.next_step)
 
 
 def _judge(run: RunState, plan: Plan[Any], after: ProbeObservation, probes: "ProbeSet") -> tuple[Decision, Reason, str]:

@@ -268,7 +268,7 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> StepPlan:
             *checks.missing,
         ),
         reason=None if changes else Reason.ALREADY_OFF,
-        next_step=_suggest_state(ctx, snapshot, "on", "") if path else None,
+        next_step=_suggest_state(ctx, snapshot, "on", "") if path else ctx.status_command,
         done_message=f"Took {window.scope} offline",
         ends_at=parse_utc(window.until) if window.reopen_at_end else None,
         proved_claim=f"{window.scope} is offline as requested: {_count_addresses(addresses)} 503",
@@ -403,6 +403,7 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
             *plan_text.unread_zone_warnings(snapshot.ingress),
         ),
         reason=None if released.is_needed else Reason.NOT_OFF,
+        next_step=ctx.status_command,
         done_message=f"Released {what}" if stays else f"Reopened {what}",
         proved_claim=plan_text.describe_stays(what, stays, released.held)
         if stays or (released.held and not opened)

@@ -103,6 +103,7 @@ def _plan_closing(
             *checks.missing,
         ),
         reason=None if write else Reason.ALREADY_OFF,
+        next_step=ctx.status_command,
         done_message=f"Took {what} offline",
         proved_claim=f"{what} is offline as requested: it answers 503, {steps.SEEN}",
         proof_limit=steps.ONE_LOCATION_NOTE,
@@ -203,6 +204,7 @@ def _plan_reopening(
             *(_owner_section(write.value) if write else ()),
         ),
         reason=None if write else Reason.NOT_OFF,
+        next_step=ctx.status_command,
         done_message=f"Reopened {what}" if stays is None else f"Released {what}",
         proved_claim=_describe_reopened(service, request, remaining, closed)
         + (f"; {probes_claim(still_probed)}" if stays is None else ""),

@@ -5,6 +5,7 @@ change the sandbox directly, so that all of its requests belong to the run.
 """
 
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,16 +67,7 @@ def run(world: World, case: Case, *, journal: bool = False) -> CaseRun:
     before = len(sandbox.requests), len(sandbox.github.requests)
     where = ["--environment", "production", "--config", str(world.config), "--yes", "--json"]
     where += ["--incident", str(Given().incident)] if case.runbook.incident_use.is_required else []
-    given = {
-        **SECRETS,
-        "CLOUDFLARE_API_TOKEN": TOKEN,
-        "OPS_SOURCE": str(world.folder / "app"),
-        **scenario.environ(world),
-    }
-    github = sandbox.github.environ()
-    if not journal and not case.runbook.permissions.github:
-        github |= {"GITHUB_TOKEN": ""}
-    outcome = world.ops(*case.command, *case.arguments, *where, **{**github, **given})
+    outcome = world.ops(*case.command, *case.arguments, *where, **_environ(world, case, journal=journal))
     sent = [*sandbox.requests[before[0] :], *sandbox.github.requests[before[1] :]]
     writes = [each for each in sent if is_write(each)]
     writes = [each for each in writes if "/issues" not in each.path]  # publications of the run on the issue
@@ -83,6 +75,20 @@ def run(world: World, case: Case, *, journal: bool = False) -> CaseRun:
     return CaseRun(
         outcome, [each for each in writes if each.effect is not None and each.effect < 300 and scenario.counts(each)]
     )
+
+
+def press(world: World, case: Case, printed: str) -> Outcome:
+    """Run a command that a run of the case printed."""
+    words = shlex.split(printed)[1:]
+    return world.ops(*words, *(() if words[0] == "status" else ("--yes", "--json")), **_environ(world, case))
+
+
+def _environ(world: World, case: Case, *, journal: bool = False) -> dict[str, str | None]:
+    own = {"CLOUDFLARE_API_TOKEN": TOKEN, "OPS_SOURCE": str(world.folder / "app"), **case.scenario.environ(world)}
+    github = world.sandbox.github.environ()
+    if not journal and not case.runbook.permissions.github:
+        github |= {"GITHUB_TOKEN": ""}
+    return {**github, **SECRETS, **own}
 
 
 def assert_claims_hold(ran: CaseRun) -> dict[str, Any]:
@@ -103,6 +109,9 @@ def assert_claims_hold(ran: CaseRun) -> dict[str, Any]:
     assert not made or result["wrote"] or reported["unknown"], story
     assert made or not result["wrote"] or reported["unknown"], story
     assert not ("nothing was changed" in message and made), story
+    plan = result["plan"] or {}
+    next_steps = [result["hint"], result["press"], *result["undo"], plan.get("next_step")]
+    assert any(next_steps) or result["decision"] in {*GOOD_DECISIONS, "planned"}, f"what next? {story}"
     if result["decision"] in GOOD_DECISIONS:
         assert reported["unknown"] == reported["replaced"] == reported["not_changed"] == [], story
     return result
