@@ -240,6 +240,8 @@ def decode_response(method: str, path: str, status: int, headers: Mapping[str, s
         raise MalformedCloudflareResponse(call, status=status, ray=ray, what=what)
     envelope = _json_object(call, status, ray, headers, body)
     if envelope.get("success") is True and status < 400:
+        if method == "GET" and envelope.get("result") is None:  # documented for no read that Backout sends
+            raise MalformedCloudflareResponse(call, status=status, ray=ray, what="an answer without a result")
         info = envelope.get("result_info")
         return CloudflareResponse(envelope.get("result"), info if isinstance(info, dict) else {}, status, ray)
     if not isinstance(envelope.get("success"), bool) and status < 400:

@@ -136,12 +136,8 @@ class Engine:
             decision, reason, message = self._phases(runbook, ctx, options, run)
             message = with_sentence(message, run.progress.moved_traffic)
             self.signals.stop_raising()  # a signal must not interrupt the record of the end
+            hint = _hint_after(ctx, run, decision, reason)
             code, press = exit_code_for(decision, reason), run.suggested_command
-            hint = run.after.hint if run.after and decision == Decision.NO_EVIDENCE else ""
-            hint = ADD_YES_HINT if reason == Reason.IMPLICIT_DRY_RUN else hint
-            if not (hint or press) and _has_no_way_on(run, decision):
-                hint, press = NO_WAY_ON, ctx.status_command
-                run.suggested_command = press
         except (OpsError, RuntimeError) as raised:
             error = unwrap_signal(raised)
             if not isinstance(error, OpsError):
@@ -420,10 +416,17 @@ def _same_command(
     return ctx.suggest(runbook.name, **given)
 
 
-def _has_no_way_on(run: RunState, decision: Decision) -> bool:
-    """Return whether a run that did not succeed names no next command, and no undo."""
+def _hint_after(ctx: Context[Any], run: RunState, decision: Decision, reason: Reason) -> str:
+    """Return the hint at the end of a run. One that did not succeed names a command, also if its plan has none."""
+    if reason == Reason.IMPLICIT_DRY_RUN:
+        return ADD_YES_HINT
+    if decision == Decision.NO_EVIDENCE and run.after and run.after.hint:
+        return run.after.hint
     is_bad = decision in {Decision.STILL_UNHEALTHY, Decision.NO_EVIDENCE, Decision.FAILED}
-    return is_bad and not run.undo and not (run.plan and run.plan.next_step)
+    if not is_bad or run.suggested_command or run.undo or (run.plan and run.plan.next_step):
+        return ""
+    run.suggested_command = ctx.status_command
+    return NO_WAY_ON
 
 
 def _judge(run: RunState, plan: Plan[Any], after: ProbeObservation, probes: "ProbeSet") -> tuple[Decision, Reason, str]:

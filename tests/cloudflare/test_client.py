@@ -329,7 +329,7 @@ def test_endless_pagination_is_stopped(form: Callable[..., Iterator[int]]) -> No
 
 
 NO_PAGES = [
-    (paginate_by_total, '"result": null'),
+    (paginate_by_total, '"result": 1'),
     (paginate_by_cursor, '"result": {}'),
     (paginate_by_total, '"result": [], "result_info": {"total_count": "x"}'),
 ]
@@ -343,3 +343,19 @@ def test_invalid_page_is_malformed(
 
     with pytest.raises(MalformedCloudflareResponse, match="unexpected JSON"):
         list(pages(lambda params: client.read(DEPLOYMENTS, permission="Zone Read", params=params)))
+
+
+NO_RESULT = {"body": '{"success": true, "errors": [], "result": null}', "content_type": "application/json"}
+
+
+def test_read_without_a_result_is_read_again(client: CloudflareClient, sandbox: Sandbox) -> None:
+    """One such answer at 3 a.m. must not end a plan."""
+    sandbox.fault(**NO_RESULT, times=1)
+    before = len(sandbox.requests)
+
+    assert client.read(DEPLOYMENTS, permission="Zone Read").result is not None
+
+    assert len(sandbox.requests) == before + 2
+    sandbox.fault(**NO_RESULT, times=None)
+    with pytest.raises(MalformedCloudflareResponse, match="an answer without a result"):
+        client.read(DEPLOYMENTS, permission="Zone Read")

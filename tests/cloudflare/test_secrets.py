@@ -79,7 +79,7 @@ MISSHAPEN: list[Any] = [
 @pytest.mark.parametrize("result", MISSHAPEN)
 def test_invalid_code_is_malformed(workers: WorkersApi, sandbox: Sandbox, result: Any) -> None:
     body = json.dumps({"success": True, "result": result})
-    sandbox.fault(**CODE, body=body, content_type="application/json")
+    sandbox.fault(**CODE, body=body, content_type="application/json", times=None)
     with pytest.raises(MalformedCloudflareResponse):
         workers.secrets.read_code(WORKER, live(sandbox))
 
