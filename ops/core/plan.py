@@ -250,6 +250,12 @@ class Progress:
         self.pending_target, self.is_answered = change.target, False
         self.has_sent = self.may_have_written = True
 
+    def begin_read_back(self, change: Change) -> None:
+        """Note that a change is read back whose write was answered before those of other changes."""
+        if change.target in self.changed:
+            self.changed.remove(change.target)
+        self.pending_target, self.is_answered = change.target, True
+
     def settle_change(self, change: Change, group: list[str]) -> None:
         """Move the change to `group`, which is one of the lists above."""
         self.pending_target = ""

@@ -6,11 +6,12 @@ No product is known here. Only the engine waits, retries and permits writes. Eac
 fails. Reading the live state settles an unclear write; nothing is sent again before that.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import (
@@ -25,7 +26,7 @@ from ops.core.errors import (
     exit_code_for,
 )
 from ops.core.next_step import SuggestedCommand, command_to_json, refer_below
-from ops.core.plan import LiveState, Plan, Progress, RunOutcome, changed_elsewhere_error, replaced_error
+from ops.core.plan import LiveState, Plan, RunOutcome, changed_elsewhere_error, replaced_error
 from ops.core.result import (
     RunResult,
     describe_decision,
@@ -40,6 +41,7 @@ from ops.core.verdict import NO_OBSERVATION, ProbeObservation, Verdict, decide_b
 from ops.engine.change_writer import ChangeWriter, SentChange
 from ops.engine.context import Context
 from ops.engine.rehearsal import record_skipped, rehearse
+from ops.engine.run_state import RunState
 from ops.engine.runbook import Runbook, check_request_age
 from ops.engine.signals import SignalHandler, unwrap_signal
 from ops.engine.step import ChangeState, ObservedState, Rehearsal, Step, StepPlan
@@ -85,33 +87,6 @@ class RunOptions:
     @property
     def has_next_job(self) -> bool:
         return bool(self.next_job_message)
-
-
-@dataclass
-class RunState:
-    """State of a run, from which its end can be reported at any moment."""
-
-    plan: StepPlan | None = None
-    before: ProbeObservation = NO_OBSERVATION
-    after: ProbeObservation | None = None
-    wrote: bool = False
-    progress: Progress = field(default_factory=Progress)
-    unproved: str = ""
-    """Why an answered write is not proved to be live; empty if it is."""
-    lagging: "list[SentChange]" = field(default_factory=list)
-    """Sent changes that the API does not show yet: the probes decide."""
-    suggested_command: SuggestedCommand | None = None
-    """Command that people run next, if the run ends with one."""
-
-    @property
-    def live(self) -> LiveState:
-        """What is live of the changes now."""
-        return self.progress.live_state(self.plan, is_seen=not (self.lagging or self.unproved))
-
-    @property
-    def undo(self) -> tuple[SuggestedCommand, ...]:
-        """Undo commands of what may have been written; empty without a write."""
-        return self.plan.undo if self.plan and self.progress.may_have_written else ()
 
 
 @dataclass(frozen=True)
@@ -201,11 +176,8 @@ class Engine:
             compare = _confirm(ctx, options, plan)
             prepared = [step.prepare(ctx) for step in plan.steps]
             compare = any(prepared) or compare
-            for step in plan.changes:
-                self._make(ctx, run, step, find_probes, compare=compare)
-                run.plan, compare = plan.settled(ctx), True
-                if step.wait_after and step.target in run.progress.changed:
-                    ctx.clock.sleep(step.wait_after)
+            self._make_all(ctx, run, plan.changes, find_probes, compare=compare)
+            run.plan = plan.settled(ctx)
         if plan.decide and (outcome := plan.decide()) is not None:
             run.suggested_command = outcome.suggested_command
             is_proved = outcome.decision not in {Decision.STILL_UNHEALTHY, Decision.NO_EVIDENCE}
@@ -225,8 +197,8 @@ class Engine:
         if (run.wrote or plan.is_resumed) and not run.unproved:
             self._compare_at_end(ctx, run, plan, probes)
         run.unproved = run.unproved or probes.unproved
-        for step in plan.final_changes if run.after.verdict == Verdict.HEALTHY else ():
-            self._make(ctx, run, step, find_probes, compare=True)
+        if run.after.verdict == Verdict.HEALTHY:
+            self._make_all(ctx, run, plan.final_changes, find_probes, compare=True)
         if plan.if_undone and run.after.verdict == Verdict.UNHEALTHY and self._undo(ctx, run, plan, find_probes):
             run.suggested_command = plan.if_undone.suggested_command
             return plan.if_undone.decision, plan.if_undone.reason, plan.if_undone.message
@@ -234,8 +206,7 @@ class Engine:
 
     def _undo(self, ctx: Context[Any], run: RunState, plan: StepPlan, find_probes: "Callable[[], ProbeSet]") -> bool:
         """Take back changes that had no effect, and return whether one was. Raises OpsError if that fails."""
-        for step in plan.undo_changes:
-            self._make(ctx, run, step, find_probes, compare=True)
+        self._make_all(ctx, run, plan.undo_changes, find_probes, compare=True)
         settled = {*run.progress.changed, *run.progress.done_by_others}
         if not any(step.target in settled for step in plan.undo_changes):
             return False
@@ -250,6 +221,39 @@ class Engine:
         elif planned:
             record_skipped(ctx, planned)
         return isinstance(planned, Rehearsal)
+
+    def _make_all(
+        self,
+        ctx: Context[Any],
+        run: RunState,
+        steps: Sequence[Step],
+        find_probes: "Callable[[], ProbeSet]",
+        *,
+        compare: bool,
+    ) -> None:
+        """Make the changes in order. Those of a batch are sent one after the other, and then read back together."""
+        for step, following in zip_longest(steps, steps[1:]):
+            try:
+                self._make(ctx, run, step, find_probes, compare=compare)
+                if step.batch is None or following is None or following.batch is not step.batch:
+                    self._read_back_batch(run, find_probes)
+            except Interrupted:
+                raise
+            except OpsError:
+                run.look_at_unread()
+                raise
+            compare = True
+            if run.plan is not None:
+                run.plan = run.plan.settled(ctx)
+            if step.wait_after and step.target in run.progress.changed:
+                ctx.clock.sleep(step.wait_after)
+
+    def _read_back_batch(self, run: RunState, find_probes: "Callable[[], ProbeSet]") -> None:
+        """Read back the changes that wait for it, in the order of their writes."""
+        while run.unread:
+            sent = run.unread.pop(0)
+            run.progress.begin_read_back(sent.step)
+            self._settle_read_back(run, sent, self._read_back(sent, find_probes))
 
     def _make(
         self, ctx: Context[Any], run: RunState, step: Step, find_probes: "Callable[[], ProbeSet]", *, compare: bool
@@ -280,7 +284,14 @@ class Engine:
         else:
             progress.settle_change(step, progress.done_by_others)
             return
-        world = self._read_back(sent, find_probes)
+        if step.batch is not None:
+            run.unread.append(sent)
+            progress.settle_change(step, progress.changed)
+            return
+        self._settle_read_back(run, sent, self._read_back(sent, find_probes))
+
+    def _settle_read_back(self, run: RunState, sent: SentChange, world: ObservedState) -> None:
+        progress, step = run.progress, sent.step
         if world.state == ChangeState.DONE or world.is_uncertain:
             run.unproved = world.text if world.is_uncertain else run.unproved
             progress.settle_change(step, progress.done_by_others if step.accepted_before else progress.changed)

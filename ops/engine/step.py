@@ -106,6 +106,11 @@ class Step(Change, ABC):
     is_compared_at_end: bool = False
     """Whether `check` runs once more after the last probe round, because no probe names the live version."""
 
+    @property
+    def batch(self) -> object | None:
+        """Steps next to each other with the same batch are read back together, after the last write; None: alone."""
+        return None
+
     @abstractmethod
     def check(self, ctx: Context[Any]) -> ObservedState:
         """Read the live state for the change, before or after its write."""

@@ -5,7 +5,7 @@ Shared by the runbook `maintenance`, its preparation, and `ops status`.
 
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,11 +19,13 @@ from ops.core.threads import run_in_batches, run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, Step
 from ops.maintenance import state
+from ops.maintenance.shared_reads import SharedReads
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.maintenance.writes import (
     AddRoute,
     CreateWorker,
     DeployState,
+    IngressWrite,
     MaintenanceWrite,
     RemoveRoute,
     RepointRoute,
@@ -69,6 +71,11 @@ class StoredState:
     guard: ConcurrencyGuard | None = None
     run: str = ""
     """Run that stored the effective state: this one, or another one that stored the same state."""
+    version: str = ""
+    """Version that this run uploaded, once it was read back."""
+    reads: SharedReads = field(default_factory=SharedReads)
+    others: dict[str, MaintenanceState | None] = field(default_factory=dict)
+    """Version of another run → what it stores; a version never changes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,6 +84,10 @@ class MaintenanceStep(Step):
 
     write: MaintenanceWrite
     stored: StoredState
+
+    @property
+    def batch(self) -> object | None:
+        return self.stored if isinstance(self.write, IngressWrite) else None
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         match self.write:
@@ -87,10 +98,11 @@ class MaintenanceStep(Step):
             case DeployState() as deploy:
                 return _check_deployed(ctx, self.stored, deploy)
             case RepointRoute() | AddRoute() | RemoveRoute() | SetSubdomain() as way:
-                return _check_guarded_write(ctx, self.stored, way)
+                return _check_guarded_write(ctx, self.stored, way, self.target)
 
     def apply(self, ctx: Context[Any]) -> str:
-        return _apply_write(ctx, self.write) or f"Cloudflare accepted it: {self.target}"
+        self.stored.reads.note_written(self.target)
+        return _apply_write(ctx, self.write, self.stored) or f"Cloudflare accepted it: {self.target}"
 
 
 class LaterWrites(Protocol):
@@ -106,6 +118,11 @@ class LaterStep(Step):
     """A step that takes back a step of the same plan."""
 
     writes: LaterWrites
+    is_batched: bool
+
+    @property
+    def batch(self) -> object | None:
+        return self.writes if self.is_batched else None
 
     @classmethod
     def of(cls, write: MaintenanceWrite, writes: LaterWrites) -> "LaterStep":
@@ -113,7 +130,8 @@ class LaterStep(Step):
         target, before, after, done_when = describe_write(write)
         if isinstance(write, UploadState | DeployState):
             before = "the version of this run"
-        return cls(f"{target}{AT_END}", before, after, done_when, None, writes=writes)
+        is_batched = isinstance(write, IngressWrite)
+        return cls(f"{target}{AT_END}", before, after, done_when, None, writes=writes, is_batched=is_batched)
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         return self.writes.check(ctx, self.target)
@@ -213,38 +231,26 @@ def _parse_version(version: WorkerVersion | None) -> MaintenanceState | None:
         ) from None
 
 
-def _check_guarded_write(
-    ctx: Context[Any], stored: StoredState, way: RepointRoute | AddRoute | RemoveRoute | SetSubdomain
-) -> ObservedState:
+def _check_guarded_write(ctx: Context[Any], stored: StoredState, way: IngressWrite, target: str) -> ObservedState:
     """Check one route or subdomain, and that ops-maintenance is still as this run planned or stored.
 
     An open route counts as done, also if another run opened it. A closed one counts only while it is stored.
     """
     guard = stored.guard
+    world, deployments = _read_ingress(ctx, stored, way, target)
     if guard is None:
-        return _check_ingress_write(ctx, way)
-    reads: list[Any] = run_parallel_mixed(
-        [lambda: _check_ingress_write(ctx, way), lambda: ctx.cloudflare.workers.find_deployments(WORKER)]
-    )
-    world: ObservedState = reads[0]
-    deployments: tuple[WorkerDeployment, ...] = reads[1] or ()
+        return world
     if world.state == ChangeState.CHANGED_ELSEWHERE or (
         world.state == ChangeState.DONE and guard.closing_windows is None
     ):
         return world
     is_closed = world.state == ChangeState.DONE
-    if guard.closing_windows is None:
-        holds = bool(deployments) and deployments[0].id == guard.live_deployment.id
-    else:  # our deployment was read back, so a list that still begins with the planned one lags
-        holds = bool(deployments) and (
-            deployments[0].id == guard.live_deployment.id
-            or _is_own(ctx, deployments[0].message)
-            or _has_same_windows(ctx, stored, deployments[0], guard.closing_windows, is_same=state.is_taken_over)
-        )
-    if holds:
+    if _holds(ctx, stored, guard, deployments[0] if deployments else None):
         return world
-    if guard.closing_windows is None and (again := _check_ingress_write(ctx, way)).state == ChangeState.DONE:
-        return again  # the other run opened it between the two reads
+    if guard.closing_windows is None:
+        again, _ = _read_ingress(ctx, stored, way, target)
+        if again.state == ChangeState.DONE:
+            return again  # the other run opened it between the two reads
     lost = (
         "the route is closed but not stored: run maintenance again with --state off or --state on" if is_closed else ""
     )
@@ -252,16 +258,36 @@ def _check_guarded_write(
     return _changed_elsewhere(text)
 
 
-def _check_ingress_write(ctx: Context[Any], way: RepointRoute | AddRoute | RemoveRoute | SetSubdomain) -> ObservedState:
+def _holds(ctx: Context[Any], stored: StoredState, guard: ConcurrencyGuard, newest: WorkerDeployment | None) -> bool:
+    """Return whether ops-maintenance is as the guard requires. A list that begins with an older deployment lags."""
+    if newest is None:
+        return False
+    if guard.closing_windows is None:
+        return newest.id == guard.live_deployment.id or newest.created_on < guard.live_deployment.created_on
+    return (  # our deployment was read back before
+        newest.id == guard.live_deployment.id
+        or _is_own(ctx, newest.message)
+        or _has_same_windows(ctx, stored, newest, guard.closing_windows, is_same=state.is_taken_over)
+    )
+
+
+def _read_ingress(
+    ctx: Context[Any], stored: StoredState, way: IngressWrite, target: str
+) -> tuple[ObservedState, tuple[WorkerDeployment, ...]]:
+    """Return the state of one route or subdomain, and the deployments of ops-maintenance if they matter."""
+    read = partial(stored.reads.read, ctx, target, with_deployments=stored.guard is not None)
     match way:
         case RepointRoute(route=route, worker=to):
-            return _check_repointed(ctx, route, to)
+            live, deployments = read(route.zone)
+            return _compare_repointed(live, route, to), deployments
         case AddRoute(zone=zone, pattern=pattern):
-            return _check_added(ctx, zone, pattern)
+            live, deployments = read(zone)
+            return _compare_added(_find_route(live, pattern), pattern), deployments
         case RemoveRoute(route=route):
-            return _check_removed(ctx, route)
+            live, deployments = read(route.zone)
+            return _compare_removed(_find_route(live, route.pattern), route), deployments
         case SetSubdomain():
-            return _check_subdomain(ctx, way)
+            return _check_subdomain(ctx, way), read()[1]
 
 
 def _has_same_windows(
@@ -273,14 +299,17 @@ def _has_same_windows(
     is_same: Callable[[Iterable[MaintenanceWindow], Iterable[MaintenanceWindow]], bool] = state.have_same_effect,
 ) -> bool:
     """Return whether another run's deployment stores the same windows; keep its run id, which its answers name."""
-    found = _read_state(ctx.cloudflare.workers, deployment.split[0][0])
+    version = deployment.split[0][0]
+    if version not in stored.others:
+        stored.others[version] = _read_state(ctx.cloudflare.workers, version)
+    found = stored.others[version]
     if found is None or not is_same(windows, found.windows):
         return False
     stored.run = found.run
     return True
 
 
-def _apply_write(ctx: Context[Any], write: MaintenanceWrite) -> str:
+def _apply_write(ctx: Context[Any], write: MaintenanceWrite, stored: StoredState) -> str:
     """Send the write. Return what it met if that is worth a line, else an empty text."""
     match write:
         case CreateWorker():
@@ -291,9 +320,11 @@ def _apply_write(ctx: Context[Any], write: MaintenanceWrite) -> str:
             variables = state.build_variables(windows, run=ctx.run_id, base=live.split[0][0], reopened=reopened)
             ctx.cloudflare.maintenance.upload_version(variables, mark=_mark(ctx))
         case DeployState(live_deployment=live):
-            own = _own_version(ctx, live)
-            assert own is not None
-            ctx.cloudflare.workers.deploy(WORKER, ((own.id, 100.0),), mark=_mark(ctx))
+            if not stored.version:
+                own = _own_version(ctx, live)
+                assert own is not None
+                stored.version = own.id
+            ctx.cloudflare.workers.deploy(WORKER, ((stored.version, 100.0),), mark=_mark(ctx))
         case RepointRoute(route=route, worker=to):
             ctx.cloudflare.routes.update_route(route.zone, route.id, route.pattern, to)
         case AddRoute(zone=zone, pattern=pattern):
@@ -354,6 +385,7 @@ def _check_uploaded(ctx: Context[Any], stored: StoredState, store: UploadState) 
     found = _parse_version(version)
     if found is None or found.windows != store.windows:
         return _changed_elsewhere(f"version {own.id} does not store the planned state")
+    stored.version = own.id
     return ObservedState(ChangeState.DONE, f"version {own.id} stores the planned state")
 
 
@@ -390,8 +422,8 @@ def _describe_live(deployments: tuple[WorkerDeployment, ...]) -> str:
     return describe_deployment(deployments[0]) if deployments else "it was deleted"
 
 
-def _check_repointed(ctx: Context[Any], route: WorkerRoute, to: str) -> ObservedState:
-    live = next((each for each in ctx.cloudflare.routes.list_routes(route.zone) if each.id == route.id), None)
+def _compare_repointed(routes: Iterable[WorkerRoute], route: WorkerRoute, to: str) -> ObservedState:
+    live = next((each for each in routes if each.id == route.id), None)
     if live is None or live.pattern != route.pattern:
         return _changed_elsewhere(f"route {route.pattern} was deleted, or its pattern was changed")
     if live.script == to:
@@ -401,12 +433,11 @@ def _check_repointed(ctx: Context[Any], route: WorkerRoute, to: str) -> Observed
     return _changed_elsewhere(f"{route.pattern} → {live.script or 'no Worker'}")
 
 
-def _find_route(ctx: Context[Any], zone: str, pattern: str) -> WorkerRoute | None:
-    return next((route for route in ctx.cloudflare.routes.list_routes(zone) if route.pattern == pattern), None)
+def _find_route(routes: Iterable[WorkerRoute], pattern: str) -> WorkerRoute | None:
+    return next((route for route in routes if route.pattern == pattern), None)
 
 
-def _check_added(ctx: Context[Any], zone: str, pattern: str) -> ObservedState:
-    live = _find_route(ctx, zone, pattern)
+def _compare_added(live: WorkerRoute | None, pattern: str) -> ObservedState:
     if live is None:
         return ObservedState(ChangeState.PLANNED, f"no route {pattern}, as planned")
     if live.script == WORKER:
@@ -414,8 +445,7 @@ def _check_added(ctx: Context[Any], zone: str, pattern: str) -> ObservedState:
     return _changed_elsewhere(f"route {pattern} → {live.script or 'no Worker'} was created elsewhere")
 
 
-def _check_removed(ctx: Context[Any], route: WorkerRoute) -> ObservedState:
-    live = _find_route(ctx, route.zone, route.pattern)
+def _compare_removed(live: WorkerRoute | None, route: WorkerRoute) -> ObservedState:
     if live is None:
         return ObservedState(ChangeState.DONE, f"route {route.pattern} is deleted")
     if live == route:

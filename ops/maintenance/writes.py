@@ -86,7 +86,9 @@ class SetSubdomain:
     after: WorkersDevSubdomain
 
 
-MaintenanceWrite = CreateWorker | UploadState | DeployState | RepointRoute | AddRoute | RemoveRoute | SetSubdomain
+IngressWrite = RepointRoute | AddRoute | RemoveRoute | SetSubdomain
+"""A write that closes or opens a way into the service."""
+MaintenanceWrite = CreateWorker | UploadState | DeployState | IngressWrite
 
 
 @dataclass(frozen=True)

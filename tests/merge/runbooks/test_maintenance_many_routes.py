@@ -1,0 +1,137 @@
+"""Maintenance mode of a service with many routes: kills, other actors, and the limits of Cloudflare's API."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.merge.test_interleavings import Scene, check_interleavings
+from tests.support.commands import ended
+from tests.support.many_routes import ManyRoutes, many_routes
+from tests.support.offline import MAINTENANCE_WORKER
+
+ROUTE = {"method": "PUT", "path": "/zones/*/workers/routes/*"}
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[ManyRoutes]:
+    with many_routes(tmp_path, 20) as found:
+        yield found
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("sent", [0, 10, 19])
+@pytest.mark.parametrize("then", ["on", "off"])
+def test_kill_between_routes_is_finished_by_the_same_command_and_undone_by_name(
+    shop: ManyRoutes, sent: int, then: str
+) -> None:
+    before = shop.routes
+    shop.world.sandbox.fault(**ROUTE, skip=sent, after=interrupt)
+    killed = shop.ops("on")
+    assert ended(killed)[:2] == (130, "interrupted")
+    led = [each for each in shop.routes.values() if each == MAINTENANCE_WORKER]
+    assert len(led) == sent + 1
+    assert len(killed.result["outcome"]["changed"]) == 2 + sent
+    assert len(killed.result["outcome"]["unknown"]) == 1
+
+    for _ in range(2):
+        assert shop.ops(then).code == 0
+    assert shop.run(then).reached()
+    assert shop.ops("off").code == 0
+    assert shop.routes == before
+
+
+def test_kill_while_reopening_is_finished_by_the_same_command(shop: ManyRoutes) -> None:
+    before = shop.routes
+    assert shop.ops("on").code == 0
+    shop.world.sandbox.fault(**ROUTE, skip=7, after=interrupt)
+    assert ended(shop.ops("off"))[:2] == (130, "interrupted")
+
+    for _ in range(2):
+        assert shop.ops("off").code == 0
+    assert shop.routes == before
+
+
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_lost_answer_between_routes_is_settled_by_a_read(shop: ManyRoutes, lost: Any) -> None:
+    before = shop.routes
+    for state in ("on", "off"):
+        shop.world.sandbox.fault(**ROUTE, skip=9, lost=lost)
+        assert shop.ops(state).code == 0
+        assert shop.run(state).reached()
+    assert shop.routes == before
+
+
+def test_rejected_write_names_what_is_live(shop: ManyRoutes) -> None:
+    shop.world.sandbox.fault(**ROUTE, skip=5, status=403, code=10000, times=None)
+
+    outcome = shop.ops("on")
+
+    assert ended(outcome) == (4, "failed", "not_authorised")
+    led = {f"Route {pattern}" for pattern, script in shop.routes.items() if script == MAINTENANCE_WORKER}
+    assert len(led) == 5
+    assert led < set(outcome.result["outcome"]["changed"])
+    assert [e["kind"] for e in outcome.result["timeline"]].count("read_back") == 7
+
+
+def test_route_that_somebody_changed_meanwhile_is_not_overwritten(shop: ManyRoutes) -> None:
+    last = list(shop.routes)[-1]
+    shop.world.sandbox.upload("ops-other")
+    limited = {"status": 429, "headers": {"retry-after": "6"}}
+    shop.world.sandbox.fault(**ROUTE, skip=9, **limited, after=lambda: shop.lead(last, "ops-other"))
+
+    outcome = shop.ops("on")
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert shop.routes[last] == "ops-other"
+
+
+def test_written_route_that_somebody_changed_is_named(shop: ManyRoutes) -> None:
+    first = next(iter(shop.routes))
+    shop.world.sandbox.upload("ops-other")
+    shop.world.sandbox.fault(**ROUTE, skip=9, after=lambda: shop.lead(first, "ops-other"))
+
+    outcome = shop.ops("on")
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert outcome.result["outcome"]["replaced"] == [f"Route {first}"]
+    assert len(outcome.result["outcome"]["changed"]) == 2 + 19
+
+
+@pytest.mark.parametrize(("first", "second"), [("on", "off"), ("off", "on"), ("on", "on"), ("off", "off")])
+def test_two_actors_close_and_open_at_once(tmp_path: Path, first: str, second: str) -> None:
+    folders = (tmp_path / str(number) for number in count())
+
+    @contextmanager
+    def begin() -> Iterator[Scene]:
+        with many_routes(next(folders), 6) as shop:
+            commands = {state: shop.run(state) for state in ("on", "off")}
+            if first == "off":
+                assert commands["on"].run(shop.world).exit_code == 0
+                shop.world.sandbox.requests.clear()
+            yield Scene(shop.world, commands, heal=second)
+
+    assert check_interleavings(begin, first, second) > 20
+
+
+def test_batch_that_cannot_be_read_back_is_unknown(shop: ManyRoutes) -> None:
+    listed = {"method": "GET", "path": "/zones/*/workers/routes", "status": 500, "times": None}
+    refuse = {"status": 403, "code": 10000, "times": None}
+    shop.world.sandbox.fault(**ROUTE, skip=5, **refuse, before=lambda: shop.world.sandbox.fault(**listed))
+
+    outcome = shop.ops("on")
+
+    assert outcome.result["decision"] in {"failed", "unknown_outcome"}
+    assert len(outcome.result["outcome"]["unknown"]) == 5
+    assert "nothing was changed" not in outcome.result["message"]
+    shop.world.sandbox.faults.clear()
+    assert shop.ops("off").code == 0
+    assert shop.run("off").reached()
