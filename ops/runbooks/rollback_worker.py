@@ -73,7 +73,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params", None]):
     permissions = TokenPermissions(cloudflare=("Workers Scripts Write",))
 
     def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
-        return _build_probes(require_service(ctx, self.kind), tuple)
+        return _build_probes(require_service(ctx, self.kind))
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         service = require_service(ctx, self.kind)
@@ -144,7 +144,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params", None]):
         return None if params.to else replace(kept, relapsed=deployment, reason=AUTOMATIC_STEP)
 
 
-def _build_probes(service: "Service", find_split: Callable[[], Split]) -> ProbeSet:
+def _build_probes(service: "Service", find_split: Callable[[], Split] = tuple) -> ProbeSet:
     serving = frozenset(version for version, percent in find_split() if percent > 0)
     return ProbeSet(service.url, service.probes, service.verify, serving)
 
