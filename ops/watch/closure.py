@@ -68,18 +68,16 @@ class ClosureWatch(Watch):
     def run(self, duration: timedelta) -> WatchResult:
         """Watch until an opening, the reopening, or the end of a new or continued watch. Raises ProviderError."""
         state, looked = self._begin(duration), ClosureLook(unread="nobody looked")
-        while (at := state.time_of(number := state.due_round(self._clock.now()))) < state.until:
-            self._sleep_until(at)
+        while (number := self._wait_for_round(state)) is not None:
             looked, verdict = self._look_twice()
-            state = state.with_round(number, verdict)
-            if number % 4 == 3 and self._record and self._record.newer_owner(state, self._clock.now()):
+            before, state = len(state.rounds), state.with_round(number, verdict)
+            if self._must_read(state, number, before) and self._is_taken_over(state):
                 return self._closure_result(state, looked, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
             if looked.openings or not looked.is_stored:
                 return self._end_closure(state, looked)
             result = self._closure_result(state, looked)
             self._save(result)
             self._on_round(result)
-        self._sleep_until(state.until)
         return self._end_closure(state.at_end(), looked)
 
     def _new_state(self, owner: str, now: datetime, until: datetime) -> WatchState:
@@ -122,6 +120,8 @@ class ClosureWatch(Watch):
             decision, reason = Decision.NO_EVIDENCE, Reason.NO_EVIDENCE
         else:
             decision, reason = Decision.NOTHING_TO_DO, Reason.ALREADY_OFF
+        if self._is_taken_over(state):
+            return self._closure_result(state, looked, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
         result = self._closure_result(state, looked, decision, reason)
         is_published = self._send_patiently(lambda: self._save(result))
         if looked.openings:

@@ -147,13 +147,13 @@ class WatchRecord:
         )
         self._try(lambda comment: comment.write(embed_record(text, named)))
 
-    def newer_owner(self, state: WatchState, now: datetime) -> str:
-        """Return the runner that took the watch over later than this one, with one request; else an empty text."""
+    def is_taken_over(self, state: WatchState, now: datetime) -> bool:
+        """Return whether a later runner has the watch, or one decided it. Sends one request; False if that fails."""
         bodies: list[str] = []
         self._try(lambda comment: bodies.append(comment.read()))
         record = read_record(bodies[0]) if bodies else None
         written = parse_state(record.watch, now) if record else None
-        return written.owner if written and written.owner > state.owner else ""
+        return record is not None and (bool(record.decision) or (written is not None and written.owner > state.owner))
 
     def report_relapse(self, text: str) -> None:
         """Open the incident again if it is closed, and post the text."""

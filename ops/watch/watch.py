@@ -67,25 +67,38 @@ class Watch:
             ProviderError: the incident cannot be read.
         """
         state = self._begin(duration)
-        while True:
-            number = state.due_round(self._clock.now())
-            if state.time_of(number) >= state.until:
-                break
-            self._sleep_until(state.time_of(number))
-            state = self._read(state.with_round(number, self._run_probes(state.time_of(number))), number)
-            if number % 4 == 3 and self._record and self._record.newer_owner(state, self._clock.now()):
-                return self._result(state, self._judge(state), Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
+        while (number := self._wait_for_round(state)) is not None:
+            before, state = len(state.rounds), state.with_round(number, self._run_probes(state.time_of(number)))
+            state = self._read(state, number)
             judgment = self._judge(state)
+            if self._must_read(state, number, before) and self._is_taken_over(state):
+                return self._result(state, judgment, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
             if judgment.is_relapse:
                 # Rates are not read again: a missing answer, or one about other versions, would hide the relapse.
                 return self._end(self._read_deployments(state), judgment)
             result = self._result(state, judgment)
             self._save(result)
             self._on_round(result)
-        self._sleep_until(state.until)
         self._read_rates(state)
         state = self._read_deployments(state.at_end())
         return self._end(state, self._judge(state))
+
+    def _wait_for_round(self, state: WatchState) -> int | None:
+        """Sleep until the next round, and return its number; None at the end. A suspended machine wakes up late."""
+        self._sleep_until(min(state.time_of(state.due_round(self._clock.now())), state.until))
+        number = state.due_round(self._clock.now())
+        return number if state.time_of(number) < state.until else None
+
+    def _must_read(self, state: WatchState, number: int, before: int) -> bool:
+        """Return whether this runner reads its comment before it writes: in every fourth round, and after a gap.
+
+        `before`: rounds until this one, without the gap.
+        """
+        is_late = self._clock.now() - state.time_of(number) > state.interval
+        return number % 4 == 3 or number > before or is_late
+
+    def _is_taken_over(self, state: WatchState) -> bool:
+        return self._record is not None and self._record.is_taken_over(state, self._clock.now())
 
     def _begin(self, duration: timedelta) -> WatchState:
         now = self._clock.now()
@@ -196,6 +209,8 @@ class Watch:
             Verdict.HEALTHY: (Decision.MITIGATED, Reason.VERIFIED),
             Verdict.INCONCLUSIVE: (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE),
         }[judgment.verdict]
+        if self._is_taken_over(state):
+            return self._result(state, judgment, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
         result = self._result(state, judgment, decision, reason)
         sends = [partial(self._save, result)]
         if decision == Decision.RELAPSED and self._record:

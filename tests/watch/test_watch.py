@@ -213,6 +213,26 @@ def test_two_watches_become_one(shop: Shop, incident: Incident) -> None:
     assert len(incident.bodies) == 1
 
 
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("sleeps_at", range(1, 17))
+def test_runner_that_wakes_up_overwrites_no_decision(shop: Shop, incident: Incident, sleeps_at: int) -> None:
+    """Its machine was suspended in a round; another runner went on with the watch to its end, and saw a relapse."""
+    ends = list[str]()
+
+    def sleep() -> None:
+        fail(shop)()
+        other = watch(shop, incident.number)
+        assert other.decision == Decision.RELAPSED
+        ends.append(incident.bodies[0])
+        shop.world.sandbox.deploy(WORKER, shop.good, author="mai@shop.example")
+
+    found = watch(shop, incident.number, actions={sleeps_at: sleep})
+
+    assert (found.decision, found.reason) == (Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
+    assert incident.bodies[0] == ends[0]
+    assert len(incident.bodies) == 2, "the watch and the notice of the relapse"
+
+
 @pytest.mark.slow
 def test_watch_on_a_newer_incident_replaces_the_older_one(shop: Shop, incident: Incident) -> None:
     hub = shop.world.sandbox.github
