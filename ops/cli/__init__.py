@@ -46,7 +46,7 @@ from ops.core.names import did_you_mean, quote_name
 from ops.core.redaction import Redactor
 from ops.core.version import __version__
 from ops.engine.signals import PROCESS_SIGNALS, ignore_signals, unwrap_signal
-from ops.tools.own_environment import hide_environment
+from ops.tools.own_program import hide_environment
 
 BUG = "BUG: this program failed; neither your command nor Cloudflare is the cause"
 REPORT_HINT = (

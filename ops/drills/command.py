@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app.configuration import program_name
 from ops.core.errors import Decision
-from ops.tools import process, program_files
+from ops.tools import own_program, process
 
 if TYPE_CHECKING:
     from ops.config import Environment
@@ -148,5 +148,5 @@ def command_line(
     """Return command line and environment of an `ops` command."""
     environ = {**process.clean_environment(os.environ), **world.sandbox.environ(), **world.environ, **variables}
     environ |= {world.environment.token: world.token or world.sandbox.token, "OPS_PROGRAM": program_name(os.environ)}
-    environ |= {"PYTHONPATH": str(program_files.OPS.parent)}
+    environ |= {"PYTHONPATH": str(own_program.OPS.parent)}
     return [sys.executable, "-m", "ops", *arguments], environ

@@ -24,7 +24,7 @@ from ops.drills import repository
 from ops.drills.command import DrillWorld, Params, Say, param_text
 from ops.drills.score import mark_unhealthy
 from ops.drills.support import Trigger, find_label
-from ops.tools import program_files
+from ops.tools import own_program
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
@@ -188,7 +188,7 @@ def open_runner(world: DrillWorld, say: Say) -> "Iterator[Runner]":
         actions = {world.actions: Path(folder)} if world.actions else {}
         if actions:
             say(f"this program, ops {__version__}, runs as {world.actions}, not the commit that the workflows pin")
-            program_files.write_program(Path(folder))
+            own_program.write_program(Path(folder))
         with Runner(
             world.sandbox.github,
             environ,

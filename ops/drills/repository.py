@@ -9,7 +9,7 @@ from ops.config.strict_yaml import set_key
 from ops.config.types import OFF
 from ops.core.errors import ConfigError
 from ops.core.names import LIMITS_FILE
-from ops.tools import program_files
+from ops.tools import own_program
 
 WORKFLOWS = Path(".github", "workflows")
 UNPINNED = "0" * 40
@@ -38,7 +38,7 @@ def files(config: Path, actions: str = "", *, is_watched: bool = False) -> dict[
         except NotACheckout as error:
             hint = "Run `git init` and `git add --all` in this folder, or leave --trigger out."
             raise ConfigError(f"a drill by label or button uses the files that git knows; {error}", hint=hint) from None
-    found = {} if actions else program_files.read_program()
+    found = {} if actions else own_program.read_program()
     found["ops.yml"] = set_watch(config.read_bytes(), is_on=is_watched)
     limits = folder / LIMITS_FILE
     found |= {LIMITS_FILE: limits.read_bytes()} if limits.exists() else {}

@@ -19,14 +19,14 @@ from ops.core.errors import ConfigError
 from ops.core.verdict import WantedContent
 from ops.drills import release_answers
 from ops.drills.command import Params
-from ops.tools import node, process, program_files
+from ops.tools import node, own_program, process
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
     from ops.config.probes import Probe
     from sandbox import Sandbox
 
-EXAMPLES = program_files.ROOT / "examples" / "fortunet"
+EXAMPLES = own_program.ROOT / "examples" / "fortunet"
 EXAMPLE = EXAMPLES / "backend"
 ANSWERS = "src/drill.js"
 """Entry of a release that answers the probes of another application."""

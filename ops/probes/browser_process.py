@@ -38,7 +38,7 @@ from playwright.sync_api import (
 from ops.core.redaction import Redactor
 from ops.core.verdict import Verdict
 from ops.probes.edge_answer import describe_cache, describe_no_proof
-from ops.tools.own_environment import hide_environment
+from ops.tools.own_program import hide_environment
 
 MAX_STEP_SECONDS = 10.0
 """Most seconds for a page or a step."""

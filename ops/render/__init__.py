@@ -19,7 +19,7 @@ from ops.core.plan import Plan
 from ops.core.result import duration_label
 from ops.core.run_summary import RunSummary
 from ops.core.timeline import EventKind, RunEvent
-from ops.tools import program_files
+from ops.tools import own_program
 
 if TYPE_CHECKING:
     import jinja2
@@ -36,7 +36,7 @@ WAITS = {
     EventKind.READ_BACK: "probing …",
 }
 """Event → the wait that follows it."""
-TEMPLATES = program_files.ROOT / "templates"
+TEMPLATES = own_program.ROOT / "templates"
 
 LONGEST = 1000
 

@@ -11,7 +11,7 @@ from ops.core.errors import ConfigError
 from ops.core.names import is_full_sha, quote_name
 from ops.core.redaction import Redactor
 from ops.core.version import __version__
-from ops.tools import git, program_files
+from ops.tools import git, own_program
 
 GIVEN = re.compile(r"([A-Za-z0-9-]{1,40}/[A-Za-z0-9._-]{1,100})@([0-9a-f]{40})")
 HINT = "Add --actions {}@SHA, with the full commit SHA of the release."
@@ -89,8 +89,8 @@ def _own_release(repository: str, environ: Mapping[str, str]) -> Release:
 def find_releases(environ: Mapping[str, str]) -> Iterator[Release]:
     """Yield the commit on GitHub that this program was installed or checked out from, if it is known."""
     yield from _installed(environ)
-    if (program_files.ROOT / ".git").exists():
-        repository = git.GitRepository(program_files.ROOT, environ, Redactor())
+    if (own_program.ROOT / ".git").exists():
+        repository = git.GitRepository(own_program.ROOT, environ, Redactor())
         try:
             sha, address = repository.head(), repository.origin()
         except git.GitError:
@@ -109,7 +109,7 @@ def _installed(environ: Mapping[str, str]) -> Iterator[Release]:
         direct = json.loads(distribution.read_text("direct_url.json") or "{}")
     except (importlib.metadata.PackageNotFoundError, ValueError):
         return
-    is_ours = Path(str(distribution.locate_file("ops"))).resolve() == program_files.OPS.resolve()
+    is_ours = Path(str(distribution.locate_file("ops"))).resolve() == own_program.OPS.resolve()
     sha = str(direct.get("vcs_info", {}).get("commit_id", ""))
     name = git.parse_github_remote(str(direct.get("url", "")), environ)
     if is_ours and name and is_full_sha(sha):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.tools import program_files
+from ops.tools import own_program
 from tests.support.actions import Stage, conclusions, stage
 from tests.support.configurations import SMALL_REPOSITORY
 
@@ -29,7 +29,7 @@ def world(pip_cache: Path) -> Iterator[Stage]:
 
 def test_label_recovers_and_workspace_modules_are_not_imported(world: Stage, tmp_path: Path) -> None:
     hub = world.github
-    program_files.write_program(tmp_path)
+    own_program.write_program(tmp_path)
     assert not [name for name in hub.files() if name.startswith(("ops/", ".github/actions"))]
     hub.add_commit("Modules", "alice", files=dict.fromkeys(MODULES, MARK))
     first, second = world.incident(), world.incident()

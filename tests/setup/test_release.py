@@ -13,7 +13,7 @@ import pytest
 
 from ops.core.version import __version__
 from ops.setup import workflows
-from ops.tools import program_files
+from ops.tools import own_program
 from ops.tools.git import parse_github_remote, parse_remote
 from tests.conftest import Outcome, World
 from tests.support.configurations import SMALL_REPOSITORY
@@ -199,7 +199,7 @@ def test_program_of_another_server_names_no_repository_on_github() -> None:
 def test_new_files_use_the_commit_of_the_checkout_or_installation(tmp_path: Path) -> None:
     """The commit is from git in a checkout, and from direct_url.json after an installation of a tag."""
     program, team = tmp_path / "program", tmp_path / "team"
-    program_files.write_program(program)
+    own_program.write_program(program)
     origin = f"https://token@github.com/{ACTIONS}.git"
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
     for words in (["init", "-q"], ["remote", "add", "origin", origin], ["add", "ops"], ["commit", "-qm", "all"]):

@@ -12,7 +12,7 @@ from ops.app.registry import button_runbooks
 from ops.core.version import __version__
 from ops.drills.repository import set_watch
 from ops.setup import sync, workflows
-from ops.tools import program_files
+from ops.tools import own_program
 from tests.conftest import REFERENCE, ROOT
 from tests.support import team_files
 
@@ -64,7 +64,7 @@ def operations_repository(config: Path = REFERENCE / "ops.yml", *, is_watched: b
     """
     folder = config.parent
     config = config if is_watched else _without_watch(config)
-    files = {} if read_config(config, labels=None)[0].github.actions else program_files.read_program()
+    files = {} if read_config(config, labels=None)[0].github.actions else own_program.read_program()
     written = generated(config)
     files |= {str(path.relative_to(written)): path.read_bytes() for path in written.rglob("*") if path.is_file()}
     limits = folder / "limits.yml"
