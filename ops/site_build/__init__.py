@@ -21,9 +21,8 @@ from ops.core.errors import ConfigError, ProviderError, Reason, Refused, Unclear
 from ops.core.names import GitCommit, is_full_sha, is_sha, quote_name
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor, Secret
-from ops.site_build import configuration, files
-from ops.site_build.configuration import ConfigurationFiles
-from ops.site_build.files import NOTHING_SENT, OUTPUT
+from ops.site_build import files
+from ops.site_build.files import NOTHING_SENT, OUTPUT, ConfigurationFiles
 from ops.tools import git, node, process
 
 if TYPE_CHECKING:
@@ -105,13 +104,13 @@ class SiteBuilder:
 
     def configuration(self, service: "Service", commit: GitCommit) -> SiteConfiguration:
         """Return the wrangler configuration of the deployment. Raises Refused and ConfigError."""
-        return configuration.choose_configuration(self._committed(service, commit))
+        return files.choose_configuration(self._committed(service, commit))
 
     def _committed(self, service: "Service", commit: GitCommit) -> ConfigurationFiles:
         if self.is_prebuilt:
-            return configuration.load_for_deployment(self._process_environ)
+            return files.load_for_deployment(self._process_environ)
         with self._open_repository() as repository:
-            return configuration.read_committed(repository, commit.sha, service.require_build().folder)
+            return files.read_committed(repository, commit.sha, service.require_build().folder)
 
     def check_complete(self, service: "Service", commit: GitCommit) -> None:
         """Refuse a commit with submodules or Git LFS files, and one that others could read."""
@@ -167,8 +166,8 @@ class SiteBuilder:
         folder = self._scratch()
         committed = self._committed(service, commit)
         if self._prebuilt is not None:
-            written = configuration.read_folder(self._prebuilt)
-            configuration.check_unchanged({name: committed.get(name, b"") for name in written}, written)
+            written = files.read_folder(self._prebuilt)
+            files.check_unchanged({name: committed.get(name, b"") for name in written}, written)
             files.copy_prebuilt(self._prebuilt, folder)
         else:
             self._check_no_token()
@@ -176,7 +175,7 @@ class SiteBuilder:
             with self._open_repository() as repository:
                 repository.archive_commit(commit.sha, tree / "tree.tar")
             self.build(service.require_build(), tree / "tree.tar", folder, commit, branch)
-        configuration.write_configuration(configuration.choose_configuration(committed), service.pages, folder)
+        files.write_configuration(files.choose_configuration(committed), service.pages, folder)
         self._built[commit.sha] = folder
         return files.count_files(folder / OUTPUT)
 
@@ -200,7 +199,7 @@ class SiteBuilder:
         """
         with self._open_repository() as repository:
             repository.archive_commit(commit.sha, archive)
-        return configuration.save_for_deployment(self._committed(service, commit), configured)
+        return files.save_for_deployment(self._committed(service, commit), configured)
 
     def build(self, build: "BuildConfig", archive: Path, into: Path, commit: GitCommit, branch: str) -> None:
         """Run the build in a new folder, with a new home and without our variables. Raises Refused."""
@@ -215,9 +214,9 @@ class SiteBuilder:
         # The variables of a build by Cloudflare (developers.cloudflare.com/pages/configuration/build-configuration)
         pages = {"CI": "true", "CF_PAGES": "1", "CF_PAGES_BRANCH": branch, "CF_PAGES_COMMIT_SHA": commit.sha}
         clean = {**process.clean_environment(self._environ), "HOME": str(home), **pages, **build.env}
-        committed = configuration.read_folder(folder)
+        committed = files.read_folder(folder)
         self._run(list(build.command), clean, folder, f"the build of {commit.short}", timeout=build.timeout)
-        configuration.check_unchanged(committed, configuration.read_folder(folder))
+        files.check_unchanged(committed, files.read_folder(folder))
         output = files.folder_within(tree, folder / build.output)
         if output is None:
             raise files.unusable_build(f"the build of {commit.short} did not create the folder {build.output}")
