@@ -1,17 +1,20 @@
 """Read ops.yml: its values, its secrets, and how people start the program with it."""
 
 import functools
+import secrets
 import shlex
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.app import registry, secret_values
-from ops.app.config_path import DEFAULT_CONFIG, find_config
+from ops.app import registry
+from ops.app.choices import DEFAULT_CONFIG, find_config
 from ops.core.errors import ConfigError
+from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.next_step import replace_checkout
-from ops.core.redaction import Redactor
+from ops.core.redaction import Redactor, Secret
 from ops.github import actions
+from ops.github.secrets import APP_KEY, TOKEN
 from ops.tools import process
 
 if TYPE_CHECKING:
@@ -57,9 +60,7 @@ def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Red
     from ops.config import durable_object_token_names
 
     tokens = {environment.token for environment in config.environments.values()}
-    names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | secret_values.secret_variables(
-        config
-    )
+    names = frozenset({"GITHUB_TOKEN", *tokens, *config.notify.webhooks.values()}) | secret_variables(config)
     names |= durable_object_token_names(config)
     of_workers = {name for environment in config.environments.values() for name in environment.secrets}
     for name in names | config.login_variables | of_workers:
@@ -95,3 +96,28 @@ def published_prefix(environ: Mapping[str, str], path: Path, config: "Config") -
     """Return `command_prefix` for other people's laptops: without the path of a checkout on this one."""
     program, *extra = command_prefix(environ, path)
     return (replace_checkout(f"{program} ", config.github.laptop_program).strip(), *extra)
+
+
+def secret_variables(config: "Config") -> frozenset[str]:
+    """Return the variables that may hold a value of a secret or a token for secrets on GitHub."""
+    names = {name for environment in config.environments.values() for name in environment.secrets}
+    return frozenset({TOKEN, APP_KEY, *(prefix + name for prefix in (NEW_PREFIX, OLD_PREFIX) for name in names)})
+
+
+class ProcessSecretValues:
+    """Reads the variables that `secret_variables` names, whose values the redactor knows."""
+
+    def __init__(self, environ: Mapping[str, str], redactor: Redactor, config: "Config") -> None:
+        self._environ, self._redactor, self._names = environ, redactor, secret_variables(config)
+
+    def value(self, variable: str) -> Secret | None:
+        """Return the value of a variable; None if it is missing or empty."""
+        found = self._environ.get(variable, "") if variable in self._names else ""
+        return Secret(found) if found else None
+
+    def generate(self, length: int, alphabet: str) -> Secret:
+        """Return random characters of the alphabet from the system's secure source; they are masked first."""
+        made = "".join(secrets.choice(alphabet) for _ in range(length))
+        self._redactor.add_secret(made)
+        actions.mask_command(self._environ, made)
+        return Secret(made)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
-from ops.app.configuration import command_prefix
-from ops.app.secret_values import ProcessSecretValues
+from ops.app.configuration import ProcessSecretValues, command_prefix
 from ops.app.session import Session
 from ops.core.clock import Clock
 from ops.core.names import LIMITS_FILE

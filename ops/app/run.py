@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops import STARTED
-from ops.app.buttons import laptop_variables
+from ops.app.choices import laptop_variables
 from ops.app.configuration import probe_environ, published_prefix, read_config, register_secrets
 from ops.app.context import make_site, new_run_id, planning_context
 from ops.app.provider_status import StatusWarning

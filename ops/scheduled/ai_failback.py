@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ops.app.secret_values import ProcessSecretValues
+from ops.app.configuration import ProcessSecretValues
 from ops.app.session import Session
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason, Refused

@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ops.app.choices import Place
 from ops.app.configuration import probe_environ, read_config, register_secrets
-from ops.app.place import Place
 from ops.app.provider_status import STATUS_SECONDS
 from ops.app.session import Session
 from ops.cloudflare.response import CloudflareApiError

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.app.buttons import fitting_environments
+from ops.app.choices import fitting_environments
 from ops.app.configuration import read_config
 from ops.app.registry import button_runbooks, runbook_names
 from tests.conftest import REFERENCE

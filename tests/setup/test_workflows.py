@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ops.app.buttons import fitting_environments
+from ops.app.choices import fitting_environments
 from ops.app.configuration import read_config
 from ops.app.registry import discover_runbooks
 from ops.config import Config, durable_object_token_names

@@ -15,7 +15,7 @@ import click
 import jsonschema
 
 from ops.app import registry
-from ops.app.buttons import button_inputs
+from ops.app.choices import button_inputs
 from ops.app.configuration import read_config
 from ops.app.registry import scheduled_files
 from ops.cli import cli

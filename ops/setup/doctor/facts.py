@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from ops.app import registry
-from ops.app.buttons import fitting_environments
+from ops.app.choices import fitting_environments
 from ops.app.configuration import program_name, read_config, register_secrets
 from ops.app.context import planning_context
 from ops.app.github_login import add_github
