@@ -75,7 +75,7 @@ class StepRequest:
         from ops.app.configuration import read_config
         from ops.core.clock import current_time
         from ops.core.verdict import Verdict
-        from ops.gate.requester import refuse_requester
+        from ops.gate.attempts import refuse_requester
         from ops.status.outage import read_outage
         from ops.watch.automatic_step import claim_step, count_deployed_steps
         from ops.watch.record import find_incident
@@ -147,7 +147,7 @@ def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
     ) -> int:
         from ops.app.configuration import read_config
         from ops.gate.approval import require_review
-        from ops.gate.gate_pass import GatePass, refuse_without_pass
+        from ops.gate.attempts import GatePass, refuse_without_pass
 
         gate_pass = GatePass(
             attempt=given.pop("attempt"),

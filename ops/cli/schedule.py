@@ -42,7 +42,7 @@ def due_command(runbook: Runbook[Any, Any], due: DueRuns) -> click.Command:
     ) -> int:
         from ops.app.configuration import load_config, program_name
         from ops.engine.timed_end import refuse_late_start
-        from ops.gate.requester import refuse_requester
+        from ops.gate.attempts import refuse_requester
 
         configuration = load_config(config, os.environ, redactor)
         chosen = f" --environment {environment}" if environment else ""

@@ -12,9 +12,9 @@ from ops.core.approval import Approval, WaitingRequest, find_request, not_review
 from ops.core.clock import current_time
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.redaction import Redactor
+from ops.gate.attempts import refuse_requester
 from ops.gate.outcomes import ApprovalEvent, RecoveryRequest, RefusedRequest
 from ops.gate.refusals import APPROVE_AGAIN, PRESS_AGAIN
-from ops.gate.requester import refuse_requester
 from ops.github import actions, approvals
 from ops.github.client import connect
 from ops.render import code_span

@@ -22,10 +22,10 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.threads import start_call
 from ops.core.version import __version__
-from ops.gate import approval, events, outcomes, refusals, reruns
+from ops.gate import approval, events, outcomes, refusals
 from ops.gate import payload as fields
+from ops.gate.attempts import current_responders, refuse_further_attempt, refuse_unknown_changes, requester_ids
 from ops.gate.refusals import PRESS_AGAIN
-from ops.gate.requester import current_responders, requester_ids
 from ops.github import actions, client, issues, permissions, triggers
 from ops.github.comments import request_mark
 from ops.render import to_one_line
@@ -140,7 +140,7 @@ class Gate:
             is_first = self._attempt == 1
             responders = self.config.responders if is_first else current_responders(self.repository)
         except ProviderError as error:
-            return self._refuse(reruns.refuse_unknown_changes(request, self._attempt, error.message))
+            return self._refuse(refuse_unknown_changes(request, self._attempt, error.message))
         answer, login = self._check_permission(request.sender, request.sender_id, request.actor, responders)
         if answer.reason is not None:
             return self._refuse(refusals.no_permission(answer, login, request, responders))
@@ -253,9 +253,9 @@ class Gate:
                 refusal = refusals.refuse_on_issue(request, triggers.read_issue(self.repository, number))
                 if refusal is not None:
                     return refusal
-            return reruns.refuse_further_attempt(self.repository, request, self._attempt)
+            return refuse_further_attempt(self.repository, request, self._attempt)
         except ProviderError as error:
-            return reruns.refuse_unknown_changes(request, self._attempt, error.message)
+            return refuse_unknown_changes(request, self._attempt, error.message)
 
     def _refuse_simultaneous(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
         """Return a refusal if the person added another label within the same second.

@@ -19,7 +19,7 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.gate import outcomes
-from ops.gate.leak import LeakReport, read_leak
+from ops.gate.events import LeakReport, read_leak
 from ops.gate.refusals import manual_commands
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors

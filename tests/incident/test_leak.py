@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ops.app.configuration import read_config, register_secrets
 from ops.core.clock import parse_utc
 from ops.core.redaction import Redactor
-from ops.gate.leak import LeakReport, read_leak, remove_keys, strip_url
+from ops.gate.events import LeakReport, read_leak, remove_keys, strip_url
 from ops.gate.outcomes import GateJob
 from ops.incident.secret_leak import Replacement, declared_secrets
 from ops.incident.secret_leak import render_incident as incident_text
