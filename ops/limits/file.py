@@ -1,19 +1,36 @@
-"""Model and checks of `limits.yml` (docs/how-to/propose-limits.md)."""
+"""Parse, check and edit `limits.yml`, and read its history (docs/how-to/propose-limits.md).
 
+An edit keeps comments and other values: the parsed content before and after is compared at the end. The history is that
+of the default branch.
+"""
+
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import BeforeValidator, Field, RootModel, ValidationError, WithJsonSchema
 
 from ops.config.messages import build_model, format_problems
-from ops.config.strict_yaml import ConfigProblem, KeyPath, read_yaml
+from ops.config.strict_yaml import (
+    ConfigProblem,
+    Edit,
+    KeyPath,
+    apply_edits,
+    find_child,
+    insert_key,
+    read_yaml,
+    replace_node,
+)
 from ops.config.types import ConfigModel, Text
-from ops.core.clock import format_duration, format_utc, parse_utc
-from ops.core.errors import ConfigError
-from ops.core.names import count_of, did_you_mean
+from ops.core.clock import format_duration, format_rfc3339, format_utc, parse_utc
+from ops.core.errors import ConfigError, OpsError, Reason, Refused
+from ops.core.names import LIMITS_FILE, RAISE_BRANCH, count_of, did_you_mean
 from ops.core.runtime_contract import AI_SWITCH
+from ops.github.pulls import FileState
 
 MAX_AHEAD = timedelta(days=14)
 MAX_STEP = 10
@@ -198,3 +215,110 @@ def _check_end(
         is_wrong = has_base and not is_old
         text = "in the past; use a future time" if is_wrong else "in the past, without effect; remove `temporary`"
         yield where, text, is_wrong
+
+
+def earlier_limits(read: Callable[[], Sequence[FileState]], now: datetime) -> EarlierLimits:
+    """Return a function that reads the limits in effect within RESTORABLE, once. Unreadable history has none."""
+
+    @cache
+    def find() -> tuple[Limits, ...]:
+        try:
+            return accepted_limits(read(), now)
+        except OpsError:
+            return ()
+
+    return find
+
+
+def accepted_limits(states: Sequence[FileState], now: datetime) -> tuple[Limits, ...]:
+    """Return the limits of those states that applied within RESTORABLE, oldest first like `states`.
+
+    A state with too large a step from the one before was refused, and counts as never applied.
+    """
+    applied: list[Limits] = []
+    recent: list[Limits] = []
+    for state, after in zip(states, [*states[1:], None], strict=True):
+        limits = read_limits(state.text)
+        before = applied[-1] if applied else {}
+        steps = (check_steps(name, limit, before.get(name), lambda: applied) for name, limit in limits.items())
+        if any(is_wrong for step in steps for _, _, is_wrong in step):
+            continue
+        applied.append(limits)
+        if after is None or after.at >= now - RESTORABLE:
+            recent.append(limits)
+    return tuple(recent)
+
+
+def is_own_raise(name: str, entry: Temporary, states: Sequence[FileState]) -> bool:
+    """Return whether a merge of propose-limits added the entry. The states are oldest first; the last one has it."""
+    branch = ""
+    for state in reversed(states):
+        limit = read_limits(state.text).get(name)
+        if limit is None or limit.temporary != entry:
+            break
+        branch = state.branch
+    return branch.startswith(RAISE_BRANCH)
+
+
+def build_patch(before: str, after: str) -> tuple[str, ...]:
+    """Return the lines of a unified diff that `git apply` accepts."""
+    import difflib  # here, because only a proposal needs it
+
+    lines = before.splitlines(), after.splitlines()
+    return tuple(difflib.unified_diff(*lines, f"a/{LIMITS_FILE}", f"b/{LIMITS_FILE}", lineterm=""))
+
+
+def set_temporary_limits(text: str, planned: Mapping[str, Temporary]) -> str:
+    """Set temporary limits in `text`, a valid limits.yml with all of these names. Raises Refused if that is unsafe."""
+    root: Any = yaml.compose(text, Loader=yaml.SafeLoader)  # in Python: its marks count characters
+    limits = {key.value: value for key, value in root.value}
+    edits = [edit for name, temporary in planned.items() for edit in _edit_limit(text, limits[name], temporary)]
+    edited = apply_edits(text, edits)
+    if not _is_edit_correct(text, edited, planned):
+        raise Refused(
+            f"cannot edit {LIMITS_FILE} without changing other values",
+            reason=Reason.CONFIG_INVALID,
+            hint="Edit the temporary limits by hand, and open a pull request.",
+        )
+    return edited
+
+
+def _edit_limit(text: str, limit: Any, temporary: Temporary) -> Iterator[Edit]:
+    fields = _yaml_fields(temporary)
+    found = find_child(limit, "temporary")
+    if found is None:
+        yield insert_key(text, limit, "temporary", _flow_mapping(fields))
+    elif isinstance(found, yaml.MappingNode):
+        for key, value in fields.items():
+            there = find_child(found, key)
+            if there is not None:
+                yield replace_node(text, there, value)
+            elif value != "null":
+                yield insert_key(text, found, key, value)
+    else:
+        yield replace_node(text, found, _flow_mapping(fields))
+
+
+def _yaml_fields(temporary: Temporary) -> dict[str, str]:
+    """Return each value as JSON, which is valid YAML."""
+    values = {
+        "limit": temporary.limit,
+        "until": format_rfc3339(temporary.until),
+        "reason": temporary.reason,
+        "incident": temporary.incident,
+    }
+    return {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
+
+
+def _flow_mapping(fields: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{key}: {value}" for key, value in fields.items() if value != "null") + "}"
+
+
+def _is_edit_correct(before: str, after: str, planned: Mapping[str, Temporary]) -> bool:
+    was, found = read_yaml(before), read_yaml(after)
+    if found.problems or not found.complete:
+        return False
+    expected = {**was.data, **{name: {**was.data[name], "temporary": None} for name in planned}}
+    actual = {**found.data, **{name: {**found.data[name], "temporary": None} for name in planned}}
+    temporary = {name: Limit.model_validate(found.data[name]).temporary for name in planned}
+    return bool(expected == actual and [*was.data] == [*found.data] and temporary == dict(planned))

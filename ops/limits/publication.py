@@ -1,21 +1,92 @@
-"""Publish results of limits: on the pull request, on incidents, and on the one drift issue."""
+"""Publish results of limits: on the pull request, on incidents, and on the one drift issue.
+
+An incident gets lines about its raised limits: applied, not confirmed, replaced, ended.
+"""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Decision
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord
 from ops.github import comments
 from ops.github.issues import add_once
-from ops.limits import text
-from ops.limits.incident_notes import RaiseNote
+from ops.limits import diff
 from ops.publish.comment import render_note
 
 if TYPE_CHECKING:
     from ops.core.result import RunResult
     from ops.github.pulls import PullRequests
+    from ops.limits.file import Limit, Limits, Temporary
+
+
+@dataclass(frozen=True)
+class RaiseNote:
+    """A line for the timeline of an incident."""
+
+    incident: int
+    limit: str
+    text: str
+    at: datetime | None = None
+    """Time of the event in UTC; None: that of the run."""
+    needs_result: bool = False
+    """Whether it is true only if the run succeeded."""
+
+
+def raise_notes(
+    limits: "Limits", before: "Limits", stored: "Limits", kept: Mapping[str, str], now: datetime
+) -> Iterator[RaiseNote]:
+    """Yield the lines of a run.
+
+    `limits` are those of limits.yml, `before` those of its former commit, `stored` those in KV before the run.
+    """
+    for name in dict.fromkeys([*limits, *before, *stored]):
+        was, held = _temporary(before, name), _temporary(stored, name)
+        entry = _temporary(limits, name)
+        owner = next((each for each in (entry, was) if each and each.is_same(held)), None)
+        if held is not None and owner is not None and owner.incident is not None:
+            yield from _end_notes(name, held, owner.incident, limits.get(name), now)
+        if entry is not None and entry.incident is not None:
+            yield from _begin_notes(name, entry, entry.incident, kept.get(name, ""), now, is_new=entry != was)
+
+
+def _begin_notes(
+    name: str, entry: "Temporary", incident: int, kept: str, now: datetime, *, is_new: bool
+) -> Iterator[RaiseNote]:
+    until = format_utc(entry.until)
+    if entry.is_over(now):
+        if is_new:
+            yield RaiseNote(incident, name, f"{name} was not raised to {entry.limit}: the entry ended at {until}")
+    elif kept:
+        yield RaiseNote(incident, name, kept)
+    else:
+        yield RaiseNote(incident, name, f"{name} raised to {entry.limit} until {until}", needs_result=True)
+
+
+def _end_notes(
+    name: str, held: "Temporary", incident: int, limit: "Limit | None", now: datetime
+) -> Iterator[RaiseNote]:
+    entry, until = limit.temporary if limit is not None else None, format_utc(held.until)
+    base = f"{limit.limit} in {limit.period} s" if limit is not None else "the value in the code"
+    if held.is_over(now):
+        yield RaiseNote(incident, name, f"{name}: the raise to {held.limit} ended; {base} applies", at=held.until)
+    elif entry is None or entry.is_over(now):
+        text = f"{name}: the raise to {held.limit} until {until} is removed from limits.yml; {base} applies"
+        yield RaiseNote(incident, name, text, needs_result=True)
+    elif not entry.is_same(held):
+        whose = f" for incident #{entry.incident}" if entry.incident not in {None, incident} else ""
+        new = f"{entry.limit} until {format_utc(entry.until)}{whose}"
+        yield RaiseNote(incident, name, f"{name}: the raise to {held.limit} is replaced by {new}", needs_result=True)
+
+
+def _temporary(limits: "Limits", name: str) -> "Temporary | None":
+    limit = limits.get(name)
+    return None if limit is None else limit.temporary
+
 
 LABEL = "limits-drift"
 TITLE = "Limits in KV differ from limits.yml"
@@ -51,25 +122,25 @@ def comment_message(
     pull = pulls.merged_pull(sha)
     if pull is None:
         return f"no pull request for commit {sha[:12]}, so there is no comment to update"
-    mark = text.marker(environment)
+    mark = diff.marker(environment)
     before = comments.read_comment(pulls.repository, pull.number, mark)
-    body = text.render_result(before, environment, message, notes, log=log)
+    body = diff.render_result(before, environment, message, notes, log=log)
     return f"commented at {comments.save_comment(pulls.repository, pull.number, mark, redactor.redact_text(body))}"
 
 
 def save_drift(pulls: "PullRequests", differences: Sequence[str], result: "RunResult", redactor: Redactor) -> str:
     """Open or edit the drift issue. Return a line about it. Raises ProviderError."""
-    body = redactor.redact_text(text.render_drift(differences, result.environment, result.message))
+    body = redactor.redact_text(diff.render_drift(differences, result.environment, result.message))
     title = f"{TITLE} in {result.environment}"
-    mark = text.marker(result.environment)
+    mark = diff.marker(result.environment)
     return f"reported at {comments.save_issue(pulls.repository, LABEL, mark, title, body).url}"
 
 
 def close_drift(pulls: "PullRequests", result: "RunResult", redactor: Redactor) -> Iterator[str]:
     """Close the drift issue, if one is open. Yield a line about it. Raises ProviderError."""
-    issue = comments.open_issue(pulls.repository, LABEL, text.marker(result.environment))
+    issue = comments.open_issue(pulls.repository, LABEL, diff.marker(result.environment))
     if issue is not None:
-        body = redactor.redact_text(text.render_drift_end(result.message))
+        body = redactor.redact_text(diff.render_drift_end(result.message))
         comments.close_issue(pulls.repository, issue.number, body)
         yield f"closed {issue.url}"
 

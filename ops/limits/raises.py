@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from ops.github.pulls import OwnPullRequest
     from ops.limits.file import Limit, Limits, Temporary
 
-RAISE_BRANCH = "ops/raise-limits-"
-"""Start of the branch of each pull request that propose-limits opens."""
-
 
 @dataclass(frozen=True)
 class Rate:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
-from ops.core.names import did_you_mean
+from ops.core.names import RAISE_BRANCH, did_you_mean
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import Plan, PlanSection, RunOutcome
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param
 from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 from ops.limits.raises import (
-    RAISE_BRANCH,
     OpenRaise,
     Proposal,
     RequestedRaise,
@@ -281,9 +280,8 @@ def _build_plan(  # noqa: PLR0917
     live: "RuntimeState | str",
 ) -> StepPlan:
     """Return the plan for limits.yml at the commit `base`; `file` is its text and its blob."""
-    from ops.limits.diff import compare_limits
-    from ops.limits.edit import build_patch, set_temporary_limits
-    from ops.limits.text import render_proposal
+    from ops.limits.diff import compare_limits, render_proposal
+    from ops.limits.file import build_patch, set_temporary_limits
 
     text, blob = file
     edited = set_temporary_limits(text, _temporary_limits(ctx, proposal.raises))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, Decision, OpsError, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
+from ops.core.names import RAISE_BRANCH
 from ops.core.plan import Plan, PlanSection, RunOutcome
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
@@ -26,8 +27,8 @@ from ops.github import actions, comments
 from ops.github.files import FileCommits
 from ops.github.pulls import PullRequests
 from ops.limits import publication
-from ops.limits.incident_notes import RaiseNote, raise_notes
-from ops.limits.raises import RAISE_BRANCH, ended_limits, keep_rates, leave_out, low_raises
+from ops.limits.publication import RaiseNote, raise_notes
+from ops.limits.raises import ended_limits, keep_rates, leave_out, low_raises
 from ops.limits.value import LimitsValue, NewerVersionError, build_value, parse_value, value_limits
 
 if TYPE_CHECKING:
@@ -346,8 +347,7 @@ def _keep_limits(ctx: Context[Any], found: LimitsRead, limits: "Limits", kept: M
 
 def _find_own_raises(ctx: Context[Any], found: LimitsRead, live: "Limits") -> "dict[str, Temporary]":
     """Return the temporary limits below the base that a merge of our pull request added."""
-    from ops.limits.file import MAX_AHEAD
-    from ops.limits.history import is_own_raise
+    from ops.limits.file import MAX_AHEAD, is_own_raise
 
     now = ctx.clock.now()
     entries = low_raises(found.limits, live, now)
@@ -357,8 +357,7 @@ def _find_own_raises(ctx: Context[Any], found: LimitsRead, live: "Limits") -> "d
 
 def _check_large_steps(ctx: Context[Any], found: LimitsRead, stored: LimitsValue) -> tuple[str, ...]:
     """Return warnings about large cuts of the value in KV. Raises ConfigError for a large raise without `override`."""
-    from ops.limits.file import RESTORABLE, check_steps
-    from ops.limits.history import earlier_limits
+    from ops.limits.file import RESTORABLE, check_steps, earlier_limits
 
     applied, now = value_limits(stored), ctx.clock.now()
     earlier = earlier_limits(lambda: ctx.github.limits.states(found.commits.checked_out, now - RESTORABLE)[:-1], now)

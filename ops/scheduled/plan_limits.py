@@ -23,11 +23,9 @@ from ops.core.threads import start_call
 from ops.github import actions
 from ops.github.files import read, states_in_git
 from ops.github.pulls import FileState, PullRequests
-from ops.limits.diff import LimitsDiff, compare_limits
-from ops.limits.file import RESTORABLE, Limits, parse_limits
-from ops.limits.history import earlier_limits
+from ops.limits.diff import LimitsDiff, LimitsPlan, compare_limits, marker, plan_lines, render_comment
+from ops.limits.file import RESTORABLE, Limits, earlier_limits, parse_limits
 from ops.limits.raises import effective_rate, live_rate
-from ops.limits.text import LimitsPlan, marker, plan_lines, render_comment
 from ops.tools import git
 
 if TYPE_CHECKING:

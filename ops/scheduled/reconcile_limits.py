@@ -21,7 +21,7 @@ from ops.engine.runbook import Publications, Schedule, TokenPermissions
 from ops.engine.step import StepPlan
 from ops.github import comments
 from ops.github.pulls import PullRequests
-from ops.limits import publication, text
+from ops.limits import diff, publication
 from ops.limits.raises import leave_out, low_raises
 from ops.limits.value import LimitsValue, drop_ended, value_limits
 from ops.scheduled.apply_limits import (
@@ -119,7 +119,7 @@ class ReconcileLimits(ApplyLimits):
             return "`runtime.limits.enforce` is not set in ops.yml"
         if not ctx.github.pulls.is_available:
             return "without GitHub the age of the difference is unknown"
-        since = ctx.github.pulls.issue_opened_at(publication.LABEL, text.marker(ctx.environment.name))
+        since = ctx.github.pulls.issue_opened_at(publication.LABEL, diff.marker(ctx.environment.name))
         if since is None or (age := ctx.clock.now() - since) < REPORT_PERIOD:
             left = REPORT_PERIOD if since is None else REPORT_PERIOD - age
             return f"it must be reported for another {format_duration(left.total_seconds())} first"

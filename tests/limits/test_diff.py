@@ -1,4 +1,4 @@
-"""The table of changes between two versions of limits.yml."""
+"""The table of changes between two versions of limits.yml, and the comments that show it."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -6,8 +6,18 @@ from typing import Any
 import pytest
 
 from ops.core.runtime_contract import ReportedLimit, RuntimeState
-from ops.limits.diff import compare_limits
+from ops.limits.diff import (
+    RESULT_MARKER,
+    LimitsPlan,
+    compare_limits,
+    marker,
+    render_comment,
+    render_drift,
+    render_result,
+)
 from ops.limits.file import Limit, Temporary
+from tests.support.hostile import WORDS, skeleton
+from tests.support.properties import holds_for
 
 NOW = datetime(2026, 11, 25, 3, 0, tzinfo=UTC)
 SOON, PAST = datetime(2026, 11, 25, 6, 0, tzinfo=UTC), datetime(2026, 11, 25, 2, 0, tzinfo=UTC)
@@ -64,3 +74,36 @@ def test_diff_shows_removed_and_live_limits() -> None:
     assert plan.rows[0].change == "no change"
     assert plan.rows[1].change.startswith("removed")
     assert plan.live_text.endswith("revision rev")
+
+
+PLACE = "production"
+
+
+def render_bodies(said: str) -> list[str]:
+    """Render each comment with the text as name, reason, problem and answer."""
+    limit = Limit(limit=30, period=60, key="ip")
+    valid = LimitsPlan(compare_limits({}, {said: limit}, said, NOW), said, said, PLACE, warnings=(said,))
+    wrong = LimitsPlan(None, said, said, PLACE, problems=(said,))
+    return [
+        render_comment(valid),
+        render_comment(wrong),
+        render_result(render_comment(valid), PLACE, said, (said,)),
+        render_drift((said,), PLACE, said),
+    ]
+
+
+HARMLESS = [skeleton(body) for body in render_bodies("x")]
+
+
+@pytest.mark.slow
+@holds_for(25, 300, said=WORDS)
+def test_comment_survives_untrusted_text(said: str) -> None:
+    assert [skeleton(body) for body in render_bodies(said)] == HARMLESS
+
+
+def test_result_replaces_previous_result() -> None:
+    first = render_result(f"{marker(PLACE)}\nthe plan", PLACE, "one")
+
+    assert render_result(first, PLACE, "two") == render_result(f"{marker(PLACE)}\nthe plan", PLACE, "two")
+    assert first.count(RESULT_MARKER) == 1
+    assert render_result("", PLACE, "one").startswith(marker(PLACE))

@@ -22,9 +22,8 @@ from ops.core.run_record import RunRecord
 from ops.core.verdict import Verdict
 from ops.evidence.tables import render_comment as evidence_text
 from ops.gate import refusals
-from ops.limits.diff import compare_limits
+from ops.limits.diff import LimitsPlan, compare_limits, render_comment, render_drift, render_result
 from ops.limits.file import Limit
-from ops.limits.text import LimitsPlan, render_comment, render_drift, render_result
 from ops.publish.comment import render_note
 from ops.setup.doctor import results as doctor
 from ops.setup.doctor.check import Answer
