@@ -51,6 +51,10 @@ class Switches:
     """Whether a deployment is refused for changed secrets (10220) of a version at 0 % too. False: only of a version
     with traffic, so the check would come after a rehearsal."""
 
+    variables_per_worker: int = 64
+    """Most variables and secrets of a Worker. 64 is Workers Free, and 128 Workers Paid
+    (developers.cloudflare.com/workers/platform/limits)."""
+
     secret_edit_ends_split: bool = False
     """Whether a secret can be edited while the latest version serves a part of the traffic: the edit then serves all of
     it. False: refused (10215, in bulk 10214)."""

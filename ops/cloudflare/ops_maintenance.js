@@ -1,5 +1,6 @@
 // ops-maintenance: answers 503 for a service that is off on purpose. Which one, and what is said, stands in the
-// variables of its version, which `ops maintenance` writes: RUN, and BLOCK_00, BLOCK_01, … as JSON.
+// variables of its version, which `ops maintenance` writes: RUN, and BLOCK_00, BLOCK_01, … as JSON. `closed` lists routes,
+// or names of variables that do.
 
 const OTHERWISE = { message: "This service is off for maintenance. Please try again later.", until: "" };
 const RETRY_AFTER = 600;
@@ -48,7 +49,8 @@ function blockFor(env, url) {
   let found = null;
   for (const name of Object.keys(env).filter((key) => key.startsWith("BLOCK_"))) {
     const block = env[name];
-    const isHere = block.closed.some(([, pattern]) => matchesHost(pattern, url.hostname));
+    const routes = block.closed.flatMap((each) => (typeof each === "string" ? env[each] : [each]));
+    const isHere = routes.some(([, pattern]) => matchesHost(pattern, url.hostname));
     if (isHere && url.pathname.startsWith(block.path) && (!found || block.path.length > found.path.length)) {
       found = block;
     }

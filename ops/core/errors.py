@@ -193,7 +193,7 @@ class Reason(StrEnum):
     NO_WAY_IN = "no_way_in"
     """No visible route or custom domain leads to the service, or the switch may not close that path."""
     TOO_MANY_ROUTES = "too_many_routes"
-    """The previous routes do not fit into a variable of `ops-maintenance`."""
+    """The previous routes do not fit into the variables of `ops-maintenance`; about 2,000 do."""
     NOT_ON_BRANCH = "not_on_branch"
     """The commit is not on the production branch of the project."""
     TOOL_MISSING = "tool_missing"

@@ -1,7 +1,8 @@
 """Choose the routes to repoint to ops-maintenance, and list what stays open."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ops.cloudflare.types.zones import (
     UNRESERVED_CHARACTERS,
@@ -60,7 +61,11 @@ class IngressPaths:
         return tuple(route for route in self.routes if route.script == WORKER)
 
     def find_route(self, zone: str, pattern: str) -> WorkerRoute | None:
-        return next((route for route in self.routes if (route.zone, route.pattern) == (zone, pattern)), None)
+        return self._by_key.get((zone, pattern))
+
+    @cached_property
+    def _by_key(self) -> Mapping[tuple[str, str], WorkerRoute]:
+        return {(route.zone, route.pattern): route for route in self.routes}
 
     def routes_without_maintenance(self, state: MaintenanceState) -> tuple[WorkerRoute, ...]:
         """Return the routes as they are without any maintenance window."""

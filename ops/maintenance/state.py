@@ -1,11 +1,12 @@
 """Maintenance windows: their request, and their storage in variables of ops-maintenance.
 
-Cloudflare's limits: 5 KB for a variable, 64 variables for a Worker (developers.cloudflare.com/workers/platform/limits).
+Cloudflare's limits: 5 KB for a variable, 64 variables for a Worker, 128 on Workers Paid
+(developers.cloudflare.com/workers/platform/limits).
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Self
@@ -18,10 +19,15 @@ from ops.core.owners import StateOwner, find_owner, latest_end, parse_owner
 RUN_VARIABLE, BASE_VARIABLE, WINDOW_PREFIX, REOPENED_PREFIX = "RUN", "BASE", "BLOCK_", "OPENED_"
 """Variables: the run that wrote the version, the version it was built on, one per window, and one per window that was
 reopened before it was closed completely, because another run may still have been closing it."""
+ROUTES_PREFIX = "ROUTES_"
+"""Variables with routes of a window that is too large for its own: its `closed` then has their names.
+
+Release 0.1.1 refuses such a window as malformed, so it never reopens only a part of it.
+"""
 MAX_VARIABLE_BYTES = 5000
 """Largest variable, in bytes of JSON."""
-MAX_WINDOWS = 60
-"""Most windows; two more variables are needed, and a few stay free."""
+MAX_VARIABLES = 60
+"""Most variables with windows and routes; two more are needed, and a few stay free."""
 MAX_MESSAGE_LENGTH = 300
 
 
@@ -156,7 +162,9 @@ def parse_state(variables: Mapping[str, Any]) -> MaintenanceState | None:
         return None
     try:
         windows, opened = (
-            tuple(_parse_window(value) for name, value in sorted(variables.items()) if name.startswith(prefix))
+            tuple(
+                _parse_window(value, variables) for name, value in sorted(variables.items()) if name.startswith(prefix)
+            )
             for prefix in (WINDOW_PREFIX, REOPENED_PREFIX)
         )
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -164,7 +172,7 @@ def parse_state(variables: Mapping[str, Any]) -> MaintenanceState | None:
     return MaintenanceState(windows, str(variables[RUN_VARIABLE]), opened)
 
 
-def _parse_window(value: Mapping[str, Any]) -> MaintenanceWindow:
+def _parse_window(value: Mapping[str, Any], variables: Mapping[str, Any]) -> MaintenanceWindow:
     # Earlier versions stored none of these.
     optional = {"reopen_at_end": False, "reopened_by": "", "owners": ()}
     known = {
@@ -172,7 +180,8 @@ def _parse_window(value: Mapping[str, Any]) -> MaintenanceWindow:
     }
     known = {**optional, **known}
     texts = [known[name] for name in ("service", "worker", "path", "message", "until", "since", "run", "reopened_by")]
-    routes = [ClosedRoute(*each) for each in known["closed"]]
+    listed = [variables[each] if isinstance(each, str) else [each] for each in known["closed"]]
+    routes = [ClosedRoute(*each) for part in listed for each in part]
     if not all(isinstance(text, str) for text in [*texts, *(part for each in routes for part in vars(each).values())]):
         raise TypeError(value)
     incident, reopens = known["incident"], known["reopen_at_end"]
@@ -188,16 +197,47 @@ def _parse_window(value: Mapping[str, Any]) -> MaintenanceWindow:
 def build_variables(
     windows: Sequence[MaintenanceWindow], *, run: str, base: str, reopened: Sequence[MaintenanceWindow] = ()
 ) -> dict[str, Any]:
-    """Return the Worker variables that store the windows: texts as plain text, other values as JSON."""
-    kept = {
-        f"{REOPENED_PREFIX}{n:02}": window.to_json() for n, window in enumerate(reopened[: MAX_WINDOWS - len(windows)])
-    }
-    return {
-        RUN_VARIABLE: run,
-        BASE_VARIABLE: base,
-        **{f"{WINDOW_PREFIX}{n:02}": window.to_json() for n, window in enumerate(windows)},
-        **kept,
-    }
+    """Return the Worker variables that store the windows: texts as plain text, other values as JSON.
+
+    Reopened windows are left out if there is no room for them.
+    """
+    stored = _store_windows(windows, WINDOW_PREFIX, {})
+    larger = (_store_windows(reopened[:count], REOPENED_PREFIX, stored) for count in range(len(reopened), 0, -1))
+    fitting = next((each for each in larger if len(each) <= MAX_VARIABLES), stored)
+    return {RUN_VARIABLE: run, BASE_VARIABLE: base, **fitting}
+
+
+def _store_windows(
+    windows: Sequence[MaintenanceWindow], prefix: str, stored: Mapping[str, dict[str, Any] | list[Any]]
+) -> dict[str, Any]:
+    """Return the stored variables with one per window, and more with the routes of a large one."""
+    found = dict[str, Any](stored)
+    for n, window in enumerate(windows):
+        value = window.to_json()
+        if _size(value) > MAX_VARIABLE_BYTES:
+            parts = _split_routes(value["closed"])
+            first = sum(name.startswith(ROUTES_PREFIX) for name in found)
+            named = {f"{ROUTES_PREFIX}{number:02}": part for number, part in enumerate(parts, first)}
+            found |= named
+            value["closed"] = list(named)
+        found[f"{prefix}{n:02}"] = value
+    return found
+
+
+def _split_routes(routes: Iterable[list[str]]) -> Iterator[list[list[str]]]:
+    """Yield the routes in lists that each fit into a variable."""
+    part: list[list[str]] = []
+    for each in routes:
+        if part and _size([*part, each]) > MAX_VARIABLE_BYTES:
+            yield part
+            part = []
+        part.append(each)
+    if part:
+        yield part
+
+
+def _size(value: Any) -> int:
+    return len(json.dumps(value).encode())
 
 
 def have_same_effect(windows: Iterable[MaintenanceWindow], others: Iterable[MaintenanceWindow]) -> bool:
@@ -220,15 +260,16 @@ def is_taken_over(own: Iterable[MaintenanceWindow], live: Iterable[MaintenanceWi
     )
 
 
-def describe_excess(windows: tuple[MaintenanceWindow, ...]) -> str:
+def describe_excess(windows: Sequence[MaintenanceWindow]) -> str:
     """Return why the windows do not fit into the variables, or an empty string if they do."""
-    if len(windows) > MAX_WINDOWS:
-        return f"{len(windows)} maintenance windows, and at most {MAX_WINDOWS} can be stored"
-    for window in windows:
-        size = len(json.dumps(window.to_json()).encode())
-        if size > MAX_VARIABLE_BYTES:
-            routes = f"{len(window.closed)} routes of {window.scope}"
-            return f"{routes} take {size} bytes, and at most {MAX_VARIABLE_BYTES} can be stored"
+    stored = _store_windows(windows, WINDOW_PREFIX, {})
+    routes = sum(len(window.closed) for window in windows)
+    if len(stored) > MAX_VARIABLES:
+        what = f"{len(windows)} maintenance windows with {routes} routes"
+        return f"{what} take {len(stored)} variables, and at most {MAX_VARIABLES} can be stored"
+    for name, value in stored.items():
+        if _size(value) > MAX_VARIABLE_BYTES:
+            return f"{name} takes {_size(value)} bytes, and at most {MAX_VARIABLE_BYTES} can be stored"
     return ""
 
 

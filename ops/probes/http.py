@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ops.core.threads import CallTracker, run_parallel
+from ops.core.threads import CallTracker, run_in_batches
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import pattern
 from ops.probes.edge_answer import (
@@ -41,6 +41,8 @@ MAINTENANCE_HEADER = "ops-maintenance"
 OVERRIDE_HEADER = "cloudflare-workers-version-overrides"
 """developers.cloudflare.com/workers/versions-and-deployments/version-overrides"""
 SWITCH_VALUE = "switch"
+MAX_PARALLEL = 50
+"""Most addresses in maintenance that are checked at the same time; a service may have hundreds."""
 MAX_NAMED = 3
 """Failures that a detail names; the others are counted."""
 
@@ -61,7 +63,7 @@ def detect_maintenance(status: int, headers: Mapping[str, str]) -> Assertion | N
 
 def run_maintenance_probe(web: "ProbeClient", addresses: Sequence["MaintenanceCheck"]) -> ProbeResult:
     """Check each address once. An unreachable address proves nothing."""
-    said = run_parallel([partial(_check_address, web, address) for address in addresses])
+    said = run_in_batches([partial(_check_address, web, address) for address in addresses], MAX_PARALLEL)
     verdict = worst_verdict(each.verdict for each in said)
     telling = [f"{each.name} {each.detail}" for each in said if each.verdict == verdict]
     more = f"; and {len(telling) - MAX_NAMED} more" if len(telling) > MAX_NAMED else ""

@@ -291,8 +291,15 @@ def _preflight(request: HttpRequest) -> list[tuple[str, str]]:
 
 def _maintenance_window(version: FakeWorkerVersion, request: HttpRequest) -> dict[str, Any] | None:
     host, path = request.headers.get("host", "").partition(":")[0], quote(request.path, safe="/%:@!$&'()*+,;=~")
-    named = [b for b in version.upload.bindings if b["type"] == "json" and b["name"].startswith("BLOCK_")]
-    blocks = [b["json"] for b in named if any(_matches_host(closed[1], host) for closed in b["json"]["closed"])]
+    values = {b["name"]: b["json"] for b in version.upload.bindings if b["type"] == "json"}
+    windows = [value for name, value in values.items() if name.startswith("BLOCK_")]
+    blocks = [
+        window
+        for window in windows
+        for part in window["closed"]
+        for _, pattern, *_ in (values[part] if isinstance(part, str) else [part])
+        if _matches_host(pattern, host)
+    ]
     return max((b for b in blocks if path.startswith(b["path"])), key=lambda b: len(b["path"]), default=None)
 
 

@@ -372,8 +372,8 @@ def test_unreadable_zone_is_refused(place: MaintenanceWorld) -> None:
 
 @pytest.mark.slow
 def test_too_many_routes_are_refused(place: MaintenanceWorld) -> None:
-    for number in range(60):
-        place.route(f"{HOST}/a-rather-long-path-of-a-route/{number}/*", WORKER)
+    for number in range(61):
+        place.route(f"{HOST}/{'long' * 1150}/{number}/*", WORKER)
 
     outcome = place.on()
 

@@ -99,6 +99,8 @@ def test_prepare_dry_run_writes_nothing(place: MaintenanceWorld) -> None:
 @pytest.mark.slow
 def test_sandbox_worker_answers_like_the_real_source(place: MaintenanceWorld, world: World) -> None:
     place.route("*.fortunet.example/*", WORKER)
+    for number in range(40):  # more than fit into one variable
+        place.route(f"{HOST}/api/with/many/routes/{number}/*", WORKER)
     place.on("--path", "/api", "--message", "all & <more>")
     place.on("--path", "/api/ai", "--message", "this")
     (live,) = world.sandbox.live(MAINTENANCE_WORKER)

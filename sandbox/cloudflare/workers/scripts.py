@@ -21,7 +21,7 @@ from sandbox.cloudflare.workers.assets import completed_files
 from sandbox.cloudflare.workers.deployments import code_update_strategy
 from sandbox.cloudflare.workers.settings import SCRIPT_SETTINGS
 from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerVersion, Module, WorkerUpload
-from sandbox.cloudflare.workers.uploads import UploadForm
+from sandbox.cloudflare.workers.uploads import UploadForm, check_variables
 from sandbox.cloudflare.workers.versions import find_version, list_handlers, object_namespace_id, version_to_json
 from sandbox.cloudflare.zones.state import ACCOUNT_SUBDOMAIN
 from sandbox.server import HttpResponse
@@ -141,6 +141,7 @@ def put_script(call: CloudflareCall) -> CloudflareAnswer:
     tag = _migration_tag(worker, form.metadata.get("migrations"))
     files = completed_files(call.account, name, form.assets["jwt"]) if "jwt" in form.assets else {}
     upload = form.upload(worker, migration_tag=tag, assets=files)
+    check_variables(upload, call.account.switches.variables_per_worker)
     worker.migration_tag = tag
     worker.script_settings |= {key: form.metadata[key] for key in SCRIPT_SETTINGS if key in form.metadata}
     call.account.workers[name] = worker
@@ -167,6 +168,7 @@ def create_version(call: CloudflareCall) -> CloudflareAnswer:
         )
     files = completed_files(account, worker.name, form.assets["jwt"]) if "jwt" in form.assets else {}
     upload = form.upload(worker, migration_tag=worker.migration_tag, assets=files)
+    check_variables(upload, account.switches.variables_per_worker)
     version = account.add_version(worker, upload, call.by(form.annotations))
     worker.hidden_reads[version.id] = account.switches.version_visible_after_reads
     return CloudflareAnswer({**version_to_json(version, worker, account.switches), "startup_time_ms": 1})

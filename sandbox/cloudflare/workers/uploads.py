@@ -3,6 +3,7 @@
 developers.cloudflare.com/workers/configuration/multipart-upload-metadata
 """
 
+import json
 import re
 from collections.abc import Container, Iterable, Mapping
 from io import BytesIO
@@ -121,6 +122,23 @@ def parse_bindings(
     own = [binding for binding in sent if binding["type"] != "inherit"]
     inherited = (_inherit(binding, former, strict=strict) for binding in sent if binding["type"] == "inherit")
     return [*own, *filter(None, inherited), *kept]
+
+
+_MAX_VARIABLE_BYTES = 5000
+
+
+def check_variables(upload: WorkerUpload, most: int) -> None:
+    """Raise CloudflareRefusal for too many variables and secrets, or a large one.
+
+    developers.cloudflare.com/workers/platform/limits/#environment-variables
+    """
+    values = {b["name"]: json.dumps(b["json"]) for b in upload.bindings if b["type"] == "json"}
+    values |= {b["name"]: b["text"] for b in upload.bindings if b["type"] == "plain_text"} | dict(upload.secrets)
+    if len(values) > most:
+        raise invalid("metadata.bindings", f"has {len(values)} variables and secrets, and {most} are allowed")
+    for name, text in values.items():
+        if len(text.encode()) > _MAX_VARIABLE_BYTES:
+            raise invalid("metadata.bindings", f"has the variable {name}, which is larger than 5.0 kB")
 
 
 def split_secrets(bindings: list[Mapping[str, Any]]) -> tuple[tuple[Mapping[str, Any], ...], dict[str, str]]:

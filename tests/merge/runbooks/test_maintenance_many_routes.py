@@ -1,11 +1,13 @@
 """Maintenance mode of a service with many routes: kills, other actors, and the limits of Cloudflare's API."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -135,3 +137,79 @@ def test_batch_that_cannot_be_read_back_is_unknown(shop: ManyRoutes) -> None:
     shop.world.sandbox.faults.clear()
     assert shop.ops("off").code == 0
     assert shop.run("off").reached()
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Iterator[ManyRoutes]:
+    with many_routes(tmp_path, 200) as found:
+        yield found
+
+
+def test_200_routes_close_and_reopen(large: ManyRoutes) -> None:
+    before = large.routes
+    for state in ("on", "off"):
+        large.world.sandbox.requests.clear()
+        began = perf_counter()
+        for _ in range(2):
+            assert ended(large.ops(state))[0] == 0
+            assert large.run(state).reached()
+        print(state, len(large.calls), perf_counter() - began)
+    assert large.routes == before
+
+
+def test_200_routes_are_stored_in_variables_that_fit(large: ManyRoutes) -> None:
+    assert large.ops("on").code == 0
+
+    stored = large.stored
+    assert stored["BLOCK_00"]["closed"] == [name for name in stored if name.startswith("ROUTES_")]
+    assert sum(len(stored[name]) for name in stored["BLOCK_00"]["closed"]) == 200
+    assert all(len(json.dumps(value)) <= 5000 for value in stored.values())
+
+
+def test_kill_between_200_routes_keeps_what_another_run_may_still_close(large: ManyRoutes) -> None:
+    before = large.routes
+    large.world.sandbox.fault(**ROUTE, skip=99, after=interrupt)
+    assert ended(large.ops("on"))[:2] == (130, "interrupted")
+
+    assert large.ops("off").code == 0
+
+    assert large.routes == before
+    assert "BLOCK_00" not in large.stored
+    assert large.stored["OPENED_00"]["closed"][0] == "ROUTES_00"
+    for state in ("on", "off"):
+        assert large.ops(state).code == 0
+    assert large.routes == before
+
+
+@pytest.mark.parametrize("state", ["on", "off"])
+def test_window_of_release_0_1_1_is_finished(shop: ManyRoutes, state: str) -> None:
+    """It stored all routes in the window's own variable, and was killed after 7 of them."""
+    before, sandbox = shop.routes, shop.world.sandbox
+    (zone,) = sandbox.zones.all.values()
+    routes = [[zone.id, each.pattern, each.id, "shop-web"] for each in zone.routes.values()]
+    since = f"{sandbox.clock.now():%Y-%m-%dT%H:%M:%SZ}"
+    window = {
+        "service": "shop",
+        "worker": "shop-web",
+        "path": "",
+        "message": "back soon",
+        "until": "",
+        "since": since,
+        "run": "20261129T010203-0001",
+        "incident": None,
+        "closed": routes,
+        "subdomain": None,
+        "reopen_at_end": False,
+        "reopened_by": "",
+    }
+    variables = [{"type": "json", "name": "BLOCK_00", "json": window}]
+    texts = {"RUN": "20261129T010203-0001", "BASE": ""}
+    sandbox.deploy(MAINTENANCE_WORKER, sandbox.upload(MAINTENANCE_WORKER, vars=texts, bindings=variables))
+    for pattern in list(before)[:7]:
+        shop.lead(pattern, MAINTENANCE_WORKER)
+
+    for _ in range(2):
+        assert shop.ops(state).code == 0
+    assert shop.run(state).reached()
+    assert shop.ops("off").code == 0
+    assert shop.routes == before
