@@ -355,7 +355,7 @@ def button_options(bakery: Bakery, name: str) -> list[str]:
     """Return the options of the button for the bakery's shop, or else its site."""
     environment = read_config(bakery.world.config)[0].environment("live")
     made = load_runbook(name)
-    service = "site" if made.kind == "pages" else "shop"
+    service = "site" if made.kinds[0] == "pages" else "shop"
     given = {"service": service, **next(iter(made.fits(environment, service)), {})}
     if name == "restore-database":
         given["to"] = "before-migration:0001_first.sql"  # before-last-migration needs an incident

@@ -95,10 +95,10 @@ def add_surroundings(world: World) -> None:
     sandbox.providers["groq"].add_key(KEYS["NEW_GROQ_API_KEY"])
 
 
-def variations(runbook: Runbook[Any, Any], targets: dict[str, str]) -> list[list[str]]:
+def variations(runbook: Runbook[Any], targets: dict[str, str]) -> list[list[str]]:
     """Return the example's options, alone and with each further option of the runbook."""
     own = runbook.example
-    more = MORE | ({"to": targets[runbook.kind]} if runbook.kind in targets else {})
+    more = MORE | ({"to": targets[runbook.kinds[0]]} if runbook.kinds[0] in targets else {})
     left_out = [each.name for each in fields(own) if each.name in more and getattr(own, each.name) == each.default]
     known = options_of(runbook.name)
     given = [arguments(own, known), *(arguments(replace(own, **{name: more[name]}), known) for name in left_out)]

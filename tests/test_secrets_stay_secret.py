@@ -92,7 +92,7 @@ OF_A_SITE, OF_A_WORKER = "    # Secrets that rotate-secrets replaces", "        
 
 def last_probe(case: Case) -> str:
     """Return the line of ops.yml that follows the probes of the runbook's service."""
-    return OF_A_SITE if case.runbook.kind == "pages" else OF_A_WORKER
+    return OF_A_SITE if case.runbook.kinds[0] == "pages" else OF_A_WORKER
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def endings() -> "Iterator[Any]":
             if not options_of(case.runbook.name).issuperset(CANARY_ENDINGS[ending].arguments[:1]):
                 continue
             for as_json in [True] if few else [True, False]:
-                is_quick = case.runbook.kind == "worker" and not case.variant and ending == quick and as_json
+                is_quick = case.runbook.kinds[0] == "worker" and not case.variant and ending == quick and as_json
                 told = f"{case}, {ending}, {'JSON' if as_json else 'text'}"
                 marks_of = () if is_quick else pytest.mark.slow
                 yield pytest.param(case, CANARY_ENDINGS[ending], as_json, id=told, marks=marks_of)

@@ -43,7 +43,7 @@ def find_config(user: int | None = None) -> Path:
     return Path(*[".."] * next(found, 0)) / DEFAULT_CONFIG
 
 
-AnyRunbook = Runbook[Any, Any]
+AnyRunbook = Runbook[Any]
 RUNTIME = "runtime"
 """Kind of the runbooks that set switches or limits."""
 
@@ -68,7 +68,7 @@ def fitting_environments(config: "Config", runbook: AnyRunbook) -> "list[Environ
 def fitting_services(environment: "Environment", runbook: AnyRunbook) -> tuple[str, ...]:
     """Return the names of the services that fit the runbook, in the order of `ops.yml`."""
     runtime = environment.runtime
-    if runbook.kind == RUNTIME:
+    if RUNTIME in runbook.kinds:
         return (runtime.service,) if runtime and runbook.fits(environment, runtime.service) else ()
     of_kind = (name for name, service in environment.services.items() if service.kind in runbook.kinds)
     return tuple(name for name in of_kind if runbook.fits(environment, name))

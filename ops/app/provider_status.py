@@ -45,8 +45,8 @@ class StatusWarning:
         """Return the options of a run that looks for the answer when it shows the plan, and when it confirms."""
         return replace(options, show_plan=self._before(options.show_plan), confirm=self._before(options.confirm))
 
-    def _before(self, step: Callable[[Plan[Any]], Any]) -> Callable[[Plan[Any]], Any]:
-        def looking(plan: Plan[Any]) -> Any:
+    def _before(self, step: Callable[[Plan], Any]) -> Callable[[Plan], Any]:
+        def looking(plan: Plan) -> Any:
             self._warn()
             return step(plan)
 

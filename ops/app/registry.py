@@ -66,7 +66,7 @@ class RunbookFile:
         found = (number for number, line in enumerate(lines, start=1) if line.lower().startswith(head))
         return lines[next(found, len(lines)) :]
 
-    def load(self) -> Runbook[Any, Any]:
+    def load(self) -> Runbook[Any]:
         """Import the file and return its runbook."""
         module = importlib.import_module(f"ops.{self.package}.{self.module}")
         name = self.module.replace("_", "")
@@ -133,12 +133,12 @@ def find_runbook_file(name: str) -> RunbookFile:
 
 
 @functools.cache
-def load_runbook(name: str) -> Runbook[Any, Any]:
+def load_runbook(name: str) -> Runbook[Any]:
     """Import and return a runbook, also a scheduled one."""
     return find_runbook_file(name).load()
 
 
-def discover_runbooks() -> Mapping[str, Runbook[Any, Any]]:
+def discover_runbooks() -> Mapping[str, Runbook[Any]]:
     """Return name → runbook for those with a button. Reading a value imports its file."""
     return LazyMapping(runbook_names(), load_runbook)
 
@@ -165,7 +165,7 @@ def label_kinds() -> Mapping[str, tuple[str, ...]]:
 
 def service_kinds() -> Mapping[str, str]:
     """Return runbook → kind of its services: worker, pages or runtime."""
-    return LazyMapping(runbook_names(), lambda name: load_runbook(name).kind)
+    return LazyMapping(runbook_names(), lambda name: load_runbook(name).kinds[0])
 
 
 def github_environment(name: str) -> str:
@@ -196,7 +196,7 @@ def latest_start(name: str, params: Mapping[str, Any], environment: "Environment
     return timed_end.latest_start(load_runbook(name), params, environment, now)
 
 
-def button_runbooks() -> dict[str, Runbook[Any, Any]]:
+def button_runbooks() -> dict[str, Runbook[Any]]:
     """Return name → runbook of those with a generated workflow: all with a button, except those of tests."""
     return {name: made for name, made in discover_runbooks().items() if name not in added_runbook_names()}
 

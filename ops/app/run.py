@@ -54,7 +54,7 @@ AFTER_A_BUG = (
 class RunRequest:
     """A request to run a runbook, from any trigger. The fields have the names of the options of a command."""
 
-    runbook: Runbook[Any, Any]
+    runbook: Runbook[Any]
     params: Any
     environment: str
     config: Path

@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 class SecondPerson:
     """Approval of one run by a second person."""
 
-    runbook: Runbook[Any, Any]
+    runbook: Runbook[Any]
     ctx: Context[Any]
     token: "Callable[[], Secret]"
     environ: Mapping[str, str]
     redactor: "Redactor"
 
-    def approve(self, plan: Plan[Any]) -> RunOutcome | None:
+    def approve(self, plan: Plan) -> RunOutcome | None:
         """Return the end of a run that waits; None if the plan may be executed. Raises Refused."""
         if not self.runbook.needs_approval or plan.terms is None:
             return None

@@ -79,7 +79,7 @@ class Session:
         ending: ExitStack,
         config: "Config | None" = None,
         *,
-        runbook: "Runbook[Any, Any] | None" = None,
+        runbook: "Runbook[Any] | None" = None,
         with_passes: bool = True,
     ) -> None:
         """Clients for a run of `runbook`, or only for reads. Without `with_passes` probes send no secret headers.
@@ -330,7 +330,7 @@ def _half_a_sandbox(places: Mapping[str, object]) -> ConfigError:
 
 
 def _missing_token(
-    environment: "Environment", runbook: "Runbook[Any, Any] | None", *, has_environments: bool
+    environment: "Environment", runbook: "Runbook[Any] | None", *, has_environments: bool
 ) -> ConfigError:
     from ops.cloudflare.tokens import dashboard_name
 

@@ -202,7 +202,7 @@ def choose_service_place(
     return _choose(name, given, places, options, config, is_argument=is_argument)
 
 
-def choose_runbook_place(runbook: Runbook[Any, Any], options: Mapping[str, Any], config: Path) -> "Place":
+def choose_runbook_place(runbook: Runbook[Any], options: Mapping[str, Any], config: Path) -> "Place":
     """Return environment and service as given in the options of a run, or the only ones. Raises ConfigError."""
     from ops.app.choices import NEEDS, Place, runbook_places
     from ops.app.configuration import read_config
@@ -212,7 +212,7 @@ def choose_runbook_place(runbook: Runbook[Any, Any], options: Mapping[str, Any],
     if given.environment and (given.service or not has_service):
         return given
     places = runbook_places(read_config(config)[0], runbook, with_service=has_service)
-    return _choose(runbook.name, given, places, options, config, needs=NEEDS[runbook.kind])
+    return _choose(runbook.name, given, places, options, config, needs=NEEDS[runbook.kinds[0]])
 
 
 def github_environ(config: Path, redactor: Redactor, *, is_quiet: bool = False) -> Mapping[str, str]:

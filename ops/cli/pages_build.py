@@ -76,7 +76,7 @@ def fetch(
     from ops.app.context import make_site
     from ops.gate.approval import require_review
 
-    runbook: Runbook[Any, Any] = discover_runbooks()[RUNBOOK]
+    runbook: Runbook[Any] = discover_runbooks()[RUNBOOK]
     if actions.is_job(os.environ):
         place = read_config(config)[0].environment(environment)
         require_review(place, runbook.github_environment, os.environ, redactor, requester=requested_by)

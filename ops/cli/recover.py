@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def plan_step(
-    runbook: Runbook[Any, Any],
+    runbook: Runbook[Any],
     params: Any,
     deployment: str,
     redactor: Redactor,
@@ -128,7 +128,7 @@ class StepRequest:
         )
 
 
-def recover_command(runbooks: Mapping[str, Runbook[Any, Any]]) -> click.Command:
+def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
     """Return the command `recover`, by which a job runs a runbook with the gate's pass."""
 
     @click.pass_obj
@@ -209,14 +209,14 @@ def _parse_ids(requesters: str) -> tuple[int, ...]:
     return tuple(int(each) for each in requesters.split() if each.isdecimal())
 
 
-def _find_runbook(runbooks: Mapping[str, Runbook[Any, Any]], name: str) -> Runbook[Any, Any]:
+def _find_runbook(runbooks: Mapping[str, Runbook[Any]], name: str) -> Runbook[Any]:
     if name not in runbooks:
         text = f'no runbook "{quote_name(name)}"{did_you_mean(name, runbooks)}'
         raise ConfigError(text, reason=Reason.UNKNOWN_NAME)
     return runbooks[name]
 
 
-def _parse_params(runbook: Runbook[Any, Any], text: str, assignments: Sequence[str] = ()) -> Any:
+def _parse_params(runbook: Runbook[Any], text: str, assignments: Sequence[str] = ()) -> Any:
     """Return the runbook's Params from a JSON object. Raises ConfigError, because the JSON may be typed by hand."""
     known = {field.name: field for field in job_parameters(runbook.params)}
     try:

@@ -75,7 +75,7 @@ class RunbookCommand(ExampleCommand):
         return ctx.args
 
 
-def runbook_command(runbook: Runbook[Any, Any]) -> click.Command:
+def runbook_command(runbook: Runbook[Any]) -> click.Command:
     """Return the command of a runbook, with its Params and the common options as options."""
     fields = dataclasses.fields(runbook.params)
     names = [field.name for field in fields]
@@ -107,7 +107,7 @@ def _as_typed(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     return {**values, **given, "json": given["as_json"], "as_json": False, "config": None}
 
 
-def _examples(runbook: Runbook[Any, Any]) -> Iterator[str]:
+def _examples(runbook: Runbook[Any]) -> Iterator[str]:
     """Yield commands with the runbook's own example."""
     given = {name: value for name, value in vars(runbook.example).items() if name != "one_person"}  # no default way
     options = {**given, "environment": EXAMPLE_ENVIRONMENT}
@@ -142,7 +142,7 @@ def _split(_context: click.Context, _option: click.Parameter, values: tuple[str,
     return tuple(name for value in values for name in re.split(r"[,\s]+", value) if name)
 
 
-def start(runbook: Runbook[Any, Any], params: Any, redactor: Redactor, given: Mapping[str, Any]) -> int:
+def start(runbook: Runbook[Any], params: Any, redactor: Redactor, given: Mapping[str, Any]) -> int:
     """Run a runbook by the `common_options` that a person or job gave. `given` may have other fields of RunRequest."""
     from ops.app.run import RunRequest
 
@@ -290,8 +290,8 @@ def plan_heading(runbook: str, service: str, environment: str) -> str:
     return " ".join(filter(None, ["Plan:", runbook, service, "in", environment]))
 
 
-def plan_printer(heading: str) -> Callable[[Plan[Any]], None]:
-    def show(plan: Plan[Any]) -> None:
+def plan_printer(heading: str) -> Callable[[Plan], None]:
+    def show(plan: Plan) -> None:
         first, *lines = format_plan(plan, heading=heading)
         echo(f"\n{first}", bold=True)
         for line in lines:
@@ -301,12 +301,12 @@ def plan_printer(heading: str) -> Callable[[Plan[Any]], None]:
     return show
 
 
-def _always_confirm(_plan: Plan[Any]) -> bool:
+def _always_confirm(_plan: Plan) -> bool:
     return False
 
 
-def _name_prompt(name: str, environment: str) -> Callable[[Plan[Any]], bool]:
-    def ask(_plan: Plan[Any]) -> bool:
+def _name_prompt(name: str, environment: str) -> Callable[[Plan], bool]:
+    def ask(_plan: Plan) -> bool:
         confirm_name(name, f" in {environment}")
         return True
 

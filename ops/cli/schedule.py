@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 INTERRUPTED = EXIT_CODES[Decision.INTERRUPTED]
 
 
-def due_command(runbook: Runbook[Any, Any], due: DueRuns) -> click.Command:
+def due_command(runbook: Runbook[Any], due: DueRuns) -> click.Command:
     """Return the command of a runbook that finds `due` runs: one call may start several runs, or none."""
 
     @click.pass_obj
@@ -108,7 +108,7 @@ class ScheduledRuns:
     as_json: bool
     config: Path
 
-    def run(self, runbook: Runbook[Any, Any], params: Any, environment: str, incident: int | None) -> int:
+    def run(self, runbook: Runbook[Any], params: Any, environment: str, incident: int | None) -> int:
         """Run the runbook, with its events on the incident, and return the exit code. Raises ConfigError."""
         from ops.app.run import RunRequest
 
@@ -118,7 +118,7 @@ class ScheduledRuns:
         return run(request, self.redactor, dry_run=self.dry_run, yes=self.yes, as_json=self.as_json)
 
     def start_due_runs(
-        self, runbook: Runbook[Any, Any], due: DueRuns, config: "Config", environment: "Environment"
+        self, runbook: Runbook[Any], due: DueRuns, config: "Config", environment: "Environment"
     ) -> Iterator[int]:
         """Start each due run of an environment, publish its notices, and yield their exit codes. Raises OpsError."""
         for found in due.find(config, environment, os.environ, self.redactor):

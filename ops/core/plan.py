@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from ops.core.approval import ApprovalTerms
 from ops.core.errors import Decision, OpsError, ProviderError, Reason, Refused
@@ -21,8 +21,6 @@ NOT_THE_CAUSE = "if that start time is right, this is not the cause"
 """End of a warning about a release that is newer than the stated start of the incident."""
 PROBES_ARE_HEALTHY = "the probes are healthy"
 """End of a claim that rests on probes of the service."""
-D = TypeVar("D")
-D_co = TypeVar("D_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class PlanSection:
 
 
 @dataclass(frozen=True)
-class Plan(Generic[D_co]):
+class Plan:
     """Ordered changes and what people must know about them.
 
     Without `changes` there is nothing to do: `reason` says why, and the run only verifies.
@@ -116,8 +114,6 @@ class Plan(Generic[D_co]):
     """Other incidents that the changes concern → text for a comment on them, if this run wrote."""
     terms: ApprovalTerms | None = None
     """The part that a second person approves, in a runbook that needs an approval; None: the plan loses nothing."""
-    details: D_co = None  # type: ignore[assignment]
-    """Values that the runbook gets back in `check` and `apply`; never displayed. None is allowed without changes."""
 
     @property
     def claim_without_health(self) -> str:
@@ -152,7 +148,7 @@ class Plan(Generic[D_co]):
         }
 
 
-def plan_from_json(summary: str, data: Mapping[str, Any]) -> Plan[None]:
+def plan_from_json(summary: str, data: Mapping[str, Any]) -> Plan:
     """Return the plan that `Plan.to_json` wrote, for people only: its final changes are among the others."""
     sections = mapping_in(data, "sections")
     return Plan(
@@ -273,7 +269,7 @@ class Progress:
         self.pending_target = ""
         self.may_have_written = self._is_known_to_have_written or not verified
 
-    def note_undone(self, plan: Plan[Any]) -> None:
+    def note_undone(self, plan: Plan) -> None:
         """Note that this run took its own changes back: none of them is live."""
         taken_back = {change.target for change in (*plan.changes, *plan.undo_changes)}
         for targets in (self.changed, self.unconfirmed):
@@ -288,7 +284,7 @@ class Progress:
     def _is_known_to_have_written(self) -> bool:
         return bool(self.changed or self.replaced or self.unconfirmed or self.moved_traffic)
 
-    def live_state(self, plan: Plan[Any] | None, *, is_seen: bool) -> LiveState:
+    def live_state(self, plan: Plan | None, *, is_seen: bool) -> LiveState:
         """Return what is live. `is_seen`: each answered change was read back or seen by a probe."""
         outcome = self.outcome(plan)
         if self.replaced:
@@ -305,7 +301,7 @@ class Progress:
             return LiveState.MOVED
         return LiveState.REHEARSED if self.has_rehearsed else LiveState.UNCHANGED
 
-    def outcome(self, plan: Plan[Any] | None) -> dict[str, list[str]]:
+    def outcome(self, plan: Plan | None) -> dict[str, list[str]]:
         """Return the targets of the changes, grouped by the keys of OUTCOME_WORDS."""
         known = {
             "changed": self.changed,
@@ -317,7 +313,7 @@ class Progress:
         planned = [change.target for change in (*plan.changes, *plan.final_changes)] if plan else []
         return {**known, "not_changed": [target for target in planned if target not in settled]}
 
-    def describe(self, plan: Plan[Any] | None) -> str:
+    def describe(self, plan: Plan | None) -> str:
         """Describe the outcome; empty if there is one change only, or none was started."""
         outcome = self.outcome(plan)
         if sum(map(len, outcome.values())) < 2 or not any(

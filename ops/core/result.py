@@ -36,7 +36,7 @@ class RunResult:
     service: str
     run: str
     incident: int | None
-    plan: Plan[Any] | None
+    plan: Plan | None
     timeline: tuple[RunEvent, ...]
     before: ProbeObservation | None
     after: ProbeObservation | None
@@ -109,9 +109,7 @@ def duration_label(duration: str, *, proves_health: bool = True) -> str:
     return label if proves_health else label.replace("verified", "proved")
 
 
-def describe_decision(
-    decision: Decision, before: Verdict, plan: Plan[Any], *, wrote: bool, after: ProbeObservation
-) -> str:
+def describe_decision(decision: Decision, before: Verdict, plan: Plan, *, wrote: bool, after: ProbeObservation) -> str:
     """Return the sentence that starts every report. `before` is the verdict before the run."""
     match decision:
         case Decision.HEALTHY_AS_BEFORE if plan.healthy_before_message:
@@ -140,12 +138,12 @@ def describe_decision(
             return said if wrote else f"{_left_alone(plan)}; {said}"
 
 
-def _left_alone(plan: Plan[Any]) -> str:
+def _left_alone(plan: Plan) -> str:
     """Return why this run sent no write."""
     return "somebody had made the same change already" if plan.changes else plan.summary
 
 
-def _unhealthy(before: Verdict, plan: Plan[Any]) -> str:
+def _unhealthy(before: Verdict, plan: Plan) -> str:
     match before:
         case Verdict.HEALTHY:
             advice = "undo it" if plan.undo else "no command can undo it"

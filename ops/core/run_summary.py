@@ -245,7 +245,7 @@ class RunSummary:
         return self.is_verified and (self.plan is None or self.plan.proves_health)
 
     @cached_property
-    def plan(self) -> Plan[None] | None:
+    def plan(self) -> Plan | None:
         planned = self.last_event(EventKind.PLANNED)
         return plan_from_json(planned.text, mapping_in(planned.data, "plan")) if planned else None
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ops.config.probes import ProbeSet, join_probes
 from ops.core.errors import OpsError
-from ops.core.plan import Plan
 from ops.core.sql import MigrationsFolder, hash_migration
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook
@@ -29,10 +28,10 @@ class DatabaseParams(Protocol):
 P = TypeVar("P", bound=DatabaseParams)
 
 
-class DatabaseRunbook(Runbook[P, None]):
+class DatabaseRunbook(Runbook[P]):
     """Base of the runbooks whose parameter `database` names the database."""
 
-    kind = "worker"
+    kinds = ("worker",)
     github_environment = "database"  # a token with D1 Write can delete a database for good
 
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
@@ -42,7 +41,7 @@ class DatabaseRunbook(Runbook[P, None]):
         """Return the first service that uses the database."""
         return next((each.name for each in environment.services_of(params.database)), "")
 
-    def probes(self, ctx: Context[P], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
+    def probes(self, ctx: Context[P]) -> ProbeSet:
         """Probe the database and each service that uses it."""
         return join_probes(ctx.environment.database_probes(ctx.params.database).values())
 

@@ -62,17 +62,17 @@ class RunOptions:
 
     dry_run: bool
     """Whether to end with the plan, on request or because of `is_implicit_dry_run`."""
-    confirm: Callable[[Plan[Any]], bool]
+    confirm: Callable[[Plan], bool]
     """Called after the plan is displayed. True: a person took time to confirm, so compare again.
 
     Raises Refused if the person declines.
     """
-    show_plan: Callable[[Plan[Any]], None]
+    show_plan: Callable[[Plan], None]
     probe_wait: float
     """Real seconds to wait for the probes before a write; longer if a person confirms and sees their results."""
     is_implicit_dry_run: bool = False
     """Whether the dry run has another reason than `--dry-run`: no `--yes`, and no terminal."""
-    approve: Callable[[Plan[Any]], RunOutcome | None] = lambda _: None
+    approve: Callable[[Plan], RunOutcome | None] = lambda _: None
     """Called with a plan that changes something. Return the end of a run that waits for a second person.
 
     Raises Refused if the plan may not be executed.
@@ -103,7 +103,7 @@ class Engine:
     def writer(self) -> ChangeWriter:
         return ChangeWriter(self.writing, self.signals)
 
-    def execute(self, runbook: Runbook[Any, Any], ctx: Context[Any], options: RunOptions) -> RunResult:
+    def execute(self, runbook: Runbook[Any], ctx: Context[Any], options: RunOptions) -> RunResult:
         """Execute the runbook and return its result. An OpsError becomes a result; other exceptions are bugs."""
         run = RunState()
         hint, press = "", None
@@ -154,10 +154,10 @@ class Engine:
         )
 
     def _phases(
-        self, runbook: Runbook[Any, Any], ctx: Context[Any], options: RunOptions, run: RunState
+        self, runbook: Runbook[Any], ctx: Context[Any], options: RunOptions, run: RunState
     ) -> tuple[Decision, Reason, str]:
         options.permit()
-        symptoms = runbook.probes(ctx, None)
+        symptoms = runbook.probes(ctx)
         before = start_call(partial(self.prober.run_round, symptoms))
         plan = run.plan = runbook.plan(ctx)
         find_probes = plan.probes or (lambda: symptoms)
@@ -371,7 +371,7 @@ class Engine:
         run_rounds = self.prober.run_until_decided if is_settled else self.prober.run_until_healthy
         return run_rounds(probes, on_round=on_round)
 
-    def _verify(self, ctx: Context[Any], plan: Plan[Any], probes: "ProbeSet") -> ProbeObservation:
+    def _verify(self, ctx: Context[Any], plan: Plan, probes: "ProbeSet") -> ProbeObservation:
         after = self._probe(ctx, probes, "after", is_settled=plan.if_unproved is not None)
         is_claim = after.verdict == Verdict.HEALTHY and not plan.proves_health
         text = plan.proved_claim if is_claim else after.verdict.value
@@ -401,7 +401,7 @@ def _describe_failure(run: RunState, error: OpsError) -> str:
 
 
 def _advise(
-    runbook: Runbook[Any, Any], ctx: Context[Any], run: RunState, error: OpsError
+    runbook: Runbook[Any], ctx: Context[Any], run: RunState, error: OpsError
 ) -> tuple[str, SuggestedCommand | None]:
     """Return hint and command of the error. "The same command" becomes one with the absolute target of the plan."""
     below, press = refer_below(error.hint), error.suggested_command
@@ -411,7 +411,7 @@ def _advise(
 
 
 def _same_command(
-    runbook: Runbook[Any, Any], ctx: Context[Any], error: OpsError, live: LiveState
+    runbook: Runbook[Any], ctx: Context[Any], error: OpsError, live: LiveState
 ) -> SuggestedCommand | None:
     """Return the command of this run, if people should start it again as it is.
 
@@ -440,7 +440,7 @@ def _hint_after(ctx: Context[Any], run: RunState, decision: Decision, reason: Re
     return NO_WAY_ON
 
 
-def _judge(run: RunState, plan: Plan[Any], after: ProbeObservation, probes: "ProbeSet") -> tuple[Decision, Reason, str]:
+def _judge(run: RunState, plan: Plan, after: ProbeObservation, probes: "ProbeSet") -> tuple[Decision, Reason, str]:
     """Return the end of a run after its probes."""
     decision, reason = decide_by_verdicts(run.before.verdict, wrote=run.wrote, after=after.verdict)
     if (failed := plan.if_unproved) is not None and _fails_a_proof(probes, after):
@@ -469,7 +469,7 @@ def _pause(ctx: Context[Any], options: RunOptions) -> RunOutcome | None:
     return paused
 
 
-def _confirm(ctx: Context[Any], options: RunOptions, plan: Plan[Any]) -> bool:
+def _confirm(ctx: Context[Any], options: RunOptions, plan: Plan) -> bool:
     """Return whether a person took time to confirm. Raises Refused."""
     compare = options.confirm(plan)
     check_request_age(ctx)

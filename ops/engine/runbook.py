@@ -10,20 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
-from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Change, D, Plan, Progress, RunOutcome
 from ops.engine.context import Context, P
 from ops.engine.step import (
-    DEFAULT_WORDS,
-    ObservedState,
-    ReadBackWords,
-    Rehearsal,
-    Step,
     StepPlan,
 )
 
@@ -214,7 +206,7 @@ class WatchedState(Enum):
     NOTHING = "nothing"
 
 
-class Runbook(ABC, Generic[P, D]):
+class Runbook(ABC, Generic[P]):
     """Base of runbooks. The first docstring line is the help text; the name is the file name with hyphens."""
 
     name: ClassVar[str]
@@ -222,10 +214,11 @@ class Runbook(ABC, Generic[P, D]):
     """Symptom for which people use it: the first column of the README's table."""
     menu_rank: ClassVar[int] = 5
     """Place among the rows of the recovery menu without a label: 1 for quick ones with an undo, 9 for the last."""
-    kind: ClassVar[str]
-    """Kind of its services in ops.yml: worker, pages, or runtime for the Worker that reads switches."""
-    other_kinds: ClassVar[tuple[str, ...]] = ()
-    """Further kinds of services that fit; a button offers those only if `fits` returns parameters for them."""
+    kinds: ClassVar[tuple[str, ...]]
+    """Kinds of its services in ops.yml: worker, pages, or runtime for the Worker that reads switches.
+
+    A button offers those of a further kind than the first only if `fits` returns parameters for them.
+    """
     section: ClassVar[str] = "Recover"
     """Section of its command in `ops --help`, read as text of its own file. Empty: hidden, for jobs and schedules."""
     label_use: ClassVar[LabelUse | None] = LabelUse()
@@ -238,8 +231,6 @@ class Runbook(ABC, Generic[P, D]):
     needs_approval: ClassVar[bool] = False
     """Whether a second person must approve its plans that have `terms`. Its Params then have `one_person`."""
     incident_use: ClassVar[IncidentUse] = IncidentUse()
-    compares_at_end: ClassVar[bool] = False
-    """Whether `check` runs once more after the last probe round, because no probe names the live version."""
     due_runs: ClassVar[DueRuns | None] = None
     schedule: ClassVar[Schedule | None] = None
     publications: ClassVar[Publications | None] = None
@@ -255,10 +246,6 @@ class Runbook(ABC, Generic[P, D]):
     def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  most have a parameter
         """Return the name of its service; empty if it has none."""
         return str(getattr(params, "service", ""))
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        return (self.kind, *self.other_kinds)
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002  most fit all
         """Return the sets of parameters to offer for a service of its kind; empty if the service does not fit."""
@@ -280,32 +267,16 @@ class Runbook(ABC, Generic[P, D]):
         return {}
 
     @abstractmethod
-    def probes(self, ctx: Context[P], plan: Plan[D] | None) -> "ProbeSet":
-        """Return the probes that prove success; without a plan, those that show the failure. Sends nothing.
+    def probes(self, ctx: Context[P]) -> "ProbeSet":
+        """Return the probes that show the failure, before there is a plan. Sends nothing.
 
         Raises:
             ConfigError: ops.yml lacks a setting that they need.
         """
 
+    @abstractmethod
     def plan(self, ctx: Context[P]) -> StepPlan:
-        """Read the live state and return the plan of steps; write nothing. Raises OpsError.
-
-        If nothing waits afterwards, its last read is also the comparison before the first write.
-        """
-        planned = self.preflight(ctx)
-        given = {each.name: getattr(planned, each.name) for each in dataclasses.fields(planned)}
-        for name in ("changes", "final_changes", "undo_changes"):
-            given[name] = tuple(_HookStep.of(self, ctx, planned, each) for each in given[name])
-        return StepPlan(
-            **given,
-            probes=partial(self.probes, ctx, planned),
-            decide=partial(self.decide_outcome, ctx, planned),
-            describe_remains=partial(self.describe_remains, ctx, planned),
-            repeat=self.suggest_repeat(ctx, planned),
-        )
-
-    def preflight(self, ctx: Context[P]) -> Plan[D]:
-        """Read the live state and return the plan; write nothing.
+        """Read the live state and return the plan of steps; write nothing.
 
         If nothing waits afterwards, its last read is also the comparison before the first write.
 
@@ -313,102 +284,3 @@ class Runbook(ABC, Generic[P, D]):
             Refused: the change must not or need not be planned.
             ProviderError: the state cannot be read.
         """
-        raise NotImplementedError
-
-    def prepare(self, ctx: Context[P], plan: Plan[D]) -> bool:  # noqa: ARG002  most have nothing to make ready
-        """Prepare files on this machine after the confirmation; return whether that took a while.
-
-        It writes nothing at the provider.
-
-        Raises:
-            Refused: the preparation failed.
-        """
-        return False
-
-    def update_plan(self, ctx: Context[P], plan: Plan[D]) -> Plan[D]:  # noqa: ARG002  most plans are final
-        """Return the plan for the result after a change, with its undo if only the provider's answer names it."""
-        return plan
-
-    def suggest_repeat(self, ctx: Context[P], plan: Plan[D]) -> SuggestedCommand | None:  # noqa: ARG002  most mean the same
-        """Return the command to start again after this plan; None if the typed one still means the same.
-
-        A target that counts from now, or from the present state, is another one then.
-        """
-        return None
-
-    def decide_outcome(self, ctx: Context[P], plan: Plan[D]) -> RunOutcome | None:  # noqa: ARG002  most end as their probes say
-        """Return the outcome after the changes if no probe decides it; None if probes decide. It may read."""
-        return None
-
-    def plan_rehearsal(self, ctx: Context[P], plan: Plan[D], change: Change) -> Rehearsal | str | None:  # noqa: ARG002
-        """Return the rehearsal right before this change, or why there is none; None if nobody wants one."""
-        return None
-
-    def awaited_probes(self, ctx: Context[P], plan: Plan[D], change: Change) -> "ProbeSet | None":  # noqa: ARG002
-        """Return probes that must be healthy before this change; None if there are none."""
-        return None
-
-    def describe_remains(self, ctx: Context[P], plan: Plan[D], progress: Progress) -> str:  # noqa: ARG002
-        """Describe what the run leaves behind if it ends now without its other changes; empty if nothing.
-
-        It sends nothing: the run may have been interrupted.
-        """
-        return ""
-
-    def read_back_words(self, ctx: Context[P]) -> ReadBackWords:  # noqa: ARG002  most writes show at once
-        """Return the words for a write that is not visible yet."""
-        return DEFAULT_WORDS
-
-    def check(self, ctx: Context[P], plan: Plan[D], change: Change) -> ObservedState:
-        """Read the live state for the change, before or after its write."""
-        raise NotImplementedError
-
-    def apply(self, ctx: Context[P], plan: Plan[D], change: Change) -> str:
-        """Make exactly this change with one write, and describe the provider's answer.
-
-        Raises:
-            NotApplied, UnclearWrite: the engine settles them with `check`.
-            Refused, ProviderError: they end the run.
-        """
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _HookStep(Step):
-    """The step of a runbook that makes its changes itself."""
-
-    runbook: Runbook[Any, Any]
-    planned: Plan[Any]
-    original: Change
-
-    @classmethod
-    def of(cls, runbook: Runbook[Any, Any], ctx: Context[Any], planned: Plan[Any], change: Change) -> "_HookStep":
-        given = {each.name: getattr(change, each.name) for each in dataclasses.fields(change)}
-        return cls(
-            **given,
-            runbook=runbook,
-            planned=planned,
-            original=change,
-            is_compared_at_end=runbook.compares_at_end,
-            words=runbook.read_back_words(ctx),
-        )
-
-    def check(self, ctx: Context[Any]) -> ObservedState:
-        return self.runbook.check(ctx, self.planned, self.original)
-
-    def apply(self, ctx: Context[Any]) -> str:
-        return self.runbook.apply(ctx, self.planned, self.original)
-
-    def prepare(self, ctx: Context[Any]) -> bool:
-        first = next(iter((*self.planned.changes, *self.planned.final_changes)))
-        return self.original is first and self.runbook.prepare(ctx, self.planned)
-
-    def find_awaited_probes(self, ctx: Context[Any]) -> "ProbeSet | None":
-        return self.runbook.awaited_probes(ctx, self.planned, self.original)
-
-    def plan_rehearsal(self, ctx: Context[Any]) -> Rehearsal | str | None:
-        return self.runbook.plan_rehearsal(ctx, self.planned, self.original)
-
-    def settled(self, ctx: Context[Any]) -> Step:
-        index = [each is self.original for each in self.planned.changes].index(True)
-        return dataclasses.replace(self, undo=self.runbook.update_plan(ctx, self.planned).changes[index].undo)

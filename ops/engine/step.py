@@ -164,7 +164,7 @@ class Rehearsal:
 
 
 @dataclass(frozen=True)
-class StepPlan(Plan[Any]):
+class StepPlan(Plan):
     """A plan that can be carried out: its changes are steps."""
 
     changes: tuple[Step, ...] = ()

@@ -22,7 +22,7 @@ START_PERIOD = timedelta(minutes=30)
 
 
 def planned_end(
-    runbook: "Runbook[Any, Any]", params: Mapping[str, Any], environment: "Environment", now: datetime
+    runbook: "Runbook[Any]", params: Mapping[str, Any], environment: "Environment", now: datetime
 ) -> datetime | None:
     """Return the time at which a later command must end the state of such a run; None if it never must."""
     if runbook.timed_end is None or not {field.name for field in fields(runbook.params)} >= params.keys():
@@ -34,7 +34,7 @@ def planned_end(
 
 
 def latest_start(
-    runbook: "Runbook[Any, Any]", params: Mapping[str, Any], environment: "Environment", now: datetime
+    runbook: "Runbook[Any]", params: Mapping[str, Any], environment: "Environment", now: datetime
 ) -> datetime | None:
     """Return the latest time at which the job that ends the state may start; None if no job waits for it.
 

@@ -10,7 +10,7 @@ import functools
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ops.core.clock import format_duration
 from ops.core.errors import Decision, needs_people
@@ -54,7 +54,7 @@ def describe_wait(event: RunEvent) -> str:
     return WAITS.get(event.kind, "")
 
 
-def format_plan(plan: Plan[Any], *, heading: str) -> Iterator[str]:
+def format_plan(plan: Plan, *, heading: str) -> Iterator[str]:
     """Yield the lines of a plan: changes, limits of the undo, consequences, warnings and commands."""
     yield heading
     yield f"  {to_one_line(plan.summary)}"

@@ -12,7 +12,7 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
 from ops.core.owners import StateOwner, describe_owners
-from ops.core.plan import Plan, PlanSection
+from ops.core.plan import PlanSection
 from ops.core.runtime_contract import AI_SWITCH
 from ops.engine.context import Context
 from ops.engine.runbook import JobNeeds, JobSecret, param
@@ -58,7 +58,7 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
         providers = environment.runtime.ai.order if environment.runtime and environment.runtime.ai else ()
         return {"to": (AUTO, *providers, "off", RESTORE)}
 
-    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
+    def probes(self, ctx: Context[Params]) -> ProbeSet:
         _parse_params(ctx)
         to = ctx.params.to
         shown = {} if to == AUTO else values.expected_json(AI_SWITCH, _switch_state(ctx, to), None)

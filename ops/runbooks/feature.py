@@ -10,7 +10,6 @@ from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.next_step import SuggestedCommand
 from ops.core.owners import describe_owners, find_owner
-from ops.core.plan import Plan
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
 from ops.engine.context import Context
 from ops.engine.runbook import param
@@ -57,7 +56,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
         states = dict.fromkeys(state for each in offered.values() for state in each.states)
         return {"name": tuple(offered), "state": tuple(states)}
 
-    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
+    def probes(self, ctx: Context[Params]) -> ProbeSet:
         _parse_params(ctx)
         name, state = ctx.params.name, ctx.params.state
         return steps.build_probe_set(ctx, values.expected_json(name, state, None), steps.own_probes(ctx, name))

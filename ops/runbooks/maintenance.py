@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ops.config.probes import ProbeSet
 from ops.core.clock import parse_deadline
 from ops.core.errors import ConfigError
-from ops.core.plan import Plan
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TimedEnd, TokenPermissions, WatchedState, param, require_service
 from ops.engine.step import StepPlan
@@ -38,7 +37,7 @@ def _find_end(params: "Maintenance.Params", environment: "Environment", now: dat
         return None  # the run reports the error
 
 
-class Maintenance(Runbook["Maintenance.Params", None]):
+class Maintenance(Runbook["Maintenance.Params"]):
     """Turn maintenance mode for a service or path on or off."""
 
     @dataclass(frozen=True)
@@ -55,8 +54,7 @@ class Maintenance(Runbook["Maintenance.Params", None]):
     name = "maintenance"
     when = "An endpoint or the whole API must be offline now, for example after a leak"
     menu_rank = 4
-    kind = "worker"
-    other_kinds = ("pages",)
+    kinds = ("worker", "pages")
     timed_end = TimedEnd("maintenance due", _find_end)
     github_environment = "security"  # a token that may change routes
     params = Params
@@ -78,7 +76,7 @@ class Maintenance(Runbook["Maintenance.Params", None]):
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  the same everywhere
         return {"state": ("on", "off")}
 
-    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
+    def probes(self, ctx: Context[Params]) -> ProbeSet:
         service, request = require_service(ctx, *self.kinds), _parse_request(ctx)
         if service.maintenance == "switch":
             return by_switch.probe_request(ctx, service, request)

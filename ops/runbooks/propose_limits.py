@@ -13,7 +13,7 @@ from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.names import RAISE_BRANCH, did_you_mean
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Plan, PlanSection, RunOutcome
+from ops.core.plan import PlanSection, RunOutcome
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param
 from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
@@ -36,7 +36,7 @@ MAX_PATCH_LENGTH = 600
 """Most characters of the patch in a timeline row."""
 
 
-class ProposeLimits(Runbook["ProposeLimits.Params", None]):
+class ProposeLimits(Runbook["ProposeLimits.Params"]):
     """Open a pull request that raises rate limits for a limited time."""
 
     @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ProposeLimits(Runbook["ProposeLimits.Params", None]):
     section = "Limits and switches"
     when = "Users get HTTP 429: a rate limit is temporarily too low"
     menu_rank = 3
-    kind = "runtime"
+    kinds = ("runtime",)
     github_environment = ""
     params = Params
     example = Params(only=("calc",))
@@ -67,7 +67,7 @@ class ProposeLimits(Runbook["ProposeLimits.Params", None]):
         """Return the service that reads the limits."""
         return environment.require_runtime().service
 
-    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
+    def probes(self, ctx: Context[Params]) -> ProbeSet:
         """Probe the service for the record only; no probe sees a rate-limited user."""
         service = ctx.environment.service(ctx.environment.require_runtime().service)
         return ProbeSet(service.url, service.probes, service.verify)

@@ -11,7 +11,6 @@ from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import GitCommit, is_sha, quote_name
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Plan
 from ops.engine.context import Context
 from ops.engine.runbook import JobNeeds, Runbook, TokenPermissions, param, require_service
 from ops.engine.step import StepPlan
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 PREVIOUS = "previous"
 
 
-class RedeployPages(Runbook["RedeployPages.Params", None]):
+class RedeployPages(Runbook["RedeployPages.Params"]):
     """Build an earlier commit of a Pages site and deploy it to production."""
 
     @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class RedeployPages(Runbook["RedeployPages.Params", None]):
     job = JobNeeds(template="redeploy")
     when = "A deployment of a Pages site is bad, and no earlier deployment can be used"
     menu_rank = 2
-    kind = "pages"
+    kinds = ("pages",)
     label_use = None  # a build of an old commit runs code that may no longer be trusted
     params = Params
     example = Params(service="frontend")
@@ -55,11 +54,11 @@ class RedeployPages(Runbook["RedeployPages.Params", None]):
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         return [{}] if environment.services[service].build else []
 
-    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
-        return build_probes(require_service(ctx, self.kind))
+    def probes(self, ctx: Context[Params]) -> ProbeSet:
+        return build_probes(require_service(ctx, *self.kinds))
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
-        service = require_service(ctx, self.kind)
+        service = require_service(ctx, *self.kinds)
         build, requested = service.require_build(), _parse_commit(ctx.params.commit)
         ctx.site.check_tools(build)
         found = snapshot.read_snapshot(ctx, service)

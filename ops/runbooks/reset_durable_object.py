@@ -15,7 +15,7 @@ from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Plan, PlanSection
+from ops.core.plan import PlanSection
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import JobNeeds, JobSecret, Runbook, TokenPermissions, param, require_service
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ops.config import Environment, Service
 
 
-class ResetDurableObject(Runbook["ResetDurableObject.Params", None]):
+class ResetDurableObject(Runbook["ResetDurableObject.Params"]):
     """Clear the memory of stuck Durable Objects; storage is kept."""
 
     @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ResetDurableObject(Runbook["ResetDurableObject.Params", None]):
     name = "reset-durable-object"
     when = "A Durable Object is stuck: requests to it time out"
     menu_rank = 3
-    kind = "worker"
+    kinds = ("worker",)
     params = Params
     example = Params(service="api")
     writes = (
@@ -56,11 +56,11 @@ class ResetDurableObject(Runbook["ResetDurableObject.Params", None]):
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         return [{}] if environment.services[service].durable_objects else []
 
-    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
-        return _build_probes(ctx, require_service(ctx, self.kind))
+    def probes(self, ctx: Context[Params]) -> ProbeSet:
+        return _build_probes(ctx, require_service(ctx, *self.kinds))
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
-        service = require_service(ctx, self.kind)
+        service = require_service(ctx, *self.kinds)
         return _plan_one_object(ctx, service) if ctx.params.name else _plan_all_objects(ctx, service)
 
 

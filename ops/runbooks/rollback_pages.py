@@ -12,7 +12,6 @@ from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Plan
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
 from ops.engine.step import StepPlan
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from ops.config import Service
 
 
-class RollbackPages(Runbook["RollbackPages.Params", None]):
+class RollbackPages(Runbook["RollbackPages.Params"]):
     """Roll a Pages site back to an earlier deployment."""
 
     @dataclass(frozen=True)
@@ -39,17 +38,17 @@ class RollbackPages(Runbook["RollbackPages.Params", None]):
     name = "rollback-pages"
     when = "A new deployment of a Pages site breaks the UI or its assets, or its build fails"
     menu_rank = 1
-    kind = "pages"
+    kinds = ("pages",)
     params = Params
     example = Params(service="frontend")
     writes = (("POST", "/accounts/*/pages/projects/*/deployments/*/rollback"),)
     permissions = TokenPermissions(cloudflare=("Pages Write",))
 
-    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
-        return build_probes(require_service(ctx, self.kind))
+    def probes(self, ctx: Context[Params]) -> ProbeSet:
+        return build_probes(require_service(ctx, *self.kinds))
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
-        service = require_service(ctx, self.kind)
+        service = require_service(ctx, *self.kinds)
         found = read_snapshot(ctx, service, ctx.params.to)
         history, accepted = found.history, found.accepted
         if accepted and accepted.replaced and found.requested == accepted.replaced:

@@ -19,7 +19,6 @@ from ops.cloudflare.types.workers import (
 from ops.config.probes import ProbeSet
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Plan
 from ops.core.timeline import EventKind
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from ops.config import Service
 
 
-class RollbackWorker(Runbook["RollbackWorker.Params", None]):
+class RollbackWorker(Runbook["RollbackWorker.Params"]):
     """Roll a Worker back to an earlier version."""
 
     @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params", None]):
     name = "rollback-worker"
     when = "A new version of a Worker causes errors, is slow, or breaks the API"
     menu_rank = 1
-    kind = "worker"
+    kinds = ("worker",)
     params = Params
     example = Params(service="api")
     writes = (
@@ -72,11 +71,11 @@ class RollbackWorker(Runbook["RollbackWorker.Params", None]):
     )
     permissions = TokenPermissions(cloudflare=("Workers Scripts Write",))
 
-    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
-        return _build_probes(require_service(ctx, self.kind))
+    def probes(self, ctx: Context[Params]) -> ProbeSet:
+        return _build_probes(require_service(ctx, *self.kinds))
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
-        service = require_service(ctx, self.kind)
+        service = require_service(ctx, *self.kinds)
         rebuilt = ctx.params.current_secrets
         further = [lambda: ctx.cloudflare.workers.list_uploads(service.worker)] if rebuilt else []
         schemas = schema_age.start_reading(ctx.cloudflare, ctx.environment.databases_of(service.name))

@@ -10,7 +10,6 @@ from ops.config.probes import Probe, ProbeSet
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Plan
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import JobNeeds, JobSecret, Runbook, TokenPermissions, param, require_service
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from ops.config import Environment
 
 
-class RotateSecrets(Runbook["RotateSecrets.Params", None]):
+class RotateSecrets(Runbook["RotateSecrets.Params"]):
     """Rotate leaked secrets in every Worker that uses them."""
 
     @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class RotateSecrets(Runbook["RotateSecrets.Params", None]):
 
     name = "rotate-secrets"
     when = "A key or another secret leaked"
-    kind = "worker"
+    kinds = ("worker",)
     github_environment = "security"  # holds the new and the previous values
     params = Params
     example = Params(service="api", only=("GROQ_API_KEY",))
@@ -82,7 +81,7 @@ class RotateSecrets(Runbook["RotateSecrets.Params", None]):
         rules = environment.secrets.values()
         return [{}] if any(rule.rotate != "never" and service in rule.consumers for rule in rules) else []
 
-    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
+    def probes(self, ctx: Context[Params]) -> ProbeSet:
         return _build_probes(ctx, _select_secrets(ctx))
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
@@ -107,7 +106,7 @@ class RotateSecrets(Runbook["RotateSecrets.Params", None]):
 
 
 def _select_secrets(ctx: Context[RotateSecrets.Params]) -> RotationSelection:
-    service = require_service(ctx, RotateSecrets.kind)
+    service = require_service(ctx, *RotateSecrets.kinds)
     given = {name: getattr(ctx.params, name) for name in ("only", "confirm_revoked", "restore")}
     named = [name for name, value in given.items() if value]
     if len(named) > 1:

@@ -13,7 +13,7 @@ from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, Decision, OpsError, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.names import RAISE_BRANCH
-from ops.core.plan import Plan, PlanSection, RunOutcome
+from ops.core.plan import PlanSection, RunOutcome
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult
 from ops.core.runtime_contract import LIMITS_KEY, RUNTIME_PATH, make_revision
@@ -123,7 +123,7 @@ def _publish_early_end(
         yield f"warning: could not publish the result on GitHub ({describe_error(problem)})"
 
 
-class ApplyLimits(Runbook["ApplyLimits.Params", None]):
+class ApplyLimits(Runbook["ApplyLimits.Params"]):
     """Write the merged limits.yml to KV, and wait until it is in effect."""
 
     @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class ApplyLimits(Runbook["ApplyLimits.Params", None]):
     name = "limits apply"
     section = "Limits and switches"
     when = "No incident: a merge of limits.yml starts it"
-    kind = "runtime"
+    kinds = ("runtime",)
     label_use = None
     github_environment = "limits"
     publications = Publications(_publish_result, _publish_early_end)
@@ -152,7 +152,7 @@ class ApplyLimits(Runbook["ApplyLimits.Params", None]):
         """Return the service that reads the limits."""
         return environment.require_runtime().service
 
-    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
+    def probes(self, ctx: Context[Params]) -> ProbeSet:
         """Probe nothing: the expected revision is known once there is a plan."""
         return _build_probe_set(ctx, None)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ops.config.probes import ProbeSet
 from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
-from ops.core.plan import Plan, PlanSection
+from ops.core.plan import PlanSection
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
@@ -27,7 +27,7 @@ from ops.maintenance.writes import (
 )
 
 
-class PrepareMaintenance(Runbook["PrepareMaintenance.Params", None]):
+class PrepareMaintenance(Runbook["PrepareMaintenance.Params"]):
     """Deploy ops-maintenance, which answers 503 during maintenance."""
 
     @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class PrepareMaintenance(Runbook["PrepareMaintenance.Params", None]):
     name = "maintenance prepare"
     section = "Set-up"
     when = "No incident: run it once, on a quiet day"
-    kind = "worker"
+    kinds = ("worker",)
     label_use = None
     incident_use = IncidentUse(is_routine=True)
     params = Params
@@ -50,7 +50,7 @@ class PrepareMaintenance(Runbook["PrepareMaintenance.Params", None]):
     )
     permissions = TokenPermissions(cloudflare=("Workers Scripts Write",))
 
-    def probes(self, ctx: Context[Params], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
+    def probes(self, ctx: Context[Params]) -> ProbeSet:
         """Probe nothing: its address on workers.dev is known once there is a plan."""
         service = next(iter(ctx.environment.services.values()))
         return ProbeSet(service.url, (), service.verify)

@@ -221,12 +221,12 @@ def _job_secrets(environment: "Environment", kind: JobSecret) -> Iterator[str]:
 
 def _probes(environment: "Environment", runbook: AnyRunbook) -> "Iterator[Probe]":
     """Yield the probes that the runbook may send."""
-    of_kind = "worker" if runbook.kind == RUNTIME else runbook.kind
-    others = fitting_services(environment, runbook) if runbook.other_kinds else ()
+    of_kind = "worker" if RUNTIME in runbook.kinds else runbook.kinds[0]
+    others = fitting_services(environment, runbook) if len(runbook.kinds) > 1 else ()
     for name, service in environment.services.items():
         is_probed = service.kind == of_kind or name in others
         yield from service.probes_with(service.durable_objects) if is_probed else ()
-    if environment.runtime and runbook.kind == RUNTIME:
+    if environment.runtime and RUNTIME in runbook.kinds:
         yield from (probe for switch in environment.runtime.switches.values() for probe in switch.probes)
 
 

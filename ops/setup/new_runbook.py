@@ -14,15 +14,14 @@ from dataclasses import dataclass
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.config.probes import ProbeSet
 from ops.core.errors import Reason
-from ops.core.plan import Change, Plan
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
-from ops.engine.step import ChangeState, ObservedState
+from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 
 OFF = WorkersDevSubdomain(enabled=False, previews_enabled=False)
 
 
-class CLASS(Runbook["CLASS.Params", WorkersDevSubdomain]):
+class CLASS(Runbook["CLASS.Params"]):
     """Turn off the workers.dev address of a Worker."""
 
     @dataclass(frozen=True)
@@ -32,41 +31,42 @@ class CLASS(Runbook["CLASS.Params", WorkersDevSubdomain]):
 
     name = "NAME"
     when = "Requests reach a Worker by its workers.dev address, past the rules of its zone"
-    kind = "worker"
+    kinds = ("worker",)
     params = Params
     example = Params(service="api")
     writes = (("POST", "/accounts/*/workers/scripts/*/subdomain"),)
     permissions = TokenPermissions(cloudflare=("Workers Scripts Write",))
 
-    def probes(self, ctx: Context[Params], plan: Plan[WorkersDevSubdomain] | None) -> ProbeSet:  # noqa: ARG002
-        service = require_service(ctx, self.kind)
+    def probes(self, ctx: Context[Params]) -> ProbeSet:
+        service = require_service(ctx, *self.kinds)
         return ProbeSet(service.url, service.probes, service.verify)
 
-    def preflight(self, ctx: Context[Params]) -> Plan[WorkersDevSubdomain]:
-        found = self.read(ctx)
+    def plan(self, ctx: Context[Params]) -> StepPlan:
+        worker = require_service(ctx, *self.kinds).worker
+        found = ctx.cloudflare.workers.read_subdomain(worker)
         if found == OFF:
-            return Plan("the address is off already", details=found, reason=Reason.ALREADY_SET)
-        change = Change("workers.dev", "on", "off", "Cloudflare shows it off", undo=None)
-        return Plan(f"turn off workers.dev of {ctx.params.service}", changes=(change,), details=found)
+            return StepPlan("the address is off already", reason=Reason.ALREADY_SET)
+        step = TurnOff("workers.dev", "on", "off", "Cloudflare shows it off", undo=None, worker=worker, planned=found)
+        return StepPlan(f"turn off workers.dev of {ctx.params.service}", changes=(step,))
 
-    def check(
-        self,
-        ctx: Context[Params],
-        plan: Plan[WorkersDevSubdomain],
-        change: Change,  # noqa: ARG002
-    ) -> ObservedState:
-        found = self.read(ctx)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TurnOff(Step):
+    """Turn off the address. A step owns its check and its one write."""
+
+    worker: str
+    planned: WorkersDevSubdomain
+
+    def check(self, ctx: Context[CLASS.Params]) -> ObservedState:
+        found = ctx.cloudflare.workers.read_subdomain(self.worker)
         if found == OFF:
             return ObservedState(ChangeState.DONE, "the address is off")
-        state = ChangeState.PLANNED if found == plan.details else ChangeState.CHANGED_ELSEWHERE
+        state = ChangeState.PLANNED if found == self.planned else ChangeState.CHANGED_ELSEWHERE
         return ObservedState(state, "the address is on")
 
-    def apply(self, ctx: Context[Params], plan: Plan[WorkersDevSubdomain], change: Change) -> str:  # noqa: ARG002
-        ctx.cloudflare.workers.set_subdomain(require_service(ctx, self.kind).worker, OFF)
+    def apply(self, ctx: Context[CLASS.Params]) -> str:
+        ctx.cloudflare.workers.set_subdomain(self.worker, OFF)
         return "Cloudflare took the change"
-
-    def read(self, ctx: Context[Params]) -> WorkersDevSubdomain:
-        return ctx.cloudflare.workers.read_subdomain(require_service(ctx, self.kind).worker)
 '''
 TEST = '''"""`ops NAME` turns off the workers.dev address of a Worker."""
 

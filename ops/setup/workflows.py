@@ -199,7 +199,7 @@ def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, act
     sites = {
         each.name: {service: each.services[service].repository for service in fitting_services(each, runbook)}
         for each in fitting_environments(config, runbook)
-        if runbook.kind in KINDS
+        if runbook.kinds[0] in KINDS
     }
     button = {"name": runbook.name, "inputs": fields, "named": named}
     waiting = jobs.reviewer_jobs(acting)

@@ -309,7 +309,7 @@ def _unknown_commit(text: str) -> Refused:
     return Refused(text, reason=Reason.UNKNOWN_NAME, hint="Run `git fetch` there, then check with `git log`.")
 
 
-def pack_commit(site: SiteBuilder, plan: Plan[Any] | None, into: Path, configured: Path) -> dict[str, str]:
+def pack_commit(site: SiteBuilder, plan: Plan | None, into: Path, configured: Path) -> dict[str, str]:
     """Pack the planned commit as a tar, and its configuration for the job that deploys.
 
     Returns the outputs of the job: NO_OUTPUTS if the plan has no change. Another job can replace an artifact but not an

@@ -17,7 +17,6 @@ from ops.core.errors import NeedsAcceptance, OpsError, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.core.owners import StateOwner, describe_owners, find_owner
-from ops.core.plan import Plan
 from ops.core.runtime_contract import (
     NAMESPACE_BINDING,
     RUNTIME_PATH,
@@ -114,10 +113,10 @@ class SetSwitch(Step):
         return f"Cloudflare accepted it: {current.name} = {value.state}"
 
 
-class SwitchRunbook(Runbook[P, None]):
+class SwitchRunbook(Runbook[P]):
     """Base of the runbooks that set switches."""
 
-    kind = KIND
+    kinds = (KIND,)
     writes = (("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),)
     permissions = TokenPermissions(cloudflare=("Workers KV Storage Write", "Workers Scripts Read"))
 
@@ -125,7 +124,7 @@ class SwitchRunbook(Runbook[P, None]):
         """Return the service that reads the switches."""
         return environment.runtime.service if environment.runtime else ""
 
-    def probes(self, ctx: Context[P], plan: Plan[None] | None = None) -> ProbeSet:  # noqa: ARG002
+    def probes(self, ctx: Context[P]) -> ProbeSet:
         """Probe the public endpoint, and the health of the service."""
         return build_probe_set(ctx, NOTHING, own_probes(ctx))
 

@@ -203,7 +203,7 @@ def test_two_concurrent_runs_give_true_results(
 
 
 @cache
-def runbooks_in_scenes() -> tuple[type[Runbook[Any, Any]], ...]:
+def runbooks_in_scenes() -> tuple[type[Runbook[Any]], ...]:
     """Return the runbooks that plan several changes in a scene."""
     found = set()
     for name, (_, runs) in SCENES.items():

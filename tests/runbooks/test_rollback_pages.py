@@ -164,7 +164,7 @@ def test_service_of_the_wrong_kind_is_refused(world: World, runbook: str, servic
     assert (outcome.code, outcome.result["reason"]) == (2, "unknown_name")
     assert said in outcome.result["message"]
     assert outcome.result["hint"].startswith(hint)
-    of_kind = [name for name, other in discover_runbooks().items() if f"a service with {other.kind}" in said]
+    of_kind = [name for name, other in discover_runbooks().items() if f"a service with {other.kinds[0]}" in said]
     assert re.findall("`ops (.+?)`", outcome.result["hint"]) == of_kind
     assert world.sandbox.requests == []
 

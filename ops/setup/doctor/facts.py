@@ -252,7 +252,7 @@ class EnvironmentFacts:
         return self.once("token", lambda: tokens.verify_token(self.session.client, self.config.account_id))
 
     @property
-    def runbooks(self) -> "list[Runbook[Any, Any]]":
+    def runbooks(self) -> "list[Runbook[Any]]":
         """Runbooks with a button that this environment can use with the secrets of this job or laptop."""
         wanted = self.facts.scope.github_environment
         return [
@@ -340,13 +340,13 @@ class ServiceFacts:
         return self.once("project", lambda: self.session.pages.read_project(self.config.pages))
 
     @property
-    def rollback(self) -> "Plan[Any] | Refused":
+    def rollback(self) -> "Plan | Refused":
         """Plan of a rollback with its default target, or the refusal."""
 
-        def plan() -> "Plan[Any] | Refused":
+        def plan() -> "Plan | Refused":
             runbook = registry.load_runbook(f"rollback-{self.config.kind}")
             try:
-                planned: Plan[Any] = runbook.plan(self._context(runbook.params(service=self.config.name)))
+                planned: Plan = runbook.plan(self._context(runbook.params(service=self.config.name)))
             except Refused as refusal:
                 return refusal
             return planned

@@ -103,7 +103,7 @@ class Scenario:
 class Case:
     """A runbook in one of its scenarios."""
 
-    runbook: Runbook[Any, Any]
+    runbook: Runbook[Any]
     variant: str
     scenario: Scenario
 
@@ -177,7 +177,7 @@ def part_of(path: str) -> str:
     return "github" if path.startswith("/repos/") else "cloudflare"
 
 
-def writes_to(runbook: Runbook[Any, Any], part: str) -> bool:
+def writes_to(runbook: Runbook[Any], part: str) -> bool:
     """Return whether a runbook writes to that API."""
     return any(part_of(path) == part for _, path in runbook.writes)
 
