@@ -4,7 +4,7 @@ A runbook makes the plan from reads only. Each change states its target, the val
 its undo command.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -33,10 +33,6 @@ class Change:
     done_when: str
     undo: SuggestedCommand | None
     """Command that restores `before`; None if it is unknown, or if the change alone has no effect."""
-    wait_after: float = 0.0
-    """Seconds after its write until it is in effect everywhere; the next change waits for it."""
-    accepted_before: str = ""
-    """The earlier run whose write of this change was accepted, for people; the run then only reads back."""
 
     @property
     def values(self) -> tuple[str, str, str]:
@@ -99,15 +95,6 @@ class Plan:
     """Last sentence of a run that wrote: related things that it did not change."""
     final_changes: tuple[Change, ...] = ()
     """Changes that are made only after the probes are healthy."""
-    undo_changes: tuple[Change, ...] = ()
-    """Changes that are made only after the probes are unhealthy: they take back what did not work."""
-    if_undone: RunOutcome | None = None
-    """Outcome after `undo_changes`."""
-    if_unproved: RunOutcome | None = None
-    """Outcome if a proof (`ProbeSet.proofs`) is unhealthy, for a plan that writes nothing before the probes.
-
-    Its message follows what the probes saw.
-    """
     ends_at: datetime | None = None
     """Time (UTC) at which a later run ends the state that this one starts; None if only a person ends it."""
     notices: Mapping[int, str] = field(default_factory=dict)
@@ -119,11 +106,6 @@ class Plan:
     def claim_without_health(self) -> str:
         """Return the claim without the words that its probes are healthy, for a run in which they were not."""
         return self.proved_claim.removesuffix(PROBES_ARE_HEALTHY).removesuffix("; ").removesuffix(", and ")
-
-    @property
-    def is_resumed(self) -> bool:
-        """Return whether an earlier run sent a change, and this one only reads it back."""
-        return any(change.accepted_before for change in self.changes)
 
     @property
     def undo(self) -> tuple[SuggestedCommand, ...]:
@@ -269,9 +251,8 @@ class Progress:
         self.pending_target = ""
         self.may_have_written = self._is_known_to_have_written or not verified
 
-    def note_undone(self, plan: Plan) -> None:
-        """Note that this run took its own changes back: none of them is live."""
-        taken_back = {change.target for change in (*plan.changes, *plan.undo_changes)}
+    def note_undone(self, taken_back: Collection[str]) -> None:
+        """Note that this run took these targets back: none of its changes is live."""
         for targets in (self.changed, self.unconfirmed):
             targets[:] = [each for each in targets if each not in taken_back]
         self.may_have_written = self._is_known_to_have_written

@@ -8,11 +8,11 @@ from typing import Any
 from ops.core.approval import ApprovalTerms
 from ops.core.clock import format_rfc3339
 from ops.core.next_step import SuggestedCommand, build_gh_command
-from ops.core.plan import Change
 from ops.database.plan_text import WorkerUse
 from ops.database.restore import DatabaseRestore
 from ops.database.revert import MigrationRevert
 from ops.engine.context import Context
+from ops.engine.step import Step
 
 RESTORE = "restore-database"
 
@@ -20,7 +20,7 @@ RESTORE = "restore-database"
 def restore_terms(
     restore: DatabaseRestore,
     options: Mapping[str, str],
-    changes: Sequence[Change],
+    changes: Sequence[Step],
     uses: Sequence[WorkerUse],
     now: datetime,
 ) -> ApprovalTerms:

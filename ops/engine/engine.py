@@ -210,7 +210,7 @@ class Engine:
         settled = {*run.progress.changed, *run.progress.done_by_others}
         if not any(step.target in settled for step in plan.undo_changes):
             return False
-        run.progress.note_undone(plan)
+        run.progress.note_undone({step.target for step in (*plan.changes, *plan.undo_changes)})
         return True
 
     def _rehearse(self, ctx: Context[Any], run: RunState, step: Step) -> bool:
@@ -371,7 +371,7 @@ class Engine:
         run_rounds = self.prober.run_until_decided if is_settled else self.prober.run_until_healthy
         return run_rounds(probes, on_round=on_round)
 
-    def _verify(self, ctx: Context[Any], plan: Plan, probes: "ProbeSet") -> ProbeObservation:
+    def _verify(self, ctx: Context[Any], plan: StepPlan, probes: "ProbeSet") -> ProbeObservation:
         after = self._probe(ctx, probes, "after", is_settled=plan.if_unproved is not None)
         is_claim = after.verdict == Verdict.HEALTHY and not plan.proves_health
         text = plan.proved_claim if is_claim else after.verdict.value
@@ -440,7 +440,7 @@ def _hint_after(ctx: Context[Any], run: RunState, decision: Decision, reason: Re
     return NO_WAY_ON
 
 
-def _judge(run: RunState, plan: Plan, after: ProbeObservation, probes: "ProbeSet") -> tuple[Decision, Reason, str]:
+def _judge(run: RunState, plan: StepPlan, after: ProbeObservation, probes: "ProbeSet") -> tuple[Decision, Reason, str]:
     """Return the end of a run after its probes."""
     decision, reason = decide_by_verdicts(run.before.verdict, wrote=run.wrote, after=after.verdict)
     if (failed := plan.if_unproved) is not None and _fails_a_proof(probes, after):

@@ -102,6 +102,10 @@ DEFAULT_WORDS = ReadBackWords()
 class Step(Change, ABC):
     """One planned write. A product defines each kind of step once, with the values that it was planned from."""
 
+    wait_after: float = 0.0
+    """Seconds after its write until it is in effect everywhere; the next change waits for it."""
+    accepted_before: str = ""
+    """The earlier run whose write of this change was accepted, for people; the run then only reads back."""
     words: ReadBackWords = DEFAULT_WORDS
     is_compared_at_end: bool = False
     """Whether `check` runs once more after the last probe round, because no probe names the live version."""
@@ -170,6 +174,14 @@ class StepPlan(Plan):
     changes: tuple[Step, ...] = ()
     final_changes: tuple[Step, ...] = ()
     undo_changes: tuple[Step, ...] = ()
+    """Changes that are made only after the probes are unhealthy: they take back what did not work."""
+    if_undone: RunOutcome | None = None
+    """Outcome after `undo_changes`."""
+    if_unproved: RunOutcome | None = None
+    """Outcome if a proof (`ProbeSet.proofs`) is unhealthy, for a plan that writes nothing before the probes.
+
+    Its message follows what the probes saw.
+    """
     probes: "Callable[[], ProbeSet] | None" = None
     """Returns the probes that prove success; None: those that showed the failure. Sends nothing."""
     decide: Callable[[], RunOutcome | None] | None = None
@@ -184,6 +196,11 @@ class StepPlan(Plan):
 
     A target that counts from now, or from the present state, is another one then.
     """
+
+    @property
+    def is_resumed(self) -> bool:
+        """Return whether an earlier run sent a change, and this one only reads it back."""
+        return any(change.accepted_before for change in self.changes)
 
     @property
     def steps(self) -> tuple[Step, ...]:
