@@ -7,7 +7,8 @@ import functools
 import os
 import pwd
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,15 +19,17 @@ from ops import STARTED
 from ops.app.choices import laptop_variables
 from ops.app.configuration import probe_environ, published_prefix, read_config, register_secrets
 from ops.app.context import make_site, new_run_id, planning_context
-from ops.app.provider_status import StatusWarning
 from ops.app.run_files import RUNS, TIMELINE, close_run, read_records
 from ops.app.second_person import SecondPerson
 from ops.app.session import Session
 from ops.core.approval import Approval
 from ops.core.clock import Clock
 from ops.core.errors import Decision, OpsError
+from ops.core.outage import PageState, StatusReport
+from ops.core.plan import Plan
 from ops.core.redaction import Redactor
 from ops.core.result import RunResult, describe_state_after_bug
+from ops.core.threads import start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.engine.context import Context, RequestInfo
 from ops.engine.engine import Engine, RunOptions
@@ -124,8 +127,9 @@ def run(
             previous_runs=lambda: publisher.read_previous_runs(timeline, runbook.incident_use.records_wait),
             local_runs=functools.partial(read_records, folder / RUNS, runbook.name, session.sandbox, redactor),
         )
-        approve = SecondPerson(runbook, context, lambda: session.token, environ, redactor).approve
-        result = _execute(prober, session, request, context, replace(options, approve=approve), signals=signals)
+        if runbook.needs_approval:
+            options = replace(options, approve=SecondPerson(runbook, context, session, environ, redactor).approve)
+        result = _execute(prober, session, request, context, options, signals=signals)
         links = publisher.end(timeline, _menu(config, environ, request.config), result.notices)
     result = replace(result, is_answered=publisher.is_answered, is_recorded=publisher.is_recorded)
     return redactor.redact_value(replace(result, links=links, incident=incident or publisher.opened_incident)), config
@@ -312,3 +316,46 @@ def write_record(
     except OSError as error:
         return path, f"the job's summary page cannot be written ({error.strerror})"
     return path, ""
+
+
+def _read_status(session: Session, services: "Sequence[Service]") -> StatusReport:
+    """Read what Cloudflare reports about the products that these services use."""
+    from ops.probes import status_page
+
+    return status_page.read_report(
+        session.web(),
+        status_page.CLOUDFLARE_STATUS,
+        status_page.used_products(session.environment, *services),
+        group=status_page.PRODUCTS_GROUP,
+        within=status_page.STATUS_SECONDS,
+    )
+
+
+class StatusWarning:
+    """Reads Cloudflare's status page in the background, and warns once, with the plan or its confirmation."""
+
+    def __init__(self, session: Session, service: str, timeline: Timeline) -> None:
+        services = session.environment.services
+        used = [services[service]] if service in services else list(services.values())
+        self._timeline = timeline
+        self._reading: Future[StatusReport] | None = start_call(lambda: _read_status(session, used))
+
+    def watch(self, options: RunOptions) -> RunOptions:
+        """Return the options of a run that looks for the answer when it shows the plan, and when it confirms."""
+        return replace(options, show_plan=self._before(options.show_plan), confirm=self._before(options.confirm))
+
+    def _before(self, step: Callable[[Plan], Any]) -> Callable[[Plan], Any]:
+        def looking(plan: Plan) -> Any:
+            self._warn()
+            return step(plan)
+
+        return looking
+
+    def _warn(self) -> None:
+        if self._reading is None or not self._reading.done():
+            return
+        reading, self._reading = self._reading, None
+        report = reading.result() if reading.exception() is None else None
+        if report is not None and report.state == PageState.TROUBLE:
+            signs = "; ".join(report.evidence)
+            self._timeline.record(EventKind.WARNING, f"{report.page} reports trouble, so this may not help: {signs}")

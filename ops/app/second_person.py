@@ -1,9 +1,9 @@
 """Let a run wait for the approval of a second person, or verify that it has one.
 
-The engine calls `SecondPerson.approve` with the plan, before any write.
+The engine calls `SecondPerson.approve` with the plan, before any write, if the runbook needs an approval.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,24 +30,25 @@ from ops.engine.runbook import Runbook
 from ops.github import actions, client
 
 if TYPE_CHECKING:
+    from ops.app.session import Session
     from ops.config import Environment
-    from ops.core.redaction import Redactor, Secret
+    from ops.core.redaction import Redactor
     from ops.github.client import Repository
 
 
 @dataclass(frozen=True)
 class SecondPerson:
-    """Approval of one run by a second person."""
+    """Approval of one run by a second person. Only a runbook with `needs_approval` has it."""
 
     runbook: Runbook[Any]
     ctx: Context[Any]
-    token: "Callable[[], Secret]"
+    session: "Session"
     environ: Mapping[str, str]
     redactor: "Redactor"
 
     def approve(self, plan: Plan) -> RunOutcome | None:
         """Return the end of a run that waits; None if the plan may be executed. Raises Refused."""
-        if not self.runbook.needs_approval or plan.terms is None:
+        if plan.terms is None:
             return None
         if not actions.is_job(self.environ):
             self._require_one_person()
@@ -104,7 +105,7 @@ class SecondPerson:
             environment=ctx.environment.name,
             requesters=requesters,
             now=ctx.clock.now(),
-        ).signed(self.token().reveal(), self._repository)
+        ).signed(self.session.token.reveal(), self._repository)
         text = f"digest {request.full_digest}, until {request.until:%H:%M} UTC: {request.target}; {request.loss}"
         ctx.timeline.record(EventKind.AWAITING_APPROVAL, text, **request.to_json())
         return request
@@ -139,7 +140,7 @@ class SecondPerson:
         given = {name: value for name, value in vars(self.ctx.params).items() if value}
         asked = (request.incident, request.runbook, request.environment, dict(request.params))
         here = (incident, self.runbook.name, self.ctx.environment.name, given)
-        return asked == here and request.is_signed(self.token().reveal(), self._repository)
+        return asked == here and request.is_signed(self.session.token.reveal(), self._repository)
 
     @property
     def _repository(self) -> str:

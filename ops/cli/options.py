@@ -217,7 +217,7 @@ def choose_runbook_place(runbook: Runbook[Any], options: Mapping[str, Any], conf
 
 def github_environ(config: Path, redactor: Redactor, *, is_quiet: bool = False) -> Mapping[str, str]:
     """Return the environment with GitHub's repository and token, and print which repository was found on a laptop."""
-    from ops.app.github_login import log_in
+    from ops.app.configuration import log_in
 
     environ, found = log_in(os.environ, config.resolve().parent, redactor)
     if found and not is_quiet:

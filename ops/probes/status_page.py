@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CLOUDFLARE_STATUS = "https://www.cloudflarestatus.com"
 GITHUB_STATUS = "https://www.githubstatus.com"
+STATUS_SECONDS = 2.0
+"""Time limit of a page beside other work: it is least reachable when it matters."""
 GITHUB_COMPONENTS = ("Actions", "API Requests", "Issues", "Webhooks", "Git Operations")
 """Components of GitHub that labels, buttons and jobs need."""
 PRODUCTS_GROUP = "Cloudflare Sites and Services"

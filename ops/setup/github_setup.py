@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ops.app.configuration import read_config
-from ops.app.github_login import choose_repository, find_token
+from ops.app.configuration import choose_repository, find_token, read_config
 from ops.app.registry import button_runbooks
 from ops.config.strict_yaml import set_nested
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, UnclearWrite

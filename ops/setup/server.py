@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ops.app.github_login import add_server
+from ops.app.configuration import add_server
 from ops.core.client_guards import is_loopback
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.app.choices import Place
 from ops.app.configuration import probe_environ, read_config, register_secrets
-from ops.app.provider_status import STATUS_SECONDS
 from ops.app.session import Session
 from ops.cloudflare.response import CloudflareApiError
 from ops.config.probes import ProbeSet
@@ -46,6 +45,7 @@ from ops.probes.status_page import (
     GITHUB_COMPONENTS,
     GITHUB_STATUS,
     PRODUCTS_GROUP,
+    STATUS_SECONDS,
     judge_used,
     read_document,
     read_report,

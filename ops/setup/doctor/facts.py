@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from ops.app import registry
 from ops.app.choices import fitting_environments
-from ops.app.configuration import program_name, read_config, register_secrets
+from ops.app.configuration import add_github, program_name, read_config, register_secrets
 from ops.app.context import planning_context
-from ops.app.github_login import add_github
 from ops.app.session import Session, find_addresses
 from ops.config.models import ActingEnvironment
 from ops.core.client_guards import uses_one_sandbox
