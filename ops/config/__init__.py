@@ -16,7 +16,6 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from ops.config import checks
 from ops.config.label_checks import ANY_LABEL, LabelRules
-from ops.config.messages import build_model, format_problems
 from ops.config.models import ActingEnvironment, Database, DurableObjects, GitHubConfig, RotatedSecret, RuntimeConfig
 from ops.config.probes import Probe, ProbeSet, VerificationRule
 from ops.config.strict_yaml import ConfigProblem, YamlDocument, read_yaml
@@ -44,7 +43,9 @@ from ops.config.types import (
     WatchConfig,
     WatchSetting,
     between,
+    build_model,
     duration_field,
+    format_problems,
 )
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import count_of, nearest_name, quote_name

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, RootModel, model_validator
 
-from ops.config.messages import build_model, format_problems
 from ops.config.strict_yaml import read_yaml
-from ops.config.types import ConfigModel
+from ops.config.types import ConfigModel, build_model, format_problems
 from ops.core.errors import ConfigError
 from ops.core.names import count_of
 

@@ -82,7 +82,7 @@ def connect(environ: Mapping[str, str], redactor: Redactor, *, read_only: bool =
 def api_url(environ: Mapping[str, str]) -> str:
     """Return the URL of the API that gets the token: a sandbox's on loopback, else that of GITHUB_SERVER_URL.
 
-    GitHub Actions sets both variables of a job. On a laptop `ops.app.github_login` sets the server, from git's origin.
+    GitHub Actions sets both variables of a job. On a laptop `ops.app.configuration` sets the server, from git's origin.
     Raises ConfigError for any other URL, because that host would receive the token.
     """
     given = (environ.get("GITHUB_API_URL") or "").rstrip("/")

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, Field, RootModel, ValidationError, WithJsonSchema
 
-from ops.config.messages import build_model, format_problems
 from ops.config.strict_yaml import (
     ConfigProblem,
     Edit,
@@ -25,7 +24,7 @@ from ops.config.strict_yaml import (
     read_yaml,
     replace_node,
 )
-from ops.config.types import ConfigModel, Text
+from ops.config.types import ConfigModel, Text, build_model, format_problems
 from ops.core.clock import format_duration, format_rfc3339, format_utc, parse_utc
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.names import LIMITS_FILE, RAISE_BRANCH, count_of, did_you_mean

@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
-from ops.app.configuration import read_config
-from ops.app.github_login import add_server
+from ops.app.configuration import add_server, read_config
 from ops.core.clock import SystemClock
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor

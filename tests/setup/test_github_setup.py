@@ -18,8 +18,7 @@ from click.testing import CliRunner
 
 from ops import cli
 from ops.app import registry
-from ops.app.configuration import read_config
-from ops.app.github_login import choose_repository
+from ops.app.configuration import choose_repository, read_config
 from ops.cloudflare.types.records import EvidenceTable
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
