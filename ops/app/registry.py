@@ -158,19 +158,9 @@ def _parameters(name: str) -> Mapping[str, tuple[type, bool]]:
     }
 
 
-def label_kinds() -> Mapping[str, tuple[str, ...]]:
-    """Return runbook → kinds of the services that its labels may name."""
-    return LazyMapping(runbook_names(), lambda name: load_runbook(name).kinds)
-
-
 def service_kinds() -> Mapping[str, str]:
     """Return runbook → kind of its services: worker, pages or runtime."""
     return LazyMapping(runbook_names(), lambda name: load_runbook(name).kinds[0])
-
-
-def github_environment(name: str) -> str:
-    """Return the GitHub environment whose secrets the runbook needs, such as `recovery`; empty if it needs none."""
-    return discover_runbooks()[name].github_environment
 
 
 def label_rules() -> "LabelRules":
@@ -180,7 +170,7 @@ def label_rules() -> "LabelRules":
     names = runbook_names()
     return LabelRules(
         parameter_types(),
-        label_kinds(),
+        LazyMapping(names, lambda name: load_runbook(name).kinds),
         LazyMapping(names, lambda name: load_runbook(name).label_use is not None),
         LazyMapping(names, lambda name: use.only if (use := load_runbook(name).label_use) else {}),
     )

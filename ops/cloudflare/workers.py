@@ -7,7 +7,8 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.cloudflare.client import CloudflareClient, reads
 from ops.cloudflare.marks import DeploymentMark
@@ -22,7 +23,6 @@ from ops.cloudflare.response import (
     unexpected_shape,
     yes_or_no,
 )
-from ops.cloudflare.secrets import WorkerSecretsApi
 from ops.cloudflare.types.inventory import ListedWorker, WorkerBinding
 from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion, leave_out_rehearsals
 from ops.cloudflare.types.zones import WorkersDevSubdomain
@@ -31,6 +31,9 @@ from ops.core.errors import ProviderError, Reason, SecretsChanged, UnclearWrite
 from ops.core.threads import start_call
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from ops.cloudflare.secrets import WorkerSecretsApi
 
 READ_PERMISSION = "Workers Scripts Read"
 WRITE_PERMISSION = "Workers Scripts Write"
@@ -59,10 +62,15 @@ class WorkersApi:
     """Workers API of one account."""
 
     def __init__(self, client: CloudflareClient, account_id: str) -> None:
-        self._client = client
-        self.secrets = WorkerSecretsApi(client, account_id)
+        self._client, self._account_id = client, account_id
         self._account = f"/accounts/{account_id}"
         self._scripts = f"{self._account}/workers/scripts"
+
+    @cached_property
+    def secrets(self) -> "WorkerSecretsApi":
+        from ops.cloudflare.secrets import WorkerSecretsApi
+
+        return WorkerSecretsApi(self._client, self._account_id)
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/deployments")
     def list_deployments(self, worker: str, *, page: int = 1, rehearsals: bool = False) -> tuple[WorkerDeployment, ...]:

@@ -406,7 +406,7 @@ def _open_incident(
     incident = github.open_incident(world)
     say(f"{world.responder} opened the incident #{incident.number}")
     if drill.trigger != "command":
-        github.prepare_repository(world, github_environment or registry.github_environment(world.runbook))
+        github.prepare_repository(world, github_environment or registry.load_runbook(world.runbook).github_environment)
     return incident
 
 

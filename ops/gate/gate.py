@@ -172,7 +172,7 @@ class Gate:
             go="true",
             report="true" if request.incident else "false",
             runbook=request.runbook,
-            power=registry.github_environment(request.runbook) or "none",
+            power=registry.load_runbook(request.runbook).github_environment or "none",
             params=json.dumps(request.params, default=list),
             environment=request.environment,
             incident=str(request.incident or ""),
@@ -187,8 +187,10 @@ class Gate:
         return 0
 
     def _latest_start(self, request: outcomes.RecoveryRequest) -> str:
+        if request.dry_run:
+            return ""
         environment, now = self.config.environments[request.environment], current_time(self.environ)
-        latest = None if request.dry_run else registry.latest_start(request.runbook, request.params, environment, now)
+        latest = registry.latest_start(request.runbook, request.params, environment, now)
         return latest.isoformat() if latest else ""
 
     def _requester_ids(self, request: outcomes.RecoveryRequest) -> str:
@@ -212,7 +214,7 @@ class Gate:
     def _show_to_reviewers(self, request: outcomes.RecoveryRequest) -> None:
         """Show the request on the page of the run, where reviewers approve, and on the issue."""
         environment = self.config.environments[request.environment]
-        if registry.github_environment(request.runbook) not in environment.approval:
+        if registry.load_runbook(request.runbook).github_environment not in environment.approval:
             return
         name, run, comment = environment.approval_environment, actions.run_id(self.environ), self._comment_id
         text = approval.text_for_reviewers(request, name, self._commands(request)[refusals.LAPTOP])

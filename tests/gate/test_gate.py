@@ -68,7 +68,9 @@ def test_label_selects_github_environment_of_runbook(job: Job, label: str) -> No
 
 
 def test_privileged_labels_use_security_environment() -> None:
-    security = {label for label, one in LABELS.items() if registry.github_environment(one.runbook) == "security"}
+    security = {
+        label for label, one in LABELS.items() if registry.load_runbook(one.runbook).github_environment == "security"
+    }
 
     assert security == {"recover:api-off", "recover:api-on", "recover:rotate-secrets"}
 
