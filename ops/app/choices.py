@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 
 DEFAULT_CONFIG = Path("ops.yml")
+AnyRunbook = Runbook[Any]
+RUNTIME = "runtime"
+"""Kind of the runbooks that set switches or limits."""
+SERVICE, ENVIRONMENT = "service", "environment"
+NEEDS = {
+    "worker": "a service with `worker`",
+    "pages": "a service with `pages`",
+    "runtime": "an environment with `runtime`",
+}
+"""Kind of a runbook → the part of ops.yml that it needs."""
+LISTED = 12
+"""Commands that a refusal lists at most."""
 
 
 def find_config(user: int | None = None) -> Path:
@@ -41,11 +53,6 @@ def find_config(user: int | None = None) -> Path:
         number for number, path in enumerate(paths) if path.is_file() and (not number or path.lstat().st_uid == user)
     )
     return Path(*[".."] * next(found, 0)) / DEFAULT_CONFIG
-
-
-AnyRunbook = Runbook[Any]
-RUNTIME = "runtime"
-"""Kind of the runbooks that set switches or limits."""
 
 
 @dataclass(frozen=True)
@@ -121,17 +128,6 @@ def laptop_variables(runbook: AnyRunbook, environment: "Environment", service: s
     if not runbook.github_environment:
         return ""
     return environment.laptop_variables(service if JobSecret.ADMIN_TOKENS in runbook.job.secrets else "")
-
-
-SERVICE, ENVIRONMENT = "service", "environment"
-NEEDS = {
-    "worker": "a service with `worker`",
-    "pages": "a service with `pages`",
-    "runtime": "an environment with `runtime`",
-}
-"""Kind of a runbook → the part of ops.yml that it needs."""
-LISTED = 12
-"""Commands that a refusal lists at most."""
 
 
 @dataclass(frozen=True)

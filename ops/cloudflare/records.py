@@ -37,6 +37,56 @@ MAX_AUDIT_ENTRIES = 5000
 """Most entries to read for one period."""
 AUDIT_PAGE_SIZE = 100
 """Entries of one page."""
+ZONE_READ = "Zone Read"
+ANALYTICS_READ = "Analytics Read"
+ACCOUNT_ANALYTICS_READ = "Account Analytics Read"
+MAX_ROWS = 1000
+"""Rows of one query; a data set may allow fewer."""
+COMPLETE_AFTER = timedelta(minutes=5)
+"""Age at which a minute counts as complete. Cloudflare promises none; its numbers come minutes late."""
+LONGEST_HISTORY = timedelta(days=28)
+"""Cloudflare allows one month per query, for Workers
+(developers.cloudflare.com/analytics/graphql-api/tutorials/querying-workers-metrics)."""
+_LIMITS = "{ enabled maxDuration maxPageSize notOlderThan }"
+_REQUESTS = "httpRequestsAdaptiveGroups"
+_D1 = "d1AnalyticsAdaptiveGroups"
+_ZONE_LIMITS = f"""query ($z: string!) {{
+  viewer {{ scope: zones(filter: {{zoneTag: $z}}) {{ settings {{ set: {_REQUESTS} {_LIMITS} }} }} }} }}"""
+_ACCOUNT_LIMITS = f"""query ($a: string!) {{
+  viewer {{ scope: accounts(filter: {{accountTag: $a}}) {{ settings {{ set: {_D1} {_LIMITS} }} }} }} }}"""
+_BY_PATH = f"""query ($z: string!, $h: string!, $from: Time!, $to: Time!) {{
+  viewer {{ scope: zones(filter: {{zoneTag: $z}}) {{
+    rows: {_REQUESTS}(limit: %d, orderBy: [count_DESC], filter: {{datetime_geq: $from, datetime_lt: $to,
+          clientRequestHTTPHost: $h, requestSource: "eyeball"}}) {{
+      count dimensions {{ datetimeHour clientRequestPath clientIP clientCountryName edgeResponseStatus }} }} }} }} }}"""
+_FAILURES = f"""query ($z: string!, $h: string!, $from: Time!, $to: Time!) {{
+  viewer {{ scope: zones(filter: {{zoneTag: $z}}) {{
+    limited: {_REQUESTS}(limit: 1, filter: {{datetime_geq: $from, datetime_lt: $to,
+          clientRequestHTTPHost: $h, requestSource: "eyeball", edgeResponseStatus: 429}}) {{ count }}
+    clients: {_REQUESTS}(limit: {MAX_ROWS}, orderBy: [count_DESC], filter: {{datetime_geq: $from, datetime_lt: $to,
+          clientRequestHTTPHost: $h, requestSource: "eyeball", edgeResponseStatus_geq: 500}}) {{
+      count dimensions {{ clientIP }} }}
+    failed: {_REQUESTS}(limit: 1, filter: {{datetime_geq: $from, datetime_lt: $to,
+          clientRequestHTTPHost: $h, requestSource: "eyeball", edgeResponseStatus_geq: 500}}) {{ count }} }} }} }}"""
+_BY_VERSION = f"""query ($a: string!, $w: string!, $old: Time!, $from: Time!, $to: Time!) {{
+  viewer {{ scope: accounts(filter: {{accountTag: $a}}) {{
+    minutes: workersInvocationsAdaptive(limit: {MAX_ROWS}, orderBy: [datetimeMinute_ASC],
+          filter: {{scriptName: $w, datetime_geq: $from, datetime_lt: $to}}) {{
+      sum {{ requests errors }} avg {{ sampleInterval }} dimensions {{ datetimeMinute scriptVersion }} }}
+    days: workersInvocationsAdaptive(limit: {MAX_ROWS}, orderBy: [date_ASC],
+          filter: {{scriptName: $w, datetime_geq: $old, datetime_lt: $to}}) {{
+      sum {{ requests errors }} dimensions {{ date scriptVersion }} }} }} }} }}"""
+_BY_DATABASE = f"""query ($a: string!, $from: Time!, $to: Time!) {{
+  viewer {{ scope: accounts(filter: {{accountTag: $a}}) {{
+    rows: {_D1}(limit: %d, orderBy: [datetimeHour_DESC],
+          filter: {{datetimeHour_geq: $from, datetimeHour_lt: $to}}) {{
+      sum {{ readQueries writeQueries rowsRead rowsWritten }} dimensions {{ datetimeHour databaseId }} }} }} }} }}"""
+OBSERVABILITY_READ = "Workers Observability Read"
+MAX_OBSERVABILITY_ROWS = 1000
+"""Most rows of one query."""
+TRIGGER, STATUS, SERVICE, REQUEST, ERROR = (
+    f"$metadata.{name}" for name in ("trigger", "statusCode", "service", "requestId", "error")
+)
 
 
 class AuditLog(NamedTuple):
@@ -85,54 +135,6 @@ def _audit_entries(rows: list[Any]) -> Iterator[AuditLogEntry]:
             user_agent=text_or_empty(raw.get("user_agent")),
             ray_id=text_or_empty(raw.get("cf_ray_id")),
         )
-
-
-ZONE_READ = "Zone Read"
-ANALYTICS_READ = "Analytics Read"
-ACCOUNT_ANALYTICS_READ = "Account Analytics Read"
-MAX_ROWS = 1000
-"""Rows of one query; a data set may allow fewer."""
-
-COMPLETE_AFTER = timedelta(minutes=5)
-"""Age at which a minute counts as complete. Cloudflare promises none; its numbers come minutes late."""
-LONGEST_HISTORY = timedelta(days=28)
-"""Cloudflare allows one month per query, for Workers
-(developers.cloudflare.com/analytics/graphql-api/tutorials/querying-workers-metrics)."""
-
-_LIMITS = "{ enabled maxDuration maxPageSize notOlderThan }"
-_REQUESTS = "httpRequestsAdaptiveGroups"
-_D1 = "d1AnalyticsAdaptiveGroups"
-_ZONE_LIMITS = f"""query ($z: string!) {{
-  viewer {{ scope: zones(filter: {{zoneTag: $z}}) {{ settings {{ set: {_REQUESTS} {_LIMITS} }} }} }} }}"""
-_ACCOUNT_LIMITS = f"""query ($a: string!) {{
-  viewer {{ scope: accounts(filter: {{accountTag: $a}}) {{ settings {{ set: {_D1} {_LIMITS} }} }} }} }}"""
-_BY_PATH = f"""query ($z: string!, $h: string!, $from: Time!, $to: Time!) {{
-  viewer {{ scope: zones(filter: {{zoneTag: $z}}) {{
-    rows: {_REQUESTS}(limit: %d, orderBy: [count_DESC], filter: {{datetime_geq: $from, datetime_lt: $to,
-          clientRequestHTTPHost: $h, requestSource: "eyeball"}}) {{
-      count dimensions {{ datetimeHour clientRequestPath clientIP clientCountryName edgeResponseStatus }} }} }} }} }}"""
-_FAILURES = f"""query ($z: string!, $h: string!, $from: Time!, $to: Time!) {{
-  viewer {{ scope: zones(filter: {{zoneTag: $z}}) {{
-    limited: {_REQUESTS}(limit: 1, filter: {{datetime_geq: $from, datetime_lt: $to,
-          clientRequestHTTPHost: $h, requestSource: "eyeball", edgeResponseStatus: 429}}) {{ count }}
-    clients: {_REQUESTS}(limit: {MAX_ROWS}, orderBy: [count_DESC], filter: {{datetime_geq: $from, datetime_lt: $to,
-          clientRequestHTTPHost: $h, requestSource: "eyeball", edgeResponseStatus_geq: 500}}) {{
-      count dimensions {{ clientIP }} }}
-    failed: {_REQUESTS}(limit: 1, filter: {{datetime_geq: $from, datetime_lt: $to,
-          clientRequestHTTPHost: $h, requestSource: "eyeball", edgeResponseStatus_geq: 500}}) {{ count }} }} }} }}"""
-_BY_VERSION = f"""query ($a: string!, $w: string!, $old: Time!, $from: Time!, $to: Time!) {{
-  viewer {{ scope: accounts(filter: {{accountTag: $a}}) {{
-    minutes: workersInvocationsAdaptive(limit: {MAX_ROWS}, orderBy: [datetimeMinute_ASC],
-          filter: {{scriptName: $w, datetime_geq: $from, datetime_lt: $to}}) {{
-      sum {{ requests errors }} avg {{ sampleInterval }} dimensions {{ datetimeMinute scriptVersion }} }}
-    days: workersInvocationsAdaptive(limit: {MAX_ROWS}, orderBy: [date_ASC],
-          filter: {{scriptName: $w, datetime_geq: $old, datetime_lt: $to}}) {{
-      sum {{ requests errors }} dimensions {{ date scriptVersion }} }} }} }} }}"""
-_BY_DATABASE = f"""query ($a: string!, $from: Time!, $to: Time!) {{
-  viewer {{ scope: accounts(filter: {{accountTag: $a}}) {{
-    rows: {_D1}(limit: %d, orderBy: [datetimeHour_DESC],
-          filter: {{datetimeHour_geq: $from, datetimeHour_lt: $to}}) {{
-      sum {{ readQueries writeQueries rowsRead rowsWritten }} dimensions {{ datetimeHour databaseId }} }} }} }} }}"""
 
 
 @reads("GET /zones")
@@ -267,14 +269,6 @@ def _database_use(data: Mapping[str, Any]) -> Iterator[DatabaseUsage]:
 
 def _between(period: Period) -> dict[str, str]:
     return {"from": format_rfc3339(period.since), "to": format_rfc3339(period.until)}
-
-
-OBSERVABILITY_READ = "Workers Observability Read"
-MAX_OBSERVABILITY_ROWS = 1000
-"""Most rows of one query."""
-TRIGGER, STATUS, SERVICE, REQUEST, ERROR = (
-    f"$metadata.{name}" for name in ("trigger", "statusCode", "service", "requestId", "error")
-)
 
 
 def count_requests(

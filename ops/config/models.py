@@ -39,6 +39,15 @@ from ops.core.sql import DEFAULT_PATTERN, DEFAULT_TABLE, DOWN, MigrationsFolder,
 
 SqlName = Annotated[str, Field(pattern=SQL_NAME)]
 MigrationName = Annotated[str, Field(min_length=1, max_length=255, description="Name of its file.")]
+SwitchName = Annotated[str, Field(pattern=SWITCH)]
+FEWEST_CHARACTERS = 16
+Address = Annotated[str, Field(pattern=WEB_ADDRESS, max_length=300)]
+ActingEnvironment = Literal["recovery", "security", "database"]
+"""A GitHub environment with the secrets of jobs that make changes."""
+ScheduledTask = Literal["ai-failback", "doctor", "reconcile-limits", "reopen-maintenance", "watch"]
+"""A task that a schedule can start."""
+ScheduleInterval = Literal["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h", "7d"]
+"""Intervals that a cron line can express, from GitHub's shortest."""
 
 
 class RowBounds(ConfigModel):
@@ -179,9 +188,6 @@ DurableObjects = Annotated[
 ]
 
 
-SwitchName = Annotated[str, Field(pattern=SWITCH)]
-
-
 class LimitRaise(ConfigModel):
     """The value that a button or label proposes for one limit; no issue's text can change it."""
 
@@ -268,10 +274,6 @@ class RuntimeConfig(ConfigModel):
     ai: AiConfig | None = Field(default=None, description="Its AI providers, for ai-failover.")
 
 
-FEWEST_CHARACTERS = 16
-Address = Annotated[str, Field(pattern=WEB_ADDRESS, max_length=300)]
-
-
 def _various(alphabet: str) -> str:
     if len(set(alphabet)) < FEWEST_CHARACTERS or not alphabet.isascii() or not alphabet.isprintable():
         raise ValueError(f"too few; write at least {FEWEST_CHARACTERS} different ASCII characters")
@@ -337,14 +339,6 @@ class RotatedSecret(ConfigModel):
         if self.rotate != "never" and not self.consumers:
             raise ValueError("no consumers; list the services with this secret, or write rotate: never")
         return self
-
-
-ActingEnvironment = Literal["recovery", "security", "database"]
-"""A GitHub environment with the secrets of jobs that make changes."""
-ScheduledTask = Literal["ai-failback", "doctor", "reconcile-limits", "reopen-maintenance", "watch"]
-"""A task that a schedule can start."""
-ScheduleInterval = Literal["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h", "7d"]
-"""Intervals that a cron line can express, from GitHub's shortest."""
 
 
 class GitHubConfig(ConfigModel):

@@ -72,6 +72,14 @@ PATTERNS = {
     BRANCH: "not a branch; write its name without refs/heads/, such as main",
     ARCHIVE: "not the address of an archive; write https://, a host and a path, without query or #",
 }
+M = TypeVar("M", bound=BaseModel)
+_WANTED = {
+    "model_type": 'write a mapping of "key: value" lines',
+    "dict_type": 'write a mapping of "key: value" lines',
+    "tuple_type": "write a list, such as [one, two]",
+    "int_type": "write a whole number without quotes",
+    "bool_type": "write true or false without quotes",
+}
 OFF = "off"
 
 
@@ -284,17 +292,6 @@ def _long_form(value: Any) -> Any:
 
 WatchSetting = Annotated[WatchConfig | None, BeforeValidator(_long_form), _ShortForms()]
 """None: no recovery is watched."""
-
-
-M = TypeVar("M", bound=BaseModel)
-
-_WANTED = {
-    "model_type": 'write a mapping of "key: value" lines',
-    "dict_type": 'write a mapping of "key: value" lines',
-    "tuple_type": "write a list, such as [one, two]",
-    "int_type": "write a whole number without quotes",
-    "bool_type": "write true or false without quotes",
-}
 
 
 def build_model(

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from ops.core.errors import ConfigError, Reason
 from ops.core.redaction import Secret
 
+D = TypeVar("D", bound="WriteGuard")
+
 
 def is_loopback(url: str) -> bool:
     """Return whether the URL's host is 127.0.0.0/8, ::1 or localhost. False for a URL with user information."""
@@ -47,9 +49,6 @@ def parse_token(name: str, value: str) -> Secret:
             hint=f"Copy the token again without spaces or line breaks, and set {name}.",
         )
     return Secret(value)
-
-
-D = TypeVar("D", bound="WriteGuard")
 
 
 class WriteGuard:

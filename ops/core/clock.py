@@ -17,6 +17,11 @@ REQUEST_LIFETIME = timedelta(minutes=30)
 """Longest time from a request to its write. After that the situation may have changed."""
 MAX_CLOCK_SKEW = timedelta(minutes=1)
 """Longest time that GitHub's clock may be ahead of the runner's clock."""
+CLOCK_TIMEOUT = 5.0
+"""Seconds to wait for an answer of the sandbox's clock, which runs on this machine."""
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DAYS = re.compile(r"([1-9][0-9]{0,4})d")
+DURATION_PATTERN = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h)")
 
 
 class Clock(Protocol):
@@ -33,10 +38,6 @@ class Clock(Protocol):
     def sleep(self, seconds: float) -> None:
         """Wait for this many seconds."""
         ...
-
-
-TIMEOUT = 5.0
-"""Seconds to wait for an answer of the sandbox's clock, which runs on this machine."""
 
 
 class SystemClock:
@@ -97,7 +98,7 @@ class SandboxClock:
         data = json.dumps(body).encode()
         head = f"{method} {self._url.path} HTTP/1.1\r\nhost: {self._url.netloc}\r\nconnection: close\r\n"
         head += f"content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
-        with socket.create_connection((self._url.hostname, self._url.port or 80), timeout=TIMEOUT) as connection:
+        with socket.create_connection((self._url.hostname, self._url.port or 80), timeout=CLOCK_TIMEOUT) as connection:
             connection.sendall(head.encode() + data)
             with connection.makefile("rb") as answer:
                 head_of_answer, _, payload = answer.read().partition(b"\r\n\r\n")
@@ -166,11 +167,6 @@ def format_planned_end(end: datetime, now: datetime) -> str:
     """Format a planned end for people, and how long ago it passed: nothing ended by itself then."""
     passed = f", passed {format_duration((now - end).total_seconds())} ago" if end < now else ""
     return f"planned end {format_utc(end)}{passed}"
-
-
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_DAYS = re.compile(r"([1-9][0-9]{0,4})d")
-DURATION_PATTERN = re.compile(r"(0|[1-9][0-9]{0,8})(ms|s|m|h)")
 
 
 def parse_duration(text: str) -> float:

@@ -15,6 +15,14 @@ CHECK_OUTAGE = "check-outage"
 """The label on an incident, the workflow and the command that judge whether trouble is a provider's or ours."""
 MAINTENANCE_WORKER = "ops-maintenance"
 """The Worker that answers for a service in maintenance mode."""
+_WORD = r"(?:[0-9]+|[a-z][0-9]{0,3}|[A-Za-z][a-z]+(?:[A-Z][a-z]+)*[0-9]{0,3})"
+_LIKE_A_SECRET = re.compile(rf"://|(?<!\w)(?!{_WORD}(?:_{_WORD})+(?!\w))(?=\w*\d)(?=\w*[A-Za-z])\w{{24,}}")
+"""An address, or a long run of letters and digits. A file name of plain words, such as a migration's, is none."""
+_LONGEST = 60
+CLOSE = 0.85
+"""Ratio of difflib from which a word is a misspelled first word of a name."""
+_MOST = 6
+_SEARCHED = 200
 
 
 @dataclass(frozen=True)
@@ -38,16 +46,6 @@ def is_sha(text: str) -> bool:
 def is_full_sha(text: str) -> bool:
     """Return whether the text is a full SHA of 40 digits."""
     return re.fullmatch("[0-9a-f]{40}", text) is not None
-
-
-_WORD = r"(?:[0-9]+|[a-z][0-9]{0,3}|[A-Za-z][a-z]+(?:[A-Z][a-z]+)*[0-9]{0,3})"
-_LIKE_A_SECRET = re.compile(rf"://|(?<!\w)(?!{_WORD}(?:_{_WORD})+(?!\w))(?=\w*\d)(?=\w*[A-Za-z])\w{{24,}}")
-"""An address, or a long run of letters and digits. A file name of plain words, such as a migration's, is none."""
-_LONGEST = 60
-CLOSE = 0.85
-"""Ratio of difflib from which a word is a misspelled first word of a name."""
-_MOST = 6
-_SEARCHED = 200
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:

@@ -46,6 +46,15 @@ _TOKEN = re.compile(
 
 A range up to U+10FFFF in a set takes Python 5 ms to compile, in each command; the complement of ASCII takes none.
 """
+DOWN = "down"
+"""Folder of the down files, beside the folder of migrations; a down file has the name of its migration."""
+DEFAULT_TABLE, DEFAULT_PATTERN = "d1_migrations", "*.sql"
+MAX_NAME_LENGTH = 200
+MAX_PATTERNS = 100
+"""Patterns that the braces of one may stand for."""
+_UNKNOWN_SIGNS = re.compile(r"[\[\]()|!#]|\.\.|\{[^,{}]*\}")
+"""Signs of minimatch that these rules do not know: classes, extended patterns, negation, comments, ranges."""
+_INNER_BRACES = re.compile(r"\{([^{}]*)\}")
 
 
 def is_read_only(sql: str) -> bool:
@@ -102,17 +111,6 @@ def _tokens(sql: str) -> list[str] | None:
         elif token.lastgroup in {"literal", "name", "number"}:
             found.append("?")
     return found
-
-
-DOWN = "down"
-"""Folder of the down files, beside the folder of migrations; a down file has the name of its migration."""
-DEFAULT_TABLE, DEFAULT_PATTERN = "d1_migrations", "*.sql"
-MAX_NAME_LENGTH = 200
-MAX_PATTERNS = 100
-"""Patterns that the braces of one may stand for."""
-_UNKNOWN_SIGNS = re.compile(r"[\[\]()|!#]|\.\.|\{[^,{}]*\}")
-"""Signs of minimatch that these rules do not know: classes, extended patterns, negation, comments, ranges."""
-_INNER_BRACES = re.compile(r"\{([^{}]*)\}")
 
 
 def find_pattern_problem(pattern: str) -> str:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 
 _CHANGES = {"writing", "written"}
+SYNC = "Run `ops workflows sync` and merge the workflow files that it writes."
+NO_ENVIRONMENT = "none"
+"""In place of a GitHub environment: the job has none."""
 
 
 def refuse_unknown_time(job: GateJob) -> RefusedRequest | None:
@@ -95,11 +98,6 @@ def _rerun_refusal(
         label=request.label,
         request=request,
     )
-
-
-SYNC = "Run `ops workflows sync` and merge the workflow files that it writes."
-NO_ENVIRONMENT = "none"
-"""In place of a GitHub environment: the job has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

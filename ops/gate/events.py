@@ -44,6 +44,13 @@ _OTHER_REPOSITORY = "it happened in another repository"
 
 Runbooks = Mapping[str, Mapping[str, tuple[type, bool]]]
 """Runbook → parameter → its type (str, bool, or tuple of texts) and whether it is required."""
+LEAK_DISPATCH = "secret-leak"
+MAX_LEAK_CHARACTERS = 200
+OMITTED = "[left out]"
+_PUNCTUATION = ".,;:!?()[]{}<>\"'`|"
+"""Characters to strip from the ends of a word. Inside a word they may belong to a key."""
+_KEY_PREFIXES = ("sk-", "gsk_", "csk-", "ghp_", "gho_", "ghs_", "github_pat_", "cfut_", "cfat_", "xox", "AKIA", "eyJ")
+"""Prefixes of keys of well-known services."""
 
 
 def added_labels(payload: Any) -> tuple[str, ...]:
@@ -271,15 +278,6 @@ def _is_ours(label: str, config: "Config") -> bool:
     return label.lower().startswith(LABEL_PREFIX) or label.lower() in known
 
 
-LEAK_DISPATCH = "secret-leak"
-MAX_LEAK_CHARACTERS = 200
-OMITTED = "[left out]"
-_PUNCTUATION = ".,;:!?()[]{}<>\"'`|"
-"""Characters to strip from the ends of a word. Inside a word they may belong to a key."""
-_KEY_PREFIXES = ("sk-", "gsk_", "csk-", "ghp_", "gho_", "ghs_", "github_pat_", "cfut_", "cfat_", "xox", "AKIA", "eyJ")
-"""Prefixes of keys of well-known services."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class LeakReport:
     """A report that a secret leaked, for private repositories only.
@@ -328,7 +326,7 @@ def _read_report(fields_sent: Mapping[str, Any], declared: Collection[str]) -> L
 def remove_keys(text: str) -> str:
     """Return the text without words that look like a key.
 
-    It is cut to MAX_CHARACTERS last: half of a key does not look like one.
+    It is cut to MAX_LEAK_CHARACTERS last: half of a key does not look like one.
     """
     kept = re.sub(r"\S+", lambda found: OMITTED if is_like_key(found[0].strip(_PUNCTUATION)) else found[0], text)
     return kept if len(kept) <= MAX_LEAK_CHARACTERS else f"{kept[:MAX_LEAK_CHARACTERS].rpartition(' ')[0]} …"

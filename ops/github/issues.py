@@ -38,6 +38,11 @@ HEADINGS = ("Service", "Severity", "What is seen", BEGAN, "Impact")
 """The headings of .github/ISSUE_TEMPLATE/incident.yml, in order."""
 MAX_IMPACT = 300
 """Characters of the impact that the report shows."""
+INCIDENT = "incident"
+MENU = "menu"
+"""Run id and source of the hidden record that marks the recovery menu."""
+LONGEST_TITLE = 256
+"""GitHub rejects a longer one: docs.github.com/rest/issues/issues."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +114,6 @@ def _headings(lines: Iterable[str]) -> Iterable[tuple[int, str]]:
             fence = mark[1]
         elif line.startswith("### "):
             yield number, line.removeprefix("### ").strip()
-
-
-INCIDENT = "incident"
-MENU = "menu"
-"""Run id and source of the hidden record that marks the recovery menu."""
-LONGEST_TITLE = 256
-"""GitHub rejects a longer one: docs.github.com/rest/issues/issues."""
 
 
 @dataclass(frozen=True)

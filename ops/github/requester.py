@@ -20,6 +20,8 @@ from ops.core.client_guards import is_loopback
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
 
+_HOST = re.compile(r"https?://[^/]+(?:/api/v3)?(?=/)")
+"""github.com serves the API at the root of its host, an Enterprise Server below /api/v3."""
 Shape = Any
 """A type, None, a predicate, a list of one shape, a mapping of field → shape, or a tuple of alternatives.
 
@@ -279,10 +281,6 @@ def _shape_problem(shape: Shape, value: Any, field: str = "") -> str:
             return "" if value is None else f"{field or 'it'} is not empty"
         case _:
             return "" if shape(value) else f"{field or 'it'} is missing or has another form"
-
-
-_HOST = re.compile(r"https?://[^/]+(?:/api/v3)?(?=/)")
-"""github.com serves the API at the root of its host, an Enterprise Server below /api/v3."""
 
 
 class TypedRequester(Requester):

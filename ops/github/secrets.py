@@ -42,6 +42,9 @@ CREATE_WAIT = 10.0
 REVOKE_WAIT = 4.0
 """Real seconds for all tokens together. GitHub ends a cancelled job 10 s after its first signal."""
 STORE_COMMAND = f"`gh secret set {APP_KEY} --env security < FILE.pem`"
+TOKEN = "GH_SECRETS_TOKEN"  # noqa: S105  the name of a variable
+NO_TOKEN = f"{TOKEN} is not set (or {APP_ID} and {APP_KEY} of a GitHub App)"
+HINT = "Check GH_SECRETS_TOKEN: a fine-grained token with Environments: write on that repository, not expired."
 
 
 class AppTokens:
@@ -205,11 +208,6 @@ def check_one_credential(environ: Mapping[str, str], token: str) -> None:
         present, missing = (APP_ID, APP_KEY) if is_set[APP_ID] else (APP_KEY, APP_ID)
         command = STORE_COMMAND if missing == APP_KEY else f"`gh variable set {APP_ID} --env security --body 12345`"
         raise ConfigError(f"{present} is set and {missing} is not: a GitHub App needs both", hint=f"Set it: {command}.")
-
-
-TOKEN = "GH_SECRETS_TOKEN"  # noqa: S105  the name of a variable
-NO_TOKEN = f"{TOKEN} is not set (or {APP_ID} and {APP_KEY} of a GitHub App)"
-HINT = "Check GH_SECRETS_TOKEN: a fine-grained token with Environments: write on that repository, not expired."
 
 
 def write_secret(target: "Repository", environment: str, name: str, value: Secret) -> None:

@@ -16,6 +16,17 @@ from ops.render import collapse_blank_lines, escape_markdown, load_templates, to
 
 NO_CHANGE = "no change"
 COLUMNS = ("limit", "base", "proposed", "effective now", "live", "change")
+RESULT_MARKER = "<!-- backout limits applied -->"
+"""Marks the start of the result after the merge."""
+MAX_COMMENT_ROWS = 100
+"""Most rows in a comment; the job log has the whole table."""
+REVIEW_TEXT = (
+    "Please check that the numbers fit the incident, that `until` is soon, and that only `temporary` changed. GitHub "
+    "starts no checks on a pull request that a workflow opened: close and reopen it to start them. After a person "
+    "merges it, the workflow *limits* applies it and comments here; a merge by a workflow with GITHUB_TOKEN starts "
+    "nothing. At `until` the previous limits apply again automatically."
+)
+CONFLICT_TEXT = "If GitHub shows a conflict after one of them is merged, request the other limits again."
 
 
 @dataclass(frozen=True)
@@ -171,19 +182,6 @@ def _format_value(value: Any) -> str:
 
 def _limit_json(limit: Limit | None) -> dict[str, Any] | None:
     return None if limit is None else limit.model_dump(mode="json", exclude_none=True)
-
-
-RESULT_MARKER = "<!-- backout limits applied -->"
-"""Marks the start of the result after the merge."""
-MAX_COMMENT_ROWS = 100
-"""Most rows in a comment; the job log has the whole table."""
-REVIEW_TEXT = (
-    "Please check that the numbers fit the incident, that `until` is soon, and that only `temporary` changed. GitHub "
-    "starts no checks on a pull request that a workflow opened: close and reopen it to start them. After a person "
-    "merges it, the workflow *limits* applies it and comments here; a merge by a workflow with GITHUB_TOKEN starts "
-    "nothing. At `until` the previous limits apply again automatically."
-)
-CONFLICT_TEXT = "If GitHub shows a conflict after one of them is merged, request the other limits again."
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from ops.github.pulls import PullRequests
     from ops.limits.file import Limit, Limits, Temporary
 
+LABEL = "limits-drift"
+TITLE = "Limits in KV differ from limits.yml"
+APPLIED = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE, Decision.NOTHING_TO_DO}
+"""Decisions after which the limits are in effect."""
+
 
 @dataclass(frozen=True)
 class RaiseNote:
@@ -86,12 +91,6 @@ def _end_notes(
 def _temporary(limits: "Limits", name: str) -> "Temporary | None":
     limit = limits.get(name)
     return None if limit is None else limit.temporary
-
-
-LABEL = "limits-drift"
-TITLE = "Limits in KV differ from limits.yml"
-APPLIED = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE, Decision.NOTHING_TO_DO}
-"""Decisions after which the limits are in effect."""
 
 
 def comment_result(pulls: "PullRequests", sha: str, result: "RunResult", redactor: Redactor, *, log: str) -> str:

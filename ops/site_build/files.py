@@ -40,6 +40,10 @@ NOT_UPLOADED = {
 """Names that wrangler does not upload as files of the site."""
 LFS_POINTER_PREFIX = b"version https://git-lfs.github.com/spec/v1\n"
 NOTHING_SENT = "Nothing was sent to Cloudflare."
+SAVED = "OPS_CONFIGURATION"
+CONFIGURATION_PATHS = (*CONFIGURATION_FILES, REDIRECT_FILE)
+ConfigurationFiles = Mapping[str, bytes]
+"""File name → content of the existing configuration files in the built folder."""
 
 
 def copy_prebuilt(given: Path, into: Path) -> None:
@@ -118,12 +122,6 @@ def check_not_exposed(why: str) -> None:
             reason=Reason.BUILD_UNUSABLE,
             hint=hint,
         )
-
-
-SAVED = "OPS_CONFIGURATION"
-CONFIGURATION_PATHS = (*CONFIGURATION_FILES, REDIRECT_FILE)
-ConfigurationFiles = Mapping[str, bytes]
-"""File name → content of the existing configuration files in the built folder."""
 
 
 def read_committed(repository: git.GitRepository, sha: str, folder: str) -> ConfigurationFiles:

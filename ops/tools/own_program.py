@@ -10,6 +10,10 @@ ROOT = OPS / "program" if (OPS / "program").is_dir() else OPS.parent
 JOB_FOLDERS = ("templates", "locks", ".github/actions")
 """Folders that jobs need besides `ops`."""
 _NOT_OURS = {"__pycache__", "node_modules", "program"}
+PR_SET_DUMPABLE = 4
+"""man 2 PR_SET_DUMPABLE: with 0, /proc/PID/environ and /proc/PID/mem belong to root."""
+ENV_START, ENV_END = 47, 48
+"""man 5 proc_pid_stat: fields 50 and 51, counted from the one behind the name in parentheses."""
 
 
 def read_program() -> dict[str, bytes]:
@@ -31,12 +35,6 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
     found = ((path.relative_to(folder), path) for path in paths)
     return {name.as_posix(): path.read_bytes() for name, path in found if _NOT_OURS.isdisjoint(name.parts)}
-
-
-PR_SET_DUMPABLE = 4
-"""man 2 PR_SET_DUMPABLE: with 0, /proc/PID/environ and /proc/PID/mem belong to root."""
-ENV_START, ENV_END = 47, 48
-"""man 5 proc_pid_stat: fields 50 and 51, counted from the one behind the name in parentheses."""
 
 
 def hide_environment() -> None:
