@@ -111,8 +111,8 @@ def interleave(
     if stop.result is None:
         return None
     assert stop.began is not None
-    everything = _successful_writes(world, 0, None)
-    own = _successful_writes(world, stop.began, stop.ended)
+    everything = successful_writes(world, 0, None)
+    own = successful_writes(world, stop.began, stop.ended)
     rest = list(everything)
     for each in own:
         rest.remove(each)
@@ -174,7 +174,7 @@ def _fault(method: str, stop: Callable[[], None], path: str = "**") -> Fault:
     return Fault(method=method, path=path, times=None, before=stop, is_prompt=True)
 
 
-def _successful_writes(world: World, begin: int, end: int | None) -> list[str]:
+def successful_writes(world: World, begin: int, end: int | None) -> list[str]:
     return [
         f"{each.method} {each.path.partition('/workers/')[2] or each.path}"
         for each in world.sandbox.requests[begin:end]
