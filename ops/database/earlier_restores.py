@@ -19,7 +19,7 @@ from ops.core.timeline import EventKind
 from ops.database import terms, time_travel
 from ops.database.applies import TABLE
 from ops.database.holds import RECENT
-from ops.database.restore import ANSWERED, NO_ROW, TARGET_PREFIX, UNDO_PREFIX, DatabaseRestore
+from ops.database.restore import ANSWERED, NO_ROW, PLANNED_PREFIX, TARGET_PREFIX, UNDO_PREFIX, DatabaseRestore
 from ops.database.state import DatabaseState
 from ops.database.target import (
     BEFORE_LAST_MIGRATION,
@@ -198,6 +198,27 @@ def newest_record(records: Iterable[RunRecord], name: str) -> tuple[RunRecord, .
     """Return the record of the run that sent a restore last; empty if there is none."""
     sent = [(row.at, n, record) for n, record in enumerate(records) for row, _ in _find_restores([record], name)]
     return (max(sent, key=lambda each: each[:2])[2],) if sent else ()
+
+
+def find_same_intent(records: Iterable[RunRecord], name: str, environment: str) -> frozenset[str]:
+    """Return the runs that planned a restore of this database; each may have closed its services.
+
+    A long record keeps the changes of its plan, or the row before the restore, and may lack the row of the plan.
+    """
+    target = f"{PLANNED_PREFIX}{name}"
+    starts = (f"{target}: ", f"{TARGET_PREFIX}{name}: ")
+    return frozenset(
+        record.run
+        for record in records
+        if (record.runbook, record.environment) == ("restore-database", environment)
+        and (
+            any(changed == target for changed, _, _ in record.versions)
+            or any(
+                row.kind in {EventKind.PLANNED, EventKind.PREPARED} and row.text.startswith(starts)
+                for row in record.rows
+            )
+        )
+    )
 
 
 def _read_restore(record: RunRecord, name: str) -> EarlierRestore | None:

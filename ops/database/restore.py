@@ -28,6 +28,8 @@ READS_WITHOUT_DIFFERENCE = 3
 ROW_TIMEOUT = 10.0
 """Seconds to wait for the row of a restore, which may be missing."""
 NOT_COUNTED = "not counted"
+PLANNED_PREFIX = "D1 database "
+"""Start of the summary of a plan, before the name."""
 UNDO_PREFIX = "undo of the restore of "
 """Start of the event right before a restore is sent."""
 TARGET_PREFIX = "target of the restore of "

@@ -187,6 +187,13 @@ class Closing:
     window: MaintenanceWindow
     """The window to store."""
     wanted: RoutesToClose
+    resumed: str = ""
+    """Run that made the stored window and did not reopen it; this run does so in its place. Empty if there is none."""
+
+    @property
+    def is_own(self) -> bool:
+        """Return whether this run reopens the window."""
+        return self.existing is None or bool(self.resumed)
 
     @property
     def writes(self) -> tuple[MaintenanceWrite, ...]:

@@ -14,6 +14,7 @@ from ops.core.runtime_contract import MAINTENANCE_SWITCH, make_revision
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState
 from ops.maintenance import by_switch
+from ops.maintenance.duty import SameIntent, describe_holder_of_switch
 from ops.maintenance.state import MaintenanceRequest
 from ops.maintenance.steps import AT_END
 from ops.switches import steps as switch_steps
@@ -35,6 +36,11 @@ class SwitchClosure:
     turn_off: "Sequence[SetSwitch]" = ()
     ends_at: datetime | None = None
     """Automatic end of another run's maintenance."""
+    standing: SwitchState | None = None
+    """Value that was on before this run."""
+    resumed_run: str = ""
+    """Run that wrote it and did not turn it off; this run does."""
+    holders: Mapping[str, str] = field(default_factory=dict)
     taken: Mapping[str, str] = field(default_factory=dict)
     is_closed_by_run: bool = False
     """Whether this run sent `turn_on`."""
@@ -49,6 +55,21 @@ class SwitchClosure:
     def kept(self) -> Mapping[str, datetime | None]:
         return {} if self.turn_off else {self.service.name: self.ends_at}
 
+    @property
+    def closing_targets(self) -> Sequence[str]:
+        return [each.target for each in self.turn_on]
+
+    @property
+    def opening_targets(self) -> Sequence[str]:
+        return [each.target for each in self.turn_off]
+
+    @property
+    def resumed(self) -> Mapping[str, str]:
+        return {self.service.name: self.resumed_run} if self.resumed_run else {}
+
+    def only_standing(self) -> "SwitchClosure | None":
+        return self if self.standing else None
+
     def check_before_start(self, ctx: Context[Any]) -> ObservedState | None:
         """Return CHANGED_ELSEWHERE if the application shows maintenance of others, which KV may not show yet."""
         shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH)
@@ -59,16 +80,20 @@ class SwitchClosure:
 
     def check_before_end(self, ctx: Context[Any]) -> ObservedState | None:
         """Return whether others took it over or turned it off; None if neither. KV may show a previous value."""
-        on, now = self.turn_on[0].write, ctx.clock.now()
+        now, closed = ctx.clock.now(), self.turn_off[0].write.current
+        before = self.turn_on[0].write.current.text if self.turn_on else None
+        revision = closed.value.revision if closed.value else ""
         current = switch_steps.read_switch(ctx, MAINTENANCE_SWITCH)
         shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH)
-        if current.text == on.current.text:
+        if self.turn_on and current.text == before:
             return None
         if not current.is_on(now):
+            if self.resumed_run and shown and shown.state == by_switch.ON and shown.revision == revision:
+                return None  # KV shows the value from before the earlier run
             return ObservedState(ChangeState.DONE, f"{self.service.name} is open already: {current.describe(now)}")
-        if current.value is not None and current.value.revision != on.value.revision:
+        if current.value is not None and current.value.revision != revision:
             why = f"another run took it over: {current.describe(now)}"
-        elif shown and shown.state == by_switch.ON and shown.revision not in {None, on.value.revision}:
+        elif shown and shown.state == by_switch.ON and shown.revision not in {None, revision}:
             why = "another run took it over, which the application shows and KV does not show yet"
         else:
             return None
@@ -78,6 +103,9 @@ class SwitchClosure:
     def find_closed(self, ctx: Context[Any], *, partly: bool = False) -> frozenset[str]:  # noqa: ARG002  it has one way in
         shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH)
         return frozenset([self.service.name] if shown and shown.state == by_switch.ON else [])
+
+    def find_stored(self, ctx: Context[Any]) -> frozenset[str]:
+        return self.find_closed(ctx)
 
     def closed_probes(self, ctx: Context[Any]) -> ProbeSet:
         return switch_steps.build_probe_set(ctx, expected_json(MAINTENANCE_SWITCH, by_switch.ON, None))
@@ -115,7 +143,7 @@ class _Reopen(SetSwitch):
         return super().apply(ctx)
 
 
-def plan_switch(ctx: Context[Any], service: "Service", message: str) -> SwitchClosure:
+def plan_switch(ctx: Context[Any], service: "Service", message: str, intent: SameIntent) -> SwitchClosure:
     """Plan to close the service by its switch. Raises Refused if only paths are closed, or the state is unknown."""
     request = MaintenanceRequest.during_run(message)
     plan = by_switch.plan_maintenance(ctx, service, request, message)
@@ -123,7 +151,7 @@ def plan_switch(ctx: Context[Any], service: "Service", message: str) -> SwitchCl
     current = write.current if write else switch_steps.read_switch(ctx, MAINTENANCE_SWITCH)
     previous = current.value if current.is_on(ctx.clock.now()) else None
     if write is None or (previous is not None and not previous.paths):  # another run's message and end stay
-        return SwitchClosure(service, ends_at=previous.until if previous else None)
+        return _keep_standing(ctx, service, current, intent)
     if write.replaces_unknown:
         raise Refused(
             f"the application shows {MAINTENANCE_SWITCH} = on, from a run that KV does not show yet "
@@ -141,15 +169,44 @@ def plan_switch(ctx: Context[Any], service: "Service", message: str) -> SwitchCl
     settle = ctx.environment.require_runtime().settle
     closure = SwitchClosure(service)
     closure.turn_on = [_Close.of(ctx, write, wait_after=settle, closure=closure)]
-    opening = _Reopen.of(ctx, _plan_switch_end(ctx, write), closure=closure)
-    closure.turn_off = [replace(opening, target=f"{opening.target}{AT_END}")]
+    _plan_opening(
+        ctx, closure, SwitchState(write.current.name, write.current.rules, write.value.to_json(), write.value)
+    )
     return closure
 
 
-def _plan_switch_end(ctx: Context[Any], on: SwitchWrite) -> SwitchWrite:
-    """Plan the write that turns it off, from the value that this run writes before."""
-    now, closed = ctx.clock.now(), SwitchState(on.current.name, on.current.rules, on.value.to_json(), on.value)
-    desired = DesiredValue(by_switch.OFF, ctx.request.actor, ctx.request.incident, has_no_end=True)
+def _keep_standing(ctx: Context[Any], service: "Service", current: SwitchState, intent: SameIntent) -> SwitchClosure:
+    """Plan to keep what is closed, and to reopen it if an earlier run of the same intent closed it."""
+    value, now = current.value if current.is_on(ctx.clock.now()) else None, ctx.clock.now()
+    if value is None:
+        return SwitchClosure(service)
+    run, holder = intent.find_run_of_switch(value, current.key), describe_holder_of_switch(value, now)
+    shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH) if run else None
+    if shown is not None and current.differs_from(shown):  # one of them is up to a minute behind
+        if shown.state == by_switch.ON:
+            run, holder = "", "taken over by another run, which the application shows and KV does not show yet"
+        elif (now - value.since).total_seconds() > ctx.environment.require_runtime().settle:
+            return SwitchClosure(service)  # the application has had the time to see this value, so it was turned off
+    closure = SwitchClosure(
+        service, ends_at=value.until, standing=current, resumed_run=run, holders={service.name: holder}
+    )
+    if run:
+        _plan_opening(ctx, closure, current)
+    return closure
+
+
+def _plan_opening(ctx: Context[Any], closure: SwitchClosure, closed: SwitchState) -> None:
+    """Plan the step that turns it off, from the value that closes it."""
+    opening = _Reopen.of(ctx, _plan_switch_end(ctx, closed), closure=closure)
+    closure.turn_off = [replace(opening, target=f"{opening.target}{AT_END}")]
+
+
+def _plan_switch_end(ctx: Context[Any], closed: SwitchState) -> SwitchWrite:
+    now = ctx.clock.now()
+    owners = tuple(each.name for each in closed.owners(now))  # the run alone
+    desired = DesiredValue(
+        by_switch.OFF, ctx.request.actor, ctx.request.incident, has_no_end=True, accepted_owners=owners
+    )
     revision = make_revision(f"{ctx.run_id} {by_switch.OFF}", closed.key)
     value = values.value_to_write(closed, desired, revision=revision, now=now)
     assert value is not None

@@ -23,6 +23,7 @@ from ops.database.earlier_restores import (
     describe_acceptance,
     describe_restores,
     find_repeated,
+    find_same_intent,
     newest_record,
     refuse_concurrent_restore,
     refuse_step_back_after_restore,
@@ -39,6 +40,7 @@ from ops.engine.runbook import IncidentUse, JobNeeds, LabelUse, TokenPermissions
 from ops.engine.step import ObservedState, Step, StepPlan
 from ops.maintenance import closure
 from ops.maintenance.closure import Closure
+from ops.maintenance.duty import SameIntent
 from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions
 
 if TYPE_CHECKING:
@@ -249,11 +251,14 @@ class _Reads:
         return self.closing()
 
 
-def _read(ctx: Context[RestoreDatabase.Params], database: "Database") -> _Reads:
-    d1 = ctx.cloudflare.d1
+def _read(
+    ctx: Context[RestoreDatabase.Params], database: "Database", find_records: Callable[[], Sequence[RunRecord]]
+) -> _Reads:
+    d1, name = ctx.cloudflare.d1, ctx.params.database
+    intent = SameIntent(lambda: find_same_intent(find_records(), name, ctx.environment.name), ctx.clock.now())
     services = ctx.environment.services_of(ctx.params.database)
     workers = [each for each in services if each.worker]
-    closing = start_call(lambda: closure.plan_closure(ctx, services, MESSAGE)).result
+    closing = start_call(lambda: closure.plan_closure(ctx, services, MESSAGE, intent)).result
     found, now, bookmark, retention, held, *reads = run_parallel_mixed(
         [
             lambda: state.read_state(d1, database),
@@ -298,11 +303,11 @@ def _plan_restore(
 
 
 def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> StepPlan:
-    runs = ctx.previous_runs()
-    reads = _read(ctx, database)
+    runs = start_call(ctx.previous_runs()).result
+    find_records = start_call(lambda: _list_records(ctx, runs() if ctx.request.incident else None)).result
+    reads = _read(ctx, database, find_records)
     name = ctx.params.database
-    previous = runs() if ctx.request.incident else None
-    records = _list_records(ctx, previous)
+    previous, records = runs() if ctx.request.incident else None, find_records()
     refuse_concurrent_restore(ctx, records, ctx.clock.now())
     refuse_step_back_after_restore(ctx, previous.runs if previous else ())
     if ctx.params.to == BEFORE_LAST_MIGRATION:
@@ -414,7 +419,7 @@ def _plan_proof(
 
     `named` are migrations that the request itself takes back. `undo`: bookmark before an earlier restore.
     """
-    name, closed = ctx.params.database, reads.closure
+    name, closed = ctx.params.database, reads.closure.only_standing()
     known = {*(each.migration for each in reads.holds), *(each.name for each in reads.state.migrations)}
     missing = [
         each
@@ -423,19 +428,23 @@ def _plan_proof(
     ]
     held = _plan_holds(ctx, database, reads, missing, "")
     whole = _Restoration(name, database, closure=closed, holds=held, undo=undo)
-    changes = tuple(_AfterRestore.of(whole, each) for each in held.steps) if missing else ()
+    holding = tuple(_AfterRestore.of(whole, each) for each in held.steps) if missing else ()
+    opening = tuple(_AfterRestore.of(whole, each, is_reopening=True) for each in closed.turn_off)
+    changes, opened = (*holding, *opening), ", ".join(sorted({*closed.resumed}))
+    done = [*([f"Held {', '.join(missing)} in {name}"] if missing else []), *([f"Reopened {opened}"] if opened else [])]
     remaining = plan_text.describe_next_deployment(database, held.new)
     return StepPlan(
         summary=f"D1 database {name}: nothing to restore, because {why}",
         changes=changes,
         sections=held.sections,
-        warnings=tuple(closed.warnings(ctx)) if closed.kept else (),
+        warnings=tuple(closed.warnings(ctx)),
         remaining_message=remaining,
-        healthy_before_message="the missing holds are written, and the data is checked",
+        proved_claim=f"the checks of {name} and the probes are healthy",
+        healthy_before_message="what the earlier run did not finish is done, and the data is checked",
         reason=Reason.ALREADY_LIVE,
-        done_message=f"Held {', '.join(missing)} in {name}" if missing else "",
-        probes=partial(_find_probes, ctx, Closure()),
-        decide=partial(_decide, ctx, whole, remaining if changes else ""),
+        done_message="; ".join(done),
+        probes=partial(_find_probes, ctx, closed),
+        decide=partial(_decide, ctx, whole, remaining if holding else ""),
         describe_remains=partial(closed.describe_remains, ctx),
     )
 

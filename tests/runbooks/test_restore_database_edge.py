@@ -81,8 +81,9 @@ def test_maintenance_that_does_not_take_effect_prevents_the_restore(library: Lib
     again, third = library.restore(bookmark), library.restore(bookmark)
 
     assert library.migrations == ["0001_first.sql"]
-    assert [ended(each)[:2] for each in (again, third)] == [(8, "no_evidence")] * 2  # maintenance of the first one
+    assert [ended(each)[:2] for each in (again, third)] == [(0, "recovered"), (0, "nothing_to_do")]
     assert library.restores == [bookmark]
+    assert ingress(library.world) == OPEN  # the second run reopened what the first one closed
 
 
 @pytest.mark.slow

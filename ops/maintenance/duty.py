@@ -1,0 +1,78 @@
+"""The duty to reopen what a run closed: who has it, and which run may take it over.
+
+A run that closes a service for its own time stores in the maintenance itself that it reopens it: `reopened_by` of a
+window, `UNTIL_RUN_ENDS` of a switch. A person who turns maintenance on ends that duty.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ops.core.clock import format_utc, parse_utc
+from ops.core.names import quote_name
+from ops.core.owners import UNTIL_RUN_ENDS, describe_owners
+from ops.core.runtime_contract import SwitchValue, make_revision
+from ops.maintenance.state import MaintenanceWindow
+
+DUTY_LIFETIME = timedelta(hours=1)
+"""Time after the closing during which the same command finishes it.
+
+No run lasts so long, and within it `--to -15m` counts as a repeat too. Later, people may rely on the closed service.
+"""
+
+
+@dataclass(frozen=True)
+class SameIntent:
+    """Runs that wanted the same as this one, so that it may finish what they began."""
+
+    find_runs: Callable[[], Collection[str]]
+    """Read their IDs; called only if something is closed."""
+    now: datetime
+
+    def find_run(self, window: MaintenanceWindow) -> str:
+        """Return the run whose window this one may reopen; empty if there is none."""
+        run = window.reopened_by
+        if not run or window.owners or is_over(parse_utc(window.since), self.now):
+            return ""
+        return run if run in self.find_runs() else ""
+
+    def find_run_of_switch(self, value: SwitchValue, key: str) -> str:
+        """Return the run whose switch this one may turn off; empty if there is none. Each write has its own revision.
+
+        A value of several owners is never one of a run alone.
+        """
+        owners = value.active_owners(self.now)
+        if len(owners) != 1 or not owners[0].ends_with_run or is_over(value.since, self.now):
+            return ""
+        return next((each for each in self.find_runs() if value.revision.startswith(make_revision(each, key))), "")
+
+
+def is_over(since: datetime, now: datetime) -> bool:
+    """Return whether a run that closed a service then has ended; also if the time was edited into the future."""
+    return abs(now - since) >= DUTY_LIFETIME
+
+
+def describe_holder(window: MaintenanceWindow, now: datetime) -> str:
+    """Describe who keeps a window closed: a run, the incidents, or a person; empty if each has ended."""
+    owners = window.active_owners(now)
+    if window.reopened_by:
+        incident = f" for incident {window.named_incidents}" if window.incidents else ""
+        return _describe_run(f"run {quote_name(window.reopened_by)}{incident}", parse_utc(window.since), now)
+    return f"held by {describe_owners(owners)}" if owners else ""
+
+
+def describe_holder_of_switch(value: SwitchValue, now: datetime) -> str:
+    """Describe who keeps a service closed by its switch, which names the person of a run and not the run."""
+    owners = value.active_owners(now)
+    if len(owners) == 1 and owners[0].ends_with_run:
+        incident = f" for incident #{owners[0].incident}" if owners[0].incident else ""
+        person = quote_name(owners[0].by.removesuffix(UNTIL_RUN_ENDS))
+        return _describe_run(f"a run of {person}{incident}", value.since, now)
+    return f"held by {describe_owners(owners)}" if owners else ""
+
+
+def _describe_run(run: str, since: datetime, now: datetime) -> str:
+    closed = f"closed by {run} at {format_utc(since)}, which"
+    return (
+        f"{closed} never reopened it" if is_over(since, now) else f"{closed} reopens it at its end unless it was killed"
+    )
