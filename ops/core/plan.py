@@ -86,7 +86,7 @@ class Plan:
     proved_claim: str = ""
     """Claim that healthy probes prove, as a short sentence (default: the service is healthy)."""
     proof_limit: str = ""
-    """What the proof of the claim does not show; it follows the claim in the message."""
+    """What the proof of the claim does not show; it follows `proved_claim`, so not `healthy_before_message`."""
     proves_health: bool = True
     """Whether healthy probes show that the service works; False if they show that it is closed, for example."""
     tasks: tuple[str, ...] = ()
