@@ -4,7 +4,7 @@ Used by the runbook `maintenance`, unless ops.yml says `maintenance: switch`. Al
 first route changes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from ops.engine.context import Context
 from ops.engine.step import StepPlan
 from ops.maintenance import orphaned_routes, plan_text, routes, site_closure, state, steps
 from ops.maintenance.orphaned_routes import RecoveredState
-from ops.maintenance.release import notify_others, release_windows
+from ops.maintenance.release import notify_others, release_all, release_windows
 from ops.maintenance.routes import IngressPaths, RoutesToClose
 from ops.maintenance.state import TIME_FORMAT, ClosedRoute, MaintenanceRequest, MaintenanceState, MaintenanceWindow
 from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWorker, StoredState
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 MAX_ROUTE_READS = 3
 """Most reads of the routes while other runs change ops-maintenance."""
+ReadWorker = Callable[[], MaintenanceWorker | None]
 DEFAULT_MESSAGE = "This service is off for maintenance. Please try again later."
 
 
@@ -78,18 +79,21 @@ def probe_request(service: "Service", request: MaintenanceRequest) -> ProbeSet:
 def read_snapshot(ctx: Context[Any], service: "Service", request: MaintenanceRequest) -> MaintenanceSnapshot:
     """Read the routes and ops-maintenance. Raises Refused, ProviderError."""
     read = _read_worker_and_ingress if service.worker else _read_worker_and_site
-    maintenance_worker, ingress = read(ctx, service)
+    read_worker = partial(steps.read_worker, ctx.cloudflare.workers, is_tolerant=request.releases_all)
+    maintenance_worker, ingress = read(ctx, service, read_worker)
     recovered = _recover_state(ctx, service, maintenance_worker, ingress)
     return MaintenanceSnapshot(service, request, maintenance_worker, ingress, recovered)
 
 
-def _read_worker_and_ingress(ctx: Context[Any], service: "Service") -> tuple[MaintenanceWorker, IngressPaths]:
+def _read_worker_and_ingress(
+    ctx: Context[Any], service: "Service", read_worker: "ReadWorker"
+) -> tuple[MaintenanceWorker, IngressPaths]:
     """Read in two rounds: the routes last, so that they are fresh when the first one changes. Raises Refused."""
     worker, workers = service.worker, ctx.cloudflare.workers
     others = [s for s in ctx.environment.services.values() if s.worker and s.worker != worker]
     maintenance_worker, zones, domains, subdomain, address, crons, handlers, *binds = run_parallel_mixed(
         [
-            lambda: steps.read_worker(workers),
+            read_worker,
             ctx.cloudflare.routes.list_zones,
             ctx.cloudflare.routes.list_domains,
             lambda: workers.read_subdomain(worker),
@@ -102,7 +106,7 @@ def _read_worker_and_ingress(ctx: Context[Any], service: "Service") -> tuple[Mai
     maintenance_worker = _require_worker(ctx, maintenance_worker)
     own = tuple(domain for domain in domains if domain.worker == worker)
     read = routes.select_zones(zones, [service.host], maintenance_worker.state, own)
-    maintenance_worker, found = _read_routes(ctx, maintenance_worker, read)
+    maintenance_worker, found = _read_routes(ctx, maintenance_worker, read, read_worker)
     bound_by = tuple(other.name for other, binds_it in zip(others, binds, strict=True) if binds_it)
     unread = tuple(zone for zone in zones if zone not in read)
     return maintenance_worker, IngressPaths(
@@ -110,15 +114,15 @@ def _read_worker_and_ingress(ctx: Context[Any], service: "Service") -> tuple[Mai
     )
 
 
-def _read_worker_and_site(ctx: Context[Any], service: "Service") -> tuple[MaintenanceWorker, IngressPaths]:
+def _read_worker_and_site(
+    ctx: Context[Any], service: "Service", read_worker: "ReadWorker"
+) -> tuple[MaintenanceWorker, IngressPaths]:
     """Read ops-maintenance and the routes in the zone of a site's url. Raises Refused."""
-    found, zones = run_parallel_mixed(
-        [lambda: steps.read_worker(ctx.cloudflare.workers), ctx.cloudflare.routes.list_zones]
-    )
+    found, zones = run_parallel_mixed([read_worker, ctx.cloudflare.routes.list_zones])
     maintenance_worker, host = _require_worker(ctx, found), service.host
     own = [zone for zone in zones if zone.contains_host(host)]
     read = tuple(sorted(own, key=lambda zone: len(zone.name))[-1:])
-    maintenance_worker, listed = _read_routes(ctx, maintenance_worker, read)
+    maintenance_worker, listed = _read_routes(ctx, maintenance_worker, read, read_worker)
     ways = IngressPaths("", read, listed, (), SUBDOMAIN_OFF, "", (), frozenset(), ())
     return maintenance_worker, replace(ways, site=service.pages, site_host=host)
 
@@ -135,7 +139,7 @@ def _require_worker(ctx: Context[Any], found: MaintenanceWorker | None) -> Maint
 
 
 def _read_routes(
-    ctx: Context[Any], maintenance_worker: MaintenanceWorker, zones: tuple[Zone, ...]
+    ctx: Context[Any], maintenance_worker: MaintenanceWorker, zones: tuple[Zone, ...], read_worker: "ReadWorker"
 ) -> tuple[MaintenanceWorker, tuple[WorkerRoute, ...]]:
     """Read the routes, and again if another run changed ops-maintenance meanwhile. Raises Refused."""
     now: MaintenanceWorker | None = maintenance_worker
@@ -146,7 +150,7 @@ def _read_routes(
         )
         if now and deployments and deployments[0].id == now.deployment.id:
             return now, found
-        now = steps.read_worker(workers)
+        now = read_worker()
     live = describe_deployment(now.deployment) if now else "deleted"
     raise Refused(
         f"{WORKER} changed during each of {MAX_ROUTE_READS} reads: {live}",
@@ -380,7 +384,10 @@ def _describe_no_way(snapshot: MaintenanceSnapshot, address: str) -> str:
 def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tuple[MaintenanceWindow, ...]) -> StepPlan:
     """Plan to reopen the wanted windows, as far as no other incident needs them. Raises Refused."""
     service, path, live = snapshot.service, snapshot.request.path, snapshot.worker.deployment
-    released = release_windows(ctx, wanted, ctx.params.accept_owners)
+    if snapshot.request.releases_all:
+        released = release_all(ctx, wanted, snapshot.state.unreadable)
+    else:
+        released = release_windows(ctx, wanted, ctx.params.accept_owners)
     opened, kept = released.opened, released.kept
     remaining = tuple(
         kept.get((each.service, each.path), each) for each in snapshot.state.windows if each not in opened
@@ -400,10 +407,14 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
         *_reopened_addresses(ctx, snapshot, opened, remaining, {each.key for each in left}, is_off=bool(stays)),
         *_kept_addresses(ctx, kept.values()),
     )
+    gone = f"{released.also}: {WORKER} no longer answers, and {probes_claim(probes)}"
     return StepPlan(
         summary=f"{what}: {'stays offline' if stays and released.is_needed else done}",
         changes=changes,
-        sections=plan_text.reopening_sections(snapshot.ingress, opened, still, ctx.clock.now()),
+        sections=(
+            *released.sections,
+            *plan_text.reopening_sections(snapshot.ingress, opened, still, ctx.clock.now()),
+        ),
         warnings=(
             *(f"unchanged: {each.reason}" for each in left),
             *plan_text.orphaned_route_warnings(snapshot.ingress, snapshot.recovered),
@@ -411,10 +422,10 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
         ),
         reason=None if released.is_needed else Reason.NOT_OFF,
         next_step=ctx.status_command,
-        done_message=f"Released {what}" if stays else f"Reopened {what}",
+        done_message=f"Released {what}" if stays else f"Reopened {what}{released.also}",
         proved_claim=plan_text.describe_stays(what, stays, released.held)
         if stays or (released.held and not opened)
-        else f"{what} is open as requested{released.exception}: {WORKER} no longer answers, and {probes_claim(probes)}",
+        else f"{what} is open as requested{released.exception}{gone}",
         proves_health=bool(probes),
         notices=released.notices,
         probes=partial(_build_probe_set, service, probes, addresses, stored),

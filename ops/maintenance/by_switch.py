@@ -19,6 +19,7 @@ from ops.core.runtime_contract import MAINTENANCE_SWITCH, SwitchValue
 from ops.engine.context import Context
 from ops.engine.step import StepPlan
 from ops.maintenance.plan_text import ClosureChecks
+from ops.maintenance.release import RELEASED, describe_opened, describe_released
 from ops.maintenance.state import MaintenanceRequest
 from ops.switches import steps, values
 from ops.switches.steps import SetSwitch
@@ -52,6 +53,8 @@ def _build_probe_set(
 
 def plan_maintenance(ctx: Context[Any], service: "Service", request: MaintenanceRequest, message: str) -> StepPlan:
     """Plan the change of the switch; `message` is the default message to users."""
+    if request.releases_all:
+        return _plan_release_of_all(ctx, service, request)
     current = steps.read_switch(ctx, MAINTENANCE_SWITCH)
     return steps.with_acceptance(
         ctx,
@@ -172,20 +175,38 @@ def _refuse_unknown_paths(ctx: Context[Any], request: MaintenanceRequest, curren
     )
 
 
+def _plan_release_of_all(ctx: Context[Any], service: "Service", request: MaintenanceRequest) -> StepPlan:
+    """Plan to open the service for all who hold it. The value in KV may be malformed, or behind the application."""
+    current, problem = steps.read_switch_if_readable(ctx, MAINTENANCE_SWITCH)
+    owners = current.owners(ctx.clock.now())
+    scope = _describe_scope(service, request.path)
+    lines = (f"{scope}, held by {describe_owners(owners)}",) if owners else (problem,) if problem else ()
+    others = {each.incident for each in owners if each.incident} - {ctx.request.incident}
+    plan = _plan_reopening(ctx, service, request, current)
+    return replace(
+        plan,
+        sections=(*([PlanSection(RELEASED, lines)] if lines else []), *plan.sections),
+        done_message=f"{plan.done_message}{describe_released(lines)}",
+        proved_claim=f"{plan.proved_claim}{describe_released(lines)}",
+        notices=dict.fromkeys(others, describe_opened(ctx, scope)),
+    )
+
+
 def _plan_reopening(
     ctx: Context[Any], service: "Service", request: MaintenanceRequest, current: SwitchState
 ) -> StepPlan:
     """Plan to reopen the path, or without a path everything, as far as no other incident needs it closed."""
     _refuse_unknown_paths(ctx, request, current)
     now, before = ctx.clock.now(), _closed_paths(ctx, current)
-    owners, remaining = current.owners(now), _remaining_owners(ctx, request, current)
+    owners = current.owners(now)
+    remaining = () if request.releases_all else _remaining_owners(ctx, request, current)
     closed = tuple(dict.fromkeys(path for each in remaining for path in _paths_of(each)))
     closed = (WHOLE_SERVICE,) if WHOLE_SERVICE in closed else closed
     state = ON if remaining else OFF
     write = None
     if remaining != owners or not before:
         build = partial(_value_after_release, current, remaining, ctx.request)
-        write = steps.plan_value(ctx, current, state, build)
+        write = steps.plan_value(ctx, current, state, build, replaces_all=request.releases_all)
     what, previous = _describe_scope(service, request.path), current.value
     message = previous.message if previous else ""
     undo = ctx.suggest("maintenance", service=service.name, state=ON, path=request.path, message=message)
@@ -262,7 +283,8 @@ def _value_after_release(
     if remaining and current.value is not None:
         return SwitchValue.of_owners(ON, remaining, since=current.value.since, revision=revision)
     write = SwitchValue(OFF, request.actor, request.incident, now, revision)
-    return write if current.state(now) != OFF or repeat else None
+    is_unreadable = current.value is None and current.text is not None
+    return write if current.state(now) != OFF or is_unreadable or repeat else None
 
 
 def _parse_end(ctx: Context[Any], request: MaintenanceRequest, current: SwitchState) -> datetime | None:

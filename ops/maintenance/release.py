@@ -4,9 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ops.core.names import quote_name
 from ops.core.owners import StateOwner, describe_owners, held_by_others
+from ops.core.plan import PlanSection
 from ops.engine.context import Context
-from ops.maintenance.state import MaintenanceWindow
+from ops.maintenance.state import UNKNOWN_START, MaintenanceWindow
+
+RELEASED = "Released"
+"""Section of a plan with everybody whom `--release-all` releases."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,17 @@ class Release:
     """Windows that stay closed, with their owners, for people."""
     notices: Mapping[int, str] = field(default_factory=dict)
     """Other incident → text about its windows."""
+    released: tuple[str, ...] = ()
+    """Who was released by `--release-all`, and what could not be read, for people."""
+
+    @property
+    def also(self) -> str:
+        """Return the end of a claim that all is open, with everybody who was released."""
+        return describe_released(self.released)
+
+    @property
+    def sections(self) -> tuple[PlanSection, ...]:
+        return (PlanSection(RELEASED, self.released),) if self.released else ()
 
     @property
     def exception(self) -> str:
@@ -28,7 +44,7 @@ class Release:
 
     @property
     def is_needed(self) -> bool:
-        return bool(self.opened or self.kept)
+        return bool(self.opened or self.kept or self.released)
 
 
 def release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], accepted: Sequence[str]) -> Release:
@@ -59,6 +75,28 @@ def release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], acce
         )
     told = {number: "; ".join(said) for number, said in notices.items()}
     return Release(tuple(opened), kept, "; ".join(held), told)
+
+
+def release_all(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], unreadable: Sequence[str]) -> Release:
+    """Release the windows for everybody, also if it is unknown who holds them."""
+    now, incident = ctx.clock.now(), ctx.request.incident
+    lines, notices = list[str](), dict[int, list[str]]()
+    for window in wanted:
+        owners = window.active_owners(now) if window.since != UNKNOWN_START else ()
+        lines += [f"{window.scope}, held by {describe_owners(owners)}"] if owners else []
+        for number in {each.incident for each in owners if each.incident} - {incident}:
+            notices.setdefault(number, []).append(describe_opened(ctx, window.scope))
+    told = {number: "; ".join(said) for number, said in notices.items()}
+    return Release(tuple(wanted), {}, notices=told, released=(*lines, *unreadable))
+
+
+def describe_opened(ctx: Context[Any], scope: str) -> str:
+    """Describe a scope that opens although others hold it."""
+    return f"{scope} opens: {quote_name(ctx.request.actor)} released all who held it, with `--release-all`"
+
+
+def describe_released(released: Sequence[str]) -> str:
+    return f", and all are released ({'; '.join(released)})" if released else ""
 
 
 def notify_others(ctx: Context[Any], window: MaintenanceWindow, existing: MaintenanceWindow | None) -> dict[int, str]:

@@ -29,6 +29,8 @@ MAX_VARIABLE_BYTES = 5000
 MAX_VARIABLES = 60
 """Most variables with windows and routes; two more are needed, and a few stay free."""
 MAX_MESSAGE_LENGTH = 300
+UNKNOWN_START = "1970-01-01T00:00:00Z"
+"""Start of a window whose start cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ class MaintenanceState:
     run: str
     reopened: tuple[MaintenanceWindow, ...] = ()
     """Windows that were reopened before they were closed completely."""
+    unreadable: tuple[str, ...] = ()
+    """What was read without its owners, or not at all, for people."""
 
     def windows_of(self, service: str) -> tuple[MaintenanceWindow, ...]:
         return tuple(window for window in self.windows if window.service == service)
@@ -170,6 +174,35 @@ def parse_state(variables: Mapping[str, Any]) -> MaintenanceState | None:
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError("not a maintenance window") from error
     return MaintenanceState(windows, str(variables[RUN_VARIABLE]), opened)
+
+
+def parse_readable_state(variables: Mapping[str, Any]) -> MaintenanceState | None:
+    """Parse what can be read of malformed variables: a window without its owners, if its routes are known."""
+    if RUN_VARIABLE not in variables:
+        return None
+    windows, unreadable = list[MaintenanceWindow](), list[str]()
+    for name, value in sorted(variables.items()):
+        if not name.startswith(WINDOW_PREFIX):
+            continue
+        try:
+            windows.append(_parse_window(value, variables))
+        except (KeyError, TypeError, AttributeError, OverflowError, ValueError):
+            window = _parse_without_owners(value, variables)
+            windows += [window] if window else []
+            what = f"who holds {window.scope}, and until when" if window else f"variable {name}"
+            unreadable.append(f"{what}, cannot be read, because it was edited")
+    return MaintenanceState(tuple(windows), str(variables[RUN_VARIABLE]), (), tuple(unreadable))
+
+
+def _parse_without_owners(value: Any, variables: Mapping[str, Any]) -> MaintenanceWindow | None:
+    """Return the window with what can be read; None if not even its service, path and routes can be."""
+    owners = {"owners": (), "incident": None, "reopened_by": "", "reopen_at_end": False, "until": ""}
+    for unknown in (owners, {**owners, "message": "", "since": UNKNOWN_START, "run": ""}):
+        try:
+            return _parse_window({**value, **unknown}, variables)
+        except (KeyError, TypeError, AttributeError, OverflowError, ValueError):
+            continue
+    return None
 
 
 def _parse_window(value: Mapping[str, Any], variables: Mapping[str, Any]) -> MaintenanceWindow:
@@ -325,6 +358,8 @@ class MaintenanceRequest:
     reopen_at_end: bool
     ends_with_run: bool = False
     """Whether the run that closes it also reopens it, as a restore does."""
+    releases_all: bool = False
+    """Whether it opens for every owner, also if the owners cannot be read."""
 
     @classmethod
     def during_run(cls, message: str) -> Self:
@@ -332,13 +367,27 @@ class MaintenanceRequest:
         return cls(is_on=True, path="", message=message, until="", reopen_at_end=False, ends_with_run=True)
 
     @classmethod
-    def parse(cls, *, state: str, path: str, message: str, until: str, reopen_at_end: bool, now: datetime) -> Self:
+    def parse(
+        cls,
+        *,
+        state: str,
+        path: str,
+        message: str,
+        until: str,
+        reopen_at_end: bool,
+        now: datetime,
+        releases_all: bool = False,
+    ) -> Self:
         """Parse and check the options. Raises ConfigError."""
         if state not in {"on", "off"}:
             raise ConfigError(f'unknown state "{state[:40]}"', hint="Use `--state on` or `--state off`.")
         if state == "off" and (message or until or reopen_at_end):
             raise ConfigError(
                 "`--state off` takes no message and no end", hint="Omit `--message`, `--until` and `--reopen-at-end`."
+            )
+        if releases_all and (state == "on" or path):
+            raise ConfigError(
+                "`--release-all` opens the whole service", hint="Use it with `--state off`, and omit `--path`."
             )
         if reopen_at_end and not until:
             raise ConfigError(
@@ -352,7 +401,9 @@ class MaintenanceRequest:
                 f"the message has {len(message)} characters; at most {MAX_MESSAGE_LENGTH} are allowed",
                 hint="Shorten `--message`.",
             )
-        return cls(state == "on", path.rstrip("/"), message, _parse_end(until, now), reopen_at_end)
+        return cls(
+            state == "on", path.rstrip("/"), message, _parse_end(until, now), reopen_at_end, releases_all=releases_all
+        )
 
 
 def _parse_end(text: str, now: datetime) -> str:

@@ -151,8 +151,14 @@ def find_step(steps: Iterable[MaintenanceStep], later_target: str) -> Maintenanc
     return next((each for each in steps if f"{each.target}{AT_END}" == later_target), None)
 
 
-def read_worker(workers: "WorkersApi") -> MaintenanceWorker | None:
-    """Read ops-maintenance; None if it does not exist. Raises Refused if its variables are not ours."""
+def read_worker(workers: "WorkersApi", *, is_tolerant: bool = False) -> MaintenanceWorker | None:
+    """Read ops-maintenance; None if it does not exist.
+
+    `is_tolerant`: of variables that were edited, read what can be read.
+
+    Raises:
+        Refused: its variables are not ours, or malformed.
+    """
     deployments = workers.find_deployments(WORKER)
     if not deployments:
         return None
@@ -163,16 +169,16 @@ def read_worker(workers: "WorkersApi") -> MaintenanceWorker | None:
             reason=Reason.MALFORMED_ANSWER,
             hint="Run the same command again in a minute: a new version may not be readable yet.",
         )
-    stored = _parse_version(version)
+    parse, read = (_parse_readable, _read_state_if_valid) if is_tolerant else (_parse_version, _read_state)
+    stored = parse(version)
     if stored is None:
         raise Refused(
             f"the Worker {WORKER} was not made by Backout: its live version has no variable {state.RUN_VARIABLE}",
             reason=Reason.NOT_PREPARED,
             hint=f"Roll {WORKER} back to a version of ours. If another project uses the name, rename that Worker.",
         )
-    return MaintenanceWorker(
-        deployments[0], version, state.merge_states(stored, _read_concurrent_states(workers, deployments, version))
-    )
+    others = _read_concurrent_states(workers, deployments, version, read)
+    return MaintenanceWorker(deployments[0], version, state.merge_states(stored, others))
 
 
 def read_routes(routes: "RoutesApi", zones: tuple[Zone, ...]) -> tuple[WorkerRoute, ...]:
@@ -182,14 +188,17 @@ def read_routes(routes: "RoutesApi", zones: tuple[Zone, ...]) -> tuple[WorkerRou
 
 
 def _read_concurrent_states(
-    workers: "WorkersApi", deployments: tuple[WorkerDeployment, ...], newest: WorkerVersion
+    workers: "WorkersApi",
+    deployments: tuple[WorkerDeployment, ...],
+    newest: WorkerVersion,
+    read: "Callable[[WorkersApi, str], MaintenanceState | None]",
 ) -> list[MaintenanceState]:
     """Read the states that other runs deployed between the base of the newest version and that version."""
     base = newest.variables.get(state.BASE_VARIABLE, "")
     older = [deployment.split[0][0] for deployment in deployments[1:]]
     if base not in older:
         return []
-    found = run_parallel_mixed([partial(_read_state, workers, version) for version in older[: older.index(base)]])
+    found = run_parallel_mixed([partial(read, workers, version) for version in older[: older.index(base)]])
     return [stored for stored in found if stored is not None]
 
 
@@ -219,6 +228,14 @@ def _read_state_if_valid(workers: "WorkersApi", version: str) -> MaintenanceStat
         return None
 
 
+def _parse_readable(version: WorkerVersion) -> MaintenanceState | None:
+    """Return the state of a version, as far as its variables can be read; None if it stores none."""
+    try:
+        return state.parse_state(version.variables)
+    except ValueError:
+        return state.parse_readable_state(version.variables)
+
+
 def _parse_version(version: WorkerVersion | None) -> MaintenanceState | None:
     """Return the state of a version; None if it stores none. Raises Refused if it is malformed."""
     try:
@@ -227,7 +244,8 @@ def _parse_version(version: WorkerVersion | None) -> MaintenanceState | None:
         raise Refused(
             f"version {version.id if version else ''} of {WORKER} stores a malformed maintenance state",
             reason=Reason.NOT_PREPARED,
-            hint=f"Its variables were changed by hand. Deploy the previous version of {WORKER}, then run this again.",
+            hint=f"Its variables were changed by hand. Deploy the previous version of {WORKER}, then run this again. "
+            "To open a service all the same: `ops maintenance --state off --release-all`, with its name.",
         ) from None
 
 

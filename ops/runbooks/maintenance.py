@@ -48,6 +48,9 @@ class Maintenance(Runbook["Maintenance.Params"]):
         message: str = param("Message to users, at most 300 characters (default: a general notice)", default="")
         until: str = param("Planned end, such as 2h or 2026-11-24T05:00Z (a reminder only)", default="")
         reopen_at_end: bool = param("Reopen automatically at `until`, by a job or a schedule", default=False)
+        release_all: bool = param(
+            "Open the service for all who hold it, also if that cannot be read", default=False, laptop_only=True
+        )
         accept_owners: tuple[str, ...] = param(switch_steps.ACCEPT_OWNERS, default=())
         reason: str = param("Reason, shown in the deployment message and the timeline", default="")
 
@@ -120,4 +123,5 @@ def _parse_request(ctx: Context[Maintenance.Params]) -> MaintenanceRequest:
         until=params.until,
         reopen_at_end=params.reopen_at_end,
         now=ctx.clock.now(),
+        releases_all=params.release_all,
     )

@@ -147,6 +147,18 @@ def read_switch(ctx: Context[Any], name: str) -> SwitchState:
     return switches.parse_state(name, rules, ctx.cloudflare.kv.read_value(runtime.namespace, key))
 
 
+def read_switch_if_readable(ctx: Context[Any], name: str) -> tuple[SwitchState, str]:
+    """Read one switch. A malformed value counts as none, with what is wrong with it. Raises ProviderError."""
+    runtime, _ = switch_reader(ctx)
+    rules = switches.find_rules(runtime, name)
+    never = SwitchState(name, rules, None, None)
+    text = ctx.cloudflare.kv.read_value(runtime.namespace, never.key)
+    try:
+        return switches.parse_state(name, rules, text), ""
+    except Refused as error:
+        return replace(never, text=text), error.message
+
+
 def read_switches(ctx: Context[Any]) -> tuple[dict[str, SwitchState], list[SkippedSwitch]]:
     """Read all switches, 100 per request; skip those with a malformed value. Raises ProviderError."""
     runtime, _ = switch_reader(ctx)
@@ -180,8 +192,12 @@ def plan_write(ctx: Context[Any], current: SwitchState, desired: DesiredValue) -
     return plan_value(ctx, current, desired.state, partial(switches.value_to_write, current, desired))
 
 
-def plan_value(ctx: Context[Any], current: SwitchState, state: str, build: "ValueBuilder") -> SwitchWrite | None:
+def plan_value(
+    ctx: Context[Any], current: SwitchState, state: str, build: "ValueBuilder", *, replaces_all: bool = False
+) -> SwitchWrite | None:
     """Plan the write of the value that `build` returns; None if it returns none.
+
+    `replaces_all`: also a value that KV does not show yet, with unknown owners.
 
     KV's API may return a previous value for a while, so a recent change can still be reverted or repeated.
     """
@@ -190,7 +206,8 @@ def plan_value(ctx: Context[Any], current: SwitchState, state: str, build: "Valu
     observed = _read_shown_switch(ctx, current.name, wait=SHOWN_STATE_TIMEOUT if value else None)
     if observed is not None and (observed.revision is None or current.differs_from(observed)):
         _refuse_other_namespace(ctx, current, observed)
-        _refuse_hidden_owners(ctx, current, observed)
+        if not replaces_all:
+            _refuse_hidden_owners(ctx, current, observed)
     if value is None and observed is not None and (observed.state != state or current.differs_from(observed)):
         value = build(revision=revision, now=now, repeat=True)
     if value is None:
