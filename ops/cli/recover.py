@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,10 @@ import click
 from ops.app.choices import Place
 from ops.cli.help import ExampleCommand
 from ops.cli.options import UtcTime, common_options
+from ops.cli.output import echo
 from ops.cli.runbook_command import start, write_failure_outputs
 from ops.core.approval import parse_approval
-from ops.core.errors import ConfigError, OpsError, Reason
+from ops.core.errors import EXIT_CODES, ConfigError, Decision, OpsError, Reason
 from ops.core.names import did_you_mean, quote_name
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
@@ -36,20 +37,20 @@ def plan_step(
     *,
     config: "Config",
     options: Mapping[str, Any],
-) -> tuple[Any, Callable[[], None]]:
-    """Return the parameters of the step after the relapse of a deployment, and what permits it before its plan.
+) -> "tuple[Any, StepRequest]":
+    """Return the parameters of the step after the relapse of a deployment, and its request.
 
-    `options`: those of the run. A dry run needs no permit.
+    `options`: those of the run.
     """
     environment = config.environment(options["environment"])
     place = Place(environment.name, runbook.service(params, environment))
     found = runbook.after_relapse(params, deployment)
     who, path, incident = options["requested_by"], options["config"], options["incident"]
     request = StepRequest(runbook.name, place, incident, deployment, who, found is not None, path, os.environ, redactor)
-    return found or params, (lambda: None) if options["dry_run"] else request.permit
+    return found or params, request
 
 
-@dataclass(frozen=True)
+@dataclass
 class StepRequest:
     """A job's request for the step after the relapse of `deployment`."""
 
@@ -64,6 +65,8 @@ class StepRequest:
     config: Path
     environ: Mapping[str, str]
     redactor: Redactor
+    has_claimed: bool = False
+    """Whether this job recorded the step. One that an earlier job recorded may have been made."""
 
     def permit(self) -> None:
         """Check everything that can forbid the step, and record it on the incident.
@@ -97,11 +100,22 @@ class StepRequest:
             self.place, self.config, self.environ, self.redactor, incident=self.incident, relapsed=self.deployment
         )
         is_healthy = all(each.verdict == Verdict.HEALTHY for each in found.evidence.services)
-        claim_step(
-            replace(step, is_healthy=is_healthy, deployed=deployed),
-            find_incident(self.environ, self.redactor, self.incident),
-            current_time(self.environ),
-        )
+        issue, now = find_incident(self.environ, self.redactor, self.incident), current_time(self.environ)
+        self.has_claimed = claim_step(replace(step, is_healthy=is_healthy, deployed=deployed), issue, now)
+
+    def give_back(self) -> None:
+        """Record on the incident that the step was refused: it changed nothing, and does not count. Never raises."""
+        from ops.core.clock import current_time
+        from ops.watch.automatic_step import give_back_claim
+        from ops.watch.record import find_incident
+
+        if self.incident is None or not self.has_claimed:
+            return
+        try:
+            issue = find_incident(self.environ, self.redactor, self.incident)
+            give_back_claim(self._step(0), issue, current_time(self.environ))
+        except OpsError as error:
+            echo(f"warning: the incident may still say that a job makes the step ({error.message})", err=True)
 
     def _step(self, most: int) -> "AutomaticStep":
         from ops.app.configuration import program_name
@@ -166,10 +180,15 @@ def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
         except OpsError as error:
             write_failure_outputs(error, redactor)
             raise
+        step = None
         if relapsed is not None:
-            chosen, given["permit"] = plan_step(found, chosen, relapsed, redactor, config=config, options=given)
+            chosen, step = plan_step(found, chosen, relapsed, redactor, config=config, options=given)
+            given["permit"] = (lambda: None) if given["dry_run"] else step.permit
         given |= {"comment": _parse_id(comment), "review": review, "requesters": _parse_ids(requesters)}
-        return start(found, chosen, redactor, given)
+        code = start(found, chosen, redactor, given)
+        if step is not None and code == EXIT_CODES[Decision.REFUSED] and not given["dry_run"]:
+            step.give_back()
+        return code
 
     return ExampleCommand(
         "recover",

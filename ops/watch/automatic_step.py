@@ -5,7 +5,7 @@ Everything unknown refuses: people were notified of the relapse, and can make th
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from ops.cloudflare.types.workers import short_id
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
-from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited, read_record
+from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord, embed_record, is_edited, read_record
 from ops.core.version import __version__
 from ops.github.client import provider_errors
 from ops.github.comments import StateComment
@@ -85,8 +85,20 @@ def _is_step(mark: DeploymentMark, incident: int) -> bool:
     return (mark.incident, mark.text) == (incident, AUTOMATIC_STEP)
 
 
-def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> None:
-    """Record the step on the incident, from which later steps are counted. Repeated, it writes nothing.
+def give_back_claim(step: AutomaticStep, issue: "Issue", now: datetime) -> None:
+    """Record that the claimed step was refused, so that it does not count. Raises ProviderError."""
+    found = find_state_comment(issue, partial(_is_own_claim, step))
+    if found is None:
+        return
+    comment, record = found
+    rows = (*record.rows, RecordRow(now, ENDED_KIND, Decision.REFUSED))
+    refused = replace(record, decision=Decision.REFUSED, reason=Reason.NO_AUTOMATIC_STEP, rows=rows)
+    text = f"**Automatic step:** refused, so nothing was changed. Its run says why. By hand: `{step.by_hand}`"
+    comment.write(embed_record(text, refused))
+
+
+def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> bool:
+    """Record the step on the incident, from which later steps are counted. Return False if it was recorded before.
 
     Raises:
         Refused: the step is not permitted.
@@ -107,7 +119,7 @@ def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> None:
     if state.foreign:
         raise step.refuse(f"someone else deployed after the rollback: {state.foreign[0].text}")
     if _is_claimed(step, issue):
-        return
+        return False
     if step.is_healthy and judge_watch(state, LiveVersions(), ErrorRates()).is_relapse:
         raise step.refuse("the probes are healthy now")
     about = f"automatic step of {step.service} in {step.environment} after a relapse"
@@ -120,9 +132,16 @@ def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> None:
         rows=(RecordRow(now, "requested", about),),
         program=__version__,
     )
-    StateComment(issue).write(embed_record(step.text, claim))
-    if not _is_claimed(step, issue):
-        raise step.refuse("GitHub does not show its record")
+    found = find_state_comment(issue, partial(_is_own_claim, step))
+    comment = found[0] if found else StateComment(issue)
+    comment.write(embed_record(step.text, claim))
+    try:
+        if not _is_claimed(step, issue):
+            raise step.refuse("GitHub does not show its record")
+    except Refused:
+        give_back_claim(step, issue, now)
+        raise
+    return True
 
 
 def _is_claimed(step: AutomaticStep, issue: "Issue") -> bool:
@@ -132,7 +151,8 @@ def _is_claimed(step: AutomaticStep, issue: "Issue") -> bool:
     """
     with provider_errors():
         records = [each.record for each in records_of(issue, TrustedAuthors(issue.repository))]
-    steps = list(dict.fromkeys((each.run, each.environment, each.service) for each in records if each.source == STEP))
+    made = (each for each in records if each.source == STEP and each.decision != Decision.REFUSED)
+    steps = list(dict.fromkeys((each.run, each.environment, each.service) for each in made))
     own = (_claim_id(step), step.environment, step.service)
     before = max(steps.index(own) if own in steps else len(steps), step.deployed)
     if before >= step.most:
@@ -142,6 +162,11 @@ def _is_claimed(step: AutomaticStep, issue: "Issue") -> bool:
 
 def _claim_id(step: AutomaticStep) -> str:
     return f"step-{step.deployment}"
+
+
+def _is_own_claim(step: AutomaticStep, record: RunRecord) -> bool:
+    claim = (STEP, _claim_id(step), step.environment, step.service)
+    return (record.source, record.run, record.environment, record.service) == claim
 
 
 def _is_watch(step: AutomaticStep, record: RunRecord) -> bool:

@@ -123,6 +123,29 @@ def test_step_rolls_back_to_the_next_older_version(relapse: Relapse) -> None:
     assert [each.decision for each in records if each and each.source == "run"] == ["recovered", "recovered"]
 
 
+def test_refused_step_gives_its_claim_back(relapse: Relapse) -> None:
+    """The plan finds no version now. The incident must not say that a job rolls back, and the step stays possible."""
+    config = relapse.shop.world.config
+    before = config.read_text()
+    config.write_text(
+        before.replace("url: https://web.shop.example", "min_served: 720h\n        url: https://web.shop.example")
+    )
+
+    refused = [relapse.step(run=number) for number in (7001, 7002)]
+
+    assert [(each.code, each.result["reason"]) for each in refused] == [(3, "no_target")] * 2, refused[0].err
+    record = read_record(relapse.claim)
+    assert record is not None
+    assert record.decision == "refused"
+    assert "starts to roll" not in relapse.claim
+    assert "**Automatic step:** refused, so nothing was changed." in relapse.claim
+    assert len([body for body in relapse.incident.bodies if "**Automatic step:**" in body]) == 1
+    config.write_text(before)
+    assert relapse.step(run=7003).code == 0
+    assert relapse.shop.live == {relapse.shop.old: 100}
+    assert "starts to roll" in relapse.claim
+
+
 @pytest.mark.slow
 def test_record_is_written_before_the_step(relapse: Relapse) -> None:
     seen: list[bool] = []
@@ -265,6 +288,19 @@ def test_foreign_deployment_after_the_watch_refuses(world: World, relapse: Relap
     world.sandbox.deploy(WORKER, relapse.shop.good, author="bot@shop.example")
 
     relapse.refuses("by bot@shop.example", relapse.step(relapsed=relapsed), reason="world_moved")
+
+
+def test_step_that_was_made_is_not_given_back(relapse: Relapse) -> None:
+    """A re-run of its job is refused, and the step still counts."""
+    relapsed = relapse.deployment
+    assert relapse.step(relapsed=relapsed).code == 0
+    relapse.shop.world.sandbox.deploy(WORKER, relapse.shop.good, author="bot@shop.example")
+    claim = relapse.claim
+
+    again = relapse.step(relapsed=relapsed, run=7002)
+
+    assert again.code in {0, 3}
+    assert relapse.claim == claim
 
 
 @pytest.mark.slow
