@@ -180,15 +180,10 @@ def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
         except OpsError as error:
             write_failure_outputs(error, redactor)
             raise
-        step = None
-        if relapsed is not None:
-            chosen, step = plan_step(found, chosen, relapsed, redactor, config=config, options=given)
-            given["permit"] = (lambda: None) if given["dry_run"] else step.permit
         given |= {"comment": _parse_id(comment), "review": review, "requesters": _parse_ids(requesters)}
-        code = start(found, chosen, redactor, given)
-        if step is not None and code == EXIT_CODES[Decision.REFUSED] and not given["dry_run"]:
-            step.give_back()
-        return code
+        if relapsed is None:
+            return start(found, chosen, redactor, given)
+        return _start_step(*plan_step(found, chosen, relapsed, redactor, config=config, options=given), found, given)
 
     return ExampleCommand(
         "recover",
@@ -197,6 +192,16 @@ def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
         help="Run a runbook with the gate's pass",
         epilog='ops recover --runbook rollback-worker --params \'{"service": "api"}\' --environment production --yes',
     )
+
+
+def _start_step(params: Any, step: StepRequest, runbook: Runbook[Any], given: Mapping[str, Any]) -> int:
+    """Run an automatic step; a dry run needs no permit."""
+    if given["dry_run"]:
+        return start(runbook, params, step.redactor, given)
+    code = start(runbook, params, step.redactor, {**given, "permit": step.permit})
+    if code == EXIT_CODES[Decision.REFUSED]:
+        step.give_back()
+    return code
 
 
 def _recover_options() -> list[click.Parameter]:

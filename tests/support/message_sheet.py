@@ -85,6 +85,7 @@ def find_differences() -> list[str]:
             wrong.append(f"{key}, line {place.line}: not as the code has it")
         elif "example" in row and not is_example(place, row["example"]):
             wrong.append(f"{key}, line {place.line}: no example; let TESTS be one that makes this message")
+    wrong += [] if list(golden) == sorted(golden) else ["the rows are not sorted"]
     return sorted(wrong)
 
 
@@ -128,7 +129,7 @@ def update(record: Record, *, is_whole: bool) -> None:
             results[name] = {"message": found[0], "heading": heading, "chat": chat}
     if is_whole:
         results = {name: row for name, row in results.items() if name in record.results}
-    content = {"messages": messages, "results": dict(sorted(results.items()))}
+    content = {"messages": dict(sorted(messages.items())), "results": dict(sorted(results.items()))}
     GOLDEN.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
