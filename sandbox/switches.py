@@ -51,6 +51,10 @@ class Switches:
     """Whether a deployment is refused for changed secrets (10220) of a version at 0 % too. False: only of a version
     with traffic, so the check would come after a rehearsal."""
 
+    calls_per_five_minutes: int | None = 1200
+    """Most calls of the Cloudflare API that all tokens of a user may make in five minutes of the sandbox's clock. One
+    more is refused (429), and so is each call of the next five minutes. None: no limit."""
+
     variables_per_worker: int = 64
     """Most variables and secrets of a Worker. 64 is Workers Free, and 128 Workers Paid
     (developers.cloudflare.com/workers/platform/limits)."""

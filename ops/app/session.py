@@ -21,6 +21,7 @@ from ops.core.verdict import PageContent
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from ops.cloudflare.call_budget import CallBudget
     from ops.cloudflare.client import CloudflareClient
     from ops.cloudflare.d1 import D1Api
     from ops.cloudflare.kv import KvApi
@@ -138,6 +139,10 @@ class Session:
         self._at_end(client.close)
         client.open()
         return client
+
+    @property
+    def budget(self) -> "CallBudget":
+        return self.client.budget
 
     @_Once
     def workers(self) -> "WorkersApi":

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from ops.cloudflare.call_budget import CallBudget
 from ops.cloudflare.response import (
     SETTINGS,
     CloudflareApiError,
@@ -112,6 +113,7 @@ class CloudflareClient(WriteGuard):
         self._settings = settings
         self._http: httpx.Client | None = None
         self._under_way = CallTracker(self._end)
+        self.budget = CallBudget(clock)
         self.server_date = ""
         """Header `Date` of the latest response, by Cloudflare's clock; empty before the first one."""
 
@@ -257,6 +259,7 @@ class CloudflareClient(WriteGuard):
         if self._http is None:
             self.open()
         assert self._http is not None
+        self.budget.note_call()
         with self._under_way.call():
             response = self._http.request(method, self.base_url + path, **content)
         self.server_date = response.headers.get("date", "")

@@ -279,19 +279,28 @@ class Redactor:
 
         Call it before rendering: a renderer's escapes could hide a secret.
         """
+        return self._redact_part(value, {})
+
+    def _redact_part(self, value: Any, known: dict[int, Any]) -> Any:
+        """Redact a part. `known`: identity → result, because the steps of a plan share large values."""
         kind = type(value)
         if kind in _WITHOUT_TEXT:
             return value
         if isinstance(value, str) and not isinstance(value, Enum):
             return self.redact_text(value)
+        if id(value) not in known:
+            known[id(value)] = self._redact_parts_of(value, known)
+        return known[id(value)]
+
+    def _redact_parts_of(self, value: Any, known: dict[int, Any]) -> Any:
         if isinstance(value, tuple):
-            items = tuple(self.redact_value(item) for item in value)
+            items = tuple(self._redact_part(item, known) for item in value)
             return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
         if isinstance(value, dict):
-            return {self.redact_value(key): self.redact_value(item) for key, item in value.items()}
-        names = _field_names(kind)  # type: ignore[arg-type]  # a class can be hashed, which mypy does not see
+            return {self._redact_part(key, known): self._redact_part(item, known) for key, item in value.items()}
+        names = _field_names(type(value))  # type: ignore[arg-type]  # a class can be hashed, which mypy does not see
         had = {name: getattr(value, name) for name in names}
-        masked = {name: new for name, old in had.items() if (new := self.redact_value(old)) is not old}
+        masked = {name: new for name, old in had.items() if (new := self._redact_part(old, known)) is not old}
         return replace(value, **masked) if masked else value
 
 

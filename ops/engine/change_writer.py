@@ -276,6 +276,17 @@ class ChangeWriter:
         return world
 
 
+def keep_rate(ctx: Context[Any], step: Step) -> bool:
+    """Wait before a step that would use the API's rate limit up. Return whether it waited."""
+    pause = step.find_pause(ctx)
+    if pause:
+        until = format_utc(ctx.clock.now() + timedelta(seconds=pause))
+        text = f"waiting until {until} before {step.target}: the API limits the calls of all users of a token"
+        ctx.timeline.record(EventKind.WARNING, text)
+        ctx.clock.sleep(pause)
+    return bool(pause)
+
+
 def _may_still_appear(sent: SentChange, world: ObservedState) -> bool:
     """Return whether a later read may show the change. An unanswered write counts only where the state may lag."""
     if not sent.patience or not (sent.is_accepted or world.may_lag):

@@ -11,6 +11,7 @@ from ops.core.next_step import SuggestedCommand, build_command, describe_button,
 from ops.core.verdict import KeyAnswer, PageContent
 
 if TYPE_CHECKING:
+    from ops.cloudflare.call_budget import CallBudget
     from ops.cloudflare.d1 import D1Api
     from ops.cloudflare.kv import KvApi
     from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi
@@ -38,6 +39,11 @@ P = TypeVar("P")
 
 class CloudflareApi(Protocol):
     """Clients of one Cloudflare account, by product. Read-only until the engine makes a change."""
+
+    @property
+    def budget(self) -> "CallBudget":
+        """Calls of this run, of those that all users of the token may make."""
+        ...
 
     @property
     def workers(self) -> "WorkersApi": ...

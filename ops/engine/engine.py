@@ -38,7 +38,7 @@ from ops.core.result import (
 from ops.core.threads import start_call
 from ops.core.timeline import EventKind
 from ops.core.verdict import NO_OBSERVATION, ProbeObservation, Verdict, decide_by_verdicts
-from ops.engine.change_writer import ChangeWriter, SentChange
+from ops.engine.change_writer import ChangeWriter, SentChange, keep_rate
 from ops.engine.context import Context
 from ops.engine.rehearsal import record_skipped, rehearse
 from ops.engine.run_state import RunState
@@ -234,6 +234,7 @@ class Engine:
         """Make the changes in order. Those of a batch are sent one after the other, and then read back together."""
         for step, following in zip_longest(steps, steps[1:]):
             try:
+                compare = keep_rate(ctx, step) or compare
                 self._make(ctx, run, step, find_probes, compare=compare)
                 if step.batch is None or following is None or following.batch is not step.batch:
                     self._read_back_batch(run, find_probes)
@@ -272,9 +273,10 @@ class Engine:
                 return
             if world.state == ChangeState.CHANGED_ELSEWHERE:
                 raise changed_elsewhere_error(world.text, progress)
-        probes = find_probes()
-        patience = 0.0 if probes.deciding else probes.verify.deadline
-        sent = SentChange(ctx, step, progress, patience=patience)
+        if not run.unread:
+            probes = find_probes()
+            run.patience = 0.0 if probes.deciding else probes.verify.deadline
+        sent = SentChange(ctx, step, progress, patience=run.patience)
         progress.begin_change(step)
         if step.accepted_before:
             ctx.timeline.record(EventKind.COMPARED, f"not sent again: {step.accepted_before}")

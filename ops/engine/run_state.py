@@ -26,6 +26,8 @@ class RunState:
     """Sent changes that the API does not show yet: the probes decide."""
     unread: list[SentChange] = field(default_factory=list)
     """Changes of one batch that were sent, and are read back after its last one."""
+    patience: float = 0.0
+    """Seconds to read back a change that is not visible yet; one value for a batch."""
     suggested_command: SuggestedCommand | None = None
     """Command that people run next, if the run ends with one."""
 

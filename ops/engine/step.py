@@ -115,6 +115,10 @@ class Step(Change, ABC):
         """Steps next to each other with the same batch are read back together, after the last write; None: alone."""
         return None
 
+    def find_pause(self, ctx: Context[Any]) -> float:  # noqa: ARG002  most plans make few calls
+        """Return the seconds to wait before the change, so that the rate limit of the API has room for others."""
+        return 0.0
+
     @abstractmethod
     def check(self, ctx: Context[Any]) -> ObservedState:
         """Read the live state for the change, before or after its write."""

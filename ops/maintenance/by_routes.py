@@ -21,7 +21,7 @@ from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.step import StepPlan
-from ops.maintenance import orphaned_routes, plan_text, routes, site_closure, state, steps
+from ops.maintenance import calls, orphaned_routes, plan_text, routes, site_closure, state, steps
 from ops.maintenance.orphaned_routes import RecoveredState
 from ops.maintenance.release import notify_others, release_all, release_windows
 from ops.maintenance.routes import IngressPaths, RoutesToClose
@@ -261,14 +261,17 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> StepPlan:
     addresses = closing.addresses(run)
     opens = _suggest_state(ctx, snapshot, "off", path)
     stored = StoredState(guard, run)
-    changes = steps.build_steps(writes, stored, opens)
+    changes, needed = steps.build_steps(writes, stored, opens), calls.count_calls(writes)
     others = tuple(each for each in snapshot.state.windows if each != existing)
     end = plan_text.ReopeningMethod.choose(window, ctx) if window.reopen_at_end else None
     checks = plan_text.ClosureChecks.choose(ctx, window.service, changed=bool(changes))
     plan = StepPlan(
         summary=_summarize(window, changed=bool(changes)),
         changes=changes,
-        sections=plan_text.closing_sections(ingress, window, others, wanted.notes, ctx.clock.now()),
+        sections=(
+            *plan_text.closing_sections(ingress, window, others, wanted.notes, ctx.clock.now()),
+            calls.describe_calls(ctx, needed),
+        ),
         not_undone=("requests that were accepted before, and their responses in caches of others",),
         consequences=tuple(plan_text.describe_consequences(window, opens.command, end, checks)),
         warnings=(
@@ -276,6 +279,7 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> StepPlan:
             *plan_text.window_warnings(ingress, window, existing, wanted.unreachable_hosts),
             *plan_text.orphaned_route_warnings(ingress, snapshot.recovered),
             *plan_text.unread_zone_warnings(ingress),
+            *calls.wait_warnings(ctx, needed, closes=snapshot.service),
             *checks.missing,
         ),
         reason=None if changes else Reason.ALREADY_OFF,
@@ -396,10 +400,9 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
     writes, left = plan_reopening(snapshot.ingress, opened, remaining)
     if released.is_needed:
         writes += [UploadState(remaining, live, _reopened_to_store(snapshot, opened)), DeployState(live, remaining)]
-    message = opened[0].message if len(opened) == 1 else ""
-    stored = StoredState(ConcurrencyGuard(live), ctx.run_id)
+    stored, message = StoredState(ConcurrencyGuard(live), ctx.run_id), opened[0].message if len(opened) == 1 else ""
     changes = steps.build_steps(writes, stored, _suggest_state(ctx, snapshot, "on", path, message=message))
-    what = f"{service.name} {path}" if path else f"the whole of {service.name}"
+    needed, what = calls.count_calls(writes), f"{service.name} {path}" if path else f"the whole of {service.name}"
     stays = next((each for each in still if path.startswith(each.path)), None)
     probes = () if stays else tuple(probe for probe in service.probes if not is_probe_closed(probe, still))
     done = "reopen" if opened else "no maintenance of its own" if stays else "not in maintenance"
@@ -414,11 +417,13 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
         sections=(
             *released.sections,
             *plan_text.reopening_sections(snapshot.ingress, opened, still, ctx.clock.now()),
+            calls.describe_calls(ctx, needed),
         ),
         warnings=(
             *(f"unchanged: {each.reason}" for each in left),
             *plan_text.orphaned_route_warnings(snapshot.ingress, snapshot.recovered),
             *plan_text.unread_zone_warnings(snapshot.ingress),
+            *calls.wait_warnings(ctx, needed),
         ),
         reason=None if released.is_needed else Reason.NOT_OFF,
         next_step=ctx.status_command,

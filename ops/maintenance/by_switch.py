@@ -18,6 +18,7 @@ from ops.core.plan import PlanSection
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SwitchValue
 from ops.engine.context import Context
 from ops.engine.step import StepPlan
+from ops.maintenance.calls import SWITCH_CALLS, describe_calls
 from ops.maintenance.plan_text import ClosureChecks
 from ops.maintenance.release import RELEASED, describe_opened, describe_released
 from ops.maintenance.state import MaintenanceRequest
@@ -96,6 +97,7 @@ def _plan_closing(
             PlanSection("Closed", tuple(_describe_scope(service, path) for path in closed)),
             *_owner_section(value),
             PlanSection("Stays open", _describe_open_rest()),
+            describe_calls(ctx, SWITCH_CALLS if write else 0),
         ),
         not_undone=("requests that were let in before, and what caches of others hold of them",),
         consequences=(_describe_end(until, undo.command), CLOSED_PROBES, *checks.kept),
@@ -223,6 +225,7 @@ def _plan_reopening(
                 else []
             ),
             *(_owner_section(write.value) if write else ()),
+            describe_calls(ctx, SWITCH_CALLS if write else 0),
         ),
         reason=None if write else Reason.NOT_OFF,
         next_step=ctx.status_command,

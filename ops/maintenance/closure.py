@@ -16,10 +16,10 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.errors import OpsError, Reason
 from ops.core.names import quote_name
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import Progress
+from ops.core.plan import PlanSection, Progress
 from ops.engine.context import Context
 from ops.engine.step import Step
-from ops.maintenance import by_routes, by_switch, route_closure, switch_closure
+from ops.maintenance import by_routes, by_switch, calls, route_closure, switch_closure
 from ops.maintenance.by_routes import Closing
 from ops.maintenance.duty import DUTY_LIFETIME, SameIntent
 
@@ -144,6 +144,16 @@ class Closure:
     def turn_off(self) -> tuple[Step, ...]:
         return tuple(step for each in self.methods for step in each.turn_off)
 
+    def describe_calls(self, ctx: Context[Any]) -> tuple[PlanSection, ...]:
+        """Describe the calls that close and reopen services by routes; none if there is no such service."""
+        return tuple(
+            calls.describe_calls(ctx, each.closing_calls, reserved=each.stored.reserved_calls) for each in self._routes
+        )
+
+    @property
+    def _routes(self) -> Iterator[route_closure.RouteClosure]:
+        return (each for each in self.methods if isinstance(each, route_closure.RouteClosure))
+
     def find_closed(self, ctx: Context[Any]) -> frozenset[str]:
         """Return the names of the services that are still closed. Raises ProviderError."""
         return frozenset(name for each in self.methods for name in each.find_closed(ctx))
@@ -230,6 +240,8 @@ class Closure:
                 again = ctx.suggest("maintenance", service=name, state=by_switch.ON).command
                 until = format_utc(end)
                 yield f"that maintenance of {name} ends at {until}, also during this run. To keep it: `{again}`"
+        for each in self._routes:
+            yield from calls.wait_warnings(ctx, each.closing_calls, reserved=each.stored.reserved_calls)
 
 
 class Remains(Enum):

@@ -17,7 +17,7 @@ from ops.core.threads import run_parallel, run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, Step
-from ops.maintenance import by_routes, steps
+from ops.maintenance import by_routes, calls, steps
 from ops.maintenance.by_routes import Closing, MaintenanceSnapshot, is_probe_closed
 from ops.maintenance.duty import SameIntent, describe_holder
 from ops.maintenance.routes import list_probe_addresses
@@ -57,6 +57,8 @@ class RouteClosure:
     holders: Mapping[str, str] = field(default_factory=dict)
     sent: set[str] = field(default_factory=set)
     """Targets of `turn_off` that were sent."""
+    closing_calls: int = 0
+    """Calls to Cloudflare that `turn_on` makes."""
 
     @property
     def services(self) -> "tuple[Service, ...]":
@@ -111,7 +113,7 @@ class RouteClosure:
         if not standing:
             return None
         state = standing[0].snapshot.worker.state
-        closure = replace(self, closings=standing, stored=StoredState(None, state.run), turn_on=())
+        closure = replace(self, closings=standing, stored=StoredState(None, state.run), turn_on=(), closing_calls=0)
         own = closure.own_windows
         remaining = tuple(each for each in state.windows if each not in own)
         routes = [write for each in standing for write in _plan_opening(each, own, remaining)]
@@ -269,6 +271,10 @@ def plan_routes(ctx: Context[Any], closings: Sequence[Closing]) -> RouteClosure:
         write for each in own for write in (*map(_reverse, each.writes), *_plan_opening(each, [each.existing], windows))
     ]
     closure.turn_off = closure.later_steps(back, guard.live_deployment, windows)
+    closure.closing_calls = calls.count_calls(writes)
+    if own:
+        opening = [*back, UploadState(windows, guard.live_deployment), DeployState(guard.live_deployment, windows)]
+        stored.reserved_calls = calls.count_calls(opening) + calls.SNAPSHOT_CALLS * len(closings)
     return closure
 
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 PREPARE_COMMAND = "maintenance prepare"
 MAX_PARALLEL_READS = 8
 """Versions of ops-maintenance, or zones, to read in parallel."""
+MOST_STEP_CALLS = 6
+"""Calls of one step that compares, writes and reads back."""
 AT_END = ", at the end"
 """Ends the target of a change that turns maintenance off, so that each target of a plan is unique."""
 
@@ -73,6 +75,8 @@ class StoredState:
     """Run that stored the effective state: this one, or another one that stored the same state."""
     version: str = ""
     """Version that this run uploaded, once it was read back."""
+    reserved_calls: int = 0
+    """Calls to Cloudflare that this run needs later, to reopen what it closes."""
     reads: SharedReads = field(default_factory=SharedReads)
     others: dict[str, MaintenanceState | None] = field(default_factory=dict)
     """Version of another run → what it stores; a version never changes."""
@@ -88,6 +92,9 @@ class MaintenanceStep(Step):
     @property
     def batch(self) -> object | None:
         return self.stored if isinstance(self.write, IngressWrite) else None
+
+    def find_pause(self, ctx: Context[Any]) -> float:
+        return ctx.cloudflare.budget.find_pause(MOST_STEP_CALLS, reserved=self.stored.reserved_calls)
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         match self.write:
@@ -123,6 +130,9 @@ class LaterStep(Step):
     @property
     def batch(self) -> object | None:
         return self.writes if self.is_batched else None
+
+    def find_pause(self, ctx: Context[Any]) -> float:
+        return ctx.cloudflare.budget.find_pause(MOST_STEP_CALLS)
 
     @classmethod
     def of(cls, write: MaintenanceWrite, writes: LaterWrites) -> "LaterStep":

@@ -147,8 +147,14 @@ class _AfterRestore(Step):
 
     @classmethod
     def of(cls, whole: _Restoration, then: Step, *, is_reopening: bool = False) -> "_AfterRestore":
-        words = (*then.values, then.done_when, then.undo)
-        return cls(*words, whole=whole, then=then, is_reopening=is_reopening)
+        return cls(*then.values, then.done_when, then.undo, whole=whole, then=then, is_reopening=is_reopening)
+
+    @property
+    def batch(self) -> object | None:
+        return self.then.batch
+
+    def find_pause(self, ctx: Context[Any]) -> float:
+        return self.then.find_pause(ctx)
 
     def prepare(self, ctx: Context[Any]) -> bool:  # noqa: ARG002
         return True
@@ -336,23 +342,18 @@ def _plan_changes(
     held = _plan_holds(ctx, database, reads, [each.name for each in restore.taken_back], restore.bookmark)
     whole = _Restoration(name, database, restore, closed, held)
     undo = terms.suggest_restore(ctx, ctx.params.database, restore.undo_bookmark)
-    step = _Restore(
-        target=f"D1 database {name}",
-        before=f"bookmark {restore.undo_bookmark}",
-        after=f"state of {point}",
-        done_when="schema, migrations and rows show the state of the target",
-        undo=undo,
-        whole=whole,
-        restore=restore,
-    )
+    words = (f"D1 database {name}", f"bookmark {restore.undo_bookmark}", f"state of {point}")
+    done = "schema, migrations and rows show the state of the target"
+    step = _Restore(*words, done, undo, whole=whole, restore=restore)
     holding = (_AfterRestore.of(whole, each) for each in held.steps)
     opening = (_AfterRestore.of(whole, each, is_reopening=True) for each in closed.turn_off)
     changes = (*closed.turn_on, step, *holding, *opening)
     remaining = plan_text.describe_next_deployment(database, held.new)
+    sections = (*held.sections, *closed.describe_calls(ctx))
     return StepPlan(
         summary=f"D1 database {name}: restore {point}",
         changes=changes,
-        sections=plan_text.build_sections(restore, uses, checks.check_names(database), reads.at, held.sections),
+        sections=plan_text.build_sections(restore, uses, checks.check_names(database), reads.at, sections),
         not_undone=plan_text.NOT_UNDONE,
         consequences=(plan_text.CANCELED, plan_text.KEEP_CODE_ORDER, reads.retention, recent),
         warnings=(

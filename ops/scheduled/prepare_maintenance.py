@@ -14,7 +14,7 @@ from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, Runbook, TokenPermissions, param
 from ops.engine.step import StepPlan
-from ops.maintenance import steps
+from ops.maintenance import calls, steps
 from ops.maintenance.steps import StoredState
 from ops.maintenance.writes import (
     SUBDOMAIN_OFF,
@@ -87,7 +87,10 @@ class PrepareMaintenance(Runbook["PrepareMaintenance.Params"]):
         return StepPlan(
             summary=f"{'deploy' if changes else 'already prepared:'} {WORKER}",
             changes=changes,
-            sections=(PlanSection("Stays in maintenance", off),) if off else (),
+            sections=(
+                *([PlanSection("Stays in maintenance", off)] if off else []),
+                calls.describe_calls(ctx, calls.count_calls(writes)),
+            ),
             consequences=(
                 "no route leads to it until `ops maintenance` repoints one",
                 f"to undo it, delete the Worker {WORKER} in the dashboard after no route leads to it",

@@ -23,6 +23,7 @@ from sandbox.cloudflare.d1 import transfers
 from sandbox.cloudflare.kv import api as kv
 from sandbox.cloudflare.pages import api as pages
 from sandbox.cloudflare.pages import uploads
+from sandbox.cloudflare.rate_limit import RateLimit
 from sandbox.cloudflare.tokens import api as tokens
 from sandbox.cloudflare.tokens.state import FakeCloudflareToken
 from sandbox.cloudflare.workers import assets, deployments, scripts, settings, versions
@@ -57,19 +58,20 @@ ROUTER = Router(module.ROUTES for module in _MODULES)
 class FakeCloudflareApi:
     def __init__(self, account: FakeAccount) -> None:
         self._account = account
+        self._limit = RateLimit(account.clock, account.switches)
 
     def answer(self, request: HttpRequest) -> HttpResponse:
-        ray = _ray()
+        ray, more = _ray(), tuple[tuple[str, str], ...]()
         try:
             answer = self._handle(request, ray)
         except CloudflareRefusal as error:
-            status, envelope = error.status, _failure(error, request.path)
+            status, envelope, more = error.status, _failure(error, request.path), error.headers
         else:
             if isinstance(answer, HttpResponse):
                 answer.headers += [("server", "cloudflare"), ("cf-ray", ray), self._date()]
                 return answer
             status, envelope = 200, _success(answer)
-        headers = [*_HEADERS, ("cf-ray", ray), self._date()]
+        headers = [*_HEADERS, *more, ("cf-ray", ray), self._date()]
         return HttpResponse(status=status, headers=headers, body=json.dumps(envelope).encode())
 
     def _date(self) -> tuple[str, str]:
@@ -81,6 +83,8 @@ class FakeCloudflareApi:
             raise _unmatched(request)
         route, parameters = found
         token = self._authorize(request, route.access, parameters.get("account"))
+        with self._account.lock:
+            self._limit.count(token.email)
         call = CloudflareCall(account=self._account, token=token, request=request, parameters=parameters)
         with nullcontext() if route.template in _UNLOCKED else self._account.lock:
             try:

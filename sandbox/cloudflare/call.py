@@ -20,11 +20,14 @@ BASE = "/client/v4"
 class CloudflareRefusal(Exception):
     """A refused request: an entry of `errors`, and the HTTP status of the response."""
 
-    def __init__(self, code: int, message: str, *, status: int = 400) -> None:
+    def __init__(
+        self, code: int, message: str, *, status: int = 400, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.status = status
+        self.headers = headers
 
 
 class NoRouteRefusal(CloudflareRefusal):

@@ -10,7 +10,7 @@ texts in the issues of github.com/cloudflare/workers-sdk · unknown: no source, 
 import re
 from collections.abc import Mapping
 
-ANYWHERE: Mapping[int, str] = {7001: "auth", 7003: "workers-sdk", 10000: "auth"}
+ANYWHERE: Mapping[int, str] = {971: "workers-sdk", 7001: "auth", 7003: "workers-sdk", 10000: "auth"}
 """Code → source, for errors before a product is reached."""
 UNREADABLE = 10026
 """Code for an invalid body or query."""

@@ -31,7 +31,7 @@ import math
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -293,14 +293,13 @@ def _maintenance_window(version: FakeWorkerVersion, request: HttpRequest) -> dic
     host, path = request.headers.get("host", "").partition(":")[0], quote(request.path, safe="/%:@!$&'()*+,;=~")
     values = {b["name"]: b["json"] for b in version.upload.bindings if b["type"] == "json"}
     windows = [value for name, value in values.items() if name.startswith("BLOCK_")]
-    blocks = [
-        window
-        for window in windows
-        for part in window["closed"]
-        for _, pattern, *_ in (values[part] if isinstance(part, str) else [part])
-        if _matches_host(pattern, host)
-    ]
+    blocks = [each for each in windows if any(_matches_host(p, host) for p in _closed_patterns(each, values))]
     return max((b for b in blocks if path.startswith(b["path"])), key=lambda b: len(b["path"]), default=None)
+
+
+def _closed_patterns(window: dict[str, Any], values: dict[str, Any]) -> Iterator[str]:
+    for part in window["closed"]:
+        yield from (pattern for _, pattern, *_ in (values[part] if isinstance(part, str) else [part]))
 
 
 def _matches_host(pattern: str, host: str) -> bool:

@@ -1,5 +1,6 @@
 """Calls of maintenance to Cloudflare's API, of which all users of a token share 1,200 in five minutes."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,3 +27,15 @@ def test_20_routes_close_and_reopen_with_few_calls(shop: ManyRoutes) -> None:
         assert len(shop.calls) <= most
         kinds = [event["kind"] for event in outcome.result["timeline"] if "departments/007" in event["text"]]
         assert kinds[:4] == ["compared", "writing", "written", "read_back"]
+
+
+def test_plan_shows_the_calls(shop: ManyRoutes) -> None:
+    for state in ("on", "off"):
+        shop.world.sandbox.requests.clear()
+
+        (line,) = shop.ops(state).result["plan"]["sections"]["Calls to Cloudflare"]
+
+        shown, made = int(re.findall(r"about (\d+)", line)[0]), len(shop.calls)
+        assert made <= shown <= made + 3
+        assert "1,200" in line
+        assert "300" in line

@@ -62,6 +62,24 @@ def test_service_is_closed_during_the_restore_and_reopened(library: Library) -> 
     assert any(
         text.startswith("before D1 database lib, 1 of 1 in a row: maintenance") for text in texts(done, "probed")
     )
+    _, reserved = done.result["plan"]["sections"]["Calls to Cloudflare"]
+    assert int(reserved.split()[0]) > len(closing)
+
+
+@pytest.mark.slow
+def test_many_routes_share_their_reads_during_a_restore(library: Library) -> None:
+    sandbox = library.world.sandbox
+    zone = next(iter(sandbox.zones.all.values()))
+    for number in range(18):
+        sandbox.zones.add_route(zone, f"{HOST}/shelves/{number}/*", "fortunet-api")
+    before = ingress(library.world)
+    sandbox.requests.clear()
+
+    assert library.restore(BEFORE_LAST).code == 0
+
+    assert ingress(library.world) == before
+    listed = [each for each in sandbox.requests if each.method == "GET" and each.path.endswith("/workers/routes")]
+    assert len(listed) <= 12
 
 
 def test_maintenance_that_does_not_take_effect_prevents_the_restore(library: Library) -> None:

@@ -6,7 +6,7 @@ developers.cloudflare.com/workers/configuration/routing/routes/#matching-behavio
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 UNRESERVED_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
 """The only characters that Cloudflare decodes in an incoming URL, unless the zone disables it
@@ -93,5 +93,6 @@ def most_specific_route(routes: Iterable[WorkerRoute], host: str, path: str) -> 
     return max(matching, key=lambda route: route.specificity, default=None)
 
 
+@cache  # that of `re` holds 512 patterns, and a zone may have more routes
 def _glob(pattern: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -157,5 +158,6 @@ def parse_workers_dev_host(host: str) -> tuple[str, str] | None:
     return (preview[2], preview[1]) if preview else (label, "")
 
 
+@cache  # that of `re` holds 512 patterns, and a zone may have more routes
 def _glob(pattern: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)

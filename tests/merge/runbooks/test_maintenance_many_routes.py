@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from time import perf_counter
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.merge.test_interleavings import Scene, check_interleavings
-from tests.support.commands import ended
+from tests.support.commands import ended, texts
 from tests.support.many_routes import ManyRoutes, many_routes
 from tests.support.offline import MAINTENANCE_WORKER
 
@@ -213,3 +214,28 @@ def test_window_of_release_0_1_1_is_finished(shop: ManyRoutes, state: str) -> No
     assert shop.run(state).reached()
     assert shop.ops("off").code == 0
     assert shop.routes == before
+
+
+def test_run_waits_before_it_uses_up_the_rate_limit(tmp_path: Path) -> None:
+    with many_routes(tmp_path, 1000) as shop:
+        outcome = shop.ops("on")
+
+        assert ended(outcome)[0] == 0
+        assert shop.run("on").reached()
+        assert any("wait about" in line for line in outcome.result["plan"]["warnings"])
+        assert [text for text in texts(outcome, "warning") if text.startswith("waiting until")]
+        moments = [each.at for each in shop.calls]
+        for at, moment in enumerate(moments):
+            assert sum(moment <= other < moment + timedelta(minutes=5) for other in moments[at:]) <= 900
+
+
+def test_route_that_changes_during_a_wait_is_not_overwritten(tmp_path: Path) -> None:
+    with many_routes(tmp_path, 1000) as shop:
+        last = list(shop.routes)[-1]
+        shop.world.sandbox.upload("ops-other")
+        shop.world.sandbox.clock.on_sleep = lambda: shop.lead(last, "ops-other")
+
+        outcome = shop.ops("on")
+
+        assert ended(outcome) == (4, "failed", "world_moved")
+        assert shop.routes[last] == "ops-other"
