@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, WorkersDevSubdomain, Zone, most_specific_route
-from ops.core.clock import format_rfc3339
+from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
 from ops.core.owners import find_owner
@@ -18,6 +18,7 @@ from ops.core.runtime_contract import MAINTENANCE_SWITCH, ReportedSwitch
 from ops.core.threads import run_in_batches
 from ops.core.verdict import MaintenanceCheck, ProbeResult, Verdict
 from ops.maintenance import steps
+from ops.maintenance.duty import is_over
 from ops.maintenance.routes import select_zones
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow
 
@@ -225,7 +226,12 @@ def advise_closing(
         return SWITCH_ADVICE
     again = command(_closing_options(window, now))
     if window.reopened_by:
-        return f"Run {window.reopened_by} reopens it at its end. If that run has ended, close it again: `{again}`"
+        run = quote_name(window.reopened_by)
+        if is_over(parse_utc(window.since), now):
+            names = {name: getattr(window, name) for name in ("service", "path", "incident")}
+            opens = command({"state": "off", **names})
+            return f"Run {run} closed it and never reopened it. Open the rest: `{opens}`. Or close it again: `{again}`"
+        return f"Run {run} reopens it at its end. If that run has ended, close it again: `{again}`"
     return f"Close it again: `{again}`"
 
 

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 OPEN = "open_although_closed"
+SHOWN = ("service", "path", "message", "since", "until", "incident", "reopened_by")
+"""Fields of a window in the JSON result."""
 AT_THE_EDGE = ("maintenance", "orphaned_routes", OPEN)
 """Sections of the JSON result that the read of ops-maintenance fills."""
 OTHER_WAYS = "workers.dev and custom domains of closed services"
@@ -204,6 +206,10 @@ class EnvironmentStatus:
     """Whether at least one source was read."""
     has_runtime: bool = True
     """Whether ops.yml has switches and limits that can be active."""
+    program: str = "ops"
+    """Beginning of suggested commands."""
+    switched_service: str = ""
+    """Service that reads the switches; empty if there is none."""
 
     def unread_in(self, *sections: str) -> tuple[UnreadSource, ...]:
         return tuple(each for each in self.unread if {*sections} & {*each.sections})
@@ -235,7 +241,14 @@ class EnvironmentStatus:
             orphans=self.orphans,
             openings=tuple(each for each in self.openings if number in each.incidents),
             unread=self.unread,
+            program=self.program,
+            switched_service=self.switched_service,
         )
+
+    def suggest_opening(self, service: str, path: str = "") -> str:
+        """Return the command that opens a closed service by its name."""
+        options = {"state": "off", "service": service, "path": path, "environment": self.environment}
+        return build_command(self.program, "maintenance", options)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -246,7 +259,8 @@ class EnvironmentStatus:
             "switches": [_switch_json(each) for each in self.switches],
             "limits": [vars(each) | {"until": format_rfc3339(each.until)} for each in self.limits],
             "maintenance": [
-                {name: getattr(block, name) for name in ("service", "path", "message", "since", "until", "incident")}
+                {name: getattr(block, name) for name in SHOWN}
+                | {"held_by": [each.describe() for each in block.active_owners(self.read_at)]}
                 for block in self.windows
             ],
             "orphaned_routes": [{"pattern": each.pattern, "service": each.service} for each in self.orphans],
@@ -326,6 +340,8 @@ def read_status(session: Session, program: str, *, with_services: bool = True) -
         unread=unread,
         has_read=lost < sources,
         has_runtime=session.environment.runtime is not None,
+        program=program,
+        switched_service=session.environment.runtime.service if session.environment.runtime else "",
     )
 
 

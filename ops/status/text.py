@@ -7,6 +7,8 @@ from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration, format_planned_end, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
+from ops.core.owners import describe_owners
+from ops.maintenance.duty import is_over
 from ops.render import to_one_line
 from ops.status.status import AT_THE_EDGE, EnvironmentStatus, LiveService, UnreadSource
 from ops.switches.values import describe_switch
@@ -49,7 +51,11 @@ def _unknown_line(each: UnreadSource, status: EnvironmentStatus) -> str:
 def switch_lines(status: EnvironmentStatus) -> Iterator[str]:
     for each in status.switches:
         assert each.value is not None
-        yield f"{each.name}: {describe_switch(each.value, status.read_at)}"
+        owners, lasts = each.value.active_owners(status.read_at), ""
+        if owners and all(owner.ends_with_run for owner in owners) and is_over(each.value.since, status.read_at):
+            opens = status.suggest_opening(status.switched_service)
+            lasts = f". That run never turned it off; to open {status.switched_service}: `{opens}`"
+        yield f"{each.name}: {describe_switch(each.value, status.read_at)}{lasts}"
 
 
 def limit_lines(status: EnvironmentStatus) -> Iterator[str]:
@@ -60,8 +66,14 @@ def limit_lines(status: EnvironmentStatus) -> Iterator[str]:
 def maintenance_lines(status: EnvironmentStatus) -> Iterator[str]:
     for block in status.windows:
         where = f" for incident {block.named_incidents}" if block.incidents else ""
+        if block.owners:
+            where = f", held by {describe_owners(block.active_owners(status.read_at))}"
         until = f", {format_planned_end(parse_utc(block.until), status.read_at)}" if block.until else ""
-        until += f", until run {quote_name(block.reopened_by)} ends" if block.reopened_by else ""
+        if block.reopened_by and is_over(parse_utc(block.since), status.read_at):
+            opens = status.suggest_opening(block.service, block.path)
+            until += f", closed by run {quote_name(block.reopened_by)}, which never reopened it; to open it: `{opens}`"
+        elif block.reopened_by:
+            until += f", until run {quote_name(block.reopened_by)} ends"
         yield f"{block.scope}, since {format_utc(parse_utc(block.since))}{where}{until}"
 
 

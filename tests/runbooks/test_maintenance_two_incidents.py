@@ -160,3 +160,17 @@ def test_switch_closes_the_paths_of_each_incident(world: World) -> None:
     assert ended(turn_switch(place, "off", 9, "--path", "/api/ai")) == (3, "refused", "held_by_others")
     assert turn_switch(place, "off", 7, "--path", "/api/ai").code == 0
     assert closed() == {"/": False, "/api/ai": False}
+
+
+def test_status_names_each_incident_that_holds_a_service(place: MaintenanceWorld) -> None:
+    turn(place, "on", 7)
+    turn(place, "on", 9, "--until", "2h", "--reopen-at-end")
+    where = ("--environment", "production", "--config", str(place.world.config))
+
+    shown = place.world.ops("status", *where, CLOUDFLARE_API_TOKEN="security").out
+    found = place.world.ops("status", *where, "--json", CLOUDFLARE_API_TOKEN="security").result
+
+    assert ", held by #7 (" in shown
+    assert " and #9 (" in shown
+    (window,) = found["maintenance"]
+    assert [each.partition(" ")[0] for each in window["held_by"]] == ["#7", "#9"]

@@ -57,10 +57,13 @@ def is_open(place: Place) -> bool:
     return bool(ingress(place.world) == OPEN) if place.way == "edge" else not place.is_closed()
 
 
+def where_of(place: Place) -> tuple[str, ...]:
+    return "--environment", "production", "--config", str(place.world.config)
+
+
 def stored(place: Place) -> list[Any]:
     """Return the maintenance that `ops status` lists."""
-    where = ("--environment", "production", "--config", str(place.world.config), "--json")
-    found = place.world.ops("status", *where, CLOUDFLARE_API_TOKEN=place.library.token).result
+    found = place.world.ops("status", *where_of(place), "--json", CLOUDFLARE_API_TOKEN=place.library.token).result
     return [*found["maintenance"], *found["switches"]]
 
 
@@ -177,6 +180,9 @@ def test_duty_to_reopen_ends_after_an_hour_and_is_shown(world: World, way: str) 
     assert ended(late) == (8, "no_evidence", "no_evidence"), late.err
     assert re.search("closed by .*, which never reopened it; open it with `ops maintenance ", late.result["message"])
     assert place.is_closed()
+    shown = world.ops("status", *where_of(place), CLOUDFLARE_API_TOKEN="library").out
+    command = "ops maintenance --state off --service api --environment production"
+    assert re.search(f"never (reopened it; to open it|turned it off; to open api): `{command}`", shown), shown
     assert place.turn("off").code == 0
     assert is_open(place)
     world.sandbox.clock.advance(90)
