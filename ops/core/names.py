@@ -1,7 +1,7 @@
 """Names: shared ones, their forms such as a commit's SHA, and names as people typed them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,62}$"
@@ -13,6 +13,8 @@ RAISE_BRANCH = "ops/raise-limits-"
 """Start of the branch of each pull request that propose-limits opens."""
 CHECK_OUTAGE = "check-outage"
 """The label on an incident, the workflow and the command that judge whether trouble is a provider's or ours."""
+MOST_LISTED = 10
+"""Most items of a list in a message."""
 MAINTENANCE_WORKER = "ops-maintenance"
 """The Worker that answers for a service in maintenance mode."""
 _WORD = r"(?:[0-9]+|[a-z][0-9]{0,3}|[A-Za-z][a-z]+(?:[A-Z][a-z]+)*[0-9]{0,3})"
@@ -46,6 +48,12 @@ def is_sha(text: str) -> bool:
 def is_full_sha(text: str) -> bool:
     """Return whether the text is a full SHA of 40 digits."""
     return re.fullmatch("[0-9a-f]{40}", text) is not None
+
+
+def first_of(texts: Sequence[str], most: int = MOST_LISTED) -> list[str]:
+    """Return the first texts and, in place of the others, their number: a message must fit on a phone."""
+    more = len(texts) - most
+    return [*texts[:most], f"and {more} more"] if more > 0 else [*texts]
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ops.core.approval import ApprovalTerms
 from ops.core.errors import Decision, OpsError, ProviderError, Reason, Refused
+from ops.core.names import first_of
 from ops.core.next_step import SuggestedCommand, command_from_json, command_to_json
 from ops.core.tolerant_json import mapping_in, mappings_in, text_in, texts_in
 
@@ -301,7 +302,9 @@ class Progress:
             outcome[name] for name in OUTCOME_WORDS if name != "not_changed"
         ):
             return ""
-        return "; ".join(f"{OUTCOME_WORDS[name]}: {', '.join(targets)}" for name, targets in outcome.items() if targets)
+        return "; ".join(
+            f"{OUTCOME_WORDS[name]}: {', '.join(first_of(targets))}" for name, targets in outcome.items() if targets
+        )
 
 
 def changed_elsewhere_error(text: str, progress: Progress) -> OpsError:

@@ -9,7 +9,7 @@ from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration, compare_bindings
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Reason
-from ops.core.names import GitCommit, is_sha
+from ops.core.names import GitCommit, first_of, is_sha
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
 from ops.pages.live_deployment import LiveDeployment, PagesTargetChoice, choose_target
@@ -116,8 +116,8 @@ def build_sections(
         )
     listed.append(PlanSection("Compared", history.compared))
     if by_rule:
-        passed = tuple(f"{over.deployment[:8]}: {over.why}" for over in choice.rejected)
-        listed.append(PlanSection("Rejected deployments", passed))
+        passed = first_of([f"{over.deployment[:8]}: {over.why}" for over in choice.rejected])
+        listed.append(PlanSection("Rejected deployments", tuple(passed)))
     oldest = history.deployments[-1]
     reach = f"the newest {len(history.deployments)} deployments of production, back to {format_utc(oldest.created_on)}"
     listed.append(PlanSection("History", (f"{reach}; Cloudflare does not report who deployed or rolled back",)))

@@ -11,6 +11,7 @@ from ops.cloudflare.types.pages import PagesDeployment
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
+from ops.core.names import first_of
 from ops.core.next_step import SuggestedCommand
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
@@ -185,7 +186,7 @@ def _not_shown_refusal(service: "Service", accepted: AcceptedRollback) -> Refuse
 
 def _no_target(ctx: Context[RollbackPages.Params], service: "Service", choice: PagesTargetChoice) -> Refused:
     """Refuse, and suggest a build of an earlier commit if ops.yml has a `build`."""
-    passed = "; ".join(f"{over.deployment[:8]}: {over.why}" for over in choice.rejected)
+    passed = "; ".join(first_of([f"{over.deployment[:8]}: {over.why}" for over in choice.rejected]))
     return Refused(
         f"no deployment to go back to: {passed or 'no older one succeeded'}; the newest "
         f"{snapshot.MAX_DEPLOYMENTS} are read",

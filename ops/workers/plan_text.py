@@ -18,7 +18,7 @@ from ops.cloudflare.types.workers import (
 )
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.names import is_sha
+from ops.core.names import first_of, is_sha
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign, is_barely_proven
@@ -74,9 +74,7 @@ def build_sections(
         shown = [version for version, _ in (*history.live.split, *split)]
         listed.append(PlanSection("Requests", tuple(describe_traffic(history.traffic, shown))))
     if by_rule:
-        listed.append(
-            PlanSection("Rejected versions", tuple(f"{short_id(over.version)}: {over.why}" for over in choice.rejected))
-        )
+        listed.append(PlanSection("Rejected versions", tuple(_list_rejected(choice))))
     listed.append(PlanSection("History", (history.coverage,)))
     return tuple(section for section in listed if section.lines)
 
@@ -284,11 +282,11 @@ def no_target_refusal(
 
     `ways`: versions that a person may choose, best first. `listing`: the command that lists all versions.
     """
-    passed = "; ".join(f"{short_id(over.version)}: {over.why}" for over in choice.rejected)
+    passed = "; ".join(_list_rejected(choice))
     return Refused(
         f"no known good version: {passed or 'no other version has served all traffic'}; {history.coverage}",
         reason=Reason.NO_TARGET,
-        hint=f"Choose a version. {_list_fallbacks(ways)}"
+        hint=f"Choose a version. {_list_fallbacks(ways, listing)}"
         if ways
         else "Deploy the reverted commit. If you know a good version, replace VERSION in the command with its ID. "
         f"List them with `{listing}`.",
@@ -296,8 +294,13 @@ def no_target_refusal(
     )
 
 
-def _list_fallbacks(ways: tuple[RejectedTarget, ...]) -> str:
-    more = f" {len(ways) - MAX_LISTED} more are listed in the message above." if len(ways) > MAX_LISTED else ""
+def _list_rejected(choice: TargetChoice) -> list[str]:
+    """Return the newest rejected versions, each with the reason."""
+    return first_of([f"{short_id(over.version)}: {over.why}" for over in choice.rejected])
+
+
+def _list_fallbacks(ways: tuple[RejectedTarget, ...], listing: str) -> str:
+    more = f" For {len(ways) - MAX_LISTED} more, see `{listing}`." if len(ways) > MAX_LISTED else ""
     return " ".join(f"`--to {way.version}`: {way.why}." for way in ways[:MAX_LISTED]) + more
 
 

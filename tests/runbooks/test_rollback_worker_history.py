@@ -89,7 +89,8 @@ def test_all_versions_are_read_before_a_refusal(world: World) -> None:
 
     assert outcome.result["reason"] == "no_target"
     assert sorted(version_reads(world.sandbox)) == sorted(versions)
-    assert outcome.result["message"].count("less than 10 min") == 34
+    assert outcome.result["message"].count("less than 10 min") == 10
+    assert "; and 24 more; " in outcome.result["message"]
 
 
 def pages_read(world: World) -> list[str]:

@@ -82,6 +82,8 @@ def test_rejected_write_names_what_is_live(shop: ManyRoutes) -> None:
     led = {f"Route {pattern}" for pattern, script in shop.routes.items() if script == MAINTENANCE_WORKER}
     assert len(led) == 5
     assert led < set(outcome.result["outcome"]["changed"])
+    assert "not changed: " in outcome.result["message"]
+    assert outcome.result["message"].endswith("and 5 more")
     assert [e["kind"] for e in outcome.result["timeline"]].count("read_back") == 7
 
 
