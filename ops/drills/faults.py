@@ -1,4 +1,4 @@
-"""Read the rules of `ops sandbox --faults`: requests that fail in the sandbox."""
+"""Read the rules of `ops sandbox --faults FILE`: requests that fail in the sandbox."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self

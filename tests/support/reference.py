@@ -40,6 +40,17 @@ def one_cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+def modules() -> str:
+    """Return a table of the files of each package, with the first line of each."""
+    tables = []
+    for folder in sorted({path.parent for path in (ROOT / "ops").rglob("*.py")}):
+        found = [(path, ast.get_docstring(ast.parse(path.read_text()))) for path in sorted(folder.glob("*.py"))]
+        rows = [(f"`{path.stem}`", text.splitlines()[0]) for path, text in found if text and path.stem != "__init__"]
+        if rows:
+            tables.append(f"\n## `{folder.relative_to(ROOT)}`\n{table(('file', 'holds'), rows)}")
+    return "".join(tables)
+
+
 def packages() -> str:
     """Return every package of `ops` by its level in the import rule, with the text and examples of its docstring."""
     levels = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
