@@ -1,4 +1,4 @@
-"""What version 0.1.0 left behind is finished by this version: a ferry company, as `former_stories` tells."""
+"""What versions 0.1.0 and 0.1.1 left behind is finished by this version: a ferry company, as `former_stories` tells."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from tests.support.former_release import repeat
 from tests.support.former_stories import ACCOUNT, DATABASE, HOST, MIGRATION, RESTORE, TOKEN, WORKER, Ferry
 from tests.support.second_person import Desk
 
-VERSION = "0.1.0"
+VERSION, NEXT = "0.1.0", "0.1.1"
 
 
 @dataclass(frozen=True)
@@ -78,20 +78,22 @@ class Left:
 
 
 @contextmanager
-def left(story: Callable[[Ferry], None], folder: Path) -> Iterator[Left]:
+def left(story: Callable[[Ferry], None], folder: Path, version: str = VERSION) -> Iterator[Left]:
     with Sandbox(account_id=ACCOUNT, virtual_clock=True) as sandbox:
-        yield Left(World(sandbox, folder), repeat(VERSION, story.__name__, sandbox, folder))
+        yield Left(World(sandbox, folder), repeat(version, story.__name__, sandbox, folder))
 
 
 @pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Left]:
-    with left(request.param, tmp_path) as found:
+    story, version = request.param
+    with left(story, tmp_path, version) as found:
         yield found
 
 
-def after(*found: Callable[[Ferry], None]) -> pytest.MarkDecorator:
+def after(*found: Callable[[Ferry], None], version: str = VERSION) -> pytest.MarkDecorator:
     """Run the test after each of the stories."""
-    return pytest.mark.parametrize("place", found, indirect=True, ids=lambda story: story.__name__)
+    cases = [(story, version) for story in found]
+    return pytest.mark.parametrize("place", cases, indirect=True, ids=lambda case: case[0].__name__)
 
 
 EDGE, PATH, SWITCH = stories.closed_at_edge, stories.closed_path, stories.closed_by_switch
@@ -168,8 +170,8 @@ def restores(place: Left) -> int:
 
 @pytest.mark.slow
 @after(*BEFORE, *AFTER)
-def test_killed_restore_is_finished_by_the_same_command(place: Left) -> None:
-    """A later run cannot know whether a person needs the service closed, so it names the command that opens it."""
+def test_killed_restore_of_0_1_0_is_finished_by_the_same_command(place: Left) -> None:
+    """0.1.0 did not store whether a person needs the service closed, so the run names the command that opens it."""
     was_made = place.migrations == ["0001_trips.sql"]
     assert len(closed_windows(place)) == 1
 
@@ -189,6 +191,22 @@ def test_killed_restore_is_finished_by_the_same_command(place: Left) -> None:
     assert (place.serves(), closed_windows(place)) == (200, [])
     assert ended(place.run(*RESTORE))[:2] == (0, "nothing_to_do")
     assert place.holds == [MIGRATION]
+
+
+@pytest.mark.slow
+@after(*BEFORE, *AFTER, version=NEXT)
+def test_killed_restore_of_0_1_1_is_finished_and_reopened_by_the_same_command(place: Left) -> None:
+    was_made = place.migrations == ["0001_trips.sql"]
+    assert (len(closed_windows(place)), place.serves("/book")) == (1, 503)
+
+    again = place.run(*RESTORE)
+
+    assert again.code == 0, again.err
+    assert (place.migrations, place.holds) == (["0001_trips.sql"], [MIGRATION])
+    assert restores(place) == (0 if was_made else 1)
+    place.ferry.wait(minutes=2)
+    assert (place.serves(), closed_windows(place)) == (200, [])
+    assert ended(place.run(*RESTORE))[:2] == (0, "nothing_to_do")
 
 
 @pytest.mark.sampled(4)
