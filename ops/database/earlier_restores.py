@@ -92,20 +92,30 @@ def describe_restores(previous: PreviousRuns | None, name: str, now: datetime) -
 
 
 def refuse_concurrent_restore(ctx: Context[Any], records: Iterable[RunRecord], now: datetime) -> None:
-    """Refuse while a restore by another run may be under way at D1, also if that run was killed."""
+    """Refuse while another run may restore this database, or close or reopen its services; also if it was killed."""
     name = ctx.params.database
     for record in records:
-        for restore, later in _find_restores([record], name):
-            end = restore.at + LONGEST_RESTORE
-            if now < end and not any(row.kind in _SETTLED for row in later):
+        sent = _find_restores([record], name)
+        began = [(row.at, row.at) for row, later in sent if not any(each.kind in _SETTLED for each in later)]
+        for since, newest in [*began, *_find_signs_of_life(record, name, ctx.environment.name)]:
+            end = newest + LONGEST_RESTORE
+            if now < end:
                 target, _ = _find_target(record, name)
                 command = "the command below" if target else "the same command again"
                 raise Refused(
-                    f"another run restores {name} since {format_rfc3339(restore.at)}",
+                    f"another run restores {name} since {format_rfc3339(since)}",
                     reason=Reason.WORLD_MOVED,
                     hint=f"Wait for its end. If it was killed, start {command} at {format_rfc3339(end)}.",
                     suggested_command=terms.suggest_restore(ctx, name, target) if target else None,
                 )
+
+
+def _find_signs_of_life(record: RunRecord, name: str, environment: str) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the first write and the newest row of a run without an end. A live run writes a row each minute."""
+    writes = [row.at for row in record.rows if row.kind == EventKind.WRITING]
+    has_ended = bool(record.decision) or any(row.kind == ENDED_KIND for row in record.rows)
+    if writes and not has_ended and _has_same_intent(record, name, environment):
+        yield writes[0], max(row.at for row in record.rows)
 
 
 def refuse_step_back_after_restore(ctx: Context[Any], records: Iterable[RunRecord]) -> None:
@@ -201,23 +211,21 @@ def newest_record(records: Iterable[RunRecord], name: str) -> tuple[RunRecord, .
 
 
 def find_same_intent(records: Iterable[RunRecord], name: str, environment: str) -> frozenset[str]:
-    """Return the runs that planned a restore of this database; each may have closed its services.
+    """Return the runs that planned a restore of this database; each may have closed its services."""
+    return frozenset(record.run for record in records if _has_same_intent(record, name, environment))
+
+
+def _has_same_intent(record: RunRecord, name: str, environment: str) -> bool:
+    """Return whether the run planned a restore of this database.
 
     A long record keeps the changes of its plan, or the row before the restore, and may lack the row of the plan.
     """
+    if (record.runbook, record.environment) != ("restore-database", environment):
+        return False
     target = f"{PLANNED_PREFIX}{name}"
-    starts = (f"{target}: ", f"{TARGET_PREFIX}{name}: ")
-    return frozenset(
-        record.run
-        for record in records
-        if (record.runbook, record.environment) == ("restore-database", environment)
-        and (
-            any(changed == target for changed, _, _ in record.versions)
-            or any(
-                row.kind in {EventKind.PLANNED, EventKind.PREPARED} and row.text.startswith(starts)
-                for row in record.rows
-            )
-        )
+    starts, kinds = (f"{target}: ", f"{TARGET_PREFIX}{name}: "), {EventKind.PLANNED, EventKind.PREPARED}
+    return any(changed == target for changed, _, _ in record.versions) or any(
+        row.kind in kinds and row.text.startswith(starts) for row in record.rows
     )
 
 

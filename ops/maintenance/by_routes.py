@@ -192,7 +192,7 @@ class Closing:
     """The window to store."""
     wanted: RoutesToClose
     resumed: str = ""
-    """Run that made the stored window and did not reopen it; this run does so in its place. Empty if there is none."""
+    """Run that made the stored window and did not reopen it, in words; this run does. Empty if there is none."""
 
     @property
     def is_own(self) -> bool:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import OpsError, Reason
-from ops.core.names import quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection, Progress
 from ops.engine.context import Context
@@ -231,7 +230,7 @@ class Closure:
             if why.suggested_command:
                 yield f"to take {name} offline, first run `{why.suggested_command.command}`"
         for name, run in self.resumed.items():
-            yield f"run {quote_name(run)} closed {name} and did not reopen it. This run does, after healthy checks"
+            yield f"{run} closed {name} and did not reopen it. This run does, after healthy checks"
         for name, end in self.kept.items():
             yield f"{name} is in maintenance already, and this run does not reopen it"
             if self.holders.get(name):

@@ -7,11 +7,13 @@ window, `UNTIL_RUN_ENDS` of a switch. A person who turns maintenance on ends tha
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, Self
 
 from ops.core.clock import format_utc, parse_utc
 from ops.core.names import quote_name
 from ops.core.owners import UNTIL_RUN_ENDS, describe_owners
 from ops.core.runtime_contract import SwitchValue, make_revision
+from ops.engine.context import Context
 from ops.maintenance.state import MaintenanceWindow
 
 DUTY_LIFETIME = timedelta(hours=1)
@@ -26,25 +28,40 @@ class SameIntent:
     """Runs that wanted the same as this one, so that it may finish what they began."""
 
     find_runs: Callable[[], Collection[str]]
-    """Read their IDs; called only if something is closed."""
+    """Read their IDs from records; called only if something is closed."""
     now: datetime
+    incident: int | None
+    own_services: Collection[str]
+    """Services that only such runs close: for the same incident, no record is needed."""
+
+    @classmethod
+    def of(cls, ctx: Context[Any], find_runs: Callable[[], Collection[str]], own_services: Collection[str]) -> Self:
+        return cls(find_runs, ctx.clock.now(), ctx.request.incident, own_services)
 
     def find_run(self, window: MaintenanceWindow) -> str:
-        """Return the run whose window this one may reopen; empty if there is none."""
+        """Return the run whose window this one may reopen, in words; empty if there is none."""
         run = window.reopened_by
         if not run or window.owners or is_over(parse_utc(window.since), self.now):
             return ""
-        return run if run in self.find_runs() else ""
+        is_known = self._is_own(window.service, window.incident) or run in self.find_runs()
+        return f"run {quote_name(run)}" if is_known else ""
 
-    def find_run_of_switch(self, value: SwitchValue, key: str) -> str:
-        """Return the run whose switch this one may turn off; empty if there is none. Each write has its own revision.
+    def find_run_of_switch(self, service: str, value: SwitchValue, key: str) -> str:
+        """Return the run whose switch this one may turn off, in words; empty if there is none.
 
-        A value of several owners is never one of a run alone.
+        Each write has its own revision. A value of several owners is never one of a run alone.
         """
         owners = value.active_owners(self.now)
         if len(owners) != 1 or not owners[0].ends_with_run or is_over(value.since, self.now):
             return ""
-        return next((each for each in self.find_runs() if value.revision.startswith(make_revision(each, key))), "")
+        run = next((each for each in self.find_runs() if value.revision.startswith(make_revision(each, key))), "")
+        if run:
+            return f"run {quote_name(run)}"
+        person = quote_name(owners[0].by.removesuffix(UNTIL_RUN_ENDS))
+        return f"a run of {person}" if self._is_own(service, owners[0].incident) else ""
+
+    def _is_own(self, service: str, incident: int | None) -> bool:
+        return incident is not None and incident == self.incident and service in self.own_services
 
 
 def is_over(since: datetime, now: datetime) -> bool:

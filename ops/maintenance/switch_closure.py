@@ -39,7 +39,7 @@ class SwitchClosure:
     standing: SwitchState | None = None
     """Value that was on before this run."""
     resumed_run: str = ""
-    """Run that wrote it and did not turn it off; this run does."""
+    """Run that wrote it and did not turn it off, in words; this run does."""
     holders: Mapping[str, str] = field(default_factory=dict)
     taken: Mapping[str, str] = field(default_factory=dict)
     is_closed_by_run: bool = False
@@ -180,7 +180,7 @@ def _keep_standing(ctx: Context[Any], service: "Service", current: SwitchState, 
     value, now = current.value if current.is_on(ctx.clock.now()) else None, ctx.clock.now()
     if value is None:
         return SwitchClosure(service)
-    run, holder = intent.find_run_of_switch(value, current.key), describe_holder_of_switch(value, now)
+    run, holder = intent.find_run_of_switch(service.name, value, current.key), describe_holder_of_switch(value, now)
     shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH) if run else None
     if shown is not None and current.differs_from(shown):  # one of them is up to a minute behind
         if shown.state == by_switch.ON:

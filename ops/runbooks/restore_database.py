@@ -261,8 +261,9 @@ def _read(
     ctx: Context[RestoreDatabase.Params], database: "Database", find_records: Callable[[], Sequence[RunRecord]]
 ) -> _Reads:
     d1, name = ctx.cloudflare.d1, ctx.params.database
-    intent = SameIntent(lambda: find_same_intent(find_records(), name, ctx.environment.name), ctx.clock.now())
-    services = ctx.environment.services_of(ctx.params.database)
+    services = ctx.environment.services_of(name)
+    own = [each.name for each in services if len(ctx.environment.databases_of(each.name)) == 1]
+    intent = SameIntent.of(ctx, lambda: find_same_intent(find_records(), name, ctx.environment.name), own)
     workers = [each for each in services if each.worker]
     closing = start_call(lambda: closure.plan_closure(ctx, services, MESSAGE, intent)).result
     found, now, bookmark, retention, held, *reads = run_parallel_mixed(

@@ -133,8 +133,10 @@ def test_restore_ended_at_any_write_is_finished_by_the_same_command(
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_colleague_finishes_the_killed_restore_of_an_incident(world: World, way: str) -> None:
-    """The record on the incident shows that the run wanted the same."""
+    """Another database uses the service too, so the record on the incident shows that the run wanted the same."""
     place = make_place(world, way)
+    other = "      shelves:\n        id: 1b0a0da8-0000-4000-8000-00000000b0ff\n        services: [api]\n"
+    world.edit_config("    databases:\n", f"    databases:\n{other}")
     environ = on_an_incident(place)
     run = command(place, "--incident", "1", **environ)
 
@@ -153,6 +155,39 @@ def test_colleague_finishes_the_killed_restore_of_an_incident(world: World, way:
 
     assert again.code == 0, again.err
     assert is_open(place)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_same_incident_needs_no_record_if_one_database_uses_the_service(world: World, way: str) -> None:
+    """GitHub has lost the comment of the killed run, or never got it."""
+    place = make_place(world, way)
+    environ = on_an_incident(place)
+    run = command(place, "--incident", "1", **environ)
+    world.sandbox.fault(**RESTORE, after=run.send(signal.SIGKILL))
+    run.run()
+    world.sandbox.github.issue(1).comments.clear()
+    world.sandbox.clock.advance(90)
+
+    again = place.library.on_another_machine().restore(BEFORE_LAST, "--incident", "1", **environ)
+
+    assert again.code == 0, again.err
+    assert is_open(place)
+
+
+def test_run_that_may_still_act_is_not_taken_over(world: World) -> None:
+    """A live run writes a row each minute; the same command then says who acts, since when, and when to press again."""
+    place = make_place(world, "edge")
+    run = command(place)
+    world.sandbox.fault(**WRITES["route"], after=run.send(signal.SIGKILL))
+    run.run()
+
+    soon = place.library.restore(BEFORE_LAST)
+
+    assert ended(soon) == (3, "refused", "world_moved"), soon.err
+    assert "If it was killed, start the same command again at " in soon.result["hint"]
+    assert soon.result["wrote"] is False
+    world.sandbox.clock.advance(60)
+    assert_finished(place, place.library.restore(BEFORE_LAST))
 
 
 def test_another_person_reads_who_closed_the_service(world: World) -> None:
