@@ -66,12 +66,34 @@ def test_service_is_closed_during_the_restore_and_reopened(library: Library) -> 
     assert int(reserved.split()[0]) > len(closing)
 
 
+def add_routes(library: Library, count: int) -> None:
+    zone = next(iter(library.world.sandbox.zones.all.values()))
+    for number in range(count):
+        library.world.sandbox.zones.add_route(zone, f"{HOST}/shelves/{number}/*", "fortunet-api")
+
+
+@pytest.mark.slow
+def test_calls_that_reopen_are_reserved_before_the_service_closes(library: Library) -> None:
+    """450 routes close and reopen: the run waits while it closes them, and not with the database restored."""
+    add_routes(library, 450)
+    before = ingress(library.world)
+
+    done = library.restore(BEFORE_LAST)
+
+    assert done.code == 0, done.err
+    assert ingress(library.world) == before
+    assert any("wait about" in line for line in done.result["plan"]["warnings"])
+    told = [event["text"] for event in done.result["timeline"] if event["kind"] in {"warning", "writing"}]
+    restored = next(number for number, text in enumerate(told) if text.startswith("D1 database lib"))
+    waits = [number for number, text in enumerate(told) if text.startswith("waiting until")]
+    assert waits
+    assert max(waits) < restored
+
+
 @pytest.mark.slow
 def test_many_routes_share_their_reads_during_a_restore(library: Library) -> None:
     sandbox = library.world.sandbox
-    zone = next(iter(sandbox.zones.all.values()))
-    for number in range(18):
-        sandbox.zones.add_route(zone, f"{HOST}/shelves/{number}/*", "fortunet-api")
+    add_routes(library, 18)
     before = ingress(library.world)
     sandbox.requests.clear()
 

@@ -241,3 +241,15 @@ def test_route_that_changes_during_a_wait_is_not_overwritten(tmp_path: Path) -> 
 
         assert ended(outcome) == (4, "failed", "world_moved")
         assert shop.routes[last] == "ops-other"
+
+
+def test_kill_during_a_wait_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    with many_routes(tmp_path, 1000) as shop:
+        shop.world.sandbox.clock.on_sleep = interrupt
+        killed = shop.ops("on")
+        assert ended(killed)[:2] == (130, "interrupted")
+        assert not shop.run("on").reached()
+        shop.world.sandbox.clock.on_sleep = lambda: None
+
+        assert shop.ops("on").code == 0
+        assert shop.run("on").reached()
