@@ -40,7 +40,13 @@ def finish(place: MaintenanceWorld, state: str) -> None:
     assert ended(third)[:2] == (0, "nothing_to_do"), third.err
 
 
-def interrupt_off_at_the_edge(world: World, fault: dict[str, Any], moment: str, number: int) -> None:
+@pytest.mark.sampled(25)
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("fault", ROUTE_WRITES, ids=str)
+def test_off_ended_at_any_write_is_finished_by_the_same_command(
+    world: World, fault: dict[str, Any], moment: str, number: int
+) -> None:
     with offline.prepared(world) as place:
         before = place.ways
         assert place.on().code == 0
@@ -51,20 +57,6 @@ def interrupt_off_at_the_edge(world: World, fault: dict[str, Any], moment: str, 
         assert place.ways == before
         assert place.serves(f"{HOST}/") != "off"
         assert stored(world, "security") == []
-
-
-def test_killed_off_is_finished_by_the_same_command(world: World) -> None:
-    interrupt_off_at_the_edge(world, WRITES["route"], "after", signal.SIGKILL)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("fault", ROUTE_WRITES, ids=str)
-def test_off_ended_at_any_write_is_finished_by_the_same_command(
-    world: World, fault: dict[str, Any], moment: str, number: int
-) -> None:
-    interrupt_off_at_the_edge(world, fault, moment, number)
 
 
 @pytest.mark.slow

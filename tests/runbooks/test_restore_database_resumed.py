@@ -113,7 +113,7 @@ def test_killed_restore_is_finished_and_reopened_by_the_same_command(world: Worl
     assert_finished(place, again)
 
 
-@pytest.mark.slow
+@pytest.mark.sampled(53)
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize(("way", "fault"), EVERY_WRITE, ids=str)
@@ -157,6 +157,7 @@ def test_colleague_finishes_the_killed_restore_of_an_incident(world: World, way:
     assert is_open(place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_same_incident_needs_no_record_if_one_database_uses_the_service(world: World, way: str) -> None:
     """GitHub has lost the comment of the killed run, or never got it."""
@@ -204,6 +205,7 @@ def test_another_person_reads_who_closed_the_service(world: World) -> None:
     assert is_open(place)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("way", WAYS)
 def test_duty_to_reopen_ends_after_an_hour_and_is_shown(world: World, way: str) -> None:
     place = make_place(world, way)
@@ -224,6 +226,7 @@ def test_duty_to_reopen_ends_after_an_hour_and_is_shown(world: World, way: str) 
     assert ended(place.library.restore(BEFORE_LAST))[:2] == (0, "nothing_to_do")
 
 
+@pytest.mark.slow
 def test_person_who_closed_it_after_the_kill_keeps_it_closed(world: World) -> None:
     place = make_place(world, "edge")
     kill(place, RESTORE, "after")
@@ -250,6 +253,7 @@ def test_service_whose_last_route_was_reopened_is_not_called_closed(world: World
     assert_finished(place, place.library.restore(BEFORE_LAST))
 
 
+@pytest.mark.slow
 def test_unhealthy_checks_keep_closed_what_a_killed_restore_closed(world: World) -> None:
     place = make_place(world, "edge")
     kill(place, RESTORE, "after")

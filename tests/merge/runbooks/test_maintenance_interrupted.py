@@ -1,7 +1,6 @@
-"""Maintenance mode at the edge: interruption, unclear writes and concurrent changes."""
+"""Maintenance mode at the edge: unclear writes and concurrent changes."""
 
 import os
-import signal
 import subprocess
 import sys
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from tests.conftest import ROOT, WORKER, Outcome
 from tests.runbooks.test_maintenance import place
 from tests.support.commands import ended
-from tests.support.offline import ALSO, HOST, MAINTENANCE_WORKER, MaintenanceWorld
+from tests.support.offline import HOST, MAINTENANCE_WORKER, MaintenanceWorld
 
 __all__ = ["place"]
 
@@ -25,24 +24,6 @@ OFF = [TURNED, {"method": "DELETE", "path": "/zones/*/workers/routes/*"}, SWITCH
 EACH_WRITE = pytest.mark.parametrize(
     "number", [pytest.param(number, marks=() if number == 2 else pytest.mark.slow) for number in range(5)]
 )
-
-
-def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-@EACH_WRITE
-def test_run_killed_after_any_write_is_completed_by_the_next(place: MaintenanceWorld, number: int) -> None:
-    before = place.ways
-    for run, writes, serves in ((place.on, ON, "off"), (place.off, OFF, "home")):
-        place.world.sandbox.fault(**writes[number], after=interrupt)
-        assert ended(run())[:2] == (130, "interrupted")
-
-        again = run()
-
-        assert again.code == 0, again.err
-        assert place.serves(f"{HOST}/") == place.serves(f"{ALSO}/") == serves
-    assert place.ways == before
 
 
 @pytest.mark.parametrize("lost", ["before", pytest.param("after", marks=pytest.mark.slow)])
