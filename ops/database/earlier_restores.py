@@ -113,9 +113,12 @@ def refuse_concurrent_restore(ctx: Context[Any], records: Iterable[RunRecord], n
 def _find_signs_of_life(record: RunRecord, name: str, environment: str) -> Iterator[tuple[datetime, datetime]]:
     """Yield the first write and the newest row of a run without an end. A live run writes a row each minute."""
     writes = [row.at for row in record.rows if row.kind == EventKind.WRITING]
-    has_ended = bool(record.decision) or any(row.kind == ENDED_KIND for row in record.rows)
-    if writes and not has_ended and _has_same_intent(record, name, environment):
+    if writes and not _has_ended(record) and _has_same_intent(record, name, environment):
         yield writes[0], max(row.at for row in record.rows)
+
+
+def _has_ended(record: RunRecord) -> bool:
+    return bool(record.decision) or any(row.kind == ENDED_KIND for row in record.rows)
 
 
 def refuse_step_back_after_restore(ctx: Context[Any], records: Iterable[RunRecord]) -> None:
@@ -210,9 +213,15 @@ def newest_record(records: Iterable[RunRecord], name: str) -> tuple[RunRecord, .
     return (max(sent, key=lambda each: each[:2])[2],) if sent else ()
 
 
-def find_same_intent(records: Iterable[RunRecord], name: str, environment: str) -> frozenset[str]:
-    """Return the runs that planned a restore of this database; each may have closed its services."""
-    return frozenset(record.run for record in records if _has_same_intent(record, name, environment))
+def find_same_intent(records: Iterable[RunRecord], name: str, environment: str, now: datetime) -> frozenset[str]:
+    """Return the runs that planned a restore of this database, and have ended or were killed.
+
+    Each may have closed its services. The record on an incident may lag, and lack the newest rows.
+    """
+    found = (record for record in records if _has_same_intent(record, name, environment))
+    return frozenset(
+        each.run for each in found if _has_ended(each) or all(now - row.at >= LONGEST_RESTORE for row in each.rows)
+    )
 
 
 def _has_same_intent(record: RunRecord, name: str, environment: str) -> bool:

@@ -21,6 +21,8 @@ DUTY_LIFETIME = timedelta(hours=1)
 
 No run lasts so long, and within it `--to -15m` counts as a repeat too. Later, people may rely on the closed service.
 """
+UNRECORDED_WAIT = timedelta(minutes=5)
+"""Time after the closing during which a run without a record may be alive: it closes, waits, restores and probes."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class SameIntent:
         run = window.reopened_by
         if not run or window.owners or is_over(parse_utc(window.since), self.now):
             return ""
-        is_known = self._is_own(window.service, window.incident) or run in self.find_runs()
+        is_known = self._is_own(window.service, window.incident, parse_utc(window.since)) or run in self.find_runs()
         return f"run {quote_name(run)}" if is_known else ""
 
     def find_run_of_switch(self, service: str, value: SwitchValue, key: str) -> str:
@@ -58,10 +60,12 @@ class SameIntent:
         if run:
             return f"run {quote_name(run)}"
         person = quote_name(owners[0].by.removesuffix(UNTIL_RUN_ENDS))
-        return f"a run of {person}" if self._is_own(service, owners[0].incident) else ""
+        return f"a run of {person}" if self._is_own(service, owners[0].incident, value.since) else ""
 
-    def _is_own(self, service: str, incident: int | None) -> bool:
-        return incident is not None and incident == self.incident and service in self.own_services
+    def _is_own(self, service: str, incident: int | None, since: datetime) -> bool:
+        """Return whether the incident alone shows it. Without a record, a run that closed it just now may be alive."""
+        is_same = incident is not None and incident == self.incident and service in self.own_services
+        return is_same and self.now - since >= UNRECORDED_WAIT
 
 
 def is_over(since: datetime, now: datetime) -> bool:

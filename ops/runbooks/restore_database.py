@@ -260,13 +260,13 @@ class _Reads:
 def _read(
     ctx: Context[RestoreDatabase.Params], database: "Database", find_records: Callable[[], Sequence[RunRecord]]
 ) -> _Reads:
-    d1, name = ctx.cloudflare.d1, ctx.params.database
+    d1, name, now = ctx.cloudflare.d1, ctx.params.database, ctx.clock.now()
     services = ctx.environment.services_of(name)
     own = [each.name for each in services if len(ctx.environment.databases_of(each.name)) == 1]
-    intent = SameIntent.of(ctx, lambda: find_same_intent(find_records(), name, ctx.environment.name), own)
+    intent = SameIntent.of(ctx, lambda: find_same_intent(find_records(), name, ctx.environment.name, now), own)
     workers = [each for each in services if each.worker]
     closing = start_call(lambda: closure.plan_closure(ctx, services, MESSAGE, intent)).result
-    found, now, bookmark, retention, held, *reads = run_parallel_mixed(
+    found, at, bookmark, retention, held, *reads = run_parallel_mixed(
         [
             lambda: state.read_state(d1, database),
             lambda: state.read_clock(d1, database.id),
@@ -277,7 +277,7 @@ def _read(
         ]
     )
     names = [each.name for each in workers]
-    return _Reads(now, found, bookmark, retention, closing, held, tuple(zip(names, reads, strict=True)))
+    return _Reads(at, found, bookmark, retention, closing, held, tuple(zip(names, reads, strict=True)))
 
 
 def _plan_restore(

@@ -4,13 +4,14 @@ import re
 import signal
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Outcome, World
 from tests.runbooks.test_restore_database_edge import CLOSED, OPEN
-from tests.runbooks.test_restore_database_taken_over import WAYS, Place, make_place
+from tests.runbooks.test_restore_database_taken_over import WAYS, Place, each_meeting, make_place
 from tests.support import shopdesk
 from tests.support.commands import Command, ended
 from tests.support.databases import RESTORE, ingress
@@ -168,6 +169,10 @@ def test_same_incident_needs_no_record_if_one_database_uses_the_service(world: W
     run.run()
     world.sandbox.github.issue(1).comments.clear()
     world.sandbox.clock.advance(90)
+    soon = place.library.on_another_machine().restore(BEFORE_LAST, "--incident", "1", **environ)
+    assert ended(soon)[:2] == (8, "no_evidence"), soon.err  # without its record, the run may be alive
+    world.sandbox.github.issue(1).comments.clear()
+    world.sandbox.clock.advance(300)
 
     again = place.library.on_another_machine().restore(BEFORE_LAST, "--incident", "1", **environ)
 
@@ -279,3 +284,16 @@ def test_killed_restore_of_another_application_is_finished(world: World) -> None
 
     assert again.code == 0, again.err
     assert shop.routes == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_same_restore_at_any_moment_of_another_one_leaves_an_open_service(tmp_path: Path, way: str) -> None:
+    """Both on one machine: neither takes the duty to reopen over from the live other one."""
+    for place, meeting in each_meeting(tmp_path, way, Place.restore_run, Place.restore_run):
+        place.world.sandbox.clock.advance(90)
+        again = place.library.restore(BEFORE_LAST)
+        assert again.code == 0, f"{meeting.story}; {again.err}"
+        assert is_open(place), meeting.story
+        assert place.library.migrations == ["0001_first.sql"], meeting.story
+        assert 0 in {meeting.first.exit_code, meeting.second.exit_code}, meeting.story
