@@ -1,5 +1,6 @@
 """Child processes cannot read secrets from the environment of their parent."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, World
+from ops.tools.own_program import ENV_END, ENV_START, PR_SET_DUMPABLE, hide_environment
+from tests.conftest import World
 from tests.support.commands import Command, ended
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
@@ -16,8 +18,10 @@ NOBODY = 65534
 SYSTEM = "/usr/bin/python3"
 """A Python that every user can run; the current one may be in a home folder."""
 PROGRAM = f"""
-{(ROOT / "ops" / "tools" / "own_environment.py").read_text().partition("import os")[2]}
 import os, subprocess, sys
+from pathlib import Path
+PR_SET_DUMPABLE, ENV_START, ENV_END = {PR_SET_DUMPABLE}, {ENV_START}, {ENV_END}
+{inspect.getsource(hide_environment)}
 if sys.argv[1] == "hide_environment":
     hide_environment()
 child = "tr '\\\\0' '\\\\n' </proc/$PPID/environ; head -c 1 /proc/$PPID/mem >/dev/null && echo readable"
@@ -31,7 +35,7 @@ def visible_environment(how: str, user: int | None) -> str:
     # Another user may not reach the folders of this one's PATH.
     path = os.environ["PATH"] if user is None else "/usr/bin:/bin"
     environ = {"PATH": path, "SHOP_TOKEN": "s3cret", "LANG": "C.UTF-8"}
-    argv = [sys.executable if user is None else SYSTEM, "-c", f"import os{PROGRAM}", how]
+    argv = [sys.executable if user is None else SYSTEM, "-c", PROGRAM, how]
     done = subprocess.run(argv, env=environ, cwd="/", capture_output=True, text=True, check=True, user=user)
     return done.stdout
 
