@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from ops.cloudflare.call_budget import PERIOD
 from ops.core.clock import format_duration, format_rfc3339, format_utc, parse_utc
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import quote_name
@@ -28,6 +29,7 @@ from ops.database.target import (
     is_relative_time,
     session_of,
 )
+from ops.engine.change_writer import WAITING
 from ops.engine.context import Context
 
 MAX_RESTORES, RESTORES_WITHIN = 10, timedelta(minutes=10)
@@ -96,9 +98,9 @@ def refuse_concurrent_restore(ctx: Context[Any], records: Iterable[RunRecord], n
     name = ctx.params.database
     for record in records:
         sent = _find_restores([record], name)
-        began = [(row.at, row.at) for row, later in sent if not any(each.kind in _SETTLED for each in later)]
-        for since, newest in [*began, *_find_signs_of_life(record, name, ctx.environment.name)]:
-            end = newest + LONGEST_RESTORE
+        unsettled = (row.at for row, later in sent if not any(each.kind in _SETTLED for each in later))
+        began = [(at, at + LONGEST_RESTORE) for at in unsettled]
+        for since, end in [*began, *_find_live_run(record, name, ctx.environment.name)]:
             if now < end:
                 target, _ = _find_target(record, name)
                 command = "the command below" if target else "the same command again"
@@ -110,11 +112,18 @@ def refuse_concurrent_restore(ctx: Context[Any], records: Iterable[RunRecord], n
                 )
 
 
-def _find_signs_of_life(record: RunRecord, name: str, environment: str) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the first write and the newest row of a run without an end. A live run writes a row each minute."""
+def _find_live_run(record: RunRecord, name: str, environment: str) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the first write of a run without an end, and until when it may be alive."""
     writes = [row.at for row in record.rows if row.kind == EventKind.WRITING]
     if writes and not _has_ended(record) and _has_same_intent(record, name, environment):
-        yield writes[0], max(row.at for row in record.rows)
+        yield writes[0], _may_live_until(record)
+
+
+def _may_live_until(record: RunRecord) -> datetime:
+    """Return until when a run without an end may be alive: it adds a row each minute, unless it says that it waits."""
+    newest = max(record.rows, key=lambda row: row.at)
+    wait = timedelta(seconds=PERIOD) if newest.text.startswith(WAITING) else timedelta()
+    return newest.at + wait + LONGEST_RESTORE
 
 
 def _has_ended(record: RunRecord) -> bool:
@@ -219,9 +228,7 @@ def find_same_intent(records: Iterable[RunRecord], name: str, environment: str, 
     Each may have closed its services. The record on an incident may lag, and lack the newest rows.
     """
     found = (record for record in records if _has_same_intent(record, name, environment))
-    return frozenset(
-        each.run for each in found if _has_ended(each) or all(now - row.at >= LONGEST_RESTORE for row in each.rows)
-    )
+    return frozenset(each.run for each in found if _has_ended(each) or not each.rows or now >= _may_live_until(each))
 
 
 def _has_same_intent(record: RunRecord, name: str, environment: str) -> bool:

@@ -32,6 +32,8 @@ SETTLE_PAUSE = 1.0
 """Seconds to wait before reading after an unclear write, which may still be in progress."""
 WAIT_PAUSE = 5.0
 """Seconds between reads after READ_BACK_PAUSES, while an answered write is not visible yet."""
+WAITING = "waiting until "
+"""Start of the event of a run that is silent for at most the period of the rate limit."""
 LONGEST_RETRY_AFTER = 30.0
 """Longest Retry-After in seconds that a run waits for. A longer one ends the run."""
 
@@ -281,7 +283,7 @@ def keep_rate(ctx: Context[Any], step: Step) -> bool:
     pause = step.find_pause(ctx)
     if pause:
         until = format_utc(ctx.clock.now() + timedelta(seconds=pause))
-        text = f"waiting until {until} before {step.target}: the API limits the calls of all users of a token"
+        text = f"{WAITING}{until} before {step.target}: the API limits the calls of all users of a token"
         ctx.timeline.record(EventKind.WARNING, text)
         ctx.clock.sleep(pause)
     return bool(pause)

@@ -21,7 +21,7 @@ DUTY_LIFETIME = timedelta(hours=1)
 
 No run lasts so long, and within it `--to -15m` counts as a repeat too. Later, people may rely on the closed service.
 """
-UNRECORDED_WAIT = timedelta(minutes=5)
+UNRECORDED_WAIT = timedelta(minutes=15)
 """Time after the closing during which a run without a record may be alive: it closes, waits, restores and probes."""
 
 

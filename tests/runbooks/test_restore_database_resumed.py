@@ -172,7 +172,7 @@ def test_same_incident_needs_no_record_if_one_database_uses_the_service(world: W
     soon = place.library.on_another_machine().restore(BEFORE_LAST, "--incident", "1", **environ)
     assert ended(soon)[:2] == (8, "no_evidence"), soon.err  # without its record, the run may be alive
     world.sandbox.github.issue(1).comments.clear()
-    world.sandbox.clock.advance(300)
+    world.sandbox.clock.advance(900)
 
     again = place.library.on_another_machine().restore(BEFORE_LAST, "--incident", "1", **environ)
 
