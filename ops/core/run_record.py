@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ MAX_RECORD_BYTES = 4000
 MAX_TEXT = 160
 MAX_ROWS = 100
 """More rows never fit, because the time of a row takes forty bytes."""
+MAX_SERIES = 5
+"""Most changes of one kind in a record that is too large, such as routes."""
 RUN_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 MINOR_KINDS = {"probed", "compared", "confirmed", "rehearsed", "warning"}
 """Kinds of rows to drop first if not all fit; the visible table shows them."""
@@ -159,13 +162,17 @@ def _digest(text: str, record: RunRecord) -> str:
 
 
 def _shrunk(record: RunRecord) -> RunRecord:
-    """Shorten a record to fit: cut texts, then drop minor rows, other rows, kept ones, and changes."""
+    """Shorten a record to fit: cut texts and series of changes, then drop minor rows, other rows, kept ones, changes.
+
+    Hundreds of routes must neither displace all rows nor the change of a database among them.
+    """
     rows = tuple(replace(row, text=row.text[:MAX_TEXT]) for row in record.rows)
     versions = tuple((a[:MAX_TEXT], b[:MAX_TEXT], c[:MAX_TEXT]) for a, b, c in record.versions)
     names = {name: getattr(record, name)[:100] for name in ("runbook", "environment", "service", "decision", "reason")}
     record = replace(record, rows=rows, versions=versions, headline=record.headline[:MAX_TEXT], **names)
     if len(rows) <= MAX_ROWS and _fits(record):  # as most do
         return record
+    record = replace(record, versions=_first_of_series(versions))
     order = _order(rows)
     few = max(0, len(order) - MAX_ROWS)
     count = bisect_left(range(len(order)), x=True, lo=few, key=lambda count: _fits(_without(record, order[:count])))
@@ -173,6 +180,17 @@ def _shrunk(record: RunRecord) -> RunRecord:
     while record.versions and not _fits(record):
         record = replace(record, versions=record.versions[:-1])
     return record
+
+
+def _first_of_series(versions: tuple[tuple[str, str, str], ...]) -> tuple[tuple[str, str, str], ...]:
+    """Return the changes without those after the first MAX_SERIES whose targets begin with the same word."""
+    seen, kept = Counter[str](), list[tuple[str, str, str]]()
+    for change in versions:
+        word = change[0].partition(" ")[0]
+        seen[word] += 1
+        if seen[word] <= MAX_SERIES:
+            kept.append(change)
+    return tuple(kept)
 
 
 def _order(rows: tuple[RecordRow, ...]) -> list[int]:

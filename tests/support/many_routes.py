@@ -23,9 +23,9 @@ class ManyRoutes:
     made: Bakery
     world: World
 
-    def ops(self, state: str, *arguments: str) -> Outcome:
+    def ops(self, state: str, *arguments: str, **environ: str | None) -> Outcome:
         where = ["--environment", "live", "--config", str(self.made.config), "--service", "shop", "--yes", "--json"]
-        return self.world.ops("maintenance", "--state", state, *where, *arguments, BAKERY_TOKEN=TOKEN)
+        return self.world.ops("maintenance", "--state", state, *where, *arguments, **{"BAKERY_TOKEN": TOKEN, **environ})
 
     def run(self, state: str) -> RequestedRun:
         reached = {"on": lambda: self.all_lead_to(MAINTENANCE_WORKER), "off": lambda: self.all_lead_to(WORKER)}

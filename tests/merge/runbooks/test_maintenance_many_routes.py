@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from ops.core.run_record import read_record
 from tests.merge.test_interleavings import Scene, check_interleavings
+from tests.support.bakery import PERSON, TOKEN
 from tests.support.commands import ended, texts
 from tests.support.many_routes import ManyRoutes, many_routes
 from tests.support.offline import MAINTENANCE_WORKER
@@ -253,3 +255,20 @@ def test_kill_during_a_wait_is_finished_by_the_same_command(tmp_path: Path) -> N
 
         assert shop.ops("on").code == 0
         assert shop.run("on").reached()
+
+
+def test_record_of_many_routes_has_its_beginning_and_its_end(tmp_path: Path) -> None:
+    with many_routes(tmp_path, 300) as shop:
+        hub = shop.made.sandbox.github
+        incident = hub.open_issue("The shop leaks", labels=["incident"], author="dana")
+        variables = {**hub.environ(), "GITHUB_TOKEN": PERSON, "BAKERY_TOKEN": TOKEN}
+
+        outcome = shop.ops("on", "--incident", str(incident), **variables)
+
+        assert outcome.code == 0
+        record = next(filter(None, (read_record(each.body) for each in hub.issue(incident).comments)))
+        assert record.decision == "recovered"
+        kinds = [row.kind for row in record.rows]
+        assert kinds[0] == "requested"
+        assert kinds[-1] == "ended"
+        assert "Worker ops-maintenance" in [target for target, _, _ in record.versions]
