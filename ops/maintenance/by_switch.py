@@ -20,7 +20,7 @@ from ops.engine.context import Context
 from ops.engine.step import StepPlan
 from ops.maintenance.calls import SWITCH_CALLS, describe_calls
 from ops.maintenance.plan_text import ClosureChecks
-from ops.maintenance.release import RELEASED, describe_opened, describe_released
+from ops.maintenance.release import RELEASED, describe_opened, describe_released, list_persons
 from ops.maintenance.state import MaintenanceRequest
 from ops.switches import steps, values
 from ops.switches.steps import SetSwitch
@@ -213,12 +213,15 @@ def _plan_reopening(
     message = previous.message if previous else ""
     undo = ctx.suggest("maintenance", service=service.name, state=ON, path=request.path, message=message)
     shown = steps.expect_shown(ctx, current, write)
+    gone = [each for each in owners if each not in remaining] if len(owners) > 1 and not request.releases_all else []
+    persons = list_persons(what, gone, ctx.request.incident)
     stays = _find_cover(request.path, closed)
     still_probed = [probe for probe in service.probes if not _is_closed(probe, closed)]
     return StepPlan(
         summary=f"{what}: {'not in maintenance' if not write else 'reopen' if stays is None else 'stays offline'}",
         changes=(SetSwitch.of(ctx, write, undo),) if write else (),
         sections=(
+            *([PlanSection(RELEASED, tuple(persons))] if persons else []),
             *(
                 [PlanSection("Stays in maintenance", tuple(_describe_scope(service, path) for path in closed))]
                 if closed
@@ -231,6 +234,7 @@ def _plan_reopening(
         next_step=ctx.status_command,
         done_message=f"Reopened {what}" if stays is None else f"Released {what}",
         proved_claim=_describe_reopened(service, request, remaining, closed)
+        + describe_released(persons)
         + (f"; {probes_claim(still_probed)}" if stays is None else ""),
         proof_limit=steps.ONE_LOCATION_NOTE,
         proves_health=stays is None and bool(still_probed),

@@ -26,7 +26,7 @@ class Release:
     notices: Mapping[int, str] = field(default_factory=dict)
     """Other incident → text about its windows."""
     released: tuple[str, ...] = ()
-    """Who was released by `--release-all`, and what could not be read, for people."""
+    """Who was released besides the incident of the run, and what could not be read, for people."""
 
     @property
     def also(self) -> str:
@@ -51,13 +51,14 @@ def release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], acce
     """Release the windows for the incident of the run. Raises NeedsAcceptance if only others need them."""
     now, incident = ctx.clock.now(), ctx.request.incident
     opened, kept, holders = list[MaintenanceWindow](), dict[tuple[str, str], MaintenanceWindow](), list[StateOwner]()
-    notices, held = dict[int, list[str]](), list[str]()
+    notices, held, released = dict[int, list[str]](), list[str](), list[str]()
     for window in wanted:
         owners = window.active_owners(now)
         others = [each for each in owners if each.incident and each.incident != incident and each.name not in accepted]
         state = (
             f"{window.scope} stays offline, held by {describe_owners(others)}" if others else f"{window.scope} opens"
         )
+        released += list_persons(window.scope, window.owners and owners, incident)
         holders += others
         held += [state] if others else []
         if not others:
@@ -74,7 +75,13 @@ def release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], acce
             f"{scopes} is in maintenance", holders, incident=incident, effect="opens it", accepted=accepted
         )
     told = {number: "; ".join(said) for number, said in notices.items()}
-    return Release(tuple(opened), kept, "; ".join(held), told)
+    return Release(tuple(opened), kept, "; ".join(held), told, tuple(released))
+
+
+def list_persons(scope: str, owners: Sequence[StateOwner], incident: int | None) -> list[str]:
+    """Return a line with the persons whom an incident releases: without one of their own, they keep nothing closed."""
+    persons = [each for each in owners if each.incident is None and incident is not None]
+    return [f"{scope}, held by {describe_owners(persons)}"] if persons else []
 
 
 def release_all(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], unreadable: Sequence[str]) -> Release:
@@ -96,7 +103,7 @@ def describe_opened(ctx: Context[Any], scope: str) -> str:
 
 
 def describe_released(released: Sequence[str]) -> str:
-    return f", and all are released ({'; '.join(released)})" if released else ""
+    return f", and no longer held ({'; '.join(released)})" if released else ""
 
 
 def notify_others(ctx: Context[Any], window: MaintenanceWindow, existing: MaintenanceWindow | None) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -174,3 +175,31 @@ def test_status_names_each_incident_that_holds_a_service(place: MaintenanceWorld
     assert " and #9 (" in shown
     (window,) = found["maintenance"]
     assert [each.partition(" ")[0] for each in window["held_by"]] == ["#7", "#9"]
+
+
+def test_person_without_an_incident_whom_an_incident_releases_is_named(place: MaintenanceWorld) -> None:
+    turn(place, "on", 7)
+    turn(place, "on", None, "--message", "Mine too.")
+
+    opened = turn(place, "off", 7)
+
+    assert opened.code == 0, opened.err
+    assert not is_closed(place)
+    (released,) = opened.result["plan"]["sections"]["Released"]
+    assert re.search("held by [a-z]+ without an incident", released)
+    assert released in opened.result["message"]
+
+
+@pytest.mark.slow
+def test_person_without_an_incident_is_named_by_switch_too(world: World) -> None:
+    place = switched(world)
+    turn_switch(place, "on", 7)
+    assert place.ops("maintenance", "--state", "on", "--service", "api", "--message", "Mine too.").code == 0
+    world.sandbox.clock.advance(2)
+
+    opened = turn_switch(place, "off", 7)
+
+    assert opened.code == 0, opened.err
+    assert place.get("/").status_code == 200
+    (released,) = opened.result["plan"]["sections"]["Released"]
+    assert released in opened.result["message"]
