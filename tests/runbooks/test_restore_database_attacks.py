@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -161,10 +162,14 @@ def test_undo_after_a_rival_restore_names_the_state_before_it(shop: Shopdesk) ->
 
 
 @pytest.mark.slow
-def test_restore_after_the_plan_of_another_run_is_noticed(shop: Shopdesk) -> None:
+def test_restore_after_the_plan_of_another_run_is_noticed(shop: Shopdesk, tmp_path: Path) -> None:
     """A colleague's run restores other data while this one turns maintenance on. No migration tells them apart."""
     rivals, (one, two) = list[Outcome](), (f"{shop.now - timedelta(seconds=each):%FT%TZ}" for each in (90, 150))
-    shop.world.sandbox.fault(**SCHEMA, skip=1, before=lambda: rivals.append(shop.restore(one)))
+    laptop = tmp_path / "colleague"
+    laptop.mkdir()
+    colleague = Shopdesk(World(shop.world.sandbox, laptop))
+    colleague.world.config.write_text(shop.world.config.read_text())
+    shop.world.sandbox.fault(**SCHEMA, skip=1, before=lambda: rivals.append(colleague.restore(one)))
 
     done = shop.restore(two)
 
