@@ -96,6 +96,8 @@ class StaysOpen:
 
     reason: str
     suggested_command: SuggestedCommand | None = None
+    is_unread: bool = False
+    """Whether it may be closed already, because the stored state cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ class Closure:
     def only_standing(self) -> "Closure":
         """Return what was closed before this run, with the steps that reopen what it may reopen."""
         found = (each.only_standing() for each in self.methods)
-        return Closure([each for each in found if each is not None])
+        unread = {name: why for name, why in self.open.items() if why.is_unread}
+        return Closure([each for each in found if each is not None], unread)
 
     @property
     def turn_on(self) -> tuple[Step, ...]:
@@ -226,6 +229,11 @@ class Closure:
 
     def warnings(self, ctx: Context[Any]) -> Iterator[str]:
         for name, why in self.open.items():
+            if why.is_unread:
+                yield f"this run leaves {name} as it is, open or closed: {why.reason}"
+                opens = ctx.suggest("maintenance", service=name, state=by_switch.OFF, release_all=True).command
+                yield f"to open {name}, if it is closed: `{opens}`"
+                continue
             yield f"{name} is not taken offline, and its writes go on: {why.reason}"
             if why.suggested_command:
                 yield f"to take {name} offline, first run `{why.suggested_command.command}`"
@@ -299,5 +307,6 @@ def plan_closure(ctx: Context[Any], services: "Iterable[Service]", message: str,
                 raise
             closings = [closing for closing in closings if closing.snapshot.service != each]
             closes = ctx.suggest("maintenance", service=each.name, state=by_switch.ON)
-            left[each.name] = StaysOpen(error.message, error.suggested_command or closes)
+            is_unread = error.reason == Reason.NOT_PREPARED and error.suggested_command is None
+            left[each.name] = StaysOpen(error.message, error.suggested_command or closes, is_unread)
     return Closure((*([route_closure.plan_routes(ctx, closings)] if closings else []), *methods), left)

@@ -259,6 +259,24 @@ def test_service_whose_last_route_was_reopened_is_not_called_closed(world: World
 
 
 @pytest.mark.slow
+def test_edited_duty_is_said_with_the_command_that_opens(world: World) -> None:
+    place = make_place(world, "edge")
+    kill(place, RESTORE, "after")
+    (live,) = world.sandbox.live("ops-maintenance")
+    bindings = world.sandbox.account.workers["ops-maintenance"].versions[live].upload.bindings
+    next(each["json"] for each in bindings if each["name"] == "BLOCK_00")["reopened_by"] = 7
+
+    again = place.library.restore(BEFORE_LAST)
+
+    assert ended(again)[:2] == (8, "no_evidence"), again.err
+    (why, opens) = again.result["plan"]["warnings"]
+    assert "stores a malformed maintenance state" in why
+    assert "--state off --release-all" in opens
+    assert place.turn("off", "--release-all").code == 0
+    assert is_open(place)
+
+
+@pytest.mark.slow
 def test_unhealthy_checks_keep_closed_what_a_killed_restore_closed(world: World) -> None:
     place = make_place(world, "edge")
     kill(place, RESTORE, "after")
