@@ -289,10 +289,6 @@ def _assertions(findings: BrowserFindings) -> list[list[str]]:
     return said
 
 
-if __name__ == "__main__":
-    main(sys.argv[1])
-
-
 class BrowserNotStarted(Exception):
     """The browser did not start."""
 
@@ -380,3 +376,7 @@ def _copy_bytes(source: socket.socket, target: socket.socket) -> None:
     for end in (source, target):
         with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

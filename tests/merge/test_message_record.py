@@ -34,7 +34,7 @@ def test_refusal_is_noted_at_its_place(world: World, observer: MessageObserver) 
 
 
 @pytest.mark.parametrize(
-    ("file", "code"), [("tests/limits/test_text.py", 1), ("tests/merge/publish/test_picture.py", 0)]
+    ("file", "code"), [("tests/limits/test_diff.py", 1), ("tests/merge/publish/test_picture.py", 0)]
 )
 def test_run_of_all_tests_fails_if_a_message_never_occurs(file: str, code: int) -> None:
     """The run takes one file for all tests. Those of the second one are skipped, because there is no browser."""
