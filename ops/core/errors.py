@@ -368,7 +368,8 @@ class SecretsChanged(Refused):
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
         listed = ", ".join(names) or "Cloudflare named none"
-        super().__init__(f"secrets have changed since that version: {listed}", reason=Reason.SECRETS_CHANGED)
+        hint = "Somebody edited a secret. Start the same command again: it reads the values that are live now."
+        super().__init__(f"secrets have changed since that version: {listed}", reason=Reason.SECRETS_CHANGED, hint=hint)
 
 
 class LatestNotDeployed(Refused):

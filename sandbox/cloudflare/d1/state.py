@@ -4,6 +4,7 @@ API and Workers share this data: a D1 binding on the workerd edge sends its quer
 (`sandbox/edge/workerd/options.py`).
 """
 
+import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -147,7 +148,10 @@ class DatabaseStore:
     def inspect(self, read: Callable[[D1Sqlite], T]) -> T:
         """Return the result of `read`, which may change nothing. No query runs meanwhile."""
         with self._lock:
-            return read(self._sqlite)
+            try:
+                return read(self._sqlite)
+            except sqlite3.OperationalError:  # a restore canceled the queries that it met, and this one
+                return read(self._sqlite)
 
     def close(self) -> None:
         self._sqlite.cancel()
