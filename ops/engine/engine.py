@@ -106,13 +106,12 @@ class Engine:
     def execute(self, runbook: Runbook[Any], ctx: Context[Any], options: RunOptions) -> RunResult:
         """Execute the runbook and return its result. An OpsError becomes a result; other exceptions are bugs."""
         run = RunState()
-        hint, press = "", None
         try:
             decision, reason, message = self._phases(runbook, ctx, options, run)
             message = with_sentence(message, run.progress.moved_traffic)
             self.signals.stop_raising()  # a signal must not interrupt the record of the end
-            hint = _hint_after(ctx, run, decision, reason)
-            code, press = exit_code_for(decision, reason), run.suggested_command
+            hint, press = _next_step(ctx, run, decision, reason)
+            code, run.suggested_command = exit_code_for(decision, reason), press
         except (OpsError, RuntimeError) as raised:
             error = unwrap_signal(raised)
             if not isinstance(error, OpsError):
@@ -177,7 +176,6 @@ class Engine:
             prepared = [step.prepare(ctx) for step in plan.steps]
             compare = any(prepared) or compare
             self._make_all(ctx, run, plan.changes, find_probes, compare=compare)
-            run.plan = plan.settled(ctx)
         if plan.decide and (outcome := plan.decide()) is not None:
             run.suggested_command = outcome.suggested_command
             is_proved = outcome.decision not in {Decision.STILL_UNHEALTHY, Decision.NO_EVIDENCE}
@@ -429,17 +427,19 @@ def _same_command(
     return ctx.suggest(runbook.name, **given)
 
 
-def _hint_after(ctx: Context[Any], run: RunState, decision: Decision, reason: Reason) -> str:
-    """Return the hint at the end of a run. One that did not succeed names a command, also if its plan has none."""
+def _next_step(
+    ctx: Context[Any], run: RunState, decision: Decision, reason: Reason
+) -> tuple[str, SuggestedCommand | None]:
+    """Return hint and command at the end of a run. One without success names a command, also if its plan has none."""
+    press = run.suggested_command
     if reason == Reason.IMPLICIT_DRY_RUN:
-        return ADD_YES_HINT
+        return ADD_YES_HINT, press
     if decision == Decision.NO_EVIDENCE and run.after and run.after.hint:
-        return run.after.hint
+        return run.after.hint, press
     is_bad = decision in {Decision.STILL_UNHEALTHY, Decision.NO_EVIDENCE, Decision.FAILED}
-    if not is_bad or run.suggested_command or run.undo or (run.plan and run.plan.next_step):
-        return ""
-    run.suggested_command = ctx.status_command
-    return NO_WAY_ON
+    if not is_bad or press or run.undo or (run.plan and run.plan.next_step):
+        return "", press
+    return NO_WAY_ON, ctx.status_command
 
 
 def _judge(run: RunState, plan: StepPlan, after: ProbeObservation, probes: "ProbeSet") -> tuple[Decision, Reason, str]:
