@@ -57,7 +57,6 @@ def refuse_further_attempt(repository: "Repository", request: RecoveryRequest, a
 
     Raises ProviderError.
     """
-    from ops.github.client import provider_errors
     from ops.github.issues import trusted_records
 
     if request.incident is None:
