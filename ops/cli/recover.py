@@ -1,4 +1,4 @@
-"""Build the command `recover`: a job runs the approved runbook or, after a relapse, a step."""
+"""Build `recover`: a job runs a runbook with the gate's pass or, after a relapse, a step."""
 
 import dataclasses
 import json

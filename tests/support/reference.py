@@ -41,11 +41,16 @@ def one_cell(text: str) -> str:
 
 
 def modules() -> str:
-    """Return a table of the files of each package, with the first line of each."""
+    """Return a table of the files of each package, with the first line of each; an `__init__` only if it has functions."""
     tables = []
     for folder in sorted({path.parent for path in (ROOT / "ops").rglob("*.py")}):
-        found = [(path, ast.get_docstring(ast.parse(path.read_text()))) for path in sorted(folder.glob("*.py"))]
-        rows = [(f"`{path.stem}`", text.splitlines()[0]) for path, text in found if text and path.stem != "__init__"]
+        found = [(path, ast.parse(path.read_text())) for path in sorted(folder.glob("*.py"))]
+        texts = [
+            (path.stem, ast.get_docstring(tree))
+            for path, tree in found
+            if path.stem != "__init__" or any(isinstance(each, ast.FunctionDef) for each in tree.body)
+        ]
+        rows = [(f"`{name}`", text.splitlines()[0]) for name, text in texts if text]
         if rows:
             tables.append(f"\n## `{folder.relative_to(ROOT)}`\n{table(('file', 'holds'), rows)}")
     return "".join(tables)
