@@ -1,10 +1,13 @@
 """Who may approve a request: another person than each requester, with write access, and no App."""
 
+import json
 import re
 
 import pytest
 
-from tests.gate.test_second_person import MINUTE, assert_refused, desk
+from tests.gate.support import parse_outputs
+from tests.gate.test_approval import approve as review
+from tests.gate.test_second_person import BEFORE, MINUTE, assert_refused, desk
 from tests.support.commands import ended
 from tests.support.second_person import Desk
 
@@ -77,3 +80,24 @@ def test_unknown_requester_is_refused(desk: Desk) -> None:
 
     assert ended(done) == (3, "refused", "permission_unknown")
     assert not any("approval" in record for record in desk.records)
+
+
+def test_reviewer_of_the_job_is_no_second_person(desk: Desk) -> None:
+    """Carol approves the job in its GitHub environment. The plan still waits for a person who names its digest."""
+    token = "    token: SHOP_TOKEN\n"
+    desk.world.edit_config(token, f"{token}    approval: [database]\n")
+    inputs = {"database": "orders", "to": "-90s", "environment": "live", "incident": str(desk.incident)}
+    asked = desk.press("restore-database", inputs, "alice")
+    assert asked.code == 0, asked.err
+    run = next(each for each in desk.hub.runs if each.id == desk.runs[-1])
+    review(desk.hub, run, "approve-live", by="carol")
+    desk.hub.add_job(run.id, "approve-live", started_at=desk.hub.clock.now())
+
+    waits = desk.act(run.id)
+    desk.outputs["approval"] = json.dumps({"digest": "", "login": "carol", "id": 0, "at": f"{desk.hub.clock.now()}"})
+    passed_off = desk.act(run.id)
+
+    assert ended(waits) == (0, "planned", "needs_two_people"), waits.err
+    reason = parse_outputs((desk.world.folder / "output").read_text())["reason"]
+    assert (passed_off.code, reason) == (3, "request_changed"), passed_off.err
+    assert (desk.restores, desk.tables) == ([], BEFORE)
