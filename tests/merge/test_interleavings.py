@@ -91,15 +91,19 @@ def workers(world: World, first: str) -> Iterator[Scene]:
         return sandbox.deployments(WORKER)[0].secrets[live][KEY]
 
     held = {f"NEW_{KEY}": FRESH, f"OLD_{KEY}": LEAKED}
+    rotated = {"service": "api", "only": (KEY,)}
+    reset = {"service": "api"}
     back = {"service": "api", "to": good, "current_secrets": True}
     yield Scene(
         world,
         {
             "rotate": RequestedRun(
-                "rotate-secrets", {"service": "api", "only": (KEY,)}, lambda: value() == FRESH, 42, environ=held
+                "rotate-secrets", rotated, lambda: value() == FRESH, 42, environ=held, acts_each_time=True
             ),
             "rollback": RequestedRun("rollback-worker", back, lambda: code() == "good", 42),
-            "reset": RequestedRun("reset-durable-object", {"service": "api"}, lambda: bad not in world.live, 42),
+            "reset": RequestedRun(
+                "reset-durable-object", reset, lambda: bad not in world.live, 42, acts_each_time=True
+            ),
         },
     )
 

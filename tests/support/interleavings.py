@@ -35,6 +35,8 @@ class RequestedRun:
     incident: int | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
     environment: str = "production"
+    acts_each_time: bool = False
+    """Whether it also writes if the world has its goal already: it sets values again, or restarts again."""
 
     def __str__(self) -> str:
         return " ".join([self.name, *(str(value) for value in self.params.values() if value and value != "api")])
