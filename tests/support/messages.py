@@ -306,9 +306,11 @@ def _dotted(module: _Module, node: ast.expr) -> str:
 
 
 def _argument(call: ast.Call, maker: _Maker, text: str) -> ast.expr | None:
+    """Return the argument of a text; None if there is none, or if it is one of several behind a star."""
     name, position = maker.arguments[text]
     if position is not None and position < len(call.args):
-        return call.args[position]
+        is_behind_star = any(isinstance(each, ast.Starred) for each in call.args[: position + 1])
+        return None if is_behind_star else call.args[position]
     return next((each.value for each in call.keywords if each.arg == name), None)
 
 
