@@ -253,10 +253,10 @@ def _build_plan(
     undo = ctx.suggest("rollback-worker", service=ctx.params.service, to=format_split(upload.live.split))
     seen = ", ".join(each.name for each in tracked)
     restarted = f"{seen} restarted" if seen else f"a new version of {service.worker} is live, so its objects restart"
-    uploading, deploying = reupload.build_steps(upload, undo=undo)
+    uploading, deploying = reupload.build_steps(upload, undo=undo, words=object_reset.RESETS_AGAIN)
     return StepPlan(
         summary=f"Worker {service.worker}: every Durable Object restarts ({', '.join(found.own)}); {upload.name}",
-        changes=(uploading, RestartObjects(**vars(deploying), tracked=tracked)),
+        changes=(uploading, RestartObjects.of(deploying, tracked)),
         sections=(
             *object_reset.build_sections(found),
             *(compared if tracked else ()),

@@ -17,7 +17,7 @@ from ops.core.plan import PlanSection
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import ObjectObservation, is_number
 from ops.engine.context import Context
-from ops.engine.step import ChangeState, ObservedState, Step, WriteAttempt
+from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step, WriteAttempt
 from ops.workers.reupload import DeployUpload
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ FALLBACK_HINT = (
 NOT_UNDONE = ("the lost memory of the objects; it cannot be restored",)
 KEPT = ("storage (SQLite or key-value): stored quotas, counters and sessions", "alarms")
 CONNECTIONS_CLOSED = "WebSockets of the objects close, and requests in progress may fail: clients must retry"
+RESETS_AGAIN = ReadBackWords(repeat="it resets once more, which clears the memory again.")
 NOTHING_TO_UNDO = (
     "the code stays the same, so there is nothing to undo. The undo command deploys the previous version and restarts "
     "the objects again"
@@ -154,6 +155,7 @@ class ResetObject(Step):
     tracked: TrackedObject
     refuse: Callable[[OpsError], Refused]
     """Makes the refusal of a reset that cannot be sent."""
+    words: ReadBackWords = RESETS_AGAIN
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         tracked = self.tracked
@@ -181,15 +183,21 @@ class ResetObject(Step):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RestartObjects(DeployUpload):
+class RestartObjects(Step):
     """Deploy the same code again, which restarts every object. Their state is the proof afterwards."""
 
+    deploying: DeployUpload
     tracked: tuple[TrackedObject, ...]
     """Objects whose state can be read."""
+    words: ReadBackWords = RESETS_AGAIN
+
+    @classmethod
+    def of(cls, deploying: DeployUpload, tracked: tuple[TrackedObject, ...]) -> "RestartObjects":
+        return cls(*deploying.values, deploying.done_when, deploying.undo, deploying=deploying, tracked=tracked)
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         """Return DONE once the new version is live and, after its write is settled, each readable object restarted."""
-        world = super().check(ctx)
+        world = self.deploying.check(ctx)
         if world.state != ChangeState.DONE:
             return world
         if all(each.reset.is_answered for each in self.tracked):
@@ -198,7 +206,7 @@ class RestartObjects(DeployUpload):
         return world
 
     def apply(self, ctx: Context[Any]) -> str:
-        said = super().apply(ctx)
+        said = self.deploying.apply(ctx)
         self._note_answer()
         return said
 

@@ -30,13 +30,14 @@ from ops.core.plan import PlanSection
 from ops.core.redaction import Secret
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
-from ops.engine.step import DEFAULT_WORDS, ChangeState, ObservedState, ReadBackWords, Rehearsal, Step
+from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Rehearsal, Step
 from ops.workers import deploy
 from ops.workers.deploy import DeploySplit
 from ops.workers.history import WorkerHistory
 
 MAX_UNFINISHED = 5
 """Most uploads of consecutive interrupted runs that are recognized."""
+UPLOADS_AGAIN = ReadBackWords(repeat="it uploads the version again, unless that is live by then.")
 STILL_LIVE = "The new version is not deployed, and the previous one is still live."
 NO_SECRETS: Mapping[str, Secret] = {}
 FALLBACK_HINT = "Revert the bad commit in git, and deploy through CI: that keeps the secrets of the latest upload."
@@ -220,7 +221,7 @@ def build_steps(
     *,
     undo: SuggestedCommand | None,
     secrets: Mapping[str, Secret] = NO_SECRETS,
-    words: ReadBackWords = DEFAULT_WORDS,
+    words: ReadBackWords = UPLOADS_AGAIN,
     rehearsal: Callable[[DeploySplit], Rehearsal] | str | None = None,
 ) -> "tuple[UploadVersion, DeployUpload]":
     """Return the upload, which has no effect on traffic, and the deployment, which `undo` reverts.

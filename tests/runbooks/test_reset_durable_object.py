@@ -18,7 +18,7 @@ from sandbox import Sandbox
 from sandbox.edge.embedded import EmbeddedObjects, EmbeddedRuntime
 from sandbox.switches import Switches
 from tests.conftest import ACCOUNT, REFERENCE, WORKER, Outcome, World
-from tests.support.commands import WRITE, Command, ended, ours, texts
+from tests.support.commands import LIST, WRITE, Command, ended, ours, texts
 
 TOKEN = "admin-0123456789-marked"
 HELD = {"FORTUNET_ADMIN_TOKEN": TOKEN}
@@ -274,6 +274,27 @@ def test_lost_write_is_found_by_its_mark(stuck: StuckObject, write: dict[str, st
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("write", [UPLOAD, WRITE], ids=["upload", "deployment"])
+def test_hint_of_an_unreadable_reset_says_that_the_same_command_resets_again(
+    stuck: StuckObject, write: dict[str, str]
+) -> None:
+    def hide() -> None:
+        stuck.world.sandbox.fault(**LIST, status=503, times=None)
+
+    stuck.world.sandbox.fault(**write, lost="after", after=hide)
+    lost = stuck.reset()
+    stuck.world.sandbox.faults.clear()
+    stuck.use(LOCKED)
+
+    again = stuck.reset()
+
+    assert ended(lost) == (5, "unknown_outcome", "unclear"), lost.err
+    assert "resets once more" in lost.result["hint"]
+    assert ended(again)[0] == 0, again.err
+    assert stuck.memory == 0
+
+
 def test_unexported_class_in_ops_yml_is_a_warning(stuck: StuckObject) -> None:
     stuck.world.edit_config("class: AiMutexDO", "class: AiMutex")
 

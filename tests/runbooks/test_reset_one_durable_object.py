@@ -158,6 +158,7 @@ def test_reset_without_state_endpoint_has_no_evidence(stuck: StuckObject) -> Non
     assert ended(answered) == (8, "no_evidence", "no_evidence")
     assert f"{NAME} has no `state` in ops.yml, so its reset cannot be proved" in answered.result["message"]
     assert ended(lost) == (5, "unknown_outcome", "unclear")
+    assert "resets once more" in lost.result["hint"]
 
 
 CLOSED: dict[str, tuple[dict[str, Any], dict[str, str | None], str, str]] = {

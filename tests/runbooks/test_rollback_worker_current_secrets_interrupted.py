@@ -59,6 +59,18 @@ def test_lost_write_is_resolved_by_its_mark(
     assert len(written_paths(world)) == sends + 1
 
 
+def test_hint_of_an_unreadable_upload_says_that_the_same_command_uploads_again(world: World, rotated: Releases) -> None:
+    world.sandbox.fault(**UPLOAD, lost="after", after=lambda: world.sandbox.fault(**UPLOADS, status=503, times=None))
+    lost = world.rollback("--current-secrets")
+    world.sandbox.faults.clear()
+
+    again = world.rollback("--current-secrets")
+
+    assert ended(lost) == (5, "unknown_outcome", "unclear"), lost.err
+    assert "uploads the version again" in lost.result["hint"]
+    assert_reuploaded(world, rotated.good, again, uploads=2)
+
+
 @pytest.mark.slow
 def test_two_lost_uploads_end_the_retries(world: World, rotated: Releases) -> None:
     world.sandbox.fault(**UPLOAD, lost="before", times=2)
