@@ -4,7 +4,7 @@ A source that cannot be read is reported; the other sources are still read.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -43,6 +43,7 @@ from ops.workers.schema_age import list_schema_ages
 if TYPE_CHECKING:
     from ops.config import Service
     from ops.config.models import RuntimeConfig
+    from ops.core.owners import StateOwner
 
 T = TypeVar("T")
 OPEN = "open_although_closed"
@@ -245,9 +246,14 @@ class EnvironmentStatus:
             switched_service=self.switched_service,
         )
 
-    def suggest_opening(self, service: str, path: str = "") -> str:
-        """Return the command that opens a closed service by its name."""
-        options = {"state": "off", "service": service, "path": path, "environment": self.environment}
+    def suggest_opening(self, service: str, path: str, owners: "Sequence[StateOwner]") -> str:
+        """Return the command that opens a closed service by its name: for its only holder, or for all of them."""
+        incidents = {each.incident for each in owners}
+        if len(incidents) > 1:
+            how: dict[str, Any] = {"release_all": True}  # always of the whole service
+        else:
+            how = {"path": path, "incident": next(iter(incidents), None)}
+        options = {"state": "off", "service": service, "environment": self.environment, **how}
         return build_command(self.program, "maintenance", options)
 
     def to_json(self) -> dict[str, Any]:

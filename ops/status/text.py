@@ -53,7 +53,7 @@ def switch_lines(status: EnvironmentStatus) -> Iterator[str]:
         assert each.value is not None
         owners, lasts = each.value.active_owners(status.read_at), ""
         if owners and all(owner.ends_with_run for owner in owners) and is_over(each.value.since, status.read_at):
-            opens = status.suggest_opening(status.switched_service)
+            opens = status.suggest_opening(status.switched_service, "", owners)
             lasts = f". That run never turned it off; to open {status.switched_service}: `{opens}`"
         yield f"{each.name}: {describe_switch(each.value, status.read_at)}{lasts}"
 
@@ -66,11 +66,12 @@ def limit_lines(status: EnvironmentStatus) -> Iterator[str]:
 def maintenance_lines(status: EnvironmentStatus) -> Iterator[str]:
     for block in status.windows:
         where = f" for incident {block.named_incidents}" if block.incidents else ""
-        if block.owners:
-            where = f", held by {describe_owners(block.active_owners(status.read_at))}"
+        owners = block.active_owners(status.read_at)
+        if block.owners and owners:
+            where = f", held by {describe_owners(owners)}"
         until = f", {format_planned_end(parse_utc(block.until), status.read_at)}" if block.until else ""
         if block.reopened_by and is_over(parse_utc(block.since), status.read_at):
-            opens = status.suggest_opening(block.service, block.path)
+            opens = status.suggest_opening(block.service, block.path, owners)
             until += f", closed by run {quote_name(block.reopened_by)}, which never reopened it; to open it: `{opens}`"
         elif block.reopened_by:
             until += f", until run {quote_name(block.reopened_by)} ends"

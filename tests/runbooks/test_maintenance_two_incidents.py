@@ -203,3 +203,16 @@ def test_person_without_an_incident_is_named_by_switch_too(world: World) -> None
     assert place.get("/").status_code == 200
     (released,) = opened.result["plan"]["sections"]["Released"]
     assert released in opened.result["message"]
+
+
+def test_status_names_the_incidents_of_a_service_whose_ends_have_all_passed(place: MaintenanceWorld) -> None:
+    """No schedule has reopened it yet."""
+    for incident in (7, 9):
+        turn(place, "on", incident, "--until", "1h", "--reopen-at-end")
+    place.world.sandbox.clock.advance(7200)
+    where = ("--environment", "production", "--config", str(place.world.config))
+
+    shown = place.world.ops("status", *where, CLOUDFLARE_API_TOKEN="security").out
+
+    assert " for incident #7 and #9, " in shown
+    assert "held by ," not in shown

@@ -231,6 +231,26 @@ def test_duty_to_reopen_ends_after_an_hour_and_is_shown(world: World, way: str) 
     assert ended(place.library.restore(BEFORE_LAST))[:2] == (0, "nothing_to_do")
 
 
+@pytest.mark.sampled
+@pytest.mark.parametrize("way", WAYS)
+def test_status_prints_a_command_that_opens_what_the_run_of_an_incident_left(world: World, way: str) -> None:
+    place = make_place(world, way)
+    environ = on_an_incident(place)
+    run = command(place, "--incident", "1", **environ)
+    world.sandbox.fault(**RESTORE, after=run.send(signal.SIGKILL))
+    run.run()
+    world.sandbox.clock.advance(3700)
+    assert place.is_closed()
+
+    shown = world.ops("status", *where_of(place), CLOUDFLARE_API_TOKEN="library").out
+    (printed,) = re.findall("`ops (maintenance [^`]+)`", shown)
+    where = ("--config", str(world.config), "--yes", "--json")
+    opened = world.ops(*printed.split(), *where, **environ, CLOUDFLARE_API_TOKEN="library")
+
+    assert opened.code == 0, opened.err
+    assert is_open(place)
+
+
 @pytest.mark.slow
 def test_person_who_closed_it_after_the_kill_keeps_it_closed(world: World) -> None:
     place = make_place(world, "edge")
