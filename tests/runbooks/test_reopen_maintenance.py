@@ -110,7 +110,7 @@ def test_maintenance_stays_closed_without_the_flag(place: MaintenanceWorld, opti
 
 
 def run_in_job(place: MaintenanceWorld, ends_by: str) -> Outcome:
-    """Run the acting job of a button for two hours, with the end that the gate approved."""
+    """Run the acting job of a button for two hours, with the end that the gate passes on."""
     github = place.world.sandbox.github
     token = place.world.sandbox.add_token("held-by-the-job", permissions=PERMISSIONS)
     params = {"service": "api", "state": "on", "until": "2h", "reopen_at_end": True}

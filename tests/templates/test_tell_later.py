@@ -114,7 +114,7 @@ def test_missed_reopening_is_reported_on_opened_incident(labeled_run: LabeledRun
 @pytest.mark.slow
 @pytest.mark.parametrize("skipped", [("end-",), ("wait-", "end-")])
 def test_missed_reopening_is_reported_after_rerun(labeled_run: LabeledRun, skipped: tuple[str, ...]) -> None:
-    """The gate approved only the first attempt, so the second skips the reopening. Staging has nothing to reopen."""
+    """The gate's pass is for the first attempt, so the second skips the reopening. Staging has nothing to reopen."""
     outputs = {"run": "r", "decision": "recovered", "ends_at": "2026-11-24T05:00:00+00:00"}
     needs = {
         "gate": GONE,
