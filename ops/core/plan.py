@@ -210,7 +210,7 @@ class Progress:
     replaced: list[str] = field(default_factory=list)
     """Changed by this run, and no longer live."""
     unconfirmed: list[str] = field(default_factory=list)
-    """Unclear writes to an API that may lag: the probes decide."""
+    """Writes that nothing has shown live yet: unclear ones to an API that may lag, and those of an unread batch."""
     pending_target: str = ""
     """Target of a sent write that is not settled yet; empty if there is none."""
     has_sent: bool = False
@@ -231,8 +231,8 @@ class Progress:
 
     def begin_read_back(self, change: Change) -> None:
         """Note that a change is read back whose write was answered before those of other changes."""
-        if change.target in self.changed:
-            self.changed.remove(change.target)
+        if change.target in self.unconfirmed:
+            self.unconfirmed.remove(change.target)
         self.pending_target, self.is_answered = change.target, True
 
     def settle_change(self, change: Change, group: list[str]) -> None:

@@ -286,7 +286,7 @@ class Engine:
             return
         if step.batch is not None:
             run.unread.append(sent)
-            progress.settle_change(step, progress.changed)
+            progress.settle_change(step, progress.unconfirmed)
             return
         self._settle_read_back(run, sent, self._read_back(sent, find_probes))
 

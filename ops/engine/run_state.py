@@ -58,13 +58,11 @@ class RunState:
             raise
         except OpsError as error:
             sent.record(EventKind.WARNING, f"not read back: {error.message}")
-            for each in (sent, *self.unread):
-                progress.settle_change(each.step, progress.unconfirmed)
             self.unread.clear()
             return
         is_live = world.state == ChangeState.DONE and not world.is_uncertain
         sent.record(EventKind.READ_BACK if is_live else EventKind.COMPARED, world.text)
         if world.state == ChangeState.CHANGED_ELSEWHERE:
             progress.settle_change(sent.step, progress.replaced)
-        elif not is_live:
-            progress.settle_change(sent.step, progress.unconfirmed)
+        elif is_live:
+            progress.settle_change(sent.step, progress.changed)
