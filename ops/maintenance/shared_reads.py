@@ -12,9 +12,13 @@ from ops.engine.context import Context
 
 T = TypeVar("T")
 
-MAX_AGE = 5.0
-"""Oldest read, in seconds, that a route is compared with before its write. One read per route would double the calls
-and the time of a run; this one costs two calls in five seconds, and the read back follows all writes."""
+MAX_AGE = 1.0
+"""Oldest read, in seconds, that a route is compared with before its write.
+
+A change by somebody else within this time is overwritten unseen: a write answers only with the new target of the route
+(developers.cloudflare.com/api/resources/workers/subresources/routes/methods/update), and a later list shows only that.
+One read per route would double the calls and the time of a run; this one costs two calls a second.
+"""
 
 
 @dataclass

@@ -30,12 +30,14 @@ def test_20_routes_close_and_reopen_with_few_calls(shop: ManyRoutes) -> None:
 
 
 def test_plan_shows_the_calls(shop: ManyRoutes) -> None:
+    later = 12
+    """Two calls a second while 20 writes of 0.3 s last; here they take no time."""
     for state in ("on", "off"):
         shop.world.sandbox.requests.clear()
 
         (line,) = shop.ops(state).result["plan"]["sections"]["Calls to Cloudflare"]
 
         shown, made = int(re.findall(r"about (\d+)", line)[0]), len(shop.calls)
-        assert made <= shown <= made + 3
+        assert made <= shown - later <= made + 3
         assert "1,200" in line
         assert "300" in line

@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import pytest
@@ -27,6 +28,11 @@ ROUTE = {"method": "PUT", "path": "/zones/*/workers/routes/*"}
 def shop(tmp_path: Path) -> Iterator[ManyRoutes]:
     with many_routes(tmp_path, 20) as found:
         yield found
+
+
+def take_real_time(shop: ManyRoutes) -> None:
+    """Let time pass for the run during a call too; a wait of its own still takes none."""
+    shop.world.sandbox.clock.virtual, shop.world.sandbox.clock.longest_sleep = False, 0.0
 
 
 def interrupt() -> None:
@@ -99,6 +105,36 @@ def test_route_that_somebody_changed_meanwhile_is_not_overwritten(shop: ManyRout
 
     assert ended(outcome) == (4, "failed", "world_moved")
     assert shop.routes[last] == "ops-other"
+
+
+def test_route_is_compared_at_most_a_second_before_its_write(shop: ManyRoutes) -> None:
+    take_real_time(shop)
+    last = list(shop.routes)[-1]
+    shop.world.sandbox.upload("bread-blog")
+
+    def change_meanwhile() -> None:
+        shop.lead(last, "bread-blog")
+        sleep(1.1)
+
+    shop.world.sandbox.fault(**ROUTE, skip=9, after=change_meanwhile)
+
+    outcome = shop.ops("on")
+
+    assert ended(outcome) == (4, "failed", "world_moved")
+    assert shop.routes[last] == "bread-blog"
+    assert f"{last} → bread-blog" in outcome.result["message"]
+
+
+def test_plan_shows_the_calls_of_writes_that_take_time(tmp_path: Path) -> None:
+    with many_routes(tmp_path, 8) as shop:
+        take_real_time(shop)
+        for method, path in (("PUT", ROUTE["path"]), ("GET", "/zones/*/workers/routes")):
+            shop.world.sandbox.fault(method=method, path=path, times=None, after=lambda: sleep(0.3))
+
+        (line,) = shop.ops("on").result["plan"]["sections"]["Calls to Cloudflare"]
+
+        shown, made = int(re.findall(r"about (\d+)", line)[0]), len(shop.calls)
+        assert made - 2 <= shown <= made + 3
 
 
 def test_written_route_that_somebody_changed_is_named(shop: ManyRoutes) -> None:
