@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_utc
-from ops.core.errors import OpsError, Reason
+from ops.core.errors import OpsError, Reason, Refused
+from ops.core.names import MAINTENANCE_WORKER
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection, Progress
 from ops.engine.context import Context
 from ops.engine.step import Step
-from ops.maintenance import by_routes, by_switch, calls, route_closure, switch_closure
+from ops.maintenance import by_routes, by_switch, calls, route_closure, steps, switch_closure
 from ops.maintenance.by_routes import Closing
 from ops.maintenance.duty import DUTY_LIFETIME, SameIntent
 
@@ -96,8 +97,12 @@ class StaysOpen:
 
     reason: str
     suggested_command: SuggestedCommand | None = None
-    is_unread: bool = False
-    """Whether it may be closed already, because the stored state cannot be read."""
+    opens: str = ""
+    """How to open it, if it may be closed already, because the stored state cannot be read; else empty."""
+
+    @property
+    def is_unread(self) -> bool:
+        return bool(self.opens)
 
 
 @dataclass(frozen=True)
@@ -231,8 +236,7 @@ class Closure:
         for name, why in self.open.items():
             if why.is_unread:
                 yield f"this run leaves {name} as it is, open or closed: {why.reason}"
-                opens = ctx.suggest("maintenance", service=name, state=by_switch.OFF, release_all=True).command
-                yield f"to open {name}, if it is closed: `{opens}`"
+                yield f"to open {name}, if it is closed: {why.opens}"
                 continue
             yield f"{name} is not taken offline, and its writes go on: {why.reason}"
             if why.suggested_command:
@@ -307,6 +311,26 @@ def plan_closure(ctx: Context[Any], services: "Iterable[Service]", message: str,
                 raise
             closings = [closing for closing in closings if closing.snapshot.service != each]
             closes = ctx.suggest("maintenance", service=each.name, state=by_switch.ON)
-            is_unread = error.reason == Reason.NOT_PREPARED and error.suggested_command is None
-            left[each.name] = StaysOpen(error.message, error.suggested_command or closes, is_unread)
+            opens = _describe_opening(ctx, each.name, error)
+            left[each.name] = StaysOpen(error.message, error.suggested_command or closes, opens)
     return Closure((*([route_closure.plan_routes(ctx, closings)] if closings else []), *methods), left)
+
+
+def _describe_opening(ctx: Context[Any], name: str, error: OpsError) -> str:
+    """Return how to open a service whose stored state cannot be read; empty if ops-maintenance does not exist.
+
+    Raises ProviderError.
+    """
+    if error.reason != Reason.NOT_PREPARED or error.suggested_command:
+        return ""
+    is_ours = _is_state_ours(ctx)
+    opens = ctx.suggest("maintenance", service=name, state=by_switch.OFF, release_all=is_ours).command
+    return f"`{opens}`" if is_ours else f"roll {MAINTENANCE_WORKER} back to a version of ours, then run `{opens}`"
+
+
+def _is_state_ours(ctx: Context[Any]) -> bool:
+    """Return whether `--release-all` can read the stored state. Raises ProviderError."""
+    try:
+        return steps.read_worker(ctx.cloudflare.workers, is_tolerant=True) is not None
+    except Refused:
+        return False

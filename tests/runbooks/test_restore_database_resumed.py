@@ -297,6 +297,25 @@ def test_edited_duty_is_said_with_the_command_that_opens(world: World) -> None:
 
 
 @pytest.mark.slow
+def test_foreign_maintenance_worker_is_said_with_a_command_that_opens(world: World) -> None:
+    place = make_place(world, "edge")
+    kill(place, RESTORE, "after")
+    sandbox, (ours,) = world.sandbox, world.sandbox.live("ops-maintenance")
+    sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", behaviour={"body": "other", "status": 200}))
+
+    again = place.library.restore(BEFORE_LAST)
+
+    (why, opens) = again.result["plan"]["warnings"]
+    assert "was not made by Backout" in why
+    assert "roll ops-maintenance back" in opens
+    assert "--release-all" not in opens
+    assert ended(place.turn("off", "--release-all")) == (3, "refused", "not_prepared")
+    sandbox.deploy("ops-maintenance", ours)
+    assert place.turn("off").code == 0
+    assert is_open(place)
+
+
+@pytest.mark.slow
 def test_unhealthy_checks_keep_closed_what_a_killed_restore_closed(world: World) -> None:
     place = make_place(world, "edge")
     kill(place, RESTORE, "after")
