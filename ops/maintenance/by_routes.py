@@ -420,7 +420,7 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
             calls.describe_calls(ctx, needed),
         ),
         warnings=(
-            *(f"unchanged: {each.reason}" for each in left),
+            *plan_text.unchanged_warnings(ctx, left, remaining),
             *plan_text.orphaned_route_warnings(snapshot.ingress, snapshot.recovered),
             *plan_text.unread_zone_warnings(snapshot.ingress),
             *calls.wait_warnings(ctx, needed),

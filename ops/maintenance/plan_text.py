@@ -12,6 +12,7 @@ from ops.core.next_step import build_command
 from ops.core.plan import PlanSection
 from ops.engine import timed_end
 from ops.maintenance.orphaned_routes import RecoveredState
+from ops.maintenance.release import describe_unread_holder
 from ops.maintenance.routes import (
     MAX_ZONES,
     IngressPaths,
@@ -20,6 +21,7 @@ from ops.maintenance.routes import (
     wildcard_patterns,
 )
 from ops.maintenance.state import MaintenanceWindow
+from ops.maintenance.writes import SkippedRoute
 
 if TYPE_CHECKING:
     from ops.engine.context import Context
@@ -171,6 +173,19 @@ def unread_zone_warnings(ingress: IngressPaths) -> Iterator[str]:
             f"the token can read more than {MAX_ZONES} zones, so the routes of {names}{more} were not read: a route "
             f"there to {ingress.worker} stays unchanged. Use a token with fewer zones to read all of them"
         )
+
+
+def unchanged_warnings(
+    ctx: "Context[Any]", skipped: Iterable[SkippedRoute], remaining: Iterable[MaintenanceWindow]
+) -> Iterator[str]:
+    """Yield the skipped routes, and the windows that stay with an unreadable holder, with a command that opens them."""
+    yield from (f"unchanged: {each.reason}" for each in skipped)
+    for window in (each for each in remaining if each.edited):
+        unread = f"unchanged: {describe_unread_holder(window)}"
+        if window.service in ctx.environment.services:
+            opens = ctx.suggest("maintenance", service=window.service, state="off", release_all=True).command
+            unread += f". To open it: `{opens}`"
+        yield unread
 
 
 def orphaned_route_warnings(ingress: IngressPaths, recovered: RecoveredState) -> Iterator[str]:

@@ -8,7 +8,7 @@ from ops.core.names import quote_name
 from ops.core.owners import StateOwner, describe_owners, held_by_others
 from ops.core.plan import PlanSection
 from ops.engine.context import Context
-from ops.maintenance.state import UNKNOWN_START, MaintenanceWindow
+from ops.maintenance.state import MaintenanceWindow
 
 RELEASED = "Released"
 """Section of a plan with everybody whom `--release-all` releases."""
@@ -89,12 +89,17 @@ def release_all(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], unreadab
     now, incident = ctx.clock.now(), ctx.request.incident
     lines, notices = list[str](), dict[int, list[str]]()
     for window in wanted:
-        owners = window.active_owners(now) if window.since != UNKNOWN_START else ()
+        owners = () if window.edited else window.active_owners(now)
+        lines += [f"{describe_unread_holder(window)}, because it was edited"] if window.edited else []
         lines += [f"{window.scope}, held by {describe_owners(owners)}"] if owners else []
         for number in {each.incident for each in owners if each.incident} - {incident}:
             notices.setdefault(number, []).append(describe_opened(ctx, window.scope))
     told = {number: "; ".join(said) for number, said in notices.items()}
     return Release(tuple(wanted), {}, notices=told, released=(*lines, *unreadable))
+
+
+def describe_unread_holder(window: MaintenanceWindow) -> str:
+    return f"who holds {window.scope}, and until when, cannot be read"
 
 
 def describe_opened(ctx: Context[Any], scope: str) -> str:

@@ -31,6 +31,8 @@ MAX_VARIABLES = 60
 MAX_MESSAGE_LENGTH = 300
 UNKNOWN_START = "1970-01-01T00:00:00Z"
 """Start of a window whose start cannot be read."""
+HOLDER_FIELDS = ("owners", "incident", "reopened_by", "reopen_at_end", "until", "message", "since", "run")
+"""Stored fields that opening a window does not need."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class MaintenanceWindow:
     """Run that reopens it at its end, such as a restore; empty if only a person or `until` does."""
     owners: tuple[StateOwner, ...] = ()
     """Incidents that need it closed, in the order of their requests; empty if the other fields describe the only."""
+    edited: str = ""
+    """HOLDER_FIELDS as they are stored, in JSON, if they were edited and who holds the window cannot be read.
+
+    They are stored again unchanged as long as the window stays. Never stored itself.
+    """
 
     def is_due(self, now: datetime) -> bool:
         """Return whether a schedule should reopen it at `now` (UTC)."""
@@ -130,7 +137,10 @@ class MaintenanceWindow:
         routes = [[each.zone, each.pattern, each.id, each.previous_worker] for each in self.closed]
         subdomain = self.subdomain and [self.subdomain.enabled, self.subdomain.previews_enabled]
         value = {**vars(self), "closed": routes, "subdomain": subdomain}
-        del value["owners"]
+        del value["owners"], value["edited"]
+        if self.edited:
+            known = {name: each for name, each in value.items() if name not in HOLDER_FIELDS}
+            return {**known, **json.loads(self.edited)}
         return {**value, **({"owners": [each.to_json() for each in self.owners]} if self.owners else {})}
 
 
@@ -143,7 +153,7 @@ class MaintenanceState:
     reopened: tuple[MaintenanceWindow, ...] = ()
     """Windows that were reopened before they were closed completely."""
     unreadable: tuple[str, ...] = ()
-    """What was read without its owners, or not at all, for people."""
+    """Variables that cannot be read at all, for people."""
 
     def windows_of(self, service: str) -> tuple[MaintenanceWindow, ...]:
         return tuple(window for window in self.windows if window.service == service)
@@ -189,8 +199,8 @@ def parse_readable_state(variables: Mapping[str, Any]) -> MaintenanceState | Non
         except (KeyError, TypeError, AttributeError, OverflowError, ValueError):
             window = _parse_without_owners(value, variables)
             windows += [window] if window else []
-            what = f"who holds {window.scope}, and until when" if window else f"variable {name}"
-            unreadable.append(f"{what}, cannot be read, because it was edited")
+            lost = f"variable {name}, which cannot be read, because it was edited, and is dropped"
+            unreadable += [] if window else [lost]
     return MaintenanceState(tuple(windows), str(variables[RUN_VARIABLE]), (), tuple(unreadable))
 
 
@@ -199,7 +209,8 @@ def _parse_without_owners(value: Any, variables: Mapping[str, Any]) -> Maintenan
     owners = {"owners": (), "incident": None, "reopened_by": "", "reopen_at_end": False, "until": ""}
     for unknown in (owners, {**owners, "message": "", "since": UNKNOWN_START, "run": ""}):
         try:
-            return _parse_window({**value, **unknown}, variables)
+            found = _parse_window({**value, **unknown}, variables)
+            return replace(found, edited=json.dumps({name: value[name] for name in HOLDER_FIELDS if name in value}))
         except (KeyError, TypeError, AttributeError, OverflowError, ValueError):
             continue
     return None
@@ -208,10 +219,8 @@ def _parse_without_owners(value: Any, variables: Mapping[str, Any]) -> Maintenan
 def _parse_window(value: Mapping[str, Any], variables: Mapping[str, Any]) -> MaintenanceWindow:
     # Earlier versions stored none of these.
     optional = {"reopen_at_end": False, "reopened_by": "", "owners": ()}
-    known = {
-        name: value[name] for name in MaintenanceWindow.__dataclass_fields__ if name in value or name not in optional
-    }
-    known = {**optional, **known}
+    names = [name for name in MaintenanceWindow.__dataclass_fields__ if name != "edited"]
+    known = {**optional, **{name: value[name] for name in names if name in value or name not in optional}}
     texts = [known[name] for name in ("service", "worker", "path", "message", "until", "since", "run", "reopened_by")]
     listed = [variables[each] if isinstance(each, str) else [each] for each in known["closed"]]
     routes = [ClosedRoute(*each) for part in listed for each in part]

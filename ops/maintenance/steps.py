@@ -410,7 +410,7 @@ def _check_uploaded(ctx: Context[Any], stored: StoredState, store: UploadState) 
     version = ctx.cloudflare.workers.read_version(WORKER, own.id)
     if version is None:
         return ObservedState(ChangeState.PLANNED, f"version {own.id} is listed but not readable yet", is_uncertain=True)
-    found = _parse_version(version)
+    found = _parse_readable(version)  # a window that was edited stays as it is
     if found is None or found.windows != store.windows:
         return _changed_elsewhere(f"version {own.id} does not store the planned state")
     stored.version = own.id

@@ -12,6 +12,14 @@ from tests.support import offline
 from tests.support.commands import ended
 from tests.support.offline import MaintenanceWorld
 
+ADMIN_YML = """\
+    services:
+      admin:
+        worker: bread-admin
+        url: https://admin.fortunet.example
+        probes:
+          - {name: home, http: {path: /, status: 200}}
+"""
 NAMESPACE = "c0ffee00c0ffee00c0ffee00c0ffee00"
 
 
@@ -78,6 +86,43 @@ def test_release_all_opens_what_nobody_can_read(place: MaintenanceWorld, change:
     assert place.ways == before
     assert "cannot be read, because it was edited" in opened.result["message"]
     assert turn(place, "on", 7).code == 0  # the stored state is whole again
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(
+    "edited",
+    [{"owners": "nobody"}, {"incident": "seven"}, {"since": "yesterday", "run": None}, {"reopened_by": 7}],
+    ids=" and ".join,
+)
+def test_release_all_leaves_the_unreadable_window_of_another_service(
+    place: MaintenanceWorld, edited: dict[str, Any]
+) -> None:
+    sandbox = place.world.sandbox
+    sandbox.deploy("bread-admin", sandbox.upload("bread-admin", behaviour={"body": "admin", "status": 200}))
+    place.route("admin.fortunet.example/*", "bread-admin")
+    place.world.edit_config("    services:\n      api:", f"{ADMIN_YML}      api:")
+    until = ("--until", "2h", "--reopen-at-end")
+    assert place.ops("--state", "on", "--service", "admin", "--incident", "9", *until).code == 0
+    assert turn(place, "on", 7).code == 0
+    window = stored_window(place)
+    assert window["service"] == "admin"
+    window.update(edited)
+    kept = {**window}
+
+    opened, again = (turn(place, "off", None, "--release-all") for _ in range(2))
+
+    assert opened.code == 0, opened.err
+    assert "admin" not in opened.result["message"]
+    (said,) = [text for text in opened.result["plan"]["warnings"] if "the whole of admin" in text]
+    assert "--service admin" in said
+    assert "--release-all" in said
+    assert stored_window(place) == kept
+    assert place.serves("admin.fortunet.example/") == "off"
+    assert not is_closed(place)
+    assert ended(again) == (0, "nothing_to_do", "not_off")
+    assert place.ops("--state", "off", "--service", "admin", "--release-all").code == 0
+    assert place.serves("admin.fortunet.example/") == "admin"
+    assert turn(place, "on", 7).code == 0
 
 
 @pytest.mark.slow
