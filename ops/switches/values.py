@@ -86,7 +86,8 @@ def describe_switch(value: SwitchValue, now: datetime) -> str:
         return ", ".join([value.state, f"set {since} ago", f"held by {describe_owners(owners)}", *paths])
     parts = [
         value.state,
-        f"by {quote_name(value.owner)} {since} ago",
+        f"by {quote_name(value.owner.removesuffix(UNTIL_RUN_ENDS))} {since} ago",
+        *([UNTIL_RUN_ENDS.removeprefix(", ")] if value.owner.endswith(UNTIL_RUN_ENDS) else []),
         *_describe_purpose(value.incident, map(quote_name, value.paths)),
     ]
     if value.until:

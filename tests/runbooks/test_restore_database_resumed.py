@@ -249,6 +249,7 @@ def test_status_prints_a_command_that_opens_what_the_run_of_an_incident_left(wor
 
     assert opened.code == 0, opened.err
     assert is_open(place)
+    assert way == "edge" or re.search(r"on, by \w+ 1 h 3 min ago, until its run ends, for incident #1\. ", shown), shown
 
 
 @pytest.mark.slow
