@@ -190,18 +190,23 @@ def parse_readable_state(variables: Mapping[str, Any]) -> MaintenanceState | Non
     """Parse what can be read of malformed variables: a window without its owners, if its routes are known."""
     if RUN_VARIABLE not in variables:
         return None
-    windows, unreadable = list[MaintenanceWindow](), list[str]()
+    windows, opened, unreadable = list[MaintenanceWindow](), list[MaintenanceWindow](), list[str]()
     for name, value in sorted(variables.items()):
-        if not name.startswith(WINDOW_PREFIX):
+        if not name.startswith((WINDOW_PREFIX, REOPENED_PREFIX)):
             continue
-        try:
-            windows.append(_parse_window(value, variables))
-        except (KeyError, TypeError, AttributeError, OverflowError, ValueError):
-            window = _parse_without_owners(value, variables)
-            windows += [window] if window else []
-            lost = f"variable {name}, which cannot be read, because it was edited, and is dropped"
-            unreadable += [] if window else [lost]
-    return MaintenanceState(tuple(windows), str(variables[RUN_VARIABLE]), (), tuple(unreadable))
+        window = _parse_readable_window(value, variables)
+        if window is None:
+            unreadable.append(f"variable {name}, which cannot be read, because it was edited, and is dropped")
+        else:
+            (windows if name.startswith(WINDOW_PREFIX) else opened).append(window)
+    return MaintenanceState(tuple(windows), str(variables[RUN_VARIABLE]), tuple(opened), tuple(unreadable))
+
+
+def _parse_readable_window(value: Any, variables: Mapping[str, Any]) -> MaintenanceWindow | None:
+    try:
+        return _parse_window(value, variables)
+    except (KeyError, TypeError, AttributeError, OverflowError, ValueError):
+        return _parse_without_owners(value, variables)
 
 
 def _parse_without_owners(value: Any, variables: Mapping[str, Any]) -> MaintenanceWindow | None:

@@ -1,6 +1,7 @@
 """`maintenance --state off --release-all`: it opens a service for all who hold it, also if that cannot be read."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tests.runbooks.test_maintenance_two_incidents import is_closed, switched, t
 from tests.runbooks.test_reopen_maintenance import stored_window
 from tests.support import offline
 from tests.support.commands import ended
-from tests.support.offline import MaintenanceWorld
+from tests.support.offline import MAINTENANCE_WORKER, MaintenanceWorld, account
 
 ADMIN_YML = """\
     services:
@@ -88,6 +89,17 @@ def test_release_all_opens_what_nobody_can_read(place: MaintenanceWorld, change:
     assert turn(place, "on", 7).code == 0  # the stored state is whole again
 
 
+def store(place: MaintenanceWorld, name: str, value: Any) -> None:
+    """Add a variable to the live version of ops-maintenance."""
+    versions, (live,) = (
+        account(place).workers[MAINTENANCE_WORKER].versions,
+        place.world.sandbox.live(MAINTENANCE_WORKER),
+    )
+    upload = versions[live].upload
+    bindings = (*upload.bindings, {"type": "json", "name": name, "json": value})
+    versions[live] = replace(versions[live], upload=replace(upload, bindings=bindings))
+
+
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "edited",
@@ -108,6 +120,8 @@ def test_release_all_leaves_the_unreadable_window_of_another_service(
     assert window["service"] == "admin"
     window.update(edited)
     kept = {**window}
+    earlier = {**kept, "path": "/old"}
+    store(place, "OPENED_00", earlier)
 
     opened, again = (turn(place, "off", None, "--release-all") for _ in range(2))
 
@@ -117,6 +131,7 @@ def test_release_all_leaves_the_unreadable_window_of_another_service(
     assert "--service admin" in said
     assert "--release-all" in said
     assert stored_window(place) == kept
+    assert stored_window(place, "OPENED_00") == earlier
     assert place.serves("admin.fortunet.example/") == "off"
     assert not is_closed(place)
     assert ended(again) == (0, "nothing_to_do", "not_off")

@@ -40,11 +40,11 @@ def run_due(place: MaintenanceWorld, **environ: str) -> Outcome:
     return place.world.ops("maintenance", "due", "--yes", "--config", str(place.world.config), **{**token, **environ})
 
 
-def stored_window(place: MaintenanceWorld) -> dict[str, Any]:
+def stored_window(place: MaintenanceWorld, name: str = "BLOCK_00") -> dict[str, Any]:
     """Return the stored window of the live ops-maintenance version, to be edited in place."""
     (live,) = place.world.sandbox.live(MAINTENANCE_WORKER)
     bindings = account(place).workers[MAINTENANCE_WORKER].versions[live].upload.bindings
-    found: dict[str, Any] = next(each["json"] for each in bindings if each["name"] == "BLOCK_00")
+    found: dict[str, Any] = next(each["json"] for each in bindings if each["name"] == name)
     return found
 
 
