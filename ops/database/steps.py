@@ -1,4 +1,4 @@
-"""Base of the runbooks of a D1 database, and the steps that they share.
+"""Base of the runbooks of a D1 database, and their reads of its migrations.
 
 Migrations and down files are those of the default branch.
 """

@@ -1,7 +1,7 @@
-"""The contract of a runbook: its facts, its steps and their order.
+"""The contract of a runbook: its facts, its probes, and its plan of steps.
 
 A runbook is one class in one file of `ops/runbooks/` or `ops/scheduled/`. The engine owns order, retries, waits, dry
-runs and interruption. The runbook states its changes and how to see that each is done.
+runs and interruption. The runbook states what it needs, and its plan has a step for each write.
 """
 
 import dataclasses
@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.engine.context import Context, P
-from ops.engine.step import (
-    StepPlan,
-)
+from ops.engine.step import StepPlan
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service

@@ -1,4 +1,4 @@
-"""The step of a run: one write, and everything that belongs to it.
+"""The step of a run: one write, and everything that belongs to it. Also the plan of steps.
 
 The engine knows steps, and nothing about runbooks or products. It asks a step what is live, makes it, and asks again.
 """
