@@ -4,7 +4,7 @@ KV has no compare-and-set and may show a previous value, so the state that the a
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -167,8 +167,8 @@ def plan_switch(ctx: Context[Any], service: "Service", message: str, intent: Sam
             suggested_command=ctx.suggest("maintenance", service=service.name, state=by_switch.ON),
         )
     settle = ctx.environment.require_runtime().settle
-    closure = SwitchClosure(service)
-    closure.turn_on = [_Close.of(ctx, write, wait_after=settle, closure=closure)]
+    closure, step = SwitchClosure(service), SetSwitch.of(ctx, write)
+    closure.turn_on = [_Close(*step.values, step.done_when, None, write=write, wait_after=settle, closure=closure)]
     _plan_opening(
         ctx, closure, SwitchState(write.current.name, write.current.rules, write.value.to_json(), write.value)
     )
@@ -197,8 +197,11 @@ def _keep_standing(ctx: Context[Any], service: "Service", current: SwitchState, 
 
 def _plan_opening(ctx: Context[Any], closure: SwitchClosure, closed: SwitchState) -> None:
     """Plan the step that turns it off, from the value that closes it."""
-    opening = _Reopen.of(ctx, _plan_switch_end(ctx, closed), closure=closure)
-    closure.turn_off = [replace(opening, target=f"{opening.target}{AT_END}")]
+    step = SetSwitch.of(ctx, _plan_switch_end(ctx, closed))
+    target, before, after = step.values
+    closure.turn_off = [
+        _Reopen(f"{target}{AT_END}", before, after, step.done_when, None, write=step.write, closure=closure)
+    ]
 
 
 def _plan_switch_end(ctx: Context[Any], closed: SwitchState) -> SwitchWrite:

@@ -14,7 +14,6 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, descri
 from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
-from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
@@ -83,7 +82,7 @@ def _plan_one_object(ctx: Context[ResetDurableObject.Params], service: "Service"
     if tracked_object.has_state_endpoint:
         now = object_reset.read_state(ctx, tracked_object)
         if isinstance(now, OpsError):
-            raise _refuse_with_alternative(ctx, now)
+            raise object_reset.refuse_with_alternative(ctx, now)
         tracked_object.before = now
     proof = (
         f"{tracked_object.spec.proof} shows a restart"
@@ -107,14 +106,13 @@ def _plan_one_object(ctx: Context[ResetDurableObject.Params], service: "Service"
                 done_when=f"POST {tracked_object.spec.reset} succeeds, and {proof}",
                 undo=None,
                 tracked=tracked_object,
-                refuse=partial(_refuse_with_alternative, ctx),
             ),
         ),
         sections=(PlanSection("Stays", (*keeps, *object_reset.KEPT, "all other objects and the live version")),),
         not_undone=object_reset.NOT_UNDONE,
         consequences=(object_reset.CONNECTIONS_CLOSED,),
         warnings=(f"{tracked_object.memory_text}: its memory before the reset is unknown",) if closed else (),
-        next_step=_suggest_full_reset(ctx),
+        next_step=object_reset.suggest_full_reset(ctx),
         proved_claim=f"the memory of {tracked_object.name} is empty, and the probes are healthy",
         healthy_before_message=(
             "the object's memory is empty. No probe failed before the reset, so check whether the object works again"
@@ -135,22 +133,16 @@ def _find_object(ctx: Context[ResetDurableObject.Params], service: "Service") ->
             f'service {service.name} has no Durable Object "{quote_name(name)}"{did_you_mean(name, known)}',
             reason=Reason.UNKNOWN_NAME,
             hint=f"Use one of: {', '.join(known) or 'none'}. Or reset every object of the Worker.",
-            suggested_command=_suggest_full_reset(ctx),
+            suggested_command=object_reset.suggest_full_reset(ctx),
         )
     if known[name].reset is None:
         raise Refused(
             f"{name} has no `reset` endpoint in ops.yml",
             reason=Reason.NO_ENDPOINT,
             hint="Reset every object of the Worker, or add `reset` to the object in ops.yml.",
-            suggested_command=_suggest_full_reset(ctx),
+            suggested_command=object_reset.suggest_full_reset(ctx),
         )
     return TrackedObject(name, service, known[name])
-
-
-def _refuse_with_alternative(ctx: Context[ResetDurableObject.Params], error: OpsError) -> Refused:
-    """Return the refusal with the alternative: a new version restarts every object."""
-    hint = f"{error.hint} Or reset every object of the Worker."
-    return Refused(error.message, reason=error.reason, hint=hint, suggested_command=_suggest_full_reset(ctx))
 
 
 def _plan_all_objects(ctx: Context[ResetDurableObject.Params], service: "Service") -> StepPlan:
@@ -277,7 +269,3 @@ def _build_plan(
         done_message=f"Reset the Durable Objects of {ctx.params.service}",
         probes=partial(_build_probes, ctx, service, tracked, without_proof, upload),
     )
-
-
-def _suggest_full_reset(ctx: Context[ResetDurableObject.Params]) -> SuggestedCommand:
-    return ctx.suggest("reset-durable-object", service=ctx.params.service)

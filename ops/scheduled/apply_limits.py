@@ -64,7 +64,7 @@ class LimitsRead:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LimitsPlan(StepPlan):
+class ApplyLimitsPlan(StepPlan):
     """A plan of limits, with what its publications need."""
 
     read: LimitsRead
@@ -203,7 +203,7 @@ def _job_commit(environ: Mapping[str, str]) -> str:
 
 def find_read(result: RunResult) -> LimitsRead | None:
     """Return what a run read; None if it ended without a plan."""
-    return result.plan.read if isinstance(result.plan, LimitsPlan) else None
+    return result.plan.read if isinstance(result.plan, ApplyLimitsPlan) else None
 
 
 def describe_error(error: Exception) -> str:
@@ -271,11 +271,11 @@ def _superseded_plan(commits: FileCommits, text: str | None) -> StepPlan:
     return ending_plan(found)
 
 
-def ending_plan(found: LimitsRead) -> LimitsPlan:
+def ending_plan(found: LimitsRead) -> ApplyLimitsPlan:
     """Return the plan of a run that changes nothing, and has its `ending`."""
     ending = found.ending
     assert ending is not None
-    return LimitsPlan(
+    return ApplyLimitsPlan(
         summary=ending.message,
         reason=ending.reason,
         decide=lambda: ending,
@@ -396,13 +396,13 @@ def build_plan(
     *,
     changes: tuple[Step, ...],
     warnings: tuple[str, ...] = (),
-) -> LimitsPlan:
+) -> ApplyLimitsPlan:
     revision = found.value.revision
     differences = tuple(list_differences(stored.limits if stored else {}, found.value.limits))
     exceptions = (*found.kept.values(), *ended_limits(found.limits, ctx.clock.now()))
     unchanged = f"{FILE} changes nothing: KV has its values as revision {revision}"
     found = replace(found, revision=revision, proof=_choose_probed_limit(ctx, found.value, stored), drift=differences)
-    return LimitsPlan(
+    return ApplyLimitsPlan(
         summary=f"write revision {revision} of {FILE} to KV" if changes else "; ".join([unchanged, *exceptions]),
         changes=changes,
         sections=(PlanSection("Limits", differences or ("no change",)),),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ops.config.probes import ProbeSet, probes_claim
 from ops.core.clock import format_duration, format_utc
@@ -28,7 +28,7 @@ from ops.core.runtime_contract import (
 from ops.core.threads import start_call
 from ops.engine.context import Context, P
 from ops.engine.runbook import Runbook, TokenPermissions
-from ops.engine.step import ChangeState, ObservedState, Step
+from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step
 from ops.switches import values as switches
 from ops.switches.values import SAME_END_TOLERANCE, DesiredValue, SkippedSwitch, SwitchState, describe_planned
 
@@ -53,6 +53,7 @@ REPLACES_WARNING = (
     "the application already shows {name} = {state}, from a run that KV does not show yet. This run replaces its "
     "unknown incident, end and message. To keep them, run the same command in a minute instead"
 )
+WRITES_AGAIN = ReadBackWords(repeat="it writes the value again, unless KV and the application show it.")
 SHOWN_STATE_TIMEOUT = 2.0
 """Longest wait, in seconds, for the switches that the application shows before a write."""
 
@@ -76,18 +77,17 @@ class SetSwitch(Step):
     """Write one switch to KV."""
 
     write: SwitchWrite
+    words: ReadBackWords = WRITES_AGAIN
 
-    @classmethod
-    def of(cls, ctx: Context[Any], write: SwitchWrite, undo: SuggestedCommand | None = None, **given: Any) -> Self:
-        """Return the step; `given` are further fields of it."""
-        return cls(
+    @staticmethod
+    def of(ctx: Context[Any], write: SwitchWrite, undo: SuggestedCommand | None = None) -> "SetSwitch":
+        return SetSwitch(
             target=f"Switch {write.current.name}",
             before=write.current.describe(ctx.clock.now()),
             after=switches.describe_planned(write.value),
             done_when=f"KV holds it with the revision {write.value.revision}",
             undo=undo,
             write=write,
-            **given,
         )
 
     def check(self, ctx: Context[Any]) -> ObservedState:

@@ -6,13 +6,14 @@ reset is settled by reading the object, or by sending the reset again.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.workers import WorkerVersion
 from ops.core.errors import ConfigError, OpsError, Refused
+from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import ObjectObservation, is_number
@@ -148,13 +149,21 @@ def read_state(ctx: Context[Any], tracked_object: TrackedObject) -> ObjectObserv
         return error
 
 
+def refuse_with_alternative(ctx: Context[Any], error: OpsError) -> Refused:
+    """Return the refusal of one object's reset, with the alternative: a new version restarts every object."""
+    hint = f"{error.hint} Or reset every object of the Worker."
+    return Refused(error.message, reason=error.reason, hint=hint, suggested_command=suggest_full_reset(ctx))
+
+
+def suggest_full_reset(ctx: Context[Any]) -> SuggestedCommand:
+    return ctx.suggest("reset-durable-object", service=ctx.params.service)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ResetObject(Step):
     """Let the application reset one object. It is in use, so its state before the write is not compared."""
 
     tracked: TrackedObject
-    refuse: Callable[[OpsError], Refused]
-    """Makes the refusal of a reset that cannot be sent."""
     words: ReadBackWords = RESETS_AGAIN
 
     def check(self, ctx: Context[Any]) -> ObservedState:
@@ -179,7 +188,7 @@ class ResetObject(Step):
         try:
             return tracked.reset.send(lambda: ctx.web.durable_objects.reset(tracked.service.url, tracked.spec))
         except (ConfigError, Refused) as error:
-            raise self.refuse(error) from None
+            raise refuse_with_alternative(ctx, error) from None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

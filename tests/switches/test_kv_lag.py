@@ -191,6 +191,9 @@ def test_write_without_evidence_is_not_claimed(place: SwitchWorld) -> None:
 
     assert ended(outcome) == (5, "unknown_outcome", "unclear")
     assert outcome.result["wrote"]
+    assert "writes the value again" in outcome.result["hint"]
+    place.feature("off")
+    assert [each.method for each in place.world.sandbox.requests].count("PUT") == 2
 
 
 def test_prepare_keeps_a_new_key(place: SwitchWorld) -> None:
