@@ -14,6 +14,7 @@ from typing import Any, Self
 from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import parse_deadline, parse_utc
 from ops.core.errors import ConfigError
+from ops.core.names import quote_name
 from ops.core.owners import StateOwner, find_owner, latest_end, parse_owner
 
 RUN_VARIABLE, BASE_VARIABLE, WINDOW_PREFIX, REOPENED_PREFIX = "RUN", "BASE", "BLOCK_", "OPENED_"
@@ -196,7 +197,9 @@ def parse_readable_state(variables: Mapping[str, Any]) -> MaintenanceState | Non
             continue
         window = _parse_readable_window(value, variables)
         if window is None:
-            unreadable.append(f"variable {name}, which cannot be read, because it was edited, and is dropped")
+            service = value.get("service") if isinstance(value, Mapping) else None
+            of = f" of {quote_name(service)}" if isinstance(service, str) else ""
+            unreadable.append(f"variable {name}{of}, which cannot be read, because it was edited, and is dropped")
         else:
             (windows if name.startswith(WINDOW_PREFIX) else opened).append(window)
     return MaintenanceState(tuple(windows), str(variables[RUN_VARIABLE]), tuple(opened), tuple(unreadable))

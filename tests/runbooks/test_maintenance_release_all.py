@@ -141,15 +141,26 @@ def test_release_all_leaves_the_unreadable_window_of_another_service(
 
 
 @pytest.mark.slow
-def test_release_all_takes_routes_of_a_lost_window_from_an_older_version(place: MaintenanceWorld) -> None:
+@pytest.mark.parametrize(
+    ("lose", "named"),
+    [
+        (lambda stored: stored.clear(), "variable BLOCK_00, "),
+        (lambda stored: stored.update(closed=7), "BLOCK_00 of api,"),
+    ],
+    ids=["all", "routes"],
+)
+def test_release_all_takes_routes_of_a_lost_window_from_an_older_version(
+    place: MaintenanceWorld, lose: Callable[[Any], None], named: str
+) -> None:
     before = place.ways
     for message in ("First.", "Second."):
         assert turn(place, "on", 7, "--message", message).code == 0
-    stored_window(place).clear()
+    lose(stored_window(place))
 
     opened = turn(place, "off", None, "--release-all")
 
     assert opened.code == 0, opened.err
+    assert named in opened.result["message"]
     assert place.ways == before
 
 
