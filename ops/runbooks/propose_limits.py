@@ -16,7 +16,7 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection, RunOutcome
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param
-from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
+from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step, StepPlan
 from ops.limits.raises import (
     OpenRaise,
     Proposal,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MAX_PATCH_LENGTH = 600
 """Most characters of the patch in a timeline row."""
+PROPOSES_AGAIN = ReadBackWords(repeat="it proposes them on another branch, unless the pull request is open by then.")
 
 
 class ProposeLimits(Runbook["ProposeLimits.Params"]):
@@ -119,6 +120,7 @@ class _PullRequest:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _CreateBranch(Step):
     proposed: _PullRequest
+    words: ReadBackWords = PROPOSES_AGAIN
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         branch, head = self.proposed.branch, ctx.github.pulls.branch_head(self.proposed.branch)
@@ -135,6 +137,7 @@ class _CreateBranch(Step):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Commit(Step):
     proposed: _PullRequest
+    words: ReadBackWords = PROPOSES_AGAIN
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         branch, file = self.proposed.branch, ctx.github.pulls.file(FILE, self.proposed.branch)
@@ -153,6 +156,7 @@ class _Commit(Step):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Open(Step):
     proposed: _PullRequest
+    words: ReadBackWords = PROPOSES_AGAIN
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         opened = ctx.github.pulls.open_pull_of(self.proposed.branch)

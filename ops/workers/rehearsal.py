@@ -117,8 +117,8 @@ def plan_rehearsal(service: "Service", refuse: Callable[[str, str], Refused], st
         override=f'{step.worker}="{rehearsed.version}"',
     )
     return Rehearsal(
-        _Start(target, alone, both, f"Cloudflare lists {both} first", None, rehearsal=rehearsed),
-        _Restore(target, both, alone, f"Cloudflare lists {alone} first", None, rehearsal=rehearsed),
+        _StartRehearsal(target, alone, both, f"Cloudflare lists {both} first", None, rehearsal=rehearsed),
+        _EndRehearsal(target, both, alone, f"Cloudflare lists {alone} first", None, rehearsal=rehearsed),
         probes,
         partial(refuse, rehearsed.version),
         rehearsed.describe_moved_traffic,
@@ -185,7 +185,7 @@ def _describe_displacement(over: Displacement, newest: WorkerDeployment) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Start(Step):
+class _StartRehearsal(Step):
     """Deploy the version at 0 % beside the live ones."""
 
     rehearsal: WorkerRehearsal
@@ -208,7 +208,7 @@ class _Start(Step):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Restore(Step):
+class _EndRehearsal(Step):
     """Deploy what the rehearsal replaced."""
 
     rehearsal: WorkerRehearsal

@@ -161,6 +161,21 @@ def test_lost_answer_is_resolved_by_read_back(place: LimitsWorld, where: dict[st
     assert [name for name in place.github._repository.git.branches if name != "main"] == [pulls(place)[0].pull.head]
 
 
+def test_hint_of_an_unreadable_branch_says_that_the_same_command_makes_another(place: LimitsWorld) -> None:
+    hide = lambda: place.github.fault(method="GET", path="/repos/*/*/git/ref/**", status=503, times=None)  # noqa: E731
+    place.github.fault(**REFS, lost="after", after=hide)
+    lost = propose(place)
+    place.github.faults.clear()
+
+    again = propose(place)
+
+    assert ended(lost) == (5, "unknown_outcome", "unclear"), lost.err
+    assert "another branch" in lost.result["hint"]
+    assert ended(again) == (0, "planned", "handed_on"), again.err
+    branches = [name for name in place.github._repository.git.refs if "/ops/raise-limits-" in name]
+    assert (len(branches), len(pulls(place))) == (2, 1)
+
+
 def test_dry_run_writes_nothing(place: LimitsWorld) -> None:
     done = propose(place, "--dry-run")
 
