@@ -12,7 +12,7 @@ from ops.config.probes import ProbeSet
 from ops.core.errors import Reason, Refused
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, make_revision
 from ops.engine.context import Context
-from ops.engine.step import ChangeState, ObservedState
+from ops.engine.step import DEFAULT_WORDS, ChangeState, ObservedState, ReadBackWords
 from ops.maintenance import by_switch
 from ops.maintenance.duty import SameIntent, describe_holder_of_switch
 from ops.maintenance.state import MaintenanceRequest
@@ -120,6 +120,7 @@ class SwitchClosure:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Close(SetSwitch):
     closure: SwitchClosure
+    words: ReadBackWords = DEFAULT_WORDS  # the same command recognizes what this run closed
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         world = super().check(ctx)

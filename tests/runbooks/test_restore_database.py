@@ -95,6 +95,23 @@ def test_restore_in_maintenance_is_counted_exactly(closable: Library) -> None:
     )
 
 
+def test_hint_of_an_unread_closure_promises_no_second_write(closable: Library) -> None:
+    unread = {"method": "POST", "path": "/accounts/*/storage/kv/namespaces/*/bulk/get", "status": 503, "times": None}
+    closable.world.sandbox.fault(**switches.PUT, lost="after", after=lambda: closable.world.sandbox.fault(**unread))
+
+    lost = closable.restore(BEFORE_LAST)
+
+    assert ended(lost) == (5, "unknown_outcome", "unclear"), lost.err
+    assert "repeats nothing" in lost.result["hint"]
+    closable.world.sandbox.faults.clear()
+    closable.world.sandbox.clock.advance(60)  # until KV shows it
+    again = closable.restore(BEFORE_LAST)
+    assert again.code == 0, again.err
+    assert maintenance(closable) == "off"
+    puts = [each for each in closable.world.sandbox.requests if each.method == "PUT" and "/values/" in each.path]
+    assert len(puts) == 2  # closed once, and opened
+
+
 def test_unhealthy_checks_keep_maintenance_on(closable: Library) -> None:
     closable.world.edit_config("            at_least: 1", "            at_least: 3")
 
