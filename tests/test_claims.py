@@ -166,20 +166,6 @@ def test_scheduled_run_result_is_true(case: Case, seed: int) -> None:
     check_claims(case, Random(seed))
 
 
-def test_secret_that_a_colleague_edits_before_the_mark_leaves_a_way_on() -> None:
-    """The end of a rotation marks the live version, which Cloudflare refuses then."""
-    (case,) = (each for each in CASES if (each.runbook.name, each.variant) == ("rotate-secrets", "its end"))
-    with case_world(case) as world:
-        edits = next(each for each in case.scenario.strangers if each.__name__ == "edit_secret")
-        deploy = "/client/v4/accounts/*/workers/scripts/*/deployments"
-        world.sandbox.fault(method="POST", path=deploy, before=partial(edits, world), is_prompt=True)
-
-        result = assert_claims_hold(run(world, case))
-
-        assert (result["decision"], result["reason"]) == ("refused", "secrets_changed")
-        assert "Start the same command again" in result["hint"]
-
-
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_run_needs_only_declared_permissions_and_writes(case: Case) -> None:

@@ -1,13 +1,16 @@
 """`ops rotate-secrets` after a lost answer, or while somebody else deploys or edits secrets."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.conftest import WORKER
 from tests.runbooks.test_rotate_secrets import BULK, FRESH, KEY, OTHER, WORKS, Leak, leak
+from tests.support.claims import assert_claims_hold, case_world, run
 from tests.support.commands import ended, texts
+from tests.support.scenarios import cases
 
 __all__ = ["leak"]
 
@@ -147,3 +150,19 @@ def test_edit_beside_another_edit_is_not_called_replaced(leak: Leak, moment: str
     again = leak.rotate_one()
     assert ended(again)[0] == 0, again.err
     assert leak.values()[KEY] == FRESH
+
+
+def test_secret_edited_before_the_mark_leaves_a_way_on() -> None:
+    """The end of a rotation marks the live version, which Cloudflare refuses then. The next press marks it."""
+    (case,) = (each for each in cases("rotate-secrets") if each.variant == "its end")
+    with case_world(case) as world:
+        edits = next(each for each in case.scenario.strangers if each.__name__ == "edit_secret")
+        deploy = "/client/v4/accounts/*/workers/scripts/*/deployments"
+        world.sandbox.fault(method="POST", path=deploy, before=partial(edits, world), is_prompt=True)
+
+        first, *later = (assert_claims_hold(run(world, case)) for _ in range(3))
+
+        assert (first["decision"], first["reason"]) == ("refused", "secrets_changed")
+        assert "Start the same command again" in first["hint"]
+        assert [each["wrote"] for each in later] == [True, False]
+        assert case.scenario.reached(world)
