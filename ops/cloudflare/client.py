@@ -24,6 +24,7 @@ from ops.cloudflare.response import (
     unexpected_shape,
     without_account,
 )
+from ops.core.bounded_http import open_client, read_answer
 from ops.core.client_guards import WriteGuard, is_loopback
 from ops.core.clock import Clock
 from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearWrite
@@ -32,6 +33,10 @@ from ops.core.threads import CallTracker
 
 MAX_CONNECTIONS = 20
 TIMEOUT = httpx.Timeout(10.0, connect=3.0)
+LONGEST_CALL = 60.0
+"""Seconds for a whole call without a timeout of its own, and for any write, which may upload code."""
+MAX_BYTES = 16_000_000
+"""Longest answer in bytes. The largest lists of the API are pages of at most 1,000 rows."""
 RETRY_DELAYS = (0.2, 0.5, 1.0)
 """Seconds before the first, second and third retry of a read; a longer Retry-After of the response wins."""
 RETRY_BUDGET = 20.0
@@ -126,7 +131,7 @@ class CloudflareClient(WriteGuard):
         trust = not is_loopback(self.base_url)
         is_secure = self.base_url.startswith("https:")
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
-        self._http = httpx.Client(
+        self._http = open_client(
             timeout=TIMEOUT,
             limits=limits,
             verify=_ssl_context(verify=is_secure, trust_env=trust),
@@ -146,10 +151,16 @@ class CloudflareClient(WriteGuard):
         request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
         return request
 
-    def read(self, path: str, *, permission: str, params: Mapping[str, str] | None = None) -> CloudflareResponse:
-        """Send a GET; retry 429, 5xx, unreadable responses and transport errors. Raises ProviderError."""
+    def read(
+        self, path: str, *, permission: str, params: Mapping[str, str] | None = None, most: int = MAX_BYTES
+    ) -> CloudflareResponse:
+        """Send a GET; retry 429, 5xx, unreadable responses and transport errors. `most`: bytes of the answer.
+
+        Raises ProviderError.
+        """
         return self._retried(
-            f"GET {without_account(path)}", lambda: self._send("GET", path, permission=permission, params=params)
+            f"GET {without_account(path)}",
+            lambda: self._send("GET", path, permission=permission, params=params, most=most),
         )
 
     def list_reader(
@@ -178,7 +189,7 @@ class CloudflareClient(WriteGuard):
 
         Raises ProviderError.
         """
-        body, limits = {"query": query, "variables": dict(variables)}, {} if timeout is None else {"timeout": timeout}
+        body, limits = {"query": query, "variables": dict(variables)}, _limits(timeout)
 
         def send() -> CloudflareResponse:
             return self._send(
@@ -191,10 +202,9 @@ class CloudflareClient(WriteGuard):
         self, path: str, body: Mapping[str, Any], *, permission: str, timeout: float | None = None
     ) -> CloudflareResponse:
         """Send a read that uses POST, retried like a GET; with a timeout in seconds, once. Raises ProviderError."""
-        limits: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
 
         def send() -> CloudflareResponse:
-            return self._send("POST", path, permission=permission, json=dict(body), **limits)
+            return self._send("POST", path, permission=permission, json=dict(body), **_limits(timeout))
 
         return self._retried(f"POST {without_account(path)}", send, RETRY_DELAYS if timeout is None else ())
 
@@ -235,7 +245,10 @@ class CloudflareClient(WriteGuard):
         call = f"{method} {without_account(path)}"
         try:
             body = {"json": json, "files": files, "content": content, "timeout": timeout or TIMEOUT}
-            return self._send(method, path, permission=permission, params=params, headers=headers, **body)
+            within = max(timeout or 0.0, LONGEST_CALL)
+            return self._send(
+                method, path, permission=permission, within=within, params=params, headers=headers, **body
+            )
         except CloudflareApiError as error:
             if error.kind == ErrorKind.NOT_APPLIED:
                 retry = error.retry_after
@@ -250,7 +263,15 @@ class CloudflareClient(WriteGuard):
             raise UnclearWrite(f"no answer to {call} ({type(error).__name__})", reason=Reason.UNCLEAR) from None
 
     def _send(
-        self, method: str, path: str, *, permission: str, decoder: Decoder = decode_response, **content: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        permission: str,
+        decoder: Decoder = decode_response,
+        within: float = LONGEST_CALL,
+        most: int = MAX_BYTES,
+        **content: Any,
     ) -> CloudflareResponse:
         if not self._may_write and not is_declared_read(method, path, content.get("json")):
             raise Refused(
@@ -261,10 +282,10 @@ class CloudflareClient(WriteGuard):
         assert self._http is not None
         self.budget.note_call()
         with self._under_way.call():
-            response = self._http.request(method, self.base_url + path, **content)
+            response, body = read_answer(self._http, method, self.base_url + path, within=within, most=most, **content)
         self.server_date = response.headers.get("date", "")
         try:
-            return decoder(method, path, response.status_code, response.headers, response.content)
+            return decoder(method, path, response.status_code, response.headers, body)
         except CloudflareApiError as error:
             if error.kind == ErrorKind.AUTH:
                 error.hint = self._permission_hint(path, permission)
@@ -280,6 +301,11 @@ class CloudflareClient(WriteGuard):
             f"Check the token {self._token_name} at dash.cloudflare.com → Manage account → API tokens: it must be "
             f'active, allowed from this IP address, and have the permission "{permission}" on {where}.{also}'
         )
+
+
+def _limits(timeout: float | None) -> dict[str, Any]:
+    """Return the limits of a read with this timeout in seconds for the whole call; None: those of the client."""
+    return {} if timeout is None else {"timeout": timeout, "within": timeout}
 
 
 def _retry_pause(

@@ -23,6 +23,8 @@ LATEST_NOT_DEPLOYED = frozenset({10214, 10215})
 MERGE_PATCH = "application/merge-patch+json"
 MAX_SECRETS_PER_CALL = 100
 """Most secrets of one call (100160)."""
+MAX_CODE_BYTES = 100_000_000
+"""Longest answer with code in bytes: 64 MB in Base64 (developers.cloudflare.com/workers/platform/limits)."""
 UPLOADABLE_SETTINGS = (
     "cache_options",
     "compatibility_date",
@@ -84,7 +86,8 @@ class WorkerSecretsApi:
         """
         path = f"{self._workers}/workers/{worker}/versions/{version}"
         try:
-            answer = self._client.read(path, permission=READ_PERMISSION, params={"include": "modules"})
+            asked = {"include": "modules"}
+            answer = self._client.read(path, permission=READ_PERMISSION, params=asked, most=MAX_CODE_BYTES)
         except CloudflareApiError as error:
             if error.kind == ErrorKind.NOT_FOUND:
                 return None

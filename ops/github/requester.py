@@ -6,6 +6,7 @@ Shapes follow docs.github.com/rest. They hold only the fields that Backout or Py
 import base64
 import json
 import re
+import time
 from collections.abc import Mapping
 from copy import copy
 from functools import cached_property
@@ -20,6 +21,11 @@ from ops.core.client_guards import is_loopback
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
 
+MAX_BYTES = 32_000_000
+"""Longest answer: a page of 100 comments of 65,536 characters each, in bytes."""
+LONGEST_BODY = 30.0
+"""Seconds for the body of an answer."""
+PIECE = 65_536
 _HOST = re.compile(r"https?://[^/]+(?:/api/v3)?(?=/)")
 """github.com serves the API at the root of its host, an Enterprise Server below /api/v3."""
 Shape = Any
@@ -283,6 +289,22 @@ def _shape_problem(shape: Shape, value: Any, field: str = "") -> str:
             return "" if shape(value) else f"{field or 'it'} is missing or has another form"
 
 
+def _read_bounded(response: requests.Response, **_: object) -> None:
+    """Read the body of an answer before requests does, which reads all that the server sends.
+
+    Raises requests.RequestException.
+    """
+    latest, pieces, size = time.monotonic() + LONGEST_BODY, list[bytes](), 0
+    for piece in response.iter_content(PIECE):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_BYTES or time.monotonic() > latest:
+            response.close()
+            limit = f"{MAX_BYTES} bytes" if size > MAX_BYTES else f"{LONGEST_BODY:g} s"
+            raise requests.exceptions.ContentDecodingError(f"the answer takes more than {limit}", response=response)
+    response._content = b"".join(pieces)  # noqa: SLF001  requests has no other way to say that the body was read
+
+
 class TypedRequester(Requester):
     """A transport that rejects responses with an unexpected shape.
 
@@ -313,6 +335,7 @@ class TypedRequester(Requester):
             found = session.merge_environment_settings(self.base_url, {}, None, connection.verify, None)
             session.proxies, connection.verify = found["proxies"], found["verify"]
         session.trust_env = False
+        session.hooks["response"].append(_read_bounded)
         return connection
 
     def close(self) -> None:

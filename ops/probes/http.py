@@ -7,7 +7,6 @@ application that turned on its own maintenance switch sends `switch` (docs/refer
 import functools
 import json
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from ops.core.bounded_http import open_client, read_answer
 from ops.core.threads import CallTracker, run_in_batches
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import pattern
@@ -100,7 +100,7 @@ def _check_address(web: "ProbeClient", address: "MaintenanceCheck") -> Assertion
 
 
 MAX_SECONDS, CONNECT_SECONDS = 10.0, 3.0
-"""Seconds for the whole response, since httpx limits only the time between two chunks."""
+"""Seconds for the whole response, and to connect."""
 TIMEOUT = httpx.Timeout(MAX_SECONDS, connect=CONNECT_SECONDS)
 NO_HEADERS: Mapping[str, str] = {}
 MAX_BYTES = 1_000_000
@@ -127,7 +127,7 @@ class ProbeClient:
         trust = edge_url is None
         verify = _ssl_context(verify=trust, trust_env=trust)
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))  # a cookie may pin a version
-        self._http = httpx.Client(
+        self._http = open_client(
             timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False, cookies=no_cookies
         )
         self._under_way = CallTracker(self._http.close)
@@ -157,20 +157,10 @@ class ProbeClient:
             parts = urlsplit(url)
             headers["host"] = parts.netloc
             url = self.edge_url.rstrip("/") + parts._replace(scheme="", netloc="").geturl()
-        latest = time.monotonic() + within
         timeout = TIMEOUT if within >= MAX_SECONDS else httpx.Timeout(within, connect=min(within, CONNECT_SECONDS))
-        with (
-            self._under_way.call(),
-            self._http.stream(method, url, headers=headers, content=content, timeout=timeout) as response,
-        ):
-            body = b""
-            for chunk in response.iter_bytes():
-                if time.monotonic() > latest:
-                    raise httpx.ReadTimeout("the response did not end in time")
-                body += chunk
-                if len(body) >= MAX_BYTES:
-                    break
-        return response, body
+        sent = {"headers": headers, "content": content, "timeout": timeout}
+        with self._under_way.call():
+            return read_answer(self._http, method, url, within=within, most=MAX_BYTES, is_cut=True, **sent)
 
 
 def run_http_probe(

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 3.0
 """Real seconds for one message, in all."""
+MAX_ANSWER = 10_000
+"""Bytes of an answer that are read."""
 MAX_CHARACTERS = 900
 """Characters of a message: as much as a phone shows, and half of Discord's limit even if each one is escaped."""
 
@@ -68,19 +70,23 @@ def is_webhook_url(service: ChatService, url: str) -> bool:
 
 
 def send(service: ChatService, url: Secret, text: str, links: tuple[str, ...]) -> None:
-    """Post the message. Each step is limited in time; the caller limits the total. Raises NotSentError."""
+    """Post the message within TIMEOUT. Raises NotSentError."""
     import httpx
+
+    from ops.core.bounded_http import open_client, read_answer
 
     address = url.reveal()
     trust = not is_loopback(address)
     verify: Any = httpx.create_ssl_context(trust_env=trust) if trust else False
     body = service.body(text[:MAX_CHARACTERS], links)
     try:
-        with httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=trust, verify=verify) as http:
-            answer = http.post(address + service.query, json=body)
+        with open_client(timeout=TIMEOUT, follow_redirects=False, trust_env=trust, verify=verify) as http:
+            answer, said = read_answer(
+                http, "POST", address + service.query, within=TIMEOUT, most=MAX_ANSWER, is_cut=True, json=body
+            )
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise NotSentError(type(error).__name__) from None
-    if not service.is_accepted(answer.status_code, answer.text):
+    if not service.is_accepted(answer.status_code, said.decode(errors="replace")):
         raise NotSentError(f"it answered {answer.status_code}")
 
 

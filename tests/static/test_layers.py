@@ -18,7 +18,8 @@ OPS, SANDBOX = ROOT / "ops", ROOT / "sandbox"
 OWNERS: dict[str, set[str]] = {
     "click": {"cli"},
     "github": {"github", "publish", "report"},
-    "httpx": {"cloudflare", "probes", "publish"},
+    "httpcore": {"core"},
+    "httpx": {"cloudflare", "core", "probes", "publish"},
     "jinja2": {"render", "setup"},
     "playwright": {"probes"},
     "pydantic": {"config", "drills", "limits"},
@@ -173,15 +174,15 @@ def test_runbooks_never_sleep_print_or_check_dry_run() -> None:
 
 
 PURE = {"core", "config", *("workers", "pages", "rotation", "maintenance", "switches", "limits")}
-CLOCK = OPS / "core" / "clock.py"
-"""Module that reads the machine's or a sandbox's clock."""
+SHARED_READERS = {OPS / "core" / name for name in ("clock.py", "bounded_http.py")}
+"""Modules that every package below the products needs: they read a clock, and the answers of any server."""
 
 
 def test_values_and_rules_do_no_io() -> None:
     outside = {"os", "socket", "ssl", "subprocess", "httpx", "urllib.request", "http", "pathlib", "shutil", "tempfile"}
     pure = [f for f in every_import() if f.part in PURE or f.path == OPS / "cloudflare" / "response.py"]
 
-    assert [str(found) for found in pure if found.module in outside and found.path != CLOCK] == []
+    assert [str(found) for found in pure if found.module in outside and found.path not in SHARED_READERS] == []
 
 
 def test_commands_print_by_one_function() -> None:

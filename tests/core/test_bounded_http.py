@@ -1,0 +1,170 @@
+"""Servers that send too much, too slowly or without an end: every client of ours ends in time, and keeps its memory."""
+
+import gzip
+import socket
+import threading
+import time
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+
+import httpx
+import pytest
+from hypothesis import strategies as st
+
+from ops.cloudflare.client import CloudflareClient
+from ops.core.bounded_http import AnswerTooLarge, open_client, read_answer
+from ops.core.clock import SystemClock
+from ops.core.errors import UnclearWrite
+from ops.core.redaction import Secret
+from ops.github.client import repository, write_errors
+from ops.probes.http import MAX_BYTES, ProbeClient
+from ops.publish.chat import SLACK, NotSentError, send
+from tests.support.properties import holds_for
+
+Serve = Callable[[socket.socket], None]
+WHOLE = 0.4
+"""Seconds of a call in these tests."""
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@contextmanager
+def serving(serve: Serve) -> Iterator[str]:
+    """Answer each connection on loopback with `serve`, which may go on until the client has gone."""
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            connection.recv(65_536)
+            with suppress(OSError):
+                serve(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def pause() -> None:
+    threading.Event().wait(0.05)
+
+
+def drip_status(connection: socket.socket) -> None:
+    for byte in HEAD + b"x-slow: " + b"a" * 1000:
+        connection.sendall(bytes([byte]))
+        pause()
+
+
+def drip_body(connection: socket.socket) -> None:
+    connection.sendall(HEAD + b"content-length: 100000\r\n\r\n")
+    while True:
+        connection.sendall(b".")
+        pause()
+
+
+def send_interim_answers(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n" * 100)
+
+
+def say_nothing(connection: socket.socket) -> None:
+    connection.recv(1)
+
+
+def pack(piece: bytes, times: int) -> bytes:
+    """Return a gzip body of the piece this many times; its checksum is wrong."""
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    block = packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)
+    return b"\x1f\x8b\x08" + bytes(7) + block * times + packer.flush()
+
+
+BOMB = pack(bytes(10_000_000), 60)
+"""A body of 600 kB that unpacks to 600 MB."""
+
+
+def send_bomb(connection: socket.socket) -> None:
+    headers = f"content-encoding: gzip\r\ncontent-type: application/json\r\ncontent-length: {len(BOMB)}\r\n\r\n"
+    connection.sendall(HEAD + headers.encode() + BOMB)
+
+
+SLOW = [drip_status, drip_body, send_interim_answers, say_nothing]
+
+
+@pytest.mark.parametrize("serve", SLOW)
+def test_call_of_a_slow_server_ends_in_time(serve: Serve) -> None:
+    with serving(serve) as address, open_client(timeout=5.0) as http:
+        began = time.monotonic()
+        with pytest.raises(httpx.ReadTimeout):
+            read_answer(http, "GET", address, within=WHOLE, most=1000)
+
+        assert time.monotonic() - began < 2 * WHOLE
+
+
+def read_probe(address: str) -> None:
+    web = ProbeClient(address)
+    _, body = web.send("GET", "https://bakery.example/health")
+    web.close()
+    assert body == bytes(MAX_BYTES)
+
+
+def write_to_cloudflare(address: str) -> None:
+    client = CloudflareClient(address, Secret("token"), token_name="CLOUDFLARE_API_TOKEN", clock=SystemClock())
+    with client.writing(), pytest.raises(UnclearWrite, match="AnswerTooLarge"):
+        client.write("POST", "/accounts", permission="Workers Scripts Write", json={})
+    client.close()
+
+
+def write_to_github(address: str) -> None:
+    place = repository({"GITHUB_API_URL": address}, "token", "acme/operations")
+    with pytest.raises(UnclearWrite, match="ContentDecodingError"), write_errors():
+        place.create_label("a", "ffffff")
+
+
+def post_to_chat(address: str) -> None:
+    with pytest.raises(NotSentError, match="answered 200"):
+        send(SLACK, Secret(address), "Started", ())
+
+
+@pytest.mark.parametrize("ask", [read_probe, write_to_cloudflare, write_to_github, post_to_chat])
+def test_small_body_that_unpacks_to_600_megabytes_ends_early(ask: Callable[[str], None]) -> None:
+    assert len(BOMB) < 700_000
+    with serving(send_bomb) as address:
+        began = time.process_time()
+        ask(address)
+        spent = time.process_time() - began
+        tracemalloc.start()  # which takes most of the time
+        try:
+            ask(address)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert spent < 1.0
+    assert peak < 50_000_000
+
+
+@holds_for(fast=30, slow=300, body=st.binary(max_size=200), times=st.integers(1, 2000), most=st.integers(0, 5000))
+def test_body_is_whole_cut_or_refused(body: bytes, times: int, most: int) -> None:
+    """The reference packs with gzip. A longer body is refused, or ends where the caller says."""
+    whole = body * times
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(gzip.compress(whole)))
+
+    with open_client(transport=httpx.MockTransport(answer)) as http:
+        ask = partial(read_answer, http, "GET", "http://127.0.0.1", within=5.0, most=most)
+        assert ask(is_cut=True)[1] == whole[:most]
+        if len(whole) > most:
+            with pytest.raises(AnswerTooLarge):
+                ask()
+        else:
+            assert ask()[1] == whole
