@@ -13,7 +13,7 @@ from ops.app.registry import scheduled_files
 from ops.cloudflare.marks import DeploymentMark
 from ops.core.errors import Decision, Reason
 from ops.core.redaction import Redactor
-from ops.core.result import RunResult
+from ops.core.run import EndedRun
 from ops.engine.context import Context
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
@@ -199,7 +199,7 @@ def write(ctx: Context[RollbackWorker.Params]) -> None:
     ctx.cloudflare.workers.deploy(WORKER, ((version, 100.0),), mark=DeploymentMark(incident=None, run="x", blames=None))
 
 
-def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bool = False) -> RunResult:
+def execute(world: World, runbook: RollbackWorker, *, compare: bool, dry_run: bool = False) -> EndedRun:
     options = RunOptions(dry_run=dry_run, confirm=lambda _: compare, show_plan=lambda _: None, probe_wait=0.0)
     request = run.RunRequest(
         runbook=runbook, params=RollbackWorker.Params("api"), environment="production", config=world.config

@@ -24,11 +24,12 @@ from ops.app.second_person import SecondPerson
 from ops.app.session import Session
 from ops.core.approval import Approval
 from ops.core.clock import Clock
+from ops.core.end_message import describe_state_after_bug
 from ops.core.errors import Decision, OpsError
 from ops.core.outage import PageState, StatusReport
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
-from ops.core.result import RunResult, describe_state_after_bug
+from ops.core.run import EndedRun
 from ops.core.threads import start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.engine.context import Context, RequestInfo
@@ -91,7 +92,7 @@ def run(
     sink: EventSink,
     options: RunOptions,
     signals: SignalHandler,
-) -> "tuple[RunResult, Config]":
+) -> "tuple[EndedRun, Config]":
     """Run a runbook from the request to the result. Raises ConfigError before anything is sent."""
     config, _ = read_config(request.config)
     variables = probe_environ(environ, register_secrets(environ, config, redactor))
@@ -131,25 +132,35 @@ def run(
             options = replace(options, approve=SecondPerson(runbook, context, session, environ, redactor).approve)
         result = _execute(prober, session, request, context, options, signals=signals)
         links = publisher.end(timeline, _menu(config, environ, request.config), result.notices)
-    result = replace(result, is_answered=publisher.is_answered, is_recorded=publisher.is_recorded)
-    return redactor.redact_value(replace(result, links=links, incident=incident or publisher.opened_incident)), config
+    return redactor.redact_value(_with_publication(result, publisher, links)), config
 
 
-def watched_service(request: RunRequest, result: RunResult, config: "Config") -> str:
+def _with_publication(result: EndedRun, publisher: Publisher, links: Mapping[str, str]) -> EndedRun:
+    """Return the run with what its publication did on GitHub."""
+    return replace(
+        result,
+        links=links,
+        opened_incident=publisher.opened_incident,
+        is_answered=publisher.is_answered,
+        is_recorded=publisher.is_recorded,
+    )
+
+
+def watched_service(request: RunRequest, result: EndedRun, config: "Config") -> str:
     """Return the service that a later job watches; "" if there is none. Of several services it is the first one."""
     service = _changed_service(request, result, config)
     is_watched = request.runbook.watched_state(request.params) == WatchedState.HEALTHY
     return service.name if service and service.watched_probes and is_watched else ""
 
 
-def closed_service(request: RunRequest, result: RunResult, config: "Config") -> str:
+def closed_service(request: RunRequest, result: EndedRun, config: "Config") -> str:
     """Return the service that the run closed, and that a later job watches to stay closed; "" if there is none."""
     service = _changed_service(request, result, config)
     is_closed = request.runbook.watched_state(request.params) == WatchedState.CLOSED
     return service.name if service and is_closed else ""
 
 
-def _changed_service(request: RunRequest, result: RunResult, config: "Config") -> "Service | None":
+def _changed_service(request: RunRequest, result: EndedRun, config: "Config") -> "Service | None":
     if config.watch is None or not result.wrote or result.decision not in WATCHED:
         return None
     environment = config.environment(request.environment)
@@ -174,7 +185,7 @@ def _execute(
     options: RunOptions,
     *,
     signals: SignalHandler,
-) -> RunResult:
+) -> EndedRun:
     """Execute the run, and revoke the tokens that were made for it, also after a failure or bug."""
     service = request.runbook.service(request.params, context.environment)
     options = StatusWarning(session, service, context.timeline).watch(options)
@@ -183,7 +194,7 @@ def _execute(
         result = engine.execute(request.runbook, context, options)
     finally:
         context.github.secrets.revoke_tokens(functools.partial(context.timeline.record, EventKind.WARNING))
-    return replace(result, timeline=tuple(context.timeline.events))
+    return replace(result, events=tuple(context.timeline.events))
 
 
 def _without_secrets(params: Any, redactor: Redactor) -> Any:
@@ -292,7 +303,7 @@ def _report_bug(timeline: Timeline, record: Path) -> Callable[..., None]:
 
 
 def write_record(
-    result: RunResult, contacts: "Iterable[Contact]", config: Path, environ: Mapping[str, str], redactor: Redactor
+    result: EndedRun, contacts: "Iterable[Contact]", config: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> tuple[Path | None, str]:
     """Write the run as Markdown: a file to paste into the incident issue, and the job's summary page.
 
@@ -303,7 +314,7 @@ def write_record(
     from ops.publish.comment import render_result
 
     text = redactor.redact_text(render_result(result, contacts))
-    folder = config.resolve().parent / RUNS / result.run
+    folder = config.resolve().parent / RUNS / result.id
     path: Path | None = folder / "record.md"
     try:
         with process.open_private_file(folder / "record.md") as file:

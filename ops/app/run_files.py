@@ -16,9 +16,8 @@ from pathlib import Path
 from ops.core.client_guards import is_loopback
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
-from ops.core.result import RunResult
+from ops.core.run import EndedRun, Run
 from ops.core.run_record import RUN_ID_PATTERN, RunRecord
-from ops.core.run_summary import RunSummary
 from ops.core.timeline import RunEvent, event_from_json
 from ops.tools.process import open_private_file
 
@@ -32,7 +31,7 @@ KEPT_SECONDS = 40 * 24 * 3600.0
 """A drill in this time counts as recent, so its record must still be there."""
 
 
-def close_run(folder: Path, result: RunResult) -> None:
+def close_run(folder: Path, result: EndedRun) -> None:
     """Mark an ended run whose record is on GitHub or does not belong there, and delete old runs. Never raises."""
     if result.is_recorded:
         mark_published(folder, result.links.get("journal") or result.links.get("incident", ""))
@@ -105,7 +104,7 @@ def read_records(runs: Path, runbook: str, sandbox: str, redactor: Redactor) -> 
 
     Only runs against the same sandbox count, or against Cloudflare if it is "": a drill says nothing about production.
     """
-    found = (RunSummary(folder.name, tuple(read_events(folder, redactor))) for folder in list_runs(runs)[:KEPT_RUNS])
+    found = (Run(folder.name, tuple(read_events(folder, redactor))) for folder in list_runs(runs)[:KEPT_RUNS])
     return tuple(
         run.to_record(part=1) for run in reversed([*found]) if (run.runbook, run.sandbox) == (runbook, sandbox)
     )

@@ -22,7 +22,7 @@ from ops.github import actions
 if TYPE_CHECKING:
     from ops.app.run import RunRequest
     from ops.config import Config
-    from ops.core.result import RunResult
+    from ops.core.run import EndedRun
 
 RUNBOOK = "redeploy-pages"
 NEXT_JOB_MESSAGE = (
@@ -92,7 +92,7 @@ def fetch(
     _, problem = run.write_record(result, loaded.contacts, config, os.environ, redactor)
     if problem:
         echo(f"warning: {problem}", err=True)
-    plan = result.plan if result.decision == Decision.PLANNED else None
+    plan = result.full_plan if result.decision == Decision.PLANNED else None
     with ExitStack() as ending:
         site_files = make_site(os.environ, config.resolve().parent, redactor, ending)
         fetched = site_build.pack_commit(site_files, plan, into, configuration or into.with_name("configuration.json"))
@@ -104,7 +104,7 @@ def fetch(
     return 0
 
 
-def _plan(request: "RunRequest", redactor: Redactor) -> "tuple[RunResult, Config]":
+def _plan(request: "RunRequest", redactor: Redactor) -> "tuple[EndedRun, Config]":
     """Run up to the plan: a later job builds and deploys."""
     from ops.app import run
 

@@ -38,8 +38,7 @@ from ops.core.names import quote_name
 from ops.core.next_step import build_command
 from ops.core.plan import Plan
 from ops.core.redaction import Redactor
-from ops.core.result import RunResult
-from ops.core.run_summary import RunSummary
+from ops.core.run import EndedRun
 from ops.engine import timed_end
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
@@ -204,7 +203,7 @@ def _pause(request: "RunRequest", redactor: Redactor) -> "RunOutcome | None":
 
 def _show_end(
     request: "RunRequest",
-    result: RunResult,
+    result: EndedRun,
     configuration: Any,
     record: Path | None,
     *,
@@ -255,18 +254,19 @@ def write_failure_outputs(error: OpsError, redactor: Redactor) -> None:
     )
 
 
-def _result_json(result: RunResult, configuration: Any) -> dict[str, Any]:
+def _result_json(result: EndedRun, configuration: Any) -> dict[str, Any]:
     contacts = [contact.model_dump() for contact in configuration.contacts] if result.needs_people else []
     return {**result.to_json(), "contacts": contacts}
 
 
-def _outputs(request: "RunRequest", result: RunResult, configuration: Any) -> dict[str, str]:
+def _outputs(request: "RunRequest", result: EndedRun, configuration: Any) -> dict[str, str]:
     """Return the outputs for later jobs of the same workflow run."""
     from ops.app.run import closed_service, watched_service
 
-    end = result.plan.ends_at if result.plan and result.wrote else None
+    end = result.full_plan.ends_at if result.full_plan and result.wrote else None
     values = {name: str(getattr(result, name, "") or "") for name in actions.RUN_OUTPUTS}
     values |= {
+        "run": result.id,
         "watch": watched_service(request, result, configuration),
         "closed": closed_service(request, result, configuration),
     }
@@ -325,18 +325,17 @@ def confirm_name(name: str, where: str = "") -> None:
         raise Refused(f'not confirmed: "{name}" was not typed', reason=Reason.NOT_CONFIRMED, hint=hint)
 
 
-def show_result(result: RunResult, configuration: Any) -> None:
-    page = RunSummary(result.run, result.timeline)
+def show_result(result: EndedRun, configuration: Any) -> None:
     is_proved = result.decision in PROVED
     show_headline(
-        page.state if is_proved else result.decision,
-        page.headline if is_proved else result.message,
+        result.state if is_proved else result.decision,
+        result.headline if is_proved else result.message,
         exit_code=result.exit_code,
     )
-    below = [one_line(f"  {page.explanation}")] if is_proved and page.explanation else []
-    lines = [*below, *format_result(page, map(str, configuration.contacts))]
+    below = [one_line(f"  {result.explanation}")] if is_proved and result.explanation else []
+    lines = [*below, *format_result(result, map(str, configuration.contacts))]
     echo("\n".join(lines))
-    word = page.state.lower() if is_proved else result.decision.replace("_", " ")
+    word = result.state.lower() if is_proved else result.decision.replace("_", " ")
     title = f"{result.runbook} on {result.service} in {result.environment}: {word}"
     if result.exit_code == 0:
         annotate("warning" if result.decision == Decision.HEALTHY_AS_BEFORE else "notice", title, result.message)
@@ -344,7 +343,7 @@ def show_result(result: RunResult, configuration: Any) -> None:
         annotate("error", title, result.message)
 
 
-def _show_next_steps(result: RunResult, record: Path | None, *, has_opened: bool) -> None:
+def _show_next_steps(result: EndedRun, record: Path | None, *, has_opened: bool) -> None:
     """Print the path of the record, the incident that the run opened, and the next command."""
     from ops.app.configuration import program_name
     from ops.app.run_files import import_command

@@ -214,3 +214,24 @@ def decide_by_verdicts(before: Verdict, *, wrote: bool, after: Verdict) -> tuple
     if before == Verdict.INCONCLUSIVE:
         return Decision.RECOVERED, Reason.NOT_SEEN_FAILING
     return Decision.RECOVERED, Reason.VERIFIED
+
+
+def observation_to_json(observation: ProbeObservation | None) -> dict[str, Any] | None:
+    """Return the probes' results as the JSON result holds them; times are seconds."""
+    if observation is None:
+        return None
+    return {
+        "verdict": observation.verdict.value,
+        "rounds": observation.rounds,
+        "notes": list(observation.notes),
+        "probes": [
+            {
+                "name": result.probe,
+                "verdict": result.verdict.value,
+                "seconds": None if result.seconds is None else round(result.seconds, 3),
+                "version": result.echoed_version,
+                "assertions": {a.name: {"verdict": a.verdict.value, "detail": a.detail} for a in result.assertions},
+            }
+            for result in observation.results
+        ],
+    }

@@ -17,7 +17,7 @@ from ops.app.configuration import read_config
 from ops.app.menu import build_menu
 from ops.core.approval import APPROVE_BUTTON, RECORD_SOURCE, parse_request
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code_for
-from ops.core.result import DURATIONS, duration_label
+from ops.core.run import DURATIONS, duration_label
 from ops.core.run_record import RunRecord, read_record
 from ops.core.version import __version__
 from ops.drills import repository

@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from ops.core.end_message import describe_decision, lead_with_state, planned_outcome, with_sentence
 from ops.core.errors import (
     EXIT_CODES,
     PROVED,
@@ -27,14 +28,7 @@ from ops.core.errors import (
 )
 from ops.core.next_step import SuggestedCommand, command_to_json, refer_below
 from ops.core.plan import LiveState, Plan, RunOutcome, changed_elsewhere_error, replaced_error
-from ops.core.result import (
-    RunResult,
-    describe_decision,
-    lead_with_state,
-    measure_durations,
-    planned_outcome,
-    with_sentence,
-)
+from ops.core.run import EndedRun
 from ops.core.threads import start_call
 from ops.core.timeline import EventKind
 from ops.core.verdict import NO_OBSERVATION, ProbeObservation, Verdict, decide_by_verdicts
@@ -103,8 +97,8 @@ class Engine:
     def writer(self) -> ChangeWriter:
         return ChangeWriter(self.writing, self.signals)
 
-    def execute(self, runbook: Runbook[Any], ctx: Context[Any], options: RunOptions) -> RunResult:
-        """Execute the runbook and return its result. An OpsError becomes a result; other exceptions are bugs."""
+    def execute(self, runbook: Runbook[Any], ctx: Context[Any], options: RunOptions) -> EndedRun:
+        """Execute the runbook and return the ended run. An OpsError is an end too; other exceptions are bugs."""
         run = RunState()
         try:
             decision, reason, message = self._phases(runbook, ctx, options, run)
@@ -128,28 +122,15 @@ class Engine:
         ended |= command_to_json("press", run.suggested_command) | {"hint": hint}
         ended["undo"] = [command_to_json("undo", each) for each in run.undo]
         ctx.timeline.record(EventKind.ENDED, decision.value, **ended)
-        is_proved = run.after is not None and run.after.verdict == Verdict.HEALTHY
-        has_answered_write = ctx.timeline.first(EventKind.WRITTEN) is not None
-        return RunResult(
-            decision=decision,
-            reason=reason,
+        return EndedRun(
+            ctx.run_id,
+            tuple(ctx.timeline.events),
             exit_code=code,
-            message=message,
-            hint=hint,
-            suggested_command=press,
-            runbook=runbook.name,
-            environment=ctx.environment.name,
-            service=runbook.service(ctx.params, ctx.environment),
-            run=ctx.run_id,
-            incident=ctx.request.incident,
-            plan=run.plan,
-            timeline=tuple(ctx.timeline.events),
+            full_plan=run.plan,
             before=run.before,
             after=run.after,
-            durations=measure_durations(ctx.timeline.first, is_proved=is_proved),
-            wrote=has_answered_write or bool(run.progress.moved_traffic),
-            only_rehearsed=not has_answered_write,
             outcome=run.progress.outcome(run.plan),
+            has_moved_traffic=bool(run.progress.moved_traffic),
         )
 
     def _phases(

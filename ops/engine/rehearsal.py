@@ -5,9 +5,9 @@ The rehearsal never decides that a target is good. It only stops a run whose tar
 
 from typing import Any
 
+from ops.core.end_message import MOVED, MOVED_TRAFFIC
 from ops.core.errors import OpsError, ProviderError, Reason, UnknownOutcome
 from ops.core.plan import Progress
-from ops.core.result import MOVED, MOVED_TRAFFIC
 from ops.core.timeline import EventKind
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.engine.change_writer import ChangeWriter, SentChange

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
     from ops.config.probes import ProbeSet
     from ops.core.redaction import Redactor
-    from ops.core.result import RunResult
+    from ops.core.run import EndedRun
 
 
 def param(text: str, *, default: Any = dataclasses.MISSING, laptop_only: bool = False) -> Any:
@@ -142,7 +142,7 @@ class Publications:
     The result cannot change any more, and a failed publication is a warning. Not called for a dry run.
     """
 
-    result: "Callable[[RunResult, Mapping[str, str], Redactor], Iterator[str]]"
+    result: "Callable[[EndedRun, Mapping[str, str], Redactor], Iterator[str]]"
     early_end: "Callable[[OpsError, str, Mapping[str, str], Redactor], Iterator[str]]" = lambda *_: iter(())
     """Publishes an error that ended the run before its first step; the text is its environment."""
 

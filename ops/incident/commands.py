@@ -17,8 +17,8 @@ from ops.app.run_files import RUNS, TIMELINE, mark_published, may_be_imported
 from ops.core.clock import MAX_CLOCK_SKEW, current_time, format_duration, format_rfc3339, format_utc, parse_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.redaction import Redactor
+from ops.core.run import Run
 from ops.core.run_record import RUN_ID_PATTERN, RecordRow, RunRecord, parse_job_run
-from ops.core.run_summary import RunSummary
 from ops.core.threads import run_parallel
 from ops.core.timeline import RunEvent, event_from_json
 from ops.github.actions import repository_page
@@ -50,7 +50,7 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
     settings = load_config(config, environ, redactor)
     events = _read_events(path, redactor)
     run = _find_run_id(path, events)
-    if not may_be_imported(RunSummary(run, events).sandbox, environ):
+    if not may_be_imported(Run(run, events).sandbox, environ):
         hint = "`ops last --count 10` lists the newest runs, and says which ones are drills."
         raise ConfigError(f"run {run} is a drill in a sandbox, so no incident on GitHub gets its record", hint=hint)
     job = parse_job_run(run)
@@ -59,9 +59,9 @@ def import_record(source: str, number: int, config: Path, environ: Mapping[str, 
         by = f"{comments.own_login(repository)}, imported at {format_utc(datetime.now(UTC))}"
         imported = f"run {job[0]} of GitHub Actions, by {by}" if job else f"laptop, by {by}"
         posted = comments.RunComments(repository, number, run, may_exist=True, completes=True)
-        page = RunSummary(run, events, imported, source="run" if job else "laptop")
+        imported_run = Run(run, events, imported, source="run" if job else "laptop")
         program = settings.github.laptop_program
-        bodies = comment.render_comments(page, settings.contacts, repository_page(environ), program)
+        bodies = comment.render_comments(imported_run, settings.contacts, repository_page(environ), program)
         for part, body in enumerate(bodies, start=1):
             posted.put(part, body)
         if path.parent.name == run:

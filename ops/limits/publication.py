@@ -19,7 +19,7 @@ from ops.limits import diff
 from ops.publish.comment import render_note
 
 if TYPE_CHECKING:
-    from ops.core.result import RunResult
+    from ops.core.run import EndedRun
     from ops.github.pulls import PullRequests
     from ops.limits.file import Limit, Limits, Temporary
 
@@ -93,7 +93,7 @@ def _temporary(limits: "Limits", name: str) -> "Temporary | None":
     return None if limit is None else limit.temporary
 
 
-def comment_result(pulls: "PullRequests", sha: str, result: "RunResult", redactor: Redactor, *, log: str) -> str:
+def comment_result(pulls: "PullRequests", sha: str, result: "EndedRun", redactor: Redactor, *, log: str) -> str:
     """Add the result to the comment on the merged pull request of a commit. Return a line about it.
 
     Raises ProviderError and CommentForbidden.
@@ -127,7 +127,7 @@ def comment_message(
     return f"commented at {comments.save_comment(pulls.repository, pull.number, mark, redactor.redact_text(body))}"
 
 
-def save_drift(pulls: "PullRequests", differences: Sequence[str], result: "RunResult", redactor: Redactor) -> str:
+def save_drift(pulls: "PullRequests", differences: Sequence[str], result: "EndedRun", redactor: Redactor) -> str:
     """Open or edit the drift issue. Return a line about it. Raises ProviderError."""
     body = redactor.redact_text(diff.render_drift(differences, result.environment, result.message))
     title = f"{TITLE} in {result.environment}"
@@ -135,7 +135,7 @@ def save_drift(pulls: "PullRequests", differences: Sequence[str], result: "RunRe
     return f"reported at {comments.save_issue(pulls.repository, LABEL, mark, title, body).url}"
 
 
-def close_drift(pulls: "PullRequests", result: "RunResult", redactor: Redactor) -> Iterator[str]:
+def close_drift(pulls: "PullRequests", result: "EndedRun", redactor: Redactor) -> Iterator[str]:
     """Close the drift issue, if one is open. Yield a line about it. Raises ProviderError."""
     issue = comments.open_issue(pulls.repository, LABEL, diff.marker(result.environment))
     if issue is not None:
@@ -145,10 +145,10 @@ def close_drift(pulls: "PullRequests", result: "RunResult", redactor: Redactor) 
 
 
 def post_notes(
-    pulls: "PullRequests", notes: Iterable[RaiseNote], result: "RunResult", redactor: Redactor
+    pulls: "PullRequests", notes: Iterable[RaiseNote], result: "EndedRun", redactor: Redactor
 ) -> Iterator[str]:
     """Post each line once on its incident, and yield a line about each. Raises ProviderError."""
-    now = result.timeline[-1].at
+    now = result.events[-1].at
     for note in notes:
         line, at = redactor.redact_text(f"{result.environment}: {_with_result(note, result)}"), note.at or now
         run = f"note-{hashlib.sha256(line.encode()).hexdigest()[:16]}"
@@ -160,7 +160,7 @@ def post_notes(
             yield f"warning: {error.message}, so it gets no line about {note.limit}"
 
 
-def _with_result(note: RaiseNote, result: "RunResult") -> str:
+def _with_result(note: RaiseNote, result: "EndedRun") -> str:
     if not note.needs_result:
         return note.text
     if result.decision in APPLIED:

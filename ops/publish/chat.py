@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ops.core.client_guards import is_loopback
 from ops.core.errors import UNFINISHED, Decision
 from ops.core.redaction import Secret
-from ops.core.run_summary import RunSummary
+from ops.core.run import Run
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent
 from ops.github import actions
@@ -131,28 +131,26 @@ UNPROVED = {Decision.STILL_UNHEALTHY, Decision.NO_EVIDENCE}
 """Decisions that do not judge a change that was made: decision and change are two sentences."""
 
 
-def chat_message(summary: RunSummary) -> str:
+def chat_message(run: Run) -> str:
     """Return the message for the latest event: to a second person, before the first write, at the end; else ""."""
-    match summary.events[-1].kind:
+    match run.events[-1].kind:
         case EventKind.CONFIRMED:
-            return to_one_line(
-                f"Started: {_requested_by(summary)}. {sentence(summary.plan.summary if summary.plan else '')}"
-            )
+            return to_one_line(f"Started: {_requested_by(run)}. {sentence(run.plan.summary if run.plan else '')}")
         case EventKind.AWAITING_APPROVAL:
-            waits = f"Waits for a second person: {_requested_by(summary)}. {sentence(summary.events[-1].text)}"
-            return to_one_line(f"{waits} Press {summary.approval_button.button}")
-        case EventKind.ENDED if summary.decision not in SILENT:
+            waits = f"Waits for a second person: {_requested_by(run)}. {sentence(run.events[-1].text)}"
+            return to_one_line(f"{waits} Press {run.approval_button.button}")
+        case EventKind.ENDED if run.decision not in SILENT:
             # Only a change that was read back is reported as done.
-            is_made = summary.last_event(EventKind.READ_BACK) is not None
-            done = summary.done_text if is_made else _requested_by(summary)
-            stop = "." if is_made and summary.decision in UNPROVED else ":"
-            lead = f"{summary.state}{stop} {done}."
-            if summary.decision in UNFINISHED and summary.live:
-                lead = f"{summary.headline}, in {summary.environment}{summary.reason_text}."
-            parts = [lead, sentence(summary.message), sentence(summary.hint)]
+            is_made = run.last_event(EventKind.READ_BACK) is not None
+            done = run.done_text if is_made else _requested_by(run)
+            stop = "." if is_made and run.decision in UNPROVED else ":"
+            lead = f"{run.state}{stop} {done}."
+            if run.decision in UNFINISHED and run.live:
+                lead = f"{run.headline}, in {run.environment}{run.reason_text}."
+            parts = [lead, sentence(run.message), sentence(run.hint)]
             parts += (
-                [f"The button: {summary.suggested_command.button}"]
-                if summary.suggested_command and summary.suggested_command.button
+                [f"The button: {run.suggested_command.button}"]
+                if run.suggested_command and run.suggested_command.button
                 else []
             )
             return to_one_line(" ".join(part for part in parts if part))
@@ -160,8 +158,8 @@ def chat_message(summary: RunSummary) -> str:
             return ""
 
 
-def _requested_by(summary: RunSummary) -> str:
-    return f"{summary.runbook} on {summary.service} in {summary.environment}{summary.reason_text}"
+def _requested_by(run: Run) -> str:
+    return f"{run.runbook} on {run.service} in {run.environment}{run.reason_text}"
 
 
 Warn = Callable[[str], object]
@@ -191,7 +189,7 @@ class ChatPublisher:
 
     def __call__(self, event: RunEvent) -> None:
         self._events.append(event)
-        if text := chat_message(RunSummary(self._run, tuple(self._events))):
+        if text := chat_message(Run(self._run, tuple(self._events))):
             for channel in self._channels:
                 channel.put(f"{DRILL if self._is_drill else ''}{text}")
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import needs_people
 from ops.core.next_step import replace_checkout
-from ops.core.result import RunResult
+from ops.core.run import EndedRun, Run, icon
 from ops.core.run_record import RunRecord, embed_record, is_edited, replace_visible_text
-from ops.core.run_summary import RunSummary, icon
 from ops.core.timeline import EventKind, RunEvent
 from ops.github.comments import MAX_TEXT
 from ops.render import code_span, collapse_blank_lines, load_templates
@@ -38,27 +37,27 @@ class NextStep:
 
 
 POST_MORTEM = "Create post-mortem"
-StepCheck = Callable[[RunSummary], bool]
+StepCheck = Callable[[Run], bool]
 BY_PEOPLE: StepCheck | None = None
 
 
-def _is_notified(page: RunSummary) -> bool:
-    return page.is_notified
+def _is_notified(run: Run) -> bool:
+    return run.is_notified
 
 
-def _is_reported(_page: RunSummary) -> bool:
+def _is_reported(_run: Run) -> bool:
     """Return False: the report comes after the run, and `tick_report` ticks the step."""
     return False
 
 
 BEFORE: tuple[tuple[str, StepCheck | None], ...] = (
-    ("Identify the issue clearly", lambda page: page.last_event(EventKind.REQUESTED) is not None),
+    ("Identify the issue clearly", lambda run: run.last_event(EventKind.REQUESTED) is not None),
     ("Determine root cause (if possible)", BY_PEOPLE),
-    ("Choose appropriate rollback method", lambda page: page.plan is not None and bool(page.plan.changes)),
+    ("Choose appropriate rollback method", lambda run: run.plan is not None and bool(run.plan.changes)),
     ("Notify team", _is_notified),
-    ("Execute rollback", lambda page: page.has_written),
-    ("Verify recovery", lambda page: page.is_healthy),
-    ("Document incident", lambda page: page.last_event(EventKind.ENDED) is not None),
+    ("Execute rollback", lambda run: run.has_written),
+    ("Verify recovery", lambda run: run.is_healthy),
+    ("Document incident", lambda run: run.last_event(EventKind.ENDED) is not None),
     ("Plan proper fix", BY_PEOPLE),
 )
 AFTER: tuple[tuple[str, StepCheck | None], ...] = (
@@ -77,18 +76,18 @@ def steps_for_people(steps: tuple[tuple[str, StepCheck | None], ...]) -> tuple[s
 
 
 def render_comments(
-    summary: RunSummary, contacts: "tuple[Contact, ...]", repository: str = "", program: str = "./run ops"
+    run: Run, contacts: "tuple[Contact, ...]", repository: str = "", program: str = "./run ops"
 ) -> tuple[str, ...]:
     """Return the run's comment, and a second one with the older rows if they do not fit.
 
     `repository`: URL of the repository whose Actions tab has the buttons. `program`: start of a command on any laptop.
     """
-    summary = replace(summary, events=tuple(_for_any_laptop(event, program) for event in summary.events))
-    rows = summary.shown_events
+    run = replace(run, events=tuple(_for_any_laptop(event, program) for event in run.events))
+    rows = run.shown_events
 
     @functools.cache  # the largest fit is rendered once
     def render(count: int) -> str:
-        return _main_comment(summary, contacts, repository, rows[len(rows) - count :])
+        return _main_comment(run, contacts, repository, rows[len(rows) - count :])
 
     shown = _largest_fit(render, len(rows))
     main = render(shown)
@@ -98,7 +97,7 @@ def render_comments(
 
     @functools.cache
     def render_older(count: int) -> str:
-        return _older_comment(summary, older, count)
+        return _older_comment(run, older, count)
 
     return main, render_older(_largest_fit(render_older, len(older)))
 
@@ -109,44 +108,42 @@ def _for_any_laptop(event: RunEvent, program: str) -> RunEvent:
     return replace(event, text=replace_checkout(event.text, program), data=data)
 
 
-def _main_comment(
-    summary: RunSummary, contacts: "tuple[Contact, ...]", repository: str, events: tuple[RunEvent, ...]
-) -> str:
+def _main_comment(run: Run, contacts: "tuple[Contact, ...]", repository: str, events: tuple[RunEvent, ...]) -> str:
     """Return the main comment with the newest rows."""
     text = _render(
-        summary,
+        run,
         contacts,
         events=events,
         repository=repository,
-        checklists={"Before any rollback": _checklist(BEFORE, summary), "After rollback": _checklist(AFTER, summary)},
+        checklists={"Before any rollback": _checklist(BEFORE, run), "After rollback": _checklist(AFTER, run)},
         most=MOST_LINES,
     )
-    return embed_record(text, summary.to_record(part=1))
+    return embed_record(text, run.to_record(part=1))
 
 
-def _render(page: RunSummary, contacts: "Iterable[Contact]", *, events: tuple[RunEvent, ...], **parts: Any) -> str:
+def _render(run: Run, contacts: "Iterable[Contact]", *, events: tuple[RunEvent, ...], **parts: Any) -> str:
     text = (
         load_templates()
         .get_template("run.md.j2")
         .render(
-            page=page,
-            icon=icon(page),
+            run=run,
+            icon=icon(run),
             events=events,
-            older=len(page.shown_events) - len(events),
-            contacts=list(contacts) if needs_people(page.decision) else [],
+            older=len(run.shown_events) - len(events),
+            contacts=list(contacts) if needs_people(run.decision) else [],
             **{"links": {}, "is_whole": False, **parts},
         )
     )
     return collapse_blank_lines(text)
 
 
-def _older_comment(summary: RunSummary, older: tuple[RunEvent, ...], count: int) -> str:
+def _older_comment(run: Run, older: tuple[RunEvent, ...], count: int) -> str:
     """Return the second comment: the first row and as many of the last older rows as fit."""
     first = min(count, 1)
     events = older[:first] + older[len(older) - (count - first) :]
     template = load_templates().get_template("run_older.md.j2")
-    text = template.render(page=summary, events=events, left_out=len(older) - count)
-    return embed_record(collapse_blank_lines(text), summary.to_record(part=2))
+    text = template.render(run=run, events=events, left_out=len(older) - count)
+    return embed_record(collapse_blank_lines(text), run.to_record(part=2))
 
 
 def _largest_fit(render: Callable[[int], str], most: int) -> int:
@@ -160,8 +157,8 @@ def _largest_fit(render: Callable[[int], str], most: int) -> int:
     return low
 
 
-def _checklist(steps: tuple[tuple[str, StepCheck | None], ...], summary: RunSummary) -> list[NextStep]:
-    done = {title: check is not None and check(summary) for title, check in steps}
+def _checklist(steps: tuple[tuple[str, StepCheck | None], ...], run: Run) -> list[NextStep]:
+    done = {title: check is not None and check(run) for title, check in steps}
     people = steps_for_people(steps)
     return [NextStep(title, is_done, not is_done and title in people) for title, is_done in done.items()]
 
@@ -191,11 +188,10 @@ def render_incident(*, service: str, severity: str = "", symptom: str = "") -> s
     return collapse_blank_lines(template.render(service=service, severity=severity, symptom=symptom)).strip()
 
 
-def render_result(result: RunResult, contacts: "Iterable[Contact]") -> str:
+def render_result(result: EndedRun, contacts: "Iterable[Contact]") -> str:
     """Return a run for the incident issue and the summary page of its job."""
     links = {name: link for name, link in result.links.items() if re.fullmatch(r"https?://[!#-;=?-~]+", link)}
-    page = RunSummary(result.run, result.timeline)
     repository = next((found[1] for link in links.values() if (found := _REPOSITORY.match(link))), "")
     return _render(
-        page, contacts, events=page.shown_events, repository=repository, most=None, links=links, is_whole=True
+        result, contacts, events=result.shown_events, repository=repository, most=None, links=links, is_whole=True
     )

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.client_guards import uses_one_sandbox
 from ops.core.clock import Clock
+from ops.core.end_message import MOVED
 from ops.core.errors import ProviderError, needs_people
 from ops.core.redaction import Redactor
-from ops.core.result import MOVED
+from ops.core.run import STATES, Run
 from ops.core.run_record import PreviousRuns, RecordRow, RunRecord, embed_record
-from ops.core.run_summary import STATES, RunSummary
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.github import client
@@ -128,7 +128,7 @@ class IssuePublisher:
         if not self._is_on or timeline.first(EventKind.WRITING) is None:
             return {}
         events = tuple(timeline.events)
-        if only_if_needed and not needs_people(RunSummary(self._run, events).decision):
+        if only_if_needed and not needs_people(Run(self._run, events).decision):
             return {}
         try:
             url = start_call(lambda: self._open_incident(events, menu)).result(timeout=self._remaining())
@@ -172,11 +172,11 @@ class IssuePublisher:
         from ops.github.issues import open_incident
         from ops.publish import comment
 
-        summary = RunSummary(self._run, events)
+        run = Run(self._run, events)
         repository, page = self._connect(), repository_page(self._environ)
-        seen = f"Opened after a run in {summary.environment} without an incident: {summary.state}. {summary.message}"
-        body = comment.render_incident(service=summary.service, symptom=seen)
-        title = f"{summary.runbook} on {summary.service} in {summary.environment}: {summary.state}"
+        seen = f"Opened after a run in {run.environment} without an incident: {run.state}. {run.message}"
+        body = comment.render_incident(service=run.service, symptom=seen)
+        title = f"{run.runbook} on {run.service} in {run.environment}: {run.state}"
 
         def put_run(number: int) -> None:
             self.opened_incident = number
@@ -189,7 +189,7 @@ class IssuePublisher:
             repository,
             title,
             lambda _: body,
-            lambda number: menu(number, page).render([summary.service]),
+            lambda number: menu(number, page).render([run.service]),
             before_menu=put_run,
         ).url
 
@@ -199,8 +199,8 @@ class IssuePublisher:
     def _render(self, events: tuple[RunEvent, ...]) -> tuple[str, ...]:
         from ops.publish import comment
 
-        summary = RunSummary(self._run, self._with_login(events), is_notified=self._is_notified())
-        return comment.render_comments(summary, self._contacts, repository_page(self._environ), self._program)
+        run = Run(self._run, self._with_login(events), is_notified=self._is_notified())
+        return comment.render_comments(run, self._contacts, repository_page(self._environ), self._program)
 
     def _with_login(self, events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
         """Return the events with the owner of GITHUB_TOKEN added to the laptop's local user in the first one."""

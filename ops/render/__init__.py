@@ -16,8 +16,7 @@ from ops.core.clock import format_duration
 from ops.core.errors import Decision, needs_people
 from ops.core.next_step import SuggestedCommand, button_fields
 from ops.core.plan import Plan
-from ops.core.result import duration_label
-from ops.core.run_summary import RunSummary
+from ops.core.run import Run, duration_label
 from ops.core.timeline import EventKind, RunEvent
 from ops.tools import own_program
 
@@ -68,19 +67,19 @@ def format_plan(plan: Plan, *, heading: str) -> Iterator[str]:
     yield from _list("Manual steps", plan.tasks)
 
 
-def format_result(page: RunSummary, contacts: Iterable[str]) -> Iterator[str]:
+def format_result(run: Run, contacts: Iterable[str]) -> Iterator[str]:
     """Yield the lines of an ended run: durations, hint and commands; `contacts` if people must be called."""
-    is_health = page.plan is None or page.plan.proves_health
-    timed = [f"{duration_label(name, proves_health=is_health)} {s:.1f}" for name, s in page.durations.items() if s]
+    is_health = run.plan is None or run.plan.proves_health
+    timed = [f"{duration_label(name, proves_health=is_health)} {s:.1f}" for name, s in run.durations.items() if s]
     yield f"  seconds from the request: {', '.join(timed)}" if timed else "  no step was reached"
-    if page.hint:
-        yield from _wrapped(page.hint, first="  next step: ", rest="    ")
-    yield from _commands("Run", [page.suggested_command])
-    if page.plan is not None and page.decision != Decision.PLANNED:
-        yield from _commands("Undo", page.undo if page.has_written else ())
-        yield from _commands("If it does not help", [page.next_step])
-        yield from _list("Manual steps", page.plan.tasks if page.has_written else ())
-    if needs_people(page.decision):
+    if run.hint:
+        yield from _wrapped(run.hint, first="  next step: ", rest="    ")
+    yield from _commands("Run", [run.suggested_command])
+    if run.plan is not None and run.decision != Decision.PLANNED:
+        yield from _commands("Undo", run.undo if run.has_written else ())
+        yield from _commands("If it does not help", [run.next_step])
+        yield from _list("Manual steps", run.plan.tasks if run.has_written else ())
+    if needs_people(run.decision):
         yield from _list("Call", contacts)
 
 

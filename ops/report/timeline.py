@@ -10,8 +10,8 @@ from enum import StrEnum
 
 from ops.cloudflare.types.workers import WorkerDeployment, describe_split
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, Period, format_duration
+from ops.core.end_message import MOVED
 from ops.core.errors import Decision
-from ops.core.result import MOVED
 from ops.core.run_record import DONE, ENDED_KIND
 from ops.github.issues import IssueRecord
 from ops.report.evidence import IncidentEvidence, ServiceHistory

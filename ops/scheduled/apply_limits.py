@@ -15,7 +15,7 @@ from ops.core.names import LIMITS_FILE as FILE
 from ops.core.names import RAISE_BRANCH
 from ops.core.plan import PlanSection, RunOutcome
 from ops.core.redaction import Redactor
-from ops.core.result import RunResult
+from ops.core.run import EndedRun
 from ops.core.runtime_contract import LIMITS_KEY, RUNTIME_PATH, make_revision
 from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
@@ -94,7 +94,7 @@ def _namespace(ctx: Context[Any]) -> str:
     return ctx.environment.require_runtime().namespace
 
 
-def _publish_result(result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
+def _publish_result(result: EndedRun, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
     """Publish the result on the merged pull request and on the incidents, and a refusal as a difference."""
     with closing(PullRequests.of(environ, redactor)) as pulls:
         if not pulls.is_available:
@@ -201,9 +201,9 @@ def _job_commit(environ: Mapping[str, str]) -> str:
     return environ.get("OPS_COMMIT") or environ.get("GITHUB_SHA", "")
 
 
-def find_read(result: RunResult) -> LimitsRead | None:
+def find_read(result: EndedRun) -> LimitsRead | None:
     """Return what a run read; None if it ended without a plan."""
-    return result.plan.read if isinstance(result.plan, ApplyLimitsPlan) else None
+    return result.full_plan.read if isinstance(result.full_plan, ApplyLimitsPlan) else None
 
 
 def describe_error(error: Exception) -> str:
@@ -211,7 +211,7 @@ def describe_error(error: Exception) -> str:
 
 
 def _publish_in_job(
-    pulls: PullRequests, result: RunResult, environ: Mapping[str, str], redactor: Redactor
+    pulls: PullRequests, result: EndedRun, environ: Mapping[str, str], redactor: Redactor
 ) -> Iterator[str]:
     """Comment the result on the pull request; report what was not applied, or that KV matches again."""
     found = find_read(result)
@@ -227,7 +227,7 @@ def _publish_in_job(
         yield from publication.close_drift(pulls, result, redactor)
 
 
-def _post_notes(pulls: PullRequests, result: RunResult, redactor: Redactor) -> Iterator[str]:
+def _post_notes(pulls: PullRequests, result: EndedRun, redactor: Redactor) -> Iterator[str]:
     """Post the lines on the incidents of raised limits."""
     found = find_read(result)
     notes = [RaiseNote(incident, name, text) for incident, name, text in _refused(result, "not_raised")]
@@ -236,7 +236,7 @@ def _post_notes(pulls: PullRequests, result: RunResult, redactor: Redactor) -> I
     yield from publication.post_notes(pulls, notes, result, redactor)
 
 
-def find_notes(pulls: PullRequests, found: LimitsRead, result: RunResult) -> list[RaiseNote]:
+def find_notes(pulls: PullRequests, found: LimitsRead, result: EndedRun) -> list[RaiseNote]:
     """Return the lines on incidents. The former limits.yml is read only if KV or the file has a temporary limit."""
     from ops.limits.file import parse_limits
 
@@ -244,7 +244,7 @@ def find_notes(pulls: PullRequests, found: LimitsRead, result: RunResult) -> lis
     live = value_limits(stored) if stored else {}
     before: Limits = {}
     if found.commits.previous and any(limit.temporary for limit in (*found.file.values(), *live.values())):
-        file, now = pulls.file(FILE, found.commits.previous), result.timeline[-1].at
+        file, now = pulls.file(FILE, found.commits.previous), result.events[-1].at
         with suppress(ConfigError):
             before, _ = parse_limits(file.text if file else "", path=FILE, names=[*found.file, *live], now=now)
     not_raised = {
@@ -252,12 +252,12 @@ def find_notes(pulls: PullRequests, found: LimitsRead, result: RunResult) -> lis
         for name, text in found.kept.items()
         if found.limits[name].temporary != found.file[name].temporary  # else only its base differs
     }
-    return [*raise_notes(found.file, before, live, not_raised, result.timeline[-1].at)]
+    return [*raise_notes(found.file, before, live, not_raised, result.events[-1].at)]
 
 
-def _refused(result: RunResult, name: str) -> Iterator[Any]:
+def _refused(result: EndedRun, name: str) -> Iterator[Any]:
     """Yield the entries that a refusal recorded under that name."""
-    for event in result.timeline:
+    for event in result.events:
         yield from event.data.get(name, ())
 
 

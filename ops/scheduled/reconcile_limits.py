@@ -15,7 +15,7 @@ from ops.core.errors import Decision, OpsError, Reason
 from ops.core.names import LIMITS_FILE as FILE
 from ops.core.plan import RunOutcome
 from ops.core.redaction import Redactor
-from ops.core.result import RunResult
+from ops.core.run import EndedRun
 from ops.engine.context import Context
 from ops.engine.runbook import Publications, Schedule, TokenPermissions
 from ops.engine.step import StepPlan
@@ -42,7 +42,7 @@ REPORT_PERIOD = timedelta(hours=24)
 """Time between the report of a difference and its correction."""
 
 
-def _publish_drift(result: RunResult, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
+def _publish_drift(result: EndedRun, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
     """Open or edit the one drift issue, or close it; note on their incidents the raises that ended."""
     found = find_read(result)
     if found is None or found.drift is None or result.decision == Decision.PLANNED:

@@ -23,7 +23,7 @@ from ops.core.clock import SystemClock, current_time, format_duration, format_rf
 from ops.core.errors import EXIT_CODES, Decision, OpsError
 from ops.core.plan import LiveState
 from ops.core.redaction import Redactor
-from ops.core.run_summary import RunSummary
+from ops.core.run import Run
 from ops.core.threads import run_parallel, start_call
 from ops.core.timeline import EventKind
 from ops.github.client import CHECK_HINT, connect, provider_errors
@@ -149,33 +149,33 @@ def _read_local(folder: Path, redactor: Redactor, environ: Mapping[str, str]) ->
     events = tuple(read_events(folder, redactor))
     if not events:
         return None
-    summary = RunSummary(folder.name, events)
-    live = summary.live or (LiveState.LIVE if summary.has_written else LiveState.UNCHANGED)
-    plan = None if live.is_unchanged else summary.plan
+    run = Run(folder.name, events)
+    live = run.live or (LiveState.LIVE if run.has_written else LiveState.UNCHANGED)
+    plan = None if live.is_unchanged else run.plan
     is_missing = (
-        bool(summary.decision)
+        bool(run.decision)
         and not is_marked(folder)
-        and may_be_imported(summary.sandbox, environ)
-        and belongs_on_github(summary.decision, wrote=not live.is_unchanged, incident=summary.incident)
+        and may_be_imported(run.sandbox, environ)
+        and belongs_on_github(run.decision, wrote=not live.is_unchanged, incident=run.requested_incident)
     )
     return LastRun(
         run=folder.name,
         began=events[0].at,
-        decision=summary.decision,
-        state=summary.state if summary.decision else "",
-        headline=summary.headline,
-        runbook=summary.runbook,
-        environment=summary.environment,
-        service=summary.service,
-        by=summary.requester,
-        incident=summary.incident,
+        decision=run.decision,
+        state=run.state if run.decision else "",
+        headline=run.headline,
+        runbook=run.runbook,
+        environment=run.environment,
+        service=run.service,
+        by=run.requester,
+        incident=run.requested_incident,
         live=live.value,
         changes=tuple(each.values for each in plan.changes) if plan else (),
-        undo=tuple(each.command for each in summary.undo) if plan and summary.has_written else (),
-        link=read_link(folder) or summary.log_url,
+        undo=tuple(each.command for each in run.undo) if plan and run.has_written else (),
+        link=read_link(folder) or run.log_url,
         record=str(folder),
-        import_command=import_command(program_name(environ), folder, summary.incident) if is_missing else "",
-        sandbox=summary.sandbox,
+        import_command=import_command(program_name(environ), folder, run.requested_incident) if is_missing else "",
+        sandbox=run.sandbox,
     )
 
 

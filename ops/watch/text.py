@@ -10,8 +10,8 @@ from ops.cloudflare.types.workers import short_id
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Decision, Reason
 from ops.core.next_step import build_command
+from ops.core.run import ICONS
 from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord
-from ops.core.run_summary import ICONS
 from ops.core.verdict import Verdict
 from ops.core.version import __version__
 from ops.maintenance.live_closure import ClosureLook, advise_closing

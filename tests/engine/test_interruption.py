@@ -14,7 +14,7 @@ from ops.app import run
 from ops.cli.runbook_command import runbook_command
 from ops.core.errors import Interrupted, Reason
 from ops.core.redaction import Redactor
-from ops.core.result import RunResult
+from ops.core.run import EndedRun
 from ops.core.timeline import EventKind, RunEvent
 from ops.engine.context import Context
 from ops.engine.engine import RunOptions
@@ -175,7 +175,7 @@ def test_repeated_signals_keep_the_record_complete(world: World, releases: Relea
     assert outcome.result["timeline"] == timeline(world)
 
 
-def run_with_a_signal_at(world: World, kind: EventKind) -> RunResult:
+def run_with_a_signal_at(world: World, kind: EventKind) -> EndedRun:
     """Run in this process, which signals itself while the second of two sinks gets the event."""
 
     def sink(event: RunEvent) -> None:
@@ -208,8 +208,8 @@ def test_signal_during_recording_loses_no_event(world: World, releases: Releases
     result = run_with_a_signal_at(world, kind)
 
     assert result.exit_code == 130
-    assert [event["kind"] for event in timeline(world)] == [event.kind for event in result.timeline]
-    assert [event.kind for event in result.timeline][-3:] == [kind, EventKind.FAILED, EventKind.ENDED]
+    assert [event["kind"] for event in timeline(world)] == [event.kind for event in result.events]
+    assert [event.kind for event in result.events][-3:] == [kind, EventKind.FAILED, EventKind.ENDED]
 
 
 @pytest.mark.slow

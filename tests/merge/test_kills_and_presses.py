@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 
 from ops.core.errors import EXIT_CODES, Decision
-from ops.core.result import RunResult
+from ops.core.run import EndedRun
 from sandbox.faults import Fault
 from tests.merge.test_interleavings import SCENES, Scene, scene
 from tests.support.interleavings import WRITES, RequestedRun, successful_writes
@@ -40,7 +40,7 @@ class Death:
         self._met, self._second, self._left = met, second, nth
         self._is_busy = False
         self.is_dead = False
-        self.result: RunResult | None = None
+        self.result: EndedRun | None = None
         self.reached = False
         """Whether the world had the second run's goal at its end."""
 
@@ -84,14 +84,14 @@ def kill(met: Scene, first: RequestedRun, second: RequestedRun | None, nth: int,
     return death
 
 
-def press(met: Scene, asked: RequestedRun, story: list[str]) -> RunResult:
+def press(met: Scene, asked: RequestedRun, story: list[str]) -> EndedRun:
     """Start the command, and check what it says against the world at that moment."""
     before = len(met.world.sandbox.requests)
     result = asked.run(met.world)
     wrote, reached = successful_writes(met.world, before, None), asked.reached()
     story.append(f"{result.runbook}: {result.exit_code} {result.decision} {result.reason}, {wrote}: {result.message}")
     assert reached or result.exit_code != 0, story
-    assert result.wrote or result.only_rehearsed or not wrote, story
+    assert result.wrote or not result.has_written or not wrote, story
     assert not wrote or "nothing was changed" not in result.message.lower(), story
     plan = result.plan
     ways_on = (result.hint, result.suggested_command, *((plan.next_step, *plan.undo) if plan else ()))

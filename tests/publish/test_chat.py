@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ops.config.types import NotifyConfig
 from ops.core.errors import Decision
 from ops.core.redaction import Secret
-from ops.core.run_summary import RunSummary
+from ops.core.run import Run
 from ops.core.timeline import EventKind, RunEvent
 from ops.publish.chat import (
     CHATS,
@@ -110,7 +110,7 @@ def test_every_decision_except_dry_run_is_sent(decision: Decision) -> None:
     events = tuple(RunEvent(n, at, float(n), kind, text, data) for n, (kind, text, data) in enumerate(told, start=1))
     state = decision.value.replace("_", " ").capitalize()
     said = "" if decision == Decision.PLANNED else f"{state}: rollback-worker on api in production. It is so."
-    assert chat_message(RunSummary("77.1-abcd", events)) == said
+    assert chat_message(Run("77.1-abcd", events)) == said
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ import pytest
 
 from ops.app.configuration import read_config
 from ops.core.redaction import Redactor
+from ops.core.run import Run
 from ops.core.run_record import is_edited, read_record
-from ops.core.run_summary import RunSummary
 from ops.core.threads import TimeBudget
 from ops.core.timeline import EventKind, RunEvent, event_from_json
 from ops.github.client import connect
@@ -86,7 +86,7 @@ def test_run_without_evidence_names_its_next_step_everywhere(incident: Incident,
 
     hint = outcome.result["hint"]
     assert (outcome.code, "request_headers" in hint) == (8, True)
-    assert RunSummary("r", tuple(map(event_from_json, outcome.result["timeline"]))).hint == hint
+    assert Run("r", tuple(map(event_from_json, outcome.result["timeline"]))).hint == hint
     (body,) = incident.bodies
     assert "**Next step:**" in body
     assert "request_headers" in body.partition("<details>")[0].replace("\\", "")
@@ -96,7 +96,7 @@ def test_comment_during_the_write(incident: Incident, releases: Releases, update
     """Rendered from the events up to the write: a run on a frozen clock ends before its second edit."""
     events = [event_from_json(event) for event in incident.rollback().result["timeline"]]
     writing = next(number for number, event in enumerate(events, start=1) if event.kind == EventKind.WRITING)
-    (body,) = render_comments(RunSummary("20261124T030500-abcd", tuple(events[:writing])), CONTACTS)
+    (body,) = render_comments(Run("20261124T030500-abcd", tuple(events[:writing])), CONTACTS)
     assert_golden("comment-writing", body, update=update_golden)
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ops.config.types import Contact
 from ops.core.errors import Decision, Reason
+from ops.core.run import Run
 from ops.core.run_record import read_record
-from ops.core.run_summary import RunSummary
 from ops.core.timeline import EventKind, RunEvent
 from ops.publish.comment import render_comments
 from tests.support.hostile import WORDS, skeleton
@@ -56,7 +56,7 @@ def comment_with(said: dict[str, str]) -> str:
         (EventKind.ENDED, said["decision"], {"message": said["message"], "reason": said["reason"]}),
     ]
     events = tuple(RunEvent(n, AT, float(n), kind, text, data) for n, (kind, text, data) in enumerate(told, start=1))
-    (body,) = render_comments(RunSummary("77.1-abcd", events, imported=said["login"]), ())
+    (body,) = render_comments(Run("77.1-abcd", events, imported=said["login"]), ())
     return body
 
 
@@ -99,9 +99,7 @@ def test_hostile_contact_does_not_change_the_comment(text: str) -> None:
     event = RunEvent(1, AT, 0.0, EventKind.ENDED, "failed", {})
     harmless: Any = SimpleNamespace(role="x", contact="x", availability="x", is_named=True)
 
-    shapes = {
-        tuple(skeleton(render_comments(RunSummary("77.1-abcd", (event,)), (one,))[0])) for one in (contact, harmless)
-    }
+    shapes = {tuple(skeleton(render_comments(Run("77.1-abcd", (event,)), (one,))[0])) for one in (contact, harmless)}
 
     assert len(shapes) == 1
     assert shapes.pop().count("<li []>") > 1
@@ -111,7 +109,7 @@ def test_placeholder_contact_is_listed_as_missing() -> None:
     event = RunEvent(1, AT, 0.0, EventKind.ENDED, "failed", {})
     contact = Contact(role="Primary On-call", contact="[TBD]", availability="24/7")
 
-    (body,) = render_comments(RunSummary("77.1-abcd", (event,)), (contact,))
+    (body,) = render_comments(Run("77.1-abcd", (event,)), (contact,))
 
     assert "- `ops.yml` names nobody yet for: Primary On-call\n" in body
     assert "TBD" not in body
@@ -138,7 +136,7 @@ def test_skeleton_detects_escaped_markup() -> None:
 def test_log_is_linked_only_to_a_workflow_run(said: object, shown: bool) -> None:
     event = RunEvent(1, AT, 0.0, EventKind.REQUESTED, "x", {"log": said})
 
-    (body,) = render_comments(RunSummary("77.1-abcd", (event,)), ())
+    (body,) = render_comments(Run("77.1-abcd", (event,)), ())
 
     assert (f" · [log]({said})" in body) == shown
     assert ("[log]" in body) == shown
@@ -149,6 +147,6 @@ def test_shared_undo_command_is_shown_once() -> None:
     plan = {"plan": {"changes": [change, {**change, "target": "d"}]}}
     events = (RunEvent(1, AT, 0.0, EventKind.PLANNED, "two", plan), RunEvent(2, AT, 1.0, EventKind.WRITTEN, "done", {}))
 
-    (body,) = render_comments(RunSummary("77.1-abcd", events), ())
+    (body,) = render_comments(Run("77.1-abcd", events), ())
 
     assert body.count("./run ops undo\n") == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.result import RunResult
+from ops.core.run import EndedRun
 from tests.conftest import Outcome, World
 from tests.runbooks.test_restore_database_edge import CLOSED
 from tests.support import databases, shopdesk, switches
@@ -258,7 +258,7 @@ def is_overwritten_unseen(place: Place, meeting: Interleaving) -> bool:
     return place.way == "switch" and meeting.awaited.startswith("PUT ")
 
 
-def assert_tells_the_truth(restored: RunResult, story: str) -> None:
+def assert_tells_the_truth(restored: EndedRun, story: str) -> None:
     """A restore that ends well opened the service before the colleague closed it."""
     if restored.exit_code == 0:
         return

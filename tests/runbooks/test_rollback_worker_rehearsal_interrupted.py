@@ -10,7 +10,7 @@ import pytest
 
 from ops.app import run
 from ops.core.redaction import Redactor
-from ops.core.result import RunResult
+from ops.core.run import EndedRun
 from ops.core.run_record import read_record
 from ops.core.timeline import EventKind, RunEvent
 from ops.engine.engine import RunOptions
@@ -183,7 +183,7 @@ def test_same_rollback_by_a_colleague_during_the_probes_is_nothing_to_do(rehears
     assert splits(rehearsed)[-1] == {rehearsed.good: 100}
 
 
-def run_with_hook(opened: Shop, step: str, hook: Callable[[], object], *, nth: int = 1) -> RunResult:
+def run_with_hook(opened: Shop, step: str, hook: Callable[[], object], *, nth: int = 1) -> EndedRun:
     """Run in this process, and call the hook at the nth event of the rehearsal that begins with `step`."""
     seen = 0
 

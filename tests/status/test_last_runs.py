@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from ops.core.redaction import Redactor
+from ops.core.run_record import read_record
 from ops.status.last_runs import read_last_runs
 from tests.conftest import Incident, World
 from tests.support.commands import timeline
@@ -69,6 +70,34 @@ def test_run_of_a_job_is_read_from_the_incident(shop: Shop, incident: Incident) 
     assert f"✔ RECOVERED  Rolled back web to {shop.good[:8]}: healthy after" in outcome.out
     assert f", incident #{incident.number}, " in outcome.out
     assert f"\n  Undo: see the comment\n  {there[0]['link']}\n" in outcome.out
+
+
+def test_result_comment_and_files_of_a_run_agree(shop: Shop, incident: Incident) -> None:
+    github = shop.environ(**incident.github.environ())
+    for arguments in ((), (), ("--to", "0" * 8)):
+        more = ("--incident", str(incident.number), "--yes", "--json")
+        result = shop.ops("rollback-worker", *arguments, *more, **github).result
+
+        last = shop.ops("last", "--json", **github).result["runs"][0]
+        record = read_record(incident.bodies[-1])
+        page = (shop.folder / ".ops" / "runs" / result["run"] / "record.md").read_text()
+
+        assert record
+        for name in ("run", "decision", "runbook", "environment", "service"):
+            assert {last[name], getattr(record, name)} == {result[name]}, name
+        assert record.reason == result["reason"]
+        assert last["headline"] == record.headline
+        assert record.headline in re.sub(r"[\\`]", "", page.partition("\n")[0])
+        assert last["live"] == record.live == ("live" if result["wrote"] else "unchanged")
+        assert [*record.durations.values()] == [*result["durations"].values()]
+        assert last["incident"] == result["incident"] == incident.number
+        assert [row.text for row in record.rows if row.kind == "ended"] == [result["decision"]]
+        shop.world.sandbox.clock.advance(60)
+    assert [run["decision"] for run in shop.ops("last", "--count", "3", "--json", **github).result["runs"]] == [
+        "refused",
+        "nothing_to_do",
+        "recovered",
+    ]
 
 
 def test_killed_run_has_no_result(shop: Shop) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from ops.app import registry
 from ops.app import run as app
 from ops.core.redaction import Redactor
-from ops.core.result import RunResult
+from ops.core.run import EndedRun
 from ops.core.timeline import EventKind
 from ops.engine.engine import RunOptions
 from ops.engine.signals import SignalHandler
@@ -41,7 +41,7 @@ class RequestedRun:
     def __str__(self) -> str:
         return " ".join([self.name, *(str(value) for value in self.params.values() if value and value != "api")])
 
-    def run(self, world: World, *, dry_run: bool = False) -> RunResult:
+    def run(self, world: World, *, dry_run: bool = False) -> EndedRun:
         """Run in this thread without signals and output; each run has its own ID, record and client."""
         runbook = registry.load_runbook(self.name)
         options = RunOptions(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=30.0)
@@ -61,8 +61,8 @@ class Interleaving:
     """Results of two runs: `first` paused before request number `nth`, and `second` ran completely."""
 
     nth: int
-    first: RunResult
-    second: RunResult
+    first: EndedRun
+    second: EndedRun
     second_reached: bool
     """Whether the world had the second run's goal at its end."""
     was_proved: bool
@@ -131,7 +131,7 @@ class _Stop:
         self._is_running = False
         self._ended = threading.Event()
         self._was_edge = False
-        self.result: RunResult | None = None
+        self.result: EndedRun | None = None
         self.error: BaseException | None = None
         self.reached = self.was_proved = False
         self.began: int | None = None
@@ -184,7 +184,7 @@ def successful_writes(world: World, begin: int, end: int | None) -> list[str]:
     ]
 
 
-def _told(result: RunResult) -> str:
+def _told(result: EndedRun) -> str:
     return f"{result.runbook} → {result.exit_code} {result.decision} {result.reason}: {result.message}"
 
 
@@ -199,7 +199,7 @@ def assert_consistent(
     assert meeting.first.exit_code != 0 or meeting.was_proved or first.reached(), meeting.story
     for result, wrote in ((meeting.first, meeting.first_wrote), (meeting.second, meeting.second_wrote)):
         said = f"{result.message} {result.hint}".lower()
-        has_rehearsed = any(event.kind == EventKind.REHEARSED for event in result.timeline)
+        has_rehearsed = any(event.kind == EventKind.REHEARSED for event in result.events)
         assert not wrote or result.wrote or has_rehearsed, meeting.story
         assert not (wrote and "nothing was changed" in said), meeting.story
         assert "check the names" not in said, meeting.story

@@ -20,7 +20,7 @@ import pytest
 from ops.app import registry
 from ops.core.errors import OpsError
 from ops.core.plan import Change, Plan, PlanSection, RunOutcome
-from ops.core.result import RunResult
+from ops.core.run import EndedRun
 from ops.core.timeline import RunEvent
 from ops.gate.outcomes import RefusedRequest
 from ops.setup.doctor.check import Finding
@@ -88,7 +88,7 @@ class MessageObserver:
         for observed in OBSERVED:
             note = functools.partial(self._note, observed.__name__, tuple(FIELDS[observed.__name__]))
             self._undo += [_after_each(each, note) for each in (observed, *_with_own_init(observed))]
-        self._undo.append(_after_each(RunResult, self._note_result))
+        self._undo.append(_after_each(EndedRun, self._note_result))
 
     def stop(self) -> None:
         while self._undo:
@@ -120,7 +120,7 @@ class MessageObserver:
             texts = {each: getattr(made, each, None) for each in fields}
             self._seen[key] = calls, kind, {name: _as_text(value) for name, value in texts.items() if value}
 
-    def _note_result(self, result: RunResult) -> None:
+    def _note_result(self, result: EndedRun) -> None:
         if result.runbook not in RUNBOOKS:
             return
         name = f"{result.runbook}, {result.decision.value}"

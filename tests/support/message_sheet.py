@@ -15,8 +15,7 @@ from typing import Any
 import click
 
 from ops.cli import cli
-from ops.core.result import RunResult
-from ops.core.run_summary import RunSummary, icon
+from ops.core.run import EndedRun, icon
 from ops.publish.chat import chat_message
 from ops.setup.doctor.examination import CHECKS
 from tests.support.messages import ROOT, Place, Position, places
@@ -61,10 +60,9 @@ class Record:
         return sorted(found, key=lambda each: (not all(map(str.isprintable, each.values())), len(str(each)), str(each)))
 
 
-def headings(result: RunResult) -> list[str]:
+def headings(result: EndedRun) -> list[str]:
     """Return the heading of the run's comment, and its line in the chat."""
-    summary = RunSummary(result.run, result.timeline)
-    return [f"{icon(summary)} {summary.headline}", chat_message(summary)]
+    return [f"{icon(result)} {result.headline}", chat_message(result)]
 
 
 def read() -> tuple[dict[str, Row], dict[str, Row]]:

@@ -10,7 +10,7 @@ from ops.cloudflare.marks import DeploymentMark
 from ops.core.errors import Decision, Reason
 from ops.core.next_step import SuggestedCommand
 from ops.core.redaction import Redactor, Secret
-from ops.core.result import RunResult
+from ops.core.run import EndedRun
 from ops.engine.context import Context
 from ops.engine.engine import RunOptions
 from ops.engine.signals import SignalHandler
@@ -56,7 +56,7 @@ class SetsKey(RollbackWorker):
         )
 
 
-def run(world: World) -> RunResult:
+def run(world: World) -> EndedRun:
     options = RunOptions(dry_run=False, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=0.0)
     request = app.RunRequest(
         runbook=SetsKey(), params=RollbackWorker.Params("api"), environment="production", config=world.config

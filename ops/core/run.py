@@ -1,20 +1,24 @@
-"""Summary of a run for people, made only from its events, live or imported."""
+"""A run as one value: its events, and the words, JSON result and record made from them.
+
+Events in the job log or `timeline.jsonl` make the same `Run` as those of this process, so every text about a run, its
+JSON result and its hidden record say the same.
+"""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from ops.core.approval import APPROVE_BUTTON, WaitingRequest, parse_request
-from ops.core.errors import PROVED, UNFINISHED, Decision, Reason
-from ops.core.next_step import SuggestedCommand, command_from_json, describe_button
+from ops.core.end_message import MOVED
+from ops.core.errors import PROVED, UNFINISHED, Decision, Reason, needs_people
+from ops.core.next_step import SuggestedCommand, command_from_json, command_to_json, describe_button
 from ops.core.plan import LiveState, Plan, plan_from_json
-from ops.core.result import MOVED, duration_label, measure_durations
 from ops.core.run_record import DONE, RecordRow, RunRecord
 from ops.core.timeline import EventKind, RunEvent, find_seconds
 from ops.core.tolerant_json import mapping_in, mappings_in, text_in
-from ops.core.verdict import Verdict
+from ops.core.verdict import ProbeObservation, Verdict, observation_to_json
 from ops.core.version import __version__
 
 STATES = {
@@ -29,6 +33,15 @@ STATES = {
     EventKind.ENDED: "Ended",
 }
 """Kinds of events that change the state of a run, each with its words."""
+
+DURATIONS = {
+    "trigger_to_plan": EventKind.PLANNED,
+    "trigger_to_write": EventKind.WRITTEN,
+    "trigger_to_read_back": EventKind.READ_BACK,
+    "trigger_to_verified": EventKind.VERIFIED,
+    "total": EventKind.ENDED,
+}
+"""Name of a duration → kind of the first event that ends it."""
 
 ROUNDS = {(EventKind.PROBED, "after"), (EventKind.REHEARSED, "probed")}
 """Kind and first word of the events of probe rounds."""
@@ -51,13 +64,20 @@ ENDINGS: dict[str, str] = {
 """Decisions that follow what is live, each with its words."""
 
 
-@dataclass(frozen=True)
-class RunSummary:
-    """Summary of a run. `imported` names the person and time of an import; empty if the run wrote its comment."""
+def duration_label(duration: str, *, proves_health: bool = True) -> str:
+    """Return the words for the end of a duration, such as "read back"; a proof of another claim is "proved"."""
+    label = duration.removeprefix("trigger_to_").replace("_", " ")
+    return label if proves_health else label.replace("verified", "proved")
 
-    run: str
+
+@dataclass(frozen=True)
+class Run:
+    """A run at any moment: live, killed, ended or imported. All that is said of it comes from its events."""
+
+    id: str
     events: tuple[RunEvent, ...]
     imported: str = ""
+    """Person and time of an import; empty if the run wrote its comment."""
     source: str = "run"
     """Origin of the run in its record: run or laptop."""
     is_notified: bool = False
@@ -65,7 +85,7 @@ class RunSummary:
 
     @property
     def state(self) -> str:
-        if self._data(EventKind.ENDED, "reason") == Reason.HANDED_ON:
+        if self.reason == Reason.HANDED_ON:
             return "Planned, and going on"
         if self.decision:
             return self._result_word
@@ -90,6 +110,10 @@ class RunSummary:
     def decision(self) -> str:
         ended = self.last_event(EventKind.ENDED)
         return ended.text if ended else ""
+
+    @property
+    def reason(self) -> str:
+        return self._data(EventKind.ENDED, "reason")
 
     @property
     def message(self) -> str:
@@ -135,8 +159,8 @@ class RunSummary:
         return mapping_in(requested.data, "params") if requested else {}
 
     @property
-    def incident(self) -> int | None:
-        """Return the incident of the request."""
+    def requested_incident(self) -> int | None:
+        """Return the incident of the request; a run without one may open one at its end."""
         requested = self.last_event(EventKind.REQUESTED)
         given = requested.data.get("incident") if requested else None
         return given if isinstance(given, int) else None
@@ -147,7 +171,7 @@ class RunSummary:
         typed = text_in(self.params, "reason").strip().rstrip(".")
         if typed:
             return f" because {typed}"
-        return f" because of incident #{self.incident}" if self.incident else ""
+        return f" because of incident #{self.requested_incident}" if self.requested_incident else ""
 
     @property
     def done_text(self) -> str:
@@ -181,7 +205,7 @@ class RunSummary:
         """Verdict, service, version and seconds: the line that somebody reads first."""
         run = f"{self.runbook} for {self.service}" if self.service else self.runbook
         done = self.plan.done_message if self.plan and self.plan.done_message and self.has_written else run
-        seconds = self.durations["verified"] or self.durations["total"]
+        seconds = self.durations["trigger_to_verified"] or self.durations["total"]
         after = f" after {seconds:.1f} s" if seconds else ""
         match self.decision:
             case Decision.RECOVERED | Decision.HEALTHY_AS_BEFORE if self.plan and self.plan.proved_claim:
@@ -195,9 +219,9 @@ class RunSummary:
                 return f"{run}: nothing to do"
             case Decision.PLANNED if self.has_written and self.plan and self.plan.proved_claim:
                 return self.plan.proved_claim
-            case Decision.PLANNED if self._data(EventKind.ENDED, "reason") == Reason.HANDED_ON:
+            case Decision.PLANNED if self.reason == Reason.HANDED_ON:
                 return f"{run}: planned, and going on"
-            case Decision.PLANNED if self._data(EventKind.ENDED, "reason") == Reason.NEEDS_TWO_PEOPLE:
+            case Decision.PLANNED if self.reason == Reason.NEEDS_TWO_PEOPLE:
                 return f"{run}: waits for a second person"
             case Decision.STILL_UNHEALTHY if self.live in {LiveState.LIVE, None}:
                 return f"{done}: unhealthy{after}"
@@ -258,9 +282,11 @@ class RunSummary:
 
     @property
     def durations(self) -> dict[str, float | None]:
-        """Return seconds from the trigger to each point; None if the run did not reach it."""
-        found = measure_durations(partial(find_seconds, self.events), is_proved=self.is_verified)
-        return {duration_label(name): seconds for name, seconds in found.items()}
+        """Return seconds from the trigger to each of DURATIONS; None if the run did not reach it, or did not prove."""
+        return {
+            name: find_seconds(self.events, kind) if kind != EventKind.VERIFIED or self.is_verified else None
+            for name, kind in DURATIONS.items()
+        }
 
     def last_event(self, kind: EventKind) -> RunEvent | None:
         """Return the last event of this kind, or None."""
@@ -283,15 +309,15 @@ class RunSummary:
         """Return the hidden record of this part; part 1 holds the rows."""
         rows = tuple(RecordRow(event.at, event.kind.value, event.text) for event in self.events) if part == 1 else ()
         return RunRecord(
-            run=self.run,
+            run=self.id,
             part=part,
             source=self.source,
             runbook=self.runbook,
             environment=self.environment,
             service=self.service,
             decision=self.decision,
-            reason=self._data(EventKind.ENDED, "reason"),
-            durations=self.durations,
+            reason=self.reason,
+            durations={duration_label(name): seconds for name, seconds in self.durations.items()},
             versions=tuple(each.values for each in self.plan.changes) if self.plan else (),
             rows=rows,
             program=__version__,
@@ -304,6 +330,83 @@ class RunSummary:
     def _data(self, kind: EventKind, name: str) -> str:
         event = self.last_event(kind)
         return text_in(event.data, name) if event else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedRun(Run):
+    """A run that this process ended, with what its events leave out: results of its probes, exit code, links."""
+
+    exit_code: int
+    full_plan: Plan | None
+    """The plan with what the event leaves out: steps, notices, planned end; after the changes."""
+    before: ProbeObservation | None
+    after: ProbeObservation | None
+    outcome: Mapping[str, list[str]]
+    """Targets of the changes, by the keys of OUTCOME_WORDS."""
+    has_moved_traffic: bool
+    """Whether its rehearsal moved the traffic by accident."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    opened_incident: int | None = None
+    """Incident that the run opened at its end, if any."""
+    is_answered: bool = True
+    """Whether the incident shows this result. A dry run and a run without an incident write nothing there."""
+    is_recorded: bool = False
+    """Whether an incident holds the whole record of this run."""
+
+    @property
+    def decision(self) -> Decision:
+        return Decision(super().decision)
+
+    @property
+    def reason(self) -> Reason:
+        return Reason(super().reason)
+
+    @property
+    def incident(self) -> int | None:
+        """Return the incident of the request, else the one that the run opened."""
+        return self.requested_incident or self.opened_incident
+
+    @property
+    def wrote(self) -> bool:
+        """Whether a write was answered or was seen to be made; of a rehearsal, only one that moved the traffic."""
+        return self.has_written or self.has_moved_traffic
+
+    @property
+    def needs_people(self) -> bool:
+        """Whether people must be called; then the contacts are shown."""
+        return needs_people(self.decision)
+
+    @property
+    def notices(self) -> Mapping[int, str]:
+        """Other incidents that the changes concern → text for a comment on them; empty if nothing was changed."""
+        return self.full_plan.notices if self.full_plan and self.has_written else {}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON result of schema 1 (docs/reference/results.md)."""
+        plan = self.full_plan
+        return {
+            "schema": 1,
+            "decision": self.decision.value,
+            "reason": self.reason.value,
+            "exit_code": self.exit_code,
+            "message": self.message,
+            "hint": self.hint,
+            **command_to_json("press", self.suggested_command),
+            "runbook": self.runbook,
+            "environment": self.environment,
+            "service": self.service,
+            "run": self.id,
+            "incident": self.incident,
+            "wrote": self.wrote,
+            "outcome": self.outcome,
+            "plan": plan.to_json() if plan else None,
+            "timeline": [event.to_json() for event in self.events],
+            "probes_before": observation_to_json(self.before),
+            "probes_after": observation_to_json(self.after),
+            "durations": {name: None if s is None else round(s, 3) for name, s in self.durations.items()},
+            "undo": [each.command for each in plan.undo] if plan and self.has_written else [],
+            "links": self.links,
+        }
 
 
 ICONS = {
@@ -322,11 +425,11 @@ ICONS = {
 }
 
 
-def icon(page: RunSummary) -> str:
+def icon(run: Run) -> str:
     """Return the sign before the headline; an hourglass until the run has ended."""
-    if page.decision not in [*Decision]:
-        return "⚠️" if page.decision else "⏳"
-    return ICONS[Decision(page.decision)]
+    if run.decision not in [*Decision]:
+        return "⚠️" if run.decision else "⏳"
+    return ICONS[Decision(run.decision)]
 
 
 def merge_rounds(events: tuple[RunEvent, ...]) -> tuple[RunEvent, ...]:
