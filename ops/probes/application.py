@@ -177,7 +177,7 @@ def _check_access(response: httpx.Response, what: str, spec: "DurableObject") ->
         raise Refused(
             f"{what} was answered by ops-maintenance: the service is in maintenance mode",
             reason=Reason.NO_ENDPOINT,
-            hint="Turn maintenance mode off first.",
+            hint="Open the service first: `ops status` names the command. Then reset again.",
         )
     if status == 404:
         raise Refused(

@@ -1,6 +1,7 @@
 """Import rules, lazy imports, and limits on the length of functions and modules."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -281,3 +282,32 @@ def test_hints_are_sentences() -> None:
     assert [h for h in hints if not h[2].endswith((".", "{}"))] == []
     assert [h for h in hints if not h[2][0].isupper() and not h[2].startswith("{}")] == []
     assert len(hints) > 10
+
+
+WITHOUT_COMMAND = Path(__file__).with_name("hints_without_command.json")
+"""Hints that name no command: each says what a person does instead, and somebody decided that no command can do it."""
+GIVES_COMMAND = {"suggested_command", "accept"}
+
+
+def hints() -> Iterator[tuple[str, str, bool]]:
+    """Yield module and literal text of each hint in ops, with {} for filled-in values, and whether it has a command."""
+    for path in sources():
+        for node in nodes(path):
+            given = {each.arg: each.value for each in node.keywords} if isinstance(node, ast.Call) else {}
+            if "hint" in given and (text := text_of(given["hint"])).strip("{} "):
+                yield path.relative_to(ROOT).as_posix(), text, "`" in text or bool(GIVES_COMMAND & given.keys())
+
+
+def test_hint_without_a_command_is_in_the_closed_list(update_golden: bool) -> None:
+    """A new one fails. Name a command in backticks, or add it by `--update-golden` with a reason in the commit."""
+    found = list(hints())
+    bare: dict[str, set[str]] = {}
+    for path, text, has_command in found:
+        if not has_command:
+            bare.setdefault(path, set()).add(text)
+    listed = {path: sorted(texts) for path, texts in sorted(bare.items())}
+    if update_golden:
+        WITHOUT_COMMAND.write_text(json.dumps(listed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    assert json.loads(WITHOUT_COMMAND.read_text(encoding="utf-8")) == listed
+    assert len(found) > 200
