@@ -126,7 +126,7 @@ def environments_table() -> str:
 
 GENERATED: dict[str, dict[str, Callable[[], str]]] = {
     "decisions/README.md": {"records": reference.decision_records},
-    "explanation/architecture.md": {"packages": reference.packages},
+    "explanation/architecture.md": {"picture": reference.import_picture, "packages": reference.packages},
     "explanation/modules.md": {"modules": reference.modules},
     "explanation/how-a-run-decides.md": {"events": reference.events_table},
     "how-to/evidence.md": {"tables": reference.evidence_table},

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from benchmarks.structure import find_pairs, read_imports
 from ops import config
 from ops.app.registry import added_runbook_names
 from ops.cli import cli
@@ -58,10 +59,9 @@ def modules() -> str:
 
 def packages() -> str:
     """Return every package of `ops` by its level in the import rule, with the text and examples of its docstring."""
-    levels = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
     rows = []
-    for level, names in enumerate(reversed(levels), 1):
-        for name in names.split(" | "):
+    for level, names in enumerate(levels(), 1):
+        for name in names:
             text = ast.get_docstring(ast.parse((ROOT / "ops" / name / "__init__.py").read_text())) or ""
             parts = dict(re.findall(r"^(Subjects|Examples): (.+?)\.$", text, re.MULTILINE | re.DOTALL))
             subjects = parts.get("Subjects", "")
@@ -69,6 +69,42 @@ def packages() -> str:
             examples = " ".join(f"`{each}`" for each in parts["Examples"].split(", "))
             rows.append((str(level), f"`{name}`", functions, examples))
     return table(("level", "package", "its functions", "examples"), rows)
+
+
+def levels() -> list[list[str]]:
+    """Return the packages of `ops` by level of the import rule, the lowest level first."""
+    rule = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]["layers"]
+    return [names.split(" | ") for names in reversed(rule)]
+
+
+def import_picture() -> str:
+    """Return a Mermaid picture of the levels, with an arrow for each import that does not follow from other arrows.
+
+    Packages that import others of their level have a box of their own above those.
+    """
+    found = {(one.removeprefix("ops."), other.removeprefix("ops.")) for one, other in find_pairs(read_imports())}
+    level_of = {name: level for level, names in enumerate(levels(), 1) for name in names}
+    imports = [(one, other) for one, other in sorted(found) if {one, other} <= level_of.keys()]
+    upper = {one for one, other in imports if level_of[one] == level_of[other]}
+    boxes: dict[tuple[int, bool], list[str]] = {}
+    for name, level in level_of.items():
+        boxes.setdefault((level, name in upper), []).append(name)
+    box_of = {name: box for box, names in boxes.items() for name in names}
+    reached: dict[tuple[int, bool], set[tuple[int, bool]]] = {}
+    lines = ["flowchart TD"]
+    for box in sorted(boxes):
+        below = {box_of[other] for one, other in imports if box_of[one] == box} - {box}
+        indirect = set().union(*(reached[other] for other in below))
+        reached[box] = below | indirect
+        rows = [" · ".join(boxes[box][first : first + 3]) for first in range(0, len(boxes[box]), 3)]
+        lines.insert(1, f'    {_box_name(box)}["<b>{box[0]}</b> {"<br>".join(rows)}"]')
+        lines += [f"    {_box_name(box)} --> {_box_name(other)}" for other in sorted(below - indirect)]
+    return "\n".join(["", "```mermaid", *lines, "```", "", ""])
+
+
+def _box_name(box: tuple[int, bool]) -> str:
+    level, is_upper = box
+    return f"L{level}{'b' if is_upper else ''}"
 
 
 def commands(group: click.Group = cli, words: tuple[str, ...] = ("ops",)) -> Iterator[tuple[str, click.Command]]:
