@@ -6,12 +6,13 @@ this machine; and the session of the bookmark, which a restore changes. D1 may s
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from ops.cloudflare.call_budget import PERIOD
+from ops.cloudflare.types.d1 import Migration
 from ops.core.clock import format_duration, format_rfc3339, format_utc, parse_utc
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import quote_name
@@ -143,6 +144,18 @@ def refuse_step_back_after_restore(ctx: Context[Any], records: Iterable[RunRecor
         reason=Reason.NO_TARGET,
         hint=f"{first}To take back one more, name the migration with {BEFORE_MIGRATION}NAME.",
         suggested_command=terms.suggest_restore(ctx, name, target) if target else None,
+    )
+
+
+def refuse_unnamed_migration(ctx: Context[Any], migrations: Sequence[Migration]) -> NoReturn:
+    """Refuse `before-last-migration` without the record of an incident, which shows an earlier, interrupted run."""
+    names = ", ".join(quote_name(each.name) for each in migrations)
+    raise Refused(
+        f"{BEFORE_LAST_MIGRATION} takes back {names}, and without the record of an incident a repeated run takes back "
+        "one more",
+        reason=Reason.NO_TARGET,
+        hint="Name the migration, as in the command below: a repeated run then takes back nothing else.",
+        suggested_command=terms.suggest_restore(ctx, ctx.params.database, f"{BEFORE_MIGRATION}{migrations[0].name}"),
     )
 
 

@@ -38,7 +38,7 @@ from ops.database.checks import CheckResult, DatabaseChecks, run_checks
 from ops.database.holds import TABLE as HOLDS
 from ops.database.holds import Hold, find_hold, read_holds
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError
-from ops.database.state import has_table, is_missing_table, read_objects, without_applies
+from ops.database.state import has_table, read_applied_names, read_objects, without_applies
 from ops.database.wrangler_sql import MigrationFile, create_table_sql, migration_sql, row_sql, split_migration
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def guard(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
     Raises:
         Refused: nothing was changed: a migration is held, fails locally or loses rows that it does not accept, or the
             database changed meanwhile.
-        ProviderError: D1 rejected a migration; the message names those before it.
+        ProviderError: D1 rejected a migration, and the message names those before it; or one is gone at the end.
         UnknownOutcome: it is unknown whether a migration was applied.
         StillUnhealthy, NoEvidence: all are applied, and a check failed or gave no verdict.
     """
@@ -206,6 +206,7 @@ def guard(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
     _apply_all(tools, result, pending, _begin_apply(tools, result, before.applies))
     _compare_rows(tools, result, tested)
     _judge(tools, result, checked)
+    _require_applied(tools, result, before.names)
 
 
 def _read_state(d1: "D1Api", database: GuardedDatabase) -> _State:
@@ -446,10 +447,10 @@ def _wait_for(tools: GuardTools, database: GuardedDatabase, name: str, seconds: 
     while True:
         is_last = tools.clock.monotonic() >= end
         try:
-            if any(each.name == name for each in tools.d1.list_migrations(database.id, database.table)):
+            if name in read_applied_names(tools.d1, database.id, database.table):
                 return True
         except ProviderError as error:
-            if is_last and not is_missing_table(error, database.table):
+            if is_last:
                 raise UnknownOutcome(
                     f"unknown whether {quote_name(name)} was applied: {error.message}",
                     reason=Reason.UNCLEAR,
@@ -473,6 +474,21 @@ def _judge(tools: GuardTools, result: GuardResult, before: DatabaseChecks) -> No
         raise StillUnhealthy(f"after {_list(result.applied)}: {_texts(new)}", hint=result.way_back)
     if new:
         raise NoEvidence(f"after {_list(result.applied)}: {_texts(new)}", hint=result.way_back)
+
+
+def _require_applied(tools: GuardTools, result: GuardResult, before: Sequence[str]) -> None:
+    """Raise ProviderError if a migration is gone, because of a restore or a revert, and NoEvidence without a read."""
+    database, done = result.database, _list(result.applied)
+    try:
+        applied = read_applied_names(tools.d1, database.id, database.table)
+    except ProviderError as error:
+        raise NoEvidence(f"after {done}: {database.table} cannot be read: {error.message}", hint=error.hint) from None
+    if gone := [name for name in (*before, *result.applied) if name not in applied]:
+        raise ProviderError(
+            f"applied {done}, but {_list(gone)} of {database.name} was taken back at the same time",
+            reason=Reason.WORLD_MOVED,
+            hint="Run the job again: it starts from the present state.",
+        )
 
 
 def _texts(results: Sequence[CheckResult]) -> str:

@@ -12,7 +12,9 @@ from ops.cloudflare.types.d1 import D1Restore, Migration
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.names import quote_name
 from ops.core.timeline import EventKind
+from ops.core.verdict import Verdict
 from ops.database.applies import RESTORE, RESTORE_UNDO, TABLE, RecordedApply, make_apply, record_apply
+from ops.database.checks import CheckResult
 from ops.database.state import MAX_TABLES, DatabaseState, TableRows, read_agreeing_state, read_state
 from ops.database.target import RestorePoint, session_of
 from ops.engine.context import Context
@@ -28,6 +30,8 @@ READS_WITHOUT_DIFFERENCE = 3
 ROW_TIMEOUT = 10.0
 """Seconds to wait for the row of a restore, which may be missing."""
 NOT_COUNTED = "not counted"
+TAKEN_BACK = "migrations taken back"
+"""Name of the check of a restore that the checks of its database do not have."""
 PLANNED_PREFIX = "D1 database "
 """Start of the summary of a plan, before the name."""
 UNDO_PREFIX = "undo of the restore of "
@@ -68,6 +72,8 @@ class DatabaseRestore:
     after: DatabaseState | None = None
     row: RecordedApply | None = None
     """Row that this restore left in the database."""
+    applied_again: str = ""
+    """First migration that it took back, and that somebody applied again since."""
 
     @property
     def latest(self) -> datetime:
@@ -231,3 +237,18 @@ def describe_loss(at: datetime | None, now: datetime) -> str:
         return "unknown: a bookmark has no time"
     minutes = (now - at).total_seconds() / 60
     return f"{minutes:.0f} min" if minutes >= 1 else "less than 1 min"
+
+
+def check_taken_back(ctx: Context[Any], restore: DatabaseRestore) -> tuple[CheckResult, ...]:
+    """Check that the migrations stay taken back: a deployment may apply them again before they are held."""
+    if not (restore.sent and restore.taken_back):
+        return ()
+    taken_back = {each.name for each in restore.taken_back}
+    try:
+        applied = ctx.cloudflare.d1.list_migrations(restore.database.id, restore.database.migrations_table)
+    except ProviderError as error:
+        return (CheckResult(TAKEN_BACK, Verdict.INCONCLUSIVE, error.message),)
+    again = [each.name for each in applied if each.name in taken_back]
+    restore.applied_again = next(iter(again), "")
+    text = f"{', '.join(map(quote_name, again))} applied again after the restore" if again else ""
+    return (CheckResult(TAKEN_BACK, Verdict.UNHEALTHY if again else Verdict.HEALTHY, text),)

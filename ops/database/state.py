@@ -124,9 +124,17 @@ def read_migrations(
     return tuple(migrations), recorded
 
 
-def is_missing_table(error: ProviderError, table: str) -> bool:
-    """Return whether D1 rejected a query because it has no such table, which a stale read says of a new one too."""
-    return error.reason == Reason.PROVIDER_REFUSED and f"no such table: {table}" in error.message
+def read_applied_names(d1: "D1Api", database_id: str, table: str) -> frozenset[str]:
+    """Return the names of the applied migrations. Without their table, which a stale read may miss, there are none.
+
+    Raises ProviderError.
+    """
+    try:
+        return frozenset(each.name for each in d1.list_migrations(database_id, table))
+    except ProviderError as error:
+        if error.reason == Reason.PROVIDER_REFUSED and f"no such table: {table}" in error.message:
+            return frozenset()
+        raise
 
 
 def read_agreeing_state(d1: "D1Api", database: "Database", uncounted: Collection[str]) -> tuple[DatabaseState, bool]:

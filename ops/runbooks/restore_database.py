@@ -4,13 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.types.d1 import Migration
 from ops.cloudflare.types.workers import WorkerVersion
 from ops.config.probes import ProbeSet
-from ops.core.errors import Decision, NoEvidence, Reason, Refused, StillUnhealthy
-from ops.core.names import quote_name
+from ops.core.errors import Decision, NoEvidence, Reason, StillUnhealthy
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import RunOutcome
 from ops.core.run_record import PreviousRuns, RunRecord, merge_runs
@@ -27,10 +25,11 @@ from ops.database.earlier_restores import (
     newest_record,
     refuse_concurrent_restore,
     refuse_step_back_after_restore,
+    refuse_unnamed_migration,
 )
 from ops.database.holds import Hold, make_hold, read_holds, refuse_second_step_back
 from ops.database.plan_text import WorkerUse
-from ops.database.restore import DatabaseRestore, check_restore, leave_row, send_restore
+from ops.database.restore import DatabaseRestore, check_restore, check_taken_back, leave_row, send_restore
 from ops.database.restored_holds import RestoredHolds, find_lost_holds
 from ops.database.state import DatabaseState
 from ops.database.steps import DatabaseRunbook
@@ -182,14 +181,14 @@ def _decide(ctx: Context[Any], whole: _Restoration, remaining: str) -> RunOutcom
     """
     if remaining:
         ctx.timeline.record(EventKind.WARNING, remaining)
-    name, undo = whole.name, _suggest_undo(ctx, whole)
-    found = _run_checks(ctx, whole)
+    name, found = whole.name, _run_checks(ctx, whole)
+    press = _suggest_after_checks(ctx, whole)
     if found.verdict == Verdict.UNHEALTHY:
         text = f"the checks of {name} fail: {found}"
-        return RunOutcome(Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY, text, undo)
+        return RunOutcome(Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY, text, press)
     if found.verdict == Verdict.INCONCLUSIVE:
         text = f"the checks of {name} are inconclusive: {found}"
-        return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, undo)
+        return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, press)
     kept, command = whole.closure.describe_kept(ctx)
     if not kept:
         return None
@@ -221,6 +220,13 @@ def _send_restore(ctx: Context[RestoreDatabase.Params], kept: RestoredHolds | No
     finally:
         if kept:
             kept.undo = restore.undo_bookmark
+
+
+def _suggest_after_checks(ctx: Context[RestoreDatabase.Params], whole: _Restoration) -> SuggestedCommand | None:
+    """Return the command after checks that are not healthy: the undo, or the restore once more."""
+    if whole.restore and whole.restore.applied_again:
+        return terms.suggest_restore(ctx, whole.name, f"{BEFORE_MIGRATION}{whole.restore.applied_again}")
+    return _suggest_undo(ctx, whole)
 
 
 def _suggest_undo(ctx: Context[RestoreDatabase.Params], whole: _Restoration) -> SuggestedCommand | None:
@@ -325,7 +331,7 @@ def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> S
         migration = ctx.params.to.removeprefix(BEFORE_MIGRATION)
         return _plan_proof(ctx, database, reads, records, why="that migration is not applied", named=[migration])
     if ctx.params.to == BEFORE_LAST_MIGRATION and not (previous and previous.opened_at):
-        _refuse_unnamed_migration(ctx, last_apply(reads.state.migrations))
+        refuse_unnamed_migration(ctx, last_apply(reads.state.migrations))
     restore, closed = _plan_restore(ctx, database, reads, point), reads.closure
     if earlier := find_repeated(ctx, restore, records, ctx.params.accept_loss_since):
         undo = next(iter(earlier.undos), "")
@@ -371,18 +377,6 @@ def _plan_changes(
         decide=partial(_decide, ctx, whole, remaining),
         describe_remains=partial(closed.describe_remains, ctx),
         repeat=terms.suggest_restore(ctx, ctx.params.database, restore.bookmark),
-    )
-
-
-def _refuse_unnamed_migration(ctx: Context[RestoreDatabase.Params], migrations: Sequence[Migration]) -> NoReturn:
-    """Refuse `before-last-migration` without the record of an incident, which shows an earlier, interrupted run."""
-    names = ", ".join(quote_name(each.name) for each in migrations)
-    raise Refused(
-        f"{BEFORE_LAST_MIGRATION} takes back {names}, and without the record of an incident a repeated run takes back "
-        "one more",
-        reason=Reason.NO_TARGET,
-        hint="Name the migration, as in the command below: a repeated run then takes back nothing else.",
-        suggested_command=terms.suggest_restore(ctx, ctx.params.database, f"{BEFORE_MIGRATION}{migrations[0].name}"),
     )
 
 
@@ -481,17 +475,20 @@ def _require_healthy_checks(ctx: Context[RestoreDatabase.Params], whole: _Restor
     if found.verdict == Verdict.HEALTHY:
         return
     kind = StillUnhealthy if found.verdict == Verdict.UNHEALTHY else NoEvidence
+    next_step = "restore once more" if whole.restore and whole.restore.applied_again else "undo the restore"
     raise kind(
         f"{whole.name} is restored, but its checks are {found.verdict.value}: {found}",
-        hint="Check the data. Then turn maintenance off, or undo the restore with the command below.",
-        suggested_command=_suggest_undo(ctx, whole),
+        hint=f"Check the data. Then turn maintenance off, or {next_step} with the command below.",
+        suggested_command=_suggest_after_checks(ctx, whole),
     )
 
 
 def _run_checks(ctx: Context[RestoreDatabase.Params], whole: _Restoration) -> DatabaseChecks:
     """Run the checks once, and record them."""
     if whole.checked is None:
-        whole.checked = checks.run_checks(ctx.cloudflare.d1, whole.database, ctx.clock)
+        found = checks.run_checks(ctx.cloudflare.d1, whole.database, ctx.clock)
+        taken_back = check_taken_back(ctx, whole.restore) if whole.restore else ()
+        whole.checked = DatabaseChecks((*found.results, *taken_back))
         text = f"checks of {whole.name}: {whole.checked}"
         ctx.timeline.record(EventKind.COMPARED, text, verdict=whole.checked.verdict.value)
     return whole.checked

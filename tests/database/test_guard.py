@@ -193,6 +193,39 @@ def test_data_that_a_migration_breaks_fails_the_checks(shop: Deployment) -> None
     assert re.search("warning: .*check 1: unhealthy", known.out)
 
 
+@pytest.mark.parametrize("sends", ["CREATE TABLE notes", "PRAGMA quick_check"])
+def test_restore_during_the_guard_is_no_success(shop: Deployment, sends: str) -> None:
+    """The deployment that follows would run on a schema without migrations that it needs."""
+    store = shop.world.sandbox.d1.store(ID)
+    assert shop.guard().code == 0
+    before = store.history.states[-1]
+    shop.write("0002_orders.sql", SECOND)
+    assert shop.guard().code == 0
+    shop.write("0003_notes.sql", "CREATE TABLE notes (id);")
+    skip = {"skip": 1} if sends.startswith("PRAGMA") else {}  # the first time it runs before the migration
+    shop.world.sandbox.fault(path=QUERY, sends=sends, **skip, before=lambda: store.restore(before))
+
+    moved = shop.guard()
+
+    assert moved.code == 4, moved.err
+    assert "0002_orders.sql" in moved.err
+    again = shop.guard()
+    assert again.code == 0, again.err
+    assert {*shop.applied} == {"0001_customers.sql", "0002_orders.sql", "0003_notes.sql"}
+
+
+@pytest.mark.slow
+def test_guard_that_cannot_read_the_migrations_at_its_end_is_no_success(shop: Deployment) -> None:
+    assert shop.guard().code == 0
+    shop.write("0002_orders.sql", SECOND)
+    shop.world.sandbox.fault(path=QUERY, sends="SELECT name, applied_at", skip=3, status=503, times=None)
+
+    unread = shop.guard()
+
+    assert unread.code == 8, unread.err
+    assert "after 0002_orders.sql" in unread.err
+
+
 @pytest.mark.parametrize(
     ("check", "text"),
     [("DELETE FROM customers", "DELETE FROM customers"), ("SELECT x FROM gone", "no such table: gone")],

@@ -13,6 +13,7 @@ from tests.support.databases import Library
 
 QUERY = {"method": "POST", "path": "/accounts/*/d1/database/*/query"}
 AGAIN = "the next deployment applies the migrations again"
+ADDS_TAGS = "ALTER TABLE books ADD COLUMN tags TEXT"
 
 
 @pytest.fixture
@@ -209,3 +210,39 @@ def test_last_migration_is_not_clear_after_a_hold(library: Library) -> None:
     library.world.sandbox.clock.advance(3700)
     later = library.restore("before-last-migration")
     assert re.search(r"before-last-migration .* 0001_first\.sql", later.result["message"])
+
+
+HOLD = {**QUERY, "sends": "INSERT INTO backout_holds"}
+
+
+def test_migration_that_is_applied_again_before_its_hold_is_no_success(library: Library) -> None:
+    """A deployment that has no guard, or whose guard had read before, comes between the restore and the hold."""
+    library.world.sandbox.fault(**HOLD, before=lambda: library.migrate("0002_b.sql", ADDS_TAGS, minutes=0.1))
+
+    done = library.restore("before-migration:0002_b.sql")
+
+    assert ended(done)[:2] == (6, "still_unhealthy"), done.err
+    assert "0002_b.sql" in done.result["message"]
+    assert "--to before-migration:0002_b.sql" in done.result["press"]
+    library.world.sandbox.clock.advance(60)
+    again = library.restore("before-migration:0002_b.sql")
+    assert again.code == 0, again.err
+    assert library.migrations == ["0001_first.sql"]
+    assert [*held(library)] == ["0002_b.sql"]
+    library.world.sandbox.clock.advance(60)
+    assert ended(library.restore("before-migration:0002_b.sql"))[:2] == (0, "nothing_to_do")
+
+
+@pytest.mark.slow
+def test_service_stays_closed_over_a_migration_that_is_applied_again(world: World) -> None:
+    library = databases.prepared_at_edge(world)
+    world.sandbox.fault(**HOLD, before=lambda: library.migrate("0002_b.sql", ADDS_TAGS, minutes=0.1))
+
+    done = library.restore("before-migration:0002_b.sql")
+
+    assert ended(done)[:2] == (6, "still_unhealthy"), done.err
+    assert "api stays in maintenance until you run `ops maintenance" in done.result["message"]
+    assert databases.ingress(world)[0] == dict.fromkeys(databases.ingress(world)[0], "ops-maintenance")
+    world.sandbox.clock.advance(60)
+    assert library.restore("before-migration:0002_b.sql").code == 0
+    assert "ops-maintenance" not in databases.ingress(world)[0].values()

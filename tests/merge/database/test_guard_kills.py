@@ -16,8 +16,11 @@ from tests.support.forked_ops import ForkedOps
 
 ALL = ["0001_customers.sql", "0002_orders.sql", "0003_clean.sql"]
 CLEAN = "-- backout: accepts orders\nDELETE FROM orders;\nINSERT INTO customers (email) VALUES ('b');\n"
-REQUESTS = 17
-"""Two reads, two checks, the reads again, bookmark, record, table, three migrations, a read, two counts, two checks."""
+REQUESTS = 18
+"""Two reads, two checks, the reads again, bookmark, record, table, three migrations, a read, two counts, two checks.
+
+The last one reads the migrations once more.
+"""
 PATH = f"/client/v4/accounts/{ACCOUNT}/d1/database/{ID}/**"
 
 
