@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from ops.core.errors import ConfigError, Reason
 from ops.core.names import quote_name
 from ops.core.sql import is_read_only
 from ops.database.guard import GuardedDatabase, GuardResult, GuardTools, OwnCheck, guard
-from ops.database.migrations import DatabaseBinding, find_binding
+from ops.database.migrations import DatabaseBinding, find_binding, find_database_id
 from ops.database.wrangler_sql import MigrationFile
 from ops.engine.signals import PROCESS_SIGNALS
 from ops.github.actions import run_id
@@ -98,7 +98,11 @@ def run_guard(
         )
         ending.callback(client.close)
         client.open()
-        tools = GuardTools(D1Api(client, account), clock, run_id(environ), say, client.writing, signals.hold, keep)
+        d1 = D1Api(client, account)
+        if not result.database.id:
+            databases = d1.list_databases()
+            result.database = replace(result.database, id=find_database_id(result.database.name, databases))
+        tools = GuardTools(d1, clock, run_id(environ), say, client.writing, signals.hold, keep)
         try:
             guard(tools, result, dry_run=dry_run)
         finally:

@@ -77,8 +77,9 @@ class OwnCheck:
 @dataclass(frozen=True)
 class GuardedDatabase:
     name: str
-    """Name or binding in the wrangler file."""
+    """Name or binding in the wrangler file, or the name that wrangler gave it."""
     id: str
+    """Empty until it is found by its name, if the wrangler file has none."""
     table: str
     """Table of applied migrations."""
     files: tuple[MigrationFile, ...]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops.cloudflare.response import UUID
+from ops.cloudflare.types.inventory import NamedResource
 from ops.cloudflare.types.site_config import read_settings
 from ops.core.errors import Reason, Refused
 from ops.core.names import quote_name
@@ -24,6 +25,7 @@ class DatabaseBinding:
     name: str
     """Name with which wrangler finds it."""
     id: str
+    """Empty if the file does not name it: then it is the account's database with that name."""
     account_id: str
     """Empty if the file does not name it."""
     migrations: MigrationsFolder
@@ -36,21 +38,50 @@ def find_binding(file: str, raw: bytes, name: str, environment: str) -> Database
     empty. As in wrangler, an environment inherits no database.
 
     Raises:
-        Refused: the file cannot be read, or it names no such database with an id.
+        Refused: the file cannot be read, or it names no such database.
     """
     settings = _read(file, raw)
     table = _find_environment(file, settings, environment)
-    found = _find_database(file, table, name, environment)
-    known_as, database_id = found.get("database_name") or found.get("binding"), found.get("database_id")
+    binding = _find_database(file, table, name, environment)
+    known_as, database_id = binding.get("database_name") or binding.get("binding"), binding.get("database_id") or ""
     account = table.get("account_id") or settings.get("account_id") or ""
     if not isinstance(known_as, str) or not isinstance(account, str):
         raise _unusable(f"{file} has a name or account_id that is not a text")
-    if not isinstance(database_id, str) or not UUID.fullmatch(database_id):
-        raise _unusable(f"{file} has no database_id of {quote_name(known_as)}", "Add database_id to its binding.")
-    folder = _parse_folder(file, found)
+    if not database_id and not binding.get("database_name"):
+        known_as = _provisioned_name(file, known_as, settings, table, environment)
+    elif not isinstance(database_id, str) or (database_id and not UUID.fullmatch(database_id)):
+        raise _unusable(f"the database_id of {quote_name(known_as)} in {file} is no UUID", "Correct or remove it.")
+    folder = _parse_folder(file, binding)
     if problem := find_pattern_problem(folder.pattern):
         raise _unusable(f"migrations_pattern {quote_name(folder.pattern)} in {file} {problem}")
     return DatabaseBinding(known_as, database_id, account, folder)
+
+
+def _provisioned_name(
+    file: str, binding: str, settings: Mapping[str, Any], table: Mapping[str, Any], environment: str
+) -> str:
+    """Return the name that `wrangler deploy` gives to a database whose binding has neither a name nor an id.
+
+    developers.cloudflare.com/workers/wrangler/configuration/#automatic-provisioning, as in wrangler 4.164.
+    """
+    worker = settings.get("name")
+    if environment:
+        worker = table.get("name") or (f"{worker}-{environment}" if worker else None)
+    if not isinstance(worker, str) or not worker:
+        text = f"the binding {quote_name(binding)} in {file} has no database_name, and the Worker there has no name"
+        raise _unusable(text, "Add database_name to the binding.")
+    return f"{worker}-{binding.lower().replace('_', '-')}"
+
+
+def find_database_id(name: str, databases: Iterable[NamedResource]) -> str:
+    """Return the id of an account's database, whose name no other one has. Raises Refused if there is none."""
+    found = next((each.id for each in databases if each.name == name), "")
+    if not found:
+        raise _unusable(
+            f"the account has no D1 database {quote_name(name)}, and the wrangler file names no database_id",
+            "`wrangler deploy` makes it. If it has another name, add database_name or database_id to its binding.",
+        )
+    return found
 
 
 def _find_environment(file: str, settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:

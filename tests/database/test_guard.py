@@ -90,6 +90,44 @@ def test_wrangler_file_may_have_each_form(shop: Deployment, name: str) -> None:
     assert shop.applied == ["0001_customers.sql"]
 
 
+WITHOUT_ID = {name: value for name, value in BINDING.items() if name not in {"database_id", "database_name"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "environment", "database"),
+    [("orders", "", "orders"), ("", "", "shopdesk-db-2"), ("", "live", "shopdesk-live-db-2")],
+)
+def test_database_without_an_id_is_found_by_its_name(
+    shop: Deployment, name: str, environment: str, database: str
+) -> None:
+    """`wrangler deploy` makes a database for such a binding, and writes no id into a file of CI."""
+    binding = {**WITHOUT_ID, "binding": "DB_2", **({"database_name": name} if name else {})}
+    live = {"env": {"live": {"d1_databases": [binding]}}} if environment else {}
+    shop.configure(jsonc(BINDING if environment else binding, **live))
+    for number, other in enumerate(("shopdesk-db", "shopdesk", "orders-2"), start=1):
+        shop.world.sandbox.d1.add(other, ID.replace("5c", f"{number}c"))
+    shop.world.sandbox.d1.add(database, ID)
+
+    done = shop.guard("--env", environment, "--json")
+
+    assert done.code == 0, done.err
+    assert (done.result["database"], shop.applied) == (database, ["0001_customers.sql"])
+    assert f"db={ID}" in done.result["message"]
+
+
+def test_database_that_was_never_provisioned_is_refused(shop: Deployment) -> None:
+    shop.configure(jsonc(WITHOUT_ID))
+
+    missing = shop.guard()
+    shop.configure(jsonc(WITHOUT_ID).replace('"name": "shopdesk",', ""))
+    unnamed = shop.guard()
+
+    assert (missing.code, unnamed.code, shop.writes) == (3, 3, [])
+    assert "no D1 database shopdesk-db," in missing.err
+    assert "`wrangler deploy` makes it" in missing.err
+    assert "Add database_name" in unnamed.err
+
+
 def test_environment_has_its_own_databases(shop: Deployment) -> None:
     other = {**BINDING, "database_id": ID.replace("5c", "6c"), "database_name": "orders-dev"}
     shop.configure(jsonc(other, env={"production": {"d1_databases": [BINDING]}, "empty": {}}))

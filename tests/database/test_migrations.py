@@ -59,7 +59,7 @@ def test_database_of_an_environment_is_found() -> None:
         ("", "stagin", " stagin; .*: staging, odd$"),
         ("", "odd", " odd"),
         ("", "staging", r"(?i)staging of wrangler\.json .*D1"),
-        ("orders", "", "database_id of orders"),
+        ("B", "", "binding B "),
     ],
 )
 def test_database_that_is_not_clear_is_refused(name: str, environment: str, why: str) -> None:

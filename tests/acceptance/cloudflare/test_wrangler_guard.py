@@ -62,6 +62,33 @@ def test_guard_does_what_wrangler_does(world: World, tmp_path: Path, pattern: st
     assert sandbox.unknown_requests == []
 
 
+@pytest.mark.parametrize(("environment", "database"), [("", "shop-main-db"), ("live", "shop-live-main-db")])
+def test_guard_finds_the_database_that_wrangler_provisioned(
+    world: World, tmp_path: Path, environment: str, database: str
+) -> None:
+    """Another database has a similar name. Neither file nor binding names an id."""
+    world.sandbox.d1.add("main-db", BY_WRANGLER)
+    world.sandbox.d1.add(database, BY_GUARD)
+    world.sandbox.clock.advance(60)
+    folder, bindings = tmp_path / "application", [{"binding": "MAIN_DB"}]
+    (folder / "migrations").mkdir(parents=True)
+    (folder / "migrations/0001.sql").write_text("CREATE TABLE customers (id INTEGER PRIMARY KEY);")
+    settings = {"name": "shop", "d1_databases": bindings, "env": {"live": {"d1_databases": bindings}}}
+    (folder / "wrangler.json").write_text(json.dumps(settings))
+    given = {"CLOUDFLARE_API_TOKEN": world.sandbox.token, "CLOUDFLARE_ACCOUNT_ID": ACCOUNT}
+
+    with chdir(folder):
+        done = world.ops("database", "guard", "--env", environment, **given)
+
+    assert done.code == 0, done.err
+    assert sent(world, BY_GUARD)
+    chosen = ("--env", environment) if environment else ()
+    listed = run_wrangler(
+        world.sandbox, folder, "d1", "migrations", "list", "MAIN_DB", "--remote", *chosen, home=tmp_path
+    )
+    assert "No migrations to apply" in listed
+
+
 def everything(world: World, database: str) -> dict[str, Any]:
     """Return each object with its SQL and rows."""
 
