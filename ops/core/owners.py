@@ -1,8 +1,10 @@
-"""Owners of a state that several incidents may need: a switch, or a closed service.
+"""Owners of a state that several may need: a switch, or a closed service.
 
-Each owner has its own end. The state lasts until the latest of them, and opens only when nobody holds it.
+An owner is an incident, or a person without one. Each has its own end. The state lasts until the latest of them, and
+opens only when nobody holds it.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,6 +16,21 @@ from ops.core.names import quote_name
 
 UNTIL_RUN_ENDS = ", until its run ends"
 """End of the name of a person whose run ends the state itself, as a restore does with its maintenance."""
+UNNAMED_RUN = "run "
+"""Start of the name of an owner that stands for a run: release 0.1.1 stored no person of maintenance at the edge."""
+
+
+@dataclass(frozen=True)
+class Requester:
+    """Incident of a run, or the person who started it without one: the same one as the owner that it adds."""
+
+    incident: int | None
+    person: str = ""
+
+    @property
+    def key(self) -> int | str:
+        """Identity. GitHub does not distinguish the case of a login."""
+        return self.incident or self.person.removesuffix(UNTIL_RUN_ENDS).casefold()
 
 
 @dataclass(frozen=True)
@@ -32,14 +49,27 @@ class StateOwner:
     """Closed paths; none closes everything."""
 
     @property
+    def key(self) -> int | str:
+        return Requester(self.incident, self.by).key
+
+    @property
     def name(self) -> str:
-        """Name by which a person accepts that its state is replaced."""
-        return str(self.incident) if self.incident else self.by
+        """Name by which a person accepts that its state is replaced, as one word: an option separates several."""
+        return str(self.incident) if self.incident else re.sub(r"[,;\s]+", "-", self.person)
+
+    @property
+    def person(self) -> str:
+        return self.by.removesuffix(UNTIL_RUN_ENDS)
 
     @property
     def ends_with_run(self) -> bool:
         """Whether the run that set it ends it, unless another one takes it over."""
         return self.by.endswith(UNTIL_RUN_ENDS)
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it stands for a run of no incident, which no person was promised to hold the state."""
+        return self.incident is None and (self.ends_with_run or self.by.startswith(UNNAMED_RUN))
 
     def is_over(self, now: datetime) -> bool:
         return self.until is not None and self.until <= now
@@ -65,23 +95,31 @@ def parse_owner(value: Mapping[str, Any]) -> StateOwner:
     """Parse the JSON of an owner.
 
     Raises:
-        LookupError, TypeError, ValueError, AttributeError: it is malformed.
+        LookupError, TypeError, ValueError, AttributeError: it is malformed, or names neither incident nor person.
     """
     incident, texts = value["incident"], [value["by"], value.get("message", ""), *value.get("paths", ())]
-    if not all(isinstance(text, str) for text in texts) or not (incident is None or type(incident) is int):
+    is_named = bool(value["by"]) if incident is None else type(incident) is int and incident > 0
+    if not is_named or not all(isinstance(text, str) for text in texts):
         raise TypeError(value)
     until, review_at = (parse_utc(value[name]) if value.get(name) else None for name in ("until", "review_at"))
     return StateOwner(incident, texts[0], parse_utc(value["since"]), until, review_at, texts[1], tuple(texts[2:]))
 
 
-def find_owner(owners: Iterable[StateOwner], incident: int | None) -> StateOwner | None:
-    return next((each for each in owners if each.incident == incident), None)
+def find_owner(owners: Iterable[StateOwner], requester: Requester) -> StateOwner | None:
+    return next((each for each in owners if each.key == requester.key), None)
+
+
+def find_others(
+    owners: Iterable[StateOwner], requester: Requester, accepted: Sequence[str] = ()
+) -> tuple[StateOwner, ...]:
+    """Return who else holds the state: it opens for the requester only when there is nobody."""
+    return tuple(each for each in owners if each.key != requester.key and each.name not in accepted and not each.is_run)
 
 
 def add_owner(owners: Iterable[StateOwner], owner: StateOwner) -> tuple[StateOwner, ...]:
-    """Return the owners with `owner` as the newest; it keeps the start of its incident."""
-    former = find_owner(owners, owner.incident)
-    others = tuple(each for each in owners if each.incident != owner.incident)
+    """Return the owners with `owner` as the newest; it keeps the start of the same owner."""
+    former = find_owner(owners, Requester(owner.incident, owner.by))
+    others = tuple(each for each in owners if each.key != owner.key)
     return (*others, replace(owner, since=former.since if former else owner.since))
 
 
@@ -96,26 +134,42 @@ def describe_owners(owners: Sequence[StateOwner]) -> str:
     return " and ".join(each.describe() for each in owners)
 
 
+def name_owners(owners: Sequence[StateOwner]) -> str:
+    """Return whom to ask, such as "#7 and dana"."""
+    names = (f"#{each.incident}" if each.incident else quote_name(each.person) for each in owners)
+    return " and ".join(dict.fromkeys(names))
+
+
+def ask_first(others: Sequence[StateOwner]) -> tuple[str, ...]:
+    """Return the manual step of a run that released its own hold while others keep the state."""
+    return (f"Ask {name_owners(others)} before you end it with `--accept-owners`",) if others else ()
+
+
 def held_by_others(
     standing: str,
     others: Sequence[StateOwner],
     *,
-    incident: int | None,
+    requester: Requester,
     effect: str,
     accepted: Sequence[str] = (),
 ) -> NeedsAcceptance:
-    """Return the refusal of a run of `incident`, because `others` need the standing state.
+    """Return the refusal of a run, because `others` need the standing state.
 
     `effect` says what the acceptance does, such as "opens it" or "sets it to off".
     """
-    persons = " and ".join(
-        dict.fromkeys(f"#{each.incident}" if each.incident else quote_name(each.by) for each in others)
-    )
-    mine = next((each.incident for each in others if each.incident), None) if incident is None else None
-    own = f", or add `--incident {mine}` if it is yours" if mine else ""
+    names, own = name_owners(others), _own_way(others, requester)
     return NeedsAcceptance(
         f"{standing}, held by {describe_owners(others)}",
         reason=Reason.HELD_BY_OTHERS,
-        hint=f"Ask {persons} first{own}. The command with `--accept-owners` {effect} anyway.",
+        hint=f"Ask {names} first{own}. The command with `--accept-owners` {effect} anyway.",
         accept={"accept_owners": tuple(dict.fromkeys((*accepted, *(each.name for each in others))))},
     )
+
+
+def _own_way(others: Iterable[StateOwner], requester: Requester) -> str:
+    """Return how the requester says that one of the others is its own: by its incident, or without one."""
+    if requester.incident is None:
+        mine = next((each.incident for each in others if each.incident), None)
+        return f", or add `--incident {mine}` if it is yours" if mine else ""
+    same = Requester(None, requester.person)
+    return ", or omit `--incident` if it is yours" if find_owner(others, same) else ""

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any, Self
 
 from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.owners import StateOwner, find_owner, latest_end, parse_owner
+from ops.core.owners import Requester, StateOwner, find_owner, latest_end, parse_owner
 
 CONTRACT_VERSION = 1
 """Version of the values in KV and of the public endpoint."""
@@ -42,7 +42,7 @@ class SwitchValue:
     message: str = ""
     paths: tuple[str, ...] = ()
     owners: tuple[StateOwner, ...] = ()
-    """Incidents that need the state. A value of version 0.1.0 and a normal state have none."""
+    """Incidents and persons that need the state. A value of version 0.1.0 and a normal state have none."""
 
     @classmethod
     def of_owners(cls, state: str, owners: Sequence[StateOwner], *, since: datetime, revision: str) -> Self:
@@ -77,7 +77,7 @@ class SwitchValue:
 
     def belongs_to(self, incident: int, now: datetime) -> bool:
         """Return whether the incident needs the state at `now`."""
-        return find_owner(self.active_owners(now), incident) is not None
+        return find_owner(self.active_owners(now), Requester(incident)) is not None
 
     def to_json(self) -> str:
         """Return the JSON text that KV stores. Only several owners are listed: the other fields describe one."""
@@ -98,12 +98,12 @@ def make_revision(run: str, key: str) -> str:
 
 
 def tag_owners(namespace: str, owners: Iterable[StateOwner]) -> str:
-    """Return the end of a revision that depends on the incidents, which only the id of the namespace reveals.
+    """Return the end of a revision that depends on the owners, which only the id of the namespace reveals.
 
-    By it a run knows a state of its own incident that the application shows and KV does not show yet.
+    By it a run knows a state of its own owner that the application shows and KV does not show yet.
     """
-    incidents = ",".join(sorted(str(each.incident) for each in owners))
-    return "-" + sha256(f"{namespace} {incidents}".encode()).hexdigest()[:6]
+    keys = ",".join(sorted(str(each.key) for each in owners))
+    return "-" + sha256(f"{namespace} {keys}".encode()).hexdigest()[:6]
 
 
 def parse_switch_value(text: str) -> SwitchValue:

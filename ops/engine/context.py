@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ops.core.clock import Clock
 from ops.core.next_step import SuggestedCommand, build_command, describe_button, shorten_ids
+from ops.core.owners import Requester
 from ops.core.verdict import KeyAnswer, PageContent
 
 if TYPE_CHECKING:
@@ -157,6 +158,11 @@ class RequestInfo:
     """Time of a reviewer's approval; the request's lifetime starts again then."""
     is_watched: bool = False
     """Whether a later job of the same workflow run watches what this run closes."""
+
+    @property
+    def requester(self) -> Requester:
+        """Return the owner of what the run sets: its incident, or the person without one."""
+        return Requester(self.incident, self.actor)
 
 
 @dataclass(frozen=True)

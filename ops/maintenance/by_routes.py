@@ -16,7 +16,7 @@ from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
-from ops.core.owners import StateOwner, find_owner
+from ops.core.owners import StateOwner, ask_first, find_owner
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
@@ -35,6 +35,7 @@ from ops.maintenance.writes import (
     plan_closing,
     plan_reopening,
 )
+from ops.switches.steps import suggest_acceptance
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -308,12 +309,9 @@ def _build_window(
     subdomain = None if request.path or snapshot.ingress.subdomain == SUBDOMAIN_OFF else snapshot.ingress.subdomain
     if existing is not None:
         former = {each.key: each for each in (*existing.closed, *closed)}
-        if existing.reopened_by and not request.ends_with_run:
-            incident = ctx.request.incident
-            existing = replace(existing, run=ctx.run_id, incident=incident, message=DEFAULT_MESSAGE, reopened_by="")
-        kept = existing if request.ends_with_run else existing.with_owners(_add_request(ctx, request, existing))
+        kept = existing if request.ends_with_run else _add_request(ctx, request, existing)
         return replace(kept, closed=tuple(former.values()), subdomain=existing.subdomain or subdomain)
-    return MaintenanceWindow(
+    window = MaintenanceWindow(
         service=snapshot.service.name,
         worker=snapshot.ingress.worker,
         path=request.path,
@@ -327,25 +325,36 @@ def _build_window(
         subdomain=subdomain,
         reopened_by=ctx.run_id if request.ends_with_run else "",
     )
+    return window if request.ends_with_run else window.with_owners([_make_owner(ctx, request, window.message, None)])
 
 
-def _add_request(ctx: Context[Any], request: MaintenanceRequest, existing: MaintenanceWindow) -> tuple[StateOwner, ...]:
-    """Return the owners with the incident of this request, which has its own end and message.
+def _add_request(ctx: Context[Any], request: MaintenanceRequest, existing: MaintenanceWindow) -> MaintenanceWindow:
+    """Return the window with the requester as an owner, which has its own end and message.
 
-    Without an incident it is none if it asks for nothing more than the others.
+    It takes over a window of a run. A person without an incident replaces a run without one.
     """
+    if existing.reopened_by:
+        taken = replace(existing, run=ctx.run_id, message=DEFAULT_MESSAGE, reopened_by="")
+        return taken.with_owners([_make_owner(ctx, request, request.message or DEFAULT_MESSAGE, None)])
+    owners = existing.active_owners(ctx.clock.now())
+    own = find_owner(owners, ctx.request.requester)
+    if own is None and ctx.request.incident is None:
+        own = next((each for each in owners if each.is_run), None)
+    new = _make_owner(ctx, request, request.message, own)
+    if own is None:
+        return existing.with_owners((*owners, new))
+    return existing.with_owners(tuple(new if each is own else each for each in owners))
+
+
+def _make_owner(ctx: Context[Any], request: MaintenanceRequest, message: str, own: StateOwner | None) -> StateOwner:
+    """Return the owner that this request adds, or makes of `own`; what it does not give stays."""
     now, end = ctx.clock.now().replace(microsecond=0), parse_utc(request.until) if request.until else None
-    owners = existing.active_owners(now)
-    own = find_owner(owners, ctx.request.incident)
-    asks = request.message or request.until or existing.reopen_at_end != request.reopen_at_end
-    if owners and own is None and ctx.request.incident is None and not asks:
-        return owners
     planned = end or (own.until or own.review_at if own else None)
     until, review_at = (planned, None) if request.reopen_at_end else (None, planned)
-    if own is not None:
-        new = replace(own, until=until, review_at=review_at, message=request.message or own.message)
-        return tuple(new if each is own else each for each in owners)
-    return (*owners, StateOwner(ctx.request.incident, ctx.request.actor, now, until, review_at, request.message))
+    if own is None:
+        return StateOwner(ctx.request.incident, ctx.request.actor, now, until, review_at, message)
+    new = replace(own, until=until, review_at=review_at, message=message or own.message)
+    return new if new == own and not own.is_run else replace(new, by=ctx.request.actor)
 
 
 def _summarize(window: MaintenanceWindow, *, changed: bool) -> str:
@@ -386,16 +395,15 @@ def _describe_no_way(snapshot: MaintenanceSnapshot, address: str) -> str:
 
 
 def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tuple[MaintenanceWindow, ...]) -> StepPlan:
-    """Plan to reopen the wanted windows, as far as no other incident needs them. Raises Refused."""
+    """Plan to reopen the wanted windows, as far as nobody else needs them. Raises Refused."""
     service, path, live = snapshot.service, snapshot.request.path, snapshot.worker.deployment
     if snapshot.request.releases_all:
         released = release_all(ctx, wanted, snapshot.state.unreadable)
     else:
         released = release_windows(ctx, wanted, ctx.params.accept_owners)
     opened, kept = released.opened, released.kept
-    remaining = tuple(
-        kept.get((each.service, each.path), each) for each in snapshot.state.windows if each not in opened
-    )
+    windows = [each for each in snapshot.state.windows if each not in opened]
+    remaining = tuple(kept.get((each.service, each.path), each) for each in windows)
     still = tuple(window for window in remaining if window.service == service.name)
     writes, left = plan_reopening(snapshot.ingress, opened, remaining)
     if released.is_needed:
@@ -426,12 +434,13 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
             *calls.wait_warnings(ctx, needed),
         ),
         reason=None if released.is_needed else Reason.NOT_OFF,
-        next_step=ctx.status_command,
+        next_step=suggest_acceptance(ctx, "maintenance", released.holders) or ctx.status_command,
         done_message=f"Released {what}" if stays else f"Reopened {what}{released.also}",
         proved_claim=plan_text.describe_stays(what, stays, released.held)
         if stays or (released.held and not opened)
         else f"{what} is open as requested{released.exception}{gone}",
         proves_health=bool(probes),
+        tasks=ask_first(released.holders),
         notices=released.notices,
         probes=partial(_build_probe_set, service, probes, addresses, stored),
     )

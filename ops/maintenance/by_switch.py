@@ -13,14 +13,22 @@ from typing import TYPE_CHECKING, Any
 from ops.config.probes import ProbeSet, probes_claim
 from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import Reason, Refused
-from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, describe_owners, find_owner, held_by_others
+from ops.core.owners import (
+    UNTIL_RUN_ENDS,
+    StateOwner,
+    ask_first,
+    describe_owners,
+    find_others,
+    find_owner,
+    held_by_others,
+)
 from ops.core.plan import PlanSection
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SwitchValue
 from ops.engine.context import Context
 from ops.engine.step import StepPlan
 from ops.maintenance.calls import SWITCH_CALLS, describe_calls
 from ops.maintenance.plan_text import ClosureChecks
-from ops.maintenance.release import RELEASED, describe_opened, describe_released, list_persons
+from ops.maintenance.release import RELEASED, describe_opened, describe_released, list_released
 from ops.maintenance.state import MaintenanceRequest
 from ops.switches import steps, values
 from ops.switches.steps import SetSwitch
@@ -127,24 +135,21 @@ def _describe_end(end: datetime | None, opens: str) -> str:
 def _desired_value(
     ctx: Context[Any], request: MaintenanceRequest, current: SwitchState, *, end: datetime | None, message: str
 ) -> DesiredValue:
-    """Return the value of this request: its incident closes its own paths, until its own end.
+    """Return the value of this request: its owner closes its own paths, until its own end.
 
     A person takes over what a run closed, such as a restore.
     """
-    everybody, incident, actor = current.owners(ctx.clock.now()), ctx.request.incident, ctx.request.actor
+    everybody, actor = current.owners(ctx.clock.now()), ctx.request.actor
     owners = tuple(each for each in everybody if request.ends_with_run or not each.ends_with_run)
-    own, taken_over = find_owner(owners, incident), next((each for each in everybody if each not in owners), None)
-    closed = [path for each in owners for path in _paths_of(each)]
-    asks_for_more = incident or request.message or request.until or not _is_covered(request.path, closed)
-    if own is None and not asks_for_more:
-        return DesiredValue(ON, actor, None, has_no_end=True)
+    own = find_owner(owners, ctx.request.requester)
+    taken_over = next((each for each in everybody if each not in owners), None)
     former = own or taken_over
     mine = _paths_of(former) if former else ()
     review_at = parse_utc(request.until) if request.until else own.review_at if own else None
     return DesiredValue(
         state=ON,
         owner=f"{actor}{UNTIL_RUN_ENDS if request.ends_with_run else ''}",
-        incident=incident,
+        incident=ctx.request.incident,
         until=end,
         message=request.message or (own.message if own else "") or ("" if owners else message),
         paths=_switch_paths(mine if _is_covered(request.path, mine) else (*mine, request.path)),
@@ -197,7 +202,7 @@ def _plan_release_of_all(ctx: Context[Any], service: "Service", request: Mainten
 def _plan_reopening(
     ctx: Context[Any], service: "Service", request: MaintenanceRequest, current: SwitchState
 ) -> StepPlan:
-    """Plan to reopen the path, or without a path everything, as far as no other incident needs it closed."""
+    """Plan to reopen the path, or without a path everything, as far as nobody else needs it closed."""
     _refuse_unknown_paths(ctx, request, current)
     now, before = ctx.clock.now(), _closed_paths(ctx, current)
     owners = current.owners(now)
@@ -213,15 +218,16 @@ def _plan_reopening(
     message = previous.message if previous else ""
     undo = ctx.suggest("maintenance", service=service.name, state=ON, path=request.path, message=message)
     shown = steps.expect_shown(ctx, current, write)
-    gone = [each for each in owners if each not in remaining] if len(owners) > 1 and not request.releases_all else []
-    persons = list_persons(what, gone, ctx.request.incident)
+    others = find_others(remaining, ctx.request.requester)
+    gone = [] if request.releases_all else [each for each in owners if each not in remaining]
+    released = list_released(what, gone, ctx.request.requester)
     stays = _find_cover(request.path, closed)
     still_probed = [probe for probe in service.probes if not _is_closed(probe, closed)]
     return StepPlan(
         summary=f"{what}: {'not in maintenance' if not write else 'reopen' if stays is None else 'stays offline'}",
         changes=(SetSwitch.of(ctx, write, undo),) if write else (),
         sections=(
-            *([PlanSection(RELEASED, tuple(persons))] if persons else []),
+            *([PlanSection(RELEASED, tuple(released))] if released else []),
             *(
                 [PlanSection("Stays in maintenance", tuple(_describe_scope(service, path) for path in closed))]
                 if closed
@@ -231,13 +237,14 @@ def _plan_reopening(
             describe_calls(ctx, SWITCH_CALLS if write else 0),
         ),
         reason=None if write else Reason.NOT_OFF,
-        next_step=ctx.status_command,
+        next_step=steps.suggest_acceptance(ctx, "maintenance", others) or ctx.status_command,
         done_message=f"Reopened {what}" if stays is None else f"Released {what}",
         proved_claim=_describe_reopened(service, request, remaining, closed)
-        + describe_released(persons)
+        + describe_released(released)
         + (f"; {probes_claim(still_probed)}" if stays is None else ""),
         proof_limit=steps.ONE_LOCATION_NOTE,
         proves_health=stays is None and bool(still_probed),
+        tasks=ask_first(others),
         notices=steps.notify_others(ctx, [write] if write else []),
         probes=partial(_build_probe_set, ctx, service, shown, closed),
     )
@@ -257,16 +264,16 @@ def _describe_reopened(
 
 
 def _remaining_owners(ctx: Context[Any], request: MaintenanceRequest, current: SwitchState) -> tuple[StateOwner, ...]:
-    """Return the owners after the release. Raises Refused if only other incidents keep the path closed."""
-    now, incident, accepted = ctx.clock.now(), ctx.request.incident, ctx.params.accept_owners
+    """Return the owners after the release. Raises Refused if only others keep the path closed."""
+    now, requester, accepted = ctx.clock.now(), ctx.request.requester, ctx.params.accept_owners
     owners = current.owners(now)
-    others = tuple(each for each in owners if each.incident and each.incident != incident and each.name not in accepted)
+    others = find_others(owners, requester, accepted)
     released = [each if each in others else _without_path(each, request.path) for each in owners]
     remaining = tuple(each for each in released if each is not None)
     blocking = tuple(each for each in others if not request.path or _is_covered(request.path, _paths_of(each)))
     if blocking and (remaining == owners or accepted):
         standing = f"{current.name} is {current.state(now)}"
-        raise held_by_others(standing, blocking, incident=incident, effect="opens it", accepted=accepted)
+        raise held_by_others(standing, blocking, requester=requester, effect="opens it", accepted=accepted)
     return remaining
 
 

@@ -13,7 +13,6 @@ from ops.cloudflare.types.zones import CustomDomain, WorkerRoute, WorkersDevSubd
 from ops.core.clock import format_rfc3339, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
-from ops.core.owners import find_owner
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, ReportedSwitch
 from ops.core.threads import run_in_batches
 from ops.core.verdict import MaintenanceCheck, ProbeResult, Verdict
@@ -237,7 +236,7 @@ def advise_closing(
 
 def _closing_options(window: MaintenanceWindow, now: datetime) -> Mapping[str, Any]:
     """Return the options that close the window again, with its automatic end: without it, the end would be dropped."""
-    owner = find_owner(window.all_owners, window.incident)
+    owner = next((each for each in window.all_owners if each.incident == window.incident), None)
     until = owner.until if owner else None
     end = {"until": format_rfc3339(until), "reopen_at_end": True} if until and until > now else {}
     return {"state": "on", "service": window.service, "path": window.path, "incident": window.incident, **end}

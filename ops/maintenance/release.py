@@ -1,11 +1,11 @@
-"""Release maintenance windows: a window opens only when no other incident needs it closed."""
+"""Release maintenance windows: a window opens only when nobody else needs it closed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ops.core.names import quote_name
-from ops.core.owners import StateOwner, describe_owners, held_by_others
+from ops.core.owners import Requester, StateOwner, describe_owners, find_others, find_owner, held_by_others
 from ops.core.plan import PlanSection
 from ops.engine.context import Context
 from ops.maintenance.state import MaintenanceWindow
@@ -16,17 +16,19 @@ RELEASED = "Released"
 
 @dataclass(frozen=True)
 class Release:
-    """Windows that open, and windows that stay closed for other incidents."""
+    """Windows that open, and windows that stay closed for others."""
 
     opened: tuple[MaintenanceWindow, ...]
     kept: Mapping[tuple[str, str], MaintenanceWindow]
     """Service and path → the window with the owners that remain."""
     held: str = ""
     """Windows that stay closed, with their owners, for people."""
+    holders: tuple[StateOwner, ...] = ()
+    """Owners of the windows that stay closed."""
     notices: Mapping[int, str] = field(default_factory=dict)
     """Other incident → text about its windows."""
     released: tuple[str, ...] = ()
-    """Who was released besides the incident of the run, and what could not be read, for people."""
+    """Who was released besides the requester, and what could not be read, for people."""
 
     @property
     def also(self) -> str:
@@ -48,40 +50,41 @@ class Release:
 
 
 def release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], accepted: Sequence[str]) -> Release:
-    """Release the windows for the incident of the run. Raises NeedsAcceptance if only others need them."""
-    now, incident = ctx.clock.now(), ctx.request.incident
+    """Release the windows for the requester. Raises NeedsAcceptance if only others need them."""
+    now, requester = ctx.clock.now(), ctx.request.requester
     opened, kept, holders = list[MaintenanceWindow](), dict[tuple[str, str], MaintenanceWindow](), list[StateOwner]()
     notices, held, released = dict[int, list[str]](), list[str](), list[str]()
     for window in wanted:
         owners = window.active_owners(now)
-        others = [each for each in owners if each.incident and each.incident != incident and each.name not in accepted]
+        others = find_others(owners, requester, accepted)
+        own = find_owner(owners, requester)
         state = (
             f"{window.scope} stays offline, held by {describe_owners(others)}" if others else f"{window.scope} opens"
         )
-        released += list_persons(window.scope, window.owners and owners, incident)
         holders += others
         held += [state] if others else []
         if not others:
             opened.append(window)
-        elif len(others) < len(owners):
-            kept[window.service, window.path] = window.with_owners(others)
+            released += list_released(window.scope, owners, requester)
+        elif own is not None:
+            kept[window.service, window.path] = window.with_owners([each for each in owners if each is not own])
         else:
             continue
-        for number in {each.incident for each in owners if each.incident} - {incident}:
+        for number in {each.incident for each in owners if each.incident} - {requester.incident}:
             notices.setdefault(number, []).append(state)
     if holders and (accepted or not (opened or kept)):
         scopes = ", ".join(each.scope for each in wanted)
         raise held_by_others(
-            f"{scopes} is in maintenance", holders, incident=incident, effect="opens it", accepted=accepted
+            f"{scopes} is in maintenance", holders, requester=requester, effect="opens it", accepted=accepted
         )
     told = {number: "; ".join(said) for number, said in notices.items()}
-    return Release(tuple(opened), kept, "; ".join(held), told, tuple(released))
+    return Release(tuple(opened), kept, "; ".join(held), tuple(holders), told, tuple(released))
 
 
-def list_persons(scope: str, owners: Sequence[StateOwner], incident: int | None) -> list[str]:
-    """Return a line with the persons whom an incident releases: without one of their own, they keep nothing closed."""
-    persons = [each for each in owners if each.incident is None and incident is not None]
-    return [f"{scope}, held by {describe_owners(persons)}"] if persons else []
+def list_released(scope: str, owners: Sequence[StateOwner], requester: Requester) -> list[str]:
+    """Return a line with everybody whom the run releases besides the requester; a run that stands alone is none."""
+    gone = [each for each in owners if each.key != requester.key and not (each.is_run and len(owners) == 1)]
+    return [f"{scope}, held by {describe_owners(gone)}"] if gone else []
 
 
 def release_all(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], unreadable: Sequence[str]) -> Release:
@@ -112,8 +115,8 @@ def describe_released(released: Sequence[str]) -> str:
 
 
 def notify_others(ctx: Context[Any], window: MaintenanceWindow, existing: MaintenanceWindow | None) -> dict[int, str]:
-    """Return a text for each other incident that needs the window, if this run adds an incident to it."""
-    if existing is None or window.incidents == existing.incidents:
+    """Return a text for each other incident that needs the window, if this run adds an owner to it."""
+    if existing is None or {each.key for each in window.all_owners} == {each.key for each in existing.all_owners}:
         return {}
     said = f"{window.scope} stays offline, held by {describe_owners(window.active_owners(ctx.clock.now()))}"
     return dict.fromkeys(window.incidents - {ctx.request.incident}, said)

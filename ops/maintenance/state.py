@@ -15,7 +15,7 @@ from ops.cloudflare.types.zones import WorkersDevSubdomain
 from ops.core.clock import parse_deadline, parse_utc
 from ops.core.errors import ConfigError
 from ops.core.names import quote_name
-from ops.core.owners import StateOwner, find_owner, latest_end, parse_owner
+from ops.core.owners import UNNAMED_RUN, Requester, StateOwner, find_owner, latest_end, parse_owner
 
 RUN_VARIABLE, BASE_VARIABLE, WINDOW_PREFIX, REOPENED_PREFIX = "RUN", "BASE", "BLOCK_", "OPENED_"
 """Variables: the run that wrote the version, the version it was built on, one per window, and one per window that was
@@ -73,7 +73,10 @@ class MaintenanceWindow:
     reopened_by: str = ""
     """Run that reopens it at its end, such as a restore; empty if only a person or `until` does."""
     owners: tuple[StateOwner, ...] = ()
-    """Incidents that need it closed, in the order of their requests; empty if the other fields describe the only."""
+    """Incidents and persons that need it closed, in the order of their requests.
+
+    Empty for a run that reopens it itself, and in a window of release 0.1.1: the other fields describe the only one.
+    """
     edited: str = ""
     """HOLDER_FIELDS as they are stored, in JSON, if they were edited and who holds the window cannot be read.
 
@@ -97,7 +100,8 @@ class MaintenanceWindow:
     def _only_owner(self) -> StateOwner:
         end = parse_utc(self.until) if self.until else None
         until, review_at = (end, None) if self.reopen_at_end else (None, end)
-        return StateOwner(self.incident, f"run {self.run}", parse_utc(self.since), until, review_at, self.message)
+        run, since = f"{UNNAMED_RUN}{self.run}", parse_utc(self.since)
+        return StateOwner(self.incident, run, since, until, review_at, self.message)
 
     @property
     def incidents(self) -> frozenset[int]:
@@ -111,12 +115,12 @@ class MaintenanceWindow:
         return " and ".join(f"#{number}" for number in sorted(self.incidents))
 
     def active_owners(self, now: datetime) -> tuple[StateOwner, ...]:
-        """Return the incidents, or a person without one, that need it closed at `now` (UTC)."""
+        """Return the incidents, and persons without one, that need it closed at `now` (UTC)."""
         return tuple(each for each in self.all_owners if not each.is_over(now))
 
     def belongs_to(self, incident: int, now: datetime) -> bool:
-        """Return whether the incident needs it closed; after its planned end too, while it is the only one."""
-        return self.incident == incident if not self.owners else bool(find_owner(self.active_owners(now), incident))
+        """Return whether the incident needs it closed; after its planned end too, until it is reopened for all."""
+        return find_owner(self.active_owners(now) or self.all_owners, Requester(incident)) is not None
 
     def with_owners(self, owners: Sequence[StateOwner]) -> Self:
         """Return the window for these owners: the latest end and the newest message count."""
@@ -291,12 +295,14 @@ def _size(value: Any) -> int:
 
 
 def have_same_effect(windows: Iterable[MaintenanceWindow], others: Iterable[MaintenanceWindow]) -> bool:
-    """Return whether both close the same routes with the same message and incidents; run and time may differ."""
-    one, other = (
-        frozenset((replace(b, run="", since="", incident=None, owners=()), b.incidents) for b in each)
-        for each in (windows, others)
-    )
+    """Return whether both close the same routes with the same message and owners; run and time may differ."""
+    one, other = (frozenset(map(_describe_effect, each)) for each in (windows, others))
     return one == other
+
+
+def _describe_effect(window: MaintenanceWindow) -> tuple[Any, ...]:
+    held = frozenset((each.key, each.until, each.review_at) for each in window.all_owners if not each.is_run)
+    return replace(window, run="", since="", incident=None, owners=()), held
 
 
 def is_taken_over(own: Iterable[MaintenanceWindow], live: Iterable[MaintenanceWindow]) -> bool:
@@ -354,10 +360,10 @@ def merge_states(newest: MaintenanceState, others: Iterable[MaintenanceState]) -
 
 
 def _merge_owners(one: MaintenanceWindow, other: MaintenanceWindow) -> tuple[StateOwner, ...]:
-    """Return the owners of both, if the other one has an incident that the first lacks."""
-    if other.incidents <= one.incidents:
-        return one.owners
-    return (*one.all_owners, *(each for each in other.all_owners if each.incident not in {*one.incidents, None}))
+    """Return the owners of both, if the other one has an owner that the first lacks."""
+    known = {each.key for each in one.all_owners}
+    more = [each for each in other.all_owners if each.key not in known and not each.is_run]
+    return (*one.all_owners, *more) if more else one.owners
 
 
 PATH_PATTERN = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()+,;=:@-]+)+")

@@ -11,7 +11,7 @@ from ops.config.probes import ProbeSet
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
-from ops.core.owners import StateOwner, describe_owners
+from ops.core.owners import StateOwner, ask_first, describe_owners
 from ops.core.plan import PlanSection
 from ops.core.runtime_contract import AI_SWITCH
 from ops.engine.context import Context
@@ -93,13 +93,14 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
                 *_find_doubts(observed, state, ai),
             ),
             reason=None if write else Reason.ALREADY_SET,
+            next_step=steps.suggest_acceptance(ctx, self.name, stays),
             done_message=_describe_done(desired, stays),
             proved_claim=f"{AI_SWITCH} stays {planned}, {steps.SEEN}, held by {describe_owners(stays)}"
             if stays
             else f"{AI_SWITCH} is {state}, {steps.SEEN}; {steps.describe_health(ctx, AI_SWITCH)}",
             proof_limit=steps.ONE_LOCATION_NOTE,
             proves_health=not stays,
-            tasks=ai_providers.list_tasks(ai.message, before=before, after=planned),
+            tasks=(*ask_first(stays), *ai_providers.list_tasks(ai.message, before=before, after=planned)),
             notices=steps.notify_others(ctx, [write] if write else []),
             probes=partial(steps.build_probe_set, ctx, shown, own),
         )

@@ -80,7 +80,7 @@ def _plan_release(
     """Return the writes, each with its request, and why the incidents of a switch are unknown for now."""
     planned, hidden = list[tuple[SwitchWrite, DesiredValue]](), list[str]()
     for each in mine:
-        desired = DesiredValue(each.rules.normal, ctx.request.actor, incident, only_releases=True)
+        desired = DesiredValue(each.rules.normal, ctx.request.actor, incident, leaves_runs=True)
         try:
             write = steps.plan_write(ctx, each, desired)
         except Refused as error:

@@ -9,7 +9,7 @@ from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.next_step import SuggestedCommand
-from ops.core.owners import describe_owners, find_owner
+from ops.core.owners import ask_first, describe_owners, find_owner
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
 from ops.engine.context import Context
 from ops.engine.runbook import param
@@ -74,10 +74,12 @@ class Feature(SwitchRunbook["Feature.Params"]):
             consequences=_consequences(current, write),
             warnings=(*steps.write_warnings([write] if write else []), *steps.end_warnings(write, desired, now)),
             reason=None if write else Reason.ALREADY_SET,
+            next_step=steps.suggest_acceptance(ctx, self.name, stays),
             done_message=f"Set {name} to {desired.state}" if not stays else f"Released {name}",
             proved_claim=_claim(ctx, write, desired),
             proof_limit=steps.ONE_LOCATION_NOTE,
             proves_health=not stays,
+            tasks=ask_first(stays),
             notices=steps.notify_others(ctx, [write] if write else []),
             probes=partial(steps.build_probe_set, ctx, shown, own),
         )
@@ -88,7 +90,7 @@ class Feature(SwitchRunbook["Feature.Params"]):
         """Return the command that sets the state before; None if only the end of the incident changes."""
         now = ctx.clock.now()
         back = current.state(now)
-        if back == desired.state and write and not find_owner(current.owners(now), desired.incident):
+        if back == desired.state and write and not find_owner(current.owners(now), desired.requester):
             back = current.rules.normal  # releases the incident that the write adds
         return ctx.suggest(self.name, name=ctx.params.name, state=back) if back != desired.state else None
 

@@ -5,7 +5,7 @@ later one wins, and the earlier one reads back another revision.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,7 +16,7 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.errors import NeedsAcceptance, OpsError, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.next_step import SuggestedCommand
-from ops.core.owners import StateOwner, describe_owners, find_owner
+from ops.core.owners import StateOwner, describe_owners, find_others, find_owner
 from ops.core.runtime_contract import (
     NAMESPACE_BINDING,
     RUNTIME_PATH,
@@ -47,7 +47,7 @@ NEW_KEY_WARNING = (
     "{name} was never set: locations that read it recently may miss the new key for a minute. Run "
     "`ops switches prepare` on a quiet day to create all keys"
 )
-ACCEPT_OWNERS = "Incidents whose other state this may replace, such as 7, comma-separated"
+ACCEPT_OWNERS = "Incidents and persons whose other state this may replace, such as 7,dana"
 ACCEPT_LONGER = "Allow an end later than `longest` after the first start"
 REPLACES_WARNING = (
     "the application already shows {name} = {state}, from a run that KV does not show yet. This run replaces its "
@@ -178,16 +178,26 @@ def with_acceptance(ctx: Context[Any], runbook: str, plan: Callable[[], T]) -> T
     try:
         return plan()
     except NeedsAcceptance as error:
-        given = {name: value for name, value in vars(ctx.params).items() if value and name != "reason"}
-        error.suggested_command = ctx.suggest(runbook, **{**given, **error.accept})
+        error.suggested_command = _suggest_again(ctx, runbook, error.accept)
         raise
+
+
+def suggest_acceptance(ctx: Context[Any], runbook: str, others: Sequence[StateOwner]) -> SuggestedCommand | None:
+    """Return this run with the acceptance of the others; None without others."""
+    names = tuple(dict.fromkeys(each.name for each in others))
+    return _suggest_again(ctx, runbook, {"accept_owners": names}) if names else None
+
+
+def _suggest_again(ctx: Context[Any], runbook: str, accept: Mapping[str, Any]) -> SuggestedCommand:
+    given = {name: value for name, value in vars(ctx.params).items() if value and name != "reason"}
+    return ctx.suggest(runbook, **{**given, **accept})
 
 
 def plan_write(ctx: Context[Any], current: SwitchState, desired: DesiredValue) -> SwitchWrite | None:
     """Plan the write; None if both KV and the application show the desired state.
 
     Raises:
-        Refused: another incident holds another state, or the end is too late.
+        Refused: others hold another state, or the end is too late.
     """
     return plan_value(ctx, current, desired.state, partial(switches.value_to_write, current, desired))
 
@@ -225,15 +235,15 @@ class ValueBuilder(Protocol):
 
 
 def _refuse_hidden_owners(ctx: Context[Any], current: SwitchState, observed: ReportedSwitch) -> None:
-    """Refuse a write over a state that KV does not show yet, unless only this incident holds it."""
-    own = StateOwner(ctx.request.incident, "", ctx.clock.now())
+    """Refuse a write over a state that KV does not show yet, unless only this requester holds it."""
+    own = StateOwner(ctx.request.incident, ctx.request.actor, ctx.clock.now())
     is_own = (observed.revision or "").endswith(tag_owners(switch_reader(ctx)[0].namespace, [own]))
     if observed.state == current.rules.normal or not current.differs_from(observed) or is_own:
         return
     raise Refused(
         f"the application shows {current.name} = {quote_name(observed.state)}, from a run that KV does not show yet: "
-        f"KV shows {current.describe(ctx.clock.now())}. One of them is up to a minute behind, so the incidents that "
-        "need it are unknown",
+        f"KV shows {current.describe(ctx.clock.now())}. One of them is up to a minute behind, so who needs it is "
+        "unknown",
         reason=Reason.LIVE_UNKNOWN,
         hint="Run the same command again in a minute.",
     )
@@ -344,12 +354,11 @@ def end_warnings(write: SwitchWrite | None, desired: DesiredValue, now: datetime
     if write is None:
         return ()
     current, value = write.current, write.value
-    before, own = current.owners(now), find_owner(value.owners, desired.incident)
-    others = [each for each in before if each.incident != desired.incident and not each.ends_with_run]
-    lost = [each for each in others if not find_owner(value.owners, each.incident)]
+    before, own = current.owners(now), find_owner(value.owners, desired.requester)
+    lost = [each for each in find_others(before, desired.requester) if each not in value.owners]
     replaced = (f"it replaces {current.state(now)}, held by {describe_owners(lost)}",) if lost else ()
     full = now + timedelta(seconds=current.rules.longest)
-    is_new = own is not None and not find_owner(before, desired.incident) and not desired.until
+    is_new = own is not None and not find_owner(before, desired.requester) and not desired.until
     if own is None or own.until is None or not is_new or full - own.until <= SAME_END_TOLERANCE:
         return replaced
     began = f"it began at {format_utc(value.since)}, and may last {format_duration(current.rules.longest)}"

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 from ops.core.clock import format_duration, format_planned_end, format_rfc3339, format_utc, parse_deadline
 from ops.core.errors import ConfigError, NeedsAcceptance, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
-from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, add_owner, describe_owners, find_owner, held_by_others
+from ops.core.owners import (
+    UNTIL_RUN_ENDS,
+    Requester,
+    StateOwner,
+    add_owner,
+    describe_owners,
+    find_others,
+    find_owner,
+    held_by_others,
+)
 from ops.core.runtime_contract import SWITCH_KEY_PREFIX, ReportedSwitch, SwitchValue, parse_switch_value
 
 if TYPE_CHECKING:
@@ -161,13 +170,12 @@ class DesiredValue:
     """Names of owners whose other state this one may replace."""
     accepts_longer: bool = False
     """Whether it may end later than `longest` after the first start of the state."""
-    only_releases: bool = False
-    """Whether any other owner keeps the state; else only another incident does."""
+    leaves_runs: bool = False
+    """Whether a run without an incident keeps the state that it ends itself; else it takes that over."""
 
     @property
-    def asks_for_more(self) -> bool:
-        """Whether it has anything that the standing state may lack."""
-        return bool(self.incident or self.until or self.message or self.paths or self.review_at)
+    def requester(self) -> Requester:
+        return Requester(self.incident, self.owner)
 
 
 def parse_end(name: str, rules: "Rules", state: str, text: str, now: datetime) -> datetime | None:
@@ -192,11 +200,11 @@ def value_to_write(
 ) -> SwitchValue | None:
     """Return the value to write; None if KV holds it already, unless `repeat` is set.
 
-    A state that continues keeps its start and its owners; the incident of the request is added to them. It takes over
-    a state that its run ends, such as that of a restore.
+    A state that continues keeps its start and its owners; the requester is added to them. It takes over a state that
+    its run ends, such as that of a restore.
 
     Raises:
-        Refused: another incident holds another state, or the end is too late.
+        Refused: others hold another state, or the end is too late.
     """
     state, standing = current.state(now), current.value if current.is_on(now) else None
     if desired.state == current.rules.normal:
@@ -210,20 +218,15 @@ def value_to_write(
         standing = None
     before = standing.active_owners(now) if standing else ()
     kept = tuple(each for each in before if not each.ends_with_run or desired.owner.endswith(UNTIL_RUN_ENDS))
-    owners = add_owner(kept, _new_owner(current, standing, desired, now)) if _adds_owner(kept, desired) else kept
+    owners = add_owner(kept, _new_owner(current, standing, desired, now))
     if standing and not repeat and _are_same_owners(before, owners):
         return None
     return SwitchValue.of_owners(desired.state, owners, since=standing.since if standing else now, revision=revision)
 
 
-def _adds_owner(before: Sequence[StateOwner], desired: DesiredValue) -> bool:
-    """Return whether the request has an end or message of its own; a repeat without an incident has none."""
-    return not before or desired.asks_for_more or find_owner(before, None) is not None
-
-
 def _new_owner(current: SwitchState, standing: SwitchValue | None, desired: DesiredValue, now: datetime) -> StateOwner:
     """Return the owner that the request adds or changes. Raises Refused if its end is too late."""
-    own = find_owner(standing.active_owners(now), desired.incident) if standing else None
+    own = find_owner(standing.active_owners(now), desired.requester) if standing else None
     latest = latest_allowed_end(current, now, accepts_longer=desired.accepts_longer)
     if desired.until and desired.until > latest + SAME_END_TOLERANCE:
         assert standing is not None
@@ -253,26 +256,15 @@ def latest_allowed_end(current: SwitchState, now: datetime, *, accepts_longer: b
 def _owners_after_release(current: SwitchState, desired: DesiredValue, now: datetime) -> tuple[StateOwner, ...]:
     """Return the owners that keep the state after the normal one was requested. Raises Refused if only others do."""
     owners = current.owners(now)
-    others = tuple(
-        each
-        for each in owners
-        if each.incident != desired.incident
-        and each.name not in desired.accepted_owners
-        and (each.incident or desired.only_releases)
-    )
-    if others and (find_owner(owners, desired.incident) is None or desired.accepted_owners):
+    others = find_others(owners, desired.requester, desired.accepted_owners)
+    if others and (find_owner(owners, desired.requester) is None or desired.accepted_owners):
         raise _held_by_others(current, desired, others, now)
-    return others
+    return tuple(each for each in owners if each in others or (each.is_run and desired.leaves_runs))
 
 
 def _refuse_other_state(current: SwitchState, desired: DesiredValue, now: datetime) -> None:
-    """Raise Refused if another incident holds another state than the desired one."""
-    others = tuple(
-        each
-        for each in current.owners(now)
-        if each.incident and each.incident != desired.incident and each.name not in desired.accepted_owners
-    )
-    if others:
+    """Raise Refused if others hold another state than the desired one."""
+    if others := find_others(current.owners(now), desired.requester, desired.accepted_owners):
         raise _held_by_others(current, desired, others, now)
 
 
@@ -282,21 +274,20 @@ def _held_by_others(
     return held_by_others(
         f"{current.name} is {current.state(now)}",
         others,
-        incident=desired.incident,
+        requester=desired.requester,
         effect=f"sets it to {desired.state}",
         accepted=desired.accepted_owners,
     )
 
 
 def _are_same_owners(before: Sequence[StateOwner], after: Sequence[StateOwner]) -> bool:
-    """Return whether both have the same effect: persons and starts are ignored, ends may differ slightly."""
-    mine = sorted(before, key=lambda each: each.incident or 0)
-    theirs = sorted(after, key=lambda each: each.incident or 0)
+    """Return whether both have the same effect: the persons of an incident and starts may differ, ends slightly."""
+    mine, theirs = (sorted(each, key=lambda owner: str(owner.key)) for each in (before, after))
     return len(mine) == len(theirs) and all(map(_is_same_owner, mine, theirs))
 
 
 def _is_same_owner(one: StateOwner, other: StateOwner) -> bool:
-    mine, theirs = ((each.incident, each.message, each.paths, each.ends_with_run) for each in (one, other))
+    mine, theirs = ((each.key, each.message, each.paths, each.ends_with_run) for each in (one, other))
     has_same_terms = mine == theirs
     return (
         has_same_terms and _is_same_moment(one.until, other.until) and _is_same_moment(one.review_at, other.review_at)
@@ -334,7 +325,7 @@ def split_by_incident(
         owners, described = each.owners(now), describe_switch(each.value, now)
         if not owners:
             left.append(SkippedSwitch(name, f"already ended: {described}"))
-        elif find_owner(owners, incident):
+        elif find_owner(owners, Requester(incident)):
             mine.append(each)
         else:
             incidents = " and ".join(f"#{owner.incident}" for owner in owners if owner.incident)

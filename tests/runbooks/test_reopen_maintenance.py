@@ -391,13 +391,16 @@ def test_dry_run_reopens_nothing(place: MaintenanceWorld) -> None:
     assert place.serves(f"{HOST}/") == "off"
 
 
+TWO, THREE = "2026-11-24T07:00:00Z", "2026-11-24T08:00:00Z"
+
+
 @pytest.mark.parametrize(
     ("one", "other", "opens"),
     [
-        ((True, "2h"), (True, "2h"), True),
-        ((True, "2h"), (False, "2h"), False),
-        ((False, "2h"), (True, "2h"), False),
-        ((True, "2h"), (True, "3h"), False),
+        ((True, TWO), (True, TWO), True),
+        ((True, TWO), (False, TWO), False),
+        ((False, TWO), (True, TWO), False),
+        ((True, TWO), (True, THREE), False),
     ],
 )
 def test_merged_windows_reopen_only_if_both_agree(one: tuple[bool, str], other: tuple[bool, str], opens: bool) -> None:

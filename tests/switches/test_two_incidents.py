@@ -76,7 +76,6 @@ def test_second_incident_is_added_and_keeps_the_later_end(fresh: SwitchWorld) ->
     assert any("#7 (" in line and "#9 (" in line for line in added.result["plan"]["follows"])
     assert ended(basket(fresh, "off", 9, "--until", "1h")) == (0, "nothing_to_do", "already_set")
     assert ended(basket(fresh, "off", 7)) == (0, "nothing_to_do", "already_set")
-    assert ended(basket(fresh, "off", None)) == (0, "nothing_to_do", "already_set")
     assert "--incident 9 --name basket --state on" in added.result["undo"][0]
 
 

@@ -1,4 +1,4 @@
-"""An API whose AI switch was set before, without an incident."""
+"""An API whose AI switch the same person set before, without an incident."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from tests.support.scenarios import Given, Scenario, set_switch, state_of, switc
 
 def _prepare(world: World, given: Given) -> None:
     switched(world, given)
-    switches.SwitchWorld(world).put("ai", state="groq", incident=None)
+    switches.SwitchWorld(world).put("ai", state="groq", owner="bob", incident=None)
     world.sandbox.clock.advance(60)  # KV accepts one write per key and second
 
 
@@ -18,6 +18,7 @@ SCENARIOS = {
         _prepare,
         lambda world: state_of(world, "ai") == "cerebras",
         (partial(set_switch, "ai"),),
+        environ=lambda _: {"USER": "bob"},
         is_like_another=True,
     )
 }

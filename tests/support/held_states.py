@@ -1,0 +1,172 @@
+"""States that incidents and persons hold: a service closed by routes or by its switch, a site, a feature."""
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import httpx
+
+from tests.conftest import Outcome, World
+from tests.support import offline, switches
+from tests.support.interleavings import RequestedRun
+from tests.support.offline import HOST, MAINTENANCE_WORKER, PERMISSIONS
+from tests.support.shop import SITE, open_shop
+
+Holder = int | str
+"""An incident, or a person without one."""
+ON_CALL = "alice"
+"""The person who acts for each incident."""
+SITE_HOST = "docs.shop.example"
+SHOP_SWITCHES = {
+    "switches": {**switches.DECLARED["switches"], "basket": {"normal": "on", "on_unknown": "on"}},
+    "ai": switches.DECLARED["ai"],
+}
+
+
+@dataclass(frozen=True)
+class HeldState:
+    """A state, the commands that hold and release it, and whether it is in effect."""
+
+    world: World
+    runbook: str
+    hold: Mapping[str, Any]
+    release: Mapping[str, Any]
+    is_held: Callable[[], bool]
+    read_owners: Callable[[], list[dict[str, Any]]]
+    environ: Mapping[str, str]
+    environment: str = "production"
+
+    def request(self, holder: Holder, *, holds: bool, **more: Any) -> RequestedRun:
+        params, incident = (
+            {**(self.hold if holds else self.release), **more},
+            holder if isinstance(holder, int) else None,
+        )
+        environ = {**self.environ, "USER": str(holder) if incident is None else ON_CALL}
+        return RequestedRun(
+            self.runbook,
+            params,
+            lambda: self.is_held() == holds,
+            incident,
+            environ,
+            self.environment,
+            acts_each_time=True,
+        )
+
+    def press(self, holder: Holder, *, holds: bool, more: tuple[str, ...] = (), **environ: str) -> Outcome:
+        """Run the command line."""
+        request = self.request(holder, holds=holds)
+        given = [part for name, value in request.params.items() for part in (f"--{name}", value)]
+        named = ["--incident", str(request.incident)] if request.incident else []
+        where = ["--environment", self.environment, "--config", str(self.world.config), "--yes", "--json"]
+        done = self.world.ops(self.runbook, *given, *named, *more, *where, **{**request.environ, **environ})
+        self.world.sandbox.clock.advance(2)  # a key of KV takes one write a second
+        return done
+
+    def run_suggested(self, command: str, person: str) -> Outcome:
+        done = self.world.ops(*shlex.split(command)[1:], "--yes", "--json", **{**self.environ, "USER": person})
+        self.world.sandbox.clock.advance(2)
+        return done
+
+    @property
+    def holders(self) -> set[Holder]:
+        """Return the stored owners."""
+        return {each["incident"] or each["by"] for each in self.read_owners()}
+
+
+def stored_windows(world: World) -> list[dict[str, Any]]:
+    """Return the windows as the live version of ops-maintenance stores them; they may be edited."""
+    versions, live = world.sandbox.account.workers[MAINTENANCE_WORKER].versions, world.sandbox.live(MAINTENANCE_WORKER)
+    bindings = versions[next(iter(live))].upload.bindings
+    return [each["json"] for each in bindings if str(each["name"]).startswith("BLOCK_")]
+
+
+def _owners_of_windows(world: World) -> list[dict[str, Any]]:
+    return [owner for window in stored_windows(world) for owner in window.get("owners", ())]
+
+
+def _owners_of_switch(place: switches.SwitchWorld, name: str, normal: str) -> list[dict[str, Any]]:
+    value = place.value(name) or {"state": normal}
+    return [] if value["state"] == normal else value.get("owners", [{**value, "by": value["owner"]}])
+
+
+def _maintenance(service: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    return {"service": service, "state": "on"}, {"service": service, "state": "off"}
+
+
+@contextmanager
+def routes(world: World) -> Iterator[HeldState]:
+    with offline.prepared(world) as place:
+        yield HeldState(
+            world,
+            "maintenance",
+            *_maintenance("api"),
+            lambda: place.serves(f"{HOST}/") == "off",
+            partial(_owners_of_windows, world),
+            {"CLOUDFLARE_API_TOKEN": "security"},
+        )
+
+
+@contextmanager
+def site(world: World) -> Iterator[HeldState]:
+    shop, sandbox = open_shop(world), world.sandbox
+    sandbox.switches.propagation_seconds = 0
+    sandbox.switches.route_precedes_pages_domain = True
+    sandbox.pages.add_deployment(SITE, files={"index.html": b"docs"}, at=sandbox.clock.now())
+    sandbox.zones.add("shop.example")
+    sandbox.add_token("closing", [*PERMISSIONS, "Pages Read"])
+    where = ["--environment", "live", "--config", str(world.config), "--yes"]
+    assert world.ops("maintenance", "prepare", *where, **shop.environ(SHOP_TOKEN="closing")).code == 0
+    yield HeldState(
+        world,
+        "maintenance",
+        *_maintenance("docs"),
+        lambda: httpx.get(sandbox.edge_url, headers={"host": SITE_HOST}, verify=False).status_code == 503,
+        partial(_owners_of_windows, world),
+        {"SHOP_TOKEN": "closing"},
+        "live",
+    )
+
+
+@contextmanager
+def switch(world: World) -> Iterator[HeldState]:
+    place = switches.prepared(world)
+    switches.deploy(world, paths={"/": {"status": 200}})
+    place.put("maintenance", state="off", incident=None)
+    world.edit_config("        worker: fortunet-api", "        maintenance: switch\n        worker: fortunet-api")
+    world.sandbox.switches.kv_api_staleness_seconds = 0
+    world.sandbox.clock.advance(60)
+    yield HeldState(
+        world,
+        "maintenance",
+        *_maintenance("api"),
+        lambda: place.get("/").status_code == 503,
+        partial(_owners_of_switch, place, "maintenance", "off"),
+        {"CLOUDFLARE_API_TOKEN": "switching"},
+    )
+
+
+@contextmanager
+def feature(world: World) -> Iterator[HeldState]:
+    """Another team's application with its own switch."""
+    place = switches.prepared(world)
+    world.edit_config("session-do:", "basket:")
+    switches.deploy(world, SHOP_SWITCHES)
+    for name, state in (("basket", "on"), ("ai", "auto")):
+        place.put(name, state=state, incident=None)
+    world.sandbox.switches.kv_api_staleness_seconds = 0
+    world.sandbox.clock.advance(60)
+    yield HeldState(
+        world,
+        "feature",
+        {"name": "basket", "state": "off"},
+        {"name": "basket", "state": "on"},
+        lambda: bool(place.shown["switches"]["basket"]["state"] == "off"),
+        partial(_owners_of_switch, place, "basket", "on"),
+        {"CLOUDFLARE_API_TOKEN": "switching"},
+    )
+
+
+KINDS = {"routes": routes, "site": site, "switch": switch, "feature": feature}
