@@ -7,11 +7,11 @@ import ast
 import builtins
 import re
 import subprocess
-import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from tests.conftest import ROOT
+from tests.support.syntax import nodes, parsed
 from tests.support.team_files import GENERATED, REPLACED
 
 FROZEN = ("tests/core/old_records/",)
@@ -93,10 +93,7 @@ def long_lines_in(path: str, text: str) -> Iterator[Finding]:
             yield Finding(path, number, f"{len(line)} characters: break the line at {LONGEST_LINE}")
 
 
-def code_in(path: str, text: str) -> Iterator[Finding]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)
-        tree = ast.parse(text)
+def code_in(path: str, text: str, tree: ast.Module) -> Iterator[Finding]:
     documented: list[ast.AST] = [tree]
     while documented:
         node = documented.pop()
@@ -159,7 +156,7 @@ def findings() -> list[Finding]:
         if path.endswith(".md"):
             found += long_lines_in(path, text)
         if path.endswith(".py") and path.startswith(("ops/", "sandbox/")):
-            found += code_in(path, text)
+            found += code_in(path, text, parsed(ROOT / path))
     return found
 
 
@@ -183,7 +180,7 @@ def show() -> None:
 def test_every_rule_finds_its_example() -> None:
     text = SOURCE.format(long="word " * 20)
 
-    found = [*words_in("a.py", text), *code_in("ops/a.py", text)]
+    found = [*words_in("a.py", text), *code_in("ops/a.py", text, ast.parse(text))]
 
     assert sorted((one.line, one.text.partition(":")[0]) for one in found) == [
         (1, "first line of 100 characters"),
@@ -209,14 +206,14 @@ def raised_in(docstring: str) -> set[str]:
 
 
 def test_docstrings_name_exceptions_that_exist() -> None:
-    trees = {path: ast.parse(path.read_text()) for path in sorted((ROOT / "ops").rglob("*.py"))}
-    known = {node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    paths = sorted((ROOT / "ops").rglob("*.py"))
+    known = {node.name for path in paths for node in nodes(path) if isinstance(node, ast.ClassDef)}
     known |= {*vars(builtins), *OF_OTHERS}
 
     wrong = [
         f"{path.relative_to(ROOT)}: {name}"
-        for path, tree in trees.items()
-        for node in ast.walk(tree)
+        for path in paths
+        for node in nodes(path)
         if isinstance(node, DOCUMENTED)
         for name in raised_in(ast.get_docstring(node) or "") - known
     ]

@@ -28,6 +28,7 @@ from ops.report import timeline as incident_timeline
 from ops.report.timeline import MomentName
 from tests.conftest import ROOT
 from tests.support.scenarios import shipped
+from tests.support.syntax import parsed
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -45,7 +46,7 @@ def modules() -> str:
     """Return a table of the files of each package, with the first line of each; an `__init__` only if it has functions."""
     tables = []
     for folder in sorted({path.parent for path in (ROOT / "ops").rglob("*.py")}):
-        found = [(path, ast.parse(path.read_text())) for path in sorted(folder.glob("*.py"))]
+        found = [(path, parsed(path)) for path in sorted(folder.glob("*.py"))]
         texts = [
             (path.stem, ast.get_docstring(tree))
             for path, tree in found
