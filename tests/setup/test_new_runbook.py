@@ -48,7 +48,7 @@ NAMES = (NAME, NAME, "status", "ops-check")
 
 
 def run_module(folder: Path, *arguments: str) -> str:
-    environ = {**os.environ, "PYTHONPATH": str(folder)}
+    environ = {**os.environ, "PYTHONPATH": str(folder), "PYTEST_ADDOPTS": "-n0"}  # a worker starts as slow as a run
     argv = [sys.executable, "-m", *arguments]
     done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -97,20 +97,30 @@ def test_report_token_gets_only_read_permissions(world: World) -> None:
     assert [right for right in rights["report"].split(", ") if not right.strip().endswith(" Read")] == []
 
 
-@pytest.mark.slow
-def test_contributing_commands_add_a_runbook(tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
+def copy_repository(copy: Path) -> Path:
+    """Copy the tracked files with their times, and with the compiled modules and types, which hold for these times.
+
+    pytest's compiled tests name the files of this folder. A file with a number is one that another process writes.
+    """
     with team_files.allowed():
         for path in tracked():
             target = copy / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, target)
+            shutil.copy2(path, target)
+    kept = {path.parent / "__pycache__" for path in tracked() if path.suffix == ".py"}
+    ignored = shutil.ignore_patterns("*-pytest-*", "*.pyc.*")
+    for folder in (*kept, TYPE_CACHE):
+        if folder.exists():
+            shutil.copytree(folder, copy / folder.relative_to(ROOT), ignore=ignored)
+    return copy
+
+
+@pytest.mark.slow
+def test_contributing_commands_add_a_runbook(tmp_path: Path) -> None:
+    copy = copy_repository(tmp_path / "copy")
     for path in generated().rglob("*.yml"):
         shutil.copy(path, copy / path.relative_to(generated()))
     shutil.copy(REFERENCE / "limits.yml", copy)
-    if TYPE_CACHE.exists():  # mypy compares the hash of each file with it
-        shutil.copytree(TYPE_CACHE, copy / TYPE_CACHE.name)
-
     for words in (["init"], ["add", "--all"]):  # the checks read the files that Git tracks
         subprocess.run(["git", *words], cwd=copy, check=True, capture_output=True)
     said = [run_module(copy, *command) for command in commands((ROOT / "CONTRIBUTING.md").read_text())]
