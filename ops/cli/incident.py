@@ -222,6 +222,7 @@ def sync(redactor: Redactor, /, *, config: Path) -> None:
     epilog="""
     ops evidence --since 2h
     ops evidence --since '2026-11-24 13:05' --until 30m --environment production --incident 42
+    ops evidence --since 30d --audit audit.jsonl
     """,
 )
 @click.option("--since", required=True, help="Start of the period, such as 24h or 2026-11-24 13:05 (UTC)")
@@ -229,6 +230,11 @@ def sync(redactor: Redactor, /, *, config: Path) -> None:
 @ENVIRONMENT
 @click.option("--incident", type=INCIDENT, help="Issue to post the evidence on, as one comment")
 @click.option("--json", "file", type=click.Path(path_type=Path, dir_okay=False), help="File to write all rows to")
+@click.option(
+    "--audit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for requests, approvals, plans, writes and results, as JSON lines",
+)
 @CONFIG
 @click.pass_obj
 def evidence(
@@ -240,6 +246,7 @@ def evidence(
     environment: str,
     incident: int | None,
     file: Path | None,
+    audit: Path | None,
     config: Path,
 ) -> None:
     """Collect what Cloudflare and GitHub recorded in a period (read-only).
@@ -248,7 +255,16 @@ def evidence(
     incident issue, and in the job summary.
     """
     from ops.evidence import collect, tables
+    from ops.evidence.audit import read_audit
 
+    if audit is not None:
+        if file is not None:
+            raise click.UsageError("--audit and --json are two exports: use one of them.")
+        environ = github_environ(config, redactor)
+        lines = read_audit((since, until), environ, redactor, incident=incident, environment=environment)
+        collect.write_file("".join(f"{line}\n" for line in lines), audit)
+        echo(f"{len(lines) - 2} entries in {audit}")
+        return
     options = {"since": since, "until": until, "incident": incident, "json": file}
     environment = choose_environment("evidence", environment, config, **options)
     environ = github_environ(config, redactor)

@@ -205,8 +205,13 @@ def _github_source(requested_period: Period, environ: Mapping[str, str], redacto
 
 def write_json(collection: EvidenceCollection, path: Path) -> None:
     """Write the collection as JSON. Raises ConfigError if the file cannot be written."""
+    write_file(json.dumps(collection.as_json(), ensure_ascii=False, indent=1) + "\n", path)
+
+
+def write_file(text: str, path: Path) -> None:
+    """Write a file. Raises ConfigError if that fails."""
     try:
-        path.write_text(json.dumps(collection.as_json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         hint = "Choose a file in an existing, writable folder."
         raise ConfigError(f"cannot write {path.name} ({error.strerror})", hint=hint) from None
