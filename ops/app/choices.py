@@ -49,10 +49,10 @@ def find_config(user: int | None = None) -> Path:
     folders = [here, *here.parents]
     root = next((number for number, folder in enumerate(folders) if (folder / ".git").exists()), 0)
     paths = [folder / DEFAULT_CONFIG for folder in folders[: root + 1]]
-    found = (
+    numbers = (
         number for number, path in enumerate(paths) if path.is_file() and (not number or path.lstat().st_uid == user)
     )
-    return Path(*[".."] * next(found, 0)) / DEFAULT_CONFIG
+    return Path(*[".."] * next(numbers, 0)) / DEFAULT_CONFIG
 
 
 @dataclass(frozen=True)

@@ -121,8 +121,8 @@ class ProcessSecretValues:
 
     def value(self, variable: str) -> Secret | None:
         """Return the value of a variable; None if it is missing or empty."""
-        found = self._environ.get(variable, "") if variable in self._names else ""
-        return Secret(found) if found else None
+        secret = self._environ.get(variable, "") if variable in self._names else ""
+        return Secret(secret) if secret else None
 
     def generate(self, length: int, alphabet: str) -> Secret:
         """Return random characters of the alphabet from the system's secure source; they are masked first."""
@@ -193,9 +193,9 @@ def log_in(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> tupl
     environ = add_server(environ, folder, redactor)
     if client.is_configured(environ) or not find_token(environ) or not uses_one_sandbox(environ):
         return environ, ""
-    found = add_github(environ, folder, redactor)
-    if not client.is_configured(found):
+    token_environ = add_github(environ, folder, redactor)
+    if not client.is_configured(token_environ):
         return environ, ""
     source = "GITHUB_REPOSITORY" if environ.get("GITHUB_REPOSITORY") else "the origin of this checkout"
     token = "GITHUB_TOKEN" if environ.get("GITHUB_TOKEN") else "GH_TOKEN"
-    return found, f"using {found['GITHUB_REPOSITORY']} on GitHub ({source}) with {token}"
+    return token_environ, f"using {token_environ['GITHUB_REPOSITORY']} on GitHub ({source}) with {token}"

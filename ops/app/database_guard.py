@@ -57,18 +57,18 @@ def describe_database(options: GuardOptions, environ: Mapping[str, str]) -> tupl
     whole, here = path.resolve(), Path.cwd()
     root, name = (here, whole.relative_to(here).as_posix()) if whole.is_relative_to(here) else (path.parent, path.name)
     environment = options.environment or environ.get(ENVIRONMENT, "")
-    found = find_binding(name, raw, options.database, environment)
+    binding = find_binding(name, raw, options.database, environment)
     config = ("--config", str(path)) if options.wrangler else ()
     database = GuardedDatabase(
-        found.name,
-        found.id,
-        found.migrations.table,
-        tuple(_read_migrations(root, found.migrations)),
+        binding.name,
+        binding.id,
+        binding.migrations.table,
+        tuple(_read_migrations(root, binding.migrations)),
         tuple(_parse_checks(options.checks)),
         wrangler_options=(*(("--env", environment) if environment else ()), *config),
         known_as=options.known_as,
     )
-    return database, _choose_account(options, found, environ)
+    return database, _choose_account(options, binding, environ)
 
 
 def run_guard(
@@ -110,17 +110,17 @@ def run_guard(
 
 
 def _find_wrangler_file() -> Path:
-    found = next((Path(name) for name in CONFIGURATION_FILES if Path(name).is_file()), None)
-    if found is None:
+    file = next((Path(name) for name in CONFIGURATION_FILES if Path(name).is_file()), None)
+    if file is None:
         raise ConfigError(
             f"no {', '.join(CONFIGURATION_FILES)} in this folder", hint="Name the wrangler file with --wrangler."
         )
-    return found
+    return file
 
 
-def _choose_account(options: GuardOptions, found: DatabaseBinding, environ: Mapping[str, str]) -> str:
+def _choose_account(options: GuardOptions, binding: DatabaseBinding, environ: Mapping[str, str]) -> str:
     """Return the account. Raises ConfigError if it is missing, or two places differ."""
-    given = {"--account-id": options.account_id, "the wrangler file": found.account_id}
+    given = {"--account-id": options.account_id, "the wrangler file": binding.account_id}
     given[ACCOUNT] = environ.get(ACCOUNT, "")
     accounts = {value: name for name, value in reversed(given.items()) if value}
     if len(accounts) > 1:

@@ -49,8 +49,8 @@ class RunbookFile:
     @property
     def section(self) -> str:
         """Return the section of its command in `ops --help`, read as text."""
-        found = self._fact("section")
-        return Runbook.section if found is None else found
+        section = self._fact("section")
+        return Runbook.section if section is None else section
 
     def _fact(self, name: str) -> str | None:
         """Return a text that the class assigns to a name; None if it assigns none."""
@@ -63,8 +63,8 @@ class RunbookFile:
         path = _outside.get(self.module) or OPS / self.package / f"{self.module}.py"
         lines = path.read_text(encoding="utf-8").splitlines()
         head = f"class {self.module.replace('_', '')}("
-        found = (number for number, line in enumerate(lines, start=1) if line.lower().startswith(head))
-        return lines[next(found, len(lines)) :]
+        numbers = (number for number, line in enumerate(lines, start=1) if line.lower().startswith(head))
+        return lines[next(numbers, len(lines)) :]
 
     def load(self) -> Runbook[Any]:
         """Import the file and return its runbook."""

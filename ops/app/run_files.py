@@ -76,14 +76,14 @@ def read_link(folder: Path) -> str:
 
 def list_runs(runs: Path) -> list[Path]:
     """Return the folders of the runs, the most recently active first."""
-    found = []
+    folders = []
     with contextlib.suppress(OSError):
         for entry in os.scandir(runs):
             is_run = re.fullmatch(RUN_ID_PATTERN, entry.name) and not entry.name.endswith(DELETED)
             if is_run and entry.is_dir(follow_symlinks=False):
                 with contextlib.suppress(OSError):  # another process deletes it
-                    found.append((Path(entry, TIMELINE).stat().st_mtime, Path(entry)))
-    return [folder for _, folder in sorted(found, reverse=True)]
+                    folders.append((Path(entry, TIMELINE).stat().st_mtime, Path(entry)))
+    return [folder for _, folder in sorted(folders, reverse=True)]
 
 
 def read_events(folder: Path, redactor: Redactor) -> Iterator[RunEvent]:
@@ -104,9 +104,9 @@ def read_records(runs: Path, runbook: str, sandbox: str, redactor: Redactor) -> 
 
     Only runs against the same sandbox count, or against Cloudflare if it is "": a drill says nothing about production.
     """
-    found = (Run(folder.name, tuple(read_events(folder, redactor))) for folder in list_runs(runs)[:KEPT_RUNS])
+    runs_here = (Run(folder.name, tuple(read_events(folder, redactor))) for folder in list_runs(runs)[:KEPT_RUNS])
     return tuple(
-        run.to_record(part=1) for run in reversed([*found]) if (run.runbook, run.sandbox) == (runbook, sandbox)
+        run.to_record(part=1) for run in reversed([*runs_here]) if (run.runbook, run.sandbox) == (runbook, sandbox)
     )
 
 

@@ -66,8 +66,8 @@ class _Once(Generic[T]):
         with session.lock:
             if self._name not in session.__dict__:
                 session.__dict__[self._name] = self._make(session)
-            found: T = session.__dict__[self._name]
-            return found
+            made: T = session.__dict__[self._name]
+            return made
 
 
 class Session:

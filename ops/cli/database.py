@@ -100,21 +100,21 @@ def fetch(redactor: Redactor, *, params: str, environment: str, into: Path, conf
     from ops.tools.source_files import read_source_files, save_source_files
 
     name = str(json.loads(params)["database"])
-    found = read_config(config)[0].environment(environment).database(name)
-    if found.migrations is None:
+    database_config = read_config(config)[0].environment(environment).database(name)
+    if database_config.migrations is None:
         actions.write_job_outputs(os.environ, {"source": ""})
         echo(f"database {name} has no `migrations` in ops.yml, so nothing was fetched")
         return
-    if actions.is_job(os.environ) and (why := source_exposure(os.environ, redactor, found.repository or "")):
+    if actions.is_job(os.environ) and (why := source_exposure(os.environ, redactor, database_config.repository or "")):
         raise Refused(
             f"others could read the migrations, which this job hands to the next: {why}",
             reason=Reason.BUILD_UNUSABLE,
             hint="Make the operations repository private, or run the command on a laptop.",
         )
-    folder = found.require_migrations(name)
+    folder = database_config.require_migrations(name)
     paths = [folder.folder, folder.down_folder]
     where = config.resolve().parent
-    files = read_source_files(where, os.environ, redactor, found.repository, paths, is_checked_out=True)
+    files = read_source_files(where, os.environ, redactor, database_config.repository, paths, is_checked_out=True)
     actions.write_job_outputs(os.environ, {"source": save_source_files(files, into)})
     echo(f"fetched {len(files.files)} files of {files} into {into}")
 

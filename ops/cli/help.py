@@ -75,8 +75,8 @@ def sections_of(lines: Iterable[HelpLine]) -> Iterator[tuple[str, list[HelpLine]
     lines = list(lines)
     for section, first in SECTIONS.items():
         order = {name: number for number, name in enumerate(first)}
-        found = [line for line in lines if line.section == section]
-        yield section, sorted(found, key=lambda line: order.get(line.name, len(order)))
+        section_lines = [line for line in lines if line.section == section]
+        yield section, sorted(section_lines, key=lambda line: order.get(line.name, len(order)))
 
 
 def section_of_command(name: str) -> str:

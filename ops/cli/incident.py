@@ -121,11 +121,11 @@ def list_(redactor: Redactor, /, *, as_json: bool) -> None:
     """List the open incidents, newest first, with the result of the last run."""
     from ops.incident import commands as work
 
-    found = work.read_overview(github_environ(find_config(), redactor, is_quiet=as_json), redactor)
+    overview = work.read_overview(github_environ(find_config(), redactor, is_quiet=as_json), redactor)
     if as_json:
-        echo_json(found.to_json())
+        echo_json(overview.to_json())
         return
-    for line in work.overview_lines(found):
+    for line in work.overview_lines(overview):
         echo(line)
 
 
@@ -268,11 +268,11 @@ def evidence(
     options = {"since": since, "until": until, "incident": incident, "json": file}
     environment = choose_environment("evidence", environment, config, **options)
     environ = github_environ(config, redactor)
-    found = collect.collect_evidence(environment, (since, until), config, environ, redactor)
+    collection = collect.collect_evidence(environment, (since, until), config, environ, redactor)
     if file is not None:
-        collect.write_json(found, file)
-    for line in tables.evidence_lines(found):
+        collect.write_json(collection, file)
+    for line in tables.evidence_lines(collection):
         echo(line)
-    if url := collect.publish_evidence(found, incident, environ, redactor):
+    if url := collect.publish_evidence(collection, incident, environ, redactor):
         echo(url)
-    collect.require_any_source(found)
+    collect.require_any_source(collection)

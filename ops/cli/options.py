@@ -77,9 +77,11 @@ def render_script(shell: str, program: str) -> str:
     """Return the script for a shell. With a program such as `./run ops` it also defines the command `ops`."""
     from click import shell_completion
 
-    found = shell_completion.get_completion_class(shell)
-    assert found is not None
-    script = (found.source_template % found(click.Command(PROGRAM), {}, PROGRAM, VARIABLE).source_vars()).strip()
+    completion_class = shell_completion.get_completion_class(shell)
+    assert completion_class is not None
+    script = (
+        completion_class.source_template % completion_class(click.Command(PROGRAM), {}, PROGRAM, VARIABLE).source_vars()
+    ).strip()
     if not program:
         return script
     path, *words = shlex.split(program)

@@ -44,10 +44,10 @@ def plan_step(
     """
     environment = config.environment(options["environment"])
     place = Place(environment.name, runbook.service(params, environment))
-    found = runbook.after_relapse(params, deployment)
+    step = runbook.after_relapse(params, deployment)
     who, path, incident = options["requested_by"], options["config"], options["incident"]
-    request = StepRequest(runbook.name, place, incident, deployment, who, found is not None, path, os.environ, redactor)
-    return found or params, request
+    request = StepRequest(runbook.name, place, incident, deployment, who, step is not None, path, os.environ, redactor)
+    return step or params, request
 
 
 @dataclass
@@ -92,14 +92,14 @@ class StepRequest:
         if self.incident is None:
             raise step.refuse("the request has no incident, on which steps are counted")
         refuse_requester(self.environ, self.redactor, self.requested_by, f"Somebody else can run: `{step.by_hand}`")
-        found = read_outage(self.place, self.config, self.environ, self.redactor)
-        if signs := dict.fromkeys((*found.finding.theirs, *found.finding.possible)):
-            has = "has trouble" if found.finding.theirs else "may have trouble"
+        outage = read_outage(self.place, self.config, self.environ, self.redactor)
+        if signs := dict.fromkeys((*outage.finding.theirs, *outage.finding.possible)):
+            has = "has trouble" if outage.finding.theirs else "may have trouble"
             raise step.refuse(f"a provider {has}, so an older version may not help: {'; '.join(signs)}")
         deployed = count_deployed_steps(
             self.place, self.config, self.environ, self.redactor, incident=self.incident, relapsed=self.deployment
         )
-        is_healthy = all(each.verdict == Verdict.HEALTHY for each in found.evidence.services)
+        is_healthy = all(each.verdict == Verdict.HEALTHY for each in outage.evidence.services)
         issue, now = find_incident(self.environ, self.redactor, self.incident), current_time(self.environ)
         self.has_claimed = claim_step(replace(step, is_healthy=is_healthy, deployed=deployed), issue, now)
 
@@ -170,20 +170,20 @@ def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
             github_environment=given.pop("approved_for"),
         )
         try:
-            found = _find_runbook(runbooks, runbook)
-            where, needed = given["environment"], found.github_environment
+            file = _find_runbook(runbooks, runbook)
+            where, needed = given["environment"], file.github_environment
             refuse_without_pass(gate_pass, os.environ, environment=where, github_environment=needed, runbook=runbook)
             config, _ = read_config(given["config"])
             waiting = {"requester": given["requested_by"], "is_next": relapsed is not None}
             review = require_review(config.environment(where), needed, os.environ, redactor, **waiting)
-            given["approval"], chosen = parse_approval(approval), _parse_params(found, params, param)
+            given["approval"], chosen = parse_approval(approval), _parse_params(file, params, param)
         except OpsError as error:
             write_failure_outputs(error, redactor)
             raise
         given |= {"comment": _parse_id(comment), "review": review, "requesters": _parse_ids(requesters)}
         if relapsed is None:
-            return start(found, chosen, redactor, given)
-        return _start_step(*plan_step(found, chosen, relapsed, redactor, config=config, options=given), found, given)
+            return start(file, chosen, redactor, given)
+        return _start_step(*plan_step(file, chosen, relapsed, redactor, config=config, options=given), file, given)
 
     return ExampleCommand(
         "recover",

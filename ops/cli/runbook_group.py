@@ -73,8 +73,8 @@ class RunbookGroup(ExampleGroup):
             words = {second: text for (word, second), text in names.items() if word == first and second}
             command = self.get_command(ctx, first)
             options = command.shell_complete(click.Context(command, ctx, first), incomplete) if command else []
-        found = [_item(word, text) for word, text in words.items() if word.startswith(incomplete)]
-        return [*found, *options]
+        items = [_item(word, text) for word, text in words.items() if word.startswith(incomplete)]
+        return [*items, *options]
 
 
 def _item(word: str, text: str) -> "CompletionItem":

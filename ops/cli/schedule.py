@@ -121,16 +121,16 @@ class ScheduledRuns:
         self, runbook: Runbook[Any], due: DueRuns, config: "Config", environment: "Environment"
     ) -> Iterator[int]:
         """Start each due run of an environment, publish its notices, and yield their exit codes. Raises OpsError."""
-        for found in due.find(config, environment, os.environ, self.redactor):
-            if isinstance(found, str):
-                self.note(found)
-            elif isinstance(found, DueNotice):
-                self.note(found.text)
-                if found.publish and self.yes and not self.dry_run:
-                    self.note(found.publish())
-                yield found.exit_code
+        for due_run in due.find(config, environment, os.environ, self.redactor):
+            if isinstance(due_run, str):
+                self.note(due_run)
+            elif isinstance(due_run, DueNotice):
+                self.note(due_run.text)
+                if due_run.publish and self.yes and not self.dry_run:
+                    self.note(due_run.publish())
+                yield due_run.exit_code
             else:
-                yield self.run(runbook, found.params, environment.name, found.incident)
+                yield self.run(runbook, due_run.params, environment.name, due_run.incident)
 
     def note(self, text: str) -> None:
         """Print a line about due runs; with --json on stderr, because stdout holds only results."""

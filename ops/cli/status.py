@@ -59,14 +59,14 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
     from ops.status.status import environment_status
 
     environment = choose_environment("status", environment, config)
-    found = environment_status(environment, config, os.environ, redactor)
+    environment_state = environment_status(environment, config, os.environ, redactor)
     if as_json:
-        echo_json(found.to_json())
+        echo_json(environment_state.to_json())
     else:
-        for line in text.status_lines(found):
+        for line in text.status_lines(environment_state):
             echo(line)
-    if found.error:
-        raise found.error
+    if environment_state.error:
+        raise environment_state.error
 
 
 @click.command(
@@ -106,11 +106,11 @@ def versions(
     if service and named and service != named:
         raise click.UsageError(f'two services are given: "{quote_name(service)}" and "{quote_name(named)}"')
     place = choose_service_place("versions", service or named, environment, config, options)
-    found = service_versions(place, incident, config, github_environ(config, redactor, is_quiet=as_json), redactor)
+    state = service_versions(place, incident, config, github_environ(config, redactor, is_quiet=as_json), redactor)
     if as_json:
-        echo_json(found.to_json())
+        echo_json(state.to_json())
         return
-    for line in version_lines(found, most=len(found.candidates) if show_all else SHOWN_VERSIONS):
+    for line in version_lines(state, most=len(state.candidates) if show_all else SHOWN_VERSIONS):
         echo(line)
 
 
@@ -132,17 +132,17 @@ def last(redactor: Redactor, /, *, count: int, as_json: bool, config: Path) -> N
     """
     from ops.status.last_runs import NO_RESULT, read_last_runs, run_lines
 
-    found = read_last_runs(count, config, github_environ(config, redactor, is_quiet=as_json), redactor)
+    last_runs = read_last_runs(count, config, github_environ(config, redactor, is_quiet=as_json), redactor)
     if as_json:
-        echo_json(found.to_json())
+        echo_json(last_runs.to_json())
         return
-    for run in found.runs:
+    for run in last_runs.runs:
         show_headline(run.state or NO_RESULT, run.headline, exit_code=run.exit_code)
-        for line in run_lines(run, found.read_at):
+        for line in run_lines(run, last_runs.read_at):
             echo(one_line(line))
-    if not found.runs:
-        echo("No run is recorded here." if found.has_read_local else "No run was read.")
-    for note in found.notes:
+    if not last_runs.runs:
+        echo("No run is recorded here." if last_runs.has_read_local else "No run was read.")
+    for note in last_runs.notes:
         echo(one_line(note), err=True)
 
 
@@ -174,14 +174,14 @@ def check_outage(
 
     place = _choose_place(service, environment, config, {"incident": incident, "json": as_json})
     environ = github_environ(config, redactor, is_quiet=as_json)
-    found = read_outage(place, config, environ, redactor)
+    report = read_outage(place, config, environ, redactor)
     if as_json:
-        echo_json(found.to_json())
+        echo_json(report.to_json())
     else:
-        for line in outage_lines(found):
+        for line in outage_lines(report):
             echo(line)
     program = published_prefix(environ, config, read_config(config)[0])
-    if url := publish_outage(found, incident, program, environ, redactor):
+    if url := publish_outage(report, incident, program, environ, redactor):
         echo(url, err=as_json)
 
 
@@ -266,7 +266,7 @@ def _watch(
     from ops.watch.text import detail_lines, headline, next_step, round_line
 
     incident = watched.incident
-    found = watch_service(
+    ended = watch_service(
         watched.place,
         config,
         environ,
@@ -276,15 +276,15 @@ def _watch(
         is_closed=watched.is_closed,
         on_round=lambda result: None if as_json else echo(round_line(result)),
     )
-    step = next_step(found, command_names(config, environ, incident))
-    actions.write_job_outputs(os.environ, {key: redactor.redact_text(text) for key, text in _outputs(found, step)})
+    step = next_step(ended, command_names(config, environ, incident))
+    actions.write_job_outputs(os.environ, {key: redactor.redact_text(text) for key, text in _outputs(ended, step)})
     if as_json:
-        echo_json({**found.to_json(), "next": step})
-        return found.exit_code
-    show_headline(found.decision or "", headline(found), exit_code=found.exit_code)
-    for line in (*detail_lines(found), *filter(None, [step])):
+        echo_json({**ended.to_json(), "next": step})
+        return ended.exit_code
+    show_headline(ended.decision or "", headline(ended), exit_code=ended.exit_code)
+    for line in (*detail_lines(ended), *filter(None, [step])):
         echo(f"  {line}")
-    return found.exit_code
+    return ended.exit_code
 
 
 def _complete_reports(incidents: list[int], config: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
@@ -298,15 +298,15 @@ def _complete_reports(incidents: list[int], config: Path, environ: Mapping[str, 
             echo(f"the report of #{number} is not renewed: {error.message}", err=True)
 
 
-def _outputs(found: "WatchResult", step: str) -> Iterator[tuple[str, str]]:
+def _outputs(result: "WatchResult", step: str) -> Iterator[tuple[str, str]]:
     """Yield the outputs for later jobs of the same workflow run."""
     from ops.watch.text import headline
 
-    yield from (("decision", found.decision or ""), ("reason", found.reason or ""))
-    yield from (("message", headline(found)), ("hint", step))
-    yield "answered", "true" if found.is_published else ""
-    yield "deployment", found.state.deployment
-    yield "ended_at", format_rfc3339(found.ended_at) if found.ended_at else ""
+    yield from (("decision", result.decision or ""), ("reason", result.reason or ""))
+    yield from (("message", headline(result)), ("hint", step))
+    yield "answered", "true" if result.is_published else ""
+    yield "deployment", result.state.deployment
+    yield "ended_at", format_rfc3339(result.ended_at) if result.ended_at else ""
 
 
 def _configured_length(path: Path) -> timedelta:

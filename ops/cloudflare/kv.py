@@ -36,12 +36,12 @@ class KvApi:
     @reads("POST /accounts/{account}/storage/kv/namespaces/{namespace}/bulk/get")
     def read_values(self, namespace: str, keys: Sequence[str]) -> dict[str, str | None]:
         """Return key → value, None for a missing key, with one request per 100 keys. Raises ProviderError."""
-        path, found = f"{self._namespaces}/{namespace}/bulk/get", dict[str, str | None]()
+        path, values = f"{self._namespaces}/{namespace}/bulk/get", dict[str, str | None]()
         for first in range(0, len(keys), MAX_KEYS_PER_READ):
             some = list(keys[first : first + MAX_KEYS_PER_READ])
             answer = self._client.read_by_post(path, {"keys": some, "type": "text"}, permission=READ_PERMISSION)
-            found |= parse_result(answer, "values of KV", partial(_values, answer.result, some))
-        return found
+            values |= parse_result(answer, "values of KV", partial(_values, answer.result, some))
+        return values
 
     def read_value(self, namespace: str, key: str) -> str | None:
         return self.read_values(namespace, [key])[key]

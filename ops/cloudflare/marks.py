@@ -81,18 +81,18 @@ class DeploymentMark:
 
 def parse_mark(message: str) -> DeploymentMark | None:
     """Parse a deployment message; None if it has no mark of Backout."""
-    found = PATTERN.match(message)
-    if found is None:
+    match = PATTERN.match(message)
+    if match is None:
         return None
-    incident, blames = found["incident"], found["blames"]
-    names = tuple(urllib.parse.unquote(name) for name in (found["names"] or "").split(",") if name)
+    incident, blames = match["incident"], match["blames"]
+    names = tuple(urllib.parse.unquote(name) for name in (match["names"] or "").split(",") if name)
     return DeploymentMark(
         incident=None if incident == "-" else int(incident),
-        run=found["run"],
+        run=match["run"],
         blames=None if blames == "-" else blames,
-        text=found["text"] or "",
-        rehearsed=names[0] if found["what"] == "rehearsed" and names else "",
-        **({found["what"]: names} if found["what"] not in {None, "rehearsed"} else {}),
+        text=match["text"] or "",
+        rehearsed=names[0] if match["what"] == "rehearsed" and names else "",
+        **({match["what"]: names} if match["what"] not in {None, "rehearsed"} else {}),
     )
 
 
@@ -140,8 +140,8 @@ class CodeAge:
 
 def parse_schema_marks(message: str) -> tuple[SchemaMark, ...]:
     """Return the schema marks of a version's or deployment's message."""
-    found = (_mark(each) for each in islice(_SCHEMA_PATTERN.finditer(message), MAX_SCHEMA_MARKS))
-    return tuple(mark for mark in found if all(name.isprintable() for name in (mark.last, *mark.applied)))
+    marks = (_mark(each) for each in islice(_SCHEMA_PATTERN.finditer(message), MAX_SCHEMA_MARKS))
+    return tuple(mark for mark in marks if all(name.isprintable() for name in (mark.last, *mark.applied)))
 
 
 def without_schema_marks(message: str) -> str:
@@ -149,13 +149,13 @@ def without_schema_marks(message: str) -> str:
     return _SCHEMA_PATTERN.sub("", message).rstrip()
 
 
-def _mark(found: re.Match[str]) -> SchemaMark:
-    applied = "" if found["applied"] == "-" else found["applied"]
+def _mark(match: re.Match[str]) -> SchemaMark:
+    applied = "" if match["applied"] == "-" else match["applied"]
     return SchemaMark(
-        database=found["database"],
-        last="" if found["last"] == "-" else urllib.parse.unquote(found["last"]),
+        database=match["database"],
+        last="" if match["last"] == "-" else urllib.parse.unquote(match["last"]),
         applied=tuple(urllib.parse.unquote(name) for name in applied.split(",") if name),
-        bookmark="" if found["bookmark"] == "-" else found["bookmark"],
+        bookmark="" if match["bookmark"] == "-" else match["bookmark"],
     )
 
 

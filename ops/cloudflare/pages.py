@@ -85,8 +85,8 @@ class PagesApi:
 
         rows = islice(paginate_by_total(page, per_page=PAGE_SIZE), limit)
         # Keyed by ID, because a deployment between two reads moves a row to the next page.
-        found = {row.id: row for row in rows if row.environment == PRODUCTION}
-        return tuple(sorted(found.values(), key=lambda deployment: deployment.created_on, reverse=True))
+        deployments = {row.id: row for row in rows if row.environment == PRODUCTION}
+        return tuple(sorted(deployments.values(), key=lambda deployment: deployment.created_on, reverse=True))
 
     @reads("GET /accounts/{account}/pages/projects/{project}/deployments/{deployment}")
     def read_deployment(self, project: str, deployment: str) -> PagesDeployment | None:

@@ -113,8 +113,10 @@ def read_audit_log(client: CloudflareClient, account_id: str, period: Period) ->
             parse_result(answer, "the audit log", lambda: list(_audit_entries(answer.result))), answer.result_info
         )
 
-    found = tuple(islice(paginate_by_cursor(read, per_page=AUDIT_PAGE_SIZE, size_parameter="limit"), MAX_AUDIT_ENTRIES))
-    return AuditLog(found, may_be_incomplete=cut)
+    entries = tuple(
+        islice(paginate_by_cursor(read, per_page=AUDIT_PAGE_SIZE, size_parameter="limit"), MAX_AUDIT_ENTRIES)
+    )
+    return AuditLog(entries, may_be_incomplete=cut)
 
 
 def _audit_entries(rows: list[Any]) -> Iterator[AuditLogEntry]:
@@ -163,11 +165,11 @@ def read_account_limits(client: CloudflareClient, account_id: str) -> DatasetLim
 
 def _limits(answer: CloudflareResponse) -> DatasetLimits:
     def build() -> DatasetLimits:
-        found = answer.result["viewer"]["scope"][0]["settings"]["set"]
-        old, wide, rows = (int(found[name]) for name in ("notOlderThan", "maxDuration", "maxPageSize"))
+        settings = answer.result["viewer"]["scope"][0]["settings"]["set"]
+        old, wide, rows = (int(settings[name]) for name in ("notOlderThan", "maxDuration", "maxPageSize"))
         if min(old, wide, rows) < 1:
-            raise ValueError(found)
-        return DatasetLimits(found.get("enabled") is True, old, wide, min(rows, MAX_ROWS))
+            raise ValueError(settings)
+        return DatasetLimits(settings.get("enabled") is True, old, wide, min(rows, MAX_ROWS))
 
     return parse_result(answer, "the limits of a data set", build)
 
@@ -203,10 +205,10 @@ def count_host_failures(client: CloudflareClient, zone: str, host: str, period: 
     answer = client.query_graphql(_FAILURES, permission=ANALYTICS_READ, variables=variables)
 
     def build() -> HostFailures:
-        found = answer.result["viewer"]["scope"][0]
-        failed, limited = (sum(int(row["count"]) for row in found[name]) for name in ("failed", "limited"))
-        clients = {row["dimensions"]["clientIP"] for row in found["clients"]}
-        return HostFailures(failed, limited, len(clients), len(found["clients"]) >= MAX_ROWS)
+        zone = answer.result["viewer"]["scope"][0]
+        failed, limited = (sum(int(row["count"]) for row in zone[name]) for name in ("failed", "limited"))
+        clients = {row["dimensions"]["clientIP"] for row in zone["clients"]}
+        return HostFailures(failed, limited, len(clients), len(zone["clients"]) >= MAX_ROWS)
 
     return parse_result(answer, "the failed requests to a host", build)
 
@@ -231,10 +233,12 @@ def read_worker_traffic(
     answer = client.query_graphql(_BY_VERSION, permission=ACCOUNT_ANALYTICS_READ, variables=variables, timeout=timeout)
 
     def build() -> WorkerTraffic:
-        found = answer.result["viewer"]["scope"][0]
-        minutes = tuple(_version_requests(row, "datetimeMinute") for row in found["minutes"])
-        days = tuple(_version_requests(row, "date") for row in found["days"])
-        samples = sum(int(row["sum"]["requests"]) / max(1.0, row["avg"]["sampleInterval"]) for row in found["minutes"])
+        account = answer.result["viewer"]["scope"][0]
+        minutes = tuple(_version_requests(row, "datetimeMinute") for row in account["minutes"])
+        days = tuple(_version_requests(row, "date") for row in account["days"])
+        samples = sum(
+            int(row["sum"]["requests"]) / max(1.0, row["avg"]["sampleInterval"]) for row in account["minutes"]
+        )
         total = sum(row.requests for row in minutes)
         complete_until = min(recent.until, now - COMPLETE_AFTER).replace(second=0, microsecond=0)
         may_be_cut = max(len(minutes), len(days)) >= MAX_ROWS
@@ -279,8 +283,8 @@ def count_requests(
     The result is empty if observability is off, and partial if requests are sampled.
     """
     answer = _count_groups(client, account_id, worker, period, {TRIGGER: "string", STATUS: "number"})
-    found = parse_result(answer, "the requests to a Worker", lambda: list(_worker_requests(answer)))
-    return tuple(sorted(found, key=lambda each: -each.count))
+    rows = parse_result(answer, "the requests to a Worker", lambda: list(_worker_requests(answer)))
+    return tuple(sorted(rows, key=lambda each: -each.count))
 
 
 def count_errors(client: CloudflareClient, account_id: str, worker: str, period: Period) -> tuple[LoggedError, ...]:
@@ -290,8 +294,8 @@ def count_errors(client: CloudflareClient, account_id: str, worker: str, period:
     (developers.cloudflare.com/durable-objects/platform/known-issues).
     """
     answer = _count_groups(client, account_id, worker, period, {ERROR: "string"})
-    found = parse_result(answer, "the errors of a Worker", lambda: list(_logged_errors(answer)))
-    return tuple(sorted(found, key=lambda each: -each.count))
+    errors = parse_result(answer, "the errors of a Worker", lambda: list(_logged_errors(answer)))
+    return tuple(sorted(errors, key=lambda each: -each.count))
 
 
 @reads("POST /accounts/{account}/workers/observability/telemetry/query")

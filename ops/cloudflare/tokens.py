@@ -55,11 +55,11 @@ def read_permission_groups(client: CloudflareClient, account_id: str, token: Ver
 
 def _groups(policies: Iterable[Mapping[str, Any]], account_id: str) -> frozenset[str]:
     """Return the allowed groups without the denied ones, of the policies that include the account."""
-    found: dict[str, set[str]] = {"allow": set(), "deny": set()}
+    groups: dict[str, set[str]] = {"allow": set(), "deny": set()}
     for policy in policies:
         if _includes(policy.get("resources") or {}, account_id):
-            found[policy["effect"]] |= {str(group["name"]) for group in policy["permission_groups"]}
-    return frozenset(found["allow"] - found["deny"])
+            groups[policy["effect"]] |= {str(group["name"]) for group in policy["permission_groups"]}
+    return frozenset(groups["allow"] - groups["deny"])
 
 
 def _includes(resources: Mapping[str, Any], account_id: str) -> bool:

@@ -81,15 +81,15 @@ class WorkersApi:
         Cloudflare documents no page size, and a wrong `per_page` would fail the read. The live deployment is parsed
         strictly. An unreadable older row has no split and a `problem`.
         """
-        found = {each.id: each for each in self._read_deployments(worker, page)}
+        by_id = {each.id: each for each in self._read_deployments(worker, page)}
         last = page
-        while page == 1 and found and last < MAX_PAGES and all(each.is_rehearsal for each in found.values()):
+        while page == 1 and by_id and last < MAX_PAGES and all(each.is_rehearsal for each in by_id.values()):
             last += 1
-            older = {each.id: each for each in self._read_deployments(worker, last) if each.id not in found}
+            older = {each.id: each for each in self._read_deployments(worker, last) if each.id not in by_id}
             if not older:
                 break
-            found |= older
-        deployments = sorted(found.values(), key=lambda deployment: deployment.created_on, reverse=True)
+            by_id |= older
+        deployments = sorted(by_id.values(), key=lambda deployment: deployment.created_on, reverse=True)
         return tuple(deployments) if rehearsals else leave_out_rehearsals(deployments)
 
     def _read_deployments(self, worker: str, page: int) -> list[WorkerDeployment]:
@@ -168,8 +168,8 @@ class WorkersApi:
         rows = _rows(answer, "items", f"the uploads of {worker}")
         if not rows:
             raise unexpected_shape(answer, f"the uploads of {worker}")
-        found = parse_result(answer, f"the uploads of {worker}", lambda: [_version(row) for row in rows])
-        return tuple(sorted(found, key=lambda version: version.number or 0, reverse=True))
+        versions = parse_result(answer, f"the uploads of {worker}", lambda: [_version(row) for row in rows])
+        return tuple(sorted(versions, key=lambda version: version.number or 0, reverse=True))
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/versions/{version}")
     def read_version(self, worker: str, version: str) -> WorkerVersion | None:

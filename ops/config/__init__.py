@@ -222,14 +222,14 @@ class Environment(NamedModel):
 
     def services_of(self, database: str) -> list[Service]:
         """Return the services that use a database, the first one first; none for an unknown name."""
-        found = self.databases.get(database)
-        return [self.service(name) for name in dict.fromkeys(found.services)] if found else []
+        database_config = self.databases.get(database)
+        return [self.service(name) for name in dict.fromkeys(database_config.services)] if database_config else []
 
     def database_probes(self, database: str) -> dict[str, ProbeSet]:
         """Return service → its probes, with those of a database that it uses. Raises ConfigError for an unknown one."""
-        found = self.database(database)
+        database_config = self.database(database)
         return {
-            each.name: ProbeSet(each.url, each.database_probes(found), each.verify, name=each.name)
+            each.name: ProbeSet(each.url, each.database_probes(database_config), each.verify, name=each.name)
             for each in self.services_of(database)
         }
 

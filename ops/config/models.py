@@ -404,6 +404,6 @@ def read_template_labels(text: str, suffix: str) -> Iterator[str]:
         data: Any = yaml.BaseLoader(text).get_single_data()  # reads texts only, so a date or a tag cannot fail
     except yaml.YAMLError:
         return
-    found = data.get("labels", []) if isinstance(data, dict) else []
-    listed = found.split(",") if isinstance(found, str) else found if isinstance(found, list) else []
+    labels = data.get("labels", []) if isinstance(data, dict) else []
+    listed = labels.split(",") if isinstance(labels, str) else labels if isinstance(labels, list) else []
     yield from (str(label).strip() for label in listed)

@@ -22,16 +22,16 @@ def anonymize_text(text: str) -> str:
     return _V4.sub(_network, _V6.sub(_prefix, _MAIL.sub(_initial, text)))
 
 
-def _initial(found: re.Match[str]) -> str:
+def _initial(match: re.Match[str]) -> str:
     # URL encoding can join several words into one name; only its first letter stays.
-    name = found[0].removesuffix("@").removesuffix("%40").lstrip('"')
+    name = match[0].removesuffix("@").removesuffix("%40").lstrip('"')
     return f"{name[:1]}…@"
 
 
-def _prefix(found: re.Match[str]) -> str:
-    run = re.sub("%3a", ":", found[0], flags=re.IGNORECASE)
+def _prefix(match: re.Match[str]) -> str:
+    run = re.sub("%3a", ":", match[0], flags=re.IGNORECASE)
     if "::" not in run and run.count(":") < 4:
-        return found[0]
+        return match[0]
     try:
         address = ipaddress.IPv6Address(run)
     except ValueError:
@@ -40,6 +40,6 @@ def _prefix(found: re.Match[str]) -> str:
     return str(ipaddress.IPv6Network((address, 48), strict=False))
 
 
-def _network(found: re.Match[str]) -> str:
-    first, second, third, *_ = found[0].split(".")
+def _network(match: re.Match[str]) -> str:
+    first, second, third, *_ = match[0].split(".")
     return f"{first}.{second}.{third}.0/24"

@@ -283,11 +283,11 @@ def find_request(requests: Iterable[WaitingRequest], incident: int, digest: str)
     here = [each for each in requests if each.incident == incident]
     if not here:
         raise _refused(Reason.NO_REQUEST, "no request waits on this incident for a second person")
-    found = next((each for each in here if each.full_digest == digest), None)
-    if found is None:
+    request = next((each for each in here if each.full_digest == digest), None)
+    if request is None:
         why = "it was mistyped, or somebody edited or deleted the comment"
         raise _refused(Reason.NO_REQUEST, f"no request on this incident has the digest {digest}: {why}", COPY_DIGEST)
-    return found
+    return request
 
 
 def refuse_approval(request: WaitingRequest, approval: Approval, used: Iterable[ApprovalUse]) -> None:

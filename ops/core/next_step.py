@@ -68,12 +68,12 @@ def describe_button(runbook: str, options: Mapping[str, Any]) -> str:
 
 def button_fields(text: str) -> tuple[str, list[tuple[str, str]]] | None:
     """Return the workflow and the fields of a button's text; None if the text is of another form."""
-    found = re.fullmatch("Actions → ([a-z][a-z-]*) → Run workflow: (.*)", text)
-    if found is None:
+    match = re.fullmatch("Actions → ([a-z][a-z-]*) → Run workflow: (.*)", text)
+    if match is None:
         return None
-    parts = re.split("; (?=[a-z_]+ = )", found[2])
+    parts = re.split("; (?=[a-z_]+ = )", match[2])
     fields = [(name, value) for name, is_field, value in (part.partition(" = ") for part in parts) if is_field]
-    return found[1], fields
+    return match[1], fields
 
 
 def build_gh_command(runbook: str, options: Mapping[str, Any]) -> str:

@@ -50,13 +50,13 @@ def decoded(text: str) -> bytes | None:
 
 def places(text: str) -> list[int]:
     """Return the start of the character or escape of each decoded byte, then the length of the text."""
-    found = list[int]()
+    positions = list[int]()
     for data, start, is_plain in _pieces(text):
         if is_plain:
-            found += range(start, start + len(data))
+            positions += range(start, start + len(data))
         else:
-            found += [start] * len(data)
-    return [*found, len(text)]
+            positions += [start] * len(data)
+    return [*positions, len(text)]
 
 
 def _pieces(text: str) -> Iterator[tuple[bytes, int, bool]]:
@@ -77,13 +77,13 @@ def _plain(text: str, start: int, end: int) -> Iterator[tuple[bytes, int, bool]]
         yield from ((_encoded(character), at, False) for at, character in enumerate(part, start))
 
 
-def _meant(found: re.Match[str]) -> bytes:
-    kind = found.lastgroup
+def _meant(match: re.Match[str]) -> bytes:
+    kind = match.lastgroup
     if kind is None or kind == "nothing":
         return b""
     if kind == "percent":
-        return bytes([int(found[0][-2:], 16)])
-    number = int(found[kind], _BASES[kind])
+        return bytes([int(match[0][-2:], 16)])
+    number = int(match[kind], _BASES[kind])
     return _units(chr(number)) if number <= 0x10FFFF else b"?"
 
 
@@ -382,8 +382,8 @@ def _spelled(token: str) -> str:
 
 def _percent(character: str) -> str:
     """Return a pattern for the percent-encoded bytes, in either case; `%25` is a `%` that was encoded twice."""
-    found = character.encode(errors="surrogateescape")
-    return "".join(rf"%(?:25)?(?i:{byte:02x})" for byte in found)
+    encoded = character.encode(errors="surrogateescape")
+    return "".join(rf"%(?:25)?(?i:{byte:02x})" for byte in encoded)
 
 
 def _escapes(character: str) -> Iterator[str]:

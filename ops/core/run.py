@@ -239,8 +239,8 @@ class Run:
     def live(self) -> LiveState | None:
         """Return what is live, as the end says, else by the last step; None for an older record that has an end."""
         if self.decision:
-            found = self._data(EventKind.ENDED, "live")
-            return LiveState(found) if found in [*LiveState] else None
+            live = self._data(EventKind.ENDED, "live")
+            return LiveState(live) if live in [*LiveState] else None
         steps = [each.kind for each in self.events if each.kind in _LIVE_BY_STEP]
         is_partly = 0 < steps.count(EventKind.READ_BACK) < len(self.plan.changes if self.plan else ())
         if not steps:
@@ -277,8 +277,8 @@ class Run:
     def undo(self) -> tuple[SuggestedCommand, ...]:
         """Return the undo commands that the end names, else those of the plan, as for older records."""
         ended = self.last_event(EventKind.ENDED)
-        found = (command_from_json("undo", each) for each in mappings_in(ended.data if ended else {}, "undo"))
-        return tuple(dict.fromkeys(filter(None, found))) or (self.plan.undo if self.plan else ())
+        commands = (command_from_json("undo", each) for each in mappings_in(ended.data if ended else {}, "undo"))
+        return tuple(dict.fromkeys(filter(None, commands))) or (self.plan.undo if self.plan else ())
 
     @property
     def durations(self) -> dict[str, float | None]:

@@ -97,8 +97,8 @@ def merge_runs(recorded: Iterable[RunRecord], local: Sequence[RunRecord]) -> tup
 
 def parse_job_run(run: str) -> tuple[int, int] | None:
     """Return the number and attempt of the workflow run in a run id; None for a run on a laptop."""
-    found = re.fullmatch(r"([0-9]{1,20})\.([0-9]{1,5})-[0-9a-f]{4}", run)
-    return (int(found[1]), int(found[2])) if found else None
+    match = re.fullmatch(r"([0-9]{1,20})\.([0-9]{1,5})-[0-9a-f]{4}", run)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def embed_record(text: str, record: RunRecord) -> str:
@@ -128,11 +128,11 @@ def _with_current_names(record: RunRecord) -> RunRecord:
 
 def _read(body: str) -> RunRecord | None:
     """Return the record with its names as written, which the digest covers."""
-    found = _BLOCK.search(body or "")
-    if found is None or len(found[0]) > MAX_RECORD_BYTES + 100:
+    match = _BLOCK.search(body or "")
+    if match is None or len(match[0]) > MAX_RECORD_BYTES + 100:
         return None
     try:
-        data = json.loads(found[1], parse_constant=_refuse)
+        data = json.loads(match[1], parse_constant=_refuse)
         return _block(data) if data["v"] == RECORD_VERSION else None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -102,15 +102,15 @@ def _is_reading_pragma(tokens: list[str]) -> bool:
 
 def _tokens(sql: str) -> list[str] | None:
     """Return words in capitals, signs, and `?` for quoted names and literals. None for text that is not SQL."""
-    found = list[str]()
+    tokens = list[str]()
     for token in _TOKEN.finditer(sql):
         if token.lastgroup == "unclosed" and token[0]:
             return None
         if token.lastgroup in {"word", "sign"}:
-            found.append(token[0].upper())
+            tokens.append(token[0].upper())
         elif token.lastgroup in {"literal", "name", "number"}:
-            found.append("?")
-    return found
+            tokens.append("?")
+    return tokens
 
 
 def find_pattern_problem(pattern: str) -> str:

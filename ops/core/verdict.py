@@ -80,10 +80,10 @@ class Verdict(StrEnum):
 
 def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the worst verdict: unhealthy, then inconclusive, then healthy. No verdict is inconclusive."""
-    found = set(verdicts)
-    if Verdict.UNHEALTHY in found:
+    kinds = set(verdicts)
+    if Verdict.UNHEALTHY in kinds:
         return Verdict.UNHEALTHY
-    return Verdict.HEALTHY if found == {Verdict.HEALTHY} else Verdict.INCONCLUSIVE
+    return Verdict.HEALTHY if kinds == {Verdict.HEALTHY} else Verdict.INCONCLUSIVE
 
 
 REPORTED_WHEN_HEALTHY = frozenset(

@@ -106,12 +106,12 @@ def _read_names(file: str, text: str) -> Iterator[str]:
 
 def _split_names(text: str) -> Iterator[str]:
     """Yield the names of a list; none if it is malformed."""
-    found, end = list[str](), 0
+    names, end = list[str](), 0
     while name := _NAME.match(text, end):
-        found.append(name["quoted"].replace('""', '"') if name["quoted"] else name["plain"].rstrip())
+        names.append(name["quoted"].replace('""', '"') if name["quoted"] else name["plain"].rstrip())
         end = name.end()
-    if end == len(text) and all(found) and not text.endswith(","):
-        yield from found
+    if end == len(text) and all(names) and not text.endswith(","):
+        yield from names
 
 
 def _write_name(name: str) -> str:

@@ -124,8 +124,8 @@ def _run(
 
 
 def _judge_foreign_keys(result: SqlResult) -> str:
-    found = [f"{row.get('table')} row {row.get('rowid')} → {row.get('parent')}" for row in result.rows]
-    return f"{len(found)} rows without their parent: {_shorten(found)}" if found else ""
+    violations = [f"{row.get('table')} row {row.get('rowid')} → {row.get('parent')}" for row in result.rows]
+    return f"{len(violations)} rows without their parent: {_shorten(violations)}" if violations else ""
 
 
 def _judge_integrity(result: SqlResult) -> str:
@@ -145,15 +145,15 @@ def _judge_rows(bounds: "RowBounds", result: SqlResult) -> str:
 
 
 def _judge_query(query: Query, result: SqlResult) -> str:
-    found = _first_value(result)
+    value = _first_value(result)
     expected = int(query.expect) if isinstance(query.expect, bool) else query.expect
-    return "" if found == expected else f"{quote_name(str(found))}, and {quote_name(str(expected))} is expected"
+    return "" if value == expected else f"{quote_name(str(value))}, and {quote_name(str(expected))} is expected"
 
 
 def _first_value(result: SqlResult) -> object:
     return next((value for row in result.rows[:1] for value in row.values()), None)
 
 
-def _shorten(found: list[str]) -> str:
-    more = [f"{len(found) - SHOWN} more"] if len(found) > SHOWN else []
-    return ", ".join([*map(quote_name, found[:SHOWN]), *more])
+def _shorten(lines: list[str]) -> str:
+    more = [f"{len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return ", ".join([*map(quote_name, lines[:SHOWN]), *more])

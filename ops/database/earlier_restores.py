@@ -197,14 +197,14 @@ def find_newest(name: str, state: DatabaseState, records: Iterable[RunRecord], c
     An unanswered restore was made if the migration that it takes back is gone, or was applied again. If it takes back
     none, the `current` bookmark is of a later session than its undo.
     """
-    found = [restore for record in records if (restore := _read_restore(record, name))]
+    restores = [restore for record in records if (restore := _read_restore(record, name))]
     if row := state.restored:
-        undos = [undo for each in found if each.run == row.run for undo in each.undos]
+        undos = [undo for each in restores if each.run == row.run for undo in each.undos]
         undos = [state.restore_undo, *undos] if is_bookmark(state.restore_undo) else undos
         at, target = parse_utc(row.at).replace(microsecond=0), row.bookmark if is_bookmark(row.bookmark) else ""
-        found = [each for each in found if each.run != row.run]
-        found.append(EarlierRestore(at, row.run, target, tuple(undos), evidence=f"its row in {TABLE}"))
-    newest = max(found, key=lambda each: (each.at, each.is_made), default=None)
+        restores = [each for each in restores if each.run != row.run]
+        restores.append(EarlierRestore(at, row.run, target, tuple(undos), evidence=f"its row in {TABLE}"))
+    newest = max(restores, key=lambda each: (each.at, each.is_made), default=None)
     if newest is None or newest.is_made:
         return newest
     return replace(newest, evidence=_find_evidence(newest, state, current))
@@ -240,8 +240,8 @@ def find_same_intent(records: Iterable[RunRecord], name: str, environment: str, 
 
     Each may have closed its services. The record on an incident may lag, and lack the newest rows.
     """
-    found = (record for record in records if _has_same_intent(record, name, environment))
-    return frozenset(each.run for each in found if _has_ended(each) or not each.rows or now >= _may_live_until(each))
+    same = (record for record in records if _has_same_intent(record, name, environment))
+    return frozenset(each.run for each in same if _has_ended(each) or not each.rows or now >= _may_live_until(each))
 
 
 def _has_same_intent(record: RunRecord, name: str, environment: str) -> bool:
@@ -263,7 +263,7 @@ def _read_restore(record: RunRecord, name: str) -> EarlierRestore | None:
     sent = list(_find_restores([record], name))
     if not sent:
         return None
-    (row, later), undos = sent[-1], [found[1] for each, _ in sent if (found := _BOOKMARK.search(each.text))]
+    (row, later), undos = sent[-1], [match[1] for each, _ in sent if (match := _BOOKMARK.search(each.text))]
     is_made = any(each.kind == EventKind.WRITTEN for each in later)
     decisions = {record.decision, *(each.text for each in later if each.kind == ENDED_KIND)}
     if not is_made and decisions & _NOT_MADE:
@@ -279,10 +279,10 @@ def _find_target(record: RunRecord, name: str) -> tuple[str, str]:
     """Return the bookmark that a run restored last, and a migration that it takes back; each empty if unknown."""
     prefix = f"{TARGET_PREFIX}{name}: "
     texts = [row.text for row in record.rows if row.kind == EventKind.PREPARED and row.text.startswith(prefix)]
-    found = _BOOKMARK.search(texts[-1]) if texts else None
-    if found is None or not is_bookmark(found[1]):
+    match = _BOOKMARK.search(texts[-1]) if texts else None
+    if match is None or not is_bookmark(match[1]):
         return "", ""
-    return found[1], (found[2] or "") if len(texts[-1]) < MAX_TEXT else ""
+    return match[1], (match[2] or "") if len(texts[-1]) < MAX_TEXT else ""
 
 
 def _find_restores(records: Iterable[RunRecord], name: str) -> Iterator[tuple[RecordRow, tuple[RecordRow, ...]]]:

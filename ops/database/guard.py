@@ -465,10 +465,10 @@ def _wait_for(tools: GuardTools, database: GuardedDatabase, name: str, seconds: 
 
 def _judge(tools: GuardTools, result: GuardResult, before: DatabaseChecks) -> None:
     """Check the data. A check that ended the same way before is a warning."""
-    found = run_checks(tools.d1, result.database, tools.clock)
-    tools.say(f"checks after: {found}")
+    results = run_checks(tools.d1, result.database, tools.clock)
+    tools.say(f"checks after: {results}")
     earlier = {each.name: each.verdict for each in before.results}
-    wrong = [each for each in found.results if each.verdict != Verdict.HEALTHY]
+    wrong = [each for each in results.results if each.verdict != Verdict.HEALTHY]
     result.warnings += [f"not new: {each}" for each in wrong if each.verdict == earlier[each.name]]
     new = [each for each in wrong if each.verdict != earlier[each.name]]
     if any(each.verdict == Verdict.UNHEALTHY for each in new):

@@ -295,8 +295,8 @@ def _is_part_of_alter_table(action: int, table: str) -> bool:
     return action == sqlite3.SQLITE_READ or (action == sqlite3.SQLITE_UPDATE and table == "sqlite_temp_master")
 
 
-def _creation_order(found: tuple[str, str, str]) -> tuple[int, bool]:
-    kind, _, sql = found
+def _creation_order(object_row: tuple[str, str, str]) -> tuple[int, bool]:
+    kind, _, sql = object_row
     return _CREATION_ORDER.index(kind), not _is_virtual(sql)
 
 
@@ -327,10 +327,10 @@ def split_statements(sql: str) -> Iterator[str]:
 
 def _find_end(sql: str, start: int) -> int:
     """Return the place behind a statement, by the rules of SQLite (sqlite.org/c3ref/complete.html)."""
-    found = _TO_SEMICOLON.match(sql, start)
-    if found and found.end() < len(sql) and not sqlite3.complete_statement(found[0]):
-        found = _TO_END.match(sql, found.end() - 1)  # only a trigger has semicolons within it
-    return found.end() if found else len(sql)
+    match = _TO_SEMICOLON.match(sql, start)
+    if match and match.end() < len(sql) and not sqlite3.complete_statement(match[0]):
+        match = _TO_END.match(sql, match.end() - 1)  # only a trigger has semicolons within it
+    return match.end() if match else len(sql)
 
 
 def _rejected(number: int, sql: str, why: str) -> SqlRejectedError:

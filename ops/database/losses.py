@@ -199,11 +199,11 @@ class LossTracker:
             "SELECT t.name, t.rootpage, t.sql, c.name FROM sqlite_schema t LEFT JOIN pragma_table_info(t.name) c "
             "WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite!_%' ESCAPE '!'"
         )
-        found = dict[str, _Table]()
+        tables = dict[str, _Table]()
         for name, page, sql, column in rows:
-            table = found.setdefault(fold_name(name), _Table(name, page, sql))
-            found[fold_name(name)] = replace(table, columns=(*table.columns, column))
-        return found
+            table = tables.setdefault(fold_name(name), _Table(name, page, sql))
+            tables[fold_name(name)] = replace(table, columns=(*table.columns, column))
+        return tables
 
 
 def fold_name(name: str) -> str:
@@ -226,6 +226,6 @@ def _is_shadow(key: str, tables: Mapping[str, _Table]) -> bool:
     return any(each.page == 0 and key.startswith(f"{name}_") for name, each in tables.items())
 
 
-def _blank(found: re.Match[str]) -> str:
+def _blank(match: re.Match[str]) -> str:
     """Return a space for a comment, and another sign for a quoted text."""
-    return " " if found[0][0] in "-/" else "?"
+    return " " if match[0][0] in "-/" else "?"

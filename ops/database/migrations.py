@@ -90,12 +90,12 @@ def _find_environment(file: str, settings: Mapping[str, Any], name: str) -> Mapp
         return settings
     environments = settings.get("env")
     known = environments if isinstance(environments, dict) else {}
-    found = known.get(name)
-    if not isinstance(found, dict):
+    section = known.get(name)
+    if not isinstance(section, dict):
         raise _unusable(
             f"{file} has no environment {quote_name(name)}; it has: {_list(known)}", "Correct --env, or CLOUDFLARE_ENV."
         )
-    return found
+    return section
 
 
 def _find_database(file: str, table: Mapping[str, Any], name: str, environment: str) -> Mapping[str, Any]:

@@ -191,9 +191,9 @@ def _settle(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:
     return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
 
 
-def _has_newer_row(own: RecordedApply | None, found: RecordedApply | None) -> bool:
+def _has_newer_row(own: RecordedApply | None, live: RecordedApply | None) -> bool:
     """Return whether another run restored after this one. A stale read shows an older row, or none."""
-    return own is not None and found is not None and found.run != own.run and found.at >= own.at
+    return own is not None and live is not None and live.run != own.run and live.at >= own.at
 
 
 def _differs_by_restore(restore: DatabaseRestore, now: DatabaseState) -> bool:

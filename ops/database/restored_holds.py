@@ -75,9 +75,9 @@ class RestoredHolds:
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         """Compare the holds with those that the database must have. A read before the write may be a stale one."""
-        found = holds.read_holds(ctx.cloudflare.d1, self.database_id)
-        is_done = {*found} == {*self.desired} and (self.is_sent or not found)
-        names = ", ".join(quote_name(each.migration) for each in found) or "no migration"
+        live = holds.read_holds(ctx.cloudflare.d1, self.database_id)
+        is_done = {*live} == {*self.desired} and (self.is_sent or not live)
+        names = ", ".join(quote_name(each.migration) for each in live) or "no migration"
         return ObservedState(ChangeState.DONE if is_done else ChangeState.PLANNED, f"{self.name} holds {names}")
 
     def apply(self, ctx: Context[Any]) -> str:

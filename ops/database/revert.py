@@ -184,7 +184,7 @@ def _list_names(names: Sequence[str]) -> str:
 
 
 def read_down_file(
-    found: SourceFiles, database: "Database", name: str, migration: Migration, state: DatabaseState
+    source_files: SourceFiles, database: "Database", name: str, migration: Migration, state: DatabaseState
 ) -> DownFile:
     """Return the down file after a test on a local copy of the schema.
 
@@ -192,14 +192,14 @@ def read_down_file(
         Refused: there is none, D1 cannot run it as one transaction, or it loses rows that it does not accept.
     """
     path = database.require_migrations(name).find_down_path(migration.name)
-    content = found.files.get(path)
+    content = source_files.files.get(path)
     if content is None:
-        raise _unusable(f"{migration.name} has no down file: {path} is not in {found}", "Merge one")
+        raise _unusable(f"{migration.name} has no down file: {path} is not in {source_files}", "Merge one")
     try:
         text = content.decode("utf-8-sig")
         statements = tuple(split_statements(text))
         if not statements:
-            raise _unusable(f"{path} of {found} has no statement", "Merge its statements")
+            raise _unusable(f"{path} of {source_files} has no statement", "Merge its statements")
         with LocalCopy(state.schema) as copy:
             copy.run(statements)
             losses, sets_foreign_keys, schema = copy.losses, copy.sets_foreign_keys, copy.read_schema()
@@ -208,21 +208,25 @@ def read_down_file(
             if is_same and not writes_migrations:
                 losses += _losses_with_row(copy, database.migrations_table)
     except UnicodeDecodeError:
-        raise _unusable(f"{path} of {found} is not UTF-8", "Merge it as UTF-8") from None
+        raise _unusable(f"{path} of {source_files} is not UTF-8", "Merge it as UTF-8") from None
     except SqlRejectedError as error:
         raise _unusable(
-            f"{path} of {found} fails on a local copy of the schema: {error}", "Merge a corrected one"
+            f"{path} of {source_files} fails on a local copy of the schema: {error}", "Merge a corrected one"
         ) from None
     if sets_foreign_keys:
         effect = "PRAGMA foreign_keys has no effect in D1's transaction"
-        raise _unusable(f"{path} of {found}: {effect}", "Merge one with PRAGMA defer_foreign_keys = on") from None
+        raise _unusable(
+            f"{path} of {source_files}: {effect}", "Merge one with PRAGMA defer_foreign_keys = on"
+        ) from None
     if not is_same:
-        raise _unusable(f"{path} of {found} changes the table {database.migrations_table}", "Merge one that does not")
+        raise _unusable(
+            f"{path} of {source_files} changes the table {database.migrations_table}", "Merge one that does not"
+        )
     if writes_migrations:
         effect = f"writes to the table {database.migrations_table}, whose row goes in the same transaction"
-        raise _unusable(f"{path} of {found} {effect}", "Merge one that does not")
+        raise _unusable(f"{path} of {source_files} {effect}", "Merge one that does not")
     accepted = _require_acceptance(path, text, losses, state)
-    return DownFile(path, str(found), found.find_page(path), statements, schema, accepted)
+    return DownFile(path, str(source_files), source_files.find_page(path), statements, schema, accepted)
 
 
 def _losses_with_row(copy: LocalCopy, table: str) -> tuple[RowLoss, ...]:
@@ -237,10 +241,10 @@ def _require_acceptance(path: str, text: str, losses: Sequence[RowLoss], state: 
     A removed table or column is what a down file is for.
     """
     remaining = [each for each in losses if each.is_kept and not each.column]
-    found = read_losses(path, text, remaining)
+    text_losses = read_losses(path, text, remaining)
     remedy = "Merge it to the default branch, or take the migration back with the command below."
-    refuse_losses([found], state.counts, remedy=remedy)
-    return found
+    refuse_losses([text_losses], state.counts, remedy=remedy)
+    return text_losses
 
 
 def describe_schema(before: DatabaseState, schema: frozenset[SchemaObject]) -> Iterator[str]:

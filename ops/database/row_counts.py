@@ -21,8 +21,8 @@ def count_tables(d1: "D1Api", database_id: str, tables: Collection[str], first: 
     """Return the number of rows of the tables; of many, those in `first` and then in alphabetical order."""
     ordered = sorted(tables, key=lambda table: (table not in first, table))
     counted = ordered[:MAX_TABLES]
-    found = run_parallel([partial(_count, d1, database_id, table) for table in counted]) if counted else []
-    return {**dict.fromkeys(ordered), **dict(zip(counted, found, strict=True))}
+    counts = run_parallel([partial(_count, d1, database_id, table) for table in counted]) if counted else []
+    return {**dict.fromkeys(ordered), **dict(zip(counted, counts, strict=True))}
 
 
 def _count(d1: "D1Api", database_id: str, table: str) -> int | None:

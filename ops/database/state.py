@@ -159,8 +159,8 @@ def _count_rows(
 ) -> dict[str, TableRows]:
     first = sorted(tables, key=lambda table: table not in {*database.created, *database.rows})
     counted = [table for table in first[:MAX_TABLES] if table not in uncounted]
-    found = run_parallel([partial(_count, d1, database, table) for table in counted]) if counted else []
-    return {**dict.fromkeys(tables, TableRows()), **dict(zip(counted, found, strict=True))}
+    counts = run_parallel([partial(_count, d1, database, table) for table in counted]) if counted else []
+    return {**dict.fromkeys(tables, TableRows()), **dict(zip(counted, counts, strict=True))}
 
 
 def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: datetime) -> dict[str, int]:
@@ -173,8 +173,8 @@ def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: d
         result = query_in_time(d1, database.id, SqlStatement(sql, (str(int(at.timestamp())),)))
         return _whole(result.rows[0]["n"]) if result else None
 
-    found = run_parallel([partial(count, name) for name in known]) if known else []
-    return {name: number for name, number in zip(known, found, strict=True) if number is not None}
+    counts = run_parallel([partial(count, name) for name in known]) if known else []
+    return {name: number for name, number in zip(known, counts, strict=True) if number is not None}
 
 
 def _count(d1: "D1Api", database: "Database", table: str) -> TableRows:

@@ -112,8 +112,8 @@ def _find_migration(to: str, migrations: Sequence[Migration]) -> Migration | Non
     if to == BEFORE_LAST_MIGRATION:
         return last_apply(migrations)[0]
     name = to.removeprefix(BEFORE_MIGRATION)
-    if found := next((each for each in migrations if each.name == name), None):
-        return found
+    if migration := next((each for each in migrations if each.name == name), None):
+        return migration
     number, is_file = name.partition("_")[0], name.endswith(".sql")
     near = next((each.name for each in migrations if each.name.partition("_")[0] == number), "")
     if near or not is_file:

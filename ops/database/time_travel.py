@@ -147,7 +147,7 @@ def find_taken_back(
     """
     if point.at is not None:
         return tuple(each for each in migrations if each.applied_at > point.at)
-    left, found = list(migrations), list[Migration]()
+    left, taken_back = list(migrations), list[Migration]()
     while left:
         batch, left = left[-BATCH:], left[:-BATCH]
         around = run_parallel([partial(_read_around, d1, database, each, now) for each in batch])
@@ -159,10 +159,10 @@ def find_taken_back(
                     hint=f"Use {BEFORE_MIGRATION}{migration.name}, or a UTC time.",
                 )
         newer = [each for each, (start, _) in zip(batch, around, strict=True) if start >= point.bookmark]
-        found = newer + found
+        taken_back = newer + taken_back
         if len(newer) < len(batch):
             break
-    return tuple(found)
+    return tuple(taken_back)
 
 
 def _read_around(d1: "D1Api", database: str, migration: Migration, now: datetime) -> tuple[str, str]:

@@ -44,8 +44,8 @@ def row_sql(name: str, table: str) -> str:
     return f"INSERT INTO {quote_identifier(table)} (name)\nvalues ('{quoted}');"
 
 
-def _normalize_line_end(found: re.Match[str]) -> str:
-    return found[0] if found[0][0] in "'\"`[" else found[0].replace("\r\n", "\n")
+def _normalize_line_end(match: re.Match[str]) -> str:
+    return match[0] if match[0][0] in "'\"`[" else match[0].replace("\r\n", "\n")
 
 
 def split_migration(file: MigrationFile, table: str) -> list[str]:

@@ -80,9 +80,9 @@ def create_tables(sandbox: "Sandbox", database: "Database") -> None:
     )
     apply(sandbox, database, GOOD, *(insert_rows(database, table) for table in tables.columns))
     for query in database.queries:
-        found = next((value for row in tables.run(query.sql)[:1] for value in row.values()), None)
-        if found != query.expect:
-            text = f"{quote_name(str(found))}, and {quote_name(str(query.expect))} is expected"
+        first_value = next((value for row in tables.run(query.sql)[:1] for value in row.values()), None)
+        if first_value != query.expect:
+            text = f"{quote_name(str(first_value))}, and {quote_name(str(query.expect))} is expected"
             raise ConfigError(f"the drill's rows do not pass the query {query.name} of ops.yml: {text}", hint=_HINT)
 
 

@@ -89,8 +89,8 @@ class DrillIncident:
     def report(self) -> dict[str, Any] | None:
         """The newest post-incident issue that refers to this one."""
         sources = [event.source for event in self.github.issue(self.number).events if event.event == "cross-referenced"]
-        found = [issue for issue in sources if issue is not None and issue.find_label("post-incident")]
-        return _number_and_url(self.github, found[-1].number) if found else None
+        reports = [issue for issue in sources if issue is not None and issue.find_label("post-incident")]
+        return _number_and_url(self.github, reports[-1].number) if reports else None
 
     def describe(self) -> dict[str, Any]:
         """Return incident and report for the result of the drill."""
@@ -342,7 +342,7 @@ def result_from_record(record: RunRecord) -> dict[str, Any]:
 def _result_from_log(log: list[str]) -> dict[str, Any]:
     """Return the result from the log: GitHub failed, or the gate refused."""
     refused = [line.removeprefix("refused: ") for line in log if line.startswith("refused: ")]
-    ended = [found for line in log if (found := _HEADLINE.match(line))]
+    ended = [match for line in log if (match := _HEADLINE.match(line))]
     decision = Decision.REFUSED if refused else Decision.FAILED
     if ended:
         decision = Decision(ended[-1][1].lower().replace(" ", "_"))

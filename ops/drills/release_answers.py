@@ -133,14 +133,14 @@ def build_module(probes: "Iterable[Probe]", *, behind: str) -> str:
 def find_match(regular_expression: str) -> str | None:
     """Return a text in which the regular expression matches; None if none was found."""
     texts = list(_candidates(regular_expression))
-    found = pattern.search_patterns([regular_expression], texts) or [False]
-    return texts[found.index(True)] if any(found) else None
+    is_match = pattern.search_patterns([regular_expression], texts) or [False]
+    return texts[is_match.index(True)] if any(is_match) else None
 
 
 def _matches(regular_expression: str, text: str) -> bool:
     """Return whether it matches in the text; False if it takes too long."""
-    found = pattern.search_patterns([regular_expression], [text])
-    return found is not None and found[0]
+    is_match = pattern.search_patterns([regular_expression], [text])
+    return is_match is not None and is_match[0]
 
 
 def _candidates(text: str) -> Iterator[str]:

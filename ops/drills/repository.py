@@ -38,11 +38,11 @@ def files(config: Path, actions: str = "", *, is_watched: bool = False) -> dict[
         except NotACheckout as error:
             hint = "Run `git init` and `git add --all` in this folder, or leave --trigger out."
             raise ConfigError(f"a drill by label or button uses the files that git knows; {error}", hint=hint) from None
-    found = {} if actions else own_program.read_program()
-    found["ops.yml"] = set_watch(config.read_bytes(), is_on=is_watched)
+    contents = {} if actions else own_program.read_program()
+    contents["ops.yml"] = set_watch(config.read_bytes(), is_on=is_watched)
     limits = folder / LIMITS_FILE
-    found |= {LIMITS_FILE: limits.read_bytes()} if limits.exists() else {}
-    return found | _generated_files(config, found, actions)
+    contents |= {LIMITS_FILE: limits.read_bytes()} if limits.exists() else {}
+    return contents | _generated_files(config, contents, actions)
 
 
 def set_watch(text: bytes, *, is_on: bool) -> bytes:
@@ -50,16 +50,16 @@ def set_watch(text: bytes, *, is_on: bool) -> bytes:
     return set_key(text.decode(), "watch", "30m" if is_on else f'"{OFF}"').encode()
 
 
-def _generated_files(config: Path, found: Mapping[str, bytes], actions: str) -> dict[str, bytes]:
+def _generated_files(config: Path, contents: Mapping[str, bytes], actions: str) -> dict[str, bytes]:
     """Return the workflows as the public command writes them for this configuration. Raises ConfigError."""
     from ops.setup.sync import sync_files
 
     read_config(config, labels=None)  # an error names the person's file, not the copy
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for path in ("ops.yml", *(path for path in found if path.startswith(".github/actions/"))):
+        for path in ("ops.yml", *(path for path in contents if path.startswith(".github/actions/"))):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(found[path])
+            (folder / path).write_bytes(contents[path])
         pinned = f"{actions}@{UNPINNED}" if actions else ""
         copy, _ = read_config(folder / "ops.yml", labels=None)
         sync_files(folder, copy, check=False, force=False, echo=lambda _: None, environ={}, actions=pinned)

@@ -57,8 +57,8 @@ def suits(environment: "Environment", service: str) -> bool:
 
 def find_database(environment: "Environment", service: "Service") -> "tuple[str, Database]":
     """Return the first database of a service, with its name. Raises ConfigError."""
-    if found := next(iter(environment.databases_of(service.name).items()), None):
-        return found
+    if named := next(iter(environment.databases_of(service.name).items()), None):
+        return named
     raise ConfigError(
         f"{service.name} has no database in {environment.name}, which this drill breaks",
         hint="Add the database under `databases` in ops.yml, or leave --config out.",
@@ -165,9 +165,9 @@ class _Application:
 def example_files(database: "Database") -> dict[str, str]:
     """Return the example's migrations and down files, by their paths in the repository. Raises Refused."""
     folder = database.require_migrations("")
-    found = scenario_release.EXAMPLE.glob("*/*.sql")
+    paths = scenario_release.EXAMPLE.glob("*/*.sql")
     find = {"migrations": folder.find_path, DOWN: folder.find_down_path}
-    return {find[path.parent.name](path.name): path.read_text() for path in found if path.parent.name in find}
+    return {find[path.parent.name](path.name): path.read_text() for path in paths if path.parent.name in find}
 
 
 def _configure(embedded: Scenario, run: "_Run", environment: "Environment", service: "Service") -> Scenario:

@@ -170,8 +170,8 @@ def _find_problems(incident: github.DrillIncident, *, by_job: bool) -> list[str]
     if [each.decision for each in watches] != [EXPECTED]:
         return [f"the incident has {len(watches)} watches: {', '.join(each.decision or 'open' for each in watches)}"]
     rounds = str(watches[0].watch["rounds"])
-    found = len(rounds) - len(rounds.rstrip("u"))
-    problems = [] if 0 < found <= MOST_ROUNDS else [f"the relapse took {found} rounds: {rounds}"]
+    unhealthy = len(rounds) - len(rounds.rstrip("u"))
+    problems = [] if 0 < unhealthy <= MOST_ROUNDS else [f"the relapse took {unhealthy} rounds: {rounds}"]
     shown = sum(row.text.startswith("not probed") for row in watches[0].rows)
     problems += [f"a gap of the watch is not shown: {rounds}"] if ("." in rounds) != bool(shown) else []
     problems += [f"the watch has a long gap: {rounds}"] if rounds.count(".") > MOST_MISSED else []

@@ -269,8 +269,8 @@ def find_live_content(sandbox: "Sandbox", service: "Service") -> WantedContent |
     if not service.pages:
         return None
     live, deployments = sandbox.pages.live(service.pages), sandbox.pages.deployments(service.pages)
-    found = [each for each in deployments if each.id == live] + [each for each in deployments if each.id != live][:1]
-    if not live or not found:
+    newest = [each for each in deployments if each.id == live] + [each for each in deployments if each.id != live][:1]
+    if not live or not newest:
         return None
-    others = tuple(each.url for each in found[1:])
-    return WantedContent(live[:8], found[0].url, others, service.url, service.compare)
+    others = tuple(each.url for each in newest[1:])
+    return WantedContent(live[:8], newest[0].url, others, service.url, service.compare)

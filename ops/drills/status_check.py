@@ -17,9 +17,9 @@ def find_differences(sandbox: "Sandbox", environment: "Environment", config: Pat
     """Return the differences as text; empty if everything matches."""
     environ = {**sandbox.environ(), environment.token: sandbox.token}
     late = _lagging_switches(sandbox, environment)
-    found = environment_status(environment.name, config, environ, Redactor())
+    status = environment_status(environment.name, config, environ, Redactor())
     live_versions = {each["worker"]: each["live"] for each in sandbox.describe()["services"]}
-    reported = {live.service: dict(live.split) for live in found.live}
+    reported = {live.service: dict(live.split) for live in status.live}
     expected = {
         name: live_versions[each.worker] for name, each in environment.services.items() if each.worker in live_versions
     }
@@ -28,17 +28,17 @@ def find_differences(sandbox: "Sandbox", environment: "Environment", config: Pat
         for name, live in expected.items()
         if reported[name] != live
     ]
-    on = {each.name: each.state(found.read_at) for each in found.switches}
+    on = {each.name: each.state(status.read_at) for each in status.switches}
     active, normal = _active_switches(sandbox, environment), _normal_states(environment)
     states = {name: active.get(name, normal[name]) for name in late}
-    named = {name: state for name, state in states.items() if _reports_lag(found, name, state)}
+    named = {name: state for name, state in states.items() if _reports_lag(status, name, state)}
     is_right = {name: state for name, state in {**on, **named}.items() if state != normal[name]} == active
     return (*differences, *([] if is_right else [f"that these switches are on: {on}, not {active}"]))
 
 
-def _reports_lag(found: "EnvironmentStatus", name: str, state: str) -> bool:
+def _reports_lag(status: "EnvironmentStatus", name: str, state: str) -> bool:
     """Return whether the status says that the application has that state and KV another one."""
-    return any(f" {name} = " in line and f"the application shows {state}: " in line for line in map(str, found.unread))
+    return any(f" {name} = " in line and f"the application shows {state}: " in line for line in map(str, status.unread))
 
 
 def _lagging_switches(sandbox: "Sandbox", environment: "Environment") -> set[str]:

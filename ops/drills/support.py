@@ -55,8 +55,8 @@ class DrillSupport:
 def find_label(config: "Config", runbook: str, environment: str, params: Params) -> str:
     """Return the label of ops.yml that starts this run; "" if there is none."""
     key = (runbook, environment, dict(params))
-    found = (name for name, one in config.labels.items() if (one.runbook, one.environment, one.params) == key)
-    return next(found, "")
+    labels = (name for name, one in config.labels.items() if (one.runbook, one.environment, one.params) == key)
+    return next(labels, "")
 
 
 def _option(edge: Edge, trigger: Trigger | None, unsupported: Mapping[str, str]) -> str:

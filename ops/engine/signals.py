@@ -111,9 +111,9 @@ class SignalHandler:
 def _without_signals(report: "UnraisableHook") -> "UnraisableHook":
     """Return a hook that does not report our own ignored exceptions: they are raised again at the next step."""
 
-    def reporting(found: "sys.UnraisableHookArgs") -> None:
-        if not isinstance(found.exc_value, Interrupted | KeyboardInterrupt):
-            report(found)
+    def reporting(unraisable: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(unraisable.exc_value, Interrupted | KeyboardInterrupt):
+            report(unraisable)
 
     return reporting
 

@@ -61,9 +61,11 @@ def collect_evidence(
             *_CloudflareSources(session, requested_period, now).sources(),
             _github_source(requested_period, environ, redactor),
         ]
-        found = [each for several in run_parallel([partial(_read_source, *one) for one in sources]) for each in several]
+        tables_read = [
+            each for several in run_parallel([partial(_read_source, *one) for one in sources]) for each in several
+        ]
     whole = EvidenceCollection(
-        environment, requested_period, now, is_anonymized=True, tables=redactor.redact_value(tuple(found))
+        environment, requested_period, now, is_anonymized=True, tables=redactor.redact_value(tuple(tables_read))
     )
     if is_own_private(environ, redactor):
         return replace(whole, is_anonymized=False)
@@ -132,8 +134,8 @@ class _CloudflareSources:
     def handled(self, name: str) -> Sequence[EvidenceTable]:
         from ops.cloudflare import records
 
-        found = records.count_requests(self.session.client, self.account, name, self.period)
-        return (tables.invocation_table(name, found, records.MAX_OBSERVABILITY_ROWS),)
+        requests = records.count_requests(self.session.client, self.account, name, self.period)
+        return (tables.invocation_table(name, requests, records.MAX_OBSERVABILITY_ROWS),)
 
     def site(self, name: str) -> Sequence[EvidenceTable]:
         return (tables.pages_table(name, self.session.pages.list_deployments(name), self.period),)

@@ -197,27 +197,27 @@ def _note_list_limit(moments: Sequence[datetime], period: Period) -> tuple[str, 
     return (f"{text}. Earlier ones may exist.",)
 
 
-def request_table(host: str, found: Iterable[HostRequests], *, notes: Iterable[str]) -> EvidenceTable:
-    rows = tuple((r.hour, r.path, r.address, r.country, r.status, r.count) for r in found)
+def request_table(host: str, requests: Iterable[HostRequests], *, notes: Iterable[str]) -> EvidenceTable:
+    rows = tuple((r.hour, r.path, r.address, r.country, r.status, r.count) for r in requests)
     return replace(REQUESTS, title=REQUESTS.title.format(host), rows=rows, notes=(*REQUESTS.notes, *notes))
 
 
-def invocation_table(worker: str, found: Sequence[WorkerRequests], most: int) -> EvidenceTable:
-    rows = tuple((each.trigger, each.status, each.count) for each in found)
-    more = (f"The answer has the maximum of {most} rows: there may be others.",) if len(found) >= most else ()
+def invocation_table(worker: str, requests: Sequence[WorkerRequests], most: int) -> EvidenceTable:
+    rows = tuple((each.trigger, each.status, each.count) for each in requests)
+    more = (f"The answer has the maximum of {most} rows: there may be others.",) if len(requests) >= most else ()
     title = HANDLED.title.format(f"the Worker {worker}")
     return replace(HANDLED, title=title, rows=rows, notes=(*HANDLED.notes, *more))
 
 
-def database_table(found: Iterable[DatabaseUsage], *, notes: Iterable[str]) -> EvidenceTable:
-    rows = tuple((u.hour, u.database, u.read_queries, u.write_queries, u.rows_read, u.rows_written) for u in found)
+def database_table(usages: Iterable[DatabaseUsage], *, notes: Iterable[str]) -> EvidenceTable:
+    rows = tuple((u.hour, u.database, u.read_queries, u.write_queries, u.rows_read, u.rows_written) for u in usages)
     return replace(D1, rows=rows, notes=(*D1.notes, *notes))
 
 
-def environment_table(found: Sequence[EnvironmentUse], most: int) -> EvidenceTable:
-    rows = tuple((u.at, u.environment, u.actor, u.ref, u.sha[:12], u.state, u.url) for u in found)
+def environment_table(uses: Sequence[EnvironmentUse], most: int) -> EvidenceTable:
+    rows = tuple((u.at, u.environment, u.actor, u.ref, u.sha[:12], u.state, u.url) for u in uses)
     more = (f"Only the newest {most} were read. Use a shorter period to see the others.",)
-    return replace(ENVIRONMENTS, rows=rows, notes=(*ENVIRONMENTS.notes, *(more if len(found) >= most else ())))
+    return replace(ENVIRONMENTS, rows=rows, notes=(*ENVIRONMENTS.notes, *(more if len(uses) >= most else ())))
 
 
 MAX_CELL_LENGTH = 160

@@ -90,15 +90,15 @@ def require_review(
     try:
         repository, run_id = connect(environ, redactor), int(actions.run_id(environ))
         attempt = actions.run_attempt(environ)
-        found = approvals.find_review(repository, run_id, attempt, name, requesters=requesters, is_next=is_next)
+        review = approvals.find_review(repository, run_id, attempt, name, requesters=requesters, is_next=is_next)
     except (ProviderError, ValueError) as error:
         why = error.message if isinstance(error, ProviderError) else "this is no job of GitHub Actions"
         raise not_reviewed(f"GitHub does not say whether it was approved ({why})") from None
-    if found is None:
+    if review is None:
         raise not_reviewed(f'nobody approved it in the GitHub environment "{name}", or that has no reviewers')
-    refuse_review(found, requesters, name, current_time(environ))
+    refuse_review(review, requesters, name, current_time(environ))
     refuse_requester(environ, redactor, requester, PRESS_AGAIN)
-    return found
+    return review
 
 
 def text_for_reviewers(request: RecoveryRequest, name: str, command: str) -> str:

@@ -267,14 +267,14 @@ class Gate:
         number, at, by = request.incident, request.requested_at, request.sender
         assert number is not None
         try:
-            found = start_call(lambda: triggers.labels_added(self.repository, number, at, by)).result(
+            labels = start_call(lambda: triggers.labels_added(self.repository, number, at, by)).result(
                 timeout=ISSUE_WAIT
             )
         except (ProviderError, TimeoutError) as error:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
             self.warn(f"warning: cannot check for a second label within the same second ({why}); the recovery goes on")
             return None
-        others = [label for label in request.other_labels if label.lower() in found]
+        others = [label for label in request.other_labels if label.lower() in labels]
         return refusals.labels_at_once(request, [request.label or "", *others]) if others else None
 
     def _remove_label(self, request: outcomes.RecoveryRequest, label: str) -> outcomes.RefusedRequest | None:

@@ -33,17 +33,17 @@ def mapping(value: Any, name: str) -> dict[str, Any]:
 
 
 def text(value: Any, *path: str, of: str = "") -> str:
-    found = field_value(value, *path, of=of)
-    if not isinstance(found, str) or not found:
+    field = field_value(value, *path, of=of)
+    if not isinstance(field, str) or not field:
         raise MalformedFieldError(f"{of}{'.'.join(path)} is no text")
-    return found
+    return field
 
 
 def number(value: Any, *path: str, of: str = "") -> int:
-    found = field_value(value, *path, of=of)
-    if type(found) is not int or found < 1:
+    field = field_value(value, *path, of=of)
+    if type(field) is not int or field < 1:
         raise MalformedFieldError(f"{of}{'.'.join(path)} is no number of GitHub's")
-    return found
+    return field
 
 
 def time(value: Any, name: str, *, of: str) -> datetime:

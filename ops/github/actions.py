@@ -144,10 +144,10 @@ def run_links(environ: Mapping[str, str], incident: int | None) -> dict[str, str
     page, run = repository_page(environ), run_id(environ)
     if not page:
         return {}
-    found = {"incident": f"{page}/issues/{incident}"} if incident else {}
+    links = {"incident": f"{page}/issues/{incident}"} if incident else {}
     if is_job(environ) and run:
-        found["run"] = f"{page}/actions/runs/{run}"
-    return found
+        links["run"] = f"{page}/actions/runs/{run}"
+    return links
 
 
 def repository_page(environ: Mapping[str, str]) -> str:

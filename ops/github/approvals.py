@@ -61,8 +61,8 @@ def find_review(
 
 def _waiting_jobs(repository: "Repository", run_id: int, attempt: int, names: Sequence[str]) -> dict[str, Any]:
     """Return name → GitHub's entry of each job with one of the names."""
-    found = read_json(repository, f"/actions/runs/{run_id}/attempts/{attempt}/jobs?per_page=100")
-    return {job["name"]: job for job in reversed(found["jobs"]) if job["name"] in names}
+    answer = read_json(repository, f"/actions/runs/{run_id}/attempts/{attempt}/jobs?per_page=100")
+    return {job["name"]: job for job in reversed(answer["jobs"]) if job["name"] in names}
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def save_use(repository: "Repository", number: int, use: ApprovalUse, body: str)
         except ProviderError as error:
             failed = error
         with contextlib.suppress(ProviderError):
-            found = read_approvals(repository, number).uses
-            if first := next((each for each in found if each.uses == use.uses), None):
+            uses = read_approvals(repository, number).uses
+            if first := next((each for each in uses if each.uses == use.uses), None):
                 return first
     text = "GitHub does not show the comment of the approval"
     raise failed or ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE)

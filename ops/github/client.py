@@ -74,9 +74,9 @@ def connect(environ: Mapping[str, str], redactor: Redactor, *, read_only: bool =
             "On a laptop, run it in a checkout of the operations repository, or `export GITHUB_REPOSITORY=owner/name`."
         )
         raise ConfigError("GITHUB_REPOSITORY is not set to owner/name", reason=Reason.CONFIG_INVALID, hint=hint)
-    found = repository(environ, environ["GITHUB_TOKEN"], name)
-    found.requester.is_read_only = read_only  # type: ignore[attr-defined]
-    return found
+    repository_api = repository(environ, environ["GITHUB_TOKEN"], name)
+    repository_api.requester.is_read_only = read_only  # type: ignore[attr-defined]
+    return repository_api
 
 
 def api_url(environ: Mapping[str, str]) -> str:
@@ -116,13 +116,13 @@ def _api_of(server: str) -> str:
     docs.github.com/enterprise-cloud@latest/admin/data-residency, "Network details for GHE.com";
     docs.github.com/enterprise-server@latest/rest, "Getting started with the REST API"
     """
-    found = re.fullmatch(r"(https?)://((?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]+)?)/*", server.lower())
-    if found is None:
+    match = re.fullmatch(r"(https?)://((?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]+)?)/*", server.lower())
+    if match is None:
         return ""
-    host = remote_host(found[0])
+    host = remote_host(match[0])
     if is_github_host(host):
         return API if host == GITHUB else f"https://api.{host}"
-    return f"{found[1]}://{found[2]}{SERVER_PATH}"
+    return f"{match[1]}://{match[2]}{SERVER_PATH}"
 
 
 def _other_machine(given: str, own: str, environ: Mapping[str, str]) -> ConfigError:
@@ -184,13 +184,13 @@ def read_json(repository: "Repository", path: str) -> Any:
     return repository.requester.requestJsonAndCheck("GET", repository.url + path)[1]
 
 
-def newest_first(found: "PaginatedList[T]") -> "Iterator[T]":
+def newest_first(rows: "PaginatedList[T]") -> "Iterator[T]":
     """Yield the items from the last one on. PyGithub's `reversed` reads a list of one page twice.
 
     A short page need not be the last one: GitHub hides comments of spammers in it.
     """
-    list(islice(found, 1))  # reads the first page, whose header names the next one
-    yield from found.reversed if found._couldGrow() else reversed(list(found))  # noqa: SLF001
+    list(islice(rows, 1))  # reads the first page, whose header names the next one
+    yield from rows.reversed if rows._couldGrow() else reversed(list(rows))  # noqa: SLF001
 
 
 CHECK_HINT = (

@@ -80,8 +80,10 @@ def find_request(repository: "Repository", number: int, mark: str, comment: int 
 
     issue = repository.get_issue(number)
     try:
-        found = [issue.get_comment(comment)] if comment else issue.get_comments()
-        marked = (one for one in found if mark in one.body.splitlines() and one.issue_url.endswith(f"/issues/{number}"))
+        comments = [issue.get_comment(comment)] if comment else issue.get_comments()
+        marked = (
+            one for one in comments if mark in one.body.splitlines() and one.issue_url.endswith(f"/issues/{number}")
+        )
         request = next(marked, None)
     except UnknownObjectException:
         return None
@@ -264,8 +266,8 @@ class CommentForbidden(Exception):
 def read_comment(repository: "Repository", number: int, marker: str) -> str:
     """Return the text of our comment with the marker; "" if there is none. Raises ProviderError."""
     with provider_errors():
-        found = _find_comment(repository.get_issue(number), marker, own_login(repository))
-        return found.body if found else ""
+        comment = _find_comment(repository.get_issue(number), marker, own_login(repository))
+        return comment.body if comment else ""
 
 
 def save_comment(repository: "Repository", number: int, marker: str, body: str) -> str:
@@ -277,17 +279,17 @@ def save_comment(repository: "Repository", number: int, marker: str, body: str) 
 
     with provider_errors():
         issue = repository.get_issue(number)
-        found = _find_comment(issue, marker, own_login(repository))
+        own = _find_comment(issue, marker, own_login(repository))
         try:
-            if found is None:
+            if own is None:
                 return issue.create_comment(body).html_url
-            if found.body != body:
-                found.edit(body)
+            if own.body != body:
+                own.edit(body)
         except GithubException as error:
             if error.status == 403:
                 raise CommentForbidden from None
             raise
-        return found.html_url
+        return own.html_url
 
 
 def _find_comment(issue: "Issue", marker: str, own: str) -> "IssueComment | None":

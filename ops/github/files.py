@@ -61,8 +61,8 @@ class CommittedFile:
             ProviderError: GitHub failed.
         """
         if self._pulls.is_available:
-            found = self._pulls.file(self._name, commit)
-            return None if found is None else found.text
+            content = self._pulls.file(self._name, commit)
+            return None if content is None else content.text
         try:
             return self._git.read_file(commit, self._name)
         except git.GitError:

@@ -60,11 +60,11 @@ class IncidentForm:
 def parse_began(body: object, *, now: datetime) -> datetime | None:
     """Return the stated start of the incident; None if it is missing, malformed or in the future. It only warns."""
     text = read_fields(body, HEADINGS).get(BEGAN, "") if isinstance(body, str) else ""
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?) ?(?:Z|UTC)?", text, re.ASCII)
-    if found is None:
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?) ?(?:Z|UTC)?", text, re.ASCII)
+    if match is None:
         return None
     try:
-        moment = parse_utc(f"{found[1]}T{found[2]}")
+        moment = parse_utc(f"{match[1]}T{match[2]}")
     except ValueError:
         return None
     return moment if moment <= now else None
@@ -91,15 +91,17 @@ def read_fields(body: str, headings: Iterable[str]) -> dict[str, str]:
     previous heading of the template, and never in a code fence. An omitted answer is "".
     """
     lines = re.split(r"\r\n|\r|\n", body)
-    found: list[tuple[str, int]] = []
+    positions: list[tuple[str, int]] = []
     places = list(_headings(lines))
     for heading in headings:
-        after = found[-1][1] if found else -1
+        after = positions[-1][1] if positions else -1
         at = next((line for line, text in places if line > after and text == heading), None)
         if at is not None:
-            found.append((heading, at))
-    ends = [*(at for _, at in found), len(lines)][1:]
-    answers = {heading: "\n".join(lines[at + 1 : end]).strip() for (heading, at), end in zip(found, ends, strict=False)}
+            positions.append((heading, at))
+    ends = [*(at for _, at in positions), len(lines)][1:]
+    answers = {
+        heading: "\n".join(lines[at + 1 : end]).strip() for (heading, at), end in zip(positions, ends, strict=False)
+    }
     return {heading: "" if text == "_No response_" else text for heading, text in answers.items()}
 
 
@@ -224,14 +226,14 @@ def find_open_incident(repository: "Repository", run: str) -> int | None:
 
 def list_open_incidents(repository: "Repository") -> "list[Issue]":
     """Return the open incidents, newest first."""
-    found = repository.get_issues(state="open", labels=[INCIDENT], sort="created", direction="desc")
-    return [issue for issue in found if not is_pull_request(issue)]
+    incidents = repository.get_issues(state="open", labels=[INCIDENT], sort="created", direction="desc")
+    return [issue for issue in incidents if not is_pull_request(issue)]
 
 
 def list_recent_incidents(repository: "Repository", since: datetime) -> "list[Issue]":
     """Return the incidents that changed since then, also closed ones."""
-    found = repository.get_issues(state="all", labels=[INCIDENT], since=since)
-    return [issue for issue in found if not is_pull_request(issue)]
+    incidents = repository.get_issues(state="all", labels=[INCIDENT], since=since)
+    return [issue for issue in incidents if not is_pull_request(issue)]
 
 
 def trusted_records(repository: "Repository", number: int) -> list[IssueRecord]:
@@ -289,8 +291,8 @@ def find_state_comment(issue: "Issue", matches: Callable[[RunRecord], bool]) -> 
     """Return the newest comment of a trusted author whose record matches, and the record. Raises ProviderError."""
     with provider_errors():
         trusted = TrustedAuthors(issue.repository)
-        found = [(comment, record) for comment, record in run_records(issue) if matches(record)]
-        for comment, record in reversed(found):
+        matching = [(comment, record) for comment, record in run_records(issue) if matches(record)]
+        for comment, record in reversed(matching):
             if trusted.includes(author_login(comment)):
                 return StateComment(issue, comment), record
     return None
@@ -338,12 +340,12 @@ def _may_write(repository: "Repository", login: str) -> bool:
     from github import GithubException
 
     try:
-        found = read_permission(repository, login)
+        permission = read_permission(repository, login)
     except GithubException as error:
         if error.status in {403, 404}:
             return False
         raise
-    return may_write(found["role_name"], found["permission"])
+    return may_write(permission["role_name"], permission["permission"])
 
 
 @dataclass(frozen=True)

@@ -81,14 +81,14 @@ def read_own_repository(repository: "Repository") -> OwnRepository:
     The token of a GitHub App has no person, so GitHub shows no permissions.
     """
     with provider_errors():
-        found = read_json(repository, "")
-    permissions = found.get("permissions") or {}
+        answer = read_json(repository, "")
+    permissions = answer.get("permissions") or {}
     is_known = permissions.get("pull") is True
     return OwnRepository(
-        str(found["full_name"]),
-        str(found["default_branch"]),
-        found.get("private") is True,
-        found.get("visibility") == "internal",
+        str(answer["full_name"]),
+        str(answer["default_branch"]),
+        answer.get("private") is True,
+        answer.get("visibility") == "internal",
         permissions.get("admin") is True or not is_known,
         permissions.get("push") is True or not is_known,
     )
@@ -129,24 +129,24 @@ def read_environment(repository: "Repository", name: str) -> EnvironmentProtecti
             return None
     rules = {rule["type"]: rule for rule in row.get("protection_rules") or ()}
     review = rules.get("required_reviewers") or {}
-    found = EnvironmentProtection(
+    protection = EnvironmentProtection(
         reviewers=tuple(map(_reviewer, review.get("reviewers") or ())),
         prevents_self_review=review.get("prevent_self_review") is True,
         wait_minutes=int((rules.get("wait_timer") or {}).get("wait_timer") or 0),
     )
     if not (row.get("deployment_branch_policy") or {}).get("custom_branch_policies"):
-        return found
+        return protection
     patterns = _patterns(repository, name)
     return replace(
-        found,
+        protection,
         branches=tuple(each["name"] for each in patterns if each.get("type", "branch") == "branch"),
         tags=tuple(each["name"] for each in patterns if each.get("type") == "tag"),
     )
 
 
 def _reviewer(row: Mapping[str, Any]) -> Reviewer:
-    is_team, found = row.get("type") == "Team", row["reviewer"]
-    return Reviewer(int(found["id"]), str(found["slug" if is_team else "login"]), is_team)
+    is_team, account = row.get("type") == "Team", row["reviewer"]
+    return Reviewer(int(account["id"]), str(account["slug" if is_team else "login"]), is_team)
 
 
 def write_environment(
@@ -166,13 +166,13 @@ def write_environment(
 
     Raises ProviderError or UnclearWrite.
     """
-    found = read_environment(repository, name) or EnvironmentProtection()
-    listed = [{"type": "Team" if each.is_team else "User", "id": each.id} for each in reviewers or found.reviewers]
+    live = read_environment(repository, name) or EnvironmentProtection()
+    listed = [{"type": "Team" if each.is_team else "User", "id": each.id} for each in reviewers or live.reviewers]
     body: dict[str, Any] = {"deployment_branch_policy": _CUSTOM}
     if listed:
-        body |= {"reviewers": listed, "prevent_self_review": prevents_self_review or found.prevents_self_review}
-    if found.wait_minutes:
-        body["wait_timer"] = found.wait_minutes
+        body |= {"reviewers": listed, "prevent_self_review": prevents_self_review or live.prevents_self_review}
+    if live.wait_minutes:
+        body["wait_timer"] = live.wait_minutes
     _write(repository, "PUT", _environment_path(name), body)
     patterns = _patterns(repository, name)
     if not any(_is_branch(each, branch) for each in patterns):
@@ -188,8 +188,8 @@ def _is_branch(pattern: Mapping[str, Any], branch: str) -> bool:
 
 def _patterns(repository: "Repository", name: str) -> list[Mapping[str, Any]]:
     with provider_errors():
-        found = read_json(repository, f"{_policies_path(name)}?per_page={_PER_PAGE}")
-    return list(found["branch_policies"])
+        answer = read_json(repository, f"{_policies_path(name)}?per_page={_PER_PAGE}")
+    return list(answer["branch_policies"])
 
 
 def _environment_path(name: str) -> str:
@@ -207,10 +207,10 @@ def find_reviewer(repository: "Repository", login: str) -> Reviewer | None:
     with provider_errors():
         try:
             path = f"/users/{quote(login, safe='')}"
-            _, found = repository.requester.requestJsonAndCheck("GET", path)
+            _, account = repository.requester.requestJsonAndCheck("GET", path)
         except UnknownObjectException:
             return None
-    return Reviewer(int(found["id"]), str(found["login"]))
+    return Reviewer(int(account["id"]), str(account["login"]))
 
 
 def branch_rules(repository: "Repository", branch: str) -> tuple[Mapping[str, Any], ...]:
@@ -237,12 +237,12 @@ def code_owner_errors(repository: "Repository") -> tuple[tuple[int, str], ...]:
 
     with provider_errors():
         try:
-            found = read_json(repository, "/codeowners/errors")
+            answer = read_json(repository, "/codeowners/errors")
         except GithubException as error:
             if error.status in {403, 404}:
                 return ()
             raise
-    return tuple((int(each["line"]), str(each["kind"])) for each in found["errors"])
+    return tuple((int(each["line"]), str(each["kind"])) for each in answer["errors"])
 
 
 def find_ruleset(repository: "Repository", name: str) -> int | None:
@@ -271,14 +271,14 @@ def read_secret_names(repository: "Repository", environment: str = "") -> frozen
     path = f"{_environment_path(environment)}/secrets" if environment else "/actions/secrets"
     with provider_errors():
         try:
-            found = read_json(repository, f"{path}?per_page={_PER_PAGE}")
+            answer = read_json(repository, f"{path}?per_page={_PER_PAGE}")
         except GithubException as error:
             if error.status == 404:
                 return frozenset()
             if error.status == 403:
                 return None
             raise
-    return frozenset(str(row["name"]) for row in found["secrets"])
+    return frozenset(str(row["name"]) for row in answer["secrets"])
 
 
 @contextmanager
@@ -356,10 +356,10 @@ def is_private(repository: "Repository") -> bool:
     """
     try:
         with provider_errors():
-            found = read_json(repository, "")
+            answer = read_json(repository, "")
     except ProviderError:
         return False
-    return isinstance(found, dict) and found.get("private") is True and found.get("visibility") != "internal"
+    return isinstance(answer, dict) and answer.get("private") is True and answer.get("visibility") != "internal"
 
 
 def is_own_private(environ: Mapping[str, str], redactor: Redactor) -> bool:

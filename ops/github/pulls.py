@@ -131,12 +131,12 @@ class PullRequests(WriteGuard):
 
         with provider_errors(HINT):
             try:
-                found = self.repository.get_contents(path, ref=ref)
+                content = self.repository.get_contents(path, ref=ref)
             except UnknownObjectException:
                 return None
-            if isinstance(found, list):
+            if isinstance(content, list):
                 return None
-            return FileAtCommit(found.decoded_content.decode("utf-8", errors="surrogateescape"), found.sha)
+            return FileAtCommit(content.decoded_content.decode("utf-8", errors="surrogateescape"), content.sha)
 
     def newest_commits(self, path: str, ref: str) -> tuple[str, ...]:
         """Return the newest two commits that touch the file, as of that branch or commit, newest first."""
@@ -166,10 +166,10 @@ class PullRequests(WriteGuard):
     def merged_pull(self, sha: str) -> MergedPullRequest | None:
         """Return the merged pull request that added a commit to the default branch."""
         with provider_errors(HINT):
-            found = next((one for one in self.repository.get_commit(sha).get_pulls() if one.merged_at), None)
-            if found is None:
+            pull = next((one for one in self.repository.get_commit(sha).get_pulls() if one.merged_at), None)
+            if pull is None:
                 return None
-            return MergedPullRequest(found.number, found.html_url, found.head.ref)
+            return MergedPullRequest(pull.number, pull.html_url, pull.head.ref)
 
     def branch_head(self, branch: str) -> str | None:
         """Return the newest commit of a branch, or None."""
@@ -184,8 +184,8 @@ class PullRequests(WriteGuard):
     def open_pull_of(self, branch: str) -> CreatedPullRequest | None:
         with provider_errors(HINT):
             owner = self.repository.full_name.partition("/")[0]
-            found = self.repository.get_pulls(state="open", head=f"{owner}:{branch}")
-            return next((CreatedPullRequest(one.number, one.html_url) for one in found), None)
+            pulls = self.repository.get_pulls(state="open", head=f"{owner}:{branch}")
+            return next((CreatedPullRequest(one.number, one.html_url) for one in pulls), None)
 
     def own_open_pulls(self, prefix: str) -> tuple[OwnPullRequest, ...]:
         """Return our open pull requests from branches with that prefix, newest first."""
@@ -210,8 +210,8 @@ class PullRequests(WriteGuard):
 
     def issue_opened_at(self, label: str, marker: str) -> datetime | None:
         """Return when our open issue with the label and marker was opened, or None."""
-        found = comments.open_issue(self.repository, label, marker)
-        return None if found is None else found.opened_at
+        issue = comments.open_issue(self.repository, label, marker)
+        return None if issue is None else issue.opened_at
 
     def is_any_open(self, label: str) -> bool:
         """Return whether any issue with that label is open."""

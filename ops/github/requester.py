@@ -269,8 +269,8 @@ def _shape_problem(shape: Shape, value: Any, field: str = "") -> str:
     """Return where the value differs from the shape; "" if it matches."""
     match shape:
         case tuple():
-            found = [_shape_problem(one, value, field) for one in shape]
-            return "" if "" in found else found[0]
+            problems = [_shape_problem(one, value, field) for one in shape]
+            return "" if "" in problems else problems[0]
         case list():
             if not isinstance(value, list):
                 return f"{field or 'it'} is not a list"
@@ -278,8 +278,10 @@ def _shape_problem(shape: Shape, value: Any, field: str = "") -> str:
         case Mapping():
             if not isinstance(value, dict):
                 return f"{field or 'it'} is not an object"
-            found = [_shape_problem(one, value.get(name), f"{field}.{name}".lstrip(".")) for name, one in shape.items()]
-            return next(filter(None, found), "")
+            problems = [
+                _shape_problem(one, value.get(name), f"{field}.{name}".lstrip(".")) for name, one in shape.items()
+            ]
+            return next(filter(None, problems), "")
         case type():
             is_other = not isinstance(value, shape) or (shape is int and isinstance(value, bool))
             return f"{field or 'it'} is missing or has another type" if is_other else ""
@@ -332,8 +334,8 @@ class TypedRequester(Requester):
         # Otherwise requests reads proxies and certificates from the environment for each request, which takes a quarter
         # of its CPU time. Neither applies to a sandbox on loopback.
         if not is_loopback(self.base_url):
-            found = session.merge_environment_settings(self.base_url, {}, None, connection.verify, None)
-            session.proxies, connection.verify = found["proxies"], found["verify"]
+            settings = session.merge_environment_settings(self.base_url, {}, None, connection.verify, None)
+            session.proxies, connection.verify = settings["proxies"], settings["verify"]
         session.trust_env = False
         session.hooks["response"].append(_read_bounded)
         return connection

@@ -55,8 +55,8 @@ def _delete_label(repository: "Repository", number: int, label: str) -> None:
 def _has_label(repository: "Repository", number: int, label: str) -> bool:
     """Return whether the issue has the label. GitHub ignores case in names; an issue has at most 100 labels."""
     with provider_errors():
-        found = read_json(repository, f"/issues/{number}/labels?per_page=100")
-    return label.lower() in {each["name"].lower() for each in found}
+        labels = read_json(repository, f"/issues/{number}/labels?per_page=100")
+    return label.lower() in {each["name"].lower() for each in labels}
 
 
 def labels_added(repository: "Repository", number: int, at: datetime, login: str) -> set[str]:
@@ -64,7 +64,7 @@ def labels_added(repository: "Repository", number: int, at: datetime, login: str
 
     docs.github.com/rest/issues/events#list-issue-events
     """
-    found = set()
+    labels = set()
     with provider_errors():
         for event in newest_first(repository.get_issue(number).get_events()):
             if event.created_at < at - SECOND:
@@ -72,8 +72,8 @@ def labels_added(repository: "Repository", number: int, at: datetime, login: str
             actor: Any = event.actor  # null if the account was deleted, which PyGithub's types omit
             is_theirs = bool(actor) and actor.login.lower() == login.lower()
             if event.event == "labeled" and is_theirs and event.created_at <= at + SECOND:
-                found.add(event.label.name.lower())
-    return found
+                labels.add(event.label.name.lower())
+    return labels
 
 
 def save_refusal(repository: "Repository", number: int, text: Callable[[RunRecord | None], str]) -> None:
@@ -95,22 +95,22 @@ def save_refusal(repository: "Repository", number: int, text: Callable[[RunRecor
 def withdraw_request(repository: "Repository", number: int, mark: str, comment: int | None) -> None:
     """Delete our comment that announces the run, if there is one. Raises ProviderError."""
     with provider_errors():
-        if (found := find_request(repository, number, mark, comment)) is not None:
-            found.delete()
+        if (comment_of_request := find_request(repository, number, mark, comment)) is not None:
+            comment_of_request.delete()
 
 
 def add_to_request(repository: "Repository", number: int, mark: str, comment: int, text: str) -> None:
     """Add a paragraph to our comment that announces the run, above its mark. Raises ProviderError."""
     with provider_errors():
-        if (found := find_request(repository, number, mark, comment)) is not None:
-            found.edit(found.body.replace(mark, f"{text.strip()}\n\n{mark}"))
+        if (comment_of_request := find_request(repository, number, mark, comment)) is not None:
+            comment_of_request.edit(comment_of_request.body.replace(mark, f"{text.strip()}\n\n{mark}"))
 
 
 def _last_refusal(repository: "Repository", number: int) -> "tuple[IssueComment | None, RunRecord | None]":
     with provider_errors():
         own = own_login(repository)
-        found = run_records(repository.get_issue(number))
-        ours = ((one, record) for one, record in found if record.source == "gate" and author_login(one) == own)
+        comments = run_records(repository.get_issue(number))
+        ours = ((one, record) for one, record in comments if record.source == "gate" and author_login(one) == own)
         return next(ours, (None, None))
 
 
@@ -141,13 +141,13 @@ def read_issue(repository: "Repository", number: int) -> TriggerIssue:
 
     with provider_errors():
         try:
-            found = read_json(repository, f"/issues/{number}")
+            answer = read_json(repository, f"/issues/{number}")
         except GithubException as error:
             if error.status in {404, 410}:  # 410: it was deleted
                 return TriggerIssue("missing")
             raise
-    if not found["repository_url"].lower().endswith(repository.url.lower()):
+    if not answer["repository_url"].lower().endswith(repository.url.lower()):
         return TriggerIssue("missing")  # GitHub redirects if the issue was transferred
     return TriggerIssue(
-        "pull_request" if found.get("pull_request") is not None else found["state"], found.get("body") or ""
+        "pull_request" if answer.get("pull_request") is not None else answer["state"], answer.get("body") or ""
     )

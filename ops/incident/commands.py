@@ -104,23 +104,23 @@ def parse_note(said: str, now: datetime) -> tuple[datetime, str]:
     """
     if said.strip() and not re.match(r"\s*(\d{4}-\d|\d\d?:\d)", said):
         return now, said.strip()
-    found = re.fullmatch(r"\s*(?:(\d{4}-\d\d-\d\d)[ T])?(\d\d:\d\d(?::\d\d)?)Z?\s+(\S.*)", said, re.DOTALL)
+    match = re.fullmatch(r"\s*(?:(\d{4}-\d\d-\d\d)[ T])?(\d\d:\d\d(?::\d\d)?)Z?\s+(\S.*)", said, re.DOTALL)
     try:
-        at = parse_utc(f"{found[1] or now.date().isoformat()}T{found[2]}") if found else None
+        at = parse_utc(f"{match[1] or now.date().isoformat()}T{match[2]}") if match else None
     except ValueError:
         at = None
-    if found is None or at is None:
+    if match is None or at is None:
         raise ConfigError(
             "the note has no text, or starts with a time that cannot be read",
             hint='Write "text", or start with a UTC time: "13:05 text" or "2026-11-24 13:05 text".',
         )
     if at <= now + MAX_CLOCK_SKEW:
-        return at, found[3].strip()
+        return at, match[3].strip()
     yesterday = at - timedelta(days=1)
-    if not found[1] and now - yesterday <= YESTERDAY_WINDOW:
-        return yesterday, found[3].strip()
+    if not match[1] and now - yesterday <= YESTERDAY_WINDOW:
+        return yesterday, match[3].strip()
     hint = "Use a time in UTC."
-    if not found[1]:
+    if not match[1]:
         hint += f' For yesterday, add the date: "{yesterday:%Y-%m-%d %H:%M} text".'
     raise ConfigError(f"{at:%Y-%m-%d %H:%M} UTC is in the future; it is {now:%Y-%m-%d %H:%M} UTC", hint=hint)
 
@@ -152,10 +152,10 @@ def timeline_lines(number: int, environ: Mapping[str, str], redactor: Redactor) 
     from ops.github.issues import trusted_records
 
     with provider_errors(CHECK_HINT):
-        found = trusted_records(connect(environ, redactor), number)
+        records = trusted_records(connect(environ, redactor), number)
     first_of: dict[str, int] = {}
     lines = []
-    for order, one in enumerate(found):
+    for order, one in enumerate(records):
         whose = one.record.run if one.record.source == "run" else f"{one.record.source}, by {one.author}"
         edited = ", edited" if one.is_edited else ""
         for nth, row in enumerate(one.record.rows):
@@ -205,7 +205,7 @@ def _read_events(path: Path, redactor: Redactor) -> tuple[RunEvent, ...]:
 def _event_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield the numbered lines of a record; from a job log, only the lines with an event."""
     lines = list(enumerate(text.split("\n"), start=1))
-    logged = [(number, found[1]) for number, line in lines if (found := re.fullmatch(LOG_LINE, line.rstrip("\r")))]
+    logged = [(number, match[1]) for number, line in lines if (match := re.fullmatch(LOG_LINE, line.rstrip("\r")))]
     if not logged:
         return ((number, line) for number, line in lines if line.strip())
     return ((number, line) for number, line in logged if line.startswith('{"schema"'))

@@ -100,8 +100,8 @@ def _open_or_extend(
 
     key = _incident_key(leak.secret)
     what = leak.secret or UNDECLARED
-    if found := issues.find_open_incident(repository, key):
-        return _add_comment(repository, found, leak, environ, now)
+    if open_number := issues.find_open_incident(repository, key):
+        return _add_comment(repository, open_number, leak, environ, now)
     replacing = list(list_replacements(config, leak.secret)) if leak.secret else []
     run_page = actions.run_links(environ, None).get("run", "")
 
@@ -150,10 +150,10 @@ class Replacement:
 
 def declared_secrets(config: "Config") -> frozenset[str]:
     """Return the names of all secrets in ops.yml."""
-    found = {*config.notify.webhooks.values(), *config.login_variables, *durable_object_token_names(config)}
+    names = {*config.notify.webhooks.values(), *config.login_variables, *durable_object_token_names(config)}
     for environment in config.environments.values():
-        found |= {environment.token, *environment.secrets}
-    return frozenset(found)
+        names |= {environment.token, *environment.secrets}
+    return frozenset(names)
 
 
 def list_replacements(config: "Config", name: str) -> Iterator[Replacement]:

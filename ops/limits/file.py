@@ -133,25 +133,25 @@ def parse_limits(
         ConfigError: with all problems at once, each with its line.
     """
     document = read_yaml(text)
-    found = [*_check_limits(document.data, names, now, base, earlier)] if document.complete else []
-    model, problems = build_model(_LimitsFile, document, [(where, text) for where, text, is_wrong in found if is_wrong])
+    notes = [*_check_limits(document.data, names, now, base, earlier)] if document.complete else []
+    model, problems = build_model(_LimitsFile, document, [(where, text) for where, text, is_wrong in notes if is_wrong])
     if model is None or problems:
         raise ConfigError(
             f"{path} has {count_of(len(problems), 'problem')}",
             hint="Correct these lines, then run `ops limits plan`.",
             problems=format_problems(path, problems),
         )
-    warnings = [ConfigProblem(document.line(where), where, text) for where, text, is_wrong in found if not is_wrong]
+    warnings = [ConfigProblem(document.line(where), where, text) for where, text, is_wrong in notes if not is_wrong]
     return dict(model.root), format_problems(path, warnings)
 
 
 def read_limits(text: str) -> dict[str, Limit]:
     """Return the valid limits of a former limits.yml, without the malformed ones."""
-    data, found = read_yaml(text).data, {}
+    data, limits = read_yaml(text).data, {}
     for name, value in data.items() if isinstance(data, dict) else ():
         with suppress(ValidationError):
-            found[name] = Limit.model_validate(value)
-    return found
+            limits[name] = Limit.model_validate(value)
+    return limits
 
 
 def _check_limits(
@@ -284,18 +284,18 @@ def set_temporary_limits(text: str, planned: Mapping[str, Temporary]) -> str:
 
 def _edit_limit(text: str, limit: Any, temporary: Temporary) -> Iterator[Edit]:
     fields = _yaml_fields(temporary)
-    found = find_child(limit, "temporary")
-    if found is None:
+    child = find_child(limit, "temporary")
+    if child is None:
         yield insert_key(text, limit, "temporary", _flow_mapping(fields))
-    elif isinstance(found, yaml.MappingNode):
+    elif isinstance(child, yaml.MappingNode):
         for key, value in fields.items():
-            there = find_child(found, key)
+            there = find_child(child, key)
             if there is not None:
                 yield replace_node(text, there, value)
             elif value != "null":
-                yield insert_key(text, found, key, value)
+                yield insert_key(text, child, key, value)
     else:
-        yield replace_node(text, found, _flow_mapping(fields))
+        yield replace_node(text, child, _flow_mapping(fields))
 
 
 def _yaml_fields(temporary: Temporary) -> dict[str, str]:
@@ -314,10 +314,10 @@ def _flow_mapping(fields: Mapping[str, str]) -> str:
 
 
 def _is_edit_correct(before: str, after: str, planned: Mapping[str, Temporary]) -> bool:
-    was, found = read_yaml(before), read_yaml(after)
-    if found.problems or not found.complete:
+    was, now = read_yaml(before), read_yaml(after)
+    if now.problems or not now.complete:
         return False
     expected = {**was.data, **{name: {**was.data[name], "temporary": None} for name in planned}}
-    actual = {**found.data, **{name: {**found.data[name], "temporary": None} for name in planned}}
-    temporary = {name: Limit.model_validate(found.data[name]).temporary for name in planned}
-    return bool(expected == actual and [*was.data] == [*found.data] and temporary == dict(planned))
+    actual = {**now.data, **{name: {**now.data[name], "temporary": None} for name in planned}}
+    temporary = {name: Limit.model_validate(now.data[name]).temporary for name in planned}
+    return bool(expected == actual and [*was.data] == [*now.data] and temporary == dict(planned))

@@ -63,8 +63,8 @@ class RequestedRaise:
     @property
     def temporary(self) -> "Temporary | None":
         """The temporary limit in effect at `now`."""
-        found = self.base.temporary
-        return None if found is None or found.is_over(self.now) else found
+        temporary = self.base.temporary
+        return None if temporary is None or temporary.is_over(self.now) else temporary
 
     @property
     def until(self) -> datetime:

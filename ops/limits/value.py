@@ -52,8 +52,8 @@ def parse_value(text: str) -> LimitsValue:
         ValueError: it is not a value of the limits.
     """
     try:
-        found = json.loads(text)
-        version, revision, limits = found["version"], str(found["revision"]), found["limits"].items()
+        content = json.loads(text)
+        version, revision, limits = content["version"], str(content["revision"]), content["limits"].items()
         values = {str(name): {**value, "limit": int(value["limit"])} for name, value in limits}
         is_newer, is_ours = version > CONTRACT_VERSION, version == CONTRACT_VERSION
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
@@ -71,15 +71,15 @@ def value_limits(value: LimitsValue) -> "dict[str, Limit]":
 
     from ops.limits.file import Limit
 
-    found = {}
+    limits = {}
     for name, each in value.limits.items():
         temporary = each.get("temporary")
         reasoned = {"temporary": {**temporary, "reason": "as applied"}} if isinstance(temporary, Mapping) else {}
         try:
-            found[name] = Limit.model_validate({**each, **reasoned})
+            limits[name] = Limit.model_validate({**each, **reasoned})
         except ValidationError:
             continue
-    return found
+    return limits
 
 
 def drop_ended(limits: Mapping[str, Any], now: datetime) -> dict[str, Any]:

@@ -107,11 +107,11 @@ def _read_worker_and_ingress(
     maintenance_worker = _require_worker(ctx, maintenance_worker)
     own = tuple(domain for domain in domains if domain.worker == worker)
     read = routes.select_zones(zones, [service.host], maintenance_worker.state, own)
-    maintenance_worker, found = _read_routes(ctx, maintenance_worker, read, read_worker)
+    maintenance_worker, worker_and_routes = _read_routes(ctx, maintenance_worker, read, read_worker)
     bound_by = tuple(other.name for other, binds_it in zip(others, binds, strict=True) if binds_it)
     unread = tuple(zone for zone in zones if zone not in read)
     return maintenance_worker, IngressPaths(
-        worker, read, found, domains, subdomain, address, crons, handlers, bound_by, unread
+        worker, read, worker_and_routes, domains, subdomain, address, crons, handlers, bound_by, unread
     )
 
 
@@ -128,15 +128,15 @@ def _read_worker_and_site(
     return maintenance_worker, replace(ways, site=service.pages, site_host=host)
 
 
-def _require_worker(ctx: Context[Any], found: MaintenanceWorker | None) -> MaintenanceWorker:
-    if found is None:
+def _require_worker(ctx: Context[Any], worker: MaintenanceWorker | None) -> MaintenanceWorker:
+    if worker is None:
         raise Refused(
             f"the Worker {WORKER}, which answers during maintenance, does not exist",
             reason=Reason.NOT_PREPARED,
             hint="Prepare it once for each account.",
             suggested_command=ctx.suggest(steps.PREPARE_COMMAND),
         )
-    return found
+    return worker
 
 
 def _read_routes(
@@ -166,8 +166,8 @@ def _recover_state(
     """Recover orphaned routes from older versions, which are read only if there is such a route."""
     left = orphaned_routes.find_orphans(ingress.maintenance_routes, maintenance_worker.state)
 
-    def enough(found: list[MaintenanceState]) -> bool:
-        return not orphaned_routes.recover_state(ingress, maintenance_worker.state, found, service.name).unknown_routes
+    def enough(states: list[MaintenanceState]) -> bool:
+        return not orphaned_routes.recover_state(ingress, maintenance_worker.state, states, service.name).unknown_routes
 
     older = steps.read_older_states(ctx.cloudflare.workers, maintenance_worker.deployment, enough) if left else []
     return orphaned_routes.recover_state(ingress, maintenance_worker.state, older, service.name)

@@ -33,29 +33,29 @@ SNAPSHOT_CALLS = 12
 
 def count_calls(writes: Sequence[MaintenanceWrite]) -> int:
     """Return about how many calls the steps of these writes make: each with its comparison and read back."""
-    found = 0
+    calls = 0
     for number, write in enumerate(writes):
         match write:
             case UploadState():
-                found += 6 if number else 4
+                calls += 6 if number else 4
             case DeployState() | SetSubdomain():
-                found += 3
+                calls += 3
             case CreateWorker() | RepointRoute() | AddRoute() | RemoveRoute():
-                found += 1
+                calls += 1
     zones, routes = _zones(writes), sum(isinstance(each, RepointRoute | AddRoute | RemoveRoute) for each in writes)
     shared = 4 * max(len(zones), any(isinstance(each, SetSubdomain) for each in writes))
-    return found + shared + 2 * int(routes * SECONDS_PER_WRITE / MAX_AGE)
+    return calls + shared + 2 * int(routes * SECONDS_PER_WRITE / MAX_AGE)
 
 
 def _zones(writes: Iterable[MaintenanceWrite]) -> set[str]:
-    found = set[str]()
+    zones = set[str]()
     for write in writes:
         match write:
             case RepointRoute(route=route) | RemoveRoute(route=route):
-                found.add(route.zone)
+                zones.add(route.zone)
             case AddRoute(zone=zone):
-                found.add(zone)
-    return found
+                zones.add(zone)
+    return zones
 
 
 def describe_calls(ctx: Context[Any], calls: int, *, reserved: int = 0) -> PlanSection:

@@ -139,9 +139,9 @@ class Closure:
 
     def only_standing(self) -> "Closure":
         """Return what was closed before this run, with the steps that reopen what it may reopen."""
-        found = (each.only_standing() for each in self.methods)
+        methods = (each.only_standing() for each in self.methods)
         unread = {name: why for name, why in self.open.items() if why.is_unread}
-        return Closure([each for each in found if each is not None], unread)
+        return Closure([each for each in methods if each is not None], unread)
 
     @property
     def turn_on(self) -> tuple[Step, ...]:
@@ -199,19 +199,19 @@ class Closure:
 
     def closed_probes(self, ctx: Context[Any]) -> ProbeSet | None:
         """Return the probes that prove that maintenance is in effect; None if no service is closed."""
-        found = [each.closed_probes(ctx) for each in self.methods]
-        if not found:
+        probe_sets = [each.closed_probes(ctx) for each in self.methods]
+        if not probe_sets:
             return None
-        return replace(found[0], addresses=tuple(each for probes in found for each in probes.addresses))
+        return replace(probe_sets[0], addresses=tuple(each for probes in probe_sets for each in probes.addresses))
 
     def reopened_probes(self, ctx: Context[Any], services: Mapping[str, ProbeSet]) -> ProbeSet:
         """Return the probes of all services that also prove that this run's maintenance is off."""
-        found = dict(services)
+        probe_sets = dict(services)
         for each in self.methods:
             if each.turn_off:
-                found |= each.reopened_probes(ctx, found)
-        first, *others = sorted(found.values(), key=lambda probes: not probes.deciding)
-        addresses = tuple(address for probes in found.values() for address in probes.addresses)
+                probe_sets |= each.reopened_probes(ctx, probe_sets)
+        first, *others = sorted(probe_sets.values(), key=lambda probes: not probes.deciding)
+        addresses = tuple(address for probes in probe_sets.values() for address in probes.addresses)
         return replace(first, addresses=addresses, other_services=tuple(others))
 
     def describe_remains(self, ctx: Context[Any], progress: Progress) -> str:

@@ -110,12 +110,12 @@ def look_at_routes(
     if standing is None or not windows:
         return {}
     live = read_other_ways(read_routes(routes, standing.state, hosts.values()), workers, routes, windows)
-    found = dict[str, ClosureLook]()
+    looks = dict[str, ClosureLook]()
     for name in dict.fromkeys(each.service for each in windows):
         own = tuple(each for each in windows if each.service == name)
         openings, unread = compare(own, live, check)
-        found[name] = ClosureLook(own, openings, run=standing.state.run, unread=unread)
-    return found
+        looks[name] = ClosureLook(own, openings, run=standing.state.run, unread=unread)
+    return looks
 
 
 Check = Callable[[Sequence[MaintenanceCheck]], ProbeResult]
@@ -128,18 +128,18 @@ def compare(windows: Sequence[MaintenanceWindow], live: LiveWays, check: Check) 
     A closed Pages site costs one request: Cloudflare does not document that a route precedes its custom domain, so
     only its answer shows it.
     """
-    found, unread = [*find_openings(windows, live)], live.unread_patterns(windows)
+    openings, unread = [*find_openings(windows, live)], live.unread_patterns(windows)
     unknown = [f"the token cannot read the zone of {', '.join(unread)}"] if unread else []
-    opened = {(each.service, each.path) for each in found}
+    opened = {(each.service, each.path) for each in openings}
     sites = [each for each in windows if not each.worker and (each.service, each.path) not in opened]
     asked = [(each, f"{host}{each.path}") for each in sites for host in _closed_hosts(each)]
     checks = [partial(check, [MaintenanceCheck(f"https://{at}{'' if each.path else '/'}")]) for each, at in asked]
     for (window, address), seen in zip(asked, run_in_batches(checks, steps.MAX_PARALLEL_READS), strict=True):
         if seen.verdict == Verdict.UNHEALTHY:
-            found.append(_open_window(window, f"{address} is not answered by {WORKER}"))
+            openings.append(_open_window(window, f"{address} is not answered by {WORKER}"))
         elif seen.verdict == Verdict.INCONCLUSIVE:
             unknown.append(seen.detail)
-    return tuple(found), "; ".join(unknown)
+    return tuple(openings), "; ".join(unknown)
 
 
 def _closed_hosts(window: MaintenanceWindow) -> Iterable[str]:
@@ -165,12 +165,12 @@ def find_ignored_switch(
 
 def find_openings(windows: Iterable[MaintenanceWindow], live: LiveWays) -> tuple[Opening, ...]:
     """Return the open ways into closed services, each once: of the widest window that closes it."""
-    found: dict[tuple[str, str], Opening] = {}
+    openings: dict[tuple[str, str], Opening] = {}
     for window in sorted(windows, key=lambda each: each.path):
         for address, leads_to in _open_addresses(window, live):
             verb = "lead" if address.startswith(PREVIEWS) else "leads"
-            found.setdefault((window.service, address), _open_window(window, f"{address} {verb} to {leads_to}"))
-    return tuple(found.values())
+            openings.setdefault((window.service, address), _open_window(window, f"{address} {verb} to {leads_to}"))
+    return tuple(openings.values())
 
 
 def _open_window(window: MaintenanceWindow, text: str) -> Opening:

@@ -35,9 +35,9 @@ def find_closed_route(window: MaintenanceWindow, route: WorkerRoute, worker: str
     """Return the stored route if it led to `worker` or was added; a route with another id is another route."""
     if window.worker != worker:
         return None
-    found = next((each for each in window.closed if each.key == (route.zone, route.pattern)), None)
-    fits = found is not None and (not found.id or (found.id == route.id and found.previous_worker == worker))
-    return found if fits else None
+    closed = next((each for each in window.closed if each.key == (route.zone, route.pattern)), None)
+    fits = closed is not None and (not closed.id or (closed.id == route.id and closed.previous_worker == worker))
+    return closed if fits else None
 
 
 def recover_state(
@@ -48,11 +48,11 @@ def recover_state(
     windows: tuple[MaintenanceWindow, ...] = ()
     routes, unknown = [], []
     for route in find_orphans(ingress.maintenance_routes, state):
-        found = _find_previous(known, route, ingress.worker)
-        if found is None:
+        previous = _find_previous(known, route, ingress.worker)
+        if previous is None:
             unknown.append(route)
             continue
-        window, closed = found
+        window, closed = previous
         routes.append(route)
         # A window that still closes a route is also the reason that workers.dev is off.
         subdomain = window.subdomain if _is_subdomain_lost(ingress, state) else None
@@ -78,8 +78,10 @@ def _find_previous(
     known: Iterable[MaintenanceWindow], route: WorkerRoute, worker: str
 ) -> tuple[MaintenanceWindow, ClosedRoute] | None:
     """Return the window and route that store the previous target; prefer one with an id, which existed before."""
-    found = [(window, closed) for window in known if (closed := find_closed_route(window, route, worker)) is not None]
-    return next((each for each in found if each[1].id), found[0] if found else None)
+    closures = [
+        (window, closed) for window in known if (closed := find_closed_route(window, route, worker)) is not None
+    ]
+    return next((each for each in closures if each[1].id), closures[0] if closures else None)
 
 
 def _reopened_subdomains(ingress: IngressPaths, state: MaintenanceState) -> Iterator[MaintenanceWindow]:

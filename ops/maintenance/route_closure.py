@@ -91,10 +91,10 @@ class RouteClosure:
 
     def check(self, ctx: Context[Any], target: str) -> ObservedState:
         if self.reopening is None:
-            found = self._plan_reopening(ctx)
-            if isinstance(found, ObservedState):
-                return found
-            self.reopening = found
+            reopening = self._plan_reopening(ctx)
+            if isinstance(reopening, ObservedState):
+                return reopening
+            self.reopening = reopening
         step = steps.find_step(self.reopening, target)
         if step is None:
             state = ChangeState.NOT_WANTED if self.taken else ChangeState.DONE
@@ -176,18 +176,18 @@ class RouteClosure:
 
     def reopened_probes(self, ctx: Context[Any], services: Mapping[str, ProbeSet]) -> Mapping[str, ProbeSet]:  # noqa: ARG002
         """Leave out the probes and addresses of paths that another run keeps closed."""
-        found = dict[str, ProbeSet]()
+        probe_sets = dict[str, ProbeSet]()
         for closing in (each for each in self.closings if each.is_own):
             window, former = closing.window, closing.snapshot.state
             others = replace(former, windows=tuple(each for each in former.windows if each != closing.existing))
             probes = services[window.service].probes
             own = replace(window, closed=tuple(each for each in window.closed if each.key not in others.closed_routes))
-            found[window.service] = replace(
+            probe_sets[window.service] = replace(
                 services[window.service],
                 probes=tuple(each for each in probes if not is_probe_closed(each, others.windows_of(window.service))),
                 addresses=tuple(MaintenanceCheck(url, way, is_off=False) for way, url in list_probe_addresses(own)),
             )
-        return found
+        return probe_sets
 
     def _plan_reopening(self, ctx: Context[Any]) -> Sequence[MaintenanceStep] | ObservedState:
         """Plan the writes of `turn_off` from the live state, which must still hold the windows of this run.

@@ -69,14 +69,14 @@ class IngressPaths:
 
     def routes_without_maintenance(self, state: MaintenanceState) -> tuple[WorkerRoute, ...]:
         """Return the routes as they are without any maintenance window."""
-        found = []
+        uncovered = []
         for route in self.routes:
             closed = state.closed_routes.get((route.zone, route.pattern)) if route.script == WORKER else None
             if closed is None:
-                found.append(route)
+                uncovered.append(route)
             elif closed.id:
-                found.append(WorkerRoute(route.zone, route.id, route.pattern, closed.previous_worker))
-        return tuple(found)
+                uncovered.append(WorkerRoute(route.zone, route.id, route.pattern, closed.previous_worker))
+        return tuple(uncovered)
 
 
 @dataclass
@@ -100,71 +100,73 @@ def choose_routes(ingress: IngressPaths, state: MaintenanceState, path: str) -> 
     return _choose_for_path(ingress, routes, path) if path else _choose_for_service(ingress, routes)
 
 
-def _reachable_domains(ingress: IngressPaths, found: RoutesToClose) -> Iterator[CustomDomain]:
+def _reachable_domains(ingress: IngressPaths, to_close: RoutesToClose) -> Iterator[CustomDomain]:
     """Yield the custom domains of the Worker, and note those in zones that the token cannot read."""
     readable_zones = {zone.id for zone in ingress.zones}
     for domain in ingress.domains:
         if domain.worker == ingress.worker and domain.zone in readable_zones:
             yield domain
         elif domain.worker == ingress.worker:
-            found.unreachable_hosts.append(domain.hostname)
+            to_close.unreachable_hosts.append(domain.hostname)
 
 
 def _choose_for_service(ingress: IngressPaths, routes: tuple[WorkerRoute, ...]) -> RoutesToClose:
-    found = RoutesToClose([_closed_route(route) for route in routes if route.script == ingress.worker])
-    for domain in _reachable_domains(ingress, found):
+    to_close = RoutesToClose([_closed_route(route) for route in routes if route.script == ingress.worker])
+    for domain in _reachable_domains(ingress, to_close):
         zone, host = domain.zone, domain.hostname
         same = next((r for r in routes if r.zone == zone and (r.host, r.path) == (host, "/*")), None)
         if same is None:
-            found.add_route(zone, f"{host}/*")
-            found.notes += _describe_overridden(ingress, routes, zone, host, "/")
+            to_close.add_route(zone, f"{host}/*")
+            to_close.notes += _describe_overridden(ingress, routes, zone, host, "/")
         elif same.script != ingress.worker:
-            found.notes.append(
+            to_close.notes.append(
                 f"{host} is a custom domain of {ingress.worker}, but {_describe_route(same)} takes all of its requests"
             )
-    return found
+    return to_close
 
 
 def _choose_for_site(ingress: IngressPaths, routes: tuple[WorkerRoute, ...], path: str) -> RoutesToClose:
     """Choose one route for the host of a Pages site, unless a Worker answers there already."""
-    found, host, target = RoutesToClose(), ingress.site_host, path or "/"
+    to_close, host, target = RoutesToClose(), ingress.site_host, path or "/"
     for zone in ingress.zones:
         if not zone.contains_host(host):
             continue
         of_zone = [route for route in routes if route.zone == zone.id]
         answers = most_specific_route(of_zone, host, target)
         if answers is not None and answers.script:
-            found.notes.append(f"{_describe_route(answers)} takes requests to {host}{path}, not this site: unchanged")
+            to_close.notes.append(
+                f"{_describe_route(answers)} takes requests to {host}{path}, not this site: unchanged"
+            )
         else:
-            found.add_route(zone.id, f"{host}{target}*")
-    return found
+            to_close.add_route(zone.id, f"{host}{target}*")
+    return to_close
 
 
 def _choose_for_path(ingress: IngressPaths, routes: tuple[WorkerRoute, ...], path: str) -> RoutesToClose:
     own = [route for route in routes if route.script == ingress.worker]
-    found = RoutesToClose([_closed_route(route) for route in own if route.prefix.startswith(path)])
+    to_close = RoutesToClose([_closed_route(route) for route in own if route.prefix.startswith(path)])
     wider = [(r.zone, r.host) for r in own if r.is_open_ended and path.startswith(r.prefix) and r.prefix != path]
-    domains = [(domain.zone, domain.hostname) for domain in _reachable_domains(ingress, found)]
+    domains = [(domain.zone, domain.hostname) for domain in _reachable_domains(ingress, to_close)]
     for zone, host in dict.fromkeys([*wider, *domains]):
         of_zone = [route for route in routes if route.zone == zone]
         same = next((r for r in of_zone if r.host == host and r.path == f"{path}*"), None)
         answers = most_specific_route(of_zone, host, path)
         if same is not None:
             if same.script != ingress.worker:
-                found.notes.append(f"{_describe_route(same)} does not lead to this service: unchanged")
+                to_close.notes.append(f"{_describe_route(same)} does not lead to this service: unchanged")
         elif answers is not None and answers.script != ingress.worker:
-            found.notes.append(
+            to_close.notes.append(
                 f"{_describe_route(answers)} takes requests to {host}{path}, not this service: unchanged"
             )
         else:
-            found.add_route(zone, f"{host}{path}*")
-            found.notes += _describe_overridden(ingress, routes, zone, host, path)
+            to_close.add_route(zone, f"{host}{path}*")
+            to_close.notes += _describe_overridden(ingress, routes, zone, host, path)
     for route in routes:
         is_within = route.prefix.startswith(path) and route.prefix != path
         is_here = any(route.matches_host(host) for _, host in [*wider, *domains])
         if is_within and is_here and route.script not in {ingress.worker, WORKER}:
-            found.notes.append(f"{_describe_route(route)} does not lead to this service: unchanged")
-    return found
+            to_close.notes.append(f"{_describe_route(route)} does not lead to this service: unchanged")
+    return to_close
 
 
 def _describe_overridden(

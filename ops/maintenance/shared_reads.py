@@ -68,13 +68,13 @@ class SharedReads:
         return routes.value if routes else (), deployments.value if deployments else ()
 
     def _read_again(self, ctx: Context[Any], zone: str, now: float, *, with_deployments: bool) -> None:
-        found = run_parallel_mixed(
+        answers = run_parallel_mixed(
             [
                 *([partial(ctx.cloudflare.routes.list_routes, zone)] if zone else []),
                 *([partial(ctx.cloudflare.workers.find_deployments, MAINTENANCE_WORKER)] if with_deployments else []),
             ]
         )
         if with_deployments:
-            self._deployments = _Read(found.pop() or (), now)
+            self._deployments = _Read(answers.pop() or (), now)
         if zone:
-            self._routes[zone] = _Read(found.pop(), now)
+            self._routes[zone] = _Read(answers.pop(), now)

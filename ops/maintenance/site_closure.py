@@ -59,9 +59,9 @@ class SiteUndo:
         live, remaining = worker.deployment, tuple(each for each in worker.state.windows if each != self.window)
         keys = {each.key for each in self.window.closed}
         zones = sorted({zone for zone, _ in keys})
-        found = (route for zone in zones for route in ctx.cloudflare.routes.list_routes(zone))
+        routes = (route for zone in zones for route in ctx.cloudflare.routes.list_routes(zone))
         writes: list[MaintenanceWrite] = [
-            RemoveRoute(route) for route in found if (route.zone, route.pattern) in keys and route.script == WORKER
+            RemoveRoute(route) for route in routes if (route.zone, route.pattern) in keys and route.script == WORKER
         ]
         writes += [UploadState(remaining, live), DeployState(live, remaining)]
         return steps.build_steps(writes, StoredState(ConcurrencyGuard(live), ctx.run_id))

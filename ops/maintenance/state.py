@@ -128,7 +128,7 @@ class MaintenanceWindow:
         end = until or max(reviews, default=None)
         message = next((each.message for each in reversed(owners) if each.message), self.message)
         incident = next((each.incident for each in owners if each.incident), None)
-        found = replace(
+        window = replace(
             self,
             message=message,
             incident=incident,
@@ -136,7 +136,7 @@ class MaintenanceWindow:
             reopen_at_end=until is not None,
             owners=(),
         )
-        return found if tuple(owners) == found.all_owners else replace(found, owners=tuple(owners))
+        return window if tuple(owners) == window.all_owners else replace(window, owners=tuple(owners))
 
     def to_json(self) -> dict[str, Any]:
         routes = [[each.zone, each.pattern, each.id, each.previous_worker] for each in self.closed]
@@ -221,8 +221,8 @@ def _parse_without_owners(value: Any, variables: Mapping[str, Any]) -> Maintenan
     owners = {"owners": (), "incident": None, "reopened_by": "", "reopen_at_end": False, "until": ""}
     for unknown in (owners, {**owners, "message": "", "since": UNKNOWN_START, "run": ""}):
         try:
-            found = _parse_window({**value, **unknown}, variables)
-            return replace(found, edited=json.dumps({name: value[name] for name in HOLDER_FIELDS if name in value}))
+            window = _parse_window({**value, **unknown}, variables)
+            return replace(window, edited=json.dumps({name: value[name] for name in HOLDER_FIELDS if name in value}))
         except (KeyError, TypeError, AttributeError, OverflowError, ValueError):
             continue
     return None
@@ -265,17 +265,17 @@ def _store_windows(
     windows: Sequence[MaintenanceWindow], prefix: str, stored: Mapping[str, dict[str, Any] | list[Any]]
 ) -> dict[str, Any]:
     """Return the stored variables with one per window, and more with the routes of a large one."""
-    found = dict[str, Any](stored)
+    variables = dict[str, Any](stored)
     for n, window in enumerate(windows):
         value = window.to_json()
         if _size(value) > MAX_VARIABLE_BYTES:
             parts = _split_routes(value["closed"])
-            first = sum(name.startswith(ROUTES_PREFIX) for name in found)
+            first = sum(name.startswith(ROUTES_PREFIX) for name in variables)
             named = {f"{ROUTES_PREFIX}{number:02}": part for number, part in enumerate(parts, first)}
-            found |= named
+            variables |= named
             value["closed"] = list(named)
-        found[f"{prefix}{n:02}"] = value
-    return found
+        variables[f"{prefix}{n:02}"] = value
+    return variables
 
 
 def _split_routes(routes: Iterable[list[str]]) -> Iterator[list[list[str]]]:

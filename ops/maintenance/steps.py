@@ -208,8 +208,8 @@ def _read_concurrent_states(
     older = [deployment.split[0][0] for deployment in deployments[1:]]
     if base not in older:
         return []
-    found = run_parallel_mixed([partial(read, workers, version) for version in older[: older.index(base)]])
-    return [stored for stored in found if stored is not None]
+    states = run_parallel_mixed([partial(read, workers, version) for version in older[: older.index(base)]])
+    return [stored for stored in states if stored is not None]
 
 
 def read_older_states(
@@ -218,13 +218,13 @@ def read_older_states(
     """Read older states, newest first, in batches until `enough`; skip versions that are not ours."""
     versions = sorted(workers.list_deployable_versions(WORKER), key=lambda version: version.number or 0, reverse=True)
     left = [version.id for version in versions if version.id not in live.serving_versions]
-    found: list[MaintenanceState] = []
-    while left and not enough(found):
+    states: list[MaintenanceState] = []
+    while left and not enough(states):
         batch, left = left[:MAX_PARALLEL_READS], left[MAX_PARALLEL_READS:]
-        found += filter(
+        states += filter(
             None, run_parallel_mixed([partial(_read_state_if_valid, workers, version) for version in batch])
         )
-    return found
+    return states
 
 
 def _read_state(workers: "WorkersApi", version: str) -> MaintenanceState | None:
@@ -330,10 +330,10 @@ def _has_same_windows(
     version = deployment.split[0][0]
     if version not in stored.others:
         stored.others[version] = _read_state(ctx.cloudflare.workers, version)
-    found = stored.others[version]
-    if found is None or not is_same(windows, found.windows):
+    others = stored.others[version]
+    if others is None or not is_same(windows, others.windows):
         return False
-    stored.run = found.run
+    stored.run = others.run
     return True
 
 
@@ -372,8 +372,8 @@ def _mark(ctx: Context[Any]) -> marks.DeploymentMark:
 
 
 def _is_own(ctx: Context[Any], message: str) -> bool:
-    found = marks.parse_mark(message)
-    return found is not None and found.run == ctx.run_id
+    mark = marks.parse_mark(message)
+    return mark is not None and mark.run == ctx.run_id
 
 
 def _own_version(ctx: Context[Any], live: WorkerDeployment | None = None) -> WorkerVersion | None:
@@ -410,8 +410,8 @@ def _check_uploaded(ctx: Context[Any], stored: StoredState, store: UploadState) 
     version = ctx.cloudflare.workers.read_version(WORKER, own.id)
     if version is None:
         return ObservedState(ChangeState.PLANNED, f"version {own.id} is listed but not readable yet", is_uncertain=True)
-    found = _parse_readable(version)  # a window that was edited stays as it is
-    if found is None or found.windows != store.windows:
+    uploaded = _parse_readable(version)  # a window that was edited stays as it is
+    if uploaded is None or uploaded.windows != store.windows:
         return _changed_elsewhere(f"version {own.id} does not store the planned state")
     stored.version = own.id
     return ObservedState(ChangeState.DONE, f"version {own.id} stores the planned state")

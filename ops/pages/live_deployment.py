@@ -80,8 +80,10 @@ def identify_live(
     if unread:
         return LiveDeployment(None, f"{unread} of the deployments to compare could not be read")
     if len(equal) != 1:
-        found = f"{len(equal)} deployments match it" if equal else "no deployment matches it"
-        return LiveDeployment(None, f"the site does not match the canonical deployment {canonical.id[:8]}, and {found}")
+        matches = f"{len(equal)} deployments match it" if equal else "no deployment matches it"
+        return LiveDeployment(
+            None, f"the site does not match the canonical deployment {canonical.id[:8]}, and {matches}"
+        )
     how = "uses the hashed assets of" if digests.compares_assets else "matches"
     return LiveDeployment(equal[0], f"the site {how} only {equal[0].id[:8]}: canonical does not follow rollbacks here")
 
@@ -165,7 +167,7 @@ def blamed_deployments(
 
     A rollback blames the deployment that it replaced. So does a redeployment, of an older or a newer commit.
     """
-    found: set[str] = set()
+    blamed: set[str] = set()
     for run in runs:
         ours = (run.service, run.environment) == (service, environment)
         if not ours or not any(row.kind == "written" for row in run.rows):
@@ -173,10 +175,10 @@ def blamed_deployments(
         for _, before, after in run.versions:
             left, taken = (_deployment_by_prefix(name, deployments) for name in (before, after))
             if left and (_is_redeployment(after) or (taken and left.created_on > taken.created_on)):
-                found.add(left.id)
+                blamed.add(left.id)
             if taken:
-                found.discard(taken.id)
-    return frozenset(found)
+                blamed.discard(taken.id)
+    return frozenset(blamed)
 
 
 @dataclass(frozen=True)
@@ -241,28 +243,28 @@ def rejection_reason(deployment: PagesDeployment, serving: PagesDeployment, blam
 def parse_target(text: str, deployments: Sequence[PagesDeployment], *, project: str) -> PagesDeployment:
     """Parse a deployment ID, its first eight characters if they are unique, or its URL. Raises Refused."""
     name = text.strip().lower().rstrip("/")
-    found = [d for d in deployments if name in {d.id, d.url.lower().rstrip("/")}]
-    found = found or [d for d in deployments if len(name) >= 8 and d.id.startswith(name)]
-    if not found:
+    named = [d for d in deployments if name in {d.id, d.url.lower().rstrip("/")}]
+    named = named or [d for d in deployments if len(name) >= 8 and d.id.startswith(name)]
+    if not named:
         raise Refused(
             f'no production deployment of {project} "{quote_name(text)}"'
             f"{did_you_mean(name, [d.id for d in deployments])}",
             reason=Reason.UNKNOWN_NAME,
             hint="Pass the ID of a deployment, its first 8 characters or its URL: `versions` lists them.",
         )
-    if len(found) > 1:
-        listed = ", ".join(f"{d.id} ({format_utc(d.created_on)})" for d in found)
+    if len(named) > 1:
+        listed = ", ".join(f"{d.id} ({format_utc(d.created_on)})" for d in named)
         raise Refused(
-            f'"{name}" matches {len(found)} deployments of {project}',
+            f'"{name}" matches {len(named)} deployments of {project}',
             reason=Reason.UNKNOWN_NAME,
             hint=f"Pass one of: {listed}.",
         )
-    if not found[0].can_serve_production:
-        stage = " ".join(filter(None, (found[0].stage, found[0].status))) or "unknown"
+    if not named[0].can_serve_production:
+        stage = " ".join(filter(None, (named[0].stage, named[0].status))) or "unknown"
         raise Refused(
-            f"deployment {found[0].id[:8]} of {project}, created {format_utc(found[0].created_on)} cannot be deployed: "
+            f"deployment {named[0].id[:8]} of {project}, created {format_utc(named[0].created_on)} cannot be deployed: "
             f"its last stage is {stage}",
             reason=Reason.NOT_DEPLOYABLE,
             hint="Pass a deployment whose last stage is deploy with status success.",
         )
-    return found[0]
+    return named[0]

@@ -173,32 +173,32 @@ def list_consequences(history: PagesHistory) -> tuple[str, ...]:
 def list_warnings(
     history: PagesHistory, target: PagesDeployment, *, began: datetime | None, provable: bool, by_rule: bool
 ) -> tuple[str, ...]:
-    found = list(_incident_warnings(history.serving_deployment, began)) if began else []
+    warnings = list(_incident_warnings(history.serving_deployment, began)) if began else []
     if history.live.indistinguishable:
         names = ", ".join(name[:8] for name in history.live.indistinguishable)
-        found.append(
+        warnings.append(
             f"{names} have equal content on all compared paths: that "
             f"{short_deployment_id(history.serving_deployment)} is "
             "live is stated only by Cloudflare"
         )
     if not history.live.is_canonical:
-        found.append("canonical does not follow rollbacks here: only the site's content shows what is live")
+        warnings.append("canonical does not follow rollbacks here: only the site's content shows what is live")
     if not provable:
-        found.append(
+        warnings.append(
             f"no compared path distinguishes {short_deployment_id(target)} from "
             f"{short_deployment_id(history.serving_deployment)}: if canonical does not follow, "
             "nothing can prove the change. Add a path to `compare` whose content differs in each release"
         )
-    found += [
+    warnings += [
         f"{describe_deployment(d)} is being built and will replace this deployment"
         for d in history.newer_deployments
         if d.status in UNFINISHED_STATUSES
     ]
     if target.id in history.blamed:
-        found.append(f"{short_deployment_id(target)} was replaced by an earlier run for this incident")
+        warnings.append(f"{short_deployment_id(target)} was replaced by an earlier run for this incident")
     if not by_rule and target.created_on > history.serving_deployment.created_on:
-        found.append(f"{short_deployment_id(target)} is newer than the live one")
-    return tuple(found)
+        warnings.append(f"{short_deployment_id(target)} is newer than the live one")
+    return tuple(warnings)
 
 
 def _incident_warnings(serving: PagesDeployment, began: datetime) -> Iterator[str]:

@@ -193,16 +193,16 @@ def _read_project_and_target(ctx: SiteReader, service: "Service", to: str) -> _P
             reason=Reason.NO_TARGET,
             hint="Deploy the site first.",
         )
-    found = [d for d in further if d is not None and d not in deployments]
-    if found and found[0].environment != PRODUCTION:
+    older = [d for d in further if d is not None and d not in deployments]
+    if older and older[0].environment != PRODUCTION:
         raise Refused(
-            f"deployment {short_deployment_id(found[0])} of {format_utc(found[0].created_on)} is a "
+            f"deployment {short_deployment_id(older[0])} of {format_utc(older[0].created_on)} is a "
             "preview: "
             "it cannot serve production",
             reason=Reason.NOT_DEPLOYABLE,
             hint="Pass a production deployment.",
         )
-    chosen = live_deployment.parse_target(to, (*deployments, *found), project=service.pages) if to else None
+    chosen = live_deployment.parse_target(to, (*deployments, *older), project=service.pages) if to else None
     return _ProjectListing(project, deployments, chosen)
 
 
@@ -224,9 +224,9 @@ def _read_site(ctx: SiteReader, service: "Service", listed: _ProjectListing) -> 
     return SiteObservation(project, deployments, site, dict(zip(compared, own, strict=True)))
 
 
-def explain_unknown_live(service: "Service", found: PagesSnapshot) -> str:
+def explain_unknown_live(service: "Service", snapshot: PagesSnapshot) -> str:
     """Return why the live deployment could not be identified, the likely cause first."""
-    observed = found.observed
+    observed = snapshot.observed
     host, known = urlsplit(service.url).hostname, observed.project.domains
     is_other = known and host not in known
     own = observed.own.get(observed.project.canonical_id, ())
@@ -238,18 +238,18 @@ def explain_unknown_live(service: "Service", found: PagesSnapshot) -> str:
     causes = (
         f"`url` in ops.yml has the host {host}, but the project serves {', '.join(known)}" if is_other else "",
         f"{service.url} returns HTTP {failing[0]}, but the deployment's own URL does not" if failing else "",
-        found.live.why,
+        snapshot.live.why,
         observed.first_read_failure,
     )
     return "; ".join(filter(None, causes))
 
 
 def live_unknown_refusal(
-    ctx: Context[Any], service: "Service", found: PagesSnapshot, press: SuggestedCommand | None = None
+    ctx: Context[Any], service: "Service", snapshot: PagesSnapshot, press: SuggestedCommand | None = None
 ) -> Refused:
     """Return the refusal; a person may still name a target or a commit."""
-    canonical = found.observed.project.canonical
-    target_ = live_deployment.choose_target(found.observed.deployments, canonical).target if canonical else None
+    canonical = snapshot.observed.project.canonical
+    target_ = live_deployment.choose_target(snapshot.observed.deployments, canonical).target if canonical else None
     by_name = (
         f"If {service.url} shows deployment {short_deployment_id(canonical)} (Cloudflare's canonical "
         "one), roll back to "
@@ -259,7 +259,7 @@ def live_unknown_refusal(
     )
     build = "Or build and deploy a good commit: `redeploy-pages --commit SHA`. " if service.build else ""
     return Refused(
-        f"the live deployment of {service.pages} could not be identified: {explain_unknown_live(service, found)}",
+        f"the live deployment of {service.pages} could not be identified: {explain_unknown_live(service, snapshot)}",
         reason=Reason.LIVE_UNKNOWN,
         hint=(
             f"{by_name}{build}To prevent this, add the path of a file to `compare` of {service.name}, such as "

@@ -52,9 +52,9 @@ def prove_rate_limit(web: ProbeClient, url: str, proof: RateLimitCheck) -> Probe
     With fixed windows, the first 429 follows after `limit` requests and at most twice as many. An earlier one, or none,
     proves nothing. After a 429 at the first request, another counter is tried.
     """
-    found = _find_first_429(web, url, proof)
-    verdict = Verdict.HEALTHY if found.verdict == Verdict.HEALTHY else Verdict.INCONCLUSIVE
-    return ProbeResult(f"limit {proof.name}", verdict, (found,), proves_health=False)
+    limited = _find_first_429(web, url, proof)
+    verdict = Verdict.HEALTHY if limited.verdict == Verdict.HEALTHY else Verdict.INCONCLUSIVE
+    return ProbeResult(f"limit {proof.name}", verdict, (limited,), proves_health=False)
 
 
 def _find_first_429(web: ProbeClient, url: str, proof: RateLimitCheck) -> Assertion:

@@ -64,8 +64,8 @@ def find_references(html: str, url: str) -> tuple[HtmlReference, ...]:
     parser = _Parser()
     parser.feed(html)
     parser.close()
-    found = (HtmlReference(_absolute(text, url, parser.base), kind) for text, kind in parser.found)
-    return tuple(dict.fromkeys(reference for reference in found if _is_http(reference.url)))
+    references = (HtmlReference(_absolute(text, url, parser.base), kind) for text, kind in parser.found)
+    return tuple(dict.fromkeys(reference for reference in references if _is_http(reference.url)))
 
 
 class _Parser(HTMLParser):

@@ -85,14 +85,14 @@ def _check_address(web: "ProbeClient", address: "MaintenanceCheck") -> Assertion
     status = response.status_code
     if challenged := detect_challenge(status, response.headers, body):
         return replace(challenged, name=name, detail=f"is not seen: {challenged.detail}")
-    found = response.headers.get(MAINTENANCE_HEADER) if status == 503 else None
+    header = response.headers.get(MAINTENANCE_HEADER) if status == 503 else None
     if not address.is_off:
-        if found is None:
+        if header is None:
             return Assertion(name, Verdict.HEALTHY, f"is answered {status}, and not by {MAINTENANCE_HEADER}")
         return Assertion(name, Verdict.UNHEALTHY, f"is answered 503 by {MAINTENANCE_HEADER}: it is off")
-    if found is None:
+    if header is None:
         return Assertion(name, Verdict.UNHEALTHY, f"is answered {status}, and not by {MAINTENANCE_HEADER}: it is open")
-    if address.run and found != address.run:
+    if address.run and header != address.run:
         return Assertion(
             name, Verdict.UNHEALTHY, f"is answered 503 by {MAINTENANCE_HEADER}, but as an earlier run left it"
         )
@@ -354,14 +354,14 @@ def read_secret_headers(names: Mapping[str, str], environ: Mapping[str, str]) ->
 
 def headers_by_origin(services: Iterable["Service"], environ: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
     """Return origin → all usable secret headers of the http and page probes there."""
-    found: dict[str, dict[str, str]] = {}
+    by_origin: dict[str, dict[str, str]] = {}
     for service in services:
         for probe in service.probes:
             asked = probe.http or probe.page
             headers = read_secret_headers(asked.request_headers, environ) if asked else {}
             if headers and not isinstance(headers, Assertion):
-                found.setdefault(service.url, {}).update(headers)
-    return found
+                by_origin.setdefault(service.url, {}).update(headers)
+    return by_origin
 
 
 def _unusable(text: str) -> Assertion:

@@ -133,19 +133,19 @@ def _collect_references(
     visit: _Visit, pages: Iterable[HtmlReference], ignored: Sequence[str]
 ) -> dict[HtmlReference, str] | None:
     """Return reference → first page that names it, on the own host; None if an `ignored` pattern is too slow."""
-    found: dict[HtmlReference, str] = {}
+    page_of: dict[HtmlReference, str] = {}
     for page in pages:
         last, answer = _final_answer(visit, page.url)
         for reference in find_references(answer.html, last) if answer else ():
             if _host(reference.url) not in {visit.host, None}:
                 visit.other_host_urls.add(reference.url)
             else:
-                found.setdefault(reference, _path(visit.redact(page.url)))
-    passed = pattern.search_patterns(ignored, [reference.url[:MAX_URL_LENGTH] for reference in found])
+                page_of.setdefault(reference, _path(visit.redact(page.url)))
+    passed = pattern.search_patterns(ignored, [reference.url[:MAX_URL_LENGTH] for reference in page_of])
     if passed is None:
         return None
     return {
-        reference: page for (reference, page), is_ignored in zip(found.items(), passed, strict=True) if not is_ignored
+        reference: page for (reference, page), is_ignored in zip(page_of.items(), passed, strict=True) if not is_ignored
     }
 
 

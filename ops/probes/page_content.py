@@ -79,8 +79,8 @@ def normalize_html(html: bytes) -> bytes:
 
 def find_hashed_assets(html: bytes) -> tuple[str, ...]:
     """Return the references whose names contain a content hash, sorted, without those of the edge."""
-    found = {reference[1].decode("latin-1") for reference in _REFERENCE.finditer(html)}
-    return tuple(sorted(each for each in found if not _is_cloudflares(each) and _is_hashed(each)))
+    references = {reference[1].decode("latin-1") for reference in _REFERENCE.finditer(html)}
+    return tuple(sorted(each for each in references if not _is_cloudflares(each) and _is_hashed(each)))
 
 
 def _without_injected_scripts(html: bytes) -> bytes:
@@ -208,8 +208,8 @@ class DeploymentComparison:
             return CachedContent.UNKNOWN
         parts = urlsplit(remove_cache_buster(url))
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        found = self._classify(wanted, target, seen)
-        return CachedContent.WANTED if found == CachedContent.IN_BOTH and self._is_shown(wanted) else found
+        content = self._classify(wanted, target, seen)
+        return CachedContent.WANTED if content == CachedContent.IN_BOTH and self._is_shown(wanted) else content
 
     def _classify(self, wanted: "WantedContent", target: str, seen: PageContent) -> CachedContent:
         own, *others = (self._read(each.rstrip("/") + target) for each in (wanted.url, *wanted.others))
@@ -222,8 +222,8 @@ class DeploymentComparison:
     def _is_live(self, wanted: "WantedContent") -> bool:
         """Return whether a compared path of the site shows the wanted deployment now, and none another one."""
         pages = ((path, read_once(self._web, wanted.site.rstrip("/") + path)) for path in wanted.paths)
-        found = {self._classify(wanted, path, page) for path, page in pages}
-        return CachedContent.WANTED in found and CachedContent.REPLACED not in found
+        contents = {self._classify(wanted, path, page) for path, page in pages}
+        return CachedContent.WANTED in contents and CachedContent.REPLACED not in contents
 
     def explain(self, content: CachedContent, cached: str) -> tuple[str, str]:
         """Return why a cached answer does not count, and the hint. `cached`: its headers."""
@@ -262,9 +262,9 @@ def classify(seen: PageContent, wanted: PageContent, others: Sequence[PageConten
     if seen.failure_status or wanted.failure_status or not all(page.digest for page in (seen, wanted, *others)):
         return CachedContent.UNKNOWN
     for by_assets in (False, True) if seen.assets_digest else (False,):
-        found = seen.comparison_digest(by_assets=by_assets)
-        is_wanted = wanted.comparison_digest(by_assets=by_assets) == found
-        is_replaced = any(each.comparison_digest(by_assets=by_assets) == found for each in others)
+        digest = seen.comparison_digest(by_assets=by_assets)
+        is_wanted = wanted.comparison_digest(by_assets=by_assets) == digest
+        is_replaced = any(each.comparison_digest(by_assets=by_assets) == digest for each in others)
         if is_wanted and is_replaced:
             return CachedContent.IN_BOTH
         if is_wanted or is_replaced:

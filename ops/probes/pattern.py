@@ -33,5 +33,5 @@ def search_patterns(patterns: Sequence[str], texts: Sequence[str]) -> list[bool]
         done = process.run(argv, environ={}, timeout=TIMEOUT_SECONDS, redactor=Redactor(), folder=folder)
     if done.code != 0:
         return None
-    found: list[bool] = json.loads(done.output)
-    return found
+    matches: list[bool] = json.loads(done.output)
+    return matches

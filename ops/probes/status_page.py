@@ -84,13 +84,13 @@ def read_document(
     web: ProbeClient, page: str, *, group: str = "", within: float = MAX_SECONDS
 ) -> StatusDocument | None:
     """Read components and unresolved incidents of a page in one request; None if it cannot be read."""
-    found = _fetch(web, f"{page}/api/v2/summary.json", within)
+    document = _fetch(web, f"{page}/api/v2/summary.json", within)
     try:
-        if found is not None:
-            incidents = tuple(_incident(each, group) for each in found["incidents"])
-            states = [str(row["status"]) for row in found["components"] if group and row["name"] == group]
+        if document is not None:
+            incidents = tuple(_incident(each, group) for each in document["incidents"])
+            states = [str(row["status"]) for row in document["components"] if group and row["name"] == group]
             return StatusDocument(
-                _host(page), _components(found, group), incidents, group, next(iter(states), OPERATIONAL)
+                _host(page), _components(document, group), incidents, group, next(iter(states), OPERATIONAL)
             )
     except (LookupError, TypeError, AttributeError):
         pass

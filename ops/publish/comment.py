@@ -191,7 +191,7 @@ def render_incident(*, service: str, severity: str = "", symptom: str = "") -> s
 def render_result(result: EndedRun, contacts: "Iterable[Contact]") -> str:
     """Return a run for the incident issue and the summary page of its job."""
     links = {name: link for name, link in result.links.items() if re.fullmatch(r"https?://[!#-;=?-~]+", link)}
-    repository = next((found[1] for link in links.values() if (found := _REPOSITORY.match(link))), "")
+    repository = next((match[1] for link in links.values() if (match := _REPOSITORY.match(link))), "")
     return _render(
         result, contacts, events=result.shown_events, repository=repository, most=None, links=links, is_whole=True
     )

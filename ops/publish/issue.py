@@ -217,8 +217,8 @@ class IssuePublisher:
 
         try:
             with client.provider_errors():
-                found = own_login(self._connect())
-                return "" if found == BOT else found
+                login = own_login(self._connect())
+                return "" if login == BOT else login
         except ProviderError:
             return ""
 

@@ -47,9 +47,9 @@ def format_event(event: RunEvent) -> str:
 
 def describe_wait(event: RunEvent) -> str:
     """Return the wait that follows an event, such as "waiting for round 2 of 3 …"; empty without a wait."""
-    found = re.match(r"after, (\d+) of (\d+) in a row", event.text) if event.kind == EventKind.PROBED else None
-    if found and found[1] != found[2]:
-        return f"waiting for round {int(found[1]) + 1} of {found[2]} …"
+    match = re.match(r"after, (\d+) of (\d+) in a row", event.text) if event.kind == EventKind.PROBED else None
+    if match and match[1] != match[2]:
+        return f"waiting for round {int(match[1]) + 1} of {match[2]} …"
     return WAITS.get(event.kind, "")
 
 

@@ -106,8 +106,8 @@ def _add_histories(evidence: IncidentEvidence, config: "Config", environ: Mappin
         if environment is None or service not in environment.services:
             unavailable.append(f"deployments of {service} in {name}: the service is not in ops.yml (any more)")
             continue
-        found, errors = _try_read(lambda: _read_history(environment, service, environ, evidence))  # noqa: B023  called before the next
-        served += [found] if found else []
+        history, errors = _try_read(lambda: _read_history(environment, service, environ, evidence))  # noqa: B023  called before the next
+        served += [history] if history else []
         unavailable += [f"deployments of {service} in {name}: {each}" for each in errors]
     return replace(evidence, histories=tuple(served), unavailable=(*evidence.unavailable, *unavailable))
 
@@ -159,8 +159,8 @@ def _read_failures(session: Session, sources: ImpactSources) -> HostFailures:
 def _add_leftovers(evidence: IncidentEvidence, config: "Config", environ: Mapping[str, str]) -> IncidentEvidence:
     """Read leftovers of the incident in the environments where its runs acted."""
     names = (one.record.environment for one in evidence.our_runs)
-    found = find_leftovers(config, environ, evidence.number, names)
-    return replace(evidence, leftovers=found.lines, reset_commands=found.reset_commands)
+    leftovers = find_leftovers(config, environ, evidence.number, names)
+    return replace(evidence, leftovers=leftovers.lines, reset_commands=leftovers.reset_commands)
 
 
 def _read_history(

@@ -47,12 +47,12 @@ def find_leftovers(config: "Config", environ: Mapping[str, str], number: int, en
             lines.append(f"unknown in {name}: ops.yml has no such environment")
             continue
         try:
-            found = _read_status(environment, environ, number)
+            status = _read_status(environment, environ, number)
         except OpsError as error:
             lines.append(f"unknown in {name}: {error.message}")
             continue
-        lines += rendering.leftover_lines(found)
-        reset_commands += _list_reset_commands(found, config, environ, number)
+        lines += rendering.leftover_lines(status)
+        reset_commands += _list_reset_commands(status, config, environ, number)
     return Leftovers(tuple(lines), tuple(reset_commands), names)
 
 
@@ -63,18 +63,18 @@ def _read_status(environment: "Environment", environ: Mapping[str, str], number:
 
 
 def _list_reset_commands(
-    found: EnvironmentStatus, config: "Config", environ: Mapping[str, str], number: int
+    status: EnvironmentStatus, config: "Config", environ: Mapping[str, str], number: int
 ) -> Iterator[str]:
     """Yield the label or command that resets the switches, and a command per maintenance window."""
-    name, program = found.environment, program_name(environ)
+    name, program = status.environment, program_name(environ)
     where = {"environment": name, "incident": number}
-    if found.switches:
+    if status.switches:
         labels = [
             put for put, label in config.labels.items() if (label.runbook, label.environment) == (ALL_CLEAR, name)
         ]
         put = f"the label {labels[0]} on the incident, within 7 days of its closing; or " if labels else ""
         yield f"{put}{build_command(program, ALL_CLEAR, where)}"
-    for block in found.windows:
+    for block in status.windows:
         options = {"state": "off", "service": block.service, "path": block.path, **where}
         yield build_command(program, "maintenance", options)
 

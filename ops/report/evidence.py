@@ -90,8 +90,8 @@ class ServiceHistory:
         """Return the version whose id starts with `prefix`, if it is unique."""
         known = {v.id: v for v in self.versions}
         every = {version for d in self.deployments for version, _ in d.split} | known.keys()
-        found = [version for version in sorted(every) if prefix and version.startswith(prefix)]
-        return known.get(found[0], WorkerVersion(found[0])) if len(found) == 1 else None
+        versions = [version for version in sorted(every) if prefix and version.startswith(prefix)]
+        return known.get(versions[0], WorkerVersion(versions[0])) if len(versions) == 1 else None
 
     def first_deployment(self, version: str) -> WorkerDeployment | None:
         return next((d for d in reversed(self.deployments) if version in d.serving_versions), None)
@@ -168,7 +168,7 @@ class IncidentEvidence:
     def find_watch(self, recorded: IssueRecord) -> IssueRecord | None:
         """Return the newest watch of the service's health that began after the run; None if there is none."""
         run = recorded.record
-        found = [
+        watches = [
             one
             for one in self.records
             if (one.record.source, one.record.environment, one.record.service)
@@ -177,7 +177,7 @@ class IncidentEvidence:
             and one.record.rows
             and one.record.rows[0].at >= run.rows[0].at
         ]
-        return max(found, key=lambda one: one.record.rows[0].at, default=None)
+        return max(watches, key=lambda one: one.record.rows[0].at, default=None)
 
     def find_history(self, recorded: IssueRecord) -> ServiceHistory | None:
         where = (recorded.record.environment, recorded.record.service)
@@ -192,14 +192,14 @@ class IncidentEvidence:
 
     def find_note(self, words: str) -> tuple[datetime, str] | None:
         """Return time and URL of the first note that starts with these words."""
-        found = [
+        notes = [
             (row.at, one.url)
             for one in self.records
             if one.record.source == "note"
             for row in one.record.rows
             if row.text.lower().startswith(words)
         ]
-        return min(found, default=None)
+        return min(notes, default=None)
 
 
 def read_issue(
@@ -324,7 +324,7 @@ def _parse_job(job: Mapping[str, Any]) -> WorkflowJob:
 def list_commits(repository: "Repository", name: str, older: str, newer: str) -> list[ListedCommit]:
     """Return the newest MAX_COMMITS commits between two, oldest first. Raises PyGithub's exceptions."""
     path = f"/repos/{name}/compare/{quote(older, safe='')}...{quote(newer, safe='')}"
-    _, found = repository.requester.requestJsonAndCheck("GET", path)
+    _, rows = repository.requester.requestJsonAndCheck("GET", path)
     return [
         ListedCommit(
             sha=commit["sha"],
@@ -334,5 +334,5 @@ def list_commits(repository: "Repository", name: str, older: str, newer: str) ->
             message=commit["commit"]["message"].splitlines()[0] if commit["commit"]["message"] else "",
             url=commit["html_url"],
         )
-        for commit in found["commits"][-MAX_COMMITS:]
+        for commit in rows["commits"][-MAX_COMMITS:]
     ]

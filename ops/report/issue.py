@@ -68,8 +68,8 @@ def build_region(name: str, incident: int, text: str) -> str:
 
 def incident_of(body: str) -> int | None:
     """Return the incident of a report; None if the body is not a report."""
-    found = next((mark for line in (body or "").splitlines() if (mark := _MARK.match(line.rstrip()))), None)
-    return int(found["incident"]) if found else None
+    match = next((mark for line in (body or "").splitlines() if (mark := _MARK.match(line.rstrip()))), None)
+    return int(match["incident"]) if match else None
 
 
 def update_regions(body: str, incident: int, fresh: Mapping[str, str]) -> str:
@@ -117,12 +117,12 @@ def unanswered_prompts(body: str, prompts: Iterable[str]) -> tuple[str, ...]:
 
 def _find_answer(lines: list[str], start: int) -> str:
     """Return the text between a question and the next section or question."""
-    found = []
+    answer = []
     for line in lines[start:]:
         if line.startswith(("#", "**", "<!-- backout:")):
             break
-        found.append(line)
-    return "\n".join(found).replace(PLACEHOLDER, "").strip()
+        answer.append(line)
+    return "\n".join(answer).replace(PLACEHOLDER, "").strip()
 
 
 def count_open_rows(body: str) -> int:
@@ -335,17 +335,17 @@ def publish_report(
 
     GitHub has no compare-and-set for a text, so it is read, updated, written at once, and read back.
     """
-    found = find_report(repository, incident)
-    if found is None:
+    report_issue = find_report(repository, incident)
+    if report_issue is None:
         return _create_report(repository, incident, title, new())
-    before = found.body or ""
+    before = report_issue.body or ""
     after = renew(before)
     if after != before:
-        found.edit(body=after)
-        kept = repository.get_issue(found.number).body or ""
+        report_issue.edit(body=after)
+        kept = repository.get_issue(report_issue.number).body or ""
         if not is_saved(kept, after):
             raise CommentNotSaved
-    return PublishedReport(found.number, found.html_url, after, is_new=False)
+    return PublishedReport(report_issue.number, report_issue.html_url, after, is_new=False)
 
 
 def find_report(repository: "Repository", incident: int) -> "Issue | None":

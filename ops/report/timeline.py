@@ -117,8 +117,8 @@ def find_moments(evidence: IncidentEvidence) -> tuple[IncidentMoment, ...]:
     )
 
 
-def measure_spans(found: tuple[IncidentMoment, ...]) -> tuple[IncidentSpan, ...]:
-    at = {moment.name: moment.at for moment in found}
+def measure_spans(moments: tuple[IncidentMoment, ...]) -> tuple[IncidentSpan, ...]:
+    at = {moment.name: moment.at for moment in moments}
     return tuple(IncidentSpan(name, first, last, _seconds_between(at[first], at[last])) for name, first, last in SPANS)
 
 
@@ -148,9 +148,9 @@ def _find_start(evidence: IncidentEvidence) -> IncidentMoment:
 
 
 def _find_note(evidence: IncidentEvidence, name: MomentName, words: str, otherwise: str) -> IncidentMoment:
-    found = evidence.find_note(words)
-    if found:
-        return IncidentMoment(name, found[0], "note", found[1])
+    note = evidence.find_note(words)
+    if note:
+        return IncidentMoment(name, note[0], "note", note[1])
     how = f'add it with `ops incident note {evidence.number} "13:05 {words} …"`'
     return IncidentMoment(name, None, f"{otherwise}; {how}" if otherwise else how)
 
@@ -240,8 +240,8 @@ class TimelineRow:
 
 def build_rows(evidence: IncidentEvidence) -> tuple[TimelineRow, ...]:
     """Build the rows, oldest first; rows of one second keep the order of their source."""
-    found = [TimelineRow(evidence.opened_at, "incident opened", evidence.title, evidence.opened_by, evidence.url)]
-    found += [
+    rows = [TimelineRow(evidence.opened_at, "incident opened", evidence.title, evidence.opened_by, evidence.url)]
+    rows += [
         TimelineRow(
             act.at,
             _mark_edited(act.kind, act.is_edited),
@@ -253,13 +253,13 @@ def build_rows(evidence: IncidentEvidence) -> tuple[TimelineRow, ...]:
         for act in evidence.actions
     ]
     for recorded in evidence.records:
-        found += _record_rows(recorded)
+        rows += _record_rows(recorded)
     for served in evidence.histories:
-        found += _deployment_rows(served, found, evidence.records)
+        rows += _deployment_rows(served, rows, evidence.records)
     for one, period in _watched_periods(evidence):
         if not one.record.decision and evidence.read_at - period.until > MAX_PAUSE:
-            found.append(TimelineRow(period.until, "watch stopped", "no later round", one.record.service, one.url))
-    ordered = sorted(found, key=lambda line: line.at)
+            rows.append(TimelineRow(period.until, "watch stopped", "no later round", one.record.service, one.url))
+    ordered = sorted(rows, key=lambda line: line.at)
     return tuple(_insert_gaps(ordered, [period for _, period in _watched_periods(evidence)]))
 
 
@@ -317,8 +317,8 @@ def _mark_edited(what: str, is_edited: bool) -> str:  # noqa: FBT001
 def _watched_periods(evidence: IncidentEvidence) -> Iterator[tuple[IssueRecord, Period]]:
     """Yield each watch and its period, oldest first. Rows of its record name the rounds without a runner."""
     states = ((one, parse_state(one.record.watch, None)) for one in evidence.records if one.record.watch)
-    found = [(one, Period(each.started_at, each.time_of(len(each.rounds)))) for one, each in states if each]
-    yield from sorted(found, key=lambda watch: watch[1].since)
+    periods = [(one, Period(each.started_at, each.time_of(len(each.rounds)))) for one, each in states if each]
+    yield from sorted(periods, key=lambda watch: watch[1].since)
 
 
 def _insert_gaps(ordered: list[TimelineRow], watched: list[Period]) -> Iterator[TimelineRow]:

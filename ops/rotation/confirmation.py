@@ -75,7 +75,7 @@ def find_askable(ctx: Context[Any], selected: RotationSelection) -> RotationSele
 
 
 def check_live_values(
-    ctx: Context[Any], selected: RotationSelection, found: Mapping[str, WorkerState], workers: Workers
+    ctx: Context[Any], selected: RotationSelection, states: Mapping[str, WorkerState], workers: Workers
 ) -> Mapping[str, tuple[str, ...]]:
     """Return the new values that a person states, by Worker and version.
 
@@ -83,13 +83,13 @@ def check_live_values(
         ConfigError: `on_my_word` names neither a secret nor a live version.
         Refused: an old value is live, or nothing but a person can tell, and none did.
     """
-    stated = set(_named_versions(ctx, selected, found))
+    stated = set(_named_versions(ctx, selected, states))
     old: list[str] = []
     old_names: list[str] = []
     open_: dict[str, tuple[str, ...]] = {}
     words: dict[str, tuple[str, ...]] = {}
     for worker, names in workers.items():
-        history, serving = found[worker].history, found[worker].live.serving_versions
+        history, serving = states[worker].history, states[worker].live.serving_versions
         for version in serving:
             ages = {name: secret_values.age_of_value(history, version, name) for name in names}
             if leaked := [name for name, age in ages.items() if age == ValueAge.OLD]:
@@ -117,15 +117,15 @@ def check_live_values(
 
 
 def build_unproved_outcome(
-    ctx: Context[Any], selected: RotationSelection, found: Mapping[str, WorkerState], workers: Workers
+    ctx: Context[Any], selected: RotationSelection, states: Mapping[str, WorkerState], workers: Workers
 ) -> RunOutcome:
     """Return the end if a proof fails: only a value that the history does not know can be the old one."""
     unknown = dict.fromkeys(
         name
         for worker, names in workers.items()
-        for version in found[worker].live.serving_versions
+        for version in states[worker].live.serving_versions
         for name in names
-        if secret_values.age_of_value(found[worker].history, version, name) == ValueAge.UNKNOWN
+        if secret_values.age_of_value(states[worker].history, version, name) == ValueAge.UNKNOWN
     )
     if unknown:
         text = (
@@ -160,8 +160,8 @@ def _suggest(ctx: Context[Any], selected: RotationSelection, stated: tuple[str, 
     return ctx.suggest("rotate-secrets", service=ctx.params.service, confirm_revoked=names, on_my_word=words)
 
 
-def _named_versions(ctx: Context[Any], selected: RotationSelection, found: Mapping[str, WorkerState]) -> Iterator[str]:
-    live = [version for state in found.values() for version in state.live.serving_versions]
+def _named_versions(ctx: Context[Any], selected: RotationSelection, states: Mapping[str, WorkerState]) -> Iterator[str]:
+    live = [version for state in states.values() for version in state.live.serving_versions]
     for given in ctx.params.on_my_word:
         if given in selected.rules:
             continue

@@ -42,8 +42,8 @@ class RotationValues(dict[str, Secret]):
     def __init__(self, ctx: Context[Any], selected: RotationSelection) -> None:
         prefix = OLD_PREFIX if ctx.params.restore else NEW_PREFIX
         named = [name for name, rule in selected.rules.items() if prefix == OLD_PREFIX or rule.rotate == "provided"]
-        found = {name: ctx.secret_values.value(prefix + name) for name in named}
-        super().__init__({name: value for name, value in found.items() if value})
+        values = {name: ctx.secret_values.value(prefix + name) for name in named}
+        super().__init__({name: value for name, value in values.items() if value})
         self._rules, self._generate = selected.rules, ctx.secret_values.generate
 
     def __missing__(self, name: str) -> Secret:

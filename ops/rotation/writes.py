@@ -219,14 +219,14 @@ class EditSecrets(Step):
         if len(newer) > attempt.sent or any(len(each.split) > 1 for each in newer):
             beside = self._observe_beside_another(ctx, newer) if attempt.sent else None
             return beside or ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
-        found = [ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer]
+        versions = [ctx.cloudflare.workers.read_version(worker, each.split[0][0]) for each in newer]
         version = newer[0].split[0][0]
         if attempt.is_answered:
             self.serving_versions[:] = [version]
-        if not all(found):
+        if not all(versions):
             text = f"{short_id(version)} is live but not readable yet"
             return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
-        if not all(each and is_secret_edit_of(planned, each) for each in found):
+        if not all(each and is_secret_edit_of(planned, each) for each in versions):
             return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(newer[0]))
         if attempt.is_answered:
             text = f"{short_id(version)} is live on {worker}, the same release with other secrets"
@@ -375,7 +375,7 @@ def build_mark(ctx: Context[Any], names: tuple[str, ...]) -> DeploymentMark:
 
 
 def plan_reuploads(
-    ctx: Context[Any], found: Mapping[str, WorkerState], workers: Mapping[str, tuple[str, ...]]
+    ctx: Context[Any], states: Mapping[str, WorkerState], workers: Mapping[str, tuple[str, ...]]
 ) -> dict[str, Reupload]:
     """Return Worker → its reupload, for Workers that need one. `workers`: Worker → secrets with new values.
 
@@ -383,9 +383,9 @@ def plan_reuploads(
     before the write. Raises Refused if a version can be neither edited nor uploaded again.
     """
     found_by_worker = {
-        worker: _plan_reupload_or_edit(ctx, found[worker], names)
+        worker: _plan_reupload_or_edit(ctx, states[worker], names)
         for worker, names in workers.items()
-        if found[worker].edit_obstacle or found[worker].edit_delay
+        if states[worker].edit_obstacle or states[worker].edit_delay
     }
     return {worker: planned for worker, planned in found_by_worker.items() if planned}
 

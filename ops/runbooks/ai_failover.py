@@ -187,7 +187,7 @@ def _consequences(current: SwitchState, write: SwitchWrite | None) -> tuple[str,
 
 
 def _find_doubts(observed: ProviderObservation, state: str, ai: "AiConfig") -> tuple[str, ...]:
-    found = [f"the application's outcomes are unknown: {observed.missing}"] if observed.missing else []
+    doubts = [f"the application's outcomes are unknown: {observed.missing}"] if observed.missing else []
     if state in ai.order and observed.health[state] != ProviderHealth.HEALTHY:
-        found.append(f"health of {state}: {observed.health[state]}")
-    return tuple(found)
+        doubts.append(f"health of {state}: {observed.health[state]}")
+    return tuple(doubts)

@@ -41,11 +41,11 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         incident, now = _require_incident(ctx), ctx.clock.now()
-        found, unknown = steps.read_switches(ctx)
-        mine, left = values.split_by_incident(found, incident, now)
+        states, unknown = steps.read_switches(ctx)
+        mine, left = values.split_by_incident(states, incident, now)
         planned, hidden = _plan_release(ctx, mine, incident)
         writes = [write for write, _ in planned]
-        doubts = (*hidden, *_find_doubts(ctx, found, mine))
+        doubts = (*hidden, *_find_doubts(ctx, states, mine))
         if doubts and not planned:
             raise Refused(
                 f"the active switches of incident #{incident} are unknown: {'; '.join(doubts)}",
@@ -124,11 +124,11 @@ def _require_incident(ctx: Context[AllClear.Params]) -> int:
 
 
 def _find_doubts(
-    ctx: Context[AllClear.Params], found: Mapping[str, SwitchState], mine: list[SwitchState]
+    ctx: Context[AllClear.Params], states: Mapping[str, SwitchState], mine: list[SwitchState]
 ) -> Iterator[str]:
     """Yield switches that the application shows active by a run that KV does not show; it may be this incident's."""
     for name, observed in steps.read_shown_switches(ctx).items():
-        current = found.get(name)
+        current = states.get(name)
         if current is not None and current not in mine and observed.state != current.rules.normal:
             yield from filter(None, [current.describe_hidden_run(observed, ctx.clock.now())])
 

@@ -220,15 +220,15 @@ def _parse(
 
 def _open_raises(ctx: Context[ProposeLimits.Params], requested: "Mapping[str, LimitRaise]") -> list[OpenRaise]:
     """Return our open pull requests, with the requested limits that each raises: none if its file is invalid."""
-    found = []
+    raises = []
     for pull in ctx.github.pulls.own_open_pulls(RAISE_BRANCH):
         file = ctx.github.pulls.file(FILE, pull.head)
         try:
             limits, _ = _parse(ctx, file.text if file else "")
         except ConfigError:
             limits = {}
-        found.append(OpenRaise(pull, frozenset(raised_limits(limits, requested, ctx.clock.now()))))
-    return found
+        raises.append(OpenRaise(pull, frozenset(raised_limits(limits, requested, ctx.clock.now()))))
+    return raises
 
 
 def _hand_on(own: Sequence[OpenRaise], left_out: Sequence[str] = ()) -> RunOutcome:

@@ -61,12 +61,12 @@ class RedeployPages(Runbook["RedeployPages.Params"]):
         service = require_service(ctx, *self.kinds)
         build, requested = service.require_build(), _parse_commit(ctx.params.commit)
         ctx.site.check_tools(build)
-        found = snapshot.read_snapshot(ctx, service)
-        history = found.history
+        site = snapshot.read_snapshot(ctx, service)
+        history = site.history
         if history is None:
             if requested == PREVIOUS:
-                raise snapshot.live_unknown_refusal(ctx, service, found, _suggest_redeploy(ctx, "SHA"))
-            return _build_plan(ctx, service, found, *_read_commit(ctx, service, requested, found))
+                raise snapshot.live_unknown_refusal(ctx, service, site, _suggest_redeploy(ctx, "SHA"))
+            return _build_plan(ctx, service, site, *_read_commit(ctx, service, requested, site))
         live = history.serving_deployment
         _check_not_lagging(history, requested)
         if requested == PREVIOUS:
@@ -74,12 +74,12 @@ class RedeployPages(Runbook["RedeployPages.Params"]):
                 text = plan_text.describe_earlier_rollback(history, replaced)
                 return _plan_nothing(ctx, service, history, text, Reason.ALREADY_STEPPED_BACK)
             requested = _choose_previous_commit(ctx, live, history.choice)
-        commit, configuration = _read_commit(ctx, service, requested, found)
+        commit, configuration = _read_commit(ctx, service, requested, site)
         if live.commit == commit.sha and not live.has_uncommitted_changes:
             text = f"{short_deployment_id(live)} is live already, and is of commit {commit.short}"
             return _plan_nothing(ctx, service, history, text, Reason.ALREADY_LIVE)
         snapshot.check_not_superseded(ctx, history.deployments)
-        return _build_plan(ctx, service, found, commit, configuration)
+        return _build_plan(ctx, service, site, commit, configuration)
 
 
 def _parse_commit(text: str) -> str:
@@ -111,10 +111,10 @@ def _check_not_lagging(history: PagesHistory, requested: str) -> None:
 
 
 def _read_commit(
-    ctx: Context[RedeployPages.Params], service: "Service", requested: str, found: PagesSnapshot
+    ctx: Context[RedeployPages.Params], service: "Service", requested: str, site: PagesSnapshot
 ) -> tuple[GitCommit, SiteConfiguration]:
     """Return the commit of the production branch, whose files are complete, and its configuration. Raises Refused."""
-    branch = found.observed.project.production_branch
+    branch = site.observed.project.production_branch
     if not branch:
         raise Refused(
             f"Cloudflare does not name the production branch of {service.pages}",
@@ -129,12 +129,12 @@ def _read_commit(
 def _build_plan(
     ctx: Context[RedeployPages.Params],
     service: "Service",
-    found: PagesSnapshot,
+    site: PagesSnapshot,
     commit: GitCommit,
     configuration: SiteConfiguration,
 ) -> StepPlan:
-    build, project = service.require_build(), found.observed.project
-    history, live = found.history, found.live.deployment
+    build, project = service.require_build(), site.observed.project
+    history, live = site.history, site.live.deployment
     before = short_deployment_id(live) if live else "unknown"
     step = DeployCommit(
         target=f"Pages {project.name}",
@@ -144,11 +144,11 @@ def _build_plan(
         undo=_suggest_rollback(ctx, live) if live else None,
         service=service,
         live=live,
-        observed=found.observed,
+        observed=site.observed,
         commit=commit,
         branch=project.production_branch,
     )
-    why = found.live.why if history else snapshot.explain_unknown_live(service, found)
+    why = site.live.why if history else snapshot.explain_unknown_live(service, site)
     began, rollback = ctx.request.incident_began, partial(_suggest_rollback, ctx)
     return StepPlan(
         summary=f"Pages {project.name}: {before} → a new deployment of commit {commit.short}",

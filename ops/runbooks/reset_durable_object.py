@@ -168,18 +168,18 @@ def _plan_all_objects(ctx: Context[ResetDurableObject.Params], service: "Service
             tracked.append(tracked_object)
     upload = _plan_reupload(ctx, service, live, uploads[0])
     assert upload.source is not None
-    found = object_reset.find_classes(upload.source, service.worker)
-    if not found.own:
+    classes = object_reset.find_classes(upload.source, service.worker)
+    if not classes.own:
         raise Refused(
             f"{service.worker} has no Durable Object class of its own",
             reason=Reason.NO_TARGET,
             hint="Pass with `--service` the service whose Worker has the class in its code.",
         )
     named = {name: spec.class_ for name, spec in service.durable_objects.items()}
-    if owner := object_reset.find_owner_elsewhere(named, found):
+    if owner := object_reset.find_owner_elsewhere(named, classes):
         raise _foreign_objects_refusal(ctx, service, owner)
-    upload.mark = replace(upload.mark, reset=tuple(found.own))
-    return _build_plan(ctx, service, upload, found, tuple(tracked), without_proof=closed)
+    upload.mark = replace(upload.mark, reset=tuple(classes.own))
+    return _build_plan(ctx, service, upload, classes, tuple(tracked), without_proof=closed)
 
 
 def _foreign_objects_refusal(ctx: Context[ResetDurableObject.Params], service: "Service", owner: str) -> Refused:
@@ -234,7 +234,7 @@ def _build_plan(
     ctx: Context[ResetDurableObject.Params],
     service: "Service",
     upload: Reupload,
-    found: object_reset.WorkerClasses,
+    classes: object_reset.WorkerClasses,
     tracked: tuple[TrackedObject, ...],
     *,
     without_proof: Sequence[str],
@@ -247,17 +247,17 @@ def _build_plan(
     restarted = f"{seen} restarted" if seen else f"a new version of {service.worker} is live, so its objects restart"
     uploading, deploying = reupload.build_steps(upload, undo=undo, words=object_reset.RESETS_AGAIN)
     return StepPlan(
-        summary=f"Worker {service.worker}: every Durable Object restarts ({', '.join(found.own)}); {upload.name}",
+        summary=f"Worker {service.worker}: every Durable Object restarts ({', '.join(classes.own)}); {upload.name}",
         changes=(uploading, RestartObjects.of(deploying, tracked)),
         sections=(
-            *object_reset.build_sections(found),
+            *object_reset.build_sections(classes),
             *(compared if tracked else ()),
             reupload.build_section(upload),
         ),
         not_undone=object_reset.NOT_UNDONE,
         consequences=(object_reset.CONNECTIONS_CLOSED, object_reset.NOTHING_TO_UNDO),
         warnings=(
-            *object_reset.list_unexpected_classes(named, found),
+            *object_reset.list_unexpected_classes(named, classes),
             *(f"the state before the reset is unknown; {each}" for each in unknown),
             *(f"the reset of this object cannot be proved; {each}" for each in without_proof),
         ),

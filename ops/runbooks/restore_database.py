@@ -181,13 +181,13 @@ def _decide(ctx: Context[Any], whole: _Restoration, remaining: str) -> RunOutcom
     """
     if remaining:
         ctx.timeline.record(EventKind.WARNING, remaining)
-    name, found = whole.name, _run_checks(ctx, whole)
+    name, results = whole.name, _run_checks(ctx, whole)
     press = _suggest_after_checks(ctx, whole)
-    if found.verdict == Verdict.UNHEALTHY:
-        text = f"the checks of {name} fail: {found}"
+    if results.verdict == Verdict.UNHEALTHY:
+        text = f"the checks of {name} fail: {results}"
         return RunOutcome(Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY, text, press)
-    if found.verdict == Verdict.INCONCLUSIVE:
-        text = f"the checks of {name} are inconclusive: {found}"
+    if results.verdict == Verdict.INCONCLUSIVE:
+        text = f"the checks of {name} are inconclusive: {results}"
         return RunOutcome(Decision.NO_EVIDENCE, Reason.NO_EVIDENCE, text, press)
     kept, command = whole.closure.describe_kept(ctx)
     if not kept:
@@ -202,13 +202,13 @@ def _check_restore(
     """Check the restore. Counts are a minimum if maintenance did not last until its end."""
     if whole.holds and not restore.sent:
         whole.holds.read_again(ctx)
-    found = check_restore(ctx, restore)
+    observed = check_restore(ctx, restore)
     if restore.sent and restore.is_closed and (gone := whole.closure.services - whole.closure.find_closed(ctx)):
         restore.is_closed = False
         text = f"maintenance of {', '.join(sorted(gone))} ended during the restore: writes went on"
         ctx.timeline.record(EventKind.WARNING, text)
         return check_restore(ctx, restore)
-    return found
+    return observed
 
 
 def _send_restore(ctx: Context[RestoreDatabase.Params], kept: RestoredHolds | None, restore: DatabaseRestore) -> str:
@@ -471,13 +471,13 @@ def _worker_use(service: str, reads: "_WorkerReads", point: RestorePoint) -> Wor
 
 def _require_healthy_checks(ctx: Context[RestoreDatabase.Params], whole: _Restoration) -> None:
     """Keep maintenance on unless the checks are healthy. Raises StillUnhealthy, NoEvidence."""
-    found = _run_checks(ctx, whole)
-    if found.verdict == Verdict.HEALTHY:
+    results = _run_checks(ctx, whole)
+    if results.verdict == Verdict.HEALTHY:
         return
-    kind = StillUnhealthy if found.verdict == Verdict.UNHEALTHY else NoEvidence
+    kind = StillUnhealthy if results.verdict == Verdict.UNHEALTHY else NoEvidence
     next_step = "restore once more" if whole.restore and whole.restore.applied_again else "undo the restore"
     raise kind(
-        f"{whole.name} is restored, but its checks are {found.verdict.value}: {found}",
+        f"{whole.name} is restored, but its checks are {results.verdict.value}: {results}",
         hint=f"Check the data. Then turn maintenance off, or {next_step} with the command below.",
         suggested_command=_suggest_after_checks(ctx, whole),
     )
@@ -486,9 +486,9 @@ def _require_healthy_checks(ctx: Context[RestoreDatabase.Params], whole: _Restor
 def _run_checks(ctx: Context[RestoreDatabase.Params], whole: _Restoration) -> DatabaseChecks:
     """Run the checks once, and record them."""
     if whole.checked is None:
-        found = checks.run_checks(ctx.cloudflare.d1, whole.database, ctx.clock)
+        results = checks.run_checks(ctx.cloudflare.d1, whole.database, ctx.clock)
         taken_back = check_taken_back(ctx, whole.restore) if whole.restore else ()
-        whole.checked = DatabaseChecks((*found.results, *taken_back))
+        whole.checked = DatabaseChecks((*results.results, *taken_back))
         text = f"checks of {whole.name}: {whole.checked}"
         ctx.timeline.record(EventKind.COMPARED, text, verdict=whole.checked.verdict.value)
     return whole.checked

@@ -61,8 +61,8 @@ class RevertMigration(DatabaseRunbook["RevertMigration.Params"]):
     permissions = TokenPermissions(cloudflare=("D1 Write", "Workers Scripts Read"))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
-        found = environment.databases_of(service).items()
-        return [{"database": name, "name": LAST} for name, each in found if each.migrations]
+        databases = environment.databases_of(service).items()
+        return [{"database": name, "name": LAST} for name, each in databases if each.migrations]
 
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
         return {"database": tuple(name for name, each in environment.databases.items() if each.migrations)}
@@ -99,14 +99,14 @@ def _decide(
     """
     if remaining:
         ctx.timeline.record(EventKind.WARNING, remaining)
-    found = checks.run_checks(ctx.cloudflare.d1, database, ctx.clock)
-    ctx.timeline.record(EventKind.COMPARED, f"checks of {name}: {found}", verdict=found.verdict.value)
-    if found.verdict == Verdict.HEALTHY:
+    results = checks.run_checks(ctx.cloudflare.d1, database, ctx.clock)
+    ctx.timeline.record(EventKind.COMPARED, f"checks of {name}: {results}", verdict=results.verdict.value)
+    if results.verdict == Verdict.HEALTHY:
         return None
     decision, reason = Decision.NO_EVIDENCE, Reason.NO_EVIDENCE
-    if found.verdict == Verdict.UNHEALTHY:
+    if results.verdict == Verdict.UNHEALTHY:
         decision, reason = Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY
-    text = f"the checks of {name} are {found.verdict.value}: {found}"
+    text = f"the checks of {name} are {results.verdict.value}: {results}"
     if revert is None:
         return RunOutcome(decision, reason, text)
     lost = f"a restore to the state before loses all writes since {format_utc(ctx.clock.now())}"

@@ -50,26 +50,26 @@ class RollbackPages(Runbook["RollbackPages.Params"]):
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         service = require_service(ctx, *self.kinds)
-        found = read_snapshot(ctx, service, ctx.params.to)
-        history, accepted = found.history, found.accepted
-        if accepted and accepted.replaced and found.requested == accepted.replaced:
+        site = read_snapshot(ctx, service, ctx.params.to)
+        history, accepted = site.history, site.accepted
+        if accepted and accepted.replaced and site.requested == accepted.replaced:
             raise _not_shown_refusal(service, accepted)
         if history is None:
-            return _plan_without_live(ctx, service, found)
+            return _plan_without_live(ctx, service, site)
         choice = history.choice
-        if nothing := plan_text.explain_nothing_to_do(history, choice, found.requested):
+        if nothing := plan_text.explain_nothing_to_do(history, choice, site.requested):
             return _plan_nothing(ctx, service, history, *nothing)
         snapshot.check_not_superseded(ctx, history.deployments)
-        chosen = found.requested or choice.target
+        chosen = site.requested or choice.target
         if chosen is None:
             raise _no_target(ctx, service, choice)
-        return _build_plan(ctx, service, history, chosen, found)
+        return _build_plan(ctx, service, history, chosen, site)
 
 
 def _build_step(
-    ctx: Context[RollbackPages.Params], service: "Service", chosen: PagesDeployment, found: PagesSnapshot
+    ctx: Context[RollbackPages.Params], service: "Service", chosen: PagesDeployment, site: PagesSnapshot
 ) -> RollBackSite:
-    live, name, accepted = found.live.deployment, short_deployment_id(chosen), found.accepted
+    live, name, accepted = site.live.deployment, short_deployment_id(chosen), site.accepted
     proof = f"and no longer {short_deployment_id(live)}" if live else "or Cloudflare names it as canonical"
     elsewhere = " from this machine. From another one, or from a new job, it sends the rollback once more"
     return RollBackSite(
@@ -82,7 +82,7 @@ def _build_step(
         words=site_words(f"it waits for the site, and sends nothing again{'' if ctx.request.incident else elsewhere}."),
         service=service,
         live=live,
-        observed=found.observed,
+        observed=site.observed,
         chosen=chosen,
     )
 
@@ -105,14 +105,14 @@ def _plan_nothing(
     )
 
 
-def _plan_without_live(ctx: Context[RollbackPages.Params], service: "Service", found: PagesSnapshot) -> StepPlan:
+def _plan_without_live(ctx: Context[RollbackPages.Params], service: "Service", site: PagesSnapshot) -> StepPlan:
     """Plan the rollback to a target that a person named, with a warning. Raises Refused without such a target."""
-    chosen = found.requested
+    chosen = site.requested
     if chosen is None:
-        raise snapshot.live_unknown_refusal(ctx, service, found)
-    snapshot.check_not_superseded(ctx, found.observed.deployments)
-    why = snapshot.explain_unknown_live(service, found)
-    step = _build_step(ctx, service, chosen, found)
+        raise snapshot.live_unknown_refusal(ctx, service, site)
+    snapshot.check_not_superseded(ctx, site.observed.deployments)
+    why = snapshot.explain_unknown_live(service, site)
+    step = _build_step(ctx, service, chosen, site)
     named = (
         "the live deployment could not be identified, so `to` decides: "
         f"{short_deployment_id(chosen)} is deployed over it. {why}"
@@ -122,8 +122,8 @@ def _plan_without_live(ctx: Context[RollbackPages.Params], service: "Service", f
         changes=(step,),
         sections=plan_text.build_sections_without_live(chosen, ctx.clock.now(), why),
         not_undone=plan_text.NOT_UNDONE,
-        consequences=plan_text.list_consequences_without_live(found.observed.project),
-        warnings=(named, *_repeat_warnings(found, step)),
+        consequences=plan_text.list_consequences_without_live(site.observed.project),
+        warnings=(named, *_repeat_warnings(site, step)),
         done_message=f"Rolled back {ctx.params.service} to {short_deployment_id(chosen)}",
         probes=partial(build_probes, service, step.find_content),
     )
@@ -134,10 +134,10 @@ def _build_plan(
     service: "Service",
     history: PagesHistory,
     chosen: PagesDeployment,
-    found: PagesSnapshot,
+    site: PagesSnapshot,
 ) -> StepPlan:
-    sees, by_rule = found.observed.digests, not ctx.params.to
-    step = _build_step(ctx, service, chosen, found)
+    sees, by_rule = site.observed.digests, not ctx.params.to
+    step = _build_step(ctx, service, chosen, site)
     older = target.choose_target(history.deployments, chosen, blamed=history.blamed).target
     return StepPlan(
         summary=f"Pages {service.pages}: {step.before} → {step.after}",
@@ -146,7 +146,7 @@ def _build_plan(
         not_undone=plan_text.NOT_UNDONE,
         consequences=plan_text.list_consequences(history),
         warnings=(
-            *_repeat_warnings(found, step),
+            *_repeat_warnings(site, step),
             *plan_text.list_warnings(
                 history,
                 chosen,
@@ -161,12 +161,12 @@ def _build_plan(
     )
 
 
-def _repeat_warnings(found: PagesSnapshot, step: RollBackSite) -> tuple[str, ...]:
-    accepted = found.accepted
+def _repeat_warnings(site: PagesSnapshot, step: RollBackSite) -> tuple[str, ...]:
+    accepted = site.accepted
     if accepted is None or not step.accepted_before:
         return ()
     waits = "the site does not show it: this run sends nothing, and waits"
-    alone = ", without --incident" if accepted.target.id in found.live.indistinguishable else ""
+    alone = ", without --incident" if accepted.target.id in site.live.indistinguishable else ""
     again = f"After {format_utc(accepted.at + target.PROPAGATION)} the command sends it again{alone}"
     return (f"{accepted}, and {waits}. {again}",)
 

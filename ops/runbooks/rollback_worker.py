@@ -197,8 +197,8 @@ def _check_latest_secrets(
     ctx: Context[RollbackWorker.Params], history: WorkerHistory, latest: str, inherited: tuple[str, ...]
 ) -> None:
     """Refuse to inherit a value that may have leaked, unless a person accepted each secret by name."""
-    found = {n: v for n, v in secret_values.find_doubtful_values(history, latest).items() if n in inherited}
-    if left := {name: value for name, value in found.items() if name not in ctx.params.inherit_latest}:
+    doubtful = {n: v for n, v in secret_values.find_doubtful_values(history, latest).items() if n in inherited}
+    if left := {name: value for name, value in doubtful.items() if name not in ctx.params.inherit_latest}:
         raise plan_text.latest_secrets_refusal(
             latest, left, rotate=ctx.suggest("rotate-secrets", service=ctx.params.service, only=tuple(left))
         )
@@ -208,14 +208,14 @@ def _check_rotated_secrets(
     ctx: Context[RollbackWorker.Params], history: WorkerHistory, choice: TargetChoice, split: Split
 ) -> None:
     """Refuse a target that may bring a leaked value back, unless a person accepted each secret by name."""
-    found = secret_values.find_doubtful_in_split(history, split, accepted=ctx.params.accept_changed_secrets)
-    if not found:
+    doubtful = secret_values.find_doubtful_in_split(history, split, accepted=ctx.params.accept_changed_secrets)
+    if not doubtful:
         return
-    names = tuple(dict.fromkeys(name for values in found.values() for name in values))
+    names = tuple(dict.fromkeys(name for values in doubtful.values() for name in values))
     stale = secret_values.find_doubtful_values(history, history.latest_upload)
     others = secret_values.without_old_values(history, choice.candidates)
     raise plan_text.rotated_secrets_refusal(
-        found,
+        doubtful,
         keep=_suggest_current_secrets(ctx, split[0][0]) if len(split) == 1 and not stale else None,
         others=tuple(others),
         other=_suggest_rollback(ctx, others[0]) if others else None,
@@ -415,9 +415,9 @@ def _failed_rehearsal_refusal(
 def _next_version_to_try(history: WorkerHistory, choice: TargetChoice) -> str:
     """Return the version to try next; the placeholder VERSION if none is left."""
     fitting = secret_values.without_old_values(history, choice.candidates)
-    found = [*fitting, *(way.version for way in rollback_target.list_fallbacks(history, choice))]
+    versions = [*fitting, *(way.version for way in rollback_target.list_fallbacks(history, choice))]
     repair = history.live.restored
-    return next((version for version in found if repair is None or version not in dict(repair.replaced)), "VERSION")
+    return next((version for version in versions if repair is None or version not in dict(repair.replaced)), "VERSION")
 
 
 def _changed_secrets_refusal(
@@ -429,8 +429,8 @@ def _changed_secrets_refusal(
 ) -> Refused:
     is_kept = len(split) == 1 and not secret_values.find_doubtful_values(history, history.latest_upload)
     keep = _suggest_current_secrets(ctx, split[0][0]) if is_kept else None
-    if found := secret_values.find_revoked_among(names, history, split):
-        return plan_text.secrets_revoked_refusal(found, keep=keep)
+    if revoked := secret_values.find_revoked_among(names, history, split):
+        return plan_text.secrets_revoked_refusal(revoked, keep=keep)
     why = next((w for w in warnings if w.startswith(plan_text.ONLY_SECRETS_DIFFER)), "")
     may_accept = not secret_values.has_unmarked_rotation(history)
     accept = _suggest_rollback(ctx, format_split(split), accept_changed_secrets=names) if may_accept else None

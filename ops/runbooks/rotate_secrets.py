@@ -90,7 +90,7 @@ class RotateSecrets(Runbook["RotateSecrets.Params"]):
             return _plan_confirmation(ctx, selected)
         prefix = OLD_PREFIX if ctx.params.restore else NEW_PREFIX
         check_values(ctx, selected, prefix)
-        found, answers_by_secret, on_github = run_parallel_mixed(
+        states, answers_by_secret, on_github = run_parallel_mixed(
             [
                 lambda: read_worker_states(ctx, secrets_by_worker(ctx, selected)),
                 lambda: ask_providers(ctx, selected, (prefix,)),
@@ -101,8 +101,8 @@ class RotateSecrets(Runbook["RotateSecrets.Params"]):
             selection.check_new_key(name, *answers, prefix=prefix) for name, answers in answers_by_secret.items()
         ]
         refuse_rejected_keys(selected, [each for each in refusals if each])
-        uploads = plan_reuploads(ctx, found, secrets_by_worker(ctx, selected))
-        return _build_plan(ctx, selected, found, uploads, on_github)
+        uploads = plan_reuploads(ctx, states, secrets_by_worker(ctx, selected))
+        return _build_plan(ctx, selected, states, uploads, on_github)
 
 
 def _select_secrets(ctx: Context[RotateSecrets.Params]) -> RotationSelection:
@@ -152,13 +152,13 @@ def _build_probes(
 def _build_plan(
     ctx: Context[RotateSecrets.Params],
     selected: RotationSelection,
-    found: dict[str, WorkerState],
+    states: dict[str, WorkerState],
     uploads: dict[str, Reupload],
     on_github: dict[str, GitHubSecretCopy | str],
 ) -> StepPlan:
     secrets = RotationValues(ctx, selected)
     workers, kind = secrets_by_worker(ctx, selected), "previous" if ctx.params.restore else "new"
-    steps = _build_steps(ctx, found, workers, uploads, secrets)
+    steps = _build_steps(ctx, states, workers, uploads, secrets)
     edits = [each for each in steps if isinstance(each, EditSecrets)]
     delays = {e.worker_state.worker: e.worker_state.edit_delay for e in edits if e.worker_state.edit_delay}
     by_hand = {name: copy for name, copy in on_github.items() if isinstance(copy, str)}
@@ -175,7 +175,7 @@ def _build_plan(
         not_undone=selection.NOT_UNDONE,
         consequences=("each Worker gets a new version, and loses what it keeps in memory",),
         warnings=(
-            *_list_write_warnings(found, uploads, delays),
+            *_list_write_warnings(states, uploads, delays),
             *selection.list_warnings(
                 selected,
                 with_old_value=frozenset(name for name in selected.rules if _has_old_value(ctx, name)),
@@ -194,7 +194,7 @@ def _build_plan(
 
 def _build_steps(
     ctx: Context[RotateSecrets.Params],
-    found: dict[str, WorkerState],
+    states: dict[str, WorkerState],
     workers: Mapping[str, tuple[str, ...]],
     uploads: dict[str, Reupload],
     secrets: RotationValues,
@@ -207,7 +207,7 @@ def _build_steps(
         if worker in uploads:
             steps += reupload.build_steps(uploads[worker], undo=undo, secrets=secrets, words=SETS_AGAIN)
             continue
-        edit = EditSecrets.of(found[worker], names, secrets, is_restored=bool(ctx.params.restore), undo=undo)
+        edit = EditSecrets.of(states[worker], names, secrets, is_restored=bool(ctx.params.restore), undo=undo)
         steps.append(edit)
         marks.append(MarkEdit.of(edit, build_mark(ctx, names)))
     return (*steps, *marks)
@@ -221,10 +221,10 @@ def _find_versions(steps: Sequence[Step], worker: str) -> Iterator[str]:
 
 
 def _list_write_warnings(
-    found: dict[str, WorkerState], uploads: dict[str, Reupload], delays: Mapping[str, str]
+    states: dict[str, WorkerState], uploads: dict[str, Reupload], delays: Mapping[str, str]
 ) -> Iterator[str]:
     for worker, each in uploads.items():
-        yield from selection.reupload_warnings(each, found[worker].edit_obstacle or found[worker].edit_delay)
+        yield from selection.reupload_warnings(each, states[worker].edit_obstacle or states[worker].edit_delay)
     yield from selection.slow_edit_warnings(delays)
 
 
@@ -262,21 +262,21 @@ def _plan_confirmation(ctx: Context[RotateSecrets.Params], selected: RotationSel
     """Mark the live versions so that no later run restores the revoked keys, after the probes prove the new values."""
     asked = confirmation.find_askable(ctx, selected)
     workers = secrets_by_worker(ctx, selected)
-    found, answers = run_parallel_mixed(
+    states, answers = run_parallel_mixed(
         [lambda: read_worker_states(ctx, workers), lambda: ask_providers(ctx, asked, (NEW_PREFIX, OLD_PREFIX))]
     )
     refusals = [selection.check_old_key(name, *said) for name, said in answers.items()]
     refuse_rejected_keys(asked, [each for each in refusals if each])
     words = confirmation.state_words(
-        ctx, selected, asked, confirmation.check_live_values(ctx, selected, found, workers)
+        ctx, selected, asked, confirmation.check_live_values(ctx, selected, states, workers)
     )
     steps = []
     for worker, names in workers.items():
-        if confirmation.is_marked(found[worker], names):
+        if confirmation.is_marked(states[worker], names):
             continue
         text = "; ".join(filter(None, [words.mark_text(worker, names), ctx.params.reason]))
         mark = DeploymentMark(ctx.request.incident, ctx.run_id, None, text, revoked=names)
-        steps.append(confirmation.build_step(found[worker], mark))
+        steps.append(confirmation.build_step(states[worker], mark))
     proved = f"proved revoked: {', '.join(asked.rules)}" if asked.rules else ""
     claims = [proved, *words.claims, f"marked as revoked: {', '.join(selected.rules)}", "the probes are healthy"]
     return StepPlan(
@@ -287,10 +287,10 @@ def _plan_confirmation(ctx: Context[RotateSecrets.Params], selected: RotationSel
         consequences=(confirmation.OBJECTS_RESTART,) if steps else (),
         proved_claim="; ".join(filter(None, claims)),
         proof_limit=selection.describe_unproved_sites(selected),
-        if_unproved=confirmation.build_unproved_outcome(ctx, selected, found, workers),
+        if_unproved=confirmation.build_unproved_outcome(ctx, selected, states, workers),
         done_message=f"Ended the rotation of {', '.join(selected.rules)}",
         probes=lambda: _build_probes(
-            ctx, selected, lambda worker: found[worker].live.serving_versions if worker in found else ()
+            ctx, selected, lambda worker: states[worker].live.serving_versions if worker in states else ()
         ),
     )
 

@@ -127,10 +127,10 @@ def _decide_with_probe(
 ) -> FailbackDecision:
     preferred = ai.order[0]
     observed = ai_providers.observe_providers(ports, ai, probe=False)
-    found = ai_providers.decide_failback(
+    failback = ai_providers.decide_failback(
         preferred, override, observed.outcomes.get(preferred), least=ai.fail_back, now=now
     )
-    if not found.needs_probe:
-        return found
+    if not failback.needs_probe:
+        return failback
     answer = ai_providers.probe_provider(ports, ai, preferred) if ai_providers.find_key(ports, ai, preferred) else None
-    return ai_providers.decide_by_probe(found, answer, override.until)
+    return ai_providers.decide_by_probe(failback, answer, override.until)

@@ -167,20 +167,20 @@ class ApplyLimits(Runbook["ApplyLimits.Params"]):
         value = build_value(limits, commits.checked_out, ctx.clock.now())
         return self._plan(ctx, LimitsRead(commits, value, text, limits=limits, file=limits), warnings)
 
-    def _plan(self, ctx: Context[Params], found: LimitsRead, warnings: tuple[str, ...]) -> StepPlan:
-        stored, problem = parse_kv(found.before)
+    def _plan(self, ctx: Context[Params], read: LimitsRead, warnings: tuple[str, ...]) -> StepPlan:
+        stored, problem = parse_kv(read.before)
         warnings, is_raise = (*warnings, problem) if problem else warnings, False
         if stored is not None:
-            found, is_raise = _keep_higher_rates(ctx, found, value_limits(stored))
-            warnings = (*warnings, *found.kept.values())
-        if stored is not None and stored.limits == found.value.limits:
-            if found.kept and is_raise:
-                _record_refusal(ctx, found, stored)
-                raise Refused("; ".join(found.kept.values()), reason=Reason.WOULD_LOWER, hint=KEPT_HINT)
-            return build_plan(ctx, replace(found, value=stored), stored, changes=(), warnings=warnings)
+            read, is_raise = _keep_higher_rates(ctx, read, value_limits(stored))
+            warnings = (*warnings, *read.kept.values())
+        if stored is not None and stored.limits == read.value.limits:
+            if read.kept and is_raise:
+                _record_refusal(ctx, read, stored)
+                raise Refused("; ".join(read.kept.values()), reason=Reason.WOULD_LOWER, hint=KEPT_HINT)
+            return build_plan(ctx, replace(read, value=stored), stored, changes=(), warnings=warnings)
         if stored is not None:
-            warnings = (*warnings, *_check_large_steps(ctx, found, stored))
-        return build_plan(ctx, found, stored, changes=(write_step(found),), warnings=warnings)
+            warnings = (*warnings, *_check_large_steps(ctx, read, stored))
+        return build_plan(ctx, read, stored, changes=(write_step(read),), warnings=warnings)
 
 
 def _build_probe_set(ctx: Context[Any], read: LimitsRead | None) -> ProbeSet:
@@ -214,45 +214,45 @@ def _publish_in_job(
     pulls: PullRequests, result: EndedRun, environ: Mapping[str, str], redactor: Redactor
 ) -> Iterator[str]:
     """Comment the result on the pull request; report what was not applied, or that KV matches again."""
-    found = find_read(result)
-    sha = found.commits.checked_out if found else _job_commit(environ)
+    read = find_read(result)
+    sha = read.commits.checked_out if read else _job_commit(environ)
     log = actions.run_links(environ, None).get("run", "")
     yield publication.comment_result(pulls, sha, result, redactor, log=log)
     if result.decision == Decision.REFUSED:
         differences = [*_refused(result, "differences")] or [result.message]
         yield publication.save_drift(pulls, differences, result, redactor)
-    elif found is not None and found.kept and result.decision in publication.APPLIED:
-        yield publication.save_drift(pulls, [*found.kept.values()], result, redactor)
+    elif read is not None and read.kept and result.decision in publication.APPLIED:
+        yield publication.save_drift(pulls, [*read.kept.values()], result, redactor)
     elif result.decision in publication.APPLIED and result.reason != Reason.SUPERSEDED:
         yield from publication.close_drift(pulls, result, redactor)
 
 
 def _post_notes(pulls: PullRequests, result: EndedRun, redactor: Redactor) -> Iterator[str]:
     """Post the lines on the incidents of raised limits."""
-    found = find_read(result)
+    read = find_read(result)
     notes = [RaiseNote(incident, name, text) for incident, name, text in _refused(result, "not_raised")]
-    if found is not None and found.ending is None:
-        notes += find_notes(pulls, found, result)
+    if read is not None and read.ending is None:
+        notes += find_notes(pulls, read, result)
     yield from publication.post_notes(pulls, notes, result, redactor)
 
 
-def find_notes(pulls: PullRequests, found: LimitsRead, result: EndedRun) -> list[RaiseNote]:
+def find_notes(pulls: PullRequests, read: LimitsRead, result: EndedRun) -> list[RaiseNote]:
     """Return the lines on incidents. The former limits.yml is read only if KV or the file has a temporary limit."""
     from ops.limits.file import parse_limits
 
-    stored, _ = parse_kv(found.before)
+    stored, _ = parse_kv(read.before)
     live = value_limits(stored) if stored else {}
     before: Limits = {}
-    if found.commits.previous and any(limit.temporary for limit in (*found.file.values(), *live.values())):
-        file, now = pulls.file(FILE, found.commits.previous), result.events[-1].at
+    if read.commits.previous and any(limit.temporary for limit in (*read.file.values(), *live.values())):
+        file, now = pulls.file(FILE, read.commits.previous), result.events[-1].at
         with suppress(ConfigError):
-            before, _ = parse_limits(file.text if file else "", path=FILE, names=[*found.file, *live], now=now)
+            before, _ = parse_limits(file.text if file else "", path=FILE, names=[*read.file, *live], now=now)
     not_raised = {
         name: text
-        for name, text in found.kept.items()
-        if found.limits[name].temporary != found.file[name].temporary  # else only its base differs
+        for name, text in read.kept.items()
+        if read.limits[name].temporary != read.file[name].temporary  # else only its base differs
     }
-    return [*raise_notes(found.file, before, live, not_raised, result.events[-1].at)]
+    return [*raise_notes(read.file, before, live, not_raised, result.events[-1].at)]
 
 
 def _refused(result: EndedRun, name: str) -> Iterator[Any]:
@@ -267,26 +267,26 @@ def _superseded_plan(commits: FileCommits, text: str | None) -> StepPlan:
         f"commit {newest} changed {FILE} again, and its own run applies or refuses the file; this run is for {own}"
     )
     ending = RunOutcome(Decision.NOTHING_TO_DO, Reason.SUPERSEDED, message)
-    found = LimitsRead(commits, LimitsValue("", "", {}), text, ending=ending)
-    return ending_plan(found)
+    read = LimitsRead(commits, LimitsValue("", "", {}), text, ending=ending)
+    return ending_plan(read)
 
 
-def ending_plan(found: LimitsRead) -> ApplyLimitsPlan:
+def ending_plan(read: LimitsRead) -> ApplyLimitsPlan:
     """Return the plan of a run that changes nothing, and has its `ending`."""
-    ending = found.ending
+    ending = read.ending
     assert ending is not None
     return ApplyLimitsPlan(
         summary=ending.message,
         reason=ending.reason,
         decide=lambda: ending,
-        read=found,
+        read=read,
     )
 
 
-def write_step(found: LimitsRead) -> Step:
-    target, revision = f"{LIMITS_KEY} in KV", found.value.revision
+def write_step(read: LimitsRead) -> Step:
+    target, revision = f"{LIMITS_KEY} in KV", read.value.revision
     return _WriteLimits(
-        target, describe_kv(found.before), f"revision {revision}", f"KV holds {revision}", None, read=found
+        target, describe_kv(read.before), f"revision {revision}", f"KV holds {revision}", None, read=read
     )
 
 
@@ -323,51 +323,51 @@ def _read_limits(ctx: Context[Any], runtime: "RuntimeConfig") -> "tuple[Limits, 
     return parse_limits(ctx.github.limits.text(), path=FILE, names=runtime.limits.names, now=ctx.clock.now())
 
 
-def _keep_higher_rates(ctx: Context[Any], found: LimitsRead, live: "Limits") -> tuple[LimitsRead, bool]:
+def _keep_higher_rates(ctx: Context[Any], read: LimitsRead, live: "Limits") -> tuple[LimitsRead, bool]:
     """Keep the limits of KV that our own pull request would lower; return also whether its merge is applied.
 
     Its branch shows it, also if a person opened it. A branch that somebody else named so can only keep a higher rate.
     A later merge of another pull request applies no temporary limit of ours that was left out.
     """
-    limits, kept = keep_rates(found.limits, live, ctx.clock.now())
+    limits, kept = keep_rates(read.limits, live, ctx.clock.now())
     pulls = ctx.github.pulls
     if not kept or not pulls.is_available:
-        return found, False
-    pull = pulls.merged_pull(found.commits.checked_out)
+        return read, False
+    pull = pulls.merged_pull(read.commits.checked_out)
     if pull is not None and pull.branch.startswith(RAISE_BRANCH):
-        return _keep_limits(ctx, found, limits, kept), True
-    return _keep_limits(ctx, found, *leave_out(found.limits, _find_own_raises(ctx, found, live))), False
+        return _keep_limits(ctx, read, limits, kept), True
+    return _keep_limits(ctx, read, *leave_out(read.limits, _find_own_raises(ctx, read, live))), False
 
 
-def _keep_limits(ctx: Context[Any], found: LimitsRead, limits: "Limits", kept: Mapping[str, str]) -> LimitsRead:
+def _keep_limits(ctx: Context[Any], read: LimitsRead, limits: "Limits", kept: Mapping[str, str]) -> LimitsRead:
     """Return what was read with other limits to write; `kept` says why each differs from the file."""
-    value = build_value(limits, found.commits.checked_out, ctx.clock.now())
-    return replace(found, value=value, limits=limits, kept=kept)
+    value = build_value(limits, read.commits.checked_out, ctx.clock.now())
+    return replace(read, value=value, limits=limits, kept=kept)
 
 
-def _find_own_raises(ctx: Context[Any], found: LimitsRead, live: "Limits") -> "dict[str, Temporary]":
+def _find_own_raises(ctx: Context[Any], read: LimitsRead, live: "Limits") -> "dict[str, Temporary]":
     """Return the temporary limits below the base that a merge of our pull request added."""
     from ops.limits.file import MAX_AHEAD, is_own_raise
 
     now = ctx.clock.now()
-    entries = low_raises(found.limits, live, now)
-    states = ctx.github.limits.states(found.commits.checked_out, now - MAX_AHEAD) if entries else ()
+    entries = low_raises(read.limits, live, now)
+    states = ctx.github.limits.states(read.commits.checked_out, now - MAX_AHEAD) if entries else ()
     return {name: entry for name, entry in entries.items() if is_own_raise(name, entry, states)}
 
 
-def _check_large_steps(ctx: Context[Any], found: LimitsRead, stored: LimitsValue) -> tuple[str, ...]:
+def _check_large_steps(ctx: Context[Any], read: LimitsRead, stored: LimitsValue) -> tuple[str, ...]:
     """Return warnings about large cuts of the value in KV. Raises ConfigError for a large raise without `override`."""
     from ops.limits.file import RESTORABLE, check_steps, earlier_limits
 
     applied, now = value_limits(stored), ctx.clock.now()
-    earlier = earlier_limits(lambda: ctx.github.limits.states(found.commits.checked_out, now - RESTORABLE)[:-1], now)
+    earlier = earlier_limits(lambda: ctx.github.limits.states(read.commits.checked_out, now - RESTORABLE)[:-1], now)
     steps = [
         (f"{'.'.join(map(str, where))}: {text}", is_wrong)
-        for name, limit in found.limits.items()
+        for name, limit in read.limits.items()
         for where, text, is_wrong in check_steps(name, limit, applied.get(name), earlier)
     ]
     if problems := tuple(text for text, is_wrong in steps if is_wrong):
-        _record_refusal(ctx, found, stored)
+        _record_refusal(ctx, read, stored)
         raise ConfigError(
             f"{FILE} raises a limit too far above the value in KV: {'; '.join(problems)}",
             hint="Merge a smaller step, or set `override` of that limit to the reason.",
@@ -376,13 +376,13 @@ def _check_large_steps(ctx: Context[Any], found: LimitsRead, stored: LimitsValue
     return tuple(text for text, _ in steps)
 
 
-def _record_refusal(ctx: Context[Any], found: LimitsRead, stored: LimitsValue) -> None:
+def _record_refusal(ctx: Context[Any], read: LimitsRead, stored: LimitsValue) -> None:
     """Record the differences that stay, and the raises of incidents that are not applied, for the publication."""
-    wanted = build_value(found.file, found.commits.checked_out, ctx.clock.now()).limits
+    wanted = build_value(read.file, read.commits.checked_out, ctx.clock.now()).limits
     differences = [*list_differences(stored.limits, wanted)]
     not_raised = [
-        (entry.incident, name, found.kept.get(name) or f"{name} was not raised to {entry.limit}: {FILE} is refused")
-        for name, limit in found.file.items()
+        (entry.incident, name, read.kept.get(name) or f"{name} was not raised to {entry.limit}: {FILE} is refused")
+        for name, limit in read.file.items()
         if (entry := limit.temporary) and entry.incident is not None and stored.limits.get(name) != wanted.get(name)
     ]
     text = f"KV keeps its values: {'; '.join(differences)}"
@@ -391,17 +391,17 @@ def _record_refusal(ctx: Context[Any], found: LimitsRead, stored: LimitsValue) -
 
 def build_plan(
     ctx: Context[Any],
-    found: LimitsRead,
+    read: LimitsRead,
     stored: LimitsValue | None,
     *,
     changes: tuple[Step, ...],
     warnings: tuple[str, ...] = (),
 ) -> ApplyLimitsPlan:
-    revision = found.value.revision
-    differences = tuple(list_differences(stored.limits if stored else {}, found.value.limits))
-    exceptions = (*found.kept.values(), *ended_limits(found.limits, ctx.clock.now()))
+    revision = read.value.revision
+    differences = tuple(list_differences(stored.limits if stored else {}, read.value.limits))
+    exceptions = (*read.kept.values(), *ended_limits(read.limits, ctx.clock.now()))
     unchanged = f"{FILE} changes nothing: KV has its values as revision {revision}"
-    found = replace(found, revision=revision, proof=_choose_probed_limit(ctx, found.value, stored), drift=differences)
+    read = replace(read, revision=revision, proof=_choose_probed_limit(ctx, read.value, stored), drift=differences)
     return ApplyLimitsPlan(
         summary=f"write revision {revision} of {FILE} to KV" if changes else "; ".join([unchanged, *exceptions]),
         changes=changes,
@@ -414,8 +414,8 @@ def build_plan(
         proved_claim=f"revision {revision} of {FILE} is in effect, seen at one location",
         proof_limit="other locations follow within about a minute",
         proves_health=False,
-        probes=partial(_build_probe_set, ctx, found),
-        read=found,
+        probes=partial(_build_probe_set, ctx, read),
+        read=read,
     )
 
 
@@ -439,12 +439,12 @@ def _describe_value(value: Any) -> str:
 def _choose_probed_limit(ctx: Context[Any], value: LimitsValue, stored: LimitsValue | None) -> RateLimitCheck | None:
     """Choose the limit to probe: a changed one first, then the smallest, which needs the fewest requests."""
     before = stored.limits if stored else {}
-    found = [
+    candidates = [
         (each == before.get(name), each.get("temporary", each)["limit"], name)
         for name, each in value.limits.items()
         if each.get("probe")
     ]
-    fitting = sorted(each for each in found if each[1] <= MAX_PROBED_LIMIT)
+    fitting = sorted(each for each in candidates if each[1] <= MAX_PROBED_LIMIT)
     if not fitting:
         return None
     _, limit, name = fitting[0]

@@ -195,12 +195,12 @@ def _read_pull_request(folder: Path, environ: Mapping[str, str], redactor: Redac
             "the event is not a pull request", reason=Reason.EVENT_MALFORMED, hint="Run it in the workflow limits."
         ) from None
     with closing(PullRequests.of(environ, redactor)) as pulls:
-        found = pulls.file(FILE, head)
+        content = pulls.file(FILE, head)
     try:
         text: str | None = read(folder / FILE)
     except ConfigError:
         text = None
-    proposed = None if found is None else found.text
+    proposed = None if content is None else content.text
 
     def states(since: datetime) -> Sequence[FileState]:
         with closing(PullRequests.of(environ, redactor)) as pulls:

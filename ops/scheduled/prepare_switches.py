@@ -33,14 +33,14 @@ class PrepareSwitches(SwitchRunbook["PrepareSwitches.Params"]):
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         now = ctx.clock.now()
-        found, unknown = steps.read_switches(ctx)
-        missing = [each for each in found.values() if each.value is None]
+        states, unknown = steps.read_switches(ctx)
+        missing = [each for each in states.values() if each.value is None]
         observed = steps.read_shown_switches(ctx) if missing else {}
         # KV's API may not show a new key yet; the application shows a revision only if it read one.
         late = [each.name for each in missing if each.name in observed and observed[each.name].revision]
         planned = [steps.plan_first_write(ctx, each) for each in missing if each.name not in late]
         shows = steps.expected_after(planned)
-        there = [f"{name}: {each.describe(now)}" for name, each in found.items() if each.value is not None]
+        there = [f"{name}: {each.describe(now)}" for name, each in states.items() if each.value is not None]
         there += [f"{name}: {quote_name(observed[name].state)}, as the application shows it" for name in late]
         there += [f"{each.name}: {each.reason}" for each in unknown]
         service = ctx.environment.require_runtime().service

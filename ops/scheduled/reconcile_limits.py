@@ -44,21 +44,21 @@ REPORT_PERIOD = timedelta(hours=24)
 
 def _publish_drift(result: EndedRun, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
     """Open or edit the one drift issue, or close it; note on their incidents the raises that ended."""
-    found = find_read(result)
-    if found is None or found.drift is None or result.decision == Decision.PLANNED:
+    read = find_read(result)
+    if read is None or read.drift is None or result.decision == Decision.PLANNED:
         return
-    is_gone = result.exit_code == 0 and (not found.drift or result.wrote)
+    is_gone = result.exit_code == 0 and (not read.drift or result.wrote)
     with closing(PullRequests.of(environ, redactor)) as pulls:
         if not pulls.is_available:
             return
         try:
-            notes = find_notes(pulls, found, result) if found.ending is None else []
+            notes = find_notes(pulls, read, result) if read.ending is None else []
             ended = (note for note in notes if note.at is not None)
             yield from publication.post_notes(pulls, ended, result, redactor)
             if is_gone:
                 yield from publication.close_drift(pulls, result, redactor)
             else:
-                yield publication.save_drift(pulls, found.drift, result, redactor)
+                yield publication.save_drift(pulls, read.drift, result, redactor)
         except (OpsError, comments.CommentForbidden) as error:
             yield f"warning: could not update the issue ({describe_error(error)})"
 
@@ -73,44 +73,44 @@ class ReconcileLimits(ApplyLimits):
     permissions = TokenPermissions(cloudflare=("Workers KV Storage Write",), github=("issues: write",))
     publications = Publications(_publish_drift)
 
-    def _plan(self, ctx: Context[ApplyLimits.Params], found: LimitsRead, warnings: tuple[str, ...]) -> StepPlan:
-        stored, garbage = parse_kv(found.before)
-        if not garbage and self._is_application_ahead(ctx, found, stored):
-            message = f"the application shows revision {found.value.revision} of {FILE}; KV's API does not yet"
-            return ending_plan(replace(found, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, message)))
-        if found.before is None:
+    def _plan(self, ctx: Context[ApplyLimits.Params], read: LimitsRead, warnings: tuple[str, ...]) -> StepPlan:
+        stored, garbage = parse_kv(read.before)
+        if not garbage and self._is_application_ahead(ctx, read, stored):
+            message = f"the application shows revision {read.value.revision} of {FILE}; KV's API does not yet"
+            return ending_plan(replace(read, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, message)))
+        if read.before is None:
             message = f"KV holds no limits: {FILE} was never applied here, so the values in the code apply"
-            return ending_plan(replace(found, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.NEVER_APPLIED, message)))
-        live, desired = (stored.limits if stored else {}), found.value.limits
+            return ending_plan(replace(read, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.NEVER_APPLIED, message)))
+        live, desired = (stored.limits if stored else {}), read.value.limits
         if stored is not None and live == desired:
             message = f"KV matches {FILE}, revision {stored.revision}"
             return ending_plan(
-                replace(found, drift=(), ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, message))
+                replace(read, drift=(), ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.ALREADY_LIVE, message))
             )
         if stored is not None and drop_ended(live, ctx.clock.now()) == desired:
-            plan = build_plan(ctx, found, stored, changes=(write_step(found),), warnings=warnings)
+            plan = build_plan(ctx, read, stored, changes=(write_step(read),), warnings=warnings)
             return replace(
                 plan, summary=f"a temporary limit has ended: {plan.summary}", read=replace(plan.read, drift=())
             )
         drift = (garbage,) if garbage else tuple(list_differences(live, desired))
         applied = value_limits(stored) if stored else {}
-        _, left_out = leave_out(found.limits, low_raises(found.limits, applied, ctx.clock.now()))
+        _, left_out = leave_out(read.limits, low_raises(read.limits, applied, ctx.clock.now()))
         if (why := "; ".join(left_out.values()) or self._reason_to_wait(ctx)) == "":
-            return build_plan(ctx, found, stored, changes=(write_step(found),), warnings=warnings)
+            return build_plan(ctx, read, stored, changes=(write_step(read),), warnings=warnings)
         message = f"KV differs from {FILE} ({'; '.join(drift)}); not corrected: {why}"
         return ending_plan(
-            replace(found, drift=drift, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.DRIFTED, message))
+            replace(read, drift=drift, ending=RunOutcome(Decision.NOTHING_TO_DO, Reason.DRIFTED, message))
         )
 
     def _is_application_ahead(
-        self, ctx: Context[ApplyLimits.Params], found: LimitsRead, stored: LimitsValue | None
+        self, ctx: Context[ApplyLimits.Params], read: LimitsRead, stored: LimitsValue | None
     ) -> bool:
         """Return whether only the application shows the revision of limits.yml; KV's API may lag a minute."""
-        if stored is not None and stored.revision == found.value.revision:
+        if stored is not None and stored.revision == read.value.revision:
             return False
         runtime = ctx.environment.require_runtime()
         document = ctx.web.fetch_runtime_state(ctx.environment.service(runtime.service).url)
-        return not isinstance(document, str) and document.revision == found.value.revision
+        return not isinstance(document, str) and document.revision == read.value.revision
 
     def _reason_to_wait(self, ctx: Context[ApplyLimits.Params]) -> str:
         """Return why a difference is not corrected, or an empty string if it is."""

@@ -50,10 +50,10 @@ class GitHubEnvironment:
 
 def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") -> list[GitHubEnvironment]:
     """Return the environments that the workflows need, in alphabetical order."""
-    found: dict[str, GitHubEnvironment] = {}
+    environments: dict[str, GitHubEnvironment] = {}
 
     def add(name: str, used_by: str, secrets: Iterable[str], permissions: Iterable[str]) -> None:
-        found.setdefault(name, GitHubEnvironment(name)).add(used_by, secrets, permissions)
+        environments.setdefault(name, GitHubEnvironment(name)).add(used_by, secrets, permissions)
 
     for runbook in runbooks.values():
         for job in jobs.button_jobs(config, runbook):
@@ -68,7 +68,7 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
             add(runbook.github_environment, runbook.name, [token], ())
     for job in jobs.limits_jobs(config):
         add("limits", "limits", _names(job.secrets), ["Workers KV Storage Write"])
-    groups = {group for each in found.values() for group in each.permissions}
+    groups = {group for each in environments.values() for group in each.permissions}
     add(
         "report",
         "every workflow that acts",
@@ -80,8 +80,8 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
     for each in config.environments.values():
         if each.approval:
             add(each.approval_environment, f"acting jobs of {each.name}", (), ())
-            found[each.approval_environment].has_reviewers = True
-    return sorted(found.values(), key=lambda each: each.name)
+            environments[each.approval_environment].has_reviewers = True
+    return sorted(environments.values(), key=lambda each: each.name)
 
 
 def _names(expressions: Mapping[str, str]) -> list[str]:

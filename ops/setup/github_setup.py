@@ -155,13 +155,13 @@ class GitHubSetup:
         return plan
 
     def _read_repository(self) -> protection.OwnRepository:
-        found = protection.read_own_repository(self._github)
-        branch = self._config.github.branch
-        if found.default_branch != branch:
-            hint = f"Write `branch: {found.default_branch}` under `github` in ops.yml, and run `workflows sync`."
-            text = f"the default branch of {found.full_name} is {found.default_branch}, and ops.yml says {branch}"
+        repository = protection.read_own_repository(self._github)
+        branch, live = self._config.github.branch, repository.default_branch
+        if live != branch:
+            hint = f"Write `branch: {live}` under `github` in ops.yml, and run `workflows sync`."
+            text = f"the default branch of {repository.full_name} is {live}, and ops.yml says {branch}"
             raise ConfigError(text, hint=hint)
-        return found
+        return repository
 
     def _read_rules(self, plan: SetupPlan) -> tuple[Mapping[str, Any], ...] | None:
         """Return the rules of the default branch; None if the plan has none, or GitHub does not tell."""
@@ -202,8 +202,8 @@ class GitHubSetup:
         self._path.write_bytes(text.encode())
         self._config, _ = read_config(self._path, labels=None)
         root = self._path.resolve().parent
-        found = find_differences(root, self._config, self._environ)
-        changed = [self._path.resolve(), *(each.path for each in found if each.action is not FileAction.KEEP)]
+        differences = find_differences(root, self._config, self._environ)
+        changed = [self._path.resolve(), *(each.path for each in differences if each.action is not FileAction.KEEP)]
         plan.files += [path.relative_to(root).as_posix() for path in changed]
         lines: list[str] = []
         if sync_files(root, self._config, check=False, force=False, echo=lines.append, environ=self._environ):
@@ -213,20 +213,20 @@ class GitHubSetup:
 
     def _plan_environments(self, plan: SetupPlan, reviewers: tuple[str, ...], ask: AskReviewers | None) -> None:
         for needed in self._needed(self._config):
-            found = protection.read_environment(self._github, needed.name)
+            live = protection.read_environment(self._github, needed.name)
             has_choice = needed.has_reviewers and plan.repository.may_administer
-            chosen = self._choose_reviewers(plan, needed, found, reviewers, ask) if has_choice else ()
-            if found and found.reviewers and needed.name in ACTING:
+            chosen = self._choose_reviewers(plan, needed, live, reviewers, ask) if has_choice else ()
+            if live and live.reviewers and needed.name in ACTING:
                 plan.notices.append(
                     f"`{needed.name}` has required reviewers, so every recovery waits for one. Remove them in the "
                     "settings, and use `approval` in ops.yml."
                 )
-            present = chosen or (found.reviewers if found else ())
+            present = chosen or (live.reviewers if live else ())
             approves = needed.has_reviewers and bool(present)
             if approves and len(present) == 1 and not present[0].is_team:
                 plan.notices.append(_one_reviewer(needed.name, present[0].name))
-            is_open = approves and not (found and found.prevents_self_review)
-            if found is None or chosen or is_open or not found.admits_only(self._config.github.branch):
+            is_open = approves and not (live and live.prevents_self_review)
+            if live is None or chosen or is_open or not live.admits_only(self._config.github.branch):
                 details = f"branch {self._config.github.branch} only"
                 if chosen:
                     details += f", reviewers {', '.join(each.name for each in chosen)}"
@@ -237,7 +237,7 @@ class GitHubSetup:
                     SettingChange(
                         "environment",
                         needed.name,
-                        "change" if found else "create",
+                        "change" if live else "create",
                         details,
                         partial(self._write_environment, needed.name, chosen, approves=approves),
                         partial(self._is_environment_done, needed.name, chosen, approves=approves),
@@ -248,12 +248,12 @@ class GitHubSetup:
         self,
         plan: SetupPlan,
         needed: GitHubEnvironment,
-        found: protection.EnvironmentProtection | None,
+        live: protection.EnvironmentProtection | None,
         given: tuple[str, ...],
         ask: AskReviewers | None,
     ) -> tuple[protection.Reviewer, ...]:
         """Return the reviewers to set; none if the present ones stay. Raises ConfigError."""
-        present = found.reviewers if found else ()
+        present = live.reviewers if live else ()
         if present and not given:
             return ()
         default = self._config.responders
@@ -268,11 +268,11 @@ class GitHubSetup:
         return () if {each.id for each in chosen} == {each.id for each in present} else chosen
 
     def _find_reviewer(self, login: str) -> protection.Reviewer:
-        found = protection.find_reviewer(self._github, login)
-        if found is None:
+        reviewer = protection.find_reviewer(self._github, login)
+        if reviewer is None:
             hint = "Name GitHub logins of people who can read the repository."
             raise ConfigError(f'GitHub knows no user "{login}"', reason=Reason.UNKNOWN_NAME, hint=hint)
-        return found
+        return reviewer
 
     def _write_environment(self, name: str, reviewers: Sequence[protection.Reviewer], *, approves: bool) -> None:
         """Write branch and reviewers. `approves`: they approve requests, and none may approve an own one."""
@@ -287,12 +287,12 @@ class GitHubSetup:
                 protection.write_environment(self._github, name, branch, reviewers, prevents_self_review=approves)
 
     def _is_environment_done(self, name: str, reviewers: Sequence[protection.Reviewer], *, approves: bool) -> bool:
-        found = protection.read_environment(self._github, name)
-        if found is None or not found.admits_only(self._config.github.branch):
+        live = protection.read_environment(self._github, name)
+        if live is None or not live.admits_only(self._config.github.branch):
             return False
-        if approves and not found.prevents_self_review:
+        if approves and not live.prevents_self_review:
             return False
-        return not reviewers or {each.id for each in found.reviewers} == {each.id for each in reviewers}
+        return not reviewers or {each.id for each in live.reviewers} == {each.id for each in reviewers}
 
     def _plan_labels(self, plan: SetupPlan) -> None:
         if not plan.repository.may_write:

@@ -78,8 +78,8 @@ class ActingJob:
 def has_other_repository(config: "Config", runbook: AnyRunbook) -> bool:
     """Return whether the runbook's jobs check out the repository of a service."""
     fitting = fitting_environments(config, runbook)
-    found = (each.services[name] for each in fitting for name in fitting_services(each, runbook))
-    return runbook.job.template == "redeploy" and any(service.repository for service in found)
+    services = (each.services[name] for each in fitting for name in fitting_services(each, runbook))
+    return runbook.job.template == "redeploy" and any(service.repository for service in services)
 
 
 def button_jobs(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
@@ -198,11 +198,11 @@ def _locks(probes: "Iterable[Probe]", runbooks: Iterable[AnyRunbook] = ()) -> tu
 
 def reviewer_jobs(acting: Iterable[ActingJob]) -> dict[str, list[ActingJob]]:
     """Return id of a job that waits for a reviewer → the acting jobs that need it."""
-    found: dict[str, list[ActingJob]] = {}
+    jobs: dict[str, list[ActingJob]] = {}
     for job in acting:
         if job.approval:
-            found.setdefault(job.approval, []).append(job)
-    return found
+            jobs.setdefault(job.approval, []).append(job)
+    return jobs
 
 
 def _job_secrets(environment: "Environment", kind: JobSecret) -> Iterator[str]:
@@ -290,17 +290,17 @@ class ScheduledTask:
 
 def scheduled_tasks(config: "Config") -> list[ScheduledTask]:
     """Return the scheduled tasks of `ops.yml`, except those that no environment can use."""
-    found = []
+    tasks = []
     for name, every in config.github.schedules.items():
         if name == DOCTOR:
-            found.append(ScheduledTask(name, DOCTOR, DOCTOR_MINUTE, every, doctor_jobs(config), other_jobs=1))
+            tasks.append(ScheduledTask(name, DOCTOR, DOCTOR_MINUTE, every, doctor_jobs(config), other_jobs=1))
         elif name == WATCH:
             job = ActingJob("report", "", {**watch_secrets(config), **watch_webhooks(config)}, ())
-            found.append(ScheduledTask(name, WATCH, WATCH_MINUTE, every, [job] if config.watch else []))
+            tasks.append(ScheduledTask(name, WATCH, WATCH_MINUTE, every, [job] if config.watch else []))
         else:
             schedule, runbook = _runbook_of_task(name)
-            found.append(ScheduledTask(name, runbook.name, schedule.minute, every, button_jobs(config, runbook)))
-    return [task for task in found if task.jobs]
+            tasks.append(ScheduledTask(name, runbook.name, schedule.minute, every, button_jobs(config, runbook)))
+    return [task for task in tasks if task.jobs]
 
 
 def uses_too_many_minutes(config: "Config", minutes: int) -> bool:

@@ -46,33 +46,33 @@ def choose_pin(repository: str | None, pins: Mapping[str, str], given: str, envi
         return ""
     if given:
         return _parse_given(given, repository).pin
-    found = {pin.partition(" ")[0]: pin for pin in pins.values()}
-    if len(found) > 1:
+    pin_of = {pin.partition(" ")[0]: pin for pin in pins.values()}
+    if len(pin_of) > 1:
         raise ConfigError(
             f"the workflows use several commits of {repository}: {', '.join(pins)}",
             hint=HINT.format(repository) + " Then all of them use one commit.",
         )
-    if moving := next((commit for commit in found if not is_full_sha(commit)), ""):
+    if moving := next((commit for commit in pin_of if not is_full_sha(commit)), ""):
         raise ConfigError(
             f"a workflow uses {repository}@{quote_name(moving)}, which can move to other code",
             hint=f"Write the full commit SHA there: {', '.join(pins)}.",
         )
-    if found:
-        return next(iter(found.values()))
+    if pin_of:
+        return next(iter(pin_of.values()))
     return _own_release(repository, environ).pin
 
 
 def other_version(pin: str) -> str:
     """Return the release in the comment of the pin, if it is of another minor version than this program; else ""."""
-    found = re.search(r"# v((\d+\.\d+)\.\w+)$", pin)
-    return found[1] if found and found[2] != __version__.rpartition(".")[0] else ""
+    match = re.search(r"# v((\d+\.\d+)\.\w+)$", pin)
+    return match[1] if match and match[2] != __version__.rpartition(".")[0] else ""
 
 
 def _parse_given(given: str, repository: str) -> Release:
-    found = GIVEN.fullmatch(given)
-    if found is None or found[1].lower() != repository.lower():
+    match = GIVEN.fullmatch(given)
+    if match is None or match[1].lower() != repository.lower():
         raise ConfigError(f"--actions is not {repository}@SHA with a full commit SHA", hint=HINT.format(repository))
-    return Release(repository, found[2])
+    return Release(repository, match[2])
 
 
 def _own_release(repository: str, environ: Mapping[str, str]) -> Release:

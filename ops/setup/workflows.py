@@ -116,25 +116,25 @@ def differences(
     desired = {}
     for name, text in render(config, runbooks, pin):
         desired[name] = _with_pins(text, {**pins, **_pins([existing.get(name, "")]), **ours})
-    found = []
+    different = []
     for name in sorted({*runbooks, *FIXED}):
         path, new, old = folder / f"{name}.yml", desired.get(name), existing.get(name)
         if old is None and new is not None:
-            found.append(FileDifference(path, FileAction.WRITE, "is missing", desired=new))
+            different.append(FileDifference(path, FileAction.WRITE, "is missing", desired=new))
         elif old is not None and new is None and old.startswith(HEADER):  # a file without the header is the team's own
             why = "no longer applies to this ops.yml"
             action = FileAction.REMOVE
             if not _is_ours(old):
                 action, why = FileAction.KEEP, f"{why}, and was edited since the last sync"
-            found.append(FileDifference(path, action, why, old))
+            different.append(FileDifference(path, action, why, old))
         elif old is not None and new is not None and _comparable(old) != _comparable(new):
             action, why = FileAction.WRITE, "differs from ops.yml"
             if not _is_ours(old):
                 action, why = FileAction.KEEP, "was edited since the last sync"
-            found.append(FileDifference(path, action, why, old, new))
+            different.append(FileDifference(path, action, why, old, new))
         elif old is not None and new is not None and _commits(old, ours) != _commits(new, ours):
-            found.append(FileDifference(path, FileAction.WRITE, "uses other commits of the actions", old, new))
-    return found
+            different.append(FileDifference(path, FileAction.WRITE, "uses other commits of the actions", old, new))
+    return different
 
 
 def read_files(folder: Path) -> dict[str, str]:
@@ -145,18 +145,18 @@ def read_files(folder: Path) -> dict[str, str]:
 
 def own_pins(folder: Path, repository: str | None) -> dict[str, str]:
     """Return file and commit → version of the actions in the repository, with the comment behind it."""
-    prefix, found = f"{repository}/".lower(), {}
+    prefix, own = f"{repository}/".lower(), {}
     for path in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
         for each in ANY_USES.finditer(path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""):
             if each["action"].lower().startswith(prefix):
-                found[f"{path.name} {each['pin'][:8]}"] = f"{each['pin']}{each['comment'] or ''}"
-    return found
+                own[f"{path.name} {each['pin'][:8]}"] = f"{each['pin']}{each['comment'] or ''}"
+    return own
 
 
 def generated_by(text: str) -> str:
     """Return the version of ops that generated the file; "" if the file names none."""
-    found = GENERATED_BY.search(text)
-    return found[1] if found else ""
+    match = GENERATED_BY.search(text)
+    return match[1] if match else ""
 
 
 def apply(difference: FileDifference) -> None:
@@ -275,11 +275,11 @@ def load_scripts() -> dict[str, str]:
 def _with_shared(text: str, texts: Mapping[str, str], written: set[str]) -> str:
     """Return the text with each shared file once, in place of its first import."""
 
-    def part(found: re.Match[str]) -> str:
-        if found[1] in written:
+    def part(match: re.Match[str]) -> str:
+        if match[1] in written:
             return ""
-        written.add(found[1])
-        _, _, shared = texts[found[1]].partition('"""\n\n')
+        written.add(match[1])
+        _, _, shared = texts[match[1]].partition('"""\n\n')
         return _with_shared(shared, texts, written)
 
     return SHARED_IMPORT.sub(part, text)
@@ -334,8 +334,8 @@ def _digest(body: str) -> str:
 def _is_ours(text: str) -> bool:
     """Return whether nobody changed the file since sync wrote it, apart from versions of actions."""
     head, _, rest = text.partition(HEADER)
-    found = DIGEST.match(rest)
-    return not head and found is not None and found[1] == _digest(rest[found.end() :])
+    match = DIGEST.match(rest)
+    return not head and match is not None and match[1] == _digest(rest[match.end() :])
 
 
 def _comparable(text: str) -> str:

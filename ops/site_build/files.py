@@ -79,14 +79,14 @@ def copy_files(source: Path, target: Path) -> None:
 
 def count_files(output: Path) -> int:
     """Return the number of uploaded files. Raises Refused for no file, a large file or a Git LFS pointer."""
-    found = 0
+    count = 0
     for folder, folders, names in os.walk(output):
         folders[:] = [name for name in folders if name not in NOT_UPLOADED]
         for name in names:
             path = Path(folder, name)
             if name in NOT_UPLOADED:
                 continue
-            found += 1
+            count += 1
             size = path.stat().st_size
             if size <= git.LFS_LARGEST and path.read_bytes().startswith(LFS_POINTER_PREFIX):
                 raise unusable_build(f"{path.relative_to(output)} is a Git LFS pointer instead of a file")
@@ -94,15 +94,15 @@ def count_files(output: Path) -> int:
                 raise unusable_build(
                     f"{path.relative_to(output)} has {size} bytes, but Cloudflare's limit is {MAX_FILE_BYTES}"
                 )
-    if found == 0:
+    if count == 0:
         raise unusable_build("the build produced no file")
-    return found
+    return count
 
 
 def folder_within(tree: Path, folder: Path) -> Path | None:
     """Return the resolved folder; None if it is missing or outside the tree."""
-    found = folder.resolve()
-    return found if found.is_dir() and found.is_relative_to(tree.resolve()) else None
+    resolved = folder.resolve()
+    return resolved if resolved.is_dir() and resolved.is_relative_to(tree.resolve()) else None
 
 
 def unusable_build(text: str) -> Refused:
@@ -126,7 +126,7 @@ def check_not_exposed(why: str) -> None:
 
 def read_committed(repository: git.GitRepository, sha: str, folder: str) -> ConfigurationFiles:
     """Read the configuration files of a commit. Raises Refused if one is not a plain file."""
-    found = {}
+    files = {}
     for name in CONFIGURATION_PATHS:
         path = name if folder == "." else f"{folder}/{name}"
         mode = repository.file_mode(sha, path)
@@ -135,8 +135,8 @@ def read_committed(repository: git.GitRepository, sha: str, folder: str) -> Conf
         text = repository.read_file(sha, path) if mode in git.PLAIN else None
         if text is None:
             raise _refused(f"{path} of commit {sha[:12]} is a link or a folder", "Commit a plain file")
-        found[name] = text.encode("utf-8", "surrogateescape")
-    return found
+        files[name] = text.encode("utf-8", "surrogateescape")
+    return files
 
 
 def choose_configuration(files: ConfigurationFiles) -> SiteConfiguration:
@@ -151,15 +151,15 @@ def choose_configuration(files: ConfigurationFiles) -> SiteConfiguration:
 
 def read_folder(folder: Path) -> ConfigurationFiles:
     """Read the configuration files of a folder. A large file or a link gets a placeholder as content."""
-    found = {}
+    files = {}
     for name in CONFIGURATION_PATHS:
         try:
             about = (folder / name).lstat()
         except OSError:
             continue
         plain = stat.S_ISREG(about.st_mode) and about.st_size <= MAX_BYTES
-        found[name] = (folder / name).read_bytes() if plain else b"\0no plain file, or too large"
-    return found
+        files[name] = (folder / name).read_bytes() if plain else b"\0no plain file, or too large"
+    return files
 
 
 def check_unchanged(before: ConfigurationFiles, now: ConfigurationFiles) -> None:

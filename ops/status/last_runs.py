@@ -107,8 +107,8 @@ def read_last_runs(
     An unreadable record is left out; a failure of GitHub is a note.
     """
     runs_here = list_runs(config_path.resolve().parent / RUNS)
-    found = (_read_local(path, redactor, environ) for path in runs_here)
-    local = {run.run: run for run in islice(filter(None, found), count)}
+    local_runs = (_read_local(path, redactor, environ) for path in runs_here)
+    local = {run.run: run for run in islice(filter(None, local_runs), count)}
     notes, remote, now = list[str](), dict[str, LastRun](), SystemClock().now()
     if unreadable := _find_unreadable(config_path.resolve().parent / RUNS, local):
         notes.append(unreadable)
@@ -197,11 +197,11 @@ def _runs_of(issue: "Issue", trusted: "TrustedAuthors") -> list[LastRun]:
     ]
 
 
-def _remote_run(incident: int, found: "IssueRecord") -> LastRun:
-    record = found.record
+def _remote_run(incident: int, entry: "IssueRecord") -> LastRun:
+    record = entry.record
     subject = f"{record.runbook} for {record.service}" if record.service else record.runbook
-    has_written = found.first_event_at(EventKind.WRITTEN) is not None
-    has_sent = found.first_event_at(EventKind.WRITING) is not None
+    has_written = entry.first_event_at(EventKind.WRITTEN) is not None
+    has_sent = entry.first_event_at(EventKind.WRITING) is not None
     by_rows = LiveState.LIVE if has_written else LiveState.UNKNOWN if has_sent else LiveState.UNCHANGED
     live = LiveState(record.live) if record.live in [*LiveState] else by_rows
     return LastRun(
@@ -209,16 +209,16 @@ def _remote_run(incident: int, found: "IssueRecord") -> LastRun:
         began=record.rows[0].at,
         decision=record.decision,
         state=record.state or record.decision,
-        headline=record.headline or f"{subject}: {found.decision_text}",
+        headline=record.headline or f"{subject}: {entry.decision_text}",
         runbook=record.runbook,
         environment=record.environment,
         service=record.service,
-        by=f"in {found.origin}" if found.actions_run else f"on {found.origin}",
+        by=f"in {entry.origin}" if entry.actions_run else f"on {entry.origin}",
         incident=incident,
         live=live.value,
         changes=() if live.is_unchanged else record.versions,
         undo=(),
-        link=found.url,
+        link=entry.url,
         record="",
     )
 

@@ -104,17 +104,17 @@ class OutageReport:
         return self.evidence.api == ApiState.SUSPENDED
 
     def to_json(self) -> dict[str, Any]:
-        found = self.finding
+        finding = self.finding
         return {
             "schema": 1,
             "environment": self.environment,
             "service": self.service,
             "read_at": format_rfc3339(self.read_at),
-            "verdict": found.verdict.value,
-            "theirs": list(found.theirs),
-            "ours": list(found.ours),
-            "github": list(found.github),
-            "notes": list(found.notes),
+            "verdict": finding.verdict.value,
+            "theirs": list(finding.theirs),
+            "ours": list(finding.ours),
+            "github": list(finding.github),
+            "notes": list(finding.notes),
             "next": self.next_step,
             "contacts": [each.model_dump() for each in self.contacts],
         }
@@ -187,11 +187,11 @@ def pause_in_outage(
         report = read_outage(Place(environment), config_path, environ, redactor)
     except OpsError:
         return None
-    found, evidence = report.finding, report.evidence
+    finding, evidence = report.finding, report.evidence
     reported = [page for page in evidence.pages if page.state == PageState.TROUBLE]
-    is_theirs = evidence.is_cloudflare and found.pauses_automatic_steps
+    is_theirs = evidence.is_cloudflare and finding.pauses_automatic_steps
     is_recent = any(page.newest and report.read_at - page.newest <= MAX_PAUSE for page in reported)
-    if found.ours or not (is_recent if reported else is_theirs):
+    if finding.ours or not (is_recent if reported else is_theirs):
         return None
     signs = "; ".join(report.finding.theirs)
     message = f"paused, and nothing was changed: Cloudflare has an outage ({signs}); the next scheduled run tries again"
@@ -259,9 +259,9 @@ def _probe(session: Session, service: "Service", *, environ: Any, redactor: Reda
 
 def _check_providers(session: Session, environment: "Environment", services: Sequence[str]) -> Mapping[str, Verdict]:
     """Return AI provider of these services → whether it answers to a random key."""
-    found = dict(_providers(environment, services))
-    verdicts = run_parallel([partial(_check_provider, session, spec) for spec in found.values()])
-    return dict(zip(found, verdicts, strict=True))
+    providers = dict(_providers(environment, services))
+    verdicts = run_parallel([partial(_check_provider, session, spec) for spec in providers.values()])
+    return dict(zip(providers, verdicts, strict=True))
 
 
 def _providers(environment: "Environment", services: Sequence[str]) -> Iterator[tuple[str, "KeyProvider"]]:
@@ -286,16 +286,16 @@ def _judge_answer(answer: KeyAnswer) -> Verdict:
 
 def outage_lines(report: OutageReport) -> Iterator[str]:
     """Yield the verdict, each sign and the next step."""
-    found = report.finding
-    yield f"{report.place}, read at {format_utc(report.read_at)}: {found.verdict.value}"
-    for title, signs in _outage_signs(found):
+    finding = report.finding
+    yield f"{report.place}, read at {format_utc(report.read_at)}: {finding.verdict.value}"
+    for title, signs in _outage_signs(finding):
         yield from (f"  {title:<6}  {to_one_line(sign)}" for sign in signs)
     yield f"  {report.next_step}"
     yield from (f"  call    {to_one_line(str(each))}" for each in report.contacts)
 
 
-def _outage_signs(found: OutageFinding) -> Iterator[tuple[str, tuple[str, ...]]]:
-    yield from (("theirs", found.theirs), ("ours", found.ours), ("github", found.github), ("note", found.notes))
+def _outage_signs(finding: OutageFinding) -> Iterator[tuple[str, tuple[str, ...]]]:
+    yield from (("theirs", finding.theirs), ("ours", finding.ours), ("github", finding.github), ("note", finding.notes))
 
 
 def publish_outage(
@@ -344,9 +344,9 @@ def _save(comments: "RunComments", body: str) -> None:
 
 
 def _row(report: OutageReport) -> RecordRow:
-    found = report.finding
-    signs = "; ".join((*found.theirs, *found.ours)) or "no sign of either kind"
-    return RecordRow(report.read_at, "note", f"outage check of {report.place}: {found.verdict.value}: {signs}")
+    finding = report.finding
+    signs = "; ".join((*finding.theirs, *finding.ours)) or "no sign of either kind"
+    return RecordRow(report.read_at, "note", f"outage check of {report.place}: {finding.verdict.value}: {signs}")
 
 
 def render_comment(

@@ -301,8 +301,8 @@ def temporary_limits(text: str | None, now: datetime) -> tuple[TemporaryLimit, .
             raise ValueError(
                 f"version {value['version']} of the runtime contract; this program supports {CONTRACT_VERSION}"
             )
-        found = [(name, each, each["temporary"]) for name, each in value["limits"].items() if each.get("temporary")]
-        limits = tuple(_parse_temporary(name, each, while_) for name, each, while_ in found)
+        raised = [(name, each, each["temporary"]) for name, each in value["limits"].items() if each.get("temporary")]
+        limits = tuple(_parse_temporary(name, each, while_) for name, each, while_ in raised)
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a value of the limits ({type(error).__name__})") from None
     return tuple(each for each in limits if each.until > now)
@@ -318,10 +318,10 @@ def environment_status(
     """Return the redacted status of an environment. Raises ConfigError."""
     config = load_config(config_path, environ, redactor)
     with ExitStack() as ending:
-        found: EnvironmentStatus = redactor.redact_value(
+        status: EnvironmentStatus = redactor.redact_value(
             read_status(Session(config.environment(name), environ, ending), program_name(environ))
         )
-        return found
+        return status
 
 
 def read_status(session: Session, program: str, *, with_services: bool = True) -> EnvironmentStatus:
@@ -401,27 +401,27 @@ def _read_switches_and_limits(
     )
     if values is None:
         return (), (), (), [lack] if lack else []
-    found, unread = _parse_switches(runtime, values)
+    states, unread = _parse_switches(runtime, values)
     shown = pending.result()
     now = session.clock.now()
-    openings, unclear = _compare_switches(session, found, shown, now)
+    openings, unclear = _compare_switches(session, states, shown, now)
     unread += unclear
     limits: tuple[TemporaryLimit, ...] = ()
     try:
         limits = temporary_limits(values[LIMITS_KEY], now)
     except ValueError as error:
         unread.append(UnreadSource(("limits",), "limits in KV", str(error), exit_code=ProviderError.exit_code))
-    return tuple(each for each in found if each.is_on(now)), limits, openings, unread
+    return tuple(each for each in states if each.is_on(now)), limits, openings, unread
 
 
 def _compare_switches(
-    session: Session, found: list[SwitchState], shown: RuntimeState | str, now: datetime
+    session: Session, states: list[SwitchState], shown: RuntimeState | str, now: datetime
 ) -> tuple[tuple[OpenClosure, ...], list[UnreadSource]]:
     """Compare KV with the application, which may be broken and not answer: that matters only if it must be closed."""
     reported, runtime = {} if isinstance(shown, str) else shown.switches, session.environment.require_runtime()
     settle = timedelta(seconds=runtime.settle)
     openings, unread = list[OpenClosure](), list[UnreadSource]()
-    for each in found:
+    for each in states:
         if opening := find_ignored_switch(runtime.service, each, reported.get(each.name), settle, now):
             openings.append(OpenClosure(**vars(opening), advice=SWITCH_ADVICE))
         elif text := each.describe_disagreement(reported.get(each.name), now):
@@ -435,15 +435,15 @@ def _compare_switches(
 def _parse_switches(
     runtime: "RuntimeConfig", values: Mapping[str, str | None]
 ) -> tuple[list[SwitchState], list[UnreadSource]]:
-    found, unread = list[SwitchState](), list[UnreadSource]()
+    states, unread = list[SwitchState](), list[UnreadSource]()
     for name, rules in runtime.switches.items():
         try:
-            found.append(switches.parse_state(name, rules, values[f"{SWITCH_KEY_PREFIX}{name}"]))
+            states.append(switches.parse_state(name, rules, values[f"{SWITCH_KEY_PREFIX}{name}"]))
         except Refused as error:
             unread.append(
                 UnreadSource(("switches",), f"switch {name}", error.message, exit_code=ProviderError.exit_code)
             )
-    return found, unread
+    return states, unread
 
 
 def describe_live_schema(
@@ -461,6 +461,6 @@ def describe_live_schema(
         return ()
     known = {version.id: version for version in versions}
     history = WorkerHistory(deployments, known, frozenset(known), now, min_served=0, static_assets=None)
-    found = schema_age.start_reading(session, databases)()
-    ages = {short_id(version): list_schema_ages(history, version, found) for version in history.live.serving_versions}
+    read = schema_age.start_reading(session, databases)()
+    ages = {short_id(version): list_schema_ages(history, version, read) for version in history.live.serving_versions}
     return tuple(line for section in schema_age.build_sections(ages, suggest) for line in section.lines)

@@ -118,7 +118,7 @@ def service_versions(
         of = session.environment.service(place.service)
         program, *extra = ctx.command_prefix
         options = {"service": place.service, "environment": place.environment, "incident": incident}
-        found = ServiceVersions(
+        versions = ServiceVersions(
             place.service,
             place.environment,
             of.kind,
@@ -126,8 +126,8 @@ def service_versions(
             (),
             build_command(program, f"rollback-{of.kind}", options, *extra),
         )
-        found = _worker_versions(ctx, of, found) if of.worker else _site_versions(ctx, of, found)
-        redacted: ServiceVersions = redactor.redact_value(found)
+        versions = _worker_versions(ctx, of, versions) if of.worker else _site_versions(ctx, of, versions)
+        redacted: ServiceVersions = redactor.redact_value(versions)
         return redacted
 
 
@@ -148,7 +148,7 @@ def _start_reading_runs(
     return lambda: start_call(read).result
 
 
-def _worker_versions(ctx: Context[Any], service: "Service", found: ServiceVersions) -> ServiceVersions:
+def _worker_versions(ctx: Context[Any], service: "Service", empty: ServiceVersions) -> ServiceVersions:
     databases = schema_age.start_reading(ctx.cloudflare, ctx.environment.databases_of(service.name))
     listing, _ = history_reads.read_listing(ctx, service)
     history = history_reads.read_history(ctx, service, listing)
@@ -158,7 +158,7 @@ def _worker_versions(ctx: Context[Any], service: "Service", found: ServiceVersio
     names = sorted(history.releases, key=lambda name: (history.version(name).number or 0, name), reverse=True)
     applied = databases()
     candidates = (_worker_candidate(history, choice, name, applied) for name in names)
-    return replace(found, candidates=tuple(candidates), notes=(*notes, history.coverage))
+    return replace(empty, candidates=tuple(candidates), notes=(*notes, history.coverage))
 
 
 def _worker_candidate(
@@ -192,7 +192,7 @@ def _judge_version(history: WorkerHistory, choice: TargetChoice, name: str) -> t
     return POSSIBLE, f"{served}; {OLDER}"
 
 
-def _site_versions(ctx: Context[Any], service: "Service", found: ServiceVersions) -> ServiceVersions:
+def _site_versions(ctx: Context[Any], service: "Service", empty: ServiceVersions) -> ServiceVersions:
     snapshot = read_snapshot(ctx, service)
     history = snapshot.history
     if history is None:
@@ -200,12 +200,12 @@ def _site_versions(ctx: Context[Any], service: "Service", found: ServiceVersions
         listed = (
             _site_candidate(each, REJECTED, "only `--to` can choose it") for each in snapshot.observed.deployments
         )
-        return replace(found, candidates=tuple(listed), notes=(unknown,))
+        return replace(empty, candidates=tuple(listed), notes=(unknown,))
     nothing = plan_text.explain_nothing_to_do(history, history.choice, None)
     judged = _judge_deployments(history, has_target=nothing is None)
     candidates = (_site_candidate(each, verdict, why) for each, verdict, why in judged)
     notes = (*([nothing[0]] if nothing else []), f"the newest {MAX_DEPLOYMENTS} deployments are read")
-    return replace(found, candidates=tuple(candidates), notes=notes)
+    return replace(empty, candidates=tuple(candidates), notes=notes)
 
 
 def _judge_deployments(
@@ -234,19 +234,19 @@ def _site_candidate(each: PagesDeployment, verdict: str, why: str) -> Candidate:
     return Candidate(each.id, verdict, why, each.created_on, percent, "", each.message, each.commit)
 
 
-def version_lines(found: ServiceVersions, *, most: int) -> Iterator[str]:
+def version_lines(versions: ServiceVersions, *, most: int) -> Iterator[str]:
     """Yield the newest `most` versions, and further ones only if they are live or the target."""
-    yield f"{found.service} in {found.environment}, read at {format_utc(found.read_at)}"
-    matters = [each for at, each in enumerate(found.candidates) if at < most or each.verdict in {LIVE, TARGET}]
+    yield f"{versions.service} in {versions.environment}, read at {format_utc(versions.read_at)}"
+    matters = [each for at, each in enumerate(versions.candidates) if at < most or each.verdict in {LIVE, TARGET}]
     for each in matters:
-        yield f"  {each.verdict:<8}  {to_one_line(_describe_candidate(each, found.read_at))}"
+        yield f"  {each.verdict:<8}  {to_one_line(_describe_candidate(each, versions.read_at))}"
         yield from (f"            {to_one_line(line)}" for line in (each.why, *each.schema))
-    if hidden := len(found.candidates) - len(matters):
+    if hidden := len(versions.candidates) - len(matters):
         yield f"  {hidden} more are not shown (--all shows them)"
-    for note in found.notes:
+    for note in versions.notes:
         yield f"  {to_one_line(note)}"
-    has_target = any(each.verdict == TARGET for each in found.candidates)
-    yield f"  To roll back: {found.command}" if has_target else f"  To choose one: {found.command} --to ID"
+    has_target = any(each.verdict == TARGET for each in versions.candidates)
+    yield f"  To roll back: {versions.command}" if has_target else f"  To choose one: {versions.command} --to ID"
 
 
 def _describe_candidate(each: Candidate, now: datetime) -> str:

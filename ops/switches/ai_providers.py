@@ -39,21 +39,21 @@ def judge_health(observed: ProviderOutcomes | None, answer: KeyAnswer | None = N
     return ProviderHealth.DOWN if observed.failed > observed.ok else ProviderHealth.HEALTHY
 
 
-def choose_provider(order: Iterable[str], found: Mapping[str, ProviderHealth]) -> str:
+def choose_provider(order: Iterable[str], health: Mapping[str, ProviderHealth]) -> str:
     """Return the first healthy provider in `order`, else the first unknown one, else `off`."""
     names = list(order)
     for level in (ProviderHealth.HEALTHY, ProviderHealth.UNKNOWN):
         for name in names:
-            if found[name] == level:
+            if health[name] == level:
                 return name
     return OFF
 
 
 def describe_providers(
-    found: Mapping[str, ProviderHealth], outcomes: Mapping[str, ProviderOutcomes], answers: Mapping[str, KeyAnswer]
+    health: Mapping[str, ProviderHealth], outcomes: Mapping[str, ProviderOutcomes], answers: Mapping[str, KeyAnswer]
 ) -> Iterator[str]:
     """Yield one line per provider."""
-    for name, each in found.items():
+    for name, each in health.items():
         observed = outcomes.get(name)
         counted = f"{observed.ok} answered, {observed.failed} failed" if observed else "no requests"
         probe = f"; probe with our key: {answers[name].verdict.value}, {answers[name].text}" if name in answers else ""
@@ -167,8 +167,8 @@ def observe_providers(ports: ProviderPorts, ai: "AiConfig", *, probe: bool) -> P
     outcomes = reported.outcomes if reported else {}
     names = [name for name in ai.order if probe and find_key(ports, ai, name)]
     answers = dict(zip(names, run_parallel([partial(probe_provider, ports, ai, name) for name in names]), strict=True))
-    found = {name: judge_health(outcomes.get(name), answers.get(name)) for name in ai.order}
-    return ProviderObservation(found, outcomes, lacks, answers)
+    health = {name: judge_health(outcomes.get(name), answers.get(name)) for name in ai.order}
+    return ProviderObservation(health, outcomes, lacks, answers)
 
 
 def find_key(ports: ProviderPorts, ai: "AiConfig", name: str) -> "Secret | None":

@@ -98,14 +98,14 @@ class SetSwitch(Step):
             message = f"KV holds {current.name} unchanged: {current.describe(now)}"
             return ObservedState(ChangeState.PLANNED, message, may_lag=True)
         try:
-            found = switches.parse_state(current.name, current.rules, text)
+            live = switches.parse_state(current.name, current.rules, text)
         except Refused as error:
             return ObservedState(ChangeState.CHANGED_ELSEWHERE, error.message, may_lag=True)
-        if found.value is not None and found.value.revision == self.write.value.revision:
+        if live.value is not None and live.value.revision == self.write.value.revision:
             return ObservedState(
-                ChangeState.DONE, f"KV holds {current.name} = {quote_name(found.value.state)}, by this run"
+                ChangeState.DONE, f"KV holds {current.name} = {quote_name(live.value.state)}, by this run"
             )
-        return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"{current.name} is {found.describe(now)}", may_lag=True)
+        return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"{current.name} is {live.describe(now)}", may_lag=True)
 
     def apply(self, ctx: Context[Any]) -> str:
         current, value = self.write.current, self.write.value
@@ -164,13 +164,13 @@ def read_switches(ctx: Context[Any]) -> tuple[dict[str, SwitchState], list[Skipp
     runtime, _ = switch_reader(ctx)
     keys = {name: SwitchState(name, rules, None, None).key for name, rules in runtime.switches.items()}
     values = ctx.cloudflare.kv.read_values(runtime.namespace, list(keys.values()))
-    found, left = dict[str, SwitchState](), list[SkippedSwitch]()
+    states, left = dict[str, SwitchState](), list[SkippedSwitch]()
     for name, rules in runtime.switches.items():
         try:
-            found[name] = switches.parse_state(name, rules, values[keys[name]])
+            states[name] = switches.parse_state(name, rules, values[keys[name]])
         except Refused as error:
             left.append(SkippedSwitch(name, error.message))
-    return found, left
+    return states, left
 
 
 def with_acceptance(ctx: Context[Any], runbook: str, plan: Callable[[], T]) -> T:
@@ -291,8 +291,8 @@ def read_shown_switches(ctx: Context[Any]) -> Mapping[str, ReportedSwitch]:
 
 def expected_after(writes: Iterable[SwitchWrite]) -> dict[str, Any]:
     """Return what the public endpoint must show after these writes, by JSON path."""
-    found = [switches.expected_json(each.current.name, each.value.state, each.value.revision) for each in writes]
-    return {path: value for each in found for path, value in each.items()}
+    expected = [switches.expected_json(each.current.name, each.value.state, each.value.revision) for each in writes]
+    return {path: value for each in expected for path, value in each.items()}
 
 
 def plan_first_write(ctx: Context[Any], current: SwitchState) -> SwitchWrite:
@@ -377,12 +377,12 @@ def notify_others(ctx: Context[Any], writes: Iterable[SwitchWrite]) -> dict[int,
 
 
 def write_warnings(planned: Iterable[SwitchWrite]) -> tuple[str, ...]:
-    found = list(planned)
+    warnings = list(planned)
     return (
-        *(NEW_KEY_WARNING.format(name=each.current.name) for each in found if each.current.value is None),
+        *(NEW_KEY_WARNING.format(name=each.current.name) for each in warnings if each.current.value is None),
         *(
             REPLACES_WARNING.format(name=each.current.name, state=each.value.state)
-            for each in found
+            for each in warnings
             if each.replaces_unknown
         ),
     )

@@ -302,8 +302,8 @@ def _is_same_moment(one: datetime | None, other: datetime | None) -> bool:
 
 def expected_json(name: str, state: str, revision: str | None) -> dict[str, str]:
     """Return JSON path → value that the public endpoint shows when this state is in effect."""
-    found = {f"switches.{name}.state": state}
-    return found | ({f"switches.{name}.revision": revision} if revision else {})
+    expected = {f"switches.{name}.state": state}
+    return expected | ({f"switches.{name}.revision": revision} if revision else {})
 
 
 @dataclass(frozen=True)
@@ -315,11 +315,11 @@ class SkippedSwitch:
 
 
 def split_by_incident(
-    found: Mapping[str, SwitchState], incident: int, now: datetime
+    states: Mapping[str, SwitchState], incident: int, now: datetime
 ) -> tuple[list[SwitchState], list[SkippedSwitch]]:
     """Return the active switches of the incident, and the other changed ones with the reason to skip them."""
     mine, left = list[SwitchState](), list[SkippedSwitch]()
-    for name, each in found.items():
+    for name, each in states.items():
         if each.value is None or each.value.state == each.rules.normal:
             continue
         owners, described = each.owners(now), describe_switch(each.value, now)

@@ -133,8 +133,8 @@ class GitRepository:
         """Return the SHA of the branch on origin as last fetched, else of the local branch; None if it is unknown."""
         fetched, local = f"refs/remotes/origin/{name}", f"refs/heads/{name}"
         lines = self._line("for-each-ref", "--format=%(refname) %(objectname)", fetched, local) or ""
-        found = {ref: sha for ref, _, sha in (line.partition(" ") for line in lines.splitlines())}
-        return found.get(fetched) or found.get(local)
+        sha_of = {ref: sha for ref, _, sha in (line.partition(" ") for line in lines.splitlines())}
+        return sha_of.get(fetched) or sha_of.get(local)
 
     def find_commit(self, text: str) -> GitCommit | None:
         """Return the commit with this SHA or prefix; None if there is none or more than one."""
@@ -154,8 +154,8 @@ class GitRepository:
 
     def default_branch(self) -> str:
         """Return the default branch of origin, or main if the clone does not know it."""
-        found = self._line("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD") or ""
-        return found.partition("/")[2] or "main"
+        ref = self._line("symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD") or ""
+        return ref.partition("/")[2] or "main"
 
     def newest_commits_touching(self, sha: str, path: str) -> tuple[str, ...]:
         """Return the SHAs of the newest two commits up to `sha` that touch the file, newest first."""
@@ -170,8 +170,8 @@ class GitRepository:
 
     def read_file(self, sha: str, path: str) -> str | None:
         """Return the text of a plain file at a commit; the path is relative to the folder. None if there is none."""
-        found = dict(self._read_plain(sha, [path]))
-        return next((content.decode("utf-8", errors="surrogateescape") for content in found.values()), None)
+        contents = dict(self._read_plain(sha, [path]))
+        return next((content.decode("utf-8", errors="surrogateescape") for content in contents.values()), None)
 
     def read_folders(self, sha: str, folders: Sequence[str]) -> dict[str, bytes]:
         """Return path → content of the plain files in these folders of a commit; the paths start at its root."""

@@ -40,10 +40,10 @@ def find_node(environ: Mapping[str, str] = os.environ) -> Path:
     """
     if wheel := _wheel():
         return wheel / "bin" / "node"
-    found = shutil.which("node", path=environ.get("PATH", ""))
-    if found is None or _major(found) < MIN_NODE_MAJOR:
+    program = shutil.which("node", path=environ.get("PATH", ""))
+    if program is None or _major(program) < MIN_NODE_MAJOR:
         raise MissingTool(f"Node {MIN_NODE_MAJOR} or newer is missing: pip install 'backout[sandbox]'")
-    return Path(found)
+    return Path(program)
 
 
 def add_node_to_path(environ: Mapping[str, str]) -> dict[str, str]:
@@ -60,10 +60,10 @@ def npm_command(environ: Mapping[str, str] = os.environ) -> list[str]:
     runs_on = find_node(environ)
     if wheel := _wheel():
         return [str(runs_on), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-    found = shutil.which("npm", path=environ.get("PATH", ""))
-    if found is None:
+    program = shutil.which("npm", path=environ.get("PATH", ""))
+    if program is None:
         raise MissingTool("npm is not on PATH: pip install 'backout[sandbox]'")
-    return [found]
+    return [program]
 
 
 def run_verbosely(argv: list[str], environ: Mapping[str, str], folder: Path) -> str | None:
@@ -131,7 +131,7 @@ def _wheel() -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def _major(found: str) -> int:
-    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
+def _major(text: str) -> int:
+    version = subprocess.run([text, "--version"], capture_output=True, text=True, check=False).stdout
     number = version.removeprefix("v").partition(".")[0]
     return int(number) if number.isdecimal() else 0

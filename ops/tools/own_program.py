@@ -18,10 +18,10 @@ ENV_START, ENV_END = 47, 48
 
 def read_program() -> dict[str, bytes]:
     """Return path → content of the files that jobs need, as in a checkout."""
-    found = {f"ops/{name}": content for name, content in _read_folder(OPS).items()}
+    contents = {f"ops/{name}": content for name, content in _read_folder(OPS).items()}
     for folder in JOB_FOLDERS:
-        found |= {f"{folder}/{name}": content for name, content in _read_folder(ROOT / folder).items()}
-    return found
+        contents |= {f"{folder}/{name}": content for name, content in _read_folder(ROOT / folder).items()}
+    return contents
 
 
 def write_program(folder: Path) -> None:
@@ -33,8 +33,8 @@ def write_program(folder: Path) -> None:
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    found = ((path.relative_to(folder), path) for path in paths)
-    return {name.as_posix(): path.read_bytes() for name, path in found if _NOT_OURS.isdisjoint(name.parts)}
+    names = ((path.relative_to(folder), path) for path in paths)
+    return {name.as_posix(): path.read_bytes() for name, path in names if _NOT_OURS.isdisjoint(name.parts)}
 
 
 def hide_environment() -> None:

@@ -101,10 +101,10 @@ def load_from_earlier_job(variable: str, environ: Mapping[str, str]) -> Any:
     return json.loads(content)
 
 
-def save_source_files(found: SourceFiles, into: Path) -> str:
+def save_source_files(source_files: SourceFiles, into: Path) -> str:
     """Save the files for a later job, and return their digest."""
-    files = {path: base64.b64encode(content).decode() for path, content in sorted(found.files.items())}
-    saved = {"branch": found.branch, "commit": found.commit, "files": files, "web": found.web}
+    files = {path: base64.b64encode(content).decode() for path, content in sorted(source_files.files.items())}
+    saved = {"branch": source_files.branch, "commit": source_files.commit, "files": files, "web": source_files.web}
     return save_for_later_job(saved, into)
 
 
@@ -117,9 +117,9 @@ def load_source_files(environ: Mapping[str, str]) -> SourceFiles:
 
 def _check_repository(root: git.GitRepository, source: Path, repository: str, environ: Mapping[str, str]) -> None:
     """Refuse a checkout of another repository on GitHub; a remote elsewhere tells nothing."""
-    found = git.parse_github_remote(root.origin() or "", environ)
-    if found and found.lower() != repository.lower():
-        raise _unreadable(f"{source} is a checkout of {found}, not of {repository}")
+    origin = git.parse_github_remote(root.origin() or "", environ)
+    if origin and origin.lower() != repository.lower():
+        raise _unreadable(f"{source} is a checkout of {origin}, not of {repository}")
 
 
 def _find_address(root: git.GitRepository, environ: Mapping[str, str]) -> str:

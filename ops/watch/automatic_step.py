@@ -75,9 +75,9 @@ def count_deployed_steps(
     environment = config.environment(place.environment)
     with ExitStack() as ending:
         session = Session(environment, environ, ending, config)
-        found = session.workers.list_deployments(environment.service(place.service).worker)
-    names = [each.id for each in found]
-    older = found[names.index(relapsed) :] if relapsed in names else found
+        deployments = session.workers.list_deployments(environment.service(place.service).worker)
+    names = [each.id for each in deployments]
+    older = deployments[names.index(relapsed) :] if relapsed in names else deployments
     return sum(each.mark is not None and _is_step(each.mark, incident) for each in older)
 
 
@@ -87,10 +87,10 @@ def _is_step(mark: DeploymentMark, incident: int) -> bool:
 
 def give_back_claim(step: AutomaticStep, issue: "Issue", now: datetime) -> None:
     """Record that the claimed step was refused, so that it does not count. Raises ProviderError."""
-    found = find_state_comment(issue, partial(_is_own_claim, step))
-    if found is None:
+    claim = find_state_comment(issue, partial(_is_own_claim, step))
+    if claim is None:
         return
-    comment, record = found
+    comment, record = claim
     rows = (*record.rows, RecordRow(now, ENDED_KIND, Decision.REFUSED))
     refused = replace(record, decision=Decision.REFUSED, reason=Reason.NO_AUTOMATIC_STEP, rows=rows)
     text = f"**Automatic step:** refused, so nothing was changed. Its run says why. By hand: `{step.by_hand}`"

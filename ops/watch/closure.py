@@ -34,15 +34,15 @@ def look_at_closures(session: Session, services: "Iterable[Service]") -> Mapping
 
     Raises OpsError if they cannot be read.
     """
-    at_the_edge, found = dict[str, str](), dict[str, ClosureLook]()
+    at_the_edge, looks = dict[str, str](), dict[str, ClosureLook]()
     for each in services:
         if each.maintenance != "switch":
             at_the_edge[each.name] = each.host
         elif look := _look_at_switch(session, each):
-            found[each.name] = look
+            looks[each.name] = look
     if at_the_edge:
-        found |= look_at_routes(session.workers, session.routes, session.check_maintenance, at_the_edge)
-    return found
+        looks |= look_at_routes(session.workers, session.routes, session.check_maintenance, at_the_edge)
+    return looks
 
 
 def _look_at_switch(session: Session, service: "Service") -> ClosureLook | None:
@@ -99,10 +99,10 @@ class ClosureWatch(Watch):
 
     def _look(self) -> ClosureLook:
         try:
-            found = look_at_closures(self._session, [self._service])
+            looks = look_at_closures(self._session, [self._service])
         except OpsError as error:
             return ClosureLook(unread=error.message)
-        return found.get(self._service.name, ClosureLook(is_stored=False))
+        return looks.get(self._service.name, ClosureLook(is_stored=False))
 
     def _closure_result(
         self, state: WatchState, looked: ClosureLook, decision: Decision | None = None, reason: Reason | None = None

@@ -96,8 +96,10 @@ def judge_watch(state: WatchState, live: LiveVersions, rates: ErrorRates) -> Wat
     if rates.traffic is None:
         return WatchJudgment(state.started_at, judged, notes=(rates.problem,) if rates.problem else ())
     metrics = [_judge_version(state, version, live, rates.traffic) for version in live.versions]
-    found = tuple(each for each in metrics if each.rounds)
-    return WatchJudgment(state.started_at, judged, found, tuple(_notes(rates.traffic, state, has_rates=bool(found))))
+    measured = tuple(each for each in metrics if each.rounds)
+    return WatchJudgment(
+        state.started_at, judged, measured, tuple(_notes(rates.traffic, state, has_rates=bool(measured)))
+    )
 
 
 def _judge_version(state: WatchState, version: str, live: LiveVersions, traffic: WorkerTraffic) -> MetricVerdict:

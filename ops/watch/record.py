@@ -73,10 +73,10 @@ class WatchRecord:
         """
         self._issue = self._connect()
         self._comment = StateComment(self._issue)
-        found = find_state_comment(self._issue, self._is_open)
-        state = parse_state(found[1].watch, now) if found else None
-        if found and state:
-            self._comment = found[0]
+        state_comment = find_state_comment(self._issue, self._is_open)
+        state = parse_state(state_comment[1].watch, now) if state_comment else None
+        if state_comment and state:
+            self._comment = state_comment[0]
         else:
             self._try(lambda _: self._end_others(now))
         return state
@@ -89,10 +89,10 @@ class WatchRecord:
         with provider_errors():
             others = [each for each in list_recent_incidents(own.repository, now - RECENT) if each.number != own.number]
         for issue in others:
-            found = find_state_comment(issue, self._is_open)
-            if found is None or parse_state(found[1].watch, now) is None:
+            state_comment = find_state_comment(issue, self._is_open)
+            if state_comment is None or parse_state(state_comment[1].watch, now) is None:
                 continue
-            comment, record = found
+            comment, record = state_comment
             rows = (*record.rows, RecordRow(now, ENDED_KIND, Decision.NOTHING_TO_DO))
             ended = replace(record, decision=Decision.NOTHING_TO_DO, reason=Reason.CONTINUED_ELSEWHERE, rows=rows)
             ended = replace(ended, watch={**record.watch, "owner": new_owner(now)})
@@ -109,8 +109,8 @@ class WatchRecord:
         if self._issue is None:
             return False
         with provider_errors():
-            found = records_of(self._issue, TrustedAuthors(self._issue.repository))
-        runs = (each.record for each in found if each.is_run)
+            records = records_of(self._issue, TrustedAuthors(self._issue.repository))
+        runs = (each.record for each in records if each.is_run)
         here = (each for each in runs if (each.environment, each.service) == (self._environment, self._service))
         return any(row.kind in CHANGES and row.at > at for each in here for row in each.rows)
 

@@ -114,7 +114,7 @@ def find_stopped(
     """
     config = load_config(config_path, environ, redactor)
     now = current_time(environ)
-    found: dict[WatchPlace, None] = {}
+    stopped: dict[WatchPlace, None] = {}
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
         trusted = TrustedAuthors(repository)
@@ -125,8 +125,8 @@ def find_stopped(
             for each in records_of(issue, trusted):
                 if _is_stopped(each, config, now):
                     place = Place(each.record.environment, each.record.service)
-                    found[WatchPlace(place, issue.number, is_closed_watch(each.record.watch))] = None
-    return list(found)
+                    stopped[WatchPlace(place, issue.number, is_closed_watch(each.record.watch))] = None
+    return list(stopped)
 
 
 def _is_stopped(recorded: IssueRecord, config: "Config", now: datetime) -> bool:

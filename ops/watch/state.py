@@ -71,9 +71,9 @@ class WatchState:
         """Return the state at the end of the watch. Last rounds that nobody probed become visible."""
         return replace(self, rounds=self.rounds.ljust((self.until - self.started_at) // self.interval, NOT_PROBED))
 
-    def with_newer(self, found: tuple[NewerDeployment, ...]) -> "WatchState":
+    def with_newer(self, deployments: tuple[NewerDeployment, ...]) -> "WatchState":
         known = {each.id for each in self.newer}
-        added = tuple(each for each in found if each.id not in known)
+        added = tuple(each for each in deployments if each.id not in known)
         return replace(self, newer=(*self.newer, *added)[:MOST_DEPLOYMENTS])
 
     def probe_rounds(self) -> Iterator[tuple[datetime, Verdict | None]]:
@@ -119,14 +119,14 @@ def parse_state(data: Mapping[str, Any], now: datetime | None) -> WatchState | N
         owner, rounds, deployment = str(data["owner"]), str(data["rounds"]), str(data["deployment"])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    found = WatchState(owner, start, until, deployment, rounds, newer, is_closed_watch(data))
+    state = WatchState(owner, start, until, deployment, rounds, newer, is_closed_watch(data))
     is_sound = re.fullmatch(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", owner) and re.fullmatch("[hui.]*", rounds)
     is_id = re.fullmatch("[0-9a-f-]{0,36}", deployment)
-    is_recent = now is None or (start <= now < until + LONGEST and found.seen_at <= now + MAX_CLOCK_SKEW)
+    is_recent = now is None or (start <= now < until + LONGEST and state.seen_at <= now + MAX_CLOCK_SKEW)
     fits = is_recent and start < until <= start + LONGEST and len(newer) <= MOST_DEPLOYMENTS
     if not is_sound or not is_id or not fits or len(rounds) > LONGEST // INTERVAL + 1:
         return None
-    return found
+    return state
 
 
 def is_closed_watch(data: Mapping[str, Any]) -> bool:

@@ -133,9 +133,9 @@ def detail_lines(result: WatchResult) -> Iterator[str]:
 
 def count_rounds(state: WatchState) -> str:
     """Return such as "58 healthy, 2 unhealthy, 1 not probed"."""
-    found = [verdict for _, verdict in state.probe_rounds()]
+    verdicts = [verdict for _, verdict in state.probe_rounds()]
     words = CLOSED_WORDS if state.is_closed else {each: each.value for each in Verdict} | {None: "not probed"}
-    counts = [(found.count(each), word) for each, word in words.items()]
+    counts = [(verdicts.count(each), word) for each, word in words.items()]
     return ", ".join(f"{count} {word}" for count, word in counts if count) or "no round yet"
 
 

@@ -102,15 +102,15 @@ class Watch:
 
     def _begin(self, duration: timedelta) -> WatchState:
         now = self._clock.now()
-        found = self._record.find(now) if self._record else None
+        recorded = self._record.find(now) if self._record else None
         owner = new_owner(now)
         new = self._new_state(owner, now, now + duration)
-        if found is None or self._record is None:
+        if recorded is None or self._record is None:
             return self._read_deployments(new)
-        state = self._read_deployments(replace(found, owner=owner))
+        state = self._read_deployments(replace(recorded, owner=owner))
         # A later change of ours is a new recovery: its watch starts from the beginning, in the same comment. Rollbacks
         # of a site make no deployment.
-        is_over = any(each.is_ours for each in state.newer) or self._record.has_change_since(found.started_at)
+        is_over = any(each.is_ours for each in state.newer) or self._record.has_change_since(recorded.started_at)
         return self._read_deployments(new) if is_over else state
 
     def _new_state(self, owner: str, now: datetime, until: datetime) -> WatchState:
@@ -158,10 +158,12 @@ class Watch:
         """Return the state with the deployments after the watched one; the first reading chooses the watched one."""
         try:
             if self._service.worker:
-                found = [each for each in self._session.workers.list_deployments(self._service.worker) if each.split]
-                self._live = _live_versions(found, state)
-                rows = [(each.id, each.created_on, partial(_describe, each), _is_ours(each)) for each in found]
-                watched = _find_recovery(found, state, self._record.incident) if self._record else ""
+                deployments = [
+                    each for each in self._session.workers.list_deployments(self._service.worker) if each.split
+                ]
+                self._live = _live_versions(deployments, state)
+                rows = [(each.id, each.created_on, partial(_describe, each), _is_ours(each)) for each in deployments]
+                watched = _find_recovery(deployments, state, self._record.incident) if self._record else ""
             else:
                 sites = self._session.pages.list_deployments(self._service.pages)
                 served = sorted((e for e in sites if e.can_serve_production), key=lambda e: e.created_on, reverse=True)
@@ -184,7 +186,7 @@ class Watch:
         reason: Reason | None = None,
     ) -> WatchResult:
         problems = (self._last_bad, self._problem, self._record.problem if self._record else "")
-        found: WatchResult = self._redactor.redact_value(
+        result: WatchResult = self._redactor.redact_value(
             WatchResult(
                 self._service.name,
                 self._session.environment.name,
@@ -200,7 +202,7 @@ class Watch:
                 self._record.url if self._record else "",
             )
         )
-        return found
+        return result
 
     def _end(self, state: WatchState, judgment: WatchJudgment) -> WatchResult:
         """Decide, and publish the end. A relapse opens the incident again."""
@@ -233,23 +235,25 @@ class Watch:
             self._record.save(self._text(result), build_record(result), result.state)
 
 
-def _live_versions(found: "list[WorkerDeployment]", state: WatchState) -> LiveVersions:
+def _live_versions(deployments: "list[WorkerDeployment]", state: WatchState) -> LiveVersions:
     """Return the live versions, and facts about the watched deployment and the one that it replaced."""
-    if not found:
+    if not deployments:
         return LiveVersions()
-    names = [each.id for each in found]
+    names = [each.id for each in deployments]
     place = names.index(state.deployment) if state.deployment in names else 0
-    mark, before = found[place].mark, found[place + 1 : place + 2]
+    mark, before = deployments[place].mark, deployments[place + 1 : place + 2]
     is_rollback = mark is not None and mark.blames is not None
-    return LiveVersions(found[0].serving_versions, before[0].created_on if before else None, is_rollback)
+    return LiveVersions(deployments[0].serving_versions, before[0].created_on if before else None, is_rollback)
 
 
-def _find_recovery(found: "list[WorkerDeployment]", state: WatchState, incident: int | None) -> str:
+def _find_recovery(deployments: "list[WorkerDeployment]", state: WatchState, incident: int | None) -> str:
     """Return the ID of our newest recent deployment for the incident, which somebody may have replaced already.
 
     "" if there is none. One without an incident may have opened it.
     """
-    marks = ((each, each.mark) for each in found if _is_ours(each) and state.started_at - each.created_on <= LONGEST)
+    marks = (
+        (each, each.mark) for each in deployments if _is_ours(each) and state.started_at - each.created_on <= LONGEST
+    )
     return next((each.id for each, mark in marks if mark and mark.incident in {None, incident}), "")
 
 

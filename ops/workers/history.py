@@ -67,9 +67,9 @@ class WorkerHistory:
         """Return the history with older deployments, at most `most` in total. A page is None if it is unreadable."""
         pages = tuple(pages)
         known = {deployment.id: deployment for deployment in self.deployments}
-        found = {deployment.id: deployment for page in pages for deployment in page or () if deployment.id not in known}
+        older = {deployment.id: deployment for page in pages for deployment in page or () if deployment.id not in known}
         every = leave_out_rehearsals(
-            sorted((known | found).values(), key=lambda deployment: deployment.created_on, reverse=True)
+            sorted((known | older).values(), key=lambda deployment: deployment.created_on, reverse=True)
         )
         failed = "older ones could not be read" if None in pages else ""
         more = f"older ones than these {most} were not read" if len(every) > most else ""
@@ -77,7 +77,7 @@ class WorkerHistory:
             self,
             deployments=every[:most],
             # A page without a new deployment is the last one, or pages are not supported.
-            is_read_to_end=bool(failed or more or not found),
+            is_read_to_end=bool(failed or more or not older),
             unread_note=failed or more,
         )
 

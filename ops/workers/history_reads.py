@@ -89,12 +89,12 @@ def read_history(
         )
         _check_unchanged(again, listing.deployments[0], service.worker)
         if batch:
-            found = {v: known or WorkerVersion(id=v, is_detailed=True) for v, known in zip(batch, read, strict=True)}
+            detailed = {v: known or WorkerVersion(id=v, is_detailed=True) for v, known in zip(batch, read, strict=True)}
             assets = plan_text.combine_asset_answers(reported=listing.has_assets(), configured=service.static_assets)
             runs = listing.previous_runs()
             history = replace(
                 history,
-                versions={**history.versions, **found},
+                versions={**history.versions, **detailed},
                 static_assets=assets,
                 our_uploads=runs.uploaded_versions,
                 our_deployments=runs.deployments,

@@ -67,11 +67,11 @@ def find_classes(version: WorkerVersion, worker: str) -> WorkerClasses:
     return WorkerClasses(own, bound_elsewhere, elsewhere)
 
 
-def build_sections(found: WorkerClasses) -> tuple[PlanSection, ...]:
-    restart = [f"{name}, bound as {', '.join(by)}" if by else name for name, by in found.own.items()]
+def build_sections(classes: WorkerClasses) -> tuple[PlanSection, ...]:
+    restart = [f"{name}, bound as {', '.join(by)}" if by else name for name, by in classes.own.items()]
     others = [
         f"{name}: belongs to Worker {worker}, whose deployments restart it"
-        for name, worker in found.bound_elsewhere.items()
+        for name, worker in classes.bound_elsewhere.items()
     ]
     listed = (
         PlanSection("Every object of these classes restarts", tuple(restart)),
@@ -95,16 +95,16 @@ def is_storage_kept(before: Any, now: Any) -> bool:
     return bool(before == now) or (is_number(before) and is_number(now) and now > before)
 
 
-def list_unexpected_classes(names: dict[str, str], found: WorkerClasses) -> Iterator[str]:
+def list_unexpected_classes(names: dict[str, str], classes: WorkerClasses) -> Iterator[str]:
     """Yield objects of ops.yml whose class the live version does not export. `names`: object → class."""
     for name, called in names.items():
-        if called not in found.own:
+        if called not in classes.own:
             yield f"{name} is a {called} in ops.yml, but the live version does not export this class"
 
 
-def find_owner_elsewhere(names: dict[str, str], found: WorkerClasses) -> str:
+def find_owner_elsewhere(names: dict[str, str], classes: WorkerClasses) -> str:
     """Return the other Worker that owns every object of ops.yml; empty if this one may own one."""
-    owners = {"" if called in found.own else found.elsewhere.get(called, "") for called in names.values()}
+    owners = {"" if called in classes.own else classes.elsewhere.get(called, "") for called in names.values()}
     return owners.pop() if len(owners) == 1 else ""
 
 

@@ -131,24 +131,24 @@ def list_consequences(history: WorkerHistory, split: Split, *, rebuilt: bool) ->
 def list_warnings(
     history: WorkerHistory, choice: TargetChoice, split: Split, *, began: datetime | None, by_rule: bool, rebuilt: bool
 ) -> tuple[str, ...]:
-    found = list(_incident_warnings(history, choice.suspect, split, began)) if began else []
-    found += _doubt_warnings(history, choice, split)
+    warnings = list(_incident_warnings(history, choice.suspect, split, began)) if began else []
+    warnings += _doubt_warnings(history, choice, split)
     if by_rule:
-        found += _split_warnings(history, choice.suspect)
-    found += _secret_edit_warnings(history, choice.suspect)
-    found += _unread_warnings(history)
-    found += list_leftovers(history.live, end="This run removes it")
+        warnings += _split_warnings(history, choice.suspect)
+    warnings += _secret_edit_warnings(history, choice.suspect)
+    warnings += _unread_warnings(history)
+    warnings += list_leftovers(history.live, end="This run removes it")
     if not by_rule:
-        found += _target_warnings(history, split)
+        warnings += _target_warnings(history, split)
     live_tag = history.version(choice.suspect).migration_tag
     if any((history.version(version).migration_tag is None) != (live_tag is None) for version, _ in split):
-        found.append("only one version names its Durable Object migration: Cloudflare may refuse the rollback")
+        warnings.append("only one version names its Durable Object migration: Cloudflare may refuse the rollback")
     if not rebuilt:
-        found.append(
+        warnings.append(
             "Cloudflare reports changed secrets only when the deployment is created. If any changed, the run stops and "
             "lists them"
         )
-    return tuple(found)
+    return tuple(warnings)
 
 
 def list_leftovers(live: WorkerDeployment, *, end: str) -> tuple[str, ...]:
@@ -433,14 +433,14 @@ def describe_accepted_values(history: WorkerHistory, split: Split) -> str:
     return f"{known}. You accepted that: rotate {names} again"
 
 
-def secrets_revoked_refusal(found: Mapping[str, WorkerDeployment], *, keep: SuggestedCommand | None) -> Refused:
-    since = max(deployment.created_on for deployment in found.values())
+def secrets_revoked_refusal(revoked: Mapping[str, WorkerDeployment], *, keep: SuggestedCommand | None) -> Refused:
+    since = max(deployment.created_on for deployment in revoked.values())
     texts = dict.fromkeys(
-        each.mark.text for each in found.values() if each.mark and each.mark.text.startswith(ON_THE_WORD)
+        each.mark.text for each in revoked.values() if each.mark and each.mark.text.startswith(ON_THE_WORD)
     )
     words = f" ({'; '.join(texts)})" if texts else ""
     return Refused(
-        f"the target has old values of {', '.join(found)} that were marked as revoked at {format_utc(since)}{words}",
+        f"the target has old values of {', '.join(revoked)} that were marked as revoked at {format_utc(since)}{words}",
         reason=Reason.SECRET_REVOKED,
         hint=_keep(keep),
         suggested_command=keep,

@@ -164,13 +164,13 @@ class WorkerRehearsal:
     def read(self, ctx: Context[Any]) -> tuple[WorkerDeployment, WorkerDeployment, bool]:
         """Return the newest deployment, the newest one without rehearsals, and whether this run started one."""
         worker = self.step.worker
-        found = self.listed = ctx.cloudflare.workers.list_deployments(worker, rehearsals=True)
-        if not found:
+        deployments = self.listed = ctx.cloudflare.workers.list_deployments(worker, rehearsals=True)
+        if not deployments:
             raise deploy.no_deployments_error(worker)
-        others = [each for each in found if not self.is_own(each)]
-        made = any(each.mark and each.mark.run == self.mark.run for each in found if self.is_own(each))
+        others = [each for each in deployments if not self.is_own(each)]
+        made = any(each.mark and each.mark.run == self.mark.run for each in deployments if self.is_own(each))
         before = leave_out_rehearsals(others)[0] if others else self.step.live
-        return found[0], before.displaced or before, made
+        return deployments[0], before.displaced or before, made
 
 
 def _describe_displacement(over: Displacement, newest: WorkerDeployment) -> str:

@@ -45,12 +45,12 @@ def format_share(share: float) -> str:
 
 def sum_requests(rows: Iterable[VersionRequests], versions: Collection[str]) -> RequestFigures | None:
     """Return the total of these versions; None without requests."""
-    found = [row for row in rows if row.version in versions]
-    requests = sum(row.requests for row in found)
+    counted = [row for row in rows if row.version in versions]
+    requests = sum(row.requests for row in counted)
     if not requests:
         return None
-    starts = [row.start for row in found]
-    return RequestFigures(requests, sum(row.errors for row in found), min(starts), max(starts))
+    starts = [row.start for row in counted]
+    return RequestFigures(requests, sum(row.errors for row in counted), min(starts), max(starts))
 
 
 def rate_while_live(traffic: WorkerTraffic | None, versions: Collection[str]) -> tuple[float | None, str]:

@@ -334,7 +334,7 @@ def _unfinished(
 
     A run that is interrupted between upload and deployment leaves one. Its code is read only if it has our mark.
     """
-    found: list[WorkerVersion] = []
+    unfinished: list[WorkerVersion] = []
     for upload, before in itertools.pairwise(uploads[: MAX_UNFINISHED + 1]):
         own = parse_mark(upload.message)
         if own is None or own.incident != planned.mark.incident or upload.id in dict(planned.live.split):
@@ -344,8 +344,8 @@ def _unfinished(
         code = ctx.cloudflare.workers.secrets.read_code(planned.worker, upload.id)
         if not is_unfinished_upload(upload, code, planned.code, planned.mark, planned.edits):
             break
-        found.append(upload)
-    return tuple(found), uploads[len(found)] if found else None
+        unfinished.append(upload)
+    return tuple(unfinished), uploads[len(unfinished)] if unfinished else None
 
 
 def _refuse_obstacles(

@@ -63,13 +63,13 @@ def choose_target(history: WorkerHistory, *, incident: int | None, only_older: b
         why = rejection_reason(history, suspect, version)
         if why is None and only_older and not history.served_before(version, suspect):
             why = "it is newer than the live version"
-        found = find_warning_sign(history, suspect, version) if why is None else None
-        if why is None and found is None:
+        sign = find_warning_sign(history, suspect, version) if why is None else None
+        if why is None and sign is None:
             candidates.append(version)
         elif not candidates:
-            rejected.append(RejectedTarget(version, why or (found.why if found else "")))
-            doubtful += [rejected[-1]] if found else []
-            weak += [version] if found and found.weak else []
+            rejected.append(RejectedTarget(version, why or (sign.why if sign else "")))
+            doubtful += [rejected[-1]] if sign else []
+            weak += [version] if sign and sign.weak else []
     if not candidates:  # a barely proven release is better than the suspect
         candidates, weak_ones = weak, set(weak)
         rejected = [over for over in rejected if over.version not in weak_ones]
@@ -230,14 +230,14 @@ def _resolve_version(name: str, versions: list[WorkerVersion]) -> str:
     name = name.strip().lower()
     if any(version.id == name for version in versions):
         return name
-    found = [version.id for version in versions if len(name) >= SHORTEST_ID and version.id.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    if len(found) > 1:
+    matching = [version.id for version in versions if len(name) >= SHORTEST_ID and version.id.startswith(name)]
+    if len(matching) == 1:
+        return matching[0]
+    if len(matching) > 1:
         raise Refused(
-            f'"{name}" matches {len(found)} versions',
+            f'"{name}" matches {len(matching)} versions',
             reason=Reason.UNKNOWN_NAME,
-            hint=f"Pass one of: {', '.join(found)}.",
+            hint=f"Pass one of: {', '.join(matching)}.",
         )
     raise Refused(
         f'no deployable version "{quote_name(name)}"{did_you_mean(name, [version.id for version in versions])}',

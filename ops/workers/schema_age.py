@@ -94,7 +94,7 @@ def start_reading(
     }
 
     def finish() -> tuple[AppliedMigrations, ...]:
-        found = []
+        ages = []
         for name, future in pending.items():
             migrations, problem = None, ""
             try:
@@ -103,8 +103,8 @@ def start_reading(
                 problem = f"D1 did not answer within {READ_BUDGET:g} s"
             except ProviderError as error:
                 problem = _shorten(error)
-            found.append(AppliedMigrations(name, databases[name].id, migrations, problem, databases[name].breaking))
-        return tuple(found)
+            ages.append(AppliedMigrations(name, databases[name].id, migrations, problem, databases[name].breaking))
+        return tuple(ages)
 
     return finish
 
@@ -197,11 +197,11 @@ def check_breaking(
 
     `accept` returns the command that accepts migrations by name.
     """
-    found = [(version, age) for version, each in ages.items() for age in each if set(age.breaking) - set(accepted)]
-    if not found:
+    breaking = [(version, age) for version, each in ages.items() for age in each if set(age.breaking) - set(accepted)]
+    if not breaking:
         return
-    version, age = found[0]
-    names = tuple(dict.fromkeys(name for _, each in found for name in each.breaking))
+    version, age = breaking[0]
+    names = tuple(dict.fromkeys(name for _, each in breaking for name in each.breaking))
     raise Refused(
         f"{age.describe(version)}. ops.yml marks {_list_names(age.breaking)} as breaking: older code does not work "
         "with it",
@@ -243,10 +243,8 @@ def find_code_age(history: WorkerHistory, version: str) -> CodeAge:
 
 def bound_databases(history: WorkerHistory, version: str) -> frozenset[str]:
     """Return the ids of the D1 databases that a version is bound to; empty if its details are unread."""
-    found = (
-        json.loads(rest).get("id") for (kind, _), rest in history.version(version).bindings.items() if kind == "d1"
-    )
-    return frozenset(each for each in found if isinstance(each, str))
+    ids = (json.loads(rest).get("id") for (kind, _), rest in history.version(version).bindings.items() if kind == "d1")
+    return frozenset(each for each in ids if isinstance(each, str))
 
 
 def _marks(history: WorkerHistory) -> Iterator[tuple[datetime | None, str, SchemaMark]]:

@@ -62,22 +62,22 @@ def find_doubtful_values(history: WorkerHistory, version: str) -> Mapping[str, D
     """Return the secrets whose rotation has not ended, and whose new value `version` is not known to have."""
     known = history.version(version)
     rotations = {name: find_rotation(history, name) for name in _rotated_names(history, version)}
-    found = {
+    doubtful = {
         name: DoubtfulValue(age_of_value(history, version, name), rotation)
         for name, rotation in rotations.items()
         if rotation is not None
         and not _has_ended(history, name, rotation)
         and not (known.is_detailed and name not in known.secret_names)
     }
-    return {name: value for name, value in found.items() if value.age != ValueAge.NEW}
+    return {name: value for name, value in doubtful.items() if value.age != ValueAge.NEW}
 
 
 def find_doubtful_in_split(
     history: WorkerHistory, split: Split, *, accepted: Collection[str] = ()
 ) -> Mapping[str, Mapping[str, DoubtfulValue]]:
     """Return version with traffic → its doubtful secrets, without the accepted ones; empty if there are none."""
-    found = {version: find_doubtful_values(history, version) for version, percent in split if percent > 0}
-    rest = {version: {n: v for n, v in values.items() if n not in accepted} for version, values in found.items()}
+    doubtful = {version: find_doubtful_values(history, version) for version, percent in split if percent > 0}
+    rest = {version: {n: v for n, v in values.items() if n not in accepted} for version, values in doubtful.items()}
     return {version: values for version, values in rest.items() if values}
 
 
@@ -97,8 +97,8 @@ def find_revoked_values(history: WorkerHistory, split: Split) -> Mapping[str, Wo
 def find_revoked_among(names: Collection[str], history: WorkerHistory, split: Split) -> Mapping[str, WorkerDeployment]:
     """Return the secrets of `names` whose value in the split is revoked, each with the deployment that says so."""
     revoked = find_revoked_values(history, split)
-    found = {name: revoked.get(name) or revoked.get(ANY_NAME) for name in names}
-    return {name: deployment for name, deployment in found.items() if deployment is not None}
+    revocations = {name: revoked.get(name) or revoked.get(ANY_NAME) for name in names}
+    return {name: deployment for name, deployment in revocations.items() if deployment is not None}
 
 
 def is_marked_revoked(history: WorkerHistory, split: Split, secret: str) -> bool:

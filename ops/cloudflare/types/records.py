@@ -75,15 +75,15 @@ class LoggedError:
     """Number of requests with this error."""
 
 
-def describe_logged_errors(found: tuple[LoggedError, ...] | str) -> tuple[str, ...]:
+def describe_logged_errors(errors: tuple[LoggedError, ...] | str) -> tuple[str, ...]:
     """Return the most frequent logged errors, without e-mail addresses."""
-    if isinstance(found, str):
-        return (f"unknown: {found}",)
+    if isinstance(errors, str):
+        return (f"unknown: {errors}",)
     rows = tuple(
         f"in {each.count} requests: {_one_line(anonymize_text(each.text[:MAX_SCANNED_LENGTH]))}"
-        for each in found[:MAX_LOGGED_ERRORS]
+        for each in errors[:MAX_LOGGED_ERRORS]
     )
-    more = (f"and {len(found) - MAX_LOGGED_ERRORS} other errors",) if len(found) > MAX_LOGGED_ERRORS else ()
+    more = (f"and {len(errors) - MAX_LOGGED_ERRORS} other errors",) if len(errors) > MAX_LOGGED_ERRORS else ()
     return (*rows, *more) or ("none, or the Worker's observability is off",)
 
 

@@ -153,10 +153,10 @@ def _cut(rows: list[str]) -> tuple[str, ...]:
 
 def nested_table(settings: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
     """Return the table below these keys; empty for another value, which must not stop a recovery."""
-    found: Any = settings
+    table: Any = settings
     for key in keys:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
+        table = table.get(key) if isinstance(table, dict) else None
+    return table if isinstance(table, dict) else {}
 
 
 def _unusable(text: str) -> Refused:

@@ -107,8 +107,8 @@ class WorkerVersion:
         developers.cloudflare.com/workers/cache/configuration
         """
         exports = json.loads(self.runtime.get("exports", "{}"))
-        found = exports.values() if isinstance(exports, dict) else ()
-        caches = (each.get("cache") for each in found if isinstance(each, dict))
+        settings = exports.values() if isinstance(exports, dict) else ()
+        caches = (each.get("cache") for each in settings if isinstance(each, dict))
         return any(isinstance(each, dict) and each.get("enabled") is True for each in caches)
 
     @property
@@ -126,8 +126,8 @@ class WorkerVersion:
     def variables(self) -> Mapping[str, Any]:
         """Return plain-text and JSON variables by name."""
         fields = {"plain_text": "text", "json": "json"}
-        found = ((kind, name, rest) for (kind, name), rest in self.bindings.items() if kind in fields)
-        return {name: json.loads(rest).get(fields[kind]) for kind, name, rest in found}
+        bindings = ((kind, name, rest) for (kind, name), rest in self.bindings.items() if kind in fields)
+        return {name: json.loads(rest).get(fields[kind]) for kind, name, rest in bindings}
 
     @property
     def code_and_settings(self) -> tuple[object, ...] | None:

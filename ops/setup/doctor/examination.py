@@ -50,8 +50,8 @@ class CheckResult:
     @property
     def url(self) -> str:
         """The first address in the fix; empty if it has none."""
-        found = re.search(r"https?://\S+[^\s.,:;]", self.fix)
-        return found[0] if found else ""
+        match = re.search(r"https?://\S+[^\s.,:;]", self.fix)
+        return match[0] if match else ""
 
     def redacted(self, redactor: Redactor) -> "CheckResult":
         """Return the result with masked secrets. Texts of our own stay: an id such as `secrets` may hold a value."""

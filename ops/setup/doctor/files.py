@@ -99,16 +99,16 @@ def issue_templates(facts: Facts) -> Findings:
 def generated_files(facts: Facts) -> Findings:
     """Are the workflows and the issue form as ops.yml has them?"""
     try:
-        found = facts.file_differences
+        differences = facts.file_differences
     except ConfigError as error:
         yield Finding(error.message, error.hint)
         return
     command = f"{facts.program} workflows sync"
-    if older := sync.older_generator(facts.root, found):
+    if older := sync.older_generator(facts.root, differences):
         text = f"version {older} generated the workflows, and {__version__} still runs them"
         yield Finding(text, "Merge the result.", Answer.NOT_PROVABLE, command)
         return
-    for each in found:
+    for each in differences:
         force = " --force" if each.action is workflows.FileAction.KEEP else ""
         yield Finding(f"{each.path.relative_to(facts.root)} {each.why}", command=f"{command}{force}")
 

@@ -26,8 +26,8 @@ NO_ACCOUNT = "0" * 32
 def internet(facts: Facts) -> Findings:
     """Does this machine reach the internet?"""
     pages = (CLOUDFLARE_STATUS, GITHUB_STATUS)
-    found = run_parallel([partial(find_download_problem, facts.public_web, page) for page in pages])
-    if all(each.startswith(UNREACHABLE) for each in found):
+    problems = run_parallel([partial(find_download_problem, facts.public_web, page) for page in pages])
+    if all(each.startswith(UNREACHABLE) for each in problems):
         hosts = " nor ".join(urlsplit(page).netloc for page in pages)
         yield Finding(f"neither {hosts} can be reached", "Check the network and proxy of this machine.")
 

@@ -205,8 +205,8 @@ def environment_branches(facts: Facts) -> Findings:
     branch = facts.config.github.branch
     for name, rules in facts.protections.items():
         if rules is not None and not rules.admits_only(branch):
-            found = ", ".join([*(rules.branches or ("every branch",)), *rules.tags])
-            yield Finding(f"the environment {name} allows {found}", command=f"{facts.program} setup github")
+            allowed = ", ".join([*(rules.branches or ("every branch",)), *rules.tags])
+            yield Finding(f"the environment {name} allows {allowed}", command=f"{facts.program} setup github")
 
 
 @check(
@@ -287,11 +287,11 @@ def labels(facts: Facts) -> Findings:
     """Does the repository have the labels of ops.yml?"""
     wanted, command = desired_labels(facts.config), f"{facts.program} labels sync"
 
-    def read(found: "Repository") -> tuple[list[str], bool]:
+    def read(repository: "Repository") -> tuple[list[str], bool]:
         with client.provider_errors():
-            changes = {each.name: each for each in issues.label_changes(found, wanted)}
+            changes = {each.name: each for each in issues.label_changes(repository, wanted)}
             is_other = APPROVE_LABEL in changes and not changes[APPROVE_LABEL].is_new
-            is_renamed = is_other and found.get_label(APPROVE_LABEL).description != LABEL_PURPOSE
+            is_renamed = is_other and repository.get_label(APPROVE_LABEL).description != LABEL_PURPOSE
             return [name for name, each in changes.items() if each.is_new], is_renamed
 
     missing, is_renamed = facts.github(read)
@@ -306,18 +306,18 @@ def labels(facts: Facts) -> Findings:
 def responders(facts: Facts) -> Findings:
     """May every responder of ops.yml write to the repository?"""
     for login in facts.config.responders:
-        found = facts.github(partial(_permission, login=login))
-        if not may_write(found["role_name"], found["permission"]):
+        permissions = facts.github(partial(_permission, login=login))
+        if not may_write(permissions["role_name"], permissions["permission"]):
             yield Finding(
                 f"{login} cannot write to the repository", f"Give {login} the role write, or remove the login."
             )
 
 
-def _permission(found: "Repository", login: str) -> dict[str, str]:
+def _permission(repository: "Repository", login: str) -> dict[str, str]:
     """Return the role and permission; a login that GitHub does not know has none."""
     try:
         with client.provider_errors():
-            answer: dict[str, str] = read_permission(found, login)
+            answer: dict[str, str] = read_permission(repository, login)
     except client.GitHubApiError as error:
         if error.status != 404:
             raise

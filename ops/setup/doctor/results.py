@@ -73,8 +73,8 @@ def _ways(result: CheckResult, title: str) -> Iterator[str]:
 
 def unproved_groups(results: Iterable[CheckResult]) -> Iterator[tuple[list[str], CheckResult]]:
     """Yield the checks without an answer here, except blocked ones; equal reasons become one group."""
-    found = sorted((each for each in of_answer(results, Answer.NOT_PROVABLE) if not each.blocked_by), key=_reason)
-    for _, group in groupby(found, key=_reason):
+    unproved = sorted((each for each in of_answer(results, Answer.NOT_PROVABLE) if not each.blocked_by), key=_reason)
+    for _, group in groupby(unproved, key=_reason):
         members = list(group)
         yield list(dict.fromkeys(f"{each.id}{_subject(each)}" for each in members)), members[0]
 
@@ -112,11 +112,11 @@ def collect_results(environ: Mapping[str, str]) -> tuple[CheckResult, ...]:
     """
     try:
         jobs = json.loads(environ.get(VARIABLE, ""))
-        found = [result for name, job in jobs.items() for result in _of_job(name, job)]
+        collected = [result for name, job in jobs.items() for result in _of_job(name, job)]
     except (ValueError, LookupError, TypeError, AttributeError):
         hint = f"Write `{VARIABLE}: ${{{{ toJSON(needs) }}}}` under `env:` of the step."
         raise ConfigError(f"{VARIABLE} does not hold the results of jobs", hint=hint) from None
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(collected))
 
 
 def _of_job(name: str, job: Mapping[str, Any]) -> Iterator[CheckResult]:
@@ -161,10 +161,10 @@ def publish_results(
 def render_results(results: tuple[CheckResult, ...]) -> str:
     """Return the results as Markdown."""
     body = load_templates().get_template("doctor.md.j2")
-    found = body.render(
+    text = body.render(
         summary=summary(results),
         checks=list(wrong_groups(results)),
         unproved=list(unproved_groups(results)),
         blocked=blocked_text(results),
     )
-    return collapse_blank_lines(found)
+    return collapse_blank_lines(text)

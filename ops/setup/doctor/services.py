@@ -129,24 +129,24 @@ def site_url(service: ServiceFacts) -> Findings:
 def compare(service: ServiceFacts) -> Findings:
     """Do the paths in `compare` identify the live deployment from this machine?"""
     try:
-        found = service.read_site()
+        site = service.read_site()
     except Refused as refusal:
         if refusal.reason is Reason.NO_TARGET:  # the check `rollback` reports a site without deployments
             return
         raise NotProvable(refusal.message, "Run doctor again.") from None
-    live, paths = found.live, ", ".join(service.config.compare)
+    live, paths = site.live, ", ".join(service.config.compare)
     if live.deployment is None:
         fix = "Let this machine read the deployments' own URLs, or add a path such as /version.txt to `compare`."
-        why = explain_unknown_live(service.config, found)
+        why = explain_unknown_live(service.config, site)
         yield Finding(f"the live deployment cannot be identified by {paths}: {why}", fix)
-    elif others := [name[:8] for name in live.indistinguishable if not _has_same_commit(found, live.deployment, name)]:
+    elif others := [name[:8] for name in live.indistinguishable if not _has_same_commit(site, live.deployment, name)]:
         text = f"{paths} is equal in the live deployment {live.deployment.id[:8]} and in {', '.join(others)}"
         yield Finding(text, "Add a path that differs in each release to `compare`, such as /version.txt.")
 
 
-def _has_same_commit(found: "PagesSnapshot", live: "PagesDeployment", name: str) -> bool:
+def _has_same_commit(site: "PagesSnapshot", live: "PagesDeployment", name: str) -> bool:
     """Return whether the other deployment was built from the live commit, so that its content may be equal."""
-    commits = {each.id: each.commit for each in found.observed.deployments}
+    commits = {each.id: each.commit for each in site.observed.deployments}
     return bool(live.commit) and commits.get(name) == live.commit
 
 
@@ -175,13 +175,13 @@ def rollback(service: ServiceFacts) -> Findings:
 def url(service: ServiceFacts) -> Findings:
     """Does the service answer this machine?"""
     where = f"{service.config.url}/"
-    found = request_once(service.session.web(), where).obstacle
-    if found is None:
+    obstacle = request_once(service.session.web(), where).obstacle
+    if obstacle is None:
         return
-    text, is_unreachable = f"{where}: {found.detail}", found.verdict is Verdict.UNHEALTHY
-    if not is_unreachable and not found.hint:
+    text, is_unreachable = f"{where}: {obstacle.detail}", obstacle.verdict is Verdict.UNHEALTHY
+    if not is_unreachable and not obstacle.hint:
         raise NotProvable(text)
-    yield Finding(text, "Correct `url` in ops.yml, or its DNS." if is_unreachable else found.hint)
+    yield Finding(text, "Correct `url` in ops.yml, or its DNS." if is_unreachable else obstacle.hint)
 
 
 @check("probes", services, needs=("url",), why="A good recovery would count as failed.")
@@ -236,50 +236,50 @@ def runtime(service: ServiceFacts) -> Findings:
 
 
 @check("database", databases, needs=("account",), why="A restore fails at its first read.")
-def database(found: DatabaseFacts) -> Findings:
+def database(facts: DatabaseFacts) -> Findings:
     """Does the D1 database exist, and can the token read it?"""
-    token = found.environment.config.token
+    token = facts.environment.config.token
     try:
-        listed = found.environment.databases
-        if found.config.id not in {each.id for each in listed}:
+        listed = facts.environment.databases
+        if facts.config.id not in {each.id for each in listed}:
             names = ", ".join(f"{each.id} ({each.name})" for each in listed) or "none"
-            yield Finding(f"the account has no D1 database {found.config.id}; it has {names}", "Correct it in ops.yml.")
+            yield Finding(f"the account has no D1 database {facts.config.id}; it has {names}", "Correct it in ops.yml.")
             return
-        _query(found, "SELECT 1")
+        _query(facts, "SELECT 1")
     except CloudflareApiError as error:
         if error.kind is not ErrorKind.AUTH:
             raise
-        is_job = found.environment.facts.is_job
+        is_job = facts.environment.facts.is_job
         text = f"{token} may not query D1 databases, so it cannot restore one"
         fix = f"Add {d1.WRITE_PERMISSION} at {TOKEN_PAGE}, only to the token of the GitHub environment `database`."
         yield Finding(text, fix, Answer.WRONG if is_job else Answer.NOT_PROVABLE)
 
 
 @check("database-tables", databases, needs=("database",), why="A restore counts no rows, or its checks say nothing.")
-def tables(found: DatabaseFacts) -> Findings:
+def tables(facts: DatabaseFacts) -> Findings:
     """Do the tables, columns and queries of the database in ops.yml exist?"""
-    config = found.config
-    listed = {str(row["name"]) for row in _query(found, "SELECT name FROM sqlite_master WHERE type = 'table'").rows}
+    config = facts.config
+    listed = {str(row["name"]) for row in _query(facts, "SELECT name FROM sqlite_master WHERE type = 'table'").rows}
     for table in dict.fromkeys((config.migrations_table, *config.created, *config.rows)):
         if table.lower() not in {each.lower() for each in listed}:
             is_optional = table == config.migrations_table and config.migrations is None
             text = f"the database has no table {table}{did_you_mean(table, listed)}"
             yield Finding(text, "Correct it in ops.yml.", Answer.NOT_PROVABLE if is_optional else Answer.WRONG)
     for table, column in config.created.items():
-        columns = {str(row["name"]) for row in _query(found, f'PRAGMA table_info("{table}")').rows}
+        columns = {str(row["name"]) for row in _query(facts, f'PRAGMA table_info("{table}")').rows}
         if columns and column.lower() not in {each.lower() for each in columns}:
             text = f"{table} has no column {column}{did_you_mean(column, columns)}"
             yield Finding(text, "Correct `created` in ops.yml.")
-    yield from _bad_queries(found)
+    yield from _bad_queries(facts)
 
 
-def _bad_queries(found: DatabaseFacts) -> Iterator[Finding]:
+def _bad_queries(facts: DatabaseFacts) -> Iterator[Finding]:
     """Let D1 compile each query of ops.yml, without running it."""
-    for each in found.config.queries:
+    for each in facts.config.queries:
         if each.sql.strip()[:7].upper() in {"EXPLAIN", "PRAGMA "}:
             continue
         try:
-            _query(found, f"EXPLAIN {each.sql}")
+            _query(facts, f"EXPLAIN {each.sql}")
         except CloudflareApiError as error:
             if error.kind is not ErrorKind.REFUSED:
                 raise
@@ -292,27 +292,27 @@ def _bad_queries(found: DatabaseFacts) -> Iterator[Finding]:
     needs=("database",),
     why="Maintenance leaves a Worker open that writes during a restore.",
 )
-def database_bindings(found: DatabaseFacts) -> Findings:
+def database_bindings(facts: DatabaseFacts) -> Findings:
     """Does the database name exactly the services whose Workers bind it?"""
-    for service in found.environment.config.services.values():
+    for service in facts.environment.config.services.values():
         if not service.worker:
             continue
         try:
-            bound = found.session.workers.list_bindings(service.worker)
+            bound = facts.session.workers.list_bindings(service.worker)
         except ProviderError as error:
             text = f"the bindings of {service.worker} are unknown: {error.message}"
             yield Finding(text, error.hint, Answer.NOT_PROVABLE)
             continue
-        binds = found.config.id in {each.target for each in bound if each.kind == "d1"}
-        if binds and service.name not in found.config.services:
+        binds = facts.config.id in {each.target for each in bound if each.kind == "d1"}
+        if binds and service.name not in facts.config.services:
             yield Finding(f"{service.worker} binds the database", f"Add {service.name} to its `services` in ops.yml.")
-        elif not binds and service.name in found.config.services:
+        elif not binds and service.name in facts.config.services:
             text = f"{service.worker} does not bind the database"
             yield Finding(text, f"Remove {service.name} from its `services` in ops.yml, or deploy the binding.")
 
 
-def _query(found: DatabaseFacts, sql: str) -> SqlResult:
-    (result,) = found.session.d1.query(found.config.id, [SqlStatement(sql)], timeout=TIMEOUT)
+def _query(facts: DatabaseFacts, sql: str) -> SqlResult:
+    (result,) = facts.session.d1.query(facts.config.id, [SqlStatement(sql)], timeout=TIMEOUT)
     return result
 
 

@@ -108,12 +108,12 @@ class KnownFacts:
 
 
 def read_known(root: Path) -> KnownFacts:
-    found = re.search(rf"^[*/]\S* ({OWNER})$", read_text(root, CODE_OWNERS_PATH) or "", re.MULTILINE)
+    match = re.search(rf"^[*/]\S* ({OWNER})$", read_text(root, CODE_OWNERS_PATH) or "", re.MULTILINE)
     data = read_yaml(read_text(root, CONFIG) or "").data
     places = (get_nested(each, "token_location") for each in as_mapping(get_nested(data, "environments")).values())
     contacts = (get_nested(each, "contact") for each in as_items(get_nested(data, "contacts")))
     return KnownFacts(
-        owner=found[1] if found else "",
+        owner=match[1] if match else "",
         token_location=_first_text(places),
         contact=_first_text(contacts),
         actions=_first_text([get_nested(data, "github", "actions")]),
@@ -138,13 +138,13 @@ def differences(
     root: Path, config: "Config", facts: RepositoryFacts, environ: Mapping[str, str]
 ) -> list[FileDifference]:
     """Return the differences of all files but ops.yml. Raises ConfigError if no commit of the actions is known."""
-    found = sync.find_differences(root, config, environ, facts.given_actions)
-    for each in found:
+    differences_of_files = sync.find_differences(root, config, environ, facts.given_actions)
+    for each in differences_of_files:
         _require_inside(root, each.path)
     others = [] if facts.is_copy else list(_own_files(config, facts))
     if read_text(root, str(sync.FORM_PATH)) is None:
         others.append((str(sync.FORM_PATH), sync.rewrite_form(_template("incident.yml"), config)))
-    return [*found, *filter(None, (compare(root, name, text) for name, text in others))]
+    return [*differences_of_files, *filter(None, (compare(root, name, text) for name, text in others))]
 
 
 def _own_files(config: "Config", facts: RepositoryFacts) -> Iterator[tuple[str, str]]:
@@ -296,12 +296,12 @@ def _write(result: InitResult, target: InitTarget, questions: Questions, environ
     root = target.folder
     facts, text = _describe(result, target, questions, environ)
     find = partial(_differences, root, text, facts, environ)
-    found = find(target.force)
+    different = find(target.force)
     force = target.force
-    if named := _ask_to_write(found, target, questions, say):
+    if named := _ask_to_write(different, target, questions, say):
         force |= named
-        found = find(force)
-    for each in found:
+        different = find(force)
+    for each in different:
         name = each.path.relative_to(root).as_posix()
         is_kept = each.action is FileAction.KEEP and name not in force
         if not is_kept:
@@ -311,7 +311,7 @@ def _write(result: InitResult, target: InitTarget, questions: Questions, environ
         state = "kept" if is_kept else "removed" if not each.desired else "overwritten" if each.old else "written"
         result.files[name] = state
         say(f"{state}: {name}")
-    if not found:
+    if not different:
         say("Every file is up to date.")
     elif result.files.get(CONFIG) == "written":
         say(_next_step(result, "./run ops" if is_copy(root) else "ops"))
@@ -371,16 +371,16 @@ def _differences(
 
 
 def _ask_to_write(
-    found: Sequence[FileDifference], target: InitTarget, questions: Questions, say: Say
+    different: Sequence[FileDifference], target: InitTarget, questions: Questions, say: Say
 ) -> frozenset[str]:
     """Show what differs, and return the files to overwrite. Raises Refused if nothing may be written."""
-    if not questions.is_interactive or not found:
+    if not questions.is_interactive or not different:
         return frozenset()
-    names = {each.path.relative_to(target.folder).as_posix(): each for each in found}
+    names = {each.path.relative_to(target.folder).as_posix(): each for each in different}
     kept = [n for n, each in names.items() if each.action is FileAction.KEEP and n not in target.force]
     for name in kept:
         say(names[name].diff)
-    text = f"Write {len(found) - len(kept)} files to {target.folder.resolve()}? yes or no"
+    text = f"Write {len(different) - len(kept)} files to {target.folder.resolve()}? yes or no"
     if kept:
         text += f"; or the names of files to overwrite too: {', '.join(kept)}"
     named = questions.answer(text, partial(_parse_files, kept), "yes")

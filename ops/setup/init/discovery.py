@@ -84,8 +84,8 @@ class Discovery:
         tokens = self._tokens(accounts)
         inventories = self._read_accounts(reader, accounts.values())
         self._environments = {account: name for name, account in accounts.items()}
-        found = self._merge(inventories, files)
-        chosen = self._choose(found, files)
+        resources = self._merge(inventories, files)
+        chosen = self._choose(resources, files)
         detailed = reader.read_details(inventories, (each for _, each in chosen)) if reader else (r for _, r in chosen)
         named = [(name, each) for (name, _), each in zip(chosen, detailed, strict=True)]
         services = self._services(self._addresses(named))
@@ -184,30 +184,32 @@ class Discovery:
                 self.unchecked.append(f"{each.kind} {each.name} of a wrangler file is not in the account: left out")
         return [_with_facts(each, files) for each in listed]
 
-    def _choose(self, found: list[Resource], files: Sequence[Resource]) -> list[Chosen]:
+    def _choose(self, resources: list[Resource], files: Sequence[Resource]) -> list[Chosen]:
         wanted: list[tuple[Kind, str]] = [("worker", each) for each in self.request.workers]
         wanted += [("pages", each) for each in self.request.sites]
         if wanted:
-            return _with_names([one for kind, each in wanted for one in self._find(found, kind, each)])
-        if not found:
+            return _with_names([one for kind, each in wanted for one in self._find(resources, kind, each)])
+        if not resources:
             other = "check the account" if self.client else "set CLOUDFLARE_API_TOKEN"
             raise ConfigError(
                 "no Worker and no Pages project was found",
                 hint=f"Pass --worker NAME, --pages NAME or --wrangler PATH, or {other}.",
             )
-        proposed = [each for each in found if any(_is_same(each, other) for other in files)]
-        proposed = proposed or [each for each in found if each.is_production] or found
+        proposed = [each for each in resources if any(_is_same(each, other) for other in files)]
+        proposed = proposed or [each for each in resources if each.is_production] or resources
         if self.questions.is_interactive:
-            rows = [f"{number}. {each.name} ({self._describe(each)})" for number, each in enumerate(found, 1)]
+            rows = [f"{number}. {each.name} ({self._describe(each)})" for number, each in enumerate(resources, 1)]
             text = "\n".join(["Services:", *rows, "Numbers to include, or NAME=NUMBER for another name"])
-            default = ",".join(str(found.index(each) + 1) for each in proposed)
-            names = [each.name for each in found]
+            default = ",".join(str(resources.index(each) + 1) for each in proposed)
+            names = [each.name for each in resources]
             return self.questions.answer(
                 text,
-                lambda answer: _with_names([(name, found[i]) for i, name in choose_numbered(answer, names).items()]),
+                lambda answer: _with_names(
+                    [(name, resources[i]) for i, name in choose_numbered(answer, names).items()]
+                ),
                 default,
             )
-        for each in found:
+        for each in resources:
             if each not in proposed:
                 self.unchecked.append(f"{KINDS[each.kind]} {each.name}: left out; pass --{each.kind} to include it")
         return _with_names([("", each) for each in proposed])
@@ -217,16 +219,16 @@ class Discovery:
         where = f" in {self._environments[resource.account_id]}" if len(self._environments) > 1 else ""
         return KINDS[resource.kind] + where
 
-    def _find(self, found: Sequence[Resource], kind: Kind, given: str) -> list[Chosen]:
+    def _find(self, resources: Sequence[Resource], kind: Kind, given: str) -> list[Chosen]:
         """Return the Worker or site with this name, in each account that has it."""
         service, name = _split_name(given, "")
         if not is_usable(kind, name):
             raise ConfigError(
                 f'"{quote_name(name)}" is not a name of a {KINDS[kind]}', hint="Write it as the dashboard shows it."
             )
-        same = [each for each in found if (each.kind, each.name) == (kind, name)]
+        same = [each for each in resources if (each.kind, each.name) == (kind, name)]
         if not same and self.client is not None:
-            names = [each.name for each in found if each.kind == kind]
+            names = [each.name for each in resources if each.kind == kind]
             raise ConfigError(
                 f'no {KINDS[kind]} "{quote_name(name)}" in the account{did_you_mean(name, names)}',
                 hint="Check the name and --account.",
@@ -367,12 +369,12 @@ def _with_names(chosen: Sequence[Chosen]) -> list[Chosen]:
 
 def _given_address(name: str, url: str, resource: Resource) -> Address:
     """Return the address of a typed URL. A path in it is the one to probe. Raises ConfigError."""
-    found = re.fullmatch(r"(https://[^/]+)(/.*)?", url)
-    if found is None or not re.fullmatch(ORIGIN, found[1].lower()):
+    match = re.fullmatch(r"(https://[^/]+)(/.*)?", url)
+    if match is None or not re.fullmatch(ORIGIN, match[1].lower()):
         raise ConfigError(
             f"the URL of {name} is not an https URL",
             hint="Write https://HOST, such as https://shop.example.",
         )
-    origin, path = found[1].lower(), found[2]
+    origin, path = match[1].lower(), match[2]
     known = next((each.path for each in resource.addresses if each.origin == origin), "/")
     return Address(origin, path or known)

@@ -131,8 +131,8 @@ def _healthy_values(document: Any) -> Iterator[tuple[str, str | bool]]:
 
 def _version_path(document: Any, live_versions: frozenset[str]) -> str:
     """Return the path of the live version's ID; without known live versions, of an ID below a key about the version."""
-    found = ((path, text) for path, text in _texts(document) if VERSION_PATH.fullmatch(path))
-    for path, text in found:
+    match = ((path, text) for path, text in _texts(document) if VERSION_PATH.fullmatch(path))
+    for path, text in match:
         if text in live_versions or (not live_versions and VERSION_ID.fullmatch(text) and "version" in path.lower()):
             return path
     return ""
@@ -185,8 +185,8 @@ def _pages(
     web: ProbeClient, clock: Clock, origins: list[str], paths: tuple[str, ...]
 ) -> dict[str, Sequence[PageContent]]:
     """Return path → its pages by origin."""
-    found = run_parallel([partial(read_page, web, clock, origin + path) for path in paths for origin in origins])
-    return {path: found[at * len(origins) :][: len(origins)] for at, path in enumerate(paths)}
+    answers = run_parallel([partial(read_page, web, clock, origin + path) for path in paths for origin in origins])
+    return {path: answers[at * len(origins) :][: len(origins)] for at, path in enumerate(paths)}
 
 
 def _is_read(page: PageContent) -> bool:

@@ -104,13 +104,13 @@ def worker_addresses(
     worker: str, domains: Iterable[CustomDomain], routes: Iterable[WorkerRoute], dev_host: str = ""
 ) -> tuple[Address, ...]:
     """Return where a Worker answers: custom domains, routes of whole hosts, routes of paths, workers.dev."""
-    found = [Address(f"https://{domain.hostname}") for domain in domains if domain.worker == worker]
+    addresses = [Address(f"https://{domain.hostname}") for domain in domains if domain.worker == worker]
     own = [route for route in routes if route.script == worker]
     for route in sorted(own, key=lambda route: (len(route.prefix), route.pattern)):
-        found += route_address(route.host, route.path)
+        addresses += route_address(route.host, route.path)
     if dev_host:
-        found.append(Address(f"https://{dev_host}"))
-    return usable_addresses(found)
+        addresses.append(Address(f"https://{dev_host}"))
+    return usable_addresses(addresses)
 
 
 def route_address(host: str, path: str) -> Iterator[Address]:
@@ -197,11 +197,11 @@ class InventoryReader:
             domains=domains or (),
             dev_domain=dev_domain or "",
         )
-        found = [
+        resources = [
             *(self._worker(place, each) for each in listed or ()),
             *(self._site(place, each) for each in sites or ()),
         ]
-        return replace(place, resources=tuple(dict.fromkeys(filter(None, found))))
+        return replace(place, resources=tuple(dict.fromkeys(filter(None, resources))))
 
     def read_details(self, inventories: Sequence[Inventory], chosen: Iterable[Resource]) -> Iterator[Resource]:
         """Yield the chosen resources with bindings, workers.dev, live versions or deployments."""
@@ -301,11 +301,11 @@ def _find_file(path: Path) -> Path:
     """Return the file, or the first wrangler file of a folder."""
     if not path.is_dir():
         return path
-    found = next((path / name for name in CONFIGURATION_FILES if (path / name).is_file()), None)
-    if found is None:
+    file = next((path / name for name in CONFIGURATION_FILES if (path / name).is_file()), None)
+    if file is None:
         names = ", ".join(CONFIGURATION_FILES)
         raise ConfigError(f"{path} has no wrangler file", hint=f"Pass the folder or path of one of: {names}.")
-    return found
+    return file
 
 
 def _read_file(path: Path) -> Iterator[Resource]:
@@ -318,12 +318,12 @@ def _read_file(path: Path) -> Iterator[Resource]:
         ) from None
     except Refused as error:
         raise ConfigError(error.message, hint=f"Correct {path}, or leave it out.") from None
-    found = list(_resources(settings))
-    if not found:
+    resources = list(_resources(settings))
+    if not resources:
         raise ConfigError(
             f"{path} names no Worker and no Pages project", hint="Add `name` to the file, or leave it out."
         )
-    yield from found
+    yield from resources
 
 
 def _resources(settings: Mapping[str, Any]) -> Iterator[Resource]:
