@@ -5,19 +5,20 @@ A schema mark (`cloudflare/marks.py`) only adds migrations to those that the tim
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ops.cloudflare.marks import ANY_NAME, CodeAge, SchemaMark, parse_schema_marks
 from ops.cloudflare.response import CloudflareApiError
+from ops.core.clock import format_duration
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import count_of, quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection
 from ops.core.threads import TimeBudget, start_call
-from ops.workers.history import WorkerHistory
+from ops.workers.history import ALL_TRAFFIC, WorkerHistory
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
@@ -59,10 +60,21 @@ class SchemaAge:
     """Whether `newer` has all of them."""
     problem: str = ""
     """Why it is not complete."""
+    served_after: Mapping[str, float] = field(default_factory=dict)
+    """Newer migration → seconds for which this code served all traffic well after it; only of those that prove it."""
 
     @property
     def breaking(self) -> tuple[str, ...]:
-        return tuple(name for name in self.newer if name in self.database.breaking)
+        """Return the newer migrations with which this code does not work, by ops.yml and by its history."""
+        return tuple(name for name in self.newer if name in self.database.breaking and name not in self.served_after)
+
+    def describe_proof(self, version: str) -> str:
+        """Return why the code works with migrations that ops.yml marks as breaking; empty if there are none."""
+        proved = {name: self.served_after[name] for name in self.database.breaking if name in self.served_after}
+        if not proved:
+            return ""
+        after = f"{format_duration(min(proved.values()))} after {_list_names(tuple(proved))}"
+        return f"this code ({version}) served all traffic for {after}, so it works with a migration marked as breaking"
 
     def describe(self, version: str) -> str:
         """Return the state for people. Without proof it says unknown, and never that nothing is newer."""
@@ -159,7 +171,7 @@ def build_sections(ages: Mapping[str, Sequence[SchemaAge]], suggest: Suggest) ->
     lines: list[str] = []
     for version, each in ages.items():
         for age in each:
-            lines.append(age.describe(version))
+            lines += filter(None, [age.describe(version), age.describe_proof(version)])
             lines += _ways_on(age, suggest) if age.newer else ()
     return (PlanSection("Database schema", tuple(dict.fromkeys(lines))),) if lines else ()
 
@@ -221,7 +233,34 @@ def list_schema_ages(
     history: WorkerHistory, version: str, databases: Iterable[AppliedMigrations]
 ) -> tuple[SchemaAge, ...]:
     """Compare the databases with the code of a version."""
-    return compare_all(databases, bound_databases(history, version), find_code_age(history, version))
+    ages = compare_all(databases, bound_databases(history, version), find_code_age(history, version))
+    return tuple(replace(age, served_after=_find_service(history, version, age)) for age in ages)
+
+
+def _find_service(history: WorkerHistory, version: str, age: SchemaAge) -> Mapping[str, float]:
+    applied = {each.name: each.applied_at for each in age.database.migrations or ()}
+    served = {name: _seconds_after(history, version, applied[name]) for name in age.newer if name in applied}
+    return {name: seconds for name, seconds in served.items() if seconds and seconds >= history.min_served}
+
+
+def _seconds_after(history: WorkerHistory, version: str, since: datetime) -> float:
+    """Return the longest time for which the version's release served all traffic after a moment, and was not blamed.
+
+    Traffic during the incident proves nothing.
+    """
+    versions, longest, total = history.versions_of_release(history.releases[version]), 0.0, 0.0
+    if versions & history.blamed.keys():
+        return 0.0
+    until = history.incident_opened_at or history.now
+    for index in reversed(range(len(history.deployments))):
+        deployment = history.deployments[index]
+        if deployment.combined_share(versions) < ALL_TRAFFIC:
+            total = 0.0
+            continue
+        listed = min(history.ended_at(index), until) - max(deployment.created_on, since + RESOLUTION)
+        total += max(0.0, min(listed.total_seconds(), history.seconds_deployed(index)))
+        longest = max(longest, total)
+    return longest
 
 
 def find_code_age(history: WorkerHistory, version: str) -> CodeAge:

@@ -69,7 +69,7 @@ def test_mark_adds_a_migration_that_the_times_hide(orders: Orders) -> None:
 def test_mark_removes_no_migration(orders: Orders) -> None:
     """Everyone who deploys can write a mark, so it cannot take a warning or a refusal away."""
     version = orders.release(hours=25, mark=mark("0009_later.sql", BREAKING))
-    orders.migrate(BREAKING, hours=20)
+    orders.migrate(BREAKING, hours=1)
 
     done = orders.rollback("--to", version)
 
@@ -151,7 +151,7 @@ def test_slow_database_does_not_delay_the_recovery(orders: Orders) -> None:
 
 @pytest.mark.slow
 def test_breaking_migration_is_refused_until_it_is_accepted_by_name(orders: Orders) -> None:
-    orders.migrate(BREAKING, hours=2)
+    orders.migrate(BREAKING, hours=1)
 
     refused = orders.rollback()
     other = orders.rollback("--accept-breaking-migrations", "0002_notes.sql")
@@ -168,6 +168,65 @@ def test_breaking_migration_is_refused_until_it_is_accepted_by_name(orders: Orde
     assert accepted.code == 0, accepted.err
     assert orders.shop.live == {orders.shop.good: 100}
     assert f": {BREAKING}" in accepted.result["plan"]["warnings"][0]
+
+
+@pytest.mark.parametrize("hours", [20.0, 29.99], ids=["hours after its release", "36 seconds after it"])
+def test_code_that_served_well_after_a_breaking_migration_works_with_it(orders: Orders, hours: float) -> None:
+    orders.migrate(BREAKING, hours=hours)
+
+    done = orders.rollback()
+
+    assert done.code == 0, done.err
+    assert orders.shop.live == {orders.shop.good: 100}
+    newer, proof, *_ = done.result["plan"]["sections"]["Database schema"]
+    assert BREAKING in newer
+    assert f"({orders.shop.good[:8]}) served all traffic for " in proof
+    assert ("for 18 h 59 min" if hours == 20 else "for 1 d 4 h") in proof
+    assert f"after {BREAKING}" in proof
+
+
+def test_too_short_a_service_after_a_breaking_migration_proves_nothing(orders: Orders) -> None:
+    """`min_served` of the shop is ten minutes; its bad version is an hour old."""
+    orders.migrate(BREAKING, hours=1 + 9 / 60)
+
+    short = orders.rollback()
+
+    assert (short.code, short.result["reason"]) == (3, "breaking_migration")
+
+
+def test_service_during_the_incident_proves_nothing(orders: Orders, incident: Incident) -> None:
+    sandbox, github = orders.shop.world.sandbox, incident.github.environ()
+    orders.migrate(BREAKING, hours=2)
+    number = incident.github.open_issue(
+        "Orders fail", labels=["incident"], author="alice", at=sandbox.clock.now() - timedelta(hours=2)
+    )
+
+    during = orders.rollback("--incident", str(number), **orders.shop.environ(**github))
+
+    assert (during.code, during.result["reason"]) == (3, "breaking_migration")
+
+
+def test_partial_traffic_after_a_breaking_migration_proves_nothing(orders: Orders) -> None:
+    sandbox, hour = orders.shop.world.sandbox, timedelta(hours=1)
+    now, canary = sandbox.clock.now(), sandbox.upload(WORKER, at=sandbox.clock.now() - timedelta(hours=21))
+    sandbox.deploy(WORKER, {orders.shop.good: 60, canary: 40}, at=now - 20.5 * hour)
+    orders.migrate(BREAKING, hours=20)
+
+    done = orders.rollback("--to", orders.shop.good)
+
+    assert (done.code, done.result["reason"]) == (3, "breaking_migration")
+
+
+def test_code_that_was_rolled_back_after_a_breaking_migration_is_not_proved(orders: Orders) -> None:
+    """It served for hours, and somebody then took it away for older code."""
+    sandbox = orders.shop.world.sandbox
+    blamed = orders.release(hours=22)
+    orders.migrate(BREAKING, hours=20)
+    sandbox.deploy(WORKER, orders.shop.good, at=sandbox.clock.now() - timedelta(hours=10))
+
+    done = orders.rollback("--to", blamed)
+
+    assert (done.code, done.result["reason"]) == (3, "breaking_migration")
 
 
 @pytest.mark.slow
