@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.core.clock import MAX_CLOCK_SKEW, format_duration, format_utc
-from ops.core.names import quote_name
+from ops.core.names import count_of, quote_name
 from ops.core.plan import PlanSection
 from ops.database.checks import TIME_LIMIT
 from ops.database.losses import shorten_statement
 from ops.database.restore import NOT_COUNTED, DatabaseRestore, describe_loss
-from ops.database.state import COUNT_TIMEOUT, MAX_TABLES, TableRows
+from ops.database.state import COUNT_TIMEOUT, MAX_TABLES, RowsAt, TableRows
 from ops.database.target import splits_an_apply
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def build_sections(
     sections = (
         PlanSection("Point", tuple(_point_lines(restore, now))),
         PlanSection("Migrations taken back", tuple(map(str, restore.taken_back)) or ("none",)),
-        PlanSection("Rows", tuple(_row_lines(restore.before.rows, restore.expected))),
+        PlanSection("Rows", tuple(_row_lines(restore.before.rows, restore.rows_at_target))),
         PlanSection("Worker versions", tuple(after)),
         *more,
         PlanSection("Checks", (f"{', '.join(checks)}; at most {format_duration(TIME_LIMIT)} together",)),
@@ -83,7 +83,7 @@ def _point_lines(restore: DatabaseRestore, now: datetime) -> Iterator[str]:
     yield f"writes lost: {describe_loss(point.moment, now)}"
 
 
-def _row_lines(rows: Mapping[str, TableRows], expected: Mapping[str, int]) -> Iterator[str]:
+def _row_lines(rows: Mapping[str, TableRows], at_target: Mapping[str, RowsAt]) -> Iterator[str]:
     limit = f"limit: {MAX_TABLES} tables, {format_duration(COUNT_TIMEOUT)} each"
     left = [table for table, each in rows.items() if each.count is None]
     for table in left if len(left) <= MAX_TABLES else []:
@@ -91,11 +91,18 @@ def _row_lines(rows: Mapping[str, TableRows], expected: Mapping[str, int]) -> It
     for table, each in rows.items():
         if each.count is None:
             continue
-        then = f", {expected[table]} of them at the target" if table in expected else ""
+        then = _describe_rows_at(at_target[table]) if table in at_target else ""
         newest = f", newest {format_utc(each.newest)}" if each.newest else ""
         yield f"{quote_name(table)}: {each.count} now{then}{newest}"
     if len(left) > MAX_TABLES:
         yield f"{len(left)} more tables, such as {quote_name(left[0])}: {NOT_COUNTED} ({limit})"
+
+
+def _describe_rows_at(rows: RowsAt) -> str:
+    if not rows.undated:
+        return f", {rows.certain} of them at the target"
+    known = f"at least {rows.certain} of them at the target, and " if rows.certain else ""
+    return f", {known}unknown for {count_of(rows.undated, 'row')} without a readable time"
 
 
 def statement_lines(statements: Sequence[str], page: str) -> Iterator[str]:

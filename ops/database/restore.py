@@ -15,7 +15,7 @@ from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
 from ops.database.applies import RESTORE, RESTORE_UNDO, TABLE, RecordedApply, make_apply, record_apply
 from ops.database.checks import CheckResult
-from ops.database.state import MAX_TABLES, DatabaseState, TableRows, read_agreeing_state, read_state
+from ops.database.state import MAX_TABLES, DatabaseState, RowsAt, TableRows, read_agreeing_state, read_state
 from ops.database.target import RestorePoint, session_of
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState
@@ -59,8 +59,8 @@ class DatabaseRestore:
     undo_bookmark: str
     """State right before the restore, as it was read last; the answer replaces it."""
     taken_back: Sequence[Migration] = ()
-    expected: Mapping[str, int] = field(default_factory=dict)
-    """Table → number of rows at the target, where a column tells it."""
+    rows_at_target: Mapping[str, RowsAt] = field(default_factory=dict)
+    """Table → its rows at the target, where a column tells it."""
     is_closed: bool = False
     """Whether maintenance keeps every known writer away while the restore runs."""
     sent: bool = False
@@ -79,6 +79,11 @@ class DatabaseRestore:
     def latest(self) -> datetime:
         """Return the latest time at which a migration of the target was applied."""
         return self.point.moment or self.planned_at
+
+    @property
+    def expected(self) -> Mapping[str, int]:
+        """Return table → number of rows at the target, where the column of each row tells it."""
+        return {table: rows.certain for table, rows in self.rows_at_target.items() if not rows.undated}
 
     @property
     def kept(self) -> tuple[Migration, ...]:

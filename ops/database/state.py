@@ -163,18 +163,29 @@ def _count_rows(
     return {**dict.fromkeys(tables, TableRows()), **dict(zip(counted, counts, strict=True))}
 
 
-def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: datetime) -> dict[str, int]:
-    """Return table → number of present rows that were added until `at`, for tables with a `created` column."""
+@dataclass(frozen=True)
+class RowsAt:
+    """Present rows that were there at an earlier time, by their `created` column."""
+
+    certain: int
+    undated: int = 0
+    """Rows whose column is empty or no time: nobody knows whether they were there."""
+
+
+def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: datetime) -> dict[str, RowsAt]:
+    """Return table → present rows that were added until `at`, for tables with a `created` column."""
     known = [name for name in state.counts if name in database.created]
 
-    def count(table: str) -> int | None:
+    def count(table: str) -> RowsAt | None:
         added = _seconds(table, database.created[table])
-        sql = f"SELECT count(*) AS n FROM {quote_identifier(table)} WHERE {added} <= CAST(? AS INTEGER)"  # noqa: S608
+        numbers = f"total({added} <= CAST(? AS INTEGER)) AS n, total({added} IS NULL) AS undated"
+        sql = f"SELECT {numbers} FROM {quote_identifier(table)}"  # noqa: S608
         result = query_in_time(d1, database.id, SqlStatement(sql, (str(int(at.timestamp())),)))
-        return _whole(result.rows[0]["n"]) if result else None
+        n, undated = (_whole(result.rows[0][name]) for name in ("n", "undated")) if result else (None, None)
+        return None if n is None or undated is None else RowsAt(n, undated)
 
     counts = run_parallel([partial(count, name) for name in known]) if known else []
-    return {name: number for name, number in zip(known, counts, strict=True) if number is not None}
+    return {name: found for name, found in zip(known, counts, strict=True) if found is not None}
 
 
 def _count(d1: "D1Api", database: "Database", table: str) -> TableRows:
@@ -204,8 +215,8 @@ def _seconds(table: str, column: str) -> str:
     """
     name = f"{quote_identifier(table)}.{quote_identifier(column)}"
     return (
-        f"CASE WHEN typeof({name}) = 'text' THEN unixepoch({name}) WHEN {name} > 100000000000 THEN {name} / 1000 "
-        f"ELSE {name} END"
+        f"CASE typeof({name}) WHEN 'text' THEN unixepoch({name}) WHEN 'blob' THEN NULL "
+        f"ELSE CASE WHEN {name} > 100000000000 THEN {name} / 1000 ELSE {name} END END"
     )
 
 

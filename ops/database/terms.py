@@ -31,7 +31,8 @@ def restore_terms(
     point, counts = restore.point, restore.before.counts
     to = format_rfc3339(point.at) if point.at else point.bookmark
     settling = sum(each.wait_after for each in changes)
-    lost = {table: counts[table] - then for table, then in restore.expected.items() if counts.get(table, 0) > then}
+    certain = {table: rows.certain for table, rows in restore.rows_at_target.items()}
+    lost = {table: counts[table] - then for table, then in certain.items() if counts.get(table, 0) > then}
     return ApprovalTerms(
         params={"database": restore.name, "to": to, **options},
         content=(

@@ -296,7 +296,7 @@ def _plan_restore(
             lambda: time_travel.find_taken_back(d1, database.id, point, migrations, reads.at),
         ]
     )
-    target, expected = run_parallel_mixed(
+    target, rows_at_target = run_parallel_mixed(
         [
             lambda: time_travel.read_target(d1, database.id, located),
             lambda: state.count_rows_at(d1, database, reads.state, located.moment) if located.moment else {},
@@ -311,7 +311,7 @@ def _plan_restore(
         planned_at=reads.at,
         undo_bookmark=reads.bookmark,
         taken_back=taken_back,
-        expected=expected,
+        rows_at_target=rows_at_target,
     )
 
 

@@ -33,6 +33,29 @@ def maintenance(library: Library) -> str:
     return databases.maintenance_of(library.world)
 
 
+@pytest.mark.parametrize(
+    ("undated", "said"),
+    [
+        (["NULL"], ", at least 1 of them at the target, and unknown for 1 row without a readable time"),
+        (["''", "'soon'", "x'00ff'"], ", at least 1 of them at the target, and unknown for 3 rows without a"),
+        (["all"], ", unknown for 4 rows without a readable time"),
+        ([], ", 1 of them at the target, newest "),
+    ],
+)
+def test_rows_without_a_time_are_unknown_at_the_target(library: Library, undated: list[str], said: str) -> None:
+    if undated == ["all"]:
+        library.write("UPDATE loans SET lent_at = NULL")
+    for value in undated if undated != ["all"] else ():
+        library.write(f"INSERT INTO loans (book, lent_at) VALUES (1, {value})")
+
+    done = library.restore(BEFORE_LAST, "--dry-run")
+
+    assert done.code == 0, done.err
+    (loans,) = [each for each in done.result["plan"]["sections"]["Rows"] if each.startswith("loans: ")]
+    number = 4 if undated == ["all"] else 4 + len(undated)
+    assert loans.startswith(f"loans: {number} now{said}")
+
+
 @pytest.mark.slow
 def test_migration_is_taken_back_and_undone(library: Library) -> None:
     done = library.restore(BEFORE_LAST, "--incident", "42")
