@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.app import registry
-from ops.app.choices import DEFAULT_CONFIG, find_config
+from ops.app.scope import DEFAULT_CONFIG, find_config
 from ops.core.client_guards import is_loopback, uses_one_sandbox
 from ops.core.errors import ConfigError
 from ops.core.names import NEW_PREFIX, OLD_PREFIX

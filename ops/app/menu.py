@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ops.app.choices import button_inputs
 from ops.app.registry import list_runbook_facts, load_runbook
+from ops.app.scope import button_inputs
 from ops.config.labels import RecoveryOption, list_recovery_options
 from ops.core.approval import APPROVE_BUTTON
 from ops.core.next_step import build_command

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops import STARTED
-from ops.app.choices import laptop_variables
 from ops.app.configuration import probe_environ, published_prefix, read_config, register_secrets
 from ops.app.context import make_site, new_run_id, planning_context
 from ops.app.run_files import RUNS, TIMELINE, close_run, read_records
+from ops.app.scope import laptop_variables
 from ops.app.second_person import SecondPerson
 from ops.app.session import Session
 from ops.core.approval import Approval

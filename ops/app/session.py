@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.records import LoggedError, WorkerTraffic
     from ops.cloudflare.workers import WorkersApi
     from ops.config import Config, Environment
-    from ops.config.models import KeyProvider
     from ops.config.probes import Probe
+    from ops.config.sections import KeyProvider
     from ops.core.runtime_contract import RuntimeState
     from ops.core.verdict import KeyAnswer, MaintenanceCheck, ProbeResult
     from ops.engine.runbook import Runbook

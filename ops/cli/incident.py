@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ops.app.choices import find_config
+from ops.app.scope import find_config
 from ops.cli.help import ExampleCommand, ExampleGroup
 from ops.cli.options import CONFIG, ENVIRONMENT, INCIDENT, choose_environment, complete_service, github_environ
 from ops.cli.output import echo, echo_json, one_line

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.app.choices import DEFAULT_CONFIG, find_config
 from ops.app.registry import load_runbook, runbook_names, scheduled_files
+from ops.app.scope import DEFAULT_CONFIG, find_config
 from ops.cli.help import PROGRAM, ExampleCommand
 from ops.cli.output import echo
 from ops.core.clock import parse_utc
@@ -25,7 +25,7 @@ from ops.core.redaction import Redactor
 from ops.engine.runbook import Runbook
 
 if TYPE_CHECKING:
-    from ops.app.choices import Place
+    from ops.app.scope import Place
     from ops.config import Config, Environment
 
 VARIABLE = "_OPS_COMPLETE"
@@ -117,7 +117,7 @@ def complete_environment(context: click.Context, _param: click.Parameter, incomp
 
 def complete_service(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return the services that fit the runbook, of the environment if one was typed."""
-    from ops.app.choices import fitting_services
+    from ops.app.scope import fitting_services
 
     name, environments = context.command.name, _environments(context)
     if name not in {*runbook_names(), *scheduled_files()}:
@@ -173,8 +173,8 @@ def choose_environment(name: str, environment: str, config: Path, **options: Any
     """Return the environment of a command, or the only one. `options` are the other ones. Raises ConfigError."""
     if environment:
         return environment
-    from ops.app.choices import Place
     from ops.app.configuration import read_config
+    from ops.app.scope import Place
 
     places = [Place(each) for each in read_config(config)[0].environments]
     return _choose(name, Place(), places, options, config).environment
@@ -193,8 +193,8 @@ def choose_service_place(
 
     `options` are the other ones. `is_argument`: the service is an argument of the command, not an option.
     """
-    from ops.app.choices import Place
     from ops.app.configuration import read_config
+    from ops.app.scope import Place
 
     given = Place(environment, service)
     if environment and service:
@@ -206,8 +206,8 @@ def choose_service_place(
 
 def choose_runbook_place(runbook: Runbook[Any], options: Mapping[str, Any], config: Path) -> "Place":
     """Return environment and service as given in the options of a run, or the only ones. Raises ConfigError."""
-    from ops.app.choices import NEEDS, Place, runbook_places
     from ops.app.configuration import read_config
+    from ops.app.scope import NEEDS, Place, runbook_places
 
     given = Place(options["environment"], options.get("service", ""))
     has_service = "service" in options
@@ -238,8 +238,8 @@ def _choose(
     needs: str = "",
 ) -> "Place":
     """`is_argument`: the service is an argument of the command, not an option."""
-    from ops.app.choices import choose_place
     from ops.app.configuration import command_prefix
+    from ops.app.scope import choose_place
 
     program, *extra = command_prefix(os.environ, config)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.app.choices import Place
+from ops.app.scope import Place
 from ops.cli.help import ExampleCommand
 from ops.cli.options import UtcTime, common_options
 from ops.cli.output import echo

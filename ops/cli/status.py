@@ -27,7 +27,7 @@ from ops.core.redaction import Redactor
 from ops.github import actions
 
 if TYPE_CHECKING:
-    from ops.app.choices import Place
+    from ops.app.scope import Place
     from ops.watch.judgment import WatchResult
     from ops.watch.start import WatchPlace
 
@@ -187,7 +187,7 @@ def check_outage(
 
 def _choose_place(service: str, environment: str, config: Path, options: Mapping[str, Any]) -> "Place":
     """Return the place to judge; without a service, all services of the environment count."""
-    from ops.app.choices import Place
+    from ops.app.scope import Place
 
     if service:
         return choose_service_place("check-outage", service, environment, config, options)

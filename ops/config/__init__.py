@@ -16,8 +16,8 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from ops.config import checks
 from ops.config.label_checks import ANY_LABEL, LabelRules
-from ops.config.models import ActingEnvironment, Database, DurableObjects, GitHubConfig, RotatedSecret, RuntimeConfig
 from ops.config.probes import Probe, ProbeSet, VerificationRule
+from ops.config.sections import ActingEnvironment, Database, DurableObjects, GitHubConfig, RotatedSecret, RuntimeConfig
 from ops.config.strict_yaml import ConfigProblem, YamlDocument, read_yaml
 from ops.config.types import (
     ACCOUNT,

@@ -15,7 +15,7 @@ from ops.core.verdict import Verdict, worst_verdict
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
-    from ops.config.models import RowBounds
+    from ops.config.sections import RowBounds
     from ops.config.types import JsonValue
 
 TIME_LIMIT = 30.0

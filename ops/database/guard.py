@@ -44,7 +44,7 @@ from ops.database.wrangler_sql import MigrationFile, create_table_sql, migration
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
     from ops.cloudflare.types.d1 import SqlValue
-    from ops.config.models import RowBounds
+    from ops.config.sections import RowBounds
 
 SETTLE_SECONDS = 40.0
 """Seconds after which a migration without an answer, and without its row, was not applied: D1 ends it after 30."""

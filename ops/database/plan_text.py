@@ -15,7 +15,7 @@ from ops.database.state import COUNT_TIMEOUT, MAX_TABLES, RowsAt, TableRows
 from ops.database.target import splits_an_apply
 
 if TYPE_CHECKING:
-    from ops.config.models import Database
+    from ops.config.sections import Database
 
 APPLIED_AGAIN = (
     "the next deployment applies the migrations again: revert their files first, or let deployments run "

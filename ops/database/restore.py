@@ -21,7 +21,7 @@ from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState
 
 if TYPE_CHECKING:
-    from ops.config.models import Database
+    from ops.config.sections import Database
 
 READS_AFTER_UNCLEAR = 4
 """Reads that must show the state from before, until a restore without an answer counts as not applied."""

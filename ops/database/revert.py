@@ -13,19 +13,20 @@ from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearW
 from ops.core.names import did_you_mean, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
-from ops.database import holds, steps
+from ops.database import holds
 from ops.database.acceptance import FileLosses, read_losses, refuse_losses
 from ops.database.holds import Hold
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, split_statements
 from ops.database.losses import RowLoss
 from ops.database.row_counts import describe_count
+from ops.database.runbook_base import hash_of, read_migrations
 from ops.database.state import DatabaseState, TableRows, read_state
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState
 from ops.tools.source_files import SourceFiles
 
 if TYPE_CHECKING:
-    from ops.config.models import Database
+    from ops.config.sections import Database
 
 LAST = "last"
 SHOWN = 10
@@ -119,7 +120,7 @@ def read_sources(ctx: Context[Any], name: str, database: "Database") -> RevertSo
             lambda: read_state(d1, database),
             lambda: d1.read_bookmark(database.id),
             lambda: holds.read_holds(d1, database.id),
-            lambda: steps.read_migrations(ctx, name, database),
+            lambda: read_migrations(ctx, name, database),
             *(partial(ctx.cloudflare.workers.list_uploads, each.worker) for each in services),
         ]
     )
@@ -134,7 +135,7 @@ def plan_revert(
     state = sources.state
     refuse_later_migrations(migration, state.migrations)
     down = read_down_file(sources.files, database, name, migration, state)
-    content = steps.hash_of(sources.files, database.require_migrations(name), migration.name)
+    content = hash_of(sources.files, database.require_migrations(name), migration.name)
     hold = holds.make_hold(migration.name, content, incident=ctx.request.incident, run=ctx.run_id, now=sources.at)
     newer = {
         service: [each for each in found if each.created_on and each.created_on > migration.applied_at]

@@ -13,7 +13,7 @@ from ops.database import applies, holds
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
-    from ops.config.models import Database
+    from ops.config.sections import Database
 
 COUNT_TIMEOUT = 5.0
 """Seconds to wait for the number of rows of a table. A database runs one query after the other."""

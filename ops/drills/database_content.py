@@ -7,7 +7,7 @@ from ops.core.errors import ConfigError
 from ops.core.names import quote_name
 
 if TYPE_CHECKING:
-    from ops.config.models import Database
+    from ops.config.sections import Database
     from sandbox import Sandbox
 
 GOOD, BAD = "0001_drill.sql", "0002_drill.sql"

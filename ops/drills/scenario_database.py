@@ -32,7 +32,7 @@ from ops.drills.writer import Edge, Writer
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
-    from ops.config.models import Database
+    from ops.config.sections import Database
     from sandbox import Sandbox
     from sandbox.cloudflare.d1.time_travel import RecordedState
 

@@ -18,8 +18,8 @@ from ops.drills.scenario_release import Scenario
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
-    from ops.config.models import RuntimeConfig
     from ops.config.probes import Probe
+    from ops.config.sections import RuntimeConfig
     from sandbox import Sandbox
 
 SESSIONS = "session-do"

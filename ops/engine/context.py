@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.records import LoggedError, WorkerTraffic
     from ops.cloudflare.workers import WorkersApi
     from ops.config import Config, Environment
-    from ops.config.models import KeyProvider
+    from ops.config.sections import KeyProvider
     from ops.core.approval import Approval
     from ops.core.redaction import Secret
     from ops.core.run_record import PreviousRuns, RunRecord

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ops.app import registry
-from ops.app.choices import laptop_variables
 from ops.app.configuration import program_name, read_config
+from ops.app.scope import laptop_variables
 from ops.core.clock import current_time
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.core.redaction import Redactor

@@ -9,7 +9,7 @@ from ops.core.clock import format_utc
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ops.config.models import LimitRaise
+    from ops.config.sections import LimitRaise
     from ops.core.runtime_contract import ReportedLimit, RuntimeState
     from ops.github.pulls import OwnPullRequest
     from ops.limits.file import Limit, Limits, Temporary

@@ -15,7 +15,7 @@ from ops.probes.edge_answer import detect_challenge
 from ops.probes.http import ProbeClient
 
 if TYPE_CHECKING:
-    from ops.config.models import KeyProvider
+    from ops.config.sections import KeyProvider
 
 UNAUTHORIZED_STATUSES = {401, 403}
 

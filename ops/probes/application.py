@@ -19,7 +19,7 @@ from ops.probes.edge_answer import describe_cache, describe_no_proof, detect_cha
 from ops.probes.http import ProbeClient, detect_maintenance, parse_json, value_at_path
 
 if TYPE_CHECKING:
-    from ops.config.models import DurableObject
+    from ops.config.sections import DurableObject
 
 MAX_COUNTERS = 4
 """Counters to try: an earlier proof uses one up until its window ends, and the mark chooses one of 16."""

@@ -16,7 +16,7 @@ from ops.workers.reupload import Reupload
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.config.models import RotatedSecret
+    from ops.config.sections import RotatedSecret
 
 
 EDIT_DELAY_MINUTES = 5

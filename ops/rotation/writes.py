@@ -39,7 +39,7 @@ from ops.workers.history import WorkerHistory
 from ops.workers.reupload import Reupload
 
 if TYPE_CHECKING:
-    from ops.config.models import RotatedSecret
+    from ops.config.sections import RotatedSecret
 
 T = TypeVar("T")
 SETS_AGAIN = ReadBackWords(repeat="it sets the values in every Worker again.")

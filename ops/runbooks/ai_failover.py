@@ -24,7 +24,7 @@ from ops.switches.values import DesiredValue, SwitchState
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.config.models import AiConfig, RuntimeConfig
+    from ops.config.sections import AiConfig, RuntimeConfig
 
 AUTO, RESTORE = "auto", "restore"
 LOG_PERIOD = timedelta(minutes=15)

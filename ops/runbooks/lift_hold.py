@@ -8,14 +8,14 @@ from ops.core.errors import Decision, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
 from ops.core.plan import PlanSection, RunOutcome
 from ops.database.holds import Hold, lift_holds, read_holds
-from ops.database.steps import DatabaseRunbook
+from ops.database.runbook_base import DatabaseRunbook
 from ops.engine.context import Context
 from ops.engine.runbook import TokenPermissions, WatchedState, param
 from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.config.models import Database
+    from ops.config.sections import Database
 
 
 class LiftHold(DatabaseRunbook["LiftHold.Params"]):

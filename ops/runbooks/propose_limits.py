@@ -28,7 +28,7 @@ from ops.limits.raises import (
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.config.models import LimitRaise
+    from ops.config.sections import LimitRaise
     from ops.core.runtime_contract import RuntimeState
     from ops.limits.file import Limit, Limits, Temporary
 

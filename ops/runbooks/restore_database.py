@@ -15,7 +15,7 @@ from ops.core.run_record import PreviousRuns, RunRecord, merge_runs
 from ops.core.threads import run_parallel_mixed, start_call
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
-from ops.database import checks, plan_text, state, steps, terms, time_travel
+from ops.database import checks, plan_text, state, terms, time_travel
 from ops.database.checks import DatabaseChecks
 from ops.database.earlier_restores import (
     describe_acceptance,
@@ -31,8 +31,8 @@ from ops.database.holds import Hold, make_hold, read_holds, refuse_second_step_b
 from ops.database.plan_text import WorkerUse
 from ops.database.restore import DatabaseRestore, check_restore, check_taken_back, leave_row, send_restore
 from ops.database.restored_holds import RestoredHolds, find_lost_holds
+from ops.database.runbook_base import DatabaseRunbook, hash_if_known
 from ops.database.state import DatabaseState
-from ops.database.steps import DatabaseRunbook
 from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, last_apply, parse_restore_point
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, JobNeeds, LabelUse, TokenPermissions, param
@@ -44,7 +44,7 @@ from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
-    from ops.config.models import Database
+    from ops.config.sections import Database
 
 MESSAGE = "We are restoring data. Please try again in a few minutes."
 
@@ -383,7 +383,7 @@ def _plan_changes(
 def _plan_holds(
     ctx: Context[RestoreDatabase.Params], database: "Database", reads: _Reads, taken_back: list[str], target: str
 ) -> RestoredHolds:
-    name, hashes = ctx.params.database, steps.hash_if_known(ctx, ctx.params.database, database, taken_back)
+    name, hashes = ctx.params.database, hash_if_known(ctx, ctx.params.database, database, taken_back)
     new = (
         make_hold(each, content, incident=ctx.request.incident, run=ctx.run_id, now=reads.at)
         for each, content in hashes.items()

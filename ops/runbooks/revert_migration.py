@@ -16,7 +16,7 @@ from ops.database import acceptance, checks, plan_text, restored_holds, revert, 
 from ops.database.holds import refuse_second_step_back
 from ops.database.restore import describe_loss
 from ops.database.revert import LAST, MigrationRevert, RevertRejectedError, check_revert, describe_schema, send_revert
-from ops.database.steps import DatabaseRunbook
+from ops.database.runbook_base import DatabaseRunbook
 from ops.database.target import BEFORE_MIGRATION
 from ops.engine.context import Context
 from ops.engine.runbook import JobNeeds, LabelUse, TokenPermissions, param
@@ -24,7 +24,7 @@ from ops.engine.step import ObservedState, Step, StepPlan
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.config.models import Database
+    from ops.config.sections import Database
 
 T = TypeVar("T")
 NOT_UNDONE = (

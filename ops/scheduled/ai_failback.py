@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ops.config import Config, Environment
-    from ops.config.models import AiConfig
+    from ops.config.sections import AiConfig
     from ops.engine.context import WebPort
 
 

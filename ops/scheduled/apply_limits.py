@@ -33,7 +33,7 @@ from ops.limits.value import LimitsValue, NewerVersionError, build_value, parse_
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.config.models import RuntimeConfig
+    from ops.config.sections import RuntimeConfig
     from ops.limits.file import Limits, Temporary
 
 KEPT_HINT = f"Open a pull request of your own that changes {FILE}: it may lower a limit."

@@ -8,7 +8,7 @@ from ops.core.names import CHECK_OUTAGE
 from ops.setup import jobs
 
 if TYPE_CHECKING:
-    from ops.app.choices import AnyRunbook
+    from ops.app.scope import AnyRunbook
     from ops.config import Config
 
 APP_REPO_TOKEN = "APP_REPO_TOKEN"  # noqa: S105  a name

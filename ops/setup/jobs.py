@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ops.app import registry
-from ops.app.choices import RUNTIME, AnyRunbook, fitting_environments, fitting_services
+from ops.app.scope import RUNTIME, AnyRunbook, fitting_environments, fitting_services
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.engine.runbook import JobSecret, Schedule, WatchedState
 from ops.engine.timed_end import planned_end

@@ -12,7 +12,7 @@ from ops.app.configuration import read_config
 from ops.config import Config
 from ops.config.checks import RESERVED_LABELS, STARTS
 from ops.config.labels import format_params
-from ops.config.models import read_template_labels
+from ops.config.sections import read_template_labels
 from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.errors import ConfigError
 from ops.core.names import count_of, quote_name

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from ops.app.choices import AnyRunbook, button_inputs, fitting_environments, fitting_services, laptop_variables
 from ops.app.menu import build_menu
+from ops.app.scope import AnyRunbook, button_inputs, fitting_environments, fitting_services, laptop_variables
 from ops.config.checks import KINDS
 from ops.core import next_step
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL

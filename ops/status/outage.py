@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ops.app.choices import Place
 from ops.app.configuration import probe_environ, read_config, register_secrets
+from ops.app.scope import Place
 from ops.app.session import Session
 from ops.cloudflare.response import CloudflareApiError
 from ops.config.probes import ProbeSet
@@ -55,7 +55,7 @@ from ops.render import collapse_blank_lines, load_templates, to_one_line
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
-    from ops.config.models import KeyProvider
+    from ops.config.sections import KeyProvider
     from ops.config.types import Contact
     from ops.github.comments import RunComments
 

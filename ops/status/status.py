@@ -42,7 +42,7 @@ from ops.workers.schema_age import list_schema_ages
 
 if TYPE_CHECKING:
     from ops.config import Service
-    from ops.config.models import RuntimeConfig
+    from ops.config.sections import RuntimeConfig
     from ops.core.owners import StateOwner
 
 T = TypeVar("T")

@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app.choices import Place
 from ops.app.configuration import load_config
 from ops.app.context import planning_context
+from ops.app.scope import Place
 from ops.app.session import Session
 from ops.cloudflare.marks import without_schema_marks
 from ops.cloudflare.types.pages import PagesDeployment

@@ -15,7 +15,7 @@ from ops.core.verdict import KeyAnswer, KeyVerdict
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.config.models import AiConfig
+    from ops.config.sections import AiConfig
     from ops.core.redaction import Secret
     from ops.engine.context import SecretValues, WebPort
 

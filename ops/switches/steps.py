@@ -34,8 +34,8 @@ from ops.switches.values import SAME_END_TOLERANCE, DesiredValue, SkippedSwitch,
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
-    from ops.config.models import RuntimeConfig
     from ops.config.probes import Probe
+    from ops.config.sections import RuntimeConfig
 
 T = TypeVar("T")
 KIND = "runtime"

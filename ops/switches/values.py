@@ -21,8 +21,8 @@ from ops.core.owners import (
 from ops.core.runtime_contract import SWITCH_KEY_PREFIX, ReportedSwitch, SwitchValue, parse_switch_value
 
 if TYPE_CHECKING:
-    from ops.config.models import RuntimeConfig
-    from ops.config.models import SwitchConfig as Rules
+    from ops.config.sections import RuntimeConfig
+    from ops.config.sections import SwitchConfig as Rules
 
 SAME_END_TOLERANCE = timedelta(minutes=1)
 """Ends that differ by less count as equal, so that a repeated command changes nothing."""

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app.choices import Place
 from ops.app.configuration import load_config
+from ops.app.scope import Place
 from ops.app.session import Session
 from ops.cloudflare.marks import AUTOMATIC_STEP, DeploymentMark
 from ops.cloudflare.types.workers import short_id

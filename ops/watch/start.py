@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.app.choices import Place
 from ops.app.configuration import load_config, probe_environ, published_prefix, read_config, register_secrets
+from ops.app.scope import Place
 from ops.app.session import Session
 from ops.config.probes import ProbeSet
 from ops.core.clock import current_time

@@ -23,7 +23,7 @@ from ops.workers.reupload import DeployUpload
 
 if TYPE_CHECKING:
     from ops.config import Service
-    from ops.config.models import DurableObject
+    from ops.config.sections import DurableObject
 
 
 BINDING_TYPE = "durable_object_namespace"

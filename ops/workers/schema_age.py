@@ -23,7 +23,7 @@ from ops.workers.history import ALL_TRAFFIC, WorkerHistory
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
     from ops.cloudflare.types.d1 import Migration
-    from ops.config.models import Database
+    from ops.config.sections import Database
 
 READ_BUDGET = 2.0
 """Real seconds to wait for the migrations of all databases, in parallel with the other reads of a plan."""

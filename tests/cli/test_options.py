@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.shell_completion import ShellComplete
 
-from ops.app.choices import find_config
+from ops.app.scope import find_config
 from ops.cli import cli
 from ops.cli.options import SHELLS, VARIABLE, render_script
 from tests.cli.test_help import parse

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ops.app.choices import fitting_environments
 from ops.app.configuration import read_config
 from ops.app.registry import button_runbooks, runbook_names
+from ops.app.scope import fitting_environments
 from tests.conftest import REFERENCE
 from tests.gate.support import Job
 from tests.support import plain_yaml

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ops.config import parse_config
-from ops.config.models import KeyProvider
 from ops.config.probes import HttpProbe, PageProbe
+from ops.config.sections import KeyProvider
 from ops.core.clock import SystemClock
 from ops.core.errors import ConfigError
 from ops.core.redaction import Secret

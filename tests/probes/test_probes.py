@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ops.config.models import DurableObject
 from ops.config.probes import HttpProbe, Probe, ProbeSet, VerificationRule
+from ops.config.sections import DurableObject
 from ops.core.clock import SystemClock
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel

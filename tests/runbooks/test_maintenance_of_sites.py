@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from ops.app import registry
-from ops.app.choices import fitting_services
+from ops.app.scope import fitting_services
 from tests.conftest import Outcome, World
 from tests.support.bakery import parse
 from tests.support.commands import ended, texts

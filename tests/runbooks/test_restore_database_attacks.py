@@ -10,7 +10,7 @@ import pytest
 
 from ops.cloudflare.client import CloudflareClient
 from ops.cloudflare.d1 import D1Api
-from ops.config.models import Database
+from ops.config.sections import Database
 from ops.core.clock import SystemClock
 from ops.core.redaction import Secret
 from ops.database.checks import run_checks

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 
 from ops.app import registry
-from ops.config.models import ScheduledTask
+from ops.config.sections import ScheduledTask
 from ops.setup.jobs import DOCTOR_MINUTE, WATCH_MINUTE
 from tests.conftest import REFERENCE, World
 from tests.setup.test_workflows import CONFIGURATIONS, SECRET, workflow

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ops.app.choices import fitting_environments
 from ops.app.configuration import read_config
 from ops.app.registry import discover_runbooks
+from ops.app.scope import fitting_environments
 from ops.config import Config, durable_object_token_names
 from ops.config.checks import DEFAULT_TOKEN
 from ops.engine.runbook import JobSecret, job_parameters

@@ -15,9 +15,9 @@ import click
 import jsonschema
 
 from ops.app import registry
-from ops.app.choices import button_inputs
 from ops.app.configuration import read_config
 from ops.app.registry import scheduled_files
+from ops.app.scope import button_inputs
 from ops.cli import cli
 from ops.config import Config, RecoveryLabel
 from ops.core.errors import EXIT_CODES, EXIT_CODES_BY_URGENCY, Reason

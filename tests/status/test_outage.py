@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.app.choices import Place
+from ops.app.scope import Place
 from ops.core.outage import OutageVerdict
 from ops.core.redaction import Redactor
 from ops.status.outage import OutageReport, outage_lines, read_outage

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ops.app.choices import Place
+from ops.app.scope import Place
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record, read_record

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ops.app.choices import Place
+from ops.app.scope import Place
 from ops.core.errors import Decision, Reason
 from ops.core.redaction import Redactor
 from ops.core.run_record import read_record

@@ -11,11 +11,11 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from ops.app import registry
-from ops.app.choices import fitting_environments
 from ops.app.configuration import add_github, program_name, read_config, register_secrets
 from ops.app.context import planning_context
+from ops.app.scope import fitting_environments
 from ops.app.session import Session, find_addresses
-from ops.config.models import ActingEnvironment
+from ops.config.sections import ActingEnvironment
 from ops.core.client_guards import uses_one_sandbox
 from ops.core.errors import ConfigError, Refused
 from ops.core.redaction import Redactor
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
     from ops.cloudflare.types.zones import Zone
     from ops.config import Config, Environment, Service
-    from ops.config.models import Database
+    from ops.config.sections import Database
     from ops.core.plan import Plan
     from ops.engine.context import Context
     from ops.engine.runbook import Runbook

@@ -15,7 +15,7 @@ from ops.tools.source_files import SourceFiles
 
 if TYPE_CHECKING:
     from ops.config import Environment
-    from ops.config.models import Database
+    from ops.config.sections import Database
 
 
 class DatabaseParams(Protocol):

@@ -1,4 +1,4 @@
-"""Choose ops.yml, environment and service; the fields of a button offer the same.
+"""Scope of a command: its ops.yml, environment and service, chosen or offered by a button.
 
 A command without them gets the nearest ops.yml, and the only environment and service that fit.
 """

@@ -1,4 +1,4 @@
-"""Models of parts of `ops.yml`: data stores, limits and switches, secrets, GitHub.
+"""Sections of `ops.yml` as models: databases, Durable Objects, runtime, secrets, GitHub.
 
 Secrets are names, never values. Limits and switches: docs/reference/runtime-contract.md.
 """
