@@ -1,8 +1,8 @@
 """Maintenance of services around another change: on before it, off after it.
 
 A service with `maintenance: switch` is closed by its switch, any other Worker by routes. Only this run's maintenance is
-turned off again, and that of an earlier run of the same intent that did not do it (`duty.py`). Nothing is opened that
-somebody took over: `maintenance --state on` of a person does that.
+turned off again, and that of an earlier run of the same intent that did not do it (`reopening_duty.py`). Nothing is
+opened that somebody took over: `maintenance --state on` of a person does that.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ from ops.core.next_step import SuggestedCommand
 from ops.core.plan import PlanSection, Progress
 from ops.engine.context import Context
 from ops.engine.step import Step
-from ops.maintenance import by_routes, by_switch, calls, route_closure, steps, switch_closure
-from ops.maintenance.by_routes import Closing
-from ops.maintenance.duty import DUTY_LIFETIME, SameIntent
+from ops.maintenance import closure_by_routes, closure_by_switch, plan_by_routes, plan_by_switch, plan_text, steps
+from ops.maintenance.plan_by_routes import Closing
+from ops.maintenance.reopening_duty import DUTY_LIFETIME, SameIntent
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -154,12 +154,13 @@ class Closure:
     def describe_calls(self, ctx: Context[Any]) -> tuple[PlanSection, ...]:
         """Describe the calls that close and reopen services by routes; none if there is no such service."""
         return tuple(
-            calls.describe_calls(ctx, each.closing_calls, reserved=each.stored.reserved_calls) for each in self._routes
+            plan_text.describe_calls(ctx, each.closing_calls, reserved=each.stored.reserved_calls)
+            for each in self._routes
         )
 
     @property
-    def _routes(self) -> Iterator[route_closure.RouteClosure]:
-        return (each for each in self.methods if isinstance(each, route_closure.RouteClosure))
+    def _routes(self) -> Iterator[closure_by_routes.RouteClosure]:
+        return (each for each in self.methods if isinstance(each, closure_by_routes.RouteClosure))
 
     def find_closed(self, ctx: Context[Any]) -> frozenset[str]:
         """Return the names of the services that are still closed. Raises ProviderError."""
@@ -179,9 +180,9 @@ class Closure:
         """
         names, taken = self.find_kept(ctx), self.taken
         opened = {*names} - self.find_closed(ctx) if names else set()
-        opens = {name: ctx.suggest("maintenance", service=name, state=by_switch.OFF) for name in names}
+        opens = {name: ctx.suggest("maintenance", service=name, state=plan_by_switch.OFF) for name in names}
         closes = {
-            name: ctx.suggest("maintenance", service=name, state=by_switch.ON)
+            name: ctx.suggest("maintenance", service=name, state=plan_by_switch.ON)
             for name in names
             if name in opened and name in taken
         }
@@ -221,7 +222,7 @@ class Closure:
 
     def _describe_remain(self, ctx: Context[Any], name: str, left: "Remains", progress: Progress) -> str:
         opens, closes = (
-            ctx.suggest("maintenance", service=name, state=to).command for to in (by_switch.OFF, by_switch.ON)
+            ctx.suggest("maintenance", service=name, state=to).command for to in (plan_by_switch.OFF, plan_by_switch.ON)
         )
         ended = {*progress.changed, *progress.done_by_others}
         if name in self.taken:
@@ -248,11 +249,11 @@ class Closure:
             if self.holders.get(name):
                 yield f"{name} was {self.holders[name]}"
             if end:
-                again = ctx.suggest("maintenance", service=name, state=by_switch.ON).command
+                again = ctx.suggest("maintenance", service=name, state=plan_by_switch.ON).command
                 until = format_utc(end)
                 yield f"that maintenance of {name} ends at {until}, also during this run. To keep it: `{again}`"
         for each in self._routes:
-            yield from calls.wait_warnings(ctx, each.closing_calls, reserved=each.stored.reserved_calls)
+            yield from plan_text.wait_warnings(ctx, each.closing_calls, reserved=each.stored.reserved_calls)
 
 
 class Remains(Enum):
@@ -299,21 +300,21 @@ def plan_closure(ctx: Context[Any], services: "Iterable[Service]", message: str,
     for each in services:
         try:
             if each.maintenance == "switch":
-                methods.append(switch_closure.plan_switch(ctx, each, message, intent))
+                methods.append(closure_by_switch.plan_switch(ctx, each, message, intent))
             elif each.worker:
-                snapshot = route_closure.read_snapshot(ctx, each, message)
-                closings.append(route_closure.choose_closing(ctx, snapshot, intent))
-                by_routes.plan_writes(ctx, closings)
+                snapshot = closure_by_routes.read_snapshot(ctx, each, message)
+                closings.append(closure_by_routes.choose_closing(ctx, snapshot, intent))
+                plan_by_routes.plan_writes(ctx, closings)
             else:
                 left[each.name] = StaysOpen("a restore takes only Workers offline")
         except OpsError as error:
             if error.reason not in OPTIONAL:
                 raise
             closings = [closing for closing in closings if closing.snapshot.service != each]
-            closes = ctx.suggest("maintenance", service=each.name, state=by_switch.ON)
+            closes = ctx.suggest("maintenance", service=each.name, state=plan_by_switch.ON)
             opens = _describe_opening(ctx, each.name, error)
             left[each.name] = StaysOpen(error.message, error.suggested_command or closes, opens)
-    return Closure((*([route_closure.plan_routes(ctx, closings)] if closings else []), *methods), left)
+    return Closure((*([closure_by_routes.plan_routes(ctx, closings)] if closings else []), *methods), left)
 
 
 def _describe_opening(ctx: Context[Any], name: str, error: OpsError) -> str:
@@ -324,7 +325,7 @@ def _describe_opening(ctx: Context[Any], name: str, error: OpsError) -> str:
     if error.reason != Reason.NOT_PREPARED or error.suggested_command:
         return ""
     is_ours = _is_state_ours(ctx)
-    opens = ctx.suggest("maintenance", service=name, state=by_switch.OFF, release_all=is_ours).command
+    opens = ctx.suggest("maintenance", service=name, state=plan_by_switch.OFF, release_all=is_ours).command
     return f"`{opens}`" if is_ours else f"roll {MAINTENANCE_WORKER} back to a version of ours, then run `{opens}`"
 
 

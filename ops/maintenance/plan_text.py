@@ -1,4 +1,4 @@
-"""Sections, warnings and consequences in the plan of maintenance."""
+"""Texts in the plan of maintenance: sections, warnings, consequences, calls to Cloudflare."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from ops.cloudflare.call_budget import MOST_CALLS, OWN_CALLS, PERIOD, limit_calls
 from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import build_command
 from ops.core.plan import PlanSection
 from ops.engine import timed_end
+from ops.engine.context import Context
 from ops.maintenance.orphaned_routes import RecoveredState
 from ops.maintenance.release import describe_unread_holder
 from ops.maintenance.routes import (
@@ -24,7 +26,7 @@ from ops.maintenance.state import MaintenanceWindow
 from ops.maintenance.writes import SkippedRoute
 
 if TYPE_CHECKING:
-    from ops.engine.context import Context
+    from ops.config import Service
 
 MAX_NAMED_ZONES = 5
 """Most zones that a warning names; the others are counted."""
@@ -69,7 +71,7 @@ class ReopeningMethod:
     warning: str = ""
 
     @classmethod
-    def choose(cls, window: MaintenanceWindow, ctx: "Context[Any]") -> Self:
+    def choose(cls, window: MaintenanceWindow, ctx: Context[Any]) -> Self:
         """Choose the method for `window`, which must have an end."""
         end, command = (
             parse_utc(window.until),
@@ -99,7 +101,7 @@ class ClosureChecks:
     missing: tuple[str, ...] = ()
 
     @classmethod
-    def choose(cls, ctx: "Context[Any]", service: str, *, changed: bool) -> Self:
+    def choose(cls, ctx: Context[Any], service: str, *, changed: bool) -> Self:
         """Return who checks after this run. A run that changes nothing starts no watch."""
         watch, every = ctx.config.watch, ctx.config.github.schedules.get("reopen-maintenance")
         schedule = f"the schedule reopen-maintenance checks every {every} that it stays closed"
@@ -176,7 +178,7 @@ def unread_zone_warnings(ingress: IngressPaths) -> Iterator[str]:
 
 
 def unchanged_warnings(
-    ctx: "Context[Any]", skipped: Iterable[SkippedRoute], remaining: Iterable[MaintenanceWindow]
+    ctx: Context[Any], skipped: Iterable[SkippedRoute], remaining: Iterable[MaintenanceWindow]
 ) -> Iterator[str]:
     """Yield the skipped routes, and the windows that stay with an unreadable holder, with a command that opens them."""
     yield from (f"unchanged: {each.reason}" for each in skipped)
@@ -237,3 +239,36 @@ def _describe_unrelated_routes(ingress: IngressPaths, windows: Iterable[Maintena
 
 def _drop_empty(*sections: PlanSection) -> tuple[PlanSection, ...]:
     return tuple(section for section in sections if section.lines)
+
+
+def describe_calls(ctx: Context[Any], calls: int, *, reserved: int = 0) -> PlanSection:
+    """Describe the calls of a plan that makes `calls` from now on, and `reserved` later, to reopen."""
+    total = ctx.cloudflare.budget.made + calls + reserved
+    limit = f"Cloudflare allows {MOST_CALLS:,} in {PERIOD / 60:.0f} minutes for all users of the token"
+    lines = [f"about {total}; {limit}, and a run leaves {MOST_CALLS - OWN_CALLS} of them to others"]
+    if reserved:
+        lines.append(f"{reserved} of them are kept free to reopen it")
+    return PlanSection("Calls to Cloudflare", tuple(lines))
+
+
+def wait_warnings(
+    ctx: Context[Any], calls: int, *, reserved: int = 0, closes: "Service | None" = None
+) -> Iterator[str]:
+    """Yield a warning if the run waits for the rate limit, and how to close the service with one write instead."""
+    waits = _find_waits(ctx.cloudflare.budget.made + calls, reserved)
+    if not waits:
+        return
+    yield (
+        f"Cloudflare's rate limit makes this run wait about {format_duration(waits)} in all, for {calls + reserved} "
+        "calls. Until then it has changed only a part of the routes"
+    )
+    runtime = ctx.environment.runtime
+    if closes is not None and runtime is not None and runtime.service == closes.name:
+        yield f"one write closes it at once: set `maintenance: switch` for {closes.name} in ops.yml"
+
+
+def _find_waits(calls: int, reserved: int) -> float:
+    """Return about how many seconds the run waits to make the calls while it reserves others."""
+    most = limit_calls(reserved)
+    over = max(0, calls - most) / most + max(0, reserved - OWN_CALLS) / OWN_CALLS
+    return math.ceil(over * PERIOD / 60) * 60.0

@@ -19,6 +19,7 @@ from ops.core.threads import run_in_batches, run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, Step
 from ops.maintenance import state
+from ops.maintenance.refusals import foreign_worker_refusal, malformed_state_refusal
 from ops.maintenance.shared_reads import SharedReads
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.maintenance.writes import (
@@ -182,11 +183,7 @@ def read_worker(workers: "WorkersApi", *, is_tolerant: bool = False) -> Maintena
     parse, read = (_parse_readable, _read_state_if_valid) if is_tolerant else (_parse_version, _read_state)
     stored = parse(version)
     if stored is None:
-        raise Refused(
-            f"the Worker {WORKER} was not made by Backout: its live version has no variable {state.RUN_VARIABLE}",
-            reason=Reason.NOT_PREPARED,
-            hint=f"Roll {WORKER} back to a version of ours. If another project uses the name, rename that Worker.",
-        )
+        raise foreign_worker_refusal()
     others = _read_concurrent_states(workers, deployments, version, read)
     return MaintenanceWorker(deployments[0], version, state.merge_states(stored, others))
 
@@ -251,12 +248,7 @@ def _parse_version(version: WorkerVersion | None) -> MaintenanceState | None:
     try:
         return None if version is None else state.parse_state(version.variables)
     except ValueError:
-        raise Refused(
-            f"version {version.id if version else ''} of {WORKER} stores a malformed maintenance state",
-            reason=Reason.NOT_PREPARED,
-            hint=f"Its variables were changed by hand. Deploy the previous version of {WORKER}, then run this again. "
-            "To open a service all the same: `ops maintenance --state off --release-all`, with its name.",
-        ) from None
+        raise malformed_state_refusal(version.id if version else "") from None
 
 
 def _check_guarded_write(ctx: Context[Any], stored: StoredState, way: IngressWrite, target: str) -> ObservedState:

@@ -1,6 +1,6 @@
 """Writes that close and reopen a service, and the choice of those that are still needed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,11 @@ from ops.cloudflare.types.workers import WorkerDeployment, short_id
 from ops.cloudflare.types.zones import WorkerRoute, WorkersDevSubdomain
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.maintenance.routes import IngressPaths
+from ops.maintenance.shared_reads import MAX_AGE
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow
+
+if TYPE_CHECKING:
+    from ops.config import Service
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -170,3 +174,38 @@ def plan_reopening(
         else:
             left.append(SkippedRoute(("", "workers.dev"), f"workers.dev: now {ingress.subdomain}, previously {former}"))
     return steps, left
+
+
+SECONDS_PER_WRITE = 0.3
+"""Assumed time of one write of a route."""
+
+
+SNAPSHOT_CALLS = 12
+"""Calls that read the ways into one service before it reopens at the end of a run."""
+
+
+def count_calls(writes: Sequence[MaintenanceWrite]) -> int:
+    """Return about how many calls the steps of these writes make: each with its comparison and read back."""
+    calls = 0
+    for number, write in enumerate(writes):
+        match write:
+            case UploadState():
+                calls += 6 if number else 4
+            case DeployState() | SetSubdomain():
+                calls += 3
+            case CreateWorker() | RepointRoute() | AddRoute() | RemoveRoute():
+                calls += 1
+    zones, routes = _zones(writes), sum(isinstance(each, RepointRoute | AddRoute | RemoveRoute) for each in writes)
+    shared = 4 * max(len(zones), any(isinstance(each, SetSubdomain) for each in writes))
+    return calls + shared + 2 * int(routes * SECONDS_PER_WRITE / MAX_AGE)
+
+
+def _zones(writes: Iterable[MaintenanceWrite]) -> set[str]:
+    zones = set[str]()
+    for write in writes:
+        match write:
+            case RepointRoute(route=route) | RemoveRoute(route=route):
+                zones.add(route.zone)
+            case AddRoute(zone=zone):
+                zones.add(zone)
+    return zones

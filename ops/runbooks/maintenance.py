@@ -1,7 +1,7 @@
 """Turn maintenance mode on or off for a service or path (procedure scenario 7).
 
-Routes are repointed to the Worker ops-maintenance (`ops/maintenance/by_routes.py`). With `maintenance: switch` in
-ops.yml the application does it itself (`ops/maintenance/by_switch.py`).
+Routes are repointed to the Worker ops-maintenance (`ops/maintenance/plan_by_routes.py`). With `maintenance: switch` in
+ops.yml the application does it itself (`ops/maintenance/plan_by_switch.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,9 @@ from ops.core.errors import ConfigError
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TimedEnd, TokenPermissions, WatchedState, param, require_service
 from ops.engine.step import StepPlan
-from ops.maintenance import by_routes, by_switch
-from ops.maintenance.by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot
+from ops.maintenance import plan_by_routes, plan_by_switch
+from ops.maintenance.plan_by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot
+from ops.maintenance.refusals import no_zone_refusal
 from ops.maintenance.state import MaintenanceRequest, MaintenanceWindow
 from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions
 from ops.pages.snapshot import live_content
@@ -82,16 +83,16 @@ class Maintenance(Runbook["Maintenance.Params"]):
     def probes(self, ctx: Context[Params]) -> ProbeSet:
         service, request = require_service(ctx, *self.kinds), _parse_request(ctx)
         if service.maintenance == "switch":
-            return by_switch.probe_request(ctx, service, request)
-        return by_routes.probe_request(service, request)
+            return plan_by_switch.probe_request(ctx, service, request)
+        return plan_by_routes.probe_request(service, request)
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         service, request = require_service(ctx, *self.kinds), _parse_request(ctx)
         if service.maintenance == "switch":
-            return by_switch.plan_maintenance(ctx, service, request, DEFAULT_MESSAGE)
-        if request.is_on:
-            by_routes.refuse_without_zone(service)
-        snapshot = by_routes.read_snapshot(ctx, service, request)
+            return plan_by_switch.plan_maintenance(ctx, service, request, DEFAULT_MESSAGE)
+        if request.is_on and not service.has_own_zone:
+            raise no_zone_refusal(service)
+        snapshot = plan_by_routes.read_snapshot(ctx, service, request)
         planned = self._plan_routes(ctx, snapshot)
         if service.pages and (find_probes := planned.probes):
             content = live_content(ctx, service)
@@ -100,10 +101,10 @@ class Maintenance(Runbook["Maintenance.Params"]):
 
     def _plan_routes(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> StepPlan:
         if snapshot.request.is_on:
-            return by_routes.plan_closed(ctx, snapshot)
+            return plan_by_routes.plan_closed(ctx, snapshot)
 
         def plan_reopened() -> StepPlan:
-            return by_routes.plan_reopened(ctx, snapshot, self.windows_to_reopen(ctx, snapshot))
+            return plan_by_routes.plan_reopened(ctx, snapshot, self.windows_to_reopen(ctx, snapshot))
 
         return switch_steps.with_acceptance(ctx, self.name, plan_reopened)
 

@@ -19,7 +19,7 @@ from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
 from ops.engine.runbook import JobNeeds, JobSecret, Runbook, TokenPermissions, param, require_service
 from ops.engine.step import StepPlan
-from ops.workers import object_reset, plan_text, reupload
+from ops.workers import object_reset, refusals, reupload
 from ops.workers.object_reset import ResetObject, RestartObjects, TrackedObject
 from ops.workers.reupload import Reupload
 
@@ -201,7 +201,7 @@ def _require_live_deployment(
         hint = "Deploy the Worker first."
         raise Refused(f"{service.worker} has no deployment", reason=Reason.NO_TARGET, hint=hint)
     live = deployments[0]
-    plan_text.check_not_superseded(live, ctx.request.requested_at)
+    refusals.check_not_superseded(live, ctx.request.requested_at)
     if len(live.split) > 1:
         raise Refused(
             f"{describe_split(live.split)} share the traffic of {service.worker}; a reset would give it all to one",

@@ -23,7 +23,7 @@ from ops.core.timeline import EventKind
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
 from ops.engine.step import Rehearsal, StepPlan
-from ops.workers import plan_text, rehearsal, reupload, rollback_target, schema_age, secret_values
+from ops.workers import plan_text, refusals, rehearsal, reupload, rollback_target, schema_age, secret_values
 from ops.workers.deploy import DeploySplit
 from ops.workers.history import WorkerHistory
 from ops.workers.history_reads import read_history, read_listing
@@ -81,7 +81,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params"]):
         schemas = schema_age.start_reading(ctx.cloudflare, ctx.environment.databases_of(service.name))
         listing, uploads = read_listing(ctx, service, *further)
         to = rollback_target.parse_target(ctx.params.to, listing.versions) if ctx.params.to else None
-        plan_text.check_options(to, ctx.params)
+        refusals.check_options(to, ctx.params)
         history = read_history(ctx, service, listing, requested=to or (), only_older=bool(ctx.params.relapsed))
         try:
             return self._plan(ctx, service, history, to, schemas, latest=uploads[0][0] if rebuilt else None)
@@ -115,10 +115,10 @@ class RollbackWorker(Runbook["RollbackWorker.Params"]):
         if to and (reupload.is_already_live(history, to, latest) if latest else is_live):
             summary = f"{describe_split(to)} is already live{' with the current secrets' if latest else ''}"
             return _plan_nothing(ctx, service, history, choice, schemas, summary=summary, reason=Reason.ALREADY_LIVE)
-        plan_text.check_not_superseded(history.live, ctx.request.requested_at)
+        refusals.check_not_superseded(history.live, ctx.request.requested_at)
         if to is None and not choice.candidates:
             ways = rollback_target.list_fallbacks(history, choice)
-            raise plan_text.no_target_refusal(
+            raise refusals.no_target_refusal(
                 history,
                 choice,
                 ways,
@@ -126,7 +126,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params"]):
                 listing=ctx.versions_command(service.name),
             )
         split = to or ((choice.candidates[0], 100.0),)
-        plan_text.check_no_migration(history, choice.suspect, split)
+        refusals.check_no_migration(history, choice.suspect, split)
         ages = _schema_ages(history, split, schemas())
         schema_age.check_breaking(
             ages,
@@ -199,7 +199,7 @@ def _check_latest_secrets(
     """Refuse to inherit a value that may have leaked, unless a person accepted each secret by name."""
     doubtful = {n: v for n, v in secret_values.find_doubtful_values(history, latest).items() if n in inherited}
     if left := {name: value for name, value in doubtful.items() if name not in ctx.params.inherit_latest}:
-        raise plan_text.latest_secrets_refusal(
+        raise refusals.latest_secrets_refusal(
             latest, left, rotate=ctx.suggest("rotate-secrets", service=ctx.params.service, only=tuple(left))
         )
 
@@ -214,7 +214,7 @@ def _check_rotated_secrets(
     names = tuple(dict.fromkeys(name for values in doubtful.values() for name in values))
     stale = secret_values.find_doubtful_values(history, history.latest_upload)
     others = secret_values.without_old_values(history, choice.candidates)
-    raise plan_text.rotated_secrets_refusal(
+    raise refusals.rotated_secrets_refusal(
         doubtful,
         keep=_suggest_current_secrets(ctx, split[0][0]) if len(split) == 1 and not stale else None,
         others=tuple(others),
@@ -407,7 +407,7 @@ def _failed_rehearsal_refusal(
     ctx: Context[RollbackWorker.Params], split: Split, next_step: SuggestedCommand | None, version: str, result: str
 ) -> Refused:
     again = _suggest_again(ctx, split, no_rehearsal=True)
-    return plan_text.failed_rehearsal_refusal(
+    return refusals.failed_rehearsal_refusal(
         version, result, press=next_step or again, listing=ctx.versions_command(ctx.params.service)
     )
 
@@ -430,12 +430,12 @@ def _changed_secrets_refusal(
     is_kept = len(split) == 1 and not secret_values.find_doubtful_values(history, history.latest_upload)
     keep = _suggest_current_secrets(ctx, split[0][0]) if is_kept else None
     if revoked := secret_values.find_revoked_among(names, history, split):
-        return plan_text.secrets_revoked_refusal(revoked, keep=keep)
+        return refusals.secrets_revoked_refusal(revoked, keep=keep)
     why = next((w for w in warnings if w.startswith(plan_text.ONLY_SECRETS_DIFFER)), "")
     may_accept = not secret_values.has_unmarked_rotation(history)
     accept = _suggest_rollback(ctx, format_split(split), accept_changed_secrets=names) if may_accept else None
     accepted = ctx.params.accept_changed_secrets
-    return plan_text.secrets_changed_refusal(split, names, accepted, why=why, accept=accept, keep=keep)
+    return refusals.secrets_changed_refusal(split, names, accepted, why=why, accept=accept, keep=keep)
 
 
 def _suggest_rollback(ctx: Context[RollbackWorker.Params], to: str, **more: bool | tuple[str, ...]) -> SuggestedCommand:

@@ -14,7 +14,7 @@ from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, Runbook, TokenPermissions, param
 from ops.engine.step import StepPlan
-from ops.maintenance import calls, steps
+from ops.maintenance import plan_text, steps
 from ops.maintenance.steps import StoredState
 from ops.maintenance.writes import (
     SUBDOMAIN_OFF,
@@ -24,6 +24,7 @@ from ops.maintenance.writes import (
     MaintenanceWrite,
     SetSubdomain,
     UploadState,
+    count_calls,
 )
 
 
@@ -89,7 +90,7 @@ class PrepareMaintenance(Runbook["PrepareMaintenance.Params"]):
             changes=changes,
             sections=(
                 *([PlanSection("Stays in maintenance", off)] if off else []),
-                calls.describe_calls(ctx, calls.count_calls(writes)),
+                plan_text.describe_calls(ctx, count_calls(writes)),
             ),
             consequences=(
                 "no route leads to it until `ops maintenance` repoints one",

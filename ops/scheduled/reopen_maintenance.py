@@ -14,7 +14,7 @@ from ops.core.errors import Reason, Refused
 from ops.engine.context import Context
 from ops.engine.runbook import DueNotice, DueRun, DueRuns, Schedule
 from ops.maintenance import steps
-from ops.maintenance.by_routes import MaintenanceSnapshot
+from ops.maintenance.plan_by_routes import MaintenanceSnapshot
 from ops.maintenance.state import MaintenanceWindow
 from ops.runbooks.maintenance import Maintenance
 from ops.watch.closure import ScheduledLook

@@ -29,8 +29,8 @@ from ops.core.runtime_contract import (
     RuntimeState,
 )
 from ops.core.threads import run_parallel, start_call
-from ops.maintenance import live_closure, orphaned_routes, steps
-from ops.maintenance.live_closure import SWITCH_ADVICE, LiveWays, Opening, find_ignored_switch
+from ops.maintenance import open_addresses, orphaned_routes, steps
+from ops.maintenance.open_addresses import SWITCH_ADVICE, LiveWays, Opening, find_ignored_switch
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.pages.observed_content import describe_match
 from ops.switches import values as switches
@@ -121,16 +121,16 @@ def read_edge(session: Session, program: str) -> EdgeStatus:
     if standing is None:
         return EdgeStatus(unread=(lack,) if lack else ())
     state, windows, hosts = standing.state, standing.state.windows, _hosts_of_workers(session)
-    read_routes = partial(live_closure.read_routes, session.routes, state, hosts.values())
+    read_routes = partial(open_addresses.read_routes, session.routes, state, hosts.values())
     live, lack = try_read(read_routes, f"routes to {WORKER}", ("orphaned_routes", OPEN))
     if live is None:
         return EdgeStatus(windows, unread=(lack,) if lack else ())
     unread = list[UnreadSource]()
     if windows:
-        read_others = partial(live_closure.read_other_ways, live, session.workers, session.routes, windows)
+        read_others = partial(open_addresses.read_other_ways, live, session.workers, session.routes, windows)
         more, lack = try_read(read_others, OTHER_WAYS, (OPEN,))
         live, unread = more or live, [lack] if lack else []
-    openings, unknown = live_closure.compare(windows, live, session.check_maintenance)
+    openings, unknown = open_addresses.compare(windows, live, session.check_maintenance)
     unread += [UnreadSource((OPEN,), "a way into a closed service", unknown)] if unknown else []
     advised = tuple(_advise(session, windows, openings, program))
     return EdgeStatus(windows, tuple(_find_orphans(session, live, state, hosts, program)), advised, tuple(unread))
@@ -157,7 +157,7 @@ def _advise(
         return build_command(program, "maintenance", {**options, "environment": session.environment.name})
 
     for opening in openings:
-        advice = live_closure.advise_closing(opening, windows, session.clock.now(), command)
+        advice = open_addresses.advise_closing(opening, windows, session.clock.now(), command)
         yield OpenClosure(**vars(opening), advice=advice)
 
 

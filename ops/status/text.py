@@ -8,7 +8,7 @@ from ops.core.clock import format_duration, format_planned_end, format_utc, pars
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
 from ops.core.owners import describe_owners
-from ops.maintenance.duty import is_over
+from ops.maintenance.reopening_duty import is_over
 from ops.render import to_one_line
 from ops.status.status import AT_THE_EDGE, EnvironmentStatus, LiveService, UnreadSource
 from ops.switches.values import describe_switch

@@ -22,7 +22,7 @@ from ops.core.metric_verdict import (
     threshold_for,
 )
 from ops.core.verdict import Verdict
-from ops.maintenance.live_closure import ClosureLook
+from ops.maintenance.open_addresses import ClosureLook
 from ops.watch.state import WatchState
 
 MINUTE = timedelta(minutes=1)

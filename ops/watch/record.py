@@ -27,7 +27,7 @@ from ops.watch.state import LONGEST, WatchState, is_closed_watch, new_owner, par
 if TYPE_CHECKING:
     from ops.github.client import Repository
     from ops.github.issues import Issue
-    from ops.maintenance.live_closure import ClosureLook
+    from ops.maintenance.open_addresses import ClosureLook
 
 WATCH = "watch"
 """Source and runbook of the record."""

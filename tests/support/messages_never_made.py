@@ -39,6 +39,8 @@ _REASONS = {
         "ops/setup/github_setup.py GitHubSetup._write_environment _explained 2",
     ),
     "a test would wait for 10 s": ("ops/github/secrets.py AppTokens.token ProviderError provider_unavailable",),
-    "no test yet": ("ops/maintenance/route_closure.py RouteClosure._plan_reopening ProviderError malformed_answer",),
+    "no test yet": (
+        "ops/maintenance/closure_by_routes.py RouteClosure._plan_reopening ProviderError malformed_answer",
+    ),
 }
 NEVER = {key: reason for reason, keys in _REASONS.items() for key in keys}

@@ -44,10 +44,10 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     "ops/engine/signals.py SignalHandler._raise": (KILLED,),
     "ops/github/requester.py MalformedAnswer.__init__": (RANDOM,),
     "ops/github/requester.py malformed_answer": (RANDOM,),
-    "ops/maintenance/by_switch.py _refuse_open_path": (PLANNING,),
-    "ops/maintenance/by_switch.py _refuse_unknown_paths": (PLANNING,),
+    "ops/maintenance/plan_by_switch.py _refuse_open_path": (PLANNING,),
+    "ops/maintenance/plan_by_switch.py _refuse_unknown_paths": (PLANNING,),
     "ops/maintenance/steps.py read_worker": ("the state cannot be read before a write",),
-    "ops/maintenance/switch_closure.py plan_switch": (PLANNING, PLANNING),
+    "ops/maintenance/closure_by_switch.py plan_switch": (PLANNING, PLANNING),
     "ops/probes/page_content.py UNREAD_HINT": (
         "tests/runbooks/test_rollback_pages_cached.py::test_deployments_that_cannot_be_read_leave_no_evidence",
     ),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet, probes_claim
 from ops.core.clock import format_utc, parse_utc
-from ops.core.errors import Reason, Refused
+from ops.core.errors import Reason
 from ops.core.owners import (
     UNTIL_RUN_ENDS,
     StateOwner,
@@ -26,8 +26,8 @@ from ops.core.plan import PlanSection
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SwitchValue
 from ops.engine.context import Context
 from ops.engine.step import StepPlan
-from ops.maintenance.calls import SWITCH_CALLS, describe_calls
-from ops.maintenance.plan_text import ClosureChecks
+from ops.maintenance import refusals
+from ops.maintenance.plan_text import ClosureChecks, describe_calls
 from ops.maintenance.release import RELEASED, describe_opened, describe_released, list_released
 from ops.maintenance.state import MaintenanceRequest
 from ops.switches import steps, values
@@ -43,6 +43,8 @@ ON, OFF = "on", "off"
 HEALTH_PATH, OPS_PATH = "/health", "/__ops/"
 """Paths that answer during maintenance too, with everything below them (docs/reference/runtime-contract.md)."""
 WHOLE_SERVICE = ""
+SWITCH_CALLS = 4
+"""Calls that set and read back a switch in KV."""
 CLOSED_PROBES = "probes of closed paths get 503; they say nothing about the service"
 
 
@@ -79,7 +81,8 @@ def plan_maintenance(ctx: Context[Any], service: "Service", request: Maintenance
 def _plan_closing(
     ctx: Context[Any], service: "Service", request: MaintenanceRequest, current: SwitchState, message: str
 ) -> StepPlan:
-    _refuse_open_path(request.path)
+    if _is_always_open(request.path):
+        raise refusals.open_path_refusal(request.path, f"{HEALTH_PATH}, {OPS_PATH}")
     _refuse_unknown_paths(ctx, request, current)
     now = ctx.clock.now()
     taken_over = not request.ends_with_run and any(each.ends_with_run for each in current.owners(now))
@@ -158,28 +161,12 @@ def _desired_value(
     )
 
 
-def _refuse_open_path(path: str) -> None:
-    if _is_always_open(path):
-        raise Refused(
-            f"the switch {MAINTENANCE_SWITCH} cannot close {path}: {HEALTH_PATH}, {OPS_PATH} and paths below stay open",
-            reason=Reason.NO_WAY_IN,
-            hint="Set `maintenance: edge` for this service in ops.yml, then run the same command again.",
-        )
-
-
 def _refuse_unknown_paths(ctx: Context[Any], request: MaintenanceRequest, current: SwitchState) -> None:
     """Refuse a change of one path if the closed paths are unknown."""
     observed = steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH) if request.path else None
     revision = current.value.revision if current.value else None
-    if observed is None or observed.state != ON or observed.revision == revision:
-        return
-    raise Refused(
-        f"the closed paths are unknown: the application shows {MAINTENANCE_SWITCH} = on "
-        "from a run that KV does not show yet "
-        f"({current.describe(ctx.clock.now())}). One of them is up to a minute behind",
-        reason=Reason.LIVE_UNKNOWN,
-        hint="Run the same command again in a minute, or without --path for the whole service.",
-    )
+    if observed is not None and observed.state == ON and observed.revision != revision:
+        raise refusals.unknown_paths_refusal(current.describe(ctx.clock.now()))
 
 
 def _plan_release_of_all(ctx: Context[Any], service: "Service", request: MaintenanceRequest) -> StepPlan:

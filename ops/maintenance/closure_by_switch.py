@@ -9,12 +9,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
-from ops.core.errors import Reason, Refused
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, make_revision
 from ops.engine.context import Context
 from ops.engine.step import DEFAULT_WORDS, ChangeState, ObservedState, ReadBackWords
-from ops.maintenance import by_switch
-from ops.maintenance.duty import SameIntent, describe_holder_of_switch
+from ops.maintenance import plan_by_switch, refusals
+from ops.maintenance.reopening_duty import SameIntent, describe_holder_of_switch
 from ops.maintenance.state import MaintenanceRequest
 from ops.maintenance.steps import AT_END
 from ops.switches import steps as switch_steps
@@ -73,7 +72,7 @@ class SwitchClosure:
     def check_before_start(self, ctx: Context[Any]) -> ObservedState | None:
         """Return CHANGED_ELSEWHERE if the application shows maintenance of others, which KV may not show yet."""
         shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH)
-        if shown is None or shown.state != by_switch.ON:
+        if shown is None or shown.state != plan_by_switch.ON:
             return None
         text = f"the application shows {MAINTENANCE_SWITCH} = on, from a run that KV does not show yet"
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, text)
@@ -88,12 +87,12 @@ class SwitchClosure:
         if self.turn_on and current.text == before:
             return None
         if not current.is_on(now):
-            if self.resumed_run and shown and shown.state == by_switch.ON and shown.revision == revision:
+            if self.resumed_run and shown and shown.state == plan_by_switch.ON and shown.revision == revision:
                 return None  # KV shows the value from before the earlier run
             return ObservedState(ChangeState.DONE, f"{self.service.name} is open already: {current.describe(now)}")
         if current.value is not None and current.value.revision != revision:
             why = f"another run took it over: {current.describe(now)}"
-        elif shown and shown.state == by_switch.ON and shown.revision not in {None, revision}:
+        elif shown and shown.state == plan_by_switch.ON and shown.revision not in {None, revision}:
             why = "another run took it over, which the application shows and KV does not show yet"
         else:
             return None
@@ -102,13 +101,13 @@ class SwitchClosure:
 
     def find_closed(self, ctx: Context[Any], *, partly: bool = False) -> frozenset[str]:  # noqa: ARG002  it has one way in
         shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH)
-        return frozenset([self.service.name] if shown and shown.state == by_switch.ON else [])
+        return frozenset([self.service.name] if shown and shown.state == plan_by_switch.ON else [])
 
     def find_stored(self, ctx: Context[Any]) -> frozenset[str]:
         return self.find_closed(ctx)
 
     def closed_probes(self, ctx: Context[Any]) -> ProbeSet:
-        return switch_steps.build_probe_set(ctx, expected_json(MAINTENANCE_SWITCH, by_switch.ON, None))
+        return switch_steps.build_probe_set(ctx, expected_json(MAINTENANCE_SWITCH, plan_by_switch.ON, None))
 
     def reopened_probes(self, ctx: Context[Any], services: Mapping[str, ProbeSet]) -> Mapping[str, ProbeSet]:
         write, name = self.turn_off[0].write, self.service.name
@@ -147,26 +146,17 @@ class _Reopen(SetSwitch):
 def plan_switch(ctx: Context[Any], service: "Service", message: str, intent: SameIntent) -> SwitchClosure:
     """Plan to close the service by its switch. Raises Refused if only paths are closed, or the state is unknown."""
     request = MaintenanceRequest.during_run(message)
-    plan = by_switch.plan_maintenance(ctx, service, request, message)
+    plan = plan_by_switch.plan_maintenance(ctx, service, request, message)
     write = next((each.write for each in plan.changes if isinstance(each, SetSwitch)), None)
     current = write.current if write else switch_steps.read_switch(ctx, MAINTENANCE_SWITCH)
     previous = current.value if current.is_on(ctx.clock.now()) else None
     if write is None or (previous is not None and not previous.paths):  # another run's message and end stay
         return _keep_standing(ctx, service, current, intent)
     if write.replaces_unknown:
-        raise Refused(
-            f"the application shows {MAINTENANCE_SWITCH} = on, from a run that KV does not show yet "
-            f"({current.describe(ctx.clock.now())}). One of them is up to a minute behind",
-            reason=Reason.LIVE_UNKNOWN,
-            hint="Run the same command again in a minute: it opens nothing that another run closed.",
-        )
+        raise refusals.unknown_switch_refusal(current.describe(ctx.clock.now()))
     if previous is not None:
-        raise Refused(
-            f"some paths of {service.name} are in maintenance already: {current.describe(ctx.clock.now())}",
-            reason=Reason.ALREADY_OFF,
-            hint="Close the whole service, or open these paths. Then run the same command again.",
-            suggested_command=ctx.suggest("maintenance", service=service.name, state=by_switch.ON),
-        )
+        close = ctx.suggest("maintenance", service=service.name, state=plan_by_switch.ON)
+        raise refusals.closed_paths_refusal(service.name, current.describe(ctx.clock.now()), close)
     settle = ctx.environment.require_runtime().settle
     closure, step = SwitchClosure(service), SetSwitch.of(ctx, write)
     closure.turn_on = [_Close(*step.values, step.done_when, None, write=write, wait_after=settle, closure=closure)]
@@ -184,7 +174,7 @@ def _keep_standing(ctx: Context[Any], service: "Service", current: SwitchState, 
     run, holder = intent.find_run_of_switch(service.name, value, current.key), describe_holder_of_switch(value, now)
     shown = switch_steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH) if run else None
     if shown is not None and current.differs_from(shown):  # one of them is up to a minute behind
-        if shown.state == by_switch.ON:
+        if shown.state == plan_by_switch.ON:
             run, holder = "", "taken over by another run, which the application shows and KV does not show yet"
         elif (now - value.since).total_seconds() > ctx.environment.require_runtime().settle:
             return SwitchClosure(service)  # the application has had the time to see this value, so it was turned off
@@ -209,9 +199,9 @@ def _plan_switch_end(ctx: Context[Any], closed: SwitchState) -> SwitchWrite:
     now = ctx.clock.now()
     owners = tuple(each.name for each in closed.owners(now))  # the run alone
     desired = DesiredValue(
-        by_switch.OFF, ctx.request.actor, ctx.request.incident, has_no_end=True, accepted_owners=owners
+        plan_by_switch.OFF, ctx.request.actor, ctx.request.incident, has_no_end=True, accepted_owners=owners
     )
-    revision = make_revision(f"{ctx.run_id} {by_switch.OFF}", closed.key)
+    revision = make_revision(f"{ctx.run_id} {plan_by_switch.OFF}", closed.key)
     value = values.value_to_write(closed, desired, revision=revision, now=now)
     assert value is not None
     return SwitchWrite(closed, value)

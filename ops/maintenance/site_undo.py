@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.zones import WorkerRoute
-from ops.core.errors import Decision, Reason, Refused
+from ops.core.errors import Decision, Reason
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import RunOutcome
@@ -16,6 +16,7 @@ from ops.core.verdict import MaintenanceCheck, Verdict
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, StepPlan
 from ops.maintenance import steps
+from ops.maintenance.refusals import no_effect_refusal
 from ops.maintenance.steps import ConcurrencyGuard, LaterStep, MaintenanceStep, MaintenanceWorker, StoredState
 from ops.maintenance.writes import AddRoute, DeployState, MaintenanceWrite, RemoveRoute, UploadState
 
@@ -115,9 +116,4 @@ def refuse_without_effect(
     """Raise Refused if the site answers although its route leads to ops-maintenance: an earlier run was lost."""
     seen = ctx.web.check_maintenance([MaintenanceCheck(f"https://{ingress.site_host}{window.path or '/'}")])
     if seen.verdict == Verdict.UNHEALTHY:
-        raise Refused(
-            f"{window.scope} is stored as closed, and {ingress.site_host} still answers: its route has no effect",
-            reason=Reason.NO_WAY_IN,
-            hint="Take the route back.",
-            suggested_command=opens,
-        )
+        raise no_effect_refusal(ingress.site_host, window, opens)

@@ -13,7 +13,7 @@ from ops.cloudflare.types.workers import describe_deployment
 from ops.cloudflare.types.zones import WorkerRoute, Zone
 from ops.config.probes import ProbeSet, probes_claim
 from ops.core.clock import format_utc, parse_utc
-from ops.core.errors import Reason, Refused
+from ops.core.errors import Reason
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import SuggestedCommand
 from ops.core.owners import StateOwner, ask_first, find_owner
@@ -21,7 +21,7 @@ from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.step import StepPlan
-from ops.maintenance import calls, orphaned_routes, plan_text, routes, site_closure, state, steps
+from ops.maintenance import orphaned_routes, plan_text, refusals, routes, site_undo, state, steps
 from ops.maintenance.orphaned_routes import RecoveredState
 from ops.maintenance.release import notify_others, release_all, release_windows
 from ops.maintenance.routes import IngressPaths, RoutesToClose
@@ -32,6 +32,7 @@ from ops.maintenance.writes import (
     DeployState,
     MaintenanceWrite,
     UploadState,
+    count_calls,
     plan_closing,
     plan_reopening,
 )
@@ -130,12 +131,7 @@ def _read_worker_and_site(
 
 def _require_worker(ctx: Context[Any], worker: MaintenanceWorker | None) -> MaintenanceWorker:
     if worker is None:
-        raise Refused(
-            f"the Worker {WORKER}, which answers during maintenance, does not exist",
-            reason=Reason.NOT_PREPARED,
-            hint="Prepare it once for each account.",
-            suggested_command=ctx.suggest(steps.PREPARE_COMMAND),
-        )
+        raise refusals.not_prepared_refusal(ctx.suggest(steps.PREPARE_COMMAND))
     return worker
 
 
@@ -153,11 +149,7 @@ def _read_routes(
             return now, found
         now = read_worker()
     live = describe_deployment(now.deployment) if now else "deleted"
-    raise Refused(
-        f"{WORKER} changed during each of {MAX_ROUTE_READS} reads: {live}",
-        reason=Reason.WORLD_MOVED,
-        hint="Another maintenance run is active. Wait for its end, then run this again.",
-    )
+    raise refusals.changed_during_reads_refusal(MAX_ROUTE_READS, live)
 
 
 def _recover_state(
@@ -222,7 +214,9 @@ def choose_closing(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> Closing:
     existing = snapshot.state.find_window(snapshot.service.name, snapshot.request.path)
     wanted = routes.choose_routes(snapshot.ingress, snapshot.state, snapshot.request.path)
     window = _build_window(ctx, snapshot, existing, tuple(wanted.routes))
-    _refuse_unreachable(snapshot, window)
+    host = snapshot.service.host
+    if not window.closed or not any(zone.contains_host(host) for zone in snapshot.ingress.zones):
+        raise refusals.unreachable_refusal(host, window.path, snapshot.ingress)
     return Closing(snapshot, existing, window, wanted)
 
 
@@ -240,11 +234,7 @@ def plan_writes(ctx: Context[Any], closings: Sequence[Closing]) -> tuple[list[Ma
     if not any(each.is_needed for each in closings):
         return [], guard, first.state.run
     if problem := state.describe_excess(windows):
-        raise Refused(
-            f"cannot store the routes that reopening needs: {problem}",
-            reason=Reason.TOO_MANY_ROUTES,
-            hint="Take only the most urgent path offline with `--path`, or reopen a window that is no longer needed.",
-        )
+        raise refusals.too_many_routes_refusal(problem)
     # Store it also if only a route must be closed: a run that opens it at the same time sees a new version, and stops.
     reopened = tuple(dict.fromkeys(window for each in (first, *others) for window in _reopened_to_store(each, ())))
     closing = dict.fromkeys(write for each in closings for write in each.writes)
@@ -256,13 +246,13 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> StepPlan:
     closing = choose_closing(ctx, snapshot)
     existing, window, wanted = closing.existing, closing.window, closing.wanted
     writes, guard, run = plan_writes(ctx, [closing])
-    undo = site_closure.plan_undo(window, ingress.site_host, writes) if ingress.site else None
+    undo = site_undo.plan_undo(window, ingress.site_host, writes) if ingress.site else None
     if ingress.site and existing is not None and not closing.writes:
-        site_closure.refuse_without_effect(ctx, ingress, window, _suggest_state(ctx, snapshot, "off", path))
+        site_undo.refuse_without_effect(ctx, ingress, window, _suggest_state(ctx, snapshot, "off", path))
     addresses = closing.addresses(run)
     opens = _suggest_state(ctx, snapshot, "off", path)
     stored = StoredState(guard, run)
-    changes, needed = steps.build_steps(writes, stored, opens), calls.count_calls(writes)
+    changes, needed = steps.build_steps(writes, stored, opens), count_calls(writes)
     others = tuple(each for each in snapshot.state.windows if each != existing)
     end = plan_text.ReopeningMethod.choose(window, ctx) if window.reopen_at_end else None
     checks = plan_text.ClosureChecks.choose(ctx, window.service, changed=bool(changes))
@@ -271,7 +261,7 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> StepPlan:
         changes=changes,
         sections=(
             *plan_text.closing_sections(ingress, window, others, wanted.notes, ctx.clock.now()),
-            calls.describe_calls(ctx, needed),
+            plan_text.describe_calls(ctx, needed),
         ),
         not_undone=("requests that were accepted before, and their responses in caches of others",),
         consequences=tuple(plan_text.describe_consequences(window, opens.command, end, checks)),
@@ -280,7 +270,7 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> StepPlan:
             *plan_text.window_warnings(ingress, window, existing, wanted.unreachable_hosts),
             *plan_text.orphaned_route_warnings(ingress, snapshot.recovered),
             *plan_text.unread_zone_warnings(ingress),
-            *calls.wait_warnings(ctx, needed, closes=snapshot.service),
+            *plan_text.wait_warnings(ctx, needed, closes=snapshot.service),
             *checks.missing,
         ),
         reason=None if changes else Reason.ALREADY_OFF,
@@ -292,7 +282,7 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> StepPlan:
         notices=notify_others(ctx, window, existing),
         probes=partial(_build_probe_set, snapshot.service, (), addresses, stored),
     )
-    return site_closure.limit_claims(plan, ingress, undo, _count_addresses(addresses)) if ingress.site else plan
+    return site_undo.limit_claims(plan, ingress, undo, _count_addresses(addresses)) if ingress.site else plan
 
 
 def _build_window(
@@ -363,37 +353,6 @@ def _summarize(window: MaintenanceWindow, *, changed: bool) -> str:
     return f"{window.scope}: {'' if changed else 'already '}in maintenance, {counted} to {WORKER}{until}"
 
 
-def refuse_without_zone(service: "Service") -> None:
-    """Raise Refused if the service's url cannot have a route of the account."""
-    if not service.has_own_zone:
-        raise Refused(
-            f"{service.url} is in Cloudflare's own zone, so no route can close it",
-            reason=Reason.NO_WAY_IN,
-            hint="Use a custom domain as its url in ops.yml, or `maintenance: switch`, which the application follows.",
-        )
-
-
-def _refuse_unreachable(snapshot: MaintenanceSnapshot, window: MaintenanceWindow) -> None:
-    host = snapshot.service.host
-    if window.closed and any(zone.contains_host(host) for zone in snapshot.ingress.zones):
-        return
-    zones = ", ".join(zone.name for zone in snapshot.ingress.zones) or "none"
-    is_zone_known = any(zone.contains_host(host) for zone in snapshot.ingress.zones)
-    raise Refused(
-        _describe_no_way(snapshot, f"{host}{window.path}")
-        if is_zone_known
-        else f"the token cannot read the zone of {host}; it can read: {zones}",
-        reason=Reason.NO_WAY_IN,
-        hint=f"Check the url in ops.yml, and that the token can edit the routes in the zone of {host}.",
-    )
-
-
-def _describe_no_way(snapshot: MaintenanceSnapshot, address: str) -> str:
-    if snapshot.ingress.site:
-        return f"a route of {address} leads to a Worker already, so a route for the site would close that Worker"
-    return f"no route or custom domain leads from {address} to {snapshot.ingress.worker}"
-
-
 def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tuple[MaintenanceWindow, ...]) -> StepPlan:
     """Plan to reopen the wanted windows, as far as nobody else needs them. Raises Refused."""
     service, path, live = snapshot.service, snapshot.request.path, snapshot.worker.deployment
@@ -410,7 +369,7 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
         writes += [UploadState(remaining, live, _reopened_to_store(snapshot, opened)), DeployState(live, remaining)]
     stored, message = StoredState(ConcurrencyGuard(live), ctx.run_id), opened[0].message if len(opened) == 1 else ""
     changes = steps.build_steps(writes, stored, _suggest_state(ctx, snapshot, "on", path, message=message))
-    needed, what = calls.count_calls(writes), f"{service.name} {path}" if path else f"the whole of {service.name}"
+    needed, what = count_calls(writes), f"{service.name} {path}" if path else f"the whole of {service.name}"
     stays = next((each for each in still if path.startswith(each.path)), None)
     probes = () if stays else tuple(probe for probe in service.probes if not is_probe_closed(probe, still))
     done = "reopen" if opened else "no maintenance of its own" if stays else "not in maintenance"
@@ -425,13 +384,13 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
         sections=(
             *released.sections,
             *plan_text.reopening_sections(snapshot.ingress, opened, still, ctx.clock.now()),
-            calls.describe_calls(ctx, needed),
+            plan_text.describe_calls(ctx, needed),
         ),
         warnings=(
             *plan_text.unchanged_warnings(ctx, left, remaining),
             *plan_text.orphaned_route_warnings(snapshot.ingress, snapshot.recovered),
             *plan_text.unread_zone_warnings(snapshot.ingress),
-            *calls.wait_warnings(ctx, needed),
+            *plan_text.wait_warnings(ctx, needed),
         ),
         reason=None if released.is_needed else Reason.NOT_OFF,
         next_step=suggest_acceptance(ctx, "maintenance", released.holders) or ctx.status_command,

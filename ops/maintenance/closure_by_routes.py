@@ -17,13 +17,14 @@ from ops.core.threads import run_parallel, run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, Step
-from ops.maintenance import by_routes, calls, steps
-from ops.maintenance.by_routes import Closing, MaintenanceSnapshot, is_probe_closed
-from ops.maintenance.duty import SameIntent, describe_holder
+from ops.maintenance import plan_by_routes, steps
+from ops.maintenance.plan_by_routes import Closing, MaintenanceSnapshot, is_probe_closed
+from ops.maintenance.reopening_duty import SameIntent, describe_holder
 from ops.maintenance.routes import list_probe_addresses
 from ops.maintenance.state import MaintenanceRequest, MaintenanceState, MaintenanceWindow, is_taken_over
 from ops.maintenance.steps import ConcurrencyGuard, LaterStep, MaintenanceStep, MaintenanceWorker, StoredState
 from ops.maintenance.writes import (
+    SNAPSHOT_CALLS,
     SUBDOMAIN_OFF,
     AddRoute,
     DeployState,
@@ -32,6 +33,7 @@ from ops.maintenance.writes import (
     RepointRoute,
     SetSubdomain,
     UploadState,
+    count_calls,
     plan_reopening,
 )
 
@@ -239,7 +241,7 @@ def _stores_only(step: Step) -> bool:
 
 def choose_closing(ctx: Context[Any], snapshot: MaintenanceSnapshot, intent: SameIntent) -> Closing:
     """Choose what to close; a stored window that this run may reopen becomes its own."""
-    closing = by_routes.choose_closing(ctx, snapshot)
+    closing = plan_by_routes.choose_closing(ctx, snapshot)
     stored = snapshot.worker.state.find_window(snapshot.service.name, "")
     run = intent.find_run(stored) if stored else ""
     if not run:
@@ -250,14 +252,14 @@ def choose_closing(ctx: Context[Any], snapshot: MaintenanceSnapshot, intent: Sam
 def read_snapshot(ctx: Context[Any], service: "Service", message: str = "") -> MaintenanceSnapshot:
     """Read a service at the edge. The message and the end of another run's window stay."""
     request = MaintenanceRequest.during_run(message)
-    snapshot = by_routes.read_snapshot(ctx, service, request)
+    snapshot = plan_by_routes.read_snapshot(ctx, service, request)
     if existing := snapshot.state.find_window(service.name, ""):
         return replace(snapshot, request=replace(request, message="", reopen_at_end=existing.reopen_at_end))
     return snapshot
 
 
 def plan_routes(ctx: Context[Any], closings: Sequence[Closing]) -> RouteClosure:
-    writes, guard, run = by_routes.plan_writes(ctx, closings)
+    writes, guard, run = plan_by_routes.plan_writes(ctx, closings)
     stored = StoredState(guard, run)
     on = list(steps.build_steps(writes, stored))
     if on:
@@ -271,10 +273,10 @@ def plan_routes(ctx: Context[Any], closings: Sequence[Closing]) -> RouteClosure:
         write for each in own for write in (*map(_reverse, each.writes), *_plan_opening(each, [each.existing], windows))
     ]
     closure.turn_off = closure.later_steps(back, guard.live_deployment, windows)
-    closure.closing_calls = calls.count_calls(writes)
+    closure.closing_calls = count_calls(writes)
     if own:
         opening = [*back, UploadState(windows, guard.live_deployment), DeployState(guard.live_deployment, windows)]
-        stored.reserved_calls = calls.count_calls(opening) + calls.SNAPSHOT_CALLS * len(closings)
+        stored.reserved_calls = count_calls(opening) + SNAPSHOT_CALLS * len(closings)
     return closure
 
 

@@ -17,7 +17,7 @@ from ops.core.runtime_contract import MAINTENANCE_SWITCH, ReportedSwitch
 from ops.core.threads import run_in_batches
 from ops.core.verdict import MaintenanceCheck, ProbeResult, Verdict
 from ops.maintenance import steps
-from ops.maintenance.duty import is_over
+from ops.maintenance.reopening_duty import is_over
 from ops.maintenance.routes import select_zones
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow
 
