@@ -48,3 +48,31 @@ def test_compiled_module_is_used_for_the_same_source_only(sandbox: Sandbox, tmp_
     places = [first[1], again[1], edited[1], broken[1]]
     assert len(set(places)) == 4  # a traceback shows the file of its own job
     assert all(place.endswith("/hostexecutor/said.py") for place in places)
+
+
+WITHOUT = """
+on: workflow_dispatch
+jobs:
+  only:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v5
+      - run: |
+          python3 -P -c 'import trio; print("trio of the machine")' || echo "no trio"
+          PYTHONPATH=. exec python3 -P -c 'import trio; print("trio", trio.OF)'
+"""
+
+
+def test_job_imports_its_own_trio_and_none_of_the_machine(sandbox: Sandbox, tmp_path: Path) -> None:
+    hub = sandbox.github
+    hub.add_user("alice")
+    files = {".github/workflows/a.yml": WITHOUT.encode(), "trio.py": b'OF = "the job"\n'}
+    hub.add_commit("a", "alice", files=files)
+
+    with Runner(hub, {}, pip_cache=tmp_path) as runner:
+        run = hub.dispatch("a.yml", by="alice")
+        runner.wait()
+
+    log = runner.log(run.id)
+    assert run.conclusion == "success", log
+    assert [line for line in log if line.startswith(("no trio", "trio "))] == ["no trio", "trio the job"]
