@@ -1,4 +1,4 @@
-"""Read what the guard of a deployment needs: wrangler file, migrations, token and clock."""
+"""Read for the guard of a deployment: wrangler file, folder of migrations, token, clock."""
 
 import os
 import re

@@ -20,8 +20,8 @@ from ops.core.errors import IMPLICIT_DRY_RUN, ConfigError
 from ops.core.redaction import Redactor, Secret
 
 if TYPE_CHECKING:
+    from ops.setup.github_secrets import MissingSecret
     from ops.setup.github_setup import ChangeResult, GitHubSetup, SettingChange, SetupPlan
-    from ops.setup.secrets import MissingSecret
 
 INCOMPLETE, UNCLEAR = 4, 5
 
@@ -201,7 +201,7 @@ def _ask_tokens(own: "GitHubSetup", plan: "SetupPlan", environ: Mapping[str, str
 
 def _ask_token(needed: "MissingSecret", environ: Mapping[str, str], redactor: Redactor) -> "Secret | None":
     """Return a token that passed the checks; None if the person skips it."""
-    from ops.setup.secrets import check_token
+    from ops.setup.github_secrets import check_token
 
     text = "  Continue to summary, Create Token, and paste it here (it stays hidden)"
     while value := click.prompt(text, default="", show_default=False, hide_input=True).strip():

@@ -1,4 +1,4 @@
-"""Approvals: who approved which request, its terms and signature, and the rules.
+"""Approvals: who approved which request; its terms, signature, rules and refusals.
 
 A second person approves a request that waits for one; a reviewer approves a job in a GitHub environment.
 

@@ -1,4 +1,4 @@
-"""Owners of a state that several may need: a switch, or a closed service.
+"""Owners of a state that several may need, as a switch or closure; refusal to end it alone.
 
 An owner is an incident, or a person without one. Each has its own end. The state lasts until the latest of them, and
 opens only when nobody holds it.

@@ -1,4 +1,4 @@
-"""Send one change and settle it: write, at most twice, and read back.
+"""Send a change of any runbook and settle it: write, at most twice, and read back.
 
 Reading the live state settles an unclear write; nothing is sent again before that. Only this module permits writes.
 """

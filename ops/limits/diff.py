@@ -263,3 +263,20 @@ def render_drift(differences: Sequence[str], environment: str, message: str) -> 
 def render_drift_end(message: str) -> str:
     """Render the comment that closes the drift issue."""
     return f"KV matches limits.yml again: {escape_markdown(message)}\n"
+
+
+def list_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the limits with different values."""
+    for name in dict.fromkeys([*after, *before]):
+        if before.get(name) != after.get(name):
+            yield f"{name}: {_describe_value(before.get(name))} → {_describe_value(after.get(name))}"
+
+
+def _describe_value(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return "value in the code"
+    text = f"{value.get('limit')} in {value.get('period')} s per {value.get('key')}"
+    temporary = value.get("temporary")
+    if isinstance(temporary, Mapping):
+        text += f", {temporary.get('limit')} until {temporary.get('until')}"
+    return text + (", probed" if value.get("probe") else "")

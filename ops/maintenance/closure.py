@@ -1,4 +1,4 @@
-"""Maintenance of services around another change: on before it, off after it.
+"""Closure: maintenance of services around another change, on before it and off after it.
 
 A service with `maintenance: switch` is closed by its switch, any other Worker by routes. Only this run's maintenance is
 turned off again, and that of an earlier run of the same intent that did not do it (`reopening_duty.py`). Nothing is

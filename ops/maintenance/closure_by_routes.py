@@ -1,4 +1,4 @@
-"""Maintenance at the edge around another change: on before it, off after it."""
+"""Closure by routes: maintenance at the edge around another change."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Maintenance by the switch of a service around another change: on before it, off after it.
+"""Closure by a switch: maintenance of the application around another change.
 
 KV has no compare-and-set and may show a previous value, so the state that the application shows counts too.
 """

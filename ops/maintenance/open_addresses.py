@@ -1,4 +1,4 @@
-"""Compare stored maintenance windows with the live routes, workers.dev and preview URLs.
+"""Find addresses that are open although a stored maintenance window closes them.
 
 A deployment may open what a window closed: wrangler sets routes, workers.dev and preview URLs each time.
 """

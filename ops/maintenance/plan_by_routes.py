@@ -1,4 +1,4 @@
-"""Maintenance at the edge: the Worker ops-maintenance on the routes of a service.
+"""Plan maintenance on and off by routes: the Worker ops-maintenance answers at the edge.
 
 Used by the runbook `maintenance`, unless ops.yml says `maintenance: switch`. All previous values are stored before the
 first route changes.

@@ -1,4 +1,4 @@
-"""Maintenance through the application's switch `maintenance`, without route changes.
+"""Plan maintenance on and off by the application's switch `maintenance`, without routes.
 
 Used by the runbook `maintenance` if ops.yml says `maintenance: switch`. The application answers 503 itself. The switch
 holds one list of paths and one message.

@@ -1,4 +1,4 @@
-"""Maintenance of a Pages site: a route of its zone, taken back if it has no effect.
+"""Take back the route that closes a Pages site, if it has no effect.
 
 Cloudflare documents that a route precedes the custom domain of a Worker, and says nothing about that of a Pages site.
 Only the answer of the host shows it.

@@ -1,4 +1,4 @@
-"""Maintenance windows: their request, and their storage in variables of ops-maintenance.
+"""Maintenance windows as stored in ops-maintenance, and the request of a change, parsed.
 
 Cloudflare's limits: 5 KB for a variable, 64 variables for a Worker, 128 on Workers Paid
 (developers.cloudflare.com/workers/platform/limits).

@@ -1,4 +1,4 @@
-"""Read ops-maintenance, and check and apply the writes of maintenance.
+"""Steps of maintenance: read ops-maintenance, check and apply each write.
 
 Shared by the runbook `maintenance`, its preparation, and `ops status`.
 """

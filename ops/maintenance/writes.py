@@ -1,4 +1,4 @@
-"""Writes that close and reopen a service, and the choice of those that are still needed."""
+"""Writes that close and reopen a service: which are needed, and how many calls they make."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The writes to a Pages project: a rollback, and a deployment of a built commit."""
+"""Steps of a Pages project: roll it back, or build and deploy a commit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

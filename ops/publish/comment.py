@@ -1,4 +1,4 @@
-"""Render the comments and the summary page of a run.
+"""Render the comments of a run with its checklist, and the summary page of its job.
 
 A comment has a hidden record and keeps to GitHub's size limit.
 """

@@ -17,8 +17,8 @@ from ops.core.plan import RunOutcome
 from ops.engine.context import Context
 from ops.rotation import selection
 from ops.rotation.selection import RotationSelection
+from ops.rotation.steps import WorkerState
 from ops.rotation.values import SET_VALUES_HINT
-from ops.rotation.writes import WorkerState
 from ops.workers import secret_values
 from ops.workers.deploy import DeploySplit
 from ops.workers.rollback_target import SHORTEST_ID

@@ -11,7 +11,7 @@ from ops.core.verdict import KeyAnswer
 from ops.engine.context import Context
 from ops.rotation import selection
 from ops.rotation.selection import RotationSelection
-from ops.rotation.writes import MAX_PARALLEL, GitHubSecretCopy
+from ops.rotation.steps import MAX_PARALLEL, GitHubSecretCopy
 
 SET_VALUES_HINT = (
     "Set them as secrets of the GitHub environment `security` (on a laptop: as environment variables), and run the "

@@ -16,14 +16,7 @@ from ops.engine.runbook import JobNeeds, JobSecret, Runbook, TokenPermissions, p
 from ops.engine.step import Step, StepPlan
 from ops.rotation import confirmation, selection
 from ops.rotation.selection import RotationSelection
-from ops.rotation.values import (
-    RotationValues,
-    ask_providers,
-    check_values,
-    plan_github_copies,
-    refuse_rejected_keys,
-)
-from ops.rotation.writes import (
+from ops.rotation.steps import (
     SETS_AGAIN,
     CopyToGitHub,
     EditSecrets,
@@ -34,6 +27,13 @@ from ops.rotation.writes import (
     plan_reuploads,
     read_worker_states,
     secrets_by_worker,
+)
+from ops.rotation.values import (
+    RotationValues,
+    ask_providers,
+    check_values,
+    plan_github_copies,
+    refuse_rejected_keys,
 )
 from ops.workers import reupload
 from ops.workers.deploy import DeploySplit

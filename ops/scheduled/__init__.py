@@ -2,5 +2,5 @@
 
 Subjects: also the limits plan of a pull request.
 
-Examples: plan_limits, list_differences, windows_to_reopen.
+Examples: plan_limits, find_notes, windows_to_reopen.
 """

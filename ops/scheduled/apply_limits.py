@@ -27,6 +27,7 @@ from ops.github import actions, comments
 from ops.github.files import FileCommits
 from ops.github.pulls import PullRequests
 from ops.limits import publication
+from ops.limits.diff import list_differences
 from ops.limits.publication import RaiseNote, raise_notes
 from ops.limits.raises import ended_limits, keep_rates, leave_out, low_raises
 from ops.limits.value import LimitsValue, NewerVersionError, build_value, parse_value, value_limits
@@ -417,23 +418,6 @@ def build_plan(
         probes=partial(_build_probe_set, ctx, read),
         read=read,
     )
-
-
-def list_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the limits with different values."""
-    for name in dict.fromkeys([*after, *before]):
-        if before.get(name) != after.get(name):
-            yield f"{name}: {_describe_value(before.get(name))} → {_describe_value(after.get(name))}"
-
-
-def _describe_value(value: Any) -> str:
-    if not isinstance(value, Mapping):
-        return "value in the code"
-    text = f"{value.get('limit')} in {value.get('period')} s per {value.get('key')}"
-    temporary = value.get("temporary")
-    if isinstance(temporary, Mapping):
-        text += f", {temporary.get('limit')} until {temporary.get('until')}"
-    return text + (", probed" if value.get("probe") else "")
 
 
 def _choose_probed_limit(ctx: Context[Any], value: LimitsValue, stored: LimitsValue | None) -> RateLimitCheck | None:

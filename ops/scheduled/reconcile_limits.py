@@ -32,7 +32,6 @@ from ops.scheduled.apply_limits import (
     ending_plan,
     find_notes,
     find_read,
-    list_differences,
     parse_kv,
     write_step,
 )
@@ -92,7 +91,7 @@ class ReconcileLimits(ApplyLimits):
             return replace(
                 plan, summary=f"a temporary limit has ended: {plan.summary}", read=replace(plan.read, drift=())
             )
-        drift = (garbage,) if garbage else tuple(list_differences(live, desired))
+        drift = (garbage,) if garbage else tuple(diff.list_differences(live, desired))
         applied = value_limits(stored) if stored else {}
         _, left_out = leave_out(read.limits, low_raises(read.limits, applied, ctx.clock.now()))
         if (why := "; ".join(left_out.values()) or self._reason_to_wait(ctx)) == "":

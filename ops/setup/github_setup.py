@@ -21,9 +21,9 @@ from ops.github.actions import is_job
 from ops.github.client import GitHubApiError, connect, provider_errors, token_command, write_errors
 from ops.github.issues import label_changes
 from ops.github.secrets import write_secret
-from ops.setup.environments import GitHubEnvironment, needed_environments
+from ops.setup.github_environments import GitHubEnvironment, needed_environments
+from ops.setup.github_secrets import MissingSecret, list_missing
 from ops.setup.labels import desired_labels
-from ops.setup.secrets import MissingSecret, list_missing
 from ops.setup.server import require_github_com
 from ops.setup.sync import find_differences, sync_files
 from ops.setup.workflows import FileAction

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ops.app.registry import button_runbooks
 from ops.core.errors import ConfigError
 from ops.core.version import __version__
-from ops.setup import jobs, release, workflows
+from ops.setup import action_pins, workflow_jobs, workflows
 from ops.setup.server import ONLY
 from ops.setup.workflows import FileAction, FileDifference, quoted
 
@@ -87,7 +87,7 @@ def sync_files(
 
     `actions` is the commit of our actions to use, as OWNER/NAME@SHA.
     """
-    _check_minutes(jobs.scheduled_tasks(config), config)
+    _check_minutes(workflow_jobs.scheduled_tasks(config), config)
     differences = find_differences(root, config, environ, actions)
     _check_actions(root, config)
     program, kept = config.github.laptop_program, 0
@@ -112,7 +112,7 @@ def sync_files(
     else:
         echo(f"Commit .github and push it to {config.github.branch}: only what is there may act.")
     pins = workflows.own_pins(root / workflows.FOLDER, config.github.actions).values()
-    for version in sorted({release.other_version(pin) for pin in pins} - {""}):
+    for version in sorted({action_pins.other_version(pin) for pin in pins} - {""}):
         echo(f"warning: the workflows use the actions of v{version}, and this program is {__version__}.")
         echo(f"Install that release, or move the workflows: {program} workflows sync --actions OWNER/NAME@SHA")
     _print_costs(config, echo)
@@ -124,7 +124,9 @@ def find_differences(
 ) -> list[FileDifference]:
     """Return the generated files that differ from `ops.yml`. Raises ConfigError if they use several commits of ours."""
     folder = root / workflows.FOLDER
-    pin = release.choose_pin(config.github.actions, workflows.own_pins(folder, config.github.actions), actions, environ)
+    pin = action_pins.choose_pin(
+        config.github.actions, workflows.own_pins(folder, config.github.actions), actions, environ
+    )
     form = form_difference(root / FORM_PATH, config)
     return [*workflows.differences(folder, config, button_runbooks(), pin), *filter(None, [form])]
 
@@ -155,9 +157,9 @@ def _check_actions(root: Path, config: "Config") -> None:
         )
 
 
-def _check_minutes(tasks: list[jobs.ScheduledTask], config: "Config") -> None:
+def _check_minutes(tasks: list[workflow_jobs.ScheduledTask], config: "Config") -> None:
     used = sum(task.minutes for task in tasks)
-    if not jobs.uses_too_many_minutes(config, used):
+    if not workflow_jobs.uses_too_many_minutes(config, used):
         return
     raise ConfigError(
         f"the schedules would use {used:,} minutes a month, more than half of the "
@@ -168,7 +170,7 @@ def _check_minutes(tasks: list[jobs.ScheduledTask], config: "Config") -> None:
 
 
 def _print_costs(config: "Config", echo: Say) -> None:
-    tasks = jobs.scheduled_tasks(config)
+    tasks = workflow_jobs.scheduled_tasks(config)
     if tasks:
         used = sum(task.minutes for task in tasks)
         echo(f"Schedules: {', '.join(f'{task.name} every {task.every}' for task in tasks)}: {used:,} minutes a month.")

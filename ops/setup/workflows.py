@@ -28,7 +28,8 @@ from ops.core.version import __version__
 from ops.engine.timed_end import LONGEST_WAIT
 from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS, WATCH_OUTPUTS
 from ops.render import TEMPLATES, to_one_line
-from ops.setup import jobs
+from ops.setup import workflow_jobs
+from ops.setup.workflow_jobs import ActingJob
 
 if TYPE_CHECKING:
     from ops.config import Config, RecoveryLabel
@@ -175,25 +176,28 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
     """
     text = functools.partial(_text, config, pin)
     for name, runbook in runbooks.items():
-        if acting := jobs.button_jobs(config, runbook):
+        if acting := workflow_jobs.button_jobs(config, runbook):
             yield name, _button(text, config, runbook, acting)
-    if approving := jobs.second_person_jobs(config, runbooks):
-        yield APPROVE_BUTTON, text(APPROVE_BUTTON, acting=approving, waiting=jobs.reviewer_jobs(approving))
+    if approving := workflow_jobs.second_person_jobs(config, runbooks):
+        yield APPROVE_BUTTON, text(APPROVE_BUTTON, acting=approving, waiting=workflow_jobs.reviewer_jobs(approving))
     yield "incident", _incident(text, config, runbooks)
-    tasks = {task.name: task for task in jobs.scheduled_tasks(config)}
-    yield "doctor", text("doctor", checked=jobs.doctor_jobs(config), schedule=tasks.pop(jobs.DOCTOR, None))
+    tasks = {task.name: task for task in workflow_jobs.scheduled_tasks(config)}
+    yield (
+        "doctor",
+        text("doctor", checked=workflow_jobs.doctor_jobs(config), schedule=tasks.pop(workflow_jobs.DOCTOR, None)),
+    )
     yield CHECK_OUTAGE, text(CHECK_OUTAGE)
     yield "evidence", text("evidence")
     yield "ops-check", text("ops-check")
     if secret := next((name for each in config.environments.values() for name in each.secrets), ""):
         yield "secret-leak", text("secret-leak", example=secret)
-    if limited := jobs.limits_jobs(config):
+    if limited := workflow_jobs.limits_jobs(config):
         yield "limits", text("limits", limited=limited)
     if tasks:
         yield "scheduled", text("scheduled", tasks=list(tasks.values()))
 
 
-def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, acting: list[jobs.ActingJob]) -> str:
+def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, acting: list[ActingJob]) -> str:
     fields = button_inputs(config, runbook)
     named = [each.name for each in fields if each.required and each.name not in {"environment", "incident"}]
     sites = {
@@ -202,7 +206,7 @@ def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, act
         if runbook.kinds[0] in KINDS
     }
     button = {"name": runbook.name, "inputs": fields, "named": named}
-    waiting = jobs.reviewer_jobs(acting)
+    waiting = workflow_jobs.reviewer_jobs(acting)
     places = {each.name: laptop_variables(runbook, each, "") for each in fitting_environments(config, runbook)}
     variables = _json_text(places, indent=None) if any(places.values()) else ""
     return text(runbook.job.template, button=button, acting=acting, waiting=waiting, sites=sites, variables=variables)
@@ -213,9 +217,9 @@ def _incident(text: Callable[..., str], config: "Config", runbooks: Mapping[str,
     answers = _json_text({label: _command(config, runbooks[each.runbook], each) for label, each in labels.items()})
     program = (config.github.laptop_program,)
     menu = _json_text(build_menu(config, program, "ISSUE_NUMBER", "https://REPOSITORY").to_json())
-    acting = jobs.label_jobs(config, runbooks)
-    waiting = jobs.reviewer_jobs(acting)
-    approves = APPROVE_LABEL if jobs.second_person_jobs(config, runbooks) else ""
+    acting = workflow_jobs.label_jobs(config, runbooks)
+    waiting = workflow_jobs.reviewer_jobs(acting)
+    approves = APPROVE_LABEL if workflow_jobs.second_person_jobs(config, runbooks) else ""
     return text("incident", acting=acting, waiting=waiting, answers=answers, menu=menu, approves=approves)
 
 
@@ -248,16 +252,16 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
         "recover_outputs": RUN_OUTPUTS,
         "watch_outputs": WATCH_OUTPUTS,
         "wait_minutes": LONGEST_WAIT // timedelta(minutes=1),
-        "watch_minutes": jobs.watch_minutes(config),
-        "watch_secrets": jobs.watch_secrets(config),
-        "watch_webhooks": jobs.watch_webhooks(config),
-        "read_tokens": jobs.read_tokens(config, "report"),
+        "watch_minutes": workflow_jobs.watch_minutes(config),
+        "watch_secrets": workflow_jobs.watch_secrets(config),
+        "watch_webhooks": workflow_jobs.watch_webhooks(config),
+        "read_tokens": workflow_jobs.read_tokens(config, "report"),
         "responders": json.dumps(config.responders) if config.responders else "",
         "pins": PINS,
         "uses": lambda name: f"{config.github.actions}/{OUR_FOLDER}/{name}@{pin}" if pin else f"./{OUR_FOLDER}/{name}",
         "program": config.github.laptop_program,
         "version": __version__,
-        "secrets": functools.partial(jobs.expressions, config),
+        "secrets": functools.partial(workflow_jobs.expressions, config),
         "scripts": load_scripts(),
     }
     text = _load_templates().get_template(f"workflows/{template}.yml.j2").render({**common, **values})

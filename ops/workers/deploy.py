@@ -1,4 +1,4 @@
-"""Deploy versions of a Worker, and compare its deployments with that."""
+"""Deploy a version or split of a Worker, and compare its live deployment with that."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

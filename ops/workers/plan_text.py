@@ -14,11 +14,11 @@ from ops.cloudflare.types.workers import (
     short_id,
 )
 from ops.core.clock import format_duration, format_utc
-from ops.core.names import first_of, is_sha
+from ops.core.names import is_sha
 from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign, is_barely_proven
 from ops.workers.request_figures import describe_traffic
-from ops.workers.rollback_target import TargetChoice
+from ops.workers.rollback_target import TargetChoice, list_rejected
 from ops.workers.secret_values import (
     describe_doubtful_values,
     find_doubtful_in_split,
@@ -70,11 +70,6 @@ def build_sections(
         listed.append(PlanSection("Rejected versions", tuple(list_rejected(choice))))
     listed.append(PlanSection("History", (history.coverage,)))
     return tuple(section for section in listed if section.lines)
-
-
-def list_rejected(choice: TargetChoice) -> list[str]:
-    """Return the newest rejected versions, each with the reason."""
-    return first_of([f"{short_id(over.version)}: {over.why}" for over in choice.rejected])
 
 
 def _describe_version(history: WorkerHistory, version: str, percent: float) -> str:

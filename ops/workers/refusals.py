@@ -17,8 +17,7 @@ from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.workers.history import WorkerHistory
-from ops.workers.plan_text import list_rejected
-from ops.workers.rollback_target import RejectedTarget, TargetChoice
+from ops.workers.rollback_target import RejectedTarget, TargetChoice, list_rejected
 from ops.workers.secret_values import (
     DoubtfulValue,
     ValueAge,

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import takewhile
 
-from ops.cloudflare.types.workers import Split, WorkerVersion, describe_deployment
+from ops.cloudflare.types.workers import Split, WorkerVersion, describe_deployment, short_id
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.names import did_you_mean, quote_name
+from ops.core.names import did_you_mean, first_of, quote_name
 from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign
 from ops.workers.secret_values import may_have_old_values
 
@@ -45,6 +45,11 @@ class TargetChoice:
     """Versions that were rejected without proof."""
     active_rollback: PastRollback | None = None
     """A rollback that is still in effect: without an explicit `to` there is nothing to do."""
+
+
+def list_rejected(choice: TargetChoice) -> list[str]:
+    """Return the newest rejected versions, each with the reason."""
+    return first_of([f"{short_id(over.version)}: {over.why}" for over in choice.rejected])
 
 
 def choose_target(history: WorkerHistory, *, incident: int | None, only_older: bool = False) -> TargetChoice:

@@ -15,7 +15,7 @@ from ops import cli
 from ops.cli.runbook_command import runbook_command
 from ops.engine.context import Context
 from ops.engine.step import ObservedState, StepPlan
-from ops.rotation.writes import EditSecrets
+from ops.rotation.steps import EditSecrets
 from ops.runbooks.rotate_secrets import RotateSecrets
 from sandbox import Sandbox
 from tests.conftest import Outcome, World

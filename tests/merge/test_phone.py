@@ -28,7 +28,7 @@ from ops.publish.comment import render_note
 from ops.setup.doctor import results as doctor
 from ops.setup.doctor.check import Answer
 from ops.setup.doctor.examination import CheckResult
-from ops.setup.secrets import TOKEN_PAGE
+from ops.setup.github_secrets import TOKEN_PAGE
 from ops.status.outage import OutageReport
 from ops.status.outage import render_comment as render_outage
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch

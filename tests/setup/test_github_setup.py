@@ -23,9 +23,9 @@ from ops.cloudflare.types.records import EvidenceTable
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
 from ops.evidence import tables
-from ops.setup.environments import EVIDENCE, needed_environments
+from ops.setup.github_environments import EVIDENCE, needed_environments
+from ops.setup.github_secrets import TOKEN_PAGE, token_url
 from ops.setup.github_setup import RULESET, is_protected, ruleset
-from ops.setup.secrets import TOKEN_PAGE, token_url
 from sandbox.clock import FakeClock
 from sandbox.github import GitHub
 from tests.conftest import ROOT, Outcome

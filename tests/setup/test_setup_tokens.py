@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ops.core.errors import ConfigError
-from ops.setup.secrets import UNPROVED, MissingSecret, check_token
+from ops.setup.github_secrets import UNPROVED, MissingSecret, check_token
 from sandbox import Sandbox
 from tests.conftest import ROOT
 from tests.support.bakery import PERMISSIONS

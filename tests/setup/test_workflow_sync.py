@@ -13,7 +13,7 @@ import pytest
 
 from ops.app import registry
 from ops.config.sections import ScheduledTask
-from ops.setup.jobs import DOCTOR_MINUTE, WATCH_MINUTE
+from ops.setup.workflow_jobs import DOCTOR_MINUTE, WATCH_MINUTE
 from tests.conftest import REFERENCE, World
 from tests.setup.test_workflows import CONFIGURATIONS, SECRET, workflow
 from tests.support import plain_yaml

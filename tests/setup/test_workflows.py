@@ -15,7 +15,7 @@ from ops.app.scope import fitting_environments
 from ops.config import Config, durable_object_token_names
 from ops.config.checks import DEFAULT_TOKEN
 from ops.engine.runbook import JobSecret, job_parameters
-from ops.setup import environments
+from ops.setup import github_environments
 from tests.conftest import REFERENCE
 from tests.support import plain_yaml
 from tests.support.configurations import CONFIGURATIONS as OTHERS
@@ -357,7 +357,9 @@ def test_environments_table_matches_job_secrets(path: Path) -> None:
             if name := environment["name"] if isinstance(environment, dict) else environment:
                 used.setdefault(name, set()).update(SECRET.findall(str(job["steps"])))
 
-    listed = environments.needed_environments(config(path), {name: discover_runbooks()[name] for name in RUNBOOKS})
+    listed = github_environments.needed_environments(
+        config(path), {name: discover_runbooks()[name] for name in RUNBOOKS}
+    )
 
     assert {each.name: {name for name in each.secrets if not name.startswith("vars.")} for each in listed} == used
     assert {each.name for each in listed if each.has_reviewers} == {

@@ -22,7 +22,7 @@ from ops.cli import cli
 from ops.config import Config, RecoveryLabel
 from ops.core.errors import EXIT_CODES, EXIT_CODES_BY_URGENCY, Reason
 from ops.core.redaction import Redactor
-from ops.setup.environments import render_table
+from ops.setup.github_environments import render_table
 from tests.conftest import REFERENCE, ROOT
 from tests.support import reference
 from tests.support.pages import README, assert_block, assert_blocks, text_of

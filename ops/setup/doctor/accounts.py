@@ -12,10 +12,10 @@ from ops.core.clock import format_utc, parse_utc
 from ops.core.errors import ConfigError, Decision, ProviderError, Refused
 from ops.core.threads import start_call
 from ops.maintenance import steps as maintenance
-from ops.setup import jobs
+from ops.setup import workflow_jobs
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import EnvironmentFacts, environments
-from ops.setup.secrets import TOKEN_PAGE
+from ops.setup.github_secrets import TOKEN_PAGE
 
 ANSWER_SECONDS = 5.0
 """Real seconds to wait for the first answer: a recovery could wait no longer."""
@@ -48,7 +48,7 @@ def variables(environment: EnvironmentFacts) -> Findings:
     """Are the other secrets of the recoveries set here?"""
     facts = environment.facts
     for name in dict.fromkeys(_needed_variables(environment)):
-        ways = jobs.COPY_KEYS if name in jobs.COPY_KEYS else (name,)
+        ways = workflow_jobs.COPY_KEYS if name in workflow_jobs.COPY_KEYS else (name,)
         if name == ways[0] and not any(map(facts.environ.get, ways)):
             yield Finding(f"{' or '.join(ways)} is not set", command=facts.set_command(name))
 
@@ -59,15 +59,15 @@ def _needed_variables(environment: EnvironmentFacts) -> Iterator[str]:
     A laptop needs no chat webhook.
     """
     facts = environment.facts
-    unneeded = {environment.config.token, jobs.APP_ID}
+    unneeded = {environment.config.token, workflow_jobs.APP_ID}
     if not facts.is_job:
         unneeded |= set(facts.config.notify.webhooks.values())
-    if not jobs.has_github_copies(facts.config):
-        unneeded |= set(jobs.COPY_KEYS)
+    if not workflow_jobs.has_github_copies(facts.config):
+        unneeded |= set(workflow_jobs.COPY_KEYS)
     for runbook in environment.runbooks:
-        for job in jobs.button_jobs(facts.config, runbook):
+        for job in workflow_jobs.button_jobs(facts.config, runbook):
             if job.environment == environment.name:
-                names = (name for name in job.secrets if not name.startswith(jobs.ROTATION_PREFIXES))
+                names = (name for name in job.secrets if not name.startswith(workflow_jobs.ROTATION_PREFIXES))
                 yield from (name for name in names if name not in unneeded)
 
 

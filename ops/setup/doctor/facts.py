@@ -1,4 +1,7 @@
-"""Facts that the checks share. Each is read once, on first use, by any thread."""
+"""Facts that the checks share: ops.yml, environments, services, sites, databases, GitHub.
+
+Each is read once, on first use, by any thread.
+"""
 
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -23,7 +26,7 @@ from ops.core.threads import run_parallel, start_call
 from ops.github import actions, client, issues, protection
 from ops.setup import sync
 from ops.setup.doctor.check import NotProvable
-from ops.setup.environments import GitHubEnvironment, needed_environments
+from ops.setup.github_environments import GitHubEnvironment, needed_environments
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.inventory import ListedWorker, NamedResource

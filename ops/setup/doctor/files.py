@@ -9,7 +9,7 @@ from typing import Final
 from ops.core.errors import ConfigError
 from ops.core.names import LIMITS_FILE
 from ops.core.version import __version__
-from ops.setup import jobs, sync, workflows
+from ops.setup import sync, workflow_jobs, workflows
 from ops.setup.doctor.check import Answer, Finding, Findings, check
 from ops.setup.doctor.facts import EnvironmentFacts, Facts, ServiceFacts, environments, repository, services
 from ops.setup.labels import check_template_labels
@@ -134,8 +134,8 @@ def action_runtimes(facts: Facts) -> Findings:
 )
 def minutes(facts: Facts) -> Findings:
     """Do the schedules leave enough minutes for recoveries?"""
-    used = sum(task.minutes for task in jobs.scheduled_tasks(facts.config))
-    if jobs.uses_too_many_minutes(facts.config, used):
+    used = sum(task.minutes for task in workflow_jobs.scheduled_tasks(facts.config))
+    if workflow_jobs.uses_too_many_minutes(facts.config, used):
         yield Finding(
             f"the schedules use {used:,} of {facts.config.github.included_minutes:,} included minutes a month",
             f"Write longer intervals under github.schedules, or github.accept_minutes: {used}.",

@@ -18,9 +18,9 @@ from ops.github.permissions import CONFIG_FILE, may_write, read_permission
 from ops.setup import workflows
 from ops.setup.doctor.check import Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import Facts, repository
+from ops.setup.github_secrets import list_missing
 from ops.setup.github_setup import USE_ENVIRONMENTS
 from ops.setup.labels import desired_labels
-from ops.setup.secrets import list_missing
 from ops.setup.server import ELSEWHERE, ONLY, other_server
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ops.pages.snapshot import SiteClients, explain_unknown_live, live_content
 from ops.probes.http import request_once
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import DatabaseFacts, ServiceFacts, databases, services, sites, workers
-from ops.setup.secrets import TOKEN_PAGE
+from ops.setup.github_secrets import TOKEN_PAGE
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.pages import PagesDeployment

@@ -1,4 +1,4 @@
-"""Run `ops init`: discover, ask, show the differences, write the files of the repository."""
+"""Run `ops init`: check options, discover, ask, show the differences, write the files."""
 
 import functools
 import re
@@ -22,11 +22,11 @@ from ops.core.names import quote_name
 from ops.core.next_step import build_command
 from ops.probes.http import ProbeClient
 from ops.render import TEMPLATES, load_templates
-from ops.setup import release, sync, workflows
+from ops.setup import action_pins, sync, workflows
+from ops.setup.github_secrets import token_url
 from ops.setup.init.discovery import Discovery, InitRequest
 from ops.setup.init.proposal import ConfigProposal, EnvironmentProposal, render_config
 from ops.setup.init.questions import Questions, split_list
-from ops.setup.secrets import token_url
 from ops.setup.workflows import FileAction, FileDifference
 
 if TYPE_CHECKING:
@@ -277,7 +277,9 @@ def _check_actions(target: InitTarget, environ: Mapping[str, str]) -> None:
     root = target.folder
     if not is_copy(root):
         repository = _actions_repository(read_known(root).actions, target.actions, environ)
-        release.choose_pin(repository, workflows.own_pins(root / workflows.FOLDER, repository), target.actions, environ)
+        action_pins.choose_pin(
+            repository, workflows.own_pins(root / workflows.FOLDER, repository), target.actions, environ
+        )
 
 
 def _show(result: InitResult, say: Say) -> None:
@@ -350,7 +352,7 @@ def _actions_repository(known: str, given: str, environ: Mapping[str, str]) -> s
     """Return the repository of Backout: the given one, the one in ops.yml, or that of this program."""
     if given:
         return given.partition("@")[0]
-    own = next(release.find_releases(environ), None)
+    own = next(action_pins.find_releases(environ), None)
     if found := known or (own.repository if own else ""):
         return found
     raise ConfigError(

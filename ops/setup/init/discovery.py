@@ -1,4 +1,4 @@
-"""Collect the Workers and Pages sites of the chosen accounts, and propose services for them."""
+"""Collect Workers and Pages sites for `ops init` as its options say, and propose services."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

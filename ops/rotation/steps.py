@@ -1,4 +1,4 @@
-"""Write secrets of Workers and their copies on GitHub.
+"""Write secrets of Workers and their copies on GitHub: the steps of a rotation.
 
 A secret edit carries no mark, and Cloudflare never returns a value. So a write is confirmed by its answer and by one
 newer live version of the same release; the probes decide which values it has. A second deployment of that version

@@ -1,4 +1,4 @@
-"""Choose the commit of the actions that the workflows use."""
+"""Choose the commit to which generated workflows pin the actions of this program."""
 
 import importlib.metadata
 import json

@@ -14,8 +14,8 @@ from ops.cloudflare.response import CloudflareApiError, ErrorKind
 from ops.cloudflare.tokens import AccountsApi, dashboard_name
 from ops.core.client_guards import parse_token
 from ops.core.errors import ProviderError
-from ops.setup import jobs
-from ops.setup.environments import APP_REPO_TOKEN, GitHubEnvironment
+from ops.setup import workflow_jobs
+from ops.setup.github_environments import APP_REPO_TOKEN, GitHubEnvironment
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -73,16 +73,16 @@ def list_missing(
     `present`: GitHub environment, "" for the repository → names of its secrets. Values that only a rotation needs are
     left out, and so is the key for copies on GitHub if ops.yml has none.
     """
-    has_copies = jobs.has_github_copies(config)
+    has_copies = workflow_jobs.has_github_copies(config)
     for environment in sorted(environments, key=_urgency):
         held = environment.name if config.github.environments else ""
         known = present.get(held, frozenset())
-        copy_keys = {config.github.secret(environment.name, name) for name in jobs.COPY_KEYS}
+        copy_keys = {config.github.secret(environment.name, name) for name in workflow_jobs.COPY_KEYS}
         tokens = _tokens(config, environment.name)
         for name in environment.secrets:
             if name in known or name.startswith("vars.") or _is_of_rotation(config, environment.name, name):
                 continue
-            if name in copy_keys and (not has_copies or known & copy_keys or name.endswith(jobs.APP_KEY)):
+            if name in copy_keys and (not has_copies or known & copy_keys or name.endswith(workflow_jobs.APP_KEY)):
                 continue
             place = f" --env {held}" if held else ""
             command = f"gh secret set {name}{place} --repo {repository}"
@@ -120,7 +120,7 @@ def _tokens(config: "Config", github_environment: str) -> dict[str, str]:
 
 
 def _is_of_rotation(config: "Config", github_environment: str, name: str) -> bool:
-    prefixes = (config.github.secret(github_environment, prefix) for prefix in jobs.ROTATION_PREFIXES)
+    prefixes = (config.github.secret(github_environment, prefix) for prefix in workflow_jobs.ROTATION_PREFIXES)
     return name.startswith(tuple(prefixes))
 
 
@@ -133,7 +133,7 @@ def _template_key(group: str) -> dict[str, str] | None:
 def _about(config: "Config", github_environment: str, name: str) -> str:
     if name in {config.github.secret(github_environment, hook) for hook in config.notify.webhooks.values()}:
         return "URL of the chat's webhook"
-    if name == config.github.secret(github_environment, jobs.SECRETS_TOKEN):
+    if name == config.github.secret(github_environment, workflow_jobs.SECRETS_TOKEN):
         return "token for copies on GitHub, or a GitHub App: docs/reference/permissions.md"
     if name == config.github.secret(github_environment, APP_REPO_TOKEN):
         return "token that reads the application's repository, if it is private"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ops.core.names import CHECK_OUTAGE
-from ops.setup import jobs
+from ops.setup import workflow_jobs
 
 if TYPE_CHECKING:
     from ops.app.scope import AnyRunbook
@@ -56,27 +56,33 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
         environments.setdefault(name, GitHubEnvironment(name)).add(used_by, secrets, permissions)
 
     for runbook in runbooks.values():
-        for job in jobs.button_jobs(config, runbook):
+        for job in workflow_jobs.button_jobs(config, runbook):
             if job.github_environment:
                 place = config.environments.get(job.environment)
                 rights = runbook.permissions.needed(place) if place else runbook.permissions.cloudflare
                 add(job.github_environment, runbook.name, _names(job.secrets), rights)
             if any(job.sources.values()):  # the job that fetches them has this secret only
                 add("recovery", runbook.name, [config.github.secret("recovery", APP_REPO_TOKEN)], ())
-        if jobs.has_other_repository(config, runbook):
+        if workflow_jobs.has_other_repository(config, runbook):
             token = config.github.secret(runbook.github_environment, APP_REPO_TOKEN)
             add(runbook.github_environment, runbook.name, [token], ())
-    for job in jobs.limits_jobs(config):
+    for job in workflow_jobs.limits_jobs(config):
         add("limits", "limits", _names(job.secrets), ["Workers KV Storage Write"])
     groups = {group for each in environments.values() for group in each.permissions}
     add(
         "report",
         "every workflow that acts",
-        _names({**jobs.read_tokens(config, "report"), **jobs.watch_secrets(config), **jobs.watch_webhooks(config)}),
+        _names(
+            {
+                **workflow_jobs.read_tokens(config, "report"),
+                **workflow_jobs.watch_secrets(config),
+                **workflow_jobs.watch_webhooks(config),
+            }
+        ),
         sorted({*IMPACT, *(read for group in groups for read in _read_groups(group))}),
     )
     add("report", CHECK_OUTAGE, (), ())
-    add("evidence", "evidence", _names(jobs.read_tokens(config, "evidence")), EVIDENCE)
+    add("evidence", "evidence", _names(workflow_jobs.read_tokens(config, "evidence")), EVIDENCE)
     for each in config.environments.values():
         if each.approval:
             add(each.approval_environment, f"acting jobs of {each.name}", (), ())

@@ -1,4 +1,4 @@
-"""Compute the content of generated workflows: buttons, jobs and their secrets. Pure.
+"""Jobs of generated workflows: buttons, schedules and their secrets. Pure.
 
 A job acts in one environment of `ops.yml` with the secrets of one GitHub environment. The workflow names each secret
 itself: `secrets[…]` makes GitHub send all secrets to the runner, and `a || b` yields b's value if a is missing.
