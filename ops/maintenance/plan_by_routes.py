@@ -23,7 +23,7 @@ from ops.engine.context import Context
 from ops.engine.step import StepPlan
 from ops.maintenance import orphaned_routes, plan_text, refusals, routes, site_undo, state, steps
 from ops.maintenance.orphaned_routes import RecoveredState
-from ops.maintenance.release import notify_others, release_all, release_windows
+from ops.maintenance.release import notify_others, plan_release
 from ops.maintenance.routes import IngressPaths, RoutesToClose
 from ops.maintenance.state import TIME_FORMAT, ClosedRoute, MaintenanceRequest, MaintenanceState, MaintenanceWindow
 from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWorker, StoredState
@@ -356,10 +356,7 @@ def _summarize(window: MaintenanceWindow, *, changed: bool) -> str:
 def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tuple[MaintenanceWindow, ...]) -> StepPlan:
     """Plan to reopen the wanted windows, as far as nobody else needs them. Raises Refused."""
     service, path, live = snapshot.service, snapshot.request.path, snapshot.worker.deployment
-    if snapshot.request.releases_all:
-        released = release_all(ctx, wanted, snapshot.state.unreadable)
-    else:
-        released = release_windows(ctx, wanted, ctx.params.accept_owners)
+    released = plan_release(ctx, snapshot.request, wanted, snapshot.state.unreadable)
     opened, kept = released.opened, released.kept
     windows = [each for each in snapshot.state.windows if each not in opened]
     remaining = tuple(kept.get((each.service, each.path), each) for each in windows)
@@ -368,7 +365,8 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
     if released.is_needed:
         writes += [UploadState(remaining, live, _reopened_to_store(snapshot, opened)), DeployState(live, remaining)]
     stored, message = StoredState(ConcurrencyGuard(live), ctx.run_id), opened[0].message if len(opened) == 1 else ""
-    changes = steps.build_steps(writes, stored, _suggest_state(ctx, snapshot, "on", path, message=message))
+    undo = _suggest_state(ctx, snapshot, "on", path, message=message)
+    changes = steps.build_steps(writes, stored, undo)
     needed, what = count_calls(writes), f"{service.name} {path}" if path else f"the whole of {service.name}"
     stays = next((each for each in still if path.startswith(each.path)), None)
     probes = () if stays else tuple(probe for probe in service.probes if not is_probe_closed(probe, still))
@@ -392,6 +390,7 @@ def plan_reopened(ctx: Context[Any], snapshot: MaintenanceSnapshot, wanted: tupl
             *plan_text.unread_zone_warnings(snapshot.ingress),
             *plan_text.wait_warnings(ctx, needed),
         ),
+        describe_remains=partial(plan_text.describe_half_open, changes, undo),
         reason=None if released.is_needed else Reason.NOT_OFF,
         next_step=suggest_acceptance(ctx, "maintenance", released.holders) or ctx.status_command,
         done_message=f"Released {what}" if stays else f"Reopened {what}{released.also}",

@@ -1,7 +1,7 @@
 """Texts in the plan of maintenance: sections, warnings, consequences, calls to Cloudflare."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 from ops.cloudflare.call_budget import MOST_CALLS, OWN_CALLS, PERIOD, limit_calls
 from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
-from ops.core.next_step import build_command
-from ops.core.plan import PlanSection
+from ops.core.names import first_of
+from ops.core.next_step import SuggestedCommand, build_command
+from ops.core.plan import Change, PlanSection, Progress
 from ops.engine import timed_end
 from ops.engine.context import Context
 from ops.maintenance.orphaned_routes import RecoveredState
@@ -205,6 +206,17 @@ def orphaned_route_warnings(ingress: IngressPaths, recovered: RecoveredState) ->
             f"route {route.pattern} leads to {WORKER}, but no version of {WORKER} stores it for {ingress.worker}: it "
             f"stays unchanged. To change it: dashboard → {names.get(route.zone, route.zone)} → Workers Routes"
         )
+
+
+def describe_half_open(changes: Sequence[Change], closes: SuggestedCommand, progress: Progress) -> str:
+    """Describe what a run opened and left stored as closed; empty if there is none. `closes` closes it again."""
+    sent = {*progress.changed, *progress.unconfirmed, progress.pending_target}
+    opened = [each.target for each in changes if each.target in sent and not each.target.endswith(WORKER)]
+    stored = next((each.target for each in changes if each.target == f"Worker {WORKER}"), "")
+    if not opened or stored in progress.changed:
+        return ""
+    named = ", ".join(first_of(opened))
+    return f"It opened {named}, which stays stored as closed. To close it again: `{closes.command}`"
 
 
 def describe_stays(what: str, stays: MaintenanceWindow | None, held: str) -> str:

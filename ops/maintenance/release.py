@@ -8,7 +8,7 @@ from ops.core.names import quote_name
 from ops.core.owners import Requester, StateOwner, describe_owners, find_others, find_owner, held_by_others
 from ops.core.plan import PlanSection
 from ops.engine.context import Context
-from ops.maintenance.state import MaintenanceWindow
+from ops.maintenance.state import MaintenanceRequest, MaintenanceWindow
 
 RELEASED = "Released"
 """Section of a plan with everybody whom `--release-all` releases."""
@@ -49,8 +49,16 @@ class Release:
         return bool(self.opened or self.kept or self.released)
 
 
-def release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], accepted: Sequence[str]) -> Release:
-    """Release the windows for the requester. Raises NeedsAcceptance if only others need them."""
+def plan_release(
+    ctx: Context[Any], request: MaintenanceRequest, wanted: Sequence[MaintenanceWindow], unreadable: Sequence[str]
+) -> Release:
+    """Release the windows for the requester, or for everybody. Raises NeedsAcceptance if only others need them."""
+    if request.releases_all:
+        return _release_all(ctx, wanted, unreadable)
+    return _release_windows(ctx, wanted, ctx.params.accept_owners)
+
+
+def _release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], accepted: Sequence[str]) -> Release:
     now, requester = ctx.clock.now(), ctx.request.requester
     opened, kept, holders = list[MaintenanceWindow](), dict[tuple[str, str], MaintenanceWindow](), list[StateOwner]()
     notices, held, released = dict[int, list[str]](), list[str](), list[str]()
@@ -87,7 +95,7 @@ def list_released(scope: str, owners: Sequence[StateOwner], requester: Requester
     return [f"{scope}, held by {describe_owners(gone)}"] if gone else []
 
 
-def release_all(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], unreadable: Sequence[str]) -> Release:
+def _release_all(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], unreadable: Sequence[str]) -> Release:
     """Release the windows for everybody, also if it is unknown who holds them."""
     now, incident = ctx.clock.now(), ctx.request.incident
     lines, notices = list[str](), dict[int, list[str]]()

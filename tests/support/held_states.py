@@ -20,6 +20,7 @@ Holder = int | str
 ON_CALL = "alice"
 """The person who acts for each incident."""
 SITE_HOST = "docs.shop.example"
+SECURITY, CLOSING = {"CLOUDFLARE_API_TOKEN": "security"}, {"SHOP_TOKEN": "closing"}
 SHOP_SWITCHES = {
     "switches": {**switches.DECLARED["switches"], "basket": {"normal": "on", "on_unknown": "on"}},
     "ai": switches.DECLARED["ai"],
@@ -35,7 +36,7 @@ class HeldState:
     hold: Mapping[str, Any]
     release: Mapping[str, Any]
     is_held: Callable[[], bool]
-    read_owners: Callable[[], list[dict[str, Any]]]
+    read_owners: Callable[[], list[Holder]]
     environ: Mapping[str, str]
     environment: str = "production"
 
@@ -73,7 +74,7 @@ class HeldState:
     @property
     def holders(self) -> set[Holder]:
         """Return the stored owners."""
-        return {each["incident"] or each["by"] for each in self.read_owners()}
+        return {*self.read_owners()}
 
 
 def stored_windows(world: World) -> list[dict[str, Any]]:
@@ -83,13 +84,18 @@ def stored_windows(world: World) -> list[dict[str, Any]]:
     return [each["json"] for each in bindings if str(each["name"]).startswith("BLOCK_")]
 
 
-def _owners_of_windows(world: World) -> list[dict[str, Any]]:
-    return [owner for window in stored_windows(world) for owner in window.get("owners", ())]
+def _owners_of_windows(world: World, environment: str, environ: Mapping[str, Any]) -> list[Holder]:
+    """Return the owners that `ops status` names: it also knows those whose version was overwritten."""
+    where = ("--environment", environment, "--config", str(world.config), "--json")
+    shown = world.ops("status", *where, **environ).result["maintenance"]
+    names = [name.split()[0] for window in shown for name in window["held_by"]]
+    return [int(name[1:]) if name.startswith("#") else name for name in names]
 
 
-def _owners_of_switch(place: switches.SwitchWorld, name: str, normal: str) -> list[dict[str, Any]]:
+def _owners_of_switch(place: switches.SwitchWorld, name: str, normal: str) -> list[Holder]:
     value = place.value(name) or {"state": normal}
-    return [] if value["state"] == normal else value.get("owners", [{**value, "by": value["owner"]}])
+    owners = [] if value["state"] == normal else value.get("owners", [{**value, "by": value["owner"]}])
+    return [each["incident"] or each["by"] for each in owners]
 
 
 def _maintenance(service: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -104,8 +110,8 @@ def routes(world: World) -> Iterator[HeldState]:
             "maintenance",
             *_maintenance("api"),
             lambda: place.serves(f"{HOST}/") == "off",
-            partial(_owners_of_windows, world),
-            {"CLOUDFLARE_API_TOKEN": "security"},
+            partial(_owners_of_windows, world, "production", SECURITY),
+            SECURITY,
         )
 
 
@@ -115,6 +121,7 @@ def site(world: World) -> Iterator[HeldState]:
     sandbox.switches.propagation_seconds = 0
     sandbox.switches.route_precedes_pages_domain = True
     sandbox.pages.add_deployment(SITE, files={"index.html": b"docs"}, at=sandbox.clock.now())
+    sandbox.clock.advance(60)
     sandbox.zones.add("shop.example")
     sandbox.add_token("closing", [*PERMISSIONS, "Pages Read"])
     where = ["--environment", "live", "--config", str(world.config), "--yes"]
@@ -124,8 +131,8 @@ def site(world: World) -> Iterator[HeldState]:
         "maintenance",
         *_maintenance("docs"),
         lambda: httpx.get(sandbox.edge_url, headers={"host": SITE_HOST}, verify=False).status_code == 503,
-        partial(_owners_of_windows, world),
-        {"SHOP_TOKEN": "closing"},
+        partial(_owners_of_windows, world, "live", {**shop.environ(), **CLOSING}),
+        CLOSING,
         "live",
     )
 

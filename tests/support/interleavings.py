@@ -72,6 +72,8 @@ class Interleaving:
     """Writes with a successful response."""
     awaited: str = ""
     """Method and path of the request that the first run sent when the second one had ended."""
+    was_done: bool = False
+    """Whether the first run paused after its last write, with its goal reached."""
 
     @property
     def story(self) -> str:
@@ -113,13 +115,15 @@ def interleave(
     if stop.result is None:
         return None
     assert stop.began is not None
+    assert stop.ended is not None
     everything = successful_writes(world, 0, None)
     own = successful_writes(world, stop.began, stop.ended)
     rest = list(everything)
     for each in own:
         rest.remove(each)
     awaited = next((f"{each.method} {each.path}" for each in world.sandbox.requests[: stop.began][-1:]), "")
-    return Interleaving(nth, done, stop.result, stop.reached, stop.was_proved, rest, own, awaited)
+    was_done = stop.had_reached and bool(rest) and not successful_writes(world, stop.ended, None)
+    return Interleaving(nth, done, stop.result, stop.reached, stop.was_proved, rest, own, awaited, was_done)
 
 
 class _Stop:
@@ -133,7 +137,7 @@ class _Stop:
         self._was_edge = False
         self.result: EndedRun | None = None
         self.error: BaseException | None = None
-        self.reached = self.was_proved = False
+        self.reached = self.had_reached = self.was_proved = False
         self.began: int | None = None
         self.ended: int | None = None
 
@@ -153,7 +157,8 @@ class _Stop:
             self._is_running = True
         try:
             requests = self._world.sandbox.requests
-            self.was_proved = is_edge and self._first.reached()
+            self.had_reached = self._first.reached()
+            self.was_proved = is_edge and self.had_reached
             self.began = len(requests)
             self.result = self._second.run(self._world)
             self.ended = len(requests)
