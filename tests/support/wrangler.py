@@ -9,12 +9,16 @@ from ops.tools import node
 from sandbox import Sandbox
 from tests.conftest import ROOT
 
+YOUNG = "--min-semi-space-size=32"
+"""In MB, for new objects: fewer collections while wrangler starts, which takes 0.67 s of CPU instead of 0.8."""
+
 
 def run_wrangler(sandbox: Sandbox, folder: Path, *arguments: str, home: Path, stdin: str = "", code: int = 0) -> str:
     """Run wrangler and return its output on both streams. Checks the exit code."""
     environ = sandbox.environ() | node.wrangler_environment(str(home))
+    program, script = node.wrangler_command()
     ended = subprocess.run(
-        [*node.wrangler_command(), *arguments],
+        [program, YOUNG, script, *arguments],
         cwd=folder,
         env=environ,
         input=stdin,
