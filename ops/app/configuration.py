@@ -151,12 +151,12 @@ def choose_repository(given: str, environ: Mapping[str, str], folder: Path, reda
 
     Raises ConfigError if there is none, or if the origin is on another server than the token.
     """
-    if found := given or environ.get("GITHUB_REPOSITORY", ""):
-        return found
+    if name := given or environ.get("GITHUB_REPOSITORY", ""):
+        return name
     environ = add_server(environ, folder, redactor)
     client.api_url(environ)
-    if found := parse_github_remote(_origin(environ, folder, redactor), environ):
-        return found
+    if name := parse_github_remote(_origin(environ, folder, redactor), environ):
+        return name
     raise ConfigError("the repository on GitHub is not known", hint="Add `--repo OWNER/NAME`.")
 
 

@@ -196,10 +196,10 @@ def _run(arguments: Sequence[str], redactor: Redactor, install_signals: Callable
 
 def handle_unexpected_error(error: Exception, arguments: Sequence[str]) -> int:
     """Print the error that ended the command. Return its exit code."""
-    if isinstance(found := unwrap_signal(error), KeyboardInterrupt):
-        return show_error(interruption_error(found, arguments))
-    if isinstance(found, Interrupted):
-        return show_error(found)
+    if isinstance(original := unwrap_signal(error), KeyboardInterrupt):
+        return show_error(interruption_error(original, arguments))
+    if isinstance(original, Interrupted):
+        return show_error(original)
     is_run = bool(getattr(error, "__notes__", ()))  # the notes say which changes a run made
     if isinstance(error, OSError) and error.errno in CANNOT_WRITE and not is_run:
         discard_output()

@@ -221,9 +221,9 @@ def github_environ(config: Path, redactor: Redactor, *, is_quiet: bool = False) 
     """Return the environment with GitHub's repository and token, and print which repository was found on a laptop."""
     from ops.app.configuration import log_in
 
-    environ, found = log_in(os.environ, config.resolve().parent, redactor)
-    if found and not is_quiet:
-        echo(found, err=True)
+    environ, note = log_in(os.environ, config.resolve().parent, redactor)
+    if note and not is_quiet:
+        echo(note, err=True)
     return environ
 
 

@@ -50,16 +50,16 @@ def list_recovery_options(config: "Config", runbooks: Iterable[RunbookFacts]) ->
         labels = {put: label for put, label in config.labels.items() if _service(config, label) == name}
         named = dict.fromkeys(label.environment for label in labels.values())
         for environment in named or [e for e, each in config.environments.items() if name in each.services]:
-            found, kinds = [], _kinds(config.environments[environment], name)
+            options, kinds = [], _kinds(config.environments[environment], name)
             for runbook in (each for each in runbooks if kinds & {*each.kinds}):
                 what = runbook.when, runbook.name, name, environment
                 starts = {p: o for p, o in labels.items() if (o.runbook, o.environment) == (runbook.name, environment)}
                 fits = runbook.fits(config.environments[environment], name)
-                found += [RecoveryOption(*what, put, params) for put, params in _alike(starts)] or [
+                options += [RecoveryOption(*what, put, params) for put, params in _alike(starts)] or [
                     RecoveryOption(*what, (), params) for params in fits
                 ]
             place = {put: number for number, put in enumerate(labels)}
-            yield from sorted(found, key=lambda option: place[option.labels[0]] if option.labels else len(place))
+            yield from sorted(options, key=lambda option: place[option.labels[0]] if option.labels else len(place))
 
 
 def _alike(labels: "Mapping[str, RecoveryLabel]") -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:

@@ -326,8 +326,8 @@ def apply_edits(text: str, edits: Iterable[Edit]) -> str:
 def set_key(text: str, key: str, value: str) -> str:
     """Set a key of the file itself to a value in YAML. Comments inside an earlier value are lost."""
     root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    if (found := find_child(root, key)) is not None:
-        return apply_edits(text, [replace_node(text, found, value)])
+    if (child := find_child(root, key)) is not None:
+        return apply_edits(text, [replace_node(text, child, value)])
     if root.flow_style:
         return apply_edits(text, [insert_key(text, root, key, value)])
     newline = "\r\n" if "\r\n" in text else "\n"
@@ -356,8 +356,8 @@ def _set_nested(text: str, outer: str, inner: str, value: str) -> str:
         edit = insert_key(text, root, outer, flow)
     elif not holder.value:
         edit = replace_node(text, holder, flow)
-    elif (found := find_child(holder, inner)) is not None:
-        edit = replace_node(text, found, value)
+    elif (child := find_child(holder, inner)) is not None:
+        edit = replace_node(text, child, value)
     elif holder.flow_style:
         edit = insert_key(text, holder, inner, value)
     else:

@@ -61,7 +61,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     import difflib  # here, because only a mistake needs it
 
     plain = {_plain(candidate): candidate for candidate in known}
-    matches = [plain[found] for found in difflib.get_close_matches(_plain(name), plain, n=1)]
+    matches = [plain[near] for near in difflib.get_close_matches(_plain(name), plain, n=1)]
     return next(iter(matches or _beginnings(name, plain.values())), "")
 
 

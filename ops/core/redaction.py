@@ -41,11 +41,11 @@ def decoded(text: str) -> bytes | None:
         return None
     if not _BEGINS_ESCAPE.search(text) or not ESCAPES.search(text):  # as in most texts of several lines
         return _encoded(UNSEEN.sub("", text))
-    found, at = list[bytes](), 0
+    parts, at = list[bytes](), 0
     for each in ESCAPED.finditer(text):
-        found += (_encoded(text[at : each.start()]), _meant(each))
+        parts += (_encoded(text[at : each.start()]), _meant(each))
         at = each.end()
-    return b"".join((*found, _encoded(text[at:])))
+    return b"".join((*parts, _encoded(text[at:])))
 
 
 def places(text: str) -> list[int]:
@@ -62,10 +62,10 @@ def places(text: str) -> list[int]:
 def _pieces(text: str) -> Iterator[tuple[bytes, int, bool]]:
     """Yield the bytes of each part, where it begins, and whether it is plain: one byte for each character."""
     at = 0
-    for found in ESCAPED.finditer(text):
-        yield from _plain(text, at, found.start())
-        yield _meant(found), found.start(), False
-        at = found.end()
+    for escape in ESCAPED.finditer(text):
+        yield from _plain(text, at, escape.start())
+        yield _meant(escape), escape.start(), False
+        at = escape.end()
     yield from _plain(text, at, len(text))
 
 
@@ -249,9 +249,9 @@ class Redactor:
 
     def _found_across_lines(self, text: str) -> Iterator[tuple[int, int]]:
         """Find values across line breaks, as `base64` and `fold` insert them."""
-        if "\n" in text and (found := list(self._found(text.replace("\n", "").replace("\r", "")))):
+        if "\n" in text and (spans := list(self._found(text.replace("\n", "").replace("\r", "")))):
             places = [at for at, character in enumerate(text) if character not in "\r\n"]
-            yield from ((places[start], places[end - 1] + 1) for start, end in found)
+            yield from ((places[start], places[end - 1] + 1) for start, end in spans)
 
     def _found_encoded(self, text: str) -> Iterator[tuple[int, int]]:
         lower = text.lower() if text.isascii() else text.translate(_LOWER)
@@ -326,10 +326,10 @@ class _Form:
         beginning, rest = self._patterns
         reach = LONGEST_SPELLING * (self._at + 1)
         at = 0
-        while found := rest.search(text, at):
-            at = found.start()
+        while match := rest.search(text, at):
+            at = match.start()
             if begin := beginning.search(text, max(0, at - reach), at):
-                yield begin.start(), found.end()
+                yield begin.start(), match.end()
             at += 1  # a value may overlap itself
 
     @cached_property

@@ -290,4 +290,4 @@ class PreviousRuns:
     def _written(self, named: re.Pattern[str]) -> frozenset[str]:
         """Return the IDs in the answers to writes that begin like `named`."""
         written = (row.text for run in self.runs for row in run.rows if row.kind == "written")
-        return frozenset(found[1] for text in written if (found := named.match(text)))
+        return frozenset(match[1] for text in written if (match := named.match(text)))

@@ -45,14 +45,14 @@ def read_applies(d1: "D1Api", database_id: str) -> Mapping[str, RecordedApply]:
     A table of others has no record.
     """
     try:
-        (found,) = d1.query(database_id, [SqlStatement(f"SELECT migration, bookmark, run, at FROM {TABLE}")])  # noqa: S608
+        (result,) = d1.query(database_id, [SqlStatement(f"SELECT migration, bookmark, run, at FROM {TABLE}")])  # noqa: S608
     except ProviderError as error:
         if error.reason == Reason.PROVIDER_REFUSED and "no such column" in error.message:
             return {}
         raise
     applies = {
         str(row["migration"]): RecordedApply(*(str(row[name] or "") for name in ("bookmark", "run", "at")))
-        for row in found.rows
+        for row in result.rows
     }
     return {name: each for name, each in applies.items() if _is_record(each)}
 

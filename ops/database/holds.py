@@ -67,7 +67,7 @@ def read_holds(d1: "D1Api", database_id: str) -> tuple[Hold, ...]:
     Raises ProviderError, and Refused for a table of others.
     """
     try:
-        (found,) = d1.query(database_id, [SqlStatement(f"SELECT {', '.join(_COLUMNS)} FROM {TABLE} ORDER BY held_at")])  # noqa: S608
+        (result,) = d1.query(database_id, [SqlStatement(f"SELECT {', '.join(_COLUMNS)} FROM {TABLE} ORDER BY held_at")])  # noqa: S608
     except ProviderError as error:
         if error.reason == Reason.PROVIDER_REFUSED and f"no such table: {TABLE}" in error.message:
             return ()
@@ -76,7 +76,7 @@ def read_holds(d1: "D1Api", database_id: str) -> tuple[Hold, ...]:
             hint = f"Rename it: ALTER TABLE {TABLE} RENAME TO other_holds (a view: drop it). Then run this again."
             raise Refused(text, reason=Reason.UNKNOWN_VALUE, hint=hint) from None
         raise
-    return tuple(hold for hold in map(_parse_hold, found.rows) if is_hold(hold))
+    return tuple(hold for hold in map(_parse_hold, result.rows) if is_hold(hold))
 
 
 def refuse_second_step_back(

@@ -75,13 +75,13 @@ def _provisioned_name(
 
 def find_database_id(name: str, databases: Iterable[NamedResource]) -> str:
     """Return the id of an account's database, whose name no other one has. Raises Refused if there is none."""
-    found = next((each.id for each in databases if each.name == name), "")
-    if not found:
+    database_id = next((each.id for each in databases if each.name == name), "")
+    if not database_id:
         raise _unusable(
             f"the account has no D1 database {quote_name(name)}, and the wrangler file names no database_id",
             "`wrangler deploy` makes it. If it has another name, add database_name or database_id to its binding.",
         )
-    return found
+    return database_id
 
 
 def _find_environment(file: str, settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:

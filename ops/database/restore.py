@@ -218,7 +218,7 @@ def _done(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:
 def describe_difference(restore: DatabaseRestore, now: DatabaseState) -> list[str]:
     """Return a line for each table whose number of rows differs. Updated and deleted rows are not counted."""
     before, after = restore.before.rows, now.rows
-    found, uncounted = [], []
+    tables, uncounted = [], []
     for table in sorted({*before, *after}):
         was, is_now = before.get(table, TableRows(0)).count, after.get(table, TableRows(0)).count
         if was is None or is_now is None:
@@ -227,12 +227,12 @@ def describe_difference(restore: DatabaseRestore, now: DatabaseState) -> list[st
             gone = "removed" if was > is_now else "added"
             how_many = f"{abs(was - is_now)} rows {gone}"
             how_many = how_many if restore.is_closed else f"at least {how_many}"
-            found.append(f"{quote_name(table)}: {was} → {is_now} rows, {how_many}")
+            tables.append(f"{quote_name(table)}: {was} → {is_now} rows, {how_many}")
     few = len(uncounted) <= MAX_TABLES
     names = list(map(quote_name, uncounted)) if few else [f"{len(uncounted)} tables"]
     left = [f"{name}: {NOT_COUNTED}" for name in names]
-    more = [f"{len(found) - MAX_TABLES} more tables differ"] if len(found) > MAX_TABLES else []
-    shown = [*found[:MAX_TABLES], *more, *left] or ["no table has another number of rows"]
+    more = [f"{len(tables) - MAX_TABLES} more tables differ"] if len(tables) > MAX_TABLES else []
+    shown = [*tables[:MAX_TABLES], *more, *left] or ["no table has another number of rows"]
     return [*shown, "updated and deleted rows are not counted"]
 
 

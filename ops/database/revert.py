@@ -115,7 +115,7 @@ def read_sources(ctx: Context[Any], name: str, database: "Database") -> RevertSo
     """Read the database, and the files of the default branch. Raises ProviderError, ConfigError and Refused."""
     d1, now = ctx.cloudflare.d1, ctx.clock.now()
     services = [each for each in map(ctx.environment.service, dict.fromkeys(database.services)) if each.worker]
-    found, bookmark, held, files, *uploads = run_parallel_mixed(
+    state, bookmark, held, files, *uploads = run_parallel_mixed(
         [
             lambda: read_state(d1, database),
             lambda: d1.read_bookmark(database.id),
@@ -125,7 +125,7 @@ def read_sources(ctx: Context[Any], name: str, database: "Database") -> RevertSo
         ]
     )
     names = [each.name for each in services]
-    return RevertSources(now, found, bookmark, held, files, dict(zip(names, uploads, strict=True)))
+    return RevertSources(now, state, bookmark, held, files, dict(zip(names, uploads, strict=True)))
 
 
 def plan_revert(

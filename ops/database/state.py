@@ -87,8 +87,8 @@ def read_state(d1: "D1Api", database: "Database", uncounted: Collection[str] = (
 
 def read_objects(d1: "D1Api", database_id: str) -> frozenset[tuple[SqlValue, ...]]:
     """Return type, name and SQL of the objects that people or guards made. Raises ProviderError."""
-    (found,) = d1.query(database_id, [_SCHEMA])
-    return frozenset((row["type"], row["name"], row["sql"]) for row in found.rows)
+    (result,) = d1.query(database_id, [_SCHEMA])
+    return frozenset((row["type"], row["name"], row["sql"]) for row in result.rows)
 
 
 def without_applies(objects: frozenset[tuple[SqlValue, ...]]) -> frozenset[tuple[SqlValue, ...]]:
@@ -103,8 +103,8 @@ def has_table(objects: frozenset[tuple[SqlValue, ...]], table: str) -> bool:
 
 def read_clock(d1: "D1Api", database_id: str) -> datetime:
     """Return the time of D1's clock, which the times of migrations and bookmarks have. Raises ProviderError."""
-    (found,) = d1.query(database_id, [SqlStatement("SELECT unixepoch() AS now")])
-    return datetime.fromtimestamp(int(str(found.rows[0]["now"])), UTC)
+    (result,) = d1.query(database_id, [SqlStatement("SELECT unixepoch() AS now")])
+    return datetime.fromtimestamp(int(str(result.rows[0]["now"])), UTC)
 
 
 def read_migrations(

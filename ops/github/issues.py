@@ -244,7 +244,7 @@ def trusted_records(repository: "Repository", number: int) -> list[IssueRecord]:
 def read_previous_runs(repository: "Repository", number: int) -> PreviousRuns:
     """Return the trusted records of an incident, and when it was opened."""
     issue = repository.get_issue(number)
-    runs = tuple(found.record for found in records_of(issue, TrustedAuthors(repository)))
+    runs = tuple(entry.record for entry in records_of(issue, TrustedAuthors(repository)))
     return PreviousRuns(runs, issue.created_at.astimezone(UTC))
 
 

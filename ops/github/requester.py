@@ -363,7 +363,7 @@ class TypedRequester(Requester):
         if self.is_read_only and verb != "GET":
             raise Refused(f"{verb} {path} is a write to GitHub, and only reads are allowed", reason=Reason.READ_ONLY)
         try:
-            status, found, text = super().requestJson(
+            status, answer_headers, text = super().requestJson(
                 verb, url, parameters, headers, input, cnx or copy(self._connection), follow_302_redirect
             )
         except (requests.RequestException, GithubException):
@@ -372,6 +372,6 @@ class TypedRequester(Requester):
             # PyGithub cannot read the headers, or it was redirected to another host.
             raise malformed_answer(verb, expected_answer(verb, path)[0], 0, type(error).__name__) from None
         if status >= 400:
-            return status, found, refusal_body(text)
+            return status, answer_headers, refusal_body(text)
         check_answer(verb, path, status, text)
-        return status, found, text
+        return status, answer_headers, text

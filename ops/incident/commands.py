@@ -269,7 +269,7 @@ def _describe(issue: "Issue", trusted: "TrustedAuthors", now: datetime) -> OpenI
 
     form = parse_form(issue.body, now=now)
     labels = [label.name for label in issue.labels]
-    runs = [found for found in records_of(issue, trusted) if found.is_run]
+    runs = [entry for entry in records_of(issue, trusted) if entry.is_run]
     last = runs[-1] if runs else None
     return OpenIncident(
         number=issue.number,

@@ -140,7 +140,7 @@ class RouteClosure:
         keys = {each.key for closing in self.closings for each in closing.window.closed}
         zones = sorted({zone for zone, _ in keys})
         previews = [each.window for each in self.closings if each.window.subdomain]
-        worker, subdomains, *found = run_parallel_mixed(
+        worker, subdomains, *routes = run_parallel_mixed(
             [
                 partial(steps.read_worker, ctx.cloudflare.workers),
                 lambda: {each.service: ctx.cloudflare.workers.read_subdomain(each.worker) for each in previews},
@@ -148,7 +148,7 @@ class RouteClosure:
             ]
         )
         off = {name for name, subdomain in subdomains.items() if subdomain == SUBDOMAIN_OFF}
-        live = {(each.zone, each.pattern) for each in itertools.chain(*found) if each.script == MAINTENANCE_WORKER}
+        live = {(each.zone, each.pattern) for each in itertools.chain(*routes) if each.script == MAINTENANCE_WORKER}
         stored = self._stored_in(worker)
         ways = {
             each.service: [

@@ -120,8 +120,8 @@ def _read_worker_and_site(
     ctx: Context[Any], service: "Service", read_worker: "ReadWorker"
 ) -> tuple[MaintenanceWorker, IngressPaths]:
     """Read ops-maintenance and the routes in the zone of a site's url. Raises Refused."""
-    found, zones = run_parallel_mixed([read_worker, ctx.cloudflare.routes.list_zones])
-    maintenance_worker, host = _require_worker(ctx, found), service.host
+    existing, zones = run_parallel_mixed([read_worker, ctx.cloudflare.routes.list_zones])
+    maintenance_worker, host = _require_worker(ctx, existing), service.host
     own = [zone for zone in zones if zone.contains_host(host)]
     read = tuple(sorted(own, key=lambda zone: len(zone.name))[-1:])
     maintenance_worker, listed = _read_routes(ctx, maintenance_worker, read, read_worker)
@@ -142,11 +142,11 @@ def _read_routes(
     now: MaintenanceWorker | None = maintenance_worker
     workers = ctx.cloudflare.workers
     for _ in range(MAX_ROUTE_READS):
-        found, deployments = run_parallel_mixed(
+        listed, deployments = run_parallel_mixed(
             [lambda: steps.read_routes(ctx.cloudflare.routes, zones), lambda: workers.find_deployments(WORKER)]
         )
         if now and deployments and deployments[0].id == now.deployment.id:
-            return now, found
+            return now, listed
         now = read_worker()
     live = describe_deployment(now.deployment) if now else "deleted"
     raise refusals.changed_during_reads_refusal(MAX_ROUTE_READS, live)

@@ -191,7 +191,7 @@ def read_worker(workers: "WorkersApi", *, is_tolerant: bool = False) -> Maintena
 def read_routes(routes: "RoutesApi", zones: tuple[Zone, ...]) -> tuple[WorkerRoute, ...]:
     """Return the routes of the zones, read a few zones at a time."""
     reads = [partial(routes.list_routes, zone.id) for zone in zones]
-    return tuple(route for found in run_in_batches(reads, MAX_PARALLEL_READS) for route in found)
+    return tuple(route for listed in run_in_batches(reads, MAX_PARALLEL_READS) for route in listed)
 
 
 def _read_concurrent_states(

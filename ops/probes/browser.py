@@ -94,8 +94,8 @@ def _build_job(
 
 def _find_browser(spec: "BrowserProbe", environ: Mapping[str, str]) -> str | None:
     for program in [spec.path] if spec.path else [*PROGRAMS, MAC_PROGRAM]:
-        if found := shutil.which(program, path=environ.get("PATH")):
-            return found
+        if file := shutil.which(program, path=environ.get("PATH")):
+            return file
     return None
 
 

@@ -262,14 +262,14 @@ def _version(echoed: str | None, versions: frozenset[str]) -> Assertion:
     return Assertion("version", Verdict.UNHEALTHY, f"{echoed[:8]} still answers")
 
 
-def _compare(name: str, found: str, wanted: str, redact: Redact) -> Assertion:
-    return _assert_found(name, found == wanted, wanted[:MAX_TEXT_LENGTH], redact(found))
+def _compare(name: str, actual: str, wanted: str, redact: Redact) -> Assertion:
+    return _assert_found(name, actual == wanted, wanted[:MAX_TEXT_LENGTH], redact(actual))
 
 
-def _assert_found(name: str, holds: bool, wanted: str, found: str) -> Assertion:  # noqa: FBT001
+def _assert_found(name: str, holds: bool, wanted: str, actual: str) -> Assertion:  # noqa: FBT001
     if holds:
         return Assertion(name, Verdict.HEALTHY, wanted)
-    return Assertion(name, Verdict.UNHEALTHY, f"{found[:MAX_TEXT_LENGTH]}, wanted {wanted}")
+    return Assertion(name, Verdict.UNHEALTHY, f"{actual[:MAX_TEXT_LENGTH]}, wanted {wanted}")
 
 
 def parse_json(body: bytes) -> Any:

@@ -211,11 +211,11 @@ def read_issue(
     page, writers = issue.html_url, TrustedAuthors(repository)
     acts, recorded, left_out = [], [], 0
     for entry in issue.get_timeline():
-        found = _parse_entry(entry.raw_data, page, writers)
-        if isinstance(found, IssueAction):
-            acts.append(found)
-        elif isinstance(found, IssueRecord):
-            recorded.append(found)
+        parsed = _parse_entry(entry.raw_data, page, writers)
+        if isinstance(parsed, IssueAction):
+            acts.append(parsed)
+        elif isinstance(parsed, IssueRecord):
+            recorded.append(parsed)
         else:
             left_out += 1
     return IncidentEvidence(

@@ -368,9 +368,9 @@ def _create_report(repository: "Repository", incident: int, title: str, body: st
     try:
         made = repository.create_issue(clean_title(title), body, labels=[LABEL])
     except Exception:  # the answer may be lost although the report was created
-        if (found := find_report(repository, incident)) is None:
+        if (existing := find_report(repository, incident)) is None:
             raise
-        made = found
+        made = existing
     first = find_report(repository, incident)
     if first is not None and first.number < made.number:
         made.edit(state="closed", state_reason="not_planned")

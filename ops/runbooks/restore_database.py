@@ -272,7 +272,7 @@ def _read(
     intent = SameIntent.of(ctx, lambda: find_same_intent(find_records(), name, ctx.environment.name, now), own)
     workers = [each for each in services if each.worker]
     closing = start_call(lambda: closure.plan_closure(ctx, services, MESSAGE, intent)).result
-    found, at, bookmark, retention, held, *reads = run_parallel_mixed(
+    database_state, at, bookmark, retention, held, *reads = run_parallel_mixed(
         [
             lambda: state.read_state(d1, database),
             lambda: state.read_clock(d1, database.id),
@@ -283,7 +283,7 @@ def _read(
         ]
     )
     names = [each.name for each in workers]
-    return _Reads(at, found, bookmark, retention, closing, held, tuple(zip(names, reads, strict=True)))
+    return _Reads(at, database_state, bookmark, retention, closing, held, tuple(zip(names, reads, strict=True)))
 
 
 def _plan_restore(

@@ -41,14 +41,14 @@ class FailbackParams(AiFailover.Params):
 def _find_due_runs(
     config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
 ) -> Iterator[DueRun | str]:
-    found, override = _decide(config, environment, environ, redactor)
-    verb = "remove the override" if found.should_restore else "nothing to do"
-    yield f"{environment.name}: {verb}: {found.reason}"
-    if override is not None and found.should_restore:
+    failback, override = _decide(config, environment, environ, redactor)
+    verb = "remove the override" if failback.should_restore else "nothing to do"
+    yield f"{environment.name}: {verb}: {failback.reason}"
+    if override is not None and failback.should_restore:
         incident, *others = [each.incident for each in override.owners]
         params = FailbackParams(
             to=RESTORE,
-            reason=found.reason,
+            reason=failback.reason,
             revision=override.revision,
             accept_owners=tuple(map(str, others)),
         )

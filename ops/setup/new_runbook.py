@@ -43,10 +43,10 @@ class CLASS(Runbook["CLASS.Params"]):
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         worker = require_service(ctx, *self.kinds).worker
-        found = ctx.cloudflare.workers.read_subdomain(worker)
-        if found == OFF:
+        live = ctx.cloudflare.workers.read_subdomain(worker)
+        if live == OFF:
             return StepPlan("the address is off already", reason=Reason.ALREADY_SET)
-        step = TurnOff("workers.dev", "on", "off", "Cloudflare shows it off", undo=None, worker=worker, planned=found)
+        step = TurnOff("workers.dev", "on", "off", "Cloudflare shows it off", undo=None, worker=worker, planned=live)
         return StepPlan(f"turn off workers.dev of {ctx.params.service}", changes=(step,))
 
 
@@ -58,10 +58,10 @@ class TurnOff(Step):
     planned: WorkersDevSubdomain
 
     def check(self, ctx: Context[CLASS.Params]) -> ObservedState:
-        found = ctx.cloudflare.workers.read_subdomain(self.worker)
-        if found == OFF:
+        live = ctx.cloudflare.workers.read_subdomain(self.worker)
+        if live == OFF:
             return ObservedState(ChangeState.DONE, "the address is off")
-        state = ChangeState.PLANNED if found == self.planned else ChangeState.CHANGED_ELSEWHERE
+        state = ChangeState.PLANNED if live == self.planned else ChangeState.CHANGED_ELSEWHERE
         return ObservedState(state, "the address is on")
 
     def apply(self, ctx: Context[CLASS.Params]) -> str:
@@ -126,5 +126,5 @@ def scaffold(folder: Path, name: str, taken: Collection[str]) -> tuple[Path, ...
         raise ConfigError(f"{missing[0]} is not a folder", hint="Run the command at the top of the repository.")
     words = {"CLASS": "".join(map(str.capitalize, module.split("_"))), "NAME": name, "MODULE": module}
     for path, text in files.items():
-        path.write_text(re.sub(r"\b(CLASS|NAME)\b|MODULE", lambda found: words[found[0]], text), encoding="utf-8")
+        path.write_text(re.sub(r"\b(CLASS|NAME)\b|MODULE", lambda match: words[match[0]], text), encoding="utf-8")
     return tuple(files)

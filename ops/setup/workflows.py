@@ -348,7 +348,7 @@ def _comparable(text: str) -> str:
 
 def _pins(texts: Sequence[str] | Any) -> dict[str, str]:
     """Return action → its version and version comment in these files."""
-    return {found["action"]: found["pin"] for text in texts for found in USES.finditer(text)}
+    return {match["action"]: match["pin"] for text in texts for match in USES.finditer(text)}
 
 
 def _own_actions(config: "Config", pin: str) -> dict[str, str]:
@@ -357,7 +357,7 @@ def _own_actions(config: "Config", pin: str) -> dict[str, str]:
 
 def _commits(text: str, actions: Collection[str]) -> set[str]:
     """Return the commits in which the text uses these actions."""
-    return {found["pin"].partition(" ")[0] for found in USES.finditer(text) if found["action"] in actions}
+    return {match["pin"].partition(" ")[0] for match in USES.finditer(text) if match["action"] in actions}
 
 
 def _with_pins(text: str, pins: Mapping[str, str]) -> str:

@@ -193,7 +193,7 @@ def _runs_of(issue: "Issue", trusted: "TrustedAuthors") -> list[LastRun]:
     from ops.github.issues import records_of
 
     return [
-        _remote_run(issue.number, found) for found in records_of(issue, trusted) if found.is_run and found.record.rows
+        _remote_run(issue.number, entry) for entry in records_of(issue, trusted) if entry.is_run and entry.record.rows
     ]
 
 

@@ -174,8 +174,8 @@ def _doubt_warnings(history: WorkerHistory, choice: TargetChoice, split: Split) 
             yield (
                 f"{short_id(over.version)} was rejected without proof: {over.why}.{way} This plan uses `--to {target}`"
             )
-    if found := find_warning_sign(history, choice.suspect, target):
-        yield f"{short_id(target)} may be bad: {found.why}"
+    if sign := find_warning_sign(history, choice.suspect, target):
+        yield f"{short_id(target)} may be bad: {sign.why}"
     elif is_barely_proven(history, target) and any(target in d.serving_versions for d in history.deployments):
         yield f"{short_id(target)} was live for only {format_duration(history.seconds_served(target))}"
 

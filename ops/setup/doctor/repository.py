@@ -236,7 +236,7 @@ def reviewers(facts: Facts) -> Findings:
             fix = f"Turn on *Prevent self-review* at {page}, or run the command."
             yield Finding(text, fix, command=f"{facts.program} setup github")
         alone = [login.lower() for login in facts.config.responders]
-        if each.has_reviewers and len(alone) == 1 and alone == [found.name.lower() for found in rules.reviewers]:
+        if each.has_reviewers and len(alone) == 1 and alone == [reviewer.name.lower() for reviewer in rules.reviewers]:
             text = f"the only reviewer of {each.name} is the only responder, so nobody can approve"
             yield Finding(text, f"Add another reviewer at {page}, or remove `approval` from ops.yml.")
 

@@ -353,8 +353,8 @@ def _actions_repository(known: str, given: str, environ: Mapping[str, str]) -> s
     if given:
         return given.partition("@")[0]
     own = next(action_pins.find_releases(environ), None)
-    if found := known or (own.repository if own else ""):
-        return found
+    if repository := known or (own.repository if own else ""):
+        return repository
     raise ConfigError(
         "this program is not from a repository on github.com, so the one with the actions is not known",
         hint="Add --actions OWNER/NAME@SHA, with the full commit SHA of a release of Backout. Nothing was written.",

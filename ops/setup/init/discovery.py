@@ -258,15 +258,15 @@ class Discovery:
                 f'the URL of "{quote_name(unknown)}": no such service{did_you_mean(unknown, shown)}',
                 hint="Write SERVICE=URL with a service of the list.",
             )
-        found, self._without_address = [], []
+        addressed, self._without_address = [], []
         for name, (service, resource) in zip(shown, chosen, strict=True):
             known = next(iter(resource.addresses), None)
             address = _given_address(name, given[name], resource) if name in given else known
             if address is None:
                 self._without_address.append(name)
             else:
-                found.append((service, resource, address))
-        return found
+                addressed.append((service, resource, address))
+        return addressed
 
     def _shown_names(self, chosen: Sequence[Chosen]) -> list[str]:
         """Return a name for each service: with its environment where two environments have it."""
