@@ -13,7 +13,7 @@ from sandbox.server import HttpRequest, HttpResponse, json_response
 
 PREFIX = "/sandbox"
 
-_FAULT_FIELDS = {field.name for field in fields(Fault)} - {"before", "after", "id", "hits", "remove"}
+_FAULT_FIELDS = {field.name for field in fields(Fault)} - {"before", "after", "when", "id", "hits", "remove"}
 
 
 class ControlTarget(Protocol):

@@ -23,6 +23,8 @@ class Fault:
     """Glob over the Host header; only the edge has several hosts."""
     sends: str = ""
     """Text in the body of the request."""
+    when: Callable[[HttpRequest], bool] = lambda _: True
+    """Further condition."""
     times: int | None = 1
     """Number of requests that it affects; None for all."""
     skip: int = 0
@@ -63,7 +65,7 @@ class Fault:
             return False
         if self.host != "*" and not re.fullmatch(re.escape(self.host).replace(r"\*", ".*"), host):
             return False
-        if self.sends.encode() not in request.body:
+        if self.sends.encode() not in request.body or not self.when(request):
             return False
         if self.skip:
             self.skip -= 1

@@ -1,5 +1,6 @@
 """A record of each request that reached the API."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ from sandbox.clock import timestamp
 from sandbox.server import HttpRequest, HttpResponse, Responder
 
 
+def sender_of(authorization: str) -> str:
+    """Return the digest of a token in an Authorization header; empty without one."""
+    return hashlib.sha256(authorization.encode()).hexdigest()[:16] if authorization else ""
+
+
 @dataclass(kw_only=True)
 class RequestRecord:
     method: str
@@ -17,6 +23,8 @@ class RequestRecord:
     query: Mapping[str, str]
     headers: Mapping[str, str]
     """Lowercase names; the token is masked."""
+    sender: str
+    """Digest of its token, which tells runs with tokens of their own apart; empty without one."""
     body: Any
     """Parsed if it is JSON, otherwise bytes; None if empty."""
     at: datetime
@@ -40,14 +48,16 @@ class RequestRecord:
     @classmethod
     def from_request(cls, request: HttpRequest, *, at: datetime, unknown: bool) -> "RequestRecord":
         headers = {name.lower(): value for name, value in request.headers.items()}
-        if "authorization" in headers:
+        sender = headers.get("authorization", "")
+        if sender:
             headers["authorization"] = f"{headers['authorization'].partition(' ')[0]} ***"
         return cls(
             method=request.method,
             path=request.path,
             query=request.query,
             headers=headers,
-            body=_parse_body(request),
+            sender=sender_of(sender),
+            body=parse_body(request),
             at=at,
             unknown=unknown,
         )
@@ -57,7 +67,8 @@ class RequestRecord:
         return {**vars(self), "body": body, "at": timestamp(self.at)}
 
 
-def _parse_body(request: HttpRequest) -> Any:
+def parse_body(request: HttpRequest) -> Any:
+    """Return the body, parsed if it is JSON; None if it is empty."""
     if request.headers.get_content_subtype() in {"json", "merge-patch+json"}:
         try:
             return json.loads(request.body)

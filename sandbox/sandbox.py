@@ -181,6 +181,15 @@ class Sandbox:
         )
         return token
 
+    def copy_token(self, token: str) -> str:
+        """Return another token with the same rights, whose requests have another sender; an unknown one unchanged."""
+        known = next((each for each in self._tokens if each.secret == token), None)
+        if known is None:
+            return token
+        copy = replace(known, secret=f"{token}-{len(list(self._tokens))}", id="")
+        self._tokens.add(copy)
+        return copy.secret
+
     def add_account(self, other: "Sandbox") -> None:
         """Let API and edge here answer for the account of `other` too. The default token of all sandboxes is equal."""
         self._others.append(other)

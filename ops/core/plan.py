@@ -219,6 +219,8 @@ class Progress:
     """Whether the provider answered the pending write, and nothing has shown it live yet."""
     may_have_written: bool = False
     """Whether a write of this run changed something, or may have and no read has disproved it."""
+    is_doubtful: bool = False
+    """Whether probes before a change did not show those before it in effect."""
     has_rehearsed: bool = False
     """Whether a rehearsal deployed something. Then it is not true that nothing was changed."""
     moved_traffic: str = ""

@@ -27,7 +27,7 @@ from ops.core.errors import (
     exit_code_for,
 )
 from ops.core.next_step import SuggestedCommand, command_to_json, refer_below
-from ops.core.plan import LiveState, Plan, RunOutcome, changed_elsewhere_error, replaced_error
+from ops.core.plan import LiveState, Plan, Progress, RunOutcome, changed_elsewhere_error, replaced_error
 from ops.core.run import EndedRun
 from ops.core.threads import start_call
 from ops.core.timeline import EventKind
@@ -241,7 +241,7 @@ class Engine:
         """Make one change, unless it is already done. `compare` is False right after the plan's last read."""
         progress = run.progress
         if (awaited := step.find_awaited_probes(ctx)) is not None:
-            self._await(ctx, step, awaited)
+            self._await(ctx, step, awaited, run.progress)
         if self._rehearse(ctx, run, step) or compare:
             world = step.check(ctx)
             ctx.timeline.record(EventKind.COMPARED, world.text, state=world.state.value)
@@ -326,10 +326,11 @@ class Engine:
             sent.note_applied(world)
         record(EventKind.READ_BACK, world.text)
 
-    def _await(self, ctx: Context[Any], step: Step, probes: "ProbeSet") -> None:
+    def _await(self, ctx: Context[Any], step: Step, probes: "ProbeSet", progress: Progress) -> None:
         """Probe until the change may be made. Raises ProviderError if the probes do not become healthy in time."""
         seen = self._probe(ctx, probes, f"before {step.target}")
         if seen.verdict != Verdict.HEALTHY:
+            progress.is_doubtful = True
             raise ProviderError(
                 f"{step.target} is unchanged, because the probes before it are {seen.verdict.value}: {seen.detail}",
                 reason=Reason.NO_EVIDENCE,

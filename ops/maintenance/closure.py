@@ -189,13 +189,14 @@ class Closure:
         parts = []
         for name in names:
             if name in taken:
-                parts.append(f"{name} stays closed, because {taken[name]}; open it with `{opens[name].command}`")
+                kept = "should be closed, and at least a part of it is open" if name in opened else "stays closed"
+                parts.append(f"{name} {kept}, because {taken[name]}; open it with `{opens[name].command}`")
             else:
                 part = ", and a part of it is open" if name in opened else ""
                 holder = f", {self.holders[name]}" if self.holders.get(name) else ""
                 stays = f"{name} was in maintenance before this run and stays so{part}{holder}"
                 parts.append(f"{stays}; open it with `{opens[name].command}`")
-        parts += [f"a part of {name} is open; close it with `{command.command}`" for name, command in closes.items()]
+        parts += [f"close all of {name} with `{command.command}`" for name, command in closes.items()]
         return "; ".join(parts), next(iter([*closes.values(), *opens.values()]), None)
 
     def closed_probes(self, ctx: Context[Any]) -> ProbeSet | None:
@@ -283,7 +284,7 @@ def _find_remains(method: ClosedBy, progress: Progress) -> Mapping[str, Remains]
     elif closing & ended < closing or opening & ended:
         left = Remains.PARTLY
     else:
-        left = Remains.CLOSED
+        left = Remains.UNKNOWN if progress.is_doubtful else Remains.CLOSED
     return dict.fromkeys(names, left)
 
 

@@ -8,6 +8,7 @@ from ops.core.clock import format_duration, format_planned_end, format_utc, pars
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
 from ops.core.owners import describe_owners
+from ops.core.runtime_contract import MAINTENANCE_SWITCH
 from ops.maintenance.reopening_duty import is_over
 from ops.render import to_one_line
 from ops.status.status import AT_THE_EDGE, EnvironmentStatus, LiveService, UnreadSource
@@ -52,9 +53,13 @@ def switch_lines(status: EnvironmentStatus) -> Iterator[str]:
     for each in status.switches:
         assert each.value is not None
         owners, lasts = each.value.active_owners(status.read_at), ""
-        if owners and all(owner.ends_with_run for owner in owners) and is_over(each.value.since, status.read_at):
-            opens = status.suggest_opening(status.switched_service, "", owners)
-            lasts = f". That run never turned it off; to open {status.switched_service}: `{opens}`"
+        is_of_run = bool(owners) and all(owner.ends_with_run for owner in owners)
+        is_left = is_of_run and is_over(each.value.since, status.read_at)
+        if status.switched_service and (is_left or (each.name == MAINTENANCE_SWITCH and not is_of_run)):
+            (path,) = each.value.paths if len(each.value.paths) == 1 else ("",)
+            opens = status.suggest_opening(status.switched_service, path, owners)
+            to = "That run never turned it off; to" if is_left else "To"
+            lasts = f". {to} open {status.switched_service}: `{opens}`"
         yield f"{each.name}: {describe_switch(each.value, status.read_at)}{lasts}"
 
 
@@ -75,6 +80,8 @@ def maintenance_lines(status: EnvironmentStatus) -> Iterator[str]:
             until += f", closed by run {quote_name(block.reopened_by)}, which never reopened it; to open it: `{opens}`"
         elif block.reopened_by:
             until += f", until run {quote_name(block.reopened_by)} ends"
+        else:
+            until += f". To open it: `{status.suggest_opening(block.service, block.path, owners)}`"
         yield f"{block.scope}, since {format_utc(parse_utc(block.since))}{where}{until}"
 
 

@@ -64,7 +64,9 @@ def test_status_lists_live_versions_and_active_settings(place: SwitchWorld) -> N
     assert f"api: {version[:8]}, since" in lines
     assert "session-do: off, by bob 5 min ago, for incident #42, until" in lines
     assert "calc: 60 in 60 s, until" in lines
-    assert "api /api/ai, since 2026-11-24 05:00:00 UTC for incident #42" in lines
+    (closed,) = (line for line in lines.splitlines() if "api /api/ai, since 2026-11-24 05:00:00 UTC" in line)
+    assert "for incident #42" in closed
+    assert "`ops maintenance --state off --service api --environment production --path /api/ai --incident 42`" in closed
     assert {request.method for request in place.world.sandbox.requests} == {"GET", "POST"}
     assert all(r.path.endswith("/bulk/get") for r in place.world.sandbox.requests if r.method == "POST")
 

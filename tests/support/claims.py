@@ -6,13 +6,14 @@ change the sandbox directly, so that all of its requests belong to the run.
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ops.core.timeline import EventKind
 from sandbox import Sandbox
 from sandbox.records import RequestRecord
 from tests.conftest import ACCOUNT, REFERENCE, Outcome, World
@@ -54,11 +55,12 @@ def is_declared(case: Case, request: RequestRecord) -> bool:
     )
 
 
-def is_write(request: RequestRecord) -> bool:
-    if "/d1/database/" in request.path and request.path.endswith("/query"):
-        queries = request.body.get("batch", [request.body])
+def is_write(method: str, path: str, body: Any) -> bool:
+    """Return whether a request to Cloudflare or GitHub may change something."""
+    if "/d1/database/" in path and path.endswith("/query"):
+        queries = body.get("batch", [body])
         return any(not query["sql"].lstrip().upper().startswith(READS_OF_SQL) for query in queries)
-    return request.method != "GET" and not request.path.endswith(READ_BY_POST)
+    return method != "GET" and not path.endswith(READ_BY_POST)
 
 
 def run(world: World, case: Case, *, journal: bool = False) -> CaseRun:
@@ -69,7 +71,7 @@ def run(world: World, case: Case, *, journal: bool = False) -> CaseRun:
     where += ["--incident", str(Given().incident)] if case.runbook.incident_use.is_required else []
     outcome = world.ops(*case.command, *case.arguments, *where, **_environ(world, case, journal=journal))
     sent = [*sandbox.requests[before[0] :], *sandbox.github.requests[before[1] :]]
-    writes = [each for each in sent if is_write(each)]
+    writes = [each for each in sent if is_write(each.method, each.path, each.body)]
     writes = [each for each in writes if "/issues" not in each.path]  # publications of the run on the issue
     assert [f"{each.method} {each.path}" for each in writes if not is_declared(case, each)] == []
     return CaseRun(
@@ -100,18 +102,35 @@ def assert_claims_hold(ran: CaseRun) -> dict[str, Any]:
         assert ran.effects == []
         return {"decision": "failed" if outcome.code else "not_due", "message": outcome.err, "hint": outcome.err}
     result = outcome.result
-    reported = result["outcome"]
-    message = f"{result['message']} {result['hint']}".lower()
     made = {(each.method, each.path) for each in ran.effects}
-    story = f"{result['decision']} {result['reason']}: {result['message']}; {reported}; took effect: {sorted(made)}"
-    certain = len(reported["changed"]) + len(reported["replaced"])
-    assert certain <= len(made) <= certain + len(reported["unknown"]), story
-    assert not made or result["wrote"] or reported["unknown"], story
-    assert made or not result["wrote"] or reported["unknown"], story
-    assert not ("nothing was changed" in message and made), story
+    certain = len(result["outcome"]["changed"]) + len(result["outcome"]["replaced"])
+    assert certain <= len(made) <= certain + len(result["outcome"]["unknown"]), [result["message"], made]
+    assert_statements_true(result, ran.effects)
+    return result
+
+
+def assert_statements_true(
+    result: Mapping[str, Any], made: Collection[RequestRecord], *story: object, is_whole: bool = True
+) -> None:
+    """Check what a result says of its writes, and that it has a next step.
+
+    Args:
+        result: of `--json`.
+        made: writes of the run that took effect.
+        story: more for the message of an assertion.
+        is_whole: whether `made` has all of its writes.
+    """
+    reported = {"unknown": [], "replaced": [], "not_changed": [], **result["outcome"]}
+    wrote = sorted({f"{each.method} {each.path}" for each in made})
+    told = [f"{result['decision']} {result['reason']}: {result['message']}", reported, wrote, *story]
+    has_rehearsed = any(event["kind"] == EventKind.REHEARSED for event in result["timeline"])
+    assert not made or result["wrote"] or reported["unknown"] or has_rehearsed, told
+    assert made or not (result["wrote"] and is_whole) or reported["unknown"], told
+    said = f"{result['message']} {result['hint']}".lower()
+    assert not (made and "nothing was changed" in said), told
+    assert "check the names" not in said, told
     plan = result["plan"] or {}
     next_steps = [result["hint"], result["press"], *result["undo"], plan.get("next_step")]
-    assert any(next_steps) or result["decision"] in {*GOOD_DECISIONS, "planned"}, f"what next? {story}"
+    assert any(next_steps) or result["decision"] in {*GOOD_DECISIONS, "planned"}, ["what next?", *told]
     if result["decision"] in GOOD_DECISIONS:
-        assert reported["unknown"] == reported["replaced"] == reported["not_changed"] == [], story
-    return result
+        assert reported["unknown"] == reported["replaced"] == reported["not_changed"] == [], told

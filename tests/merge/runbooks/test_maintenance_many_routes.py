@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from ops.core.run_record import read_record
-from tests.merge.test_interleavings import Scene, check_interleavings
+from tests.merge.test_interleavings import check_interleavings
 from tests.support.bakery import PERSON, TOKEN
 from tests.support.commands import ended, texts
 from tests.support.many_routes import ManyRoutes, many_routes
 from tests.support.offline import MAINTENANCE_WORKER
+from tests.support.scenes import Scene
 
 ROUTE = {"method": "PUT", "path": "/zones/*/workers/routes/*"}
 
