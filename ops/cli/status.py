@@ -51,7 +51,7 @@ GARBAGE_THRESHOLD = 700
 @CONFIG
 @click.pass_obj
 def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Path) -> None:
-    """Show live versions, switches, temporary limits and maintenance.
+    """Show live versions, and who holds which closed service, switch or limit.
 
     A section that could not be read says `unknown`, and the exit code is 4; 2 without a usable token.
     """

@@ -2,5 +2,5 @@
 
 Subjects: also the signs of an outage.
 
-Examples: read_status, switch_lines, orphan_lines.
+Examples: read_status, list_held, orphan_lines.
 """

@@ -1,12 +1,11 @@
-"""Status of one environment: live versions, switches, temporary limits and maintenance.
+"""Status of one environment: live versions, and held states with their owners.
 
 A source that cannot be read is reported; the other sources are still read.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -16,13 +15,13 @@ from ops.app.configuration import load_config, program_name
 from ops.app.session import Session
 from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_accident, short_id
-from ops.core.clock import format_rfc3339, parse_utc
+from ops.core.clock import format_rfc3339
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
+from ops.core.names import LIMITS_FILE
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.runtime_contract import (
-    CONTRACT_VERSION,
     LIMITS_KEY,
     MAINTENANCE_SWITCH,
     SWITCH_KEY_PREFIX,
@@ -33,6 +32,7 @@ from ops.maintenance import open_addresses, orphaned_routes, steps
 from ops.maintenance.open_addresses import SWITCH_ADVICE, LiveWays, Opening, find_ignored_switch
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.pages.observed_content import describe_match
+from ops.status.held import TemporaryLimit, list_held, name_incidents, temporary_limits
 from ops.switches import values as switches
 from ops.switches.values import SwitchState
 from ops.workers import schema_age
@@ -43,7 +43,6 @@ from ops.workers.schema_age import list_schema_ages
 if TYPE_CHECKING:
     from ops.config import Service
     from ops.config.sections import RuntimeConfig
-    from ops.core.owners import StateOwner
 
 T = TypeVar("T")
 OPEN = "open_although_closed"
@@ -179,17 +178,6 @@ class LiveService:
 
 
 @dataclass(frozen=True)
-class TemporaryLimit:
-    """A temporary limit that has not ended."""
-
-    name: str
-    limit: int
-    period: int
-    """In seconds."""
-    until: datetime
-
-
-@dataclass(frozen=True)
 class EnvironmentStatus:
     """Status of one environment. `switches` are the active ones. A section is empty only if no `unread` names it."""
 
@@ -205,8 +193,6 @@ class EnvironmentStatus:
     unread: tuple[UnreadSource, ...] = ()
     has_read: bool = True
     """Whether at least one source was read."""
-    has_runtime: bool = True
-    """Whether ops.yml has switches and limits that can be active."""
     program: str = "ops"
     """Beginning of suggested commands."""
     switched_service: str = ""
@@ -246,16 +232,6 @@ class EnvironmentStatus:
             switched_service=self.switched_service,
         )
 
-    def suggest_opening(self, service: str, path: str, owners: "Sequence[StateOwner]") -> str:
-        """Return the command that opens a closed service by its name: for its only holder, or for all of them."""
-        incidents = {each.incident for each in owners}
-        if len(incidents) > 1:
-            how: dict[str, Any] = {"release_all": True}  # always of the whole service
-        else:
-            how = {"path": path, "incident": next(iter(incidents), None)}
-        options = {"state": "off", "service": service, "environment": self.environment, **how}
-        return build_command(self.program, "maintenance", options)
-
     def to_json(self) -> dict[str, Any]:
         return {
             "schema": 1,
@@ -263,7 +239,7 @@ class EnvironmentStatus:
             "read_at": format_rfc3339(self.read_at),
             "services": [_live_json(each) for each in self.live],
             "switches": [_switch_json(each) for each in self.switches],
-            "limits": [vars(each) | {"until": format_rfc3339(each.until)} for each in self.limits],
+            "limits": [each.to_json() for each in self.limits],
             "maintenance": [
                 {name: getattr(block, name) for name in SHOWN}
                 | {"held_by": [each.describe() for each in block.active_owners(self.read_at)]}
@@ -271,6 +247,7 @@ class EnvironmentStatus:
             ],
             "orphaned_routes": [{"pattern": each.pattern, "service": each.service} for each in self.orphans],
             OPEN: [vars(each) for each in self.openings],
+            "held": [each.to_json() for each in list_held(self)],
             "unread": list(map(str, self.unread)),
             "unknown": sorted({section for each in self.unread for section in each.sections}),
             "exit_code": self.error.exit_code if self.error else 0,
@@ -291,36 +268,15 @@ def _switch_json(each: SwitchState) -> dict[str, Any]:
     return {"name": each.name, **fields, **times, "paths": list(value.paths)}
 
 
-def temporary_limits(text: str | None, now: datetime) -> tuple[TemporaryLimit, ...]:
-    """Return the temporary limits in `ops/limits` that have not ended. Raises ValueError if it is malformed."""
-    if text is None:
-        return ()
-    try:
-        value = json.loads(text)
-        if value["version"] != CONTRACT_VERSION:
-            raise ValueError(
-                f"version {value['version']} of the runtime contract; this program supports {CONTRACT_VERSION}"
-            )
-        raised = [(name, each, each["temporary"]) for name, each in value["limits"].items() if each.get("temporary")]
-        limits = tuple(_parse_temporary(name, each, while_) for name, each, while_ in raised)
-    except (LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"not a value of the limits ({type(error).__name__})") from None
-    return tuple(each for each in limits if each.until > now)
-
-
-def _parse_temporary(name: str, value: Mapping[str, Any], while_: Mapping[str, Any]) -> TemporaryLimit:
-    return TemporaryLimit(name, int(while_["limit"]), int(value["period"]), parse_utc(while_["until"]))
-
-
 def environment_status(
     name: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor
 ) -> EnvironmentStatus:
     """Return the redacted status of an environment. Raises ConfigError."""
     config = load_config(config_path, environ, redactor)
     with ExitStack() as ending:
-        status: EnvironmentStatus = redactor.redact_value(
-            read_status(Session(config.environment(name), environ, ending), program_name(environ))
-        )
+        read = read_status(Session(config.environment(name), environ, ending), program_name(environ))
+        limits = tuple(name_incidents(read.limits, config_path.with_name(LIMITS_FILE)))
+        status: EnvironmentStatus = redactor.redact_value(replace(read, limits=limits))
         return status
 
 
@@ -345,7 +301,6 @@ def read_status(session: Session, program: str, *, with_services: bool = True) -
         openings=(*edge.openings, *ignored),
         unread=unread,
         has_read=lost < sources,
-        has_runtime=session.environment.runtime is not None,
         program=program,
         switched_service=session.environment.runtime.service if session.environment.runtime else "",
     )

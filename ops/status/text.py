@@ -4,33 +4,29 @@ from collections.abc import Iterator
 
 from ops.cloudflare.marks import without_schema_marks
 from ops.cloudflare.types.workers import describe_split
-from ops.core.clock import format_duration, format_planned_end, format_utc, parse_utc
+from ops.core.clock import format_duration, format_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
-from ops.core.owners import describe_owners
-from ops.core.runtime_contract import MAINTENANCE_SWITCH
-from ops.maintenance.reopening_duty import is_over
 from ops.render import to_one_line
+from ops.status.held import list_held
 from ops.status.status import AT_THE_EDGE, EnvironmentStatus, LiveService, UnreadSource
-from ops.switches.values import describe_switch
 
 NOTHING = "none"
+HELD = "held: closed services, switches and temporary limits"
+HELD_KINDS = {"maintenance": "maintenance: ", "switches": "switch ", "limits": "temporary limit (any incident): "}
 
 
 def status_lines(status: EnvironmentStatus) -> Iterator[str]:
     """Yield the sections. One says `none` only if all of it was read."""
     yield f"{status.environment}, read at {format_utc(status.read_at)}"
-    at_the_edge = (*opening_lines(status), *maintenance_lines(status), *orphan_lines(status))
-    in_kv = NOTHING if status.has_runtime else f"{NOTHING}: ops.yml has no `runtime`"
-    for title, found, nothing, *sections in (
-        ("live", _live_lines(status), NOTHING, "services"),
-        ("active switches", switch_lines(status), in_kv, "switches"),
-        ("temporary limits", limit_lines(status), in_kv, "limits"),
-        ("maintenance at the edge", at_the_edge, NOTHING, *AT_THE_EDGE),
+    held = (each.describe(status.read_at) for each in list_held(status))
+    for title, found, *sections in (
+        ("live", _live_lines(status), "services"),
+        (HELD, (*opening_lines(status), *held, *orphan_lines(status)), "switches", "limits", *AT_THE_EDGE),
     ):
         yield f"  {title}"
         unknown = [_unknown_line(each, status) for each in status.unread_in(*sections)]
-        for line in [*found, *unknown] or [nothing]:
+        for line in [*found, *unknown] or [NOTHING]:
             yield f"    {to_one_line(line)}"
     if status.has_read:
         yield "  Read from Cloudflare's API. Other locations may use previous KV values for a minute."
@@ -47,42 +43,6 @@ def _live_lines(status: EnvironmentStatus) -> Iterator[str]:
 def _unknown_line(each: UnreadSource, status: EnvironmentStatus) -> str:
     """Return one line. If nothing was read, the hint is that of the error, once."""
     return f"! unknown, {each if status.has_read else f'{each.name}: {each.message}'}"
-
-
-def switch_lines(status: EnvironmentStatus) -> Iterator[str]:
-    for each in status.switches:
-        assert each.value is not None
-        owners, lasts = each.value.active_owners(status.read_at), ""
-        is_of_run = bool(owners) and all(owner.ends_with_run for owner in owners)
-        is_left = is_of_run and is_over(each.value.since, status.read_at)
-        if status.switched_service and (is_left or (each.name == MAINTENANCE_SWITCH and not is_of_run)):
-            (path,) = each.value.paths if len(each.value.paths) == 1 else ("",)
-            opens = status.suggest_opening(status.switched_service, path, owners)
-            to = "That run never turned it off; to" if is_left else "To"
-            lasts = f". {to} open {status.switched_service}: `{opens}`"
-        yield f"{each.name}: {describe_switch(each.value, status.read_at)}{lasts}"
-
-
-def limit_lines(status: EnvironmentStatus) -> Iterator[str]:
-    for each in status.limits:
-        yield f"{quote_name(each.name)}: {each.limit} in {each.period} s, until {format_utc(each.until)}"
-
-
-def maintenance_lines(status: EnvironmentStatus) -> Iterator[str]:
-    for block in status.windows:
-        where = f" for incident {block.named_incidents}" if block.incidents else ""
-        owners = block.active_owners(status.read_at)
-        if block.owners and owners:
-            where = f", held by {describe_owners(owners)}"
-        until = f", {format_planned_end(parse_utc(block.until), status.read_at)}" if block.until else ""
-        if block.reopened_by and is_over(parse_utc(block.since), status.read_at):
-            opens = status.suggest_opening(block.service, block.path, owners)
-            until += f", closed by run {quote_name(block.reopened_by)}, which never reopened it; to open it: `{opens}`"
-        elif block.reopened_by:
-            until += f", until run {quote_name(block.reopened_by)} ends"
-        else:
-            until += f". To open it: `{status.suggest_opening(block.service, block.path, owners)}`"
-        yield f"{block.scope}, since {format_utc(parse_utc(block.since))}{where}{until}"
 
 
 def opening_lines(status: EnvironmentStatus) -> Iterator[str]:
@@ -104,13 +64,9 @@ def leftover_lines(status: EnvironmentStatus) -> Iterator[str]:
     for each in status.live:
         if each.warning:
             yield f"{each.service} {where}: {each.warning}"
-    for line in switch_lines(status):
-        yield f"switch {line}, {where}"
-    for line in limit_lines(status):
-        yield f"temporary limit (any incident): {line}, {where}"
     yield from map(str, status.openings)
-    for line in maintenance_lines(status):
-        yield f"maintenance: {line}, {where}"
+    for held in list_held(status):
+        yield f"{HELD_KINDS[held.kind]}{held.describe(status.read_at, where)}"
     for line in orphan_lines(status):
         yield f"maintenance: {line}"
     for lack in status.unread:

@@ -42,12 +42,11 @@ def test_closing_lists_leftovers_and_reset_commands(night: Night, releases: Rele
     night.report(CLOUDFLARE_API_TOKEN=reading)
 
     for text in (night.bodies[-1], night.text):
-        assert (
-            "switch session-do: off, by &lt;b&gt;@&#8203;bob&lt;/b&gt; 5 min ago, for incident #&#8203;1, in production"
-            in text
-        )
+        assert "switch session-do: off, held by #&#8203;1 (&lt;b&gt;@&#8203;bob&lt;/b&gt;), since " in text
         assert "temporary limit (any incident): calc: 60 in 60 s, until 2026-11-24 06:00:00 UTC" in text
-        assert "maintenance: api /api/ai, since 2026-11-24 05:00:00 UTC for incident #&#8203;1, in production" in text
+        assert (
+            "maintenance: api /api/ai: offline at the edge, held by #&#8203;1 (run r), since 2026-11-24 05:00" in text
+        )
         assert "switch ai" not in text
         assert "the label recover:all-clear on the incident, within 7 days of its closing; or ops all-clear" in text
         assert "ops maintenance --state off --service api --path /api/ai --environment production --incident 1`" in text

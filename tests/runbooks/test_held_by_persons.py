@@ -161,3 +161,23 @@ def test_owner_that_cannot_be_read_names_the_way_on(place: HeldState, edited: di
     assert place.is_held()
     assert place.press("dana", holds=False, more=("--release-all",)).code == 0
     assert not place.is_held()
+
+
+@pytest.mark.sampled(2)
+@every_kind
+def test_status_names_owners_and_times_and_the_command_that_ends_it(place: HeldState) -> None:
+    end = ("--until", "1h", *(("--reopen-at-end",) if place.runbook == "maintenance" else ()))
+    for holder in (7, "dana"):
+        assert place.press(holder, holds=True, more=end).code == 0
+    world = place.world
+    where = ("--environment", place.environment, "--config", str(world.config))
+
+    shown = world.ops("status", *where, **place.environ).out
+    (held,) = world.ops("status", *where, "--json", **place.environ).result["held"]
+
+    assert [each.split()[0] for each in held["held_by"]] == ["#7", "dana"]
+    assert (held["since"] < held["until"], held["planned_end"]) == (True, None)
+    (line,) = [line for line in shown.splitlines() if "dana without an incident" in line]
+    assert held["release"] in line
+    assert place.run_suggested(held["release"], "erik").code == 0
+    assert not place.is_held()

@@ -1,6 +1,7 @@
 """`ops status`: live versions, active settings and unreadable sources."""
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -62,11 +63,17 @@ def test_status_lists_live_versions_and_active_settings(place: SwitchWorld) -> N
     assert [block["path"] for block in found["maintenance"]] == ["/api/ai"]
     assert found["unread"] == []
     assert f"api: {version[:8]}, since" in lines
-    assert "session-do: off, by bob 5 min ago, for incident #42, until" in lines
+    since = f"since {now - timedelta(minutes=5):%Y-%m-%d %H:%M:%S} UTC"
+    assert re.search(rf"session-do: off, held by #42 \(bob, until .*\), {since}, until .*--name session-do", lines)
     assert "calc: 60 in 60 s, until" in lines
-    (closed,) = (line for line in lines.splitlines() if "api /api/ai, since 2026-11-24 05:00:00 UTC" in line)
-    assert "for incident #42" in closed
+    (closed,) = (line for line in lines.splitlines() if "api /api/ai: offline at the edge" in line)
+    assert "held by #42 (run r), since 2026-11-24 05:00:00 UTC" in closed
     assert "`ops maintenance --state off --service api --environment production --path /api/ai --incident 42`" in closed
+    assert [(each["kind"], each["what"]) for each in found["held"]] == [
+        ("maintenance", "api /api/ai"),
+        ("switches", "session-do"),
+        ("limits", "calc"),
+    ]
     assert {request.method for request in place.world.sandbox.requests} == {"GET", "POST"}
     assert all(r.path.endswith("/bulk/get") for r in place.world.sandbox.requests if r.method == "POST")
 
@@ -99,26 +106,45 @@ def test_status_names_orphaned_routes(place: SwitchWorld) -> None:
     assert "--state off --service api --environment production" in lines
 
 
+@pytest.mark.parametrize(
+    ("raised", "owners"),
+    [("", ["#42 (pull request)"]), ("2026-11-24T04:00:00Z", []), ("soon", [])],
+    ids=["same", "other end", "edited"],
+)
+def test_incident_of_a_temporary_limit_is_that_of_the_same_raise(
+    place: SwitchWorld, raised: str, owners: list[str]
+) -> None:
+    until = f"{place.world.sandbox.clock.now() + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+    limits(place, calc={"limit": 30, "period": 60, "key": "ip", "temporary": {"limit": 60, "until": until}})
+    entry = f'{{limit: 60, until: "{raised or until}", reason: sale, incident: 42}}'
+    (place.world.folder / "limits.yml").write_text(f"calc: {{limit: 30, period: 60, key: ip, temporary: {entry}}}\n")
+
+    (held,) = status_json(place)["held"]
+
+    assert (held["kind"], held["held_by"], held["until"]) == ("limits", owners, until)
+
+
 @pytest.mark.slow
 def test_status_without_active_settings(place: SwitchWorld) -> None:
     lines = status(place).out
 
-    assert lines.count("    none") == 3
+    assert lines.count("    none") == 1
 
 
 WORKERS = "/accounts/*/workers/scripts"
 OPEN = ["open_although_closed", "orphaned_routes"]
+HELD = "held: closed services, switches and temporary limits"
 UNREAD = [
-    (READ, "switches and limits in KV", {"active switches", "temporary limits"}, ["limits", "switches"]),
+    (READ, "switches and limits in KV", {HELD}, ["limits", "switches"]),
     ({"path": f"{WORKERS}/fortunet-api/deployments"}, "live version of api", {"live"}, ["services"]),
     ({"path": "/accounts/*/pages/**"}, "live version of frontend", {"live"}, ["services"]),
     (
         {"path": f"{WORKERS}/ops-maintenance/deployments"},
         "maintenance at the edge",
-        {"maintenance at the edge"},
+        {HELD},
         ["maintenance", *OPEN],
     ),
-    ({"path": "/zones"}, "routes to ops-maintenance", {"maintenance at the edge"}, OPEN),
+    ({"path": "/zones"}, "routes to ops-maintenance", {HELD}, OPEN),
 ]
 
 
@@ -173,9 +199,7 @@ def test_status_that_read_nothing_knows_of_nothing(place: SwitchWorld, token: An
     assert (outcome.code, result.code, found["exit_code"]) == (code, code, code)
     assert {title: {line.startswith("! unknown, ") for line in lines} for title, lines in shown.items()} == {
         "live": {True},
-        "active switches": {True},
-        "temporary limits": {True},
-        "maintenance at the edge": {True},
+        HELD: {True},
     }
     error, hint = outcome.err.splitlines()
     assert error.startswith("error: nothing was read: ")
@@ -225,8 +249,7 @@ def test_status_shortens_untrusted_values(place: SwitchWorld) -> None:
 def test_application_without_switches_needs_none_to_be_read(shop: Shop) -> None:
     unread, read = (shop.ops("status", SHOP_TOKEN=token) for token in (None, shop.world.sandbox.token))
 
-    absent = ["none: ops.yml has no `runtime`"]
-    assert sections(unread)["active switches"] == sections(unread)["temporary limits"] == absent
-    assert sections(unread)["maintenance at the edge"][0].startswith("! unknown, ")
+    (unknown,) = sections(unread)[HELD]
+    assert unknown.startswith("! unknown, ")
     assert (unread.code, read.code) == (2, 0)
-    assert sections(read)["maintenance at the edge"] == ["none"]
+    assert sections(read)[HELD] == ["none"]

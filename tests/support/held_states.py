@@ -67,7 +67,9 @@ class HeldState:
         return done
 
     def run_suggested(self, command: str, person: str) -> Outcome:
-        done = self.world.ops(*shlex.split(command)[1:], "--yes", "--json", **{**self.environ, "USER": person})
+        config = () if "--config" in command else ("--config", str(self.world.config))
+        typed = (*shlex.split(command)[1:], *config, "--yes", "--json")
+        done = self.world.ops(*typed, **{**self.environ, "USER": person})
         self.world.sandbox.clock.advance(2)
         return done
 

@@ -1,0 +1,226 @@
+"""Held states in one form: closed services, switches and temporary limits."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ops.config.strict_yaml import read_yaml
+from ops.core.clock import format_planned_end, format_rfc3339, format_utc, parse_utc
+from ops.core.names import LIMITS_FILE, quote_name
+from ops.core.next_step import build_command
+from ops.core.owners import StateOwner, describe_owners
+from ops.core.runtime_contract import AI_SWITCH, CONTRACT_VERSION, MAINTENANCE_SWITCH
+from ops.maintenance.reopening_duty import is_over
+
+if TYPE_CHECKING:
+    from ops.maintenance.state import MaintenanceWindow
+    from ops.switches.values import SwitchState
+
+
+@dataclass(frozen=True)
+class TemporaryLimit:
+    """A temporary limit that has not ended."""
+
+    name: str
+    limit: int
+    period: int
+    """In seconds."""
+    until: datetime
+    incident: int | None = None
+    """Incident of its pull request, if limits.yml beside ops.yml has the same raise."""
+
+    def to_json(self) -> dict[str, Any]:
+        fields = {name: getattr(self, name) for name in ("name", "limit", "period")}
+        return {**fields, "until": format_rfc3339(self.until)}
+
+
+class StatusSource(Protocol):
+    """What was read of an environment, as far as it can be held."""
+
+    @property
+    def environment(self) -> str: ...
+
+    @property
+    def program(self) -> str: ...
+
+    @property
+    def read_at(self) -> datetime: ...
+
+    @property
+    def switched_service(self) -> str: ...
+
+    @property
+    def switches(self) -> "tuple[SwitchState, ...]": ...
+
+    @property
+    def limits(self) -> tuple[TemporaryLimit, ...]: ...
+
+    @property
+    def windows(self) -> "tuple[MaintenanceWindow, ...]": ...
+
+
+@dataclass(frozen=True)
+class HeldState:
+    """A state that is not the normal one, with everybody who holds it."""
+
+    kind: str
+    """Key of the JSON result that has its details: maintenance, switches or limits."""
+    what: str
+    state: str
+    owners: tuple[StateOwner, ...]
+    """Those whose end has passed count only if there is no other."""
+    since: datetime | None
+    until: datetime | None
+    """Time at which it ends by itself."""
+    release: str
+    """Command that ends it; empty for a limit, which limits.yml ends, and while a run is about to end it."""
+    run: str = ""
+    """Run that ends it, in words; empty if there is none."""
+    planned_end: datetime | None = None
+    """Reminder of people; nothing ends it then."""
+
+    def describe(self, now: datetime, where: str = "") -> str:
+        """Describe it in one line: who holds it, since when, until when, and how to end it. `where` may be empty."""
+        moments = [f"since {format_utc(self.since)}"] if self.since else []
+        if self.until:
+            moments.append(f"until {format_utc(self.until)}" if self.until > now else f"ended {format_utc(self.until)}")
+        elif self.planned_end:
+            moments.append(format_planned_end(self.planned_end, now))
+        held = [f"held by {describe_owners(self.owners)}"] if self.owners else []
+        if self.release:
+            ends = f"; to end it: `{self.release}`"
+        else:
+            ends = "" if self.run else f"; to end it: remove its `temporary` from {LIMITS_FILE}"
+        parts = [self.state, *held, *moments, *filter(None, [self.run, where])]
+        return f"{self.what}: {', '.join(parts)}{ends}"
+
+    def to_json(self) -> dict[str, Any]:
+        moments = {name: getattr(self, name) for name in ("since", "until", "planned_end")}
+        times = {name: moment and format_rfc3339(moment) for name, moment in moments.items()}
+        held = {"held_by": [each.describe() for each in self.owners]}
+        return {"kind": self.kind, "what": self.what, "state": self.state, **held, **times, "release": self.release}
+
+
+def list_held(status: StatusSource) -> Iterator[HeldState]:
+    """Yield the held states: closed services first."""
+    yield from (_hold_window(status, each) for each in status.windows)
+    yield from (_hold_switch(status, each) for each in status.switches)
+    yield from map(_hold_limit, status.limits)
+
+
+def _hold_window(status: StatusSource, window: "MaintenanceWindow") -> HeldState:
+    owners, end = window.active_owners(status.read_at), parse_utc(window.until) if window.until else None
+    since = parse_utc(window.since)
+    run = f"run {quote_name(window.reopened_by)}" if window.reopened_by else ""
+    options = {"state": "off", "service": window.service, "environment": status.environment, "path": window.path}
+    is_left = not run or is_over(since, status.read_at)
+    return HeldState(
+        "maintenance",
+        window.scope,
+        "offline at the edge",
+        tuple(each for each in owners or window.all_owners if not each.is_run),
+        since,
+        end if window.reopen_at_end else None,
+        _build_release(status, "maintenance", options, owners) if is_left else "",
+        _describe_run(run, since, status.read_at),
+        None if window.reopen_at_end else end,
+    )
+
+
+def _hold_switch(status: StatusSource, switch: "SwitchState") -> HeldState:
+    value = switch.value
+    assert value is not None
+    owners = value.active_owners(status.read_at)
+    paths = f" for {', '.join(map(quote_name, value.paths))}" if value.paths else ""
+    closes = f" ({status.switched_service} is offline{paths})" if switch.name == MAINTENANCE_SWITCH else paths
+    run = f"a run of {quote_name(owners[0].person)}" if len(owners) == 1 and owners[0].ends_with_run else ""
+    runbook, options = _release_switch(status, switch)
+    return HeldState(
+        "switches",
+        switch.name,
+        f"{quote_name(value.state)}{closes}",
+        tuple(each for each in owners if not each.is_run),
+        value.since,
+        value.until,
+        _build_release(status, runbook, options, owners) if not run or is_over(value.since, status.read_at) else "",
+        _describe_run(run, value.since, status.read_at),
+        value.review_at,
+    )
+
+
+def _release_switch(status: StatusSource, switch: "SwitchState") -> tuple[str, Mapping[str, Any]]:
+    where = {"environment": status.environment}
+    if switch.name == MAINTENANCE_SWITCH:
+        (path,) = switch.value.paths if switch.value and len(switch.value.paths) == 1 else ("",)
+        return "maintenance", {"state": "off", "service": status.switched_service, **where, "path": path}
+    if switch.name == AI_SWITCH:
+        return "ai-failover", {"to": "restore", **where}
+    return "feature", {"name": switch.name, "state": switch.rules.normal, **where}
+
+
+def _hold_limit(limit: TemporaryLimit) -> HeldState:
+    state = f"{limit.limit} in {limit.period} s"
+    owners = (StateOwner(limit.incident, "pull request", limit.until),) if limit.incident else ()
+    return HeldState("limits", quote_name(limit.name), state, owners, None, limit.until, "")
+
+
+def _build_release(
+    status: StatusSource, runbook: str, options: Mapping[str, Any], owners: tuple[StateOwner, ...]
+) -> str:
+    """Build the command that ends the state: for its only incident, or for all owners by name."""
+    incident = owners[0].incident if len(owners) == 1 else None
+    others = [each.name for each in owners if not each.is_run] if incident is None else []
+    given = {**options, "incident": incident, "accept_owners": others}
+    return build_command(status.program, runbook, given)
+
+
+def _describe_run(run: str, since: datetime, now: datetime) -> str:
+    if not run:
+        return ""
+    return f"closed by {run}, which never ended it" if is_over(since, now) else f"until {run} ends it"
+
+
+def name_incidents(limits: tuple[TemporaryLimit, ...], path: Path) -> Iterator[TemporaryLimit]:
+    """Yield the limits with the incident of their pull request: KV has none, and limits.yml may be older."""
+    try:
+        data = read_yaml(path.read_text(encoding="utf-8", errors="surrogateescape")).data if limits else None
+    except OSError:
+        data = None
+    for each in limits:
+        entry = data.get(each.name) if isinstance(data, Mapping) else None
+        raised = entry.get("temporary") if isinstance(entry, Mapping) else None
+        yield replace(each, incident=_find_incident(raised, each))
+
+
+def _find_incident(raised: Any, limit: TemporaryLimit) -> int | None:
+    """Return the incident of an entry in limits.yml, if it is the same raise."""
+    try:
+        is_same = (raised["limit"], parse_utc(raised["until"])) == (limit.limit, limit.until)
+        incident = raised.get("incident")
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        return None
+    return incident if is_same and type(incident) is int and incident > 0 else None
+
+
+def temporary_limits(text: str | None, now: datetime) -> tuple[TemporaryLimit, ...]:
+    """Return the temporary limits in `ops/limits` that have not ended. Raises ValueError if it is malformed."""
+    if text is None:
+        return ()
+    try:
+        value = json.loads(text)
+        if value["version"] != CONTRACT_VERSION:
+            raise ValueError(
+                f"version {value['version']} of the runtime contract; this program supports {CONTRACT_VERSION}"
+            )
+        raised = [(name, each, each["temporary"]) for name, each in value["limits"].items() if each.get("temporary")]
+        limits = tuple(_parse_temporary(name, each, while_) for name, each, while_ in raised)
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a value of the limits ({type(error).__name__})") from None
+    return tuple(each for each in limits if each.until > now)
+
+
+def _parse_temporary(name: str, value: Mapping[str, Any], while_: Mapping[str, Any]) -> TemporaryLimit:
+    return TemporaryLimit(name, int(while_["limit"]), int(value["period"]), parse_utc(while_["until"]))
