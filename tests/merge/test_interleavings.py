@@ -115,7 +115,9 @@ def command_of_case(case: Case, world: World) -> RequestedRun:
     given = {each.name: getattr(case.params, each.name) for each in fields(case.params)}
     path = {"PATH": os.environ["PATH"]}
     reached = partial(case.scenario.reached, world)
-    return RequestedRun(case.runbook.name, given, reached, Given().incident, environ={**environ, **path})
+    has_incident = case.runbook.incident_use.is_required or case.runbook.schedule  # a person made the other states
+    incident = Given().incident if has_incident else None
+    return RequestedRun(case.runbook.name, given, reached, incident, environ={**environ, **path})
 
 
 def test_maintenance_on_runs_before_each_write_of_off() -> None:
