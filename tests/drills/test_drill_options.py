@@ -42,6 +42,19 @@ def test_unsupported_edge_or_trigger_prints_reason(world: World, run: Run) -> No
     assert outcome.out == ""
 
 
+def test_label_drill_needs_the_label_of_each_of_its_runs(world: World) -> None:
+    """Maintenance ends by a label of its own, with other parameters of the same runbook."""
+    world.edit_config(
+        '      state: "off"\n  recover:reset-ai', '      state: "off"\n      path: /x\n  recover:reset-ai'
+    )
+
+    outcome = world.ops("drill", "maintenance", "--trigger", "label", "--config", str(world.config))
+
+    assert outcome.code == 2
+    assert "no label of ops.yml starts maintenance" in outcome.err
+    assert "state=off in production" in outcome.err
+
+
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", names())
 def test_unsupported_edges_and_triggers_have_reasons(name: str) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from ops.drills.support import TRIGGERS
 from tests.conftest import REFERENCE
 from tests.merge.drills.test_drill import switch_options
 from tests.support.configurations import SHOPDESK
-from tests.support.drills import IN_A_JOB, Run, assert_recovered, drill, run_id, taken
+from tests.support.drills import IN_A_JOB, Run, assert_recovered, drill, run_id, runs
 
 PLAIN: Run = ("restore-database", "embedded", None)
 IN_WORKERD: Run = ("restore-database", "workerd", None)
@@ -69,13 +68,10 @@ def test_revert_drill_keeps_the_rows_written_since(run: Run, switches: list[str]
     assert any("which is held" in event["text"] for event in result["timeline"])
 
 
-ON_AN_INCIDENT: list[Run] = [
-    *(("restore-database", "embedded", trigger) for trigger in TRIGGERS),
-    *(("revert-migration", "embedded", trigger) for trigger in TRIGGERS),
-]
+ON_AN_INCIDENT = [*runs("restore-database", "embedded"), *runs("revert-migration", "embedded")]
 
 
-@pytest.mark.parametrize("run", taken(*ON_AN_INCIDENT), ids=run_id)
+@pytest.mark.parametrize("run", ON_AN_INCIDENT, ids=run_id)
 def test_database_drill_recovers_on_an_incident(run: Run) -> None:
     """Another person approves label and button by the button; a command runs with --one-person."""
     result = assert_recovered(run)
