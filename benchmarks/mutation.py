@@ -104,7 +104,7 @@ class Answer:
 def main(seed: str, count: int, until: str, mutants: Path | None) -> None:
     """Print each mutant with what noticed it, and count them."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # `timeout` ends the tests with it
-    commit = _git("rev-parse", "HEAD").strip()
+    commit = git("rev-parse", "HEAD").strip()
     state = STATE / f"{commit[:12]}-{mutants.stem if mutants else seed}.jsonl"
     state.parent.mkdir(exist_ok=True)
     with copy_of(commit) as copy:
@@ -224,8 +224,8 @@ def copy_of(commit: str) -> Iterator[Path]:
     with (STATE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.rmtree(folder, ignore_errors=True)
-        _git("clone", "--quiet", "--no-checkout", str(ROOT), str(folder))
-        _git("-C", str(folder), "checkout", "--quiet", "--detach", commit)
+        git("clone", "--quiet", "--no-checkout", str(ROOT), str(folder))
+        git("-C", str(folder), "checkout", "--quiet", "--detach", commit)
         try:
             yield folder
         finally:
@@ -237,7 +237,8 @@ def _environ(root: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
+    """Return the output of git for this repository."""
     git = shutil.which("git")
     assert git
     return subprocess.run([git, *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout

@@ -1,11 +1,13 @@
-"""Mutants of `./run benchmarks.mutation`: each is Python, and is found again after its line moved."""
+"""Mutants of `./run benchmarks.mutation`, and patches of former faults: each fits the program, and is Python."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
+from benchmarks.former_faults import FAULTS, FormerFault
 from benchmarks.mutants import Edit, draw, edits, find
+from tests.conftest import ROOT
 
 SOURCE = '''\
 """Prices of breads, in €."""
@@ -60,3 +62,15 @@ def test_equal_seeds_draw_equal_mutants(found: list[Edit]) -> None:
 
     assert drawn[0] == drawn[1] != drawn[2]
     assert [len({each.number for each in some}) for some in drawn] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_former_fault_fits_the_program(fault: FormerFault, tmp_path: Path) -> None:
+    path = tmp_path / fault.file
+    path.parent.mkdir(parents=True)
+    before = (ROOT / fault.file).read_text(encoding="utf-8")
+    path.write_text(before, encoding="utf-8")
+
+    fault.apply(tmp_path)
+
+    assert ast.dump(ast.parse(path.read_text(encoding="utf-8"))) != ast.dump(ast.parse(before))

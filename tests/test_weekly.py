@@ -16,12 +16,14 @@ COMMANDS = {
     "order": "./run pytest --randomly-seed={}",
     "properties": "./run pytest -m hypothesis --hypothesis-profile=hunt --hypothesis-seed={}",
     "schedules": "./run benchmarks.schedules --seed {} --count 500",
+    "faults": "./run benchmarks.former_faults",
     "mutation": "./run benchmarks.mutation --seed {} --count 60 --until merge",
 }
 LINES = {
     "order": "FAILED tests/a.py::test_a - assert 1 == 2",
     "properties": "ERROR tests/b.py",
     "schedules": "FAILED restores: on runs before its write 1 of restore\nweekly: repeat it with ./run x --only 7",
+    "faults": "survived     9 s  already-off",
     "mutation": "survived     9 s  ops/a.py\nError: tests/a.py::test_a fails without a mutant too.",
 }
 
@@ -96,7 +98,7 @@ def test_unknown_step_is_refused(tree: Path) -> None:
 def test_workflow_runs_three_orders_and_every_other_step() -> None:
     steps = [each["step"] for each in workflow()["jobs"]["tests"]["strategy"]["matrix"]["include"]]
 
-    assert sorted(steps) == ["mutation", "order", "order", "order", "properties", "schedules"]
+    assert sorted(steps) == ["faults", "mutation", "order", "order", "order", "properties", "schedules"]
 
 
 @pytest.mark.parametrize(("title", "written"), [("# Backout", "is_own=true\n"), ("# Shopdesk operations", "")])

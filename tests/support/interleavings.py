@@ -343,6 +343,8 @@ class Interleaving:
     """Method and path of the request that the first run sent when the second one had ended."""
     was_done: bool = False
     """Whether the first run paused after its last write, with its goal reached."""
+    had_written: bool = False
+    """Whether the first run paused after a write to Cloudflare."""
 
     @property
     def story(self) -> str:
@@ -395,5 +397,14 @@ def interleave(
     awaited = next((f"{each.method} {each.path}" for each in world.sandbox.requests[: pause.began][-1:]), "")
     was_done = pause.had_reached and 0 < len(one.effects) == pause.written
     return Interleaving(
-        nth, one.result, other.result, other.reached, pause.was_proved, one.effects, other.effects, awaited, was_done
+        nth,
+        one.result,
+        other.result,
+        other.reached,
+        pause.was_proved,
+        one.effects,
+        other.effects,
+        awaited,
+        was_done,
+        pause.written > 0,
     )

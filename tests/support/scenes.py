@@ -1,11 +1,10 @@
 """Settings in which two runs can disturb each other, and the pairs of runs that meet there."""
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,13 +14,14 @@ from typing import Any
 from ops.core.errors import Reason
 from ops.core.run import EndedRun
 from sandbox.records import RequestRecord
-from tests.conftest import ACCOUNT, WORKER, World
+from tests.conftest import WORKER, World
 from tests.support import databases, limits, shopdesk, switches
 from tests.support.claims import assert_statements_true
-from tests.support.interleavings import Actor, RequestedGuard, RequestedRun, fresh_world, tell
+from tests.support.interleavings import Actor, RequestedRun, fresh_world, tell
+from tests.support.migrated_database import Database
 from tests.support.offline import ALSO, HOST, MAINTENANCE_WORKER, prepared
 from tests.support.scenarios import refuse_bad_page, served_site
-from tests.support.site_repository import BUILD, SiteRepository, repository
+from tests.support.site_repository import BUILD, repository
 
 
 @dataclass
@@ -199,17 +199,24 @@ def workers(world: World, first: str) -> Iterator[Scene]:
 
     held = {f"NEW_{KEY}": FRESH, f"OLD_{KEY}": LEAKED}
     rotated = {"service": "api", "only": (KEY,)}
+    by_name = frozenset({Reason.INHERIT_NOT_ACCEPTED})  # an upload that nobody deployed: a person decides
     reset = {"service": "api"}
     back = {"service": "api", "to": good, "current_secrets": True}
     yield Scene(
         world,
         {
             "rotate": RequestedRun(
-                "rotate-secrets", rotated, lambda: value() == FRESH, 42, environ=held, acts_each_time=True
+                "rotate-secrets",
+                rotated,
+                lambda: value() == FRESH,
+                42,
+                environ=held,
+                acts_each_time=True,
+                stops_for=by_name,
             ),
-            "rollback": RequestedRun("rollback-worker", back, lambda: code() == "good", 42),
+            "rollback": RequestedRun("rollback-worker", back, lambda: code() == "good", 42, stops_for=by_name),
             "reset": RequestedRun(
-                "reset-durable-object", reset, lambda: bad not in world.live, 42, acts_each_time=True
+                "reset-durable-object", reset, lambda: bad not in world.live, 42, acts_each_time=True, stops_for=by_name
             ),
         },
     )
@@ -220,13 +227,14 @@ def rehearsals(world: World, first: str) -> Iterator[Scene]:
     world.edit_config("min_served: 10m # a", "rehearse: true\n        min_served: 10m # a")
     older = world.release(timedelta(hours=5), code="older")
     good = world.release(timedelta(hours=3), code="good")
-    world.release(timedelta(hours=1), code="bad", behaviour={"status": 500})
+    bad = world.release(timedelta(hours=1), code="bad", behaviour={"status": 500})
 
     def to(version: str) -> RequestedRun:
         asked = {"service": "api", "to": version}
         return RequestedRun("rollback-worker", asked, lambda: world.live == {version: 100}, 42)
 
-    yield Scene(world, {"good": to(good), "older": to(older)})
+    chosen = RequestedRun("rollback-worker", {"service": "api"}, lambda: bad not in world.live, 42)
+    yield Scene(world, {"good": to(good), "older": to(older), "chosen": chosen})
 
 
 def merged_limits(world: World, first: str) -> Iterator[Scene]:
@@ -315,68 +323,6 @@ def switched_maintenance(world: World, first: str) -> Iterator[Scene]:
     )
 
 
-@dataclass(frozen=True)
-class Database:
-    """A database of an application, whose migrations and down files are in the repository `app` beside ops.yml."""
-
-    world: World
-    name: str
-    id: str
-    table: str
-    files: Mapping[str, str]
-    """Path in the repository → text."""
-    environment: str
-    tokens: Mapping[str, str]
-
-    @property
-    def applied(self) -> list[str]:
-        rows = self.world.sandbox.d1.query(self.id, f"SELECT name FROM {self.table} ORDER BY id")
-        return [row["name"] for row in rows]
-
-    def commands(self, bad: str) -> dict[str, RequestedRun]:
-        """Return the runs that take the bad migration back, and the guard of a deployment with one more migration."""
-        folder = self.world.folder / "app"
-        if not folder.exists():
-            folder.mkdir()
-            SiteRepository(folder).git("init", "-q", "-b", "main")
-        for path, text in self.files.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text)
-        SiteRepository(folder).commit("migrations")
-        one = {"database": self.name, "one_person": True}
-
-        def run(runbook: str, **params: Any) -> RequestedRun:
-            given, reached = {**one, **params}, self._is_taken_back(bad)
-            return RequestedRun(runbook, given, reached, environ=self.tokens, environment=self.environment)
-
-        ago, revert = run("restore-database", to="-10m"), run("revert-migration", name=bad)
-        return {
-            "restore": run("restore-database", to=f"before-migration:{bad}"),
-            "restore to -10m": replace(ago, stops_for=frozenset({Reason.NO_TARGET})),
-            "revert": replace(revert, environ={**self.tokens, "OPS_SOURCE": "app"}),
-            "guard": self._guard(folder),
-        }
-
-    def _is_taken_back(self, bad: str) -> Callable[[], bool]:
-        return lambda: bad not in self.applied
-
-    def _guard(self, folder: Path) -> RequestedGuard:
-        wrangler, migrations = folder / "wrangler.json", folder / "db" / "migrations"
-        bound = {"database_name": self.name, "database_id": self.id, "migrations_table": self.table}
-        bound |= {"binding": "DB", "migrations_dir": "db/migrations"}
-        wrangler.write_text(json.dumps({"name": "app", "d1_databases": [bound]}))
-        (migrations / "0003_notes.sql").write_text("CREATE TABLE later_notes (id INTEGER PRIMARY KEY);")
-        wanted = {each.name for each in migrations.iterdir()}
-        (token,) = self.tokens.values()
-        return RequestedGuard(
-            "database guard",
-            {"wrangler": wrangler},
-            lambda: wanted <= {*self.applied},
-            environ={"CLOUDFLARE_API_TOKEN": token, "CLOUDFLARE_ACCOUNT_ID": ACCOUNT},
-            stops_for=frozenset({Reason.MIGRATION_HELD}),
-        )
-
-
 LIBRARY_FILES = {
     "db/migrations/0001_first.sql": "INSERT INTO books (title) VALUES ('Emma'), ('Ulysses');",
     "db/migrations/0002_b.sql": "ALTER TABLE books ADD COLUMN tags TEXT;",
@@ -426,6 +372,7 @@ def shop_restores(world: World, first: str) -> Iterator[Scene]:
     """Prepare a shop whose last migration is bad. Nothing can close its service."""
     shopdesk.prepared(world)
     del world.sandbox.account.workers[MAINTENANCE_WORKER]
+    world.sandbox.clock.advance(30)  # 14 minutes ago is soon after another row
     world.edit_config("        migrations_table:", "        migrations: db/migrations\n        migrations_table:")
     token = {"SHOP_TOKEN": "shop"}
     database = Database(world, "orders", shopdesk.DATABASE, "schema_log", SHOP_FILES, "live", token)
@@ -481,13 +428,13 @@ def _with(name: str, *others: str) -> tuple[tuple[str, str], ...]:
 SETTINGS: dict[str, Setting] = {
     "maintenance": Setting(maintenance, _each("off", "on")),
     "workers": Setting(workers, _each("rotate", "rollback", "reset")),
-    "rehearsals": Setting(rehearsals, _each("good", "older")),
+    "rehearsals": Setting(rehearsals, _each("good", "older", "chosen")),
     "limits": Setting(merged_limits, _each("apply", "reconcile", "propose"), 4),
     "switches": Setting(switched, _each("all-clear", "feature")),
     "switched maintenance": Setting(switched_maintenance, _each("on", "off", "feature")),
     "restores": Setting(partial(library_restores, way="edge"), _with("restore", "on", "off", "guard", "revert"), 11),
     "switched restores": Setting(partial(library_restores, way="switch"), _with("restore", "on", "off"), 7),
-    "shop restores": Setting(shop_restores, _with("restore to -10m", "restore", "guard", "revert"), 7),
+    "shop restores": Setting(shop_restores, _with("restore to -14m", "restore", "guard", "revert"), 7),
     "sites": Setting(sites, _each("rollback"), 4),
     "built sites": Setting(sites, (("rollback", "redeploy"),), 20, is_quick=False),
 }

@@ -85,6 +85,7 @@ def check(schedule: Schedule) -> Meeting | None:
             if who in runs:
                 press_until_done(met, runs[who].asked, times, story)
         assert met.keeps_others(), story
+        assert met.is_open() or "on" in {schedule.first, schedule.second}, ["nobody wants it closed", *story]
         shared = {_resource(each.path) for each in one.effects} & {_resource(each.path) for each in other.effects}
         return Meeting(bool(shared), one.is_dead or other.is_dead)
 
