@@ -297,6 +297,12 @@ class Progress:
         planned = [change.target for change in (*plan.changes, *plan.final_changes)] if plan else []
         return {**known, "not_changed": [target for target in planned if target not in settled]}
 
+    def describe_held_back(self, plan: Plan) -> str:
+        """Return the end of a message that names the final changes which the probes held back; empty without any."""
+        final = {change.target for change in plan.final_changes}
+        left = [target for target in self.outcome(plan)["not_changed"] if target in final]
+        return f"; {OUTCOME_WORDS['not_changed']}: {', '.join(first_of(left))}" if left else ""
+
     def describe(self, plan: Plan | None) -> str:
         """Describe the outcome; empty if there is one change only, or none was started."""
         outcome = self.outcome(plan)

@@ -181,7 +181,8 @@ class Engine:
         if plan.if_undone and run.after.verdict == Verdict.UNHEALTHY and self._undo(ctx, run, plan, find_probes):
             run.suggested_command = plan.if_undone.suggested_command
             return plan.if_undone.decision, plan.if_undone.reason, plan.if_undone.message
-        return _judge(run, plan, run.after, probes)
+        decision, reason, message = _judge(run, plan, run.after, probes)
+        return decision, reason, f"{message}{run.progress.describe_held_back(plan)}"
 
     def _undo(self, ctx: Context[Any], run: RunState, plan: StepPlan, find_probes: "Callable[[], ProbeSet]") -> bool:
         """Take back changes that had no effect, and return whether one was. Raises OpsError if that fails."""
