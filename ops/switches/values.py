@@ -1,5 +1,6 @@
 """State of a switch in KV, and the value to write for a desired state."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +19,13 @@ from ops.core.owners import (
     find_owner,
     held_by_others,
 )
-from ops.core.runtime_contract import SWITCH_KEY_PREFIX, ReportedSwitch, SwitchValue, parse_switch_value
+from ops.core.runtime_contract import (
+    MAINTENANCE_SWITCH,
+    SWITCH_KEY_PREFIX,
+    ReportedSwitch,
+    SwitchValue,
+    parse_switch_value,
+)
 
 if TYPE_CHECKING:
     from ops.config.sections import RuntimeConfig
@@ -143,14 +150,28 @@ def parse_state(name: str, rules: "Rules", text: str | None) -> SwitchState:
     try:
         return SwitchState(name, rules, text, None if text is None else parse_switch_value(text))
     except ValueError as error:
+        opens = (
+            " To open the service all the same: `ops maintenance --state off --release-all`, with its name."
+            if name == MAINTENANCE_SWITCH
+            else ""
+        )
         raise Refused(
-            f"cannot read the value of {SWITCH_KEY_PREFIX}{name} in KV: {error}",
+            f"cannot read the value of {SWITCH_KEY_PREFIX}{name} in KV: {error}{_describe_without_owners(text)}",
             reason=Reason.UNKNOWN_VALUE,
             hint=(
                 "If a newer version of Backout wrote it, use that version. Otherwise delete the key in the dashboard "
-                "(Storage & Databases → KV): the switch then has its normal state."
+                f"(Storage & Databases → KV): the switch then has its normal state.{opens}"
             ),
         ) from None
+
+
+def _describe_without_owners(text: str | None) -> str:
+    """Return the end of a message about a value of which only the owners cannot be read; empty for another one."""
+    try:
+        value = parse_switch_value(json.dumps({**json.loads(text or ""), "owners": []}))
+    except (ValueError, TypeError):
+        return ""
+    return f". Its owners were edited; without them it is {describe_planned(value)}"
 
 
 @dataclass(frozen=True)

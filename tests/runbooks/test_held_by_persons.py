@@ -1,5 +1,6 @@
 """A person without an incident holds a closed service or a switch as an incident does, by the same rule."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,7 @@ from tests.conftest import World
 from tests.support import held_states
 from tests.support.commands import ended
 from tests.support.held_states import KINDS, HeldState, Holder, stored_windows
+from tests.support.switches import NAMESPACE
 
 
 @pytest.fixture
@@ -181,3 +183,39 @@ def test_status_names_owners_and_times_and_the_command_that_ends_it(place: HeldS
     assert held["release"] in line
     assert place.run_suggested(held["release"], "erik").code == 0
     assert not place.is_held()
+
+
+@pytest.mark.parametrize("place", ["switch", "feature"], indirect=True)
+def test_switch_whose_owners_were_edited_says_its_state_and_the_way_on(place: HeldState) -> None:
+    assert place.press(7, holds=True, more=("--until", "1h")).code == 0
+    kv, key = place.world.sandbox.kv, f"ops/switch/{place.hold.get('name', 'maintenance')}"
+    stored = json.loads(kv.get(NAMESPACE, key) or "{}")
+    kv.put(NAMESPACE, key, json.dumps({**stored, "owners": "nobody"}))
+
+    refused = place.press(7, holds=False)
+
+    assert ended(refused) == (3, "refused", "unknown_value")
+    assert f"{stored['state']}, for incident #7" in refused.result["message"]
+    assert place.is_held()
+    if place.runbook == "feature":
+        assert key in refused.result["message"]
+        return
+    assert "--release-all" in refused.result["hint"]
+    assert place.press(7, holds=False, more=("--release-all",)).code == 0
+    assert not place.is_held()
+
+
+@by_routes
+def test_refusal_on_the_issue_has_the_button_that_accepts_the_person(place: HeldState) -> None:
+    """A label cannot pass `--accept-owners`."""
+    hub = place.world.sandbox.github
+    hub.add_user("alice")
+    number = hub.open_issue("A leak", labels=["incident"], author="alice")
+    assert place.press("dana", holds=True).code == 0
+
+    refused = place.press(number, holds=False, more=(), **hub.environ())
+
+    assert ended(refused) == (3, "refused", "held_by_others")
+    (comment,) = hub.issue(number).comments
+    assert "dana without an incident" in comment.body
+    assert ", accept_owners `dana`" in comment.body
