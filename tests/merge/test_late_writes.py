@@ -33,6 +33,7 @@ def test_late_write_of_a_run_is_its_own(tmp_path: Path, kind: str, holds: bool, 
             if not late.end():
                 assert nth
                 return
+            assert done.code == 0, done.err
             assert_own(done)
             again = place.press("dana", holds=holds)
             assert again.code == 0, again.err
