@@ -14,7 +14,7 @@ BY_OTHERS = ("somebody else", "another run", "elsewhere", "replaced")
 
 
 def assert_own(done: Outcome) -> None:
-    said = f"{done.result['message']} {done.result['hint']}"
+    said = " ".join([done.result["message"], done.result["hint"], *(each["text"] for each in done.events)])
     assert not any(words in said for words in BY_OTHERS), said
 
 
