@@ -160,7 +160,9 @@ def test_canaries_stay_hidden_for_every_ending(incident: Incident, case: Case, e
     (incident.world.folder / "shout").write_text(SHOUT)
     with receiving() as receiver:
         environ = prepare_ending(incident, case, ending, receiver)
-        outcome = start_run(incident, case.runbook.name, *case.arguments, *ending.arguments, **environ, as_json=as_json)
+        number = None if case.scenario.by_a_person else incident.number
+        given = [*case.arguments, *ending.arguments]
+        outcome = start_run(incident, case.runbook.name, *given, number=number, **environ, as_json=as_json)
 
     also = further_decisions(case, ending)
     assert decision(incident) in ending.decisions | also, outcome.err
@@ -261,7 +263,8 @@ def test_canaries_stay_hidden_in_a_leak_incident(incident: Incident, private: bo
 def test_canaries_stay_hidden_in_a_bug(incident: Incident, broken: str, as_json: bool) -> None:
     with receiving() as receiver:
         environ = prepare_ending(incident, cases("rollback-worker")[0], Ending(set()), receiver)
-        outcome = start_run(incident, broken, "--service", "api", **environ, as_json=as_json)
+        given, number = ["--service", "api"], incident.number
+        outcome = start_run(incident, broken, *given, number=number, **environ, as_json=as_json)
 
     assert outcome.code == 1
     assert "in the midst of" in outcome.err
@@ -323,7 +326,8 @@ def test_canaries_stay_hidden_in_runs_on_github(incident: Incident, case: Case, 
             hub.fault(**rule)
 
         reason = ("--reason", SHOUT) if "--reason" in options_of(case.runbook.name) else ()
-        outcome = start_run(incident, case.runbook.name, *case.arguments, *reason, **environ, as_json=True)
+        given, number = [*case.arguments, *reason], incident.number
+        outcome = start_run(incident, case.runbook.name, *given, number=number, **environ, as_json=True)
 
     assert decision(incident) in ({"failed", "unknown_outcome"} if rules else {"planned", *GOOD}), outcome.err
     assert leaks(collect_output(incident, receiver, outcome)) == []
@@ -334,7 +338,8 @@ def test_unregistered_canary_is_detected(incident: Incident) -> None:
     with receiving() as receiver:
         environ = prepare_ending(incident, cases("rollback-worker")[0], Ending(GOOD), receiver)
         unknown = ("--reason", marks.secret("unknown"))
-        outcome = start_run(incident, "rollback-worker", "--service", "api", *unknown, **environ, as_json=True)
+        given, number = ["--service", "api", *unknown], incident.number
+        outcome = start_run(incident, "rollback-worker", *given, number=number, **environ, as_json=True)
 
     found = "\n".join(leaks(collect_output(incident, receiver, outcome)))
     for place in ("stderr", ".ops/runs/", "github_step_summary", "Cloudflare request", "GitHub request", "webhook"):
@@ -369,10 +374,11 @@ def prepare_ending(incident: Incident, case: Case, ending: Ending, receiver: Rec
     return {**hub.environ(), **held, **receiver.environ, **job, **there, **scenario.environ(world)}
 
 
-def start_run(incident: Incident, runbook: str, *arguments: str, as_json: bool, **environ: str) -> Outcome:
+def start_run(
+    incident: Incident, runbook: str, *arguments: str, as_json: bool, number: int | None, **environ: str
+) -> Outcome:
     where = ["--environment", "production", "--config", str(incident.world.config)]
-    number = ["--incident", str(incident.number)]
-    where += number if "--incident" in options_of(runbook) else []
+    where += ["--incident", str(number)] if number and "--incident" in options_of(runbook) else []
     shown = ["--json"] if as_json else []
     return incident.world.ops(*runbook.split(), *where, *arguments, "--yes", *shown, **environ)
 

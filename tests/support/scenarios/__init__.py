@@ -85,6 +85,8 @@ class Scenario:
     """Its deciding write, if that is not the runbook's first."""
     sends: str = ""
     """Text in the body of that write, where reads have the same method and path."""
+    by_a_person: bool = False
+    """Whether a person without an incident made its state, so that a run of an incident is refused."""
     is_slow: bool = False
     """Whether it builds something, which takes seconds."""
     is_like_another: bool = False

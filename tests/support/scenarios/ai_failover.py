@@ -19,6 +19,7 @@ SCENARIOS = {
         lambda world: state_of(world, "ai") == "cerebras",
         (partial(set_switch, "ai"),),
         environ=lambda _: {"USER": "bob"},
+        by_a_person=True,
         is_like_another=True,
     )
 }

@@ -52,6 +52,7 @@ SCENARIOS = {
         lambda world: scripts(world) == {WORKER},
         STRANGERS,
         {"state": "off"},
+        by_a_person=True,
         is_like_another=True,
         proves_by_probes=False,
     ),
