@@ -27,6 +27,7 @@ from tests.conftest import REFERENCE, ROOT
 from tests.support import reference
 from tests.support.pages import README, assert_block, assert_blocks, text_of
 from tests.support.scenarios import arguments, runbooks, shipped
+from tests.support.scenes import PAIRS
 
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *DOCS]
@@ -145,6 +146,64 @@ GENERATED: dict[str, dict[str, Callable[[], str]]] = {
     "reference/results.md": {"decisions": reference.decisions_table, "reasons": reference.reasons_table},
     "reference/sandbox.md": {"faults": reference.faults_table, "switches": reference.switches_table},
 }
+
+
+def meetings_table() -> str:
+    """Return a table of pairs for each subject, as `./run benchmarks.meetings` recorded them."""
+    recorded = json.loads((ROOT / "tests" / "meetings.json").read_text(encoding="utf-8"))
+    assert [*recorded] == [f"{name}: {first}, {second}" for name, first, second in PAIRS], "run it again"
+    rows: dict[str, list[tuple[str, str, str]]] = {}
+    for (name, first, second), counts in zip(PAIRS, recorded.values(), strict=True):
+        ends = f"{counts['both']}, {counts['one']}, {counts['none']}"
+        pair = f"{words_of(name, first)} → {words_of(name, second)}"
+        rows.setdefault(SUBJECTS[name], []).append((pair, str(counts["meetings"]), ends))
+    columns = ("Paused → run meanwhile", "Meetings", "Both, one, none")
+    return "".join(f"\n### {subject}\n{reference.table(columns, some)}" for subject, some in rows.items())
+
+
+def words_of(scene: str, command: str) -> str:
+    is_site = command == "rollback" and "sites" in scene
+    return f"`{'rollback-pages' if is_site else COMMANDS.get(command, command)}`"
+
+
+SUBJECTS = {
+    "maintenance": "A service closed by routes",
+    "workers": "A Worker with a leaked key",
+    "rehearsals": "A Worker, with a rehearsal",
+    "limits": "Rate limits",
+    "switches": "Switches",
+    "switched maintenance": "A service closed by its switch",
+    "restores": "A database, its service closed by routes",
+    "switched restores": "A database, its service closed by its switch",
+    "shop restores": "A database, its service open",
+    "sites": "A Pages site",
+    "built sites": "A Pages site",
+}
+"""Name of a scene → its words for readers."""
+COMMANDS = {
+    "on": "maintenance --state on",
+    "off": "maintenance --state off",
+    "rotate": "rotate-secrets",
+    "reset": "reset-durable-object",
+    "rollback": "rollback-worker --current-secrets",
+    "redeploy": "redeploy-pages",
+    "good": "rollback-worker --to A",
+    "older": "rollback-worker --to B",
+    "chosen": "rollback-worker",
+    "apply": "limits apply",
+    "reconcile": "limits reconcile",
+    "propose": "propose-limits",
+    "restore": "restore-database",
+    "restore to -14m": "restore-database --to -14m",
+    "guard": "database guard",
+    "revert": "revert-migration",
+}
+
+
+def test_page_about_two_commands_has_each_pair(update_golden: bool) -> None:
+    page = ROOT / "docs" / "explanation" / "two-commands.md"
+
+    assert_block(page, "meetings", meetings_table(), update=update_golden)
 
 
 def test_reference_pages_are_generated_from_the_code(update_golden: bool) -> None:
