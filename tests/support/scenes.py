@@ -104,7 +104,7 @@ class Scene:
         if self.is_open() or any(_names_way_open(each.to_json()) for each in results):
             return
         shown = self._status()
-        way = "state off|until (its )?run|reopens it at its end|Run this again in a minute"
+        way = "state off|until (its |a )?run|reopens it at its end|Run this again in a minute"
         assert re.search(way, shown), ["closed, without a way to open it", shown, *(each.message for each in results)]
 
     def _status(self) -> str:
