@@ -14,6 +14,8 @@ MOST_WRITES = 8
 WRITES = (1, 1, 1, 1, 2, 2, 3, 4, 5, 6, MOST_WRITES)
 """Numbers of writes to draw from: most runs have few."""
 WHEN = ("before", "after")
+RUN_TAKES = 3.0
+"""Seconds around the second run: D1 tells the times of migrations in whole seconds."""
 SOON = 5.0
 """Seconds until the next press."""
 
@@ -96,14 +98,20 @@ def _meet(met: Scene, schedule: Schedule) -> tuple[Actor, Actor] | None:
         met.world, met.commands[schedule.first], lambda actor: met.check_actor(actor, is_overtaken=pause.was_proved)
     )
     pause = Pause(met.world, one, other)
+
+    def run_second(is_edge: bool) -> None:
+        met.world.sandbox.clock.advance(RUN_TAKES)
+        pause(is_edge)
+        met.world.sandbox.clock.advance(RUN_TAKES)
+
     with ExitStack() as ending:
         dies = schedule.kills.get("first")
         if schedule.colleague:
             ending.enter_context(one.at(schedule.colleague, lambda _: met.act_as_colleague()))
         if dies and dies == schedule.meeting:
-            ending.enter_context(one.killed(dies, first=pause if schedule.second else lambda _: None))
+            ending.enter_context(one.killed(dies, first=run_second if schedule.second else lambda _: None))
         else:
-            ending.enter_context(one.at(schedule.meeting, pause))
+            ending.enter_context(one.at(schedule.meeting, run_second))
             if dies:
                 ending.enter_context(one.killed(dies))
         if "second" in schedule.kills:
