@@ -167,6 +167,8 @@ class Actor:
         self.is_active = True
         try:
             self.result = self.asked.run(self._world, at_event=self._wait)
+        except Killed:  # also a request to the edge that it sent in the moment of the other run's death
+            self.is_dead = True
         except BaseException:
             if not self.is_dead:
                 raise

@@ -50,7 +50,11 @@ class Database:
         return {
             "restore": run("restore-database", to=f"before-migration:{bad}"),
             "restore to -14m": replace(ago, stops_for=frozenset({Reason.NO_TARGET, Reason.LIVE_UNKNOWN})),
-            "revert": replace(revert, environ={**self.tokens, "OPS_SOURCE": "app"}),
+            "revert": replace(
+                revert,
+                environ={**self.tokens, "OPS_SOURCE": "app"},
+                stops_for=frozenset({Reason.UNKNOWN_NAME}),  # a restore took it back, and was killed before its hold
+            ),
             "guard": self._guard(folder),
         }
 
