@@ -102,6 +102,6 @@ def _event(recorded: IssueRecord, row: "RecordRow") -> Entry:
 def _chained(entries: Iterable[Entry]) -> Iterator[str]:
     previous = ""
     for entry in entries:
-        line = json.dumps({**entry, "previous": previous}, ensure_ascii=False)
+        line = json.dumps({**entry, "previous": previous})  # ASCII: no reader splits a line elsewhere
         yield line
         previous = hashlib.sha256(line.encode()).hexdigest()

@@ -1,7 +1,8 @@
 """`ops evidence --audit`: what runs were asked for, planned, written and ended, as chained JSON lines."""
 
-import hashlib
 import json
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from ops.core.run_record import RecordRow, RunRecord, embed_record
-from tests.conftest import Incident, Outcome, Releases
+from tests.conftest import ROOT, Incident, Outcome, Releases
 from tests.support.commands import texts
 
 Lines = list[dict[str, Any]]
@@ -25,11 +26,11 @@ def read(path: Path) -> Lines:
 
 
 def is_whole(path: Path) -> bool:
-    """Check the chain as docs/how-to/collect-evidence.md describes it."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    hashes = ["", *(hashlib.sha256(line.encode()).hexdigest() for line in lines[:-1])]
-    entries = [json.loads(line) for line in lines]
-    return [each["previous"] for each in entries] == hashes and entries[-1]["entries"] == len(lines) - 2
+    """Run the check of docs/how-to/evidence.md."""
+    page = (ROOT / "docs/how-to/evidence.md").read_text()
+    program = page.split("<<'END'\n")[1].split("\nEND\n")[0]
+    done = subprocess.run([sys.executable, "-", str(path)], input=program, capture_output=True, text=True, check=False)
+    return (done.returncode, done.stdout) == (0, "whole\n")
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_changed_missing_or_added_line_shows(rolled_back: Incident) -> None:
         "cut": [*lines[:-2], lines[-1]],
     }
     for kind, each in broken.items():
-        path.write_text("\n".join(each))
+        path.write_text("".join(f"{line}\n" for line in each))
         assert not is_whole(path), kind
 
 
