@@ -112,7 +112,7 @@ def test_maintenance_that_does_not_take_effect_prevents_the_restore(library: Lib
 
     assert ended(done) == (4, "failed", "no_evidence")
     assert re.match(r"partly changed: D1 database lib .*\bunhealthy\b", done.result["message"])
-    assert REOPENS in done.result["message"]
+    assert REOPENS.replace("stays", "may stay") in done.result["message"]  # its addresses did not show it
     assert library.restores == []
 
     library.world.sandbox.switches.propagation_seconds = 0
