@@ -1,0 +1,73 @@
+"""Two labels or two automatic steps at one instant: one pauses before a call, and the other one runs completely."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from sandbox.faults import Fault
+from tests.conftest import Outcome, World
+from tests.gate.conftest import job
+from tests.gate.support import Job
+from tests.gate.test_label import add_two_labels
+from tests.watch.test_automatic_step import Relapse, relapse
+
+__all__ = ["job", "relapse"]
+
+
+@contextmanager
+def before_call(world: World, nth: int, run: Callable[[], object]) -> Iterator[list[object]]:
+    """Run something right before the nth call to Cloudflare or GitHub. Yield a list that gets its result."""
+    left, results, is_busy = nth, list[object](), False
+
+    def count() -> None:
+        nonlocal left, is_busy
+        if is_busy or results:
+            return
+        left -= 1
+        if not left:
+            is_busy = True
+            results.append(run())
+            is_busy = False
+
+    sandbox = world.sandbox
+    faults = [
+        place.add(Fault(method="*", path="**", times=None, is_prompt=True, before=count))
+        for place in (sandbox.faults, sandbox.github.faults)
+    ]
+    yield results
+    for each in faults:
+        each.remove()
+
+
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize("nth", range(1, 16))
+def test_two_labels_at_once_are_both_refused(job: Job, nth: int) -> None:
+    """The gates of both run in any order. Neither accepts, and each label is taken off."""
+    first, second = add_two_labels(job)
+    first = {**first, "issue": {**first["issue"], "labels": second["issue"]["labels"]}}  # GitHub adds both, then tells
+
+    with before_call(job.world, nth, lambda: job.gate(second).code) as other:
+        one = job.gate(first)
+    codes = {one.code, *other} if other else {one.code, job.gate(second).code}
+
+    assert codes == {3}, one.err
+    assert not {"recover:api-on", "recover:api-off"} & set(job.labels)
+
+
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize("nth", range(1, 60, 2))
+def test_two_automatic_steps_at_once_are_one_step_back(relapse: Relapse, nth: int) -> None:
+    """Two jobs of one relapse. Both may deploy the next older version, and neither takes a further one."""
+    shop, relapsed = relapse.shop, relapse.deployment
+
+    with before_call(shop.world, nth, lambda: relapse.step(relapsed=relapsed, run=7002)) as other:
+        one = relapse.step(relapsed=relapsed)
+
+    outcomes = [one, *(each for each in other if isinstance(each, Outcome))]
+    assert shop.live == {shop.old: 100}
+    assert 0 in {each.code for each in outcomes}
+    for each in outcomes:
+        assert each.code in {0, 3, 4}, each.err
+        assert each.code == 0 or each.result["reason"] in {"world_moved", "no_automatic_step"}, each.result
+        assert each.code != 3 or "nothing was changed" in each.result["message"]
