@@ -347,6 +347,8 @@ class Interleaving:
     """Whether the first run paused after its last write, with its goal reached."""
     had_written: bool = False
     """Whether the first run paused after a write to Cloudflare."""
+    had_reached: bool = False
+    """Whether the first run paused with its goal reached."""
 
     @property
     def story(self) -> str:
@@ -409,4 +411,5 @@ def interleave(
         awaited,
         was_done,
         pause.written > 0,
+        pause.had_reached,
     )
