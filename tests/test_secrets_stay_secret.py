@@ -133,8 +133,6 @@ CANARY_ENDINGS = {
     "a webhook redirects": Ending(GOOD, hooks=HttpResponse(status=302, headers=[("location", "/k4n4ry")])),
 }
 FEW = ("success", "failed", "unknown_outcome", "interrupted", "a program prints them", "GitHub refuses")
-SHOWN = ("rollback-worker", "rollback-pages")
-"""Runbooks whose every ending is printed for people too. The others end with the same words, and show other plans."""
 OF_CLOUDFLARE = [case for case in all_cases() if writes_to(case.runbook, "cloudflare")]
 
 
@@ -146,8 +144,7 @@ def endings() -> "Iterator[Any]":
         for ending in FEW if few else CANARY_ENDINGS:
             if not options_of(case.runbook.name).issuperset(CANARY_ENDINGS[ending].arguments[:1]):
                 continue
-            is_shown = not few and (case.runbook.name in SHOWN or ending == "success")
-            for as_json in [True, False] if is_shown else [True]:
+            for as_json in [True] if few else [True, False]:
                 is_quick = case.runbook.kinds[0] == "worker" and not case.variant and ending == quick and as_json
                 told = f"{case}, {ending}, {'JSON' if as_json else 'text'}"
                 marks_of = () if is_quick else pytest.mark.slow
