@@ -38,7 +38,7 @@ from ops.engine.rehearsal import record_skipped, rehearse
 from ops.engine.run_state import RunState
 from ops.engine.runbook import Runbook, check_request_age
 from ops.engine.signals import SignalHandler, unwrap_signal
-from ops.engine.step import ChangeState, ObservedState, Rehearsal, Step, StepPlan
+from ops.engine.step import MAX_AGE, ChangeState, ObservedState, Rehearsal, Step, StepPlan
 from ops.probes.runner import ProbeRunner
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ class Engine:
         self, runbook: Runbook[Any], ctx: Context[Any], options: RunOptions, run: RunState
     ) -> tuple[Decision, Reason, str]:
         options.permit()
+        began = ctx.clock.monotonic()
         symptoms = runbook.probes(ctx)
         before = start_call(partial(self.prober.run_round, symptoms))
         plan = run.plan = runbook.plan(ctx)
@@ -155,7 +156,7 @@ class Engine:
                 return waiting.decision, waiting.reason, waiting.message
             compare = _confirm(ctx, options, plan)
             prepared = [step.prepare(ctx) for step in plan.steps]
-            compare = any(prepared) or compare
+            compare = any(prepared) or compare or ctx.clock.monotonic() - began > MAX_AGE
             self._make_all(ctx, run, plan.changes, find_probes, compare=compare)
         if plan.decide and (outcome := plan.decide()) is not None:
             run.suggested_command = outcome.suggested_command
@@ -239,7 +240,7 @@ class Engine:
     def _make(
         self, ctx: Context[Any], run: RunState, step: Step, find_probes: "Callable[[], ProbeSet]", *, compare: bool
     ) -> None:
-        """Make one change, unless it is already done. `compare` is False right after the plan's last read."""
+        """Make one change, unless it is already done. `compare` is False if the plan was made within MAX_AGE."""
         progress = run.progress
         if (awaited := step.find_awaited_probes(ctx)) is not None:
             self._await(ctx, step, awaited, run.progress)

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_AGE = 1.0
+"""Oldest state, in seconds, that a change is compared with before its write; an older one is read again.
+
+A change by somebody else within this time is overwritten unseen: no write of Cloudflare depends on the state before it.
+"""
+
 
 class ChangeState(Enum):
     """State of the live system relative to one change."""

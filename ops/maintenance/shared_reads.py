@@ -1,4 +1,9 @@
-"""Reads that the steps of one plan share, so that not each route needs reads of its own."""
+"""Reads that the steps of one plan share, so that not each route needs reads of its own.
+
+A route that somebody else changes within MAX_AGE is overwritten unseen: a write answers only with its new target
+(developers.cloudflare.com/api/resources/workers/subresources/routes/methods/update), and a later list shows only that.
+One read per route would double the calls and the time of a run; this costs two calls a second.
+"""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,16 +14,9 @@ from ops.cloudflare.types.zones import WorkerRoute
 from ops.core.names import MAINTENANCE_WORKER
 from ops.core.threads import run_parallel_mixed
 from ops.engine.context import Context
+from ops.engine.step import MAX_AGE
 
 T = TypeVar("T")
-
-MAX_AGE = 1.0
-"""Oldest read, in seconds, that a route is compared with before its write.
-
-A change by somebody else within this time is overwritten unseen: a write answers only with the new target of the route
-(developers.cloudflare.com/api/resources/workers/subresources/routes/methods/update), and a later list shows only that.
-One read per route would double the calls and the time of a run; this one costs two calls a second.
-"""
 
 
 @dataclass

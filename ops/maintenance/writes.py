@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING
 from ops.cloudflare.types.workers import WorkerDeployment, short_id
 from ops.cloudflare.types.zones import WorkerRoute, WorkersDevSubdomain
 from ops.core.names import MAINTENANCE_WORKER as WORKER
+from ops.engine.step import MAX_AGE
 from ops.maintenance.routes import IngressPaths
-from ops.maintenance.shared_reads import MAX_AGE
 from ops.maintenance.state import ClosedRoute, MaintenanceState, MaintenanceWindow
-
-if TYPE_CHECKING:
-    from ops.config import Service
 
 if TYPE_CHECKING:
     from ops.config import Service

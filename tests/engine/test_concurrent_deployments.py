@@ -29,6 +29,27 @@ def test_write_with_empty_answer_is_reported_as_replaced(world: World, releases:
     assert len(ours(world)) == len(world.writes()) == 1
 
 
+def test_fix_during_a_slow_plan_is_not_overwritten(world: World, releases: Releases) -> None:
+    """A colleague deploys while a read of the plan waits for the rate limit, after the deployments were read."""
+    fix = hotfix_by_colleague(world)
+    versions = f"/accounts/*/workers/scripts/{WORKER}/versions/*"
+    world.sandbox.fault(method="GET", path=versions, status=429, headers={"retry-after": "3"}, before=fix)
+
+    outcome = world.rollback()
+
+    assert ended(outcome) == (3, "refused", "world_moved"), outcome.err
+    assert "dana@example.com" in outcome.result["message"]
+    assert ours(world) == world.writes() == []
+
+
+def test_quick_plan_is_not_compared_again(world: World, releases: Releases) -> None:
+    """Its last read is the comparison: each further call would delay the recovery."""
+    outcome = world.rollback()
+
+    assert ended(outcome)[:2] == (0, "recovered")
+    assert texts(outcome, "compared") == []
+
+
 @pytest.mark.slow
 def test_lagging_history_is_read_again(world: World, releases: Releases) -> None:
     world.sandbox.switches.deployments_lag_reads = 1
