@@ -82,7 +82,11 @@ class _BoundedBackend(httpcore.NetworkBackend):
 
 
 def open_client(*, transport: httpx.BaseTransport | None = None, **options: Any) -> httpx.Client:
-    """Return a client of httpx whose calls by `read_answer` end in time; `options` are those of `httpx.Client`."""
+    """Return a client of httpx whose calls by `read_answer` end in time; `options` are those of `httpx.Client`.
+
+    Two waits stay outside of that time: the system's look-up of a name, and the client's for a free connection
+    (`httpx.Timeout.pool`). Each address of a host has the remaining time to connect.
+    """
     http = httpx.Client(transport=transport, headers={"accept-encoding": PACKED}, **options)
     # httpx has no public name for the backend of its pools. Without it only the pauses of a server are limited.
     for each in (http._transport, *http._mounts.values()):  # noqa: SLF001
@@ -132,13 +136,15 @@ def _unpacked(response: httpx.Response) -> Iterator[bytes]:
     if response.headers.get("content-encoding", "").strip().lower() != PACKED:
         yield from response.iter_raw()
         return
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)  # gzip
+    unpacker, is_empty = zlib.decompressobj(zlib.MAX_WBITS | 16), True  # gzip
     try:
         for packed in response.iter_raw():
-            rest = packed
+            is_empty, rest = is_empty and not packed, packed
             while rest:
                 yield unpacker.decompress(rest, PIECE)
                 rest = unpacker.unconsumed_tail
         yield unpacker.flush()
     except zlib.error as error:
         raise httpx.DecodingError(f"the body is no {PACKED}") from error
+    if not (unpacker.eof or is_empty):  # an answer to HEAD has no body
+        raise httpx.DecodingError(f"the {PACKED} body has no end")

@@ -168,3 +168,24 @@ def test_body_is_whole_cut_or_refused(body: bytes, times: int, most: int) -> Non
                 ask()
         else:
             assert ask()[1] == whole
+
+
+@pytest.mark.parametrize("kept", [10, -9, -1])
+def test_packed_body_without_its_end_is_not_whole(kept: int) -> None:
+    packed = gzip.compress(b"name: api, name: worker")[:kept]
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(packed))
+
+    with open_client(transport=httpx.MockTransport(answer)) as http, pytest.raises(httpx.DecodingError, match="end"):
+        read_answer(http, "GET", "http://127.0.0.1", within=5.0, most=100)
+
+
+def test_packed_answer_may_have_no_body() -> None:
+    """As for HEAD: RFC 9110, section 9.3.2."""
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(b""))
+
+    with open_client(transport=httpx.MockTransport(answer)) as http:
+        assert read_answer(http, "HEAD", "http://127.0.0.1", within=5.0, most=100)[1] == b""
