@@ -3,6 +3,7 @@
 A source that cannot be read is reported; the other sources are still read.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -415,7 +416,8 @@ def describe_live_schema(
     if not databases or not deployments:
         return ()
     known = {version.id: version for version in versions}
-    history = WorkerHistory(deployments, known, frozenset(known), now, min_served=0, static_assets=None)
+    # No service is long enough: the live code may be what fails because of a migration.
+    history = WorkerHistory(deployments, known, frozenset(known), now, min_served=math.inf, static_assets=None)
     read = schema_age.start_reading(session, databases)()
     ages = {short_id(version): list_schema_ages(history, version, read) for version in history.live.serving_versions}
     return tuple(line for section in schema_age.build_sections(ages, suggest) for line in section.lines)

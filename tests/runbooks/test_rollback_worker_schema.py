@@ -256,3 +256,17 @@ def test_versions_and_report_say_it_too(orders: Orders, incident: Incident) -> N
     assert "Database schema, for the live code of web" in report
     assert "is 1 migration newer than this code" in report
     assert "revert-migration" in report
+
+
+def test_report_takes_no_service_of_the_live_code_for_a_proof(orders: Orders, incident: Incident) -> None:
+    """It may be the code that fails because of the migration."""
+    orders.migrate(BREAKING, hours=0.5)
+    github, accepted = orders.shop.environ(**incident.github.environ()), ("--accept-breaking-migrations", BREAKING)
+    assert orders.rollback("--incident", str(incident.number), *accepted, **github).code == 0
+    orders.shop.world.sandbox.clock.advance(3600)
+
+    assert orders.shop.ops("incident", "report", str(incident.number), **github).code == 0
+
+    report = incident.github.issue(incident.number + 1).body or ""
+    assert "is 1 migration newer than this code" in report
+    assert "so it works with" not in report
