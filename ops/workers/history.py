@@ -58,6 +58,8 @@ class WorkerHistory:
     has_rotated_in_incident: bool = False
     """Whether a rotation ran for the incident. Its mark may be missing if the run was killed."""
     incident_opened_at: datetime | None = None
+    is_incident_unread: bool = False
+    """Whether the run has an incident whose start is unknown."""
     traffic: WorkerTraffic | None = None
     """Requests and errors by version; None: unknown."""
 

@@ -60,12 +60,7 @@ def read_listing(ctx: Context[Any], service: "Service", *further: Callable[[], T
 
 
 def read_history(
-    ctx: Context[Any],
-    service: "Service",
-    listing: WorkerListing,
-    *,
-    requested: Split = (),
-    only_older: bool = False,
+    ctx: Context[Any], service: "Service", listing: WorkerListing, *, requested: Split = (), only_older: bool = False
 ) -> WorkerHistory:
     """Read version details in batches, then older deployments, until a version can be chosen.
 
@@ -100,6 +95,7 @@ def read_history(
                 our_deployments=runs.deployments,
                 has_rotated_in_incident=any(run.runbook == "rotate-secrets" for run in runs.runs),
                 incident_opened_at=runs.opened_at,
+                is_incident_unread=ctx.request.incident is not None and runs.opened_at is None,
             )
         else:
             page, history = pages[-1], history.with_older_deployments(read, most=MAX_DEPLOYMENTS)

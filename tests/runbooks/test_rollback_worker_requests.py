@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import Outcome
 from tests.support.commands import LIST
+from tests.support.orders import open_database
 from tests.support.shop import WORKER, Shop
 
 READER = "Account Analytics Read"
@@ -20,7 +21,7 @@ ROLLBACK = ("rollback-worker", "--service", "web", "--environment", "live", "--j
 def busy(shop: Shop) -> Shop:
     """Give the token of the shop the right to read analytics, which answer before the history is read."""
     sandbox = shop.world.sandbox
-    sandbox.add_token(sandbox.token, ["Workers Scripts Write", "Pages Write", READER])
+    sandbox.add_token(sandbox.token, ["Workers Scripts Write", "Pages Write", "D1 Write", READER])
     sandbox.switches.analytics_sample_interval = 1
     sandbox.fault(**LIST, delay=0.3, times=None)
     return shop
@@ -189,3 +190,14 @@ def test_write_waits_for_no_other_request(shop: Shop) -> None:
     assert [path for method, path in before if method != "GET"] == []
     assert len([record for record in sandbox.requests if record.path.endswith("/graphql")]) == 1
     assert not any("analytics" in path for _, path in before)
+
+
+def test_failing_version_is_not_proved_to_work_with_a_breaking_migration(busy: Shop) -> None:
+    orders = open_database(busy)
+    orders.migrate("0003_split_names.sql", hours=28)
+    assert orders.rollback("--to", busy.good, "--dry-run").code == 0
+    count(busy, busy.good, 120, 24, minutes_ago=26 * 60)
+
+    refused = orders.rollback("--to", busy.good, "--dry-run")
+
+    assert (refused.code, refused.result["reason"]) == (3, "breaking_migration")

@@ -206,6 +206,16 @@ def test_service_during_the_incident_proves_nothing(orders: Orders, incident: In
     assert (during.code, during.result["reason"]) == (3, "breaking_migration")
 
 
+def test_unread_start_of_the_incident_proves_nothing(orders: Orders, incident: Incident) -> None:
+    orders.migrate(BREAKING, hours=20)
+    incident.github.fault(path=f"/repos/acme/operations/issues/{incident.number}", status=503, times=None)
+    github = orders.shop.environ(**incident.github.environ())
+
+    unread = orders.rollback("--incident", str(incident.number), **github)
+
+    assert (unread.code, unread.result["reason"]) == (3, "breaking_migration")
+
+
 def test_partial_traffic_after_a_breaking_migration_proves_nothing(orders: Orders) -> None:
     sandbox, hour = orders.shop.world.sandbox, timedelta(hours=1)
     now, canary = sandbox.clock.now(), sandbox.upload(WORKER, at=sandbox.clock.now() - timedelta(hours=21))
