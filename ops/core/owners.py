@@ -76,11 +76,12 @@ class StateOwner:
 
     def describe(self) -> str:
         """Describe it in a few words, such as "#7 (alice, until 2026-11-25 05:00:00 UTC)"."""
-        person = quote_name(self.by)
-        ends = f"until {format_utc(self.until)}" if self.until else ""
+        person = quote_name(self.person)
+        ends = f", until {format_utc(self.until)}" if self.until else ""
+        ends = f"{UNTIL_RUN_ENDS if self.ends_with_run else ''}{ends}"
         if self.incident is None:
-            return " ".join(filter(None, [f"{person} without an incident", ends]))
-        return f"#{self.incident} ({', '.join(filter(None, [person, ends]))})"
+            return f"{person} without an incident{ends}"
+        return f"#{self.incident} ({person}{ends})"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults."""

@@ -1,0 +1,15 @@
+"""Owners in words: who holds a state, read aloud at 3 a.m."""
+
+from datetime import UTC, datetime
+
+from ops.core.owners import UNTIL_RUN_ENDS, StateOwner
+
+AT = datetime(2026, 11, 25, 5, tzinfo=UTC)
+
+
+def test_end_of_a_run_is_not_read_as_an_end_without_an_incident() -> None:
+    run = StateOwner(None, f"dana{UNTIL_RUN_ENDS}", AT)
+
+    assert run.describe() == "dana without an incident, until its run ends"
+    assert StateOwner(7, run.by, AT).describe() == "#7 (dana, until its run ends)"
+    assert StateOwner(None, "dana", AT, AT).describe() == "dana without an incident, until 2026-11-25 05:00:00 UTC"
