@@ -132,7 +132,8 @@ def latest_end(owners: Iterable[StateOwner]) -> datetime | None:
 
 
 def describe_owners(owners: Sequence[StateOwner]) -> str:
-    return " and ".join(each.describe() for each in owners)
+    """Describe each owner once, also one of several paths."""
+    return " and ".join(dict.fromkeys(each.describe() for each in owners))
 
 
 def name_owners(owners: Sequence[StateOwner]) -> str:

@@ -81,9 +81,10 @@ def _release_windows(ctx: Context[Any], wanted: Sequence[MaintenanceWindow], acc
         for number in {each.incident for each in owners if each.incident} - {requester.incident}:
             notices.setdefault(number, []).append(state)
     if holders and (accepted or not (opened or kept)):
-        scopes = ", ".join(each.scope for each in wanted)
+        scopes = " and ".join(each.scope for each in wanted)
+        standing, effect = ("is", "opens it") if len(wanted) == 1 else ("are", "opens them")
         raise held_by_others(
-            f"{scopes} is in maintenance", holders, requester=requester, effect="opens it", accepted=accepted
+            f"{scopes} {standing} in maintenance", holders, requester=requester, effect=effect, accepted=accepted
         )
     told = {number: "; ".join(said) for number, said in notices.items()}
     return Release(tuple(opened), kept, "; ".join(held), tuple(holders), told, tuple(released))

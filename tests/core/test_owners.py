@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from ops.core.owners import UNTIL_RUN_ENDS, StateOwner
+from ops.core.owners import UNTIL_RUN_ENDS, StateOwner, describe_owners
 
 AT = datetime(2026, 11, 25, 5, tzinfo=UTC)
 
@@ -13,3 +13,9 @@ def test_end_of_a_run_is_not_read_as_an_end_without_an_incident() -> None:
     assert run.describe() == "dana without an incident, until its run ends"
     assert StateOwner(7, run.by, AT).describe() == "#7 (dana, until its run ends)"
     assert StateOwner(None, "dana", AT, AT).describe() == "dana without an incident, until 2026-11-25 05:00:00 UTC"
+
+
+def test_owner_of_several_paths_is_named_once() -> None:
+    paths = [StateOwner(7, "alice", AT.replace(hour=hour)) for hour in (1, 2)]
+
+    assert describe_owners(paths) == "#7 (alice)"

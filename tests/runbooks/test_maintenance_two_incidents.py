@@ -53,6 +53,18 @@ def test_release_leaves_the_closure_to_the_other_incident(place: MaintenanceWorl
     assert ended(turn(place, "off", 7)) == (0, "nothing_to_do", "not_off")
 
 
+def test_incident_that_closed_several_paths_is_named_once(place: MaintenanceWorld) -> None:
+    for path in ("/api/ai", "/api/charts"):
+        assert turn(place, "on", 7, "--path", path).code == 0
+
+    refused = turn(place, "off", 9)
+
+    assert ended(refused) == (3, "refused", "held_by_others")
+    assert "api /api/ai and api /api/charts are in maintenance" in refused.result["message"]
+    assert refused.result["message"].count("#7") == 1
+    assert "opens them anyway" in refused.result["hint"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("incident", [9, None])
 def test_closure_of_another_incident_opens_by_its_name_only(place: MaintenanceWorld, incident: int | None) -> None:
