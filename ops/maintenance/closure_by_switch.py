@@ -153,7 +153,7 @@ def plan_switch(ctx: Context[Any], service: "Service", message: str, intent: Sam
     if write is None or (previous is not None and not previous.paths):  # another run's message and end stay
         return _keep_standing(ctx, service, current, intent)
     if write.replaces_unknown:
-        raise refusals.unknown_switch_refusal(current.describe(ctx.clock.now()))
+        raise refusals.unknown_switch_refusal(current.describe_unstored(plan_by_switch.ON, ctx.clock.now()))
     if previous is not None:
         close = ctx.suggest("maintenance", service=service.name, state=plan_by_switch.ON)
         raise refusals.closed_paths_refusal(service.name, current.describe(ctx.clock.now()), close)

@@ -166,7 +166,8 @@ def _refuse_unknown_paths(ctx: Context[Any], request: MaintenanceRequest, curren
     observed = steps.read_shown_switches(ctx).get(MAINTENANCE_SWITCH) if request.path else None
     revision = current.value.revision if current.value else None
     if observed is not None and observed.state == ON and observed.revision != revision:
-        raise refusals.unknown_paths_refusal(current.describe(ctx.clock.now()))
+        unstored, is_own = current.describe_unstored(ON, ctx.clock.now()), steps.is_own_value(ctx, observed)
+        raise refusals.unknown_paths_refusal(unstored, is_own=is_own)
 
 
 def _plan_release_of_all(ctx: Context[Any], service: "Service", request: MaintenanceRequest) -> StepPlan:

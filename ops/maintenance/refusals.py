@@ -103,22 +103,23 @@ def open_path_refusal(path: str, always_open: str) -> Refused:
     )
 
 
-def unknown_paths_refusal(stored: str) -> Refused:
-    """Return the refusal to change one path while the closed ones are unknown; `stored` describes the switch in KV."""
+def unknown_paths_refusal(unstored: str, *, is_own: bool) -> Refused:
+    """Return the refusal to change one path while the closed ones are unknown.
+
+    `unstored` says why. `is_own`: only this requester holds them, so the whole service can be changed at once.
+    """
+    now = ", or without `--path` for the whole service now" if is_own else ""
     return Refused(
-        f"the closed paths are unknown: the application shows {MAINTENANCE_SWITCH} = on "
-        "from a run that KV does not show yet "
-        f"({stored}). One of them is up to a minute behind",
+        f"the closed paths are unknown: {unstored}",
         reason=Reason.LIVE_UNKNOWN,
-        hint="Run the same command again in a minute, or without --path for the whole service.",
+        hint=f"Run the same command again in a minute{now}.",
     )
 
 
-def unknown_switch_refusal(stored: str) -> Refused:
-    """Return the refusal to close around a change while the switch is unknown; `stored` describes it in KV."""
+def unknown_switch_refusal(unstored: str) -> Refused:
+    """Return the refusal to close around a change while the switch is unknown; `unstored` says why."""
     return Refused(
-        f"the application shows {MAINTENANCE_SWITCH} = on, from a run that KV does not show yet "
-        f"({stored}). One of them is up to a minute behind",
+        f"{unstored}, so who closed it is unknown",
         reason=Reason.LIVE_UNKNOWN,
         hint="Run the same command again in a minute: it opens nothing that another run closed.",
     )

@@ -234,16 +234,18 @@ class ValueBuilder(Protocol):
     def __call__(self, *, revision: str, now: datetime, repeat: bool = False) -> SwitchValue | None: ...
 
 
+def is_own_value(ctx: Context[Any], observed: ReportedSwitch) -> bool:
+    """Return whether the application shows a value that this requester alone holds."""
+    own = StateOwner(ctx.request.incident, ctx.request.actor, ctx.clock.now())
+    return (observed.revision or "").endswith(tag_owners(switch_reader(ctx)[0].namespace, [own]))
+
+
 def _refuse_hidden_owners(ctx: Context[Any], current: SwitchState, observed: ReportedSwitch) -> None:
     """Refuse a write over a state that KV does not show yet, unless only this requester holds it."""
-    own = StateOwner(ctx.request.incident, ctx.request.actor, ctx.clock.now())
-    is_own = (observed.revision or "").endswith(tag_owners(switch_reader(ctx)[0].namespace, [own]))
-    if observed.state == current.rules.normal or not current.differs_from(observed) or is_own:
+    if observed.state == current.rules.normal or not current.differs_from(observed) or is_own_value(ctx, observed):
         return
     raise Refused(
-        f"the application shows {current.name} = {quote_name(observed.state)}, from a run that KV does not show yet: "
-        f"KV shows {current.describe(ctx.clock.now())}. One of them is up to a minute behind, so who needs it is "
-        "unknown",
+        f"{current.describe_unstored(observed.state, ctx.clock.now())}, so who needs it is unknown",
         reason=Reason.LIVE_UNKNOWN,
         hint="Run the same command again in a minute.",
     )

@@ -92,6 +92,13 @@ class SwitchState:
             "one of them is up to a minute behind"
         )
 
+    def describe_unstored(self, shown: str, now: datetime) -> str:
+        """Describe a state that the application shows from a run whose value KV does not show yet."""
+        return (
+            f"the application shows {self.name} = {quote_name(shown)}, from a run that KV does not show yet: "
+            f"KV shows {self.describe(now)}. One of them is up to a minute behind"
+        )
+
 
 def describe_switch(value: SwitchValue, now: datetime) -> str:
     """Describe a value in one line: state, owner, age, incident, paths and end. Several owners have an end each."""

@@ -318,8 +318,8 @@ def test_limits_hidden_by_lag_are_not_reported(world: World) -> None:
 
 
 def test_path_maintenance_requires_known_closed_paths(place: SwitchWorld) -> None:
-    def turn(state: str, path: str) -> Outcome:
-        return place.ops("maintenance", "--state", state, "--service", "api", "--path", path)
+    def turn(state: str, path: str, *more: str) -> Outcome:
+        return place.ops("maintenance", "--state", state, "--service", "api", "--path", path, *more)
 
     turn("on", "/api/ai")
     place.world.sandbox.clock.advance(2)
@@ -329,6 +329,24 @@ def test_path_maintenance_requires_known_closed_paths(place: SwitchWorld) -> Non
     later = turn("on", "/api/charts")
 
     assert ended(early) == (3, "refused", "live_unknown")
+    assert "maintenance = on, from a run that KV does not show yet: KV shows off" in early.result["message"]
     assert ended(later)[0] == 0
     value: Any = place.value("maintenance")
     assert value["paths"] == ["/api/ai", "/api/charts"]
+
+
+@pytest.mark.parametrize(("incident", "code"), [(None, 0), (9, 3)])
+def test_way_out_of_unknown_paths_works_for_who_is_given_it(
+    place: SwitchWorld, incident: int | None, code: int
+) -> None:
+    named = ["--incident", str(incident)] if incident else []
+    turn = ["maintenance", "--state", "on", "--service", "api", *named]
+    place.ops("maintenance", "--state", "on", "--service", "api", "--path", "/api/ai")
+    place.world.sandbox.clock.advance(2)
+
+    refused = place.ops(*turn, "--path", "/api/charts")
+    whole = place.ops(*turn)
+
+    assert ended(refused) == (3, "refused", "live_unknown")
+    assert ("--path" in refused.result["hint"]) == (code == 0)
+    assert whole.code == code, whole.result["message"]
