@@ -4,14 +4,14 @@ A run that closes a service for its own time stores in the maintenance itself th
 window, `UNTIL_RUN_ENDS` of a switch. A person who turns maintenance on ends that duty.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
 
 from ops.core.clock import format_utc, parse_utc
 from ops.core.names import quote_name
-from ops.core.owners import UNTIL_RUN_ENDS, describe_owners
+from ops.core.owners import StateOwner, describe_owners
 from ops.core.runtime_contract import SwitchValue, make_revision
 from ops.engine.context import Context
 from ops.maintenance.state import MaintenanceWindow
@@ -54,13 +54,13 @@ class SameIntent:
         Each write has its own revision. A value of several owners is never one of a run alone.
         """
         owners = value.active_owners(self.now)
-        if len(owners) != 1 or not owners[0].ends_with_run or is_over(value.since, self.now):
+        alone = name_only_run(owners)
+        if not alone or is_over(value.since, self.now):
             return ""
         run = next((each for each in self.find_runs() if value.revision.startswith(make_revision(each, key))), "")
         if run:
             return f"run {quote_name(run)}"
-        person = quote_name(owners[0].by.removesuffix(UNTIL_RUN_ENDS))
-        return f"a run of {person}" if self._is_own(service, owners[0].incident, value.since) else ""
+        return alone if self._is_own(service, owners[0].incident, value.since) else ""
 
     def _is_own(self, service: str, incident: int | None, since: datetime) -> bool:
         """Return whether the incident alone shows it. Without a record, a run that closed it just now may be alive."""
@@ -71,6 +71,12 @@ class SameIntent:
 def is_over(since: datetime, now: datetime) -> bool:
     """Return whether a run that closed a service then has ended; also if the time was edited into the future."""
     return abs(now - since) >= DUTY_LIFETIME
+
+
+def name_only_run(owners: Sequence[StateOwner]) -> str:
+    """Return the run that alone holds a switch, such as "a run of dana"; empty if it is not held by one run alone."""
+    is_alone = len(owners) == 1 and owners[0].ends_with_run
+    return f"a run of {quote_name(owners[0].person)}" if is_alone else ""
 
 
 def describe_holder(window: MaintenanceWindow, now: datetime) -> str:
@@ -85,10 +91,9 @@ def describe_holder(window: MaintenanceWindow, now: datetime) -> str:
 def describe_holder_of_switch(value: SwitchValue, now: datetime) -> str:
     """Describe who keeps a service closed by its switch, which names the person of a run and not the run."""
     owners = value.active_owners(now)
-    if len(owners) == 1 and owners[0].ends_with_run:
+    if run := name_only_run(owners):
         incident = f" for incident #{owners[0].incident}" if owners[0].incident else ""
-        person = quote_name(owners[0].by.removesuffix(UNTIL_RUN_ENDS))
-        return _describe_run(f"a run of {person}{incident}", value.since, now)
+        return _describe_run(f"{run}{incident}", value.since, now)
     return f"held by {describe_owners(owners)}" if owners else ""
 
 

@@ -13,7 +13,7 @@ from ops.core.names import LIMITS_FILE, quote_name
 from ops.core.next_step import build_command
 from ops.core.owners import StateOwner, describe_owners
 from ops.core.runtime_contract import AI_SWITCH, CONTRACT_VERSION, MAINTENANCE_SWITCH
-from ops.maintenance.reopening_duty import is_over
+from ops.maintenance.reopening_duty import is_over, name_only_run
 
 if TYPE_CHECKING:
     from ops.maintenance.state import MaintenanceWindow
@@ -136,7 +136,7 @@ def _hold_switch(status: StatusSource, switch: "SwitchState") -> HeldState:
     owners = value.active_owners(status.read_at)
     paths = f" for {', '.join(map(quote_name, value.paths))}" if value.paths else ""
     closes = f" ({status.switched_service} is offline{paths})" if switch.name == MAINTENANCE_SWITCH else paths
-    run = f"a run of {quote_name(owners[0].person)}" if len(owners) == 1 and owners[0].ends_with_run else ""
+    run = name_only_run(owners)
     runbook, options = _release_switch(status, switch)
     return HeldState(
         "switches",
