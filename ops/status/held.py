@@ -180,7 +180,9 @@ def _build_release(
 def _describe_run(run: str, since: datetime, now: datetime) -> str:
     if not run:
         return ""
-    return f"closed by {run}, which never ended it" if is_over(since, now) else f"until {run} ends it"
+    if is_over(since, now):
+        return f"closed by {run}, which never ended it"
+    return f"until {run} ends it (if it was killed: the same command again)"
 
 
 def name_incidents(limits: tuple[TemporaryLimit, ...], path: Path) -> Iterator[TemporaryLimit]:

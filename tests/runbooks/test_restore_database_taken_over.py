@@ -189,7 +189,7 @@ def test_status_says_until_when_a_restore_keeps_a_service_closed(world: World) -
     done = place.library.restore(BEFORE_LAST)
 
     assert "the whole of api: offline at the edge, since " in seen[0].out
-    assert f"until run {done.result['run']} ends" in seen[0].out
+    assert f"until run {done.result['run']} ends it (if it was killed: the same command again)" in seen[0].out
 
 
 def each_meeting(
