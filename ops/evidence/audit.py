@@ -66,6 +66,7 @@ def read_audit(
         "since": format_rfc3339(period.since),
         "until": format_rfc3339(period.until),
         "read_at": format_rfc3339(now),
+        "only": {"incident": incident, "environment": environment},
         "incidents": numbers,
         "program": __version__,
     }

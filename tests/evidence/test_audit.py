@@ -107,6 +107,10 @@ def test_period_environment_and_incident_select_entries(rolled_back: Incident) -
     }
 
     assert [kind for kind, text in found.items() if len(text.splitlines()) > 2] == ["all"]
+    filters = {kind: json.loads(text.splitlines()[0])["only"] for kind, text in found.items()}
+    assert filters["all"] == {"incident": None, "environment": ""}
+    assert filters["other environment"] == {"incident": None, "environment": "labs"}
+    assert filters["other incident"] == {"incident": 41, "environment": ""}
 
 
 def test_unreadable_github_writes_no_file(rolled_back: Incident) -> None:
