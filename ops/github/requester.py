@@ -7,13 +7,14 @@ import base64
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from github import GithubException
 from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, Requester
 
@@ -291,13 +292,24 @@ def _shape_problem(shape: Shape, value: Any, field: str = "") -> str:
             return "" if shape(value) else f"{field or 'it'} is missing or has another form"
 
 
+def _iter_pieces(response: requests.Response) -> Iterator[bytes]:
+    """Yield the body as it arrives: `iter_content` waits until a piece is full. Raises requests.RequestException."""
+    try:
+        while piece := response.raw.read1(PIECE, decode_content=True):
+            yield piece
+    except urllib3.exceptions.DecodeError as error:
+        raise requests.exceptions.ContentDecodingError(error, response=response) from error
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.exceptions.ConnectionError(error, response=response) from error
+
+
 def _read_bounded(response: requests.Response, **_: object) -> None:
     """Read the body of an answer before requests does, which reads all that the server sends.
 
     Raises requests.RequestException.
     """
     latest, pieces, size = time.monotonic() + LONGEST_BODY, list[bytes](), 0
-    for piece in response.iter_content(PIECE):
+    for piece in _iter_pieces(response):
         pieces.append(piece)
         size += len(piece)
         if size > MAX_BYTES or time.monotonic() > latest:

@@ -19,6 +19,7 @@ from ops.core.bounded_http import AnswerTooLarge, open_client, read_answer
 from ops.core.clock import SystemClock
 from ops.core.errors import UnclearWrite
 from ops.core.redaction import Secret
+from ops.github import requester
 from ops.github.client import repository, write_errors
 from ops.probes.http import MAX_BYTES, ProbeClient
 from ops.publish.chat import SLACK, NotSentError, send
@@ -168,6 +169,32 @@ def test_body_is_whole_cut_or_refused(body: bytes, times: int, most: int) -> Non
                 ask()
         else:
             assert ask()[1] == whole
+
+
+def test_slow_body_of_github_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pieces are small, so that none fills a buffer before the time has passed."""
+    monkeypatch.setattr(requester, "LONGEST_BODY", WHOLE)
+    with serving(drip_body) as address:
+        place, began = repository({"GITHUB_API_URL": address}, "token", "acme/operations"), time.monotonic()
+        with pytest.raises(UnclearWrite, match="ContentDecodingError"), write_errors():
+            place.create_label("a", "ffffff")
+
+        assert time.monotonic() - began < 3 * WHOLE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"content-length: 100\r\n\r\n{}",
+        b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n",
+        b"transfer-encoding: chunked\r\n\r\n9\r\n{}",
+    ],
+)
+def test_cut_body_of_github_is_not_whole(body: bytes) -> None:
+    with serving(lambda connection: connection.sendall(HEAD + body)) as address:
+        place = repository({"GITHUB_API_URL": address}, "token", "acme/operations")
+        with pytest.raises(UnclearWrite, match="ConnectionError"), write_errors():
+            place.create_label("a", "ffffff")
 
 
 @pytest.mark.parametrize("kept", [10, -9, -1])
