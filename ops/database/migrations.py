@@ -79,7 +79,8 @@ def find_database_id(name: str, databases: Iterable[NamedResource]) -> str:
     if not database_id:
         raise _unusable(
             f"the account has no D1 database {quote_name(name)}, and the wrangler file names no database_id",
-            "`wrangler deploy` makes it. If it has another name, add database_name or database_id to its binding.",
+            "Check the account. `wrangler deploy` makes the database; if it has another name, add database_name or "
+            "database_id to its binding.",
         )
     return database_id
 

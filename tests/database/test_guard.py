@@ -124,7 +124,7 @@ def test_database_that_was_never_provisioned_is_refused(shop: Deployment) -> Non
 
     assert (missing.code, unnamed.code, shop.writes) == (3, 3, [])
     assert "no D1 database shopdesk-db," in missing.err
-    assert "`wrangler deploy` makes it" in missing.err
+    assert "Check the account" in missing.err
     assert "Add database_name" in unnamed.err
 
 
