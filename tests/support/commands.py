@@ -28,6 +28,8 @@ ONE_VERSION = {"method": "GET", "path": "/accounts/*/workers/scripts/*/versions/
 COMMENTS = "/repos/*/*/issues/*/comments"
 COMMENT = "/repos/*/*/issues/comments/*"
 JSON = {"content_type": "application/json"}
+PROMISE = re.compile("same command again", re.IGNORECASE)
+"""The words of a text that asks people to start the command of the run again."""
 
 
 def unwrapped(text: str) -> str:
