@@ -4,8 +4,12 @@ Shapes follow docs.github.com/rest. They hold only the fields that Backout or Py
 """
 
 import base64
+import contextlib
+import http.client
 import json
 import re
+import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from copy import copy
@@ -24,8 +28,8 @@ from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
 
 MAX_BYTES = 32_000_000
 """Longest answer: a page of 100 comments of 65,536 characters each, in bytes."""
-LONGEST_BODY = 30.0
-"""Seconds for the body of an answer."""
+LONGEST_PART = 30.0
+"""Seconds for the headers of an answer, and again for its body."""
 PIECE = 65_536
 _HOST = re.compile(r"https?://[^/]+(?:/api/v3)?(?=/)")
 """github.com serves the API at the root of its host, an Enterprise Server below /api/v3."""
@@ -308,15 +312,68 @@ def _read_bounded(response: requests.Response, **_: object) -> None:
 
     Raises requests.RequestException.
     """
-    latest, pieces, size = time.monotonic() + LONGEST_BODY, list[bytes](), 0
+    latest, pieces, size = time.monotonic() + LONGEST_PART, list[bytes](), 0
     for piece in _iter_pieces(response):
         pieces.append(piece)
         size += len(piece)
         if size > MAX_BYTES or time.monotonic() > latest:
             response.close()
-            limit = f"{MAX_BYTES} bytes" if size > MAX_BYTES else f"{LONGEST_BODY:g} s"
+            limit = f"{MAX_BYTES} bytes" if size > MAX_BYTES else f"{LONGEST_PART:g} s"
             raise requests.exceptions.ContentDecodingError(f"the answer takes more than {limit}", response=response)
     response._content = b"".join(pieces)  # noqa: SLF001  requests has no other way to say that the body was read
+
+
+class _BoundedConnection(http.client.HTTPConnection):
+    """Ends a connection whose headers do not arrive in time: its timeout limits only the pause between two pieces."""
+
+    def getresponse(self) -> Any:
+        """Raises what the standard library raises if a server closes the connection."""
+        sock: socket.socket = self.sock
+        # Of a TLS connection only the socket below it: closing the TLS layer in another thread is not safe.
+        end = threading.Timer(LONGEST_PART, _shut_down, (sock,))
+        end.daemon = True
+        end.start()
+        try:
+            return super().getresponse()
+        finally:
+            end.cancel()
+
+
+def _shut_down(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it is closed already
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+class _PlainConnection(_BoundedConnection, urllib3.connection.HTTPConnection):
+    pass
+
+
+class _TlsConnection(_BoundedConnection, urllib3.connection.HTTPSConnection):
+    pass
+
+
+class _PlainPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class _BoundedAdapter(requests.adapters.HTTPAdapter):
+    """An adapter of requests whose connections are bounded, also those through a proxy."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *arguments: Any, **options: Any) -> urllib3.ProxyManager:
+        manager: urllib3.ProxyManager = super().proxy_manager_for(*arguments, **options)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+_POOLS = {"http": _PlainPool, "https": _TlsPool}
 
 
 class TypedRequester(Requester):
@@ -350,6 +407,8 @@ class TypedRequester(Requester):
             session.proxies, connection.verify = settings["proxies"], settings["verify"]
         session.trust_env = False
         session.hooks["response"].append(_read_bounded)
+        size = connection.pool_size
+        session.mount(f"{parts.scheme}://", _BoundedAdapter(size, size, max_retries=connection.retry))
         return connection
 
     def close(self) -> None:

@@ -77,6 +77,11 @@ def send_interim_answers(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n" * 100)
 
 
+def send_continues(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+
 def say_nothing(connection: socket.socket) -> None:
     connection.recv(1)
 
@@ -171,12 +176,21 @@ def test_body_is_whole_cut_or_refused(body: bytes, times: int, most: int) -> Non
             assert ask()[1] == whole
 
 
-def test_slow_body_of_github_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its pieces are small, so that none fills a buffer before the time has passed."""
-    monkeypatch.setattr(requester, "LONGEST_BODY", WHOLE)
-    with serving(drip_body) as address:
+@pytest.mark.parametrize(
+    ("serve", "error"),
+    [
+        (drip_body, "ContentDecodingError"),
+        (drip_status, "ConnectionError"),
+        (send_continues, "ConnectionError"),
+        (say_nothing, "ConnectionError"),
+    ],
+)
+def test_slow_answer_of_github_ends_in_time(monkeypatch: pytest.MonkeyPatch, serve: Serve, error: str) -> None:
+    """The pieces of the body are small, so that none fills a buffer before the time has passed."""
+    monkeypatch.setattr(requester, "LONGEST_PART", WHOLE)
+    with serving(serve) as address:
         place, began = repository({"GITHUB_API_URL": address}, "token", "acme/operations"), time.monotonic()
-        with pytest.raises(UnclearWrite, match="ContentDecodingError"), write_errors():
+        with pytest.raises(UnclearWrite, match=error), write_errors():
             place.create_label("a", "ffffff")
 
         assert time.monotonic() - began < 3 * WHOLE
