@@ -4,13 +4,13 @@ import functools
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
 from ops.app.configuration import ProcessSecretValues, command_prefix
 from ops.app.session import Session
-from ops.core.clock import Clock
 from ops.core.names import LIMITS_FILE
 from ops.core.redaction import Redactor
 from ops.core.run_record import PreviousRuns, parse_job_run
@@ -47,7 +47,7 @@ def planning_context(
         config=config,
         environment=session.environment,
         request=request or RequestInfo(actor=LOCAL_USER),
-        run_id=new_run_id(environ, clock),
+        run_id=new_run_id(environ, clock.now()),
         clock=clock,
         timeline=Timeline(clock, redactor),
         cloudflare=session,
@@ -63,14 +63,14 @@ def planning_context(
     )
 
 
-def new_run_id(environ: Mapping[str, str], clock: Clock) -> str:
+def new_run_id(environ: Mapping[str, str], now: datetime) -> str:
     """Return a unique id: GitHub's run and attempt, or the time; and four random digits.
 
     One job may run two commands. Deployment messages hold the id, so it must never repeat.
     """
     digits = secrets.token_hex(2)
     of_a_job = f"{actions.run_id(environ)}.{environ.get('GITHUB_RUN_ATTEMPT', '1')}-{digits}"
-    return of_a_job if parse_job_run(of_a_job) else f"{clock.now():%Y%m%dT%H%M%S}-{digits}"
+    return of_a_job if parse_job_run(of_a_job) else f"{now:%Y%m%dT%H%M%S}-{digits}"
 
 
 class _Repository:

@@ -101,7 +101,7 @@ def run(
         ending.callback(process.kill_all)
         session = Session(environment, environ, ending, config, runbook=runbook)
         clock, folder, incident = session.clock, request.config.resolve().parent, request.incident
-        record = folder / RUNS / (run_id := new_run_id(environ, clock))
+        record = folder / RUNS / (run_id := new_run_id(environ, clock.now()))
         session.client  # noqa: B018  a missing token ends the run here, before its first event
         publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=request.comment)
         published = publisher.sinks(is_routine=runbook.incident_use.is_routine, is_dry=options.dry_run)

@@ -14,7 +14,7 @@ from ops.core.redaction import Redactor
 from ops.core.timeline import EventKind
 from ops.core.version import __version__
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.issues import IssueRecord, list_recent_incidents, trusted_records
+from ops.github.issues import IssueRecord, get_incident, list_recent_incidents, trusted_records
 
 if TYPE_CHECKING:
     from ops.core.run_record import RecordRow
@@ -49,8 +49,8 @@ def read_audit(
     period = parse_period(*span, now)
     repository = connect(environ, redactor, read_only=True)
     with provider_errors(CHECK_HINT):
-        recent = sorted(issue.number for issue in list_recent_incidents(repository, period.since))
-        numbers = [number for number in recent if incident in {None, number}]
+        issues = [get_incident(repository, incident)] if incident else list_recent_incidents(repository, period.since)
+        numbers = sorted(issue.number for issue in issues)
         entries = [
             entry
             for number in numbers

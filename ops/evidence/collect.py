@@ -16,6 +16,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from ops.app.configuration import load_config
+from ops.app.context import new_run_id
 from ops.app.session import Session
 from ops.cloudflare.types.records import (
     DatabaseUsage,
@@ -224,12 +225,13 @@ def publish_evidence(
 ) -> str:
     """Write the collection to the job summary and to the incident; return the URL of the comment, or an empty string.
 
-    A repeated collection edits the same comment. Raises ProviderError and ConfigError.
+    Each collection has a comment of its own: a later one may see less, for instance with another token. Raises
+    ProviderError and ConfigError.
     """
     from ops.evidence import tables
     from ops.github.comments import RunComments
 
-    run = f"evidence-{collection.environment}"[:64]
+    run = f"evidence-{new_run_id(environ, collection.collected_at)}"
     said = f"evidence of {collection.environment} collected, {format_utc(collection.period.since)} to then"
     block = RunRecord(run, source="evidence", rows=(RecordRow(collection.collected_at, "note", said),))
     body = embed_record(tables.render_comment(collection), block)
@@ -237,7 +239,7 @@ def publish_evidence(
         if number is None:
             return ""
         with provider_errors(CHECK_HINT):
-            comments = RunComments(connect(environ, redactor), number, run, may_exist=True)
+            comments = RunComments(connect(environ, redactor), number, run)
             comments.put(1, body)
             return comments.url
     finally:

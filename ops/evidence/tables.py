@@ -3,7 +3,8 @@
 A table draws no conclusions: rows hold records, and notes name the limits of the source.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -11,6 +12,7 @@ from ops.cloudflare.types import pages
 from ops.cloudflare.types.records import (
     FOUND,
     NONE_FOUND,
+    NOT_RETAINED,
     UNAVAILABLE,
     AuditLogEntry,
     DatabaseUsage,
@@ -221,21 +223,38 @@ def environment_table(uses: Sequence[EnvironmentUse], most: int) -> EvidenceTabl
 
 
 MAX_CELL_LENGTH = 160
+FEWEST_ROWS = 3
+"""Newest rows of a table that stay if sources are left out."""
+_RANKS = (FOUND, UNAVAILABLE, NOT_RETAINED, NONE_FOUND)
+"""Outcomes in the order in which a full comment keeps their sources."""
 
 
 def render_comment(collection: EvidenceCollection) -> str:
-    """Render the comment, with as many rows per table as fit."""
+    """Render the comment with as many rows, and then as many sources, as fit; it says where the rest is."""
     most = max([len(exhibit.rows) for exhibit in collection.tables], default=0)
-    while len(text := _render(collection, most)) > MAX_TEXT and most > 0:
-        most = most * 3 // 4
+    ranked = sorted(range(len(collection.tables)), key=lambda place: _RANKS.index(collection.tables[place].outcome))
+    while len(text := _render(collection, ranked, most)) > MAX_TEXT:
+        if most > FEWEST_ROWS:
+            most = max(FEWEST_ROWS, most * 3 // 4)
+        else:
+            ranked = ranked[: len(ranked) * 3 // 4]
     return text
 
 
-def _render(collection: EvidenceCollection, most: int) -> str:
+def _render(collection: EvidenceCollection, places: Collection[int], most: int) -> str:
+    """Render the tables at these places."""
+    outcomes = Counter(each.outcome for place, each in enumerate(collection.tables) if place not in places)
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
     template = load_templates().get_template("evidence.md.j2")
     return collapse_blank_lines(
         template.render(
-            collection=collection, most=most, outcome=describe_outcome, shown=_format_cell, filled=_list_values
+            collection=collection,
+            tables=[collection.tables[place] for place in sorted(places)],
+            left_out=f"{outcomes.total()} more sources do not fit here ({counted})" if counted else "",
+            most=most,
+            outcome=describe_outcome,
+            shown=_format_cell,
+            filled=_list_values,
         )
     )
 

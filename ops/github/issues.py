@@ -262,6 +262,18 @@ def is_incident(issue: "Issue") -> bool:
     return issue.pull_request is None and INCIDENT in {label.name.casefold() for label in issue.labels}
 
 
+def get_incident(repository: "Repository", number: int) -> "Issue":
+    """Return the issue of an incident. Raises ConfigError for another number, and what PyGithub raises."""
+    from github import UnknownObjectException
+
+    issue = repository.get_issue(number)
+    try:
+        require_incident(issue)
+    except UnknownObjectException:
+        raise ConfigError(f"#{number} does not exist", reason=Reason.UNKNOWN_INCIDENT) from None
+    return issue
+
+
 def require_incident(issue: "Issue") -> None:
     """Raise ConfigError if it is no incident."""
     if not is_incident(issue):
@@ -274,13 +286,8 @@ def add_once(repository: "Repository", number: int, record: RunRecord, body: str
 
     Raises ConfigError if the number is no incident, and ProviderError.
     """
-    from github import UnknownObjectException
-
     with provider_errors():
-        try:
-            require_incident(issue := repository.get_issue(number))
-        except UnknownObjectException:
-            raise ConfigError(f"#{number} does not exist", reason=Reason.UNKNOWN_INCIDENT) from None
+        issue = get_incident(repository, number)
         own = {BOT, own_login(repository)}
         if any(found.run == record.run and author_login(comment) in own for comment, found in run_records(issue)):
             return ""

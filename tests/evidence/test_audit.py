@@ -97,20 +97,32 @@ def test_record_of_somebody_without_write_access_is_left_out(incident: Incident)
 
 def test_period_environment_and_incident_select_entries(rolled_back: Incident) -> None:
     rolled_back.world.sandbox.clock.advance(timedelta(hours=2).total_seconds())
+    other = rolled_back.github.open_issue("Bread is gone", labels=["incident"])
 
     found = {
         "later": export(rolled_back, since="1h")[1].read_text(),
         "all": export(rolled_back, since="3h")[1].read_text(),
         "before": export(rolled_back, "--until", "150m", since="3h")[1].read_text(),
         "other environment": export(rolled_back, "--environment", "labs", since="3h")[1].read_text(),
-        "other incident": export(rolled_back, "--incident", "41", since="3h")[1].read_text(),
+        "other incident": export(rolled_back, "--incident", str(other), since="3h")[1].read_text(),
     }
 
     assert [kind for kind, text in found.items() if len(text.splitlines()) > 2] == ["all"]
     filters = {kind: json.loads(text.splitlines()[0])["only"] for kind, text in found.items()}
     assert filters["all"] == {"incident": None, "environment": ""}
     assert filters["other environment"] == {"incident": None, "environment": "labs"}
-    assert filters["other incident"] == {"incident": 41, "environment": ""}
+    assert filters["other incident"] == {"incident": other, "environment": ""}
+
+
+@pytest.mark.parametrize("is_issue", [True, False])
+def test_audit_of_a_number_that_is_no_incident_is_refused(rolled_back: Incident, is_issue: bool) -> None:
+    number = rolled_back.github.open_issue("Buy bread", labels=[]) if is_issue else 999
+
+    outcome, path = export(rolled_back, "--incident", str(number))
+
+    assert outcome.code == 2
+    assert f"#{number} {'is not an incident' if is_issue else 'does not exist'}" in outcome.err
+    assert not path.exists()
 
 
 def test_unreadable_github_writes_no_file(rolled_back: Incident) -> None:

@@ -187,16 +187,20 @@ def test_only_private_repository_gets_full_addresses(recorded: Incident, visibil
 
 
 @pytest.mark.slow
-def test_repeated_collection_edits_one_comment(recorded: Incident) -> None:
+def test_later_collection_that_sees_less_leaves_the_earlier_one(recorded: Incident) -> None:
+    recorded.world.sandbox.add_token("poor", ["Workers Scripts Read"])
     number = ("--incident", str(recorded.number))
 
-    assert [collect(recorded, *number).code for _ in range(2)] == [0, 0]
+    first = collect(recorded, *number)
+    (rich,) = recorded.bodies
+    others = [collect(recorded, *number, CLOUDFLARE_API_TOKEN="poor"), collect(recorded, *number, since="5m")]
 
-    (body,) = recorded.bodies
-    block = read_record(body)
-    assert block
-    assert (block.source, block.run) == ("evidence", "evidence-production")
-    assert "evidence of production collected" in recorded.ops("incident", "show", str(recorded.number)).out
+    assert {first.code, *(each.code for each in others)} == {0}
+    assert recorded.bodies[0] == rich
+    records = [read_record(body) for body in recorded.bodies]
+    assert {record.source for record in records if record} == {"evidence"}
+    assert len({record.run for record in records if record}) == 3
+    assert recorded.ops("incident", "show", str(recorded.number)).out.count("evidence of production collected") == 3
 
 
 def test_unreadable_source_names_its_permission(recorded: Incident) -> None:

@@ -1,5 +1,7 @@
 """The evidence comment: untrusted records, and GitHub's size limit."""
 
+import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from ops.cloudflare.types.records import EvidenceCollection, EvidenceTable, TableCell
 from ops.core.clock import Period
-from ops.evidence.tables import AUDIT, evidence_lines, render_comment
+from ops.evidence.tables import AUDIT, HANDLED, evidence_lines, render_comment
 from tests.support.hostile import WORDS, skeleton
 from tests.support.properties import holds_for
 
@@ -38,3 +40,26 @@ def test_comment_stays_within_budget(rows: int, long: int) -> None:
 
     assert len(shown) <= 60_000
     assert shown.rstrip().endswith("</details>")
+
+
+@pytest.mark.parametrize("reason", ["", "the token may not read this " * 12])
+@pytest.mark.parametrize("workers", [70, 1000])
+def test_comment_with_many_sources_says_where_the_rest_is(workers: int, reason: str) -> None:
+    tables = [
+        replace(
+            HANDLED,
+            title=HANDLED.title.format(f"the Worker bakery-{number:04}"),
+            rows=(("GET /bread", 200, number),) * 40 if number % 7 == 0 and not reason else (),
+            unavailable_reason=reason,
+        )
+        for number in range(workers)
+    ]
+
+    shown = render_comment(replace(collection("x"), tables=tuple(tables)))
+
+    assert len(shown) <= 60_000
+    titles = [each.title for each in tables if f"**{each.title}**" in shown]
+    left_out = re.search(r"(\d+) more sources do not fit here .*`--json FILE`", shown)
+    assert len(titles) + (int(left_out[1]) if left_out else 0) == workers
+    if any(each.rows and each.title not in titles for each in tables):
+        assert not any(each.title in titles for each in tables if not each.rows)
