@@ -248,7 +248,7 @@ class Outcome:
         return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
 
 
-ANALYTICS = ("/graphql", "/telemetry/query")
+READS_BY_POST = ("/graphql", "/telemetry/query", "/bulk/get")
 """Paths of Cloudflare's API that only read, although the method is POST."""
 
 
@@ -318,7 +318,7 @@ class World:
     def writes(self) -> list[Any]:
         """Return the requests to Cloudflare that were no reads."""
         sent = [r for r in self.sandbox.requests if r.method != "GET" and r.path.startswith("/client/")]
-        sent = [each for each in sent if not each.path.endswith(ANALYTICS)]
+        sent = [each for each in sent if not each.path.endswith(READS_BY_POST)]
         return [each for each in sent if not (each.path.endswith("/query") and _only_reads(each.body))]
 
     @property

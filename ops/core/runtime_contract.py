@@ -23,6 +23,8 @@ NAMESPACE_BINDING = "OPS_RUNTIME"
 SWITCH_KEY_PREFIX = "ops/switch/"
 AI_SWITCH, MAINTENANCE_SWITCH = "ai", "maintenance"
 """Names of the switches whose states the contract defines."""
+NORMAL_STATES = {AI_SWITCH: "auto", MAINTENANCE_SWITCH: "off"}
+"""Their normal states."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,17 @@ class ReportedSwitch:
     state: str
     revision: str | None
     until: datetime | None = None
+
+    def is_held(self, name: str, now: datetime) -> bool:
+        """Return whether a run set it to a state other than its normal one, without its rules in ops.yml.
+
+        A state of the team's own switches always has an end; their normal state has none.
+        """
+        if self.revision is None:
+            return False
+        return (
+            self.state != NORMAL_STATES[name] if name in NORMAL_STATES else self.until is not None and self.until > now
+        )
 
 
 @dataclass(frozen=True)

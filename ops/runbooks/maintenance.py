@@ -15,7 +15,7 @@ from ops.core.errors import ConfigError
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TimedEnd, TokenPermissions, WatchedState, param, require_service
 from ops.engine.step import StepPlan
-from ops.maintenance import plan_by_routes, plan_by_switch
+from ops.maintenance import former_configuration, plan_by_routes, plan_by_switch
 from ops.maintenance.plan_by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot
 from ops.maintenance.refusals import no_zone_refusal
 from ops.maintenance.state import MaintenanceRequest, MaintenanceWindow
@@ -24,7 +24,7 @@ from ops.pages.snapshot import live_content
 from ops.switches import steps as switch_steps
 
 if TYPE_CHECKING:
-    from ops.config import Environment
+    from ops.config import Environment, Service
 
 
 def _find_end(params: "Maintenance.Params", environment: "Environment", now: datetime) -> datetime | None:
@@ -88,16 +88,23 @@ class Maintenance(Runbook["Maintenance.Params"]):
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         service, request = require_service(ctx, *self.kinds), _parse_request(ctx)
-        if service.maintenance == "switch":
+        method, *others = (service.maintenance,) if request.is_on else self.opening_methods(ctx, service, request)
+        if method == "switch":
             return plan_by_switch.plan_maintenance(ctx, service, request, DEFAULT_MESSAGE)
         if request.is_on and not service.has_own_zone:
             raise no_zone_refusal(service)
         snapshot = plan_by_routes.read_snapshot(ctx, service, request)
         planned = self._plan_routes(ctx, snapshot)
+        if others:
+            planned = former_configuration.keep_closed_by_switch(ctx, service, planned)
         if service.pages and (find_probes := planned.probes):
             content = live_content(ctx, service)
             return replace(planned, probes=lambda: replace(find_probes(), find_content=content))
         return planned
+
+    def opening_methods(self, ctx: Context[Params], service: "Service", request: MaintenanceRequest) -> tuple[str, ...]:
+        """Return the methods that close the service, also by an earlier ops.yml. The first is opened."""
+        return former_configuration.list_closing_methods(ctx, service, request)
 
     def _plan_routes(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> StepPlan:
         if snapshot.request.is_on:
@@ -108,10 +115,11 @@ class Maintenance(Runbook["Maintenance.Params"]):
 
         return switch_steps.with_acceptance(ctx, self.name, plan_reopened)
 
-    def windows_to_reopen(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> tuple[MaintenanceWindow, ...]:  # noqa: ARG002  for the schedule's
+    def windows_to_reopen(self, ctx: Context[Params], snapshot: MaintenanceSnapshot) -> tuple[MaintenanceWindow, ...]:
         """Return the windows of the path, or without a path all windows of the service."""
-        path = snapshot.request.path
-        return tuple(each for each in snapshot.state.windows_of(snapshot.service.name) if not path or each.path == path)
+        path, services = snapshot.request.path, ctx.environment.services
+        windows = former_configuration.windows_of(snapshot.state.windows, snapshot.service, services)
+        return tuple(each for each in windows if not path or each.path == path)
 
 
 def _parse_request(ctx: Context[Maintenance.Params]) -> MaintenanceRequest:

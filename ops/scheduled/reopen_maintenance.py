@@ -14,13 +14,14 @@ from ops.core.errors import Reason, Refused
 from ops.engine.context import Context
 from ops.engine.runbook import DueNotice, DueRun, DueRuns, Schedule
 from ops.maintenance import steps
+from ops.maintenance.former_configuration import EDGE, find_service
 from ops.maintenance.plan_by_routes import MaintenanceSnapshot
-from ops.maintenance.state import MaintenanceWindow
+from ops.maintenance.state import MaintenanceRequest, MaintenanceWindow
 from ops.runbooks.maintenance import Maintenance
 from ops.watch.closure import ScheduledLook
 
 if TYPE_CHECKING:
-    from ops.config import Config, Environment
+    from ops.config import Config, Environment, Service
     from ops.core.redaction import Redactor
 
 
@@ -34,9 +35,10 @@ def _find_due_runs(
         services = [each for each in environment.services.values() if each.name not in {one.service for one in due}]
         openings = list(ScheduledLook(session, config, environ, redactor).find_notices(services))
     for window in due:
+        service = find_service(window, environment.services) or window.service
         reason = f"planned end {format_utc(parse_utc(window.until))} has passed"
         yield DueRun(
-            Maintenance.Params(state="off", service=window.service, path=window.path, reason=reason),
+            Maintenance.Params(state="off", service=service, path=window.path, reason=reason),
             window.incident,
         )
     yield from openings
@@ -57,11 +59,20 @@ class ReopenMaintenance(Maintenance):
     schedule = Schedule("reopen-maintenance", minute=7)
     example = Maintenance.Params(state="off", service="api")
 
+    def opening_methods(
+        self,
+        ctx: Context[Maintenance.Params],  # noqa: ARG002  an application ends its switch by its own clock
+        service: "Service",  # noqa: ARG002
+        request: MaintenanceRequest,  # noqa: ARG002
+    ) -> tuple[str, ...]:
+        return (EDGE,)
+
     def windows_to_reopen(
         self, ctx: Context[Maintenance.Params], snapshot: MaintenanceSnapshot
     ) -> tuple[MaintenanceWindow, ...]:
         """Return the one window that is due; others of the service stay closed. Raises Refused."""
-        window = snapshot.state.find_window(snapshot.service.name, snapshot.request.path)
+        windows = super().windows_to_reopen(ctx, snapshot)
+        window = next((each for each in windows if each.path == snapshot.request.path), None)
         if window is None or not window.is_due(ctx.clock.now()):
             what = f"{snapshot.service.name} {snapshot.request.path}".strip()
             raise Refused(

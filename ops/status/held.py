@@ -12,7 +12,7 @@ from ops.core.clock import format_planned_end, format_rfc3339, format_utc, parse
 from ops.core.names import LIMITS_FILE, quote_name
 from ops.core.next_step import build_command
 from ops.core.owners import StateOwner, describe_owners
-from ops.core.runtime_contract import AI_SWITCH, CONTRACT_VERSION, MAINTENANCE_SWITCH
+from ops.core.runtime_contract import AI_SWITCH, CONTRACT_VERSION, MAINTENANCE_SWITCH, ReportedSwitch
 from ops.maintenance.reopening_duty import is_over, name_only_run
 
 if TYPE_CHECKING:
@@ -35,6 +35,15 @@ class TemporaryLimit:
     def to_json(self) -> dict[str, Any]:
         fields = {name: getattr(self, name) for name in ("name", "limit", "period")}
         return {**fields, "until": format_rfc3339(self.until)}
+
+
+@dataclass(frozen=True)
+class UndeclaredSwitch:
+    """A switch that the application shows as held, and that ops.yml no longer has."""
+
+    name: str
+    service: str
+    shown: ReportedSwitch
 
 
 class StatusSource(Protocol):
@@ -61,6 +70,15 @@ class StatusSource(Protocol):
     @property
     def windows(self) -> "tuple[MaintenanceWindow, ...]": ...
 
+    @property
+    def undeclared(self) -> tuple[UndeclaredSwitch, ...]: ...
+
+    @property
+    def names(self) -> Mapping[str, str]: ...
+
+    @property
+    def methods(self) -> Mapping[str, str]: ...
+
 
 @dataclass(frozen=True)
 class HeldState:
@@ -76,11 +94,13 @@ class HeldState:
     until: datetime | None
     """Time at which it ends by itself."""
     release: str
-    """Command that ends it; empty for a limit, which limits.yml ends, and while a run is about to end it."""
+    """Command that ends it; empty if a step by hand comes first, and while a run is about to end it."""
     run: str = ""
     """Run that ends it, in words; empty if there is none."""
     planned_end: datetime | None = None
     """Reminder of people; nothing ends it then."""
+    step: str = ""
+    """Step by hand that ends it, or that makes its command work again, if ops.yml no longer has it."""
 
     def describe(self, now: datetime, where: str = "") -> str:
         """Describe it in one line: who holds it, since when, until when, and how to end it. `where` may be empty."""
@@ -90,10 +110,8 @@ class HeldState:
         elif self.planned_end:
             moments.append(format_planned_end(self.planned_end, now))
         held = [f"held by {describe_owners(self.owners)}"] if self.owners else []
-        if self.release:
-            ends = f"; to end it: `{self.release}`"
-        else:
-            ends = "" if self.run else f"; to end it: remove its `temporary` from {LIMITS_FILE}"
+        way_out = f"`{self.release}`" if self.release else self.step
+        ends = f"; to end it: {way_out}" if way_out else ""
         parts = [self.state, *held, *moments, *filter(None, [self.run, where])]
         return f"{self.what}: {', '.join(parts)}{ends}"
 
@@ -101,22 +119,26 @@ class HeldState:
         moments = {name: getattr(self, name) for name in ("since", "until", "planned_end")}
         times = {name: moment and format_rfc3339(moment) for name, moment in moments.items()}
         held = {"held_by": [each.describe() for each in self.owners]}
-        return {"kind": self.kind, "what": self.what, "state": self.state, **held, **times, "release": self.release}
+        ends = {"release": self.release, "step": self.step}
+        return {"kind": self.kind, "what": self.what, "state": self.state, **held, **times, **ends}
 
 
 def list_held(status: StatusSource) -> Iterator[HeldState]:
     """Yield the held states: closed services first."""
     yield from (_hold_window(status, each) for each in status.windows)
     yield from (_hold_switch(status, each) for each in status.switches)
+    yield from (_hold_undeclared(status, each) for each in status.undeclared)
     yield from map(_hold_limit, status.limits)
 
 
 def _hold_window(status: StatusSource, window: "MaintenanceWindow") -> HeldState:
     owners, end = window.active_owners(status.read_at), parse_utc(window.until) if window.until else None
     since = parse_utc(window.since)
+    name = status.names.get(window.service, window.service)
+    is_changed = name != window.service or status.methods.get(name) == "switch"
     run = f"run {quote_name(window.reopened_by)}" if window.reopened_by else ""
-    options = {"state": "off", "service": window.service, "environment": status.environment, "path": window.path}
-    is_left = not run or is_over(since, status.read_at)
+    options = {"state": "off", "service": name, "environment": status.environment, "path": window.path}
+    is_left = is_changed or not run or is_over(since, status.read_at)
     return HeldState(
         "maintenance",
         window.scope,
@@ -124,10 +146,24 @@ def _hold_window(status: StatusSource, window: "MaintenanceWindow") -> HeldState
         tuple(each for each in owners or window.all_owners if not each.is_run),
         since,
         end if window.reopen_at_end else None,
-        _build_release(status, "maintenance", options, owners) if is_left else "",
-        _describe_run(run, since, status.read_at),
+        _build_release(status, "maintenance", options, owners) if is_left and name else "",
+        _describe_run(run, since, status.read_at, is_changed=is_changed),
         None if window.reopen_at_end else end,
+        "" if name else _describe_missing_service(status, window),
     )
+
+
+def _describe_missing_service(status: StatusSource, window: "MaintenanceWindow") -> str:
+    """Return the step for a window of a Worker or site that no service in ops.yml has."""
+    of = f"the Worker {quote_name(window.worker)}" if window.worker else f"the site {quote_name(window.service)}"
+    return (
+        f"add a service with {of} to {status.environment} in ops.yml, or use the environment that has it; "
+        f"then {_status_again(status)} shows the command"
+    )
+
+
+def _status_again(status: StatusSource) -> str:
+    return f"`{build_command(status.program, 'status', {'environment': status.environment})}`"
 
 
 def _hold_switch(status: StatusSource, switch: "SwitchState") -> HeldState:
@@ -137,6 +173,8 @@ def _hold_switch(status: StatusSource, switch: "SwitchState") -> HeldState:
     paths = f" for {', '.join(map(quote_name, value.paths))}" if value.paths else ""
     closes = f" ({status.switched_service} is offline{paths})" if switch.name == MAINTENANCE_SWITCH else paths
     run = name_only_run(owners)
+    is_changed = switch.name == MAINTENANCE_SWITCH and status.methods.get(status.switched_service) != "switch"
+    is_left = is_changed or not run or is_over(value.since, status.read_at)
     runbook, options = _release_switch(status, switch)
     return HeldState(
         "switches",
@@ -145,9 +183,24 @@ def _hold_switch(status: StatusSource, switch: "SwitchState") -> HeldState:
         tuple(each for each in owners if not each.is_run),
         value.since,
         value.until,
-        _build_release(status, runbook, options, owners) if not run or is_over(value.since, status.read_at) else "",
-        _describe_run(run, value.since, status.read_at),
+        _build_release(status, runbook, options, owners) if is_left else "",
+        _describe_run(run, value.since, status.read_at, is_changed=is_changed),
         value.review_at,
+    )
+
+
+def _hold_undeclared(status: StatusSource, switch: UndeclaredSwitch) -> HeldState:
+    closes = f" ({switch.service} is offline)" if switch.name == MAINTENANCE_SWITCH else ""
+    return HeldState(
+        "switches",
+        quote_name(switch.name),
+        f"{quote_name(switch.shown.state)}{closes}, as {switch.service} shows",
+        (),
+        None,
+        switch.shown.until,
+        "",
+        step=f"add it to `runtime.switches` of {status.environment} in ops.yml again, "
+        f"then {_status_again(status)} shows the command",
     )
 
 
@@ -164,7 +217,8 @@ def _release_switch(status: StatusSource, switch: "SwitchState") -> tuple[str, M
 def _hold_limit(limit: TemporaryLimit) -> HeldState:
     state = f"{limit.limit} in {limit.period} s"
     owners = (StateOwner(limit.incident, "pull request", limit.until),) if limit.incident else ()
-    return HeldState("limits", quote_name(limit.name), state, owners, None, limit.until, "")
+    step = f"remove its `temporary` from {LIMITS_FILE}"
+    return HeldState("limits", quote_name(limit.name), state, owners, None, limit.until, "", step=step)
 
 
 def _build_release(
@@ -177,9 +231,12 @@ def _build_release(
     return build_command(status.program, runbook, given)
 
 
-def _describe_run(run: str, since: datetime, now: datetime) -> str:
+def _describe_run(run: str, since: datetime, now: datetime, *, is_changed: bool) -> str:
+    """Describe the run that ends a state. After a change of ops.yml, the same command no longer finds it."""
     if not run:
         return ""
+    if is_changed and not is_over(since, now):
+        return f"closed by {run}, which may still end it, before ops.yml changed"
     if is_over(since, now):
         return f"closed by {run}, which never ended it"
     return f"until {run} ends it (if it was killed: the same command again)"

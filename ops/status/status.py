@@ -4,9 +4,10 @@ A source that cannot be read is reported; the other sources are still read.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -30,11 +31,13 @@ from ops.core.runtime_contract import (
 )
 from ops.core.threads import run_parallel, start_call
 from ops.maintenance import open_addresses, orphaned_routes, steps
+from ops.maintenance.former_configuration import find_service
 from ops.maintenance.open_addresses import SWITCH_ADVICE, LiveWays, Opening, find_ignored_switch
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.pages.observed_content import describe_match
-from ops.status.held import TemporaryLimit, list_held, name_incidents, temporary_limits
+from ops.status.held import TemporaryLimit, UndeclaredSwitch, list_held, name_incidents, temporary_limits
 from ops.switches import values as switches
+from ops.switches.steps import SHOWN_STATE_TIMEOUT, read_bound_namespace
 from ops.switches.values import SwitchState
 from ops.workers import schema_age
 from ops.workers.history import WorkerHistory
@@ -109,6 +112,19 @@ class EdgeStatus:
     orphans: tuple[OrphanedRoute, ...] = ()
     openings: tuple[OpenClosure, ...] = ()
     unread: tuple[UnreadSource, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Service of a window → its name in ops.yml now; empty if no service has its Worker or site."""
+
+
+@dataclass(frozen=True)
+class RuntimeStatus:
+    """Switches and limits in KV, compared with what the application shows."""
+
+    switches: tuple[SwitchState, ...] = ()
+    limits: tuple[TemporaryLimit, ...] = ()
+    openings: tuple[OpenClosure, ...] = ()
+    undeclared: tuple[UndeclaredSwitch, ...] = ()
+    unread: tuple[UnreadSource, ...] = ()
 
 
 def read_edge(session: Session, program: str) -> EdgeStatus:
@@ -121,10 +137,11 @@ def read_edge(session: Session, program: str) -> EdgeStatus:
     if standing is None:
         return EdgeStatus(unread=(lack,) if lack else ())
     state, windows, hosts = standing.state, standing.state.windows, _hosts_of_workers(session)
+    names = {each.service: find_service(each, session.environment.services) for each in windows}
     read_routes = partial(open_addresses.read_routes, session.routes, state, hosts.values())
     live, lack = try_read(read_routes, f"routes to {WORKER}", ("orphaned_routes", OPEN))
     if live is None:
-        return EdgeStatus(windows, unread=(lack,) if lack else ())
+        return EdgeStatus(windows, unread=(lack,) if lack else (), names=names)
     unread = list[UnreadSource]()
     if windows:
         read_others = partial(open_addresses.read_other_ways, live, session.workers, session.routes, windows)
@@ -133,7 +150,8 @@ def read_edge(session: Session, program: str) -> EdgeStatus:
     openings, unknown = open_addresses.compare(windows, live, session.check_maintenance)
     unread += [UnreadSource((OPEN,), "a way into a closed service", unknown)] if unknown else []
     advised = tuple(_advise(session, windows, openings, program))
-    return EdgeStatus(windows, tuple(_find_orphans(session, live, state, hosts, program)), advised, tuple(unread))
+    orphans = tuple(_find_orphans(session, live, state, hosts, program))
+    return EdgeStatus(windows, orphans, advised, tuple(unread), names)
 
 
 def _hosts_of_workers(session: Session) -> Mapping[str, str]:
@@ -198,6 +216,12 @@ class EnvironmentStatus:
     """Beginning of suggested commands."""
     switched_service: str = ""
     """Service that reads the switches; empty if there is none."""
+    undeclared: tuple[UndeclaredSwitch, ...] = ()
+    """Their incident is unknown, so they are listed for every incident."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Service of a window → its name in ops.yml now; empty if no service has its Worker or site."""
+    methods: Mapping[str, str] = field(default_factory=dict)
+    """Service → its maintenance method in ops.yml."""
 
     def unread_in(self, *sections: str) -> tuple[UnreadSource, ...]:
         return tuple(each for each in self.unread if {*sections} & {*each.sections})
@@ -231,6 +255,9 @@ class EnvironmentStatus:
             unread=self.unread,
             program=self.program,
             switched_service=self.switched_service,
+            undeclared=self.undeclared,
+            names=self.names,
+            methods=self.methods,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -285,25 +312,26 @@ def read_status(session: Session, program: str, *, with_services: bool = True) -
     """Read one environment; `program` begins the suggested commands."""
     services = list(session.environment.services.values()) if with_services else []
     reads: list[Callable[[], Any]] = [partial(_read_live, session, each) for each in services]
-    *live, (on, limits, ignored, in_kv), edge = run_parallel(
-        [*reads, lambda: _read_switches_and_limits(session), lambda: read_edge(session, program)]
-    )
-    unread = (*(lack for _, lack in live if lack), *in_kv, *edge.unread)
+    *live, in_kv, edge = run_parallel([*reads, lambda: _read_runtime(session), lambda: read_edge(session, program)])
+    unread = (*(lack for _, lack in live if lack), *in_kv.unread, *edge.unread)
     sources = len(live) + 1 + (session.environment.runtime is not None)
     lost = sum(each.sections in {LIVE, IN_KV, AT_THE_EDGE} for each in unread)
     return EnvironmentStatus(
         session.environment.name,
         session.clock.now(),
         live=tuple(found for found, _ in live if found),
-        switches=on,
-        limits=limits,
+        switches=in_kv.switches,
+        limits=in_kv.limits,
         windows=edge.windows,
         orphans=edge.orphans,
-        openings=(*edge.openings, *ignored),
+        openings=(*edge.openings, *in_kv.openings),
         unread=unread,
         has_read=lost < sources,
         program=program,
         switched_service=session.environment.runtime.service if session.environment.runtime else "",
+        undeclared=in_kv.undeclared,
+        names=edge.names,
+        methods={each.name: each.maintenance for each in session.environment.services.values()},
     )
 
 
@@ -341,13 +369,11 @@ def _compare_paths(session: Session, service: "Service", one: PagesDeployment) -
     return tuple(f"{path}: {describe_match(own, site)}" for path, own, site in results)
 
 
-def _read_switches_and_limits(
-    session: Session,
-) -> tuple[tuple[SwitchState, ...], tuple[TemporaryLimit, ...], tuple[OpenClosure, ...], list[UnreadSource]]:
+def _read_runtime(session: Session) -> RuntimeStatus:
     """Read switches and limits, which share one namespace, with one request per 100 values."""
     runtime = session.environment.runtime
     if runtime is None:
-        return (), (), (), []
+        return RuntimeStatus(undeclared=tuple(_ask_for_switches(session)))
     keys = [f"{SWITCH_KEY_PREFIX}{name}" for name in runtime.switches]
     pending = start_call(lambda: session.fetch_runtime_state(session.environment.service(runtime.service).url))
     values, lack = try_read(
@@ -356,23 +382,71 @@ def _read_switches_and_limits(
         IN_KV,
     )
     if values is None:
-        return (), (), (), [lack] if lack else []
+        return RuntimeStatus(unread=(lack,) if lack else ())
     states, unread = _parse_switches(runtime, values)
-    shown = pending.result()
-    now = session.clock.now()
-    openings, unclear = _compare_switches(session, states, shown, now)
-    unread += unclear
+    shown, now = pending.result(), session.clock.now()
     limits: tuple[TemporaryLimit, ...] = ()
     try:
         limits = temporary_limits(values[LIMITS_KEY], now)
     except ValueError as error:
         unread.append(UnreadSource(("limits",), "limits in KV", str(error), exit_code=ProviderError.exit_code))
-    return tuple(each for each in states if each.is_on(now)), limits, openings, unread
+    openings, unclear = _compare_switches(session, states, shown, now)
+    if not isinstance(shown, str) and (unclear or _shows_other_limits(shown, limits, now)):
+        unclear = _find_other_namespace(session, runtime) or unclear
+    return RuntimeStatus(
+        tuple(each for each in states if each.is_on(now)),
+        limits,
+        tuple(openings),
+        tuple(_find_undeclared(runtime.service, shown, runtime.switches, now)),
+        (*unread, *unclear),
+    )
+
+
+def _ask_for_switches(session: Session) -> Iterator[UndeclaredSwitch]:
+    """Ask each Worker, without a `runtime` in ops.yml, whether one of its switches is still set."""
+    workers = [each for each in session.environment.services.values() if each.worker]
+    asked = [start_call(partial(session.fetch_runtime_state, each.url)) for each in workers]
+    started = time.monotonic()
+    for service, pending in zip(workers, asked, strict=True):
+        try:
+            shown = pending.result(timeout=max(0.0, SHOWN_STATE_TIMEOUT - (time.monotonic() - started)))
+        except TimeoutError:
+            continue
+        yield from _find_undeclared(service.name, shown, (), session.clock.now())
+
+
+def _find_undeclared(
+    service: str, shown: RuntimeState | str, declared: Iterable[str], now: datetime
+) -> Iterator[UndeclaredSwitch]:
+    """Yield the switches that the application shows as set by a run, and that ops.yml does not have."""
+    reported = {} if isinstance(shown, str) else shown.switches
+    for name, each in reported.items():
+        if name not in declared and each.is_held(name, now):
+            yield UndeclaredSwitch(name, service, each)
+
+
+def _shows_other_limits(shown: RuntimeState, limits: Iterable[TemporaryLimit], now: datetime) -> bool:
+    """Return whether the application shows a temporary limit that KV does not hold."""
+    known = {each.name for each in limits}
+    return any(each.until and each.until > now and name not in known for name, each in shown.limits.items())
+
+
+def _find_other_namespace(session: Session, runtime: "RuntimeConfig") -> list[UnreadSource]:
+    """Return why KV and the application differ, if the application reads another namespace than that in ops.yml."""
+    worker = session.environment.service(runtime.service).worker
+    bound, _ = try_read(lambda: read_bound_namespace(session, worker), "", ())
+    if bound is None or bound in {"", runtime.namespace}:
+        return []
+    text = f"ops.yml names the KV namespace {runtime.namespace}, and {runtime.service} reads {bound}"
+    hint = f"Set `runtime.namespace` to {bound} in ops.yml, then run this again"
+    return [
+        UnreadSource(IN_KV, "switches and limits in KV", text, hint, ProviderError.exit_code, Reason.OTHER_NAMESPACE)
+    ]
 
 
 def _compare_switches(
     session: Session, states: list[SwitchState], shown: RuntimeState | str, now: datetime
-) -> tuple[tuple[OpenClosure, ...], list[UnreadSource]]:
+) -> tuple[list[OpenClosure], list[UnreadSource]]:
     """Compare KV with the application, which may be broken and not answer: that matters only if it must be closed."""
     reported, runtime = {} if isinstance(shown, str) else shown.switches, session.environment.require_runtime()
     settle = timedelta(seconds=runtime.settle)
@@ -385,7 +459,7 @@ def _compare_switches(
         elif each.name == MAINTENANCE_SWITCH and each.is_on(now) and each.name not in reported:
             why = shown if isinstance(shown, str) else "the application does not show this switch"
             unread.append(UnreadSource((OPEN,), f"whether the switch {each.name} is in effect", why))
-    return tuple(openings), unread
+    return openings, unread
 
 
 def _parse_switches(

@@ -26,7 +26,7 @@ from ops.core.runtime_contract import (
     tag_owners,
 )
 from ops.core.threads import start_call
-from ops.engine.context import Context, P
+from ops.engine.context import CloudflareApi, Context, P
 from ops.engine.runbook import Runbook, TokenPermissions
 from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step
 from ops.switches import values as switches
@@ -255,7 +255,7 @@ def _refuse_other_namespace(ctx: Context[Any], current: SwitchState, observed: R
     """Refuse if the live version of the service binds another KV namespace than the one in ops.yml."""
     runtime, service = switch_reader(ctx)
     try:
-        bound = _read_bound_namespace(ctx, service.worker)
+        bound = read_bound_namespace(ctx.cloudflare, service.worker)
     except OpsError:
         return  # the state that the application shows decides after the write
     if bound in {"", runtime.namespace}:
@@ -269,10 +269,10 @@ def _refuse_other_namespace(ctx: Context[Any], current: SwitchState, observed: R
     )
 
 
-def _read_bound_namespace(ctx: Context[Any], worker: str) -> str:
+def read_bound_namespace(cloudflare: CloudflareApi, worker: str) -> str:
     """Return the id of the namespace that the live version binds as OPS_RUNTIME; empty if it binds none."""
-    deployments = ctx.cloudflare.workers.find_deployments(worker)
-    version = ctx.cloudflare.workers.read_version(worker, deployments[0].split[0][0]) if deployments else None
+    deployments = cloudflare.workers.find_deployments(worker)
+    version = cloudflare.workers.read_version(worker, deployments[0].split[0][0]) if deployments else None
     binding = version.bindings.get(("kv_namespace", NAMESPACE_BINDING)) if version else None
     return str(json.loads(binding).get("namespace_id") or "") if binding else ""
 

@@ -325,7 +325,7 @@ def test_failed_window_or_environment_does_not_stop_others(place: MaintenanceWor
     place.world.sandbox.add_token("staging", PERMISSIONS)
     place.on("--path", "/shop", *REOPEN_AT_END)
     place.on("--path", "/admin", *REOPEN_AT_END)
-    stored_window(place)["service"] = "gone"
+    stored_window(place).update(service="gone", worker="gone")
 
     outcome = run_due_later(place, after=timedelta(hours=3), STAGING_CLOUDFLARE_API_TOKEN="")
 

@@ -114,6 +114,24 @@ def test_killed_restore_is_finished_and_reopened_by_the_same_command(world: Worl
     assert_finished(place, again)
 
 
+@pytest.mark.sampled
+@pytest.mark.parametrize("way", WAYS)
+def test_status_ends_a_killed_restore_whose_method_left_ops_yml(world: World, way: str) -> None:
+    """The same command closes by the other method, and no longer finds what it closed."""
+    place = make_place(world, way)
+    kill(place, RESTORE, "after")
+    by_switch, by_routes = "        maintenance: switch\n        worker:", "        worker:"
+    world.edit_config(*((by_routes, by_switch) if way == "edge" else (by_switch, by_routes)))
+
+    token = {"CLOUDFLARE_API_TOKEN": place.library.token}
+    (held,) = world.ops("status", *where_of(place), "--json", **token).result["held"]
+
+    assert held["release"], held
+    for _ in range(2):
+        assert world.ops(*held["release"].split()[1:], *where_of(place)[2:], "--yes", **token).code == 0
+        assert is_open(place)
+
+
 @pytest.mark.sampled(53)
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -39,6 +39,9 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     "ops/engine/signals.py SignalHandler._raise": (KILLED,),
     "ops/github/requester.py MalformedAnswer.__init__": (RANDOM,),
     "ops/github/requester.py malformed_answer": (RANDOM,),
+    "ops/maintenance/former_configuration.py keep_closed_by_switch": (
+        "tests/status/test_changed_configuration.py::test_service_closed_by_both_methods_is_opened_by_two_presses",
+    ),
     "ops/maintenance/refusals.py closed_paths_refusal": (PLANNING,),
     "ops/maintenance/refusals.py open_path_refusal": (PLANNING,),
     "ops/maintenance/refusals.py unknown_paths_refusal": (PLANNING,),
