@@ -221,6 +221,7 @@ def read_executed(root: Path, folder: Path) -> Executed:
 def copy_of(commit: str) -> Iterator[Path]:
     """Yield a copy of the commit in the same folder each time, so that the lines executed by it can be kept."""
     folder = STATE / "copy"
+    STATE.mkdir(exist_ok=True)
     with (STATE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.rmtree(folder, ignore_errors=True)
