@@ -334,15 +334,18 @@ def replace_window(windows: Iterable[MaintenanceWindow], window: MaintenanceWind
     return (*(b for b in windows if (b.service, b.path) != (window.service, window.path)), window)
 
 
-def merge_states(newest: MaintenanceState, others: Iterable[MaintenanceState]) -> MaintenanceState:
+def merge_states(
+    newest: MaintenanceState, others: Iterable[MaintenanceState], base: MaintenanceState | None = None
+) -> MaintenanceState:
     """Merge the states of runs that did not know of each other, so that all of it can be undone.
 
-    A window reopens automatically only if each state says so, with the same end or by the same run.
+    A window reopens automatically only if each state says so, with the same end or by the same run. An owner of the
+    state that all began with, `base`, has left if one of the runs released it.
     """
     windows = newest.windows
     for other in others:
         for window in other.windows:
-            same = next((b for b in windows if (b.service, b.path) == (window.service, window.path)), None)
+            same = _find_same(windows, window)
             if same is None:
                 windows = (*windows, window)
             else:
@@ -353,17 +356,26 @@ def merge_states(newest: MaintenanceState, others: Iterable[MaintenanceState]) -
                     subdomain=window.subdomain or same.subdomain,
                     reopen_at_end=same.reopen_at_end and window.reopen_at_end and same.until == window.until,
                     reopened_by=same.reopened_by if same.reopened_by == window.reopened_by else "",
-                    owners=_merge_owners(same, window),
                 )
-                windows = replace_window(windows, both)
+                began = _find_same(base.windows, window) if base else None
+                windows = replace_window(windows, _merge_owners(both, same, window, began))
     return replace(newest, windows=windows)
 
 
-def _merge_owners(one: MaintenanceWindow, other: MaintenanceWindow) -> tuple[StateOwner, ...]:
-    """Return the owners of both, if the other one has an owner that the first lacks."""
-    known = {each.key for each in one.all_owners}
+def _find_same(windows: Iterable[MaintenanceWindow], window: MaintenanceWindow) -> MaintenanceWindow | None:
+    return next((each for each in windows if (each.service, each.path) == (window.service, window.path)), None)
+
+
+def _merge_owners(
+    both: MaintenanceWindow, one: MaintenanceWindow, other: MaintenanceWindow, began: MaintenanceWindow | None
+) -> MaintenanceWindow:
+    """Return the merged window with the owners of both, without those of `began` that one of the two released."""
+    known, others = ({each.key for each in window.all_owners} for window in (one, other))
     more = [each for each in other.all_owners if each.key not in known and not each.is_run]
-    return (*one.all_owners, *more) if more else one.owners
+    left = {each.key for each in began.all_owners if not each.is_run} - (known & others) if began else set()
+    if not left & (known | others):
+        return replace(both, owners=(*one.all_owners, *more)) if more else both
+    return both.with_owners([each for each in (*one.all_owners, *more) if each.key not in left])
 
 
 PATH_PATTERN = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~!$&'()+,;=:@-]+)+")

@@ -184,8 +184,8 @@ def read_worker(workers: "WorkersApi", *, is_tolerant: bool = False) -> Maintena
     stored = parse(version)
     if stored is None:
         raise foreign_worker_refusal()
-    others = _read_concurrent_states(workers, deployments, version, read)
-    return MaintenanceWorker(deployments[0], version, state.merge_states(stored, others))
+    others, base = _read_concurrent_states(workers, deployments, version, read)
+    return MaintenanceWorker(deployments[0], version, state.merge_states(stored, others, base))
 
 
 def read_routes(routes: "RoutesApi", zones: tuple[Zone, ...]) -> tuple[WorkerRoute, ...]:
@@ -199,14 +199,15 @@ def _read_concurrent_states(
     deployments: tuple[WorkerDeployment, ...],
     newest: WorkerVersion,
     read: "Callable[[WorkersApi, str], MaintenanceState | None]",
-) -> list[MaintenanceState]:
-    """Read the states that other runs deployed between the base of the newest version and that version."""
+) -> tuple[list[MaintenanceState], MaintenanceState | None]:
+    """Read what other runs deployed between the base of the newest version and that version; also the base."""
     base = newest.variables.get(state.BASE_VARIABLE, "")
     older = [deployment.split[0][0] for deployment in deployments[1:]]
-    if base not in older:
-        return []
-    states = run_parallel_mixed([partial(read, workers, version) for version in older[: older.index(base)]])
-    return [stored for stored in states if stored is not None]
+    if base not in older[1:]:
+        return [], None
+    reads = [partial(read, workers, version) for version in older[: older.index(base)]]
+    *states, began = run_parallel_mixed([*reads, partial(_read_state_if_valid, workers, base)])
+    return [stored for stored in states if stored is not None], began
 
 
 def read_older_states(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.held_states import KINDS, ON_CALL, HeldState, Holder
+from tests.support.held_states import KINDS, ON_CALL, HeldState, Holder, restored
 from tests.support.interleavings import Interleaving, fresh_world, interleave
 
 HOLDERS: tuple[Holder, ...] = (7, "dana", "erik")
@@ -36,6 +36,7 @@ def test_no_hold_is_lost_to_a_run_that_acts_meanwhile(
         (set(), ("dana", True), ("erik", True)),
         ({"dana"}, ("dana", False), (7, True)),
         ({7, "dana"}, (7, False), ("erik", False)),
+        ({7, "dana"}, (7, False), ("dana", False)),
     ],
     ids=str,
 )
@@ -57,6 +58,33 @@ def meet(kind: str, holders: set[Holder], first: Press, second: Press, nth: int)
         return meeting is not None
 
 
+RESTORE_CALLS = {"edge": 111, "switch": 60}
+"""Most calls of a restore before which the other run acts."""
+
+
+@given(st.data(), st.sampled_from(list(RESTORE_CALLS)), st.sets(st.sampled_from(HOLDERS)), presses, st.booleans())
+@settings(max_examples=30)
+def test_no_hold_is_lost_to_a_restore(
+    data: st.DataObject, way: str, holders: set[Holder], press: Press, restores_first: bool
+) -> None:
+    nth = data.draw(st.integers(1, RESTORE_CALLS[way] if restores_first else MOST))
+    with TemporaryDirectory() as folder, fresh_world(Path(folder)) as world, restored(world, way) as (place, restore):
+        for each in sorted(holders, key=str):
+            assert place.press(each, holds=True).code == 0
+        world.sandbox.clock.advance(60)
+        asked = place.request(press[0], holds=press[1])
+        meeting = interleave(world, *((restore, asked) if restores_first else (asked, restore)), nth)
+        if meeting is None or (way == "switch" and meeting.awaited.startswith("PUT ")):
+            return
+        done = meeting.second if restores_first else meeting.first
+        books = holders - {press[0]} if not press[1] else holders | {press[0]} if done.exit_code == 0 else holders
+        assert place.holders >= books, meeting.story
+        assert not books or place.is_held() or closes_again(place, meeting), meeting.story
+        world.sandbox.clock.advance(120)
+        again = restore.run(world)
+        assert place.holders >= books, (again.message, meeting.story)
+
+
 def is_overwritten_unseen(kind: str, meeting: Interleaving) -> bool:
     """Return whether the second run was over between a comparison and the write to KV right after it.
 
@@ -71,12 +99,15 @@ def was_seen_open(meeting: Interleaving) -> bool:
 
 
 def check(place: HeldState, books: set[Holder], pressed: tuple[Press, Press], meeting: Interleaving) -> None:
+    gone = set[Holder]()
     for (holder, holds), done in zip(reversed(pressed), (meeting.second, meeting.first), strict=True):
         if not holds:
             books = books - {holder}
+            gone |= {holder} if done.exit_code == 0 else set()
         elif done.exit_code == 0:
-            books = books | {holder}
+            books, gone = books | {holder}, gone - {holder}
     assert place.holders >= books, meeting.story
+    assert not place.holders & gone, meeting.story
     was_open = not place.is_held() or was_seen_open(meeting)
     for done, is_true in ((meeting.first, was_open), (meeting.second, meeting.second_reached)):
         assert done.exit_code != 0 or " open as requested" not in done.message or is_true, meeting.story
@@ -89,9 +120,13 @@ def check_way_back(place: HeldState, books: set[Holder], meeting: Interleaving) 
 
     A route has no compare-and-set. The run sees it before its next write, and stops.
     """
-    assert meeting.first.exit_code != 0, meeting.story
-    closes = re.search("`ops (maintenance [^`]*--state on[^`]*)`", meeting.first.message)
-    assert closes, meeting.story
-    assert place.run_suggested(f"ops {closes[1]}", ON_CALL).code == 0, meeting.story
-    assert place.is_held(), meeting.story
+    assert closes_again(place, meeting), meeting.story
     assert place.holders >= books, meeting.story
+
+
+def closes_again(place: HeldState, meeting: Interleaving) -> bool:
+    """Return whether the first run failed, and the command that it names closes what it opened."""
+    closes = re.search("`ops (maintenance [^`]*--state on[^`]*)`", meeting.first.message)
+    if meeting.first.exit_code == 0 or not closes:
+        return False
+    return place.run_suggested(f"ops {closes[1]}", ON_CALL).code == 0 and place.is_held()

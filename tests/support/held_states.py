@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from tests.conftest import Outcome, World
-from tests.support import offline, switches
+from tests.conftest import WORKER, Outcome, World
+from tests.support import databases, offline, switches
 from tests.support.interleavings import RequestedRun
 from tests.support.offline import HOST, MAINTENANCE_WORKER, PERMISSIONS
 from tests.support.shop import SITE, open_shop
@@ -176,6 +176,35 @@ def feature(world: World) -> Iterator[HeldState]:
         partial(_owners_of_switch, place, "basket", "on"),
         {"CLOUDFLARE_API_TOKEN": "switching"},
     )
+
+
+@contextmanager
+def restored(world: World, way: str) -> Iterator[tuple[HeldState, RequestedRun]]:
+    """Yield a service that its database's restore closes too, by routes (`edge`) or by its `switch`, and the restore."""
+    library = databases.prepared_at_edge(world) if way == "edge" else databases.prepared(world)
+    if way == "switch":
+        databases.with_switched_maintenance(library)
+        world.sandbox.switches.kv_api_staleness_seconds = 0
+    token = {"CLOUDFLARE_API_TOKEN": library.token}
+
+    def is_held() -> bool:
+        if way == "switch":
+            return databases.maintenance_of(world) == "on"
+        return WORKER not in databases.ingress(world)[0].values()
+
+    asked = {"database": "lib", "to": "before-migration:0002_b.sql", "one_person": True}
+    restore = RequestedRun(
+        "restore-database", asked, lambda: library.migrations == ["0001_first.sql"], environ={**token, "USER": "rita"}
+    )
+    owners = partial(_owners_in_status, world, token)
+    yield HeldState(world, "maintenance", *_maintenance("api"), is_held, owners, token), restore
+
+
+def _owners_in_status(world: World, environ: Mapping[str, str]) -> list[Holder]:
+    where = ("--environment", "production", "--config", str(world.config), "--json")
+    held = world.ops("status", *where, **environ).result["held"]
+    names = [name.split()[0] for each in held for name in each["held_by"]]
+    return [int(name[1:]) if name.startswith("#") else name for name in names]
 
 
 KINDS = {"routes": routes, "site": site, "switch": switch, "feature": feature}
