@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
 from ops.app.configuration import ProcessSecretValues, command_prefix
+from ops.app.row_store import make_row_store
+from ops.app.run_files import RUNS
 from ops.app.session import Session
 from ops.core.names import LIMITS_FILE
 from ops.core.redaction import Redactor
@@ -42,12 +44,13 @@ def planning_context(
 ) -> Context[Any]:
     """Return a context in which a runbook can plan, and change and publish nothing. `path` is that of ops.yml."""
     folder, clock = path.resolve().parent, session.clock
+    run_id = new_run_id(environ, clock.now())
     return Context(
         params=params,
         config=config,
         environment=session.environment,
         request=request or RequestInfo(actor=LOCAL_USER),
-        run_id=new_run_id(environ, clock.now()),
+        run_id=run_id,
         clock=clock,
         timeline=Timeline(clock, redactor),
         cloudflare=session,
@@ -56,6 +59,7 @@ def planning_context(
         make_site=lambda: make_site(environ, folder, redactor, ending, session),
         read_source=functools.partial(read_source, folder, environ, redactor),
         secret_values=ProcessSecretValues(environ, redactor, config),
+        kept_rows=make_row_store(folder / RUNS / run_id, is_job=actions.is_job(environ)),
         previous_runs=lambda: PreviousRuns,
         local_runs=tuple,
         service_kinds=registry.service_kinds,

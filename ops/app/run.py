@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ops import STARTED
 from ops.app.configuration import probe_environ, published_prefix, read_config, register_secrets
 from ops.app.context import make_site, new_run_id, planning_context
+from ops.app.row_store import make_row_store
 from ops.app.run_files import RUNS, TIMELINE, close_run, read_records
 from ops.app.scope import laptop_variables
 from ops.app.second_person import SecondPerson
@@ -124,6 +125,7 @@ def run(
             ),
             run_id=run_id,
             timeline=timeline,
+            kept_rows=make_row_store(record, is_job=actions.is_job(environ)),
             make_site=lambda: make_site(environ, folder, redactor, ending, session, elsewhere=options.has_next_job),
             previous_runs=lambda: publisher.read_previous_runs(timeline, runbook.incident_use.records_wait),
             local_runs=functools.partial(read_records, folder / RUNS, runbook.name, session.sandbox, redactor),

@@ -12,7 +12,7 @@ import click
 from ops.cli.help import ExampleGroup
 from ops.cli.options import CONFIG, complete_environment
 from ops.cli.output import annotate, echo, echo_json, silent
-from ops.core.errors import OpsError, Reason, Refused
+from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.github import actions
 from ops.render import code_span, escape_markdown
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=ExampleGroup)
 def database() -> None:
-    """Guard the migrations of a D1 database."""
+    """Guard the migrations of a D1 database, and compare rows that a restore lost."""
 
 
 @database.command(
@@ -117,6 +117,74 @@ def fetch(redactor: Redactor, *, params: str, environment: str, into: Path, conf
     files = read_source_files(where, os.environ, redactor, database_config.repository, paths, is_checked_out=True)
     actions.write_job_outputs(os.environ, {"source": save_source_files(files, into)})
     echo(f"fetched {len(files.files)} files of {files} into {into}")
+
+
+@database.command(epilog="ops database conflicts kept-rows.sql --database orders --environment production")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--database", "name", required=True, help="Database in ops.yml")
+@click.option("--environment", required=True, shell_complete=complete_environment, help="Environment in ops.yml")
+@click.option(
+    "--into", type=click.Path(path_type=Path), help="New file to write, for the present columns of the tables"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@CONFIG
+@click.pass_obj
+def conflicts(
+    redactor: Redactor,
+    /,
+    *,
+    file: Path,
+    name: str,
+    environment: str,
+    into: Path | None,
+    as_json: bool,
+    config: Path,
+) -> None:
+    """List kept rows that the database lacks, or has with other values.
+
+    It prints keys of rows, so it runs only on a laptop. It changes nothing.
+    """
+    from ops.app.configuration import load_config
+    from ops.app.session import Session
+    from ops.database.kept_conflicts import find_conflicts, rewrite_file
+
+    if actions.is_job(os.environ):
+        text = "this command prints keys of rows, and a job's log is no place for them"
+        raise Refused(text, reason=Reason.ROWS_NOT_KEPT, hint="Run `ops database conflicts` on a laptop.")
+    place = load_config(config, os.environ, redactor).environment(environment)
+    text = _read_kept_file(file)
+    with contextlib.ExitStack() as ending:
+        d1, database_id = Session(place, os.environ, ending).d1, place.database(name).id
+        tables = list(find_conflicts(d1, database_id, text))
+        if into:
+            _write_new_file(into, rewrite_file(d1, database_id, text))
+    if as_json:
+        echo_json({"schema": 1, "tables": [each.to_json() for each in tables]})
+        return
+    for each in tables:
+        for line in each.lines:
+            echo(line)
+    if not tables:
+        echo("the file has no rows: the restore lost none")
+
+
+def _read_kept_file(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = type(error).__name__
+        raise ConfigError(
+            f"{file} cannot be read ({why})", hint="Name the file of a run: `ls .ops/runs/*/kept-rows.sql`."
+        ) from None
+
+
+def _write_new_file(path: Path, text: str) -> None:
+    from ops.tools.process import open_private_file
+
+    if path.exists():
+        raise ConfigError(f"{path} exists", hint="Name a new file after --into: rows may be lost with the old one.")
+    with open_private_file(path) as file:
+        file.write(text)
 
 
 def _write_outputs(result: "GuardResult", message: str) -> None:

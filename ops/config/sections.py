@@ -51,10 +51,14 @@ ScheduleInterval = Literal["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "
 
 
 class RowBounds(ConfigModel):
-    """Expected number of rows of a table."""
+    """Expected number of rows of a table after a restore, and whether rows that it loses are kept."""
 
     at_least: int = Field(default=0, ge=0, description="Fewest rows.")
     at_most: int | None = Field(default=None, ge=0, description="Most rows (default: no limit).")
+    keep: bool = Field(
+        default=False,
+        description="Whether a restore keeps the rows that it loses (docs/how-to/keep-lost-rows.md).",
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -101,7 +105,7 @@ class Database(ConfigModel):
         default_factory=dict, description="Table → column with the time at which a row was added."
     )
     rows: Mapping[SqlName, RowBounds] = Field(
-        default_factory=dict, description="Table → its expected number of rows after a restore."
+        default_factory=dict, description="Table → its expected number of rows after a restore, and what is kept."
     )
     queries: tuple[DatabaseQuery, ...] = Field(default=(), description="Further checks after a restore.")
     guard: bool = Field(default=False, description="Whether deployments run the guard, which refuses held migrations.")
@@ -132,6 +136,11 @@ class Database(ConfigModel):
         except Refused as error:
             raise ValueError(f"{error.message}; {error.hint[0].lower()}{error.hint[1:-1]}") from None
         return self
+
+    @property
+    def kept_tables(self) -> tuple[str, ...]:
+        """Return the tables of which a restore keeps the rows that it loses."""
+        return tuple(table for table, each in self.rows.items() if each.keep)
 
     def require_migrations(self, name: str) -> MigrationsFolder:
         """Return the place of the migrations. Raises ConfigError if it is missing; `name` is that of the database."""

@@ -212,6 +212,8 @@ class Reason(StrEnum):
     """A migration, or a check after it, fails on a local copy of the schema."""
     MIGRATION_LOSES = "migration_loses"
     """A migration or down file loses rows or values, and its file does not accept that by the table's name."""
+    ROWS_NOT_KEPT = "rows_not_kept"
+    """Rows of a table that `ops.yml` keeps cannot be kept before the restore. Accept that by the table's name."""
     BREAKING_MIGRATION = "breaking_migration"
     """`ops.yml` marks a migration as breaking, and the target's code is older. Accept it by name."""
     SECRETS_CHANGED = "secrets_changed"

@@ -177,7 +177,7 @@ def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: d
     known = [name for name in state.counts if name in database.created]
 
     def count(table: str) -> RowsAt | None:
-        added = _seconds(table, database.created[table])
+        added = sql_seconds(table, database.created[table])
         numbers = f"total({added} <= CAST(? AS INTEGER)) AS n, total({added} IS NULL) AS undated"
         sql = f"SELECT {numbers} FROM {quote_identifier(table)}"  # noqa: S608
         result = query_in_time(d1, database.id, SqlStatement(sql, (str(int(at.timestamp())),)))
@@ -190,7 +190,7 @@ def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: d
 
 def _count(d1: "D1Api", database: "Database", table: str) -> TableRows:
     column = database.created.get(table)
-    newest = f", max({_seconds(table, column)}) AS newest" if column else ""
+    newest = f", max({sql_seconds(table, column)}) AS newest" if column else ""
     counts = SqlStatement(f"SELECT count(*) AS n{newest} FROM {quote_identifier(table)}")  # noqa: S608
     result = query_in_time(d1, database.id, counts)
     if result is None:
@@ -208,7 +208,7 @@ def query_in_time(d1: "D1Api", database_id: str, statement: SqlStatement) -> Sql
     return result
 
 
-def _seconds(table: str, column: str) -> str:
+def sql_seconds(table: str, column: str) -> str:
     """Return SQL for a time in seconds: the column holds a text, or seconds or milliseconds since 1970.
 
     Without its table, SQLite reads the quoted name of a missing column as a text (sqlite.org/quirks.html).

@@ -67,12 +67,15 @@ def revert_terms(revert: MigrationRevert, reason: str) -> ApprovalTerms:
     )
 
 
-def suggest_restore(ctx: Context[Any], database: str, to: str, accept_loss_since: str = "") -> SuggestedCommand:
+def suggest_restore(
+    ctx: Context[Any], database: str, to: str, accept_loss_since: str = "", accept_not_kept: str = ""
+) -> SuggestedCommand:
     """Return the button and the command; with `two_people: strict`, that of the button.
 
     One person alone is no default: the command has --one-person only if the command of this run had it.
     """
-    asked = {"database": database, "to": to, **({"accept_loss_since": accept_loss_since} if accept_loss_since else {})}
+    more = {"accept_loss_since": accept_loss_since, "accept_not_kept": accept_not_kept}
+    asked = {"database": database, "to": to, **{name: value for name, value in more.items() if value}}
     if ctx.environment.database(database).two_people == "strict":
         where = {"environment": ctx.environment.name, "incident": ctx.request.incident}
         command = build_gh_command(RESTORE, {**asked, **where})

@@ -125,6 +125,22 @@ class GitHubApi(Protocol):
         ...
 
 
+class RowStore(Protocol):
+    """The private place of this run for rows of users: a file on a laptop, an R2 bucket for a job."""
+
+    def require_place(self, database: str) -> str:
+        """Return the place, for people. Raises Refused or ConfigError if there is none, or if it is not private."""
+        ...
+
+    def is_stored(self) -> bool:
+        """Return whether the place holds what `store` wrote last."""
+        ...
+
+    def store(self, text: str) -> None:
+        """Write the text in place of an earlier one of this run. Raises OpsError."""
+        ...
+
+
 class SecretValues(Protocol):
     """Values of secrets: given by people for this run, or newly generated. All of them are masked."""
 
@@ -187,6 +203,7 @@ class Context(Generic[P]):
     read_source: "Callable[[str | None, Sequence[str]], SourceFiles]"
     """Read folders of the default branch of owner/name; None is the repository of ops.yml. Raises Refused."""
     secret_values: SecretValues
+    kept_rows: RowStore
     previous_runs: "Callable[[], Callable[[], PreviousRuns]]"
     """Start to read the records of previous runs on the incident. The returned function waits for a limited time.
 

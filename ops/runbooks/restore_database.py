@@ -15,7 +15,7 @@ from ops.core.run_record import PreviousRuns, RunRecord, merge_runs
 from ops.core.threads import run_parallel_mixed, start_call
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
-from ops.database import checks, plan_text, state, terms, time_travel
+from ops.database import checks, keep_steps, plan_text, state, terms, time_travel
 from ops.database.checks import DatabaseChecks
 from ops.database.earlier_restores import (
     describe_acceptance,
@@ -69,6 +69,7 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params"]):
         accept_loss_since: str = param(
             "Time of an earlier restore (UTC): restore again, and lose the later writes", default=""
         )
+        accept_not_kept: str = param("Tables with `keep` whose rows may be lost, comma-separated", default="")
 
     name = "restore-database"
     when = "A migration or a bug damaged the data in D1"
@@ -348,15 +349,18 @@ def _plan_changes(
     restore.is_closed = closed.services == {*database.services} and not any(use.writers for use in uses)
     held = _plan_holds(ctx, database, reads, [each.name for each in restore.taken_back], restore.bookmark)
     whole = _Restoration(name, database, restore, closed, held)
+    kept = keep_steps.plan_keeping(ctx, restore, ctx.params.accept_not_kept)
     undo = terms.suggest_restore(ctx, ctx.params.database, restore.undo_bookmark)
     words = (f"D1 database {name}", f"bookmark {restore.undo_bookmark}", f"state of {point}")
     done = "schema, migrations and rows show the state of the target"
     step = _Restore(*words, done, undo, whole=whole, restore=restore)
     holding = (_AfterRestore.of(whole, each) for each in held.steps)
     opening = (_AfterRestore.of(whole, each, is_reopening=True) for each in closed.turn_off)
-    changes = (*closed.turn_on, step, *holding, *opening)
-    remaining = plan_text.describe_next_deployment(database, held.new)
-    sections = (*held.sections, *closed.describe_calls(ctx))
+    before, after = keep_steps.wrap_steps(kept, closed.closed_probes)
+    changes = (*closed.turn_on, *before, step, *holding, *opening, *after)
+    advice = (plan_text.describe_next_deployment(database, held.new), kept.advice if kept else "")
+    remaining = "; ".join(filter(None, advice))
+    sections = (*held.sections, *closed.describe_calls(ctx), *([kept.section] if kept else []))
     return StepPlan(
         summary=f"D1 database {name}: restore {point}",
         changes=changes,
@@ -376,7 +380,7 @@ def _plan_changes(
         probes=partial(_find_probes, ctx, closed),
         decide=partial(_decide, ctx, whole, remaining),
         describe_remains=partial(closed.describe_remains, ctx),
-        repeat=terms.suggest_restore(ctx, ctx.params.database, restore.bookmark),
+        repeat=terms.suggest_restore(ctx, name, restore.bookmark, accept_not_kept=ctx.params.accept_not_kept),
     )
 
 
@@ -398,7 +402,8 @@ def _list_records(ctx: Context[RestoreDatabase.Params], previous: PreviousRuns |
 
 def _given_options(params: RestoreDatabase.Params) -> dict[str, str]:
     """Return the parameters of an approved run, besides the database and the point."""
-    return {name: value for name in ("reason", "accept_loss_since") if (value := getattr(params, name))}
+    names = ("reason", "accept_loss_since", "accept_not_kept")
+    return {name: value for name in names if (value := getattr(params, name))}
 
 
 def _plan_proof(
@@ -433,7 +438,7 @@ def _plan_proof(
         summary=f"D1 database {name}: nothing to restore, because {why}",
         changes=changes,
         sections=held.sections,
-        warnings=tuple(closed.warnings(ctx)),
+        warnings=(*closed.warnings(ctx), *keep_steps.describe_earlier(newest_record(records, name))),
         remaining_message=remaining,
         proved_claim=f"the checks of {name} and the probes are healthy",
         healthy_before_message="what the earlier run did not finish is done, and the data is checked",
