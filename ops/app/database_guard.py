@@ -16,7 +16,8 @@ from ops.core.client_guards import parse_token
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import quote_name
 from ops.core.sql import is_read_only
-from ops.database.guard import GuardedDatabase, GuardResult, GuardTools, OwnCheck, guard
+from ops.database.guard import guard
+from ops.database.guard_result import GuardedDatabase, GuardResult, GuardTools, OwnCheck
 from ops.database.migrations import DatabaseBinding, find_binding, find_database_id
 from ops.database.wrangler_sql import MigrationFile
 from ops.engine.signals import PROCESS_SIGNALS

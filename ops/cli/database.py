@@ -18,7 +18,7 @@ from ops.github import actions
 from ops.render import code_span, escape_markdown
 
 if TYPE_CHECKING:
-    from ops.database.guard import GuardResult
+    from ops.database.guard_result import GuardResult
 
 
 @click.group(cls=ExampleGroup)
@@ -61,7 +61,7 @@ def guard(
     It needs no ops.yml. As a job's outputs: `bookmark`, `applied`, and `message` for the deployment that follows.
     """
     from ops.app import database_guard
-    from ops.database.guard import GuardResult
+    from ops.database.guard_result import GuardResult
 
     options = database_guard.GuardOptions(wrangler, name, environment, account_id, known_as, checks)
     guarded, account = database_guard.describe_database(options, os.environ)
@@ -210,8 +210,8 @@ def _to_json(result: "GuardResult", message: str) -> dict[str, object]:
         "warnings": result.warnings,
         "accepted": {each.file: list(each.tables) for each in result.losses},
         "rows": {
-            table: {"before": result.rows_before.get(table), "after": result.rows_after.get(table)}
-            for table in sorted(result.rows_before.keys() | result.rows_after.keys())
+            table: {"before": result.counts.tables.get(table), "after": result.rows_after.get(table)}
+            for table in sorted(result.counts.tables.keys() | result.rows_after.keys())
         },
     }
 

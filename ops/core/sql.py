@@ -10,6 +10,7 @@ acceptance test compares them with the real wrangler.
 import hashlib
 import posixpath
 import re
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -46,6 +47,7 @@ _TOKEN = re.compile(
 
 A range up to U+10FFFF in a set takes Python 5 ms to compile, in each command; the complement of ASCII takes none.
 """
+_CAPITALS = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 DOWN = "down"
 """Folder of the down files, beside the folder of migrations; a down file has the name of its migration."""
 DEFAULT_TABLE, DEFAULT_PATTERN = "d1_migrations", "*.sql"
@@ -55,6 +57,36 @@ MAX_PATTERNS = 100
 _UNKNOWN_SIGNS = re.compile(r"[\[\]()|!#]|\.\.|\{[^,{}]*\}")
 """Signs of minimatch that these rules do not know: classes, extended patterns, negation, comments, ranges."""
 _INNER_BRACES = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of SQL without blanks and comments."""
+
+    kind: str
+    """`literal`, `name` (quoted), `word`, `number` or `sign`."""
+    text: str
+    """As it is written; a word in capitals."""
+    start: int
+    end: int
+
+
+def tokenize(sql: str) -> tuple[Token, ...] | None:
+    """Return the tokens of a text. None for text that is not SQL."""
+    tokens = list[Token]()
+    for match in _TOKEN.finditer(sql):
+        kind = match.lastgroup or ""
+        if kind == "unclosed" and match[0]:
+            return None
+        if kind not in {"blank", "unclosed"}:
+            text = match[0].upper() if kind == "word" else match[0]
+            tokens.append(Token(kind, text, match.start(), match.end()))
+    return tuple(tokens)
+
+
+def fold_name(name: str) -> str:
+    """Return a name as SQLite compares it: without the capitals A to Z."""
+    return name.translate(_CAPITALS)
 
 
 def is_read_only(sql: str) -> bool:
@@ -102,15 +134,10 @@ def _is_reading_pragma(tokens: list[str]) -> bool:
 
 def _tokens(sql: str) -> list[str] | None:
     """Return words in capitals, signs, and `?` for quoted names and literals. None for text that is not SQL."""
-    tokens = list[str]()
-    for token in _TOKEN.finditer(sql):
-        if token.lastgroup == "unclosed" and token[0]:
-            return None
-        if token.lastgroup in {"word", "sign"}:
-            tokens.append(token[0].upper())
-        elif token.lastgroup in {"literal", "name", "number"}:
-            tokens.append("?")
-    return tokens
+    tokens = tokenize(sql)
+    if tokens is None:
+        return None
+    return [token.text if token.kind in {"word", "sign"} else "?" for token in tokens]
 
 
 def find_pattern_problem(pattern: str) -> str:

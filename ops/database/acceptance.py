@@ -4,17 +4,15 @@ The file is reviewed with its statements, so that a person decides about each ta
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.errors import Reason, Refused
 from ops.core.names import did_you_mean, quote_name
-from ops.database.losses import QUOTED_OR_COMMENT, RowLoss, fold_name, without_comments
-from ops.database.row_counts import describe_count
+from ops.core.sql import fold_name
+from ops.database.losses import QUOTED_OR_COMMENT, LossCounts, RowLoss, describe_losses, without_comments
 
-SHOWN = 10
-"""Losses that a message names at most."""
 _MARKED = re.compile(r"--\s*backout\s*:(?P<words>.*)", re.IGNORECASE)
 _NAME = re.compile(r'(?<![^,])\s*+(?:"(?P<quoted>(?:[^"]|"")++)"\s*+|(?P<plain>[^",][^,]*+))(?:,|\Z)')
 """Name of a table in a list with commas; a name with a comma, or that begins with a quote, is quoted as in SQL."""
@@ -55,10 +53,10 @@ def read_losses(file: str, text: str, losses: Sequence[RowLoss]) -> FileLosses:
     return FileLosses(file, tuple(losses), accepted, tuple(wrong))
 
 
-def refuse_losses(files: Sequence[FileLosses], rows: Mapping[str, int | None], *, remedy: str = "") -> None:
+def refuse_losses(files: Sequence[FileLosses], counts: LossCounts, *, remedy: str = "") -> None:
     """Raise Refused if a file loses what it does not accept, or accepts a table that it does not know.
 
-    `rows` are the counts of the database; `remedy` ends the hint.
+    `remedy` ends the hint.
     """
     problems, hints = list[str](), list[str]()
     for each in files:
@@ -67,7 +65,7 @@ def refuse_losses(files: Sequence[FileLosses], rows: Mapping[str, int | None], *
             known = did_you_mean(name, each.tables) if each.tables else ", and it loses nothing"
             problems.append(f"{file} accepts a loss of {quote_name(name)}, and no statement names that table{known}")
         if each.unaccepted:
-            listed = "; ".join(describe_losses(each.unaccepted, rows))
+            listed = "; ".join(describe_losses(each.unaccepted, counts))
             problems.append(f"{file} loses rows or values, and does not accept it: {listed}")
             line = ", ".join(map(_write_name, dict.fromkeys(loss.table for loss in each.unaccepted)))
             hints.append(f"To accept the loss, add this line to {file}: `-- backout: accepts {line}`.")
@@ -78,14 +76,6 @@ def refuse_losses(files: Sequence[FileLosses], rows: Mapping[str, int | None], *
             reason=Reason.MIGRATION_LOSES,
             hint=" ".join(filter(None, (keep, *hints, remedy))),
         )
-
-
-def describe_losses(losses: Sequence[RowLoss], rows: Mapping[str, int | None]) -> Iterator[str]:
-    """Yield a text for each loss, with the present number of rows."""
-    for each in losses[:SHOWN]:
-        yield f"{each} ({quote_name(each.table)}: {describe_count(rows.get(each.origin))})"
-    if len(losses) > SHOWN:
-        yield f"{len(losses) - SHOWN} more"
 
 
 def _read_names(file: str, text: str) -> Iterator[str]:

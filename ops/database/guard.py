@@ -6,15 +6,13 @@ with the same SQL in the same order. An acceptance test compares both databases.
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.marks import MAX_MESSAGE_BYTES, SchemaMark, without_schema_marks
 from ops.cloudflare.types.d1 import Migration
-from ops.core.clock import Clock, format_utc, parse_utc
+from ops.core.clock import parse_utc
 from ops.core.errors import (
     NoEvidence,
     NotApplied,
@@ -30,21 +28,19 @@ from ops.core.names import count_of, quote_name
 from ops.core.sql import DOWN, hash_migration, migration_order
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import Verdict
-from ops.database import row_counts
-from ops.database.acceptance import FileLosses, describe_losses, read_losses, refuse_losses
 from ops.database.applies import TABLE as APPLIES
 from ops.database.applies import RecordedApply, make_apply, read_applies, record_apply
 from ops.database.checks import CheckResult, DatabaseChecks, run_checks
+from ops.database.guard_result import GuardedDatabase, GuardResult, GuardTools
 from ops.database.holds import TABLE as HOLDS
 from ops.database.holds import Hold, find_hold, read_holds
-from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError
+from ops.database.predicted_losses import compare_rows, judge_losses, run_locally
 from ops.database.state import has_table, read_applied_names, read_objects, without_applies
-from ops.database.wrangler_sql import MigrationFile, create_table_sql, migration_sql, row_sql, split_migration
+from ops.database.wrangler_sql import MigrationFile, create_table_sql, migration_sql
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
     from ops.cloudflare.types.d1 import SqlValue
-    from ops.config.sections import RowBounds
 
 SETTLE_SECONDS = 40.0
 """Seconds after which a migration without an answer, and without its row, was not applied: D1 ends it after 30."""
@@ -59,110 +55,6 @@ MAX_WAIT = 20.0
 CONTINUED = timedelta(hours=1)
 """Age until which a later attempt of a job continues an apply: its bookmark loses the writes since."""
 DEPLOY_AFTERWARDS = "Deploy this commit only after its migrations are applied."
-NO_EFFECT = (
-    "PRAGMA foreign_keys has no effect in D1's transaction, so DROP TABLE still changes rows that refer to it. ALTER "
-    "TABLE keeps them."
-)
-
-
-@dataclass(frozen=True)
-class OwnCheck:
-    """A SELECT whose first value must be 0."""
-
-    name: str
-    sql: str
-    expect: int = 0
-
-
-@dataclass(frozen=True)
-class GuardedDatabase:
-    name: str
-    """Name or binding in the wrangler file, or the name that wrangler gave it."""
-    id: str
-    """Empty until it is found by its name, if the wrangler file has none."""
-    table: str
-    """Table of applied migrations."""
-    files: tuple[MigrationFile, ...]
-    queries: tuple[OwnCheck, ...] = ()
-    rows: "Mapping[str, RowBounds]" = field(default_factory=dict)
-    wrangler_options: tuple[str, ...] = ()
-    """Options with which wrangler finds this database, such as --env."""
-    known_as: str = ""
-    """Name in the ops.yml of the operations repository."""
-
-    def way_back(self, bookmark: str, at: datetime) -> str:
-        """Return the commands that restore a bookmark, with the loss."""
-        words = ("npx", "wrangler", "d1", "time-travel", "restore", self.name, "--bookmark", bookmark)
-        restore = shlex.join(["ops", "restore-database", "--database", self.known_as or self.name, "--to", bookmark])
-        return (
-            f"To go back, and lose the writes since {format_utc(at)}: `{restore}`. Without ops.yml: "
-            f"`{shlex.join([*words, *self.wrangler_options])}`."
-        )
-
-
-@dataclass
-class GuardResult:
-    """What is known of a guard's work, at any moment."""
-
-    database: GuardedDatabase
-    pending: tuple[str, ...] = ()
-    """Migrations to apply, in order."""
-    applied: list[str] = field(default_factory=list)
-    """Migrations that this guard applied."""
-    last: str = ""
-    """Migration that was applied last, by anyone."""
-    bookmark: str = ""
-    """State right before the first write; empty if there was none."""
-    way_back: str = ""
-    """Commands that restore the bookmark."""
-    losses: tuple[FileLosses, ...] = ()
-    """Losses of the pending migrations that their files accept."""
-    rows_before: row_counts.RowCounts = field(default_factory=dict)
-    rows_after: row_counts.RowCounts = field(default_factory=dict)
-    """Counts after all migrations; empty before."""
-    warnings: list[str] = field(default_factory=list)
-
-    def describe_rows(self) -> Iterator[str]:
-        """Yield the accepted losses, and the counts of rows."""
-        for each in self.losses:
-            yield f"accepted by {quote_name(each.file)}: {'; '.join(describe_losses(each.losses, self.rows_before))}"
-        if self.rows_after:
-            yield f"rows after: {row_counts.describe_changes(self.rows_before, self.rows_after)}"
-        elif self.rows_before:
-            yield f"rows before: {row_counts.describe_counts(self.rows_before)}"
-
-    @property
-    def mark(self) -> SchemaMark:
-        """Return the mark for the message of the deployment that follows."""
-        return SchemaMark(self.database.id, self.last, tuple(self.applied), self.bookmark)
-
-    def deployment_message(self, text: str) -> str:
-        """Return the message for the deployment that follows: the text, cut to the space that the mark leaves.
-
-        A mark that does not fit is left out: the schema is then unknown, and never wrong.
-        """
-        mark = str(self.mark)
-        mark = mark if len(mark) <= MAX_MESSAGE_BYTES else ""
-        line = without_schema_marks(text.partition("\n")[0]).strip()
-        room = max(0, MAX_MESSAGE_BYTES - len(mark) - 1)
-        return f"{line.encode()[:room].decode(errors='ignore')} {mark}".strip()
-
-
-@dataclass(frozen=True)
-class GuardTools:
-    """Everything that a guard uses besides the database's description."""
-
-    d1: "D1Api"
-    clock: Clock
-    run: str
-    """Id of the workflow run; empty on a laptop."""
-    say: Callable[[str], None]
-    writing: Callable[[], AbstractContextManager[None]]
-    """Permits writes inside the block."""
-    hold: Callable[[], AbstractContextManager[None]]
-    """Delays signals to the end of the block: a write gets its answer, and is noted."""
-    keep: Callable[[], None]
-    """Called before the first write, so that the way back survives a kill."""
 
 
 @dataclass(frozen=True)
@@ -196,16 +88,16 @@ def guard(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
         return
     tools.say(f"{database.name}: {count_of(len(pending), 'migration')} to apply: {_list(result.pending)}")
     _refuse_held(database, pending, before.holds)
-    tested = _test_locally(database, pending, before)
+    tested = run_locally(database, pending, before.schema, before.names)
     tools.say("passed on a local copy: schema only, data not tested")
-    _judge_losses(tools, result, tested, before)
+    judge_losses(tools, result, tested, before.schema)
     checked = run_checks(tools.d1, database, tools.clock)
     tools.say(f"checks before: {checked}")
     if dry_run:
         return
     _require_unchanged(_read_state(tools.d1, database), before)
     _apply_all(tools, result, pending, _begin_apply(tools, result, before.applies))
-    _compare_rows(tools, result, tested)
+    compare_rows(tools, result, tested)
     _judge(tools, result, checked)
     _require_applied(tools, result, before.names)
 
@@ -259,79 +151,6 @@ def _refuse_held(database: GuardedDatabase, pending: Sequence[MigrationFile], ho
                 hint="Revert the migration in Git, or correct its content. To apply it as it is, lift the hold: "
                 f"`{shlex.join(lift_hold)}`. Without ops.yml: `{shlex.join([*words, *database.wrangler_options])}`.",
             )
-
-
-@dataclass(frozen=True)
-class _Tested:
-    losses: tuple[FileLosses, ...]
-    sets_foreign_keys: bool
-    schema: frozenset[SchemaObject]
-    """Expected after the migrations."""
-
-
-def _test_locally(database: GuardedDatabase, pending: Sequence[MigrationFile], before: _State) -> _Tested:
-    """Run the migrations and the own checks on a local copy of the schema. Raises Refused if one fails."""
-    losses, sets_foreign_keys = list[FileLosses](), False
-    failure, hint = "the schema cannot be copied", "Use a runner whose Python has a newer SQLite."
-    known = before.names
-    try:
-        with LocalCopy(before.schema) as copy:
-            copy.run([create_table_sql(database.table), *(row_sql(each, database.table) for each in known)])
-            for each in pending:
-                failure, known = f"{quote_name(each.name)} fails on a local copy of the schema", (*known, each.name)
-                hint = "Correct the migration, and try it with `npx wrangler d1 migrations apply --local`."
-                copy.run(split_migration(each, database.table))
-                _require_names(copy, database.table, known)
-                losses.append(read_losses(each.name, each.text, copy.losses))
-                sets_foreign_keys |= copy.sets_foreign_keys
-            for check in database.queries:
-                failure = f"{check.name} fails on a local copy of the schema"
-                hint = "Correct the check, or the migration that removes its tables."
-                copy.run([check.sql])
-            return _Tested(tuple(losses), sets_foreign_keys, copy.read_schema())
-    except SqlRejectedError as error:
-        text = f"{failure}: {error}. Nothing was changed"
-        raise Refused(text, reason=Reason.MIGRATION_FAILS, hint=hint) from None
-
-
-def _judge_losses(tools: GuardTools, result: GuardResult, tested: _Tested, before: _State) -> None:
-    """Count the rows. Raises Refused if a migration loses rows of this database that it does not accept."""
-    at_risk = [replace(each, losses=tuple(loss for loss in each.losses if loss.origin)) for each in tested.losses]
-    first = {loss.origin for each in at_risk for loss in each.losses}
-    tables = _table_names(before.schema, result.database)
-    rows = result.rows_before = row_counts.count_tables(tools.d1, result.database.id, tables, first)
-    try:
-        refuse_losses(at_risk, rows, remedy=NO_EFFECT if tested.sets_foreign_keys else "")
-    except Refused as error:
-        error.message = f"{error.message}. Nothing was changed"
-        raise
-    result.losses = tuple(each for each in at_risk if each.losses)
-    for text in result.describe_rows():
-        tools.say(text)
-    if tested.sets_foreign_keys:
-        result.warnings.append(NO_EFFECT)
-
-
-def _compare_rows(tools: GuardTools, result: GuardResult, tested: _Tested) -> None:
-    """Count the rows again. Fewer rows are no failure: the application deletes rows meanwhile."""
-    tables = _table_names(tested.schema, result.database)
-    result.rows_after = row_counts.count_tables(tools.d1, result.database.id, tables, result.rows_before)
-    tools.say(f"rows after: {row_counts.describe_changes(result.rows_before, result.rows_after)}")
-    accepted = {loss.origin for each in result.losses for loss in each.losses}
-    fewer = row_counts.find_fewer(result.rows_before, result.rows_after, accepted)
-    result.warnings += [f"{each}; no migration of this run removes rows of it" for each in fewer]
-
-
-def _table_names(schema: frozenset[SchemaObject], database: GuardedDatabase) -> list[str]:
-    """Return the tables of the application."""
-    tables = [str(name) for kind, name, _ in schema if kind == "table"]
-    return [name for name in tables if name.lower() != database.table.lower()]
-
-
-def _require_names(copy: LocalCopy, table: str, names: tuple[str, ...]) -> None:
-    """Raise SqlRejectedError unless the table lists exactly these migrations: each deployment goes by it."""
-    if copy.read_names(table) != names:
-        raise SqlRejectedError(f"it changes the rows of {table}, besides its own")
 
 
 def _require_unchanged(now: _State, before: _State) -> None:

@@ -12,7 +12,7 @@ from ops.cloudflare.types.d1 import SqlStatement, quote_identifier
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import quote_name
-from ops.database.losses import fold_name
+from ops.core.sql import fold_name
 
 MAX_ROW = 80_000
 """Most bytes of a row as literals. D1 takes statements of 100 kB: developers.cloudflare.com/d1/platform/limits"""

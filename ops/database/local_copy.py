@@ -21,7 +21,8 @@ from typing import Self
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.names import quote_name
 from ops.database import applies, holds
-from ops.database.losses import ANY_COMMENT, QUOTED, ROW_ACTIONS, SHOWN, LossTracker, RowLoss, action_codes
+from ops.database.loss_tracker import ROW_ACTIONS, LossTracker, action_codes
+from ops.database.losses import ANY_COMMENT, QUOTED, SHOWN, RowLoss
 
 SchemaObject = tuple[object, ...]
 """Type, name and SQL of a table, index, view or trigger."""
@@ -176,6 +177,14 @@ class LocalCopy:
     def writes_to(self, table: str) -> bool:
         """Return whether the latest transaction inserts, updates or deletes rows of a table, also in a trigger."""
         return table.lower() in self._written
+
+    def can_read(self, sql: str) -> bool:
+        """Return whether a statement that only reads fits the schema."""
+        try:
+            self._connection.execute(f"EXPLAIN {sql}").fetchall()
+        except (sqlite3.Error, sqlite3.Warning):
+            return False
+        return True
 
     def read_schema(self) -> frozenset[SchemaObject]:
         """Return the objects that people made, in the form in which the schema was given."""

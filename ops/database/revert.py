@@ -17,7 +17,8 @@ from ops.database import holds
 from ops.database.acceptance import FileLosses, read_losses, refuse_losses
 from ops.database.holds import Hold
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, split_statements
-from ops.database.losses import RowLoss
+from ops.database.loss_counts import count_losses
+from ops.database.losses import LossCounts, RowLoss
 from ops.database.row_counts import describe_count
 from ops.database.runbook_base import hash_of, read_migrations
 from ops.database.state import DatabaseState, TableRows, read_state
@@ -26,6 +27,7 @@ from ops.engine.step import ChangeState, ObservedState
 from ops.tools.source_files import SourceFiles
 
 if TYPE_CHECKING:
+    from ops.cloudflare.d1 import D1Api
     from ops.config.sections import Database
 
 LAST = "last"
@@ -56,6 +58,10 @@ class DownFile:
     """Expected after it."""
     losses: FileLosses
     """Losses of tables that remain, which the file accepts."""
+    all_losses: tuple[RowLoss, ...]
+    """Losses of removed tables and columns, too."""
+    counts: LossCounts
+    """Rows before it, and those that it loses."""
 
     @property
     def objects(self) -> frozenset[tuple[object, ...]]:
@@ -134,7 +140,7 @@ def plan_revert(
     """Return the revert of a migration. Raises Refused if it is not the last one, or its down file cannot be run."""
     state = sources.state
     refuse_later_migrations(migration, state.migrations)
-    down = read_down_file(sources.files, database, name, migration, state)
+    down = read_down_file(ctx.cloudflare.d1, sources, database, name, migration)
     content = hash_of(sources.files, database.require_migrations(name), migration.name)
     hold = holds.make_hold(migration.name, content, incident=ctx.request.incident, run=ctx.run_id, now=sources.at)
     newer = {
@@ -185,13 +191,14 @@ def _list_names(names: Sequence[str]) -> str:
 
 
 def read_down_file(
-    source_files: SourceFiles, database: "Database", name: str, migration: Migration, state: DatabaseState
+    d1: "D1Api", sources: RevertSources, database: "Database", name: str, migration: Migration
 ) -> DownFile:
     """Return the down file after a test on a local copy of the schema.
 
     Raises:
         Refused: there is none, D1 cannot run it as one transaction, or it loses rows that it does not accept.
     """
+    source_files, state = sources.files, sources.state
     path = database.require_migrations(name).find_down_path(migration.name)
     content = source_files.files.get(path)
     if content is None:
@@ -226,8 +233,11 @@ def read_down_file(
     if writes_migrations:
         effect = f"writes to the table {database.migrations_table}, whose row goes in the same transaction"
         raise _unusable(f"{path} of {source_files} {effect}", "Merge one that does not")
-    accepted = _require_acceptance(path, text, losses, state)
-    return DownFile(path, str(source_files), source_files.find_page(path), statements, schema, accepted)
+    with LocalCopy(state.schema) as copy:
+        counts = count_losses(d1, database.id, losses, copy, state.counts)
+    accepted = _require_acceptance(path, text, losses, counts)
+    page = source_files.find_page(path)
+    return DownFile(path, str(source_files), page, statements, schema, accepted, losses, counts)
 
 
 def _losses_with_row(copy: LocalCopy, table: str) -> tuple[RowLoss, ...]:
@@ -236,7 +246,7 @@ def _losses_with_row(copy: LocalCopy, table: str) -> tuple[RowLoss, ...]:
     return tuple(each for each in copy.losses if each.table.lower() != table.lower())
 
 
-def _require_acceptance(path: str, text: str, losses: Sequence[RowLoss], state: DatabaseState) -> FileLosses:
+def _require_acceptance(path: str, text: str, losses: Sequence[RowLoss], counts: LossCounts) -> FileLosses:
     """Return the losses of tables that remain. Raises Refused unless the file accepts each of these tables.
 
     A removed table or column is what a down file is for.
@@ -244,7 +254,7 @@ def _require_acceptance(path: str, text: str, losses: Sequence[RowLoss], state: 
     remaining = [each for each in losses if each.is_kept and not each.column]
     text_losses = read_losses(path, text, remaining)
     remedy = "Merge it to the default branch, or take the migration back with the command below."
-    refuse_losses([text_losses], state.counts, remedy=remedy)
+    refuse_losses([text_losses], counts, remedy=remedy)
     return text_losses
 
 

@@ -1,12 +1,13 @@
 """Count the rows of tables, and compare two counts."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.d1 import SqlStatement, quote_identifier
 from ops.core.names import count_of, quote_name
 from ops.core.threads import run_parallel
+from ops.database.losses import LossCounts, RowLoss
 from ops.database.restore import NOT_COUNTED
 from ops.database.state import MAX_TABLES, query_in_time
 
@@ -54,9 +55,15 @@ def describe_changes(before: RowCounts, after: RowCounts) -> str:
     return ", ".join(texts)
 
 
-def find_fewer(before: RowCounts, after: RowCounts, expected: Collection[str]) -> Iterator[str]:
-    """Yield a text for each table that has fewer rows than before, besides the expected ones."""
-    for table, old in before.items():
-        new = after.get(table)
-        if table not in expected and old is not None and new is not None and new < old:
-            yield f"{quote_name(table)} has {count_of(new, 'row')} now, and {old} before"
+def describe_unexpected(counts: LossCounts, losses: Sequence[RowLoss], after: RowCounts) -> Iterator[str]:
+    """Yield a text for each table whose number of rows differs from the prediction.
+
+    More rows than before are new ones of the application or of a migration; a loss of unknown size predicts nothing.
+    """
+    for table, old in counts.tables.items():
+        new, deleted = after.get(table), counts.find_deleted(losses, table)
+        if old is None or new is None or deleted is None:
+            continue
+        if new < old - deleted or (deleted and new > old - deleted):
+            text = f"{quote_name(table)} has {count_of(new, 'row')} now, {old - deleted} expected, and {old} before"
+            yield f"{text}: other writes, or a loss that the prediction missed" if new < old - deleted else text

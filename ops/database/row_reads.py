@@ -13,6 +13,7 @@ from ops.cloudflare.types.d1 import SqlResult, SqlStatement, SqlValue, quote_ide
 from ops.core.clock import Clock, format_duration
 from ops.core.errors import ProviderError
 from ops.core.names import count_of, quote_name
+from ops.core.sql import fold_name
 from ops.database.kept_rows import (
     MAX_COLUMNS,
     MAX_ROW,
@@ -23,7 +24,6 @@ from ops.database.kept_rows import (
     measure_sql,
     page_sql,
 )
-from ops.database.losses import fold_name
 from ops.database.state import query_in_time, sql_seconds
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from ops.core.names import count_of
 from ops.core.plan import PlanSection, RunOutcome
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
-from ops.database import acceptance, checks, plan_text, restored_holds, revert, terms
+from ops.database import checks, plan_text, restored_holds, revert, terms
 from ops.database.holds import refuse_second_step_back
+from ops.database.losses import describe_losses
 from ops.database.restore import describe_loss
 from ops.database.revert import LAST, MigrationRevert, RevertRejectedError, check_revert, describe_schema, send_revert
 from ops.database.runbook_base import DatabaseRunbook
@@ -175,6 +176,8 @@ def _sections(planned: MigrationRevert) -> Iterator[PlanSection]:
     yield PlanSection("Statements", tuple(plan_text.statement_lines(down.statements, down.page)))
     schema = tuple(describe_schema(planned.before, down.schema)) or ("unchanged",)
     yield PlanSection("Schema afterwards", (*schema, LOCAL_COPY))
+    if down.all_losses:
+        yield PlanSection("Rows lost", tuple(describe_losses(down.all_losses, down.counts)))
     yield PlanSection("Holds", (f"{planned.migration.name}: {restored_holds.CONSEQUENCE}",))
     limit = format_duration(checks.TIME_LIMIT)
     yield PlanSection("Checks", (f"{', '.join(checks.check_names(planned.database))}; at most {limit} together",))
@@ -184,7 +187,7 @@ def _warnings(planned: MigrationRevert) -> Iterator[str]:
     for service, newer in planned.uploads.items():
         if newer:
             yield f"versions of {service} that were uploaded after the migration may need it: {len(newer)}"
-    for loss in acceptance.describe_losses(planned.down.losses.losses, planned.before.counts):
+    for loss in describe_losses(planned.down.losses.losses, planned.down.counts):
         yield f"accepted by the down file: {loss}"
     if not planned.database.guard:
         yield plan_text.APPLIED_AGAIN

@@ -27,18 +27,18 @@ def count(desk: Desk, table: str) -> int:
 @pytest.mark.parametrize(
     ("sql", "says", "tables"),
     [
-        ("DELETE FROM lines;", "statement 3 deletes rows of lines: DELETE FROM lines (lines: 2 rows)", "lines"),
-        ("UPDATE customers SET mail = NULL;", "changes rows of customers: UPDATE customers", "customers"),
-        ("DROP TABLE orders;", "deletes rows of lines by a foreign key: DROP TABLE orders (lines: 2 rows)", "lines"),
-        ("INSERT OR REPLACE INTO customers (id) VALUES (1);", "replaces rows of customers", "customers"),
+        ("DELETE FROM lines;", "lines: 2 of 2 rows deleted (statement 3: DELETE FROM lines)", "lines"),
+        ("UPDATE customers SET mail = NULL;", "customers: at most 2 of 2 rows changed (statement 3: UPDATE customers", "customers"),
+        ("DROP TABLE orders;", "lines: an unknown number of 2 rows deleted by a foreign key (statement 3: DROP TABLE orders)", "lines"),
+        ("INSERT OR REPLACE INTO customers (id) VALUES (1);", "customers: an unknown number of 2 rows replaced (statement 3: INSERT OR REPLACE", "customers"),
         (
             "CREATE TABLE x (o); DROP TABLE lines; ALTER TABLE x RENAME TO lines;",
-            "statement 4 removes the table lines: DROP TABLE lines (lines: 2 rows)",
+            "lines: 2 of 2 rows deleted with the table (statement 4: DROP TABLE lines)",
             "lines",
         ),
         (
             f"CREATE TRIGGER t AFTER DELETE ON {TABLE} BEGIN DELETE FROM lines; END;",
-            f'deletes rows of lines by the trigger t: DELETE FROM "{TABLE}"',
+            f'lines: an unknown number of 2 rows deleted by the trigger t (statement 1: DELETE FROM "{TABLE}")',
             "lines",
         ),
     ],

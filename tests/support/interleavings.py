@@ -16,7 +16,7 @@ from ops.core.errors import EXIT_CODES, Decision, OpsError, Reason
 from ops.core.redaction import Redactor
 from ops.core.run import EndedRun
 from ops.core.timeline import EventKind, RunEvent
-from ops.database.guard import GuardResult
+from ops.database.guard_result import GuardResult
 from ops.engine.engine import RunOptions
 from ops.engine.signals import SignalHandler
 from ops.tools import process

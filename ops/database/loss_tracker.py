@@ -1,0 +1,306 @@
+"""Find what a transaction loses of the rows that a database had before it.
+
+SQLite's authorizer reports each write of a statement, also those of triggers and foreign keys, before it runs
+(sqlite.org/c3ref/set_authorizer.html). Dropped tables and columns show in the schema afterwards. A loss by a statement
+that is not understood has no known number of rows.
+"""
+
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from ops.cloudflare.types.d1 import quote_identifier
+from ops.core.names import quote_name
+from ops.core.sql import fold_name
+from ops.database.affected_rows import Rows, find_affected
+from ops.database.losses import QUOTED_OR_COMMENT, Affected, Effect, RowLoss, shorten_statement
+from ops.database.rebuilds import map_fill
+from ops.database.schema_tables import Table, read_tables
+from ops.database.statement_forms import Fill, RowStatement, parse_statement
+
+_REPLACES = re.compile(r"\bREPLACE\s+INTO\b|\bOR\s+REPLACE\b(?!\s*\()|\bON\s+CONFLICT\s+REPLACE\b", re.IGNORECASE)
+"""Words by which SQLite deletes a row for a new one (sqlite.org/lang_conflict.html): its authorizer does not see it."""
+WITH_TABLE = "with the table"
+
+
+def action_codes(*names: str) -> frozenset[int]:
+    """Return action codes of SQLite's authorizer (sqlite.org/c3ref/c_alter_table.html)."""
+    return frozenset(getattr(sqlite3, f"SQLITE_{name}") for name in names)
+
+
+ROW_ACTIONS = action_codes("INSERT", "UPDATE", "DELETE")
+_TABLE_ACTIONS = action_codes("ALTER_TABLE", "CREATE_TABLE", "CREATE_VTABLE", "DROP_TABLE", "DROP_VTABLE")
+
+
+@dataclass(frozen=True)
+class _Event:
+    """A write on the rows of a table."""
+
+    action: int
+    table: str
+    """Folded."""
+    column: str
+    """Updated column, folded."""
+    trigger: str
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """A table that the transaction made and filled with the rows of one from before it."""
+
+    name: str
+    """Name of that table before the transaction."""
+    origin: str
+    kept: frozenset[str]
+    """Folded columns with the values of that table."""
+    losses: tuple[RowLoss, ...]
+    """Losses if it takes the place of that table."""
+    is_clean: bool
+    """Whether its rows are still those of the database."""
+
+
+class LossTracker:
+    """Finds the losses of the transactions on a connection. It must get each statement and each authorizer event."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._tables = read_tables(connection)
+        self._origins = {key: each.name for key, each in self._tables.items()}
+        """Present table → name in the database of the copy."""
+        self._written = set[str]()
+        """Names in the database of the copy of tables that differ from it, in rows or columns."""
+        self._before = (self._tables, self._origins, frozenset[str]())
+        self._names = dict[str, str]()
+        """Present table → name before the transaction."""
+        self._filled = set[str]()
+        """Present tables into which the transaction wrote."""
+        self._added = set[tuple[str, str]]()
+        """Present table and column for each column that the transaction added."""
+        self._losses = list[RowLoss]()
+        self._removed = dict[str, RowLoss]()
+        """Folded name before the transaction → loss of a table that a statement removed."""
+        self._copies = dict[str, _Copy]()
+        self._sql, self._number = "", 0
+        self._events, self._reads = list[_Event](), set[str]()
+        self._changes_tables, self._is_running = False, False
+
+    @property
+    def losses(self) -> tuple[RowLoss, ...]:
+        """Return the losses of the latest transaction.
+
+        New rows, and values of a column that the same transaction added, are none.
+        """
+        rebuilt = self._find_rebuilt()
+        found = [*self._losses, *(loss for key, loss in self._removed.items() if key not in rebuilt)]
+        found += [loss for key in self._removed if key in rebuilt for loss in rebuilt[key].losses]
+        ordered = sorted(dict.fromkeys(found), key=lambda each: each.statement)
+        kept = self._tables.keys() | {fold_name(name) for name in self._names.values()}
+        return tuple(replace(each, is_kept=fold_name(each.table) in kept) for each in ordered)
+
+    def _find_rebuilt(self) -> Mapping[str, _Copy]:
+        """Return the copies that took the names of their originals."""
+        return {key: each for key, each in self._copies.items() if key == fold_name(each.name)}
+
+    def begin(self) -> None:
+        self._origins |= {key: each.origin for key, each in self._find_rebuilt().items() if each.origin}
+        self._before = (self._tables, dict(self._origins), frozenset(self._written))
+        self._names = {key: each.name for key, each in self._tables.items()}
+        self._added, self._losses, self._removed = set(), [], {}
+        self._copies, self._filled = {}, set()
+
+    def roll_back(self) -> None:
+        self._tables, self._origins, written = self._before
+        self._written, self._losses, self._removed, self._copies = set(written), [], {}, {}
+
+    def begin_statement(self, number: int, sql: str) -> None:
+        self._sql, self._number = sql, number
+        self._events, self._reads, self._changes_tables, self._is_running = [], set(), False, False
+
+    def note_action(self, action: int, first: str, second: str, trigger: str) -> None:
+        """Note an event of the authorizer. A virtual table writes its own tables while the statement runs."""
+        self._changes_tables |= action in _TABLE_ACTIONS
+        if self._is_running:
+            return
+        if action in ROW_ACTIONS:
+            self._events.append(_Event(action, fold_name(first), fold_name(second), trigger))
+        elif action == sqlite3.SQLITE_READ:
+            self._reads.add(fold_name(first))
+
+    def note_start(self, sql: str) -> None:
+        """Note, as the connection's trace callback, that a statement begins to run."""
+        self._is_running |= bool(sql) and self._sql.startswith(sql)
+
+    def end_statement(self) -> None:
+        """Note the losses of a statement that ran, and the names that it changed."""
+        before = self._tables
+        if self._changes_tables:
+            self._tables = read_tables(self._connection)
+        gone = {key for key, table in before.items() if self._find_again(key, table, before) is None}
+        form = parse_statement(self._sql) if self._events else None
+        live = self._find_live(before)
+        rows = self._find_rows(form, before, gone, live)
+        copy = self._read_copy(form, before, live) if isinstance(form, Fill) else None
+        self._note_events(before, gone, rows)
+        if copy and isinstance(form, Fill):
+            self._copies[fold_name(form.table)] = copy
+        self._filled |= {event.table for event in self._events}
+        if self._changes_tables:
+            self._note_tables(before, rows, live)
+
+    def _find_live(self, before: Mapping[str, Table]) -> dict[str, str]:
+        """Return name in the database of each table whose rows and columns are those of the database."""
+        live = {
+            key: self._origins[key]
+            for key in before
+            if key in self._names and key in self._origins and self._origins[key] not in self._written
+        }
+        return live | {key: each.origin for key, each in self._copies.items() if each.is_clean and each.origin}
+
+    def _find_rows(
+        self, form: Fill | RowStatement | None, before: Mapping[str, Table], gone: set[str], live: Mapping[str, str]
+    ) -> Rows:
+        """Return the rows that the statement affects, as far as its form tells."""
+        if any(event.trigger for event in self._events):
+            return {}
+        found = dict[tuple[str, Effect], Affected | None]()
+        whole = set(gone)
+        if isinstance(form, RowStatement) and (key := fold_name(form.table)) in self._names:
+            whole |= set() if form.where or form.columns else {key}
+            if key in live and self._is_readable(form, before[key], live):
+                rows = Affected(live[key], form.where, form.alias, is_bound=bool(form.columns))
+                effect = Effect.CHANGED if form.columns else Effect.DELETED
+                found |= find_affected(before, live, effect, rows, form.columns)
+        for key in whole & self._names.keys() & self._origins.keys():
+            if key in live:
+                found |= find_affected(before, live, Effect.DELETED, Affected(live[key]))
+            else:
+                found[key, Effect.DELETED] = Affected(self._origins[key], is_bound=True)
+        return found
+
+    def _is_readable(self, form: RowStatement, table: Table, live: Mapping[str, str]) -> bool:
+        """Return whether the database has the tables and columns of a WHERE as the statement reads them."""
+        read = {each for each in self._reads if not each.startswith("sqlite_")}
+        known = {form.alias, form.table, *(each.name for each in table.all_columns)}
+        return read <= live.keys() and {*map(fold_name, form.quoted)} <= {*map(fold_name, known)}
+
+    def _note_events(self, before: Mapping[str, Table], gone: set[str], rows: Rows) -> None:
+        first = self._events[0].table if self._events else ""
+        for event in self._events:
+            copy = self._copies.get(event.table)
+            effect = self._find_effect(event, before, copy) if copy or event.table in self._names else None
+            if effect and (event.table not in gone or _is_shadow(event.table, before)):
+                by = f"by the trigger {quote_name(event.trigger)}" if event.trigger else ""
+                by = by or ("by a foreign key" if event.table != first else "")
+                loss = self._make_loss(event.table, effect, by, affected=rows.get((event.table, effect)))
+                if copy is None:
+                    self._losses.append(loss)
+                elif loss not in copy.losses:
+                    self._copies[event.table] = replace(copy, losses=(*copy.losses, loss), is_clean=False)
+        self._written |= {self._origins[event.table] for event in self._events if event.table in self._origins}
+
+    def _read_copy(self, form: Fill, before: Mapping[str, Table], live: Mapping[str, str]) -> _Copy | None:
+        """Return the copy that a fill makes; None unless it fills a new table with the rows of one from before."""
+        source, target = fold_name(form.source), fold_name(form.table)
+        is_new = target in before and target not in self._names and target not in self._filled
+        is_plain = {(event.action, event.table) for event in self._events} == {(sqlite3.SQLITE_INSERT, target)}
+        earlier = self._copies.get(source)
+        if not (is_new and is_plain) or (earlier is None and source not in self._names):
+            return None
+        name = earlier.name if earlier else self._names[source]
+        origin = earlier.origin if earlier else self._origins.get(source, "")
+        kept = earlier.kept if earlier else (each.folded for each in before[source].stored)
+        mapped = map_fill(form, before[source], before[target], sorted(kept), origin)
+        if mapped is None:
+            return None
+        is_live = earlier is None and source in live and self._reads <= live.keys()
+        losses = tuple(
+            self._make_loss(
+                source, each.effect, "by the rebuild", column=each.column, affected=each.affected if is_live else None
+            )
+            for each in mapped.losses
+        )
+        before_it = earlier.losses if earlier else ()
+        is_clean = is_live and not any(each.effect == Effect.DELETED for each in mapped.losses)
+        return _Copy(name, origin, mapped.kept, (*before_it, *losses), is_clean)
+
+    def _note_tables(self, before: Mapping[str, Table], rows: Rows, live: Mapping[str, str]) -> None:
+        """Note removed tables and columns, and new names."""
+        names, origins, added = dict[str, str](), dict[str, str](), set[tuple[str, str]]()
+        copies, filled = dict[str, _Copy](), set[str]()
+        for key, table in before.items():
+            now = self._find_again(key, table, before)
+            if key in self._origins and (now != key or self._tables[now].all_columns != table.all_columns):
+                self._written.add(self._origins[key])
+            if now is None:
+                if key in self._names and not _is_shadow(key, before):
+                    affected = rows.get((key, Effect.DELETED))
+                    loss = self._make_loss(key, Effect.DELETED, WITH_TABLE, affected=affected)
+                    self._removed[fold_name(loss.table)] = loss
+                continue
+            old, new = table.columns, self._tables[now].columns
+            if key in self._names:
+                self._losses += self._find_removed_columns(key, old, new, live)
+            if key == now and new[: len(old)] == old:
+                added |= {each for each in self._added if each[0] == key}
+                added |= {(key, fold_name(each)) for each in new[len(old) :]}
+            names |= {now: self._names[key]} if key in self._names else {}
+            origins |= {now: self._origins[key]} if key in self._origins else {}
+            filled |= {now} if key in self._filled else set()
+            copies |= {now: self._copies[key]} if key in self._copies and new[: len(old)] == old else {}
+        self._names, self._origins, self._added = names, origins, added
+        self._copies, self._filled = copies, filled
+
+    def _find_removed_columns(
+        self, key: str, old: tuple[str, ...], new: tuple[str, ...], live: Mapping[str, str]
+    ) -> Iterator[RowLoss]:
+        lost = [each for each in old if each not in new and (key, fold_name(each)) not in self._added]
+        if len(new) < len(old) and lost:
+            rows = Affected(live[key], f"{quote_identifier(lost[0])} IS NOT NULL") if key in live else None
+            yield self._make_loss(key, Effect.REMOVED, column=lost[0], affected=rows)
+
+    def _find_again(self, key: str, table: Table, before: Mapping[str, Table]) -> str | None:
+        """Return the present name of a table; None if the statement dropped it."""
+        if key in self._tables:
+            return key
+        new = (now for now, each in self._tables.items() if now not in before and each.page == table.page)
+        return next(new, None)
+
+    def _find_effect(self, event: _Event, before: Mapping[str, Table], copy: _Copy | None) -> Effect | None:
+        """Return what a write does to the rows of its table; None if it only adds rows or fills an added column.
+
+        A trigger hands its words for a conflict on to the next one (sqlite.org/lang_createtrigger.html).
+        """
+        if event.action == sqlite3.SQLITE_DELETE:
+            return Effect.DELETED
+        table = before.get(event.table)
+        triggers = dict.fromkeys(each.trigger for each in self._events if each.trigger and event.trigger)
+        texts = (self._sql, *map(self._read_trigger, triggers), table.sql if table else "")
+        if any(_REPLACES.search(QUOTED_OR_COMMENT.sub(_blank, text)) for text in texts):
+            return Effect.REPLACED
+        is_added = (event.table, event.column) in self._added or (copy and event.column not in copy.kept)
+        return Effect.CHANGED if event.action == sqlite3.SQLITE_UPDATE and not is_added else None
+
+    def _make_loss(
+        self, key: str, effect: Effect, by: str = "", *, column: str = "", affected: Affected | None = None
+    ) -> RowLoss:
+        """Return a loss of a table from before the transaction, or of its copy."""
+        copy = self._copies.get(key)
+        name = copy.name if copy else self._names[key]
+        origin = copy.origin if copy else self._origins.get(key, "")
+        start = quote_name(shorten_statement(self._sql))
+        return RowLoss(name, origin, self._number, effect, start, by, column, affected)
+
+    def _read_trigger(self, name: str) -> str:
+        rows = self._connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?", (name,))
+        return "".join(sql for (sql,) in rows)
+
+
+def _is_shadow(key: str, tables: Mapping[str, Table]) -> bool:
+    """Return whether a table may be part of a virtual one (sqlite.org/vtab.html#xshadowname)."""
+    return any(each.page == 0 and key.startswith(f"{name}_") for name, each in tables.items())
+
+
+def _blank(match: re.Match[str]) -> str:
+    """Return a space for a comment, and another sign for a quoted text."""
+    return " " if match[0][0] in "-/" else "?"

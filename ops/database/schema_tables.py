@@ -1,0 +1,112 @@
+"""Tables of a SQLite schema: columns with their types, and foreign keys."""
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ops.core.sql import fold_name
+
+_AFFINITIES = (
+    ("INT", "numeric"),
+    *((word, "text") for word in ("CHAR", "CLOB", "TEXT")),
+    ("BLOB", "blob"),
+    *((word, "real") for word in ("REAL", "FLOA", "DOUB")),
+)
+"""Word in a declared type → affinity (sqlite.org/datatype3.html). INTEGER stores the same values as NUMERIC."""
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    affinity: str
+    is_generated: bool
+    is_required: bool
+    """NOT NULL."""
+    key: int
+    """Place in the primary key, from 1; 0 for none."""
+    declared: str
+
+    @property
+    def folded(self) -> str:
+        return fold_name(self.name)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A foreign key of a table."""
+
+    columns: tuple[str, ...]
+    parent: str
+    """Table, folded."""
+    parent_columns: tuple[str | None, ...]
+    """None for the primary key."""
+    on_update: str
+    on_delete: str
+
+
+@dataclass(frozen=True)
+class Table:
+    name: str
+    page: int
+    """Root page, which a new name does not change; 0 for each virtual table."""
+    sql: str
+    all_columns: tuple[Column, ...] = ()
+    """Columns that `*` selects."""
+    references: tuple[Reference, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of the columns that hold values."""
+        return tuple(each.name for each in self.stored)
+
+    @property
+    def stored(self) -> tuple[Column, ...]:
+        return tuple(each for each in self.all_columns if not each.is_generated)
+
+    @property
+    def primary_key(self) -> tuple[str, ...]:
+        return tuple(each.name for each in sorted(self.all_columns, key=lambda each: each.key) if each.key)
+
+    def find_column(self, name: str) -> Column | None:
+        return next((each for each in self.all_columns if each.folded == fold_name(name)), None)
+
+    def is_rowid(self, column: Column) -> bool:
+        """Return whether a column is the row's number, which SQLite chooses for an empty one."""
+        return self.primary_key == (column.name,) and column.declared.upper() == "INTEGER"
+
+
+def read_tables(connection: sqlite3.Connection) -> dict[str, Table]:
+    """Return the tables by their folded names."""
+    rows = connection.execute(
+        'SELECT t.name, t.rootpage, t.sql, c.name, c.type, c.hidden, c."notnull", c.pk FROM sqlite_schema t '
+        "LEFT JOIN pragma_table_xinfo(t.name) c "
+        "WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite!_%' ESCAPE '!' AND c.hidden IS NOT 1"
+    )
+    tables = dict[str, Table]()
+    for name, page, sql, column, declared, hidden, required, key in rows:
+        table = tables.setdefault(fold_name(name), Table(name, page, sql))
+        if column is not None:
+            new = Column(column, _affinity(declared), hidden > 1, bool(required), key, declared)
+            tables[fold_name(name)] = replace(table, all_columns=(*table.all_columns, new))
+    for name, references in _read_references(connection).items():
+        tables[name] = replace(tables[name], references=references)
+    return tables
+
+
+def _read_references(connection: sqlite3.Connection) -> Mapping[str, tuple[Reference, ...]]:
+    rows = connection.execute(
+        'SELECT t.name, f.id, f."table", f."from", f."to", f.on_update, f.on_delete FROM sqlite_schema t '
+        "JOIN pragma_foreign_key_list(t.name) f "
+        "WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY t.name, f.id, f.seq"
+    )
+    found = dict[str, dict[int, Reference]]()
+    for table, number, parent, column, parent_column, on_update, on_delete in rows:
+        keys = found.setdefault(fold_name(table), {})
+        key = keys.get(number, Reference((), fold_name(parent), (), on_update, on_delete))
+        keys[number] = replace(key, columns=(*key.columns, column), parent_columns=(*key.parent_columns, parent_column))
+    return {table: tuple(keys.values()) for table, keys in found.items()}
+
+
+def _affinity(declared: str) -> str:
+    found = (affinity for word, affinity in _AFFINITIES if word in declared.upper())
+    return next(found, "any" if declared.upper() == "ANY" else "numeric" if declared else "blob")

@@ -1,0 +1,248 @@
+"""Recognize statements whose lost rows can be counted: fill of a table, DELETE, UPDATE.
+
+Everything else is not understood, and its loss has an unknown size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ops.core.sql import Token, fold_name, tokenize
+
+_ENDS_WHERE = frozenset(
+    {
+        *("GROUP", "HAVING", "ORDER", "LIMIT", "UNION", "EXCEPT", "INTERSECT", "WINDOW", "RETURNING", "ON"),
+        *("JOIN", "FROM", "SET", "WHERE", "INDEXED"),
+    }
+)
+"""Words outside of parentheses that make a statement more than its WHERE."""
+_UNSTABLE = frozenset({"RANDOM", "RANDOMBLOB", "CHANGES", "TOTAL_CHANGES", "LAST_INSERT_ROWID"})
+"""Functions that answer differently the next time."""
+_VALUES = frozenset({"CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "NULL"})
+"""Words that never name a column."""
+_SCALAR = frozenset(
+    {
+        *("ABS", "CAST", "COALESCE", "DATE", "DATETIME", "FLOOR", "CEIL", "HEX", "IFNULL", "IIF", "INSTR", "JSON"),
+        *("JSON_ARRAY", "JSON_EXTRACT", "JSON_OBJECT", "JULIANDAY", "LENGTH", "LOWER", "LTRIM", "NULLIF", "PRINTF"),
+        *("FORMAT", "QUOTE", "REPLACE", "ROUND", "RTRIM", "STRFTIME", "SUBSTR", "SUBSTRING", "TIME", "TRIM"),
+        *("TYPEOF", "UNHEX", "UNICODE", "UNIXEPOCH", "UPPER"),
+        *("AND", "AS", "BETWEEN", "EXISTS", "CASE", "ELSE", "IN", "IS", "LIKE", "NOT", "OR", "THEN", "WHEN"),
+    }
+)
+"""Words before a parenthesis that keep one result for each row; an aggregate makes one row of many."""
+
+
+class _UnknownFormError(Exception):
+    """The statement has another form."""
+
+
+@dataclass(frozen=True)
+class Fill:
+    """`INSERT INTO table (columns) SELECT items FROM source WHERE where`."""
+
+    table: str
+    columns: tuple[str, ...] | None
+    """None for all of the table."""
+    items: tuple["Item", ...]
+    source: str
+    alias: str
+    where: str
+    """Empty for all rows."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A result of a SELECT."""
+
+    sql: str
+    column: str = ""
+    """Name, if the result may be a column as it is."""
+    is_star: bool = False
+
+
+@dataclass(frozen=True)
+class RowStatement:
+    """`DELETE FROM table WHERE where`, or `UPDATE table SET columns … WHERE where`."""
+
+    table: str
+    where: str
+    """Empty for all rows."""
+    alias: str = ""
+    columns: tuple[str, ...] = ()
+    """Columns that UPDATE sets; none for DELETE."""
+    quoted: tuple[str, ...] = ()
+    """Names in double quotes of `where`, which SQLite reads as a text if there is no such column."""
+
+
+def parse_statement(sql: str) -> Fill | RowStatement | None:
+    """Return the form of a statement; None if it has none of these."""
+    tokens = tokenize(sql)
+    if not tokens or any(token.text in _UNSTABLE or token.text in "?:@$#" for token in tokens):
+        return None
+    while tokens and tokens[-1].text == ";":
+        tokens = tokens[:-1]
+    try:
+        return _Reader(sql, tokens).read()
+    except _UnknownFormError:
+        return None
+
+
+class _Reader:
+    """Reads tokens one after the other."""
+
+    def __init__(self, sql: str, tokens: Sequence[Token]) -> None:
+        self._sql, self._tokens, self._place = sql, tokens, 0
+
+    def read(self) -> Fill | RowStatement:
+        if self._skip("INSERT", "INTO"):
+            return self._read_fill()
+        if self._skip("DELETE", "FROM"):
+            table = self._read_table()
+            alias = self._read_alias()
+            return RowStatement(table, *self._read_where(alias))
+        if self._skip("UPDATE"):
+            table = self._read_table()
+            alias = self._read_alias()
+            columns = self._read_columns_set()
+            where, alias, _, quoted = self._read_where(alias)
+            return RowStatement(table, where, alias, columns, quoted)
+        raise _UnknownFormError
+
+    def _read_fill(self) -> Fill:
+        table, columns = self._read_table(), None
+        if self._skip("("):
+            columns = self._read_names()
+        self._require("SELECT")
+        if self._peek() in {"DISTINCT", "ALL"}:
+            raise _UnknownFormError
+        raw = self._read_list("FROM")
+        source = self._read_table()
+        alias = self._read_alias()
+        where = self._read_where(alias)[0]
+        items = tuple(self._read_item(each, {fold_name(source), fold_name(alias)}) for each in raw)
+        return Fill(table, columns, items, source, alias, where)
+
+    def _read_item(self, tokens: Sequence[Token], tables: set[str]) -> Item:
+        plain = tokens
+        if len(tokens) > 2 and tokens[-2].text == "AS" and tokens[-2].kind == "word":
+            plain = tokens[:-2]
+        sql = self._sql[plain[0].start : plain[-1].end]
+        match [token.text for token in plain]:
+            case ["*"]:
+                return Item(sql, is_star=True)
+            case [_, ".", "*"] if fold_name(self._name(plain[0])) in tables:
+                return Item(sql, is_star=True)
+            case [word] if plain[0].kind == "name" or (plain[0].kind == "word" and word not in _VALUES):
+                return Item(sql, self._name(plain[0]))
+            case [_, ".", _] if fold_name(self._name(plain[0])) in tables:
+                return Item(sql, self._name(plain[2]))
+        calls = {one.text for one, other in pairwise(plain) if other.text == "(" and one.kind in {"word", "name"}}
+        if calls - _SCALAR or any(token.text == "OVER" for token in plain):
+            raise _UnknownFormError
+        return Item(sql)
+
+    def _read_list(self, end: str) -> list[list[Token]]:
+        """Return the tokens between commas, up to a word outside of parentheses; the word is read too."""
+        parts, depth = [list[Token]()], 0
+        while (token := self._next()).text != end or depth or token.kind != "word":
+            depth = _depth(token, depth)
+            if token.text == "," and not depth:
+                parts.append([])
+            else:
+                parts[-1].append(token)
+        if not all(parts):
+            raise _UnknownFormError
+        return parts
+
+    def _read_columns_set(self) -> tuple[str, ...]:
+        """Return the columns of `SET a = …, b = …`, up to WHERE or the end."""
+        self._require("SET")
+        names, depth, is_start = list[str](), 0, True
+        while self._place < len(self._tokens) and (depth or self._peek() != "WHERE"):
+            token = self._next()
+            if is_start:
+                names.append(self._name(token))
+                self._require("=")
+            elif not depth and token.kind == "word" and token.text in _ENDS_WHERE:
+                raise _UnknownFormError
+            depth = _depth(token, depth)
+            is_start = token.text == "," and not depth
+        if is_start:
+            raise _UnknownFormError
+        return tuple(names)
+
+    def _read_where(self, alias: str) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
+        """Return WHERE up to the end, the alias, no columns, and the names in double quotes."""
+        if self._place == len(self._tokens):
+            return "", alias, (), ()
+        self._require("WHERE")
+        tokens, depth = self._tokens[self._place :], 0
+        for token in tokens:
+            depth = _depth(token, depth)
+            if token.text == ";" or (not depth and token.kind == "word" and token.text in _ENDS_WHERE):
+                raise _UnknownFormError
+        if not tokens or depth:
+            raise _UnknownFormError
+        self._place = len(self._tokens)
+        quoted = tuple(self._name(token) for token in tokens if token.kind == "name" and token.text[0] == '"')
+        return self._sql[tokens[0].start : tokens[-1].end], alias, (), quoted
+
+    def _read_table(self) -> str:
+        name = self._name(self._next())
+        if self._skip("."):
+            if fold_name(name) != "main":
+                raise _UnknownFormError
+            name = self._name(self._next())
+        return name
+
+    def _read_alias(self) -> str:
+        return self._name(self._next()) if self._skip("AS") else ""
+
+    def _read_names(self) -> tuple[str, ...]:
+        names = [self._name(self._next())]
+        while self._skip(","):
+            names.append(self._name(self._next()))
+        self._require(")")
+        return tuple(names)
+
+    def _name(self, token: Token) -> str:
+        """Return the name that a token writes."""
+        text = self._sql[token.start : token.end]
+        if token.kind == "word":
+            return text
+        if token.kind != "name":
+            raise _UnknownFormError
+        return text[1:-1] if text[0] == "[" else text[1:-1].replace(text[0] * 2, text[0])
+
+    def _peek(self) -> str:
+        if self._place == len(self._tokens):
+            raise _UnknownFormError
+        token = self._tokens[self._place]
+        return token.text if token.kind in {"word", "sign"} else ""
+
+    def _next(self) -> Token:
+        if self._place == len(self._tokens):
+            raise _UnknownFormError
+        self._place += 1
+        return self._tokens[self._place - 1]
+
+    def _skip(self, *texts: str) -> bool:
+        """Read these words or signs if they follow."""
+        found = self._tokens[self._place : self._place + len(texts)]
+        if [token.text for token in found if token.kind in {"word", "sign"}] != [*texts]:
+            return False
+        self._place += len(texts)
+        return True
+
+    def _require(self, text: str) -> None:
+        if not self._skip(text):
+            raise _UnknownFormError
+
+
+def _depth(token: Token, depth: int) -> int:
+    """Return the number of open parentheses behind a token."""
+    if token.kind == "sign":
+        depth += (token.text == "(") - (token.text == ")")
+    if depth < 0:
+        raise _UnknownFormError
+    return depth

@@ -1,0 +1,1 @@
+alter table `customers` rename `nick` to `nickname`;

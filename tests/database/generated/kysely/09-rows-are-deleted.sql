@@ -1,0 +1,1 @@
+delete from "orders" where "total" < 10;

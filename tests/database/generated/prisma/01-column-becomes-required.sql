@@ -1,0 +1,13 @@
+-- RedefineTables
+PRAGMA defer_foreign_keys=ON;
+PRAGMA foreign_keys=OFF;
+CREATE TABLE "new_settings" (
+    "key" TEXT NOT NULL PRIMARY KEY,
+    "value" TEXT NOT NULL,
+    "hint" TEXT
+);
+INSERT INTO "new_settings" ("hint", "key", "value") SELECT "hint", "key", "value" FROM "settings";
+DROP TABLE "settings";
+ALTER TABLE "new_settings" RENAME TO "settings";
+PRAGMA foreign_keys=ON;
+PRAGMA defer_foreign_keys=OFF;
