@@ -20,9 +20,11 @@ from typing import Self
 
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.names import quote_name
+from ops.core.sql import fold_name
 from ops.database import applies, holds
 from ops.database.loss_tracker import ROW_ACTIONS, LossTracker, action_codes
 from ops.database.losses import ANY_COMMENT, QUOTED, SHOWN, RowLoss
+from ops.database.synthetic_rows import fill_tables, loses_rows, read_snapshot
 
 SchemaObject = tuple[object, ...]
 """Type, name and SQL of a table, index, view or trigger."""
@@ -97,13 +99,16 @@ class SqlRejectedError(Exception):
 class LocalCopy:
     """A SQLite database in memory with the schema of a D1 database. A context manager; not safe for threads.
 
-    It has the tables of holds and applies too, and refuses statements that change them.
+    It has the tables of holds and applies too, and refuses statements that change them. With `has_rows`, each table has
+    made-up rows: a transaction then also loses those, and fails if they refer to missing ones.
 
     Raises:
         SqlRejectedError: SQLite on this machine cannot create an object of the schema.
     """
 
-    def __init__(self, schema: Iterable[SchemaObject], *, time_limit: float = TIME_LIMIT) -> None:
+    def __init__(
+        self, schema: Iterable[SchemaObject], *, time_limit: float = TIME_LIMIT, has_rows: bool = False
+    ) -> None:
         # Without cached statements, the authorizer sees each statement each time.
         self._connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=0)
         for limit, value in _LIMITS.items():
@@ -112,7 +117,7 @@ class LocalCopy:
         self._connection.execute(f"PRAGMA max_page_count = {MAX_PAGES}")
         self._time_limit, self._refusal, self._pragmas = time_limit, "", set[str]()
         self._sets_foreign_keys, self._written = False, set[str]()
-        self._hidden = 0
+        self._hidden, self._has_rows = 0, has_rows
         self._losses: LossTracker | None = None  # while the schema is not complete
         for own in (holds.CREATE_TABLE, applies.CREATE_TABLE):
             self._connection.execute(own.sql)
@@ -166,6 +171,21 @@ class LocalCopy:
         """Return what the latest transaction may lose of the rows from before it."""
         return self._losses.losses if self._losses else ()
 
+    def find_lost_rows(self, statements: Sequence[str]) -> tuple[RowLoss, ...]:
+        """Run the statements as one transaction, and return the losses of made-up rows that `losses` does not have.
+
+        Raises:
+            SqlRejectedError: the statements fail with these rows.
+        """
+        before = read_snapshot(self._connection)
+        self.run(statements)
+        if self._losses is None:
+            return ()
+        after, known = read_snapshot(self._connection), {fold_name(each.table) for each in self.losses}
+        now = {fold_name(name): key for key, name in self._losses.names.items()}
+        gone = (rows.name for key, rows in before.items() if loses_rows(rows, after.get(now.get(key, key))))
+        return tuple(self._losses.make_unseen(name) for name in gone if fold_name(name) not in known)
+
     @property
     def sets_foreign_keys(self) -> bool:
         """Whether the latest transaction sets PRAGMA foreign_keys, which has no effect within a transaction.
@@ -207,7 +227,11 @@ class LocalCopy:
         """Create the objects: virtual tables before the shadow tables that they make themselves, triggers last."""
         objects = [(str(kind), str(name), str(sql)) for kind, name, sql in schema]
         shadows = set[object](name for _, name, _ in objects if name.lower() in _OWN_TABLES)
-        for _, name, sql in sorted(objects, key=lambda each: (*_creation_order(each), each[1])):
+        is_filled = not self._has_rows
+        for kind, name, sql in sorted(objects, key=lambda each: (*_creation_order(each), each[1])):
+            if kind == "trigger" and not is_filled:
+                is_filled = True
+                fill_tables(self._connection, _OWN_TABLES)
             if name in shadows:
                 continue
             try:
@@ -217,6 +241,8 @@ class LocalCopy:
                 raise SqlRejectedError(text) from None
             if _is_virtual(sql):
                 shadows |= {known for _, known, _ in self.read_schema()}
+        if not is_filled:
+            fill_tables(self._connection, _OWN_TABLES)
 
     def _run_statement(self, number: int, sql: str) -> None:
         if len(sql.encode(errors="replace")) > MAX_SQL_BYTES:
@@ -253,7 +279,7 @@ class LocalCopy:
     def _commit(self) -> None:
         """Commit, without rows that refer to missing ones: the database may have those, so only D1 can judge."""
         try:
-            for _ in range(MAX_CLEANINGS):
+            for _ in range(0 if self._has_rows else MAX_CLEANINGS):
                 with contextlib.suppress(sqlite3.IntegrityError):
                     self._connection.execute("COMMIT")
                     return

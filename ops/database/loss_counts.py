@@ -1,14 +1,15 @@
 """Count the rows that a change would lose in the database: no row leaves Cloudflare."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.types.d1 import SqlStatement
+from ops.cloudflare.types.d1 import SqlStatement, SqlValue, quote_identifier
 from ops.core.errors import ProviderError
 from ops.core.sql import is_read_only
 from ops.database.affected_rows import from_sql
 from ops.database.local_copy import MAX_SQL_BYTES, LocalCopy
-from ops.database.losses import Affected, LossCounts, RowLoss
+from ops.database.losses import Affected, Effect, LossCounts, RowLoss
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
@@ -26,27 +27,33 @@ def count_losses(
 
     `copy` has the schema of the database. A condition that it cannot read, or that could write, is not counted.
     """
-    wanted = dict.fromkeys(each.affected for each in losses if each.affected and each.affected.where)
-    statements = {each: _count_sql(each) for each in wanted}
-    counted = [each for each, sql in statements.items() if _is_countable(sql, copy)][:MAX_COUNTS]
-    return LossCounts(tables, _read(d1, database_id, counted, statements) if counted else {})
+    keys = {each.affected: each.key if each.effect == Effect.DELETED else "" for each in losses if each.affected}
+    statements = {each: _count_sql(each, key) for each, key in keys.items() if each.where}
+    counted = {each: sql for each, sql in statements.items() if _is_countable(sql, copy)}
+    counted = dict(islice(counted.items(), MAX_COUNTS))
+    rows = _read(d1, database_id, counted) if counted else {}
+    numbers = {each: int(n) for each, row in rows.items() if isinstance(n := row["n"], int)}
+    highest = frozenset(each for each, row in rows.items() if row["top"] is not None and row["top"] == row["highest"])
+    return LossCounts(tables, numbers, highest)
 
 
-def _count_sql(affected: Affected) -> str:
-    return f"SELECT count(*) AS n FROM {from_sql(affected)}"  # noqa: S608  of statements that people reviewed
+def _count_sql(affected: Affected, key: str) -> str:
+    """Return SQL for the number of rows, and the highest number among them and in their table."""
+    top, highest = "NULL", "NULL"
+    if key:
+        top = f"max({quote_identifier(key)})"
+        highest = f"(SELECT {top} FROM {quote_identifier(affected.table)})"  # noqa: S608
+    return f"SELECT count(*) AS n, {top} AS top, {highest} AS highest FROM {from_sql(affected)}"  # noqa: S608
 
 
 def _is_countable(sql: str, copy: LocalCopy) -> bool:
     return len(sql.encode(errors="replace")) <= MAX_SQL_BYTES and is_read_only(sql) and copy.can_read(sql)
 
 
-def _read(
-    d1: "D1Api", database_id: str, counted: Sequence[Affected], statements: Mapping[Affected, str]
-) -> Mapping[Affected, int]:
-    """Return the counts; none if D1 does not answer in time, or rejects one of them."""
+def _read(d1: "D1Api", database_id: str, counted: Mapping[Affected, str]) -> Mapping[Affected, Mapping[str, SqlValue]]:
+    """Return a row for each count; none if D1 does not answer in time, or rejects one of them."""
     try:
-        results = d1.query(database_id, [SqlStatement(statements[each]) for each in counted], timeout=COUNT_LIMIT)
+        results = d1.query(database_id, [SqlStatement(sql) for sql in counted.values()], timeout=COUNT_LIMIT)
     except ProviderError:
         return {}
-    numbers = zip(counted, (result.rows[0]["n"] for result in results), strict=True)
-    return {each: number for each, number in numbers if isinstance(number, int)}
+    return {each: result.rows[0] for each, result in zip(counted, results, strict=True)}

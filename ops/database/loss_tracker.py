@@ -21,7 +21,7 @@ from ops.database.statement_forms import Fill, RowStatement, parse_statement
 
 _REPLACES = re.compile(r"\bREPLACE\s+INTO\b|\bOR\s+REPLACE\b(?!\s*\()|\bON\s+CONFLICT\s+REPLACE\b", re.IGNORECASE)
 """Words by which SQLite deletes a row for a new one (sqlite.org/lang_conflict.html): its authorizer does not see it."""
-WITH_TABLE = "with the table"
+WITH_TABLE, UNSEEN = "with the table", "in a test with made-up rows"
 
 
 def action_codes(*names: str) -> frozenset[int]:
@@ -73,6 +73,8 @@ class LossTracker:
         self._before = (self._tables, self._origins, frozenset[str]())
         self._names = dict[str, str]()
         """Present table → name before the transaction."""
+        self._keys = dict[str, str]()
+        """Folded name before the transaction → column whose numbers new rows may get again."""
         self._filled = set[str]()
         """Present tables into which the transaction wrote."""
         self._added = set[tuple[str, str]]()
@@ -98,6 +100,16 @@ class LossTracker:
         kept = self._tables.keys() | {fold_name(name) for name in self._names.values()}
         return tuple(replace(each, is_kept=fold_name(each.table) in kept) for each in ordered)
 
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Return present table → name before the latest transaction, of the tables from before it."""
+        return self._names
+
+    def make_unseen(self, name: str) -> RowLoss:
+        """Return a loss of rows of a table by no known statement of the latest transaction."""
+        origin = self._origins.get(fold_name(name), name)
+        return RowLoss(name, origin, self._number, Effect.CHANGED, "whole file", UNSEEN)
+
     def _find_rebuilt(self) -> Mapping[str, _Copy]:
         """Return the copies that took the names of their originals."""
         return {key: each for key, each in self._copies.items() if key == fold_name(each.name)}
@@ -106,6 +118,7 @@ class LossTracker:
         self._origins |= {key: each.origin for key, each in self._find_rebuilt().items() if each.origin}
         self._before = (self._tables, dict(self._origins), frozenset(self._written))
         self._names = {key: each.name for key, each in self._tables.items()}
+        self._keys = {key: each.reused_key for key, each in self._tables.items()}
         self._added, self._losses, self._removed = set(), [], {}
         self._copies, self._filled = {}, set()
 
@@ -289,7 +302,7 @@ class LossTracker:
         name = copy.name if copy else self._names[key]
         origin = copy.origin if copy else self._origins.get(key, "")
         start = quote_name(shorten_statement(self._sql))
-        return RowLoss(name, origin, self._number, effect, start, by, column, affected)
+        return RowLoss(name, origin, self._number, effect, start, by, column, affected, self._keys[fold_name(name)])
 
     def _read_trigger(self, name: str) -> str:
         rows = self._connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?", (name,))

@@ -67,6 +67,8 @@ class RowLoss:
     """Removed column; empty for another loss."""
     affected: Affected | None = None
     """None if nobody can tell which rows."""
+    key: str = ""
+    """Column whose numbers new rows get again if the highest one is deleted; empty if there is none."""
     is_kept: bool = True
     """Whether the table, or another one of its name, exists after the transaction."""
 
@@ -79,12 +81,20 @@ class LossCounts:
     """Table → number of its rows; None if it was not counted."""
     affected: Mapping[Affected, int]
     """Counted rows that a change affects."""
+    highest: frozenset[Affected] = frozenset()
+    """Rows among which is the one with the highest number of its table."""
 
     def find(self, loss: RowLoss) -> int | None:
         """Return how many rows a loss affects at most; None if it is unknown."""
         if loss.affected is None:
             return None
         return self.affected.get(loss.affected, None if loss.affected.where else self.tables.get(loss.origin))
+
+    def reuses_ids(self, loss: RowLoss) -> bool:
+        """Return whether new rows get ids of deleted rows."""
+        if not loss.key or not loss.is_kept or loss.effect != Effect.DELETED or loss.affected is None:
+            return False
+        return loss.affected in self.highest or (not loss.affected.where and self.find(loss) != 0)
 
     def find_deleted(self, losses: Sequence[RowLoss], table: str) -> int | None:
         """Return how many rows of a table are deleted; None if that is unknown, or at most a number is known."""
@@ -109,7 +119,8 @@ def _describe(loss: RowLoss, counts: LossCounts) -> str:
     by = f" {loss.by}" if loss.by else ""
     if loss.column:
         return f"{table}: column {quote_name(loss.column)} removed{by}, with the values of {how_many}"
-    return f"{table}: {how_many} {loss.effect}{by}"
+    reuse = " (new rows reuse ids)" if counts.reuses_ids(loss) else ""
+    return f"{table}: {how_many} {loss.effect}{by}{reuse}"
 
 
 def describe_share(count: int | None, total: int | None, *, is_bound: bool = False) -> str:

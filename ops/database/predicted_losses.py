@@ -11,6 +11,8 @@ from ops.database.acceptance import FileLosses, read_losses, refuse_losses
 from ops.database.guard_result import GuardedDatabase, GuardResult, GuardTools
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError
 from ops.database.loss_counts import count_losses
+from ops.database.losses import RowLoss
+from ops.database.unseen_losses import find_unseen
 from ops.database.wrangler_sql import MigrationFile, create_table_sql, row_sql, split_migration
 
 NO_EFFECT = (
@@ -27,13 +29,14 @@ class TestedMigrations:
     sets_foreign_keys: bool
     schema: frozenset[SchemaObject]
     """Expected after the migrations."""
+    warnings: tuple[str, ...]
 
 
 def run_locally(
     database: GuardedDatabase, pending: Sequence[MigrationFile], schema: Schema, applied: tuple[str, ...]
 ) -> TestedMigrations:
     """Run the migrations and the own checks on a local copy of the schema. Raises Refused if one fails."""
-    losses, sets_foreign_keys = list[FileLosses](), False
+    losses, sets_foreign_keys = list[tuple[RowLoss, ...]](), False
     failure, hint = "the schema cannot be copied", "Use a runner whose Python has a newer SQLite."
     known = applied
     try:
@@ -44,16 +47,38 @@ def run_locally(
                 hint = "Correct the migration, and try it with `npx wrangler d1 migrations apply --local`."
                 copy.run(split_migration(each, database.table))
                 _require_names(copy, database.table, known)
-                losses.append(read_losses(each.name, each.text, copy.losses))
+                losses.append(copy.losses)
                 sets_foreign_keys |= copy.sets_foreign_keys
             for check in database.queries:
                 failure = f"{check.name} fails on a local copy of the schema"
                 hint = "Correct the check, or the migration that removes its tables."
                 copy.run([check.sql])
-            return TestedMigrations(tuple(losses), sets_foreign_keys, copy.read_schema())
+            after = copy.read_schema()
     except SqlRejectedError as error:
         text = f"{failure}: {error}. Nothing was changed"
         raise Refused(text, reason=Reason.MIGRATION_FAILS, hint=hint) from None
+    files, warnings = _add_unseen(database, pending, schema, losses)
+    return TestedMigrations(files, sets_foreign_keys, after, warnings)
+
+
+def _add_unseen(
+    database: GuardedDatabase,
+    pending: Sequence[MigrationFile],
+    schema: Schema,
+    losses: Sequence[tuple[RowLoss, ...]],
+) -> tuple[tuple[FileLosses, ...], tuple[str, ...]]:
+    """Return the losses of each file, with those that only rows show, and warnings."""
+    scripts = [split_migration(each, database.table) for each in pending]
+    unseen = find_unseen(schema, [[create_table_sql(database.table)], *scripts])
+    more = unseen.transactions[1:]
+    padded = [*more, *[()] * (len(pending) - len(more))]
+    files = tuple(
+        read_losses(each.name, each.text, (*found, *others))
+        for each, found, others in zip(pending, losses, padded, strict=True)
+    )
+    if not unseen.failure:
+        return files, ()
+    return files, (f"D1 refuses {quote_name(pending[len(more)].name)} where rows refer to others: {unseen.failure}",)
 
 
 def judge_losses(tools: GuardTools, result: GuardResult, tested: TestedMigrations, schema: Schema) -> None:
@@ -72,8 +97,7 @@ def judge_losses(tools: GuardTools, result: GuardResult, tested: TestedMigration
     result.losses = tuple(each for each in at_risk if each.losses)
     for text in result.describe_rows():
         tools.say(text)
-    if tested.sets_foreign_keys:
-        result.warnings.append(NO_EFFECT)
+    result.warnings += [*tested.warnings, *([NO_EFFECT] if tested.sets_foreign_keys else [])]
 
 
 def compare_rows(tools: GuardTools, result: GuardResult, tested: TestedMigrations) -> None:

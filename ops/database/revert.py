@@ -22,6 +22,7 @@ from ops.database.losses import LossCounts, RowLoss
 from ops.database.row_counts import describe_count
 from ops.database.runbook_base import hash_of, read_migrations
 from ops.database.state import DatabaseState, TableRows, read_state
+from ops.database.unseen_losses import find_unseen
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState
 from ops.tools.source_files import SourceFiles
@@ -62,6 +63,8 @@ class DownFile:
     """Losses of removed tables and columns, too."""
     counts: LossCounts
     """Rows before it, and those that it loses."""
+    failure: str
+    """Why D1 refuses it if rows refer to others; empty if it does not."""
 
     @property
     def objects(self) -> frozenset[tuple[object, ...]]:
@@ -233,11 +236,13 @@ def read_down_file(
     if writes_migrations:
         effect = f"writes to the table {database.migrations_table}, whose row goes in the same transaction"
         raise _unusable(f"{path} of {source_files} {effect}", "Merge one that does not")
+    unseen = find_unseen(state.schema, [statements])
+    losses += next(iter(unseen.transactions), ())
     with LocalCopy(state.schema) as copy:
         counts = count_losses(d1, database.id, losses, copy, state.counts)
     accepted = _require_acceptance(path, text, losses, counts)
     page = source_files.find_page(path)
-    return DownFile(path, str(source_files), page, statements, schema, accepted, losses, counts)
+    return DownFile(path, str(source_files), page, statements, schema, accepted, losses, counts, unseen.failure)
 
 
 def _losses_with_row(copy: LocalCopy, table: str) -> tuple[RowLoss, ...]:

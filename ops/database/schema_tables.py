@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ops.core.sql import fold_name
+from ops.core.sql import fold_name, tokenize
 
 _AFFINITIES = (
     ("INT", "numeric"),
@@ -66,6 +66,16 @@ class Table:
     @property
     def primary_key(self) -> tuple[str, ...]:
         return tuple(each.name for each in sorted(self.all_columns, key=lambda each: each.key) if each.key)
+
+    @property
+    def reused_key(self) -> str:
+        """Return the column whose numbers new rows get again if the highest one was deleted; empty if there is none.
+
+        sqlite.org/autoinc.html
+        """
+        found = (each.name for each in self.stored if self.is_rowid(each))
+        is_counted = "AUTOINCREMENT" in {token.text for token in tokenize(self.sql) or () if token.kind == "word"}
+        return "" if is_counted else next(found, "")
 
     def find_column(self, name: str) -> Column | None:
         return next((each for each in self.all_columns if each.folded == fold_name(name)), None)

@@ -1,0 +1,95 @@
+"""`ops database guard`: lost rows are counted in D1 with one query that only reads."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import World
+from tests.support.deployment import QUERY, Deployment, open_repository
+
+TABLES = """\
+CREATE TABLE rooms (id INTEGER PRIMARY KEY, name TEXT, floor INTEGER);
+CREATE TABLE guests (id INTEGER PRIMARY KEY AUTOINCREMENT, room INTEGER REFERENCES rooms (id) ON DELETE SET NULL);
+CREATE TABLE keys (room INTEGER, number INTEGER, up INTEGER REFERENCES keys (number) ON DELETE CASCADE, UNIQUE (number),
+  FOREIGN KEY (room) REFERENCES rooms (id) ON DELETE CASCADE ON UPDATE CASCADE);
+INSERT INTO rooms VALUES (1, 'attic', 3), (2, 'cellar', 0), (3, 'hall', 1);
+INSERT INTO guests (room) VALUES (1), (3), (3), (NULL);
+INSERT INTO keys VALUES (1, 11, NULL), (3, 31, 11), (NULL, 90, 31);
+"""
+NAME = "0003_change.sql"
+UNKNOWN = "an unknown number of"
+
+
+@pytest.fixture
+def inn(world: World, tmp_path: Path) -> Deployment:
+    made = open_repository(world, tmp_path / "application")
+    made.write("0002_inn.sql", TABLES)
+    assert made.guard().code == 0
+    return made
+
+
+@pytest.mark.sampled(5)
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("DELETE FROM rooms WHERE floor > 2;", "rooms: 1 of 3 rows deleted, "),
+        ("DELETE FROM rooms WHERE floor > 2;", "guests: 1 of 4 rows changed by a foreign key"),
+        ("DELETE FROM rooms WHERE floor > 2;", f"keys: {UNKNOWN} 3 rows deleted by a foreign key"),
+        ("DELETE FROM main.rooms AS r WHERE r.floor = 1 -- one\n;", "rooms: 1 of 3 rows deleted (new rows reuse ids)"),
+        ("DELETE FROM rooms;", "rooms: 3 of 3 rows deleted (new rows reuse ids)"),
+        ("DELETE FROM guests WHERE id = 4;", "guests: 1 of 4 rows deleted (statement 1"),
+        ("DELETE FROM guests WHERE room IN (SELECT id FROM rooms WHERE name LIKE 'h%');", "guests: 2 of 4 rows deleted (statement"),
+        ("DELETE FROM guests WHERE EXISTS (SELECT 1 FROM rooms WHERE rooms.id = guests.room);", "guests: 3 of 4 rows deleted (statement"),
+        ("DELETE FROM guests WHERE room = 99;", "guests: 0 of 4 rows deleted (statement"),
+        ("UPDATE rooms SET id = id + 10 WHERE floor = 1;", "keys: at most 1 of 3 rows changed by a foreign key"),
+        ("UPDATE rooms SET name = 'x', floor = (SELECT 1);", "rooms: at most 3 of 3 rows changed"),
+        ("ALTER TABLE rooms DROP COLUMN floor;", "rooms: column floor removed, with the values of 3 of 3 rows"),
+        ("DELETE FROM guests WHERE random() > 0;", f"guests: {UNKNOWN} 4 rows deleted"),
+        ("DELETE FROM guests WHERE id IN (SELECT id FROM rooms ORDER BY 1 LIMIT 1);", "guests: 1 of 4 rows deleted"),
+        ("WITH g AS (SELECT 1 AS id) DELETE FROM guests WHERE id IN g;", f"guests: {UNKNOWN} 4 rows deleted"),
+        ("INSERT INTO rooms VALUES (9, 'z', 9); DELETE FROM rooms WHERE floor = 9;", f"rooms: {UNKNOWN} 3 rows deleted"),
+        ("INSERT INTO rooms VALUES (9, 'z', 9); DELETE FROM guests WHERE room IN (SELECT id FROM rooms);", f"guests: {UNKNOWN} 4 rows"),
+        ('ALTER TABLE rooms ADD COLUMN note; DELETE FROM rooms WHERE "note" IS NULL;', f"rooms: {UNKNOWN} 3 rows deleted"),
+        ("ALTER TABLE guests RENAME TO people; DELETE FROM people WHERE id = 1;", f"guests: {UNKNOWN} 4 rows deleted"),
+        ('DELETE FROM rooms WHERE name = "number";', f"rooms: {UNKNOWN} 3 rows deleted"),
+        ("CREATE TRIGGER t BEFORE DELETE ON guests BEGIN INSERT INTO rooms VALUES (9, 'z', 9); END; DELETE FROM guests WHERE room IN (SELECT id FROM rooms);", f"guests: {UNKNOWN} 4 rows deleted"),
+        ("UPDATE guests SET room = 1 FROM rooms WHERE rooms.id = room;", f"guests: {UNKNOWN} 4 rows changed"),
+        ("INSERT INTO guests (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET room = 2;", f"guests: {UNKNOWN} 4 rows changed"),
+        ("DELETE FROM guests WHERE id = 1; DELETE FROM guests WHERE id = 2;", f"guests: {UNKNOWN} 4 rows deleted (statement 2"),
+    ],
+)  # fmt: skip
+def test_rows_are_counted_or_unknown(inn: Deployment, sql: str, says: str) -> None:
+    inn.write(NAME, sql)
+    inn.world.sandbox.requests.clear()
+
+    refused = inn.guard()
+
+    assert refused.code == 3, refused.out
+    assert says in refused.err
+    texts = [str(each.body) for each in inn.world.sandbox.requests if each.path == QUERY]
+    assert len([text for text in texts if " AS highest" in text]) <= 1
+    assert inn.writes == []
+
+
+def test_counts_that_d1_refuses_are_unknown(inn: Deployment) -> None:
+    """Such as a query that takes longer than D1 allows."""
+    inn.world.sandbox.fault(sends=" AS highest", status=400, times=None)
+    inn.write(NAME, "DELETE FROM guests WHERE room = 1;")
+
+    refused = [inn.guard(), inn.guard()]
+
+    for each in refused:
+        assert (each.code, f"guests: {UNKNOWN} 4 rows deleted" in each.err) == (3, True)
+
+
+def test_difference_from_the_prediction_is_a_warning(inn: Deployment) -> None:
+    inn.write(NAME, "DELETE FROM guests WHERE room = 3; -- backout: accepts guests")
+    inn.world.sandbox.fault(
+        sends="DELETE FROM guests WHERE room = 3;", before=lambda: inn.rows("UPDATE guests SET room = 3 WHERE id = 1")
+    )
+
+    done = inn.guard("--json")
+
+    assert done.code == 0, done.err
+    assert done.result["rows"]["guests"] == {"before": 4, "after": 1}
+    assert "guests has 1 row now, 2 expected, and 4 before: other writes" in done.result["warnings"][0]
