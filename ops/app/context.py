@@ -59,7 +59,7 @@ def planning_context(
         make_site=lambda: make_site(environ, folder, redactor, ending, session),
         read_source=functools.partial(read_source, folder, environ, redactor),
         secret_values=ProcessSecretValues(environ, redactor, config),
-        kept_rows=make_row_store(folder / RUNS / run_id, is_job=actions.is_job(environ)),
+        kept_rows=make_row_store(folder / RUNS / run_id, session, run_id, is_job=actions.is_job(environ)),
         previous_runs=lambda: PreviousRuns,
         local_runs=tuple,
         service_kinds=registry.service_kinds,

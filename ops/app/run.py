@@ -125,7 +125,7 @@ def run(
             ),
             run_id=run_id,
             timeline=timeline,
-            kept_rows=make_row_store(record, is_job=actions.is_job(environ)),
+            kept_rows=make_row_store(record, session, run_id, is_job=actions.is_job(environ)),
             make_site=lambda: make_site(environ, folder, redactor, ending, session, elsewhere=options.has_next_job),
             previous_runs=lambda: publisher.read_previous_runs(timeline, runbook.incident_use.records_wait),
             local_runs=functools.partial(read_records, folder / RUNS, runbook.name, session.sandbox, redactor),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ops.cloudflare.kv import KvApi
     from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi
     from ops.cloudflare.pages import PagesApi
+    from ops.cloudflare.r2 import R2Api
     from ops.cloudflare.routes import RoutesApi
     from ops.cloudflare.types.records import LoggedError, WorkerTraffic
     from ops.cloudflare.workers import WorkersApi
@@ -173,6 +174,14 @@ class Session:
         from ops.cloudflare.kv import KvApi
 
         return KvApi(self.client, self.account_id)
+
+    @_Once
+    def kept_rows_bucket(self) -> "R2Api | None":
+        """The bucket for rows that a restore loses; None without one in ops.yml."""
+        from ops.cloudflare.r2 import R2Api
+
+        store = self.environment.kept_rows_store
+        return R2Api(self.client, self.account_id, store.bucket, store.jurisdiction) if store else None
 
     @_Once
     def maintenance(self) -> "MaintenanceWorkerApi":

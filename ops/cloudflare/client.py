@@ -58,6 +58,7 @@ PATH_PARTS = {
     "version": _UUID,
     "deployment": _UUID,
     "database": _UUID,
+    "bucket": "[a-z0-9][a-z0-9-]{1,61}[a-z0-9]",
     "token": _ID,
 }
 """Placeholder of a template → pattern of a path segment."""
@@ -152,7 +153,13 @@ class CloudflareClient(WriteGuard):
         return request
 
     def read(
-        self, path: str, *, permission: str, params: Mapping[str, str] | None = None, most: int = MAX_BYTES
+        self,
+        path: str,
+        *,
+        permission: str,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        most: int = MAX_BYTES,
     ) -> CloudflareResponse:
         """Send a GET; retry 429, 5xx, unreadable responses and transport errors. `most`: bytes of the answer.
 
@@ -160,7 +167,7 @@ class CloudflareClient(WriteGuard):
         """
         return self._retried(
             f"GET {without_account(path)}",
-            lambda: self._send("GET", path, permission=permission, params=params, most=most),
+            lambda: self._send("GET", path, permission=permission, params=params, headers=headers, most=most),
         )
 
     def list_reader(

@@ -8,6 +8,7 @@ There is one table of codes per product, because products reuse numbers. Sources
 - auth: developers.cloudflare.com/fundamentals/api/troubleshooting
 - pages: developers.cloudflare.com/pages/platform/known-issues and the errors that wrangler 4 handles in Pages
 - d1: developers.cloudflare.com/d1/observability/debug-d1
+- r2: developers.cloudflare.com/r2/api/error-codes
 - wrangler: codes that wrangler 4 names in its source
 - workers-sdk: error texts in the issues of github.com/cloudflare/workers-sdk
 """
@@ -114,6 +115,7 @@ D1: ErrorCodes = {
     7404: ErrorCode(ErrorKind.NOT_FOUND, "there is no such D1 database", "d1"),
     7500: ErrorCode(ErrorKind.REFUSED, "D1 rejected the SQL; the message has SQLite's own text", "d1"),
 }
+R2: ErrorCodes = {10006: ErrorCode(ErrorKind.NOT_FOUND, "there is no such R2 bucket in that jurisdiction", "r2")}
 D1_INTERNAL = ErrorCode(ErrorKind.TRANSIENT, "an internal error of D1", "workers-sdk")
 """Meaning of 7500 with a text that is not SQLite's: github.com/cloudflare/workers-sdk/issues/14731 and 15449."""
 SQL_REJECTED = re.compile(r"\bSQLITE_[A-Z]+|Wrong number of parameter bindings|To execute a transaction")
@@ -135,6 +137,7 @@ PRODUCTS: tuple[tuple[str, str, ErrorCodes], ...] = (
     ("Pages", r"/accounts/[^/]+/pages/.*|/pages/.*", PAGES),
     ("KV", r"/accounts/[^/]+/storage/kv/.*", KV),
     ("D1", r"/accounts/[^/]+/d1/.*", D1),
+    ("R2", r"/accounts/[^/]+/r2/.*", R2),
     ("Routes", r"/zones(/.*)?", ROUTES),
     ("API tokens", r"(/user|/accounts/[^/]+)/tokens(/.*)?", TOKENS),
     ("accounts", r"/accounts", {}),

@@ -17,7 +17,15 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from ops.config import checks
 from ops.config.label_checks import ANY_LABEL, LabelRules
 from ops.config.probes import Probe, ProbeSet, VerificationRule
-from ops.config.sections import ActingEnvironment, Database, DurableObjects, GitHubConfig, RotatedSecret, RuntimeConfig
+from ops.config.sections import (
+    ActingEnvironment,
+    Database,
+    DurableObjects,
+    GitHubConfig,
+    KeptRowsStore,
+    RotatedSecret,
+    RuntimeConfig,
+)
 from ops.config.strict_yaml import ConfigProblem, YamlDocument, read_yaml
 from ops.config.types import (
     ACCOUNT,
@@ -176,6 +184,14 @@ class Environment(NamedModel):
         default_factory=dict,
         description="D1 databases for restore-database, by the name that people type.",
     )
+    kept_rows: KeptRowsStore | None = Field(
+        default=None, description="R2 bucket in which jobs keep rows of tables with `keep: true`."
+    )
+
+    @property
+    def kept_rows_store(self) -> KeptRowsStore | None:
+        """Return the bucket that jobs need; None if no table has `keep`, or none is configured."""
+        return self.kept_rows if any(each.kept_tables for each in self.databases.values()) else None
 
     @property
     def approval_environment(self) -> str:

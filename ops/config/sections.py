@@ -16,6 +16,7 @@ from ops.config.types import (
     ACCOUNT,
     ARCHIVE,
     BRANCH,
+    BUCKET,
     BUILD_PATH,
     CLASS,
     DATABASE_ID,
@@ -150,6 +151,15 @@ class Database(ConfigModel):
                 hint=f"Add `migrations: FOLDER` to {name}; its down files are in the folder {DOWN}, beside.",
             )
         return MigrationsFolder(self.migrations, self.migrations_table, self.migrations_pattern)
+
+
+class KeptRowsStore(ConfigModel):
+    """The private R2 bucket in which jobs keep rows that a restore loses (docs/how-to/keep-lost-rows.md)."""
+
+    bucket: str = Field(pattern=BUCKET, description="Name of an R2 bucket of this account, without a public domain.")
+    jurisdiction: Literal["default", "eu", "us", "fedramp", "fedramp-high"] = Field(
+        default="default", description="Jurisdiction of the bucket."
+    )
 
 
 class DurableObject(ConfigModel):

@@ -45,11 +45,13 @@ LABEL = r"^\S(.{0,48}\S)?$"
 BRANCH = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
 ARCHIVE = r"^(https://[A-Za-z0-9.-]+|http://127\.0\.0\.1)(:[1-9][0-9]{0,4})?/[A-Za-z0-9._~%/{}-]+$"
 
+BUCKET = r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$"
 DATABASE_ID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 SQL_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 
 PATTERNS = {
     DATABASE_ID: "not the id of a database; write the UUID that `wrangler d1 list` shows, in lower case",
+    BUCKET: "not an R2 bucket's name; write 3 to 63 lower-case letters, digits and -, as Cloudflare shows it",
     SQL_NAME: "not a name in SQL for this; write letters, digits and _, beginning with a letter or _",
     NAME_PATTERN: "not a name for this; write lower-case letters, digits, - and _, beginning with a letter",
     RUNBOOK: "not a runbook's name; write lower-case words with hyphens, such as rollback-worker",

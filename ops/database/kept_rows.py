@@ -28,8 +28,8 @@ MAX_STATEMENT = 80_000
 """Most bytes of the rows of a statement."""
 _CONTROL_SIGNS = "'*[\x01-\x1f\x7f]*'"
 """Pattern of a text with a line break or another sign that has no picture."""
-TRANSACTION = "BEGIN TRANSACTION"
-"""Words that wrangler cuts out of a file, also within a text: packages/workers-utils/src/d1-trimmer.ts"""
+_TRANSACTION = "'BEGIN ' || 'TRANSACTION'"
+"""Words that wrangler cuts out of SQL, also within a text: packages/workers-utils/src/d1-trimmer.ts"""
 PLACE = "place"
 """Column of a page with the place of the row: its rowid."""
 
@@ -87,7 +87,7 @@ def literal_sql(column: str, *, exact: bool = False) -> str:
     valid UTF-8 needs.
     """
     name = quote_identifier(column)
-    signs = f"instr(CAST({name} AS BLOB), x'00') OR instr({name}, '{TRANSACTION}') OR {name} GLOB {_CONTROL_SIGNS}"
+    signs = f"instr(CAST({name} AS BLOB), x'00') OR instr({name}, {_TRANSACTION}) OR {name} GLOB {_CONTROL_SIGNS}"
     risky = "1" if exact else f"({signs})"
     return (
         f"CASE WHEN typeof({name}) = 'text' AND {risky} "

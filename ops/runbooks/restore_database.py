@@ -6,7 +6,6 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.types.workers import WorkerVersion
 from ops.config.probes import ProbeSet
 from ops.core.errors import Decision, NoEvidence, Reason, StillUnhealthy
 from ops.core.next_step import SuggestedCommand
@@ -28,12 +27,12 @@ from ops.database.earlier_restores import (
     refuse_unnamed_migration,
 )
 from ops.database.holds import Hold, make_hold, read_holds, refuse_second_step_back
-from ops.database.plan_text import WorkerUse
 from ops.database.restore import DatabaseRestore, check_restore, check_taken_back, leave_row, send_restore
 from ops.database.restored_holds import RestoredHolds, find_lost_holds
 from ops.database.runbook_base import DatabaseRunbook, hash_if_known
 from ops.database.state import DatabaseState
 from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, last_apply, parse_restore_point
+from ops.database.worker_reads import WorkerReads, describe_use, read_worker
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, JobNeeds, LabelUse, TokenPermissions, param
 from ops.engine.step import ObservedState, Step, StepPlan
@@ -43,7 +42,7 @@ from ops.maintenance.reopening_duty import SameIntent
 from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions
 
 if TYPE_CHECKING:
-    from ops.config import Environment, Service
+    from ops.config import Environment
     from ops.config.sections import Database
 
 MESSAGE = "We are restoring data. Please try again in a few minutes."
@@ -52,7 +51,8 @@ MESSAGE = "We are restoring data. Please try again in a few minutes."
 def _choose_permissions(environment: "Environment") -> tuple[str, ...]:
     used = {name for each in environment.databases.values() for name in each.services}
     closed = required_permissions(environment.services[name] for name in sorted(used))
-    return tuple(dict.fromkeys(("D1 Write", "Workers Scripts Read", *closed)))
+    stored = ("Workers R2 Storage Write",) if environment.kept_rows_store else ()
+    return tuple(dict.fromkeys(("D1 Write", "Workers Scripts Read", *closed, *stored)))
 
 
 class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params"]):
@@ -83,10 +83,12 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params"]):
     writes = (
         ("POST", "/accounts/*/d1/database/*/time_travel/restore"),
         ("POST", "/accounts/*/d1/database/*/query"),  # holds of migrations
+        ("PUT", "/accounts/*/r2/buckets/*/objects/*"),  # rows that it loses
         *PATTERNS,
     )
     permissions = TokenPermissions(
-        cloudflare=("D1 Write", "Workers KV Storage Write", *PERMISSIONS), choose=_choose_permissions
+        cloudflare=("D1 Write", "Workers KV Storage Write", *PERMISSIONS, "Workers R2 Storage Write"),
+        choose=_choose_permissions,
     )
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
@@ -236,14 +238,6 @@ def _suggest_undo(ctx: Context[RestoreDatabase.Params], whole: _Restoration) -> 
 
 
 @dataclass(frozen=True)
-class _WorkerReads:
-    uploads: tuple[WorkerVersion, ...]
-    crons: tuple[str, ...]
-    handlers: frozenset[str]
-    """Handlers of the live version."""
-
-
-@dataclass(frozen=True)
 class _Reads:
     """State that a plan starts from."""
 
@@ -256,7 +250,7 @@ class _Reads:
     closing: Callable[[], Closure]
     """Plan of the maintenance, which takes more rounds of calls than the rest."""
     holds: tuple[Hold, ...]
-    workers: tuple[tuple[str, _WorkerReads], ...]
+    workers: tuple[tuple[str, WorkerReads], ...]
     """Service and reads of each Worker that uses the database."""
 
     @property
@@ -280,7 +274,7 @@ def _read(
             lambda: d1.read_bookmark(database.id),
             lambda: time_travel.describe_retention(d1, database.id, ctx.clock.now()),
             lambda: read_holds(d1, database.id),
-            *(partial(_read_worker, ctx, each) for each in workers),
+            *(partial(read_worker, ctx, each) for each in workers),
         ]
     )
     names = [each.name for each in workers]
@@ -345,7 +339,7 @@ def _plan_changes(
     ctx: Context[RestoreDatabase.Params], reads: _Reads, restore: DatabaseRestore, closed: Closure, recent: str
 ) -> StepPlan:
     name, database, point = restore.name, restore.database, restore.point
-    uses = [_worker_use(service, read, point) for service, read in reads.workers]
+    uses = [describe_use(service, read, point) for service, read in reads.workers]
     restore.is_closed = closed.services == {*database.services} and not any(use.writers for use in uses)
     held = _plan_holds(ctx, database, reads, [each.name for each in restore.taken_back], restore.bookmark)
     whole = _Restoration(name, database, restore, closed, held)
@@ -448,30 +442,6 @@ def _plan_proof(
         decide=partial(_decide, ctx, whole, remaining if holding else ""),
         describe_remains=partial(closed.describe_remains, ctx),
     )
-
-
-def _read_worker(ctx: Context[RestoreDatabase.Params], service: "Service") -> "_WorkerReads":
-    workers = ctx.cloudflare.workers
-
-    def read_handlers() -> frozenset[str]:
-        deployments = workers.find_deployments(service.worker)
-        version = workers.read_version(service.worker, deployments[0].split[0][0]) if deployments else None
-        return version.handlers if version else frozenset()
-
-    uploads, crons, handlers = run_parallel_mixed(
-        [
-            lambda: workers.list_uploads(service.worker),
-            lambda: workers.list_cron_triggers(service.worker),
-            read_handlers,
-        ]
-    )
-    return _WorkerReads(uploads, crons, handlers)
-
-
-def _worker_use(service: str, reads: "_WorkerReads", point: RestorePoint) -> WorkerUse:
-    at = point.moment
-    newer = None if at is None else tuple(each.id for each in reads.uploads if each.created_on and each.created_on > at)
-    return WorkerUse(service, newer, reads.crons, reads.handlers)
 
 
 def _require_healthy_checks(ctx: Context[RestoreDatabase.Params], whole: _Restoration) -> None:

@@ -24,6 +24,8 @@ EVIDENCE = (
     "Account Analytics Read",
 )
 """Permission groups for the tables of `ops evidence`."""
+KEPT_ROWS = "Workers R2 Storage"
+"""Area of rows that a restore lost. No report reads them."""
 COLUMNS = ("GitHub environment", "used by", "secrets", "its Cloudflare token", "branch", "reviewers", "GitHub plan")
 
 
@@ -96,9 +98,9 @@ def _names(expressions: Mapping[str, str]) -> list[str]:
 
 
 def _read_groups(group: str) -> Iterator[str]:
-    """Yield the read-only group for the same area; nothing for a right such as Cache Purge."""
+    """Yield the read-only group for the same area; nothing for a right such as Cache Purge, and none for kept rows."""
     area, _, right = group.rpartition(" ")
-    if right in {"Read", "Write"}:
+    if right in {"Read", "Write"} and area != KEPT_ROWS:
         yield f"{area} Read"
 
 

@@ -16,6 +16,7 @@ from sandbox.cloudflare.d1.sqlite import StatementResult
 from sandbox.cloudflare.d1.state import D1Databases
 from sandbox.cloudflare.kv.state import KvStore
 from sandbox.cloudflare.pages.state import Asset, Pages
+from sandbox.cloudflare.r2.state import R2Buckets
 from sandbox.cloudflare.tokens.state import CloudflareTokens
 from sandbox.cloudflare.workers.state import (
     FakeWorker,
@@ -58,6 +59,7 @@ class FakeAccount:
         self.zones = Zones(self.new_id)
         self.d1 = D1Databases(clock, switches, self.new_id, self._add_statement)
         self.kv = KvStore(clock, switches, self.lock, self.new_id)
+        self.r2 = R2Buckets()
         self.tokens = tokens
         self.assets: dict[str, Asset] = {}
         """Hash → static file of any Worker."""

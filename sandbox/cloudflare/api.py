@@ -23,6 +23,7 @@ from sandbox.cloudflare.d1 import transfers
 from sandbox.cloudflare.kv import api as kv
 from sandbox.cloudflare.pages import api as pages
 from sandbox.cloudflare.pages import uploads
+from sandbox.cloudflare.r2 import api as r2
 from sandbox.cloudflare.rate_limit import RateLimit
 from sandbox.cloudflare.tokens import api as tokens
 from sandbox.cloudflare.tokens.state import FakeCloudflareToken
@@ -41,6 +42,7 @@ _MODULES = (
     kv,
     d1,
     transfers,
+    r2,
     tokens,
     audit,
     analytics,

@@ -3,8 +3,9 @@
 A test checks every handler against this list.
 
 errors: developers.cloudflare.com/workers/observability/errors · auth: …/fundamentals/api/troubleshooting · pages:
-…/pages/platform/known-issues · d1: …/d1/observability/debug-d1 · wrangler: codes that wrangler handles · workers-sdk:
-texts in the issues of github.com/cloudflare/workers-sdk · unknown: no source, and no client reads it.
+…/pages/platform/known-issues · d1: …/d1/observability/debug-d1 · r2: …/r2/api/error-codes · wrangler: codes that
+wrangler handles · workers-sdk: texts in the issues of github.com/cloudflare/workers-sdk · unknown: no source, and no
+client reads it.
 """
 
 import re
@@ -56,6 +57,7 @@ BY_PRODUCT: Mapping[str, Mapping[int, str]] = {
         10022: "unknown",
         10058: "unknown",
     },
+    "r2": {10006: "r2", 10007: "r2"},
     "d1": {7400: "d1", 7404: "d1", 7500: "d1", 7502: "d1"},
     "zones": {10007: "workers-sdk", 10009: "workers-sdk", 10020: "workers-sdk", 10022: "workers-sdk"},
     "tokens": {1000: "auth", 1001: "auth", 10000: "auth"},

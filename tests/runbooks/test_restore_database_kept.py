@@ -411,8 +411,9 @@ def test_killed_runs_and_the_last_press_have_a_file_each(library: Library) -> No
 def test_job_without_a_place_refuses(library: Library) -> None:
     refused = library.restore(SINCE, GITHUB_ACTIONS="true")
 
-    assert ended(refused)[:2] == (2, "refused"), refused.err
+    assert ended(refused) == (2, "refused", "rows_not_kept"), refused.err
     assert library.restores == []
+    assert kept_files(library.world) == []
     assert conflicts(library, library.world.config, GITHUB_ACTIONS="true").code == 3
 
 

@@ -113,6 +113,22 @@ def serve_elsewhere(made: Bakery) -> None:
     made.edit("https://blog.bakery.example", "https://news.bakery.example")
 
 
+def keep_rows(add_bucket: Callable[[Bakery], object]) -> Callable[[Bakery], object]:
+    """Return a change that keeps rows in a bucket."""
+
+    def apply(made: Bakery) -> None:
+        made.edit("at_least: 1", "at_least: 1\n            keep: true")
+        made.edit("    databases:", "    kept_rows: {bucket: bakery-rows}\n    databases:")
+        made.sync()
+        add_bucket(made)
+
+    return apply
+
+
+def publish_bucket(made: Bakery) -> None:
+    made.sandbox.account.r2.add("bakery-rows").domains["rows.bakery.example"] = True
+
+
 def edit_secrets_often(made: Bakery) -> None:
     made.sandbox.switches.deployments_paged = False
     for number in range(11):
@@ -234,6 +250,13 @@ FAULTS = (
     Fault("a misspelled table", "database-tables", edit("          cakes:", "          cake:", sync=True)),
     Fault("a misspelled column", "database-tables", edit("ordered_at", "orderd_at", sync=True)),
     Fault("a query of a missing column", "database-tables", edit("WHERE cake NOT", "WHERE bun NOT", sync=True)),
+    Fault(
+        "rows to keep, and no bucket",
+        "kept-rows",
+        edit("at_least: 1", "at_least: 1\n            keep: true", sync=True),
+    ),
+    Fault("a bucket that is not there", "kept-rows", keep_rows(lambda made: None)),
+    Fault("a bucket that everybody can read", "kept-rows", keep_rows(publish_bucket)),
     Fault("a Worker that does not bind its database", "database-workers", unbind_database),
     Fault("a misspelled Worker", "worker", edit(f"worker: {WORKER}", "worker: shop-wbe")),
     Fault(

@@ -27,6 +27,7 @@ ACCOUNT = "/accounts/{account}"
 SCRIPT = f"{ACCOUNT}/workers/scripts/{{script}}"
 PROJECT = f"{ACCOUNT}/pages/projects/{{project}}"
 DATABASE = f"{ACCOUNT}/d1/database/{{database}}"
+BUCKET = f"{ACCOUNT}/r2/buckets/{{bucket}}"
 NAMESPACE = f"{ACCOUNT}/storage/kv/namespaces/{{namespace}}"
 
 
@@ -85,6 +86,10 @@ MODELS: Mapping[str, Model] = {
     f"POST {DATABASE}/query": Model("d1.QueryResult", many=True),
     f"GET {DATABASE}/time_travel/bookmark": Model("d1.database.TimeTravelGetBookmarkResponse"),
     f"POST {DATABASE}/time_travel/restore": Model("d1.database.TimeTravelRestoreResponse"),
+    f"GET {BUCKET}/domains/managed": Model("r2.buckets.domains.ManagedListResponse"),
+    f"GET {BUCKET}/domains/custom": Model("r2.buckets.domains.CustomListResponse"),
+    f"GET {BUCKET}/objects": Model("r2.buckets.ObjectListResponse", many=True),
+    f"PUT {BUCKET}/objects/{{key}}": Model("r2.buckets.ObjectUploadResponse"),
     f"GET {ACCOUNT}/storage/kv/namespaces": Model("kv.Namespace", many=True),
     f"POST {NAMESPACE}/bulk/get": Model("kv.namespaces.key_bulk_get_response.WorkersKVBulkGetResult"),
     f"PUT {NAMESPACE}/values/{{key}}": Model("kv.namespaces.ValueUpdateResponse", may_be_null=True),

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ops.app.configuration import probe_environ
-from ops.cloudflare import d1
+from ops.cloudflare import d1, r2
 from ops.cloudflare.response import CloudflareApiError, ErrorKind
 from ops.cloudflare.types.d1 import SqlResult, SqlStatement
 from ops.config.probes import ProbeSet
 from ops.core.errors import ProviderError, Reason, Refused
-from ops.core.names import did_you_mean
+from ops.core.names import did_you_mean, first_of
 from ops.core.verdict import ProbeResult, Verdict
 from ops.pages.snapshot import SiteClients, explain_unknown_live, live_content
 from ops.probes.http import request_once
@@ -273,6 +273,38 @@ def tables(facts: DatabaseFacts) -> Findings:
     yield from _bad_queries(facts)
 
 
+@check("kept-rows", databases, needs=("database",), why="A restore by a label or button is refused.")
+def kept_rows(facts: DatabaseFacts) -> Findings:
+    """Is there a private R2 bucket in which jobs keep the rows that a restore loses?"""
+    if not (tables := facts.config.kept_tables):
+        return
+    bucket, token = facts.session.kept_rows_bucket, facts.environment.config.token
+    if bucket is None:
+        text = f"ops.yml keeps rows of {', '.join(tables)}, and names no bucket for jobs"
+        yield Finding(
+            text, "Add `kept_rows: {bucket: NAME}` to the environment in ops.yml: docs/how-to/keep-lost-rows.md."
+        )
+        return
+    try:
+        domains = bucket.list_public_domains()
+    except CloudflareApiError as error:
+        if error.kind is ErrorKind.NOT_FOUND:
+            text = f"the account has no R2 bucket {bucket.name} in that jurisdiction"
+            yield Finding(
+                text, f"Correct `kept_rows` in ops.yml, or create it: `wrangler r2 bucket create {bucket.name}`"
+            )
+            return
+        if error.kind is not ErrorKind.AUTH:
+            raise
+        text = f"{token} may not read R2 buckets, so a job cannot keep rows with it"
+        fix = f"Add {r2.WRITE_PERMISSION} at {TOKEN_PAGE}, only to the token of the GitHub environment `database`."
+        yield Finding(text, fix, Answer.WRONG if facts.environment.facts.is_job else Answer.NOT_PROVABLE)
+        return
+    if domains:
+        text = f"everybody can read the R2 bucket {bucket.name}: {', '.join(first_of(domains))}"
+        yield Finding(text, "Turn these domains off in the dashboard, under R2 → the bucket → Settings.")
+
+
 def _bad_queries(facts: DatabaseFacts) -> Iterator[Finding]:
     """Let D1 compile each query of ops.yml, without running it."""
     for each in facts.config.queries:
@@ -331,5 +363,6 @@ CHECKS = (
     runtime,
     database,
     tables,
+    kept_rows,
     database_bindings,
 )

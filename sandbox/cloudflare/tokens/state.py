@@ -26,10 +26,20 @@ D1_READ = "D1 Read"
 D1_WRITE = "D1 Write"
 KV_READ = "Workers KV Storage Read"
 KV_WRITE = "Workers KV Storage Write"
+R2_READ = "Workers R2 Storage Read"
+R2_WRITE = "Workers R2 Storage Write"
 PERMISSIONS = (
     *(
         f"{area} {right}"
-        for area in ("Workers Scripts", "Workers Routes", "Workers KV Storage", "D1", "Pages", "Zone")
+        for area in (
+            "Workers Scripts",
+            "Workers Routes",
+            "Workers KV Storage",
+            "Workers R2 Storage",
+            "D1",
+            "Pages",
+            "Zone",
+        )
         for right in ("Read", "Write")
     ),
     *(f"{area} {right}" for area in ("API Tokens", "Account API Tokens") for right in ("Read", "Write")),

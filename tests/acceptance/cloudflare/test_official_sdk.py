@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from ops.cloudflare.client import DECLARED_READS, CloudflareClient
 from ops.cloudflare.d1 import D1Api
+from ops.cloudflare.r2 import R2Api
 from ops.cloudflare.types.d1 import SqlStatement
 from ops.core.clock import SandboxClock
 from ops.core.redaction import Secret
@@ -140,9 +141,26 @@ def databases() -> Iterator[World]:
         yield world
 
 
+def buckets() -> Iterator[World]:
+    """Write an object of a bucket, and read its list and domains."""
+    with case_world(None, Recording) as world:
+        sandbox = world.sandbox
+        sandbox.add_token("rows", ["Workers R2 Storage Write"])
+        sandbox.account.r2.add("rows").domains["rows.shop.example"] = True
+        clock = SandboxClock(sandbox.clock_url)
+        client = CloudflareClient(sandbox.api_url, Secret("rows"), token_name="TOKEN", clock=clock)
+        bucket = R2Api(client, ACCOUNT, "rows", "default")
+        with client.writing():
+            bucket.put_object("a.sql", b"rows")
+        assert bucket.has_object("a.sql", b"rows")
+        assert bucket.list_public_domains() == ("rows.shop.example",)
+        client.close()
+        yield world
+
+
 def test_responses_match_official_sdk_models(recorded: Incident) -> None:
     used_by_commands = chain(runbooks(), site_from_git(), offline_and_back(), limits_and_status(), adoption())
-    worlds = chain(evidence(recorded), used_by_commands, databases())
+    worlds = chain(evidence(recorded), used_by_commands, databases(), buckets())
     seen = [exchange for world in worlds for exchange in exchanges(world)]
     used = {each.route for each in seen}
     told = {(each.route, problem) for each in seen if each.route in MODELS for problem in problems(each)}
