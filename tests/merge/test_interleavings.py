@@ -22,11 +22,11 @@ from tests.support.claims import TOKEN, case_world
 from tests.support.interleavings import (
     NO_PROOF,
     VISIBLE_AFTER,
-    WRITES,
     Interleaving,
     RequestedGuard,
     RequestedRun,
     interleave,
+    must_last,
     tell,
 )
 from tests.support.scenarios import SECRETS, Case, Given, all_cases
@@ -46,21 +46,6 @@ def check_interleavings(begin: Begin, first: str, second: str, *, only_writes: b
                 return max(0, nth - every)
             check_meeting(met, first, second, meeting)
     raise AssertionError(f"{first} sends more than {MOST} requests")
-
-
-def must_last(meeting: Interleaving, second: RequestedRun) -> bool:
-    """Return whether the second run's change must last: both succeed, and it came amid the writes of the first.
-
-    A service that it found closed must stay closed too.
-    No provider compares a write with the state before, so a change right between a comparison and its write is unseen.
-    """
-    is_amid = meeting.had_written and not (meeting.was_proved or meeting.was_done)
-    method, _, path = meeting.awaited.partition(" ")
-    is_unseen = method in WRITES and not path.endswith(("/query", "/bulk/get"))
-    is_unseen |= any(each.path.endswith("/time_travel/restore") for each in meeting.first_wrote) and "/d1/" in path
-    both_succeed = meeting.first.exit_code == meeting.second.exit_code == 0
-    holds = bool(meeting.second_wrote) or second.params.get("state") == "on"
-    return is_amid and meeting.second_reached and holds and both_succeed and not is_unseen
 
 
 def check_meeting(met: Scene, first: str, second: str, meeting: Interleaving) -> None:

@@ -51,6 +51,8 @@ class RequestedRun:
     """Whether it also writes if the world has its goal already: it sets values again, or restarts again."""
     stops_for: frozenset[str] = frozenset()
     """Reasons for which it may stop for good, because the other run wants the opposite."""
+    kept: Callable[[], object] = lambda: None
+    """State that a further press must leave as it is, once the world has its goal."""
 
     def with_own_token(self, world: World) -> "RequestedRun":
         """Return the run with tokens of its own, by which its requests are known."""
@@ -396,6 +398,11 @@ def interleave(
         one.run()
         if not pause.wait():
             return None
+    return describe_meeting(world, one, other, pause, nth)
+
+
+def describe_meeting(world: World, one: Actor, other: Actor, pause: Pause, nth: int) -> Interleaving:
+    """Return what two runs that both ended did."""
     assert one.result is not None
     assert other.result is not None
     awaited = next((f"{each.method} {each.path}" for each in world.sandbox.requests[: pause.began][-1:]), "")
@@ -413,3 +420,20 @@ def interleave(
         pause.written > 0,
         pause.had_reached,
     )
+
+
+def must_last(meeting: Interleaving, second: RequestedRun) -> bool:
+    """Return whether the second run's change must last: both succeed, and it came amid the writes of the first.
+
+    A service that it found closed must stay closed too.
+    No provider compares a write with the state before, so a change right between a comparison and its write is unseen.
+    """
+    is_amid = meeting.had_written and not (meeting.was_proved or meeting.was_done)
+    method, _, path = meeting.awaited.partition(" ")
+    is_unseen = method in WRITES and not path.endswith(("/query", "/bulk/get"))
+    is_unseen |= any(each.path.endswith("/time_travel/restore") for each in meeting.first_wrote) and "/d1/" in path
+    if "/d1/" in path and not any("/d1/" in each.path for each in meeting.second_wrote):
+        is_unseen = False  # a restore of the database overwrites no other change
+    both_succeed = meeting.first.exit_code == meeting.second.exit_code == 0
+    holds = bool(meeting.second_wrote) or second.params.get("state") == "on"
+    return is_amid and meeting.second_reached and holds and both_succeed and not is_unseen

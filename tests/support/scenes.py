@@ -233,7 +233,10 @@ def rehearsals(world: World, first: str) -> Iterator[Scene]:
         asked = {"service": "api", "to": version}
         return RequestedRun("rollback-worker", asked, lambda: world.live == {version: 100}, 42)
 
-    chosen = RequestedRun("rollback-worker", {"service": "api"}, lambda: bad not in world.live, 42)
+    def is_stepped_back() -> bool:
+        return bad not in world.live
+
+    chosen = RequestedRun("rollback-worker", {"service": "api"}, is_stepped_back, 42, kept=lambda: world.live)
     yield Scene(world, {"good": to(good), "older": to(older), "chosen": chosen})
 
 

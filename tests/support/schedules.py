@@ -6,7 +6,18 @@ from dataclasses import dataclass, field
 from random import Random
 
 from ops.core.run import EndedRun
-from tests.support.interleavings import NO_PROOF, VISIBLE_AFTER, Actor, Moment, Pause, RequestedRun, effects_since, tell
+from tests.support.interleavings import (
+    NO_PROOF,
+    VISIBLE_AFTER,
+    Actor,
+    Moment,
+    Pause,
+    RequestedRun,
+    describe_meeting,
+    effects_since,
+    must_last,
+    tell,
+)
 from tests.support.scenes import PAIRS, SETTINGS, Scene, scene
 
 MOST_REQUESTS = 40
@@ -16,6 +27,8 @@ WRITES = (1, 1, 1, 1, 2, 2, 3, 4, 5, 6, MOST_WRITES)
 WHEN = ("before", "after")
 RUN_TAKES = 3.0
 """Seconds around the second run: D1 tells the times of migrations in whole seconds."""
+LAST_PRESSES = (3, 2)
+"""Presses of the first and of the second one at the end."""
 SOON = 5.0
 """Seconds until the next press."""
 
@@ -77,13 +90,14 @@ def check(schedule: Schedule) -> Meeting | None:
         meeting = _meet(met, schedule)
         if meeting is None:
             return None
-        one, other = meeting
+        one, other, lasts = meeting
         story = [str(schedule), tell(one.result, one.effects), tell(other.result, other.effects)]
+        assert not lasts or other.asked.reached(), ["a change is lost, and nobody says so", *story]
         met.world.sandbox.clock.advance(SOON)
         runs = {"first": one, "second": other} if schedule.second else {"first": one}
         for who in schedule.presses:
             press(met, runs[who].asked, story)
-        for who, times in zip(schedule.last, (3, 2), strict=True):
+        for who, times in zip(schedule.last, LAST_PRESSES, strict=True):
             if who in runs:
                 press_until_done(met, runs[who].asked, times, story)
         assert met.keeps_others(), story
@@ -92,7 +106,13 @@ def check(schedule: Schedule) -> Meeting | None:
         return Meeting(bool(shared), one.is_dead or other.is_dead)
 
 
-def _meet(met: Scene, schedule: Schedule) -> tuple[Actor, Actor] | None:
+def count_presses(schedule: Schedule) -> int:
+    """Return the presses after the meeting of two runs."""
+    return len(schedule.presses) + sum(LAST_PRESSES)
+
+
+def _meet(met: Scene, schedule: Schedule) -> tuple[Actor, Actor, bool] | None:
+    """Return both runs, and whether the change of the second one must last; None if they never met."""
     other = Actor(met.world, met.commands[schedule.second or schedule.first], met.check_actor)
     one = Actor(
         met.world, met.commands[schedule.first], lambda actor: met.check_actor(actor, is_overtaken=pause.was_proved)
@@ -119,14 +139,17 @@ def _meet(met: Scene, schedule: Schedule) -> tuple[Actor, Actor] | None:
         one.run()
         if not (pause.wait() or (not schedule.second and one.is_dead)):
             return None
-    return one, other
+    if one.result is None or other.result is None or not schedule.second:
+        return one, other, False
+    return one, other, must_last(describe_meeting(met.world, one, other, pause, schedule.meeting.nth), other.asked)
 
 
 def press(met: Scene, asked: RequestedRun, story: list[str]) -> EndedRun:
     """Start the command, and check what it says against the world at that moment."""
-    before = len(met.world.sandbox.requests)
+    before, had_reached, kept = len(met.world.sandbox.requests), asked.reached(), asked.kept()
     result, wrote = asked.run(met.world), effects_since(met.world, before)
     story.append(tell(result, wrote))
+    assert not had_reached or asked.kept() == kept, ["a press after the end changed it", *story]
     met.check(asked, result, wrote, *story)
     met.check_way_open(result)
     return result
@@ -179,6 +202,6 @@ class Tally:
         return f"{self.met} schedules: in {share} both runs wrote the same, in {self.killed} one was killed"
 
 
-def numbered(seed: str, number: int) -> Schedule:
-    """Return the schedule with this number of a seed."""
-    return draw(Random(f"{seed}/{number}"))
+def numbered(seed: str, number: int, scene: str = "") -> Schedule:
+    """Return the schedule with this number of a seed, of one scene or of any."""
+    return draw(Random(f"{seed}/{number}"), [pair for pair in PAIRS if scene in {"", pair[0]}])
