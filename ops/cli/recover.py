@@ -17,7 +17,7 @@ from ops.cli.options import UtcTime, common_options
 from ops.cli.output import echo
 from ops.cli.runbook_command import start, write_failure_outputs
 from ops.core.approval import parse_approval
-from ops.core.errors import EXIT_CODES, ConfigError, Decision, OpsError, Reason
+from ops.core.errors import ConfigError, Decision, OpsError, Reason
 from ops.core.names import did_you_mean, quote_name
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
@@ -26,7 +26,11 @@ from ops.github import actions
 
 if TYPE_CHECKING:
     from ops.config import Config
+    from ops.core.run import EndedRun
     from ops.watch.automatic_step import AutomaticStep
+
+WITHOUT_STEP = (Decision.REFUSED, Decision.FAILED, Decision.INTERRUPTED)
+"""Ends of a run that made no step, if it wrote nothing."""
 
 
 def plan_step(
@@ -103,17 +107,18 @@ class StepRequest:
         issue, now = find_incident(self.environ, self.redactor, self.incident), current_time(self.environ)
         self.has_claimed = claim_step(replace(step, is_healthy=is_healthy, deployed=deployed), issue, now)
 
-    def give_back(self) -> None:
-        """Record on the incident that the step was refused: it changed nothing, and does not count. Never raises."""
+    def settle(self, result: "EndedRun") -> None:
+        """Record on the incident that the step does not count, if it surely changed nothing. Never raises."""
         from ops.core.clock import current_time
         from ops.watch.automatic_step import give_back_claim
         from ops.watch.record import find_incident
 
-        if self.incident is None or not self.has_claimed:
+        may_have_written = result.wrote or bool(result.outcome.get("unknown"))
+        if self.incident is None or not self.has_claimed or result.decision not in WITHOUT_STEP or may_have_written:
             return
         try:
             issue = find_incident(self.environ, self.redactor, self.incident)
-            give_back_claim(self._step(0), issue, current_time(self.environ))
+            give_back_claim(self._step(0), issue, current_time(self.environ), result.decision)
         except OpsError as error:
             echo(f"warning: the incident may still say that a job makes the step ({error.message})", err=True)
 
@@ -198,10 +203,7 @@ def _start_step(params: Any, step: StepRequest, runbook: Runbook[Any], given: Ma
     """Run an automatic step; a dry run needs no permit."""
     if given["dry_run"]:
         return start(runbook, params, step.redactor, given)
-    code = start(runbook, params, step.redactor, {**given, "permit": step.permit})
-    if code == EXIT_CODES[Decision.REFUSED]:
-        step.give_back()
-    return code
+    return start(runbook, params, step.redactor, {**given, "permit": step.permit, "at_end": step.settle})
 
 
 def _recover_options() -> list[click.Parameter]:

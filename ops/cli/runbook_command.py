@@ -145,7 +145,7 @@ def start(runbook: Runbook[Any], params: Any, redactor: Redactor, given: Mapping
     """Run a runbook by the `common_options` that a person or job gave. `given` may have other fields of RunRequest."""
     from ops.app.run import RunRequest
 
-    how = {name: value for name, value in given.items() if name in {"dry_run", "yes", "as_json", "permit"}}
+    how = {name: value for name, value in given.items() if name in {"dry_run", "yes", "as_json", "permit", "at_end"}}
     fields = {name: value for name, value in given.items() if name not in how}
     return run(RunRequest(runbook=runbook, params=params, **fields), redactor, **how)
 
@@ -158,8 +158,9 @@ def run(
     yes: bool,
     as_json: bool,
     permit: Callable[[], object] = lambda: None,
+    at_end: "Callable[[EndedRun], object]" = lambda _: None,
 ) -> int:
-    """Run a runbook, print and record it, and return the exit code."""
+    """Run a runbook, print and record it, and return the exit code. `at_end` is called last."""
     from ops.app import run as app
 
     runbook, environment, config = request.runbook, request.environment, request.config
@@ -188,6 +189,7 @@ def run(
         for line in (*published, *([f"warning: {problem}"] if problem else [])):
             echo(line, err=True)
         _show_end(request, result, configuration, record, as_json=as_json)
+    at_end(result)
     return result.exit_code
 
 

@@ -85,15 +85,18 @@ def _is_step(mark: DeploymentMark, incident: int) -> bool:
     return (mark.incident, mark.text) == (incident, AUTOMATIC_STEP)
 
 
-def give_back_claim(step: AutomaticStep, issue: "Issue", now: datetime) -> None:
-    """Record that the claimed step was refused, so that it does not count. Raises ProviderError."""
+def give_back_claim(step: AutomaticStep, issue: "Issue", now: datetime, ended: Decision = Decision.REFUSED) -> None:
+    """Record that the run of the claimed step `ended` without a write, so that it does not count.
+
+    Its record says `refused` in each case: release 0.1.1 counts others. Raises ProviderError.
+    """
     claim = find_state_comment(issue, partial(_is_own_claim, step))
     if claim is None:
         return
     comment, record = claim
     rows = (*record.rows, RecordRow(now, ENDED_KIND, Decision.REFUSED))
     refused = replace(record, decision=Decision.REFUSED, reason=Reason.NO_AUTOMATIC_STEP, rows=rows)
-    text = f"**Automatic step:** refused, so nothing was changed. Its run says why. By hand: `{step.by_hand}`"
+    text = f"**Automatic step:** {ended}, and nothing was changed. Its run says why. By hand: `{step.by_hand}`"
     comment.write(embed_record(text, refused))
 
 

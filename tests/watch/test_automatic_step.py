@@ -138,12 +138,36 @@ def test_refused_step_gives_its_claim_back(relapse: Relapse) -> None:
     assert record is not None
     assert record.decision == "refused"
     assert "starts to roll" not in relapse.claim
-    assert "**Automatic step:** refused, so nothing was changed." in relapse.claim
+    assert "**Automatic step:** refused, and nothing was changed." in relapse.claim
     assert len([body for body in relapse.incident.bodies if "**Automatic step:**" in body]) == 1
     config.write_text(before)
     assert relapse.step(run=7003).code == 0
     assert relapse.shop.live == {relapse.shop.old: 100}
     assert "starts to roll" in relapse.claim
+
+
+@pytest.mark.parametrize("is_unknown", [False, True], ids=["rejected", "lost answer"])
+def test_failed_step_keeps_its_claim_only_if_it_may_have_written(relapse: Relapse, is_unknown: bool) -> None:
+    world, relapsed = relapse.shop.world, relapse.deployment
+    path = f"/accounts/*/workers/scripts/{WORKER}/deployments"
+    fault = world.sandbox.fault
+    if is_unknown:
+        fault(
+            method="POST", path=path, after=lambda: fault(path=path, status=500, times=None), status=500, applied=True
+        )
+    else:
+        fault(method="POST", path=path, status=403, code=10000)
+
+    failed = relapse.step(relapsed=relapsed)
+
+    assert failed.code == (5 if is_unknown else 4), failed.err
+    record = read_record(relapse.claim)
+    assert record is not None
+    assert (record.decision == "refused") == (not is_unknown)
+    world.sandbox.faults.clear()
+    again = relapse.step(run=7002, relapsed=relapsed)
+    assert again.code == 0, again.err
+    assert relapse.shop.live == {relapse.shop.old: 100}
 
 
 @pytest.mark.slow
