@@ -4,7 +4,7 @@ The gate says until when that job may start, the acting job whether it waits, an
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +25,11 @@ def planned_end(
     runbook: "Runbook[Any]", params: Mapping[str, Any], environment: "Environment", now: datetime
 ) -> datetime | None:
     """Return the time at which a later command must end the state of such a run; None if it never must."""
-    if runbook.timed_end is None or not {field.name for field in fields(runbook.params)} >= params.keys():
+    known = {field.name: field.default is MISSING for field in fields(runbook.params)}
+    required = {name for name, is_required in known.items() if is_required}
+    if runbook.timed_end is None or not required <= params.keys() <= known.keys():  # the run reports what is wrong
         return None
-    try:
-        return runbook.timed_end.find(runbook.params(**params), environment, now)
-    except TypeError:  # a parameter is missing: the run reports it
-        return None
+    return runbook.timed_end.find(runbook.params(**params), environment, now)
 
 
 def latest_start(
