@@ -1,7 +1,7 @@
 """Restore a D1 database to an earlier state with Time Travel."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -149,7 +149,8 @@ class _AfterRestore(Step):
 
     @classmethod
     def of(cls, whole: _Restoration, then: Step, *, is_reopening: bool = False) -> "_AfterRestore":
-        return cls(*then.values, then.done_when, then.undo, whole=whole, then=then, is_reopening=is_reopening)
+        given = {each.name: getattr(then, each.name) for each in fields(Step)}
+        return cls(**given, whole=whole, then=then, is_reopening=is_reopening)
 
     @property
     def batch(self) -> object | None:

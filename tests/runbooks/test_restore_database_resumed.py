@@ -1,5 +1,6 @@
 """A restore that was killed with its service closed: the same command reopens what the killed run closed."""
 
+import json
 import re
 import signal
 import time
@@ -294,6 +295,20 @@ def test_service_whose_last_route_was_reopened_is_not_called_closed(world: World
 
     assert other.code == 0, other.err
     assert "stays so" not in other.err
+    assert_finished(place, place.library.restore(BEFORE_LAST))
+
+
+@pytest.mark.slow
+def test_switch_that_kv_did_not_keep_is_written_again_by_the_same_command(world: World) -> None:
+    """The hint says what the step inside the restore does, not that it repeats nothing."""
+    place = make_place(world, "switch")
+    world.sandbox.fault(**SWITCH_WRITE, skip=1, status=200, body=json.dumps({"success": True, "result": None}))
+
+    done = place.library.restore(BEFORE_LAST)
+
+    assert done.code != 0
+    assert "writes the value again" in done.result["hint"], done.result
+    world.sandbox.clock.advance(90)
     assert_finished(place, place.library.restore(BEFORE_LAST))
 
 
