@@ -193,7 +193,7 @@ class LossTracker:
 
     def _is_readable(self, form: RowStatement, table: Table, live: Mapping[str, str]) -> bool:
         """Return whether the database has the tables and columns of a WHERE as the statement reads them."""
-        read = {each for each in self._reads if not each.startswith("sqlite_")}
+        read = self._reads if form.reads_others else set[str]()
         known = {form.alias, form.table, *(each.name for each in table.all_columns)}
         return read <= live.keys() and {*map(fold_name, form.quoted)} <= {*map(fold_name, known)}
 

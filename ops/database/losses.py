@@ -96,6 +96,15 @@ class LossCounts:
             return False
         return loss.affected in self.highest or (not loss.affected.where and self.find(loss) != 0)
 
+    def find_most(self, losses: Sequence[RowLoss], table: str) -> int | None:
+        """Return the greatest number of rows of a table that are lost; None if it is unknown."""
+        total = self.tables.get(table)
+        counts = [self.find(each) for each in losses if each.origin == table]
+        known = [count for count in counts if count is not None]
+        if total is None or len(known) < len(counts):
+            return total
+        return min(total, sum(known))
+
     def find_deleted(self, losses: Sequence[RowLoss], table: str) -> int | None:
         """Return how many rows of a table are deleted; None if that is unknown, or at most a number is known."""
         deleting = [each for each in losses if each.origin == table and each.effect in _DELETING]

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.core.clock import MAX_CLOCK_SKEW, format_duration, format_utc
-from ops.core.names import count_of, quote_name
+from ops.core.names import quote_name
 from ops.core.plan import PlanSection
 from ops.database.checks import TIME_LIMIT
-from ops.database.losses import shorten_statement
+from ops.database.losses import describe_share, shorten_statement
 from ops.database.restore import NOT_COUNTED, DatabaseRestore, describe_loss
 from ops.database.state import COUNT_TIMEOUT, MAX_TABLES, RowsAt, TableRows
 from ops.database.target import splits_an_apply
@@ -28,6 +28,7 @@ NOT_UNDONE = (
     "rows that were written after the target; the undo brings them back, and removes later ones",
     "anything outside this database: other stores, mails, payments",
 )
+REUSED_IDS = "new rows get the ids of deleted ones, also with AUTOINCREMENT: old links may lead to them"
 KEEP_CODE_ORDER = "with a code rollback, keep this order: maintenance on, code back, data back, maintenance off"
 
 
@@ -89,20 +90,23 @@ def _row_lines(rows: Mapping[str, TableRows], at_target: Mapping[str, RowsAt]) -
     for table in left if len(left) <= MAX_TABLES else []:
         yield f"{quote_name(table)}: {NOT_COUNTED} ({limit})"
     for table, each in rows.items():
-        if each.count is None:
-            continue
-        then = _describe_rows_at(at_target[table]) if table in at_target else ""
-        newest = f", newest {format_utc(each.newest)}" if each.newest else ""
-        yield f"{quote_name(table)}: {each.count} now{then}{newest}"
+        if each.count is not None:
+            newest = f", newest {format_utc(each.newest)}" if each.newest else ""
+            yield f"{quote_name(table)}: {_describe_deleted(each.count, at_target.get(table))}{newest}"
     if len(left) > MAX_TABLES:
         yield f"{len(left)} more tables, such as {quote_name(left[0])}: {NOT_COUNTED} ({limit})"
 
 
-def _describe_rows_at(rows: RowsAt) -> str:
+def _describe_deleted(total: int, rows: RowsAt | None) -> str:
+    """Return how many of the present rows the restore deletes: those that were added after the target."""
+    if rows is None:
+        return f"{describe_share(None, total)} deleted"
+    most = total - rows.certain
     if not rows.undated:
-        return f", {rows.certain} of them at the target"
-    known = f"at least {rows.certain} of them at the target, and " if rows.certain else ""
-    return f", {known}unknown for {count_of(rows.undated, 'row')} without a readable time"
+        return f"{describe_share(most, total)} deleted"
+    least = most - rows.undated
+    share = f"{least} to {describe_share(most, total)}" if least > 0 else describe_share(None, total)
+    return f"{share} deleted, {rows.undated} without a readable time"
 
 
 def statement_lines(statements: Sequence[str], page: str) -> Iterator[str]:

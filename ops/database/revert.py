@@ -19,7 +19,7 @@ from ops.database.holds import Hold
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, split_statements
 from ops.database.loss_counts import count_losses
 from ops.database.losses import LossCounts, RowLoss
-from ops.database.row_counts import describe_count
+from ops.database.row_counts import describe_count, describe_unexpected
 from ops.database.runbook_base import hash_of, read_migrations
 from ops.database.state import DatabaseState, TableRows, read_state
 from ops.database.unseen_losses import find_unseen
@@ -325,8 +325,10 @@ def _settle(revert: MigrationRevert, now: DatabaseState, *, is_applied: bool, is
     name, migration = revert.name, revert.migration.name
     if not is_applied and is_ours:
         differs = [*describe_schema(replace(now, rows={}), revert.down.schema)]
-        notes = (f"the schema differs from that of the local copy: {'; '.join(differs)}",) if differs else ()
-        return ObservedState(ChangeState.DONE, f"{name} is without {migration}, which is held", notes=notes)
+        notes = [f"the schema differs from that of the local copy: {'; '.join(differs)}"] if differs else []
+        counts = replace(revert.down.counts, tables=revert.before.counts)
+        notes += describe_unexpected(counts, revert.down.all_losses, now.counts)
+        return ObservedState(ChangeState.DONE, f"{name} is without {migration}, which is held", notes=tuple(notes))
     if not is_applied:
         text = f"another run or person took {migration} back"
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, made_by_run=False)

@@ -72,6 +72,8 @@ class RowStatement:
     """Columns that UPDATE sets; none for DELETE."""
     quoted: tuple[str, ...] = ()
     """Names in double quotes of `where`, which SQLite reads as a text if there is no such column."""
+    reads_others: bool = False
+    """Whether `where` may read other tables."""
 
 
 def parse_statement(sql: str) -> Fill | RowStatement | None:
@@ -99,13 +101,11 @@ class _Reader:
         if self._skip("DELETE", "FROM"):
             table = self._read_table()
             alias = self._read_alias()
-            return RowStatement(table, *self._read_where(alias))
+            return self._read_rows(table, alias, ())
         if self._skip("UPDATE"):
             table = self._read_table()
             alias = self._read_alias()
-            columns = self._read_columns_set()
-            where, alias, _, quoted = self._read_where(alias)
-            return RowStatement(table, where, alias, columns, quoted)
+            return self._read_rows(table, alias, self._read_columns_set())
         raise _UnknownFormError
 
     def _read_fill(self) -> Fill:
@@ -118,7 +118,7 @@ class _Reader:
         raw = self._read_list("FROM")
         source = self._read_table()
         alias = self._read_alias()
-        where = self._read_where(alias)[0]
+        where = self._write(self._read_where())
         items = tuple(self._read_item(each, {fold_name(source), fold_name(alias)}) for each in raw)
         return Fill(table, columns, items, source, alias, where)
 
@@ -126,7 +126,7 @@ class _Reader:
         plain = tokens
         if len(tokens) > 2 and tokens[-2].text == "AS" and tokens[-2].kind == "word":
             plain = tokens[:-2]
-        sql = self._sql[plain[0].start : plain[-1].end]
+        sql = self._write(plain)
         match [token.text for token in plain]:
             case ["*"]:
                 return Item(sql, is_star=True)
@@ -171,10 +171,17 @@ class _Reader:
             raise _UnknownFormError
         return tuple(names)
 
-    def _read_where(self, alias: str) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
-        """Return WHERE up to the end, the alias, no columns, and the names in double quotes."""
+    def _read_rows(self, table: str, alias: str, columns: tuple[str, ...]) -> RowStatement:
+        tokens = self._read_where()
+        quoted = tuple(self._name(token) for token in tokens if token.kind == "name" and token.text[0] == '"')
+        in_table = any(one.text == "IN" and other.text != "(" for one, other in pairwise(tokens))
+        reads_others = in_table or any(token.kind == "word" and token.text == "SELECT" for token in tokens)
+        return RowStatement(table, self._write(tokens), alias, columns, quoted, reads_others)
+
+    def _read_where(self) -> Sequence[Token]:
+        """Return the tokens of WHERE up to the end; none for all rows."""
         if self._place == len(self._tokens):
-            return "", alias, (), ()
+            return ()
         self._require("WHERE")
         tokens, depth = self._tokens[self._place :], 0
         for token in tokens:
@@ -184,8 +191,11 @@ class _Reader:
         if not tokens or depth:
             raise _UnknownFormError
         self._place = len(self._tokens)
-        quoted = tuple(self._name(token) for token in tokens if token.kind == "name" and token.text[0] == '"')
-        return self._sql[tokens[0].start : tokens[-1].end], alias, (), quoted
+        return tokens
+
+    def _write(self, tokens: Sequence[Token]) -> str:
+        """Return the text of some tokens."""
+        return self._sql[tokens[0].start : tokens[-1].end] if tokens else ""
 
     def _read_table(self) -> str:
         name = self._name(self._next())

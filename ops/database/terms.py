@@ -51,6 +51,7 @@ def restore_terms(
 def revert_terms(revert: MigrationRevert, reason: str) -> ApprovalTerms:
     """Return the terms of a revert: the migration, each statement of its down file, and the content that is held."""
     name, down = revert.migration.name, revert.down
+    lost = dict.fromkeys(each.origin for each in down.all_losses)
     return ApprovalTerms(
         params={"database": revert.name, "name": name, **({"reason": reason} if reason else {})},
         content=(
@@ -58,11 +59,7 @@ def revert_terms(revert: MigrationRevert, reason: str) -> ApprovalTerms:
             *(f"version {upload}" for upload in sorted(revert.newer_uploads)),
         ),
         target=f"the revert of {name} on {revert.name}",
-        lost_rows={
-            table: count
-            for table, count in revert.before.counts.items()
-            if ("table", table) not in down.objects or table in down.losses.tables
-        },
+        lost_rows={table: most for table in lost if (most := down.counts.find_most(down.all_losses, table))},
         uncounted="the rows and columns that its down file deletes",
     )
 

@@ -361,7 +361,7 @@ def _plan_changes(
         changes=changes,
         sections=plan_text.build_sections(restore, uses, checks.check_names(database), reads.at, sections),
         not_undone=plan_text.NOT_UNDONE,
-        consequences=(plan_text.CANCELED, plan_text.KEEP_CODE_ORDER, reads.retention, recent),
+        consequences=(plan_text.CANCELED, plan_text.REUSED_IDS, plan_text.KEEP_CODE_ORDER, reads.retention, recent),
         warnings=(
             *plan_text.list_warnings(restore, uses),
             *plan_text.clock_warnings(reads.at, ctx.clock.now()),

@@ -39,7 +39,7 @@ def test_label_requests_and_a_button_approves(desk: Desk) -> None:
     assert "\nIt loses at most 38 min of writes; at most 138 rows of sales." in waiting
     assert f"**Run workflow**: incident `1`, digest `{desk.digest}`" in waiting
     assert "**Migrations taken back**\n\n- 0002_prices.sql, applied" in waiting
-    assert "**Rows**\n\n- sales: 5 now, 3 of them at the target" in waiting
+    assert "**Rows**\n\n- sales: 2 of 5 rows deleted" in waiting
 
     done = desk.approve()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.conftest import World
-from tests.support.commands import ended
+from tests.support.commands import ended, texts
 from tests.support.orders import TABLE
 from tests.support.reverts import DOWN, NAME, Desk, open_desk
 from tests.support.shop import open_shop
@@ -68,6 +68,21 @@ def test_accepted_loss_is_reverted_once(desk: Desk) -> None:
     assert (done.code, again.code) == (0, 0), done.err
     assert again.result["decision"] == "nothing_to_do"
     assert (count(desk, "lines"), count(desk, "customers"), desk.batches) == (0, 2, 1)
+
+
+def test_difference_from_the_prediction_is_said(desk: Desk) -> None:
+    """The application deletes a row while the batch is on its way."""
+    desk.commit({f"db/down/{NAME}": f"-- backout: accepts lines\n{DOWN}DELETE FROM lines WHERE o = 1;\n"})
+    sandbox = desk.shop.world.sandbox
+    sandbox.fault(sends="DELETE FROM lines", before=lambda: desk.query("DELETE FROM lines WHERE o = 2"))
+
+    planned, done = desk.revert(NAME, "--dry-run"), desk.revert()
+
+    lost = planned.result["plan"]["sections"]["Rows lost"]
+    assert "lines: 1 of 2 rows deleted (statement 3: DELETE FROM lines WHERE o = 1)" in lost, lost
+    assert done.code == 0, done.err
+    said = "lines has 0 rows now, 1 expected, and 2 before: other writes, or a loss that the prediction missed"
+    assert said in texts(done, "warning")
 
 
 @pytest.mark.slow
