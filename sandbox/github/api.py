@@ -14,6 +14,7 @@ from sandbox.github.environments import api as environments
 from sandbox.github.git import api as git
 from sandbox.github.issues import api as issues
 from sandbox.github.issues import comments_api as comments
+from sandbox.github.issues import graphql_api as graphql
 from sandbox.github.issues import labels_api as labels
 from sandbox.github.issues.state import FakeIssue
 from sandbox.github.pulls import api as pulls
@@ -30,7 +31,7 @@ from sandbox.server import HttpRequest, HttpResponse
 ENTERPRISE = "/api/v3"
 """Path prefix of an Enterprise Server: docs.github.com/enterprise-server/rest."""
 
-_MODULES = (actions, comments, environments, rulesets, git, issues, labels, pulls, secrets, users)
+_MODULES = (actions, comments, environments, rulesets, git, graphql, issues, labels, pulls, secrets, users)
 """`rulesets` before `git`: the path of a branch is longer than its own."""
 ROUTER = Router((module.ROUTES for module in _MODULES), ignores_last_slash=True)
 

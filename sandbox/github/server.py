@@ -39,11 +39,13 @@ _SEEDS = (
     "close",
     "reopen",
     "comment",
+    "edit_comment",
     "add_commit",
     "open_pull",
     "open_fork_pull",
     "push_to_fork",
     "merge",
+    "add_run",
     "add_environment",
     "add_ruleset",
     "put_secret",
@@ -202,7 +204,12 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
 
 
 def _without_base(base: str, request: HttpRequest) -> HttpRequest:
-    """Return the request without the base of its path. Other paths lead to no route."""
+    """Return the request without the base of its path. Other paths lead to no route.
+
+    GraphQL has a base of its own: docs.github.com/enterprise-server/graphql/guides/forming-calls-with-graphql
+    """
     path, _, query = request.target.partition("?")
     path = urlsplit(path).path
+    if path == "/api/graphql":
+        return replace(request, target="/graphql")
     return replace(request, target=f"{path.removeprefix(base) if path.startswith(base) else '/not-found'}?{query}")

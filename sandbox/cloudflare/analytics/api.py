@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sandbox.cloudflare.analytics.graphql import Field, SyntaxProblem, parse
 from sandbox.cloudflare.analytics.state import (
     ACCOUNT_SETS,
     COUNTED_SETS,
@@ -21,6 +20,7 @@ from sandbox.cloudflare.analytics.state import (
 )
 from sandbox.cloudflare.call import CloudflareCall, Routes, fields, json_body
 from sandbox.cloudflare.tokens.state import ACCOUNT_ANALYTICS_READ, ANALYTICS_READ
+from sandbox.graphql import Field, SyntaxProblem, parse
 from sandbox.server import HttpResponse, json_response
 
 ROUTES = Routes()

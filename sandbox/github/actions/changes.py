@@ -27,11 +27,11 @@ def workflows(repository: Repository) -> list[Workflow]:
     head = repository.git.head(repository.git.default_branch)
     for path in sorted(head.files) if head else ():
         if path.startswith(FOLDER) and path.endswith((".yml", ".yaml")):
-            _find_or_add_workflow(repository, path)
+            find_or_add_workflow(repository, path)
     return [one for one in repository.workflows.values() if head and one.path in head.files]
 
 
-def _find_or_add_workflow(repository: Repository, path: str) -> Workflow:
+def find_or_add_workflow(repository: Repository, path: str) -> Workflow:
     if path not in repository.workflows:
         workflow = Workflow(id=repository.new_id(), path=path, created_at=repository.now())
         repository.workflows[path] = workflow
@@ -41,7 +41,7 @@ def _find_or_add_workflow(repository: Repository, path: str) -> Workflow:
 def workflow_of(repository: Repository, name: str, commit: FakeCommit) -> Workflow | None:
     """Return a workflow of that commit by file name or path, even if it is not on the default branch."""
     path = name if name.startswith(FOLDER) else FOLDER + name
-    return _find_or_add_workflow(repository, path) if path in commit.files else None
+    return find_or_add_workflow(repository, path) if path in commit.files else None
 
 
 def find_workflow(repository: Repository, name: str) -> Workflow | None:
@@ -80,10 +80,11 @@ def start_run(
     branch: str,
     pull: FakeIssue | None = None,
     merge: FakeCommit | None = None,
+    number: int | None = None,
 ) -> FakeRun:
     at = repository.now(by)
     run = FakeRun(
-        id=repository.new_id(),
+        id=number or repository.new_id(),
         run_number=1 + sum(run.workflow is workflow for run in repository.runs.values()),
         workflow=workflow,
         name=workflow_name(workflow.path, (merge or head).files.get(workflow.path, b"")),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from sandbox.github.actions import changes
 from sandbox.github.actions.state import (
+    FOLDER,
     FakeGitHubDeployment,
     FakeJob,
     FakeRun,
@@ -52,6 +53,24 @@ class ActionsSeeds(Seeds):
                 where = {"head": graph.commits[head["sha"]], "branch": head["ref"], "merge": commit}
                 where["pull"] = self._repository.threads[payload["number"]]
             return changes.start_run(self._repository, self._by(by), found, event=event, payload=payload, **where)
+
+    def add_run(
+        self, workflow: str, number: int | None = None, *, event: str = "workflow_dispatch", branch: str = "main"
+    ) -> int:
+        """Add a run, and return its number. GitHub keeps runs of files and branches that are deleted since.
+
+        Does nothing if there is a run of that number.
+        """
+        with self._repository.lock:
+            graph = self._repository.git
+            head = graph.head(branch) or graph.head(graph.default_branch)
+            if number in self._repository.runs or head is None:
+                return number or 0
+            found, by = changes.find_or_add_workflow(self._repository, f"{FOLDER}{workflow}"), self._by(ACTIONS_BOT)
+            run = changes.start_run(
+                self._repository, by, found, event=event, payload={}, head=head, branch=branch, number=number
+            )
+            return run.id
 
     def schedule(self, workflow: str) -> list[FakeRun]:
         """Start a run for each cron time of the workflow. Their jobs run only with `Runner.schedule`.

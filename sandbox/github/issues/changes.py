@@ -11,7 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sandbox.github.issues import serializers
-from sandbox.github.issues.state import FakeComment, FakeIssue, FakeIssueEvent, FakeLabel, FakePullRequest, Reaction
+from sandbox.github.issues.state import (
+    ContentEdit,
+    FakeComment,
+    FakeIssue,
+    FakeIssueEvent,
+    FakeLabel,
+    FakePullRequest,
+    Reaction,
+)
 from sandbox.github.payloads import deliver, deliver_issue
 from sandbox.github.repository import Repository
 from sandbox.github.users import serializers as users
@@ -242,6 +250,8 @@ def create_comment(repository: Repository, issue: FakeIssue, by: GitHubActor, bo
 def edit_comment(repository: Repository, issue: FakeIssue, by: GitHubActor, comment: FakeComment, body: str) -> None:
     before, comment.body = comment.body, body
     comment.updated_at = issue.updated_at = repository.now(by)
+    created = [] if comment.edits else [ContentEdit(editor=comment.user, edited_at=comment.created_at)]
+    comment.edits += [*created, ContentEdit(editor=by.user, edited_at=comment.updated_at)]
     record_references(repository, issue, by, body, before=before)
     _deliver_comment(repository, issue, by, "edited", comment, changes={"body": {"from": before}})
 

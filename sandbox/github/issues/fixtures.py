@@ -79,6 +79,13 @@ class IssueSeeds(Seeds):
         with self._repository.lock:
             return changes.create_comment(self._repository, self.issue(number), self._by(by, at), body).id
 
+    def edit_comment(self, number: int, comment_id: int, body: str, by: str, at: datetime | None = None) -> None:
+        """Replace the text of a comment, as its author or a person with write access can."""
+        with self._repository.lock:
+            issue = self.issue(number)
+            comment = next(each for each in issue.comments if each.id == comment_id)
+            changes.edit_comment(self._repository, issue, self._by(by, at), comment, body)
+
     def issue(self, number: int) -> FakeIssue:
         """Return the live issue, not a copy."""
         return self._repository.threads[number]

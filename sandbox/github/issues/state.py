@@ -29,6 +29,18 @@ class Reaction:
     created_at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class ContentEdit:
+    """One entry of the edit history of a comment. The first one of an edited comment is its creation.
+
+    docs.github.com/graphql/reference/objects#usercontentedit
+    """
+
+    editor: User | None
+    """None: the account was deleted."""
+    edited_at: datetime
+
+
 @dataclass(eq=False, kw_only=True)
 class FakeComment:
     id: int
@@ -40,6 +52,8 @@ class FakeComment:
     created_at: datetime
     updated_at: datetime
     reactions: list[Reaction] = field(default_factory=list)
+    edits: list[ContentEdit] = field(default_factory=list)
+    """Oldest first; empty without an edit."""
 
 
 @dataclass(frozen=True, kw_only=True)

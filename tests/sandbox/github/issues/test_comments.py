@@ -82,3 +82,29 @@ def test_reactions_are_added_listed_and_deleted(api: Api, incident: int, alice: 
     assert api.refusal("DELETE", f"{path}/reactions/{made.json()['id']}", token=alice)[0] == 404
     assert api("DELETE", f"{path}/reactions/{made.json()['id']}").status_code == 204
     assert api.refusal("POST", f"{path}/reactions", json={"content": "meh"}) == (422, "content invalid")
+
+
+HISTORY = """query($owner: String!, $name: String!, $number: Int!) { repository(owner: $owner, name: $name) {
+  issue(number: $number) { comments(first: 1) { nodes { lastEditedAt includesCreatedEdit
+    userContentEdits(first: 2) { totalCount pageInfo { hasNextPage } nodes { editor { __typename login } } } } } } } }"""
+"""docs.github.com/graphql/reference/objects#usercontentedit"""
+
+
+def test_edit_history_has_the_creation_and_each_editor_newest_first(api: Api, incident: int) -> None:
+    """GraphQL spells the login of a bot without `[bot]`, and answers errors with 200 too."""
+    comment = api.ok("POST", f"issues/{incident}/comments", json={"body": "received"})
+    owner, _, name = api.github.repository.partition("/")
+    given = {"query": HISTORY, "variables": {"owner": owner, "name": name, "number": incident}}
+    before = api.ok("POST", "/graphql", json=given)["data"]["repository"]["issue"]["comments"]["nodes"][0]
+    assert (before["lastEditedAt"], before["userContentEdits"]["nodes"]) == (None, [])
+    for login in ("alice", "alice"):
+        api.github.edit_comment(incident, comment["id"], "edited", login)
+
+    after = api.ok("POST", "/graphql", json=given)["data"]["repository"]["issue"]["comments"]["nodes"][0]
+
+    edits = after["userContentEdits"]
+    assert (edits["totalCount"], edits["pageInfo"]["hasNextPage"], after["includesCreatedEdit"]) == (3, True, True)
+    assert [each["editor"]["login"] for each in edits["nodes"]] == ["alice", "alice"]
+    unknown = api.ok("POST", "/graphql", json={**given, "variables": {**given["variables"], "number": 99}})
+    assert (unknown["data"], unknown["errors"][0]["type"]) == (None, "NOT_FOUND")
+    assert "errors" in api.ok("POST", "/graphql", json={"query": "query { repository(owner: 1, name: 2) { nothing } }"})

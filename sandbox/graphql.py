@@ -1,7 +1,7 @@
-"""Parse the part of GraphQL that analytics queries use.
+"""Parse the part of GraphQL that the queries of Backout use.
 
-Fields, aliases, arguments and variables (spec.graphql.org/October2021/#sec-Language). No fragments, directives,
-mutations or introspection.
+Fields, aliases, arguments, variables and inline fragments (spec.graphql.org/October2021/#sec-Language). No named
+fragments, directives, mutations or introspection.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_TOKEN = re.compile(r"""\s*(?:,|\#[^\n]*|([{}()\[\]:!=]|\$?[A-Za-z_]\w*|-?\d+(?:\.\d+)?|"(?:[^"\\]|\\.)*"))""")
+_TOKEN = re.compile(r"""\s*(?:,|\#[^\n]*|(\.\.\.|[{}()\[\]:!=]|\$?[A-Za-z_]\w*|-?\d+(?:\.\d+)?|"(?:[^"\\]|\\.)*"))""")
 
 
 class SyntaxProblem(ValueError):
@@ -22,6 +22,8 @@ class Field:
     alias: str
     arguments: dict[str, Any] = field(default_factory=dict)
     fields: list["Field"] = field(default_factory=list)
+    on: str = ""
+    """Type of the inline fragment that holds the field; empty outside of one."""
 
 
 def parse(text: str, variables: Mapping[str, Any]) -> list[Field]:
@@ -77,8 +79,17 @@ class _QueryParser:
         self._expect("{")
         fields = []
         while self._peek() != "}":
-            fields.append(self._field())
+            fields.extend(self._fragment() if self._peek() == "..." else [self._field()])
         self._expect("}")
+        return fields
+
+    def _fragment(self) -> list[Field]:
+        self._expect("...")
+        self._expect("on")
+        kind = self._name()
+        fields = self._selection()
+        for each in fields:
+            each.on = kind
         return fields
 
     def _field(self) -> Field:

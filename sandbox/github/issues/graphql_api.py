@@ -1,0 +1,129 @@
+"""GraphQL API: the edit history of comments, which the REST API lacks.
+
+Errors also have HTTP status 200: docs.github.com/graphql/guides/forming-calls-with-graphql. Types and fields follow
+docs.github.com/graphql/reference/objects#issuecomment.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from sandbox.github.call import GitHubAnswer, GitHubCall, RouteAccess, Routes, parse
+from sandbox.github.issues.state import ContentEdit, FakeComment
+from sandbox.github.urls import node_id, timestamp, timestamp_or_none
+from sandbox.github.users.state import User
+from sandbox.graphql import Field, SyntaxProblem
+from sandbox.graphql import parse as parse_query
+
+ROUTES = Routes()
+_LONGEST_PAGE = 100
+
+Resolver = Callable[[Mapping[str, Any]], Any]
+"""Gets the arguments of the field."""
+
+
+class _QueryError(Exception):
+    """An error of the query: message and, if any, the `type` of GitHub."""
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.answer = {"message": message, **({"type": kind} if kind else {})}
+
+
+@ROUTES.add("POST", "/graphql", RouteAccess(None, "graphql"))
+def query(call: GitHubCall) -> GitHubAnswer:
+    body = parse(call)
+    root: dict[str, Any] = {"repository": partial(_repository, call), "node": partial(_node, call)}
+    try:
+        return GitHubAnswer(body={"data": _select(parse_query(body["query"], body.get("variables") or {}), root)})
+    except SyntaxProblem as error:
+        return GitHubAnswer(body={"errors": [{"message": str(error)}]})
+    except _QueryError as error:
+        return GitHubAnswer(body={"data": None, "errors": [error.answer]})
+
+
+def _select(fields: Sequence[Field], value: Any) -> Any:
+    """Return the selected fields of an object; of each one in a list."""
+    if isinstance(value, list):
+        return [_select(fields, each) for each in value]
+    if value is None:
+        return None
+    return {each.alias: _resolve(each, value) for each in fields if each.on in {"", value.get("__typename")}}
+
+
+def _resolve(field: Field, parent: Mapping[str, Any]) -> Any:
+    if field.name not in parent:
+        raise _QueryError(f"Field '{field.name}' doesn't exist on type '{parent.get('__typename', 'Query')}'")
+    found = parent[field.name]
+    found = found(field.arguments) if callable(found) else found
+    return _select(field.fields, found) if field.fields else found
+
+
+def _repository(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    name = f"{arguments['owner']}/{arguments['name']}"
+    if name.lower() != call.urls.full_name.lower() or not call.may("read"):
+        raise _QueryError(f"Could not resolve to a Repository with the name '{name}'.", "NOT_FOUND")
+    branch = {"__typename": "Ref", "name": call.repository.git.default_branch}
+    return {"__typename": "Repository", "defaultBranchRef": branch, "issue": partial(_issue, call)}
+
+
+def _issue(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    _require_issues(call)
+    number = arguments["number"]
+    issue = call.repository.threads.get(number)
+    if issue is None or issue.pull is not None:
+        raise _QueryError(f"Could not resolve to an Issue with the number of {number}.", "NOT_FOUND")
+    shown = [partial(_comment, call, each) for each in issue.comments]
+    return {"__typename": "Issue", "comments": partial(_connection, "IssueCommentConnection", shown)}
+
+
+def _node(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    _require_issues(call)
+    for issue in call.repository.threads.values():
+        for comment in issue.comments:
+            if node_id("IC", comment.id) == arguments["id"]:
+                return _comment(call, comment)
+    raise _QueryError(f"Could not resolve to a node with the global id of '{arguments['id']}'", "NOT_FOUND")
+
+
+def _require_issues(call: GitHubCall) -> None:
+    if not call.token.may("issues:read"):
+        raise _QueryError(call.token.refusal, "FORBIDDEN")
+
+
+def _comment(call: GitHubCall, comment: FakeComment) -> dict[str, Any]:
+    newest_first = [partial(_edit, each) for each in reversed(comment.edits)]
+    return {
+        "__typename": "IssueComment",
+        "id": node_id("IC", comment.id),
+        "fullDatabaseId": str(comment.id),
+        "url": call.urls.page(f"/issues/{comment.number}#issuecomment-{comment.id}"),
+        "body": comment.body,
+        "author": _actor(comment.user),
+        "createdAt": timestamp(comment.created_at),
+        "lastEditedAt": timestamp_or_none(comment.edits[-1].edited_at if comment.edits else None),
+        "includesCreatedEdit": bool(comment.edits),
+        "userContentEdits": partial(_connection, "UserContentEditConnection", newest_first),
+    }
+
+
+def _edit(edit: ContentEdit) -> dict[str, Any]:
+    return {"__typename": "UserContentEdit", "editedAt": timestamp(edit.edited_at), "editor": _actor(edit.editor)}
+
+
+def _actor(user: User | None) -> dict[str, Any] | None:
+    """Return an Actor. The login of a bot lacks the `[bot]` of the REST API."""
+    return None if user is None else {"__typename": user.type, "login": user.login.removesuffix("[bot]")}
+
+
+def _connection(
+    kind: str, shown: Sequence[Callable[[], dict[str, Any]]], arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return one page. A cursor is the number of entries before it."""
+    size, after = arguments.get("first"), int(arguments.get("after") or 0)
+    if not isinstance(size, int) or not 0 < size <= _LONGEST_PAGE:
+        raise _QueryError(f"`first` on the `{kind}` must be a value between 1 and {_LONGEST_PAGE}")
+    end = after + size
+    page = {"__typename": "PageInfo", "hasNextPage": end < len(shown), "endCursor": str(min(end, len(shown)))}
+    nodes = [each() for each in shown[after:end]]
+    return {"__typename": kind, "nodes": nodes, "pageInfo": page, "totalCount": len(shown)}
