@@ -13,16 +13,31 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ops.core.approval import APPROVE_BUTTON
+from ops.core.names import CHECK_OUTAGE
+from ops.core.run_record import RecordRules
 from ops.engine import timed_end
 from ops.engine.runbook import Runbook, job_parameters
 
 if TYPE_CHECKING:
-    from ops.config import Environment
+    from ops.config import Config, Environment
     from ops.config.label_checks import LabelRules
     from ops.config.labels import RunbookFacts
 
 V = TypeVar("V")
 
+FIXED_WORKFLOWS = (
+    APPROVE_BUTTON,
+    CHECK_OUTAGE,
+    "doctor",
+    "evidence",
+    "incident",
+    "limits",
+    "ops-check",
+    "scheduled",
+    "secret-leak",
+)
+"""Names of the workflow files that `ops workflows sync` writes besides those of the buttons."""
 OPS = Path(__file__).parent.parent
 FOLDER = OPS / "runbooks"
 _outside: dict[str, Path] = {}
@@ -105,6 +120,12 @@ def runbook_names() -> tuple[str, ...]:
     """Return the names of the runbooks with a button, in alphabetical order."""
     files = (path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
     return tuple(sorted({stem.replace("_", "-") for stem in (*files, *_outside)}))
+
+
+def record_rules(config: "Config") -> RecordRules:
+    """Return whose records may act: the workflows that `ops workflows sync` writes, and the responders of ops.yml."""
+    names = (*runbook_names(), *FIXED_WORKFLOWS)
+    return RecordRules(frozenset(f".github/workflows/{name}.yml" for name in names), config.responders)
 
 
 def add_runbook_file(path: Path) -> str:

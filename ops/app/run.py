@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops import STARTED
+from ops.app import registry
 from ops.app.configuration import probe_environ, published_prefix, read_config, register_secrets
 from ops.app.context import make_site, new_run_id, planning_context
 from ops.app.row_store import make_row_store
@@ -97,10 +98,10 @@ def run(
     """Run a runbook from the request to the result. Raises ConfigError before anything is sent."""
     config, _ = read_config(request.config)
     variables = probe_environ(environ, register_secrets(environ, config, redactor))
-    runbook, environment = request.runbook, config.environment(request.environment)
+    runbook, rules = request.runbook, registry.record_rules(config)
     with ExitStack() as ending:
         ending.callback(process.kill_all)
-        session = Session(environment, environ, ending, config, runbook=runbook)
+        session = Session(config.environment(request.environment), environ, ending, config, runbook=runbook)
         clock, folder, incident = session.clock, request.config.resolve().parent, request.incident
         record = folder / RUNS / (run_id := new_run_id(environ, clock.now()))
         session.client  # noqa: B018  a missing token ends the run here, before its first event
@@ -127,7 +128,7 @@ def run(
             timeline=timeline,
             kept_rows=make_row_store(record, session, run_id, is_job=actions.is_job(environ)),
             make_site=lambda: make_site(environ, folder, redactor, ending, session, elsewhere=options.has_next_job),
-            previous_runs=lambda: publisher.read_previous_runs(timeline, runbook.incident_use.records_wait),
+            previous_runs=lambda: publisher.read_previous_runs(timeline, runbook.incident_use.records_wait, rules),
             local_runs=functools.partial(read_records, folder / RUNS, runbook.name, session.sandbox, redactor),
         )
         if runbook.needs_approval:

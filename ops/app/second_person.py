@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ops.app import registry
 from ops.core.approval import (
     APPROVE_BUTTON,
     ASK_AGAIN,
@@ -22,7 +23,7 @@ from ops.core.approval import (
 )
 from ops.core.errors import Decision, ProviderError, Reason, Refused
 from ops.core.plan import Plan, RunOutcome
-from ops.core.run_record import RunRecord, embed_record
+from ops.core.run_record import RecordRules, RunRecord, embed_record
 from ops.core.timeline import EventKind
 from ops.core.version import __version__
 from ops.engine.context import Context
@@ -119,7 +120,7 @@ class SecondPerson:
             raise _changed("the approval names no incident")
         try:
             repository = client.connect(self.environ, self.redactor)
-            recorded = approvals.read_approvals(repository, incident)
+            recorded = approvals.read_approvals(repository, incident, self._rules)
         except ProviderError as error:
             raise _unreadable(error) from None
         named = (each for each in recorded.requests if each.full_digest == approval.digest)
@@ -141,6 +142,10 @@ class SecondPerson:
         asked = (request.incident, request.runbook, request.environment, dict(request.params))
         here = (incident, self.runbook.name, self.ctx.environment.name, given)
         return asked == here and request.is_signed(self.session.token.reveal(), self._repository)
+
+    @property
+    def _rules(self) -> RecordRules:
+        return registry.record_rules(self.ctx.config)
 
     @property
     def _repository(self) -> str:
@@ -168,9 +173,10 @@ class SecondPerson:
             environment=self.ctx.environment.name,
             program=__version__,
             approval=use.to_json(),
+            job=actions.job_number(self.environ),
         )
         try:
-            first = approvals.save_use(repository, incident, use, embed_record(text, record))
+            first = approvals.save_use(repository, incident, use, embed_record(text, record), self._rules)
         except ProviderError as error:
             raise _unreadable(error) from None
         if first != use:

@@ -136,10 +136,10 @@ def new_runbook(name: str, into: Path) -> None:
 
     They work as they are: change them into the runbook that you need.
     """
+    from ops.app.registry import FIXED_WORKFLOWS
     from ops.setup.new_runbook import scaffold
-    from ops.setup.workflows import FIXED
 
-    for path in scaffold(into, name, {*cli.list_commands(click.get_current_context()), *FIXED}):
+    for path in scaffold(into, name, {*cli.list_commands(click.get_current_context()), *FIXED_WORKFLOWS}):
         echo(f"wrote {path}")
     update = "./run pytest tests/static/test_docs.py tests/test_contract.py --update-golden"
     echo(f"next: ./run ops workflows sync, then {update}")

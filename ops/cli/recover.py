@@ -123,7 +123,8 @@ class StepRequest:
             echo(f"warning: the incident may still say that a job makes the step ({error.message})", err=True)
 
     def _step(self, most: int) -> "AutomaticStep":
-        from ops.app.configuration import program_name
+        from ops.app.configuration import program_name, read_config
+        from ops.app.registry import record_rules
         from ops.watch.automatic_step import AutomaticStep, command_by_hand
 
         program = program_name(self.environ)
@@ -144,6 +145,8 @@ class StepRequest:
             is_healthy=False,
             text=text,
             by_hand=by_hand,
+            rules=record_rules(read_config(self.config)[0]),
+            job=actions.job_number(self.environ),
         )
 
 

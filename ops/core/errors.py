@@ -176,6 +176,8 @@ class Reason(StrEnum):
     """The person did not type the service's name."""
     NO_TARGET = "no_target"
     """No version or deployment qualifies. The message gives the reason for each."""
+    UNCONFIRMED_MARK = "unconfirmed_mark"
+    """Messages of deployments decide, and no record of a workflow of ours confirms them. The hint has both commands."""
     NOT_DEPLOYABLE = "not_deployable"
     """Cloudflare no longer deploys that version, or that deployment cannot serve production."""
     LIVE_UNKNOWN = "live_unknown"

@@ -1,7 +1,7 @@
 """The hidden record at the end of our comments, and the records of previous runs.
 
-Everyone who can comment can write a record. So it is data for display and reports, trusted only from an author with
-write access, and never a reason to act. It has no mention and nothing that could end the HTML comment around it.
+Everyone who can comment can write a record. So it is data for display and reports; `ops.github.records` tells which
+one may act. It has no mention and nothing that could end the HTML comment around it.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import json
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -30,7 +30,7 @@ MINOR_KINDS = {"probed", "compared", "confirmed", "rehearsed", "warning"}
 KEPT_KINDS = {"prepared", "approved"}
 """Kinds of rows to drop last, because later runs need them: an undo, a hold, an approval."""
 
-ADDED_LATER = {"approval", "watch", "state", "live", "headline"}
+ADDED_LATER = {"approval", "watch", "state", "live", "headline", "job"}
 """Fields that older records lack. An empty one is not written, so that the digest of an older record stays."""
 DONE = "Done"
 """State of a run whose proof says nothing about health, such as a service that was closed."""
@@ -84,6 +84,8 @@ class RunRecord:
     """A request that waits for a second person, or the use of an approval; see `ops.core.approval`."""
     watch: Mapping[str, Any] = field(default_factory=dict)
     """State of a watch, from which another runner continues it; see `ops.watch.state`."""
+    job: str = ""
+    """Number and attempt of the workflow run that wrote the record, if `run` does not name it; older ones lack it."""
 
 
 def merge_runs(recorded: Iterable[RunRecord], local: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
@@ -238,6 +240,7 @@ def _block(data: Mapping[str, Any]) -> RunRecord:
         headline=require_text(data.get("headline", "")),
         approval=dict(data.get("approval", {})),
         watch=dict(data.get("watch", {})),
+        job=require_text(data.get("job", "")),
     )
 
 
@@ -267,15 +270,29 @@ _DEPLOYED = re.compile(r"deployment ([0-9a-f]{8}-[0-9a-f-]{27})\b")
 
 
 @dataclass(frozen=True)
+class RecordRules:
+    """Rules that tell whose records count."""
+
+    workflows: Collection[str] = ()
+    """Paths of the files that `ops workflows sync` writes."""
+    responders: Collection[str] = ()
+    """Logins in ops.yml; empty: everyone with write access."""
+
+
+@dataclass(frozen=True)
 class PreviousRuns:
     """Records of previous runs on the incident; empty without one, or if GitHub did not answer in time.
 
-    They may make a run stricter, and never less strict.
+    They may make a run stricter, and never less strict; only `confirmed` ones may do more.
     """
 
     runs: tuple[RunRecord, ...] = ()
-    """Records, oldest first."""
+    """Records that count, oldest first."""
     opened_at: datetime | None = None
+    confirmed: tuple[RunRecord, ...] = ()
+    """Those of them that a workflow of ours wrote, and nobody else edited."""
+    doubts: str = ""
+    """Records that do not count, and why, for people; empty if there are none."""
 
     @property
     def uploaded_versions(self) -> frozenset[str]:

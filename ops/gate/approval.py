@@ -29,7 +29,7 @@ def judge_approval(
 ) -> RecoveryRequest | RefusedRequest:
     """Return the request whose digest the person entered, or a refusal. The acting job verifies its signature."""
     try:
-        recorded = approvals.read_approvals(repository, event.incident)
+        recorded = approvals.read_approvals(repository, event.incident, registry.record_rules(config))
         waiting = find_request(recorded.requests, event.incident, event.approval.digest)
         refuse_approval(waiting, event.approval, recorded.uses)
         return _as_recovery(config, waiting, event)

@@ -14,6 +14,7 @@ from ops.core.clock import MAX_CLOCK_SKEW, format_utc
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.redaction import Redactor
+from ops.core.run_record import RecordRules
 from ops.gate.outcomes import GateJob, RecoveryRequest, RefusedRequest
 from ops.gate.refusals import APPROVE_AGAIN, PRESS_AGAIN
 from ops.github import actions, permissions
@@ -21,7 +22,7 @@ from ops.github.client import connect, provider_errors
 
 if TYPE_CHECKING:
     from ops.github.client import Repository
-    from ops.github.issues import IssueRecord
+    from ops.github.records import JudgedRecord
 
 
 _CHANGES = {"writing", "written"}
@@ -52,20 +53,24 @@ def refuse_approval_again(job: GateJob) -> RefusedRequest | None:
     )
 
 
-def refuse_further_attempt(repository: "Repository", request: RecoveryRequest, attempt: int) -> RefusedRequest | None:
+def refuse_further_attempt(
+    repository: "Repository", request: RecoveryRequest, attempt: int, rules: RecordRules
+) -> RefusedRequest | None:
     """Return a refusal of a re-run if a run changed something after the request, or if that is not known.
 
     Raises ProviderError.
     """
-    from ops.github.issues import trusted_records
+    from ops.github.records import Trust, judge_records
 
     if request.incident is None:
         return _rerun_refusal(
             request, attempt, "it names no incident, so it is not known what changed since the request"
         )
     with provider_errors():
-        runs = trusted_records(repository, request.incident)
-    for run in runs:
+        judged = judge_records(repository.get_issue(request.incident), rules)
+    if unknown := next((each for each in judged if each.is_unreadable), None):
+        return refuse_unknown_changes(request, attempt, f"record {quote_name(unknown.record.run)}: {unknown.doubt}")
+    for run in (each for each in judged if each.trust != Trust.NONE):
         if run.record.environment == request.environment and _has_changed_since(run, request.requested_at):
             at = format_utc(request.requested_at)
             return _rerun_refusal(
@@ -74,7 +79,7 @@ def refuse_further_attempt(repository: "Repository", request: RecoveryRequest, a
     return None
 
 
-def _has_changed_since(run: "IssueRecord", at: datetime) -> bool:
+def _has_changed_since(run: "JudgedRecord", at: datetime) -> bool:
     """Return whether the run changed something after that time. The clocks of runner and GitHub may differ."""
     rows = run.record.rows
     is_change = bool(run.record.versions) or any(row.kind in _CHANGES for row in rows)
@@ -86,7 +91,7 @@ def refuse_unknown_changes(request: RecoveryRequest, attempt: int, why: str) -> 
 
 
 def _rerun_refusal(
-    request: RecoveryRequest, attempt: int, why: str, run: "IssueRecord | None" = None
+    request: RecoveryRequest, attempt: int, why: str, run: "JudgedRecord | None" = None
 ) -> RefusedRequest:
     return RefusedRequest(
         reason=Reason.RERUN,

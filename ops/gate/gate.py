@@ -255,7 +255,7 @@ class Gate:
                 refusal = refusals.refuse_on_issue(request, triggers.read_issue(self.repository, number))
                 if refusal is not None:
                     return refusal
-            return refuse_further_attempt(self.repository, request, self._attempt)
+            return refuse_further_attempt(self.repository, request, self._attempt, registry.record_rules(self.config))
         except ProviderError as error:
             return refuse_unknown_changes(request, self._attempt, error.message)
 

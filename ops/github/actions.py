@@ -65,6 +65,12 @@ def require_variable(environ: Mapping[str, str], *names: str) -> str:
     raise ConfigError(f"{names[0]} is not set: this command runs in a job of GitHub Actions", hint=hint)
 
 
+def job_number(environ: Mapping[str, str]) -> str:
+    """Return number and attempt of the workflow run, as records hold them; empty on a laptop."""
+    number = run_id(environ)
+    return f"{number}.{environ.get('GITHUB_RUN_ATTEMPT', '1')}" if number else ""
+
+
 def run_attempt(environ: Mapping[str, str]) -> int:
     """Return the number of this attempt of the workflow run. Raises ConfigError outside of a job."""
     text = require_variable(environ, "GITHUB_RUN_ATTEMPT")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ops.core.approval import RECORD_SOURCE, Approval, ApprovalUse, WaitingRequest, parse_request, parse_use
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason
+from ops.core.run_record import RecordRules
 from ops.github.client import provider_errors, read_json, write_errors
-from ops.github.issues import trusted_records
+from ops.github.records import Trust, judge_records
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -76,16 +77,25 @@ class RecordedApprovals:
     uses: Sequence[ApprovalUse]
 
 
-def read_approvals(repository: "Repository", number: int) -> RecordedApprovals:
-    """Return the requests and used approvals of the issue. Raises ProviderError."""
+def read_approvals(repository: "Repository", number: int, rules: RecordRules) -> RecordedApprovals:
+    """Return the requests and used approvals of the issue. Raises ProviderError, also if GitHub hides their authors.
+
+    Requests are signed, so any author may have written them. A use only counts if a workflow of ours recorded it.
+    """
     with provider_errors():
-        records = [each.record for each in trusted_records(repository, number) if each.record.approval]
-    requests = (parse_request(each.approval) for each in records if each.source != RECORD_SOURCE)
-    uses = (parse_use(each.approval) for each in records if each.source == RECORD_SOURCE)
-    return RecordedApprovals([each for each in requests if each], [each for each in uses if each])
+        judged = judge_records(repository.get_issue(number), rules, lambda record: bool(record.approval))
+    requests = [each.record for each in judged if each.record.source != RECORD_SOURCE]
+    uses = [each for each in judged if each.record.source == RECORD_SOURCE]
+    if unknown := next((each for each in uses if each.is_unreadable), None):
+        text = f"whether the approval was used before is unknown: {unknown.doubt}"
+        raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE)
+    return RecordedApprovals(
+        [request for each in requests if (request := parse_request(each.approval))],
+        [use for each in uses if each.trust == Trust.OURS and (use := parse_use(each.record.approval))],
+    )
 
 
-def save_use(repository: "Repository", number: int, use: ApprovalUse, body: str) -> ApprovalUse:
+def save_use(repository: "Repository", number: int, use: ApprovalUse, body: str, rules: RecordRules) -> ApprovalUse:
     """Write the comment of a used approval, and return the first use of that request as GitHub shows it then.
 
     After a lost answer it reads before it writes again. Raises ProviderError if the comment is not there.
@@ -98,7 +108,7 @@ def save_use(repository: "Repository", number: int, use: ApprovalUse, body: str)
         except ProviderError as error:
             failed = error
         with contextlib.suppress(ProviderError):
-            uses = read_approvals(repository, number).uses
+            uses = read_approvals(repository, number, rules).uses
             if first := next((each for each in uses if each.uses == use.uses), None):
                 return first
     text = "GitHub does not show the comment of the approval"

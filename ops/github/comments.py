@@ -219,6 +219,10 @@ class StateComment:
     def url(self) -> str:
         return self._comment.html_url if self._comment else ""
 
+    @property
+    def id(self) -> int | None:
+        return self._comment.id if self._comment else None
+
     def write(self, body: str) -> None:
         """Create or edit the comment. A new one replaces a comment that is deleted, or that we may not edit."""
         from github import GithubException

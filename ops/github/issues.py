@@ -7,7 +7,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ops.core.clock import parse_utc
 from ops.core.errors import PROVED, ConfigError, Decision, ProviderError, Reason
 from ops.core.names import CHECK_OUTAGE, NAME_PATTERN
-from ops.core.run_record import DONE, PreviousRuns, RunRecord, is_edited, parse_job_run, read_record
+from ops.core.run_record import DONE, RunRecord, is_edited, parse_job_run, read_record
 from ops.github.client import newest_first, provider_errors
 from ops.github.comments import (
     BOT,
@@ -237,19 +237,12 @@ def list_recent_incidents(repository: "Repository", since: datetime) -> "list[Is
 
 
 def trusted_records(repository: "Repository", number: int) -> list[IssueRecord]:
-    """Return the records on the issue by the bot and by people with write access, oldest first."""
+    """Return the records on the issue by the bot and by people with write access, oldest first, to show."""
     return records_of(repository.get_issue(number), TrustedAuthors(repository))
 
 
-def read_previous_runs(repository: "Repository", number: int) -> PreviousRuns:
-    """Return the trusted records of an incident, and when it was opened."""
-    issue = repository.get_issue(number)
-    runs = tuple(entry.record for entry in records_of(issue, TrustedAuthors(repository)))
-    return PreviousRuns(runs, issue.created_at.astimezone(UTC))
-
-
 def records_of(issue: "Issue", trusted: "TrustedAuthors") -> list[IssueRecord]:
-    """Return the records on the issue by trusted authors, oldest first."""
+    """Return the records on the issue by trusted authors, to show; `judge_records` tells which may act."""
     return [
         IssueRecord(record, author_login(comment), is_edited(comment.body), comment.html_url)
         for comment, record in run_records(issue)

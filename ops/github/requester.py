@@ -146,6 +146,9 @@ _RUN = {
     "created_at": is_timestamp,
     "html_url": str,
     "event": str,
+    "path": str,
+    "head_branch": TEXT,
+    "head_repository": ({"full_name": str}, None),
     "status": TEXT,
     "conclusion": TEXT,
     "actor": USER,
@@ -228,12 +231,17 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
 )
 """Method, path below the repository, name in error texts, shape of a success response."""
 _USER = {"login": str}
+GRAPHQL = "/graphql"
+"""End of the path of queries. They only read: Backout sends no mutation."""
+_DATA = {"data": (dict, None), "errors": ([dict], None)}
 
 
 def expected_answer(method: str, path: str) -> tuple[str, Shape]:
     """Return the name of the route and its shape. A route that is not listed may return any object or list."""
     if path == "/user":
         return "the user of the token", _USER
+    if path.endswith(GRAPHQL):
+        return "a query", _DATA
     below = re.sub(r"^/repos/[^/]+/[^/]+", "", path)
     for verb, pattern, what, shape in ROUTES:
         if verb == method and re.fullmatch(pattern, below):
@@ -386,7 +394,7 @@ class TypedRequester(Requester):
     Here each request gets a connection object of its own; they share the open sockets.
 
     Raises:
-        Refused: `is_read_only` is set, and the request is no GET.
+        Refused: `is_read_only` is set, and the request is neither a GET nor a query.
         ProviderError: the response to a read has an unexpected shape.
         UnclearWrite: the response to a write has one.
     """
@@ -418,7 +426,9 @@ class TypedRequester(Requester):
     def requestJsonAndCheck(  # noqa: N802  PyGithub's name
         self, verb: str, url: str, *arguments: Any, **options: Any
     ) -> tuple[dict[str, Any], Any]:
-        return super().requestJsonAndCheck(verb, _HOST.sub("", url, count=1), *arguments, **options)
+        # An Enterprise Server serves queries outside of the path of its API.
+        path = url if url == self.graphql_url else _HOST.sub("", url, count=1)
+        return super().requestJsonAndCheck(verb, path, *arguments, **options)
 
     def requestJson(  # noqa: N802, PLR0917  PyGithub's name and order
         self,
@@ -431,7 +441,8 @@ class TypedRequester(Requester):
         follow_302_redirect: bool = False,  # noqa: FBT001, FBT002
     ) -> tuple[int, dict[str, Any], str]:
         path = urlsplit(url).path
-        if self.is_read_only and verb != "GET":
+        method = "GET" if path.endswith(GRAPHQL) else verb
+        if self.is_read_only and method != "GET":
             raise Refused(f"{verb} {path} is a write to GitHub, and only reads are allowed", reason=Reason.READ_ONLY)
         try:
             status, answer_headers, text = super().requestJson(
@@ -441,8 +452,8 @@ class TypedRequester(Requester):
             raise
         except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             # PyGithub cannot read the headers, or it was redirected to another host.
-            raise malformed_answer(verb, expected_answer(verb, path)[0], 0, type(error).__name__) from None
+            raise malformed_answer(method, expected_answer(method, path)[0], 0, type(error).__name__) from None
         if status >= 400:
             return status, answer_headers, refusal_body(text)
-        check_answer(verb, path, status, text)
+        check_answer(method, path, status, text)
         return status, answer_headers, text

@@ -20,7 +20,7 @@ from ops.publish.issue import LOCAL_USER, IssuePublisher
 
 if TYPE_CHECKING:
     from ops.config import Config
-    from ops.core.run_record import PreviousRuns
+    from ops.core.run_record import PreviousRuns, RecordRules
     from ops.publish.menu import MenuParts
 
 __all__ = ["LOCAL_USER", "Publisher"]
@@ -95,13 +95,13 @@ class Publisher:
         """Whether an incident holds the whole record of the run."""
         return self._issue.is_recorded
 
-    def read_previous_runs(self, timeline: Timeline, wait: float) -> "Callable[[], PreviousRuns]":
-        """Start to read the previous runs on the incident.
+    def read_previous_runs(self, timeline: Timeline, wait: float, rules: "RecordRules") -> "Callable[[], PreviousRuns]":
+        """Start to read the previous runs on the incident. `rules`: whose records count.
 
         Return a function that waits for them, at most `wait` real seconds from now.
         """
         return self._issue.read_previous_runs(
-            self._incident, wait, lambda text: timeline.record(EventKind.WARNING, text)
+            self._incident, wait, rules, lambda text: timeline.record(EventKind.WARNING, text)
         )
 
     def end(

@@ -16,7 +16,7 @@ from ops.core.end_message import MOVED
 from ops.core.errors import ProviderError, needs_people
 from ops.core.redaction import Redactor
 from ops.core.run import STATES, Run
-from ops.core.run_record import PreviousRuns, RecordRow, RunRecord, embed_record
+from ops.core.run_record import PreviousRuns, RecordRow, RecordRules, RunRecord, embed_record
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.github import client
@@ -90,7 +90,7 @@ class IssuePublisher:
             self._writer.begin(warn)
 
     def read_previous_runs(
-        self, incident: int | None, wait: float, warn: Callable[[str], object]
+        self, incident: int | None, wait: float, rules: RecordRules, warn: Callable[[str], object]
     ) -> Callable[[], PreviousRuns]:
         """Start to read the runs on the incident.
 
@@ -98,21 +98,26 @@ class IssuePublisher:
         """
         if not self._is_on or incident is None:
             return PreviousRuns
-        deadline, reading = time.monotonic() + wait, start_call(lambda: self._previous_runs(incident))
+        deadline, reading = time.monotonic() + wait, start_call(lambda: self._previous_runs(incident, rules))
+        warned = list[str]()
 
         def result() -> PreviousRuns:
             try:
-                return reading.result(timeout=max(0.0, deadline - time.monotonic()))
+                runs = reading.result(timeout=max(0.0, deadline - time.monotonic()))
             except Exception as error:  # noqa: BLE001  a recovery does without
                 warn(f"cannot read the earlier runs of the incident ({client.failure_text(error)})")
                 return PreviousRuns()
+            if runs.doubts and runs.doubts not in warned:
+                warned.append(runs.doubts)
+                warn(runs.doubts)
+            return runs
 
         return result
 
-    def _previous_runs(self, incident: int) -> PreviousRuns:
-        from ops.github.issues import read_previous_runs
+    def _previous_runs(self, incident: int, rules: RecordRules) -> PreviousRuns:
+        from ops.github.records import read_previous_runs
 
-        return read_previous_runs(self._connect(), incident)
+        return read_previous_runs(self._connect(), incident, rules)
 
     def end(
         self, timeline: Timeline, menu: "Callable[[str, str], MenuParts]", *, only_if_needed: bool = False

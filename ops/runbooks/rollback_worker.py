@@ -25,7 +25,7 @@ from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
 from ops.engine.step import Rehearsal, StepPlan
 from ops.workers import plan_text, refusals, rehearsal, reupload, rollback_target, schema_age, secret_values
 from ops.workers.deploy import DeploySplit
-from ops.workers.history import WorkerHistory
+from ops.workers.history import PastRollback, WorkerHistory
 from ops.workers.history_reads import read_history, read_listing
 from ops.workers.rollback_target import TargetChoice
 from ops.workers.schema_age import AppliedMigrations, SchemaAge
@@ -102,11 +102,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params"]):
     ) -> StepPlan:
         if to is None and history.live.displaced is not None:
             return _plan_repair(ctx, service, history, history.live.displaced)
-        incident, relapsed = ctx.request.incident, ctx.params.relapsed
-        choice = rollback_target.choose_target(history, incident=incident, only_older=bool(relapsed))
-        active = choice.active_rollback
-        if relapsed:
-            active = rollback_target.find_next_rollback(history, relapsed, incident=incident)
+        choice, active = _decide(ctx, history, to)
         if to is None and active is not None:
             summary = f"already rolled back: {plan_text.describe_rollback(active)}"
             reason = Reason.ALREADY_STEPPED_BACK
@@ -141,6 +137,42 @@ class RollbackWorker(Runbook["RollbackWorker.Params"]):
         """Return the parameters without what a person accepted for one version; None after `to`."""
         kept = RollbackWorker.Params(params.service, current_secrets=params.current_secrets)
         return None if params.to else replace(kept, relapsed=deployment, reason=AUTOMATIC_STEP)
+
+
+def _decide(
+    ctx: Context[RollbackWorker.Params], history: WorkerHistory, to: Split | None
+) -> tuple[TargetChoice, PastRollback | None]:
+    """Return the choice, and the rollback that leaves nothing to do.
+
+    Marks of runs without a confirmed record may stop the run, and never choose: Refused if the choice rests on them.
+    """
+    relapsed, incident = ctx.params.relapsed, ctx.request.incident
+    choice, active = rollback_target.decide(history, relapsed, incident=incident)
+    if to is not None or not history.has_unconfirmed_marks:
+        return choice, active
+    believed = other = _outcome(history, choice, active)
+    for read_local in (tuple, ctx.local_runs):  # the records of this machine only if they matter
+        sure = history.with_confirmed_marks_only(read_local())
+        try:
+            other = _outcome(history, *rollback_target.decide(sure, relapsed, incident=incident))
+        except Refused:  # without its mark, the relapsed deployment is that of somebody else
+            other = () if active else history.live.split
+        if believed == other:
+            return choice, active
+    raise _unconfirmed_marks(ctx, history, believed, other)
+
+
+def _outcome(history: WorkerHistory, choice: TargetChoice, active: PastRollback | None) -> Split:
+    """Return what serves after the run; empty if it has no target."""
+    return history.live.split if active else tuple((version, 100.0) for version in choice.candidates[:1])
+
+
+def _unconfirmed_marks(
+    ctx: Context[RollbackWorker.Params], history: WorkerHistory, believed: Split, other: Split
+) -> Refused:
+    commands = (_suggest_rollback(ctx, format_split(believed)), _suggest_rollback(ctx, format_split(other)))
+    listing = ctx.versions_command(ctx.params.service)
+    return refusals.unconfirmed_marks_refusal(history, believed, other, commands=commands, listing=listing)
 
 
 def _build_probes(service: "Service", find_split: Callable[[], Split] = tuple) -> ProbeSet:
@@ -301,6 +333,8 @@ def _plan_repair(
     """
     choice = rollback_target.choose_target(history, incident=ctx.request.incident)
     split, rehearsed = displaced.split, history.live.mark
+    if not history.with_confirmed_marks_only(ctx.local_runs()).has_confirmed_run(history.live):
+        raise _unconfirmed_marks(ctx, history, split, traffic_of(history.live))
     _check_rotated_secrets(ctx, history, choice, split)
     mark = replace(_build_mark(ctx, None), rehearsed=rehearsed.rehearsed if rehearsed else "")
     step = _build_step(ctx, service, history, split, mark=mark, undo=traffic_of(history.live))

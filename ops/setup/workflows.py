@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from ops.app.menu import build_menu
+from ops.app.registry import FIXED_WORKFLOWS
 from ops.app.scope import AnyRunbook, button_inputs, fitting_environments, fitting_services, laptop_variables
 from ops.config.checks import KINDS
 from ops.core import next_step
@@ -52,17 +53,6 @@ PINS = {
     "download": "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
 }
 """For an action that no workflow of the repository uses yet."""
-FIXED = (
-    APPROVE_BUTTON,
-    CHECK_OUTAGE,
-    "doctor",
-    "evidence",
-    "incident",
-    "limits",
-    "ops-check",
-    "scheduled",
-    "secret-leak",
-)
 OUR_FOLDER = ".github/actions"
 """Folder of our actions, in a copy of Backout or in the repository `github.actions`."""
 OUR_ACTIONS = ("setup", "gate", "run", "tell")
@@ -118,7 +108,7 @@ def differences(
     for name, text in render(config, runbooks, pin):
         desired[name] = _with_pins(text, {**pins, **_pins([existing.get(name, "")]), **ours})
     different = []
-    for name in sorted({*runbooks, *FIXED}):
+    for name in sorted({*runbooks, *FIXED_WORKFLOWS}):
         path, new, old = folder / f"{name}.yml", desired.get(name), existing.get(name)
         if old is None and new is not None:
             different.append(FileDifference(path, FileAction.WRITE, "is missing", desired=new))

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ops.app import registry
 from ops.app.configuration import load_config
 from ops.app.context import planning_context
 from ops.app.scope import Place
@@ -24,13 +25,14 @@ from ops.pages import live_deployment, plan_text
 from ops.pages.snapshot import MAX_DEPLOYMENTS, explain_unknown_live, read_snapshot
 from ops.render import to_one_line
 from ops.workers import history_reads, rollback_target, schema_age, secret_values
-from ops.workers.history import WorkerHistory, find_warning_sign
+from ops.workers.history import WorkerHistory
 from ops.workers.plan_text import describe_rollback, list_leftovers
 from ops.workers.rollback_target import TargetChoice
 from ops.workers.schema_age import AppliedMigrations, list_schema_ages
+from ops.workers.warning_signs import find_warning_sign
 
 if TYPE_CHECKING:
-    from ops.config import Service
+    from ops.config import Config, Service
 
 LIVE, TARGET, POSSIBLE, REJECTED = "live", "target", "possible", "rejected"
 NEVER_SERVED = "it never served all traffic"
@@ -114,7 +116,7 @@ def service_versions(
             redactor=redactor,
             ending=ending,
         )
-        ctx = replace(context, previous_runs=_start_reading_runs(incident, environ, redactor))
+        ctx = replace(context, previous_runs=_start_reading_runs(incident, config, environ, redactor))
         of = session.environment.service(place.service)
         program, *extra = ctx.command_prefix
         options = {"service": place.service, "environment": place.environment, "incident": incident}
@@ -132,7 +134,7 @@ def service_versions(
 
 
 def _start_reading_runs(
-    incident: int | None, environ: Mapping[str, str], redactor: Redactor
+    incident: int | None, config: "Config", environ: Mapping[str, str], redactor: Redactor
 ) -> Callable[[], Callable[[], PreviousRuns]]:
     """Return the function that starts to read the runs on the incident."""
     if incident is None:
@@ -140,10 +142,10 @@ def _start_reading_runs(
 
     def read() -> PreviousRuns:
         from ops.github.client import CHECK_HINT, connect, provider_errors
-        from ops.github.issues import read_previous_runs
+        from ops.github.records import read_previous_runs
 
         with provider_errors(CHECK_HINT):
-            return read_previous_runs(connect(environ, redactor), incident)
+            return read_previous_runs(connect(environ, redactor), incident, registry.record_rules(config))
 
     return lambda: start_call(read).result
 

@@ -5,7 +5,7 @@ Everything unknown refuses: people were notified of the relapse, and can make th
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,14 +19,13 @@ from ops.cloudflare.types.workers import short_id
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
-from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord, embed_record, is_edited, read_record
+from ops.core.run_record import ENDED_KIND, RecordRow, RecordRules, RunRecord, embed_record, is_edited
 from ops.core.version import __version__
-from ops.github.client import provider_errors
-from ops.github.comments import StateComment
-from ops.github.issues import TrustedAuthors, find_state_comment, records_of
+from ops.github.comments import BOT, StateComment
+from ops.github.records import JudgedRecord, Trust, judge_records
 from ops.watch.judgment import ErrorRates, LiveVersions, judge_watch
 from ops.watch.record import WATCH
-from ops.watch.state import is_closed_watch, parse_state
+from ops.watch.state import WatchState, is_closed_watch, parse_state
 
 if TYPE_CHECKING:
     from ops.github.issues import Issue
@@ -53,6 +52,10 @@ class AutomaticStep:
     """Markdown of its comment."""
     by_hand: str
     """Command by which a person makes the step."""
+    rules: RecordRules = field(default_factory=RecordRules)
+    """Whose records act."""
+    job: str = ""
+    """Number and attempt of this workflow run."""
 
     def refuse(self, why: str) -> Refused:
         hint = f"A person decides. To make the step: `{self.by_hand}`"
@@ -90,14 +93,14 @@ def give_back_claim(step: AutomaticStep, issue: "Issue", now: datetime, ended: D
 
     Its record says `refused` in each case: release 0.1.1 counts others. Raises ProviderError.
     """
-    claim = find_state_comment(issue, partial(_is_own_claim, step))
-    if claim is None:
+    found = _find_own_claim(step, issue)
+    if found is None:
         return
-    comment, record = claim
+    record = found.record
     rows = (*record.rows, RecordRow(now, ENDED_KIND, Decision.REFUSED))
     refused = replace(record, decision=Decision.REFUSED, reason=Reason.NO_AUTOMATIC_STEP, rows=rows)
     text = f"**Automatic step:** {ended}, and nothing was changed. Its run says why. By hand: `{step.by_hand}`"
-    comment.write(embed_record(text, refused))
+    StateComment(issue, found.comment).write(embed_record(text, refused))
 
 
 def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> bool:
@@ -109,18 +112,7 @@ def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> bool:
     """
     if issue.state == "closed":
         raise step.refuse("somebody closed the incident after the relapse")
-    found = find_state_comment(issue, partial(_is_watch, step))
-    if found is None:
-        raise step.refuse(f"the incident has no watch of {step.service} in {step.environment}")
-    body = found[0].read()
-    record = read_record(body)
-    if record is None or is_edited(body):
-        raise step.refuse("the comment of the watch was edited or deleted")
-    state = parse_state(record.watch, now)
-    if record.decision != Decision.RELAPSED or state is None or state.deployment != step.deployment:
-        raise step.refuse("the newest watch of the service did not find a relapse of this deployment")
-    if state.foreign:
-        raise step.refuse(f"someone else deployed after the rollback: {state.foreign[0].text}")
+    state = _require_relapse(step, issue, now)
     if _is_claimed(step, issue):
         return False
     if step.is_healthy and judge_watch(state, LiveVersions(), ErrorRates()).is_relapse:
@@ -134,9 +126,10 @@ def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> bool:
         service=step.service,
         rows=(RecordRow(now, "requested", about),),
         program=__version__,
+        job=step.job,
     )
-    found = find_state_comment(issue, partial(_is_own_claim, step))
-    comment = found[0] if found else StateComment(issue)
+    found = _find_own_claim(step, issue)
+    comment = StateComment(issue, found.comment if found else None)
     comment.write(embed_record(step.text, claim))
     try:
         if not _is_claimed(step, issue):
@@ -147,14 +140,35 @@ def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> bool:
     return True
 
 
+def _require_relapse(step: AutomaticStep, issue: "Issue", now: datetime) -> WatchState:
+    """Return the state of the watch that found the relapse. Raises Refused, and ProviderError."""
+    watches = judge_records(issue, step.rules, partial(_is_watch, step))
+    found = next((each for each in reversed(watches) if each.author == BOT), None)
+    if found is None:
+        raise step.refuse(f"the incident has no watch of {step.service} in {step.environment}")
+    record = found.record
+    if found.trust != Trust.OURS:
+        raise step.refuse(f"the record of the watch is not believed: {found.doubt}")
+    if is_edited(found.comment.body):
+        raise step.refuse("the comment of the watch was edited or deleted")
+    state = parse_state(record.watch, now)
+    if record.decision != Decision.RELAPSED or state is None or state.deployment != step.deployment:
+        raise step.refuse("the newest watch of the service did not find a relapse of this deployment")
+    if state.foreign:
+        raise step.refuse(f"someone else deployed after the rollback: {state.foreign[0].text}")
+    return state
+
+
 def _is_claimed(step: AutomaticStep, issue: "Issue") -> bool:
     """Return whether the incident has the record of this step. Raises Refused if older ones are as many as permitted.
 
     Two environments may record steps at the same time, so this also runs after the write.
     """
-    with provider_errors():
-        records = [each.record for each in records_of(issue, TrustedAuthors(issue.repository))]
-    made = (each for each in records if each.source == STEP and each.decision != Decision.REFUSED)
+    judged = judge_records(issue, step.rules, lambda record: record.source == STEP)
+    if unknown := next((each for each in judged if each.is_unreadable), None):
+        raise step.refuse(f"earlier steps of this incident are unknown: {unknown.doubt}")
+    records = (each.record for each in judged if each.trust == Trust.OURS or each.is_former)
+    made = (each for each in records if each.decision != Decision.REFUSED)
     steps = list(dict.fromkeys((each.run, each.environment, each.service) for each in made))
     own = (_claim_id(step), step.environment, step.service)
     before = max(steps.index(own) if own in steps else len(steps), step.deployed)
@@ -165,6 +179,12 @@ def _is_claimed(step: AutomaticStep, issue: "Issue") -> bool:
 
 def _claim_id(step: AutomaticStep) -> str:
     return f"step-{step.deployment}"
+
+
+def _find_own_claim(step: AutomaticStep, issue: "Issue") -> JudgedRecord | None:
+    """Return the claim of this step that the bot wrote; None without one. Raises ProviderError."""
+    claims = judge_records(issue, step.rules, partial(_is_own_claim, step))
+    return next((each for each in reversed(claims) if each.author == BOT), None)
 
 
 def _is_own_claim(step: AutomaticStep, record: RunRecord) -> bool:

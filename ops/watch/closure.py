@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ops.app import registry
 from ops.app.session import Session
 from ops.core.errors import EXIT_CODES, Decision, OpsError, Reason
 from ops.core.next_step import build_command
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SWITCH_KEY_PREFIX
 from ops.core.verdict import Verdict
 from ops.engine.runbook import DueNotice
+from ops.github import actions
 from ops.maintenance.open_addresses import ClosureLook, advise_closing, find_ignored_switch, look_at_routes
 from ops.publish.chat import post_message
 from ops.switches.values import find_rules, parse_state
@@ -131,7 +133,8 @@ class ClosureWatch(Watch):
 
     def _report(self, result: WatchResult, looked: ClosureLook) -> bool:
         """Report the opening, and return whether the incidents show it."""
-        opening = opening_record(result.environment, result.service, looked, self._clock.now())
+        job = self._record.job if self._record else ""
+        opening = opening_record(result.environment, result.service, looked, self._clock.now(), job)
         text, news = self._notice(result), list[bool]()
         incidents = sorted({number for each in looked.openings for number in each.incidents})
 
@@ -173,13 +176,15 @@ class ScheduledLook:
     def _publish(self, service: str, look: ClosureLook, text: str) -> str:
         """Report the opening on its incident, once, and in chat. Return a line about it."""
         shown = self.redactor.redact_text(f"{text}. {self._advise(look)}")
-        record = opening_record(self.session.environment.name, service, look, self.session.clock.now())
+        record = opening_record(
+            self.session.environment.name, service, look, self.session.clock.now(), actions.job_number(self.environ)
+        )
         numbers = sorted({number for each in look.openings for number in each.incidents})
         lines = dict[int, str]()
         for number in numbers:
             try:
                 issue = find_incident(self.environ, self.redactor, number)
-                is_new = post_opening(issue, f"### ⚠️ {shown}", record)
+                is_new = post_opening(issue, f"### ⚠️ {shown}", record, registry.record_rules(self.config))
                 lines[number] = f"reported on #{number}" if is_new else f"reported before on #{number}"
             except OpsError as error:
                 lines[number] = f"not reported on #{number}: {error.message}"

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, ProviderError, Reason
 from ops.core.redaction import Redactor
-from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord, embed_record, read_record
+from ops.core.run_record import ENDED_KIND, RecordRow, RecordRules, RunRecord, embed_record, read_record
 from ops.core.version import __version__
 from ops.github.client import CHECK_HINT, GitHubApiError, connect, provider_errors
 from ops.github.comments import StateComment
 from ops.github.issues import (
-    TrustedAuthors,
     find_state_comment,
     is_incident,
     list_recent_incidents,
-    records_of,
     reopen_incident,
     require_incident,
 )
+from ops.github.records import JudgedRecord, Trust, acting_records, judge_records
 from ops.watch.state import LONGEST, WatchState, is_closed_watch, new_owner, parse_state
 
 if TYPE_CHECKING:
@@ -55,10 +54,21 @@ class WatchRecord:
     """State of the watch of one service on an incident. A failure of GitHub is kept in `problem` and ends nothing."""
 
     def __init__(
-        self, connect: "Callable[[], Issue]", environment: str, service: str, *, is_closed: bool = False
+        self,
+        connect: "Callable[[], Issue]",
+        environment: str,
+        service: str,
+        *,
+        rules: RecordRules,
+        job: str,
+        is_closed: bool = False,
     ) -> None:
-        """`is_closed`: the watch is one of a closed service, which has a comment of its own."""
+        """`rules`: whose records act. `job`: number and attempt of this workflow run; empty on a laptop.
+
+        `is_closed`: the watch is one of a closed service, which has a comment of its own.
+        """
         self._connect, self._is_closed = connect, is_closed
+        self._rules, self.job = rules, job
         self._environment, self._service = environment, service
         self._issue: Issue | None = None
         self._comment: StateComment | None = None
@@ -69,17 +79,21 @@ class WatchRecord:
     def find(self, now: datetime) -> WatchState | None:
         """Return the state of a watch that has no decision yet. Raises ProviderError.
 
-        Without one, a new watch begins: it ends those of the same service on other incidents, so that one remains.
+        Without one, a new watch begins: it ends those of the same service on other incidents, so that one remains. It
+        also begins from the start, in the same comment, if release 0.1.1 or another laptop wrote that state.
         """
-        self._issue = self._connect()
-        self._comment = StateComment(self._issue)
-        state_comment = find_state_comment(self._issue, self._is_open)
-        state = parse_state(state_comment[1].watch, now) if state_comment else None
-        if state_comment and state:
-            self._comment = state_comment[0]
-        else:
-            self._try(lambda _: self._end_others(now))
-        return state
+        issue = self._issue = self._connect()
+        self._comment = StateComment(issue)
+        acting = acting_records(issue, self._rules, self._is_open)
+        state = parse_state(acting[-1].record.watch, now) if acting else None
+        if state is not None:
+            self._comment = StateComment(issue, acting[-1].comment)
+            return state
+        former = find_state_comment(issue, self._is_open)
+        if former and parse_state(former[1].watch, now) and former[1].job == "":
+            self._comment = former[0]
+        self._try(lambda _: self._end_others(now))
+        return None
 
     def _end_others(self, now: datetime) -> None:
         """End the watches of this service on other incidents; their runners see it and stop. Raises ProviderError."""
@@ -108,9 +122,8 @@ class WatchRecord:
         """Return whether a run began to change the service after that time. Raises ProviderError."""
         if self._issue is None:
             return False
-        with provider_errors():
-            records = records_of(self._issue, TrustedAuthors(self._issue.repository))
-        runs = (each.record for each in records if each.is_run)
+        judged = judge_records(self._issue, self._rules)
+        runs = (each.record for each in judged if each.is_run and each.trust != Trust.NONE)
         here = (each for each in runs if (each.environment, each.service) == (self._environment, self._service))
         return any(row.kind in CHANGES and row.at > at for each in here for row in each.rows)
 
@@ -144,16 +157,34 @@ class WatchRecord:
             environment=self._environment,
             service=self._service,
             watch=state.to_json(),
+            job=self.job,
         )
         self._try(lambda comment: comment.write(embed_record(text, named)))
 
     def is_taken_over(self, state: WatchState, now: datetime) -> bool:
-        """Return whether a later runner has the watch, or one decided it. Sends one request; False if that fails."""
+        """Return whether a later runner has the watch, or one decided it; False if GitHub fails.
+
+        It sends one request, and asks who wrote the comment only if that says so.
+        """
         bodies: list[str] = []
         self._try(lambda comment: bodies.append(comment.read()))
         record = read_record(bodies[0]) if bodies else None
         written = parse_state(record.watch, now) if record else None
-        return record is not None and (bool(record.decision) or (written is not None and written.owner > state.owner))
+        if record is None or not (record.decision or (written is not None and written.owner > state.owner)):
+            return False
+        return self._is_genuine(record)
+
+    def _is_genuine(self, record: RunRecord) -> bool:
+        """Return whether a watch wrote the comment; else the problem names who edited it."""
+        issue, comment, judged = self._issue, self._comment, list[JudgedRecord]()
+        if issue is None or comment is None:
+            return False
+        self._try(lambda _: judged.extend(judge_records(issue, self._rules, lambda each: each == record)))
+        own = next((each for each in judged if each.comment.id == comment.id), None)
+        if own is not None and own.trust == Trust.NONE and not own.is_former:
+            self.problem = f"the comment of this watch is not believed: {own.doubt}"
+            return False
+        return own is not None
 
     def report_relapse(self, text: str) -> None:
         """Open the incident again if it is closed, and post the text."""
@@ -173,7 +204,7 @@ class WatchRecord:
         def post(number: int) -> None:
             issue = own if number == own.number else _find_other_incident(own.repository, number)
             if issue is not None:
-                posted.append(post_opening(issue, text, opening))
+                posted.append(post_opening(issue, text, opening, self._rules))
 
         def post_each(_: StateComment) -> None:
             failures = list[ProviderError]()
@@ -210,8 +241,11 @@ def _find_other_incident(repository: "Repository", number: int) -> "Issue | None
         raise
 
 
-def opening_record(environment: str, service: str, look: "ClosureLook", now: datetime) -> RunRecord:
-    """Return the record of an opening. The same ways into the same stored closure have the same name."""
+def opening_record(environment: str, service: str, look: "ClosureLook", now: datetime, job: str) -> RunRecord:
+    """Return the record of an opening. The same ways into the same stored closure have the same name.
+
+    `job`: number and attempt of this workflow run; empty on a laptop.
+    """
     texts = [each.text for each in look.openings]
     name = hashlib.sha256(json.dumps([environment, service, look.run, sorted(texts)]).encode()).hexdigest()[:16]
     rows = (RecordRow(now, "warning", f"OPEN although closed: {'; '.join(texts)}"),)
@@ -223,17 +257,16 @@ def opening_record(environment: str, service: str, look: "ClosureLook", now: dat
         service=service,
         rows=rows,
         program=__version__,
+        job=job,
     )
 
 
-def post_opening(issue: "Issue", text: str, opening: RunRecord) -> bool:
-    """Post the text, unless this opening was posted before, and open the incident again if it is closed.
+def post_opening(issue: "Issue", text: str, opening: RunRecord, rules: RecordRules) -> bool:
+    """Post the text, unless a watch posted this opening before, and open the incident again if it is closed.
 
     Return whether it was posted. Raises ProviderError.
     """
-    with provider_errors():
-        known = {each.record.run for each in records_of(issue, TrustedAuthors(issue.repository))}
-    if opening.run in known:
+    if acting_records(issue, rules, lambda record: record.run == opening.run):
         return False
     reopen_incident(issue, embed_record(text, opening))
     return True

@@ -8,15 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ops.app import registry
 from ops.app.configuration import load_config, probe_environ, published_prefix, read_config, register_secrets
 from ops.app.scope import Place
 from ops.app.session import Session
 from ops.config.probes import ProbeSet
 from ops.core.clock import current_time
 from ops.core.redaction import Redactor
+from ops.core.run_record import RunRecord
 from ops.core.verdict import ProbeObservation, Verdict
+from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.issues import IssueRecord, TrustedAuthors, list_recent_incidents, records_of
+from ops.github.issues import list_recent_incidents
+from ops.github.records import Trust, judge_records
 from ops.pages.snapshot import SiteClients, SiteContent, live_content
 from ops.publish.chat import post_message
 from ops.watch.closure import ClosureWatch
@@ -56,10 +60,11 @@ def watch_service(
     with ExitStack() as ending:
         session = Session(environment, environ, ending, config)
         runner = session.probe_runner(probe_environ(environ, names), redactor, config_path.parent.resolve())
-        record = None
+        record: WatchRecord | None = None
         if incident is not None:
-            connect_issue = partial(find_incident, environ, redactor, incident)
-            record = WatchRecord(connect_issue, environment.name, service.name, is_closed=is_closed)
+            job, rules = actions.job_number(environ), registry.record_rules(config)
+            connect_issue, where = partial(find_incident, environ, redactor, incident), (environment.name, service.name)
+            record = WatchRecord(connect_issue, *where, rules=rules, job=job, is_closed=is_closed)
         watch = (ClosureWatch if is_closed else Watch)(
             session,
             service,
@@ -113,25 +118,23 @@ def find_stopped(
     Raises OpsError.
     """
     config = load_config(config_path, environ, redactor)
-    now = current_time(environ)
+    now, rules = current_time(environ), registry.record_rules(config)
     stopped: dict[WatchPlace, None] = {}
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
-        trusted = TrustedAuthors(repository)
         issues = (
             list_recent_incidents(repository, now - RECENT) if incident is None else [repository.get_issue(incident)]
         )
         for issue in issues:
-            for each in records_of(issue, trusted):
-                if _is_stopped(each, config, now):
+            for each in judge_records(issue, rules, partial(_is_stopped, config, now)):
+                if each.trust != Trust.NONE or each.is_former:
                     place = Place(each.record.environment, each.record.service)
                     stopped[WatchPlace(place, issue.number, is_closed_watch(each.record.watch))] = None
     return list(stopped)
 
 
-def _is_stopped(recorded: IssueRecord, config: "Config", now: datetime) -> bool:
+def _is_stopped(config: "Config", now: datetime, record: RunRecord) -> bool:
     """Return whether this is a watch of a service in ops.yml, without a result and without a recent round."""
-    record = recorded.record
     environment = config.environments.get(record.environment)
     if record.source != WATCH or record.decision or environment is None or record.service not in environment.services:
         return False

@@ -93,6 +93,7 @@ def read_history(
                 static_assets=assets,
                 our_uploads=runs.uploaded_versions,
                 our_deployments=runs.deployments,
+                confirmed=PreviousRuns(runs.confirmed),
                 has_rotated_in_incident=any(run.runbook == "rotate-secrets" for run in runs.runs),
                 incident_opened_at=runs.opened_at,
                 is_incident_unread=ctx.request.incident is not None and runs.opened_at is None,

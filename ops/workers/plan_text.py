@@ -16,7 +16,7 @@ from ops.cloudflare.types.workers import (
 from ops.core.clock import format_duration, format_utc
 from ops.core.names import is_sha
 from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
-from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign, is_barely_proven
+from ops.workers.history import PastRollback, WorkerHistory
 from ops.workers.request_figures import describe_traffic
 from ops.workers.rollback_target import TargetChoice, list_rejected
 from ops.workers.secret_values import (
@@ -25,6 +25,7 @@ from ops.workers.secret_values import (
     find_revoked_values,
     may_have_old_values,
 )
+from ops.workers.warning_signs import find_warning_sign, is_barely_proven
 
 REPAIR = "A rollback without `--to` deploys that again"
 ONLY_SECRETS_DIFFER = "The live version differs from the one before it only by a secret edit"

@@ -11,6 +11,7 @@ from ops.cloudflare.types.workers import (
     WorkerDeployment,
     describe_deployment,
     describe_split,
+    is_same_split,
     short_id,
 )
 from ops.core.clock import format_utc
@@ -88,6 +89,32 @@ def no_target_refusal(
 def _list_fallbacks(ways: tuple[RejectedTarget, ...], listing: str) -> str:
     more = f" For {len(ways) - MAX_LISTED} more, see `{listing}`." if len(ways) > MAX_LISTED else ""
     return " ".join(f"`--to {way.version}`: {way.why}." for way in ways[:MAX_LISTED]) + more
+
+
+def unconfirmed_marks_refusal(
+    history: WorkerHistory,
+    believed: Split,
+    other: Split,
+    *,
+    commands: tuple[SuggestedCommand, SuggestedCommand],
+    listing: str,
+) -> Refused:
+    """Return the refusal where messages of deployments decide that no record confirms: everyone who deploys writes one.
+
+    `believed`, `other`: what serves then with and without them; empty if nothing qualifies. `listing`: the command that
+    lists all versions.
+    """
+    live = history.live.split
+    ways = [
+        f"{'stay with' if is_same_split(split, live) else 'deploy'} {describe_split(split)}: `{command.command}`"
+        for split, command in zip((believed, other), commands, strict=True)
+        if split
+    ]
+    return Refused(
+        "messages of earlier deployments decide which version is good, and no record of a workflow run confirms them",
+        reason=Reason.UNCONFIRMED_MARK,
+        hint=f"Look at the versions (`{listing}`), then choose: {', or '.join(ways)}",
+    )
 
 
 def check_not_superseded(live: WorkerDeployment, requested_at: datetime | None) -> None:

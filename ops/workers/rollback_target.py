@@ -14,8 +14,9 @@ from ops.cloudflare.types.workers import Split, WorkerVersion, describe_deployme
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import did_you_mean, first_of, quote_name
-from ops.workers.history import PastRollback, WorkerHistory, find_warning_sign
+from ops.workers.history import PastRollback, WorkerHistory
 from ops.workers.secret_values import may_have_old_values
+from ops.workers.warning_signs import find_warning_sign
 
 ROLLBACK_HOLDS = timedelta(minutes=30)
 """A second request within this time counts as the same emergency, also from another person."""
@@ -179,6 +180,17 @@ def _is_of_incident(step: PastRollback, incident: int | None) -> bool:
     """Return whether the rollback is ours, and for this incident. One without an incident may have opened it."""
     mark = step.deployment.mark
     return step.is_ours and mark is not None and mark.incident in {None, incident}
+
+
+def decide(history: WorkerHistory, relapsed: str, *, incident: int | None) -> tuple[TargetChoice, PastRollback | None]:
+    """Return the choice, and the rollback that leaves nothing to do; None if there is none.
+
+    Raises:
+        Refused: `relapsed` is given, and another deployment is live.
+    """
+    choice = choose_target(history, incident=incident, only_older=bool(relapsed))
+    active = find_next_rollback(history, relapsed, incident=incident) if relapsed else choice.active_rollback
+    return choice, active
 
 
 def version_to_blame(history: WorkerHistory, suspect: str, split: Split, *, by_rule: bool) -> str | None:

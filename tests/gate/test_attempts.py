@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.core.run_record import RecordRow, RunRecord, embed_record, parse_job_run
 from tests.conftest import Outcome
 from tests.gate.support import LABEL, Job
 from tests.support.properties import holds_for
@@ -46,6 +46,8 @@ def record_run(
     """Record a run on the incident, with its last row `minutes` from now."""
     at = job.world.sandbox.clock.now() + timedelta(minutes=minutes)
     rows = (RecordRow(at - timedelta(seconds=5), "requested", "x"), RecordRow(at, kind, "x"))
+    if number := parse_job_run(run):
+        job.github.add_run("maintenance.yml", number[0])
     about = {"runbook": "maintenance", "environment": "production", "rows": rows, **block}
     job.github.comment(job.incident, embed_record("### Run\n", RunRecord(run=run, **about)), by)
 
@@ -179,6 +181,29 @@ def test_rerun_is_refused_only_after_recorded_change(job: Job, change: dict[str,
     assert (done.code, job.outputs["go"]) == ((3, "false") if is_refused else (0, "true")), done.err
     assert [each for each in job.comments if each in before] == before
     assert job.outputs["reason"] == ("rerun" if is_refused else "")
+
+
+def test_rerun_is_not_blocked_by_a_writer_who_is_no_responder(job: Job) -> None:
+    config = job.world.config
+    config.write_text(config.read_text().replace("responders: []", "responders: [alice]"))
+    merge_config(job)
+    job.github.add_user("dana")
+    payload = job.label()
+    record_run(job, "7002.1-00ab", 1, by="dana")
+
+    job.assert_accepted(rerun(job, payload, "alice"))
+
+
+@pytest.mark.slow
+def test_rerun_is_refused_if_authors_of_changes_are_unreadable(job: Job) -> None:
+    payload = job.label()
+    record_run(job, "7002.1-00ab", 1)
+    job.github.fault(method="POST", path="/graphql", status=502, times=None)
+
+    done = rerun(job, payload, "alice")
+
+    assert (done.code, job.outputs["reason"]) == (3, "rerun")
+    assert "GitHub does not say who edited it" in job.outputs["message"]
 
 
 @pytest.mark.sampled(2)

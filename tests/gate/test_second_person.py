@@ -417,9 +417,10 @@ def test_two_runs_of_one_approval_restore_once(desk: Desk) -> None:
     desk.press_approve()
 
     def use() -> None:
+        desk.hub.add_run("approve-restore.yml", 4711)
         approval = {"uses": desk.request["run"], "digest": desk.digest, "login": "bob", "id": desk.id_of("bob")}
         at = f"{desk.world.sandbox.clock.now():%Y-%m-%dT%H:%M:%SZ}"
-        record = RunRecord("approval-1", source="approval", approval={**approval, "at": at, "event": "1"})
+        record = RunRecord("approval-1", source="approval", approval={**approval, "at": at, "event": "4711"})
         desk.hub.comment(desk.incident, embed_record("used", record), ACTIONS_BOT)
 
     desk.hub.fault(method="POST", path=COMMENTS, skip=1, before=use)

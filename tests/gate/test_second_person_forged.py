@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from ops.core.approval import parse_request
+from ops.core.run_record import RunRecord, embed_record
+from ops.github.comments import BOT
 from tests.gate.test_second_person import BEFORE, desk
 from tests.support.commands import ended
 from tests.support.second_person import Desk
@@ -96,6 +98,44 @@ def test_request_with_any_signature_is_refused(desk: Desk, signature: str) -> No
 
     assert ended(desk.act(desk.runs[-1])) == (3, "refused", "request_changed")
     assert desk.restores == []
+
+
+USERS = {"a writer": ("carol", "approve-restore.yml"), "another workflow": (BOT, "triage.yml")}
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize(("by", "workflow"), USERS.values(), ids=USERS)
+def test_forged_use_of_an_approval_blocks_nothing(desk: Desk, by: str, workflow: str) -> None:
+    """Otherwise everybody who can write a comment could block each recovery that needs two people."""
+    desk.ask()
+    forge_use(desk, by, workflow)
+
+    assert desk.approve().result["outcome"]["changed"]
+    assert len(desk.restores) == 1
+
+
+@pytest.mark.slow
+def test_use_of_an_approval_that_cannot_be_judged_is_refused(desk: Desk) -> None:
+    """Ignored, one approval could restore twice."""
+    desk.ask()
+    desk.press_approve()
+    forge_use(desk, BOT, "approve-restore.yml")
+    desk.hub.fault(method="POST", path="/graphql", status=403, times=None)
+
+    refused = desk.act(desk.runs[-1])
+
+    assert ended(refused) == (3, "refused", "permission_unknown")
+    assert "GitHub does not say who edited it" in refused.result["message"]
+    assert (desk.restores, desk.tables) == ([], BEFORE)
+
+
+def forge_use(desk: Desk, by: str, workflow: str) -> None:
+    """Post a comment that says that bob's approval of the waiting request was used before."""
+    desk.hub.add_run(workflow, 4711)
+    at = f"{desk.world.sandbox.clock.now():%Y-%m-%dT%H:%M:%SZ}"
+    use = {"uses": desk.request["run"], "digest": "0" * 32, "login": "bob", "id": 1, "at": at, "event": "4711"}
+    record = RunRecord("approval-1", source="approval", approval=use, job="4711.1")
+    desk.hub.comment(desk.incident, embed_record("used", record), by)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from ops.app.configuration import add_server, read_config
 from ops.core.clock import SystemClock
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
-from ops.core.run_record import PreviousRuns
+from ops.core.run_record import PreviousRuns, RecordRules
 from ops.core.timeline import EventKind, Timeline
 from ops.github.client import connect
 from ops.github.secrets import EnvironmentSecrets
@@ -208,7 +208,7 @@ def test_recovery_goes_on_where_its_comment_cannot_be_sent(world: World) -> None
     timeline = Timeline(clock, Redactor(), publisher.sinks(is_routine=False, is_dry=False))
     with ExitStack() as ending:
         publisher.begin(timeline, ending)
-        runs = publisher.read_previous_runs(timeline, 5.0)()
+        runs = publisher.read_previous_runs(timeline, 5.0, RecordRules())()
         timeline.record(EventKind.WRITING, "deployment")
         links = publisher.end(timeline, no_menu, {})
 

@@ -74,7 +74,7 @@ def test_release_replaced_by_a_redeployment_is_skipped(incident: Incident, sites
     """The redeployed commit is bad too, and a later rollback must not restore the deployment that it replaced."""
     incident.world.site(timedelta(minutes=5), "redeployed, and bad", commit="c" * 40)
     redeployed = RunRecord(
-        "9",
+        f"{incident.github.add_run('redeploy-pages.yml')}.1-abcd",
         runbook="redeploy-pages",
         environment="production",
         service="frontend",

@@ -12,6 +12,7 @@ import pytest
 from sandbox.cloudflare.workers.state import FakeWorkerVersion
 from tests.conftest import WORKER, Outcome, Releases, World
 from tests.support.commands import LISTED_VERSIONS, WRITE, ended, ours
+from tests.support.local_runs import record_local_run
 from tests.support.marks import leaks, on_disk, secret
 from tests.support.wrangler import run_wrangler
 
@@ -370,6 +371,7 @@ def test_rollback_after_a_rotation_goes_no_further(world: World, step: str) -> N
     bad = world.release(timedelta(hours=2), code="bad")
     at = world.sandbox.clock.now() - timedelta(hours=1)
     world.sandbox.deploy(WORKER, good, message=f"ops1 incident=42 run=r1 blames={bad}", at=at)
+    record_local_run(world, "r1", [each.id for each in ours(world)])
     again = world.release(timedelta(minutes=50), deploy=False, code="good", secrets={"AI_KEY": "new"})
     messages = ["ops1 incident=42 run=r2 blames=- rotated=AI_KEY", REVOKED]
     for message in messages[: 1 if step == "after a rotation" else 2]:

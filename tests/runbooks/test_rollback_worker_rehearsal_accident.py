@@ -11,6 +11,7 @@ from tests.conftest import Outcome
 from tests.runbooks.test_rollback_worker_rehearsal import rehearsed, rollback, splits, steps
 from tests.support.commands import WRITE, Command, ended
 from tests.support.interleavings import RequestedRun, interleave
+from tests.support.local_runs import record_local_run
 from tests.support.shop import WORKER, Shop
 
 __all__ = ["rehearsed"]
@@ -96,8 +97,9 @@ def test_next_run_repairs_what_a_killed_rehearsal_replaced(rehearsed: Shop, who:
 
 
 def leave_accident(rehearsed: Shop, deploy: Callable[[], object]) -> None:
-    """Leave what a run leaves that dies right after the start of its rehearsal."""
+    """Leave what a run on this machine leaves that dies right after the start of its rehearsal."""
     deploy()
+    record_local_run(rehearsed.world, "20261124T030500-dead", [])
     message = f"ops1 incident=- run=20261124T030500-dead blames=- rehearsed={rehearsed.good}"
     split = {rehearsed.bad: 100, rehearsed.good: 0}
     rehearsed.world.sandbox.deploy(WORKER, split, message=message, author="recovery@shop.example")
@@ -156,6 +158,7 @@ def test_repair_does_not_bring_a_leaked_key_back_without_its_name(rehearsed: Sho
     sandbox.clock.advance(HOUR)
     rotated = sandbox.put_secret(WORKER, "TILL_KEY", "fresh")
     sandbox.deploy(WORKER, rotated, message="ops1 incident=- run=20261124T020500-0001 blames=- rotated=TILL_KEY")
+    record_local_run(rehearsed.world, "20261124T030500-dead", [])
     by_ci = sandbox.upload(WORKER, code="by CI", behaviour=behaviour, secrets={"TILL_KEY": "leaked"})
     sandbox.deploy(WORKER, by_ci, author="ci@shop.example")
     message = f"ops1 incident=- run=20261124T030500-dead blames=- rehearsed={rehearsed.good}"

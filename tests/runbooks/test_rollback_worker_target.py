@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from sandbox import Sandbox
 from tests.conftest import ACCOUNT, REFERENCE, WORKER, Outcome, World
+from tests.support.commands import ours
+from tests.support.local_runs import record_local_run
 from tests.support.named_histories import HistoryCase, named_histories
 from tests.support.properties import holds_for
 from tests.support.simulated_history import INCIDENTS, Judge, Past, message_of, pasts
@@ -44,6 +46,7 @@ def create_history(world: World, history: str) -> dict[str, str]:
         author, source = BY.get(by, ("ci@example.com", "wrangler"))
         deployed = {ids[name]: percent for name, percent in shares.items()}
         world.sandbox.deploy(WORKER, deployed, message=message(by, ids), author=author, source=source, at=at)
+    record_local_run(world, "r1", [each.id for each in ours(world)])
     world.sandbox.delete_resource("deleted")
     return ids
 

@@ -13,10 +13,11 @@ from ops.app.scope import Place
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record, read_record
+from ops.github.comments import BOT
 from ops.watch.judgment import WatchResult
 from ops.watch.start import watch_service
 from sandbox.faults import Fault
-from tests.conftest import Incident, Outcome, World
+from tests.conftest import Incident, Outcome, World, job_environ
 from tests.support.shop import WORKER, Shop, open_shop
 
 APPROVED = (
@@ -47,7 +48,7 @@ class Relapse:
 
     def watch(self, actions: dict[int, Callable[[], object]] | None = None) -> WatchResult:
         sandbox = self.shop.world.sandbox
-        environ = {**sandbox.environ(), **sandbox.github.environ(), "SHOP_TOKEN": sandbox.token}
+        environ = {**sandbox.environ(), **job_environ(sandbox.github), "SHOP_TOKEN": sandbox.token}
         return watch_service(
             Place("live", "web"),
             self.shop.world.config,
@@ -269,8 +270,10 @@ def test_step_counts_although_its_record_is_lost(relapse: Relapse, lost: str) ->
 def test_step_of_another_service_at_the_same_time_counts(relapse: Relapse) -> None:
     """Steps of two environments run at the same time. The one that is recorded first is made."""
     hub, number = relapse.incident.github, relapse.incident.number
-    other = embed_record("**Automatic step**", RunRecord("step-0", source="step", environment="test", service="web"))
-    note = lambda: hub.comment(number, other, "mai")  # noqa: E731
+    hub.add_run("rollback-worker.yml", 7002)
+    claim = RunRecord("step-0", source="step", environment="test", service="web", job="7002.1")
+    other = embed_record("**Automatic step**", claim)
+    note = lambda: hub.comment(number, other, BOT)  # noqa: E731
     hub.fault(method="POST", path="/repos/**/issues/*/comments", sends="Automatic step", before=note)
 
     relapse.refuses("this incident had 1 of at most 1", relapse.step())
@@ -410,6 +413,29 @@ def test_watch_of_a_stranger_is_no_evidence(relapse: Relapse) -> None:
     hub.comment(relapse.incident.number, forged, "zoe")
 
     relapse.refuses("the incident has no watch of web in live", relapse.step())
+
+
+def test_watch_of_another_workflow_is_no_evidence(relapse: Relapse) -> None:
+    hub = relapse.incident.github
+    number = hub.add_run("triage.yml")
+    comments = hub.issue(relapse.incident.number).comments
+    (watched,) = (each for each in comments if each.body == relapse.watched)
+    comments.remove(watched)
+    body = re.sub('"job":"[^"]+"', f'"job":"{number}.1"', watched.body)
+    hub.comment(relapse.incident.number, body, BOT)
+
+    relapse.refuses("the record of the watch is not believed", relapse.step())
+
+
+def test_forged_steps_block_no_step(relapse: Relapse) -> None:
+    """A writer records the step itself, and another one that would use up the limit."""
+    hub = relapse.incident.github
+    for name in (f"step-{relapse.deployment}", "step-0"):
+        record = RunRecord(name, source="step", environment="live", service="web", job="7001.1")
+        hub.comment(relapse.incident.number, embed_record("**Automatic step**", record), "mai")
+
+    assert relapse.step().result["wrote"]
+    assert relapse.shop.live == {relapse.shop.old: 100}
 
 
 @pytest.mark.slow

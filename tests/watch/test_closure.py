@@ -13,7 +13,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import read_record
 from ops.watch.judgment import WatchResult
 from ops.watch.start import watch_service
-from tests.conftest import WORKER, Incident, Outcome, World
+from tests.conftest import WORKER, Incident, Outcome, World, job_environ
 from tests.support.offline import HOST, MaintenanceWorld, prepared
 from tests.support.switches import DECLARED
 from tests.support.switches import prepared as prepared_switches
@@ -39,6 +39,21 @@ def incident(place: MaintenanceWorld) -> Incident:
     return Incident(place.world, number)
 
 
+def test_forged_record_of_an_opening_mutes_no_alarm(place: MaintenanceWorld, incident: Incident) -> None:
+    """A writer posts the record of an opening before it happens."""
+    hub = place.world.sandbox.github
+    watch(place, incident.number, {5: deploy_by_ci(place)})
+    (notice,) = (each for each in hub.issue(incident.number).comments if '"opening' in each.body)
+    hub.issue(incident.number).comments.clear()
+    hub.add_user("mallory")
+    hub.comment(incident.number, notice.body, "mallory")
+
+    watch(place, incident.number, {})
+
+    authors = [each.user.login for each in hub.issue(incident.number).comments if '"opening' in each.body]
+    assert authors == ["mallory", "github-actions[bot]"]
+
+
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with receiving() as found:
@@ -48,7 +63,7 @@ def receiver() -> Iterator[Receiver]:
 def watch(place: MaintenanceWorld, number: int | None, actions: dict[int, Callable[[], object]], **more: str) -> Any:
     """Watch in this process; `actions`: number of looks → what happens after them."""
     sandbox = place.world.sandbox
-    environ = {**sandbox.environ(), **sandbox.github.environ(), "CLOUDFLARE_API_TOKEN": "reading", **more}
+    environ = {**sandbox.environ(), **job_environ(sandbox.github), "CLOUDFLARE_API_TOKEN": "reading", **more}
     return watch_service(
         Place("production", "api"),
         place.world.config,

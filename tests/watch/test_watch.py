@@ -14,9 +14,10 @@ from ops.app.scope import Place
 from ops.core.errors import Decision, Reason
 from ops.core.redaction import Redactor
 from ops.core.run_record import read_record
+from ops.github.comments import BOT
 from ops.watch.judgment import WatchResult
 from ops.watch.start import watch_service
-from tests.conftest import Incident, Outcome, World
+from tests.conftest import Incident, Outcome, World, job_environ
 from tests.support.shop import WORKER, Shop, open_shop
 from tests.support.users import send_requests
 
@@ -56,7 +57,7 @@ def at_round(actions: dict[int, Callable[[], object]]) -> Callable[[WatchResult]
 def watch(shop: Shop, number: int | None = None, service: str = "web", **given: Any) -> WatchResult:
     """Watch in this process for ten minutes; `actions`: number of rounds → what happens after them."""
     sandbox = shop.world.sandbox
-    environ = {**sandbox.environ(), **sandbox.github.environ(), "SHOP_TOKEN": sandbox.add_token("watcher", RIGHTS)}
+    environ = {**sandbox.environ(), **job_environ(sandbox.github), "SHOP_TOKEN": sandbox.add_token("watcher", RIGHTS)}
     return watch_service(
         Place("live", service),
         shop.world.config,
@@ -411,12 +412,64 @@ def test_record_of_a_stranger_is_not_continued(shop: Shop, incident: Incident) -
     assert watch(shop, incident.number).state.rounds == "h" * 20
 
 
+def edit_by_maintainer(shop: Shop, incident: Incident, old: str, new: str) -> None:
+    hub = shop.world.sandbox.github
+    comment = hub.issue(incident.number).comments[0]
+    assert old in comment.body
+    hub.add_user("mallory", "maintain")
+    hub.edit_comment(incident.number, comment.id, comment.body.replace(old, new), "mallory")
+
+
+@pytest.mark.parametrize("workflow", ["edited", "triage.yml"])
+def test_forged_state_is_not_continued(shop: Shop, incident: Incident, workflow: str) -> None:
+    """A maintainer edits it, or another workflow posts it as the same bot."""
+    with pytest.raises(Killed):
+        watch(shop, incident.number, actions={10: kill})
+    forged = incident.bodies[0].replace("hhhhhhhhhh", "uuuuuuuuuu")
+    hub = shop.world.sandbox.github
+    if workflow == "edited":
+        edit_by_maintainer(shop, incident, "hhhhhhhhhh", "uuuuuuuuuu")
+    else:
+        number = hub.add_run(workflow)
+        hub.issue(incident.number).comments.clear()
+        hub.comment(incident.number, re.sub('"job":"[^"]+"', f'"job":"{number}.1"', forged), BOT)
+
+    found = watch(shop, incident.number)
+
+    assert (found.decision, found.state.rounds) == (Decision.MITIGATED, "h" * 20)
+
+
+def test_forged_end_does_not_stop_a_watch(shop: Shop, incident: Incident) -> None:
+    """A maintainer writes into its comment that it ended: the watch goes on, and finds the relapse."""
+
+    def end() -> None:
+        edit_by_maintainer(shop, incident, '"decision":""', '"decision":"mitigated"')
+
+    found = watch(shop, incident.number, actions={6: end, 8: fail(shop)})
+
+    assert found.decision == Decision.RELAPSED
+    assert len(found.state.rounds) > 8
+
+
+def test_watch_of_the_former_release_begins_again_in_its_comment(shop: Shop, incident: Incident) -> None:
+    """Release 0.1.1 named no workflow run, so another workflow could have written its state."""
+    with pytest.raises(Killed):
+        watch(shop, incident.number, actions={10: kill})
+    comment = shop.world.sandbox.github.issue(incident.number).comments[0]
+    comment.body = re.sub(',"job":"[^"]+"', "", comment.body.replace("hhhhhhhhhh", "uuuuuuuuuu"))
+
+    found = watch(shop, incident.number)
+
+    assert (found.decision, found.state.rounds) == (Decision.MITIGATED, "h" * 20)
+    assert len(incident.bodies) == 1
+
+
 @pytest.mark.slow
 def test_rounds_of_the_future_are_no_evidence(shop: Shop, incident: Incident) -> None:
-    """Somebody with write access forged the record, or its runner had a wrong clock."""
+    """The runner had a wrong clock."""
     with pytest.raises(Killed):
         watch(shop, incident.number, actions={2: kill})
-    incident.github.comment(incident.number, incident.bodies[0].replace("hh", "h" * 20), "mai")
+    incident.github.comment(incident.number, incident.bodies[0].replace("hh", "h" * 20), BOT)
 
     began = shop.world.sandbox.clock.now()
 

@@ -94,7 +94,8 @@ def test_edit_history_has_the_creation_and_each_editor_newest_first(api: Api, in
     """GraphQL spells the login of a bot without `[bot]`, and answers errors with 200 too."""
     comment = api.ok("POST", f"issues/{incident}/comments", json={"body": "received"})
     owner, _, name = api.github.repository.partition("/")
-    given = {"query": HISTORY, "variables": {"owner": owner, "name": name, "number": incident}}
+    where = {"owner": owner, "name": name, "number": incident}
+    given = {"query": HISTORY, "variables": where}
     before = api.ok("POST", "/graphql", json=given)["data"]["repository"]["issue"]["comments"]["nodes"][0]
     assert (before["lastEditedAt"], before["userContentEdits"]["nodes"]) == (None, [])
     for login in ("alice", "alice"):
@@ -105,6 +106,6 @@ def test_edit_history_has_the_creation_and_each_editor_newest_first(api: Api, in
     edits = after["userContentEdits"]
     assert (edits["totalCount"], edits["pageInfo"]["hasNextPage"], after["includesCreatedEdit"]) == (3, True, True)
     assert [each["editor"]["login"] for each in edits["nodes"]] == ["alice", "alice"]
-    unknown = api.ok("POST", "/graphql", json={**given, "variables": {**given["variables"], "number": 99}})
+    unknown = api.ok("POST", "/graphql", json={**given, "variables": {**where, "number": 99}})
     assert (unknown["data"], unknown["errors"][0]["type"]) == (None, "NOT_FOUND")
     assert "errors" in api.ok("POST", "/graphql", json={"query": "query { repository(owner: 1, name: 2) { nothing } }"})

@@ -1,0 +1,266 @@
+"""Judge the records on an incident: which may act, and why others do not count.
+
+Everyone with write access can edit a comment of the bot, and every workflow of the repository comments as the same bot.
+So a record acts only if a workflow of ours wrote it, and nobody else edited its comment.
+
+docs.github.com/graphql/reference/objects#usercontentedit, docs.github.com/rest/actions/workflow-runs#get-a-workflow-run
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from enum import Enum
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ops.core.errors import ProviderError
+from ops.core.names import first_of, quote_name
+from ops.core.run_record import PreviousRuns, RecordRules, RunRecord, parse_job_run
+from ops.core.threads import run_in_batches, run_parallel_mixed
+from ops.github.client import provider_errors, read_json
+from ops.github.comments import BOT, author_login, own_login, run_records
+from ops.github.issues import TrustedAuthors
+
+if TYPE_CHECKING:
+    from github.Issue import Issue
+    from github.IssueComment import IssueComment
+    from github.Repository import Repository
+
+EVENTS = {"issues", "push", "repository_dispatch", "schedule", "workflow_dispatch"}
+"""Events whose runs take the workflow file from the branch that GitHub names. A pull request brings its own."""
+PARALLEL_READS = 16
+LONGEST_HISTORY = 10
+"""Pages of edits of one comment. A watch edits its comment every 30 seconds, for two hours at most."""
+_EDITS = """userContentEdits(first: 100, after: $after) {
+  pageInfo { hasNextPage endCursor }
+  nodes { editor { __typename login } }
+}"""
+_COMMENTS = f"""query($owner: String!, $name: String!, $number: Int!, $page: String, $after: String) {{
+  repository(owner: $owner, name: $name) {{
+    defaultBranchRef {{ name }}
+    issue(number: $number) {{
+      comments(first: 100, after: $page) {{
+        pageInfo {{ hasNextPage endCursor }}
+        nodes {{ id fullDatabaseId {_EDITS} }}
+      }}
+    }}
+  }}
+}}"""
+_COMMENT = f"query($id: ID!, $after: String) {{ node(id: $id) {{ ... on IssueComment {{ {_EDITS} }} }} }}"
+
+
+class Trust(Enum):
+    """The weight of a record."""
+
+    OURS = "ours"
+    """A workflow of ours wrote it, and nobody else edited it: it may act."""
+    LAPTOP = "laptop"
+    """A responder wrote it: it may make a run stricter, and never less strict."""
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class JudgedRecord:
+    """A record on an issue. `doubt` says why it does not count, or only makes a run stricter."""
+
+    record: RunRecord
+    comment: "IssueComment"
+    trust: Trust
+    doubt: str = ""
+    is_unreadable: bool = False
+    """Whether GitHub did not say who edited it, or which workflow ran."""
+    is_former: bool = False
+    """Whether it has the form of release 0.1.1, whose watches and steps named no workflow run."""
+
+    @property
+    def author(self) -> str:
+        return author_login(self.comment)
+
+    @property
+    def is_run(self) -> bool:
+        return self.record.source in {"run", "laptop"} and self.record.part == 1
+
+
+def judge_records(
+    issue: "Issue", rules: RecordRules, matches: Callable[[RunRecord], bool] = lambda _: True
+) -> list[JudgedRecord]:
+    """Return the matching records on the issue, oldest first, each with its weight.
+
+    Comments and their edits are read in parallel, then their workflow runs and authors. Raises ProviderError if the
+    comments cannot be read.
+    """
+    repository, authors = issue.repository, TrustedAuthors(issue.repository)
+    with provider_errors():
+        found, history = run_parallel_mixed(
+            [
+                lambda: [(comment, record) for comment, record in run_records(issue) if matches(record)],
+                lambda: _read_history(repository, issue.number),
+            ]
+        )
+        named = {run_number(record) for comment, record in found if author_login(comment) == BOT}
+        numbers = sorted(number for number in named if number is not None)
+        runs = run_in_batches([partial(_read_run, repository, number) for number in numbers], PARALLEL_READS)
+        judge = _Judge(rules, authors, history, _full_name(repository), dict(zip(numbers, runs, strict=True)))
+        return [judge.judge(comment, record) for comment, record in found]
+
+
+def read_previous_runs(repository: "Repository", number: int, rules: RecordRules) -> PreviousRuns:
+    """Return the records of an incident that count, and when it was opened. Raises what PyGithub raises."""
+    issue = repository.get_issue(number)
+    judged = judge_records(issue, rules)
+    return PreviousRuns(
+        tuple(each.record for each in judged if each.trust != Trust.NONE),
+        issue.created_at.astimezone(UTC),
+        tuple(each.record for each in judged if each.trust == Trust.OURS),
+        describe_doubts(judged),
+    )
+
+
+def acting_records(
+    issue: "Issue", rules: RecordRules, matches: Callable[[RunRecord], bool] = lambda _: True
+) -> list[JudgedRecord]:
+    """Return the records that may act, oldest first: on a laptop also those that its own token wrote.
+
+    Raises ProviderError.
+    """
+    judged = judge_records(issue, rules, matches)
+    with provider_errors():
+        own = own_login(issue.repository) if any(each.trust == Trust.LAPTOP for each in judged) else ""
+    return [each for each in judged if each.trust == Trust.OURS or (each.trust == Trust.LAPTOP and each.author == own)]
+
+
+def describe_doubts(judged: Iterable[JudgedRecord]) -> str:
+    """Return which records do not count, and why, for people; empty if all do."""
+    doubted = (each for each in judged if each.trust == Trust.NONE)
+    doubts = dict.fromkeys(f"{quote_name(each.record.run)}: {each.doubt}" for each in doubted)
+    return f"records on the incident that do not count: {'; '.join(first_of([*doubts], 3))}" if doubts else ""
+
+
+def run_number(record: RunRecord) -> int | None:
+    """Return the number of the workflow run that wrote the record; None on a laptop, or before it was recorded."""
+    job = parse_job_run(record.run)
+    if job is not None:
+        return job[0]
+    match = re.fullmatch(r"([0-9]{1,20})\.[0-9]{1,5}", record.job)
+    if match is None and isinstance(event := record.approval.get("event"), str):
+        match = re.fullmatch(r"([0-9]{1,20})", event)
+    return int(match[1]) if match else None
+
+
+@dataclass(frozen=True)
+class _History:
+    """Default branch and editors: ID of a comment → logins; "" is a deleted account."""
+
+    branch: str
+    editors: Mapping[int, Collection[str]]
+
+
+@dataclass(frozen=True)
+class _Judge:
+    rules: RecordRules
+    authors: TrustedAuthors
+    history: _History | None
+    """None: GitHub did not give it."""
+    repository: str
+    runs: Mapping[int, Any]
+    """Number → GitHub's answer; None if there is no such run, or the token may not read it."""
+
+    def judge(self, comment: "IssueComment", record: RunRecord) -> JudgedRecord:
+        author = author_login(comment)
+        if self.history is None or comment.id not in self.history.editors:
+            doubt = "GitHub does not say who edited it"
+            return JudgedRecord(record, comment, Trust.NONE, doubt, is_unreadable=True)
+        if others := sorted({*self.history.editors[comment.id]} - {author, BOT}):
+            who = f"@{quote_name(others[0])}" if others[0] else "a deleted account"
+            return JudgedRecord(record, comment, Trust.NONE, f"{who} edited it")
+        if author != BOT:
+            doubt = self._doubt_person(author)
+            return JudgedRecord(record, comment, Trust.NONE if doubt else Trust.LAPTOP, doubt)
+        doubt, number = self._doubt_run(record), run_number(record)
+        is_unreadable = number is not None and self.runs[number] is None
+        trust = Trust.NONE if doubt else Trust.OURS
+        return JudgedRecord(record, comment, trust, doubt, is_unreadable, is_former=number is None)
+
+    def _doubt_person(self, login: str) -> str:
+        """Return why a person's record does not count; empty if it may make a run stricter."""
+        responders = {each.lower() for each in self.rules.responders}
+        if responders and login.lower() not in responders:
+            return f"@{quote_name(login)} wrote it, who is no responder of ops.yml"
+        return "" if self.authors.includes(login) else f"@{quote_name(login)} wrote it, who may not write here"
+
+    def _doubt_run(self, record: RunRecord) -> str:
+        """Return why the workflow run of a record is none of ours; empty if it is."""
+        number = run_number(record)
+        if number is None:
+            return "it names no workflow run"
+        run = self.runs[number]
+        if run is None:
+            return f"GitHub shows no workflow run {number}"
+        path, branch = run["path"].partition("@")[0], self.history.branch if self.history else ""
+        home = (run["head_repository"] or {}).get("full_name", "")
+        if path not in self.rules.workflows:
+            return f"run {number} is of {quote_name(path)}, which `ops workflows sync` does not write"
+        if run["event"] not in EVENTS:
+            return f"run {number} was started by {quote_name(run['event'])}"
+        if run["head_branch"] != branch or home.lower() != self.repository.lower():
+            return f"run {number} is of branch {quote_name(run['head_branch'] or 'unknown')}, not of {branch}"
+        return ""
+
+
+def _full_name(repository: "Repository") -> str:
+    """Return owner/name from its URL: PyGithub would send a request for it."""
+    return "/".join(repository.url.rsplit("/", 2)[-2:])
+
+
+def _read_run(repository: "Repository", number: int) -> Any:
+    from github import GithubException
+
+    try:
+        return read_json(repository, f"/actions/runs/{number}")
+    except (GithubException, ProviderError):
+        return None
+
+
+def _read_history(repository: "Repository", number: int) -> _History | None:
+    """Return who edited each comment of the issue; None if GitHub does not say so."""
+    import requests
+    from github import GithubException
+
+    owner, _, name = _full_name(repository).partition("/")
+    where, editors = {"owner": owner, "name": name, "number": number}, dict[int, Collection[str]]()
+    page, branch = None, ""
+    try:
+        while True:
+            read = _query(repository, _COMMENTS, {**where, "page": page, "after": None})["repository"]
+            branch, comments = read["defaultBranchRef"]["name"], read["issue"]["comments"]
+            for node in comments["nodes"]:
+                if (logins := _read_editors(repository, node)) is not None:
+                    editors[int(node["fullDatabaseId"])] = logins
+            if not comments["pageInfo"]["hasNextPage"]:
+                return _History(branch, editors)
+            page = comments["pageInfo"]["endCursor"]
+    except (GithubException, ProviderError, requests.RequestException, LookupError, TypeError, ValueError):
+        return None
+
+
+def _read_editors(repository: "Repository", node: Mapping[str, Any]) -> Collection[str] | None:
+    """Return the logins of all editors of a comment; None if it has too many edits."""
+    logins, edits = set[str](), node["userContentEdits"]
+    for _ in range(LONGEST_HISTORY):
+        logins |= {_editor_login(each["editor"]) for each in edits["nodes"]}
+        if not edits["pageInfo"]["hasNextPage"]:
+            return logins
+        more = {"id": node["id"], "after": edits["pageInfo"]["endCursor"]}
+        edits = _query(repository, _COMMENT, more)["node"]["userContentEdits"]
+    return None
+
+
+def _editor_login(editor: Mapping[str, Any] | None) -> str:
+    """Return the login as the REST API spells it: the GraphQL API leaves out the `[bot]` of a bot."""
+    return "" if editor is None else f"{editor['login']}[bot]" if editor["__typename"] == "Bot" else editor["login"]
+
+
+def _query(repository: "Repository", query: str, variables: Mapping[str, Any]) -> Any:
+    """Return the data of a GraphQL query. Raises what PyGithub raises."""
+    return repository.requester.graphql_query(query, dict(variables))[1]["data"]

@@ -1,0 +1,149 @@
+"""A mark of a deployment that no record confirms may stop `ops rollback-worker`, and never chooses its target."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.github.comments import BOT
+from tests.conftest import Incident, Outcome, World
+from tests.support.commands import ended
+from tests.support.local_runs import record_local_run
+from tests.support.shop import WORKER, open_shop
+
+RUN = "7001.1-abcd"
+
+
+class Forged:
+    """A shop whose bad release is live with a mark that says: it replaced `good`, which is bad."""
+
+    def __init__(self, world: World) -> None:
+        self.shop = open_shop(world)
+        sandbox, self.hub = world.sandbox, world.sandbox.github
+        world.config.write_text("responders: [mai]\n" + world.config.read_text())
+        for login in ("mai", "dana", "mallory"):
+            self.hub.add_user(login)
+        self.incident = Incident(world, self.hub.open_issue("Cart fails", "", ["incident"], "mai"))
+        sandbox.deploy(WORKER, self.shop.good)
+        sandbox.clock.advance(timedelta(days=1).total_seconds())
+        sandbox.deploy(WORKER, {self.shop.bad: 10, self.shop.good: 90})
+        message = f"ops1 incident=- run={RUN} blames={self.shop.good}; faster cart"
+        self.deployment = sandbox.deploy(WORKER, self.shop.bad, message=message)
+        sandbox.clock.advance(60)
+
+    def press(self, *more: str) -> Outcome:
+        where = ("--service", "web", "--environment", "live", "--incident", str(self.incident.number))
+        return self.shop.ops("rollback-worker", *where, "--yes", "--json", *more, **self.hub.environ())
+
+    def record(self, by: str = BOT, run: str = RUN) -> int:
+        rows = (RecordRow(self.hub.clock.now(), "written", f"deployment {self.deployment}"),)
+        text = embed_record("A run.", RunRecord(run, runbook="rollback-worker", rows=rows))
+        return self.hub.comment(self.incident.number, text, by)
+
+    def edit(self, by: str) -> None:
+        comment = self.record()
+        self.hub.edit_comment(self.incident.number, comment, self.incident.bodies[-1] + "\n", by)
+
+
+@pytest.fixture
+def forged(world: World) -> Forged:
+    return Forged(world)
+
+
+def of_run(workflow: str, branch: str = "main") -> Callable[[Forged], object]:
+    def record(forged: Forged) -> None:
+        forged.hub.add_run(workflow, 7001, branch=branch)
+        forged.record()
+
+    return record
+
+
+def unreadable(forged: Forged) -> None:
+    of_run("rollback-worker.yml")(forged)
+    forged.hub.fault(method="POST", path="/graphql", status=403, times=None)
+
+
+def edited(forged: Forged) -> None:
+    forged.hub.add_run("rollback-worker.yml", 7001)
+    forged.edit("mallory")
+
+
+FORGERIES: dict[str, tuple[Callable[[Forged], object], str]] = {
+    "no record": (lambda _: None, ""),
+    "edited by a maintainer": (edited, "@mallory edited it"),
+    "posted by a writer": (lambda forged: forged.record("dana"), "no responder"),
+    "run of another workflow": (of_run("triage.yml"), "does not write"),
+    "run on a branch": (of_run("rollback-worker.yml", "mallory/fix"), "is of branch mallory/fix"),
+    "a laptop of a responder": (lambda forged: forged.record("mai", "20261124T031500-abcd"), ""),
+    "unreadable history": (unreadable, "GitHub does not say who edited it"),
+}
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_unconfirmed_mark_stops_with_both_commands(forged: Forged, forgery: str) -> None:
+    forge, said = FORGERIES[forgery]
+    forge(forged)
+
+    outcomes = [forged.press(), forged.press()]
+
+    for outcome in outcomes:
+        assert ended(outcome) == (3, "refused", "unconfirmed_mark"), outcome.err
+        ways = re.findall(r"--to (\w+)", outcome.result["hint"])
+        assert ways == [forged.shop.bad[:8], forged.shop.good[:8]]
+        assert said in outcome.err
+    assert forged.shop.live == {forged.shop.bad: 100}
+    assert forged.press("--to", forged.shop.good).code == 0
+    assert forged.shop.live == {forged.shop.good: 100}
+
+
+def assert_believed(forged: Forged) -> None:
+    """Check that the run does nothing, and names the other version because the service fails."""
+    outcome = forged.press()
+    assert ended(outcome) == (6, "still_unhealthy", "still_unhealthy"), outcome.err
+    assert outcome.result["plan"]["summary"].startswith("already rolled back")
+    assert "--to " in outcome.result["plan"]["next_step"]
+    assert forged.shop.live == {forged.shop.bad: 100}
+
+
+def test_record_of_our_workflow_confirms_the_mark(forged: Forged) -> None:
+    of_run("rollback-worker.yml")(forged)
+
+    assert_believed(forged)
+
+
+def test_record_on_this_machine_confirms_the_mark(forged: Forged) -> None:
+    record_local_run(forged.shop.world, RUN, [forged.deployment])
+
+    assert_believed(forged)
+
+
+def test_run_of_a_genuine_record_confirms_no_other_deployment(forged: Forged) -> None:
+    """Everyone can read the number of a run, and write it into the message of a deployment."""
+    of_run("rollback-worker.yml")(forged)
+    sandbox, shop = forged.hub, forged.shop
+    message = f"ops1 incident={forged.incident.number} run={RUN} blames={shop.good}"
+    deploy = shop.world.sandbox.deploy
+    deploy(WORKER, shop.good)
+    sandbox.clock.advance(86_400)
+    deploy(WORKER, {shop.bad: 10, shop.good: 90})
+    deploy(WORKER, shop.bad, message=message)
+    sandbox.clock.advance(60)
+
+    assert ended(forged.press()) == (3, "refused", "unconfirmed_mark")
+
+
+def test_displaced_deployment_of_an_unknown_rehearsal_is_not_chosen(forged: Forged) -> None:
+    """A message that says "rehearsal" must not bring back what a colleague rolled back in the dashboard."""
+    shop, deploy = forged.shop, forged.shop.world.sandbox.deploy
+    deploy(WORKER, shop.good)
+    deploy(WORKER, shop.bad)
+    message = f"ops1 incident=- run=x blames=- rehearsed={shop.old}"
+    deploy(WORKER, {shop.good: 100, shop.old: 0}, message=message)
+
+    outcome = forged.press()
+
+    assert ended(outcome) == (3, "refused", "unconfirmed_mark"), outcome.err
+    assert re.findall(r"--to (\w+)", outcome.result["hint"]) == [shop.bad[:8], shop.good[:8]]

@@ -1,0 +1,33 @@
+"""Records that only need a writer as their author are shown, and never act: `ops.github.records` judges those that do."""
+
+import ast
+
+from tests.conftest import ROOT
+
+SHOWN = {"records_of", "trusted_records", "newest_records", "find_state_comment", "run_records"}
+"""Functions that return records without a judgment of their workflow and of their editors."""
+PLACES = {
+    "ops/evidence/audit.py": "exports them",
+    "ops/github/comments.py": "defines one, and finds our own comment to write",
+    "ops/github/issues.py": "defines them, and finds our own comment to write",
+    "ops/github/records.py": "judges them",
+    "ops/github/triggers.py": "finds our own comment to write",
+    "ops/incident/commands.py": "prints them",
+    "ops/report/build.py": "prints them",
+    "ops/report/close.py": "warns of a run without an end",
+    "ops/setup/doctor/facts.py": "prints them",
+    "ops/status/last_runs.py": "prints them",
+    "ops/watch/record.py": "finds the comment of an old watch to write into it, or to end it",
+}
+"""File → why its use is no act."""
+
+
+def test_records_that_act_are_judged() -> None:
+    used = set()
+    for path in (ROOT / "ops").rglob("*.py"):
+        names = {each.id for each in ast.walk(ast.parse(path.read_text())) if isinstance(each, ast.Name)}
+        names |= {each.attr for each in ast.walk(ast.parse(path.read_text())) if isinstance(each, ast.Attribute)}
+        if names & SHOWN:
+            used.add(path.relative_to(ROOT).as_posix())
+
+    assert used == PLACES.keys()
