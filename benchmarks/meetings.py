@@ -1,6 +1,6 @@
-"""Let each pair of commands meet at every call, and record how both end, for the page about two commands.
+"""Let each pair of commands meet at every call, kill one at every write, and record it for the page about two commands.
 
-    ./run benchmarks.meetings
+    ./run benchmarks.meetings [--only SCENE]
 
 Writes `tests/meetings.json`. Then `./run pytest tests/static/test_docs.py --update-golden` writes the page. A pair that
 starts other programs meets at a few calls only.
@@ -14,18 +14,23 @@ import click
 from tests.merge.test_interleavings import MOST, check_meeting
 from tests.support.interleavings import interleave
 from tests.support.scenes import PAIRS, SETTINGS, scene
+from tests.support.schedules import count_kills
 
 PATH = Path(__file__).parent.parent / "tests" / "meetings.json"
 
 
 @click.command(help=__doc__)
-def main() -> None:
-    """Print each pair with its meetings, and write all."""
-    recorded = {}
+@click.option("--only", type=click.Choice(list(SETTINGS)), help="Try the pairs of this scene.")
+def main(only: str | None) -> None:
+    """Print each pair with its meetings and kills, and write all."""
+    recorded = json.loads(PATH.read_text(encoding="utf-8"))
     for name, first, second in PAIRS:
-        recorded[f"{name}: {first}, {second}"] = counts = _count(name, first, second)
+        if only not in {None, name}:
+            continue
+        recorded[f"{name}: {first}, {second}"] = counts = _count(name, first, second) | count_kills(name, first, second)
         print(f"{name}: {second} runs during {first}: {counts}", flush=True)
-    PATH.write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
+    ordered = {key: recorded[key] for key in (f"{name}: {first}, {second}" for name, first, second in PAIRS)}
+    PATH.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
 
 
 def _count(name: str, first: str, second: str) -> dict[str, int]:

@@ -12,7 +12,6 @@ from functools import cache, partial
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from ops.app import registry
 from ops.app.registry import scheduled_files
@@ -29,6 +28,7 @@ from tests.support.interleavings import (
     must_last,
     tell,
 )
+from tests.support.properties import is_hunt
 from tests.support.scenarios import SECRETS, Case, Given, all_cases
 from tests.support.scenes import PAIRS, SETTINGS, Begin, Scene, scene
 
@@ -66,8 +66,7 @@ def check_meeting(met: Scene, first: str, second: str, meeting: Interleaving) ->
 @pytest.mark.parametrize(("name", "first", "second"), [pytest.param(*pair, id=" ".join(pair)) for pair in PAIRS])
 def test_two_concurrent_runs_give_true_results(name: str, first: str, second: str) -> None:
     """With --hypothesis-profile=hunt the slower pairs meet at each call too."""
-    is_hunt = settings().max_examples > settings.get_profile("default").max_examples
-    every = 1 if is_hunt else SETTINGS[name].every
+    every = 1 if is_hunt() else SETTINGS[name].every
 
     found = check_interleavings(partial(scene, name, first), first, second, every=every)
 

@@ -135,6 +135,7 @@ TEXTS: dict[str, Callable[[], str]] = {
     **{f"menu-{path.parent.name}": partial(menu, path.parent.name) for path in CONFIGURATIONS},
     "readme": team_files.readme,
     **{f"how-to/{path.stem}": path.read_text for path in sorted((ROOT / "docs/how-to").glob("*.md"))},
+    "two-commands": (ROOT / "docs/explanation/two-commands.md").read_text,
     **{name: path.read_text for name, path in GOLDEN.items()},
 }
 

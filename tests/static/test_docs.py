@@ -152,12 +152,13 @@ def meetings_table() -> str:
     """Return a table of pairs for each subject, as `./run benchmarks.meetings` recorded them."""
     recorded = json.loads((ROOT / "tests" / "meetings.json").read_text(encoding="utf-8"))
     assert [*recorded] == [f"{name}: {first}, {second}" for name, first, second in PAIRS], "run it again"
-    rows: dict[str, list[tuple[str, str, str]]] = {}
+    rows: dict[str, list[tuple[str, ...]]] = {}
     for (name, first, second), counts in zip(PAIRS, recorded.values(), strict=True):
         ends = f"{counts['both']}, {counts['one']}, {counts['none']}"
         pair = f"{words_of(name, first)} → {words_of(name, second)}"
-        rows.setdefault(SUBJECTS[name], []).append((pair, str(counts["meetings"]), ends))
-    columns = ("Paused → run meanwhile", "Meetings", "Both, one, none")
+        tried = f"{counts['kills']}, {counts['presses']}"
+        rows.setdefault(SUBJECTS[name], []).append((pair, str(counts["meetings"]), ends, tried))
+    columns = ("Paused → run meanwhile", "Met", "Both, one, none", "Kills, presses")
     return "".join(f"\n### {subject}\n{reference.table(columns, some)}" for subject, some in rows.items())
 
 

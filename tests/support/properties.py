@@ -34,3 +34,8 @@ def holds_for(fast: int, slow: int, **strategies: SearchStrategy[Any]) -> Callab
         return pytest.mark.hypothesis(cases(test))  # as its plugin marks each test made by `given`
 
     return decorate
+
+
+def is_hunt() -> bool:
+    """Return whether the weekly tests run, which try each case of a test that is a sample otherwise."""
+    return settings().max_examples > settings.get_profile("default").max_examples

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import count
 from random import Random
 
 from ops.core.run import EndedRun
@@ -142,6 +143,23 @@ def _meet(met: Scene, schedule: Schedule) -> tuple[Actor, Actor, bool] | None:
     if one.result is None or other.result is None or not schedule.second:
         return one, other, False
     return one, other, must_last(describe_meeting(met.world, one, other, pause, schedule.meeting.nth), other.asked)
+
+
+def count_kills(name: str, first: str, second: str) -> dict[str, int]:
+    """Kill the first run before and after each of its writes, right after the second one ran. Count the kills.
+
+    Then both are pressed until they are done: the presses count too. Without a second one the first is alone.
+    """
+    counts = {"kills": 0, "presses": 0}
+    for nth in count(1):
+        moments = [Moment(nth, when, is_write=True) for when in WHEN]
+        schedules = [Schedule(name, first, second, meeting=dies, kills={"first": dies}) for dies in moments]
+        met = [schedule for schedule in schedules if check(schedule)]
+        if not met:
+            return counts
+        counts["kills"] += len(met)
+        counts["presses"] += sum(map(count_presses, met))
+    raise AssertionError
 
 
 def press(met: Scene, asked: RequestedRun, story: list[str]) -> EndedRun:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from sandbox.faults import Fault
 from tests.conftest import World
@@ -21,6 +20,7 @@ from tests.support import shopdesk
 from tests.support.claims import assert_statements_true
 from tests.support.commands import Command, ended
 from tests.support.interleavings import effects_since, fresh_world
+from tests.support.properties import is_hunt
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MOST = 400
@@ -116,9 +116,8 @@ def check_signal(world: World, way: str, number: int, nth: int) -> bool:
 @pytest.mark.parametrize("way", WAYS)
 def test_restore_that_gets_a_signal_at_any_call_is_finished(tmp_path: Path, way: str, number: int) -> None:
     """With --hypothesis-profile=hunt it gets one before and after each call."""
-    is_hunt = settings().max_examples > settings.get_profile("default").max_examples
-    first = 1 if is_hunt else 5 + 17 * (WAYS.index(way) + len(WAYS) * SIGNALS.index(number))
-    for nth in range(first, MOST, 1 if is_hunt else EVERY):
+    first = 1 if is_hunt() else 5 + 17 * (WAYS.index(way) + len(WAYS) * SIGNALS.index(number))
+    for nth in range(first, MOST, 1 if is_hunt() else EVERY):
         with fresh_world(tmp_path) as world:
             if not check_signal(world, way, number, nth):
                 assert nth > first
