@@ -28,6 +28,9 @@ CREATE_TABLE = SqlStatement(
     "at TEXT NOT NULL)"
 )
 
+READ_RESTORE = SqlStatement(f"SELECT run FROM {TABLE} WHERE migration = '{RESTORE}'")  # noqa: S608
+"""Run of the newest restore. In the batch of another read, it shows whether that read is newer."""
+
 
 @dataclass(frozen=True)
 class RecordedApply:

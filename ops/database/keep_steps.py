@@ -59,7 +59,7 @@ class RowKeeping:
     def advice(self) -> str:
         """Return the sentence about the file for the end of the run."""
         until = format_utc(self.head.delete_by)
-        return f"rows that the restore lost are in {self.place}: put them back, or delete it by {until}"
+        return f"any rows that the restore lost are in {self.place}: put them back as it says, or delete it by {until}"
 
 
 def plan_keeping(ctx: Context[Any], restore: DatabaseRestore, accepted_names: str) -> RowKeeping | None:
@@ -79,20 +79,23 @@ def plan_keeping(ctx: Context[Any], restore: DatabaseRestore, accepted_names: st
     place = ctx.kept_rows.require_place(restore.name)
     tables = row_reads.measure_tables(ctx.cloudflare.d1, restore.database, wanted, restore.point.moment, ctx.clock)
     if lost := {each.name: each.loss for each in tables if each.loss and each.name not in accepted}:
-        raise _not_kept(ctx, restore, lost, accepted)
+        raise _not_kept(ctx, restore, lost, accepted, "Correct `rows` in ops.yml, or copy the rows yourself.")
     now = ctx.clock.now()
     head = KeptFile(restore.name, restore.database.id, ctx.run_id, str(restore.point), now, now + LIFETIME)
     keeping = RowKeeping(restore, tables, tuple(accepted), place, head)
     return keeping if keeping.kept else None
 
 
-def _not_kept(ctx: Context[Any], restore: DatabaseRestore, lost: Mapping[str, str], accepted: Sequence[str]) -> Refused:
+def _not_kept(
+    ctx: Context[Any], restore: DatabaseRestore, lost: Mapping[str, str], accepted: Sequence[str], remedy: str
+) -> Refused:
+    """Return the refusal, with the command that accepts the loss; `remedy` is the other way."""
     listed = "; ".join(f"{quote_name(name)}: {why}" for name, why in lost.items())
     names = ",".join(dict.fromkeys((*accepted, *lost)))
     return Refused(
         f"rows of {restore.name} cannot be kept before the restore: {listed}",
         reason=Reason.ROWS_NOT_KEPT,
-        hint=f"Copy them yourself, or accept by name that they are not kept: --accept-not-kept {names}.",
+        hint=f"{remedy} Or accept by name that they are not kept: `--accept-not-kept {names}`.",
         suggested_command=terms.suggest_restore(ctx, restore.name, restore.bookmark, accept_not_kept=names),
     )
 
@@ -125,7 +128,9 @@ class KeepRows(Step):
         try:
             keeping.read = row_reads.read_rows(ctx.cloudflare.d1, keeping.restore.database.id, keeping.kept, ctx.clock)
         except NotKeptError as error:
-            raise _not_kept(ctx, keeping.restore, {error.table: error.why}, keeping.accepted) from None
+            lost = {error.table: error.why}
+            raise _not_kept(ctx, keeping.restore, lost, keeping.accepted, "Restore again in a minute.") from None
+        ctx.timeline.record(EventKind.PREPARED, f"rows read: {_describe_counts(keeping.read)}")
         ctx.kept_rows.store(render(keeping.head, keeping.read))
         return f"{STORED}{keeping.place}: {_describe_counts(keeping.read)}"
 
@@ -187,7 +192,7 @@ def _find_lost(
     d1, database = ctx.cloudflare.d1, keeping.restore.database
     shapes = row_reads.read_shapes(d1, database.id, [each.name for each in keeping.kept])
     same = [each for each in keeping.kept if each.shape and _columns(shapes[each.name]) == each.shape.columns]
-    present = row_reads.read_rows(d1, database.id, same, ctx.clock)
+    present = row_reads.read_rows(d1, database.id, same, ctx.clock, restored_by=ctx.run_id)
     left = {shape: set(rows) for shape, rows in present.items()}
     lost = {shape: [row for row in rows if row not in left.get(shape, ())] for shape, rows in keeping.read.items()}
     return lost, {name: _columns(each) for name, each in shapes.items() if not isinstance(each, str)}

@@ -14,6 +14,7 @@ from ops.core.clock import Clock, format_duration
 from ops.core.errors import ProviderError
 from ops.core.names import count_of, quote_name
 from ops.core.sql import fold_name
+from ops.database.applies import READ_RESTORE
 from ops.database.kept_rows import (
     MAX_COLUMNS,
     MAX_ROW,
@@ -24,7 +25,7 @@ from ops.database.kept_rows import (
     measure_sql,
     page_sql,
 )
-from ops.database.state import query_in_time, sql_seconds
+from ops.database.state import COUNT_TIMEOUT, query_in_time, sql_seconds
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 25_000_000
 """Most bytes of all rows that a run keeps, as literals."""
-MAX_SECONDS = 60.0
-"""Seconds to read them; maintenance lasts that much longer."""
+MAX_SECONDS = 30.0
+"""Seconds to read them; maintenance lasts that much longer. A run that is silent for a minute counts as killed."""
 PAGE_BYTES = 2_000_000
 MAX_PAGE = 1000
 """Most bytes and rows of one read."""
@@ -89,7 +90,12 @@ def measure_tables(
             continue
         found = _measure(d1, database, shape, _rule(database, table, at)) if clock.monotonic() < end else None
         if found is None:
-            measured.append(KeptTable(table, problem="its rows could not be measured"))
+            measured.append(
+                KeptTable(
+                    table,
+                    problem=f"D1 did not measure its rows within {format_duration(COUNT_TIMEOUT)}, or rejected that",
+                )
+            )
         elif found.size > left:
             problem = (
                 f"{count_of(found.rows, 'row')} of {describe_size(found.size)}, and {describe_size(left)} are left"
@@ -125,14 +131,19 @@ def _number(value: SqlValue) -> float:
     return value if isinstance(value, int | float) else 0
 
 
-def read_rows(d1: "D1Api", database_id: str, tables: Sequence[KeptTable], clock: Clock) -> dict[TableShape, list[Row]]:
-    """Return the rows of the tables. Raises NotKeptError at the limit, or if D1 does not answer."""
+def read_rows(
+    d1: "D1Api", database_id: str, tables: Sequence[KeptTable], clock: Clock, *, restored_by: str = ""
+) -> dict[TableShape, list[Row]]:
+    """Return the rows of the tables, after the restore of a run if that is given.
+
+    Raises NotKeptError at the limit, if D1 does not answer, or if a read may be older than that restore.
+    """
     end, left, found = clock.monotonic() + MAX_SECONDS, MAX_BYTES, dict[TableShape, list[Row]]()
     for table in tables:
         if table.shape is None:
             continue
         rows = found[table.shape] = list[Row]()
-        for page in _PageReader(d1, database_id, table, table.shape).read_all():
+        for page in _PageReader(d1, database_id, table, table.shape, restored_by).read_all():
             left -= sum(len(each) for row in page for each in row)
             rows.extend(page)
             if left < 0:
@@ -150,6 +161,8 @@ class _PageReader:
     database_id: str
     table: KeptTable
     shape: TableShape
+    restored_by: str
+    """Run that left the row of the newest restore, in the state that is read; empty if that does not matter."""
 
     def read_all(self) -> Iterator[list[Row]]:
         size = max(1, min(MAX_PAGE, PAGE_BYTES // max(1, self.table.longest)))
@@ -173,8 +186,10 @@ class _PageReader:
         page = page_sql(self.shape, self.table.rule, after, size, skips_large=self.table.large > 0, exact=exact)
         names = [*(f"c{n}" for n in range(len(self.shape.columns))), *([PLACE] if self.shape.rowid else [])]
         try:
-            (result,) = self.d1.query(self.database_id, [page])
-            return [tuple(_text(row[name]) for name in names) for row in result.rows]
+            result, *witness = self.d1.query(self.database_id, [page, *([READ_RESTORE] if self.restored_by else [])])
+            if all([row["run"] for row in each.rows] == [self.restored_by] for each in witness):
+                return [tuple(_text(row[name]) for name in names) for row in result.rows]
+            why = "the read may be older than the restore"
         except ProviderError as error:
             why = f"D1 did not return its rows ({error.reason.value})"
         except (LookupError, TypeError):
