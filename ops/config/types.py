@@ -258,11 +258,22 @@ class NotifyConfig(ConfigModel):
         return {chat: hook.webhook for chat, hook in given.items() if hook is not None}
 
 
+LONGEST_WATCH, LEAST_EXTENDED = 7200.0, 1200.0
+"""Seconds of the longest watch, whose state fits into a hidden record; and of the shortest one that was extended."""
+
+
+def extend_watch(seconds: float) -> float:
+    """Return the length of a watch that is extended once because its evidence was thin."""
+    return min(LONGEST_WATCH, max(2 * seconds, LEAST_EXTENDED))
+
+
 class WatchConfig(ConfigModel):
     """Watch of a service after a recovery that changed it. Short forms: `watch: 1h`, `watch: "off"`."""
 
     duration: Annotated[Seconds, between("2m", "2h")] = duration_field(
-        "30m", "Length, 2m to 2h. GitHub bills each minute of it in a private repository.", alias="for"
+        "30m",
+        "Length, 2m to 2h; doubled, to 20m at least, if the evidence is thin. GitHub bills it in a private repository.",
+        alias="for",
     )
     on_relapse: Literal["notify", "next"] = Field(
         default="notify",

@@ -28,7 +28,7 @@ EXPECTED = Decision.RELAPSED
 RUNBOOK = "rollback-worker"
 KILLED_AFTER, FAILS_AFTER = timedelta(minutes=4), timedelta(minutes=12)
 """Time from the first round of the watch."""
-MOST_ROUNDS = 3
+MOST_ROUNDS = 8
 """Most rounds in which the watch must find the relapse."""
 MOST_MISSED = 3
 """Most rounds between the two runners of the watch."""

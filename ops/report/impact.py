@@ -8,7 +8,7 @@ from math import ceil
 
 from ops.cloudflare.types.records import HostFailures, VersionRequests, WorkerTraffic
 from ops.core.clock import Period
-from ops.core.metric_verdict import MAX_ERROR_RATE
+from ops.core.sequential_test import MAX_ERROR_RATE
 
 LONGEST = timedelta(hours=24)
 """Longest window; the end of a longer incident counts."""

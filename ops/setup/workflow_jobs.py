@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ops.app import registry
 from ops.app.scope import RUNTIME, AnyRunbook, fitting_environments, fitting_services
+from ops.config.types import extend_watch
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.engine.runbook import JobSecret, Schedule, WatchedState
 from ops.engine.timed_end import planned_end
@@ -255,8 +256,8 @@ def watch_webhooks(config: "Config") -> dict[str, str]:
 
 
 def watch_minutes(config: "Config") -> int:
-    """Return the length of a watch in minutes, rounded up; 0 if recoveries are not watched."""
-    return math.ceil(config.watch.duration / 60) if config.watch else 0
+    """Return the length of an extended watch in minutes, rounded up; 0 if recoveries are not watched."""
+    return math.ceil(extend_watch(config.watch.duration) / 60) if config.watch else 0
 
 
 @dataclass(frozen=True)

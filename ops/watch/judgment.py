@@ -1,32 +1,27 @@
 """Judge a watched service by its probes and by error rates; the result of the watch."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.workers import short_id
 from ops.core.clock import format_rfc3339
 from ops.core.errors import EXIT_CODES, Decision, Reason
-from ops.core.metric_verdict import (
-    MIN_REQUESTS,
-    Measurement,
-    MetricRule,
-    MetricVerdict,
-    MissingData,
-    combine_verdicts,
-    error_rate,
-    judge_metric,
-    probe_value,
-    threshold_for,
-)
-from ops.core.verdict import Verdict
+from ops.core.sequential_test import Count, Limits, ShareVerdict, judge_share, limits_after
+from ops.core.verdict import Verdict, worst_verdict
 from ops.maintenance.open_addresses import ClosureLook
 from ops.watch.state import WatchState
 
 MINUTE = timedelta(minutes=1)
-PROBES = MetricRule("probes", threshold=0.0)
+SETTLED = timedelta(minutes=2)
+"""Time after the start of a watch in which a service may still warm up."""
+PROBES, RATES = Limits(good=0.15, bad=0.2), Limits(good=0.05, bad=0.1)
+"""Limits for rounds of probes, and for requests if the share before the bad deployment is unknown."""
+LEAST_RATE = 0.01
+"""Smallest share of failed requests that is bad after a known share."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +43,32 @@ class ErrorRates:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """What is judged, and the verdict; `name` such as `probes`."""
+
+    name: str
+    unit: str
+    """What is counted, such as `rounds`."""
+    share: ShareVerdict
+
+
+@dataclass(frozen=True)
 class WatchJudgment:
     started_at: datetime
-    probes: MetricVerdict
-    rates: tuple[MetricVerdict, ...] = ()
-    """One per live version with enough requests in a minute."""
+    probes: Metric
+    rates: tuple[Metric, ...] = ()
+    """One per live version with requests in complete minutes."""
     notes: tuple[str, ...] = ()
     """Why error rates are missing, and since when they are incomplete."""
 
     @property
     def verdict(self) -> Verdict:
-        """Unhealthy is a relapse. A rate with too few minutes does not decide."""
-        enough = (each for each in self.rates if each.rounds >= each.rule.successes_in_row or self._is_bad(each))
-        return combine_verdicts([self.probes, *enough])
+        """Unhealthy is a relapse. Rates of too few requests do not decide."""
+        return worst_verdict([self.probes.share.verdict, *(each.share.verdict for each in self._deciding_rates)])
+
+    @property
+    def _deciding_rates(self) -> list[Metric]:
+        return [each for each in self.rates if each.share.can_decide]
 
     @property
     def is_relapse(self) -> bool:
@@ -70,66 +78,94 @@ class WatchJudgment:
     def green_since(self) -> datetime | None:
         """Return the time since when all deciding metrics are healthy; None if they are not.
 
-        It is the start of the watch if no round was anything else.
+        It is the start of the watch if nothing failed notably.
         """
-        metrics = [each for each in (self.probes, *self.rates) if each.verdict == Verdict.HEALTHY]
+        metrics = [each.share for each in (self.probes, *self._deciding_rates)]
         times = [each.since for each in metrics if each.since and not each.is_unbroken]
         return max(times, default=self.started_at) if self.verdict == Verdict.HEALTHY else None
 
     @property
     def cause(self) -> str:
-        """Return the metric that is unhealthy, such as "3 of 5 rounds of the probes are bad"; else an empty text."""
-        bad = [each for each in (self.probes, *self.rates) if self._is_bad(each)]
-        return "; ".join(f"{each.rule.name}: {each.bad_rounds} of {each.rule.window} rounds are bad" for each in bad)
+        """Return what is unhealthy, such as "probes: 5 of 5 rounds failed since 03:41:30 UTC"; else an empty text."""
+        bad = [each for each in (self.probes, *self.rates) if each.share.verdict == Verdict.UNHEALTHY]
+        return "; ".join(map(_describe_bad, bad))
 
-    @staticmethod
-    def _is_bad(metric: MetricVerdict) -> bool:
-        return metric.verdict == Verdict.UNHEALTHY
+
+def _describe_bad(metric: Metric) -> str:
+    share = metric.share
+    assert share.since is not None
+    counted = f"{share.failed:,.0f} of {share.total:,.0f} {metric.unit} failed"
+    return f"{metric.name}: {counted} since {share.since:%H:%M:%S} UTC"
 
 
 def judge_watch(state: WatchState, live: LiveVersions, rates: ErrorRates) -> WatchJudgment:
     """Judge all rounds since the start."""
-    probes = [
-        Measurement(at, None if verdict is None else probe_value(verdict)) for at, verdict in state.probe_rounds()
-    ]
-    judged = judge_metric(PROBES, probes, start=state.started_at)
+    probes = _judge_probes(state)
     if rates.traffic is None:
-        return WatchJudgment(state.started_at, judged, notes=(rates.problem,) if rates.problem else ())
+        return WatchJudgment(state.started_at, probes, notes=(rates.problem,) if rates.problem else ())
     metrics = [_judge_version(state, version, live, rates.traffic) for version in live.versions]
-    measured = tuple(each for each in metrics if each.rounds)
-    return WatchJudgment(
-        state.started_at, judged, measured, tuple(_notes(rates.traffic, state, has_rates=bool(measured)))
-    )
+    measured = tuple(each for each in metrics if each.share.has_counts)
+    return WatchJudgment(state.started_at, probes, measured, tuple(_notes(rates.traffic, state, measured)))
 
 
-def _judge_version(state: WatchState, version: str, live: LiveVersions, traffic: WorkerTraffic) -> MetricVerdict:
-    """Judge complete minutes after the first one, which still has requests to the version before."""
-    rule = MetricRule(
-        f"requests to {short_id(version)}",
-        threshold_for(baseline_rate(traffic, live)),
-        initial_delay=MINUTE,
-        missing_data=MissingData.SKIP,
-    )
-    minutes = [
-        Measurement(row.start, error_rate(row.requests, row.errors))
-        for row in traffic.minutes
-        if row.version == version and row.start < min(traffic.complete_until, state.until)
+def _judge_probes(state: WatchState) -> Metric:
+    """Judge the rounds with a verdict: good from the first one on after which nobody saw anything else.
+
+    If the latest round was not healthy, it says at most that they are bad.
+    """
+    rounds = list(state.probe_rounds())
+    counts = [
+        Count(at, 1, verdict == Verdict.UNHEALTHY)
+        for at, verdict in rounds
+        if verdict in {Verdict.HEALTHY, Verdict.UNHEALTHY}
     ]
-    return judge_metric(rule, minutes, start=state.started_at)
+    judged = judge_share(counts, PROBES, settled_at=state.started_at + SETTLED)
+    if judged.verdict == Verdict.HEALTHY:
+        row = list(takewhile(lambda each: each[1] == Verdict.HEALTHY, reversed(rounds)))
+        if not row:
+            return Metric("probes", "rounds", replace(judged, verdict=Verdict.INCONCLUSIVE, since=None))
+        judged = replace(judged, since=row[-1][0], is_unbroken=len(row) == len(rounds))
+    return Metric("probes", "rounds", judged)
 
 
-def baseline_rate(traffic: WorkerTraffic, live: LiveVersions) -> float | None:
-    """Return the error rate of the live versions on the days before the bad deployment; None if it is unknown."""
+def _judge_version(state: WatchState, version: str, live: LiveVersions, traffic: WorkerTraffic) -> Metric:
+    """Judge complete minutes after the first one, which still has requests to the version before.
+
+    Cloudflare counts samples and multiplies them: only the samples are evidence.
+    """
+    interval = max(1.0, traffic.sample_interval)
+    counts = [
+        Count(row.start, row.requests / interval, min(row.errors, row.requests) / interval)
+        for row in traffic.minutes
+        if row.version == version
+        and row.requests
+        and state.started_at + MINUTE <= row.start < min(traffic.complete_until, state.until)
+    ]
+    limits = limits_after(count_before(traffic, live), RATES, LEAST_RATE)
+    judged = judge_share(counts, limits, settled_at=state.started_at + SETTLED, tests=max(1, len(live.versions)))
+    unit = "requests" if interval == 1 else "sampled requests"
+    return Metric(f"requests to {short_id(version)}", unit, judged)
+
+
+def count_before(traffic: WorkerTraffic, live: LiveVersions) -> Count:
+    """Return the samples of the live versions on the days before the bad deployment; none if that is unknown."""
     before = live.bad_since.date() if live.bad_since else None
     rows = [row for row in traffic.days if row.version in live.versions and before and row.start.date() < before]
-    return error_rate(sum(row.requests for row in rows), sum(row.errors for row in rows))
+    interval = max(1.0, traffic.sample_interval)
+    total, failed = sum(row.requests for row in rows), sum(row.errors for row in rows)
+    return Count(traffic.recent.since, total / interval, min(total, failed) / interval)
 
 
-def _notes(traffic: WorkerTraffic, state: WatchState, *, has_rates: bool) -> Iterator[str]:
-    if has_rates:
+def _notes(traffic: WorkerTraffic, state: WatchState, measured: Collection[Metric]) -> Iterator[str]:
+    if measured:
         yield f"error rates since {traffic.complete_until:%H:%M} UTC are incomplete"
+        few = [each for each in measured if not each.share.can_decide]
+        yield from (
+            f"{each.name} are too few to decide: up to {100 * each.share.most_unseen:.2g} % may fail unseen"
+            for each in few
+        )
     elif any(row.start >= state.started_at for row in traffic.minutes):
-        yield f"no error rate: no complete minute has {MIN_REQUESTS} requests, so only the probes decide"
+        yield "no error rate: no complete minute has requests, so only the probes decide"
     else:
         yield "no error rate: Cloudflare's analytics have no requests yet, so only the probes decide"
 

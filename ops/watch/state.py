@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from ops.config.types import LONGEST_WATCH, extend_watch
 from ops.core.clock import MAX_CLOCK_SKEW, format_rfc3339, parse_utc
 from ops.core.verdict import Verdict
 
 INTERVAL, CLOSED_INTERVAL = timedelta(seconds=30), timedelta(minutes=1)
 """Time from the start of a round to the start of the next one; for a closed service."""
-LONGEST = timedelta(hours=2)
-"""Longest watch: its state fits into a hidden record."""
+LONGEST = timedelta(seconds=LONGEST_WATCH)
 MAX_PAUSE = timedelta(minutes=5)
 """Longest time without a round of a watch that still has a runner; its comment names the same time."""
 MOST_DEPLOYMENTS = 3
@@ -51,6 +51,8 @@ class WatchState:
     newer: tuple[NewerDeployment, ...] = ()
     is_closed: bool = False
     """Whether it watches that a closed service stays closed, instead of its health."""
+    is_extended: bool = False
+    """Whether it goes on because its evidence was thin at the first end. That happens once."""
 
     @property
     def interval(self) -> timedelta:
@@ -70,6 +72,12 @@ class WatchState:
     def at_end(self) -> "WatchState":
         """Return the state at the end of the watch. Last rounds that nobody probed become visible."""
         return replace(self, rounds=self.rounds.ljust((self.until - self.started_at) // self.interval, NOT_PROBED))
+
+    def extended(self) -> "WatchState":
+        """Return the state of a longer watch; the same one if it was extended before, or is the longest possible."""
+        length = timedelta(seconds=extend_watch((self.until - self.started_at).total_seconds()))
+        until = self.started_at + length
+        return self if self.is_extended or until <= self.until else replace(self, until=until, is_extended=True)
 
     def with_newer(self, deployments: tuple[NewerDeployment, ...]) -> "WatchState":
         known = {each.id for each in self.newer}
@@ -100,6 +108,7 @@ class WatchState:
             "rounds": self.rounds,
             "newer": [[each.id, format_rfc3339(each.at), each.text[:MAX_TEXT], each.is_ours] for each in self.newer],
             **({"closed": True} if self.is_closed else {}),
+            **({"extended": True} if self.is_extended else {}),
         }
 
 
@@ -119,7 +128,8 @@ def parse_state(data: Mapping[str, Any], now: datetime | None) -> WatchState | N
         owner, rounds, deployment = str(data["owner"]), str(data["rounds"]), str(data["deployment"])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    state = WatchState(owner, start, until, deployment, rounds, newer, is_closed_watch(data))
+    is_extended = data.get("extended") is True  # 0.1.1 extended none
+    state = WatchState(owner, start, until, deployment, rounds, newer, is_closed_watch(data), is_extended)
     is_sound = re.fullmatch(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", owner) and re.fullmatch("[hui.]*", rounds)
     is_id = re.fullmatch("[0-9a-f-]{0,36}", deployment)
     is_recent = now is None or (start <= now < until + LONGEST and state.seen_at <= now + MAX_CLOCK_SKEW)

@@ -124,7 +124,10 @@ def detail_lines(result: WatchResult) -> Iterator[str]:
             if requests:
                 yield f"{version[:8]}: {requests:,} requests, {100 * errors / requests:.1f} % failed (estimate)"
     for rate in result.judgment.rates:
-        yield f"{rate.rule.name}: {rate.verdict}; a minute above {100 * rate.rule.threshold:.0f} % is bad"
+        good, bad = (f"{100 * share:.2g} %" for share in (rate.share.limits.good, rate.share.limits.bad))
+        yield f"{rate.name}: {rate.share.verdict}; above {bad} failed is bad, below {good} is good"
+    if result.state.is_extended:
+        yield f"Extended once to {result.state.until:%H:%M} UTC, because the evidence was thin"
     for each in result.state.newer:
         kind = "Deployment of Backout" if each.is_ours else "Foreign deployment, so no automatic step follows"
         yield f"{kind}: {each.text}"
@@ -240,5 +243,5 @@ def round_line(result: WatchResult) -> str:
     _, verdict = list(result.state.probe_rounds())[-1]
     if result.look is not None:
         return f"{format_utc(result.state.seen_at)}  {CLOSED_WORDS[verdict]}"
-    rates = ", ".join(f"{each.rule.name} {each.verdict}" for each in result.judgment.rates)
+    rates = ", ".join(f"{each.name} {each.share.verdict}" for each in result.judgment.rates)
     return f"{format_utc(result.state.seen_at)}  probes {verdict or 'not probed'}{f', {rates}' if rates else ''}"

@@ -67,6 +67,20 @@ class Watch:
             ProviderError: the incident cannot be read.
         """
         state = self._begin(duration)
+        while True:
+            ended = self._watch_rounds(state)
+            if isinstance(ended, WatchResult):
+                return ended
+            self._read_rates(ended)
+            state = self._read_deployments(ended.at_end())
+            judgment = self._judge(state)
+            longer = state.extended()
+            if judgment.verdict != Verdict.INCONCLUSIVE or longer == state:
+                return self._end(state, judgment)
+            state = longer
+
+    def _watch_rounds(self, state: WatchState) -> WatchResult | WatchState:
+        """Watch to the end that the state names, and return the state then; the result of a watch that ended early."""
         while (number := self._wait_for_round(state)) is not None:
             before, state = len(state.rounds), state.with_round(number, self._run_probes(state.time_of(number)))
             state = self._read(state, number)
@@ -79,9 +93,7 @@ class Watch:
             result = self._result(state, judgment)
             self._save(result)
             self._on_round(result)
-        self._read_rates(state)
-        state = self._read_deployments(state.at_end())
-        return self._end(state, self._judge(state))
+        return state
 
     def _wait_for_round(self, state: WatchState) -> int | None:
         """Sleep until the next round, and return its number; None at the end. A suspended machine wakes up late."""

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from ops.cloudflare.types.records import VersionRequests, WorkerTraffic
 from ops.cloudflare.types.workers import short_id
-from ops.core.metric_verdict import error_rate
+from ops.core.sequential_test import MAX_ERROR_RATE, Count, error_rate, is_above
 
 CAVEAT = "Estimates of Cloudflare's analytics. An error that the code catches counts as success."
 
@@ -53,12 +53,33 @@ def sum_requests(rows: Iterable[VersionRequests], versions: Collection[str]) -> 
     return RequestFigures(requests, sum(row.errors for row in counted), min(starts), max(starts))
 
 
-def rate_while_live(traffic: WorkerTraffic | None, versions: Collection[str]) -> tuple[float | None, str]:
-    """Return the error rate of these versions while they served, and the numbers; None with too few requests."""
+@dataclass(frozen=True)
+class LiveFigures:
+    """Requests to some versions while they served."""
+
+    figures: RequestFigures
+    interval: float
+    """Requests that one sample stands for."""
+
+    @property
+    def rate(self) -> float | None:
+        """Return the error rate; None with too few requests."""
+        return error_rate(self.figures.requests, self.figures.errors)
+
+    @property
+    def is_high(self) -> bool:
+        """Return whether the samples show a rate above MAX_ERROR_RATE."""
+        total, failed = (each / self.interval for each in (self.figures.requests, self.figures.errors))
+        return is_above(Count(self.figures.first, total, min(total, failed)), MAX_ERROR_RATE)
+
+    def __str__(self) -> str:
+        return f"{self.figures.days}: {self.figures.text}"
+
+
+def figures_while_live(traffic: WorkerTraffic | None, versions: Collection[str]) -> LiveFigures | None:
+    """Return the requests to these versions while they served; None if none are known."""
     figures = sum_requests(traffic.days, versions) if traffic else None
-    if figures is None:
-        return None, ""
-    return error_rate(figures.requests, figures.errors), f"{figures.days}: {figures.text}"
+    return LiveFigures(figures, max(1.0, traffic.sample_interval)) if traffic and figures else None
 
 
 def describe_traffic(traffic: WorkerTraffic, versions: Iterable[str]) -> Iterator[str]:

@@ -39,7 +39,7 @@ def run(incident: Incident, shop: Shop, *arguments: str) -> Outcome:
 
 
 def watch(incident: Incident, shop: Shop, *more: str) -> int:
-    return run(incident, shop, "watch", "--service", "web", "--for", "10m", *more).code
+    return run(incident, shop, "watch", "--service", "web", "--for", "20m", *more).code
 
 
 def report(incident: Incident, shop: Shop) -> str:
@@ -62,7 +62,7 @@ def test_healthy_watch_confirms_the_mitigation_of_the_run(incident: Incident, sh
 
     assert re.search(r"The \[watch\]\(\S+\) after it ended \*\*mitigated\*\*\.", text)
     assert "| 03:20:0" in moment(text, "**Mitigated**")
-    assert "in all required rounds, and in the watch until 03:33:" in moment(text, "**Mitigated**")
+    assert "in all required rounds, and in the watch until 03:43:" in moment(text, "**Mitigated**")
     assert "no record for" not in text.partition("incident opened")[2]
     assert "healthy from this time to the end of the watch" in text
 
@@ -75,7 +75,7 @@ def test_service_that_wavers_is_mitigated_when_it_became_green(incident: Inciden
     line = moment(report(incident, shop), "**Mitigated**")
 
     assert "| 03:24:" in line
-    assert "healthy from then to the end of the watch, 03:33:" in line
+    assert "healthy from then to the end of the watch, 03:43:" in line
 
 
 def test_relapse_leaves_the_incident_unmitigated(incident: Incident, shop: Shop) -> None:
@@ -85,7 +85,7 @@ def test_relapse_leaves_the_incident_unmitigated(incident: Incident, shop: Shop)
     text = report(incident, shop)
 
     assert "after it ended **relapsed**." in text
-    assert "Mitigated: the watch found a relapse at 03:24:" in text
+    assert "Mitigated: the watch found a relapse at 03:25:" in text
     assert "start to mitigation" not in text
 
 

@@ -265,7 +265,7 @@ def test_scheduled_watch_continues_stopped_ones(team: TeamRepository) -> None:
 
     job = team.read("scheduled")["jobs"]["watch"]
     assert (done.code, "1,440 minutes a month" in done.out) == (0, True)
-    assert (job["environment"]["name"], job["timeout-minutes"]) == ("report", 40)
+    assert (job["environment"]["name"], job["timeout-minutes"]) == ("report", 70)
     assert job["concurrency"]["group"] == "scheduled-watch"
     assert job["steps"][-1]["with"]["stopped"] == "true"
 
@@ -291,8 +291,8 @@ def test_watch_gets_the_secret_headers_of_probes(team: TeamRepository) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("setting", "limit"), [("45m", 55), ("150s", 13), ('"off"', None)])
-def test_watch_has_the_length_of_ops_yml(team: TeamRepository, setting: str, limit: int | None) -> None:
+@pytest.mark.parametrize(("setting", "limit"), [("45m", 100), ("150s", 30), ('"off"', None)])
+def test_watch_has_the_time_of_an_extended_one(team: TeamRepository, setting: str, limit: int | None) -> None:
     team.world.edit_config("\nresponders: []\n", f"\nresponders: []\nwatch: {setting}\n")
 
     assert team.sync().code == 0

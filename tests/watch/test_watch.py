@@ -22,7 +22,7 @@ from tests.support.shop import WORKER, Shop, open_shop
 from tests.support.users import send_requests
 
 RIGHTS = ["Workers Scripts Read", "Pages Read", "Account Analytics Read"]
-TEN_MINUTES, HALF_HOUR = timedelta(minutes=10), timedelta(minutes=30)
+TWENTY_MINUTES, HALF_HOUR = timedelta(minutes=20), timedelta(minutes=30)
 
 
 class Killed(BaseException):
@@ -55,7 +55,7 @@ def at_round(actions: dict[int, Callable[[], object]]) -> Callable[[WatchResult]
 
 
 def watch(shop: Shop, number: int | None = None, service: str = "web", **given: Any) -> WatchResult:
-    """Watch in this process for ten minutes; `actions`: number of rounds → what happens after them."""
+    """Watch in this process for twenty minutes; `actions`: number of rounds → what happens after them."""
     sandbox = shop.world.sandbox
     environ = {**sandbox.environ(), **job_environ(sandbox.github), "SHOP_TOKEN": sandbox.add_token("watcher", RIGHTS)}
     return watch_service(
@@ -63,7 +63,7 @@ def watch(shop: Shop, number: int | None = None, service: str = "web", **given: 
         shop.world.config,
         environ,
         Redactor(),
-        duration=given.get("duration", TEN_MINUTES),
+        duration=given.get("duration", TWENTY_MINUTES),
         incident=number,
         on_round=at_round(given.get("actions", {})),
     )
@@ -105,7 +105,7 @@ def test_healthy_service_is_mitigated_since_its_first_healthy_round(shop: Shop, 
 
 
 @pytest.mark.slow
-def test_relapse_is_found_in_three_rounds_and_reopens_the_incident(shop: Shop, incident: Incident) -> None:
+def test_relapse_is_found_in_four_minutes_and_reopens_the_incident(shop: Shop, incident: Incident) -> None:
     issue = shop.world.sandbox.github.issue(incident.number)
 
     def relapse() -> None:
@@ -115,11 +115,11 @@ def test_relapse_is_found_in_three_rounds_and_reopens_the_incident(shop: Shop, i
     found = watch(shop, incident.number, actions={8: relapse})
 
     assert (found.decision, found.reason, found.exit_code) == (Decision.RELAPSED, Reason.RELAPSED, 7)
-    assert found.state.rounds == "h" * 8 + "uuu"
+    assert found.state.rounds == "h" * 8 + "u" * 8
     assert found.state.foreign == ()
     assert issue.state == "open"
     watched, notice = incident.bodies
-    assert "relapsed: probes: 3 of 5 rounds are bad" in watched
+    assert "relapsed: probes: 8 of 8 rounds failed since " in watched
     assert "cart unhealthy: status 500, wanted 200" in watched
     assert "ops rollback-worker --service web" in notice
     assert "mermaid" not in notice
@@ -136,7 +136,7 @@ def test_killed_watch_is_continued_without_a_gap(shop: Shop, incident: Incident)
 
     found = watch(shop, incident.number)
 
-    assert found.state.rounds == "h" * 20
+    assert found.state.rounds == "h" * 40
     assert len(incident.bodies) == 1
     record = read_record(incident.bodies[0])
     assert record is not None
@@ -151,9 +151,9 @@ def test_late_continuation_shows_the_time_without_probes(shop: Shop, incident: I
 
     found = watch(shop, incident.number)
 
-    assert found.state.rounds == "h" * 10 + ".." + "h" * 8
+    assert found.state.rounds == "h" * 10 + ".." + "h" * 28
     assert found.judgment.green_since == found.state.time_of(12)
-    assert "18 healthy, 2 not probed" in incident.bodies[0]
+    assert "38 healthy, 2 not probed" in incident.bodies[0]
 
 
 @pytest.mark.parametrize("options", [(), ("--incident", "1")], ids=["all incidents", "one incident"])
@@ -169,7 +169,7 @@ def test_stopped_watch_is_found_and_continued(shop: Shop, incident: Incident, op
     again = shop.ops("watch", "--stopped", *options, **sandbox.github.environ())
 
     assert (done.code, "MITIGATED" in done.out) == (0, True), done.err
-    assert "10 healthy, 10 not probed" in incident.bodies[0]
+    assert re.search("(30|70) healthy, 10 not probed", incident.bodies[0])
     assert [each.out for each in (early, again)] == ["No watch has lost its runner.\n"] * 2
 
 
@@ -189,16 +189,22 @@ def test_watch_of_a_stranger_or_of_no_service_is_not_continued(shop: Shop, incid
 
 
 @pytest.mark.slow
-def test_watch_that_lost_its_runner_early_has_no_evidence(shop: Shop, incident: Incident) -> None:
+@pytest.mark.parametrize(("minutes_without", "seen"), [(40, 31), (54, 3), (80, 0)])
+def test_watch_that_lost_its_runner_is_extended_once(
+    shop: Shop, incident: Incident, minutes_without: int, seen: int
+) -> None:
     with pytest.raises(Killed):
         watch(shop, incident.number, actions={10: kill}, duration=HALF_HOUR)
-    shop.world.sandbox.clock.advance(45 * 60)
+    shop.world.sandbox.clock.advance(60 * minutes_without)
 
     found = watch(shop, incident.number)
 
-    assert (found.decision, found.exit_code) == (Decision.NO_EVIDENCE, 8)
-    assert found.state.rounds == "h" * 10 + "." * 50
-    assert "10 healthy, 50 not probed" in incident.bodies[0]
+    assert found.state.rounds == "h" * 10 + "." * (110 - seen) + "h" * seen
+    if seen < 27:
+        assert (found.decision, found.exit_code) == (Decision.NO_EVIDENCE, 8)
+    else:
+        assert (found.decision, found.judgment.green_since) == (Decision.MITIGATED, found.state.time_of(120 - seen))
+    assert "Extended once to " in incident.bodies[0]
 
 
 @pytest.mark.slow
@@ -270,7 +276,7 @@ def test_early_relapse_on_a_newer_incident_is_published(shop: Shop, incident: In
 
     found = watch(shop, second)
 
-    assert (found.decision, len(found.state.rounds), found.is_published) == (Decision.RELAPSED, 3, True)
+    assert (found.decision, len(found.state.rounds), found.is_published) == (Decision.RELAPSED, 5, True)
     record = read_record(hub.issue(second).comments[0].body)
     assert record is not None
     assert record.decision == "relapsed"
@@ -394,7 +400,7 @@ def test_lost_answer_makes_no_second_comment(shop: Shop, incident: Incident) -> 
 
 @pytest.mark.slow
 def test_without_a_token_the_probes_decide(shop: Shop, incident: Incident) -> None:
-    done = command(shop, "--json", "--for", "10m", SHOP_TOKEN="")
+    done = command(shop, "--json", "--for", "20m", SHOP_TOKEN="")
 
     assert done.code == 0, done.err
     assert done.result["decision"] == "mitigated"
@@ -409,7 +415,7 @@ def test_record_of_a_stranger_is_not_continued(shop: Shop, incident: Incident) -
     hub.add_user("zoe", "read")
     hub.comment(incident.number, incident.bodies[0].replace("hhhhhhhhhh", "uuuuuuuuuu"), "zoe")
 
-    assert watch(shop, incident.number).state.rounds == "h" * 20
+    assert watch(shop, incident.number).state.rounds == "h" * 40
 
 
 def edit_by_maintainer(shop: Shop, incident: Incident, old: str, new: str) -> None:
@@ -436,7 +442,7 @@ def test_forged_state_is_not_continued(shop: Shop, incident: Incident, workflow:
 
     found = watch(shop, incident.number)
 
-    assert (found.decision, found.state.rounds) == (Decision.MITIGATED, "h" * 20)
+    assert (found.decision, found.state.rounds) == (Decision.MITIGATED, "h" * 40)
 
 
 def test_forged_end_does_not_stop_a_watch(shop: Shop, incident: Incident) -> None:
@@ -460,7 +466,7 @@ def test_watch_of_the_former_release_begins_again_in_its_comment(shop: Shop, inc
 
     found = watch(shop, incident.number)
 
-    assert (found.decision, found.state.rounds) == (Decision.MITIGATED, "h" * 20)
+    assert (found.decision, found.state.rounds) == (Decision.MITIGATED, "h" * 40)
     assert len(incident.bodies) == 1
 
 
@@ -475,7 +481,7 @@ def test_rounds_of_the_future_are_no_evidence(shop: Shop, incident: Incident) ->
 
     found = watch(shop, incident.number)
 
-    assert (found.decision, found.state.rounds) == (Decision.MITIGATED, "h" * 20)
+    assert (found.decision, found.state.rounds) == (Decision.MITIGATED, "h" * 40)
     assert found.state.started_at >= began
 
 
@@ -511,5 +517,5 @@ def test_recovery_of_a_site_is_watched_from_the_beginning(shop: Shop, incident: 
     found = watch(shop, incident.number, "docs")
 
     assert found.state.started_at >= began
-    assert found.state.rounds == 20 * "h"
+    assert found.state.rounds == 40 * "h"
     assert found.state.foreign == ()

@@ -1,5 +1,6 @@
 """Watch with the error rate of Cloudflare's analytics, and without it."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from tests.watch.test_watch import HALF_HOUR, fail, incident, serve, shop, watch
 
 __all__ = ["incident", "shop"]
 
-QUERIES_UNTIL_RELAPSE = 11
+QUERIES_UNTIL_RELAPSE = 10
 """Queries of the analytics until users of the flaky version are a relapse."""
 
 
@@ -32,7 +33,7 @@ def test_error_rate_finds_a_relapse_that_few_probes_see(shop: Shop) -> None:
     found = watch(shop, actions={number: serve(shop) for number in range(2, 14, 2)}, duration=HALF_HOUR)
 
     assert found.decision == Decision.RELAPSED
-    assert f"requests to {flaky[:8]}: 3 of 5 rounds are bad" in found.judgment.cause
+    assert re.match(rf"requests to {flaky[:8]}: \d+ of 2\d\d requests failed since ", found.judgment.cause)
     assert found.ended_at is not None
     assert found.ended_at - found.state.started_at <= timedelta(minutes=10)
 

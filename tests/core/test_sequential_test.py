@@ -1,0 +1,156 @@
+"""The statistics of a watch: their errors by exact enumeration, and cases whose verdict a person can check."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from math import comb
+
+import pytest
+from hypothesis import strategies as st
+
+from ops.core.sequential_test import (
+    FALSE_GOOD,
+    Count,
+    Limits,
+    find_bad,
+    is_above,
+    judge_share,
+    limits_after,
+    upper_bound,
+)
+from ops.core.verdict import Verdict
+from tests.support.properties import holds_for
+
+START = datetime(2026, 11, 26, 4, 0, tzinfo=UTC)
+HEALTHY, UNHEALTHY, INCONCLUSIVE = Verdict.HEALTHY, Verdict.UNHEALTHY, Verdict.INCONCLUSIVE
+UNKNOWN = Limits(good=0.05, bad=0.1)
+
+
+def counts(*rows: tuple[float, float]) -> list[Count]:
+    """Return one count each minute: total and failed."""
+    return [Count(START + timedelta(minutes=number), *row) for number, row in enumerate(rows)]
+
+
+def rounds(letters: str) -> list[Count]:
+    return counts(*[(1, float(each == "u")) for each in letters])
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+@pytest.mark.parametrize("error", [0.1, 0.02])
+def test_bad_is_wrong_no_more_often_than_permitted(share: float, error: float) -> None:
+    """All 4,096 series of twelve rounds, each with its probability if exactly the limit fails."""
+    wrong = 0.0
+    for letters in product("hu", repeat=12):
+        failed = letters.count("u")
+        if find_bad(rounds("".join(letters)), share, error) is not None:
+            wrong += share**failed * (1 - share) ** (12 - failed)
+
+    assert wrong <= error
+
+
+@pytest.mark.parametrize("total", [10, 40, 200])
+@pytest.mark.parametrize("share", [0.05, 0.15])
+def test_bound_is_exceeded_no_more_often_than_permitted(total: int, share: float) -> None:
+    """The exact probability that so few fail although the share is that of the bound."""
+    for failed in range(int(total * share)):
+        is_ruled_out = upper_bound(failed, total, FALSE_GOOD) <= share
+        chance = sum(comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(failed + 1))
+
+        assert not is_ruled_out or chance <= FALSE_GOOD + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("letters", "verdict"),
+    [
+        ("u" * 4, INCONCLUSIVE),
+        ("u" * 5, UNHEALTHY),
+        ("h" * 30 + "u" * 7, INCONCLUSIVE),
+        ("h" * 30 + "u" * 9, UNHEALTHY),
+        ("h" * 30, HEALTHY),
+        ("h" * 24, INCONCLUSIVE),
+        ("uuu" + "h" * 57, HEALTHY),
+        ("h" * 30 + "u" + "h" * 29, HEALTHY),
+        ("hhhhhhhhu" * 6, INCONCLUSIVE),
+        ("h" * 58 + "uu", INCONCLUSIVE),
+        ("hu" * 30, UNHEALTHY),
+        ("", INCONCLUSIVE),
+    ],
+)
+def test_rounds(letters: str, verdict: Verdict) -> None:
+    judged = judge_share(rounds(letters), Limits(good=0.15, bad=0.2), settled_at=START)
+
+    assert judged.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict"),
+    [
+        ([(100, 50)], INCONCLUSIVE),  # one minute alone, however bad
+        ([(1_000_000, 500_000)], INCONCLUSIVE),
+        ([(100, 50)] * 2, UNHEALTHY),
+        ([(100, 0)] * 20 + [(100, 50)] * 2, INCONCLUSIVE),
+        ([(100, 0)] * 20 + [(100, 50)] * 3, UNHEALTHY),
+        ([(100, 50)] + [(100, 0)] * 20, HEALTHY),
+        ([(5, 1)] * 25, INCONCLUSIVE),  # 20 % of five requests a minute
+        ([(5, 1)] * 60, UNHEALTHY),
+        ([(5, 0)] * 20, HEALTHY),
+        ([(5, 0)] * 10, INCONCLUSIVE),
+        ([(120, 5)] * 13, INCONCLUSIVE),  # 4 %
+        ([(1000, 60)] * 13, INCONCLUSIVE),  # 6 % may be as before
+        ([(1000, 120)] * 13, UNHEALTHY),
+        ([(0.5, 0.0)] * 20, INCONCLUSIVE),
+    ],
+)
+def test_requests_without_a_share_from_before(rows: list[tuple[float, float]], verdict: Verdict) -> None:
+    assert judge_share(counts(*rows), UNKNOWN, settled_at=START).verdict == verdict
+
+
+def test_bad_stretch_is_named_from_its_start() -> None:
+    judged = judge_share(counts(*[(100, 0)] * 20, *[(100, 50)] * 3, *[(100, 0)] * 5), UNKNOWN, settled_at=START)
+
+    assert (judged.since, judged.total, judged.failed) == (START + timedelta(minutes=20), 300, 150)
+
+
+def test_good_begins_after_the_last_notable_failure() -> None:
+    judged = judge_share(counts(*[(100, 0)] * 3, (100, 50), *[(100, 1)] * 30), UNKNOWN, settled_at=START)
+
+    assert (judged.verdict, judged.since) == (HEALTHY, START + timedelta(minutes=4))
+    assert not judged.is_unbroken
+
+
+@pytest.mark.parametrize(
+    ("before", "good", "bad"),
+    [
+        ((0, 0), 0.05, 0.1),
+        ((10, 0), 0.05, 0.1),  # too few
+        ((1_000_000, 0), 0.01, 0.01),
+        ((1_000_000, 1000), 0.01, 0.01),
+        ((1_000_000, 40_000), 0.08, 0.081),
+        ((1_000_000, 300_000), 0.6, 0.603),
+        ((1_000_000, 900_000), 0.95, 0.95),
+        ((300, 0), 0.01, 0.03),
+    ],
+)
+def test_limits_follow_what_was_before(before: tuple[int, int], good: float, bad: float) -> None:
+    limits = limits_after(Count(START, *before), UNKNOWN, 0.01)
+
+    assert limits.good == pytest.approx(good, abs=0.002)
+    assert limits.bad == pytest.approx(bad, abs=0.002)
+
+
+@holds_for(
+    30,
+    1000,
+    rows=st.lists(st.tuples(st.integers(1, 500), st.floats(0, 1)), max_size=40),
+    more=st.integers(0, 10),
+)
+def test_later_counts_never_take_bad_back(rows: list[tuple[int, float]], more: int) -> None:
+    series = counts(*[(total, round(total * share)) for total, share in rows])
+    longer = [*series, *counts(*[(100, 0)] * more)]
+
+    judged = judge_share(series, UNKNOWN, settled_at=START)
+
+    if judged.verdict == UNHEALTHY:
+        assert judge_share(longer, UNKNOWN, settled_at=START) == judged
+        assert judged.failed > UNKNOWN.bad * judged.total
+    if judged.verdict == HEALTHY:
+        assert not is_above(series[-1], UNKNOWN.good)
