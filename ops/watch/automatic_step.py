@@ -115,7 +115,9 @@ def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> bool:
     state = _require_relapse(step, issue, now)
     if _is_claimed(step, issue):
         return False
-    if step.is_healthy and judge_watch(state, LiveVersions(), ErrorRates()).is_relapse:
+    if not judge_watch(state, LiveVersions(), ErrorRates()).is_relapse:
+        raise step.refuse("only error rates show the relapse, and requests of a stranger can cause them")
+    if step.is_healthy:
         raise step.refuse("the probes are healthy now")
     about = f"automatic step of {step.service} in {step.environment} after a relapse"
     claim = RunRecord(

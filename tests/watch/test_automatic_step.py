@@ -16,8 +16,9 @@ from ops.core.run_record import RunRecord, embed_record, read_record
 from ops.github.comments import BOT
 from ops.watch.judgment import WatchResult
 from ops.watch.start import watch_service
+from sandbox.cloudflare.analytics.state import SUCCESS, THREW
 from sandbox.faults import Fault
-from tests.conftest import Incident, Outcome, World, job_environ
+from tests.conftest import ACCOUNT, Incident, Outcome, World, job_environ
 from tests.support.shop import WORKER, Shop, open_shop
 
 APPROVED = (
@@ -46,9 +47,9 @@ class Relapse:
     def step(self, *more: str, relapsed: str = "", **given: Any) -> Outcome:
         return self.recover("--relapsed", relapsed or self.deployment, *more, **given)
 
-    def watch(self, actions: dict[int, Callable[[], object]] | None = None) -> WatchResult:
+    def watch(self, actions: dict[int, Callable[[], object]] | None = None, *, token: str = "") -> WatchResult:
         sandbox = self.shop.world.sandbox
-        environ = {**sandbox.environ(), **job_environ(sandbox.github), "SHOP_TOKEN": sandbox.token}
+        environ = {**sandbox.environ(), **job_environ(sandbox.github), "SHOP_TOKEN": token or sandbox.token}
         return watch_service(
             Place("live", "web"),
             self.shop.world.config,
@@ -287,6 +288,24 @@ def test_service_that_is_healthy_again_is_left_alone(relapse: Relapse) -> None:
 
     relapse.refuses("the probes are healthy now", relapse.step())
     assert not relapse.claim
+
+
+def test_error_rates_alone_start_no_step(world: World, relapse: Relapse) -> None:
+    """The page answers, and requests of a stranger make the Worker throw."""
+    relapse.fault.before, relapse.fault.status = lambda: None, None
+
+    def throw() -> None:
+        for status in (SUCCESS, THREW) * 40:
+            world.sandbox.analytics.record_invocation(
+                ACCOUNT, WORKER, relapse.shop.good, status, at=world.sandbox.clock.now(), seconds=0.1, size=10
+            )
+
+    token = world.sandbox.add_token("watcher", ["Workers Scripts Read", "Account Analytics Read"])
+    found = relapse.watch(dict.fromkeys(range(1, 40), throw), token=token)
+
+    assert (found.decision, set(found.state.rounds)) == (Decision.RELAPSED, {"h"})
+    assert found.judgment.cause.startswith(f"requests to {relapse.shop.good[:8]}: ")
+    relapse.refuses("only error rates show the relapse", relapse.step())
 
 
 @pytest.mark.slow
