@@ -79,6 +79,9 @@ class StatusSource(Protocol):
     @property
     def methods(self) -> Mapping[str, str]: ...
 
+    @property
+    def has_ai_order(self) -> bool: ...
+
 
 @dataclass(frozen=True)
 class HeldState:
@@ -175,6 +178,7 @@ def _hold_switch(status: StatusSource, switch: "SwitchState") -> HeldState:
     run = name_only_run(owners)
     is_changed = switch.name == MAINTENANCE_SWITCH and status.methods.get(status.switched_service) != "switch"
     is_left = is_changed or not run or is_over(value.since, status.read_at)
+    step = "" if switch.name != AI_SWITCH or status.has_ai_order else _list_again(status, "the providers", "ai.order")
     runbook, options = _release_switch(status, switch)
     return HeldState(
         "switches",
@@ -183,9 +187,10 @@ def _hold_switch(status: StatusSource, switch: "SwitchState") -> HeldState:
         tuple(each for each in owners if not each.is_run),
         value.since,
         value.until,
-        _build_release(status, runbook, options, owners) if is_left else "",
+        _build_release(status, runbook, options, owners) if is_left and not step else "",
         _describe_run(run, value.since, status.read_at, is_changed=is_changed),
         value.review_at,
+        step,
     )
 
 
@@ -199,8 +204,15 @@ def _hold_undeclared(status: StatusSource, switch: UndeclaredSwitch) -> HeldStat
         None,
         switch.shown.until,
         "",
-        step=f"add it to `runtime.switches` of {status.environment} in ops.yml again, "
-        f"then {_status_again(status)} shows the command",
+        step=_list_again(status, "it", "switches"),
+    )
+
+
+def _list_again(status: StatusSource, what: str, section: str) -> str:
+    """Return the step for a part of `runtime` that left ops.yml."""
+    return (
+        f"add {what} to `runtime.{section}` of {status.environment} in ops.yml again, "
+        f"then {_status_again(status)} shows the command"
     )
 
 

@@ -222,6 +222,8 @@ class EnvironmentStatus:
     """Service of a window → its name in ops.yml now; empty if no service has its Worker or site."""
     methods: Mapping[str, str] = field(default_factory=dict)
     """Service → its maintenance method in ops.yml."""
+    has_ai_order: bool = False
+    """Whether ops.yml lists the AI providers, which `ai-failover` needs."""
 
     def unread_in(self, *sections: str) -> tuple[UnreadSource, ...]:
         return tuple(each for each in self.unread if {*sections} & {*each.sections})
@@ -242,22 +244,15 @@ class EnvironmentStatus:
 
     def of_incident(self, number: int) -> "EnvironmentStatus":
         """Return the status of one incident, with all temporary limits, because KV holds no incident for them."""
-        return EnvironmentStatus(
-            self.environment,
-            self.read_at,
+        return replace(
+            self,
+            live=(),
+            has_read=True,
             switches=tuple(
                 each for each in self.switches if each.value and each.value.belongs_to(number, self.read_at)
             ),
-            limits=self.limits,
             windows=tuple(block for block in self.windows if block.belongs_to(number, self.read_at)),
-            orphans=self.orphans,
             openings=tuple(each for each in self.openings if number in each.incidents),
-            unread=self.unread,
-            program=self.program,
-            switched_service=self.switched_service,
-            undeclared=self.undeclared,
-            names=self.names,
-            methods=self.methods,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -312,9 +307,10 @@ def read_status(session: Session, program: str, *, with_services: bool = True) -
     """Read one environment; `program` begins the suggested commands."""
     services = list(session.environment.services.values()) if with_services else []
     reads: list[Callable[[], Any]] = [partial(_read_live, session, each) for each in services]
+    runtime = session.environment.runtime
     *live, in_kv, edge = run_parallel([*reads, lambda: _read_runtime(session), lambda: read_edge(session, program)])
     unread = (*(lack for _, lack in live if lack), *in_kv.unread, *edge.unread)
-    sources = len(live) + 1 + (session.environment.runtime is not None)
+    sources = len(live) + 1 + (runtime is not None)
     lost = sum(each.sections in {LIVE, IN_KV, AT_THE_EDGE} for each in unread)
     return EnvironmentStatus(
         session.environment.name,
@@ -328,10 +324,11 @@ def read_status(session: Session, program: str, *, with_services: bool = True) -
         unread=unread,
         has_read=lost < sources,
         program=program,
-        switched_service=session.environment.runtime.service if session.environment.runtime else "",
+        switched_service=runtime.service if runtime else "",
         undeclared=in_kv.undeclared,
         names=edge.names,
         methods={each.name: each.maintenance for each in session.environment.services.values()},
+        has_ai_order=runtime is not None and runtime.ai is not None,
     )
 
 

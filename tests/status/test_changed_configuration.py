@@ -5,9 +5,11 @@ names the step by hand.
 """
 
 import copy
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -107,6 +109,12 @@ def remove_runtime(place: HeldState, environment: Environment) -> Environment:
     return environment
 
 
+def remove_order(place: HeldState, environment: Environment) -> Environment:
+    """Remove the order of the AI providers, and keep their switch."""
+    del environment["runtime"]["ai"]
+    return environment
+
+
 def change_namespace(place: HeldState, environment: Environment) -> Environment:
     place.world.sandbox.kv.add(OTHER_NAMESPACE)
     environment["runtime"]["namespace"] = OTHER_NAMESPACE
@@ -119,6 +127,7 @@ NAMED: Mapping[Change, Callable[[HeldState], str]] = {
     remove_service: lambda place: "the site docs" if place.hold["service"] == "docs" else f"the Worker {WORKER}",
     remove_switch: lambda _: "`runtime.switches`",
     remove_runtime: lambda _: "`runtime.switches`",
+    remove_order: lambda _: "`runtime.ai.order`",
     change_namespace: lambda _: f"`runtime.namespace` to {switches.NAMESPACE}",
 }
 """Change after which no command can end the state → what the step by hand names."""
@@ -129,7 +138,7 @@ CHANGES: Mapping[str, tuple[Change, ...]] = {
     "site": (remove_service, *OF_ALL),
     "switch": (change_method, forget_method, *OF_SWITCHES),
     "feature": OF_SWITCHES,
-    "ai": OF_SWITCHES,
+    "ai": (*OF_SWITCHES, remove_order),
 }
 
 
@@ -176,6 +185,24 @@ def test_status_names_the_way_out_after_a_change_of_ops_yml(world: World, kind: 
         for _ in range(2):
             assert now.run_suggested(held["release"], "dana").code == 0
             assert not place.is_held()
+
+
+def test_raised_limit_in_another_namespace_is_no_unknown_one(world: World) -> None:
+    with KINDS["feature"](world) as place:
+        calm = {"limit": 30, "period": 60, "key": "ip"}
+        switches.deploy(world, {**switches.DECLARED, "limits": {"calc": {**calm, "probe": False}}})
+        until = f"{world.sandbox.clock.now() + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+        raised = {"calc": {**calm, "temporary": {"limit": 60, "until": until}}}
+        world.sandbox.kv.put(
+            switches.NAMESPACE,
+            "ops/limits",
+            json.dumps({"version": 1, "revision": "3f9c2ab41d07-9c0ffee1", "limits": raised}),
+        )
+        assert held_in(place)["step"] == "remove its `temporary` from limits.yml"
+
+        now = merge(place, change_namespace)
+
+        assert f"`runtime.namespace` to {switches.NAMESPACE}" in held_in(now)["step"]
 
 
 @pytest.fixture
