@@ -23,9 +23,9 @@ def find_affected(
     `live` has for each folded table, whose rows are those of the database, its name there; `columns` are those that an
     UPDATE sets.
     """
-    search = _Search(tables, live)
-    search.follow(fold_name(rows.table), effect, rows, frozenset(map(fold_name, columns)), ())
-    return search.found if search.steps <= MAX_STEPS else dict.fromkeys(search.found)
+    search, key = _Search(tables, live), fold_name(rows.table)
+    search.follow(key, effect, rows, frozenset(map(fold_name, columns)), ())
+    return search.found if search.steps <= MAX_STEPS else {(key, effect): rows}
 
 
 @dataclass

@@ -75,8 +75,6 @@ class LossTracker:
         """Present table → name before the transaction."""
         self._keys = dict[str, str]()
         """Folded name before the transaction → column whose numbers new rows may get again."""
-        self._filled = set[str]()
-        """Present tables into which the transaction wrote."""
         self._added = set[tuple[str, str]]()
         """Present table and column for each column that the transaction added."""
         self._losses = list[RowLoss]()
@@ -120,7 +118,7 @@ class LossTracker:
         self._names = {key: each.name for key, each in self._tables.items()}
         self._keys = {key: each.reused_key for key, each in self._tables.items()}
         self._added, self._losses, self._removed = set(), [], {}
-        self._copies, self._filled = {}, set()
+        self._copies = {}
 
     def roll_back(self) -> None:
         self._tables, self._origins, written = self._before
@@ -157,7 +155,6 @@ class LossTracker:
         self._note_events(before, gone, rows)
         if copy and isinstance(form, Fill):
             self._copies[fold_name(form.table)] = copy
-        self._filled |= {event.table for event in self._events}
         if self._changes_tables:
             self._note_tables(before, rows, live)
 
@@ -215,7 +212,7 @@ class LossTracker:
     def _read_copy(self, form: Fill, before: Mapping[str, Table], live: Mapping[str, str]) -> _Copy | None:
         """Return the copy that a fill makes; None unless it fills a new table with the rows of one from before."""
         source, target = fold_name(form.source), fold_name(form.table)
-        is_new = target in before and target not in self._names and target not in self._filled
+        is_new = target in before and target not in self._names
         is_plain = {(event.action, event.table) for event in self._events} == {(sqlite3.SQLITE_INSERT, target)}
         earlier = self._copies.get(source)
         if not (is_new and is_plain) or (earlier is None and source not in self._names):
@@ -240,7 +237,7 @@ class LossTracker:
     def _note_tables(self, before: Mapping[str, Table], rows: Rows, live: Mapping[str, str]) -> None:
         """Note removed tables and columns, and new names."""
         names, origins, added = dict[str, str](), dict[str, str](), set[tuple[str, str]]()
-        copies, filled = dict[str, _Copy](), set[str]()
+        copies = dict[str, _Copy]()
         for key, table in before.items():
             now = self._find_again(key, table, before)
             if key in self._origins and (now != key or self._tables[now].all_columns != table.all_columns):
@@ -259,10 +256,8 @@ class LossTracker:
                 added |= {(key, fold_name(each)) for each in new[len(old) :]}
             names |= {now: self._names[key]} if key in self._names else {}
             origins |= {now: self._origins[key]} if key in self._origins else {}
-            filled |= {now} if key in self._filled else set()
             copies |= {now: self._copies[key]} if key in self._copies and new[: len(old)] == old else {}
-        self._names, self._origins, self._added = names, origins, added
-        self._copies, self._filled = copies, filled
+        self._names, self._origins, self._added, self._copies = names, origins, added, copies
 
     def _find_removed_columns(
         self, key: str, old: tuple[str, ...], new: tuple[str, ...], live: Mapping[str, str]

@@ -137,7 +137,7 @@ class _Reader:
             case [_, ".", _] if fold_name(self._name(plain[0])) in tables:
                 return Item(sql, self._name(plain[2]))
         calls = {one.text for one, other in pairwise(plain) if other.text == "(" and one.kind in {"word", "name"}}
-        if calls - _SCALAR or any(token.text == "OVER" for token in plain):
+        if calls - _SCALAR:
             raise _UnknownFormError
         return Item(sql)
 

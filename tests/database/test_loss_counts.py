@@ -71,6 +71,24 @@ def test_rows_are_counted_or_unknown(inn: Deployment, sql: str, says: str) -> No
     assert inn.writes == []
 
 
+@pytest.mark.slow
+def test_many_paths_of_foreign_keys_end_in_time(inn: Deployment) -> None:
+    """Thirty tables have millions of paths from the first to the last one."""
+    for number in range(30):
+        parents = [
+            f"r{each} INTEGER REFERENCES t{each} (id) ON DELETE CASCADE" for each in range(max(0, number - 3), number)
+        ]
+        inn.rows(f"CREATE TABLE t{number} ({', '.join(['id INTEGER PRIMARY KEY', *parents])})")
+    inn.rows("INSERT INTO t0 VALUES (1), (2)")
+    inn.write(NAME, "DELETE FROM t0 WHERE id = 1;")
+
+    refused = inn.guard()
+
+    assert refused.code == 3
+    assert "t0: 1 of 2 rows deleted" in refused.err
+    assert f"t9: {UNKNOWN} " in refused.err
+
+
 def test_counts_that_d1_refuses_are_unknown(inn: Deployment) -> None:
     """Such as a query that takes longer than D1 allows."""
     inn.world.sandbox.fault(sends=" AS highest", status=400, times=None)

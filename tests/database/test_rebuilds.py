@@ -14,7 +14,7 @@ CREATE TABLE ovens (code TEXT PRIMARY KEY, note TEXT);
 NAME = "0003_rebuild.sql"
 NEW = "CREATE TABLE new (id INTEGER PRIMARY KEY, flour TEXT NOT NULL, price NUMERIC, parent INTEGER);"
 FILL = "INSERT INTO new (id, flour, price, parent) SELECT id, flour, price, parent FROM loaves;"
-LOOSE = NEW.replace(" NOT NULL", "")
+SIZED = NEW.replace(" NOT NULL", "").replace("parent I", "size, parent I")
 SWAP = "DROP TABLE loaves; ALTER TABLE new RENAME TO loaves;"
 COLUMNS = "id, flour, price, parent"
 
@@ -62,14 +62,15 @@ def test_rebuild_that_keeps_everything_passes(bakery: Deployment, sql: str) -> N
 @pytest.mark.parametrize(
     "sql",
     [
-        f"{NEW.replace('parent I', 'size, parent I')} INSERT INTO new (size, {COLUMNS}) SELECT DISTINCT 1, {COLUMNS} FROM loaves; {SWAP}",
+        f"{SIZED} INSERT INTO new (size, {COLUMNS}) SELECT DISTINCT 1, {COLUMNS} FROM loaves; {SWAP}",
         f"{NEW}{FILL.replace(';', ' LIMIT 1;')}{SWAP}",
         f"{NEW}{FILL.replace(';', ' GROUP BY flour;')}{SWAP}",
         f"{NEW}{FILL.replace(';', ' WHERE price > 1;')}{SWAP}",
         f"{NEW}{FILL.replace(';', ' JOIN ovens ON note = flour;')}{SWAP}",
         f"{NEW}{FILL.replace(';', ', ovens;')}{SWAP}",
-        f"{LOOSE} INSERT INTO new SELECT max(id), flour, price, parent FROM loaves; {SWAP}",
-        f'{LOOSE} INSERT INTO new SELECT id, "max"(flour), price, parent FROM loaves; {SWAP}',
+        f"{SIZED} INSERT INTO new (size, {COLUMNS}) SELECT max(price), {COLUMNS} FROM loaves; {SWAP}",
+        f'{SIZED} INSERT INTO new (size, {COLUMNS}) SELECT "max"(price), {COLUMNS} FROM loaves; {SWAP}',
+        f"{SIZED} INSERT INTO new (size, {COLUMNS}) SELECT 1 + count(*), {COLUMNS} FROM loaves; {SWAP}",
         f"{NEW}{FILL.replace('INSERT', 'INSERT OR IGNORE')}{SWAP}",
         f"{NEW.replace('NOT NULL', 'UNIQUE ON CONFLICT IGNORE')}{FILL}{SWAP}",
         f"{NEW} INSERT INTO new ({COLUMNS}) SELECT id, flour, parent, price FROM loaves; {SWAP}",
@@ -103,6 +104,7 @@ def test_rebuild_that_loses_something_is_refused(bakery: Deployment, sql: str) -
 
     assert refused.code == 3, refused.out
     assert f"{NAME}: `-- backout: accepts loaves`" in refused.err
+    assert "made-up rows" not in refused.err  # the statements show it already
     assert bakery.rows("SELECT * FROM loaves") == before
 
 
