@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ops.app.registry import list_runbook_facts, load_runbook
-from ops.app.scope import button_inputs
+from ops.app.scope import button_inputs, scope_of
 from ops.config.labels import RecoveryOption, list_recovery_options
 from ops.core.approval import APPROVE_BUTTON
 from ops.core.next_step import build_command
+from ops.core.responders import find_lists, permitted_logins
 from ops.publish import menu
 from ops.publish.menu import MenuParts, MenuRow, MenuStart
 
@@ -30,9 +31,8 @@ def build_menu(config: "Config", program: Sequence[str], number: str, page: str)
         for service, each in options.items()
     }
     has_labels = any(option.labels for each in options.values() for option in each)
-    return menu.MenuParts(
-        menu.render_head(number, has_labels=has_labels), sections, menu.render_foot(program[0], number)
-    )
+    head = menu.render_head(number, has_labels=has_labels, responders=config.responders)
+    return menu.MenuParts(head, sections, menu.render_foot(program[0], number))
 
 
 def _rows(
@@ -53,7 +53,9 @@ def _start(config: "Config", option: RecoveryOption, program: Sequence[str], num
     typed = tuple((field.name, text) for field, text in fields if not field.options and text != field.default)
     command = build_command(program[0], option.runbook, {**values, "incident": number}, *program[1:])
     approval = APPROVE_BUTTON if runbook.needs_approval else ""
-    return MenuStart(option.labels, option.runbook, chosen, typed, command, approval)
+    lists = find_lists(config, scope_of(config.environments[option.environment], option.runbook, values))
+    people = permitted_logins(lists) if len(lists) > bool(config.responders) else ()
+    return MenuStart(option.labels, option.runbook, chosen, typed, command, approval, people)
 
 
 def _field_text(value: object) -> str:

@@ -5,13 +5,14 @@ A command without them gets the nearest ops.yml, and the only environment and se
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import did_you_mean, quote_name
+from ops.core.responders import RequestScope
 from ops.engine.runbook import JobSecret, Runbook, job_parameters
 
 if TYPE_CHECKING:
@@ -199,3 +200,10 @@ def choose_place(
 
 def _list(places: Sequence[Place]) -> str:
     return ", ".join([*map(str, places[:LISTED]), *(["…"] if places[LISTED:] else [])])
+
+
+def scope_of(environment: "Environment", runbook: str, params: Mapping[str, Any]) -> RequestScope:
+    """Return the part of ops.yml that a request concerns: also the services of its database."""
+    database = environment.databases.get(str(params.get("database", "")))
+    named = dict.fromkeys((str(params.get("service", "")), *(database.services if database else ())))
+    return RequestScope(environment.name, tuple(name for name in named if name in environment.services), runbook)

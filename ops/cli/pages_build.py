@@ -79,7 +79,7 @@ def fetch(
     runbook: Runbook[Any] = discover_runbooks()[RUNBOOK]
     if actions.is_job(os.environ):
         place = read_config(config)[0].environment(environment)
-        require_review(place, runbook.github_environment, os.environ, redactor, requester=requested_by)
+        require_review(place, runbook, {"service": service}, os.environ, redactor, requester=requested_by)
     request = run.RunRequest(
         runbook=runbook,
         params=runbook.params(service, commit),

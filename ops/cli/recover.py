@@ -27,6 +27,7 @@ from ops.github import actions
 if TYPE_CHECKING:
     from ops.config import Config
     from ops.core.run import EndedRun
+    from ops.gate.attempts import GatePass
     from ops.watch.automatic_step import AutomaticStep
 
 WITHOUT_STEP = (Decision.REFUSED, Decision.FAILED, Decision.INTERRUPTED)
@@ -81,6 +82,7 @@ class StepRequest:
         """
         from ops.app.configuration import read_config
         from ops.core.clock import current_time
+        from ops.core.responders import RequestScope
         from ops.core.verdict import Verdict
         from ops.gate.attempts import refuse_requester
         from ops.status.outage import read_outage
@@ -95,7 +97,9 @@ class StepRequest:
             raise step.refuse("the request named the version itself")
         if self.incident is None:
             raise step.refuse("the request has no incident, on which steps are counted")
-        refuse_requester(self.environ, self.redactor, self.requested_by, f"Somebody else can run: `{step.by_hand}`")
+        scope = RequestScope(self.place.environment, (self.place.service,), self.runbook)
+        by_hand = f"Somebody else can run: `{step.by_hand}`"
+        refuse_requester(self.environ, self.redactor, self.requested_by, by_hand, scope)
         outage = read_outage(self.place, self.config, self.environ, self.redactor)
         if signs := dict.fromkeys((*outage.finding.theirs, *outage.finding.possible)):
             has = "has trouble" if outage.finding.theirs else "may have trouble"
@@ -169,22 +173,18 @@ def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
     ) -> int:
         from ops.app.configuration import read_config
         from ops.gate.approval import require_review
-        from ops.gate.attempts import GatePass, refuse_without_pass
+        from ops.gate.attempts import refuse_without_pass
 
-        gate_pass = GatePass(
-            attempt=given.pop("attempt"),
-            runbook=given.pop("approved_runbook"),
-            environment=given.pop("approved_environment"),
-            github_environment=given.pop("approved_for"),
-        )
+        gate_pass = _take_pass(given)
         try:
-            file = _find_runbook(runbooks, runbook)
-            where, needed = given["environment"], file.github_environment
-            refuse_without_pass(gate_pass, os.environ, environment=where, github_environment=needed, runbook=runbook)
-            config, _ = read_config(given["config"])
+            file, where = _find_runbook(runbooks, runbook), given["environment"]
+            of_job = {"environment": where, "github_environment": file.github_environment, "runbook": runbook}
+            refuse_without_pass(gate_pass, os.environ, **of_job)
+            config = read_config(given["config"])[0]
+            place, chosen = config.environment(where), _parse_params(file, params, param)
+            given["approval"] = parse_approval(approval)
             waiting = {"requester": given["requested_by"], "is_next": relapsed is not None}
-            review = require_review(config.environment(where), needed, os.environ, redactor, **waiting)
-            given["approval"], chosen = parse_approval(approval), _parse_params(file, params, param)
+            review = require_review(place, file, vars(chosen), os.environ, redactor, **waiting)
         except OpsError as error:
             write_failure_outputs(error, redactor)
             raise
@@ -199,6 +199,18 @@ def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
         callback=command,
         help="Run a runbook with the gate's pass",
         epilog='ops recover --runbook rollback-worker --params \'{"service": "api"}\' --environment production --yes',
+    )
+
+
+def _take_pass(given: dict[str, Any]) -> "GatePass":
+    """Return the gate's pass, and remove its options from the given ones."""
+    from ops.gate.attempts import GatePass
+
+    return GatePass(
+        attempt=given.pop("attempt"),
+        runbook=given.pop("approved_runbook"),
+        environment=given.pop("approved_environment"),
+        github_environment=given.pop("approved_for"),
     )
 
 

@@ -41,6 +41,7 @@ def due_command(runbook: Runbook[Any], due: DueRuns) -> click.Command:
         **given: bool,
     ) -> int:
         from ops.app.configuration import load_config, program_name
+        from ops.core.responders import RequestScope
         from ops.engine.timed_end import refuse_late_start
         from ops.gate.attempts import refuse_requester
 
@@ -50,7 +51,7 @@ def due_command(runbook: Runbook[Any], due: DueRuns) -> click.Command:
         refuse_late_start(os.environ, latest, same)
         if requested_by is not None:
             hint = f"Somebody else has to run: {same}"
-            refuse_requester(os.environ, redactor, requested_by, hint)
+            refuse_requester(os.environ, redactor, requested_by, hint, RequestScope(environment))
         scheduled = ScheduledRuns(redactor, config=config, **given)
         if environment:
             places = [configuration.environment(environment)]

@@ -30,7 +30,6 @@ from ops.config.strict_yaml import ConfigProblem, YamlDocument, read_yaml
 from ops.config.types import (
     ACCOUNT,
     LABEL,
-    LOGIN,
     ORIGIN,
     PAGES,
     PARAMETER,
@@ -41,6 +40,7 @@ from ops.config.types import (
     ConfigModel,
     ConfigSchemaGenerator,
     Contact,
+    Login,
     Name,
     NotifyConfig,
     ParameterValue,
@@ -59,6 +59,12 @@ from ops.core.errors import ConfigError, Reason
 from ops.core.names import count_of, nearest_name, quote_name
 
 T = TypeVar("T")
+
+
+def _responders(of: str) -> Any:
+    """Return the field of a list that narrows the lists above it."""
+    text = f"Only these GitHub logins may start recoveries {of}. A person must be in each list that applies."
+    return Field(default=(), description=text)
 
 
 class NamedModel(ConfigModel):
@@ -110,6 +116,7 @@ class Service(NamedModel):
         default_factory=VerificationRule, description="Number and timing of the probe rounds."
     )
     probes: tuple[Probe, ...] = Field(default=(), description="Probes that decide whether the service is healthy.")
+    responders: tuple[Login, ...] = _responders("of this service")
 
     @property
     def watched_probes(self) -> tuple[Probe, ...]:
@@ -187,6 +194,7 @@ class Environment(NamedModel):
     kept_rows: KeptRowsStore | None = Field(
         default=None, description="R2 bucket in which jobs keep rows of tables with `keep: true`."
     )
+    responders: tuple[Login, ...] = _responders("in this environment")
 
     @property
     def kept_rows_store(self) -> KeptRowsStore | None:
@@ -269,6 +277,12 @@ class RecoveryLabel(ConfigModel):
     )
 
 
+class RunbookSettings(ConfigModel):
+    """Settings of one runbook."""
+
+    responders: tuple[Login, ...] = _responders("of this runbook")
+
+
 class RecoveryTarget(ConfigModel):
     """Target times of a runbook, counted from its trigger. A drill compares its times with them."""
 
@@ -287,8 +301,11 @@ class Config(ConfigModel):
     labels: Mapping[Annotated[str, Field(pattern=LABEL)], RecoveryLabel] = Field(
         default_factory=dict, description="Label of an incident issue → the run that it requests."
     )
-    responders: tuple[Annotated[str, Field(pattern=LOGIN)], ...] = Field(
+    responders: tuple[Login, ...] = Field(
         default=(), description="GitHub logins that may start a recovery (default: everyone with write access)."
+    )
+    runbooks: Mapping[RunbookName, RunbookSettings] = Field(
+        default_factory=dict, description="Runbook → its own settings."
     )
     contacts: tuple[Contact, ...] = Field(default=(), description="People to call when a recovery fails.")
     notify: NotifyConfig = Field(

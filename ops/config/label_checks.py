@@ -37,6 +37,8 @@ def find_label_errors(data: Any, labels: Mapping[str, Any], rules: LabelRules) -
     yield from _labels_of_buttons(labels, rules.by_label)
     if rules.parameters is not None:
         yield from _runbooks(labels, rules.parameters)
+        for name in as_mapping(get_nested(data, "runbooks")).keys() - rules.parameters.keys():
+            yield ("runbooks", name), f'no runbook "{quote_name(name)}"{did_you_mean(name, rules.parameters)}'
     yield from _values_of_labels(labels, rules.values)
 
 

@@ -108,6 +108,12 @@ def looks_like_a_value(place: str) -> bool:
     return bool(re.search("[A-Za-z0-9_-]{40}", place))
 
 
+def _no_team(value: Any) -> Any:
+    if isinstance(value, str) and "/" in value:
+        raise ValueError("a team; the token of a job cannot read its members, so write the logins of its people")
+    return value
+
+
 def _no_value(place: str) -> str:
     if looks_like_a_value(place):
         raise ValueError(
@@ -145,6 +151,7 @@ def _regular(value: str) -> str:
 
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Login = Annotated[str, BeforeValidator(_no_team), Field(pattern=LOGIN)]
 RunbookName = Annotated[str, Field(pattern=RUNBOOK)]
 SecretName = Annotated[str, Field(pattern=SECRET), AfterValidator(_never_a_value)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]

@@ -4,9 +4,10 @@ The acting job also verifies the former with the plan: `ops.app.second_person`.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
+from ops.app.scope import AnyRunbook, scope_of
 from ops.config.labels import format_params
 from ops.core.approval import Approval, WaitingRequest, find_request, not_reviewed, refuse_approval, refuse_review
 from ops.core.clock import current_time
@@ -65,7 +66,8 @@ def _refusal(event: ApprovalEvent, reason: Reason, message: str, hint: str) -> R
 
 def require_review(
     environment: "Environment",
-    github_environment: str,
+    runbook: AnyRunbook,
+    params: Mapping[str, Any],
     environ: Mapping[str, str],
     redactor: Redactor,
     *,
@@ -83,7 +85,7 @@ def require_review(
             answer.
         ConfigError: the job's variables cannot be used.
     """
-    if github_environment not in environment.approval:
+    if runbook.github_environment not in environment.approval:
         return None
     name = environment.approval_environment
     requesters = {requester.lower(), environ.get("GITHUB_ACTOR", "").lower()}  # of this attempt, and of the first
@@ -97,7 +99,7 @@ def require_review(
     if review is None:
         raise not_reviewed(f'nobody approved it in the GitHub environment "{name}", or that has no reviewers')
     refuse_review(review, requesters, name, current_time(environ))
-    refuse_requester(environ, redactor, requester, PRESS_AGAIN)
+    refuse_requester(environ, redactor, requester, PRESS_AGAIN, scope_of(environment, runbook.name, params))
     return review
 
 

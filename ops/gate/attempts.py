@@ -14,6 +14,7 @@ from ops.core.clock import MAX_CLOCK_SKEW, format_utc
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import quote_name
 from ops.core.redaction import Redactor
+from ops.core.responders import RequestScope, ResponderList, describe_permitted, find_lists
 from ops.core.run_record import RecordRules
 from ops.gate.outcomes import GateJob, RecoveryRequest, RefusedRequest
 from ops.gate.refusals import APPROVE_AGAIN, PRESS_AGAIN
@@ -161,32 +162,36 @@ def requester_ids(repository: "Repository", request: RecoveryRequest) -> tuple[i
         return ()
 
 
-def current_responders(repository: "Repository") -> tuple[str, ...]:
-    """Return the current `responders` of ops.yml on the default branch. Sends one request. Raises ProviderError."""
+def current_lists(repository: "Repository", scope: RequestScope) -> tuple[ResponderList, ...]:
+    """Return the current lists of ops.yml on the default branch that apply. Sends one request. Raises ProviderError."""
     problem = "the responders of ops.yml on the default branch are not known"
     try:
         data = read_yaml(permissions.read_config_text(repository)).data
     except ProviderError as error:
         raise ProviderError(f"{problem}: {error.message}", reason=error.reason) from None
-    listed = data.get("responders", ()) if isinstance(data, dict) else None
-    if not isinstance(listed, tuple) or not all(isinstance(login, str) for login in listed):
-        raise ProviderError(problem, reason=Reason.MALFORMED_ANSWER)
-    return listed
+    try:
+        if isinstance(data, dict):
+            return find_lists(data, scope)
+    except (TypeError, AttributeError):
+        pass
+    raise ProviderError(problem, reason=Reason.MALFORMED_ANSWER)
 
 
-def refuse_requester(environ: Mapping[str, str], redactor: Redactor, login: str, hint: str) -> None:
-    """Raise Refused if the requester may no longer start a recovery.
+def refuse_requester(
+    environ: Mapping[str, str], redactor: Redactor, login: str, hint: str, scope: RequestScope
+) -> None:
+    """Raise Refused if the requester may no longer start this recovery.
 
     This job has the `ops.yml` of the request's commit, so the responders are read from the default branch.
     """
     repository = connect(environ, redactor)
     try:
-        responders = current_responders(repository)
+        lists = current_lists(repository, scope)
     except ProviderError as error:
         raise Refused(error.message, reason=Reason.PERMISSION_UNKNOWN, hint=hint) from None
-    answer = permissions.check_permission(repository, permissions.Requester(login), responders)
+    answer = permissions.check_permission(repository, permissions.Requester(login), lists)
     if answer.reason is not None:
-        names = {"requester": login or "nobody", "responders": ", ".join(responders)}
+        names = {"requester": login or "nobody", "responders": describe_permitted(lists)}
         raise Refused(
             f"{login or 'nobody'} requested this: {answer.message.format_map(names)}", reason=answer.reason, hint=hint
         )

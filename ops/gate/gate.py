@@ -7,7 +7,7 @@ permission check can stop a recovery: a comment or label that fails is one warni
 import contextlib
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ops.app import registry
 from ops.app.configuration import program_name, read_config
-from ops.app.scope import laptop_variables
+from ops.app.scope import laptop_variables, scope_of
 from ops.core.clock import current_time
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.core.redaction import Redactor
-from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.core.responders import RequestScope, ResponderList, find_lists
+from ops.core.run_record import RunRecord, embed_record
 from ops.core.threads import start_call
-from ops.core.version import __version__
 from ops.gate import approval, events, outcomes, refusals
 from ops.gate import payload as fields
-from ops.gate.attempts import current_responders, refuse_further_attempt, refuse_unknown_changes, requester_ids
+from ops.gate.attempts import current_lists, refuse_further_attempt, refuse_unknown_changes, requester_ids
 from ops.gate.refusals import PRESS_AGAIN
 from ops.github import actions, client, issues, permissions, triggers
 from ops.github.comments import request_mark
@@ -136,14 +136,12 @@ class Gate:
 
     def _check_request(self, request: outcomes.RecoveryRequest) -> int:
         try:
-            # A later attempt has the files of the request's commit, so that its responders may be outdated.
-            is_first = self._attempt == 1
-            responders = self.config.responders if is_first else current_responders(self.repository)
+            lists = self._find_lists(request)
         except ProviderError as error:
             return self._refuse(refuse_unknown_changes(request, self._attempt, error.message))
-        answer, login = self._check_permission(request.sender, request.sender_id, request.actor, responders)
+        answer, login = self._check_permission(request.sender, request.sender_id, request.actor, lists)
         if answer.reason is not None:
-            return self._refuse(refusals.no_permission(answer, login, request, responders))
+            return self._refuse(refusals.no_permission(answer, login, request, lists))
         if self._attempt > 1 and (refusal := self._refuse_rerun(request)) is not None:
             return self._refuse(refusal)
         if request.other_labels and (refusal := self._refuse_simultaneous(request)) is not None:
@@ -199,13 +197,16 @@ class Gate:
 
     def _check_approval(self, event: outcomes.ApprovalEvent) -> int:
         """Judge the approval of a second person, and start the job that acts on it. Everything unknown refuses."""
-        given, responders = event.approval, self.config.responders
-        answer, login = self._check_permission(given.login, given.id, event.actor, responders)
+        given = event.approval
+        answer, login = self._check_permission(given.login, given.id, event.actor, self._widest)
         if answer.reason is not None or not answer.checked:
-            return self._refuse(refusals.no_second_person(answer, login, event, responders))
+            return self._refuse(refusals.no_second_person(answer, login, event, self._widest))
         request = approval.judge_approval(self.repository, self.config, event)
         if isinstance(request, outcomes.RefusedRequest):
             return self._refuse(request)
+        lists = self._find_lists(request)
+        if refused := permissions.check_lists(given.login, lists):
+            return self._refuse(refusals.no_second_person(refused, given.login, event, lists))
         _, refusal = self._check_issue(request)
         if refusal is not None:
             return self._refuse(refusals.replace_fields(refusal, request=None))
@@ -302,7 +303,7 @@ class Gate:
 
     def _report_due(self, due: outcomes.ReportDue) -> int:
         """Pass on that a report is due. Without write access, a person gets only a report of a run on record."""
-        answer, _ = self._check_permission(due.sender, due.sender_id, due.actor, self.config.responders)
+        answer, _ = self._check_permission(due.sender, due.sender_id, due.actor, self._widest)
         at = due.at.isoformat()
         if label := due.label:
             self._warn_on_failure(
@@ -317,9 +318,9 @@ class Gate:
 
     def _check_outage(self, asked: outcomes.OutageCheck) -> int:
         """Pass on that a check for an outage is due, in the environment of the first label of ops.yml."""
-        answer, login = self._check_permission(asked.sender, asked.sender_id, asked.actor, self.config.responders)
+        answer, login = self._check_permission(asked.sender, asked.sender_id, asked.actor, self._widest)
         if answer.reason is not None:
-            return self._refuse(refusals.no_permission(answer, login, asked, self.config.responders))
+            return self._refuse(refusals.no_permission(answer, login, asked, self._widest))
         self._warn_on_failure(
             "label", lambda number: triggers.remove_label(self.repository, number, asked.label), asked.incident
         )
@@ -330,8 +331,20 @@ class Gate:
         self.say(f"the label requests a check for an outage in {environments[0]}")
         return 0
 
+    @property
+    def _widest(self) -> Sequence[ResponderList]:
+        return find_lists(self.config, RequestScope())
+
+    def _find_lists(self, request: outcomes.RecoveryRequest) -> Sequence[ResponderList]:
+        """Return the lists of responders that apply. Raises ProviderError.
+
+        A later attempt has the files of the request's commit, so its lists may be outdated.
+        """
+        scope = scope_of(self.config.environments[request.environment], request.runbook, request.params)
+        return find_lists(self.config, scope) if self._attempt == 1 else current_lists(self.repository, scope)
+
     def _check_permission(
-        self, sender: str, sender_id: int, actor: str, responders: Collection[str]
+        self, sender: str, sender_id: int, actor: str, lists: Sequence[ResponderList]
     ) -> tuple[permissions.PermissionCheck, str]:
         """Check the sender and the person who started this attempt; return the decisive result and its login.
 
@@ -343,7 +356,7 @@ class Gate:
             requesters.append(permissions.Requester(actor))
         answers = []
         for requester in requesters:
-            answer = permissions.check_permission(self.repository, requester, responders)
+            answer = permissions.check_permission(self.repository, requester, lists)
             if answer.reason is not None:
                 return answer, requester.login
             answers.append(answer)
@@ -386,7 +399,9 @@ class Gate:
         self._show_on_run("error", "refused", message, body)
         if refusal.incident is None:
             return EXIT_CODES[Decision.REFUSED]
-        if self._answer(refusal, body, self._record(refusal, self.redactor.redact_text(message))):
+        run, at = f"gate-{actions.run_id(self.environ) or 'unknown'}", current_time(self.environ)
+        record = refusals.build_record(refusal, self.redactor.redact_text(message), run, at)
+        if self._answer(refusal, body, record):
             actions.write_outputs(self.environ, {"answered": "true"})
             self._delete_announcement(refusal.incident)
         if refusal.label is not None and takes_label:
@@ -453,19 +468,6 @@ class Gate:
         service = str(request.params.get("service", ""))
         environment = self.config.environments[request.environment]
         return laptop_variables(registry.load_runbook(request.runbook), environment, service)
-
-    def _record(self, refusal: outcomes.RefusedRequest, message: str) -> RunRecord:
-        """Return the record that shows the request and its refusal in the report."""
-        return RunRecord(
-            run=f"gate-{actions.run_id(self.environ) or 'unknown'}",
-            source="gate",
-            runbook=refusal.request.runbook if refusal.request else "",
-            environment=refusal.request.environment if refusal.request else "",
-            decision=Decision.REFUSED.value,
-            reason=refusal.reason.value,
-            rows=(RecordRow(current_time(self.environ), "refused", message),),
-            program=__version__,
-        )
 
     def _show_on_run(self, level: Literal["notice", "error"], title: str, message: str, body: str) -> None:
         """Show the text as annotation and summary of the workflow run."""

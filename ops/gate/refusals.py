@@ -3,7 +3,7 @@
 On the issue, text of other people is quoted without effect; in the job log, the text is one line.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,12 @@ from ops.app import registry
 from ops.core import next_step
 from ops.core.approval import APPROVE_BUTTON, COPY_DIGEST, DIGEST_DIGITS
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
-from ops.core.errors import Reason
+from ops.core.errors import Decision, Reason
 from ops.core.names import nearest_name, quote_name
 from ops.core.next_step import SuggestedCommand
+from ops.core.responders import ResponderList, describe_permitted
+from ops.core.run_record import RecordRow, RunRecord
+from ops.core.version import __version__
 from ops.gate import payload as fields
 from ops.gate.outcomes import ApprovalEvent, GateJob, OutageCheck, RecoveryRequest, RefusedRequest
 from ops.render import button_text, code_span, escape_markdown
@@ -199,14 +202,14 @@ def unknown_environment(request: RecoveryRequest, config: "Config") -> RefusedRe
 
 
 def no_permission(
-    answer: "PermissionCheck", login: str, asked: RecoveryRequest | OutageCheck, responders: Iterable[str]
+    answer: "PermissionCheck", login: str, asked: RecoveryRequest | OutageCheck, lists: Sequence[ResponderList]
 ) -> RefusedRequest:
     assert answer.reason is not None
     return RefusedRequest(
         reason=answer.reason,
         message=answer.message,
         hint=answer.hint,
-        values={"requester": login, "responders": ", ".join(responders)},
+        values={"requester": login, "responders": describe_permitted(lists)},
         incident=asked.incident,
         label=asked.label,
         request=asked if isinstance(asked, RecoveryRequest) else None,
@@ -214,15 +217,29 @@ def no_permission(
 
 
 def no_second_person(
-    answer: "PermissionCheck", login: str, event: ApprovalEvent, responders: Iterable[str]
+    answer: "PermissionCheck", login: str, event: ApprovalEvent, lists: Sequence[ResponderList]
 ) -> RefusedRequest:
     """Return the refusal of an approval by somebody without the permission, or whose permission is not known."""
     return RefusedRequest(
         reason=answer.reason or Reason.PERMISSION_UNREADABLE,
         message=answer.message or "the permission of {requester} is not known: GitHub answered 403 to our own token",
         hint=answer.hint or APPROVE_AGAIN,
-        values={"requester": login, "responders": ", ".join(responders)},
+        values={"requester": login, "responders": describe_permitted(lists)},
         incident=event.incident,
+    )
+
+
+def build_record(refusal: RefusedRequest, message: str, run: str, at: datetime) -> RunRecord:
+    """Return the record that shows the request and its refusal in the report."""
+    return RunRecord(
+        run=run,
+        source="gate",
+        runbook=refusal.request.runbook if refusal.request else "",
+        environment=refusal.request.environment if refusal.request else "",
+        decision=Decision.REFUSED.value,
+        reason=refusal.reason.value,
+        rows=(RecordRow(at, "refused", message),),
+        program=__version__,
     )
 
 

@@ -6,12 +6,13 @@ docs.github.com/rest/collaborators/collaborators#get-repository-permissions-for-
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.core.errors import ProviderError, Reason
+from ops.core.responders import ResponderList
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -41,7 +42,7 @@ class Requester:
 class PermissionCheck:
     """The result of a check; `reason` is None if the requester may start a recovery.
 
-    The texts have the placeholders `{requester}` (their login) and `{responders}` (the listed logins).
+    The texts have the placeholders `{requester}` (their login) and `{responders}` (the people who may).
     """
 
     reason: Reason | None = None
@@ -55,17 +56,19 @@ class PermissionCheck:
         return REFUSED if self.reason else CHECKED if self.checked else UNCHECKED
 
 
-def check_permission(repository: "Repository", requester: Requester, responders: Collection[str]) -> PermissionCheck:
-    """Return whether the requester may start a recovery. Sends at most one request; never raises."""
+def check_permission(repository: "Repository", requester: Requester, lists: Sequence[ResponderList]) -> PermissionCheck:
+    """Return whether the requester may start a recovery. Sends at most one request; never raises.
+
+    `lists`: those of ops.yml that apply. The requester must be in each of them.
+    """
     from github import GithubException, RateLimitExceededException
 
     from ops.github.client import provider_errors
 
     if not _LOGIN.fullmatch(requester.login):
         return _not_a_person()
-    if responders and requester.login.lower() not in {login.lower() for login in responders}:
-        hint = "Ask one of them: {responders}. Or add yourself to ops.yml by a pull request."
-        return PermissionCheck(Reason.NOT_A_RESPONDER, "{requester} is not among the responders of ops.yml", hint)
+    if (refusal := check_lists(requester.login, lists)) is not None:
+        return refusal
     try:
         with provider_errors():
             try:
@@ -74,7 +77,7 @@ def check_permission(repository: "Repository", requester: Requester, responders:
                 raise
             except GithubException as error:
                 if error.status == 403:
-                    return _check_listed(requester, responders)
+                    return _check_listed(requester, lists)
                 if error.status == 404:
                     return _no_access("GitHub knows no person {requester} in this repository")
                 raise
@@ -139,12 +142,22 @@ def _unknown(why: str) -> PermissionCheck:
     return PermissionCheck(Reason.PERMISSION_UNKNOWN, f"the permission of {{requester}} is unknown: {why}", hint)
 
 
-def _check_listed(requester: Requester, responders: Collection[str]) -> PermissionCheck:
+def check_lists(login: str, lists: Sequence[ResponderList]) -> PermissionCheck | None:
+    """Return the refusal of a person who is missing in a list; None if they are in all of them."""
+    missing = next((each for each in lists if not each.includes(login)), None)
+    if missing is None:
+        return None
+    hint = "Ask one of them: {responders}. Or add yourself to ops.yml by a pull request."
+    message = f"{{requester}} is not among the responders of {missing.place}"
+    return PermissionCheck(Reason.NOT_A_RESPONDER, message, hint)
+
+
+def _check_listed(requester: Requester, lists: Sequence[ResponderList]) -> PermissionCheck:
     """Return the result if GitHub rejects our own token: only `responders` can decide then."""
-    if requester.login in responders:
+    if lists and all(requester.login in each.logins for each in lists):
         return PermissionCheck(checked=False)
-    reason = "does not list that login" if responders else "lists no responders"
+    reason = "does not list that login" if lists else "lists no responders"
     message = f"GitHub does not tell our own token what {{requester}} may do (403), and ops.yml {reason}"
-    others = ", or ask one of the responders: {responders}" if responders else ""
-    later = "" if responders else " For the next time, list those who may under `responders` in ops.yml."
+    others = ", or ask one of the responders: {responders}" if lists else ""
+    later = "" if lists else " For the next time, list those who may under `responders` in ops.yml."
     return PermissionCheck(Reason.PERMISSION_UNREADABLE, message, f"Type the command on a laptop{others}.{later}")

@@ -8,7 +8,7 @@ from ops.core.names import CHECK_OUTAGE
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.comments import MAX_TEXT
 from ops.github.issues import MENU
-from ops.render import collapse_blank_lines, load_templates
+from ops.render import code_span, collapse_blank_lines, load_templates
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class MenuStart:
     command: str
     approval: str = ""
     """Button by which another person approves it; empty if nobody must."""
+    responders: tuple[str, ...] = ()
+    """People who may start it, if a list of its own narrows the responders."""
 
     @property
     def title(self) -> str:
@@ -81,11 +83,13 @@ def render_section(service: str, rows: Sequence[MenuRow], variables: str, page: 
     return collapse_blank_lines(text).strip()
 
 
-def render_head(number: str, *, has_labels: bool) -> str:
+def render_head(number: str, *, has_labels: bool, responders: Sequence[str] = ()) -> str:
+    """Return the start of the menu. `responders`: those of the whole file; empty: everyone with write access."""
+    who = f" Only {', '.join(map(code_span, responders))} may start them." if responders else ""
     start = "Add a label to this issue. Or open" if has_labels else "Open"
     return (
         f"### Recover\n\n{start} a link, press **Run workflow**, choose the values named here, and type `{number}` as "
-        "incident.\n\n"
+        f"incident.{who}\n\n"
         f"Our fault or an outage? Add the label **`{CHECK_OUTAGE}`**, or press the button of that name. It only reads."
     )
 

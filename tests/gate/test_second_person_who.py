@@ -101,3 +101,16 @@ def test_reviewer_of_the_job_is_no_second_person(desk: Desk) -> None:
     reason = parse_outputs((desk.world.folder / "output").read_text())["reason"]
     assert (passed_off.code, reason) == (3, "request_changed"), passed_off.err
     assert (desk.restores, desk.tables) == ([], BEFORE)
+
+
+def test_second_person_must_be_in_the_lists_of_the_runbook(desk: Desk) -> None:
+    config = desk.world.config
+    config.write_text("runbooks: {restore-database: {responders: [alice, bob]}}\n" + config.read_text())
+    desk.ask()
+
+    refused = desk.press_approve("carol")
+
+    assert (refused.code, desk.outputs["reason"]) == (3, "not_a_responder")
+    assert "carol is not among the responders of runbook restore-database in ops.yml" in refused.err.replace('"', "")
+    assert desk.restores == []
+    assert desk.approve("bob").result["outcome"]["changed"]

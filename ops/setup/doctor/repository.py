@@ -3,15 +3,20 @@
 import hashlib
 import shlex
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ops.app.registry import list_runbook_facts
+from ops.app.scope import scope_of
+from ops.config.labels import list_recovery_options
 from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.clock import format_utc
 from ops.core.errors import Decision, ProviderError
 from ops.core.names import LIMITS_FILE
+from ops.core.responders import RequestScope, ResponderList, find_lists, permitted_logins
 from ops.core.threads import run_parallel
 from ops.github import actions, client, files, issues, protection
 from ops.github.permissions import CONFIG_FILE, may_write, read_permission
@@ -24,6 +29,7 @@ from ops.setup.labels import desired_labels
 from ops.setup.server import ELSEWHERE, ONLY, other_server
 
 if TYPE_CHECKING:
+    from ops.config import Config
     from ops.github.client import Repository
 
 DRILL_EVERY = timedelta(days=40)
@@ -304,13 +310,28 @@ def labels(facts: Facts) -> Findings:
 
 @check("responders", repository, needs=("config", "github"), why="The gate refuses this person.")
 def responders(facts: Facts) -> Findings:
-    """May every responder of ops.yml write to the repository?"""
-    for login in facts.config.responders:
+    """May every responder of ops.yml write to the repository, and may somebody start each recovery?"""
+    lists = [each for option in _options(facts.config) for each in option[1]]
+    for login in dict.fromkeys(login for each in lists for login in each.logins):
         permissions = facts.github(partial(_permission, login=login))
         if not may_write(permissions["role_name"], permissions["permission"]):
             yield Finding(
                 f"{login} cannot write to the repository", f"Give {login} the role write, or remove the login."
             )
+    for name, applying in _options(facts.config):
+        if applying and not permitted_logins(applying):
+            places = " and ".join(each.place for each in applying)
+            text = f"nobody may start {name} by button or label: {places} have no common login"
+            yield Finding(text, "Add a person to each of these lists of `responders`.")
+
+
+def _options(config: "Config") -> Iterator[tuple[str, tuple[ResponderList, ...]]]:
+    """Yield each recovery of ops.yml, for people, and the lists of responders that apply to it."""
+    yield "a report or a check for an outage", find_lists(config, RequestScope())
+    for option in list_recovery_options(config, list_runbook_facts()):
+        scope = scope_of(config.environments[option.environment], option.runbook, option.params)
+        scope = replace(scope, services=tuple(dict.fromkeys((option.service, *scope.services))))
+        yield f"{option.runbook} for {option.service} in {option.environment}", find_lists(config, scope)
 
 
 def _permission(repository: "Repository", login: str) -> dict[str, str]:
