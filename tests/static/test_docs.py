@@ -216,7 +216,7 @@ def verdict_tables() -> str:
         for cell in product(verdicts.RATES, verdicts.SHARES, verdicts.BEFORE, verdicts.SAMPLED)
     }
     singles = [each for each in counted if each.world.name not in cells]
-    columns = ("In percent of the watches", "relapsed", "mitigated", "no evidence")
+    columns = ("World", "Relapsed, mitigated, no evidence, in %")
     text = f"\n{reference.table(columns, map(words_of_world, singles))}"
     grid = [each for each in counted if each.world.name in cells]
     healthy = max((share_of(each.wrong, each) for each in grid if each.world.truth == "healthy"), key=float)
@@ -224,24 +224,25 @@ def verdict_tables() -> str:
     prose = (
         f"In the other worlds, a healthy service relapsed in at most {healthy} % of the watches. Where a test with a fixed "
         f"number of requests would find the relapse in 15 minutes, at most {missed} % of the watches missed it. The tables "
-        "say from which share of failed requests on 95 % of the watches find it in that time."
+        "say from which share of failed requests on 95 % of the watches find it in that time, by requests per minute and by "
+        "the share that failed before."
     )
     text += f"\n{textwrap.fill(prose, 120)}\n"
     for sampled in verdicts.SAMPLED:
         words = "All requests counted" if sampled == 1 else f"One of {sampled} requests sampled"
-        before = [f"{100 * each:g} % before" if each is not None else "unknown before" for each in verdicts.BEFORE]
+        before = [f"{100 * each:g} %" if each is not None else "unknown" for each in verdicts.BEFORE]
         rows = (
             (f"{rate:,}", *(found_from(recorded, rate, each, sampled) for each in verdicts.BEFORE))
             for rate in verdicts.RATES
         )
-        text += f"\n### {words}\n\n{reference.table(('Requests a minute', *before), rows)}"
+        text += f"\n### {words}\n\n{reference.table(('Per minute', *before), rows)}"
     return text
 
 
 def words_of_world(counted: verdicts.Words) -> tuple[str, ...]:
     relapsed = counted.counts["relapse"] + counted.counts["late"]
-    rest = (share_of(counted.counts[word], counted) for word in ("mitigated", "no evidence"))
-    return counted.world.name, share_of(relapsed, counted), *rest
+    words = (relapsed, counted.counts["mitigated"], counted.counts["no evidence"])
+    return counted.world.name, ", ".join(share_of(each, counted) for each in words)
 
 
 def share_of(count: int | None, counted: verdicts.Words) -> str:
