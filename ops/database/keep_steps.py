@@ -159,6 +159,8 @@ class DropUnlostRows(Step):
         try:
             lost, now = _find_lost(ctx, keeping)
             ctx.kept_rows.store(render(keeping.head, lost, now))
+            for text in _find_gaps(keeping, lost):
+                ctx.timeline.record(EventKind.WARNING, text)
         except Interrupted:
             raise
         except (NotKeptError, OpsError) as error:
@@ -173,6 +175,18 @@ def describe_earlier(records: Iterable[RunRecord]) -> Iterator[str]:
     for record in records:
         stored = [row.text for row in record.rows if row.text.startswith(STORED)]
         yield from (f"run {quote_name(record.run)}: {text}" for text in stored[-1:])
+
+
+def _find_gaps(keeping: RowKeeping, lost: Mapping[TableShape, Sequence[Row]]) -> Iterator[str]:
+    """Yield a text for each table that has fewer rows than before, by more than the file has."""
+    before, after = keeping.restore.before.counts, keeping.restore.after
+    for shape, rows in lost.items():
+        if after is None or shape.name not in before or shape.name not in after.counts:
+            continue
+        gone = before[shape.name] - after.counts[shape.name]
+        if gone > len(rows):
+            text = f"lacks {gone - len(rows)} of {count_of(gone, 'row')} that {quote_name(shape.name)} lost"
+            yield f"{keeping.place} {text}: they were not read"
 
 
 def wrap_steps(

@@ -26,8 +26,8 @@ ROWS = "backout_kept_rows"
 """Name of the rows in a statement."""
 MAX_STATEMENT = 80_000
 """Most bytes of the rows of a statement."""
-_CONTROL_SIGNS = "'*[\x01-\x1f\x7f]*'"
-"""Pattern of a text with a line break or another sign that has no picture."""
+_CONTROL_SIGNS = "'*[\x01-\x1f\x7f-\x9f]*'"
+"""Pattern of a text with a line break, or another sign that could control a terminal."""
 _TRANSACTION = "'BEGIN ' || 'TRANSACTION'"
 """Words that wrangler cuts out of SQL, also within a text: packages/workers-utils/src/d1-trimmer.ts"""
 PLACE = "place"
@@ -107,7 +107,8 @@ def size_sql(columns: Sequence[str]) -> str:
 
 def measure_sql(shape: TableShape, rule: str) -> SqlStatement:
     """Return the count of the rows that must be read, of those too large, and the bytes of the others."""
-    rows = f"SELECT {size_sql(shape.columns)} AS size FROM {quote_identifier(shape.name)}{_where(rule)}"  # noqa: S608
+    # Without the limit, SQLite would calculate each size once per use.
+    rows = f"SELECT {size_sql(shape.columns)} AS size FROM {quote_identifier(shape.name)}{_where(rule)} LIMIT -1"  # noqa: S608
     fits = f"size <= {MAX_ROW}"
     return SqlStatement(
         f"SELECT count(*) AS n, total(NOT {fits}) AS large, total(CASE WHEN {fits} THEN size END) AS bytes, "  # noqa: S608

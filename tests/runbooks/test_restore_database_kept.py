@@ -222,6 +222,19 @@ def test_only_rows_since_the_target_are_read(shop: Shopdesk) -> None:
     assert "soon" in file.read_text()
 
 
+def test_rows_that_were_not_kept_are_counted(library: Library) -> None:
+    """A row that is added later with an older time is not read: the file lacks it, and the run says so."""
+    library.write("INSERT INTO loans (book, lent_at) VALUES (1, '2001-01-01'), (2, '2001-01-01')")
+    library.lend()
+
+    done = library.restore(SINCE)
+
+    assert done.code == 0, done.err
+    (warning,) = [text for text in texts(done, "warning") if "lacks" in text]
+    assert "loans" in warning
+    assert "2 of 3 rows" in warning
+
+
 def test_without_keep_nothing_is_stored_or_read(world: World) -> None:
     library = databases.prepared(world)
 
@@ -333,6 +346,41 @@ def test_row_too_large_is_refused_until_a_person_accepts_its_table(library: Libr
     (file,) = kept_files(library.world)
     put_back(library.world, ID, file)
     assert [row["title"] for row in library.rows("SELECT title FROM books")] == ["Emma", "Ulysses", "Persuasion"]
+
+
+@pytest.mark.slow
+def test_more_bytes_than_a_run_keeps_are_refused(library: Library) -> None:
+    """The first table of ops.yml fits, and the second one does not beside it."""
+    for table, column in (("books", "title"), ("loans", "lent_at")):
+        many = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 200)"
+        library.write(f"INSERT INTO {table} ({column}) {many} SELECT 'x' || hex(zeroblob(35000)) FROM n")
+
+    refused = library.restore("-70s")
+
+    assert ended(refused) == (3, "refused", "rows_not_kept"), refused.err
+    assert "loans: 203 rows of 14.0 MB, and 11.0 MB are left" in refused.result["message"]
+    assert "books: " not in refused.result["message"]
+    accepted = library.restore("-70s", "--accept-not-kept", "loans")
+    assert accepted.code == 0, accepted.err
+    (section, _) = accepted.result["plan"]["sections"]["Rows kept"]
+    assert section.startswith("books: 202 rows, 14.0 MB")
+    (file,) = kept_files(library.world)
+    assert {each.table for each in parse_batches(file.read_text())} == {"books"}
+
+
+def test_slow_read_ends_the_run_before_the_restore(library: Library) -> None:
+    slow = {"status": 429, "headers": {"retry-after": "18"}}
+    for table in ("books", "loans"):
+        library.world.sandbox.fault(**QUERY, sends=f'AS place FROM \\"{table}', **slow)
+
+    refused = library.restore(BEFORE_LAST)
+
+    assert refused.result["reason"] == "rows_not_kept", refused.err
+    assert "the limit is 30" in refused.result["message"]
+    assert library.restores == []
+    assert kept_files(library.world) == []
+    again = library.restore(BEFORE_LAST)
+    assert again.code == 0, again.err
 
 
 def test_table_that_cannot_be_measured_is_refused(shop: Shopdesk) -> None:
