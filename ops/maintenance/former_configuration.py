@@ -93,12 +93,11 @@ def _read_switch(ctx: Context[Any], service: "Service") -> _StoredSwitch | None:
 
 def keep_closed_by_switch(ctx: Context[Any], service: "Service", plan: StepPlan) -> StepPlan:
     """Return the plan that opens the routes, with what is true while the switch closes the service too."""
-    again = ctx.suggest("maintenance", **{name: each for name, each in vars(ctx.params).items() if each})
     still = f"the switch {MAINTENANCE_SWITCH} also closes {service.name}"
     return replace(
         plan,
         warnings=(*plan.warnings, f"{still}: run the same command again after this one"),
-        next_step=again,
+        next_step=switch_steps.suggest_again(ctx, "maintenance"),
         proved_claim=f"{WORKER} no longer closes {service.name}; {still}",
         proves_health=False,
     )

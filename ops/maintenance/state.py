@@ -369,10 +369,15 @@ def _find_same(windows: Iterable[MaintenanceWindow], window: MaintenanceWindow) 
 def _merge_owners(
     both: MaintenanceWindow, one: MaintenanceWindow, other: MaintenanceWindow, began: MaintenanceWindow | None
 ) -> MaintenanceWindow:
-    """Return the merged window with the owners of both, without those of `began` that one of the two released."""
+    """Return the merged window with the owners of both, without those of `began` that one of the two released.
+
+    One whom the other run changed meanwhile, such as its end, stays.
+    """
     known, others = ({each.key for each in window.all_owners} for window in (one, other))
     more = [each for each in other.all_owners if each.key not in known and not each.is_run]
-    left = {each.key for each in began.all_owners if not each.is_run} - (known & others) if began else set()
+    before = began.all_owners if began else ()
+    changed = {each.key for each in (*one.all_owners, *other.all_owners) if each not in before}
+    left = {each.key for each in before if not each.is_run} - (known & others) - changed
     if not left & (known | others):
         return replace(both, owners=(*one.all_owners, *more)) if more else both
     return both.with_owners([each for each in (*one.all_owners, *more) if each.key not in left])
