@@ -106,7 +106,7 @@ class LossTracker:
     def make_unseen(self, name: str) -> RowLoss:
         """Return a loss of rows of a table by no known statement of the latest transaction."""
         origin = self._origins.get(fold_name(name), name)
-        return RowLoss(name, origin, self._number, Effect.CHANGED, "whole file", UNSEEN)
+        return RowLoss(name, origin, self._number, Effect.CHANGED, "", UNSEEN)
 
     def _find_rebuilt(self) -> Mapping[str, _Copy]:
         """Return the copies that took the names of their originals."""
@@ -165,7 +165,9 @@ class LossTracker:
             for key in before
             if key in self._names and key in self._origins and self._origins[key] not in self._written
         }
-        return live | {key: each.origin for key, each in self._copies.items() if each.is_clean and each.origin}
+        same = (key for key, each in self._copies.items() if {one.folded for one in before[key].stored} == each.kept)
+        copies = {key: self._copies[key] for key in same}
+        return live | {key: each.origin for key, each in copies.items() if each.is_clean and each.origin}
 
     def _find_rows(
         self, form: Fill | RowStatement | None, before: Mapping[str, Table], gone: set[str], live: Mapping[str, str]
@@ -213,7 +215,8 @@ class LossTracker:
         """Return the copy that a fill makes; None unless it fills a new table with the rows of one from before."""
         source, target = fold_name(form.source), fold_name(form.table)
         is_new = target in before and target not in self._names
-        is_plain = {(event.action, event.table) for event in self._events} == {(sqlite3.SQLITE_INSERT, target)}
+        writes = {(event.action, event.table) for event in self._events}
+        is_plain = writes == {(sqlite3.SQLITE_INSERT, target)} and not self._has_trigger(target)
         earlier = self._copies.get(source)
         if not (is_new and is_plain) or (earlier is None and source not in self._names):
             return None
@@ -299,6 +302,11 @@ class LossTracker:
         start = quote_name(shorten_statement(self._sql))
         return RowLoss(name, origin, self._number, effect, start, by, column, affected, self._keys[fold_name(name)])
 
+    def _has_trigger(self, key: str) -> bool:
+        """Return whether a table has a trigger: one without a write may still ignore rows."""
+        tables = self._connection.execute("SELECT tbl_name FROM sqlite_schema WHERE type = 'trigger'")
+        return any(fold_name(table) == key for (table,) in tables)
+
     def _read_trigger(self, name: str) -> str:
         rows = self._connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?", (name,))
         return "".join(sql for (sql,) in rows)
@@ -306,7 +314,7 @@ class LossTracker:
 
 def _is_shadow(key: str, tables: Mapping[str, Table]) -> bool:
     """Return whether a table may be part of a virtual one (sqlite.org/vtab.html#xshadowname)."""
-    return any(each.page == 0 and key.startswith(f"{name}_") for name, each in tables.items())
+    return any(each.is_virtual and key.startswith(f"{name}_") for name, each in tables.items())
 
 
 def _blank(match: re.Match[str]) -> str:

@@ -60,7 +60,7 @@ class RowLoss:
     """Number within the transaction, from 1."""
     effect: Effect
     sql: str
-    """Start of the statement, on one line."""
+    """Start of the statement, on one line; empty for the whole transaction."""
     by: str = ""
     """Such as `by a foreign key`."""
     column: str = ""
@@ -117,9 +117,9 @@ def describe_losses(losses: Sequence[RowLoss], counts: LossCounts) -> Iterator[s
     """Yield a text for each statement that loses something: per table how many of how many rows."""
     for (number, sql), group in groupby(losses[:SHOWN_LOSSES], lambda each: (each.statement, each.sql)):
         texts = ", ".join(dict.fromkeys(_describe(each, counts) for each in group))
-        yield f"{texts} (statement {number}: {sql})"
+        yield f"{texts} ({f'statement {number}: {sql}' if sql else 'whole file'})"
     if len(losses) > SHOWN_LOSSES:
-        yield f"{len(losses) - SHOWN_LOSSES} more"
+        yield f"{len(losses) - SHOWN_LOSSES} more losses"
 
 
 def _describe(loss: RowLoss, counts: LossCounts) -> str:

@@ -44,9 +44,10 @@ def map_fill(fill: Fill, old: Table, new: Table, columns: Sequence[str], origin:
     """
     items = [*_expand(fill.items, old)]
     names = fill.columns or tuple(each.name for each in new.stored)
-    if len(items) != len(names) or _ON_CONFLICT.search(QUOTED_OR_COMMENT.sub("?", new.sql)):
+    sources = {fold_name(name): item for name, item in zip(names, items, strict=False)}
+    is_unclear = not len(items) == len(names) == len(sources) or old.is_virtual or new.is_virtual
+    if is_unclear or _ON_CONFLICT.search(QUOTED_OR_COMMENT.sub("?", new.sql)):
         return None
-    sources = {fold_name(name): item for name, item in zip(names, items, strict=True)}
     kept, losses, changed = set[str](), list[RebuildLoss](), list[Affected]()
     alias = fill.alias or (fill.source if fold_name(fill.source) != fold_name(origin) else "")
     if fill.where:
@@ -85,4 +86,4 @@ def _expand(items: Sequence[Item], table: Table) -> Iterator[Item]:
 def _keeps_values(old: Table, before: Column, new: Table, after: Column) -> bool:
     """Return whether a copied column has the same values: its type changes none, and no empty one gets a number."""
     is_numbered = new.is_rowid(after) and not old.is_rowid(before) and not before.is_required
-    return after.affinity in {before.affinity, "blob"} and not is_numbered
+    return after.affinity in {before.affinity, "blob"} - {"any"} and not is_numbered

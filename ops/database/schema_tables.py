@@ -55,6 +55,10 @@ class Table:
     references: tuple[Reference, ...] = ()
 
     @property
+    def is_virtual(self) -> bool:
+        return self.page == 0
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Return the names of the columns that hold values."""
         return tuple(each.name for each in self.stored)
@@ -118,5 +122,6 @@ def _read_references(connection: sqlite3.Connection) -> Mapping[str, tuple[Refer
 
 
 def _affinity(declared: str) -> str:
+    # ANY is NUMERIC, or keeps each value in a STRICT table (sqlite.org/stricttables.html).
     found = (affinity for word, affinity in _AFFINITIES if word in declared.upper())
     return next(found, "any" if declared.upper() == "ANY" else "numeric" if declared else "blob")

@@ -35,9 +35,9 @@ def fill_tables(connection: sqlite3.Connection, skipped: Sequence[str]) -> None:
     connection.execute("PRAGMA foreign_keys = off")
     connection.execute("PRAGMA ignore_check_constraints = on")
     tables = read_tables(connection)
-    virtual = [key for key, table in tables.items() if table.page == 0]
+    virtual = [key for key, table in tables.items() if table.is_virtual]
     for key, table in tables.items():
-        if table.page and key not in skipped and not any(key.startswith(f"{name}_") for name in virtual):
+        if not table.is_virtual and key not in skipped and not any(key.startswith(f"{name}_") for name in virtual):
             for number in range(ROWS):
                 with contextlib.suppress(sqlite3.Error, sqlite3.Warning):
                     _add_row(connection, table, FIRST + number)
@@ -66,7 +66,7 @@ def read_snapshot(connection: sqlite3.Connection) -> Snapshot:
     """Return the rows of each table that is no virtual one."""
     found = dict[str, TableRows]()
     for key, table in read_tables(connection).items():
-        if table.page and table.columns:
+        if table.columns and not table.is_virtual:
             names = ", ".join(quote_identifier(name) for name in table.columns)
             rows = connection.execute(f"SELECT {names} FROM {quote_identifier(table.name)}").fetchall()  # noqa: S608
             found[key] = TableRows(table.name, table.columns, tuple(rows))

@@ -55,6 +55,10 @@ def inn(world: World, tmp_path: Path) -> Deployment:
         ("CREATE TRIGGER t BEFORE DELETE ON guests BEGIN INSERT INTO rooms VALUES (9, 'z', 9); END; DELETE FROM guests WHERE room IN (SELECT id FROM rooms);", f"guests: {UNKNOWN} 4 rows deleted"),
         ("UPDATE guests SET room = 1 FROM rooms WHERE rooms.id = room;", f"guests: {UNKNOWN} 4 rows changed"),
         ("INSERT INTO guests (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET room = 2;", f"guests: {UNKNOWN} 4 rows changed"),
+        (
+            "CREATE TABLE new (id INTEGER PRIMARY KEY, room INTEGER, host INTEGER REFERENCES rooms (id) ON DELETE CASCADE); INSERT INTO new (id, room, host) SELECT id, room, coalesce(room, 1) FROM guests; DROP TABLE guests; ALTER TABLE new RENAME TO guests; DELETE FROM rooms WHERE floor = 3;",
+            f"guests: {UNKNOWN} 4 rows deleted by a foreign key",
+        ),
         ("DELETE FROM guests WHERE id = 1; DELETE FROM guests WHERE id = 2;", f"guests: {UNKNOWN} 4 rows deleted (statement 2"),
     ],
 )  # fmt: skip
