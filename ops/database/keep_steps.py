@@ -57,7 +57,9 @@ class RowKeeping:
 
     @property
     def advice(self) -> str:
-        """Return the sentence about the file for the end of the run."""
+        """Return the sentence about the file for the end of the run; empty if nothing is kept."""
+        if not self.kept:
+            return ""
         until = format_utc(self.head.delete_by)
         return f"any rows that the restore lost are in {self.place}: put them back as it says, or delete it by {until}"
 
@@ -76,14 +78,29 @@ def plan_keeping(ctx: Context[Any], restore: DatabaseRestore, accepted_names: st
             raise ConfigError(text, reason=Reason.UNKNOWN_NAME, hint=hint)
     if not wanted:
         return None
-    place = ctx.kept_rows.require_place(restore.name)
-    tables = row_reads.measure_tables(ctx.cloudflare.d1, restore.database, wanted, restore.point.moment, ctx.clock)
+    place, tables = _find_place(ctx, restore, wanted, accepted)
     if lost := {each.name: each.loss for each in tables if each.loss and each.name not in accepted}:
         raise _not_kept(ctx, restore, lost, accepted, "Correct `rows` in ops.yml, or copy the rows yourself.")
     now = ctx.clock.now()
     head = KeptFile(restore.name, restore.database.id, ctx.run_id, str(restore.point), now, now + LIFETIME)
-    keeping = RowKeeping(restore, tables, tuple(accepted), place, head)
-    return keeping if keeping.kept else None
+    return RowKeeping(restore, tables, tuple(accepted), place, head)
+
+
+def _find_place(
+    ctx: Context[Any], restore: DatabaseRestore, wanted: Sequence[str], accepted: Sequence[str]
+) -> tuple[str, tuple[KeptTable, ...]]:
+    """Return the place, and the measured tables. Without a place nothing is kept, if a person accepts each table."""
+    try:
+        place = ctx.kept_rows.require_place(restore.name)
+    except Interrupted:
+        raise
+    except OpsError as error:
+        if set(wanted) <= set(accepted):
+            return "", tuple(KeptTable(each, problem=error.message) for each in wanted)
+        error.hint += f" Or accept by name that nothing is kept: `--accept-not-kept {','.join(wanted)}`."
+        raise
+    at = restore.point.moment
+    return place, row_reads.measure_tables(ctx.cloudflare.d1, restore.database, wanted, at, ctx.clock)
 
 
 def _not_kept(
@@ -193,7 +210,9 @@ def wrap_steps(
     keeping: RowKeeping | None, find_probes: Callable[[Context[Any]], ProbeSet | None]
 ) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
     """Return the steps before the restore and those at the end of the run."""
-    return ((KeepRows.of(keeping, find_probes),), (DropUnlostRows.of(keeping),)) if keeping else ((), ())
+    if keeping is None or not keeping.kept:
+        return (), ()
+    return (KeepRows.of(keeping, find_probes),), (DropUnlostRows.of(keeping),)
 
 
 def _find_lost(

@@ -136,15 +136,42 @@ def test_job_without_a_bucket_refuses(desk: Desk) -> None:
     assert "kept_rows" in refused.result["hint"]
 
 
+@pytest.mark.parametrize("trouble", ["no bucket", "public", "outage"])
+def test_person_accepts_every_table_where_there_is_no_place(desk: Desk, trouble: str) -> None:
+    """Trouble with R2 stops no recovery that a person wants."""
+    bucket_of(desk).is_public = trouble == "public"
+    if trouble == "no bucket":
+        configure(desk, f"    kept_rows: {{bucket: {BUCKET}}}\n", "")
+    if trouble == "outage":
+        desk.world.sandbox.fault(method="GET", path="/accounts/*/r2/**", status=503, times=None)
+    refused = desk.ask()
+    assert refused.code in {2, 3, 4}
+    assert "--accept-not-kept sales" in refused.result["hint"]
+
+    planned = press_restore(desk, accept_not_kept="sales")
+    done = desk.approve()
+
+    (line,) = planned.result["plan"]["sections"]["Rows kept"]
+    assert line.startswith("sales: not kept, accepted by name: ")
+    assert done.code in {0, 8}, done.err
+    assert desk.tables["sales"] == 3
+    assert kept(desk) == {}
+
+
+def press_restore(desk: Desk, **inputs: str) -> Outcome:
+    """Request the restore by its button, and run the job that plans."""
+    given = {"database": "orders", "to": f"before-migration:{second_person.MIGRATION}", "environment": "live"}
+    gate = desk.press("restore-database", {**given, "incident": str(desk.incident), **inputs}, "alice")
+    assert gate.code == 0, gate.err
+    done = desk.act(desk.runs[-1])
+    desk.world.sandbox.clock.advance(60)
+    return done
+
+
 def test_person_accepts_a_table_by_the_button(desk: Desk) -> None:
     desk.world.sandbox.d1.query(DATABASE, "UPDATE sales SET item = ? WHERE id = 4", "x" * 90_000)
     assert ended(desk.ask()) == (3, "refused", "rows_not_kept")
-    inputs = {"database": "orders", "to": f"before-migration:{second_person.MIGRATION}", "environment": "live"}
-    given = {**inputs, "incident": str(desk.incident), "accept_not_kept": "sales"}
-    gate = desk.press("restore-database", given, "alice")
-    assert gate.code == 0, gate.err
-    desk.act(desk.runs[-1])
-    desk.world.sandbox.clock.advance(60)
+    press_restore(desk, accept_not_kept="sales")
 
     done = desk.approve()
 
