@@ -47,14 +47,15 @@ def list_closing_methods(ctx: Context[Any], service: "Service", request: Mainten
 
     Routes come first: while they close the service, nobody sees its switch.
     """
-    switch = _read_switch(ctx, service)
-    is_on = switch is not None and switch.closes(ctx, request)
-    if service.maintenance != SWITCH and not is_on:
-        was_set = switch is not None and switch.state.value is not None
-        return (SWITCH,) if was_set and not ctx.cloudflare.workers.find_deployments(WORKER) else (EDGE,)
-    if not _is_closed_at_the_edge(ctx, service):
+    is_switched = service.maintenance == SWITCH
+    if is_switched and not _is_closed_at_the_edge(ctx, service):
         return (SWITCH,)
-    return (EDGE, SWITCH) if is_on else (EDGE,)
+    switch = _read_switch(ctx, service)
+    if switch is not None and switch.closes(ctx, request):
+        return (EDGE, SWITCH) if is_switched or _is_closed_at_the_edge(ctx, service) else (SWITCH,)
+    was_set = switch is not None and switch.state.value is not None
+    is_edge_missing = was_set and not is_switched and not ctx.cloudflare.workers.find_deployments(WORKER)
+    return (SWITCH,) if is_edge_missing else (EDGE,)
 
 
 def _is_closed_at_the_edge(ctx: Context[Any], service: "Service") -> bool:
