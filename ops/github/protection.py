@@ -245,6 +245,83 @@ def code_owner_errors(repository: "Repository") -> tuple[tuple[int, str], ...]:
     return tuple((int(each["line"]), str(each["kind"])) for each in answer["errors"])
 
 
+@dataclass(frozen=True)
+class ActionsPolicy:
+    """Rules of the repository that decide whether a workflow starts."""
+
+    is_enabled: bool
+    allowed: str = "all"
+    """Allowed actions: all, local_only or selected."""
+    allows_github: bool = True
+    """Whether `selected` includes the actions of GitHub itself."""
+    allows_verified: bool = False
+    """Whether `selected` includes those of verified creators, whom the API does not name."""
+    patterns: tuple[str, ...] = ()
+    """Other ones, such as `acme/*`. GitHub applies them only in a public repository."""
+
+
+def read_actions_policy(repository: "Repository") -> ActionsPolicy | None:
+    """Return the rules; None if the token may not read them, such as that of a job. Raises ProviderError.
+
+    docs.github.com/rest/actions/permissions#get-github-actions-permissions-for-a-repository
+    """
+    answer = _read_setting(repository, "/actions/permissions")
+    if answer is None:
+        return None
+    policy = ActionsPolicy(answer["enabled"], answer.get("allowed_actions") or "all")
+    if policy.allowed != "selected":
+        return policy
+    selected = _read_setting(repository, "/actions/permissions/selected-actions") or {}
+    return replace(
+        policy,
+        allows_github=selected.get("github_owned_allowed") is True,
+        allows_verified=selected.get("verified_allowed") is True,
+        patterns=tuple(map(str, selected.get("patterns_allowed") or ())),
+    )
+
+
+@dataclass(frozen=True)
+class WorkflowToken:
+    """Rights of GITHUB_TOKEN in a workflow."""
+
+    writes_by_default: bool
+    may_open_pulls: bool
+    """Whether it may open pull requests, and approve them: GitHub has one setting for both."""
+
+
+def read_workflow_token(repository: "Repository") -> WorkflowToken | None:
+    """Return the rights; None if the token may not read them. Raises ProviderError.
+
+    docs.github.com/rest/actions/permissions#get-default-workflow-permissions-for-a-repository
+    """
+    answer = _read_setting(repository, "/actions/permissions/workflow")
+    if answer is None:
+        return None
+    return WorkflowToken(
+        answer["default_workflow_permissions"] == "write", answer["can_approve_pull_request_reviews"] is True
+    )
+
+
+def read_fork_approval(repository: "Repository") -> str | None:
+    """Return whose pull requests from forks wait for an approval; None if the token may not read it.
+
+    docs.github.com/rest/actions/permissions#get-fork-pr-contributor-approval-permissions-for-a-repository
+    """
+    answer = _read_setting(repository, "/actions/permissions/fork-pr-contributor-approval")
+    return None if answer is None else str(answer["approval_policy"])
+
+
+def _read_setting(repository: "Repository", path: str) -> Any:
+    """Return GitHub's answer; None if the token may not read the setting. Raises ProviderError."""
+    try:
+        with provider_errors():
+            return read_json(repository, path)
+    except GitHubApiError as error:
+        if error.status in {403, 404}:
+            return None
+        raise
+
+
 def find_ruleset(repository: "Repository", name: str) -> int | None:
     """Return the ID of the repository's own ruleset with that name, or None. Raises NotInPlan."""
     with _plan_errors():

@@ -9,6 +9,7 @@ from email.utils import format_datetime
 from typing import Any
 
 from sandbox.github.actions import api as actions
+from sandbox.github.actions import policy_api as policy
 from sandbox.github.call import DOCS, GitHubAnswer, GitHubCall, GitHubRefusal, Route, not_found
 from sandbox.github.environments import api as environments
 from sandbox.github.git import api as git
@@ -31,7 +32,7 @@ from sandbox.server import HttpRequest, HttpResponse
 ENTERPRISE = "/api/v3"
 """Path prefix of an Enterprise Server: docs.github.com/enterprise-server/rest."""
 
-_MODULES = (actions, comments, environments, rulesets, git, graphql, issues, labels, pulls, secrets, users)
+_MODULES = (actions, policy, comments, environments, rulesets, git, graphql, issues, labels, pulls, secrets, users)
 """`rulesets` before `git`: the path of a branch is longer than its own."""
 ROUTER = Router((module.ROUTES for module in _MODULES), ignores_last_slash=True)
 

@@ -201,6 +201,50 @@ def set_status(made: Bakery, page: str, component: str) -> None:
     getattr(made.sandbox.edge.public_sites.status, page).states[component] = "partial_outage"
 
 
+def set_policy(**settings: object) -> Callable[[Bakery], object]:
+    """Return a change of the settings of Actions."""
+    return lambda made: made.sandbox.github.set_actions_policy(**settings)
+
+
+def allow_pulls(made: Bakery) -> None:
+    made.sandbox.github.switches.actions_may_create_pull_requests = True
+
+
+def propose_limits(made: Bakery) -> None:
+    made.write(".github/workflows/propose-limits.yml", "name: propose-limits\n")
+
+
+def set_review(made: Bakery, **parameters: object) -> None:
+    (ruleset,) = made.sandbox.github._repository.rulesets.values()
+    ruleset.rules = [{"type": "pull_request", "parameters": parameters}]
+
+
+def require_no_approval(made: Bakery) -> None:
+    set_review(made, required_approving_review_count=0)
+
+
+def own_only_docs(made: Bakery) -> None:
+    set_review(made, required_approving_review_count=0, require_code_owner_review=True)
+    made.write(".github/CODEOWNERS", "* @dana\n/.github/workflows/\n/docs/ @dana\n")
+
+
+def own_workflows(made: Bakery) -> None:
+    set_review(made, required_approving_review_count=0, require_code_owner_review=True)
+    made.write(".github/CODEOWNERS", "/docs/ @dana\n/.github/ @dana\n")
+
+
+def open_to_strangers(made: Bakery) -> None:
+    edit("repository: bakery/blog", "repository: acme/operations", sync=True)(made)
+    made.sandbox.github.add_commit("Own source", "dana", files={"ops.yml": made.config.read_text()})
+    made.sandbox.github.switches.private = False
+    made.sandbox.github.set_actions_policy(fork_approval="first_time_contributors_new_to_github")
+
+
+def hide_settings(made: Bakery) -> None:
+    """Answer as GitHub answers a token without the right to administer."""
+    made.sandbox.github.fault(path="/repos/*/*/actions/permissions**", status=403, times=None)
+
+
 FAULTS = (
     Fault("a token named as GitHub's own", "config", edit("BAKERY_TOKEN", "GITHUB_TOKEN"), "S9"),
     Fault("a label without its prefix", "config", edit("recover:shop:", "rescue-shop:"), "S9"),
@@ -371,6 +415,19 @@ FAULTS = (
     Fault("a severity without its label", "labels", lambda made: made.sandbox.github.remove_label("sev1"), "N13"),
     Fault("a recovery without its label", "labels", lambda made: made.sandbox.github.remove_label("recover:blog")),
     Fault("a responder who may only read", "responders", add_reader),
+    Fault("Actions that are turned off", "actions-policy", set_policy(enabled=False)),
+    Fault("a repository that allows only its own actions", "actions-policy", set_policy(allowed="local_only")),
+    Fault(
+        "a list of allowed actions without those of the workflows",
+        "actions-policy",
+        set_policy(allowed="selected", github_owned=False, patterns=("docker/*",)),
+    ),
+    Fault("a token that may write by default", "workflow-token", set_policy(token_writes=True)),
+    Fault("pull requests that workflows may approve", "workflow-token", allow_pulls),
+    Fault("workflows that one person can change", "workflow-review", require_no_approval),
+    Fault("code owners without the workflows", "workflow-review", own_only_docs),
+    Fault("strangers whose workflows start at once", "fork-approval", open_to_strangers),
+    Fault("a token for DNS too", "token-excess", token(*PERMISSIONS, "DNS Write")),
     Fault(
         "a public repository that builds a private site",
         "artifact-privacy",
@@ -437,6 +494,16 @@ OTHER_ANSWERS = (
     ),
     OtherAnswer("a disabled token", "token-valid", verify_token(status="disabled"), "disabled", "wrong"),
     OtherAnswer("an unreadable expiry", "token-expiry", verify_token(expires_on="soon"), "expiry"),
+    OtherAnswer("settings that only an admin reads", "actions-policy", hide_settings, "may not read"),
+    OtherAnswer("rights that only an admin reads", "workflow-token", hide_settings, "may not read"),
+    OtherAnswer(
+        "verified creators, whom GitHub does not name",
+        "actions-policy",
+        set_policy(allowed="selected", github_owned=False, verified=True),
+        "actions/checkout",
+    ),
+    OtherAnswer("pull requests that workflows may not open", "workflow-token", propose_limits, "may not open", "wrong"),
+    OtherAnswer("a token that hides its rights", "token-excess", token(*without("API Tokens Read")), "policies"),
     OtherAnswer("no account", "account", list_no_account, "account"),
     OtherAnswer("a right that only a button needs", "token-writes", token(*without("D1 Write")), "restore-database"),
     OtherAnswer("a token without D1", "database", token(*without("D1 Write")), "D1"),

@@ -14,7 +14,14 @@ import pytest
 from ops.setup.doctor.examination import CHECKS
 from sandbox.github.issues.state import FakeIssue
 from tests.conftest import Outcome, World
-from tests.setup.doctor_faults import FAULTS, OTHER_ANSWERS, Fault, OtherAnswer, keep_secrets_of_the_repository
+from tests.setup.doctor_faults import (
+    FAULTS,
+    OTHER_ANSWERS,
+    Fault,
+    OtherAnswer,
+    keep_secrets_of_the_repository,
+    own_workflows,
+)
 from tests.support.bakery import DATABASE, PERMISSIONS, PERSON, SITE, TOKEN, Bakery, add_branches, bakery, practice
 
 KV_READ = "/bulk/get"
@@ -72,8 +79,9 @@ def test_token_that_cannot_read_its_policies_proves_no_write(world: Bakery) -> N
     outcome = world.doctor()
 
     assert outcome.code == 0
-    assert re.match(r"\? token-writes \(live\): .* Workers Scripts Write\b", outcome.out)
-    assert "0 wrong, 1 not provable here, 60 right" in outcome.out
+    assert re.search(r"^\? token-writes \(live\): .* Workers Scripts Write\b", outcome.out, re.MULTILINE)
+    assert "? token-excess (live): " in outcome.out
+    assert "0 wrong, 2 not provable here, 65 right" in outcome.out
 
 
 @pytest.mark.slow
@@ -459,3 +467,11 @@ def test_state_gets_the_other_answer_of_its_check(world: Bakery, state: OtherAns
 
     assert (found["id"], found["answer"], found["blocked_by"]) == (state.check, state.answer, "")
     assert state.fact in found["text"]
+
+
+def test_owner_of_the_workflows_reviews_their_changes(world: Bakery) -> None:
+    own_workflows(world)
+
+    assert [
+        each["answer"] for each in world.results("--only", "workflow-review") if each["id"] == "workflow-review"
+    ] == ["right"]

@@ -263,7 +263,7 @@ def _fill_repository(made: Bakery) -> None:
     hub.add_label(APPROVE_LABEL, LABEL_PURPOSE, "0e8a16")
     for name in (*LABELS, "recover:shop", "recover:blog", "recover:shop-closed"):
         hub.add_label(name)
-    hub.add_ruleset("Review", [{"type": "pull_request"}])
+    hub.add_ruleset("Review", [{"type": "pull_request", "parameters": {"required_approving_review_count": 1}}])
     practice(made, timedelta(days=7))
 
 

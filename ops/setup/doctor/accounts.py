@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+from ops.app.registry import discover_runbooks
 from ops.cloudflare import d1, tokens
 from ops.cloudflare.response import CloudflareApiError, ErrorKind
 from ops.cloudflare.tokens import AccountsApi
@@ -191,6 +192,27 @@ def token_writes(environment: EnvironmentFacts) -> Findings:
             yield Finding(text, f"Add it at {TOKEN_PAGE} if you want that button.", Answer.NOT_PROVABLE)
 
 
+@check(
+    "token-excess",
+    environments,
+    needs=("token-reads",),
+    why="A leaked token, or a changed workflow, can do more than a recovery needs.",
+)
+def token_excess(environment: EnvironmentFacts) -> Findings:
+    """Has the token no more rights than the runbooks need?"""
+    try:
+        groups = tokens.read_permission_groups(
+            environment.session.client, environment.config.account_id, environment.token
+        )
+    except CloudflareApiError:
+        fix = f"Look at {TOKEN_PAGE}, or give the token *API Tokens Read*."
+        raise NotProvable("the token may not read its own policies", fix) from None
+    needed = {group for each in discover_runbooks().values() for group in each.permissions.cloudflare}
+    if excess := [group for group in groups if not group.endswith(" Read") and group not in needed]:
+        text = f"{environment.config.token} has {', '.join(sorted(excess))}, which no runbook needs"
+        yield Finding(text, f"Remove it at {TOKEN_PAGE}.")
+
+
 def _must_not_write_databases(environment: EnvironmentFacts) -> bool:
     """Return whether this job has the token of another GitHub environment than the one for databases."""
     return bool(environment.config.databases) and environment.facts.scope.github_environment not in {"", "database"}
@@ -296,6 +318,7 @@ CHECKS = (
     account,
     token_reads,
     token_writes,
+    token_excess,
     namespace,
     maintenance_ready,
     routes,

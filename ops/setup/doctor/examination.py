@@ -14,7 +14,7 @@ from ops.core.redaction import Redactor
 from ops.core.threads import run_in_background
 from ops.github import client, issues
 from ops.setup import workflows
-from ops.setup.doctor import accounts, files, machine, repository, services
+from ops.setup.doctor import accounts, files, machine, policy, repository, services
 from ops.setup.doctor.check import Answer, Check, Examination, Finding, NotProvable
 from ops.setup.doctor.facts import Facts
 from ops.setup.labels import desired_labels
@@ -24,6 +24,7 @@ CHECKS: tuple[Check[Facts], ...] = (
     *accounts.CHECKS,
     *services.CHECKS,
     *repository.CHECKS,
+    *policy.CHECKS,
     *machine.CHECKS,
 )
 TIME_LIMIT = 9.0

@@ -72,6 +72,11 @@ class ActionsSeeds(Seeds):
             )
             return run.id
 
+    def set_actions_policy(self, **settings: Any) -> None:
+        """Change the settings of Actions; the names are the fields of ActionsPolicy."""
+        with self._repository.lock:
+            self._repository.actions_policy = replace(self._repository.actions_policy, **settings)
+
     def schedule(self, workflow: str) -> list[FakeRun]:
         """Start a run for each cron time of the workflow. Their jobs run only with `Runner.schedule`.
 

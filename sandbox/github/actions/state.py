@@ -19,6 +19,21 @@ class InputError(ValueError):
     """Invalid inputs of a dispatch, or an invalid workflow file."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ActionsPolicy:
+    """Settings of Actions of a new repository."""
+
+    enabled: bool = True
+    allowed: Literal["all", "local_only", "selected"] = "all"
+    needs_sha: bool = False
+    github_owned: bool = True
+    verified: bool = False
+    patterns: tuple[str, ...] = ()
+    token_writes: bool = False
+    """Whether GITHUB_TOKEN may write in a workflow that states no permissions."""
+    fork_approval: str = "first_time_contributors"
+
+
 @dataclass(eq=False, kw_only=True)
 class Workflow:
     id: int

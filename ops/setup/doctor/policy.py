@@ -1,0 +1,174 @@
+"""Checks of GitHub's rules that decide whether a workflow starts, and who may change it."""
+
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ops.app.registry import FIXED_WORKFLOWS, runbook_names
+from ops.github import actions, protection
+from ops.setup import workflows
+from ops.setup.doctor.check import Finding, Findings, NotProvable, check
+from ops.setup.doctor.facts import Facts, repository
+from ops.setup.github_setup import CODEOWNERS
+
+if TYPE_CHECKING:
+    from ops.github.client import Repository
+
+T = TypeVar("T")
+
+GITHUBS_OWN = ("actions", "github")
+"""Owners of GitHub's own actions (docs.github.com, "Managing GitHub Actions settings for a repository")."""
+NEW_TO_GITHUB = "first_time_contributors_new_to_github"
+
+
+def _settings_page(facts: Facts, page: str) -> str:
+    return f"{actions.repository_page(facts.environ)}/settings/{page}"
+
+
+def _read(facts: Facts, read: "Callable[[Repository], T | None]", what: str) -> T:
+    """Return the setting. Raises NotProvable if the token may not read it."""
+    found = facts.github(read)
+    if found is None:
+        page = _settings_page(facts, "actions")
+        raise NotProvable(
+            f"this token may not read {what}", f"Look at {page}, or run doctor with the token of an admin."
+        )
+    return found
+
+
+@check(
+    "workflow-review",
+    repository,
+    needs=("branch-protection",),
+    why="One person alone can change the code that runs beside a token.",
+)
+def workflow_review(facts: Facts) -> Findings:
+    """Does a change of the workflows need a review by another person?"""
+    try:
+        rules = facts.github(partial(protection.branch_rules, branch=facts.config.github.branch))
+    except protection.NotInPlan:
+        return  # the check branch-protection says so
+    reviews = [rule.get("parameters") or {} for rule in rules if rule["type"] == "pull_request"]
+    if any(each.get("required_approving_review_count", 0) >= 1 for each in reviews):
+        return
+    path, page = f"{workflows.FOLDER.as_posix()}/incident.yml", _settings_page(facts, "rules")
+    if any(each.get("require_code_owner_review") is True for each in reviews) and _has_owner(facts, path):
+        return
+    text = f"{workflows.FOLDER.as_posix()} can be changed without a review"
+    fix = f"Require an approval at {page}, or the review of code owners and an owner of that folder in CODEOWNERS."
+    yield Finding(text, f"{fix} Or run the command.", command=f"{facts.program} setup github")
+
+
+def _has_owner(facts: Facts, path: str) -> bool:
+    """Return whether CODEOWNERS names an owner of the file. The last line that matches counts.
+
+    docs.github.com/repositories, "About code owners"
+    """
+    file = next((facts.root / name for name in CODEOWNERS if (facts.root / name).is_file()), None)
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file else []
+    owners = False
+    for line in lines:
+        pattern, *named = line.partition("#")[0].split() or [""]
+        if pattern and _matches(pattern, path):
+            owners = bool(named)
+    return owners
+
+
+def _matches(pattern: str, path: str) -> bool:
+    """Return whether a pattern of CODEOWNERS covers the path; a folder covers what is in it."""
+    bare = pattern.strip("/")
+    anywhere = not pattern.startswith("/") and "/" not in bare
+    return any(
+        fnmatchcase(path, each) for each in (bare, f"{bare}/*", *((f"*/{bare}", f"*/{bare}/*") if anywhere else ()))
+    )
+
+
+@check("actions-policy", repository, needs=("config", "github"), why="GitHub starts no job, and nobody is answered.")
+def actions_policy(facts: Facts) -> Findings:
+    """Do the rules of the repository allow its workflows to start?"""
+    policy = _read(facts, protection.read_actions_policy, "which actions the repository allows")
+    page = _settings_page(facts, "actions")
+    if not policy.is_enabled:
+        yield Finding("GitHub Actions are turned off for the repository", f"Turn them on at {page}.")
+        return
+    own = facts.environ.get("GITHUB_REPOSITORY", "").partition("/")[0].lower()
+    used = sorted(_used_actions(facts))
+    denied = [name for name in used if _is_denied(policy, name, own, is_public=not facts.repository.is_private)]
+    if denied and policy.allowed == "selected" and policy.allows_verified:
+        text = f"it is unknown whether GitHub counts the owners of {', '.join(denied)} as verified creators"
+        raise NotProvable(text, f"Allow these actions by name at {page}.")
+    if denied:
+        text = f"the repository does not allow {', '.join(denied)}, which the workflows use"
+        yield Finding(text, f"Allow them at {page}.")
+
+
+def _used_actions(facts: Facts) -> Iterator[str]:
+    """Yield owner/name of the actions in the generated workflows, and in ours that they use from this folder."""
+    names = {*runbook_names(), *FIXED_WORKFLOWS}
+    texts = [text for name, text in workflows.read_files(facts.root / workflows.FOLDER).items() if name in names]
+    texts += [path.read_text(encoding="utf-8", errors="replace") for path in _own_actions(facts)]
+    found = {"/".join(each["action"].split("/")[:2]) for text in texts for each in workflows.ANY_USES.finditer(text)}
+    yield from found
+
+
+def _own_actions(facts: Facts) -> Iterator[Path]:
+    for name in workflows.OUR_ACTIONS:
+        path = facts.root / workflows.OUR_FOLDER / name / "action.yml"
+        if path.is_file():
+            yield path
+
+
+def _is_denied(policy: protection.ActionsPolicy, action: str, own: str, *, is_public: bool) -> bool:
+    owner = action.partition("/")[0].lower()
+    if policy.allowed == "all" or owner == own:
+        return False
+    if policy.allowed != "selected":
+        return True
+    if owner in GITHUBS_OWN and policy.allows_github:
+        return False
+    patterns = [each.partition("@")[0].lower() for each in policy.patterns] if is_public else []
+    return not any(fnmatchcase(action.lower(), each) for each in patterns)
+
+
+@check(
+    "workflow-token",
+    repository,
+    needs=("config", "github"),
+    why="Any workflow may change the repository, or the pull request of propose-limits is refused.",
+)
+def workflow_token(facts: Facts) -> Findings:
+    """Does GITHUB_TOKEN have the rights that the workflows need, and no more?"""
+    rights = _read(facts, protection.read_workflow_token, "the rights of GITHUB_TOKEN")
+    page = _settings_page(facts, "actions")
+    needs_pulls = (facts.root / workflows.FOLDER / "propose-limits.yml").is_file()
+    if rights.writes_by_default:
+        text = "a workflow that states no permissions gets a token that may write the repository"
+        yield Finding(text, f"Choose *Read repository contents* at {page}. The generated workflows state their own.")
+    if needs_pulls and not rights.may_open_pulls:
+        text = "workflows may not open pull requests, so propose-limits fails at its last step"
+        yield Finding(text, f"Turn on *Allow GitHub Actions to create and approve pull requests* at {page}.")
+    if rights.may_open_pulls and not needs_pulls:
+        text = "workflows may approve pull requests, and none of yours needs that"
+        yield Finding(text, f"Turn off *Allow GitHub Actions to create and approve pull requests* at {page}.")
+
+
+@check(
+    "fork-approval",
+    repository,
+    needs=("github",),
+    why="A stranger's pull request runs changed workflows, and uses up the jobs that recoveries wait for.",
+)
+def fork_approval(facts: Facts) -> Findings:
+    """Do workflows of pull requests from strangers wait for an approval?"""
+    if facts.repository.is_private:
+        return
+    policy = _read(facts, protection.read_fork_approval, "whose pull requests wait for an approval")
+    if policy == NEW_TO_GITHUB:
+        text = "only people who are new to GitHub need an approval for the workflows of their pull requests"
+        fix = f"Choose *Require approval for first-time contributors* or more at {_settings_page(facts, 'actions')}."
+        yield Finding(text, fix)
+
+
+CHECKS = (workflow_review, actions_policy, workflow_token, fork_approval)

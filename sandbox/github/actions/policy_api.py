@@ -1,0 +1,63 @@
+"""Policy of Actions in the repository: allowed actions, default token, forks.
+
+docs.github.com/rest/actions/permissions. Only an admin reads it, and no GITHUB_TOKEN.
+"""
+
+from typing import Any
+
+from sandbox.github.call import REPO, GitHubAnswer, GitHubCall, GitHubRefusal, RouteAccess, Routes
+
+ROUTES = Routes()
+_PERMISSIONS = REPO + "/actions/permissions"
+
+
+def _access(page: str) -> RouteAccess:
+    return RouteAccess("administration:read", f"actions/permissions#{page}", role="admin")
+
+
+@ROUTES.add("GET", _PERMISSIONS, _access("get-github-actions-permissions-for-a-repository"))
+def get_permissions(call: GitHubCall) -> GitHubAnswer:
+    policy = call.repository.actions_policy
+    if not policy.enabled:
+        return GitHubAnswer(body={"enabled": False})
+    url = call.urls.repo("/actions/permissions/selected-actions")
+    body: dict[str, Any] = {
+        "enabled": True,
+        "allowed_actions": policy.allowed,
+        "sha_pinning_required": policy.needs_sha,
+    }
+    return GitHubAnswer(body={**body, **({"selected_actions_url": url} if policy.allowed == "selected" else {})})
+
+
+@ROUTES.add(
+    "GET", _PERMISSIONS + "/selected-actions", _access("get-allowed-actions-and-reusable-workflows-for-a-repository")
+)
+def get_selected_actions(call: GitHubCall) -> GitHubAnswer:
+    policy = call.repository.actions_policy
+    if policy.allowed != "selected":
+        raise GitHubRefusal(409, "Conflict")
+    body = {
+        "github_owned_allowed": policy.github_owned,
+        "verified_allowed": policy.verified,
+        "patterns_allowed": list(policy.patterns),
+    }
+    return GitHubAnswer(body=body)
+
+
+@ROUTES.add("GET", _PERMISSIONS + "/workflow", _access("get-default-workflow-permissions-for-a-repository"))
+def get_workflow_permissions(call: GitHubCall) -> GitHubAnswer:
+    may_create = call.repository.switches.actions_may_create_pull_requests
+    body = {
+        "default_workflow_permissions": "write" if call.repository.actions_policy.token_writes else "read",
+        "can_approve_pull_request_reviews": may_create,
+    }
+    return GitHubAnswer(body=body)
+
+
+@ROUTES.add(
+    "GET",
+    _PERMISSIONS + "/fork-pr-contributor-approval",
+    _access("get-fork-pr-contributor-approval-permissions-for-a-repository"),
+)
+def get_fork_approval(call: GitHubCall) -> GitHubAnswer:
+    return GitHubAnswer(body={"approval_policy": call.repository.actions_policy.fork_approval})
