@@ -189,3 +189,18 @@ def test_bucket_is_not_used_on_a_laptop(desk: Desk) -> None:
     assert kept(desk) == {}
     assert [Path(each).name for each in desk.world.folder.glob(".ops/runs/*/kept*")] == ["kept-rows.sql"]
     assert not any("/r2/" in each.path for each in desk.world.sandbox.requests)
+
+
+def test_only_the_token_for_databases_gets_the_right_to_the_bucket(desk: Desk) -> None:
+    """The job of the report reads no rows, and a team without kept rows gives no token the right."""
+
+    def rights() -> dict[str, str]:
+        shown = desk.world.ops("workflows", "environments", "--config", str(desk.world.config))
+        rows = [line.split(" | ") for line in shown.out.splitlines() if line.startswith("| `")]
+        return {row[0].strip("| `"): row[3] for row in rows}
+
+    with_bucket = rights()
+    assert [name for name, given in with_bucket.items() if "R2" in given] == ["database"]
+    configure(desk, "rows: {sales: {keep: true}}", "rows: {sales: {at_least: 1}}")
+    assert not any("R2" in given for given in rights().values())
+    assert rights().keys() == with_bucket.keys()
