@@ -92,11 +92,17 @@ class LossTracker:
         New rows, and values of a column that the same transaction added, are none.
         """
         rebuilt = self._find_rebuilt()
-        found = [*self._losses, *(loss for key, loss in self._removed.items() if key not in rebuilt)]
+        found = [*self._losses, *(self._bound(key, loss) for key, loss in self._removed.items() if key not in rebuilt)]
         found += [loss for key in self._removed if key in rebuilt for loss in rebuilt[key].losses]
         ordered = sorted(dict.fromkeys(found), key=lambda each: each.statement)
         kept = self._tables.keys() | {fold_name(name) for name in self._names.values()}
         return tuple(replace(each, is_kept=fold_name(each.table) in kept) for each in ordered)
+
+    def _bound(self, key: str, loss: RowLoss) -> RowLoss:
+        """Return the loss of a removed table; another one of its name may have some of its rows."""
+        if key not in self._tables or loss.affected is None:
+            return loss
+        return replace(loss, affected=replace(loss.affected, is_bound=True))
 
     @property
     def names(self) -> Mapping[str, str]:
