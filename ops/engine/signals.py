@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+IMPORT_TAKES = 0.01
+"""Seconds after which a signal that came during an import is handled again."""
+
+
+def _is_in_import(frame: FrameType | None) -> bool:
+    """Return whether Python imports a module here.
+
+    An exception then may leave its lock of all imports locked, and each thread that imports waits without an end.
+    """
+    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None
+
+
 def _handled() -> tuple[signal.Signals, ...]:
     """Return the signals to handle: not SIGHUP if `nohup` or a parent made this process ignore it."""
     return tuple(each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN)
@@ -90,11 +104,20 @@ class SignalHandler:
         if number is not None and not self._holding:
             self._raise(number)
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._holding or self._raised:
             self._pending = number
+        elif _is_in_import(frame):
+            self._pending = number
+            signal.signal(signal.SIGALRM, self._handle_later)
+            signal.setitimer(signal.ITIMER_REAL, IMPORT_TAKES)
         else:
             self._raise(number)
+
+    def _handle_later(self, _number: int, frame: FrameType | None) -> None:
+        """Handle a signal that came during an import, unless a step has raised it meanwhile."""
+        if self._pending is not None:
+            self._handle(self._pending, frame)
 
     def _raise(self, number: int) -> None:
         self._raised, self._unanswered, self._pending = True, number, None

@@ -233,6 +233,33 @@ def test_signal_in_a_finalizer_interrupts_the_next_step(
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
+def test_signal_while_python_locks_its_imports_blocks_no_thread() -> None:
+    """An exception right after the lock would leave it locked: each thread that imports then waits without an end."""
+    program = """
+import _imp, os, signal, sys, time
+from ops.core.errors import Interrupted
+from ops.core.threads import start_call
+from ops.engine.signals import SignalHandler
+def stop(frame, event, called):
+    if event == "c_return" and called is _imp.acquire_lock:
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGTERM)
+with SignalHandler().in_run():
+    try:
+        sys.setprofile(stop)
+        import colorsys
+        time.sleep(10)
+    except Interrupted as error:
+        print(error.message)
+start_call(lambda: __import__("sndhdr")).result(timeout=5)
+"""
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "SIGTERM ended the run\n"), done.stderr
+
+
 class AlarmRaised(Exception):
     pass
 
