@@ -94,7 +94,7 @@ class LossCounts:
         """Return whether new rows get ids of deleted rows."""
         if not loss.key or not loss.is_kept or loss.effect != Effect.DELETED or loss.affected is None:
             return False
-        return loss.affected in self.highest or (not loss.affected.where and self.find(loss) != 0)
+        return loss.affected in self.highest or (not loss.affected.where and bool(self.find(loss)))
 
     def find_most(self, losses: Sequence[RowLoss], table: str) -> int | None:
         """Return the greatest number of rows of a table that are lost; None if it is unknown."""
