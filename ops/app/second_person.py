@@ -21,6 +21,7 @@ from ops.core.approval import (
     make_request,
     refuse_approval,
 )
+from ops.core.client_guards import uses_one_sandbox
 from ops.core.errors import Decision, ProviderError, Reason, Refused
 from ops.core.plan import Plan, RunOutcome
 from ops.core.run_record import RecordRules, RunRecord, embed_record
@@ -52,6 +53,7 @@ class SecondPerson:
         if plan.terms is None:
             return None
         if not actions.is_job(self.environ):
+            self._refuse_on_closed()
             self._require_one_person()
         elif self.ctx.request.approval is None:
             return self._wait(plan.terms, self.ctx.request.requesters)
@@ -134,7 +136,28 @@ class SecondPerson:
         if growth := find_growth(request, terms):
             self._publish(terms, request.requesters)
             raise Refused(growth, reason=Reason.LOSS_GREW, hint=_READ_NEW_PLAN)
+        self._refuse_on_closed()
         self._use(repository, incident, request, approval)
+
+    def _refuse_on_closed(self) -> None:
+        """Raise Refused if the incident is not open now, or if a job cannot read that: nothing is lost for it then."""
+        from ops.github import triggers
+
+        incident, is_on = self.ctx.request.incident, client.is_configured(self.environ)
+        if incident is None or not is_on or not uses_one_sandbox(self.environ):
+            return
+        try:
+            issue = triggers.read_issue(client.connect(self.environ, self.redactor), incident)
+        except ProviderError as error:
+            if actions.is_job(self.environ):
+                raise _unreadable(error) from None
+            text = f"cannot check whether incident #{incident} is open ({error.message})"
+            self.ctx.timeline.record(EventKind.WARNING, text)
+            return
+        if issue.state != "open":
+            text = f"#{incident} is {'closed' if issue.state == 'closed' else 'no incident'}, and this loses data"
+            hint = "Reopen it, or open a new one. Then make the request again."
+            raise Refused(text, reason=Reason.INCIDENT_CLOSED, hint=hint)
 
     def _is_genuine(self, request: WaitingRequest, incident: int) -> bool:
         """Return whether a job of this repository made the request, for this incident, environment and parameters."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ops.app import registry
 from ops.app.configuration import program_name, read_config
-from ops.app.scope import laptop_variables, scope_of
+from ops.app.scope import scope_of
 from ops.core.clock import current_time
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
 from ops.core.redaction import Redactor
@@ -31,6 +31,8 @@ from ops.github.comments import request_mark
 from ops.render import to_one_line
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from ops.config import Config
     from ops.github.client import Repository
 
@@ -135,6 +137,7 @@ class Gate:
             return None
 
     def _check_request(self, request: outcomes.RecoveryRequest) -> int:
+        reading = self._start_reading(request) if request.label else None  # beside the permission, to delay nothing
         try:
             lists = self._find_lists(request)
         except ProviderError as error:
@@ -146,11 +149,12 @@ class Gate:
             return self._refuse(refusal)
         if request.other_labels and (refusal := self._refuse_simultaneous(request)) is not None:
             return self._refuse(refusal)
-        if request.label is not None and (refusal := self._remove_label(request, request.label)) is not None:
-            return self._refuse(refusal, takes_label=False)
-        began, refusal = (request.began, None) if request.label else self._check_issue(request)
+        began, refusal = self._check_issue(request, reading)
         if refusal is not None:
             return self._refuse(refusal)
+        if request.label is not None and (refusal := self._remove_label(request, request.label)) is not None:
+            return self._refuse(refusal, takes_label=False)
+        began = request.began if request.label else began
         checked = "" if answer.checked else f", {permissions.NOT_CHECKED}"
         login = refusals.plain_text("{who}", {"who": request.actor})
         return self._start(
@@ -230,20 +234,28 @@ class Gate:
                 request.incident,
             )
 
-    def _check_issue(self, request: outcomes.RecoveryRequest) -> tuple[datetime | None, outcomes.RefusedRequest | None]:
-        """Return when the incident of a button began, and a refusal if it is no open incident.
-
-        If GitHub gives no answer, the recovery goes on.
-        """
+    def _start_reading(self, request: outcomes.RecoveryRequest) -> "Future[triggers.TriggerIssue] | None":
         number = request.incident
-        if number is None:
+        return start_call(lambda: triggers.read_issue(self.repository, number)) if number is not None else None
+
+    def _check_issue(
+        self, request: outcomes.RecoveryRequest, reading: "Future[triggers.TriggerIssue] | None" = None
+    ) -> tuple[datetime | None, outcomes.RefusedRequest | None]:
+        """Return when the incident began, and a refusal if it is no open incident now.
+
+        `reading`: the read that began earlier. If GitHub gives no answer, the recovery goes on.
+        """
+        number, reading = request.incident, reading or self._start_reading(request)
+        if reading is None:
             return None, None
         try:
-            issue = start_call(lambda: triggers.read_issue(self.repository, number)).result(timeout=ISSUE_WAIT)
+            issue = reading.result(timeout=ISSUE_WAIT)
         except (ProviderError, TimeoutError) as error:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
             self.warn(f"warning: cannot check whether #{number} is an open incident ({why}); the recovery goes on")
             return None, None
+        if issue.state == "missing" and request.label:
+            return None, refusals.moved_issue(request)
         if (refusal := refusals.refuse_on_issue(request, issue)) is not None:
             return None, refusal
         return issues.parse_began(issue.body, now=current_time(self.environ)), None
@@ -392,7 +404,7 @@ class Gate:
         commands = self._commands(refusal.request)
         for where, command in commands.items():
             self.warn(f" {where}: {to_one_line(command)}")
-        variables = self._laptop_variables(refusal.request)
+        variables = refusals.list_laptop_variables(self.config, refusal.request)
         if variables:
             self.warn(f" set first on a laptop: {variables}")
         body = self._body(refusal, commands, variables)
@@ -459,15 +471,6 @@ class Gate:
             return {}
         where = {"environment": request.environment, "incident": request.incident}
         return refusals.manual_commands(program_name(self.environ), request.runbook, {**request.params, **where})
-
-    def _laptop_variables(self, request: outcomes.RecoveryRequest | None) -> str:
-        if request is None or request.runbook not in registry.runbook_names():
-            return ""
-        if request.environment not in self.config.environments:
-            return ""
-        service = str(request.params.get("service", ""))
-        environment = self.config.environments[request.environment]
-        return laptop_variables(registry.load_runbook(request.runbook), environment, service)
 
     def _show_on_run(self, level: Literal["notice", "error"], title: str, message: str, body: str) -> None:
         """Show the text as annotation and summary of the workflow run."""

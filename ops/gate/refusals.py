@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
+from ops.app.scope import laptop_variables
 from ops.core import next_step
 from ops.core.approval import APPROVE_BUTTON, COPY_DIGEST, DIGEST_DIGITS
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
@@ -227,6 +228,16 @@ def no_second_person(
         values={"requester": login, "responders": describe_permitted(lists)},
         incident=event.incident,
     )
+
+
+def list_laptop_variables(config: "Config", request: RecoveryRequest | None) -> str:
+    """Return the variables that the command of a refused request needs on a laptop; empty if it has none."""
+    if request is None or request.runbook not in registry.runbook_names():
+        return ""
+    if request.environment not in config.environments:
+        return ""
+    service, environment = str(request.params.get("service", "")), config.environments[request.environment]
+    return laptop_variables(registry.load_runbook(request.runbook), environment, service)
 
 
 def build_record(refusal: RefusedRequest, message: str, run: str, at: datetime) -> RunRecord:

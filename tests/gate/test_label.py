@@ -273,3 +273,26 @@ def test_check_for_an_outage_by_somebody_without_access_is_refused(job: Job) -> 
 
     assert (done.code, job.outputs["check"], job.labels) == (3, "", ["incident"])
     assert "may not write to this repository" in job.comments[0]
+
+
+def test_incident_closed_before_the_gate_reads_is_refused(job: Job) -> None:
+    """GitHub may start the gate minutes after the label; its event still says open."""
+    payload = job.label()
+    job.github.close(job.incident, "alice")
+
+    done = job.gate(payload)
+
+    assert (done.code, job.outputs["go"], job.outputs["reason"]) == (3, "false", "incident_closed")
+    assert job.labels == ["incident"]
+    assert "incident is closed" in job.comments[-1]
+
+
+@pytest.mark.parametrize("rule", [{"status": 503}, {"lost": "before"}], ids=str)
+def test_label_goes_on_if_the_issue_cannot_be_read(job: Job, rule: dict[str, Any]) -> None:
+    payload = job.label()
+    job.github.fault(method="GET", path="/repos/*/*/issues/*", times=None, **rule)
+
+    done = job.gate(payload)
+
+    job.assert_accepted(done)
+    assert "cannot check whether" in done.err
