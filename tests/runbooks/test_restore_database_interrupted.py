@@ -180,7 +180,8 @@ def test_second_run_on_an_incident_is_refused_while_the_first_restores(library: 
     hub = library.world.sandbox.github
     hub.add_user("alice")
     number = hub.open_issue("Loans are gone", labels=["incident"], author="alice")
-    environ = {**hub.environ(), "GITHUB_RUN_ID": "", "GITHUB_ACTIONS": ""}
+    token = hub.add_token("of-alice", "alice")
+    environ = {**hub.environ(), "GITHUB_TOKEN": token, "GITHUB_RUN_ID": "", "GITHUB_ACTIONS": ""}
 
     def wait_for_the_comment() -> None:
         end = time.monotonic() + 20
