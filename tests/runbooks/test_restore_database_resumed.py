@@ -162,8 +162,8 @@ def test_killed_restore_of_an_incident_is_finished_on_another_machine(world: Wor
     environ = on_an_incident(place)
     hub = world.sandbox.github
     hub.add_user("bob")
-    other = {**environ, "GITHUB_TOKEN": hub.add_token("of-bob", "bob")}
-    runners = {"a job": job_environ(hub), "own laptop": environ, "laptop of another person": other}
+    of_bob = {**environ, "GITHUB_TOKEN": hub.add_token("of-bob", "bob")}
+    runners = {"a job": job_environ(hub), "own laptop": environ, "laptop of another person": of_bob}
     run = command(place, "--incident", "1", **runners[killed])
 
     def kill_when_recorded() -> None:
