@@ -9,11 +9,11 @@ docs.github.com/graphql/reference/objects#usercontentedit, docs.github.com/rest/
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError
 from ops.core.names import first_of, quote_name
 from ops.core.run_record import PreviousRuns, RecordRules, RunRecord, parse_job_run
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 EVENTS = {"issues", "push", "repository_dispatch", "schedule", "workflow_dispatch"}
 """Events whose runs take the workflow file from the branch that GitHub names. A pull request brings its own."""
+NEWER = "it was written or deleted while its history was read"
+"""Doubt about a comment that only one of the parallel reads shows, such as that of the run itself."""
 PARALLEL_READS = 16
 LONGEST_HISTORY = 10
 """Pages of edits of one comment. A watch edits its comment every 30 seconds, for two hours at most."""
@@ -90,28 +92,45 @@ def judge_records(
     Comments and their edits are read in parallel, then their workflow runs and authors. Raises ProviderError if the
     comments cannot be read.
     """
-    repository, authors = issue.repository, TrustedAuthors(issue.repository)
+    repository = issue.repository
     with provider_errors():
-        found, history = run_parallel_mixed(
-            [
-                lambda: [(comment, record) for comment, record in run_records(issue) if matches(record)],
-                lambda: _read_history(repository, issue.number),
-            ]
-        )
-        named = {run_number(record) for comment, record in found if author_login(comment) == BOT}
-        numbers = sorted(number for number in named if number is not None)
-        runs = run_in_batches([partial(_read_run, repository, number) for number in numbers], PARALLEL_READS)
-        judge = _Judge(rules, authors, history, _full_name(repository), dict(zip(numbers, runs, strict=True)))
-        return [judge.judge(comment, record) for comment, record in found]
+        found, history = run_parallel_mixed(_reads(repository, issue, issue.number))
+        return _judge(repository, rules, [each for each in found if matches(each[1])], history)
+
+
+def _reads(repository: "Repository", issue: "Issue", number: int) -> list[Callable[[], Any]]:
+    return [lambda: list(run_records(issue)), lambda: _read_history(repository, number)]
+
+
+def _judge(
+    repository: "Repository",
+    rules: RecordRules,
+    found: "list[tuple[IssueComment, RunRecord]]",
+    history: "_History | None",
+) -> list[JudgedRecord]:
+    """Return the records with their weight, after reading their workflow runs and authors."""
+    named = {run_number(record) for comment, record in found if author_login(comment) == BOT}
+    numbers = sorted(number for number in named if number is not None)
+    runs = run_in_batches([partial(_read_run, repository, number) for number in numbers], PARALLEL_READS)
+    known = dict(zip(numbers, runs, strict=True))
+    judge = _Judge(rules, TrustedAuthors(repository), history, _full_name(repository), known)
+    return [judge.judge(comment, record) for comment, record in found]
 
 
 def read_previous_runs(repository: "Repository", number: int, rules: RecordRules) -> PreviousRuns:
-    """Return the records of an incident that count, and when it was opened. Raises what PyGithub raises."""
-    issue = repository.get_issue(number)
-    judged = judge_records(issue, rules)
+    """Return the records of an incident that count, and when it was opened.
+
+    It takes two rounds of parallel reads, because a plan may wait for it. Raises what PyGithub raises.
+    """
+    from github.Issue import Issue
+
+    issue = Issue(repository.requester, url=f"{repository.url}/issues/{number}")  # without a request
+    reads = _reads(repository, issue, number)
+    found, history, read = run_parallel_mixed([*reads, lambda: read_json(repository, f"/issues/{number}")])
+    judged = _judge(repository, rules, found, history)
     return PreviousRuns(
         tuple(each.record for each in judged if each.trust != Trust.NONE),
-        issue.created_at.astimezone(UTC),
+        parse_utc(read["created_at"]),
         tuple(each.record for each in judged if each.trust == Trust.OURS),
         describe_doubts(judged),
     )
@@ -132,7 +151,7 @@ def acting_records(
 
 def describe_doubts(judged: Iterable[JudgedRecord]) -> str:
     """Return which records do not count, and why, for people; empty if all do."""
-    doubted = (each for each in judged if each.trust == Trust.NONE)
+    doubted = (each for each in judged if each.trust == Trust.NONE and each.doubt != NEWER)
     doubts = dict.fromkeys(f"{quote_name(each.record.run)}: {each.doubt}" for each in doubted)
     return f"records on the incident that do not count: {'; '.join(first_of([*doubts], 3))}" if doubts else ""
 
@@ -153,7 +172,8 @@ class _History:
     """Default branch and editors: ID of a comment → logins; "" is a deleted account."""
 
     branch: str
-    editors: Mapping[int, Collection[str]]
+    editors: Mapping[int, Collection[str] | None]
+    """None: the comment has too many edits. A comment that is missing is newer."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +188,12 @@ class _Judge:
 
     def judge(self, comment: "IssueComment", record: RunRecord) -> JudgedRecord:
         author = author_login(comment)
-        if self.history is None or comment.id not in self.history.editors:
-            doubt = "GitHub does not say who edited it"
-            return JudgedRecord(record, comment, Trust.NONE, doubt, is_unreadable=True)
-        if others := sorted({*self.history.editors[comment.id]} - {author, BOT}):
+        if self.history is not None and comment.id not in self.history.editors:
+            return JudgedRecord(record, comment, Trust.NONE, NEWER, is_unreadable=True)
+        editors = self.history.editors[comment.id] if self.history else None
+        if editors is None:
+            return JudgedRecord(record, comment, Trust.NONE, "GitHub does not say who edited it", is_unreadable=True)
+        if others := sorted({*editors} - {author, BOT}):
             who = f"@{quote_name(others[0])}" if others[0] else "a deleted account"
             return JudgedRecord(record, comment, Trust.NONE, f"{who} edited it")
         if author != BOT:
@@ -228,15 +250,14 @@ def _read_history(repository: "Repository", number: int) -> _History | None:
     from github import GithubException
 
     owner, _, name = _full_name(repository).partition("/")
-    where, editors = {"owner": owner, "name": name, "number": number}, dict[int, Collection[str]]()
+    where, editors = {"owner": owner, "name": name, "number": number}, dict[int, Collection[str] | None]()
     page, branch = None, ""
     try:
         while True:
             read = _query(repository, _COMMENTS, {**where, "page": page, "after": None})["repository"]
             branch, comments = read["defaultBranchRef"]["name"], read["issue"]["comments"]
             for node in comments["nodes"]:
-                if (logins := _read_editors(repository, node)) is not None:
-                    editors[int(node["fullDatabaseId"])] = logins
+                editors[int(node["fullDatabaseId"])] = _read_editors(repository, node)
             if not comments["pageInfo"]["hasNextPage"]:
                 return _History(branch, editors)
             page = comments["pageInfo"]["endCursor"]
