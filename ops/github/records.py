@@ -31,6 +31,8 @@ EVENTS = {"issues", "push", "repository_dispatch", "schedule", "workflow_dispatc
 """Events whose runs take the workflow file from the branch that GitHub names. A pull request brings its own."""
 NEWER = "it was written or deleted while its history was read"
 """Doubt about a comment that only one of the parallel reads shows, such as that of the run itself."""
+STRANGER = "who may not write here"
+"""End of the doubt about a person without write access. In a public repository everybody can comment."""
 PARALLEL_READS = 16
 LONGEST_HISTORY = 10
 """Pages of edits of one comment. A watch edits its comment every 30 seconds, for two hours at most."""
@@ -150,8 +152,8 @@ def acting_records(
 
 
 def describe_doubts(judged: Iterable[JudgedRecord]) -> str:
-    """Return which records do not count, and why, for people; empty if all do."""
-    doubted = (each for each in judged if each.trust == Trust.NONE and each.doubt != NEWER)
+    """Return which records do not count, and why, for people; empty if all do, but those of strangers."""
+    doubted = (each for each in judged if each.trust == Trust.NONE and not each.doubt.endswith((NEWER, STRANGER)))
     doubts = dict.fromkeys(f"{quote_name(each.record.run)}: {each.doubt}" for each in doubted)
     return f"records on the incident that do not count: {'; '.join(first_of([*doubts], 3))}" if doubts else ""
 
@@ -206,10 +208,11 @@ class _Judge:
 
     def _doubt_person(self, login: str) -> str:
         """Return why a person's record does not count; empty if it may make a run stricter."""
+        if not self.authors.includes(login):
+            return f"@{quote_name(login)} wrote it, {STRANGER}"
         responders = {each.lower() for each in self.rules.responders}
-        if responders and login.lower() not in responders:
-            return f"@{quote_name(login)} wrote it, who is no responder of ops.yml"
-        return "" if self.authors.includes(login) else f"@{quote_name(login)} wrote it, who may not write here"
+        is_other = responders and login.lower() not in responders
+        return f"@{quote_name(login)} wrote it, who is no responder of ops.yml" if is_other else ""
 
     def _doubt_run(self, record: RunRecord) -> str:
         """Return why the workflow run of a record is none of ours; empty if it is."""

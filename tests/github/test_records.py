@@ -72,7 +72,7 @@ FORGERIES: dict[str, tuple[Callable[[Board, RunRecord], object], str]] = {
     ),
     "posted by another bot": (lambda board, it: board.post(it, "other[bot]"), "@other[bot] wrote it"),
     "posted by a writer": (lambda board, it: board.post(it, "dana"), "no responder"),
-    "posted by a reader": (lambda board, it: board.post(it, "zoe"), "no responder"),
+    "posted by a reader": (lambda board, it: board.post(it, "zoe"), "may not write here"),
 }
 RUNS: dict[str, tuple[dict[str, Any], str]] = {
     "of another workflow": ({"workflow": "triage.yml"}, "is of .github/workflows/triage.yml, which"),
@@ -179,9 +179,11 @@ def test_previous_runs_name_the_records_that_do_not_count(board: Board) -> None:
     board.post(own)
     board.post(RunRecord(f"{board.run}.1-beef"), "dana")
     board.post(RunRecord("20261124T031500-abcd"), "mai")
+    board.post(RunRecord("20261124T041500-abcd"), "zoe")  # a stranger cannot fill the timeline with warnings
 
     runs = read_previous_runs(connect(board.hub.environ(), Redactor()), board.incident, RULES)
 
     assert [each.run for each in runs.runs] == [own.run, "20261124T031500-abcd"]
     assert [each.run for each in runs.confirmed] == [own.run]
     assert f"{board.run}.1-beef: @dana wrote it" in runs.doubts
+    assert "zoe" not in runs.doubts
