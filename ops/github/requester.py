@@ -217,7 +217,12 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
     ("DELETE", r".*/deployment-branch-policies/\d+", "the branches of an environment", None),
     ("GET", "/rules/branches/.+", "the rules of a branch", [{"type": str}]),
     ("GET", "/actions/permissions", "the policy of Actions", {"enabled": bool, "allowed_actions": TEXT}),
-    ("GET", "/actions/permissions/selected-actions", "the allowed actions", {"patterns_allowed": ([str], None)}),
+    (
+        "GET",
+        "/actions/permissions/selected-actions",
+        "the allowed actions",
+        {"github_owned_allowed": bool, "patterns_allowed": ([str], None)},
+    ),
     (
         "GET",
         "/actions/permissions/workflow",
