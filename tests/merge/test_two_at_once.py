@@ -1,18 +1,23 @@
-"""Two labels or two automatic steps at one instant: one pauses before a call, and the other one runs completely."""
+"""Two labels, automatic steps or watches at one instant: one pauses before a call, and the other one runs completely."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from ops.core.errors import Decision
+from ops.core.run_record import read_record
+from ops.watch.judgment import WatchResult
 from sandbox.faults import Fault
-from tests.conftest import Outcome, World
+from tests.conftest import Incident, Outcome, World
 from tests.gate.conftest import job
 from tests.gate.support import Job
 from tests.gate.test_label import add_two_labels
+from tests.support.shop import Shop
 from tests.watch.test_automatic_step import Relapse, relapse
+from tests.watch.test_watch import incident, shop, watch
 
-__all__ = ["job", "relapse"]
+__all__ = ["incident", "job", "relapse", "shop"]
 
 
 @contextmanager
@@ -71,3 +76,18 @@ def test_two_automatic_steps_at_once_are_one_step_back(relapse: Relapse, nth: in
         assert each.code in {0, 3, 4}, each.err
         assert each.code == 0 or each.result["reason"] in {"world_moved", "no_automatic_step"}, each.result
         assert each.code != 3 or "nothing was changed" in each.result["message"]
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("nth", range(1, 13))
+def test_two_watches_at_once_say_the_same(shop: Shop, incident: Incident, nth: int) -> None:
+    """Two runners start a watch of one service. Both may end it, with one word, and neither leaves it open."""
+    with before_call(shop.world, nth, lambda: watch(shop, incident.number)) as other:
+        results = [watch(shop, incident.number)]
+    results += [each for each in other if isinstance(each, WatchResult)]
+
+    assert len(results) == 2
+    assert Decision.MITIGATED in {each.decision for each in results} <= {Decision.MITIGATED, Decision.NOTHING_TO_DO}
+    records = [record for body in incident.bodies if (record := read_record(body)) and record.source == "watch"]
+    assert {each.decision for each in records} == {"mitigated"}
+    assert len(records) <= 2
