@@ -464,6 +464,7 @@ def test_random_histories_match_the_reference_rules(
         world = World(sandbox, tmp_path_factory.mktemp("world"))
         shutil.copy(REFERENCE / "ops.yml", world.config)
         names = replay(sandbox, past)
+        record_local_run(world, "r1", [each.id for each in ours(world)])
 
         outcome = run_rollback(world, f"--incident {incident}" if incident else "", {})
 
