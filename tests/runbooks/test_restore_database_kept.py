@@ -383,6 +383,22 @@ def test_slow_read_ends_the_run_before_the_restore(library: Library) -> None:
     assert again.code == 0, again.err
 
 
+def test_file_that_cannot_be_written_ends_the_run_before_the_restore(library: Library) -> None:
+    """A folder takes the name of the file while the run reads the rows."""
+
+    def take_name() -> None:
+        (folder,) = library.world.folder.glob(".ops/runs/*/")
+        (folder / "kept-rows.sql").mkdir()
+
+    library.world.sandbox.fault(**QUERY, sends=" AS c0", before=take_name)
+
+    refused = library.restore(SINCE)
+
+    assert ended(refused) == (3, "refused", "rows_not_kept"), refused.err
+    assert "kept-rows.sql: Is a directory" in refused.result["message"]
+    assert library.restores == []
+
+
 def test_table_that_cannot_be_measured_is_refused(shop: Shopdesk) -> None:
     for name, problem in (("nothing", "there is no such table"), ("shown", "it is a view")):
         shop.world.edit_config("orders: {keep: true}", f"{name}: {{keep: true}}, orders: {{keep: true}}")
@@ -511,3 +527,24 @@ def test_file_of_something_else_is_refused(library: Library) -> None:
     file.write_text('-- backout rows: {"table": "books", "columns": ["id"], "key": ["id"]}\n(1); DELETE FROM books\n)')
     assert conflicts(library, file).code != 0
     assert library.count("books") == 2
+
+
+def test_missing_file_is_refused(library: Library) -> None:
+    refused = conflicts(library, library.world.folder / "missing.sql")
+
+    assert refused.code == 2
+    assert "missing.sql" in refused.err
+    assert "FileNotFoundError" in refused.err
+
+
+def test_outage_of_d1_during_the_comparison_shows_no_value(library: Library) -> None:
+    library.write("INSERT INTO books (title) VALUES (?)", PERSON)
+    assert library.restore(SINCE).code == 0
+    (file,) = kept_files(library.world)
+    library.world.sandbox.fault(**QUERY, sends="is_free", status=400, code=7500, message=f"near {PERSON}", times=None)
+
+    failed = conflicts(library, file)
+
+    assert failed.code == 4, failed.err
+    assert "rows of books" in failed.err
+    assert marks.leaks({"out": failed.out, "err": failed.err}) == []

@@ -129,6 +129,14 @@ def test_unusable_new_value_is_refused(leak: Leak, value: str | None, said: str)
     assert leak.world.sandbox.requests == []
 
 
+def test_real_provider_beside_a_sandbox_is_refused(leak: Leak) -> None:
+    outcome = leak.rotate_one(OPS_PROVIDERS_URL=None)
+
+    assert ended(outcome) == (2, "refused", "not_loopback"), outcome.err
+    assert "OPS_PROVIDERS_URL" in outcome.result["hint"]
+    assert leak.world.writes() == []
+
+
 def test_all_value_problems_are_reported_at_once(leak: Leak) -> None:
     outcome = leak.rotate(**{f"NEW_{OTHER}": FRESH})
 

@@ -129,6 +129,11 @@ def publish_bucket(made: Bakery) -> None:
     made.sandbox.account.r2.add("bakery-rows").domains["rows.bakery.example"] = True
 
 
+def hide_buckets(made: Bakery) -> None:
+    made.sandbox.account.r2.add("bakery-rows")
+    token(*without("Workers R2 Storage Write"))(made)
+
+
 def edit_secrets_often(made: Bakery) -> None:
     made.sandbox.switches.deployments_paged = False
     for number in range(11):
@@ -507,6 +512,7 @@ OTHER_ANSWERS = (
     OtherAnswer("no account", "account", list_no_account, "account"),
     OtherAnswer("a right that only a button needs", "token-writes", token(*without("D1 Write")), "restore-database"),
     OtherAnswer("a token without D1", "database", token(*without("D1 Write")), "D1"),
+    OtherAnswer("a token without R2", "kept-rows", keep_rows(hide_buckets), "R2"),
     OtherAnswer(
         "a maintenance Worker of somebody else",
         "maintenance",

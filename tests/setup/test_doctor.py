@@ -147,6 +147,17 @@ def test_wrong_check_blocks_those_that_need_it(world: Bakery) -> None:
     assert (worker["answer"], worker["blocked_by"]) == ("not_provable", "token-valid")
 
 
+def test_check_that_raises_another_error_hides_no_other_answer(world: Bakery) -> None:
+    """A folder has the name of a workflow, which no check expects."""
+    (world.folder / ".github/workflows/folder.yml").mkdir()
+
+    outcome = world.doctor("--only", "action-runtimes", "--only", "labels")
+
+    assert outcome.code == 0
+    assert re.search(r"^\? action-runtimes: .*\bIsADirectoryError\b", outcome.out, re.MULTILINE)
+    assert "0 wrong, 1 not provable here, 1 right" in outcome.out
+
+
 def test_unknown_check_is_refused_with_the_nearest(world: Bakery) -> None:
     outcome = world.doctor("--only", "lables")
 

@@ -29,7 +29,6 @@ _REASONS = {
         "ops/drills/scenario_switch.py _prepare ConfigError",
     ),
     "another check refuses first; this one protects the next change of the code": (
-        "ops/app/session.py Session._provider_web ConfigError not_loopback",
         "ops/github/pulls.py PullRequests._write Refused read_only",
         "ops/github/secrets.py EnvironmentSecrets.put Refused read_only",
         "ops/setup/doctor/facts.py Facts.config NotProvable",
