@@ -86,6 +86,12 @@ class RunRequest:
     """Approval by a reviewer, if ops.yml requires one."""
 
 
+def _read_config(path: Path, signals: SignalHandler) -> "Config":
+    """Return ops.yml. pydantic would swallow the exception of a signal, and call the file wrong."""
+    with signals.hold():
+        return read_config(path)[0]
+
+
 def run(
     request: RunRequest,
     environ: Mapping[str, str],
@@ -96,7 +102,7 @@ def run(
     signals: SignalHandler,
 ) -> "tuple[EndedRun, Config]":
     """Run a runbook from the request to the result. Raises ConfigError before anything is sent."""
-    config, _ = read_config(request.config)
+    config = _read_config(request.config, signals)
     variables = probe_environ(environ, register_secrets(environ, config, redactor))
     runbook, rules = request.runbook, registry.record_rules(config)
     with ExitStack() as ending:

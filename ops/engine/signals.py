@@ -35,6 +35,12 @@ def _is_in_import(frame: FrameType | None) -> bool:
     return frame is not None
 
 
+def _end_timer() -> None:
+    """End the wait for the end of an import: at the end of the process SIGALRM has no handler, and would kill it."""
+    if threading.current_thread() is threading.main_thread():
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def _handled() -> tuple[signal.Signals, ...]:
     """Return the signals to handle: not SIGHUP if `nohup` or a parent made this process ignore it."""
     return tuple(each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN)
@@ -76,6 +82,7 @@ class SignalHandler:
         try:
             yield self
         finally:
+            _end_timer()
             sys.unraisablehook = report
             self._in_run = False
             for number, handler in former.items():
@@ -97,6 +104,7 @@ class SignalHandler:
     def stop_raising(self) -> None:
         """Raise no more exceptions, because the run or command is ending. The next run ends at its first step."""
         self._raised, self._unanswered = True, None
+        _end_timer()
 
     def raise_pending(self) -> None:
         """Raise a signal that was delayed, or that was raised where Python ignored it."""
@@ -120,6 +128,7 @@ class SignalHandler:
             self._handle(self._pending, frame)
 
     def _raise(self, number: int) -> None:
+        _end_timer()
         self._raised, self._unanswered, self._pending = True, number, None
         name = signal.Signals(number).name
         if not self._in_run:

@@ -69,7 +69,11 @@ def npm_command(environ: Mapping[str, str] = os.environ) -> list[str]:
 def run_verbosely(argv: list[str], environ: Mapping[str, str], folder: Path) -> str | None:
     """Run npm and show its output on stderr."""
     print("installing wrangler and workerd (once, about 80 MB)", file=sys.stderr, flush=True)
-    ended = subprocess.run(argv, env=dict(environ), cwd=folder, stdout=sys.stderr, check=False)
+    try:
+        shown = sys.stderr.fileno()
+    except OSError:  # it is no file here
+        shown = 2
+    ended = subprocess.run(argv, env=dict(environ), cwd=folder, stdout=shown, check=False)
     return "see its message above" if ended.returncode else None
 
 

@@ -43,7 +43,10 @@ def test_secret_of_a_running_command_is_masked(
     assert OTHER not in shown
 
 
-def test_error_with_a_secret_of_several_lines_is_masked_as_a_whole(capfd: pytest.CaptureFixture[str]) -> None:
+def test_error_with_a_secret_of_several_lines_is_masked_as_a_whole(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(os.environ, "GITHUB_ACTIONS", raising=False)
     with output.hide_secrets_of(knowing("-----BEGIN KEY-----\nMIIEow\nab=")):
         cli.show_error(Refused("no: -----BEGIN KEY-----\nMIIEow\nab= is no key", reason=Reason.VALUES_UNUSABLE))
 
