@@ -148,14 +148,30 @@ def test_wrong_check_blocks_those_that_need_it(world: Bakery) -> None:
 
 
 def test_check_that_raises_another_error_hides_no_other_answer(world: Bakery) -> None:
-    """A folder has the name of a workflow, which no check expects."""
-    (world.folder / ".github/workflows/folder.yml").mkdir()
+    """An action has a version with more digits than Python converts, which no check expects."""
+    world.write(".github/workflows/own.yml", f"jobs:\n  a:\n    steps:\n      - uses: a/b@v{'1' * 5000}\n")
 
     outcome = world.doctor("--only", "action-runtimes", "--only", "labels")
 
     assert outcome.code == 0
-    assert re.search(r"^\? action-runtimes: .*\bIsADirectoryError\b", outcome.out, re.MULTILINE)
+    assert re.search(r"^\? action-runtimes: .*\bValueError\b", outcome.out, re.MULTILINE)
     assert "0 wrong, 1 not provable here, 1 right" in outcome.out
+
+
+def test_folder_with_the_name_of_a_workflow_is_none(world: Bakery) -> None:
+    (world.folder / ".github/workflows/folder.yml").mkdir()
+
+    assert "action-runtimes" in answers(world, "--only", "action-runtimes")["right"]
+
+
+def test_limits_in_another_encoding_have_a_line_to_correct(world: Bakery) -> None:
+    file = world.folder / "limits.yml"
+    file.write_bytes("# Brötchen\n".encode("latin-1") + file.read_bytes())
+
+    outcome = world.doctor("--only", "limits-file")
+
+    assert outcome.code == 2
+    assert re.search(r"^✘ limits-file.*limits\.yml:1.*UTF-8", outcome.out, re.MULTILINE), outcome.out
 
 
 def test_unknown_check_is_refused_with_the_nearest(world: Bakery) -> None:

@@ -118,12 +118,12 @@ def generated_files(facts: Facts) -> Findings:
 )
 def action_runtimes(facts: Facts) -> Findings:
     """Do the workflows use actions that GitHub's runners can still run?"""
-    for path in sorted((facts.root / workflows.FOLDER).glob("*.yml")):
-        used = USES.findall(path.read_text(encoding="utf-8", errors="replace"))
+    for name, text in workflows.read_files(facts.root / workflows.FOLDER).items():
+        used = USES.findall(text)
         for action, major in sorted({(action, int(tag or comment)) for action, tag, comment in used}):
             if major < (first := FIRST_NODE24.get(action, 0)):
-                text = f"{path.name} uses {action} v{major}, which needs Node 20"
-                yield Finding(text, f"Update it to v{first} or later, by its commit.")
+                problem = f"{name}.yml uses {action} v{major}, which needs Node 20"
+                yield Finding(problem, f"Update it to v{first} or later, by its commit.")
 
 
 @check(
@@ -156,7 +156,8 @@ def limits_file(environment: EnvironmentFacts) -> Findings:
         return
     now = environment.session.clock.now()
     try:
-        parse_limits(path.read_text(encoding="utf-8"), path=LIMITS_FILE, names=runtime.limits.names, now=now)
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        parse_limits(text, path=LIMITS_FILE, names=runtime.limits.names, now=now)
     except ConfigError as error:
         yield Finding("; ".join([error.message, *error.problems]), error.hint)
 
