@@ -207,7 +207,7 @@ class Watched:
 
     def _row(self, at: datetime, samples: int, share: float) -> VersionRequests:
         times = self.world.sampled
-        return VersionRequests(at, "good", times * samples, times * self.draws.failures(samples, share))
+        return VersionRequests(at, "good", times * samples, times * self.draws.failures(samples, share), times)
 
 
 def watch(world: World, seed: str) -> str:

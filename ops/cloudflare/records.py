@@ -75,7 +75,7 @@ _BY_VERSION = f"""query ($a: string!, $w: string!, $old: Time!, $from: Time!, $t
       sum {{ requests errors }} avg {{ sampleInterval }} dimensions {{ datetimeMinute scriptVersion }} }}
     days: workersInvocationsAdaptive(limit: {MAX_ROWS}, orderBy: [date_ASC],
           filter: {{scriptName: $w, datetime_geq: $old, datetime_lt: $to}}) {{
-      sum {{ requests errors }} dimensions {{ date scriptVersion }} }} }} }} }}"""
+      sum {{ requests errors }} avg {{ sampleInterval }} dimensions {{ date scriptVersion }} }} }} }} }}"""
 _BY_DATABASE = f"""query ($a: string!, $from: Time!, $to: Time!) {{
   viewer {{ scope: accounts(filter: {{accountTag: $a}}) {{
     rows: {_D1}(limit: %d, orderBy: [datetimeHour_DESC],
@@ -236,9 +236,7 @@ def read_worker_traffic(
         account = answer.result["viewer"]["scope"][0]
         minutes = tuple(_version_requests(row, "datetimeMinute") for row in account["minutes"])
         days = tuple(_version_requests(row, "date") for row in account["days"])
-        samples = sum(
-            int(row["sum"]["requests"]) / max(1.0, row["avg"]["sampleInterval"]) for row in account["minutes"]
-        )
+        samples = sum(row.samples for row in minutes)
         total = sum(row.requests for row in minutes)
         complete_until = min(recent.until, now - COMPLETE_AFTER).replace(second=0, microsecond=0)
         may_be_cut = max(len(minutes), len(days)) >= MAX_ROWS
@@ -251,7 +249,11 @@ def _version_requests(row: Mapping[str, Any], start: str) -> VersionRequests:
     """Return the row; `start` is the dimension of its time."""
     by, total = row["dimensions"], row["sum"]
     return VersionRequests(
-        parse_utc(by[start]), text_or_empty(by["scriptVersion"]), int(total["requests"]), int(total["errors"])
+        parse_utc(by[start]),
+        text_or_empty(by["scriptVersion"]),
+        int(total["requests"]),
+        int(total["errors"]),
+        max(1.0, float(row["avg"]["sampleInterval"])),
     )
 
 

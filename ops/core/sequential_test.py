@@ -23,7 +23,8 @@ FALSE_BAD = 0.005
 FALSE_GOOD = 0.0125
 """Probability of "good" in one of the two tests of a look, at most, if more than the limit fails.
 
-One test takes all counts, the other one those after the latest notable failure. A watch looks once or twice.
+One test takes all counts, the other one those after the latest notable failure; for requests, whose failures may be
+small, the bound of the second one is not exact. A watch looks once or twice.
 """
 BASELINE_FACTOR = 2.0
 """This many times the share before is bad."""
@@ -48,7 +49,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Count:
-    """Events from a time on, and those of them that failed. Of sampled events it counts the samples."""
+    """Events of a round, or of a minute that begins at `at`, and those that failed. Only samples count as events."""
 
     at: datetime
     total: float
@@ -57,7 +58,7 @@ class Count:
 
 @dataclass(frozen=True)
 class ShareVerdict:
-    """What counts show. `total` and `failed` are the events since `since`."""
+    """What counts show. `total` and `failed`: events of the bad stretch; else all since the service settled."""
 
     limits: Limits
     verdict: Verdict

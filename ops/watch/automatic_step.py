@@ -116,7 +116,7 @@ def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> bool:
     if _is_claimed(step, issue):
         return False
     if not judge_watch(state, LiveVersions(), ErrorRates()).is_relapse:
-        raise step.refuse("only error rates show the relapse, and requests of a stranger can cause them")
+        raise step.refuse("the probes do not show the relapse, and requests of a stranger can cause error rates")
     if step.is_healthy:
         raise step.refuse("the probes are healthy now")
     about = f"automatic step of {step.service} in {step.environment} after a relapse"

@@ -133,9 +133,8 @@ def _judge_version(state: WatchState, version: str, live: LiveVersions, traffic:
 
     Cloudflare counts samples and multiplies them: only the samples are evidence.
     """
-    interval = max(1.0, traffic.sample_interval)
     counts = [
-        Count(row.start, row.requests / interval, min(row.errors, row.requests) / interval)
+        Count(row.start, row.samples, row.failed_samples)
         for row in traffic.minutes
         if row.version == version
         and row.requests
@@ -143,7 +142,7 @@ def _judge_version(state: WatchState, version: str, live: LiveVersions, traffic:
     ]
     limits = limits_after(count_before(traffic, live), RATES, LEAST_RATE)
     judged = judge_share(counts, limits, settled_at=state.started_at + SETTLED, tests=max(1, len(live.versions)))
-    unit = "requests" if interval == 1 else "sampled requests"
+    unit = "requests" if traffic.sample_interval == 1 else "sampled requests"
     return Metric(f"requests to {short_id(version)}", unit, judged)
 
 
@@ -151,9 +150,7 @@ def count_before(traffic: WorkerTraffic, live: LiveVersions) -> Count:
     """Return the samples of the live versions on the days before the bad deployment; none if that is unknown."""
     before = live.bad_since.date() if live.bad_since else None
     rows = [row for row in traffic.days if row.version in live.versions and before and row.start.date() < before]
-    interval = max(1.0, traffic.sample_interval)
-    total, failed = sum(row.requests for row in rows), sum(row.errors for row in rows)
-    return Count(traffic.recent.since, total / interval, min(total, failed) / interval)
+    return Count(traffic.recent.since, sum(row.samples for row in rows), sum(row.failed_samples for row in rows))
 
 
 def _notes(traffic: WorkerTraffic, state: WatchState, measured: Collection[Metric]) -> Iterator[str]:

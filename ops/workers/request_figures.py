@@ -23,6 +23,17 @@ class RequestFigures:
     errors: int
     first: datetime
     last: datetime
+    samples: Count
+
+    @property
+    def rate(self) -> float | None:
+        """Return the error rate; None with too few requests."""
+        return error_rate(self.requests, self.errors)
+
+    @property
+    def is_high(self) -> bool:
+        """Return whether the samples show a rate above MAX_ERROR_RATE."""
+        return is_above(self.samples, MAX_ERROR_RATE)
 
     @property
     def text(self) -> str:
@@ -50,36 +61,13 @@ def sum_requests(rows: Iterable[VersionRequests], versions: Collection[str]) -> 
     if not requests:
         return None
     starts = [row.start for row in counted]
-    return RequestFigures(requests, sum(row.errors for row in counted), min(starts), max(starts))
+    samples = Count(min(starts), sum(row.samples for row in counted), sum(row.failed_samples for row in counted))
+    return RequestFigures(requests, sum(row.errors for row in counted), min(starts), max(starts), samples)
 
 
-@dataclass(frozen=True)
-class LiveFigures:
-    """Requests to some versions while they served."""
-
-    figures: RequestFigures
-    interval: float
-    """Requests that one sample stands for."""
-
-    @property
-    def rate(self) -> float | None:
-        """Return the error rate; None with too few requests."""
-        return error_rate(self.figures.requests, self.figures.errors)
-
-    @property
-    def is_high(self) -> bool:
-        """Return whether the samples show a rate above MAX_ERROR_RATE."""
-        total, failed = (each / self.interval for each in (self.figures.requests, self.figures.errors))
-        return is_above(Count(self.figures.first, total, min(total, failed)), MAX_ERROR_RATE)
-
-    def __str__(self) -> str:
-        return f"{self.figures.days}: {self.figures.text}"
-
-
-def figures_while_live(traffic: WorkerTraffic | None, versions: Collection[str]) -> LiveFigures | None:
-    """Return the requests to these versions while they served; None if none are known."""
-    figures = sum_requests(traffic.days, versions) if traffic else None
-    return LiveFigures(figures, max(1.0, traffic.sample_interval)) if traffic and figures else None
+def sum_while_live(traffic: WorkerTraffic | None, versions: Collection[str]) -> RequestFigures | None:
+    """Return the requests to these versions on the days on which they served; None if none are known."""
+    return sum_requests(traffic.days, versions) if traffic else None
 
 
 def describe_traffic(traffic: WorkerTraffic, versions: Iterable[str]) -> Iterator[str]:

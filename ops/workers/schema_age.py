@@ -20,7 +20,7 @@ from ops.core.plan import PlanSection
 from ops.core.sequential_test import MAX_ERROR_RATE
 from ops.core.threads import TimeBudget, start_call
 from ops.workers.history import ALL_TRAFFIC, WorkerHistory
-from ops.workers.request_figures import figures_while_live
+from ops.workers.request_figures import sum_while_live
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api
@@ -251,7 +251,7 @@ def _seconds_after(history: WorkerHistory, version: str, since: datetime) -> flo
     Traffic during the incident proves nothing, and none does if its start is unknown or many requests failed.
     """
     versions, longest, total = history.versions_of_release(history.releases[version]), 0.0, 0.0
-    figures = figures_while_live(history.traffic, versions)
+    figures = sum_while_live(history.traffic, versions)
     rate = figures.rate if figures else None
     if history.is_incident_unread or versions & history.blamed.keys() or (rate or 0.0) > MAX_ERROR_RATE:
         return 0.0

@@ -15,7 +15,7 @@ from ops.core.names import is_sha
 from ops.core.plan import PROBABLY_NOT_THE_CAUSE
 from ops.core.sequential_test import MAX_ERROR_RATE
 from ops.workers.history import ALL_TRAFFIC, WorkerHistory
-from ops.workers.request_figures import figures_while_live, format_share
+from ops.workers.request_figures import format_share, sum_while_live
 
 BARELY_PROVEN_FACTOR = 6
 """A release that served less than this many times `min_served` is barely proven."""
@@ -44,12 +44,13 @@ def find_warning_sign(history: WorkerHistory, suspect: str, version: str) -> War
 def _failing_requests(history: WorkerHistory, suspect: str, version: str) -> WarningSign | None:
     """Return a sign for a release with a high error rate; a weak one unless the suspect's was lower."""
     figures, suspect_figures = (
-        figures_while_live(history.traffic, history.versions_of_release(history.releases[each]))
+        sum_while_live(history.traffic, history.versions_of_release(history.releases[each]))
         for each in (version, suspect)
     )
     if figures is None or not figures.is_high:
         return None
-    why = f"its error rate was above {format_share(MAX_ERROR_RATE)} while it was live, by estimate ({figures})"
+    numbers = f"{figures.days}: {figures.text}"
+    why = f"its error rate was above {format_share(MAX_ERROR_RATE)} while it was live, by estimate ({numbers})"
     rate, suspect_rate = figures.rate, suspect_figures.rate if suspect_figures else None
     return WarningSign(why, weak=rate is None or suspect_rate is None or rate < suspect_rate)
 

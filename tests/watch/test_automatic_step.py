@@ -305,7 +305,7 @@ def test_error_rates_alone_start_no_step(world: World, relapse: Relapse) -> None
 
     assert (found.decision, set(found.state.rounds)) == (Decision.RELAPSED, {"h"})
     assert found.judgment.cause.startswith(f"requests to {relapse.shop.good[:8]}: ")
-    relapse.refuses("only error rates show the relapse", relapse.step())
+    relapse.refuses("the probes do not show the relapse", relapse.step())
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Judge a watch by probes and error rates: baseline, missing data, and versions."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -22,7 +23,8 @@ def traffic(
 ) -> WorkerTraffic:
     """Return minutes with that many errors of the requests, and the errors of yesterday in 100,000."""
     minutes = tuple(
-        VersionRequests(START + timedelta(minutes=number), version, of, count) for number, count in enumerate(errors)
+        VersionRequests(START + timedelta(minutes=number), version, of, count, interval)
+        for number, count in enumerate(errors)
     )
     days = (VersionRequests(START - timedelta(days=1, hours=3, minutes=40), "good", 100_000, yesterday),)
     return WorkerTraffic(Period(START, END), minutes, days, interval, END - timedelta(minutes=5), may_be_cut=False)
@@ -75,6 +77,16 @@ def test_requests_of_a_sample_are_no_more_evidence_than_the_samples() -> None:
 
     assert judge(H, few, live=UNKNOWN).verdict == INCONCLUSIVE
     assert judge(H, traffic(0, *[10] * 4, of=30), live=UNKNOWN).verdict == UNHEALTHY
+
+
+def test_share_before_counts_the_samples_of_each_day() -> None:
+    """A busy day is sampled more than the quiet minutes of a watch, and its errors are as few samples."""
+    sampled = VersionRequests(START - timedelta(days=1, hours=3, minutes=40), "good", 100_000, 100, 1000)
+    found = replace(traffic(0, *[3] * 20), days=(sampled,))
+
+    assert (count_before(found, LIVE).total, count_before(found, LIVE).failed) == (100, 0.1)
+    assert judge(H, traffic(0, *[3] * 20, yesterday=100)).verdict == UNHEALTHY
+    assert judge(H, found).verdict != UNHEALTHY
 
 
 @pytest.mark.parametrize(("failed", "verdict"), [(0, HEALTHY), (1, INCONCLUSIVE)])

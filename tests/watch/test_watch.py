@@ -369,7 +369,7 @@ def test_outage_of_github_does_not_end_the_watch(shop: Shop, incident: Incident)
     found = watch(
         shop,
         incident.number,
-        actions={3: lambda: hub.fault(path="/repos/**", status=503, times=None)},
+        actions={30: lambda: hub.fault(path="/repos/**", status=503, times=None)},
     )
 
     assert found.decision == Decision.MITIGATED

@@ -125,6 +125,16 @@ class VersionRequests:
     version: str
     requests: int
     errors: int
+    sample_interval: float = 1.0
+    """Requests that one sample in this row stands for, on average; 1 if all were counted."""
+
+    @property
+    def samples(self) -> float:
+        return self.requests / self.sample_interval
+
+    @property
+    def failed_samples(self) -> float:
+        return min(self.errors, self.requests) / self.sample_interval
 
 
 @dataclass(frozen=True)
