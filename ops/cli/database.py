@@ -11,7 +11,7 @@ import click
 
 from ops.cli.help import ExampleGroup
 from ops.cli.options import CONFIG, complete_environment
-from ops.cli.output import annotate, echo, echo_json, silent
+from ops.cli.output import annotate, echo, echo_json, one_line, silent
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.core.redaction import Redactor
 from ops.github import actions
@@ -163,7 +163,7 @@ def conflicts(
         return
     for each in tables:
         for line in each.lines:
-            echo(line)
+            echo(one_line(line))
     if not tables:
         echo("the file has no rows: the restore lost none")
 
@@ -183,8 +183,12 @@ def _write_new_file(path: Path, text: str) -> None:
 
     if path.exists():
         raise ConfigError(f"{path} exists", hint="Name a new file after --into: rows may be lost with the old one.")
-    with open_private_file(path) as file:
-        file.write(text)
+    try:
+        with open_private_file(path) as file:
+            file.write(text)
+    except OSError as error:
+        why = f"{path} cannot be written: {error.strerror}"
+        raise ConfigError(why, hint="Name a new file in another folder after --into.") from None
 
 
 def _write_outputs(result: "GuardResult", message: str) -> None:

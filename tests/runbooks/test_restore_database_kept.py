@@ -155,10 +155,14 @@ def test_every_value_survives(shop: Shopdesk) -> None:
 
 def compared(shop: Shopdesk, file: Path) -> list[str]:
     """Return the numbers of missing and other rows of each table."""
+    return [line.partition("table, ")[2] for line in conflicts_of(shop, file).splitlines() if "table, " in line]
+
+
+def conflicts_of(shop: Shopdesk, file: Path) -> str:
     where = ["--database", "orders", "--environment", "live", "--config", str(shop.world.config)]
     listed = shop.world.ops("database", "conflicts", str(file), *where, SHOP_TOKEN="shop", CLOUDFLARE_API_TOKEN=None)
     assert listed.code == 0, listed.err
-    return [line.partition("table, ")[2] for line in listed.out.splitlines() if "table, " in line]
+    return listed.out
 
 
 def test_unique_value_that_is_taken_leaves_the_row_and_its_children_out(shop: Shopdesk) -> None:
@@ -535,6 +539,29 @@ def test_missing_file_is_refused(library: Library) -> None:
     assert refused.code == 2
     assert "missing.sql" in refused.err
     assert "FileNotFoundError" in refused.err
+
+
+def test_file_in_a_missing_folder_is_not_written(library: Library) -> None:
+    assert library.restore(SINCE).code == 0
+    (file,) = kept_files(library.world)
+
+    refused = conflicts(library, file, "--into", str(library.world.folder / "missing" / "new.sql"))
+
+    assert refused.code == 2, refused.err
+    assert "missing/new.sql cannot be written: No such file or directory" in refused.err
+
+
+def test_key_of_several_lines_is_listed_on_one(shop: Shopdesk) -> None:
+    """A user who chooses the key cannot add a line that looks like ours."""
+    shop.write("CREATE TABLE names (name TEXT PRIMARY KEY)")
+    shop.world.edit_config("orders: {keep: true}}", "names: {keep: true}}")
+    shop.world.sandbox.clock.advance(60)
+    shop.world.sandbox.d1.query(DATABASE, "INSERT INTO names VALUES (?)", "Cy\norders: 9 in the file")
+    shop.world.sandbox.clock.advance(60)
+    assert shop.restore("-90s").code == 0
+    (file,) = kept_files(shop.world)
+
+    assert conflicts_of(shop, file).splitlines()[1:] == ["  name 'Cy orders: 9 in the file': missing"]
 
 
 def test_outage_of_d1_during_the_comparison_shows_no_value(library: Library) -> None:
