@@ -7,7 +7,7 @@ from typing import Any
 
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
-from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, Refused
+from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, Refused, UnclearWrite
 from ops.core.names import count_of, did_you_mean, quote_name
 from ops.core.plan import PlanSection
 from ops.core.run_record import RunRecord
@@ -182,7 +182,8 @@ class DropUnlostRows(Step):
             raise
         except (NotKeptError, OpsError) as error:
             text = str(error) if isinstance(error, NotKeptError) else error.message
-            ctx.timeline.record(EventKind.WARNING, f"{keeping.place} has all rows that were read, lost or not: {text}")
+            place, has = keeping.place, "may have" if isinstance(error, UnclearWrite) else "has"
+            ctx.timeline.record(EventKind.WARNING, f"{place} {has} all rows that were read, lost or not: {text}")
             return f"not compared: {keeping.advice}"
         return f"lost by the restore: {_describe_counts(lost)}; {keeping.advice}"
 

@@ -9,7 +9,7 @@ from sandbox.cloudflare.d1.sqlite import split_statements
 from sandbox.cloudflare.r2.state import R2Bucket, R2Object
 from tests.conftest import Outcome, World
 from tests.support import marks, second_person
-from tests.support.commands import ended
+from tests.support.commands import ended, texts
 from tests.support.second_person import DATABASE, RIGHTS, TOKEN, Desk
 
 BUCKET = "shop-kept-rows"
@@ -74,6 +74,23 @@ def test_job_keeps_the_rows_in_a_private_bucket(desk: Desk, fault: dict[str, Any
     assert bucket_of(desk).objects["earlier.sql"].content == b"earlier"
     desk.world.sandbox.d1.store(DATABASE).run([(sql, ()) for sql in split_statements(text)])
     assert desk.world.sandbox.d1.query(DATABASE, "SELECT id, item, sold_at FROM sales") == lost
+
+
+def test_lost_answer_at_the_end_claims_no_content(desk: Desk) -> None:
+    """The object may have all rows that were read, or only the lost ones."""
+    desk.ask()
+    lost: dict[str, Any] = {**PUT, "lost": "after"}
+    desk.world.sandbox.fault(**PUT, after=lambda: desk.world.sandbox.fault(**lost))
+
+    done = desk.approve()
+
+    assert done.code in {0, 8}, done.err
+    (warning,) = [text for text in texts(done, "warning") if "lost or not" in text]
+    assert "may have all rows" in warning
+    assert [each.effect for each in desk.world.sandbox.requests if each.method == "PUT" and "/r2/" in each.path] == [
+        200,
+        200,
+    ]
 
 
 def test_request_that_is_planned_again_names_the_same_loss(desk: Desk) -> None:
