@@ -128,7 +128,7 @@ class KeepRows(Step):
     @classmethod
     def of(cls, keeping: RowKeeping, find_probes: Callable[[Context[Any]], ProbeSet | None]) -> "KeepRows":
         names = ", ".join(quote_name(each.name) for each in keeping.kept)
-        target, after = f"Kept rows of D1 database {keeping.restore.name}", f"rows of {names} in {keeping.place}"
+        target, after = f"copy of rows of D1 database {keeping.restore.name}", f"rows of {names} in {keeping.place}"
         done = "the stored file is the written one"
         return cls(target, "not stored", after, done, None, keeping=keeping, find_probes=find_probes)
 
@@ -160,7 +160,7 @@ class DropUnlostRows(Step):
 
     @classmethod
     def of(cls, keeping: RowKeeping) -> "DropUnlostRows":
-        target = f"Kept rows of D1 database {keeping.restore.name}, at the end"
+        target = f"copy of lost rows of D1 database {keeping.restore.name}"
         before, after, done = "all rows that were read", "rows that the restore lost", "the present rows were compared"
         return cls(target, before, after, done, None, keeping=keeping)
 

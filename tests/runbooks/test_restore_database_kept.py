@@ -413,6 +413,16 @@ def test_table_that_cannot_be_measured_is_refused(shop: Shopdesk) -> None:
         shop.world.edit_config(f"{name}: {{keep: true}}, ", "")
 
 
+def test_restore_that_fails_names_what_was_only_copied(library: Library) -> None:
+    """Nothing of D1 changed, and a person on a phone sees that at once."""
+    library.world.sandbox.fault(**RESTORE, status=400, code=7400, message="no")
+
+    failed = library.restore(SINCE)
+
+    assert failed.code == 4, failed.err
+    assert "changed: copy of rows of D1 database lib; not changed: D1 database lib" in failed.result["message"]
+
+
 def test_unknown_table_is_no_acceptance(library: Library) -> None:
     refused = library.restore(SINCE, "--accept-not-kept", "book")
 

@@ -20,8 +20,8 @@ from tests.conftest import ACCOUNT, REFERENCE, Outcome, World
 from tests.support.scenarios import SECRETS, Case, Given
 
 READ_BY_POST = ("/bulk/get", "/query", "/graphql")
-FILE = "Kept rows of D1 database "
-"""Start of a change that writes a file of the laptop, and sends no request."""
+FILES = ("copy of rows of D1 database ", "copy of lost rows of D1 database ")
+"""Starts of changes that write a file of the laptop, and send no request."""
 READS_OF_SQL = ("SELECT", "PRAGMA", "WITH", "EXPLAIN")
 TOKEN = "what-the-runbook-needs"
 GOOD_DECISIONS = {"recovered", "healthy_as_before", "nothing_to_do"}
@@ -105,7 +105,7 @@ def assert_claims_hold(ran: CaseRun) -> dict[str, Any]:
         return {"decision": "failed" if outcome.code else "not_due", "message": outcome.err, "hint": outcome.err}
     result = outcome.result
     made = {(each.method, each.path) for each in ran.effects}
-    changed = [each for each in result["outcome"]["changed"] if not each.startswith(FILE)]
+    changed = [each for each in result["outcome"]["changed"] if not each.startswith(FILES)]
     certain = len(changed) + len(result["outcome"]["replaced"])
     assert certain <= len(made) <= certain + len(result["outcome"]["unknown"]), [result["message"], made]
     assert_statements_true(result, ran.effects)
