@@ -46,7 +46,7 @@ class LocalRowStore:
             raise Refused(
                 f"the rows cannot be written to {os.path.relpath(self._path)}: {error.strerror}",
                 reason=Reason.ROWS_NOT_KEPT,
-                hint="Make room on this disk, then restore again.",
+                hint="Make room on this disk, or make the folder writable. Then restore again.",
             ) from None
         self._text = text
 
