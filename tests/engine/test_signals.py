@@ -22,13 +22,15 @@ from ops.core.threads import start_call
 from ops.engine.signals import SignalHandler
 from tests.conftest import REFERENCE, ROOT, Outcome, Releases, World
 from tests.support.commands import ours
+from tests.support.properties import is_hunt
 
 STARTUP_SECONDS = [
-    (random.Random(n).uniform(0, 0.3), (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[n % 3]) for n in range(9)
+    (random.Random(n).uniform(0, 0.3), (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[n % 3])
+    for n in range(40 if is_hunt() else 9)
 ]
-"""Seconds after the process can handle a signal."""
+"""Seconds after the process can handle a signal; the weekly tests try more of them."""
 ANYWHERE = [random.Random(n).uniform(0.3, 5) for n in range(100, 104)]
-ENDING = [0.0, 0.002, 0.005, 0.01, 0.03]
+ENDING = [0.0, 0.002, 0.005, 0.01, 0.03, *(random.Random(n).uniform(0, 0.06) for n in range(35 if is_hunt() else 0))]
 """Seconds after the result was printed."""
 
 
@@ -81,6 +83,7 @@ def assert_matches_live_state(outcome: Outcome, world: World, releases: Releases
 
 
 @pytest.mark.slow
+@pytest.mark.hypothesis
 @pytest.mark.parametrize(("moment", "number"), STARTUP_SECONDS)
 def test_signal_during_startup_matches_live_state(
     world: World, releases: Releases, moment: float, number: signal.Signals
@@ -107,7 +110,8 @@ def test_signal_at_any_later_moment_matches_live_state(world: World, releases: R
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ENDING, ids=lambda moment: f"{moment * 1000:.0f} ms")
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("moment", ENDING, ids=lambda moment: f"{moment * 1000:.1f} ms")
 def test_signal_after_the_result_keeps_the_exit_code(world: World, releases: Releases, moment: float) -> None:
     with running(world, *ROLLBACK) as process:
         assert process.stdout is not None
