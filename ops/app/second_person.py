@@ -220,8 +220,11 @@ def _changed(text: str, hint: str = ASK_AGAIN) -> Refused:
 
 
 def _unreadable(error: ProviderError) -> Refused:
+    text = f"the approval cannot be verified, because of GitHub: {error.message}"
+    if error.reason is Reason.PERMISSION_UNREADABLE:
+        return Refused(text, reason=Reason.PERMISSION_UNKNOWN, hint=error.hint)
     return Refused(
-        f"the approval cannot be verified, because of GitHub: {error.message}",
+        text,
         reason=Reason.PERMISSION_UNKNOWN,
         hint=f"Press the button {APPROVE_BUTTON} again in a minute. Or use --one-person on a laptop.",
     )

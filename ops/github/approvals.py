@@ -85,6 +85,9 @@ def read_approvals(repository: "Repository", number: int, rules: RecordRules) ->
     with provider_errors():
         judged = judge_records(repository.get_issue(number), rules, lambda record: bool(record.approval))
     requests = [each.record for each in judged if each.record.source != RECORD_SOURCE]
+    if denied := next((each for each in judged if each.is_denied), None):
+        hint = "Run `ops workflows sync`, merge that, then make the request again. Or use --one-person on a laptop."
+        raise ProviderError(denied.doubt, reason=Reason.PERMISSION_UNREADABLE, hint=hint)
     uses = [each for each in judged if each.record.source == RECORD_SOURCE]
     if unknown := next((each for each in uses if each.is_unreadable), None):
         text = f"whether the approval was used before is unknown: {unknown.doubt}"

@@ -33,6 +33,7 @@ NEWER = "it was written or deleted while its history was read"
 """Doubt about a comment that only one of the parallel reads shows, such as that of the run itself."""
 STRANGER = "who may not write here"
 """End of the doubt about a person without write access. In a public repository everybody can comment."""
+DENIED, MISSING = 403, 404
 PARALLEL_READS = 16
 LONGEST_HISTORY = 10
 """Pages of edits of one comment. A watch edits its comment every 30 seconds, for two hours at most."""
@@ -74,6 +75,8 @@ class JudgedRecord:
     doubt: str = ""
     is_unreadable: bool = False
     """Whether GitHub did not say who edited it, or which workflow ran."""
+    is_denied: bool = False
+    """Whether our own token may not read workflow runs: it lacks the permission *Actions: read*."""
     is_former: bool = False
     """Whether it has the form of release 0.1.1, whose watches and steps named no workflow run."""
 
@@ -145,7 +148,12 @@ def acting_records(
 
     Raises ProviderError.
     """
-    judged = judge_records(issue, rules, matches)
+    return keep_acting(issue, judge_records(issue, rules, matches))
+
+
+def keep_acting(issue: "Issue", judged: Iterable[JudgedRecord]) -> list[JudgedRecord]:
+    """Return those of the judged records that `acting_records` returns. Raises ProviderError."""
+    judged = list(judged)
     with provider_errors():
         own = own_login(issue.repository) if any(each.trust == Trust.LAPTOP for each in judged) else ""
     return [each for each in judged if each.trust == Trust.OURS or (each.trust == Trust.LAPTOP and each.author == own)]
@@ -186,7 +194,7 @@ class _Judge:
     """None: GitHub did not give it."""
     repository: str
     runs: Mapping[int, Any]
-    """Number → GitHub's answer; None if there is no such run, or the token may not read it."""
+    """Number → GitHub's answer; the status if it gave none, and 0 without any answer."""
 
     def judge(self, comment: "IssueComment", record: RunRecord) -> JudgedRecord:
         author = author_login(comment)
@@ -202,9 +210,9 @@ class _Judge:
             doubt = self._doubt_person(author)
             return JudgedRecord(record, comment, Trust.NONE if doubt else Trust.LAPTOP, doubt)
         doubt, number = self._doubt_run(record), run_number(record)
-        is_unreadable = number is not None and self.runs[number] is None
-        trust = Trust.NONE if doubt else Trust.OURS
-        return JudgedRecord(record, comment, trust, doubt, is_unreadable, is_former=number is None)
+        run = None if number is None else self.runs[number]
+        trust, is_unreadable = Trust.NONE if doubt else Trust.OURS, isinstance(run, int)
+        return JudgedRecord(record, comment, trust, doubt, is_unreadable, run == DENIED, is_former=number is None)
 
     def _doubt_person(self, login: str) -> str:
         """Return why a person's record does not count; empty if it may make a run stricter."""
@@ -220,8 +228,10 @@ class _Judge:
         if number is None:
             return "it names no workflow run"
         run = self.runs[number]
-        if run is None:
-            return f"GitHub shows no workflow run {number}"
+        if run == DENIED:
+            return "this token lacks Actions: read, which `ops workflows sync` gives to jobs"
+        if isinstance(run, int):
+            return f"GitHub shows no workflow run {number}" + ("" if run == MISSING else ", or did not answer")
         path, branch = run["path"].partition("@")[0], self.history.branch if self.history else ""
         home = (run["head_repository"] or {}).get("full_name", "")
         if path not in self.rules.workflows:
@@ -239,12 +249,16 @@ def _full_name(repository: "Repository") -> str:
 
 
 def _read_run(repository: "Repository", number: int) -> Any:
-    from github import GithubException
+    """Return GitHub's answer; its status if it gives none, and 0 without an answer or after too many requests."""
+    import requests
+    from github import GithubException, RateLimitExceededException
 
     try:
         return read_json(repository, f"/actions/runs/{number}")
-    except (GithubException, ProviderError):
-        return None
+    except (RateLimitExceededException, ProviderError, requests.RequestException):
+        return 0
+    except GithubException as error:
+        return error.status
 
 
 def _read_history(repository: "Repository", number: int) -> _History | None:

@@ -20,7 +20,7 @@ from ops.github.issues import (
     reopen_incident,
     require_incident,
 )
-from ops.github.records import JudgedRecord, Trust, acting_records, judge_records
+from ops.github.records import JudgedRecord, Trust, acting_records, judge_records, keep_acting
 from ops.watch.state import LONGEST, WatchState, is_closed_watch, new_owner, parse_state
 
 if TYPE_CHECKING:
@@ -266,7 +266,9 @@ def post_opening(issue: "Issue", text: str, opening: RunRecord, rules: RecordRul
 
     Return whether it was posted. Raises ProviderError.
     """
-    if acting_records(issue, rules, lambda record: record.run == opening.run):
+    judged = judge_records(issue, rules, lambda record: record.run == opening.run)
+    # Without the right to read runs, each look would post it again.
+    if any(each.is_denied for each in judged) or keep_acting(issue, judged):
         return False
     reopen_incident(issue, embed_record(text, opening))
     return True

@@ -139,6 +139,23 @@ def forge_use(desk: Desk, by: str, workflow: str) -> None:
 
 
 @pytest.mark.slow
+def test_job_that_may_not_read_runs_is_refused_before_it_uses_the_approval(desk: Desk) -> None:
+    """The workflows of release 0.1.1 have no `actions: read` there, so no later job could confirm the use."""
+    desk.ask()
+    desk.press_approve()
+    former = desk.hub.add_workflow_token("ghs_former", {"contents": "read", "issues": "write"})
+
+    refused = desk.act(desk.runs[-1], GITHUB_TOKEN=former)
+
+    assert ended(refused) == (3, "refused", "permission_unknown")
+    assert "Actions: read" in refused.result["message"]
+    assert "`ops workflows sync`" in refused.result["hint"]
+    assert desk.restores == []
+    assert desk.act(desk.runs[-1]).result["reason"] != "approval_used"  # after `ops workflows sync`
+    assert len(desk.restores) == 1
+
+
+@pytest.mark.slow
 def test_deleted_request_is_refused(desk: Desk) -> None:
     desk.ask()
     desk.press_approve()

@@ -140,6 +140,19 @@ def test_unreadable_edit_history_is_not_trusted(board: Board, rule: dict[str, st
     assert board.judge() == [(Trust.NONE, "GitHub does not say who edited it")]
 
 
+def test_token_without_actions_read_is_named_as_the_reason(board: Board) -> None:
+    """The workflows of release 0.1.1 gave it to few jobs, and `ops workflows sync` adds it."""
+    board.post(records(board.run)["run"])
+    token = board.hub.add_workflow_token("ghs_former", {"contents": "read", "issues": "write"})
+    issue = connect({**board.hub.environ(), "GITHUB_TOKEN": token}, Redactor()).get_issue(board.incident)
+
+    (judged,) = judge_records(issue, RULES)
+
+    assert (judged.trust, judged.is_denied) == (Trust.NONE, True)
+    assert "Actions: read" in judged.doubt
+    assert "`ops workflows sync`" in judged.doubt
+
+
 def test_record_of_a_laptop_by_a_responder_counts_and_acts_only_there(board: Board) -> None:
     """Its own token wrote it, so that its own laptop may continue a watch; a job may not."""
     comment = board.post(records(1)["watch"], "mai")

@@ -151,6 +151,20 @@ def test_opening_by_a_deployment_is_reported_on_the_incident_and_in_chat(
     assert len(notices(incident)) == 2
 
 
+def test_opening_is_reported_once_by_jobs_that_may_not_read_runs(
+    place: MaintenanceWorld, incident: Incident, receiver: Receiver
+) -> None:
+    """The scheduled job of release 0.1.1 has no `actions: read`, and it looks every few minutes."""
+    former = place.world.sandbox.github.add_workflow_token("ghs_former", {"contents": "read", "issues": "write"})
+    deploy_by_ci(place)()
+
+    for _ in range(3):
+        found: WatchResult = watch(place, incident.number, {}, GITHUB_TOKEN=former, **receiver.environ)
+        assert found.decision == Decision.RELAPSED
+
+    assert (len(notices(incident)), len(receiver.texts)) == (1, 1)
+
+
 def close_for_others(place: MaintenanceWorld, count: int) -> list[int]:
     """Return so many other incidents that need the service closed."""
     others = [place.world.sandbox.github.open_issue("Data is wrong", "", ["incident"], "alice") for _ in range(count)]
