@@ -14,7 +14,7 @@ from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.names import quote_name
 from ops.core.sql import fold_name
 from ops.database.affected_rows import Rows, find_affected
-from ops.database.losses import QUOTED_OR_COMMENT, Affected, Effect, RowLoss, shorten_statement
+from ops.database.losses import Affected, Effect, RowLoss, bare_words, shorten_statement
 from ops.database.rebuilds import map_fill
 from ops.database.schema_tables import Table, read_tables
 from ops.database.statement_forms import Fill, RowStatement, parse_statement
@@ -293,7 +293,7 @@ class LossTracker:
         table = before.get(event.table)
         triggers = dict.fromkeys(each.trigger for each in self._events if each.trigger and event.trigger)
         texts = (self._sql, *map(self._read_trigger, triggers), table.sql if table else "")
-        if any(_REPLACES.search(QUOTED_OR_COMMENT.sub(_blank, text)) for text in texts):
+        if any(_REPLACES.search(bare_words(text)) for text in texts):
             return Effect.REPLACED
         is_added = (event.table, event.column) in self._added or (copy and event.column not in copy.kept)
         return Effect.CHANGED if event.action == sqlite3.SQLITE_UPDATE and not is_added else None
@@ -321,8 +321,3 @@ class LossTracker:
 def _is_shadow(key: str, tables: Mapping[str, Table]) -> bool:
     """Return whether a table may be part of a virtual one (sqlite.org/vtab.html#xshadowname)."""
     return any(each.is_virtual and key.startswith(f"{name}_") for name, each in tables.items())
-
-
-def _blank(match: re.Match[str]) -> str:
-    """Return a space for a comment, and another sign for a quoted text."""
-    return " " if match[0][0] in "-/" else "?"

@@ -148,3 +148,8 @@ def shorten_statement(sql: str) -> str:
 def without_comments(sql: str) -> str:
     """Return a text with a space for each comment."""
     return QUOTED_OR_COMMENT.sub(lambda found: " " if found[0][0] in "-/" else found[0], sql)
+
+
+def bare_words(sql: str) -> str:
+    """Return a text with a space for each comment, and `?` for each quoted text or name."""
+    return QUOTED_OR_COMMENT.sub(lambda found: " " if found[0][0] in "-/" else "?", sql)

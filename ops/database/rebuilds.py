@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.sql import fold_name
-from ops.database.losses import QUOTED_OR_COMMENT, Affected, Effect
+from ops.database.losses import Affected, Effect, bare_words
 from ops.database.schema_tables import Column, Table
 from ops.database.statement_forms import Fill, Item
 
@@ -46,7 +46,7 @@ def map_fill(fill: Fill, old: Table, new: Table, columns: Sequence[str], origin:
     names = fill.columns or tuple(each.name for each in new.stored)
     sources = {fold_name(name): item for name, item in zip(names, items, strict=False)}
     is_unclear = not len(items) == len(names) == len(sources) or old.is_virtual or new.is_virtual
-    if is_unclear or _ON_CONFLICT.search(QUOTED_OR_COMMENT.sub("?", new.sql)):
+    if is_unclear or _ON_CONFLICT.search(bare_words(new.sql)):
         return None
     kept, losses, changed = set[str](), list[RebuildLoss](), list[Affected]()
     alias = fill.alias or (fill.source if fold_name(fill.source) != fold_name(origin) else "")

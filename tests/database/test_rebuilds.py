@@ -73,6 +73,8 @@ def test_rebuild_that_keeps_everything_passes(bakery: Deployment, sql: str) -> N
         f"{SIZED} INSERT INTO new (size, {COLUMNS}) SELECT 1 + count(*), {COLUMNS} FROM loaves; {SWAP}",
         f"{NEW}{FILL.replace('INSERT', 'INSERT OR IGNORE')}{SWAP}",
         f"{NEW.replace('NOT NULL', 'UNIQUE ON CONFLICT IGNORE')}{FILL}{SWAP}",
+        f"{NEW.replace('NOT NULL', 'UNIQUE ON/**/CONFLICT IGNORE')}{FILL}{SWAP}",
+        NEW.replace("NOT NULL", "UNIQUE ON -- one\n CONFLICT REPLACE") + FILL + SWAP,
         f"{NEW} INSERT INTO new ({COLUMNS}) SELECT id, flour, parent, price FROM loaves; {SWAP}",
         f"{NEW} INSERT INTO new (id, flour, price) SELECT id, flour, price FROM loaves; {SWAP}",
         f"{NEW.replace('TEXT NOT NULL', 'INTEGER')}{FILL}{SWAP}",
