@@ -239,7 +239,7 @@ class LocalCopy:
             except SqlRejectedError as error:
                 text = f"SQLite {sqlite3.sqlite_version} of this machine cannot create {quote_name(name)}: {error}"
                 raise SqlRejectedError(text) from None
-            if _is_virtual(sql):
+            if is_virtual(sql):
                 shadows |= {known for _, known, _ in self.read_schema()}
         if not is_filled:
             fill_tables(self._connection, _OWN_TABLES)
@@ -332,10 +332,10 @@ def _is_part_of_alter_table(action: int, table: str) -> bool:
 
 def _creation_order(object_row: tuple[str, str, str]) -> tuple[int, bool]:
     kind, _, sql = object_row
-    return _CREATION_ORDER.index(kind), not _is_virtual(sql)
+    return _CREATION_ORDER.index(kind), not is_virtual(sql)
 
 
-def _is_virtual(sql: str) -> bool:
+def is_virtual(sql: str) -> bool:
     return sql.upper().startswith("CREATE VIRTUAL")
 
 

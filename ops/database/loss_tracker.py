@@ -16,11 +16,13 @@ from ops.core.sql import fold_name
 from ops.database.affected_rows import Rows, find_affected
 from ops.database.losses import Affected, Effect, RowLoss, bare_words, shorten_statement
 from ops.database.rebuilds import map_fill
-from ops.database.schema_tables import Table, read_tables
+from ops.database.schema_tables import Table, find_virtual, is_shadow, read_tables
 from ops.database.statement_forms import Fill, RowStatement, parse_statement
 
 _REPLACES = re.compile(r"\bREPLACE\s+INTO\b|\bOR\s+REPLACE\b(?!\s*\()|\bON\s+CONFLICT\s+REPLACE\b", re.IGNORECASE)
 """Words by which SQLite deletes a row for a new one (sqlite.org/lang_conflict.html): its authorizer does not see it."""
+_REMOVES_TEXT = re.compile(r"'delete(?:-all)?'", re.IGNORECASE)
+"""Commands by which an INSERT removes rows of a full-text table (sqlite.org/fts5.html#special_insert_commands)."""
 WITH_TABLE, UNSEEN = "with the table", "in a test with made-up rows"
 
 
@@ -204,12 +206,13 @@ class LossTracker:
 
     def _note_events(self, before: Mapping[str, Table], gone: set[str], rows: Rows) -> None:
         first = self._events[0].table if self._events else ""
+        virtual = find_virtual(before)
         for event in self._events:
             copy = self._copies.get(event.table)
             effect = self._find_effect(event, before, copy) if copy or event.table in self._names else None
-            if effect and (event.table not in gone or _is_shadow(event.table, before)):
+            if effect and (event.table not in gone or is_shadow(event.table, virtual)):
                 by = f"by the trigger {quote_name(event.trigger)}" if event.trigger else ""
-                by = by or ("by a foreign key" if event.table != first else "")
+                by = by or ("by a foreign key" if event.table not in {first, *gone} else "")
                 loss = self._make_loss(event.table, effect, by, affected=rows.get((event.table, effect)))
                 if copy is None:
                     self._losses.append(loss)
@@ -246,13 +249,13 @@ class LossTracker:
     def _note_tables(self, before: Mapping[str, Table], rows: Rows, live: Mapping[str, str]) -> None:
         """Note removed tables and columns, and new names."""
         names, origins, added = dict[str, str](), dict[str, str](), set[tuple[str, str]]()
-        copies = dict[str, _Copy]()
+        copies, virtual = dict[str, _Copy](), find_virtual(before)
         for key, table in before.items():
             now = self._find_again(key, table, before)
             if key in self._origins and (now != key or self._tables[now].all_columns != table.all_columns):
                 self._written.add(self._origins[key])
             if now is None:
-                if key in self._names and not _is_shadow(key, before):
+                if key in self._names and not is_shadow(key, virtual):
                     affected = rows.get((key, Effect.DELETED))
                     loss = self._make_loss(key, Effect.DELETED, WITH_TABLE, affected=affected)
                     self._removed[fold_name(loss.table)] = loss
@@ -291,6 +294,8 @@ class LossTracker:
         if event.action == sqlite3.SQLITE_DELETE:
             return Effect.DELETED
         table = before.get(event.table)
+        if table and table.is_virtual and not event.trigger and _REMOVES_TEXT.search(self._sql):
+            return Effect.DELETED
         triggers = dict.fromkeys(each.trigger for each in self._events if each.trigger and event.trigger)
         texts = (self._sql, *map(self._read_trigger, triggers), table.sql if table else "")
         if any(_REPLACES.search(bare_words(text)) for text in texts):
@@ -316,8 +321,3 @@ class LossTracker:
     def _read_trigger(self, name: str) -> str:
         rows = self._connection.execute("SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND name = ?", (name,))
         return "".join(sql for (sql,) in rows)
-
-
-def _is_shadow(key: str, tables: Mapping[str, Table]) -> bool:
-    """Return whether a table may be part of a virtual one (sqlite.org/vtab.html#xshadowname)."""
-    return any(each.is_virtual and key.startswith(f"{name}_") for name, each in tables.items())

@@ -135,7 +135,7 @@ def _describe(loss: RowLoss, counts: LossCounts) -> str:
 def describe_share(count: int | None, total: int | None, *, is_bound: bool = False) -> str:
     """Return such as `12 of 40 rows`."""
     if count is None:
-        return f"an unknown number of {'' if total is None else f'{total} '}rows"
+        return f"an unknown number of {'rows' if total is None else count_of(total, 'row')}"
     most = "at most " if is_bound and count else ""
     return f"{most}{count_of(count, 'row')}" if total is None else f"{most}{count} of {count_of(total, 'row')}"
 

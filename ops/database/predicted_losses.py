@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from ops.cloudflare.types.d1 import SqlValue
 from ops.core.errors import Reason, Refused
 from ops.core.names import quote_name
+from ops.core.sql import fold_name
 from ops.database import row_counts
 from ops.database.acceptance import FileLosses, read_losses, refuse_losses
 from ops.database.guard_result import GuardedDatabase, GuardResult, GuardTools
-from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError
+from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, is_virtual
 from ops.database.loss_counts import count_losses
 from ops.database.losses import RowLoss
+from ops.database.schema_tables import is_shadow
 from ops.database.unseen_losses import find_unseen
 from ops.database.wrangler_sql import MigrationFile, create_table_sql, row_sql, split_migration
 
@@ -110,9 +112,11 @@ def compare_rows(tools: GuardTools, result: GuardResult, tested: TestedMigration
 
 
 def _table_names(schema: Schema, database: GuardedDatabase) -> list[str]:
-    """Return the tables of the application."""
-    tables = [str(name) for kind, name, _ in schema if kind == "table"]
-    return [name for name in tables if name.lower() != database.table.lower()]
+    """Return the tables of the application, without the parts of virtual ones."""
+    tables = {str(name): str(sql) for kind, name, sql in schema if kind == "table"}
+    virtual = {fold_name(name) for name, sql in tables.items() if is_virtual(sql)}
+    hidden = {fold_name(name) for name in tables if is_shadow(fold_name(name), virtual)} | {database.table.lower()}
+    return [name for name in tables if fold_name(name) not in hidden]
 
 
 def _require_names(copy: LocalCopy, table: str, names: tuple[str, ...]) -> None:

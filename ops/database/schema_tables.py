@@ -1,7 +1,7 @@
 """Tables of a SQLite schema: columns with their types, and foreign keys."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from ops.core.sql import fold_name, tokenize
@@ -13,6 +13,14 @@ _AFFINITIES = (
     *((word, "real") for word in ("REAL", "FLOA", "DOUB")),
 )
 """Word in a declared type → affinity (sqlite.org/datatype3.html). INTEGER stores the same values as NUMERIC."""
+
+_SHADOW_PARTS = frozenset(
+    {
+        *("config", "content", "data", "docsize", "idx", "segdir", "segments", "stat"),  # full text
+        *("node", "parent", "rowid"),  # R*Tree
+    }
+)
+"""Ends of the names of tables in which a virtual table keeps its rows (sqlite.org/vtab.html#xshadowname)."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,17 @@ def read_tables(connection: sqlite3.Connection) -> dict[str, Table]:
     for name, references in _read_references(connection).items():
         tables[name] = replace(tables[name], references=references)
     return tables
+
+
+def is_shadow(name: str, virtual: Collection[str]) -> bool:
+    """Return whether a table is a part of one of the virtual tables. All names are folded."""
+    owner, _, part = name.rpartition("_")
+    return part in _SHADOW_PARTS and owner in virtual
+
+
+def find_virtual(tables: Mapping[str, Table]) -> frozenset[str]:
+    """Return the folded names of the virtual tables."""
+    return frozenset(key for key, table in tables.items() if table.is_virtual)
 
 
 def _read_references(connection: sqlite3.Connection) -> Mapping[str, tuple[Reference, ...]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.sql import fold_name
-from ops.database.schema_tables import Table, read_tables
+from ops.database.schema_tables import Table, find_virtual, is_shadow, read_tables
 
 FIRST, ROWS = 7_000_000_001, 2
 """Value of each column of the first row, which no migration writes; the next row has the next number."""
@@ -35,9 +35,9 @@ def fill_tables(connection: sqlite3.Connection, skipped: Sequence[str]) -> None:
     connection.execute("PRAGMA foreign_keys = off")
     connection.execute("PRAGMA ignore_check_constraints = on")
     tables = read_tables(connection)
-    virtual = [key for key, table in tables.items() if table.is_virtual]
+    virtual = find_virtual(tables)
     for key, table in tables.items():
-        if not table.is_virtual and key not in skipped and not any(key.startswith(f"{name}_") for name in virtual):
+        if not table.is_virtual and key not in skipped and not is_shadow(key, virtual):
             for number in range(ROWS):
                 with contextlib.suppress(sqlite3.Error, sqlite3.Warning):
                     _add_row(connection, table, FIRST + number)
@@ -63,10 +63,12 @@ def _add_row(connection: sqlite3.Connection, table: Table, value: int) -> None:
 
 
 def read_snapshot(connection: sqlite3.Connection) -> Snapshot:
-    """Return the rows of each table that is no virtual one."""
+    """Return the rows of each table that is no virtual one, and no part of one."""
     found = dict[str, TableRows]()
-    for key, table in read_tables(connection).items():
-        if table.columns and not table.is_virtual:
+    tables = read_tables(connection)
+    virtual = find_virtual(tables)
+    for key, table in tables.items():
+        if table.columns and not table.is_virtual and not is_shadow(key, virtual):
             names = ", ".join(quote_identifier(name) for name in table.columns)
             rows = connection.execute(f"SELECT {names} FROM {quote_identifier(table.name)}").fetchall()  # noqa: S608
             found[key] = TableRows(table.name, table.columns, tuple(rows))
