@@ -111,7 +111,8 @@ def unconfirmed_marks_refusal(
         if split
     ]
     return Refused(
-        "messages of earlier deployments decide which version is good, and no record of a workflow run confirms them",
+        "messages of earlier deployments decide which version is good, and no record confirms them, neither on the "
+        "incident nor on this machine",
         reason=Reason.UNCONFIRMED_MARK,
         hint=f"Look at the versions (`{listing}`), then choose: {', or '.join(ways)}",
     )

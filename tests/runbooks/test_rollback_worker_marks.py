@@ -1,6 +1,7 @@
 """A mark of a deployment that no record confirms may stop `ops rollback-worker`, and never chooses its target."""
 
 import re
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from ops.github.comments import BOT
 from tests.conftest import Incident, Outcome, World
 from tests.support.commands import ended
 from tests.support.local_runs import record_local_run
-from tests.support.shop import WORKER, open_shop
+from tests.support.shop import WORKER, Shop, open_shop
 
 RUN = "7001.1-abcd"
 
@@ -133,6 +134,24 @@ def test_run_of_a_genuine_record_confirms_no_other_deployment(forged: Forged) ->
     sandbox.clock.advance(60)
 
     assert ended(forged.press()) == (3, "refused", "unconfirmed_mark")
+
+
+def test_ways_of_the_refusal_keep_what_another_laptop_deployed_or_go_on(shop: Shop) -> None:
+    """Two laptops without GitHub have no common record, and nobody attacks."""
+    rollback = ("rollback-worker", "--service", "web", "--environment", "live", "--yes", "--json")
+    assert shop.ops(*rollback).result["decision"] == "recovered"
+    shutil.rmtree(shop.world.folder / ".ops")  # the second laptop
+    assert shop.ops(*rollback).result["reason"] == "already_stepped_back"
+    shop.world.sandbox.clock.advance(timedelta(hours=2).total_seconds())
+
+    refused = shop.ops(*rollback)
+
+    assert ended(refused) == (3, "refused", "unconfirmed_mark"), refused.err
+    stay, deploy = re.findall(r"--to (\w+)", refused.result["hint"])
+    kept = shop.ops(*rollback, "--to", stay)
+    assert (ended(kept)[1:], shop.live) == (("nothing_to_do", "already_live"), {shop.good: 100})
+    assert shop.ops(*rollback, "--to", deploy).code == 0
+    assert shop.live == {shop.old: 100}
 
 
 def test_displaced_deployment_of_an_unknown_rehearsal_is_not_chosen(forged: Forged) -> None:
