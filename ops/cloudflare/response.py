@@ -115,7 +115,12 @@ D1: ErrorCodes = {
     7404: ErrorCode(ErrorKind.NOT_FOUND, "there is no such D1 database", "d1"),
     7500: ErrorCode(ErrorKind.REFUSED, "D1 rejected the SQL; the message has SQLite's own text", "d1"),
 }
-R2: ErrorCodes = {10006: ErrorCode(ErrorKind.NOT_FOUND, "there is no such R2 bucket in that jurisdiction", "r2")}
+NO_R2 = 10042
+"""The account has no subscription: developers.cloudflare.com/r2/api/error-codes. Its status 403 concerns no token."""
+R2: ErrorCodes = {
+    10006: ErrorCode(ErrorKind.NOT_FOUND, "there is no such R2 bucket in that jurisdiction", "r2"),
+    NO_R2: ErrorCode(ErrorKind.REFUSED, "the account has no R2 subscription", "r2"),
+}
 D1_INTERNAL = ErrorCode(ErrorKind.TRANSIENT, "an internal error of D1", "workers-sdk")
 """Meaning of 7500 with a text that is not SQLite's: github.com/cloudflare/workers-sdk/issues/14731 and 15449."""
 SQL_REJECTED = re.compile(r"\bSQLITE_[A-Z]+|Wrong number of parameter bindings|To execute a transaction")

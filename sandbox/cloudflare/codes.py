@@ -57,7 +57,7 @@ BY_PRODUCT: Mapping[str, Mapping[int, str]] = {
         10022: "unknown",
         10058: "unknown",
     },
-    "r2": {10006: "r2", 10007: "r2"},
+    "r2": {10006: "r2", 10007: "r2", 10042: "r2"},
     "d1": {7400: "d1", 7404: "d1", 7500: "d1", 7502: "d1"},
     "zones": {10007: "workers-sdk", 10009: "workers-sdk", 10020: "workers-sdk", 10022: "workers-sdk"},
     "tokens": {1000: "auth", 1001: "auth", 10000: "auth"},

@@ -129,6 +129,10 @@ def publish_bucket(made: Bakery) -> None:
     made.sandbox.account.r2.add("bakery-rows").domains["rows.bakery.example"] = True
 
 
+def disable_r2(made: Bakery) -> None:
+    made.sandbox.account.r2.is_enabled = False
+
+
 def hide_buckets(made: Bakery) -> None:
     made.sandbox.account.r2.add("bakery-rows")
     token(*without("Workers R2 Storage Write"))(made)
@@ -305,6 +309,7 @@ FAULTS = (
         edit("at_least: 1", "at_least: 1\n            keep: true", sync=True),
     ),
     Fault("a bucket that is not there", "kept-rows", keep_rows(lambda made: None)),
+    Fault("an account without R2", "kept-rows", keep_rows(disable_r2)),
     Fault("a bucket that everybody can read", "kept-rows", keep_rows(publish_bucket)),
     Fault("a Worker that does not bind its database", "database-workers", unbind_database),
     Fault("a misspelled Worker", "worker", edit(f"worker: {WORKER}", "worker: shop-wbe")),

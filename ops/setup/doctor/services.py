@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from ops.app.configuration import probe_environ
 from ops.cloudflare import d1, r2
-from ops.cloudflare.response import CloudflareApiError, ErrorKind
+from ops.cloudflare.response import NO_R2, CloudflareApiError, ErrorKind
 from ops.cloudflare.types.d1 import SqlResult, SqlStatement
 from ops.config.probes import ProbeSet
 from ops.core.errors import ProviderError, Reason, Refused
@@ -293,6 +293,10 @@ def kept_rows(facts: DatabaseFacts) -> Findings:
             yield Finding(
                 text, f"Correct `kept_rows` in ops.yml, or create it: `wrangler r2 bucket create {bucket.name}`"
             )
+            return
+        if error.code == NO_R2:
+            fix = f"Turn R2 on in the dashboard, then create the bucket: `wrangler r2 bucket create {bucket.name}`"
+            yield Finding("the account has no R2 subscription, so a job cannot keep rows", fix)
             return
         if error.kind is not ErrorKind.AUTH:
             raise

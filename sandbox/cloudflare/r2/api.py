@@ -86,6 +86,8 @@ def list_custom_domains(call: CloudflareCall) -> CloudflareAnswer:
 
 def _bucket(call: CloudflareCall) -> R2Bucket:
     """Return the bucket of the path. One of another jurisdiction than the header names is unknown."""
+    if not call.account.r2.is_enabled:
+        raise CloudflareRefusal(10042, "Please enable R2 through the Cloudflare Dashboard.", status=403)
     found = call.account.r2.all.get(call.parameters["bucket"])
     if found is None or found.jurisdiction != call.request.headers.get("cf-r2-jurisdiction", "default"):
         raise CloudflareRefusal(10006, "The specified bucket does not exist.", status=404)

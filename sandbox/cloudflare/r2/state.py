@@ -30,6 +30,8 @@ class R2Bucket:
 class R2Buckets:
     def __init__(self) -> None:
         self.all: dict[str, R2Bucket] = {}
+        self.is_enabled = True
+        """Whether the account has an R2 subscription. Without one, R2 rejects each request."""
 
     def add(self, name: str, *, jurisdiction: str = "default") -> R2Bucket:
         self.all[name] = R2Bucket(name=name, jurisdiction=jurisdiction)
