@@ -35,7 +35,14 @@ class _Search:
     found: dict[tuple[str, Effect], Affected | None] = field(default_factory=dict)
     steps: int = 0
 
-    def follow(self, key: str, effect: Effect, rows: Affected, columns: frozenset[str], path: tuple[str, ...]) -> None:
+    def follow(
+        self, key: str, effect: Effect, rows: Affected | None, columns: frozenset[str], path: tuple[str, ...]
+    ) -> None:
+        """Add the rows, and those that refer to them.
+
+        A foreign key compares texts by the collation of the parent's column (sqlite.org/foreignkeys.html), and IN by
+        that of the child's, so that a table with one has an unknown number of rows.
+        """
         self._add(key, effect, rows, is_again=key in path)
         if key in path:
             return
@@ -45,17 +52,18 @@ class _Search:
                 then = _find_effect(reference, effect, columns, parent) if reference.parent == key else None
                 self.steps += 1 if then else 0
                 if then and self.steps <= MAX_STEPS:
-                    its = _refer_to(self.live[child_key], reference, parent, rows)
-                    its = replace(its, is_bound=rows.is_bound or effect == Effect.CHANGED)
+                    its = None if parent.has_collation or child.has_collation else rows
+                    its = its and _refer_to(self.live[child_key], reference, parent, its)
+                    its = its and replace(its, is_bound=its.is_bound or effect == Effect.CHANGED)
                     self.follow(child_key, then, its, frozenset(map(fold_name, reference.columns)), (*path, key))
 
-    def _add(self, key: str, effect: Effect, rows: Affected, *, is_again: bool) -> None:
+    def _add(self, key: str, effect: Effect, rows: Affected | None, *, is_again: bool) -> None:
         """Add rows. A circle of foreign keys goes on for as many steps as the rows have; all rows are all rows."""
         known = self.found.get((key, effect), rows)
         is_all = known is not None and not known.where and not known.is_bound
         if is_all and (key, effect) in self.found:
             return
-        if is_again or known is None:
+        if is_again or known is None or rows is None:
             self.found[key, effect] = None
         elif known == rows:
             self.found[key, effect] = rows
@@ -86,7 +94,8 @@ def _refer_to(child: str, reference: Reference, parent: Table, rows: Affected) -
     own = ", ".join(map(quote_identifier, reference.columns))
     own = f"({own})" if len(reference.columns) > 1 else own
     theirs = ", ".join(map(quote_identifier, _parent_columns(reference, parent)))
-    return Affected(child, f"{own} IN (SELECT {theirs} FROM {from_sql(rows)})")  # noqa: S608
+    where = f"{own} IN (SELECT {theirs} FROM {from_sql(rows)})"  # noqa: S608
+    return Affected(child, where, is_bound=rows.is_bound)
 
 
 def from_sql(rows: Affected) -> str:

@@ -56,6 +56,8 @@ class _Copy:
     origin: str
     kept: frozenset[str]
     """Folded columns with the values of that table."""
+    changed: frozenset[str]
+    """Folded columns of that table that have other values."""
     losses: tuple[RowLoss, ...]
     """Losses if it takes the place of that table."""
     is_clean: bool
@@ -86,6 +88,8 @@ class LossTracker:
         self._sql, self._number = "", 0
         self._events, self._reads = list[_Event](), set[str]()
         self._changes_tables, self._is_running = False, False
+        self._compares_otherwise = False
+        """Whether LIKE of the transaction is another one than that of a count."""
 
     @property
     def losses(self) -> tuple[RowLoss, ...]:
@@ -126,7 +130,7 @@ class LossTracker:
         self._names = {key: each.name for key, each in self._tables.items()}
         self._keys = {key: each.reused_key for key, each in self._tables.items()}
         self._added, self._losses, self._removed = set(), [], {}
-        self._copies = {}
+        self._copies, self._compares_otherwise = {}, False
 
     def roll_back(self) -> None:
         self._tables, self._origins, written = self._before
@@ -138,6 +142,7 @@ class LossTracker:
 
     def note_action(self, action: int, first: str, second: str, trigger: str) -> None:
         """Note an event of the authorizer. A virtual table writes its own tables while the statement runs."""
+        self._compares_otherwise |= action == sqlite3.SQLITE_PRAGMA and first.lower() == "case_sensitive_like"
         self._changes_tables |= action in _TABLE_ACTIONS
         if self._is_running:
             return
@@ -168,6 +173,8 @@ class LossTracker:
 
     def _find_live(self, before: Mapping[str, Table]) -> dict[str, str]:
         """Return name in the database of each table whose rows and columns are those of the database."""
+        if self._compares_otherwise:
+            return {}
         live = {
             key: self._origins[key]
             for key in before
@@ -218,6 +225,8 @@ class LossTracker:
                     self._losses.append(loss)
                 elif loss not in copy.losses:
                     self._copies[event.table] = replace(copy, losses=(*copy.losses, loss), is_clean=False)
+            elif copy and event.action == sqlite3.SQLITE_INSERT:
+                self._copies[event.table] = replace(copy, is_clean=False)
         self._written |= {self._origins[event.table] for event in self._events if event.table in self._origins}
 
     def _read_copy(self, form: Fill, before: Mapping[str, Table], live: Mapping[str, str]) -> _Copy | None:
@@ -244,7 +253,8 @@ class LossTracker:
         )
         before_it = earlier.losses if earlier else ()
         is_clean = is_live and not any(each.effect == Effect.DELETED for each in mapped.losses)
-        return _Copy(name, origin, mapped.kept, (*before_it, *losses), is_clean)
+        changed = mapped.changed | (earlier.changed if earlier else frozenset())
+        return _Copy(name, origin, mapped.kept, changed, (*before_it, *losses), is_clean)
 
     def _note_tables(self, before: Mapping[str, Table], rows: Rows, live: Mapping[str, str]) -> None:
         """Note removed tables and columns, and new names."""
@@ -300,7 +310,8 @@ class LossTracker:
         texts = (self._sql, *map(self._read_trigger, triggers), table.sql if table else "")
         if any(_REPLACES.search(bare_words(text)) for text in texts):
             return Effect.REPLACED
-        is_added = (event.table, event.column) in self._added or (copy and event.column not in copy.kept)
+        is_added = (event.table, event.column) in self._added
+        is_added |= copy is not None and event.column not in copy.kept | copy.changed
         return Effect.CHANGED if event.action == sqlite3.SQLITE_UPDATE and not is_added else None
 
     def _make_loss(

@@ -34,6 +34,8 @@ class FillMapping:
 
     kept: frozenset[str]
     """Folded columns that are copied by their own names, and keep their values."""
+    changed: frozenset[str]
+    """Folded columns that have other values."""
     losses: tuple[RebuildLoss, ...]
 
 
@@ -71,7 +73,8 @@ def map_fill(fill: Fill, old: Table, new: Table, columns: Sequence[str], origin:
         losses.append(
             RebuildLoss(Effect.CHANGED, Affected(origin, where, alias, any(each.is_bound for each in changed)))
         )
-    return FillMapping(frozenset(kept), tuple(losses))
+    others = frozenset(name for name in columns if name not in kept and new.find_column(name))
+    return FillMapping(frozenset(kept), others, tuple(losses))
 
 
 def _expand(items: Sequence[Item], table: Table) -> Iterator[Item]:

@@ -86,8 +86,16 @@ class Table:
         sqlite.org/autoinc.html
         """
         found = (each.name for each in self.stored if self.is_rowid(each))
-        is_counted = "AUTOINCREMENT" in {token.text for token in tokenize(self.sql) or () if token.kind == "word"}
-        return "" if is_counted else next(found, "")
+        return "" if "AUTOINCREMENT" in self._words else next(found, "")
+
+    @property
+    def has_collation(self) -> bool:
+        """Return whether some texts that differ are equal in the table (sqlite.org/datatype3.html#collation)."""
+        return "COLLATE" in self._words
+
+    @property
+    def _words(self) -> frozenset[str]:
+        return frozenset(token.text for token in tokenize(self.sql) or () if token.kind == "word")
 
     def find_column(self, name: str) -> Column | None:
         return next((each for each in self.all_columns if each.folded == fold_name(name)), None)

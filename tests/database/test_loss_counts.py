@@ -12,12 +12,18 @@ CREATE TABLE rooms (id INTEGER PRIMARY KEY, name TEXT, floor INTEGER);
 CREATE TABLE guests (id INTEGER PRIMARY KEY AUTOINCREMENT, room INTEGER REFERENCES rooms (id) ON DELETE SET NULL);
 CREATE TABLE keys (room INTEGER, number INTEGER, up INTEGER REFERENCES keys (number) ON DELETE CASCADE, UNIQUE (number),
   FOREIGN KEY (room) REFERENCES rooms (id) ON DELETE CASCADE ON UPDATE CASCADE);
+CREATE TABLE floors (name TEXT PRIMARY KEY COLLATE NOCASE);
+CREATE TABLE lamps (floor TEXT REFERENCES floors ON DELETE CASCADE);
+INSERT INTO floors VALUES ('A'), ('B');
+INSERT INTO lamps VALUES ('a'), ('A');
 INSERT INTO rooms VALUES (1, 'attic', 3), (2, 'cellar', 0), (3, 'hall', 1);
 INSERT INTO guests (room) VALUES (1), (3), (3), (NULL);
 INSERT INTO keys VALUES (1, 11, NULL), (3, 31, 11), (NULL, 90, 31);
 """
 NAME = "0003_change.sql"
 UNKNOWN = "an unknown number of"
+NEW = "CREATE TABLE new (id INTEGER PRIMARY KEY, room INTEGER);"
+SWAP = "DROP TABLE guests; ALTER TABLE new RENAME TO guests;"
 
 
 @pytest.fixture
@@ -59,6 +65,11 @@ def inn(world: World, tmp_path: Path) -> Deployment:
             "CREATE TABLE new (id INTEGER PRIMARY KEY, room INTEGER, host INTEGER REFERENCES rooms (id) ON DELETE CASCADE); INSERT INTO new (id, room, host) SELECT id, room, coalesce(room, 1) FROM guests; DROP TABLE guests; ALTER TABLE new RENAME TO guests; DELETE FROM rooms WHERE floor = 3;",
             f"guests: {UNKNOWN} 4 rows deleted by a foreign key",
         ),
+        ("DELETE FROM floors WHERE name = 'A';", f"lamps: {UNKNOWN} 2 rows deleted by a foreign key"),
+        ("PRAGMA case_sensitive_like = on; DELETE FROM rooms WHERE name NOT LIKE 'A%';", f"rooms: {UNKNOWN} 3 rows deleted"),
+        (f"{NEW} INSERT INTO new SELECT * FROM guests; INSERT INTO new VALUES (9, 9); {SWAP} DELETE FROM rooms WHERE 9 IN (SELECT id FROM guests);", f"rooms: {UNKNOWN} 3 rows deleted"),
+        (f"{NEW} INSERT INTO new SELECT id, coalesce(room, 0) FROM guests; UPDATE new SET room = 7; {SWAP}", f"guests: {UNKNOWN} 4 rows changed (statement 3"),
+        (f"{NEW} INSERT INTO new SELECT id, coalesce(room, 0) FROM guests; UPDATE new SET room = 7; {SWAP}", "guests: 1 of 4 rows changed by the rebuild (statement 2"),
         ("DELETE FROM guests WHERE id = 1; DELETE FROM guests WHERE id = 2;", f"guests: {UNKNOWN} 4 rows deleted (statement 2"),
     ],
 )  # fmt: skip
