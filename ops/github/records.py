@@ -273,8 +273,9 @@ def _read_history(repository: "Repository", number: int) -> _History | None:
         while True:
             read = _query(repository, _COMMENTS, {**where, "page": page, "after": None})["repository"]
             branch, comments = read["defaultBranchRef"]["name"], read["issue"]["comments"]
-            for node in comments["nodes"]:
-                editors[int(node["fullDatabaseId"])] = _read_editors(repository, node)
+            reads = [partial(_read_editors, repository, node) for node in comments["nodes"]]
+            ids = (int(node["fullDatabaseId"]) for node in comments["nodes"])
+            editors.update(zip(ids, run_in_batches(reads, PARALLEL_READS), strict=True))
             if not comments["pageInfo"]["hasNextPage"]:
                 return _History(branch, editors)
             page = comments["pageInfo"]["endCursor"]

@@ -1,5 +1,6 @@
 """Only records act that a workflow of ours wrote, and that nobody else edited."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -184,6 +185,18 @@ def test_comment_with_many_edits_and_many_comments_are_read_to_their_end(board: 
 
     assert board.judge() == [(Trust.NONE, "@mallory edited it")]
     assert sum(request.path == GRAPHQL for request in board.hub.requests) == 4
+
+
+def test_long_histories_of_several_comments_are_read_together(board: Board) -> None:
+    """Each watch of two hours has three pages, and a plan waits two seconds: read in turn they would be unread."""
+    for _ in range(3):
+        comment = board.post(records(board.run)["watch"])
+        for _ in range(101):
+            board.edit(comment, BOT)
+    together = threading.Barrier(3, timeout=5)
+    board.hub.fault(method="POST", path=GRAPHQL, skip=1, times=3, before=together.wait)
+
+    assert board.judge() == [(Trust.OURS, "")] * 3
 
 
 def test_previous_runs_name_the_records_that_do_not_count(board: Board) -> None:
