@@ -1,5 +1,6 @@
 """Private place of a run for rows that a restore loses: a file on a laptop, R2 for a job."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ class LocalRowStore:
             return False
 
     def store(self, text: str) -> None:
-        """Replace the file in one step, after its content is on the disk. Raises Refused."""
+        """Replace the file in one step, after its content is on the disk. A failure leaves no rows. Raises Refused."""
         beside = self._path.with_suffix(".new")
         try:
             process.make_private_folder(self._path.parent)
@@ -43,6 +44,8 @@ class LocalRowStore:
                 os.fsync(file.fileno())
             beside.replace(self._path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                beside.unlink()
             raise Refused(
                 f"the rows cannot be written to {os.path.relpath(self._path)}: {error.strerror}",
                 reason=Reason.ROWS_NOT_KEPT,

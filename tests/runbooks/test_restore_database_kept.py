@@ -401,6 +401,7 @@ def test_file_that_cannot_be_written_ends_the_run_before_the_restore(library: Li
     assert ended(refused) == (3, "refused", "rows_not_kept"), refused.err
     assert "kept-rows.sql: Is a directory" in refused.result["message"]
     assert library.restores == []
+    assert [each.name for each in library.world.folder.glob(".ops/runs/*/kept*")] == ["kept-rows.sql"]
 
 
 def test_table_that_cannot_be_measured_is_refused(shop: Shopdesk) -> None:
