@@ -1,9 +1,7 @@
 """Rows that a restore loses are kept, and put back by the kept file."""
 
 import signal
-import sqlite3
 import stat
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +9,25 @@ import pytest
 
 from ops.database.kept_rows import parse_batches
 from sandbox.cloudflare.d1.sqlite import split_statements
-from tests.conftest import Outcome, World
-from tests.support import databases, marks, shopdesk
-from tests.support.commands import Command, ended, texts
+from tests.conftest import World
+from tests.support import databases, marks
+from tests.support.commands import Command, texts
 from tests.support.databases import ID, RESTORE, Library
+from tests.support.kept_rows import (
+    BEFORE_LAST,
+    PERSON,
+    QUERY,
+    SINCE,
+    conflicts,
+    conflicts_of,
+    content,
+    keeping_library,
+    keeping_shop,
+    kept_files,
+    put_back,
+)
 from tests.support.shopdesk import DATABASE, Shopdesk
 
-BEFORE_LAST = "before-migration:0002_b.sql"
-SINCE = "-150s"
-"""After the migration, so that the tables have the same columns."""
-QUERY = {"method": "POST", "path": "/accounts/*/d1/database/*/query"}
-PERSON = marks.secret("person", signs="'\"\n\x00é😀")
 VALUES = (
     *(None, 0, -1, 2**53 + 1, 2**63 - 1, -(2**63), 0.1, 1e300, 5e-324),
     *("", "it's", '"', "a\nb\r\n", "nul\0behind", "\x7f", "漢字😀\u202e", "x; -- y", "\\n", "BEGIN TRANSACTION;"),
@@ -31,51 +37,12 @@ VALUES = (
 
 @pytest.fixture
 def library(world: World) -> Library:
-    """Both tables are kept."""
-    library = databases.prepared(world)
-    keep(library, "          books:\n            at_least: 1\n            keep: true\n          loans: {keep: true}\n")
-    return library
+    return keeping_library(world)
 
 
 @pytest.fixture
 def shop(world: World) -> Shopdesk:
-    """Another application, which keeps its customers and orders."""
-    shop = shopdesk.prepared(world)
-    world.edit_config(
-        "rows: {customers: {at_least: 1}}", "rows: {customers: {at_least: 1, keep: true}, orders: {keep: true}}"
-    )
-    return shop
-
-
-def keep(library: Library, rows: str) -> None:
-    library.world.edit_config("          books:\n            at_least: 1\n", rows)
-
-
-def kept_files(world: World) -> list[Path]:
-    return sorted(world.folder.glob(".ops/runs/*/kept-rows.sql"))
-
-
-def put_back(world: World, database: str, file: Path) -> None:
-    """Run the file as `wrangler d1 execute --file` does: all its statements as one transaction of D1."""
-    world.sandbox.d1.store(database).run([(sql, ()) for sql in split_statements(file.read_text())])
-
-
-def content(world: World, database: str, table: str) -> list[tuple[Any, ...]]:
-    """Return the rows of a table with their exact values."""
-    with closing(sqlite3.connect(":memory:")) as copy:
-        copy.text_factory = bytes
-        copy.deserialize(world.sandbox.d1.store(database).inspect(lambda live: live.content()))
-        return sorted(copy.execute(f'SELECT * FROM "{table}"').fetchall(), key=repr)
-
-
-def conflicts(library: Library, file: Path, *more: str, **environ: str) -> Outcome:
-    where = ["--database", "lib", "--environment", "production", "--config", str(library.world.config)]
-    given = {"CLOUDFLARE_API_TOKEN": library.token, **environ}
-    return library.world.ops("database", "conflicts", str(file), *where, *more, **given)
-
-
-def keeps(done: Outcome) -> list[str]:
-    return [text for text in texts(done, "written") if "kept-rows.sql" in text]
+    return keeping_shop(world)
 
 
 def test_lost_rows_are_put_back_and_conflicts_listed(library: Library) -> None:
@@ -156,13 +123,6 @@ def test_every_value_survives(shop: Shopdesk) -> None:
 def compared(shop: Shopdesk, file: Path) -> list[str]:
     """Return the numbers of missing and other rows of each table."""
     return [line.partition("table, ")[2] for line in conflicts_of(shop, file).splitlines() if "table, " in line]
-
-
-def conflicts_of(shop: Shopdesk, file: Path) -> str:
-    where = ["--database", "orders", "--environment", "live", "--config", str(shop.world.config)]
-    listed = shop.world.ops("database", "conflicts", str(file), *where, SHOP_TOKEN="shop", CLOUDFLARE_API_TOKEN=None)
-    assert listed.code == 0, listed.err
-    return listed.out
 
 
 def test_unique_value_that_is_taken_leaves_the_row_and_its_children_out(shop: Shopdesk) -> None:
@@ -334,86 +294,6 @@ def test_row_that_was_changed_is_listed_and_not_overwritten(library: Library) ->
     assert "'EMMA'" in file.read_text()
 
 
-def test_row_too_large_is_refused_until_a_person_accepts_its_table(library: Library) -> None:
-    library.write("INSERT INTO books (title) VALUES (?)", "x" * 90_000)
-    library.write("INSERT INTO books (title) VALUES ('Persuasion')")
-
-    refused = library.restore(SINCE)
-
-    assert ended(refused) == (3, "refused", "rows_not_kept"), refused.err
-    assert library.restores == []
-    assert "books: 1 row of over 80 kB" in refused.result["message"]
-    assert "--accept-not-kept books" in refused.result["press"]
-    assert library.restore(SINCE).code == 3
-    accepted = library.restore(SINCE, "--accept-not-kept", "books")
-    assert accepted.code == 0, accepted.err
-    (file,) = kept_files(library.world)
-    put_back(library.world, ID, file)
-    assert [row["title"] for row in library.rows("SELECT title FROM books")] == ["Emma", "Ulysses", "Persuasion"]
-
-
-@pytest.mark.slow
-def test_more_bytes_than_a_run_keeps_are_refused(library: Library) -> None:
-    """The first table of ops.yml fits, and the second one does not beside it."""
-    for table, column in (("books", "title"), ("loans", "lent_at")):
-        many = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 200)"
-        library.write(f"INSERT INTO {table} ({column}) {many} SELECT 'x' || hex(zeroblob(35000)) FROM n")
-
-    refused = library.restore("-70s")
-
-    assert ended(refused) == (3, "refused", "rows_not_kept"), refused.err
-    assert "loans: 203 rows of 14.0 MB, and 11.0 MB are left" in refused.result["message"]
-    assert "books: " not in refused.result["message"]
-    accepted = library.restore("-70s", "--accept-not-kept", "loans")
-    assert accepted.code == 0, accepted.err
-    (section, _) = accepted.result["plan"]["sections"]["Rows kept"]
-    assert section.startswith("books: 202 rows, 14.0 MB")
-    (file,) = kept_files(library.world)
-    assert {each.table for each in parse_batches(file.read_text())} == {"books"}
-
-
-def test_slow_read_ends_the_run_before_the_restore(library: Library) -> None:
-    slow = {"status": 429, "headers": {"retry-after": "18"}}
-    for table in ("books", "loans"):
-        library.world.sandbox.fault(**QUERY, sends=f'AS place FROM \\"{table}', **slow)
-
-    refused = library.restore(BEFORE_LAST)
-
-    assert refused.result["reason"] == "rows_not_kept", refused.err
-    assert "the limit is 30" in refused.result["message"]
-    assert library.restores == []
-    assert kept_files(library.world) == []
-    again = library.restore(BEFORE_LAST)
-    assert again.code == 0, again.err
-
-
-def test_file_that_cannot_be_written_ends_the_run_before_the_restore(library: Library) -> None:
-    """A folder takes the name of the file while the run reads the rows."""
-
-    def take_name() -> None:
-        (folder,) = library.world.folder.glob(".ops/runs/*/")
-        (folder / "kept-rows.sql").mkdir()
-
-    library.world.sandbox.fault(**QUERY, sends=" AS c0", before=take_name)
-
-    refused = library.restore(SINCE)
-
-    assert ended(refused) == (3, "refused", "rows_not_kept"), refused.err
-    assert "kept-rows.sql: Is a directory" in refused.result["message"]
-    assert library.restores == []
-    assert [each.name for each in library.world.folder.glob(".ops/runs/*/kept*")] == ["kept-rows.sql"]
-
-
-def test_table_that_cannot_be_measured_is_refused(shop: Shopdesk) -> None:
-    for name, problem in (("nothing", "there is no such table"), ("shown", "it is a view")):
-        shop.world.edit_config("orders: {keep: true}", f"{name}: {{keep: true}}, orders: {{keep: true}}")
-        shop.write("CREATE VIEW IF NOT EXISTS shown AS SELECT 1 AS id")
-        refused = shop.restore("-90s")
-        assert ended(refused) == (3, "refused", "rows_not_kept"), refused.err
-        assert f"{name}: {problem}" in refused.result["message"]
-        shop.world.edit_config(f"{name}: {{keep: true}}, ", "")
-
-
 def test_restore_that_fails_names_what_was_only_copied(library: Library) -> None:
     """Nothing of D1 changed, and a person on a phone sees that at once."""
     library.world.sandbox.fault(**RESTORE, status=400, code=7400, message="no")
@@ -422,27 +302,6 @@ def test_restore_that_fails_names_what_was_only_copied(library: Library) -> None
 
     assert failed.code == 4, failed.err
     assert "changed: copy of rows of D1 database lib; not changed: D1 database lib" in failed.result["message"]
-
-
-def test_unknown_table_is_no_acceptance(library: Library) -> None:
-    refused = library.restore(SINCE, "--accept-not-kept", "book")
-
-    assert ended(refused) == (2, "refused", "unknown_name"), refused.err
-    assert "book" in refused.result["message"]
-    assert library.restores == []
-
-
-def test_page_that_d1_rejects_ends_the_run_before_the_restore(library: Library) -> None:
-    """The text of D1, which quotes a value, is not shown."""
-    library.write("INSERT INTO books (title) VALUES (?)", PERSON)
-    library.world.sandbox.fault(**QUERY, sends=" AS c0", status=400, code=7500, message=f"near {PERSON}", times=None)
-
-    failed = library.restore(SINCE)
-
-    assert failed.code == 3, failed.err
-    assert failed.result["reason"] == "rows_not_kept"
-    assert library.restores == []
-    assert marks.leaks({"out": failed.out, "err": failed.err}) == []
 
 
 @pytest.mark.parametrize(
@@ -523,66 +382,3 @@ def test_killed_runs_and_the_last_press_have_a_file_each(library: Library) -> No
         assert stat.S_IMODE(new.stat().st_mode) == 0o600
         put_back(library.world, ID, new)
     assert [row["title"] for row in library.rows("SELECT title FROM books")] == ["Emma", "Ulysses", "Persuasion"]
-
-
-def test_job_without_a_place_refuses(library: Library) -> None:
-    refused = library.restore(SINCE, GITHUB_ACTIONS="true")
-
-    assert ended(refused) == (2, "refused", "rows_not_kept"), refused.err
-    assert library.restores == []
-    assert kept_files(library.world) == []
-    assert conflicts(library, library.world.config, GITHUB_ACTIONS="true").code == 3
-
-
-def test_file_of_something_else_is_refused(library: Library) -> None:
-    file = library.world.folder / "other.sql"
-    for text in ("", "SELECT 1;", "-- backout rows: {}\n", '-- backout rows: {"table": "x", "columns": [], "key": []}'):
-        file.write_text(text)
-        assert conflicts(library, file).code == 2, text
-    file.write_text('-- backout rows: {"table": "books", "columns": ["id"], "key": ["id"]}\n(1); DELETE FROM books\n)')
-    assert conflicts(library, file).code != 0
-    assert library.count("books") == 2
-
-
-def test_missing_file_is_refused(library: Library) -> None:
-    refused = conflicts(library, library.world.folder / "missing.sql")
-
-    assert refused.code == 2
-    assert "missing.sql" in refused.err
-    assert "FileNotFoundError" in refused.err
-
-
-def test_file_in_a_missing_folder_is_not_written(library: Library) -> None:
-    assert library.restore(SINCE).code == 0
-    (file,) = kept_files(library.world)
-
-    refused = conflicts(library, file, "--into", str(library.world.folder / "missing" / "new.sql"))
-
-    assert refused.code == 2, refused.err
-    assert "missing/new.sql cannot be written: No such file or directory" in refused.err
-
-
-def test_key_of_several_lines_is_listed_on_one(shop: Shopdesk) -> None:
-    """A user who chooses the key cannot add a line that looks like ours."""
-    shop.write("CREATE TABLE names (name TEXT PRIMARY KEY)")
-    shop.world.edit_config("orders: {keep: true}}", "names: {keep: true}}")
-    shop.world.sandbox.clock.advance(60)
-    shop.world.sandbox.d1.query(DATABASE, "INSERT INTO names VALUES (?)", "Cy\norders: 9 in the file")
-    shop.world.sandbox.clock.advance(60)
-    assert shop.restore("-90s").code == 0
-    (file,) = kept_files(shop.world)
-
-    assert conflicts_of(shop, file).splitlines()[1:] == ["  name 'Cy orders: 9 in the file': missing"]
-
-
-def test_outage_of_d1_during_the_comparison_shows_no_value(library: Library) -> None:
-    library.write("INSERT INTO books (title) VALUES (?)", PERSON)
-    assert library.restore(SINCE).code == 0
-    (file,) = kept_files(library.world)
-    library.world.sandbox.fault(**QUERY, sends="is_free", status=400, code=7500, message=f"near {PERSON}", times=None)
-
-    failed = conflicts(library, file)
-
-    assert failed.code == 4, failed.err
-    assert "rows of books" in failed.err
-    assert marks.leaks({"out": failed.out, "err": failed.err}) == []
