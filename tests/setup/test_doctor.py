@@ -438,7 +438,7 @@ def test_private_repository_on_github_free_has_no_wrong_answer(world: Bakery) ->
 
     found = answers(world)
 
-    assert (found["wrong"], found["not_provable"]) == (set(), {"branch-protection"})
+    assert (found["wrong"], found["not_provable"]) == (set(), {"branch-protection", "workflow-review"})
 
 
 def test_missing_ops_yml_is_wrong_once(world: Bakery) -> None:

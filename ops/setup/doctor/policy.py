@@ -46,10 +46,7 @@ def _read(facts: Facts, read: "Callable[[Repository], T | None]", what: str) -> 
 )
 def workflow_review(facts: Facts) -> Findings:
     """Does a change of the workflows need a review by another person?"""
-    try:
-        rules = facts.github(partial(protection.branch_rules, branch=facts.config.github.branch))
-    except protection.NotInPlan:
-        return  # the check branch-protection says so
+    rules = facts.github(partial(protection.branch_rules, branch=facts.config.github.branch))
     reviews = [rule.get("parameters") or {} for rule in rules if rule["type"] == "pull_request"]
     if any(each.get("required_approving_review_count", 0) >= 1 for each in reviews):
         return
