@@ -24,15 +24,6 @@ from tests.support.deployment import BINDING, FIRST, ID, QUERY, SECOND, TABLE, D
 
 BAD = "ALTER TABLE customers ADD COLUMN name TEXT;\nINSERT INTO nowhere VALUES (1);\n"
 ORPHAN = "PRAGMA defer_foreign_keys = on;\nDELETE FROM customers;\n"
-TOML = f"""\
-name = "shopdesk"  # the desk
-[[d1_databases]]
-binding = "DB"
-database_name = "orders"
-database_id = "{ID}"
-migrations_dir = "db/changes"
-migrations_table = "{TABLE}"
-"""
 
 
 def bookmarks(out: str) -> list[str]:
@@ -79,91 +70,6 @@ def test_migrations_are_tested_applied_and_checked(shop: Deployment, tmp_path: P
     assert again.result["pending"] == []
     assert again.result["message"] == f"ops-schema1 db={ID} last=0002_orders.sql applied=- bookmark=-"
     assert len(shop.writes) == 3
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["wrangler.toml", "wrangler.json", "wrangler.jsonc"])
-def test_wrangler_file_may_have_each_form(shop: Deployment, name: str) -> None:
-    shop.configure(TOML if name.endswith("toml") else jsonc(BINDING).partition("\n")[2], name)
-
-    assert shop.guard().code == 0
-    assert shop.applied == ["0001_customers.sql"]
-
-
-WITHOUT_ID = {name: value for name, value in BINDING.items() if name not in {"database_id", "database_name"}}
-
-
-@pytest.mark.parametrize(
-    ("name", "environment", "database"),
-    [("orders", "", "orders"), ("", "", "shopdesk-db-2"), ("", "live", "shopdesk-live-db-2")],
-)
-def test_database_without_an_id_is_found_by_its_name(
-    shop: Deployment, name: str, environment: str, database: str
-) -> None:
-    """`wrangler deploy` makes a database for such a binding, and writes no id into a file of CI."""
-    binding = {**WITHOUT_ID, "binding": "DB_2", **({"database_name": name} if name else {})}
-    live = {"env": {"live": {"d1_databases": [binding]}}} if environment else {}
-    shop.configure(jsonc(BINDING if environment else binding, **live))
-    for number, other in enumerate(("shopdesk-db", "shopdesk", "orders-2"), start=1):
-        shop.world.sandbox.d1.add(other, ID.replace("5c", f"{number}c"))
-    shop.world.sandbox.d1.add(database, ID)
-
-    done = shop.guard("--env", environment, "--json")
-
-    assert done.code == 0, done.err
-    assert (done.result["database"], shop.applied) == (database, ["0001_customers.sql"])
-    assert f"db={ID}" in done.result["message"]
-
-
-def test_database_that_was_never_provisioned_is_refused(shop: Deployment) -> None:
-    shop.configure(jsonc(WITHOUT_ID))
-
-    missing = shop.guard()
-    shop.configure(jsonc(WITHOUT_ID).replace('"name": "shopdesk",', ""))
-    unnamed = shop.guard()
-
-    assert (missing.code, unnamed.code, shop.writes) == (3, 3, [])
-    assert "no D1 database shopdesk-db," in missing.err
-    assert "Check the account" in missing.err
-    assert "Add database_name" in unnamed.err
-
-
-def test_environment_has_its_own_databases(shop: Deployment) -> None:
-    other = {**BINDING, "database_id": ID.replace("5c", "6c"), "database_name": "orders-dev"}
-    shop.configure(jsonc(other, env={"production": {"d1_databases": [BINDING]}, "empty": {}}))
-
-    empty, missing = shop.guard("--env", "empty"), shop.guard("--env", "prod")
-    done = shop.guard("--env", "production", "--database", "DB")
-
-    assert (empty.code, " empty of wrangler.jsonc" in empty.err) == (3, True)
-    assert (missing.code, " prod;" in missing.err, "production, empty" in missing.err) == (3, True, True)
-    assert done.code == 0, done.err
-
-
-def test_environment_is_that_of_the_variable_of_wrangler(shop: Deployment) -> None:
-    """`wrangler deploy` reads CLOUDFLARE_ENV too: both must use the same database."""
-    other = {**BINDING, "database_id": ID.replace("5c", "6c"), "database_name": "orders-dev"}
-    shop.configure(jsonc(other, env={"production": {"d1_databases": [BINDING]}, "empty": {}}))
-
-    done = shop.guard("--json", CLOUDFLARE_ENV="production")
-    option_first = shop.guard("--env", "production", CLOUDFLARE_ENV="empty")
-
-    assert done.code == 0, done.err
-    assert option_first.code == 0, option_first.err
-    assert (done.result["database"], shop.applied) == ("orders", ["0001_customers.sql"])
-
-
-@pytest.mark.slow
-def test_migrations_may_be_beside_the_folder_of_the_wrangler_file(shop: Deployment, tmp_path: Path) -> None:
-    shop.configure(jsonc({**BINDING, "migrations_dir": "../db/changes"}))
-    (shop.folder / "backend").mkdir()
-    (shop.folder / "wrangler.jsonc").rename(shop.folder / "backend/wrangler.jsonc")
-    outside = tmp_path / "wrangler.jsonc"
-    outside.write_text(jsonc({**BINDING, "migrations_dir": "application/db/changes"}))
-
-    assert shop.guard("--wrangler", "backend/wrangler.jsonc", "--dry-run").code == 0
-    assert shop.guard("--wrangler", str(outside)).code == 0
-    assert shop.applied == ["0001_customers.sql"]
 
 
 @pytest.mark.slow
