@@ -1,4 +1,4 @@
-"""Run migrations on a local copy of a D1 database: the schema without rows.
+"""Run migrations on a local copy of a D1 database: its schema, empty or with made-up rows.
 
 Its SQLite refuses what D1 refuses. D1 is built on workerd, whose rules these are. An acceptance test compares both.
 Sources:
@@ -15,6 +15,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -323,6 +324,31 @@ class LocalCopy:
             self._pragmas.add(name)
         allowed = name in _PRAGMAS or (name in _PRAGMAS_WITH_ARGUMENT and argument is not None)
         return "" if allowed else f"D1 refuses PRAGMA {quote_name(name)}"
+
+
+@dataclass(frozen=True)
+class UnseenLosses:
+    """Losses that only made-up rows show."""
+
+    transactions: tuple[tuple[RowLoss, ...], ...]
+    """Losses of each transaction that ran."""
+    failure: str = ""
+    """Why D1 refuses the next one if rows refer to each other; empty if it does not."""
+
+
+def find_unseen(schema: Iterable[SchemaObject], transactions: Iterable[Sequence[str]]) -> UnseenLosses:
+    """Return the losses of transactions that passed without rows.
+
+    Made-up rows may break a rule that those of the database keep, so that only a failing foreign key counts.
+    """
+    found = list[tuple[RowLoss, ...]]()
+    try:
+        with LocalCopy(schema, has_rows=True) as copy:
+            for statements in transactions:
+                found.append(copy.find_lost_rows(statements))
+    except SqlRejectedError as error:
+        return UnseenLosses(tuple(found), str(error) if "FOREIGN KEY" in str(error) else "")
+    return UnseenLosses(tuple(found))
 
 
 def _is_part_of_alter_table(action: int, table: str) -> bool:

@@ -10,11 +10,10 @@ from ops.core.sql import fold_name
 from ops.database import row_counts
 from ops.database.acceptance import FileLosses, read_losses, refuse_losses
 from ops.database.guard_result import GuardedDatabase, GuardResult, GuardTools
-from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, is_virtual
+from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, find_unseen, is_virtual
 from ops.database.loss_counts import count_losses
 from ops.database.losses import RowLoss
 from ops.database.schema_tables import is_shadow
-from ops.database.unseen_losses import find_unseen
 from ops.database.wrangler_sql import MigrationFile, create_table_sql, row_sql, split_migration
 
 NO_EFFECT = (

@@ -16,13 +16,12 @@ from ops.core.timeline import EventKind
 from ops.database import holds
 from ops.database.acceptance import FileLosses, read_losses, refuse_losses
 from ops.database.holds import Hold
-from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, split_statements
+from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, find_unseen, split_statements
 from ops.database.loss_counts import count_losses
 from ops.database.losses import LossCounts, RowLoss
 from ops.database.row_counts import describe_count, describe_unexpected
 from ops.database.runbook_base import hash_of, read_migrations
 from ops.database.state import DatabaseState, TableRows, read_state
-from ops.database.unseen_losses import find_unseen
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState
 from ops.tools.source_files import SourceFiles
