@@ -245,9 +245,14 @@ class LossTracker:
         if mapped is None:
             return None
         is_live = earlier is None and source in live and self._reads <= live.keys()
+        is_again = target in self._copies  # an earlier fill may have the rows
         losses = tuple(
             self._make_loss(
-                source, each.effect, "by the rebuild", column=each.column, affected=each.affected if is_live else None
+                source,
+                each.effect,
+                "by the rebuild",
+                column=each.column,
+                affected=replace(each.affected, is_bound=each.affected.is_bound or is_again) if is_live else None,
             )
             for each in mapped.losses
         )

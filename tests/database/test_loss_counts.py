@@ -70,6 +70,7 @@ def inn(world: World, tmp_path: Path) -> Deployment:
         (f"{NEW} INSERT INTO new SELECT * FROM guests; INSERT INTO new VALUES (9, 9); {SWAP} DELETE FROM rooms WHERE 9 IN (SELECT id FROM guests);", f"rooms: {UNKNOWN} 3 rows deleted"),
         (f"{NEW} INSERT INTO new SELECT id, coalesce(room, 0) FROM guests; UPDATE new SET room = 7; {SWAP}", f"guests: {UNKNOWN} 4 rows changed (statement 3"),
         (f"{NEW} INSERT INTO new SELECT id, coalesce(room, 0) FROM guests; UPDATE new SET room = 7; {SWAP}", "guests: 1 of 4 rows changed by the rebuild (statement 2"),
+        (f"{NEW} INSERT INTO new SELECT * FROM guests WHERE id = 1; INSERT INTO new SELECT * FROM guests WHERE id > 1; {SWAP}", "guests: at most 1 of 4 rows deleted by the rebuild"),
         ("DELETE FROM guests WHERE id = 1; DELETE FROM guests WHERE id = 2;", f"guests: {UNKNOWN} 4 rows deleted (statement 2"),
     ],
 )  # fmt: skip
