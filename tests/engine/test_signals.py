@@ -1,5 +1,6 @@
 """SIGINT, SIGTERM and SIGHUP at any moment: exit code, messages and live state agree."""
 
+import importlib
 import json
 import os
 import random
@@ -262,6 +263,31 @@ start_call(lambda: __import__("sched")).result(timeout=5)
     done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (0, "SIGTERM ended the run\n"), done.stderr
+
+
+@pytest.mark.parametrize("is_recorded", [True, False], ids=["its end is recorded", "it ends"])
+def test_import_that_a_signal_met_leaves_no_timer_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_recorded: bool
+) -> None:
+    """SIGALRM after the end of the run would kill a process that no longer handles it."""
+    (tmp_path / "met_by_signal.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    process, former = SignalHandler(), signal.getsignal(signal.SIGALRM)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    try:
+        with process.in_run():
+            importlib.import_module("met_by_signal")
+            if is_recorded:
+                process.stop_raising()
+                assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+        assert signal.getsignal(signal.SIGALRM) != former
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # drops one that waits to be unblocked
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        signal.signal(signal.SIGALRM, former)
+        del sys.modules["met_by_signal"]
 
 
 class AlarmRaised(Exception):
