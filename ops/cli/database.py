@@ -147,6 +147,7 @@ def conflicts(
     from ops.app.configuration import load_config
     from ops.app.session import Session
     from ops.database.kept_conflicts import find_conflicts, rewrite_file
+    from ops.database.kept_rows import names_database
 
     if actions.is_job(os.environ):
         text = "this command prints keys of rows, and a job's log is no place for them"
@@ -158,6 +159,8 @@ def conflicts(
         tables = list(find_conflicts(d1, database_id, text))
         if into:
             _write_new_file(into, rewrite_file(d1, database_id, text))
+    if not names_database(text, database_id):
+        echo(f"warning: {file} does not name the database {name} ({database_id}): compare its first lines", err=True)
     if as_json:
         echo_json({"schema": 1, "tables": [each.to_json() for each in tables]})
         return

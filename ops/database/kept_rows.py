@@ -288,6 +288,11 @@ def parse_batches(text: str) -> Iterator[KeptBatch]:
         raise _unreadable()
 
 
+def names_database(text: str, database_id: str) -> bool:
+    """Return whether the head of a file names this database."""
+    return database_id in text.partition(MARK)[0]
+
+
 def rewrite(text: str, shapes: Mapping[str, TableShape]) -> str:
     """Return a file for the present columns of its tables, which a killed run did not read. Raises ConfigError.
 

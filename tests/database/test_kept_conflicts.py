@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import World
 from tests.support import marks
-from tests.support.databases import Library
+from tests.support.databases import ID, Library
 from tests.support.kept_rows import (
     PERSON,
     QUERY,
@@ -36,6 +36,19 @@ def test_file_of_something_else_is_refused(library: Library) -> None:
     file.write_text('-- backout rows: {"table": "books", "columns": ["id"], "key": ["id"]}\n(1); DELETE FROM books\n)')
     assert conflicts(library, file).code != 0
     assert library.count("books") == 2
+
+
+def test_file_of_another_database_is_compared_with_a_warning(library: Library) -> None:
+    """Staging and production have the same tables; and a database may have been made again."""
+    assert library.restore(SINCE).code == 0
+    (file,) = kept_files(library.world)
+    assert conflicts(library, file).err == ""
+    file.write_text(file.read_text().replace(ID, "0" * len(ID)))
+
+    for more in ((), ("--json",)):
+        listed = conflicts(library, file, *more)
+        assert listed.code == 0
+        assert f"does not name the database lib ({ID})" in listed.err
 
 
 def test_missing_file_is_refused(library: Library) -> None:
