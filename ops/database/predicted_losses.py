@@ -31,6 +31,7 @@ class TestedMigrations:
     schema: frozenset[SchemaObject]
     """Expected after the migrations."""
     warnings: tuple[str, ...]
+    """Migrations that D1 may refuse."""
 
 
 def run_locally(
@@ -79,7 +80,7 @@ def _add_unseen(
     )
     if not unseen.failure:
         return files, ()
-    return files, (f"D1 refuses {quote_name(pending[len(more)].name)} where rows refer to others: {unseen.failure}",)
+    return files, (f"D1 refuses {quote_name(pending[len(more)].name)} if rows refer to others: {unseen.failure}",)
 
 
 def judge_losses(tools: GuardTools, result: GuardResult, tested: TestedMigrations, schema: Schema) -> None:

@@ -190,7 +190,7 @@ def _warnings(planned: MigrationRevert) -> Iterator[str]:
     for loss in describe_losses(planned.down.losses.losses, planned.down.counts):
         yield f"accepted by the down file: {loss}"
     if planned.down.failure:
-        yield f"D1 refuses the down file where rows refer to others: {planned.down.failure}"
+        yield f"D1 refuses the down file if rows refer to others: {planned.down.failure}"
     if not planned.database.guard:
         yield plan_text.APPLIED_AGAIN
     if not planned.hold.hash:

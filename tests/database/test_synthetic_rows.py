@@ -84,7 +84,13 @@ def test_migration_that_d1_will_refuse_is_a_warning_before_the_write(world: Worl
     planned, refused = shop.guard("--dry-run"), [shop.guard(), shop.guard()]
 
     assert planned.code == 0, planned.err
-    assert re.search(r"warning: D1 refuses 0003_rebuild\.sql where rows refer to others: .*FOREIGN KEY", planned.out)
+    assert re.search(r"warning: D1 refuses 0003_rebuild\.sql if rows refer to others: .*FOREIGN KEY", planned.out)
     for each in refused:
         assert (each.code, "FOREIGN KEY constraint failed" in each.err) == (4, True)
     assert shop.rows("SELECT count(*) FROM orders") == [[1]]
+
+    shop.rows("DELETE FROM orders")
+    planned, done = shop.guard("--dry-run"), shop.guard("--json")
+
+    assert "D1 refuses 0003_rebuild.sql if rows refer to others: " in planned.out
+    assert (done.code, done.result["warnings"]) == (0, []), done.err
