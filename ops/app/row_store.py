@@ -18,7 +18,7 @@ FILE = "kept-rows.sql"
 
 
 class LocalRowStore:
-    """A file that only this user can read. Each run has its own, so that none replaces an earlier one."""
+    """A file that only this user can read, and that git ignores. Each run has its own, so none replaces an earlier."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
@@ -38,6 +38,8 @@ class LocalRowStore:
         beside = self._path.with_suffix(".new")
         try:
             process.make_private_folder(self._path.parent)
+            with process.open_private_file(self._path.with_name(".gitignore")) as ignored:
+                ignored.write("*\n")
             with process.open_private_file(beside) as file:
                 file.write(text)
                 file.flush()

@@ -2,6 +2,7 @@
 
 import signal
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,19 @@ def test_lost_rows_are_put_back_and_conflicts_listed(library: Library) -> None:
     tables = {each["table"]: each for each in listed.result["tables"]}
     assert (tables["books"]["missing"], tables["books"]["conflicts"]) == ([], [])
     assert tables["loans"]["conflicts"] == ["id 5"]
+
+
+def test_git_does_not_see_the_rows(library: Library) -> None:
+    """A team may run Backout in a repository whose .gitignore does not name its folder."""
+    folder = library.world.folder
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    assert library.restore(SINCE).code == 0
+
+    done = subprocess.run(["git", "add", "-A", "-n"], cwd=folder, check=True, capture_output=True, text=True)
+
+    assert kept_files(library.world)
+    assert "ops.yml" in done.stdout
+    assert "kept-rows" not in done.stdout
 
 
 def test_every_value_survives(shop: Shopdesk) -> None:
