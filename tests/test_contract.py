@@ -9,6 +9,7 @@ import os
 import re
 import runpy
 import signal
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -23,6 +24,7 @@ from ops.app.registry import load_runbook
 from ops.cli import cli
 from ops.cloudflare.marks import parse_mark, parse_schema_marks
 from ops.core.errors import Decision, Reason
+from ops.engine.signals import IMPORT_TAKES
 from tests.conftest import ACCOUNT, ROOT, Outcome, World
 from tests.support import plain_yaml
 from tests.support.databases import add_database
@@ -324,6 +326,12 @@ def test_results_and_written_values_keep_the_contract(bakery: Bakery, contract: 
     contract.compare(bakery.rows, "events", "exit codes", "labels", "outputs", "result", "written")
 
 
+def interrupt_now() -> None:
+    """Send SIGINT, and answer later than the main thread raises it, also if it comes during an import."""
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10 * IMPORT_TAKES)
+
+
 def run_every_other_decision(bakery: Bakery) -> None:
     """Produce each decision with rollback-worker, and the plan of every runbook."""
     switches = bakery.world.sandbox.switches
@@ -331,7 +339,7 @@ def run_every_other_decision(bakery: Bakery) -> None:
     bakery.fault("refuses", code=10220, message="changed: A")
     bakery.fault("is-lost", lost="after")
     bakery.fault("is-lost", "GET", status=503, skip=2, times=6)
-    bakery.fault("is-stopped", "GET", before=lambda: os.kill(os.getpid(), signal.SIGINT))
+    bakery.fault("is-stopped", "GET", before=interrupt_now)
     message = f"ops1 incident=- run=20261124T030000-00ab blames={bakery.bad['is-back']}; a text of then"
     bakery.world.sandbox.deploy("bakery-is-back", bakery.good["is-back"], message=message)
     for service in ("is-well", "is-back", "fails", "refuses", "is-lost", "is-stopped"):

@@ -53,14 +53,14 @@ def test_documented_and_other_faults_apply_from_first_request(tmp_path: Path) ->
         client.headers["authorization"] = f"Bearer {told['tokens'][0]['token']}"
         with pytest.raises(httpx.RemoteProtocolError):
             client.post(f"{account}{DEPLOYMENTS}", json={})
-        listed = client.get(f"{account}{DEPLOYMENTS}").status_code
+        listed = client.get(f"{account}{DEPLOYMENTS}")
         github = told["github"]
         comments = f"{github['api_url']}/repos/{github['repository']}/issues/1/comments"
         token = {"authorization": f"Bearer {github['tokens'][0]['token']}"}
         commented = [client.post(comments, json={"body": "x"}, headers=token) for _ in range(2)]
         seen = client.get(f"{told['control_url']}/requests").json()
 
-    assert listed == 404
+    assert listed.status_code == 404, (listed.text, listed.request.url, told)
     assert [answer.status_code for answer in commented] == [429, 429]
     assert commented[0].headers["retry-after"] == "60"
     assert [(each["status"], each["effect"]) for each in seen] == [(None, 404), (404, 404)]
