@@ -98,7 +98,7 @@ the scenario says otherwise.
 
 def names() -> tuple[str, ...]:
     """Return the names of all drills."""
-    return (*DRILLS, scenario_limits.NAME, scenario_outage.NAME)
+    return (*DRILLS, scenario_limits.NAME, *scenario_outage.OUTAGES)
 
 
 def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[str, Any]:
@@ -112,8 +112,8 @@ def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[st
     support(name, drill, config).check(config, drill.edge, drill.trigger)
     if name == scenario_limits.NAME:
         return _limits(drill, config, say, on_event)
-    if name == scenario_outage.NAME:
-        return _outage(drill, config, say)
+    if name in scenario_outage.OUTAGES:
+        return _outage(name, drill, config, say)
     return _run(name, drill, config, say, on_event)
 
 
@@ -128,7 +128,7 @@ def support(name: str, drill: DrillSettings, config: "Config") -> DrillSupport:
     """Return the edges and triggers that the drill supports. Raises ConfigError if ops.yml has no such service."""
     if name == scenario_limits.NAME:
         return DrillSupport(name, {}, scenario_limits.RUNBOOK, drill.environment, ({},))
-    if name == scenario_outage.NAME:
+    if name in scenario_outage.OUTAGES:
         return DrillSupport(name, scenario_outage.UNSUPPORTED, CHECK_OUTAGE, drill.environment, ())
     scenario, service = _scenario(name, drill.edge, config.environment(drill.environment), drill.service)
     service_param = {"service": service.name} if scenario.names_service else {}
@@ -138,7 +138,7 @@ def support(name: str, drill: DrillSettings, config: "Config") -> DrillSupport:
 
 def unsupported(name: str) -> Mapping[str, str]:
     """Return edge or trigger that the drill does not support → the reason."""
-    if name == scenario_outage.NAME:
+    if name in scenario_outage.OUTAGES:
         return scenario_outage.UNSUPPORTED
     return DRILLS[name].unsupported if name in DRILLS else {}
 
@@ -281,7 +281,7 @@ def _limits(drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent)
     return score.add_score(result, target, runbook=scenario_limits.NAME, edge=drill.edge, with_incident=True)
 
 
-def _outage(drill: DrillSettings, config: "Config", say: Say) -> dict[str, Any]:
+def _outage(name: str, drill: DrillSettings, config: "Config", say: Say) -> dict[str, Any]:
     from sandbox.edge.front_door import SKIPS_CHALLENGE
 
     environment = config.environment(drill.environment)
@@ -309,6 +309,7 @@ def _outage(drill: DrillSettings, config: "Config", say: Say) -> dict[str, Any]:
             folder=folder,
         )
         outage = scenario_outage.OutageDrill(
+            name,
             world,
             drill.trigger,
             _open_incident(world, drill, say, READ_ONLY_ENVIRONMENT),
@@ -320,7 +321,7 @@ def _outage(drill: DrillSettings, config: "Config", say: Say) -> dict[str, Any]:
     return score.add_score(
         result,
         None,
-        runbook=scenario_outage.NAME,
+        runbook=name,
         edge=drill.edge,
         with_incident=False,
         expected=scenario_outage.EXPECTED,

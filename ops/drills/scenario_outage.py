@@ -22,7 +22,6 @@ from ops.drills.support import Trigger
 if TYPE_CHECKING:
     from sandbox import Sandbox
 
-NAME = "cloudflare-outage"
 UNSUPPORTED = {"workerd": "the outage is in front of the Workers, so their runtime does not matter"}
 EXPECTED = Decision.NOTHING_TO_DO
 SECONDS_UNTIL_SHOWN = 60.0
@@ -31,9 +30,24 @@ SECONDS_UNTIL_OVER = 3600.0
 
 
 @dataclass(frozen=True)
+class Outage:
+    """An outage of one of Cloudflare's products."""
+
+    product: str
+    """Empty for the product that runs the service: Workers or Pages."""
+    status: int
+    """Status code of each answer at the service's url."""
+
+
+OUTAGES = {"cloudflare-outage": Outage("", 503), "edge-outage": Outage("CDN/Cache", 521)}
+"""Name of the drill → its outage."""
+
+
+@dataclass(frozen=True)
 class OutageDrill:
     """A drill in which all services of the environment serve a good release."""
 
+    name: str
     world: DrillWorld
     trigger: Trigger | None
     incident: github.DrillIncident | None
@@ -78,10 +92,11 @@ class OutageDrill:
     def _begin(self) -> None:
         """Let Cloudflare fail for users, and its status page report it."""
         sandbox, service = self.sandbox, self.world.environment.service(self.world.service)
-        product = "Workers" if service.worker else "Pages"
+        outage = OUTAGES[self.name]
+        product = outage.product or ("Workers" if service.worker else "Pages")
         sandbox.status_pages.begin_incident("cloudflare", f"{product} errors", {product: "major_outage"})
-        sandbox.edge_fault(host=urlsplit(service.url).hostname, status=503, times=None)
-        self.say(f"Cloudflare answers 503 for {service.name}")
+        sandbox.edge_fault(host=urlsplit(service.url).hostname, status=outage.status, times=None)
+        self.say(f"Cloudflare answers {outage.status} for {service.name}")
         sandbox.clock.advance(sandbox.switches.status_pages_lag_seconds + SECONDS_UNTIL_SHOWN)
         self.say(f"its status page reports an outage of {product}")
 

@@ -114,23 +114,29 @@ def _components(document: Any, group: str) -> dict[str, str]:
     rows = document["components"]
     groups = {str(row["id"]) for row in rows if row["name"] == group}
     wanted = (row for row in rows if not group or str(row.get("group_id")) in groups)
-    return {str(row["name"]): str(row["status"]) for row in wanted}
+    found: dict[str, str] = {}
+    for row in wanted:  # of two rows with one name, the one with trouble counts
+        if found.get(str(row["name"]), OPERATIONAL) == OPERATIONAL:
+            found[str(row["name"])] = str(row["status"])
+    return found
 
 
 def _incident(row: Any, group: str) -> StatusIncident:
     """Return an incident with its current components: its own, and those of its newest update.
 
-    An update names a component with the group before it, and its status before and after the update.
+    The list keeps components that recovered. An update names a component with the group before it, and its status
+    before and after; the newest one that names it counts.
     """
-    named = {str(each["name"]) for each in row.get("components") or ()}
-    updates = row.get("incident_updates") or ()
-    newest: Mapping[str, Any] = max(updates, key=lambda update: str(update.get("created_at")), default={})
-    for each in newest.get("affected_components") or ():
-        name = str(each["name"]).removeprefix(f"{group} - ")
-        if each.get("new_status") == OPERATIONAL != each.get("old_status", OPERATIONAL):
-            named.discard(name)
-        else:
-            named.add(name)
+    listed = {str(each["name"]) for each in row.get("components") or ()}
+    named = set(listed)
+    updates = sorted(row.get("incident_updates") or (), key=lambda update: str(update.get("created_at")))
+    for update in updates:
+        for each in update.get("affected_components") or ():
+            name = str(each["name"]).removeprefix(f"{group} - ")
+            if each.get("new_status") == OPERATIONAL != each.get("old_status", OPERATIONAL):
+                named.discard(name)
+            elif update is updates[-1] or name in listed:
+                named.add(name)
     link = LINK.fullmatch(str(row.get("shortlink")))
     return StatusIncident(
         str(row["name"]),

@@ -55,6 +55,13 @@ class StatusIncident:
     """Whether the page shows the components as operational all the same."""
     earlier: tuple[str, ...] = ()
     """Components that only an earlier update named."""
+    ended: tuple[str, ...] = ()
+    """Components that an earlier update returned to operational, and that the incident still lists."""
+
+    @property
+    def touched_first(self) -> tuple[str, ...]:
+        """Components of its first update."""
+        return tuple(dict.fromkeys((*self.earlier, *self.ended)))
 
     def at(self, now: datetime, lag: timedelta) -> "StatusIncident | None":
         """Return the incident as the page shows it; None before its start and after its end."""
@@ -189,9 +196,13 @@ class StatusPage:
     def _incident(self, number: int, incident: StatusIncident, now: datetime) -> dict[str, Any]:
         began = timestamp(incident.began or now - incident.age)
         updates = [self._update(number, incident.status, incident.components, began)]
-        if incident.earlier:  # the newest update comes first
-            at = timestamp((incident.began or now - incident.age) - timedelta(minutes=10))
-            updates.append(self._update(number, "investigating", dict.fromkeys(incident.earlier, "major_outage"), at))
+        outage = "major_outage"
+        earlier = ((5, incident.ended, OPERATIONAL, outage), (10, incident.touched_first, outage, OPERATIONAL))
+        for minutes, names, state, old in earlier:
+            if names:  # the newest update comes first
+                at = timestamp((incident.began or now - incident.age) - timedelta(minutes=minutes))
+                updates.append(self._update(number, "investigating", dict.fromkeys(names, state), at, old=old))
+        listed = dict.fromkeys(incident.ended, OPERATIONAL) | dict(incident.components)
         return {
             "id": f"i{number}",
             "name": incident.name,
@@ -206,18 +217,19 @@ class StatusPage:
             "page_id": self.host,
             "incident_updates": updates,
             "components": [
-                self._component(f"c{at}", name, state, None, now)
-                for at, (name, state) in enumerate(incident.components.items())
+                self._component(f"c{at}", name, state, None, now) for at, (name, state) in enumerate(listed.items())
             ],
         }
 
-    def _update(self, number: int, status: str, components: Mapping[str, str], at: str) -> dict[str, Any]:
-        """Return an update of an incident. Its affected components are null if it names none."""
+    def _update(
+        self, number: int, status: str, components: Mapping[str, str], at: str, *, old: str = OPERATIONAL
+    ) -> dict[str, Any]:
+        """Return an update of an incident. Its affected components are null if it names none; `old` is their status."""
         affected = [
             {
                 "code": f"c{place}",
                 "name": f"{self.group} - {name}" if self.group else name,
-                "old_status": OPERATIONAL,
+                "old_status": old,
                 "new_status": state,
             }
             for place, (name, state) in enumerate(components.items())

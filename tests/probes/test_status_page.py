@@ -54,6 +54,7 @@ EXPECTED: dict[str, tuple[PageState, str]] = {
         'incident "Widespread errors" (monitoring, major): names no product; see https://stspg.io/i0',
     ),
     "cloudflare-storage-after-workers": (CLEAR, ""),
+    "cloudflare-workers-ended-storage-lasts": (CLEAR, ""),
     "github-calm": (CLEAR, ""),
     "github-actions-outage": (TROUBLE, "Actions: major outage"),
     "github-webhooks-late": (TROUBLE, "Issues: degraded performance"),
@@ -238,3 +239,14 @@ def test_control_api_changes_a_page(sandbox: Sandbox, web: ProbeClient) -> None:
     assert post({"page": "cloudflare", "incident": "API errors", "components": {"API": "partial_outage"}}) == 200
     assert read(web).state == TROUBLE
     assert [post({"page": "github", "document": "none"}), post({"page": "other"})] == [400, 400]
+
+
+def test_trouble_of_one_of_two_components_with_a_name_counts(sandbox: Sandbox, web: ProbeClient) -> None:
+    document = get(sandbox, "summary")
+    workers = next(each for each in document["components"] if each["name"] == "Workers")
+    document["components"] += [{**workers, "status": "partial_outage"}, workers]
+    sandbox.edge_fault(
+        host="www.cloudflarestatus.com", body=json.dumps(document), content_type="application/json", times=None
+    )
+
+    assert (read(web).state, read(web).troubled) == (TROUBLE, ("Workers",))

@@ -171,6 +171,7 @@ DOCUMENTS = {
     "cloudflare-group-outage": UNCLEAR,
     "cloudflare-unnamed-outage": UNCLEAR,
     "cloudflare-storage-after-workers": OURS,
+    "cloudflare-workers-ended-storage-lasts": OURS,
     "github-calm": OURS,
     "github-actions-outage": OURS,
     "github-webhooks-late": OURS,

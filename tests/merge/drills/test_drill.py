@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from ops.drills import DRILLS, scenario_leak
+from ops.drills import DRILLS, scenario_leak, scenario_outage
 from ops.drills.support import Edge
 from sandbox.switches import Switches, parse
 from tests.support.configurations import SHOPDESK
@@ -327,7 +327,10 @@ def test_limits_drill_restores_previous_limit_after_expiry(run: Run) -> None:
     assert "after 4 h the former limit held again" in result["message"]
 
 
-@pytest.mark.parametrize("run", [("cloudflare-outage", *PLAIN), *runs("cloudflare-outage")], ids=run_id)
+OUTAGES = [run for name in scenario_outage.OUTAGES for run in ((name, *PLAIN), *runs(name))]
+
+
+@pytest.mark.parametrize("run", OUTAGES, ids=run_id)
 def test_outage_ends_as_theirs_without_a_rollback(run: Run) -> None:
     name, _, trigger = run
     given = ["--trigger", trigger] if trigger else []
