@@ -17,7 +17,6 @@ from ops.core.approval import (
     ApprovalUse,
     WaitingRequest,
     digest_terms,
-    find_growth,
     make_request,
     refuse_approval,
 )
@@ -133,11 +132,12 @@ class SecondPerson:
         if request.digest != digest_terms(terms, self.runbook.name, ctx.environment.name):
             self._publish(terms, request.requesters)
             raise _changed(f"the plan differs from the approved one ({request.code})", _READ_NEW_PLAN)
-        if growth := find_growth(request, terms):
+        if growth := request.limit.find_growth(terms.lost_seconds, terms.lost_rows):
             self._publish(terms, request.requesters)
             raise Refused(growth, reason=Reason.LOSS_GREW, hint=_READ_NEW_PLAN)
         self._refuse_on_closed()
         self._use(repository, incident, request, approval)
+        terms.limit.replace_by(request.limit)
 
     def _refuse_on_closed(self) -> None:
         """Raise Refused if the incident is not open now, or if a job cannot read that: nothing is lost for it then."""

@@ -13,6 +13,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
@@ -30,6 +31,7 @@ SHOWN_DIGITS, DIGEST_DIGITS = 8, 32
 LONGEST_START = timedelta(minutes=5)
 """From the last moment of an approval until the writes stop."""
 SPARE_ROWS = 100
+"""Rows of each table that may be added until the write, besides those that the passing time explains."""
 MOST_TABLES, MOST_TEXT, LARGEST = 10, 260, 3000
 """Limits of a request in tables, characters of one text and of the whole, so that it fits into the hidden record."""
 _TEXTS = ("run", "runbook", "environment", "target", "uncounted", "signature")
@@ -39,6 +41,64 @@ COPY_DIGEST = (
     f"Copy the digest from the comment of the request: all {DIGEST_DIGITS} digits. "
     f"If it shows {SHOWN_DIGITS}, an earlier release wrote it: make the request again."
 )
+
+
+@dataclass
+class LossLimit:
+    """Greatest loss that people accept. A run compares its loss with it again right before the write.
+
+    A live table goes on growing, so the limit allows for the time until an approval, and for some rows more.
+    """
+
+    seconds: int | None
+    """Seconds of writes; None if unknown."""
+    rows: Mapping[str, int]
+    """Table → lost rows, the greatest number first."""
+    others: int = SPARE_ROWS
+    """Lost rows of each table that has no number."""
+    accepted: str = "accepted"
+    """Past participle for messages."""
+
+    @classmethod
+    def of(cls, seconds: int | None, rows: Mapping[str, int | None]) -> "LossLimit":
+        """Return the limit for the loss of a plan."""
+        later = REQUEST_LIFETIME + LONGEST_START
+        most = None if seconds is None else math.ceil((seconds + later.total_seconds()) / 60) * 60
+        growth = 2.0 if seconds is None or most is None else most / max(seconds, 60)
+        known = sorted(((number, table) for table, number in rows.items() if number), key=lambda each: -each[0])
+        return cls(most, {table: math.ceil(number * growth) + SPARE_ROWS for number, table in known})
+
+    def replace_by(self, other: "LossLimit") -> None:
+        """Take the values of another limit, which this run must obey."""
+        self.seconds, self.rows, self.others, self.accepted = other.seconds, other.rows, other.others, other.accepted
+
+    def describe(self, uncounted: str) -> str:
+        """Return the limit for people; `uncounted` is the loss without a time."""
+        time = uncounted if self.seconds is None else f"at most {format_duration(self.seconds)} of writes"
+        rows = [f"{number} rows of {quote_name(table)}" for table, number in self.rows.items()]
+        rows[MOST_TABLES:] = [f"fewer of {len(rows) - MOST_TABLES} more tables"] if len(rows) > MOST_TABLES else []
+        rows += [f"{self.others} rows of each other table"] if self.others != SPARE_ROWS else []
+        return f"{time}; at most {', '.join(rows)}" if rows else time
+
+    def find_growth(self, seconds: int | None, rows: Mapping[str, int | None]) -> str:
+        """Describe how a loss exceeds the limit; empty if it does not. Unknown is more than any number."""
+        most = self.seconds
+        if most is not None and (seconds is None or seconds > most):
+            now = "an unknown time" if seconds is None else format_duration(seconds)
+            return f"it would lose {now} of writes now, and at most {format_duration(most)} was {self.accepted}"
+        return self.find_more_rows(rows)
+
+    def find_more_rows(self, rows: Mapping[str, int | None]) -> str:
+        """Describe which table would lose more rows than the limit has; empty if none would."""
+        for table, number in rows.items():
+            if number is None and table not in self.rows:
+                continue
+            most = self.rows.get(table, self.others)
+            if number is None or number > most:
+                how_many = "an unknown number of" if number is None else str(number)
+                text = f"it would lose {how_many} rows of {quote_name(table)} now"
+                return f"{text}, and at most {most} were {self.accepted}"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -53,10 +113,15 @@ class ApprovalTerms:
     """The change, for people: `orders to 2026-11-26 09:12:33 UTC`."""
     lost_seconds: int | None = None
     """Seconds of writes that the change loses now; None if nobody knows."""
-    lost_rows: Mapping[str, int] = field(default_factory=dict)
-    """Table → number of rows that the change removes now, where it is known."""
+    lost_rows: Mapping[str, int | None] = field(default_factory=dict)
+    """Table → number of rows that the change removes now; None if it is unknown."""
     uncounted: str = "an unknown time of writes"
     """The loss for people, without a time."""
+
+    @cached_property
+    def limit(self) -> LossLimit:
+        """Return the greatest loss of this run: of the plan, or after an approval the approved one."""
+        return LossLimit.of(self.lost_seconds, self.lost_rows)
 
 
 @dataclass(frozen=True)
@@ -81,6 +146,13 @@ class WaitingRequest:
     """Table → greatest number of lost rows that was approved."""
     uncounted: str
     signature: str = ""
+    most_others: int = SPARE_ROWS
+    """Greatest number of lost rows of each other table that was approved."""
+
+    @property
+    def limit(self) -> LossLimit:
+        """Return the approved limit."""
+        return LossLimit(self.most_seconds, self.most_rows, self.most_others, "approved")
 
     @property
     def until(self) -> datetime:
@@ -102,10 +174,7 @@ class WaitingRequest:
     @property
     def loss(self) -> str:
         """Describe the greatest loss."""
-        seconds = self.most_seconds
-        time = self.uncounted if seconds is None else f"at most {format_duration(seconds)} of writes"
-        rows = ", ".join(f"{number} rows of {quote_name(table)}" for table, number in self.most_rows.items())
-        return f"{time}{f'; at most {rows}' if rows else ''}"
+        return self.limit.describe(self.uncounted)
 
     def signed(self, token: str, repository: str) -> "WaitingRequest":
         """Return the request with the signature of a token, for one repository on GitHub: owner/name."""
@@ -120,7 +189,10 @@ class WaitingRequest:
         return hmac.new(key, _canonical(replace(self, signature="")), "sha256").hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "requesters": list(self.requesters), "at": self.at.isoformat()}
+        data = {**vars(self), "requesters": list(self.requesters), "at": self.at.isoformat()}
+        if self.most_others == SPARE_ROWS:
+            del data["most_others"]  # the signed form of earlier releases
+        return data
 
 
 def _canonical(request: WaitingRequest) -> bytes:
@@ -192,11 +264,7 @@ def make_request(
     now: datetime,
 ) -> WaitingRequest:
     """Return the request for these terms, unsigned. Its greatest loss allows for the time until an approval."""
-    later = REQUEST_LIFETIME + LONGEST_START
-    lost = terms.lost_seconds
-    most = None if lost is None else math.ceil((lost + later.total_seconds()) / 60) * 60
-    growth = 2.0 if lost is None or most is None else most / max(lost, 60)
-    largest = sorted(terms.lost_rows, key=lambda table: -terms.lost_rows[table])[:MOST_TABLES]
+    limit = LossLimit.of(terms.lost_seconds, terms.lost_rows)
     request = WaitingRequest(
         run=run,
         incident=incident,
@@ -207,26 +275,30 @@ def make_request(
         at=now.replace(microsecond=0),
         digest=digest_terms(terms, runbook, environment),
         target=terms.target[:MOST_TEXT],
-        most_seconds=most,
+        most_seconds=limit.seconds,
         uncounted=terms.uncounted[:MOST_TEXT],
-        most_rows={table: math.ceil(terms.lost_rows[table] * growth) + SPARE_ROWS for table in largest},
+        most_rows=limit.rows,
     )
     return _fitting(request)
 
 
 def _fitting(request: WaitingRequest) -> WaitingRequest:
-    """Return the request without the tables, and finally without the reason, that do not fit into a record."""
+    """Return the request without the numbers of tables, and finally without the reason, that do not fit into a record.
 
-    def size(params: Mapping[str, str], rows: Mapping[str, int]) -> int:
-        text = json.dumps(replace(request, params=params, most_rows=rows, signature="0" * 64).to_json())
-        return len(text) + 5 * sum(map(text.count, "<>&@-"))  # the record escapes these
+    The tables with the fewest rows go first. The greatest number of them then holds for each of them.
+    """
 
-    rows, params = dict(request.most_rows), dict(request.params)
-    while rows and size(params, rows) > LARGEST:
-        rows.popitem()
-    if size(params, rows) > LARGEST:
-        params.pop("reason", None)
-    return replace(request, params=params, most_rows=rows)
+    def is_too_large(request: WaitingRequest) -> bool:
+        text = json.dumps(replace(request, signature="0" * 64).to_json())
+        return len(text) + 5 * sum(map(text.count, "<>&@-")) > LARGEST  # the record escapes these
+
+    rows = dict(request.most_rows)
+    while len(rows) > MOST_TABLES or (rows and is_too_large(request)):
+        _, most = rows.popitem()
+        request = replace(request, most_rows=dict(rows), most_others=most)
+    if is_too_large(request):
+        request = replace(request, params={name: text for name, text in request.params.items() if name != "reason"})
+    return request
 
 
 def digest_terms(terms: ApprovalTerms, runbook: str, environment: str) -> str:
@@ -246,6 +318,7 @@ def parse_request(data: Mapping[str, Any]) -> WaitingRequest | None:
             at=parse_time(data["at"]),
             most_seconds=None if data["most_seconds"] is None else _number(data["most_seconds"]),
             most_rows={require_text(table): _number(number) for table, number in data["most_rows"].items()},
+            most_others=_number(data.get("most_others", SPARE_ROWS)),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
@@ -330,18 +403,6 @@ def refuse_review(review: Approval, requesters: Collection[str], environment: st
 def not_reviewed(message: str) -> Refused:
     hint = "Add the label or press the button again, and let a reviewer approve the run in time."
     return Refused(f"not approved: {message}", reason=Reason.NOT_REVIEWED, hint=hint)
-
-
-def find_growth(request: WaitingRequest, terms: ApprovalTerms) -> str:
-    """Describe how the loss of these terms exceeds the approved one; empty if it does not."""
-    most, lost = request.most_seconds, terms.lost_seconds
-    if most is not None and (lost is None or lost > most):
-        now = "an unknown time" if lost is None else format_duration(lost)
-        return f"it would lose {now} of writes now, and at most {format_duration(most)} was approved"
-    for table, number in terms.lost_rows.items():
-        if number > (limit := request.most_rows.get(table, SPARE_ROWS)):
-            return f"it would remove {number} rows of {quote_name(table)} now, and at most {limit} was approved"
-    return ""
 
 
 def _refused(reason: Reason, message: str, hint: str = ASK_AGAIN) -> Refused:

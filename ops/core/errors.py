@@ -265,7 +265,7 @@ class Reason(StrEnum):
     REQUEST_CHANGED = "request_changed"
     """The approved request was edited, the approval is older than its plan, or the plan is another one now."""
     LOSS_GREW = "loss_grew"
-    """The run would lose more than the second person approved."""
+    """The run would lose more than the second person approved, or than its plan accepted."""
     LABEL_CHANGED = "label_changed"
     """The label `approve:restore` approves nothing: press the button *approve-restore* with the digest."""
     READ_ONLY = "read_only"

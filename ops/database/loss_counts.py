@@ -32,9 +32,18 @@ def count_losses(
     counted = {each: sql for each, sql in statements.items() if _is_countable(sql, copy)}
     counted = dict(islice(counted.items(), MAX_COUNTS))
     rows = _read(d1, database_id, counted) if counted else {}
-    numbers = {each: int(n) for each, row in rows.items() if isinstance(n := row["n"], int)}
     highest = frozenset(each for each, row in rows.items() if row["top"] is not None and row["top"] == row["highest"])
-    return LossCounts(tables, numbers, highest)
+    return LossCounts(tables, _numbers(rows), highest)
+
+
+def count_again(d1: "D1Api", database_id: str, counts: LossCounts, tables: Mapping[str, int | None]) -> LossCounts:
+    """Return the present numbers of the rows that were counted, with one query. `tables` has the present totals."""
+    rows = _read(d1, database_id, {each: _count_sql(each, "") for each in counts.affected}) if counts.affected else {}
+    return LossCounts(tables, _numbers(rows), counts.highest)
+
+
+def _numbers(rows: Mapping[Affected, Mapping[str, SqlValue]]) -> Mapping[Affected, int]:
+    return {each: int(n) for each, row in rows.items() if isinstance(n := row["n"], int)}
 
 
 def _count_sql(affected: Affected, key: str) -> str:

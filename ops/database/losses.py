@@ -101,9 +101,9 @@ class LossCounts:
         total = self.tables.get(table)
         counts = [self.find(each) for each in losses if each.origin == table]
         known = [count for count in counts if count is not None]
-        if total is None or len(known) < len(counts):
+        if len(known) < len(counts):
             return total
-        return min(total, sum(known))
+        return sum(known) if total is None else min(total, sum(known))
 
     def find_deleted(self, losses: Sequence[RowLoss], table: str) -> int | None:
         """Return how many rows of a table are deleted; None if that is unknown, or at most a number is known."""

@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING, Any
 from ops.cloudflare.types.d1 import D1Restore, Migration
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.names import quote_name
+from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
 from ops.database.applies import RESTORE, RESTORE_UNDO, TABLE, RecordedApply, make_apply, record_apply
 from ops.database.checks import CheckResult
-from ops.database.state import MAX_TABLES, DatabaseState, RowsAt, TableRows, read_agreeing_state, read_state
+from ops.database.state import (
+    MAX_TABLES,
+    DatabaseState,
+    RowsAt,
+    TableRows,
+    count_rows_at,
+    read_agreeing_state,
+    read_clock,
+    read_state,
+)
 from ops.database.target import RestorePoint, session_of
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState
@@ -106,6 +116,18 @@ def check_restore(ctx: Context[Any], restore: DatabaseRestore) -> ObservedState:
     restore.before, restore.undo_bookmark = now, d1.read_bookmark(restore.database.id)
     text = f"{restore.name} has the planned schema and migrations; bookmark {restore.undo_bookmark}"
     return ObservedState(ChangeState.PLANNED, text)
+
+
+def read_loss(ctx: Context[Any], restore: DatabaseRestore) -> tuple[datetime, Mapping[str, RowsAt]]:
+    """Return D1's time, and table → its present rows that were there at the target, where that can be counted."""
+    d1, moment = ctx.cloudflare.d1, restore.point.moment
+    at, rows = run_parallel_mixed(
+        [
+            lambda: read_clock(d1, restore.database.id),
+            lambda: count_rows_at(d1, restore.database, restore.before, moment) if moment else {},
+        ]
+    )
+    return at, rows
 
 
 def _describe_rival(name: str, row: RecordedApply | None) -> str:

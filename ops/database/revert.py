@@ -17,7 +17,7 @@ from ops.database import holds
 from ops.database.acceptance import FileLosses, read_losses, refuse_losses
 from ops.database.holds import Hold
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, find_unseen, split_statements
-from ops.database.loss_counts import count_losses
+from ops.database.loss_counts import count_again, count_losses
 from ops.database.losses import LossCounts, RowLoss
 from ops.database.row_counts import describe_count, describe_unexpected
 from ops.database.runbook_base import hash_of, read_migrations
@@ -61,7 +61,7 @@ class DownFile:
     all_losses: tuple[RowLoss, ...]
     """Losses of removed tables and columns, too."""
     counts: LossCounts
-    """Rows before it, and those that it loses."""
+    """Rows before it, and those that it loses, as they were counted last."""
     failure: str
     """Why D1 refuses it if rows refer to others; empty if it does not."""
 
@@ -289,6 +289,8 @@ def check_revert(ctx: Context[Any], revert: MigrationRevert) -> ObservedState:
         return ObservedState(ChangeState.DONE, f"another run took {name} back")
     if now.structure != revert.before.structure:
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"the schema or the migrations of {revert.name} changed")
+    counts = count_again(d1, revert.database.id, revert.down.counts, now.counts)
+    revert.down = replace(revert.down, counts=counts)
     revert.before, revert.bookmark = now, d1.read_bookmark(revert.database.id)
     text = f"{revert.name} has the planned schema and migrations; bookmark {revert.bookmark}"
     return ObservedState(ChangeState.PLANNED, text)
@@ -325,8 +327,7 @@ def _settle(revert: MigrationRevert, now: DatabaseState, *, is_applied: bool, is
     if not is_applied and is_ours:
         differs = [*describe_schema(replace(now, rows={}), revert.down.schema)]
         notes = [f"the schema differs from that of the local copy: {'; '.join(differs)}"] if differs else []
-        counts = replace(revert.down.counts, tables=revert.before.counts)
-        notes += describe_unexpected(counts, revert.down.all_losses, now.counts)
+        notes += describe_unexpected(revert.down.counts, revert.down.all_losses, now.counts)
         return ObservedState(ChangeState.DONE, f"{name} is without {migration}, which is held", notes=tuple(notes))
     if not is_applied:
         text = f"another run or person took {migration} back"

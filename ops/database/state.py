@@ -167,9 +167,16 @@ def _count_rows(
 class RowsAt:
     """Present rows that were there at an earlier time, by their `created` column."""
 
+    total: int
+    """All present rows."""
     certain: int
     undated: int = 0
     """Rows whose column is empty or no time: nobody knows whether they were there."""
+
+    @property
+    def added(self) -> int:
+        """Return the greatest number of rows that were added since."""
+        return self.total - self.certain
 
 
 def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: datetime) -> dict[str, RowsAt]:
@@ -178,11 +185,12 @@ def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: d
 
     def count(table: str) -> RowsAt | None:
         added = sql_seconds(table, database.created[table])
-        numbers = f"total({added} <= CAST(? AS INTEGER)) AS n, total({added} IS NULL) AS undated"
-        sql = f"SELECT {numbers} FROM {quote_identifier(table)}"  # noqa: S608
+        until = f"total({added} <= CAST(? AS INTEGER)) AS n, total({added} IS NULL) AS undated"
+        sql = f"SELECT count(*) AS total, {until} FROM {quote_identifier(table)}"  # noqa: S608
         result = query_in_time(d1, database.id, SqlStatement(sql, (str(int(at.timestamp())),)))
-        n, undated = (_whole(result.rows[0][name]) for name in ("n", "undated")) if result else (None, None)
-        return None if n is None or undated is None else RowsAt(n, undated)
+        row = result.rows[0] if result else {}
+        total, n, undated = (_whole(row.get(name)) for name in ("total", "n", "undated"))
+        return None if total is None or n is None or undated is None else RowsAt(total, n, undated)
 
     counts = run_parallel([partial(count, name) for name in known]) if known else []
     return {name: found for name, found in zip(known, counts, strict=True) if found is not None}

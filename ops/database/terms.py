@@ -5,16 +5,20 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from ops.core.approval import ApprovalTerms
+from ops.core.approval import ASK_AGAIN, ApprovalTerms
 from ops.core.clock import format_rfc3339
+from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand, build_gh_command
+from ops.core.plan import PlanSection
 from ops.database.plan_text import WorkerUse
-from ops.database.restore import DatabaseRestore
+from ops.database.restore import DatabaseRestore, read_loss
 from ops.database.revert import MigrationRevert
+from ops.database.state import RowsAt
 from ops.engine.context import Context
 from ops.engine.step import Step
 
 RESTORE = "restore-database"
+PLAN_AGAIN = "Start the same command again: its new plan has the present numbers. Read it before you confirm."
 
 
 def restore_terms(
@@ -28,11 +32,9 @@ def restore_terms(
 
     `options` are the other parameters. Bookmark and counts change with every write, so they are no part.
     """
-    point, counts = restore.point, restore.before.counts
+    point = restore.point
     to = format_rfc3339(point.at) if point.at else point.bookmark
     settling = sum(each.wait_after for each in changes)
-    certain = {table: rows.certain for table, rows in restore.rows_at_target.items()}
-    lost = {table: counts[table] - then for table, then in certain.items() if counts.get(table, 0) > then}
     return ApprovalTerms(
         params={"database": restore.name, "to": to, **options},
         content=(
@@ -44,14 +46,37 @@ def restore_terms(
         ),
         target=f"the restore of {restore.name} to {point}",
         lost_seconds=int((now - point.moment).total_seconds() + settling) if point.moment else None,
-        lost_rows=lost,
+        lost_rows=_restore_rows(restore, restore.rows_at_target),
     )
+
+
+def _restore_rows(restore: DatabaseRestore, at_target: Mapping[str, RowsAt]) -> dict[str, int | None]:
+    """Return table → rows that the restore removes at most; None if it was not counted in time.
+
+    A table without `created` is left out: its number is never known.
+    """
+    tables = [table for table in restore.before.rows if table in restore.database.created]
+    return {table: at_target[table].added if table in at_target else None for table in tables}
+
+
+def refuse_restore_growth(
+    ctx: Context[Any], restore: DatabaseRestore, planned: ApprovalTerms, *, is_closed: bool
+) -> None:
+    """Count the rows that the restore loses again. Raises Refused if people accepted fewer, or less time.
+
+    `is_closed`: maintenance is on, so that time loses no writes.
+    """
+    at, rows = read_loss(ctx, restore)
+    limit, lost, seconds = planned.limit, _restore_rows(restore, rows), planned.lost_seconds
+    if is_closed or seconds is None:
+        refuse_growth(ctx, limit.find_more_rows(lost))
+    else:
+        refuse_growth(ctx, limit.find_growth(seconds + int((at - restore.planned_at).total_seconds()), lost))
 
 
 def revert_terms(revert: MigrationRevert, reason: str) -> ApprovalTerms:
     """Return the terms of a revert: the migration, each statement of its down file, and the content that is held."""
     name, down = revert.migration.name, revert.down
-    lost = dict.fromkeys(each.origin for each in down.all_losses)
     return ApprovalTerms(
         params={"database": revert.name, "name": name, **({"reason": reason} if reason else {})},
         content=(
@@ -59,9 +84,28 @@ def revert_terms(revert: MigrationRevert, reason: str) -> ApprovalTerms:
             *(f"version {upload}" for upload in sorted(revert.newer_uploads)),
         ),
         target=f"the revert of {name} on {revert.name}",
-        lost_rows={table: most for table in lost if (most := down.counts.find_most(down.all_losses, table))},
+        lost_rows=revert_rows(revert),
         uncounted="the rows and columns that its down file deletes",
     )
+
+
+def revert_rows(revert: MigrationRevert) -> dict[str, int | None]:
+    """Return table → rows that the down file loses at most, as they were counted last; None if that is unknown."""
+    losses, counts = revert.down.all_losses, revert.down.counts
+    return {table: counts.find_most(losses, table) for table in dict.fromkeys(each.origin for each in losses)}
+
+
+def limit_section(ctx: Context[Any], terms: ApprovalTerms) -> tuple[PlanSection, ...]:
+    """Return the section with the greatest loss; none after an approval, whose request has the number that counts."""
+    if ctx.request.approval:
+        return ()
+    return (PlanSection("Greatest loss", (f"{terms.limit.describe(terms.uncounted)}: a run that finds more stops",)),)
+
+
+def refuse_growth(ctx: Context[Any], growth: str) -> None:
+    """Raise Refused for a loss that exceeds its limit; `growth` describes it, and is empty without one."""
+    if growth:
+        raise Refused(growth, reason=Reason.LOSS_GREW, hint=ASK_AGAIN if ctx.request.approval else PLAN_AGAIN)
 
 
 def suggest_restore(

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.config.probes import ProbeSet
+from ops.core.approval import ApprovalTerms
 from ops.core.errors import Decision, NoEvidence, Reason, StillUnhealthy
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import RunOutcome
@@ -35,7 +36,7 @@ from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, Restore
 from ops.database.worker_reads import WorkerReads, describe_use, read_worker
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, JobNeeds, LabelUse, TokenPermissions, param
-from ops.engine.step import ObservedState, Step, StepPlan
+from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 from ops.maintenance import closure
 from ops.maintenance.closure import Closure
 from ops.maintenance.reopening_duty import SameIntent
@@ -113,6 +114,8 @@ class _Restoration:
     checked: DatabaseChecks | None = None
     undo: str = ""
     """Bookmark that undoes an earlier restore, which this run only checks."""
+    terms: ApprovalTerms | None = None
+    """Loss of the plan, and its limit."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,8 +123,10 @@ class _Restore(Step):
     whole: _Restoration
     restore: DatabaseRestore
 
-    def prepare(self, ctx: Context[Any]) -> bool:  # noqa: ARG002
-        """Return True, so that the state and the undo are read right before the restore."""
+    def prepare(self, ctx: Context[Any]) -> bool:
+        """Count the loss again before a service is closed. Return True, so that state and undo are read again, too."""
+        if self.whole.terms:
+            terms.refuse_restore_growth(ctx, self.restore, self.whole.terms, is_closed=False)
         return True
 
     def find_awaited_probes(self, ctx: Context[Any]) -> ProbeSet | None:
@@ -207,6 +212,8 @@ def _check_restore(
     if whole.holds and not restore.sent:
         whole.holds.read_again(ctx)
     observed = check_restore(ctx, restore)
+    if whole.terms and not restore.sent and observed.state == ChangeState.PLANNED:
+        terms.refuse_restore_growth(ctx, restore, whole.terms, is_closed=True)
     if restore.sent and restore.is_closed and (gone := whole.closure.services - whole.closure.find_closed(ctx)):
         restore.is_closed = False
         text = f"maintenance of {', '.join(sorted(gone))} ended during the restore: writes went on"
@@ -356,6 +363,8 @@ def _plan_changes(
     advice = (plan_text.describe_next_deployment(database, held.new), kept.advice if kept else "")
     remaining = "; ".join(filter(None, advice))
     sections = (*held.sections, *closed.describe_calls(ctx), *([kept.section] if kept else []))
+    whole.terms = terms.restore_terms(restore, _given_options(ctx.params), changes, uses, reads.at)
+    sections = (*sections, *terms.limit_section(ctx, whole.terms))
     return StepPlan(
         summary=f"D1 database {name}: restore {point}",
         changes=changes,
@@ -371,7 +380,7 @@ def _plan_changes(
         done_message=f"Restored {name} to {point}",
         proved_claim=f"{name} is restored to {point}; its checks and the probes are healthy",
         healthy_before_message="the data is restored and checked. No probe failed before, so check the data itself",
-        terms=terms.restore_terms(restore, _given_options(ctx.params), changes, uses, reads.at),
+        terms=whole.terms,
         probes=partial(_find_probes, ctx, closed),
         decide=partial(_decide, ctx, whole, remaining),
         describe_remains=partial(closed.describe_remains, ctx),

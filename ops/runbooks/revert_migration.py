@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.cloudflare.types.d1 import Migration
+from ops.core.approval import LossLimit
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.names import count_of
@@ -21,7 +22,7 @@ from ops.database.runbook_base import DatabaseRunbook
 from ops.database.target import BEFORE_MIGRATION
 from ops.engine.context import Context
 from ops.engine.runbook import JobNeeds, LabelUse, TokenPermissions, param
-from ops.engine.step import ObservedState, Step, StepPlan
+from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 
 if TYPE_CHECKING:
     from ops.config import Environment
@@ -75,13 +76,17 @@ class RevertMigration(DatabaseRunbook["RevertMigration.Params"]):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Revert(Step):
     revert: MigrationRevert
+    limit: LossLimit
 
     def prepare(self, ctx: Context[Any]) -> bool:  # noqa: ARG002
         """Return True, so that state and bookmark are read right before the batch."""
         return True
 
     def check(self, ctx: Context[Any]) -> ObservedState:
-        return check_revert(ctx, self.revert)
+        observed = check_revert(ctx, self.revert)
+        if observed.state == ChangeState.PLANNED and not self.revert.sent:
+            terms.refuse_growth(ctx, self.limit.find_more_rows(terms.revert_rows(self.revert)))
+        return observed
 
     def apply(self, ctx: Context[Any]) -> str:
         return _suggesting_restore(ctx, self.revert.migration, lambda: send_revert(ctx, self.revert))
@@ -140,10 +145,11 @@ def _build_plan(ctx: Context[RevertMigration.Params], database: "Database") -> S
         )
     planned = _suggesting_restore(ctx, migration, lambda: revert.plan_revert(ctx, name, database, reads, migration))
     remaining = plan_text.describe_next_deployment(database, [planned.hold])
+    loss = terms.revert_terms(planned, ctx.params.reason)
     return StepPlan(
         summary=f"D1 database {name}: revert {migration}",
-        changes=(_step(ctx, planned),),
-        sections=tuple(_sections(planned)),
+        changes=(_step(ctx, planned, loss.limit),),
+        sections=(*_sections(planned), *(terms.limit_section(ctx, loss) if planned.down.all_losses else ())),
         not_undone=NOT_UNDONE,
         consequences=(ONE_TRANSACTION, CODE_FIRST, UNDO_LOSES),
         warnings=tuple(_warnings(planned)),
@@ -151,12 +157,12 @@ def _build_plan(ctx: Context[RevertMigration.Params], database: "Database") -> S
         done_message=f"Reverted {migration.name} of {name}",
         proved_claim=f"{migration.name} of {name} is reverted; its checks and the probes are healthy",
         healthy_before_message="the migration is reverted and checked. No probe failed before: check the data",
-        terms=terms.revert_terms(planned, ctx.params.reason),
+        terms=loss,
         decide=partial(_decide, ctx, name, database, planned, remaining),
     )
 
 
-def _step(ctx: Context[RevertMigration.Params], planned: MigrationRevert) -> _Revert:
+def _step(ctx: Context[RevertMigration.Params], planned: MigrationRevert, limit: LossLimit) -> _Revert:
     return _Revert(
         target=f"Migration {planned.migration.name} of D1 database {planned.name}",
         before="applied",
@@ -164,6 +170,7 @@ def _step(ctx: Context[RevertMigration.Params], planned: MigrationRevert) -> _Re
         done_when="its row is gone, and its hold names this run",
         undo=terms.suggest_restore(ctx, ctx.params.database, planned.bookmark),
         revert=planned,
+        limit=limit,
     )
 
 

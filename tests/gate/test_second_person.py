@@ -307,7 +307,7 @@ def test_greater_loss_needs_a_new_approval(desk: Desk) -> None:
 
     assert ended(refused) == (3, "refused", "loss_grew")
     assert refused.result["message"].startswith(
-        "nothing was changed: it would remove 202 rows of sales now, and at most 138 was approved"
+        "nothing was changed: it would lose 202 rows of sales now, and at most 138 were approved"
     )
     assert desk.tables == grown
     assert desk.request["requesters"] == [desk.id_of("alice")]

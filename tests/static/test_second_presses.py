@@ -32,6 +32,9 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     "ops/database/earlier_restores.py refuse_concurrent_restore": (
         "tests/runbooks/test_restore_database_repeated.py::test_second_press_within_a_minute_of_a_kill_waits",
     ),
+    "ops/database/terms.py PLAN_AGAIN": (
+        "tests/runbooks/test_grown_losses.py::test_revert_loses_at_most_the_accepted_rows",
+    ),
     "ops/engine/change_writer.py ChangeWriter.read_back": (HERE,),
     "ops/engine/change_writer.py SentChange.start_again_hint": (HERE,),
     "ops/engine/change_writer.py _not_applied": (HERE, HERE),
