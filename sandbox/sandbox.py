@@ -357,7 +357,8 @@ class Sandbox:
         host, answer = host_of(request), self._edge_for(request).answer
         if host in STATUS_HOSTS and all(fault.host != host for fault in self.edge_faults.rules):
             return answer(request)
-        return self.edge_faults.wrap(answer, request)
+        response = self.edge_faults.wrap(answer, request)
+        return response and self.edge.add_ray(request, response)
 
     def _is_edge_prompt(self) -> bool:
         """Whether no answer of the edge waits in real time now."""

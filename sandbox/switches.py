@@ -75,6 +75,9 @@ class Switches:
     Custom domains were stale for 15 seconds to five minutes (github.com/SlopDotCash/slopdotcash/issues/86,
     github.com/langx/langx/issues/1211)."""
 
+    edge_place: str = "FRA"
+    """Airport code of the data center that clients reach. Each response names it at the end of `cf-ray`."""
+
     edge_challenges_runners: bool = False
     """Whether the edge answers probes with a bot challenge (403, `cf-mitigated: challenge`), as a zone with Bot Fight
     Mode or *Under attack* does for data centers; not on pages.dev and workers.dev. A request passes, as with a WAF

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ops.core.errors import Decision, Reason
 from ops.core.plan import LiveState, Plan
 from ops.core.timeline import EventKind, RunEvent
-from ops.core.verdict import ProbeObservation, Verdict
+from ops.core.verdict import ProbeObservation, Verdict, add_place
 
 MOVED = "moved: "
 """Start of a rehearsal's event that says how it moved the traffic by accident."""
@@ -16,25 +16,31 @@ MOVED_TRAFFIC = LiveState.MOVED.words
 
 
 def describe_decision(decision: Decision, before: Verdict, plan: Plan, *, wrote: bool, after: ProbeObservation) -> str:
-    """Return the sentence that starts every report. `before` is the verdict before the run."""
+    """Return the sentence that starts every report. `before` is the verdict before the run.
+
+    A success says where its answers come from: other data centers may differ.
+    """
+    seen_from = after.seen_from
     match decision:
         case Decision.HEALTHY_AS_BEFORE if plan.healthy_before_message:
-            return plan.healthy_before_message
+            return add_place(plan.healthy_before_message, seen_from)
         case Decision.RECOVERED | Decision.HEALTHY_AS_BEFORE if plan.proved_claim:
-            return "; ".join(filter(None, [plan.proved_claim, plan.proof_limit]))
+            return "; ".join(filter(None, [add_place(plan.proved_claim, seen_from), plan.proof_limit]))
         case Decision.NOTHING_TO_DO if plan.proved_claim:
-            return "; ".join(filter(None, [plan.summary, plan.proved_claim, plan.proof_limit]))
+            claim = add_place(plan.proved_claim, seen_from)
+            return "; ".join(filter(None, [plan.summary, claim, plan.proof_limit]))
         case Decision.STILL_UNHEALTHY if plan.proved_claim:
             known = "changed" if wrote else "nothing was changed"
             return f"{known}, but the probes do not confirm: {plan.claim_without_health}; {after.failure}"
         case Decision.RECOVERED if before == Verdict.INCONCLUSIVE:
-            return "the probes are healthy now; whether they failed before is unknown"
+            return f"{add_place('the probes are healthy now', seen_from)}; whether they failed before is unknown"
         case Decision.RECOVERED:
-            return "the probes failed before and are healthy now"
+            return add_place("the probes failed before and are healthy now", seen_from)
         case Decision.HEALTHY_AS_BEFORE:
-            return "changed, and healthy as before: no probe failed before either, so this may be the wrong service"
+            healthy = add_place("changed, and healthy as before", seen_from)
+            return f"{healthy}: no probe failed before either, so this may be the wrong service"
         case Decision.NOTHING_TO_DO:
-            return f"{_left_alone(plan)}; the probes are healthy"
+            return f"{_left_alone(plan)}; {add_place('the probes are healthy', seen_from)}"
         case Decision.STILL_UNHEALTHY if wrote:
             return f"changed, and {_unhealthy(before, plan)}"
         case Decision.STILL_UNHEALTHY:

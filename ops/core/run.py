@@ -18,7 +18,7 @@ from ops.core.plan import LiveState, Plan, plan_from_json
 from ops.core.run_record import DONE, RecordRow, RunRecord
 from ops.core.timeline import EventKind, RunEvent, find_seconds
 from ops.core.tolerant_json import mapping_in, mappings_in, text_in
-from ops.core.verdict import ProbeObservation, Verdict, observation_to_json
+from ops.core.verdict import ProbeObservation, Verdict, add_place, observation_to_json
 from ops.core.version import __version__
 
 STATES = {
@@ -122,7 +122,7 @@ class Run:
     @property
     def explanation(self) -> str:
         """Return the message without the claim that the headline has."""
-        claim = self.plan.proved_claim if self.plan and self.decision in PROVED else ""
+        claim = self._proved_claim if self.decision in PROVED else ""
         return self.message.removeprefix(claim).removeprefix("; ") if claim else self.message
 
     @property
@@ -209,16 +209,16 @@ class Run:
         after = f" after {seconds:.1f} s" if seconds else ""
         match self.decision:
             case Decision.RECOVERED | Decision.HEALTHY_AS_BEFORE if self.plan and self.plan.proved_claim:
-                claim = re.sub("^the ", "The ", self.plan.proved_claim)
+                claim = re.sub("^the ", "The ", self._proved_claim)
                 return f"{claim}{', proved' if after else ''}{after}"
             case Decision.RECOVERED:
-                return f"{done}: {'healthy' if self.is_verified else 'not verified'}{after}"
+                return f"{done}: {self._describe_health(f'healthy{after}', f'not verified{after}')}"
             case Decision.HEALTHY_AS_BEFORE:
-                return f"{done}: {'healthy before and after' if self.is_verified else 'not verified'}"
+                return f"{done}: {self._describe_health('healthy before and after', 'not verified')}"
             case Decision.NOTHING_TO_DO:
                 return f"{run}: nothing to do"
             case Decision.PLANNED if self.has_written and self.plan and self.plan.proved_claim:
-                return self.plan.proved_claim
+                return self._proved_claim
             case Decision.PLANNED if self.reason == Reason.HANDED_ON:
                 return f"{run}: planned, and going on"
             case Decision.PLANNED if self.reason == Reason.NEEDS_TWO_PEOPLE:
@@ -234,6 +234,19 @@ class Run:
                 return f"{run}: outcome unknown, the change may be live"
             case _:
                 return f"{run}: {self.state[:1].lower()}{self.state[1:]}"
+
+    @property
+    def _proved_claim(self) -> str:
+        """Return the claim of the plan, with where it was seen; empty without one."""
+        claim = self.plan.proved_claim if self.plan else ""
+        return self._add_place(claim) if claim else ""
+
+    def _describe_health(self, healthy: str, unproved: str) -> str:
+        return self._add_place(healthy) if self.is_verified else unproved
+
+    def _add_place(self, claim: str) -> str:
+        """Return a claim with where the probes saw it; an older record does not say that."""
+        return add_place(claim, self._data(EventKind.VERIFIED, "seen_from"))
 
     @property
     def live(self) -> LiveState | None:

@@ -3,7 +3,7 @@
 Missing data is inconclusive, and inconclusive never counts as healthy.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any
@@ -86,6 +86,22 @@ def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
     return Verdict.HEALTHY if kinds == {Verdict.HEALTHY} else Verdict.INCONCLUSIVE
 
 
+SEEN = "seen at one location"
+"""Limit of every proof that rests on answers of the edge, until a run knows the location."""
+
+
+def join_places(places: Sequence[str]) -> str:
+    *others, last = places
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def add_place(claim: str, seen_from: str) -> str:
+    """Return a claim with where it was seen: instead of SEEN, else at its end."""
+    if SEEN in claim or not seen_from:
+        return claim.replace(SEEN, seen_from or SEEN)
+    return f"{claim}, {seen_from}"
+
+
 REPORTED_WHEN_HEALTHY = frozenset(
     {"status", "exit", "version", "pages", "assets", "links", "cached", "browser", "first 429"}
 )
@@ -151,6 +167,8 @@ class ProbeResult:
     echoed_version: str | None = None
     proves_health: bool = True
     """False if it shows only that a request is in effect, such as a closed service, and not that the service works."""
+    places: tuple[str, ...] = ()
+    """Airport codes of the data centers that answered, sorted."""
 
     @property
     def finding(self) -> str:
@@ -176,6 +194,18 @@ class ProbeObservation:
     results: tuple[ProbeResult, ...] = ()
     rounds: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Return the airport codes of the data centers that answered, sorted."""
+        return tuple(sorted({place for result in self.results for place in result.places}))
+
+    @property
+    def seen_from(self) -> str:
+        """Return where the answers come from, such as "seen from FRA"; empty if no probe is a request."""
+        if places := self.places:
+            return f"seen from {join_places(places)}"
+        return SEEN if any(result.seconds is not None for result in self.results) else ""
 
     @property
     def hint(self) -> str:
@@ -223,6 +253,7 @@ def observation_to_json(observation: ProbeObservation | None) -> dict[str, Any] 
     return {
         "verdict": observation.verdict.value,
         "rounds": observation.rounds,
+        "places": list(observation.places),
         "notes": list(observation.notes),
         "probes": [
             {

@@ -31,7 +31,7 @@ from ops.core.plan import LiveState, Plan, Progress, RunOutcome, changed_elsewhe
 from ops.core.run import EndedRun
 from ops.core.threads import start_call
 from ops.core.timeline import EventKind
-from ops.core.verdict import NO_OBSERVATION, ProbeObservation, Verdict, decide_by_verdicts
+from ops.core.verdict import NO_OBSERVATION, ProbeObservation, Verdict, add_place, decide_by_verdicts
 from ops.engine.change_writer import ChangeWriter, SentChange, keep_rate
 from ops.engine.context import Context
 from ops.engine.rehearsal import record_skipped, rehearse
@@ -358,8 +358,11 @@ class Engine:
     def _verify(self, ctx: Context[Any], plan: StepPlan, probes: "ProbeSet") -> ProbeObservation:
         after = self._probe(ctx, probes, "after", is_settled=plan.if_unproved is not None)
         is_claim = after.verdict == Verdict.HEALTHY and not plan.proves_health
+        is_healthy = after.verdict == Verdict.HEALTHY
         text = plan.proved_claim if is_claim else after.verdict.value
-        ctx.timeline.record(EventKind.VERIFIED, text, rounds=after.rounds, verdict=after.verdict.value)
+        seen = {"seen_from": after.seen_from} if is_healthy and after.seen_from else {}
+        text = add_place(text, after.seen_from) if is_healthy else text
+        ctx.timeline.record(EventKind.VERIFIED, text, rounds=after.rounds, verdict=after.verdict.value, **seen)
         for note in after.notes:
             ctx.timeline.record(EventKind.WARNING, f"not proved: {note}")
         return after

@@ -13,6 +13,7 @@ from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Decision
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord
+from ops.core.verdict import NO_OBSERVATION, SEEN, add_place
 from ops.github import comments
 from ops.github.issues import add_once
 from ops.limits import diff
@@ -164,6 +165,7 @@ def _with_result(note: RaiseNote, result: "EndedRun") -> str:
     if not note.needs_result:
         return note.text
     if result.decision in APPLIED:
-        proof = [each for each in (result.after.notes if result.after else ()) if f"limit {note.limit}:" in each]
-        return "; not proved: ".join([f"{note.text}: in effect, seen at one location", *proof])
+        after = result.after or NO_OBSERVATION
+        proof = [each for each in after.notes if f"limit {note.limit}:" in each]
+        return "; not proved: ".join([add_place(f"{note.text}: in effect, {SEEN}", after.seen_from), *proof])
     return f"{note.text}: not confirmed, {result.decision.value.replace('_', ' ')}: {result.message}"

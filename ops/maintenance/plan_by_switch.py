@@ -24,6 +24,7 @@ from ops.core.owners import (
 )
 from ops.core.plan import PlanSection
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SwitchValue
+from ops.core.verdict import SEEN
 from ops.engine.context import Context
 from ops.engine.step import StepPlan
 from ops.maintenance import refusals
@@ -121,7 +122,7 @@ def _plan_closing(
         reason=None if write else Reason.ALREADY_OFF,
         next_step=ctx.status_command,
         done_message=f"Took {what} offline",
-        proved_claim=f"{what} is offline as requested: it answers 503, {steps.SEEN}",
+        proved_claim=f"{what} is offline as requested: it answers 503, {SEEN}",
         proof_limit=steps.ONE_LOCATION_NOTE,
         proves_health=False,
         notices=steps.notify_others(ctx, [write] if write else []),
@@ -248,7 +249,7 @@ def _describe_reopened(
         because = "" if stays == request.path else f", because {_describe_scope(service, stays)} is"
         return f"{what} stays offline{because}{held}"
     rest = "" if request.path or not closed else f", except {', '.join(closed)}{held}"
-    return f"{what} is open as requested, {steps.SEEN}{rest}"
+    return f"{what} is open as requested, {SEEN}{rest}"
 
 
 def _remaining_owners(ctx: Context[Any], request: MaintenanceRequest, current: SwitchState) -> tuple[StateOwner, ...]:

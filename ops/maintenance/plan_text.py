@@ -12,6 +12,7 @@ from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import first_of
 from ops.core.next_step import SuggestedCommand, build_command
 from ops.core.plan import Change, PlanSection, Progress
+from ops.core.verdict import SEEN
 from ops.engine import timed_end
 from ops.engine.context import Context
 from ops.maintenance.orphaned_routes import RecoveredState
@@ -223,7 +224,7 @@ def describe_stays(what: str, stays: MaintenanceWindow | None, held: str) -> str
     """Describe a scope that stays closed for other incidents, or by a wider window."""
     if held or stays is None:
         return held
-    return f"{what} is still offline, because {stays.scope} is; to open it, reopen {stays.scope}"
+    return f"{what} is still offline, {SEEN}, because {stays.scope} is; to open it, reopen {stays.scope}"
 
 
 def _describe_end(window: MaintenanceWindow, now: datetime) -> Iterator[str]:

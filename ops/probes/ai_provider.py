@@ -11,7 +11,7 @@ import httpx
 
 from ops.core.redaction import Secret
 from ops.core.verdict import KeyAnswer, KeyVerdict
-from ops.probes.edge_answer import detect_challenge
+from ops.probes.edge_answer import judge_answer
 from ops.probes.http import ProbeClient
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def check_key(web: ProbeClient, spec: "KeyProvider", key: Secret) -> KeyAnswer:
         return KeyAnswer(KeyVerdict.UNCLEAR, f"no answer within {spec.timeout:g} s")
     except httpx.RequestError as error:
         return KeyAnswer(KeyVerdict.UNCLEAR, type(error).__name__)
-    if challenged := detect_challenge(response.status_code, response.headers, body):
-        return KeyAnswer(KeyVerdict.UNCLEAR, challenged.detail)
+    if blocker := judge_answer(response.status_code, response.headers, body, is_at_cloudflare=False).blocker:
+        return KeyAnswer(KeyVerdict.UNCLEAR, blocker.detail)
     if response.status_code in UNAUTHORIZED_STATUSES:
         return KeyAnswer(KeyVerdict.REFUSED, f"status {response.status_code}")
     if response.status_code != 200:

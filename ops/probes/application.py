@@ -15,8 +15,8 @@ from ops.core.errors import ConfigError, NotApplied, ProviderError, Reason, Refu
 from ops.core.redaction import Secret
 from ops.core.runtime_contract import LIMIT_PROBE_PATH, RUNTIME_PATH, RuntimeState, parse_runtime_state
 from ops.core.verdict import Assertion, ObjectObservation, ProbeResult, RateLimitCheck, Verdict, parse_proof
-from ops.probes.edge_answer import describe_cache, describe_no_proof, detect_challenge
-from ops.probes.http import ProbeClient, detect_maintenance, parse_json, value_at_path
+from ops.probes.edge_answer import EdgeAnswer, judge_answer
+from ops.probes.http import ProbeClient, parse_json, value_at_path
 
 if TYPE_CHECKING:
     from ops.config.sections import DurableObject
@@ -34,10 +34,8 @@ def read_runtime_state(web: ProbeClient, url: str) -> RuntimeState | str:
         response, body = web.fetch(where)
     except httpx.RequestError as error:
         return f"{where} could not be reached ({type(error).__name__})"
-    if challenged := detect_challenge(response.status_code, response.headers, body):
-        return f"{where} could not be read: {challenged.detail}"
-    if cached := describe_cache(response.headers):
-        return f"{where} could not be read: {describe_no_proof(cached)}"
+    if doubt := judge_answer(response.status_code, response.headers, body).doubt:
+        return f"{where} could not be read: {doubt}"
     if response.status_code != 200:
         return f"{where} returned HTTP {response.status_code}"
     try:
@@ -69,10 +67,8 @@ def _find_first_429(web: ProbeClient, url: str, proof: RateLimitCheck) -> Assert
                 response, body = web.fetch(address, {"ops-probe": mark})
         except httpx.RequestError as error:
             return _no_proof(f"request {number} got no answer ({type(error).__name__})")
-        if challenged := detect_challenge(response.status_code, response.headers, body):
-            return _no_proof(f"request {number} was not counted: {challenged.detail}")
-        if cached := describe_cache(response.headers):
-            return _no_proof(f"request {number} was not counted: {describe_no_proof(cached)}")
+        if doubt := judge_answer(response.status_code, response.headers, body).doubt:
+            return _no_proof(f"request {number} was not counted: {doubt}")
         if response.status_code == 429:
             text = f"at request {number}, {wanted}"
             return Assertion("first 429", Verdict.HEALTHY, text) if number > proof.limit else _no_proof(text)
@@ -101,13 +97,14 @@ class DurableObjectAdmin(WriteGuard):
             response, body = self._send("GET", url + spec.state, spec, within=READ_TIMEOUT)
         except httpx.RequestError as error:
             return f"its state could not be read ({type(error).__name__})"
-        if challenged := detect_challenge(response.status_code, response.headers, body):
-            return f"GET {spec.state} could not be read: {challenged.detail}"
-        _check_access(response, f"GET {spec.state}", spec)
+        answer = judge_answer(response.status_code, response.headers, body)
+        if answer.blocker:
+            return f"GET {spec.state} could not be read: {answer.doubt}"
+        _check_access(answer, response.status_code, f"GET {spec.state}", spec)
         if response.status_code != 200:
             return f"GET {spec.state} returned HTTP {response.status_code}"
-        if cached := describe_cache(response.headers):
-            return f"GET {spec.state} could not be read: {describe_no_proof(cached)}"
+        if answer.doubt:
+            return f"GET {spec.state} could not be read: {answer.doubt}"
         document = parse_json(body)
         proof = parse_proof(value_at_path(document, spec.proof))
         if proof is None:
@@ -131,13 +128,14 @@ class DurableObjectAdmin(WriteGuard):
         except httpx.RequestError as error:
             raise UnclearWrite(f"no answer to {what} ({type(error).__name__})", reason=Reason.UNCLEAR) from None
         status = response.status_code
-        if challenged := detect_challenge(status, response.headers, body):
+        answer = judge_answer(status, response.headers, body)
+        if answer.blocker:
             raise Refused(
-                f"{what} did not reach the application: {challenged.detail}",
+                f"{what} did not reach the application: {answer.doubt}",
                 reason=Reason.NO_ENDPOINT,
                 hint="Let this machine through with a WAF skip rule for this path. Then run the same command again.",
             )
-        _check_access(response, what, spec)
+        _check_access(answer, status, what, spec)
         if status >= 500 or status == 429:
             raise UnclearWrite(f"{what} returned HTTP {status}", reason=Reason.UNCLEAR)
         if not 200 <= status < 300:
@@ -171,9 +169,8 @@ def _find(spec: "DurableObject") -> str:
     return f"The token is here: {place}." if place else "Use the value of the application's secret ADMIN_TOKEN."
 
 
-def _check_access(response: httpx.Response, what: str, spec: "DurableObject") -> None:
-    status = response.status_code
-    if detect_maintenance(status, response.headers):
+def _check_access(answer: EdgeAnswer, status: int, what: str, spec: "DurableObject") -> None:
+    if answer.is_maintenance:
         raise Refused(
             f"{what} was answered by ops-maintenance: the service is in maintenance mode",
             reason=Reason.NO_ENDPOINT,

@@ -37,7 +37,7 @@ from playwright.sync_api import (
 
 from ops.core.redaction import Redactor
 from ops.core.verdict import Verdict
-from ops.probes.edge_answer import describe_cache, describe_no_proof
+from ops.probes.edge_answer import describe_no_proof, judge_answer
 from ops.tools.own_program import hide_environment
 
 MAX_STEP_SECONDS = 10.0
@@ -192,12 +192,16 @@ def _on_failure(request: Request, findings: BrowserFindings) -> None:
 
 
 def _on_response(response: Response, findings: BrowserFindings) -> None:
-    if findings.is_own(response.url) and "challenge" in response.headers.get("cf-mitigated", ""):
-        text = f"{urlsplit(response.url).path} was stopped by a Cloudflare bot challenge (status {response.status})"
-        findings.add(CHALLENGE, text, Verdict.INCONCLUSIVE)
-    elif findings.is_own(response.url):
-        path, cached = urlsplit(response.url).path, describe_cache(response.headers)
-        if cached and response.request.resource_type == "document":
+    """Record a response of the site. A subresource may lead to a login; a page that does shows nothing."""
+    if not findings.is_own(response.url):
+        return
+    is_page, path = response.request.resource_type == "document", urlsplit(response.url).path
+    answer = judge_answer(response.status, response.headers)
+    if answer.obstacle and (is_page or response.status >= 400):
+        findings.add(CHALLENGE, f"{path}: {answer.obstacle.detail}", Verdict.INCONCLUSIVE)
+    else:
+        cached = answer.cached
+        if cached and is_page:
             findings.cached[path] = cached
         if response.status >= 400 and cached:
             findings.add(
@@ -267,7 +271,7 @@ def _take_step(page: Page, verb: str, what: Any, findings: BrowserFindings, secr
 def _assertions(findings: BrowserFindings) -> list[list[str]]:
     """Return name, verdict and detail of each assertion."""
     if challenged := findings.by_assertion.get(CHALLENGE):  # other assertions are then meaningless
-        return [[CHALLENGE, Verdict.INCONCLUSIVE.value, f"{challenged[0][1]}: the state of the service is unknown"]]
+        return [[CHALLENGE, Verdict.INCONCLUSIVE.value, challenged[0][1]]]
     whole = {"pages": f"{len(findings.job.paths)}", "console": "no error", "requests": "none failed"}
     if findings.job.steps:
         whole["steps"] = f"{len(findings.job.steps)}"

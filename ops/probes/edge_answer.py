@@ -1,14 +1,16 @@
-"""Recognize an answer that a cache gave for the service, or Cloudflare with a challenge.
+"""Decide whether a response is an answer of the service, and from which data center.
 
-A cached answer proves neither health nor failure. Every probe and every read of a page decides it here.
+Every probe and every read of a page or endpoint decides it here. A cached answer proves neither health nor failure, and
+neither does that of a challenge, a login, maintenance mode or a proxy of our own network.
 developers.cloudflare.com/cache/concepts/cache-responses, developers.cloudflare.com/workers/cache/debugging,
-rfc-editor.org/rfc/rfc9111#name-age,
+rfc-editor.org/rfc/rfc9111#name-age, developers.cloudflare.com/fundamentals/reference/cloudflare-ray-id,
 developers.cloudflare.com/cloudflare-challenges/challenge-types/challenge-pages/detect-response
 """
 
 import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -45,6 +47,16 @@ BLOCK_PAGES = b"cf-error-details", b"error code: 10"
 """Texts of a block page, in HTML and plain text. Codes from 1100 are errors of the Worker."""
 MAX_BYTES_READ = 50_000
 ACCESS_DOMAIN = ".cloudflareaccess.com"
+UNREACHABLE = "could not be reached"
+MAINTENANCE_HEADER = "ops-maintenance"
+SWITCH_VALUE = "switch"
+MAINTENANCE = "maintenance"
+"""Name of the assertion about maintenance mode."""
+PROXY_STATUSES, GATEWAY_STATUSES = {407, 511}, {403, 502, 503, 504}
+"""Statuses that only a network before Cloudflare sends; and those of a gateway, if Cloudflare did not send them."""
+PROXY_HINT = "Let this machine reach the service without a proxy that answers itself. Then run the same command again."
+_RAY = re.compile(r"[0-9a-zA-Z]{1,40}-([A-Z]{3})")
+"""Value of `cf-ray`, which each response of Cloudflare has: an ID, and the airport code of the data center."""
 
 
 class CachedContent(Enum):
@@ -75,31 +87,113 @@ class ContentComparison(Protocol):
         ...
 
 
-def describe_cache(headers: Mapping[str, str]) -> str:
-    """Return the headers of an answer that a cache gave, such as `cf-cache-status: HIT, age 40 s`; else empty.
+@dataclass(frozen=True)
+class EdgeAnswer:
+    """How far a response is evidence about the service."""
+
+    obstacle: Assertion | None = None
+    """Why the service did not answer: a challenge, a login, a proxy, or maintenance mode. Always inconclusive."""
+    cached: str = ""
+    """Headers that show that a cache answered, such as `cf-cache-status: HIT, age 40 s`; else empty."""
+    is_stored: bool = False
+    """Whether the cached answer has an age. Static files also answer `HIT` right after a deployment, without one."""
+    place: str = ""
+    """Airport code of the data center that answered, such as FRA; empty if the response names none."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        return (self.place,) if self.place else ()
+
+    @property
+    def is_maintenance(self) -> bool:
+        return self.obstacle is not None and self.obstacle.name == MAINTENANCE
+
+    @property
+    def blocker(self) -> Assertion | None:
+        """Return the obstacle, unless it is maintenance mode."""
+        return None if self.is_maintenance else self.obstacle
+
+    @property
+    def doubt(self) -> str:
+        """Return why it proves nothing, for people; empty if it is an answer of the service."""
+        return self.obstacle.detail if self.obstacle else describe_no_proof(self.cached) if self.cached else ""
+
+    def cached_assertion(self, hint: str) -> Assertion | None:
+        """Return an inconclusive assertion if a cache answered; None otherwise."""
+        if not self.cached:
+            return None
+        return Assertion("cached", Verdict.INCONCLUSIVE, f"answer ({self.cached}): proves nothing", hint)
+
+
+def judge_answer(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes = b"",
+    *,
+    expected_status: int = 0,
+    is_at_cloudflare: bool = True,
+) -> EdgeAnswer:
+    """Return how far a response is evidence. The names in `headers` are in lower case.
+
+    `expected_status`: the wanted one. A block with it is accepted, and with 503 also maintenance mode.
+    `is_at_cloudflare`: whether the service is behind Cloudflare, whose responses all have `cf-ray`.
+    """
+    obstacle = None if expected_status == 503 else _detect_maintenance(status, headers)
+    place, (cached, is_stored) = _find_place(headers), _describe_cache(headers)
+    is_proxy = status in PROXY_STATUSES or (status in GATEWAY_STATUSES and is_at_cloudflare and not place)
+    obstacle = obstacle or _detect_blocker(status, headers, body, expected_status=expected_status, is_proxy=is_proxy)
+    return EdgeAnswer(obstacle, cached, is_stored, place)
+
+
+def judge_error(error: Exception) -> Assertion:
+    """Return the assertion on a request of httpx without a response.
+
+    Only a service that accepted the request and stayed silent is unhealthy. DNS, TLS, a proxy or a lost connection may
+    be a fault of our own network.
+    """
+    import httpx  # a tenth of a second, and the browser's program does not need it
+
+    if isinstance(error, httpx.ReadTimeout):
+        return Assertion("answer", Verdict.UNHEALTHY, "no answer within 10 s")
+    return Assertion("answer", Verdict.INCONCLUSIVE, f"{UNREACHABLE} ({type(error).__name__})")
+
+
+def judge_version(echoed: str | None, versions: frozenset[str]) -> Assertion:
+    """Return the assertion on the version that a response names; `versions` are those that may answer, empty for any.
+
+    An old version may not name itself: then it is inconclusive, and fails nothing.
+    """
+    if echoed is None:
+        text = "the response has no version ID, so its version is not proved"
+        return Assertion("version", Verdict.INCONCLUSIVE, text)
+    if not versions or echoed in versions:
+        return Assertion("version", Verdict.HEALTHY, echoed[:8])
+    return Assertion("version", Verdict.UNHEALTHY, f"{echoed[:8]} still answers")
+
+
+def _find_place(headers: Mapping[str, str]) -> str:
+    found = _RAY.fullmatch(headers.get("cf-ray", "").strip())
+    return found[1] if found else ""
+
+
+def _describe_cache(headers: Mapping[str, str]) -> tuple[str, bool]:
+    """Return the headers of an answer that a cache gave, and whether it has an age.
 
     Any age but 0 counts, also with another status: a Worker may return what it read from the Cache API.
     """
     status, age = headers.get("cf-cache-status", "").strip().upper(), headers.get("age", "0").strip()
     is_old = age.strip("0") != ""
     if not is_old and status not in CACHED_STATUSES:
-        return ""
+        return "", False
     parts = [f"cf-cache-status: {status}"] if _SHOWN_STATUS.fullmatch(status) else []
     if is_old:
         parts.append(f"age {age} s" if _SHOWN_AGE.fullmatch(age) else "an unreadable age")
-    return ", ".join(parts)
+    return ", ".join(parts), is_old
 
 
 def describe_no_proof(cached: str) -> str:
     """Return the text for people about an answer with these headers."""
     return f"cached answer ({cached}): proves nothing"
-
-
-def detect_cached(headers: Mapping[str, str], *, hint: str = "") -> Assertion | None:
-    """Return an inconclusive assertion if a cache answered; None otherwise."""
-    if not (cached := describe_cache(headers)):
-        return None
-    return Assertion("cached", Verdict.INCONCLUSIVE, f"answer ({cached}): proves nothing", hint)
 
 
 def add_cache_buster(url: str) -> str:
@@ -120,21 +214,29 @@ def remove_unique_value(asked: str, body: bytes) -> bytes:
     return body.replace(value.encode(), b"") if f"{PARAMETER}=" in asked and value else body
 
 
-def detect_challenge(
-    status: int, headers: Mapping[str, str], body: bytes = b"", *, expected_status: int = 0
-) -> Assertion | None:
-    """Return an inconclusive assertion if Cloudflare answered instead of the service; None otherwise.
+def _detect_maintenance(status: int, headers: Mapping[str, str]) -> Assertion | None:
+    if status != 503 or MAINTENANCE_HEADER not in headers:
+        return None
+    who = "its switch" if headers[MAINTENANCE_HEADER] == SWITCH_VALUE else MAINTENANCE_HEADER
+    text = f"in maintenance mode: {who} answers with status 503, so the state of the service is unknown"
+    return Assertion(MAINTENANCE, Verdict.INCONCLUSIVE, text)
 
-    A block is accepted if the probe expects its status.
-    """
-    who = _find_blocker(status, headers, body[:MAX_BYTES_READ], is_wanted=status == expected_status)
+
+def _detect_blocker(
+    status: int, headers: Mapping[str, str], body: bytes, *, expected_status: int, is_proxy: bool
+) -> Assertion | None:
+    is_wanted = status == expected_status
+    who, hint = _find_blocker(status, headers, body[:MAX_BYTES_READ], is_wanted=is_wanted), CHALLENGE_HINT
+    if not who and is_proxy and not is_wanted:
+        who, hint = "a proxy before Cloudflare", PROXY_HINT
     if not who:
         return None
     text = f"{who} answered with status {status}, so the state of the service is unknown"
-    return Assertion("challenge", Verdict.INCONCLUSIVE, text, CHALLENGE_HINT)
+    return Assertion("challenge", Verdict.INCONCLUSIVE, text, hint)
 
 
 def _find_blocker(status: int, headers: Mapping[str, str], body: bytes, *, is_wanted: bool) -> str:
+    """Return who at Cloudflare answered instead of the service; empty if the service did."""
     if "challenge" in headers.get("cf-mitigated", "") or (status in {403, 429, 503} and CHALLENGE_PAGE in body):
         return "a Cloudflare bot challenge"
     if status in {403, 429} and not is_wanted and (BLOCK_PAGES[0] in body or body.startswith(BLOCK_PAGES[1])):

@@ -1,7 +1,8 @@
 """Request a URL of a service; run the `http` probe and the probe of maintenance mode.
 
-Each assertion has its own verdict. The header `ops-maintenance` names the run that stored the maintenance text; an
-application that turned on its own maintenance switch sends `switch` (docs/reference/runtime-contract.md).
+Each assertion has its own verdict; `edge_answer` decides whether a response counts. The header `ops-maintenance` names
+the run that stored the maintenance text; an application that turned on its own maintenance switch sends `switch`
+(docs/reference/runtime-contract.md).
 """
 
 import functools
@@ -21,13 +22,16 @@ from ops.core.threads import CallTracker, run_in_batches
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import pattern
 from ops.probes.edge_answer import (
+    MAINTENANCE_HEADER,
     STILL_CACHED,
     UNBUSTED,
+    UNREACHABLE,
     ContentComparison,
+    EdgeAnswer,
     add_cache_buster,
-    describe_cache,
-    detect_cached,
-    detect_challenge,
+    judge_answer,
+    judge_error,
+    judge_version,
     redirect_host,
 )
 
@@ -37,33 +41,21 @@ if TYPE_CHECKING:
     from ops.core.verdict import MaintenanceCheck
 
 
-MAINTENANCE_HEADER = "ops-maintenance"
 OVERRIDE_HEADER = "cloudflare-workers-version-overrides"
 """developers.cloudflare.com/workers/versions-and-deployments/version-overrides"""
-SWITCH_VALUE = "switch"
 MAX_PARALLEL = 50
 """Most addresses in maintenance that are checked at the same time; a service may have hundreds."""
 MAX_NAMED = 3
 """Failures that a detail names; the others are counted."""
 
-UNREACHABLE = "could not be reached"
-
 NO_VARIABLES: Mapping[str, str] = {}
 NO_HEADERS_BY_ORIGIN: Mapping[str, Mapping[str, str]] = {}
 
 
-def detect_maintenance(status: int, headers: Mapping[str, str]) -> Assertion | None:
-    """Return an inconclusive assertion for a maintenance response; None otherwise."""
-    if status != 503 or MAINTENANCE_HEADER not in headers:
-        return None
-    who = "its switch" if headers[MAINTENANCE_HEADER] == SWITCH_VALUE else MAINTENANCE_HEADER
-    text = f"in maintenance mode: {who} answers with status 503, so the state of the service is unknown"
-    return Assertion("maintenance", Verdict.INCONCLUSIVE, text)
-
-
 def run_maintenance_probe(web: "ProbeClient", addresses: Sequence["MaintenanceCheck"]) -> ProbeResult:
     """Check each address once. An unreachable address proves nothing."""
-    said = run_in_batches([partial(_check_address, web, address) for address in addresses], MAX_PARALLEL)
+    checked = run_in_batches([partial(_check_address, web, address) for address in addresses], MAX_PARALLEL)
+    said, places = [assertion for assertion, _ in checked], _places(answer for _, answer in checked)
     verdict = worst_verdict(each.verdict for each in said)
     telling = [f"{each.name} {each.detail}" for each in said if each.verdict == verdict]
     more = f"; and {len(telling) - MAX_NAMED} more" if len(telling) > MAX_NAMED else ""
@@ -73,19 +65,32 @@ def run_maintenance_probe(web: "ProbeClient", addresses: Sequence["MaintenanceCh
         counted = "the address" if len(said) == 1 else f"{share} of {len(said)} addresses"
         shown = f"{found} by {MAINTENANCE_HEADER} at {counted}"
     hint = next((each.hint for each in said if each.hint), "") if verdict == Verdict.INCONCLUSIVE else ""
-    return ProbeResult("maintenance", verdict, (Assertion("status", verdict, shown, hint),), proves_health=False)
+    assertion = Assertion("status", verdict, shown, hint)
+    return ProbeResult("maintenance", verdict, (assertion,), proves_health=False, places=places)
 
 
-def _check_address(web: "ProbeClient", address: "MaintenanceCheck") -> Assertion:
+def _places(answers: Iterable[EdgeAnswer]) -> tuple[str, ...]:
+    return tuple(sorted({answer.place for answer in answers if answer.place}))
+
+
+def _check_address(web: "ProbeClient", address: "MaintenanceCheck") -> tuple[Assertion, EdgeAnswer]:
     name = f"{address.url} {address.way}".strip()
     try:
         response, body = web.fetch(address.url, {"accept": "application/json"})
     except httpx.RequestError as error:
-        return Assertion(name, Verdict.INCONCLUSIVE, f"could not be reached ({type(error).__name__})")
+        return replace(judge_error(error), name=name, verdict=Verdict.INCONCLUSIVE), EdgeAnswer()
     status = response.status_code
-    if challenged := detect_challenge(status, response.headers, body):
-        return replace(challenged, name=name, detail=f"is not seen: {challenged.detail}")
+    is_ours = MAINTENANCE_HEADER in response.headers
+    answer = judge_answer(status, response.headers, body, expected_status=503 if is_ours else 0)
+    if answer.obstacle or answer.is_stored:
+        said = answer.obstacle or Assertion(name, Verdict.INCONCLUSIVE, answer.doubt)
+        return replace(said, name=name, detail=f"is not seen: {answer.doubt}"), answer
     header = response.headers.get(MAINTENANCE_HEADER) if status == 503 else None
+    return _judge_maintenance(name, address, status, header), answer
+
+
+def _judge_maintenance(name: str, address: "MaintenanceCheck", status: int, header: str | None) -> Assertion:
+    """Return the assertion on an answer; `header`: the run that stored the maintenance text, None without one."""
     if not address.is_off:
         if header is None:
             return Assertion(name, Verdict.HEALTHY, f"is answered {status}, and not by {MAINTENANCE_HEADER}")
@@ -93,9 +98,8 @@ def _check_address(web: "ProbeClient", address: "MaintenanceCheck") -> Assertion
     if header is None:
         return Assertion(name, Verdict.UNHEALTHY, f"is answered {status}, and not by {MAINTENANCE_HEADER}: it is open")
     if address.run and header != address.run:
-        return Assertion(
-            name, Verdict.UNHEALTHY, f"is answered 503 by {MAINTENANCE_HEADER}, but as an earlier run left it"
-        )
+        text = f"is answered 503 by {MAINTENANCE_HEADER}, but as an earlier run left it"
+        return Assertion(name, Verdict.UNHEALTHY, text)
     return Assertion(name, Verdict.HEALTHY, f"is answered 503 by {MAINTENANCE_HEADER}")
 
 
@@ -189,43 +193,40 @@ def run_http_probe(
     address = add_cache_buster(address) if spec.cache_buster else address
     try:
         response, body = web.send(spec.method, address, headers=headers)
-    except httpx.ReadTimeout:
-        late = Assertion("answer", Verdict.UNHEALTHY, "no answer within 10 s")
-        return ProbeResult(name, Verdict.UNHEALTHY, (late,))
     except httpx.RequestError as error:
-        unreached = Assertion("answer", Verdict.INCONCLUSIVE, f"could not be reached ({type(error).__name__})")
-        return ProbeResult(name, Verdict.INCONCLUSIVE, (unreached,))
+        unanswered = judge_error(error)
+        return ProbeResult(name, unanswered.verdict, (unanswered,))
     seconds = response.elapsed.total_seconds()
-    if spec.status != 503 and (off := detect_maintenance(response.status_code, response.headers)):
-        return ProbeResult(name, off.verdict, (off,), seconds)
-    if challenged := detect_challenge(response.status_code, response.headers, body, expected_status=spec.status):
-        return ProbeResult(name, challenged.verdict, (challenged,), seconds)
-    if cached := _find_uncounted(spec, comparison, address, response, body):
-        return ProbeResult(name, cached.verdict, (cached,), seconds)
+    answer = judge_answer(response.status_code, response.headers, body, expected_status=spec.status)
+    if uncounted := answer.obstacle or _find_uncounted(spec, comparison, address, answer, (response, body)):
+        return ProbeResult(name, uncounted.verdict, (uncounted,), seconds)
     document = parse_json(body)
     echoed = value_at_path(document, spec.version) if spec.version else None
     echoed = echoed if isinstance(echoed, str) and echoed else None
     assertions = [*_answer(spec, response, body, seconds, redact), *_document(spec, document, redact)]
     verdict = worst_verdict(a.verdict for a in assertions)
     if spec.version:
-        assertions.append(_version(echoed, versions))
-        # An old version may not echo its ID: then this assertion is inconclusive and fails nothing.
+        assertions.append(judge_version(echoed, versions))
         if assertions[-1].verdict == Verdict.UNHEALTHY:
             verdict = Verdict.UNHEALTHY
-    return ProbeResult(name, verdict, tuple(assertions), seconds, echoed)
+    return ProbeResult(name, verdict, tuple(assertions), seconds, echoed, places=answer.places)
 
 
 def _find_uncounted(
-    spec: "HttpProbe", comparison: ContentComparison | None, address: str, response: httpx.Response, body: bytes
+    spec: "HttpProbe",
+    comparison: ContentComparison | None,
+    address: str,
+    answer: EdgeAnswer,
+    received: tuple[httpx.Response, bytes],
 ) -> Assertion | None:
     """Return an inconclusive assertion if a cache answered, and the content does not prove a deployment."""
-    uncounted = detect_cached(response.headers, hint=STILL_CACHED if spec.cache_buster else UNBUSTED)
+    uncounted = answer.cached_assertion(STILL_CACHED if spec.cache_buster else UNBUSTED)
     if uncounted is None or comparison is None or spec.method == "HEAD":
         return uncounted
-    content = comparison.compare(address, response, body)
+    content = comparison.compare(address, *received)
     if content.is_proof:
         return None
-    text, hint = comparison.explain(content, describe_cache(response.headers))
+    text, hint = comparison.explain(content, answer.cached)
     return replace(uncounted, detail=text.removeprefix(f"{uncounted.name} "), hint=hint)
 
 
@@ -250,16 +251,6 @@ def _answer(
 def _document(spec: "HttpProbe", document: Any, redact: Redact) -> Iterator[Assertion]:
     for path, wanted in spec.json_.items():
         yield _compare(f"json {path}", _as_json(value_at_path(document, path)), _as_json(wanted), redact)
-
-
-def _version(echoed: str | None, versions: frozenset[str]) -> Assertion:
-    if echoed is None:
-        return Assertion(
-            "version", Verdict.INCONCLUSIVE, "the response has no version ID, so its version is not proved"
-        )
-    if not versions or echoed in versions:
-        return Assertion("version", Verdict.HEALTHY, echoed[:8])
-    return Assertion("version", Verdict.UNHEALTHY, f"{echoed[:8]} still answers")
 
 
 def _compare(name: str, actual: str, wanted: str, redact: Redact) -> Assertion:
@@ -318,10 +309,11 @@ def request_once(web: ProbeClient, url: str) -> HttpAnswer:
     except httpx.RequestError as error:
         return HttpAnswer(obstacle=Assertion("answer", Verdict.UNHEALTHY, _unreachable(error)))
     status, headers = response.status_code, response.headers
-    if obstacle := detect_challenge(status, headers, body) or detect_maintenance(status, headers):
-        return HttpAnswer(obstacle=obstacle)
+    answer = judge_answer(status, headers, body)
+    if answer.obstacle:
+        return HttpAnswer(obstacle=answer.obstacle)
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return HttpAnswer(status, kind, redirect_host(headers.get("location", "")), body, describe_cache(headers))
+    return HttpAnswer(status, kind, redirect_host(headers.get("location", "")), body, answer.cached)
 
 
 def find_download_problem(web: ProbeClient, url: str) -> str:

@@ -16,9 +16,9 @@ import httpx
 from ops.core.threads import run_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import pattern
-from ops.probes.edge_answer import CachedContent, ContentComparison, describe_cache, describe_no_proof, detect_challenge
+from ops.probes.edge_answer import CachedContent, ContentComparison, EdgeAnswer, judge_answer, judge_error
 from ops.probes.html_references import HtmlReference, ReferenceKind, find_references
-from ops.probes.http import MAX_BYTES, MAX_SECONDS, NO_VARIABLES, detect_maintenance, read_secret_headers
+from ops.probes.http import MAX_BYTES, MAX_SECONDS, NO_VARIABLES, read_secret_headers
 
 if TYPE_CHECKING:
     from ops.config.probes import PageProbe
@@ -78,6 +78,8 @@ class _Answer:
     """Origin of a cached answer."""
     no_proof: str = ""
     """Why a cached answer proves nothing."""
+    place: str = ""
+    """Airport code of the data center that answered."""
 
 
 @dataclass
@@ -126,7 +128,9 @@ def run_page_probe(
         return ProbeResult(name, slow.verdict, (slow,), time.monotonic() - began)
     _ask(web, visit, named)
     assertions = tuple(_assertions(visit, spec))
-    return ProbeResult(name, worst_verdict(a.verdict for a in assertions), assertions, time.monotonic() - began)
+    verdict, seconds = worst_verdict(a.verdict for a in assertions), time.monotonic() - began
+    places = tuple(sorted({answer.place for answer in visit.answers.values() if answer.place}))
+    return ProbeResult(name, verdict, assertions, seconds, places=places)
 
 
 def _collect_references(
@@ -186,35 +190,34 @@ def _fetch(web: "ProbeClient", visit: _Visit, url: str, kind: ReferenceKind, lef
     except httpx.TimeoutException as error:
         if left < MAX_SECONDS:
             return None
-        late = isinstance(error, httpx.ReadTimeout)
-        return _Answer(failure="no answer within 10 s") if late else _unreachable(error)
+        return _failure(judge_error(error))
     except (httpx.InvalidURL, ValueError):
         return _Answer(failure="invalid URL")
     except httpx.RequestError as error:
-        return _unreachable(error)
-    if off := detect_maintenance(response.status_code, response.headers):
-        return _Answer(failure=off.detail, verdict=off.verdict)
-    if challenged := detect_challenge(response.status_code, response.headers, body):
-        return _Answer(failure=challenged.detail, verdict=challenged.verdict, hint=challenged.hint)
-    return _with_origin(visit, _answer(url, kind, response, body), url, kind, (response, body))
+        return _failure(judge_error(error))
+    judged = judge_answer(response.status_code, response.headers, body)
+    if judged.obstacle:
+        return _failure(judged.obstacle)
+    return _with_origin(visit, url, kind, judged, (response, body))
 
 
 def _with_origin(
-    visit: _Visit, answer: _Answer, url: str, kind: ReferenceKind, received: tuple[httpx.Response, bytes]
+    visit: _Visit, url: str, kind: ReferenceKind, judged: EdgeAnswer, received: tuple[httpx.Response, bytes]
 ) -> _Answer:
-    """Return an answer with the origin of its content, if it is cached. Linked pages are not compared."""
+    """Return the answer with the origin of its content, if it is cached. Linked pages are not compared."""
     response, body = received
-    if not (cached := describe_cache(response.headers)):
+    answer = replace(_answer(url, kind, response, body), place=judged.place)
+    if not (cached := judged.cached):
         return answer
     if visit.comparison is None or kind == ReferenceKind.LINK:
-        return replace(answer, cached=cached, no_proof=describe_no_proof(cached), hint=NO_CONTENT_HINT)
+        return replace(answer, cached=cached, no_proof=judged.doubt, hint=NO_CONTENT_HINT)
     content = visit.comparison.compare(url, response, body)
     text, hint = visit.comparison.explain(content, cached)
     return replace(answer, cached=cached, content=content, no_proof=text, hint=hint)
 
 
-def _unreachable(error: Exception) -> _Answer:
-    return _Answer(failure=f"could not be reached ({type(error).__name__})", verdict=Verdict.INCONCLUSIVE)
+def _failure(assertion: Assertion) -> _Answer:
+    return _Answer(failure=assertion.detail, verdict=assertion.verdict, hint=assertion.hint)
 
 
 def _answer(url: str, kind: ReferenceKind, response: httpx.Response, body: bytes) -> _Answer:

@@ -25,7 +25,7 @@ from ops.probes.edge_answer import (
     CachedContent,
     add_cache_buster,
     describe_no_proof,
-    detect_challenge,
+    judge_answer,
     remove_cache_buster,
     remove_unique_value,
 )
@@ -165,8 +165,8 @@ def describe_response(asked: str, response: httpx.Response, body: bytes) -> tupl
     The text of a server error is ignored: it may hold a time. So is the unique value of the request.
     """
     status, url = response.status_code, remove_cache_buster(asked)
-    if challenged := detect_challenge(status, response.headers, body):
-        return PageContent(error=f"{url} could not be read: {challenged.detail}"), status not in {429, 503}
+    if blocker := judge_answer(status, response.headers, body).blocker:
+        return PageContent(error=f"{url} could not be read: {blocker.detail}"), status not in {429, 502, 503, 504}
     if status in CLOSED_STATUSES:
         return PageContent(error=f"{url} is closed to this machine (status {status})"), status != 429
     if status >= 500:

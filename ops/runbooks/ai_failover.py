@@ -14,6 +14,7 @@ from ops.core.names import did_you_mean, quote_name
 from ops.core.owners import StateOwner, ask_first, describe_owners
 from ops.core.plan import PlanSection
 from ops.core.runtime_contract import AI_SWITCH
+from ops.core.verdict import SEEN
 from ops.engine.context import Context
 from ops.engine.runbook import JobNeeds, JobSecret, param
 from ops.engine.step import StepPlan
@@ -95,9 +96,9 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
             reason=None if write else Reason.ALREADY_SET,
             next_step=steps.suggest_acceptance(ctx, self.name, stays),
             done_message=_describe_done(desired, stays),
-            proved_claim=f"{AI_SWITCH} stays {planned}, {steps.SEEN}, held by {describe_owners(stays)}"
+            proved_claim=f"{AI_SWITCH} stays {planned}, {SEEN}, held by {describe_owners(stays)}"
             if stays
-            else f"{AI_SWITCH} is {state}, {steps.SEEN}; {steps.describe_health(ctx, AI_SWITCH)}",
+            else f"{AI_SWITCH} is {state}, {SEEN}; {steps.describe_health(ctx, AI_SWITCH)}",
             proof_limit=steps.ONE_LOCATION_NOTE,
             proves_health=not stays,
             tasks=(*ask_first(stays), *ai_providers.list_tasks(ai.message, before=before, after=planned)),

@@ -9,6 +9,7 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.owners import describe_owners
 from ops.core.plan import PlanSection
 from ops.core.runtime_contract import AI_SWITCH
+from ops.core.verdict import SEEN
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, param
 from ops.engine.step import StepPlan
@@ -98,8 +99,8 @@ def _describe_kept(write: SwitchWrite) -> str:
 
 def _claim(ctx: Context[AllClear.Params], incident: int, kept: list[str], *, is_reset: bool) -> str:
     if not kept:
-        return f"the switches of #{incident} are normal, {steps.SEEN}; {steps.describe_health(ctx)}"
-    stays = f"{'; '.join(kept)}, {steps.SEEN}"
+        return f"the switches of #{incident} are normal, {SEEN}; {steps.describe_health(ctx)}"
+    stays = f"{'; '.join(kept)}, {SEEN}"
     if not is_reset:
         return stays
     return f"the other switches of #{incident} are normal; {stays}; {steps.describe_health(ctx)}"

@@ -11,6 +11,7 @@ from ops.core.errors import ConfigError, Reason
 from ops.core.next_step import SuggestedCommand
 from ops.core.owners import ask_first, describe_owners, find_owner
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
+from ops.core.verdict import SEEN
 from ops.engine.context import Context
 from ops.engine.runbook import param
 from ops.engine.step import StepPlan
@@ -133,5 +134,5 @@ def _consequences(current: SwitchState, write: SwitchWrite | None) -> tuple[str,
 def _claim(ctx: Context[Feature.Params], write: SwitchWrite | None, desired: DesiredValue) -> str:
     name = ctx.params.name
     if write and (stays := write.stays_for(desired)):
-        return f"{name} stays {write.value.state}, {steps.SEEN}, held by {describe_owners(stays)}"
-    return f"{name} is {desired.state}, {steps.SEEN}; {steps.describe_health(ctx, name)}"
+        return f"{name} stays {write.value.state}, {SEEN}, held by {describe_owners(stays)}"
+    return f"{name} is {desired.state}, {SEEN}; {steps.describe_health(ctx, name)}"

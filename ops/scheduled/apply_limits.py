@@ -19,7 +19,7 @@ from ops.core.run import EndedRun
 from ops.core.runtime_contract import LIMITS_KEY, RUNTIME_PATH, make_revision
 from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
-from ops.core.verdict import RateLimitCheck
+from ops.core.verdict import SEEN, RateLimitCheck
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, Publications, Runbook, TokenPermissions
 from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
@@ -412,7 +412,7 @@ def build_plan(
         reason=None if changes else Reason.ALREADY_LIVE,
         remaining_message="; ".join(exceptions),
         done_message=f"Applied revision {revision} of {FILE}",
-        proved_claim=f"revision {revision} of {FILE} is in effect, seen at one location",
+        proved_claim=f"revision {revision} of {FILE} is in effect, {SEEN}",
         proof_limit="other locations follow within about a minute",
         proves_health=False,
         probes=partial(_build_probe_set, ctx, read),

@@ -9,6 +9,7 @@ from functools import partial
 from ops.core.errors import Reason
 from ops.core.names import quote_name
 from ops.core.plan import PlanSection
+from ops.core.verdict import SEEN
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, param
 from ops.engine.step import StepPlan
@@ -53,7 +54,7 @@ class PrepareSwitches(SwitchRunbook["PrepareSwitches.Params"]):
             consequences=("nothing changes for users: a switch without a key has its normal state too",),
             reason=None if planned else Reason.ALREADY_PREPARED,
             done_message="Created the switch keys",
-            proved_claim=f"the switch keys exist, and {service} reads them, {steps.SEEN}",
+            proved_claim=f"the switch keys exist, and {service} reads them, {SEEN}",
             proof_limit=steps.ONE_LOCATION_NOTE,
             proves_health=False,
             probes=partial(steps.build_probe_set, ctx, shows),

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 KIND = "runtime"
 NOTHING: Mapping[str, Any] = {}
-SEEN = "seen at one location"
 ONE_LOCATION_NOTE = "other locations may take a minute or longer, because KV is eventually consistent"
 """Limit of every proof that reads the application at one location."""
 NEW_KEY_WARNING = (

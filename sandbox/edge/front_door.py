@@ -1,10 +1,11 @@
 """Front door of the edge: let a cache, the Pages site or the Worker version answer.
 
-Its only header of its own is `cf-cache-status`.
+Its only headers of its own are `cf-cache-status` and `cf-ray`.
 """
 
 import random
 import re
+import secrets
 import threading
 import time
 from collections import Counter
@@ -26,7 +27,7 @@ from sandbox.edge.status_pages import PublicSites
 from sandbox.server import HttpRequest, HttpResponse
 
 LOCATION_HEADER = "sandbox-location"
-"""Request header that selects a location. At Cloudflare, the network decides."""
+"""Request header that selects a location instead of the switch `edge_place`. At Cloudflare, the network decides."""
 ADDRESS_HEADER = "sandbox-client-address"
 """Request header with the IP address of the client, for the analytics of a zone."""
 SKIPS_CHALLENGE = "sandbox-skips-challenge"
@@ -42,8 +43,8 @@ class RunningVersion:
     secrets: Mapping[str, str]
     deployed_versions: frozenset[str] = frozenset()
     """All versions of the deployment, including this one; empty if it serves at a preview address."""
-    location: str = "here"
-    """Location of the edge. Each location has its own cache of KV."""
+    location: str
+    """Data center that runs it. Each has its own cache of KV."""
 
 
 class UncaughtException(Exception):
@@ -112,7 +113,7 @@ class Edge:
         if rule is None or request.method not in {"GET", "HEAD"}:
             return self._answer_for(host, request)
         target = request.path if rule.ignores_query else request.target
-        place = request.headers.get(LOCATION_HEADER, "here")
+        place = self.place_of(request)
         produce = partial(self._answer_for, host, request)
         return self.cache.answer_for(("zone", place, host, target), rule.seconds, produce, names_miss=True)
 
@@ -125,10 +126,26 @@ class Edge:
             is_in_zone = self._account.zones.find(host) is not None
             if is_in_zone:
                 request = self._normalize(request)
-            running = self._find_preview(host) or self._find_running(host, request)
+            running = self._find_preview(host, request) or self._find_running(host, request)
         if running is None:
             return _no_origin() if is_in_zone else _not_deployed()
         return self._serve(running, request)
+
+    def place_of(self, request: HttpRequest) -> str:
+        """Return the data center that the client reaches, such as FRA."""
+        return str(request.headers.get(LOCATION_HEADER, self._account.switches.edge_place))
+
+    def add_ray(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Add `cf-ray` with the data center, unless a fault has set one; an empty one removes it.
+
+        developers.cloudflare.com/fundamentals/reference/cloudflare-ray-id
+        """
+        rays = [value for name, value in response.headers if name.lower() == "cf-ray"] or [
+            f"{secrets.token_hex(8)}-{self.place_of(request)[:3].upper()}"
+        ]
+        others = [header for header in response.headers if header[0].lower() != "cf-ray"]
+        response.headers = [*others, *(("cf-ray", ray) for ray in rays if ray)]
+        return response
 
     def serves(self, host: str) -> bool:
         """Return whether the account has a site, a zone or a Worker for this host."""
@@ -146,7 +163,6 @@ class Edge:
             self.counts[running.version.id] += 1
         if (asset := answer_with_assets(running.version.upload, request)) is not None:
             return self._from_storage(asset)
-        running = replace(running, location=request.headers.get(LOCATION_HEADER, running.location))
         caching = running.version.upload.cache_options or {}
         if not caching.get("enabled"):
             return self._run(running, request)
@@ -209,14 +225,17 @@ class Edge:
             return False
         return self._account.zones.script_at(zone, host, self._normalize(request).target) is not None
 
-    def _find_preview(self, host: str) -> RunningVersion | None:
+    def _find_preview(self, host: str, request: HttpRequest) -> RunningVersion | None:
         """Return the version at a preview address, deployed or not; None if previews are off."""
         name, version_id = parse_workers_dev_host(host) or ("", "")
         worker = self._account.workers.get(name)
         if worker is None or not version_id or not worker.subdomain["previews_enabled"]:
             return None
         found = [version for version in worker.versions.values() if version.id.startswith(version_id)]
-        return RunningVersion(worker=name, version=found[0], secrets=found[0].upload.secrets) if found else None
+        if not found:
+            return None
+        own_secrets = found[0].upload.secrets
+        return RunningVersion(worker=name, version=found[0], secrets=own_secrets, location=self.place_of(request))
 
     def _find_running(self, host: str, request: HttpRequest) -> RunningVersion | None:
         worker = self._find_worker(host, request.target)
@@ -229,6 +248,7 @@ class Edge:
             version=worker.versions[chosen],
             secrets=deployment.secrets[chosen],
             deployed_versions=frozenset(deployment.percentages),
+            location=self.place_of(request),
         )
 
     def _find_worker(self, host: str, path: str) -> FakeWorker | None:

@@ -52,7 +52,7 @@ def test_pipe_gets_neither_colors_nor_waits(shop: Shop) -> None:
     outcome = shop.ops("rollback-worker", "--yes")
 
     assert re.search(r"\n✔ RECOVERED  Rolled back web to [0-9a-f]{8}: healthy after \d", outcome.out)
-    assert "\n  the probes failed before and are healthy now\n" in outcome.out
+    assert "\n  the probes failed before and are healthy now, seen from FRA\n" in outcome.out
     assert ANSI not in outcome.out
     assert "waiting for" not in outcome.out
 

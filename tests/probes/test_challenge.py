@@ -17,7 +17,7 @@ from ops.core.runtime_contract import RUNTIME_PATH
 from ops.core.verdict import KeyVerdict, MaintenanceCheck, RateLimitCheck, Verdict
 from ops.probes import ai_provider, application, http, page, page_content
 from ops.probes.browser import _read
-from ops.probes.edge_answer import detect_challenge
+from ops.probes.edge_answer import judge_answer
 from ops.tools import process
 from sandbox.edge.front_door import SKIPS_CHALLENGE
 from sandbox.server import HttpRequest, HttpResponse
@@ -54,7 +54,7 @@ OWN: dict[str, HttpResponse] = {
 
 @pytest.mark.parametrize("answer", STOPPED.values(), ids=STOPPED)
 def test_cloudflare_challenge_is_detected(answer: HttpResponse) -> None:
-    found = detect_challenge(answer.status, dict(answer.headers), answer.body)
+    found = judge_answer(answer.status, dict(answer.headers), answer.body).obstacle
 
     assert found is not None
     assert (found.verdict, "request_headers" in found.hint) == (INCONCLUSIVE, True)
@@ -62,12 +62,13 @@ def test_cloudflare_challenge_is_detected(answer: HttpResponse) -> None:
 
 @pytest.mark.parametrize("answer", OWN.values(), ids=OWN)
 def test_answer_of_the_service_is_no_challenge(answer: HttpResponse) -> None:
-    assert detect_challenge(answer.status, dict(answer.headers), answer.body) is None
+    headers = {**dict(answer.headers), "cf-ray": "8f0c0ffee0c0ffee-FRA"}
+    assert judge_answer(answer.status, headers, answer.body).obstacle is None
 
 
 def test_expected_block_is_no_challenge() -> None:
-    assert detect_challenge(403, {}, BLOCK.body, expected_status=403) is None
-    assert detect_challenge(403, {"cf-mitigated": "challenge"}, b"", expected_status=403) is not None
+    assert judge_answer(403, {}, BLOCK.body, expected_status=403).obstacle is None
+    assert judge_answer(403, {"cf-mitigated": "challenge"}, b"", expected_status=403).obstacle is not None
 
 
 def http_probe(web: http.ProbeClient) -> Verdict:

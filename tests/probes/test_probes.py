@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,17 @@ BODY = {"status": "ok", "items": [{"name": "rat"}], "on": True, "version": {"id"
 # HTTP
 
 
+RAY = ("cf-ray", "8f0c0ffee0c0ffee-FRA")
+
+
+def with_ray(response: HttpResponse | None) -> HttpResponse | None:
+    """Return the response as Cloudflare passes it on."""
+    return response and replace(response, headers=[*response.headers, RAY])
+
+
 @contextmanager
 def service(answer: Callable[[HttpRequest], HttpResponse | None]) -> Iterator[http.ProbeClient]:
-    server = Server(answer)
+    server = Server(lambda request: with_ray(answer(request)))
     server.start()
     web = http.ProbeClient(server.url)
     try:

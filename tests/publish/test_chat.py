@@ -43,7 +43,7 @@ def test_recovery_sends_start_and_end_with_the_reason(world: World, releases: Re
     assert outcome.code == 0
     started, ended = receiver.texts
     what = f"Worker fortunet-api: {releases.bad[:8]} → {to}"
-    message = outcome.result["message"].capitalize()
+    message = outcome.result["message"].replace("the", "The", 1)
     assert started == f"[DRILL] Started: rollback-worker on api in production because checkout fails. {what}."
     assert ended == f"[DRILL] Recovered: Rolled back api to {to} in production because checkout fails. {message}."
     assert len(receiver.sent("discord")) == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ops.core.verdict import add_place
 from tests.conftest import Incident, Outcome, World, assert_golden
 from tests.support import switches
 from tests.support.claims import case_world, run
@@ -66,7 +67,7 @@ def claim(world: World) -> str:
     files = (world.folder / ".ops" / "runs").glob("*/timeline.jsonl")
     events = [json.loads(line) for path in sorted(files) for line in path.read_text().splitlines()]
     claims: list[str] = [each["data"]["plan"]["proved"] for each in events if each["kind"] == "planned"]
-    return claims[-1]
+    return add_place(claims[-1], "seen from FRA")
 
 
 @pytest.mark.parametrize(
@@ -115,8 +116,8 @@ def test_other_application_closes_one_path_and_reopens_it(shop: Shop) -> None:
     stays = maintenance("--service", "web", "--state", "off", "--path", "/cart")
     opened = maintenance("--service", "web", "--state", "off")
 
-    assert re.search("✔ DONE  (?!.*/cart).*\\bweb\\b.* offline .* 3 .* 503, proved after ", whole.out)
-    assert re.search("✔ DONE  web /cart .* offline .* 3 .* 503, proved after ", path.out)
+    assert re.search("✔ DONE  (?!.*/cart).*\\bweb\\b.* offline .* 3 .* 503, seen from FRA, proved after ", whole.out)
+    assert re.search("✔ DONE  web /cart .* offline .* 3 .* 503, seen from FRA, proved after ", path.out)
     assert re.search("✔ DONE  web /cart .* still offline, .*\\bweb\\b", stays.out)
     assert re.search("STILL UNHEALTHY  changed, .*: (?!.*offline).*\\bweb\\b", opened.out)
     for closed in (whole, path, stays):

@@ -26,7 +26,7 @@ def test_maintenance_closes_and_reopens_all_ingress_paths(place: MaintenanceWorl
     closed = place.on("--message", "back <soon>", "--until", "2h", "--incident", "42")
 
     assert ended(closed) == (0, "recovered", "verified")
-    assert re.search(r"\bapi\b.* offline .*\b6\b.* 503$", closed.result["message"])
+    assert re.search(r"\bapi\b.* offline .*\b6\b.* 503, seen from FRA$", closed.result["message"])
     assert "planned end" in closed.result["plan"]["summary"]
     assert place.routes == {f"{HOST}/*": MAINTENANCE_WORKER, f"{ALSO}/*": MAINTENANCE_WORKER}
     assert place.world.sandbox.subdomain(WORKER) == {"enabled": False, "previews_enabled": False}
@@ -224,7 +224,9 @@ def test_maintenance_on_is_idempotent(place: MaintenanceWorld) -> None:
     assert ended(again) == (0, "nothing_to_do", "already_off")
     assert place.world.writes() == []
     assert place.world.sandbox.deployments(MAINTENANCE_WORKER) == versions
-    assert texts(again, "verified") == ["the whole of api is offline as requested: 6 addresses answer 503"]
+    assert texts(again, "verified") == [
+        "the whole of api is offline as requested: 6 addresses answer 503, seen from FRA"
+    ]
 
 
 @pytest.mark.slow
@@ -254,7 +256,9 @@ def test_path_stays_closed_while_the_service_is_closed(place: MaintenanceWorld) 
     outcome = place.off("--path", "/api/ai")
 
     assert outcome.code == 0
-    text = "api /api/ai is still offline, because the whole of api is; to open it, reopen the whole of api"
+    text = (
+        "api /api/ai is still offline, seen from FRA, because the whole of api is; to open it, reopen the whole of api"
+    )
     assert outcome.result["message"] == text
     assert place.serves(f"{HOST}/api/ai") == place.serves(f"{HOST}/") == "off"
     place.off()

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from ops.core.clock import parse_utc
+from ops.core.verdict import add_place
 from tests.conftest import Outcome, World
 from tests.support import switches
 from tests.support.commands import ended, texts
@@ -38,7 +39,7 @@ def test_switch_closes_service_except_health_and_reopens(place: SwitchWorld) -> 
     closed = set_maintenance(place, "on", "--message", "back <soon>", "--until", "2h", "--incident", "42")
 
     assert ended(closed) == (0, "recovered", "verified")
-    assert closed.result["message"].startswith(closed.result["plan"]["proved"])
+    assert closed.result["message"].startswith(add_place(closed.result["plan"]["proved"], "seen from FRA"))
     assert re.search(r"\bapi\b.*\b503\b", closed.result["plan"]["proved"])
     assert open_paths(place) == {"/": False, "/api/ai": False, "/api/charts/calculate": False, "/health": True}
     assert "back <soon>" in place.get("/").text

@@ -105,7 +105,7 @@ def test_sandbox_worker_answers_like_the_real_source(place: MaintenanceWorld, wo
     place.on("--path", "/api/ai", "--message", "this")
     (live,) = world.sandbox.live(MAINTENANCE_WORKER)
     version = account(place).workers[MAINTENANCE_WORKER].versions[live]
-    running = RunningVersion(worker=MAINTENANCE_WORKER, version=version, secrets={})
+    running = RunningVersion(worker=MAINTENANCE_WORKER, version=version, secrets={}, location="FRA")
     real = WorkerdRuntime(world.sandbox.clock, world.sandbox.kv, world.sandbox.d1, world.sandbox.providers)
     try:
         for host in (HOST, "any.fortunet.example", "elsewhere.example"):

@@ -77,7 +77,8 @@ def live(world: World) -> str | None:
 @pytest.mark.sampled
 @pytest.mark.parametrize("on", [(), *((name,) for name in ALL), ALL], ids=lambda on: "+".join(on) or "nothing")
 def test_zone_additions_do_not_change_the_normalized_page(on: tuple[str, ...]) -> None:
-    switches = Switches(**{name: name in on for name in ALL})
+    switches = Switches()
+    vars(switches).update({name: name in on for name in ALL})
     built = page("BxK3a9_d")
     html = [("content-type", "text/html; charset=utf-8")]
 

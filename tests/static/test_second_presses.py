@@ -58,6 +58,9 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     ),
     "ops/probes/edge_answer.py CHALLENGE_HINT": (HERE,),
     "ops/probes/edge_answer.py BROWSER_HINT": (HERE,),
+    "ops/probes/edge_answer.py PROXY_HINT": (
+        "tests/probes/test_edge_answer.py::test_proxy_leaves_no_evidence_until_it_is_gone",
+    ),
     "ops/probes/application.py DurableObjectAdmin.reset": (
         "tests/runbooks/test_reset_one_durable_object.py::test_interrupted_single_reset_is_repeated",
     ),

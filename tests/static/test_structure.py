@@ -61,3 +61,12 @@ def test_architecture_page_names_functions_of_the_package() -> None:
     ]
     assert wrong == []
     assert len(rows) > 20
+
+
+def test_one_module_decides_whether_a_response_is_evidence() -> None:
+    """A second place that reads these headers would judge a response by rules of its own."""
+    deciding = re.compile(r"[\"'](cf-ray|cf-mitigated|cf-cache-status|age)[\"']")
+    packages = ("drills", "engine", "limits", "maintenance", "pages", "probes", "runbooks", "switches", "watch")
+    files = [path for each in packages for path in (ROOT / "ops" / each).rglob("*.py")]
+
+    assert [path.name for path in files if deciding.search(path.read_text())] == ["edge_answer.py"]

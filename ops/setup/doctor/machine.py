@@ -12,7 +12,8 @@ from ops.core.outage import OPERATIONAL
 from ops.core.redaction import Secret
 from ops.core.threads import run_parallel
 from ops.probes import status_page
-from ops.probes.http import UNREACHABLE, find_download_problem
+from ops.probes.edge_answer import UNREACHABLE
+from ops.probes.http import find_download_problem
 from ops.probes.status_page import CLOUDFLARE_STATUS, PRODUCTS_GROUP, used_products
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import Facts, repository

@@ -111,7 +111,7 @@ def test_host_selects_worker(sandbox: Sandbox, edge: httpx.Client) -> None:
 
 def test_edge_adds_no_version_header(sandbox: Sandbox, edge: httpx.Client) -> None:
     sandbox.deploy(WORKER, sandbox.upload(WORKER))
-    assert set(edge.get("/health").headers) == {"content-type", "content-length"}
+    assert set(edge.get("/health").headers) == {"content-type", "content-length", "cf-ray"}
 
 
 def test_health_shows_version_with_metadata_binding(sandbox: Sandbox, edge: httpx.Client) -> None:

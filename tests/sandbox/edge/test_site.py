@@ -153,6 +153,7 @@ def test_requested_asset_of_previous_release_stays_cached(sandbox: Sandbox, edge
 def test_asset_has_content_type_and_etag(sandbox: Sandbox, edge: httpx.Client, deployed: Releases) -> None:
     answer = get(edge, "/")
     assert dict(answer.headers) == {
+        "cf-ray": answer.headers["cf-ray"],
         "content-type": "text/html; charset=utf-8",
         "etag": answer.headers["etag"],
         "cache-control": "public, max-age=0, must-revalidate",
