@@ -31,6 +31,7 @@ from ops.cloudflare.types.records import (
     WorkerTraffic,
 )
 from ops.core.clock import Period, format_rfc3339, parse_utc
+from ops.core.sequential_test import Count
 
 AUDIT_READ = "Account Settings Read"
 MAX_AUDIT_ENTRIES = 5000
@@ -68,6 +69,11 @@ _FAILURES = f"""query ($z: string!, $h: string!, $from: Time!, $to: Time!) {{
       count dimensions {{ clientIP }} }}
     failed: {_REQUESTS}(limit: 1, filter: {{datetime_geq: $from, datetime_lt: $to,
           clientRequestHTTPHost: $h, requestSource: "eyeball", edgeResponseStatus_geq: 500}}) {{ count }} }} }} }}"""
+_HOST_MINUTES = f"""query ($z: string!, $h: string!, $u: string!, $from: Time!, $to: Time!) {{
+  viewer {{ scope: zones(filter: {{zoneTag: $z}}) {{
+    rows: {_REQUESTS}(limit: {MAX_ROWS}, orderBy: [datetimeMinute_ASC], filter: {{datetime_geq: $from,
+          datetime_lt: $to, clientRequestHTTPHost: $h, requestSource: "eyeball", userAgent_neq: $u}}) {{
+      count avg {{ sampleInterval }} dimensions {{ datetimeMinute edgeResponseStatus }} }} }} }} }}"""
 _BY_VERSION = f"""query ($a: string!, $w: string!, $old: Time!, $from: Time!, $to: Time!) {{
   viewer {{ scope: accounts(filter: {{accountTag: $a}}) {{
     minutes: workersInvocationsAdaptive(limit: {MAX_ROWS}, orderBy: [datetimeMinute_ASC],
@@ -211,6 +217,39 @@ def count_host_failures(client: CloudflareClient, zone: str, host: str, period: 
         return HostFailures(failed, limited, len(clients), len(zone["clients"]) >= MAX_ROWS)
 
     return parse_result(answer, "the failed requests to a host", build)
+
+
+@reads("POST /graphql")
+def read_host_minutes(
+    client: CloudflareClient,
+    zone: str,
+    host: str,
+    period: Period,
+    *,
+    without_agent: str,
+    timeout: float | None = None,
+) -> tuple[Count, ...]:
+    """Return per minute the samples of responses to clients, and those with a server error; oldest first.
+
+    Requests with the user agent `without_agent` are left out. With a timeout in seconds the query is sent once.
+    """
+    variables = {"z": zone, "h": host, "u": without_agent, **_between(period)}
+    answer = client.query_graphql(_HOST_MINUTES, permission=ANALYTICS_READ, variables=variables, timeout=timeout)
+
+    def build() -> tuple[Count, ...]:
+        rows = [_host_minute(row) for row in answer.result["viewer"]["scope"][0]["rows"]]
+        starts = sorted({row.at for row in rows})
+        if len(rows) >= MAX_ROWS:  # the latest minute may lack rows
+            starts = starts[:-1]
+        minutes = ([row for row in rows if row.at == start] for start in starts)
+        return tuple(Count(of[0].at, sum(row.total for row in of), sum(row.failed for row in of)) for of in minutes)
+
+    return parse_result(answer, "the requests to a host by minute", build)
+
+
+def _host_minute(row: Mapping[str, Any]) -> Count:
+    by, samples = row["dimensions"], int(row["count"]) / max(1.0, float(row["avg"]["sampleInterval"]))
+    return Count(parse_utc(by["datetimeMinute"]), samples, samples if int(by["edgeResponseStatus"]) >= 500 else 0.0)
 
 
 @reads("POST /graphql")

@@ -14,6 +14,8 @@ from typing import Any
 import httpcore
 import httpx
 
+PROBE_AGENT = "backout-probe"
+"""User agent of the requests of probes, by which analytics tell them from those of other clients."""
 PACKED = "gzip"
 """The only encoding that requests accept. It is unpacked piece by piece; an answer in another one is read as it is."""
 PIECE = 65_536

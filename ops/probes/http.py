@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ops.core.bounded_http import open_client, read_answer
+from ops.core.bounded_http import PROBE_AGENT, open_client, read_answer
 from ops.core.threads import CallTracker, run_in_batches
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import pattern
@@ -156,7 +156,7 @@ class ProbeClient:
         content: bytes | None = None,
     ) -> tuple[httpx.Response, bytes]:
         """Return the response and the first megabyte of its body within `within` seconds. Raises httpx.RequestError."""
-        headers = {"user-agent": "backout-probe", "cache-control": "no-cache", **headers}
+        headers = {"user-agent": PROBE_AGENT, "cache-control": "no-cache", **headers}
         if self.edge_url is not None:
             parts = urlsplit(url)
             headers["host"] = parts.netloc

@@ -26,6 +26,7 @@ from ops.publish.chat import post_message
 from ops.watch.closure import ClosureWatch
 from ops.watch.judgment import WatchResult
 from ops.watch.record import RECENT, WATCH, WatchRecord, find_incident
+from ops.watch.second_source import read_second_source
 from ops.watch.state import MAX_PAUSE, is_closed_watch, parse_state
 from ops.watch.text import CommandNames, chat_text, render_comment, render_notice
 from ops.watch.watch import Watch
@@ -65,6 +66,7 @@ def watch_service(
             job, rules = actions.job_number(environ), registry.record_rules(config)
             connect_issue, where = partial(find_incident, environ, redactor, incident), (environment.name, service.name)
             record = WatchRecord(connect_issue, *where, rules=rules, job=job, is_closed=is_closed)
+        may_step = record is not None and config.watch is not None and config.watch.on_relapse == "next"
         watch = (ClosureWatch if is_closed else Watch)(
             session,
             service,
@@ -77,6 +79,7 @@ def watch_service(
             chat=lambda result: post_message(
                 environ, config.notify, redactor.redact_text(chat_text(result, commands)), incident
             ),
+            second_source=partial(read_second_source, session, service) if may_step and service.worker else None,
         )
         return watch.run(duration)
 

@@ -53,6 +53,8 @@ class WatchState:
     """Whether it watches that a closed service stays closed, instead of its health."""
     is_extended: bool = False
     """Whether it goes on because its evidence was thin at the first end. That happens once."""
+    second_source: str = ""
+    """What shows a relapse beside the probes; empty if nothing does."""
 
     @property
     def interval(self) -> timedelta:
@@ -109,6 +111,7 @@ class WatchState:
             "newer": [[each.id, format_rfc3339(each.at), each.text[:MAX_TEXT], each.is_ours] for each in self.newer],
             **({"closed": True} if self.is_closed else {}),
             **({"extended": True} if self.is_extended else {}),
+            **({"second_source": self.second_source} if self.second_source else {}),
         }
 
 
@@ -129,7 +132,10 @@ def parse_state(data: Mapping[str, Any], now: datetime | None) -> WatchState | N
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     is_extended = data.get("extended") is True  # 0.1.1 extended none
-    state = WatchState(owner, start, until, deployment, rounds, newer, is_closed_watch(data), is_extended)
+    second_source = data.get("second_source", "")  # 0.1.1 asked none
+    state = WatchState(
+        owner, start, until, deployment, rounds, newer, is_closed_watch(data), is_extended, str(second_source)
+    )
     is_sound = re.fullmatch(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", owner) and re.fullmatch("[hui.]*", rounds)
     is_id = re.fullmatch("[0-9a-f-]{0,36}", deployment)
     is_recent = now is None or (start <= now < until + LONGEST and state.seen_at <= now + MAX_CLOCK_SKEW)

@@ -19,6 +19,7 @@ from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.watch.judgment import ErrorRates, LiveVersions, WatchJudgment, WatchResult, judge_watch
 from ops.watch.record import WatchRecord
+from ops.watch.second_source import PAUSE, WITHIN, SecondSource
 from ops.watch.state import LONGEST, NewerDeployment, WatchState, new_owner
 from ops.watch.text import build_record
 
@@ -49,14 +50,17 @@ class Watch:
         notice: Callable[[WatchResult], str],
         on_round: Callable[[WatchResult], object],
         chat: Callable[[WatchResult], object] = lambda _: None,
+        second_source: Callable[[WatchState], SecondSource] | None = None,
     ) -> None:
         """`probe` runs one round, `text` and `notice` render the comments, `on_round` gets each state.
 
-        `chat` posts that a closed service is open to the team's chat.
+        `chat` posts that a closed service is open to the team's chat. `second_source` is for a relapse after which an
+        automatic step may follow.
         """
         self._session, self._service, self._probe = session, service, probe
         self._record, self._text, self._notice, self._on_round = record, text, notice, on_round
         self._redactor, self._clock, self._chat = redactor, session.clock, chat
+        self._second_source = second_source
         self._rates = ErrorRates(problem="" if service.worker else NO_RATES)
         self._live, self._problem, self._last_bad = LiveVersions(), "", ""
 
@@ -70,13 +74,13 @@ class Watch:
         while True:
             ended = self._watch_rounds(state)
             if isinstance(ended, WatchResult):
-                return ended
+                return self._ask_second_source(ended)
             self._read_rates(ended)
             state = self._read_deployments(ended.at_end())
             judgment = self._judge(state)
             longer = state.extended()
             if judgment.verdict != Verdict.INCONCLUSIVE or longer == state:
-                return self._end(state, judgment)
+                return self._ask_second_source(self._end(state, judgment))
             state = longer
 
     def _watch_rounds(self, state: WatchState) -> WatchResult | WatchState:
@@ -233,6 +237,26 @@ class Watch:
         self._on_round(result)
         return replace(self._result(state, judgment, decision, reason), is_published=all(sent))
 
+    def _ask_second_source(self, result: WatchResult) -> WatchResult:
+        """Wait until a second source shows the relapse, and note it on the incident. People were notified before."""
+        if self._second_source is None or result.decision != Decision.RELAPSED or result.state.foreign:
+            return result
+        until, notes = self._clock.now() + WITHIN, result.notes
+        while True:
+            seen = self._second_source(result.state)
+            is_over = seen.is_shown or self._clock.now() >= until
+            result = replace(
+                result,
+                state=replace(result.state, second_source=seen.text if seen.is_shown else ""),
+                notes=(*notes, f"{_describe_source(seen)}{'' if is_over else f', asking until {until:%H:%M} UTC'}"),
+            )
+            result = self._redactor.redact_value(result)
+            self._save(result)
+            self._on_round(result)
+            if is_over:
+                return result
+            self._clock.sleep(PAUSE.total_seconds())
+
     def _send_patiently(self, send: Callable[[], object]) -> bool:
         """Return whether it was sent. No later round repairs the end of a watch, so it is sent several times."""
         for pause in PAUSES if self._record else ():
@@ -280,6 +304,12 @@ def _is_ours(deployment: "WorkerDeployment") -> bool:
 def _describe(deployment: "WorkerDeployment") -> str:
     author = f" by {deployment.author}" if deployment.author else ""
     return f"{describe_split(deployment.split)}{author} at {format_utc(deployment.created_on)}"
+
+
+def _describe_source(seen: SecondSource) -> str:
+    if seen.is_shown:
+        return f"a second source shows the relapse: {seen.text}"
+    return f"Cloudflare's figures do not show the relapse, so no automatic step follows: {seen.text}"
 
 
 def _describe_site(deployment: "PagesDeployment") -> str:

@@ -105,6 +105,7 @@ class Edge:
                 at=self._account.clock.now(),
                 status=response.status,
                 method=request.method,
+                agent=request.headers.get("user-agent", ""),
             )
         return response
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.tools import own_program
+from sandbox.cloudflare.analytics.state import THREW
 from tests.acceptance.test_small_repository import ACTIONS, LABEL
 from tests.support.actions import conclusions, release, stage
 from tests.support.configurations import SMALL_REPOSITORY
@@ -42,7 +43,7 @@ def test_closing_the_incident_continues_a_watch_that_lost_its_runner(pip_cache: 
 
 
 def test_relapse_starts_the_automatic_step(pip_cache: Path, tmp_path: Path) -> None:
-    """The version of the rollback fails after a minute; the one before it does not."""
+    """The version of the rollback fails after a minute, also for others; the one before it does not."""
     names: dict[str, Any] = {"account": "5e" * 16, "worker": "bakery-shop", "token": "BAKERY_TOKEN"}
     own_program.write_program(tmp_path / "program")
     config = tmp_path / "ops.yml"
@@ -54,8 +55,13 @@ def test_relapse_starts_the_automatic_step(pip_cache: Path, tmp_path: Path) -> N
         number = world.incident()
 
         def look() -> None:
-            age = sandbox.clock.now() - sandbox.deployments(worker)[0].created_on
+            now = sandbox.clock.now()
+            age = now - sandbox.deployments(worker)[0].created_on
             fault.status = 500 if world.live == {world.good: 100} and age > timedelta(minutes=1) else None
+            for _ in range(20 if fault.status else 0):  # requests of others
+                sandbox.analytics.record_invocation(
+                    sandbox.account_id, worker, world.good, THREW, at=now, seconds=0.01, size=9
+                )
 
         fault = sandbox.edge_fault(times=None, before=look)
         with world.runner(actions={ACTIONS: tmp_path / "program"}) as runner:

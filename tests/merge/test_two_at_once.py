@@ -13,8 +13,9 @@ from tests.conftest import Incident, Outcome, World
 from tests.gate.conftest import job
 from tests.gate.support import Job
 from tests.gate.test_label import add_two_labels
+from tests.support.relapse import Relapse
 from tests.support.shop import Shop
-from tests.watch.test_automatic_step import Relapse, relapse
+from tests.watch.test_automatic_step import relapse
 from tests.watch.test_watch import incident, shop, watch
 
 __all__ = ["incident", "job", "relapse", "shop"]

@@ -83,7 +83,7 @@ def stage(
         hub.add_user("tina", "triage")
         files = operations_repository(config, is_watched=is_watched)
         hub.add_commit("All of it", "alice", files={path: text for path, text in files.items() if path != CI})
-        reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read"])
+        reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read", "Account Analytics Read"])
         for environment, value in (("recovery", sandbox.token), ("report", reading)):
             hub.add_environment(environment)
             hub.put_secret(token, value, environment)

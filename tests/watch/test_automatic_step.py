@@ -1,112 +1,21 @@
 """`ops recover --relapsed`: the automatic step of a job after a watch found a relapse of a shop."""
 
-import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from ops.app.scope import Place
 from ops.core.errors import Decision
-from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record, read_record
 from ops.github.comments import BOT
-from ops.watch.judgment import WatchResult
-from ops.watch.start import watch_service
 from sandbox.cloudflare.analytics.state import SUCCESS, THREW
-from sandbox.faults import Fault
-from tests.conftest import ACCOUNT, Incident, Outcome, World, job_environ
-from tests.support.shop import WORKER, Shop, open_shop
-
-APPROVED = (
-    *("--attempt", "1", "--approved-runbook", "rollback-worker"),
-    *("--approved-environment", "live", "--approved-for", "recovery", "--requested-by", "mai"),
-)
-NEXT = "watch: {for: 30m, on_relapse: next}\n"
-
-
-@dataclass
-class Relapse:
-    """A shop whose rollback to `good` relapsed, as the watch on the incident says; `old` is the next older version."""
-
-    shop: Shop
-    incident: Incident
-    fault: Fault = field(default_factory=Fault)
-
-    def recover(self, *more: str, params: Any = None, run: int = 7001, **environ: str | None) -> Outcome:
-        where = ("--environment", "live", "--incident", str(self.incident.number), "--yes", "--json")
-        given = json.dumps({"service": "web", **(params or {})})
-        job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": str(run), "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "mai"}
-        github = {**self.incident.github.environ(), **job, **environ}
-        arguments = ("--runbook", "rollback-worker", "--params", given, *where, *APPROVED, *more)
-        return self.shop.ops("recover", *arguments, **github)
-
-    def step(self, *more: str, relapsed: str = "", **given: Any) -> Outcome:
-        return self.recover("--relapsed", relapsed or self.deployment, *more, **given)
-
-    def watch(self, actions: dict[int, Callable[[], object]] | None = None, *, token: str = "") -> WatchResult:
-        sandbox = self.shop.world.sandbox
-        environ = {**sandbox.environ(), **job_environ(sandbox.github), "SHOP_TOKEN": token or sandbox.token}
-        return watch_service(
-            Place("live", "web"),
-            self.shop.world.config,
-            environ,
-            Redactor(),
-            duration=timedelta(minutes=10),
-            incident=self.incident.number,
-            on_round=lambda result: (actions or {}).get(len(result.state.rounds), lambda: None)(),
-        )
-
-    def break_version(self, version: str) -> None:
-        """Let the page fail while the version is live."""
-
-        def look() -> None:
-            self.fault.status = 500 if self.shop.live == {version: 100} else None
-
-        self.fault = self.shop.world.sandbox.edge_fault(path="/cart", times=None, before=look)
-
-    @property
-    def deployment(self) -> str:
-        return str(self.shop.world.sandbox.deployments(WORKER)[0].id)
-
-    @property
-    def watched(self) -> str:
-        """Return the comment of the watch."""
-        return next(body for body in self.incident.bodies if (read := read_record(body)) and read.source == "watch")
-
-    @property
-    def claim(self) -> str:
-        """Return the comment that records the step; empty if there is none."""
-        return next(
-            (body for body in self.incident.bodies if (read := read_record(body)) and read.source == "step"), ""
-        )
-
-    def refuses(self, said: str, outcome: Outcome, *, reason: str = "no_automatic_step") -> None:
-        """Require a refusal on the incident that changed nothing."""
-        assert (outcome.code, outcome.result["reason"]) == (3, reason), outcome.err
-        assert said in outcome.result["message"]
-        assert self.shop.live == {self.shop.good: 100}
-        runs = [read for body in self.incident.bodies if (read := read_record(body)) and read.source == "run"]
-        record = runs[-1]
-        assert (record.runbook, record.decision, record.reason) == ("rollback-worker", "refused", reason)
+from tests.conftest import ACCOUNT, World
+from tests.support.relapse import Relapse, open_relapse
+from tests.support.shop import WORKER
 
 
 @pytest.fixture
 def relapse(world: World) -> Relapse:
-    shop, hub = open_shop(world), world.sandbox.github
-    world.sandbox.switches.propagation_seconds = 0
-    world.config.write_text(NEXT + world.config.read_text())
-    hub.add_user("mai")
-    hub.add_commit("Configuration", "mai", files={"ops.yml": world.config.read_text()})
-    found = Relapse(shop, Incident(world, hub.open_issue("Cart fails", "", ["incident"], "mai")))
-    assert found.recover().code == 0
-    found.break_version(shop.good)
-    assert found.watch().decision == Decision.RELAPSED
-    assert shop.live == {shop.good: 100}
-    return found
+    return open_relapse(world)
 
 
 def test_step_rolls_back_to_the_next_older_version(relapse: Relapse) -> None:

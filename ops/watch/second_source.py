@@ -1,0 +1,121 @@
+"""Ask Cloudflare's figures whether they show a relapse that the probes found.
+
+The probes of a watch have one runner and one network, so they are one source. What other clients got is a second one.
+Our own requests are left out: of a host by their user agent; of a Worker by their greatest number.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ops.app.session import Session
+from ops.cloudflare import records
+from ops.core.bounded_http import PROBE_AGENT
+from ops.core.clock import Period
+from ops.core.errors import ConfigError, ProviderError, Reason
+from ops.core.sequential_test import Count, judge_share
+from ops.core.verdict import Verdict
+from ops.watch.judgment import MINUTE, RATES, SETTLED
+from ops.watch.state import INTERVAL, WatchState
+
+if TYPE_CHECKING:
+    from ops.config import Service
+    from ops.config.probes import Probe
+
+WITHIN = timedelta(minutes=8)
+"""Longest wait for the figures after a relapse. A complete minute is five minutes old, and two are needed."""
+PAUSE = timedelta(minutes=1)
+QUERY_TIMEOUT = 5.0
+"""Seconds after which a query of the analytics ends; it is sent once."""
+ROUNDS_PER_MINUTE = MINUTE // INTERVAL + 1
+"""Most rounds of probes in a minute, with one of another command."""
+
+
+@dataclass(frozen=True)
+class SecondSource:
+    """What the figures say about a relapse."""
+
+    text: str
+    """Such as "web.shop.example failed 41 of 45 requests of others since 03:41:00 UTC"."""
+    is_shown: bool = False
+    """Whether they show it."""
+
+
+def read_second_source(session: Session, service: "Service", state: WatchState) -> SecondSource:
+    """Read the failures of the host and of the Worker since the start of the watch; what cannot be read shows nothing.
+
+    Both have limits for an unknown share before the bad deployment, because only a plain failure may start a step.
+    """
+    now = session.clock.now()
+    period = Period(state.started_at, max(now, state.started_at + timedelta(seconds=1)))
+    said = []
+    for name, read in (("host", _count_host), ("Worker", _count_worker)):
+        try:
+            subject, counts = read(session, service, period)
+        except (ProviderError, ConfigError) as error:
+            said.append(f"those of the {name} cannot be read: {error.message}")
+            continue
+        seen = _judge(subject, counts, state)
+        if seen.is_shown:
+            return seen
+        said.append(seen.text)
+    return SecondSource("; ".join(said))
+
+
+def _judge(subject: str, counts: Iterable[Count], state: WatchState) -> SecondSource:
+    complete = [each for each in counts if each.at >= state.started_at + MINUTE and each.total > 0]
+    judged = judge_share(complete, RATES, settled_at=state.started_at + SETTLED)
+    total, failed = sum(each.total for each in complete), sum(each.failed for each in complete)
+    if judged.verdict == Verdict.UNHEALTHY and judged.since is not None:
+        counted = f"{judged.failed:,.0f} of {judged.total:,.0f}"
+        text = f"{subject} failed {counted} requests of others since {judged.since:%H:%M:%S} UTC"
+        return SecondSource(text, is_shown=True)
+    return SecondSource(f"{subject} failed {failed:,.0f} of {total:,.0f} requests of others so far")
+
+
+def _count_host(session: Session, service: "Service", period: Period) -> tuple[str, list[Count]]:
+    """Return the host, and per complete minute the responses of Cloudflare's edge, of which those from 500 on failed.
+
+    Raises ProviderError, also if the host is in no zone; ConfigError if probes look like other clients.
+    """
+    host = urlsplit(service.url).hostname or ""
+    if unknown := [each.name for each in service.watched_probes if not _has_our_agent(each)]:
+        raise ConfigError(f"the requests of probe {', '.join(unknown)} have another user agent")
+    zone = records.find_zone(session.client, session.account_id, host)
+    if zone is None:
+        raise ProviderError(f"the token can read no zone of {host}", reason=Reason.PROVIDER_REFUSED)
+    rows = records.read_host_minutes(
+        session.client, zone, host, period, without_agent=PROBE_AGENT, timeout=QUERY_TIMEOUT
+    )
+    complete_until = session.clock.now() - records.COMPLETE_AFTER
+    return host, [each for each in rows if each.at + MINUTE <= complete_until]
+
+
+def _has_our_agent(probe: "Probe") -> bool:
+    request = probe.http or probe.page
+    return request is not None and "user-agent" not in {name.lower() for name in request.request_headers}
+
+
+def _count_worker(session: Session, service: "Service", period: Period) -> tuple[str, list[Count]]:
+    """Return the Worker, and per complete minute the samples beyond our own requests, which may all have failed."""
+    traffic = records.read_worker_traffic(
+        session.client,
+        session.account_id,
+        service.worker,
+        period,
+        now=session.clock.now(),
+        history=timedelta(0),
+        timeout=QUERY_TIMEOUT,
+    )
+    own = ROUNDS_PER_MINUTE * len(service.watched_probes)
+    starts = sorted({row.start for row in traffic.minutes if row.start < traffic.complete_until})
+
+    def counts() -> Iterator[Count]:
+        for start in starts:
+            rows = [row for row in traffic.minutes if row.start == start]
+            total, failed = (sum(getattr(row, name) for row in rows) for name in ("samples", "failed_samples"))
+            yield Count(start, max(0.0, total - own), max(0.0, failed - own))
+
+    return service.worker, list(counts())

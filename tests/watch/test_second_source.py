@@ -1,0 +1,73 @@
+"""A relapse that the probes found: Cloudflare's figures must show it too before a job makes the automatic step."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ops.core.run_record import embed_record, read_record
+from tests.conftest import World
+from tests.support.relapse import PROBE, open_relapse
+
+
+@pytest.mark.parametrize(
+    ("world_of", "said"),
+    [
+        ({"share": 0}, "web.shop.example failed 0 of "),
+        ({"others": 0}, "web.shop.example failed 0 of 0 requests of others so far; shop-web failed 0 of 0 "),
+        ({"rights": ["Workers Scripts Read"]}, "those of the host cannot be read: "),
+        ({"others": 0, "has_zone": False}, "shop-web failed 0 of 0 requests of others so far"),
+        (
+            {"others": 0, "probe": f"{PROBE[:-1]}, request_headers: {{User-Agent: SHOP_AGENT}}}}"},
+            "those of the host cannot be read: the requests of probe cart have another user agent",
+        ),
+    ],
+    ids=["others are well", "nobody else", "unreadable", "only ours", "own agent"],
+)
+def test_probes_alone_start_no_step(world: World, world_of: dict[str, Any], said: str) -> None:
+    """The runner's own network can make all probes fail. The comment says what the figures show."""
+    relapse = open_relapse(world, **world_of)
+
+    asked = [relapse.step(), relapse.step(run=7002)]
+
+    for each in asked:
+        relapse.refuses("Cloudflare's figures did not show the relapse", each)
+    assert "--relapsed" in asked[0].result["hint"]
+    assert said in relapse.watched
+    assert "Cloudflare's figures do not show the relapse, so no automatic step follows: " in relapse.watched
+
+
+def test_watch_tells_of_the_second_source(world: World) -> None:
+    relapse = open_relapse(world)
+
+    ended = relapse.watched_result
+
+    assert ended is not None
+    assert re.match(r"web\.shop\.example failed (\d+) of \1 requests of others since ", ended.state.second_source)
+    assert f"A second source shows the relapse: {ended.state.second_source}" in relapse.watched
+    (notice,) = (body for body in relapse.incident.bodies if "relapsed" in body and not read_record(body))
+    assert "second source" not in notice, "people were notified before"
+
+
+def test_exceptions_of_the_worker_are_a_second_source(world: World) -> None:
+    relapse = open_relapse(world, has_zone=False)
+
+    assert relapse.watched_result is not None
+    assert relapse.watched_result.state.second_source.startswith("shop-web failed ")
+    assert relapse.step().code == 0
+    assert relapse.shop.live == {relapse.shop.old: 100}
+
+
+def test_record_without_a_second_source_starts_no_step(world: World) -> None:
+    """A watch of release 0.1.1 asked none."""
+    relapse = open_relapse(world)
+    comments = relapse.incident.github.issue(relapse.incident.number).comments
+    (watched,) = (each for each in comments if each.body == relapse.watched)
+    record = read_record(watched.body)
+    assert record is not None
+    former = replace(record, watch={key: each for key, each in record.watch.items() if key != "second_source"})
+    assert former != record
+    watched.body = embed_record(watched.body.partition("<!--")[0], former)
+
+    relapse.refuses("Cloudflare's figures did not show the relapse", relapse.step())
