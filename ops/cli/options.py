@@ -302,7 +302,11 @@ def common_options(*, needs_environment: bool = False) -> list[click.Parameter]:
             **default,
         ),
         click.Option(["--incident"], type=INCIDENT, help="Incident issue: 42, #42 or its address"),
-        click.Option(["--began"], type=UtcTime(), help="Start of the incident in UTC; used for warnings only"),
+        click.Option(
+            ["--began"],
+            type=UtcTime(),
+            help="Start of the incident in UTC; rollbacks doubt releases that were new then",
+        ),
         click.Option(["--requested-at"], type=UtcTime(), help="Time of the original request in UTC (default: now)"),
         click.Option(
             ["--permission"],

@@ -2,7 +2,7 @@
 
 Only the label that was just added selects the recovery, and `ops.yml` defines its meaning. The gate reads no title, no
 comment and no other label to select it. An approval selects a request by its hidden record, whose signature the acting
-job verifies. From the body it reads only when the incident began, which is used for warnings.
+job verifies. From the body it reads only when the incident began, which may only make a run stricter.
 
 Payloads: docs.github.com/webhooks/webhook-events-and-payloads
 

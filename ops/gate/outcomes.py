@@ -47,7 +47,7 @@ class RecoveryRequest:
     """Other labels on the issue that start a recovery."""
     dry_run: bool = False
     began: datetime | None = None
-    """When the incident began, by its form. It is used for warnings only."""
+    """When the incident began, by its form. It may only make a run stricter."""
 
 
 @dataclass(frozen=True, kw_only=True)

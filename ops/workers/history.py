@@ -62,7 +62,8 @@ class WorkerHistory:
     """Whether a mark counts that the history bears out, and that no confirmed run wrote."""
     has_rotated_in_incident: bool = False
     """Whether a rotation ran for the incident. Its mark may be missing if the run was killed."""
-    incident_opened_at: datetime | None = None
+    incident_start: datetime | None = None
+    """Earlier of the stated start and the opening of the incident; None if both are unknown."""
     is_incident_unread: bool = False
     """Whether the run has an incident whose start is unknown."""
     traffic: WorkerTraffic | None = None

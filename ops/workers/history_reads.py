@@ -95,7 +95,7 @@ def read_history(
                 our_deployments=runs.deployments,
                 confirmed=PreviousRuns(runs.confirmed),
                 has_rotated_in_incident=any(run.runbook == "rotate-secrets" for run in runs.runs),
-                incident_opened_at=runs.opened_at,
+                incident_start=min(filter(None, (ctx.request.incident_began, runs.opened_at)), default=None),
                 is_incident_unread=ctx.request.incident is not None and runs.opened_at is None,
             )
         else:

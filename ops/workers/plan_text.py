@@ -153,7 +153,7 @@ def list_leftovers(live: WorkerDeployment, *, end: str) -> tuple[str, ...]:
 
 
 def _incident_warnings(history: WorkerHistory, suspect: str, split: Split, began: datetime) -> Iterator[str]:
-    """Compare the stated start with the history. It never selects a version, since people often state it wrongly."""
+    """Compare the stated start with the suspect and the target. It may be wrong, so it never clears the suspect."""
     first = history.first_served_at(suspect)
     live_then = next((d for d in history.deployments if d.created_on <= began), None)
     if first > began:

@@ -1,6 +1,6 @@
 """Choose the version that a rollback deploys, and name the reason for each rejected version.
 
-The rules, and the histories that explain them, are in docs/how-to/rollback-worker.md;
+The rules, and the histories that explain them, are in docs/explanation/rollback-targets.md;
 tests/runbooks/test_rollback_worker_target.py runs them row by row.
 """
 
@@ -116,8 +116,8 @@ def list_fallbacks(history: WorkerHistory, choice: TargetChoice) -> tuple[Reject
 
 def rejection_reason(history: WorkerHistory, suspect: str, version: str) -> str | None:
     """Return why `version` is no candidate; None if it is one."""
-    if history.is_same_release(suspect, version):
-        return "it is the live release"
+    if history.is_same_release(suspect, version) and version not in history.live.serving_versions:
+        return "it is the live release"  # but beside a canary, such as a secret edit, it gets all traffic back
     if step := history.blamed.get(version):
         return f"it was rolled back at {format_utc(step.deployment.created_on)} by {_describe_author(step)}"
     if (served := history.seconds_served(version)) < history.min_served:

@@ -255,7 +255,7 @@ def _seconds_after(history: WorkerHistory, version: str, since: datetime) -> flo
     rate = figures.rate if figures else None
     if history.is_incident_unread or versions & history.blamed.keys() or (rate or 0.0) > MAX_ERROR_RATE:
         return 0.0
-    until = history.incident_opened_at or history.now
+    until = history.incident_start or history.now
     for index in reversed(range(len(history.deployments))):
         deployment = history.deployments[index]
         if deployment.combined_share(versions) < ALL_TRAFFIC:

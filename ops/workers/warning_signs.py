@@ -38,7 +38,8 @@ def find_warning_sign(history: WorkerHistory, suspect: str, version: str) -> War
         return WarningSign(strong[0])
     if failing := _failing_requests(history, suspect, version):
         return failing
-    return next((WarningSign(why, weak=True) for why in _briefly_followed(history, suspect, version)), None)
+    weak = (*_briefly_followed(history, suspect, version), *_since_start(history, version))
+    return WarningSign(weak[0], weak=True) if weak else None
 
 
 def _failing_requests(history: WorkerHistory, suspect: str, version: str) -> WarningSign | None:
@@ -62,10 +63,10 @@ def is_barely_proven(history: WorkerHistory, version: str) -> bool:
 def _same_commit(history: WorkerHistory, suspect: str, version: str) -> Iterator[str]:
     """Yield a sign for another build of a bad commit. A time stamp in the code changes its digest."""
     own = history.version(version)
-    if _is_same_build(own, history.version(suspect)):
+    if not history.is_same_release(version, suspect) and _is_same_build(own, history.version(suspect)):
         yield f"it was built from the same commit as the live version, {own.tag}"
     for blamed, step in history.blamed.items():
-        if blamed != version and _is_same_build(own, history.version(blamed)):
+        if not history.is_same_release(blamed, version) and _is_same_build(own, history.version(blamed)):
             when = format_utc(step.deployment.created_on)
             yield f"it was built from the same commit as {short_id(blamed)}, which was rolled back at {when}"
 
@@ -99,21 +100,30 @@ def _says_revert(message: str, subject: str, tag: str) -> bool:
 
 
 def _in_incident(history: WorkerHistory, version: str) -> Iterator[str]:
-    """Yield a sign for a version that was live when the incident was opened and was replaced during it."""
-    opened = history.incident_opened_at
-    if opened is None:
+    """Yield a sign for a version that was live when the incident began and was replaced during it."""
+    start = history.incident_start
+    if start is None:
         return
-    index = next((i for i, d in enumerate(history.deployments) if d.created_on <= opened), None)
+    index = next((i for i, d in enumerate(history.deployments) if d.created_on <= start), None)
     if index is None or version not in history.deployments[index].serving_versions:
         return
     versions_of_release = history.versions_of_release(history.releases[version])
-    is_new = opened - history.first_served_at(version) < PROBABLY_NOT_THE_CAUSE
+    is_new = start - history.first_served_at(version) < PROBABLY_NOT_THE_CAUSE
     if (
         is_new
         and not versions_of_release & set(history.live.serving_versions)
         and not history.has_served_well(versions_of_release, before=index)
     ):
-        yield f"it was live when the incident was opened at {format_utc(opened)}, and was replaced during it"
+        yield f"it was live when the incident began at {format_utc(start)}, and was replaced during it"
+
+
+def _since_start(history: WorkerHistory, version: str) -> Iterator[str]:
+    """Yield a weak sign for a barely proven version that first served after the incident began."""
+    start = history.incident_start
+    if start is None or not history.has_served(version) or not is_barely_proven(history, version):
+        return
+    if (first := history.first_served_at(version)) > start:
+        yield f"it first served at {format_utc(first)}, after the incident began at {format_utc(start)}"
 
 
 def _briefly_followed(history: WorkerHistory, suspect: str, version: str) -> Iterator[str]:

@@ -155,7 +155,7 @@ def test_version_live_at_incident_start_is_skipped(
 
     assert world.live == {good: 100}, outcome.err
     (warning,) = (w for w in outcome.result["plan"]["warnings"] if "without proof" in w)
-    assert "it was live when the incident was opened" in warning
+    assert "it was live when the incident began" in warning
     assert f"`--to {first}`" in warning
 
 
