@@ -17,7 +17,8 @@ from tests.support.commands import ours
 from tests.support.local_runs import record_local_run
 from tests.support.named_histories import HistoryCase, named_histories
 from tests.support.properties import holds_for
-from tests.support.simulated_history import INCIDENTS, Judge, Past, message_of, pasts
+from tests.support.simulated_history import INCIDENTS, pasts, replay
+from tests.support.target_reference import Judge, Past, read_history
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 BY = {"wrangler": ("ann@example.com", "wrangler"), "dashboard": ("bob@example.com", "dash")}
@@ -82,6 +83,9 @@ def run_rollback(world: World, arguments: str, ids: dict[str, str]) -> Outcome:
     if "--to" in words:
         at = words.index("--to") + 1
         words[at] = ",".join(re.sub(r"^[^@]+", lambda name: ids[name[0]], part) for part in words[at].split(","))
+    if "--began" in words:
+        at = words.index("--began") + 1
+        words[at] = time_ago(world, words[at]).isoformat()
     return world.rollback("--accept-changed-secrets", "KEY", *words)
 
 
@@ -102,6 +106,21 @@ def test_documented_history_gets_its_target(world: World, case: HistoryCase) -> 
         assert (outcome.result["reason"], outcome.code) == (reason, code), outcome.err
         assert world.writes() == []
         assert world.live == before
+
+
+def test_reference_agrees_with_each_documented_history() -> None:
+    """A person's `--to` decides by itself, and changes no rule."""
+    wrong = []
+    for case in named_histories("rollback-worker"):
+        past, numbers = read_history(case.history)
+        incident = 42 if "--incident 42" in case.press else None
+        began = re.search(r"--began (\d+)m", case.press)
+        answer = Judge(past, start=past.now - int(began[1]) if began else None).answer(incident)
+        wanted = numbers.get(case.answer.removeprefix("→ "), case.answer)
+        if "--to" not in case.press and answer != wanted:
+            wrong.append((case, answer))
+
+    assert wrong == []
 
 
 def test_documented_histories_are_unique() -> None:
@@ -472,19 +491,3 @@ def test_random_histories_match_the_reference_rules(
         applied = [write for write in world.writes() if write.status == 200]
         assert len(applied) == (0 if target is None else 1), outcome.err
         assert target is None or world.live == {names[target]: 100}
-
-
-def replay(sandbox: Sandbox, past: Past) -> dict[int, str]:
-    """Create the same history in the sandbox; return number → version ID. A secret edit changes KEY."""
-    sandbox.switches.deployments_listed = None
-    beginning = sandbox.clock.now() - timedelta(minutes=past.now)
-    names: dict[int, str] = {}
-    for upload in past.uploads:
-        edit = {"secrets": {"KEY": str(upload.number)}, "triggered_by": "secret"} if upload.secret_edit else {}
-        at = beginning + timedelta(minutes=upload.at)
-        names[upload.number] = sandbox.upload(WORKER, code=upload.code, assets=past.assets, at=at, **edit)  # type: ignore[arg-type]
-    for row in past.rows:
-        at = beginning + timedelta(minutes=row.at)
-        shares = {names[number]: percent for number, percent in row.shares}
-        sandbox.deploy(WORKER, shares, message=message_of(row, names), at=at)
-    return names

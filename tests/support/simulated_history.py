@@ -1,82 +1,24 @@
-"""Random histories of a Worker, made by simulated people, and a naive judge of them.
+"""Random histories of a Worker, made by simulated people, and how the code under test reads them.
 
-The judge knows everything and shares no code with `ops.workers`: each function is one sentence of
-docs/how-to/rollback-worker.md. Times are minutes since the start; versions are named by their number.
+Their judge is in `target_reference`, which imports nothing of `ops`.
 """
 
+import random
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import strategies as st
 
 from ops.cloudflare.marks import DeploymentMark
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
-from ops.workers import rollback_target as target
 from ops.workers.history import WorkerHistory
+from sandbox import Sandbox
+from tests.conftest import WORKER
+from tests.support.target_reference import MIN_SERVED, Past, Row, Upload
 
 BEGINNING = datetime(2026, 11, 1, tzinfo=UTC)
-MIN_SERVED = 10
-"""Minutes, as in the reference application's ops.yml."""
-
-
-@dataclass(frozen=True)
-class Upload:
-    number: int
-    code: str
-    at: float
-    secret_edit: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """One deployment. `ours` is the mark's (incident, blamed number or None); a forged mark looks the same."""
-
-    at: float
-    shares: tuple[tuple[int, float], ...]
-    ours: tuple[int | None, int | None] | None = None
-
-    @property
-    def serving(self) -> list[int]:
-        return [number for number, percent in self.shares if percent > 0]
-
-
-@dataclass
-class Past:
-    """History of a Worker, oldest first, unlike Cloudflare's."""
-
-    assets: bool = False
-    now: float = 0
-    uploads: list[Upload] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
-    undeployable: set[int] = field(default_factory=set)
-
-    def upload(self, code: str, *, secret_edit: bool = False) -> int:
-        self.uploads.append(Upload(len(self.uploads), code, self.now, secret_edit))
-        return len(self.uploads) - 1
-
-    def deploy(self, *shares: tuple[int, float], ours: tuple[int | None, int | None] | None = None) -> None:
-        self.rows.append(Row(self.now, tuple(sorted(shares, key=lambda share: -share[1])), ours))
-
-    def press(self, incident: int | None) -> bool:
-        """Act as the runbook does, and return whether it wrote."""
-        history = as_history(self)
-        choice = target.choose_target(history, incident=incident)
-        if choice.active_rollback or not choice.candidates:
-            return False
-        split = ((choice.candidates[0], 100.0),)
-        blames = target.version_to_blame(history, choice.suspect, split, by_rule=True)
-        self.deploy((number_of(choice.candidates[0]), 100), ours=(incident, number_of(blames) if blames else None))
-        return True
-
-    def go_to(self, *shares: tuple[int, float], incident: int | None) -> None:
-        """Act as the runbook does with `--to`."""
-        history = as_history(self)
-        split = tuple((name_of(number), percent) for number, percent in shares)
-        blames = target.version_to_blame(
-            history, history.newest_version(history.live.serving_versions), split, by_rule=False
-        )
-        self.deploy(*shares, ours=(incident, number_of(blames) if blames else None))
 
 
 def name_of(number: int) -> str:
@@ -124,154 +66,45 @@ def _version(upload: Upload, past: Past, *, detailed: bool) -> WorkerVersion:
         number=upload.number + 1,
         created_on=BEGINNING + timedelta(minutes=upload.at),
         triggered_by="secret" if upload.secret_edit else "upload",
+        tag=sha_of(upload.commit) if upload.commit else "",
+        message=f"Take it back\n\nThis reverts commit {sha_of(upload.reverts)}." if upload.reverts else "",
     )
     bindings = {("assets", "ASSETS"): "{}"} if past.assets else {}
     return replace(seen, is_detailed=True, etag=upload.code, bindings=bindings) if detailed else seen
 
 
-class Judge:
-    def __init__(self, past: Past) -> None:
-        self.past = past
-        self.rows = past.rows
-        self.live = past.rows[-1].serving
+def sha_of(commit: str) -> str:
+    """Return the commit of a name such as c1."""
+    return commit.encode().hex().ljust(40, "0")[:40]
 
-    def release(self, number: int) -> object:
-        """Return the release: versions with equal code. With static assets, each version and its secret edits."""
-        if not self.past.assets:
-            return self.past.uploads[number].code
-        while number > 0 and self.past.uploads[number].secret_edit:
-            number -= 1
-        return number
 
-    def members(self, number: int) -> set[int]:
-        return {u.number for u in self.past.uploads if self.release(u.number) == self.release(number)}
+def replay(sandbox: Sandbox, past: Past) -> dict[int, str]:
+    """Create the same history in the sandbox; return number → version ID. A secret edit changes KEY."""
+    sandbox.switches.deployments_listed = None
+    names: dict[int, str] = {}
+    for upload in past.uploads:
+        more: dict[str, Any] = {}
+        if upload.secret_edit:
+            more = {"secrets": {"KEY": str(upload.number)}, "triggered_by": "secret"}
+        if upload.commit:
+            more["tag"] = sha_of(upload.commit)
+        if upload.reverts:
+            more["message"] = f"Take it back\n\nThis reverts commit {sha_of(upload.reverts)}."
+        if upload.number in past.undeployable:
+            more["bindings"] = [{"type": "kv_namespace", "name": "CACHE", "namespace_id": "deleted"}]
+        at = moment_of(sandbox, past, upload.at)
+        names[upload.number] = sandbox.upload(WORKER, code=upload.code, assets=past.assets, at=at, **more)
+    for row in past.rows:
+        at = moment_of(sandbox, past, row.at)
+        shares = {names[number]: percent for number, percent in row.shares}
+        sandbox.deploy(WORKER, shares, message=message_of(row, names), at=at)
+    sandbox.delete_resource("deleted")
+    return names
 
-    def served_before(self, one: int, other: int) -> bool:
-        """Return whether it had traffic before the other one had any, or its release before the other's release."""
-        return self.start(one) < self.start(other) or self.start_of_release(one) < self.start_of_release(other)
 
-    def start(self, number: int) -> tuple[int, int]:
-        """Return the first row in which it had traffic; in one row, the version that was uploaded first comes first."""
-        return next(index for index, row in enumerate(self.rows) if number in row.serving), number
-
-    def start_of_release(self, number: int) -> tuple[int, int]:
-        served = {number for row in self.rows for number in row.serving}
-        return min(self.start(each) for each in self.members(number) & served)
-
-    @property
-    def suspect(self) -> int:
-        """The live version; in a split, the one whose release served first last: the canary."""
-        return max(self.live, key=lambda number: (self.start_of_release(number), self.start(number)))
-
-    def minutes(self, first: int, last: int | None = None) -> float:
-        """Return the minutes from the start of row `first` to the end of row `last`."""
-        end = (first if last is None else last) + 1
-        return (self.rows[end].at if end < len(self.rows) else self.past.now) - self.rows[first].at
-
-    def share(self, row: int, numbers: set[int]) -> float:
-        return sum(percent for number, percent in self.rows[row].shares if number in numbers)
-
-    def removed_version(self, row: int) -> list[int]:
-        """Return the versions that this row rolled back from.
-
-        Cloudflare's rollbacks page: "deploys a previous version". An upload that never had traffic is no such version,
-        and going on to what began to serve later is a release or the end of a gradual rollout.
-        """
-        if row == 0:
-            return []
-        gone = [number for number in self.rows[row - 1].serving if number not in self.rows[row].serving]
-        ours = self.rows[row].ours if self.is_believed(row) else None
-        if ours is not None and ours[1] is None:
-            return []
-        if ours is not None:
-            return [number for number in gone if number == ours[1]]
-        return [v for v in gone if all(self.served_before(each, v) for each in self.rows[row].serving)]
-
-    def is_believed(self, row: int) -> bool:
-        """Return whether its mark is credible: all its versions had served before, and the blamed one ended with it."""
-        served_before = {number for earlier in self.rows[:row] for number in earlier.serving}
-        if self.rows[row].ours is None or not served_before.issuperset(self.rows[row].serving):
-            return False
-        _, blamed = self.rows[row].ours or (None, None)
-        return blamed is None or (blamed in self.rows[row - 1].serving and blamed not in self.rows[row].serving)
-
-    def is_blamed(self, number: int) -> bool:
-        for row in range(len(self.rows)):
-            for away in self.removed_version(row):
-                inside = all(self.release(s) == self.release(away) for s in self.rows[row].serving)
-                accused = {away} if inside else self.members(away)
-                if number in accused and not self.served_well_after(row, accused):
-                    return True
-        return False
-
-    def served_well_after(self, row: int, accused: set[int]) -> bool:
-        """Return whether they then served 100 % for ten minutes without a break, and were not rolled back."""
-        first = row
-        while first < len(self.rows):
-            last = first
-            while last < len(self.rows) and self.share(last, accused) == 100:
-                last += 1
-            was_left = last < len(self.rows) and accused & set(self.removed_version(last))
-            if last > first and self.minutes(first, last - 1) >= MIN_SERVED and not was_left:
-                return True
-            first = last + 1
-        return False
-
-    def served(self, number: int) -> float:
-        rows = [row for row in range(len(self.rows)) if self.share(row, self.members(number)) >= 50]
-        return sum(self.minutes(row) for row in rows)
-
-    def may_be_chosen(self, number: int) -> bool:
-        return (
-            self.release(number) != self.release(self.suspect)
-            and not self.is_blamed(number)
-            and self.served(number) >= MIN_SERVED
-            and number not in self.past.undeployable
-        )
-
-    def target(self) -> int | None:
-        """Return the target: first the other version of a split, then those that served all traffic, latest first."""
-        whole = [row.serving[0] for row in reversed(self.rows) if len(row.serving) == 1]
-        in_order = [*(number for number in self.live if number != self.suspect), *whole]
-        usable = [number for number in in_order if self.may_be_chosen(number)]
-        return next((number for number in usable if not self.may_have_been_reverted(number)), next(iter(usable), None))
-
-    def may_have_been_reverted(self, number: int) -> bool:
-        """Return whether it served for less than an hour, and its successor less than ten minutes without blame."""
-        members = self.members(number)
-        last = max(row for row in range(len(self.rows)) if members & set(self.rows[row].serving))
-        if last + 1 == len(self.rows) or self.served(number) >= 6 * MIN_SERVED:
-            return False
-        replaced_by = [each for each, percent in self.rows[last + 1].shares if percent == 100]
-        return any(
-            self.release(each) != self.release(self.suspect)
-            and self.served(each) < MIN_SERVED
-            and not self.is_blamed(each)
-            for each in replaced_by
-        )
-
-    def stops_a_press(self, incident: int | None) -> bool:
-        """Return whether the live state results from a recent rollback, or from one of this incident.
-
-        A rollback without an incident counts for a day.
-        """
-        releases = {self.release(number) for number in self.live}
-        for index in range(len(self.rows) - 1, -1, -1):
-            row = self.rows[index]
-            if {self.release(number) for number in row.serving} != releases:
-                return False
-            for away in self.removed_version(index):
-                age = self.past.now - row.at
-                if age < 30:
-                    return True
-                if row.ours is not None and row.ours[1] == away and self.is_believed(index):
-                    if row.ours[0] == incident and incident is not None:
-                        return True
-                    if row.ours[0] is None and age < 24 * 60:
-                        return True
-            if row.ours is not None and row.ours[1] is None and self.is_believed(index):
-                return False
-        return False
+def moment_of(sandbox: Sandbox, past: Past, minutes: float) -> datetime:
+    """Return a time of the history, which ends now."""
+    return sandbox.clock.now() - timedelta(minutes=past.now - minutes)
 
 
 # The people. Each event is a wait, an action, and two numbers for their choices.
@@ -281,6 +114,7 @@ DEEDS = (
     *("release", "release", "release", "release the old code again", "canary", "canary of the old code"),
     *("only upload", "canary of an upload", "promote an upload"),
     *("promote or abort", "promote or abort", "edit a secret", "edit a secret", "only upload", "only edit a secret"),
+    *("build a commit again", "revert by message"),
     *("wrangler rollback", "wrangler rollback", "dashboard", "forge a mark", "press", "press", "to", "lose a version"),
 )
 PICKS, OTHERS = 41, 6
@@ -296,6 +130,37 @@ def _event(number: int) -> Event:
 EVENTS = st.lists(st.sampled_from(range(len(WAITS) * len(DEEDS) * PICKS * OTHERS)).map(_event), min_size=3, max_size=24)
 """One choice for each event: of four, Hypothesis would take longer than the tests."""
 INCIDENTS = (None, 1, 2)
+
+
+USUAL = {
+    "brief": ("release",),
+    "same commit": ("build a commit again", "release"),
+    "says revert": ("revert by message", "release"),
+    "own incident": ("press",),
+    "own day": ("press",),
+    "rest of a canary": ("to", "release"),
+    "deployable": ("lose a version", "release"),
+}
+"""Rule → deeds that more often lead to a history that it decides."""
+
+
+def random_past(draw: random.Random, rule: str) -> Past:
+    """Return a random history. Its undeployable versions share their code with no other one."""
+    usual = USUAL.get(rule, DEEDS)
+    past = play(
+        [
+            (
+                draw.choice(WAITS),
+                draw.choice(draw.choice((usual, DEEDS))),
+                draw.randrange(PICKS),
+                draw.randrange(OTHERS),
+            )
+            for _ in range(draw.randint(3, 9))
+        ]
+    )
+    codes = [upload.code for upload in past.uploads]
+    past.undeployable = {number for number in past.undeployable if codes.count(codes[number]) == 1}
+    return past
 
 
 def play(events: list[Event], *, assets: bool = False) -> Past:
@@ -318,7 +183,11 @@ def _do(past: Past, deed: str, pick: int, other: int) -> None:
     incident = INCIDENTS[other % 3]
     match deed:
         case "release":
-            past.deploy((past.upload(new_code), 100))
+            past.deploy((past.upload(new_code, commit=f"c{len(past.uploads)}"), 100))
+        case "build a commit again":
+            past.deploy((past.upload(new_code, commit=past.uploads[some].commit), 100))
+        case "revert by message":
+            past.deploy((past.upload(new_code, reverts=past.uploads[some].commit), 100))
         case "release the old code again":
             past.deploy((past.upload(old_code), 100))
         case "canary" | "canary of the old code" if len(live.shares) == 1:

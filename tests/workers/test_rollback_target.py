@@ -12,7 +12,8 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, leave_
 from ops.workers import rollback_target
 from ops.workers.history import WorkerHistory
 from tests.support.properties import holds_for
-from tests.support.simulated_history import INCIDENTS, MIN_SERVED, Judge, Past, as_history, name_of, number_of, pasts
+from tests.support.simulated_history import INCIDENTS, as_history, name_of, number_of, pasts
+from tests.support.target_reference import MIN_SERVED, Judge, Past
 
 FAST, SLOW = 15, 1500
 incidents = st.sampled_from(INCIDENTS)
