@@ -61,6 +61,7 @@ def planning_context(
         secret_values=ProcessSecretValues(environ, redactor, config),
         kept_rows=make_row_store(folder / RUNS / run_id, session, run_id, is_job=actions.is_job(environ)),
         previous_runs=lambda: PreviousRuns,
+        runs_of_incidents=lambda _: (),
         local_runs=tuple,
         service_kinds=registry.service_kinds,
         command_prefix=command_prefix(environ, path),

@@ -104,7 +104,7 @@ def run(
     """Run a runbook from the request to the result. Raises ConfigError before anything is sent."""
     config = _read_config(request.config, signals)
     variables = probe_environ(environ, register_secrets(environ, config, redactor))
-    runbook, rules = request.runbook, registry.record_rules(config)
+    runbook, use, rules = request.runbook, request.runbook.incident_use, registry.record_rules(config)
     with ExitStack() as ending:
         ending.callback(process.kill_all)
         session = Session(config.environment(request.environment), environ, ending, config, runbook=runbook)
@@ -112,8 +112,7 @@ def run(
         record = folder / RUNS / (run_id := new_run_id(environ, clock.now()))
         session.client  # noqa: B018  a missing token ends the run here, before its first event
         publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=request.comment)
-        published = publisher.sinks(is_routine=runbook.incident_use.is_routine, is_dry=options.dry_run)
-        sinks = (_appending(record), sink, *published)
+        sinks = (_appending(record), sink, *publisher.sinks(is_routine=use.is_routine, is_dry=options.dry_run))
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.hold)
         _record_request(timeline, request, environ, run_id, session)
         publisher.begin(timeline, ending)
@@ -134,7 +133,8 @@ def run(
             timeline=timeline,
             kept_rows=make_row_store(record, session, run_id, is_job=actions.is_job(environ)),
             make_site=lambda: make_site(environ, folder, redactor, ending, session, elsewhere=options.has_next_job),
-            previous_runs=lambda: publisher.read_previous_runs(timeline, runbook.incident_use.records_wait, rules),
+            previous_runs=lambda: publisher.read_previous_runs(timeline, use.records_wait, rules),
+            runs_of_incidents=lambda numbers: publisher.read_runs_of(numbers, timeline, rules),
             local_runs=functools.partial(read_records, folder / RUNS, runbook.name, session.sandbox, redactor),
         )
         if runbook.needs_approval:

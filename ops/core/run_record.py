@@ -295,6 +295,11 @@ class PreviousRuns:
     """Records that do not count, and why, for people; empty if there are none."""
 
     @property
+    def reported(self) -> tuple[RunRecord, ...]:
+        """Return the records of laptops, which may only make a run stricter."""
+        return tuple(each for each in self.runs if each not in self.confirmed)
+
+    @property
     def uploaded_versions(self) -> frozenset[str]:
         """Return the Worker versions that these runs uploaded."""
         return self._written(_UPLOADED)

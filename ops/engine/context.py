@@ -1,6 +1,6 @@
 """The context of a run: the parameters, values and clients that a runbook may use."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -209,6 +209,8 @@ class Context(Generic[P]):
 
     Records may make a run stricter, and never less strict.
     """
+    runs_of_incidents: "Callable[[Collection[int]], Sequence[PreviousRuns]]"
+    """Read the records of previous runs on other incidents, for a limited time. It costs requests to GitHub."""
     local_runs: "Callable[[], Sequence[RunRecord]]"
     """Read the records of this runbook's newest runs on this machine, in any environment, oldest first."""
     service_kinds: "Callable[[], Mapping[str, str]]"

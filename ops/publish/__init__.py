@@ -5,7 +5,7 @@ Subjects: also body and recovery menu of an incident.
 Examples: render_comments, steps_for_people, chat_message.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ops.publish.menu import MenuParts
 
 __all__ = ["LOCAL_USER", "Publisher"]
+OTHERS_WAIT = 10.0
+"""Real seconds to wait for the records of other incidents, without which the run would be refused."""
 FLUSH = 5.0
 """Real seconds that the end of a run waits for GitHub and the chat together."""
 
@@ -103,6 +105,17 @@ class Publisher:
         return self._issue.read_previous_runs(
             self._incident, wait, rules, lambda text: timeline.record(EventKind.WARNING, text)
         )
+
+    def read_runs_of(
+        self, incidents: "Collection[int]", timeline: Timeline, rules: "RecordRules"
+    ) -> "list[PreviousRuns]":
+        """Return the previous runs on other incidents; none of an incident that GitHub does not return in time."""
+
+        def warn(text: str) -> None:
+            timeline.record(EventKind.WARNING, text)
+
+        reads = [self._issue.read_previous_runs(each, OTHERS_WAIT, rules, warn) for each in incidents]
+        return [read() for read in reads]
 
     def end(
         self, timeline: Timeline, menu: "Callable[[str, str], MenuParts]", notices: Mapping[int, str]

@@ -26,7 +26,7 @@ from ops.engine.step import Rehearsal, StepPlan
 from ops.workers import plan_text, refusals, rehearsal, reupload, rollback_target, schema_age, secret_values
 from ops.workers.deploy import DeploySplit
 from ops.workers.history import PastRollback, WorkerHistory
-from ops.workers.history_reads import read_history, read_listing
+from ops.workers.history_reads import find_records, read_history, read_listing
 from ops.workers.rollback_target import TargetChoice
 from ops.workers.schema_age import AppliedMigrations, SchemaAge
 
@@ -148,11 +148,11 @@ def _decide(
     """
     relapsed, incident = ctx.params.relapsed, ctx.request.incident
     choice, active = rollback_target.decide(history, relapsed, incident=incident)
-    if to is not None or not history.has_unconfirmed_marks:
+    if to is not None or not history.unconfirmed_marks:
         return choice, active
     believed = other = _outcome(history, choice, active)
-    for read_local in (tuple, ctx.local_runs):  # the records of this machine only if they matter
-        sure = history.with_confirmed_marks_only(read_local())
+    for records in find_records(ctx, history, stays=active is not None):
+        sure = history.with_confirmed_marks_only(records)
         try:
             other = _outcome(history, *rollback_target.decide(sure, relapsed, incident=incident))
         except Refused:  # without its mark, the relapsed deployment is that of somebody else
@@ -333,7 +333,8 @@ def _plan_repair(
     """
     choice = rollback_target.choose_target(history, incident=ctx.request.incident)
     split, rehearsed = displaced.split, history.live.mark
-    if not history.with_confirmed_marks_only(ctx.local_runs()).has_confirmed_run(history.live):
+    records = find_records(ctx, history, stays=False)
+    if not any(history.with_confirmed_marks_only(each).has_confirmed_run(history.live) for each in records):
         raise _unconfirmed_marks(ctx, history, split, traffic_of(history.live))
     _check_rotated_secrets(ctx, history, choice, split)
     mark = replace(_build_mark(ctx, None), rehearsed=rehearsed.rehearsed if rehearsed else "")

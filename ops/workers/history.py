@@ -58,6 +58,8 @@ class WorkerHistory:
     """IDs of deployments that runs with a record that counts created."""
     confirmed: PreviousRuns = field(default_factory=PreviousRuns)
     """Runs whose records may act."""
+    reported: tuple[RunRecord, ...] = ()
+    """Records that may only make a run stricter: of the laptops of responders."""
     believes_marks: bool = True
     """Whether a mark counts that the history bears out, and that no confirmed run wrote."""
     has_rotated_in_incident: bool = False
@@ -291,13 +293,17 @@ class WorkerHistory:
         runs = (*self.confirmed.runs, *local)
         return replace(self, confirmed=PreviousRuns(runs), believes_marks=False)
 
-    @property
-    def has_unconfirmed_marks(self) -> bool:
-        """Return whether a mark counts that no confirmed run wrote."""
-        return any(
-            self._trusted_mark(index) and not self._is_by_confirmed_run(deployment)
-            for index, deployment in enumerate(self.deployments)
-        )
+    @cached_property
+    def unconfirmed_marks(self) -> tuple[DeploymentMark, ...]:
+        """Return the marks that count and that no confirmed run wrote, newest first."""
+        marks = ((deployment, self._trusted_mark(index)) for index, deployment in enumerate(self.deployments))
+        return tuple(mark for deployment, mark in marks if mark and not self._is_by_confirmed_run(deployment))
+
+    def own_reports(self, reported: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
+        """Return the reported records of runs whose own marks the deployments have that they name."""
+        marked = {each.id: each.mark.run for each in self.deployments if each.mark}
+        named = ((record, PreviousRuns((record,)).deployments) for record in reported)
+        return tuple(record for record, ids in named if {marked.get(each, record.run) for each in ids} == {record.run})
 
     def _is_by_confirmed_run(self, deployment: WorkerDeployment) -> bool:
         """Return whether a confirmed record names the deployment, or the write of this split by the run of its mark.

@@ -1,13 +1,13 @@
 """Read a Worker's history until a rollback target can be chosen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion, describe_deployment
 from ops.core.errors import ProviderError, Reason, Refused
-from ops.core.run_record import PreviousRuns
+from ops.core.run_record import PreviousRuns, RunRecord
 from ops.core.threads import run_parallel_mixed, start_call
 from ops.engine.context import Context
 from ops.workers import deploy, plan_text, rollback_target
@@ -21,6 +21,8 @@ T = TypeVar("T")
 MAX_PARALLEL = 16
 """Versions that are read in parallel. A further batch is read only if all of the batch were rejected."""
 MAX_DEPLOYMENTS = 100
+MAX_INCIDENTS = 3
+"""Incidents that marks name whose records are read, the newest first."""
 MAX_PAGES = 10
 """Pages of deployments. Older pages are read only if no version can be chosen from the newer ones."""
 
@@ -94,6 +96,7 @@ def read_history(
                 our_uploads=runs.uploaded_versions,
                 our_deployments=runs.deployments,
                 confirmed=PreviousRuns(runs.confirmed),
+                reported=runs.reported,
                 has_rotated_in_incident=any(run.runbook == "rotate-secrets" for run in runs.runs),
                 incident_start=min(filter(None, (ctx.request.incident_began, runs.opened_at)), default=None),
                 is_incident_unread=ctx.request.incident is not None and runs.opened_at is None,
@@ -106,6 +109,23 @@ def read_history(
         is_read = history.is_read_to_end and not _unread_versions(history, ())
         if requested or is_read or _is_settled(ctx, history, only_older=only_older):
             return history
+
+
+def find_records(ctx: Context[Any], history: WorkerHistory, *, stays: bool) -> Iterator[list[RunRecord]]:
+    """Yield the records that may confirm a mark besides those of the incident, each time more: the dearest ones last.
+
+    They are on this machine, and on the incidents that the marks name. `stays`: with the marks the run changes nothing;
+    only then the record of a responder's laptop counts, since it may make a run stricter and never chooses.
+    """
+    found = list[RunRecord]()
+    yield found
+    found += [*ctx.local_runs(), *(history.own_reports(history.reported) if stays else ())]
+    yield found
+    named = dict.fromkeys(mark.incident for mark in history.unconfirmed_marks)
+    others = [number for number in named if number is not None and number != ctx.request.incident]
+    for runs in ctx.runs_of_incidents(others[:MAX_INCIDENTS]) if others else ():
+        found += [*runs.confirmed, *(history.own_reports(runs.reported) if stays else ())]
+    yield found
 
 
 def _unread_versions(history: WorkerHistory, requested: Split) -> list[str]:

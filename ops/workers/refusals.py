@@ -111,8 +111,8 @@ def unconfirmed_marks_refusal(
         if split
     ]
     return Refused(
-        "messages of earlier deployments decide which version is good, and no record confirms them, neither on the "
-        "incident nor on this machine",
+        "messages of earlier deployments decide which version is good, and no record confirms them, neither on this "
+        "machine, nor on this incident or one that they name",
         reason=Reason.UNCONFIRMED_MARK,
         hint=f"Look at the versions (`{listing}`), then choose: {', or '.join(ways)}",
     )

@@ -12,7 +12,7 @@ from ops.github.comments import BOT
 from tests.conftest import Incident, Outcome, World
 from tests.support.commands import ended
 from tests.support.local_runs import record_local_run
-from tests.support.shop import WORKER, Shop, open_shop
+from tests.support.shop import RELEASES, WORKER, Shop, open_shop
 
 RUN = "7001.1-abcd"
 
@@ -20,7 +20,7 @@ RUN = "7001.1-abcd"
 class Forged:
     """A shop whose bad release is live with a mark that says: it replaced `good`, which is bad."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, mark: str = f"ops1 incident=- run={RUN} blames={{}}; faster cart") -> None:
         self.shop = open_shop(world)
         sandbox, self.hub = world.sandbox, world.sandbox.github
         world.config.write_text("responders: [mai]\n" + world.config.read_text())
@@ -30,8 +30,7 @@ class Forged:
         sandbox.deploy(WORKER, self.shop.good)
         sandbox.clock.advance(timedelta(days=1).total_seconds())
         sandbox.deploy(WORKER, {self.shop.bad: 10, self.shop.good: 90})
-        message = f"ops1 incident=- run={RUN} blames={self.shop.good}; faster cart"
-        self.deployment = sandbox.deploy(WORKER, self.shop.bad, message=message)
+        self.deployment = sandbox.deploy(WORKER, self.shop.bad, message=mark.format(self.shop.good))
         sandbox.clock.advance(60)
 
     def press(self, *more: str) -> Outcome:
@@ -166,3 +165,80 @@ def test_displaced_deployment_of_an_unknown_rehearsal_is_not_chosen(forged: Forg
 
     assert ended(outcome) == (3, "refused", "unconfirmed_mark"), outcome.err
     assert re.findall(r"--to (\w+)", outcome.result["hint"]) == [shop.bad[:8], shop.good[:8]]
+
+
+@pytest.fixture
+def undone(world: World) -> Forged:
+    """The shop without a forged mark, whose bad release is live since somebody undid its rollback."""
+    return Forged(world, "faster cart")
+
+
+def roll_back_and_undo(forged: Forged, *, workflow: str = "rollback-worker.yml") -> tuple[int, str]:
+    """Roll `bad` back to a second upload of `good`, and undo that, by jobs of an earlier incident.
+
+    Return the number of the incident, and the second upload.
+    """
+    hub, sandbox = forged.hub, forged.shop.world.sandbox
+    earlier: int = hub.open_issue("Cart is slow", "", ["incident"], "mai")
+    code = next(code for _, code, status, _ in RELEASES[1:] if status == 200)
+    again = sandbox.upload(WORKER, code=code, behaviour={"status": 200})
+    for run, version, blames in ((7002, again, forged.shop.bad), (7003, forged.shop.bad, "-")):
+        sandbox.clock.advance(60)
+        hub.add_run(workflow, run)
+        message = f"ops1 incident={earlier} run={run}.1-abcd blames={blames}"
+        rows = (
+            RecordRow(hub.clock.now(), "written", f"deployment {sandbox.deploy(WORKER, version, message=message)}"),
+        )
+        record = RunRecord(f"{run}.1-abcd", runbook="rollback-worker", rows=rows)
+        hub.comment(earlier, embed_record("A run.", record), BOT)
+    sandbox.clock.advance(timedelta(hours=2).total_seconds())
+    return earlier, again
+
+
+def reads_of(forged: Forged, incident: int) -> int:
+    return sum(f"/issues/{incident}/comments" in each.path for each in forged.hub.requests)
+
+
+@pytest.mark.parametrize("workflow", ["rollback-worker.yml", "triage.yml"])
+def test_undo_on_an_earlier_incident_is_confirmed_there(undone: Forged, workflow: str) -> None:
+    """Without its mark the undo looks like a rollback of the good version. Records of another workflow confirm nothing."""
+    earlier, again = roll_back_and_undo(undone, workflow=workflow)
+
+    done = undone.press()
+
+    assert reads_of(undone, earlier) == 1
+    if workflow == "triage.yml":
+        assert ended(done) == (3, "refused", "unconfirmed_mark"), done.err
+        assert undone.shop.live == {undone.shop.bad: 100}
+        return
+    assert done.code == 0, done.err
+    assert undone.shop.live == {again: 100}
+    assert undone.press().result["reason"] == "already_stepped_back"
+
+
+def test_records_of_other_incidents_are_read_only_instead_of_a_refusal(undone: Forged) -> None:
+    earlier, again = roll_back_and_undo(undone)
+
+    assert undone.press("--to", again).code == 0
+    assert reads_of(undone, earlier) == 0
+
+
+@pytest.mark.parametrize("by", ["mai", "dana"])
+def test_laptop_of_a_responder_confirms_that_nothing_is_to_do(forged: Forged, by: str) -> None:
+    """Its record may make a run stricter: the run writes nothing, and names the other version."""
+    run, shop, sandbox = "20261124T031500-abcd", forged.shop, forged.shop.world.sandbox
+    sandbox.deploy(WORKER, shop.good)
+    sandbox.deploy(WORKER, shop.bad)
+    message = f"ops1 incident={forged.incident.number} run={run} blames={shop.bad}"
+    forged.deployment = sandbox.deploy(WORKER, shop.good, message=message)
+    forged.record(by, run)
+    sandbox.clock.advance(timedelta(hours=2).total_seconds())
+
+    outcomes = [forged.press(), forged.press()]
+
+    for outcome in outcomes:
+        if by == "dana":
+            assert ended(outcome) == (3, "refused", "unconfirmed_mark"), outcome.err
+        else:
+            assert outcome.result["reason"] == "already_stepped_back", outcome.err
+    assert shop.live == {shop.good: 100}
