@@ -203,7 +203,8 @@ def _list(places: Sequence[Place]) -> str:
 
 
 def scope_of(environment: "Environment", runbook: str, params: Mapping[str, Any]) -> RequestScope:
-    """Return the part of ops.yml that a request concerns: also the services of its database."""
-    database = environment.databases.get(str(params.get("database", "")))
-    named = dict.fromkeys((str(params.get("service", "")), *(database.services if database else ())))
+    """Return the part of ops.yml that a request concerns: also other services that it writes to."""
+    from ops.app.registry import load_runbook
+
+    named = dict.fromkeys(load_runbook(runbook).written_services(params, environment))
     return RequestScope(environment.name, tuple(name for name in named if name in environment.services), runbook)

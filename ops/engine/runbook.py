@@ -6,7 +6,7 @@ runs and interruption. The runbook states what it needs, and its plan has a step
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -244,6 +244,14 @@ class Runbook(ABC, Generic[P]):
     def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  most have a parameter
         """Return the name of its service; empty if it has none."""
         return str(getattr(params, "service", ""))
+
+    def written_services(self, params: Mapping[str, Any], environment: "Environment") -> Iterable[str]:
+        """Return the services that a request writes to: the requester must be among the responders of each.
+
+        `params` are those of the request, which nothing has checked yet.
+        """
+        database = environment.databases.get(str(params.get("database", "")))
+        return (str(params.get("service", "")), *(database.services if database else ()))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002  most fit all
         """Return the sets of parameters to offer for a service of its kind; empty if the service does not fit."""

@@ -1,6 +1,6 @@
 """Select the secrets to rotate, and check their new values and the answers of providers."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -89,6 +89,16 @@ def select_secrets(environment: "Environment", service: str, only: tuple[str, ..
     consumers = dict.fromkeys(consumer for rule in rules.values() for consumer in rule.consumers)
     sites = {name: environment.services[name].pages for name in consumers}
     return RotationSelection(rules, never, {name: project for name, project in sites.items() if project})
+
+
+def list_consumers(environment: "Environment", service: str, only: Collection[str]) -> Iterator[str]:
+    """Yield the consumers of the named secrets, or of all rotatable ones of the service; unknown names count for none.
+
+    Nothing has checked the names. A service that does not use a secret names its consumers, too: the plan refuses it.
+    """
+    for name, rule in environment.secrets.items():
+        if name in only or (not only and service in rule.consumers and rule.rotate != "never"):
+            yield from rule.consumers
 
 
 def _no_secret_refusal(environment: "Environment", service: str) -> Refused:

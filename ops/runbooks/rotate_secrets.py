@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from ops.config import Environment
 
 
+SELECTING = ("only", "confirm_revoked", "restore")
+"""Parameters that name secrets; at most one is given."""
+
+
 class RotateSecrets(Runbook["RotateSecrets.Params"]):
     """Rotate leaked secrets in every Worker that uses them."""
 
@@ -81,6 +85,13 @@ class RotateSecrets(Runbook["RotateSecrets.Params"]):
         rules = environment.secrets.values()
         return [{}] if any(rule.rotate != "never" and service in rule.consumers for rule in rules) else []
 
+    def written_services(self, params: Mapping[str, Any], environment: "Environment") -> tuple[str, ...]:
+        """Return all consumers of the secrets, also sites, whose value a person sets."""
+        service = str(params.get("service", ""))
+        given = next((params[name] for name in SELECTING if params.get(name)), ())
+        only = [each.strip() for each in given.split(",")] if isinstance(given, str) else list(given)
+        return (service, *selection.list_consumers(environment, service, only))
+
     def probes(self, ctx: Context[Params]) -> ProbeSet:
         return _build_probes(ctx, _select_secrets(ctx))
 
@@ -107,7 +118,7 @@ class RotateSecrets(Runbook["RotateSecrets.Params"]):
 
 def _select_secrets(ctx: Context[RotateSecrets.Params]) -> RotationSelection:
     service = require_service(ctx, *RotateSecrets.kinds)
-    given = {name: getattr(ctx.params, name) for name in ("only", "confirm_revoked", "restore")}
+    given = {name: getattr(ctx.params, name) for name in SELECTING}
     named = [name for name, value in given.items() if value]
     if len(named) > 1:
         raise ConfigError(

@@ -31,8 +31,12 @@ environments:
         worker: bakery-oven
         url: https://oven.bakery.example
         responders: [ben, carl]
+      fridge:
+        worker: bakery-fridge
+        url: https://fridge.bakery.example
     secrets:
-      OVEN_KEY: {{}}
+      OVEN_KEY: {{rotate: generate, consumers: [oven, fridge]}}
+      TILL_KEY: {{rotate: generate, consumers: [till, fridge]}}
   test:
     account_id: {ACCOUNT}
     services:
@@ -102,6 +106,31 @@ def test_list_of_a_runbook_applies_to_its_button(bakery: Job, by: str, reason: s
     assert (bakery.outputs["reason"], bakery.outputs["go"] == "true") == (reason, not reason), done.err
     if reason:
         assert "runbook rotate-secrets in ops.yml" in bakery.comments[-1]
+
+
+@pytest.mark.parametrize(
+    ("by", "secrets", "refused_by"),
+    [
+        ("anna", {"only": "TILL_KEY"}, ""),
+        ("anna", {}, "service oven"),
+        ("anna", {"restore": "OVEN_KEY"}, "service oven"),
+    ],
+)
+def test_rotation_needs_the_lists_of_all_services_that_it_writes_to(
+    bakery: Job, by: str, secrets: dict[str, str], refused_by: str
+) -> None:
+    """The fridge uses the keys of till and oven, so a rotation for the fridge writes to both."""
+    bakery.world.edit_config(
+        "  rotate-secrets: {responders: [olga]}\n", "  rotate-secrets: {responders: [anna, olga, ben]}\n"
+    )
+
+    done = press(bakery, by, "rotate-secrets", service="fridge", dry_run="true", **secrets)
+
+    assert (bakery.outputs["reason"], bakery.outputs["go"] == "true") == (
+        "not_a_responder" if refused_by else "",
+        not refused_by,
+    ), done.err
+    assert not refused_by or refused_by in bakery.comments[-1]
 
 
 def test_responder_who_was_removed_since_is_refused_on_a_rerun(bakery: Job) -> None:
