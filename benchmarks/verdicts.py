@@ -13,7 +13,7 @@ import math
 import random
 import sys
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ import click
 from ops.cloudflare.types.records import VersionRequests, WorkerTraffic
 from ops.core.clock import Period
 from ops.core.verdict import Verdict
+from ops.engine.rehearsal import FAILURES
 from ops.watch.judgment import ErrorRates, LiveVersions, judge_watch
 from ops.watch.state import WatchState
 
@@ -270,6 +271,20 @@ def find_changes(words: Words, recorded: Mapping[str, int]) -> Iterator[str]:
             yield f"Error: {words.world.name}: {word} {count} of {words.runs}, recorded {recorded[word]}"
 
 
+def refused_rehearsals(failing: float, successes: int, rounds: int = 15) -> float:
+    """Return the exact share of rehearsals that refuse their target, if this share of its rounds fails."""
+    refused, rows = 0.0, {(False, 0): 1.0}
+    for _ in range(rounds):
+        after = defaultdict[tuple[bool, int], float](float)
+        for (was_bad, length), weight in rows.items():
+            for is_bad, chance in ((True, failing), (False, 1 - failing)):
+                after[is_bad, length + 1 if is_bad == was_bad else 1] += weight * chance
+        least = {True: max(successes, FAILURES), False: successes}
+        refused += sum(weight for (is_bad, length), weight in after.items() if is_bad and length >= least[True])
+        rows = {row: weight for row, weight in after.items() if row[1] < least[row[0]]}
+    return refused
+
+
 @click.command(help=__doc__)
 @click.argument("words", nargs=-1)
 @click.option("--runs", default=1000, show_default=True, help="Watches of each world.")
@@ -288,6 +303,9 @@ def main(words: tuple[str, ...], runs: int, *, write: bool) -> None:
             written[counted.world.name] = counted.counts
     if write:
         PATH.write_text(json.dumps(written, indent=0) + "\n", encoding="utf-8")
+    for failing in (0.1, 0.15, 0.5, 1.0):
+        shares = ", ".join(f"{100 * refused_rehearsals(failing, each):.2f} % by {each} successes" for each in (2, 3, 5))
+        print(f"a rehearsal refuses a target of which {100 * failing:g} % of the rounds fail: {shares}")
     print(f"{len(worlds)} worlds, {problems} wrong")
     sys.exit(1 if problems else 0)
 

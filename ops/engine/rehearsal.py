@@ -15,6 +15,11 @@ from ops.engine.context import Context
 from ops.engine.step import ChangeState, Rehearsal, Step
 from ops.probes.runner import ProbeRunner
 
+FAILURES = 4
+"""Fewest unhealthy rounds in a row that refuse a target.
+
+It refuses few targets whose probes fail now and then: docs/explanation/watch.md says how few.
+"""
 MAX_RESTORATIONS = 2
 """The second one is for a deployment that the first one replaced, because it came in between compare and write."""
 
@@ -79,7 +84,7 @@ def _ask(ctx: Context[Any], planned: Rehearsal, prober: ProbeRunner) -> ProbeObs
     def on_round(in_a_row: int, seen: ProbeObservation) -> None:
         _record(ctx, f"probed, {in_a_row} of {needed} in a row: {seen.detail}", verdict=seen.verdict.value)
 
-    return prober.run_until_decided(planned.probes, on_round=on_round)
+    return prober.run_until_decided(planned.probes, on_round=on_round, failures=FAILURES)
 
 
 def _undo(ctx: Context[Any], planned: Rehearsal, started: SentChange, writer: ChangeWriter, progress: Progress) -> None:

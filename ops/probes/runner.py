@@ -95,9 +95,9 @@ class ProbeRunner:
             self._clock.sleep(pause)
 
     def run_until_decided(
-        self, probes: "ProbeSet", *, on_round: Callable[[int, ProbeObservation], None]
+        self, probes: "ProbeSet", *, on_round: Callable[[int, ProbeObservation], None], failures: int = 1
     ) -> ProbeObservation:
-        """Run rounds until `successes` in a row are healthy, or as many in a row are unhealthy.
+        """Run rounds until `successes` in a row are healthy, or as many and at least `failures` are unhealthy.
 
         A round in which another version still answers decides nothing. Return the last round then, and an inconclusive
         one at the deadline. No browser starts.
@@ -113,7 +113,7 @@ class ProbeRunner:
             in_a_row = 0 if decides_nothing else in_a_row + 1 if seen.verdict == former else 1
             former = seen.verdict
             on_round(in_a_row, seen)
-            if in_a_row >= settings.successes:
+            if in_a_row >= max(settings.successes, failures if seen.verdict == Verdict.UNHEALTHY else 1):
                 return replace(seen, rounds=rounds)
             pause = max(0.0, began + settings.interval - self._clock.monotonic())
             if self._clock.monotonic() + pause > deadline:

@@ -13,6 +13,7 @@ from tests.conftest import Incident, Outcome, World
 from tests.gate.conftest import job
 from tests.gate.support import Job
 from tests.gate.test_label import add_two_labels
+from tests.support.in_process import answered_in_process
 from tests.support.relapse import Relapse
 from tests.support.shop import Shop
 from tests.watch.test_automatic_step import relapse
@@ -23,7 +24,10 @@ __all__ = ["incident", "job", "relapse", "shop"]
 
 @contextmanager
 def before_call(world: World, nth: int, run: Callable[[], object]) -> Iterator[list[object]]:
-    """Run something right before the nth call to Cloudflare or GitHub. Yield a list that gets its result."""
+    """Run something right before the nth call to Cloudflare or GitHub. Yield a list that gets its result.
+
+    The call waits for it, so none takes a socket, whose timeout a busy machine could reach.
+    """
     left, results, is_busy = nth, list[object](), False
 
     def count() -> None:
@@ -41,7 +45,8 @@ def before_call(world: World, nth: int, run: Callable[[], object]) -> Iterator[l
         place.add(Fault(method="*", path="**", times=None, is_prompt=True, before=count))
         for place in (sandbox.faults, sandbox.github.faults)
     ]
-    yield results
+    with answered_in_process():
+        yield results
     for each in faults:
         each.remove()
 

@@ -1,5 +1,6 @@
 """Rehearsal of `ops rollback-worker`: the target at 0 %, asked with the version override. Not for FortuneT."""
 
+import json
 import re
 from datetime import timedelta
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from ops.core.run_record import RecordRow, RunRecord, embed_record
+from sandbox.server import HttpRequest
 from tests.conftest import Outcome, World
 from tests.support import shop
 from tests.support.commands import WRITE, ended, texts
@@ -98,6 +100,21 @@ def test_unhealthy_target_is_refused_after_the_split_is_restored(world: World) -
     assert f"--to {opened.old[:8]}" in outcome.result["press"]
     assert not outcome.result["wrote"]
     assert outcome.result["outcome"]["not_changed"] == [f"Worker {WORKER}"]
+
+
+@pytest.mark.parametrize(("failures", "decision"), [(3, "recovered"), (4, "refused")])
+def test_few_bad_rounds_refuse_no_target(rehearsed: Shop, failures: int, decision: str) -> None:
+    named = json.dumps({"version": rehearsed.good})
+    fault = rehearsed.world.sandbox.edge_fault
+    fault(path="/cart", when=_is_rehearsed, times=failures, status=503, body=named, content_type="application/json")
+
+    outcome = rollback(rehearsed)
+
+    assert outcome.result["decision"] == decision, outcome.err
+
+
+def _is_rehearsed(request: HttpRequest) -> bool:
+    return "cloudflare-workers-version-overrides" in request.headers
 
 
 @pytest.mark.slow
