@@ -47,6 +47,12 @@ BLOCK_PAGES = b"cf-error-details", b"error code: 10"
 """Texts of a block page, in HTML and plain text. Codes from 1100 are errors of the Worker."""
 MAX_BYTES_READ = 50_000
 ACCESS_DOMAIN = ".cloudflareaccess.com"
+ACCESS_HEADERS = "cf-access-domain", "cf-access-aud"
+"""Headers of a refusal by Access. Not documented: a refusal without them counts as an answer of the service."""
+ACCESS_HINT = (
+    "Send a valid Access service token with `request_headers` of the probe (docs/reference/ops-yml.md). `ops doctor` "
+    "says when it ends. Then run the same command again."
+)
 UNREACHABLE = "could not be reached"
 MAINTENANCE_HEADER = "ops-maintenance"
 SWITCH_VALUE = "switch"
@@ -227,6 +233,8 @@ def _detect_blocker(
 ) -> Assertion | None:
     is_wanted = status == expected_status
     who, hint = _find_blocker(status, headers, body[:MAX_BYTES_READ], is_wanted=is_wanted), CHALLENGE_HINT
+    if not who and (access := _find_access(status, headers)):
+        who, hint = access, ACCESS_HINT
     if not who and is_proxy and not is_wanted:
         who, hint = "a proxy before Cloudflare", PROXY_HINT
     if not who:
@@ -241,9 +249,14 @@ def _find_blocker(status: int, headers: Mapping[str, str], body: bytes, *, is_wa
         return "a Cloudflare bot challenge"
     if status in {403, 429} and not is_wanted and (BLOCK_PAGES[0] in body or body.startswith(BLOCK_PAGES[1])):
         return "a Cloudflare firewall rule"
+    return ""
+
+
+def _find_access(status: int, headers: Mapping[str, str]) -> str:
     if 300 <= status < 400 and redirect_host(headers.get("location", "")).endswith(ACCESS_DOMAIN):
         return "a login page of Cloudflare Access"
-    return ""
+    is_refused = status in {401, 403} and any(name in headers for name in ACCESS_HEADERS)
+    return "a refusal of Cloudflare Access" if is_refused else ""
 
 
 def redirect_host(location: str) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sandbox.clock import FakeClock
+from sandbox.cloudflare.access.state import FakeAccess
 from sandbox.cloudflare.analytics.state import Analytics
 from sandbox.cloudflare.audit.state import FakeAuditEntry
 from sandbox.cloudflare.d1.sqlite import StatementResult
@@ -60,6 +61,7 @@ class FakeAccount:
         self.d1 = D1Databases(clock, switches, self.new_id, self._add_statement)
         self.kv = KvStore(clock, switches, self.lock, self.new_id)
         self.r2 = R2Buckets()
+        self.access = FakeAccess(clock, self.new_id)
         self.tokens = tokens
         self.assets: dict[str, Asset] = {}
         """Hash → static file of any Worker."""

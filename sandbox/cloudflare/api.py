@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from email.utils import format_datetime
 from typing import Any
 
+from sandbox.cloudflare.access import api as access
 from sandbox.cloudflare.account import FakeAccount
 from sandbox.cloudflare.analytics import api as analytics
 from sandbox.cloudflare.analytics import telemetry
@@ -43,6 +44,7 @@ _MODULES = (
     d1,
     transfers,
     r2,
+    access,
     tokens,
     audit,
     analytics,

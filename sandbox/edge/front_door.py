@@ -110,6 +110,8 @@ class Edge:
         return response
 
     def _answer_from_zone(self, host: str, request: HttpRequest) -> HttpResponse:
+        if not self._account.access.admits(host, request.headers):
+            return _refusal(host) if self._account.switches.access_refuses else _login(host)
         rule = self.cache_rules.get(host)
         if rule is None or request.method not in {"GET", "HEAD"}:
             return self._answer_for(host, request)
@@ -301,6 +303,13 @@ def _login(host: str) -> HttpResponse:
     """Redirect to the team's login, as Access does for a visitor without a session."""
     location = f"https://team.cloudflareaccess.com/cdn-cgi/access/login/{host}"
     return HttpResponse(status=302, headers=[("location", location)])
+
+
+def _refusal(host: str) -> HttpResponse:
+    """Return the answer of Access to a program without a valid service token, for `access_refuses`."""
+    headers = [("cf-access-domain", host), ("cf-access-aud", "5a" * 32), ("content-type", "text/html; charset=UTF-8")]
+    page = b"<title>Forbidden</title><p>You don't have permission to view this."
+    return HttpResponse(status=403, headers=headers, body=page)
 
 
 def _exception_page(error: UncaughtException) -> HttpResponse:

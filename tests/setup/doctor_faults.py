@@ -113,6 +113,29 @@ def serve_elsewhere(made: Bakery) -> None:
     made.edit("https://blog.bakery.example", "https://news.bakery.example")
 
 
+def send_service_token(duration: timedelta, *, is_known: bool = True, may: bool = True) -> Callable[[Bakery], object]:
+    """Return a change that protects the shop with Access, with a service token in the probe.
+
+    `may`: whether the Cloudflare token can list service tokens.
+    """
+
+    def apply(made: Bakery) -> None:
+        token(*PERMISSIONS, *(["Access: Service Tokens Read"] if may else []))(made)
+        access = made.sandbox.account.access
+        access.hosts.add("shop.bakery.example" if is_known else "")
+        service_token = access.add_token("probes", duration=duration)
+        headers = "request_headers: {CF-Access-Client-Id: ACCESS_ID, CF-Access-Client-Secret: ACCESS_SECRET}"
+        made.edit("path: /health", f"path: /health\n              {headers}")
+        made.sync()
+        client_id = service_token.client_id if is_known else "unknown.access"
+        made.environ.update(ACCESS_ID=client_id, ACCESS_SECRET=service_token.client_secret)
+        for name in ("ACCESS_ID", "ACCESS_SECRET"):
+            for github_environment in ("database", "evidence", "limits", "recovery", "report", "security"):
+                made.sandbox.github.put_secret(name, "secret", github_environment)
+
+    return apply
+
+
 def keep_rows(add_bucket: Callable[[Bakery], object]) -> Callable[[Bakery], object]:
     """Return a change that keeps rows in a bucket."""
 
@@ -346,6 +369,8 @@ FAULTS = (
             host="shop.bakery.example", path="/health", headers={"cf-cache-status": "HIT", "age": "40"}, times=None
         ),
     ),
+    Fault("a service token that expires in ten days", "probe-access", send_service_token(timedelta(days=10))),
+    Fault("a service token that nobody made", "probe-access", send_service_token(timedelta(0), is_known=False)),
     Fault("a probe of a missing page", "probes", edit("path: /health", "path: /alive")),
     Fault(
         "a switch that the application lacks", "runtime", edit("        ordering:", "        orders-open:", sync=True)
@@ -516,6 +541,18 @@ OTHER_ANSWERS = (
     OtherAnswer("a token that hides its rights", "token-excess", token(*without("API Tokens Read")), "policies"),
     OtherAnswer("no account", "account", list_no_account, "account"),
     OtherAnswer("a right that only a button needs", "token-writes", token(*without("D1 Write")), "restore-database"),
+    OtherAnswer(
+        "a token that lists no service tokens",
+        "probe-access",
+        send_service_token(timedelta(days=90), may=False),
+        "Access",
+    ),
+    OtherAnswer(
+        "half a service token",
+        "probe-access",
+        edit("path: /health", "path: /health\n              request_headers: {CF-Access-Client-Id: ACCESS_ID}"),
+        "CF-Access-Client-Secret",
+    ),
     OtherAnswer("a token without D1", "database", token(*without("D1 Write")), "D1"),
     OtherAnswer("a token without R2", "kept-rows", keep_rows(hide_buckets), "R2"),
     OtherAnswer(

@@ -58,6 +58,9 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     ),
     "ops/probes/edge_answer.py CHALLENGE_HINT": (HERE,),
     "ops/probes/edge_answer.py BROWSER_HINT": (HERE,),
+    "ops/probes/edge_answer.py ACCESS_HINT": (
+        "tests/probes/test_access.py::test_next_press_after_a_refreshed_token_proves_the_recovery",
+    ),
     "ops/probes/edge_answer.py PROXY_HINT": (
         "tests/probes/test_edge_answer.py::test_proxy_leaves_no_evidence_until_it_is_gone",
     ),

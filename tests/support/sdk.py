@@ -65,6 +65,7 @@ MODELS: Mapping[str, Model] = {
     f"GET {ACCOUNT}/workers/domains": Model("workers.DomainListResponse", many=True),
     f"GET {ACCOUNT}/workers/subdomain": Model("workers.SubdomainGetResponse"),
     f"POST {ACCOUNT}/workers/observability/telemetry/query": Model("workers.observability.TelemetryQueryResponse"),
+    f"GET {ACCOUNT}/access/service_tokens": Model("zero_trust.access.ServiceToken", many=True),
     "GET /zones": Model("zones.Zone", many=True),
     "GET /zones/{zone}/workers/routes": Model("workers.RouteListResponse", many=True),
     "POST /zones/{zone}/workers/routes": Model("workers.RouteCreateResponse"),

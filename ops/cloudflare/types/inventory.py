@@ -1,6 +1,7 @@
 """Accounts, and what an account holds, as Cloudflare's lists return it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True)
@@ -9,6 +10,15 @@ class NamedResource:
 
     id: str
     name: str
+
+
+@dataclass(frozen=True)
+class ServiceToken:
+    """A service token of Access, without its secret."""
+
+    client_id: str
+    expires_at: datetime | None
+    """None for a token without an end."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from ops.setup.doctor.check import NotProvable
 from ops.setup.github_environments import GitHubEnvironment, needed_environments
 
 if TYPE_CHECKING:
-    from ops.cloudflare.types.inventory import ListedWorker, NamedResource
+    from ops.cloudflare.types.inventory import ListedWorker, NamedResource, ServiceToken
     from ops.cloudflare.types.pages import PagesProject
     from ops.cloudflare.types.records import VerifiedToken
     from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
@@ -303,6 +303,13 @@ class EnvironmentFacts:
         from ops.cloudflare.d1 import D1Api
 
         return self.once("databases", lambda: D1Api(self.session.client, self.config.account_id).list_databases())
+
+    @property
+    def service_tokens(self) -> "tuple[ServiceToken, ...]":
+        from ops.cloudflare import access
+
+        read = access.list_service_tokens
+        return self.once("service tokens", lambda: read(self.session.client, self.config.account_id))
 
     @property
     def zones(self) -> "tuple[Zone, ...]":

@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ops.app.configuration import probe_environ
-from ops.cloudflare import d1, r2
+from ops.cloudflare import access, d1, r2
 from ops.cloudflare.response import NO_R2, CloudflareApiError, ErrorKind
 from ops.cloudflare.types.d1 import SqlResult, SqlStatement
 from ops.config.probes import ProbeSet
+from ops.core.clock import format_utc
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import did_you_mean, first_of
 from ops.core.verdict import ProbeResult, Verdict
 from ops.pages.snapshot import SiteClients, explain_unknown_live, live_content
 from ops.probes.http import request_once
+from ops.setup.doctor.accounts import EXPIRES_SOON
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import DatabaseFacts, ServiceFacts, databases, services, sites, workers
 from ops.setup.github_secrets import TOKEN_PAGE
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.pages import PagesDeployment
     from ops.config.probes import Probe
     from ops.pages.snapshot import PagesSnapshot
+
+CLIENT_ID, CLIENT_SECRET = "CF-Access-Client-Id", "CF-Access-Client-Secret"
+"""Headers of a service token (developers.cloudflare.com/cloudflare-one/identity/service-tokens)."""
 
 TIMEOUT = 5.0
 """Real seconds to wait for a query."""
@@ -196,6 +201,48 @@ def probes(service: ServiceFacts) -> Findings:
             yield from _problem(result)
 
 
+@check("probe-access", services, needs=("token-valid",), why="From its end on, no probe gets past Access.")
+def probe_access(service: ServiceFacts) -> Findings:
+    """Is the Access service token of the probes valid for another month?"""
+    pairs = dict.fromkeys(each for each in map(_access_variables, service.config.probes) if any(each))
+    for client_id, secret in pairs:
+        if not client_id or not secret:
+            given, missing = (CLIENT_ID, CLIENT_SECRET) if client_id else (CLIENT_SECRET, CLIENT_ID)
+            text = f"`request_headers` of a probe has {given} without {missing}"
+            yield Finding(text, f"Add {missing} to that probe in ops.yml.", Answer.NOT_PROVABLE)
+        elif value := service.facts.environ.get(client_id, "").strip():
+            yield from _find_token_end(service, client_id, value)
+
+
+def _access_variables(probe: "Probe") -> tuple[str, str]:
+    """Return the variables of client ID and secret; empty for a header that the probe does not send."""
+    request = probe.http or probe.page
+    sent = {header.lower(): variable for header, variable in request.request_headers.items()} if request else {}
+    return sent.get(CLIENT_ID.lower(), ""), sent.get(CLIENT_SECRET.lower(), "")
+
+
+def _find_token_end(service: ServiceFacts, variable: str, client_id: str) -> Findings:
+    environment = service.environment
+    try:
+        listed = environment.service_tokens
+    except CloudflareApiError as error:
+        if error.kind is not ErrorKind.AUTH:
+            raise
+        lacking = f"{environment.config.token} lacks {access.READ_PERMISSION}"
+        text = f"{lacking}, so the end of the service token in {variable} is unknown"
+        raise NotProvable(text, "Look at Zero Trust → Access controls → Service credentials.") from None
+    token = next((each for each in listed if each.client_id == client_id), None)
+    if token is None:
+        text = f"no service token of the account has the client ID in {variable}"
+        yield Finding(text, f"Store the client ID and secret of a service token as {variable} and its pair.")
+        return
+    expires, now = token.expires_at, service.session.clock.now()
+    if expires is not None and expires - now < EXPIRES_SOON:
+        verb = "expired" if expires < now else "expires"
+        fix = "Refresh it: Zero Trust → Access controls → Service credentials. Its ID and secret stay."
+        yield Finding(f"the service token in {variable} {verb} at {format_utc(expires)}", fix)
+
+
 def _run(service: ServiceFacts, quick: "tuple[Probe, ...]") -> tuple[ProbeResult, ...]:
     facts = service.facts
     environ = probe_environ(facts.environ, facts.secret_names)
@@ -364,6 +411,7 @@ CHECKS = (
     rollback,
     url,
     probes,
+    probe_access,
     runtime,
     database,
     tables,

@@ -26,6 +26,7 @@ D1_READ = "D1 Read"
 D1_WRITE = "D1 Write"
 KV_READ = "Workers KV Storage Read"
 KV_WRITE = "Workers KV Storage Write"
+SERVICE_TOKENS_READ = "Access: Service Tokens Read"
 R2_READ = "Workers R2 Storage Read"
 R2_WRITE = "Workers R2 Storage Write"
 PERMISSIONS = (
@@ -47,6 +48,7 @@ PERMISSIONS = (
     ANALYTICS_READ,
     ACCOUNT_ANALYTICS_READ,
     OBSERVABILITY_READ,
+    SERVICE_TOKENS_READ,
 )
 """All permissions that a route of the sandbox requires."""
 DEFAULT_PERMISSIONS = frozenset({SCRIPTS_WRITE, PAGES_WRITE, KV_WRITE, D1_WRITE})

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from ops.cloudflare.access import READ_PERMISSION, list_service_tokens
 from ops.cloudflare.client import DECLARED_READS, CloudflareClient
 from ops.cloudflare.d1 import D1Api
 from ops.cloudflare.r2 import R2Api
@@ -158,9 +159,22 @@ def buckets() -> Iterator[World]:
         yield world
 
 
+def service_tokens() -> Iterator[World]:
+    """List the service tokens of Access."""
+    with case_world(None, Recording) as world:
+        sandbox = world.sandbox
+        sandbox.add_token("reader", [READ_PERMISSION])
+        made = sandbox.account.access.add_token("probes")
+        clock = SandboxClock(sandbox.clock_url)
+        client = CloudflareClient(sandbox.api_url, Secret("reader"), token_name="TOKEN", clock=clock)
+        assert [each.client_id for each in list_service_tokens(client, ACCOUNT)] == [made.client_id]
+        client.close()
+        yield world
+
+
 def test_responses_match_official_sdk_models(recorded: Incident) -> None:
     used_by_commands = chain(runbooks(), site_from_git(), offline_and_back(), limits_and_status(), adoption())
-    worlds = chain(evidence(recorded), used_by_commands, databases(), buckets())
+    worlds = chain(evidence(recorded), used_by_commands, databases(), buckets(), service_tokens())
     seen = [exchange for world in worlds for exchange in exchanges(world)]
     used = {each.route for each in seen}
     told = {(each.route, problem) for each in seen if each.route in MODELS for problem in problems(each)}
