@@ -90,6 +90,7 @@ DRILLS: Mapping[str, scenario_release.Scenario] = {
     "restore-database": scenario_database.RESTORE,
     "revert-migration": scenario_database.REVERT,
     scenario_relapse.NAME: scenario_relapse.SCENARIO,
+    scenario_relapse.NOISY: scenario_relapse.NOISY_SCENARIO,
 }
 """Name of the drill → its scenario: a good release, then a failure to recover from. The name is the runbook's unless
 the scenario says otherwise.

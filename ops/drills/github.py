@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from sandbox.github.actions.state import FakeRun
 
 TOKEN = "sandbox-responder"  # noqa: S105  opens nothing but the sandbox
+READ_ONLY = ("Workers Scripts Read", "Pages Read", "Account Analytics Read")
+"""Permissions of the token of jobs that only read."""
 READ_ONLY_ENVIRONMENT = "report"
 """GitHub environment with a read-only token. The other environment is the runbook's own."""
 REVIEWER = "drill-reviewer"
@@ -157,7 +159,7 @@ def prepare_repository(world: DrillWorld, github_environment: str) -> None:
         hint = "Run `ops workflows sync`, and add the file to git."
         raise ConfigError(f"git knows no {missing[0]} beside {world.config}", hint=hint)
     github.add_commit("The operations repository", world.responder, files=files)
-    read_only_token = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read", "Pages Read"])
+    read_only_token = sandbox.add_token("sandbox-reading", permissions=READ_ONLY)
     config, _ = read_config(world.config)
 
     def put_secret(environment: str, name: str, value: str) -> None:

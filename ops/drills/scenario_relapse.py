@@ -1,7 +1,8 @@
-"""Scenario of a relapse after a rollback whose watch loses its runner.
+"""Scenarios of the watch after a rollback: a relapse, and noise that is none.
 
-The first watch is killed after four minutes. The responder closes the incident, and continues the watch at once: by
-command, or by running its job again. After twelve minutes the service fails.
+In the relapse the first watch is killed after four minutes. The responder closes the incident, and continues the watch
+at once: by command, or by running its job again. After twelve minutes the service fails. In the noise three rounds of
+probes fail, and one of 40 requests of others, as before the bad release.
 """
 
 import subprocess
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
@@ -21,9 +23,10 @@ from ops.drills.score import mark_unhealthy
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
+    from sandbox.faults import Fault
     from sandbox.github.actions.state import FakeRun
 
-NAME = "relapse"
+NAME, NOISY = "relapse", "noisy-watch"
 EXPECTED = Decision.RELAPSED
 RUNBOOK = "rollback-worker"
 KILLED_AFTER, FAILS_AFTER = timedelta(minutes=4), timedelta(minutes=12)
@@ -32,6 +35,10 @@ MOST_ROUNDS = 8
 """Most rounds in which the watch must find the relapse."""
 MOST_MISSED = 3
 """Most rounds between the two runners of the watch."""
+NOISE = tuple((timedelta(minutes=at), timedelta(minutes=at, seconds=30)) for at in (4, 11, 19))
+"""Times from the first round of the watch in which the service fails: one round each."""
+OTHERS, FAILED_OTHERS = 40, 1
+"""Requests of other clients in each pause of the watch, and those that throw."""
 LONGEST_SLEEP = 5.0
 """Longest real seconds that a command of the drill sleeps; a longer sleep moves the clock."""
 
@@ -61,6 +68,10 @@ class _Night:
     has_failed: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    is_noisy: bool = False
+    noise: "Fault | None" = None
+    """What makes rounds fail now and then, once the watch has begun."""
+
     def pass_time(self) -> None:
         with self.lock:
             now = self.world.sandbox.clock.now()
@@ -69,11 +80,38 @@ class _Night:
                 kill, self.kill = self.kill, None
                 self.say("the runner of the watch is gone")
                 kill()
-            if not self.has_failed and now - self.began >= FAILS_AFTER:
+            if self.is_noisy and now - self.began >= NOISE[0][0]:
+                self._make_noise(now, now - self.began)
+            elif not self.is_noisy and not self.has_failed and now - self.began >= FAILS_AFTER:
                 self.has_failed = True
                 self.say(f"{self.service.name} fails again")
-                host = urlsplit(self.service.url).hostname
-                self.world.sandbox.edge_fault(host=host, status=500, times=None)
+                self._add_fault(500)
+
+    def _add_fault(self, status: int | None) -> "Fault":
+        host = urlsplit(self.service.url).hostname
+        return self.world.sandbox.edge_fault(host=host, status=status, times=None)
+
+    def _make_noise(self, now: datetime, passed: timedelta) -> None:
+        """Let few rounds and requests fail; at its first time, as many requests as on the days before too."""
+        if self.noise is None:
+            self.noise = self._add_fault(None)
+            for day in range(2, 7):
+                self._add_requests(now - timedelta(days=day), times=50)
+        is_bad = any(start <= passed < end for start, end in NOISE)
+        if is_bad and self.noise.status is None:
+            self.say(f"{self.service.name} fails for half a minute")
+        self.noise.status = 500 if is_bad else None
+        self._add_requests(now)
+
+    def _add_requests(self, at: datetime, *, times: int = 1) -> None:
+        from sandbox.cloudflare.analytics.state import SUCCESS, THREW
+
+        sandbox, worker = self.world.sandbox, self.service.worker
+        (version,) = sandbox.live(worker)
+        for number in range(OTHERS * times):
+            outcome = THREW if number % OTHERS < FAILED_OTHERS else SUCCESS
+            account = self.world.environment.account_id
+            sandbox.analytics.record_invocation(account, worker, version, outcome, at=at, seconds=0.01, size=9)
 
 
 def run(
@@ -82,9 +120,11 @@ def run(
     _probe: Callable[[], ProbeObservation],
     start_runbook: Trigger,
     say: Say,
+    *,
+    is_noisy: bool = False,
 ) -> dict[str, Any]:
-    """Recover, lose the watch, continue it, and return the result with what the watch found."""
-    sandbox, night = world.sandbox, _Night(world, service, say)
+    """Recover, watch, and return the result with what the watch found. The watch of a relapse loses its runner."""
+    sandbox, night = world.sandbox, _Night(world, service, say, is_noisy=is_noisy)
     sandbox.clock.longest_sleep, sandbox.clock.on_sleep = LONGEST_SLEEP, night.pass_time
     incident = start_runbook.incident
     if incident is None or start_runbook.drill.trigger == "command":
@@ -92,13 +132,29 @@ def run(
         if result["decision"] != Decision.RECOVERED:
             return result
         night.began = None
-        if incident is not None:
+        if incident is not None and not is_noisy:
             _watch(world, night, incident, say, is_killed=True)
             _close(world, incident, say)
         code = _watch(world, night, incident, say)
     else:
-        result, code = _by_workflow(world, night, start_runbook, incident, say), EXIT_CODES[EXPECTED]
-    problems = [] if code == EXIT_CODES[EXPECTED] else [f"the watch ended with exit code {code}"]
+        result, code = _by_workflow(world, night, start_runbook, incident, say), None
+    return _end_noisy(result, code, incident) if is_noisy else _end_relapsed(result, code, incident)
+
+
+def _end_noisy(result: dict[str, Any], code: int | None, incident: github.DrillIncident | None) -> dict[str, Any]:
+    """Return the result with what the watch said of the noise. `code`: of the command; None for a job."""
+    problems = [] if code in {None, 0} else [f"the watch ended with exit code {code}"]
+    if incident is not None:
+        ended = [each.decision or "open" for each in _records(incident) if each.source == "watch"]
+        problems += [] if ended == [Decision.MITIGATED] else [f"the incident has these watches: {', '.join(ended)}"]
+    if problems:
+        return mark_unhealthy(result, "; ".join([result["message"], *problems]))
+    return {**result, "message": f"{result['message']}; the watch saw the noise, and said mitigated"}
+
+
+def _end_relapsed(result: dict[str, Any], code: int | None, incident: github.DrillIncident | None) -> dict[str, Any]:
+    """Return the result with what the watch found. `code`: of the command; None for a job."""
+    problems = [] if code in {None, EXIT_CODES[EXPECTED]} else [f"the watch ended with exit code {code}"]
     problems += _find_problems(incident, by_job="workflow_run" in result) if incident is not None else []
     if problems:
         return mark_unhealthy(result, "; ".join([result["message"], *problems]))
@@ -126,21 +182,23 @@ def _watch(
 def _by_workflow(
     world: DrillWorld, night: _Night, trigger: Trigger, incident: github.DrillIncident, say: Say
 ) -> dict[str, Any]:
-    """Recover by label or button, and run the watch again once it is gone. Return the result of the rollback."""
+    """Recover by label or button; run a watch again that is gone. Return the result of the rollback."""
     hub = world.sandbox.github
     text, act = github.requester_action(incident, trigger.config, trigger.drill.trigger, {})
     with github.open_runner(world, say) as runner:
-        night.kill = lambda: runner.crash_job(hub.runs[-1].id, "watch")
+        if not night.is_noisy:
+            night.kill = lambda: runner.crash_job(hub.runs[-1].id, "watch")
         say(f"{world.responder} {text}")
         act(hub)
         runner.wait()
         first = hub.runs[-1]
         described = github.describe_run(first)
         _say_jobs(first, say)
-        _close(world, incident, say)
-        say(f'{world.responder} ran the job "watch" again')
-        hub.rerun(first.id, world.responder, only=next(each for each in first.jobs if each.name == "watch"))
-        runner.wait()
+        if not night.is_noisy:
+            _close(world, incident, say)
+            say(f'{world.responder} ran the job "watch" again')
+            hub.rerun(first.id, world.responder, only=next(each for each in first.jobs if each.name == "watch"))
+            runner.wait()
     for each in dict.fromkeys((first, hub.runs[-1])):
         _say_jobs(each, say)
     records = [each for each in _records(incident) if each.source == "run" and each.decision]
@@ -188,4 +246,7 @@ SCENARIO = replace(
     run=run,
     is_watched=True,
     unsupported={"workerd": "a watch sees only answers, so the runtime of the Workers does not matter"},
+)
+NOISY_SCENARIO = replace(
+    SCENARIO, run=partial(run, is_noisy=True), permissions=("Workers Scripts Write", "Account Analytics Read")
 )

@@ -128,10 +128,22 @@ def detail_lines(result: WatchResult) -> Iterator[str]:
         yield f"{rate.name}: {rate.share.verdict}; above {bad} failed is bad, below {good} is good"
     if result.state.is_extended:
         yield f"Extended once to {result.state.until:%H:%M} UTC, because the evidence was thin"
+    yield from _describe_confidence(result)
     for each in result.state.newer:
         kind = "Deployment of Backout" if each.is_ours else "Foreign deployment, so no automatic step follows"
         yield f"{kind}: {each.text}"
     yield from (note[:1].upper() + note[1:] for note in result.notes)
+
+
+def _describe_confidence(result: WatchResult) -> Iterator[str]:
+    """Yield how often the word of an ended watch is wrong, at most; docs/explanation/watch.md has the tests."""
+    if result.decision == Decision.RELAPSED:
+        yield "How sure: a service that fails no more than it may is called relapsed in at most 1 % of the watches"
+    elif result.decision == Decision.MITIGATED:
+        yield "How sure: a service that fails more than it may is called mitigated in at most 5 % of the watches"
+    elif result.decision == Decision.NO_EVIDENCE and result.judgment.probes.share.has_counts:
+        unseen = result.judgment.probes.share.most_unseen
+        yield f"How sure: up to {100 * unseen:.2g} % of the rounds of probes may fail unseen"
 
 
 def count_rounds(state: WatchState) -> str:

@@ -377,6 +377,24 @@ def test_relapse_is_found_by_a_watch_that_lost_its_runner(run: Run) -> None:
         assert (jobs["recovery-production"], jobs["watch"], jobs["tell-later"]) == ("success", "failure", "success")
 
 
+NOISES = [("noisy-watch", *PLAIN), *taken(("noisy-watch", "embedded", "label"), ("noisy-watch", "embedded", "command"))]
+
+
+@pytest.mark.parametrize("run", NOISES, ids=run_id)
+def test_noise_is_no_relapse(run: Run) -> None:
+    name, _, trigger = run
+    given = ["--trigger", trigger] if trigger else []
+    shop = [] if trigger else ["--config", str(SHOPDESK), "--environment", "live"]
+
+    result = drill(*given, *shop, name=name)
+
+    assert (result["decision"], result["reason"]) == ("recovered", "verified"), result
+    assert "the watch saw the noise, and said mitigated" in result["message"]
+    if trigger in IN_A_JOB:
+        jobs = {job["name"]: job["conclusion"] for job in result["workflow_run"]["jobs"]}
+        assert (jobs["recovery-production"], jobs["watch"]) == ("success", "success")
+
+
 def is_of_database(run: Run) -> bool:
     """Return whether test_database_drills.py tests the run."""
     return run[0] in DRILLS and DRILLS[run[0]].configure is not None
