@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from ops.probes.runner import ProbeRunner
     from ops.publish.menu import MenuParts
 
-WATCHED = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE, Decision.NO_EVIDENCE}
-"""Decisions after which a service is watched. After all others people are at work, and no relapse can be found."""
+WATCHED = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE, Decision.NO_EVIDENCE, Decision.STILL_UNHEALTHY}
+"""Decisions after which services are watched. After all others it is not known that our change is live."""
 AFTER_A_BUG = (
     "Check what is live in the dashboard (Workers & Pages → the Worker or project → Deployments), and continue there. "
     "Or start the same command again: it reads the state first."
@@ -155,25 +155,28 @@ def _with_publication(result: EndedRun, publisher: Publisher, links: Mapping[str
     )
 
 
-def watched_service(request: RunRequest, result: EndedRun, config: "Config") -> str:
-    """Return the service that a later job watches; "" if there is none. Of several services it is the first one."""
-    service = _changed_service(request, result, config)
-    is_watched = request.runbook.watched_state(request.params) == WatchedState.HEALTHY
-    return service.name if service and service.watched_probes and is_watched else ""
+def watched_services(request: RunRequest, result: EndedRun, config: "Config") -> str:
+    """Return the services that a later job watches, separated by spaces; "" if there is none."""
+    if request.runbook.watched_state(request.params) != WatchedState.HEALTHY:
+        return ""
+    return " ".join(each.name for each in _changed_services(request, result, config) if each.watched_probes)
 
 
 def closed_service(request: RunRequest, result: EndedRun, config: "Config") -> str:
     """Return the service that the run closed, and that a later job watches to stay closed; "" if there is none."""
-    service = _changed_service(request, result, config)
     is_closed = request.runbook.watched_state(request.params) == WatchedState.CLOSED
-    return service.name if service and is_closed else ""
+    is_proved = is_closed and result.decision != Decision.STILL_UNHEALTHY
+    return next((each.name for each in _changed_services(request, result, config) if is_proved), "")
 
 
-def _changed_service(request: RunRequest, result: EndedRun, config: "Config") -> "Service | None":
+def _changed_services(request: RunRequest, result: EndedRun, config: "Config") -> "list[Service]":
     if config.watch is None or not result.wrote or result.decision not in WATCHED:
-        return None
+        return []
     environment = config.environment(request.environment)
-    return environment.services.get(request.runbook.service(request.params, environment))
+    runbook, params = request.runbook, request.params
+    given = {each.name: getattr(params, each.name) for each in fields(params)}
+    names = dict.fromkeys((runbook.service(params, environment), *runbook.written_services(given, environment)))
+    return [environment.services[name] for name in names if name in environment.services]
 
 
 def _menu(config: "Config", environ: Mapping[str, str], path: Path) -> "Callable[[str, str], MenuParts]":

@@ -263,13 +263,13 @@ def _result_json(result: EndedRun, configuration: Any) -> dict[str, Any]:
 
 def _outputs(request: "RunRequest", result: EndedRun, configuration: Any) -> dict[str, str]:
     """Return the outputs for later jobs of the same workflow run."""
-    from ops.app.run import closed_service, watched_service
+    from ops.app.run import closed_service, watched_services
 
     end = result.full_plan.ends_at if result.full_plan and result.wrote else None
     values = {name: str(getattr(result, name, "") or "") for name in actions.RUN_OUTPUTS}
     values |= {
         "run": result.id,
-        "watch": watched_service(request, result, configuration),
+        "watch": watched_services(request, result, configuration),
         "closed": closed_service(request, result, configuration),
     }
     values |= {"answered": "true" if result.is_answered else ""}

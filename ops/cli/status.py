@@ -3,7 +3,9 @@
 import gc
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,10 +201,13 @@ def _choose_place(service: str, environment: str, config: Path, options: Mapping
     epilog="""
     ops watch --service api --environment production
     ops watch --service api --environment production --for 1h --incident 42
+    ops watch --service api --service web --environment production
     ops watch --service api --environment production --closed --incident 42
     """,
 )
-@click.option("--service", default="", shell_complete=complete_service, help="Service (default: the only one)")
+@click.option(
+    "--service", multiple=True, shell_complete=complete_service, help="Service, also several (default: the only one)"
+)
 @ENVIRONMENT
 @click.option("--for", "duration", default="", help="Length, 2m to 2h (default: `watch` of ops.yml, 30m if it is off)")
 @click.option("--incident", type=INCIDENT, help="Issue that shows the watch, and from which it continues")
@@ -215,7 +220,7 @@ def watch(
     redactor: Redactor,
     /,
     *,
-    service: str,
+    service: tuple[str, ...],
     environment: str,
     duration: str,
     incident: int | None,
@@ -239,9 +244,10 @@ def watch(
             watches = find_stopped(config, environ, redactor, incident)
         else:
             given = {"for": duration, "incident": incident, "closed": closed, "json": as_json}
-            place = choose_service_place("watch", service, environment, config, given, is_argument=False)
-            watches = [WatchPlace(place, incident, closed)]
-        codes = [_watch(each, length, config, environ, redactor, as_json=as_json) for each in watches]
+            names = dict.fromkeys(each for names in service for each in names.split()) or [""]
+            choose = partial(choose_service_place, "watch", is_argument=False)
+            watches = [WatchPlace(choose(each, environment, config, given), incident, closed) for each in names]
+        codes = _watch(watches, length, config, environ, redactor, as_json=as_json)
         if stopped and incident is None:
             _complete_reports([each.incident for each in watches if each.incident], config, environ, redactor)
     except OpsError as error:
@@ -249,42 +255,62 @@ def watch(
         raise
     if not codes:
         echo("No watch has lost its runner.", err=as_json)
-    return max(codes, default=0, key=lambda code: (code == EXIT_CODES[Decision.RELAPSED], code))
+    return max(codes, default=0, key=_urgency)
 
 
 def _watch(
-    watched: "WatchPlace",
+    watches: "list[WatchPlace]",
     length: timedelta,
     config: Path,
     environ: Mapping[str, str],
     redactor: Redactor,
     *,
     as_json: bool,
-) -> int:
-    """Watch one service, show the result, and return the exit code. Raises OpsError."""
-    from ops.watch.start import command_names, watch_service
-    from ops.watch.text import detail_lines, headline, next_step, round_line
+) -> list[int]:
+    """Watch services, those of one environment side by side, show the results, and return exit codes. Raises OpsError.
 
-    incident = watched.incident
-    ended = watch_service(
-        watched.place,
-        config,
-        environ,
-        redactor,
-        duration=length,
-        incident=incident,
-        is_closed=watched.is_closed,
-        on_round=lambda result: None if as_json else echo(round_line(result)),
-    )
-    step = next_step(ended, command_names(config, environ, incident))
-    actions.write_job_outputs(os.environ, {key: redactor.redact_text(text) for key, text in _outputs(ended, step)})
+    The outputs of the job are those of the most urgent result.
+    """
+    from ops.watch.start import command_names, watch_services
+    from ops.watch.text import next_step, round_line
+
+    environments = dict.fromkeys(each.place.environment for each in watches)
+    ended: list[tuple[WatchResult, str]] = []
+    for environment in environments:
+        here = [each for each in watches if each.place.environment == environment]
+        results = watch_services(
+            here,
+            config,
+            environ,
+            redactor,
+            duration=length,
+            on_round=lambda result: None if as_json else echo(round_line(result, is_one=len(watches) == 1)),
+        )
+        for each, result in zip(here, results, strict=True):
+            step = next_step(result, command_names(config, environ, each.incident))
+            ended.append((result, step))
+            _show_watch(result, step, as_json=as_json)
+    if ended:
+        result, step = max(ended, key=lambda each: _urgency(each[0].exit_code))
+        is_published = all(each.is_published for each, _ in ended)
+        outputs = _outputs(replace(result, is_published=is_published), step)
+        actions.write_job_outputs(os.environ, {key: redactor.redact_text(text) for key, text in outputs})
+    return [result.exit_code for result, _ in ended]
+
+
+def _urgency(code: int) -> tuple[bool, int]:
+    return code == EXIT_CODES[Decision.RELAPSED], code
+
+
+def _show_watch(result: "WatchResult", step: str, *, as_json: bool) -> None:
+    from ops.watch.text import detail_lines, headline
+
     if as_json:
-        echo_json({**ended.to_json(), "next": step})
-        return ended.exit_code
-    show_headline(ended.decision or "", headline(ended), exit_code=ended.exit_code)
-    for line in (*detail_lines(ended), *filter(None, [step])):
+        echo_json({**result.to_json(), "next": step})
+        return
+    show_headline(result.decision or "", headline(result), exit_code=result.exit_code)
+    for line in (*detail_lines(result), *filter(None, [step])):
         echo(f"  {line}")
-    return ended.exit_code
 
 
 def _complete_reports(incidents: list[int], config: Path, environ: Mapping[str, str], redactor: Redactor) -> None:

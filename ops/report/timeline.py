@@ -208,6 +208,9 @@ def _find_mitigation(main: IssueRecord | None, watch: IssueRecord | None) -> Inc
     ended, green = (watch.first_event_at(kind) for kind in ("ended", "verified")) if watch else (None, None)
     if watch and ended and watch.record.decision == Decision.RELAPSED:
         return IncidentMoment(MomentName.MITIGATED, None, f"the watch found a relapse at {ended:%H:%M:%S}", watch.url)
+    if watch and ended and watch.record.decision == Decision.STILL_UNHEALTHY:
+        text = f"the watch found the service still unhealthy at {ended:%H:%M:%S}"
+        return IncidentMoment(MomentName.MITIGATED, None, text, watch.url)
     is_recovered = main.record.decision == Decision.RECOVERED and main.is_recovery
     if watch and ended and green and not (is_recovered and green == watch.record.rows[0].at):
         text = f"probes healthy from then to the end of the watch, {ended:%H:%M:%S}"

@@ -20,7 +20,7 @@ from ops.switches.values import find_rules, parse_state
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
 from ops.watch.record import CLOSING_RUNBOOK, find_incident, opening_record, post_opening
 from ops.watch.state import WatchState
-from ops.watch.watch import Watch
+from ops.watch.watch import Rounds, Watch
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
@@ -67,10 +67,10 @@ def _look_at_switch(session: Session, service: "Service") -> ClosureLook | None:
 class ClosureWatch(Watch):
     """One runner that watches one closed service. It ends with the first opening, and when it is reopened."""
 
-    def run(self, duration: timedelta) -> WatchResult:
+    def rounds(self, duration: timedelta) -> Rounds:
         """Watch until an opening, the reopening, or the end of a new or continued watch. Raises ProviderError."""
         state, looked = self._begin(duration), ClosureLook(unread="nobody looked")
-        while (number := self._wait_for_round(state)) is not None:
+        while (number := (yield from self._next_round(state))) is not None:
             looked, verdict = self._look_twice()
             before, state = len(state.rounds), state.with_round(number, verdict)
             if self._must_read(state, number, before) and self._is_taken_over(state):
@@ -81,6 +81,10 @@ class ClosureWatch(Watch):
             self._save(result)
             self._on_round(result)
         return self._end_closure(state.at_end(), looked)
+
+    def _after_run(self, new: WatchState) -> WatchState:
+        """Return the state: what matters is whether the service is closed."""
+        return new
 
     def _new_state(self, owner: str, now: datetime, until: datetime) -> WatchState:
         return WatchState(owner, now, until, is_closed=True)

@@ -15,6 +15,8 @@ from ops.core.verdict import Verdict, worst_verdict
 from ops.maintenance.open_addresses import ClosureLook
 from ops.watch.state import WatchState
 
+FAILURES = {Decision.RELAPSED, Decision.STILL_UNHEALTHY}
+"""Ends of a watch of a service that fails."""
 MINUTE = timedelta(minutes=1)
 SETTLED = timedelta(minutes=2)
 """Time after the start of a watch in which a service may still warm up."""

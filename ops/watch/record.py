@@ -120,12 +120,25 @@ class WatchRecord:
 
     def has_change_since(self, at: datetime) -> bool:
         """Return whether a run began to change the service after that time. Raises ProviderError."""
+        here = (each for each in self._runs() if each.service == self._service)
+        return any(row.kind in CHANGES and row.at > at for each in here for row in each.rows)
+
+    def is_still_unhealthy(self) -> bool:
+        """Return whether the newest run that began to change the service ended unhealthy. Raises ProviderError.
+
+        Of a run for several services, the record names the first one only.
+        """
+        runs = [each for each in self._runs() if any(row.kind in CHANGES for row in each.rows)]
+        here = [each for each in runs if each.service == self._service] or runs
+        return bool(here) and here[-1].decision == Decision.STILL_UNHEALTHY
+
+    def _runs(self) -> list[RunRecord]:
+        """Return the trusted records of runs in this environment, oldest first."""
         if self._issue is None:
-            return False
+            return []
         judged = judge_records(self._issue, self._rules)
         runs = (each.record for each in judged if each.is_run and each.trust != Trust.NONE)
-        here = (each for each in runs if (each.environment, each.service) == (self._environment, self._service))
-        return any(row.kind in CHANGES and row.at > at for each in here for row in each.rows)
+        return [each for each in runs if each.environment == self._environment]
 
     def _is_open(self, record: RunRecord) -> bool:
         place = (WATCH, self._environment, self._service)

@@ -1,6 +1,6 @@
 """Start a watch, with clients and probes; find the watches that stopped without an end."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,59 +29,81 @@ from ops.watch.record import RECENT, WATCH, WatchRecord, find_incident
 from ops.watch.second_source import read_second_source
 from ops.watch.state import MAX_PAUSE, is_closed_watch, parse_state
 from ops.watch.text import CommandNames, chat_text, render_comment, render_notice
-from ops.watch.watch import Watch
+from ops.watch.watch import Watch, run_watches
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
 
 
-def watch_service(
-    place: Place,
+def watch_services(
+    places: "Sequence[WatchPlace]",
     config_path: Path,
     environ: Mapping[str, str],
     redactor: Redactor,
     *,
     duration: timedelta,
-    incident: int | None,
-    is_closed: bool = False,
     on_round: Callable[[WatchResult], object],
-) -> WatchResult:
-    """Watch a service, or continue its watch on the incident, and return the redacted result.
-
-    `is_closed`: watch that a closed service stays closed, instead of its health.
+) -> list[WatchResult]:
+    """Watch services of one environment side by side, or continue their watches; return the redacted results.
 
     Raises:
         OpsError: the configuration is invalid, the token is missing, or the incident cannot be read.
     """
     config, _ = read_config(config_path)
     names = register_secrets(environ, config, redactor)
-    environment = config.environment(place.environment)
-    service = environment.service(place.service)
-    commands = command_names(config_path, environ, incident)
+    environment = config.environment(places[0].place.environment)
     with ExitStack() as ending:
         session = Session(environment, environ, ending, config)
         runner = session.probe_runner(probe_environ(environ, names), redactor, config_path.parent.resolve())
-        record: WatchRecord | None = None
-        if incident is not None:
-            job, rules = actions.job_number(environ), registry.record_rules(config)
-            connect_issue, where = partial(find_incident, environ, redactor, incident), (environment.name, service.name)
-            record = WatchRecord(connect_issue, *where, rules=rules, job=job, is_closed=is_closed)
-        may_step = record is not None and config.watch is not None and config.watch.on_relapse == "next"
-        watch = (ClosureWatch if is_closed else Watch)(
-            session,
-            service,
-            partial(_probe, runner.run_round, service, _live_content(session, service)),
-            record,
-            redactor=redactor,
-            text=partial(render_comment, names=commands),
-            notice=partial(render_notice, names=commands),
-            on_round=on_round,
-            chat=lambda result: post_message(
-                environ, config.notify, redactor.redact_text(chat_text(result, commands)), incident
-            ),
-            second_source=partial(read_second_source, session, service) if may_step and service.worker else None,
-        )
-        return watch.run(duration)
+        watches = [
+            _build_watch(
+                each,
+                session,
+                config,
+                environ,
+                runner.run_round,
+                redactor=redactor,
+                names=command_names(config_path, environ, each.incident),
+                on_round=on_round,
+            )
+            for each in places
+        ]
+        return run_watches(watches, session.clock, duration)
+
+
+def _build_watch(
+    place: "WatchPlace",
+    session: Session,
+    config: "Config",
+    environ: Mapping[str, str],
+    run_round: "Callable[[ProbeSet], ProbeObservation]",
+    *,
+    redactor: Redactor,
+    names: CommandNames,
+    on_round: Callable[[WatchResult], object],
+) -> Watch:
+    environment, incident = session.environment, place.incident
+    service = environment.service(place.place.service)
+    record: WatchRecord | None = None
+    if incident is not None:
+        job, rules = actions.job_number(environ), registry.record_rules(config)
+        connect_issue, where = partial(find_incident, environ, redactor, incident), (environment.name, service.name)
+        record = WatchRecord(connect_issue, *where, rules=rules, job=job, is_closed=place.is_closed)
+    may_step = record is not None and config.watch is not None and config.watch.on_relapse == "next"
+    return (ClosureWatch if place.is_closed else Watch)(
+        session,
+        service,
+        partial(_probe, run_round, service, _live_content(session, service)),
+        record,
+        redactor=redactor,
+        text=partial(render_comment, names=names),
+        notice=partial(render_notice, names=names),
+        on_round=on_round,
+        chat=lambda result: post_message(
+            environ, config.notify, redactor.redact_text(chat_text(result, names)), incident
+        ),
+        second_source=partial(read_second_source, session, service) if may_step and service.worker else None,
+    )
 
 
 def command_names(config_path: Path, environ: Mapping[str, str], incident: int | None) -> CommandNames:

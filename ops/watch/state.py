@@ -55,6 +55,8 @@ class WatchState:
     """Whether it goes on because its evidence was thin at the first end. That happens once."""
     second_source: str = ""
     """What shows a relapse beside the probes; empty if nothing does."""
+    is_unhealthy: bool = False
+    """Whether the run before it ended still unhealthy, so that a failure is no relapse."""
 
     @property
     def interval(self) -> timedelta:
@@ -112,6 +114,7 @@ class WatchState:
             **({"closed": True} if self.is_closed else {}),
             **({"extended": True} if self.is_extended else {}),
             **({"second_source": self.second_source} if self.second_source else {}),
+            **({"unhealthy": True} if self.is_unhealthy else {}),
         }
 
 
@@ -131,10 +134,18 @@ def parse_state(data: Mapping[str, Any], now: datetime | None) -> WatchState | N
         owner, rounds, deployment = str(data["owner"]), str(data["rounds"]), str(data["deployment"])
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    is_extended = data.get("extended") is True  # 0.1.1 extended none
-    second_source = data.get("second_source", "")  # 0.1.1 asked none
+    is_extended, is_unhealthy = (data.get(each) is True for each in ("extended", "unhealthy"))  # 0.1.1 wrote neither
     state = WatchState(
-        owner, start, until, deployment, rounds, newer, is_closed_watch(data), is_extended, str(second_source)
+        owner,
+        start,
+        until,
+        deployment,
+        rounds,
+        newer,
+        is_closed_watch(data),
+        is_extended,
+        str(data.get("second_source", "")),  # 0.1.1 asked none
+        is_unhealthy,
     )
     is_sound = re.fullmatch(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", owner) and re.fullmatch("[hui.]*", rounds)
     is_id = re.fullmatch("[0-9a-f-]{0,36}", deployment)

@@ -16,7 +16,7 @@ from ops.core.verdict import Verdict
 from ops.core.version import __version__
 from ops.maintenance.open_addresses import ClosureLook, advise_closing
 from ops.render import collapse_blank_lines, load_templates
-from ops.watch.judgment import MINUTE, WatchResult, sum_since
+from ops.watch.judgment import FAILURES, MINUTE, WatchResult, sum_since
 from ops.watch.record import CLOSING_RUNBOOK
 from ops.watch.state import INTERVAL, WatchState
 
@@ -54,11 +54,12 @@ def next_step(result: WatchResult, names: CommandNames) -> str:
     if result.look is not None:
         return _closure_step(result, result.look, names)
     rollback = f"`{names.command(f'rollback-{result.kind}', result)}`"
-    if result.decision == Decision.RELAPSED and result.state.foreign:
+    has_failed = result.decision in FAILURES
+    if has_failed and result.state.foreign:
         return f"Ask the author of the newer deployment first. Then roll back: {rollback}"
-    if result.decision == Decision.RELAPSED and result.live.is_rollback:
+    if has_failed and result.live.is_rollback:
         rollback = f"`{names.command('rollback-worker', result, relapsed=short_id(result.state.deployment))}`"
-    if result.decision == Decision.RELAPSED:
+    if has_failed:
         return f"Roll back to an older version: {rollback}"
     if result.decision == Decision.NO_EVIDENCE:
         return f"Look at the service, or watch it again: `{names.command('watch', result)}`"
@@ -101,6 +102,8 @@ def headline(result: WatchResult) -> str:
     where, since = f"{result.service} in {result.environment}", result.judgment.green_since
     if result.decision == Decision.RELAPSED:
         return f"{where} relapsed: {result.judgment.cause}"
+    if result.decision == Decision.STILL_UNHEALTHY:
+        return f"{where} is still unhealthy: {result.judgment.cause}"
     if result.decision == Decision.MITIGATED and since:
         return f"{where} is mitigated: healthy since {since:%H:%M:%S} UTC"
     if result.decision == Decision.NOTHING_TO_DO:
@@ -250,10 +253,11 @@ def _gaps(state: WatchState) -> Iterator[tuple[datetime, str]]:
             length = timedelta(0)
 
 
-def round_line(result: WatchResult) -> str:
-    """Return the line of the command for the latest round."""
+def round_line(result: WatchResult, *, is_one: bool = True) -> str:
+    """Return the line of the command for the latest round. `is_one`: no other service is watched."""
     _, verdict = list(result.state.probe_rounds())[-1]
+    at = f"{format_utc(result.state.seen_at)}  {'' if is_one else f'{result.service}: '}"
     if result.look is not None:
-        return f"{format_utc(result.state.seen_at)}  {CLOSED_WORDS[verdict]}"
+        return f"{at}{CLOSED_WORDS[verdict]}"
     rates = ", ".join(f"{each.name} {each.share.verdict}" for each in result.judgment.rates)
-    return f"{format_utc(result.state.seen_at)}  probes {verdict or 'not probed'}{f', {rates}' if rates else ''}"
+    return f"{at}probes {verdict or 'not probed'}{f', {rates}' if rates else ''}"

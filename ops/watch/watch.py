@@ -4,7 +4,7 @@ Calls of an API in a minute, in steady state: one query of the analytics, two ed
 deployments or the comment: four.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,8 +16,9 @@ from ops.cloudflare.types.workers import describe_split, short_id
 from ops.core.clock import Period, format_utc
 from ops.core.errors import ConfigError, Decision, ProviderError, Reason
 from ops.core.redaction import Redactor
+from ops.core.threads import run_in_batches
 from ops.core.verdict import ProbeObservation, Verdict
-from ops.watch.judgment import ErrorRates, LiveVersions, WatchJudgment, WatchResult, judge_watch
+from ops.watch.judgment import FAILURES, ErrorRates, LiveVersions, WatchJudgment, WatchResult, judge_watch
 from ops.watch.record import WatchRecord
 from ops.watch.second_source import PAUSE, WITHIN, SecondSource
 from ops.watch.state import LONGEST, NewerDeployment, WatchState, new_owner
@@ -27,11 +28,16 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.pages import PagesDeployment
     from ops.cloudflare.types.workers import WorkerDeployment
     from ops.config import Service
+    from ops.core.clock import Clock
 
 QUERY_TIMEOUT = 5.0
 """Seconds after which a query of the analytics ends; it is sent once."""
 PAUSES = (0.0, 5.0, 25.0)
 """Seconds before each try to publish the end."""
+MAX_ROUNDS = 8
+"""Rounds of several services that run at the same time."""
+Rounds = Generator[datetime, None, WatchResult]
+"""Yields the time of each next round, until which its caller waits, and returns the result."""
 NO_RATES = "no error rate: Cloudflare has none for a site, so only the probes decide"
 
 
@@ -64,7 +70,7 @@ class Watch:
         self._rates = ErrorRates(problem="" if service.worker else NO_RATES)
         self._live, self._problem, self._last_bad = LiveVersions(), "", ""
 
-    def run(self, duration: timedelta) -> WatchResult:
+    def rounds(self, duration: timedelta) -> Rounds:
         """Watch until the end of a new watch, or of the one that is continued.
 
         Raises:
@@ -72,20 +78,20 @@ class Watch:
         """
         state = self._begin(duration)
         while True:
-            ended = self._watch_rounds(state)
+            ended = yield from self._watch_rounds(state)
             if isinstance(ended, WatchResult):
-                return self._ask_second_source(ended)
+                return (yield from self._ask_second_source(ended))
             self._read_rates(ended)
             state = self._read_deployments(ended.at_end())
             judgment = self._judge(state)
             longer = state.extended()
             if judgment.verdict != Verdict.INCONCLUSIVE or longer == state:
-                return self._ask_second_source(self._end(state, judgment))
+                return (yield from self._ask_second_source(self._end(state, judgment)))
             state = longer
 
-    def _watch_rounds(self, state: WatchState) -> WatchResult | WatchState:
+    def _watch_rounds(self, state: WatchState) -> Generator[datetime, None, WatchResult | WatchState]:
         """Watch to the end that the state names, and return the state then; the result of a watch that ended early."""
-        while (number := self._wait_for_round(state)) is not None:
+        while (number := (yield from self._next_round(state))) is not None:
             before, state = len(state.rounds), state.with_round(number, self._run_probes(state.time_of(number)))
             state = self._read(state, number)
             judgment = self._judge(state)
@@ -99,9 +105,9 @@ class Watch:
             self._on_round(result)
         return state
 
-    def _wait_for_round(self, state: WatchState) -> int | None:
-        """Sleep until the next round, and return its number; None at the end. A suspended machine wakes up late."""
-        self._sleep_until(min(state.time_of(state.due_round(self._clock.now())), state.until))
+    def _next_round(self, state: WatchState) -> Generator[datetime, None, int | None]:
+        """Wait for the next round, and return its number; None at the end. A suspended machine wakes up late."""
+        yield min(state.time_of(state.due_round(self._clock.now())), state.until)
         number = state.due_round(self._clock.now())
         return number if state.time_of(number) < state.until else None
 
@@ -122,20 +128,19 @@ class Watch:
         owner = new_owner(now)
         new = self._new_state(owner, now, now + duration)
         if recorded is None or self._record is None:
-            return self._read_deployments(new)
+            return self._read_deployments(self._after_run(new))
         state = self._read_deployments(replace(recorded, owner=owner))
         # A later change of ours is a new recovery: its watch starts from the beginning, in the same comment. Rollbacks
         # of a site make no deployment.
         is_over = any(each.is_ours for each in state.newer) or self._record.has_change_since(recorded.started_at)
-        return self._read_deployments(new) if is_over else state
+        return self._read_deployments(self._after_run(new)) if is_over else state
+
+    def _after_run(self, new: WatchState) -> WatchState:
+        """Return the state of a new watch, with what the run before it left. Raises ProviderError."""
+        return replace(new, is_unhealthy=self._record is not None and self._record.is_still_unhealthy())
 
     def _new_state(self, owner: str, now: datetime, until: datetime) -> WatchState:
         return WatchState(owner, now, until)
-
-    def _sleep_until(self, moment: datetime) -> None:
-        seconds = (moment - self._clock.now()).total_seconds()
-        if seconds > 0:
-            self._clock.sleep(seconds)
 
     def _run_probes(self, at: datetime) -> Verdict:
         seen = self._probe()
@@ -221,23 +226,25 @@ class Watch:
         return result
 
     def _end(self, state: WatchState, judgment: WatchJudgment) -> WatchResult:
-        """Decide, and publish the end. A relapse opens the incident again."""
+        """Decide, and publish the end. A relapse, or a service that is still unhealthy, opens the incident again."""
         decision, reason = {
             Verdict.UNHEALTHY: (Decision.RELAPSED, Reason.RELAPSED),
             Verdict.HEALTHY: (Decision.MITIGATED, Reason.VERIFIED),
             Verdict.INCONCLUSIVE: (Decision.NO_EVIDENCE, Reason.NO_EVIDENCE),
         }[judgment.verdict]
+        if decision == Decision.RELAPSED and state.is_unhealthy:
+            decision, reason = Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY
         if self._is_taken_over(state):
             return self._result(state, judgment, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
         result = self._result(state, judgment, decision, reason)
         sends = [partial(self._save, result)]
-        if decision == Decision.RELAPSED and self._record:
+        if decision in FAILURES and self._record:
             sends.append(partial(self._record.report_relapse, self._notice(result)))
         sent = [self._send_patiently(each) for each in sends]
         self._on_round(result)
         return replace(self._result(state, judgment, decision, reason), is_published=all(sent))
 
-    def _ask_second_source(self, result: WatchResult) -> WatchResult:
+    def _ask_second_source(self, result: WatchResult) -> Rounds:
         """Wait until a second source shows the relapse, and note it on the incident. People were notified before."""
         if self._second_source is None or result.decision != Decision.RELAPSED or result.state.foreign:
             return result
@@ -255,7 +262,7 @@ class Watch:
             self._on_round(result)
             if is_over:
                 return result
-            self._clock.sleep(PAUSE.total_seconds())
+            yield self._clock.now() + PAUSE
 
     def _send_patiently(self, send: Callable[[], object]) -> bool:
         """Return whether it was sent. No later round repairs the end of a watch, so it is sent several times."""
@@ -269,6 +276,35 @@ class Watch:
     def _save(self, result: WatchResult) -> None:
         if self._record:
             self._record.save(self._text(result), build_record(result), result.state)
+
+
+def run_watches(watches: Sequence[Watch], clock: "Clock", duration: timedelta) -> list[WatchResult]:
+    """Run the watches side by side, and return their results in order. Raises ProviderError."""
+    running, results = [each.rounds(duration) for each in watches], dict[int, WatchResult]()
+    due = dict.fromkeys(range(len(running)), clock.now())
+    while due:
+        moment = min(due.values())
+        if (seconds := (moment - clock.now()).total_seconds()) > 0:
+            clock.sleep(seconds)
+        now = [number for number, at in due.items() if at <= max(moment, clock.now())]
+        for number, ended in zip(
+            now, run_in_batches([partial(_advance, running[each]) for each in now], MAX_ROUNDS), strict=True
+        ):
+            if isinstance(ended, WatchResult):
+                results[number] = ended
+                del due[number]
+            else:
+                due[number] = ended
+    return [results[number] for number in range(len(running))]
+
+
+def _advance(rounds: Rounds) -> datetime | WatchResult:
+    """Return the time of the next round, or the result."""
+    try:
+        return next(rounds)
+    except StopIteration as end:
+        result: WatchResult = end.value
+        return result
 
 
 def _live_versions(deployments: "list[WorkerDeployment]", state: WatchState) -> LiveVersions:

@@ -254,17 +254,17 @@ def _watch_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:
         return
     heading, step = "The watch ended as " + inert(ended.get("decision")), prose(ended.get("hint") or "")
     if not ended.get("decision"):
-        service, number = jobs.find("watch", NAME), str(jobs.incident or request.number or "")
-        place = {"service": service, "environment": jobs.environment}
+        services = jobs.find("watch", f"{NAME}( {NAME})*").split()
+        place = [*(("service", each) for each in services), ("environment", jobs.environment)]
         words = [*program().split(), WATCH]
         heading = "The watch stopped early, and the service is not watched"
-        if not service:  # the job of a report continues each watch that lost its runner, if there is one
-            heading, place = "No stopped watch was continued to its end", {}
+        if not services:  # the job of a report continues each watch that lost its runner, if there is one
+            heading, place = "No stopped watch was continued to its end", []
             words.append("--stopped")
-        for option, value in {**place, "incident": number}.items():
+        for option, value in (*place, ("incident", str(jobs.incident or request.number or ""))):
             words += ["--" + option, value] if value else []
         again = "Run the job `watch` again on the page of its log, or run on a laptop: "
-        step = (again if service else "Continue it. Run on a laptop: ") + inert(shlex.join(words))
+        step = (again if services else "Continue it. Run on a laptop: ") + inert(shlex.join(words))
     why = prose(ended["message"]) if ended.get("message") else ""
     yield Failure(_text(heading, request, _find_cause([WATCH]), why, step), kind=WATCH)
 

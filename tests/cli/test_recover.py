@@ -92,7 +92,7 @@ def test_approved_job_recovers(world: World, releases: Releases) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "options", "is_broken", "watched"),
-    [("", (), False, "api"), ("", ("--dry-run",), False, ""), ('watch: "off"\n', (), False, ""), ("", (), True, "")],
+    [("", (), False, "api"), ("", ("--dry-run",), False, ""), ('watch: "off"\n', (), False, ""), ("", (), True, "api")],
     ids=["recovered", "dry run", "off", "still unhealthy"],
 )
 def test_output_names_the_service_to_watch(

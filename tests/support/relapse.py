@@ -11,7 +11,7 @@ from ops.core.errors import Decision
 from ops.core.redaction import Redactor
 from ops.core.run_record import read_record
 from ops.watch.judgment import WatchResult
-from ops.watch.start import watch_service
+from ops.watch.start import WatchPlace, watch_services
 from sandbox.cloudflare.analytics.state import SUCCESS, THREW
 from sandbox.faults import Fault
 from tests.conftest import ACCOUNT, Incident, Outcome, World, job_environ
@@ -60,15 +60,15 @@ class Relapse:
             "SHOP_TOKEN": token or "report",
             "SHOP_AGENT": "shop-check",
         }
-        return watch_service(
-            Place("live", "web"),
+        (result,) = watch_services(
+            [WatchPlace(Place("live", "web"), self.incident.number)],
             self.shop.world.config,
             environ,
             Redactor(),
             duration=timedelta(minutes=10),
-            incident=self.incident.number,
             on_round=lambda result: (actions or {}).get(len(result.state.rounds), lambda: None)(),
         )
+        return result
 
     def break_version(self, version: str) -> None:
         """Let the page fail while the version is live, for other clients too."""

@@ -12,7 +12,7 @@ from ops.core.errors import Decision, Reason
 from ops.core.redaction import Redactor
 from ops.core.run_record import read_record
 from ops.watch.judgment import WatchResult
-from ops.watch.start import watch_service
+from ops.watch.start import WatchPlace, watch_services
 from tests.conftest import WORKER, Incident, Outcome, World, job_environ
 from tests.support.offline import HOST, MaintenanceWorld, prepared
 from tests.support.switches import DECLARED
@@ -64,16 +64,15 @@ def watch(place: MaintenanceWorld, number: int | None, actions: dict[int, Callab
     """Watch in this process; `actions`: number of looks → what happens after them."""
     sandbox = place.world.sandbox
     environ = {**sandbox.environ(), **job_environ(sandbox.github), "CLOUDFLARE_API_TOKEN": "reading", **more}
-    return watch_service(
-        Place("production", "api"),
+    (result,) = watch_services(
+        [WatchPlace(Place("production", "api"), number, is_closed=True)],
         place.world.config,
         environ,
         Redactor(),
         duration=HALF_HOUR,
-        incident=number,
-        is_closed=True,
         on_round=at_round(actions),
     )
+    return result
 
 
 def command(place: MaintenanceWorld, incident: Incident, *arguments: str) -> Outcome:

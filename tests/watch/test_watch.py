@@ -16,7 +16,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import read_record
 from ops.github.comments import BOT
 from ops.watch.judgment import WatchResult
-from ops.watch.start import watch_service
+from ops.watch.start import WatchPlace, watch_services
 from tests.conftest import Incident, Outcome, World, job_environ
 from tests.support.shop import WORKER, Shop, open_shop
 from tests.support.users import send_requests
@@ -58,15 +58,15 @@ def watch(shop: Shop, number: int | None = None, service: str = "web", **given: 
     """Watch in this process for twenty minutes; `actions`: number of rounds → what happens after them."""
     sandbox = shop.world.sandbox
     environ = {**sandbox.environ(), **job_environ(sandbox.github), "SHOP_TOKEN": sandbox.add_token("watcher", RIGHTS)}
-    return watch_service(
-        Place("live", service),
+    (result,) = watch_services(
+        [WatchPlace(Place("live", service), number)],
         shop.world.config,
         environ,
         Redactor(),
         duration=given.get("duration", TWENTY_MINUTES),
-        incident=number,
         on_round=at_round(given.get("actions", {})),
     )
+    return result
 
 
 def kill() -> None:
