@@ -243,6 +243,11 @@ class ProbeSet:
     """The probe that sees the change itself, also while the provider's API still returns the old state."""
 
     @property
+    def is_empty(self) -> bool:
+        """Return whether nothing is probed."""
+        return not (self.addresses or self.all_probes)
+
+    @property
     def all_probes(self) -> list[tuple["ProbeSet", Probe]]:
         return [(each, probe) for each in (self, *self.other_services) for probe in each.probes]
 

@@ -46,7 +46,8 @@ def describe_decision(decision: Decision, before: Verdict, plan: Plan, *, wrote:
         case Decision.STILL_UNHEALTHY:
             return f"nothing was changed, and it is unhealthy: {_left_alone(plan)}"
         case _:
-            said = "the probes gave no verdict, so this is not a success"
+            said = "the probes gave no verdict" if not after.is_empty else "ops.yml has no probe that could show it"
+            said = f"{said}, so this is not a success"
             return said if wrote else f"{_left_alone(plan)}; {said}"
 
 

@@ -208,6 +208,11 @@ class ProbeObservation:
         return SEEN if any(result.seconds is not None for result in self.results) else ""
 
     @property
+    def is_empty(self) -> bool:
+        """Return whether there was no probe to run."""
+        return not self.results and not self.notes
+
+    @property
     def hint(self) -> str:
         """Return the first hint of an assertion; empty if there is none."""
         return next((a.hint for result in self.results for a in result.assertions if a.hint), "")
@@ -228,6 +233,8 @@ class ProbeObservation:
         return "; ".join(details or self.notes or ["no probe is configured"])
 
 
+NO_PROBES = ProbeObservation(Verdict.INCONCLUSIVE)
+"""Observation of a service without a probe."""
 NO_OBSERVATION = ProbeObservation(Verdict.INCONCLUSIVE, notes=("no probe answered in time",))
 
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ops.config.probes import ProbeSet
 
 ADD_YES_HINT = "Add --yes to make these changes, or --dry-run to see only the plan."
+NO_PROBES_HINT = "Look at the service yourself. With a probe of it in ops.yml, the next recovery can be proved."
 NO_WAY_ON = "This runbook has no further step. See what is live, offline and held now, then choose another runbook."
 PROBE_WAIT_WITHOUT_WRITE = 15.0
 """Real seconds to wait for the probes if the run writes nothing."""
@@ -423,6 +424,8 @@ def _next_step(
         return ADD_YES_HINT, press
     if decision == Decision.NO_EVIDENCE and run.after and run.after.hint:
         return run.after.hint, press
+    if decision == Decision.NO_EVIDENCE and run.after and run.after.is_empty:
+        return NO_PROBES_HINT, press or ctx.status_command
     is_bad = decision in {Decision.STILL_UNHEALTHY, Decision.NO_EVIDENCE, Decision.FAILED}
     if not is_bad or press or run.undo or (run.plan and run.plan.next_step):
         return "", press

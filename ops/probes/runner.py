@@ -14,6 +14,7 @@ from ops.core.clock import Clock
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel
 from ops.core.verdict import (
+    NO_PROBES,
     Assertion,
     PageContent,
     ProbeObservation,
@@ -71,7 +72,12 @@ class ProbeRunner:
     def run_until_healthy(
         self, probes: "ProbeSet", *, on_round: Callable[[int, ProbeObservation], None]
     ) -> ProbeObservation:
-        """Run rounds until `successes` in a row are healthy, or the deadline; then return the last unhealthy round."""
+        """Run rounds until `successes` in a row are healthy, or the deadline; then return the last unhealthy round.
+
+        Without a probe it ends at once.
+        """
+        if probes.is_empty:
+            return NO_PROBES
         settings = probes.verify
         deadline = self._clock.monotonic() + settings.deadline
         in_a_row, rounds, last_bad = 0, 0, ProbeObservation(Verdict.INCONCLUSIVE)
@@ -100,8 +106,10 @@ class ProbeRunner:
         """Run rounds until `successes` in a row are healthy, or as many and at least `failures` are unhealthy.
 
         A round in which another version still answers decides nothing. Return the last round then, and an inconclusive
-        one at the deadline. No browser starts.
+        one at the deadline. No browser starts. Without a probe it ends at once.
         """
+        if probes.is_empty:
+            return NO_PROBES
         settings = probes.verify
         deadline = self._clock.monotonic() + settings.deadline
         rounds, in_a_row, former = 0, 0, Verdict.INCONCLUSIVE
