@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
+from email.message import Message
 from typing import Any, Literal, Self
 
 from sandbox.clock import FakeClock
@@ -300,6 +301,11 @@ class Sandbox:
         """Return the deployments, newest first."""
         with self.account.lock:
             return self.account.workers[worker].history[::-1]
+
+    def run_events(self, worker: str, times: int = 1) -> None:
+        """Run the Worker as a cron trigger or a queue does. `throws` in the behaviour of its version lets it fail."""
+        for _ in range(times):
+            self.edge.run_event(worker, HttpRequest(method="POST", target="/", headers=Message(), body=b""))
 
     def live(self, worker: str) -> dict[str, float]:
         """Return version ID → percentage of the traffic."""

@@ -159,7 +159,9 @@ def watched_services(request: RunRequest, result: EndedRun, config: "Config") ->
     """Return the services that a later job watches, separated by spaces; "" if there is none."""
     if request.runbook.watched_state(request.params) != WatchedState.HEALTHY:
         return ""
-    return " ".join(each.name for each in _changed_services(request, result, config) if each.watched_probes)
+    return " ".join(
+        each.name for each in _changed_services(request, result, config) if each.worker or each.watched_probes
+    )
 
 
 def closed_service(request: RunRequest, result: EndedRun, config: "Config") -> str:

@@ -80,11 +80,16 @@ class NamedModel(ConfigModel):
 class Service(NamedModel):
     """A deployed part of the application. Its key `worker` or `pages` decides its kind."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in checks.KINDS]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["worker"]}, {"required": ["pages", "url"]}]})
 
     worker: str = Field(default="", pattern=WORKER, description="Name of the Worker on Cloudflare.")
     pages: str = Field(default="", pattern=PAGES, description="Name of the Pages project on Cloudflare.")
-    url: str = Field(pattern=ORIGIN, description="Origin of the service: https:// and a host, without a path.")
+    url: str = Field(
+        default="",
+        pattern=ORIGIN,
+        description="Origin of the service: https:// and a host, without a path. "
+        "A Worker that gets no requests, only cron triggers or a queue, has none.",
+    )
     repository: str | None = Field(
         default=None, pattern=REPOSITORY, description="owner/name on GitHub, for links that compare two versions."
     )
@@ -135,18 +140,18 @@ class Service(NamedModel):
 
     @property
     def host(self) -> str:
-        """Return the host of its url, without a port."""
+        """Return the host of its url, without a port; empty without a url."""
         return urlsplit(self.url).hostname or ""
 
     @property
     def has_own_zone(self) -> bool:
         """Return whether its url can be in a zone of the account: workers.dev and pages.dev belong to Cloudflare."""
-        return not self.host.endswith((".workers.dev", ".pages.dev"))
+        return bool(self.url) and not self.host.endswith((".workers.dev", ".pages.dev"))
 
     @property
     def offers_maintenance(self) -> bool:
         """Return whether button and menu offer maintenance: of a site only if ops.yml asks for it."""
-        if self.maintenance == "switch":
+        if self.maintenance == "switch" and self.url:
             return True
         return self.has_own_zone and (bool(self.worker) or "maintenance" in self.model_fields_set)
 

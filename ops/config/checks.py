@@ -53,6 +53,7 @@ def find_errors(data: Any, rules: LabelRules, labels: Collection[str] | None) ->
     yield from _databases(data)
     yield from find_label_errors(data, started, rules)
     secrets = _secrets(data)
+    yield from find_url_errors(data)
     yield from find_probe_errors(data, secrets=secrets | _admin_tokens(data))
     for path, service in iter_services(data):
         yield from _kinds(path, service)
@@ -297,6 +298,49 @@ def _providers(path: KeyPath, runtime: Mapping[str, Any], secrets: Mapping[str, 
                 where,
                 f"{quote_name(secret)} has no provider under secrets; name a secret that has one",
             )
+
+
+def find_url_errors(data: Any) -> Iterator[ConfigProblem]:
+    """Yield the parts of services without a url that send requests to it."""
+    for path, service in iter_services(data):
+        if "url" in service:
+            continue
+        if "pages" in service:
+            yield (*path, "url"), "missing; add it"
+            continue
+        for index in _requests(service):
+            yield (*path, "probes", index), f"{NO_URL}, or write a command probe"
+        if as_mapping(service.get("durable_objects")):
+            yield (*path, "durable_objects"), f"{NO_URL}: their endpoints are below it"
+        if service.get("maintenance") == "switch":
+            yield (*path, "maintenance"), f"{NO_URL}: its answer 503 shows that it is closed"
+    for name, environment in as_mapping(get_nested(data, "environments")).items():
+        yield from _of_others(("environments", name), environment)
+
+
+NO_URL = "needs the url of the service; add it"
+
+
+def _requests(holder: Any) -> Iterator[int]:
+    """Yield the numbers of the probes that send requests."""
+    for index, probe in enumerate(as_items(get_nested(holder, "probes"))):
+        if not as_mapping(probe).keys().isdisjoint(("http", "page", "browser")):
+            yield index
+
+
+def _of_others(path: KeyPath, environment: Any) -> Iterator[ConfigProblem]:
+    """Find endpoints and probes that belong to a service without a url, and stand elsewhere in the environment."""
+    services = as_mapping(get_nested(environment, "services"))
+    without = {name for name, each in services.items() if isinstance(each, dict) and "url" not in each}
+    runtime = get_nested(environment, "runtime")
+    if get_nested(runtime, "service") in without:
+        yield (*path, "runtime", "service"), f"{NO_URL}: it shows limits and switches there"
+    for database, each in as_mapping(get_nested(environment, "databases")).items():
+        if next(iter(as_items(get_nested(each, "services"))), None) in without:
+            yield from (((*path, "databases", database, "probes", index), NO_URL) for index in _requests(each))
+    for secret, rule in as_mapping(get_nested(environment, "secrets")).items():
+        for service in as_mapping(get_nested(rule, "proofs")).keys() & without:
+            yield (*path, "secrets", secret, "proofs", service), NO_URL
 
 
 def find_probe_errors(data: Any, *, secrets: set[str]) -> Iterator[ConfigProblem]:

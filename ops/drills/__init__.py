@@ -286,7 +286,11 @@ def _outage(name: str, drill: DrillSettings, config: "Config", say: Say) -> dict
     from sandbox.edge.front_door import SKIPS_CHALLENGE
 
     environment = config.environment(drill.environment)
-    service = environment.service(drill.service or next(iter(environment.services)))
+    reached = [name for name, each in environment.services.items() if each.url]
+    service = environment.service(drill.service or next(iter(reached), next(iter(environment.services))))
+    if not service.url:
+        hint = f"Name one of: {', '.join(reached) or 'none'}."
+        raise ConfigError(f"{service.name} has no url, at which an outage shows", reason=Reason.UNKNOWN_NAME, hint=hint)
     secret_headers = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
     with tempfile.TemporaryDirectory() as scratch, _make_sandbox(drill, config) as sandbox:
         folder = Path(scratch)
@@ -294,7 +298,7 @@ def _outage(name: str, drill: DrillSettings, config: "Config", say: Say) -> dict
         for each in environment.services.values():
             of_kind = scenario_release.WORKER if each.worker else scenario_release.SITE
             _deploy_release(sandbox, of_kind, each, "good", edge=drill.edge, folder=folder, say=say)
-            if each.worker:
+            if each.worker and each.url:
                 sandbox.route(urlsplit(each.url).hostname or "", each.worker)
         scenario = scenario_release.WORKER if service.worker else scenario_release.SITE
         content = partial(scenario_release.find_live_content, sandbox, service)
@@ -341,12 +345,13 @@ def _make_sandbox(drill: DrillSettings, config: "Config") -> "Sandbox":
 def _service(environment: "Environment", name: str, scenario: scenario_release.Scenario) -> "Service":
     """Return the service to break. Raises ConfigError if it has another kind or ops.yml has none."""
     kind = scenario.service_kind
-    names = [each for each, service in environment.services.items() if service.kind == kind]
+    names = [each for each, service in environment.services.items() if service.kind == kind and service.url]
     suitable = [each for each in names if scenario.suits(environment, each)]
     service = environment.service(name or next(iter([*suitable, *names]), kind))
-    if service.kind != kind:
+    if service.name not in names:
         hint = f"Name one of: {', '.join(names) or 'none'}."
-        raise ConfigError(f"{name} has no {kind}, which this drill breaks", reason=Reason.UNKNOWN_NAME, hint=hint)
+        lack = "url, at which this drill sees it fail" if service.kind == kind else f"{kind}, which this drill breaks"
+        raise ConfigError(f"{service.name} has no {lack}", reason=Reason.UNKNOWN_NAME, hint=hint)
     return service
 
 

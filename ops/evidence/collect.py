@@ -106,9 +106,8 @@ class _CloudflareSources:
             else:
                 blank = replace(tables.PAGES, title=tables.PAGES.title.format(f"the site {title}"))
                 yield (blank,), partial(self.site, service.pages)
-        for host in dict.fromkeys(
-            urlsplit(service.url).hostname or "" for service in self.session.environment.services.values()
-        ):
+        hosts = (urlsplit(service.url).hostname for service in self.session.environment.services.values())
+        for host in filter(None, dict.fromkeys(hosts)):
             yield (tables.request_table(host, (), notes=()),), partial(self.requests, host)
         yield (tables.D1,), self.databases
 

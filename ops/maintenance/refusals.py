@@ -14,11 +14,21 @@ if TYPE_CHECKING:
 
 
 def no_zone_refusal(service: "Service") -> Refused:
-    """Return the refusal of a service whose url cannot have a route of the account."""
+    """Return the refusal of a service whose url cannot have a route of the account, or that has none."""
+    if not service.url:
+        return _no_url_refusal(service)
     return Refused(
         f"{service.url} is in Cloudflare's own zone, so no route can close it",
         reason=Reason.NO_WAY_IN,
         hint="Use a custom domain as its url in ops.yml, or `maintenance: switch`, which the application follows.",
+    )
+
+
+def _no_url_refusal(service: "Service") -> Refused:
+    return Refused(
+        f"{service.name} has no url in ops.yml, so no request reaches it that a route could close",
+        reason=Reason.NO_WAY_IN,
+        hint="Stop its cron triggers and queue consumers in the dashboard: Workers & Pages → Worker → Settings.",
     )
 
 

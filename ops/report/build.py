@@ -133,6 +133,8 @@ def _add_impact(evidence: IncidentEvidence, config: "Config", environ: Mapping[s
                 lambda: _read_traffic(session, service.worker, recent, evidence.read_at), "Account Analytics Read"
             )
             sources = replace(sources, traffic=traffic, traffic_problem=problem)
+        if not sources.host:
+            return replace(evidence, impact=sources)
         failures, problem = _try_analytics(lambda: _read_failures(session, sources), "Analytics Read and Zone Read")
         sources = replace(sources, failures=failures, failures_problem=problem)
     return replace(evidence, impact=sources)

@@ -156,7 +156,7 @@ def read_edge(session: Session, program: str) -> EdgeStatus:
 
 def _hosts_of_workers(session: Session) -> Mapping[str, str]:
     services = session.environment.services.values()
-    return {each.name: each.host for each in services if each.worker}
+    return {each.name: each.host for each in services if each.worker and each.url}
 
 
 def _find_orphans(
@@ -401,7 +401,7 @@ def _read_runtime(session: Session) -> RuntimeStatus:
 
 def _ask_for_switches(session: Session) -> Iterator[UndeclaredSwitch]:
     """Ask each Worker, without a `runtime` in ops.yml, whether one of its switches is still set."""
-    workers = [each for each in session.environment.services.values() if each.worker]
+    workers = [each for each in session.environment.services.values() if each.worker and each.url]
     asked = [start_call(partial(session.fetch_runtime_state, each.url)) for each in workers]
     started = time.monotonic()
     for service, pending in zip(workers, asked, strict=True):

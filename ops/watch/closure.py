@@ -39,7 +39,7 @@ def look_at_closures(session: Session, services: "Iterable[Service]") -> Mapping
     at_the_edge, looks = dict[str, str](), dict[str, ClosureLook]()
     for each in services:
         if each.maintenance != "switch":
-            at_the_edge[each.name] = each.host
+            at_the_edge |= {each.name: each.host} if each.url else {}
         elif look := _look_at_switch(session, each):
             looks[each.name] = look
     if at_the_edge:

@@ -62,11 +62,17 @@ class WatchJudgment:
     """One per live version with requests in complete minutes."""
     notes: tuple[str, ...] = ()
     """Why error rates are missing, and since when they are incomplete."""
+    has_probes: bool = True
+    """False for a Worker without a probe: only its error rates decide."""
 
     @property
     def verdict(self) -> Verdict:
         """Unhealthy is a relapse. Rates of too few requests do not decide."""
-        return worst_verdict([self.probes.share.verdict, *(each.share.verdict for each in self._deciding_rates)])
+        return worst_verdict(each.share.verdict for each in self._deciding)
+
+    @property
+    def _deciding(self) -> list[Metric]:
+        return [*([self.probes] if self.has_probes else []), *self._deciding_rates]
 
     @property
     def _deciding_rates(self) -> list[Metric]:
@@ -82,7 +88,7 @@ class WatchJudgment:
 
         It is the start of the watch if nothing failed notably.
         """
-        metrics = [each.share for each in (self.probes, *self._deciding_rates)]
+        metrics = [each.share for each in self._deciding]
         times = [each.since for each in metrics if each.since and not each.is_unbroken]
         return max(times, default=self.started_at) if self.verdict == Verdict.HEALTHY else None
 
@@ -100,14 +106,16 @@ def _describe_bad(metric: Metric) -> str:
     return f"{metric.name}: {counted} since {share.since:%H:%M:%S} UTC"
 
 
-def judge_watch(state: WatchState, live: LiveVersions, rates: ErrorRates) -> WatchJudgment:
+def judge_watch(state: WatchState, live: LiveVersions, rates: ErrorRates, *, has_probes: bool = True) -> WatchJudgment:
     """Judge all rounds since the start."""
     probes = _judge_probes(state)
     if rates.traffic is None:
-        return WatchJudgment(state.started_at, probes, notes=(rates.problem,) if rates.problem else ())
+        problem = f"no error rate, {_what_decides(has_probes=has_probes)}: {rates.problem}"
+        return WatchJudgment(state.started_at, probes, notes=(problem,) if rates.problem else (), has_probes=has_probes)
     metrics = [_judge_version(state, version, live, rates.traffic) for version in live.versions]
     measured = tuple(each for each in metrics if each.share.has_counts)
-    return WatchJudgment(state.started_at, probes, measured, tuple(_notes(rates.traffic, state, measured)))
+    notes = tuple(_notes(rates.traffic, state, measured, has_probes=has_probes))
+    return WatchJudgment(state.started_at, probes, measured, notes, has_probes)
 
 
 def _judge_probes(state: WatchState) -> Metric:
@@ -155,7 +163,13 @@ def count_before(traffic: WorkerTraffic, live: LiveVersions) -> Count:
     return Count(traffic.recent.since, sum(row.samples for row in rows), sum(row.failed_samples for row in rows))
 
 
-def _notes(traffic: WorkerTraffic, state: WatchState, measured: Collection[Metric]) -> Iterator[str]:
+def _what_decides(*, has_probes: bool) -> str:
+    return "so only the probes decide" if has_probes else "and no probe, so nothing decides"
+
+
+def _notes(
+    traffic: WorkerTraffic, state: WatchState, measured: Collection[Metric], *, has_probes: bool
+) -> Iterator[str]:
     if measured:
         yield f"error rates since {traffic.complete_until:%H:%M} UTC are incomplete"
         few = [each for each in measured if not each.share.can_decide]
@@ -164,9 +178,9 @@ def _notes(traffic: WorkerTraffic, state: WatchState, measured: Collection[Metri
             for each in few
         )
     elif any(row.start >= state.started_at for row in traffic.minutes):
-        yield "no error rate: no complete minute has requests, so only the probes decide"
+        yield f"no error rate: no complete minute has requests, {_what_decides(has_probes=has_probes)}"
     else:
-        yield "no error rate: Cloudflare's analytics have no requests yet, so only the probes decide"
+        yield f"no error rate: Cloudflare's analytics have no requests yet, {_what_decides(has_probes=has_probes)}"
 
 
 def sum_since(traffic: WorkerTraffic, versions: Collection[str], since: datetime) -> tuple[int, int]:

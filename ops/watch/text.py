@@ -120,7 +120,8 @@ def detail_lines(result: WatchResult) -> Iterator[str]:
         yield from (f"Unknown: {each}" for each in filter(None, [result.look.unread]))
         yield from (note[:1].upper() + note[1:] for note in result.notes)
         return
-    yield f"Probes: {count_rounds(result.state)}"
+    has_probes = result.judgment.has_probes
+    yield f"Probes: {count_rounds(result.state)}" if has_probes else "No probe: only Cloudflare's error rates decide"
     if result.rates.traffic:
         for version in result.live.versions:
             requests, errors = sum_since(result.rates.traffic, {version}, result.state.started_at)
@@ -260,4 +261,6 @@ def round_line(result: WatchResult, *, is_one: bool = True) -> str:
     if result.look is not None:
         return f"{at}{CLOSED_WORDS[verdict]}"
     rates = ", ".join(f"{each.name} {each.share.verdict}" for each in result.judgment.rates)
+    if not result.judgment.has_probes:
+        return f"{at}{rates or 'no error rate yet'}"
     return f"{at}probes {verdict or 'not probed'}{f', {rates}' if rates else ''}"

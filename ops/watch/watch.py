@@ -38,7 +38,7 @@ MAX_ROUNDS = 8
 """Rounds of several services that run at the same time."""
 Rounds = Generator[datetime, None, WatchResult]
 """Yields the time of each next round, until which its caller waits, and returns the result."""
-NO_RATES = "no error rate: Cloudflare has none for a site, so only the probes decide"
+NO_RATES = "Cloudflare has none for a site"
 
 
 class Watch:
@@ -144,13 +144,14 @@ class Watch:
 
     def _run_probes(self, at: datetime) -> Verdict:
         seen = self._probe()
-        if seen.verdict != Verdict.HEALTHY:
+        if seen.verdict != Verdict.HEALTHY and not seen.is_empty:
             bad = tuple(each for each in seen.results if each.verdict != Verdict.HEALTHY)
             self._last_bad = f"last round that was not healthy, {at:%H:%M:%S} UTC: {replace(seen, results=bad).detail}"
         return seen.verdict
 
     def _judge(self, state: WatchState) -> WatchJudgment:
-        return judge_watch(state, self._live, self._rates)
+        has_probes = bool(self._service.watched_probes)
+        return judge_watch(state, self._live, self._rates, has_probes=has_probes)
 
     def _read(self, state: WatchState, number: int) -> WatchState:
         if number % 2 == 0:
@@ -171,7 +172,7 @@ class Watch:
                 timeout=QUERY_TIMEOUT,
             )
         except (ProviderError, ConfigError) as error:
-            self._rates = ErrorRates(problem=f"no error rate, so only the probes decide: {error.message}")
+            self._rates = ErrorRates(problem=error.message)
         else:
             self._rates = ErrorRates(traffic)
 

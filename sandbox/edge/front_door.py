@@ -241,7 +241,16 @@ class Edge:
         return RunningVersion(worker=name, version=found[0], secrets=own_secrets, location=self.place_of(request))
 
     def _find_running(self, host: str, request: HttpRequest) -> RunningVersion | None:
-        worker = self._find_worker(host, request.target)
+        return self._find_version(self._find_worker(host, request.target), request)
+
+    def run_event(self, name: str, request: HttpRequest) -> None:
+        """Run a live version of the Worker for an event that no host leads to, such as a cron trigger."""
+        with self._account.lock:
+            running = self._find_version(self._account.workers[name], request)
+        if running is not None:
+            self._run(running, request)
+
+    def _find_version(self, worker: FakeWorker | None, request: HttpRequest) -> RunningVersion | None:
         deployment = self._account.served_at(worker, self._account.clock.now()) if worker else None
         if worker is None or deployment is None:
             return None

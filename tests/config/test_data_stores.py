@@ -1,5 +1,7 @@
 """Databases and Durable Objects in ops.yml: valid values, errors, and their probes."""
 
+import re
+
 import pytest
 
 from ops.config import durable_object_token_names, parse_config
@@ -142,3 +144,38 @@ def test_invalid_switch_probe_is_explained(text: str, name: str, said: str) -> N
 def test_duplicate_probe_names_of_objects_are_an_error() -> None:
     (line,) = problems(with_object(f"{WHOLE}, probes: [{', '.join(['{name: ai, http: {path: /}}'] * 2)}]"))
     assert line.endswith(f"{KEY}.probes[1].name: {TWICE}")
+
+
+WITHOUT_URL = f"""\
+environments:
+  live:
+    account_id: {"0f" * 16}
+    services:
+      cron:
+        worker: mill-cron
+        maintenance: switch
+        durable_objects: {{oven: {{class: Oven, reset: /oven/reset, state: /oven}}}}
+        probes: [{{name: home, http: {{path: /}}}}, {{name: own, command: {{run: [./check]}}}}]
+      site: {{pages: mill-site}}
+    runtime: {{service: cron, namespace: {"ab" * 16}, path: /runtime}}
+    databases:
+      orders: {{id: 11111111-2222-3333-4444-555555555555, services: [cron], probes: [{{name: x, http: {{path: /}}}}]}}
+    secrets:
+      KEY: {{rotate: provided, consumers: [cron], proofs: {{cron: [{{path: /}}]}}}}
+"""
+
+
+def test_each_part_that_sends_requests_needs_a_url() -> None:
+    found = [line for line in problems(WITHOUT_URL) if "url" in line]
+
+    named = {re.sub(r"^.*?(environments[^:]*):.*", r"\1", line) for line in found}
+    live = "environments.live"
+    assert named == {
+        f"{live}.services.cron.probes[0]",
+        f"{live}.services.cron.durable_objects",
+        f"{live}.services.cron.maintenance",
+        f"{live}.services.site.url",
+        f"{live}.runtime.service",
+        f"{live}.databases.orders.probes[0]",
+        f"{live}.secrets.KEY.proofs.cron",
+    }

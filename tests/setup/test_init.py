@@ -392,9 +392,11 @@ def test_wrangler_file_without_a_name_is_refused(shop: Team, tmp_path: Path) -> 
         assert "wrangler.json" in outcome.err
 
 
-def test_workers_without_an_address_are_refused(shop: Team) -> None:
+def test_named_worker_without_an_address_gets_no_url_and_no_probe(shop: Team) -> None:
+    """A cron trigger or a queue may run it."""
     outcome = shop.init("--worker", "shop-mailer")
 
-    assert outcome.code == 2
-    assert "--url NAME=" in outcome.err
-    assert not shop.config.exists()
+    assert outcome.code == 0, outcome.err
+    assert services(shop) == {"shop-mailer": {"worker": "shop-mailer"}}
+    assert "shop-mailer: no url and no probe" in outcome.out
+    assert shop.init("--worker", "shop-mailer").code == 0

@@ -98,7 +98,7 @@ def test_few_requests_decide_only_if_too_many_of_them_failed(failed: int, verdic
 
 
 def test_missing_rates_are_explained() -> None:
-    assert judge("hhh", None, "no token").notes == ("no token",)
+    assert judge("hhh", None, "no token").notes == ("no error rate, so only the probes decide: no token",)
     assert "no requests yet" in judge("hhh", traffic()).notes[0]
     assert "no complete minute has requests" in judge("hhh", traffic(5)).notes[0]
     assert "04:05 UTC are incomplete" in judge("hhh", traffic(0, 0, 0)).notes[0]

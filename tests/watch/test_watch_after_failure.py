@@ -124,7 +124,7 @@ environments:
 @pytest.mark.parametrize(
     ("runbook", "params", "changed"),
     [
-        ("restore-database", {"database": "orders", "to": "2026-11-24 03:00"}, "mail web"),
+        ("restore-database", {"database": "orders", "to": "2026-11-24 03:00"}, "mail web bare"),
         ("rotate-secrets", {"service": "web"}, "web mail"),
         ("rotate-secrets", {"service": "web", "only": ("OTHER",)}, "web"),
         ("rollback-worker", {"service": "mail"}, "mail"),

@@ -179,6 +179,7 @@ def rollback(service: ServiceFacts) -> Findings:
 @check("url", services, needs=("config", "internet"), why="No probe can tell whether a recovery helped.")
 def url(service: ServiceFacts) -> Findings:
     """Does the service answer this machine?"""
+    _require_url(service)
     where = f"{service.config.url}/"
     obstacle = request_once(service.session.web(), where).obstacle
     if obstacle is None:
@@ -187,6 +188,11 @@ def url(service: ServiceFacts) -> Findings:
     if not is_unreachable and not obstacle.hint:
         raise NotProvable(text)
     yield Finding(text, "Correct `url` in ops.yml, or its DNS." if is_unreachable else obstacle.hint)
+
+
+def _require_url(service: ServiceFacts) -> None:
+    if not service.config.url:
+        raise NotProvable("no url: only Cloudflare's figures by version, and probes that start a program, can prove it")
 
 
 @check("probes", services, needs=("url",), why="A good recovery would count as failed.")

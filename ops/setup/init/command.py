@@ -287,7 +287,8 @@ def _show(result: InitResult, say: Say) -> None:
         say(f"{environment.name}: account {environment.account_id}, token {environment.token}")
         for each in environment.services:
             probe = f"probe {each.probe.path}" if each.probe else "no probe"
-            say(f"  {each.name}: {each.resource.kind} {each.resource.name}, {each.address}, {probe}")
+            at = each.address or "no url"
+            say(f"  {each.name}: {each.resource.kind} {each.resource.name}, {at}, {probe}")
     if result.unchecked:
         say("Not checked, or left out:")
     for line in result.unchecked:
@@ -442,7 +443,7 @@ def _environment_json(environment: EnvironmentProposal) -> dict[str, Any]:
         "services": {
             each.name: {
                 each.resource.kind: each.resource.name,
-                "url": each.address.origin,
+                "url": each.address.origin if each.address else "",
                 "probe": each.probe.path if each.probe else None,
             }
             for each in environment.services

@@ -36,6 +36,8 @@ ENVIRONMENTS = ("production", "staging")
 KINDS: Mapping[Kind, str] = {"worker": "Worker", "pages": "Pages project"}
 Chosen = tuple[str, Resource]
 """Service name and its Worker or site."""
+Addressed = tuple[str, Resource, Address | None]
+"""The same with its address; None for a Worker without one."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,10 @@ class Discovery:
         named = [(name, each) for (name, _), each in zip(chosen, detailed, strict=True)]
         services = self._services(self._addresses(named))
         for name in self._without_address:
-            self.unchecked.append(f"{name}: no public address is known, so it was left out; pass --url {name}=URL")
+            self.unchecked.append(
+                f"{name}: no public address is known, so it was left out; pass --url {name}=URL, "
+                "or --worker for a Worker without one"
+            )
         if reader:
             self.unchecked += sorted(reader.unread)
         else:
@@ -235,7 +240,7 @@ class Discovery:
             )
         return [(service, each) for each in same or [Resource(kind, name, next(iter(self._environments)))]]
 
-    def _addresses(self, chosen: Sequence[Chosen]) -> list[tuple[str, Resource, Address]]:
+    def _addresses(self, chosen: Sequence[Chosen]) -> list[Addressed]:
         """Return the address of each service: given, or the first one known. Services without one are left out."""
         shown = self._shown_names(chosen)
         if not self.questions.is_interactive:
@@ -251,7 +256,7 @@ class Discovery:
             text, lambda answer: self._with_addresses((*self.request.urls, *split_list(answer)), chosen)
         )
 
-    def _with_addresses(self, urls: Sequence[str], chosen: Sequence[Chosen]) -> list[tuple[str, Resource, Address]]:
+    def _with_addresses(self, urls: Sequence[str], chosen: Sequence[Chosen]) -> list[Addressed]:
         given, shown = parse_pairs(urls, what="SERVICE=URL"), self._shown_names(chosen)
         if unknown := next((name for name in given if name not in shown), None):
             raise ConfigError(
@@ -262,11 +267,17 @@ class Discovery:
         for name, (service, resource) in zip(shown, chosen, strict=True):
             known = next(iter(resource.addresses), None)
             address = _given_address(name, given[name], resource) if name in given else known
-            if address is None:
+            if address is None and not self._is_named(resource):
                 self._without_address.append(name)
             else:
                 addressed.append((service, resource, address))
         return addressed
+
+    def _is_named(self, resource: Resource) -> bool:
+        """Return whether `--worker` names it, so that it is included without an address."""
+        return resource.kind == "worker" and resource.name in {
+            _split_name(each, "")[1] for each in self.request.workers
+        }
 
     def _shown_names(self, chosen: Sequence[Chosen]) -> list[str]:
         """Return a name for each service: with its environment where two environments have it."""
@@ -275,7 +286,7 @@ class Discovery:
             f"{self._environments[each.account_id]}/{name}" if names.count(name) > 1 else name for name, each in chosen
         ]
 
-    def _services(self, addressed: Sequence[tuple[str, Resource, Address]]) -> list[ServiceProposal]:
+    def _services(self, addressed: Sequence[Addressed]) -> list[ServiceProposal]:
         """Request the URLs, a few services at a time."""
         calls = [partial(self._service, *each) for each in addressed]
         services = []
@@ -284,8 +295,14 @@ class Discovery:
             self.unchecked += [f"{service.name}: {problem}" for problem in problems]
         return services
 
-    def _service(self, name: str, resource: Resource, address: Address) -> tuple[ServiceProposal, list[str]]:
+    def _service(self, name: str, resource: Resource, address: Address | None) -> tuple[ServiceProposal, list[str]]:
         """Return the service, and what was not proved."""
+        if address is None:
+            note = (
+                "No url: it gets no requests from outside. Only Cloudflare's figures by version show whether it works."
+            )
+            named = ServiceProposal(name, resource, None, self.request.repository, notes=(note,))
+            return named, ["no url and no probe: only Cloudflare's figures by version can prove a recovery"]
         is_site = resource.kind == "pages"
         probe = propose_probe(self.web, address, resource.live_versions, counts_cached=is_site)
         service = ServiceProposal(name, resource, address, self.request.repository)

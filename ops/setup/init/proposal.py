@@ -220,7 +220,8 @@ def _linked_paths(web: ProbeClient, site: str) -> Iterator[str]:
 class ServiceProposal:
     name: str
     resource: Resource
-    address: Address
+    address: Address | None
+    """None for a Worker without one, which runs by a cron trigger or a queue."""
     repository: str = ""
     probe: ProbeProposal | None = None
     compare: tuple[str, ...] = ("/",)
@@ -273,7 +274,8 @@ def _service(service: ServiceProposal) -> Iterator[str]:
     resource = service.resource
     yield f"{_scalar(service.name)}:"
     yield f"  {resource.kind}: {_scalar(resource.name)}"
-    yield f"  url: {_scalar(service.address.origin)}"
+    if service.address:
+        yield f"  url: {_scalar(service.address.origin)}"
     if service.repository:
         yield f"  repository: {_scalar(service.repository)}"
     if service.compare != ("/",):
