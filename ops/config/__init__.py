@@ -98,7 +98,7 @@ class Service(NamedModel):
         description="Whether the Worker has static assets, if Cloudflare does not say so (default: ask Cloudflare).",
     )
     min_served: Annotated[Seconds, between("0s", "720h")] = duration_field(
-        "10m", "Shortest time that a version must have served to be a rollback target."
+        "10m", "Shortest time that a release must have served to be a rollback target."
     )
     rehearse: bool = Field(
         default=False,

@@ -27,7 +27,7 @@ def iter_services(data: Any) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
 
 DEFAULT_TOKEN = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of a variable
 KINDS = {
-    "worker": ("static_assets", "min_served", "rehearse", "durable_objects"),
+    "worker": ("static_assets", "rehearse", "durable_objects"),
     "pages": ("compare", "build"),
 }
 """Kind of a service, which is the key that names it → keys that only this kind has."""

@@ -3,12 +3,12 @@
 Before the rotation ends, a person rolls back to the version with the leaked keys, and CI deploys those keys again.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ops.cloudflare.marks import parse_mark
 from ops.core.errors import Decision
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.drills import command, github
@@ -146,8 +146,9 @@ class _Responder:
 
 def _revoked_keys(sandbox: "Sandbox", service: "Service") -> set[str]:
     """Return the keys that the mark of the live deployment calls revoked."""
-    mark = parse_mark(sandbox.deployments(service.worker)[0].annotations.get("workers/message", ""))
-    return set(mark.revoked) if mark else set()
+    message = sandbox.deployments(service.worker)[0].annotations.get("workers/message", "")
+    marked = re.match(r"ops1 [^;]* revoked=([^ ;]+)", message)
+    return set(marked[1].split(",")) if marked else set()
 
 
 LEAK = Scenario(

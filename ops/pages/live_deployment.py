@@ -1,11 +1,10 @@
-"""Identify the live deployment of a Pages project, and choose the target of a rollback.
+"""Identify the live deployment of a Pages project.
 
 Cloudflare does not document that `canonical_deployment` follows a rollback. So it counts as live only if the site's
 content matches it: Backout reads the same paths at the site's URL and at the deployments' own URLs.
 """
 
-import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from ops.core.errors import Decision, Reason, Refused
 from ops.core.names import did_you_mean, quote_name
 from ops.core.run_record import RunRecord
 from ops.core.verdict import WantedContent
+from ops.pages.target_choice import find_by_prefix
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -126,62 +126,6 @@ def newly_available(before: Sequence[PagesDeployment], now: Sequence[PagesDeploy
 
 
 @dataclass(frozen=True)
-class RejectedDeployment:
-    deployment: str
-    why: str
-
-
-@dataclass(frozen=True)
-class PagesTargetChoice:
-    target: PagesDeployment | None
-    """None: the rules allow no deployment."""
-    rejected: tuple[RejectedDeployment, ...]
-    """Deployments between the live one and the target; all older ones if there is no target."""
-    is_rolled_back: bool
-    """A newer deployment is not live: without an explicit `to` there is nothing to do."""
-
-
-def choose_target(
-    deployments: Sequence[PagesDeployment], serving: PagesDeployment, *, blamed: Collection[str] = ()
-) -> PagesTargetChoice:
-    """Choose the newest older deployment that can serve, is not blamed and has another commit than the live one."""
-    candidates = [d for d in deployments if d.can_serve_production]
-    rejected = []
-    target = None
-    for deployment in candidates:
-        if deployment.id == serving.id or deployment.created_on >= serving.created_on:
-            continue
-        if why := rejection_reason(deployment, serving, blamed):
-            rejected.append(RejectedDeployment(deployment.id, why))
-        else:
-            target = deployment
-            break
-    newest = candidates[0].id if candidates else None
-    return PagesTargetChoice(target, tuple(rejected), is_rolled_back=newest != serving.id)
-
-
-def blamed_deployments(
-    runs: Iterable[RunRecord], deployments: Sequence[PagesDeployment], *, service: str, environment: str
-) -> frozenset[str]:
-    """Return the deployments that earlier runs of any runbook replaced and no later run restored. Oldest run first.
-
-    A rollback blames the deployment that it replaced. So does a redeployment, of an older or a newer commit.
-    """
-    blamed: set[str] = set()
-    for run in runs:
-        ours = (run.service, run.environment) == (service, environment)
-        if not ours or not any(row.kind == "written" for row in run.rows):
-            continue
-        for _, before, after in run.versions:
-            left, taken = (_deployment_by_prefix(name, deployments) for name in (before, after))
-            if left and (_is_redeployment(after) or (taken and left.created_on > taken.created_on)):
-                blamed.add(left.id)
-            if taken:
-                blamed.discard(taken.id)
-    return frozenset(blamed)
-
-
-@dataclass(frozen=True)
 class AcceptedRollback:
     """A rollback that an earlier run sent and Cloudflare accepted, and that no run has seen on the site since."""
 
@@ -214,30 +158,10 @@ def find_accepted_rollback(
     run, at = rows[last][0], rows[last][1].at
     if run.decision == Decision.FAILED or len(run.versions) != 1:
         return None
-    replaced, target = (_deployment_by_prefix(name, deployments) for name in run.versions[0][1:])
+    replaced, target = (find_by_prefix(name, deployments) for name in run.versions[0][1:])
     is_replaced = any(d.can_serve_production and d.created_on > at for d in deployments)
     is_known = replaced is not None or run.versions[0][1] == UNKNOWN
     return AcceptedRollback(run.run, at, replaced, target) if target and is_known and not is_replaced else None
-
-
-def _is_redeployment(after: str) -> bool:
-    """Return whether a plan of redeploy-pages wrote this text: its deployment has no ID yet."""
-    return re.fullmatch("commit [0-9a-f]{7,40}", after) is not None
-
-
-def _deployment_by_prefix(name: str, deployments: Sequence[PagesDeployment]) -> PagesDeployment | None:
-    if not re.fullmatch("[0-9a-f]{8}", name):
-        return None
-    return next((deployment for deployment in deployments if deployment.id.startswith(name)), None)
-
-
-def rejection_reason(deployment: PagesDeployment, serving: PagesDeployment, blamed: Collection[str]) -> str | None:
-    """Return why a deployment is no target; None if it is one. An unknown commit equals no other."""
-    if deployment.id in blamed:
-        return "an earlier run replaced it"
-    if deployment.commit and deployment.commit == serving.commit:
-        return f"it has the same commit as the live one, {quote_name(deployment.commit[:12])}"
-    return None
 
 
 def parse_target(text: str, deployments: Sequence[PagesDeployment], *, project: str) -> PagesDeployment:

@@ -3,16 +3,20 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.pages import PagesDeployment, PagesProject
 from ops.cloudflare.types.site_config import SiteConfiguration, compare_bindings
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Reason
-from ops.core.names import GitCommit, first_of, is_sha
+from ops.core.names import GitCommit, is_sha
 from ops.core.next_step import SuggestedCommand
 from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
-from ops.pages.live_deployment import LiveDeployment, PagesTargetChoice, choose_target
+from ops.pages.live_deployment import LiveDeployment
+from ops.pages.target_choice import EARLIER_ROLLBACK, PagesTargetChoice, TargetFacts, choose_target
+from ops.workers.plan_text import list_doubts
+from ops.workers.rollback_target import list_rejected
 
 if TYPE_CHECKING:
     from ops.config.types import BuildConfig
@@ -43,16 +47,15 @@ class PagesHistory:
     """Production deployments, newest first."""
     live: LiveDeployment
     serving_deployment: PagesDeployment
-    now: datetime
+    facts: TargetFacts
     repository: str | None
-    blamed: frozenset[str] = frozenset()
     compared: tuple[str, ...] = ()
     """How each path of the site compares with the live deployment, for people."""
 
-    @property
+    @cached_property
     def choice(self) -> PagesTargetChoice:
-        """Return the target that the rules choose."""
-        return choose_target(self.deployments, self.serving_deployment, blamed=self.blamed)
+        """Return the targets that the rules allow."""
+        return choose_target(self.deployments, self.serving_deployment, self.facts)
 
     @property
     def newer_deployments(self) -> Iterator[PagesDeployment]:
@@ -90,13 +93,18 @@ def explain_nothing_to_do(
     if choice.is_rolled_back:
         newest = next(d for d in history.deployments if d.can_serve_production)
         return describe_earlier_rollback(history, newest), Reason.ALREADY_STEPPED_BACK
+    if reverted := choice.choice.active_rollback:
+        text = f"it has an earlier release again, and replaced {reverted.removed_version[:8]}"
+        return f"{EARLIER_ROLLBACK}{describe_deployment(history.serving_deployment)}; {text}", (
+            Reason.ALREADY_STEPPED_BACK
+        )
     return None
 
 
 def describe_earlier_rollback(history: PagesHistory, newer: PagesDeployment) -> str:
     """Return the text about an earlier rollback. `newer`: the deployment that it replaced."""
     return (
-        f"already rolled back: {short_deployment_id(history.serving_deployment)} is live "
+        f"{EARLIER_ROLLBACK}{short_deployment_id(history.serving_deployment)} is live "
         f"instead of the newer {describe_deployment(newer)}"
     )
 
@@ -105,10 +113,10 @@ def build_sections(
     history: PagesHistory, choice: PagesTargetChoice, target: PagesDeployment, *, by_rule: bool
 ) -> tuple[PlanSection, ...]:
     listed = [
-        PlanSection("Live", (_describe_age_and_source(history.now, history.serving_deployment), history.live.why))
+        PlanSection("Live", (_describe_age_and_source(history.facts.now, history.serving_deployment), history.live.why))
     ]
     if target.id != history.serving_deployment.id:
-        listed.append(PlanSection("Target", (_describe_age_and_source(history.now, target),)))
+        listed.append(PlanSection("Target", (_describe_age_and_source(history.facts.now, target),)))
         listed.append(
             PlanSection(
                 "What changes", tuple(_differences(history, target)) or ("no difference that Cloudflare shows",)
@@ -116,8 +124,7 @@ def build_sections(
         )
     listed.append(PlanSection("Compared", history.compared))
     if by_rule:
-        passed = first_of([f"{over.deployment[:8]}: {over.why}" for over in choice.rejected])
-        listed.append(PlanSection("Rejected deployments", tuple(passed)))
+        listed.append(PlanSection("Rejected deployments", tuple(list_rejected(choice.choice))))
     oldest = history.deployments[-1]
     reach = f"the newest {len(history.deployments)} deployments of production, back to {format_utc(oldest.created_on)}"
     listed.append(PlanSection("History", (f"{reach}; Cloudflare does not report who deployed or rolled back",)))
@@ -194,7 +201,9 @@ def list_warnings(
         for d in history.newer_deployments
         if d.status in UNFINISHED_STATUSES
     ]
-    if target.id in history.blamed:
+    if by_rule:
+        warnings += list_doubts(history.choice.history, history.choice.choice, target.id)
+    if target.id in history.facts.blamed:
         warnings.append(f"{short_deployment_id(target)} was replaced by an earlier run for this incident")
     if not by_rule and target.created_on > history.serving_deployment.created_on:
         warnings.append(f"{short_deployment_id(target)} is newer than the live one")
@@ -202,7 +211,7 @@ def list_warnings(
 
 
 def _incident_warnings(serving: PagesDeployment, began: datetime) -> Iterator[str]:
-    """Compare the stated start with the live deployment. It never selects, since people often state it wrongly."""
+    """Compare the stated start with the live deployment. It may be wrong, so it never clears that one."""
     if serving.created_on > began:
         yield f"{describe_deployment(serving)}; this is after the stated start: {NOT_THE_CAUSE}"
     elif began - serving.created_on > PROBABLY_NOT_THE_CAUSE:

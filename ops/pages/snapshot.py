@@ -18,10 +18,11 @@ from ops.core.run_record import RunRecord, merge_runs
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import PageContent, WantedContent
 from ops.engine.context import CloudflareApi, Context, WebPort
-from ops.pages import live_deployment
+from ops.pages import live_deployment, target_choice
 from ops.pages.live_deployment import PROPAGATION, AcceptedRollback, LiveDeployment
 from ops.pages.observed_content import ObservedPages, SiteObservation
 from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
+from ops.pages.target_choice import TargetFacts
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -124,11 +125,16 @@ def read_snapshot(ctx: Context[Any], service: "Service", to: str = "") -> PagesS
     accepted = accepted if accepted and accepted.may_be_live(live, now) else None
     if live.deployment is None:
         return PagesSnapshot(listed.requested, observed, live, None, accepted)
-    blamed = live_deployment.blamed_deployments(runs, observed.deployments, **place)
-    compared = observed.describe_comparison(live.deployment.id, service.compare)
-    history = PagesHistory(
-        observed.project, observed.deployments, live, live.deployment, now, repository, blamed, compared
+    facts = TargetFacts(
+        now,
+        service.min_served,
+        observed.digests.own,
+        target_choice.blamed_deployments(runs, observed.deployments, **place),
+        earlier().opened_at,
+        ctx.request.incident_began,
     )
+    compared = observed.describe_comparison(live.deployment.id, service.compare)
+    history = PagesHistory(observed.project, observed.deployments, live, live.deployment, facts, repository, compared)
     return PagesSnapshot(listed.requested, observed, live, history, accepted)
 
 
@@ -249,7 +255,8 @@ def live_unknown_refusal(
 ) -> Refused:
     """Return the refusal; a person may still name a target or a commit."""
     canonical = snapshot.observed.project.canonical
-    target_ = live_deployment.choose_target(snapshot.observed.deployments, canonical).target if canonical else None
+    facts = TargetFacts(ctx.clock.now(), service.min_served, {})
+    target_ = target_choice.choose_target(snapshot.observed.deployments, canonical, facts).target if canonical else None
     by_name = (
         f"If {service.url} shows deployment {short_deployment_id(canonical)} (Cloudflare's canonical "
         "one), roll back to "

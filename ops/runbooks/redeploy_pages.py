@@ -15,10 +15,10 @@ from ops.engine.context import Context
 from ops.engine.runbook import JobNeeds, Runbook, TokenPermissions, param, require_service
 from ops.engine.step import StepPlan
 from ops.pages import live_deployment, plan_text, snapshot
-from ops.pages.live_deployment import PagesTargetChoice
 from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
 from ops.pages.snapshot import PagesSnapshot, SiteContent, build_probes, live_content
 from ops.pages.steps import MARK, DeployCommit
+from ops.pages.target_choice import PagesTargetChoice
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -102,7 +102,7 @@ def _check_not_lagging(history: PagesHistory, requested: str) -> None:
     for newer in history.newer_deployments:
         is_same = requested == PREVIOUS or newer.commit.startswith(requested)
         until = newer.created_on + live_deployment.PROPAGATION
-        if newer.can_serve_production and MARK in newer.message and is_same and history.now < until:
+        if newer.can_serve_production and MARK in newer.message and is_same and history.facts.now < until:
             raise Refused(
                 f"the site does not show {describe_deployment(newer)} yet, which an earlier run deployed",
                 reason=Reason.WORLD_MOVED,

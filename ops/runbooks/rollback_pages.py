@@ -11,17 +11,18 @@ from ops.cloudflare.types.pages import PagesDeployment
 from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
-from ops.core.names import first_of
 from ops.core.next_step import SuggestedCommand
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
 from ops.engine.step import StepPlan
 from ops.pages import live_deployment as target
 from ops.pages import plan_text, snapshot
-from ops.pages.live_deployment import AcceptedRollback, PagesTargetChoice
+from ops.pages.live_deployment import AcceptedRollback
 from ops.pages.plan_text import PagesHistory, short_deployment_id
 from ops.pages.snapshot import PagesSnapshot, build_probes, live_content, read_snapshot
 from ops.pages.steps import RollBackSite, site_words
+from ops.pages.target_choice import PagesTargetChoice
+from ops.workers.rollback_target import list_rejected
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -138,7 +139,7 @@ def _build_plan(
 ) -> StepPlan:
     sees, by_rule = site.observed.digests, not ctx.params.to
     step = _build_step(ctx, service, chosen, site)
-    older = target.choose_target(history.deployments, chosen, blamed=history.blamed).target
+    older = next((each for each in history.choice.candidates if each.created_on < chosen.created_on), None)
     return StepPlan(
         summary=f"Pages {service.pages}: {step.before} → {step.after}",
         changes=(step,),
@@ -186,7 +187,7 @@ def _not_shown_refusal(service: "Service", accepted: AcceptedRollback) -> Refuse
 
 def _no_target(ctx: Context[RollbackPages.Params], service: "Service", choice: PagesTargetChoice) -> Refused:
     """Refuse, and suggest a build of an earlier commit if ops.yml has a `build`."""
-    passed = "; ".join(first_of([f"{over.deployment[:8]}: {over.why}" for over in choice.rejected]))
+    passed = "; ".join(list_rejected(choice.choice))
     return Refused(
         f"no deployment to go back to: {passed or 'no older one succeeded'}; the newest "
         f"{snapshot.MAX_DEPLOYMENTS} are read",

@@ -21,7 +21,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import PreviousRuns
 from ops.core.threads import start_call
 from ops.engine.context import Context, RequestInfo
-from ops.pages import live_deployment, plan_text
+from ops.pages import plan_text
 from ops.pages.snapshot import MAX_DEPLOYMENTS, explain_unknown_live, read_snapshot
 from ops.render import to_one_line
 from ops.workers import history_reads, rollback_target, schema_age, secret_values
@@ -29,13 +29,11 @@ from ops.workers.history import WorkerHistory
 from ops.workers.plan_text import describe_rollback, list_leftovers
 from ops.workers.rollback_target import TargetChoice
 from ops.workers.schema_age import AppliedMigrations, list_schema_ages
-from ops.workers.warning_signs import find_warning_sign
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
 
 LIVE, TARGET, POSSIBLE, REJECTED = "live", "target", "possible", "rejected"
-NEVER_SERVED = "it never served all traffic"
 OLDER = "older than the target"
 MAX_TEXT = 60
 """Characters that are shown of a message or author."""
@@ -184,12 +182,7 @@ def _judge_version(history: WorkerHistory, choice: TargetChoice, name: str) -> t
     if choice.candidates[:1] == (name,):
         is_target = choice.active_rollback is None and history.live.displaced is None
         return (TARGET, served) if is_target else (POSSIBLE, f"{served}; a rollback is in effect")
-    if why := {over.version: over.why for over in choice.rejected}.get(name):
-        return REJECTED, why
-    if name not in (*history.live.serving_versions, *history.served_all_traffic):
-        return REJECTED, NEVER_SERVED
-    sign = find_warning_sign(history, choice.suspect, name)
-    if why := rollback_target.rejection_reason(history, choice.suspect, name) or (sign.why if sign else None):
+    if why := rollback_target.explain_rejection(history, choice, name):
         return REJECTED, why
     return POSSIBLE, f"{served}; {OLDER}"
 
@@ -216,17 +209,16 @@ def _judge_deployments(
     """Yield each deployment with its verdict and the reason."""
     live, choice = history.serving_deployment, history.choice
     for each in history.deployments:
-        why = live_deployment.rejection_reason(each, live, history.blamed)
         if each.id == live.id:
             yield each, LIVE, history.live.why
         elif not each.can_serve_production:
             yield each, REJECTED, f"its last stage is {' '.join(filter(None, (each.stage, each.status))) or 'unknown'}"
         elif each.created_on >= live.created_on:
             yield each, REJECTED, "newer than the live one"
-        elif why:
-            yield each, REJECTED, why
         elif has_target and choice.target and each.id == choice.target.id:
             yield each, TARGET, "the newest good one before the live one"
+        elif why := rollback_target.explain_rejection(choice.history, choice.choice, each.id):
+            yield each, REJECTED, why
         else:
             yield each, POSSIBLE, OLDER if has_target else "there is nothing to roll back"
 

@@ -64,10 +64,13 @@ class WorkerHistory:
     """Whether a mark counts that the history bears out, and that no confirmed run wrote."""
     has_rotated_in_incident: bool = False
     """Whether a rotation ran for the incident. Its mark may be missing if the run was killed."""
-    incident_start: datetime | None = None
-    """Earlier of the stated start and the opening of the incident; None if both are unknown."""
+    incident_opened_at: datetime | None = None
+    incident_began: datetime | None = None
+    """Stated start of the incident, which people often state wrongly."""
     is_incident_unread: bool = False
     """Whether the run has an incident whose start is unknown."""
+    removed_by_runs: frozenset[str] = frozenset()
+    """Versions that runs took out of service without a trace in this history, as on a Pages site."""
     traffic: WorkerTraffic | None = None
     """Requests and errors by version; None: unknown."""
 
@@ -90,6 +93,11 @@ class WorkerHistory:
             is_read_to_end=bool(failed or more or not older),
             unread_note=failed or more,
         )
+
+    @property
+    def incident_start(self) -> datetime | None:
+        """Return the earlier of the stated start and the opening of the incident; None if both are unknown."""
+        return min(filter(None, (self.incident_began, self.incident_opened_at)), default=None)
 
     @property
     def live(self) -> WorkerDeployment:
@@ -369,6 +377,10 @@ class WorkerHistory:
                 for version in versions:
                     blamed.setdefault(version, step)
         return blamed
+
+    def was_removed_by_run(self, version: str) -> bool:
+        """Return whether a run took a version of this release out of service without a trace in this history."""
+        return any(self.is_same_release(version, removed) for removed in self.removed_by_runs)
 
     def _served_well_since(self, step: PastRollback, versions: frozenset[str]) -> bool:
         return self.has_served_well(versions, before=self.deployments.index(step.deployment))

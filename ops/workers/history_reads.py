@@ -98,7 +98,8 @@ def read_history(
                 confirmed=PreviousRuns(runs.confirmed),
                 reported=runs.reported,
                 has_rotated_in_incident=any(run.runbook == "rotate-secrets" for run in runs.runs),
-                incident_start=min(filter(None, (ctx.request.incident_began, runs.opened_at)), default=None),
+                incident_opened_at=runs.opened_at,
+                incident_began=ctx.request.incident_began,
                 is_incident_unread=ctx.request.incident is not None and runs.opened_at is None,
             )
         else:

@@ -126,7 +126,7 @@ def list_warnings(
     history: WorkerHistory, choice: TargetChoice, split: Split, *, began: datetime | None, by_rule: bool, rebuilt: bool
 ) -> tuple[str, ...]:
     warnings = list(_incident_warnings(history, choice.suspect, split, began)) if began else []
-    warnings += _doubt_warnings(history, choice, split)
+    warnings += list_doubts(history, choice, split[0][0])
     if by_rule:
         warnings += _split_warnings(history, choice.suspect)
     warnings += _secret_edit_warnings(history, choice.suspect)
@@ -166,9 +166,8 @@ def _incident_warnings(history: WorkerHistory, suspect: str, split: Split, began
         yield f"the target was live at the stated start, {format_utc(began)}"
 
 
-def _doubt_warnings(history: WorkerHistory, choice: TargetChoice, split: Split) -> Iterator[str]:
+def list_doubts(history: WorkerHistory, choice: TargetChoice, target: str) -> Iterator[str]:
     """Yield doubts about rejected versions and about the target, each with its command."""
-    target = split[0][0]
     for over in choice.doubtful:
         if over.version != target:
             way = "" if may_have_old_values(history, over.version) else f" To use it: `--to {over.version}`."

@@ -120,6 +120,8 @@ def rejection_reason(history: WorkerHistory, suspect: str, version: str) -> str 
         return "it is the live release"  # but beside a canary, such as a secret edit, it gets all traffic back
     if step := history.blamed.get(version):
         return f"it was rolled back at {format_utc(step.deployment.created_on)} by {_describe_author(step)}"
+    if history.was_removed_by_run(version):
+        return "an earlier run replaced it, or found it rolled back"
     if (served := history.seconds_served(version)) < history.min_served:
         return f"its release served only {format_duration(served)}, less than {format_duration(history.min_served)}"
     if version not in history.deployable:
@@ -127,6 +129,16 @@ def rejection_reason(history: WorkerHistory, suspect: str, version: str) -> str 
     if not history.is_proven(version) and has_unread_history(history):
         return NOT_READ
     return None
+
+
+def explain_rejection(history: WorkerHistory, choice: TargetChoice, version: str) -> str | None:
+    """Return why a version is not chosen, also one that is older than the target; None if it could be."""
+    if why := {over.version: over.why for over in choice.rejected}.get(version):
+        return why
+    if version not in (*history.live.serving_versions, *history.served_all_traffic):
+        return "it never served all traffic"
+    sign = find_warning_sign(history, choice.suspect, version)
+    return rejection_reason(history, choice.suspect, version) or (sign.why if sign else None)
 
 
 def has_unread_history(history: WorkerHistory) -> bool:

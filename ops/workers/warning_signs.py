@@ -7,6 +7,7 @@ blame a version and never stop a run.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from ops.cloudflare.marks import without_schema_marks
 from ops.cloudflare.types.workers import WorkerVersion, short_id
@@ -33,12 +34,13 @@ class WarningSign:
 
 def find_warning_sign(history: WorkerHistory, suspect: str, version: str) -> WarningSign | None:
     """Return the first sign against `version`; None if there is none."""
-    strong = (*_same_commit(history, suspect, version), *_reverted(history, version), *_in_incident(history, version))
+    opened, began = (_in_incident(history, version, at) for at in (history.incident_opened_at, history.incident_began))
+    strong = (*_same_commit(history, suspect, version), *_reverted(history, version), *opened)
     if strong:
         return WarningSign(strong[0])
     if failing := _failing_requests(history, suspect, version):
         return failing
-    weak = (*_briefly_followed(history, suspect, version), *_since_start(history, version))
+    weak = (*began, *_briefly_followed(history, suspect, version), *_since_start(history, version))
     return WarningSign(weak[0], weak=True) if weak else None
 
 
@@ -99,9 +101,8 @@ def _says_revert(message: str, subject: str, tag: str) -> bool:
     return bool(commit) and is_sha(tag) and (commit[1].startswith(tag) or tag.startswith(commit[1]))  # type: ignore[index]
 
 
-def _in_incident(history: WorkerHistory, version: str) -> Iterator[str]:
+def _in_incident(history: WorkerHistory, version: str, start: datetime | None) -> Iterator[str]:
     """Yield a sign for a version that was live when the incident began and was replaced during it."""
-    start = history.incident_start
     if start is None:
         return
     index = next((i for i, d in enumerate(history.deployments) if d.created_on <= start), None)
@@ -136,7 +137,8 @@ def _briefly_followed(history: WorkerHistory, suspect: str, version: str) -> Ite
     follower = after.serving_versions[0] if after.serving_versions else None
     if follower is None or after.combined_share({follower}) < ALL_TRAFFIC or history.is_same_release(follower, suspect):
         return
-    if history.seconds_served(follower) < history.min_served and follower not in history.blamed:
+    is_blamed = follower in history.blamed or history.was_removed_by_run(follower)
+    if history.seconds_served(follower) < history.min_served and not is_blamed:
         yield (
             f"it served for only {format_duration(history.seconds_served(version))}, "
             f"and "

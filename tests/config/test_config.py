@@ -147,7 +147,7 @@ VALUES = [
     ("nothing where text belongs", "worker: fortunet-api", "worker:"),
     ("both kinds at once", "url:", "pages: site\n        url:"),
     ("a key of the other kind", "url:", "compare: [/]\n        url:"),
-    ("a key of a Worker at a site", "worker: fortunet-api", "pages: site\n        min_served: 1m"),
+    ("a key of a Worker at a site", "worker: fortunet-api", "pages: site\n        rehearse: true"),
     ("the name of a site in another spelling", "worker: fortunet-api", "pages: My_Site"),
     ("a site under a name that is near", "worker: fortunet-api", "page: site"),
     ("nothing to compare", "worker: fortunet-api", "pages: site\n        compare: []"),

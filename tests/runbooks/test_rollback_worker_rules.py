@@ -8,10 +8,11 @@ from ops.core.clock import format_rfc3339
 from tests.conftest import World
 from tests.support.commands import ours
 from tests.support.local_runs import record_local_run
+from tests.support.properties import is_hunt
 from tests.support.simulated_history import INCIDENTS, moment_of, random_past, replay
 from tests.support.target_reference import Judge, Past
 
-EACH = 50
+EACH = 50 if is_hunt() else 15
 """Histories for each rule."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.support.syntax import parsed
 
-REFERENCES = ("tests/support/target_reference.py",)
+REFERENCES = ("tests/support/target_reference.py", "tests/support/site_reference.py")
 CLOUDFLARE = re.compile(r"https://developers\.cloudflare\.com/(workers|pages|d1|api/resources)/\S+/")
 OURS = re.compile(r"docs/\S+\.md(?:#[a-z0-9-]+)?")
 

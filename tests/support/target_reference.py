@@ -289,8 +289,8 @@ class Judge:
         return next((number for number in usable if not self.has_weak_sign(number)), next(iter(usable), None))
 
     def has_strong_sign(self, number: int) -> bool:
-        """Return whether texts or the start speak against it: docs/explanation/rollback-targets.md#signs-against-a-version"""
-        return self.is_same_build(number) or self.is_said_to_be_reverted(number) or self.was_live_at_start(number)
+        """Return whether texts speak against it: docs/explanation/rollback-targets.md#signs-against-a-version"""
+        return self.is_same_build(number) or self.is_said_to_be_reverted(number)
 
     def is_same_build(self, number: int) -> bool:
         """Return whether it has the commit of the live version or of a blamed one, and their settings.
@@ -326,9 +326,9 @@ class Judge:
         return self.members(number) & {each for row in self.rows for each, _ in row.shares} or {number}
 
     def was_live_at_start(self, number: int) -> bool:
-        """Return whether it was new and live when the incident began, and was replaced during it.
+        """Return whether it was new and live at the stated start of the incident, and was replaced during it.
 
-        The earlier of the stated and the opened start counts: docs/explanation/rollback-targets.md#signs-against-a-version
+        People often state it wrongly, so it is only better than nothing: docs/explanation/rollback-targets.md#signs-against-a-version
         """
         if self.began is None or "start" in self.without:
             return False
@@ -341,7 +341,8 @@ class Judge:
 
     def has_weak_sign(self, number: int) -> bool:
         """Return whether it is only better than nothing: docs/explanation/rollback-targets.md#signs-against-a-version"""
-        return self.may_have_been_reverted(number) or self.is_of_the_incident(number)
+        signs = (self.was_live_at_start, self.may_have_been_reverted, self.is_of_the_incident)
+        return any(sign(number) for sign in signs)
 
     def is_of_the_incident(self, number: int) -> bool:
         """Return whether it served for less than an hour, all of it since the incident began.
