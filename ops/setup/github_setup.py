@@ -21,6 +21,7 @@ from ops.github.actions import is_job
 from ops.github.client import GitHubApiError, connect, provider_errors, token_command, write_errors
 from ops.github.issues import label_changes
 from ops.github.secrets import write_secret
+from ops.setup import team_file
 from ops.setup.github_environments import GitHubEnvironment, needed_environments
 from ops.setup.github_secrets import MissingSecret, list_missing
 from ops.setup.labels import desired_labels
@@ -395,7 +396,7 @@ def _write_label(apply: Callable[[], object]) -> None:
 
 def names_code_owners(paths: Sequence[Path]) -> bool:
     """Return whether one of the files has a line that is no comment."""
-    texts = (path.read_text(encoding="utf-8", errors="replace") for path in paths if path.is_file())
+    texts = (team_file.read_text(path) for path in paths if path.is_file())
     return any(line.strip() and not line.lstrip().startswith("#") for text in texts for line in text.splitlines())
 
 

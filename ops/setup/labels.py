@@ -17,6 +17,7 @@ from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.errors import ConfigError
 from ops.core.names import count_of, quote_name
 from ops.core.redaction import Redactor
+from ops.setup import team_file
 
 if TYPE_CHECKING:
     from ops.github.issues import LabelStyle
@@ -58,7 +59,7 @@ def check_template_labels(root: Path, config: Config) -> None:
         f'{path.relative_to(root)}: the label "{quote_name(label)}" starts a recovery for everybody '
         "who opens this form; take it out of the template"
         for path in [*files, *([root / SINGLE_TEMPLATE] if (root / SINGLE_TEMPLATE).is_file() else [])]
-        for label in read_template_labels(path.read_text(encoding="utf-8", errors="replace"), path.suffix)
+        for label in read_template_labels(team_file.read_text(path), path.suffix)
         if label.casefold() in names or label.casefold().startswith((STARTS, *RESERVED_LABELS))
     ]
     if problems:

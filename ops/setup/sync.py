@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ops.app.registry import button_runbooks
 from ops.core.errors import ConfigError
 from ops.core.version import __version__
-from ops.setup import action_pins, workflow_jobs, workflows
+from ops.setup import action_pins, team_file, workflow_jobs, workflows
 from ops.setup.server import ONLY
 from ops.setup.workflows import FileAction, FileDifference, quoted
 
@@ -52,8 +52,11 @@ DONE = {FileAction.WRITE: "written", FileAction.REMOVE: "removed", FileAction.KE
 
 
 def form_difference(path: Path, config: "Config") -> FileDifference | None:
-    """Return the change that the form needs; None if there is no form or no difference. Writes nothing."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    """Return the change that the form needs; None if there is no form or no difference. Writes nothing.
+
+    Raises ConfigError if the form cannot be read.
+    """
+    text = team_file.read_utf8(path)
     desired = rewrite_form(text, config)
     if desired == text:
         return None

@@ -29,7 +29,7 @@ from ops.core.version import __version__
 from ops.engine.timed_end import LONGEST_WAIT
 from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS, WATCH_OUTPUTS
 from ops.render import TEMPLATES, to_one_line
-from ops.setup import workflow_jobs
+from ops.setup import team_file, workflow_jobs
 from ops.setup.workflow_jobs import ActingJob
 
 if TYPE_CHECKING:
@@ -131,14 +131,14 @@ def differences(
 def read_files(folder: Path) -> dict[str, str]:
     """Return name → text of the workflows, also of those that a person wrote."""
     files = [path for path in sorted(folder.glob("*.yml")) if path.is_file()]
-    return {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in files}
+    return {path.stem: team_file.read_text(path) for path in files}
 
 
 def own_pins(folder: Path, repository: str | None) -> dict[str, str]:
     """Return file and commit → version of the actions in the repository, with the comment behind it."""
     prefix, own = f"{repository}/".lower(), {}
     for path in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
-        for each in ANY_USES.finditer(path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""):
+        for each in ANY_USES.finditer(team_file.read_text(path) if path.is_file() else ""):
             if each["action"].lower().startswith(prefix):
                 own[f"{path.name} {each['pin'][:8]}"] = f"{each['pin']}{each['comment'] or ''}"
     return own

@@ -174,6 +174,21 @@ def test_limits_in_another_encoding_have_a_line_to_correct(world: Bakery) -> Non
     assert re.search(r"^✘ limits-file.*limits\.yml:1.*UTF-8", outcome.out, re.MULTILINE), outcome.out
 
 
+def test_form_in_another_encoding_has_a_line_to_correct(world: Bakery) -> None:
+    file = ".github/ISSUE_TEMPLATE/incident.yml"
+    world.write(file, "")
+    form = "name: Brötchen\nbody:\n".encode("latin-1")
+    (world.folder / file).write_bytes(form)
+
+    outcome = world.doctor("--only", "workflows")
+    synced = World(world.sandbox, world.folder).ops("workflows", "sync", "--config", str(world.config))
+
+    assert outcome.code == 2
+    assert re.search(r"^✘ workflows.*incident\.yml:1 .*UTF-8.*0xf6", outcome.out, re.MULTILINE), outcome.out
+    assert (synced.code, "incident.yml:1" in synced.err) == (2, True), synced.err
+    assert (world.folder / file).read_bytes() == form
+
+
 def test_unknown_check_is_refused_with_the_nearest(world: Bakery) -> None:
     outcome = world.doctor("--only", "lables")
 

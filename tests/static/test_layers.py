@@ -226,6 +226,20 @@ def test_gate_loads_no_template_engine() -> None:
     assert done.stdout == "False\n"
 
 
+def test_files_of_the_team_are_read_by_one_reader() -> None:
+    """A file that is missing, unreadable or in another encoding is an answer, and no bug of a check."""
+    ours = {"setup/team_file.py", "setup/action_pins.py"}  # the reader; metadata of the installed program
+    found = [
+        f"{path.relative_to(OPS)}:{number}"
+        for path in sorted((OPS / "setup").rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(r"(?<!team_file)\.read_text\(", line) and str(path.relative_to(OPS)) not in ours
+        if "TEMPLATES" not in line and 'folder.glob("*.py")' not in line
+    ]
+
+    assert found == []
+
+
 def test_functions_stay_short() -> None:
     functions = [
         (path, node)

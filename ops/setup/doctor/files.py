@@ -9,7 +9,7 @@ from typing import Final
 from ops.core.errors import ConfigError
 from ops.core.names import LIMITS_FILE
 from ops.core.version import __version__
-from ops.setup import sync, workflow_jobs, workflows
+from ops.setup import sync, team_file, workflow_jobs, workflows
 from ops.setup.doctor.check import Answer, Finding, Findings, check
 from ops.setup.doctor.facts import EnvironmentFacts, Facts, ServiceFacts, environments, repository, services
 from ops.setup.labels import check_template_labels
@@ -156,7 +156,7 @@ def limits_file(environment: EnvironmentFacts) -> Findings:
         return
     now = environment.session.clock.now()
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        text = team_file.read_text(path, errors="surrogateescape")
         parse_limits(text, path=LIMITS_FILE, names=runtime.limits.names, now=now)
     except ConfigError as error:
         yield Finding("; ".join([error.message, *error.problems]), error.hint)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ops.app.registry import FIXED_WORKFLOWS, runbook_names
 from ops.github import actions, protection
-from ops.setup import workflows
+from ops.setup import team_file, workflows
 from ops.setup.doctor.check import Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import Facts, repository
 from ops.setup.github_setup import CODEOWNERS
@@ -64,7 +64,7 @@ def _has_owner(facts: Facts, path: str) -> bool:
     docs.github.com/repositories, "About code owners"
     """
     file = next((facts.root / name for name in CODEOWNERS if (facts.root / name).is_file()), None)
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file else []
+    lines = team_file.read_text(file).splitlines() if file else []
     owners = False
     for line in lines:
         pattern, *named = line.partition("#")[0].split() or [""]
@@ -105,7 +105,7 @@ def _used_actions(facts: Facts) -> Iterator[str]:
     """Yield owner/name of the actions in the generated workflows, and in ours that they use from this folder."""
     names = {*runbook_names(), *FIXED_WORKFLOWS}
     texts = [text for name, text in workflows.read_files(facts.root / workflows.FOLDER).items() if name in names]
-    texts += [path.read_text(encoding="utf-8", errors="replace") for path in _own_actions(facts)]
+    texts += [team_file.read_text(path) for path in _own_actions(facts)]
     found = {"/".join(each["action"].split("/")[:2]) for text in texts for each in workflows.ANY_USES.finditer(text)}
     yield from found
 

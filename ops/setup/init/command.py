@@ -22,7 +22,7 @@ from ops.core.names import quote_name
 from ops.core.next_step import build_command
 from ops.probes.http import ProbeClient
 from ops.render import TEMPLATES, load_templates
-from ops.setup import action_pins, sync, workflows
+from ops.setup import action_pins, sync, team_file, workflows
 from ops.setup.github_secrets import token_url
 from ops.setup.init.discovery import Discovery, InitRequest
 from ops.setup.init.proposal import ConfigProposal, EnvironmentProposal, render_config
@@ -79,14 +79,7 @@ def read_text(root: Path, name: str) -> str | None:
     """Return the text of a file below the folder; None if it is missing. Raises ConfigError."""
     path = root / name
     _require_inside(root, path)
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read ({error.strerror})", hint="Remove it, or use another folder."
-        ) from None
+    return team_file.find_text(path)
 
 
 def _require_inside(root: Path, path: Path) -> None:

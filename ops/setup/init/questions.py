@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from ops.core.errors import ConfigError
+from ops.core.names import join_sentences
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ class Questions:
             try:
                 return parse(self._ask(refused + question, default).strip())
             except ConfigError as error:
-                refused = f"{error.message}. {error.hint}\n"
+                refused = f"{join_sentences(error.message, error.hint)}\n"
         return parse(self._ask(refused + question, default).strip())
 
 
