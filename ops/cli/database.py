@@ -13,6 +13,7 @@ from ops.cli.help import ExampleGroup
 from ops.cli.options import CONFIG, complete_environment
 from ops.cli.output import annotate, echo, echo_json, one_line, silent
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
+from ops.core.names import join_sentences
 from ops.core.redaction import Redactor
 from ops.github import actions
 from ops.render import code_span, escape_markdown
@@ -72,7 +73,7 @@ def guard(
             result, account, os.environ, dry_run=dry_run, say=say, keep=partial(_write_outputs, result, message)
         )
     except OpsError as error:
-        _write_summary(redactor, result, f"{error.message}. {error.hint}")
+        _write_summary(redactor, result, join_sentences(error.message, error.hint))
         raise
     for warning in result.warnings:
         annotate("warning", "ops database guard", warning)
@@ -147,7 +148,7 @@ def conflicts(
     from ops.app.configuration import load_config
     from ops.app.session import Session
     from ops.database.kept_conflicts import find_conflicts, rewrite_file
-    from ops.database.kept_rows import names_database
+    from ops.database.kept_rows import has_end, names_database
 
     if actions.is_job(os.environ):
         text = "this command prints keys of rows, and a job's log is no place for them"
@@ -167,8 +168,10 @@ def conflicts(
     for each in tables:
         for line in each.lines:
             echo(one_line(line))
-    if not tables:
-        echo("the file has no rows: the restore lost none")
+    if not tables and has_end(text):
+        echo("the file holds no rows: of the tables that are kept, the run read none, or the restore lost none")
+    elif not tables:
+        echo("the file holds no rows. A file of an earlier version does not show whether it was cut")
 
 
 def _read_kept_file(file: Path) -> str:

@@ -17,6 +17,7 @@ from ops.cli.output import echo, echo_json, one_line, silent
 from ops.cli.runbook_command import confirm_name
 from ops.core.client_guards import uses_one_sandbox
 from ops.core.errors import IMPLICIT_DRY_RUN, ConfigError
+from ops.core.names import join_sentences
 from ops.core.redaction import Redactor, Secret
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def _ask_token(needed: "MissingSecret", environ: Mapping[str, str], redactor: Re
         try:
             problems, unproved = check_token(value, needed, environ)
         except ConfigError as error:
-            problems, unproved = [f"{error.message}. {error.hint}"], ""
+            problems, unproved = [join_sentences(error.message, error.hint)], ""
         if not problems:
             echo(f"  accepted. {unproved}".rstrip())
             return Secret(value)

@@ -93,6 +93,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names[:12])}{', …' if names[12:] else ''}" if names else "; none is defined"
 
 
+def join_sentences(*texts: str) -> str:
+    """Return the texts as one. A full stop ends each but the last, unless it has an end, such as `did you mean "api"?`.
+
+    Empty ones are left out.
+    """
+    *first, last = [each for each in texts if each] or [""]
+    return " ".join([*(each if each.endswith((".", "?", "!")) else f"{each}." for each in first), last])
+
+
 def quote_name(name: str) -> str:
     """Return `name` on one line of at most 60 characters, or "(hidden)" if it looks like a secret."""
     if _LIKE_A_SECRET.search(name[:_SEARCHED]):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ops.cloudflare.types.d1 import quote_identifier
 from ops.core.errors import Reason, Refused
-from ops.core.names import did_you_mean, quote_name
+from ops.core.names import did_you_mean, join_sentences, quote_name
 from ops.core.sql import fold_name
 from ops.database.losses import QUOTED_OR_COMMENT, LossCounts, RowLoss, describe_losses, without_comments
 
@@ -72,7 +72,7 @@ def refuse_losses(files: Sequence[FileLosses], counts: LossCounts, *, remedy: st
     if problems:
         keep = "Correct the file so that it keeps them." if hints else "Correct the comment."
         raise Refused(
-            ". ".join(problems),
+            join_sentences(*problems),
             reason=Reason.MIGRATION_LOSES,
             hint=" ".join(filter(None, (keep, *hints, remedy))),
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from ops.cloudflare.types.d1 import SqlValue
 from ops.core.errors import Reason, Refused
-from ops.core.names import quote_name
+from ops.core.names import join_sentences, quote_name
 from ops.core.sql import fold_name
 from ops.database import row_counts
 from ops.database.acceptance import FileLosses, read_losses, refuse_losses
@@ -94,7 +94,7 @@ def judge_losses(tools: GuardTools, result: GuardResult, tested: TestedMigration
     try:
         refuse_losses(at_risk, result.counts, remedy=NO_EFFECT if tested.sets_foreign_keys else "")
     except Refused as error:
-        error.message = f"{error.message}. Nothing was changed"
+        error.message = join_sentences(error.message, "Nothing was changed")
         raise
     result.losses = tuple(each for each in at_risk if each.losses)
     for text in result.describe_rows():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Decision
+from ops.core.names import join_sentences
 from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.verdict import NO_OBSERVATION, SEEN, add_place
@@ -100,7 +101,7 @@ def comment_result(pulls: "PullRequests", sha: str, result: "EndedRun", redactor
     Raises ProviderError and CommentForbidden.
     """
     message = f"{result.decision.value.replace('_', ' ')}: {result.message}"
-    message = f"{message}. {result.hint}" if result.decision == Decision.REFUSED and result.hint else message
+    message = join_sentences(message, result.hint if result.decision == Decision.REFUSED else "")
     notes = result.after.notes if result.after else ()
     return comment_message(pulls, sha, result.environment, message, redactor, notes=notes, log=log)
 

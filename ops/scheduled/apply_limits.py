@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ops.config.probes import ProbeSet
 from ops.core.errors import ConfigError, Decision, OpsError, Reason, Refused
 from ops.core.names import LIMITS_FILE as FILE
-from ops.core.names import RAISE_BRANCH
+from ops.core.names import RAISE_BRANCH, join_sentences
 from ops.core.plan import PlanSection, RunOutcome
 from ops.core.redaction import Redactor
 from ops.core.run import EndedRun
@@ -116,7 +116,8 @@ def _publish_early_end(
     """Comment on the merged pull request that its run could not begin, such as without a token."""
     if not actions.is_job(environ):
         return
-    message, log = f"not applied: {error.message}. {error.hint}", actions.run_links(environ, None).get("run", "")
+    message = join_sentences(f"not applied: {error.message}", error.hint)
+    log = actions.run_links(environ, None).get("run", "")
     try:
         with closing(PullRequests.of(environ, redactor)) as pulls:
             yield publication.comment_message(pulls, _job_commit(environ), environment, message, redactor, log=log)

@@ -176,6 +176,7 @@ def test_wrong_comment_is_refused(shop: Deployment, comment: str, says: str) -> 
 
     assert refused.code == 3, refused.out
     assert says in refused.err
+    assert "?." not in refused.err
     assert rows(shop) == [[2, 3]]
 
 
