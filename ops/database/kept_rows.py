@@ -11,7 +11,7 @@ from datetime import datetime
 from ops.cloudflare.types.d1 import SqlStatement, quote_identifier
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason
-from ops.core.names import quote_name
+from ops.core.names import count_of, quote_name
 from ops.core.sql import fold_name
 
 MAX_ROW = 80_000
@@ -20,6 +20,10 @@ MAX_COLUMNS = 99
 """D1 returns at most 100 columns, and one is the place of the row."""
 MARK = "-- backout rows: "
 """Start of the line before the rows of a statement; its table, columns and key follow as JSON."""
+COUNT = "-- backout number of rows, as in the last line: "
+"""Start of the line of the head with the number of rows; files of earlier versions have none."""
+END = "-- backout end of the file, number of rows: "
+"""Start of the last line."""
 GONE = "-- "
 """Start of each line of a table that does not exist after the restore."""
 ROWS = "backout_kept_rows"
@@ -138,13 +142,14 @@ def render(
     now: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """Return the file. `now`: table → its present columns after the restore; None: they are those of the rows."""
-    return "\n".join((*_head_lines(head), *_body_lines(rows, now)))
+    return "\n".join((*_head_lines(head, sum(map(len, rows.values()))), *_body_lines(rows, now)))
 
 
-def _head_lines(head: KeptFile) -> Iterator[str]:
+def _head_lines(head: KeptFile, number: int) -> Iterator[str]:
     yield f"-- Rows of D1 database {head.database}, read by run {head.run} at {format_utc(head.read_at)},"
     yield f"-- right before it restored {head.point}. They may be personal data: delete this file by"
     yield f"-- {format_utc(head.delete_by)}."
+    yield f"{COUNT}{number}"
     yield "--"
     yield "-- Put them back. A row whose key is taken stays as it is, and so does one without its parent:"
     yield f"--   wrangler d1 execute {head.database_id} --remote --file FILE"
@@ -166,6 +171,7 @@ def _body_lines(rows: Mapping[TableShape, Sequence[Row]], now: Mapping[str, Sequ
             lines = _statement_lines(shape, batch, present or shape.columns, checked)
             yield from (f"{GONE}{line}" if is_gone else line for line in lines)
         before.add(fold_name(shape.name))
+    yield f"{END}{sum(map(len, rows.values()))}"
     yield ""
 
 
@@ -274,7 +280,7 @@ def parse_batches(text: str) -> Iterator[KeptBatch]:
     Only the lines of Backout begin with the mark: a row begins with a parenthesis and has no line break.
     """
     marked: dict[str, tuple[str, ...]] | None = None
-    table, rows, count = "", list[str](), 0
+    table, rows, count, total = "", list[str](), 0, 0
     for raw in text.split("\n"):
         line = raw.rstrip("\r").removeprefix(GONE) if raw.startswith((f"{GONE}{MARK}", f"{GONE}(", f"{GONE})")) else raw
         if line.startswith(MARK):
@@ -283,9 +289,28 @@ def parse_batches(text: str) -> Iterator[KeptBatch]:
             rows.append(line)
         elif marked and rows and line.startswith(")"):
             yield KeptBatch(table, marked["columns"], marked["key"], "\n".join(rows))
-            marked, rows, count = None, [], count + 1
+            marked, rows, count, total = None, [], count + 1, total + len(rows)
     if marked or not (count or "PRAGMA defer_foreign_keys" in text):
         raise _unreadable()
+    _require_whole(text, total)
+
+
+def _require_whole(text: str, rows: int) -> None:
+    """Raise ConfigError unless the file has as many rows as its head and its last line say. Older files say nothing."""
+    lines = [line.rstrip("\r") for line in text.partition(MARK)[0].split("\n")]
+    said = next((line.removeprefix(COUNT) for line in lines if line.startswith(COUNT)), None)
+    last = text.rstrip().rpartition("\n")[2]
+    if said is not None and (said != str(rows) or last != f"{END}{rows}"):
+        raise ConfigError(
+            f"the file was cut or changed: it has {count_of(rows, 'row')}, and its head says {quote_name(said)}",
+            reason=Reason.CONFIG_INVALID,
+            hint="Copy it again from where the run wrote it. A restore from this one would leave rows out.",
+        )
+
+
+def has_end(text: str) -> bool:
+    """Return whether the file would show that it was cut; those of earlier versions would not."""
+    return COUNT in text.partition(MARK)[0]
 
 
 def names_database(text: str, database_id: str) -> bool:
@@ -298,7 +323,8 @@ def rewrite(text: str, shapes: Mapping[str, TableShape]) -> str:
 
     `shapes` are those of the tables that exist.
     """
-    head, rows = text.partition(MARK)[0].removesuffix(GONE), dict[TableShape, list[Row]]()
+    head = text.partition(MARK)[0].partition(END)[0].removesuffix(GONE)
+    rows = dict[TableShape, list[Row]]()
     for batch in parse_batches(text):
         parents = shapes[batch.table].parents if batch.table in shapes else ()
         shape = TableShape(batch.table, batch.columns, batch.key, parents=parents)

@@ -51,6 +51,42 @@ def test_file_of_another_database_is_compared_with_a_warning(library: Library) -
         assert f"does not name the database lib ({ID})" in listed.err
 
 
+def test_cut_file_is_refused(library: Library) -> None:
+    """Also between two statements, where the rest is good SQL. The names of the lines are not read from our code."""
+    library.write("INSERT INTO books (title) VALUES ('Middlemarch')")
+    assert library.restore(SINCE).code == 0
+    (file,) = kept_files(library.world)
+    whole = file.read_text()
+    lines = whole.splitlines(keepends=True)
+    statements = [n for n, line in enumerate(lines, 1) if line.startswith("ON CONFLICT")]
+    assert len(statements) == 2
+    assert conflicts(library, file).out.count("in the file") == 2
+
+    pragma = next(n for n, line in enumerate(lines, 1) if line.startswith("PRAGMA"))
+    for cut in (pragma, statements[0], statements[1]):
+        file.write_text("".join(lines[:cut]))
+        refused = conflicts(library, file), conflicts(library, file, "--into", str(file) + ".new")
+        assert [each.code for each in refused] == [2, 2], cut
+        assert "cut" in refused[0].err
+
+    file.write_text("".join(line for line in lines if "number of rows" not in line))  # as earlier versions wrote it
+    assert conflicts(library, file).code == 0
+    rewritten = library.world.folder / "new.sql"
+    file.write_text(whole)
+    assert conflicts(library, file, "--into", str(rewritten)).code == 0
+    assert conflicts(library, rewritten).out == conflicts(library, file).out
+
+
+def test_file_without_rows_says_what_it_does_not_show(library: Library) -> None:
+    library.restore("-1s")
+    assert kept_files(library.world)
+    for file in kept_files(library.world):
+        assert "or the restore lost none" in conflicts(library, file).out
+        lines = [line for line in file.read_text().splitlines(keepends=True) if "number of rows" not in line]
+        file.write_text("".join(lines))
+        assert "does not show whether it was cut" in conflicts(library, file).out
+
+
 def test_missing_file_is_refused(library: Library) -> None:
     refused = conflicts(library, library.world.folder / "missing.sql")
 
