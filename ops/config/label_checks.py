@@ -81,8 +81,7 @@ def _labels_of_buttons(labels: Mapping[str, Any], by_label: Mapping[str, bool]) 
     for name, label in labels.items():
         runbook = get_nested(label, "runbook")
         if isinstance(runbook, str) and not by_label.get(runbook, True):
-            why = "the job of a label holds a token, and this runbook builds an old commit"
-            yield ("labels", name, "runbook"), f"no label may start {runbook}: {why}; use its button"
+            yield ("labels", name, "runbook"), f"no label may start {runbook}; use its button or command"
 
 
 def _values_of_labels(

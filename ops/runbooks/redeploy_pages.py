@@ -12,7 +12,7 @@ from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import GitCommit, is_sha, quote_name
 from ops.core.next_step import SuggestedCommand
 from ops.engine.context import Context
-from ops.engine.runbook import JobNeeds, Runbook, TokenPermissions, param, require_service
+from ops.engine.runbook import JobNeeds, LabelUse, Runbook, TokenPermissions, param, require_service
 from ops.engine.step import StepPlan
 from ops.pages import live_deployment, plan_text, snapshot
 from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
@@ -42,7 +42,7 @@ class RedeployPages(Runbook["RedeployPages.Params"]):
     when = "A deployment of a Pages site is bad, and no earlier deployment can be used"
     menu_rank = 2
     kinds = ("pages",)
-    label_use = None  # a build of an old commit runs code that may no longer be trusted
+    label_use = LabelUse(only={"commit": PREVIOUS})  # a commit is never taken from an issue
     params = Params
     example = Params(service="frontend")
     writes = (

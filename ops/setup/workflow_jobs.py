@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 RUNTIME_LOCK = "runtime"
 APP_KEY, APP_ID, SECRETS_TOKEN = "GH_SECRETS_APP_KEY", "GH_SECRETS_APP_ID", "GH_SECRETS_TOKEN"
 DOCTOR, DOCTOR_MINUTE = "doctor", 37
+REDEPLOY = "redeploy"
+"""Template of a runbook whose jobs build a commit; also the start of the id of a label's job."""
 WATCH, WATCH_MINUTE = "watch", 23
 ROTATION_PREFIXES = (NEW_PREFIX, OLD_PREFIX)
 MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
@@ -71,8 +73,19 @@ class ActingJob:
     automatic: Sequence[str] = ()
     """Runbooks that another job follows with the automatic step after a relapse."""
 
+    sites: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
+    """Service → repository of its site, from which jobs before this one fetch and build a commit."""
+
+    name: str = ""
+    """Start of its id (default: the GitHub environment)."""
+
+    chosen: str = ""
+    """GitHub expression besides the pass, where two jobs use the same environments."""
+
     @property
     def id(self) -> str:
+        if self.name:
+            return f"{self.name}-{self.environment}"
         return f"{self.github_environment}-{self.environment}" if self.environment else "unprivileged"
 
 
@@ -80,11 +93,20 @@ def has_other_repository(config: "Config", runbook: AnyRunbook) -> bool:
     """Return whether the runbook's jobs check out the repository of a service."""
     fitting = fitting_environments(config, runbook)
     services = (each.services[name] for each in fitting for name in fitting_services(each, runbook))
-    return runbook.job.template == "redeploy" and any(service.repository for service in services)
+    return runbook.job.template == REDEPLOY and any(service.repository for service in services)
 
 
 def button_jobs(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
-    return _acting_jobs(config, [(runbook, each) for each in fitting_environments(config, runbook)])
+    jobs = _acting_jobs(config, [(runbook, each) for each in fitting_environments(config, runbook)])
+    return [dataclasses.replace(job, sites=_sites(config, runbook, job.environment)) for job in jobs]
+
+
+def _sites(config: "Config", runbook: AnyRunbook, environment: str) -> Mapping[str, str | None]:
+    """Return service → repository of its site, if the jobs of the runbook build a commit."""
+    if runbook.job.template != REDEPLOY:
+        return {}
+    place = config.environments[environment]
+    return {name: place.services[name].repository for name in fitting_services(place, runbook)}
 
 
 def label_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[ActingJob]:
@@ -97,11 +119,32 @@ def label_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[Act
         if (name, environment.name) in labeled
         or (runbook.needs_approval and environment in fitting_environments(config, runbook))
     ]
+    building = [pair for pair in pairs if pair[0].job.template == REDEPLOY]
+    pairs = [pair for pair in pairs if pair not in building]
     with_end = {label.environment for label in config.labels.values() if _has_end(config, runbooks, label)}
-    return [
+    jobs = [
         job if job.environment in with_end else dataclasses.replace(job, end_command="")
         for job in _acting_jobs(config, pairs)
     ]
+    return [*(_beside(job, building) for job in jobs), *(_building_job(config, *pair) for pair in building)]
+
+
+def _beside(job: ActingJob, building: "Sequence[tuple[AnyRunbook, Environment]]") -> ActingJob:
+    """Return a job that leaves runbooks that build a site to their own jobs: it has a token while it would build."""
+    same = (
+        name.name
+        for name, place in building
+        if (name.github_environment, place.name) == (job.github_environment, job.environment)
+    )
+    chosen = " && ".join(f"needs.gate.outputs.runbook != '{name}'" for name in dict.fromkeys(same))
+    return dataclasses.replace(job, chosen=chosen)
+
+
+def _building_job(config: "Config", runbook: AnyRunbook, environment: "Environment") -> ActingJob:
+    """Return the job that deploys a commit, which jobs before it fetch and build without a token."""
+    (job,) = _acting_jobs(config, [(runbook, environment)])
+    chosen = f"needs.gate.outputs.runbook == '{runbook.name}'"
+    return dataclasses.replace(job, sites=_sites(config, runbook, environment.name), name=REDEPLOY, chosen=chosen)
 
 
 def second_person_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[ActingJob]:

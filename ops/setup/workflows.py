@@ -20,8 +20,7 @@ import jinja2
 
 from ops.app.menu import build_menu
 from ops.app.registry import FIXED_WORKFLOWS
-from ops.app.scope import AnyRunbook, button_inputs, fitting_environments, fitting_services, laptop_variables
-from ops.config.checks import KINDS
+from ops.app.scope import AnyRunbook, button_inputs, fitting_environments, laptop_variables
 from ops.core import next_step
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL
 from ops.core.names import CHECK_OUTAGE
@@ -190,16 +189,11 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
 def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, acting: list[ActingJob]) -> str:
     fields = button_inputs(config, runbook)
     named = [each.name for each in fields if each.required and each.name not in {"environment", "incident"}]
-    sites = {
-        each.name: {service: each.services[service].repository for service in fitting_services(each, runbook)}
-        for each in fitting_environments(config, runbook)
-        if runbook.kinds[0] in KINDS
-    }
     button = {"name": runbook.name, "inputs": fields, "named": named}
     waiting = workflow_jobs.reviewer_jobs(acting)
     places = {each.name: laptop_variables(runbook, each, "") for each in fitting_environments(config, runbook)}
     variables = _json_text(places, indent=None) if any(places.values()) else ""
-    return text(runbook.job.template, button=button, acting=acting, waiting=waiting, sites=sites, variables=variables)
+    return text(runbook.job.template, button=button, acting=acting, waiting=waiting, variables=variables)
 
 
 def _incident(text: Callable[..., str], config: "Config", runbooks: Mapping[str, AnyRunbook]) -> str:

@@ -127,14 +127,18 @@ class _ExpressionParser:
         if kind != "name":
             raise UnsupportedExpression(f"an expression has {token!r} in place of a value")
         if self._accept("("):
-            return self._call(token)
+            return self._dereference(self._call(token))
         constants = {"true": True, "false": False, "null": None}
         return constants[token] if token in constants else self._path(token)
 
     def _path(self, root: str) -> Any:
         if root not in self.contexts:
             raise UnsupportedExpression(f"this runner does not support the context `{root}` here")
-        value, many = self.contexts[root], False
+        return self._dereference(self.contexts[root])
+
+    def _dereference(self, value: Any) -> Any:
+        """Return the property that `.NAME` and `[…]` after a value name."""
+        many = False
         while True:
             if self._accept("."):
                 if self._accept("*"):

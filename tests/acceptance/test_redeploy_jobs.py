@@ -1,4 +1,4 @@
-"""Jobs of redeploy-pages.yml on separate machines: old dependencies reach no token.
+"""Jobs of redeploy-pages.yml and incident.yml on separate machines: old dependencies reach no token.
 
 Each job has users, processes, a home and a workspace of its own; from one to the next go the artifacts alone. The build's
 machine goes on while the deploy job works: what the dependency left running there goes on looking.
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,27 @@ from tests.support import plain_yaml
 from tests.support.site_repository import BUILD, SiteRepository, repository
 from tests.support.workflows import generated
 
-FETCH, BUILDS, DEPLOY = "fetch-production", "build-production", "recovery-production"
-WORKFLOW = plain_yaml.load((generated() / ".github/workflows/redeploy-pages.yml").read_text())
+
+@dataclass(frozen=True)
+class Way:
+    """The jobs of a workflow that builds and deploys a commit."""
+
+    file: str
+    fetch: str
+    build: str
+    deploy: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def jobs(self) -> Any:
+        return plain_yaml.load((generated() / f".github/workflows/{self.file}.yml").read_text())["jobs"]
+
+
+PRESSED = {"service": "frontend", "environment": "production", "commit": "previous", "dry_run": False}
+WAYS = {
+    "button": Way("redeploy-pages", "fetch-production", "build-production", "recovery-production", PRESSED),
+    "label": Way("incident", "fetch-redeploy-production", "build-redeploy-production", "redeploy-production"),
+}
 UNSHARE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
 HIDDEN = 'for place in $HIDE; do mount -t tmpfs none "$place"; done; '
 
@@ -75,6 +95,7 @@ class Jobs:
 
     world: World
     folder: Path
+    way: Way
     outputs: dict[str, Any] = field(default_factory=dict)
 
     def place(self, job: str) -> Path:
@@ -88,7 +109,7 @@ class Jobs:
                     ROOT / part, workspace / part, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
                 )
             shutil.copy(self.world.config, workspace / "ops.yml")
-            if any(step.get("with", {}).get("path") == "app" for step in WORKFLOW["jobs"][job]["steps"]):
+            if any(step.get("with", {}).get("path") == "app" for step in self.way.jobs[job]["steps"]):
                 subprocess.run(
                     ["git", "clone", "-q", str(self.world.folder / "app"), str(workspace / "app")], check=True
                 )
@@ -100,14 +121,14 @@ class Jobs:
         The step uses the action `run` of the workspace.
         """
         workspace, temp = self.place(job), self.folder / job / "temp"
-        (step,) = [s for s in WORKFLOW["jobs"][job]["steps"] if s.get("uses") == "./.github/actions/run"]
+        (step,) = [s for s in self.way.jobs[job]["steps"] if s.get("uses") == "./.github/actions/run"]
         (inner,) = plain_yaml.load((ROOT / ".github/actions/run/action.yml").read_text())["runs"]["steps"]
         secrets = {"CLOUDFLARE_API_TOKEN": self.world.sandbox.token, "SLACK_WEBHOOK_URL": "http://127.0.0.1:9/slack"}
         contexts = {
-            "inputs": {"service": "frontend", "environment": "production", "commit": "previous", "dry_run": False},
-            "needs": {FETCH: {"outputs": self.outputs}, "gate": {"outputs": self.gate()}},
+            "inputs": self.way.inputs,
+            "needs": {self.way.fetch: {"outputs": self.outputs}, "gate": {"outputs": self.gate()}},
             "steps": {"setup": {"outputs": {"path": ""}}},
-            "secrets": secrets if "environment" in WORKFLOW["jobs"][job] else {},
+            "secrets": secrets if "environment" in self.way.jobs[job] else {},
             "github": {"token": "ghs_of_the_job", "repository": "fortunet/fortunet"},
             "vars": {},
             "runner": {"temp": str(temp)},
@@ -137,7 +158,7 @@ class Jobs:
         return [*UNSHARE, "sh", "-c", f'{HIDDEN} cd {workspace}; bash -e -c "$STEP"; echo $? > {temp}/code'], environ
 
     def gate(self) -> Mapping[str, str]:
-        params = {"service": "frontend", "commit": "previous"}
+        params = {"service": "frontend", **({"commit": "previous"} if self.way.inputs else {})}
         at = self.world.sandbox.clock.now().isoformat()
         approved = {"environment": "production", "attempt": "1", "runbook": "redeploy-pages"}
         return {"params": json.dumps(params), "requested_at": at, "permission": "checked", **approved}
@@ -177,20 +198,21 @@ class Jobs:
 
     def read_outputs(self) -> None:
         """Read the outputs of the fetch job as GitHub does."""
-        lines = (self.folder / FETCH / "temp" / "outputs").read_text().splitlines()
+        lines = (self.folder / self.way.fetch / "temp" / "outputs").read_text().splitlines()
         for at, line in enumerate(lines):
             name, between, _ = line.partition("<<")
             if between:
                 self.outputs[name] = lines[at + 1]
 
 
-@pytest.fixture
-def jobs(world: World, tmp_path: Path) -> Jobs:
+@pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
+def jobs(world: World, tmp_path: Path, request: pytest.FixtureRequest) -> Jobs:
+    way: Way = request.param
     node.install_packages()  # runners have their tools before a job starts
     world.sandbox.switches.pages_propagation_seconds = 0
     world.edit_config("content-type: text/html\n", "content-type: text/html\n              body: good\n")
     app: SiteRepository = repository(world)
-    loot = tmp_path / "jobs" / BUILDS / "loot"
+    loot = tmp_path / "jobs" / way.build / "loot"
     world.edit_config("          output: dist\n", f"          output: dist\n          env: {{LOOT: {loot}}}\n")
     for name, content in {"evil.py": EVIL, "install.sh": INSTALL}.items():
         path = app.folder / "node_modules" / "evil" / name
@@ -200,8 +222,8 @@ def jobs(world: World, tmp_path: Path) -> Jobs:
     bad = app.commit("bad", page_html="<h1>bad</h1>")
     world.site(timedelta(minutes=10), "bad", commit=bad)
     (tmp_path / "jobs").mkdir()
-    found = Jobs(world, tmp_path / "jobs")
-    for job in (FETCH, BUILDS, DEPLOY):
+    found = Jobs(world, tmp_path / "jobs", way)
+    for job in (way.fetch, way.build, way.deploy):
         found.place(job)
     return found
 
@@ -212,29 +234,34 @@ def copy_artifact(jobs: Jobs, name: str, source: str, target: str) -> None:
 
 
 def run_fetch(jobs: Jobs) -> None:
-    jobs.run(FETCH)
+    jobs.run(jobs.way.fetch)
     jobs.read_outputs()
-    (jobs.folder / BUILDS / "temp" / "tree").mkdir()
-    shutil.copy(jobs.folder / FETCH / "temp" / "tree.tar", jobs.folder / BUILDS / "temp" / "tree" / "tree.tar")
+    (jobs.folder / jobs.way.build / "temp" / "tree").mkdir()
+    shutil.copy(
+        jobs.folder / jobs.way.fetch / "temp" / "tree.tar", jobs.folder / jobs.way.build / "temp" / "tree" / "tree.tar"
+    )
 
 
 def test_malicious_dependency_finds_no_token(jobs: Jobs) -> None:
     run_fetch(jobs)
 
-    with jobs.keep_running(BUILDS):
-        copy_artifact(jobs, "built", f"{BUILDS}/temp/built", f"{DEPLOY}/temp")
-        (jobs.folder / DEPLOY / "temp" / "configuration").mkdir()
-        shutil.copy(jobs.folder / FETCH / "temp/configuration.json", jobs.folder / DEPLOY / "temp/configuration")
-        said = jobs.run(DEPLOY)
+    with jobs.keep_running(jobs.way.build):
+        copy_artifact(jobs, "built", f"{jobs.way.build}/temp/built", f"{jobs.way.deploy}/temp")
+        (jobs.folder / jobs.way.deploy / "temp" / "configuration").mkdir()
+        shutil.copy(
+            jobs.folder / jobs.way.fetch / "temp/configuration.json",
+            jobs.folder / jobs.way.deploy / "temp/configuration",
+        )
+        said = jobs.run(jobs.way.deploy)
 
     live = jobs.world.sandbox.pages.projects[SITE].live
     assert live is not None
     assert live.commit_hash == jobs.outputs["commit"], said
     assert live.files["/index.html"].content == b"<h1>good</h1>"
-    assert (jobs.folder / BUILDS / "loot.began").exists()
-    assert not (jobs.folder / BUILDS / "loot").exists()
-    assert (jobs.folder / BUILDS / "loot.files").read_text() == ""
-    held = (jobs.folder / BUILDS / "loot.build").read_text()
+    assert (jobs.folder / jobs.way.build / "loot.began").exists()
+    assert not (jobs.folder / jobs.way.build / "loot").exists()
+    assert (jobs.folder / jobs.way.build / "loot.files").read_text() == ""
+    held = (jobs.folder / jobs.way.build / "loot.build").read_text()
     assert "TOKEN" not in held
     assert "WEBHOOK" not in held
     published = b"".join(asset.content for asset in live.files.values())
@@ -242,17 +269,19 @@ def test_malicious_dependency_finds_no_token(jobs: Jobs) -> None:
     assert "/environ" not in live.files
 
 
+@pytest.mark.parametrize("jobs", [WAYS["button"]], indirect=True, ids=["button"])
 def test_malicious_dependency_finds_token_on_same_machine(jobs: Jobs) -> None:
     """This proves that the test above can fail, and that a laptop is less protected."""
     run_fetch(jobs)
     holds = "CLOUDFLARE_API_TOKEN=found-it timeout 30 sh -c 'while [ ! -s \"$0\" ]; do :; done' "
 
-    with jobs.keep_running(BUILDS, then=f"{holds} {jobs.folder / BUILDS / 'loot'};"):
-        assert "found-it" in (jobs.folder / BUILDS / "loot").read_text()
+    with jobs.keep_running(jobs.way.build, then=f"{holds} {jobs.folder / jobs.way.build / 'loot'};"):
+        assert "found-it" in (jobs.folder / jobs.way.build / "loot").read_text()
 
 
-def test_build_job_has_no_environment_or_secret(jobs: Jobs) -> None:
-    build = WORKFLOW["jobs"][BUILDS]
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_build_job_has_no_environment_or_secret(way: Way) -> None:
+    build = way.jobs[way.build]
 
     assert "environment" not in build
     assert build["permissions"] == {"contents": "read"}

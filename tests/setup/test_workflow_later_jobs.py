@@ -137,3 +137,25 @@ def _all_needs(found: Mapping[str, Any], job: str) -> set[str]:
     needs = found[job].get("needs", [])
     direct = {needs} if isinstance(needs, str) else {*needs}
     return direct.union(*(_all_needs(found, each) for each in direct))
+
+
+def test_label_builds_a_commit_in_jobs_of_its_own() -> None:
+    """The jobs of other labels hold a token, so none of them runs this one."""
+    found = workflow("incident")["jobs"]
+    fetch, build, deploy = (f"{name}redeploy-production" for name in ("fetch-", "build-", ""))
+
+    assert {fetch, build, deploy} <= found.keys()
+    assert not {"fetch-redeploy-staging", "redeploy-staging"} & found.keys()  # no label names staging
+    assert "environment" not in found[build]
+    assert not secrets_of(found[build])
+    for name in (fetch, deploy):
+        assert "needs.gate.outputs.runbook == 'redeploy-pages'" in found[name]["if"]
+    assert "needs.gate.outputs.runbook != 'redeploy-pages'" in found["recovery-production"]["if"]
+    asked = next(step for step in found[fetch]["steps"] if step.get("id") == "fetch")["with"]
+    assert asked["commit"] == "previous"
+    assert {fetch, build, deploy} <= {*found["tell"]["needs"]}
+    assert {deploy} <= {*found["watch"]["needs"]} & {*found["report"]["needs"]}
+    for path in CONFIGURATIONS.values():
+        labels = [each.runbook for each in config(path).labels.values()]
+        has_job = any("redeploy" in name for name in workflow("incident", path)["jobs"])
+        assert has_job == ("redeploy-pages" in labels)

@@ -205,10 +205,16 @@ def test_label_job_has_secrets_of_its_runbooks(path: Path) -> None:
     of = config(path)
     asked = {(label.runbook, label.environment) for label in of.labels.values()}
     asked |= {("restore-database", name) for name, each in of.environments.items() if each.databases}
+    builds = {(name, place) for name, place in asked if discover_runbooks()[name].job.template == "redeploy"}
+    asked -= builds  # its build needs jobs of its own
     powers = {(discover_runbooks()[name].github_environment, place) for name, place in asked}
 
     found = {key: step for key, _, step in recovery_jobs("incident", path)}
-    assert found.keys() == {f"{power}-{place}" if power else "unprivileged" for power, place in powers}
+    own = {f"redeploy-{place}": (name, place) for name, place in builds}
+    shared = {f"{power}-{place}" if power else "unprivileged" for power, place in powers}
+    assert found.keys() == shared | own.keys()
+    for key, (name, place) in own.items():
+        assert secrets_of(found[key]) == expected_secrets(of, [name], place)
     for power, place in powers:
         if power:
             runbooks = [

@@ -25,6 +25,8 @@ CONTEXTS: dict[str, Any] = {
         ("${{ github.event.issue.number }}", 7),
         ("github.event.comment.body", None),
         ("github.event['issue'].state", "open"),
+        ("fromJSON('{\"service\": \"web\"}').service == 'web'", True),
+        ("fromJSON(needs.gate.outputs.go).service", UNKNOWN),
         ("!inputs.dry_run", True),
         ("inputs.dry_run && '--dry-run' || ''", ""),
         ("needs.gate.outputs.go == 'true'", UNKNOWN),
