@@ -144,6 +144,7 @@ PRODUCTS: tuple[tuple[str, str, ErrorCodes], ...] = (
     ("D1", r"/accounts/[^/]+/d1/.*", D1),
     ("R2", r"/accounts/[^/]+/r2/.*", R2),
     ("Routes", r"/zones(/.*)?", ROUTES),
+    ("Access", r"/accounts/[^/]+/access/.*", {}),
     ("API tokens", r"(/user|/accounts/[^/]+)/tokens(/.*)?", TOKENS),
     ("accounts", r"/accounts", {}),
     ("the audit log", r"/accounts/[^/]+/logs/audit", {}),

@@ -65,7 +65,9 @@ def test_due_window_is_reopened_once_and_reported(place: MaintenanceWorld) -> No
 
     assert ended(closed) == (0, "recovered", "verified")
     assert opened.code == 0, opened.out
-    assert re.search("\n✔ RECOVERED  .*\\bapi\\b.* ops-maintenance .* healthy, proved after ", opened.out)
+    assert re.search(
+        "\n✔ RECOVERED  .*\\bapi\\b.* ops-maintenance .* healthy, seen from FRA, proved after ", opened.out
+    )
     assert "(a schedule)" in opened.out
     assert place.ways == before
     comments = [comment.body for comment in github.issue(number).comments]
