@@ -23,6 +23,8 @@ _REPLACES = re.compile(r"\bREPLACE\s+INTO\b|\bOR\s+REPLACE\b(?!\s*\()|\bON\s+CON
 """Words by which SQLite deletes a row for a new one (sqlite.org/lang_conflict.html): its authorizer does not see it."""
 _REMOVES_TEXT = re.compile(r"'delete(?:-all)?'", re.IGNORECASE)
 """Commands by which an INSERT removes rows of a full-text table (sqlite.org/fts5.html#special_insert_commands)."""
+_SEQUENCE = "sqlite_sequence"
+"""Table with the highest number of each table with AUTOINCREMENT; SQL may change it (sqlite.org/autoinc.html)."""
 WITH_TABLE, UNSEEN = "with the table", "in a test with made-up rows"
 
 
@@ -79,6 +81,10 @@ class LossTracker:
         """Present table → name before the transaction."""
         self._keys = dict[str, str]()
         """Folded name before the transaction → column whose numbers new rows may get again."""
+        self._number_keys = dict[str, str]()
+        """Folded name before the transaction → column that SQLite numbers, also with AUTOINCREMENT."""
+        self._resets_numbers = False
+        """Whether the transaction changes the numbers of AUTOINCREMENT by hand."""
         self._added = set[tuple[str, str]]()
         """Present table and column for each column that the transaction added."""
         self._losses = list[RowLoss]()
@@ -102,7 +108,10 @@ class LossTracker:
         found += [loss for key in self._removed if key in rebuilt for loss in rebuilt[key].losses]
         ordered = sorted(dict.fromkeys(found), key=lambda each: each.statement)
         kept = self._tables.keys() | {fold_name(name) for name in self._names.values()}
-        return tuple(replace(each, is_kept=fold_name(each.table) in kept) for each in ordered)
+        numbered = self._number_keys if self._resets_numbers else self._keys
+        return tuple(
+            replace(each, is_kept=(key := fold_name(each.table)) in kept, key=numbered.get(key, "")) for each in ordered
+        )
 
     def _bound(self, key: str, loss: RowLoss) -> RowLoss:
         """Return the loss of a removed table; another one of its name may have some of its rows."""
@@ -129,6 +138,7 @@ class LossTracker:
         self._before = (self._tables, dict(self._origins), frozenset(self._written))
         self._names = {key: each.name for key, each in self._tables.items()}
         self._keys = {key: each.reused_key for key, each in self._tables.items()}
+        self._number_keys, self._resets_numbers = {key: each.number_key for key, each in self._tables.items()}, False
         self._added, self._losses, self._removed = set(), [], {}
         self._copies, self._compares_otherwise = {}, False
 
@@ -146,6 +156,7 @@ class LossTracker:
         self._changes_tables |= action in _TABLE_ACTIONS
         if self._is_running:
             return
+        self._resets_numbers |= action in ROW_ACTIONS and first.lower() == _SEQUENCE and _SEQUENCE in self._sql.lower()
         if action in ROW_ACTIONS:
             self._events.append(_Event(action, fold_name(first), fold_name(second), trigger))
         elif action == sqlite3.SQLITE_READ:

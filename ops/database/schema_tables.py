@@ -85,8 +85,12 @@ class Table:
 
         sqlite.org/autoinc.html
         """
-        found = (each.name for each in self.stored if self.is_rowid(each))
-        return "" if "AUTOINCREMENT" in self._words else next(found, "")
+        return "" if "AUTOINCREMENT" in self._words else self.number_key
+
+    @property
+    def number_key(self) -> str:
+        """Return the column that SQLite numbers by itself; empty if there is none."""
+        return next((each.name for each in self.stored if self.is_rowid(each)), "")
 
     @property
     def has_collation(self) -> bool:
