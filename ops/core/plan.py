@@ -36,6 +36,11 @@ class Change:
     """Command that restores `before`; None if it is unknown, or if the change alone has no effect."""
 
     @property
+    def is_aside(self) -> bool:
+        """Whether it only stores something beside the live system, which is the same afterwards."""
+        return False
+
+    @property
     def values(self) -> tuple[str, str, str]:
         """Return target, before and after."""
         return self.target, self.before, self.after
@@ -211,6 +216,8 @@ class Progress:
     """Changed by this run, and no longer live."""
     unconfirmed: list[str] = field(default_factory=list)
     """Writes that nothing has shown live yet: unclear ones to an API that may lag, and those of an unread batch."""
+    asides: set[str] = field(default_factory=set)
+    """Targets of begun changes beside the live system."""
     pending_target: str = ""
     """Target of a sent write that is not settled yet; empty if there is none."""
     has_sent: bool = False
@@ -229,7 +236,10 @@ class Progress:
     def begin_change(self, change: Change) -> None:
         """Note that the write of this change is about to be sent."""
         self.pending_target, self.is_answered = change.target, False
-        self.has_sent = self.may_have_written = True
+        if change.is_aside:
+            self.asides.add(change.target)
+        else:
+            self.has_sent = self.may_have_written = True
 
     def begin_read_back(self, change: Change) -> None:
         """Note that a change is read back whose write was answered before those of other changes."""
@@ -251,8 +261,8 @@ class Progress:
 
         `verified`: the state was read afterwards, or the provider named the rejected value.
         """
-        self.pending_target = ""
-        self.may_have_written = self._is_known_to_have_written or not verified
+        is_aside, self.pending_target = self.pending_target in self.asides, ""
+        self.may_have_written = self._is_known_to_have_written or not (verified or is_aside)
 
     def note_undone(self, taken_back: Collection[str]) -> None:
         """Note that this run took these targets back: none of its changes is live."""
@@ -266,18 +276,20 @@ class Progress:
 
     @property
     def _is_known_to_have_written(self) -> bool:
-        return bool(self.changed or self.replaced or self.unconfirmed or self.moved_traffic)
+        targets = {*self.changed, *self.replaced, *self.unconfirmed} - self.asides
+        return bool(targets or self.moved_traffic)
 
     def live_state(self, plan: Plan | None, *, is_seen: bool) -> LiveState:
         """Return what is live. `is_seen`: each answered change was read back or seen by a probe."""
-        outcome = self.outcome(plan)
-        if self.replaced:
+        asides = self.asides | {each.target for each in plan.changes if each.is_aside} if plan else self.asides
+        outcome = {name: [each for each in found if each not in asides] for name, found in self.outcome(plan).items()}
+        if outcome["replaced"]:
             return LiveState.REPLACED
-        if self.changed and (outcome["unknown"] or outcome["not_changed"]):
+        if outcome["changed"] and (outcome["unknown"] or outcome["not_changed"]):
             return LiveState.PARTLY
         if outcome["unknown"]:
             return LiveState.WRITTEN if self.is_answered else LiveState.UNKNOWN
-        if self.changed or (self.done_by_others and not is_seen):
+        if outcome["changed"] or (outcome["done_by_others"] and not is_seen):
             return LiveState.LIVE if is_seen else LiveState.WRITTEN
         if self.may_have_written and not self._is_known_to_have_written:
             return LiveState.UNKNOWN if self.has_sent else LiveState.LEFT
@@ -310,9 +322,10 @@ class Progress:
             outcome[name] for name in OUTCOME_WORDS if name != "not_changed"
         ):
             return ""
-        return "; ".join(
-            f"{OUTCOME_WORDS[name]}: {', '.join(first_of(targets))}" for name, targets in outcome.items() if targets
-        )
+        stored = [each for each in outcome["changed"] if each in self.asides]
+        words = {**outcome, "changed": [each for each in outcome["changed"] if each not in self.asides]}
+        texts = [f"{OUTCOME_WORDS[name]}: {', '.join(first_of(found))}" for name, found in words.items() if found]
+        return "; ".join([*([f"stored: {', '.join(stored)}"] if stored else []), *texts])
 
 
 def changed_elsewhere_error(text: str, progress: Progress) -> OpsError:

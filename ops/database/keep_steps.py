@@ -9,7 +9,7 @@ from ops.config.probes import ProbeSet
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, Refused, UnclearWrite
 from ops.core.names import count_of, did_you_mean, quote_name
-from ops.core.plan import PlanSection
+from ops.core.plan import PlanSection, Progress
 from ops.core.run_record import RunRecord
 from ops.core.timeline import EventKind
 from ops.database import row_reads, terms
@@ -118,10 +118,20 @@ def _not_kept(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class KeepRows(Step):
-    """Read the rows, and store them in a private place before the restore."""
+class _CopyStep(Step):
+    """A step that writes the file of rows, and changes no database."""
 
     keeping: RowKeeping
+
+    @property
+    def is_aside(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KeepRows(_CopyStep):
+    """Read the rows, and store them in a private place before the restore."""
+
     find_probes: Callable[[Context[Any]], ProbeSet | None]
     """Returns the probes of maintenance: a row that is added after the read would be lost."""
 
@@ -153,10 +163,8 @@ class KeepRows(Step):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DropUnlostRows(Step):
+class DropUnlostRows(_CopyStep):
     """Leave only the rows in the file that the restore lost. A failure is a warning: the file then has all of them."""
-
-    keeping: RowKeeping
 
     @classmethod
     def of(cls, keeping: RowKeeping) -> "DropUnlostRows":
@@ -185,7 +193,16 @@ class DropUnlostRows(Step):
             place, has = keeping.place, "may have" if isinstance(error, UnclearWrite) else "has"
             ctx.timeline.record(EventKind.WARNING, f"{place} {has} all rows that were read, lost or not: {text}")
             return f"not compared: {keeping.advice}"
+        if not any(lost.values()):
+            return f"lost by the restore: none of the rows that were read; {keeping.place} holds no rows: delete it"
         return f"lost by the restore: {_describe_counts(lost)}; {keeping.advice}"
+
+
+def describe_left(keeping: RowKeeping | None, progress: Progress) -> str:
+    """Describe the file of a run that ends without a restore; empty if it has none, or may have restored."""
+    if keeping is None or keeping.restore.sent or progress.asides.isdisjoint(progress.changed):
+        return ""
+    return f"{keeping.place} has rows that were read before, and nothing was restored: delete it"
 
 
 def describe_earlier(records: Iterable[RunRecord]) -> Iterator[str]:

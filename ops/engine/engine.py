@@ -264,7 +264,7 @@ class Engine:
             ctx.timeline.record(EventKind.COMPARED, f"not sent again: {step.accepted_before}")
             sent.is_accepted = progress.is_answered = True
         elif self.writer.write(sent):
-            run.wrote = True
+            run.wrote |= not step.is_aside
         else:
             progress.settle_change(step, progress.done_by_others)
             return

@@ -10,7 +10,7 @@ from ops.config.probes import ProbeSet
 from ops.core.approval import ApprovalTerms
 from ops.core.errors import Decision, NoEvidence, Reason, StillUnhealthy
 from ops.core.next_step import SuggestedCommand
-from ops.core.plan import RunOutcome
+from ops.core.plan import Progress, RunOutcome
 from ops.core.run_record import PreviousRuns, RunRecord, merge_runs
 from ops.core.threads import run_parallel_mixed, start_call
 from ops.core.timeline import EventKind
@@ -383,9 +383,17 @@ def _plan_changes(
         terms=whole.terms,
         probes=partial(_find_probes, ctx, closed),
         decide=partial(_decide, ctx, whole, remaining),
-        describe_remains=partial(closed.describe_remains, ctx),
+        describe_remains=partial(_describe_remains, ctx, closed, kept),
         repeat=terms.suggest_restore(ctx, name, restore.bookmark, accept_not_kept=ctx.params.accept_not_kept),
     )
+
+
+def _describe_remains(
+    ctx: Context[RestoreDatabase.Params], closed: Closure, kept: keep_steps.RowKeeping | None, progress: Progress
+) -> str:
+    """Describe the maintenance and the file that a run leaves behind that ends now; empty if there is none."""
+    left = (closed.describe_remains(ctx, progress), keep_steps.describe_left(kept, progress))
+    return ". ".join(filter(None, left))
 
 
 def _plan_holds(
