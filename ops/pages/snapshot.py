@@ -23,6 +23,7 @@ from ops.pages.live_deployment import PROPAGATION, AcceptedRollback, LiveDeploym
 from ops.pages.observed_content import ObservedPages, SiteObservation
 from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
 from ops.pages.target_choice import TargetFacts
+from ops.workers.commit_target import find_deployment
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -108,14 +109,14 @@ class PagesSnapshot:
     """A rollback by an earlier run that may be live, although the site does not show it."""
 
 
-def read_snapshot(ctx: Context[Any], service: "Service", to: str = "") -> PagesSnapshot:
-    """Read the project, its newest deployments and the served content.
+def read_snapshot(ctx: Context[Any], service: "Service", to: str = "", to_commit: str = "") -> PagesSnapshot:
+    """Read the project, its newest deployments and the served content. At most one of `to` and `to_commit` is given.
 
     Raises:
         Refused: the project has no deployment, `to` cannot be deployed, or the site changed between two reads.
     """
     earlier = ctx.previous_runs()
-    listed = _read_project_and_target(ctx, service, to)
+    listed = _read_project_and_target(ctx, service, to, to_commit)
     observed = _read_site(ctx, service, listed)
     live = live_deployment.identify_live(observed.project, observed.deployments, observed.digests)
     runs, place = earlier().runs, {"service": service.name, "environment": ctx.environment.name}
@@ -186,7 +187,7 @@ class _ProjectListing:
     requested: PagesDeployment | None
 
 
-def _read_project_and_target(ctx: SiteReader, service: "Service", to: str) -> _ProjectListing:
+def _read_project_and_target(ctx: SiteReader, service: "Service", to: str, to_commit: str = "") -> _ProjectListing:
     to = to.strip().lower()
     whole = re.fullmatch(FULL_ID, to)
     requested: list[Callable[[], Any]] = (
@@ -199,6 +200,7 @@ def _read_project_and_target(ctx: SiteReader, service: "Service", to: str) -> _P
             reason=Reason.NO_TARGET,
             hint="Deploy the site first.",
         )
+    to = find_deployment(to_commit, deployments) if to_commit else to
     older = [d for d in further if d is not None and d not in deployments]
     if older and older[0].environment != PRODUCTION:
         raise Refused(

@@ -22,6 +22,7 @@ from ops.pages.plan_text import PagesHistory, short_deployment_id
 from ops.pages.snapshot import PagesSnapshot, build_probes, live_content, read_snapshot
 from ops.pages.steps import RollBackSite, site_words
 from ops.pages.target_choice import PagesTargetChoice
+from ops.workers.commit_target import check_one_target
 from ops.workers.rollback_target import list_rejected
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class RollbackPages(Runbook["RollbackPages.Params"]):
     class Params:
         service: str = param("Service in ops.yml to roll back")
         to: str = param("Deployment: ID, first 8 characters, or URL (default: last known good one)", default="")
+        to_commit: str = param("Commit (7 or more digits) of the deployment to deploy", default="")
         reason: str = param("Reason, shown in the timeline", default="")
 
     name = "rollback-pages"
@@ -51,7 +53,8 @@ class RollbackPages(Runbook["RollbackPages.Params"]):
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         service = require_service(ctx, *self.kinds)
-        site = read_snapshot(ctx, service, ctx.params.to)
+        check_one_target(ctx.params.to, ctx.params.to_commit)
+        site = read_snapshot(ctx, service, ctx.params.to, ctx.params.to_commit)
         history, accepted = site.history, site.accepted
         if accepted and accepted.replaced and site.requested == accepted.replaced:
             raise _not_shown_refusal(service, accepted)
@@ -137,7 +140,7 @@ def _build_plan(
     chosen: PagesDeployment,
     site: PagesSnapshot,
 ) -> StepPlan:
-    sees, by_rule = site.observed.digests, not ctx.params.to
+    sees, by_rule = site.observed.digests, site.requested is None
     step = _build_step(ctx, service, chosen, site)
     older = next((each for each in history.choice.candidates if each.created_on < chosen.created_on), None)
     return StepPlan(

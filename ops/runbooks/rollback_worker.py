@@ -1,6 +1,6 @@
 """Roll a Worker back to an earlier version; `workers/rollback_target.py` chooses it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,7 +13,6 @@ from ops.cloudflare.types.workers import (
     describe_split,
     format_split,
     is_same_split,
-    short_id,
     traffic_of,
 )
 from ops.config.probes import ProbeSet
@@ -24,11 +23,12 @@ from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
 from ops.engine.step import Rehearsal, StepPlan
 from ops.workers import plan_text, refusals, rehearsal, reupload, rollback_target, schema_age, secret_values
+from ops.workers.commit_target import parse_request
 from ops.workers.deploy import DeploySplit
 from ops.workers.history import PastRollback, WorkerHistory
 from ops.workers.history_reads import find_records, read_history, read_listing
 from ops.workers.rollback_target import TargetChoice
-from ops.workers.schema_age import AppliedMigrations, SchemaAge
+from ops.workers.schema_age import AppliedMigrations
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -41,6 +41,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params"]):
     class Params:
         service: str = param("Service in ops.yml to roll back")
         to: str = param("Version ID, or a split such as A@90,B@10 (default: last known good version)", default="")
+        to_commit: str = param("Commit (7 or more digits) or tag of the version to deploy", default="")
         reason: str = param("Reason, shown in the deployment message and the timeline", default="")
         accept_changed_secrets: tuple[str, ...] = param(
             "Secrets that may return to their previous values, comma-separated", default=()
@@ -80,7 +81,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params"]):
         further = [lambda: ctx.cloudflare.workers.list_uploads(service.worker)] if rebuilt else []
         schemas = schema_age.start_reading(ctx.cloudflare, ctx.environment.databases_of(service.name))
         listing, uploads = read_listing(ctx, service, *further)
-        to = rollback_target.parse_target(ctx.params.to, listing.versions) if ctx.params.to else None
+        to = parse_request(ctx.params.to, ctx.params.to_commit, listing.versions)
         refusals.check_options(to, ctx.params)
         history = read_history(ctx, service, listing, requested=to or (), only_older=bool(ctx.params.relapsed))
         try:
@@ -123,7 +124,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params"]):
             )
         split = to or ((choice.candidates[0], 100.0),)
         refusals.check_no_migration(history, choice.suspect, split)
-        ages = _schema_ages(history, split, schemas())
+        ages = schema_age.list_split_ages(history, split, schemas())
         schema_age.check_breaking(
             ages,
             ctx.params.accept_breaking_migrations,
@@ -134,9 +135,9 @@ class RollbackWorker(Runbook["RollbackWorker.Params"]):
         return _build_plan(ctx, service, history, choice, split, ages=ages, by_rule=to is None, latest=latest)
 
     def after_relapse(self, params: Params, deployment: str) -> Params | None:
-        """Return the parameters without what a person accepted for one version; None after `to`."""
+        """Return the parameters without what a person accepted for one version; None after a named target."""
         kept = RollbackWorker.Params(params.service, current_secrets=params.current_secrets)
-        return None if params.to else replace(kept, relapsed=deployment, reason=AUTOMATIC_STEP)
+        return None if params.to or params.to_commit else replace(kept, relapsed=deployment, reason=AUTOMATIC_STEP)
 
 
 def _decide(
@@ -178,18 +179,6 @@ def _unconfirmed_marks(
 def _build_probes(service: "Service", find_split: Callable[[], Split] = tuple) -> ProbeSet:
     serving = frozenset(version for version, percent in find_split() if percent > 0)
     return ProbeSet(service.url, service.probes, service.verify, serving)
-
-
-SchemaAges = Mapping[str, Sequence[SchemaAge]]
-"""First digits of a version → how far each database is ahead of its code."""
-
-
-def _schema_ages(history: WorkerHistory, split: Split, databases: Sequence[AppliedMigrations]) -> SchemaAges:
-    return {
-        short_id(version): schema_age.list_schema_ages(history, version, databases)
-        for version, percent in split
-        if percent > 0
-    }
 
 
 def _build_step(
@@ -262,7 +251,7 @@ def _build_plan(
     choice: TargetChoice,
     split: Split,
     *,
-    ages: SchemaAges,
+    ages: schema_age.SchemaAges,
     by_rule: bool,
     latest: WorkerVersion | None,
 ) -> StepPlan:
@@ -406,7 +395,7 @@ def _plan_nothing(
     reason: Reason,
 ) -> StepPlan:
     """Return a plan without changes: the run probes what is live and suggests a next step."""
-    ages = _schema_ages(history, history.live.split, schemas())
+    ages = schema_age.list_split_ages(history, history.live.split, schemas())
     return StepPlan(
         summary=summary,
         sections=(

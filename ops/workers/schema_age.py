@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ops.cloudflare.marks import ANY_NAME, CodeAge, SchemaMark, parse_schema_marks
 from ops.cloudflare.response import CloudflareApiError
+from ops.cloudflare.types.workers import Split, short_id
 from ops.core.clock import format_duration
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import count_of, quote_name
@@ -237,6 +238,17 @@ def list_schema_ages(
     """Compare the databases with the code of a version."""
     ages = compare_all(databases, bound_databases(history, version), find_code_age(history, version))
     return tuple(replace(age, served_after=_find_service(history, version, age)) for age in ages)
+
+
+SchemaAges = Mapping[str, Sequence[SchemaAge]]
+"""First digits of a version → how far each database is ahead of its code."""
+
+
+def list_split_ages(history: WorkerHistory, split: Split, databases: Sequence[AppliedMigrations]) -> SchemaAges:
+    """Compare the databases with the code of each version with traffic."""
+    return {
+        short_id(version): list_schema_ages(history, version, databases) for version, percent in split if percent > 0
+    }
 
 
 def _find_service(history: WorkerHistory, version: str, age: SchemaAge) -> Mapping[str, float]:
