@@ -127,7 +127,8 @@ def build_sections(
         listed.append(PlanSection("Rejected deployments", tuple(list_rejected(choice.choice))))
     oldest = history.deployments[-1]
     reach = f"the newest {len(history.deployments)} deployments of production, back to {format_utc(oldest.created_on)}"
-    listed.append(PlanSection("History", (f"{reach}; Cloudflare does not report who deployed or rolled back",)))
+    unknown = "Cloudflare does not report who deployed or rolled back"
+    listed.append(PlanSection("History", (f"{reach}; {unknown}", choice.history.horizon)))
     return tuple(section for section in listed if section.lines)
 
 

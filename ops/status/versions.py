@@ -158,7 +158,7 @@ def _worker_versions(ctx: Context[Any], service: "Service", empty: ServiceVersio
     names = sorted(history.releases, key=lambda name: (history.version(name).number or 0, name), reverse=True)
     applied = databases()
     candidates = (_worker_candidate(history, choice, name, applied) for name in names)
-    return replace(empty, candidates=tuple(candidates), notes=(*notes, history.coverage))
+    return replace(empty, candidates=tuple(candidates), notes=(*notes, history.coverage, history.horizon))
 
 
 def _worker_candidate(
@@ -199,7 +199,8 @@ def _site_versions(ctx: Context[Any], service: "Service", empty: ServiceVersions
     nothing = plan_text.explain_nothing_to_do(history, history.choice, None)
     judged = _judge_deployments(history, has_target=nothing is None)
     candidates = (_site_candidate(each, verdict, why) for each, verdict, why in judged)
-    notes = (*([nothing[0]] if nothing else []), f"the newest {MAX_DEPLOYMENTS} deployments are read")
+    reach = (f"the newest {MAX_DEPLOYMENTS} deployments are read", history.choice.history.horizon)
+    notes = (*([nothing[0]] if nothing else []), *reach)
     return replace(empty, candidates=tuple(candidates), notes=notes)
 
 

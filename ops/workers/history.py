@@ -17,7 +17,7 @@ from ops.cloudflare.types.workers import (
     leave_out_rehearsals,
     traffic_of,
 )
-from ops.core.clock import format_utc
+from ops.core.clock import format_duration, format_utc
 from ops.core.names import count_of
 from ops.core.run_record import PreviousRuns, RunRecord
 
@@ -110,6 +110,20 @@ class WorkerHistory:
         oldest = self.deployments[-1].created_on
         listed = f"Cloudflare listed {count_of(count, 'deployment')}, back to {format_utc(oldest)}"
         return f"{listed}; {self.unread_note}" if self.unread_note else listed
+
+    @property
+    def horizon(self) -> str:
+        """Return how far back a rollback can still go, for people."""
+        able = [v for v in self.served_all_traffic if v in self.deployable]
+        if not able:
+            return "no release that served all traffic can be deployed again"
+        count = count_of(len({self.releases[version] for version in able}), "release")
+        since = min(self._first_seen(version) for version in able)
+        age = format_duration((self.now - since).total_seconds())
+        return f"{count} that served all traffic can be deployed, the oldest from {age} ago ({format_utc(since)})"
+
+    def _first_seen(self, version: str) -> datetime:
+        return min(d.created_on for d in self.deployments if version in d.serving_versions)
 
     def version(self, version: str) -> WorkerVersion:
         return self.versions.get(version) or WorkerVersion(id=version)

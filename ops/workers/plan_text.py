@@ -69,7 +69,7 @@ def build_sections(
         listed.append(PlanSection("Requests", tuple(describe_traffic(history.traffic, shown))))
     if by_rule:
         listed.append(PlanSection("Rejected versions", tuple(list_rejected(choice))))
-    listed.append(PlanSection("History", (history.coverage,)))
+    listed.append(PlanSection("History", (history.coverage, history.horizon)))
     return tuple(section for section in listed if section.lines)
 
 

@@ -1,5 +1,6 @@
 """Choice of the target of `ops rollback-worker`, including each row of the tables in docs."""
 
+import json
 import re
 import shlex
 import shutil
@@ -491,3 +492,16 @@ def test_random_histories_match_the_reference_rules(
         applied = [write for write in world.writes() if write.status == 200]
         assert len(applied) == (0 if target is None else 1), outcome.err
         assert target is None or world.live == {names[target]: 100}
+
+
+def test_plan_and_versions_say_how_far_back_a_rollback_can_go(world: World) -> None:
+    create_history(world, "A! 9d · B 3d · B+ 2d · C 1h")
+    world.release(timedelta(minutes=30), code="D", deploy=False)
+
+    where = ("--environment", "production", "--config", str(world.config), "--json")
+    planned, listed = world.rollback("--dry-run"), world.ops("versions", "api", *where)
+
+    oldest = f"the oldest from 3 d ago ({time_ago(world, '3d'):%Y-%m-%d %H:%M:%S} UTC)"
+    horizon = f"2 releases that served all traffic can be deployed, {oldest}"
+    assert horizon in planned.result["plan"]["sections"]["History"]
+    assert horizon in json.loads(listed.out)["notes"]

@@ -103,6 +103,11 @@ def break_newest_upload(made: Bakery) -> None:
     made.sandbox.delete_resource("mails")
 
 
+def upload_many_previews(made: Bakery) -> None:
+    for _ in range(98):  # with the two releases, the newest hundred are of two days
+        made.release(deploy=False)
+
+
 def serve_elsewhere(made: Bakery) -> None:
     """Let another Worker answer at the host that ops.yml names for the blog."""
     sandbox = made.sandbox
@@ -344,6 +349,7 @@ FAULTS = (
     ),
     Fault("static assets that ops.yml denies", "assets", serve_files, "C2"),
     Fault("a newest version that cannot be deployed", "versions", break_newest_upload),
+    Fault("a hundred versions within two days", "horizon", upload_many_previews),
     Fault("a binding to a database that is gone", "bindings", bind_missing_database),
     Fault("a secret that the Worker lacks", "worker-secrets", edit("      MAIL_KEY:", "      POST_KEY:", sync=True)),
     Fault("a misspelled project", "project", edit(f"pages: {SITE}", "pages: bakery-blogg")),

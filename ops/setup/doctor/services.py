@@ -1,6 +1,7 @@
 """Checks of each service and D1 database: its Worker, site or tables, and its answers."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -9,7 +10,7 @@ from ops.cloudflare import access, d1, r2
 from ops.cloudflare.response import NO_R2, CloudflareApiError, ErrorKind
 from ops.cloudflare.types.d1 import SqlResult, SqlStatement
 from ops.config.probes import ProbeSet
-from ops.core.clock import format_utc
+from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import did_you_mean, first_of
 from ops.core.verdict import ProbeResult, Verdict
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 CLIENT_ID, CLIENT_SECRET = "CF-Access-Client-Id", "CF-Access-Client-Secret"
 """Headers of a service token (developers.cloudflare.com/cloudflare-one/identity/service-tokens)."""
+
+MAX_DEPLOYABLE = 100
+"""Versions that Cloudflare can deploy (developers.cloudflare.com/workers/versions-and-deployments/rollbacks)."""
+REACH = timedelta(days=7)
 
 TIMEOUT = 5.0
 """Real seconds to wait for a query."""
@@ -67,6 +72,20 @@ def versions(service: ServiceFacts) -> Findings:
         if version not in deployable:
             text = f"Cloudflare does not list the {which} version {version[:8]} as deployable"
             yield Finding(text, "Look for a deleted binding of this version, then deploy the Worker again.")
+
+
+@check("horizon", workers, needs=("worker",), why="A rollback may not reach the last good release.")
+def horizon(service: ServiceFacts) -> Findings:
+    """Does a rollback reach back for a week? Cloudflare deploys only the 100 newest versions."""
+    made = [each.created_on for each in service.deployable if each.created_on]
+    age = service.session.clock.now() - min(made) if made else REACH
+    if len(made) >= MAX_DEPLOYABLE and age < REACH:
+        edits = sum(each.triggered_by == "secret" for each in service.deployable)
+        yield Finding(
+            f"a rollback reaches back for only {format_duration(age.total_seconds())}: the {len(made)} newest versions "
+            f"are all from after {format_utc(min(made))}, {edits} of them secret edits",
+            "Edit several secrets in one call (`wrangler secret bulk`), and upload previews to another Worker.",
+        )
 
 
 @check("bindings", workers, needs=("worker",), why="Cloudflare refuses to deploy a version with a missing resource.")
@@ -409,6 +428,7 @@ CHECKS = (
     worker,
     assets,
     versions,
+    horizon,
     bindings,
     worker_secrets,
     project,
