@@ -68,12 +68,17 @@ class Switches:
     returns the latest upload."""
 
     propagation_seconds: float = 1.0
-    """Seconds of the sandbox's clock during which the edge still serves the previous deployment of a Worker."""
+    """Seconds of the sandbox's clock until the last machine of the first data center, FRA, serves a new deployment of a
+    Worker. Its first machine changes after a quarter of that; other data centers follow one after the other."""
 
     pages_propagation_seconds: float = 30.0
-    """Seconds of the sandbox's clock during which the addresses of a Pages site still serve the previous deployment.
+    """The same for the addresses of a Pages site.
     Custom domains were stale for 15 seconds to five minutes (github.com/SlopDotCash/slopdotcash/issues/86,
     github.com/langx/langx/issues/1211)."""
+
+    edge_machines_differ: bool = True
+    """Whether the machines of a data center change one after the other, and each request reaches another one. False:
+    all change with the last one."""
 
     edge_place: str = "FRA"
     """Airport code of the data center that clients reach. Each response names it at the end of `cf-ray`."""

@@ -137,9 +137,12 @@ class FakeAccount:
         secrets = {name: text for name, text in {**upload.secrets, **edits}.items() if text is not None}
         return self.add_version(worker, replace(upload, secrets=secrets), by, triggered_by="secret")
 
-    def served_at(self, worker: FakeWorker, instant: datetime) -> FakeWorkerDeployment | None:
-        """Return the deployment that the edge serves. The first one reaches it at once, later ones after a delay."""
-        known = instant - timedelta(seconds=self.switches.propagation_seconds)
+    def served_at(self, worker: FakeWorker, instant: datetime, lag: float) -> FakeWorkerDeployment | None:
+        """Return the deployment that a machine of the edge serves. The first one reaches it at once.
+
+        `lag`: its lag as a multiple of `propagation_seconds`.
+        """
+        known = instant - timedelta(seconds=lag * self.switches.propagation_seconds)
         arrived = [deployment for deployment in worker.history if deployment.made_at <= known]
         return next(reversed(arrived), next(iter(worker.history), None))
 

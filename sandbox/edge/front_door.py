@@ -8,7 +8,7 @@ import re
 import secrets
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,6 +22,7 @@ from sandbox.cloudflare.workers.state import FakeWorker, FakeWorkerDeployment, F
 from sandbox.cloudflare.zones.state import merge_slashes, normalize_path, parse_workers_dev_host
 from sandbox.edge.cache import CacheRule, ResponseCache
 from sandbox.edge.injection import inject_scripts
+from sandbox.edge.places import EdgePlaces, Machine, default_lags
 from sandbox.edge.site import SiteServer, answer_with_assets
 from sandbox.edge.status_pages import PublicSites
 from sandbox.server import HttpRequest, HttpResponse
@@ -30,6 +31,7 @@ LOCATION_HEADER = "sandbox-location"
 """Request header that selects a location instead of the switch `edge_place`. At Cloudflare, the network decides."""
 ADDRESS_HEADER = "sandbox-client-address"
 """Request header with the IP address of the client, for the analytics of a zone."""
+SERVED_KEPT = 10_000
 SKIPS_CHALLENGE = "sandbox-skips-challenge"
 """A request with this value in any header passes `edge_challenges_runners`."""
 
@@ -65,8 +67,20 @@ class Runtime(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class ServedRequest:
+    """A request that a machine answered with a version of a Worker or a deployment of a site."""
+
+    at: datetime
+    machine: Machine
+    version: str
+
+
 class Edge:
     def __init__(self, account: FakeAccount, runtime: Runtime) -> None:
+        self.places = EdgePlaces(default_lags())
+        self.served: deque[ServedRequest] = deque(maxlen=SERVED_KEPT)
+        """Latest requests that a version answered, oldest first."""
         self.counts: Counter[str] = Counter()
         """ID of a Worker version or Pages deployment → requests served."""
         self.routes: dict[str, str] = {}
@@ -123,16 +137,29 @@ class Edge:
     def _answer_for(self, host: str, request: HttpRequest) -> HttpResponse:
         if self._account.switches.edge_challenges_runners and _is_challenged(host, request):
             return _challenge()
+        machine = self._choose_machine(host, request)
         with self._account.lock:
             if self._account.pages.is_site(host) and not self._has_own_route(host, request):
-                return self._serve_site(self._account.pages.deployment_at(host), host, request)
+                deployment = self._account.pages.deployment_at(host, machine.lag)
+                self._note(machine, deployment.id if deployment else "")
+                return self._serve_site(deployment, host, request)
             is_in_zone = self._account.zones.find(host) is not None
             if is_in_zone:
                 request = self._normalize(request)
-            running = self._find_preview(host, request) or self._find_running(host, request)
+            running = self._find_preview(host, request) or self._find_running(host, request, machine)
         if running is None:
             return _no_origin() if is_in_zone else _not_deployed()
+        self._note(machine, running.version.id)
         return self._serve(running, request)
+
+    def _choose_machine(self, host: str, request: HttpRequest) -> Machine:
+        place = self.place_of(request)
+        if not self._account.switches.edge_machines_differ:
+            return self.places.machines_at(place)[-1]
+        return self.places.choose(place, host, request.path)
+
+    def _note(self, machine: Machine, version: str) -> None:
+        self.served.append(ServedRequest(self._account.clock.now(), machine, version))
 
     def place_of(self, request: HttpRequest) -> str:
         """Return the data center that the client reaches, such as FRA."""
@@ -240,18 +267,20 @@ class Edge:
         own_secrets = found[0].upload.secrets
         return RunningVersion(worker=name, version=found[0], secrets=own_secrets, location=self.place_of(request))
 
-    def _find_running(self, host: str, request: HttpRequest) -> RunningVersion | None:
-        return self._find_version(self._find_worker(host, request.target), request)
+    def _find_running(self, host: str, request: HttpRequest, machine: Machine) -> RunningVersion | None:
+        return self._find_version(self._find_worker(host, request.target), request, machine)
 
     def run_event(self, name: str, request: HttpRequest) -> None:
         """Run a live version of the Worker for an event that no host leads to, such as a cron trigger."""
+        machine = self._choose_machine(f"event of {name}", request)
         with self._account.lock:
-            running = self._find_version(self._account.workers[name], request)
+            running = self._find_version(self._account.workers[name], request, machine)
         if running is not None:
             self._run(running, request)
 
-    def _find_version(self, worker: FakeWorker | None, request: HttpRequest) -> RunningVersion | None:
-        deployment = self._account.served_at(worker, self._account.clock.now()) if worker else None
+    def _find_version(self, worker: FakeWorker | None, request: HttpRequest, machine: Machine) -> RunningVersion | None:
+        now = self._account.clock.now()
+        deployment = self._account.served_at(worker, now, machine.lag) if worker else None
         if worker is None or deployment is None:
             return None
         chosen = self._choose_version(worker, deployment, request)

@@ -294,14 +294,15 @@ class Pages:
     def is_site(self, host: str) -> bool:
         return any(self._has(project, host) for project in self.projects.values())
 
-    def deployment_at(self, host: str) -> FakePagesDeployment | None:
-        """Return the deployment that the edge serves at the host.
+    def deployment_at(self, host: str, lag: float) -> FakePagesDeployment | None:
+        """Return the deployment that a machine of the edge serves at the host.
 
-        The addresses of a site follow production; the addresses of single deployments stay.
+        The addresses of a site follow production; the addresses of single deployments stay. `lag`: the machine's, as a
+        multiple of `pages_propagation_seconds`.
         """
         project = next(project for project in self.projects.values() if self._has(project, host))
         if host in {project.subdomain, *project.domains}:
-            return self._served_at(project, self._clock.now())
+            return self._served_at(project, self._clock.now(), lag)
         here = (d for d in reversed(project.deployments) if host in {d.host, urlsplit(d.alias or "").netloc})
         return next((deployment for deployment in here if deployment.status == "success"), None)
 
@@ -309,9 +310,9 @@ class Pages:
     def _has(project: FakePagesProject, host: str) -> bool:
         return host in {project.subdomain, *project.domains} or host.endswith(f".{project.subdomain}")
 
-    def _served_at(self, project: FakePagesProject, instant: datetime) -> FakePagesDeployment | None:
-        """Return the deployment that the edge serves: each promotion but the first reaches it after a delay."""
-        known = instant - timedelta(seconds=self._switches.pages_propagation_seconds)
+    def _served_at(self, project: FakePagesProject, instant: datetime, lag: float) -> FakePagesDeployment | None:
+        """Return the deployment that a machine serves: each promotion but the first reaches it after a delay."""
+        known = instant - timedelta(seconds=lag * self._switches.pages_propagation_seconds)
         arrived = [deployment for at, deployment in project.promotions if at <= known]
         return next(reversed(arrived), project.promotions[0][1] if project.promotions else None)
 
