@@ -81,9 +81,10 @@ class ProbeRunner:
         settings = probes.verify
         deadline = self._clock.monotonic() + settings.deadline
         in_a_row, rounds, last_bad = 0, 0, ProbeObservation(Verdict.INCONCLUSIVE)
+        naming: set[str] = set()
         while True:
             began = self._clock.monotonic()
-            seen = self._round(probes, is_last=in_a_row + 1 >= settings.successes)
+            seen = _reject_nameless(probes, self._round(probes, is_last=in_a_row + 1 >= settings.successes), naming)
             rounds += 1
             in_a_row = in_a_row + 1 if seen.verdict == Verdict.HEALTHY else 0
             on_round(in_a_row, seen)
@@ -225,6 +226,30 @@ def _label_result(probes: "ProbeSet", result: ProbeResult) -> ProbeResult:
     is_open = result.probe in probes.proofs and probes.versions and result.echoed_version not in probes.versions
     verdict = Verdict.INCONCLUSIVE if is_open and result.verdict == Verdict.HEALTHY else result.verdict
     return replace(result, verdict=verdict, probe=f"{probes.name}: {result.probe}" if probes.name else result.probe)
+
+
+def _reject_nameless(probes: "ProbeSet", seen: ProbeObservation, naming: set[str]) -> ProbeObservation:
+    """Return the round; an answer without a version does not count where an earlier one named the only wanted one.
+
+    Machines of the edge change one after the other: it comes from another version, which may be healthy by chance.
+    `naming`: the probes that have seen the version; this round's are added.
+    """
+    wanted = [each.versions for each in (probes, *probes.other_services)]
+    if any(len(each) != 1 for each in wanted):
+        return seen
+    naming |= {result.probe for result in seen.results if result.echoed_version in frozenset[str]().union(*wanted)}
+    nameless = [each for each in seen.results if each.probe in naming and each.verdict == Verdict.HEALTHY]
+    unproved = {each.probe: _without_proof(each) for each in nameless if not each.echoed_version}
+    if not unproved:
+        return seen
+    verdict = worst_verdict([seen.verdict, Verdict.INCONCLUSIVE])
+    return replace(seen, verdict=verdict, results=tuple(unproved.get(each.probe, each) for each in seen.results))
+
+
+def _without_proof(result: ProbeResult) -> ProbeResult:
+    text = "the response names no version, though an earlier one did, so it does not count"
+    unproved = Assertion("version", Verdict.INCONCLUSIVE, text)
+    return replace(result, verdict=Verdict.INCONCLUSIVE, assertions=(unproved,))
 
 
 def _names_other_version(probes: "ProbeSet", seen: ProbeObservation) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import jsonschema
 
-from benchmarks import verdicts
+from benchmarks import edges, verdicts
 from ops.app import registry
 from ops.app.configuration import read_config
 from ops.app.registry import scheduled_files
@@ -239,6 +239,18 @@ def verdict_tables() -> str:
     return text
 
 
+def edges_table() -> str:
+    """Return a row for each edge, as `./run benchmarks.edges` recorded them."""
+    recorded = json.loads((ROOT / "tests" / "edges.json").read_text(encoding="utf-8"))
+    assert [*recorded] == [each.name for each in edges.list_edges()], "run it again"
+    columns = ("Edge", "Asked, same place, elsewhere, in %", "Seconds", "Runs")
+    rows = (
+        (name, ", ".join(f"{row[each]:g}" for each in edges.SHARES), f"{row['seconds']:g}", f"{row['runs']}")
+        for name, row in recorded.items()
+    )
+    return f"\n{reference.table(columns, rows)}"
+
+
 def words_of_world(counted: verdicts.Words) -> tuple[str, ...]:
     relapsed = counted.counts["relapse"] + counted.counts["late"]
     words = (relapsed, counted.counts["mitigated"], counted.counts["no evidence"])
@@ -258,6 +270,10 @@ def found_from(recorded: dict[str, dict[str, int]], rate: int, before: float | N
             break
         smallest = share
     return f"{100 * smallest:g} %" if smallest is not None else "–"
+
+
+def test_page_about_the_edge_has_its_rates(update_golden: bool) -> None:
+    assert_block(ROOT / "docs" / "explanation" / "edge.md", "edges", edges_table(), update=update_golden)
 
 
 def test_page_about_the_watch_has_its_error_rates(update_golden: bool) -> None:
