@@ -21,6 +21,7 @@ from ops.config.types import (
     CLASS,
     DATABASE_ID,
     REPOSITORY,
+    RUNNER_LABEL,
     SQL_NAME,
     SWITCH,
     WEB_ADDRESS,
@@ -383,6 +384,11 @@ class GitHubConfig(ConfigModel):
     )
     schedules: Mapping[ScheduledTask, ScheduleInterval] = Field(
         default_factory=dict, description="Task → interval of its schedule (default: no schedule)."
+    )
+    watch_runner: str = Field(
+        default="ubuntu-latest",
+        pattern=RUNNER_LABEL,
+        description="Label of the runner of the watch; one in another region sees another data center of the edge.",
     )
     wheels_archive: str | None = Field(
         default=None,

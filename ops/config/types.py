@@ -43,6 +43,7 @@ HEADER = r"^[A-Za-z0-9-]{1,100}$"
 LOGIN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 LABEL = r"^\S(.{0,48}\S)?$"
 BRANCH = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
+RUNNER_LABEL = r"^[A-Za-z][A-Za-z0-9._-]{0,99}$"
 ARCHIVE = r"^(https://[A-Za-z0-9.-]+|http://127\.0\.0\.1)(:[1-9][0-9]{0,4})?/[A-Za-z0-9._~%/{}-]+$"
 
 BUCKET = r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$"
@@ -72,6 +73,7 @@ PATTERNS = {
     LOGIN: "not a GitHub login; write it without @",
     LABEL: "not a label; write 1 to 50 characters without spaces around them",
     BRANCH: "not a branch; write its name without refs/heads/, such as main",
+    RUNNER_LABEL: "not a runner's label; write one label of letters, digits, dots, dashes and underscores",
     ARCHIVE: "not the address of an archive; write https://, a host and a path, without query or #",
 }
 M = TypeVar("M", bound=BaseModel)

@@ -228,6 +228,7 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
         "has_deployment": not config.github.enterprise_server,
         "branch": config.github.branch,
         "wheels_archive": config.github.wheels_archive,
+        "watch_runner": config.github.watch_runner,
     }
     common = {
         "config": config,

@@ -17,7 +17,7 @@ from ops.core.clock import Period, format_utc
 from ops.core.errors import ConfigError, Decision, ProviderError, Reason
 from ops.core.redaction import Redactor
 from ops.core.threads import run_in_batches
-from ops.core.verdict import ProbeObservation, Verdict
+from ops.core.verdict import ProbeObservation, Verdict, join_places
 from ops.watch.judgment import FAILURES, ErrorRates, LiveVersions, WatchJudgment, WatchResult, judge_watch
 from ops.watch.record import WatchRecord
 from ops.watch.second_source import PAUSE, WITHIN, SecondSource
@@ -69,6 +69,7 @@ class Watch:
         self._second_source = second_source
         self._rates = ErrorRates(problem="" if service.worker else NO_RATES)
         self._live, self._problem, self._last_bad = LiveVersions(), "", ""
+        self._places: set[str] = set()
 
     def rounds(self, duration: timedelta) -> Rounds:
         """Watch until the end of a new watch, or of the one that is continued.
@@ -144,6 +145,7 @@ class Watch:
 
     def _run_probes(self, at: datetime) -> Verdict:
         seen = self._probe()
+        self._places |= {*seen.places}
         if seen.verdict != Verdict.HEALTHY and not seen.is_empty:
             bad = tuple(each for each in seen.results if each.verdict != Verdict.HEALTHY)
             self._last_bad = f"last round that was not healthy, {at:%H:%M:%S} UTC: {replace(seen, results=bad).detail}"
@@ -207,7 +209,8 @@ class Watch:
         decision: Decision | None = None,
         reason: Reason | None = None,
     ) -> WatchResult:
-        problems = (self._last_bad, self._problem, self._record.problem if self._record else "")
+        seen_from = f"seen from {join_places(sorted(self._places))} by this runner" if self._places else ""
+        problems = (seen_from, self._last_bad, self._problem, self._record.problem if self._record else "")
         result: WatchResult = self._redactor.redact_value(
             WatchResult(
                 self._service.name,

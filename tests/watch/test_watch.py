@@ -519,3 +519,10 @@ def test_recovery_of_a_site_is_watched_from_the_beginning(shop: Shop, incident: 
     assert found.state.started_at >= began
     assert found.state.rounds == 40 * "h"
     assert found.state.foreign == ()
+
+
+def test_watch_says_which_data_centers_answered(shop: Shop) -> None:
+    shop.world.sandbox.deploy(WORKER, shop.good)
+    shop.world.sandbox.switches.edge_place = "IAD"
+
+    assert "seen from IAD by this runner" in watch(shop).notes
