@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from benchmarks.mutants import Patch
 from benchmarks.mutation import copy_of, git
 
 COUNT = 500
@@ -24,25 +25,11 @@ LONGEST = 1800.0
 
 
 @dataclass(frozen=True)
-class FormerFault:
-    """A fault that the program had, as a replacement of text in one file."""
+class FormerFault(Patch):
+    """A fault that the program had."""
 
-    name: str
-    file: str
-    before: str
-    after: str
     scene: str
     """Its schedules can meet the fault."""
-
-    def apply(self, root: Path) -> None:
-        """Change the file. Raises ClickException unless the text occurs once."""
-        path = root / self.file
-        text = path.read_text(encoding="utf-8")
-        if text.count(self.before) != 1:
-            raise click.ClickException(
-                f"the patch {self.name} does not fit {self.file}. Write it for the code of today."
-            )
-        path.write_text(text.replace(self.before, self.after), encoding="utf-8")
 
 
 FAULTS = (

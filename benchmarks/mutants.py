@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
 TURNED: dict[type[ast.cmpop], tuple[str, str]] = {
     ast.Eq: ("==", "!="),
     ast.NotEq: ("!=", "=="),
@@ -49,6 +51,26 @@ class Mutant:
     def rank(self, seed: str) -> str:
         """Return the position of the mutant in a draw: the same for each machine."""
         return hashlib.sha256(repr((seed, *asdict(self).values())).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A replacement of text in one file, by hand: it brings a fault back, or takes a fix out."""
+
+    name: str
+    file: str
+    before: str
+    after: str
+
+    def apply(self, root: Path) -> None:
+        """Change the file. Raises ClickException unless the text occurs once."""
+        path = root / self.file
+        text = path.read_text(encoding="utf-8")
+        if text.count(self.before) != 1:
+            raise click.ClickException(
+                f"the patch {self.name} does not fit {self.file}. Write it for the code of today."
+            )
+        path.write_text(text.replace(self.before, self.after), encoding="utf-8")
 
 
 @dataclass(frozen=True)

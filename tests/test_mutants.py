@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.former_faults import FAULTS, FormerFault
-from benchmarks.mutants import Edit, draw, edits, find
+from benchmarks.former_faults import FAULTS
+from benchmarks.mutants import Edit, Patch, draw, edits, find
+from benchmarks.security_fixes import FIXES, others_of
 from tests.conftest import ROOT
 
 SOURCE = '''\
@@ -64,13 +65,27 @@ def test_equal_seeds_draw_equal_mutants(found: list[Edit]) -> None:
     assert [len({each.number for each in some}) for some in drawn] == [3, 3, 3]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_former_fault_fits_the_program(fault: FormerFault, tmp_path: Path) -> None:
-    path = tmp_path / fault.file
+@pytest.mark.sampled
+@pytest.mark.parametrize("patch", [*FAULTS, *FIXES], ids=lambda patch: patch.name)
+def test_patch_fits_the_program(patch: Patch, tmp_path: Path) -> None:
+    path = tmp_path / patch.file
     path.parent.mkdir(parents=True)
-    before = (ROOT / fault.file).read_text(encoding="utf-8")
+    before = (ROOT / patch.file).read_text(encoding="utf-8")
     path.write_text(before, encoding="utf-8")
 
-    fault.apply(tmp_path)
+    patch.apply(tmp_path)
 
-    assert ast.dump(ast.parse(path.read_text(encoding="utf-8"))) != ast.dump(ast.parse(before))
+    after = path.read_text(encoding="utf-8")
+    assert after != before
+    if path.suffix == ".py":
+        assert ast.dump(ast.parse(after)) != ast.dump(ast.parse(before))
+
+
+def test_each_fix_names_tests_that_exist_and_spares_those_of_others() -> None:
+    names = [each.name for each in FIXES]
+    assert len({*names}) == len(names)
+    for fix in FIXES:
+        for test in (*fix.tests, *fix.shared):
+            file, _, function = test.partition("::")
+            assert f"def {function.partition('[')[0]}" in (ROOT / file).read_text(encoding="utf-8"), test
+        assert {*fix.tests}.isdisjoint(others_of(fix))

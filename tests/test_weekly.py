@@ -17,6 +17,7 @@ COMMANDS = {
     "properties": "./run pytest -m hypothesis --hypothesis-profile=hunt --hypothesis-seed={}",
     "schedules": "./run benchmarks.schedules --seed {} --count 500",
     "faults": "./run benchmarks.former_faults",
+    "fixes": "./run benchmarks.security_fixes",
     "verdicts": "./run benchmarks.verdicts",
     "mutation": "./run benchmarks.mutation --seed {} --count 60 --until merge",
 }
@@ -25,6 +26,7 @@ LINES = {
     "properties": "ERROR tests/b.py",
     "schedules": "FAILED restores: on runs before its write 1 of restore\nweekly: repeat it with ./run x --only 7",
     "faults": "survived     9 s  already-off",
+    "fixes": "survived     9 s  own-review  tests/a.py::test_a\ntoo wide     9 s  host-of-token  tests/a.py::test_a",
     "verdicts": "Error: no requests (healthy): relapse 2.0 %",
     "mutation": "survived     9 s  ops/a.py\nError: tests/a.py::test_a fails without a mutant too.",
 }
@@ -100,7 +102,17 @@ def test_unknown_step_is_refused(tree: Path) -> None:
 def test_workflow_runs_three_orders_and_every_other_step() -> None:
     steps = [each["step"] for each in workflow()["jobs"]["tests"]["strategy"]["matrix"]["include"]]
 
-    assert sorted(steps) == ["faults", "mutation", "order", "order", "order", "properties", "schedules", "verdicts"]
+    assert sorted(steps) == [
+        "faults",
+        "fixes",
+        "mutation",
+        "order",
+        "order",
+        "order",
+        "properties",
+        "schedules",
+        "verdicts",
+    ]
 
 
 @pytest.mark.parametrize(("title", "written"), [("# Backout", "is_own=true\n"), ("# Shopdesk operations", "")])

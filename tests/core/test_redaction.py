@@ -41,6 +41,8 @@ REDACTED: dict[str, tuple[str, str, str]] = {
     "a line of a key": ("first-line\nsecond-line\n", "x second-line", "x ***"),
     "with a stray newline": ("hunter2-x\n", "hunter2-x", "***"),
     "in base64 that is broken into lines": ("a-rather-long-one", "YS1yYXRo\r\nZXItbG9uZy1vbmU=", "***"),
+    "in hexadecimal digits": ("hunter2-x", "x=68756E746572322d78", "x=***"),
+    "in base32": ("hunter2-x", base64.b32encode(b"hunter2-x").decode(), "***A="),
     "basic authentication": ("hunter2-x", f"Basic {base64.b64encode(b'me:hunter2-x').decode()}", "Basic bWU6***"),
     "the path of an address": ("https://h.example/services/T0/B0/abc", "POST /services/T0/B0/abc", "POST ***"),
     "the last step of one": ("https://h.example/x/0123456789abcdef", "token 0123456789abcdef", "token ***"),

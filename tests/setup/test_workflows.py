@@ -336,6 +336,17 @@ def test_pull_request_plan_uses_base_without_secrets() -> None:
         assert secrets_of(apply["steps"][-1]) == {environment.token}
 
 
+def test_jobs_that_wait_for_a_reviewer_hold_no_recovery_group() -> None:
+    """GitHub waits up to 30 days for a reviewer, and a recovery for every job of its group."""
+    jobs = [job for each in files(CONFIGURATIONS["ten_services"]) for job in parse_file(each)["jobs"].items()]
+    waiting = {key: job for key, job in jobs if "approve-" in key}
+
+    assert {"approve-prod", "next-approve-prod"} <= waiting.keys()
+    for key, job in waiting.items():
+        assert job["concurrency"]["group"] == f"{key}-${{{{ github.run_id }}}}"
+        assert job["environment"].startswith("approve-")
+
+
 def test_jobs_behind_approval_verify_it() -> None:
     """GitHub creates a missing environment without reviewers, so its job passes without a review."""
     path = CONFIGURATIONS["ten_services"]

@@ -57,7 +57,7 @@ def test_child_cannot_read_the_parent_environment(user: int | None) -> None:
 
 @linux
 def test_command_probe_finds_no_token_in_any_process(world: World) -> None:
-    """Neither `ops` nor the shells that start the probe have it."""
+    """Neither `ops` nor the shells that start the probe have it. A fork would show the variables of its parent."""
     token = world.sandbox.add_token("k4n4ry-of-this-test-alone", ["Workers Scripts Write"])
     world.release(timedelta(hours=2), code="good")
     world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
@@ -66,6 +66,6 @@ def test_command_probe_finds_no_token_in_any_process(world: World) -> None:
     probe = f"          - name: search\n            command:\n              run: [sh, -c, {search!r}]\n"
     world.edit_config(here, probe + here)
 
-    outcome = Command(world, environ={"CLOUDFLARE_API_TOKEN": token}).run()
+    outcome = Command(world, program=("-m", "ops"), environ={"CLOUDFLARE_API_TOKEN": token}).run()
 
     assert ended(outcome) == (0, "recovered", "verified"), outcome.err
