@@ -286,7 +286,7 @@ def _build_plan(
             *rehearsal.build_sections(service, live, split, obstacle),
         ),
         not_undone=plan_text.NOT_UNDONE,
-        consequences=plan_text.list_consequences(history, split, rebuilt=rebuilt),
+        consequences=plan_text.list_consequences(history, split, rebuilt=rebuilt, repair=_repair(ctx, history, split)),
         warnings=warnings,
         next_step=next_step,
         remaining_message="" if rebuilt else plan_text.describe_accepted_values(history, split),
@@ -311,6 +311,16 @@ def _suggest_undo(ctx: Context[RollbackWorker.Params], history: WorkerHistory, l
     serving = [version for version, percent in live if percent > 0]
     is_way = secret_values.without_old_values(history, serving) == serving
     return _suggest_rollback(ctx, format_split(live)) if is_way else None
+
+
+def _repair(ctx: Context[RollbackWorker.Params], history: WorkerHistory, split: Split) -> str:
+    """Return the command after which secrets can be edited again; empty if the latest upload's values are doubtful."""
+    target, latest = history.version(split[0][0]), history.latest_upload
+    is_whole = history.static_assets is False and not target.has_assets and target.declared_objects is None
+    is_known = latest in history.live.serving_versions and not secret_values.find_doubtful_values(history, latest)
+    if not is_whole or not is_known or len(split) > 1:
+        return ""
+    return _suggest_current_secrets(ctx, target.id, inherit_latest=tuple(sorted(target.secret_names))).command
 
 
 def _plan_repair(

@@ -93,8 +93,11 @@ def _list_commits(older: WorkerVersion, newer: WorkerVersion, repository: str | 
             yield f"https://github.com/{repository}/compare/{older.tag}...{newer.tag}"
 
 
-def list_consequences(history: WorkerHistory, split: Split, *, rebuilt: bool) -> tuple[str, ...]:
-    """Return what follows from the rollback. `rebuilt`: the version is uploaded again and becomes the latest."""
+def list_consequences(history: WorkerHistory, split: Split, *, rebuilt: bool, repair: str = "") -> tuple[str, ...]:
+    """Return what follows from the rollback. `rebuilt`: the version is uploaded again and becomes the latest.
+
+    `repair`: the command that makes it the latest afterwards; empty if only a deployment of the pipeline can.
+    """
     live = [history.version(version) for version, _ in history.live.split]
     target = [history.version(version) for version, _ in split]
     classes = sorted({name for version in (*live, *target) for name in version.durable_object_classes})
@@ -114,7 +117,8 @@ def list_consequences(history: WorkerHistory, split: Split, *, rebuilt: bool) ->
     elif newest.id not in dict(split):
         lines.append(
             f"the latest version {short_id(newest.id)} is not live: Cloudflare refuses secret edits (10214, 10215), "
-            "and `wrangler versions secret put` builds on the removed code"
+            "and `wrangler versions secret put` builds on the removed code. To repair it, "
+            + (f"upload the target again: `{repair}`" if repair else "deploy the reverted commit")
         )
     if newest.id not in dict(split):
         bad = f" (commit {newest.tag})" if is_sha(newest.tag) else ""
@@ -137,6 +141,9 @@ def list_warnings(
     live_tag = history.version(choice.suspect).migration_tag
     if any((history.version(version).migration_tag is None) != (live_tag is None) for version, _ in split):
         warnings.append("only one version names its Durable Object migration: Cloudflare may refuse the rollback")
+    declared = history.version(choice.suspect).declared_objects
+    if any((history.version(version).declared_objects is None) != (declared is None) for version, _ in split):
+        warnings.append("only one version declares Durable Objects in `exports`: Cloudflare may refuse the rollback")
     if not rebuilt:
         warnings.append(
             "Cloudflare reports changed secrets only when the deployment is created. If any changed, the run stops and "

@@ -9,6 +9,7 @@ from ops.cloudflare.marks import ON_THE_WORD
 from ops.cloudflare.types.workers import (
     Split,
     WorkerDeployment,
+    WorkerVersion,
     describe_deployment,
     describe_split,
     is_same_split,
@@ -140,6 +141,22 @@ def check_no_migration(history: WorkerHistory, suspect: str, split: Split) -> No
                 reason=Reason.MIGRATION_BETWEEN,
                 hint="Cloudflare cannot roll back across a migration. Revert the code, keep the migration, and deploy.",
             )
+        _check_same_objects(history.version(suspect), history.version(version))
+
+
+def _check_same_objects(live: WorkerVersion, target: WorkerVersion) -> None:
+    """Refuse a change of Durable Object classes that `exports` declares, which takes the place of a migration."""
+    ours, theirs = live.declared_objects, target.declared_objects
+    if ours is None or theirs is None or ours == theirs:
+        return
+    changes = [f"only {short_id(live.id)} has {name}" for name in sorted(ours - theirs)]
+    changes += [f"only {short_id(target.id)} has {name}" for name in sorted(theirs - ours)]
+    raise Refused(
+        f"the Durable Object classes in `exports` changed between {short_id(target.id)} and {short_id(live.id)}: "
+        f"{', '.join(changes)}",
+        reason=Reason.MIGRATION_BETWEEN,
+        hint="Cloudflare cannot roll back across a change of classes. Revert the code, keep `exports`, and deploy.",
+    )
 
 
 def secrets_changed_refusal(

@@ -38,6 +38,7 @@ BY_PRODUCT: Mapping[str, Mapping[int, str]] = {
         11000: "workers-sdk",
         100146: "workers-sdk",
         100160: "workers-sdk",
+        100402: "wrangler",
     },
     "pages": {
         8000000: "pages",

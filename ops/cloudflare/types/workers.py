@@ -112,6 +112,21 @@ class WorkerVersion:
         return any(isinstance(each, dict) and each.get("enabled") is True for each in caches)
 
     @property
+    def declared_objects(self) -> frozenset[str] | None:
+        """Return the live Durable Object classes that `exports` declares; None if it declares none.
+
+        An entry without `state` is live; deleted, renamed and transferred ones are tombstones.
+        developers.cloudflare.com/durable-objects/reference/durable-objects-migrations
+        """
+        exports = json.loads(self.runtime.get("exports", "{}"))
+        entries = exports.items() if isinstance(exports, dict) else ()
+        kinds = {"durable-object", "durable_object"}
+        objects = {name: each for name, each in entries if isinstance(each, dict) and each.get("type") in kinds}
+        gone = {"deleted", "renamed", "transferred"}
+        live = frozenset(name for name, each in objects.items() if each.get("state") not in gone)
+        return live if objects else None
+
+    @property
     def secret_names(self) -> frozenset[str]:
         return frozenset(name for kind, name in self.bindings if kind in SECRET_BINDING_TYPES)
 

@@ -35,7 +35,17 @@ def deployment_refusal(
     """Return the reason why the version cannot be deployed even with `?force=true`; None if it can."""
     if all(version.id != recent.id for recent in _recent_versions(worker)):
         return CloudflareRefusal(10210, f"Version {version.id} is not one of the {DEPLOYABLE_VERSIONS} most recent.")
+    live = [worker.versions[each] for each in worker.live if each in worker.versions]
+    if any(_live_classes(each) != _live_classes(version) for each in live):
+        return CloudflareRefusal(100402, "The exports of this version do not match the provisioned Durable Objects.")
     return _permanent_refusal(account, worker, version)
+
+
+def _live_classes(version: FakeWorkerVersion) -> set[str]:
+    """Return the declared classes that are no tombstones (…/durable-objects/reference/durable-objects-migrations)."""
+    entries = (version.upload.exports or {}).items()
+    objects = {name: each for name, each in entries if each.get("type") == "durable-object"}
+    return {name for name, each in objects.items() if each.get("state", "created") in {"created", "expecting-transfer"}}
 
 
 def _recent_versions(worker: FakeWorker) -> list[FakeWorkerVersion]:
