@@ -114,7 +114,7 @@ def run(
         publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=request.comment)
         sinks = (_appending(record), sink, *publisher.sinks(is_routine=use.is_routine, is_dry=options.dry_run))
         timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.hold)
-        _record_request(timeline, request, environ, run_id, session)
+        _record_request(timeline, request, environ, session, _facts(run_id, environ, config))
         publisher.begin(timeline, ending)
         ending.push(_report_bug(timeline, record))
         prober = session.probe_runner(variables, redactor, folder, pictures=record)
@@ -225,18 +225,24 @@ def _lead(request: RunRequest, clock: Clock) -> float:
     return max(0.0, (clock.now() - request.requested_at).total_seconds())
 
 
+def _facts(run: str, environ: Mapping[str, str], config: "Config") -> Mapping[str, str]:
+    return {"run": run, "docs": actions.docs_base(environ, config.github.actions)}
+
+
 def _record_request(
-    timeline: Timeline, request: RunRequest, environ: Mapping[str, str], run: str, session: Session
+    timeline: Timeline, request: RunRequest, environ: Mapping[str, str], session: Session, facts: Mapping[str, str]
 ) -> None:
+    """Record the first event. `facts` are further data of it; empty ones are left out."""
     service = request.runbook.service(request.params, session.environment)
     params = {name: value for name, value in vars(request.params).items() if value}
     given = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
     text = f"{request.runbook.name} {given} in {request.environment} ({_requester(request, environ)})"
     where = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
     known = {"sandbox": session.sandbox, "log": actions.run_links(environ, None).get("run")}
+    known |= facts
     known["laptop_variables"] = laptop_variables(request.runbook, session.environment, service)
     what = where | {name: value for name, value in known.items() if value}
-    timeline.record(EventKind.REQUESTED, text, **what, params=params, incident=request.incident, run=run)
+    timeline.record(EventKind.REQUESTED, text, **what, params=params, incident=request.incident)
     if request.permission == permissions.UNCHECKED:
         timeline.record(EventKind.WARNING, permissions.NOT_CHECKED)
 

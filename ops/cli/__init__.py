@@ -41,7 +41,7 @@ from ops.cli.recover import recover_command
 from ops.cli.runbook_group import RunbookGroup, limits
 from ops.cli.setup import doctor, init, setup
 from ops.cli.status import check_outage, last, status, versions, watch
-from ops.core.errors import ConfigError, Interrupted, OpsError, Reason
+from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, page_of
 from ops.core.names import did_you_mean, quote_name
 from ops.core.redaction import Redactor
 from ops.core.version import __version__
@@ -254,6 +254,7 @@ def show_error(error: OpsError) -> int:
     lines = [f"error: {error.message}", *(f"  {problem}" for problem in problems)]
     if error.hint:
         lines.append(f" hint: {error.hint}")
+    lines.append(f" docs: {page_of(error.reason)}")
     first, *rest = map(one_line, lines)
     echo(first, err=True, fg=BAD)
     for line in rest:

@@ -33,7 +33,7 @@ from ops.cli.output import (
     take_lost_output,
     text_event,
 )
-from ops.core.errors import PROVED, ConfigError, Decision, Interrupted, OpsError, Reason, Refused
+from ops.core.errors import PROVED, ConfigError, Decision, Interrupted, OpsError, Reason, Refused, page_of
 from ops.core.names import quote_name
 from ops.core.next_step import build_command
 from ops.core.plan import Plan
@@ -284,6 +284,7 @@ def _error_json(error: OpsError) -> dict[str, Any]:
         "exit_code": error.exit_code,
         "message": error.message,
         "hint": error.hint,
+        "docs": page_of(error.reason),
         "problems": list(error.problems) if isinstance(error, ConfigError) else [],
     }
 

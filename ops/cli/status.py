@@ -287,9 +287,10 @@ def _watch(
             on_round=lambda result: None if as_json else echo(round_line(result, is_one=len(watches) == 1)),
         )
         for each, result in zip(here, results, strict=True):
-            step = next_step(result, command_names(config, environ, each.incident))
+            names = command_names(config, environ, each.incident)
+            step = next_step(result, names)
             ended.append((result, step))
-            _show_watch(result, step, as_json=as_json)
+            _show_watch(result, step, docs=names.page(result), as_json=as_json)
     if ended:
         result, step = max(ended, key=lambda each: _urgency(each[0].exit_code))
         is_published = all(each.is_published for each, _ in ended)
@@ -302,14 +303,15 @@ def _urgency(code: int) -> tuple[bool, int]:
     return code == EXIT_CODES[Decision.RELAPSED], code
 
 
-def _show_watch(result: "WatchResult", step: str, *, as_json: bool) -> None:
+def _show_watch(result: "WatchResult", step: str, *, docs: str, as_json: bool) -> None:
     from ops.watch.text import detail_lines, headline
 
     if as_json:
-        echo_json({**result.to_json(), "next": step})
+        echo_json({**result.to_json(), "next": step, "docs": docs})
         return
     show_headline(result.decision or "", headline(result), exit_code=result.exit_code)
-    for line in (*detail_lines(result), *filter(None, [step])):
+    meaning = f"meaning of {result.reason}: {docs}" if docs else ""
+    for line in (*detail_lines(result), *filter(None, [step, meaning])):
         echo(f"  {line}")
 
 

@@ -106,6 +106,11 @@ def needs_people(decision: str) -> bool:
     return decision in [*Decision] and EXIT_CODES[Decision(decision)] in {4, 5, 6, 7, 8}
 
 
+def page_of(reason: str) -> str:
+    """Return the page about a reason: its meaning, the state now, the next step, and the evidence."""
+    return f"docs/reference/reasons.md#{reason}"
+
+
 class Reason(StrEnum):
     """Why a run ended: the value of `reason` in the JSON result. The list is closed.
 

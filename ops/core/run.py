@@ -12,7 +12,7 @@ from typing import Any
 
 from ops.core.approval import APPROVE_BUTTON, WaitingRequest, parse_request
 from ops.core.end_message import MOVED
-from ops.core.errors import PROVED, UNFINISHED, Decision, Reason, needs_people
+from ops.core.errors import PROVED, UNFINISHED, Decision, Reason, needs_people, page_of
 from ops.core.next_step import SuggestedCommand, command_from_json, command_to_json, describe_button
 from ops.core.plan import LiveState, Plan, plan_from_json
 from ops.core.run_record import DONE, RecordRow, RunRecord
@@ -46,6 +46,7 @@ DURATIONS = {
 ROUNDS = {(EventKind.PROBED, "after"), (EventKind.REHEARSED, "probed")}
 """Kind and first word of the events of probe rounds."""
 LOG = re.compile(r"https?://[A-Za-z0-9.:-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/actions/runs/[0-9]{1,20}")
+DOCS = re.compile(r"https?://[A-Za-z0-9.:-]+/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+/blob/HEAD/")
 
 
 _LIVE_BY_STEP = {
@@ -185,6 +186,14 @@ class Run:
         """Return the URL of the workflow run, or "". Other URLs, as in an edited record, are ignored."""
         url = self._data(EventKind.REQUESTED, "log")
         return url if LOG.fullmatch(url) else ""
+
+    @property
+    def docs(self) -> str:
+        """Return the address of the page about its reason, or its path in Backout; empty before the end."""
+        if self.reason not in [*Reason]:
+            return ""
+        base = self._data(EventKind.REQUESTED, "docs")
+        return f"{base if DOCS.fullmatch(base) else ''}{page_of(self.reason)}"
 
     @property
     def laptop_variables(self) -> str:
@@ -404,6 +413,7 @@ class EndedRun(Run):
             "exit_code": self.exit_code,
             "message": self.message,
             "hint": self.hint,
+            "docs": self.docs,
             **command_to_json("press", self.suggested_command),
             "runbook": self.runbook,
             "environment": self.environment,

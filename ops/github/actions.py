@@ -165,6 +165,12 @@ def repository_page(environ: Mapping[str, str]) -> str:
     return f"{server}/{repository}"
 
 
+def docs_base(environ: Mapping[str, str], actions: str | None) -> str:
+    """Return the URL before `docs/`: in the repository of the actions, else in this copy; empty if it is unknown."""
+    page = f"https://github.com/{actions}" if actions else repository_page(environ)
+    return f"{page}/blob/HEAD/" if page else ""
+
+
 def write_summary(environ: Mapping[str, str], text: str) -> bool:
     """Append to the summary of this step. Return False if the process has no summary file. Raises OSError."""
     path = environ.get("GITHUB_STEP_SUMMARY")

@@ -81,6 +81,8 @@ def format_result(run: Run, contacts: Iterable[str]) -> Iterator[str]:
         yield from _list("Manual steps", run.plan.tasks if run.has_written else ())
     if needs_people(run.decision):
         yield from _list("Call", contacts)
+    if run.docs:
+        yield f"  meaning of {run.reason}: {run.docs}"
 
 
 def _list(title: str, lines: Iterable[str], *, bullet: str = "-") -> Iterator[str]:

@@ -108,8 +108,9 @@ def _build_watch(
 
 def command_names(config_path: Path, environ: Mapping[str, str], incident: int | None) -> CommandNames:
     """Return the parts of the commands that other people's laptops can run."""
-    program, *more = published_prefix(environ, config_path, read_config(config_path)[0])
-    return CommandNames(program, tuple(more), incident)
+    config = read_config(config_path)[0]
+    program, *more = published_prefix(environ, config_path, config)
+    return CommandNames(program, tuple(more), incident, actions.docs_base(environ, config.github.actions))
 
 
 def _live_content(session: Session, service: "Service") -> SiteContent | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ops.cloudflare.types.workers import short_id
 from ops.core.clock import format_duration, format_utc
-from ops.core.errors import Decision, Reason
+from ops.core.errors import Decision, Reason, page_of
 from ops.core.next_step import build_command
 from ops.core.run import ICONS
 from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord
@@ -40,6 +40,12 @@ class CommandNames:
     program: str = "ops"
     more: tuple[str, ...] = ()
     incident: int | None = None
+    docs: str = ""
+    """URL before `docs/`; empty if it is unknown."""
+
+    def page(self, result: WatchResult) -> str:
+        """Return the address of the page about the reason; empty before the end."""
+        return f"{self.docs}{page_of(result.reason)}" if result.reason else ""
 
     def command(self, name: str, result: WatchResult, **more: Any) -> str:
         options = {"service": result.service, "environment": result.environment, "incident": self.incident, **more}
@@ -182,6 +188,8 @@ def _render(result: WatchResult, names: CommandNames, *, details: tuple[str, ...
         last_round=f"{result.state.seen_at:%H:%M:%S}",
         details=details,
         next_step=next_step(result, names),
+        reason=result.reason or "",
+        docs=names.page(result),
         chart=chart,
     )
     return collapse_blank_lines(text).strip()

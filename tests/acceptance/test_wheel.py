@@ -71,6 +71,6 @@ def test_missing_package_of_the_sandbox_is_named(command: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", without], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 2
-    error, hint = done.stderr.splitlines()
+    error, hint, _ = done.stderr.splitlines()
     assert (error.startswith("error: "), " multipart" in error) == (True, True)
     assert "`pipx inject backout multipart`" in hint

@@ -86,15 +86,12 @@ def test_label_for_service_of_wrong_kind_is_an_error(world: World) -> None:
 
 
 def test_label_for_button_only_runbook_is_an_error(world: World) -> None:
-    world.edit_config("runbook: rollback-pages\n", "runbook: redeploy-pages\n")
+    world.edit_config("runbook: rollback-pages\n", "runbook: lift-hold\n")
 
     outcome = world.ops("config", "check", "--config", str(world.config))
 
     assert outcome.code == 2
-    assert (
-        "recover:rollback-frontend.runbook: no label may start redeploy-pages: the job of a label holds a token"
-        in outcome.err
-    )
+    assert "recover:rollback-frontend.runbook: no label may start lift-hold; use its button" in outcome.err
 
 
 BROKEN_LABELS = [

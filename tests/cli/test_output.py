@@ -50,7 +50,8 @@ def test_error_with_a_secret_of_several_lines_is_masked_as_a_whole(
     with output.hide_secrets_of(knowing("-----BEGIN KEY-----\nMIIEow\nab=")):
         cli.show_error(Refused("no: -----BEGIN KEY-----\nMIIEow\nab= is no key", reason=Reason.VALUES_UNUSABLE))
 
-    assert capfd.readouterr().err == "error: no: *** is no key\n"
+    first, docs = capfd.readouterr().err.splitlines()
+    assert (first, docs) == ("error: no: *** is no key", " docs: docs/reference/reasons.md#values_unusable")
 
 
 def test_end_of_a_command_ends_its_masks_only(capfd: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,6 @@ def test_port_in_use_is_reported(world: World) -> None:
         outcome = world.ops("sandbox", "--port", str(port))
 
     assert outcome.code == 2
-    error, hint = outcome.err.splitlines()
+    error, hint, _ = outcome.err.splitlines()
     assert re.fullmatch(rf"error: .*\b{port} .*\(Address already in use\)", error)
     assert "--port" in hint

@@ -201,7 +201,7 @@ def test_status_that_read_nothing_knows_of_nothing(place: SwitchWorld, token: An
         "live": {True},
         HELD: {True},
     }
-    error, hint = outcome.err.splitlines()
+    error, hint, _ = outcome.err.splitlines()
     assert error.startswith("error: nothing was read: ")
     assert why in error
     assert hint.startswith(" hint: ")

@@ -5,6 +5,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ops.cli import cli
 from ops.cli.help import ExampleCommand, sections_of
 from ops.cloudflare.types.records import EvidenceTable
 from ops.core import errors, timeline
-from ops.core.errors import EXIT_CODES, Reason
+from ops.core.errors import EXIT_CODES, Reason, page_of
 from ops.core.timeline import EventKind
 from ops.drills.faults import Rule
 from ops.evidence import tables as evidence_tables
@@ -198,12 +199,47 @@ def common_options_table() -> str:
 
 
 def decisions_table() -> str:
-    rows = ((f"`{decision}`", str(code), decision_texts()[decision.name]) for decision, code in EXIT_CODES.items())
+    rows = (
+        (f"[`{decision}`](outcomes.md#{decision})", str(code), decision_texts()[decision.name])
+        for decision, code in EXIT_CODES.items()
+    )
     return table(("decision", "exit code", "meaning"), rows)
 
 
 def reasons_table() -> str:
-    return table(("reason", "meaning"), ((f"`{reason}`", reason_texts()[reason.name]) for reason in Reason))
+    rows = (
+        (f"[`{reason}`]({page_of(reason).removeprefix('docs/reference/')})", reason_texts()[reason.name])
+        for reason in Reason
+    )
+    return table(("reason", "meaning"), rows)
+
+
+def outcome_sections(kind: str) -> str:
+    """Return a section for each word, from outcomes.json and its text in the code. `kind`: decisions or reasons."""
+    words = json.loads((ROOT / "docs/reference/outcomes.json").read_text(encoding="utf-8"))[kind]
+    texts = {each.value: text for each, text in _words(kind)}
+    assert words.keys() == texts.keys(), "describe each word in docs/reference/outcomes.json"
+    return "".join(f"\n{_section(name, text, words[name])}" for name, text in texts.items()) + "\n"
+
+
+def _words(kind: str) -> list[tuple[StrEnum, str]]:
+    if kind == "decisions":
+        return [(each, f"{decision_texts()[each.name]} Exit code {code}.") for each, code in EXIT_CODES.items()]
+    return [(each, reason_texts()[each.name]) for each in Reason]
+
+
+def _section(name: str, meaning: str, word: Mapping[str, str]) -> str:
+    titles = {"state": "State now", "next": "Next step", "evidence": "Evidence"}
+    assert word.keys() == titles.keys(), name
+    assert all(len(text) > 3 and text.endswith(".") for text in word.values()), name
+    lines = [line for key, title in titles.items() for line in _item(f"**{title}:** {word[key]}")]
+    return "\n".join([f"## `{name}`", "", *wrap(meaning), "", *lines, ""])
+
+
+def _item(text: str) -> Iterator[str]:
+    first, *rest = wrap(text)
+    yield f"- {first}"
+    yield from (f"  {line}" for line in rest)
 
 
 def decision_texts() -> Mapping[str, str]:
