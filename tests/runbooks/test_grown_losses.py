@@ -60,7 +60,7 @@ def test_revert_loses_at_most_the_accepted_rows(desk: Desk, more: int) -> None:
 
 def test_revert_stops_if_the_rows_cannot_be_counted_again(desk: Desk) -> None:
     before = desk.state
-    desk.shop.world.sandbox.fault(sends="SELECT count(*) AS n", status=500, skip=3, times=None)
+    desk.shop.world.sandbox.fault(sends="SELECT count(*) AS n", status=500, skip=4, times=None)
 
     refused = desk.revert()
 
@@ -81,6 +81,22 @@ def test_restore_stops_before_it_closes_a_service(world: World) -> None:
     assert (library.restores, ingress(world)) == ([], open_before)
     assert library.restore("before-migration:0002_b.sql").code == 0
     assert (library.count("loans"), len(library.restores)) == (1, 1)
+
+
+@pytest.mark.parametrize("minutes", [34, 60])
+def test_restore_loses_at_most_the_accepted_time(world: World, minutes: int) -> None:
+    """A person read the plan for long, and writes of tables without `created` went on meanwhile."""
+    library = databases.prepared_at_edge(world)
+    world.sandbox.fault(**COUNT_AT, after=lambda: world.sandbox.clock.advance(minutes * 60))
+
+    done = library.restore("before-migration:0002_b.sql")
+
+    if minutes == 34:
+        assert (done.code, len(library.restores)) == (0, 1), done.err
+        return
+    assert ended(done) == (3, "refused", "loss_grew"), done.err
+    assert "of writes now" in done.result["message"]
+    assert library.restores == []
 
 
 def test_restore_compares_again_after_it_closed_the_service(world: World) -> None:
