@@ -447,7 +447,9 @@ def _failed_rehearsal_refusal(
 
 
 def _next_version_to_try(history: WorkerHistory, choice: TargetChoice) -> str:
-    """Return the version to try next; the placeholder VERSION if none is left."""
+    """Return the version to try next; the placeholder VERSION if none is left, or several are equally good."""
+    if choice.is_undecided:
+        return "VERSION"
     fitting = secret_values.without_old_values(history, choice.candidates)
     versions = [*fitting, *(way.version for way in rollback_target.list_fallbacks(history, choice))]
     repair = history.live.restored

@@ -177,6 +177,15 @@ class WorkerHistory:
         """Return whether the version had traffic in the listed history."""
         return version in self._first_index
 
+    @property
+    def has_equal_members(self) -> bool:
+        """Return whether two releases share the traffic that began to serve at once, so that neither is the canary."""
+        live = self.live.serving_versions
+        releases = {self.releases[version] for version in live}
+        firsts = {self._first_service_of_release(release)[0] for release in releases}
+        oldest = self.deployments[-1].created_on.timestamp()
+        return len(releases) > 1 and len(firsts) == 1 and all(self._upload_order(v)[0] >= oldest for v in live)
+
     def newest_version(self, versions: tuple[str, ...]) -> str:
         """Return the version whose release served first most recently, such as a canary of an old upload."""
         return max(versions, key=lambda v: (self._first_service_of_release(self.releases[v]), self._first_service(v)))

@@ -25,6 +25,7 @@ OURS_WITHOUT_INCIDENT_HOLDS = timedelta(hours=24)
 
 SHORTEST_ID = 8
 """Characters of a version or deployment ID that are enough to name it."""
+BEGAN_TOGETHER = "two releases that began to serve at once share the traffic, and nothing tells which one is bad"
 NOT_READ = "the part of the history that could blame it was not read"
 
 
@@ -44,6 +45,8 @@ class TargetChoice:
     """Versions that were rejected before the first candidate; all of them if there is no candidate."""
     doubtful: tuple[RejectedTarget, ...] = ()
     """Versions that were rejected without proof."""
+    is_undecided: bool = False
+    """Whether two equally good targets share the traffic, so that only a person can choose."""
     active_rollback: PastRollback | None = None
     """A rollback that is still in effect: without an explicit `to` there is nothing to do."""
 
@@ -80,11 +83,17 @@ def choose_target(history: WorkerHistory, *, incident: int | None, only_older: b
         candidates, weak_ones = weak, set(weak)
         rejected = [over for over in rejected if over.version not in weak_ones]
         doubtful = [over for over in doubtful if over.version not in weak_ones]
+    if history.has_equal_members:
+        live = history.live.serving_versions
+        others = [version for version in candidates if version not in live]
+        candidates, rejected, doubtful = [], [RejectedTarget(version, BEGAN_TOGETHER) for version in live], []
+        rejected += [RejectedTarget(version, "it served before both of them") for version in others[:1]]
     return TargetChoice(
         suspect,
         _one_per_release(history, candidates),
         tuple(rejected),
         tuple(doubtful),
+        history.has_equal_members,
         find_active_rollback(history, incident=incident),
     )
 
@@ -106,7 +115,7 @@ def list_fallbacks(history: WorkerHistory, choice: TargetChoice) -> tuple[Reject
         for over in choice.rejected
         if over.version in history.deployable
         and over.version not in history.blamed
-        and not history.is_same_release(over.version, choice.suspect)
+        and (choice.is_undecided or not history.is_same_release(over.version, choice.suspect))
         and not may_have_old_values(history, over.version)
     ]
     first = _one_per_release(history, [over.version for over in usable])

@@ -505,3 +505,16 @@ def test_plan_and_versions_say_how_far_back_a_rollback_can_go(world: World) -> N
     horizon = f"2 releases that served all traffic can be deployed, {oldest}"
     assert horizon in planned.result["plan"]["sections"]["History"]
     assert horizon in json.loads(listed.out)["notes"]
+
+
+def test_equally_good_targets_are_a_question_with_all_commands(world: World) -> None:
+    """Two uploads began to serve at once, so nothing tells which of them is bad."""
+    ids = create_history(world, "Z 3d · A@50,B@50 20m")
+
+    outcomes = [world.rollback() for _ in range(2)]
+
+    for outcome in outcomes:
+        assert (outcome.code, outcome.result["reason"]) == (3, "no_target")
+        assert all(f"`--to {ids[name]}`" in outcome.result["hint"] for name in "ABZ")
+        assert "--to VERSION" in outcome.result["press"]
+    assert world.writes() == []

@@ -139,6 +139,7 @@ USUAL = {
     "own incident": ("press",),
     "own day": ("press",),
     "rest of a canary": ("to", "release"),
+    "at once": ("only upload", "to"),
     "deployable": ("lose a version", "release"),
 }
 """Rule → deeds that more often lead to a history that it decides."""

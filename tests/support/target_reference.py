@@ -59,7 +59,7 @@ class Past:
         """Act as a rollback must, and return whether it wrote."""
         judge = Judge(self)
         target = judge.target()
-        if judge.stops_a_press(incident) or target is None:
+        if judge.stops_a_press(incident) or target is None or judge.is_undecided():
             return False
         self.deploy((target, 100), ours=(incident, judge.suspect))
         return True
@@ -113,6 +113,7 @@ class Judge:
     RULES = (
         *("equal code", "blame", "served before", "blame ends", "min_served", "deployable", "rest of a canary"),
         *("brief", "same commit", "says revert", "start", "since start", "recent", "own incident", "own day", "mark"),
+        "at once",
     )
 
     def __init__(self, past: Past, *, start: float | None = None, without: Collection[str] = ()) -> None:
@@ -396,9 +397,20 @@ class Judge:
             return age < DAY and "own day" not in self.without
         return row.ours[0] == incident and "own incident" not in self.without
 
+    def is_undecided(self) -> bool:
+        """Return whether two releases share the traffic that began to serve at once, so that neither is the canary.
+
+        https://developers.cloudflare.com/workers/versions-and-deployments/gradual-deployments/
+        """
+        if len({self.release(number) for number in self.live}) < 2 or "at once" in self.without:
+            return False
+        starts = {self.start_of_release(number)[0] for number in self.live}
+        known = all(self.past.uploads[each].at >= self.rows[0].at for each in self.live)
+        return len(starts) == 1 and known
+
     def answer(self, incident: int | None) -> int | str:
         """Return the target, "nothing to do" or "refused": docs/how-to/rollback-worker.md#how-it-works"""
         if self.stops_a_press(incident):
             return "nothing to do"
         target = self.target()
-        return "refused" if target is None else target
+        return "refused" if target is None or self.is_undecided() else target
