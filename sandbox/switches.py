@@ -109,7 +109,7 @@ class Switches:
     right after a deployment. Workers send it if the file was read within 100 ms
     (github.com/cloudflare/workers-sdk/pull/8373); for Pages nothing is documented."""
 
-    access_refuses: bool = False
+    edge_access_refuses: bool = False
     """Whether Access refuses a request without a valid service token (403), with the headers `cf-access-domain` and
     `cf-access-aud`. False: it redirects to the team's login, also if the token has expired
     (github.com/stefanko-ch/Nexus-Stack/issues/893)."""

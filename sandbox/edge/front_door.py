@@ -125,7 +125,7 @@ class Edge:
 
     def _answer_from_zone(self, host: str, request: HttpRequest) -> HttpResponse:
         if not self._account.access.admits(host, request.headers):
-            return _refusal(host) if self._account.switches.access_refuses else _login(host)
+            return _refusal(host) if self._account.switches.edge_access_refuses else _login(host)
         rule = self.cache_rules.get(host)
         if rule is None or request.method not in {"GET", "HEAD"}:
             return self._answer_for(host, request)
@@ -344,7 +344,7 @@ def _login(host: str) -> HttpResponse:
 
 
 def _refusal(host: str) -> HttpResponse:
-    """Return the answer of Access to a program without a valid service token, for `access_refuses`."""
+    """Return the answer of Access to a program without a valid service token, for `edge_access_refuses`."""
     headers = [("cf-access-domain", host), ("cf-access-aud", "5a" * 32), ("content-type", "text/html; charset=UTF-8")]
     page = b"<title>Forbidden</title><p>You don't have permission to view this."
     return HttpResponse(status=403, headers=headers, body=page)

@@ -54,7 +54,7 @@ def test_service_token_that_access_rejects_is_no_evidence(
     protected: ProtectedShop, trouble: str, refuses: bool
 ) -> None:
     sandbox = protected.shop.world.sandbox
-    sandbox.switches.access_refuses = refuses
+    sandbox.switches.edge_access_refuses = refuses
     if trouble == "expired":
         sandbox.clock.advance(timedelta(hours=8760).total_seconds())
     given = {"ACCESS_SECRET": "another"} if trouble == "another secret" else {}
