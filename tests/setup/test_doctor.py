@@ -81,7 +81,7 @@ def test_token_that_cannot_read_its_policies_proves_no_write(world: Bakery) -> N
     assert outcome.code == 0
     assert re.search(r"^\? token-writes \(live\): .* Workers Scripts Write\b", outcome.out, re.MULTILINE)
     assert "? token-excess (live): " in outcome.out
-    assert "0 wrong, 2 not provable here, 67 right" in outcome.out
+    assert re.search(r"^0 wrong, 2 not provable here, \d+ right$", outcome.out, re.MULTILINE)
 
 
 @pytest.mark.slow
