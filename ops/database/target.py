@@ -13,7 +13,8 @@ from ops.core.names import quote_name
 BEFORE_MIGRATION = "before-migration:"
 BEFORE_LAST_MIGRATION = "before-last-migration"
 FORMS = (
-    f"Use -15m, a UTC time such as 2026-11-24T03:05:00Z, a bookmark, {BEFORE_MIGRATION}NAME or {BEFORE_LAST_MIGRATION}."
+    f"Use -15m (s, m, h or d), a UTC time such as 2026-11-24T03:05:00Z, a bookmark, {BEFORE_MIGRATION}NAME or "
+    f"{BEFORE_LAST_MIGRATION}."
 )
 ONE_APPLY = timedelta(seconds=60)
 """Migrations less than this apart count as one apply: wrangler applies its files one by one."""
@@ -21,6 +22,7 @@ SECOND = timedelta(seconds=1)
 """Resolution of `applied_at` in the table of migrations."""
 _BOOKMARK = re.compile("[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{32}")
 _AGO = re.compile("-([0-9]+[a-z]+)")
+_DAYS_AGO = re.compile("-([1-9][0-9]?)d")
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ def session_of(bookmark: str) -> str:
 
 def _parse_time(to: str, now: datetime) -> datetime:
     try:
+        if days := _DAYS_AGO.fullmatch(to):
+            return now - timedelta(days=int(days[1]))
         if ago := _AGO.fullmatch(to):
             return now - timedelta(seconds=parse_duration(ago[1]))
         moment = parse_utc(to)

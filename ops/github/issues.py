@@ -4,17 +4,18 @@ Anybody can write the answers of the form. An incident that a program or a comma
 """
 
 import contextlib
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from ops.core.clock import parse_utc
 from ops.core.errors import PROVED, ConfigError, Decision, ProviderError, Reason
-from ops.core.names import CHECK_OUTAGE, NAME_PATTERN
+from ops.core.names import CHECK_OUTAGE, NAME_PATTERN, quote_name
 from ops.core.run_record import DONE, RunRecord, is_edited, parse_job_run, read_record
 from ops.github.client import newest_first, provider_errors
 from ops.github.comments import (
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 BEGAN = "When it began (UTC)"
 HEADINGS = ("Service", "Severity", "What is seen", BEGAN, "Impact")
 """The headings of .github/ISSUE_TEMPLATE/incident.yml, in order."""
+_START = re.compile(
+    r"(?:(?P<date>\d{4}-\d\d-\d\d)[ T])?(?P<time>\d\d:\d\d(?::\d\d)?)(?: ?(?:Z|UTC)|(?P<offset> ?[+-]\d\d:?\d\d))?",
+    re.ASCII,
+)
 MAX_IMPACT = 300
 """Characters of the impact that the report shows."""
 INCIDENT = "incident"
@@ -55,32 +60,47 @@ class IncidentForm:
     impact: str = ""
     service: str = ""
     """A name in the form of `ops.yml`, or ""."""
+    unread_start: str = ""
+    """A stated start that is no past time."""
 
 
-def parse_began(body: object, *, now: datetime) -> datetime | None:
-    """Return the stated start of the incident; None if it is missing, malformed or in the future. It only warns."""
-    text = read_fields(body, HEADINGS).get(BEGAN, "") if isinstance(body, str) else ""
-    match = re.fullmatch(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d(?::\d\d)?) ?(?:Z|UTC)?", text, re.ASCII)
+def parse_began(body: object, *, now: datetime, opened: datetime | None = None) -> datetime | None:
+    """Return the stated start of the incident; None if it is missing, malformed or in the future. It only warns.
+
+    Without an offset it is UTC. A time without a date is the last one before the issue was `opened`, else before now.
+    """
+    text = _stated_start(body)
+    match = _START.fullmatch(text)
     if match is None:
         return None
+    latest = min(opened or now, now)
     try:
-        moment = parse_utc(f"{match[1]}T{match[2]}")
-    except ValueError:
+        offset = (match["offset"] or "").replace(" ", "")
+        moment = parse_utc(f"{match['date'] or latest.date()}T{match['time']}{offset}")
+        if not match["date"]:
+            moment -= timedelta(days=max(0, math.ceil((moment - latest) / timedelta(days=1))))
+    except (ValueError, OverflowError):
         return None
     return moment if moment <= now else None
 
 
-def parse_form(body: object, *, now: datetime) -> IncidentForm:
+def _stated_start(body: object) -> str:
+    return read_fields(body, HEADINGS).get(BEGAN, "") if isinstance(body, str) else ""
+
+
+def parse_form(body: object, *, now: datetime, opened: datetime | None = None) -> IncidentForm:
     """Return the answers that the report shows."""
     answers = read_fields(body, HEADINGS) if isinstance(body, str) else {}
     severity = answers.get("Severity", "")
     impact = " ".join(answers.get("Impact", "")[:MAX_IMPACT].split())
     service = answers.get("Service", "")
+    began = parse_began(body, now=now, opened=opened)
     return IncidentForm(
-        parse_began(body, now=now),
+        began,
         severity if re.fullmatch("sev[0-9]", severity, re.ASCII) else "",
         impact,
         service if re.fullmatch(NAME_PATTERN, service, re.ASCII) else "",
+        "" if began else quote_name(_stated_start(body)),
     )
 
 

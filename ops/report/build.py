@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from ops.core.next_step import SuggestedCommand, build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.issues import parse_form
+from ops.github.issues import IncidentForm, parse_form
 from ops.report.close import find_leftovers
 from ops.report.evidence import IncidentEvidence, ServiceHistory, list_commits, read_issue, workflow_runs
 from ops.report.impact import MARGIN, ImpactSources, find_window
@@ -87,10 +88,15 @@ def write_report(
     return ReportResult(written.number, written.url, written.is_new, items)
 
 
+def _parse_form(read_at: datetime, body: str | None, opened: datetime) -> IncidentForm:
+    return parse_form(body, now=read_at, opened=opened)
+
+
 def _read_github(repository: "Repository", number: int, environ: Mapping[str, str]) -> IncidentEvidence:
     read_at = current_time(environ)
     with provider_errors(CHECK_HINT):
-        evidence = read_issue(repository, number, read_at=read_at, stated=lambda body: parse_form(body, now=read_at))
+        stated = partial(_parse_form, read_at)
+        evidence = read_issue(repository, number, read_at=read_at, stated=stated)
     run_ids = [run for one in evidence.our_runs if (run := one.actions_run)]
     runs, errors = _try_read(lambda: _translate_errors(lambda: tuple(workflow_runs(repository, run_ids))))
     return replace(evidence, runs=runs or (), unavailable=tuple(f"GitHub Actions runs: {each}" for each in errors))

@@ -203,7 +203,7 @@ class IncidentEvidence:
 
 
 def read_issue(
-    repository: "Repository", number: int, *, read_at: datetime, stated: Callable[[str | None], IncidentForm]
+    repository: "Repository", number: int, *, read_at: datetime, stated: Callable[[str | None, datetime], IncidentForm]
 ) -> IncidentEvidence:
     """Read the incident issue; `stated` parses its form. Raises PyGithub's exceptions."""
     issue = repository.get_issue(number)
@@ -227,7 +227,7 @@ def read_issue(
         opened_by_team=_is_team_member(issue.raw_data, opener),
         closed_at=issue.closed_at if issue.state == "closed" else None,
         labels=tuple(label.name for label in issue.labels),
-        form=stated(issue.body),
+        form=stated(issue.body, issue.created_at),
         actions=tuple(acts),
         records=tuple(recorded),
         skipped=left_out,

@@ -143,7 +143,9 @@ def _find_deployment(evidence: IncidentEvidence, main: IssueRecord | None) -> In
 
 def _find_start(evidence: IncidentEvidence) -> IncidentMoment:
     if evidence.began is None:
-        return IncidentMoment(MomentName.STARTED, None, "not given in the issue form")
+        unread = evidence.form.unread_start
+        why = f'"{unread}" in the issue form is no past time' if unread else "not given in the issue form"
+        return IncidentMoment(MomentName.STARTED, None, why)
     return IncidentMoment(MomentName.STARTED, evidence.began, "from the issue form", evidence.url)
 
 

@@ -43,7 +43,18 @@ def test_forms_of_a_point(to: str, point: RestorePoint | None) -> None:
 
 @pytest.mark.parametrize(
     "to",
-    ["", "15m", "-15", "-1d", "-99999999999h", "2026-11-24", "2026-13-01T00:00Z", "0000-1", "0001-01-01T00:00+14:00"],
+    [
+        "",
+        "15m",
+        "-15",
+        "-0d",
+        "-999d",
+        "-99999999999h",
+        "2026-11-24",
+        "2026-13-01T00:00Z",
+        "0000-1",
+        "0001-01-01T00:00+14:00",
+    ],
 )
 def test_other_texts_are_no_point(to: str) -> None:
     with pytest.raises(ConfigError) as refused:
@@ -89,3 +100,10 @@ def test_last_apply_is_never_split(gaps: list[int]) -> None:
     assert [*kept, *group] == migrations
     assert not splits_an_apply(kept, group)
     assert all(b.applied_at - a.applied_at < ONE_APPLY for a, b in pairwise(group))
+
+
+def test_days_count_back_from_now() -> None:
+    point = parse_restore_point("-8d", NOW, applied(0))
+
+    assert point is not None
+    assert point.at == (NOW - timedelta(days=8)).replace(microsecond=0)
