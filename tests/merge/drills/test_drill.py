@@ -146,7 +146,7 @@ OF_OTHERS = {
 """Switches without effect by drill: those of migrations, forced rollbacks, code, zones, secrets, providers or D1."""
 OF_NONE = (
     *("pages_", "audit_", "analytics_", "zone_analytics_", "worker_analytics_", "telemetry_", "auth_error_"),
-    *("kv_", "edge_", "static_files_", "status_pages_", "calls_per_", "variables_per_"),
+    *("kv_", "edge_", "access_", "static_files_", "status_pages_", "calls_per_", "variables_per_"),
     *("deployments_paged", "route_precedes_", "assets_", "has_assets_", "secrets_checked_without_traffic"),
 )
 ALL_PROVIDED = "IFLOW_API_KEY, GROQ_API_KEY, CEREBRAS_API_KEY"
@@ -213,7 +213,7 @@ def test_feature_switch_drills_recover(run: Run, more: list[str]) -> None:
     result = assert_recovered(run, *switch_arguments(*more))
 
     assert result["service"] == "api"
-    assert f" is {STATES[run[0]]}, seen at one location" in result["message"]
+    assert f" is {STATES[run[0]]}, seen from FRA" in result["message"]
     assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 10
 
 
@@ -231,7 +231,7 @@ def test_example_recovers_in_workerd_by_its_own_probes(run: Run) -> None:
     result = assert_recovered(run)
 
     *_, state = kind.params.values() or [None]
-    said = f" is {state}, seen at one location" if state else "the probes are healthy"
+    said = f" is {state}, seen from FRA" if state else "the probes are healthy"
     assert said in result["message"]
     environment = OPS.environments[result["environment"]]
     service = environment.services[result["service"]]
