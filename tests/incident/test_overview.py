@@ -38,7 +38,9 @@ def test_open_incidents_are_listed_newest_first(incident: Incident, releases: Re
     assert shown[1].endswith("/issues/4")
     assert (shown[2].startswith("#5  sev1  api  "), shown[2].endswith("old  no run  Login fails")) == (True, True)
     assert shown[4].startswith("#1  -  -  ")
-    assert re.search(f"old  Rolled back api to {releases.good[:8]}: healthy after .* s  API answers 500$", shown[4])
+    assert re.search(
+        f"old  Rolled back api to {releases.good[:8]}: healthy after .* s, seen from FRA  API answers 500$", shown[4]
+    )
     assert len(shown) == 6
 
 
