@@ -488,7 +488,8 @@ def test_random_histories_match_the_reference_rules(
 
         outcome = run_rollback(world, f"--incident {incident}" if incident else "", {})
 
-        target = None if judge.stops_a_press(incident) else judge.target()
+        answer = judge.answer(incident)
+        target = answer if isinstance(answer, int) else None
         applied = [write for write in world.writes() if write.status == 200]
         assert len(applied) == (0 if target is None else 1), outcome.err
         assert target is None or world.live == {names[target]: 100}

@@ -28,14 +28,14 @@ def test_target_matches_the_reference_rules(past: Past) -> None:
 
     chosen = number_of(choice.candidates[0]) if choice.candidates else None
     assert number_of(choice.suspect) == judge.suspect
-    assert chosen == judge.target()
+    assert chosen == (None if judge.is_undecided() else judge.target())
     if any(not judge.may_have_been_reverted(number_of(candidate)) for candidate in choice.candidates):
         assert not any(judge.may_have_been_reverted(number_of(candidate)) for candidate in choice.candidates)
     for candidate in map(number_of, choice.candidates):  # the others are named to people
         assert not judge.is_blamed(candidate)
         assert judge.served(candidate) >= MIN_SERVED
         assert candidate not in past.undeployable
-        assert judge.release(candidate) != judge.release(judge.suspect)
+        assert candidate in judge.live or judge.release(candidate) != judge.release(judge.suspect)
     assert len({judge.release(number_of(c)) for c in choice.candidates}) == len(choice.candidates)
 
 
@@ -178,7 +178,8 @@ def test_new_incidents_never_return_to_a_removed_release(past: Past, waits: list
     for incident, wait in enumerate(waits, start=100):
         past.now += wait
         suspect = Judge(past).release(Judge(past).suspect)
-        if past.press(incident):
+        is_pressed, serving = past.press(incident), {judge.release(number) for number in past.rows[-1].serving}
+        if is_pressed and suspect not in serving:  # a secret edit as canary leaves its release live
             left.add(suspect)
         assert not left & {judge.release(number) for number in past.rows[-1].serving}, (left, last)
 
