@@ -75,7 +75,7 @@ def test_site_is_closed_at_its_host_only(shop: Shop) -> None:
     closed = turn(shop, "on")
 
     assert ended(closed) == (0, "recovered", "verified")
-    assert closed.result["message"] == f"closed at {HOST} only: 3 addresses answer 503; {OPEN_ONES}"
+    assert closed.result["message"] == f"closed at {HOST} only: 3 addresses answer 503; {OPEN_ONES}, seen from FRA"
     plan = closed.result["plan"]
     assert plan["summary"].endswith(f"; closed at {HOST} only")
     assert plan["warnings"][0] == f"closed at {HOST} only: {OPEN_ONES}"

@@ -266,7 +266,9 @@ def test_same_deployment_during_the_build_is_nothing_to_do(site: Site) -> None:
     outcome = act_during_build(site, lambda: site.world.site(timedelta(), "good", commit=site.good))
 
     assert outcome.code == 0, outcome.err
-    assert outcome.result["message"] == "somebody had made the same change already; the probes are healthy"
+    assert (
+        outcome.result["message"] == "somebody had made the same change already; the probes are healthy, seen from FRA"
+    )
     assert any("is live" in text for text in texts(outcome, "compared"))
     assert site.world.writes() == []
 
