@@ -423,7 +423,7 @@ def test_two_runs_of_one_approval_restore_once(desk: Desk) -> None:
         record = RunRecord("approval-1", source="approval", approval={**approval, "at": at, "event": "4711"})
         desk.hub.comment(desk.incident, embed_record("used", record), ACTIONS_BOT)
 
-    desk.hub.fault(method="POST", path=COMMENTS, skip=1, before=use)
+    desk.hub.fault(method="POST", path=COMMENTS, sends='source\\":\\"approval', before=use)
 
     refused = desk.act(desk.runs[-1])
 
