@@ -184,8 +184,11 @@ def test_plan_shows_how_far_back_the_history_goes(world: World) -> None:
     outcome = world.rollback("--dry-run")
 
     plan = outcome.result["plan"]
-    reach = f"Cloudflare listed 10 deployments, back to {time_ago(world, '7d'):%Y-%m-%d %H:%M:%S} UTC"
-    assert plan["sections"]["History"] == [reach]
+    oldest = f"{time_ago(world, '7d'):%Y-%m-%d %H:%M:%S} UTC"
+    assert plan["sections"]["History"] == [
+        f"Cloudflare listed 10 deployments, back to {oldest}",
+        f"10 releases that served all traffic can be deployed, the oldest from 7 d ago ({oldest})",
+    ]
     assert ids["K"] in plan["sections"]["Target"][0]
 
 
