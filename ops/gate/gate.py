@@ -17,7 +17,7 @@ from ops.app import registry
 from ops.app.configuration import program_name, read_config
 from ops.app.scope import scope_of
 from ops.core.clock import current_time
-from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason
+from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason, page_of
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, ResponderList, find_lists
 from ops.core.run_record import RunRecord, embed_record
@@ -442,15 +442,10 @@ class Gate:
         )
 
     def _body(self, refusal: outcomes.RefusedRequest, commands: Mapping[str, str], variables: str) -> str:
+        docs = actions.docs_base(self.environ, self.config.github.actions)
+        page = f"{docs}{page_of(refusal.reason)}" if docs else ""
         return self.redactor.redact_text(
-            refusals.render_comment(
-                message=refusal.message,
-                hint=refusal.hint,
-                values=refusal.values,
-                reason=refusal.reason.value,
-                commands=commands,
-                variables=variables,
-            )
+            refusals.render_comment(refusal, page=page, commands=commands, variables=variables)
         )
 
     def _answer(self, refusal: outcomes.RefusedRequest, body: str, record: RunRecord) -> bool:

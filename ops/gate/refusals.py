@@ -21,7 +21,7 @@ from ops.core.run_record import RecordRow, RunRecord
 from ops.core.version import __version__
 from ops.gate import payload as fields
 from ops.gate.outcomes import ApprovalEvent, GateJob, OutageCheck, RecoveryRequest, RefusedRequest
-from ops.render import button_text, code_span, escape_markdown
+from ops.render import button_text, code_span, escape_markdown, linked
 
 if TYPE_CHECKING:
     from ops.config import Config
@@ -292,22 +292,21 @@ def plain_text(text: str, values: Values) -> str:
     return text.format_map({name: f'"{quote_name(value)}"' for name, value in values.items()})
 
 
-def render_comment(
-    *, message: str, hint: str, values: Values, reason: str, commands: Mapping[str, str], variables: str = ""
-) -> str:
+def render_comment(refusal: RefusedRequest, *, page: str, commands: Mapping[str, str], variables: str = "") -> str:
     """Return the refusal comment: the reason, then the next step, then `commands` (place → command) to copy.
 
-    `variables` are those that the command on a laptop needs.
+    `page` is the URL of the reason's page, empty if it is unknown; `variables` are those that the command on a laptop
+    needs.
     """
     more = {LAPTOP: f", which needs {escape_markdown(variables)}"} if variables else {}
-    safe = {name: code_span(value) for name, value in values.items()}
+    safe = {name: code_span(value) for name, value in refusal.values.items()}
     lines = [
-        f"**Refused, and nothing was changed:** {_sentence(message.format_map(safe))}",
-        f"**Next step:** {hint.format_map(safe)}",
+        f"**Refused, and nothing was changed:** {_sentence(refusal.message.format_map(safe))}",
+        f"**Next step:** {refusal.hint.format_map(safe)}",
         "\n".join(
             f"- {where}: {_format_command(where, command)}{more.get(where, '')}" for where, command in commands.items()
         ),
-        f"Reason: `{reason}`",
+        f"Reason: {linked(f'`{refusal.reason}`', page)}",
     ]
     return "\n\n".join(line for line in lines if line) + "\n"
 

@@ -1,6 +1,7 @@
 """Run the gate as a job of GitHub Actions does: the public command on the sandbox's GitHub."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +75,8 @@ class Job:
         assert {value for name, value in self.outputs.items() if name not in about} == {""}
         assert self.outputs["answered"] == "true"
         (comment,) = self.comments
-        assert f"`{reason}`" in comment
+        page = rf"http://[0-9.:]+/acme/operations/blob/HEAD/docs/reference/reasons\.md#{reason}"
+        assert re.search(rf"Reason: \[`{reason}`\]\({page}\)", comment), comment
         assert "**Next step:**" in comment
         assert LABEL not in self.labels
 

@@ -16,12 +16,13 @@ import pytest
 from ops.app.configuration import read_config
 from ops.app.menu import build_menu
 from ops.config.types import Contact
-from ops.core.errors import Decision
+from ops.core.errors import Decision, Reason
 from ops.core.outage import ApiState, OutageEvidence, PageState, ServiceSigns, StatusReport, judge_outage
 from ops.core.run_record import RunRecord
 from ops.core.verdict import Verdict
 from ops.evidence.tables import render_comment as evidence_text
 from ops.gate import refusals
+from ops.gate.outcomes import RefusedRequest
 from ops.limits.diff import LimitsPlan, compare_limits, render_comment, render_drift, render_result
 from ops.limits.file import Limit
 from ops.publish.comment import render_note
@@ -71,10 +72,13 @@ def assert_fits(screen: Phone, name: str, markdown: str) -> None:
 def refusal() -> str:
     options = {"service": "api", "environment": "production", "incident": 42, "to": "2c8b7e91", "reason": LONG}
     return refusals.render_comment(
-        message="secret {name} changed after version 2c8b7e91 was uploaded",
-        hint="Roll back and keep the current value, or restore the previous one",
-        values={"name": "PAYMENT_PROVIDER_PRIVATE_KEY_OF_PRODUCTION"},
-        reason="secrets_changed",
+        RefusedRequest(
+            message="secret {name} changed after version 2c8b7e91 was uploaded",
+            hint="Roll back and keep the current value, or restore the previous one",
+            values={"name": "PAYMENT_PROVIDER_PRIVATE_KEY_OF_PRODUCTION"},
+            reason=Reason.SECRETS_CHANGED,
+        ),
+        page="https://github.com/acme/operations/blob/HEAD/docs/reference/reasons.md#secrets_changed",
         commands=refusals.manual_commands("./run ops", "rollback-worker", options),
     )
 

@@ -38,9 +38,7 @@ def test_switch_is_set_verified_and_ends_automatically(place: SwitchWorld) -> No
     plan = outcome.result["plan"]
     assert plan["follows"][0].startswith("while it is off: sessions are checked by signature")
     assert "sign-out and revocation have no effect" in plan["follows"][0]
-    assert (
-        "seen at one location; the probes are healthy; other locations may take a minute" in outcome.result["message"]
-    )
+    assert "seen from FRA; the probes are healthy; other locations may take a minute" in outcome.result["message"]
     assert outcome.result["service"] == "api"
     (undo,) = outcome.result["undo"]
     assert undo.startswith("ops feature --environment production --incident 42 --name session-do --state on ")

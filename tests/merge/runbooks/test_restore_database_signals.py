@@ -23,7 +23,7 @@ from tests.support.interleavings import effects_since, fresh_world
 from tests.support.properties import is_hunt
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-MOST = 400
+MOST = 1000
 """Upper limit of the moments of one restore: before and after each of its calls to Cloudflare and the edge."""
 EVERY = 151
 """The merge set sends a signal at each nth moment, the weekly tests at each."""
