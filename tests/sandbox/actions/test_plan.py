@@ -53,7 +53,7 @@ def test_recovery_label_claims_issue_and_environments() -> None:
     assert answers(label_contexts("recover:rollback-api")) == {True}
     assert plan.claims[0] == GroupClaim("gate-7-2", False, True)
     assert GroupClaim("recover-production", False, True) in plan.claims
-    assert all(job.permissions["issues"] == "write" for job in plan.jobs if not job.id.startswith("fetch-"))
+    assert all(job.permissions["issues"] == "write" for job in plan.jobs if not job.id.startswith(("fetch-", "build-")))
 
 
 @pytest.mark.parametrize(("label", "runs"), [("recover:rollback-api", True), ("report", False), ("triage", False)])
