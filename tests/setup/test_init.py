@@ -400,3 +400,15 @@ def test_named_worker_without_an_address_gets_no_url_and_no_probe(shop: Team) ->
     assert services(shop) == {"shop-mailer": {"worker": "shop-mailer"}}
     assert "shop-mailer: no url and no probe" in outcome.out
     assert shop.init("--worker", "shop-mailer").code == 0
+
+
+def test_only_workers_without_an_address_are_refused(shop: Team, tmp_path: Path) -> None:
+    """The file names a Worker, and nobody says that it has no address."""
+    (tmp_path / "wrangler.toml").write_text('name = "shop-mailer"\n')
+
+    outcomes = [shop.init("--wrangler", str(tmp_path)) for _ in range(2)]
+
+    for outcome in outcomes:
+        assert outcome.code == 2
+        assert "--url NAME=" in outcome.err
+    assert not shop.config.exists()
