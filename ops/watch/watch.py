@@ -259,11 +259,10 @@ class Watch:
             result = replace(
                 result,
                 state=replace(result.state, second_source=seen.text if seen.is_shown else ""),
-                notes=(*notes, f"{_describe_source(seen)}{'' if is_over else f', asking until {until:%H:%M} UTC'}"),
+                notes=(*notes, _describe_source(seen, None if is_over else until)),
             )
             result = self._redactor.redact_value(result)
             self._save(result)
-            self._on_round(result)
             if is_over:
                 return result
             yield self._clock.now() + PAUSE
@@ -346,10 +345,14 @@ def _describe(deployment: "WorkerDeployment") -> str:
     return f"{describe_split(deployment.split)}{author} at {format_utc(deployment.created_on)}"
 
 
-def _describe_source(seen: SecondSource) -> str:
+def _describe_source(seen: SecondSource, until: datetime | None) -> str:
+    """Return what the figures say; `until`: end of the wait for them; None once it is over."""
     if seen.is_shown:
         return f"a second source shows the relapse: {seen.text}"
-    return f"Cloudflare's figures do not show the relapse, so no automatic step follows: {seen.text}"
+    if until is None:
+        return f"Cloudflare's figures do not show the relapse, so no automatic step follows: {seen.text}"
+    waits = f"the watch waits for them until {until:%H:%M} UTC, because an automatic step needs them"
+    return f"Cloudflare's figures do not show the relapse yet; {waits}: {seen.text}"
 
 
 def _describe_site(deployment: "PagesDeployment") -> str:

@@ -40,6 +40,8 @@ class Relapse:
     share: int = 100
     """Percent of their requests that fail while the page fails."""
     watched_result: WatchResult | None = None
+    seen: list[str] = field(default_factory=list)
+    """Comments of the incident at each pause."""
 
     def recover(self, *more: str, params: Any = None, run: int = 7001, **environ: str | None) -> Outcome:
         where = ("--environment", "live", "--incident", str(self.incident.number), "--yes", "--json")
@@ -85,6 +87,7 @@ class Relapse:
 
         def request() -> None:
             zone, now = sandbox.zones.find(HOST), sandbox.clock.now()
+            self.seen += self.incident.bodies
             for number in range(self.others):
                 status = self.fault.status if 100 * number < self.share * self.others else None
                 if zone is not None:

@@ -59,6 +59,16 @@ def test_exceptions_of_the_worker_are_a_second_source(world: World) -> None:
     assert relapse.shop.live == {relapse.shop.old: 100}
 
 
+def test_comment_says_how_long_the_watch_waits(world: World) -> None:
+    relapse = open_relapse(world, others=0)
+
+    ends = "so no automatic step follows"
+    waiting = [each for each in relapse.seen if "do not show the relapse yet; the watch waits for them until " in each]
+    assert len(waiting) > 5
+    assert not [each for each in waiting if ends in each]
+    assert ends in relapse.watched
+
+
 def test_record_without_a_second_source_starts_no_step(world: World) -> None:
     """A watch of release 0.1.1 asked none."""
     relapse = open_relapse(world)
