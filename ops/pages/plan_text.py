@@ -93,12 +93,18 @@ def explain_nothing_to_do(
     if choice.is_rolled_back:
         newest = next(d for d in history.deployments if d.can_serve_production)
         return describe_earlier_rollback(history, newest), Reason.ALREADY_STEPPED_BACK
-    if reverted := choice.choice.active_rollback:
-        text = f"it has an earlier release again, and replaced {reverted.removed_version[:8]}"
-        return f"{EARLIER_ROLLBACK}{describe_deployment(history.serving_deployment)}; {text}", (
-            Reason.ALREADY_STEPPED_BACK
-        )
+    if text := describe_revert(history):
+        return text, Reason.ALREADY_STEPPED_BACK
     return None
+
+
+def describe_revert(history: PagesHistory) -> str:
+    """Return the text about a recent deployment of an earlier release, which is live; empty if there is none."""
+    reverted = history.choice.choice.active_rollback
+    if reverted is None:
+        return ""
+    text = f"it has an earlier release again, and replaced {reverted.removed_version[:8]}"
+    return f"{EARLIER_ROLLBACK}{describe_deployment(history.serving_deployment)}; {text}"
 
 
 def describe_earlier_rollback(history: PagesHistory, newer: PagesDeployment) -> str:

@@ -15,6 +15,7 @@ from ops.core.run_record import RunRecord
 from ops.workers import rollback_target
 from ops.workers.history import WorkerHistory
 from ops.workers.rollback_target import TargetChoice
+from ops.workers.warning_signs import find_warning_sign
 
 EARLIER_ROLLBACK = "already rolled back: "
 """Start of the summary of a run that found a rollback; `blamed_deployments` reads it from records."""
@@ -50,6 +51,17 @@ class PagesTargetChoice:
     def target(self) -> PagesDeployment | None:
         """Return the deployment that the rules choose; None if they allow none."""
         return next(iter(self.candidates), None)
+
+    @property
+    def bad_commits(self) -> frozenset[str]:
+        """Return the commits that were rolled back or reverted, or have another strong sign against them."""
+        return frozenset(each.tag for each in self.history.versions.values() if self._is_bad(each.id))
+
+    def _is_bad(self, deployment: str) -> bool:
+        if deployment in self.history.blamed or self.history.was_removed_by_run(deployment):
+            return True
+        sign = find_warning_sign(self.history, self.choice.suspect, deployment)
+        return sign is not None and not sign.weak
 
 
 def choose_target(

@@ -18,7 +18,6 @@ from ops.pages import live_deployment, plan_text, snapshot
 from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
 from ops.pages.snapshot import PagesSnapshot, SiteContent, build_probes, live_content
 from ops.pages.steps import MARK, DeployCommit
-from ops.pages.target_choice import PagesTargetChoice
 
 if TYPE_CHECKING:
     from ops.config import Environment, Service
@@ -70,10 +69,11 @@ class RedeployPages(Runbook["RedeployPages.Params"]):
         live = history.serving_deployment
         _check_not_lagging(history, requested)
         if requested == PREVIOUS:
-            if replaced := _find_replaced_deployment(ctx, history):
-                text = plan_text.describe_earlier_rollback(history, replaced)
+            replaced = _find_replaced_deployment(ctx, history)
+            text = plan_text.describe_earlier_rollback(history, replaced) if replaced else ""
+            if text := text or plan_text.describe_revert(history):
                 return _plan_nothing(ctx, service, history, text, Reason.ALREADY_STEPPED_BACK)
-            requested = _choose_previous_commit(ctx, live, history.choice)
+            requested = _choose_previous_commit(ctx, history)
         commit, configuration = _read_commit(ctx, service, requested, site)
         if live.commit == commit.sha and not live.has_uncommitted_changes:
             text = f"{short_deployment_id(live)} is live already, and is of commit {commit.short}"
@@ -181,16 +181,15 @@ def _find_replaced_deployment(ctx: Context[RedeployPages.Params], history: Pages
     return next((d for d in could if is_sha(d.commit) and ctx.site.is_ancestor(live.commit, d.commit)), None)
 
 
-def _choose_previous_commit(
-    ctx: Context[RedeployPages.Params], live: PagesDeployment, choice: PagesTargetChoice
-) -> str:
+def _choose_previous_commit(ctx: Context[RedeployPages.Params], history: PagesHistory) -> str:
     """Return the commit that rollback-pages would choose, else the parent of the live commit. Raises Refused."""
-    if choice.target and is_sha(choice.target.commit):
-        return choice.target.commit
-    parent = _find_parent(ctx, live)
+    live, target = history.serving_deployment, history.choice.target
+    if target and is_sha(target.commit):
+        return target.commit
+    parent = _find_parent(ctx, history)
     if parent is None:
         raise Refused(
-            f"the commit before {live.commit[:12] or 'that of ' + short_deployment_id(live)} is not known",
+            f"no good commit before {live.commit[:12] or 'that of ' + short_deployment_id(live)} is known",
             reason=Reason.NO_TARGET,
             hint="Find a good commit with `git log` and replace SHA in the command with it.",
             suggested_command=_suggest_redeploy(ctx, "SHA"),
@@ -198,8 +197,11 @@ def _choose_previous_commit(
     return parent
 
 
-def _find_parent(ctx: Context[RedeployPages.Params], live: PagesDeployment) -> str | None:
-    return ctx.site.find_parent(live.commit) if is_sha(live.commit) and not ctx.site.is_prebuilt else None
+def _find_parent(ctx: Context[RedeployPages.Params], history: PagesHistory) -> str | None:
+    """Return the commit before the live one; None if it is unknown or known to be bad, as before a revert."""
+    live = history.serving_deployment.commit
+    parent = ctx.site.find_parent(live) if is_sha(live) and not ctx.site.is_prebuilt else None
+    return None if parent in history.choice.bad_commits else parent
 
 
 def _plan_nothing(
@@ -207,7 +209,7 @@ def _plan_nothing(
 ) -> StepPlan:
     """Return a plan without changes. It suggests the parent commit, since a rollback could restore a bad release."""
     try:
-        before = _find_parent(ctx, history.serving_deployment)
+        before = _find_parent(ctx, history)
     except Refused:  # an unreadable repository must not stop a run that changes nothing
         before = None
     return StepPlan(

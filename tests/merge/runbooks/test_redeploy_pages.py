@@ -91,6 +91,38 @@ def test_repeated_redeployment_does_nothing(site: Site) -> None:
     assert len(site.world.sandbox.pages.deployments(SITE)) == 2
 
 
+def deploy_revert(site: Site, html: str) -> None:
+    """Deploy a revert of the bad commit."""
+    text = f'Revert "the bad page"\n\nThis reverts commit {site.bad}.'
+    revert = site.repository.commit(text, page_html=f"<h1>{html}</h1>")
+    site.live = site.world.site(timedelta(0), html, commit=revert, message=text)
+
+
+def test_fresh_revert_is_nothing_to_do(site: Site) -> None:
+    site.world.site(timedelta(days=3), "good", commit=site.good)
+    deploy_revert(site, "good")
+    site.world.sandbox.clock.advance(600)
+
+    outcomes = [site.redeploy() for _ in range(2)]
+
+    assert [ended(each)[1:] for each in outcomes] == [("nothing_to_do", "already_stepped_back")] * 2, outcomes[0].err
+    assert site.bad not in outcomes[0].result["plan"]["next_step"]
+    site.assert_nothing_sent()
+
+
+@pytest.mark.parametrize("sign", ["content", "message"])
+def test_reverted_commit_is_not_the_previous_one(site: Site, sign: str) -> None:
+    if sign == "content":  # the release before the bad one is live again
+        site.world.site(timedelta(days=3), "good", commit=site.good)
+    deploy_revert(site, "good" if sign == "content" else "good, and more")
+    site.world.sandbox.clock.advance(3600)
+
+    outcome = site.redeploy()
+
+    assert ended(outcome) == (3, "refused", "no_target"), outcome.err
+    site.assert_nothing_sent()
+
+
 def test_undo_command_rolls_the_redeployment_back(site: Site) -> None:
     outcome = site.redeploy()
     site.world.sandbox.clock.advance(60)

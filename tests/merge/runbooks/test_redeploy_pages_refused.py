@@ -69,7 +69,7 @@ def test_folder_without_a_repository_is_refused(site: Site) -> None:
 def test_first_commit_has_no_previous_commit(site: Site) -> None:
     site.world.sandbox.pages.projects[SITE].deployments[0].commit_hash = site.good
 
-    assert_refused(site, site.redeploy(), "no_target", "is not known")
+    assert_refused(site, site.redeploy(), "no_target", f"before {site.good[:12]}")
 
 
 def test_service_without_build_is_a_config_error(site: Site) -> None:
