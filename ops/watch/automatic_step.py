@@ -118,7 +118,7 @@ def claim_step(step: AutomaticStep, issue: "Issue", now: datetime) -> bool:
     if not judge_watch(state, LiveVersions(), ErrorRates()).is_relapse:
         raise step.refuse("the probes do not show the relapse, and requests of a stranger can cause error rates")
     if not state.second_source:
-        raise step.refuse("Cloudflare's figures did not show the relapse, and the probes are one source only")
+        raise step.refuse("the watch recorded no second source of the relapse, and the probes are one source only")
     if step.is_healthy:
         raise step.refuse("the probes are healthy now")
     about = f"automatic step of {step.service} in {step.environment} after a relapse"

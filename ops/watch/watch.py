@@ -249,8 +249,12 @@ class Watch:
         return replace(self._result(state, judgment, decision, reason), is_published=all(sent))
 
     def _ask_second_source(self, result: WatchResult) -> Rounds:
-        """Wait until a second source shows the relapse, and note it on the incident. People were notified before."""
-        if self._second_source is None or result.decision != Decision.RELAPSED or result.state.foreign:
+        """Wait until a second source shows the relapse of the probes, and note it on the incident.
+
+        People were notified before. Error rates alone start no step, and are no second source of themselves.
+        """
+        is_seen = result.decision == Decision.RELAPSED and result.judgment.probes.share.verdict == Verdict.UNHEALTHY
+        if self._second_source is None or not is_seen or result.state.foreign:
             return result
         until, notes = self._clock.now() + WITHIN, result.notes
         while True:
@@ -262,9 +266,10 @@ class Watch:
                 notes=(*notes, _describe_source(seen, None if is_over else until)),
             )
             result = self._redactor.redact_value(result)
-            self._save(result)
             if is_over:
-                return result
+                is_saved = self._send_patiently(partial(self._save, result))
+                return replace(result, is_published=result.is_published and is_saved)
+            self._save(result)
             yield self._clock.now() + PAUSE
 
     def _send_patiently(self, send: Callable[[], object]) -> bool:

@@ -214,6 +214,7 @@ def test_error_rates_alone_start_no_step(world: World, relapse: Relapse) -> None
 
     assert (found.decision, set(found.state.rounds)) == (Decision.RELAPSED, {"h"})
     assert found.judgment.cause.startswith(f"requests to {relapse.shop.good[:8]}: ")
+    assert not any("second source" in each for each in found.notes), "the same figures are no second source"
     relapse.refuses("the probes do not show the relapse", relapse.step())
 
 

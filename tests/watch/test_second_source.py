@@ -32,7 +32,7 @@ def test_probes_alone_start_no_step(world: World, world_of: dict[str, Any], said
     asked = [relapse.step(), relapse.step(run=7002)]
 
     for each in asked:
-        relapse.refuses("Cloudflare's figures did not show the relapse", each)
+        relapse.refuses("the watch recorded no second source of the relapse", each)
     assert "--relapsed" in asked[0].result["hint"]
     assert said in relapse.watched
     assert "Cloudflare's figures do not show the relapse, so no automatic step follows: " in relapse.watched
@@ -48,6 +48,18 @@ def test_watch_tells_of_the_second_source(world: World) -> None:
     assert f"A second source shows the relapse: {ended.state.second_source}" in relapse.watched
     (notice,) = (body for body in relapse.incident.bodies if "relapsed" in body and not read_record(body))
     assert "second source" not in notice, "people were notified before"
+
+
+def test_step_follows_although_github_failed_for_a_while(world: World) -> None:
+    """No later round repairs the last record of a watch."""
+    fault = world.sandbox.github.fault(method="PATCH", path="/repos/**", sends="second_source", status=503, times=2)
+
+    relapse = open_relapse(world)
+
+    assert fault.hits == 2
+    assert relapse.watched_result is not None
+    assert relapse.watched_result.is_published
+    assert relapse.step().code == 0
 
 
 def test_exceptions_of_the_worker_are_a_second_source(world: World) -> None:
@@ -80,4 +92,4 @@ def test_record_without_a_second_source_starts_no_step(world: World) -> None:
     assert former != record
     watched.body = embed_record(watched.body.partition("<!--")[0], former)
 
-    relapse.refuses("Cloudflare's figures did not show the relapse", relapse.step())
+    relapse.refuses("the watch recorded no second source of the relapse", relapse.step())
