@@ -16,6 +16,8 @@ import httpx
 
 PROBE_AGENT = "backout-probe"
 """User agent of the requests of probes, by which analytics tell them from those of other clients."""
+MAX_PAGE_URLS = 500
+"""Most URLs that a page probe requests in a round; with more, its verdict is inconclusive."""
 PACKED = "gzip"
 """The only encoding that requests accept. It is unpacked piece by piece; an answer in another one is read as it is."""
 PIECE = 65_536

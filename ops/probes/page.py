@@ -13,6 +13,7 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 
 import httpx
 
+from ops.core.bounded_http import MAX_PAGE_URLS
 from ops.core.threads import run_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import pattern
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from ops.probes.http import ProbeClient, Redact
 
 MAX_PARALLEL = 16
-MAX_URLS = 500
-"""Most URLs to request; with more, the verdict is inconclusive."""
 MAX_REDIRECTS = 5
 MAX_URL_LENGTH = 2000
 """Characters of a URL that an `ignore` pattern searches."""
@@ -159,7 +158,7 @@ def _ask(web: "ProbeClient", visit: _Visit, named: Mapping[HtmlReference, str]) 
     todo = {reference.url: reference.kind for reference in named}
     for _ in range(MAX_REDIRECTS + 1):
         todo = {url: kind for url, kind in todo.items() if url not in visit.answers}
-        answers = _ask_all(web, visit, list(todo.items())[: MAX_URLS - len(visit.answers)])
+        answers = _ask_all(web, visit, list(todo.items())[: MAX_PAGE_URLS - len(visit.answers)])
         visit.answers |= answers
         redirects = ((answer.location, todo[url]) for url, answer in answers.items())
         todo = {to: kind for to, kind in redirects if to is not None and _host(to) == visit.host}
@@ -275,7 +274,7 @@ def _assertions(visit: _Visit, spec: "PageProbe") -> Iterator[Assertion]:
         yield Assertion("cached", Verdict.HEALTHY, _describe_cached(visit, cached))
     left_out = len({reference.url for reference in visit.named_by if not _final_answer(visit, reference.url)[1]})
     if left_out:
-        why = f"at most {MAX_URLS} are" if len(visit.answers) >= MAX_URLS else f"{spec.timeout:g} s were over"
+        why = f"at most {MAX_PAGE_URLS} are" if len(visit.answers) >= MAX_PAGE_URLS else f"{spec.timeout:g} s were over"
         yield Assertion("limits", Verdict.INCONCLUSIVE, f"{left_out} URLs were not requested: {why}")
     redirected = sum(1 for answer in visit.answers.values() if answer.location and _host(answer.location) != visit.host)
     if visit.other_host_urls or redirected:

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from ops.app.session import Session
 from ops.cloudflare import records
-from ops.core.bounded_http import PROBE_AGENT
+from ops.core.bounded_http import MAX_PAGE_URLS, PROBE_AGENT
 from ops.core.clock import Period
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.sequential_test import Count, judge_share
@@ -31,6 +30,8 @@ QUERY_TIMEOUT = 5.0
 """Seconds after which a query of the analytics ends; it is sent once."""
 ROUNDS_PER_MINUTE = MINUTE // INTERVAL + 1
 """Most rounds of probes in a minute, with one of another command."""
+WATCHES = 2
+"""Watches at the same time, at most: a person may start one beside that of the job."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def read_second_source(session: Session, service: "Service", state: WatchState) 
         try:
             subject, counts = read(session, service, period)
         except (ProviderError, ConfigError) as error:
-            said.append(f"those of the {name} cannot be read: {error.message}")
+            said.append(f"those of the {name} do not count: {error.message}")
             continue
         seen = _judge(subject, counts, state)
         if seen.is_shown:
@@ -78,11 +79,13 @@ def _judge(subject: str, counts: Iterable[Count], state: WatchState) -> SecondSo
 def _count_host(session: Session, service: "Service", period: Period) -> tuple[str, list[Count]]:
     """Return the host, and per complete minute the responses of Cloudflare's edge, of which those from 500 on failed.
 
-    Raises ProviderError, also if the host is in no zone; ConfigError if probes look like other clients.
+    Raises ProviderError, also if the host is in no zone; ConfigError if other services or probes cannot be told apart.
     """
-    host = urlsplit(service.url).hostname or ""
     if unknown := [each.name for each in service.watched_probes if not _has_our_agent(each)]:
         raise ConfigError(f"the requests of probe {', '.join(unknown)} have another user agent")
+    host, services = service.host, session.environment.services.values()
+    if others := [each.name for each in services if each.host == host and each.name != service.name]:
+        raise ConfigError(f"{host} is also the host of {', '.join(others)}")
     zone = records.find_zone(session.client, session.account_id, host)
     if zone is None:
         raise ProviderError(f"the token can read no zone of {host}", reason=Reason.PROVIDER_REFUSED)
@@ -99,7 +102,11 @@ def _has_our_agent(probe: "Probe") -> bool:
 
 
 def _count_worker(session: Session, service: "Service", period: Period) -> tuple[str, list[Count]]:
-    """Return the Worker, and per complete minute the samples beyond our own requests, which may all have failed."""
+    """Return the Worker, and per complete minute the samples beyond our own requests, which may all have failed.
+
+    Raises ProviderError; ConfigError if the number of our own requests is unknown.
+    """
+    own = _most_requests(session, service)
     traffic = records.read_worker_traffic(
         session.client,
         session.account_id,
@@ -109,7 +116,6 @@ def _count_worker(session: Session, service: "Service", period: Period) -> tuple
         history=timedelta(0),
         timeout=QUERY_TIMEOUT,
     )
-    own = ROUNDS_PER_MINUTE * len(service.watched_probes)
     starts = sorted({row.start for row in traffic.minutes if row.start < traffic.complete_until})
 
     def counts() -> Iterator[Count]:
@@ -119,3 +125,12 @@ def _count_worker(session: Session, service: "Service", period: Period) -> tuple
             yield Count(start, max(0.0, total - own), max(0.0, failed - own))
 
     return service.worker, list(counts())
+
+
+def _most_requests(session: Session, service: "Service") -> int:
+    """Return the most requests a minute that watches send to the Worker. Raises ConfigError if that is unknown."""
+    sharing = [each for each in session.environment.services.values() if each.worker == service.worker]
+    probes = [probe for each in sharing for probe in each.watched_probes]
+    if programs := [each.name for each in probes if each.command]:
+        raise ConfigError(f"the requests of probe {', '.join(programs)} cannot be counted")
+    return WATCHES * ROUNDS_PER_MINUTE * sum(MAX_PAGE_URLS if each.page else 1 for each in probes)

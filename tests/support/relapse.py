@@ -143,13 +143,15 @@ def open_relapse(
         zone = world.sandbox.zones.all[world.sandbox.zones.add(HOST)]
         world.sandbox.zones.add_domain(zone, HOST, WORKER)
     world.sandbox.add_token("report", rights)
-    world.config.write_text(NEXT + world.config.read_text().replace(PROBE, probe))
+    world.config.write_text(NEXT + world.config.read_text())
     hub.add_user("mai")
     hub.add_commit("Configuration", "mai", files={"ops.yml": world.config.read_text()})
     incident = Incident(world, hub.open_issue("Cart fails", "", ["incident"], "mai"))
     found = Relapse(shop, incident, others=others, share=share)
-    assert found.recover().code == 0
+    done = found.recover()
+    assert done.code == 0, done.err
     found.break_version(shop.good)
+    world.config.write_text(world.config.read_text().replace(PROBE, probe))
     found.watched_result = found.watch()
     assert found.watched_result.decision == Decision.RELAPSED
     assert shop.live == {shop.good: 100}

@@ -10,20 +10,38 @@ from ops.core.run_record import embed_record, read_record
 from tests.conftest import World
 from tests.support.relapse import PROBE, open_relapse
 
+SAME_HOST = "https://web.shop.example"
+
 
 @pytest.mark.parametrize(
     ("world_of", "said"),
     [
         ({"share": 0}, "web.shop.example failed 0 of "),
         ({"others": 0}, "web.shop.example failed 0 of 0 requests of others so far; shop-web failed 0 of 0 "),
-        ({"rights": ["Workers Scripts Read"]}, "those of the host cannot be read: "),
+        ({"rights": ["Workers Scripts Read"]}, "those of the host do not count: "),
         ({"others": 0, "has_zone": False}, "shop-web failed 0 of 0 requests of others so far"),
         (
             {"others": 0, "probe": f"{PROBE[:-1]}, request_headers: {{User-Agent: SHOP_AGENT}}}}"},
-            "those of the host cannot be read: the requests of probe cart have another user agent",
+            "those of the host do not count: the requests of probe cart have another user agent",
+        ),
+        ({"others": 1, "has_zone": False}, "shop-web failed 0 of 0 requests of others so far"),
+        (
+            {"has_zone": False, "probe": "page: {paths: [/cart]}"},
+            "shop-web failed 0 of 0 requests of others so far",
+        ),
+        (
+            {"has_zone": False, "probe": "command: {run: [python3, -c, raise SystemExit(1)]}"},
+            "those of the Worker do not count: the requests of probe cart cannot be counted",
+        ),
+        (
+            {"has_zone": True, "probe": f"{PROBE}\n      api: {{worker: shop-api, url: {SAME_HOST}}}"},
+            "those of the host do not count: web.shop.example is also the host of api",
         ),
     ],
-    ids=["others are well", "nobody else", "unreadable", "only ours", "own agent"],
+    ids=[
+        *("others are well", "nobody else", "unreadable", "only ours", "own agent", "second watch", "many requests"),
+        *("requests of a program", "host of another service"),
+    ],
 )
 def test_probes_alone_start_no_step(world: World, world_of: dict[str, Any], said: str) -> None:
     """The runner's own network can make all probes fail. The comment says what the figures show."""
