@@ -297,10 +297,12 @@ class Run:
 
     @property
     def undo(self) -> tuple[SuggestedCommand, ...]:
-        """Return the undo commands that the end names, else those of the plan, as for older records."""
+        """Return the undo commands that the end names, also if it names none; else those of the plan."""
         ended = self.last_event(EventKind.ENDED)
-        commands = (command_from_json("undo", each) for each in mappings_in(ended.data if ended else {}, "undo"))
-        return tuple(dict.fromkeys(filter(None, commands))) or (self.plan.undo if self.plan else ())
+        if ended is None or "undo" not in ended.data:
+            return self.plan.undo if self.plan else ()
+        commands = (command_from_json("undo", each) for each in mappings_in(ended.data, "undo"))
+        return tuple(dict.fromkeys(filter(None, commands)))
 
     @property
     def durations(self) -> dict[str, float | None]:
@@ -427,7 +429,7 @@ class EndedRun(Run):
             "probes_before": observation_to_json(self.before),
             "probes_after": observation_to_json(self.after),
             "durations": {name: None if s is None else round(s, 3) for name, s in self.durations.items()},
-            "undo": [each.command for each in plan.undo] if plan and self.has_written else [],
+            "undo": [each.command for each in self.undo] if plan and self.has_written else [],
             "links": self.links,
         }
 

@@ -1,6 +1,6 @@
 """The state of a run while the engine executes it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ops.core.errors import Interrupted, OpsError
 from ops.core.next_step import SuggestedCommand
@@ -38,8 +38,17 @@ class RunState:
 
     @property
     def undo(self) -> tuple[SuggestedCommand, ...]:
-        """Undo commands of what may have been written; empty without a write."""
-        return self.plan.undo if self.plan and self.progress.may_have_written else ()
+        """Undo commands of what may have been written; empty without a write.
+
+        A change that was not begun has none: its undo may lose data, as that of a restore does.
+        """
+        if not (self.plan and self.progress.may_have_written):
+            return ()
+        untouched = self.progress.outcome(self.plan)["not_changed"]
+        begun = tuple(each for each in self.plan.changes if each.target not in untouched)
+        if not begun or self.progress.moved_traffic:
+            return self.plan.undo
+        return replace(self.plan, changes=begun).undo
 
     def look_at_unread(self) -> None:
         """Look once at each unread change of a batch that ends early, so that the end names what is live."""

@@ -102,6 +102,7 @@ def test_restore_loses_at_most_the_accepted_time(world: World, minutes: int) -> 
 def test_restore_compares_again_after_it_closed_the_service(world: World) -> None:
     """A writer that maintenance does not stop adds rows meanwhile."""
     library = databases.prepared_at_edge(world)
+    open_before = ingress(world)
     world.sandbox.fault(method="PUT", path="/zones/*/workers/routes/*", before=adds_loans(library, 500))
 
     refused = library.restore("before-migration:0002_b.sql")
@@ -109,6 +110,10 @@ def test_restore_compares_again_after_it_closed_the_service(world: World) -> Non
     assert (refused.code, refused.result["reason"]) == (4, "loss_grew"), refused.err
     assert "503 rows of loans" in refused.result["message"]
     assert library.restores == []
+    assert refused.result["undo"] == [], "nothing was restored, and a restore to the former state loses rows"
+    assert "api stays in maintenance" in refused.result["message"]
+    again = world.ops(*refused.result["press"].split()[1:], "--yes", "--json", CLOUDFLARE_API_TOKEN=library.token)
+    assert (again.code, library.count("loans"), ingress(world)) == (0, 1, open_before), again.err
 
 
 @pytest.mark.slow

@@ -319,6 +319,7 @@ def test_restore_that_fails_names_what_was_only_copied(library: Library) -> None
     assert message.startswith("nothing was changed")
     assert "stored: copy of rows of D1 database lib; not changed: D1 database lib" in message
     assert f"{kept_files(library.world)[0]} has rows" in message
+    assert failed.result["undo"] == []
     assert library.restore(SINCE).code == 0
 
 
