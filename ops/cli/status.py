@@ -299,8 +299,9 @@ def _watch(
     return [result.exit_code for result, _ in ended]
 
 
-def _urgency(code: int) -> tuple[bool, int]:
-    return code == EXIT_CODES[Decision.RELAPSED], code
+def _urgency(code: int) -> tuple[bool, bool, int]:
+    """Return the key by which codes are ordered: a service that fails is more urgent than one without evidence."""
+    return code == EXIT_CODES[Decision.RELAPSED], code == EXIT_CODES[Decision.STILL_UNHEALTHY], code
 
 
 def _show_watch(result: "WatchResult", step: str, *, docs: str, as_json: bool) -> None:

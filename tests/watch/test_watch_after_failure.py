@@ -104,6 +104,19 @@ def test_services_of_an_incident_are_watched_side_by_side(shop: Shop, incident: 
     assert set(lines[:2]) == {"web: probes healthy", "docs: probes unhealthy"}
 
 
+def test_service_that_fails_is_more_urgent_than_one_without_evidence(shop: Shop, incident: Incident) -> None:
+    broken_run(shop, incident)
+    challenge = {"cf-mitigated": "challenge"}
+    shop.world.sandbox.edge_fault(host="docs.shop.example", path="/", status=403, headers=challenge, times=None)
+    output = shop.world.folder / "watch"
+
+    found = watch(shop, "--service", "web docs", output=str(output))
+
+    records = {each.service: each for each in map(read_record, incident.bodies) if each and each.source == "watch"}
+    assert {name: each.decision for name, each in records.items()} == {"web": "still_unhealthy", "docs": "no_evidence"}
+    assert (found.code, parse_outputs(output.read_text())["decision"]) == (6, "still_unhealthy"), found.err
+
+
 TWO = f"""\
 environments:
   live:
