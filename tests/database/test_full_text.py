@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import World
-from tests.support.deployment import Deployment, open_repository
+from tests.support.deployment import Deployment, open_migrated
 
 TABLES = """\
 CREATE TABLE recipes (id INTEGER PRIMARY KEY, text TEXT);
@@ -26,10 +26,7 @@ NAME = "0003_change.sql"
 
 @pytest.fixture
 def bakery(world: World, tmp_path: Path) -> Deployment:
-    made = open_repository(world, tmp_path / "application")
-    made.write("0002_bakery.sql", TABLES)
-    assert made.guard().code == 0
-    return made
+    return open_migrated(world, tmp_path / "application", "0002_bakery.sql", TABLES)
 
 
 @pytest.mark.sampled

@@ -7,7 +7,7 @@ import pytest
 
 from ops.core.plan import LiveState
 from tests.conftest import World
-from tests.support.deployment import TABLE, Deployment, open_repository
+from tests.support.deployment import TABLE, Deployment, open_migrated
 
 CHILD = "CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER REFERENCES customers (id) ON DELETE CASCADE);\n"
 ROWS = (
@@ -30,10 +30,7 @@ NAME = "0003_change.sql"
 @pytest.fixture
 def shop(world: World, tmp_path: Path) -> Deployment:
     """Deploy a shop with two customers and three orders."""
-    made = open_repository(world, tmp_path / "application")
-    made.write("0002_orders.sql", CHILD + ROWS)
-    assert made.guard().code == 0
-    return made
+    return open_migrated(world, tmp_path / "application", "0002_orders.sql", CHILD + ROWS)
 
 
 def rows(shop: Deployment) -> list[list[int]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import World
-from tests.support.deployment import QUERY, Deployment, open_repository
+from tests.support.deployment import QUERY, Deployment, open_migrated
 
 TABLES = """\
 CREATE TABLE rooms (id INTEGER PRIMARY KEY, name TEXT, floor INTEGER);
@@ -28,10 +28,7 @@ SWAP = "DROP TABLE guests; ALTER TABLE new RENAME TO guests;"
 
 @pytest.fixture
 def inn(world: World, tmp_path: Path) -> Deployment:
-    made = open_repository(world, tmp_path / "application")
-    made.write("0002_inn.sql", TABLES)
-    assert made.guard().code == 0
-    return made
+    return open_migrated(world, tmp_path / "application", "0002_inn.sql", TABLES)
 
 
 @pytest.mark.sampled(5)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import World
-from tests.support.deployment import Deployment, open_repository
+from tests.support.deployment import Deployment, open_migrated
 
 TABLES = """\
 CREATE TABLE loaves (id INTEGER PRIMARY KEY, flour TEXT, price NUMERIC, parent INTEGER REFERENCES loaves (id));
@@ -21,10 +21,12 @@ COLUMNS = "id, flour, price, parent"
 
 @pytest.fixture
 def bakery(world: World, tmp_path: Path) -> Deployment:
-    made = open_repository(world, tmp_path / "application")
-    made.write("0002_bakery.sql", f"{TABLES}INSERT INTO loaves (flour) VALUES ('rye'), ('oat'), ('rye');")
-    assert made.guard().code == 0
-    return made
+    return open_migrated(
+        world,
+        tmp_path / "application",
+        "0002_bakery.sql",
+        f"{TABLES}INSERT INTO loaves (flour) VALUES ('rye'), ('oat'), ('rye');",
+    )
 
 
 @pytest.mark.sampled(8)

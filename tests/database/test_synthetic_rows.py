@@ -10,7 +10,7 @@ from ops.database.local_copy import LocalCopy, SqlRejectedError, find_unseen
 from ops.database.synthetic_rows import FIRST, fill_tables, loses_rows, read_snapshot
 from tests.conftest import World
 from tests.database.test_local_copy import schema_of
-from tests.support.deployment import SECOND, open_repository
+from tests.support.deployment import SECOND, open_migrated
 
 REBUILD = (
     "CREATE TABLE new (id INTEGER PRIMARY KEY, name TEXT)",
@@ -72,9 +72,7 @@ def test_lost_rows_are_seen_in_each_kind_of_table(table: str) -> None:
 
 
 def test_migration_that_d1_will_refuse_is_a_warning_before_the_write(world: World, tmp_path: Path) -> None:
-    shop = open_repository(world, tmp_path / "application")
-    shop.write("0002_orders.sql", SECOND)
-    assert shop.guard().code == 0
+    shop = open_migrated(world, tmp_path / "application", "0002_orders.sql", SECOND)
     new = "CREATE TABLE new (id INTEGER PRIMARY KEY, email TEXT);"
     rebuild = (
         f"{new} INSERT INTO new SELECT * FROM customers; DROP TABLE customers; ALTER TABLE new RENAME TO customers;"

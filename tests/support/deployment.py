@@ -83,3 +83,11 @@ def open_repository(world: World, folder: Path) -> Deployment:
     world.sandbox.d1.add("orders", ID)
     world.sandbox.clock.advance(3600)
     return Deployment(world, folder)
+
+
+def open_migrated(world: World, folder: Path, name: str, text: str) -> Deployment:
+    """Return a repository whose first migration and this second one are applied."""
+    made = open_repository(world, folder)
+    made.write(name, text)
+    assert made.guard().code == 0
+    return made
