@@ -233,7 +233,7 @@ def _detect_blocker(
 ) -> Assertion | None:
     is_wanted = status == expected_status
     who, hint = _find_blocker(status, headers, body[:MAX_BYTES_READ], is_wanted=is_wanted), CHALLENGE_HINT
-    if not who and (access := _find_access(status, headers)):
+    if not who and (access := _find_access(status, headers, is_wanted=is_wanted)):
         who, hint = access, ACCESS_HINT
     if not who and is_proxy and not is_wanted:
         who, hint = "a proxy before Cloudflare", PROXY_HINT
@@ -252,10 +252,10 @@ def _find_blocker(status: int, headers: Mapping[str, str], body: bytes, *, is_wa
     return ""
 
 
-def _find_access(status: int, headers: Mapping[str, str]) -> str:
+def _find_access(status: int, headers: Mapping[str, str], *, is_wanted: bool) -> str:
     if 300 <= status < 400 and redirect_host(headers.get("location", "")).endswith(ACCESS_DOMAIN):
         return "a login page of Cloudflare Access"
-    is_refused = status in {401, 403} and any(name in headers for name in ACCESS_HEADERS)
+    is_refused = status in {401, 403} and not is_wanted and any(name in headers for name in ACCESS_HEADERS)
     return "a refusal of Cloudflare Access" if is_refused else ""
 
 

@@ -66,6 +66,16 @@ def test_service_token_that_access_rejects_is_no_evidence(
     assert protected.shop.live == {protected.shop.good: 100}
 
 
+def test_probe_may_want_the_refusal_of_access(protected: ProtectedShop) -> None:
+    """It shows that the service is still protected."""
+    protected.shop.world.edit_config(f"path: /cart, status: 200, {HEADERS}", "path: /cart, status: 403")
+    protected.shop.world.sandbox.switches.edge_access_refuses = True
+
+    outcomes = [protected.rollback() for _ in range(2)]
+
+    assert [ended(each)[:2] for each in outcomes] == [(0, "healthy_as_before"), (0, "nothing_to_do")]
+
+
 def test_next_press_after_a_refreshed_token_proves_the_recovery(protected: ProtectedShop) -> None:
     stopped = protected.rollback(ACCESS_SECRET="another")
     again = protected.rollback()
