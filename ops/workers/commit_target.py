@@ -17,7 +17,7 @@ def parse_request(to: str, to_commit: str, versions: Iterable[WorkerVersion]) ->
     versions = list(versions)
     if not to_commit:
         return parse_target(to, versions) if to else None
-    names = {each.id: (each.tag, _leading_commit(each.message)) for each in versions}
+    names = {each.id: (each.tag, "" if is_sha(each.tag) else _leading_commit(each.message)) for each in versions}
     times = {each.id: format_utc(each.created_on) if each.created_on else "" for each in versions}
     return ((resolve_commit(to_commit, names, times, "deployable version"), 100.0),)
 

@@ -70,6 +70,17 @@ def test_unknown_or_ambiguous_commit_is_refused(shop_web: World, given: str) -> 
     assert shop_web.sandbox.live(WORKER) == {live: 100}
 
 
+def test_tag_of_a_commit_beats_another_commit_in_the_message(shop_web: World) -> None:
+    """Its tag says what it was built from; the message of a revert may begin with the reverted commit."""
+    upload(shop_web, timedelta(days=3), "A", tag=OTHER, message=f"{SHA} is reverted")
+    live = upload(shop_web, timedelta(hours=1), "C", tag="v4.2")
+
+    outcome = run(shop_web, "rollback-worker", SHA)
+
+    assert (outcome.code, outcome.result["reason"]) == (3, "unknown_name")
+    assert shop_web.sandbox.live(WORKER) == {live: 100}
+
+
 @pytest.mark.sampled
 @pytest.mark.parametrize("runbook", ["rollback-worker", "rollback-pages"])
 def test_two_targets_are_a_usage_error(shop_web: World, runbook: str) -> None:
