@@ -1,4 +1,4 @@
-"""Roll a Pages site back to an earlier deployment; `pages/live_deployment.py` chooses it.
+"""Roll a Pages site back to an earlier deployment; `pages/target_choice.py` chooses it.
 
 A rollback leaves no entry in the project's history, so the runbook compares the site's content with the deployments.
 """
