@@ -65,6 +65,7 @@ class RedeployPages(Runbook["RedeployPages.Params"]):
         if history is None:
             if requested == PREVIOUS:
                 raise snapshot.live_unknown_refusal(ctx, service, site, _suggest_redeploy(ctx, "SHA"))
+            snapshot.check_not_superseded(ctx, site.observed.deployments)
             return _build_plan(ctx, service, site, *_read_commit(ctx, service, requested, site))
         live = history.serving_deployment
         _check_not_lagging(history, requested)

@@ -364,6 +364,17 @@ def test_unreadable_site_needs_an_explicit_commit(site: Site) -> None:
     assert any("could not be identified" in warning for warning in plan["warnings"])
 
 
+def test_deployment_after_the_request_stops_it_also_if_the_live_one_is_unknown(site: Site) -> None:
+    site.world.sandbox.edge_fault(host="fortunet.example", body="<h1>good</h1>put in by the zone", times=None)
+    before = f"{site.world.sandbox.clock.now() - timedelta(minutes=15):%Y-%m-%dT%H:%M:%SZ}"
+
+    outcome = site.redeploy("--commit", site.good, "--requested-at", before)
+
+    assert ended(outcome) == (3, "refused", "world_moved"), outcome.err
+    assert site.live[:8] in outcome.result["message"]
+    assert site.world.writes() == []
+
+
 def assert_refused(site: Site, outcome: Outcome, reason: str, said: str) -> None:
     assert ended(outcome) == (3, "refused", reason), outcome.err
     assert said in outcome.result["message"]
