@@ -301,10 +301,12 @@ def _require_whole(text: str, rows: int) -> None:
     said = next((line.removeprefix(COUNT) for line in lines if line.startswith(COUNT)), None)
     last = text.rstrip().rpartition("\n")[2]
     if said is not None and (said != str(rows) or last != f"{END}{rows}"):
+        number = f"it has {count_of(rows, 'row')}, and its head says {quote_name(said)}"
+        why = number if said != str(rows) else "its last line is missing"
         raise ConfigError(
-            f"the file was cut or changed: it has {count_of(rows, 'row')}, and its head says {quote_name(said)}",
+            f"the file was cut or changed: {why}",
             reason=Reason.CONFIG_INVALID,
-            hint="Copy it again from where the run wrote it. A restore from this one would leave rows out.",
+            hint="Copy it again from where the run wrote it. This one may lack rows.",
         )
 
 

@@ -68,6 +68,7 @@ def test_cut_file_is_refused(library: Library) -> None:
         refused = conflicts(library, file), conflicts(library, file, "--into", str(file) + ".new")
         assert [each.code for each in refused] == [2, 2], cut
         assert "cut" in refused[0].err
+        assert ("its head says 2" in refused[0].err) == (cut != statements[1]), "the last cut leaves both rows"
 
     file.write_text("".join(line for line in lines if "number of rows" not in line))  # as earlier versions wrote it
     assert conflicts(library, file).code == 0
