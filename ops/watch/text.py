@@ -109,7 +109,8 @@ def headline(result: WatchResult) -> str:
     if result.decision == Decision.RELAPSED:
         return f"{where} relapsed: {result.judgment.cause}"
     if result.decision == Decision.STILL_UNHEALTHY:
-        return f"{where} is still unhealthy: {result.judgment.cause}"
+        was_healthy = Verdict.HEALTHY in {verdict for _, verdict in result.state.probe_rounds()}
+        return f"{where} is {'unhealthy again' if was_healthy else 'still unhealthy'}: {result.judgment.cause}"
     if result.decision == Decision.MITIGATED and since:
         return f"{where} is mitigated: healthy since {since:%H:%M:%S} UTC"
     if result.decision == Decision.NOTHING_TO_DO:

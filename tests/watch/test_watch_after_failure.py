@@ -1,6 +1,7 @@
 """Watch a shop after a run that ended still unhealthy, and several services of one incident side by side."""
 
 import json
+import re
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -64,6 +65,25 @@ def test_watch_after_an_unhealthy_run_escalates_and_never_says_relapsed(shop: Sh
     assert (last.code, last.result["decision"]) == (0, "mitigated"), last.err
     assert not any("live relapsed" in each for each in incident.bodies[before:])
     assert len(shop.world.writes()) == writes
+
+
+def test_service_that_was_healthy_for_a_while_is_not_still_unhealthy(shop: Shop, incident: Incident) -> None:
+    broken_run(shop, incident)
+    sandbox, before = shop.world.sandbox, len(incident.bodies)
+    sandbox.edge_faults.clear()
+    fails_at = sandbox.clock.now() + timedelta(minutes=5)
+    fault = sandbox.edge_fault(path="/cart", status=None, times=None)
+
+    def fail() -> None:
+        fault.status = 500 if sandbox.clock.now() >= fails_at else None
+
+    sandbox.clock.on_sleep = fail
+    found = watch(shop, "--service", "web", "--json")
+
+    assert (found.code, found.result["decision"]) == (6, "still_unhealthy"), found.err
+    assert re.fullmatch("h+u+", found.result["rounds"])
+    (notice,) = (each for each in incident.bodies[before:] if read_record(each) is None)
+    assert "web in live is unhealthy again: probes: " in notice
 
 
 def test_killed_watch_still_knows_that_the_run_failed(shop: Shop, incident: Incident) -> None:
