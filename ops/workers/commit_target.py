@@ -52,13 +52,18 @@ def resolve_commit(text: str, names: Mapping[str, tuple[str, ...]], times: Mappi
             hint=f"Choose one: {', '.join(ways)}.",
         )
     known = [(version, next(filter(None, own), "")) for version, own in names.items()]
-    listed = first_of([f"{quote_name(name[:12])} ({short_id(version)})" for version, name in known if name])
+    listed = first_of([f"{_shorten(name)} ({short_id(version)})" for version, name in known if name])
     short = "Pass at least 7 digits of a SHA. " if re.fullmatch("[0-9a-f]{1,6}", wanted.lower()) else ""
     raise Refused(
         f'no {kind} has the commit or tag "{quote_name(wanted)}"',
         reason=Reason.UNKNOWN_NAME,
         hint=f"{short}There are: {', '.join(listed)}." if listed else f"No {kind} names one. Pass its ID with `--to`.",
     )
+
+
+def _shorten(name: str) -> str:
+    """Return a commit or tag so that it can be passed again: the first digits name a commit, but no tag."""
+    return quote_name(name[:12] if is_sha(name) else name)
 
 
 def _leading_commit(message: str) -> str:

@@ -70,6 +70,17 @@ def test_unknown_or_ambiguous_commit_is_refused(shop_web: World, given: str) -> 
     assert shop_web.sandbox.live(WORKER) == {live: 100}
 
 
+def test_listed_names_can_be_copied(shop_web: World) -> None:
+    upload(shop_web, timedelta(days=3), "A", tag="release-2026-11-27")
+    upload(shop_web, timedelta(days=2), "B", tag=SHA)
+    upload(shop_web, timedelta(hours=1), "C")
+
+    hint = run(shop_web, "rollback-worker", "release-2026").result["hint"]
+
+    assert "release-2026-11-27 (" in hint
+    assert f"{SHA[:12]} (" in hint
+
+
 def test_tag_of_a_commit_beats_another_commit_in_the_message(shop_web: World) -> None:
     """Its tag says what it was built from; the message of a revert may begin with the reverted commit."""
     upload(shop_web, timedelta(days=3), "A", tag=OTHER, message=f"{SHA} is reverted")
