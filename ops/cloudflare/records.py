@@ -229,8 +229,9 @@ def read_host_minutes(
     without_agent: str,
     timeout: float | None = None,
 ) -> tuple[Count, ...]:
-    """Return per minute the samples of responses to clients, and those with a server error; oldest first.
+    """Return per minute the samples of responses to clients, and those with a server error but 503; oldest first.
 
+    Maintenance mode answers 503: a person may have closed the host meanwhile.
     Requests with the user agent `without_agent` are left out. With a timeout in seconds the query is sent once.
     """
     variables = {"z": zone, "h": host, "u": without_agent, **_between(period)}
@@ -249,7 +250,8 @@ def read_host_minutes(
 
 def _host_minute(row: Mapping[str, Any]) -> Count:
     by, samples = row["dimensions"], int(row["count"]) / max(1.0, float(row["avg"]["sampleInterval"]))
-    return Count(parse_utc(by["datetimeMinute"]), samples, samples if int(by["edgeResponseStatus"]) >= 500 else 0.0)
+    status = int(by["edgeResponseStatus"])
+    return Count(parse_utc(by["datetimeMinute"]), samples, samples if status >= 500 and status != 503 else 0.0)
 
 
 @reads("POST /graphql")

@@ -77,7 +77,7 @@ def _judge(subject: str, counts: Iterable[Count], state: WatchState) -> SecondSo
 
 
 def _count_host(session: Session, service: "Service", period: Period) -> tuple[str, list[Count]]:
-    """Return the host, and per complete minute the responses of Cloudflare's edge, of which those from 500 on failed.
+    """Return the host, and per complete minute the responses of Cloudflare's edge: those from 500 on failed, but 503.
 
     Raises ProviderError, also if the host is in no zone; ConfigError if other services or probes cannot be told apart.
     """

@@ -39,6 +39,8 @@ class Relapse:
     """Other clients, each of which sends a request at the end of each pause of a run or watch."""
     share: int = 100
     """Percent of their requests that fail while the page fails."""
+    status: int = 500
+    """Status of the failing page."""
     watched_result: WatchResult | None = None
     seen: list[str] = field(default_factory=list)
     """Comments of the incident at each pause."""
@@ -78,7 +80,7 @@ class Relapse:
 
         def look() -> None:
             """Answer a request of our own. The code throws for it too, before the fault of the edge replaces that."""
-            self.fault.status = 500 if self.shop.live == {version: 100} else None
+            self.fault.status = self.status if self.shop.live == {version: 100} else None
             record(THREW if self.fault.status and sandbox.zones.find(HOST) is None else SUCCESS)
 
         def record(outcome: str) -> None:
@@ -129,6 +131,7 @@ def open_relapse(
     *,
     others: int = 9,
     share: int = 100,
+    status: int = 500,
     rights: Iterable[str] = REPORT,
     has_zone: bool = True,
     probe: str = PROBE,
@@ -147,7 +150,7 @@ def open_relapse(
     hub.add_user("mai")
     hub.add_commit("Configuration", "mai", files={"ops.yml": world.config.read_text()})
     incident = Incident(world, hub.open_issue("Cart fails", "", ["incident"], "mai"))
-    found = Relapse(shop, incident, others=others, share=share)
+    found = Relapse(shop, incident, others=others, share=share, status=status)
     done = found.recover()
     assert done.code == 0, done.err
     found.break_version(shop.good)

@@ -17,6 +17,7 @@ SAME_HOST = "https://web.shop.example"
     ("world_of", "said"),
     [
         ({"share": 0}, "web.shop.example failed 0 of "),
+        ({"status": 503}, "web.shop.example failed 0 of "),
         ({"others": 0}, "web.shop.example failed 0 of 0 requests of others so far; shop-web failed 0 of 0 "),
         ({"rights": ["Workers Scripts Read"]}, "those of the host do not count: "),
         ({"others": 0, "has_zone": False}, "shop-web failed 0 of 0 requests of others so far"),
@@ -39,7 +40,16 @@ SAME_HOST = "https://web.shop.example"
         ),
     ],
     ids=[
-        *("others are well", "nobody else", "unreadable", "only ours", "own agent", "second watch", "many requests"),
+        *(
+            "others are well",
+            "as in maintenance mode",
+            "nobody else",
+            "unreadable",
+            "only ours",
+            "own agent",
+            "second watch",
+            "many requests",
+        ),
         *("requests of a program", "host of another service"),
     ],
 )
