@@ -1,7 +1,6 @@
 """Commands of an incident: `ops incident …`, `ops labels …` and `ops evidence`."""
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -10,6 +9,7 @@ from ops.app.scope import find_config
 from ops.cli.help import ExampleCommand, ExampleGroup
 from ops.cli.options import CONFIG, ENVIRONMENT, INCIDENT, choose_environment, complete_service, github_environ
 from ops.cli.output import echo, echo_json, one_line
+from ops.core.clock import current_time
 from ops.core.redaction import Redactor
 
 SEVERITIES = ("sev1", "sev2", "sev3")
@@ -52,7 +52,7 @@ def note(redactor: Redactor, /, *, number: int, text: str, config: Path) -> None
     environ = github_environ(config, redactor)
     if problem := work.mask_secrets(config, environ, redactor):
         echo(f"warning: {problem}", err=True)
-    stored, url = work.add_note(number, text, environ, redactor, now=datetime.now(UTC))
+    stored, url = work.add_note(number, text, environ, redactor, now=current_time(environ))
     echo(stored)
     echo(url)
 

@@ -203,11 +203,12 @@ def test_note_is_stored_although_ops_yml_is_broken(incident: Incident) -> None:
 
 
 def test_note_without_a_time_happened_now(incident: Incident) -> None:
+    incident.world.sandbox.clock.set(parse_utc("2026-11-24T13:05:00Z"))
     done = incident.ops(
         "incident", "note", str(incident.number), "called the provider", "--config", str(incident.world.config)
     )
     assert done.code == 0, done.err
-    assert "  called the provider\n" in done.out
+    assert done.out.startswith("2026-11-24 13:05:00 UTC  called the provider\n")
     assert "called the provider [note" in incident.ops("incident", "show", str(incident.number)).out
 
 
