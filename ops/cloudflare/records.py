@@ -23,15 +23,15 @@ from ops.cloudflare.types.records import (
     AuditLogEntry,
     DatabaseUsage,
     DatasetLimits,
-    HostFailures,
+    HostMinute,
     HostRequests,
+    HostTraffic,
     LoggedError,
     VersionRequests,
     WorkerRequests,
     WorkerTraffic,
 )
 from ops.core.clock import Period, format_rfc3339, parse_utc
-from ops.core.sequential_test import Count
 
 AUDIT_READ = "Account Settings Read"
 MAX_AUDIT_ENTRIES = 5000
@@ -43,6 +43,9 @@ ANALYTICS_READ = "Analytics Read"
 ACCOUNT_ANALYTICS_READ = "Account Analytics Read"
 MAX_ROWS = 1000
 """Rows of one query; a data set may allow fewer."""
+MAX_MINUTE_ROWS = 10_000
+"""Rows of one query of minutes, for a day: Cloudflare's most
+(developers.cloudflare.com/analytics/graphql-api/limits)."""
 COMPLETE_AFTER = timedelta(minutes=5)
 """Age at which a minute counts as complete. Cloudflare promises none; its numbers come minutes late."""
 LONGEST_HISTORY = timedelta(days=28)
@@ -60,20 +63,25 @@ _BY_PATH = f"""query ($z: string!, $h: string!, $from: Time!, $to: Time!) {{
     rows: {_REQUESTS}(limit: %d, orderBy: [count_DESC], filter: {{datetime_geq: $from, datetime_lt: $to,
           clientRequestHTTPHost: $h, requestSource: "eyeball"}}) {{
       count dimensions {{ datetimeHour clientRequestPath clientIP clientCountryName edgeResponseStatus }} }} }} }} }}"""
-_FAILURES = f"""query ($z: string!, $h: string!, $from: Time!, $to: Time!) {{
-  viewer {{ scope: zones(filter: {{zoneTag: $z}}) {{
-    limited: {_REQUESTS}(limit: 1, filter: {{datetime_geq: $from, datetime_lt: $to,
-          clientRequestHTTPHost: $h, requestSource: "eyeball", edgeResponseStatus: 429}}) {{ count }}
-    clients: {_REQUESTS}(limit: {MAX_ROWS}, orderBy: [count_DESC], filter: {{datetime_geq: $from, datetime_lt: $to,
-          clientRequestHTTPHost: $h, requestSource: "eyeball", edgeResponseStatus_geq: 500}}) {{
-      count dimensions {{ clientIP }} }}
-    failed: {_REQUESTS}(limit: 1, filter: {{datetime_geq: $from, datetime_lt: $to,
-          clientRequestHTTPHost: $h, requestSource: "eyeball", edgeResponseStatus_geq: 500}}) {{ count }} }} }} }}"""
+_OTHERS = 'clientRequestHTTPHost: $h, requestSource: "eyeball", userAgent_neq: $u'
+"""Requests of clients to a host, without those that have our user agent."""
+_MINUTES = f"""{_REQUESTS}(limit: %d, orderBy: [datetimeMinute_ASC], filter: {{datetime_geq: $from,
+          datetime_lt: $to, {_OTHERS}}}) {{
+      count avg {{ sampleInterval }} dimensions {{ datetimeMinute edgeResponseStatus }} }}"""
 _HOST_MINUTES = f"""query ($z: string!, $h: string!, $u: string!, $from: Time!, $to: Time!) {{
   viewer {{ scope: zones(filter: {{zoneTag: $z}}) {{
-    rows: {_REQUESTS}(limit: {MAX_ROWS}, orderBy: [datetimeMinute_ASC], filter: {{datetime_geq: $from,
-          datetime_lt: $to, clientRequestHTTPHost: $h, requestSource: "eyeball", userAgent_neq: $u}}) {{
-      count avg {{ sampleInterval }} dimensions {{ datetimeMinute edgeResponseStatus }} }} }} }} }}"""
+    rows: {_MINUTES % MAX_ROWS} }} }} }}"""
+_HOST_TRAFFIC = f"""query ($z: string!, $h: string!, $u: string!, $since: Time!, $until: Time!, $from: Time!,
+    $to: Time!) {{
+  viewer {{ scope: zones(filter: {{zoneTag: $z}}) {{
+    minutes: {_MINUTES % MAX_MINUTE_ROWS}
+    statuses: {_REQUESTS}(limit: {MAX_ROWS}, orderBy: [count_DESC], filter: {{datetime_geq: $since,
+          datetime_lt: $until, {_OTHERS}}}) {{
+      count avg {{ sampleInterval }} dimensions {{ edgeResponseStatus }} }}
+    clients: {_REQUESTS}(limit: {MAX_ROWS}, orderBy: [count_DESC], filter: {{datetime_geq: $since,
+          datetime_lt: $until, {_OTHERS}, edgeResponseStatus_geq: 500}}) {{ count dimensions {{ clientIP }} }}
+    own: {_REQUESTS}(limit: 1, filter: {{datetime_geq: $since, datetime_lt: $until, clientRequestHTTPHost: $h,
+          requestSource: "eyeball", userAgent: $u}}) {{ count }} }} }} }}"""
 _BY_VERSION = f"""query ($a: string!, $w: string!, $old: Time!, $from: Time!, $to: Time!) {{
   viewer {{ scope: accounts(filter: {{accountTag: $a}}) {{
     minutes: workersInvocationsAdaptive(limit: {MAX_ROWS}, orderBy: [datetimeMinute_ASC],
@@ -205,18 +213,43 @@ def _requests(host: str, data: Mapping[str, Any]) -> Iterator[HostRequests]:
 
 
 @reads("POST /graphql")
-def count_host_failures(client: CloudflareClient, zone: str, host: str, period: Period) -> HostFailures:
-    """Count responses to clients with 429 or a server error, and the clients that got one."""
-    variables = {"z": zone, "h": host, **_between(period)}
-    answer = client.query_graphql(_FAILURES, permission=ANALYTICS_READ, variables=variables)
+def read_host_traffic(
+    client: CloudflareClient,
+    zone: str,
+    host: str,
+    period: Period,
+    *,
+    recent: Period,
+    without_agent: str,
+    now: datetime,
+    timeout: float | None = None,
+) -> HostTraffic:
+    """Read the responses to clients: in `period` by status, from 500 on by client; in `recent` by minute.
 
-    def build() -> HostFailures:
+    Requests with the user agent `without_agent` are left out, and counted apart.
+    With a timeout in seconds the query is sent once.
+    """
+    variables = {"z": zone, "h": host, "u": without_agent, **_between(recent)}
+    variables |= {"since": format_rfc3339(period.since), "until": format_rfc3339(period.until)}
+    answer = client.query_graphql(_HOST_TRAFFIC, permission=ANALYTICS_READ, variables=variables, timeout=timeout)
+
+    def build() -> HostTraffic:
         zone = answer.result["viewer"]["scope"][0]
-        failed, limited = (sum(int(row["count"]) for row in zone[name]) for name in ("failed", "limited"))
-        clients = {row["dimensions"]["clientIP"] for row in zone["clients"]}
-        return HostFailures(failed, limited, len(clients), len(zone["clients"]) >= MAX_ROWS)
+        minutes, clients = tuple(map(_host_minute, zone["minutes"])), zone["clients"]
+        counted = [(int(row["count"]), max(1.0, float(row["avg"]["sampleInterval"]))) for row in zone["statuses"]]
+        samples = sum(count / interval for count, interval in counted)
+        return HostTraffic(
+            by_status={int(row["dimensions"]["edgeResponseStatus"]): int(row["count"]) for row in zone["statuses"]},
+            minutes=minutes,
+            clients=len({row["dimensions"]["clientIP"] for row in clients}),
+            has_more_clients=len(clients) >= MAX_ROWS,
+            own_requests=sum(int(row["count"]) for row in zone["own"]),
+            sample_interval=sum(count for count, _ in counted) / samples if samples else 1.0,
+            complete_until=_complete_until(period, now),
+            may_be_cut=len(minutes) >= MAX_MINUTE_ROWS,
+        )
 
-    return parse_result(answer, "the failed requests to a host", build)
+    return parse_result(answer, "the requests to a host", build)
 
 
 @reads("POST /graphql")
@@ -228,30 +261,30 @@ def read_host_minutes(
     *,
     without_agent: str,
     timeout: float | None = None,
-) -> tuple[Count, ...]:
-    """Return per minute the samples of responses to clients, and those with a server error but 503; oldest first.
+) -> tuple[HostMinute, ...]:
+    """Return the responses to clients by minute and status, oldest first; without a minute that may lack rows.
 
-    Maintenance mode answers 503: a person may have closed the host meanwhile.
     Requests with the user agent `without_agent` are left out. With a timeout in seconds the query is sent once.
     """
     variables = {"z": zone, "h": host, "u": without_agent, **_between(period)}
     answer = client.query_graphql(_HOST_MINUTES, permission=ANALYTICS_READ, variables=variables, timeout=timeout)
 
-    def build() -> tuple[Count, ...]:
-        rows = [_host_minute(row) for row in answer.result["viewer"]["scope"][0]["rows"]]
-        starts = sorted({row.at for row in rows})
-        if len(rows) >= MAX_ROWS:  # the latest minute may lack rows
-            starts = starts[:-1]
-        minutes = ([row for row in rows if row.at == start] for start in starts)
-        return tuple(Count(of[0].at, sum(row.total for row in of), sum(row.failed for row in of)) for of in minutes)
+    def build() -> tuple[HostMinute, ...]:
+        rows = tuple(map(_host_minute, answer.result["viewer"]["scope"][0]["rows"]))
+        if len(rows) < MAX_ROWS:
+            return rows
+        return tuple(row for row in rows if row.start < max(each.start for each in rows))
 
     return parse_result(answer, "the requests to a host by minute", build)
 
 
-def _host_minute(row: Mapping[str, Any]) -> Count:
-    by, samples = row["dimensions"], int(row["count"]) / max(1.0, float(row["avg"]["sampleInterval"]))
-    status = int(by["edgeResponseStatus"])
-    return Count(parse_utc(by["datetimeMinute"]), samples, samples if status >= 500 and status != 503 else 0.0)
+def _host_minute(row: Mapping[str, Any]) -> HostMinute:
+    by, interval = row["dimensions"], max(1.0, float(row["avg"]["sampleInterval"]))
+    return HostMinute(parse_utc(by["datetimeMinute"]), int(by["edgeResponseStatus"]), int(row["count"]), interval)
+
+
+def _complete_until(period: Period, now: datetime) -> datetime:
+    return min(period.until, now - COMPLETE_AFTER).replace(second=0, microsecond=0)
 
 
 @reads("POST /graphql")
@@ -279,7 +312,7 @@ def read_worker_traffic(
         days = tuple(_version_requests(row, "date") for row in account["days"])
         samples = sum(row.samples for row in minutes)
         total = sum(row.requests for row in minutes)
-        complete_until = min(recent.until, now - COMPLETE_AFTER).replace(second=0, microsecond=0)
+        complete_until = _complete_until(recent, now)
         may_be_cut = max(len(minutes), len(days)) >= MAX_ROWS
         return WorkerTraffic(recent, minutes, days, total / samples if samples else 1.0, complete_until, may_be_cut)
 

@@ -6,17 +6,15 @@ A source that cannot be read is named in the report. Only the incident itself mu
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from ops.app.configuration import load_config, program_name
 from ops.app.session import Session
-from ops.cloudflare.types.records import HostFailures, WorkerTraffic
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, leave_out_rehearsals, list_traffic_changes
-from ops.core.clock import Period, current_time
+from ops.core.clock import current_time
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason
 from ops.core.names import is_sha
 from ops.core.next_step import SuggestedCommand, build_command
@@ -26,8 +24,7 @@ from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.issues import IncidentForm, parse_form
 from ops.report.close import find_leftovers
 from ops.report.evidence import IncidentEvidence, ServiceHistory, list_commits, read_issue, workflow_runs
-from ops.report.impact import MARGIN, ImpactSources, find_window
-from ops.report.timeline import MomentName, find_moments
+from ops.report.impact_sources import read_impact
 from ops.status.status import describe_live_schema
 
 if TYPE_CHECKING:
@@ -36,8 +33,6 @@ if TYPE_CHECKING:
     from ops.github.client import Repository
 
 T = TypeVar("T")
-ANALYTICS_TIMEOUT = 10.0
-"""Seconds for the one query of a Worker's requests."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,7 @@ def write_report(
     if only_if_recorded and not evidence.our_runs:
         return None
     evidence = _add_histories(evidence, config, environ)
-    evidence = _add_impact(evidence, config, environ)
+    evidence = replace(evidence, impact=read_impact(evidence, config, environ))
     if evidence.closed_at is not None:
         evidence = _add_leftovers(evidence, config, environ)
     evidence = redactor.redact_value(_add_commits(evidence, config, repository))
@@ -116,52 +111,6 @@ def _add_histories(evidence: IncidentEvidence, config: "Config", environ: Mappin
         served += [history] if history else []
         unavailable += [f"deployments of {service} in {name}: {each}" for each in errors]
     return replace(evidence, histories=tuple(served), unavailable=(*evidence.unavailable, *unavailable))
-
-
-def _add_impact(evidence: IncidentEvidence, config: "Config", environ: Mapping[str, str]) -> IncidentEvidence:
-    """Read the requests to the service of the main run, from the start of the incident to the recovery."""
-    main = evidence.main_run
-    environment = config.environments.get(main.record.environment) if main else None
-    service = environment.services.get(main.record.service) if main and environment else None
-    at = {moment.name: moment.at for moment in find_moments(evidence)}
-    ended = at[MomentName.MITIGATED]
-    window = find_window(at[MomentName.STARTED] or at[MomentName.DEPLOYED], ended, evidence.read_at)
-    if environment is None or service is None or window is None:
-        return evidence
-    sources = ImpactSources(service.name, window, ended, host=urlsplit(service.url).hostname or "")
-    with ExitStack() as ending:
-        session = Session(environment, environ, ending)
-        if service.worker:
-            watch = evidence.find_watch(main) if main else None
-            shown = max(window.until + MARGIN, (watch and watch.first_event_at("ended")) or window.until)
-            recent = Period(window.since - MARGIN, min(shown, evidence.read_at))
-            traffic, problem = _try_analytics(
-                lambda: _read_traffic(session, service.worker, recent, evidence.read_at), "Account Analytics Read"
-            )
-            sources = replace(sources, traffic=traffic, traffic_problem=problem)
-        if not sources.host:
-            return replace(evidence, impact=sources)
-        failures, problem = _try_analytics(lambda: _read_failures(session, sources), "Analytics Read and Zone Read")
-        sources = replace(sources, failures=failures, failures_problem=problem)
-    return replace(evidence, impact=sources)
-
-
-def _read_traffic(session: Session, worker: str, recent: Period, now: datetime) -> WorkerTraffic:
-    from ops.cloudflare import records
-
-    return records.read_worker_traffic(
-        session.client, session.account_id, worker, recent, now=now, history=timedelta(0), timeout=ANALYTICS_TIMEOUT
-    )
-
-
-def _read_failures(session: Session, sources: ImpactSources) -> HostFailures:
-    """Count failed responses of the host. Raises ProviderError, also if it is in no zone."""
-    from ops.cloudflare import records
-
-    zone = records.find_zone(session.client, session.account_id, sources.host)
-    if zone is None:
-        raise ProviderError(f"the token can read no zone of {sources.host}", reason=Reason.PROVIDER_REFUSED)
-    return records.count_host_failures(session.client, zone, sources.host, sources.window)
 
 
 def _add_leftovers(evidence: IncidentEvidence, config: "Config", environ: Mapping[str, str]) -> IncidentEvidence:
@@ -235,16 +184,6 @@ def _try_read(ask: Callable[[], T]) -> tuple[T | None, tuple[str, ...]]:
         return ask(), ()
     except OpsError as error:
         return None, (error.message,)
-
-
-def _try_analytics(ask: Callable[[], T], permissions: str) -> tuple[T | None, str]:
-    """Return the result, or a reason that is the same for each read, so that an unchanged report stays unchanged."""
-    try:
-        return ask(), ""
-    except OpsError as error:
-        if error.reason == Reason.NOT_AUTHORISED:
-            return None, f"the token needs {permissions}"
-        return None, error.message.partition(" (cf-ray ")[0]
 
 
 def _translate_errors(ask: Callable[[], T]) -> T:

@@ -15,7 +15,7 @@ from ops.core.clock import parse_utc
 from ops.core.run_record import is_edited, read_record
 from ops.github.client import read_json
 from ops.github.issues import IncidentForm, IssueRecord, TrustedAuthors
-from ops.report.impact import ImpactSources
+from ops.report.impact import ServiceImpact
 from ops.watch.state import is_closed_watch
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ class IncidentEvidence:
     commits: tuple[ListedCommit, ...] = ()
     compare_url: str = ""
     unavailable: tuple[str, ...] = ()
-    impact: ImpactSources | None = None
-    """Numbers of the analytics; None if their window is unknown."""
+    impact: tuple[ServiceImpact, ...] = ()
+    """Numbers of the analytics by service; without the services whose window is unknown."""
     leftovers: tuple[str, ...] = ()
     """For a closed incident: switches, limits and maintenance that are still active, or unknown."""
     reset_commands: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ from ops.publish.comment import AFTER, BEFORE, steps_for_people
 from ops.render import collapse_blank_lines, load_templates
 from ops.report.evidence import IncidentEvidence
 from ops.report.impact import ImpactView
+from ops.report.pictures import draw_requests
 from ops.report.timeline import (
     IncidentMoment,
     IncidentSpan,
@@ -59,6 +60,7 @@ CHECKLIST = (
     ("After", steps_for_people(AFTER)),
 )
 LABEL = "post-incident"
+TEMPLATE_FUNCTIONS = {"describe_split": describe_split, "draw_requests": draw_requests}
 
 
 def build_region(name: str, incident: int, text: str) -> str:
@@ -241,8 +243,8 @@ class _ReportView:
         return self._span(MomentName.STARTED, MomentName.MITIGATED)
 
     @cached_property
-    def impact(self) -> ImpactView | None:
-        return ImpactView(self.evidence.impact) if self.evidence.impact else None
+    def impact(self) -> tuple[ImpactView, ...]:
+        return tuple(map(ImpactView, self.evidence.impact))
 
     @property
     def missing_times(self) -> str:
@@ -296,7 +298,7 @@ def _fit_rows(evidence: IncidentEvidence, page: Callable[[Mapping[str, str]], st
 
 
 def _render_regions(view: _ReportView) -> dict[str, str]:
-    macros = load_templates().get_template("report_regions.md.j2", globals={"describe_split": describe_split}).module
+    macros = load_templates().get_template("report_regions.md.j2", globals=TEMPLATE_FUNCTIONS).module
     return {name: collapse_blank_lines(str(getattr(macros, name)(view))).strip() for name in REGIONS}
 
 

@@ -7,21 +7,23 @@ Our own requests are left out: of a host by their user agent; of a Worker by the
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ops.app.session import Session
 from ops.cloudflare import records
-from ops.core.bounded_http import MAX_PAGE_URLS, PROBE_AGENT
+from ops.core.bounded_http import PROBE_AGENT
 from ops.core.clock import Period
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.sequential_test import Count, judge_share
 from ops.core.verdict import Verdict
 from ops.watch.judgment import MINUTE, RATES, SETTLED
+from ops.watch.own_requests import count_requests, probes_with_other_agent
 from ops.watch.state import INTERVAL, WatchState
 
 if TYPE_CHECKING:
+    from ops.cloudflare.types.records import HostMinute
     from ops.config import Service
-    from ops.config.probes import Probe
 
 WITHIN = timedelta(minutes=8)
 """Longest wait for the figures after a relapse. A complete minute is five minutes old, and two are needed."""
@@ -30,6 +32,8 @@ QUERY_TIMEOUT = 5.0
 """Seconds after which a query of the analytics ends; it is sent once."""
 ROUNDS_PER_MINUTE = MINUTE // INTERVAL + 1
 """Most rounds of probes in a minute, with one of another command."""
+SERVER_ERROR, MAINTENANCE = 500, 503
+"""Lowest status of a failed response; the status of a closed service."""
 WATCHES = 2
 """Watches at the same time, at most: a person may start one beside that of the job."""
 
@@ -81,7 +85,7 @@ def _count_host(session: Session, service: "Service", period: Period) -> tuple[s
 
     Raises ProviderError, also if the host is in no zone; ConfigError if other services or probes cannot be told apart.
     """
-    if unknown := [each.name for each in service.watched_probes if not _has_our_agent(each)]:
+    if unknown := [each.name for each in probes_with_other_agent(service)]:
         raise ConfigError(f"the requests of probe {', '.join(unknown)} have another user agent")
     host, services = service.host, session.environment.services.values()
     if others := [each.name for each in services if each.host == host and each.name != service.name]:
@@ -93,12 +97,15 @@ def _count_host(session: Session, service: "Service", period: Period) -> tuple[s
         session.client, zone, host, period, without_agent=PROBE_AGENT, timeout=QUERY_TIMEOUT
     )
     complete_until = session.clock.now() - records.COMPLETE_AFTER
-    return host, [each for each in rows if each.at + MINUTE <= complete_until]
+    return host, list(_count_minutes(row for row in rows if row.start + MINUTE <= complete_until))
 
 
-def _has_our_agent(probe: "Probe") -> bool:
-    request = probe.http or probe.page
-    return request is not None and "user-agent" not in {name.lower() for name in request.request_headers}
+def _count_minutes(rows: "Iterable[HostMinute]") -> Iterator[Count]:
+    """Yield the samples of each minute. A 503 did not fail: a person may have closed the host meanwhile."""
+    for start, each in groupby(rows, key=lambda row: row.start):
+        of = list(each)
+        failed = sum(row.samples for row in of if row.status >= SERVER_ERROR and row.status != MAINTENANCE)
+        yield Count(start, sum(row.samples for row in of), failed)
 
 
 def _count_worker(session: Session, service: "Service", period: Period) -> tuple[str, list[Count]]:
@@ -131,6 +138,4 @@ def _most_requests(session: Session, service: "Service") -> int:
     """Return the most requests a minute that watches send to the Worker. Raises ConfigError if that is unknown."""
     sharing = [each for each in session.environment.services.values() if each.worker == service.worker]
     probes = [probe for each in sharing for probe in each.watched_probes]
-    if programs := [each.name for each in probes if each.command]:
-        raise ConfigError(f"the requests of probe {', '.join(programs)} cannot be counted")
-    return WATCHES * ROUNDS_PER_MINUTE * sum(MAX_PAGE_URLS if each.page else 1 for each in probes)
+    return WATCHES * ROUNDS_PER_MINUTE * count_requests(probes)

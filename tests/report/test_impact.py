@@ -1,15 +1,17 @@
 """Numbers of the impact: window, counts, chart, and what is said without data."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 
-from ops.cloudflare.types.records import VersionRequests, WorkerTraffic
+from ops.cloudflare.types.records import HostMinute, HostTraffic, VersionRequests, WorkerTraffic
+from ops.config.probes import CommandProbe, Probe
 from ops.core.clock import Period, parse_utc
-from ops.report.impact import LONGEST, MAX_POINTS, ImpactSources, ImpactView, find_window
+from ops.report.impact import LONGEST, ImpactView, ServiceImpact, ServiceWrite, describe_own_requests, find_window
+from ops.report.pictures import MAX_POINTS, draw_requests
 from tests.conftest import Incident, World
 from tests.support.properties import holds_for
 from tests.support.shop import WORKER, Shop, open_shop
@@ -19,18 +21,45 @@ READER = "Account Analytics Read"
 FORM = "### Service\n\nweb\n\n### When it began (UTC)\n\n2026-11-24 03:11\n"
 
 
-def minutes(*numbers: tuple[int, int, int], start: datetime = NOW) -> tuple[VersionRequests, ...]:
+WINDOW = Period(NOW, NOW + timedelta(minutes=10))
+
+
+def minutes(*numbers: tuple[int, int, int]) -> tuple[VersionRequests, ...]:
     """Return rows of (minutes after the start, requests, errors)."""
     return tuple(
-        VersionRequests(start + timedelta(minutes=at), "bad", requests, errors) for at, requests, errors in numbers
+        VersionRequests(NOW + timedelta(minutes=at), "bad", requests, errors) for at, requests, errors in numbers
     )
 
 
-def view(rows: tuple[VersionRequests, ...], *, length: int = 10, **more: Any) -> ImpactView:
+def worker_view(rows: tuple[VersionRequests, ...], *, length: int = 10, **more: Any) -> ImpactView:
     window = Period(NOW, NOW + timedelta(minutes=length))
-    recent = Period(NOW - timedelta(minutes=10), window.until + timedelta(minutes=10))
-    traffic = WorkerTraffic(recent, rows, (), 1.0, more.pop("complete_until", recent.until), may_be_cut=False)
-    return ImpactView(ImpactSources("web", window, more.pop("ended", window.until), traffic, **more))
+    shown = Period(NOW - timedelta(minutes=10), window.until + timedelta(minutes=10))
+    traffic = WorkerTraffic(shown, rows, (), 1.0, more.pop("complete_until", shown.until), may_be_cut=False)
+    return ImpactView(ServiceImpact("live", "web", window, shown, worker="shop-web", traffic=traffic, **more))
+
+
+def host_view(*rows: tuple[int, int, int], **more: Any) -> ImpactView:
+    """Return a view of rows of (minutes after the start, status, requests)."""
+    inside = [row for row in rows if 0 <= row[0] < 10]
+    by_status = {status: sum(each[2] for each in inside if each[1] == status) for _, status, _ in inside}
+    responses = HostTraffic(
+        by_status,
+        tuple(HostMinute(NOW + timedelta(minutes=at), status, requests) for at, status, requests in sorted(rows)),
+        clients=more.pop("clients", 1),
+        has_more_clients=more.pop("has_more_clients", False),
+        own_requests=more.pop("own_requests", 0),
+        sample_interval=1.0,
+        complete_until=more.pop("complete_until", WINDOW.until),
+        may_be_cut=more.pop("may_be_cut", False),
+    )
+    return ImpactView(
+        ServiceImpact("live", "web", WINDOW, WINDOW, host="web.shop.example", responses=responses, **more)
+    )
+
+
+def figures(view: ImpactView) -> dict[str, str]:
+    """Return the figures by the first word of their name."""
+    return {figure.name.partition(" (")[0]: figure.value for figure in view.figures}
 
 
 @pytest.mark.slow
@@ -58,36 +87,79 @@ def test_window_is_whole_minutes_until_the_recovery(
 
 
 def test_numbers_count_the_window_only() -> None:
-    found = view(minutes((-5, 100, 50), (0, 100, 4), (1, 100, 6), (9, 60, 60), (10, 100, 90)))
+    of_worker = figures(worker_view(minutes((-5, 100, 50), (0, 100, 4), (1, 100, 6), (9, 60, 60), (10, 100, 90))))
+    of_host = figures(host_view((-5, 500, 50), (0, 200, 96), (0, 500, 4), (1, 200, 9), (1, 502, 1), (10, 500, 9)))
 
-    assert (found.requests, found.failed, found.error_minutes) == (260, 70, 2)
+    assert (of_worker["requests to the Worker"], of_worker["exceptions and exceeded limits"]) == ("260", "70")
+    assert of_worker["error minutes"] == "at least 2"
+    assert (of_host["requests"], of_host["5xx"], of_host["error minutes"]) == ("110", "5", "1")
 
 
 def test_versions_of_one_minute_are_one_error_minute() -> None:
-    assert view(minutes((3, 100, 10), (3, 100, 10), (4, 100, 10), (4, 900, 0))).error_minutes == 1
+    rows = minutes((3, 100, 10), (3, 100, 10), (4, 100, 10), (4, 900, 0))
+
+    assert len(worker_view(rows).error_minutes) == 1
 
 
-def test_incomplete_minutes_are_named() -> None:
-    late = NOW + timedelta(minutes=6)
+@pytest.mark.parametrize(
+    ("view", "requests", "failed", "error_minutes"),
+    [
+        (host_view((0, 200, 9)), "9", "0", "0"),
+        (host_view(own_requests=3), "0", "0", "0"),
+        (host_view(), "unknown", "unknown", "unknown"),
+        (host_view((0, 200, 9), complete_until=NOW), "at least 9", "unknown", "unknown"),
+        (host_view((0, 500, 9), complete_until=NOW), "at least 9", "at least 9", "at least 1"),
+        (host_view((0, 200, 9), may_be_cut=True), "9", "0", "unknown"),
+        (host_view((0, 500, 9), may_be_cut=True), "9", "9", "at least 1"),
+    ],
+)
+def test_zero_needs_complete_data(view: ImpactView, requests: str, failed: str, error_minutes: str) -> None:
+    found = figures(view)
 
-    assert view(minutes((0, 1, 0)), complete_until=late).incomplete_from == late
-    assert view(minutes((0, 1, 0))).incomplete_from is None
+    assert (found["requests"], found["5xx"], found["error minutes"]) == (requests, failed, error_minutes)
 
 
-def test_chart_marks_the_recovery() -> None:
-    chart = view(minutes((0, 100, 4), (5, 100, 60))).chart
-
-    assert chart[0] == "xychart-beta"
-    assert chart[1] == '  title "Failed requests, by estimate, and the recovery at 03:30 UTC"'
-    labels, bars, line = (re.findall(r"[\d:]+", each) for each in (chart[2], chart[4], chart[5]))
-    assert labels[0] == "03:10"
-    assert [labels[at] for at, bar in enumerate(bars) if bar != "0"] == ["03:30"]
-    assert sum(map(int, line)) == 64
+def test_caught_errors_leave_the_error_minutes_of_a_worker_unknown() -> None:
+    assert figures(worker_view(minutes((0, 20, 0))))["error minutes"] == "unknown"
 
 
-def test_chart_needs_failures() -> None:
-    assert view(minutes((0, 100, 0))).chart == []
-    assert not any(line.startswith("  bar") for line in view(minutes((0, 9, 9)), ended=None).chart)
+def test_figures_of_a_worker_without_rows_are_unknown() -> None:
+    assert set(figures(worker_view(())).values()) == {"unknown"}
+
+
+def test_failures_are_counted_between_writes() -> None:
+    writes = tuple(
+        ServiceWrite(NOW + timedelta(minutes=at, seconds=9), name) for at, name in ((2, "first"), (5, "second"))
+    )
+
+    found = figures(host_view((0, 500, 1), (2, 500, 2), (3, 500, 4), (5, 500, 8), (6, 500, 16), writes=writes))
+
+    assert found["5xx"] == "31"
+    assert [value for name, value in found.items() if name.startswith("5xx ")] == ["3", "12", "16"]
+
+
+def test_uncountable_probes_of_ours_are_named() -> None:
+    probe = Probe(name="smoke", command=CommandProbe(run=("true",)))
+
+    said = describe_own_requests((), {"web": (probe,)}, "live", WINDOW, timedelta(seconds=1))
+
+    assert "smoke" in said
+
+
+def test_picture_marks_each_write() -> None:
+    writes = tuple(ServiceWrite(NOW + timedelta(minutes=at, seconds=9), "x") for at in (2, 5))
+
+    picture = draw_requests(host_view((0, 200, 9), (0, 500, 3), (9, 200, 4), writes=writes))
+
+    bars, requests, failed = ([int(each) for each in re.findall(r"\d+", line)] for line in picture[-3:])
+    assert bars == [0, 0, 12, 0, 0, 12, 0, 0, 0, 0]
+    assert requests == [12, 0, 0, 0, 0, 0, 0, 0, 0, 4]
+    assert failed == [3, *[0] * 9]
+
+
+def test_picture_needs_failures() -> None:
+    assert draw_requests(worker_view(minutes((0, 100, 0)))) == ()
+    assert not any(line.startswith("  bar") for line in draw_requests(worker_view(minutes((0, 9, 9)))))
 
 
 ROWS = st.lists(st.tuples(st.integers(-10, 200), st.integers(0, 10_000), st.integers(0, 10_000)), max_size=40)
@@ -95,16 +167,16 @@ ROWS = st.lists(st.tuples(st.integers(-10, 200), st.integers(0, 10_000), st.inte
 
 @pytest.mark.slow
 @holds_for(100, 2000, rows=ROWS, length=st.integers(1, 24 * 60))
-def test_chart_is_small_and_loses_no_failure(rows: list[tuple[int, int, int]], length: int) -> None:
+def test_picture_is_small_and_loses_no_failure(rows: list[tuple[int, int, int]], length: int) -> None:
     rows = [row for row in rows if row[0] < length + 10]  # as the query asks
-    found = view(minutes(*rows), length=length)
+    view = worker_view(minutes(*rows), length=length)
     inside = sum(failed for _, _, failed in rows)
 
-    chart = found.chart
+    picture = draw_requests(view)
 
-    assert bool(chart) == bool(inside)
-    if chart:
-        points = [int(each) for each in re.findall(r"\d+", chart[-1])]
+    assert bool(picture) == bool(inside)
+    if picture:
+        points = [int(each) for each in re.findall(r"\d+", picture[-1])]
         assert len(points) <= MAX_POINTS
         assert sum(points) == inside
 
@@ -150,19 +222,28 @@ def report(incident: Incident, shop: Shop) -> str:
     return text.partition("## Impact")[2].partition("**How many users")[0]
 
 
+def rows_of(text: str) -> dict[str, str]:
+    """Return the figures in a report by their name, without the brackets of a name."""
+    return {name.partition(" (")[0]: value for name, value in re.findall(r"^\| (.+) \| (.+) \|$", text, re.MULTILINE)}
+
+
 def test_report_has_numbers_with_window_and_source(outage: Incident, shop: Shop) -> None:
     text = report(outage, shop)
+    found = rows_of(text)
 
-    assert "| web, 03:11 to 03:21 UTC | estimate |" in text
-    assert re.search(r"\| requests \| 48[1-9] \|", text)  # with the probes of the run
-    assert "| failed: exception or limit | 160 |" in text
-    assert "| error minutes: more than 5 % failed | 8 |" in text
-    assert re.search(r"\| responses with status 5xx \| (9|1\d) \|", text)
-    assert "| clients (IP addresses) that got one | 9 |" in text
-    assert "| responses with status 429 | 16 |" in text
-    assert "workersInvocationsAdaptive, not sampled; an error that the code catches counts" in text
-    assert "web.shop.example: httpRequestsAdaptiveGroups, sampled." in text
-    assert "```mermaid\nxychart-beta\n" in text
+    assert "web in live, 03:11 to 03:21 UTC" in text.replace("**", "")
+    assert (found["requests"], found["5xx"], found["429"]) == ("24", "8", "16")
+    assert (found["error minutes"], found["clients"]) == ("8", "8")
+    assert found["exceptions and exceeded limits"] == "160"
+    worker = re.fullmatch(r"(48\d), includes up to (\d+) of ours", found["requests to the Worker"])
+    assert worker
+    assert 480 < int(worker[1]) <= 480 + int(worker[2])
+    own = re.search(r"without (\d+) requests of our probes", text)
+    assert own
+    assert 480 + int(own[1]) == int(worker[1])
+    assert "workersInvocationsAdaptive; not sampled" in text
+    assert "httpRequestsAdaptiveGroups; not sampled" in text
+    assert "xychart-beta\n" in text
     assert "203.0.113" not in text
 
 
@@ -173,9 +254,9 @@ def test_report_names_the_missing_permission(outage: Incident, shop: Shop) -> No
 
     text = report(outage, shop)
 
-    assert "- Requests and failures unknown: the token needs Account Analytics Read" in text
-    assert "- Clients and responses with 429 unknown: the token needs Analytics Read and Zone Read" in text
-    assert "| estimate |" not in text
+    assert "the token needs Account Analytics Read" in text
+    assert "the token needs Analytics Read and Zone Read" in text
+    assert rows_of(text) == {}
 
 
 def test_report_of_a_host_without_a_zone_has_numbers_of_the_worker(outage: Incident, shop: Shop) -> None:
@@ -183,14 +264,30 @@ def test_report_of_a_host_without_a_zone_has_numbers_of_the_worker(outage: Incid
 
     text = report(outage, shop)
 
-    assert re.search(r"\| requests \| 48[1-9] \|", text)  # with the probes of the run
-    assert "status 429 |" not in text
-    assert re.search(r"- Clients and responses with 429 unknown: .*\bweb\.shop\.example$", text, re.MULTILINE)
+    assert set(rows_of(text)) == {"requests to the Worker", "exceptions and exceeded limits", "error minutes", "---"}
+    assert re.search(r"^- 5xx, clients and 429 unknown: .*\bweb\.shop\.example$", text, re.MULTILINE)
 
 
 def test_report_of_empty_and_failing_analytics(outage: Incident, shop: Shop) -> None:
     shop.world.sandbox.switches.analytics_empty = True
-    assert "| requests | 0 |" in report(outage, shop)
+    found = rows_of(report(outage, shop))
+    assert (found["requests"], found["5xx"], found["exceptions and exceeded limits"]) == ("unknown",) * 3
 
     shop.world.sandbox.switches.analytics_down = True
     assert "unknown: Cloudflare answered POST /graphql with HTTP 200, Internal server error" in report(outage, shop)
+
+
+def test_each_service_has_numbers_of_its_own(outage: Incident, shop: Shop) -> None:
+    """The Worker catches its errors, and a site is recovered ten minutes later."""
+    sandbox = shop.world.sandbox
+    sandbox.analytics.samples = [each for each in sandbox.analytics.samples if each.dataset.startswith("http")]
+    where = ("--config", str(shop.world.config), "--service", "docs", "--environment", "live", "--yes")
+    run = outage.ops("rollback-pages", *where, "--incident", str(outage.number), **shop.environ())
+    assert run.code == 0, run.err
+    sandbox.clock.advance(900)
+
+    web, docs = report(outage, shop).split("**docs**")
+
+    found = rows_of(web)
+    assert (found["5xx"], found["error minutes"], found["exceptions and exceeded limits"]) == ("8", "8", "unknown")
+    assert "5xx" in rows_of(docs)

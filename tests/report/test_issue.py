@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import strategies as st
 
-from ops.cloudflare.types.records import HostFailures
+from ops.cloudflare.types.records import HostMinute, HostTraffic
 from ops.cloudflare.types.workers import WorkerDeployment
 from ops.core.clock import Period, parse_utc
 from ops.core.errors import Decision
@@ -16,7 +16,7 @@ from ops.github.comments import MAX_TEXT
 from ops.github.issues import IncidentForm, IssueRecord
 from ops.report import issue
 from ops.report.evidence import IncidentEvidence, IssueAction, ListedCommit, ServiceHistory, WorkflowJob, WorkflowRun
-from ops.report.impact import ImpactSources
+from ops.report.impact import ServiceImpact, ServiceWrite
 from ops.report.issue import build_region, incident_of, update_regions
 from ops.report.timeline import EVENT_NAMES, MomentName, find_moments, measure_spans
 from tests.support.hostile import HOSTILE, skeleton
@@ -64,11 +64,28 @@ def evidence_with(text: str = "x", *, decision: str = "recovered", **more: objec
         commits=(ListedCommit(text, text, text, URL),),
         compare_url=URL,
         unavailable=(text,),
-        impact=ImpactSources(
-            text, Period(NOW - timedelta(minutes=9), NOW), None, None, text, text, HostFailures(1, 2, 3, False), text
-        ),
+        impact=(impact(text),),
     )
     return replace(whole, **more)  # type: ignore[arg-type]
+
+
+def impact(text: str) -> ServiceImpact:
+    """Return numbers of a host, and a Worker that could not be read, with `text` in every name."""
+    window = Period(NOW - timedelta(minutes=9), NOW)
+    minutes = (HostMinute(window.since, 500, 7),)
+    return ServiceImpact(
+        text,
+        text,
+        window,
+        window,
+        writes=(ServiceWrite(NOW - timedelta(minutes=2), text), ServiceWrite(NOW - timedelta(minutes=1), text)),
+        worker=text,
+        traffic_problem=text,
+        host=text,
+        responses=HostTraffic({500: 7}, minutes, 3, False, 2, 1.0, window.until, may_be_cut=False),
+        own_host=text,
+        sharing=(text,),
+    )
 
 
 PLAIN = skeleton(issue.render_report(evidence_with()))

@@ -3,7 +3,7 @@
 An `EvidenceTable` has the records of one source in a period, or the reason why they could not be read.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -155,17 +155,40 @@ class WorkerTraffic:
 
 
 @dataclass(frozen=True)
-class HostFailures:
-    """Failed responses of a host to clients; estimates. IP addresses are counted, not kept."""
+class HostMinute:
+    """Responses of a host with one status in the minute that begins at `start`; an estimate."""
 
-    server_errors: int
-    """Responses with status 500 and above."""
-    too_many_requests: int
-    """Responses with status 429, of the application or of a rule of the zone."""
+    start: datetime
+    status: int
+    requests: int
+    sample_interval: float = 1.0
+    """Requests that one sample stands for, on average; 1 if all were counted."""
+
+    @property
+    def samples(self) -> float:
+        return self.requests / self.sample_interval
+
+
+@dataclass(frozen=True)
+class HostTraffic:
+    """Responses of a host to clients other than our probes; estimates. IP addresses are counted, not kept."""
+
+    by_status: Mapping[int, int]
+    """Status → its responses in the period."""
+    minutes: tuple[HostMinute, ...]
+    """In a longer period, oldest first."""
     clients: int
-    """Different IP addresses with a server error."""
+    """Different IP addresses that got a status from 500 on."""
     has_more_clients: bool
     """Whether the answer has the maximum of rows."""
+    own_requests: int
+    """Requests of our probes in the period, by their user agent."""
+    sample_interval: float
+    """Average number of requests that one sample stands for; 1 if all were counted."""
+    complete_until: datetime
+    """Later minutes are incomplete."""
+    may_be_cut: bool
+    """Whether `minutes` has the maximum of rows: there may be later ones."""
 
 
 @dataclass(frozen=True)
