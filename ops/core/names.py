@@ -1,4 +1,4 @@
-"""Names: shared ones, their forms such as a commit's SHA, and names as people typed them."""
+"""Names: shared ones, commits, names as people typed them. Also lists and sentences of them."""
 
 import re
 from collections.abc import Iterable, Sequence

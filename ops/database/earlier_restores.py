@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 from ops.cloudflare.call_budget import PERIOD
-from ops.cloudflare.types.d1 import Migration
+from ops.cloudflare.types.d1 import Migration, is_bookmark, session_of
 from ops.core.clock import format_duration, format_rfc3339, format_utc, parse_utc
 from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.names import quote_name
@@ -26,9 +26,7 @@ from ops.database.state import DatabaseState
 from ops.database.target import (
     BEFORE_LAST_MIGRATION,
     BEFORE_MIGRATION,
-    is_bookmark,
     is_relative_time,
-    session_of,
 )
 from ops.engine.change_writer import WAITING
 from ops.engine.context import Context

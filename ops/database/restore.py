@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ops.cloudflare.types.d1 import D1Restore, Migration
+from ops.cloudflare.types.d1 import D1Restore, Migration, session_of
 from ops.core.errors import ProviderError, UnclearWrite
 from ops.core.names import quote_name
 from ops.core.threads import run_parallel_mixed
@@ -26,7 +26,7 @@ from ops.database.state import (
     read_clock,
     read_state,
 )
-from ops.database.target import RestorePoint, session_of
+from ops.database.target import RestorePoint
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState
 

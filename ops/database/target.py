@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ops.cloudflare.types.d1 import Migration
+from ops.cloudflare.types.d1 import Migration, is_bookmark
 from ops.core.clock import format_rfc3339, format_utc, parse_duration, parse_utc
 from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.names import quote_name
@@ -20,7 +20,6 @@ ONE_APPLY = timedelta(seconds=60)
 """Migrations less than this apart count as one apply: wrangler applies its files one by one."""
 SECOND = timedelta(seconds=1)
 """Resolution of `applied_at` in the table of migrations."""
-_BOOKMARK = re.compile("[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{32}")
 _AGO = re.compile("-([0-9]+[a-z]+)")
 _DAYS_AGO = re.compile("-([1-9][0-9]?)d")
 
@@ -75,19 +74,9 @@ def parse_restore_point(to: str, now: datetime, migrations: Sequence[Migration])
     return RestorePoint(at=moment)
 
 
-def is_bookmark(text: str) -> bool:
-    """Return whether a text has the form of a bookmark: session, place in it, day and hash."""
-    return _BOOKMARK.fullmatch(text) is not None
-
-
 def is_relative_time(to: str) -> bool:
     """Return whether a point counts back from now, such as -15m."""
     return _AGO.fullmatch(to) is not None
-
-
-def session_of(bookmark: str) -> str:
-    """Return the first part of a bookmark, which a restore changes."""
-    return bookmark.partition("-")[0]
 
 
 def _parse_time(to: str, now: datetime) -> datetime:

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.types.d1 import Migration
+from ops.cloudflare.types.d1 import Migration, is_bookmark, session_of
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.threads import run_parallel
-from ops.database.target import BEFORE_MIGRATION, SECOND, RestorePoint, is_bookmark, session_of
+from ops.database.target import BEFORE_MIGRATION, SECOND, RestorePoint
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api

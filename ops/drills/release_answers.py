@@ -32,7 +32,7 @@ SIMPLER = (
 
 
 @dataclass(frozen=True)
-class Answer:
+class ReleaseAnswer:
     """The answer to all probes of one path."""
 
     probes: "tuple[HttpProbe, ...]"
@@ -78,7 +78,7 @@ class Answer:
         return json.dumps({**self.json, "drill": samples}, ensure_ascii=False) if self.json else "\n".join(samples)
 
 
-def build_answers(probes: "Iterable[Probe]") -> dict[str, Answer]:
+def build_answers(probes: "Iterable[Probe]") -> dict[str, ReleaseAnswer]:
     """Return path with query → answer."""
     requests: dict[str, list[HttpProbe]] = {}
     pages: set[str] = set()
@@ -87,7 +87,10 @@ def build_answers(probes: "Iterable[Probe]") -> dict[str, Answer]:
             requests.setdefault(probe.http.path, []).append(probe.http)
         opened = probe.page or probe.browser
         pages.update(opened.paths if opened else ())
-    return {path: Answer(tuple(requests.get(path, ())), path in pages) for path in {**requests, **dict.fromkeys(pages)}}
+    return {
+        path: ReleaseAnswer(tuple(requests.get(path, ())), path in pages)
+        for path in {**requests, **dict.fromkeys(pages)}
+    }
 
 
 def build_behavior(probes: "Iterable[Probe]") -> dict[str, Any]:

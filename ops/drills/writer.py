@@ -14,7 +14,7 @@ TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class WriterAnswer:
     status: int
     """0 if there was no response."""
     body: bytes = b""
@@ -31,15 +31,15 @@ class Edge:
         self._edge = urlsplit(edge_url)
         self._host = urlsplit(service_url).netloc
 
-    def post(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
+    def post(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> WriterAnswer:
         connection = http.client.HTTPConnection(self._edge.hostname or "", self._edge.port, timeout=TIMEOUT)
         sent = {"host": self._host, "content-type": "application/json", **(headers or {})}
         try:
             connection.request("POST", path, json.dumps(body), sent)
             response = connection.getresponse()
-            return Answer(response.status, response.read())
+            return WriterAnswer(response.status, response.read())
         except (OSError, http.client.HTTPException):
-            return Answer(0)
+            return WriterAnswer(0)
         finally:
             connection.close()
 

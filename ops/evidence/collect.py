@@ -21,9 +21,6 @@ from ops.app.session import Session
 from ops.cloudflare.types.records import (
     DatabaseUsage,
     DatasetLimits,
-    EvidenceCollection,
-    EvidenceTable,
-    anonymize_table,
 )
 from ops.core.anonymization import anonymize_text as without_persons
 from ops.core.clock import Period, clip_to_whole_hours, format_utc, parse_period, split_period
@@ -32,6 +29,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.threads import run_parallel
 from ops.evidence import tables
+from ops.evidence.tables import EvidenceCollection, EvidenceTable, anonymize_table
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.protection import is_own_private

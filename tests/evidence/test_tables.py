@@ -7,9 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import strategies as st
 
-from ops.cloudflare.types.records import EvidenceCollection, EvidenceTable, TableCell
 from ops.core.clock import Period
-from ops.evidence.tables import AUDIT, HANDLED, evidence_lines, render_comment
+from ops.evidence.tables import (
+    AUDIT,
+    HANDLED,
+    EvidenceCollection,
+    EvidenceTable,
+    TableCell,
+    evidence_lines,
+    render_comment,
+)
 from tests.support.hostile import WORDS, skeleton
 from tests.support.properties import holds_for
 

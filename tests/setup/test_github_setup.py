@@ -19,10 +19,10 @@ from click.testing import CliRunner
 from ops import cli
 from ops.app import registry
 from ops.app.configuration import choose_repository, read_config
-from ops.cloudflare.types.records import EvidenceTable
 from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
 from ops.evidence import tables
+from ops.evidence.tables import EvidenceTable
 from ops.setup.github_environments import EVIDENCE, needed_environments
 from ops.setup.github_secrets import TOKEN_PAGE, token_url
 from ops.setup.github_setup import RULESET, is_protected, ruleset

@@ -17,12 +17,12 @@ from ops import config
 from ops.app.registry import added_runbook_names
 from ops.cli import cli
 from ops.cli.help import ExampleCommand, sections_of
-from ops.cloudflare.types.records import EvidenceTable
 from ops.core import errors, timeline
 from ops.core.errors import EXIT_CODES, Reason, page_of
 from ops.core.timeline import EventKind
 from ops.drills.faults import Rule
 from ops.evidence import tables as evidence_tables
+from ops.evidence.tables import EvidenceTable
 from ops.github.actions import GATE_OUTPUTS
 from ops.limits import file as limits_file
 from ops.report import timeline as incident_timeline

@@ -1,11 +1,14 @@
 """D1 databases, results of SQL, and restores, as Cloudflare's API returns them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from ops.core.clock import format_utc
 from ops.core.names import quote_name
+
+_BOOKMARK = re.compile("[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{32}")
 
 SqlValue = str | int | float | list[int] | None
 """Value of a column. A list holds the bytes of a BLOB; numbers have the precision of JavaScript."""
@@ -16,6 +19,16 @@ class SqlStatement:
     sql: str
     params: tuple[str, ...] = ()
     """Values of the question marks. The API takes texts only."""
+
+
+def is_bookmark(text: str) -> bool:
+    """Return whether a text has the form of a bookmark: session, place in it, day and hash."""
+    return _BOOKMARK.fullmatch(text) is not None
+
+
+def session_of(bookmark: str) -> str:
+    """Return the first part of a bookmark, which a restore changes."""
+    return bookmark.partition("-")[0]
 
 
 def quote_identifier(name: str) -> str:

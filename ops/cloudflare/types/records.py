@@ -1,15 +1,11 @@
-"""Records of Cloudflare: audit log, tokens, analytics.
+"""Records of Cloudflare: audit log, tokens, analytics."""
 
-An `EvidenceTable` has the records of one source in a period, or the reason why they could not be read.
-"""
-
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from ops.core.anonymization import anonymize_text
-from ops.core.clock import Period, format_rfc3339
+from ops.core.clock import Period
 
 MAX_LOGGED_ERRORS = 5
 MAX_ERROR_LENGTH, MAX_SCANNED_LENGTH = 160, 4_000
@@ -199,104 +195,3 @@ class DatasetLimits:
     retention_seconds: float
     max_period_seconds: float
     max_rows: int
-
-
-TableCell = str | int | datetime | None
-"""None: the source does not report it."""
-
-FOUND, NONE_FOUND, NOT_RETAINED, UNAVAILABLE = "found", "none found", "out of reach", "could not ask"
-
-
-@dataclass(frozen=True)
-class EvidenceTable:
-    """A table of evidence. Rows and `unavailable_reason` are untrusted text; the other fields are ours."""
-
-    title: str
-    source: str
-    """Source of the records, with its clock."""
-    permission: str
-    """Permission that a token needs, by its name in Cloudflare's dashboard or GitHub's workflow syntax."""
-    columns: tuple[str, ...]
-    rows: tuple[tuple[TableCell, ...], ...] = ()
-    unavailable_reason: str = ""
-    """Why the source could not be read."""
-    may_lack_permission: bool = True
-    """Whether a missing permission may be that reason; False if the provider failed."""
-    retained_since: datetime | None = None
-    """Start of the source's retention; None if it covers the whole period."""
-    is_not_retained: bool = False
-    """Whether the whole period is before `retained_since`, so that nothing was read."""
-    notes: tuple[str, ...] = ()
-    """Limits of the conclusions."""
-
-    @property
-    def outcome(self) -> str:
-        if self.unavailable_reason:
-            return UNAVAILABLE
-        if self.is_not_retained:
-            return NOT_RETAINED
-        return FOUND if self.rows else NONE_FOUND
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "title": self.title,
-            "outcome": self.outcome,
-            "source": self.source,
-            "permission": self.permission,
-            "why": self.unavailable_reason,
-            "reaches_to": _plain(self.retained_since),
-            "notes": list(self.notes),
-            "rows": [dict(zip(self.columns, map(_plain, row), strict=True)) for row in self.rows],
-        }
-
-
-@dataclass(frozen=True)
-class EvidenceCollection:
-    """All evidence tables of one environment. `is_anonymized`: personal data was shortened."""
-
-    environment: str
-    period: Period
-    collected_at: datetime
-    is_anonymized: bool
-    tables: tuple[EvidenceTable, ...]
-
-    @property
-    def unavailable_tables(self) -> tuple[EvidenceTable, ...]:
-        return tuple(each for each in self.tables if each.outcome == UNAVAILABLE)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "schema": 1,
-            "environment": self.environment,
-            "since": _plain(self.period.since),
-            "until": _plain(self.period.until),
-            "collected_at": _plain(self.collected_at),
-            "shortened": self.is_anonymized,
-            "exhibits": [exhibit.as_json() for exhibit in self.tables],
-        }
-
-
-def anonymize_table(table: EvidenceTable, anonymize: Callable[[str], str]) -> EvidenceTable:
-    """Anonymize every untrusted text, and merge rows that became equal."""
-    rows = [tuple(anonymize(cell) if isinstance(cell, str) else cell for cell in row) for row in table.rows]
-    return replace(
-        table, rows=tuple(_summed(table.columns, rows)), unavailable_reason=anonymize(table.unavailable_reason)
-    )
-
-
-def _summed(columns: tuple[str, ...], rows: list[tuple[TableCell, ...]]) -> Iterator[tuple[TableCell, ...]]:
-    """Merge equal rows and add up their column `requests`, if there is one."""
-    if "requests" not in columns:
-        yield from rows
-        return
-    at = columns.index("requests")
-    counts: dict[tuple[TableCell, ...], int] = {}
-    for row in rows:
-        key = (*row[:at], *row[at + 1 :])
-        number = row[at]
-        counts[key] = counts.get(key, 0) + (number if isinstance(number, int) else 0)
-    yield from ((*key[:at], number, *key[at:]) for key, number in counts.items())
-
-
-def _plain(value: TableCell) -> str | int | None:
-    return format_rfc3339(value) if isinstance(value, datetime) else value
