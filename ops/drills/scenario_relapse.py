@@ -34,7 +34,9 @@ KILLED_AFTER, FAILS_AFTER = timedelta(minutes=4), timedelta(minutes=12)
 MOST_ROUNDS = 8
 """Most rounds in which the watch must find the relapse."""
 MOST_MISSED = 3
-"""Most rounds between the two runners of the watch."""
+"""Most rounds between the two watches; between two jobs also those in which GitHub waits for the lost runner."""
+LOST_ROUNDS = 20
+"""Rounds of 30 s in the ten minutes until GitHub fails the job of a lost runner."""
 NOISE = tuple((timedelta(minutes=at), timedelta(minutes=at, seconds=30)) for at in (4, 11, 19))
 """Times from the first round of the watch in which the service fails: one round each."""
 OTHERS, FAILED_OTHERS = 40, 1
@@ -232,7 +234,8 @@ def _find_problems(incident: github.DrillIncident, *, by_job: bool) -> list[str]
     problems = [] if 0 < unhealthy <= MOST_ROUNDS else [f"the relapse took {unhealthy} rounds: {rounds}"]
     shown = sum(row.text.startswith("not probed") for row in watches[0].rows)
     problems += [f"a gap of the watch is not shown: {rounds}"] if ("." in rounds) != bool(shown) else []
-    problems += [f"the watch has a long gap: {rounds}"] if rounds.count(".") > MOST_MISSED else []
+    longest = MOST_MISSED + (LOST_ROUNDS if by_job else 0)
+    problems += [f"the watch has a long gap: {rounds}"] if rounds.count(".") > longest else []
     problems += [] if issue.state == "open" else ["the incident is closed"]
     notices = [each.body for each in issue.comments if "relapsed" in each.body and not read_record(each.body)]
     problems += [] if any("rollback-worker" in each for each in notices) else ["no notice names the next step"]

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -338,7 +337,7 @@ class JobRecorder:
         self._index = {str(step.get("id", index)): index for index, step in enumerate(steps)}
         self._next = 0
         """Index of the next step in the workflow file."""
-        self._began: datetime | None = None
+        self._is_in_step = False
 
     def add_line(self, line: Mapping[str, Any]) -> None:
         """Record one line of act's log. Only its `msg` is kept, because act masks nothing else."""
@@ -366,27 +365,35 @@ class JobRecorder:
         return any(secret in text for secret in self._secrets)
 
     def _record_step(self, line: Mapping[str, Any], index: int) -> None:
-        self._began = self._began or self._now()
-        if "stepResult" not in line:
-            return
-        self._skip_to(index)
-        self._next = index + 1
+        """Record the start of a step with its first line, and its end. Without an end, it stays in progress."""
         name = str(line.get("step", "")) if "name" in self._steps[index] else _step_name(self._steps[index])
-        conclusion = str(line["stepResult"])
-        self._add(name, "cancelled" if conclusion == "failure" and self._is_cancelled() else conclusion)
+        if index < self._next:
+            return  # a line after the end of its step
+        if not self._is_in_step:
+            self._skip_to(index)
+            self._begin(name)
+        if "stepResult" in line:
+            self._next = index + 1
+            conclusion = str(line["stepResult"])
+            self._end(name, "cancelled" if conclusion == "failure" and self._is_cancelled() else conclusion)
 
     def _skip_to(self, index: int) -> None:
         """Record the steps that act skipped without a log line."""
         for step in self._steps[self._next : index]:
-            self._add(_step_name(step), "skipped", self._now())
+            self._add(_step_name(step), "skipped")
         self._next = max(self._next, index)
 
-    def _add(self, name: str, conclusion: str, at: datetime | None = None) -> None:
-        self._github.add_step(self._job, name[:100], conclusion, at or self._began or self._now())
-        self._began = self._began if at else None
+    def _add(self, name: str, conclusion: str) -> None:
+        self._begin(name)
+        self._end(name, conclusion)
 
-    def _now(self) -> datetime:
-        return self._github.clock.now().replace(microsecond=0)
+    def _begin(self, name: str) -> None:
+        self._github.start_step(self._job, name[:100])
+        self._is_in_step = True
+
+    def _end(self, name: str, conclusion: str) -> None:
+        self._github.end_step(self._job, name[:100], conclusion)
+        self._is_in_step = False
 
 
 def _step_name(step: Mapping[str, Any]) -> str:

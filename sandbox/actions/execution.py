@@ -17,6 +17,11 @@ from sandbox.github import GitHub
 from sandbox.github.actions.state import FakeJob as JobRecord
 from sandbox.github.actions.state import FakeRun
 
+LOST_MINUTES = 10
+"""Minutes until GitHub gives up a runner that it no longer hears, and fails the job [unsure: no page says it].
+
+github.com/xroche/httrack/issues/795: the step keeps its start and never ends, and no later step runs.
+"""
 _USES = re.compile(r"\buses:\s*[\"']?([\w.-]+/[\w./-]+@[\w./-]+)")
 
 
@@ -46,6 +51,7 @@ class JobExecution:
         self._delayed: set[tuple[int, int]] = set()
         self._folders: dict[str, Path] = {}
         self._acts: dict[ActProcess, TrackedJob] = {}
+        self._lost: set[ActProcess] = set()
 
     def __call__(self, task: TrackedJob) -> tuple[Result, Mapping[str, str]]:
         assert task.record is not None
@@ -53,7 +59,8 @@ class JobExecution:
         self._wait_for_runner(run)
         if missing := self._unavailable_action(task):
             task.run.log.append(f"Error: Unable to resolve action `{missing}`, repository not found")
-            self._github.add_step(task.record, SET_UP, "failure", self._github.clock.now().replace(microsecond=0))
+            self._github.start_step(task.record, SET_UP)
+            self._github.end_step(task.record, SET_UP, "failure")
             return "failure", {}
         folder = self._scratch / f"{run.id}.{run.run_attempt}.{task.job.id}"
         token = self._add_token(task)
@@ -73,6 +80,7 @@ class JobExecution:
         """Kill all processes of the running jobs with this ID, as if their runner was lost."""
         for act, task in list(self._acts.items()):
             if (task.run.run.id, task.job.id) == (run_id, job):
+                self._lost.add(act)
                 act.kill()
 
     def kill(self) -> None:
@@ -123,6 +131,8 @@ class JobExecution:
         finally:
             limit.cancel()
             self._acts.pop(act)
+        if act in self._lost:
+            self._github.clock.advance(LOST_MINUTES * 60)
         written = read_outputs(task.job.definition, outputs)
         kept = {name: value for name, value in written.items() if not recorder.contains_secret(value)}
         return "success" if code == 0 else "failure", kept

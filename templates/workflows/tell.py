@@ -310,20 +310,32 @@ def _advice(request: Request, hint: Any = "", check: str = "") -> str:
 def _find_cause(failed: list[str]) -> Cause:
     try:
         job = next(job for job in _jobs() if job["conclusion"] in {*BAD, "success"} and job["name"] in failed)
-        steps = [step for step in job["steps"] if step["conclusion"] in BAD]
+        steps = [step for step in job["steps"] if step["conclusion"] in BAD] or _unfinished(job)
         where = " in step " + inert(steps[0]["name"]) if steps else ""
         if where and steps[0]["name"] == "Set up job":
             where += ", which downloads its actions"
         said = "job " + inert(job["name"]) + " " + _how(job) + where
-        return Cause(said, _safe(job["html_url"]), _is_before_run(job["steps"]))
+        return Cause(said, _safe(job["html_url"]), _is_before_run(job))
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return Cause("failed: " + ", ".join(map(inert, failed)), run_page())
 
 
-def _is_before_run(steps: list[Any]) -> bool:
-    """Return whether the step that starts a run did not begin. GitHub also lists skipped steps."""
+def _is_before_run(job: Any) -> bool:
+    """Return whether it is proved that the step that starts a run did not begin. GitHub also lists skipped steps.
+
+    The proof is a job without a runner, or a step that failed before. A lost runner leaves its step without an end, and
+    may have gone on without GitHub.
+    """
+    if not job["steps"]:
+        return not job.get("runner_name")
     name = os.environ.get("RUN_STEP", "")
-    return not steps or (bool(name) and all(step["name"] != name or step["conclusion"] == "skipped" for step in steps))
+    has_begun = any(step["name"] == name and step["conclusion"] != "skipped" for step in job["steps"])
+    return bool(name) and not has_begun and any(step["conclusion"] in BAD for step in job["steps"])
+
+
+def _unfinished(job: Any) -> list[Any]:
+    """Return the step that a lost runner left without an end, as in github.com/xroche/httrack/issues/795."""
+    return [step for step in job["steps"] if step["conclusion"] is None][:1]
 
 
 def _safe(address: object) -> str:
@@ -343,6 +355,8 @@ def _how(job: Any) -> str:
         return "ended"
     if job["conclusion"] == "timed_out":
         return "reached its time limit"
+    if _unfinished(job) or (job.get("runner_name") and not job["steps"]):
+        return "lost its runner"
     if job["steps"]:
         return "failed"
     # docs.github.com/rest/actions/workflow-runs#get-the-review-history-for-a-workflow-run

@@ -198,7 +198,8 @@ def test_killed_run_is_answered_above_its_last_report(pip_cache: Path) -> None:
     states = "Unknown whether anything was changed|Written, not seen live|Written and live, not proved"
     assert re.sub(rf"^\*\*({states}),", "**STATE,", said) == (  # the comment may lag behind the run
         "**STATE, because the run stopped in its middle:** `recover:rollback-api` "
-        "from `@alice` · job `recovery-production` failed · [log](LOG)\n\n**Next step:** Read the log, "
+        "from `@alice` · job `recovery-production` lost its runner in step `Recover` · [log](LOG)\n\n"
+        "**Next step:** Read the log, "
         f"and look at what is live: `./run ops status --environment production`. Then p{AGAIN}"
     ), log
     assert last.lstrip().startswith("#### Last report of the run: ")

@@ -47,12 +47,20 @@ class LabeledRun:
         return self.workflow.github
 
     def job(self, name: str, conclusion: str, *steps: str) -> FakeJob:
-        """Add a job; `steps` are the conclusions of its first steps."""
+        """Add a job; `steps` are the conclusions of its first steps, "" without an end. Without steps, no runner."""
         job: FakeJob = self.github.add_job(self.run, name, conclusion=conclusion)
         job.steps = [
-            FakeStep(name=step, number=number, status="completed", conclusion=end, started_at=None, completed_at=None)
+            FakeStep(
+                name=step,
+                number=number,
+                status="completed" if end else "in_progress",
+                conclusion=end or None,
+                started_at=None,
+                completed_at=None,
+            )
             for number, (step, end) in enumerate(zip(STEPS, steps, strict=False), 1)
         ]
+        job.runner_name = job.runner_name if steps else None
         return job
 
     def tell(self, payload: Any = None, **environ: Any) -> Step:
@@ -175,6 +183,28 @@ def test_ended_run_without_comment_is_reported(labeled_run: LabeledRun) -> None:
         done, "**Ended as `still_unhealthy`, and could not report here:**", "Read the log"
     )
     assert "nothing was changed" not in body
+
+
+LOST = {
+    "in the run": ["success", "success", "success", ""],
+    "before the run": ["success", "success", ""],
+    "between steps": ["success", "success", "success"],
+    "before the first step": [],
+}
+"""Conclusions of the steps that GitHub knows of a job whose runner was lost; it may have gone on."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", LOST.values(), ids=LOST)
+def test_lost_runner_proves_nothing_unchanged(labeled_run: LabeledRun, steps: list[str]) -> None:
+    job = labeled_run.job("recovery-production", "failure", *steps)
+    job.runner_name = "GitHub Actions 1"
+
+    done = labeled_run.tell(needs={"gate": GONE, "recovery-production": FAILED})
+
+    body = labeled_run.assert_reported(done, "it is not known whether anything was changed", "look at what is live")
+    assert "nothing was changed" not in body
+    assert ("lost its runner" in body) is (steps != LOST["between steps"])
 
 
 def run_comment(run: str, text: str = "### Still unhealthy\n") -> str:

@@ -22,7 +22,7 @@ def test_killed_run_is_reported_above_its_last_report(labeled_run: LabeledRun) -
     said, _, last = body.partition(f"<!-- backout:answered run={labeled_run.run} attempt=1 -->\n\n")
     assert re.sub(r"/runs/\d+/job/\d+", "/runs/N", said) == (
         "**Unknown whether anything was changed, because the run stopped in its middle:** `recover:api` from "
-        f"`@alice` · job `recovery-production` failed · [log]({job}/acme/operations/actions/runs/N)\n\n"
+        f"`@alice` · job `recovery-production` lost its runner in step `Recover` · [log]({job}/acme/operations/actions/runs/N)\n\n"
         "**Next step:** Read the log, and look at what is live: `./run ops status --environment production`. Then put "
         "the label on again. If that fails too, run on a laptop: `./run ops rollback-worker --service api --environment production "
         f"--incident {labeled_run.workflow.incident}`\n\n"

@@ -174,12 +174,23 @@ class ActionsSeeds(Seeds):
             job.started_at = job.started_at or now
             job.completed_at = now if status == "completed" else None
 
-    def add_step(self, job: FakeJob, name: str, conclusion: str, started_at: datetime) -> None:
-        """Add a completed step, which ends now."""
+    def start_step(self, job: FakeJob, name: str) -> None:
+        """Add a step in progress, which began now."""
         with self._repository.lock:
             number, now = len(job.steps) + 1, self._repository.now()
-            times = {"started_at": started_at, "completed_at": now}
-            job.steps.append(FakeStep(name=name, number=number, status="completed", conclusion=conclusion, **times))
+            times = {"started_at": now, "completed_at": None}
+            job.steps.append(FakeStep(name=name, number=number, status="in_progress", conclusion=None, **times))
+
+    def end_step(self, job: FakeJob, name: str, conclusion: str) -> None:
+        """Complete the last step, under that name, now."""
+        with self._repository.lock:
+            job.steps[-1] = replace(
+                job.steps[-1],
+                name=name,
+                status="completed",
+                conclusion=conclusion,
+                completed_at=self._repository.now(),
+            )
 
     @property
     def runs(self) -> list[FakeRun]:

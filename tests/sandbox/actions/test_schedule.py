@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -84,6 +85,13 @@ def commit(hub: GitHub, *, name: str = "a.yml", **jobs: Any) -> None:
 
 def start(hub: GitHub, name: str = "a.yml") -> FakeRun:
     return hub.dispatch(name, by="alice")
+
+
+def api_jobs(hub: GitHub, run: FakeRun) -> dict[str, Any]:
+    """Return name → job, as the API lists them."""
+    url = f"{hub.api_url}/repos/{hub.repository}/actions/runs/{run.id}/jobs"
+    answer = httpx.get(url, headers={"authorization": f"token {hub.add_token('ghp_alice', 'alice')}"})
+    return {job["name"]: job for job in answer.json()["jobs"]}
 
 
 def statuses(run: FakeRun) -> dict[str, str]:
@@ -294,6 +302,28 @@ def test_timed_out_job_is_canceled_and_later_jobs_run(hub: GitHub, runner: Runne
     log = runner.log(run.id)
     assert "The job has exceeded the maximum execution time of 5 minutes." in log
     assert ("cleaned up" in log, "never" in log) == (True, False)
+
+
+@pytest.mark.slow
+def test_lost_runner_leaves_step_without_end(hub: GitHub, runner: Runner) -> None:
+    """github.com/xroche/httrack/issues/795: no later step runs, also with `always()`, and the job fails later."""
+    steps = [{"run": "echo up; exec sleep 30"}, {"if": "always()", "run": "echo never"}]
+    commit(
+        hub, recover={"steps": steps}, tell={"needs": "recover", "if": "needs.recover.result == 'failure' || failure()"}
+    )
+    runner.on_line = when("up", lambda run_id: runner.crash_job(run_id, "recover"))
+
+    run = start(hub)
+    began = hub.clock.now()
+    runner.wait()
+
+    listed = api_jobs(hub, run)["recover"]
+    assert [(step["status"], step["conclusion"], step["completed_at"]) for step in listed["steps"][1:]] == [
+        ("in_progress", None, None)
+    ]
+    assert (listed["conclusion"], conclusions(run)["tell"]) == ("failure", "success")
+    assert (hub.clock.now() - began).total_seconds() >= 600
+    assert "never" not in runner.log(run.id)
 
 
 @pytest.mark.slow
