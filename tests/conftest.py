@@ -369,6 +369,16 @@ class Incident:
     def ops(self, *arguments: str, **environ: Any) -> Outcome:
         return self.world.ops(*arguments, **{**self.github.environ(), **environ})
 
+    def show(self, *arguments: str, **environ: Any) -> Outcome:
+        """Run `ops incident show`."""
+        where = (str(self.number), "--config", str(self.world.config))
+        return self.ops("incident", "show", *where, *arguments, **environ)
+
+    @property
+    def timeline(self) -> list[str]:
+        """Return the lines of the timeline that `ops incident show` prints before the state."""
+        return [line for line in self.show().out.splitlines() if re.match(r"\d{4}-", line)]
+
 
 @pytest.fixture
 def without_collection() -> Iterator[None]:

@@ -25,7 +25,7 @@ from ops.cli import cli
 from ops.cloudflare.marks import parse_mark, parse_schema_marks
 from ops.core.errors import Decision, Reason
 from ops.engine.signals import IMPORT_TAKES
-from tests.conftest import ACCOUNT, ROOT, Outcome, World
+from tests.conftest import ACCOUNT, ROOT, Incident, Outcome, World
 from tests.support import plain_yaml
 from tests.support.databases import add_database
 from tests.support.scenarios import options_of, shipped
@@ -456,7 +456,7 @@ def test_stored_values_of_older_versions_are_read(bakery: Bakery, contract: Cont
         hub.comment(1, f"### Shown\n\n{text}\n", "alice")
 
     status = bakery.ops("status", "--environment", "live", "--json", CLOUDFLARE_API_TOKEN="all").result
-    shown = bakery.world.ops("incident", "show", "1", **hub.environ()).out.splitlines()
+    shown = Incident(bakery.world, 1).timeline
 
     assert {name: status[name] for name in ("switches", "limits", "maintenance", "unread")} == reads["status"]
     assert [line.partition(", edited")[0].rstrip("]") for line in shown] == reads["shown"]

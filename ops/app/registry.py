@@ -122,10 +122,13 @@ def runbook_names() -> tuple[str, ...]:
     return tuple(sorted({stem.replace("_", "-") for stem in (*files, *_outside)}))
 
 
-def record_rules(config: "Config") -> RecordRules:
-    """Return whose records may act: the workflows that `ops workflows sync` writes, and the responders of ops.yml."""
-    names = (*runbook_names(), *FIXED_WORKFLOWS)
-    return RecordRules(frozenset(f".github/workflows/{name}.yml" for name in names), config.responders)
+def record_rules(config: "Config | None") -> RecordRules:
+    """Return whose records may act: the workflows that `ops workflows sync` writes, and the responders of ops.yml.
+
+    Without ops.yml, for a command that only shows records: everyone with write access.
+    """
+    paths = frozenset(f".github/workflows/{name}.yml" for name in (*runbook_names(), *FIXED_WORKFLOWS))
+    return RecordRules(paths, config.responders if config else ())
 
 
 def add_runbook_file(path: Path) -> str:

@@ -191,15 +191,32 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
         echo(f"  to write or tick: {item}")
 
 
-@incident.command(epilog="ops incident show 42")
+@incident.command(
+    epilog="""
+    ops incident show 42
+    ops incident show 42 --json
+    """
+)
 @click.argument("number", type=INCIDENT)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result: the state")
+@CONFIG
 @click.pass_obj
-def show(redactor: Redactor, /, *, number: int) -> None:
-    """Print the timeline of all runs and notes, in UTC."""
-    from ops.incident import commands as work
+def show(redactor: Redactor, /, *, number: int, as_json: bool, config: Path) -> None:
+    """Show the timeline of an incident, and the state of its services.
 
-    for line in work.timeline_lines(number, github_environ(find_config(), redactor), redactor):
-        echo(line)
+    It reads GitHub, and with a Cloudflare token what the incident holds. It changes nothing.
+    """
+    from ops.incident.commands import timeline_lines
+    from ops.status.incident import read_incident
+    from ops.status.incident_text import incident_lines
+
+    environ = github_environ(config, redactor, is_quiet=as_json)
+    journal, state = read_incident(number, config, environ, redactor)
+    if as_json:
+        echo_json(state.to_json())
+        return
+    for line in (*timeline_lines(journal), *incident_lines(state)):
+        echo(one_line(line))
 
 
 @click.group(cls=ExampleGroup)

@@ -337,6 +337,11 @@ class Config(ConfigModel):
         return tuple(dict.fromkeys(name for each in self.environments.values() for name in each.services))
 
     @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Return environment and service of each service."""
+        return tuple((name, service) for name, each in self.environments.items() for service in each.services)
+
+    @property
     def login_variables(self) -> frozenset[str]:
         """Return the variables that probes fill into forms or send as headers: secrets, but not of the run."""
         probes = (probe for environment in self.environments.values() for probe in environment.probes)

@@ -103,6 +103,16 @@ def parse_job_run(run: str) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
+def job_of(run: str) -> str:
+    """Return number and attempt of the workflow run in a run id, as the field `job` has them; empty for a laptop."""
+    return ".".join(map(str, parse_job_run(run) or ()))
+
+
+def is_closed_watch(watch: Mapping[str, Any]) -> bool:
+    """Return whether a record's state is that of a watch of a closed service. Version 0.1.0 had none."""
+    return watch.get("closed") is True
+
+
 def embed_record(text: str, record: RunRecord) -> str:
     """Return the text with the record appended. Its digest shows later edits of either."""
     record = _shrunk(replace(record, digest=""))

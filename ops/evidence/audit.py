@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import Period, current_time, format_rfc3339, parse_period
+from ops.core.incident_journal import IssueRecord
 from ops.core.redaction import Redactor
 from ops.core.timeline import EventKind
 from ops.core.version import __version__
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.issues import IssueRecord, get_incident, list_recent_incidents, trusted_records
+from ops.github.issues import get_incident, list_recent_incidents, trusted_records
 
 if TYPE_CHECKING:
     from ops.core.run_record import RecordRow

@@ -14,9 +14,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ops.core.clock import parse_utc
-from ops.core.errors import PROVED, ConfigError, Decision, ProviderError, Reason
+from ops.core.errors import ConfigError, ProviderError, Reason
+from ops.core.incident_journal import IncidentForm, IssueRecord
 from ops.core.names import CHECK_OUTAGE, NAME_PATTERN, quote_name
-from ops.core.run_record import DONE, RunRecord, is_edited, parse_job_run, read_record
+from ops.core.run_record import RunRecord, is_edited, read_record
 from ops.github.client import newest_first, provider_errors
 from ops.github.comments import (
     BOT,
@@ -48,20 +49,6 @@ MENU = "menu"
 """Run id and source of the hidden record that marks the recovery menu."""
 LONGEST_TITLE = 256
 """GitHub rejects a longer one: docs.github.com/rest/issues/issues."""
-
-
-@dataclass(frozen=True)
-class IncidentForm:
-    """Answers on the incident form: untrusted text."""
-
-    began: datetime | None = None
-    severity: str = ""
-    """One of the form's severities, or ""."""
-    impact: str = ""
-    service: str = ""
-    """A name in the form of `ops.yml`, or ""."""
-    unread_start: str = ""
-    """A stated start that is no past time."""
 
 
 def parse_began(body: object, *, now: datetime, opened: datetime | None = None) -> datetime | None:
@@ -136,51 +123,6 @@ def _headings(lines: Iterable[str]) -> Iterable[tuple[int, str]]:
             fence = mark[1]
         elif line.startswith("### "):
             yield number, line.removeprefix("### ").strip()
-
-
-@dataclass(frozen=True)
-class IssueRecord:
-    """A record of ours in a comment of a trusted author."""
-
-    record: RunRecord
-    author: str
-    is_edited: bool
-    url: str
-
-    @property
-    def is_run(self) -> bool:
-        return self.record.source in {"run", "laptop"} and self.record.part == 1
-
-    def first_event_at(self, kind: str) -> datetime | None:
-        """Return the time of the first row of that kind."""
-        return next((row.at for row in self.record.rows if row.kind == kind), None)
-
-    @property
-    def decision_text(self) -> str:
-        """The result as words for people."""
-        decision = self.record.decision
-        if self.record.state:
-            return self.record.state.lower()
-        return decision.replace("_", " ") if decision in set(Decision) else "without an end"
-
-    @property
-    def result_text(self) -> str:
-        """The result in one sentence; for older records the decision."""
-        return self.record.headline or self.decision_text
-
-    @property
-    def is_recovery(self) -> bool:
-        """Whether the run ended with a service that was proved healthy."""
-        return self.record.decision in PROVED and self.record.state != DONE
-
-    @property
-    def origin(self) -> str:
-        return "GitHub Actions" if self.actions_run else "a laptop"
-
-    @property
-    def actions_run(self) -> tuple[int, int] | None:
-        """The workflow run and its attempt; None for a laptop."""
-        return parse_job_run(self.record.run)
 
 
 def clean_title(text: str) -> str:

@@ -75,6 +75,8 @@ class JudgedRecord:
     doubt: str = ""
     is_unreadable: bool = False
     """Whether GitHub did not say who edited it, or which workflow ran."""
+    is_missing: bool = False
+    """Whether GitHub has no workflow run of that number."""
     is_denied: bool = False
     """Whether our own token may not read workflow runs: it lacks the permission *Actions: read*."""
     is_former: bool = False
@@ -83,6 +85,11 @@ class JudgedRecord:
     @property
     def author(self) -> str:
         return author_login(self.comment)
+
+    @property
+    def is_unverified(self) -> bool:
+        """Whether only GitHub's silence makes it doubtful: it may be shown, with the reason, and never act."""
+        return self.trust == Trust.NONE and self.is_unreadable and not self.is_missing
 
     @property
     def is_run(self) -> bool:
@@ -100,18 +107,18 @@ def judge_records(
     repository = issue.repository
     with provider_errors():
         found, history = run_parallel_mixed(_reads(repository, issue, issue.number))
-        return _judge(repository, rules, [each for each in found if matches(each[1])], history)
+        return judge_comments(repository, rules, [each for each in found if matches(each[1])], history)
 
 
 def _reads(repository: "Repository", issue: "Issue", number: int) -> list[Callable[[], Any]]:
-    return [lambda: list(run_records(issue)), lambda: _read_history(repository, number)]
+    return [lambda: list(run_records(issue)), lambda: read_history(repository, number)]
 
 
-def _judge(
+def judge_comments(
     repository: "Repository",
     rules: RecordRules,
     found: "list[tuple[IssueComment, RunRecord]]",
-    history: "_History | None",
+    history: "CommentHistory | None",
 ) -> list[JudgedRecord]:
     """Return the records with their weight, after reading their workflow runs and authors."""
     named = {run_number(record) for comment, record in found if author_login(comment) == BOT}
@@ -132,7 +139,7 @@ def read_previous_runs(repository: "Repository", number: int, rules: RecordRules
     issue = Issue(repository.requester, url=f"{repository.url}/issues/{number}")  # without a request
     reads = _reads(repository, issue, number)
     found, history, read = run_parallel_mixed([*reads, lambda: read_json(repository, f"/issues/{number}")])
-    judged = _judge(repository, rules, found, history)
+    judged = judge_comments(repository, rules, found, history)
     return PreviousRuns(
         tuple(each.record for each in judged if each.trust != Trust.NONE),
         parse_utc(read["created_at"]),
@@ -178,7 +185,7 @@ def run_number(record: RunRecord) -> int | None:
 
 
 @dataclass(frozen=True)
-class _History:
+class CommentHistory:
     """Default branch and editors: ID of a comment → logins; "" is a deleted account."""
 
     branch: str
@@ -190,7 +197,7 @@ class _History:
 class _Judge:
     rules: RecordRules
     authors: TrustedAuthors
-    history: _History | None
+    history: CommentHistory | None
     """None: GitHub did not give it."""
     repository: str
     runs: Mapping[int, Any]
@@ -212,7 +219,8 @@ class _Judge:
         doubt, number = self._doubt_run(record), run_number(record)
         run = None if number is None else self.runs[number]
         trust, is_unreadable = Trust.NONE if doubt else Trust.OURS, isinstance(run, int)
-        return JudgedRecord(record, comment, trust, doubt, is_unreadable, run == DENIED, is_former=number is None)
+        lacks = {"is_missing": run == MISSING, "is_denied": run == DENIED, "is_former": number is None}
+        return JudgedRecord(record, comment, trust, doubt, is_unreadable, **lacks)
 
     def _doubt_person(self, login: str) -> str:
         """Return why a person's record does not count; empty if it may make a run stricter."""
@@ -261,7 +269,7 @@ def _read_run(repository: "Repository", number: int) -> Any:
         return error.status
 
 
-def _read_history(repository: "Repository", number: int) -> _History | None:
+def read_history(repository: "Repository", number: int) -> CommentHistory | None:
     """Return who edited each comment of the issue; None if GitHub does not say so."""
     import requests
     from github import GithubException
@@ -277,7 +285,7 @@ def _read_history(repository: "Repository", number: int) -> _History | None:
             ids = (int(node["fullDatabaseId"]) for node in comments["nodes"])
             editors.update(zip(ids, run_in_batches(reads, PARALLEL_READS), strict=True))
             if not comments["pageInfo"]["hasNextPage"]:
-                return _History(branch, editors)
+                return CommentHistory(branch, editors)
             page = comments["pageInfo"]["endCursor"]
     except (GithubException, ProviderError, requests.RequestException, LookupError, TypeError, ValueError):
         return None

@@ -21,12 +21,13 @@ from ops.core.run import Run
 from ops.core.run_record import RUN_ID_PATTERN, RecordRow, RunRecord, parse_job_run
 from ops.core.threads import run_parallel
 from ops.core.timeline import RunEvent, event_from_json
-from ops.github.actions import repository_page
+from ops.github.actions import job_number, repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.issues import parse_form
 from ops.render import to_one_line
 
 if TYPE_CHECKING:
+    from ops.core.incident_journal import IncidentJournal
     from ops.github.issues import Issue, OpenedIncident, TrustedAuthors
 
 MAX_RECORD_BYTES = 20_000_000
@@ -89,7 +90,9 @@ def add_note(
     at, text = parse_note(said, now)
     text = redactor.redact_text(to_one_line(text))
     run = "note-" + hashlib.sha256(f"{at.isoformat()} {text}".encode()).hexdigest()[:16]
-    body = comment.render_note(at, text, RunRecord(run, source="note", rows=(RecordRow(at, "note", text),)))
+    body = comment.render_note(
+        at, text, RunRecord(run, source="note", rows=(RecordRow(at, "note", text),), job=job_number(environ))
+    )
     with provider_errors(CHECK_HINT):
         comments = RunComments(connect(environ, redactor), number, run, may_exist=True)
         comments.put(1, body)
@@ -147,15 +150,11 @@ def open_incident(
         return open_incident(repository, redactor.redact_text(title), lambda _: body, menu, [severity])
 
 
-def timeline_lines(number: int, environ: Mapping[str, str], redactor: Redactor) -> Iterator[str]:
+def timeline_lines(journal: "IncidentJournal") -> Iterator[str]:
     """Yield one line per event of all runs and notes, oldest first, in UTC; events of one second in run order."""
-    from ops.github.issues import trusted_records
-
-    with provider_errors(CHECK_HINT):
-        records = trusted_records(connect(environ, redactor), number)
     first_of: dict[str, int] = {}
     lines = []
-    for order, one in enumerate(records):
+    for order, one in enumerate(journal.records):
         whose = one.record.run if one.record.source == "run" else f"{one.record.source}, by {one.author}"
         edited = ", edited" if one.is_edited else ""
         for nth, row in enumerate(one.record.rows):

@@ -129,7 +129,7 @@ def _add_comment(
     text = f"{leak.secret} was reported as leaked again" if leak.secret else MAY_BE_ANOTHER
     run = f"leak-{environ.get('GITHUB_RUN_ID') or f'{now:%Y%m%dT%H%M%S}'}"[:64]
     comments = RunComments(repository, number, run, may_exist=True)
-    block = RunRecord(run, source="note", rows=(RecordRow(now, "note", text),))
+    block = RunRecord(run, source="note", rows=(RecordRow(now, "note", text),), job=actions.job_number(environ))
     comments.put(1, embed_record(render_repeat(leak, text, at=now), block))
     return LeakIncident(number, comments.url, is_new=False)
 

@@ -16,7 +16,7 @@ from ops.core.end_message import MOVED
 from ops.core.errors import ProviderError, needs_people
 from ops.core.redaction import Redactor
 from ops.core.run import STATES, Run
-from ops.core.run_record import PreviousRuns, RecordRow, RecordRules, RunRecord, embed_record
+from ops.core.run_record import PreviousRuns, RecordRow, RecordRules, RunRecord, embed_record, job_of
 from ops.core.threads import run_in_background, start_call
 from ops.core.timeline import EventKind, EventSink, RunEvent, Timeline
 from ops.github import client
@@ -166,7 +166,7 @@ class IssuePublisher:
         name, now = f"notice-{self._run}"[:64], self._clock.now()
         for number, text in notices.items():
             note = f"a run {whose} changed a state that this incident needs: {text}"
-            record = RunRecord(name, source="note", rows=(RecordRow(now, "note", note),))
+            record = RunRecord(name, source="note", rows=(RecordRow(now, "note", note),), job=job_of(self._run))
             RunComments(repository, number, name).put(
                 1, embed_record(escape_markdown(note[:1].upper() + note[1:]), record)
             )

@@ -6,12 +6,11 @@ A source that cannot be read is named in the report. Only the incident itself mu
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.app.configuration import load_config, program_name
+from ops.app.registry import record_rules
 from ops.app.session import Session
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, leave_out_rehearsals, list_traffic_changes
 from ops.core.clock import current_time
@@ -21,9 +20,9 @@ from ops.core.next_step import SuggestedCommand, build_command
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.issues import IncidentForm, parse_form
+from ops.github.journal import read_journal
 from ops.report.close import find_leftovers
-from ops.report.evidence import IncidentEvidence, ServiceHistory, list_commits, read_issue, workflow_runs
+from ops.report.evidence import IncidentEvidence, ServiceHistory, list_commits, workflow_runs
 from ops.report.impact_sources import read_impact
 from ops.status.status import describe_live_schema
 
@@ -54,7 +53,7 @@ def write_report(
 
     config = load_config(config_path, environ, redactor)
     repository = connect(environ, redactor)
-    evidence = _read_github(repository, number, environ)
+    evidence = _read_github(repository, number, config, environ)
     if issue.LABEL in evidence.labels:
         hint = "Use the number of its incident."
         raise ConfigError(
@@ -83,15 +82,13 @@ def write_report(
     return ReportResult(written.number, written.url, written.is_new, items)
 
 
-def _parse_form(read_at: datetime, body: str | None, opened: datetime) -> IncidentForm:
-    return parse_form(body, now=read_at, opened=opened)
-
-
-def _read_github(repository: "Repository", number: int, environ: Mapping[str, str]) -> IncidentEvidence:
+def _read_github(
+    repository: "Repository", number: int, config: "Config", environ: Mapping[str, str]
+) -> IncidentEvidence:
     read_at = current_time(environ)
     with provider_errors(CHECK_HINT):
-        stated = partial(_parse_form, read_at)
-        evidence = read_issue(repository, number, read_at=read_at, stated=stated)
+        journal = read_journal(repository, number, record_rules(config), read_at=read_at, is_incident=False)
+    evidence = IncidentEvidence(**vars(journal), places=config.places)
     run_ids = [run for one in evidence.our_runs if (run := one.actions_run)]
     runs, errors = _try_read(lambda: _translate_errors(lambda: tuple(workflow_runs(repository, run_ids))))
     return replace(evidence, runs=runs or (), unavailable=tuple(f"GitHub Actions runs: {each}" for each in errors))

@@ -11,6 +11,7 @@ from ops.app.configuration import load_config, program_name
 from ops.app.session import Session
 from ops.core.clock import current_time, format_utc
 from ops.core.errors import OpsError, Reason, Refused
+from ops.core.names import ALL_CLEAR
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.github.client import CHECK_HINT, connect, provider_errors
@@ -20,10 +21,8 @@ from ops.status.status import EnvironmentStatus, read_status
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment
-    from ops.github.issues import IssueRecord
+    from ops.core.incident_journal import IssueRecord
 
-ALL_CLEAR = "all-clear"
-"""Runbook that resets the switches of an incident."""
 OPEN_RUN = timedelta(minutes=30)
 """A run without a result counts as open for so long. A killed one never gets a result."""
 

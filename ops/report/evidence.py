@@ -1,50 +1,31 @@
-"""Evidence of an incident: the issue with its timeline, workflow runs, records, histories.
+"""Evidence of an incident: its journal, workflow runs, histories at Cloudflare, commits.
 
-docs.github.com/rest/issues/timeline, docs.github.com/rest/actions/workflow-jobs
+docs.github.com/rest/actions/workflow-jobs
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.core.clock import parse_utc
-from ops.core.run_record import is_edited, read_record
+from ops.core.incident_fold import fold_incident
+from ops.core.incident_journal import IncidentJournal, IssueRecord
+from ops.core.incident_state import IncidentState
+from ops.core.run_record import is_closed_watch
 from ops.github.client import read_json
-from ops.github.issues import IncidentForm, IssueRecord, TrustedAuthors
 from ops.report.impact import ServiceImpact
-from ops.watch.state import is_closed_watch
 
 if TYPE_CHECKING:
     from github.Repository import Repository
 
-TEAM = frozenset({"OWNER", "MEMBER", "COLLABORATOR"})
-"""`author_association` of team members (docs.github.com/graphql/reference/enums#commentauthorassociation)."""
-
 FOLLOWING_JOB = re.compile("report|watch|tell|(wait|end|next)-.*")
 """Jobs of a workflow run that start after the job that acts."""
-RELEVANT_EVENTS = {"labeled", "assigned", "renamed", "closed", "reopened", "commented", "cross-referenced"}
-DELETED_USER = {"login": "ghost", "type": "User"}
-"""User that GitHub shows for a deleted account."""
-MAX_COMMENT_LENGTH = 300
-"""Most characters of a comment; the link leads to the full text."""
 MAX_COMMITS = 50
-
-
-@dataclass(frozen=True)
-class IssueAction:
-    """Action of a person in the issue's timeline. `at` is GitHub's clock, in whole seconds."""
-
-    at: datetime
-    kind: str
-    """GitHub's event: labeled, assigned, renamed, closed, reopened, commented, cross-referenced."""
-    who: str
-    text: str
-    url: str
-    is_edited: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,24 +86,12 @@ class ListedCommit:
     url: str
 
 
-@dataclass(frozen=True)
-class IncidentEvidence:
+@dataclass(frozen=True, kw_only=True)
+class IncidentEvidence(IncidentJournal):
     """All evidence of one incident. `unavailable` lists the sources that could not be read, with the reason."""
 
-    number: int
-    title: str
-    url: str
-    opened_at: datetime
-    opened_by: str
-    opened_by_team: bool
-    closed_at: datetime | None
-    labels: tuple[str, ...]
-    form: IncidentForm
-    actions: tuple[IssueAction, ...]
-    records: tuple[IssueRecord, ...]
-    skipped: int
-    """Number of irrelevant timeline entries, and of comments by people outside the team."""
-    read_at: datetime
+    places: tuple[tuple[str, str], ...] = ()
+    """Environment and service of each service in ops.yml."""
     runs: tuple[WorkflowRun, ...] = ()
     histories: tuple[ServiceHistory, ...] = ()
     commits: tuple[ListedCommit, ...] = ()
@@ -139,28 +108,18 @@ class IncidentEvidence:
     def is_drill(self) -> bool:
         return "drill" in self.labels
 
-    @property
-    def began(self) -> datetime | None:
-        return self.form.began
-
-    @property
-    def severity(self) -> str:
-        """Return the severity label, else the form's answer."""
-        return next((label for label in self.labels if re.fullmatch("sev[0-9]", label)), self.form.severity)
-
-    @property
-    def our_runs(self) -> tuple[IssueRecord, ...]:
-        """Return the records of our runs, oldest first."""
-        runs = [one for one in self.records if one.is_run and one.record.rows]
-        return tuple(sorted(runs, key=lambda one: one.record.rows[0].at))
+    @cached_property
+    def state(self) -> IncidentState:
+        return fold_incident(self, places=self.places)
 
     @property
     def main_run(self) -> IssueRecord | None:
-        """Return the decisive run: the last one that recovered, else the last that wrote, else the last."""
+        """Return the decisive run: the one of the last recovery, else the last that wrote, else the last."""
+        recovered = {each.recovered_by for each in self.state.services if each.healthy_since == self.state.mitigated.at}
         runs = self.our_runs
-        recovered = [one for one in runs if one.is_recovery]
+        decisive = [one for one in runs if one.record.run in recovered]
         wrote = [one for one in runs if one.first_event_at("written")]
-        return next(reversed(recovered or wrote or runs), None)
+        return next(reversed(decisive or wrote or runs), None)
 
     def find_workflow_run(self, recorded: IssueRecord) -> WorkflowRun | None:
         return next((run for run in self.runs if (run.id, run.attempt) == recorded.actions_run), None)
@@ -189,104 +148,6 @@ class IncidentEvidence:
         _, before, after = recorded.record.versions[0] if recorded.record.versions else ("", "", "")
         taken, put = (served.find_version(side.split(" ")[0]) if served else None for side in (before, after))
         return taken, put
-
-    def find_note(self, words: str) -> tuple[datetime, str] | None:
-        """Return time and URL of the first note that starts with these words."""
-        notes = [
-            (row.at, one.url)
-            for one in self.records
-            if one.record.source == "note"
-            for row in one.record.rows
-            if row.text.lower().startswith(words)
-        ]
-        return min(notes, default=None)
-
-
-def read_issue(
-    repository: "Repository", number: int, *, read_at: datetime, stated: Callable[[str | None, datetime], IncidentForm]
-) -> IncidentEvidence:
-    """Read the incident issue; `stated` parses its form. Raises PyGithub's exceptions."""
-    issue = repository.get_issue(number)
-    opener = issue.raw_data.get("user") or DELETED_USER
-    page, writers = issue.html_url, TrustedAuthors(repository)
-    acts, recorded, left_out = [], [], 0
-    for entry in issue.get_timeline():
-        parsed = _parse_entry(entry.raw_data, page, writers)
-        if isinstance(parsed, IssueAction):
-            acts.append(parsed)
-        elif isinstance(parsed, IssueRecord):
-            recorded.append(parsed)
-        else:
-            left_out += 1
-    return IncidentEvidence(
-        number=number,
-        title=issue.title,
-        url=page,
-        opened_at=issue.created_at,
-        opened_by=opener["login"],
-        opened_by_team=_is_team_member(issue.raw_data, opener),
-        closed_at=issue.closed_at if issue.state == "closed" else None,
-        labels=tuple(label.name for label in issue.labels),
-        form=stated(issue.body, issue.created_at),
-        actions=tuple(acts),
-        records=tuple(recorded),
-        skipped=left_out,
-        read_at=read_at,
-    )
-
-
-def _is_team_member(entry: Mapping[str, Any], author: Mapping[str, Any]) -> bool:
-    return author.get("type") == "User" and entry.get("author_association") in TEAM
-
-
-def _parse_entry(entry: Mapping[str, Any], page: str, writers: TrustedAuthors) -> IssueAction | IssueRecord | None:
-    kind, actor = entry.get("event"), entry.get("actor") or DELETED_USER
-    if kind not in RELEVANT_EVENTS:
-        return None
-    body = entry.get("body") or ""
-    if kind == "commented" and (block := read_record(body)) is not None:
-        author = actor["login"]
-        return IssueRecord(block, author, is_edited(body), entry["html_url"]) if writers.includes(author) else None
-    text = _entry_text(kind, entry)
-    if text is None or actor.get("type") != "User" or _is_by_outsider(entry, actor, writers):
-        return None
-    return IssueAction(
-        at=parse_utc(entry["created_at"]),
-        kind=kind,
-        who=actor["login"],
-        text=text,
-        url=entry.get("html_url") or f"{page}#event-{entry.get('id', '')}",
-        is_edited=kind == "commented" and entry.get("updated_at") != entry["created_at"],
-    )
-
-
-def _is_by_outsider(entry: Mapping[str, Any], actor: Mapping[str, Any], writers: TrustedAuthors) -> bool:
-    """Return whether an outsider wrote the entry: everyone can comment, or mention the issue elsewhere.
-
-    The association of a mention refers to the mentioning repository, which may be the author's own.
-    """
-    if entry["event"] == "cross-referenced":
-        source = (entry.get("source") or {}).get("issue") or {}
-        return source.get("author_association") not in TEAM or not writers.includes(actor["login"])
-    return entry["event"] == "commented" and not _is_team_member(entry, actor)
-
-
-def _entry_text(kind: str, entry: Mapping[str, Any]) -> str | None:
-    """Return the text of an entry; None if it is irrelevant."""
-    match kind:
-        case "labeled":
-            return str(entry["label"]["name"])
-        case "assigned":
-            return str((entry.get("assignee") or {}).get("login", ""))
-        case "renamed":
-            return f"{entry['rename']['from']} → {entry['rename']['to']}"
-        case "commented":
-            return str(entry.get("body") or "")[:MAX_COMMENT_LENGTH]
-        case "cross-referenced":
-            source = (entry.get("source") or {}).get("issue") or {}
-            return f"pull request {source['number']}: {source['title']}" if source.get("pull_request") else None
-        case _:
-            return str(entry.get("state_reason") or "").replace("_", " ")
 
 
 def workflow_runs(repository: "Repository", run_ids: Iterable[tuple[int, int]]) -> Iterator[WorkflowRun]:

@@ -19,7 +19,7 @@ from ops.watch.state import parse_state
 
 if TYPE_CHECKING:
     from ops.config.probes import Probe
-    from ops.github.issues import IssueRecord
+    from ops.core.incident_journal import IssueRecord
 
 LONGEST = timedelta(hours=24)
 """Longest window; the end of a longer incident counts."""

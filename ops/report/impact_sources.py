@@ -152,7 +152,8 @@ def _list_services(
         at = {each.name: each.at for each in find_moments(replace(evidence, records=records))}
         if start := at[MomentName.STARTED] or at[MomentName.DEPLOYED]:
             where = config.environments[environment]
-            yield where, where.services[service], start, at[MomentName.MITIGATED]
+            state = evidence.state.find_service(environment, service)
+            yield where, where.services[service], start, state.healthy_since if state else None
 
 
 def _list_writes(evidence: IncidentEvidence, environment: str, service: str) -> Iterator[ServiceWrite]:

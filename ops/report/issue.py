@@ -13,9 +13,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ops.cloudflare.types.workers import describe_split
+from ops.core.incident_journal import IssueRecord
 from ops.core.names import count_of
 from ops.github.comments import MAX_TEXT, CommentNotSaved, author_login, is_saved, own_login
-from ops.github.issues import IssueRecord, TrustedAuthors, clean_title
+from ops.github.issues import TrustedAuthors, clean_title
 from ops.publish.comment import AFTER, BEFORE, steps_for_people
 from ops.render import collapse_blank_lines, load_templates
 from ops.report.evidence import IncidentEvidence

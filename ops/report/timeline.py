@@ -9,16 +9,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from ops.cloudflare.types.workers import WorkerDeployment, describe_split
-from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, Period, format_duration
+from ops.core.clock import Period, format_duration
 from ops.core.end_message import MOVED
-from ops.core.errors import Decision
+from ops.core.incident_journal import IssueRecord
+from ops.core.incident_state import Moment
 from ops.core.run_record import DONE, ENDED_KIND
-from ops.github.issues import IssueRecord
+from ops.core.service_fold import find_acknowledgment, find_detection, find_note, find_request, find_start
 from ops.report.evidence import IncidentEvidence, ServiceHistory
 from ops.watch.state import MAX_PAUSE, parse_state
 
-MAX_LABEL_AGE = REQUEST_LIFETIME + MAX_CLOCK_SKEW
-"""Oldest label that can have started a run; the gate refuses older ones."""
 MAX_SILENCE = timedelta(minutes=10)
 """Longest time without a record; longer gaps get a row of their own."""
 CLOCK_TOLERANCE = timedelta(seconds=5)
@@ -98,23 +97,20 @@ SPANS = (
 
 
 def find_moments(evidence: IncidentEvidence) -> tuple[IncidentMoment, ...]:
-    main = evidence.main_run
-    return (
-        _find_deployment(evidence, main),
-        _find_start(evidence),
-        _find_note(
-            evidence,
-            MomentName.DETECTED,
-            "detected",
-            f"no later than the opening of the issue, {_format_opened(evidence)}",
-        ),
-        _find_acknowledgment(evidence),
-        _find_request(evidence),
-        _find_provider_call(evidence, main),
-        _find_mitigation(main, evidence.find_watch(main) if main else None),
-        _find_note(evidence, MomentName.CAUSE, "root cause", ""),
-        _find_resolution(evidence),
-    )
+    main, closed_at = evidence.main_run, evidence.closed_at
+    resolved = Moment(closed_at, "GitHub: issue closed" if closed_at else "the incident is still open", evidence.url)
+    moments = {
+        MomentName.DEPLOYED: _find_deployment(evidence, main),
+        MomentName.STARTED: find_start(evidence),
+        MomentName.DETECTED: find_detection(evidence),
+        MomentName.ACKNOWLEDGED: find_acknowledgment(evidence),
+        MomentName.REQUESTED: _find_request(evidence),
+        MomentName.CALLED: _find_provider_call(evidence, main),
+        MomentName.MITIGATED: evidence.state.mitigated,
+        MomentName.CAUSE: find_note(evidence, "root cause"),
+        MomentName.RESOLVED: resolved,
+    }
+    return tuple(IncidentMoment(name, each.at, each.source, each.url) for name, each in moments.items())
 
 
 def measure_spans(moments: tuple[IncidentMoment, ...]) -> tuple[IncidentSpan, ...]:
@@ -128,107 +124,39 @@ def _seconds_between(first: datetime | None, last: datetime | None) -> float | N
     return (last - first).total_seconds()
 
 
-def _find_deployment(evidence: IncidentEvidence, main: IssueRecord | None) -> IncidentMoment:
+def _find_deployment(evidence: IncidentEvidence, main: IssueRecord | None) -> Moment:
     """Return when the replaced version first got traffic; it is only a candidate for the cause."""
     served = evidence.find_history(main) if main else None
     if main is None or served is None:
-        return IncidentMoment(MomentName.DEPLOYED, None, "Cloudflare's history was not read")
+        return Moment(None, "Cloudflare's history was not read")
     version, _ = evidence.find_versions(main)
     first = served.first_deployment(version.id) if version else None
     if version is None or first is None:
-        return IncidentMoment(MomentName.DEPLOYED, None, "Cloudflare does not list the replaced version")
+        return Moment(None, "Cloudflare does not list the replaced version")
     text = f"Cloudflare: version {version.id[:8]}, the last change before the recovery; not proven to be the cause"
-    return IncidentMoment(MomentName.DEPLOYED, first.created_on, text, served.url)
+    return Moment(first.created_on, text, served.url)
 
 
-def _find_start(evidence: IncidentEvidence) -> IncidentMoment:
-    if evidence.began is None:
-        unread = evidence.form.unread_start
-        why = f'"{unread}" in the issue form is no past time' if unread else "not given in the issue form"
-        return IncidentMoment(MomentName.STARTED, None, why)
-    return IncidentMoment(MomentName.STARTED, evidence.began, "from the issue form", evidence.url)
-
-
-def _find_note(evidence: IncidentEvidence, name: MomentName, words: str, otherwise: str) -> IncidentMoment:
-    note = evidence.find_note(words)
-    if note:
-        return IncidentMoment(name, note[0], "note", note[1])
-    how = f'add it with `ops incident note {evidence.number} "13:05 {words} …"`'
-    return IncidentMoment(name, None, f"{otherwise}; {how}" if otherwise else how)
-
-
-def _format_opened(evidence: IncidentEvidence) -> str:
-    return f"{evidence.opened_at:%H:%M:%S}"
-
-
-def _find_acknowledgment(evidence: IncidentEvidence) -> IncidentMoment:
-    """Return the first action of a team member; bots and outsiders do not count."""
-    if evidence.opened_by_team:
-        return IncidentMoment(MomentName.ACKNOWLEDGED, evidence.opened_at, "issue opened", evidence.url)
-    first = next((act for act in evidence.actions if act.who != evidence.opened_by), None)
-    if first is None:
-        return IncidentMoment(MomentName.ACKNOWLEDGED, None, "no action of a person on the issue")
-    return IncidentMoment(MomentName.ACKNOWLEDGED, first.at, f"first action of a person: {first.kind}", first.url)
-
-
-def _find_request(evidence: IncidentEvidence) -> IncidentMoment:
-    """Return when the first approved run was requested, by GitHub's clock if available."""
+def _find_request(evidence: IncidentEvidence) -> Moment:
+    """Return when the first run was requested, by the clock of its trigger."""
     first = next(iter(evidence.our_runs), None)
     if first is None:
-        return IncidentMoment(MomentName.REQUESTED, None, "no runbook ran on this issue")
-    began = first.record.rows[0].at
-    labels = [
-        act
-        for act in evidence.actions
-        if act.kind == "labeled" and act.text.startswith("recover:") and began - MAX_LABEL_AGE <= act.at <= began
-    ]
-    run = evidence.find_workflow_run(first)
-    if run is not None and run.event == "issues" and labels:
-        return IncidentMoment(MomentName.REQUESTED, labels[-1].at, "GitHub: label added", labels[-1].url)
+        return Moment(None, "no runbook ran on this issue")
+    requested, run = find_request(first, evidence.actions), evidence.find_workflow_run(first)
     if run is not None and run.event == "workflow_dispatch":
-        return IncidentMoment(MomentName.REQUESTED, run.created_at, "GitHub: button pressed", run.url)
-    return IncidentMoment(MomentName.REQUESTED, began, "run record", first.url)
+        return Moment(requested.at, "GitHub: button pressed", run.url)
+    return requested
 
 
-def _find_provider_call(evidence: IncidentEvidence, main: IssueRecord | None) -> IncidentMoment:
+def _find_provider_call(evidence: IncidentEvidence, main: IssueRecord | None) -> Moment:
     served = evidence.find_history(main) if main else None
     ours = [d for d in served.deployments if main and d.mark and d.mark.run == main.record.run] if served else []
     if served and ours:
-        return IncidentMoment(
-            MomentName.CALLED, ours[-1].created_on, f"Cloudflare: deployment {ours[-1].id[:8]}", served.url
-        )
+        return Moment(ours[-1].created_on, f"Cloudflare: deployment {ours[-1].id[:8]}", served.url)
     at = main.first_event_at("written") if main else None
     if main is None or at is None:
-        return IncidentMoment(MomentName.CALLED, None, "no run changed anything")
-    return IncidentMoment(MomentName.CALLED, at, "run record: answer of Cloudflare", main.url)
-
-
-def _find_mitigation(main: IssueRecord | None, watch: IssueRecord | None) -> IncidentMoment:
-    """Return the mitigation by the run, known only if the probes were unhealthy before it, or by the watch after it."""
-    if main is None:
-        return IncidentMoment(MomentName.MITIGATED, None, "no runbook ran on this issue")
-    ended, green = (watch.first_event_at(kind) for kind in ("ended", "verified")) if watch else (None, None)
-    if watch and ended and watch.record.decision == Decision.RELAPSED:
-        return IncidentMoment(MomentName.MITIGATED, None, f"the watch found a relapse at {ended:%H:%M:%S}", watch.url)
-    if watch and ended and watch.record.decision == Decision.STILL_UNHEALTHY:
-        text = f"the watch found the service still unhealthy at {ended:%H:%M:%S}"
-        return IncidentMoment(MomentName.MITIGATED, None, text, watch.url)
-    is_recovered = main.record.decision == Decision.RECOVERED and main.is_recovery
-    if watch and ended and green and not (is_recovered and green == watch.record.rows[0].at):
-        text = f"probes healthy from then to the end of the watch, {ended:%H:%M:%S}"
-        return IncidentMoment(MomentName.MITIGATED, green, text, watch.url)
-    if not is_recovered:
-        return IncidentMoment(MomentName.MITIGATED, None, f"no run recovered it; last result: {main.result_text}")
-    text = "probes of the run healthy in all required rounds"
-    if watch and ended and green:
-        text += f", and in the watch until {ended:%H:%M:%S}"
-    return IncidentMoment(MomentName.MITIGATED, main.first_event_at("verified"), text, main.url)
-
-
-def _find_resolution(evidence: IncidentEvidence) -> IncidentMoment:
-    if evidence.closed_at is None:
-        return IncidentMoment(MomentName.RESOLVED, None, "the incident is still open")
-    return IncidentMoment(MomentName.RESOLVED, evidence.closed_at, "GitHub: issue closed", evidence.url)
+        return Moment(None, "no run changed anything")
+    return Moment(at, "run record: write answered", main.url)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ops.config.strict_yaml import read_yaml
-from ops.core.clock import format_planned_end, format_rfc3339, format_utc, parse_utc
+from ops.core.clock import format_rfc3339, parse_utc
+from ops.core.held_state import HeldState
 from ops.core.names import LIMITS_FILE, quote_name
 from ops.core.next_step import build_command
-from ops.core.owners import StateOwner, describe_owners
+from ops.core.owners import StateOwner
 from ops.core.runtime_contract import AI_SWITCH, CONTRACT_VERSION, MAINTENANCE_SWITCH, ReportedSwitch
 from ops.maintenance.reopening_duty import is_over, name_only_run
 
@@ -81,49 +82,6 @@ class StatusSource(Protocol):
 
     @property
     def has_ai_order(self) -> bool: ...
-
-
-@dataclass(frozen=True)
-class HeldState:
-    """A state that is not the normal one, with everybody who holds it."""
-
-    kind: str
-    """Key of the JSON result that has its details: maintenance, switches or limits."""
-    what: str
-    state: str
-    owners: tuple[StateOwner, ...]
-    """Those whose end has passed count only if there is no other."""
-    since: datetime | None
-    until: datetime | None
-    """Time at which it ends by itself."""
-    release: str
-    """Command that ends it; empty if a step by hand comes first, and while a run is about to end it."""
-    run: str = ""
-    """Run that ends it, in words; empty if there is none."""
-    planned_end: datetime | None = None
-    """Reminder of people; nothing ends it then."""
-    step: str = ""
-    """Step by hand that ends it, or that makes its command work again, if ops.yml no longer has it."""
-
-    def describe(self, now: datetime, where: str = "") -> str:
-        """Describe it in one line: who holds it, since when, until when, and how to end it. `where` may be empty."""
-        moments = [f"since {format_utc(self.since)}"] if self.since else []
-        if self.until:
-            moments.append(f"until {format_utc(self.until)}" if self.until > now else f"ended {format_utc(self.until)}")
-        elif self.planned_end:
-            moments.append(format_planned_end(self.planned_end, now))
-        held = [f"held by {describe_owners(self.owners)}"] if self.owners else []
-        way_out = f"`{self.release}`" if self.release else self.step
-        ends = f"; to end it: {way_out}" if way_out else ""
-        parts = [self.state, *held, *moments, *filter(None, [self.run, where])]
-        return f"{self.what}: {', '.join(parts)}{ends}"
-
-    def to_json(self) -> dict[str, Any]:
-        moments = {name: getattr(self, name) for name in ("since", "until", "planned_end")}
-        times = {name: moment and format_rfc3339(moment) for name, moment in moments.items()}
-        held = {"held_by": [each.describe() for each in self.owners]}
-        ends = {"release": self.release, "step": self.step}
-        return {"kind": self.kind, "what": self.what, "state": self.state, **held, **times, **ends}
 
 
 def list_held(status: StatusSource) -> Iterator[HeldState]:

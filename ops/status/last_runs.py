@@ -29,7 +29,8 @@ from ops.core.timeline import EventKind
 from ops.github.client import CHECK_HINT, connect, provider_errors
 
 if TYPE_CHECKING:
-    from ops.github.issues import Issue, IssueRecord, TrustedAuthors
+    from ops.core.incident_journal import IssueRecord
+    from ops.github.issues import Issue, TrustedAuthors
 
 MAX_INCIDENTS = 5
 """Newest open incidents that are read."""

@@ -327,6 +327,7 @@ def publish_outage(
             decision=report.finding.verdict.value,
             rows=(*earlier, _row(report))[-MAX_CHECKS:],
             program=__version__,
+            job=actions.job_number(environ),
         )
         comments = RunComments(repository, incident, run, may_exist=True)
     _save(comments, embed_record(body, record))

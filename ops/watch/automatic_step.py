@@ -19,13 +19,13 @@ from ops.cloudflare.types.workers import short_id
 from ops.core.errors import Decision, Reason, Refused
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
-from ops.core.run_record import ENDED_KIND, RecordRow, RecordRules, RunRecord, embed_record, is_edited
+from ops.core.run_record import ENDED_KIND, RecordRow, RecordRules, RunRecord, embed_record, is_closed_watch, is_edited
 from ops.core.version import __version__
 from ops.github.comments import BOT, StateComment
 from ops.github.records import JudgedRecord, Trust, judge_records
 from ops.watch.judgment import ErrorRates, LiveVersions, judge_watch
 from ops.watch.record import WATCH
-from ops.watch.state import WatchState, is_closed_watch, parse_state
+from ops.watch.state import WatchState, parse_state
 
 if TYPE_CHECKING:
     from ops.github.issues import Issue

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, ProviderError, Reason
 from ops.core.redaction import Redactor
-from ops.core.run_record import ENDED_KIND, RecordRow, RecordRules, RunRecord, embed_record, read_record
+from ops.core.run_record import (
+    ENDED_KIND,
+    RecordRow,
+    RecordRules,
+    RunRecord,
+    embed_record,
+    is_closed_watch,
+    read_record,
+)
 from ops.core.version import __version__
 from ops.github.client import CHECK_HINT, GitHubApiError, connect, provider_errors
 from ops.github.comments import StateComment
@@ -21,7 +29,7 @@ from ops.github.issues import (
     require_incident,
 )
 from ops.github.records import JudgedRecord, Trust, acting_records, judge_records, keep_acting
-from ops.watch.state import LONGEST, WatchState, is_closed_watch, new_owner, parse_state
+from ops.watch.state import LONGEST, WatchState, new_owner, parse_state
 
 if TYPE_CHECKING:
     from ops.github.client import Repository

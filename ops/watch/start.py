@@ -15,7 +15,7 @@ from ops.app.session import Session
 from ops.config.probes import ProbeSet
 from ops.core.clock import current_time
 from ops.core.redaction import Redactor
-from ops.core.run_record import RunRecord
+from ops.core.run_record import RunRecord, is_closed_watch
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
@@ -27,7 +27,7 @@ from ops.watch.closure import ClosureWatch
 from ops.watch.judgment import WatchResult
 from ops.watch.record import RECENT, WATCH, WatchRecord, find_incident
 from ops.watch.second_source import read_second_source
-from ops.watch.state import MAX_PAUSE, is_closed_watch, parse_state
+from ops.watch.state import MAX_PAUSE, parse_state
 from ops.watch.text import CommandNames, chat_text, render_comment, render_notice
 from ops.watch.watch import Watch, run_watches
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ops.config.types import LONGEST_WATCH, extend_watch
 from ops.core.clock import MAX_CLOCK_SKEW, format_rfc3339, parse_utc
+from ops.core.run_record import is_closed_watch
 from ops.core.verdict import Verdict
 
 INTERVAL, CLOSED_INTERVAL = timedelta(seconds=30), timedelta(minutes=1)
@@ -154,8 +155,3 @@ def parse_state(data: Mapping[str, Any], now: datetime | None) -> WatchState | N
     if not is_sound or not is_id or not fits or len(rounds) > LONGEST // INTERVAL + 1:
         return None
     return state
-
-
-def is_closed_watch(data: Mapping[str, Any]) -> bool:
-    """Return whether a record's state is that of a watch of a closed service. Version 0.1.0 had none."""
-    return data.get("closed") is True

@@ -17,7 +17,7 @@ RECORDS = Path(__file__).parent / "old_records"
 def test_comment_with_old_decision_gets_the_current_name(incident: Incident, old: str, new: str) -> None:
     incident.github.comment(incident.number, (RECORDS / f"{old}.md").read_text(), "alice")
 
-    shown = incident.ops("incident", "show", str(incident.number)).out.splitlines()
+    shown = incident.timeline
     reported = incident.ops("incident", "report", str(incident.number), "--config", str(incident.world.config))
 
     assert [line.split()[2:4] for line in shown] == [

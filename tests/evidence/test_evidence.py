@@ -200,7 +200,7 @@ def test_later_collection_that_sees_less_leaves_the_earlier_one(recorded: Incide
     records = [read_record(body) for body in recorded.bodies]
     assert {record.source for record in records if record} == {"evidence"}
     assert len({record.run for record in records if record}) == 3
-    assert recorded.ops("incident", "show", str(recorded.number)).out.count("evidence of production collected") == 3
+    assert recorded.show().out.count("evidence of production collected") == 3
 
 
 def test_unreadable_source_names_its_permission(recorded: Incident) -> None:

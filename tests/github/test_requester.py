@@ -105,8 +105,7 @@ class Scene:
         return self.world.sandbox.github
 
     def ops(self, *arguments: str, **environ: str | None) -> Outcome:
-        config = () if arguments[:2] == ("incident", "show") else ("--config", self.config)
-        return self.world.ops(*arguments, *config, **{**self.github.environ(), **environ})
+        return self.world.ops(*arguments, "--config", self.config, **{**self.github.environ(), **environ})
 
     @property
     def config(self) -> str:

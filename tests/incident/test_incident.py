@@ -65,7 +65,7 @@ def test_timeline_merges_trusted_notes_and_runs(incident: Incident, releases: Re
     forged = embed_record("x", RunRecord("forged", source="note", rows=(RecordRow(AT, "note", "forged"),)))
     incident.github.comment(incident.number, forged, "zoe")
     incident.github.comment(incident.number, forged.replace("x", "y", 1).replace("forged", "mine"), "alice")
-    shown = incident.ops("incident", "show", number)
+    shown = incident.show()
     assert "2026-11-24 13:05:00Z  note       called @dana [note, by github-actions[bot]]" in shown.out
     assert "mine [note, by alice, edited]" in shown.out
     assert "recovered" in shown.out
@@ -81,7 +81,7 @@ def test_events_of_one_second_keep_their_order(incident: Incident) -> None:
     for block in (newer, other, older):
         incident.github.comment(incident.number, embed_record("x", block), "alice")
 
-    shown = incident.ops("incident", "show", str(incident.number)).out.splitlines()
+    shown = incident.timeline
 
     assert [line.split()[2] for line in shown] == [*kinds, *kinds]
     assert ["second" in line for line in shown] == [False] * 5 + [True] * 5
@@ -209,7 +209,7 @@ def test_note_without_a_time_happened_now(incident: Incident) -> None:
     )
     assert done.code == 0, done.err
     assert done.out.startswith("2026-11-24 13:05:00 UTC  called the provider\n")
-    assert "called the provider [note" in incident.ops("incident", "show", str(incident.number)).out
+    assert "called the provider [note" in incident.show().out
 
 
 def test_title_may_be_an_argument(incident: Incident) -> None:

@@ -17,7 +17,7 @@ from ops.gate.outcomes import GateJob
 from ops.incident.secret_leak import Replacement, declared_secrets
 from ops.incident.secret_leak import render_incident as incident_text
 from sandbox.github import GitHub
-from tests.conftest import REFERENCE, Outcome, World
+from tests.conftest import REFERENCE, Incident, Outcome, World
 from tests.support.commands import unwrapped
 from tests.support.hostile import WORDS, skeleton
 from tests.support.marks import leaks, secret, sent
@@ -137,7 +137,7 @@ def test_repeated_report_extends_the_incident(reports: Reports) -> None:
     assert "UTC** CLOUDFLARE_API_TOKEN was reported as leaked again\n" in note.body
     assert "- Page: `https://ci.example/builds/77`" in note.body
     assert reports.issue(2).title == "Leaked secret: SLACK_WEBHOOK_URL"
-    assert "reported as leaked again" in reports.world.ops("incident", "show", "1", **reports.github.environ()).out
+    assert "reported as leaked again" in Incident(reports.world, 1).show().out
 
 
 def test_token_of_durable_objects_is_a_declared_secret(reports: Reports) -> None:

@@ -293,7 +293,7 @@ def test_edited_comment_is_marked_as_edited(incident: Incident, releases: Releas
     incident.rollback()
     comment = incident.github.issue(incident.number).comments[0]
     comment.body = comment.body.replace("### ✅", "### ✅ Thanks to me:")
-    shown = incident.ops("incident", "show", str(incident.number)).out.splitlines()
+    shown = incident.timeline
     assert shown
     assert all(line.endswith(", edited]") for line in shown)
 

@@ -198,7 +198,7 @@ def test_run_can_be_imported_from_its_job_log(
     assert body.startswith("### ⏳ " if is_lost else "### ✅ ")
     assert "Run 77 of GitHub Actions, by github-actions\\[bot\\], imported at " in body
     assert re.search(r"Run `77\.1-[0-9a-f]{4}`", body)
-    assert " [77.1-" in incident.ops("incident", "show", str(incident.number)).out
+    assert " [77.1-" in incident.show().out
 
 
 @pytest.mark.slow
@@ -216,7 +216,7 @@ def test_unchecked_permission_is_shown(incident: Incident, releases: Releases) -
     incident.rollback("--permission", "not checked")
 
     assert "permission not checked: GitHub answered 403" in incident.bodies[0]
-    assert "permission not checked" in incident.ops("incident", "show", str(incident.number)).out
+    assert "permission not checked" in incident.show().out
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ def test_incident_is_closed_once_with_a_note(incident: Incident, releases: Relea
     assert (incident.github.issue(1).state, incident.github.issue(1).state_reason) == ("closed", "completed")
     assert len(incident.bodies) == 2
     assert "reverted the release" in incident.bodies[-1]
-    assert "reverted the release [note" in incident.ops("incident", "show", "1").out
+    assert "reverted the release [note" in incident.timeline[-1]
 
 
 def test_close_without_a_run_has_read_no_environment(incident: Incident) -> None:

@@ -10,12 +10,12 @@ from ops.cloudflare.types.records import HostMinute, HostTraffic
 from ops.cloudflare.types.workers import WorkerDeployment
 from ops.core.clock import Period, parse_utc
 from ops.core.errors import Decision
+from ops.core.incident_journal import IncidentForm, IssueAction, IssueRecord
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.timeline import EventKind
 from ops.github.comments import MAX_TEXT
-from ops.github.issues import IncidentForm, IssueRecord
 from ops.report import issue
-from ops.report.evidence import IncidentEvidence, IssueAction, ListedCommit, ServiceHistory, WorkflowJob, WorkflowRun
+from ops.report.evidence import IncidentEvidence, ListedCommit, ServiceHistory, WorkflowJob, WorkflowRun
 from ops.report.impact import ServiceImpact, ServiceWrite
 from ops.report.issue import build_region, incident_of, update_regions
 from ops.report.timeline import EVENT_NAMES, MomentName, find_moments, measure_spans

@@ -189,7 +189,7 @@ def test_note_of_custom_role_with_write_counts(night: Night, permission: str, de
     )
 
     night.report()
-    shown = night.ops("incident", "show", str(night.number))
+    shown = night.show()
 
     assert night.moment("Detected") == detected
     assert ("customer's call" in night.text) == (row.text in shown.out) == (permission == "write")

@@ -160,7 +160,7 @@ def test_verdict_is_printed_without_an_answer_of_github(shop: Shop, incident: In
 def test_check_is_a_row_of_the_timeline(shop: Shop, incident: Incident) -> None:
     check(shop, "web")
 
-    shown = shop.world.ops("incident", "show", str(incident.number), **shop.world.sandbox.github.environ())
+    shown = incident.show()
 
     assert "outage check of web in live: theirs: www.cloudflarestatus.com: Workers: major outage" in shown.out
 

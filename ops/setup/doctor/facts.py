@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.zones import Zone
     from ops.config import Config, Environment, Service
     from ops.config.sections import Database
+    from ops.core.incident_journal import IssueRecord
     from ops.core.plan import Plan
     from ops.engine.context import Context
     from ops.engine.runbook import Runbook
     from ops.github.client import Repository
-    from ops.github.issues import IssueRecord
     from ops.pages.snapshot import PagesSnapshot
     from ops.probes.http import ProbeClient
     from ops.setup.workflows import FileDifference

@@ -1,0 +1,179 @@
+"""Fold the records and actions of an incident into its state, without I/O."""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+
+from ops.core.clock import MAX_CLOCK_SKEW, format_utc
+from ops.core.held_state import HeldState
+from ops.core.incident_journal import IncidentJournal, IssueRecord
+from ops.core.incident_state import (
+    HeldItem,
+    IncidentAction,
+    IncidentLead,
+    IncidentPeriod,
+    IncidentState,
+    UnknownFact,
+)
+from ops.core.names import quote_name
+from ops.core.run_record import ENDED_KIND, is_closed_watch
+from ops.core.service_fold import BOT_NAME, HEALTH_NOTE, ServiceFold
+
+LEAD, NOTE, OUTAGE, WATCH = "lead", "note", "outage", "watch"
+"""Sources of records."""
+COUNTING = {"run", "laptop", LEAD, NOTE, OUTAGE, WATCH}
+"""Sources of the records that the state comes from; a menu or an answer of the gate says nothing of it."""
+LAPTOP = "from a laptop"
+_REQUESTER = re.compile(r"\(([^()]*)\)$")
+IncidentEvent = tuple[tuple[datetime, int], Callable[[], None]]
+"""Time and order of an event, and what applies it."""
+
+
+@dataclass(frozen=True)
+class LiveHeld:
+    """What is held now at Cloudflare, as far as it was read."""
+
+    items: tuple[HeldState, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+def fold_incident(
+    journal: IncidentJournal, live: LiveHeld | None = None, places: Collection[tuple[str, str]] = ()
+) -> IncidentState:
+    """Return the state of the incident.
+
+    `live` is None if nobody read what is held. `places`: environment and service of each service in ops.yml.
+    """
+    counted, doubts = _split_records(journal)
+    journal = replace(journal, records=counted)
+    services = ServiceFold(journal, places)
+    for _, apply in sorted(_list_events(journal, services), key=lambda each: each[0]):
+        apply()
+    held, differences = _list_held(journal, live)
+    unknown = (*doubts, *services.unknown, *_find_open_runs(journal), *differences)
+    return IncidentState(
+        number=journal.number,
+        title=journal.title,
+        url=journal.url,
+        severity=journal.severity,
+        read_at=journal.read_at,
+        periods=_list_periods(journal),
+        lead=_find_lead(journal),
+        services=services.build(),
+        held=held,
+        actions=tuple(sorted(_list_actions(journal), key=lambda each: each.at)),
+        unknown=tuple(dict.fromkeys(unknown)),
+    )
+
+
+def _split_records(journal: IncidentJournal) -> tuple[tuple[IssueRecord, ...], list[UnknownFact]]:
+    """Return the records that count, each run once, and why others do not."""
+    counted, doubts = dict[tuple[str, int], IssueRecord](), list[UnknownFact]()
+    latest = journal.read_at + MAX_CLOCK_SKEW
+    for one in journal.records:
+        if one.record.source not in COUNTING:
+            continue
+        key, name = (one.record.run, one.record.part), f"record {quote_name(one.record.run)}"
+        if one.doubt:
+            doubts.append(UnknownFact(name, f"it does not count: {one.doubt}"))
+        elif any(row.at > latest for row in one.record.rows):
+            doubts.append(UnknownFact(name, "it does not count: its time is in the future"))
+        elif key not in counted:
+            counted[key] = one
+        else:
+            counted[key] = max(counted[key], one, key=_weigh_copy)
+            doubts.append(UnknownFact(name, "it is on the incident twice, and counts once"))
+    doubts += [UnknownFact("who wrote some records", f"{why}; they count here") for why in journal.unverified]
+    if journal.skipped_records:
+        why = f"{journal.skipped_records} of them do not count"
+        doubts.append(UnknownFact("records of people without write access", why))
+    return tuple(counted.values()), doubts
+
+
+def _weigh_copy(one: IssueRecord) -> tuple[bool, bool]:
+    """Return the weight of one copy of a record: that of the bot counts more, and a whole one."""
+    return one.author.endswith(BOT_NAME), bool(one.record.decision)
+
+
+def _list_periods(journal: IncidentJournal) -> tuple[IncidentPeriod, ...]:
+    periods = [IncidentPeriod(journal.opened_at, journal.opened_by)]
+    for act in journal.actions:
+        if act.kind == "closed":
+            periods[-1] = replace(periods[-1], closed_at=act.at)
+        elif act.kind == "reopened" and periods[-1].closed_at is not None:
+            periods.append(IncidentPeriod(act.at, act.who))
+    # GitHub's state of the issue is newer than its list of events.
+    return (*periods[:-1], replace(periods[-1], closed_at=journal.closed_at))
+
+
+def _find_lead(journal: IncidentJournal) -> IncidentLead:
+    rows = [(row.at, row.text, one) for one in journal.records if one.record.source == LEAD for row in one.record.rows]
+    if not rows:
+        return IncidentLead("", None, "nobody is recorded as the lead")
+    at, login, one = max(rows, key=lambda each: each[0])
+    by = "" if one.author.endswith(BOT_NAME) else f", by {one.author}, {LAPTOP}"
+    return IncidentLead(login, at, f"record of the hand-over{by}")
+
+
+def _list_actions(journal: IncidentJournal) -> Iterator[IncidentAction]:
+    for act in journal.actions:
+        if act.kind != "commented" and not act.who.endswith(BOT_NAME):
+            yield IncidentAction(act.at, act.who, f"{act.kind} {act.text}".strip(), url=act.url)
+    for one in journal.our_runs:
+        what = f"{one.record.runbook} for {one.record.service or one.record.environment}: {one.result_text}"
+        yield IncidentAction(one.record.rows[0].at, find_requester(one), what, one.record.run, one.url)
+    for one in journal.records:
+        if one.record.source == NOTE and not one.author.endswith(BOT_NAME):
+            for row in one.record.rows:
+                yield IncidentAction(row.at, one.author, f"noted: {row.text}", url=one.url)
+
+
+def find_requester(one: IssueRecord) -> str:
+    """Return who requested a run: "LOGIN" or "LOGIN, from a laptop"."""
+    if one.actions_run is None:
+        return f"{one.author}, {LAPTOP}"
+    match = _REQUESTER.search(one.record.rows[0].text)
+    return match[1] if match else "unknown"
+
+
+def _find_open_runs(journal: IncidentJournal) -> Iterator[UnknownFact]:
+    for one in journal.our_runs:
+        if not one.record.decision:
+            began = format_utc(one.record.rows[0].at)
+            name = f"{one.record.runbook} for {one.record.service} of {began}"
+            yield UnknownFact(name, "it has no result: it runs, or was killed")
+
+
+def _list_held(journal: IncidentJournal, live: LiveHeld | None) -> tuple[tuple[HeldItem, ...], list[UnknownFact]]:
+    if live is None:
+        return (), [UnknownFact("what is held", "nobody read it: `ops status` shows it")]
+    source = f"live, read at {format_utc(journal.read_at)}"
+    items = tuple(
+        HeldItem(each.kind, f"{each.what}: {each.state}", tuple(o.describe() for o in each.owners), each.until, source)
+        for each in live.items
+    )
+    return items, [UnknownFact("what is held", each) for each in live.unread]
+
+
+def _list_events(journal: IncidentJournal, services: ServiceFold) -> Iterator[IncidentEvent]:
+    """Yield what changes the state of a service; events of one second keep the order of the issue."""
+    for order, one in enumerate(journal.records):
+        record, rows = one.record, one.record.rows
+        if not rows:
+            continue
+        ended = one.first_event_at(ENDED_KIND) or rows[-1].at
+        if one.is_run and record.service:
+            yield (ended, order), partial(services.apply_run, one, ended)
+        elif record.source == WATCH and record.decision and not is_closed_watch(record.watch):
+            yield (ended, order), partial(services.apply_watch, one, ended)
+        elif record.source == OUTAGE:
+            yield (rows[-1].at, order), partial(services.apply_outage, one)
+        elif record.source == NOTE:
+            for row in rows:
+                if match := HEALTH_NOTE.match(row.text):
+                    yield (row.at, order), partial(services.apply_note, one, row.at, match)
+    for act in journal.actions:
+        if act.kind == "reopened":
+            yield (act.at, len(journal.records)), partial(services.apply_reopening, act)

@@ -1,0 +1,222 @@
+"""State of an incident: services, what is held, who acted, what is unknown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from ops.core.clock import format_rfc3339
+
+
+class ServiceHealth(StrEnum):
+    BROKEN = "broken"
+    """Known to be affected, and no recovery counts."""
+    RECOVERED = "recovered"
+    """A run ended with proof that the service is healthy."""
+    RELAPSED = "relapsed"
+    """A watch found it unhealthy after that."""
+    MITIGATED = "mitigated"
+    """The watch after a recovery ended well, or a responder's note or the end of a provider's outage says so."""
+    UNKNOWN = "unknown"
+    """The records do not tell."""
+
+
+WORKING = {ServiceHealth.RECOVERED, ServiceHealth.MITIGATED}
+"""States in which the service works, as far as is known."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A time with its source. If `at` is None, the source says why it is unknown, and how to add it."""
+
+    at: datetime | None
+    source: str
+    url: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"at": _format(self.at), "source": self.source}
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    environment: str
+    """Empty if no record and no configuration names it."""
+    service: str
+    state: ServiceHealth
+    why: str
+    """What makes it so, in words."""
+    broken_since: Moment
+    detected: Moment
+    acknowledged: Moment
+    requested: Moment
+    written: Moment
+    recovered: Moment
+    recovered_by: str
+    """Run that recovered it; empty if no run did."""
+    relapsed: Moment
+    mitigated: Moment
+
+    @property
+    def name(self) -> str:
+        return f"{self.service} in {self.environment}" if self.environment else self.service
+
+    @property
+    def healthy_since(self) -> datetime | None:
+        """Return since when it works; None if it does not, or if that is unknown."""
+        return (self.mitigated.at or self.recovered.at) if self.state in WORKING else None
+
+    def to_json(self) -> dict[str, Any]:
+        names = ("broken_since", "detected", "acknowledged", "requested", "written", "relapsed", "mitigated")
+        moments = {name: getattr(self, name).to_json() for name in names}
+        where = {"environment": self.environment, "service": self.service, "state": self.state.value, "why": self.why}
+        return {**where, **moments, "recovered": {**self.recovered.to_json(), "run": self.recovered_by}}
+
+
+@dataclass(frozen=True)
+class HeldItem:
+    """A state that the incident holds."""
+
+    kind: str
+    """maintenance, switches, limits, hold or kept_rows."""
+    what: str
+    by: tuple[str, ...]
+    until: datetime | None
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "by": list(self.by), "until": _format(self.until)}
+
+
+@dataclass(frozen=True)
+class IncidentAction:
+    """Something that a person did for the incident."""
+
+    at: datetime
+    who: str
+    what: str
+    run: str = ""
+    url: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "at": _format(self.at)}
+
+
+@dataclass(frozen=True)
+class UnknownFact:
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class IncidentPeriod:
+    """A time in which the incident was open. Reopening it adds one."""
+
+    opened_at: datetime
+    by: str
+    """Login of the person or bot that opened it."""
+    closed_at: datetime | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"opened_at": _format(self.opened_at), "closed_at": _format(self.closed_at), "by": self.by}
+
+
+@dataclass(frozen=True)
+class IncidentLead:
+    """Person who leads the work on the incident."""
+
+    login: str
+    """Empty if nobody is recorded."""
+    since: datetime | None
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "since": _format(self.since)}
+
+
+@dataclass(frozen=True)
+class IncidentState:
+    """All that is said of one incident. Texts in it are untrusted."""
+
+    number: int
+    title: str
+    url: str
+    severity: str
+    read_at: datetime
+    periods: tuple[IncidentPeriod, ...]
+    lead: IncidentLead
+    services: tuple[ServiceState, ...]
+    held: tuple[HeldItem, ...]
+    actions: tuple[IncidentAction, ...]
+    unknown: tuple[UnknownFact, ...]
+
+    @property
+    def state(self) -> str:
+        """Return closed, mitigated or open."""
+        if self.periods[-1].closed_at is not None:
+            return "closed"
+        return "mitigated" if self.mitigated.at is not None else "open"
+
+    @property
+    def mitigated(self) -> Moment:
+        """Return when the last affected service recovered; unknown while one has not."""
+        if not self.services:
+            return Moment(None, "no service is known to be affected")
+        failing = [each for each in self.services if each.healthy_since is None]
+        if len(self.services) == len(failing) == 1:
+            return Moment(None, failing[0].why)
+        if failing:
+            return Moment(None, "; ".join(f"{each.name} {describe_health(each)}" for each in failing))
+        last = max(self.services, key=lambda each: each.healthy_since or self.periods[0].opened_at)
+        return last.mitigated if last.mitigated.at else last.recovered
+
+    def find_service(self, environment: str, service: str) -> ServiceState | None:
+        found = (each for each in self.services if (each.environment, each.service) == (environment, service))
+        return next(found, None)
+
+    @property
+    def headline(self) -> str:
+        """Return the state in one sentence."""
+        if not self.services:
+            return f"#{self.number} is {self.state}: no service is known to be affected"
+        groups = [(health, [each for each in self.services if each.state == health]) for health in ServiceHealth]
+        words = "; ".join(f"{_list_names(group)} {_VERBS[health]}" for health, group in groups if group)
+        return f"#{self.number} is {self.state}: {words}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as JSON of schema 1 (docs/reference/incident-state.md)."""
+        facts = {name: getattr(self, name) for name in ("number", "title", "url", "severity", "state")}
+        rows = {name: [each.to_json() for each in getattr(self, name)] for name in ("services", "held", "actions")}
+        return {
+            "schema": 1,
+            **facts,
+            "read_at": _format(self.read_at),
+            "periods": [each.to_json() for each in self.periods],
+            "lead": self.lead.to_json(),
+            "mitigated": self.mitigated.to_json(),
+            **rows,
+            "unknown": [vars(each) for each in self.unknown],
+        }
+
+
+_VERBS = {
+    ServiceHealth.BROKEN: "broken",
+    ServiceHealth.RELAPSED: "broken again",
+    ServiceHealth.UNKNOWN: "unknown",
+    ServiceHealth.RECOVERED: "recovered",
+    ServiceHealth.MITIGATED: "recovered and watched",
+}
+
+
+def describe_health(service: ServiceState) -> str:
+    """Return the state of one service as the end of a sentence, such as "is broken again: …"."""
+    word = {ServiceHealth.RELAPSED: "is broken again", ServiceHealth.UNKNOWN: "is in an unknown state"}
+    return f"{word.get(service.state, f'is {service.state.value}')}: {service.why}"
+
+
+def _list_names(services: Sequence[ServiceState]) -> str:
+    return ", ".join(each.service for each in services)
+
+
+def _format(at: datetime | None) -> str | None:
+    return None if at is None else format_rfc3339(at)
