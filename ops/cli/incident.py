@@ -1,6 +1,7 @@
 """Commands of an incident: `ops incident …`, `ops labels …` and `ops evidence`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -217,6 +218,20 @@ def show(redactor: Redactor, /, *, number: int, as_json: bool, config: Path) -> 
         return
     for line in (*timeline_lines(journal), *incident_lines(state)):
         echo(one_line(line))
+
+
+@incident.command(epilog="ops incident lead 42 --to alice")
+@click.argument("number", type=INCIDENT)
+@click.option("--to", "login", required=True, metavar="LOGIN", help="GitHub login of the person who leads from now on")
+@CONFIG
+@click.pass_obj
+def lead(redactor: Redactor, /, *, number: int, login: str, config: Path) -> None:
+    """Hand the lead of an incident over to a person who may start recoveries."""
+    from ops.incident import lead as work
+
+    warn = partial(echo, err=True)
+    environ = github_environ(config, redactor)
+    echo(work.hand_over(number, login, config=config, environ=environ, redactor=redactor, warn=warn))
 
 
 @click.group(cls=ExampleGroup)

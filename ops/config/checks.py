@@ -9,7 +9,7 @@ from typing import Any
 
 from ops.config.label_checks import LabelRules, find_label_errors
 from ops.config.strict_yaml import KeyPath, as_items, as_mapping, get_nested
-from ops.core.names import NEW_PREFIX, OLD_PREFIX, did_you_mean, quote_name
+from ops.core.names import LEAD_LABEL, NEW_PREFIX, OLD_PREFIX, did_you_mean, quote_name
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
 
 _ONLY = {"generate": ("length", "alphabet"), "provided": ("min_length",)}
@@ -83,6 +83,10 @@ def find_warnings(data: Any) -> Iterator[ConfigProblem]:
     for index, login in enumerate(as_items(get_nested(data, "responders"))):
         if login == "TBD":
             yield ("responders", index), "still a placeholder; write a GitHub login"
+    responders = {str(login).lower() for login in as_items(get_nested(data, "responders"))}
+    for index, login in enumerate(as_items(get_nested(data, "github", "leads"))):
+        if responders and str(login).lower() not in responders:
+            yield ("github", "leads", index), "not one of the responders, so this person can lead no incident"
 
 
 def _blanks(value: Any, path: KeyPath) -> Iterator[ConfigProblem]:
@@ -404,7 +408,7 @@ def _probes(path: KeyPath, holder: Any, *, secrets: set[str], names: set[str]) -
 
 STARTS = "recover:"
 """Prefix of every label that starts a runbook; the workflow ignores other labels."""
-RESERVED_LABELS = ("approve:", "ops:")
+RESERVED_LABELS = ("approve:", LEAD_LABEL, "ops:")
 RESERVED_BEGINNINGS = ("GITHUB_", "ACTIONS_", "RUNNER_", "INPUT_", "OPS_")
 """Prefixes of GitHub (docs.github.com/actions/reference/workflows-and-actions/variables) and, last, of Backout."""
 RESERVED = {"GH_TOKEN", "GH_SECRETS_TOKEN", "GH_SECRETS_APP_ID", "GH_SECRETS_APP_KEY", "APP_REPO_TOKEN", "CI"}

@@ -28,6 +28,7 @@ from ops.config.types import (
     ConfigModel,
     JsonPath,
     JsonValue,
+    Login,
     Name,
     Seconds,
     SecretName,
@@ -389,6 +390,11 @@ class GitHubConfig(ConfigModel):
         default="ubuntu-latest",
         pattern=RUNNER_LABEL,
         description="Label of the runner of the watch; one in another region sees another data center of the edge.",
+    )
+    leads: tuple[Login, ...] = Field(
+        default=(),
+        max_length=50,
+        description="Logins with a label `lead:LOGIN`, which hands them the lead of an incident (default: none).",
     )
     wheels_archive: str | None = Field(
         default=None,

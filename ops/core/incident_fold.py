@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from itertools import takewhile
 
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc
 from ops.core.held_state import HeldState
@@ -112,7 +113,9 @@ def _find_lead(journal: IncidentJournal) -> IncidentLead:
     rows = [(row.at, row.text, one) for one in journal.records if one.record.source == LEAD for row in one.record.rows]
     if not rows:
         return IncidentLead("", None, "nobody is recorded as the lead")
-    at, login, one = max(rows, key=lambda each: each[0])
+    ordered = sorted(rows, key=lambda each: each[0])  # of one second, the later one on the issue counts
+    login = ordered[-1][1]
+    *_, (at, _, one) = takewhile(lambda each: each[1] == login, reversed(ordered))  # the first one in a row
     by = "" if one.author.endswith(BOT_NAME) else f", by {one.author}, {LAPTOP}"
     return IncidentLead(login, at, f"record of the hand-over{by}")
 

@@ -15,6 +15,8 @@ RAISE_BRANCH = "ops/raise-limits-"
 """Start of the branch of each pull request that propose-limits opens."""
 CHECK_OUTAGE = "check-outage"
 """The label on an incident, the workflow and the command that judge whether trouble is a provider's or ours."""
+LEAD_LABEL = "lead:"
+"""Start of the label that hands over the lead of an incident; the login of a person follows."""
 MOST_LISTED = 10
 """Most items of a list in a message."""
 MAINTENANCE_WORKER = "ops-maintenance"

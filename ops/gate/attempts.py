@@ -4,7 +4,7 @@ GitHub offers a re-run for 30 days. If all jobs are re-run, the gate checks agai
 somebody re-runs only a later job, so that job compares them with itself. Hours or days can pass after the gate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -52,6 +52,30 @@ def refuse_approval_again(job: GateJob) -> RefusedRequest | None:
         message=f"this is attempt {job.run_attempt} of an approval, and an approval counts once",
         hint=APPROVE_AGAIN,
     )
+
+
+def check_people(
+    repository: "Repository",
+    sender: permissions.Requester,
+    actor: str,
+    attempt: int,
+    lists: Sequence[ResponderList],
+) -> tuple[permissions.PermissionCheck, str]:
+    """Check the sender and the person who started this attempt; return the decisive result and its login.
+
+    A later attempt is a request of its own: only the person who started it counts.
+    """
+    is_same = actor.lower() == sender.login.lower()
+    requesters = [sender] if is_same or attempt == 1 else []
+    if not is_same:
+        requesters.append(permissions.Requester(actor))
+    answers = []
+    for requester in requesters:
+        answer = permissions.check_permission(repository, requester, lists)
+        if answer.reason is not None:
+            return answer, requester.login
+        answers.append(answer)
+    return next((answer for answer in answers if not answer.checked), answers[0]), requesters[0].login
 
 
 def refuse_further_attempt(

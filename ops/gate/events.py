@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL, Approval, is_digest
-from ops.core.names import CHECK_OUTAGE
+from ops.core.names import CHECK_OUTAGE, LEAD_LABEL
 from ops.core.tolerant_json import text_in
 from ops.gate import payload as fields
 from ops.gate import refusals
@@ -19,6 +19,7 @@ from ops.gate.attempts import refuse_approval_again, refuse_unknown_time
 from ops.gate.outcomes import (
     ApprovalEvent,
     GateJob,
+    HandOver,
     IgnoredEvent,
     MalformedEvent,
     OutageCheck,
@@ -100,7 +101,35 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
         return _report_due(payload, job, "updated_at", label=label)
     if label.lower() == APPROVE_LABEL:
         return refusals.label_of_approval(label, fields.number(issue, "number", of="issue."), job)
+    if label.lower().startswith(LEAD_LABEL):
+        return _read_hand_over(payload, issue, label, config, job)
     return _read_recovery_label(payload, issue, label, config, job)
+
+
+def _read_hand_over(
+    payload: Any, issue: Mapping[str, Any], label: str, config: "Config", job: GateJob
+) -> HandOver | RefusedRequest:
+    incident, at = fields.number(issue, "number", of="issue."), fields.time(issue, "updated_at", of="issue.")
+    names = {f"{LEAD_LABEL}{login}": login for login in config.github.leads}
+    login = next((login for name, login in names.items() if name.lower() == label.lower()), "")
+    refused = (
+        refusals.refuse_sender(payload)
+        or refusals.refuse_job(payload, job)
+        or (None if login else refusals.unknown_label(label, names))
+        or (None if fields.text(issue, "state", of="issue.") == "open" else refusals.closed_incident())
+        or refusals.refuse_age(at, job.now)
+    )
+    if refused is not None:
+        return refusals.replace_fields(refused, incident=incident, label=label)
+    return HandOver(
+        incident=incident,
+        sender=fields.text(payload, "sender", "login"),
+        sender_id=fields.number(payload, "sender", "id"),
+        actor=job.actor,
+        login=login,
+        at=at,
+        label=label,
+    )
 
 
 def _outage_check(payload: Any, issue: Mapping[str, Any], label: str, job: GateJob) -> OutageCheck:
@@ -275,7 +304,8 @@ def _malformed(payload: Any, why: str, config: "Config") -> MalformedEvent:
 
 def _is_ours(label: str, config: "Config") -> bool:
     known = {APPROVE_LABEL, CHECK_OUTAGE, REPORT_LABEL, *(name.lower() for name in config.labels)}
-    return label.lower().startswith(LABEL_PREFIX) or label.lower() in known
+    prefixes = (LABEL_PREFIX, LEAD_LABEL) if config.github.leads else (LABEL_PREFIX,)
+    return label.lower().startswith(prefixes) or label.lower() in known
 
 
 @dataclass(frozen=True, kw_only=True)

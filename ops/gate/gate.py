@@ -22,9 +22,9 @@ from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, ResponderList, find_lists
 from ops.core.run_record import RunRecord, embed_record
 from ops.core.threads import start_call
-from ops.gate import approval, events, outcomes, refusals
+from ops.gate import approval, events, lead, outcomes, refusals
 from ops.gate import payload as fields
-from ops.gate.attempts import current_lists, refuse_further_attempt, refuse_unknown_changes, requester_ids
+from ops.gate.attempts import check_people, current_lists, refuse_further_attempt, refuse_unknown_changes, requester_ids
 from ops.gate.refusals import PRESS_AGAIN
 from ops.github import actions, client, issues, permissions, triggers
 from ops.github.comments import request_mark
@@ -93,6 +93,8 @@ class Gate:
                 return self._report_due(outcome)
             case outcomes.OutageCheck():
                 return self._check_outage(outcome)
+            case outcomes.HandOver():
+                return self._hand_over(outcome)
             case outcomes.ApprovalEvent():
                 return self._check_approval(outcome)
             case outcomes.RefusedRequest():
@@ -307,11 +309,11 @@ class Gate:
 
     def _is_missing(self, number: int) -> bool:
         """Return whether GitHub confirms that the repository has no such issue. False if GitHub gives no answer."""
+        reading = start_call(lambda: triggers.read_issue(self.repository, number))
         try:
-            issue = start_call(lambda: triggers.read_issue(self.repository, number)).result(timeout=ISSUE_WAIT)
+            return reading.result(timeout=ISSUE_WAIT).state == "missing"
         except (ProviderError, TimeoutError):
             return False
-        return issue.state == "missing"
 
     def _report_due(self, due: outcomes.ReportDue) -> int:
         """Pass on that a report is due. Without write access, a person gets only a report of a run on record."""
@@ -343,6 +345,23 @@ class Gate:
         self.say(f"the label requests a check for an outage in {environments[0]}")
         return 0
 
+    def _hand_over(self, event: outcomes.HandOver) -> int:
+        """Record who leads the incident. The record is the answer; if it cannot be written, the job fails."""
+        answer, login = self._check_permission(event.sender, event.sender_id, event.actor, self._widest)
+        if answer.reason is not None:
+            return self._refuse(refusals.no_permission(answer, login, event, self._widest))
+        if (refusal := lead.refuse_lead(self.repository, event.incident, event.login, self._widest)) is not None:
+            return self._refuse(refusals.replace_fields(refusal, incident=event.incident, label=event.label))
+        self._write_outputs(go="false", report="false", incident=str(event.incident))
+        run, job = f"lead-{actions.run_id(self.environ)}", actions.job_number(self.environ)
+        record = lead.HandOverRecord(run, event.login, by=login, at=event.at, job=job)
+        lead.save_lead(self.repository, event.incident, record, self.warn)
+        self._warn_on_failure(
+            "label", lambda number: triggers.remove_label(self.repository, number, event.label), event.incident
+        )
+        self.say(f"{event.login} leads incident {event.incident}")
+        return 0
+
     @property
     def _widest(self) -> Sequence[ResponderList]:
         return find_lists(self.config, RequestScope())
@@ -358,21 +377,7 @@ class Gate:
     def _check_permission(
         self, sender: str, sender_id: int, actor: str, lists: Sequence[ResponderList]
     ) -> tuple[permissions.PermissionCheck, str]:
-        """Check the sender and the person who started this attempt; return the decisive result and its login.
-
-        A later attempt is a request of its own: only the person who started it counts.
-        """
-        is_same = actor.lower() == sender.lower()
-        requesters = [permissions.Requester(sender, sender_id)] if is_same or self._attempt == 1 else []
-        if not is_same:
-            requesters.append(permissions.Requester(actor))
-        answers = []
-        for requester in requesters:
-            answer = permissions.check_permission(self.repository, requester, lists)
-            if answer.reason is not None:
-                return answer, requester.login
-            answers.append(answer)
-        return next((answer for answer in answers if not answer.checked), answers[0]), requesters[0].login
+        return check_people(self.repository, permissions.Requester(sender, sender_id), actor, self._attempt, lists)
 
     def _malformed(self, malformed: outcomes.MalformedEvent) -> int:
         refusal = outcomes.RefusedRequest(

@@ -71,6 +71,15 @@ class ApprovalEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HandOver(IncidentEvent):
+    """The label `lead:LOGIN`: that person leads the incident from `at` on. Nothing is recovered."""
+
+    login: str
+    at: datetime
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportDue(IncidentEvent):
     """A report is due because an incident was closed or labeled. Nothing is recovered."""
 
@@ -111,4 +120,13 @@ class MalformedEvent:
     label: str | None = None
 
 
-Outcome = RecoveryRequest | ApprovalEvent | ReportDue | OutageCheck | RefusedRequest | IgnoredEvent | MalformedEvent
+Outcome = (
+    RecoveryRequest
+    | ApprovalEvent
+    | ReportDue
+    | OutageCheck
+    | HandOver
+    | RefusedRequest
+    | IgnoredEvent
+    | MalformedEvent
+)

@@ -20,7 +20,7 @@ from ops.core.responders import ResponderList, describe_permitted
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.version import __version__
 from ops.gate import payload as fields
-from ops.gate.outcomes import ApprovalEvent, GateJob, OutageCheck, RecoveryRequest, RefusedRequest
+from ops.gate.outcomes import ApprovalEvent, GateJob, HandOver, OutageCheck, RecoveryRequest, RefusedRequest
 from ops.render import button_text, code_span, escape_markdown, linked
 
 if TYPE_CHECKING:
@@ -203,7 +203,10 @@ def unknown_environment(request: RecoveryRequest, config: "Config") -> RefusedRe
 
 
 def no_permission(
-    answer: "PermissionCheck", login: str, asked: RecoveryRequest | OutageCheck, lists: Sequence[ResponderList]
+    answer: "PermissionCheck",
+    login: str,
+    asked: RecoveryRequest | OutageCheck | HandOver,
+    lists: Sequence[ResponderList],
 ) -> RefusedRequest:
     assert answer.reason is not None
     return RefusedRequest(

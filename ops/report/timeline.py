@@ -40,6 +40,7 @@ EVENT_NAMES = {
     "warning": "warning",
     "refused": "refused",
     "note": "note",
+    "lead": "lead",
 }
 """Names of the event kinds in the report; other kinds are only in the run's comment."""
 REHEARSAL_ENDS = ("result: ", "skipped: ", MOVED)

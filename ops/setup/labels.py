@@ -15,7 +15,7 @@ from ops.config.labels import format_params
 from ops.config.sections import read_template_labels
 from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.errors import ConfigError
-from ops.core.names import count_of, quote_name
+from ops.core.names import LEAD_LABEL, count_of, quote_name
 from ops.core.redaction import Redactor
 from ops.setup import team_file
 
@@ -45,6 +45,8 @@ def desired_labels(config: "Config") -> "dict[str, LabelStyle]":
     wanted = dict(LABELS)
     if any(each.databases for each in config.environments.values()):
         wanted[APPROVE_LABEL] = LabelStyle("0e8a16", LABEL_PURPOSE)
+    for login in config.github.leads:
+        wanted[f"{LEAD_LABEL}{login}"] = LabelStyle("d4c5f9", f"Hands the lead of the incident over to {login}")
     for name, label in config.labels.items():
         text = f"Runs {label.runbook} in {label.environment}: {format_params(label.params)}"
         wanted[name] = LabelStyle("1d76db", text[:MAX_LABEL_DESCRIPTION])

@@ -23,7 +23,7 @@ from ops.app.registry import FIXED_WORKFLOWS
 from ops.app.scope import AnyRunbook, button_inputs, fitting_environments, laptop_variables
 from ops.core import next_step
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL
-from ops.core.names import CHECK_OUTAGE
+from ops.core.names import CHECK_OUTAGE, LEAD_LABEL
 from ops.core.version import __version__
 from ops.engine.timed_end import LONGEST_WAIT
 from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS, WATCH_OUTPUTS
@@ -204,7 +204,8 @@ def _incident(text: Callable[..., str], config: "Config", runbooks: Mapping[str,
     acting = workflow_jobs.label_jobs(config, runbooks)
     waiting = workflow_jobs.reviewer_jobs(acting)
     approves = APPROVE_LABEL if workflow_jobs.second_person_jobs(config, runbooks) else ""
-    return text("incident", acting=acting, waiting=waiting, answers=answers, menu=menu, approves=approves)
+    leads = {"leads": config.github.leads, "lead_label": LEAD_LABEL}
+    return text("incident", acting=acting, waiting=waiting, answers=answers, menu=menu, approves=approves, **leads)
 
 
 def _json_text(value: Any, indent: int | None = 2) -> str:

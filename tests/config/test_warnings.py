@@ -11,6 +11,8 @@ WARNINGS = [
       "11 contacts[0].availability: still a placeholder; write what a person on call needs"]),
     ("TBD as a list, as in the procedure's table", "contacts: [{role: On call, contact: [TBD], availability: 24/7}]",
      ["11 contacts[0].contact: still a placeholder; write what a person on call needs"]),
+    ("a lead who is no responder", "responders: [ann]\ngithub: {leads: [Ann, ben]}",
+     ["12 github.leads[1]: not one of the responders, so this person can lead no incident"]),
     ("TBD among the responders", "responders: [TBD]", ["11 responders[0]: still a placeholder; write a GitHub login"]),
 ]  # fmt: skip
 

@@ -16,6 +16,7 @@ from ops.config import Config, durable_object_token_names
 from ops.config.checks import DEFAULT_TOKEN
 from ops.engine.runbook import JobSecret, job_parameters
 from ops.setup import github_environments
+from ops.setup.labels import desired_labels
 from tests.conftest import REFERENCE
 from tests.support import plain_yaml
 from tests.support.configurations import CONFIGURATIONS as OTHERS
@@ -197,6 +198,17 @@ def expected_secrets(of: Config, runbooks: list[str], place: str) -> set[str]:
         keys = environment.runtime.ai.keys.values()
         names |= {prefix + key for key in keys for prefix in ("NEW_", "OLD_")}
     return names
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_labels_of_the_lead_exist_only_where_configured(path: Path) -> None:
+    of = config(path)
+    gate = parse_file(folder(path) / "incident.yml")["jobs"]["gate"]
+
+    labels = [name for name in desired_labels(of) if name.startswith("lead:")]
+
+    assert labels == [f"lead:{login}" for login in of.github.leads]
+    assert ("startsWith(github.event.label.name, 'lead:')" in gate["if"]) == bool(labels)
 
 
 @pytest.mark.slow
