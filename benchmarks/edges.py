@@ -46,6 +46,10 @@ def list_edges() -> Iterator[NamedEdge]:
     yield NamedEdge("15 % need 40 s; 10 healthy rounds are wanted", most, {"successes": 10})
     unseen = {"named": 0, "unnamed": 2, "share": 0.5}
     yield NamedEdge("15 % need 40 s; half of the bad answers fail, and no probe sees a version", most, unseen)
+    seen = {"named": 1, "unnamed": 1, "share": 0.5}
+    yield NamedEdge(
+        "15 % need 40 s; half of the bad answers fail, and one of the two probes sees a version", most, seen
+    )
     nameless = {"share": 0.5, "bad_names_itself": False}
     yield NamedEdge("15 % need 40 s; half of the bad answers fail, and only they name no version", most, nameless)
 

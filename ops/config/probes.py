@@ -1,6 +1,6 @@
 """Probes in `ops.yml` (`http`, `page`, `browser`, `command`) and the set that a run sends."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
@@ -22,6 +22,7 @@ from ops.config.types import (
 )
 from ops.core.clock import unparse_duration
 from ops.core.plan import PROBES_ARE_HEALTHY
+from ops.core.sequential_test import rounds_without_version
 from ops.core.verdict import MaintenanceCheck, RateLimitCheck, WantedContent
 
 UrlPath = Annotated[str, Field(pattern=URL_PATH)]
@@ -195,10 +196,13 @@ class Probe(ConfigModel):
         return self.command.environment if self.command else self.secret_variables
 
 
+SUCCESSES = "Number of consecutive healthy rounds of all probes; more where no probe reads the version."
+
+
 class VerificationRule(ConfigModel):
     """Rule for the probes that prove a recovery."""
 
-    successes: int = Field(default=3, ge=1, le=100, description="Number of consecutive healthy rounds of all probes.")
+    successes: int = Field(default=3, ge=1, le=100, description=SUCCESSES)
     interval: Annotated[Seconds, between("10ms", "1m")] = duration_field("1s", "Time from one round to the next.")
     deadline: Annotated[Seconds, between("1s", "1h")] = duration_field("2m", "Time limit of all rounds together.")
 
@@ -211,6 +215,16 @@ class VerificationRule(ConfigModel):
                 f"write a deadline of at least {unparse_duration(least)}"
             )
         return self
+
+    @property
+    def most_rounds(self) -> int:
+        """Return how many rounds fit before the deadline."""
+        return 1 + int(self.deadline / self.interval)
+
+    @property
+    def successes_without_version(self) -> int:
+        """Return how many healthy rounds in a row prove a version that no answer names; they may not fit."""
+        return max(self.successes, rounds_without_version(self.most_rounds))
 
 
 @dataclass(frozen=True)
@@ -246,6 +260,27 @@ class ProbeSet:
     def is_empty(self) -> bool:
         """Return whether nothing is probed."""
         return not (self.addresses or self.all_probes)
+
+    def needed_rounds(self, named: Collection[str | None] | None = None) -> int:
+        """Return how many consecutive healthy rounds are enough.
+
+        `named`: versions that the answers of a healthy round name; None: no answer yet, and the probes may read one.
+        """
+        told = (
+            each.tells_version if named is None else not each.versions.isdisjoint(named) for each in self._expecting
+        )
+        return self.verify.successes if all(told) else self.verify.successes_without_version
+
+    @property
+    def tells_version(self) -> bool:
+        """Return whether a probe reads which version answers."""
+        return any(probe.http and probe.http.version for probe in self.probes)
+
+    @property
+    def _expecting(self) -> list["ProbeSet"]:
+        """Return the sets that want certain versions and send requests; a program decides how often it asks."""
+        sets = (self, *self.other_services)
+        return [each for each in sets if each.versions and any(not probe.command for probe in each.probes)]
 
     @property
     def all_probes(self) -> list[tuple["ProbeSet", Probe]]:

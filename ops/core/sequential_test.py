@@ -7,9 +7,11 @@ bounds by `FALSE_GOOD`. Neither needs a share that stays the same.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import NamedTuple
 
 from ops.core.verdict import Verdict
@@ -30,6 +32,8 @@ BASELINE_FACTOR = 2.0
 """This many times the share before is bad."""
 BASELINE_ERROR = 0.01
 """Probability that the share before is higher than the bound that the limit is computed from."""
+FALSE_PROOF = 0.01
+"""Probability that a proof ends with an answer of the bad version, at most, where only a failure shows that version."""
 MOST_BAD = 0.95
 """Largest share that a limit can be."""
 _NOTABLE = -math.log(FALSE_GOOD)
@@ -162,6 +166,26 @@ def upper_bound(failed: float, total: float, error: float) -> float:
         is_ruled_out = total * _divergence(failed / total, middle) >= -math.log(error)
         low, high = (low, middle) if is_ruled_out else (middle, high)
     return high
+
+
+@cache
+def rounds_without_version(most: int) -> int:
+    """Return how many rounds in a row must be healthy where no answer names its version; above `most` if too many.
+
+    A bad version that fails half of the time then ends at most FALSE_PROOF of the proofs, whichever share of the edge
+    still serves it, and for how long. `most`: rounds that fit before the deadline.
+    """
+    return 1 + bisect_left(range(1, most + 1), -FALSE_PROOF, key=lambda needed: -_false_proof(needed, most))
+
+
+def _false_proof(needed: int, most: int) -> float:
+    """Return the largest probability of a false proof.
+
+    `share`: of the rounds that a bad answer fails. At most as many pass with one in them. The healthy rounds of a proof
+    are the first ones, or follow a failed one.
+    """
+    shares = (0.5 * math.pow(most, -step / 100) for step in range(150))
+    return max(share * (1 - share) ** (needed - 1) * (1 + share * (most - needed)) for share in shares)
 
 
 def _ends_badly(counts: Sequence[Count], share: float) -> bool:

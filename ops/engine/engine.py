@@ -346,10 +346,9 @@ class Engine:
         `is_settled`: nothing that was written must spread first, so as many unhealthy rounds decide too. A browser
         starts only after healthy rounds, so with one they do not.
         """
-        needed = probes.verify.successes
         is_settled &= not any(probe.browser for _, probe in probes.all_probes)
 
-        def on_round(in_a_row: int, observed: ProbeObservation) -> None:
+        def on_round(in_a_row: int, needed: int, observed: ProbeObservation) -> None:
             text = f"{when}, {in_a_row} of {needed} in a row: {observed.detail}"
             ctx.timeline.record(EventKind.PROBED, text, verdict=observed.verdict.value)
 

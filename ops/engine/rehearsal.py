@@ -79,9 +79,7 @@ def _make(sent: SentChange, writer: ChangeWriter) -> bool:
 
 
 def _ask(ctx: Context[Any], planned: Rehearsal, prober: ProbeRunner) -> ProbeObservation:
-    needed = planned.probes.verify.successes
-
-    def on_round(in_a_row: int, seen: ProbeObservation) -> None:
+    def on_round(in_a_row: int, needed: int, seen: ProbeObservation) -> None:
         _record(ctx, f"probed, {in_a_row} of {needed} in a row: {seen.detail}", verdict=seen.verdict.value)
 
     return prober.run_until_decided(planned.probes, on_round=on_round, failures=FAILURES)

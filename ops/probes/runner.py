@@ -70,11 +70,13 @@ class ProbeRunner:
         return ProbeObservation(worst_verdict([seen.verdict, *(result.verdict for result in left)]), results, rounds=1)
 
     def run_until_healthy(
-        self, probes: "ProbeSet", *, on_round: Callable[[int, ProbeObservation], None]
+        self, probes: "ProbeSet", *, on_round: Callable[[int, int, ProbeObservation], None]
     ) -> ProbeObservation:
-        """Run rounds until `successes` in a row are healthy, or the deadline; then return the last unhealthy round.
+        """Run rounds until enough in a row are healthy, or the deadline; then return the last unhealthy round.
 
-        Without a probe it ends at once.
+        Enough are `successes`, or more where no answer names a wanted version. If these do not fit, the end is
+        inconclusive. `on_round` gets the healthy rounds in a row and those that are enough. Without a probe it ends at
+        once.
         """
         if probes.is_empty:
             return NO_PROBES
@@ -82,15 +84,18 @@ class ProbeRunner:
         deadline = self._clock.monotonic() + settings.deadline
         in_a_row, rounds, last_bad = 0, 0, ProbeObservation(Verdict.INCONCLUSIVE)
         naming: set[str] = set()
+        needed = probes.needed_rounds()
         while True:
-            began = self._clock.monotonic()
-            seen = _reject_nameless(probes, self._round(probes, is_last=in_a_row + 1 >= settings.successes), naming)
+            began, is_last = self._clock.monotonic(), in_a_row + 1 >= needed
+            seen = _reject_nameless(probes, self._round(probes, is_last=is_last), naming)
             rounds += 1
             in_a_row = in_a_row + 1 if seen.verdict == Verdict.HEALTHY else 0
-            on_round(in_a_row, seen)
+            named = {result.echoed_version for result in seen.results} if in_a_row else None
+            needed = probes.needed_rounds(named)
+            on_round(in_a_row, needed, seen)
             if seen.verdict != Verdict.HEALTHY:
                 last_bad = seen
-            elif in_a_row >= settings.successes:
+            elif in_a_row >= needed and is_last:
                 return ProbeObservation(
                     Verdict.HEALTHY, seen.results, rounds=rounds, notes=_open_assertions(seen.results)
                 )
@@ -98,11 +103,13 @@ class ProbeRunner:
             interval = settings.interval * (SLOWDOWN if rounds >= QUICK_ROUNDS and not in_a_row else 1)
             pause = max(0.0, began + interval - self._clock.monotonic())
             if self._clock.monotonic() + pause > deadline:
+                if in_a_row >= settings.successes:
+                    last_bad = _too_few_rounds(probes, seen, in_a_row, needed)
                 return ProbeObservation(last_bad.verdict, last_bad.results or seen.results, rounds=rounds)
             self._clock.sleep(pause)
 
     def run_until_decided(
-        self, probes: "ProbeSet", *, on_round: Callable[[int, ProbeObservation], None], failures: int = 1
+        self, probes: "ProbeSet", *, on_round: Callable[[int, int, ProbeObservation], None], failures: int = 1
     ) -> ProbeObservation:
         """Run rounds until `successes` in a row are healthy, or as many and at least `failures` are unhealthy.
 
@@ -121,8 +128,9 @@ class ProbeRunner:
             decides_nothing = seen.verdict == Verdict.INCONCLUSIVE or _names_other_version(probes, seen)
             in_a_row = 0 if decides_nothing else in_a_row + 1 if seen.verdict == former else 1
             former = seen.verdict
-            on_round(in_a_row, seen)
-            if in_a_row >= max(settings.successes, failures if seen.verdict == Verdict.UNHEALTHY else 1):
+            needed = max(settings.successes, failures if seen.verdict == Verdict.UNHEALTHY else 1)
+            on_round(in_a_row, needed, seen)
+            if in_a_row >= needed:
                 return replace(seen, rounds=rounds)
             pause = max(0.0, began + settings.interval - self._clock.monotonic())
             if self._clock.monotonic() + pause > deadline:
@@ -226,6 +234,19 @@ def _label_result(probes: "ProbeSet", result: ProbeResult) -> ProbeResult:
     is_open = result.probe in probes.proofs and probes.versions and result.echoed_version not in probes.versions
     verdict = Verdict.INCONCLUSIVE if is_open and result.verdict == Verdict.HEALTHY else result.verdict
     return replace(result, verdict=verdict, probe=f"{probes.name}: {result.probe}" if probes.name else result.probe)
+
+
+def _too_few_rounds(probes: "ProbeSet", seen: ProbeObservation, in_a_row: int, needed: int) -> ProbeObservation:
+    """Return the round as inconclusive: it is healthy, and nothing shows which version answered it."""
+    text = f"not named: {in_a_row} healthy rounds in a row, and without it {needed} are needed"
+    hint = (
+        f"Look yourself. With `version` in an http probe, {probes.verify.successes} healthy rounds are enough. "
+        "Without it, a longer `verify.deadline` has room for more rounds."
+    )
+    first, *others = seen.results
+    unproved = Assertion("version", Verdict.INCONCLUSIVE, text, hint)
+    first = replace(first, verdict=Verdict.INCONCLUSIVE, assertions=(*first.assertions, unproved))
+    return ProbeObservation(Verdict.INCONCLUSIVE, (first, *others))
 
 
 def _reject_nameless(probes: "ProbeSet", seen: ProbeObservation, naming: set[str]) -> ProbeObservation:

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 
 from ops.core.sequential_test import (
     FALSE_GOOD,
+    FALSE_PROOF,
     Count,
     Limits,
     find_bad,
     is_above,
     judge_share,
     limits_after,
+    rounds_without_version,
     upper_bound,
 )
 from ops.core.verdict import Verdict
@@ -154,3 +156,26 @@ def test_later_counts_never_take_bad_back(rows: list[tuple[int, float]], more: i
         assert judged.failed > UNKNOWN.bad * judged.total
     if judged.verdict == HEALTHY:
         assert not is_above(series[-1], UNKNOWN.good)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.1, 0.3, 1.0])
+@pytest.mark.parametrize("lag", [15, 60, 121])
+def test_proof_without_a_version_is_false_no_more_often_than_permitted(share: float, lag: int) -> None:
+    """Exact: two probes, and a bad version that fails half of the time on a share of the edge for some rounds."""
+    needed, most = rounds_without_version(121), 121
+    healthy, clean = (1 - share / 2) ** 2, (1 - share) ** 2
+    in_a_row, false = [1.0, *[0.0] * needed], 0.0
+    for number in range(most):
+        passes, is_seen = (healthy, clean) if number < lag else (1.0, 1.0)
+        false += in_a_row[needed - 1] * (passes - is_seen)
+        in_a_row = [sum(in_a_row[:needed]) * (1 - passes), *[each * passes for each in in_a_row[:needed]]]
+
+    assert needed <= most
+    assert false <= FALSE_PROOF
+
+
+@pytest.mark.parametrize("most", [1, 5, 17, 360_001])
+def test_rounds_without_a_version_exist_for_each_setting(most: int) -> None:
+    needed = rounds_without_version(most)
+
+    assert needed == most + 1 if most < 20 else 20 < needed < most

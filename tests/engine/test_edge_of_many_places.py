@@ -1,11 +1,12 @@
 """Recovered is claimed only if each machine that answered the last round serves the target. Not for FortuneT."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 from hypothesis import strategies as st
 
-from tests.support.edge_worlds import PLACE, EdgeWorld, draw_world, prove
+from tests.support.edge_worlds import PLACE, EdgeWorld, draw_untold_world, draw_world, prove
 from tests.support.properties import holds_for
 
 
@@ -45,3 +46,35 @@ def test_target_that_never_names_itself_is_proved_after_a_version_that_did() -> 
     proof = prove(EdgeWorld({PLACE: (2.5,)}, good_names_itself=False))
 
     assert proof.decision == "recovered"
+
+
+FLAKY = EdgeWorld({PLACE: (*[0.0] * 17, *[40.0] * 3)}, named=0, unnamed=2, share=0.5)
+"""The bad version fails half of the time, and no probe sees a version."""
+
+
+@pytest.mark.parametrize("seed", [2, 4, 15])
+def test_more_healthy_rounds_prove_a_target_that_no_probe_can_tell(seed: int) -> None:
+    proof = prove(replace(FLAKY, seed=seed))
+
+    assert proof.decision == "recovered"
+    assert not proof.is_false, proof
+    assert 60 < proof.seconds <= FLAKY.deadline
+
+
+def test_no_evidence_where_too_few_rounds_fit_before_the_deadline() -> None:
+    proof = prove(replace(FLAKY, interval=7.5))
+
+    assert proof.decision == "no_evidence"
+    assert proof.seconds <= FLAKY.deadline
+
+
+@pytest.mark.slow
+def test_recovered_is_seldom_false_where_no_probe_can_tell() -> None:
+    """More than two of 80 have a chance of 5 % at FALSE_PROOF; the seeds stay the same."""
+    worlds = [draw_untold_world(Random(seed)) for seed in range(80)]
+    proofs = [prove(edge) for edge in worlds]
+
+    assert len([proof for proof in proofs if proof.is_false]) <= 2
+    assert {proof.decision for proof in proofs} <= {"recovered", "healthy_as_before", "still_unhealthy", "no_evidence"}
+    for edge, proof in zip(worlds, proofs, strict=True):
+        assert proof.is_claimed or max(edge.lags[PLACE]) > 40, (edge, proof)

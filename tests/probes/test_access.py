@@ -68,7 +68,10 @@ def test_service_token_that_access_rejects_is_no_evidence(
 
 def test_probe_may_want_the_refusal_of_access(protected: ProtectedShop) -> None:
     """It shows that the service is still protected."""
-    protected.shop.world.edit_config(f"path: /cart, status: 200, {HEADERS}", "path: /cart, status: 403")
+    protected.shop.world.edit_config(
+        f"path: /cart, status: 200, {HEADERS}, version: version", "path: /cart, status: 403"
+    )
+    protected.shop.world.edit_config("deadline: 1s", "deadline: 1m")
     protected.shop.world.sandbox.switches.edge_access_refuses = True
 
     outcomes = [protected.rollback() for _ in range(2)]

@@ -333,14 +333,14 @@ def test_empty_probe_set_is_inconclusive() -> None:
 def test_failure_resets_the_success_count() -> None:
     statuses, counts = iter([200, 500, 200, 200]), []
     with service(lambda _: json_answer(status=next(statuses))) as web:
-        result = prober(web).run_until_healthy(probe_set(HEALTH), on_round=lambda count, _: counts.append(count))
+        result = prober(web).run_until_healthy(probe_set(HEALTH), on_round=lambda count, *_: counts.append(count))
 
     assert (result.verdict, result.rounds, counts) == (HEALTHY, 4, [1, 0, 1, 2])
 
 
 @pytest.mark.parametrize(("status", "verdict"), [(500, UNHEALTHY), (None, INCONCLUSIVE)])
 def test_last_failed_round_decides_at_the_deadline(status: int | None, verdict: Verdict) -> None:
-    def ignored(_count: int, _seen: ProbeObservation) -> None: ...
+    def ignored(_count: int, _needed: int, _seen: ProbeObservation) -> None: ...
 
     with service(lambda _: None if status is None else json_answer(status=status)) as web:
         result = prober(web).run_until_healthy(probe_set(HEALTH, successes=10), on_round=ignored)

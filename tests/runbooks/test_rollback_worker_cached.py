@@ -22,7 +22,7 @@ from tests.support.shop import WORKER, Shop
 
 HOST = "web.shop.example"
 ROLLBACK = ("rollback-worker", "--service", "web", "--environment", "live", "--json")
-NO_BUSTER = ("status: 200}", "status: 200, cache_buster: false}")
+NO_BUSTER = ("version: version}", "version: version, cache_buster: false}")
 FETCHED = {"url": "https://cms.shop.example/cart", "seconds": 3600}
 
 CACHES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -46,7 +46,7 @@ def open_cached_shop(world: World, cache: str, *, good: int) -> Shop:
     for hours, code, status in ((60, "old", 200), (30, "good", good), (1, "bad", 500)):
         more = {"cache_options": {"enabled": True, **options}} if options else {}
         at = now - timedelta(hours=hours)
-        versions.append(sandbox.upload(WORKER, code=code, behaviour={"status": status, **behaviour}, at=at, more=more))
+        versions.append(sandbox.upload(WORKER, code=code, behaviour={**shop.answering(status), **behaviour}, at=at, more=more))
         sandbox.deploy(WORKER, versions[-1], author="mai@shop.example", at=at)
         if code == "old":
             assert look(sandbox).status_code == 200
@@ -105,7 +105,6 @@ def test_probe_without_the_unique_query_names_the_cache(world: World, cache: str
 def test_cached_answers_prove_no_rehearsal(world: World) -> None:
     opened = open_cached_shop(world, "fetch", good=503)
     world.edit_config("probes:", "rehearse: true\n        probes:")
-    world.edit_config("status: 200}", "status: 200, version: version}")
 
     outcome = rollback(opened)
 
@@ -174,7 +173,6 @@ def test_no_sequence_of_cached_answers_decides(
     with Sandbox(account_id=ACCOUNT, virtual_clock=True) as sandbox:
         world = World(sandbox, tmp_path_factory.mktemp("cached"))
         opened = open_cached_shop(world, "the Cache API", good=200)
-        world.edit_config("status: 200}", "status: 200, version: version}")
         for number, (status, headers) in enumerate(answers):
             body = json.dumps({"version": opened.good})
             rule = {"status": status, "body": body, "headers": headers, "skip": number, "host": HOST}

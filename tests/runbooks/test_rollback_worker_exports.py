@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import Outcome, World
-from tests.support.shop import WEB_YML, WORKER
+from tests.support.shop import WEB_YML, WORKER, answering
 
-CONFIG = WEB_YML.replace("/cart", "/health")
+CONFIG = WEB_YML
 SQLITE = {"type": "durable-object", "storage": "sqlite"}
 ADMIN = {"type": "worker", "cache": {"enabled": False}}
 ROOM, CHAT = {"Room": SQLITE}, {"ChatRoom": SQLITE}
@@ -23,7 +23,7 @@ def web(world: World) -> World:
 
 def release(world: World, ago: timedelta, code: str, **upload: Any) -> str:
     at = world.sandbox.clock.now() - ago
-    version = world.sandbox.upload(WORKER, code=code, at=at, **upload)
+    version = world.sandbox.upload(WORKER, **{"code": code, "at": at, "behaviour": answering(), **upload})
     world.sandbox.deploy(WORKER, version, at=at)
     return version
 

@@ -12,7 +12,7 @@ from ops.github.comments import BOT
 from tests.conftest import Incident, Outcome, World
 from tests.support.commands import ended
 from tests.support.local_runs import record_local_run
-from tests.support.shop import RELEASES, WORKER, Shop, open_shop
+from tests.support.shop import RELEASES, WORKER, Shop, answering, open_shop
 
 RUN = "7001.1-abcd"
 
@@ -181,7 +181,7 @@ def roll_back_and_undo(forged: Forged, *, workflow: str = "rollback-worker.yml")
     hub, sandbox = forged.hub, forged.shop.world.sandbox
     earlier: int = hub.open_issue("Cart is slow", "", ["incident"], "mai")
     code = next(code for _, code, status, _ in RELEASES[1:] if status == 200)
-    again = sandbox.upload(WORKER, code=code, behaviour={"status": 200})
+    again = sandbox.upload(WORKER, code=code, behaviour=answering())
     for run, version, blames in ((7002, again, forged.shop.bad), (7003, forged.shop.bad, "-")):
         sandbox.clock.advance(60)
         hub.add_run(workflow, run)

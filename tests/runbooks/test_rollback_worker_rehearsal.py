@@ -16,8 +16,6 @@ from tests.support.shop import WORKER, Shop
 
 ROLLBACK = ("rollback-worker", "--service", "web", "--environment", "live", "--json")
 WEB_YML = shop.WEB_YML.replace(
-    "http: {path: /cart, status: 200}", "http: {path: /cart, status: 200, version: version}"
-).replace(
     "verify: {successes: 1, interval: 500ms, deadline: 1s}",
     "rehearse: true\n        verify: {successes: 2, interval: 500ms, deadline: 20s}",
 )

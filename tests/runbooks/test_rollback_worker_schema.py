@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Incident
 from tests.support import orders as databases
 from tests.support.orders import ID, QUERIES, Orders, mark
-from tests.support.shop import WORKER, Shop
+from tests.support.shop import WORKER, Shop, answering
 
 BREAKING = "0003_split_names.sql"
 
@@ -50,7 +50,7 @@ def test_schema_as_old_as_the_code_is_no_warning(orders: Orders) -> None:
 def test_old_code_that_is_uploaded_again_stays_old(orders: Orders) -> None:
     """A revert has the time of its first upload, not that of its last one."""
     orders.migrate("0002_notes.sql", hours=20)
-    again = orders.release(hours=0.5, code="good", behaviour={"status": 200}, mark=mark("0002_notes.sql"))
+    again = orders.release(hours=0.5, code="good", behaviour=answering(), mark=mark("0002_notes.sql"))
 
     section = orders.section("--to", again)
 

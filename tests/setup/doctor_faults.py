@@ -377,6 +377,12 @@ FAULTS = (
     ),
     Fault("a service token that expires in ten days", "probe-access", send_service_token(timedelta(days=10))),
     Fault("a service token that nobody made", "probe-access", send_service_token(timedelta(0), is_known=False)),
+    Fault(
+        "too few rounds for a proof without a version",
+        "probes",
+        edit("path: /health\n              version: version.id", "path: /health\n        verify: {deadline: 10s}"),
+        "E10",
+    ),
     Fault("a probe of a missing page", "probes", edit("path: /health", "path: /alive")),
     Fault(
         "a switch that the application lacks", "runtime", edit("        ordering:", "        orders-open:", sync=True)
@@ -552,6 +558,12 @@ OTHER_ANSWERS = (
         "probe-access",
         send_service_token(timedelta(days=90), may=False),
         "Access",
+    ),
+    OtherAnswer(
+        "no probe that reads the version",
+        "probes",
+        edit("              version: version.id\n", ""),
+        "71 healthy rounds",
     ),
     OtherAnswer(
         "half a service token",

@@ -46,6 +46,7 @@ environments:
           - name: health
             http:
               path: /health
+              version: version.id
       blog:
         pages: {SITE}
         url: https://blog.bakery.example
@@ -211,7 +212,7 @@ def add_branches(made: Bakery, count: int) -> None:
             sandbox.deploy(name, sandbox.upload(name, code=f"{name}, {days} days old", at=at), at=at)
         sandbox.zones.add_route(zone, f"{name}.bakery.example/*", name)
         text += f"      {name}:\n        worker: {name}\n        url: https://{name}.bakery.example\n"
-        text += "        probes:\n          - {name: health, http: {path: /health}}\n"
+        text += "        probes:\n          - {name: health, http: {path: /health, version: version.id}}\n"
     made.edit("      blog:\n", f"{text}      blog:\n")
     made.sync()
 

@@ -89,16 +89,26 @@ def draw_world(random: Random) -> EdgeWorld:
         for place, number in places.items()
     }
     can_all_tell = random.random() < 0.5
-    named = random.randint(1 if can_all_tell else 0, 3)
+    named = random.randint(1, 3)
     return EdgeWorld(
         lags,
         seed=random.getrandbits(32),
         named=named,
-        unnamed=0 if can_all_tell else random.randint(0 if named else 1, 2),
+        unnamed=0 if can_all_tell else random.randint(0, 2),
         share=random.choice([0.0, 0.05, 0.3, 0.9]) if can_all_tell else 1.0,
         successes=random.randint(1, 4),
         interval=random.choice([0.1, 1.0, 7.5]),
         deadline=random.choice([40.0, 120.0]),
+    )
+
+
+def draw_untold_world(random: Random) -> EdgeWorld:
+    """Return a world in which no probe sees a version, and at least half of the bad answers fail."""
+    longest = random.choice([1, 20, 60, 119, 400])
+    lags = tuple(random.choice([0.0, 0.0, longest, random.uniform(0, longest)]) for _ in range(random.randint(2, 20)))
+    share = random.choice([0.5, 0.5, 0.7, 1.0])
+    return EdgeWorld(
+        {PLACE: lags, "SYD": (1.0,)}, random.getrandbits(32), named=0, unnamed=random.randint(1, 2), share=share
     )
 
 

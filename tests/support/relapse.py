@@ -22,7 +22,7 @@ APPROVED = (
     *("--approved-environment", "live", "--approved-for", "recovery", "--requested-by", "mai"),
 )
 HOST = "web.shop.example"
-PROBE = "http: {path: /cart, status: 200}"
+PROBE = "http: {path: /cart, status: 200, version: version}"
 REPORT = ("Workers Scripts Read", "Account Analytics Read", "Analytics Read", "Zone Read")
 """Permissions of the token of the job that watches."""
 NEXT = "watch: {for: 30m, on_relapse: next}\n"

@@ -20,7 +20,7 @@ environments:
         verify: {{successes: 1, interval: 500ms, deadline: 1s}}
         probes:
           - name: cart
-            http: {{path: /cart, status: 200}}
+            http: {{path: /cart, status: 200, version: version}}
 """
 """The environment with the Worker."""
 OPS_YML = f"""{WEB_YML}\
@@ -41,6 +41,11 @@ STAGING = """\
         worker: shop-web-staging
         url: https://web.staging.shop.example
 """
+
+
+def answering(status: int = 200) -> dict[str, Any]:
+    """Return the behaviour of a version that names itself in each response."""
+    return {"status": status, "body": {"version": "{{version}}"}}
 
 
 RELEASES = (
@@ -85,7 +90,7 @@ def open_shop(world: World, *, staging: bool = False) -> Shop:
         at = now - timedelta(hours=hours)
         versions.append(
             sandbox.upload(
-                WORKER, code=code, behaviour={"status": status}, message=message, author="mai@shop.example", at=at
+                WORKER, code=code, behaviour=answering(status), message=message, author="mai@shop.example", at=at
             )
         )
         sandbox.deploy(WORKER, versions[-1], author="mai@shop.example", at=at)

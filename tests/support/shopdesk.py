@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.conftest import Outcome, World
-from tests.support.shop import WEB_YML, WORKER
+from tests.support.shop import WEB_YML, WORKER, answering
 
 DATABASE = "5d0b0da8-0000-4000-8000-0000000000d1"
 PERMISSIONS = ("D1 Write", "Workers Scripts Write", "Workers Routes Write", "Zone Read")
@@ -89,7 +89,7 @@ def prepared(world: World) -> Shopdesk:
     sandbox.switches.propagation_seconds = 0
     sandbox.add_token("shop", PERMISSIONS)
     at = shop.now - timedelta(hours=1)
-    sandbox.deploy(WORKER, sandbox.upload(WORKER, code="web", behaviour={"status": 200}, at=at), at=at)
+    sandbox.deploy(WORKER, sandbox.upload(WORKER, code="web", behaviour=answering(), at=at), at=at)
     zone = sandbox.zones.all[sandbox.zones.add("shop.example")]
     sandbox.zones.add_route(zone, "web.shop.example/*", WORKER)
     sandbox.deploy("ops-maintenance", sandbox.upload("ops-maintenance", vars={"RUN": "prepared"}))

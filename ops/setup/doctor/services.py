@@ -214,9 +214,9 @@ def _require_url(service: ServiceFacts) -> None:
         raise NotProvable("no url: only Cloudflare's figures by version, and probes that start a program, can prove it")
 
 
-@check("probes", services, needs=("url",), why="A good recovery would count as failed.")
+@check("probes", services, needs=("url",), why="A good recovery would count as failed, or as not proved.")
 def probes(service: ServiceFacts) -> Findings:
-    """Are all probes healthy?"""
+    """Are all probes healthy, and does one read the version of a Worker?"""
     quick = tuple(each for each in service.config.probes if each.http or each.page)
     for each in service.config.probes:
         if each not in quick:
@@ -224,6 +224,20 @@ def probes(service: ServiceFacts) -> Findings:
     if quick:
         for result in _run(service, quick):
             yield from _problem(result)
+    if service.config.worker and any(not each.command for each in service.config.probes):
+        yield from _find_missing_version(service)
+
+
+def _find_missing_version(service: ServiceFacts) -> Findings:
+    verify = service.config.verify
+    if any(each.http and each.http.version for each in service.config.probes):
+        return
+    needed, fix = verify.successes_without_version, "Let an http probe read it with `version`."
+    text = f"no probe reads the version, so a proof takes {needed} healthy rounds in a row, not {verify.successes}"
+    if needed <= verify.most_rounds:
+        yield Finding(text, fix, Answer.NOT_PROVABLE)
+    else:
+        yield Finding(f"{text}, and only {verify.most_rounds} fit before `verify.deadline`", fix)
 
 
 @check("probe-access", services, needs=("token-valid",), why="From its end on, no probe gets past Access.")
