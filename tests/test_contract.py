@@ -29,6 +29,7 @@ from tests.conftest import ACCOUNT, ROOT, Incident, Outcome, World
 from tests.support import plain_yaml
 from tests.support.databases import add_database
 from tests.support.scenarios import options_of, shipped
+from tests.support.shop import answering
 
 EVERY_RUN = "result: every run"
 """Rows that each result has, for any runbook and decision."""
@@ -61,6 +62,8 @@ environments:
         probes:
           - name: bread
             http: {{path: /bread, status: 200}}
+          - name: version
+            http: {{path: /bread, status: 200, version: version}}
 '''
         for name in SERVICES
     )
@@ -251,7 +254,7 @@ def bakery(world: World) -> Bakery:
         keeps = {"bindings": [*bound, oven], "secrets": {"OVEN_KEY": "0"}, "durable_objects": ["Oven"]}
         shop: dict[str, Any] = keeps if name == "shop" else {}
         sandbox.route(f"{name}.bakery.example", worker)
-        is_well = {"status": 200, **({"runtime": DECLARED} if name == "shop" else {})}
+        is_well = {**answering(), **({"runtime": DECLARED} if name == "shop" else {})}
         found.good[name] = sandbox.upload(worker, code="good", at=before, behaviour=is_well, **shop)
         sandbox.deploy(worker, found.good[name], at=before)
         status = 200 if name in {"shop", "is-well"} else 500

@@ -255,6 +255,8 @@ class ProbeSet:
     probe and round."""
     deciding: str = ""
     """The probe that sees the change itself, also while the provider's API still returns the old state."""
+    may_show_former: bool = False
+    """Whether that probe may still see the former value: a location reads KV from its cache for a minute or longer."""
 
     @property
     def is_empty(self) -> bool:

@@ -169,6 +169,8 @@ class ProbeResult:
     """False if it shows only that a request is in effect, such as a closed service, and not that the service works."""
     places: tuple[str, ...] = ()
     """Airport codes of the data centers that answered, sorted."""
+    shows_former: bool = False
+    """Whether the application shows another value than the one that was written, which its location may still hold."""
 
     @property
     def finding(self) -> str:
@@ -206,6 +208,11 @@ class ProbeObservation:
         if places := self.places:
             return f"seen from {join_places(places)}"
         return SEEN if any(result.seconds is not None for result in self.results) else ""
+
+    @property
+    def former(self) -> str:
+        """Return the former value that the application still shows, for people; empty if it shows none."""
+        return next((result.detail for result in self.results if result.shows_former), "")
 
     @property
     def is_empty(self) -> bool:

@@ -105,7 +105,7 @@ class Engine:
             decision, reason, message = self._phases(runbook, ctx, options, run)
             message = with_sentence(message, run.progress.moved_traffic)
             self.signals.stop_raising()  # a signal must not interrupt the record of the end
-            hint, press = _next_step(ctx, run, decision, reason)
+            hint, press = _next_step(runbook, ctx, run, decision, reason)
             code, run.suggested_command = exit_code_for(decision, reason), press
         except (OpsError, RuntimeError) as raised:
             error = unwrap_signal(raised)
@@ -172,6 +172,8 @@ class Engine:
         """Return the end of a run that its probes decide. Final and undo changes follow their verdict."""
         probes = find_probes()
         run.after = self._verify(ctx, plan, probes)
+        if run.after.former:
+            run.unproved = f"the application still shows another value: {run.after.former}"
         for sent in run.lagging:
             self._settle_lagging(sent, seen_by=_seen_by(probes, run.after))
         run.lagging.clear()
@@ -406,7 +408,11 @@ def _same_command(
     """
     is_settled = error.reason in {Reason.WORLD_MOVED, Reason.PROVIDER_REFUSED}  # the same again would end the same
     may_repeat = isinstance(error, Interrupted | ProviderError | UnknownOutcome) and not is_settled
-    if not may_repeat or runbook.name not in ctx.service_kinds() or (runbook.needs_approval and not live.is_unchanged):
+    return _repeat(runbook, ctx, live) if may_repeat else None
+
+
+def _repeat(runbook: Runbook[Any], ctx: Context[Any], live: LiveState) -> SuggestedCommand | None:
+    if runbook.name not in ctx.service_kinds() or (runbook.needs_approval and not live.is_unchanged):
         return None
     given = {
         each.name: value for each in fields(ctx.params) if (value := getattr(ctx.params, each.name)) != each.default
@@ -415,12 +421,14 @@ def _same_command(
 
 
 def _next_step(
-    ctx: Context[Any], run: RunState, decision: Decision, reason: Reason
+    runbook: Runbook[Any], ctx: Context[Any], run: RunState, decision: Decision, reason: Reason
 ) -> tuple[str, SuggestedCommand | None]:
     """Return hint and command at the end of a run. One without success names a command, also if its plan has none."""
     press = run.suggested_command
     if reason == Reason.IMPLICIT_DRY_RUN:
         return ADD_YES_HINT, press
+    if decision == Decision.NO_EVIDENCE and run.after and run.after.former and run.plan:
+        return run.after.hint, press or run.plan.repeat or _repeat(runbook, ctx, run.live)
     if decision == Decision.NO_EVIDENCE and run.after and run.after.hint:
         return run.after.hint, press
     if decision == Decision.NO_EVIDENCE and run.after and run.after.is_empty:

@@ -48,6 +48,11 @@ MAX_PARALLEL = 50
 MAX_NAMED = 3
 """Failures that a detail names; the others are counted."""
 
+JSON = "json "
+"""Start of the name of an assertion on a value in the JSON answer."""
+FORMER_HINT = (
+    "A location may hold a former value of KV for a minute or longer. Start the same command again in a minute."
+)
 NO_VARIABLES: Mapping[str, str] = {}
 NO_HEADERS_BY_ORIGIN: Mapping[str, Mapping[str, str]] = {}
 
@@ -178,6 +183,7 @@ def run_http_probe(
     environ: Mapping[str, str] = NO_VARIABLES,
     override: str = "",
     comparison: ContentComparison | None = None,
+    may_show_former: bool = False,
 ) -> ProbeResult:
     """Send the request once.
 
@@ -209,7 +215,22 @@ def run_http_probe(
         assertions.append(judge_version(echoed, versions))
         if assertions[-1].verdict == Verdict.UNHEALTHY:
             verdict = Verdict.UNHEALTHY
-    return ProbeResult(name, verdict, tuple(assertions), seconds, echoed, places=answer.places)
+    result = ProbeResult(name, verdict, tuple(assertions), seconds, echoed, places=answer.places)
+    return _accept_former_value(result, spec, document) if may_show_former else result
+
+
+def _accept_former_value(result: ProbeResult, spec: "HttpProbe", document: Any) -> ProbeResult:
+    """Return the result as inconclusive if only values differ: the location may still hold the former ones.
+
+    An answer without the state of a switch comes from an application that does not know the switch.
+    """
+    failed = [each for each in result.assertions if each.verdict == Verdict.UNHEALTHY]
+    are_shown = all(value_at_path(document, path) is not None or path.endswith(".revision") for path in spec.json_)
+    if not (failed and are_shown and all(each.name.startswith(JSON) for each in failed)):
+        return result
+    doubts = (replace(each, verdict=Verdict.INCONCLUSIVE, hint=FORMER_HINT) for each in failed)
+    passed = (each for each in result.assertions if each not in failed)
+    return replace(result, verdict=Verdict.INCONCLUSIVE, assertions=(*passed, *doubts), shows_former=True)
 
 
 def _find_uncounted(
@@ -250,7 +271,7 @@ def _answer(
 
 def _document(spec: "HttpProbe", document: Any, redact: Redact) -> Iterator[Assertion]:
     for path, wanted in spec.json_.items():
-        yield _compare(f"json {path}", _as_json(value_at_path(document, path)), _as_json(wanted), redact)
+        yield _compare(f"{JSON}{path}", _as_json(value_at_path(document, path)), _as_json(wanted), redact)
 
 
 def _compare(name: str, actual: str, wanted: str, redact: Redact) -> Assertion:

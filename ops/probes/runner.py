@@ -80,7 +80,7 @@ class ProbeRunner:
         """
         if probes.is_empty:
             return NO_PROBES
-        settings = probes.verify
+        settings, probes = probes.verify, replace(probes, may_show_former=bool(probes.deciding))
         deadline = self._clock.monotonic() + settings.deadline
         in_a_row, rounds, last_bad = 0, 0, ProbeObservation(Verdict.INCONCLUSIVE)
         naming: set[str] = set()
@@ -144,6 +144,8 @@ class ProbeRunner:
         asked = [partial(self._run_safely, *each) for each in quick]
         results = run_parallel([*asked, *([partial(self._check_maintenance, probes)] if probes.addresses else [])])
         verdict = worst_verdict(result.verdict for result in results)
+        if any(result.shows_former for result in results):
+            verdict = Verdict.INCONCLUSIVE  # others may fail because the change is not in effect yet
         if is_last and verdict == Verdict.HEALTHY:
             looked = run_parallel([partial(self._run_safely, *each) for each in browsers])
             both = zip(browsers, looked, strict=True)
@@ -187,6 +189,7 @@ class ProbeRunner:
                 environ=self._environ(probe),
                 override=probes.override,
                 comparison=self._comparison(probes),
+                may_show_former=probes.may_show_former and probe.name == probes.deciding,
             )
         if probe.page is not None:
             from ops.probes import page

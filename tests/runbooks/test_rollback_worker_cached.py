@@ -46,7 +46,9 @@ def open_cached_shop(world: World, cache: str, *, good: int) -> Shop:
     for hours, code, status in ((60, "old", 200), (30, "good", good), (1, "bad", 500)):
         more = {"cache_options": {"enabled": True, **options}} if options else {}
         at = now - timedelta(hours=hours)
-        versions.append(sandbox.upload(WORKER, code=code, behaviour={**shop.answering(status), **behaviour}, at=at, more=more))
+        versions.append(
+            sandbox.upload(WORKER, code=code, behaviour={**shop.answering(status), **behaviour}, at=at, more=more)
+        )
         sandbox.deploy(WORKER, versions[-1], author="mai@shop.example", at=at)
         if code == "old":
             assert look(sandbox).status_code == 200

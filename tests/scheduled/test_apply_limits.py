@@ -121,20 +121,20 @@ def test_no_success_before_the_revision_shows(place: LimitsWorld) -> None:
     assert place.world.sandbox.clock.now() - began >= timedelta(seconds=59)
     *before, last = texts(done, "probed")[1:]
     assert len(before) > 10
-    assert all("runtime not as requested: json limits.revision null" in text for text in before), before[:2]
+    assert all("runtime inconclusive: json limits.revision null" in text for text in before), before[:2]
     assert "runtime as requested" in last
 
 
 @pytest.mark.slow
-def test_invisible_revision_is_unhealthy_and_opens_incident(place: LimitsWorld) -> None:
+def test_invisible_revision_is_not_seen_live_and_opens_incident(place: LimitsWorld) -> None:
     place.world.sandbox.switches.kv_staleness_seconds = 600
     place.calculate(1)
 
     done = place.apply()
 
-    assert ended(done) == (6, "still_unhealthy", "still_unhealthy")
-    assert "the probes do not confirm: revision" in done.result["message"]
-    assert [issue.title for issue in place.github.issues] == ["limits apply on api in production: Still unhealthy"]
+    assert ended(done) == (8, "no_evidence", "no_evidence")
+    assert done.result["message"].startswith("written, not seen live: ")
+    assert [issue.title for issue in place.github.issues] == ["limits apply on api in production: No evidence"]
 
 
 @pytest.mark.slow

@@ -141,10 +141,8 @@ def test_unconfirmed_and_unproved_raises_are_noted(place: LimitsWorld) -> None:
     place.world.sandbox.switches.kv_staleness_seconds = 600
     place.calculate(1)
     merge(place, raising(place, number, 90))
-    assert place.apply().code == 6
-    assert any(
-        "calc raised to 90" in line and "not confirmed, still unhealthy" in line for line in lines(place, number)
-    )
+    assert place.apply().code == 8
+    assert any("calc raised to 90" in line and "not confirmed, no evidence" in line for line in lines(place, number))
 
 
 @pytest.mark.slow

@@ -50,6 +50,9 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
     "ops/maintenance/refusals.py unknown_paths_refusal": (PLANNING,),
     "ops/maintenance/refusals.py unknown_switch_refusal": (PLANNING,),
     "ops/maintenance/steps.py read_worker": ("the state cannot be read before a write",),
+    "ops/probes/http.py FORMER_HINT": (
+        "tests/switches/test_stale_values.py::test_former_value_is_no_evidence_until_a_later_press_sees_the_new_one",
+    ),
     "ops/probes/page_content.py UNREAD_HINT": (
         "tests/runbooks/test_rollback_pages_cached.py::test_deployments_that_cannot_be_read_leave_no_evidence",
     ),
