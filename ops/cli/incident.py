@@ -148,13 +148,11 @@ def close(redactor: Redactor, /, *, number: int, text: str, anyway: bool, as_jso
         echo_json(closed.to_json())
         return
     echo(f"#{number} {closed.url} {'closed' if closed.was_open else 'was closed already'}")
-    if closed.was_open and not closed.leftovers.lines:
-        names = ", ".join(closed.leftovers.environments)
-        unknown = "unknown whether something stays on: no run on it names an environment. Check `ops status`"
-        echo(f"  nothing stays on in {one_line(names)}" if names else f"  {unknown}")
-    for line in closed.leftovers.lines:
+    if closed.was_open and not closed.leftovers:
+        echo(f"  nothing stays on in {one_line(', '.join(closed.live.environments))}")
+    for line in closed.leftovers:
         echo(f"  still active, or unknown: {one_line(line)}")
-    for command in closed.leftovers.reset_commands:
+    for command in closed.live.reset_commands:
         echo(f"  to reset: {one_line(command)}")
 
 

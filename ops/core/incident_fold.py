@@ -2,25 +2,25 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import takewhile
 
 from ops.core.clock import MAX_CLOCK_SKEW, format_utc
-from ops.core.held_state import HeldState
-from ops.core.incident_journal import IncidentJournal, IssueRecord
+from ops.core.held_fold import is_bot_note, merge_held, parse_raise
+from ops.core.incident_journal import BOT_NAME, IncidentJournal, IssueRecord
 from ops.core.incident_state import (
-    HeldItem,
     IncidentAction,
     IncidentLead,
     IncidentPeriod,
     IncidentState,
+    LiveHeld,
     UnknownFact,
 )
 from ops.core.names import quote_name
 from ops.core.run_record import ENDED_KIND, is_closed_watch
-from ops.core.service_fold import BOT_NAME, HEALTH_NOTE, ServiceFold
+from ops.core.service_fold import HEALTH_NOTE, ServiceFold
 
 LEAD, NOTE, OUTAGE, WATCH = "lead", "note", "outage", "watch"
 """Sources of records."""
@@ -30,14 +30,6 @@ LAPTOP = "from a laptop"
 _REQUESTER = re.compile(r"\(([^()]*)\)$")
 IncidentEvent = tuple[tuple[datetime, int], Callable[[], None]]
 """Time and order of an event, and what applies it."""
-
-
-@dataclass(frozen=True)
-class LiveHeld:
-    """What is held now at Cloudflare, as far as it was read."""
-
-    items: tuple[HeldState, ...] = ()
-    unread: tuple[str, ...] = ()
 
 
 def fold_incident(
@@ -52,7 +44,7 @@ def fold_incident(
     services = ServiceFold(journal, places)
     for _, apply in sorted(_list_events(journal, services), key=lambda each: each[0]):
         apply()
-    held, differences = _list_held(journal, live)
+    held, differences = merge_held(journal, live)
     unknown = (*doubts, *services.unknown, *_find_open_runs(journal), *differences)
     return IncidentState(
         number=journal.number,
@@ -149,17 +141,6 @@ def _find_open_runs(journal: IncidentJournal) -> Iterator[UnknownFact]:
             yield UnknownFact(name, "it has no result: it runs, or was killed")
 
 
-def _list_held(journal: IncidentJournal, live: LiveHeld | None) -> tuple[tuple[HeldItem, ...], list[UnknownFact]]:
-    if live is None:
-        return (), [UnknownFact("what is held", "nobody read it: `ops status` shows it")]
-    source = f"live, read at {format_utc(journal.read_at)}"
-    items = tuple(
-        HeldItem(each.kind, f"{each.what}: {each.state}", tuple(o.describe() for o in each.owners), each.until, source)
-        for each in live.items
-    )
-    return items, [UnknownFact("what is held", each) for each in live.unread]
-
-
 def _list_events(journal: IncidentJournal, services: ServiceFold) -> Iterator[IncidentEvent]:
     """Yield what changes the state of a service; events of one second keep the order of the issue."""
     for order, one in enumerate(journal.records):
@@ -175,7 +156,9 @@ def _list_events(journal: IncidentJournal, services: ServiceFold) -> Iterator[In
             yield (rows[-1].at, order), partial(services.apply_outage, one)
         elif record.source == NOTE:
             for row in rows:
-                if match := HEALTH_NOTE.match(row.text):
+                if is_bot_note(one) and (applied := parse_raise(row.text)):
+                    yield (row.at, order), partial(services.apply_raise, one, row.at, applied[0])
+                elif match := HEALTH_NOTE.match(row.text):
                     yield (row.at, order), partial(services.apply_note, one, row.at, match)
     for act in journal.actions:
         if act.kind == "reopened":

@@ -8,6 +8,9 @@ from datetime import datetime
 from ops.core.errors import PROVED, Decision
 from ops.core.run_record import DONE, RunRecord, parse_job_run
 
+BOT_NAME = "[bot]"
+"""End of the login of each bot."""
+
 
 @dataclass(frozen=True)
 class IncidentForm:

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from ops.core.clock import format_rfc3339
+from ops.core.clock import format_rfc3339, format_utc
 
 
 class ServiceHealth(StrEnum):
@@ -22,6 +22,8 @@ class ServiceHealth(StrEnum):
     """The records do not tell."""
 
 
+HELD = "what is held"
+"""Name of the unknown facts about held states."""
 WORKING = {ServiceHealth.RECOVERED, ServiceHealth.MITIGATED}
 """States in which the service works, as far as is known."""
 
@@ -79,13 +81,41 @@ class HeldItem:
 
     kind: str
     """maintenance, switches, limits, hold or kept_rows."""
+    environment: str
+    name: str
+    """Name of the switch, service, limit, migration or table."""
     what: str
     by: tuple[str, ...]
     until: datetime | None
     source: str
+    line: str = ""
+    """All of it in one line, with the way to end it; empty if only a record tells of it."""
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "by": list(self.by), "until": _format(self.until)}
+        names = ("kind", "environment", "what", "source")
+        return {**{name: getattr(self, name) for name in names}, "by": list(self.by), "until": _format(self.until)}
+
+    def describe(self) -> str:
+        """Describe it for a phone: what, where, and until when."""
+        until = f", until {format_utc(self.until)}" if self.until else ""
+        by = f", held by {' and '.join(self.by)}" if self.by else ""
+        return f"{self.what} in {self.environment}{by}{until}"
+
+
+@dataclass(frozen=True)
+class LiveHeld:
+    """What the incident holds now at Cloudflare, as far as it was read."""
+
+    items: tuple[HeldItem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What differs from what is stored, such as a closed service that is open."""
+    unread: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
+    """Environments that were read or tried. Without one, nothing is proved."""
+    unread_kinds: frozenset[tuple[str, str]] = frozenset()
+    """Environments and kinds of which something was not read."""
+    reset_commands: tuple[str, ...] = ()
+    """Label or command for each environment that resets what is held."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +203,12 @@ class IncidentState:
     def find_service(self, environment: str, service: str) -> ServiceState | None:
         found = (each for each in self.services if (each.environment, each.service) == (environment, service))
         return next(found, None)
+
+    @property
+    def leftovers(self) -> tuple[str, ...]:
+        """Return what the incident holds, each in one line, and what is unknown of it."""
+        held = (each.line or f"{each.describe()}; {each.source}, not read live" for each in self.held)
+        return (*held, *(fact.why for fact in self.unknown if fact.what == HELD))
 
     @property
     def headline(self) -> str:

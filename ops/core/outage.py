@@ -210,6 +210,12 @@ class OutageEvidence:
         return is_reported or self.api in {ApiState.FAILS, ApiState.SUSPENDED}
 
     @property
+    def is_healthy(self) -> bool:
+        """Whether the probes of every service are healthy, and no sign shows an outage."""
+        healthy = [each.verdict == Verdict.HEALTHY for each in self.services]
+        return bool(healthy) and all(healthy) and not self.is_cloudflare and not self.silent_providers
+
+    @property
     def possible(self) -> tuple[str, ...]:
         """Signs of a status page that its trouble is wider than it says."""
         return tuple(line for report in self.pages for line in _prefixed(report, report.possible))

@@ -34,6 +34,8 @@ ADDED_LATER = {"approval", "watch", "state", "live", "headline", "job"}
 """Fields that older records lack. An empty one is not written, so that the digest of an older record stays."""
 DONE = "Done"
 """State of a run whose proof says nothing about health, such as a service that was closed."""
+HEALTHY = "Healthy"
+"""State in the record of an outage check whose probes were healthy, without a sign of an outage."""
 ENDED_KIND = "ended"
 """Kind of the row whose text is the decision."""
 

@@ -8,19 +8,15 @@ from math import ceil
 
 from ops.core.clock import format_utc
 from ops.core.errors import Decision
-from ops.core.incident_journal import IncidentJournal, IssueAction, IssueRecord
+from ops.core.incident_journal import BOT_NAME, IncidentJournal, IssueAction, IssueRecord
 from ops.core.incident_state import WORKING, Moment, ServiceHealth, ServiceState, UnknownFact
 from ops.core.names import ALL_CLEAR, quote_name
 from ops.core.outage import OutageVerdict
-from ops.core.run_record import DONE, ENDED_KIND
+from ops.core.run_record import DONE, ENDED_KIND, HEALTHY
 from ops.core.timeline import EventKind
 
-HEALTHY = "Healthy"
-"""State in the record of an outage check whose probes were healthy, without a sign of an outage."""
 LABEL = "recover:"
 """Start of each label that requests a recovery."""
-BOT_NAME = "[bot]"
-"""End of the login of each bot."""
 HEALTH_NOTE = re.compile(r"(recovered|broken)\s+([a-z][a-z0-9_-]*)(?:\s+in\s+([a-z][a-z0-9_-]*))?", re.IGNORECASE)
 """A responder's note about the health of a service."""
 _CONFIRMATIONS = {Decision.HEALTHY_AS_BEFORE, Decision.NOTHING_TO_DO, Decision.PLANNED, Decision.REFUSED}
@@ -39,6 +35,10 @@ class _ServiceFacts:
     broken: Moment | None = None
     first_run: IssueRecord | None = None
     last_write: IssueRecord | None = None
+    is_planned: bool = False
+    """Whether a run prepared a change for people to merge."""
+    merged: Moment | None = None
+    """When a merged change of limits was applied."""
     recovery: IssueRecord | None = None
     recovered: Moment | None = None
     relapsed: Moment | None = None
@@ -47,18 +47,11 @@ class _ServiceFacts:
     """Since when a check saw a provider's outage, until one sees its end."""
 
     def broken_again(self, why: str, at: datetime, url: str = "") -> "_ServiceFacts":
-        """Return the facts after the service failed again, or still."""
-        had_recovered = self.recovered is not None
-        return replace(
-            self,
-            is_affected=True,
-            state=ServiceHealth.RELAPSED if had_recovered else ServiceHealth.BROKEN,
-            why=why,
-            relapsed=Moment(at, why, url) if had_recovered else self.relapsed,
-            recovered=None,
-            recovery=None,
-            mitigated=None,
-        )
+        """Return the facts after the service failed again, or still. A recovery before it stays a fact."""
+        state = ServiceHealth.RELAPSED if self.recovered else ServiceHealth.BROKEN
+        is_first = state == ServiceHealth.RELAPSED != self.state
+        relapsed = Moment(at, why, url) if is_first else self.relapsed
+        return replace(self, is_affected=True, state=state, why=why, relapsed=relapsed, mitigated=None)
 
 
 class ServiceFold:
@@ -89,7 +82,11 @@ class ServiceFold:
         place = (record.environment, record.service)
         facts = self._facts.get(place, _ServiceFacts(*place))
         has_sent, has_written = one.first_event_at(EventKind.WRITING), one.first_event_at(EventKind.WRITTEN)
-        facts = replace(facts, first_run=facts.first_run or one, last_write=one if has_written else facts.last_write)
+        is_planned = record.decision == Decision.PLANNED
+        last_write = one if has_written and not is_planned else facts.last_write
+        facts = replace(
+            facts, first_run=facts.first_run or one, last_write=last_write, is_planned=facts.is_planned or is_planned
+        )
         if facts.state not in WORKING:
             facts = replace(facts, why=f"no run recovered it; last result: {one.result_text}")
         self._facts[place] = facts
@@ -122,12 +119,12 @@ class ServiceFold:
             self._facts[place] = facts.broken_again(f"the watch found {word} at {_clock(at)}", at, one.url)
         elif record.decision == Decision.MITIGATED and (green := one.first_event_at(EventKind.VERIFIED)):
             until = f"to the end of the watch, {_clock(at)}"
-            if facts.recovered and green == began:
+            if facts.recovered and facts.state in WORKING and green == began:
                 source = f"{facts.recovered.source}, and in the watch until {_clock(at)}"
                 moment = Moment(facts.recovered.at, source, facts.recovered.url)
             else:
                 moment = Moment(green, f"probes healthy from then {until}", one.url)
-            recovered = facts if facts.recovered else _recover(facts, moment, None)
+            recovered = facts if facts.state in WORKING else _recover(facts, moment, None)
             why = f"the watch ended well at {_clock(at)}"
             self._facts[place] = replace(recovered, state=ServiceHealth.MITIGATED, mitigated=moment, why=why)
 
@@ -148,6 +145,12 @@ class ServiceFold:
             else:
                 self._facts[place] = _mitigate(facts, Moment(at, source, one.url))
 
+    def apply_raise(self, one: IssueRecord, at: datetime, environment: str) -> None:
+        """Apply the bot's note that limits were raised: the write that a run had prepared as a pull request."""
+        for place, facts in self._facts.items():
+            if place[0] == environment and facts.is_planned:
+                self._facts[place] = replace(facts, merged=Moment(at, "note: limits applied", one.url))
+
     def apply_outage(self, one: IssueRecord) -> None:
         """Apply an outage check. After one that saw an outage, a healthy one without a sign of it shows its end."""
         record, at = one.record, one.record.rows[-1].at
@@ -167,9 +170,7 @@ class ServiceFold:
         why = f"{act.who} reopened the incident at {_clock(act.at)}, and no later record tells"
         for place, facts in self._facts.items():
             if facts.state in WORKING:
-                self._facts[place] = replace(
-                    facts, state=ServiceHealth.UNKNOWN, why=why, recovered=None, recovery=None, mitigated=None
-                )
+                self._facts[place] = replace(facts, state=ServiceHealth.UNKNOWN, why=why, mitigated=None)
 
     def build(self) -> tuple[ServiceState, ...]:
         """Return the affected services, by name."""
@@ -198,22 +199,18 @@ def _mitigate(facts: _ServiceFacts, moment: Moment) -> _ServiceFacts:
 
 
 def _build_service(journal: IncidentJournal, facts: _ServiceFacts) -> ServiceState:
-    main = facts.recovery or facts.last_write
-    written = main.first_event_at(EventKind.WRITTEN) if main else None
     return ServiceState(
         environment=facts.environment,
         service=facts.service,
         state=facts.state,
         why=facts.why,
-        broken_since=facts.broken or find_start(journal),
+        broken_since=facts.broken or find_start(journal, facts.service),
         detected=find_detection(journal),
         acknowledged=find_acknowledgment(journal),
         requested=find_request(facts.first_run, journal.actions)
         if facts.first_run
         else Moment(None, "no runbook ran on it"),
-        written=Moment(written, "run record", main.url if main else "")
-        if written
-        else Moment(None, "no run changed anything"),
+        written=_find_write(facts),
         recovered=facts.recovered or Moment(None, facts.why),
         recovered_by=facts.recovery.record.run if facts.recovery else "",
         relapsed=facts.relapsed or Moment(None, "no relapse is recorded"),
@@ -221,12 +218,24 @@ def _build_service(journal: IncidentJournal, facts: _ServiceFacts) -> ServiceSta
     )
 
 
+def _find_write(facts: _ServiceFacts) -> Moment:
+    """Return the write of the recovery, else the last one."""
+    main = facts.recovery or facts.last_write
+    at = main.first_event_at(EventKind.WRITTEN) if main else None
+    if main and at:
+        return Moment(at, "run record", main.url)
+    return facts.merged or Moment(None, "no run changed anything")
+
+
 def _why_not_mitigated(facts: _ServiceFacts) -> str:
     return "no watch has ended well since the recovery" if facts.state == ServiceHealth.RECOVERED else facts.why
 
 
-def find_start(journal: IncidentJournal) -> Moment:
-    """Return when the incident began, as the issue form says."""
+def find_start(journal: IncidentJournal, service: str = "") -> Moment:
+    """Return when the incident began, as the issue form says: for its service, or for all if it names none."""
+    if service and journal.form.service not in {"", service}:
+        how = f'add it with `ops incident note {journal.number} "13:05 broken {service}: …"`'
+        return Moment(None, f"the issue form gives the start of {journal.form.service} only; {how}")
     if journal.began is None:
         unread = journal.form.unread_start
         return Moment(

@@ -21,9 +21,9 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.journal import read_journal
-from ops.report.close import find_leftovers
 from ops.report.evidence import IncidentEvidence, ServiceHistory, list_commits, workflow_runs
 from ops.report.impact_sources import read_impact
+from ops.status.incident import find_environments, read_live_held
 from ops.status.status import describe_live_schema
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ def write_report(
         return None
     evidence = _add_histories(evidence, config, environ)
     evidence = replace(evidence, impact=read_impact(evidence, config, environ))
-    if evidence.closed_at is not None:
-        evidence = _add_leftovers(evidence, config, environ)
+    evidence = _add_live(evidence, config, config_path, environ)
     evidence = redactor.redact_value(_add_commits(evidence, config, repository))
     text = issue.render_report(evidence)
     with provider_errors(CHECK_HINT):
@@ -110,11 +109,12 @@ def _add_histories(evidence: IncidentEvidence, config: "Config", environ: Mappin
     return replace(evidence, histories=tuple(served), unavailable=(*evidence.unavailable, *unavailable))
 
 
-def _add_leftovers(evidence: IncidentEvidence, config: "Config", environ: Mapping[str, str]) -> IncidentEvidence:
-    """Read leftovers of the incident in the environments where its runs acted."""
-    names = (one.record.environment for one in evidence.our_runs)
-    leftovers = find_leftovers(config, environ, evidence.number, names)
-    return replace(evidence, leftovers=leftovers.lines, reset_commands=leftovers.reset_commands)
+def _add_live(
+    evidence: IncidentEvidence, config: "Config", config_path: Path, environ: Mapping[str, str]
+) -> IncidentEvidence:
+    """Read what the incident holds in the environments where its runs acted."""
+    environments = find_environments(evidence, config)
+    return replace(evidence, live=read_live_held(config, config_path, environ, evidence.number, environments))
 
 
 def _read_history(

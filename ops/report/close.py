@@ -1,26 +1,22 @@
-"""Close an incident from the command line, and find what it leaves active."""
+"""Close an incident from the command line, and list what it leaves active."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app.configuration import load_config, program_name
-from ops.app.session import Session
+from ops.app.configuration import load_config
 from ops.core.clock import current_time, format_utc
-from ops.core.errors import OpsError, Reason, Refused
-from ops.core.names import ALL_CLEAR
-from ops.core.next_step import build_command
+from ops.core.errors import Reason, Refused
+from ops.core.incident_fold import fold_incident
+from ops.core.incident_state import LiveHeld
 from ops.core.redaction import Redactor
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.incident.commands import add_note
-from ops.status import text as rendering
-from ops.status.status import EnvironmentStatus, read_status
+from ops.status.incident import find_environments, read_journal_of, read_live_held
 
 if TYPE_CHECKING:
-    from ops.config import Config, Environment
     from ops.core.incident_journal import IssueRecord
 
 OPEN_RUN = timedelta(minutes=30)
@@ -28,62 +24,13 @@ OPEN_RUN = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
-class Leftovers:
-    """Active or unknown states of an incident, and how to reset them."""
-
-    lines: tuple[str, ...] = ()
-    reset_commands: tuple[str, ...] = ()
-    environments: tuple[str, ...] = ()
-    """Environments that were read or tried. Without one, empty `lines` prove nothing."""
-
-
-def find_leftovers(config: "Config", environ: Mapping[str, str], number: int, environments: Iterable[str]) -> Leftovers:
-    """Read these environments. One that ops.yml does not have, or that cannot be read, is a line."""
-    lines, reset_commands, names = list[str](), list[str](), tuple(filter(None, dict.fromkeys(environments)))
-    for name in names:
-        environment = config.environments.get(name)
-        if environment is None:
-            lines.append(f"unknown in {name}: ops.yml has no such environment")
-            continue
-        try:
-            status = _read_status(environment, environ, number)
-        except OpsError as error:
-            lines.append(f"unknown in {name}: {error.message}")
-            continue
-        lines += rendering.leftover_lines(status)
-        reset_commands += _list_reset_commands(status, config, environ, number)
-    return Leftovers(tuple(lines), tuple(reset_commands), names)
-
-
-def _read_status(environment: "Environment", environ: Mapping[str, str], number: int) -> EnvironmentStatus:
-    with ExitStack() as ending:
-        session = Session(environment, environ, ending)
-        return read_status(session, program_name(environ), with_services=False).of_incident(number)
-
-
-def _list_reset_commands(
-    status: EnvironmentStatus, config: "Config", environ: Mapping[str, str], number: int
-) -> Iterator[str]:
-    """Yield the label or command that resets the switches, and a command per maintenance window."""
-    name, program = status.environment, program_name(environ)
-    where = {"environment": name, "incident": number}
-    if status.switches:
-        labels = [
-            put for put, label in config.labels.items() if (label.runbook, label.environment) == (ALL_CLEAR, name)
-        ]
-        put = f"the label {labels[0]} on the incident, within 7 days of its closing; or " if labels else ""
-        yield f"{put}{build_command(program, ALL_CLEAR, where)}"
-    for block in status.windows:
-        options = {"state": "off", "service": block.service, "path": block.path, **where}
-        yield build_command(program, "maintenance", options)
-
-
-@dataclass(frozen=True)
 class ClosedIncident:
     number: int
     url: str
     was_open: bool
-    leftovers: Leftovers
+    leftovers: tuple[str, ...] = ()
+    """What stays active, or is unknown."""
+    live: LiveHeld = field(default_factory=LiveHeld)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -91,9 +38,9 @@ class ClosedIncident:
             "number": self.number,
             "url": self.url,
             "was_open": self.was_open,
-            "leftovers": list(self.leftovers.lines),
-            "environments": list(self.leftovers.environments),
-            "reset_commands": list(self.leftovers.reset_commands),
+            "leftovers": list(self.leftovers),
+            "environments": list(self.live.environments),
+            "reset_commands": list(self.live.reset_commands),
         }
 
 
@@ -105,27 +52,24 @@ def close_incident(
     Raises:
         Refused: a run on it has no result yet. `anyway` closes it all the same.
     """
-    from ops.github.issues import TrustedAuthors, records_of, require_incident
-
     config = load_config(config_path, environ, redactor)
-    repository, now = connect(environ, redactor), current_time(environ)
-    with provider_errors(CHECK_HINT):
-        issue = repository.get_issue(number)
-        require_incident(issue)
-        if issue.state == "closed":
-            return ClosedIncident(number, issue.html_url, was_open=False, leftovers=Leftovers())
-        runs = [found for found in records_of(issue, TrustedAuthors(repository)) if found.is_run]
+    now = current_time(environ)
+    journal = read_journal_of(number, config, environ, redactor)
+    if journal.closed_at is not None:
+        return ClosedIncident(number, journal.url, was_open=False)
     if not anyway:
-        _refuse_open_run(number, runs, now)
-    left = find_leftovers(config, environ, number, (found.record.environment for found in runs))
+        _refuse_open_run(number, journal.records, now)
+    live = read_live_held(config, config_path, environ, number, find_environments(journal, config))
+    left = fold_incident(journal, live, config.places).leftovers
     add_note(number, f"{now:%Y-%m-%d %H:%M:%S} {note.strip() or 'closed'}", environ, redactor, now=now)
     with provider_errors(CHECK_HINT):
-        issue.edit(state="closed", state_reason="completed")
-    return ClosedIncident(number, issue.html_url, was_open=True, leftovers=redactor.redact_value(left))
+        connect(environ, redactor).get_issue(number).edit(state="closed", state_reason="completed")
+    closed: ClosedIncident = redactor.redact_value(ClosedIncident(number, journal.url, True, left, live))  # noqa: FBT003
+    return closed
 
 
-def _refuse_open_run(number: int, runs: "list[IssueRecord]", now: datetime) -> None:
-    for found in runs:
+def _refuse_open_run(number: int, records: "Iterable[IssueRecord]", now: datetime) -> None:
+    for found in (each for each in records if each.is_run):
         record, began = found.record, found.record.rows[0].at if found.record.rows else None
         if not record.decision and began is not None and now - began < OPEN_RUN:
             raise Refused(

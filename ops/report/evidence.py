@@ -15,7 +15,7 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.core.clock import parse_utc
 from ops.core.incident_fold import fold_incident
 from ops.core.incident_journal import IncidentJournal, IssueRecord
-from ops.core.incident_state import IncidentState
+from ops.core.incident_state import IncidentState, LiveHeld
 from ops.core.run_record import is_closed_watch
 from ops.github.client import read_json
 from ops.report.impact import ServiceImpact
@@ -99,10 +99,8 @@ class IncidentEvidence(IncidentJournal):
     unavailable: tuple[str, ...] = ()
     impact: tuple[ServiceImpact, ...] = ()
     """Numbers of the analytics by service; without the services whose window is unknown."""
-    leftovers: tuple[str, ...] = ()
-    """For a closed incident: switches, limits and maintenance that are still active, or unknown."""
-    reset_commands: tuple[str, ...] = ()
-    """Commands and labels that reset the leftovers."""
+    live: LiveHeld | None = None
+    """What the incident holds; None if nobody read it."""
 
     @property
     def is_drill(self) -> bool:
@@ -110,7 +108,17 @@ class IncidentEvidence(IncidentJournal):
 
     @cached_property
     def state(self) -> IncidentState:
-        return fold_incident(self, places=self.places)
+        return fold_incident(self, self.live, self.places)
+
+    @property
+    def leftovers(self) -> tuple[str, ...]:
+        """Return what a closed incident still holds, or what is unknown of it."""
+        return self.state.leftovers if self.closed_at is not None and self.live else ()
+
+    @property
+    def reset_commands(self) -> tuple[str, ...]:
+        """Return the commands and labels that reset the leftovers."""
+        return self.live.reset_commands if self.closed_at is not None and self.live else ()
 
     @property
     def main_run(self) -> IssueRecord | None:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ops.config.strict_yaml import read_yaml
-from ops.core.clock import format_rfc3339, parse_utc
-from ops.core.held_state import HeldState
+from ops.core.clock import format_planned_end, format_rfc3339, format_utc, parse_utc
 from ops.core.names import LIMITS_FILE, quote_name
 from ops.core.next_step import build_command
-from ops.core.owners import StateOwner
+from ops.core.owners import StateOwner, describe_owners
 from ops.core.runtime_contract import AI_SWITCH, CONTRACT_VERSION, MAINTENANCE_SWITCH, ReportedSwitch
 from ops.maintenance.reopening_duty import is_over, name_only_run
 
@@ -84,6 +83,51 @@ class StatusSource(Protocol):
     def has_ai_order(self) -> bool: ...
 
 
+@dataclass(frozen=True)
+class HeldState:
+    """A state that is not the normal one, with everybody who holds it."""
+
+    kind: str
+    """Key of the JSON result that has its details: maintenance, switches or limits."""
+    name: str
+    """Name of the service, switch or limit in ops.yml."""
+    what: str
+    state: str
+    owners: tuple[StateOwner, ...]
+    """Those whose end has passed count only if there is no other."""
+    since: datetime | None
+    until: datetime | None
+    """Time at which it ends by itself."""
+    release: str
+    """Command that ends it; empty if a step by hand comes first, and while a run is about to end it."""
+    run: str = ""
+    """Run that ends it, in words; empty if there is none."""
+    planned_end: datetime | None = None
+    """Reminder of people; nothing ends it then."""
+    step: str = ""
+    """Step by hand that ends it, or that makes its command work again, if ops.yml no longer has it."""
+
+    def describe(self, now: datetime, where: str = "") -> str:
+        """Describe it in one line: who holds it, since when, until when, and how to end it. `where` may be empty."""
+        moments = [f"since {format_utc(self.since)}"] if self.since else []
+        if self.until:
+            moments.append(f"until {format_utc(self.until)}" if self.until > now else f"ended {format_utc(self.until)}")
+        elif self.planned_end:
+            moments.append(format_planned_end(self.planned_end, now))
+        held = [f"held by {describe_owners(self.owners)}"] if self.owners else []
+        way_out = f"`{self.release}`" if self.release else self.step
+        ends = f"; to end it: {way_out}" if way_out else ""
+        parts = [self.state, *held, *moments, *filter(None, [self.run, where])]
+        return f"{self.what}: {', '.join(parts)}{ends}"
+
+    def to_json(self) -> dict[str, Any]:
+        moments = {name: getattr(self, name) for name in ("since", "until", "planned_end")}
+        times = {name: moment and format_rfc3339(moment) for name, moment in moments.items()}
+        held = {"held_by": [each.describe() for each in self.owners]}
+        ends = {"release": self.release, "step": self.step}
+        return {"kind": self.kind, "what": self.what, "state": self.state, **held, **times, **ends}
+
+
 def list_held(status: StatusSource) -> Iterator[HeldState]:
     """Yield the held states: closed services first."""
     yield from (_hold_window(status, each) for each in status.windows)
@@ -102,6 +146,7 @@ def _hold_window(status: StatusSource, window: "MaintenanceWindow") -> HeldState
     is_left = is_changed or not run or is_over(since, status.read_at)
     return HeldState(
         "maintenance",
+        name or window.service,
         window.scope,
         "offline at the edge",
         tuple(each for each in owners or window.all_owners if not each.is_run),
@@ -141,6 +186,7 @@ def _hold_switch(status: StatusSource, switch: "SwitchState") -> HeldState:
     return HeldState(
         "switches",
         switch.name,
+        switch.name,
         f"{quote_name(value.state)}{closes}",
         tuple(each for each in owners if not each.is_run),
         value.since,
@@ -156,6 +202,7 @@ def _hold_undeclared(status: StatusSource, switch: UndeclaredSwitch) -> HeldStat
     closes = f" ({switch.service} is offline)" if switch.name == MAINTENANCE_SWITCH else ""
     return HeldState(
         "switches",
+        switch.name,
         quote_name(switch.name),
         f"{quote_name(switch.shown.state)}{closes}, as {switch.service} shows",
         (),
@@ -188,7 +235,7 @@ def _hold_limit(limit: TemporaryLimit) -> HeldState:
     state = f"{limit.limit} in {limit.period} s"
     owners = (StateOwner(limit.incident, "pull request", limit.until),) if limit.incident else ()
     step = f"remove its `temporary` from {LIMITS_FILE}"
-    return HeldState("limits", quote_name(limit.name), state, owners, None, limit.until, "", step=step)
+    return HeldState("limits", limit.name, quote_name(limit.name), state, owners, None, limit.until, "", step=step)
 
 
 def _build_release(

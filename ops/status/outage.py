@@ -33,7 +33,7 @@ from ops.core.outage import (
 )
 from ops.core.plan import RunOutcome
 from ops.core.redaction import Redactor
-from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.core.run_record import HEALTHY, RecordRow, RunRecord, embed_record
 from ops.core.threads import run_in_batches, run_parallel, run_parallel_mixed
 from ops.core.verdict import KeyAnswer, KeyVerdict, Verdict
 from ops.core.version import __version__
@@ -315,8 +315,10 @@ def publish_outage(
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
         newest = newest_own_record(repository, incident)
-        place = (SOURCE, report.environment, report.service, report.finding.verdict.value)
-        is_same = newest is not None and (newest.source, newest.environment, newest.service, newest.decision) == place
+        state = HEALTHY if report.evidence.is_healthy else ""
+        place = (SOURCE, report.environment, report.service, report.finding.verdict.value, state)
+        same = newest and (newest.source, newest.environment, newest.service, newest.decision, newest.state)
+        is_same = same == place
         new = f"{SOURCE}-{report.read_at:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
         run, earlier = (newest.run, newest.rows) if newest and is_same else (new, ())
         record = RunRecord(
@@ -325,6 +327,7 @@ def publish_outage(
             environment=report.environment,
             service=report.service,
             decision=report.finding.verdict.value,
+            state=state,
             rows=(*earlier, _row(report))[-MAX_CHECKS:],
             program=__version__,
             job=actions.job_number(environ),

@@ -58,19 +58,15 @@ def orphan_lines(status: EnvironmentStatus) -> Iterator[str]:
         )
 
 
-def leftover_lines(status: EnvironmentStatus) -> Iterator[str]:
-    """Yield one line per leftover, with its environment; unknown sources come last."""
+def warning_lines(status: EnvironmentStatus) -> Iterator[str]:
+    """Yield what differs from what is stored: accidents, open ways into closed services, routes that nobody stores."""
     where = f"in {status.environment}"
     for each in status.live:
         if each.warning:
             yield f"{each.service} {where}: {each.warning}"
     yield from map(str, status.openings)
-    for held in list_held(status):
-        yield f"{HELD_KINDS[held.kind]}{held.describe(status.read_at, where)}"
     for line in orphan_lines(status):
         yield f"maintenance: {line}"
-    for lack in status.unread:
-        yield f"unknown {where}: {lack}"
 
 
 def _describe_live(each: LiveService, status: EnvironmentStatus) -> str:

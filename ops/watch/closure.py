@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ops.app import registry
 from ops.app.session import Session
 from ops.core.errors import EXIT_CODES, Decision, OpsError, Reason
+from ops.core.names import CLOSING_RUNBOOK
 from ops.core.next_step import build_command
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SWITCH_KEY_PREFIX
 from ops.core.verdict import Verdict
@@ -18,7 +19,7 @@ from ops.maintenance.open_addresses import ClosureLook, advise_closing, find_ign
 from ops.publish.chat import post_message
 from ops.switches.values import find_rules, parse_state
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
-from ops.watch.record import CLOSING_RUNBOOK, find_incident, opening_record, post_opening
+from ops.watch.record import find_incident, opening_record, post_opening
 from ops.watch.state import WatchState
 from ops.watch.watch import Rounds, Watch
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, ProviderError, Reason
+from ops.core.names import CLOSING_RUNBOOK
 from ops.core.redaction import Redactor
 from ops.core.run_record import (
     ENDED_KIND,
@@ -47,7 +48,6 @@ ROUNDS_UNTIL_READ = 4
 """Rounds after which each runner has read its comment once."""
 OPENING = "opening"
 """Source of the record of an opening."""
-CLOSING_RUNBOOK = "maintenance"
 
 
 def find_incident(environ: Mapping[str, str], redactor: Redactor, number: int) -> "Issue":

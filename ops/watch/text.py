@@ -9,6 +9,7 @@ from typing import Any
 from ops.cloudflare.types.workers import short_id
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import Decision, Reason, page_of
+from ops.core.names import CLOSING_RUNBOOK
 from ops.core.next_step import build_command
 from ops.core.run import ICONS
 from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord
@@ -17,7 +18,6 @@ from ops.core.version import __version__
 from ops.maintenance.open_addresses import ClosureLook, advise_closing
 from ops.render import collapse_blank_lines, load_templates
 from ops.watch.judgment import FAILURES, MINUTE, WatchResult, sum_since
-from ops.watch.record import CLOSING_RUNBOOK
 from ops.watch.state import INTERVAL, WatchState
 
 MAX_POINTS = 30

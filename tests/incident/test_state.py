@@ -102,6 +102,7 @@ def test_incident_is_mitigated_when_its_last_service_recovered(incident: Inciden
     assert (api["recovered"]["at"], api["recovered"]["run"]) == (stamp(20.5), "5001.1-000a")
     assert (frontend["requested"]["at"], frontend["recovered"]["at"]) == (stamp(30), stamp(30.5))
     assert (shown["state"], shown["mitigated"]["at"]) == ("mitigated", stamp(30.5))
+    assert (api["broken_since"]["at"], frontend["broken_since"]["at"]) == (stamp(-10), None)
 
 
 def test_incident_stays_open_while_one_service_is_broken(incident: Incident) -> None:
@@ -117,7 +118,8 @@ def test_incident_stays_open_while_one_service_is_broken(incident: Incident) -> 
 def test_second_recovery_after_a_relapse_counts(incident: Incident) -> None:
     relapse = watch("api", 21, 30, "relapsed")
     post(incident, recovery("5001.1-000a", "api", 20), relapse)
-    assert services(state(incident)) == {"api": "relapsed"}
+    (broken,) = state(incident)["services"]
+    assert (broken["state"], broken["recovered"]["at"], broken["mitigated"]["at"]) == ("relapsed", stamp(20.5), None)
 
     post(incident, recovery("5001.1-000b", "api", 40), watch("api", 41, 70, "mitigated"))
 
@@ -139,6 +141,22 @@ def test_reopened_incident_keeps_both_periods(incident: Incident) -> None:
         {"opened_at": stamp(80), "closed_at": None, "by": "bob"},
     ]
     assert (shown["state"], services(shown)) == ("open", {"api": "unknown"})
+
+
+def test_merged_limits_are_the_write_of_their_request_and_are_held(incident: Incident) -> None:
+    proposed = recovery("5001.1-000a", "api", 5, decision="planned", runbook="propose-limits")
+    text = "production: calc raised to 60 until 2026-11-24 09:00:00 UTC: in effect, seen from FRA"
+    post(incident, proposed, replace(note(30, text), job="5001.1"), note(31, "broken api: too many clients"))
+
+    shown = state(incident)
+
+    (api,) = shown["services"]
+    assert (api["requested"]["at"], api["written"]["at"]) == (stamp(5), stamp(30))
+    assert [(each["kind"], each["until"]) for each in shown["held"]] == [("limits", "2026-11-24T09:00:00Z")]
+
+    ended = "production: calc: the raise to 60 ended; 30 in 60 s applies"
+    post(incident, replace(note(70, ended), job="5001.1"))
+    assert state(incident)["held"] == []
 
 
 def test_note_of_a_responder_recovers_a_service(incident: Incident) -> None:

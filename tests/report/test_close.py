@@ -30,9 +30,10 @@ def test_incident_is_closed_once_with_a_note(incident: Incident, releases: Relea
     assert "reverted the release [note" in incident.timeline[-1]
 
 
-def test_close_without_a_run_has_read_no_environment(incident: Incident) -> None:
-    unknown = "unknown whether something stays on: no run on it names an environment. Check `ops status`"
-    assert close(incident).out.endswith(f"/issues/1 closed\n  {unknown}\n")
+def test_close_without_a_run_reads_every_environment(incident: Incident) -> None:
+    lines = close(incident).out.splitlines()[1:]
+
+    assert {line.partition("unknown in ")[2].partition(":")[0] for line in lines} == {"production", "staging"}
 
 
 @pytest.mark.parametrize(

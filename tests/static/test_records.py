@@ -14,7 +14,6 @@ PLACES = {
     "ops/github/triggers.py": "finds our own comment to write",
     "ops/incident/commands.py": "prints them",
     "ops/report/build.py": "prints them",
-    "ops/report/close.py": "warns of a run without an end",
     "ops/setup/doctor/facts.py": "prints them",
     "ops/status/last_runs.py": "prints them",
     "ops/watch/record.py": "finds the comment of an old watch to write into it, or to end it",

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from ops.core.outage import ApiState, OutageEvidence, PageState, ServiceSigns, StatusReport, judge_outage
-from ops.core.run_record import RunRecord, read_record
+from ops.core.run_record import RecordRow, RunRecord, embed_record, read_record
 from ops.core.verdict import Verdict
 from ops.status.outage import OutageReport, draft_lines
 from sandbox.edge.status_pages import StatusIncident
 from tests.conftest import Incident, Outcome
 from tests.support.commands import LIST
-from tests.support.shop import Shop
+from tests.support.shop import WORKER, Shop
 
 TEXT = "Our provider Cloudflare reports trouble with Workers"
 
@@ -163,6 +163,29 @@ def test_check_is_a_row_of_the_timeline(shop: Shop, incident: Incident) -> None:
     shown = incident.show()
 
     assert "outage check of web in live: theirs: www.cloudflarestatus.com: Workers: major outage" in shown.out
+
+
+def test_end_of_an_outage_recovers_the_service(shop: Shop, incident: Incident) -> None:
+    sandbox = shop.world.sandbox
+    post_broken(incident)
+    check(shop, "web")
+    assert state_of(incident, shop) == "broken"
+
+    sandbox.deploy(WORKER, shop.good)
+    sandbox.clock.advance(6 * 3600)
+    check(shop, "web")
+
+    assert state_of(incident, shop) == "mitigated"
+
+
+def post_broken(incident: Incident) -> None:
+    row = RecordRow(incident.world.sandbox.clock.now(), "note", "broken web: 500 everywhere")
+    incident.github.comment(incident.number, embed_record("x", RunRecord("note-1", source="note", rows=(row,))), "mai")
+
+
+def state_of(incident: Incident, shop: Shop) -> str:
+    (web,) = incident.show("--json", **shop.environ()).result["services"]
+    return str(web["state"])
 
 
 def report(*, api: ApiState = ApiState.WORKS, providers: Mapping[str, Verdict] | None = None) -> OutageReport:
