@@ -140,8 +140,14 @@ class Git:
         return self.commits_ahead(commit, self.commits[sha]) if sha else self.history(commit)[::-1]
 
     def merge_base(self, one: FakeCommit, other: FakeCommit) -> FakeCommit | None:
+        """Return a common ancestor that no other one has as its ancestor. Dates do not count: a clock can go back.
+
+        git-scm.com/docs/git-merge-base
+        """
         known = {commit.sha for commit in self.history(one)}
-        return next((commit for commit in self.history(other) if commit.sha in known), None)
+        common = [commit for commit in self.history(other) if commit.sha in known]
+        older = {sha for commit in common for sha in commit.parents}
+        return next((commit for commit in common if commit.sha not in older), None)
 
     def files_at(self, sha: str | None) -> Files:
         """Return the files of a commit; none for None."""

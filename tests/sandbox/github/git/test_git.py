@@ -1,6 +1,7 @@
 """Commits, files, refs and pull requests in GitHub's API."""
 
 import base64
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -122,7 +123,8 @@ def test_commits_are_newest_first_and_filtered(api: Api) -> None:
 
 def test_commits_are_compared_from_merge_base(api: Api) -> None:
     hub = api.github
-    base = hub.add_commit("Base", "alice", files={"a": "1\n", "b": "1\n"})
+    earlier = datetime(2020, 1, 1, tzinfo=UTC)  # as after a clock was set back: the first commit is newer
+    base = hub.add_commit("Base", "alice", files={"a": "1\n", "b": "1\n"}, at=earlier)
     head = hub.add_commit("Fix", "alice", branch="fix", files={"a": "2\n", "b": None, "c": "new\n"})
     ahead = api.get(f"compare/{base}...{head}")
     assert (ahead["status"], ahead["ahead_by"], ahead["behind_by"]) == ("ahead", 1, 0)
