@@ -348,8 +348,14 @@ class Run:
             state=self.state if self.decision and part == 1 else "",
             live=(self.live or "") if self.decision and part == 1 else "",
             headline=self.headline if self.decision and part == 1 else "",
+            health_before=self._health_before if part == 1 else "",
             approval=self.waiting.to_json() if self.waiting and part == 1 else {},
         )
+
+    @property
+    def _health_before(self) -> str:
+        probed = (event.data for event in self.events if event.kind == EventKind.PROBED)
+        return next((text_in(data, "health") for data in probed if "health" in data), "")
 
     def _data(self, kind: EventKind, name: str) -> str:
         event = self.last_event(kind)

@@ -30,7 +30,7 @@ MINOR_KINDS = {"probed", "compared", "confirmed", "rehearsed", "warning"}
 KEPT_KINDS = {"prepared", "approved"}
 """Kinds of rows to drop last, because later runs need them: an undo, a hold, an approval."""
 
-ADDED_LATER = {"approval", "watch", "state", "live", "headline", "job"}
+ADDED_LATER = {"approval", "watch", "state", "live", "headline", "job", "health_before"}
 """Fields that older records lack. An empty one is not written, so that the digest of an older record stays."""
 DONE = "Done"
 """State of a run whose proof says nothing about health, such as a service that was closed."""
@@ -81,6 +81,8 @@ class RunRecord:
     """What was live at the end, as `LiveState` has it; empty like `state`."""
     headline: str = ""
     """Result in one sentence, as the heading of the comment has it; empty like `state`."""
+    health_before: str = ""
+    """Verdict of the probes of health before the run; empty if unknown, and in older records."""
     digest: str = ""
     approval: Mapping[str, Any] = field(default_factory=dict)
     """A request that waits for a second person, or the use of an approval; see `ops.core.approval`."""
@@ -250,6 +252,7 @@ def _block(data: Mapping[str, Any]) -> RunRecord:
         state=require_text(data.get("state", "")),
         live=require_text(data.get("live", "")),
         headline=require_text(data.get("headline", "")),
+        health_before=require_text(data.get("health_before", "")),
         approval=dict(data.get("approval", {})),
         watch=dict(data.get("watch", {})),
         job=require_text(data.get("job", "")),

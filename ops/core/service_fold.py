@@ -14,6 +14,7 @@ from ops.core.names import ALL_CLEAR, quote_name
 from ops.core.outage import OutageVerdict
 from ops.core.run_record import DONE, ENDED_KIND, HEALTHY
 from ops.core.timeline import EventKind
+from ops.core.verdict import Verdict
 
 LABEL = "recover:"
 """Start of each label that requests a recovery."""
@@ -92,6 +93,8 @@ class ServiceFold:
         self._facts[place] = facts
         if record.runbook == ALL_CLEAR or record.state == DONE or record.decision in _CONFIRMATIONS:
             return
+        if record.decision == Decision.RECOVERED and record.health_before == Verdict.HEALTHY:
+            return  # its proof is another one than health, such as a switch that is off
         if record.decision == Decision.RECOVERED:
             verified = one.first_event_at(EventKind.VERIFIED) or at
             source = "probes of the run healthy in all required rounds"

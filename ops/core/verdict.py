@@ -220,6 +220,11 @@ class ProbeObservation:
         return not self.results and not self.notes
 
     @property
+    def health(self) -> Verdict:
+        """Return the verdict of the probes that show whether the service works; inconclusive without one."""
+        return worst_verdict(result.verdict for result in self.results if result.proves_health)
+
+    @property
     def hint(self) -> str:
         """Return the first hint of an assertion; empty if there is none."""
         return next((a.hint for result in self.results for a in result.assertions if a.hint), "")

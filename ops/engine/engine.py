@@ -148,7 +148,8 @@ class Engine:
         ends_here = options.dry_run or (options.has_next_job and plan.changes)
         will_write = (plan.changes or plan.final_changes) and not ends_here
         run.before = _observed(before, wait=options.probe_wait if will_write else PROBE_WAIT_WITHOUT_WRITE)
-        ctx.timeline.record(EventKind.PROBED, f"before: {run.before.detail}", verdict=run.before.verdict.value)
+        verdicts = {"verdict": run.before.verdict.value, "health": run.before.health.value}
+        ctx.timeline.record(EventKind.PROBED, f"before: {run.before.detail}", **verdicts)
         if ends_here:
             return _end_with_plan(options, run, plan)
         if plan.changes or plan.final_changes:
