@@ -28,6 +28,12 @@ class IssueSeeds(Seeds):
                 self._repository, self._by(author, at), title=title, body=body, labels=labels
             ).number
 
+    def edit_issue(self, number: int, body: str, by: str, at: datetime | None = None) -> None:
+        """Replace the text of an issue."""
+        with self._repository.lock:
+            issue = self.issue(number)
+            changes.edit_issue(self._repository, issue, self._by(by, at), title=issue.title, body=body)
+
     def add_label(self, name: str, description: str | None = None, color: str = "") -> None:
         """Add a label to the repository, if it is missing, and describe it."""
         with self._repository.lock:
@@ -85,6 +91,13 @@ class IssueSeeds(Seeds):
             issue = self.issue(number)
             comment = next(each for each in issue.comments if each.id == comment_id)
             changes.edit_comment(self._repository, issue, self._by(by, at), comment, body)
+
+    def delete_comment(self, number: int, comment_id: int, by: str) -> None:
+        """Delete a comment, as its author or a person with write access can."""
+        with self._repository.lock:
+            issue = self.issue(number)
+            comment = next(each for each in issue.comments if each.id == comment_id)
+            changes.delete_comment(self._repository, issue, self._by(by), comment)
 
     def issue(self, number: int) -> FakeIssue:
         """Return the live issue, not a copy."""
