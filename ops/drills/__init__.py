@@ -34,6 +34,7 @@ from ops.drills import (
     scenario_durable_object,
     scenario_leak,
     scenario_limits,
+    scenario_long_incident,
     scenario_maintenance,
     scenario_outage,
     scenario_relapse,
@@ -91,6 +92,7 @@ DRILLS: Mapping[str, scenario_release.Scenario] = {
     "revert-migration": scenario_database.REVERT,
     scenario_relapse.NAME: scenario_relapse.SCENARIO,
     scenario_relapse.NOISY: scenario_relapse.NOISY_SCENARIO,
+    scenario_long_incident.NAME: scenario_long_incident.SCENARIO,
 }
 """Name of the drill → its scenario: a good release, then a failure to recover from. The name is the runbook's unless
 the scenario says otherwise.
@@ -115,7 +117,8 @@ def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[st
         return _limits(drill, config, say, on_event)
     if name in scenario_outage.OUTAGES:
         return _outage(name, drill, config, say)
-    return _run(name, drill, config, say, on_event)
+    given = drill if drill.trigger or not DRILLS[name].needs_incident else replace(drill, trigger="command")
+    return _run(name, given, config, say, on_event)
 
 
 def require_sandbox() -> None:
@@ -236,18 +239,10 @@ def _deploy_release(
     ago = (GOOD_RELEASE_AGE, scenario.broken_ago)[index]
     with _back_in_time(sandbox, ago):
         later_live = scenario.release(sandbox, service, release, edge, folder)
-    _open_workers_dev(sandbox, service)
+    scenario_release.open_workers_dev(sandbox, service)
     sandbox.edge.site.forget_files()
     say(f"{scenario.steps[index]} {f'{format_duration(ago.total_seconds())} ago' if ago else 'just now'}")
     return later_live or scenario.live(sandbox, service)
-
-
-def _open_workers_dev(sandbox: "Sandbox", service: "Service") -> None:
-    """Serve the Worker on workers.dev if its url is there."""
-    from sandbox.cloudflare.zones.state import WORKERS_DEV
-
-    if service.worker in sandbox.account.workers and (urlsplit(service.url).hostname or "").endswith(WORKERS_DEV):
-        sandbox.set_subdomain(service.worker, enabled=True)
 
 
 def _account(drill: DrillSettings) -> str:
@@ -493,8 +488,8 @@ def _no_evidence(message: str) -> dict[str, Any]:
 
 
 def _score(name: str, drill: DrillSettings, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
-    target = config.recovery_targets.get(DRILLS[name].runbook or name)
-    expected = scenario_relapse.EXPECTED if name == scenario_relapse.NAME else Decision.RECOVERED
+    target, expected = config.recovery_targets.get(DRILLS[name].runbook or name), DRILLS[name].expected
+    with_incident = drill.trigger is not None
     return score.add_score(
-        result, target, runbook=name, edge=drill.edge, with_incident=drill.trigger is not None, expected=expected
+        result, target, runbook=name, edge=drill.edge, with_incident=with_incident, expected=expected
     )

@@ -247,9 +247,13 @@ SCENARIO = replace(
     scenario_release.WORKER,
     runbook=RUNBOOK,
     run=run,
+    expected=EXPECTED,
     is_watched=True,
     unsupported={"workerd": "a watch sees only answers, so the runtime of the Workers does not matter"},
 )
 NOISY_SCENARIO = replace(
-    SCENARIO, run=partial(run, is_noisy=True), permissions=("Workers Scripts Write", "Account Analytics Read")
+    SCENARIO,
+    run=partial(run, is_noisy=True),
+    expected=Decision.RECOVERED,
+    permissions=("Workers Scripts Write", "Account Analytics Read"),
 )

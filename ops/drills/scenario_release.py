@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.app.configuration import read_config
-from ops.core.errors import ConfigError
+from ops.core.errors import ConfigError, Decision
 from ops.core.verdict import WantedContent
 from ops.drills import release_answers
 from ops.drills.command import Params
@@ -91,6 +91,10 @@ class Scenario:
     """Parameters that replace those of `params` without an incident."""
     is_watched: bool = False
     """Whether a job watches the service after the recovery; the drill then takes longer."""
+    expected: Decision = Decision.RECOVERED
+    """Decision of a drill that succeeds."""
+    needs_incident: bool = False
+    """Whether it needs an incident; without a trigger it is then one of the trigger `command`."""
     run: Callable[..., dict[str, Any]] | None = None
     """Runs the recovery, if it needs more than one trigger."""
 
@@ -262,6 +266,14 @@ COMMITS = Scenario(
     steps=("committed the good release", "deployed the bad release"),
     unsupported=dict.fromkeys(("label", "button"), "its jobs download npm packages, which a drill does not"),
 )
+
+
+def open_workers_dev(sandbox: "Sandbox", service: "Service") -> None:
+    """Serve the Worker on workers.dev if its url is there."""
+    from sandbox.cloudflare.zones.state import WORKERS_DEV
+
+    if service.worker in sandbox.account.workers and (urlsplit(service.url).hostname or "").endswith(WORKERS_DEV):
+        sandbox.set_subdomain(service.worker, enabled=True)
 
 
 def find_live_content(sandbox: "Sandbox", service: "Service") -> WantedContent | None:

@@ -377,6 +377,23 @@ def test_relapse_is_found_by_a_watch_that_lost_its_runner(run: Run) -> None:
         assert (jobs["recovery-production"], jobs["watch"], jobs["tell-later"]) == ("success", "failure", "success")
 
 
+LONG: list[tuple[Run, list[str]]] = [
+    *((run, []) for run in taken(("long-incident", "embedded", "label"))),
+    (("long-incident", "embedded", "command"), ["--config", str(SHOPDESK), "--environment", "live"]),
+]
+
+
+@pytest.mark.parametrize(("run", "configuration"), LONG, ids=run_id)
+def test_long_incident_has_a_true_state_and_report(run: Run, configuration: list[str]) -> None:
+    """Two recoveries by two people, a reopening, and a third press that changes nothing."""
+    name, _, trigger = run
+
+    result = drill("--trigger", str(trigger), *configuration, name=name)
+
+    assert (result["decision"], result["trigger"], result["journal"]) == ("recovered", trigger, True)
+    assert "the report counts the 80 failed requests of users" in result["message"]
+
+
 NOISES = [("noisy-watch", *PLAIN), *taken(("noisy-watch", "embedded", "label"), ("noisy-watch", "embedded", "command"))]
 
 
