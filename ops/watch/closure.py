@@ -20,7 +20,7 @@ from ops.publish.chat import post_message
 from ops.switches.values import find_rules, parse_state
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
 from ops.watch.record import find_incident, opening_record, post_opening
-from ops.watch.state import WatchState
+from ops.watch.state import INTERVAL, WatchState
 from ops.watch.watch import Rounds, Watch
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ClosureWatch(Watch):
 
     def rounds(self, duration: timedelta) -> Rounds:
         """Watch until an opening, the reopening, or the end of a new or continued watch. Raises ProviderError."""
-        state, looked = self._begin(duration), ClosureLook(unread="nobody looked")
+        state = self._begin(duration)
         while (number := (yield from self._next_round(state))) is not None:
             looked, verdict = self._look_twice()
             before, state = len(state.rounds), state.with_round(number, verdict)
@@ -81,7 +81,7 @@ class ClosureWatch(Watch):
             result = self._closure_result(state, looked)
             self._save(result)
             self._on_round(result)
-        return self._end_closure(state.at_end(), looked)
+        return self._end_closure(state.at_end(), self._look_at_end(state))
 
     def _after_run(self, new: WatchState) -> WatchState:
         """Return the state: what matters is whether the service is closed."""
@@ -103,6 +103,14 @@ class ClosureWatch(Watch):
         if looked.openings:
             return looked, Verdict.UNHEALTHY
         return looked, Verdict.INCONCLUSIVE if looked.unread else Verdict.HEALTHY
+
+    def _look_at_end(self, state: WatchState) -> ClosureLook:
+        """Look once more: a machine that slept looked long ago. One look alone confirms nothing."""
+        looked, now = self._look_twice()[0], self._clock.now()
+        seen = (at for at, verdict in state.probe_rounds() if verdict == Verdict.HEALTHY)
+        if looked.unread or any(now - at >= INTERVAL for at in seen):
+            return looked
+        return replace(looked, unread="it was seen closed only once")
 
     def _look(self) -> ClosureLook:
         try:
