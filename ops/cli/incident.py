@@ -1,6 +1,7 @@
 """Commands of an incident: `ops incident …`, `ops labels …` and `ops evidence`."""
 
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,14 @@ def incident() -> None:
     """List, open and close incidents; add to a timeline, or show it."""
 
 
+def _renew_state(number: int, config: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
+    """Renew the comment with the state of the incident; a failure is a warning."""
+    from ops.report.state import refresh_state
+
+    if problem := refresh_state(number, config, environ, redactor):
+        echo(f"warning: {one_line(problem)}", err=True)
+
+
 @incident.command("import", epilog="ops incident import .ops/runs/20261124T031220-4f0a --incident 42")
 @click.argument("source", metavar="FILE|RUN")
 @click.option("--incident", "number", type=INCIDENT, required=True, help="Issue number")
@@ -30,7 +39,9 @@ def import_(redactor: Redactor, /, *, source: str, number: int, config: Path) ->
     """Post the record of a run that is missing on GitHub."""
     from ops.incident import commands as work
 
-    echo(work.import_record(source, number, config, github_environ(config, redactor), redactor))
+    environ = github_environ(config, redactor)
+    echo(work.import_record(source, number, config, environ, redactor))
+    _renew_state(number, config, environ, redactor)
 
 
 @incident.command(
@@ -56,6 +67,7 @@ def note(redactor: Redactor, /, *, number: int, text: str, config: Path) -> None
     stored, url = work.add_note(number, text, environ, redactor, now=current_time(environ))
     echo(stored)
     echo(url)
+    _renew_state(number, config, environ, redactor)
 
 
 @incident.command(
@@ -141,9 +153,10 @@ def close(redactor: Redactor, /, *, number: int, text: str, anyway: bool, as_jso
     """Add TEXT as a last note, close the incident, and list what stays active."""
     from ops.report import close as work
 
-    closed = work.close_incident(
-        number, text, config, github_environ(config, redactor, is_quiet=as_json), redactor, anyway=anyway
-    )
+    environ = github_environ(config, redactor, is_quiet=as_json)
+    closed = work.close_incident(number, text, config, environ, redactor, anyway=anyway)
+    if closed.was_open:
+        _renew_state(number, config, environ, redactor)
     if as_json:
         echo_json(closed.to_json())
         return
@@ -230,6 +243,7 @@ def lead(redactor: Redactor, /, *, number: int, login: str, config: Path) -> Non
     warn = partial(echo, err=True)
     environ = github_environ(config, redactor)
     echo(work.hand_over(number, login, config=config, environ=environ, redactor=redactor, warn=warn))
+    _renew_state(number, config, environ, redactor)
 
 
 @click.group(cls=ExampleGroup)

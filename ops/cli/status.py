@@ -185,6 +185,8 @@ def check_outage(
     program = published_prefix(environ, config, read_config(config)[0])
     if url := publish_outage(report, incident, program, environ, redactor):
         echo(url, err=as_json)
+    if incident is not None:
+        _renew_states([incident], config, environ, redactor)
 
 
 def _choose_place(service: str, environment: str, config: Path, options: Mapping[str, Any]) -> "Place":
@@ -255,6 +257,7 @@ def watch(
         raise
     if not codes:
         echo("No watch has lost its runner.", err=as_json)
+    _renew_states([each.incident for each in watches if each.incident], config, environ, redactor)
     return max(codes, default=0, key=_urgency)
 
 
@@ -325,6 +328,15 @@ def _complete_reports(incidents: list[int], config: Path, environ: Mapping[str, 
             write_report(number, config, environ, redactor, only_if_recorded=False)
         except OpsError as error:
             echo(f"the report of #{number} is not renewed: {error.message}", err=True)
+
+
+def _renew_states(incidents: list[int], config: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
+    """Renew the comments with the state of the incidents; a failure is shown and ends nothing."""
+    from ops.report.state import refresh_state
+
+    for number in dict.fromkeys(incidents):
+        if problem := refresh_state(number, config, environ, redactor):
+            echo(one_line(problem), err=True)
 
 
 def _outputs(result: "WatchResult", step: str) -> Iterator[tuple[str, str]]:

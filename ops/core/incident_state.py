@@ -212,12 +212,18 @@ class IncidentState:
 
     @property
     def headline(self) -> str:
-        """Return the state in one sentence."""
+        """Return number and state in one sentence."""
+        return f"#{self.number} is {self.summary[:1].lower()}{self.summary[1:]}"
+
+    @property
+    def summary(self) -> str:
+        """Return the state in one sentence, such as "Open: api broken again; web recovered"."""
+        word = self.state.capitalize()
         if not self.services:
-            return f"#{self.number} is {self.state}: no service is known to be affected"
+            return f"{word}: no service is known to be affected"
         groups = [(health, [each for each in self.services if each.state == health]) for health in ServiceHealth]
         words = "; ".join(f"{_list_names(group)} {_VERBS[health]}" for health, group in groups if group)
-        return f"#{self.number} is {self.state}: {words}"
+        return f"{word}: {words}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as JSON of schema 1 (docs/reference/incident-state.md)."""

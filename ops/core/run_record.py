@@ -36,6 +36,8 @@ DONE = "Done"
 """State of a run whose proof says nothing about health, such as a service that was closed."""
 HEALTHY = "Healthy"
 """State in the record of an outage check whose probes were healthy, without a sign of an outage."""
+STATE_SOURCE = "state"
+"""Source of the record in the comment with the state of an incident."""
 ENDED_KIND = "ended"
 """Kind of the row whose text is the decision."""
 

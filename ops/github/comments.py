@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import ProviderError, Reason
-from ops.core.run_record import RunRecord, parse_job_run, read_record
+from ops.core.run_record import STATE_SOURCE, RunRecord, parse_job_run, read_record
 from ops.github.client import newest_first, provider_errors
 
 if TYPE_CHECKING:
@@ -100,11 +101,16 @@ def run_records(issue: "Issue") -> "Iterator[tuple[IssueComment, RunRecord]]":
 def newest_own_record(repository: "Repository", number: int) -> RunRecord | None:
     """Return the record of the newest comment on the issue; None if somebody else wrote it, or it has none.
 
+    The comment with the state of the incident, which each job may make, is left out.
+
     Raises what PyGithub raises.
     """
-    newest = next(newest_first(repository.get_issue(number).get_comments()), None)
-    is_own = newest is not None and author_login(newest) == own_login(repository)
-    return read_record(newest.body) if newest is not None and is_own else None
+    newest = newest_first(repository.get_issue(number).get_comments())
+    for comment in islice(newest, 2):
+        record = read_record(comment.body)
+        if record is None or record.source != STATE_SOURCE:
+            return record if author_login(comment) == own_login(repository) else None
+    return None
 
 
 class RunComments:

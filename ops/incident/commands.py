@@ -18,7 +18,7 @@ from ops.core.clock import MAX_CLOCK_SKEW, current_time, format_duration, format
 from ops.core.errors import ConfigError, Reason
 from ops.core.redaction import Redactor
 from ops.core.run import Run
-from ops.core.run_record import RUN_ID_PATTERN, RecordRow, RunRecord, parse_job_run
+from ops.core.run_record import RUN_ID_PATTERN, STATE_SOURCE, RecordRow, RunRecord, parse_job_run
 from ops.core.threads import run_parallel
 from ops.core.timeline import RunEvent, event_from_json
 from ops.github.actions import job_number, repository_page
@@ -154,7 +154,7 @@ def timeline_lines(journal: "IncidentJournal") -> Iterator[str]:
     """Yield one line per event of all runs and notes, oldest first, in UTC; events of one second in run order."""
     first_of: dict[str, int] = {}
     lines = []
-    for order, one in enumerate(journal.records):
+    for order, one in enumerate(one for one in journal.records if one.record.source != STATE_SOURCE):
         whose = one.record.run if one.record.source == "run" else f"{one.record.source}, by {one.author}"
         edited = ", edited" if one.is_edited else ""
         for nth, row in enumerate(one.record.rows):

@@ -23,6 +23,7 @@ from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.journal import read_journal
 from ops.report.evidence import IncidentEvidence, ServiceHistory, list_commits, workflow_runs
 from ops.report.impact_sources import read_impact
+from ops.report.state import publish_state
 from ops.status.incident import find_environments, read_live_held
 from ops.status.status import describe_live_schema
 
@@ -61,9 +62,10 @@ def write_report(
         )
     if only_if_recorded and not evidence.our_runs:
         return None
+    evidence = _add_live(evidence, config, config_path, environ)
+    publish_state(evidence, evidence.state, config, environ, redactor)
     evidence = _add_histories(evidence, config, environ)
     evidence = replace(evidence, impact=read_impact(evidence, config, environ))
-    evidence = _add_live(evidence, config, config_path, environ)
     evidence = redactor.redact_value(_add_commits(evidence, config, repository))
     text = issue.render_report(evidence)
     with provider_errors(CHECK_HINT):

@@ -1,0 +1,125 @@
+"""The comment with the state of an incident: one for each, edited in place.
+
+GitHub has no compare-and-set for a text. So a writer reads the comment before, writes only a newer state, and reads it
+back: of two at once, the newer state stays. The body of the issue belongs to people.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ops.core.incident_state import IncidentState, ServiceHealth
+from ops.core.names import first_of
+from ops.core.run_record import STATE_SOURCE, RecordRow, RunRecord, embed_record, read_record
+from ops.core.version import __version__
+from ops.github import actions
+from ops.github.comments import author_login, own_login
+from ops.render import collapse_blank_lines, load_templates
+
+if TYPE_CHECKING:
+    from github.Issue import Issue
+    from github.IssueComment import IssueComment
+    from github.Repository import Repository
+
+    from ops.core.incident_journal import IncidentJournal
+
+PAGE = "docs/reference/incident-state.md"
+MOST_LINES = 5
+"""Most lines of one kind: the comment must fit on a phone."""
+TRIES = 3
+OVERLAP = timedelta(minutes=5)
+"""Age of comments that are read after one was made: another run may have made one at the same time."""
+ICONS = {
+    ServiceHealth.BROKEN: "❌",
+    ServiceHealth.RELAPSED: "❌",
+    ServiceHealth.UNKNOWN: "⚠️",
+    ServiceHealth.RECOVERED: "✅",
+    ServiceHealth.MITIGATED: "✅",
+}
+
+
+def render_state(state: IncidentState, docs: str = "") -> str:
+    """Return the comment, without its record. `docs`: URL before `docs/`; empty if it is unknown."""
+    text = (
+        load_templates()
+        .get_template("state.md.j2")
+        .render(
+            state=state,
+            icons=ICONS,
+            held=first_of([each.describe() for each in state.held], MOST_LINES),
+            unknown=first_of([f"{each.what}: {each.why}" for each in state.unknown], MOST_LINES),
+            page=f"{docs}{PAGE}" if docs else "",
+        )
+    )
+    return collapse_blank_lines(text).strip()
+
+
+def save_state(
+    repository: "Repository",
+    journal: "IncidentJournal",
+    state: IncidentState,
+    environ: Mapping[str, str],
+    *,
+    docs: str = "",
+) -> str:
+    """Write the state, unless the comment shows a newer one. Return its URL; "" if there is none.
+
+    A laptop only edits it: a comment that a person made belongs to that person. Raises what PyGithub raises.
+    """
+    row = RecordRow(state.read_at, STATE_SOURCE, state.headline)
+    record = RunRecord(
+        _name(state.number), source=STATE_SOURCE, rows=(row,), program=__version__, job=actions.job_number(environ)
+    )
+    body, issue = embed_record(render_state(state, docs), record), repository.get_issue(state.number)
+    known = [int(one.url.rpartition("-")[2]) for one in journal.records if one.record.source == STATE_SOURCE]
+    comment = _find_first(issue, known)
+    if comment is None:
+        if not actions.is_job(environ):
+            return ""
+        comment = _create_once(issue, body, state.read_at)
+    _write_newest(issue, comment, body, state.read_at)
+    return comment.html_url
+
+
+def _name(number: int) -> str:
+    return f"state-{number}"
+
+
+def _find_first(issue: "Issue", known: Iterable[int]) -> "IssueComment | None":
+    """Return the oldest of these comments that still exists."""
+    from github import UnknownObjectException
+
+    for number in sorted(known):
+        try:
+            return issue.get_comment(number)
+        except UnknownObjectException:
+            continue
+    return None
+
+
+def _create_once(issue: "Issue", body: str, read_at: datetime) -> "IssueComment":
+    """Create the comment. If another run made one at the same time, delete ours and return the older one."""
+    created, own = issue.create_comment(body), own_login(issue.repository)
+    since = min(created.created_at, read_at) - OVERLAP
+    for comment in issue.get_comments(since=since):
+        record = read_record(comment.body)
+        is_other = record is not None and record.run == _name(issue.number) and comment.id < created.id
+        if is_other and author_login(comment) == own:
+            created.delete()
+            return comment
+    return created
+
+
+def _write_newest(issue: "Issue", comment: "IssueComment", body: str, read_at: datetime) -> None:
+    """Edit the comment until it shows this state or a newer one."""
+    for _ in range(TRIES):
+        if (shown := _find_time(comment.body)) is not None and shown >= read_at:
+            return
+        comment.edit(body)
+        comment = issue.get_comment(comment.id)
+
+
+def _find_time(body: str) -> datetime | None:
+    """Return the time of the state in a comment; None without one."""
+    record = read_record(body)
+    return next((row.at for row in record.rows if row.kind == STATE_SOURCE), None) if record else None

@@ -1,0 +1,124 @@
+"""Comment with the state of an incident: one, with the newest state."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from ops.core.run_record import read_record
+from ops.github.comments import BOT
+from sandbox.github.issues.state import FakeComment
+from tests.conftest import Incident
+from tests.incident.test_state import at, incident, note, post, recovery, state
+
+__all__ = ["incident"]
+
+JOB = {"GITHUB_ACTIONS": "true"}
+COMMENTS = "/repos/*/*/issues/*/comments"
+EDIT = {"method": "PATCH", "path": "/repos/*/*/issues/comments/*"}
+
+
+def write(incident: Incident, text: str = "looked at it", **environ: str) -> None:
+    """Add a note in a job, which also renews the state."""
+    incident.world.sandbox.clock.advance(10)
+    where = ("--config", str(incident.world.config))
+    done = incident.ops("incident", "note", str(incident.number), text, *where, **{**JOB, **environ})
+    assert done.code == 0, done.err
+
+
+def comments(incident: Incident) -> list[FakeComment]:
+    every = incident.github.issue(incident.number).comments
+    return [each for each in every if (record := read_record(each.body)) and record.source == "state"]
+
+
+def heading(incident: Incident) -> str:
+    (comment,) = comments(incident)
+    return comment.body.splitlines()[0]
+
+
+def test_comment_begins_with_the_state_and_is_edited_in_place(incident: Incident) -> None:
+    write(incident)
+    (first,) = comments(incident)
+    assert heading(incident).startswith("### Open: api broken")
+
+    post(incident, recovery("5001.1-000a", "api", 60))
+    write(incident)
+
+    (second,) = comments(incident)
+    assert (second.id, second.user.login) == (first.id, BOT)
+    assert heading(incident).startswith("### Mitigated: api recovered")
+    assert f"- ✅ api in production: **{state(incident)['services'][0]['state']}**" in second.body
+
+
+def test_laptop_edits_the_comment_and_makes_none(incident: Incident) -> None:
+    person: dict[str, Any] = {"GITHUB_ACTIONS": None, "GITHUB_TOKEN": incident.github.add_token("ghp_alice", "alice")}
+    write(incident, **person)
+    assert comments(incident) == []
+
+    write(incident)
+    write(incident, "recovered api: by hand", **person)
+
+    assert heading(incident).startswith("### Mitigated")
+
+
+def test_two_at_once_leave_one_comment_with_the_newest_state(incident: Incident) -> None:
+    """While this one makes its comment, another run makes one before it, of a later state."""
+    hub = incident.github
+    write(incident)
+    (other,) = comments(incident)
+    newest = other.body
+    post(incident, recovery("5001.1-000a", "api", 60))
+    hub.issue(incident.number).comments.remove(other)
+
+    def arrive() -> None:
+        hub.issue(incident.number).comments.append(other)
+
+    hub.fault(method="POST", path=COMMENTS, skip=1, before=arrive)  # the first comment is the note
+    write(incident)
+
+    assert [each.id for each in comments(incident)] == [other.id]
+    assert other.body != newest
+
+
+@pytest.mark.parametrize("rule", [{"method": "POST", "path": COMMENTS}, EDIT], ids=["created", "edited"])
+def test_lost_answer_leaves_one_comment(incident: Incident, rule: Mapping[str, Any]) -> None:
+    if rule is EDIT:
+        write(incident)
+    incident.github.fault(**rule, status=502, applied=True, skip=int(rule is not EDIT))
+    write(incident)
+    write(incident)
+
+    assert len(comments(incident)) == 1
+
+
+def test_older_state_does_not_replace_a_newer_one(incident: Incident) -> None:
+    write(incident)
+    (comment,) = comments(incident)
+    newer = comment.body
+
+    incident.world.sandbox.clock.set(at(60))
+    post(incident, note(50, "recovered api: by hand"), by="bob")
+    write(incident)
+
+    assert comment.body == newer
+
+
+def test_deleted_comment_is_made_again(incident: Incident) -> None:
+    write(incident)
+    issue = incident.github.issue(incident.number)
+    issue.comments.remove(comments(incident)[0])
+
+    write(incident)
+
+    assert len(comments(incident)) == 1
+
+
+def test_unwritable_comment_is_a_warning(incident: Incident) -> None:
+    write(incident)
+    incident.github.fault(**EDIT, status=403, times=None)
+    where = (str(incident.number), "seen", "--config", str(incident.world.config))
+    incident.world.sandbox.clock.advance(10)
+
+    done = incident.ops("incident", "note", *where, **JOB)
+
+    assert (done.code, done.err.count("warning")) == (0, 1)
