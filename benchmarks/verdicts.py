@@ -70,6 +70,8 @@ class World:
     """Share that failed on the day before the bad deployment; None: the versions did not serve then."""
     sampled: int = 1
     """Requests that one sample stands for."""
+    usual: float = 0.0
+    """Share of the rounds that failed before, as ops.yml declares it."""
 
     @property
     def began(self) -> int:
@@ -90,7 +92,10 @@ def list_worlds() -> Iterator[World]:
     yield World("3 % of the rounds fail", "healthy", probes=Course(0.03))
     yield World("10 % of the rounds fail", "healthy", probes=Course(0.1))
     yield World("15 % of the rounds fail", "either", probes=Course(0.15))
+    yield World("15 % of the rounds fail, as before", "healthy", probes=Course(0.15), usual=0.15)
     yield World("half of the rounds fail", "either", probes=Course(0.5))
+    yield World("half of the rounds fail, before 15 %", "relapse", probes=Course(0.5), usual=0.15)
+    yield World("each round fails, before 15 %", "relapse", probes=Course(1.0), usual=0.15)
     yield World("each round fails", "relapse", probes=Course(1.0))
     yield World("each round fails from minute 12 on", "relapse", probes=Course(1.0, 24))
     yield World("the first 3 rounds fail", "healthy", probes=Course(1.0, 0, 3))
@@ -188,7 +193,7 @@ class Watched:
             total = self._sample(int(self.world.requests.at(at)))
             self.minutes.append(self._row(START + timedelta(minutes=at), total, self.world.share.at(at)))
         end = START + timedelta(minutes=minutes)
-        state = WatchState("x", START, end, "d1", self.rounds[: 2 * minutes])
+        state = WatchState("x", START, end, "d1", self.rounds[: 2 * minutes], usual_failures=self.world.usual)
         seen = tuple(self.minutes[: max(0, minutes - LAG)])
         rows = tuple(each for each in seen if each.requests)
         traffic = WorkerTraffic(

@@ -205,6 +205,12 @@ class VerificationRule(ConfigModel):
     successes: int = Field(default=3, ge=1, le=100, description=SUCCESSES)
     interval: Annotated[Seconds, between("10ms", "1m")] = duration_field("1s", "Time from one round to the next.")
     deadline: Annotated[Seconds, between("1s", "1h")] = duration_field("2m", "Time limit of all rounds together.")
+    usual_failures: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.4,
+        description="Share of the rounds that failed before the bad deployment, such as 0.1: a watch compares with it.",
+    )
 
     @model_validator(mode="after")
     def _rounds_fit(self) -> Self:

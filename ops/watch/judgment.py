@@ -10,7 +10,7 @@ from ops.cloudflare.types.records import WorkerTraffic
 from ops.cloudflare.types.workers import short_id
 from ops.core.clock import format_rfc3339
 from ops.core.errors import EXIT_CODES, Decision, Reason
-from ops.core.sequential_test import Count, Limits, ShareVerdict, judge_share, limits_after
+from ops.core.sequential_test import BASELINE_FACTOR, Count, Limits, ShareVerdict, judge_share, limits_after
 from ops.core.verdict import Verdict, worst_verdict
 from ops.maintenance.open_addresses import ClosureLook
 from ops.watch.state import WatchState
@@ -111,11 +111,21 @@ def judge_watch(state: WatchState, live: LiveVersions, rates: ErrorRates, *, has
     probes = _judge_probes(state)
     if rates.traffic is None:
         problem = f"no error rate, {_what_decides(has_probes=has_probes)}: {rates.problem}"
-        return WatchJudgment(state.started_at, probes, notes=(problem,) if rates.problem else (), has_probes=has_probes)
+        notes = (*_compared(state), *([problem] if rates.problem else []))
+        return WatchJudgment(state.started_at, probes, notes=notes, has_probes=has_probes)
     metrics = [_judge_version(state, version, live, rates.traffic) for version in live.versions]
     measured = tuple(each for each in metrics if each.share.has_counts)
-    notes = tuple(_notes(rates.traffic, state, measured, has_probes=has_probes))
+    notes = (*_compared(state), *_notes(rates.traffic, state, measured, has_probes=has_probes))
     return WatchJudgment(state.started_at, probes, measured, notes, has_probes)
+
+
+def _compared(state: WatchState) -> tuple[str, ...]:
+    if not state.usual_failures:
+        return ()
+    usual, bad = 100 * state.usual_failures, 100 * BASELINE_FACTOR * state.usual_failures
+    return (
+        f"{usual:.2g} % of the rounds failed before, as ops.yml says: over {max(bad, 100 * PROBES.bad):.2g} % is bad",
+    )
 
 
 def _judge_probes(state: WatchState) -> Metric:
@@ -129,7 +139,9 @@ def _judge_probes(state: WatchState) -> Metric:
         for at, verdict in rounds
         if verdict in {Verdict.HEALTHY, Verdict.UNHEALTHY}
     ]
-    judged = judge_share(counts, PROBES, settled_at=state.started_at + SETTLED)
+    usual = BASELINE_FACTOR * state.usual_failures
+    limits = Limits(max(PROBES.good, usual), max(PROBES.bad, usual))
+    judged = judge_share(counts, limits, settled_at=state.started_at + SETTLED)
     if judged.verdict == Verdict.HEALTHY:
         row = list(takewhile(lambda each: each[1] == Verdict.HEALTHY, reversed(rounds)))
         if not row:

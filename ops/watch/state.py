@@ -58,6 +58,8 @@ class WatchState:
     """What shows a relapse beside the probes; empty if nothing does."""
     is_unhealthy: bool = False
     """Whether the run before it ended still unhealthy, so that a failure is no relapse."""
+    usual_failures: float = 0.0
+    """Share of the rounds that failed before the bad deployment, as ops.yml declares it."""
 
     @property
     def interval(self) -> timedelta:
@@ -116,6 +118,7 @@ class WatchState:
             **({"extended": True} if self.is_extended else {}),
             **({"second_source": self.second_source} if self.second_source else {}),
             **({"unhealthy": True} if self.is_unhealthy else {}),
+            **({"usual_failures": self.usual_failures} if self.usual_failures else {}),
         }
 
 
@@ -133,6 +136,7 @@ def parse_state(data: Mapping[str, Any], now: datetime | None) -> WatchState | N
         )
         start, until = parse_utc(data["started_at"]), parse_utc(data["until"])
         owner, rounds, deployment = str(data["owner"]), str(data["rounds"]), str(data["deployment"])
+        usual = float(data.get("usual_failures", 0.0))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     is_extended, is_unhealthy = (data.get(each) is True for each in ("extended", "unhealthy"))  # 0.1.1 wrote neither
@@ -147,11 +151,12 @@ def parse_state(data: Mapping[str, Any], now: datetime | None) -> WatchState | N
         is_extended,
         str(data.get("second_source", "")),  # 0.1.1 asked none
         is_unhealthy,
+        usual,
     )
     is_sound = re.fullmatch(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{4}", owner) and re.fullmatch("[hui.]*", rounds)
     is_id = re.fullmatch("[0-9a-f-]{0,36}", deployment)
     is_recent = now is None or (start <= now < until + LONGEST and state.seen_at <= now + MAX_CLOCK_SKEW)
-    fits = is_recent and start < until <= start + LONGEST and len(newer) <= MOST_DEPLOYMENTS
+    fits = 0 <= usual < 0.5 and is_recent and start < until <= start + LONGEST and len(newer) <= MOST_DEPLOYMENTS
     if not is_sound or not is_id or not fits or len(rounds) > LONGEST // INTERVAL + 1:
         return None
     return state

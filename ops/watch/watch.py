@@ -141,7 +141,7 @@ class Watch:
         return replace(new, is_unhealthy=self._record is not None and self._record.is_still_unhealthy())
 
     def _new_state(self, owner: str, now: datetime, until: datetime) -> WatchState:
-        return WatchState(owner, now, until)
+        return WatchState(owner, now, until, usual_failures=self._service.verify.usual_failures)
 
     def _run_probes(self, at: datetime) -> Verdict:
         seen = self._probe()
