@@ -283,6 +283,10 @@ class GitHubSwitches:
     """Whether a dispatch accepts `return_run_details` and answers 200 with the run. github.com documents it, hence
     True; False answers 422 to the field, as an older GitHub Enterprise Server does."""
 
+    cancel_ends_calls: bool = True
+    """Whether a cancel of a run also ends jobs of a called workflow with `always()`, if the `if` of the calling job is
+    not true then. Not documented; so the calling job needs `always()` too."""
+
     enterprise_server: bool = False
     """Whether it is a GitHub Enterprise Server, whose API is below /api/v3. Most installations use github.com, hence
     False."""

@@ -35,8 +35,9 @@ _RUNNER_KEYS = (
 )
 """Keys of a job that the runner itself handles."""
 _CONTEXT_PATH = re.compile(
-    r"'(?:[^']|'')*'|(?<![\w.-])(?:needs\b(?:\s*\.\s*[\w*-]+|\s*\[\s*'(?:[^']|'')*'\s*\])*"
-    r"|github\s*\.\s*(?:sha|triggering_actor)\b)"
+    r"'(?:[^']|'')*'|(?<![\w.-])(?:(?:needs|inputs)\b(?:\s*\.\s*[\w*-]+|\s*\[\s*'(?:[^']|'')*'\s*\])*"
+    r"|github\s*\.\s*(?:sha|triggering_actor|workflow_ref|workflow_sha)\b"
+    r"|job\s*\.\s*workflow_(?:ref|sha|repository|file_path)\b)"
 )
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _CANCEL_SIGNALS = ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5), (signal.SIGKILL, 5.0))
@@ -61,8 +62,9 @@ def single_job(
 ) -> str:
     """Return a workflow with only that job, as JSON, which is valid YAML.
 
-    `contexts` hold `needs` and `github`. act does not know them, so each `needs`, `github.sha` and
-    `github.triggering_actor` is replaced by its value. A value is data: its text is never evaluated as an expression.
+    `contexts` hold `needs`, `github`, in a called file `inputs`, and `job` with the name of the file. act does not know
+    them, so each of their values, such as `github.sha`, stands in place of its expression. A value is data: its text is
+    never evaluated as an expression.
     Each checkout loses its `ref`, for which act would clone: the folder already holds that commit. That of another
     repository clones the default branch of its folder in `repositories`, by its name in lower case. An added last step
     writes the job's outputs to the file `outputs`, each followed by a NUL.
@@ -85,8 +87,9 @@ def read_outputs(rules: Mapping[str, Any], file: Path) -> dict[str, str]:
 
 
 def _split_env(env: Mapping[str, Any], contexts: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split off the variables that use needs: they go to each step, because act evaluates a job's `env` twice."""
-    late = {key: _fill(value, contexts) for key, value in env.items() if re.search(r"\bneeds\b", str(value))}
+    """Split off the variables that use needs or inputs: they go to each step, because act reads a job's `env` twice."""
+    data = re.compile(rf"\b({'|'.join(name for name in ('needs', 'inputs') if name in contexts)})\b")
+    late = {key: _fill(value, contexts) for key, value in env.items() if data.search(str(value))}
     return {key: _fill(value, contexts) for key, value in env.items() if key not in late}, late
 
 
@@ -139,7 +142,8 @@ def _fill(value: Any, contexts: Mapping[str, Any], key: str = "") -> Any:
 
 def _replace_paths(expression: str, contexts: Mapping[str, Any]) -> str:
     def literal(found: re.Match[str]) -> str:
-        return found[0] if found[0].startswith("'") else _literal(evaluate(found[0], contexts))
+        is_known = re.split(r"\W", found[0], maxsplit=1)[0] in contexts  # not a string, nor the inputs of a button
+        return _literal(evaluate(found[0], contexts)) if is_known else found[0]
 
     return _CONTEXT_PATH.sub(literal, expression)
 

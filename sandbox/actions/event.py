@@ -106,6 +106,8 @@ def expression_contexts(
         "run_id": str(run.id),
         "run_attempt": str(run.run_attempt),
         "workflow": run.name,
+        "workflow_ref": f"{repository}/{run.workflow.path}@{full}",
+        "workflow_sha": run.commit.sha,
     }
     return {"github": github, "inputs": _inputs(run, workflow["on"]), "vars": variables}
 

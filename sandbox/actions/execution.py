@@ -11,8 +11,9 @@ from typing import Any
 from sandbox.actions import plan as plans
 from sandbox.actions.act import SET_UP, ActInvocation, ActProcess, JobRecorder, read_outputs, single_job
 from sandbox.actions.event import run_ref
+from sandbox.actions.expressions import render_text
 from sandbox.actions.local_files import write_files
-from sandbox.actions.schedule import Result, TrackedJob
+from sandbox.actions.tracked_run import Result, TrackedJob, TrackedWorkflow
 from sandbox.github import GitHub
 from sandbox.github.actions.state import FakeJob as JobRecord
 from sandbox.github.actions.state import FakeRun
@@ -62,7 +63,7 @@ class JobExecution:
             self._github.start_step(task.record, SET_UP)
             self._github.end_step(task.record, SET_UP, "failure")
             return "failure", {}
-        folder = self._scratch / f"{run.id}.{run.run_attempt}.{task.job.id}"
+        folder = self._scratch / ".".join([str(run.id), str(run.run_attempt), *task.path])
         token = self._add_token(task)
         try:
             return self._run_act(task, task.record, folder, token)
@@ -104,7 +105,7 @@ class JobExecution:
         repository = self._commit_folder(sha)
         folder.mkdir()
         (folder / work.run.workflow.file).write_text(
-            single_job(work.workflow, task.job.id, {**work.contexts, "needs": task.needs}, outputs, self._repositories)
+            single_job(_for_act(task), task.job.id, self._contexts(task), outputs, self._repositories)
         )
         start = self._invocation(task, token, folder / work.run.workflow.file, self._action_folders(task, sha))
         recorder = JobRecorder(
@@ -208,10 +209,12 @@ class JobExecution:
         docs.github.com/actions/reference/workflows-and-actions/workflow-syntax#how-permissions-are-calculated-for-a-workflow-job
         """
         run = task.run.run
-        index = list(task.run.tasks).index(task.job.id)
+        positions = [list(each.workflow.tasks).index(each.job.id) for each in (*reversed(task.callers), task)]
         asked = {name: level for name, level in task.job.permissions.items() if level != "none"}
         granted = dict.fromkeys(asked, "read") if run.fork else asked
-        return self._github.add_workflow_token(f"ghs_run{run.id}x{run.run_attempt}j{index}", granted)
+        return self._github.add_workflow_token(
+            f"ghs_run{run.id}x{run.run_attempt}j{'j'.join(map(str, positions))}", granted
+        )
 
     def _invocation(self, task: TrackedJob, token: str, workflow: Path, actions: Mapping[str, Path]) -> ActInvocation:
         run, github, job = task.run.run, self._github, task.job
@@ -222,11 +225,12 @@ class JobExecution:
             "GITHUB_RUN_NUMBER": str(run.run_number),
             "GITHUB_RUN_ATTEMPT": str(run.run_attempt),
             "GITHUB_TRIGGERING_ACTOR": run.triggering_actor.login,
+            "GITHUB_WORKFLOW_REF": task.workflow.contexts["github"]["workflow_ref"],
+            "GITHUB_WORKFLOW_SHA": task.workflow.contexts["github"]["workflow_sha"],
         }
         environment = job.environment if github.switches.has_environments else None
-        secrets, variables = (
-            _values_for_run(run, values, environment) for values in (github.secrets, github.variables)
-        )
+        secrets = self._secrets(task.workflow, run, environment, token)
+        variables = _values_for_run(run, github.variables, environment)
         return ActInvocation(
             event=run.event,
             workflow=workflow,
@@ -234,9 +238,58 @@ class JobExecution:
             payload=run.payload,
             actor=run.actor.login,
             environ={**self._environ, **environ},
-            secrets={**plans.values_used(task.run.workflow, job, "secrets", secrets), plans.TOKEN: token},
-            variables=plans.values_used(task.run.workflow, job, "vars", variables),
+            secrets={**plans.values_used(task.workflow.file.content, job, "secrets", secrets), plans.TOKEN: token},
+            variables=plans.values_used(task.workflow.file.content, job, "vars", variables),
         )
+
+    def _secrets(
+        self, workflow: TrackedWorkflow, run: FakeRun, environment: str | None, token: str
+    ) -> Mapping[str, str]:
+        """Return the secrets of a job in this file. A called file has only those that its caller passes.
+
+        An environment adds none to secrets passed by name, and replaces their values:
+        github.com/actions/runner/issues/1490,
+        docs.github.com/actions/how-tos/reuse-automations/reuse-workflows#passing-secrets-to-nested-workflows
+        """
+        caller = workflow.caller
+        if caller is None:
+            return _values_for_run(run, self._github.secrets, environment)
+        passed = caller.job.definition.get("secrets") or {}
+        if passed == "inherit":
+            return self._secrets(caller.workflow, run, environment, token)
+        known = {**caller.known, "secrets": _SecretNames(self._secrets(caller.workflow, run, None, token))}
+        known["secrets"][plans.TOKEN] = token
+        values = {name.upper(): render_text(str(value), known) for name, value in passed.items()}
+        own = {} if run.fork else _environment_values(self._github.secrets, environment)
+        return {name: own.get(name, value) for name, value in values.items() if value}
+
+    def _contexts(self, task: TrackedJob) -> dict[str, Any]:
+        """Return the contexts that act does not know. In a called file, the inputs are those of the call.
+
+        docs.github.com/actions/reference/workflows-and-actions/contexts#job-context
+        """
+        run, known, path = task.run.run, task.known, task.workflow.file.path
+        of_file = {
+            "workflow_ref": f"{self._github.repository}/{path}@{run_ref(run)}",
+            "workflow_sha": run.commit.sha,
+            "workflow_repository": self._github.repository,
+            "workflow_file_path": path,
+        }
+        called = {"inputs": known["inputs"]} if task.callers else {}
+        return {"github": known["github"], "needs": known["needs"], "job": of_file, **called}
+
+
+class _SecretNames(dict[str, str]):
+    """Secrets by their names, in any case."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return super().get(key.upper(), default)
+
+
+def _for_act(task: TrackedJob) -> dict[str, Any]:
+    """Return the file of the job under the name and the events of the run, which a called file does not have."""
+    on = task.run.root.file.content["on"]
+    return {**task.workflow.file.content, "name": task.run.run.name, "on": on}
 
 
 def _action_name(uses: str) -> str:

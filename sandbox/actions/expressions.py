@@ -7,7 +7,7 @@ docs.github.com/actions/reference/workflows-and-actions/expressions
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,9 +15,13 @@ from typing import Any
 HIDDEN = "\0"
 """Placeholder in a text for a part that is not known yet."""
 STATUS_FUNCTION = re.compile(r"\b(always|success|failure|cancelled)\s*\(")
-_TOKEN = re.compile(r"\s*(?:('(?:[^']|'')*')|(-?\d+(?:\.\d+)?)|([A-Za-z_][\w-]*)|(&&|\|\||[!=]=|[!().,*\[\]]))")
+_TOKEN = re.compile(r"\s*(?:('(?:[^']|'')*')|(-?\d+(?:\.\d+)?)|([A-Za-z_][\w-]*)|(&&|\|\||[!=<>]=|[<>!().,*\[\]]))")
 EXPRESSION = re.compile(r"\$\{\{((?:'(?:[^']|'')*'|[^'])*?)\}\}", re.DOTALL)
 """`${{ }}` in a text; a string literal inside may contain braces."""
+
+
+class InvalidWorkflow(Exception):
+    """GitHub refuses the workflow file, so its run ends as `startup_failure`, without a job."""
 
 
 class UnsupportedExpression(Exception):
@@ -103,12 +107,12 @@ class _ExpressionParser:
 
     def _parse_comparison(self) -> Any:
         value = self._parse_operand()
-        for sign in ("==", "!="):
+        for sign in ("==", "!=", "<", "<=", ">", ">="):
             if self._accept(sign):
                 other = self._parse_operand()
                 if UNKNOWN in (value, other):
                     return UNKNOWN
-                return _are_equal(value, other) == (sign == "==")
+                return _compare(value, other, sign)
         return value
 
     def _parse_operand(self) -> Any:
@@ -179,6 +183,52 @@ class _ExpressionParser:
             raise UnsupportedExpression(f"an expression lacks {sign!r}")
 
 
+class _SyntaxParser(_ExpressionParser):
+    """Reads an expression without a value of any context."""
+
+    def _path(self, root: str) -> Any:
+        if root.lower() not in self.contexts:
+            raise InvalidWorkflow(f"Unrecognized named-value: '{root}'")
+        return self._dereference(UNKNOWN)
+
+    def _call(self, name: str) -> Any:
+        if name.lower() not in _FUNCTION_NAMES:
+            raise InvalidWorkflow(f"Unrecognized function: '{name}'")
+        while not self._accept(")"):
+            self.parse()
+            if not self._accept(","):
+                self._expect(")")
+                break
+        return UNKNOWN
+
+
+_FUNCTION_NAMES = {
+    *("always", "cancelled", "case", "contains", "endswith", "failure", "format", "fromjson", "hashfiles", "join"),
+    *("startswith", "success", "tojson"),
+}
+"""docs.github.com/actions/reference/workflows-and-actions/expressions#functions, in lower case."""
+
+
+def check_syntax(text: str, contexts: Iterable[str], *, is_condition: bool = False) -> None:
+    """Check each expression of a text. A condition may be an expression without `${{ }}`.
+
+    Raises:
+        InvalidWorkflow: an expression has a syntax error, an unknown function, or a context that is not allowed there.
+    """
+    is_bare = is_condition and "${{" not in text
+    whole = [text] * bool(text.strip()) if is_bare else [found[1] for found in EXPRESSION.finditer(text)]
+    if EXPRESSION.sub("", text).count("${{"):
+        raise InvalidWorkflow(f"The expression is not closed. An unescaped ${{{{ sequence was found: {text}")
+    for expression in whole:
+        try:
+            parser = _SyntaxParser(list(_tokens(expression)), dict.fromkeys(contexts, UNKNOWN), None)
+            parser.parse()
+        except UnsupportedExpression as error:
+            raise InvalidWorkflow(str(error)) from None
+        if parser.tokens:
+            raise InvalidWorkflow(f"the expression `{expression}` continues with {parser.tokens[0][1]!r}")
+
+
 def is_truthy(value: Any) -> bool:
     return value not in (None, False, 0, "")
 
@@ -195,6 +245,16 @@ def _are_equal(one: Any, other: Any) -> bool:
     if type(one) is type(other):
         return bool(one == other)
     return _to_number(one) == _to_number(other)
+
+
+def _compare(one: Any, other: Any, sign: str) -> bool:
+    if sign in {"==", "!="}:
+        return _are_equal(one, other) == (sign == "==")
+    if isinstance(one, str) and isinstance(other, str):
+        one, other = one.lower(), other.lower()
+    else:
+        one, other = _to_number(one), _to_number(other)
+    return bool({"<": one < other, "<=": one <= other, ">": one > other, ">=": one >= other}[sign])
 
 
 def _to_number(value: Any) -> float:
@@ -221,11 +281,18 @@ def _contains(where: Any, what: Any) -> bool:
     return _to_text(what).lower() in _to_text(where).lower()
 
 
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise UnsupportedExpression(f"fromJSON: {text!r} is not JSON") from None
+
+
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "startsWith": lambda where, what: _to_text(where).lower().startswith(_to_text(what).lower()),
     "endsWith": lambda where, what: _to_text(where).lower().endswith(_to_text(what).lower()),
     "contains": _contains,
-    "fromJSON": lambda text: json.loads(_to_text(text)),
+    "fromJSON": lambda text: _from_json(_to_text(text)),
     "toJSON": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     "format": lambda template, *values: re.sub(
         r"\{\{|\}\}|\{(\d+)\}", lambda found: _to_text(values[int(found[1])]) if found[1] else found[0][0], template

@@ -12,6 +12,7 @@ from sandbox.actions.expressions import (
     HIDDEN,
     STATUS_FUNCTION,
     UNKNOWN,
+    InvalidWorkflow,
     JobStatus,
     UnsupportedExpression,
     evaluate,
@@ -19,7 +20,7 @@ from sandbox.actions.expressions import (
     render_text,
 )
 
-_UNSUPPORTED_KEYS = ("strategy", "uses", "container", "services", "defaults", "snapshot")
+_UNSUPPORTED_KEYS = ("strategy", "container", "services", "defaults", "snapshot")
 _CHECKOUT_OPTIONS = {"ref", "path", "fetch-depth", "persist-credentials"}
 """Supported options of actions/checkout. The last two have no effect: a checkout has one commit and no credential."""
 _RUNTIME_CONTEXTS = ("needs", "steps", "job", "runner", "env", "matrix", "strategy")
@@ -62,6 +63,11 @@ class PlannedJob:
     definition: Mapping[str, Any]
     """The job as written in the workflow file."""
 
+    @property
+    def is_call(self) -> bool:
+        """Whether the job calls another workflow file, and so has no runner."""
+        return "uses" in self.definition
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -86,7 +92,7 @@ def parse_workflow(file: str) -> dict[str, Any]:
     """Return the workflow, cached and shared between callers. YAML 1.1 reads the key `on` as true.
 
     Raises:
-        UnsupportedExpression: the file is not YAML, or has no jobs or no `on`.
+        InvalidWorkflow: the file is not YAML, or has no jobs or no `on`.
     """
     import yaml
 
@@ -94,9 +100,9 @@ def parse_workflow(file: str) -> dict[str, Any]:
     try:
         data = yaml.load(file, Loader=loader)  # noqa: S506  a safe loader, in C where there is one
     except yaml.YAMLError as error:
-        raise UnsupportedExpression(f"the workflow is not valid YAML: {error}") from None
+        raise InvalidWorkflow(f"the workflow is not valid YAML: {error}") from None
     if not isinstance(data, dict) or not isinstance(data.get("jobs"), dict) or not data.keys() & {True, "on"}:
-        raise UnsupportedExpression("the workflow has no jobs, or no `on`")
+        raise InvalidWorkflow("the workflow has no jobs, or no `on`")
     return {"on" if key is True else key: value for key, value in data.items()}
 
 
@@ -104,6 +110,7 @@ def plan_run(workflow: Mapping[str, Any], contexts: Mapping[str, Any]) -> RunPla
     """Plan a run before its first job. `contexts` are github, inputs and vars.
 
     Raises:
+        InvalidWorkflow: GitHub refuses the order of its jobs.
         UnsupportedExpression: the workflow uses a feature that this runner does not support.
     """
     jobs: dict[str, PlannedJob] = {}
@@ -138,13 +145,13 @@ def order_jobs(jobs: Mapping[str, Any]) -> list[str]:
     """Return the names of the jobs, each after its needs.
 
     Raises:
-        UnsupportedExpression: jobs need each other in a circle, or need a missing job.
+        InvalidWorkflow: jobs need each other in a circle, or need a missing job.
     """
     done: list[str] = []
     while len(done) < len(jobs):
         ready = [name for name in jobs if name not in done and set(job_needs(jobs[name])) <= set(done)]
         if not ready:
-            raise UnsupportedExpression("jobs need each other in a circle, or need a missing job")
+            raise InvalidWorkflow("jobs need each other in a circle, or need a missing job")
         done += ready
     return done
 
@@ -167,8 +174,7 @@ def is_condition_met(condition: str, contexts: Mapping[str, Any], status: JobSta
 
 def _plan_job(name: str, workflow: Mapping[str, Any], known: Mapping[str, Any], status: JobStatus | None) -> PlannedJob:
     rules = workflow["jobs"][name]
-    if strange := [key for key in _UNSUPPORTED_KEYS if key in rules]:
-        raise UnsupportedExpression(f"this runner does not support `{strange[0]}` of the job {name}")
+    refuse_unsupported(name, rules)
     given = rules.get("environment")
     environment = given if isinstance(given, Mapping) else {"name": given}
     named = environment.get("name")
@@ -186,6 +192,12 @@ def _plan_job(name: str, workflow: Mapping[str, Any], known: Mapping[str, Any], 
         checkouts=tuple(render_text(str(given.get("ref", "")), known) for given in checkout_options(rules)),
         definition=rules,
     )
+
+
+def refuse_unsupported(name: str, rules: Mapping[str, Any]) -> None:
+    """Raises UnsupportedExpression for a key of the job that this runner does not support."""
+    if strange := [key for key in _UNSUPPORTED_KEYS if key in rules]:
+        raise UnsupportedExpression(f"this runner does not support `{strange[0]}` of the job {name}")
 
 
 def _minutes(value: Any, known: Mapping[str, Any]) -> float:
@@ -257,5 +269,5 @@ def values_used(
     inside += " " + str(job.definition.get("if", ""))
     if re.search(rf"\b{context}\b(?!\.[A-Za-z_])", re.sub(r"'[^']*'", "''", inside)):
         raise UnsupportedExpression(f"{job.name} uses `{context}` other than by a name")
-    names = {name.upper() for name in re.findall(rf"\b{context}\.([A-Za-z_]\w*)", inside)}
+    names = {name.upper() for name in re.findall(rf"\b{context}\.([A-Za-z_][\w-]*)", inside)}
     return {name: values[name] for name in sorted(names - {TOKEN}) if name in values}

@@ -8,13 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
+from sandbox.actions import calls
 from sandbox.actions import plan as plans
 from sandbox.actions.act import find_act
 from sandbox.actions.event import changed_paths, expression_contexts, is_triggered, workflow_source_ref
 from sandbox.actions.execution import JobExecution
-from sandbox.actions.expressions import UnsupportedExpression
+from sandbox.actions.expressions import UNKNOWN, InvalidWorkflow, UnsupportedExpression
 from sandbox.actions.local_files import write_artifact_actions
-from sandbox.actions.schedule import RunScheduler, TrackedRun
+from sandbox.actions.schedule import RunScheduler
+from sandbox.actions.tracked_run import TrackedRun, TrackedWorkflow
 from sandbox.github import GitHub
 from sandbox.github.actions.state import FOLDER, FakeRun, RunChange
 from sandbox.github.repository import Delivery
@@ -54,6 +56,8 @@ class Runner:
         self._github = github
         self._scratch = Path(tempfile.mkdtemp(prefix="runner-"))
         self._problems: list[Exception] = []
+        self._refused: dict[int, str] = {}
+        """Run → why GitHub refuses its files."""
         self._execution = JobExecution(
             github,
             dict(environ),
@@ -144,16 +148,19 @@ class Runner:
         self._execution.unavailable = set(actions)
 
     def log(self, run_id: int) -> list[str]:
-        """Return the lines of the run so far."""
-        return list(self._tracked_run(run_id).log)
+        """Return the lines of the run so far; of a run whose files GitHub refuses, the reason."""
+        return [self._refused[run_id]] if run_id in self._refused else list(self._tracked_run(run_id).log)
 
     def _on_run_change(self, change: RunChange) -> None:
         known = any(work.run is change.run for work in self._schedule.runs)
         if known and change.kind == "cancelled":
             self.cancel(change.run.id)
-        elif known and change.kind == "rerun":
+        elif change.kind == "rerun" and (known or change.run.id in self._refused):
             try:
-                self._schedule.rerun(self._plan_or_fail(change.run), change.jobs)
+                if (work := self._plan_or_fail(change.run)) and known:
+                    self._schedule.rerun(work, change.jobs)
+                elif work:
+                    self._schedule.start_run(work)
             except UnsupportedExpression as error:
                 self._problems.append(error)
         self._schedule.advance()
@@ -176,7 +183,7 @@ class Runner:
             yield partial(self._start_new, path, delivery)
 
     def _triggered_workflows(self, delivery: Delivery) -> Iterator[str]:
-        """Yield the paths of the workflows that the delivery starts; a file that cannot be read is a problem."""
+        """Yield the paths of the workflows that the delivery starts. A file without a readable `on` starts nothing."""
         try:
             files = self._github.files(workflow_source_ref(delivery))
         except UnsupportedExpression as error:
@@ -190,6 +197,8 @@ class Runner:
                         on, delivery.event, delivery.payload, lambda: changed_paths(self._github, delivery)
                     ):
                         yield path
+                except InvalidWorkflow:
+                    continue
                 except UnsupportedExpression as error:
                     self._problems.append(error)
 
@@ -198,30 +207,46 @@ class Runner:
         return self._start(self._github.start_run(path, delivery.event, delivery.payload, by, where))
 
     def _start(self, run: FakeRun) -> FakeRun:
-        self._schedule.start_run(self._plan_or_fail(run))
+        if work := self._plan_or_fail(run):
+            self._schedule.start_run(work)
         return run
 
-    def _plan_or_fail(self, run: FakeRun) -> TrackedRun:
-        """Return the planned run.
+    def _plan_or_fail(self, run: FakeRun) -> TrackedRun | None:
+        """Return the planned run; None if GitHub refuses its files, so that it ends without a job.
 
         Raises:
             UnsupportedExpression: the workflow cannot be planned; the run has the conclusion startup_failure.
         """
+        self._refused.pop(run.id, None)
         try:
             return self._plan(run)
+        except InvalidWorkflow as error:
+            self._refused[run.id] = f"Invalid workflow file: {error}"
+            self._github.set_run(run.id, "completed", "startup_failure")
+            return None
         except UnsupportedExpression:
             self._github.set_run(run.id, "completed", "startup_failure")
             raise
 
     def _plan(self, run: FakeRun) -> TrackedRun:
-        workflow = plans.parse_workflow(run.commit.files[run.workflow.path].decode())
-        known = expression_contexts(
-            run, workflow, self._github.repository, {} if run.fork else self._github.variables()
+        file = calls.read_files(
+            run.workflow.path, run.commit.files, writes_by_default=self._github.actions_policy.token_writes
         )
-        plan = plans.plan_run(workflow, known)
+        known = expression_contexts(
+            run, file.content, self._github.repository, {} if run.fork else self._github.variables()
+        )
+        plan = plans.plan_run(file.content, known)
         for job in plan.possible_jobs:
-            if not job.needs:
+            if not job.needs and not job.is_call:
                 plans.checkout_commit(job, self._github.resolve, run.commit.sha)
-            for context in ("secrets", "vars"):
-                plans.values_used(workflow, job, context, {})
-        return TrackedRun(run, workflow, known, plan)
+        called = list(file.tree)[1:]
+        unknown = {**known, "inputs": UNKNOWN}
+        for each, jobs in [
+            (file, plan.possible_jobs),
+            *((one, plans.plan_run(one.content, unknown).jobs) for one in called),
+        ]:
+            for job in jobs:
+                for context in ("secrets", "vars"):
+                    plans.values_used(each.content, job, context, {})
+        self._github.set_called_files(run.id, [each.path for each in called])
+        return TrackedRun(run, TrackedWorkflow(file, known, plan))

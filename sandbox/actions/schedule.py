@@ -2,29 +2,39 @@
 
 A job waits for its needs, then its `if` is decided. Only a job that may run joins its concurrency group. The first of
 the group waits for its environment: branches, then reviewers. It then waits for a runner, and runs.
+
+A job that calls a workflow file has no environment and no runner. It joins the group of the file, and ends after the
+jobs of the file.
 """
 
 import threading
 from collections.abc import Callable, Collection, Hashable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Literal, TypeVar
+from dataclasses import replace
+from typing import Generic, TypeVar
 
+from sandbox.actions import calls
 from sandbox.actions import plan as plans
 from sandbox.actions.event import matches
-from sandbox.actions.expressions import JobStatus, UnsupportedExpression, render_text
-from sandbox.actions.plan import GroupClaim, PlannedJob, RunPlan
+from sandbox.actions.expressions import InvalidWorkflow, UnsupportedExpression, render_text
+from sandbox.actions.plan import GroupClaim
+from sandbox.actions.tracked_run import (
+    Result,
+    TrackedJob,
+    TrackedRun,
+    TrackedWorkflow,
+    claims_of,
+    combine_results,
+    jobs_again,
+)
 from sandbox.github import GitHub
 from sandbox.github.actions.state import FakeJob as JobRecord
-from sandbox.github.actions.state import FakeRun, PendingDeployment
+from sandbox.github.actions.state import FakeRun
 from sandbox.github.environments.state import EnvironmentProtection
 
 MAX_PENDING = 100
 """Maximum number of waiting members in a group with `queue: max`."""
 
 T = TypeVar("T", bound=Hashable)
-Result = Literal["", "success", "failure", "cancelled", "skipped"]
-State = Literal["blocked", "pending", "waiting", "queued", "running", "completed"]
-"""Blocked by its needs, pending in its group, waiting for a reviewer, queued for a runner, running, completed."""
 _REJECTED = "The deployment was rejected or didn't satisfy other protection rules."
 
 
@@ -65,74 +75,6 @@ class ConcurrencyGroups(Generic[T]):
             self._queues.pop(claim.group.lower(), None)
 
 
-@dataclass(eq=False)
-class TrackedJob:
-    """One job in one attempt of a run."""
-
-    job: PlannedJob
-    run: "TrackedRun"
-    state: State = "blocked"
-    result: Result = ""
-    """The value of `needs.JOB.result`."""
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    record: JobRecord | None = None
-    """The job in the API, once its `if` is decided."""
-    pending_deployment: PendingDeployment | None = None
-    """Pending approval of a reviewer."""
-    deployment: int | None = None
-    cancelled: bool = False
-    stop: Callable[[], None] | None = None
-    """Ends the running job."""
-
-    @property
-    def claim(self) -> GroupClaim | None:
-        return self.job.claim
-
-    @property
-    def needs(self) -> dict[str, Any]:
-        """Return the context `needs` of the job."""
-        needed = {name: self.run.tasks[name] for name in self.job.needs}
-        return {name: {"result": task.result, "outputs": dict(task.outputs)} for name, task in needed.items()}
-
-    @property
-    def status(self) -> JobStatus:
-        """Status over all jobs before it, including indirect needs.
-
-        github.com/actions/runner/issues/2205
-        """
-        before = self._before()
-        return JobStatus(
-            success=not self.run.cancelled and all(task.result == "success" for task in before),
-            failure=any(task.result == "failure" for task in before),
-            cancelled=self.run.cancelled,
-        )
-
-    def _before(self) -> "set[TrackedJob]":
-        direct = {self.run.tasks[name] for name in self.job.needs}
-        return direct.union(*(task._before() for task in direct))  # noqa: SLF001
-
-
-@dataclass(eq=False)
-class TrackedRun:
-    """One attempt of a run, from its start to its end."""
-
-    run: FakeRun
-    workflow: Mapping[str, Any]
-    contexts: Mapping[str, Any]
-    """The contexts github, inputs and vars."""
-    plan: RunPlan
-    tasks: dict[str, TrackedJob] = field(default_factory=dict)
-    """In the order of the workflow file."""
-    log: list[str] = field(default_factory=list)
-    """Lines of all jobs, masked as on GitHub."""
-    cancelled: bool = False
-    ended: bool = False
-
-    @property
-    def claim(self) -> GroupClaim | None:
-        return self.plan.claim
-
-
 class RunScheduler:
     """Schedules runs. All changes of a run happen under the lock of the repository, followed by `advance`.
 
@@ -152,30 +94,38 @@ class RunScheduler:
         self.held_jobs: set[str] = set()
         """IDs of jobs that get no runner."""
         self._closed = False
-        self._groups: ConcurrencyGroups[TrackedRun | TrackedJob] = ConcurrencyGroups()
+        self._groups: ConcurrencyGroups[TrackedRun | TrackedWorkflow | TrackedJob] = ConcurrencyGroups()
         self._threads: list[threading.Thread] = []
 
     def start_run(self, work: TrackedRun) -> None:
         with self.changed:
-            work.tasks = {job.id: TrackedJob(job, work) for job in work.plan.jobs}
+            self._add_jobs(work, work.root, None)
             self._start_run(work)
 
     def rerun(self, work: TrackedRun, records: Collection[JobRecord]) -> None:
         """Start a further attempt of all jobs, or of `records` and the jobs that need them. The others keep outputs."""
         with self.changed:
             before = next(other for other in reversed(self.runs) if other.run is work.run)
-            again = {name for name, task in before.tasks.items() if not records or task.record in records}
-            for name in plans.order_jobs(work.workflow["jobs"]):
-                again |= {name} if again & set(plans.job_needs(work.workflow["jobs"][name])) else set()
-            for job in work.plan.jobs:
-                work.tasks[job.id] = (
-                    TrackedJob(job, work) if job.id in again else self._carry(before.tasks[job.id], work)
-                )
+            work.again = jobs_again(before.root, records) if records else None
+            self._add_jobs(work, work.root, before.root)
             self._start_run(work)
 
-    def _carry(self, task: TrackedJob, work: TrackedRun) -> TrackedJob:
+    def _add_jobs(self, work: TrackedRun, workflow: TrackedWorkflow, former: TrackedWorkflow | None) -> None:
+        """Add the jobs of a file, or keep those of the attempt before that do not run again."""
+        for job in workflow.plan.jobs:
+            before = former.tasks.get(job.id) if former and work.again is not None else None
+            if before and work.again is not None and before not in work.again:
+                workflow.tasks[job.id] = self._carry(before, work, workflow)
+            else:
+                workflow.tasks[job.id] = TrackedJob(job, work, workflow, former=before)
+
+    def _carry(self, task: TrackedJob, work: TrackedRun, workflow: TrackedWorkflow) -> TrackedJob:
         record = self._github.carry_job(work.run.id, task.record) if task.record else None
-        return replace(task, run=work, record=record, pending_deployment=None, deployment=None)
+        kept = replace(task, run=work, workflow=workflow, record=record, pending_deployment=None, deployment=None)
+        if task.called:
+            called = kept.called = replace(task.called, caller=kept, tasks={})
+            called.tasks = {name: self._carry(inner, work, called) for name, inner in task.called.tasks.items()}
+        return kept
 
     def _start_run(self, work: TrackedRun) -> None:
         self.runs.append(work)
@@ -188,7 +138,7 @@ class RunScheduler:
         """Advance every job as far as possible now."""
         with self.changed:
             active = [work for work in self.runs if not work.ended]
-            while any(self._advance_job(task) for work in active for task in work.tasks.values()) or any(
+            while any(self._advance_job(task) for work in active for task in work.tasks) or any(
                 self._update_run(work) for work in active if not work.ended
             ):
                 pass
@@ -207,11 +157,19 @@ class RunScheduler:
         if work.ended or work.cancelled:
             return
         work.cancelled = True
-        started = self._groups.holds(work.claim, work)
-        for task in work.tasks.values():
-            if not started:
-                self._complete(task, "cancelled")
-            elif task.state != "blocked" and not self._may_continue(task):
+        if self._groups.holds(work.claim, work):
+            self._cancel_jobs(work.root)
+            return
+        for task in work.tasks:
+            self._complete(task, "cancelled")
+
+    def _cancel_jobs(self, workflow: TrackedWorkflow, *, spares: bool = True) -> None:
+        """Cancel the jobs whose `if` is not true now. With `spares` false, cancel all, also those not begun."""
+        for task in workflow.tasks.values():
+            continues = spares and self._may_continue(task)
+            if task.called and task.state == "running":
+                self._cancel_jobs(task.called, spares=continues or not self._github.switches.cancel_ends_calls)
+            elif not spares or (task.state != "blocked" and not continues):
                 self._cancel_task(task)
 
     def close(self) -> None:
@@ -228,9 +186,10 @@ class RunScheduler:
     def _advance_job(self, task: TrackedJob) -> bool:
         """Advance one job and return whether it changed."""
         if task.state == "blocked":
-            ready = all(task.run.tasks[name].state == "completed" for name in task.job.needs)
-            if ready and self._groups.holds(task.run.claim, task.run):
-                return self._decide(task)
+            ready = all(task.workflow.tasks[name].state == "completed" for name in task.job.needs)
+            return ready and self._is_open(task) and self._decide(task)
+        if task.job.is_call:
+            return self._advance_call(task)
         if task.state == "pending" and self._groups.holds(task.claim, task):
             return self._enter_environment(task)
         if task.state == "waiting" and task.pending_deployment and task.pending_deployment.state != "waiting":
@@ -239,20 +198,60 @@ class RunScheduler:
             return self._start(task)
         return False
 
+    def _is_open(self, task: TrackedJob) -> bool:
+        """Return whether the file of the job has its group."""
+        caller = task.workflow.caller
+        return caller.state == "running" if caller else self._groups.holds(task.run.claim, task.run)
+
     def _decide(self, task: TrackedJob) -> bool:
-        work = task.run
+        workflow = task.workflow
         try:
-            task.job = plans.plan_job(task.job.id, work.workflow, work.contexts, task.needs, task.status)
+            task.job = plans.plan_job(task.job.id, workflow.file.content, workflow.contexts, task.needs, task.status)
         except UnsupportedExpression as error:
             self._report(error)
             return self._complete(task, "failure")
         if not task.job.may_run:
             return self._complete(task, "skipped")
         task.state = "pending"
-        self._set_status(task, "queued")
+        if not task.job.is_call:
+            self._set_status(task, "pending" if task.claim else "queued")
         if task.claim:
-            self._set_status(task, "pending")
-            self._join(task.claim, task)
+            self._join_from(task, task.claim, task)
+        return True
+
+    def _advance_call(self, task: TrackedJob) -> bool:
+        """Advance a job that calls a file: to the group of the file, to its jobs, to its end."""
+        called = task.called
+        if task.state == "pending" and self._groups.holds(task.claim, task):
+            return self._open_called(task)
+        if task.state == "queued" and called and self._groups.holds(called.plan.claim, called):
+            task.state = "running"
+            return True
+        if task.state == "running" and called and all(inner.state == "completed" for inner in called.tasks.values()):
+            jobs = {name: {"outputs": dict(inner.outputs)} for name, inner in called.tasks.items()}
+            task.outputs = calls.output_values(called.file, jobs, called.contexts)
+            result = combine_results([inner.result for inner in called.tasks.values()])
+            return self._complete(task, "cancelled" if task.cancelled else result)
+        return False
+
+    def _open_called(self, task: TrackedJob) -> bool:
+        """Add the jobs of the called file. Its inputs are known now; one of a wrong type fails the job."""
+        file = task.workflow.file.called[task.job.id]
+        try:
+            inputs = calls.input_values(file, task.job.definition.get("with") or {}, task.known)
+            contexts = {**task.workflow.contexts, "inputs": inputs}
+            plan = plans.plan_run(file.content, contexts)
+        except InvalidWorkflow as error:
+            task.run.log.append(f"Error: {error}")
+            return self._complete(task, "failure")
+        except UnsupportedExpression as error:
+            self._report(error)
+            return self._complete(task, "failure")
+        called = task.called = TrackedWorkflow(file, contexts, plan, caller=task)
+        self._add_jobs(task.run, called, task.former.called if task.former else None)
+        task.state = "queued"
+        if plan.claim:
+            self._join_from(task, plan.claim, called)
         return True
 
     def _enter_environment(self, task: TrackedJob) -> bool:
@@ -287,22 +286,42 @@ class RunScheduler:
         """Return whether the job's `if` is true now; false if it cannot be evaluated."""
         condition = str(task.job.definition.get("if", ""))
         try:
-            return plans.is_condition_met(condition, {**task.run.contexts, "needs": task.needs}, task.status)
+            return plans.is_condition_met(condition, task.known, task.status)
         except UnsupportedExpression:
             return False
 
-    def _join(self, claim: GroupClaim, member: TrackedRun | TrackedJob) -> None:
+    def _join_from(self, task: TrackedJob, claim: GroupClaim, member: TrackedJob | TrackedWorkflow) -> None:
+        """Join the group for a job or the file that it calls. Nobody may wait for the group of an own caller.
+
+        github.com/rhysd/actionlint/issues/538, github.com/github/vscode-github-actions/issues/135
+        """
+        outer = [task.run.claim, *(each for caller in task.callers for each in claims_of(caller))]
+        outer += [task.claim] if member is not task else []
+        if claim.group.lower() in {other.group.lower() for other in outer if other}:
+            task.run.log.append(
+                f"Canceling since a deadlock for concurrency group '{claim.group}' was detected between "
+                f"'top level workflow' and '{task.name}'"
+            )
+            self._cancel_task(task)
+        else:
+            self._join(claim, member)
+
+    def _join(self, claim: GroupClaim, member: TrackedRun | TrackedWorkflow | TrackedJob) -> None:
         for other in self._groups.join(claim, member):
             if isinstance(other, TrackedRun):
                 self._cancel_run(other)
-            else:
+            elif isinstance(other, TrackedJob):
                 self._cancel_task(other)
+            elif other.caller:
+                self._cancel_task(other.caller)
 
     def _cancel_task(self, task: TrackedJob) -> None:
         if task.state == "completed":
             return
         task.cancelled = True
-        if task.state != "running":
+        if task.called and task.state == "running":
+            self._cancel_jobs(task.called)
+        elif task.state != "running":
             self._complete(task, "cancelled")
         elif task.stop:
             threading.Thread(target=task.stop, daemon=True).start()
@@ -315,12 +334,10 @@ class RunScheduler:
         if task.record:
             task.record.runner_name = "GitHub Actions 1"
         if not task.job.definition.get("steps"):
-            known = {**task.run.contexts, "needs": task.needs}
-            task.outputs = {
-                name: render_text(str(value), known) for name, value in task.job.definition.get("outputs", {}).items()
-            }
+            outputs = task.job.definition.get("outputs", {})
+            task.outputs = {name: render_text(str(value), task.known) for name, value in outputs.items()}
             return self._complete(task, "success")
-        thread = threading.Thread(target=self._run, args=(task,), daemon=True, name=f"{task.run.run.id} {task.job.id}")
+        thread = threading.Thread(target=self._run, args=(task,), daemon=True, name=f"{task.run.run.id} {task.name}")
         self._threads.append(thread)
         thread.start()
         return True
@@ -341,9 +358,13 @@ class RunScheduler:
         if task.state == "completed":
             return False
         task.result = "success" if conclusion == "failure" and task.job.may_fail else conclusion
-        task.state = "completed"
         self._groups.leave(task.claim, task)
-        self._set_status(task, "completed", conclusion)
+        if task.called:
+            self._groups.leave(task.called.plan.claim, task.called)
+            task.called = task.called if task.state == "running" else None  # else its jobs never began
+        task.state = "completed"
+        if not task.called or not any(inner.record for inner in task.called.all_tasks):
+            self._set_status(task, "completed", conclusion)
         if task.pending_deployment and task.pending_deployment.state == "waiting":
             task.run.run.pending_deployments.remove(task.pending_deployment)
         return True
@@ -351,8 +372,8 @@ class RunScheduler:
     def _set_status(self, task: TrackedJob, status: str, conclusion: str | None = None) -> None:
         run, now = task.run.run, self._github.clock.now().replace(microsecond=0)
         if task.record is None:
-            at = now if task.job.needs else run.run_started_at
-            task.record = self._github.add_job(run.id, task.job.name, status="queued", conclusion=None, created_at=at)
+            at = now if task.job.needs or task.callers else run.run_started_at
+            task.record = self._github.add_job(run.id, task.name, status="queued", conclusion=None, created_at=at)
             task.record.started_at = task.record.runner_name = None
         if status in {"in_progress", "completed"}:
             self._github.set_job(task.record, status, conclusion)
@@ -364,13 +385,12 @@ class RunScheduler:
 
     def _update_run(self, work: TrackedRun) -> bool:
         """Show the state of the run in the API, and return whether it has ended and released its group."""
-        tasks = work.tasks.values()
-        if all(task.state == "completed" for task in tasks):
+        if all(task.state == "completed" for task in work.tasks):
             work.ended = True
             self._groups.leave(work.claim, work)
             self._github.set_run(work.run.id, "completed", _conclusion(work))
             return True
-        states = {task.state for task in tasks}
+        states = {task.state for task in work.tasks if not task.job.is_call}
         shown = "in_progress" if states & {"running", "completed"} else work.run.status
         if "waiting" in states and "running" not in states:
             shown = "waiting"
@@ -390,14 +410,9 @@ def _is_allowed(rules: EnvironmentProtection, branch: str) -> bool:
     return rules.policy == "all" or any(matches(pattern, branch) for pattern in rules.branches)
 
 
-def _conclusion(work: TrackedRun) -> str:
+def _conclusion(work: TrackedRun) -> Result:
     """Return the conclusion of the run.
 
     A job that exceeds its time limit cancels the run: github.com/evoila/meho/issues/2800.
     """
-    results = [task.result for task in work.tasks.values()]
-    if work.cancelled:
-        return "cancelled"
-    if all(result == "skipped" for result in results):
-        return "skipped"
-    return next((one for one in ("failure", "cancelled") if one in results), "success")
+    return "cancelled" if work.cancelled else combine_results([task.result for task in work.root.tasks.values()])

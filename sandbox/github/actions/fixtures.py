@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sandbox.github.actions import changes
 from sandbox.github.actions.state import (
     FOLDER,
+    ActionsPolicy,
     FakeGitHubDeployment,
     FakeJob,
     FakeRun,
@@ -77,6 +78,10 @@ class ActionsSeeds(Seeds):
         with self._repository.lock:
             self._repository.actions_policy = replace(self._repository.actions_policy, **settings)
 
+    @property
+    def actions_policy(self) -> ActionsPolicy:
+        return self._repository.actions_policy
+
     def schedule(self, workflow: str) -> list[FakeRun]:
         """Start a run for each cron time of the workflow. Their jobs run only with `Runner.schedule`.
 
@@ -135,6 +140,11 @@ class ActionsSeeds(Seeds):
         with self._repository.lock:
             run = self._repository.runs[run_id]
             run.status, run.conclusion, run.updated_at = status, conclusion, self._repository.now()
+
+    def set_called_files(self, run_id: int, paths: Iterable[str]) -> None:
+        """Set the workflow files that the run calls; each one counts once."""
+        with self._repository.lock:
+            self._repository.runs[run_id].called_files = tuple(dict.fromkeys(paths))
 
     def add_job(
         self,

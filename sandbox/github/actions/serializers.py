@@ -61,7 +61,7 @@ def run(repository: Repository, run: FakeRun, urls: Urls) -> dict[str, Any]:
         "updated_at": timestamp(run.updated_at),
         "actor": users.user(run.actor, urls),
         "run_attempt": run.run_attempt,
-        "referenced_workflows": [],
+        "referenced_workflows": [_called_file(repository, run, path) for path in run.called_files],
         "run_started_at": timestamp(run.run_started_at),
         "triggering_actor": users.user(run.triggering_actor, urls),
         **{f"{name}_url": f"{url}/{name}" for name in ("jobs", "logs", "artifacts", "cancel", "rerun")},
@@ -72,6 +72,11 @@ def run(repository: Repository, run: FakeRun, urls: Urls) -> dict[str, Any]:
         "repository": users.minimal_repository(repository, urls),
         "head_repository": users.minimal_fork(repository, run.fork, urls),
     }
+
+
+def _called_file(repository: Repository, run: FakeRun, path: str) -> dict[str, Any]:
+    """A local file counts as called by the sha: actions/runner, src/Sdk/WorkflowParser/…/ReusableWorkflowsLoader.cs."""
+    return {"path": f"{repository.urls.full_name}/{path}@{run.commit.sha}", "sha": run.commit.sha}
 
 
 def _head_commit(run: FakeRun, urls: Urls) -> dict[str, Any]:

@@ -114,6 +114,8 @@ class FakeRun:
     reviews: list[DeploymentReview] = field(default_factory=list)
     pull: FakeIssue | None = None
     """For runs of the event `pull_request`."""
+    called_files: tuple[str, ...] = ()
+    """Paths of the workflow files that it calls, all at its commit."""
     merge: FakeCommit | None = None
     """Test merge of that pull request: the workflow files come from it."""
 

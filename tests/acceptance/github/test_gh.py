@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.actions import Runner
 from sandbox.github import GitHub
 from tests.sandbox.github.conftest import Api
+from tests.support.called_files import CALL, commit, start, workflow_file
 
 
 @dataclass(frozen=True)
@@ -137,3 +139,16 @@ def test_environment_and_ruleset_are_written_by_api(gh: Gh, github: GitHub) -> N
     github.switches.plan = "free"
     assert "Upgrade to GitHub" in gh("api", f"{repository}/rulesets", code=1)
     assert github.unknown_requests == []
+
+
+@pytest.mark.slow
+def test_run_shows_jobs_of_called_files(gh: Gh, github: GitHub) -> None:
+    with Runner(github, {}) as runner:
+        commit(github, workflow_file({"act": {}}), {"call": {"uses": CALL}, "off": {"if": "false", "uses": CALL}})
+        run = start(github)
+        runner.wait()
+
+    shown = json.loads(gh("run", "view", str(run.id), "--json", "conclusion,jobs,workflowName"))
+
+    assert {job["name"]: job["conclusion"] for job in shown["jobs"]} == {"call / act": "success", "off": "skipped"}
+    assert shown["conclusion"] == "success"

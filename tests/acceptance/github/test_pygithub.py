@@ -8,8 +8,10 @@ from github.EnvironmentDeploymentBranchPolicy import EnvironmentDeploymentBranch
 from github.EnvironmentProtectionRuleReviewer import ReviewerParams
 from github.Repository import Repository
 
+from sandbox.actions import Runner
 from sandbox.github import GitHub
 from tests.sandbox.github.conftest import DISPATCHED, WORKFLOW, client
+from tests.support.called_files import CALL, commit, start, workflow_file
 
 
 @pytest.mark.slow
@@ -74,6 +76,26 @@ def test_workflows_are_dispatched_and_their_runs_read(repository: Repository, gi
     github.add_job(run.id, "recover", steps=["Check"])
     assert [step.name for job in run.jobs() for step in job.steps] == ["Check"]
     assert repository.get_workflow_run(run.id).event == "workflow_dispatch"
+
+
+@pytest.mark.slow
+def test_jobs_of_called_files_are_read_and_run_again(repository: Repository, github: GitHub) -> None:
+    with Runner(github, {}) as runner:
+        commit(github, workflow_file({"gate": {}, "act": {"needs": "gate"}}), {"call": {"uses": CALL}})
+        started = start(github)
+        runner.wait()
+        run = repository.get_workflow_run(started.id)
+        github.rerun(run.id, "alice", only=started.jobs[1])
+        runner.wait()
+
+    run.update()
+    assert (run.conclusion, run.run_attempt) == ("success", 2)
+    assert [(job.name, job.run_attempt) for job in run.jobs("all")] == [
+        (f"call / {name}", attempt) for attempt in (1, 2) for name in ("gate", "act")
+    ]
+    assert [each["path"].partition("@")[0] for each in run.raw_data["referenced_workflows"]] == [
+        "acme/operations/.github/workflows/called.yml"
+    ]
 
 
 @pytest.mark.slow

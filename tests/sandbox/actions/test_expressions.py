@@ -53,7 +53,7 @@ def test_expression_has_github_value_or_is_unknown(expression: str, value: Any) 
 
 @pytest.mark.parametrize(
     "expression",
-    ["secrets.X", "hashFiles('x')", "a b", "github.ref == ", "github.ref > 'x'", "(true"],
+    ["secrets.X", "hashFiles('x')", "a b", "github.ref == ", "github.ref ~ 'x'", "(true"],
 )
 def test_unsupported_expression_raises(expression: str) -> None:
     with pytest.raises(UnsupportedExpression):
