@@ -127,18 +127,24 @@ def newly_available(before: Sequence[PagesDeployment], now: Sequence[PagesDeploy
 
 @dataclass(frozen=True)
 class AcceptedRollback:
-    """A rollback that an earlier run sent and Cloudflare accepted, and that no run has seen on the site since."""
+    """A rollback that an earlier run sent and Cloudflare accepted.
+
+    Machines of the edge change one after the other, so a run that saw it says nothing of the next read.
+    """
 
     run: str
     at: datetime
     replaced: PagesDeployment | None
     """None if that run could not identify it."""
     target: PagesDeployment
+    was_seen: bool = False
+    """Whether a run has seen it on the site."""
 
     def may_be_live(self, live: LiveDeployment, now: datetime) -> bool:
         """Return whether the site may still lag, or cannot tell the target from the replaced deployment."""
         may_lag = -MAX_CLOCK_SKEW <= now - self.at <= PROPAGATION
-        return live.deployment == self.replaced and (may_lag or self.target.id in live.indistinguishable)
+        is_hidden = self.target.id in live.indistinguishable and not self.was_seen
+        return live.deployment == self.replaced and (may_lag or is_hidden)
 
     def __str__(self) -> str:
         return f"Cloudflare accepted the rollback to {self.target.id[:8]} at {format_utc(self.at)} (run {self.run})"
@@ -147,21 +153,24 @@ class AcceptedRollback:
 def find_accepted_rollback(
     runs: Iterable[RunRecord], deployments: Sequence[PagesDeployment], *, service: str, environment: str
 ) -> AcceptedRollback | None:
-    """Return the rollback of the last run that wrote, if no run has seen its end. Oldest run first.
+    """Return the rollback of the last run that wrote. Oldest run first.
 
     A later deployment replaces it. A run that failed after its write saw somebody else's change.
     """
     rows = [(run, row) for run in runs if (run.service, run.environment) == (service, environment) for row in run.rows]
     last = max((index for index, (_, row) in enumerate(rows) if row.kind == "written"), default=None)
-    if last is None or any(row.kind == "read_back" for _, row in rows[last:]):
+    if last is None:
         return None
+    was_seen = any(row.kind == "read_back" for _, row in rows[last:])
     run, at = rows[last][0], rows[last][1].at
     if run.decision == Decision.FAILED or len(run.versions) != 1:
         return None
     replaced, target = (find_by_prefix(name, deployments) for name in run.versions[0][1:])
     is_replaced = any(d.can_serve_production and d.created_on > at for d in deployments)
     is_known = replaced is not None or run.versions[0][1] == UNKNOWN
-    return AcceptedRollback(run.run, at, replaced, target) if target and is_known and not is_replaced else None
+    if target is None or not is_known or is_replaced:
+        return None
+    return AcceptedRollback(run.run, at, replaced, target, was_seen)
 
 
 def parse_target(text: str, deployments: Sequence[PagesDeployment], *, project: str) -> PagesDeployment:

@@ -169,7 +169,7 @@ def _repeat_warnings(site: PagesSnapshot, step: RollBackSite) -> tuple[str, ...]
     accepted = site.accepted
     if accepted is None or not step.accepted_before:
         return ()
-    waits = "the site does not show it: this run sends nothing, and waits"
+    waits = "the site does not show it now: this run sends nothing, and waits"
     alone = ", without --incident" if accepted.target.id in site.live.indistinguishable else ""
     again = f"After {format_utc(accepted.at + target.PROPAGATION)} the command sends it again{alone}"
     return (f"{accepted}, and {waits}. {again}",)

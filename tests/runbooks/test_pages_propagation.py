@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from sandbox.edge.places import EdgePlaces
 from sandbox.switches import Switches
 from tests.conftest import Incident, Outcome, World
 from tests.support.commands import ended, texts
@@ -171,16 +172,26 @@ def test_accepted_rollback_is_sent_again_after_five_minutes(
     assert (bakery.live, bakery.writes) == (released[0], 2)
 
 
-@pytest.mark.parametrize("case", ["new deployment", "restored after it was seen"])
-def test_other_bad_state_is_rolled_back_at_once(bakery: Bakery, released: tuple[str, str], case: str) -> None:
-    """The earlier rollback explains neither state."""
-    if case == "new deployment":
-        bakery.sandbox.switches.pages_propagation_seconds = 200
-        assert bakery.press().code == 5
-        bakery.deploy(timedelta(seconds=1), "worse")
-    else:
-        assert bakery.press().code == 0
-        bakery.sandbox.pages.rollback(PROJECT, released[1])
+def test_restored_release_is_rolled_back_after_five_minutes(bakery: Bakery, released: tuple[str, str]) -> None:
+    """Until then a machine that is late shows the same as one after a rollback in the dashboard."""
+    bakery.sandbox.switches.pages_propagation_seconds = 0
+    assert bakery.press().code == 0
+    bakery.sandbox.pages.rollback(PROJECT, released[1])
+
+    waiting = bakery.press()
+    bakery.sandbox.clock.advance(300)
+    again = bakery.press()
+
+    assert not waiting.result["wrote"], waiting.err
+    assert ended(again)[:2] == (0, "recovered"), again.err
+    assert (bakery.live, bakery.writes) == (released[0], 2)
+
+
+def test_new_bad_deployment_is_rolled_back_at_once(bakery: Bakery, released: tuple[str, str]) -> None:
+    """The earlier rollback does not explain it."""
+    bakery.sandbox.switches.pages_propagation_seconds = 200
+    assert bakery.press().code == 5
+    bakery.deploy(timedelta(seconds=1), "worse")
     bakery.sandbox.switches.pages_propagation_seconds = 0
 
     outcome = bakery.press()
@@ -264,3 +275,16 @@ def test_worker_rollback_waits_until_the_deadline_of_the_probes(world: World) ->
     assert world.live == {good: 100}
     assert len(world.writes()) == 1
     assert any("waiting for the API to show it (until " in text for text in texts(outcome, "compared"))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_later_presses_send_nothing_while_machines_differ(bakery: Bakery, released: tuple[str, str], seed: int) -> None:
+    """One machine showed the target, and another one of the same place still serves the bad release."""
+    bakery.sandbox.switches.edge_machines_differ = True
+    bakery.sandbox.switches.pages_propagation_seconds = 1.0
+    bakery.sandbox.edge.places = EdgePlaces({"FRA": (0.0, 0.0, 0.0, 200.0)}, seed)
+
+    outcomes = [bakery.press() for _ in range(4)]
+
+    assert outcomes[0].result["wrote"]
+    assert (bakery.live, bakery.writes) == (released[0], 1), [ended(each) for each in outcomes]
