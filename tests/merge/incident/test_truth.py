@@ -26,6 +26,11 @@ def failed_then_good(night: LongIncident, shop: Shop) -> None:
     night.press("03:30", "mai", "rollback-worker", *WEB)
 
 
+def worker_and_site(night: LongIncident, shop: Shop) -> None:
+    night.press("03:20", "mai", "rollback-worker", *WEB)
+    night.press("03:30", "mai", "rollback-pages", "--service", "docs")
+
+
 def watched(night: LongIncident, shop: Shop) -> None:
     night.press("03:20", "mai", "rollback-worker", *WEB)
     night.watch("web")
@@ -74,6 +79,16 @@ def imported_late(night: LongIncident, shop: Shop) -> None:
     assert night.ops("incident", "import", night.runs[0], *where, **night.laptop("mai")).code == 0
 
 
+def github_down(night: LongIncident, shop: Shop) -> None:
+    down = night.hub.fault(method="PATCH", path="/repos/*/*/issues/comments/*", status=502, times=None)
+    night.press("03:20", "mai", "rollback-worker", *WEB)
+    down.remove()
+    night.wait_until("04:30")
+    where = ("--incident", str(night.number))
+    assert night.ops("incident", "import", night.runs[0], *where, **night.laptop("bo")).code == 0
+    night.note("04:35", "bo", "2026-11-24 03:20 recovered web: by the run that bo imported")
+
+
 def drill_run(night: LongIncident, shop: Shop) -> None:
     where = ("--environment", "live", "--yes", "--json")
     run = night.world.ops("rollback-worker", *WEB, *where, "--config", str(night.world.config), **night.tokens)
@@ -100,11 +115,14 @@ def provider(night: LongIncident, shop: Shop) -> None:
 
 ON_SHOP: dict[str, ShopStory] = {
     "failed-then-good": failed_then_good,
+    "worker-and-site": worker_and_site,
     "watched": watched,
+    "relapse": relapse,
     "relapse-then-good": relapse_then_good,
     "reopened": reopened,
     "two-responders": two_responders,
     "imported-late": imported_late,
+    "github-down": github_down,
     "drill-run": drill_run,
     "provider": provider,
 }
@@ -182,6 +200,14 @@ def _prepare_limits(world: World) -> limits.LimitsWorld:
     return place
 
 
+def limits_by_pull_request(world: World) -> Iterator[LongIncident]:
+    place = _prepare_limits(world)
+    night = LongIncident(world, "production", READING)
+    night.open("03:15", "alice", service="api", began="03:11")
+    _raise_limit(night, place, "03:20", "03:30")
+    yield night
+
+
 def rollback_then_limits(world: World) -> Iterator[LongIncident]:
     place = _prepare_limits(world)
     world.release(timedelta(minutes=10), code="bad", behaviour={"status": 500})
@@ -208,6 +234,7 @@ ON_REFERENCE: dict[str, Story] = {
     "all-clear-after-a-recovery": all_clear_after_a_recovery,
     "maintenance-with-two-owners": maintenance_with_two_owners,
     "rotation": rotation,
+    "limits-by-pull-request": limits_by_pull_request,
     "rollback-then-limits": rollback_then_limits,
 }
 
