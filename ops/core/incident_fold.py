@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from itertools import takewhile
 
-from ops.core.clock import MAX_CLOCK_SKEW, format_utc
+from ops.core.clock import format_utc
 from ops.core.held_fold import is_bot_note, merge_held, parse_raise
 from ops.core.incident_journal import BOT_NAME, IncidentJournal, IssueRecord
 from ops.core.incident_state import (
@@ -64,15 +64,12 @@ def fold_incident(
 def _split_records(journal: IncidentJournal) -> tuple[tuple[IssueRecord, ...], list[UnknownFact]]:
     """Return the records that count, each run once, and why others do not."""
     counted, doubts = dict[tuple[str, int], IssueRecord](), list[UnknownFact]()
-    latest = journal.read_at + MAX_CLOCK_SKEW
     for one in journal.records:
         if one.record.source not in COUNTING:
             continue
         key, name = (one.record.run, one.record.part), f"record {quote_name(one.record.run)}"
-        if one.doubt:
-            doubts.append(UnknownFact(name, f"it does not count: {one.doubt}"))
-        elif any(row.at > latest for row in one.record.rows):
-            doubts.append(UnknownFact(name, "it does not count: its time is in the future"))
+        if doubt := journal.find_doubt(one):
+            doubts.append(UnknownFact(name, f"it does not count: {doubt}"))
         elif key not in counted:
             counted[key] = one
         else:

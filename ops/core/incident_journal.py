@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from ops.core.clock import MAX_CLOCK_SKEW
 from ops.core.errors import PROVED, Decision
 from ops.core.run_record import DONE, RunRecord, parse_job_run
 
@@ -119,16 +120,21 @@ class IncidentJournal:
         """Return the severity label, else the form's answer."""
         return next((label for label in self.labels if re.fullmatch("sev[0-9]", label, re.ASCII)), self.form.severity)
 
+    def find_doubt(self, one: IssueRecord) -> str:
+        """Return why a record of the incident does not count; empty if it does."""
+        is_future = any(row.at > self.read_at + MAX_CLOCK_SKEW for row in one.record.rows)
+        return one.doubt or ("its time is in the future" if is_future else "")
+
     @property
     def our_runs(self) -> tuple[IssueRecord, ...]:
-        """Return the records of our runs, oldest first."""
-        runs = [one for one in self.records if one.is_run and one.record.rows]
+        """Return the records of our runs that count, oldest first."""
+        runs = [one for one in self.records if one.is_run and one.record.rows and not self.find_doubt(one)]
         return tuple(sorted(runs, key=lambda one: one.record.rows[0].at))
 
     def find_notes(self, words: str) -> Iterator[tuple[datetime, str, str]]:
         """Yield time, text and URL of each note that counts and starts with these words."""
         for one in self.records:
-            if one.record.source == "note" and not one.doubt:
+            if one.record.source == "note" and not self.find_doubt(one):
                 for row in one.record.rows:
                     if row.text.lower().startswith(words):
                         yield row.at, row.text, one.url
