@@ -1,5 +1,7 @@
 """Play an incident at times of the sandbox's clock, and compare what Backout says of it with a truth table."""
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +11,7 @@ from typing import Any
 import yaml
 
 from ops.core.clock import parse_utc
-from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.core.run_record import RecordRow, RunRecord, embed_record, read_record
 from sandbox.github import GitHub
 from sandbox.github.users.state import ACTIONS_BOT
 from tests.conftest import Outcome, World
@@ -186,14 +188,82 @@ def read_truths(module: str) -> dict[str, Any]:
 
 
 def assert_truth(night: LongIncident, truth: Mapping[str, Any]) -> None:
-    """Require that each surface says what the table says."""
+    """Require that each surface says what the table says. It closes the incident."""
     state = night.show()
-
     shown, true = flat(told(state, night.runs)), flat(wanted(truth))
     names = [name for name in {**shown, **true} if shown.get(name) != true.get(name)]
     assert not names, [f"{name}: {shown.get(name)!r} instead of {true.get(name)!r}" for name in names]
     named = " ".join(f"{each['what']} {each['why']}" for each in state["unknown"])
     assert not [each for each in truth.get("unknown", ()) if each not in named], state["unknown"]
+    _assert_held_in_status(night, truth)
+    _assert_report(night, truth)
+    _assert_closing(night, truth)
+
+
+def _assert_held_in_status(night: LongIncident, truth: Mapping[str, Any]) -> None:
+    """Require that `ops status` shows what the table holds, and nothing else of this incident."""
+    where = ("--environment", night.environment, "--json")
+    held = json.loads(night.ops("status", *where).out)["held"]
+    ours = [each for each in held if any(name.startswith(f"#{night.number} ") for name in each["held_by"])]
+    shown = [f"{each['kind']} {each['what']}: {each['state']}" for each in ours]
+    assert shown == [each.partition(", #")[0] for each in truth.get("held", ())]
+
+
+def _assert_report(night: LongIncident, truth: Mapping[str, Any]) -> None:
+    """Require that the report of a job, and the comment with the state that it keeps, say what the table says."""
+    number = night.hub.add_run("report.yml", 7900)
+    job = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": str(number), "GITHUB_RUN_ATTEMPT": "1"}
+    done = night.ops("incident", "report", str(night.number), **job)
+    assert (done.code, "warning" in done.err) == (0, False), done.err
+    (page,) = (issue.body or "" for issue in night.hub.issues if issue.find_label("post-incident"))
+    services = truth["services"].values()
+    first = {name: min((row[name] for row in services if row.get(name)), default="") for name in MOMENTS}
+    moments = {
+        "Started": first["broken_since"],
+        "Detected": first["detected"],
+        "Acknowledged": first["acknowledged"],
+        "Recovery requested": first["requested"],
+        "Mitigated": truth["mitigated"],
+    }
+    shown = {name: _find_moment(page, name) for name in moments}
+    assert shown == moments, shown
+    _assert_comment(night, truth)
+
+
+def _assert_comment(night: LongIncident, truth: Mapping[str, Any]) -> None:
+    (comment,) = (body for body in night.bodies if (read := read_record(body)) and read.source == "state")
+    assert comment.startswith("### Mitigated" if truth["mitigated"] else "### Open"), comment
+    for name, row in truth["services"].items():
+        environment, service = name.split()
+        place = service if environment == "some" else f"{service} in {environment}"
+        since = _healthy_since(row)
+        works = f", works since {at(since):%Y-%m-%d %H:%M} UTC" if since else ""
+        assert f" {place}: **{row['state']}**{works}." in comment
+    assert all(each.split(":")[0].split(" ", 1)[1] in comment for each in truth.get("held", ())), comment
+
+
+def _assert_closing(night: LongIncident, truth: Mapping[str, Any]) -> None:
+    """Require that closing names what stays held, and only that."""
+    done = night.ops("incident", "close", str(night.number), "--anyway", "--json")
+    assert done.code == 0, done.err
+    active = [line for line in done.result["leftovers"] if "unknown" not in line]
+    held = [each.split(":")[0].split(" ", 1)[1] for each in truth.get("held", ())]
+    assert len(active) == len(held), active
+    assert all(name in line for name, line in zip(held, active, strict=True)), active
+    assert night.show()["state"] == "closed"
+
+
+def _find_moment(page: str, name: str) -> str:
+    """Return the time of a moment in the report, in the form of a table; empty if it is unknown."""
+    found = re.search(rf"^\| (?:(\d\d-\d\d) )?(\d\d:\d\d):\d\d \| \*\*{name}\*\*: ", page, re.MULTILINE)
+    assert found or f"\n- {name}: " in page
+    return " ".join(filter(None, found.groups())).removeprefix(f"{DAY[5:]} ") if found else ""
+
+
+def _healthy_since(row: Mapping[str, str]) -> str:
+    """Return since when a service of the table works; empty if it does not."""
+    works = row["state"] in {"recovered", "mitigated"}
+    return (row.get("mitigated") or row["recovered"].partition(" by ")[0]) if works else ""
 
 
 def flat(table: Mapping[str, Any]) -> dict[str, Any]:
