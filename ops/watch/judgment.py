@@ -221,6 +221,8 @@ class WatchResult:
     url: str = ""
     is_published: bool = False
     """Whether the incident shows the end."""
+    others: tuple[str, ...] = ()
+    """Other services of the incident that do not work, or may not, as its records say; each as a sentence."""
     look: ClosureLook | None = None
     """Latest look at a closed service; None for a watch of its health."""
 

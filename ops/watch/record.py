@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ops.core.errors import Decision, ProviderError, Reason
+from ops.core.incident_fold import fold_incident
+from ops.core.incident_state import describe_health
 from ops.core.names import CLOSING_RUNBOOK
 from ops.core.redaction import Redactor
 from ops.core.run_record import (
@@ -29,6 +31,7 @@ from ops.github.issues import (
     reopen_incident,
     require_incident,
 )
+from ops.github.journal import read_issue_journal
 from ops.github.records import JudgedRecord, Trust, acting_records, judge_records, keep_acting
 from ops.watch.state import LONGEST, WatchState, new_owner, parse_state
 
@@ -139,6 +142,21 @@ class WatchRecord:
         runs = [each for each in self._runs() if any(row.kind in CHANGES for row in each.rows)]
         here = [each for each in runs if each.service == self._service] or runs
         return bool(here) and here[-1].decision == Decision.STILL_UNHEALTHY
+
+    def find_failing_services(self, now: datetime) -> tuple[str, ...]:
+        """Return the other services of the incident that do not work; none if GitHub does not answer."""
+        issue, own = self._issue, (self._environment, self._service)
+        if issue is None:
+            return ()
+        try:
+            with provider_errors():
+                state = fold_incident(read_issue_journal(issue, self._rules, read_at=now))
+        except ProviderError:
+            return ()
+        failing = (each for each in state.services if each.healthy_since is None)
+        return tuple(
+            f"{each.name} {describe_health(each)}" for each in failing if (each.environment, each.service) != own
+        )
 
     def _runs(self) -> list[RunRecord]:
         """Return the trusted records of runs in this environment, oldest first."""

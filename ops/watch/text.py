@@ -70,6 +70,8 @@ def next_step(result: WatchResult, names: CommandNames) -> str:
     if result.decision == Decision.NO_EVIDENCE:
         return f"Look at the service, or watch it again: `{names.command('watch', result)}`"
     is_over = result.decision == Decision.MITIGATED and names.incident is not None
+    if is_over and result.others:
+        return f"Keep the incident open: {'; '.join(result.others)}."
     return "Close the incident when the cause is fixed." if is_over else ""
 
 

@@ -240,13 +240,19 @@ class Watch:
             decision, reason = Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY
         if self._is_taken_over(state):
             return self._result(state, judgment, Decision.NOTHING_TO_DO, Reason.CONTINUED_ELSEWHERE)
-        result = self._result(state, judgment, decision, reason)
+        others = self._find_others() if decision == Decision.MITIGATED else ()
+        result = replace(self._result(state, judgment, decision, reason), others=others)
         sends = [partial(self._save, result)]
         if decision in FAILURES and self._record:
             sends.append(partial(self._record.report_relapse, self._notice(result)))
         sent = [self._send_patiently(each) for each in sends]
         self._on_round(result)
-        return replace(self._result(state, judgment, decision, reason), is_published=all(sent))
+        return replace(self._result(state, judgment, decision, reason), others=others, is_published=all(sent))
+
+    def _find_others(self) -> tuple[str, ...]:
+        """Return the other services of the incident that do not work."""
+        others = self._record.find_failing_services(self._clock.now()) if self._record else ()
+        return tuple(map(self._redactor.redact_text, others))
 
     def _ask_second_source(self, result: WatchResult) -> Rounds:
         """Wait until a second source shows the relapse of the probes, and note it on the incident.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.core.run_record import RecordRow, RunRecord, embed_record
 from tests.conftest import Incident
 from tests.gate.support import parse_outputs
 from tests.support.shop import Shop
@@ -22,6 +23,18 @@ def test_outputs_of_a_job_say_how_the_watch_ended(shop: Shop, incident: Incident
     assert (outputs["decision"], outputs["reason"], outputs["answered"]) == ("relapsed", "relapsed", "true")
     assert "relapsed: probes: 5 of 5 rounds failed since " in outputs["message"]
     assert "rollback-worker --service web" in outputs["hint"]
+
+
+def test_mitigated_service_does_not_close_an_incident_with_a_broken_one(shop: Shop, incident: Incident) -> None:
+    row = RecordRow(shop.world.sandbox.clock.now(), "note", "broken docs: 404 everywhere")
+    note = RunRecord("note-1", source="note", rows=(row,))
+    incident.github.comment(incident.number, embed_record("x", note), "mai")
+
+    result = command(shop, "--json", "--for", "2m").result
+
+    assert result["decision"] == "mitigated"
+    assert ("docs" in result["next"], "Close the incident" in result["next"]) == (True, False)
+    assert "docs" in incident.bodies[-1]
 
 
 @pytest.mark.slow
