@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from ops.app.scope import find_config
 from ops.cli.help import ExampleCommand, ExampleGroup
 from ops.cli.options import CONFIG, ENVIRONMENT, INCIDENT, choose_environment, complete_service, github_environ
 from ops.cli.output import echo, echo_json, one_line
@@ -129,12 +128,13 @@ def _ask(name: str, config: Path, given: dict[str, str | None]) -> str:
 
 @incident.command("list", epilog="ops incident list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@CONFIG
 @click.pass_obj
-def list_(redactor: Redactor, /, *, as_json: bool) -> None:
-    """List the open incidents, newest first, with the result of the last run."""
+def list_(redactor: Redactor, /, *, as_json: bool, config: Path) -> None:
+    """List the open incidents with their state and last run, newest first."""
     from ops.incident import commands as work
 
-    overview = work.read_overview(github_environ(find_config(), redactor, is_quiet=as_json), redactor)
+    overview = work.read_overview(config, github_environ(config, redactor, is_quiet=as_json), redactor)
     if as_json:
         echo_json(overview.to_json())
         return

@@ -4,11 +4,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from ops.core.run_record import STATE_SOURCE, read_record
 from ops.tools import own_program
 from sandbox.cloudflare.analytics.state import THREW
+from sandbox.github import GitHub
 from tests.acceptance.test_small_repository import ACTIONS, LABEL
 from tests.support.actions import conclusions, release, stage
 from tests.support.configurations import SMALL_REPOSITORY
+
+
+def read_bodies(github: GitHub, number: int) -> list[str]:
+    """Return the comments of an incident without the one that shows its state."""
+    bodies = [comment.body for comment in github.issue(number).comments]
+    return [body for body in bodies if not ((record := read_record(body)) and record.source == STATE_SOURCE)]
 
 
 def test_closing_the_incident_continues_a_watch_that_lost_its_runner(pip_cache: Path, tmp_path: Path) -> None:
@@ -36,7 +44,7 @@ def test_closing_the_incident_continues_a_watch_that_lost_its_runner(pip_cache: 
     found, continued = conclusions(first), conclusions(hub.runs[-1])
     assert [found[name] for name in ("watch", "tell", "tell-later")] == ["failure", "skipped", "success"], log
     assert (continued["report"], continued["watch"]) == ("success", "success"), log
-    _, watched, answer, *_ = (comment.body for comment in hub.issue(number).comments)
+    _, watched, answer, *_ = read_bodies(hub, number)
     assert "shop in production is mitigated: healthy since" in watched
     assert "not probed" in watched
     assert answer.startswith("**The watch stopped early, and the service is not watched:** ")
@@ -76,6 +84,6 @@ def test_relapse_starts_the_automatic_step(pip_cache: Path, tmp_path: Path) -> N
     ], log
     assert world.live == {older: 100}, log
     assert [message.partition("; ")[2] for message in world.ours] == ["automatic step after a relapse", ""]
-    bodies = [comment.body for comment in world.github.issue(number).comments]
+    bodies = read_bodies(world.github, number)
     assert len(bodies) == 5, bodies  # the run, its watch, the notice, the step and its run
     assert sum("No other automatic step follows" in body for body in bodies) == 1

@@ -12,10 +12,14 @@ import pytest
 
 from ops.core.clock import parse_utc
 from ops.core.run_record import RecordRow, RunRecord, embed_record
-from tests.conftest import ROOT, Incident, Releases
+from tests.conftest import ROOT, Incident, Outcome, Releases
 from tests.support.commands import Terminal
 
 FORM = "### Service\n\n{}\n\n### Severity\n\nsev3\n\n### What is seen\n\nIt fails"
+
+
+def listed(incident: Incident, *arguments: str) -> Outcome:
+    return incident.ops("incident", "list", "--config", str(incident.world.config), *arguments)
 
 
 @pytest.mark.slow
@@ -32,16 +36,17 @@ def test_open_incidents_are_listed_newest_first(incident: Incident, releases: Re
     options = ("--severity", "sev1", "--title", "Login fails", "--config", str(incident.world.config))
     incident.ops("incident", "open", "--service", "api", *options)
 
-    shown = incident.ops("incident", "list").out.splitlines()
+    shown = listed(incident).out.splitlines()
 
     assert shown[0] == "#4  sev2  frontend  0.0 s old  no run  Blog is  [31mslow"
-    assert shown[1].endswith("/issues/4")
-    assert (shown[2].startswith("#5  sev1  api  "), shown[2].endswith("old  no run  Login fails")) == (True, True)
-    assert shown[4].startswith("#1  -  -  ")
+    assert (shown[1], shown[2].endswith("/issues/4")) == ("  Open: frontend broken", True)
+    assert (shown[3].startswith("#5  sev1  api  "), shown[3].endswith("old  no run  Login fails")) == (True, True)
+    assert shown[6].startswith("#1  -  -  ")
+    assert shown[7] == "  Mitigated: api recovered"
     assert re.search(
-        f"old  Rolled back api to {releases.good[:8]}: healthy after .* s, seen from FRA  API answers 500$", shown[4]
+        f"old  Rolled back api to {releases.good[:8]}: healthy after .* s, seen from FRA  API answers 500$", shown[6]
     )
-    assert len(shown) == 6
+    assert len(shown) == 9
 
 
 def test_listed_incidents_are_json(incident: Incident) -> None:
@@ -50,7 +55,7 @@ def test_listed_incidents_are_json(incident: Incident) -> None:
     forged = RunRecord("run-2", runbook="forged", decision="recovered")
     incident.github.comment(incident.number, embed_record("x", forged), "zoe")
 
-    (found,) = incident.ops("incident", "list", "--json").result["incidents"]
+    (found,) = listed(incident, "--json").result["incidents"]
 
     assert found.pop("url").endswith("/issues/1")
     assert parse_utc(found.pop("opened_at")) <= incident.world.sandbox.clock.now()
@@ -59,6 +64,8 @@ def test_listed_incidents_are_json(incident: Incident) -> None:
         "title": "API answers 500",
         "service": "",
         "severity": "",
+        "state": "open",
+        "summary": "Open: no service is known to be affected",
         "decision": "",
         "last_run": "feature",
         "last_result": "",
@@ -68,7 +75,7 @@ def test_listed_incidents_are_json(incident: Incident) -> None:
 def test_no_open_incident_is_said(incident: Incident) -> None:
     incident.github.close(incident.number, "alice")
 
-    assert incident.ops("incident", "list").out == "No incident is open.\n"
+    assert listed(incident).out == "No incident is open.\n"
 
 
 def test_open_without_terminal_requires_its_options(incident: Incident) -> None:

@@ -56,7 +56,7 @@ def texts_of(incident: Incident, closed: Outcome, summary: Path, receiver: Recei
         "terminal": closed.out[closed.out.index("✔") :],
         "chat": receiver.texts[-1],
         "summary": summary.read_text().partition("<details>")[0],
-        "incident list": incident.ops("incident", "list").out,
+        "incident list": incident.ops("incident", "list", "--config", str(incident.world.config)).out,
         "last, here": incident.ops("last", *config).out,
         "report": report[report.index("## Resolution") :].partition("**What")[0],
     }
