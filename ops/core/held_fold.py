@@ -136,4 +136,7 @@ def _first_word(state: str) -> str:
 
 def _find_end(text: str) -> datetime | None:
     match = _UNTIL.search(text)
-    return parse_utc(f"{match[1].replace(' ', 'T')}Z") if match else None
+    try:
+        return parse_utc(f"{match[1].replace(' ', 'T')}Z") if match else None
+    except ValueError:
+        return None

@@ -16,6 +16,8 @@ from ops.core.run_record import DONE, ENDED_KIND, HEALTHY
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
 
+LONGEST_RUN = 35 * 24 * 3600.0
+"""Seconds from a request to the end of its run, at most: GitHub ends a workflow run after 35 days."""
 LABEL = "recover:"
 """Start of each label that requests a recovery."""
 HEALTH_NOTE = re.compile(r"(recovered|broken)\s+([a-z][a-z0-9_-]*)(?:\s+in\s+([a-z][a-z0-9_-]*))?", re.IGNORECASE)
@@ -274,7 +276,7 @@ def find_acknowledgment(journal: IncidentJournal) -> Moment:
 def find_request(one: IssueRecord, actions: Iterable[IssueAction]) -> Moment:
     """Return when the run was requested: by the clock of its trigger, to which its whole duration leads back."""
     began, ended, total = one.record.rows[0].at, one.first_event_at(ENDED_KIND), one.record.durations.get("total")
-    if ended is None or total is None:
+    if ended is None or total is None or not 0 <= total <= LONGEST_RUN:
         return Moment(began, "run record", one.url)
     # Times of GitHub and of a record have whole seconds; the duration has more digits.
     at = min(began, ended + timedelta(seconds=ceil(round(-total, 2))))

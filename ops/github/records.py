@@ -9,6 +9,7 @@ docs.github.com/graphql/reference/objects#usercontentedit, docs.github.com/rest/
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,10 @@ STRANGER = "who may not write here"
 """End of the doubt about a person without write access. In a public repository everybody can comment."""
 DENIED, MISSING = 403, 404
 PARALLEL_READS = 16
+MOST_SINGLE, RUN_PAGES = 10, 3
+"""Workflow runs that are read one by one; of more, so many pages of a hundred are read first."""
+RUN_AGE = timedelta(days=2)
+"""Longest time from the start of a workflow run to its first comment: a watch, or a wait for a reviewer."""
 LONGEST_HISTORY = 10
 """Pages of edits of one comment. A watch edits its comment every 30 seconds, for two hours at most."""
 _EDITS = """userContentEdits(first: 100, after: $after) {
@@ -123,8 +128,10 @@ def judge_comments(
     """Return the records with their weight, after reading their workflow runs and authors."""
     named = {run_number(record) for comment, record in found if author_login(comment) == BOT}
     numbers = sorted(number for number in named if number is not None)
-    runs = run_in_batches([partial(_read_run, repository, number) for number in numbers], PARALLEL_READS)
-    known = dict(zip(numbers, runs, strict=True))
+    known = _list_runs(repository, [comment.created_at for comment, _ in found]) if len(numbers) > MOST_SINGLE else {}
+    missing = [number for number in numbers if number not in known]
+    runs = run_in_batches([partial(_read_run, repository, number) for number in missing], PARALLEL_READS)
+    known |= dict(zip(missing, runs, strict=True))
     judge = _Judge(rules, TrustedAuthors(repository), history, _full_name(repository), known)
     return [judge.judge(comment, record) for comment, record in found]
 
@@ -254,6 +261,24 @@ class _Judge:
 def _full_name(repository: "Repository") -> str:
     """Return owner/name from its URL: PyGithub would send a request for it."""
     return "/".join(repository.url.rsplit("/", 2)[-2:])
+
+
+def _list_runs(repository: "Repository", times: Collection[datetime]) -> dict[int, Any]:
+    """Return the newest workflow runs of the days of these comments, by number; none if GitHub does not list them."""
+    import requests
+    from github import GithubException
+
+    days = f"{min(times) - RUN_AGE:%Y-%m-%d}..{max(times) + timedelta(days=1):%Y-%m-%d}"
+    known = dict[int, Any]()
+    try:
+        for page in range(1, RUN_PAGES + 1):
+            listed = read_json(repository, f"/actions/runs?per_page=100&page={page}&created={days}")["workflow_runs"]
+            known |= {run["id"]: run for run in listed}
+            if len(listed) < 100:
+                break
+    except (GithubException, ProviderError, requests.RequestException):
+        return known
+    return known
 
 
 def _read_run(repository: "Repository", number: int) -> Any:

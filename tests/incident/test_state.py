@@ -1,5 +1,6 @@
 """State of an incident: folded from all records that count, and printed by `ops incident show --json`."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -208,6 +209,42 @@ def test_records_that_do_not_count_are_named(incident: Incident) -> None:
     assert (services(shown), shown["state"]) == ({"api": "broken"}, "open")
     named = " ".join(f"{each['what']} {each['why']}" for each in shown["unknown"])
     assert all(each in named for each in ("5002.1-0bad", "5001.1-0fed", "future", "5001.1-0bad", "@bob", "1 of them"))
+
+
+@pytest.mark.parametrize("total", [1e30, -5.0])
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00"])
+def test_strange_record_is_no_crash(incident: Incident, total: float, moment: str) -> None:
+    change = ("Switch ai", "auto", "off, until 2026-99-99 99:99:99 UTC")
+    run = recovery("5001.1-000a", "api", 20, durations={"total": total}, versions=(change,), decision="recovered")
+    rows = (RecordRow(datetime.fromisoformat(moment), "requested", "(" * 9), *run.rows)
+    post(incident, run, replace(run, run="5001.1-000b", rows=rows))
+
+    shown = state(incident)
+
+    assert services(shown) == {"api": "recovered"}
+    assert any(each["what"].endswith("5001.1-000b") for each in shown["unknown"]) == moment.startswith("9")
+    assert incident.show().code == 0
+
+
+@pytest.mark.slow
+def test_incident_with_two_thousand_comments_takes_sixty_calls(incident: Incident) -> None:
+    hub = incident.github
+    for number in range(2000):
+        text, by = f"comment {number}", "bob"
+        if number % 40 == 0:
+            hub.add_run("rollback-worker.yml", 6000 + number)
+            record = recovery(f"{6000 + number}.1-{number:04x}", "api", number / 60, decision="failed")
+            text, by = embed_record("### run", record), BOT
+        elif number % 10 == 5:
+            text = embed_record("### note", replace(note(number / 60, "seen"), run=f"note-{number}"))
+        hub.comment(incident.number, text, by)
+    before, cpu = len(hub.requests), time.process_time()
+
+    shown = state(incident)
+
+    assert (len(hub.requests) - before <= 60, time.process_time() - cpu < 3) == (True, True)
+    assert len(shown["actions"]) == 50 + 200 + 2  # runs, notes, and two labels
+    assert not any("does not count" in each["why"] for each in shown["unknown"])
 
 
 def test_run_recorded_twice_counts_once(incident: Incident) -> None:

@@ -12,7 +12,6 @@ PLACES = {
     "ops/github/issues.py": "defines them, and finds our own comment to write",
     "ops/github/records.py": "judges them",
     "ops/github/triggers.py": "finds our own comment to write",
-    "ops/incident/commands.py": "prints them",
     "ops/report/build.py": "prints them",
     "ops/setup/doctor/facts.py": "prints them",
     "ops/status/last_runs.py": "prints them",

@@ -140,8 +140,20 @@ def _listed(call: GitHubCall, runs: list[FakeRun]) -> GitHubAnswer:
         and asked["branch"] in {None, run.head_branch}
         and asked["actor"] in {None, run.actor.login}
         and asked["head_sha"] in {None, run.head.sha}
+        and _was_created(run, call.query.get("created"))
     ]
     return call.page(found, lambda run: serializers.run(call.repository, run, call.urls), under="workflow_runs")
+
+
+def _was_created(run: FakeRun, days: str | None) -> bool:
+    """Return whether the run is of these days: `FIRST..LAST`, the only form of `created` that the sandbox knows.
+
+    docs.github.com/search-github/getting-started-with-searching-on-github/understanding-the-search-syntax
+    """
+    if days is None:
+        return True
+    first, _, last = days.partition("..")
+    return first <= f"{run.created_at:%Y-%m-%d}" <= last
 
 
 def _find_run(call: GitHubCall) -> FakeRun:
