@@ -5,6 +5,7 @@ GitHub checks all jobs, whether they will run or not:
 github.com/actions/runner/blob/main/src/Sdk/WorkflowParser/workflow-v1.0.json
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ _TRIGGER_KEYS = {
     "secrets": {"description", "required"},
     "outputs": {"description", "value"},
 }
+_JOB_ID = re.compile(r"[A-Za-z_][\w-]{0,99}", re.ASCII)
 _RUN = ("github", "inputs", "vars")
 _JOB = (*_RUN, "needs", "strategy", "matrix")
 _STEPS = (*_JOB, "job", "runner", "env", "secrets", "steps")
@@ -59,8 +61,8 @@ def check_file(content: Mapping[str, Any]) -> None:
     _check_expressions(content.get("env"), (*_RUN, "secrets"))
     _check_expressions(content.get("concurrency"), _RUN)
     for name, rules in content["jobs"].items():
-        if not isinstance(rules, Mapping):
-            raise InvalidWorkflow(f"the job {name} is not a mapping")
+        if not _JOB_ID.fullmatch(str(name)):
+            raise InvalidWorkflow(f"The identifier '{name}' is invalid.")
         _check_job(f"the job {name}", rules)
 
 
@@ -69,19 +71,21 @@ def is_expression(value: Any) -> bool:
 
 
 def _check_job(where: str, rules: Mapping[str, Any]) -> None:
+    _check_mapping(where, rules)
     _check_keys(where, rules, _CALL_KEYS if "uses" in rules else _JOB_KEYS)
     if "uses" not in rules and "runs-on" not in rules:
         raise InvalidWorkflow(f"{where}: Required property is missing: runs-on")
     _check_permissions(rules.get("permissions"))
-    given = rules.get("secrets")
-    if given not in (None, "inherit") and not isinstance(given, Mapping):
-        raise InvalidWorkflow(f"{where}: Unexpected value '{given}'")
+    for key in ("with", "secrets", "outputs"):
+        if key in rules and rules[key] != "inherit":
+            _check_mapping(f"{where}: {key}", rules[key])
     for key, value in rules.items():
         if key == "if":
             check_syntax(str(value), _CONTEXTS["if"], is_condition=True)
         else:
             _check_expressions(value, _CONTEXTS.get(key, _JOB))
     for step in rules.get("steps") or ():
+        _check_mapping(f"{where}: a step", step)
         check_syntax(str(step.get("if", "")), set(_STEPS) - {"secrets"}, is_condition=True)
 
 
@@ -98,16 +102,17 @@ def _check_expressions(value: Any, contexts: Iterable[str]) -> None:
 
 
 def _check_trigger(on: Any) -> None:
-    trigger = on.get("workflow_call") if isinstance(on, Mapping) else None
-    _check_keys("workflow_call", trigger or {}, set(_TRIGGER_KEYS))
-    for kind, rules in (trigger or {}).items():
-        for name, declared in (rules or {}).items():
-            _check_keys(f"{kind}: {name}", declared or {}, _TRIGGER_KEYS[kind])
-    for name, declared in ((trigger or {}).get("inputs") or {}).items():
+    trigger = (on.get("workflow_call") if isinstance(on, Mapping) else None) or {}
+    _check_keys("workflow_call", trigger, set(_TRIGGER_KEYS))
+    for kind, rules in trigger.items():
+        _check_mapping(kind, rules)
+        for name, declared in rules.items():
+            _check_keys(f"{kind}: {name}", {} if declared is None else declared, _TRIGGER_KEYS[kind])
+    for name, declared in (trigger.get("inputs") or {}).items():
         if (declared or {}).get("type") not in {"string", "boolean", "number"}:
             raise InvalidWorkflow(f"the input {name} needs a type: string, boolean or number")
         _check_expressions(declared.get("default"), _RUN)
-    for name, declared in ((trigger or {}).get("outputs") or {}).items():
+    for name, declared in (trigger.get("outputs") or {}).items():
         if "value" not in (declared or {}):
             raise InvalidWorkflow(f"the output {name} has no value")
         _check_expressions(declared["value"], (*_RUN, "jobs"))
@@ -122,7 +127,13 @@ def _check_permissions(given: Any) -> None:
             raise InvalidWorkflow(f"permissions: {name}: Unexpected value '{level}'")
 
 
-def _check_keys(where: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
+def _check_keys(where: str, given: Any, known: Iterable[str]) -> None:
+    _check_mapping(where, given)
     for key in given:
         if key not in set(known):
             raise InvalidWorkflow(f"{where}: Unexpected value '{key}'")
+
+
+def _check_mapping(where: str, given: Any) -> None:
+    if not isinstance(given, Mapping):
+        raise InvalidWorkflow(f"{where}: A mapping was expected, not {given!r}")

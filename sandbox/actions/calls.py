@@ -10,15 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.actions.call_syntax import check_file, is_expression
-from sandbox.actions.expressions import (
-    EXPRESSION,
-    HIDDEN,
-    UNKNOWN,
-    InvalidWorkflow,
-    UnsupportedExpression,
-    evaluate,
-    render_text,
-)
+from sandbox.actions.expressions import EXPRESSION, InvalidWorkflow, UnsupportedExpression, evaluate, render_text
 from sandbox.actions.plan import order_jobs, parse_workflow, refuse_unsupported
 
 MAX_LEVELS = 10
@@ -62,7 +54,7 @@ def read_files(path: str, files: Mapping[str, bytes], *, writes_by_default: bool
     """
     try:
         content = parse_workflow(files[path].decode())
-        if any("uses" in rules for rules in content["jobs"].values()):
+        if any("uses" in (rules or {}) for rules in content["jobs"].values()):
             check_file(content)
     except (InvalidWorkflow, UnicodeDecodeError) as error:
         raise InvalidWorkflow(f"{path}: {error}") from None
@@ -235,8 +227,6 @@ def _value(value: Any, contexts: Mapping[str, Any]) -> Any:
 
 def _convert(name: str, kind: str, value: Any) -> Any:
     """Return the value of an input. Only a text takes values of other types."""
-    if value is UNKNOWN or (isinstance(value, str) and HIDDEN in value):
-        return UNKNOWN
     if kind == "string" and not isinstance(value, (list, dict)):
         return render_text("${{ value }}", {"value": value})
     if not isinstance(value, _KINDS[kind]) or (kind == "number" and isinstance(value, bool)):

@@ -16,6 +16,8 @@ HIDDEN = "\0"
 """Placeholder in a text for a part that is not known yet."""
 STATUS_FUNCTION = re.compile(r"\b(always|success|failure|cancelled)\s*\(")
 _TOKEN = re.compile(r"\s*(?:('(?:[^']|'')*')|(-?\d+(?:\.\d+)?)|([A-Za-z_][\w-]*)|(&&|\|\||[!=<>]=|[<>!().,*\[\]]))")
+MAX_LENGTH = 21_000
+"""Longest text with an expression: github.com/actions/runner/blob/main/src/Sdk/Expressions/ExpressionConstants.cs"""
 EXPRESSION = re.compile(r"\$\{\{((?:'(?:[^']|'')*'|[^'])*?)\}\}", re.DOTALL)
 """`${{ }}` in a text; a string literal inside may contain braces."""
 
@@ -216,6 +218,8 @@ def check_syntax(text: str, contexts: Iterable[str], *, is_condition: bool = Fal
         InvalidWorkflow: an expression has a syntax error, an unknown function, or a context that is not allowed there.
     """
     is_bare = is_condition and "${{" not in text
+    if len(text) > MAX_LENGTH and (is_bare or "${{" in text):
+        raise InvalidWorkflow(f"Exceeded max expression length {MAX_LENGTH}")
     whole = [text] * bool(text.strip()) if is_bare else [found[1] for found in EXPRESSION.finditer(text)]
     if EXPRESSION.sub("", text).count("${{"):
         raise InvalidWorkflow(f"The expression is not closed. An unescaped ${{{{ sequence was found: {text}")

@@ -80,6 +80,16 @@ BROKEN: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "env of the caller": (workflow_file(ONE), {"env": {"A": "1"}}),
     "environment of the caller": (workflow_file(ONE), {"environment": "recovery"}),
+    "name of a job": (workflow_file({"1-one": {}}), {}),
+    "job without keys": ({"on": "workflow_call", "jobs": {"one": None}}, {}),
+    "list of inputs": (workflow_file(ONE, on={"workflow_call": {"inputs": ["a"]}}), {}),
+    "list of permissions": (workflow_file({"one": {"permissions": ["contents"]}}), {}),
+    "list in with": (workflow_file(ONE), {"with": ["a"]}),
+    "text as a step": (workflow_file({"one": {"steps": ["echo"]}}), {}),
+    "long text with an expression": (
+        workflow_file({"one": {"steps": [{"run": "#" * 21_000 + "${{ github.ref }}"}]}}),
+        {},
+    ),
     "output without a value": (workflow_file(ONE, on={"workflow_call": {"outputs": {"a": {"description": "x"}}}}), {}),
 }
 """Called file and rules of the job that calls it; inner.yml asks for `issues: write`."""
