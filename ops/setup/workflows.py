@@ -54,6 +54,7 @@ PINS = {
 """For an action that no workflow of the repository uses yet."""
 OUR_FOLDER = ".github/actions"
 """Folder of our actions, in a copy of Backout or in the repository `github.actions`."""
+THIS_COPY = "${{ github.server_url }}/${{ github.repository }}"
 OUR_ACTIONS = ("setup", "gate", "run", "tell")
 GENERATED_BY = re.compile(r"^ +generated-by: (\d+\.\d+\.\w+)$", re.MULTILINE)
 JOB, EMPTY_LINES = re.compile(r"\n  ([a-z][a-z0-9_-]*:\n    name:)"), re.compile(r"\n\n+")
@@ -246,6 +247,7 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
         "pins": PINS,
         "uses": lambda name: f"{config.github.actions}/{OUR_FOLDER}/{name}@{pin}" if pin else f"./{OUR_FOLDER}/{name}",
         "program": config.github.laptop_program,
+        "docs": f"{f'https://github.com/{config.github.actions}' if config.github.actions else THIS_COPY}/blob/HEAD/",
         "version": __version__,
         "secrets": functools.partial(workflow_jobs.expressions, config),
         "scripts": load_scripts(),

@@ -70,6 +70,7 @@ SUSPENDED = "suspended"
 """Word in Cloudflare's refusal of a suspended account; its error code is not documented."""
 SUPPORT = "https://support.cloudflare.com"
 SOURCE = "outage"
+PAGE = "docs/how-to/incidents.md#see-whether-it-is-an-outage"
 """Source of its records."""
 UPDATE = timedelta(minutes=30)
 """Time until the next message to users."""
@@ -94,6 +95,8 @@ class OutageReport:
     finding: OutageFinding
     contacts: "tuple[Contact, ...]" = ()
     """People to call; empty if nobody must be called."""
+    docs: str = ""
+    """Address of the page about its verdict, or its path in Backout."""
 
     @property
     def place(self) -> str:
@@ -117,6 +120,7 @@ class OutageReport:
             "notes": list(finding.notes),
             "next": self.next_step,
             "contacts": [each.model_dump() for each in self.contacts],
+            "docs": self.docs,
         }
 
     @property
@@ -169,7 +173,8 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
     used = {name: verdict for name, verdict in providers.items() if name in near}
     evidence = OutageEvidence((page,), api, signs, used, github)
     contacts = config.contacts if api == ApiState.SUSPENDED else ()
-    report = OutageReport(place.service, environment.name, now, evidence, judge_outage(evidence), contacts)
+    docs = f"{actions.docs_base(environ, config.github.actions)}{PAGE}"
+    report = OutageReport(place.service, environment.name, now, evidence, judge_outage(evidence), contacts, docs)
     redacted: OutageReport = redactor.redact_value(report)
     return redacted
 
@@ -291,6 +296,7 @@ def outage_lines(report: OutageReport) -> Iterator[str]:
     for title, signs in _outage_signs(finding):
         yield from (f"  {title:<6}  {to_one_line(sign)}" for sign in signs)
     yield f"  {report.next_step}"
+    yield f"  meaning of {finding.verdict.value}: {report.docs}"
     yield from (f"  call    {to_one_line(str(each))}" for each in report.contacts)
 
 

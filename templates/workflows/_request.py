@@ -104,12 +104,24 @@ def on_laptop(command: str, variables: str) -> str:
     return "Run on a laptop: " + inert(command) + (", which needs " + prose(variables) if variables else "")
 
 
+def documented(text: str, page: str) -> str:
+    """Return Markdown as a link to a page of Backout; unchanged if DOCS has no address."""
+    docs = os.environ.get("DOCS", "")
+    return "[" + text + "](" + docs + page + ")" if re.fullmatch("https?://[A-Za-z0-9.:/_~#=&%-]+", docs) else text
+
+
+def meaning(reason: object) -> str:
+    """Return the reason of an end as Markdown, with the page about it."""
+    known = re.fullmatch("[a-z_]+", str(reason))
+    return documented(inert(reason), "docs/reference/reasons.md#" + known[0]) if known else inert(reason)
+
+
 def laptop(label: str, number: int) -> str:
     """Return the advice to run the command on a laptop."""
     known = {name.casefold(): command for name, command in json.loads(os.environ.get("COMMANDS") or "{}").items()}
-    docs = os.environ.get("DOCS", "")
     if label.casefold() in known:
         command, _, variables = known[label.casefold()].partition("\n")
         return on_laptop(command + " --incident " + str(number), variables)
-    more = " ([documentation](" + docs + "))" if re.fullmatch("https?://[A-Za-z0-9.:/_~#=&%-]+", docs) else ""
+    docs = documented("documentation", "docs/reference/commands.md")
+    more = " (" + docs + ")" if docs.startswith("[") else ""
     return "Run the command on a laptop: `" + program() + " --help` lists them" + more + "."

@@ -6,7 +6,7 @@ standard library only. It posts one comment per request. The run continues in th
 
 COMMANDS: JSON, label → laptop command without `--incident`, and on a second line the variables that it needs.
 PROGRAM: beginning of laptop commands, such as `./run ops`.
-DOCS: URL of the documentation, or empty.
+DOCS: URL of the folder that holds `docs`.
 Output `comment`: id of the comment, or empty.
 """
 

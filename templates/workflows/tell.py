@@ -12,7 +12,7 @@ Optional: ACTING: ids of the acting jobs, separated by spaces (default: all but 
 RUN_STEP: name of the step that starts a run; without it, no answer claims that an acting job changed nothing.
 ENDING: ids of the jobs that end a temporary state; END_COMMAND: the laptop command that ends it.
 LIMITS: JSON, job → its `timeout-minutes`. PROGRAM: beginning of laptop commands, such as `./run ops`.
-DOCS: URL of the documentation.
+DOCS: URL of the folder that holds `docs`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from _comments import ANSWERED, SECONDS, above, read_comments
-from _request import attempt, call, inert, laptop, mark, on_laptop, program, prose, repository, run_page
+from _request import attempt, call, inert, laptop, mark, meaning, on_laptop, program, prose, repository, run_page
 
 BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
 PAUSES = (0.5, 2.0)
@@ -213,7 +213,7 @@ def _skipped_ends(jobs: Jobs) -> list[str]:
 
 def _refuse(request: Request, said: str, reason: str, hint: Any = "") -> str:
     step = "**Next step:** " + _advice(request, hint)
-    return f"**Refused, and nothing was changed:** {said}\n\n{step}\n\nReason: {inert(reason)}"
+    return f"**Refused, and nothing was changed:** {said}\n\n{step}\n\nReason: {meaning(reason)}"
 
 
 def _run_failure(request: Request, jobs: Jobs, failed: list[str]) -> Failure:
@@ -229,7 +229,7 @@ def _run_failure(request: Request, jobs: Jobs, failed: list[str]) -> Failure:
     elif jobs.is_idle or cause.is_before_run or ended.get("reason"):
         heading = "Failed before the run began, and nothing was changed"
     said = [prose(message)] if message else []
-    why = ", ".join([*said, inert(ended["reason"])] if ended.get("reason") else said)
+    why = ", ".join([*said, meaning(ended["reason"])] if ended.get("reason") else said)
 
     def text(heading: str) -> str:
         check = "" if "nothing was changed" in heading.lower() else _look(jobs)

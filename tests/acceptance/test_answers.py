@@ -54,9 +54,15 @@ def final_comments(world: Stage, number: int) -> list[str]:
     return [normalize(comment.body, number) for comment in world.github.issue(number).comments]
 
 
+def meaning(reason: str) -> str:
+    """Return a reason with the link to its page, as `normalize` leaves it."""
+    return f"[`{reason}`](PAGE)"
+
+
 def normalize(body: str, number: int) -> str:
     """Return a comment without the parts that differ between runs."""
     text = html.unescape(body).replace("\u200b", "").replace(f"--incident {number}`", "--incident N`")
+    text = re.sub(r"http://\S+/acme/operations/blob/HEAD/docs/reference/reasons\.md#\w+", "PAGE", text)
     text = re.sub(r"http://127\.0\.0\.1:\d+/acme/operations/actions/runs/\d+(/(job|attempts)/\d+)?", "LOG", text)
     text = re.sub(r"run=\d+", "run=RUN", re.sub(r"`\d+\.\d-[0-9a-f]{4}`", "`RUN`", text))
     text = re.sub(r"cf-ray \S+\)", "cf-ray RAY)", text)
@@ -104,7 +110,7 @@ def test_gate_failure_before_command_is_answered(world: Stage) -> None:
         f"ops.yml:{line} labels.recover:rollback-api.environment",
     ]
     assert "`ops config check`" in next_step
-    assert next_step.endswith(f"{LAPTOP}\n\nReason: `config_invalid`\n\n{ANSWERED}")
+    assert next_step.endswith(f"{LAPTOP}\n\nReason: {meaning('config_invalid')}\n\n{ANSWERED}")
     assert world.live == {world.bad: 100}
 
 
@@ -254,7 +260,7 @@ def test_cancelled_job_is_answered_and_its_rerun_refused(world: Stage) -> None:
     )
     assert one_job == (
         "**Refused, and nothing was changed:** `@alice` started one job of the run for `recover:rollback-api` from "
-        f"`@alice` again. The gate's pass holds for one attempt.\n\n**Next step:** P{AGAIN}\n\nReason: `rerun`\n\n"
+        f"`@alice` again. The gate's pass holds for one attempt.\n\n**Next step:** P{AGAIN}\n\nReason: {meaning('rerun')}\n\n"
         "<!-- backout:answered run=RUN attempt=2 -->\n"
     )
     assert all_jobs.partition("\n\n- on a laptop")[0] == (

@@ -32,6 +32,22 @@ def test_end_leads_to_the_page_of_its_reason(shop: Shop) -> None:
     assert " docs: docs/reference/reasons.md#unknown_name" in wrong.err.splitlines()
 
 
+def test_outage_verdict_leads_to_its_page(shop: Shop) -> None:
+    github = shop.world.sandbox.github
+    github.add_user("mai")
+    incident = Incident(shop.world, github.open_issue("Cart fails", "", ["incident"], "mai"))
+
+    outcome = shop.ops("check-outage", "web", "--incident", "1", "--json", **github.environ())
+
+    heading = "See whether it is an outage"
+    page, verdict = outcome.result["docs"], outcome.result["verdict"]
+    assert page.endswith(f"/acme/operations/blob/HEAD/docs/how-to/incidents.md#{heading.lower().replace(' ', '-')}")
+    text = (ROOT / "docs/how-to/incidents.md").read_text()
+    assert f"## {heading}\n" in text
+    assert f"\n| {verdict} |" in text
+    assert f"[meaning of `{verdict}`]({page})" in incident.bodies[0]
+
+
 def test_watch_leads_to_the_page_of_its_reason(shop: Shop) -> None:
     shop.world.sandbox.deploy("shop-web", shop.good)
     shop.world.sandbox.clock.advance(60)

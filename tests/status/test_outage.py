@@ -393,11 +393,12 @@ def test_command_prints_verdict_signs_and_next_step(later: Shop) -> None:
     shown, outcome = later.ops(*where), later.ops(*where, "--json")
 
     assert (shown.code, outcome.code) == (0, 0)
-    first, *signs, last = shown.out.splitlines()
+    first, *signs, step, meaning = shown.out.splitlines()
     assert first.startswith("web in live, read at ")
     assert first.endswith(": theirs")
+    assert meaning.startswith("  meaning of theirs: ")
     assert "  theirs  www.cloudflarestatus.com: Workers: major outage" in signs
-    assert last == "  Do not roll back. Tell users, and wait for the provider."
+    assert step == "  Do not roll back. Tell users, and wait for the provider."
     assert outcome.result["verdict"] == "theirs"
     assert later.world.writes() == []
 

@@ -88,6 +88,17 @@ def test_approval_job_does_not_hide_rerun_refusal(labeled_run: LabeledRun) -> No
     assert "Reason: `rerun`" in labeled_run.workflow.bodies[1]
 
 
+def test_answer_leads_to_the_page_of_its_reason(labeled_run: LabeledRun) -> None:
+    base = "https://github.example/acme/operations/blob/HEAD/"
+    (comment,) = labeled_run.github.issue(labeled_run.workflow.incident).comments
+    comment.body = run_comment(f"{labeled_run.run}.1-00ab")
+    needs = {"gate": GONE, "recovery-production": SKIPPED}
+
+    labeled_run.tell(needs=needs, DOCS=base, GITHUB_RUN_ATTEMPT="2", GITHUB_TRIGGERING_ACTOR="bob")
+
+    assert f"Reason: [`rerun`]({base}docs/reference/reasons.md#rerun)" in labeled_run.workflow.bodies[1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "output", "says", "command"),
