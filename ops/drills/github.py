@@ -18,7 +18,7 @@ from ops.app.menu import build_menu
 from ops.core.approval import APPROVE_BUTTON, RECORD_SOURCE, parse_request
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code_for
 from ops.core.run import DURATIONS, duration_label
-from ops.core.run_record import RunRecord, read_record
+from ops.core.run_record import STATE_SOURCE, RunRecord, read_record
 from ops.core.version import __version__
 from ops.drills import repository
 from ops.drills.command import DrillWorld, Params, Say, param_text
@@ -78,7 +78,7 @@ class DrillIncident:
             if comment.user.login in {ACTIONS_BOT, self.world.responder}
             and (block := read_record(comment.body))
             and block.part == 1
-            and block.source not in {RECORD_SOURCE, "note"}
+            and block.source not in {RECORD_SOURCE, STATE_SOURCE, "note"}
         ]
         return blocks[-1] if blocks else None
 
