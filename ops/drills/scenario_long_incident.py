@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ops.core.errors import Decision
+from ops.core.run_record import STATE_SOURCE, read_record
 from ops.core.verdict import ProbeObservation
 from ops.drills import command, github, scenario_maintenance, scenario_release
 from ops.drills.command import DrillWorld, Params, Say
@@ -104,6 +105,7 @@ def run(
     problems += [] if again == Decision.NOTHING_TO_DO else [f"the third press ended {again}"]
     problems += _find_untruths(world, incident, (result["run"], second["run"]), colleague, say)
     problems += _check_report(world, incident, users.failed, say)
+    problems += _check_state_comment(incident, by_job="workflow_run" in result)
     if problems:
         return mark_unhealthy(result, "; ".join([result["message"], *problems]))
     counted = f"the report counts the {users.failed} failed requests of users"
@@ -178,6 +180,15 @@ def _check_report(world: DrillWorld, incident: github.DrillIncident, failed: int
     counted = re.search(r"^\| 5xx \| (.+) \|$", incident.github.issue(report["number"]).body or "", re.MULTILINE)
     shown = counted[1] if counted else "no number"
     return [] if shown == str(failed) else [f"the report shows {shown} of the {failed} failed requests of users"]
+
+
+def _check_state_comment(incident: github.DrillIncident, *, by_job: bool) -> list[str]:
+    """Return what is wrong with the comment that shows the state. Only jobs make it."""
+    bodies = (comment.body for comment in incident.github.issue(incident.number).comments)
+    shown = [body for body in bodies if (record := read_record(body)) and record.source == STATE_SOURCE]
+    if len(shown) != by_job:
+        return [f"the incident has {len(shown)} comments with its state"]
+    return [f"the comment with the state is wrong: {body[:200]}" for body in shown if "**recovered**" not in body]
 
 
 def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> None:
