@@ -3,10 +3,12 @@
     ./run benchmarks.edges [--runs N] [--write] [WORD …]
 
 WORD: only the worlds whose names have it. Each run breaks a Worker on an edge of its own, and recovers it with the
-public command. The sandbox knows which version each machine serves at the end.
+public command. The sandbox knows which version each machine serves at the end. The exit code is 1 if a share is not
+within the interval of the recorded one.
 """
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from statistics import median
 
 import click
 
+from benchmarks.verdicts import interval
 from tests.support.edge_worlds import PLACE, EdgeWorld, Proof, prove
 from tests.support.in_process import answered_in_process
 
@@ -69,20 +72,35 @@ def count(edge: NamedEdge, runs: int) -> dict[str, float]:
     }
 
 
+def find_changes(name: str, counted: Mapping[str, float], recorded: Mapping[str, float]) -> Iterator[str]:
+    """Yield a text for each share that is now outside of the 99.9 % interval of the recorded one."""
+    runs = int(recorded["runs"])
+    for share in SHARES:
+        low, high = interval(round(recorded[share] / 100 * runs), runs)
+        if not low <= counted[share] / 100 <= high:
+            yield f"Error: {name}: {share} {counted[share]:g} %, recorded {recorded[share]:g} %"
+
+
 @click.command(help=__doc__)
 @click.argument("words", nargs=-1)
 @click.option("--runs", default=300, show_default=True, help="Recoveries on each edge.")
 @click.option("--write", is_flag=True, help="Write tests/edges.json, from which the page has its table.")
 def main(words: tuple[str, ...], runs: int, *, write: bool) -> None:
     """Print a line for each edge: false in a machine that was asked, in another one of the place, and elsewhere."""
-    written = {}
+    recorded = {} if write else json.loads(PATH.read_text(encoding="utf-8"))
+    written, changes = {}, list[str]()
     with answered_in_process():
         for edge in list_edges():
             if all(word in edge.name for word in words):
                 written[edge.name] = {"runs": runs, **count(edge, runs)}
                 click.echo(f"{edge.name}: {written[edge.name]}")
+                if recorded:
+                    changes += find_changes(edge.name, written[edge.name], recorded[edge.name])
     if write:
         PATH.write_text(json.dumps(written, indent=0) + "\n", encoding="utf-8")
+    for change in changes:
+        click.echo(change)
+    sys.exit(1 if changes else 0)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ COMMANDS = {
     "faults": "./run benchmarks.former_faults",
     "fixes": "./run benchmarks.security_fixes",
     "verdicts": "./run benchmarks.verdicts",
+    "edges": "./run benchmarks.edges",
     "mutation": "./run benchmarks.mutation --seed {} --count 60 --until merge",
 }
 LINES = {
@@ -28,6 +29,7 @@ LINES = {
     "faults": "survived     9 s  already-off",
     "fixes": "survived     9 s  own-review  tests/a.py::test_a\ntoo wide     9 s  host-of-token  tests/a.py::test_a",
     "verdicts": "Error: no requests (healthy): relapse 2.0 %",
+    "edges": "Error: half of the machines need 10 s: asked 9 %, recorded 0 %",
     "mutation": "survived     9 s  ops/a.py\nError: tests/a.py::test_a fails without a mutant too.",
 }
 
@@ -103,6 +105,7 @@ def test_workflow_runs_three_orders_and_every_other_step() -> None:
     steps = [each["step"] for each in workflow()["jobs"]["tests"]["strategy"]["matrix"]["include"]]
 
     assert sorted(steps) == [
+        "edges",
         "faults",
         "fixes",
         "mutation",
