@@ -92,18 +92,34 @@ def parse_workflow(file: str) -> dict[str, Any]:
     """Return the workflow, cached and shared between callers. YAML 1.1 reads the key `on` as true.
 
     Raises:
-        InvalidWorkflow: the file is not YAML, or has no jobs or no `on`.
+        InvalidWorkflow: the file is not YAML, has a key twice, or has no jobs or no `on`.
     """
     import yaml
 
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        data = yaml.load(file, Loader=loader)  # noqa: S506  a safe loader, in C where there is one
+        data = yaml.load(file, Loader=_yaml_loader())  # noqa: S506  a safe loader, in C where there is one
     except yaml.YAMLError as error:
         raise InvalidWorkflow(f"the workflow is not valid YAML: {error}") from None
     if not isinstance(data, dict) or not isinstance(data.get("jobs"), dict) or not data.keys() & {True, "on"}:
         raise InvalidWorkflow("the workflow has no jobs, or no `on`")
     return {"on" if key is True else key: value for key, value in data.items()}
+
+
+@lru_cache(maxsize=1)
+def _yaml_loader() -> Any:
+    """Return a loader that refuses a key which a mapping has twice, as GitHub does and PyYAML does not."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, *, deep: bool = False) -> Any:
+            keys = [key.value for key, _ in node.value]
+            if twice := {str(key) for key in keys if keys.count(key) > 1}:
+                raise InvalidWorkflow(f"'{min(twice)}' is already defined")
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def plan_run(workflow: Mapping[str, Any], contexts: Mapping[str, Any]) -> RunPlan:

@@ -40,7 +40,8 @@ BROKEN: dict[str, tuple[Any, dict[str, Any]]] = {
     "other folder": (workflow_file(ONE), {"uses": "./workflows/called.yml"}),
     "not YAML": ("on: workflow_call\njobs: {one: [", {}),
     "no jobs": ({"on": "workflow_call"}, {}),
-    "not callable": (workflow_file(ONE, on="push"), {}),
+    "job twice": ("on: workflow_call\njobs:\n" + "  one: {runs-on: ubuntu-latest, steps: []}\n" * 2, {}),
+    "not callable": (workflow_file(ONE, on="workflow_dispatch"), {}),
     "unknown top key": (workflow_file(ONE, steps=[]), {}),
     "unknown job key": (workflow_file({"one": {"step": []}}), {}),
     "no runner": ({"on": "workflow_call", "jobs": {"one": {"steps": []}}}, {}),
@@ -99,14 +100,16 @@ BROKEN: dict[str, tuple[Any, dict[str, Any]]] = {
 def test_broken_call_ends_run_without_a_job(
     hub: GitHub, runner: Runner, called: dict[str, Any], call: dict[str, Any]
 ) -> None:
-    """Also the jobs of the caller do not start, and nothing else on the event fails."""
+    """The jobs of the caller do not start either. Another file on the same label is not concerned."""
+    labeled = {"issues": {"types": ["labeled"]}}
     others = {
         "inner": workflow_file({"in": {"permissions": {"issues": "write"}}}),
-        "answer": workflow_file({"answer": {}}, on="workflow_dispatch"),
+        "answer": workflow_file({"answer": {}}, on=labeled),
     }
-    commit(hub, called, {"gate": {}, "call": {"needs": "gate", "uses": CALL, **call}}, others)
+    commit(hub, called, {"gate": {}, "call": {"needs": "gate", "uses": CALL, **call}}, others, on=labeled)
 
-    run, answer = start(hub), start(hub, "answer.yml")
+    hub.label(hub.open_issue("Down", author="alice"), "recover", "alice")
+    answer, run = hub.runs
     runner.wait()
 
     assert (run.status, run.conclusion, run.jobs) == ("completed", "startup_failure", [])
