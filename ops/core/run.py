@@ -349,6 +349,7 @@ class Run:
             live=(self.live or "") if self.decision and part == 1 else "",
             headline=self.headline if self.decision and part == 1 else "",
             health_before=self._health_before if part == 1 else "",
+            notified=self.is_notified and part == 1,
             approval=self.waiting.to_json() if self.waiting and part == 1 else {},
         )
 

@@ -30,7 +30,7 @@ MINOR_KINDS = {"probed", "compared", "confirmed", "rehearsed", "warning"}
 KEPT_KINDS = {"prepared", "approved"}
 """Kinds of rows to drop last, because later runs need them: an undo, a hold, an approval."""
 
-ADDED_LATER = {"approval", "watch", "state", "live", "headline", "job", "health_before"}
+ADDED_LATER = {"approval", "watch", "state", "live", "headline", "job", "health_before", "notified"}
 """Fields that older records lack. An empty one is not written, so that the digest of an older record stays."""
 DONE = "Done"
 """State of a run whose proof says nothing about health, such as a service that was closed."""
@@ -90,6 +90,8 @@ class RunRecord:
     """A request that waits for a second person, or the use of an approval; see `ops.core.approval`."""
     watch: Mapping[str, Any] = field(default_factory=dict)
     """State of a watch, from which another runner continues it; see `ops.watch.state`."""
+    notified: bool = False
+    """Whether the team's chat accepted a notice of the run; older records lack it."""
     job: str = ""
     """Number and attempt of the workflow run that wrote the record, if `run` does not name it; older ones lack it."""
 
@@ -257,6 +259,7 @@ def _block(data: Mapping[str, Any]) -> RunRecord:
         health_before=require_text(data.get("health_before", "")),
         approval=dict(data.get("approval", {})),
         watch=dict(data.get("watch", {})),
+        notified=data.get("notified") is True,
         job=require_text(data.get("job", "")),
     )
 

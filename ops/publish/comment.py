@@ -6,7 +6,7 @@ A comment has a hidden record and keeps to GitHub's size limit.
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,8 @@ class NextStep:
 POST_MORTEM = "Create post-mortem"
 StepCheck = Callable[[Run], bool]
 BY_PEOPLE: StepCheck | None = None
+OF_PEOPLE = " (people, in the report)"
+"""End of a step that only people can tick, in the comment of a run."""
 
 
 def _is_notified(run: Run) -> bool:
@@ -46,7 +48,7 @@ def _is_notified(run: Run) -> bool:
 
 
 def _is_reported(_run: Run) -> bool:
-    """Return False: the report comes after the run, and `tick_report` ticks the step."""
+    """Return False: the report comes after the run, and `tick_steps` ticks the step."""
     return False
 
 
@@ -115,6 +117,7 @@ def _main_comment(run: Run, contacts: "tuple[Contact, ...]", repository: str, ev
         contacts,
         events=events,
         repository=repository,
+        of_people=OF_PEOPLE,
         checklists={"Before any rollback": _checklist(BEFORE, run), "After rollback": _checklist(AFTER, run)},
         most=MOST_LINES,
     )
@@ -163,12 +166,16 @@ def _checklist(steps: tuple[tuple[str, StepCheck | None], ...], run: Run) -> lis
     return [NextStep(title, is_done, not is_done and title in people) for title, is_done in done.items()]
 
 
-def tick_report(body: str) -> str | None:
-    """Return the run's comment with the report ticked; None if that step is not open or somebody edited the comment."""
-    line = f"- [ ] {POST_MORTEM}\n"
-    if line not in body or is_edited(body):
+def tick_steps(body: str, proved: Collection[str]) -> str | None:
+    """Return the run's comment with the proved steps ticked that the run could not know; None if nothing changes.
+
+    A comment that somebody edited stays as it is.
+    """
+    later = {POST_MORTEM, *steps_for_people((*BEFORE, *AFTER))} & {*proved}
+    done = {f"- [ ] {step}{end}": f"- [x] {step}" for step in later for end in ("", OF_PEOPLE)}
+    if is_edited(body) or not done.keys() & set(body.splitlines()):
         return None
-    return replace_visible_text(body, lambda text: text.replace(line, line.replace("[ ]", "[x]"), 1))
+    return replace_visible_text(body, lambda text: "\n".join(done.get(line, line) for line in text.split("\n")))
 
 
 def render_note(at: datetime, text: str, block: RunRecord) -> str:

@@ -3,7 +3,7 @@
 A source that cannot be read is named in the report. Only the incident itself must be readable.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.journal import read_journal
+from ops.report.checklist import proved_steps
 from ops.report.evidence import IncidentEvidence, ServiceHistory, list_commits, workflow_runs
 from ops.report.impact_sources import read_impact
 from ops.report.state import publish_state
@@ -76,7 +77,7 @@ def write_report(
             new=lambda: text,
             renew=lambda body: issue.update_report(body, evidence),
         )
-    _tick_report(repository, number)
+    _tick_comments(repository, number, proved_steps(evidence))
     items = issue.open_items(written.body)
     if evidence.closed_at is not None:
         _comment_open_items(repository, evidence, written, items)
@@ -191,16 +192,16 @@ def _translate_errors(ask: Callable[[], T]) -> T:
         return ask()
 
 
-def _tick_report(repository: "Repository", number: int) -> None:
-    """Tick the report in the comments of our runs. A failure is ignored, because the report itself exists."""
+def _tick_comments(repository: "Repository", number: int, proved: Collection[str]) -> None:
+    """Tick the proved steps in the comments of our runs. A failure is ignored, because the report itself exists."""
     from ops.github.comments import author_login, own_login, run_records
-    from ops.publish.comment import tick_report
+    from ops.publish.comment import tick_steps
 
     with suppress(ProviderError), provider_errors():
         me = own_login(repository)
         for comment, block in run_records(repository.get_issue(number)):
             is_ours = author_login(comment) == me and block.source in {"run", "laptop"}
-            if is_ours and (body := tick_report(comment.body)):
+            if is_ours and (body := tick_steps(comment.body, proved)):
                 comment.edit(body)
 
 

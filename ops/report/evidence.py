@@ -15,7 +15,7 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.core.clock import parse_utc
 from ops.core.incident_fold import fold_incident
 from ops.core.incident_journal import IncidentJournal, IssueRecord
-from ops.core.incident_state import IncidentState, LiveHeld
+from ops.core.incident_state import IncidentState, LiveHeld, ServiceState
 from ops.core.run_record import is_closed_watch
 from ops.github.client import read_json
 from ops.report.impact import ServiceImpact
@@ -121,13 +121,25 @@ class IncidentEvidence(IncidentJournal):
         return self.live.reset_commands if self.closed_at is not None and self.live else ()
 
     @property
+    def counted_runs(self) -> tuple[IssueRecord, ...]:
+        """Return the records of runs that count, oldest first."""
+        return tuple(one for one in self.our_runs if not one.doubt)
+
+    @property
     def main_run(self) -> IssueRecord | None:
         """Return the decisive run: the one of the last recovery, else the last that wrote, else the last."""
         recovered = {each.recovered_by for each in self.state.services if each.healthy_since == self.state.mitigated.at}
-        runs = self.our_runs
+        runs = self.counted_runs
         decisive = [one for one in runs if one.record.run in recovered]
         wrote = [one for one in runs if one.first_event_at("written")]
         return next(reversed(decisive or wrote or runs), None)
+
+    def find_run(self, service: ServiceState) -> IssueRecord | None:
+        """Return the run that recovered the service, else the last one that wrote to it, else None."""
+        place = (service.environment, service.service)
+        runs = [one for one in self.counted_runs if (one.record.environment, one.record.service) == place]
+        recovered = (one for one in runs if service.recovered_by and one.record.run == service.recovered_by)
+        return next(recovered, None) or next((one for one in reversed(runs) if one.first_event_at("written")), None)
 
     def find_workflow_run(self, recorded: IssueRecord) -> WorkflowRun | None:
         return next((run for run in self.runs if (run.id, run.attempt) == recorded.actions_run), None)

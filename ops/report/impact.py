@@ -47,6 +47,8 @@ class ServiceImpact:
     """From the start to the recovery, in whole minutes."""
     shown: Period
     """The minutes that the picture shows: the window and some time around it."""
+    has_recovered: bool = False
+    """Whether the window ends with a recovery."""
     is_shortened: bool = False
     """Whether the incident is longer than the window."""
     writes: tuple[ServiceWrite, ...] = ()
@@ -102,7 +104,7 @@ def describe_own_requests(
     counted = 0
     for one in records:
         record = one.record
-        if record.environment == environment and record.service in requests:
+        if record.environment == environment and record.service in requests and not one.doubt:
             counted += requests[record.service] * _count_rounds(one, window, interval)
     return f"includes up to {counted:,} of ours" if counted else ""
 
@@ -183,6 +185,15 @@ class ImpactView:
             for start, (requests, failed) in self.minutes.items()
             if self.impact.window.contains(start) and failed > MAX_ERROR_RATE * requests
         ]
+
+    @property
+    def is_calm_afterwards(self) -> bool:
+        """Return whether complete minutes after the recovery have requests, and none is an error minute."""
+        source = self.impact.responses or self.impact.traffic
+        after = {at: each for at, each in self.minutes.items() if at >= self.impact.window.until}
+        is_complete = source is not None and not source.may_be_cut and source.complete_until > self.impact.window.until
+        failed = any(failed > MAX_ERROR_RATE * requests for requests, failed in after.values())
+        return self.impact.has_recovered and is_complete and bool(after) and not failed
 
     @property
     def minutes(self) -> dict[datetime, tuple[int, int]]:

@@ -15,7 +15,7 @@ from ops.core.errors import OpsError, ProviderError, Reason
 from ops.report.evidence import IncidentEvidence
 from ops.report.impact import LONGEST, MINUTE, ServiceImpact, ServiceWrite, describe_own_requests, find_window
 from ops.report.pictures import MARGIN
-from ops.report.timeline import MomentName, find_moments
+from ops.report.timeline import find_deployment
 from ops.watch.own_requests import probes_with_other_agent
 
 if TYPE_CHECKING:
@@ -38,15 +38,13 @@ def read_impact(evidence: IncidentEvidence, config: "Config", environ: Mapping[s
             continue
         with ExitStack() as ending:
             session = Session(environment, environ, ending)
-            impact.append(
-                _read_service(evidence, session, service, window, is_shortened=window.until - start > LONGEST + MINUTE)
-            )
+            read = _read_service(evidence, session, service, window)
+        is_shortened = window.until - start > LONGEST + MINUTE
+        impact.append(replace(read, has_recovered=end is not None, is_shortened=is_shortened))
     return tuple(impact)
 
 
-def _read_service(
-    evidence: IncidentEvidence, session: Session, service: "Service", window: Period, *, is_shortened: bool
-) -> ServiceImpact:
+def _read_service(evidence: IncidentEvidence, session: Session, service: "Service", window: Period) -> ServiceImpact:
     environment = session.environment
     shown = Period(window.since - MARGIN, max(window.until, min(window.until + MARGIN, evidence.read_at)))
     others = [each for each in environment.services.values() if each.name != service.name]
@@ -55,7 +53,6 @@ def _read_service(
         service.name,
         window,
         shown,
-        is_shortened,
         writes=tuple(_list_writes(evidence, environment.name, service.name)),
         worker=service.worker or "",
         host=service.host,
@@ -142,22 +139,17 @@ def _try_read(ask: Callable[[], T], permissions: str) -> tuple[T | None, str]:
 def _list_services(
     evidence: IncidentEvidence, config: "Config"
 ) -> Iterator[tuple["Environment", "Service", datetime, datetime | None]]:
-    """Yield the services that runs acted on, with start and recovery, in the order of the runs."""
-    names = dict.fromkeys((one.record.environment, one.record.service) for one in evidence.our_runs)
-    known = [each for each in names if each[0] in config.environments]
-    for environment, service in [each for each in known if each[1] in config.environments[each[0]].services]:
-        records = tuple(
-            one for one in evidence.records if (one.record.environment, one.record.service) == (environment, service)
-        )
-        at = {each.name: each.at for each in find_moments(replace(evidence, records=records))}
-        if start := at[MomentName.STARTED] or at[MomentName.DEPLOYED]:
-            where = config.environments[environment]
-            state = evidence.state.find_service(environment, service)
-            yield where, where.services[service], start, state.healthy_since if state else None
+    """Yield the affected services with start and recovery. Without a stated start, the replaced version's counts."""
+    for state in evidence.state.services:
+        environment = config.environments.get(state.environment)
+        service = environment.services.get(state.service) if environment else None
+        start = state.broken_since.at or find_deployment(evidence, evidence.find_run(state)).at
+        if environment and service and start:
+            yield environment, service, start, state.healthy_since
 
 
 def _list_writes(evidence: IncidentEvidence, environment: str, service: str) -> Iterator[ServiceWrite]:
     """Yield the writes of the runs on the service, oldest first."""
-    for one in evidence.our_runs:
+    for one in evidence.counted_runs:
         if (one.record.environment, one.record.service) == (environment, service):
             yield from (ServiceWrite(row.at, one.record.runbook) for row in one.record.rows if row.kind == "written")

@@ -10,18 +10,22 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import describe_split
+from ops.core.clock import Period
 from ops.core.incident_journal import IssueRecord
+from ops.core.incident_state import IncidentState
 from ops.core.names import count_of
 from ops.github.comments import MAX_TEXT, CommentNotSaved, author_login, is_saved, own_login
 from ops.github.issues import TrustedAuthors, clean_title
-from ops.publish.comment import AFTER, BEFORE, steps_for_people
+from ops.publish.comment import AFTER, BEFORE
 from ops.render import collapse_blank_lines, load_templates
+from ops.report.checklist import OPEN, RECORDED, TICKED, list_steps, render_steps
 from ops.report.evidence import IncidentEvidence
 from ops.report.impact import ImpactView
-from ops.report.pictures import draw_requests
+from ops.report.pictures import draw_incident, draw_requests
+from ops.report.summary import describe_incident
 from ops.report.timeline import (
     IncidentMoment,
     IncidentSpan,
@@ -47,21 +51,19 @@ PLACEHOLDER = "_TODO_"
 EDITED_NOTE = "_The text above was edited by hand and is no longer updated. The generated text follows._"
 MAX_BAR_LENGTH = 10
 """Characters of the longest bar; more do not fit on a phone."""
-REGIONS = ("status", "summary", "timing", "timeline", "impact", "resolution", "evidence")
+REGIONS = ("status", "summary", "timing", "timeline", "impact", "resolution", "checklist", "evidence")
 PROMPTS: Mapping[str, tuple[str, ...]] = {
-    "Summary": ("In two sentences: what broke, for whom, and what ended it?",),
+    "Summary": ("Which users saw the problem, and what did they see?",),
     "Impact": ("How many users were affected, and how many requests failed? (with the source of each number)",),
     "Root Cause": ("What made this possible, and why did tests, review and canary not show it? (every factor)",),
     "Resolution": ("What was done by hand, and what still has to be put right?",),
     "Lessons Learned": ("What went well, what went badly, and what would have halved the time to notice and recover?",),
 }
 """Questions for people. They ask how and what, not who and why."""
-CHECKLIST = (
-    ("Before", steps_for_people(BEFORE)),
-    ("After", steps_for_people(AFTER)),
-)
 LABEL = "post-incident"
-TEMPLATE_FUNCTIONS = {"describe_split": describe_split, "draw_requests": draw_requests}
+MAX_RUNS = 50
+"""Most runs in the list of what was done."""
+TEMPLATE_FUNCTIONS = {"describe_split": describe_split, "draw_incident": draw_incident, "draw_requests": draw_requests}
 
 
 def build_region(name: str, incident: int, text: str) -> str:
@@ -91,7 +93,7 @@ def update_regions(body: str, incident: int, fresh: Mapping[str, str]) -> str:
         written = "\n".join(lines[at + 1 : end])
         if _digest(written) != mark["digest"]:
             out += [*lines[at + 1 : end], "", EDITED_NOTE, ""]
-        out.append(build_region(mark["name"], incident, fresh[mark["name"]]))
+        out.append(build_region(mark["name"], incident, _keep_ticks(written, fresh[mark["name"]])))
         at = end + 1
     return "\n".join(out)
 
@@ -106,9 +108,22 @@ def _find_end(lines: list[str], start: int) -> int | None:
     return None
 
 
+def _keep_ticks(written: str, fresh: str) -> str:
+    """Return the fresh text with the steps that people ticked. A recorded step is ticked by its check alone."""
+    ticked = {line.rstrip()[len(TICKED) :] for line in written.splitlines() if line.startswith((TICKED, "- [X] "))}
+    steps = {f"{OPEN}{step}": f"{TICKED}{step}" for step in ticked if not step.endswith(RECORDED)}
+    return "\n".join(steps.get(line, line) for line in fresh.split("\n"))
+
+
 def _digest(text: str) -> str:
-    normalized = "\n".join(line.rstrip() for line in text.strip().splitlines())
+    """Return a digest of the text; ticks do not count, because people tick steps in a region."""
+    normalized = "\n".join(_without_tick(line.rstrip()) for line in text.strip().splitlines())
     return hashlib.sha256(normalized.encode(errors="backslashreplace")).hexdigest()[:16]
+
+
+def _without_tick(line: str) -> str:
+    is_step = line.startswith((OPEN, TICKED, "- [X] "))
+    return f"{OPEN}{line[len(OPEN) :].removesuffix(RECORDED)}" if is_step else line
 
 
 def unanswered_prompts(body: str, prompts: Iterable[str]) -> tuple[str, ...]:
@@ -139,6 +154,35 @@ def unchecked_items(body: str, items: Iterable[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class ReportedRun:
+    """A run with its changes and its watch."""
+
+    evidence: IncidentEvidence
+    recorded: IssueRecord
+
+    @property
+    def change_verb(self) -> str:
+        """Return the verb: a change counts as done only if it was read back."""
+        return "went from" if self.recorded.first_event_at("read_back") else "was to go from"
+
+    @property
+    def doubt_note(self) -> str:
+        is_sent = self.recorded.first_event_at("writing") and not self.recorded.first_event_at("read_back")
+        return "; the run could not verify it" if is_sent else ""
+
+    @property
+    def watch(self) -> IssueRecord | None:
+        """Return the watch after the run, unless a later run on the service began before it."""
+        watch, record = self.evidence.find_watch(self.recorded), self.recorded.record
+        if watch is None:
+            return None
+        period = Period(record.rows[0].at, watch.record.rows[0].at)
+        others = (one.record for one in self.evidence.our_runs if one.record.run != record.run)
+        same = (each for each in others if (each.environment, each.service) == (record.environment, record.service))
+        return None if any(period.contains(each.rows[0].at) for each in same) else watch
+
+
+@dataclass(frozen=True)
 class _ReportView:
     """Values for the templates, with at most `most` timeline rows."""
 
@@ -161,6 +205,10 @@ class _ReportView:
     def at_once(self) -> tuple[TimelineRow, ...]:
         return visible_rows(self.every_line)[: self.most]
 
+    @property
+    def has_unordered(self) -> bool:
+        return any(line.is_unordered for line in self.lines)
+
     @cached_property
     def moments(self) -> tuple[IncidentMoment, ...]:
         return find_moments(self.evidence)
@@ -173,25 +221,17 @@ class _ReportView:
     def recovery(self) -> RecoveryTiming | None:
         return measure_recovery(self.evidence)
 
-    @property
-    def main(self) -> IssueRecord | None:
-        return self.evidence.main_run
+    @cached_property
+    def sentences(self) -> tuple[str, str, str]:
+        return describe_incident(self.evidence)
 
     @property
-    def watch(self) -> IssueRecord | None:
-        return self.evidence.find_watch(self.main) if self.main else None
-
-    @property
-    def change_verb(self) -> str:
-        """Return the verb: a change counts as done only if it was read back."""
-        return "went from" if self.main and self.main.first_event_at("read_back") else "was to go from"
-
-    @property
-    def doubt_note(self) -> str:
-        sent = (
-            self.main is not None and self.main.first_event_at("writing") and not self.main.first_event_at("read_back")
+    def checklists(self) -> tuple[tuple[str, str], ...]:
+        """Return title and task list of both checklists."""
+        return tuple(
+            (title, render_steps([step for step, _ in steps], self.evidence))
+            for title, steps in (("Before", BEFORE), ("After", AFTER))
         )
-        return "; the run could not verify it" if sent else ""
 
     @property
     def services(self) -> list[str]:
@@ -199,27 +239,16 @@ class _ReportView:
         return list(dict.fromkeys(f"{block.service} in {block.environment}" for block in blocks))
 
     @property
-    def has_refusals(self) -> bool:
-        return any(one.record.source == "gate" for one in self.evidence.records)
-
-    @property
     def unavailable(self) -> tuple[str, ...]:
         return self.evidence.unavailable
 
     @property
-    def runs(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "at": one.record.rows[0].at,
-                "runbook": one.record.runbook,
-                "service": f"{one.record.service} in {one.record.environment}",
-                "decision": one.decision_text,
-                "result": one.record.headline,
-                "origin": one.origin,
-                "url": one.url,
-            }
-            for one in self.evidence.our_runs[:50]
-        ]
+    def state(self) -> IncidentState:
+        return self.evidence.state
+
+    @property
+    def runs(self) -> tuple[ReportedRun, ...]:
+        return tuple(ReportedRun(self.evidence, one) for one in self.evidence.our_runs[:MAX_RUNS])
 
     @cached_property
     def day(self) -> str:
@@ -234,10 +263,6 @@ class _ReportView:
 
     def _span(self, first: MomentName, last: MomentName) -> float | None:
         return next(span.seconds for span in self.spans if (span.first, span.last) == (first, last))
-
-    @property
-    def recovery_seconds(self) -> float | None:
-        return self._span(MomentName.REQUESTED, MomentName.MITIGATED)
 
     @property
     def duration(self) -> float | None:
@@ -278,7 +303,7 @@ def render_report(evidence: IncidentEvidence) -> str:
     def page(regions: Mapping[str, str]) -> str:
         marked = {name: build_region(name, evidence.number, text) for name, text in regions.items()}
         template = load_templates().get_template("report.md.j2")
-        return collapse_blank_lines(template.render(regions=marked, asked=_render_prompts, checklist=CHECKLIST))
+        return collapse_blank_lines(template.render(regions=marked, asked=_render_prompts))
 
     return _fit_rows(evidence, page)
 
@@ -312,7 +337,7 @@ def open_items(body: str) -> list[str]:
     items = list(unanswered_prompts(body, [prompt for prompts in PROMPTS.values() for prompt in prompts]))
     if rows_left := count_open_rows(body):
         items.append(f"{count_of(rows_left, 'action item')} under Prevention")
-    return [*items, *unchecked_items(body, [item for _, items in CHECKLIST for item in items])]
+    return [*items, *unchecked_items(body, list_steps())]
 
 
 def render_closing(number: int, items: list[str], evidence: IncidentEvidence) -> str:
@@ -320,7 +345,8 @@ def render_closing(number: int, items: list[str], evidence: IncidentEvidence) ->
     kind = "drill" if evidence.is_drill else "incident"
     template = load_templates().get_template("report_closing.md.j2")
     on, back = evidence.leftovers, evidence.reset_commands
-    return template.render(number=number, items=items, kind=kind, leftovers=on, reset_commands=back)
+    lead = evidence.state.lead.login
+    return template.render(number=number, items=items, kind=kind, leftovers=on, reset_commands=back, lead=lead)
 
 
 @dataclass(frozen=True)

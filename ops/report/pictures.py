@@ -4,12 +4,16 @@ GitHub shows an error instead of a broken picture, so no text of people is in on
 """
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
+from ops.core.incident_state import ServiceHealth, ServiceState
+from ops.report.evidence import IncidentEvidence
 from ops.report.impact import MINUTE, ImpactView
+from ops.report.summary import start_of
 
 MARGIN = timedelta(minutes=10)
 """Time before and after the window in the chart of requests."""
@@ -19,6 +23,70 @@ WIDTH = 358
 """Pixels of a phone's screen, without the margins of a comment."""
 BARS, REQUESTS, FAILED = "#e3b341", "#0969da", "#cf222e"
 """Colors of writes, requests and failed requests, on light and dark pages."""
+
+
+MOST_SECTIONS = 6
+"""Most services in the picture of an incident."""
+NAME_LENGTH = 13
+"""Characters of a name left of a bar."""
+MOST_TICKS = 4
+"""Most clock times below the picture of an incident."""
+TICKS = tuple(
+    (f"{number}{unit}", timedelta(**{f"{unit}s": number}))
+    for unit, numbers in (("minute", (1, 2, 5, 10, 15, 30)), ("hour", (1, 2, 3, 6, 12)), ("day", (1, 2, 7, 14, 30, 90)))
+    for number in numbers
+)
+MOST_BARS = 40
+"""The bar of a run is at least this part of the longest one, so that a phone shows it."""
+_PLAIN_NAME = re.compile("[A-Za-z][A-Za-z0-9 -]*")
+
+
+def draw_incident(evidence: IncidentEvidence) -> tuple[str, ...]:
+    """Return a chart of what happened when, per service; nothing without a service or a known start."""
+    services = evidence.state.services[:MOST_SECTIONS]
+    sections = [lines for number, each in enumerate(services, 1) if (lines := _draw_service(evidence, each, number))]
+    first = start_of(evidence.state)
+    last = evidence.closed_at or evidence.state.mitigated.at or evidence.read_at
+    if not sections or first is None:
+        return ()
+    tick = next((name for name, length in TICKS if (last - first) / length <= MOST_TICKS), TICKS[-1][0])
+    settings = {"leftPadding": 90, "rightPadding": 16, "topPadding": 45, "fontSize": 12, "sectionFontSize": 12}
+    return (
+        _init({"gantt": settings}),
+        "gantt",
+        "  dateFormat YYYY-MM-DDTHH:mm:ss",
+        f"  axisFormat {'%H:%M' if first.date() == last.date() else '%m-%d %H:%M'}",
+        f"  tickInterval {tick}",
+        *(line for lines in sections for line in lines),
+    )
+
+
+def _draw_service(evidence: IncidentEvidence, service: ServiceState, number: int) -> list[str]:
+    """Return the section of a service: how long it was broken, its runs, relapse and recovery."""
+    end, start = service.healthy_since or evidence.closed_at or evidence.read_at, service.broken_since.at
+    word = "broken or unknown" if service.state == ServiceHealth.UNKNOWN else "broken"
+    lines = [_bar(word, "crit", start, end)] if start and start < end else []
+    shortest = (end - (start_of(evidence.state) or end)) / MOST_BARS
+    for one in evidence.counted_runs:
+        record, began = one.record, one.record.rows[0].at
+        if (record.environment, record.service) == (service.environment, service.service):
+            name = _plain_name(record.runbook, "run", 2 * NAME_LENGTH)
+            lines.append(_bar(name, "active", began, max(record.rows[-1].at, began + shortest)))
+    moments = {"broken again": service.relapsed.at, "works": service.healthy_since}
+    lines += [_bar(name, "milestone", at, at) for name, at in moments.items() if at]
+    return [f"  section {_plain_name(service.service, f'service {number}')}", *lines] if lines else []
+
+
+def _bar(name: str, kind: str, start: datetime, end: datetime) -> str:
+    length = round((end - start).total_seconds())
+    return f"    {name} :{kind}, {start:%Y-%m-%dT%H:%M:%S}, {length}s"
+
+
+def _plain_name(name: str, otherwise: str, longest: int = NAME_LENGTH) -> str:
+    """Return the name if Mermaid reads it as text in each version, shortened; else the other one."""
+    if not _PLAIN_NAME.fullmatch(name):
+        return otherwise
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def draw_requests(view: ImpactView) -> tuple[str, ...]:

@@ -4,9 +4,10 @@ A span is unknown if one of its ends is unknown, or if the second lies before th
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import groupby
 
 from ops.cloudflare.types.workers import WorkerDeployment, describe_split
 from ops.core.clock import Period, format_duration
@@ -22,6 +23,8 @@ MAX_SILENCE = timedelta(minutes=10)
 """Longest time without a record; longer gaps get a row of their own."""
 CLOCK_TOLERANCE = timedelta(seconds=5)
 """Most difference between Cloudflare's clock and that of a run."""
+ISSUE, CLOUDFLARE = "issue", "Cloudflare"
+"""Sources of rows besides records."""
 MAX_VISIBLE_ROWS = 25
 """Most rows outside the fold."""
 MINOR_EVENTS = {"planned", "read_back", "warning", "assigned", "renamed", "commented", "cross-referenced"}
@@ -101,7 +104,7 @@ def find_moments(evidence: IncidentEvidence) -> tuple[IncidentMoment, ...]:
     main, closed_at = evidence.main_run, evidence.closed_at
     resolved = Moment(closed_at, "GitHub: issue closed" if closed_at else "the incident is still open", evidence.url)
     moments = {
-        MomentName.DEPLOYED: _find_deployment(evidence, main),
+        MomentName.DEPLOYED: find_deployment(evidence, main),
         MomentName.STARTED: find_start(evidence),
         MomentName.DETECTED: find_detection(evidence),
         MomentName.ACKNOWLEDGED: find_acknowledgment(evidence),
@@ -125,12 +128,12 @@ def _seconds_between(first: datetime | None, last: datetime | None) -> float | N
     return (last - first).total_seconds()
 
 
-def _find_deployment(evidence: IncidentEvidence, main: IssueRecord | None) -> Moment:
-    """Return when the replaced version first got traffic; it is only a candidate for the cause."""
-    served = evidence.find_history(main) if main else None
-    if main is None or served is None:
+def find_deployment(evidence: IncidentEvidence, run: IssueRecord | None) -> Moment:
+    """Return when the version that the run replaced first got traffic; it is only a candidate for the cause."""
+    served = evidence.find_history(run) if run else None
+    if run is None or served is None:
         return Moment(None, "Cloudflare's history was not read")
-    version, _ = evidence.find_versions(main)
+    version, _ = evidence.find_versions(run)
     first = served.first_deployment(version.id) if version else None
     if version is None or first is None:
         return Moment(None, "Cloudflare does not list the replaced version")
@@ -140,7 +143,7 @@ def _find_deployment(evidence: IncidentEvidence, main: IssueRecord | None) -> Mo
 
 def _find_request(evidence: IncidentEvidence) -> Moment:
     """Return when the first run was requested, by the clock of its trigger."""
-    first = next(iter(evidence.our_runs), None)
+    first = next(iter(evidence.counted_runs), None)
     if first is None:
         return Moment(None, "no runbook ran on this issue")
     requested, run = find_request(first, evidence.actions), evidence.find_workflow_run(first)
@@ -170,11 +173,16 @@ class TimelineRow:
     who: str = ""
     url: str = ""
     is_key: bool = True
+    source: str = ""
+    """The issue, one record, or Cloudflare: rows of one source are in its order."""
+    is_unordered: bool = False
+    """Whether another source has a row within the same second, so that their order is unknown."""
 
 
 def build_rows(evidence: IncidentEvidence) -> tuple[TimelineRow, ...]:
-    """Build the rows, oldest first; rows of one second keep the order of their source."""
-    rows = [TimelineRow(evidence.opened_at, "incident opened", evidence.title, evidence.opened_by, evidence.url)]
+    """Build the rows, oldest first. Clocks differ, so the order of two sources within one second is unknown."""
+    opened = TimelineRow(evidence.opened_at, "incident opened", evidence.title, evidence.opened_by, evidence.url)
+    rows = [replace(opened, source=ISSUE)]
     rows += [
         TimelineRow(
             act.at,
@@ -183,6 +191,7 @@ def build_rows(evidence: IncidentEvidence) -> tuple[TimelineRow, ...]:
             act.who,
             act.url,
             is_key=act.kind not in MINOR_EVENTS,
+            source=ISSUE,
         )
         for act in evidence.actions
     ]
@@ -193,8 +202,15 @@ def build_rows(evidence: IncidentEvidence) -> tuple[TimelineRow, ...]:
     for one, period in _watched_periods(evidence):
         if not one.record.decision and evidence.read_at - period.until > MAX_PAUSE:
             rows.append(TimelineRow(period.until, "watch stopped", "no later round", one.record.service, one.url))
-    ordered = sorted(rows, key=lambda line: line.at)
+    ordered = list(_mark_unordered(sorted(rows, key=lambda line: line.at.replace(microsecond=0))))
     return tuple(_insert_gaps(ordered, [period for _, period in _watched_periods(evidence)]))
+
+
+def _mark_unordered(rows: Iterable[TimelineRow]) -> Iterator[TimelineRow]:
+    for _, same in groupby(rows, key=lambda line: line.at.replace(microsecond=0)):
+        second = list(same)
+        is_unordered = len({line.source for line in second}) > 1
+        yield from (replace(line, is_unordered=is_unordered) for line in second)
 
 
 def _record_rows(recorded: IssueRecord) -> Iterator[TimelineRow]:
@@ -207,8 +223,10 @@ def _record_rows(recorded: IssueRecord) -> Iterator[TimelineRow]:
         if row.kind == "rehearsed" and not row.text.startswith(REHEARSAL_ENDS):
             continue
         what = _mark_edited(EVENT_NAMES[row.kind], recorded.is_edited)
+        what += ", does not count" if recorded.doubt else ""
         text = DONE.lower() if (row.kind, block.state) == (ENDED_KIND, DONE) else row.text
-        yield TimelineRow(row.at, what, text, who, recorded.url, is_key=row.kind not in MINOR_EVENTS)
+        is_key = row.kind not in MINOR_EVENTS
+        yield TimelineRow(row.at, what, text, who, recorded.url, is_key=is_key, source=block.run)
 
 
 def _deployment_rows(
@@ -221,7 +239,7 @@ def _deployment_rows(
         newer = served.deployments[number - 1].created_on if number else None
         if not _is_recorded(deployment, records) and deployment.created_on <= last:
             text = f"{served.service} in {served.environment}: {describe_split(deployment.split)}"
-            yield TimelineRow(deployment.created_on, "deployed", text, deployment.author, served.url)
+            yield TimelineRow(deployment.created_on, "deployed", text, deployment.author, served.url, source=CLOUDFLARE)
         if deployment.created_on < first and (newer is None or newer >= first):
             return
 

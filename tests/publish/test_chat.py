@@ -14,6 +14,7 @@ from ops.config.types import NotifyConfig
 from ops.core.errors import Decision
 from ops.core.redaction import Secret
 from ops.core.run import Run
+from ops.core.run_record import read_record
 from ops.core.timeline import EventKind, RunEvent
 from ops.publish.chat import (
     CHATS,
@@ -267,3 +268,6 @@ def test_checklist_shows_whether_the_team_was_notified(
 
     item = "- [ ] Notify team (people, in the report)\n" if answers else "- [x] Notify team\n"
     assert item in incident.bodies[0]
+    record = read_record(incident.bodies[0])
+    assert record
+    assert record.notified == (not answers)

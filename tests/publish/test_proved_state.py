@@ -58,7 +58,7 @@ def texts_of(incident: Incident, closed: Outcome, summary: Path, receiver: Recei
         "summary": summary.read_text().partition("<details>")[0],
         "incident list": incident.ops("incident", "list", "--config", str(incident.world.config)).out,
         "last, here": incident.ops("last", *config).out,
-        "report": report[report.index("## Resolution") :].partition("**What")[0],
+        "report": report[report.index("## What was done") :].partition("---")[0],
     }
 
 

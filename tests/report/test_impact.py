@@ -219,7 +219,7 @@ def report(incident: Incident, shop: Shop) -> str:
     assert outcome.code == 0, outcome.err
     (page,) = [issue for issue in incident.github.issues if issue.find_label("post-incident")]
     text = (page.body or "").replace("\u200b", "").replace("&#8203;", "")
-    return text.partition("## Impact")[2].partition("**How many users")[0]
+    return text.partition("## Impact")[2].partition("## Timeline")[0]
 
 
 def rows_of(text: str) -> dict[str, str]:
@@ -286,7 +286,7 @@ def test_each_service_has_numbers_of_its_own(outage: Incident, shop: Shop) -> No
     assert run.code == 0, run.err
     sandbox.clock.advance(900)
 
-    web, docs = report(outage, shop).split("**docs**")
+    docs, web = report(outage, shop).split("**web**")
 
     found = rows_of(web)
     assert (found["5xx"], found["error minutes"], found["exceptions and exceeded limits"]) == ("8", "8", "unknown")

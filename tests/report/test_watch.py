@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from ops.core.clock import parse_utc
+from ops.core.run_record import is_edited
 from tests.conftest import Incident, Outcome, World
 from tests.support.shop import WORKER, Shop, open_shop
 from tests.watch.test_watch import Killed, kill
@@ -60,11 +61,26 @@ def test_healthy_watch_confirms_the_mitigation_of_the_run(incident: Incident, sh
 
     text = report(incident, shop)
 
-    assert re.search(r"The \[watch\]\(\S+\) after it ended \*\*mitigated\*\*\.", text)
+    assert re.search(r"The \[watch\]\(\S+\) after it ended \*\*mitigated\*\*", text)
+    assert "recovered web at 03:20 UTC, and a watch confirmed it" in text
+    assert "- [ ] Monitor for 30 minutes\n" in text
     assert "| 03:20:0" in moment(text, "**Mitigated**")
     assert "in all required rounds, and in the watch until 03:43:" in moment(text, "**Mitigated**")
     assert "no record for" not in text.partition("incident opened")[2]
     assert "healthy from this time to the end of the watch" in text
+
+
+def test_long_watch_ticks_its_step_in_report_and_comment(incident: Incident, shop: Shop) -> None:
+    """E16: no person has to tick the 30 healthy minutes."""
+    assert run(incident, shop, "watch", "--service", "web", "--for", "30m").code == 0
+
+    text = report(incident, shop)
+
+    assert "- [x] Monitor for 30 minutes (recorded)\n" in text
+    (comment,) = [body for body in incident.bodies if "Monitor for 30 minutes" in body]
+    assert "- [x] Monitor for 30 minutes\n" in comment
+    assert "- [ ] Review user feedback (people, in the report)\n" in comment
+    assert not is_edited(comment)
 
 
 @pytest.mark.slow
@@ -84,7 +100,8 @@ def test_relapse_leaves_the_incident_unmitigated(incident: Incident, shop: Shop)
 
     text = report(incident, shop)
 
-    assert "after it ended **relapsed**." in text
+    assert "after it ended **relapsed**" in text
+    assert "web is broken again since" in text
     assert "Mitigated: the watch found a relapse at 03:25:" in text
     assert "start to mitigation" not in text
 
@@ -98,7 +115,8 @@ def test_second_recovery_after_a_relapse_counts(incident: Incident, shop: Shop) 
 
     text = report(incident, shop)
 
-    assert "after it ended" not in text
+    assert text.count("after it ended **relapsed**") == 1
+    assert re.search("rollback-worker recovered web at .*; the incident lasted", text)
     assert "probes of the run healthy in all required rounds" in moment(text, "**Mitigated**")
 
 
