@@ -196,7 +196,7 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
         number, config, github_environ(config, redactor), redactor, only_if_recorded=only_if_recorded
     )
     if written is None:
-        echo(f"no report: incident {number} has no run, and the person who closed it has no write access")
+        echo(f"no report: incident {number} has no run")
         return
     echo(f"#{written.number} {written.url} {'created' if written.is_new else 'updated'}")
     for item in written.open_items:
@@ -243,6 +243,7 @@ def lead(redactor: Redactor, /, *, number: int, login: str, config: Path) -> Non
     warn = partial(echo, err=True)
     environ = github_environ(config, redactor)
     echo(work.hand_over(number, login, config=config, environ=environ, redactor=redactor, warn=warn))
+    _renew_state(number, config, environ, redactor)
     _renew_state(number, config, environ, redactor)
 
 

@@ -352,7 +352,7 @@ class Gate:
             return self._refuse(refusals.no_permission(answer, login, event, self._widest))
         if (refusal := lead.refuse_lead(self.repository, event.incident, event.login, self._widest)) is not None:
             return self._refuse(refusals.replace_fields(refusal, incident=event.incident, label=event.label))
-        self._write_outputs(go="false", report="false", incident=str(event.incident))
+        self._write_outputs(go="false", report="true", incident=str(event.incident))
         run, job = f"lead-{actions.run_id(self.environ)}", actions.job_number(self.environ)
         record = lead.HandOverRecord(run, event.login, by=login, at=event.at, job=job)
         lead.save_lead(self.repository, event.incident, record, self.warn)

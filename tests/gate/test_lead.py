@@ -50,7 +50,7 @@ def hand_over(job: Job, login: str, by: str = "alice", **environ: str | None) ->
 def test_label_records_who_leads(shop_job: Job, name: str) -> None:
     done = shop_job.gate(shop_job.label("alice", name))
 
-    assert (done.code, shop_job.outputs["go"], shop_job.outputs["report"]) == (0, "false", "false"), done.err
+    assert (done.code, shop_job.outputs["go"], shop_job.outputs["report"]) == (0, "false", "true"), done.err
     assert leads(shop_job) == [("github-actions[bot]", "Bob")]
     assert (record_of(shop_job).job, record_of(shop_job).rows[0].kind) == ("5001.1", "lead")
     assert shop_job.labels == ["incident"]
@@ -146,6 +146,18 @@ def test_latest_hand_over_counts(shop_job: Job) -> None:
     hand_over(shop_job, "alice")
 
     assert lead_of(shop_job) == ("alice", True)
+
+
+def test_report_and_its_open_items_name_the_lead(shop_job: Job) -> None:
+    shop_job.gate(shop_job.label("alice", "lead:Bob"))
+    shop_job.github.close(shop_job.incident, "alice")
+    where = (str(shop_job.incident), "--config", str(shop_job.world.config))
+
+    done = Incident(shop_job.world, shop_job.incident).ops("incident", "report", *where)
+
+    assert done.code == 0, done.err
+    assert "- Lead: Bob since " in (shop_job.github.issues[-1].body or "")
+    assert "`Bob`" in next(body for body in shop_job.comments if body.startswith("Report of this incident"))
 
 
 def test_record_of_a_stranger_names_no_lead(shop_job: Job) -> None:

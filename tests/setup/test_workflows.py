@@ -209,6 +209,8 @@ def test_labels_of_the_lead_exist_only_where_configured(path: Path) -> None:
 
     assert labels == [f"lead:{login}" for login in of.github.leads]
     assert ("startsWith(github.event.label.name, 'lead:')" in gate["if"]) == bool(labels)
+    steps = parse_file(folder(path) / "incident.yml")["jobs"]["report"]["steps"]
+    assert ("lead:" in str(steps)) == bool(labels)
 
 
 @pytest.mark.slow
