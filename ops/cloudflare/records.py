@@ -245,7 +245,7 @@ def read_host_traffic(
             has_more_clients=len(clients) >= MAX_ROWS,
             own_requests=sum(int(row["count"]) for row in zone["own"]),
             sample_interval=sum(count for count, _ in counted) / samples if samples else 1.0,
-            complete_until=_complete_until(period, now),
+            complete_until=_complete_until(recent, now),
             may_be_cut=len(minutes) >= MAX_MINUTE_ROWS,
         )
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from ops.config.probes import Probe
     from ops.core.incident_journal import IssueRecord
 
-LONGEST = timedelta(hours=24)
-"""Longest window; the end of a longer incident counts."""
+LONGEST = timedelta(hours=23, minutes=30)
+"""Longest window; the end of a longer incident counts. With the minutes around it, a query covers a day at most:
+the limit of free zones (developers.cloudflare.com/analytics/graphql-api/limits)."""
 MINUTE = timedelta(minutes=1)
 SERVER_ERROR, UNAVAILABLE, TOO_MANY = 500, 503, 429
 """Lowest status of a failed response; that of maintenance mode; that of a rate limit."""
@@ -168,6 +169,11 @@ class ImpactView:
             yield Figure("error minutes (over 5 % exceptions)", minutes(len(self.error_minutes)))
 
     @property
+    def shows_host(self) -> bool:
+        """Return whether the minutes are those of the host: it has data, or there is no other source."""
+        return self._has_host_data or self.impact.traffic is None
+
+    @property
     def _has_host_data(self) -> bool:
         responses = self.impact.responses
         return responses is not None and bool(responses.by_status or responses.own_requests)
@@ -189,16 +195,17 @@ class ImpactView:
     @property
     def is_calm_afterwards(self) -> bool:
         """Return whether complete minutes after the recovery have requests, and none is an error minute."""
-        source = self.impact.responses or self.impact.traffic
-        after = {at: each for at, each in self.minutes.items() if at >= self.impact.window.until}
-        is_complete = source is not None and not source.may_be_cut and source.complete_until > self.impact.window.until
-        failed = any(failed > MAX_ERROR_RATE * requests for requests, failed in after.values())
-        return self.impact.has_recovered and is_complete and bool(after) and not failed
+        source = self.impact.responses if self.shows_host else self.impact.traffic
+        if source is None or source.may_be_cut or not self.impact.has_recovered:
+            return False
+        after = Period(self.impact.window.until, source.complete_until)
+        counts = [each for at, each in self.minutes.items() if after.contains(at)]
+        return bool(counts) and not any(failed > MAX_ERROR_RATE * requests for requests, failed in counts)
 
     @property
     def minutes(self) -> dict[datetime, tuple[int, int]]:
-        """Return requests and failed ones by minute, oldest first: of the host, else of the Worker."""
-        if self.impact.responses is not None:
+        """Return requests and failed ones by minute, oldest first: of the host if it has data, else of the Worker."""
+        if self.impact.responses is not None and self.shows_host:
             return _sum_minutes(_host_row(each) for each in self.impact.responses.minutes)
         return _sum_minutes(_worker_row(each) for each in (self.impact.traffic.minutes if self.impact.traffic else ()))
 

@@ -77,9 +77,9 @@ def _describe_recovery(evidence: IncidentEvidence) -> str:
 
 def _describe_ends(evidence: IncidentEvidence, services: Sequence[ServiceState], day: date) -> Iterator[str]:
     """Yield the end of each service; those that did not recover, for the same reason, as one."""
-    for service in services:
-        if service.healthy_since:
-            yield _describe_recovered(evidence, service, service.healthy_since, day)
+    recovered = [(at, each) for each in services if (at := each.healthy_since)]
+    for at, service in sorted(recovered, key=lambda pair: pair[0]):
+        yield _describe_recovered(evidence, service, at, day)
     failing = [each for each in services if not each.healthy_since]
     for health, why in dict.fromkeys((each.state, each.why) for each in failing):
         same = [each for each in failing if (each.state, each.why) == (health, why)]

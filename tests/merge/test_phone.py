@@ -65,7 +65,7 @@ def screen() -> Iterator[Phone]:
 def assert_fits(screen: Phone, name: str, markdown: str) -> None:
     folder = os.environ.get("PICTURES")
     picture = Path(folder) / f"{name.replace('/', '-')}.png" if folder else None
-    assert screen.show(markdown.partition("<!-- backout:v1")[0], picture) == [], name
+    assert screen.show(CHART.sub("", markdown.partition("<!-- backout:v1")[0]), picture) == [], name
     assert "](http" not in screen.page.inner_text("body"), f"{name}: a link is shown as it is written"
 
 
@@ -164,7 +164,7 @@ def test_comment_of_a_watch_fits_a_phone(screen: Phone, decision: Decision | Non
     names = CommandNames("./run ops", ("--config", "operations/ops.yml"), 42)
 
     for name, render in (("watch", render_watch), ("watch-notice", render_watch_notice)):
-        assert_fits(screen, f"{name}-{decision}", CHART.sub("", render(result, names)))
+        assert_fits(screen, f"{name}-{decision}", render(result, names))
 
 
 def test_opened_incident_fits_a_phone(screen: Phone, incident: Incident) -> None:

@@ -119,6 +119,25 @@ def test_zero_needs_complete_data(view: ImpactView, requests: str, failed: str, 
     assert (found["requests"], found["5xx"], found["error minutes"]) == (requests, failed, error_minutes)
 
 
+@pytest.mark.parametrize(
+    ("rows", "more", "is_calm"),
+    [
+        (((12, 200, 9), (12, 500, 0)), {}, True),
+        (((12, 200, 9), (13, 500, 9)), {}, False),
+        (((5, 500, 9),), {}, False),
+        (((12, 200, 9),), {"has_recovered": False}, False),
+        (((12, 200, 9),), {"complete_until": WINDOW.until}, False),
+        (((12, 200, 9),), {"may_be_cut": True}, False),
+    ],
+)
+def test_calm_needs_complete_minutes_after_the_recovery(
+    rows: tuple[tuple[int, int, int], ...], more: dict[str, Any], is_calm: bool
+) -> None:
+    usual = {"has_recovered": True, "complete_until": NOW + timedelta(minutes=20), "own_requests": 1}
+
+    assert host_view(*rows, **{**usual, **more}).is_calm_afterwards == is_calm
+
+
 def test_caught_errors_leave_the_error_minutes_of_a_worker_unknown() -> None:
     assert figures(worker_view(minutes((0, 20, 0))))["error minutes"] == "unknown"
 
@@ -275,6 +294,17 @@ def test_report_of_empty_and_failing_analytics(outage: Incident, shop: Shop) -> 
 
     shop.world.sandbox.switches.analytics_down = True
     assert "unknown: Cloudflare answered POST /graphql with HTTP 200, Internal server error" in report(outage, shop)
+
+
+def test_long_incident_shows_its_end(outage: Incident, shop: Shop) -> None:
+    """A query covers a day at most, with the minutes that the picture shows around the window."""
+    issue = outage.github.issue(outage.number)
+    issue.body = FORM.replace("2026-11-24 03:11", "2026-11-22 20:00")
+
+    text = report(outage, shop)
+
+    assert "the end of a longer incident" in text
+    assert rows_of(text)["5xx"] == "8"
 
 
 def test_each_service_has_numbers_of_its_own(outage: Incident, shop: Shop) -> None:

@@ -82,7 +82,7 @@ CASES: dict[str, tuple[IncidentEvidence, tuple[str, str, str]]] = {
         (
             "docs and web in live broke from 2026-11-24 03:11 UTC on",
             "not recorded",
-            "rollback-pages .*docs at 03:30.*rollback-worker .*web at 03:20.* 19 min",
+            "rollback-worker .*web at 03:20.*rollback-pages .*docs at 03:30.* 19 min",
         ),
     ),
     "a failed and a good recovery": (

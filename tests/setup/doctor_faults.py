@@ -186,6 +186,12 @@ def add_reader(made: Bakery) -> None:
     edit("responders: [dana]", "responders: [dana, omar]", sync=True)(made)
 
 
+def add_reading_lead(made: Bakery) -> None:
+    made.sandbox.github.add_user("omar", "read")
+    edit("responders: [dana]", "github: {leads: [omar]}", sync=True)(made)
+    made.sandbox.github.add_label("lead:omar", "Hands the lead of the incident over to omar", "d4c5f9")
+
+
 def require_review(made: Bakery) -> None:
     made.sandbox.github.switches.plan = "enterprise"
     made.sandbox.github.add_environment("recovery", branches=["main"], reviewers=["dana"])
@@ -462,6 +468,7 @@ FAULTS = (
     Fault("a severity without its label", "labels", lambda made: made.sandbox.github.remove_label("sev1"), "N13"),
     Fault("a recovery without its label", "labels", lambda made: made.sandbox.github.remove_label("recover:blog")),
     Fault("a responder who may only read", "responders", add_reader),
+    Fault("a lead who may only read", "responders", add_reading_lead),
     Fault("Actions that are turned off", "actions-policy", set_policy(enabled=False)),
     Fault("a repository that allows only its own actions", "actions-policy", set_policy(allowed="local_only")),
     Fault(

@@ -310,9 +310,10 @@ def labels(facts: Facts) -> Findings:
 
 @check("responders", repository, needs=("config", "github"), why="The gate refuses this person.")
 def responders(facts: Facts) -> Findings:
-    """May every responder of ops.yml write to the repository, and may somebody start each recovery?"""
+    """May every responder and lead of ops.yml write to the repository, and may somebody start each recovery?"""
     lists = [each for option in _options(facts.config) for each in option[1]]
-    for login in dict.fromkeys(login for each in lists for login in each.logins):
+    listed = [login for each in lists for login in each.logins]
+    for login in dict.fromkeys((*listed, *facts.config.github.leads)):
         permissions = facts.github(partial(_permission, login=login))
         if not may_write(permissions["role_name"], permissions["permission"]):
             yield Finding(
