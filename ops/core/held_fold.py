@@ -36,12 +36,15 @@ def merge_held(journal: IncidentJournal, live: LiveHeld | None) -> tuple[tuple[H
     recorded, read = {**_list_recorded(journal), **_list_raises(journal)}, live or LiveHeld()
     held, unknown = list(read.items), list[UnknownFact]()
     known = {(each.kind, each.environment, each.name) for each in read.items}
+    others = {(each.kind, each.environment, each.name): each for each in read.others}
     for key, item in recorded.items():
         kind, environment, _ = key
         if key in known:
             continue
         if kind in ONLY_RECORDED or environment not in read.environments or (environment, kind) in read.unread_kinds:
             held.append(item)
+        elif key in others:
+            unknown.append(UnknownFact(HELD, f"{others[key].describe()}: no longer by this incident"))
         else:
             why = f"{item.what} in {environment}: the {item.source} says so, and live it is not held any more"
             unknown.append(UnknownFact(HELD, why))

@@ -127,7 +127,8 @@ def find_requester(one: IssueRecord) -> str:
     if one.actions_run is None:
         return f"{one.author}, {LAPTOP}"
     match = _REQUESTER.search(one.record.rows[0].text)
-    return match[1] if match else "unknown"
+    who = match[1] if match else "unknown"
+    return who if one.author.endswith(BOT_NAME) else f"{who}; recorded by {one.author}, {LAPTOP}"
 
 
 def _find_open_runs(journal: IncidentJournal) -> Iterator[UnknownFact]:

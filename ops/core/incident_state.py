@@ -107,6 +107,8 @@ class LiveHeld:
     """What the incident holds now at Cloudflare, as far as it was read."""
 
     items: tuple[HeldItem, ...] = ()
+    others: tuple[HeldItem, ...] = ()
+    """What only other incidents or people hold."""
     warnings: tuple[str, ...] = ()
     """What differs from what is stored, such as a closed service that is open."""
     unread: tuple[str, ...] = ()

@@ -96,11 +96,15 @@ def _sort_entries(entries: Iterable[Mapping[str, Any]], page: str, writers: Trus
 
 
 def _convert_record(judged: JudgedRecord) -> IssueRecord:
-    """Return the record with its doubt. One that nobody can verify now counts unless its own digest shows an edit."""
+    """Return the record with its doubt.
+
+    Unless its own digest shows an edit, it also counts if nobody can verify it now, or if a responder completed it from
+    a laptop with `ops incident import`: then it is the word of that person.
+    """
     comment, edited = judged.comment, is_edited(judged.comment.body)
-    counts = judged.trust != Trust.NONE or (judged.is_unverified and not edited)
-    doubt = "" if counts else judged.doubt
-    return IssueRecord(judged.record, author_login(comment), edited, comment.html_url, doubt)
+    counts = judged.trust != Trust.NONE or ((judged.is_unverified or bool(judged.editor)) and not edited)
+    author, doubt = judged.editor or author_login(comment), "" if counts else judged.doubt
+    return IssueRecord(judged.record, author, edited, comment.html_url, doubt)
 
 
 def _read_record(entry: Mapping[str, Any]) -> RunRecord | None:

@@ -86,6 +86,8 @@ class JudgedRecord:
     """Whether our own token may not read workflow runs: it lacks the permission *Actions: read*."""
     is_former: bool = False
     """Whether it has the form of release 0.1.1, whose watches and steps named no workflow run."""
+    editor: str = ""
+    """The only other person who edited it, if a record of that person may make a run stricter."""
 
     @property
     def author(self) -> str:
@@ -219,15 +221,23 @@ class _Judge:
             return JudgedRecord(record, comment, Trust.NONE, "GitHub does not say who edited it", is_unreadable=True)
         if others := sorted({*editors} - {author, BOT}):
             who = f"@{quote_name(others[0])}" if others[0] else "a deleted account"
-            return JudgedRecord(record, comment, Trust.NONE, f"{who} edited it")
+            editor = others[0] if len(others) == 1 and not self._doubt_person(others[0]) else ""
+            return JudgedRecord(record, comment, Trust.NONE, f"{who} edited it", editor=editor)
         if author != BOT:
             doubt = self._doubt_person(author)
             return JudgedRecord(record, comment, Trust.NONE if doubt else Trust.LAPTOP, doubt)
         doubt, number = self._doubt_run(record), run_number(record)
         run = None if number is None else self.runs[number]
-        trust, is_unreadable = Trust.NONE if doubt else Trust.OURS, isinstance(run, int)
-        lacks = {"is_missing": run == MISSING, "is_denied": run == DENIED, "is_former": number is None}
-        return JudgedRecord(record, comment, trust, doubt, is_unreadable, **lacks)
+        return JudgedRecord(
+            record,
+            comment,
+            Trust.NONE if doubt else Trust.OURS,
+            doubt,
+            is_unreadable=isinstance(run, int),
+            is_missing=run == MISSING,
+            is_denied=run == DENIED,
+            is_former=number is None,
+        )
 
     def _doubt_person(self, login: str) -> str:
         """Return why a person's record does not count; empty if it may make a run stricter."""

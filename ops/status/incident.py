@@ -77,6 +77,7 @@ def read_live_held(
         live = replace(
             live,
             items=(*live.items, *read.items),
+            others=(*live.others, *read.others),
             warnings=(*live.warnings, *read.warnings),
             unread=(*live.unread, *read.unread),
             unread_kinds=live.unread_kinds | read.unread_kinds,
@@ -105,11 +106,14 @@ def _read_environment(
     """Read what one incident holds in an environment. Raises OpsError."""
     with ExitStack() as ending:
         session = Session(config.environment(environment), environ, ending)
-        read = read_status(session, program_name(environ), with_services=False).of_incident(number)
-    status = replace(read, limits=tuple(name_incidents(read.limits, config_path.with_name(LIMITS_FILE))))
+        read = read_status(session, program_name(environ), with_services=False)
+    whole = replace(read, limits=tuple(name_incidents(read.limits, config_path.with_name(LIMITS_FILE))))
+    status = whole.of_incident(number)
     held = [each for each in list_held(status) if not each.owners or number in {one.incident for one in each.owners}]
+    others = [each for each in list_held(whole) if each.owners and number not in {one.incident for one in each.owners}]
     return LiveHeld(
         items=tuple(_build_item(status, each) for each in held),
+        others=tuple(_build_item(whole, each) for each in others),
         warnings=tuple(warning_lines(status)),
         unread=tuple(f"unknown in {environment}: {lack}" for lack in status.unread),
         unread_kinds=frozenset((environment, kind) for kind in HELD_KINDS if status.unread_in(kind)),

@@ -38,8 +38,14 @@ def test_held_state_is_live_else_recorded_and_a_difference_is_named(world: World
         assert show(incident, **place.environ) == (set(), [])
         assert show(incident, **missing)[0] == set()
 
-        press(incident, place, holds=True)
         press(Incident(world, other), place, holds=True)
+        press(incident, place, holds=True)
+        press(incident, place, holds=False)
+        shown = incident.show("--json", **place.environ).result
+        assert (place.is_held(), shown["held"]) == (True, [])
+        assert any(f"#{other}" in each["why"] for each in shown["unknown"])
+
+        press(incident, place, holds=True)
         done = place.press(other, holds=False, more=("--accept-owners", str(incident.number)), **hub.environ())
         assert done.code == 0, done.err
         held, differences = show(incident, **place.environ)

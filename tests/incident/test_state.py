@@ -202,7 +202,7 @@ def test_records_that_do_not_count_are_named(incident: Incident) -> None:
     post(incident, recovery("5001.1-0fed", "api", 600))
     post(incident, recovery("20261124T032000-0aaa", "api", 20), by="zoe")
     comment = hub.comment(incident.number, embed_record("x", forged), BOT)
-    hub.edit_comment(incident.number, comment, embed_record("y", forged), "bob")
+    hub.edit_comment(incident.number, comment, embed_record("x", forged).replace("x", "y", 1), "bob")
 
     shown = state(incident)
 
@@ -245,6 +245,23 @@ def test_incident_with_two_thousand_comments_takes_sixty_calls(incident: Inciden
     assert (len(hub.requests) - before <= 60, time.process_time() - cpu < 3) == (True, True)
     assert len(shown["actions"]) == 50 + 200 + 2  # runs, notes, and two labels
     assert not any("does not count" in each["why"] for each in shown["unknown"])
+
+
+def test_record_that_a_responder_completed_is_the_word_of_that_person(incident: Incident) -> None:
+    """As `ops incident import` does with the comment of a job that could not write its end."""
+    hub, run = incident.github, recovery("5001.1-000a", "api", 20)
+    post(incident)
+    comment = hub.comment(incident.number, embed_record("x", replace(run, decision="", rows=run.rows[:1])), BOT)
+    hub.edit_comment(incident.number, comment, embed_record("y", run), "bob")
+
+    shown = state(incident)
+
+    assert services(shown) == {"api": "recovered"}
+    (action,) = [each for each in shown["actions"] if each["run"]]
+    assert action["who"] == "alice; recorded by bob, from a laptop"
+
+    incident.world.edit_config("responders: []", "responders: [alice]")
+    assert services(state(incident)) == {"api": "broken"}
 
 
 def test_run_recorded_twice_counts_once(incident: Incident) -> None:
