@@ -166,6 +166,13 @@ def hide_buckets(made: Bakery) -> None:
     token(*without("Workers R2 Storage Write"))(made)
 
 
+def deploy_site_often(made: Bakery) -> None:
+    now = made.sandbox.clock.now()
+    for number in range(25):
+        files = {"index.html": b"bread", "version.txt": f"{number}".encode()}
+        made.sandbox.pages.add_deployment(SITE, files=files, at=now - timedelta(hours=25 - number))
+
+
 def edit_secrets_often(made: Bakery) -> None:
     made.sandbox.switches.deployments_paged = False
     for number in range(11):
@@ -572,6 +579,7 @@ OTHER_ANSWERS = (
         edit("              version: version.id\n", ""),
         "71 healthy rounds",
     ),
+    OtherAnswer("a site with 25 deployments in a day", "horizon", deploy_site_often, "newest 25 deployments"),
     OtherAnswer(
         "half a service token",
         "probe-access",

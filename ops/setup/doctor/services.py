@@ -14,7 +14,7 @@ from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import did_you_mean, first_of
 from ops.core.verdict import ProbeResult, Verdict
-from ops.pages.snapshot import SiteClients, explain_unknown_live, live_content
+from ops.pages.snapshot import MAX_DEPLOYMENTS, SiteClients, explain_unknown_live, live_content
 from ops.probes.http import request_once
 from ops.setup.doctor.accounts import EXPIRES_SOON
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
@@ -74,9 +74,12 @@ def versions(service: ServiceFacts) -> Findings:
             yield Finding(text, "Look for a deleted binding of this version, then deploy the Worker again.")
 
 
-@check("horizon", workers, needs=("worker",), why="A rollback may not reach the last good release.")
+@check("horizon", services, needs=("worker", "project"), why="A rollback may not reach the last good release.")
 def horizon(service: ServiceFacts) -> Findings:
-    """Does a rollback reach back for a week? Cloudflare deploys only the 100 newest versions."""
+    """Does a rollback reach back for a week? Of a Worker 100 versions can be deployed, of a site 25 are read."""
+    if service.config.pages:
+        yield from _site_horizon(service)
+        return
     made = [each.created_on for each in service.deployable if each.created_on]
     age = service.session.clock.now() - min(made) if made else REACH
     if len(made) >= MAX_DEPLOYABLE and age < REACH:
@@ -86,6 +89,21 @@ def horizon(service: ServiceFacts) -> Findings:
             f"are all from after {format_utc(min(made))}, {edits} of them secret edits",
             "Edit several secrets in one call (`wrangler secret bulk`), and upload previews to another Worker.",
         )
+
+
+def _site_horizon(service: ServiceFacts) -> Findings:
+    try:
+        listed = service.read_site().observed.deployments
+    except Refused:  # the checks `compare` and `rollback` report it
+        return
+    oldest = min(each.created_on for each in listed)
+    age = service.session.clock.now() - oldest
+    if len(listed) >= MAX_DEPLOYMENTS and age < REACH:
+        text = (
+            f"a rollback chooses among the newest {len(listed)} deployments, and they reach back for only "
+            f"{format_duration(age.total_seconds())}, to {format_utc(oldest)}"
+        )
+        yield Finding(text, "Name an older deployment with `rollback-pages --to`.", Answer.NOT_PROVABLE)
 
 
 @check("bindings", workers, needs=("worker",), why="Cloudflare refuses to deploy a version with a missing resource.")
