@@ -15,8 +15,9 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.core.clock import parse_utc
 from ops.core.incident_fold import fold_incident
 from ops.core.incident_journal import IncidentJournal, IssueRecord
-from ops.core.incident_state import IncidentState, LiveHeld, ServiceState
+from ops.core.incident_state import IncidentState, LiveHeld, Moment, ServiceState
 from ops.core.run_record import is_closed_watch
+from ops.core.service_fold import find_start
 from ops.github.client import read_json
 from ops.report.impact import ServiceImpact
 
@@ -119,6 +120,12 @@ class IncidentEvidence(IncidentJournal):
     def reset_commands(self) -> tuple[str, ...]:
         """Return the commands and labels that reset the leftovers."""
         return self.live.reset_commands if self.closed_at is not None and self.live else ()
+
+    @property
+    def start(self) -> Moment:
+        """Return when the first service broke, as far as that is known; else when the incident began."""
+        known = [(each.broken_since.at, each.broken_since) for each in self.state.services if each.broken_since.at]
+        return min(known, key=lambda pair: pair[0])[1] if known else find_start(self)
 
     @property
     def counted_runs(self) -> tuple[IssueRecord, ...]:

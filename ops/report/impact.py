@@ -147,8 +147,8 @@ class ImpactView:
         yield Figure("5xx", count(failed))
         if closed := by_status.get(UNAVAILABLE):
             yield Figure("of these 503, as in maintenance mode", count(closed))
-        yield from (Figure(f"5xx {each.name}", count(int(each.value))) for each in self._failed_by_write())
         minutes = _Counter(self._is_host_complete and not responses.may_be_cut, is_known=self._has_host_data)
+        yield from (Figure(f"5xx {each.name}", minutes(int(each.value))) for each in self._failed_by_write())
         yield Figure("error minutes (over 5 % were 5xx)", minutes(len(self.error_minutes)))
         clients = _Counter(self._is_host_complete and not responses.has_more_clients, is_known=self._has_host_data)
         yield Figure("clients (IP addresses) with a 5xx", clients(responses.clients))

@@ -13,7 +13,6 @@ from typing import Any
 from ops.core.incident_state import ServiceHealth, ServiceState
 from ops.report.evidence import IncidentEvidence
 from ops.report.impact import MINUTE, ImpactView
-from ops.report.summary import start_of
 
 MARGIN = timedelta(minutes=10)
 """Time before and after the window in the chart of requests."""
@@ -45,7 +44,7 @@ def draw_incident(evidence: IncidentEvidence) -> tuple[str, ...]:
     """Return a chart of what happened when, per service; nothing without a service or a known start."""
     services = evidence.state.services[:MOST_SECTIONS]
     sections = [lines for number, each in enumerate(services, 1) if (lines := _draw_service(evidence, each, number))]
-    first = start_of(evidence.state)
+    first = evidence.start.at
     last = evidence.closed_at or evidence.state.mitigated.at or evidence.read_at
     if not sections or first is None:
         return ()
@@ -66,7 +65,7 @@ def _draw_service(evidence: IncidentEvidence, service: ServiceState, number: int
     end, start = service.healthy_since or evidence.closed_at or evidence.read_at, service.broken_since.at
     word = "broken or unknown" if service.state == ServiceHealth.UNKNOWN else "broken"
     lines = [_bar(word, "crit", start, end)] if start and start < end else []
-    shortest = (end - (start_of(evidence.state) or end)) / MOST_BARS
+    shortest = (end - (evidence.start.at or end)) / MOST_BARS
     for one in evidence.counted_runs:
         record, began = one.record, one.record.rows[0].at
         if (record.environment, record.service) == (service.environment, service.service):

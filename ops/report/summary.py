@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 
 from ops.core.clock import format_duration
-from ops.core.incident_state import IncidentState, ServiceHealth, ServiceState
+from ops.core.incident_state import ServiceHealth, ServiceState
 from ops.core.outage import OutageVerdict
 from ops.report.evidence import IncidentEvidence
 from ops.report.timeline import find_deployment
@@ -20,17 +20,12 @@ def describe_incident(evidence: IncidentEvidence) -> tuple[str, str, str]:
     return _describe_symptom(evidence), _describe_cause(evidence), _describe_recovery(evidence)
 
 
-def start_of(state: IncidentState) -> datetime | None:
-    """Return when the first service broke, as far as that is known."""
-    return min((at for each in state.services if (at := each.broken_since.at)), default=None)
-
-
 def _describe_symptom(evidence: IncidentEvidence) -> str:
     state, title = evidence.state, f"“{evidence.title[:MAX_TITLE]}”"
     if not state.services:
         return f"{title} was opened at {_when(evidence.opened_at)}, and no record names a service that broke."
     names = _name_services(state.services)
-    if start := start_of(state):
+    if start := evidence.start.at:
         is_same = all(each.broken_since.at == start for each in state.services)
         return f"{names} broke {f'at {_when(start)}' if is_same else f'from {_when(start)} on'}: {title}."
     return f"{names} broke at an unknown time, reported at {_when(evidence.opened_at)}: {title}."
@@ -71,7 +66,7 @@ def _describe_recovery(evidence: IncidentEvidence) -> str:
         parts.append("no run shows that a service recovered")
     reopened = [each.opened_at for each in state.periods[1:]]
     parts += [f"the incident was reopened at {_when(at, day)}" for at in reopened[-1:]]
-    text = "; ".join([*parts, _describe_duration(state)])
+    text = "; ".join([*parts, _describe_duration(evidence)])
     return f"{text if ends else text[:1].upper() + text[1:]}."
 
 
@@ -97,8 +92,8 @@ def _describe_recovered(evidence: IncidentEvidence, service: ServiceState, at: d
     return f"{run.record.runbook} recovered {service.service} at {_when(at, day)}{watched}"
 
 
-def _describe_duration(state: IncidentState) -> str:
-    start, end = start_of(state), state.mitigated.at
+def _describe_duration(evidence: IncidentEvidence) -> str:
+    start, end = evidence.start.at, evidence.state.mitigated.at
     if start and end and end >= start:
         return f"the incident lasted {format_duration((end - start).total_seconds())}"
     missing = [name for name, at in (("start", start), ("recovery", end)) if at is None]

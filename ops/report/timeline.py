@@ -15,7 +15,7 @@ from ops.core.end_message import MOVED
 from ops.core.incident_journal import IssueRecord
 from ops.core.incident_state import Moment
 from ops.core.run_record import DONE, ENDED_KIND
-from ops.core.service_fold import find_acknowledgment, find_detection, find_note, find_request, find_start
+from ops.core.service_fold import find_acknowledgment, find_detection, find_note, find_request
 from ops.report.evidence import IncidentEvidence, ServiceHistory
 from ops.watch.state import MAX_PAUSE, parse_state
 
@@ -54,7 +54,7 @@ class MomentName(StrEnum):
     DEPLOYED = "Change deployed"
     """Cloudflare: first traffic of the replaced version. A candidate, not a cause."""
     STARTED = "Started"
-    """*When it began (UTC)* in the issue form."""
+    """*When it began (UTC)* in the issue form, or a note that begins with `broken`."""
     DETECTED = "Detected"
     """A note that begins with `detected`."""
     ACKNOWLEDGED = "Acknowledged"
@@ -105,7 +105,7 @@ def find_moments(evidence: IncidentEvidence) -> tuple[IncidentMoment, ...]:
     resolved = Moment(closed_at, "GitHub: issue closed" if closed_at else "the incident is still open", evidence.url)
     moments = {
         MomentName.DEPLOYED: find_deployment(evidence, main),
-        MomentName.STARTED: find_start(evidence),
+        MomentName.STARTED: evidence.start,
         MomentName.DETECTED: find_detection(evidence),
         MomentName.ACKNOWLEDGED: find_acknowledgment(evidence),
         MomentName.REQUESTED: _find_request(evidence),

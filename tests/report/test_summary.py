@@ -145,6 +145,16 @@ def test_report_opens_with_the_sentences(case: str) -> None:
     assert page.index("## Times") < page.index("## Impact") < page.index("## Timeline") < page.index("## Root Cause")
 
 
+def test_start_by_a_note_counts_for_sentence_times_and_duration() -> None:
+    broken = recorded("note", 20, ("note", "broken docs: no images"))
+    page = issue.render_report(evidence(broken, ran("rollback-pages", "docs", 30), service="", started=None))
+
+    assert "docs in live broke at 2026-11-24 03:31 UTC" in page
+    assert "the incident lasted 10 min" in page
+    assert "| 03:31:00 | **Started**: " in page
+    assert "Duration **10 min**" in page
+
+
 def test_record_that_does_not_count_is_shown_as_such() -> None:
     forged = replace(ran("rollback-worker", "web", 9), doubt="@eve edited it")
     page = issue.render_report(evidence(forged))
