@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sandbox.actions import Runner
 from sandbox.clock import FakeClock
+from tests.acceptance.test_watch_job import read_bodies
 from tests.conftest import World
 from tests.support.actions import conclusions
 from tests.support.offline import HOST, PERMISSIONS, prepared
@@ -57,7 +58,7 @@ def test_timed_maintenance_is_reopened_by_later_job(world: World, pip_cache: Pat
         ran = {name for name, conclusion in jobs.items() if conclusion == "success"}
         assert ran == {"gate", "security-production", "wait-security-production", "end-security-production", "report"}
         assert place.serves(f"{HOST}/") == "home"
-        closed, opened = (comment.body for comment in hub.issue(number).comments)
+        closed, opened = read_bodies(hub, number)
         assert "The whole of api is offline as requested" in closed
         assert "The whole of api is open as requested" in opened
         assert next(job for job in run.jobs if job.name == "end-security-production").started_at is not None
