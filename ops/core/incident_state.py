@@ -223,7 +223,7 @@ class IncidentState:
         word = self.state.capitalize()
         if not self.services:
             return f"{word}: no service is known to be affected"
-        groups = [(health, [each for each in self.services if each.state == health]) for health in ServiceHealth]
+        groups = [(health, [each for each in self.services if each.state == health]) for health in _VERBS]
         words = "; ".join(f"{_list_names(group)} {_VERBS[health]}" for health, group in groups if group)
         return f"{word}: {words}"
 
@@ -243,7 +243,7 @@ class IncidentState:
         }
 
 
-_VERBS = {
+_VERBS = {  # what is broken comes first
     ServiceHealth.BROKEN: "broken",
     ServiceHealth.RELAPSED: "broken again",
     ServiceHealth.UNKNOWN: "unknown",

@@ -288,4 +288,4 @@ def find_request(one: IssueRecord, actions: Iterable[IssueAction]) -> Moment:
 
 
 def _clock(at: datetime) -> str:
-    return f"{at:%H:%M:%S}"
+    return f"{at:%H:%M:%S} UTC"

@@ -6,6 +6,7 @@ back: of two at once, the newer state stays. The body of the issue belongs to pe
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from ops.core.incident_state import IncidentState, ServiceHealth
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 PAGE = "docs/reference/incident-state.md"
 MOST_LINES = 5
 """Most lines of one kind: the comment must fit on a phone."""
+MOST_CHARACTERS = 160
+"""Most characters of why something is unknown; `ops incident show` prints all."""
 TRIES = 3
 OVERLAP = timedelta(minutes=5)
 """Age of comments that are read after one was made: another run may have made one at the same time."""
@@ -47,7 +50,9 @@ def render_state(state: IncidentState, docs: str = "") -> str:
             state=state,
             icons=ICONS,
             held=first_of([each.describe() for each in state.held], MOST_LINES),
-            unknown=first_of([f"{each.what}: {each.why}" for each in state.unknown], MOST_LINES),
+            unknown=first_of(
+                [shorten(f"{each.what}: {each.why}", MOST_CHARACTERS) for each in state.unknown], MOST_LINES
+            ),
             page=f"{docs}{PAGE}" if docs else "",
         )
     )

@@ -50,6 +50,15 @@ def test_comment_begins_with_the_state_and_is_edited_in_place(incident: Incident
     assert f"- ✅ api in production: **{state(incident)['services'][0]['state']}**" in second.body
 
 
+def test_what_is_broken_comes_first(incident: Incident) -> None:
+    post(incident, recovery("5001.1-000a", "api", 20), recovery("5001.1-000b", "frontend", 30))
+    post(incident, note(40, "broken frontend: 500 again"), by="bob")
+
+    write(incident)
+
+    assert heading(incident).index("frontend") < heading(incident).index("api")
+
+
 def test_laptop_edits_the_comment_and_makes_none(incident: Incident) -> None:
     person: dict[str, Any] = {"GITHUB_ACTIONS": None, "GITHUB_TOKEN": incident.github.add_token("ghp_alice", "alice")}
     write(incident, **person)

@@ -181,12 +181,16 @@ def test_incident_comments_fit_a_phone(screen: Phone, incident: Incident, releas
     """Comments of a rollback with a long reason, of a report and of the closed incident."""
     incident.rollback("--reason", LONG)
     incident.github.close(incident.number, "alice")
-    incident.ops("incident", "report", str(incident.number), "--config", str(incident.world.config))
+    config = str(incident.world.config)
+    incident.ops("incident", "report", str(incident.number), "--config", config)
 
     assert len(incident.bodies) == 2
     for number, body in enumerate(incident.bodies):
         assert_fits(screen, f"night-{number}", body)
     assert_fits(screen, "night-report", incident.github.issues[-1].body or "")
+    incident.ops("incident", "note", str(incident.number), LONG, "--config", config, GITHUB_ACTIONS="true")
+    assert incident.bodies[-1].startswith("### Closed: api recovered")
+    assert_fits(screen, "night-state", incident.bodies[-1])
 
 
 def test_workflow_answers_fit_a_phone(screen: Phone, incident: Incident, python: RunPython) -> None:
