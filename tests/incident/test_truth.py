@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import World
 from tests.support.configurations import TEN_SERVICES
-from tests.support.long_incidents import LongIncident, assert_truth, at, read_truths
+from tests.support.long_incidents import LongIncident, assert_truth, parse_time, read_truths
 from tests.support.shop import open_shop
 
 Story = Callable[[LongIncident], None]
@@ -122,7 +122,7 @@ ON_REFERENCE: dict[str, Story] = {"midnight": midnight, "switch": switch, "unfin
 
 @pytest.mark.parametrize("name", ON_SHOP)
 def test_incident_of_a_shop_equals_its_truth_table(world: World, name: str) -> None:
-    world.sandbox.clock.set(at("03:00"))
+    world.sandbox.clock.set(parse_time("03:00"))
     shop = open_shop(world, staging=name == "two-environments")
     night = LongIncident(world, "live", shop.environ())
     night.open("03:15", "mai", service="web", began="03:11")
@@ -133,7 +133,7 @@ def test_incident_of_a_shop_equals_its_truth_table(world: World, name: str) -> N
 
 
 def test_incident_of_several_services_lasts_until_the_last_one(world: World) -> None:
-    world.sandbox.clock.set(at("03:00"))
+    world.sandbox.clock.set(parse_time("03:00"))
     world.config.write_text(TEN_SERVICES.read_text())
     night = LongIncident(world, "prod", {"NORDMART_PROD_TOKEN": world.sandbox.token})
     night.open("03:15", "mai", began="03:11")
@@ -146,7 +146,7 @@ def test_incident_of_several_services_lasts_until_the_last_one(world: World) -> 
 @pytest.mark.parametrize("name", ON_REFERENCE)
 def test_incident_of_the_reference_equals_its_truth_table(world: World, name: str) -> None:
     began, opened = ("23:40", "23:50") if name == "midnight" else ("03:11", "03:15")
-    world.sandbox.clock.set(at(began))
+    world.sandbox.clock.set(parse_time(began))
     night = LongIncident(world, "production", {})
     night.open(opened, "alice", service="api", began=began)
 

@@ -9,7 +9,7 @@ from tests.conftest import World, job_environ
 from tests.support import limits, offline, switches
 from tests.support.commands import WRITE
 from tests.support.held_states import SHOP_SWITCHES
-from tests.support.long_incidents import LongIncident, assert_truth, at, read_truths
+from tests.support.long_incidents import LongIncident, assert_truth, parse_time, read_truths
 from tests.support.scenarios import SECRETS, Given, leaked
 from tests.support.shop import WORKER, Shop, open_shop
 
@@ -86,7 +86,6 @@ def github_down(night: LongIncident, shop: Shop) -> None:
     night.wait_until("04:30")
     where = ("--incident", str(night.number))
     assert night.ops("incident", "import", night.runs[0], *where, **night.laptop("bo")).code == 0
-    night.note("04:35", "bo", "2026-11-24 03:20 recovered web: by the run that bo imported")
 
 
 def drill_run(night: LongIncident, shop: Shop) -> None:
@@ -100,7 +99,7 @@ def drill_run(night: LongIncident, shop: Shop) -> None:
 def provider(night: LongIncident, shop: Shop) -> None:
     sandbox = night.world.sandbox
     sandbox.switches.status_pages_lag_seconds = 0
-    sandbox.deploy(WORKER, shop.good, at=at("02:30"))
+    sandbox.deploy(WORKER, shop.good, at=parse_time("02:30"))
     failure = sandbox.edge_fault(path="/cart", status=500, times=None)
     sandbox.status_pages.begin_incident("cloudflare", "Workers errors", {"Workers": "major_outage"})
     night.wait_until("03:45")
@@ -130,7 +129,7 @@ ON_SHOP: dict[str, ShopStory] = {
 
 @pytest.mark.parametrize("name", ON_SHOP)
 def test_incident_of_a_shop_equals_its_truth_table(world: World, name: str) -> None:
-    world.sandbox.clock.set(at("03:00"))
+    world.sandbox.clock.set(parse_time("03:00"))
     world.sandbox.switches.propagation_seconds = 0
     shop = open_shop(world)
     night = LongIncident(world, "live", shop.environ())
@@ -165,7 +164,8 @@ def all_clear_after_a_recovery(world: World) -> Iterator[LongIncident]:
     world.release(timedelta(minutes=10), code="bad", bindings=bound, behaviour=broken)
     night = LongIncident(world, "production", {"CLOUDFLARE_API_TOKEN": "switching"})
     night.open("03:15", "alice", service="api", began="03:11")
-    night.press("03:20", "alice", "rollback-worker", "--service", "api", CLOUDFLARE_API_TOKEN=world.sandbox.token)
+    asked = ("recover:rollback-api", "rollback-worker", "--service", "api")
+    night.label("03:20", "alice", *asked, CLOUDFLARE_API_TOKEN=world.sandbox.token)
     night.press("03:25", "alice", "feature", "--name", "session-do", "--state", "off")
     night.press("03:50", "alice", "all-clear")
     yield night
@@ -181,6 +181,12 @@ def maintenance_with_two_owners(world: World) -> Iterator[LongIncident]:
         other.runs = night.runs[:]
         other.press("03:25", "bo", "maintenance", "--service", "api", "--state", "on")
         night.runs += other.runs[1:]
+        yield night
+
+
+def maintenance_released_by_one(world: World) -> Iterator[LongIncident]:
+    for night in maintenance_with_two_owners(world):
+        night.press("03:40", "alice", "maintenance", "--service", "api", "--state", "off")
         yield night
 
 
@@ -233,6 +239,7 @@ ON_REFERENCE: dict[str, Story] = {
     "feature-with-an-end": feature_with_an_end,
     "all-clear-after-a-recovery": all_clear_after_a_recovery,
     "maintenance-with-two-owners": maintenance_with_two_owners,
+    "maintenance-released-by-one": maintenance_released_by_one,
     "rotation": rotation,
     "limits-by-pull-request": limits_by_pull_request,
     "rollback-then-limits": rollback_then_limits,
@@ -241,6 +248,6 @@ ON_REFERENCE: dict[str, Story] = {
 
 @pytest.mark.parametrize("name", ON_REFERENCE)
 def test_incident_of_the_reference_equals_its_truth_table(world: World, name: str) -> None:
-    world.sandbox.clock.set(at("03:00"))
+    world.sandbox.clock.set(parse_time("03:00"))
     for night in ON_REFERENCE[name](world):
         assert_truth(night, TRUTHS[name])
