@@ -251,6 +251,12 @@ def _assert_report(night: LongIncident, truth: Mapping[str, Any]) -> None:
     }
     shown = {name: _find_moment(page, name) for name in moments}
     assert shown == moments, shown
+    sentences = page.partition("<!-- backout:region summary")[2].partition("<!-- backout:region end")[0]
+    is_one = len({name.split()[0] for name in truth["services"]}) == 1
+    for name, row in truth["services"].items():
+        (environment, service), since = name.split(), _healthy_since(row)
+        says = rf"\b{service if is_one else f'{service} in {environment}'} (at|works since) [^;]*{since[-5:]} UTC"
+        assert bool(re.search(says, sentences)) == bool(since) or len(services) > 3, sentences
     _assert_comment(night, truth)
 
 
