@@ -79,6 +79,14 @@ def run_attempt(environ: Mapping[str, str]) -> int:
     return int(text)
 
 
+def job_id(name: str) -> str:
+    """Return the id of a job from its name in the API, which is `caller / id` if a called workflow has it.
+
+    docs.github.com/actions/how-tos/reuse-automations/reuse-workflows
+    """
+    return name.rpartition(" / ")[2]
+
+
 def run_id(environ: Mapping[str, str]) -> str:
     """Return the id of the workflow run; "" outside of GitHub Actions."""
     text = environ.get("GITHUB_RUN_ID", "")

@@ -12,6 +12,7 @@ from ops.core.approval import RECORD_SOURCE, Approval, ApprovalUse, WaitingReque
 from ops.core.clock import parse_utc
 from ops.core.errors import ProviderError, Reason
 from ops.core.run_record import RecordRules
+from ops.github.actions import job_id
 from ops.github.client import provider_errors, read_json, write_errors
 from ops.github.records import Trust, judge_records
 
@@ -61,9 +62,10 @@ def find_review(
 
 
 def _waiting_jobs(repository: "Repository", run_id: int, attempt: int, names: Sequence[str]) -> dict[str, Any]:
-    """Return name → GitHub's entry of each job with one of the names."""
+    """Return id → GitHub's entry of each job with one of the ids in `names`."""
     answer = read_json(repository, f"/actions/runs/{run_id}/attempts/{attempt}/jobs?per_page=100")
-    return {job["name"]: job for job in reversed(answer["jobs"]) if job["name"] in names}
+    jobs = ((job_id(job["name"]), job) for job in reversed(answer["jobs"]))
+    return {name: job for name, job in jobs if name in names}
 
 
 @dataclass(frozen=True)

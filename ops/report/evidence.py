@@ -18,13 +18,14 @@ from ops.core.incident_journal import IncidentJournal, IssueRecord
 from ops.core.incident_state import IncidentState, LiveHeld, Moment, ServiceState
 from ops.core.run_record import is_closed_watch
 from ops.core.service_fold import find_start
+from ops.github.actions import job_id
 from ops.github.client import read_json
 from ops.report.impact import ServiceImpact
 
 if TYPE_CHECKING:
     from github.Repository import Repository
 
-FOLLOWING_JOB = re.compile("report|watch|tell|(wait|end|next)-.*")
+FOLLOWING_JOB = re.compile("report|watch|tell(-later)?|(wait|end|next)-.*")
 """Jobs of a workflow run that start after the job that acts."""
 MAX_COMMITS = 50
 
@@ -50,7 +51,7 @@ class WorkflowRun:
     @property
     def acting_job(self) -> WorkflowJob | None:
         """Return the job that acted: the last one to start, except those that follow it."""
-        acting = (job for job in self.jobs if not FOLLOWING_JOB.fullmatch(job.name))
+        acting = (job for job in self.jobs if not FOLLOWING_JOB.fullmatch(job_id(job.name)))
         started = [(job.started_at, job) for job in acting if job.started_at is not None]
         return max(started, key=lambda one: one[0], default=(None, None))[1]
 

@@ -342,10 +342,15 @@ def _safe(address: object) -> str:
     return str(address) if re.fullmatch("https?://[A-Za-z0-9.:/_-]+", str(address)) else run_page()
 
 
+def _job_id(name: str) -> str:
+    """Return the id of a job, as in `needs`, from its name in the API: `caller / id` if a called workflow has it."""
+    return name.rpartition(" / ")[2]
+
+
 def _jobs() -> list[Any]:
-    """Return the jobs of this attempt (docs.github.com/rest/actions/workflow-jobs)."""
+    """Return the jobs of this attempt, each with its id as name (docs.github.com/rest/actions/workflow-jobs)."""
     path = repository() + "/actions/runs/" + os.environ["GITHUB_RUN_ID"] + "/attempts/" + attempt() + "/jobs"
-    return list(call("GET", path + "?per_page=100", SECONDS)["jobs"])
+    return [{**job, "name": _job_id(job["name"])} for job in call("GET", path + "?per_page=100", SECONDS)["jobs"]]
 
 
 def _how(job: Any) -> str:

@@ -81,8 +81,11 @@ def add_approval_job(hub: GitHub, run: FakeRun, ago: timedelta = timedelta()) ->
 
 
 @pytest.mark.slow
-def test_approved_run_recovers_and_names_reviewer(world: World, releases: Releases, hub: GitHub, run: FakeRun) -> None:
-    add_approval_job(hub, run)
+@pytest.mark.parametrize("caller", ["", "recover / "], ids=["own job", "job of a called workflow"])
+def test_approved_run_recovers_and_names_reviewer(
+    world: World, releases: Releases, hub: GitHub, run: FakeRun, caller: str
+) -> None:
+    hub.add_job(run.id, f"{caller}{APPROVE}", started_at=hub.clock.now())
     approve(hub, run)
 
     done = recover(world, run)

@@ -133,11 +133,13 @@ def test_report_of_recovered_incident(night: Night, releases: Releases, update_g
 
 
 @pytest.mark.slow
-def test_job_of_an_automatic_step_is_not_the_one_that_recovered(night: Night, releases: Releases) -> None:
+@pytest.mark.parametrize("caller", ["", "recover / "], ids=["own jobs", "jobs of a called workflow"])
+def test_later_job_is_not_the_one_that_recovered(night: Night, releases: Releases, caller: str) -> None:
     night.world.verify_three_rounds()
     assert night.recover().code == 0
     late = NOW + timedelta(minutes=13)
-    for name in ("next-approve-prod", "next-recovery-prod"):
+    for job in ("next-approve-prod", "next-recovery-prod", "tell-later"):
+        name = f"{caller}{job}"
         night.github.add_job(night.github.runs[-1].id, name, created_at=late, started_at=late, status="in_progress")
 
     night.report()

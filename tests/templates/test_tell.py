@@ -136,6 +136,19 @@ def test_recovery_job_that_never_ran_is_named(
 
 
 @pytest.mark.slow
+def test_job_of_a_called_workflow_is_found_by_its_id(labeled_run: LabeledRun) -> None:
+    labeled_run.job("recover / gate", "success", "success")
+    set_duration(labeled_run.job("recover / recovery-production", "cancelled", "success", "cancelled"), 15)
+
+    done = labeled_run.tell(
+        needs={"gate": GONE, "recovery-production": {"result": "cancelled", "outputs": {}}},
+        LIMITS=json.dumps({"recovery-production": 15}),
+    )
+
+    labeled_run.assert_reported(done, "nothing was changed", "job `recovery-production` reached its time limit of 15")
+
+
+@pytest.mark.slow
 def test_rejected_approval_names_reviewer(labeled_run: LabeledRun) -> None:
     labeled_run.job("security-production", "failure")
     reviews = [{"state": "rejected", "comment": "no", "environments": [], "user": {"login": "rita"}}]
