@@ -14,7 +14,7 @@ from ops.core.names import first_of
 from ops.core.run_record import STATE_SOURCE, RecordRow, RunRecord, embed_record, read_record
 from ops.core.version import __version__
 from ops.github import actions
-from ops.github.comments import author_login, own_login
+from ops.github.comments import BOT, author_login, own_login
 from ops.render import collapse_blank_lines, load_templates
 
 if TYPE_CHECKING:
@@ -91,14 +91,16 @@ def _name(number: int) -> str:
 
 
 def _find_first(issue: "Issue", known: Iterable[int]) -> "IssueComment | None":
-    """Return the oldest of these comments that still exists."""
+    """Return the oldest of these comments that still exists, and that is ours: a person can write such a record too."""
     from github import UnknownObjectException
 
     for number in sorted(known):
         try:
-            return issue.get_comment(number)
+            comment = issue.get_comment(number)
         except UnknownObjectException:
             continue
+        if author_login(comment) in {BOT, own_login(issue.repository)}:
+            return comment
     return None
 
 

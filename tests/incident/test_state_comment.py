@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ops.core.run_record import read_record
+from ops.core.run_record import RunRecord, embed_record, read_record
 from ops.github.comments import BOT
 from sandbox.github.issues.state import FakeComment
 from tests.conftest import Incident
@@ -110,6 +110,16 @@ def test_older_state_does_not_replace_a_newer_one(incident: Incident) -> None:
     write(incident)
 
     assert comment.body == newer
+
+
+def test_record_in_the_comment_of_a_person_is_left_alone(incident: Incident) -> None:
+    forged = embed_record("mine", RunRecord(f"state-{incident.number}", source="state"))
+    incident.github.comment(incident.number, forged, "bob")
+
+    write(incident)
+
+    mine, own = comments(incident)
+    assert (mine.body, own.user.login) == (forged, BOT)
 
 
 def test_deleted_comment_is_made_again(incident: Incident) -> None:
