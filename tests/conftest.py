@@ -422,8 +422,13 @@ def sandbox() -> Iterator[Sandbox]:
     with Sandbox(account_id=ACCOUNT, virtual_clock=True) as running:
         running.github.switches.plan = "enterprise"
         running.switches.pages_propagation_seconds = 1.0  # each wait is free, but each read of it is not
-        running.switches.edge_machines_differ = False  # tests that count reads need it; tests of places turn it on
         yield running
+
+
+@pytest.fixture
+def one_machine(sandbox: Sandbox) -> None:
+    """Let the edge have one machine, for tests that count reads or name the moment at which a site changes."""
+    sandbox.switches.edge_machines_differ = False
 
 
 @pytest.fixture

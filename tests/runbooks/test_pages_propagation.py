@@ -14,6 +14,7 @@ from sandbox.switches import Switches
 from tests.conftest import Incident, Outcome, World
 from tests.support.commands import ended, texts
 
+pytestmark = pytest.mark.usefixtures("one_machine")
 HOST, PROJECT = "www.bakery.example", "bakery"
 CONFIG = f"""
 environments:

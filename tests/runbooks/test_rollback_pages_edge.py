@@ -13,6 +13,7 @@ from sandbox.switches import Switches
 from tests.conftest import Outcome, World
 from tests.support.commands import ended, texts
 
+pytestmark = pytest.mark.usefixtures("one_machine")
 HOST = "www.bakery.example"
 PROJECT = "bakery"
 CONFIG = f"""

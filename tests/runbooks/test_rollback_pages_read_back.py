@@ -12,6 +12,8 @@ from tests.runbooks.test_rollback_pages_writes import SLOW, WRITE, assert_recove
 from tests.support.commands import JSON, ended, texts
 from tests.support.pages_reads import HOST, PROJECT
 
+pytestmark = pytest.mark.usefixtures("one_machine")
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [*(pytest.param(s, marks=SLOW) for s in (0, 0.5, 7)), 3])

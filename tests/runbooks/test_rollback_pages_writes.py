@@ -12,6 +12,8 @@ from tests.conftest import SITE, Outcome, Releases, World
 from tests.support.commands import QUICK, UNCLEAR_RESPONSES, Command, ended, interruptions, texts, timeline
 from tests.support.pages_reads import HOST, LIST, ORDERS, PROJECT, between
 
+pytestmark = pytest.mark.usefixtures("one_machine")
+
 WRITE = {"method": "POST", "path": "/accounts/*/pages/projects/*/deployments/*/rollback"}
 ANSWERS = {"8000000": {"code": 8000000}, **UNCLEAR_RESPONSES} | {"internal error 10013": {"status": 502, "code": 10013}}
 """Code 10013 is not documented for Pages; with HTTP 400 it is a rejection."""

@@ -193,6 +193,7 @@ def test_refusal_of_the_plan_says_the_leftover(rehearsed: Shop) -> None:
     assert f"--to {rehearsed.bad[:8]}" in said
 
 
+@pytest.mark.usefixtures("one_machine")
 @pytest.mark.slow
 def test_response_of_the_live_version_does_not_count(rehearsed: Shop) -> None:
     rehearsed.world.sandbox.switches.propagation_seconds = 30

@@ -503,6 +503,7 @@ def test_next_step_after_a_rollback_goes_on_to_an_older_version(shop: Shop, inci
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_machine")
 def test_recovery_of_a_site_is_watched_from_the_beginning(shop: Shop, incident: Incident) -> None:
     """A rollback makes no newer deployment. The rounds before it say nothing about it."""
     fault = shop.world.sandbox.edge_fault(path="/", host="docs.shop.example", status=500, times=None)

@@ -241,6 +241,7 @@ def test_redeployment_waits_for_the_site_and_is_not_repeated_meanwhile(site: Sit
     assert made == len(site.world.sandbox.pages.deployments(SITE)) == 2
 
 
+@pytest.mark.usefixtures("one_machine")
 def test_redeployment_recovers_after_thirty_seconds_of_propagation(site: Site) -> None:
     site.world.edit_config("deadline: 10s", "deadline: 1m")
     site.world.sandbox.switches.pages_propagation_seconds = 30
