@@ -132,7 +132,7 @@ def _ask(name: str, config: Path, given: dict[str, str | None]) -> str:
 @click.pass_obj
 def list_(redactor: Redactor, /, *, as_json: bool, config: Path) -> None:
     """List the open incidents with their state and last run, newest first."""
-    from ops.incident import commands as work
+    from ops.status import overview as work
 
     overview = work.read_overview(config, github_environ(config, redactor, is_quiet=as_json), redactor)
     if as_json:

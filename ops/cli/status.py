@@ -53,19 +53,23 @@ GARBAGE_THRESHOLD = 700
 @CONFIG
 @click.pass_obj
 def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Path) -> None:
-    """Show live versions, and who holds which closed service, switch or limit.
+    """Show live versions, everything that is held, and the open incidents.
 
-    A section that could not be read says `unknown`, and the exit code is 4; 2 without a usable token.
+    A section that could not be read says `unknown`, and the exit code is 4; 2 without a usable token. The incidents
+    need GITHUB_TOKEN and GITHUB_REPOSITORY; without them, the exit code is the same.
     """
     from ops.status import text
+    from ops.status.overview import start_reading
     from ops.status.status import environment_status
 
     environment = choose_environment("status", environment, config)
+    finish_reading = start_reading(config, github_environ(config, redactor, is_quiet=True), redactor)
     environment_state = environment_status(environment, config, os.environ, redactor)
+    incidents = finish_reading()
     if as_json:
-        echo_json(environment_state.to_json())
+        echo_json(environment_state.to_json() | incidents.to_json())
     else:
-        for line in text.status_lines(environment_state):
+        for line in text.status_lines(environment_state, incidents):
             echo(line)
     if environment_state.error:
         raise environment_state.error

@@ -4,24 +4,19 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops.app.configuration import load_config, published_prefix, read_config, register_secrets
 from ops.app.menu import build_menu
-from ops.app.registry import record_rules
 from ops.app.run_files import RUNS, TIMELINE, mark_published, may_be_imported
-from ops.core.clock import MAX_CLOCK_SKEW, current_time, format_duration, format_rfc3339, format_utc, parse_utc
+from ops.core.clock import MAX_CLOCK_SKEW, format_utc, parse_utc
 from ops.core.errors import ConfigError, Reason
-from ops.core.incident_fold import fold_incident
 from ops.core.redaction import Redactor
 from ops.core.run import Run
-from ops.core.run_record import RUN_ID_PATTERN, STATE_SOURCE, RecordRow, RecordRules, RunRecord, parse_job_run
-from ops.core.threads import run_parallel
+from ops.core.run_record import RUN_ID_PATTERN, STATE_SOURCE, RecordRow, RunRecord, parse_job_run
 from ops.core.timeline import RunEvent, event_from_json
 from ops.github.actions import job_number, repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors
@@ -29,7 +24,7 @@ from ops.render import to_one_line
 
 if TYPE_CHECKING:
     from ops.core.incident_journal import IncidentJournal
-    from ops.github.issues import Issue, OpenedIncident
+    from ops.github.issues import OpenedIncident
 
 MAX_RECORD_BYTES = 20_000_000
 """Largest record of a run, in bytes."""
@@ -216,93 +211,3 @@ def _parse_event(data: Any, redactor: Redactor) -> RunEvent:
     if data["schema"] != 1 or not math.isfinite(event.seconds):
         raise ValueError
     return event
-
-
-@dataclass(frozen=True)
-class OpenIncident:
-    number: int
-    title: str
-    service: str
-    """Answer on the issue form; "" if it is no name of a service."""
-    severity: str
-    opened_at: datetime
-    state: str
-    """open or mitigated."""
-    summary: str
-    """State in one sentence."""
-    decision: str
-    """Decision of the last run; "" without a run or while it continues."""
-    last_run: str
-    """Runbook of the last run, or ""."""
-    last_result: str
-    """Result of the last run in one sentence; "" without a run, while it continues, and for older records."""
-    url: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "opened_at": format_rfc3339(self.opened_at)}
-
-
-@dataclass(frozen=True)
-class Overview:
-    read_at: datetime
-    incidents: Sequence[OpenIncident]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "schema": 1,
-            "read_at": format_rfc3339(self.read_at),
-            "incidents": [each.to_json() for each in self.incidents],
-        }
-
-
-def read_overview(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> Overview:
-    """Return the open incidents, newest first. Raises ConfigError and ProviderError.
-
-    Without a valid ops.yml, the records of everyone with write access count.
-    """
-    from ops.github.issues import list_open_incidents
-
-    now = current_time(environ)
-    try:
-        config = read_config(config_path)[0]
-    except ConfigError:
-        config = None
-    rules, places = record_rules(config), config.places if config else ()
-    with provider_errors(CHECK_HINT):
-        issues = list_open_incidents(connect(environ, redactor))
-        incidents = run_parallel([partial(_describe, issue, rules, places, now) for issue in issues])
-    return Overview(now, redactor.redact_value(tuple(incidents)))
-
-
-def _describe(issue: "Issue", rules: RecordRules, places: tuple[tuple[str, str], ...], now: datetime) -> OpenIncident:
-    from ops.github.journal import read_issue_journal
-
-    journal = read_issue_journal(issue, rules, read_at=now)
-    state, last = fold_incident(journal, places=places), next(reversed(journal.our_runs), None)
-    return OpenIncident(
-        number=issue.number,
-        title=issue.title,
-        service=journal.form.service,
-        severity=state.severity,
-        opened_at=issue.created_at.astimezone(UTC),
-        state=state.state,
-        summary=state.summary,
-        decision=last.record.decision if last else "",
-        last_run=last.record.runbook if last else "",
-        last_result=last.record.headline if last else "",
-        url=issue.html_url,
-    )
-
-
-def overview_lines(overview: Overview) -> Iterator[str]:
-    """Yield three lines per incident, with its state and its URL."""
-    for each in overview.incidents:
-        age = format_duration(max(0.0, (overview.read_at - each.opened_at).total_seconds()))
-        ended = each.decision.replace("_", " ") or "has no result yet"
-        run = each.last_result or (f"{each.last_run} {ended}" if each.last_run else "no run")
-        service, severity = each.service or UNKNOWN, each.severity or UNKNOWN
-        yield to_one_line(f"#{each.number}  {severity}  {service}  {age} old  {run}  {each.title}")
-        yield to_one_line(f"  {each.summary}")
-        yield f"  {each.url}"
-    if not overview.incidents:
-        yield "No incident is open."

@@ -9,6 +9,7 @@ from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
 from ops.render import to_one_line
 from ops.status.held import list_held
+from ops.status.overview import KnownIncidents
 from ops.status.status import AT_THE_EDGE, EnvironmentStatus, LiveService, UnreadSource
 
 NOTHING = "none"
@@ -16,7 +17,7 @@ HELD = "held: closed services, switches and temporary limits"
 HELD_KINDS = {"maintenance": "maintenance: ", "switches": "switch ", "limits": "temporary limit (any incident): "}
 
 
-def status_lines(status: EnvironmentStatus) -> Iterator[str]:
+def status_lines(status: EnvironmentStatus, incidents: KnownIncidents) -> Iterator[str]:
     """Yield the sections. One says `none` only if all of it was read."""
     yield f"{status.environment}, read at {format_utc(status.read_at)}"
     held = (each.describe(status.read_at) for each in list_held(status))
@@ -28,6 +29,8 @@ def status_lines(status: EnvironmentStatus) -> Iterator[str]:
         unknown = [_unknown_line(each, status) for each in status.unread_in(*sections)]
         for line in [*found, *unknown] or [NOTHING]:
             yield f"    {to_one_line(line)}"
+    yield "  open incidents"
+    yield from (f"    {line}" for line in incidents.lines())
     if status.has_read:
         yield "  Read from Cloudflare's API. Other locations may use previous KV values for a minute."
 

@@ -200,6 +200,7 @@ def test_status_that_read_nothing_knows_of_nothing(place: SwitchWorld, token: An
     assert {title: {line.startswith("! unknown, ") for line in lines} for title, lines in shown.items()} == {
         "live": {True},
         HELD: {True},
+        "open incidents": {True},
     }
     error, hint, _ = outcome.err.splitlines()
     assert error.startswith("error: nothing was read: ")

@@ -225,9 +225,11 @@ def assert_truth(night: LongIncident, truth: Mapping[str, Any]) -> None:
 
 
 def _assert_held_in_status(night: LongIncident, truth: Mapping[str, Any]) -> None:
-    """Require that `ops status` shows what the table holds, and nothing else of this incident."""
-    where = ("--environment", night.environment, "--json")
-    held = json.loads(night.ops("status", *where).out)["held"]
+    """Require that `ops status` shows the incident's state and what the table holds, and nothing else of it."""
+    status = json.loads(night.ops("status", "--environment", night.environment, "--json").out)
+    (state,) = (each["state"] for each in status["incidents"] if each["number"] == night.number)
+    assert state == ("mitigated" if truth["mitigated"] else "open")
+    held = status["held"]
     ours = [each for each in held if any(name.startswith(f"#{night.number} ") for name in each["held_by"])]
     shown = [f"{each['kind']} {each['what']}: {each['state']}" for each in ours]
     assert shown == [each.partition(", #")[0] for each in truth.get("held", ())]

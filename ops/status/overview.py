@@ -1,0 +1,154 @@
+"""The open incidents with their state: `ops incident list`, and a section of `ops status`."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.app.configuration import read_config
+from ops.app.registry import record_rules
+from ops.core.clock import current_time, format_duration, format_rfc3339
+from ops.core.errors import ConfigError, OpsError
+from ops.core.incident_fold import fold_incident
+from ops.core.redaction import Redactor
+from ops.core.run_record import RecordRules
+from ops.core.threads import run_parallel, start_call
+from ops.github.client import CHECK_HINT, connect, provider_errors
+from ops.render import to_one_line
+from ops.status.last_runs import GITHUB_SECONDS
+
+if TYPE_CHECKING:
+    from ops.github.issues import Issue
+
+UNKNOWN = "-"
+
+
+@dataclass(frozen=True)
+class OpenIncident:
+    number: int
+    title: str
+    service: str
+    """Answer on the issue form; "" if it is no name of a service."""
+    severity: str
+    opened_at: datetime
+    state: str
+    """open or mitigated."""
+    summary: str
+    """State in one sentence."""
+    decision: str
+    """Decision of the last run; "" without a run or while it continues."""
+    last_run: str
+    """Runbook of the last run, or ""."""
+    last_result: str
+    """Result of the last run in one sentence; "" without a run, while it continues, and for older records."""
+    url: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "opened_at": format_rfc3339(self.opened_at)}
+
+
+@dataclass(frozen=True)
+class Overview:
+    read_at: datetime
+    incidents: Sequence[OpenIncident]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "read_at": format_rfc3339(self.read_at),
+            "incidents": [each.to_json() for each in self.incidents],
+        }
+
+
+@dataclass(frozen=True)
+class KnownIncidents:
+    """The open incidents as far as GitHub told them in time."""
+
+    incidents: Sequence[OpenIncident] = ()
+    problem: str = ""
+    """Why they were not read; empty if they were."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield one line per incident, with its state in one sentence."""
+        if self.problem:
+            yield f"! unknown, issues on GitHub: {self.problem}"
+        for each in self.incidents:
+            yield to_one_line(f"#{each.number}: {each.summary}")
+        if not (self.problem or self.incidents):
+            yield "none"
+
+    def to_json(self) -> dict[str, Any]:
+        read = [{"number": each.number, "state": each.state, "summary": each.summary} for each in self.incidents]
+        return {"incidents": None if self.problem else read, "incidents_unread": self.problem}
+
+
+def start_reading(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> Callable[[], KnownIncidents]:
+    """Begin to read the open incidents, and return what waits for them, at most GITHUB_SECONDS from its call."""
+    if not (environ.get("GITHUB_TOKEN") and environ.get("GITHUB_REPOSITORY")):
+        return lambda: KnownIncidents(problem="set GITHUB_TOKEN and GITHUB_REPOSITORY")
+    reading = start_call(partial(read_overview, config_path, environ, redactor))
+
+    def finish() -> KnownIncidents:
+        try:
+            return KnownIncidents(reading.result(timeout=GITHUB_SECONDS).incidents)
+        except OpsError as error:
+            return KnownIncidents(problem=error.message)
+        except TimeoutError:
+            return KnownIncidents(problem=f"GitHub gave no answer within {GITHUB_SECONDS:g} s")
+
+    return finish
+
+
+def read_overview(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> Overview:
+    """Return the open incidents, newest first. Raises ConfigError and ProviderError.
+
+    Without a valid ops.yml, the records of everyone with write access count.
+    """
+    from ops.github.issues import list_open_incidents
+
+    now = current_time(environ)
+    try:
+        config = read_config(config_path)[0]
+    except ConfigError:
+        config = None
+    rules, places = record_rules(config), config.places if config else ()
+    with provider_errors(CHECK_HINT):
+        issues = list_open_incidents(connect(environ, redactor))
+        incidents = run_parallel([partial(_describe, issue, rules, places, now) for issue in issues])
+    return Overview(now, redactor.redact_value(tuple(incidents)))
+
+
+def _describe(issue: "Issue", rules: RecordRules, places: tuple[tuple[str, str], ...], now: datetime) -> OpenIncident:
+    from ops.github.journal import read_issue_journal
+
+    journal = read_issue_journal(issue, rules, read_at=now)
+    state, last = fold_incident(journal, places=places), next(reversed(journal.our_runs), None)
+    return OpenIncident(
+        number=issue.number,
+        title=issue.title,
+        service=journal.form.service,
+        severity=state.severity,
+        opened_at=issue.created_at.astimezone(UTC),
+        state=state.state,
+        summary=state.summary,
+        decision=last.record.decision if last else "",
+        last_run=last.record.runbook if last else "",
+        last_result=last.record.headline if last else "",
+        url=issue.html_url,
+    )
+
+
+def overview_lines(overview: Overview) -> Iterator[str]:
+    """Yield three lines per incident, with its state and its URL."""
+    for each in overview.incidents:
+        age = format_duration(max(0.0, (overview.read_at - each.opened_at).total_seconds()))
+        ended = each.decision.replace("_", " ") or "has no result yet"
+        run = each.last_result or (f"{each.last_run} {ended}" if each.last_run else "no run")
+        service, severity = each.service or UNKNOWN, each.severity or UNKNOWN
+        yield to_one_line(f"#{each.number}  {severity}  {service}  {age} old  {run}  {each.title}")
+        yield to_one_line(f"  {each.summary}")
+        yield f"  {each.url}"
+    if not overview.incidents:
+        yield "No incident is open."
