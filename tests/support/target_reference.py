@@ -261,6 +261,23 @@ class Judge:
         rows = [row for row in range(len(self.rows)) if self.share(row, self.members(number)) >= 50]
         return sum(self.minutes(row) for row in rows)
 
+    def works_with_migration(self, number: int, applied: float) -> bool:
+        """Return whether its release served all traffic for ten minutes after it, without a break and without blame.
+
+        A rollback changes no data in D1, so code that served well with the new schema works with it:
+        https://developers.cloudflare.com/workers/versions-and-deployments/rollbacks/. `applied_at` has whole seconds,
+        so the migration may be a second younger: https://developers.cloudflare.com/d1/reference/migrations/
+        """
+        members, applied, served = self.members(number), applied + 1 / 60, 0.0
+        if any(map(self.is_blamed, members)):
+            return False
+        for row in range(len(self.rows)):
+            before = max(0.0, applied - self.rows[row].at)
+            served = served + max(0.0, self.minutes(row) - before) if self.share(row, members) == 100 else 0.0
+            if served >= MIN_SERVED:
+                return True
+        return False
+
     def may_be_chosen(self, number: int) -> bool:
         """Return whether the rules allow it: docs/explanation/rollback-targets.md#rules
 
