@@ -15,7 +15,7 @@ import pytest
 from sandbox.actions.runner import TIMEOUT_SECONDS
 from sandbox.github.actions.state import FakeRun
 from tests.conftest import ACCOUNT
-from tests.support.actions import BUTTON, LABEL, Stage, conclusions, stage, when
+from tests.support.actions import BUTTON, LABEL, Stage, conclusions, read_bodies, stage, when
 
 SETUP = ".github/actions/setup/action.yml"
 INCIDENT = ".github/workflows/incident.yml"
@@ -45,13 +45,13 @@ def change(world: Stage, path: str, old: str, new: str) -> None:
 
 
 def final_comment(world: Stage, number: int) -> str:
-    """Return the only comment on the issue."""
+    """Return the only comment on the issue beside the one with its state."""
     (text,) = final_comments(world, number)
     return text
 
 
 def final_comments(world: Stage, number: int) -> list[str]:
-    return [normalize(comment.body, number) for comment in world.github.issue(number).comments]
+    return [normalize(body, number) for body in read_bodies(world.github, number)]
 
 
 def meaning(reason: str) -> str:
@@ -155,7 +155,8 @@ def test_failed_recovery_job_is_answered(world: Stage) -> None:
 
     assert final_comment(world, missing) == (
         f"{FAILED} job `recovery-production` failed in step `Recover` · [log](LOG)\n\n"
-        "**Why:** the Cloudflare token for production is missing: CLOUDFLARE_API_TOKEN is not set, `token_missing`\n\n"
+        "**Why:** the Cloudflare token for production is missing: CLOUDFLARE_API_TOKEN is not set, "
+        f"{meaning('token_missing')}\n\n"
         '**Next step:** Create a Cloudflare API token with the permission "Workers Scripts: Edit" '
         "on this account. On a laptop: `export CLOUDFLARE_API_TOKEN=…`. "
         "For a job, add a secret of that name to its GitHub environment, `recovery` (Settings → Environments). "

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from sandbox.actions import Runner
 from sandbox.clock import FakeClock
-from tests.acceptance.test_watch_job import read_bodies
 from tests.conftest import World
-from tests.support.actions import conclusions
+from tests.support.actions import conclusions, read_bodies
 from tests.support.offline import HOST, PERMISSIONS, prepared
 from tests.support.workflows import operations_repository
 

@@ -4,19 +4,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from ops.core.run_record import STATE_SOURCE, read_record
 from ops.tools import own_program
 from sandbox.cloudflare.analytics.state import THREW
-from sandbox.github import GitHub
 from tests.acceptance.test_small_repository import ACTIONS, LABEL
-from tests.support.actions import conclusions, release, stage
+from tests.support.actions import conclusions, read_bodies, release, stage
 from tests.support.configurations import SMALL_REPOSITORY
-
-
-def read_bodies(github: GitHub, number: int) -> list[str]:
-    """Return the comments of an incident without the one that shows its state."""
-    bodies = [comment.body for comment in github.issue(number).comments]
-    return [body for body in bodies if not ((record := read_record(body)) and record.source == STATE_SOURCE)]
 
 
 def test_closing_the_incident_continues_a_watch_that_lost_its_runner(pip_cache: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ops.core.run_record import STATE_SOURCE, read_record
 from sandbox import Sandbox
 from sandbox.actions import Runner
 from sandbox.github import GitHub
@@ -19,6 +20,12 @@ LABEL = "recover:rollback-api"
 BUTTON = "rollback-worker.yml"
 CI = ".github/workflows/ci.yml"
 """Not included, because a push would run all tests."""
+
+
+def read_bodies(github: GitHub, number: int) -> list[str]:
+    """Return the comments of an incident without the one that shows its state."""
+    bodies = [comment.body for comment in github.issue(number).comments]
+    return [body for body in bodies if not ((record := read_record(body)) and record.source == STATE_SOURCE)]
 
 
 @dataclass(frozen=True)
