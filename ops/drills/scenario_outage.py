@@ -27,6 +27,8 @@ EXPECTED = Decision.NOTHING_TO_DO
 SECONDS_UNTIL_SHOWN = 60.0
 """Time after the delay of the status page."""
 SECONDS_UNTIL_OVER = 3600.0
+READ_BY_POST = "/bulk/get"
+"""End of the path at which several values of KV are read."""
 
 
 @dataclass(frozen=True)
@@ -155,4 +157,5 @@ class OutageDrill:
 
 
 def _is_write(request: Any) -> bool:
-    return bool(request.path.startswith("/client/") and request.method != "GET")
+    is_read = request.method == "GET" or request.path.endswith(READ_BY_POST)
+    return bool(request.path.startswith("/client/") and not is_read)
