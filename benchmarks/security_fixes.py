@@ -95,7 +95,7 @@ FIXES = (
     ),
     Fix(
         "outsider-in-report",  # a stranger's pull request acknowledges the incident
-        "ops/report/evidence.py",
+        "ops/github/journal.py",
         '        return source.get("author_association") not in TEAM or not writers.includes(actor["login"])\n',
         '        return source.get("author_association") not in TEAM\n',
         ("tests/report/test_report.py::test_mention_by_outsider_is_ignored",),

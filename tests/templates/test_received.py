@@ -49,9 +49,9 @@ def test_answer_names_variable_and_its_place(workflow: Workflow) -> None:
 def test_unknown_label_links_to_documentation(workflow: Workflow) -> None:
     payload = workflow.label("recover:other")
 
-    workflow.step("received", payload, COMMANDS=json.dumps(COMMANDS), DOCS="https://example.com/docs")
+    workflow.step("received", payload, COMMANDS=json.dumps(COMMANDS), DOCS="https://example.com/")
 
-    assert "`./run ops --help` lists them ([documentation](https://example.com/docs))." in workflow.bodies[0]
+    assert "`./run ops --help` lists them ([documentation](https://example.com/docs/reference/commands.md))." in workflow.bodies[0]
 
 
 def test_label_case_is_ignored(workflow: Workflow) -> None:
