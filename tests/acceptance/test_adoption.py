@@ -14,7 +14,7 @@ from ops.tools import own_program
 from sandbox import Sandbox
 from sandbox.actions import Runner
 from tests.conftest import World
-from tests.support.actions import conclusions
+from tests.support.actions import conclusions, read_bodies
 from tests.support.adoption import (
     ACTIONS,
     BLOG,
@@ -146,7 +146,7 @@ def test_team_recovers_by_label(name: str, tmp_path: Path, pip_cache: Path) -> N
             "tell": "skipped",
             "tell-later": "skipped",
         }, log
-        *_, watched = (comment.body for comment in hub.issue(number).comments)
+        *_, watched = read_bodies(hub, number)
         assert "in production is mitigated: healthy since" in watched
         assert "xychart-beta" in watched
 

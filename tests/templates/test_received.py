@@ -51,7 +51,10 @@ def test_unknown_label_links_to_documentation(workflow: Workflow) -> None:
 
     workflow.step("received", payload, COMMANDS=json.dumps(COMMANDS), DOCS="https://example.com/")
 
-    assert "`./run ops --help` lists them ([documentation](https://example.com/docs/reference/commands.md))." in workflow.bodies[0]
+    assert (
+        "`./run ops --help` lists them ([documentation](https://example.com/docs/reference/commands.md))."
+        in workflow.bodies[0]
+    )
 
 
 def test_label_case_is_ignored(workflow: Workflow) -> None:
