@@ -9,7 +9,7 @@ import pytest
 from ops.drills import DRILLS, scenario_leak, scenario_outage
 from ops.drills.support import Edge
 from sandbox.switches import Switches, parse
-from tests.support.configurations import SHOPDESK
+from tests.support.configurations import ONE_WORKER
 from tests.support.drills import (
     IN_A_JOB,
     OPS,
@@ -335,7 +335,7 @@ def test_outage_ends_as_theirs_without_a_rollback(run: Run) -> None:
     name, _, trigger = run
     given = ["--trigger", trigger] if trigger else []
     # Without a trigger it is another application than FortuneT.
-    shop = [] if trigger else ["--config", str(SHOPDESK), "--environment", "live"]
+    shop = [] if trigger else ["--config", str(ONE_WORKER), "--environment", "live"]
 
     result = drill(*given, *shop, name=name)
 
@@ -364,7 +364,7 @@ def test_relapse_is_found_by_a_watch_that_lost_its_runner(run: Run) -> None:
     name, _, trigger = run
     given = ["--trigger", trigger] if trigger else []
     # Without a trigger it is another application than FortuneT.
-    shop = [] if trigger else ["--config", str(SHOPDESK), "--environment", "live"]
+    shop = [] if trigger else ["--config", str(ONE_WORKER), "--environment", "live"]
 
     result = drill(*given, *shop, name=name)
 
@@ -379,7 +379,7 @@ def test_relapse_is_found_by_a_watch_that_lost_its_runner(run: Run) -> None:
 
 LONG: list[tuple[Run, list[str]]] = [
     *((run, []) for run in taken(("long-incident", "embedded", "label"))),
-    (("long-incident", "embedded", "command"), ["--config", str(SHOPDESK), "--environment", "live"]),
+    (("long-incident", "embedded", "command"), ["--config", str(ONE_WORKER), "--environment", "live"]),
 ]
 
 
@@ -401,7 +401,7 @@ NOISES = [("noisy-watch", *PLAIN), *taken(("noisy-watch", "embedded", "label"), 
 def test_noise_is_no_relapse(run: Run) -> None:
     name, _, trigger = run
     given = ["--trigger", trigger] if trigger else []
-    shop = [] if trigger else ["--config", str(SHOPDESK), "--environment", "live"]
+    shop = [] if trigger else ["--config", str(ONE_WORKER), "--environment", "live"]
 
     result = drill(*given, *shop, name=name)
 
