@@ -1,10 +1,12 @@
 """The comment with the state of an incident: one for each, edited in place.
 
 GitHub has no compare-and-set for a text. So a writer reads the comment before, writes only a newer state, and reads it
-back: of two at once, the newer state stays. The body of the issue belongs to people.
+back: of two at once, the newer state stays, unless one writes between the edit and the last read of the other. The next
+renewal mends that. The body of the issue belongs to people.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from textwrap import shorten
 from typing import TYPE_CHECKING
@@ -77,12 +79,16 @@ def save_state(
     )
     body, issue = embed_record(render_state(state, docs), record), repository.get_issue(state.number)
     known = [int(one.url.rpartition("-")[2]) for one in journal.records if one.record.source == STATE_SOURCE]
-    comment = _find_first(issue, known)
-    if comment is None:
-        if not actions.is_job(environ):
-            return ""
-        comment = _create_once(issue, body, state.read_at)
-    _write_newest(issue, comment, body, state.read_at)
+    read_at = state.read_at.replace(microsecond=0)  # as a record has it
+    if own := _list_own(issue, known):
+        comment = own[0]
+        for duplicate in own[1:]:
+            _delete(duplicate)
+    elif actions.is_job(environ):
+        comment = _create_once(issue, body, read_at)
+    else:
+        return ""
+    _write_newest(issue, comment, body, read_at)
     return comment.html_url
 
 
@@ -90,18 +96,31 @@ def _name(number: int) -> str:
     return f"state-{number}"
 
 
-def _find_first(issue: "Issue", known: Iterable[int]) -> "IssueComment | None":
-    """Return the oldest of these comments that still exists, and that is ours: a person can write such a record too."""
+def _list_own(issue: "Issue", known: Iterable[int]) -> "list[IssueComment]":
+    """Return those of these comments that still exist, and that one of us made, oldest first.
+
+    A person can write such a record too. A job that was killed after it made a comment leaves a second one.
+    """
     from github import UnknownObjectException
 
+    own = list["IssueComment"]()
     for number in sorted(known):
         try:
             comment = issue.get_comment(number)
         except UnknownObjectException:
             continue
-        if author_login(comment) in {BOT, own_login(issue.repository)}:
-            return comment
-    return None
+        authors = {author_login(own[0])} if own else {BOT, own_login(issue.repository)}
+        if author_login(comment) in authors:
+            own.append(comment)
+    return own
+
+
+def _delete(comment: "IssueComment") -> None:
+    """Delete the comment, unless another run has deleted it."""
+    from github import UnknownObjectException
+
+    with suppress(UnknownObjectException):
+        comment.delete()
 
 
 def _create_once(issue: "Issue", body: str, read_at: datetime) -> "IssueComment":
@@ -112,7 +131,7 @@ def _create_once(issue: "Issue", body: str, read_at: datetime) -> "IssueComment"
         record = read_record(comment.body)
         is_other = record is not None and record.run == _name(issue.number) and comment.id < created.id
         if is_other and author_login(comment) == own:
-            created.delete()
+            _delete(created)
             return comment
     return created
 

@@ -31,6 +31,11 @@ def comments(incident: Incident) -> list[FakeComment]:
     return [each for each in every if (record := read_record(each.body)) and record.source == "state"]
 
 
+def edits(incident: Incident) -> int:
+    """Return the number of edits of comments."""
+    return sum(each.method == "PATCH" and "/issues/comments/" in each.path for each in incident.github.requests)
+
+
 def heading(incident: Incident) -> str:
     (comment,) = comments(incident)
     return comment.body.splitlines()[0]
@@ -98,6 +103,28 @@ def test_lost_answer_leaves_one_comment(incident: Incident, rule: Mapping[str, A
     write(incident)
 
     assert len(comments(incident)) == 1
+
+
+def test_each_renewal_is_one_edit(incident: Incident) -> None:
+    """A clock has parts of a second, and a record has none."""
+    incident.world.sandbox.clock.advance(0.25)
+    write(incident)
+    assert edits(incident) == 0
+
+    write(incident)
+
+    assert edits(incident) == 1
+
+
+def test_duplicate_of_a_killed_job_is_deleted(incident: Incident) -> None:
+    """Two jobs made a comment at the same time, and one was killed before it deleted its own."""
+    write(incident)
+    (first,) = comments(incident)
+    incident.github.comment(incident.number, first.body, BOT)
+
+    write(incident)
+
+    assert [each.id for each in comments(incident)] == [first.id]
 
 
 def test_older_state_does_not_replace_a_newer_one(incident: Incident) -> None:
