@@ -70,8 +70,8 @@ SUSPENDED = "suspended"
 """Word in Cloudflare's refusal of a suspended account; its error code is not documented."""
 SUPPORT = "https://support.cloudflare.com"
 SOURCE = "outage"
-PAGE = "docs/how-to/incidents.md#see-whether-it-is-an-outage"
 """Source of its records."""
+PAGE = "docs/how-to/incidents.md#see-whether-it-is-an-outage"
 UPDATE = timedelta(minutes=30)
 """Time until the next message to users."""
 MAX_CHECKS = 20
