@@ -194,11 +194,14 @@ class ImpactView:
 
     @property
     def is_calm_afterwards(self) -> bool:
-        """Return whether complete minutes after the recovery have requests, and none is an error minute."""
-        source = self.impact.responses if self.shows_host else self.impact.traffic
-        if source is None or source.may_be_cut or not self.impact.has_recovered:
+        """Return whether complete minutes of the host after the recovery have requests, and none is an error minute.
+
+        A Worker's exceptions prove nothing: an error that the code catches is none, and its requests may be ours.
+        """
+        responses = self.impact.responses
+        if responses is None or responses.may_be_cut or not (self._has_host_data and self.impact.has_recovered):
             return False
-        after = Period(self.impact.window.until, source.complete_until)
+        after = Period(self.impact.window.until, responses.complete_until)
         counts = [each for at, each in self.minutes.items() if after.contains(at)]
         return bool(counts) and not any(failed > MAX_ERROR_RATE * requests for requests, failed in counts)
 

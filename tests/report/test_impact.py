@@ -138,6 +138,10 @@ def test_calm_needs_complete_minutes_after_the_recovery(
     assert host_view(*rows, **{**usual, **more}).is_calm_afterwards == is_calm
 
 
+def test_few_exceptions_of_a_worker_prove_no_calm() -> None:
+    assert not worker_view(minutes((5, 100, 50), (12, 100, 0)), has_recovered=True).is_calm_afterwards
+
+
 def test_caught_errors_leave_the_error_minutes_of_a_worker_unknown() -> None:
     assert figures(worker_view(minutes((0, 20, 0))))["error minutes"] == "unknown"
 
