@@ -1,6 +1,6 @@
 """Read the numbers of Cloudflare's analytics for each service of an incident."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -67,8 +67,8 @@ def _add_worker(
     impact: ServiceImpact, evidence: IncidentEvidence, session: Session, service: "Service"
 ) -> ServiceImpact:
     environment = session.environment
-    sharing = [each for each in environment.services.values() if each.worker == service.worker]
-    probes = {each.name: _all_probes(environment, each) for each in sharing}
+    counted = [each for each in environment.services.values() if each.worker == service.worker]
+    probes = {each.name: _all_probes(environment, each) for each in counted}
     traffic, problem = _try_read(
         lambda: _read_traffic(session, impact.worker, impact.shown, evidence.read_at), "Account Analytics Read"
     )
@@ -77,9 +77,13 @@ def _add_worker(
         traffic=traffic,
         traffic_problem=problem,
         own_worker=describe_own_requests(
-            evidence.records, probes, environment.name, impact.window, timedelta(seconds=service.verify.interval)
+            evidence.records, probes, environment.name, impact.window, _shortest_interval(counted)
         ),
     )
+
+
+def _shortest_interval(services: Iterable["Service"]) -> timedelta:
+    return timedelta(seconds=min(each.verify.interval for each in services))
 
 
 def _all_probes(environment: "Environment", service: "Service") -> tuple["Probe", ...]:
@@ -89,12 +93,13 @@ def _all_probes(environment: "Environment", service: "Service") -> tuple["Probe"
 
 def _add_host(impact: ServiceImpact, evidence: IncidentEvidence, session: Session, service: "Service") -> ServiceImpact:
     """Add the responses of the host. Requests of our probes are left out by user agent, the others are counted."""
-    others = {service.name: probes_with_other_agent(service)}
+    counted = [each for each in session.environment.services.values() if each.host == service.host]
+    others = {each.name: probes_with_other_agent(each) for each in counted}
     responses, problem = _try_read(
         lambda: _read_responses(session, impact, evidence.read_at), "Analytics Read and Zone Read"
     )
     own = describe_own_requests(
-        evidence.records, others, impact.environment, impact.window, timedelta(seconds=service.verify.interval)
+        evidence.records, others, impact.environment, impact.window, _shortest_interval(counted)
     )
     return replace(impact, responses=responses, responses_problem=problem, own_host=own)
 

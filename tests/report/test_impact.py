@@ -325,3 +325,25 @@ def test_each_service_has_numbers_of_its_own(outage: Incident, shop: Shop) -> No
     found = rows_of(web)
     assert (found["5xx"], found["error minutes"], found["exceptions and exceeded limits"]) == ("8", "8", "unknown")
     assert "5xx" in rows_of(docs)
+
+
+def test_requests_of_ours_count_for_each_service_of_the_host(outage: Incident, shop: Shop) -> None:
+    """Two services share host and Worker; only the probe of the one with the run has another user agent."""
+    other = "request_headers: {user-agent: SHOP_AGENT}, "
+    cart = """\
+      cart:
+        worker: shop-web
+        url: https://web.shop.example
+        probes:
+          - name: sum
+            http: {path: /cart, status: 200, version: version}
+"""
+    alike = shop.world.config.read_text() + cart
+    shop.world.config.write_text(alike.replace("http: {path: /cart", f"http: {{{other}path: /cart", 1))
+    body = FORM.replace("\nweb\n", "\ncart\n")
+    outage.github.issue(outage.number).body = body
+
+    cart_text, web_text = report(outage, shop).split("**web**")
+
+    for text in (cart_text, web_text):
+        assert "of ours" in text.partition("httpRequestsAdaptiveGroups")[2]
