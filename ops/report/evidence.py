@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FOLLOWING_JOB = re.compile("report|watch|tell(-later)?|(wait|end|next)-.*")
 """Jobs of a workflow run that start after the job that acts."""
 MAX_COMMITS = 50
+VERSION_PREFIX = 8
+"""Characters of a version's id in a record."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,12 @@ class ServiceHistory:
     """How far the schema of its databases is ahead of the live code, and the ways on."""
 
     def find_version(self, prefix: str) -> WorkerVersion | None:
-        """Return the version whose id starts with `prefix`, if it is unique."""
+        """Return the version whose id starts with `prefix`, if it is unique. A shorter text is another value."""
+        if len(prefix) < VERSION_PREFIX:
+            return None
         known = {v.id: v for v in self.versions}
         every = {version for d in self.deployments for version, _ in d.split} | known.keys()
-        versions = [version for version in sorted(every) if prefix and version.startswith(prefix)]
+        versions = [version for version in sorted(every) if version.startswith(prefix)]
         return known.get(versions[0], WorkerVersion(versions[0])) if len(versions) == 1 else None
 
     def first_deployment(self, version: str) -> WorkerDeployment | None:

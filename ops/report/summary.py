@@ -41,7 +41,7 @@ def _describe_cause(evidence: IncidentEvidence) -> str:
         return "The cause is not recorded; check-outage saw trouble of a provider."
     known = "; ".join(_list_candidates(evidence))
     if known:
-        return f"The cause is not recorded; the last change before the recovery: {known}."
+        return f"The cause is not recorded; live before the run: {known}."
     return f'The cause is not recorded: add it with `ops incident note {evidence.number} "root cause …"`.'
 
 

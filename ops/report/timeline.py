@@ -137,7 +137,7 @@ def find_deployment(evidence: IncidentEvidence, run: IssueRecord | None) -> Mome
     first = served.first_deployment(version.id) if version else None
     if version is None or first is None:
         return Moment(None, "Cloudflare does not list the replaced version")
-    text = f"Cloudflare: version {version.id[:8]}, the last change before the recovery; not proven to be the cause"
+    text = f"Cloudflare: version {version.id[:8]}, live before the run; not proven to be the cause"
     return Moment(first.created_on, text, served.url)
 
 

@@ -215,7 +215,7 @@ def test_report_of_pages_site(night: Night, sites: Releases) -> None:
     assert night.world.rollback_pages("--incident", str(night.number), **told).code == 0
     night.report()
     assert night.moment("Change deployed") == "03:10:00"
-    assert f"version {sites.bad[:8]}, the last change before the recovery" in night.text
+    assert f"version {sites.bad[:8]}, live before the run" in night.text
     assert f"went from `{sites.bad[:8]}` to `{sites.good[:8]}`" in night.text
     assert "pages/view/fortunet-frontend" in night.text
 

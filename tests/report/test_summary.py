@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from ops.cloudflare.types.workers import WorkerDeployment
 from ops.core.clock import parse_utc
 from ops.core.incident_journal import IncidentForm, IssueAction, IssueRecord
 from ops.core.run_record import RecordRow, RunRecord
 from ops.report import issue
 from ops.report.checklist import CHECKS, list_steps
-from ops.report.evidence import IncidentEvidence
+from ops.report.evidence import IncidentEvidence, ServiceHistory
 from ops.report.pictures import draw_incident
 from ops.report.summary import describe_incident
 from ops.report.timeline import build_rows
@@ -135,6 +136,20 @@ def test_three_sentences_tell_what_happened(case: str) -> None:
     for said, pattern in zip(found, expected, strict=True):
         assert re.search(pattern, said), said
         assert said.endswith((".", '…"`.'))
+
+
+@pytest.mark.parametrize(("before", "is_named"), [("60", False), ("60aaaaaa", True), ("60aaaaaa (50 %)", True)])
+def test_a_value_is_no_version(before: str, *, is_named: bool) -> None:
+    """A limit goes from 60 to 30, and the id of one version starts with 60. The run recovers nothing."""
+    run = ran("rollback-worker", "web", 9, "still_unhealthy")
+    run = replace(run, record=replace(run.record, versions=(("web", before, "30"),)))
+    deployment = WorkerDeployment("d1", at(-60), (("60" + "a" * 30, 100.0),), "mai", "", "")
+    history = ServiceHistory("live", "web", URL, (deployment,), ())
+
+    _, cause, _ = describe_incident(evidence(run, histories=(history,)))
+
+    assert ("60aaaaaa" in cause) == is_named
+    assert "recovery" not in cause
 
 
 @pytest.mark.parametrize("case", CASES)
