@@ -157,16 +157,20 @@ class IncidentEvidence(IncidentJournal):
         return next((run for run in self.runs if (run.id, run.attempt) == recorded.actions_run), None)
 
     def find_watch(self, recorded: IssueRecord) -> IssueRecord | None:
-        """Return the newest watch of the service's health that began after the run; None if there is none."""
-        run = recorded.record
+        """Return the newest watch of the service's health between the run and the next one that wrote; else None."""
+        run, began = recorded.record, recorded.record.rows[0].at
+        place = (run.environment, run.service)
+        writes = (one for one in self.counted_runs if one.first_event_at("writing"))
+        same = (one.record for one in writes if (one.record.environment, one.record.service) == place)
+        end = min((each.rows[0].at for each in same if each.rows[0].at > began), default=None)
         watches = [
             one
             for one in self.records
-            if (one.record.source, one.record.environment, one.record.service)
-            == ("watch", run.environment, run.service)
+            if (one.record.source, one.record.environment, one.record.service) == ("watch", *place)
             and not is_closed_watch(one.record.watch)
             and one.record.rows
-            and one.record.rows[0].at >= run.rows[0].at
+            and began <= one.record.rows[0].at
+            and (end is None or one.record.rows[0].at < end)
         ]
         return max(watches, key=lambda one: one.record.rows[0].at, default=None)
 

@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import describe_split
-from ops.core.clock import Period
 from ops.core.incident_journal import IssueRecord
 from ops.core.incident_state import IncidentState
 from ops.core.names import count_of
@@ -172,14 +171,8 @@ class ReportedRun:
 
     @property
     def watch(self) -> IssueRecord | None:
-        """Return the watch after the run, unless a later run on the service began before it."""
-        watch, record = self.evidence.find_watch(self.recorded), self.recorded.record
-        if watch is None:
-            return None
-        period = Period(record.rows[0].at, watch.record.rows[0].at)
-        others = (one.record for one in self.evidence.our_runs if one.record.run != record.run)
-        same = (each for each in others if (each.environment, each.service) == (record.environment, record.service))
-        return None if any(period.contains(each.rows[0].at) for each in same) else watch
+        """Return the watch after its change."""
+        return self.evidence.find_watch(self.recorded) if self.recorded.first_event_at("writing") else None
 
 
 @dataclass(frozen=True)

@@ -231,6 +231,33 @@ LONG_WATCH = replace(
 )
 
 
+def test_each_run_has_the_watch_before_the_next_write() -> None:
+    """The watch of the first run sees a relapse. Somebody presses again before each watch, and nothing is left."""
+    where = {"environment": "live", "service": "web"}
+
+    def press(minutes: float) -> IssueRecord:
+        rows = (("requested", "rollback-worker (ben)"), ("planned", "p"), ("ended", "nothing_to_do"))
+        more = {"runbook": "rollback-worker", "decision": "nothing_to_do", "run": f"{int(3000 + minutes)}.1-abcd"}
+        return recorded("run", minutes, *rows, **where, **more)
+
+    def watched(minutes: float, decision: str) -> IssueRecord:
+        rows = (("requested", "watch"), ("verified", "v"), ("ended", decision))
+        return recorded("watch", minutes, *rows, **where, decision=decision, watch={"started_at": "x"})
+
+    firsts = (ran("rollback-worker", "web", 9), press(10), watched(11, "relapsed"))
+    page = issue.render_report(
+        evidence(*firsts, ran("rollback-worker", "web", 20), press(21), watched(22, "mitigated"))
+    )
+
+    done = re.findall(r"^- .*rollback-worker .*$", page.partition("## What was done")[2], re.MULTILINE)
+    assert [re.findall(r"after it ended \*\*(\w+)\*\*", line) for line in done] == [
+        ["relapsed"],
+        [],
+        ["mitigated"],
+        [],
+    ]
+
+
 def steps_of(page: str) -> dict[str, str]:
     """Return the mark of each step: x, or a space; with `recorded` if a check ticked it."""
     found = re.findall(r"^- \[([ x])\] (.+?)( \(recorded\))?$", page, re.MULTILINE)

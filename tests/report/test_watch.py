@@ -71,7 +71,7 @@ def test_healthy_watch_confirms_the_mitigation_of_the_run(incident: Incident, sh
 
 
 def test_long_watch_ticks_its_step_in_report_and_comment(incident: Incident, shop: Shop) -> None:
-    """E16: no person has to tick the 30 healthy minutes."""
+    """No person has to tick the 30 healthy minutes."""
     assert run(incident, shop, "watch", "--service", "web", "--for", "30m").code == 0
 
     text = report(incident, shop)
