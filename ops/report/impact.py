@@ -133,6 +133,11 @@ class ImpactView:
         return self.impact.shown
 
     @property
+    def shown_writes(self) -> tuple[ServiceWrite, ...]:
+        """Return the writes that the picture shows."""
+        return tuple(each for each in self.impact.writes if self.shown.contains(each.at))
+
+    @property
     def figures(self) -> tuple[Figure, ...]:
         return (*self._host_figures(), *self._worker_figures())
 

@@ -97,7 +97,7 @@ def draw_requests(view: ImpactView) -> tuple[str, ...]:
     if not any(failed for _, _, failed in points):
         return ()
     step, height = _step(view), max(requests for _, requests, _ in points)
-    writes = [each.at for each in view.impact.writes]
+    writes = [each.at for each in view.shown_writes]
     bars = [height if any(at <= write < at + step for write in writes) else 0 for at, _, _ in points]
     first, last = points[0][0], points[-1][0]
     settings = {"width": WIDTH, "height": 260, "titleFontSize": 14, "xAxis": _axis(), "yAxis": _axis()}

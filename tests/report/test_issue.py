@@ -1,5 +1,6 @@
 """Regions of the report: text of people survives updates, and untrusted text stays text."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 
@@ -86,6 +87,17 @@ def impact(text: str) -> ServiceImpact:
         own_host=text,
         sharing=(text,),
     )
+
+
+def test_only_writes_that_the_picture_shows_are_named_as_bars() -> None:
+    early, late = ServiceWrite(NOW - timedelta(days=1), "early"), ServiceWrite(NOW - timedelta(minutes=1), "late")
+
+    pages = [
+        issue.render_report(evidence_with(impact=(replace(impact("web"), writes=writes),)))
+        for writes in ((early, late), (early,))
+    ]
+
+    assert [re.findall(r"Bars: .*\.", page) for page in pages] == [["Bars: writes of runs, late at 03:19:00."], []]
 
 
 PLAIN = skeleton(issue.render_report(evidence_with()))
