@@ -26,7 +26,11 @@ def _renew_state(number: int, config: Path, environ: Mapping[str, str], redactor
     from ops.report.state import refresh_state
 
     if problem := refresh_state(number, config, environ, redactor):
-        echo(f"warning: {one_line(problem)}", err=True)
+        _warn(problem)
+
+
+def _warn(problem: str) -> None:
+    echo(f"warning: {one_line(problem)}", err=True)
 
 
 @incident.command("import", epilog="ops incident import .ops/runs/20261124T031220-4f0a --incident 42")
@@ -201,6 +205,8 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
     echo(f"#{written.number} {written.url} {'created' if written.is_new else 'updated'}")
     for item in written.open_items:
         echo(f"  to write or tick: {item}")
+    if written.state_problem:
+        _warn(written.state_problem)
 
 
 @incident.command(

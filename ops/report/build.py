@@ -42,6 +42,8 @@ class ReportResult:
     url: str
     is_new: bool
     open_items: list[str]
+    state_problem: str = ""
+    """Why the comment with the state is not up to date; empty if it is."""
 
 
 def write_report(
@@ -64,7 +66,7 @@ def write_report(
     if only_if_recorded and not evidence.our_runs:
         return None
     evidence = _add_live(evidence, config, config_path, environ)
-    publish_state(evidence, evidence.state, config, environ, redactor)
+    state_problem = publish_state(evidence, evidence.state, config, environ, redactor)
     evidence = _add_histories(evidence, config, environ)
     evidence = replace(evidence, impact=read_impact(evidence, config, environ))
     evidence = redactor.redact_value(_add_commits(evidence, config, repository))
@@ -81,7 +83,7 @@ def write_report(
     items = issue.open_items(written.body)
     if evidence.closed_at is not None:
         _comment_open_items(repository, evidence, written, items)
-    return ReportResult(written.number, written.url, written.is_new, items)
+    return ReportResult(written.number, written.url, written.is_new, items, state_problem)
 
 
 def _read_github(

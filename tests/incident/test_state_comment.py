@@ -159,12 +159,13 @@ def test_deleted_comment_is_made_again(incident: Incident) -> None:
     assert len(comments(incident)) == 1
 
 
-def test_unwritable_comment_is_a_warning(incident: Incident) -> None:
+@pytest.mark.parametrize("words", [("note", "seen"), ("report",)], ids=" ".join)
+def test_unwritable_comment_is_a_warning(incident: Incident, words: tuple[str, ...]) -> None:
     write(incident)
     incident.github.fault(**EDIT, status=403, times=None)
-    where = (str(incident.number), "seen", "--config", str(incident.world.config))
+    where = (str(incident.number), *words[1:], "--config", str(incident.world.config))
     incident.world.sandbox.clock.advance(10)
 
-    done = incident.ops("incident", "note", *where, **JOB)
+    done = incident.ops("incident", words[0], *where, **JOB)
 
     assert (done.code, done.err.count("warning")) == (0, 1)
