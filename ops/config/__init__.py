@@ -26,7 +26,7 @@ from ops.config.sections import (
     RotatedSecret,
     RuntimeConfig,
 )
-from ops.config.strict_yaml import ConfigProblem, YamlDocument, read_yaml
+from ops.config.strict_yaml import ConfigProblem, KeyPath, YamlDocument, read_yaml
 from ops.config.types import (
     ACCOUNT,
     LABEL,
@@ -122,6 +122,12 @@ class Service(NamedModel):
     )
     probes: tuple[Probe, ...] = Field(default=(), description="Probes that decide whether the service is healthy.")
     responders: tuple[Login, ...] = _responders("of this service")
+
+    @property
+    def hides_version(self) -> bool:
+        """Return whether requests probe the Worker, and none reads its version."""
+        is_requested = any(not each.command for each in self.probes)
+        return bool(self.worker) and is_requested and not any(each.http and each.http.version for each in self.probes)
 
     @property
     def watched_probes(self) -> tuple[Probe, ...]:
@@ -400,8 +406,20 @@ def check_config(
         config, problems = build_model(Config, document, find(document.data))
     if config is None or problems:
         return CheckedConfig(None, tuple(problems), ())
-    warnings = (ConfigProblem(document.line(where), where, text) for where, text in checks.find_warnings(document.data))
-    return CheckedConfig(config, (), tuple(warnings))
+    found = (*checks.find_warnings(document.data), *_find_short_deadlines(config))
+    return CheckedConfig(config, (), tuple(ConfigProblem(document.line(where), where, text) for where, text in found))
+
+
+def _find_short_deadlines(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    for environment, name in config.places:
+        service = config.environments[environment].services[name]
+        needed, most = service.verify.successes_without_version, service.verify.most_rounds
+        if service.hides_version and needed > most:
+            text = f"no probe reads the version, and a proof without it takes {needed} healthy rounds, but {most} fit"
+            yield (
+                ("environments", environment, "services", name, "verify"),
+                f"{text}; set version in an http probe, or write a longer deadline",
+            )
 
 
 def _broken_labels(problems: Iterable[ConfigProblem]) -> set[str]:

@@ -262,7 +262,7 @@ def _build_plan(
     warnings = (
         *schema_age.list_warnings(ages),
         *plan_text.list_warnings(history, choice, split, began=began, by_rule=by_rule, rebuilt=rebuilt),
-        *(() if rebuilt else plan_text.list_secret_warnings(history, split)),
+        *plan_text.list_proof_warnings(service),
     )
     next_step = _suggest_following(ctx, history, choice, split, by_rule=by_rule)
     obstacle = _rehearsal_obstacle(ctx, service, history, split)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ops.cloudflare.marks import ANY_NAME, without_schema_marks
 from ops.cloudflare.types.workers import (
@@ -26,6 +27,9 @@ from ops.workers.secret_values import (
     may_have_old_values,
 )
 from ops.workers.warning_signs import find_warning_sign, is_barely_proven
+
+if TYPE_CHECKING:
+    from ops.config import Service
 
 REPAIR = "A rollback without `--to` deploys that again"
 ONLY_SECRETS_DIFFER = "The live version differs from the one before it only by a secret edit"
@@ -149,7 +153,21 @@ def list_warnings(
             "Cloudflare reports changed secrets only when the deployment is created. If any changed, the run stops and "
             "lists them"
         )
+        warnings += list_secret_warnings(history, split)
     return tuple(warnings)
+
+
+def list_proof_warnings(service: "Service") -> Iterator[str]:
+    """Yield the warning about a proof that takes long, or is impossible, because no probe reads the version."""
+    verify, needed = service.verify, service.verify.successes_without_version
+    if not service.hides_version:
+        return
+    rounds = f"no probe reads the version, so a proof takes {needed} healthy rounds in a row"
+    if needed <= verify.most_rounds:
+        yield f"{rounds}, at least {(needed - 1) * verify.interval:g} s"
+    else:
+        fit = f"only {verify.most_rounds} fit before `verify.deadline`"
+        yield f"{rounds}, and {fit}: this run cannot prove that the service recovered"
 
 
 def list_leftovers(live: WorkerDeployment, *, end: str) -> tuple[str, ...]:

@@ -61,6 +61,20 @@ def test_rehearsal_without_a_version_in_a_probe_is_a_warning() -> None:
     assert warnings_of(rehearses.replace("{path: /health}", "{path: /health, version: id}")) == ()
 
 
+def test_deadline_that_no_proof_without_a_version_meets_is_a_warning() -> None:
+    short = SMALL.replace("        probes:", "        verify: {deadline: 30s}\n        probes:")
+    line = short.splitlines().index("        verify: {deadline: 30s}") + 1
+
+    (warning,) = warnings_of(short)
+
+    assert warning.startswith(f"ops.yml:{line} {SERVICE}.verify: no probe reads the version")
+    assert "32 healthy rounds, but 31 fit" in warning
+    assert warnings_of(short.replace("30s", "45s")) == ()
+    assert warnings_of(short.replace("{path: /health}", "{path: /health, version: id}")) == ()
+    assert warnings_of(short.replace("worker:", "pages:")) == ()
+    assert warnings_of(short.replace("http: {path: /health}", "command: {run: [check]}")) == ()
+
+
 def test_missing_place_of_a_token_is_a_warning() -> None:
     objects = "        durable_objects: {till: {class: Till, reset: /reset, token: TILL_KEY%s}}\n        probes:"
     unknown = SMALL.replace("        probes:", objects % "")

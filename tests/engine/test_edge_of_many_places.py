@@ -28,6 +28,7 @@ def test_acting_job_does_not_wait_for_other_places() -> None:
 
     assert proof.decision == "recovered"
     assert proof.seconds < 10
+    assert not any("healthy rounds" in text for text in proof.warnings)
     assert proof.former == {PLACE: 0.0, "SYD": 1.0}
 
 
@@ -59,6 +60,7 @@ def test_more_healthy_rounds_prove_a_target_that_no_probe_can_tell(seed: int) ->
     assert proof.decision == "recovered"
     assert not proof.is_false, proof
     assert 60 < proof.seconds <= FLAKY.deadline
+    assert any("71 healthy rounds in a row, at least 70 s" in text for text in proof.warnings)
 
 
 def test_no_evidence_where_too_few_rounds_fit_before_the_deadline() -> None:
@@ -66,6 +68,7 @@ def test_no_evidence_where_too_few_rounds_fit_before_the_deadline() -> None:
 
     assert proof.decision == "no_evidence"
     assert proof.seconds <= FLAKY.deadline
+    assert any("cannot prove" in text for text in proof.warnings)
 
 
 @pytest.mark.slow

@@ -392,7 +392,7 @@ FAULTS = (
     Fault("a service token that nobody made", "probe-access", send_service_token(timedelta(0), is_known=False)),
     Fault(
         "too few rounds for a proof without a version",
-        "probes",
+        "config-warnings",
         edit("path: /health\n              version: version.id", "path: /health\n        verify: {deadline: 10s}"),
         "E10",
     ),

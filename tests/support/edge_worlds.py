@@ -69,6 +69,8 @@ class Proof:
     former: Mapping[str, float] = field(default_factory=dict)
     """Place → share of its machines that still serve the bad version at the end."""
     good: str = ""
+    warnings: tuple[str, ...] = ()
+    """Warnings of the plan."""
 
     @property
     def is_claimed(self) -> bool:
@@ -144,4 +146,5 @@ def prove(edge: EdgeWorld) -> Proof:
             tuple(each.version for each in answered),
             {place: sum(rows) / len(rows) for place, rows in behind.items()},
             versions[0],
+            tuple(outcome.result["plan"]["warnings"]),
         )

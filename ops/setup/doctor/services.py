@@ -242,20 +242,11 @@ def probes(service: ServiceFacts) -> Findings:
     if quick:
         for result in _run(service, quick):
             yield from _problem(result)
-    if service.config.worker and any(not each.command for each in service.config.probes):
-        yield from _find_missing_version(service)
-
-
-def _find_missing_version(service: ServiceFacts) -> Findings:
     verify = service.config.verify
-    if any(each.http and each.http.version for each in service.config.probes):
-        return
-    needed, fix = verify.successes_without_version, "Let an http probe read it with `version`."
-    text = f"no probe reads the version, so a proof takes {needed} healthy rounds in a row, not {verify.successes}"
-    if needed <= verify.most_rounds:
-        yield Finding(text, fix, Answer.NOT_PROVABLE)
-    else:
-        yield Finding(f"{text}, and only {verify.most_rounds} fit before `verify.deadline`", fix)
+    needed = verify.successes_without_version
+    if service.config.hides_version and needed <= verify.most_rounds:  # else the check `config-warnings` reports it
+        text = f"no probe reads the version, so a proof takes {needed} healthy rounds in a row, not {verify.successes}"
+        yield Finding(text, "Let an http probe read it with `version`.", Answer.NOT_PROVABLE)
 
 
 @check("probe-access", services, needs=("token-valid",), why="From its end on, no probe gets past Access.")
