@@ -144,9 +144,9 @@ class ServiceFold:
             facts = self._facts.get(place, _ServiceFacts(*place))
             source = f"note by {one.author}"
             if words == "broken":
-                known = facts.broken or Moment(at, source, one.url)
+                is_start = facts.broken is None and facts.recovered is None
                 again = facts.broken_again(f"{source} at {_clock(at)}", at, one.url)
-                self._facts[place] = replace(again, broken=known)
+                self._facts[place] = replace(again, broken=Moment(at, source, one.url) if is_start else facts.broken)
             else:
                 self._facts[place] = _mitigate(facts, Moment(at, source, one.url))
 
