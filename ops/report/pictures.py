@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
+from ops.core.errors import Decision
 from ops.core.incident_state import ServiceHealth, ServiceState
 from ops.report.evidence import IncidentEvidence
 from ops.report.impact import MINUTE, ImpactView
@@ -37,7 +38,8 @@ TICKS = tuple(
 )
 MOST_BARS = 40
 """The bar of a run is at least this part of the longest one, so that a phone shows it."""
-_PLAIN_NAME = re.compile("[A-Za-z][A-Za-z0-9 -]*")
+_PLAIN_NAME = re.compile(r"(?!(gantt|topaxis|inclusiveenddates)\b)[a-z][a-z0-9-]*", re.IGNORECASE)
+"""A name that is neither punctuation nor a keyword of Mermaid: mermaid-js/mermaid, gantt.jison."""
 
 
 def draw_incident(evidence: IncidentEvidence) -> tuple[str, ...]:
@@ -62,9 +64,9 @@ def draw_incident(evidence: IncidentEvidence) -> tuple[str, ...]:
 
 def _draw_service(evidence: IncidentEvidence, service: ServiceState, number: int) -> list[str]:
     """Return the section of a service: how long it was broken, its runs, relapse and recovery."""
-    end, start = service.healthy_since or evidence.closed_at or evidence.read_at, service.broken_since.at
+    end = service.healthy_since or evidence.closed_at or evidence.read_at
     word = "broken or unknown" if service.state == ServiceHealth.UNKNOWN else "broken"
-    lines = [_bar(word, "crit", start, end)] if start and start < end else []
+    lines = [_bar(word, "crit", *each) for each in _broken_times(evidence, service, end)]
     shortest = (end - (evidence.start.at or end)) / MOST_BARS
     for one in evidence.counted_runs:
         record, began = one.record, one.record.rows[0].at
@@ -74,6 +76,20 @@ def _draw_service(evidence: IncidentEvidence, service: ServiceState, number: int
     moments = {"broken again": service.relapsed.at, "works": service.healthy_since}
     lines += [_bar(name, "milestone", at, at) for name, at in moments.items() if at]
     return [f"  section {_plain_name(service.service, f'service {number}')}", *lines] if lines else []
+
+
+def _broken_times(
+    evidence: IncidentEvidence, service: ServiceState, end: datetime
+) -> Iterator[tuple[datetime, datetime]]:
+    """Yield when the service was broken: from the start and from a relapse, each to the next recovery by a run."""
+    place = (service.environment, service.service)
+    runs = [one for one in evidence.counted_runs if (one.record.environment, one.record.service) == place]
+    recovered = [one for one in runs if one.record.decision == Decision.RECOVERED]
+    ends = [*filter(None, (one.first_event_at("verified") for one in recovered)), end]
+    for start in filter(None, (service.broken_since.at, service.relapsed.at)):
+        later = [each for each in ends if each > start]
+        if later:
+            yield start, min(later)
 
 
 def _bar(name: str, kind: str, start: datetime, end: datetime) -> str:

@@ -69,6 +69,7 @@ def evidence(*records: IssueRecord, service: str = "web", started: float | None 
 
 
 NOTE = recorded("note", 90, ("note", "root cause: a tax rule without a test"))
+AGAIN = recorded("note", 60, ("note", "broken web: 500 again"))
 CASES: dict[str, tuple[IncidentEvidence, tuple[str, str, str]]] = {
     "one recovery": (
         evidence(ran("rollback-worker", "web", 9)),
@@ -93,6 +94,10 @@ CASES: dict[str, tuple[IncidentEvidence, tuple[str, str, str]]] = {
     "still broken": (
         evidence(ran("rollback-worker", "web", 9, "still_unhealthy")),
         ("web in live", "not recorded", "web is still broken: .*unknown without recovery"),
+    ),
+    "broken again, says a note": (
+        evidence(ran("rollback-worker", "web", 9), AGAIN, ran("rollback-worker", "web", 70)),
+        ("web in live broke at 2026-11-24 03:11 UTC", "not recorded", "recovered web at 04:21 UTC; .* 1 h 10 min"),
     ),
     "unknown start": (
         evidence(ran("rollback-worker", "web", 9), started=None),
@@ -201,6 +206,29 @@ def test_picture_shows_each_service_with_its_runs() -> None:
     assert sections == ["docs", "web"]
     assert bars == ["rollback-pages", "works", "broken", "rollback-worker", "works"]  # nobody says when docs broke
     assert all(f"{at(0):%Y-%m-%dT%H:%M:%S}" in line for line in picture if " :crit" in line)
+
+
+@pytest.mark.parametrize("name", ["gantt", "topAxis", "inclusiveEndDates", "gantt-1", "title x", "click x"])
+def test_picture_has_no_keyword_of_mermaid(name: str) -> None:
+    assert any(line.startswith("    run :active") for line in draw_incident(evidence(ran(name, "web", 9))))
+
+
+@pytest.mark.parametrize(
+    ("between", "expected"),
+    [
+        ((), [(0, 9)]),
+        ((AGAIN,), [(0, 9), (60, 70)]),
+    ],
+)
+def test_picture_shows_no_time_as_broken_after_a_recovery(
+    between: tuple[IssueRecord, ...], expected: list[tuple[int, int]]
+) -> None:
+    """The second recovery says when the service works, but not since when it was broken again."""
+    picture = draw_incident(evidence(ran("rollback-worker", "web", 9), *between, ran("rollback-worker", "web", 70)))
+
+    bars = [re.findall(r"crit, (\S+), (\d+)s", line) for line in picture if " :crit" in line]
+    starts = [(parse_utc(f"{start}Z") - START) // timedelta(minutes=1) for ((start, _),) in bars]
+    assert [(at, at + int(length) // 60) for at, ((_, length),) in zip(starts, bars, strict=True)] == expected
 
 
 def test_order_within_a_second_is_claimed_for_one_source_only() -> None:
