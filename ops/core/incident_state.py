@@ -1,6 +1,5 @@
 """State of an incident: services, what is held, who acted, what is unknown."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -206,6 +205,11 @@ class IncidentState:
         found = (each for each in self.services if (each.environment, each.service) == (environment, service))
         return next(found, None)
 
+    def name_apart(self, service: ServiceState) -> str:
+        """Return the name of a service, with its environment if others of the incident are in another one."""
+        is_one = len({each.environment for each in self.services}) == 1
+        return service.service if is_one else service.name
+
     @property
     def leftovers(self) -> tuple[str, ...]:
         """Return what the incident holds, each in one line, and what is unknown of it."""
@@ -224,7 +228,9 @@ class IncidentState:
         if not self.services:
             return f"{word}: no service is known to be affected"
         groups = [(health, [each for each in self.services if each.state == health]) for health in _VERBS]
-        words = "; ".join(f"{_list_names(group)} {_VERBS[health]}" for health, group in groups if group)
+        words = "; ".join(
+            f"{', '.join(map(self.name_apart, group))} {_VERBS[health]}" for health, group in groups if group
+        )
         return f"{word}: {words}"
 
     def to_json(self) -> dict[str, Any]:
@@ -256,10 +262,6 @@ def describe_health(service: ServiceState) -> str:
     """Return the state of one service as the end of a sentence, such as "is broken again: …"."""
     word = {ServiceHealth.RELAPSED: "is broken again", ServiceHealth.UNKNOWN: "is in an unknown state"}
     return f"{word.get(service.state, f'is {service.state.value}')}: {service.why}"
-
-
-def _list_names(services: Sequence[ServiceState]) -> str:
-    return ", ".join(each.service for each in services)
 
 
 def _format(at: datetime | None) -> str | None:

@@ -1,7 +1,7 @@
 """Fold what the records of an incident say about each service into its state."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
@@ -63,12 +63,25 @@ class ServiceFold:
     def __init__(self, journal: IncidentJournal, places: Collection[tuple[str, str]]) -> None:
         self._journal, self._places = journal, places
         self._facts = dict[tuple[str, str], _ServiceFacts]()
-        self._recorded = {(each.record.environment, each.record.service) for each in journal.our_runs}
+        self._recorded = set(self._list_recorded())
         self.unknown: list[UnknownFact] = []
         stated = self._find_places(journal.form.service)
         is_recorded = bool({*stated} & self._recorded)
         for place in stated if is_recorded or len(stated) == 1 else {("", service) for _, service in stated}:
             self._facts[place] = _ServiceFacts(*place, is_affected=True)
+
+    def _list_recorded(self) -> Iterator[tuple[str, str]]:
+        """Yield the places that records name. One without a service names the environment of the form's service."""
+        for one in self._journal.records:
+            record, stated = one.record, (one.record.environment, self._journal.form.service)
+            if record.environment and record.service:
+                yield record.environment, record.service
+            elif stated in self._places:
+                yield stated
+            elif record.source == "note":
+                noted = (HEALTH_NOTE.match(row.text) for row in record.rows)
+                places = [((each[3] or "").lower(), each[2].lower()) for each in noted if each]
+                yield from (each for each in places if each in self._places)
 
     def _find_places(self, service: str, environment: str = "") -> list[tuple[str, str]]:
         """Return the places of a service: those of the records, else those of ops.yml, else one without environment."""
@@ -79,6 +92,12 @@ class ServiceFold:
             if fitting:
                 return fitting
         return [(environment, service)] if not self._places else []
+
+    def _find_noted_places(self, service: str, environment: str) -> list[tuple[str, str]]:
+        """Return the places of a service in a note. Words such as "in full" count only if it has one place."""
+        known = {each for each in (*self._recorded, *self._places) if each[1] == service}
+        exact = self._find_places(service, environment)
+        return exact or (self._find_places(service) if len(known) == 1 else [])
 
     def apply_run(self, one: IssueRecord, at: datetime) -> None:
         record = one.record
@@ -136,9 +155,10 @@ class ServiceFold:
     def apply_note(self, one: IssueRecord, at: datetime, match: re.Match[str]) -> None:
         """Apply a note about the health of a service."""
         words, name, environment = match[1].lower(), match[2].lower(), (match[3] or "").lower()
-        places = self._find_places(name, environment) or self._find_places(name)
+        places = self._find_noted_places(name, environment)
         if not places:
-            why = f"ops.yml and the runs know no service {quote_name(name)}"
+            where = f" in {quote_name(environment)}" if environment else ""
+            why = f"ops.yml and the runs know no service {quote_name(name)}{where}"
             self.unknown.append(UnknownFact(f"the note of {format_utc(at)}, {words} {quote_name(name)}", why))
         for place in places:
             facts = self._facts.get(place, _ServiceFacts(*place))

@@ -81,12 +81,12 @@ def _describe_ends(evidence: IncidentEvidence, services: Sequence[ServiceState],
         again = same[0].relapsed.at if health == ServiceHealth.RELAPSED else None
         verbs = {ServiceHealth.UNKNOWN: "in an unknown state", ServiceHealth.BROKEN: "still broken"}
         words = f"broken again since {_when(again, day)}" if again else verbs.get(health, "broken again")
-        names = _join_names([_name_apart(evidence, each) for each in same])
+        names = _join_names([evidence.state.name_apart(each) for each in same])
         yield f"{names} {'is' if len(same) == 1 else 'are'} {words}: {why}"
 
 
 def _describe_recovered(evidence: IncidentEvidence, service: ServiceState, at: datetime, day: date) -> str:
-    run, name = evidence.find_run(service), _name_apart(evidence, service)
+    run, name = evidence.find_run(service), evidence.state.name_apart(service)
     if not (service.recovered_by and run):
         return f"{name} works since {_when(at, day)}: {service.why}"
     watched = ", and a watch confirmed it" if service.state == ServiceHealth.MITIGATED else ""
@@ -109,12 +109,6 @@ def _name_services(services: tuple[ServiceState, ...]) -> str:
     if len(environments) == 1 and (environment := environments.pop()):
         return f"{_join_names([each.service for each in services])} in {environment}"
     return _join_names([each.name for each in services])
-
-
-def _name_apart(evidence: IncidentEvidence, service: ServiceState) -> str:
-    """Return the name of a service, with its environment if others of the incident are in another one."""
-    is_one = len({each.environment for each in evidence.state.services}) == 1
-    return service.service if is_one else service.name
 
 
 def _join_names(services: list[str]) -> str:
