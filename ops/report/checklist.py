@@ -10,6 +10,7 @@ from ops.core.run_record import ENDED_KIND
 from ops.publish.comment import AFTER, BEFORE, POST_MORTEM
 from ops.report.evidence import IncidentEvidence
 from ops.report.impact import ImpactView
+from ops.watch.state import MAX_PAUSE, parse_state
 
 MONITORED, TOLERANCE = timedelta(minutes=30), timedelta(minutes=1)
 """Time of the step "Monitor", and what the last round of a watch may lack."""
@@ -28,10 +29,13 @@ def _is_watched(evidence: IncidentEvidence) -> bool:
 
 
 def _is_long_and_good(watch: IssueRecord | None) -> bool:
+    """Return whether the watch ended well after 30 minutes, and no runner was missing for more than a pause."""
     ended = watch.first_event_at(ENDED_KIND) if watch else None
-    if watch is None or ended is None or watch.record.decision != Decision.MITIGATED:
+    state = parse_state(watch.record.watch, None) if watch else None
+    if watch is None or ended is None or state is None or watch.record.decision != Decision.MITIGATED:
         return False
-    return ended - watch.record.rows[0].at >= MONITORED - TOLERANCE
+    missed = sum(verdict is None for _, verdict in state.probe_rounds()) * state.interval
+    return missed <= MAX_PAUSE and ended - watch.record.rows[0].at >= MONITORED - TOLERANCE
 
 
 def _has_low_error_rates(evidence: IncidentEvidence) -> bool:

@@ -18,6 +18,7 @@ from ops.report.evidence import IncidentEvidence, ServiceHistory
 from ops.report.pictures import draw_incident
 from ops.report.summary import describe_incident
 from ops.report.timeline import build_rows
+from ops.watch.state import WatchState, new_owner
 from tests.support.hostile import WORDS
 from tests.support.properties import holds_for
 
@@ -241,22 +242,16 @@ def test_order_within_a_second_is_claimed_for_one_source_only() -> None:
     assert ours == ["requested", "plan", "write answered", "live", "probes", "run ended"]
 
 
-WATCHED = recorded(
-    "watch",
-    10,
-    ("requested", "watch"),
-    environment="live",
-    service="web",
-    decision="mitigated",
-    watch={"started_at": "x"},
-)
-LONG_WATCH = replace(
-    WATCHED,
-    record=replace(
-        WATCHED.record,
-        rows=(*WATCHED.record.rows, RecordRow(at(10), "verified", "v"), RecordRow(at(40), "ended", "mitigated")),
-    ),
-)
+def watched_for_long(rounds: str) -> IssueRecord:
+    """Return a watch of 30 minutes that ended well, with a letter for each round."""
+    state = WatchState(owner=new_owner(at(10)), started_at=at(10), until=at(40), rounds=rounds)
+    where = {"environment": "live", "service": "web", "decision": "mitigated"}
+    watch = recorded("watch", 10, ("requested", "watch"), **where, watch=state.to_json())
+    ends = (RecordRow(at(10), "verified", "v"), RecordRow(at(40), "ended", "mitigated"))
+    return replace(watch, record=replace(watch.record, rows=(*watch.record.rows, *ends)))
+
+
+LONG_WATCH, WATCH_WITH_GAP = watched_for_long("h" * 60), watched_for_long("h" * 5 + "." * 50 + "h" * 5)
 
 
 def test_each_run_has_the_watch_before_the_next_write() -> None:
@@ -299,6 +294,7 @@ def steps_of(page: str) -> dict[str, str]:
         ((ran("rollback-worker", "web", 9, "still_unhealthy"),), {"Execute rollback", "Document incident"}),
         ((ran("rollback-worker", "web", 9), NOTE), {"Verify recovery", "Determine root cause (if possible)"}),
         ((ran("rollback-worker", "web", 9), LONG_WATCH), {"Verify recovery", "Monitor for 30 minutes"}),
+        ((ran("rollback-worker", "web", 9), WATCH_WITH_GAP), {"Verify recovery"}),
     ],
 )
 def test_steps_are_ticked_by_the_records(records: tuple[IssueRecord, ...], proved: set[str]) -> None:
