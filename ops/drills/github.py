@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ops.app.configuration import read_config
 from ops.app.menu import build_menu
@@ -97,6 +97,19 @@ class DrillIncident:
     def describe(self) -> dict[str, Any]:
         """Return incident and report for the result of the drill."""
         return {"incident": {"number": self.number, "url": self.url}, "report": self.report}
+
+
+class RunbookTrigger(Protocol):
+    """Command, label or button that starts the runbook of a drill."""
+
+    @property
+    def config(self) -> "Config": ...
+    @property
+    def incident(self) -> DrillIncident | None: ...
+    @property
+    def drill(self) -> Any: ...
+
+    def __call__(self, params: Params) -> dict[str, Any]: ...
 
 
 def open_incident(world: DrillWorld) -> DrillIncident:

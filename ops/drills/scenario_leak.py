@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import Decision
 from ops.core.verdict import ProbeObservation, Verdict
@@ -74,20 +74,11 @@ def _live_keys(sandbox: "Sandbox", service: "Service") -> Mapping[str, str | Non
     return {key: serving.get(key) for key in KEYS}
 
 
-class Trigger(Protocol):
-    """What starts the rotation."""
-
-    @property
-    def incident(self) -> github.DrillIncident | None: ...
-
-    def __call__(self, params: Params) -> dict[str, Any]: ...
-
-
 def run(
     world: DrillWorld,
     service: "Service",
     probe: Callable[[], ProbeObservation],
-    start_runbook: Trigger,
+    start_runbook: github.RunbookTrigger,
     say: Say,
 ) -> dict[str, Any]:
     """Rotate, and bring the leaked keys back in two ways. Return the result of the rotation with what came of them."""

@@ -13,13 +13,13 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import Decision
 from ops.core.run_record import STATE_SOURCE, read_record
 from ops.core.verdict import ProbeObservation
 from ops.drills import command, github, scenario_maintenance, scenario_release
-from ops.drills.command import DrillWorld, Params, Say
+from ops.drills.command import DrillWorld, Say
 from ops.drills.score import mark_unhealthy
 from ops.probes.http import ProbeClient
 
@@ -40,19 +40,6 @@ COMPLETE = timedelta(minutes=10)
 """Time after which Backout takes the analytics for complete, besides their delay."""
 OPEN, AGAIN = timedelta(minutes=10), timedelta(minutes=40)
 """Time from the first recovery to the closing of the incident, and from there to the second failure."""
-
-
-class Trigger(Protocol):
-    """What starts the rollback."""
-
-    @property
-    def config(self) -> "Config": ...
-    @property
-    def incident(self) -> github.DrillIncident | None: ...
-    @property
-    def drill(self) -> Any: ...
-
-    def __call__(self, params: Params) -> dict[str, Any]: ...
 
 
 @dataclass
@@ -76,7 +63,7 @@ def run(
     world: DrillWorld,
     service: "Service",
     _probe: Callable[[], ProbeObservation],
-    start_runbook: Trigger,
+    start_runbook: github.RunbookTrigger,
     say: Say,
 ) -> dict[str, Any]:
     """Play the incident. Return the result of the first recovery, marked unhealthy if what Backout says is not true."""

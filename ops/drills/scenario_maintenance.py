@@ -6,7 +6,7 @@ Meanwhile a deployment opens a route of the closed service. The watch finds that
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import EXIT_CODES, Decision
 from ops.core.run_record import read_record
@@ -29,22 +29,11 @@ LONGEST_SLEEP = 1.0
 """Longest real seconds that the watch sleeps; a longer sleep moves the clock."""
 
 
-class Trigger(Protocol):
-    """Command, label or button that starts the runbook."""
-
-    @property
-    def incident(self) -> github.DrillIncident | None: ...
-    @property
-    def drill(self) -> Any: ...
-
-    def __call__(self, params: Params) -> dict[str, Any]: ...
-
-
 def run(
     world: DrillWorld,
     service: "Service",
     probe: Callable[[], ProbeObservation],
-    start_runbook: Trigger,
+    start_runbook: github.RunbookTrigger,
     say: Say,
 ) -> dict[str, Any]:
     """Close and reopen the service. Return the result, marked unhealthy if the drill observes something else.
@@ -90,7 +79,7 @@ def _open_by_deployment(sandbox: "Sandbox", service: "Service", say: Say) -> Non
     say(f"a deployment of CI sets the route {closed.pattern}, so the closed service is open there")
 
 
-def _find_opening(world: DrillWorld, service: "Service", start_runbook: Trigger, say: Say) -> str:
+def _find_opening(world: DrillWorld, service: "Service", start_runbook: github.RunbookTrigger, say: Say) -> str:
     """Watch the closed service, and return what went wrong: the watch must find the opening, and say so."""
     incident = None if start_runbook.drill.github_fails else start_runbook.incident
     arguments = ["watch", "--closed", "--service", service.name, "--environment", world.environment.name]

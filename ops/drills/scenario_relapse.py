@@ -11,18 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ops.core.errors import EXIT_CODES, Decision, Reason
 from ops.core.run_record import RunRecord, read_record
 from ops.core.verdict import ProbeObservation
 from ops.drills import command, github, scenario_release
-from ops.drills.command import DrillWorld, Params, Say
+from ops.drills.command import DrillWorld, Say
 from ops.drills.score import mark_unhealthy
 
 if TYPE_CHECKING:
-    from ops.config import Config, Service
+    from ops.config import Service
     from sandbox.faults import Fault
     from sandbox.github.actions.state import FakeRun
 
@@ -43,19 +43,6 @@ OTHERS, FAILED_OTHERS = 40, 1
 """Requests of other clients in each pause of the watch, and those that throw."""
 LONGEST_SLEEP = 5.0
 """Longest real seconds that a command of the drill sleeps; a longer sleep moves the clock."""
-
-
-class Trigger(Protocol):
-    """What starts the rollback."""
-
-    @property
-    def config(self) -> "Config": ...
-    @property
-    def incident(self) -> github.DrillIncident | None: ...
-    @property
-    def drill(self) -> Any: ...
-
-    def __call__(self, params: Params) -> dict[str, Any]: ...
 
 
 @dataclass
@@ -120,7 +107,7 @@ def run(
     world: DrillWorld,
     service: "Service",
     _probe: Callable[[], ProbeObservation],
-    start_runbook: Trigger,
+    start_runbook: github.RunbookTrigger,
     say: Say,
     *,
     is_noisy: bool = False,
@@ -182,7 +169,7 @@ def _watch(
 
 
 def _by_workflow(
-    world: DrillWorld, night: _Night, trigger: Trigger, incident: github.DrillIncident, say: Say
+    world: DrillWorld, night: _Night, trigger: github.RunbookTrigger, incident: github.DrillIncident, say: Say
 ) -> dict[str, Any]:
     """Recover by label or button; run a watch again that is gone. Return the result of the rollback."""
     hub = world.sandbox.github
