@@ -208,7 +208,7 @@ class VerificationRule(ConfigModel):
     usual_failures: float = Field(
         default=0.0,
         ge=0,
-        le=0.4,
+        le=0.3,
         description="Share of the rounds that failed before the bad deployment, such as 0.1: a watch compares with it.",
     )
 
