@@ -169,10 +169,12 @@ def _repeat_warnings(site: PagesSnapshot, step: RollBackSite) -> tuple[str, ...]
     accepted = site.accepted
     if accepted is None or not step.accepted_before:
         return ()
-    waits = "the site does not show it now: this run sends nothing, and waits"
+    lines = [f"{accepted}, and the site does not show it now: this run sends nothing, and waits"]
+    if accepted.was_seen:
+        lines.append("A run saw it, so a machine of the edge is late, or somebody restored the former deployment")
     alone = ", without --incident" if accepted.target.id in site.live.indistinguishable else ""
-    again = f"After {format_utc(accepted.at + target.PROPAGATION)} the command sends it again{alone}"
-    return (f"{accepted}, and {waits}. {again}",)
+    lines.append(f"After {format_utc(accepted.at + target.PROPAGATION)} the command sends it again{alone}")
+    return (". ".join(lines),)
 
 
 def _not_shown_refusal(service: "Service", accepted: AcceptedRollback) -> Refused:

@@ -184,6 +184,7 @@ def test_restored_release_is_rolled_back_after_five_minutes(bakery: Bakery, rele
     again = bakery.press()
 
     assert not waiting.result["wrote"], waiting.err
+    assert any("somebody restored" in text for text in waiting.result["plan"]["warnings"])
     assert ended(again)[:2] == (0, "recovered"), again.err
     assert (bakery.live, bakery.writes) == (released[0], 2)
 
