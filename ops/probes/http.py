@@ -51,7 +51,8 @@ MAX_NAMED = 3
 JSON = "json "
 """Start of the name of an assertion on a value in the JSON answer."""
 FORMER_HINT = (
-    "A location may hold a former value of KV for a minute or longer. Start the same command again in a minute."
+    "A location may hold a former value of KV for a minute or longer. Start the same command again in a minute. If it "
+    "ends the same, find out which KV namespace the application reads."
 )
 NO_VARIABLES: Mapping[str, str] = {}
 NO_HEADERS_BY_ORIGIN: Mapping[str, Mapping[str, str]] = {}
