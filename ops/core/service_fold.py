@@ -20,8 +20,10 @@ LONGEST_RUN = 35 * 24 * 3600.0
 """Seconds from a request to the end of its run, at most: GitHub ends a workflow run after 35 days."""
 LABEL = "recover:"
 """Start of each label that requests a recovery."""
-HEALTH_NOTE = re.compile(r"(recovered|broken)\s+([a-z][a-z0-9_-]*)(?:\s+in\s+([a-z][a-z0-9_-]*))?", re.IGNORECASE)
-"""A responder's note about the health of a service."""
+HEALTH_NOTE = re.compile(
+    r"(recovered|broken)\s+([a-z][a-z0-9_-]*)(?:\s+in\s+([a-z][a-z0-9_-]*))?\s*(?::|$)", re.IGNORECASE
+)
+"""A responder's note about the health of a service. A colon or its end follows: other words may deny it."""
 _CONFIRMATIONS = {Decision.HEALTHY_AS_BEFORE, Decision.NOTHING_TO_DO, Decision.PLANNED, Decision.REFUSED}
 """Decisions that say nothing new about the health of the service."""
 

@@ -170,6 +170,15 @@ def test_note_of_a_responder_recovers_a_service(incident: Incident) -> None:
     assert "bob" in api["recovered"]["source"]
 
 
+@pytest.mark.parametrize(
+    "text", ["recovered api is not true", "recovered api? no", "recovered api in production not yet"]
+)
+def test_note_with_other_words_after_the_name_says_nothing_of_its_health(incident: Incident, text: str) -> None:
+    post(incident, recovery("5001.1-000a", "api", 5, decision="still_unhealthy"), note(40, text))
+
+    assert services(state(incident)) == {"api": "broken"}
+
+
 def test_end_of_a_provider_outage_recovers_a_service(incident: Incident) -> None:
     check = RunRecord("outage-1", source="outage", environment="production", job="5001.1", decision="theirs")
     begins = replace(check, rows=(RecordRow(at(10), "note", "outage check"),))
