@@ -21,7 +21,6 @@ from ops.config.types import (
     CLASS,
     DATABASE_ID,
     REPOSITORY,
-    RUNNER_LABEL,
     SQL_NAME,
     SWITCH,
     WEB_ADDRESS,
@@ -30,12 +29,14 @@ from ops.config.types import (
     JsonValue,
     Login,
     Name,
+    RunnerSetting,
     Seconds,
     SecretName,
     Text,
     TokenLocation,
     between,
     duration_field,
+    standard_runner,
 )
 from ops.core.errors import ConfigError, Refused
 from ops.core.sql import DEFAULT_PATTERN, DEFAULT_TABLE, DOWN, MigrationsFolder, find_pattern_problem, is_read_only
@@ -386,10 +387,14 @@ class GitHubConfig(ConfigModel):
     schedules: Mapping[ScheduledTask, ScheduleInterval] = Field(
         default_factory=dict, description="Task → interval of its schedule (default: no schedule)."
     )
-    watch_runner: str = Field(
-        default="ubuntu-latest",
-        pattern=RUNNER_LABEL,
-        description="Label of the runner of the watch; one in another region sees another data center of the edge.",
+    runs_on: RunnerSetting = Field(
+        default_factory=standard_runner,
+        description="Runners of all jobs: a label, a list of labels, or a group.",
+        json_schema_extra={"default": "ubuntu-latest"},
+    )
+    watch_runner: RunnerSetting | None = Field(
+        default=None,
+        description="Runners of the watch (default: `runs_on`); another region sees another data center of the edge.",
     )
     leads: tuple[Login, ...] = Field(
         default=(),

@@ -4,7 +4,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic import (
     RootModel,
     ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -44,6 +45,8 @@ LOGIN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 LABEL = r"^\S(.{0,48}\S)?$"
 BRANCH = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
 RUNNER_LABEL = r"^[A-Za-z][A-Za-z0-9._-]{0,99}$"
+STANDARD_RUNNER = re.compile(r"ubuntu-(latest|slim|\d\d\.\d\d)(-arm)?")
+"""docs.github.com/actions/reference/runners/github-hosted-runners"""
 ARCHIVE = r"^(https://[A-Za-z0-9.-]+|http://127\.0\.0\.1)(:[1-9][0-9]{0,4})?/[A-Za-z0-9._~%/{}-]+$"
 
 BUCKET = r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$"
@@ -73,7 +76,7 @@ PATTERNS = {
     LOGIN: "not a GitHub login; write it without @",
     LABEL: "not a label; write 1 to 50 characters without spaces around them",
     BRANCH: "not a branch; write its name without refs/heads/, such as main",
-    RUNNER_LABEL: "not a runner's label; write one label of letters, digits, dots, dashes and underscores",
+    RUNNER_LABEL: "not a label or group of runners; write letters, digits, dots, dashes and underscores",
     ARCHIVE: "not the address of an archive; write https://, a host and a path, without query or #",
 }
 M = TypeVar("M", bound=BaseModel)
@@ -154,6 +157,7 @@ def _regular(value: str) -> str:
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Login = Annotated[str, BeforeValidator(_no_team), Field(pattern=LOGIN)]
+RunnerLabel = Annotated[str, Field(pattern=RUNNER_LABEL)]
 RunbookName = Annotated[str, Field(pattern=RUNBOOK)]
 SecretName = Annotated[str, Field(pattern=SECRET), AfterValidator(_never_a_value)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
@@ -314,6 +318,45 @@ def _long_form(value: Any) -> Any:
 
 WatchSetting = Annotated[WatchConfig | None, BeforeValidator(_long_form), _ShortForms()]
 """None: no recovery is watched."""
+
+
+class RunnerConfig(ConfigModel):
+    """Runners on Linux that take the jobs. Short forms: `runs_on: my-label`, `runs_on: [self-hosted, my-label]`."""
+
+    labels: tuple[RunnerLabel, ...] = Field(default=(), max_length=10, description="Labels that a runner needs, all.")
+    group: RunnerLabel | None = Field(default=None, description="Group of runners (default: any).")
+
+    @model_validator(mode="after")
+    def _chooses(self) -> Self:
+        if not self.labels and self.group is None:
+            raise ValueError("no runner; write a label, such as ubuntu-latest, or a group")
+        return self
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether it is a runner of GitHub by its label, and not a larger or self-hosted one."""
+        return self.group is None and len(self.labels) == 1 and STANDARD_RUNNER.fullmatch(self.labels[0]) is not None
+
+
+class _RunnerForms:
+    """Add the short forms to the JSON Schema."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        label = {"type": "string", "pattern": RUNNER_LABEL}
+        return {"anyOf": [label, {"type": "array", "items": label}, handler(schema)]}
+
+
+def _runner(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"labels": (value,)}
+    return {"labels": value} if isinstance(value, tuple) else value
+
+
+def standard_runner() -> RunnerConfig:
+    return RunnerConfig(labels=("ubuntu-latest",))
+
+
+RunnerSetting = Annotated[RunnerConfig, BeforeValidator(_runner), _RunnerForms()]
 
 
 def build_model(

@@ -376,6 +376,13 @@ def doctor_jobs(config: "Config") -> list[ActingJob]:
     ]
 
 
+def own_labels(config: "Config") -> list[str]:
+    """Return the labels of runners that actionlint does not know, as parts of a regular expression."""
+    runners = filter(None, (config.github.runs_on, config.github.watch_runner))
+    labels = {label for each in runners for label in each.labels if not each.is_standard}
+    return sorted(label.replace(".", "[.]") for label in labels)
+
+
 def limits_jobs(config: "Config") -> list[ActingJob]:
     """Return the jobs that apply a merged `limits.yml`: one for each environment with limits."""
     return button_jobs(config, registry.load_runbook("limits apply"))

@@ -33,6 +33,7 @@ from ops.setup.workflow_jobs import ActingJob
 
 if TYPE_CHECKING:
     from ops.config import Config, RecoveryLabel
+    from ops.config.types import RunnerConfig
 
 FOLDER = Path(".github", "workflows")
 HEADER = "# Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.\n"
@@ -230,7 +231,9 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
         "has_deployment": not config.github.enterprise_server,
         "branch": config.github.branch,
         "wheels_archive": config.github.wheels_archive,
-        "watch_runner": config.github.watch_runner,
+        "runs_on": _runs_on(config.github.runs_on),
+        "watch_runner": _runs_on(config.github.watch_runner or config.github.runs_on),
+        "own_labels": workflow_jobs.own_labels(config),
     }
     common = {
         "config": config,
@@ -254,6 +257,15 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
     }
     text = _load_templates().get_template(f"workflows/{template}.yml.j2").render({**common, **values})
     return _with_digest(_with_blank_lines(text))
+
+
+def _runs_on(runner: "RunnerConfig") -> str:
+    """Return the value of `runs-on`."""
+    labels = [quoted(label) for label in runner.labels]
+    if runner.group is not None:
+        rest = f", labels: [{', '.join(labels)}]" if labels else ""
+        return f"{{group: {quoted(runner.group)}{rest}}}"
+    return labels[0] if len(labels) == 1 else f"[{', '.join(labels)}]"
 
 
 @functools.cache
