@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 
+RECOVER, REDEPLOY, PROPOSE = "recover", "redeploy", "propose"
+CALLED_WORKFLOWS = (RECOVER, REDEPLOY, PROPOSE)
+"""Names of the workflow files that others call. No run has their path, so no record may name them."""
 FIXED_WORKFLOWS = (
     APPROVE_BUTTON,
     CHECK_OUTAGE,
@@ -36,6 +39,7 @@ FIXED_WORKFLOWS = (
     "ops-check",
     "scheduled",
     "secret-leak",
+    *CALLED_WORKFLOWS,
 )
 """Names of the workflow files that `ops workflows sync` writes besides those of the buttons."""
 OPS = Path(__file__).parent.parent
@@ -122,12 +126,20 @@ def runbook_names() -> tuple[str, ...]:
     return tuple(sorted({stem.replace("_", "-") for stem in (*files, *_outside)}))
 
 
+def called_workflow(runbook: Runbook[Any]) -> str:
+    """Return which of CALLED_WORKFLOWS has the jobs of a runbook."""
+    if runbook.job.template == REDEPLOY:
+        return REDEPLOY
+    return RECOVER if runbook.github_environment else PROPOSE
+
+
 def record_rules(config: "Config | None") -> RecordRules:
     """Return whose records may act: the workflows that `ops workflows sync` writes, and the responders of ops.yml.
 
     Without ops.yml, for a command that only shows records: everyone with write access.
     """
-    paths = frozenset(f".github/workflows/{name}.yml" for name in (*runbook_names(), *FIXED_WORKFLOWS))
+    names = {*runbook_names(), *FIXED_WORKFLOWS}.difference(CALLED_WORKFLOWS)
+    paths = frozenset(f".github/workflows/{name}.yml" for name in names)
     return RecordRules(paths, config.responders if config else ())
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ops.app.registry import REDEPLOY
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import did_you_mean, quote_name
 from ops.core.responders import RequestScope
@@ -208,3 +209,17 @@ def scope_of(environment: "Environment", runbook: str, params: Mapping[str, Any]
 
     named = dict.fromkeys(load_runbook(runbook).written_services(params, environment))
     return RequestScope(environment.name, tuple(name for name in named if name in environment.services), runbook)
+
+
+def source_repository(environment: "Environment", runbook: AnyRunbook, params: Mapping[str, Any], own: str) -> str:
+    """Return the repository whose files a job hands to the run; "" if the run needs none.
+
+    `own`: the repository of ops.yml, which counts if ops.yml names no other.
+    """
+    if runbook.job.reads_source:
+        database = environment.databases.get(params["database"])
+        return (database.repository or own) if database and database.migrations else ""
+    if runbook.job.template == REDEPLOY:
+        service = environment.services.get(params["service"])
+        return (service.repository or own) if service else ""
+    return ""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ops.app import registry
 from ops.app.configuration import program_name, read_config
-from ops.app.scope import scope_of
+from ops.app.scope import scope_of, source_repository
 from ops.core.clock import current_time
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason, page_of
 from ops.core.redaction import Redactor
@@ -172,11 +172,12 @@ class Gate:
         self, request: outcomes.RecoveryRequest, answer: permissions.PermissionCheck, by: str, **more: str
     ) -> int:
         """Write the outputs that start the acting job, and show the request to reviewers."""
+        runbook, own = registry.load_runbook(request.runbook), self.environ["GITHUB_REPOSITORY"]
         self._write_outputs(
             go="true",
             report="true" if request.incident else "false",
             runbook=request.runbook,
-            power=registry.load_runbook(request.runbook).github_environment or "none",
+            power=runbook.github_environment or "none",
             params=json.dumps(request.params, default=list),
             environment=request.environment,
             incident=str(request.incident or ""),
@@ -184,6 +185,7 @@ class Gate:
             requested_at=request.requested_at.isoformat(),
             permission=answer.permission,
             comment=str(self._comment_id or ""),
+            repository=source_repository(self.config.environments[request.environment], runbook, request.params, own),
             **more,
         )
         self.say(f"go: {request.runbook} in {request.environment}, {by}")
@@ -282,9 +284,8 @@ class Gate:
         number, at, by = request.incident, request.requested_at, request.sender
         assert number is not None
         try:
-            labels = start_call(lambda: triggers.labels_added(self.repository, number, at, by)).result(
-                timeout=ISSUE_WAIT
-            )
+            reading = start_call(lambda: triggers.labels_added(self.repository, number, at, by))
+            labels = reading.result(timeout=ISSUE_WAIT)
         except (ProviderError, TimeoutError) as error:
             why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
             self.warn(f"warning: cannot check for a second label within the same second ({why}); the recovery goes on")
@@ -449,9 +450,8 @@ class Gate:
     def _body(self, refusal: outcomes.RefusedRequest, commands: Mapping[str, str], variables: str) -> str:
         docs = actions.docs_base(self.environ, self.config.github.actions)
         page = f"{docs}{page_of(refusal.reason)}" if docs else ""
-        return self.redactor.redact_text(
-            refusals.render_comment(refusal, page=page, commands=commands, variables=variables)
-        )
+        body = refusals.render_comment(refusal, page=page, commands=commands, variables=variables)
+        return self.redactor.redact_text(body)
 
     def _answer(self, refusal: outcomes.RefusedRequest, body: str, record: RunRecord) -> bool:
         """Write the refusal comment: one per issue, with the latest refusal, so that none can flood it."""

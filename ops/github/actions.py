@@ -47,6 +47,7 @@ GATE_OUTPUTS = {
     "requesters": "numeric ids of the requesters, none of whom can be the second person",
     "approval": "approval by a second person, as JSON",
     "ends_by": "latest time at which the run may reopen a service by itself",
+    "repository": "repository with the site or the migrations of the run; empty if no job reads it",
     "answered": "`true` once a refusal is on the issue",
 }
 """Output of the gate's step → its meaning, shown in docs/reference/gate.md. `answered` is written last."""

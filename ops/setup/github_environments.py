@@ -63,11 +63,11 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
                 place = config.environments.get(job.environment)
                 rights = runbook.permissions.needed(place) if place else runbook.permissions.cloudflare
                 add(job.github_environment, runbook.name, _names(job.secrets), rights)
-            if any(job.sources.values()):  # the job that fetches them has this secret only
+            if any(job.sources):  # the job that fetches them has this secret only
                 add("recovery", runbook.name, [config.github.secret("recovery", APP_REPO_TOKEN)], ())
-        if workflow_jobs.has_other_repository(config, runbook):
-            token = config.github.secret(runbook.github_environment, APP_REPO_TOKEN)
-            add(runbook.github_environment, runbook.name, [token], ())
+            if any(job.sites):
+                token = config.github.secret(runbook.github_environment, APP_REPO_TOKEN)
+                add(runbook.github_environment, runbook.name, [token], ())
     for job in workflow_jobs.limits_jobs(config):
         add("limits", "limits", _names(job.secrets), ["Workers KV Storage Write"])
     groups = {group for each in environments.values() for group in each.permissions}

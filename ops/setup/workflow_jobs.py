@@ -7,12 +7,13 @@ docs.github.com/actions/reference/security/secure-use
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ops.app import registry
+from ops.app.registry import REDEPLOY
 from ops.app.scope import RUNTIME, AnyRunbook, fitting_environments, fitting_services
 from ops.config.types import extend_watch
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 RUNTIME_LOCK = "runtime"
 APP_KEY, APP_ID, SECRETS_TOKEN = "GH_SECRETS_APP_KEY", "GH_SECRETS_APP_ID", "GH_SECRETS_TOKEN"
 DOCTOR, DOCTOR_MINUTE = "doctor", 37
-REDEPLOY = "redeploy"
-"""Template of a runbook whose jobs build a commit; also the start of the id of a label's job."""
 WATCH, WATCH_MINUTE = "watch", 23
 ROTATION_PREFIXES = (NEW_PREFIX, OLD_PREFIX)
 MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
@@ -64,8 +63,8 @@ class ActingJob:
     end_command: str = ""
     """Command of a later job that ends a temporary state of the runbooks."""
 
-    sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Database → repository of its migrations, which another job fetches; empty for this repository."""
+    sources: Collection[str] = ()
+    """Repositories with migrations, one of which another job fetches; "" is this repository."""
 
     closes: bool = False
     """Whether one of its runbooks may leave a service closed, so that a watch checks that it stays closed."""
@@ -73,8 +72,8 @@ class ActingJob:
     automatic: Sequence[str] = ()
     """Runbooks that another job follows with the automatic step after a relapse."""
 
-    sites: Mapping[str, str | None] = dataclasses.field(default_factory=dict)
-    """Service → repository of its site, from which jobs before this one fetch and build a commit."""
+    sites: Collection[str] = ()
+    """Repositories with sites, from one of which jobs before this one fetch and build a commit."""
 
     name: str = ""
     """Start of its id (default: the GitHub environment)."""
@@ -89,11 +88,10 @@ class ActingJob:
         return f"{self.github_environment}-{self.environment}" if self.environment else "unprivileged"
 
 
-def has_other_repository(config: "Config", runbook: AnyRunbook) -> bool:
-    """Return whether the runbook's jobs check out the repository of a service."""
-    fitting = fitting_environments(config, runbook)
-    services = (each.services[name] for each in fitting for name in fitting_services(each, runbook))
-    return runbook.job.template == REDEPLOY and any(service.repository for service in services)
+def called_jobs(config: "Config", runbooks: Iterable[AnyRunbook], workflow: str) -> list[ActingJob]:
+    """Return the acting jobs of a called workflow: one for each GitHub environment and environment of `ops.yml`."""
+    selected = [each for each in runbooks if registry.called_workflow(each) == workflow]
+    return _acting_jobs(config, [(each, place) for each in selected for place in fitting_environments(config, each)])
 
 
 def button_jobs(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
@@ -101,12 +99,12 @@ def button_jobs(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
     return [dataclasses.replace(job, sites=_sites(config, runbook, job.environment)) for job in jobs]
 
 
-def _sites(config: "Config", runbook: AnyRunbook, environment: str) -> Mapping[str, str | None]:
-    """Return service → repository of its site, if the jobs of the runbook build a commit."""
+def _sites(config: "Config", runbook: AnyRunbook, environment: str) -> Collection[str]:
+    """Return the repositories of the sites, if the jobs of the runbook build a commit."""
     if runbook.job.template != REDEPLOY:
-        return {}
+        return ()
     place = config.environments[environment]
-    return {name: place.services[name].repository for name in fitting_services(place, runbook)}
+    return {place.services[name].repository or "" for name in fitting_services(place, runbook)}
 
 
 def label_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[ActingJob]:
@@ -207,7 +205,7 @@ def _acting_job(
         environment.approval_environment if github_environment in environment.approval else "",
         any(runbook.needs_approval for runbook in runbooks),
         next((runbook.timed_end.command for runbook in runbooks if runbook.timed_end), ""),
-        _sources(environment) if any(runbook.job.reads_source for runbook in runbooks) else {},
+        _sources(environment) if any(runbook.job.reads_source for runbook in runbooks) else (),
         any(_closes(runbook) for runbook in runbooks),
         _automatic(config, runbooks),
     )
@@ -224,8 +222,8 @@ def _automatic(config: "Config", runbooks: Sequence[AnyRunbook]) -> list[str]:
     return [each.name for each in runbooks if each.after_relapse(each.example, "") is not None]
 
 
-def _sources(environment: "Environment") -> dict[str, str]:
-    return {name: each.repository or "" for name, each in environment.databases.items() if each.migrations}
+def _sources(environment: "Environment") -> Collection[str]:
+    return {each.repository or "" for each in environment.databases.values() if each.migrations}
 
 
 def has_github_copies(config: "Config") -> bool:

@@ -8,6 +8,7 @@ import difflib
 import functools
 import json
 import re
+import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from ops.app.menu import build_menu
-from ops.app.registry import FIXED_WORKFLOWS
+from ops.app.registry import FIXED_WORKFLOWS, RECOVER
 from ops.app.scope import AnyRunbook, button_inputs, fitting_environments, laptop_variables
 from ops.core import next_step
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL
@@ -59,6 +60,7 @@ THIS_COPY = "${{ github.server_url }}/${{ github.repository }}"
 OUR_ACTIONS = ("setup", "gate", "run", "tell")
 GENERATED_BY = re.compile(r"^ +generated-by: (\d+\.\d+\.\w+)$", re.MULTILINE)
 JOB, EMPTY_LINES = re.compile(r"\n  ([a-z][a-z0-9_-]*:\n    name:)"), re.compile(r"\n\n+")
+LONGEST_LINE = 120
 YAML_WORDS = frozenset({"on", "off", "yes", "no", "true", "false", "null"})
 """Words that are no text in YAML without quotes."""
 SHARED_IMPORT = re.compile(r"^from (_[a-z]\w*) import .*\n", re.MULTILINE)
@@ -171,6 +173,10 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
             yield name, _button(text, config, runbook, acting)
     if approving := workflow_jobs.second_person_jobs(config, runbooks):
         yield APPROVE_BUTTON, text(APPROVE_BUTTON, acting=approving, waiting=workflow_jobs.reviewer_jobs(approving))
+    acting = workflow_jobs.called_jobs(config, runbooks.values(), RECOVER)
+    leads = {"leads": config.github.leads, "lead_label": LEAD_LABEL}
+    waiting = workflow_jobs.reviewer_jobs(acting)
+    yield RECOVER, text(RECOVER, acting=acting, waiting=waiting, **leads)
     yield "incident", _incident(text, config, runbooks)
     tasks = {task.name: task for task in workflow_jobs.scheduled_tasks(config)}
     yield (
@@ -302,7 +308,7 @@ def _load_templates() -> jinja2.Environment:
         comment_start_string="[#",
         comment_end_string="#]",
     )
-    environment.filters |= {"quoted": quoted, "literal": _literal}
+    environment.filters |= {"quoted": quoted, "literal": _literal, "folded": folded}
     return environment
 
 
@@ -313,6 +319,12 @@ def quoted(value: str | bool, /) -> str:  # noqa: FBT001  a filter
     if re.fullmatch(r"[A-Za-z][\w./ -]*", value) and value.lower() not in YAML_WORDS:
         return value
     return json.dumps(value, ensure_ascii=False)
+
+
+def folded(text: str, indent: int) -> str:
+    """Return the text on lines of at most 120 characters, broken at spaces. YAML reads them as one line."""
+    width = LONGEST_LINE - indent
+    return f"\n{' ' * indent}".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
 
 
 def _literal(value: str) -> str:

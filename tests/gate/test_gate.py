@@ -34,6 +34,7 @@ def test_label_by_writer_is_accepted_and_removed(job: Job) -> None:
         "requesters": "",
         "approval": "",
         "ends_by": "",
+        "repository": "",
         "message": "",
         "hint": "",
         "answered": "",
@@ -65,6 +66,19 @@ def test_label_selects_github_environment_of_runbook(job: Job, label: str) -> No
     assert job.outputs["power"] == (registry.load_runbook(asked.runbook).github_environment or "none")
     assert json.loads(job.outputs["params"]) == json.loads(json.dumps(asked.params))
     assert job.labels == ["incident"]
+
+
+@pytest.mark.parametrize(
+    ("label", "repository"),
+    [
+        ("recover:redeploy-frontend", "fortunet/fortunet"),
+        ("recover:rollback-frontend", ""),  # no job reads its files
+    ],
+)
+def test_gate_names_the_repository_whose_files_a_job_reads(job: Job, label: str, repository: str) -> None:
+    job.assert_accepted(job.gate(job.label(name=label)))
+
+    assert job.outputs["repository"] == repository
 
 
 def test_privileged_labels_use_security_environment() -> None:

@@ -25,7 +25,11 @@ from tests.support.workflows import generated
 
 RUNBOOKS = shipped()
 CONFIGURATIONS = {"reference": REFERENCE / "ops.yml"} | {path.parent.name: path for path in OTHERS}
-NO_RUNBOOKS = {"check-outage", "doctor", "evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak"}
+CALLED = {"recover"}
+NO_RUNBOOKS = {
+    *("check-outage", "doctor", "evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak"),
+    *CALLED,
+}
 OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
 SECRET = re.compile(r"secrets\.(\w+)")
 NEXT = "next-"

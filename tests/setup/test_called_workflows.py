@@ -1,0 +1,74 @@
+"""Files that others call: the jobs of all recoveries, whose text does not grow with the services."""
+
+import json
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.app.registry import discover_runbooks
+from ops.app.scope import fitting_environments
+from ops.config import Config, check_config
+from ops.setup import workflows
+from tests.setup.test_workflows import CONFIGURATIONS, config, expected_secrets, recovery_jobs, secrets_of
+from tests.support import plain_yaml
+
+OPTIONS = re.compile(r"\n +options:(?:\n +- .*)+")
+ACCOUNTS = {"production": "a" * 32, "staging": "b" * 32}
+
+
+def shop(services: int) -> Config:
+    """Return a shop with so many Workers, sites and databases in two environments, and a label for each Worker."""
+    environments: dict[str, Any] = {}
+    labels: dict[str, Any] = {}
+    for place, account in ACCOUNTS.items():
+        parts: dict[str, Any] = {}
+        databases: dict[str, Any] = {}
+        for number in range(services):
+            source = {"repository": f"shop/part-{number}"}
+            parts[f"api-{number}"] = {"worker": f"api-{number}", "url": f"https://api-{number}.example"}
+            build = {"command": ["npm", "run", "build"], "output": "dist"}
+            site = {"pages": f"site-{number}", "url": f"https://site-{number}.example"}
+            parts[f"site-{number}"] = {**site, "build": build, **source}
+            databases[f"orders-{number}"] = {
+                "id": str(uuid.UUID(int=number)),
+                "services": [f"api-{number}"],
+                "migrations": "migrations",
+                **source,
+            }
+            labels[f"recover:{place}-api-{number}"] = {
+                "runbook": "rollback-worker",
+                "environment": place,
+                "params": {"service": f"api-{number}"},
+            }
+        environments[place] = {"account_id": account, "services": parts, "databases": databases}
+    text = json.dumps({"environments": environments, "labels": labels})
+    accepted, _ = check_config(text).require_valid("ops.yml")
+    return accepted
+
+
+def test_called_files_do_not_grow_with_the_services() -> None:
+    one, forty = (dict(workflows.render(shop(number), discover_runbooks())) for number in (1, 40))
+
+    assert one.keys() == forty.keys()
+    for name in ("recover",):
+        small, large = (OPTIONS.sub("", each[name].partition("# digest:")[2][18:]) for each in (one, forty))
+        assert small == large
+    assert {"fetch-database-staging", "recovery-production"} <= {*plain_yaml.load(forty["recover"])["jobs"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_job_of_a_pair_has_the_secrets_of_its_runbooks(path: Path) -> None:
+    of = config(path)
+    for key, job, step in recovery_jobs("recover", path):
+        power, place = job["environment"], key.removeprefix(f"{job['environment']}-")
+        runbooks = [
+            name
+            for name, each in discover_runbooks().items()
+            if each.github_environment == power and of.environments[place] in fitting_environments(of, each)
+        ]
+        probes = {name for probe in of.environments[place].probes for name in probe.variables}
+        assert secrets_of(step) - probes == expected_secrets(of, runbooks, place) - probes
