@@ -111,6 +111,7 @@ def from_label_to_write(folder: Path, delay: float) -> float:
         output.unlink(missing_ok=True)
         job = {"GITHUB_EVENT_NAME": "issues", "GITHUB_EVENT_PATH": str(event), "GITHUB_OUTPUT": str(output)}
         job |= {"GITHUB_REF": "refs/heads/main", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_TRIGGERING_ACTOR": "alice"}
+        job |= {"GITHUB_WORKFLOW_REF": "acme/operations/.github/workflows/incident.yml@refs/heads/main"}
         answered: list[float] = []
         sandbox.fault(method="POST", path="/client/**", times=None, after=lambda: answered.append(time.perf_counter()))
         began = time.perf_counter()

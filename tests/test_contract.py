@@ -378,6 +378,7 @@ def button_options(bakery: Bakery, name: str) -> list[str]:
 
 def gate(bakery: Bakery, number: int, job: Mapping[str, str]) -> None:
     event, written = bakery.world.folder / "event.json", bakery.world.folder / "of-the-gate"
+    hub = bakery.world.sandbox.github
     event.write_text(json.dumps(bakery.world.sandbox.github.label(number, "recover:shop", "alice")))
     started = {
         "GITHUB_EVENT_NAME": "issues",
@@ -386,6 +387,7 @@ def gate(bakery: Bakery, number: int, job: Mapping[str, str]) -> None:
         "GITHUB_REF": "refs/heads/main",
         "GITHUB_RUN_ATTEMPT": "1",
         "GITHUB_TRIGGERING_ACTOR": "alice",
+        "GITHUB_WORKFLOW_REF": f"{hub.repository}/.github/workflows/incident.yml@refs/heads/main",
     }
     assert bakery.ops("gate", **{**job, **started}).code == 0
     bakery.rows.add("outputs of the gate", outputs(written))

@@ -42,6 +42,8 @@ FIXED_WORKFLOWS = (
     *CALLED_WORKFLOWS,
 )
 """Names of the workflow files that `ops workflows sync` writes besides those of the buttons."""
+DIRECT = "-direct"
+"""Ends the name of a button that calls no other file, for a runbook that has a usual button too."""
 OPS = Path(__file__).parent.parent
 FOLDER = OPS / "runbooks"
 _outside: dict[str, Path] = {}
@@ -131,6 +133,12 @@ def called_workflow(runbook: Runbook[Any]) -> str:
     if runbook.job.template == REDEPLOY:
         return REDEPLOY
     return RECOVER if runbook.github_environment else PROPOSE
+
+
+def find_button_runbook(file: str) -> str:
+    """Return the runbook that a workflow file starts as a button, by its name without `.yml`; "" for other files."""
+    name = file.removesuffix(DIRECT) if file in FIXED_WORKFLOWS else file
+    return name if name in runbook_names() else ""
 
 
 def record_rules(config: "Config | None") -> RecordRules:

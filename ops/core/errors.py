@@ -308,7 +308,7 @@ class Reason(StrEnum):
     RERUN = "rerun"
     """One job was started again, or all jobs after something had changed."""
     OTHER_REF = "other_ref"
-    """The workflow was started on another branch than the default branch."""
+    """The run is not of the workflow for this request that `ops workflows sync` writes, on the default branch."""
     NOT_A_PERSON = "not_a_person"
     """A bot or an app made the request."""
     NO_WRITE_ACCESS = "no_write_access"

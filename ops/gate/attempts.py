@@ -17,7 +17,7 @@ from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, ResponderList, describe_permitted, find_lists
 from ops.core.run_record import RecordRules
 from ops.gate.outcomes import GateJob, RecoveryRequest, RefusedRequest
-from ops.gate.refusals import APPROVE_AGAIN, PRESS_AGAIN
+from ops.gate.refusals import APPROVE_AGAIN, PRESS_AGAIN, SYNC
 from ops.github import actions, permissions
 from ops.github.client import connect, provider_errors
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 
 _CHANGES = {"writing", "written"}
-SYNC = "Run `ops workflows sync` and merge the workflow files that it writes."
 NO_ENVIRONMENT = "none"
 """In place of a GitHub environment: the job has none."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ops.app.registry import find_button_runbook
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL, Approval, is_digest
 from ops.core.names import CHECK_OUTAGE, LEAD_LABEL
 from ops.core.tolerant_json import text_in
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 LABEL_PREFIX = "recover:"
 """A label with this prefix is meant for Backout, even if `ops.yml` does not have it."""
+LABELS = "incident"
+"""Name of the workflow file that reads labels."""
 REPORT_LABEL = "report"
 """The label that creates or updates the report, at any time, also on a closed incident."""
 _COMMON_INPUTS = {"environment", "incident", "dry_run"}
@@ -114,7 +117,7 @@ def _read_hand_over(
     login = next((login for name, login in names.items() if name.lower() == label.lower()), "")
     refused = (
         refusals.refuse_sender(payload)
-        or refusals.refuse_job(payload, job)
+        or refusals.refuse_job(payload, job, LABELS)
         or (None if login else refusals.unknown_label(label, names))
         or (None if fields.text(issue, "state", of="issue.") == "open" else refusals.closed_incident())
         or refusals.refuse_age(at, job.now)
@@ -168,7 +171,7 @@ def _read_recovery_label(payload: Any, issue: Mapping[str, Any], label: str, con
     )
     refused = (
         refusals.refuse_sender(payload)
-        or refusals.refuse_job(payload, job)
+        or refusals.refuse_job(payload, job, LABELS)
         or (refusals.unknown_label(label, config.labels) if request is None else None)
         or (refusals.misspelled_label(label, name) if name != label else None)
         or (None if state == "open" else refusals.refuse_on_closed(request, issue, job))
@@ -212,24 +215,27 @@ def _report_due(payload: Any, job: GateJob, at: str, label: str | None = None) -
 
 def _read_button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJob) -> Outcome:
     """Read `workflow_dispatch`: the file of the workflow names the runbook, and its inputs are the parameters."""
-    path = re.fullmatch(r"\.github/workflows/([a-z0-9-]+)\.ya?ml", fields.text(payload, "workflow"))
-    if path is not None and path[1] == APPROVE_BUTTON:
-        return _read_approval_button(payload, job)
-    if path is None or path[1] not in runbooks:
-        return IgnoredEvent(cause="the workflow is no runbook's button")
     if _is_other_repository(payload, job):
         return IgnoredEvent(cause=_OTHER_REPOSITORY)
+    path = re.fullmatch(re.escape(refusals.WORKFLOWS) + r"([a-z0-9-]+)\.yml", fields.text(payload, "workflow"))
+    file = path[1] if path else ""
+    if file == APPROVE_BUTTON:
+        return _read_approval_button(payload, job)
     inputs = {} if payload.get("inputs") is None else fields.mapping(payload["inputs"], "inputs")
-    given = {name: fields.input_text(inputs, name) for name in inputs if name in {*runbooks[path[1]], *_COMMON_INPUTS}}
+    incident = fields.issue_number(fields.input_text({"incident": "", **inputs}, "incident"), job.repository)
+    runbook = find_button_runbook(file)
+    if runbook not in runbooks:
+        return refusals.replace_fields(refusals.other_workflow(job), incident=incident)
+    given = {name: fields.input_text(inputs, name) for name in inputs if name in {*runbooks[runbook], *_COMMON_INPUTS}}
     request = RecoveryRequest(
-        runbook=path[1],
+        runbook=runbook,
         params={
-            name: _parse_input(value, runbooks[path[1]][name][0])
+            name: _parse_input(value, runbooks[runbook][name][0])
             for name, value in given.items()
             if name not in _COMMON_INPUTS and value
         },
         environment=given.get("environment", ""),
-        incident=fields.issue_number(given.get("incident", ""), job.repository),
+        incident=incident,
         sender=fields.text(payload, "sender", "login"),
         sender_id=fields.number(payload, "sender", "id"),
         actor=job.actor,
@@ -239,7 +245,7 @@ def _read_button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJo
     )
     refused = (
         refusals.refuse_sender(payload)
-        or refusals.refuse_job(payload, job)
+        or refusals.refuse_job(payload, job, file)
         or refuse_unknown_time(job)
         or (refusals.unknown_environment(request, config) if request.environment not in config.environments else None)
         or refusals.refuse_age(request.requested_at, job.now)
@@ -248,8 +254,6 @@ def _read_button(payload: Any, config: "Config", runbooks: Runbooks, job: GateJo
 
 
 def _read_approval_button(payload: Any, job: GateJob) -> Outcome:
-    if _is_other_repository(payload, job):
-        return IgnoredEvent(cause=_OTHER_REPOSITORY)
     inputs = fields.mapping(fields.field_value(payload, "inputs"), "inputs")
     digest = fields.text(inputs, "digest", of="inputs.").strip().lower()
     incident = fields.issue_number(fields.text(inputs, "incident", of="inputs.").strip(), job.repository)
@@ -263,7 +267,7 @@ def _read_approval_button(payload: Any, job: GateJob) -> Outcome:
     )
     refused = (
         refusals.refuse_sender(payload)
-        or refusals.refuse_job(payload, job)
+        or refusals.refuse_job(payload, job, APPROVE_BUTTON)
         or refuse_approval_again(job)
         or refusals.refuse_unknown_press(job)
         or (None if is_digest(digest) else refusals.unusable_digest(digest))
@@ -337,7 +341,7 @@ def read_leak(
         else:
             return IgnoredEvent(cause="this event reports no leak")
         fields_sent = fields.mapping({} if fields_sent is None else fields_sent, "what was sent")
-        refused = refusals.refuse_job(payload, job)
+        refused = refusals.refuse_ref(payload, job)
         return refused if refused is not None else _read_report(fields_sent, declared)
     except fields.MalformedFieldError as error:
         return MalformedEvent(cause=str(error))

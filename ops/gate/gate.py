@@ -98,7 +98,8 @@ class Gate:
             case outcomes.ApprovalEvent():
                 return self._check_approval(outcome)
             case outcomes.RefusedRequest():
-                return self._refuse(outcome)
+                # The label is for the workflow that `ops workflows sync` writes, which may run too.
+                return self._refuse(outcome, takes_label=outcome.reason != Reason.OTHER_REF)
             case _:
                 return self._check_request(outcome)
 
@@ -106,6 +107,7 @@ class Gate:
         return outcomes.GateJob(
             repository=actions.require_variable(self.environ, "GITHUB_REPOSITORY"),
             ref=actions.require_variable(self.environ, "GITHUB_REF"),
+            workflow_ref=actions.require_variable(self.environ, "GITHUB_WORKFLOW_REF"),
             run_attempt=actions.run_attempt(self.environ),
             actor=self._actor,
             now=current_time(self.environ),
@@ -172,6 +174,8 @@ class Gate:
         self, request: outcomes.RecoveryRequest, answer: permissions.PermissionCheck, by: str, **more: str
     ) -> int:
         """Write the outputs that start the acting job, and show the request to reviewers."""
+        if (refusal := refusals.refuse_called(request, self.environ.get("OPS_CALLED", ""))) is not None:
+            return self._refuse(refusal, takes_label=False)
         runbook, own = registry.load_runbook(request.runbook), self.environ["GITHUB_REPOSITORY"]
         self._write_outputs(
             go="true",
@@ -226,7 +230,8 @@ class Gate:
         if registry.load_runbook(request.runbook).github_environment not in environment.approval:
             return
         name, run, comment = environment.approval_environment, actions.run_id(self.environ), self._comment_id
-        text = approval.text_for_reviewers(request, name, self._commands(request)[refusals.LAPTOP])
+        command = refusals.list_commands(program_name(self.environ), request)[refusals.LAPTOP]
+        text = approval.text_for_reviewers(request, name, command)
         self._show_on_run(
             "notice", "approval", f"{request.runbook} in {request.environment} waits for a reviewer", text
         )
@@ -407,7 +412,7 @@ class Gate:
         texts = {"message": self.redactor.redact_text(message), "hint": self.redactor.redact_text(hint)}
         self._write_outputs(go="false", report="false", reason=refusal.reason.value, **texts)
         self.warn(f"refused: {message}\n hint: {hint}")
-        commands = self._commands(refusal.request)
+        commands = refusals.list_commands(program_name(self.environ), refusal.request)
         for where, command in commands.items():
             self.warn(f" {where}: {to_one_line(command)}")
         variables = refusals.list_laptop_variables(self.config, refusal.request)
@@ -464,13 +469,6 @@ class Gate:
         return self._warn_on_failure(
             "comment", lambda number: triggers.save_refusal(self.repository, number, text), refusal.incident
         )
-
-    def _commands(self, request: outcomes.RecoveryRequest | None) -> dict[str, str]:
-        """Return the same request for a laptop and for the button."""
-        if request is None:
-            return {}
-        where = {"environment": request.environment, "incident": request.incident}
-        return refusals.manual_commands(program_name(self.environ), request.runbook, {**request.params, **where})
 
     def _show_on_run(self, level: Literal["notice", "error"], title: str, message: str, body: str) -> None:
         """Show the text as annotation and summary of the workflow run."""

@@ -18,6 +18,8 @@ class GateJob:
 
     repository: str
     ref: str
+    workflow_ref: str
+    """Repository, file and ref from which GitHub started the run: in a called workflow, those of its caller."""
     run_attempt: int
     actor: str
     now: datetime

@@ -33,6 +33,8 @@ CLOSED_LABEL_PERIOD = timedelta(days=7)
 """How long a closed incident accepts the label that resets its switches."""
 PRESS_AGAIN = "Put the label on again, or press the button again: that is a new request."
 APPROVE_AGAIN = "Read the plan on the incident, and approve it again."
+SYNC = "Run `ops workflows sync` and merge the workflow files that it writes."
+WORKFLOWS = ".github/workflows/"
 _ON_THE_DEFAULT_BRANCH = "Start the workflow on the default branch: only merged code may act."
 
 
@@ -49,7 +51,7 @@ def refuse_sender(payload: Any) -> RefusedRequest | None:
     )
 
 
-def refuse_job(payload: Any, job: GateJob) -> RefusedRequest | None:
+def refuse_ref(payload: Any, job: GateJob) -> RefusedRequest | None:
     branch = fields.text(payload, "repository", "default_branch")
     if job.ref != f"refs/heads/{branch}":
         return RefusedRequest(
@@ -59,6 +61,42 @@ def refuse_job(payload: Any, job: GateJob) -> RefusedRequest | None:
             values={"ref": job.ref, "branch": branch},
         )
     return None
+
+
+def refuse_job(payload: Any, job: GateJob, file: str) -> RefusedRequest | None:
+    """Refuse a run of another file or ref than that of the workflow that `ops workflows sync` writes for the event.
+
+    `file` is its name without `.yml`.
+    """
+    is_ours = job.workflow_ref == f"{job.repository}/{WORKFLOWS}{file}.yml@{job.ref}"
+    return refuse_ref(payload, job) or (None if is_ours else other_workflow(job))
+
+
+def other_workflow(job: GateJob) -> RefusedRequest:
+    return RefusedRequest(
+        reason=Reason.OTHER_REF,
+        message="this run is of {workflow}, which `ops workflows sync` does not write for such a request",
+        hint="Use a label or a button that `ops workflows sync` wrote, and delete the other workflow.",
+        values={"workflow": job.workflow_ref.removeprefix(f"{job.repository}/")},
+    )
+
+
+def refuse_called(request: RecoveryRequest, called: str) -> RefusedRequest | None:
+    """Refuse a runbook whose jobs are not in this called workflow; "" is a workflow that calls none.
+
+    That happens if a label of ops.yml got another runbook, or somebody edited a caller.
+    """
+    needed = registry.called_workflow(registry.load_runbook(request.runbook))
+    if called in {"", needed}:
+        return None
+    return RefusedRequest(
+        reason=Reason.OTHER_REF,
+        message=f"{called}.yml, which this run called, has no jobs for {request.runbook}: {needed}.yml has them",
+        hint=SYNC,
+        incident=request.incident,
+        label=request.label,
+        request=request,
+    )
 
 
 def refuse_unknown_press(job: GateJob) -> RefusedRequest | None:
@@ -332,6 +370,14 @@ def manual_commands(program: str, runbook: str, options: Mapping[str, Any]) -> d
         BUTTON: next_step.describe_button(runbook, options),
         "with gh": next_step.build_gh_command(runbook, options),
     }
+
+
+def list_commands(program: str, request: RecoveryRequest | None) -> dict[str, str]:
+    """Return the refused request for other places; nothing if it is not known."""
+    if request is None:
+        return {}
+    where = {"environment": request.environment, "incident": request.incident}
+    return manual_commands(program, request.runbook, {**request.params, **where})
 
 
 def _sentence(text: str) -> str:

@@ -73,6 +73,7 @@ def _read_event(config: "Config", environ: Mapping[str, str], now: datetime) -> 
     job = outcomes.GateJob(
         repository=actions.require_variable(environ, "GITHUB_REPOSITORY"),
         ref=actions.require_variable(environ, "GITHUB_REF"),
+        workflow_ref=environ.get("GITHUB_WORKFLOW_REF", ""),
         run_attempt=actions.run_attempt(environ),
         actor=actions.require_variable(environ, "GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR"),
         now=now,

@@ -33,6 +33,7 @@ class Job:
         path.write_text(payload if isinstance(payload, str) else json.dumps(payload))
         self.output.unlink(missing_ok=True)
         sender = payload.get("sender") if isinstance(payload, Mapping) else None
+        repository = environ.get("GITHUB_REPOSITORY", self.github.repository)
         usual = {
             **self.github.environ(),
             "GITHUB_ACTIONS": "true",
@@ -41,6 +42,7 @@ class Job:
             "GITHUB_OUTPUT": str(self.output),
             "GITHUB_REF": "refs/heads/main",
             "GITHUB_RUN_ATTEMPT": "1",
+            "GITHUB_WORKFLOW_REF": f"{repository}/{workflow_file(payload)}@refs/heads/main",
             "GITHUB_TRIGGERING_ACTOR": sender["login"] if sender else "alice",
         }
         return self.world.ops("gate", "--config", str(self.world.config), **{**usual, **self.environ, **environ})
@@ -79,6 +81,12 @@ class Job:
         assert re.search(rf"Reason: \[`{reason}`\]\({page}\)", comment), comment
         assert "**Next step:**" in comment
         assert LABEL not in self.labels
+
+
+def workflow_file(payload: Any) -> str:
+    """Return the path of the workflow that such an event starts: that of the button, or the one that reads labels."""
+    button = payload.get("workflow") if isinstance(payload, Mapping) else None
+    return button or ".github/workflows/incident.yml"
 
 
 def parse_outputs(text: str) -> dict[str, str]:

@@ -184,20 +184,13 @@ def test_triggering_actor_is_checked_too(job: Job, actor: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("ago", "environ", "reason"),
-    [
-        (31, {}, "request_too_old"),
-        (-2, {}, "request_too_old"),
-        (0, {"GITHUB_REF": "refs/heads/evil`@org/team`"}, "other_ref"),
-    ],
-)
-def test_old_event_or_other_branch_is_refused(job: Job, ago: int, environ: dict[str, str], reason: str) -> None:
+@pytest.mark.parametrize("ago", [31, -2])
+def test_event_of_another_time_is_refused(job: Job, ago: int) -> None:
     at = job.world.sandbox.clock.now() - timedelta(minutes=ago)
 
-    done = job.gate(job.github.label(job.incident, LABEL, "alice", at=at), **environ)
+    done = job.gate(job.github.label(job.incident, LABEL, "alice", at=at))
 
-    job.assert_refused(done, reason)
+    job.assert_refused(done, "request_too_old")
 
 
 @pytest.mark.slow
@@ -407,7 +400,10 @@ def test_event_without_json_is_malformed(job: Job, text: str) -> None:
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name",
-    ["GITHUB_EVENT_NAME", "GITHUB_EVENT_PATH", "GITHUB_REF", "GITHUB_RUN_ATTEMPT", "GITHUB_TOKEN", "GITHUB_OUTPUT"],
+    [
+        *("GITHUB_EVENT_NAME", "GITHUB_EVENT_PATH", "GITHUB_REF", "GITHUB_RUN_ATTEMPT", "GITHUB_WORKFLOW_REF"),
+        *("GITHUB_TOKEN", "GITHUB_OUTPUT"),
+    ],
 )
 def test_missing_job_variable_is_named(job: Job, name: str) -> None:
     payload = job.label()

@@ -43,7 +43,9 @@ LABEL = "recover:rollback-api"
 
 def job(**changed: Any) -> GateJob:
     usual = {"repository": REPOSITORY, "ref": "refs/heads/main", "run_attempt": 1, "actor": "alice", "now": NOW}
-    return GateJob(**{**usual, **changed})
+    given = {**usual, **changed}
+    file = given.pop("file", "incident")
+    return GateJob(workflow_ref=f"{given['repository']}/.github/workflows/{file}.yml@{given['ref']}", **given)
 
 
 def payload(action: str = "labeled", **issue: Any) -> dict[str, Any]:
@@ -70,7 +72,8 @@ def button(**inputs: Any) -> dict[str, Any]:
 
 
 def parse(event: str, body: Any, **changed: Any) -> Outcome:
-    return read_event(event, body, CONFIG, RUNBOOKS, job(**changed))
+    file = {"file": "rollback-worker"} if event == "workflow_dispatch" else {}
+    return read_event(event, body, CONFIG, RUNBOOKS, job(**file, **changed))
 
 
 def reason(outcome: Outcome) -> Reason:
@@ -188,7 +191,6 @@ def _replace_field(body: dict[str, Any], path: str, value: Any) -> dict[str, Any
         ("issues", payload("closed", pull_request={"url": "x"})),
         ("issues", _replace_field(payload(), "repository.full_name", "acme/fork")),
         ("issues", _replace_field(payload("closed"), "repository.full_name", "acme/fork")),
-        ("workflow_dispatch", _replace_field(button(), "workflow", ".github/workflows/ci.yml")),
         ("workflow_dispatch", _replace_field(button(), "repository.full_name", "acme/fork")),
         ("push", {}),
         ("issue_comment", payload("created")),

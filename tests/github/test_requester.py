@@ -16,6 +16,7 @@ from ops.github.requester import ROUTES, check_answer, expected_answer
 from sandbox import Sandbox
 from sandbox.github import GitHub
 from tests.conftest import REFERENCE, Outcome, World
+from tests.gate.support import workflow_file
 from tests.gate.test_button import BUTTON
 from tests.support.limits import changed, limits_world
 from tests.support.properties import holds_for
@@ -127,6 +128,7 @@ class Scene:
             "GITHUB_RUN_ID": "7",
             "GITHUB_RUN_ATTEMPT": "1",
             "GITHUB_TRIGGERING_ACTOR": "alice",
+            "GITHUB_WORKFLOW_REF": f"{self.github.repository}/{workflow_file(payload)}@refs/heads/main",
         }
 
 

@@ -212,7 +212,9 @@ def test_failed_github_write_can_be_repeated(reports: Reports) -> None:
 
 
 NOW = parse_utc("2026-11-24T03:05Z")
-JOB = GateJob(repository="acme/operations", ref="refs/heads/main", run_attempt=1, actor="alice", now=NOW)
+JOB = GateJob(
+    repository="acme/operations", ref="refs/heads/main", workflow_ref="", run_attempt=1, actor="alice", now=NOW
+)
 WHERE = {"repository": {"full_name": "acme/operations", "default_branch": "main"}}
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=300),

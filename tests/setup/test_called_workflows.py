@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.app.registry import discover_runbooks
+from ops.app.registry import CALLED_WORKFLOWS, discover_runbooks
 from ops.app.scope import fitting_environments
 from ops.config import Config, check_config
 from ops.setup import workflows
@@ -72,3 +72,16 @@ def test_job_of_a_pair_has_the_secrets_of_its_runbooks(path: Path) -> None:
         ]
         probes = {name for probe in of.environments[place].probes for name in probe.variables}
         assert secrets_of(step) - probes == expected_secrets(of, runbooks, place) - probes
+
+
+def test_called_file_names_itself_to_the_gate() -> None:
+    """Else the gate would start a runbook whose jobs are in another file, and no job would run."""
+    files = dict(workflows.render(shop(1), discover_runbooks()))
+    steps = {
+        name: plain_yaml.load(files[name])["jobs"]["gate"]["steps"][-1]
+        for name in CALLED_WORKFLOWS
+        if name in files and "on: workflow_call" in files[name]
+    }
+
+    assert "recover" in steps
+    assert {name: step["with"]["called"] for name, step in steps.items()} == {name: name for name in steps}

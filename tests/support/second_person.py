@@ -13,7 +13,7 @@ from ops.tools.source_files import SourceFiles, save_source_files
 from sandbox.github import GitHub
 from sandbox.github.users.state import ACTIONS_BOT
 from tests.conftest import Outcome, World
-from tests.gate.support import parse_outputs
+from tests.gate.support import parse_outputs, workflow_file
 from tests.support import shop
 
 DATABASE = "0d0a0da8-0000-4000-8000-000000005409"
@@ -157,6 +157,7 @@ class Desk:
             "GITHUB_EVENT_NAME": event,
             "GITHUB_EVENT_PATH": str(self.world.folder / "event.json"),
             "GITHUB_TRIGGERING_ACTOR": payload["sender"]["login"],
+            "GITHUB_WORKFLOW_REF": f"{self.hub.repository}/{workflow_file(payload)}@refs/heads/main",
             "SHOP_TOKEN": None,
         }
         done = self.world.ops("gate", "--config", str(self.world.config), **self.job(run, **{**given, **environ}))
