@@ -134,6 +134,11 @@ class Service(NamedModel):
         """Return the probes of a watch: all without a browser, which takes too long for its rounds."""
         return tuple(each for each in self.probes if each.browser is None)
 
+    @property
+    def quick_probes(self) -> tuple[Probe, ...]:
+        """Return the probes that only send requests."""
+        return tuple(each for each in self.probes if each.http or each.page)
+
     def probes_with(self, objects: Iterable[str]) -> tuple[Probe, ...]:
         """Return its probes and those of the named Durable Objects; unknown names are ignored."""
         named = (self.durable_objects[name] for name in objects if name in self.durable_objects)

@@ -185,6 +185,22 @@ class ServiceSigns:
     def is_failing(self) -> bool:
         return self.verdict == Verdict.UNHEALTHY
 
+    @property
+    def is_likely(self) -> bool:
+        """Return whether it may be the cause: it fails, or was deployed shortly before."""
+        return self.is_failing or bool(self.recent_deployment)
+
+
+@dataclass(frozen=True)
+class LiveSigns:
+    """Signs of several services at one moment, as far as they could be read in time."""
+
+    read_at: datetime
+    services: Mapping[tuple[str, str], ServiceSigns]
+    """Environment and service → its signs."""
+    unseen: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+    """Each sign that is unknown with its reason, and where."""
+
 
 @dataclass(frozen=True)
 class OutageEvidence:

@@ -3,12 +3,14 @@
 import _thread
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -68,6 +70,26 @@ def run_in_batches(calls: Sequence[Callable[[], T]], size: int) -> list[T]:
     """Run the calls like `run_parallel`, at most `size` at the same time."""
     batches = (calls[at : at + size] for at in range(0, len(calls), size))
     return [result for batch in batches for result in run_parallel(batch)]
+
+
+def run_in_time(calls: Mapping[K, Callable[[], T]], size: int, seconds: float) -> dict[K, T]:
+    """Run the calls in `size` threads, and return the results that are there after these real seconds.
+
+    A call that fails, or that began too late, has none.
+    """
+    results, waiting, until = dict[K, T](), deque(calls.items()), time.monotonic() + seconds
+
+    def work() -> None:
+        while waiting:
+            with suppress(Exception):  # also the IndexError of the last call, which another thread took
+                key, call = waiting.popleft()
+                results[key] = call()
+
+    for future in [start_call(work) for _ in range(min(size, len(calls)))]:
+        with suppress(TimeoutError):
+            future.result(timeout=max(0.0, until - time.monotonic()))
+    waiting.clear()
+    return results.copy()
 
 
 def run_parallel_mixed(calls: Sequence[Callable[[], Any]]) -> list[Any]:

@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ops.app.configuration import probe_environ, read_config, register_secrets
 from ops.app.scope import Place
 from ops.app.session import Session
-from ops.cloudflare.response import CloudflareApiError
-from ops.config.probes import ProbeSet
-from ops.core.clock import format_duration, format_rfc3339, format_utc
+from ops.core.clock import format_rfc3339, format_utc
 from ops.core.errors import Decision, OpsError, ProviderError, Reason
 from ops.core.next_step import build_command
 from ops.core.outage import (
@@ -39,7 +37,6 @@ from ops.core.verdict import KeyAnswer, KeyVerdict, Verdict
 from ops.core.version import __version__
 from ops.github import actions
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.pages.snapshot import SiteClients, live_content
 from ops.probes.status_page import (
     CLOUDFLARE_STATUS,
     GITHUB_COMPONENTS,
@@ -52,6 +49,7 @@ from ops.probes.status_page import (
     used_products,
 )
 from ops.render import collapse_blank_lines, load_templates, to_one_line
+from ops.status.signs import probe_service, read_deployment
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
@@ -62,12 +60,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAX_CALLS = 8
 """Services that are read at the same time."""
-RECENT = timedelta(hours=1)
-"""Age up to which a deployment may be the cause."""
 MAX_PAUSE = timedelta(days=1)
 """Age of the newest reported incident up to which automatic runs pause: some stay open for weeks."""
-SUSPENDED = "suspended"
-"""Word in Cloudflare's refusal of a suspended account; its error code is not documented."""
 SUPPORT = "https://support.cloudflare.com"
 SOURCE = "outage"
 """Source of its records."""
@@ -152,12 +146,12 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
         session = Session(environment, environ, ending, config)
         now = session.clock.now()
         variables = probe_environ(environ, names)
-        probe = partial(_probe, session, environ=variables, redactor=redactor, folder=config_path.parent)
+        probe = partial(probe_service, session, environ=variables, redactor=redactor, folder=config_path.parent)
         cloudflare, github, reads, verdicts, providers = run_parallel_mixed(
             [
                 lambda: read_document(session.web(), CLOUDFLARE_STATUS, group=PRODUCTS_GROUP, within=STATUS_SECONDS),
                 lambda: _read_github(session, config),
-                lambda: _each(partial(_read_deployment, session, each, now) for each in services),
+                lambda: _each(partial(read_deployment, session, each, now) for each in services),
                 lambda: _each(partial(probe, each) for each in services),
                 lambda: _check_providers(session, environment, [each.name for each in services]),
             ]
@@ -234,32 +228,6 @@ def _read_github(session: Session, config: "Config") -> StatusReport | None:
     if config.github.enterprise_server:
         return None
     return read_report(session.web(), GITHUB_STATUS, GITHUB_COMPONENTS, within=STATUS_SECONDS)
-
-
-def _read_deployment(session: Session, service: "Service", now: datetime) -> tuple[ApiState, str | None]:
-    """Return the state of the API, and a description of a recent deployment."""
-    try:
-        if service.worker:
-            times = [each.created_on for each in session.workers.list_deployments(service.worker)[:1]]
-        else:
-            listed = session.pages.list_deployments(service.pages)
-            times = sorted((each.created_on for each in listed if each.can_serve_production), reverse=True)[:1]
-    except ProviderError as error:
-        if isinstance(error, CloudflareApiError) and SUSPENDED in error.text.casefold():
-            return ApiState.SUSPENDED, None
-        is_outage = error.reason in {Reason.PROVIDER_UNAVAILABLE, Reason.MALFORMED_ANSWER}
-        return ApiState.FAILS if is_outage else ApiState.UNKNOWN, None
-    recent = [at for at in times if now - at <= RECENT]
-    described = (f"a deployment {format_duration((now - at).total_seconds())} ago" for at in recent)
-    return ApiState.WORKS, next(described, "")
-
-
-def _probe(session: Session, service: "Service", *, environ: Any, redactor: Redactor, folder: Path) -> Verdict:
-    """Run one round of the probes that only send requests."""
-    quick = tuple(each for each in service.probes if each.http or each.page)
-    runner = session.probe_runner(environ, redactor, folder.resolve())
-    content = live_content(SiteClients(session, session), service) if service.pages else None
-    return runner.run_round(ProbeSet(service.url, quick, service.verify, find_content=content)).verdict
 
 
 def _check_providers(session: Session, environment: "Environment", services: Sequence[str]) -> Mapping[str, Verdict]:
