@@ -8,31 +8,57 @@ from ops.app.scope import button_inputs, scope_of
 from ops.config.labels import RecoveryOption, list_recovery_options
 from ops.core.approval import APPROVE_BUTTON
 from ops.core.next_step import build_command
+from ops.core.outage import LiveSigns
 from ops.core.responders import find_lists, permitted_logins
-from ops.publish import menu
-from ops.publish.menu import MenuParts, MenuRow, MenuStart
+from ops.publish.menu import MenuRow, MenuSection, MenuStart, RecoveryMenu
 
 if TYPE_CHECKING:
     from ops.config import Config
 
 
-def build_menu(config: "Config", program: Sequence[str], number: str, page: str) -> MenuParts:
+def build_menu(
+    config: "Config",
+    program: Sequence[str],
+    number: str,
+    page: str,
+    *,
+    environment: str = "",
+    signs: LiveSigns | None = None,
+    note: str = "",
+) -> RecoveryMenu:
     """Return the menu of an incident.
 
     `program` starts its commands and may name the file of ops.yml; `page` is the URL of the operations repository.
+    `environment`: the only one to show (default: all). `note` answers a name that ops.yml does not have.
     """
+    facts = list_runbook_facts()
     options: dict[str, list[RecoveryOption]] = {}
-    for option in list_recovery_options(config, list_runbook_facts()):
+    for option in list_recovery_options(config, facts, environment):
         options.setdefault(option.service, []).append(option)
-    sections = {
-        service: menu.render_section(
-            service, list(_rows(config, each, program, number)), _variables(config, service, each), page
-        )
-        for service, each in options.items()
-    }
-    has_labels = any(option.labels for each in options.values() for option in each)
-    head = menu.render_head(number, has_labels=has_labels, responders=config.responders)
-    return menu.MenuParts(head, sections, menu.render_foot(program[0], number))
+    sections = [_section(config, service, each, program, number) for service, each in options.items()]
+    seen = [(place, each) for place, each in (signs.services.items() if signs else ()) if each.is_likely]
+    likely = [
+        _section(config, service, list(list_recovery_options(config, facts, name, service)), program, number)
+        for (name, service), _ in sorted(seen, key=lambda item: not item[1].is_failing)
+    ]
+    return RecoveryMenu(
+        number,
+        program[0],
+        page,
+        sections,
+        [each for each in likely if each.rows],
+        config.responders,
+        signs,
+        note,
+    )
+
+
+def _section(
+    config: "Config", service: str, options: Sequence[RecoveryOption], program: Sequence[str], number: str
+) -> MenuSection:
+    environments = tuple(dict.fromkeys(option.environment for option in options))
+    rows = list(_rows(config, options, program, number))
+    return MenuSection(service, environments, rows, _variables(config, service, options))
 
 
 def _rows(

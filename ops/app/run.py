@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ops.config import Config, Service
     from ops.config.types import Contact
     from ops.probes.runner import ProbeRunner
-    from ops.publish.menu import MenuParts
+    from ops.publish.menu import RecoveryMenu
 
 WATCHED = {Decision.RECOVERED, Decision.HEALTHY_AS_BEFORE, Decision.NO_EVIDENCE, Decision.STILL_UNHEALTHY}
 """Decisions after which services are watched. After all others it is not known that our change is live."""
@@ -181,11 +181,11 @@ def _changed_services(request: RunRequest, result: EndedRun, config: "Config") -
     return [environment.services[name] for name in names if name in environment.services]
 
 
-def _menu(config: "Config", environ: Mapping[str, str], path: Path) -> "Callable[[str, str], MenuParts]":
+def _menu(config: "Config", environ: Mapping[str, str], path: Path) -> "Callable[[str, str], RecoveryMenu]":
     return functools.partial(_build_menu, config, published_prefix(environ, path, config))
 
 
-def _build_menu(config: "Config", program: tuple[str, ...], number: str, page: str) -> "MenuParts":
+def _build_menu(config: "Config", program: tuple[str, ...], number: str, page: str) -> "RecoveryMenu":
     from ops.app.menu import build_menu  # loads every runbook, for a run that opens an incident
 
     return build_menu(config, program, number, page)

@@ -130,6 +130,21 @@ def _ask(name: str, config: Path, given: dict[str, str | None]) -> str:
     return str(given[name])
 
 
+@incident.command(epilog="ops incident menu 42")
+@click.argument("number", type=INCIDENT)
+@CONFIG
+@click.pass_obj
+def menu(redactor: Redactor, /, *, number: int, config: Path) -> None:
+    """Post the recovery menu of an incident, or renew it.
+
+    It probes the services of the form for a few seconds: those that fail or changed within the hour come first. A menu
+    that somebody else posted stays as it is.
+    """
+    from ops.status import incident_menu as work
+
+    echo(work.post_menu(number, config, github_environ(config, redactor), redactor))
+
+
 @incident.command("list", epilog="ops incident list")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @CONFIG

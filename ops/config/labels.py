@@ -41,25 +41,35 @@ def format_params(params: Mapping[str, Any]) -> str:
     return " ".join(f"{k}={','.join(v) if isinstance(v, tuple | list) else v}" for k, v in params.items())
 
 
-def list_recovery_options(config: "Config", runbooks: Iterable[RunbookFacts]) -> Iterator[RecoveryOption]:
+def list_recovery_options(
+    config: "Config", runbooks: Iterable[RunbookFacts], environment: str = "", service: str = ""
+) -> Iterator[RecoveryOption]:
     """Yield the recoveries of each service, in the environments that its labels name, else in all that have it.
 
-    Recoveries with a label come first, in the order of the labels.
+    `environment` and `service`: the only ones (default: all). Recoveries with a label come first, in the order of the
+    labels.
     """
-    for name in config.service_names:
+    for name in [service] if service else config.service_names:
         labels = {put: label for put, label in config.labels.items() if _service(config, label) == name}
-        named = dict.fromkeys(label.environment for label in labels.values())
-        for environment in named or [e for e, each in config.environments.items() if name in each.services]:
-            options, kinds = [], _kinds(config.environments[environment], name)
-            for runbook in (each for each in runbooks if kinds & {*each.kinds}):
-                what = runbook.when, runbook.name, name, environment
-                starts = {p: o for p, o in labels.items() if (o.runbook, o.environment) == (runbook.name, environment)}
-                fits = runbook.fits(config.environments[environment], name)
-                options += [RecoveryOption(*what, put, params) for put, params in _alike(starts)] or [
-                    RecoveryOption(*what, (), params) for params in fits
-                ]
-            place = {put: number for number, put in enumerate(labels)}
-            yield from sorted(options, key=lambda option: place[option.labels[0]] if option.labels else len(place))
+        having = [each for each, place in config.environments.items() if name in place.services]
+        named = dict.fromkeys(label.environment for label in labels.values()) or having
+        for each in [environment] if environment in having else [] if environment else named:
+            yield from _options(config.environments[each], name, labels, runbooks)
+
+
+def _options(
+    environment: "Environment", service: str, labels: "Mapping[str, RecoveryLabel]", runbooks: Iterable[RunbookFacts]
+) -> list[RecoveryOption]:
+    """Return the recoveries of a service in an environment."""
+    options, kinds = [], _kinds(environment, service)
+    for runbook in (each for each in runbooks if kinds & {*each.kinds}):
+        what = runbook.when, runbook.name, service, environment.name
+        starts = {p: o for p, o in labels.items() if (o.runbook, o.environment) == (runbook.name, environment.name)}
+        options += [RecoveryOption(*what, put, params) for put, params in _alike(starts)] or [
+            RecoveryOption(*what, (), params) for params in runbook.fits(environment, service)
+        ]
+    place = {put: number for number, put in enumerate(labels)}
+    return sorted(options, key=lambda option: place[option.labels[0]] if option.labels else len(place))
 
 
 def _alike(labels: "Mapping[str, RecoveryLabel]") -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:

@@ -21,8 +21,7 @@ BOT = "github-actions[bot]"
 MAX_TEXT = 60_000
 """Longest text that we write, in characters, with its hidden record. People may add to it.
 
-GitHub's error message names a limit of 65,536; measured limits differ. `templates/workflows/menu.py` has the same
-number.
+GitHub's error message names a limit of 65,536; measured limits differ.
 """
 
 

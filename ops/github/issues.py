@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from github.Repository import Repository
 
 
-BEGAN = "When it began (UTC)"
-HEADINGS = ("Service", "Severity", "What is seen", BEGAN, "Impact")
+SERVICE, ENVIRONMENT, BEGAN = "Service", "Environment", "When it began (UTC)"
+HEADINGS = (SERVICE, ENVIRONMENT, "Severity", "What is seen", BEGAN, "Impact")
 """The headings of .github/ISSUE_TEMPLATE/incident.yml, in order."""
+NOT_SURE = "not sure"
+"""Answer of the form for no certain service or environment."""
 _START = re.compile(
     r"(?:(?P<date>\d{4}-\d\d-\d\d)[ T])?(?P<time>\d\d:\d\d(?::\d\d)?)(?: ?(?:Z|UTC)|(?P<offset> ?[+-]\d\d:?\d\d))?",
     re.ASCII,
@@ -72,15 +74,28 @@ def parse_began(body: object, *, now: datetime, opened: datetime | None = None) 
 
 
 def _stated_start(body: object) -> str:
-    return read_fields(body, HEADINGS).get(BEGAN, "") if isinstance(body, str) else ""
+    return read_form(body).get(BEGAN, "")
+
+
+def read_form(body: object) -> dict[str, str]:
+    """Return heading → answer of the incident form.
+
+    The environment follows the service, and is missing if ops.yml has only one: a later heading of that name is part of
+    a free text.
+    """
+    if not isinstance(body, str):
+        return {}
+    places = [text for _, text in _headings(re.split(r"\r\n|\r|\n", body))]
+    after_service = places[places.index(SERVICE) + 1 :][:1] if SERVICE in places else []
+    return read_fields(body, [each for each in HEADINGS if each != ENVIRONMENT or after_service == [ENVIRONMENT]])
 
 
 def parse_form(body: object, *, now: datetime, opened: datetime | None = None) -> IncidentForm:
     """Return the answers that the report shows."""
-    answers = read_fields(body, HEADINGS) if isinstance(body, str) else {}
+    answers = read_form(body)
     severity = answers.get("Severity", "")
     impact = " ".join(answers.get("Impact", "")[:MAX_IMPACT].split())
-    service = answers.get("Service", "")
+    service = answers.get(SERVICE, "")
     began = parse_began(body, now=now, opened=opened)
     return IncidentForm(
         began,
@@ -161,19 +176,35 @@ def open_incident(
             issue.edit(body=body(number))
     before_menu(issue.number)
     try:
-        _post_menu(repository, issue, menu(number))
+        _post_menu(issue, menu(number), TrustedAuthors(repository))
     except failures:
         return OpenedIncident(issue.number, issue.html_url, has_menu=False)
     return OpenedIncident(issue.number, issue.html_url, has_menu=True)
 
 
-def _post_menu(repository: "Repository", issue: "Issue", text: str) -> None:
-    """Post the menu. If the job `menu` was faster, delete ours: a person's token starts that job."""
-    own, trusted = issue.create_comment(text), TrustedAuthors(repository)
+def _post_menu(issue: "Issue", text: str, trusted: "TrustedAuthors") -> str:
+    """Post the menu, and return its URL. If the job `menu` was faster, delete ours: a person's token starts it."""
+    own = issue.create_comment(text)
     for comment, record in run_records(issue):
         if record.source == MENU and comment.id < own.id and trusted.includes(author_login(comment)):
             own.delete()
-            return
+            return comment.html_url
+    return own.html_url
+
+
+def save_menu(repository: "Repository", number: int, text: str) -> str:
+    """Post the menu, or renew the one that this token posted; return its URL. Another trusted menu stays as it is.
+
+    Raises ConfigError for an issue that is no incident, and what PyGithub raises.
+    """
+    issue, own = get_incident(repository, number), own_login(repository)
+    trusted = TrustedAuthors(repository)
+    for comment, record in run_records(issue):
+        if record.source == MENU and trusted.includes(author_login(comment)):
+            if author_login(comment) == own:
+                comment.edit(text)
+            return comment.html_url
+    return _post_menu(issue, text, trusted)
 
 
 def find_open_incident(repository: "Repository", run: str) -> int | None:

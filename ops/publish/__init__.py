@@ -21,7 +21,7 @@ from ops.publish.issue import LOCAL_USER, IssuePublisher
 if TYPE_CHECKING:
     from ops.config import Config
     from ops.core.run_record import PreviousRuns, RecordRules
-    from ops.publish.menu import MenuParts
+    from ops.publish.menu import RecoveryMenu
 
 __all__ = ["LOCAL_USER", "Publisher"]
 OTHERS_WAIT = 10.0
@@ -118,7 +118,7 @@ class Publisher:
         return [read() for read in reads]
 
     def end(
-        self, timeline: Timeline, menu: "Callable[[str, str], MenuParts]", notices: Mapping[int, str]
+        self, timeline: Timeline, menu: "Callable[[str, str], RecoveryMenu]", notices: Mapping[int, str]
     ) -> dict[str, str]:
         """Publish the end of the run. Return links to the comment or incident and to the pages of this run.
 

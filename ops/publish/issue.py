@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ops.config.types import Contact
     from ops.github.comments import RunComments
-    from ops.publish.menu import MenuParts
+    from ops.publish.menu import RecoveryMenu
 
 
 LOCAL_USER = "by local user "
@@ -120,7 +120,7 @@ class IssuePublisher:
         return read_previous_runs(self._connect(), incident, rules)
 
     def end(
-        self, timeline: Timeline, menu: "Callable[[str, str], MenuParts]", *, only_if_needed: bool = False
+        self, timeline: Timeline, menu: "Callable[[str, str], RecoveryMenu]", *, only_if_needed: bool = False
     ) -> dict[str, str]:
         """Publish the end. Return links to the comment, or to an incident that is opened now.
 
@@ -171,7 +171,7 @@ class IssuePublisher:
                 1, embed_record(escape_markdown(note[:1].upper() + note[1:]), record)
             )
 
-    def _open_incident(self, events: tuple[RunEvent, ...], menu: "Callable[[str, str], MenuParts]") -> str:
+    def _open_incident(self, events: tuple[RunEvent, ...], menu: "Callable[[str, str], RecoveryMenu]") -> str:
         """Open an incident with the run on it, and return its URL."""
         from ops.github.comments import RunComments
         from ops.github.issues import open_incident

@@ -1,14 +1,29 @@
-"""Render the recovery menu: the comment on each incident that lists its recoveries."""
+"""Render the recovery menu: the comment on each incident that lists its recoveries.
 
-from collections.abc import Iterable, Sequence
+A menu of many services shows those first that fail their probes or changed within the hour. The others are folded.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ops.core.names import CHECK_OUTAGE
+from ops.core.outage import LiveSigns, ServiceSigns
 from ops.core.run_record import RunRecord, embed_record
+from ops.core.verdict import Verdict
 from ops.github.comments import MAX_TEXT
-from ops.github.issues import MENU
+from ops.github.issues import INCIDENT, MENU
 from ops.render import code_span, collapse_blank_lines, load_templates
+
+WHOLE, SHORT = 8_000, 4_000
+"""Characters of the longest menu with every recovery of all services; and of the longest other menu."""
+MOST_NAMES = 1_200
+"""Characters of the names of services in a short menu."""
+MOST_PLACES = 3
+"""Places of an unknown sign that are named."""
+MOST_LIKELY = 8
+"""Services that a short menu shows with their recoveries."""
 
 
 @dataclass(frozen=True)
@@ -46,53 +61,124 @@ class MenuRow:
 
 
 @dataclass(frozen=True)
-class MenuParts:
-    """Parts of a menu. A menu has the head, the sections of one or all services, and the foot."""
+class MenuSection:
+    """Recoveries of a service in some environments."""
 
-    head: str
-    sections: dict[str, str]
-    """Service → its recoveries."""
-    foot: str
+    service: str
+    environments: tuple[str, ...]
+    rows: Sequence[MenuRow]
+    variables: str
+    """Variables that its commands need, with their places."""
 
-    def render(self, services: Iterable[str]) -> str:
+
+@dataclass(frozen=True)
+class RecoveryMenu:
+    """The recoveries of an incident, and what was seen of the services when it was made."""
+
+    number: str
+    """Number of the incident."""
+    program: str
+    page: str
+    """URL of the operations repository."""
+    sections: Sequence[MenuSection]
+    """One for each service."""
+    likely: Sequence[MenuSection] = ()
+    """One for each service in one environment that may be the cause, most likely first."""
+    responders: Sequence[str] = ()
+    """Those of the whole file; empty: everyone with write access."""
+    signs: LiveSigns | None = None
+    """None: nothing was read."""
+    note: str = ""
+    """Answer to a name that ops.yml does not have."""
+
+    def render(self, services: Iterable[str] = ()) -> str:
         """Return the menu of these services; of all, if none of them is known."""
-        known = [name for name in services if name in self.sections] or [*self.sections]
-        text, left_out = self.head, []
-        for name in known:
-            if len(text) + len(self.sections[name]) > MAX_TEXT:
-                left_out.append(name)
-            else:
-                text += "\n\n" + self.sections[name]
-        more = f"\n\nToo long for one comment, and left out: {', '.join(left_out)}." if left_out else ""
-        return embed_record(f"{text}{more}\n\n{self.foot}", RunRecord(MENU, source=MENU))
+        names = {*services}
+        known = [each for each in self.sections if each.service in names]
+        text = self._render_whole(known or self.sections)
+        return text if len(text) <= (MAX_TEXT if known else WHOLE) else self._render_short(known or self.sections)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the parts as lists of lines. The hidden record ends the foot."""
-        foot = embed_record(self.foot, RunRecord(MENU, source=MENU))
-        sections = {name: text.splitlines() for name, text in self.sections.items()}
-        return {"head": self.head.splitlines(), "sections": sections, "foot": foot.splitlines()}
+    def _render_whole(self, sections: Sequence[MenuSection]) -> str:
+        """Return every recovery, also as commands. If a service is likely, the others are folded."""
+        order = list(dict.fromkeys(each.service for each in self.likely))
+        likely = sorted((each for each in sections if each.service in order), key=lambda e: order.index(e.service))
+        others = [each for each in sections if each not in likely]
+        return self._render(shown=likely or others, folded=others if likely else [])
+
+    def _render_short(self, sections: Sequence[MenuSection]) -> str:
+        """Return the likely services, as many as fit, and the names of the others."""
+        names = dict.fromkeys(each.service for each in sections)
+        likely = [each for each in self.likely if each.service in names]
+        shown = min(len(likely), MOST_LIKELY)
+        if shown == 1 and len(text := self._render_first(1, likely, names, is_whole=True)) <= SHORT:
+            return text
+        while len(text := self._render_first(shown, likely, names)) > SHORT and shown:
+            shown -= 1
+        return text
+
+    def _render_first(
+        self, shown: int, likely: Sequence[MenuSection], names: Iterable[str], *, is_whole: bool = False
+    ) -> str:
+        """Return a menu with the first likely services. `is_whole`: with all their recoveries."""
+        first, rest = likely[:shown], [each.service for each in likely[shown:]]
+        others = [name for name in dict.fromkeys([*rest, *names]) if name not in {each.service for each in first}]
+        parts = {"shown": first} if is_whole else {"likely": first}
+        return self._render(**parts, hidden=len(rest), others=others)
+
+    @property
+    def calm(self) -> str:
+        """Return what was checked, if nothing is likely to be the cause; "" if nothing was read."""
+        if self.signs is None or self.likely:
+            return ""
+        seen = self.signs.services.values()
+        healthy = sum(each.verdict == Verdict.HEALTHY for each in seen)
+        changes = "" if any(each.recent_deployment is None for each in seen) else ", and none changed within the hour"
+        return f"{healthy} of {len(seen)} pass their probes now ({self.signs.read_at:%H:%M} UTC){changes}."
+
+    def _render(self, **parts: Any) -> str:
+        starts = [start for each in self.sections for row in each.rows for start in row.starts]
+        text = (
+            load_templates()
+            .get_template("menu.md.j2")
+            .render(
+                menu=self,
+                has_labels=any(start.labels for start in starts),
+                check=CHECK_OUTAGE,
+                incident=INCIDENT,
+                unseen=list(_unseen_lines(self.signs)),
+                **{"shown": (), "folded": (), "likely": (), "hidden": 0, "others": (), **parts},
+            )
+        )
+        return embed_record(collapse_blank_lines(text).strip(), RunRecord(MENU, source=MENU))
+
+    def states(self, section: MenuSection) -> list[str]:
+        """Return the state of the service in each environment in which it was read."""
+        if self.signs is None:
+            return []
+        read = ((name, self.signs.services.get((name, section.service))) for name in section.environments)
+        states = ((name, _describe(signs, self.signs.read_at)) for name, signs in read if signs)
+        return [f"{name}: {state}" for name, state in states if state]
+
+    def names(self, services: Sequence[str]) -> str:
+        """Return the names, as many as a short menu can show."""
+        shown, length = 0, 0
+        for name in services:
+            length += len(name) + len(", ``")
+            shown += length <= MOST_NAMES
+        more = f" and {len(services) - shown} more" if len(services) > shown else ""
+        return ", ".join(map(code_span, services[:shown])) + more
 
 
-def render_section(service: str, rows: Sequence[MenuRow], variables: str, page: str) -> str:
-    """Return the recoveries of a service.
-
-    `variables`: those that the commands need, with their places. `page`: URL of the operations repository.
-    """
-    template = load_templates().get_template("menu.md.j2")
-    text = template.render(service=service, rows=rows, variables=variables, page=page)
-    return collapse_blank_lines(text).strip()
+def _describe(signs: ServiceSigns, at: datetime) -> str:
+    """Return what was seen of a service; "" if nothing was."""
+    verdicts = {Verdict.UNHEALTHY: "fails its probes now", Verdict.HEALTHY: "passes its probes now"}
+    health = f"{verdicts[signs.verdict]} ({at:%H:%M} UTC)" if signs.verdict in verdicts else ""
+    return "; ".join(filter(None, (health, signs.recent_deployment)))
 
 
-def render_head(number: str, *, has_labels: bool, responders: Sequence[str] = ()) -> str:
-    """Return the start of the menu. `responders`: those of the whole file; empty: everyone with write access."""
-    who = f" Only {', '.join(map(code_span, responders))} may start them." if responders else ""
-    start = "Add a label to this issue. Or open" if has_labels else "Open"
-    return (
-        f"### Recover\n\n{start} a link, press **Run workflow**, choose the values named here, and type `{number}` as "
-        f"incident.{who}\n\n"
-        f"Our fault or an outage? Add the label **`{CHECK_OUTAGE}`**, or press the button of that name. It only reads."
-    )
-
-
-def render_foot(program: str, number: str) -> str:
-    return f'Add manual steps to the timeline, in UTC: `{program} incident note {number} "13:05 text"`'
+def _unseen_lines(signs: LiveSigns | None) -> Iterator[str]:
+    """Yield what is unknown, with its reason and some of the places."""
+    for what, places in signs.unseen if signs else ():
+        named = [f"{service} in {environment}" for environment, service in places[:MOST_PLACES]]
+        more = f" and {len(places) - MOST_PLACES} more" if len(places) > MOST_PLACES else ""
+        yield f"{what}: {', '.join(named)}{more}"

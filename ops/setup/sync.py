@@ -1,6 +1,6 @@
 """Write, remove or keep each generated file, and print why: `ops workflows sync`.
 
-Of the issue form, only the services are generated. The team owns the rest of the form.
+Of the issue form, only the services and environments are generated. The team owns the rest of the form.
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ops.app.registry import button_runbooks
 from ops.core.errors import ConfigError
 from ops.core.version import __version__
+from ops.github.issues import NOT_SURE
 from ops.setup import action_pins, team_file, workflow_jobs, workflows
 from ops.setup.server import ONLY
 from ops.setup.workflows import FileAction, FileDifference, quoted
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 FORM_PATH = Path(".github", "ISSUE_TEMPLATE", "incident.yml")
+QUESTION = re.compile(r"^(?P<indent> *)- .*\n(?:(?P=indent)  .*\n)*", re.MULTILINE)
+MARK = "# generated from ops.yml"
 GENERATED_PART = re.compile(
-    r"^(?P<head>(?P<indent> +)# generated from ops\.yml .*\n +options:\n)"
-    r"(?:(?P=indent) +.*\n)+(?:(?P=indent)default: 0\n)?",
+    rf"^(?P<head>(?P<indent> +){MARK} .*\n)(?P=indent)(?:options:|placeholder: .*)\n"
+    r"(?:(?P=indent) +.*\n)*(?:(?P=indent)default: 0\n)?",
     re.MULTILINE,
 )
-NOT_SURE = "not sure"
+"""The answers to a question. The team owns its other lines."""
+MOST_OPTIONS = 20
+"""Services that the form lists; with more of them, people type the name."""
 SERVICE = f"""\
   - type: dropdown
     id: service
@@ -34,6 +39,16 @@ SERVICE = f"""\
       options:
         - {NOT_SURE}
 """
+ENVIRONMENT = """\
+  - type: dropdown
+    id: environment
+    attributes:
+      label: Environment
+      # generated from ops.yml by `ops workflows sync`
+      options:
+    validations:
+      required: true
+"""
 INTRODUCTION = """\
       value: |
         Open the issue. A comment then lists the recoveries of the service. Text in this form starts nothing.
@@ -41,7 +56,7 @@ INTRODUCTION = """\
 FORMER_PARTS = (
     (r" +# generated from ops\.yml .*\n +value: \|\n(?: {7,}.*\n|\n)+", INTRODUCTION),
     (
-        r"  - type: input\n    id: service\n    attributes:\n      label: Service\n(?:      \w+: .*\n)*",
+        r"  - type: input\n    id: service\n    attributes:\n      label: Service\n(?:      \w+: .*\n)*(?!      # gen)",
         SERVICE,
     ),
 )
@@ -64,16 +79,39 @@ def form_difference(path: Path, config: "Config") -> FileDifference | None:
 
 
 def rewrite_form(text: str, config: "Config") -> str:
-    """Return the form with the services of ops.yml. A single service is the default."""
+    """Return the form with the services and environments of ops.yml.
+
+    A single service is the default. With more than MOST_OPTIONS, people type the name. A single environment is left
+    out.
+    """
     for former, new in FORMER_PARTS:
         text = re.sub(former, lambda _: new, text)  # noqa: B023  called at once
-    names = config.service_names
+    environments = list(config.environments)
+    has_several = len(environments) > 1
+    is_missing = has_several and "\n    id: environment\n" not in text
+
+    def question(match: re.Match[str]) -> str:
+        if MARK not in match[0]:
+            return match[0]
+        if "id: environment\n" in match[0]:
+            return _with_answers(match[0], environments) if has_several else ""
+        added = _with_answers(ENVIRONMENT, environments) if is_missing else ""
+        return _with_answers(match[0], config.service_names) + added
+
+    return QUESTION.sub(question, text)
+
+
+def _with_answers(question: str, names: Sequence[str]) -> str:
+    """Return the question with these names as answers, or as a field to type one of many."""
+    kind, lines = "dropdown", ["options:", *(f"  - {quoted(name)}" for name in (*names, NOT_SURE))]
+    if len(names) > MOST_OPTIONS:
+        kind, lines = "input", [f"placeholder: {quoted(f'{names[0]}, or: {NOT_SURE}')}"]
+    lines += ["default: 0"] * (len(names) == 1)
 
     def part(match: re.Match[str]) -> str:
-        lines = [f"  - {quoted(name)}" for name in (*names, NOT_SURE)] + ["default: 0"] * (len(names) == 1)
         return match["head"] + "".join(f"{match['indent']}{line}\n" for line in lines)
 
-    return GENERATED_PART.sub(part, text)
+    return re.sub("type: (?:dropdown|input)\n", f"type: {kind}\n", GENERATED_PART.sub(part, question), count=1)
 
 
 def sync_files(

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from ops.app.menu import build_menu
 from ops.app.registry import FIXED_WORKFLOWS, RECOVER
 from ops.app.scope import AnyRunbook, button_inputs, fitting_environments, laptop_variables
 from ops.core import next_step
@@ -207,13 +206,11 @@ def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, act
 def _incident(text: Callable[..., str], config: "Config", runbooks: Mapping[str, AnyRunbook]) -> str:
     labels = {label: each for label, each in config.labels.items() if each.runbook in runbooks}
     answers = _json_text({label: _command(config, runbooks[each.runbook], each) for label, each in labels.items()})
-    program = (config.github.laptop_program,)
-    menu = _json_text(build_menu(config, program, "ISSUE_NUMBER", "https://REPOSITORY").to_json())
     acting = workflow_jobs.label_jobs(config, runbooks)
     waiting = workflow_jobs.reviewer_jobs(acting)
     approves = APPROVE_LABEL if workflow_jobs.second_person_jobs(config, runbooks) else ""
     leads = {"leads": config.github.leads, "lead_label": LEAD_LABEL}
-    return text("incident", acting=acting, waiting=waiting, answers=answers, menu=menu, approves=approves, **leads)
+    return text("incident", acting=acting, waiting=waiting, answers=answers, approves=approves, **leads)
 
 
 def _json_text(value: Any, indent: int | None = 2) -> str:

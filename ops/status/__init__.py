@@ -1,6 +1,6 @@
 """Read and show the current state, the versions of a service and the newest runs.
 
-Subjects: also the signs of an outage.
+Subjects: also the signs of an outage, and the recovery menu with them.
 
 Examples: read_status, list_held, orphan_lines.
 """

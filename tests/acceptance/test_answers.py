@@ -115,23 +115,42 @@ def test_gate_failure_before_command_is_answered(world: Stage) -> None:
 
 
 def test_unreachable_package_index_names_setup_step(world: Stage, tmp_path: Path) -> None:
-    """The cache is empty, and the configuration names no archive. The menu of the incident needs no package."""
+    """The cache is empty, and the configuration names no archive. Another job says where the buttons are."""
     form = "### Service\n\napi\n\n### Severity\n\nsev1\n\n### What is seen\n\nHTTP 500"
 
     with replace(world, pip_cache=tmp_path).runner(environ={"PIP_INDEX_URL": "http://127.0.0.1:9/simple"}) as runner:
         number = world.github.open_issue("The API answers 500", form, ["incident", "sev1"], "tina")
         runner.wait()
-        started = [conclusions(run)["menu"] for run in world.github.runs]
+        ended = conclusions(world.github.runs[0])
         world.github.label(number, LABEL, "alice")
         runner.wait()
 
     menu, answer = final_comments(world, number)
-    assert started == ["success", "skipped"]
-    assert f"**`{LABEL}`** or [rollback-worker: environment production](" in menu
-    assert "#### frontend" not in menu
+    assert {name: ended[name] for name in ("gate", "menu", "menu-fallback")} == {
+        "gate": "skipped",
+        "menu": "failure",
+        "menu-fallback": "success",
+    }
+    assert "/actions), press **Run workflow**" in menu
     assert answer == (
         f"{FAILED} job `gate` failed in step `Set up ops` · [log](LOG)\n\n**Next step:** {OFF_AND_ON}\n\n{ANSWERED}"
     )
+
+
+def test_form_gets_the_menu_of_its_service(world: Stage) -> None:
+    form = "### Service\n\napi\n\n### Severity\n\nsev1\n\n### What is seen\n\nHTTP 500"
+
+    with world.runner() as runner:
+        number = world.github.open_issue("The API answers 500", form, ["incident", "sev1"], "tina")
+        runner.wait()
+        log = "\n".join(runner.log(world.github.runs[0].id))
+
+    (menu,) = final_comments(world, number)
+    assert f"**`{LABEL}`** or [rollback-worker: environment production](" in menu, log
+    assert "**production: fails its probes now (" in menu
+    assert "#### frontend" not in menu
+    ended = conclusions(world.github.runs[0])
+    assert (ended["menu"], ended["menu-fallback"]) == ("success", "skipped")
 
 
 def test_failed_recovery_job_is_answered(world: Stage) -> None:

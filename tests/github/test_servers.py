@@ -26,7 +26,7 @@ from ops.core.timeline import EventKind, Timeline
 from ops.github.client import connect
 from ops.github.secrets import EnvironmentSecrets
 from ops.publish import Publisher
-from ops.publish.menu import MenuParts
+from ops.publish.menu import RecoveryMenu
 from tests.conftest import REFERENCE, World
 from tests.support.commands import set_origin
 from tests.support.properties import holds_for
@@ -224,5 +224,5 @@ def clean(environ: dict[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if value is not None}
 
 
-def no_menu(_number: str, _page: str) -> MenuParts:
+def no_menu(_number: str, _page: str) -> RecoveryMenu:
     raise AssertionError("no incident is opened")

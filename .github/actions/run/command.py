@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, Command] = {
     "evidence": Command(("environment", "since", "json"), ("incident",)),
     "check-outage": Command(("environment",), ("incident",)),
     "incident report": Command(flags=("only-if-recorded",), positional="incident"),
+    "incident menu": Command(positional="incident"),
     "incident leak": Command(),
     "site fetch": Command(("service", "environment", "commit", "into"), ("configuration", "incident", "requested-by")),
     "site build": Command(("service", "environment", "commit", "branch", "tree", "into")),

@@ -96,7 +96,7 @@ def test_menus_name_every_label_and_the_values_of_every_button(team: Team) -> No
     labels = [label for menu in menus for label in re.findall(r"\*\*`(recover:[^`]+)`\*\*", menu)]
     assert sorted(labels) == sorted(team.config.labels)
     for menu in menus:
-        assert ("Add a label to this issue." in menu) == bool(team.config.labels)
+        assert ("Add a label here." in menu) == bool(team.config.labels)
         assert_links(team, menu)
         assert_tokens(team, menu)
 

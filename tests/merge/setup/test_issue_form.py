@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from ops.app.configuration import read_config
+from ops.config import Config
 from ops.render import TEMPLATES
 from ops.setup.sync import FORM_PATH, rewrite_form
-from tests.conftest import ROOT
+from tests.conftest import ACCOUNT, ROOT
 from tests.support import plain_yaml, team_files
 from tests.support.configurations import CONFIGURATIONS
 
@@ -77,3 +78,41 @@ def test_form_of_this_repository_is_the_one_that_init_writes() -> None:
     with team_files.allowed():
         config, _ = read_config(ROOT / "ops.yml")
         assert (ROOT / FORM_PATH).read_text() == rewrite_form(template, config)
+
+
+def shop(services: int, *environments: str) -> Config:
+    """Return a configuration with so many Workers in each environment."""
+    workers = {f"checkout-{number:02}": {"worker": f"checkout-{number:02}"} for number in range(services)}
+    place = {"account_id": ACCOUNT, "token": "SHOP_TOKEN", "services": workers}
+    return Config.model_validate({"environments": dict.fromkeys(environments, place)})
+
+
+def fields(text: str) -> list[str]:
+    return [each["id"] for each in plain_yaml.load(text)["body"] if "id" in each]
+
+
+def test_name_of_one_of_many_services_is_typed() -> None:
+    text = rewrite_form(FORMER, shop(21, "live"))
+
+    field = service_field(text)
+
+    assert (field["type"], field["validations"]) == ("input", {"required": True})
+    assert field["attributes"] == {"label": "Service", "placeholder": "checkout-00, or: not sure"}
+    assert rewrite_form(text, shop(21, "live")) == text
+    assert rewrite_form(text, shop(20, "live")) == rewrite_form(FORMER, shop(20, "live"))
+    assert service_field(rewrite_form(text, shop(20, "live")))["type"] == "dropdown"
+
+
+def test_form_asks_for_one_of_several_environments() -> None:
+    text = rewrite_form(FORMER, shop(2, "live", "staging"))
+
+    assert fields(text) == ["service", "environment", "room"]
+    asked = plain_yaml.load(text)["body"][2]
+    assert (asked["type"], asked["attributes"]["options"]) == ("dropdown", ["live", "staging", "not sure"])
+    assert rewrite_form(text, shop(2, "live", "staging")) == text
+    assert rewrite_form(text, shop(2, "live")) == rewrite_form(FORMER, shop(2, "live"))
+    own = text.replace(
+        "      # generated from ops.yml by `ops workflows sync`\n      options:\n        - live",
+        "      options:\n        - here",
+    )
+    assert fields(rewrite_form(own, shop(2, "live", "staging"))) == ["service", "environment", "room"]
