@@ -152,6 +152,7 @@ def sync_files(
         echo(f"Move your changes into ops.yml, or run `{program} workflows sync --force` to overwrite them.")
     else:
         echo(f"Commit .github and push it to {config.github.branch}: only what is there may act.")
+        echo("Way back: `git revert` of that commit, or *Revert* on its pull request.")
     pins = workflows.own_pins(root / workflows.FOLDER, config.github.actions).values()
     for version in sorted({action_pins.other_version(pin) for pin in pins} - {""}):
         echo(f"warning: the workflows use the actions of v{version}, and this program is {__version__}.")
@@ -174,13 +175,22 @@ def find_differences(
 
 def older_generator(root: Path, differences: Sequence[FileDifference]) -> str:
     """Return the older version that generated all the workflows and that this version still runs; else ""."""
-    names = set(map(workflows.generated_by, workflows.read_files(root / workflows.FOLDER).values())) - {""}
+    names = list_generators(root)
     if any(each.action is FileAction.KEEP for each in differences) or len(names) != 1:
         return ""
-    name = names.pop()
+    (name,) = names
     (major, minor, *_), (own_major, own_minor, *_) = (each.split(".") for each in (name, __version__))
     is_supported = major == own_major and int(own_minor) - int(minor) in {0, 1}
     return name if is_supported and name != __version__ else ""
+
+
+def list_generators(root: Path) -> dict[str, list[str]]:
+    """Return version of ops → workflow files that it generated, without those that only call others."""
+    found: dict[str, list[str]] = {}
+    for name, text in workflows.read_files(root / workflows.FOLDER).items():
+        if version := workflows.generated_by(text):
+            found.setdefault(version, []).append(f"{name}.yml")
+    return dict(sorted(found.items()))
 
 
 def _line(each: FileDifference, root: Path, *, check: bool, is_kept: bool) -> str:

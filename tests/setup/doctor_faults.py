@@ -652,5 +652,12 @@ OTHER_ANSWERS = (
         lambda made: generated_by(World(made.sandbox, made.folder), "0.0.9"),
         "0.0.9",
     ),
+    OtherAnswer(
+        "workflows of two versions",
+        "workflows",
+        lambda made: generated_by(World(made.sandbox, made.folder), "0.0.9", "approve-restore"),
+        "mix of versions 0.0.9 (approve-restore.yml)",
+        "wrong",
+    ),
     OtherAnswer("actions of two commits", "workflows", use_two_commits, "bbbbbbbb", "wrong"),
 )

@@ -8,12 +8,14 @@ This checks the commit out into a temporary folder, and runs its own program in 
 `former_stories.py`. The requests of the program that wrote, and the files in .ops, become one JSON file per story in
 tests/core/old_records/VERSION/. Do not record again what is there: a release is recorded when the next one begins.
 
-`repeat` sends the writes to the current sandbox at the same times, and it makes the same IDs.
+`repeat` sends the writes to the current sandbox at the same times, and it makes the same IDs. `read_workflows` returns
+the workflow files that the release writes for the company.
 """
 
 import base64
 import io
 import json
+import lzma
 import os
 import re
 import shutil
@@ -40,6 +42,19 @@ READS = re.compile(r"/graphql|/telemetry/query|/bulk/get")
 READING_SQL = ("SELECT ", "PRAGMA ", "EXPLAIN ")
 SOURCE = "ops_maintenance.js"
 """Code of the Worker that the release uploads: in a file of its own, because many requests have it."""
+WORKFLOWS = "workflows.json.xz"
+"""Path → text of ops.yml and of the workflow files that the release writes for it."""
+_REVIEWED = ("    token: FERRY_TOKEN", "    token: FERRY_TOKEN\n    approval: [security]")
+_MORE = """\
+  recover:booking:
+    runbook: rollback-worker
+    environment: live
+    params: {service: booking}
+
+watch: {for: 10m}
+"""
+OPS_YML = stories.OPS_YML.replace(*_REVIEWED) + _MORE
+"""The company's configuration with one more label, a reviewer for the token of maintenance, and a watch."""
 _MARK = f"{{{SOURCE}}}"
 Answer = Callable[[HttpRequest], HttpResponse | None]
 
@@ -178,6 +193,19 @@ def record(name: str, target: Path) -> None:
         (target / f"{name}.json").write_text(json.dumps(done, indent=1, ensure_ascii=False) + "\n")
 
 
+def record_workflows(target: Path) -> None:
+    with tempfile.TemporaryDirectory() as path:
+        folder = Path(path)
+        (folder / "ops.yml").write_text(OPS_YML)
+        shutil.copytree(ROOT / ".github" / "actions", folder / ".github" / "actions")
+        command = [sys.executable, "-m", "ops", "workflows", "sync"]
+        subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+        paths = [folder / "ops.yml", *sorted((folder / ".github" / "workflows").glob("*.yml"))]
+        texts = {str(each.relative_to(folder)): each.read_text() for each in paths}
+    packed = lzma.compress(json.dumps(texts, indent=1).encode())
+    (target / WORKFLOWS).write_bytes(packed)
+
+
 def record_all(version: str, commit: str, names: list[str]) -> None:
     """Record a release with its own program and sandbox."""
     target = RECORDS / version
@@ -191,9 +219,11 @@ def record_all(version: str, commit: str, names: list[str]) -> None:
         for module in (__file__, stories.__file__):
             shutil.copy(module, Path(path, "tests", "support"))
         shutil.copy(Path(path, "ops", "cloudflare", SOURCE), target)
-        for name in names or stories.STORIES:
+        calls = {name: f"record({name!r}, " for name in stories.STORIES} | {"workflows": "record_workflows("}
+        for name in names or calls:
             print(f"— {name}", flush=True)
-            script = f"import pathlib; from tests.support import former_release as f; f.record({name!r}, pathlib.Path({str(target)!r}))"
+            call = f"f.{calls[name]}pathlib.Path({str(target)!r}))"
+            script = f"import pathlib; from tests.support import former_release as f; {call}"
             subprocess.run([sys.executable, "-c", script], cwd=path, env={**os.environ, "PYTHONPATH": path}, check=True)
 
 
@@ -240,6 +270,12 @@ class Repeated:
         request = HttpRequest(method=write["method"], target=write["target"], headers=headers, body=data)
         response: HttpResponse = api.answer(request)
         assert response.status == write["status"], f"{write['method']} {write['target']}: {response}"
+
+
+def read_workflows(version: str) -> dict[str, str]:
+    """Return path → text of ops.yml and of the workflow files that the release wrote for it."""
+    texts: dict[str, str] = json.loads(lzma.decompress((RECORDS / version / WORKFLOWS).read_bytes()))
+    return texts
 
 
 def repeat(version: str, name: str, sandbox: Sandbox, folder: Path) -> Ferry:

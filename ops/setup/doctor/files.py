@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from ops.core.errors import ConfigError
-from ops.core.names import LIMITS_FILE
+from ops.core.names import LIMITS_FILE, first_of
 from ops.core.version import __version__
 from ops.setup import sync, team_file, workflow_jobs, workflows
 from ops.setup.doctor.check import Answer, Finding, Findings, check
@@ -108,6 +108,11 @@ def generated_files(facts: Facts) -> Findings:
         text = f"version {older} generated the workflows, and {__version__} still runs them"
         yield Finding(text, "Merge the result.", Answer.NOT_PROVABLE, command)
         return
+    generators = sync.list_generators(facts.root)
+    if len(generators) > 1:
+        parts = " and ".join(f"{version} ({', '.join(first_of(names))})" for version, names in generators.items())
+        yield Finding(f"the workflows are a mix of versions {parts}", "Merge all files of one sync.", command=command)
+        differences = [each for each in differences if each.action is workflows.FileAction.KEEP]
     for each in differences:
         force = " --force" if each.action is workflows.FileAction.KEEP else ""
         yield Finding(f"{each.path.relative_to(facts.root)} {each.why}", command=f"{command}{force}")
