@@ -9,7 +9,7 @@ import functools
 import json
 import re
 import textwrap
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -53,6 +53,11 @@ PINS = {
     "download": "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c # v8.0.1",
 }
 """For an action that no workflow of the repository uses yet."""
+SERVER_PINS = {
+    "upload": "actions/upload-artifact@c24449f33cd45d4826c6702db7e49f7cdb9b551d # v3.2.1-node20",
+    "download": "actions/download-artifact@ad191675b41f6a5b46da9a048cb6893812da158b # v3.1.0-node20",
+}
+"""On an Enterprise Server. Only there do they work, and later versions do not: README of actions/upload-artifact."""
 OUR_FOLDER = ".github/actions"
 """Folder of our actions, in a copy of Backout or in the repository `github.actions`."""
 THIS_COPY = "${{ github.server_url }}/${{ github.repository }}"
@@ -105,7 +110,8 @@ def differences(
     `pin` is the version of the actions in `github.actions`. A file with another commit of them differs.
     """
     existing = read_files(folder)
-    pins, ours = _pins(existing.values()), _own_actions(config, pin)
+    pins = _pins(existing.values())
+    ours = {**_own_actions(config, pin), **_server_actions(config, existing.values())}
     desired = {}
     for name, text in render(config, runbooks, pin):
         desired[name] = _with_pins(text, {**pins, **_pins([existing.get(name, "")]), **ours})
@@ -250,7 +256,7 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
         "watch_webhooks": workflow_jobs.watch_webhooks(config),
         "read_tokens": workflow_jobs.read_tokens(config, "report"),
         "responders": json.dumps(config.responders) if config.responders else "",
-        "pins": PINS,
+        "pins": {**PINS, **(SERVER_PINS if config.github.enterprise_server else {})},
         "uses": lambda name: f"{config.github.actions}/{OUR_FOLDER}/{name}@{pin}" if pin else f"./{OUR_FOLDER}/{name}",
         "program": config.github.laptop_program,
         "docs": f"{f'https://github.com/{config.github.actions}' if config.github.actions else THIS_COPY}/blob/HEAD/",
@@ -355,13 +361,21 @@ def _comparable(text: str) -> str:
     return USES.sub(r"\g<head>\g<action>", text)
 
 
-def _pins(texts: Sequence[str] | Any) -> dict[str, str]:
+def _pins(texts: Iterable[str]) -> dict[str, str]:
     """Return action → its version and version comment in these files."""
     return {match["action"]: match["pin"] for text in texts for match in USES.finditer(text)}
 
 
 def _own_actions(config: "Config", pin: str) -> dict[str, str]:
     return {f"{config.github.actions}/{OUR_FOLDER}/{name}": pin for name in OUR_ACTIONS if pin}
+
+
+def _server_actions(config: "Config", texts: Collection[str]) -> dict[str, str]:
+    """Return the actions that hand over files, with their version, if not those in use: the kind of server decides."""
+    on_server = _pins(f"uses: {each}" for each in SERVER_PINS.values())
+    if config.github.enterprise_server:
+        return on_server
+    return _pins(f"uses: {PINS[name]}" for name, each in SERVER_PINS.items() if any(each in text for text in texts))
 
 
 def _commits(text: str, actions: Collection[str]) -> set[str]:

@@ -222,6 +222,28 @@ def test_enterprise_server_files_omit_newer_keys(team: TeamRepository) -> None:
         assert "deployment: false" not in file.read_text()
 
 
+def test_kind_of_server_decides_the_version_that_hands_over_files(team: TeamRepository) -> None:
+    """Version 4 and later of these actions fail on an Enterprise Server, and version 3 on github.com."""
+
+    def majors() -> set[str]:
+        texts = [file.read_text() for file in team.workflows.glob("*.yml")]
+        return {
+            major for text in texts for major in re.findall(r"/(?:up|down)load-artifact@[0-9a-f]{40} # v(\d+)", text)
+        }
+
+    team.sync()
+    on_github = majors()
+    team.github("  enterprise_server: true\n")
+    team.sync()
+    on_server, again = majors(), team.sync("--check")
+    team.world.edit_config("enterprise_server: true", "enterprise_server: false")
+    differing = team.sync("--check")
+    team.sync()
+
+    assert (min(map(int, on_github)) >= 4, on_server, again.code, differing.code) == (True, {"3"}, 0, 2)
+    assert majors() == on_github
+
+
 @pytest.mark.slow
 def test_branch_and_responders_come_from_ops_yml(team: TeamRepository) -> None:
     team.github("  branch: trunk\n")

@@ -118,13 +118,17 @@ def generated_files(facts: Facts) -> Findings:
         yield Finding(f"{each.path.relative_to(facts.root)} {each.why}", command=f"{command}{force}")
 
 
+SERVER_ACTIONS = re.compile("|".join(map(re.escape, workflows.SERVER_PINS.values())))
+"""Whether the server needs them is a question of the check `workflows`."""
+
+
 @check(
     "action-runtimes", repository, why="GitHub's runners no longer have Node 20: the job fails before its first step."
 )
 def action_runtimes(facts: Facts) -> Findings:
     """Do the workflows use actions that GitHub's runners can still run?"""
     for name, text in workflows.read_files(facts.root / workflows.FOLDER).items():
-        used = USES.findall(text)
+        used = USES.findall(SERVER_ACTIONS.sub("", text))
         for action, major in sorted({(action, int(tag or comment)) for action, tag, comment in used}):
             if major < (first := FIRST_NODE24.get(action, 0)):
                 problem = f"{name}.yml uses {action} v{major}, which needs Node 20"
