@@ -49,6 +49,9 @@ class PlannedJob:
     name: str
     needs: tuple[str, ...]
     may_run: bool
+    labels: tuple[str, ...]
+    """Labels that its runner needs."""
+    runner_group: str | None
     environment: str | None
     deploys: bool
     """Whether the job creates a deployment in its environment."""
@@ -193,12 +196,15 @@ def _plan_job(name: str, workflow: Mapping[str, Any], known: Mapping[str, Any], 
     refuse_unsupported(name, rules)
     given = rules.get("environment")
     environment = given if isinstance(given, Mapping) else {"name": given}
-    named = environment.get("name")
+    named, runner = environment.get("name"), rules.get("runs-on", ())
+    chosen = runner if isinstance(runner, Mapping) else {"labels": runner}
     return PlannedJob(
         id=name,
         name=render_text(str(rules.get("name", name)), known),
         needs=job_needs(rules),
         may_run=is_condition_met(str(rules.get("if", "")), known, status),
+        labels=tuple(render_text(str(label), known) for label in _listed(chosen.get("labels", ()))),
+        runner_group=chosen.get("group"),
         environment=None if named is None else render_text(str(named), known) or None,
         deploys=environment.get("deployment", True) is not False,
         permissions=_permissions(rules.get("permissions", workflow.get("permissions"))),
@@ -208,6 +214,10 @@ def _plan_job(name: str, workflow: Mapping[str, Any], known: Mapping[str, Any], 
         checkouts=tuple(render_text(str(given.get("ref", "")), known) for given in checkout_options(rules)),
         definition=rules,
     )
+
+
+def _listed(value: Any) -> list[Any]:
+    return [value] if isinstance(value, str) else list(value)
 
 
 def refuse_unsupported(name: str, rules: Mapping[str, Any]) -> None:

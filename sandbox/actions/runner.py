@@ -135,6 +135,15 @@ class Runner:
             self._schedule.held_jobs = set(jobs)
             self._schedule.advance()
 
+    def connect(self, name: str, *labels: str, group: str = "Default") -> None:
+        """Add a self-hosted runner, or bring it online. It takes one job at a time.
+
+        docs.github.com/actions/reference/runners/self-hosted-runners: a job without a runner is queued for a day.
+        """
+        with self._schedule.changed:
+            self._github.add_runner(name, *labels, group=group)
+            self._schedule.advance()
+
     def expire_job(self, run_id: int, job: str) -> None:
         """End the running jobs of that run with this ID as if their time limit had passed."""
         self._execution.expire(run_id, job)

@@ -195,7 +195,8 @@ class RunScheduler:
         if task.state == "waiting" and task.pending_deployment and task.pending_deployment.state != "waiting":
             return self._queue(task) if task.pending_deployment.state == "approved" else self._reject(task)
         if task.state == "queued" and task.job.id not in self.held_jobs:
-            return self._start(task)
+            runner = self._github.find_runner(task.job.labels, task.job.runner_group)
+            return runner is not None and self._start(task, runner)
         return False
 
     def _is_open(self, task: TrackedJob) -> bool:
@@ -326,13 +327,13 @@ class RunScheduler:
         elif task.stop:
             threading.Thread(target=task.stop, daemon=True).start()
 
-    def _start(self, task: TrackedJob) -> bool:
+    def _start(self, task: TrackedJob, runner: str) -> bool:
         if self._closed:
             return self._complete(task, "cancelled")
         task.state = "running"
         self._set_status(task, "in_progress")
         if task.record:
-            task.record.runner_name = "GitHub Actions 1"
+            task.record.runner_name = runner
         if not task.job.definition.get("steps"):
             outputs = task.job.definition.get("outputs", {})
             task.outputs = {name: render_text(str(value), task.known) for name, value in outputs.items()}
@@ -373,7 +374,9 @@ class RunScheduler:
         run, now = task.run.run, self._github.clock.now().replace(microsecond=0)
         if task.record is None:
             at = now if task.job.needs or task.callers else run.run_started_at
-            task.record = self._github.add_job(run.id, task.name, status="queued", conclusion=None, created_at=at)
+            task.record = self._github.add_job(
+                run.id, task.name, status="queued", conclusion=None, created_at=at, labels=task.job.labels
+            )
             task.record.started_at = task.record.runner_name = None
         if status in {"in_progress", "completed"}:
             self._github.set_job(task.record, status, conclusion)

@@ -7,7 +7,14 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sandbox.clock import FakeClock
-from sandbox.github.actions.state import ActionsPolicy, FakeGitHubDeployment, FakeRun, RunChange, Workflow
+from sandbox.github.actions.state import (
+    ActionsPolicy,
+    FakeGitHubDeployment,
+    FakeRun,
+    RunChange,
+    SelfHostedRunner,
+    Workflow,
+)
 from sandbox.github.environments.state import FakeEnvironment
 from sandbox.github.git.state import Git
 from sandbox.github.issues.state import FakeIssue, FakeLabel
@@ -49,6 +56,8 @@ class Repository:
         """Path → workflow. A workflow stays after its file is deleted."""
         self.runs: dict[int, FakeRun] = {}
         self.actions_policy = ActionsPolicy()
+        self.runners: dict[str, SelfHostedRunner] = {}
+        """Name → runner."""
         self.deployments: dict[int, FakeGitHubDeployment] = {}
         self.vault = Vault()
         self.environments: dict[str, FakeEnvironment] = {}

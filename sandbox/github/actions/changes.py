@@ -5,6 +5,8 @@ from typing import Any
 
 from sandbox.github.actions.state import (
     FOLDER,
+    HOSTED_LABELS,
+    HOSTED_RUNNER,
     DeploymentReview,
     FakeJob,
     FakeRun,
@@ -29,6 +31,26 @@ def workflows(repository: Repository) -> list[Workflow]:
         if path.startswith(FOLDER) and path.endswith((".yml", ".yaml")):
             find_or_add_workflow(repository, path)
     return [one for one in repository.workflows.values() if head and one.path in head.files]
+
+
+def find_runner(repository: Repository, labels: Collection[str], group: str | None) -> str | None:
+    """Return the name of a runner that has all labels and no job; None if there is none now. Labels ignore case.
+
+    docs.github.com/actions/how-tos/write-workflows/choose-where-workflows-run/choose-the-runner-for-a-job
+    """
+    wanted = {label.lower() for label in labels}
+    if group is None and len(wanted) == 1 and wanted <= HOSTED_LABELS and not repository.switches.enterprise_server:
+        return HOSTED_RUNNER
+    busy = busy_runners(repository)
+    for one in repository.runners.values():
+        if one.is_online and one.name not in busy and wanted <= one.labels and group in {None, one.group}:
+            return one.name
+    return None
+
+
+def busy_runners(repository: Repository) -> set[str | None]:
+    """Return the names of the runners with a job."""
+    return {job.runner_name for run in repository.runs.values() for job in run.jobs if job.status == "in_progress"}
 
 
 def find_or_add_workflow(repository: Repository, path: str) -> Workflow:

@@ -1,6 +1,6 @@
 """Seeding methods for workflow runs, environments, secrets and variables."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sandbox.github.actions import changes
 from sandbox.github.actions.state import (
     FOLDER,
+    HOSTED_RUNNER,
     ActionsPolicy,
     FakeGitHubDeployment,
     FakeJob,
@@ -15,6 +16,7 @@ from sandbox.github.actions.state import (
     FakeStep,
     PendingDeployment,
     RunChange,
+    SelfHostedRunner,
     dispatch_inputs,
 )
 from sandbox.github.environments.state import EnvironmentProtection
@@ -81,6 +83,25 @@ class ActionsSeeds(Seeds):
     @property
     def actions_policy(self) -> ActionsPolicy:
         return self._repository.actions_policy
+
+    def add_runner(
+        self, name: str, *labels: str, group: str = "Default", is_online: bool = True, of_owner: bool = False
+    ) -> None:
+        """Add a self-hosted runner, or replace the one of that name; with `of_owner`, one that the owner shares."""
+        with self._repository.lock:
+            known = frozenset(label.lower() for label in ("self-hosted", "linux", "x64", *labels))
+            self._repository.runners[name] = SelfHostedRunner(
+                id=self._repository.new_id(),
+                name=name,
+                labels=known,
+                group=group,
+                is_online=is_online,
+                of_owner=of_owner,
+            )
+
+    def find_runner(self, labels: Collection[str], group: str | None) -> str | None:
+        """Return the name of a runner that is free for a job; None if the job waits."""
+        return changes.find_runner(self._repository, labels, group)
 
     def schedule(self, workflow: str) -> list[FakeRun]:
         """Start a run for each cron time of the workflow. Their jobs run only with `Runner.schedule`.
@@ -157,6 +178,7 @@ class ActionsSeeds(Seeds):
         started_at: datetime | None = None,
         completed_at: datetime | None = None,
         steps: Iterable[str] = (),
+        labels: tuple[str, ...] = ("ubuntu-latest",),
     ) -> FakeJob:
         """Add a job to the current attempt; missing times are now. Returns the live object, not a copy."""
         with self._repository.lock:
@@ -170,7 +192,8 @@ class ActionsSeeds(Seeds):
                 conclusion=conclusion,
                 started_at=started_at or now,
                 completed_at=completed_at or (now if status == "completed" else None),
-                runner_name="GitHub Actions 1",
+                labels=labels,
+                runner_name=HOSTED_RUNNER,
             )
             job.steps = [_step(job, number, step) for number, step in enumerate(steps, 1)]
             run.jobs.append(job)

@@ -1,10 +1,12 @@
-"""Policy of Actions in the repository: allowed actions, default token, forks.
+"""Policy of Actions in the repository, and its self-hosted runners.
 
-docs.github.com/rest/actions/permissions. Only an admin reads it, and no GITHUB_TOKEN.
+docs.github.com/rest/actions/permissions, docs.github.com/rest/actions/self-hosted-runners
+Only an admin reads it, and no GITHUB_TOKEN.
 """
 
 from typing import Any
 
+from sandbox.github.actions import changes, serializers
 from sandbox.github.call import REPO, GitHubAnswer, GitHubCall, GitHubRefusal, RouteAccess, Routes
 
 ROUTES = Routes()
@@ -61,3 +63,16 @@ def get_workflow_permissions(call: GitHubCall) -> GitHubAnswer:
 )
 def get_fork_approval(call: GitHubCall) -> GitHubAnswer:
     return GitHubAnswer(body={"approval_policy": call.repository.actions_policy.fork_approval})
+
+
+@ROUTES.add(
+    "GET",
+    REPO + "/actions/runners",
+    RouteAccess(
+        "administration:read", "actions/self-hosted-runners#list-self-hosted-runners-for-a-repository", role="admin"
+    ),
+)
+def list_runners(call: GitHubCall) -> GitHubAnswer:
+    own = [one for one in call.repository.runners.values() if not one.of_owner]
+    busy = changes.busy_runners(call.repository)
+    return call.page(own, lambda one: serializers.runner(one, is_busy=one.name in busy), under="runners")

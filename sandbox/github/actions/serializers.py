@@ -7,7 +7,15 @@ from typing import Any
 from urllib.parse import quote
 
 from sandbox.github.actions import state
-from sandbox.github.actions.state import DeploymentReview, FakeGitHubDeployment, FakeJob, FakeRun, FakeStep, Workflow
+from sandbox.github.actions.state import (
+    DeploymentReview,
+    FakeGitHubDeployment,
+    FakeJob,
+    FakeRun,
+    FakeStep,
+    SelfHostedRunner,
+    Workflow,
+)
 from sandbox.github.environments import serializers as environments
 from sandbox.github.environments.state import FakeEnvironment
 from sandbox.github.git import serializers
@@ -113,9 +121,21 @@ def job(run: FakeRun, job: FakeJob, urls: Urls) -> dict[str, Any]:
         "name": job.name,
         "steps": [_step(step) for step in job.steps],
         "check_run_url": urls.repo(f"/check-runs/{job.id}"),
-        "labels": ["ubuntu-latest"],
+        "labels": list(job.labels),
         "runner_name": job.runner_name,
         **{f"runner_{name}": runner.get(name) for name in ("id", "group_id", "group_name")},
+    }
+
+
+def runner(one: SelfHostedRunner, *, is_busy: bool) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "name": one.name,
+        "os": "linux",
+        "status": "online" if one.is_online else "offline",
+        "busy": is_busy,
+        "ephemeral": False,
+        "labels": [{"name": label} for label in sorted(one.labels)],
     }
 
 

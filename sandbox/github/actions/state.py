@@ -34,6 +34,25 @@ class ActionsPolicy:
     fork_approval: str = "first_time_contributors"
 
 
+@dataclass(frozen=True, kw_only=True)
+class SelfHostedRunner:
+    """A runner of the repository, or of its owner who shares it."""
+
+    id: int
+    name: str
+    labels: frozenset[str]
+    """In lower case: labels ignore case."""
+    group: str
+    is_online: bool
+    of_owner: bool
+    """The repository's API does not list it."""
+
+
+HOSTED_LABELS = frozenset(("ubuntu-latest", "ubuntu-slim", "ubuntu-24.04", "ubuntu-22.04"))
+"""Those of GitHub's runners on Linux: docs.github.com/actions/reference/runners/github-hosted-runners."""
+HOSTED_RUNNER = "GitHub Actions 1"
+
+
 @dataclass(eq=False, kw_only=True)
 class Workflow:
     id: int
@@ -66,6 +85,8 @@ class FakeJob:
     conclusion: str | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    labels: tuple[str, ...] = ("ubuntu-latest",)
+    """The labels of its `runs-on`."""
     runner_name: str | None = None
     steps: list[FakeStep] = field(default_factory=list)
 
