@@ -311,6 +311,29 @@ def read_fork_approval(repository: "Repository") -> str | None:
     return None if answer is None else str(answer["approval_policy"])
 
 
+@dataclass(frozen=True)
+class SelfHostedRunner:
+    """A runner of the repository itself. GitHub lists those of its owner elsewhere."""
+
+    labels: frozenset[str]
+    """In lower case, because labels ignore case."""
+    is_online: bool
+
+
+def read_runners(repository: "Repository") -> tuple[SelfHostedRunner, ...] | None:
+    """Return the first hundred runners; None if the token may not read them, as that of a job. Raises ProviderError.
+
+    docs.github.com/rest/actions/self-hosted-runners#list-self-hosted-runners-for-a-repository
+    """
+    answer = _read_setting(repository, f"/actions/runners?per_page={_PER_PAGE}")
+    if answer is None:
+        return None
+    return tuple(
+        SelfHostedRunner(frozenset(label["name"].lower() for label in row["labels"]), row["status"] == "online")
+        for row in answer["runners"]
+    )
+
+
 def _read_setting(repository: "Repository", path: str) -> Any:
     """Return GitHub's answer; None if the token may not read the setting. Raises ProviderError."""
     try:

@@ -231,6 +231,7 @@ ROUTES: tuple[tuple[str, str, str, Shape], ...] = (
         {"default_workflow_permissions": str, "can_approve_pull_request_reviews": bool},
     ),
     ("GET", "/actions/permissions/fork-pr-contributor-approval", "the policy for forks", {"approval_policy": str}),
+    ("GET", "/actions/runners", "the runners", {"runners": [{"status": str, "labels": [{"name": str}]}]}),
     ("GET", "/actions/workflows", "the workflows", {"workflows": [{"path": str, "state": str}]}),
     ("GET", "/codeowners/errors", "the errors of CODEOWNERS", {"errors": [{"line": int, "kind": str}]}),
     ("GET", "/rulesets", "the rulesets", [{"id": int, "name": str}]),

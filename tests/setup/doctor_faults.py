@@ -283,11 +283,33 @@ def own_workflows(made: Bakery) -> None:
     made.write(".github/CODEOWNERS", "/docs/ @dana\n/.github/ @dana\n")
 
 
-def open_to_strangers(made: Bakery) -> None:
+def publish_repository(made: Bakery) -> None:
     edit("repository: bakery/blog", "repository: acme/operations", sync=True)(made)
     made.sandbox.github.add_commit("Own source", "dana", files={"ops.yml": made.config.read_text()})
     made.sandbox.github.switches.private = False
+
+
+def open_to_strangers(made: Bakery) -> None:
+    publish_repository(made)
     made.sandbox.github.set_actions_policy(fork_approval="first_time_contributors_new_to_github")
+
+
+def use_runners(*online: bool, settings: str = "runs_on: [self-hosted, Bakery]") -> Callable[[Bakery], object]:
+    """Return a change after which the jobs need own runners, of which there are as many as flags."""
+
+    def apply(made: Bakery) -> None:
+        edit("responders:", f"github: {{{settings}}}\nresponders:", sync=True)(made)
+        for number, is_online in enumerate(online):
+            made.sandbox.github.add_runner(f"bakery-{number}", "bakery", is_online=is_online)
+        made.sandbox.github.add_runner("other", "tools")
+        made.sandbox.github.add_runner("shared", "watching", of_owner=True)
+
+    return apply
+
+
+def show_runners_to_strangers(made: Bakery) -> None:
+    publish_repository(made)
+    use_runners(True, True)(made)
 
 
 def hide_settings(made: Bakery) -> None:
@@ -488,6 +510,13 @@ FAULTS = (
     Fault("workflows that one person can change", "workflow-review", require_no_approval),
     Fault("code owners without the workflows", "workflow-review", own_only_docs),
     Fault("strangers whose workflows start at once", "fork-approval", open_to_strangers),
+    Fault("own runners of which one is online", "runners", use_runners(True, False)),
+    Fault("own runners in a public repository", "runners", show_runners_to_strangers),
+    Fault(
+        "a runner of the watch that is offline",
+        "runners",
+        use_runners(False, settings="watch_runner: bakery"),
+    ),
     Fault("a token for DNS too", "token-excess", token(*PERMISSIONS, "DNS Write")),
     Fault(
         "a public repository that builds a private site",
@@ -557,6 +586,8 @@ OTHER_ANSWERS = (
     OtherAnswer("an unreadable expiry", "token-expiry", verify_token(expires_on="soon"), "expiry"),
     OtherAnswer("settings that only an admin reads", "actions-policy", hide_settings, "may not read"),
     OtherAnswer("rights that only an admin reads", "workflow-token", hide_settings, "may not read"),
+    OtherAnswer("runners that the owner may share", "runners", use_runners(settings="runs_on: watching"), "runs_on"),
+    OtherAnswer("a group of runners", "runners", use_runners(True, settings="runs_on: {group: b}"), "group"),
     OtherAnswer(
         "verified creators, whom GitHub does not name",
         "actions-policy",

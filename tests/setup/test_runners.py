@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 
 from ops.config import parse_config
 from ops.core.errors import ConfigError
+from tests.conftest import ROOT
+from tests.setup.doctor_faults import use_runners
 from tests.support import plain_yaml, workflows
-from tests.support.bakery import CONFIG, generated
+from tests.support.bakery import CONFIG, Bakery, bakery, generated
 
 WATCHED = "included_minutes: 0, schedules: {watch: 30m}"
 
@@ -89,3 +92,25 @@ def test_files_with_own_runners_pass_linters(settings: str, tmp_path: Path) -> N
             ["bash", "-c", command], cwd=folder, env=environ, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [use_runners(True, True), use_runners(True, settings="watch_runner: bakery")])
+def test_doctor_accepts_enough_own_runners(change: Callable[[Bakery], object], tmp_path: Path) -> None:
+    with bakery(tmp_path) as world:
+        change(world)
+
+        assert [each["answer"] for each in world.results("--only", "runners")] == ["right"]
+
+
+def test_runner_with_an_old_python_fails_at_once_and_says_so(tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 1\ntouch "$0.started"\n')
+    old.chmod(0o755)
+    (step,) = plain_yaml.load((ROOT / ".github/actions/setup/action.yml").read_text())["runs"]["steps"]
+
+    environ = {"PATH": f"{tmp_path}:/usr/bin:/bin", "RUNNER_TEMP": str(tmp_path), "GITHUB_ACTION_PATH": str(tmp_path)}
+    done = subprocess.run(["bash", "-e", "-c", step["run"]], env=environ, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout[:9]) == (1, "::error::")
+    assert not Path(f"{old}.started").exists()

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 GITHUBS_OWN = ("actions", "github")
 """Owners of GitHub's own actions (docs.github.com, "Managing GitHub Actions settings for a repository")."""
+LEAST_RUNNERS = 2
+"""A watch or a program that waits occupies one of them while a recovery starts."""
 NEW_TO_GITHUB = "first_time_contributors_new_to_github"
 
 
@@ -168,4 +170,37 @@ def fork_approval(facts: Facts) -> Findings:
         yield Finding(text, fix)
 
 
-CHECKS = (workflow_review, actions_policy, workflow_token, fork_approval)
+@check(
+    "runners",
+    repository,
+    needs=("config", "github"),
+    why="GitHub keeps the jobs waiting for a day, and nobody is answered.",
+)
+def runners(facts: Facts) -> Findings:
+    """Do enough runners take the jobs, if `github.runs_on` names other ones than GitHub's?"""
+    settings = facts.config.github
+    wanted = {"runs_on": settings.runs_on, "watch_runner": settings.watch_runner}
+    own = {f"github.{key}": runner for key, runner in wanted.items() if runner and not runner.is_standard}
+    if not own:
+        return
+    page = _settings_page(facts, "actions/runners")
+    if not facts.repository.is_private:
+        text = "the repository is public, so a pull request of a stranger can start a program on a runner of yours"
+        yield Finding(text, "Make the repository private, or remove `github.runs_on` and `watch_runner` from ops.yml.")
+    known = _read(facts, protection.read_runners, "the runners")
+    unseen = []
+    for key, runner in own.items():
+        labels = {label.lower() for label in runner.labels}
+        matching = [each for each in known if labels <= each.labels]
+        online, least = sum(each.is_online for each in matching), LEAST_RUNNERS if runner == settings.runs_on else 1
+        if runner.group is not None or not matching:
+            unseen.append(key)
+        elif online < least:
+            text = f"{online} of the {len(matching)} runners for `{key}` are online, and the jobs need {least}"
+            yield Finding(text, f"Start one, or remove the key from ops.yml. The runners are at {page}.")
+    if unseen:
+        text = f"the repository lists no runner for {' and '.join(unseen)}: its owner or a group may have one"
+        raise NotProvable(text, f"Look for runners that are idle or active at {page}.")
+
+
+CHECKS = (workflow_review, actions_policy, workflow_token, fork_approval, runners)
