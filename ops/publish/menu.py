@@ -152,12 +152,17 @@ class RecoveryMenu:
         return embed_record(collapse_blank_lines(text).strip(), RunRecord(MENU, source=MENU))
 
     def states(self, section: MenuSection) -> list[str]:
-        """Return the state of the service in each environment in which it was read."""
+        """Return the states of the service: in the environments of the section, and in others where it is likely."""
         if self.signs is None:
             return []
-        read = ((name, self.signs.services.get((name, section.service))) for name in section.environments)
-        states = ((name, _describe(signs, self.signs.read_at)) for name, signs in read if signs)
-        return [f"{name}: {state}" for name, state in states if state]
+        is_place = section in self.likely
+        states = (
+            (environment, _describe(signs, self.signs.read_at))
+            for (environment, service), signs in self.signs.services.items()
+            if service == section.service
+            and (environment in section.environments or (signs.is_likely and not is_place))
+        )
+        return [f"{environment}: {state}" for environment, state in states if state]
 
     def names(self, services: Sequence[str]) -> str:
         """Return the names, as many as a short menu can show."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ops.app.configuration import load_config, published_prefix
 from ops.app.menu import build_menu
 from ops.core.errors import OpsError, ProviderError
-from ops.core.names import did_you_mean, quote_name
+from ops.core.names import did_you_mean, join_sentences, quote_name
 from ops.core.redaction import Redactor
 from ops.github.actions import repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors
@@ -74,8 +74,8 @@ def _find_name(answer: str, names: Sequence[str], kind: str) -> tuple[str, str]:
     if plain in {"", NOT_SURE}:
         return "", ""
     known = next((name for name in names if name.casefold() == plain), "")
-    near = did_you_mean(plain, names)
-    return known, "" if known else f'ops.yml has no {kind} "{quote_name(answer)}"{near} {AGAIN}'
+    unknown = f'ops.yml has no {kind} "{quote_name(answer)}"{did_you_mean(plain, names)}'
+    return known, "" if known else join_sentences(unknown, AGAIN)
 
 
 def _read_signs(

@@ -30,6 +30,12 @@ SECONDS = 5.0
 """Real seconds after which missing answers are left out."""
 MAX_CALLS = 32
 """Services that are probed at the same time: some that hang must not hold up the others."""
+PROBLEMS = {
+    ApiState.WORKS: "",
+    ApiState.FAILS: "Cloudflare's API fails",
+    ApiState.SUSPENDED: "Cloudflare suspended the account",
+    ApiState.UNKNOWN: "Cloudflare refused to list them",
+}
 NO_PROBE, NO_ANSWER, UNCLEAR = "no probe", f"no answer within {SECONDS:g} s", "no clear result"
 
 
@@ -106,9 +112,8 @@ def _try_deployment(session: Session, service: "Service", now: datetime) -> tupl
     except ConfigError:
         return None, f"no usable token in {session.environment.token}"
     except OpsError:
-        return None, "Cloudflare's API cannot be read"
-    problem = "Cloudflare suspended the account" if state == ApiState.SUSPENDED else "Cloudflare's API cannot be read"
-    return recent, "" if state == ApiState.WORKS else problem
+        state, recent = ApiState.UNKNOWN, None
+    return recent, PROBLEMS[state]
 
 
 def _unseen_probes(

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ops.app.configuration import read_config
+from ops.app.configuration import check_text, read_config
 from ops.app.menu import build_menu
 from ops.config.types import Contact
 from ops.core.errors import Decision, Reason
-from ops.core.outage import ApiState, OutageEvidence, PageState, ServiceSigns, StatusReport, judge_outage
+from ops.core.outage import ApiState, LiveSigns, OutageEvidence, PageState, ServiceSigns, StatusReport, judge_outage
 from ops.core.run_record import RunRecord
 from ops.core.verdict import Verdict
 from ops.evidence.tables import render_comment as evidence_text
@@ -39,10 +39,11 @@ from ops.watch.text import render_comment as render_watch
 from ops.watch.text import render_notice as render_watch_notice
 from tests.conftest import ROOT, Incident, Releases
 from tests.evidence.test_tables import collection
+from tests.status.test_incident_menu import forty_services
 from tests.support import team_files
 from tests.support.browser import needs_chromium
 from tests.support.configurations import CONFIGURATIONS
-from tests.support.phone import Phone, needs_phone_font, phone
+from tests.support.phone import HEIGHT, Phone, needs_phone_font, phone
 from tests.support.prepared_python import RunPython
 from tests.templates.scripts import Workflow
 from tests.watch.test_judgment import LIVE, START, traffic
@@ -123,6 +124,21 @@ def menu(name: str) -> str:
     return build_menu(config, ("ops",), "42", "https://github.com/acme/operations").render([])
 
 
+def menu_of_forty(failing: int) -> str:
+    """Return the menu of 40 services in two environments, of which the first ones fail."""
+    config, _ = check_text(forty_services(), None).require_valid("ops.yml")
+    signs = {
+        place: ServiceSigns(place[1], Verdict.UNHEALTHY, "a deployment 12 min ago")
+        if number < failing
+        else ServiceSigns(place[1], Verdict.HEALTHY, "")
+        for number, place in enumerate(config.places)
+    }
+    live = LiveSigns(
+        NOW, signs, (("deployments, no usable token in STAGING_CLOUDFLARE_API_TOKEN", config.places[40:]),)
+    )
+    return build_menu(config, ("ops",), "42", "https://github.com/acme/operations", signs=live).render()
+
+
 GOLDEN = {f"{path.parts[-3]}/{path.stem}": path for path in sorted((ROOT / "tests").glob("*/golden/*.md"))}
 TEXTS: dict[str, Callable[[], str]] = {
     "refusal": refusal,
@@ -137,6 +153,7 @@ TEXTS: dict[str, Callable[[], str]] = {
     "evidence": lambda: evidence_text(collection(URL)),
     "doctor": doctor_issue,
     **{f"menu-{path.parent.name}": partial(menu, path.parent.name) for path in CONFIGURATIONS},
+    **{f"menu-forty-{number}": partial(menu_of_forty, number) for number in (0, 1, 3, 40)},
     "readme": team_files.readme,
     **{f"how-to/{path.stem}": path.read_text for path in sorted((ROOT / "docs/how-to").glob("*.md"))},
     "two-commands": (ROOT / "docs/explanation/two-commands.md").read_text,
@@ -147,6 +164,18 @@ TEXTS: dict[str, Callable[[], str]] = {
 @pytest.mark.parametrize("name", TEXTS)
 def test_text_fits_a_phone(screen: Phone, name: str) -> None:
     assert_fits(screen, name, TEXTS[name]())
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_failing_services_of_forty_are_on_the_first_screen(screen: Phone, failing: int) -> None:
+    """Each with its state and its first recovery."""
+    screen.show(menu_of_forty(failing).partition("<!--")[0])
+    screen.page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = false })")
+
+    last = screen.page.locator("h4").nth(failing - 1)
+    link = screen.page.locator("a", has_text="rollback-worker").nth(failing - 1)
+    assert (last.inner_text(), screen.page.locator("h4").count()) == (f"checkout-{failing - 1:02}", failing)
+    assert (link.bounding_box() or {"y": HEIGHT})["y"] < HEIGHT
 
 
 @pytest.mark.parametrize("decision", [None, Decision.RELAPSED])

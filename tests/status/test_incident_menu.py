@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from ops.app.configuration import check_text
+from ops.app.registry import button_runbooks
 from ops.core.run_record import RunRecord, embed_record
+from ops.setup.workflows import render
 from ops.status.signs import SECONDS
 from tests.conftest import ACCOUNT, Outcome, World
 from tests.support.shop import SITE, STAGING, WORKER, Shop, answering
@@ -154,7 +157,7 @@ def test_environment_in_a_free_text_is_no_answer(fine: Shop) -> None:
 
 @pytest.mark.parametrize(
     ("case", "unknown"),
-    [("no token", "no usable token in SHOP_TOKEN"), ("Cloudflare", "Cloudflare's API cannot be read")],
+    [("no token", "no usable token in SHOP_TOKEN"), ("Cloudflare", "Cloudflare's API fails")],
 )
 def test_menu_without_cloudflare_names_what_is_unknown(fine: Shop, case: str, unknown: str) -> None:
     """The probes need no token."""
@@ -262,12 +265,12 @@ def test_issue_without_the_label_gets_no_menu(fine: Shop) -> None:
     assert bodies(fine, number) == []
 
 
-def forty_services(account: str = ACCOUNT) -> str:
+def forty_services(account: str = ACCOUNT, count: int = 40) -> str:
     """Return an ops.yml with 40 Workers in two environments."""
     lines = ["environments:"]
     for environment, host in (("production", "shop.example"), ("staging", "staging.shop.example")):
         lines += [f"  {environment}:", f"    account_id: {account}", "    token: SHOP_TOKEN", "    services:"]
-        for number in range(40):
+        for number in range(count):
             name = f"checkout-{number:02}"
             lines += [f"      {name}:", f"        worker: {name}-{environment}", f"        url: https://{name}.{host}"]
             lines += ["        probes: [{name: up, http: {path: /up, status: 200}}]"]
@@ -298,3 +301,26 @@ def test_menu_of_forty_services_is_short(shop: Shop, failing: int) -> None:
     for number in range(min(failing, 3)):
         assert f"#### checkout-{number:02}\n\n**production: {FAILS}" in shown
     assert f"{40 - shown.count('#### ')} {'more ' if failing else ''}services</summary>" in shown
+
+
+def test_failing_environment_without_a_label_is_named(fine: Shop) -> None:
+    """The recoveries are those of the labels."""
+    label = "labels:\n  recover:web: {runbook: rollback-worker, environment: staging, params: {service: web}}\n"
+    fine.world.config.write_text(fine.world.config.read_text() + STAGING + label)
+    deploy(fine, timedelta(minutes=12), status=500)
+
+    shown = menu(fine, "web")
+
+    assert f"**live: {FAILS}" in shown
+    assert "environment staging" in shown
+
+
+def test_jobs_of_the_menu_do_not_grow_with_the_services() -> None:
+    jobs = []
+    for count in (1, 40):
+        config = check_text(forty_services(count=count), None).require_valid("ops.yml")[0]
+        text = dict(render(config, button_runbooks()))["incident"]
+        jobs.append(text[text.index("\n  menu:") : text.index("\n  tell:")])
+
+    assert jobs[0] == jobs[1]
+    assert "incident menu" in jobs[0]
