@@ -193,6 +193,10 @@ def _find_commit(call: GitHubCall, name: str) -> FakeCommit:
     return commit
 
 
+UNPAGED = 250
+"""Most commits of a comparison without a page."""
+
+
 @ROUTES.add("GET", REPO + "/compare/{basehead*}", RouteAccess("contents:read", "commits/commits#compare-two-commits"))
 def compare(call: GitHubCall) -> GitHubAnswer:
     """Compare as with three dots: from the merge base to the head."""
@@ -203,7 +207,10 @@ def compare(call: GitHubCall) -> GitHubAnswer:
     if base is None or head is None or fork is None:
         raise not_found()
     ahead = git.commits_ahead(head, base)
-    page = call.page(ahead, lambda commit: serializers.commit(commit, call.urls))
+    # Without a page these are the newest 250: docs.github.com/rest/commits/commits#compare-two-commits
+    is_paged = not call.query.keys().isdisjoint({"page", "per_page"})
+    newest = GitHubAnswer(body=[serializers.commit(commit, call.urls) for commit in ahead[-UNPAGED:]])
+    page = call.page(ahead, lambda commit: serializers.commit(commit, call.urls)) if is_paged else newest
     shown = _comparison(call, base, head, fork, len(ahead))
     files = [serializers.change(change, head.sha, call.urls) for change in list_changes(fork.files, head.files)]
     return GitHubAnswer(body=shown | {"commits": page.body, "files": files}, headers=page.headers)
