@@ -292,7 +292,7 @@ def test_commands_decisions_and_reasons_keep_the_contract(contract: Contract) ->
 def test_actions_keep_the_contract(contract: Contract) -> None:
     """Workflows of an older version use the actions of this one."""
     folder, rows = ROOT / ".github/actions", Rows()
-    for name in ("setup", "gate", "run"):
+    for name in ("setup", "gate", "run", "hold-check"):
         action = plain_yaml.load((folder / name / "action.yml").read_text())
         rows.add("actions", (f"{name} {kind[:-1]} {each}" for kind in ("inputs", "outputs") for each in action[kind]))
     for name, command in runpy.run_path(str(folder / "run/command.py"))["COMMANDS"].items():

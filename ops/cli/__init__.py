@@ -24,6 +24,7 @@ from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names
 from ops.cli.database import database
 from ops.cli.drill import drill, sandbox
 from ops.cli.help import HelpLine, sections_of
+from ops.cli.hold import hold
 from ops.cli.incident import evidence, incident, labels
 from ops.cli.options import CONFIG, CONFIG_OPTION, answer_shell, completion
 from ops.cli.output import (
@@ -57,7 +58,7 @@ CLOSED_PIPE = 128 + signal.SIGPIPE
 """The exit code that a shell reports for a program that wrote to a closed pipe."""
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 READ_ONLY_COMMANDS = {
-    *("status", "versions", "last", "check-outage", "watch", "doctor", "config check", "config schema"),
+    *("status", "versions", "last", "check-outage", "watch", "doctor", "config check", "config schema", "hold check"),
     *("incident show", "recover", "limits plan", "limits propose"),
     *scheduled_files(),
 }
@@ -112,6 +113,7 @@ cli.add_command(completion)
 cli.add_command(database)
 cli.add_command(drill)
 cli.add_command(evidence)
+cli.add_command(hold)
 cli.add_command(incident)
 cli.add_command(init)
 cli.add_command(labels)

@@ -19,6 +19,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "workflows",
         "labels",
         "database",
+        "hold",
         "drill",
         "sandbox",
         "new-runbook",

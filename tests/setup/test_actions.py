@@ -104,7 +104,8 @@ def test_action_declares_every_output_of_its_command() -> None:
         "results",
     ]
     assert list(read_action("database-guard")["outputs"]) == ["bookmark", "applied", "message"]
-    for name in ("setup", "gate", "run", "database-guard"):
+    assert list(read_action("hold-check")["outputs"]) == ["decision"]
+    for name in ("setup", "gate", "run", "database-guard", "hold-check"):
         (step,) = read_action(name)["runs"]["steps"]
         for output, each in read_action(name)["outputs"].items():
             assert each["value"] == f"${{{{ steps.{step['id']}.outputs.{output} }}}}"
@@ -121,7 +122,7 @@ def test_run_declares_every_input_of_its_commands() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["setup", "gate", "run", "database-guard"])
+@pytest.mark.parametrize("name", ["setup", "gate", "run", "database-guard", "hold-check"])
 def test_action_passes_inputs_as_variables_only(name: str) -> None:
     """GitHub inserts an expression into the text of a script before a shell reads it."""
     (step,) = read_action(name)["runs"]["steps"]
@@ -198,6 +199,7 @@ ACTION_ENVIRON = {
     "run": {"OPS_COMMAND": "config check"},
     "database-guard": {"OPS_COMMAND": "database guard"},
     "tell": {"NEEDS": "1"},
+    "hold-check": {"WORKER": "api"},
 }
 """Action → variables with which its program ends early with an error."""
 

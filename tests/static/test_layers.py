@@ -146,7 +146,7 @@ def test_runbooks_do_no_io_outside_their_context() -> None:
 
 ENVIRONMENT_READERS = {"cli", "drills", "sandbox"}
 """Packages that read the environment of the process; the others get a mapping."""
-SEPARATE_PROGRAMS = {OPS / "probes" / "browser_process.py", OPS / "tools" / "node.py"}
+SEPARATE_PROGRAMS = {OPS / "probes" / "browser_process.py", OPS / "tools" / "node.py", OPS / "tools" / "hold_check.py"}
 
 
 def test_environment_is_read_only_at_the_top_level() -> None:

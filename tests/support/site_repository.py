@@ -19,7 +19,7 @@ cp page.html dist/index.html
 class SiteRepository:
     folder: Path
 
-    def git(self, *arguments: str) -> str:
+    def git(self, *arguments: str, stdin: str | None = None) -> str:
         who = {
             "GIT_AUTHOR_NAME": "a",
             "GIT_COMMITTER_NAME": "a",
@@ -28,7 +28,8 @@ class SiteRepository:
         }
         environ = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1", **who}
         argv = ["git", "-c", "maintenance.auto=false", "-C", str(self.folder), *arguments]
-        return subprocess.run(argv, env=environ, check=True, capture_output=True, text=True).stdout.strip()
+        done = subprocess.run(argv, env=environ, check=True, capture_output=True, text=True, input=stdin)
+        return done.stdout.strip()
 
     def commit(self, subject: str, **files: str) -> str:
         """Commit files. In a name, `_` stands for a dot, and `__` for a slash."""

@@ -1,0 +1,281 @@
+"""`ops hold check`: no commit with a rolled back one is deployed again, unless a later commit names the incident."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from ops.cloudflare.marks import DeploymentMark
+from ops.cloudflare.types.workers import WorkerVersion
+from ops.tools import hold_check
+from ops.workers.commit_target import parse_request
+from tests.conftest import ACCOUNT, ROOT, World
+from tests.support import plain_yaml
+from tests.support.hold_histories import HeldShop, decision, open_history, read_histories
+from tests.support.in_process import answered_over_sockets
+from tests.support.properties import holds_for
+from tests.support.shop import WORKER
+
+HISTORIES = read_histories()
+NEXT_MERGE = HISTORIES[1]
+
+
+@pytest.mark.sampled(6)
+@pytest.mark.parametrize("history", HISTORIES, ids=[each["happened"] for each in HISTORIES])
+def test_history_gets_the_documented_answer(world: World, history: dict[str, Any]) -> None:
+    shop = open_history(world, history)
+    service = "docs" if history.get("site") else "web"
+    environ = world.sandbox.github.environ() if history.get("github") else {}
+
+    for run in (shop.ops, shop.alone):
+        outcome = run(history["deploy"], service=service, **environ)
+
+        answer = decision(outcome)
+        assert answer["decision"] == history["answer"], outcome.out
+        assert outcome.code == (3 if history["answer"] == "refused" else 0), outcome.err
+        if "way" in history:
+            way = shop.fill(history["way"])
+            line = "fetch-depth: 0" if way == "fetch-depth" else f"Fixes-Incident: {way}`"
+            assert line in answer["hint"]
+    assert world.writes() == []
+
+
+@pytest.fixture
+def shop(world: World) -> HeldShop:
+    return open_history(world, NEXT_MERGE)
+
+
+def test_check_takes_four_calls_and_reads_only(shop: HeldShop) -> None:
+    world = shop.world
+    shop.cut("C", is_on_github=True)
+    token = world.sandbox.add_token("reads-only", ["Workers Scripts Read"])
+    before = len(world.sandbox.requests) + len(world.sandbox.github.requests)
+    started = time.perf_counter()
+
+    outcome = shop.ops("C", SHOP_TOKEN=token, **world.sandbox.github.environ())
+
+    assert time.perf_counter() - started < 1.0
+    assert (outcome.code, decision(outcome)["decision"]) == (3, "refused")
+    sent = [*world.sandbox.requests, *world.sandbox.github.requests][before:]
+    assert len(world.sandbox.requests) + len(world.sandbox.github.requests) - before == 4, sent
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "found"), [((), 0, "not_checked"), (("--on-unreadable", "refuse"), 3, "refused")]
+)
+def test_unreadable_holds_warn_or_refuse_as_asked(
+    shop: HeldShop, options: tuple[str, ...], code: int, found: str
+) -> None:
+    shop.world.sandbox.fault(method="GET", path="**/deployments", status=400, times=None)
+
+    for run in (shop.ops, shop.alone):
+        outcome = run("C", *options)
+
+        assert (outcome.code, decision(outcome)["decision"]) == (code, found), outcome.err
+
+
+def test_unknown_worker_is_not_checked(world: World) -> None:
+    """It may be its first deployment, or a wrong name."""
+    shop = open_history(world, {"commits": ["A"], "deployments": []})
+
+    assert decision(shop.ops("A"))["decision"] == "not_checked"
+
+
+def test_token_without_the_right_is_an_error(shop: HeldShop) -> None:
+    token = shop.world.sandbox.add_token("pages", ["Pages Read"])
+
+    assert (shop.ops("C", SHOP_TOKEN=token).code, shop.alone("C", CLOUDFLARE_API_TOKEN=token).code) == (2, 2)
+    assert (shop.ops("C", SHOP_TOKEN="").code, shop.alone("C", CLOUDFLARE_API_TOKEN="").code) == (2, 2)
+    assert (shop.ops("C", "--commit", "main").code, shop.alone("C", "--commit", "main").code) == (2, 2)
+
+
+def test_token_goes_to_no_other_server(shop: HeldShop) -> None:
+    """An address of the environment may only name this machine; a redirect is not followed."""
+    shop.cut("C", is_on_github=True)
+    environ = shop.world.sandbox.github.environ()
+
+    assert shop.alone("C", CLOUDFLARE_API_BASE_URL="https://example.com").code == 2
+    assert shop.alone("C", **{**environ, "GITHUB_API_URL": "https://example.com"}).code == 2
+    assert shop.alone("C", **{**environ, "GITHUB_API_URL": "https://api.github.com@example.com"}).code == 2
+
+
+def test_job_shows_a_refusal_and_a_missing_check(shop: HeldShop, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    job = {"GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(output)}
+
+    for run in (shop.ops, shop.alone):
+        refused = run("C", **job).err
+        assert re.search("^::error ", refused, re.MULTILINE)
+        assert "Fixes-Incident: 42" in refused
+    shop.world.sandbox.fault(method="GET", path="**/deployments", status=400, times=None)
+    for run in (shop.ops, shop.alone):
+        assert re.search(r"^::warning ", run("C", **job).err, re.MULTILINE)
+
+    written = re.findall(r"^(?:decision=)?(refused|not_checked)$", output.read_text(), re.MULTILINE)
+    assert written == ["refused", "refused", "not_checked", "not_checked"]
+
+
+def test_file_runs_without_any_package(shop: HeldShop) -> None:
+    """-S hides the packages that are installed, -I the folder and the variables of Python."""
+    environ = {**shop.world.sandbox.environ(), "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-I", "-S", "-B", hold_check.__file__, "--worker", WORKER]
+
+    with answered_over_sockets():
+        done = subprocess.run(
+            command, cwd=shop.folder, env=environ, capture_output=True, text=True, check=False, timeout=30
+        )
+
+    assert (done.returncode, done.stderr) == (3, "")
+    assert "Fixes-Incident: 42" in done.stdout
+
+
+@pytest.mark.slow
+def test_action_refuses_in_the_shallow_clone_of_a_checkout(shop: HeldShop) -> None:
+    """A hostile input is one argument, and runs nothing."""
+    folder = ROOT / ".github/actions/hold-check"
+    action = plain_yaml.load((folder / "action.yml").read_text())
+    (step,) = action["runs"]["steps"]
+    shop.cut("C", is_on_github=True)
+    given = {"WORKER": WORKER, "ACCOUNT_ID": ACCOUNT, "ON_UNREADABLE": "warn"}
+    environ = {
+        **shop.world.sandbox.environ(),
+        **shop.world.sandbox.github.environ(),
+        **given,
+        "PATH": os.environ["PATH"],
+    }
+
+    def run(**inputs: str) -> subprocess.CompletedProcess[str]:
+        variables = {**environ, "GITHUB_ACTION_PATH": str(folder), **inputs}
+        command = ["bash", "-e", "-c", step["run"]]
+        with answered_over_sockets():
+            return subprocess.run(
+                command, cwd=shop.folder, env=variables, capture_output=True, text=True, check=False, timeout=30
+            )
+
+    assert set(step["env"]) == {*(name.replace("-", "_").upper() for name in action["inputs"])}
+    assert run().returncode == 3
+    assert run(COMMIT="--help").returncode == 2
+    assert run(WORKER="$(touch pwned)").returncode == 2
+    assert not (shop.folder / "pwned").exists()
+
+
+def test_nothing_of_the_repository_runs_or_hides_commits(shop: HeldShop, tmp_path: Path) -> None:
+    """Its configuration may name programs, and refs and files may show another history."""
+    program, ran = tmp_path / "program", tmp_path / "ran"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+    git = shop.repository.git
+    for name in ("core.fsmonitor", "gpg.program", "core.sshCommand", "core.pager", "pager.log", "core.editor"):
+        git("config", name, str(program))
+    for name, value in (
+        ("core.hooksPath", str(tmp_path)),
+        ("log.showSignature", "true"),
+        ("remote.o.url", "ssh://o/x"),
+    ):
+        git("config", name, value)
+    git("config", "remote.o.promisor", "true")
+    git("replace", "--graft", shop.shas["C"], shop.shas["A"])
+    (shop.folder / ".git" / "info" / "grafts").write_text(f"{shop.shas['C']} {shop.shas['A']}\n")
+
+    outcome = shop.alone("C")
+
+    assert decision(outcome)["decision"] == "refused"
+    assert not ran.exists()
+
+
+def test_comparison_of_more_commits_than_github_lists_asks_for_the_clone(world: World) -> None:
+    """It lists the newest 250. An older trailer is not seen, so the answer is no guess."""
+    fix = {"empty": "F", "trailer": "Fixes-Incident: 42"}
+    shop = open_history(world, {**NEXT_MERGE, "commits": ["A", "B", fix, {"many": 250, "as": "C"}]})
+    shop.cut("C", is_on_github=True)
+
+    outcome = shop.alone("C", **world.sandbox.github.environ())
+
+    answer = decision(outcome)
+    assert (answer["decision"], [each["state"] for each in answer["holds"]]) == ("refused", ["unknown"])
+    assert "fetch-depth: 0" in answer["hint"]
+    shop.clone = None
+    assert decision(shop.alone("C"))["decision"] == "go"
+
+
+def test_checked_out_commit_is_the_default(shop: HeldShop, tmp_path: Path) -> None:
+    assert decision(shop.alone("C", "--commit", ""))["commit"] == shop.shas["C"]
+    shop.clone = tmp_path
+    assert shop.alone("C", "--commit", "").code == 2
+    assert shop.alone("C", "--commit", "", GITHUB_SHA=shop.shas["C"]).code == 3
+
+
+# Rules that stand in other files too.
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+NAMES = st.from_regex(r"\A[A-Za-z0-9._-]{1,20}\Z")
+MARKS = st.builds(
+    DeploymentMark,
+    incident=st.one_of(st.none(), st.integers(1, 10**17)),
+    run=NAMES,
+    blames=st.one_of(st.none(), st.uuids().map(str)),
+    text=TEXTS,
+    rotated=st.lists(NAMES, max_size=2).map(tuple),
+)
+
+
+@holds_for(50, 2000, mark=MARKS)
+def test_each_mark_of_ops_that_blames_is_read(mark: DeploymentMark) -> None:
+    read = hold_check.MARK.match(str(mark))
+
+    assert (read is not None) == (mark.blames is not None)
+    if read is not None:
+        assert read.groups() == (str(mark.incident or "-"), mark.run, mark.blames)
+
+
+@holds_for(
+    50,
+    2000,
+    tag=st.one_of(TEXTS, st.from_regex(r"\A[0-9a-f]{6,41}\Z")),
+    message=st.one_of(TEXTS, st.from_regex(r"\A\s?[0-9a-f]{6,41}:?( fix)?\Z")),
+)
+def test_commit_of_a_version_is_named_as_for_rollbacks(tag: str, message: str) -> None:
+    commit = hold_check._named_commit(tag, message)
+    version = WorkerVersion(id="0" * 8 + "-0000-4000-8000-" + "0" * 12, tag=tag, message=message)
+
+    if commit:
+        assert parse_request("", commit, [version]) == ((version.id, 100.0),)
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [
+            *("", " ", "Fix the tax", "Fixes-Incident: 42", "fixes-incident : #7, 8", "FIXES-INCIDENT:9", " 10"),
+            *("Signed-off-by: A <a@a>", "(cherry picked from commit 1234567)", "Co-authored-by: B <b@b>"),
+            *("See https://a.example", "Fixes-Incident 5", "# Fixes-Incident: 6", "-: x", ": y", "\tFixes-Incident: 3"),
+        ]
+    ),
+    min_size=1,
+    max_size=9,
+)
+
+
+@holds_for(40, 600, lines=LINES)
+def test_trailers_are_those_that_git_reads(lines: list[str]) -> None:
+    message = "\n".join(lines).strip()  # git stores no empty lines at either end
+    argv = [
+        "git",
+        "-c",
+        "core.commentChar=#",
+        "interpret-trailers",
+        "--only-trailers",
+        "--only-input",
+        "--unfold",
+        "--no-divider",
+    ]
+    done = subprocess.run(argv, input=message + "\n", capture_output=True, text=True, check=True)
+
+    by_git = [line.partition(":") for line in done.stdout.splitlines()]
+    wanted = {(key.strip().lower(), value.strip()) for key, _, value in by_git if key.strip()}
+    assert {(key.lower(), value) for key, value in hold_check.read_trailers(message)} == wanted
