@@ -38,7 +38,7 @@ from ops.cli.output import (
     use_ascii_where_needed,
 )
 from ops.cli.pages_build import site
-from ops.cli.recover import recover_command
+from ops.cli.recover import label_command, recover_command
 from ops.cli.runbook_group import RunbookGroup, limits
 from ops.cli.setup import doctor, init, setup
 from ops.cli.status import check_outage, last, status, versions, watch
@@ -59,7 +59,7 @@ CLOSED_PIPE = 128 + signal.SIGPIPE
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 READ_ONLY_COMMANDS = {
     *("status", "versions", "last", "check-outage", "watch", "doctor", "config check", "config schema", "hold check"),
-    *("incident show", "recover", "limits plan", "limits propose"),
+    *("incident show", "recover", "label", "limits plan", "limits propose"),
     *scheduled_files(),
 }
 """Commands without a button that change nothing outside of a run."""
@@ -358,3 +358,4 @@ def environments(path: Path) -> None:
 
 
 cli.add_command(recover_command(discover_runbooks()))
+cli.add_command(label_command(discover_runbooks()))

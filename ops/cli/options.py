@@ -133,6 +133,11 @@ def complete_choice(context: click.Context, param: click.Parameter, incomplete: 
     return _beginning(incomplete, (value for values in choices for value in values))
 
 
+def complete_label(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    config = _read_config(context)
+    return _beginning(incomplete, config.labels if config else ())
+
+
 def complete_drill(_context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     from ops.drills import names
 

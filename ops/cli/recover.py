@@ -1,4 +1,4 @@
-"""Build `recover`: a job runs a runbook with the gate's pass or, after a relapse, a step."""
+"""Build `recover`, which runs a runbook with the gate's pass, and `label`, for a laptop."""
 
 import dataclasses
 import json
@@ -13,9 +13,9 @@ import click
 
 from ops.app.scope import Place
 from ops.cli.help import ExampleCommand
-from ops.cli.options import UtcTime, common_options
-from ops.cli.output import echo
-from ops.cli.runbook_command import start, write_failure_outputs
+from ops.cli.options import INCIDENT, UtcTime, common_options, complete_label
+from ops.cli.output import echo, echo_json
+from ops.cli.runbook_command import error_json, start, write_failure_outputs
 from ops.core.approval import parse_approval
 from ops.core.errors import ConfigError, Decision, OpsError, Reason
 from ops.core.names import did_you_mean, quote_name
@@ -25,7 +25,7 @@ from ops.engine.runbook import Runbook, job_parameters
 from ops.github import actions
 
 if TYPE_CHECKING:
-    from ops.config import Config
+    from ops.config import Config, RecoveryLabel
     from ops.core.run import EndedRun
     from ops.gate.attempts import GatePass
     from ops.watch.automatic_step import AutomaticStep
@@ -199,6 +199,49 @@ def recover_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
         callback=command,
         help="Run a runbook with the gate's pass",
         epilog='ops recover --runbook rollback-worker --params \'{"service": "api"}\' --environment production --yes',
+    )
+
+
+def label_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
+    """Return the command `label`, by which a person starts on a laptop the recovery that a label starts."""
+
+    @click.pass_obj
+    def command(redactor: Redactor, /, *, label: str, **given: Any) -> int:
+        try:
+            requested = _find_label(label, given["config"])
+            runbook = _find_runbook(runbooks, requested.runbook)
+            params = _parse_params(runbook, json.dumps(dict(requested.params)))
+        except OpsError as error:
+            if given["as_json"]:
+                echo_json(error_json(error))
+            raise
+        return start(runbook, params, redactor, {**given, "environment": requested.environment})
+
+    options = [each for each in common_options() if each.name not in {"environment", "incident"}]
+    incident = click.Option(["--incident"], type=INCIDENT, required=True, help="Incident issue: 42, #42 or its address")
+    return ExampleCommand(
+        "label",
+        params=[click.Argument(["label"], shell_complete=complete_label), incident, *options],
+        callback=command,
+        help="Run the recovery of a label in ops.yml",
+        epilog="ops label recover:rollback-api --incident 42",
+    )
+
+
+def _find_label(label: str, path: Path) -> "RecoveryLabel":
+    """Return the recovery of a label; GitHub ignores case. Raises ConfigError."""
+    from ops.app.configuration import read_config
+    from ops.gate import refusals
+
+    labels = read_config(path, labels=(label,))[0].labels
+    name = next((name for name in labels if name.casefold() == label.casefold()), "")
+    if name:
+        return labels[name]
+    refusal = refusals.unknown_label(label, labels)
+    raise ConfigError(
+        refusals.plain_text(refusal.message, refusal.values),
+        reason=refusal.reason,
+        hint=f"Choose one of: {', '.join(sorted(labels))}." if labels else "Run the command of a runbook.",
     )
 
 

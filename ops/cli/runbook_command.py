@@ -86,7 +86,7 @@ def runbook_command(runbook: Runbook[Any]) -> click.Command:
             place = choose_runbook_place(runbook, _as_typed(values, given), given["config"])
         except OpsError as error:
             if given["as_json"]:
-                echo_json(_error_json(error))
+                echo_json(error_json(error))
             raise
         values |= {SERVICE: place.service} if SERVICE in values else {}
         given["environment"] = place.environment
@@ -244,7 +244,7 @@ def _report_early_end(
             error.message += " before its first step; it changed nothing"
         publish(error)
         if as_json:
-            echo_json(_error_json(error))
+            echo_json(error_json(error))
     return error
 
 
@@ -276,7 +276,7 @@ def _outputs(request: "RunRequest", result: EndedRun, configuration: Any) -> dic
     return {**values, "ends_at": end.isoformat() if end and timed_end.has_job(end, request.ends_by) else ""}
 
 
-def _error_json(error: OpsError) -> dict[str, Any]:
+def error_json(error: OpsError) -> dict[str, Any]:
     return {
         "schema": 1,
         "decision": (error.decision or Decision.FAILED).value,

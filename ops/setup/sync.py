@@ -165,12 +165,10 @@ def find_differences(
     root: Path, config: "Config", environ: Mapping[str, str], actions: str = ""
 ) -> list[FileDifference]:
     """Return the generated files that differ from `ops.yml`. Raises ConfigError if they use several commits of ours."""
-    folder = root / workflows.FOLDER
-    pin = action_pins.choose_pin(
-        config.github.actions, workflows.own_pins(folder, config.github.actions), actions, environ
-    )
+    pins = workflows.own_pins(root / workflows.FOLDER, config.github.actions)
+    pin = action_pins.choose_pin(config.github.actions, pins, actions, environ)
     form = form_difference(root / FORM_PATH, config)
-    return [*workflows.differences(folder, config, button_runbooks(), pin), *filter(None, [form])]
+    return [*workflows.differences(root, config, button_runbooks(), pin), *filter(None, [form])]
 
 
 def older_generator(root: Path, differences: Sequence[FileDifference]) -> str:

@@ -1,4 +1,4 @@
-"""Generate the workflow files from `ops.yml`, the runbooks and `templates/workflows/`.
+"""Generate workflows and their programs from `ops.yml`, runbooks and `templates/workflows/`.
 
 Line two of each file is a digest of the rest, which shows whether a person changed the file. The team's dependency
 updates own the versions of actions: sync keeps them and does not compare them.
@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from ops.app.registry import FIXED_WORKFLOWS, RECOVER
-from ops.app.scope import AnyRunbook, button_inputs, fitting_environments, laptop_variables
-from ops.core import next_step
+from ops.app.scope import AnyRunbook, button_inputs
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL
 from ops.core.names import CHECK_OUTAGE, LEAD_LABEL
 from ops.core.version import __version__
@@ -32,10 +31,12 @@ from ops.setup import team_file, workflow_jobs
 from ops.setup.workflow_jobs import ActingJob
 
 if TYPE_CHECKING:
-    from ops.config import Config, RecoveryLabel
+    from ops.config import Config
     from ops.config.types import RunnerConfig
 
 FOLDER = Path(".github", "workflows")
+SCRIPTS = {"tell": Path(".github", "scripts", "tell.py")}
+"""Program → its own file, because several jobs run it. The others stand in their step."""
 HEADER = "# Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.\n"
 DIGEST = re.compile(r"# digest: ([0-9a-f]{16})\n")
 USES = re.compile(r"(?P<head>uses: )(?P<action>[\w.-]+/[\w./-]+)@(?P<pin>[0-9a-f]{40}(?: +# \S+)?)")
@@ -61,7 +62,7 @@ SERVER_PINS = {
 OUR_FOLDER = ".github/actions"
 """Folder of our actions, in a copy of Backout or in the repository `github.actions`."""
 THIS_COPY = "${{ github.server_url }}/${{ github.repository }}"
-OUR_ACTIONS = ("setup", "gate", "run", "tell")
+OUR_ACTIONS = ("setup", "gate", "run")
 GENERATED_BY = re.compile(r"^ +generated-by: (\d+\.\d+\.\w+)$", re.MULTILINE)
 JOB, EMPTY_LINES = re.compile(r"\n  ([a-z][a-z0-9_-]*:\n    name:)"), re.compile(r"\n\n+")
 LONGEST_LINE = 120
@@ -103,37 +104,44 @@ def missing_actions(root: Path, config: "Config") -> list[str]:
 
 
 def differences(
-    folder: Path, config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = ""
+    root: Path, config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = ""
 ) -> list[FileDifference]:
-    """Compare the workflows in `folder` with the configuration. Writes nothing.
+    """Compare the generated files in the repository with the configuration. Writes nothing.
 
     `pin` is the version of the actions in `github.actions`. A file with another commit of them differs.
     """
-    existing = read_files(folder)
+    existing = read_files(root / FOLDER)
     pins = _pins(existing.values())
     ours = {**_own_actions(config, pin), **_server_actions(config, existing.values())}
     desired = {}
     for name, text in render(config, runbooks, pin):
         desired[name] = _with_pins(text, {**pins, **_pins([existing.get(name, "")]), **ours})
-    different = []
-    for name in sorted({*runbooks, *FIXED_WORKFLOWS}):
-        path, new, old = folder / f"{name}.yml", desired.get(name), existing.get(name)
-        if old is None and new is not None:
-            different.append(FileDifference(path, FileAction.WRITE, "is missing", desired=new))
-        elif old is not None and new is None and old.startswith(HEADER):  # a file without the header is the team's own
-            why = "no longer applies to this ops.yml"
-            action = FileAction.REMOVE
-            if not _is_ours(old):
-                action, why = FileAction.KEEP, f"{why}, and was edited since the last sync"
-            different.append(FileDifference(path, action, why, old))
-        elif old is not None and new is not None and _comparable(old) != _comparable(new):
-            action, why = FileAction.WRITE, "differs from ops.yml"
-            if not _is_ours(old):
-                action, why = FileAction.KEEP, "was edited since the last sync"
-            different.append(FileDifference(path, action, why, old, new))
-        elif old is not None and new is not None and _commits(old, ours) != _commits(new, ours):
-            different.append(FileDifference(path, FileAction.WRITE, "uses other commits of the actions", old, new))
-    return different
+    found = [
+        _difference(root / FOLDER / f"{name}.yml", existing.get(name), desired.get(name), ours)
+        for name in sorted({*runbooks, *FIXED_WORKFLOWS})
+    ]
+    for path, text in render_scripts():
+        found.append(_difference(root / path, team_file.find_text(root / path), text, ours))
+    return list(filter(None, found))
+
+
+def _difference(path: Path, old: str | None, new: str | None, ours: Collection[str]) -> FileDifference | None:
+    if old is None and new is not None:
+        return FileDifference(path, FileAction.WRITE, "is missing", desired=new)
+    if old is not None and new is None and old.startswith(HEADER):  # a file without the header is the team's own
+        why = "no longer applies to this ops.yml"
+        action = FileAction.REMOVE
+        if not _is_ours(old):
+            action, why = FileAction.KEEP, f"{why}, and was edited since the last sync"
+        return FileDifference(path, action, why, old)
+    if old is not None and new is not None and _comparable(old) != _comparable(new):
+        action, why = FileAction.WRITE, "differs from ops.yml"
+        if not _is_ours(old):
+            action, why = FileAction.KEEP, "was edited since the last sync"
+        return FileDifference(path, action, why, old, new)
+    if old is not None and new is not None and _commits(old, ours) != _commits(new, ours):
+        return FileDifference(path, FileAction.WRITE, "uses other commits of the actions", old, new)
+    return None
 
 
 def read_files(folder: Path) -> dict[str, str]:
@@ -204,33 +212,25 @@ def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, act
     named = [each.name for each in fields if each.required and each.name not in {"environment", "incident"}]
     button = {"name": runbook.name, "inputs": fields, "named": named}
     waiting = workflow_jobs.reviewer_jobs(acting)
-    places = {each.name: laptop_variables(runbook, each, "") for each in fitting_environments(config, runbook)}
-    variables = _json_text(places, indent=None) if any(places.values()) else ""
-    return text(runbook.job.template, button=button, acting=acting, waiting=waiting, variables=variables)
+    return text(runbook.job.template, button=button, acting=acting, waiting=waiting)
 
 
 def _incident(text: Callable[..., str], config: "Config", runbooks: Mapping[str, AnyRunbook]) -> str:
-    labels = {label: each for label, each in config.labels.items() if each.runbook in runbooks}
-    answers = _json_text({label: _command(config, runbooks[each.runbook], each) for label, each in labels.items()})
     acting = workflow_jobs.label_jobs(config, runbooks)
     waiting = workflow_jobs.reviewer_jobs(acting)
     approves = APPROVE_LABEL if workflow_jobs.second_person_jobs(config, runbooks) else ""
     leads = {"leads": config.github.leads, "lead_label": LEAD_LABEL}
-    return text("incident", acting=acting, waiting=waiting, answers=answers, approves=approves, **leads)
+    return text("incident", acting=acting, waiting=waiting, approves=approves, **leads)
 
 
-def _json_text(value: Any, indent: int | None = 2) -> str:
+def _json_text(value: Any) -> str:
     """Return JSON in which GitHub finds no expression."""
-    return json.dumps(value, indent=indent, ensure_ascii=False).replace("${{", "\\u0024{{")
+    return json.dumps(value, indent=2, ensure_ascii=False).replace("${{", "\\u0024{{")
 
 
-def _command(config: "Config", runbook: AnyRunbook, label: "RecoveryLabel") -> str:
-    """Return the laptop command for the label's recovery; on a second line, the variables that it needs."""
-    options = {**label.params, "environment": label.environment}
-    command = next_step.build_command(config.github.laptop_program, label.runbook, options)
-    service = str(label.params.get("service", ""))
-    variables = laptop_variables(runbook, config.environments[label.environment], service)
-    return "\n".join(map(to_one_line, filter(None, (command, variables))))
+def _laptop_variables(config: "Config") -> str:
+    """Return environment → the variables that its commands on a laptop need, as JSON."""
+    return _json_text({name: each.laptop_variables() for name, each in config.environments.items()})
 
 
 def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
@@ -259,6 +259,7 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
         "pins": {**PINS, **(SERVER_PINS if config.github.enterprise_server else {})},
         "uses": lambda name: f"{config.github.actions}/{OUR_FOLDER}/{name}@{pin}" if pin else f"./{OUR_FOLDER}/{name}",
         "program": config.github.laptop_program,
+        "laptop_variables": _laptop_variables(config),
         "docs": f"{f'https://github.com/{config.github.actions}' if config.github.actions else THIS_COPY}/blob/HEAD/",
         "version": __version__,
         "secrets": functools.partial(workflow_jobs.expressions, config),
@@ -277,9 +278,15 @@ def _runs_on(runner: "RunnerConfig") -> str:
     return labels[0] if len(labels) == 1 else f"[{', '.join(labels)}]"
 
 
+def render_scripts() -> Iterator[tuple[Path, str]]:
+    """Yield path and text of each program in a file of its own."""
+    for name, path in SCRIPTS.items():
+        yield path, _with_digest(load_scripts()[name] + "\n")
+
+
 @functools.cache
 def load_scripts() -> dict[str, str]:
-    """Return name → text of the programs that a workflow contains."""
+    """Return name → text of the programs that jobs run before anything is installed."""
     folder = TEMPLATES / "workflows"
     texts = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
     return {name: _with_shared(text, texts, set()).rstrip() for name, text in texts.items() if name[0] != "_"}

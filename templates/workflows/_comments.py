@@ -1,6 +1,6 @@
 """Read our comments of this attempt on an issue, and put an answer above the report of a run that did not end.
 
-`ops workflows sync` writes it into each step in place of the import, because a step has no second file.
+`ops workflows sync` writes it into each program in place of the import, because a step has no second file.
 """
 
 import hashlib

@@ -1,12 +1,13 @@
 """Share code between the steps that answer a request: calls of GitHub's API, and escaping.
 
-`ops workflows sync` writes it into each step in place of the import, because a step has no second file.
+`ops workflows sync` writes it into each program in place of the import, because a step has no second file.
 """
 
 import http.client
 import json
 import os
 import re
+import shlex
 import urllib.request
 from typing import Any
 
@@ -116,12 +117,6 @@ def meaning(reason: object) -> str:
     return documented(inert(reason), "docs/reference/reasons.md#" + known[0]) if known else inert(reason)
 
 
-def laptop(label: str, number: int) -> str:
-    """Return the advice to run the command on a laptop."""
-    known = {name.casefold(): command for name, command in json.loads(os.environ.get("COMMANDS") or "{}").items()}
-    if label.casefold() in known:
-        command, _, variables = known[label.casefold()].partition("\n")
-        return on_laptop(command + " --incident " + str(number), variables)
-    docs = documented("documentation", "docs/reference/commands.md")
-    more = " (" + docs + ")" if docs.startswith("[") else ""
-    return "Run the command on a laptop: `" + program() + " --help` lists them" + more + "."
+def laptop(label: str, number: int, variables: str = "") -> str:
+    """Return the advice to run the recovery of a label on a laptop: `ops label` reads it from ops.yml."""
+    return on_laptop(program() + " label " + shlex.quote(label) + " --incident " + str(number), variables)

@@ -4,7 +4,6 @@
 standard library only. It posts one comment per request. The run continues in that comment; if no run begins, the job
 `tell` edits it. It never fails the job: if GitHub does not answer, the recovery goes on without the comment.
 
-COMMANDS: JSON, label → laptop command without `--incident`, and on a second line the variables that it needs.
 PROGRAM: beginning of laptop commands, such as `./run ops`.
 DOCS: URL of the folder that holds `docs`.
 Output `comment`: id of the comment, or empty.

@@ -1,13 +1,13 @@
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
-It uses the standard library only. `ops workflows sync` writes it into the job `tell`, which follows the recovery and
-its report. `tell-later` follows the jobs that last longer, and runs it through an action. If the comment of `received`
+It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
+recovery and its report, `tell-later` the jobs that last longer; `load.py` in both runs it. If the comment of `received`
 still announces the run, it is edited to show the failure; if there is none, one is posted. A comment in which the run
 continued, or that somebody else wrote, stays unchanged. Without an issue, the answer appears in the log and on the page
 of the run. The exit code is 1 if the issue did not get its answer; `tell-later` then answers again.
 
-NEEDS: the `needs` context as JSON. COMMANDS: JSON, label → laptop command without `--incident`, and on a second line
-the variables that it needs. VARIABLES: JSON, environment → those of a button's command.
+NEEDS: the `needs` context as JSON.
+VARIABLES: JSON, environment → the variables that a command on a laptop needs, with their places.
 Optional: ACTING: ids of the acting jobs, separated by spaces (default: all but gate and report).
 RUN_STEP: name of the step that starts a run; without it, no answer claims that an acting job changed nothing.
 ENDING: ids of the jobs that end a temporary state; END_COMMAND: the laptop command that ends it.
@@ -147,6 +147,9 @@ def read_request(event: Any, jobs: Jobs) -> Request:
         return Request("the report of #" + str(number))
     label, name = event["label"]["name"], event["label"]["name"].casefold()
     reads = {"report": f" incident report {number}", "check-outage": f" check-outage --incident {number}"}
+    command = on_laptop(program() + reads[name], "") if name in reads else ""
+    if name.startswith("recover:"):
+        command = laptop(label, number, "" if jobs.gate.get("power") == "none" else _variables(jobs.environment))
     starts = name.startswith("recover:") or name == "approve:restore"
     is_ours = name in reads or (starts and "pull_request" not in event["issue"])
     since = re.fullmatch("[0-9TZ:-]+", str(event["issue"].get("updated_at")))
@@ -156,7 +159,7 @@ def read_request(event: Any, jobs: Jobs) -> Request:
         number if is_ours else 0,
         since[0] if since else "",
         "Put the label on again" if is_off else "Take the label off if it is still there, and put it on again",
-        on_laptop(program() + reads[name], "") if name in reads else laptop(label, number),
+        command,
     )
 
 
@@ -171,9 +174,14 @@ def _read_button(event: Any) -> Request:
     page = re.escape("/" + os.environ["GITHUB_REPOSITORY"] + "/issues/")
     number = re.fullmatch("(?:#|https?://[^/]+" + page + ")?([1-9][0-9]{0,9})", inputs.get("incident", "").strip())
     title = inert(name) + " from " + inert("@" + event["sender"]["login"])
-    variables = json.loads(os.environ.get("VARIABLES") or "{}").get(inputs.get("environment", ""), "")
+    variables = _variables(inputs.get("environment", ""))
     command = "" if name == "approve-restore" else on_laptop(shlex.join(words), variables)
     return Request(title, int(number[1]) if number else 0, "", "Press the button again", command)
+
+
+def _variables(environment: str) -> str:
+    """Return the variables that a command on a laptop needs in this environment."""
+    return str(json.loads(os.environ.get("VARIABLES") or "{}").get(environment, ""))
 
 
 def read_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:

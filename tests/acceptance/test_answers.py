@@ -19,14 +19,11 @@ from tests.support.actions import BUTTON, LABEL, Stage, conclusions, read_bodies
 
 SETUP = ".github/actions/setup/action.yml"
 INCIDENT = ".github/workflows/incident.yml"
-LAPTOP = (
-    "`./run ops rollback-worker --service api --environment production --incident N`, which needs "
-    "`CLOUDFLARE_API_TOKEN`"
-)
+LAPTOP = f"`./run ops label {LABEL} --incident N`"
 OFF_AND_ON = (
     f"Take the label off if it is still there, and put it on again. If that fails too, run on a laptop: {LAPTOP}"
 )
-AGAIN = f"ut the label on again. If that fails too, run on a laptop: {LAPTOP}"
+AGAIN = f"ut the label on again. If that fails too, run on a laptop: {LAPTOP}, which needs `CLOUDFLARE_API_TOKEN`"
 FAILED = "**Failed before the run began, and nothing was changed:** `recover:rollback-api` from `@alice` ·"
 ANSWERED = "<!-- backout:answered run=RUN attempt=1 -->\n"
 
@@ -310,5 +307,6 @@ def test_button_on_other_branch_is_rejected_by_environment(world: Stage) -> None
         "**Failed before the run began, and nothing was changed:** `rollback-worker` from `@alice` · job "
         "`recovery-production` did not start: no runner, or a rule of its GitHub environment · [log](LOG)\n\n"
         "**Next step:** Look at the rules of its GitHub environment, such as the branches. Then press the button "
-        f"again. If that fails too, run on a laptop: {LAPTOP}\n\n{ANSWERED}"
+        "again. If that fails too, run on a laptop: `./run ops rollback-worker --service api --environment production "
+        f"--incident N`, which needs `CLOUDFLARE_API_TOKEN`\n\n{ANSWERED}"
     )

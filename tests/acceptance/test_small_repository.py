@@ -59,5 +59,5 @@ def test_label_recovers_and_workspace_modules_are_not_imported(world: Stage, tmp
     assert "a module of the workspace was imported" not in log + checked
     answer = world.comments(first)
     assert "job `gate` failed in step `Set up job`, which downloads its actions" in answer
-    assert f"`ops rollback-worker --service shop --environment production --incident {first}`" in answer
+    assert f"`ops label recover:shop --incident {first}`" in answer
     assert "./run" not in answer + world.comments(second) + log

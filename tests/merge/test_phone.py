@@ -226,14 +226,13 @@ def test_workflow_answers_fit_a_phone(screen: Phone, incident: Incident, python:
     workflow = Workflow(incident.world, incident.number, python)
     incident.github.add_user("alice")
     payload = workflow.label("recover:rollback-api")
-    commands = {"recover:rollback-api": "./run ops rollback-worker --service api --environment production"}
     message = f"deployment d3049278-7a43-4a3a-a3ee-7eff43aa34a4: {LONG}"
     gate = {"go": "false", "reason": "secrets_changed", "message": message, "hint": LONG}
 
-    workflow.step("received", payload, COMMANDS=json.dumps(commands))
+    workflow.step("received", payload)
     assert_fits(screen, "received", incident.bodies[0])
     needs = {"gate": {"result": "success", "outputs": gate}}
-    workflow.step("tell", payload, NEEDS=json.dumps(needs), COMMANDS=json.dumps(commands))
+    workflow.step("tell", payload, NEEDS=json.dumps(needs))
 
     assert "Refused" in incident.bodies[0]
     assert_fits(screen, "tell", incident.bodies[0])

@@ -314,8 +314,7 @@ def test_last_job_says_what_a_killed_rehearsal_left(rehearsed: Shop, python: Run
         "gate": {"result": "success", "outputs": {"go": "true", "attempt": "1", "environment": "live"}},
         "recovery-live": {"result": "failure", "outputs": {}},
     }
-    by_hand = "./run ops rollback-worker --service web --environment live"
-    workflow.step("tell", payload, NEEDS=json.dumps(needs), COMMANDS=json.dumps({"recover:web": by_hand}))
+    workflow.step("tell", payload, NEEDS=json.dumps(needs))
 
     assert outcome.code == -signal.SIGKILL, outcome.err
     assert rehearsed.live == {rehearsed.bad: 100, rehearsed.good: 0}
@@ -323,7 +322,7 @@ def test_last_job_says_what_a_killed_rehearsal_left(rehearsed: Shop, python: Run
     said, _, _ = body.partition("<!-- ")
     assert said.startswith("**Unknown whether anything was changed, because the run stopped in its middle:** ")
     assert "look at what is live: `./run ops status --environment live`" in said
-    assert f"`{by_hand} --incident {number}`" in said
+    assert f"`./run ops label recover:web --incident {number}`" in said
     assert "Its rehearsal may have left a version at 0 %, which gets no traffic. The next run removes it." in said
 
     again = rehearsed.ops(*ROLLBACK, "--yes", *incident, **hub.environ())

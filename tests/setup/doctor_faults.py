@@ -13,6 +13,7 @@ from tests.support.bakery import DATABASE, NAMESPACE, PERMISSIONS, SITE, TOKEN, 
 from tests.support.commands import JSON
 
 INCIDENT = ".github/workflows/incident.yml"
+PROGRAM = ".github/scripts/tell.py"
 
 
 @dataclass(frozen=True)
@@ -278,6 +279,11 @@ def own_only_docs(made: Bakery) -> None:
     made.write(".github/CODEOWNERS", "* @dana\n/.github/workflows/\n/docs/ @dana\n")
 
 
+def own_only_workflows(made: Bakery) -> None:
+    set_review(made, required_approving_review_count=0, require_code_owner_review=True)
+    made.write(".github/CODEOWNERS", "/.github/workflows/ @dana\n")
+
+
 def own_workflows(made: Bakery) -> None:
     set_review(made, required_approving_review_count=0, require_code_owner_review=True)
     made.write(".github/CODEOWNERS", "/docs/ @dana\n/.github/ @dana\n")
@@ -333,6 +339,11 @@ FAULTS = (
         "a workflow edited by hand",
         "workflows",
         lambda made: made.edit("timeout-minutes: 5", "timeout-minutes: 6", INCIDENT),
+    ),
+    Fault(
+        "a program of the workflows edited by hand",
+        "workflows",
+        lambda made: made.edit("= 1000\n", "= 9000\n", PROGRAM),
     ),
     Fault("an action on Node 20", "action-runtimes", use_node20, "C1"),
     Fault("a schedule every five minutes", "minutes", schedule_often, "N6"),
@@ -460,6 +471,11 @@ FAULTS = (
         "N7",
     ),
     Fault(
+        "a program of the workflows that was not pushed",
+        "pushed",
+        lambda made: made.sandbox.github.add_commit("Remove", "dana", files={PROGRAM: None}),
+    ),
+    Fault(
         "a workflow that GitHub stopped",
         "workflows-enabled",
         lambda made: made.sandbox.github.disable_workflow(INCIDENT),
@@ -509,6 +525,7 @@ FAULTS = (
     Fault("pull requests that workflows may approve", "workflow-token", allow_pulls),
     Fault("workflows that one person can change", "workflow-review", require_no_approval),
     Fault("code owners without the workflows", "workflow-review", own_only_docs),
+    Fault("code owners without the program of the workflows", "workflow-review", own_only_workflows),
     Fault("strangers whose workflows start at once", "fork-approval", open_to_strangers),
     Fault("own runners of which one is online", "runners", use_runners(True, False)),
     Fault("own runners in a public repository", "runners", show_runners_to_strangers),

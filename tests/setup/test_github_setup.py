@@ -195,7 +195,7 @@ def test_token_of_an_app_is_tried_because_github_does_not_say_what_it_may(shop: 
     commands = [line for line in outcome.out.splitlines() if line.startswith("Commit and push: ")]
     written = {path.relative_to(shop.folder).as_posix() for path in set(shop.folder.rglob("*")) - before}
     listed = set(commands[0].partition("git add ")[2].partition(" &&")[0].split())
-    assert listed == {"ops.yml", *(name for name in written if name.endswith(".yml"))}
+    assert listed == {"ops.yml", *(name for name in written if name.endswith((".yml", ".py")))}
 
 
 def test_reader_changes_nothing(shop: Shop) -> None:

@@ -82,7 +82,7 @@ def test_automatic_step_follows_a_relapse_in_the_recovery_group() -> None:
 def test_only_the_setting_adds_automatic_steps(name: str, path: Path) -> None:
     found = {each.stem for each in files(path) if any(key.startswith(NEXT) for key in parse_file(each)["jobs"])}
 
-    assert found == ({"rollback-worker", "incident"} if name == "ten_services" else set())
+    assert found == ({"rollback-worker", "incident", "recover"} if name == "ten_services" else set())
 
 
 def test_canceled_run_stops_waiting() -> None:

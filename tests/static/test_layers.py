@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ops.setup.workflows import SCRIPTS
 from tests.conftest import ROOT
 from tests.support.syntax import nodes, parsed
 
@@ -62,7 +63,8 @@ def sources() -> list[Path]:
 def programs() -> list[Path]:
     """Return all product code: also the programs of workflows and actions, the checks and the benchmarks."""
     folders = (ROOT / "templates", ROOT / ".github", ROOT / "check", ROOT / "benchmarks")
-    return sources() + sorted(path for folder in folders for path in folder.rglob("*.py"))
+    generated = {ROOT / path for path in SCRIPTS.values()}
+    return sources() + sorted({path for folder in folders for path in folder.rglob("*.py")} - generated)
 
 
 def imports(path: Path) -> Iterator[Import]:

@@ -191,6 +191,7 @@ def generated(config: str, pin: str = "") -> Mapping[str, str]:
     read = parse(config)
     rendered = workflows.render(read, registry.button_runbooks(), pin)
     texts = {f".github/workflows/{name}.yml": text for name, text in rendered}
+    texts |= {str(path): text for path, text in workflows.render_scripts()}
     form = (TEMPLATES / "repository" / sync.FORM_PATH.name).read_text()
     return texts | {str(sync.FORM_PATH): sync.rewrite_form(form, read)}
 

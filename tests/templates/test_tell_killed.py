@@ -24,7 +24,7 @@ def test_killed_run_is_reported_above_its_last_report(labeled_run: LabeledRun) -
         "**Unknown whether anything was changed, because the run stopped in its middle:** `recover:api` from "
         f"`@alice` · job `recovery-production` lost its runner in step `Recover` · [log]({job}/acme/operations/actions/runs/N)\n\n"
         "**Next step:** Read the log, and look at what is live: `./run ops status --environment production`. Then put "
-        "the label on again. If that fails too, run on a laptop: `./run ops rollback-worker --service api --environment production "
+        "the label on again. If that fails too, run on a laptop: `./run ops label recover:api "
         f"--incident {labeled_run.workflow.incident}`\n\n"
     )
     assert last.startswith("#### Last report of the run: Writing\n\nrollback-worker on api in production")
@@ -70,7 +70,7 @@ def test_run_that_was_killed_in_its_rehearsal_says_what_is_left(
     assert (
         "Its rehearsal may have left a version at 0 %, which gets no traffic. The next run removes it." in said
     ) == (is_left)
-    assert "run on a laptop: `./run ops rollback-worker --service api --environment production --incident" in said
+    assert "run on a laptop: `./run ops label recover:api --incident" in said
 
 
 @pytest.mark.slow

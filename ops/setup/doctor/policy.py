@@ -52,10 +52,13 @@ def workflow_review(facts: Facts) -> Findings:
     reviews = [rule.get("parameters") or {} for rule in rules if rule["type"] == "pull_request"]
     if any(each.get("required_approving_review_count", 0) >= 1 for each in reviews):
         return
-    path, page = f"{workflows.FOLDER.as_posix()}/incident.yml", _settings_page(facts, "rules")
-    if any(each.get("require_code_owner_review") is True for each in reviews) and _has_owner(facts, path):
+    page = _settings_page(facts, "rules")
+    files = [workflows.FOLDER / "incident.yml", *workflows.SCRIPTS.values()]
+    is_owned = any(each.get("require_code_owner_review") is True for each in reviews)
+    unowned = [path.parent for path in files if not is_owned or not _has_owner(facts, path.as_posix())]
+    if not unowned:
         return
-    text = f"{workflows.FOLDER.as_posix()} can be changed without a review"
+    text = f"{unowned[0].as_posix()} can be changed without a review"
     fix = f"Require an approval at {page}, or the review of code owners and an owner of that folder in CODEOWNERS."
     yield Finding(text, f"{fix} Or run the command.", command=f"{facts.program} setup github")
 

@@ -132,11 +132,14 @@ def branch_protection(facts: Facts) -> Findings:
     why="Only files on the default branch act: GitHub runs an older set-up.",
 )
 def pushed(facts: Facts) -> Findings:
-    """Are ops.yml and the workflows on the default branch?"""
+    """Are ops.yml, the workflows and their programs on the default branch?"""
     if facts.is_job:
         return
     branch = facts.config.github.branch
-    for folder, names in (("", {CONFIG_FILE, LIMITS_FILE}), (workflows.FOLDER.as_posix(), set[str]())):
+    of_folders = {"": {CONFIG_FILE, LIMITS_FILE}, workflows.FOLDER.as_posix(): set[str]()}
+    for path in workflows.SCRIPTS.values():
+        of_folders.setdefault(path.parent.as_posix(), set()).add(path.name)
+    for folder, names in of_folders.items():
         there = facts.github(partial(files.list_file_digests, folder=folder, branch=branch))
         if not folder and CONFIG_FILE not in there:
             raise NotProvable(f"{CONFIG_FILE} is not on the branch {branch} yet", "Commit the folder, and push it.")
@@ -148,8 +151,9 @@ def pushed(facts: Facts) -> Findings:
 
 
 def _local_files(folder: Path, names: Collection[str]) -> Iterator[Path]:
-    """Yield the YAML files in the folder; with `names`, only those."""
-    yield from (path for path in folder.glob("*.yml") if path.is_file() and (not names or path.name in names))
+    """Yield the files with these names in the folder; without `names`, its YAML files."""
+    paths = [folder / name for name in names] if names else folder.glob("*.yml")
+    yield from (path for path in paths if path.is_file())
 
 
 def _blob_digest(path: Path) -> str:
