@@ -110,7 +110,7 @@ def generated_files(facts: Facts) -> Findings:
         return
     generators = sync.list_generators(facts.root)
     if len(generators) > 1:
-        parts = " and ".join(f"{version} ({', '.join(first_of(names))})" for version, names in generators.items())
+        parts = " and ".join(f"{version} ({', '.join(first_of(names, 3))})" for version, names in generators.items())
         yield Finding(f"the workflows are a mix of versions {parts}", "Merge all files of one sync.", command=command)
         differences = [each for each in differences if each.action is workflows.FileAction.KEEP]
     for each in differences:
