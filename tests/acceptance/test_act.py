@@ -58,7 +58,7 @@ def test_button_rolls_back_with_environment_secret(staged: Callable[..., Stage],
 
 @needs_chromium
 def test_required_browser_probe_completes_in_job(staged: Callable[..., Stage], tmp_path: Path) -> None:
-    world = staged({"status": 200, "body": {"status": "ok"}})
+    world = staged({"status": 200, "body": {"status": "ok", "version": {"id": "{{version}}"}}})
     text, config = (REFERENCE / "ops.yml").read_text(), tmp_path / "ops.yml"
     here = "          # A program can be a probe too"
     probe = "          - {name: visit, browser: {paths: [/health], required: true}}\n"
