@@ -186,7 +186,8 @@ def _by_workflow(
         if not night.is_noisy:
             _close(world, incident, say)
             say(f'{world.responder} ran the job "watch" again')
-            hub.rerun(first.id, world.responder, only=next(each for each in first.jobs if each.name == "watch"))
+            watch = next(each for each in first.jobs if each.name.endswith(" / watch"))
+            hub.rerun(first.id, world.responder, only=watch)
             runner.wait()
     for each in dict.fromkeys((first, hub.runs[-1])):
         _say_jobs(each, say)

@@ -9,7 +9,6 @@ import dataclasses
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ops.app import registry
@@ -18,10 +17,9 @@ from ops.app.scope import RUNTIME, AnyRunbook, fitting_environments, fitting_ser
 from ops.config.types import extend_watch
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.engine.runbook import JobSecret, Schedule, WatchedState
-from ops.engine.timed_end import planned_end
 
 if TYPE_CHECKING:
-    from ops.config import Config, Environment, RecoveryLabel
+    from ops.config import Config, Environment
     from ops.config.probes import Probe
 
 RUNTIME_LOCK = "runtime"
@@ -75,16 +73,8 @@ class ActingJob:
     sites: Collection[str] = ()
     """Repositories with sites, from one of which jobs before this one fetch and build a commit."""
 
-    name: str = ""
-    """Start of its id (default: the GitHub environment)."""
-
-    chosen: str = ""
-    """GitHub expression besides the pass, where two jobs use the same environments."""
-
     @property
     def id(self) -> str:
-        if self.name:
-            return f"{self.name}-{self.environment}"
         return f"{self.github_environment}-{self.environment}" if self.environment else "unprivileged"
 
 
@@ -95,68 +85,14 @@ def called_jobs(config: "Config", runbooks: Iterable[AnyRunbook], workflow: str)
 
 
 def button_jobs(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
-    jobs = _acting_jobs(config, [(runbook, each) for each in fitting_environments(config, runbook)])
-    return [dataclasses.replace(job, sites=_sites(config, runbook, job.environment)) for job in jobs]
+    return _acting_jobs(config, [(runbook, each) for each in fitting_environments(config, runbook)])
 
 
-def _sites(config: "Config", runbook: AnyRunbook, environment: str) -> Collection[str]:
-    """Return the repositories of the sites, if the jobs of the runbook build a commit."""
-    if runbook.job.template != REDEPLOY:
-        return ()
-    place = config.environments[environment]
-    return {place.services[name].repository or "" for name in fitting_services(place, runbook)}
-
-
-def label_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[ActingJob]:
-    """Return the jobs that labels can start: those of `ops.yml`, and the approval of a second person."""
-    labeled = {(label.runbook, label.environment) for label in config.labels.values() if label.runbook in runbooks}
-    pairs = [
-        (runbook, environment)
-        for name, runbook in runbooks.items()
-        for environment in config.environments.values()
-        if (name, environment.name) in labeled
-        or (runbook.needs_approval and environment in fitting_environments(config, runbook))
-    ]
-    building = [pair for pair in pairs if pair[0].job.template == REDEPLOY]
-    pairs = [pair for pair in pairs if pair not in building]
-    with_end = {label.environment for label in config.labels.values() if _has_end(config, runbooks, label)}
-    jobs = [
-        job if job.environment in with_end else dataclasses.replace(job, end_command="")
-        for job in _acting_jobs(config, pairs)
-    ]
-    return [*(_beside(job, building) for job in jobs), *(_building_job(config, *pair) for pair in building)]
-
-
-def _beside(job: ActingJob, building: "Sequence[tuple[AnyRunbook, Environment]]") -> ActingJob:
-    """Return a job that leaves runbooks that build a site to their own jobs: it has a token while it would build."""
-    same = (
-        name.name
-        for name, place in building
-        if (name.github_environment, place.name) == (job.github_environment, job.environment)
-    )
-    chosen = " && ".join(f"needs.gate.outputs.runbook != '{name}'" for name in dict.fromkeys(same))
-    return dataclasses.replace(job, chosen=chosen)
-
-
-def _building_job(config: "Config", runbook: AnyRunbook, environment: "Environment") -> ActingJob:
-    """Return the job that deploys a commit, which jobs before it fetch and build without a token."""
-    (job,) = _acting_jobs(config, [(runbook, environment)])
-    chosen = f"needs.gate.outputs.runbook == '{runbook.name}'"
-    return dataclasses.replace(job, sites=_sites(config, runbook, environment.name), name=REDEPLOY, chosen=chosen)
-
-
-def second_person_jobs(config: "Config", runbooks: Mapping[str, AnyRunbook]) -> list[ActingJob]:
-    """Return the jobs that an approval by a second person can start."""
-    needy = (each for each in runbooks.values() if each.needs_approval)
-    return _acting_jobs(config, [(each, place) for each in needy for place in fitting_environments(config, each)])
-
-
-def _has_end(config: "Config", runbooks: Mapping[str, AnyRunbook], label: "RecoveryLabel") -> bool:
-    runbook = runbooks.get(label.runbook)
-    if runbook is None:
-        return False
-    now = datetime.fromtimestamp(0, UTC)  # fixed: the files must not differ once an end in ops.yml has passed
-    return planned_end(runbook, label.params, config.environments[label.environment], now) is not None
+def _sites(environment: "Environment", runbooks: Iterable[AnyRunbook]) -> Collection[str]:
+    """Return the repositories of the sites that the runbooks build."""
+    building = (each for each in runbooks if each.job.template == REDEPLOY)
+    names = (name for each in building for name in fitting_services(environment, each))
+    return {environment.services[name].repository or "" for name in names}
 
 
 def _acting_jobs(config: "Config", pairs: "Sequence[tuple[AnyRunbook, Environment]]") -> list[ActingJob]:
@@ -208,6 +144,7 @@ def _acting_job(
         _sources(environment) if any(runbook.job.reads_source for runbook in runbooks) else (),
         any(_closes(runbook) for runbook in runbooks),
         _automatic(config, runbooks),
+        _sites(environment, runbooks),
     )
 
 

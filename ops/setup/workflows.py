@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from ops.app.registry import FIXED_WORKFLOWS, RECOVER
-from ops.app.scope import AnyRunbook, button_inputs
+from ops.app.registry import CALLED_WORKFLOWS, FIXED_WORKFLOWS, RECOVER, called_workflow
+from ops.app.scope import AnyRunbook, button_inputs, fitting_environments
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL
 from ops.core.names import CHECK_OUTAGE, LEAD_LABEL
 from ops.core.version import __version__
@@ -181,16 +181,18 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
     `pin` is the version of the actions in `github.actions`; a copy of Backout needs none.
     """
     text = functools.partial(_text, config, pin)
-    for name, runbook in runbooks.items():
-        if acting := workflow_jobs.button_jobs(config, runbook):
-            yield name, _button(text, config, runbook, acting)
-    if approving := workflow_jobs.second_person_jobs(config, runbooks):
-        yield APPROVE_BUTTON, text(APPROVE_BUTTON, acting=approving, waiting=workflow_jobs.reviewer_jobs(approving))
-    acting = workflow_jobs.called_jobs(config, runbooks.values(), RECOVER)
+    called = {name: workflow_jobs.called_jobs(config, runbooks.values(), name) for name in CALLED_WORKFLOWS}
     leads = {"leads": config.github.leads, "lead_label": LEAD_LABEL}
-    waiting = workflow_jobs.reviewer_jobs(acting)
-    yield RECOVER, text(RECOVER, acting=acting, waiting=waiting, **leads)
-    yield "incident", _incident(text, config, runbooks)
+    for name, acting in called.items():
+        if acting or name == RECOVER:
+            yield name, text(name, acting=acting, waiting=workflow_jobs.reviewer_jobs(acting), **leads)
+    for name, runbook in runbooks.items():
+        if fitting_environments(config, runbook):
+            file = called_workflow(runbook)
+            yield name, text("button", button=_button(config, runbook), called=file, acting=called[file])
+    if any(job.needs_approval for job in called[RECOVER]):
+        yield APPROVE_BUTTON, text(APPROVE_BUTTON, acting=called[RECOVER])
+    yield "incident", _incident(text, config, runbooks, called)
     tasks = {task.name: task for task in workflow_jobs.scheduled_tasks(config)}
     yield (
         "doctor",
@@ -207,20 +209,31 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
         yield "scheduled", text("scheduled", tasks=list(tasks.values()))
 
 
-def _button(text: Callable[..., str], config: "Config", runbook: AnyRunbook, acting: list[ActingJob]) -> str:
+def _button(config: "Config", runbook: AnyRunbook) -> Mapping[str, Any]:
     fields = button_inputs(config, runbook)
     named = [each.name for each in fields if each.required and each.name not in {"environment", "incident"}]
-    button = {"name": runbook.name, "inputs": fields, "named": named}
-    waiting = workflow_jobs.reviewer_jobs(acting)
-    return text(runbook.job.template, button=button, acting=acting, waiting=waiting)
+    return {"name": runbook.name, "inputs": fields, "named": named}
 
 
-def _incident(text: Callable[..., str], config: "Config", runbooks: Mapping[str, AnyRunbook]) -> str:
-    acting = workflow_jobs.label_jobs(config, runbooks)
-    waiting = workflow_jobs.reviewer_jobs(acting)
-    approves = APPROVE_LABEL if workflow_jobs.second_person_jobs(config, runbooks) else ""
-    leads = {"leads": config.github.leads, "lead_label": LEAD_LABEL}
-    return text("incident", acting=acting, waiting=waiting, approves=approves, **leads)
+def _incident(
+    text: Callable[..., str],
+    config: "Config",
+    runbooks: Mapping[str, AnyRunbook],
+    called: Mapping[str, list[ActingJob]],
+) -> str:
+    labels: dict[str, list[str]] = {}
+    for name, label in config.labels.items():
+        file = called_workflow(runbooks[label.runbook]) if label.runbook in runbooks else RECOVER
+        if file != RECOVER:
+            labels.setdefault(file, []).append(name)
+    return text(
+        "incident",
+        called=called,
+        called_labels={file: json.dumps(names) for file, names in sorted(labels.items())},
+        approves=APPROVE_LABEL if any(job.needs_approval for job in called[RECOVER]) else "",
+        leads=config.github.leads,
+        lead_label=LEAD_LABEL,
+    )
 
 
 def _json_text(value: Any) -> str:
@@ -237,6 +250,7 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
     github = {
         "environments": config.github.environments,
         "has_queue": not config.github.enterprise_server,
+        "has_cache_mode": not config.github.enterprise_server,
         "has_deployment": not config.github.enterprise_server,
         "branch": config.github.branch,
         "wheels_archive": config.github.wheels_archive,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox.actions.expressions import EXPRESSION, evaluate
+from sandbox.actions.expressions import EXPRESSION, evaluate, render_text
 from sandbox.github import GitHub
 from sandbox.github.actions.state import FakeJob
 
@@ -103,20 +103,20 @@ def _step(
         given = filled.pop("with", None) or {}
         if "repository" in given:
             del filled["uses"]
-            return {**filled, **_clone_step(given, repositories)}
+            name = render_text(str(step["with"]["repository"]), contexts)
+            return {**filled, **_clone_step(name, given.get("path", "."), repositories)}
         filled["with"] = {key: value for key, value in given.items() if key != "ref"}
     return filled
 
 
-def _clone_step(given: Mapping[str, Any], repositories: Mapping[str, Path]) -> dict[str, Any]:
+def _clone_step(name: str, path: str, repositories: Mapping[str, Path]) -> dict[str, Any]:
     """Return the step that checks out another repository, or fails if the runner does not have it."""
-    name = str(given["repository"])
     folder = repositories.get(name.lower())
     if folder is None:
         return {"env": {"NAME": name}, "run": 'echo "Error: this runner has no repository $NAME"; exit 1'}
     into = '"$GITHUB_WORKSPACE/$INTO"'
     run = f'git clone -q "$FROM" {into} && git -C {into} remote remove origin'
-    return {"env": {"FROM": str(folder), "INTO": given.get("path", ".")}, "run": run}
+    return {"env": {"FROM": str(folder), "INTO": path}, "run": run}
 
 
 def _output_step(outputs: Mapping[str, Any], file: Path) -> dict[str, Any]:

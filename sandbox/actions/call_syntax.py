@@ -11,7 +11,10 @@ from typing import Any
 
 from sandbox.actions.expressions import InvalidWorkflow, UnsupportedExpression, check_syntax
 
-_FILE_KEYS = {"name", "description", "run-name", "on", "permissions", "env", "defaults", "concurrency", "jobs"}
+_FILE_KEYS = {
+    *("name", "description", "run-name", "on", "permissions", "env", "defaults", "concurrency", "jobs"),
+    "cache-mode",  # github.blog/changelog/2026-09-10-control-github-actions-cache-access-with-cache-mode
+}
 _CALL_KEYS = {"name", "uses", "with", "secrets", "needs", "if", "permissions", "concurrency", "strategy"}
 """*Supported keywords for jobs that call a reusable workflow*"""
 _JOB_KEYS = _CALL_KEYS - {"uses", "with", "secrets"} | {

@@ -12,7 +12,7 @@ import pytest
 from sandbox.actions import Runner
 from sandbox.github.actions.state import FakeJob, FakeRun
 from tests.conftest import REFERENCE
-from tests.support.actions import BUTTON, LABEL, Stage, conclusions, release, stage, when
+from tests.support.actions import BUTTON, LABEL, Stage, conclusions, find_job, release, stage, when
 from tests.support.browser import needs_chromium
 from tests.support.workflows import operations_repository
 
@@ -46,7 +46,7 @@ def test_button_rolls_back_with_environment_secret(staged: Callable[..., Stage],
     assert REASON in world.ours[0]
     assert f"run={run.id}." in world.ours[0]
     assert (run.status, run.conclusion, conclusions(run)["recovery-production"]) == ("completed", "success", "success")
-    job = next(job for job in run.jobs if job.name == "recovery-production")
+    job = find_job(run, "recovery-production")
     assert job.started_at is not None
     assert job.completed_at is not None
     assert run.created_at <= job.created_at <= job.started_at < job.completed_at
@@ -109,7 +109,7 @@ def test_concurrent_requests_are_serialized_and_deduplicated(
 
 
 def recovery(run: FakeRun) -> FakeJob:
-    return next(job for job in run.jobs if job.name == "recovery-production")
+    return find_job(run, "recovery-production")
 
 
 def test_label_without_write_access_changes_nothing(staged: Callable[..., Stage]) -> None:

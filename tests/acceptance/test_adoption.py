@@ -128,24 +128,18 @@ def reports(team: Team, number: int) -> list[Any]:
 
 @pytest.mark.parametrize("name", ["blog", "game"])
 def test_team_recovers_by_label(name: str, tmp_path: Path, pip_cache: Path) -> None:
-    started = time.monotonic()
+    began = time.monotonic()
     with adopted(TEAMS[name], tmp_path) as (team, laptop):
         is_recovered = TEAMS[name].break_it(team.world.sandbox)
         hub = team.world.sandbox.github
 
         number, log = run(team, tmp_path, pip_cache, lambda number: hub.label(number, TEAMS[name].label, "alice"))
 
-        assert time.monotonic() - started <= MACHINE_SECONDS
+        assert time.monotonic() - began <= MACHINE_SECONDS
         assert_adopted(team, laptop, number, log, is_recovered=is_recovered())
         ended = conclusions(hub.runs[-1])
-        assert {name: end for name, end in ended.items() if not name.startswith(("menu", "check-outage"))} == {
-            "gate": "success",
-            "recovery-production": "success",
-            "report": "success",
-            "watch": "success",
-            "tell": "skipped",
-            "tell-later": "skipped",
-        }, log
+        started = {name: end for name, end in ended.items() if end != "skipped"}
+        assert started == dict.fromkeys(("gate", "recovery-production", "report", "watch"), "success"), log
         *_, watched = read_bodies(hub, number)
         assert "in production is mitigated: healthy since" in watched
         assert "xychart-beta" in watched

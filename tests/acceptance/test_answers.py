@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from ops.github.actions import job_id
 from sandbox.actions.runner import TIMEOUT_SECONDS
 from sandbox.github.actions.state import FakeRun
 from tests.conftest import ACCOUNT
-from tests.support.actions import BUTTON, LABEL, Stage, conclusions, read_bodies, stage, when
+from tests.support.actions import BUTTON, LABEL, Stage, conclusions, find_job, read_bodies, stage, when
 
 SETUP = ".github/actions/setup/action.yml"
-INCIDENT = ".github/workflows/incident.yml"
+RECOVER = ".github/workflows/recover.yml"
 LAPTOP = f"`./run ops label {LABEL} --incident N`"
 OFF_AND_ON = (
     f"Take the label off if it is still there, and put it on again. If that fails too, run on a laptop: {LAPTOP}"
@@ -74,7 +75,7 @@ def test_gate_failure_before_command_is_answered(world: Stage) -> None:
     scenes = {
         "broken": ("ops.yml", "environments:", "environmints:"),
         "killed": (SETUP, "run: |\n", "run: |\n        kill -KILL $$\n"),
-        "unknown": (INCIDENT, here, "uses: acme/unknown@v1"),
+        "unknown": (RECOVER, here, "uses: acme/unknown@v1"),
         "hanging": (SETUP, "run: |\n", "run: |\n        echo it hangs; exec sleep 600\n"),
     }
     issues = {scene: world.incident() for scene in scenes}
@@ -123,8 +124,8 @@ def test_unreachable_package_index_names_setup_step(world: Stage, tmp_path: Path
         runner.wait()
 
     menu, answer = final_comments(world, number)
-    assert {name: ended[name] for name in ("gate", "menu", "menu-fallback")} == {
-        "gate": "skipped",
+    assert {name: ended[name] for name in ("recover", "menu", "menu-fallback")} == {
+        "recover": "skipped",
         "menu": "failure",
         "menu-fallback": "success",
     }
@@ -195,7 +196,7 @@ def test_failed_recovery_job_is_answered(world: Stage) -> None:
 
 
 def recovery_status(run: FakeRun) -> str:
-    return next((job.status for job in run.jobs if job.name == "recovery-production"), "")
+    return next((job.status for job in run.jobs if job_id(job.name) == "recovery-production"), "")
 
 
 def test_killed_run_is_answered_above_its_last_report(pip_cache: Path) -> None:
@@ -263,7 +264,7 @@ def test_cancelled_job_is_answered_and_its_rerun_refused(world: Stage) -> None:
         runner.cancel(run.id)
         runner.wait()
         runner.hold_jobs()
-        job = next(job for job in run.jobs if job.name == "recovery-production")
+        job = find_job(run, "recovery-production")
         hub.rerun(run.id, "alice", only=job)
         runner.wait()
         hub.rerun(run.id, "tina")

@@ -1,4 +1,4 @@
-"""Jobs of redeploy-pages.yml and incident.yml on separate machines: old dependencies reach no token.
+"""Jobs of redeploy.yml on separate machines: old dependencies reach no token.
 
 Each job has users, processes, a home and a workspace of its own; from one to the next go the artifacts alone. The build's
 machine goes on while the deploy job works: what the dependency left running there goes on looking.
@@ -29,24 +29,19 @@ from tests.support.workflows import generated
 
 @dataclass(frozen=True)
 class Way:
-    """The jobs of a workflow that builds and deploys a commit."""
+    """The jobs that build and deploy a commit, for a request with these parameters."""
 
-    file: str
-    fetch: str
-    build: str
-    deploy: str
-    inputs: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, str]
+    fetch: str = "fetch-production"
+    build: str = "build-production"
+    deploy: str = "recovery-production"
 
     @cached_property
     def jobs(self) -> Any:
-        return plain_yaml.load((generated() / f".github/workflows/{self.file}.yml").read_text())["jobs"]
+        return plain_yaml.load((generated() / ".github/workflows/redeploy.yml").read_text())["jobs"]
 
 
-PRESSED = {"service": "frontend", "environment": "production", "commit": "previous", "dry_run": False}
-WAYS = {
-    "button": Way("redeploy-pages", "fetch-production", "build-production", "recovery-production", PRESSED),
-    "label": Way("incident", "fetch-redeploy-production", "build-redeploy-production", "redeploy-production"),
-}
+WAYS = {"button": Way({"service": "frontend", "commit": "previous"}), "label": Way({"service": "frontend"})}
 UNSHARE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
 HIDDEN = 'for place in $HIDE; do mount -t tmpfs none "$place"; done; '
 
@@ -125,7 +120,6 @@ class Jobs:
         (inner,) = plain_yaml.load((ROOT / ".github/actions/run/action.yml").read_text())["runs"]["steps"]
         secrets = {"CLOUDFLARE_API_TOKEN": self.world.sandbox.token, "SLACK_WEBHOOK_URL": "http://127.0.0.1:9/slack"}
         contexts = {
-            "inputs": self.way.inputs,
             "needs": {self.way.fetch: {"outputs": self.outputs}, "gate": {"outputs": self.gate()}},
             "steps": {"setup": {"outputs": {"path": ""}}},
             "secrets": secrets if "environment" in self.way.jobs[job] else {},
@@ -158,10 +152,9 @@ class Jobs:
         return [*UNSHARE, "sh", "-c", f'{HIDDEN} cd {workspace}; bash -e -c "$STEP"; echo $? > {temp}/code'], environ
 
     def gate(self) -> Mapping[str, str]:
-        params = {"service": "frontend", **({"commit": "previous"} if self.way.inputs else {})}
         at = self.world.sandbox.clock.now().isoformat()
         approved = {"environment": "production", "attempt": "1", "runbook": "redeploy-pages"}
-        return {"params": json.dumps(params), "requested_at": at, "permission": "checked", **approved}
+        return {"params": json.dumps(self.way.params), "requested_at": at, "permission": "checked", **approved}
 
     def run(self, job: str) -> str:
         argv, environ = self.command(job)

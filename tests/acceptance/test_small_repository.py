@@ -48,14 +48,8 @@ def test_label_recovers_and_workspace_modules_are_not_imported(world: Stage, tmp
         checked = "\n".join(runner.log(hub.runs[-1].id))
 
     assert world.live == {world.good: 100}, log
-    assert {
-        name: end for name, end in conclusions(recovery).items() if not name.startswith(("menu", "check-outage"))
-    } == {
-        "gate": "success",
-        "recovery-production": "success",
-        "report": "success",
-        "tell": "skipped",
-    }, log
+    started = {name: end for name, end in conclusions(recovery).items() if end != "skipped"}
+    assert started == dict.fromkeys(("gate", "recovery-production", "report"), "success"), log
     assert (hub.runs[-1].workflow.file, conclusions(hub.runs[-1])) == ("ops-check.yml", {"check": "success"}), checked
     assert "Every file is as ops.yml has it." in checked
     assert "a module of the workspace was imported" not in log + checked

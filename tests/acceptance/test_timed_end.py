@@ -9,7 +9,7 @@ from pathlib import Path
 from sandbox.actions import Runner
 from sandbox.clock import FakeClock
 from tests.conftest import World
-from tests.support.actions import conclusions, read_bodies
+from tests.support.actions import conclusions, find_job, read_bodies
 from tests.support.offline import HOST, PERMISSIONS, prepared
 from tests.support.workflows import operations_repository
 
@@ -60,4 +60,4 @@ def test_timed_maintenance_is_reopened_by_later_job(world: World, pip_cache: Pat
         closed, opened = read_bodies(hub, number)
         assert "The whole of api is offline as requested" in closed
         assert "The whole of api is open as requested" in opened
-        assert next(job for job in run.jobs if job.name == "end-security-production").started_at is not None
+        assert find_job(run, "end-security-production").started_at is not None

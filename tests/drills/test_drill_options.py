@@ -199,7 +199,7 @@ def test_label_drill_generates_workflows_for_its_config(world: World) -> None:
 
     assert found["ops.yml"] == world.config.read_bytes() + b'watch: "off"\n'
     assert "limits.yml" not in found
-    assert b"name: watch" not in found[".github/workflows/rollback-worker.yml"]
+    assert b"name: watch" not in found[".github/workflows/recover.yml"]
     assert b"- rehearsal" in found[".github/workflows/rollback-worker.yml"]
     assert found["ops/drills/github.py"] == (ROOT / "ops/drills/github.py").read_bytes()
 
@@ -245,6 +245,6 @@ def test_label_drill_of_a_small_repository_runs_this_program() -> None:
 
     assert (
         f"uses: backout-tools/backout/.github/actions/gate@{'0' * 40}"
-        in found[".github/workflows/rollback-worker.yml"].decode()
+        in found[".github/workflows/recover.yml"].decode()
     )
     assert not [path for path in found if path.startswith(("ops/", ".github/actions/"))]

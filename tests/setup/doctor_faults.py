@@ -14,6 +14,7 @@ from tests.support.commands import JSON
 
 INCIDENT = ".github/workflows/incident.yml"
 PROGRAM = ".github/scripts/tell.py"
+RECOVER = ".github/workflows/recover.yml"
 
 
 @dataclass(frozen=True)
@@ -338,7 +339,7 @@ FAULTS = (
     Fault(
         "a workflow edited by hand",
         "workflows",
-        lambda made: made.edit("timeout-minutes: 5", "timeout-minutes: 6", INCIDENT),
+        lambda made: made.edit("timeout-minutes: 5", "timeout-minutes: 6", RECOVER),
     ),
     Fault(
         "a program of the workflows edited by hand",
@@ -577,7 +578,7 @@ def list_no_account(made: Bakery) -> None:
 def use_two_commits(made: Bakery) -> None:
     made.edit("responders:", "github: {actions: acme/operations}\nresponders:")
     made.sync(pin=f"{'a' * 40} # v{__version__}")
-    made.edit(f"gate@{'a' * 40}", f"gate@{'b' * 40}", INCIDENT)
+    made.edit(f"gate@{'a' * 40}", f"gate@{'b' * 40}", RECOVER)
 
 
 def deploy_during(path: str, reads: int, deploy: Callable[[Bakery], object]) -> Callable[[Bakery], object]:
@@ -703,8 +704,8 @@ OTHER_ANSWERS = (
     OtherAnswer(
         "workflows of two versions",
         "workflows",
-        lambda made: generated_by(World(made.sandbox, made.folder), "0.0.9", "approve-restore"),
-        "mix of versions 0.0.9 (approve-restore.yml)",
+        lambda made: generated_by(World(made.sandbox, made.folder), "0.0.9", "evidence"),
+        "mix of versions 0.0.9 (evidence.yml)",
         "wrong",
     ),
     OtherAnswer("actions of two commits", "workflows", use_two_commits, "bbbbbbbb", "wrong"),

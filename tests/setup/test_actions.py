@@ -57,7 +57,7 @@ def steps(folder: Path) -> dict[str, dict[str, Any]]:
     for path in sorted((folder / ".github/workflows").glob("*.yml")):
         text = path.read_text()
         for key, job in plain_yaml.load(text)["jobs"].items():
-            for step in job["steps"]:
+            for step in job.get("steps", ()):
                 if match := OURS.match(step.get("uses", "")):
                     used = set(re.findall(rf"steps\.{step.get('id', '-')}\.outputs\.(\w+)", str(job)))
                     name = f"{path.stem} {key} {step.get('name', step['uses'])}"

@@ -223,12 +223,12 @@ def test_fix_writes_workflows_and_labels_and_nothing_else(world: Bakery) -> None
 
 @pytest.mark.slow
 def test_fix_keeps_a_workflow_that_a_person_changed(world: Bakery) -> None:
-    world.edit("timeout-minutes: 5", "timeout-minutes: 6", ".github/workflows/incident.yml")
-    before = (world.folder / ".github/workflows/incident.yml").read_text()
+    world.edit("timeout-minutes: 5", "timeout-minutes: 6", ".github/workflows/recover.yml")
+    before = (world.folder / ".github/workflows/recover.yml").read_text()
 
     outcome = world.doctor("--fix", "--only", "workflows")
 
-    assert (world.folder / ".github/workflows/incident.yml").read_text() == before
+    assert (world.folder / ".github/workflows/recover.yml").read_text() == before
     assert outcome.code == 2
 
 

@@ -123,7 +123,7 @@ def test_private_repository_on_free_gets_secrets_of_the_repository(shop: Shop, l
 
     assert (result["decision"], set(kinds(result))) == ("done", {"file", "label"})
     assert shop.config.read_text() == before + "\ngithub:\n  environments: false\n"
-    assert "environment: recovery" not in (shop.folder / ".github/workflows/rollback-worker.yml").read_text()
+    assert "environment: recovery" not in (shop.folder / ".github/workflows/recover.yml").read_text()
     assert (shop.github.environments, shop.github.rulesets) == ({}, [])
     assert any("everyone who can push reads every secret" in text for text in result["notices"])
     assert "gh secret set RECOVERY_SHOPDESK_CLOUDFLARE_TOKEN --repo shopdesk/operations" in {
@@ -147,13 +147,13 @@ def test_change_of_plan_or_visibility_names_the_steps_to_environments(shop: Shop
 
 def test_workflow_that_a_person_changed_is_kept_and_named(shop: Shop) -> None:
     shop.result()
-    button = shop.folder / ".github/workflows/rollback-worker.yml"
-    button.write_text(own := button.read_text().replace("ubuntu-latest", "ubuntu-slim"))
+    called = shop.folder / ".github/workflows/recover.yml"
+    called.write_text(own := called.read_text().replace("ubuntu-latest", "ubuntu-slim"))
     shop.edit("environments: false", "environments: true")
 
     outcome = shop.setup("--yes")
 
-    assert (outcome.code, button.read_text()) == (4, own)
+    assert (outcome.code, called.read_text()) == (4, own)
     assert "NOT changed file ops.yml: a person changed a workflow" in outcome.err
 
 

@@ -360,9 +360,9 @@ def test_worker_without_a_zone_gets_no_maintenance(game: Team) -> None:
     assert game.init("--account", f"production={GAME}").code == 0
     folder = ".github/workflows"
 
-    assert "rollback-worker" in game.files()[f"{folder}/incident.yml"]
+    assert f"{folder}/rollback-worker.yml" in game.files()
     assert f"{folder}/maintenance.yml" not in game.files()
-    assert "maintenance" not in game.files()[f"{folder}/incident.yml"]
+    assert "security" not in game.files()[f"{folder}/recover.yml"]
 
     game.config.write_text(game.config.read_text().replace("game.sandbox.workers.dev", "arena.example"))
     assert game.ops("workflows", "sync").code == 0

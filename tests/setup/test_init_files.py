@@ -157,7 +157,7 @@ def test_copy_of_backout_keeps_its_own_files(shop: Team) -> None:
     assert outcome.code == 0, outcome.err
     assert "actions" not in config(shop).get("github", {})
     assert "`./run ops config check`" in shop.config.read_text()
-    assert "uses: ./.github/actions/run" in shop.files()[".github/workflows/rollback-worker.yml"]
+    assert "uses: ./.github/actions/run" in shop.files()[".github/workflows/recover.yml"]
     assert {name for name in shop.files() if not name.startswith((".github/", "ops/", "templates/"))} == {
         "README.md",
         "ops.yml",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ops.app.registry import discover_runbooks
+from ops.app.registry import called_workflow, discover_runbooks
 from ops.config import check_config
 from ops.setup import workflows
 from tests.setup.test_workflows import CONFIGURATIONS, NEXT, config, files, parse_file, secrets_of, workflow
@@ -22,7 +22,9 @@ def test_watch_only_reads_and_stays_out_of_the_recovery_group(path: Path) -> Non
     tokens, buttons = {each.token for each in config(path).environments.values()}, 0
     for file in files(path):
         found = parse_file(file)["jobs"]
-        running = [name for name, job in found.items() if "recover" in {each.get("id") for each in job["steps"]}]
+        running = [
+            name for name, job in found.items() if "recover" in {each.get("id") for each in job.get("steps", ())}
+        ]
         acting = [name for name in running if not name.startswith(NEXT)]
         if not [name for name in acting if name != "unprivileged"]:
             assert "watch" not in found
@@ -45,7 +47,7 @@ def test_watch_only_reads_and_stays_out_of_the_recovery_group(path: Path) -> Non
 def test_automatic_step_follows_a_relapse_in_the_recovery_group() -> None:
     """Where a reviewer approves, GitHub asks again: a job of its own waits, outside of the recovery group."""
     path = CONFIGURATIONS["ten_services"]
-    for name in ("rollback-worker", "incident"):
+    for name in ("recover",):
         found = workflow(name, path)["jobs"]
         added = {
             "next-approve-prod": "recovery-prod",
@@ -82,12 +84,12 @@ def test_automatic_step_follows_a_relapse_in_the_recovery_group() -> None:
 def test_only_the_setting_adds_automatic_steps(name: str, path: Path) -> None:
     found = {each.stem for each in files(path) if any(key.startswith(NEXT) for key in parse_file(each)["jobs"])}
 
-    assert found == ({"rollback-worker", "incident", "recover"} if name == "ten_services" else set())
+    assert found == ({"recover"} if name == "ten_services" else set())
 
 
 def test_canceled_run_stops_waiting() -> None:
     """GitHub evaluates the condition again: a job with always() would wait for hours, and cost minutes."""
-    jobs_ = workflow("maintenance")["jobs"]
+    jobs_ = workflow("recover")["jobs"]
 
     for name in ("wait-security-production", "end-security-production"):
         assert jobs_[name]["if"].startswith("!cancelled() && ")
@@ -107,9 +109,9 @@ def test_reopening_jobs_have_unique_ids_per_github_environment(end: str) -> None
     text = "\n".join([CONFIGURATIONS["one_url"].read_text(), "labels:", *labels, ""])
     accepted, _ = check_config(text).require_valid("ops.yml")
 
-    incident = dict(workflows.render(accepted, {**discover_runbooks(), "other": other}))["incident"]
+    recover = dict(workflows.render(accepted, {**discover_runbooks(), "other": other}))["recover"]
 
-    ids = re.findall(r"^  ([a-z][\w-]*):\n    name:", incident, re.MULTILINE)
+    ids = re.findall(r"^  ([a-z][\w-]*):\n    name:", recover, re.MULTILINE)
     assert {"wait-recovery-production", "end-security-production"} <= {*ids}
     assert len(ids) == len({*ids})
 
@@ -139,23 +141,32 @@ def _all_needs(found: Mapping[str, Any], job: str) -> set[str]:
     return direct.union(*(_all_needs(found, each) for each in direct))
 
 
-def test_label_builds_a_commit_in_jobs_of_its_own() -> None:
-    """The jobs of other labels hold a token, so none of them runs this one."""
-    found = workflow("incident")["jobs"]
-    fetch, build, deploy = (f"{name}redeploy-production" for name in ("fetch-", "build-", ""))
+def test_commit_is_built_in_jobs_of_its_own_file() -> None:
+    """The jobs of other recoveries hold a token, so none of them may build a commit."""
+    found = workflow("redeploy")["jobs"]
+    fetch, build, deploy = (f"{name}-production" for name in ("fetch", "build", "recovery"))
 
     assert {fetch, build, deploy} <= found.keys()
-    assert not {"fetch-redeploy-staging", "redeploy-staging"} & found.keys()  # no label names staging
     assert "environment" not in found[build]
     assert not secrets_of(found[build])
-    for name in (fetch, deploy):
-        assert "needs.gate.outputs.runbook == 'redeploy-pages'" in found[name]["if"]
-    assert "needs.gate.outputs.runbook != 'redeploy-pages'" in found["recovery-production"]["if"]
+    gates = [workflow(name)["jobs"]["gate"]["steps"][-1]["with"]["called"] for name in ("recover", "redeploy")]
+    assert gates == ["recover", "redeploy"]  # each gate refuses the runbooks of the other file
     asked = next(step for step in found[fetch]["steps"] if step.get("id") == "fetch")["with"]
-    assert asked["commit"] == "previous"
+    assert asked["commit"] == "${{ fromJSON(needs.gate.outputs.params).commit || 'previous' }}"
     assert {fetch, build, deploy} <= {*found["tell"]["needs"]}
     assert {deploy} <= {*found["watch"]["needs"]} & {*found["report"]["needs"]}
-    for path in CONFIGURATIONS.values():
-        labels = [each.runbook for each in config(path).labels.values()]
-        has_job = any("redeploy" in name for name in workflow("incident", path)["jobs"])
-        assert has_job == ("redeploy-pages" in labels)
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_label_calls_the_file_with_the_jobs_of_its_runbook(path: Path) -> None:
+    labels = {name: called_workflow(discover_runbooks()[each.runbook]) for name, each in config(path).labels.items()}
+    jobs = workflow("incident", path)["jobs"]
+    calls = {name: job for name, job in jobs.items() if "uses" in job}
+
+    assert calls.keys() == {"recover", *labels.values()}
+    for name, job in calls.items():
+        assert job["uses"] == f"./.github/workflows/{name}.yml"
+        assert job["if"].startswith("always() && ")
+    for label, called in labels.items():
+        chosen = [name for name, job in calls.items() if f'"{label}"' in job["if"].replace("!contains", "")]
+        assert chosen == ([] if called == "recover" else ["recover", called])

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ops.core.run_record import STATE_SOURCE, read_record
+from ops.github.actions import job_id
 from sandbox import Sandbox
 from sandbox.actions import Runner
 from sandbox.github import GitHub
-from sandbox.github.actions.state import FakeRun
+from sandbox.github.actions.state import FakeJob, FakeRun
 from tests.conftest import ACCOUNT, REFERENCE, WORKER
 from tests.support.workflows import operations_repository
 
@@ -106,7 +107,13 @@ def release(
 
 
 def conclusions(run: FakeRun) -> dict[str, str | None]:
-    return {job.name: job.conclusion for job in run.jobs}
+    """Return id of a job in its own file → conclusion."""
+    return {job_id(job.name): job.conclusion for job in run.jobs}
+
+
+def find_job(run: FakeRun, name: str) -> FakeJob:
+    """Return the newest job with this id in its own file."""
+    return next(job for job in reversed(run.jobs) if job_id(job.name) == name)
 
 
 def when(line: str, call: Callable[[int], object]) -> Callable[[int, str], None]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ops.github.actions import job_id
 from tests.conftest import REFERENCE
 from tests.merge.drills.test_drill import switch_options
 from tests.support.configurations import SHOPDESK
@@ -84,7 +85,7 @@ def test_database_drill_recovers_on_an_incident(run: Run) -> None:
         return
     assert "by drill-approver, another person than the requester" in approved[0]
     assert result["workflow_run"]["event"] == IN_A_JOB["button"]
-    ended = {job["name"]: job["conclusion"] for job in result["workflow_run"]["jobs"]}
+    ended = {job_id(job["name"]): job["conclusion"] for job in result["workflow_run"]["jobs"]}
     assert (ended["gate"], ended["database-production"]) == ("success", "success")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from ops.drills import DRILLS, scenario_leak, scenario_outage
 from ops.drills.support import Edge
+from ops.github.actions import job_id
 from sandbox.switches import Switches, parse
 from tests.support.configurations import ONE_WORKER
 from tests.support.drills import (
@@ -297,7 +298,7 @@ def test_maintenance_drill_closes_and_reopens_service(run: Run, switches: list[s
     assert result["service"] == "api"
     assert result["message"].endswith("; it was opened again, and the probes are healthy")
     if run[2] == "button":  # only the security job may change routes
-        ended = {job["name"]: job["conclusion"] for job in result["workflow_run"]["jobs"]}
+        ended = {job_id(job["name"]): job["conclusion"] for job in result["workflow_run"]["jobs"]}
         assert (ended["security-production"], ended.get("recovery-production")) == ("success", None)
 
 
@@ -347,7 +348,7 @@ def test_outage_ends_as_theirs_without_a_rollback(run: Run) -> None:
         assert result["journal"] is True
         assert result["incident"]["url"].endswith("/acme/operations/issues/1")
     if trigger in IN_A_JOB:
-        jobs = {job["name"]: job["conclusion"] for job in result["workflow_run"]["jobs"]}
+        jobs = {job_id(job["name"]): job["conclusion"] for job in result["workflow_run"]["jobs"]}
         assert result["workflow_run"]["event"] == IN_A_JOB[trigger]
         assert [name for name, ended in jobs.items() if ended == "success"] == [
             *(["gate"] if trigger == "label" else []),
@@ -373,7 +374,7 @@ def test_relapse_is_found_by_a_watch_that_lost_its_runner(run: Run) -> None:
     if trigger:
         assert (result["journal"], result["report"] is not None) == (True, True)
     if trigger in IN_A_JOB:
-        jobs = {job["name"]: job["conclusion"] for job in result["workflow_run"]["jobs"]}
+        jobs = {job_id(job["name"]): job["conclusion"] for job in result["workflow_run"]["jobs"]}
         assert (jobs["recovery-production"], jobs["watch"], jobs["tell-later"]) == ("success", "failure", "success")
 
 
@@ -408,7 +409,7 @@ def test_noise_is_no_relapse(run: Run) -> None:
     assert (result["decision"], result["reason"]) == ("recovered", "verified"), result
     assert "the watch saw the noise, and said mitigated" in result["message"]
     if trigger in IN_A_JOB:
-        jobs = {job["name"]: job["conclusion"] for job in result["workflow_run"]["jobs"]}
+        jobs = {job_id(job["name"]): job["conclusion"] for job in result["workflow_run"]["jobs"]}
         assert (jobs["recovery-production"], jobs["watch"]) == ("success", "success")
 
 
@@ -432,7 +433,7 @@ def test_other_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
         log = "\n".join(result["workflow_run"]["log"])
         assert not [value for value in secrets if value in log]
     if trigger == "label":  # only the security job may change secrets
-        ended = {job["name"]: job["conclusion"] for job in result["workflow_run"]["jobs"]}
+        ended = {job_id(job["name"]): job["conclusion"] for job in result["workflow_run"]["jobs"]}
         found = ended["security-production"], ended["recovery-production"]
         assert found == (("success", "skipped") if name == "rotate-secrets" else ("skipped", "success"))
 
@@ -455,7 +456,7 @@ def test_label_drill_recovers_despite_later_github_outage() -> None:
     assert (result["journal"], result["imported"], result["report"]["number"]) == (False, True, 2)
     assert "the sandbox serves the good release, healthy" in result["message"]
     assert 0 < result["durations"]["trigger_to_write"] <= result["durations"]["total"] + 1
-    jobs = {job["name"]: job["conclusion"] for job in result["workflow_run"]["jobs"]}
+    jobs = {job_id(job["name"]): job["conclusion"] for job in result["workflow_run"]["jobs"]}
     assert (jobs["gate"], jobs["recovery-production"]) == ("success", "success")
 
 

@@ -18,6 +18,7 @@ from sandbox.actions.plan import (
 from tests.support.workflows import generated
 
 INCIDENT = (generated() / ".github/workflows/incident.yml").read_text()
+RECOVER = (generated() / ".github/workflows/recover.yml").read_text()
 
 
 def label_contexts(label: str, state: str = "open") -> dict[str, Any]:
@@ -32,7 +33,7 @@ def label_contexts(label: str, state: str = "open") -> dict[str, Any]:
 
 def answers(context: dict[str, Any]) -> set[bool]:
     """Return whether the jobs may run that answer a request, or the closing of an incident."""
-    return {job.may_run for job in plan_run(parse_workflow(INCIDENT), context).jobs if not job.id.startswith("menu")}
+    return {job.may_run for job in plan_run(parse_workflow(INCIDENT), context).jobs if job.id == "recover"}
 
 
 def plan_jobs(jobs: dict[str, Any], **more: Any) -> RunPlan:
@@ -48,12 +49,28 @@ def test_unrelated_label_runs_no_job() -> None:
 
 
 def test_recovery_label_claims_issue_and_environments() -> None:
-    plan = plan_run(parse_workflow(INCIDENT), label_contexts("recover:rollback-api"))
+    plan = plan_run(parse_workflow(RECOVER), label_contexts("recover:rollback-api"))
 
     assert answers(label_contexts("recover:rollback-api")) == {True}
     assert plan.claims[0] == GroupClaim("gate-7-2", False, True)
     assert GroupClaim("recover-production", False, True) in plan.claims
-    assert all(job.permissions["issues"] == "write" for job in plan.jobs if not job.id.startswith(("fetch-", "build-")))
+    assert all(job.permissions["issues"] == "write" for job in plan.jobs if not job.id.startswith(("fetch-", "wait-")))
+
+
+@pytest.mark.parametrize(
+    ("label", "called"),
+    [
+        ("recover:rollback-api", "recover"),
+        ("recover:redeploy-frontend", "redeploy"),
+        ("Recover:Raise-Limits", "propose"),
+        ("recover:unknown", "recover"),
+        ("report", "recover"),
+    ],
+)
+def test_label_starts_one_call(label: str, called: str) -> None:
+    jobs = plan_run(parse_workflow(INCIDENT), label_contexts(label)).jobs
+
+    assert [job.id for job in jobs if job.may_run and not job.id.startswith("menu")] == [called]
 
 
 @pytest.mark.parametrize(("label", "runs"), [("recover:rollback-api", True), ("report", False), ("triage", False)])
