@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from ops.core.run_record import read_record
 from tests.support.actions import conclusions
 from tests.support.ferry_port import ended, log, opened, runner_of
 from tests.support.former_stories import WORKER
@@ -69,3 +70,31 @@ def test_reviewer_and_timed_end_go_on_after_the_upgrade_and_the_way_back(pip_cac
             -9000:
         ]
         runner.cancel(rolled.id)
+
+
+def test_watch_that_lost_its_runner_is_continued_by_the_new_files(pip_cache: Path, tmp_path: Path) -> None:
+    with opened(tmp_path) as port, runner_of(port, pip_cache) as runner:
+        clock, ends = port.ferry.sandbox.clock, port.ferry.sandbox.clock.now() + timedelta(minutes=1)
+
+        def lose() -> None:
+            if clock.now() > ends:
+                clock.on_sleep = lambda: None
+                runner.crash_job(rolled.id, "watch")
+
+        runner.hold_jobs("watch")
+        rolled = port.label("recover:booking")
+        runner.wait_until(lambda: ended(rolled, "recovery-live"), 120)
+        clock.longest_sleep, clock.on_sleep = 5.0, lose
+        runner.hold_jobs()
+        runner.wait()
+        assert conclusions(rolled)["watch"] == "failure", log(port, runner)
+
+        port.upgrade()
+
+        clock.advance(331)
+        port.hub.close(port.ferry.incident, "alice")
+        runner.wait()
+        closing = port.hub.runs[-1]
+        assert ended(closing, "watch"), log(port, runner)
+        watched = [record.decision for body in port.comments if (record := read_record(body)) and record.watch]
+        assert watched == ["no_evidence"], port.comments  # of ten minutes, a runner watched fewer than five
