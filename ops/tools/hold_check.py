@@ -37,6 +37,7 @@ GIT = (
     *("git", "--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}"),
     *("-c", "safe.directory=*", "-c", "protocol.allow=never", "-c", "log.showSignature=false"),
 )
+LOG = ("log", "--no-color", "--encoding=UTF-8", "--format=%B%x00", "--basic-regexp", "-i", f"--grep=^{TRAILER}")
 GIT_VARIABLES = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_GRAFT_FILE": os.devnull, "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}
 """Nothing of the repository runs: no hook, monitor, signature program or transport. No commit is replaced."""
 DEEPEN = "Set `fetch-depth: 0` under `with:` of actions/checkout, or run `git fetch --unshallow` before this check."
@@ -142,7 +143,8 @@ def _judge(question: Question, environ: Environ, listed: list[Hold], extent: str
         text = f"{question.target} is held, and nothing shows what {commit} contains: {short}."
         return Answer(REFUSED, text, DEEPEN, question.commit, tuple(holds))
     if unknown := [each for each in holds if each.state == UNKNOWN]:
-        missing = f"no commit is known of the version that {_list_names(unknown)} rolled back"
+        line = f"{TRAILER}: {', '.join(dict.fromkeys(each.key for each in unknown))}"
+        missing = f"the version that {_list_names(unknown)} blames has no commit in this clone; `{line}` ends the hold"
     if missing:
         return Answer(NOT_CHECKED, f"{missing}.", "", question.commit, tuple(holds))
     fixed = [each for each in holds if each.state == FIXED]
@@ -282,14 +284,13 @@ def _find_head(question: Question, environ: Environ) -> str:
 
 def _judge_hold(hold: Hold, question: Question, environ: Environ) -> str:
     """Return the state of a hold for the asked commit. Raises ShortHistoryError and UsageError."""
-    if not hold.commit:
-        return UNKNOWN
+    listed, is_known = "", True
     try:
-        messages, listed = _local_range(question.folder, hold.commit, question.commit), ""
-    except UnreadError:
-        return UNKNOWN
+        messages, is_known = _local_range(question.folder, hold.commit, question.commit)
     except ShortHistoryError as short:
         token = environ.get("GITHUB_TOKEN") or environ.get("GH_TOKEN") or ""
+        if not hold.commit:
+            return UNKNOWN
         if not (token and question.repository):
             raise
         messages, listed = _github_range(question, environ, token, hold.commit)
@@ -300,30 +301,28 @@ def _judge_hold(hold: Hold, question: Question, environ: Environ) -> str:
         return FIXED
     if listed:
         raise ShortHistoryError(listed)
-    return HELD
+    return HELD if is_known else UNKNOWN
 
 
-def _local_range(folder: str, blamed: str, head: str) -> Messages:
-    """Return the messages of the commits after the blamed one; None if `head` does not contain it.
+def _local_range(folder: str, blamed: str, head: str) -> tuple[Messages, bool]:
+    """Return the messages with trailers after the blamed commit, and whether the clone has it.
 
-    A whole clone has all that its commits contain. Raises ShortHistoryError, and UnreadError if it lacks a blamed
-    commit with a short name, which may be none.
+    Without it they are those of the whole history. None: `head` does not contain it. Raises ShortHistoryError.
     """
     is_shallow = _git(folder, "rev-parse", "--is-shallow-repository")
     if is_shallow is None or is_shallow.strip() != "false":
         raise ShortHistoryError("git finds no repository here" if is_shallow is None else "this clone is shallow")
     if _git(folder, "rev-parse", "--verify", "--quiet", f"{head}^{{commit}}") is None:
         raise ShortHistoryError("this clone does not have it")
-    whole = (_git(folder, "rev-parse", "--verify", "--quiet", f"{blamed}^{{commit}}") or "").strip()
-    if not whole and len(blamed) < 40:
-        raise UnreadError("the clone lacks the commit")
+    known = _git(folder, "rev-parse", "--verify", "--quiet", f"{blamed}^{{commit}}") if blamed else None
+    whole = (known or "").strip()
     base = _git(folder, "merge-base", whole, head, answers=(0, 1)) if whole else ""
-    if base is not None and (not whole or base.strip() != whole):
-        return None  # a full SHA that a whole clone lacks is in no history of it
-    messages = _git(folder, "log", "--no-color", "--encoding=UTF-8", "--format=%B%x00", f"{whole}..{head}", "--")
+    if base is not None and base.strip() != whole:
+        return None, True
+    messages = _git(folder, *LOG, f"{whole}..{head}" if whole else head, "--")
     if base is None or messages is None:
         raise ShortHistoryError("git failed")
-    return messages.split("\0")
+    return messages.split("\0"), bool(whole)
 
 
 def _git(folder: str, *arguments: str, answers: Sequence[int] = (0,)) -> str | None:

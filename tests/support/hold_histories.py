@@ -36,6 +36,7 @@ class HeldShop:
     """Name in the history → version, or deployment of the site."""
     clone: Path | None = None
     """Shallow clone; None: the repository itself."""
+    worker: str = WORKER
 
     @property
     def folder(self) -> Path:
@@ -168,7 +169,7 @@ class HeldShop:
 
     def alone(self, name: str, *more: str, service: str = "web", **environ: str) -> Outcome:
         """Run the file alone for a commit of the history."""
-        target = ["--pages", SITE] if service == "docs" else ["--worker", WORKER]
+        target = ["--pages", SITE] if service == "docs" else ["--worker", self.worker]
         where = ["--account-id", ACCOUNT, "--folder", str(self.folder), "--commit", self.shas[name], "--json"]
         with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
             code = hold_check.main([*target, *where, *more], {**self.world.sandbox.environ(), **environ})

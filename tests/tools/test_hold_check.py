@@ -51,6 +51,21 @@ def shop(world: World) -> HeldShop:
     return open_history(world, NEXT_MERGE)
 
 
+def test_rollback_holds_the_commit_until_the_line_of_its_plan(world: World) -> None:
+    shop = open_history(world, {**NEXT_MERGE, "deployments": ["A", "B"]})
+    where = ["--service", "web", "--environment", "live", "--config", str(world.config), "--yes", "--json"]
+    tokens = {"SHOP_TOKEN": world.sandbox.token, "CLOUDFLARE_API_TOKEN": None}
+
+    rolled = world.ops("rollback-worker", "--to", shop.versions["A"], *where, **tokens)
+
+    assert world.sandbox.live(WORKER) == {shop.versions["A"]: 100}, rolled.err
+    (line,) = re.findall("Fixes-Incident: [^`]+", "\n".join(rolled.result["plan"]["follows"]))
+    held = decision(shop.ops("C"))
+    assert (held["decision"], f"`{line}`" in held["hint"]) == ("refused", True)
+    shop.commit({"empty": "C", "trailer": line})
+    assert decision(shop.ops("C"))["decision"] == "go"
+
+
 def test_check_takes_four_calls_and_reads_only(shop: HeldShop) -> None:
     world = shop.world
     shop.cut("C", is_on_github=True)
@@ -171,6 +186,10 @@ def test_nothing_of_the_repository_runs_or_hides_commits(shop: HeldShop, tmp_pat
     program.write_text(f"#!/bin/sh\ntouch {ran}\n")
     program.chmod(0o755)
     git = shop.repository.git
+    header, _, _ = git("cat-file", "commit", shop.shas["C"]).partition("\n\n")
+    signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----"
+    signed = f"{header}\n{signature}\n\nSigned\n\nFixes-Incident: 7\n"
+    shop.shas["C"] = git("hash-object", "-w", "-t", "commit", "--stdin", stdin=signed)
     for name in ("core.fsmonitor", "gpg.program", "core.sshCommand", "core.pager", "pager.log", "core.editor"):
         git("config", name, str(program))
     for name, value in (
@@ -209,6 +228,35 @@ def test_checked_out_commit_is_the_default(shop: HeldShop, tmp_path: Path) -> No
     shop.clone = tmp_path
     assert shop.alone("C", "--commit", "").code == 2
     assert shop.alone("C", "--commit", "", GITHUB_SHA=shop.shas["C"]).code == 3
+
+
+STEPS = st.one_of(
+    st.builds(lambda to, bad, of: {"rollback": to, "blames": bad, "incident": of}, *(st.sampled_from("AB"),) * 2, st.sampled_from([42, 43, "-"])),
+    st.builds(lambda live, text: {"redeploy": live, "message": text}, st.sampled_from("AB"), st.sampled_from([
+        "ops1 incident=42 run=run-B blames=-; undo",
+        "ops1 incident=42 run=run-B blames=- rotated=KEY",
+        "ops1 incident=43 run=forged blames=00000000-0000-4000-8000-000000000000",
+        "ops1 incident=43 run=forged blames={version:A}",
+        "Fixes-Incident: 42",
+        "ops1 incident=42 run=run-B blames={version:B} lifted=42",
+    ])),
+    st.just({"secret": "S"}),
+    st.just({"rehearse": "B", "live": "A"}),
+)  # fmt: skip
+
+
+@holds_for(5, 150, first=st.lists(STEPS, max_size=3), more=st.lists(STEPS, min_size=1, max_size=3))
+def test_no_further_deployment_turns_a_refusal_into_a_permission(
+    shop: HeldShop, first: list[dict[str, Any]], more: list[dict[str, Any]]
+) -> None:
+    order = ["go", "not_checked", "refused"]
+    shop.worker = f"shop-{len(shop.world.sandbox.account.workers)}"
+    shop.deploy(["A", "B", *first], shop.worker)
+    before = decision(shop.alone("C"))["decision"]
+
+    shop.deploy(more, shop.worker)
+
+    assert order.index(decision(shop.alone("C"))["decision"]) >= order.index(before)
 
 
 # Rules that stand in other files too.
