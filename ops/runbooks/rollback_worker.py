@@ -256,7 +256,7 @@ def _build_plan(
     latest: WorkerVersion | None,
 ) -> StepPlan:
     """Return the plan. `latest`: the newest upload, whose secrets the target gets; None keeps its own ones."""
-    blames = rollback_target.version_to_blame(history, choice.suspect, split, by_rule=by_rule)
+    mark = _build_mark(ctx, rollback_target.version_to_blame(history, choice.suspect, split, by_rule=by_rule))
     live, rebuilt = history.live.split, latest is not None
     began = ctx.request.incident_began
     warnings = (
@@ -264,7 +264,7 @@ def _build_plan(
         *plan_text.list_warnings(history, choice, split, began=began, by_rule=by_rule, rebuilt=rebuilt),
         *plan_text.list_proof_warnings(service),
     )
-    next_step = _suggest_following(ctx, history, choice, split, by_rule=by_rule)
+    next_step, repair = _suggest_following(ctx, history, choice, split, by_rule=by_rule), _repair(ctx, history, split)
     obstacle = _rehearsal_obstacle(ctx, service, history, split)
     refuse = partial(_failed_rehearsal_refusal, ctx, split, next_step)
     step = _build_step(
@@ -272,7 +272,7 @@ def _build_plan(
         service,
         history,
         split,
-        mark=_build_mark(ctx, blames),
+        mark=mark,
         undo=live,
         warnings=warnings,
         rehearsal=partial(rehearsal.plan_rehearsal, service, refuse) if obstacle == "" else obstacle,
@@ -286,7 +286,7 @@ def _build_plan(
             *rehearsal.build_sections(service, live, split, obstacle),
         ),
         not_undone=plan_text.NOT_UNDONE,
-        consequences=plan_text.list_consequences(history, split, rebuilt=rebuilt, repair=_repair(ctx, history, split)),
+        consequences=plan_text.list_consequences(history, split, mark, rebuilt=rebuilt, repair=repair),
         warnings=warnings,
         next_step=next_step,
         remaining_message="" if rebuilt else plan_text.describe_accepted_values(history, split),
@@ -345,7 +345,7 @@ def _plan_repair(
         changes=(step,),
         sections=plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=False),
         not_undone=plan_text.NOT_UNDONE,
-        consequences=plan_text.list_consequences(history, split, rebuilt=False),
+        consequences=plan_text.list_consequences(history, split, mark, rebuilt=False),
         warnings=(
             *plan_text.list_leftovers(history.live, end=""),
             *plan_text.list_secret_warnings(history, split),

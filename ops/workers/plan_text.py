@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ops.cloudflare.marks import ANY_NAME, without_schema_marks
+from ops.cloudflare.marks import ANY_NAME, DeploymentMark, without_schema_marks
 from ops.cloudflare.types.workers import (
     Split,
     WorkerDeployment,
@@ -97,7 +97,9 @@ def _list_commits(older: WorkerVersion, newer: WorkerVersion, repository: str | 
             yield f"https://github.com/{repository}/compare/{older.tag}...{newer.tag}"
 
 
-def list_consequences(history: WorkerHistory, split: Split, *, rebuilt: bool, repair: str = "") -> tuple[str, ...]:
+def list_consequences(
+    history: WorkerHistory, split: Split, mark: DeploymentMark, *, rebuilt: bool, repair: str = ""
+) -> tuple[str, ...]:
     """Return what follows from the rollback. `rebuilt`: the version is uploaded again and becomes the latest.
 
     `repair`: the command that makes it the latest afterwards; empty if only a deployment of the pipeline can.
@@ -127,6 +129,11 @@ def list_consequences(history: WorkerHistory, split: Split, *, rebuilt: bool, re
     if newest.id not in dict(split):
         bad = f" (commit {newest.tag})" if is_sha(newest.tag) else ""
         lines.append(f"the next merge deploys the removed code again: revert it first{bad}")
+        if mark.blames:
+            lines.append(
+                "three lines in the deploy workflow refuse that merge (docs/how-to/hold.md), until a commit ends with "
+                f"`Fixes-Incident: {mark.incident or mark.run}`"
+            )
     return tuple(lines)
 
 
