@@ -19,6 +19,7 @@ from ops.app.registry import discover_runbooks, runbook_names, scheduled_files
 from ops.cli import cli
 from ops.core.version import __version__
 from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS
+from sandbox.actions.expressions import render_text
 from tests.conftest import REFERENCE, ROOT
 from tests.support import plain_yaml
 from tests.support.configurations import CONFIGURATIONS
@@ -31,6 +32,7 @@ COMMANDS = DEFINED["COMMANDS"]
 FROZEN = Path(__file__).with_name("workflow_steps.json")
 OURS = re.compile(r"^(?:\./|[\w.-]+/[\w.-]+/)\.github/actions/(setup|gate|run)(?:@[0-9a-f]{40})?$")
 SAMPLES = {
+    "pass": '{"runbook": "rollback-worker", "attempt": "1", "requested_at": "2026-11-24T03:00Z", "dry_run": "true"}',
     "params": '{"service": "api"}',
     "attempt": "1",
     "incident": "42",
@@ -117,7 +119,7 @@ def test_run_declares_every_input_of_its_commands() -> None:
     }
 
     assert set(read_action("database-guard")["inputs"]) == used.pop("database guard")
-    assert set(read_action("run")["inputs"]) == set().union(*used.values()) | {"command", "generated-by"}
+    assert set(read_action("run")["inputs"]) == set().union(*used.values()) | {"command", "generated-by", "pass"}
     assert [name for name, each in read_action("run")["inputs"].items() if each.get("required")] == ["command"]
 
 
@@ -243,6 +245,21 @@ def test_approval_without_a_value_is_refused(missing: str) -> None:
     inputs = {name: SAMPLES.get(name, "x") for name in COMMANDS["recover"].always}
 
     assert f"--{missing}=" in arguments({"command": "recover", **inputs, missing: ""})
+
+
+def test_outputs_of_the_gate_become_the_same_options_as_single_inputs() -> None:
+    outputs = {name: f"{name} 1" for name in GATE_OUTPUTS} | {"dry_run": "true"}
+    old = json.loads(FROZEN.read_text())["maintenance security-production Recover"]["with"]
+    single = {key: render_text(value, {"needs": {"gate": {"outputs": outputs}}}) for key, value in old.items()}
+    whole = {key: single[key] for key in ("command", "environment", "approved-for")}
+
+    options = arguments({**whole, "pass": json.dumps(outputs), "runbook": ""})
+
+    assert {*arguments(single)} <= {*options} | {"--runbook=maintenance"}
+    assert {"--runbook=runbook 1", "--approved-runbook=runbook 1", f"--environment={single['environment']}"} <= {
+        *options
+    }
+    assert {"--requesters=requesters 1", "--ends-by=ends_by 1", "--dry-run"} <= {*options}
 
 
 @pytest.mark.slow

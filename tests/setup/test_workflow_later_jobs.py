@@ -75,8 +75,12 @@ def test_automatic_step_follows_a_relapse_in_the_recovery_group() -> None:
             assert step["env"] == first["steps"][-1]["env"]
             assert step["with"]["relapsed"] == "${{ needs.watch.outputs.deployment || '-' }}"
             assert step["with"]["requested-at"] == "${{ needs.watch.outputs.ended_at }}"
-            same = {"params", "environment", "approved-for", "attempt", "approved-runbook", "approved-environment"}
-            assert {each: step["with"][each] for each in same} == {each: given[each] for each in same}
+            assert {each: step["with"][each] for each in ("environment", "approved-for")} == {
+                each: given[each] for each in ("environment", "approved-for")
+            }
+            approved = {"params": "params", "attempt": "attempt", "approved-environment": "environment"}
+            for option, output in {**approved, "approved-runbook": "runbook"}.items():
+                assert step["with"][option] == f"${{{{ needs.gate.outputs.{output} }}}}"
 
 
 @pytest.mark.slow

@@ -31,6 +31,8 @@ class Command(NamedTuple):
 
 
 APPROVED = ("approved-for", "attempt", "approved-runbook", "approved-environment", "requested-at", "permission")
+FROM_GATE = {"runbook": "approved-runbook", "environment": "approved-environment", "actor": "requested-by"}
+"""Output of the gate → input; the others have the same name."""
 END = Command(("environment",), ("requested-by", "latest"), fixed=("--yes",))
 COMMANDS: Mapping[str, Command] = {
     "gate": Command(),
@@ -64,10 +66,18 @@ COMMANDS: Mapping[str, Command] = {
 """Command → its inputs. No other command runs."""
 
 
+def read_pass(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs, and those that `pass` holds: the outputs of the gate as JSON."""
+    outputs = json.loads(inputs.get("pass") or "{}")
+    taken = {FROM_GATE.get(name, name.replace("_", "-")): value for name, value in outputs.items()}
+    own = {key: value for key, value in inputs.items() if value not in (None, "")}
+    return {"runbook": outputs.get("runbook"), **taken, **own}
+
+
 def build_arguments(name: str, inputs: Mapping[str, Any]) -> list[str]:
     """Return the arguments of the program. Raises KeyError for a command that is not in the list."""
     command = COMMANDS[name]
-    given = {key: str(value) for key, value in inputs.items() if value not in (None, "")}
+    given = {key: str(value) for key, value in read_pass(inputs).items() if value not in (None, "")}
     options = [f"--{key}={given.get(key, '')}" for key in command.always]
     options += [f"--{key}={given[key]}" for key in command.optional if key in given]
     options += [f"--{key}" for key in command.flags if given.get(key) == "true"]
