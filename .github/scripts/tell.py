@@ -1,5 +1,5 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: 6c67d189d210a489
+# digest: 6b4d88d1fc3c61ee
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
@@ -96,27 +96,6 @@ def inert(text: object) -> str:
     return fence + pad + line + pad + fence
 
 
-def prose(text: object) -> str:
-    """Return untrusted text as escaped prose; URLs and text between backticks become code.
-
-    A UUID is cut to 8 characters.
-    """
-    line = "".join(c if c.isprintable() else " " for c in str(text)).strip()[:LONGEST]
-    line = re.sub(r"\b([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", r"\1", line)
-    parts, at = [], 0
-    for found in re.finditer("`([^`]+)`|https?://[^ `]*[^ `.,:;!?)]", line):
-        parts += [_escape(line[at : found.start()]), inert(found[1] or found[0])]
-        at = found.end()
-    return "".join([*parts, _escape(line[at:])]) or "-"
-
-
-def _escape(text: str) -> str:
-    """Return escaped text. Zero-width spaces break the patterns that GitHub finds after it decodes entities."""
-    broken = re.sub("[@#:](?=[^ ])|www(?=[.])|gh(?=-)", lambda found: found[0] + "\0", text, flags=re.IGNORECASE)
-    escaped = re.sub(r"[^\w \0,;()'\"/%.-]|_|^[-0-9]", lambda found: f"&#{ord(found[0])};", broken)
-    return escaped.replace("\0", "&#8203;")
-
-
 def run_page() -> str:
     """Return the URL of this attempt of the workflow run."""
     page = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}".format_map(os.environ)
@@ -137,26 +116,18 @@ def program() -> str:
     return os.environ.get("PROGRAM") or "ops"
 
 
-def on_laptop(command: str, variables: str) -> str:
-    """Return the advice to run this command on a laptop. `variables` are those that it needs, with their places."""
-    return "Run on a laptop: " + inert(command) + (", which needs " + prose(variables) if variables else "")
+def on_laptop(command: str, needs: str = "") -> str:
+    """Return the advice to run this command on a laptop. `needs`: its variables, as Markdown."""
+    return "Run on a laptop: " + inert(command) + (", which needs " + needs if needs else "")
 
 
-def documented(text: str, page: str) -> str:
-    """Return Markdown as a link to a page of Backout; unchanged if DOCS has no address."""
-    docs = os.environ.get("DOCS", "")
-    return "[" + text + "](" + docs + page + ")" if re.fullmatch("https?://[A-Za-z0-9.:/_~#=&%-]+", docs) else text
-
-
-def meaning(reason: object) -> str:
-    """Return the reason of an end as Markdown, with the page about it."""
-    known = re.fullmatch("[a-z_]+", str(reason))
-    return documented(inert(reason), "docs/reference/reasons.md#" + known[0]) if known else inert(reason)
-
-
-def laptop(label: str, number: int, variables: str = "") -> str:
-    """Return the advice to run the recovery of a label on a laptop: `ops label` reads it from ops.yml."""
-    return on_laptop(program() + " label " + shlex.quote(label) + " --incident " + str(number), variables)
+def laptop(label: str, number: int, needs: str = "") -> str:
+    """Return the advice to do on a laptop what a label requests; "" if only GitHub can do it."""
+    name, where = label.casefold(), " --incident " + str(number)
+    commands = {"report": " incident report " + str(number), "check-outage": " check-outage" + where}
+    if name.startswith("recover:"):  # ops.yml says what it starts
+        commands[name] = " label " + shlex.quote(label) + where
+    return on_laptop(program() + commands[name], needs) if name in commands else ""
 
 BOT = "github-actions[bot]"
 SECONDS = 10.0
@@ -279,6 +250,42 @@ def own_login() -> str:
         if error.code != 403:
             raise
         return BOT
+import os
+import re
+
+
+
+def prose(text: object) -> str:
+    """Return untrusted text as escaped prose; URLs and text between backticks become code.
+
+    A UUID is cut to 8 characters.
+    """
+    line = "".join(c if c.isprintable() else " " for c in str(text)).strip()[:LONGEST]
+    line = re.sub(r"\b([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", r"\1", line)
+    parts, at = [], 0
+    for found in re.finditer("`([^`]+)`|https?://[^ `]*[^ `.,:;!?)]", line):
+        parts += [_escape(line[at : found.start()]), inert(found[1] or found[0])]
+        at = found.end()
+    return "".join([*parts, _escape(line[at:])]) or "-"
+
+
+def _escape(text: str) -> str:
+    """Return escaped text. Zero-width spaces break the patterns that GitHub finds after it decodes entities."""
+    broken = re.sub("[@#:](?=[^ ])|www(?=[.])|gh(?=-)", lambda found: found[0] + "\0", text, flags=re.IGNORECASE)
+    escaped = re.sub(r"[^\w \0,;()'\"/%.-]|_|^[-0-9]", lambda found: f"&#{ord(found[0])};", broken)
+    return escaped.replace("\0", "&#8203;")
+
+
+def documented(text: str, page: str) -> str:
+    """Return Markdown as a link to a page of Backout; unchanged if DOCS has no address."""
+    docs = os.environ.get("DOCS", "")
+    return "[" + text + "](" + docs + page + ")" if re.fullmatch("https?://[A-Za-z0-9.:/_~#=&%-]+", docs) else text
+
+
+def meaning(reason: object) -> str:
+    """Return the reason of an end as Markdown, with the page about it."""
+    known = re.fullmatch("[a-z_]+", str(reason))
+    return documented(inert(reason), "docs/reference/reasons.md#" + known[0]) if known else inert(reason)
 
 BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
 PAUSES = (0.5, 2.0)
@@ -392,12 +399,9 @@ def read_request(event: Any, jobs: Jobs) -> Request:
     if event["action"] != "labeled":
         return Request("the report of #" + str(number))
     label, name = event["label"]["name"], event["label"]["name"].casefold()
-    reads = {"report": f" incident report {number}", "check-outage": f" check-outage --incident {number}"}
-    command = on_laptop(program() + reads[name], "") if name in reads else ""
-    if name.startswith("recover:"):
-        command = laptop(label, number, "" if jobs.gate.get("power") == "none" else _variables(jobs.environment))
-    starts = name.startswith("recover:") or name == "approve:restore"
-    is_ours = name in reads or (starts and "pull_request" not in event["issue"])
+    starts = name.startswith(("recover:", "lead:")) or name == "approve:restore"
+    is_ours = name in {"report", "check-outage"} or (starts and "pull_request" not in event["issue"])
+    has_token = name.startswith("recover:") and jobs.gate.get("power") != "none"
     since = re.fullmatch("[0-9TZ:-]+", str(event["issue"].get("updated_at")))
     is_off = jobs.needs["gate"]["result"] == "success"  # the gate removes the label just before it gives the pass
     return Request(
@@ -405,13 +409,14 @@ def read_request(event: Any, jobs: Jobs) -> Request:
         number if is_ours else 0,
         since[0] if since else "",
         "Put the label on again" if is_off else "Take the label off if it is still there, and put it on again",
-        command,
+        laptop(label, number, _variables(jobs.environment) if has_token else ""),
     )
 
 
 def _read_button(event: Any) -> Request:
     """Return the request of a button. Its file has the runbook's name, and its inputs are the command's options."""
-    name = Path(event["workflow"]).stem
+    file = Path(event["workflow"]).stem
+    name = re.sub("-direct$", "", file)
     inputs = {key: str(value) for key, value in (event["inputs"] or {}).items() if value not in (None, "", "false")}
     words = [*program().split(), name]
     for key, value in inputs.items():
@@ -419,15 +424,16 @@ def _read_button(event: Any) -> Request:
         words += [option] if value in {"true", "True"} else [option, value]
     page = re.escape("/" + os.environ["GITHUB_REPOSITORY"] + "/issues/")
     number = re.fullmatch("(?:#|https?://[^/]+" + page + ")?([1-9][0-9]{0,9})", inputs.get("incident", "").strip())
-    title = inert(name) + " from " + inert("@" + event["sender"]["login"])
+    title = inert(file) + " from " + inert("@" + event["sender"]["login"])
     variables = _variables(inputs.get("environment", ""))
     command = "" if name == "approve-restore" else on_laptop(shlex.join(words), variables)
     return Request(title, int(number[1]) if number else 0, "", "Press the button again", command)
 
 
 def _variables(environment: str) -> str:
-    """Return the variables that a command on a laptop needs in this environment."""
-    return str(json.loads(os.environ.get("VARIABLES") or "{}").get(environment, ""))
+    """Return the variables that a command on a laptop needs in this environment, as Markdown."""
+    variables = str(json.loads(os.environ.get("VARIABLES") or "{}").get(environment, ""))
+    return prose(variables) if variables else ""
 
 
 def read_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:

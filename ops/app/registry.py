@@ -29,7 +29,11 @@ V = TypeVar("V")
 RECOVER, REDEPLOY, PROPOSE = "recover", "redeploy", "propose"
 CALLED_WORKFLOWS = (RECOVER, REDEPLOY, PROPOSE)
 """Names of the workflow files that others call. No run has their path, so no record may name them."""
+DIRECT = "-direct"
+"""Ends the name of a button that calls no other file, for a runbook that has a usual button too."""
+ANSWER, DIRECT_RUNBOOK = "answer", "rollback-worker"
 FIXED_WORKFLOWS = (
+    ANSWER,
     APPROVE_BUTTON,
     CHECK_OUTAGE,
     "doctor",
@@ -40,10 +44,9 @@ FIXED_WORKFLOWS = (
     "scheduled",
     "secret-leak",
     *CALLED_WORKFLOWS,
+    f"{DIRECT_RUNBOOK}{DIRECT}",
 )
 """Names of the workflow files that `ops workflows sync` writes besides those of the buttons."""
-DIRECT = "-direct"
-"""Ends the name of a button that calls no other file, for a runbook that has a usual button too."""
 OPS = Path(__file__).parent.parent
 FOLDER = OPS / "runbooks"
 _outside: dict[str, Path] = {}

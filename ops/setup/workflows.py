@@ -4,6 +4,7 @@ Line two of each file is a digest of the rest, which shows whether a person chan
 updates own the versions of actions: sync keeps them and does not compare them.
 """
 
+import dataclasses
 import difflib
 import functools
 import json
@@ -19,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from ops.app.registry import CALLED_WORKFLOWS, FIXED_WORKFLOWS, RECOVER, called_workflow
+from ops.app.registry import (
+    ANSWER,
+    CALLED_WORKFLOWS,
+    DIRECT,
+    DIRECT_RUNBOOK,
+    FIXED_WORKFLOWS,
+    RECOVER,
+    called_workflow,
+)
 from ops.app.scope import AnyRunbook, button_inputs, fitting_environments
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL
 from ops.core.names import CHECK_OUTAGE, LEAD_LABEL
@@ -192,7 +201,9 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
             yield name, text("button", button=_button(config, runbook), called=file, acting=called[file])
     if any(job.needs_approval for job in called[RECOVER]):
         yield APPROVE_BUTTON, text(APPROVE_BUTTON, acting=called[RECOVER])
-    yield "incident", _incident(text, config, runbooks, called)
+    approves = APPROVE_LABEL if any(job.needs_approval for job in called[RECOVER]) else ""
+    yield "incident", _incident(text, config, runbooks, called, approves=approves)
+    yield from _ways_around(text, config, runbooks.get(DIRECT_RUNBOOK), approves=approves, **leads)
     tasks = {task.name: task for task in workflow_jobs.scheduled_tasks(config)}
     yield (
         "doctor",
@@ -209,10 +220,10 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
         yield "scheduled", text("scheduled", tasks=list(tasks.values()))
 
 
-def _button(config: "Config", runbook: AnyRunbook) -> Mapping[str, Any]:
+def _button(config: "Config", runbook: AnyRunbook, suffix: str = "") -> Mapping[str, Any]:
     fields = button_inputs(config, runbook)
     named = [each.name for each in fields if each.required and each.name not in {"environment", "incident"}]
-    return {"name": runbook.name, "inputs": fields, "named": named}
+    return {"name": f"{runbook.name}{suffix}", "inputs": fields, "named": named}
 
 
 def _incident(
@@ -220,6 +231,8 @@ def _incident(
     config: "Config",
     runbooks: Mapping[str, AnyRunbook],
     called: Mapping[str, list[ActingJob]],
+    *,
+    approves: str,
 ) -> str:
     labels: dict[str, list[str]] = {}
     for name, label in config.labels.items():
@@ -230,10 +243,26 @@ def _incident(
         "incident",
         called=called,
         called_labels={file: json.dumps(names) for file, names in sorted(labels.items())},
-        approves=APPROVE_LABEL if any(job.needs_approval for job in called[RECOVER]) else "",
+        approves=approves,
         leads=config.github.leads,
         lead_label=LEAD_LABEL,
     )
+
+
+def _ways_around(
+    text: Callable[..., str], config: "Config", runbook: AnyRunbook | None, **labels: Any
+) -> Iterator[tuple[str, str]]:
+    """Yield the files that work while GitHub refuses incident.yml or a file that it calls.
+
+    `labels` say which labels are answered. The runbook gets a button that calls no other file, and watches nothing.
+    """
+    acting = workflow_jobs.button_jobs(config, runbook) if runbook else []
+    name = f"{DIRECT_RUNBOOK}{DIRECT}" if acting else ""
+    yield ANSWER, text(ANSWER, direct=f"{name}.yml" if name else "", **labels)
+    if runbook and acting:
+        once = [dataclasses.replace(job, automatic=()) for job in acting]
+        values = {"acting": once, "waiting": workflow_jobs.reviewer_jobs(once), "watch_minutes": 0}
+        yield name, text("direct", button=_button(config, runbook, DIRECT), **values)
 
 
 def _json_text(value: Any) -> str:

@@ -13,7 +13,7 @@ from sandbox.actions import plan as plans
 from sandbox.actions.act import find_act
 from sandbox.actions.event import changed_paths, expression_contexts, is_triggered, workflow_source_ref
 from sandbox.actions.execution import JobExecution
-from sandbox.actions.expressions import UNKNOWN, InvalidWorkflow, UnsupportedExpression
+from sandbox.actions.expressions import UNKNOWN, InvalidWorkflow, UnsupportedExpression, render_text
 from sandbox.actions.local_files import write_artifact_actions
 from sandbox.actions.schedule import RunScheduler
 from sandbox.actions.tracked_run import TrackedRun, TrackedWorkflow
@@ -206,7 +206,7 @@ class Runner:
                         on, delivery.event, delivery.payload, lambda: changed_paths(self._github, delivery)
                     ):
                         yield path
-                except InvalidWorkflow:
+                except (InvalidWorkflow, UnicodeDecodeError):
                     continue
                 except UnsupportedExpression as error:
                     self._problems.append(error)
@@ -257,5 +257,6 @@ class Runner:
             for job in jobs:
                 for context in ("secrets", "vars"):
                     plans.values_used(each.content, job, context, {})
+        self._github.set_run_title(run.id, render_text(str(file.content.get("run-name", "")), known).strip())
         self._github.set_called_files(run.id, [each.path for each in called])
         return TrackedRun(run, TrackedWorkflow(file, known, plan))

@@ -59,27 +59,6 @@ def inert(text: object) -> str:
     return fence + pad + line + pad + fence
 
 
-def prose(text: object) -> str:
-    """Return untrusted text as escaped prose; URLs and text between backticks become code.
-
-    A UUID is cut to 8 characters.
-    """
-    line = "".join(c if c.isprintable() else " " for c in str(text)).strip()[:LONGEST]
-    line = re.sub(r"\b([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", r"\1", line)
-    parts, at = [], 0
-    for found in re.finditer("`([^`]+)`|https?://[^ `]*[^ `.,:;!?)]", line):
-        parts += [_escape(line[at : found.start()]), inert(found[1] or found[0])]
-        at = found.end()
-    return "".join([*parts, _escape(line[at:])]) or "-"
-
-
-def _escape(text: str) -> str:
-    """Return escaped text. Zero-width spaces break the patterns that GitHub finds after it decodes entities."""
-    broken = re.sub("[@#:](?=[^ ])|www(?=[.])|gh(?=-)", lambda found: found[0] + "\0", text, flags=re.IGNORECASE)
-    escaped = re.sub(r"[^\w \0,;()'\"/%.-]|_|^[-0-9]", lambda found: f"&#{ord(found[0])};", broken)
-    return escaped.replace("\0", "&#8203;")
-
-
 def run_page() -> str:
     """Return the URL of this attempt of the workflow run."""
     page = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/{GITHUB_RUN_ID}".format_map(os.environ)
@@ -100,23 +79,15 @@ def program() -> str:
     return os.environ.get("PROGRAM") or "ops"
 
 
-def on_laptop(command: str, variables: str) -> str:
-    """Return the advice to run this command on a laptop. `variables` are those that it needs, with their places."""
-    return "Run on a laptop: " + inert(command) + (", which needs " + prose(variables) if variables else "")
+def on_laptop(command: str, needs: str = "") -> str:
+    """Return the advice to run this command on a laptop. `needs`: its variables, as Markdown."""
+    return "Run on a laptop: " + inert(command) + (", which needs " + needs if needs else "")
 
 
-def documented(text: str, page: str) -> str:
-    """Return Markdown as a link to a page of Backout; unchanged if DOCS has no address."""
-    docs = os.environ.get("DOCS", "")
-    return "[" + text + "](" + docs + page + ")" if re.fullmatch("https?://[A-Za-z0-9.:/_~#=&%-]+", docs) else text
-
-
-def meaning(reason: object) -> str:
-    """Return the reason of an end as Markdown, with the page about it."""
-    known = re.fullmatch("[a-z_]+", str(reason))
-    return documented(inert(reason), "docs/reference/reasons.md#" + known[0]) if known else inert(reason)
-
-
-def laptop(label: str, number: int, variables: str = "") -> str:
-    """Return the advice to run the recovery of a label on a laptop: `ops label` reads it from ops.yml."""
-    return on_laptop(program() + " label " + shlex.quote(label) + " --incident " + str(number), variables)
+def laptop(label: str, number: int, needs: str = "") -> str:
+    """Return the advice to do on a laptop what a label requests; "" if only GitHub can do it."""
+    name, where = label.casefold(), " --incident " + str(number)
+    commands = {"report": " incident report " + str(number), "check-outage": " check-outage" + where}
+    if name.startswith("recover:"):  # ops.yml says what it starts
+        commands[name] = " label " + shlex.quote(label) + where
+    return on_laptop(program() + commands[name], needs) if name in commands else ""

@@ -1,4 +1,4 @@
-"""Run `.github/scripts/tell.py` of this commit, without checkout and action. If that fails, answer in short."""
+"""Run `.github/scripts/tell.py` of this commit, without an action. If that fails, answer in short."""
 
 import json
 import os

@@ -1,11 +1,10 @@
 """Answer a label on its issue within three seconds, before the gate checks the permission.
 
-`ops workflows sync` writes it into incident.yml as the first step of the gate. It runs before checkout, with the
-standard library only. It posts one comment per request. The run continues in that comment; if no run begins, the job
-`tell` edits it. It never fails the job: if GitHub does not answer, the recovery goes on without the comment.
+It is the first step of the gate, before checkout, with the standard library only. It posts one comment per
+request. The run continues in that comment; if no run begins, the job `tell` edits it. It never fails the
+job: if GitHub does not answer, the recovery goes on without the comment.
 
 PROGRAM: beginning of laptop commands, such as `./run ops`.
-DOCS: URL of the folder that holds `docs`.
 Output `comment`: id of the comment, or empty.
 """
 
@@ -45,8 +44,9 @@ def text(event: Any) -> str:
     again = ""
     if attempt() != "1":
         again = ", started again by " + inert("@" + os.environ.get("GITHUB_TRIGGERING_ACTOR", ""))
+    who = inert(label) + " from " + inert("@" + sender)
     return (
-        f"**Received** {inert(label)} from {inert('@' + sender)} at {at} UTC{again}, starting: [run]({run_page()})\n\n"
+        f"**Received** {who} at {at} UTC{again}, starting: [run]({run_page()})\n\n"
         f"No answer after 2 minutes? {laptop(label, number)}\n\n{mark('request')}\n"
     )
 
@@ -57,13 +57,14 @@ def find(event: Any, path: str, seconds: float) -> int | None:
     if not re.fullmatch("[0-9TZ:-]+", since):
         return None
     found = call("GET", path + "?per_page=100&since=" + since, seconds)
-    ours = (one for one in found if mark("request") in one["body"].splitlines() and one["user"]["type"] == "Bot")
-    return next((int(one["id"]) for one in ours), None)
+    ours = (one for one in found if mark("request") in one["body"].splitlines())
+    return next((int(one["id"]) for one in ours if one["user"]["type"] == "Bot"), None)
 
 
 def post(event: Any, ends: float) -> int:
-    """Post the comment and return its id. After a lost response, search for the comment before a second try."""
-    path, body = repository() + "/issues/" + str(int(event["issue"]["number"])) + "/comments", {"body": text(event)}
+    """Post the comment and return its id. After a lost response, search for it before a second try."""
+    path = repository() + "/issues/" + str(int(event["issue"]["number"])) + "/comments"
+    body = {"body": text(event)}
     try:
         return int(call("POST", path, FIRST_TRY, body)["id"])
     except urllib.error.HTTPError as error:

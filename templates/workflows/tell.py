@@ -32,7 +32,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from _comments import ANSWERED, SECONDS, above, read_comments
-from _request import attempt, call, inert, laptop, mark, meaning, on_laptop, program, prose, repository, run_page
+from _prose import meaning, prose
+from _request import attempt, call, inert, laptop, mark, on_laptop, program, repository, run_page
 
 BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
 PAUSES = (0.5, 2.0)
@@ -146,12 +147,9 @@ def read_request(event: Any, jobs: Jobs) -> Request:
     if event["action"] != "labeled":
         return Request("the report of #" + str(number))
     label, name = event["label"]["name"], event["label"]["name"].casefold()
-    reads = {"report": f" incident report {number}", "check-outage": f" check-outage --incident {number}"}
-    command = on_laptop(program() + reads[name], "") if name in reads else ""
-    if name.startswith("recover:"):
-        command = laptop(label, number, "" if jobs.gate.get("power") == "none" else _variables(jobs.environment))
-    starts = name.startswith("recover:") or name == "approve:restore"
-    is_ours = name in reads or (starts and "pull_request" not in event["issue"])
+    starts = name.startswith(("recover:", "lead:")) or name == "approve:restore"
+    is_ours = name in {"report", "check-outage"} or (starts and "pull_request" not in event["issue"])
+    has_token = name.startswith("recover:") and jobs.gate.get("power") != "none"
     since = re.fullmatch("[0-9TZ:-]+", str(event["issue"].get("updated_at")))
     is_off = jobs.needs["gate"]["result"] == "success"  # the gate removes the label just before it gives the pass
     return Request(
@@ -159,13 +157,14 @@ def read_request(event: Any, jobs: Jobs) -> Request:
         number if is_ours else 0,
         since[0] if since else "",
         "Put the label on again" if is_off else "Take the label off if it is still there, and put it on again",
-        command,
+        laptop(label, number, _variables(jobs.environment) if has_token else ""),
     )
 
 
 def _read_button(event: Any) -> Request:
     """Return the request of a button. Its file has the runbook's name, and its inputs are the command's options."""
-    name = Path(event["workflow"]).stem
+    file = Path(event["workflow"]).stem
+    name = re.sub("-direct$", "", file)
     inputs = {key: str(value) for key, value in (event["inputs"] or {}).items() if value not in (None, "", "false")}
     words = [*program().split(), name]
     for key, value in inputs.items():
@@ -173,15 +172,16 @@ def _read_button(event: Any) -> Request:
         words += [option] if value in {"true", "True"} else [option, value]
     page = re.escape("/" + os.environ["GITHUB_REPOSITORY"] + "/issues/")
     number = re.fullmatch("(?:#|https?://[^/]+" + page + ")?([1-9][0-9]{0,9})", inputs.get("incident", "").strip())
-    title = inert(name) + " from " + inert("@" + event["sender"]["login"])
+    title = inert(file) + " from " + inert("@" + event["sender"]["login"])
     variables = _variables(inputs.get("environment", ""))
     command = "" if name == "approve-restore" else on_laptop(shlex.join(words), variables)
     return Request(title, int(number[1]) if number else 0, "", "Press the button again", command)
 
 
 def _variables(environment: str) -> str:
-    """Return the variables that a command on a laptop needs in this environment."""
-    return str(json.loads(os.environ.get("VARIABLES") or "{}").get(environment, ""))
+    """Return the variables that a command on a laptop needs in this environment, as Markdown."""
+    variables = str(json.loads(os.environ.get("VARIABLES") or "{}").get(environment, ""))
+    return prose(variables) if variables else ""
 
 
 def read_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:

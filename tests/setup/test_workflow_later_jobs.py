@@ -26,7 +26,7 @@ def test_watch_only_reads_and_stays_out_of_the_recovery_group(path: Path) -> Non
             name for name, job in found.items() if "recover" in {each.get("id") for each in job.get("steps", ())}
         ]
         acting = [name for name in running if not name.startswith(NEXT)]
-        if not [name for name in acting if name != "unprivileged"]:
+        if not [name for name in acting if name != "unprivileged"] or file.stem.endswith("-direct"):
             assert "watch" not in found
             continue
         buttons += 1
@@ -174,3 +174,35 @@ def test_label_calls_the_file_with_the_jobs_of_its_runbook(path: Path) -> None:
     for label, called in labels.items():
         chosen = [name for name, job in calls.items() if f'"{label}"' in job["if"].replace("!contains", "")]
         assert chosen == ([] if called == "recover" else ["recover", called])
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_answer_starts_for_the_labels_of_incidents_alone(path: Path) -> None:
+    """Its condition is that of incident.yml for a label, without the choice of the called file."""
+    words = " ".join(workflow("answer", path)["jobs"]["answer"]["if"].split())
+    assert words.startswith("(((")
+    (call, *others) = [job for job in workflow("incident", path)["jobs"].values() if "uses" in job]
+    incident = re.sub(
+        r" && !contains\(fromJSON\('[^']*'\), github\.event\.label\.name\)",
+        "",
+        " ".join(call["if"].split()).replace("( (", "(("),
+    )
+
+    labeled, _, closed = incident.partition(" || (github.event.action == 'closed'")
+    assert labeled == f"always() && ((github.event.action == 'labeled' && {words})"
+    assert closed
+    assert all(job["if"].startswith("always() && github.event.action == 'labeled'") for job in others)
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_ways_around_call_no_file(path: Path) -> None:
+    """The answer uses no action, and has no secret and no environment."""
+    answer = workflow("answer", path)["jobs"]["answer"]
+    assert not [step for step in answer["steps"] if "uses" in step]
+    assert "environment" not in answer
+    assert "secrets." not in str(answer)
+    names = {each.stem for each in files(path)}
+    assert ("rollback-worker-direct" in names) == ("rollback-worker" in names)
+    if "rollback-worker" in names:
+        jobs = workflow("rollback-worker-direct", path)["jobs"]
+        assert not [name for name, job in jobs.items() if "uses" in job or name == "watch"]

@@ -393,7 +393,7 @@ def test_place_of_a_token_is_not_an_expression(team: TeamRepository) -> None:
     assert team.sync().code == 0
 
     texts = [path.read_text() for path in team.workflows.glob("*.yml")]
-    assert sum("toJSON(secrets)" in text for text in texts) == 2
+    assert sum("toJSON(secrets)" in text for text in texts) == 3
     assert not any(place in value for text in texts for value in _scalars(plain_yaml.load(text)))
     variables = team.read("recover")["jobs"]["tell"]["steps"][0]["env"]["VARIABLES"]
     assert place in json.loads(variables)["production"]

@@ -29,6 +29,7 @@ CALLED = {"propose", "recover", "redeploy"}
 NO_RUNBOOKS = {
     *("check-outage", "doctor", "evidence", "incident", "limits", "ops-check", "scheduled", "secret-leak"),
     *CALLED,
+    *("answer", "rollback-worker-direct"),
 }
 OF_EVERY_RUNBOOK = {"incident", "environment", "dry_run"}
 SECRET = re.compile(r"secrets\.(\w+)")
@@ -233,7 +234,7 @@ def test_permissions_timeouts_and_groups_are_per_job(path: Path) -> None:
                 continue
             assert job["timeout-minutes"] <= (310 if key.startswith("wait-") else 70 if key == "watch" else 30)
             assert not key.startswith("wait-") or ("environment" not in job and "secrets." not in str(job["steps"]))
-            assert ("concurrency" in job) == (key not in {"tell", "tell-later"})
+            assert ("concurrency" in job) == (key not in {"tell", "tell-later", "answer"})
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from tests.support.workflows import operations_repository
 
 LABEL = "recover:rollback-api"
 BUTTON = "rollback-worker.yml"
+ANSWER = ".github/workflows/answer.yml"
 CI = ".github/workflows/ci.yml"
 """Not included, because a push would run all tests."""
 
@@ -77,10 +78,11 @@ def stage(
     worker: str = WORKER,
     token: str = "CLOUDFLARE_API_TOKEN",
     is_watched: bool = False,
+    answers: bool = False,
 ) -> Iterator[Stage]:
     """`good` is the behaviour of the good release; the other parameters are those of another configuration.
 
-    `is_watched`: a job watches the service after a recovery.
+    `is_watched`: a job watches the service after a recovery. `answers`: with `answer.yml`, a second run of each label.
     """
     with Sandbox(account_id=account) as sandbox:
         now, hub = sandbox.clock.now(), sandbox.github
@@ -90,7 +92,8 @@ def stage(
         hub.add_user("alice")
         hub.add_user("tina", "triage")
         files = operations_repository(config, is_watched=is_watched)
-        hub.add_commit("All of it", "alice", files={path: text for path, text in files.items() if path != CI})
+        left_out = {CI} if answers else {CI, ANSWER}
+        hub.add_commit("All of it", "alice", files={path: text for path, text in files.items() if path not in left_out})
         reading = sandbox.add_token("sandbox-reading", permissions=["Workers Scripts Read", "Account Analytics Read"])
         for environment, value in (("recovery", sandbox.token), ("report", reading)):
             hub.add_environment(environment)

@@ -162,6 +162,11 @@ class ActionsSeeds(Seeds):
             run = self._repository.runs[run_id]
             run.status, run.conclusion, run.updated_at = status, conclusion, self._repository.now()
 
+    def set_run_title(self, run_id: int, title: str) -> None:
+        """Set the title of the run, from `run-name` of its file."""
+        with self._repository.lock:
+            self._repository.runs[run_id].title = title
+
     def set_called_files(self, run_id: int, paths: Iterable[str]) -> None:
         """Set the workflow files that the run calls; each one counts once."""
         with self._repository.lock:

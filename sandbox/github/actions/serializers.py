@@ -56,7 +56,7 @@ def run(repository: Repository, run: FakeRun, urls: Urls) -> dict[str, Any]:
         "head_branch": run.head_branch,
         "head_sha": run.head.sha,
         "path": run.workflow.path,
-        "display_title": run.name,
+        "display_title": run.title or run.name,
         "run_number": run.run_number,
         "event": run.event,
         "status": run.status,

@@ -135,6 +135,8 @@ class FakeRun:
     reviews: list[DeploymentReview] = field(default_factory=list)
     pull: FakeIssue | None = None
     """For runs of the event `pull_request`."""
+    title: str = ""
+    """From `run-name`; of a refused file, and by default, it is the name."""
     called_files: tuple[str, ...] = ()
     """Paths of the workflow files that it calls, all at its commit."""
     merge: FakeCommit | None = None

@@ -1,0 +1,131 @@
+"""Answer a label if its run does not begin: GitHub refuses broken workflow files without any job.
+
+It reads the runs of `incident.yml` until the gate of the label's run begins, and answers on the issue if that
+does not happen. The gate itself says "Received", so that one comment belongs to the request.
+
+SECONDS_TO_WAIT: time that the gate has to begin. DIRECT: file of the button without a called file, or "".
+PROGRAM: beginning of laptop commands, such as `./run ops`.
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+import os
+import time
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+from _request import call, inert, laptop, repository
+
+CALL_SECONDS = 10.0
+SLACK = 10
+"""Seconds by which the clocks of an issue and of its run may differ."""
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 10.0
+PAUSES = (0.5, 3.0)
+"""Seconds before the second and the third try to post the answer."""
+
+
+def find_run(event: Any) -> Any:
+    """Return the run of the label, or None. Of a refused file, GitHub may not know the title of the run."""
+    title = "incident #" + str(event["issue"]["number"]) + " " + event["label"]["name"]
+    path = repository() + "/actions/runs?event=issues&per_page=100"
+    runs = call("GET", path, CALL_SECONDS)["workflow_runs"]
+    since = _seconds(event["issue"]["updated_at"]) - SLACK
+    recent = [
+        run
+        for run in reversed(runs)
+        if run["path"].startswith(".github/workflows/incident.yml") and _seconds(run["created_at"]) >= since
+    ]
+    named = [run for run in recent if run["display_title"] == title]
+    refused = [
+        run
+        for run in recent
+        if run["conclusion"] == "startup_failure" and not run["display_title"].startswith("incident #")
+    ]
+    return next(iter([*named, *refused]), None)
+
+
+def _seconds(moment: str) -> int:
+    return calendar.timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%SZ"))
+
+
+def has_begun(run: Any) -> bool:
+    """Return whether the gate of the run began. GitHub calls it `caller / gate` in a called file."""
+    path = repository() + "/actions/runs/" + str(int(run["id"])) + "/jobs?per_page=100"
+    jobs = call("GET", path, CALL_SECONDS)["jobs"]
+    gates = [job for job in jobs if job["name"].rpartition(" / ")[2] == "gate"]
+    return any(job["status"] in {"in_progress", "completed"} for job in gates)
+
+
+def link(run: Any) -> str:
+    page = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/runs/".format_map(os.environ)
+    return "[run](" + page + str(int(run["id"])) + ")"
+
+
+def watch(event: Any) -> str:
+    """Return what kept the gate from beginning, as Markdown; "" once it began."""
+    page = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/workflows/incident.yml".format_map(os.environ)
+    who = inert(event["label"]["name"]) + " from " + inert("@" + event["sender"]["login"])
+    seconds, pause = float(os.environ["SECONDS_TO_WAIT"]), FIRST_PAUSE
+    ends, problem = time.monotonic() + seconds, ""
+    while True:
+        try:
+            run = find_run(event)
+            if run is None:
+                problem = f"**No run started within {seconds:g} s:** {who} · [runs]({page})"
+            elif has_begun(run):
+                return ""
+            elif run["status"] == "completed":
+                is_refused = run["conclusion"] == "startup_failure"
+                why = "GitHub refused the workflow files" if is_refused else "no job ran"
+                return f"**Did not start, and nothing was changed:** {who} · {why} · {link(run)}"
+            else:
+                problem = f"**Still waiting after {seconds:g} s, may start later:** {who} · {link(run)}"
+        except urllib.error.HTTPError as error:
+            problem = f"**Unknown whether it started:** {who} · HTTP {error.code} · [runs]({page})"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            name = type(error).__name__
+            problem = f"**Unknown whether it started:** {who} · {name} · [runs]({page})"
+        if time.monotonic() + pause > ends:
+            return problem
+        time.sleep(pause)
+        pause = min(1.5 * pause, LONGEST_PAUSE)
+
+
+def next_steps(event: Any) -> str:
+    """Return the ways on as Markdown: they need neither `incident.yml` nor a file that it calls."""
+    number = int(event["issue"]["number"])
+    on_laptop = laptop(event["label"]["name"], number)
+    steps = [on_laptop + "." if on_laptop else ""]
+    if direct := os.environ.get("DIRECT"):
+        page = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/workflows/".format_map(os.environ) + direct
+        steps.append(f"To roll a Worker back without one: [{direct[:-4]}]({page}), *Run workflow*.")
+    check = os.environ["PROGRAM"] + " workflows sync --check"
+    steps.append("Take the label off. Afterwards find the broken file: " + inert(check) + ".")
+    return "**Next step:** " + " ".join(filter(None, steps))
+
+
+def post(event: Any, text: str, pauses: tuple[float, ...] = PAUSES) -> None:
+    """Post the answer. Raises OSError and ValueError after the last try."""
+    path = repository() + "/issues/" + str(int(event["issue"]["number"])) + "/comments"
+    try:
+        call("POST", path, CALL_SECONDS, {"body": text + "\n"})
+    except (OSError, ValueError) as error:
+        if not pauses or getattr(error, "code", 500) < 500:
+            raise
+        time.sleep(pauses[0])
+        post(event, text, pauses[1:])
+
+
+def main() -> None:
+    event = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes())
+    if "pull_request" in event["issue"]:
+        return
+    if problem := watch(event):
+        print("::error title=request::The recovery did not begin. The answer is on the issue.", flush=True)
+        post(event, problem + "\n\n" + next_steps(event))
+
+
+main()

@@ -1,0 +1,149 @@
+"""Answer to a label whose run does not begin, on runs as GitHub's API shows them."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sandbox.github.actions.state import FakeRun
+from tests.templates.scripts import COMMENTS, Step, Workflow
+
+INCIDENT = ".github/workflows/incident.yml"
+LABEL = "recover:api"
+
+
+def start(workflow: Workflow, payload: Mapping[str, Any], title: str = "", **state: Any) -> FakeRun:
+    """Add a run of incident.yml for the event; without a title, its file was refused."""
+    hub = workflow.github
+    hub.add_commit("Workflow", "alice", files={INCIDENT: "name: incident\non: issues\n"})
+    run = hub.start_run("incident.yml", "issues", payload, "alice")
+    hub.set_run_title(run.id, title.format(workflow.incident))
+    hub.set_run(run.id, **{"status": "completed", "conclusion": "success", **state})
+    return run
+
+
+REFUSED = {"conclusion": "startup_failure"}
+QUEUED = {"status": "queued", "conclusion": None}
+TITLE = f"incident #{{}} {LABEL}"
+
+
+def answer(workflow: Workflow, payload: Mapping[str, Any], **environ: str) -> Step:
+    values = {"SECONDS_TO_WAIT": "0", "DIRECT": "rollback-worker-direct.yml", **environ}
+    done = workflow.step("answer", payload, **values)
+    assert done.err == ""
+    return done
+
+
+@pytest.mark.parametrize("name", ["gate", "recover / gate"])
+@pytest.mark.parametrize("state", ["in_progress", "completed"])
+def test_request_whose_gate_began_gets_no_second_comment(workflow: Workflow, name: str, state: str) -> None:
+    payload = workflow.label()
+    run = start(workflow, payload, TITLE, status="in_progress", conclusion=None)
+    workflow.github.add_job(run.id, name, status=state)
+
+    done = answer(workflow, payload)
+
+    assert (done.code, done.out, workflow.bodies) == (0, "", [])
+
+
+@pytest.mark.parametrize("title", [TITLE, ""], ids=["title", "no title"])
+def test_refused_file_is_answered_at_once(workflow: Workflow, title: str) -> None:
+    payload = workflow.label()
+    run = start(workflow, payload, title, **REFUSED)
+
+    done = answer(workflow, payload, SECONDS_TO_WAIT="120")
+
+    (body,) = workflow.bodies
+    page = f"{workflow.github.urls.html}/{workflow.github.repository}/actions"
+    assert done.code == 0
+    assert body.startswith("**Did not start, and nothing was changed:** `recover:api` from `@alice` · ")
+    assert f"[run]({page}/runs/{run.id})" in body
+    assert f"`./run ops label recover:api --incident {workflow.incident}`" in body
+    assert f"[rollback-worker-direct]({page}/workflows/rollback-worker-direct.yml)" in body
+
+
+@pytest.mark.parametrize(
+    ("title", "state", "said"),
+    [
+        ("", None, "**No run started within 0 s:**"),
+        (TITLE, QUEUED, "**Still waiting after 0 s"),
+        ("incident #99 recover:api", REFUSED, "**No run started within 0 s:**"),
+        (TITLE, {"conclusion": "failure"}, "**Did not start, and nothing was changed:**"),
+    ],
+    ids=["none", "queued", "another issue", "no job"],
+)
+def test_answer_says_what_is_known(workflow: Workflow, title: str, state: Mapping[str, Any] | None, said: str) -> None:
+    payload = workflow.label()
+    if state is not None:
+        run = start(workflow, payload, title, **state)
+        if state == QUEUED:
+            workflow.github.add_job(run.id, "gate", status="queued", conclusion=None)
+
+    answer(workflow, payload, DIRECT="")
+
+    (body,) = workflow.bodies
+    assert body.startswith(said)
+    assert "direct" not in body
+
+
+def test_older_run_of_the_same_label_does_not_count(workflow: Workflow) -> None:
+    payload = workflow.label()
+    run = start(workflow, payload, TITLE)
+    workflow.github.add_job(run.id, "gate", status="completed")
+    run.created_at -= timedelta(minutes=5)
+
+    answer(workflow, payload)
+
+    assert workflow.bodies[0].startswith("**No run started")
+
+
+def test_unreadable_runs_are_unknown(workflow: Workflow) -> None:
+    workflow.github.fault(path="/repos/*/*/actions/runs", status=503, times=None)
+
+    answer(workflow, workflow.label())
+
+    assert workflow.bodies[0].startswith("**Unknown whether it started:**")
+    assert "503" in workflow.bodies[0]
+
+
+@pytest.mark.slow
+def test_gate_that_begins_late_is_waited_for(workflow: Workflow) -> None:
+    payload = workflow.label()
+    run = start(workflow, payload, TITLE, **QUEUED)
+    job = workflow.github.add_job(run.id, "gate", status="queued", conclusion=None)
+
+    def begin() -> None:
+        job.status = "in_progress"
+
+    workflow.github.fault(path="/repos/*/*/actions/runs/*/jobs", times=1, after=begin)
+
+    assert answer(workflow, payload, SECONDS_TO_WAIT="5").out == ""
+    assert workflow.bodies == []
+
+
+@pytest.mark.slow
+def test_answer_is_posted_after_a_short_failure(workflow: Workflow) -> None:
+    workflow.github.fault(path=COMMENTS, method="POST", status=502)
+
+    answer(workflow, workflow.label())
+
+    assert len(workflow.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("label", "command"), [("report", "incident report {}"), ("check-outage", "check-outage --incident {}")]
+)
+def test_other_labels_name_their_own_command(workflow: Workflow, label: str, command: str) -> None:
+    answer(workflow, workflow.label(label))
+
+    assert f"`./run ops {command.format(workflow.incident)}`" in workflow.bodies[0]
+
+
+def test_hostile_label_and_pull_request(workflow: Workflow) -> None:
+    payload = workflow.label("recover:`@everyone`")
+    answer(workflow, payload)
+    answer(workflow, {**payload, "issue": {**payload["issue"], "pull_request": {}}})
+
+    (body,) = workflow.bodies
+    assert "`` recover:`@everyone` ``" in body
