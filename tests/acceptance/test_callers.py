@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from ops.github.actions import job_id
-from sandbox.github.actions.state import FakeRun
 from tests.support.actions import conclusions
 from tests.support.ferry_port import FOLDER, log, opened, runner_of
 
@@ -26,11 +24,6 @@ on:
 {CALL}"""
 
 
-def by_id(run: FakeRun) -> dict[str, str | None]:
-    """Return id of a job → its conclusion, also of those in a called workflow."""
-    return {job_id(name): conclusion for name, conclusion in conclusions(run).items()}
-
-
 def test_own_workflow_that_calls_ours_recovers_nothing(pip_cache: Path, tmp_path: Path) -> None:
     """Its label stays for the right workflow, which recovers although both get the event."""
     with opened(tmp_path) as port, runner_of(port, pip_cache) as runner:
@@ -43,12 +36,12 @@ def test_own_workflow_that_calls_ours_recovers_nothing(pip_cache: Path, tmp_path
         pressed = port.press("a-copy", "alice", service="booking", environment="live")
         runner.wait()
         assert port.serves() == 500
-        assert (by_id(pressed)["gate"], by_id(pressed)["recovery-live"]) == ("failure", "skipped")
+        assert (conclusions(pressed)["gate"], conclusions(pressed)["recovery-live"]) == ("failure", "skipped")
         assert sum("`other_ref`" in each for each in port.comments) == 1, log(port, runner)
 
         run = port.label("recover:booking")
         runner.wait()
         (mine,) = (each for each in port.hub.runs if each.workflow.path.endswith("a-mine.yml"))
         assert (mine.conclusion, run.conclusion, port.serves()) == ("failure", "success", 200), log(port, runner)
-        assert by_id(mine)["recovery-live"] == "skipped"
+        assert conclusions(mine)["recovery-live"] == "skipped"
         assert "recover:booking" not in {each.name for each in port.hub.issue(port.ferry.incident).labels}
