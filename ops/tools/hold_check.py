@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib import error, parse, request
+from urllib import parse, request
 
 GO, REFUSED, NOT_CHECKED = "go", "refused", "not_checked"
 HELD, FIXED, NOT_CONTAINED, UNKNOWN = "held", "fixed", "not_contained", "unknown"
@@ -314,8 +314,9 @@ def _local_range(folder: str, blamed: str, head: str) -> tuple[Messages, bool]:
         raise ShortHistoryError("git finds no repository here" if is_shallow is None else "this clone is shallow")
     if _git(folder, "rev-parse", "--verify", "--quiet", f"{head}^{{commit}}") is None:
         raise ShortHistoryError("this clone does not have it")
-    known = _git(folder, "rev-parse", "--verify", "--quiet", f"{blamed}^{{commit}}") if blamed else None
-    whole = (known or "").strip()
+    named = (_git(folder, "rev-parse", f"--disambiguate={blamed}") or "").split() if blamed else []  # no branch or tag
+    known = [each for each in named if (_git(folder, "cat-file", "-t", each) or "").strip() == "commit"]
+    whole = known[0] if len(known) == 1 else ""
     base = _git(folder, "merge-base", whole, head, answers=(0, 1)) if whole else ""
     if base is not None and base.strip() != whole:
         return None, True
@@ -386,11 +387,13 @@ def read_trailers(message: str) -> Iterator[tuple[str, str]]:
         yield from (pair for pair in pairs if pair[0])
 
 
-class _NoRedirect(request.HTTPRedirectHandler):
-    """A redirect would send the token to another address."""
+class _AsItIs(request.HTTPErrorProcessor):
+    """Returns each answer. A redirect would send the token to another address."""
 
-    def redirect_request(self, *_: Any) -> None:
-        return None
+    def http_response(self, _request: request.Request, response: Any) -> Any:
+        return response
+
+    https_response = http_response  # type: ignore[assignment]
 
 
 def _get(url: str, headers: Mapping[str, str]) -> tuple[int, Any]:
@@ -400,10 +403,8 @@ def _get(url: str, headers: Mapping[str, str]) -> tuple[int, Any]:
     for attempt in range(2):
         time.sleep(attempt)
         try:
-            with request.build_opener(_NoRedirect).open(sent, timeout=TIMEOUT) as answer:
+            with request.build_opener(_AsItIs).open(sent, timeout=TIMEOUT) as answer:
                 status, body = answer.status, answer.read(MAX_BYTES)
-        except error.HTTPError as refusal:
-            status, body = refusal.code, b""
         except (OSError, ValueError, HTTPException):
             status, body = 0, b""
         if status not in {0, 429, 500, 502, 503, 504}:
@@ -421,7 +422,7 @@ def _cloudflare_reader(environ: Environ, token: str) -> Reader:
 
     def read(path: str) -> Any:
         status, answer = _get(f"{base}{path}", {"Authorization": f"Bearer {token}"})
-        if status in {401, 403}:
+        if status in {401, 403} and isinstance(answer, dict):  # a page is that of a firewall
             hint = "Give it *Workers Scripts Read* or *Pages Read* on this account."
             raise UsageError(f"Cloudflare does not accept the token (HTTP {status})", hint)
         if status == 404:

@@ -110,10 +110,36 @@ def test_token_without_the_right_is_an_error(shop: HeldShop) -> None:
     assert (shop.ops("C", "--commit", "main").code, shop.alone("C", "--commit", "main").code) == (2, 2)
 
 
+def test_page_of_a_firewall_is_no_refused_token(shop: HeldShop) -> None:
+    shop.world.sandbox.fault(method="GET", path="**/deployments", status=403, body="<html>", times=None)
+
+    assert decision(shop.alone("C"))["decision"] == "not_checked"
+
+
+def test_tag_or_branch_with_the_name_of_the_commit_hides_nothing(world: World) -> None:
+    """git prefers a ref to a short SHA."""
+    commits = ["A", {"branch": "old"}, "O", {"switch": "main"}, "B", "C"]
+    shop = open_history(world, {"commits": commits, "deployments": []})
+    short = shop.shas["B"][:9]
+    for kind in ("tag", "branch"):
+        shop.repository.git(kind, short, shop.shas["O"])
+    shop.deploy(["A", {"upload": "B", "tag": short}, {"rollback": "A", "blames": "B"}])
+
+    assert decision(shop.alone("C"))["decision"] == "refused"
+
+
 def test_token_goes_to_no_other_server(shop: HeldShop) -> None:
     """An address of the environment may only name this machine; a redirect is not followed."""
     shop.cut("C", is_on_github=True)
     environ = shop.world.sandbox.github.environ()
+
+    sandbox = shop.world.sandbox
+    lure = sandbox.fault(method="GET", path="/lure", status=200, times=None)
+    redirect = {"location": f"{sandbox.api_url}/lure"}
+    fault = sandbox.fault(method="GET", path="**/deployments", status=302, headers=redirect, times=None)
+    assert decision(shop.alone("C"))["decision"] == "not_checked"
+    assert (fault.hits, lure.hits) == (2, 0)
+    fault.remove()
 
     assert shop.alone("C", CLOUDFLARE_API_BASE_URL="https://example.com").code == 2
     assert shop.alone("C", **{**environ, "GITHUB_API_URL": "https://example.com"}).code == 2
