@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ops.config.types import RunnerConfig
 
 FOLDER = Path(".github", "workflows")
-SCRIPTS = {"tell": Path(".github", "scripts", "tell.py")}
+SCRIPTS = {name: Path(".github", "scripts", f"{name}.py") for name in ("received", "tell")}
 """Program → its own file, because several jobs run it. The others stand in their step."""
 HEADER = "# Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.\n"
 DIGEST = re.compile(r"# digest: ([0-9a-f]{16})\n")

@@ -1,6 +1,6 @@
 """Answer a label on its issue within three seconds, before the gate checks the permission.
 
-It is the first step of the gate, before checkout, with the standard library only. It posts one comment per
+The gate runs it right after the checkout, with the standard library only. It posts one comment per
 request. The run continues in that comment; if no run begins, the job `tell` edits it. It never fails the
 job: if GitHub does not answer, the recovery goes on without the comment.
 

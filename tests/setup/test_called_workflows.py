@@ -12,7 +12,18 @@ from ops.app.registry import CALLED_WORKFLOWS, discover_runbooks
 from ops.app.scope import fitting_environments
 from ops.config import Config, check_config
 from ops.setup import workflows
-from tests.setup.test_workflows import CONFIGURATIONS, config, expected_secrets, recovery_jobs, secrets_of
+from tests.setup.test_workflows import (
+    CALLED,
+    CONFIGURATIONS,
+    config,
+    expected_secrets,
+    files,
+    folder,
+    parse_file,
+    recovery_jobs,
+    secrets_of,
+    workflow,
+)
 from tests.support import plain_yaml
 
 NAMES = re.compile(r"(?<=\n)( +options:(?:\n +- .*)+| +default: .*)\n")
@@ -88,3 +99,39 @@ def test_called_file_names_itself_to_the_gate() -> None:
 
     assert "recover" in steps
     assert {name: step["with"]["called"] for name, step in steps.items()} == {name: name for name in steps}
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_caller_grants_what_the_jobs_of_the_called_file_ask_for(path: Path) -> None:
+    """GitHub starts no job if one of them asks for more, even one that would be skipped."""
+    called, checked = {}, 0
+    for name in CALLED:
+        if (folder(path) / f"{name}.yml").exists():
+            asked = [job["permissions"].items() for job in workflow(name, path)["jobs"].values()]
+            called[name] = {
+                scope: max(right for each in asked for key, right in each if key == scope)
+                for scope in {key for each in asked for key, _ in each}
+            }
+    for file in files(path):
+        for job in (each for each in parse_file(file)["jobs"].values() if "uses" in each):
+            name = Path(job["uses"]).stem
+            assert job["permissions"] == called[name], file.name
+            assert (job["secrets"], job["uses"], job["if"][:8]) == (
+                "inherit",
+                f"./{workflows.FOLDER}/{name}.yml",
+                "always()",
+            )
+            assert "with" not in job  # nothing that decides is an input
+            checked += 1
+    assert checked > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_files_are_short_enough_to_read(path: Path) -> None:
+    texts = {file.name: NAMES.sub("", file.read_text()) for file in files(path)}
+    buttons = {name: text for name, text in texts.items() if name.removesuffix(".yml") in discover_runbooks()}
+
+    assert {name: len(text.splitlines()) for name, text in buttons.items() if text.count("\n") > 70} == {}
+    assert {name: len(text.splitlines()) for name, text in texts.items() if text.count("\n") > 1300} == {}
+    assert [(name, line) for name, text in texts.items() for line in text.splitlines() if len(line) > 120] == []
