@@ -30,6 +30,7 @@ from ops.app.registry import (
     called_workflow,
 )
 from ops.app.scope import AnyRunbook, button_inputs, fitting_environments
+from ops.config.types import standard_runner
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL
 from ops.core.names import CHECK_OUTAGE, LEAD_LABEL
 from ops.core.version import __version__
@@ -285,6 +286,7 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
         "wheels_archive": config.github.wheels_archive,
         "runs_on": _runs_on(config.github.runs_on),
         "watch_runner": _runs_on(config.github.watch_runner or config.github.runs_on),
+        "answers_on": _runs_on(config.github.runs_on if config.github.enterprise_server else standard_runner()),
         "own_labels": workflow_jobs.own_labels(config),
     }
     common = {

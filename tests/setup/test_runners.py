@@ -58,14 +58,21 @@ def test_only_watches_run_on_the_other_runner() -> None:
     ],
 )
 def test_all_jobs_run_on_the_configured_runner(given: str, written: Any) -> None:
-    assert runners_of_jobs(f"runs_on: {given}, {WATCHED}").keys() == {str(written)}
+    runners = runners_of_jobs(f"runs_on: {given}, {WATCHED}")
+
+    assert runners.pop("ubuntu-latest") == {"answer"}  # it answers while no own runner is online
+    assert runners.keys() == {str(written)}
+
+
+def test_enterprise_server_has_only_own_runners() -> None:
+    assert runners_of_jobs(f"runs_on: paris-1, enterprise_server: true, {WATCHED}").keys() == {"paris-1"}
 
 
 def test_watch_may_run_elsewhere_than_the_other_jobs() -> None:
     runners = runners_of_jobs(f"runs_on: paris-1, watch_runner: [self-hosted, sydney], {WATCHED}")
 
     assert {name for value, names in runners.items() if "sydney" in value for name in names} == {"watch"}
-    assert runners.keys() == {"paris-1", "['self-hosted', 'sydney']"}
+    assert runners.keys() == {"ubuntu-latest", "paris-1", "['self-hosted', 'sydney']"}
 
 
 @pytest.mark.parametrize("key", ["runs_on", "watch_runner"])

@@ -177,7 +177,7 @@ def fork_approval(facts: Facts) -> Findings:
     "runners",
     repository,
     needs=("config", "github"),
-    why="GitHub keeps the jobs waiting for a day, and nobody is answered.",
+    why="GitHub keeps the jobs waiting for a day, and no recovery starts.",
 )
 def runners(facts: Facts) -> Findings:
     """Do enough runners take the jobs, if `github.runs_on` names other ones than GitHub's?"""
