@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from ops.app.registry import CALLED_WORKFLOWS, called_workflow, load_runbook, record_rules, runbook_names
+from ops.app.registry import (
+    CALLED_WORKFLOWS,
+    DIRECT,
+    DIRECT_RUNBOOK,
+    called_workflow,
+    load_runbook,
+    record_rules,
+    runbook_names,
+)
 from tests.conftest import World
 from tests.gate.support import LABEL, Job
 from tests.gate.test_button import press_button
@@ -73,6 +81,14 @@ def test_button_starts_only_its_own_runbook(job: Job, said: dict[str, Any], file
     done = job.gate(pressed, "workflow_dispatch", GITHUB_RUN_ID=run, GITHUB_WORKFLOW_REF=workflow)
 
     job.assert_refused(done, "other_ref")
+
+
+def test_button_without_a_call_starts_the_runbook_of_its_name(job: Job) -> None:
+    payload, run = press_button(job)
+    direct = {**payload, **button(f"{DIRECT_RUNBOOK}{DIRECT}.yml")}
+
+    job.assert_accepted(job.gate(direct, "workflow_dispatch", GITHUB_RUN_ID=run))
+    assert job.outputs["runbook"] == DIRECT_RUNBOOK
 
 
 @pytest.mark.parametrize("ref", ["refs/heads/evil`@acme/team`", "refs/tags/main"])
