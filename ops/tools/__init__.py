@@ -1,6 +1,6 @@
 """Run programs of this machine and keep their files private: git, Node, wrangler.
 
-Subjects: also a program's environment, input, output and end.
+Subjects: also a program's environment, input, output and end. `hold_check` is a program of its own.
 
 Examples: merge_base, wrangler_command, hide_environment.
 """

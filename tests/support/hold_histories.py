@@ -185,7 +185,7 @@ def open_history(world: World, history: dict[str, Any]) -> HeldShop:
     shop.repository.git("init", "-q", "-b", "main")
     for step in history["commits"]:
         shop.commit(step)
-    world.sandbox.switches.pages_canonical_follows_rollbacks = True
+    world.sandbox.switches.pages_canonical_follows_rollbacks = history.get("canonical") != "newest"
     if history.get("site"):
         world.sandbox.pages.add_project(SITE, domains=["docs.shop.example"])
     shop.deploy(history["deployments"], SITE if history.get("site") else WORKER)

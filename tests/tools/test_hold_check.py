@@ -39,6 +39,7 @@ def test_history_gets_the_documented_answer(world: World, history: dict[str, Any
         answer = decision(outcome)
         assert answer["decision"] == history["answer"], outcome.out
         assert outcome.code == (3 if history["answer"] == "refused" else 0), outcome.err
+        assert shop.fill(history.get("says", "")) in answer["message"]
         if "way" in history:
             way = shop.fill(history["way"])
             line = "fetch-depth: 0" if way == "fetch-depth" else f"Fixes-Incident: {way}`"
