@@ -9,12 +9,12 @@ from sandbox.actions import Runner
 from sandbox.actions.runner import TIMEOUT_SECONDS
 from sandbox.github.actions.state import FakeRun
 from tests.conftest import SITE, World
-from tests.support.actions import CI, conclusions, find_job, read_bodies
+from tests.support.actions import ANSWER, CI, conclusions, find_job, read_bodies
 from tests.support.configurations import TEN_SERVICES
 from tests.support.site_repository import BUILD, repository
 from tests.support.workflows import operations_repository
 
-CHECK = ".github/workflows/ops-check.yml"
+LEFT_OUT = {CI, ANSWER, ".github/workflows/ops-check.yml"}
 
 
 def ran(run: FakeRun) -> dict[str, str | None]:
@@ -32,7 +32,7 @@ def test_label_builds_and_deploys_the_commit_before(world: World, pip_cache: Pat
     hub.switches.plan = "enterprise"
     hub.add_user("alice")
     files = operations_repository(world.config)
-    hub.add_commit("All of it", "alice", files={path: text for path, text in files.items() if path not in {CI, CHECK}})
+    hub.add_commit("All of it", "alice", files={path: text for path, text in files.items() if path not in LEFT_OUT})
     hub.add_environment("recovery")
     hub.put_secret("CLOUDFLARE_API_TOKEN", world.sandbox.token, "recovery")
     number = hub.open_issue("The page is empty", labels=["incident"], author="alice")
@@ -60,7 +60,7 @@ def test_rejected_reviewer_of_a_button_is_answered_and_a_job_again_refused(world
     for name in ("ines", "rita"):
         hub.add_user(name)
     files = operations_repository(TEN_SERVICES)
-    hub.add_commit("All of it", "ines", files={path: text for path, text in files.items() if path not in {CI, CHECK}})
+    hub.add_commit("All of it", "ines", files={path: text for path, text in files.items() if path not in LEFT_OUT})
     hub.add_environment("approve-prod", reviewers=["rita"])
     number = hub.open_issue("The shop is empty", labels=["incident"], author="ines")
     inputs = {"service": "shop", "environment": "prod", "incident": str(number), "dry_run": False}
