@@ -133,7 +133,7 @@ def runbook_names() -> tuple[str, ...]:
 
 def called_workflow(runbook: Runbook[Any]) -> str:
     """Return which of CALLED_WORKFLOWS has the jobs of a runbook."""
-    if runbook.job.template == REDEPLOY:
+    if runbook.job.builds_site:
         return REDEPLOY
     return RECOVER if runbook.github_environment else PROPOSE
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops.app.registry import REDEPLOY
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import did_you_mean, quote_name
 from ops.core.responders import RequestScope
@@ -219,7 +218,7 @@ def source_repository(environment: "Environment", runbook: AnyRunbook, params: M
     if runbook.job.reads_source:
         database = environment.databases.get(params["database"])
         return (database.repository or own) if database and database.migrations else ""
-    if runbook.job.template == REDEPLOY:
+    if runbook.job.builds_site:
         service = environment.services.get(params["service"])
         return (service.repository or own) if service else ""
     return ""

@@ -184,8 +184,8 @@ class JobNeeds:
     secrets: tuple[JobSecret, ...] = ()
     reads_source: bool = False
     """Whether it reads the migrations of its database, which a job without Cloudflare's token fetches before."""
-    template: str = "button"
-    """Template of its button in `templates/workflows`."""
+    builds_site: bool = False
+    """Whether jobs before it fetch and build a commit of its site, without Cloudflare's token."""
 
 
 @dataclass(frozen=True)

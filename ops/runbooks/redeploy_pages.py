@@ -37,7 +37,7 @@ class RedeployPages(Runbook["RedeployPages.Params"]):
         reason: str = param("Reason, shown in the timeline", default="")
 
     name = "redeploy-pages"
-    job = JobNeeds(template="redeploy")
+    job = JobNeeds(builds_site=True)
     when = "A deployment of a Pages site is bad, and no earlier deployment can be used"
     menu_rank = 2
     kinds = ("pages",)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops.app import registry
-from ops.app.registry import REDEPLOY
 from ops.app.scope import RUNTIME, AnyRunbook, fitting_environments, fitting_services
 from ops.config.types import extend_watch
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
@@ -90,7 +89,7 @@ def button_jobs(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
 
 def _sites(environment: "Environment", runbooks: Iterable[AnyRunbook]) -> Collection[str]:
     """Return the repositories of the sites that the runbooks build."""
-    building = (each for each in runbooks if each.job.template == REDEPLOY)
+    building = (each for each in runbooks if each.job.builds_site)
     names = (name for each in building for name in fitting_services(environment, each))
     return {environment.services[name].repository or "" for name in names}
 
