@@ -26,6 +26,7 @@ from pathlib import Path
 
 import click
 
+from ops.github.actions import job_id
 from sandbox import Sandbox
 from sandbox.actions import Runner, tracked_files
 from sandbox.github import GitHub
@@ -186,7 +187,7 @@ def steps_of(log: str, jobs: list[FakeJob]) -> Iterator[tuple[str, float]]:
         elif number < len(jobs) and {found["name"], f"Run {found['name']}"} & {
             step.name for step in jobs[number].steps
         }:
-            yield f"{jobs[number].name}: {found['name'].partition('@')[0][:60]}", seconds(found["took"])
+            yield f"{job_id(jobs[number].name)}: {found['name'].partition('@')[0][:60]}", seconds(found["took"])
 
 
 def seconds(text: str) -> float:
