@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ops.app.configuration import read_config
 from ops.app.menu import build_menu
+from ops.app.registry import ANSWER
 from ops.core.approval import APPROVE_BUTTON, RECORD_SOURCE, parse_request
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason, exit_code_for
 from ops.core.run import DURATIONS, duration_label
@@ -229,10 +230,16 @@ def finish_workflows(world: DrillWorld, trigger_run: "Callable[[], object]", say
             runner.wait()
         except (UnsupportedExpression, TimeoutError) as error:
             raise ConfigError(f"the local runner gives up: {error}", hint="Correct the workflow file.") from None
-    for run in hub.runs[known:]:
+    runs = workflow_runs(hub, known)
+    for run in runs:
         for job in run.jobs:
             say(f'{run.event}: the job "{job.name}" ended: {job.conclusion}')
-    return hub.runs[known:]
+    return runs
+
+
+def workflow_runs(hub: "GitHub", known: int = 0) -> "list[FakeRun]":
+    """Return the runs after the first `known` ones, oldest first, without those that only answer for others."""
+    return [run for run in hub.runs[known:] if run.workflow.file != f"{ANSWER}.yml"]
 
 
 def requester_action(
@@ -308,7 +315,7 @@ def _run_action(
             raise ConfigError(
                 f"the local runner gives up: {error}", hint="Correct the workflow file, or wait."
             ) from None
-        run = github.runs[-1]
+        run = workflow_runs(github)[-1]
         log = runner.log(run.id)
     for job in run.jobs:
         say(f'the job "{job.name}" ended: {job.conclusion}')
@@ -333,7 +340,7 @@ def _approve(github: "GitHub", runner: "Runner", say: Say) -> None:
     """Approve the run if it waits for a reviewer. Raises TimeoutError."""
     from sandbox.actions.runner import TIMEOUT_SECONDS
 
-    run = github.runs[-1]
+    run = workflow_runs(github)[-1]
     runner.wait_until(lambda: run.status in {"waiting", "completed"}, TIMEOUT_SECONDS)
     if run.status == "waiting":
         say(f"the reviewer {REVIEWER} approved it")

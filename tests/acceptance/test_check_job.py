@@ -9,7 +9,7 @@ INCIDENT = ".github/workflows/incident.yml"
 
 
 def test_check_fails_on_edited_generated_file(pip_cache: Path) -> None:
-    with stage(pip_cache) as world, world.runner() as runner:
+    with stage(pip_cache, answers=True) as world, world.runner() as runner:
         hub = world.github
 
         def checked(known: int) -> tuple[FakeRun, str]:
