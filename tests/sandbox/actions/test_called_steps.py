@@ -8,8 +8,7 @@ import pytest
 
 from sandbox.actions import Runner
 from sandbox.github import GitHub
-from tests.support.actions import conclusions
-from tests.support.called_files import CALL, commit, hub, runner, start
+from tests.support.called_files import CALL, commit, hub, latest, runner, start
 
 __all__ = ["hub", "runner"]
 
@@ -67,7 +66,7 @@ def test_steps_see_run_of_caller_and_inputs_as_data(hub: GitHub, runner: Runner)
     runner.wait()
 
     ref = "acme/operations/.github/workflows/{}.yml@refs/heads/main"
-    assert conclusions(run) == {"gate": "success", "call / say": "success"}
+    assert latest(run) == {"gate": "success", "call / say": "success"}
     assert said(runner, run.id) == [
         {
             "github_job": "say",

@@ -7,8 +7,7 @@ import pytest
 
 from sandbox.actions import Runner
 from sandbox.github import GitHub
-from tests.support.actions import conclusions
-from tests.support.called_files import CALL, ONE, commit, hub, runner, start, statuses, workflow_file
+from tests.support.called_files import CALL, ONE, commit, hub, latest, runner, start, statuses, workflow_file
 from tests.support.github import conformity
 
 __all__ = ["hub", "runner"]
@@ -44,7 +43,7 @@ def test_jobs_of_called_file_have_names_inputs_and_outputs(hub: GitHub, runner: 
     runner.wait()
 
     assert run.conclusion == "success"
-    assert list(conclusions(run)) == [
+    assert list(latest(run)) == [
         "gate",
         "Recover / Say mia",
         "Recover / after",
@@ -67,7 +66,7 @@ def test_skipped_call_is_one_job(hub: GitHub, runner: Runner) -> None:
     run = start(hub)
     runner.wait()
 
-    assert conclusions(run) == {
+    assert latest(run) == {
         "off": "skipped",
         "on / one": "success",
         "on / two": "skipped",
@@ -86,7 +85,7 @@ def test_input_of_wrong_type_fails_the_call(hub: GitHub, runner: Runner) -> None
     run = start(hub)
     runner.wait()
 
-    assert conclusions(run) == {"gate": "success", "call": "failure", "tell": "success"}
+    assert latest(run) == {"gate": "success", "call": "failure", "tell": "success"}
 
 
 def test_status_of_called_job_covers_jobs_before_its_caller(hub: GitHub, runner: Runner) -> None:
@@ -99,7 +98,7 @@ def test_status_of_called_job_covers_jobs_before_its_caller(hub: GitHub, runner:
     run = start(hub)
     runner.wait()
 
-    assert conclusions(run) == {
+    assert latest(run) == {
         "before": "failure",
         "call / plain": "skipped",
         "call / always": "success",
@@ -117,7 +116,7 @@ def test_failed_called_job_fails_the_call(hub: GitHub, runner: Runner) -> None:
     run = start(hub)
     runner.wait()
 
-    assert conclusions(run) == {
+    assert latest(run) == {
         "call / gate": "success",
         "call / act": "failure",
         "call / tell": "success",
@@ -161,7 +160,7 @@ def test_group_of_own_caller_is_a_deadlock(hub: GitHub, runner: Runner, where: s
     run = start(hub)
     runner.wait()
 
-    assert (run.conclusion, conclusions(run)) == ("cancelled", {"call / one": "cancelled"})
+    assert (run.conclusion, latest(run)) == ("cancelled", {"call / one": "cancelled"})
     assert "a deadlock for concurrency group 'Same'" in runner.log(run.id)[0]
 
 
@@ -176,7 +175,7 @@ def test_new_call_cancels_running_call_with_its_jobs(hub: GitHub, runner: Runner
     runner.hold_jobs()
     runner.wait()
 
-    assert conclusions(first) == {
+    assert latest(first) == {
         "call / act": "cancelled",
         "call / rest": "skipped",
         "call / tell": "success",
@@ -201,7 +200,7 @@ def test_cancel_spares_called_jobs_only_if_their_caller_continues(
     runner.hold_jobs()
     runner.wait()
 
-    ended = conclusions(run)
+    ended = latest(run)
     assert (run.conclusion, ended["call / act"]) == ("cancelled", "cancelled")
     assert (ended["call / tell"] == "success") is tells
     assert ended["call / rest"] in {"skipped", "cancelled"}
@@ -217,7 +216,7 @@ def test_cancelled_call_that_waits_is_one_job(hub: GitHub, runner: Runner) -> No
     runner.hold_jobs()
     runner.wait()
 
-    assert (run.conclusion, conclusions(run)) == ("cancelled", {"call": "cancelled"})
+    assert (run.conclusion, latest(run)) == ("cancelled", {"call": "cancelled"})
     assert holder.conclusion == "success"
 
 
@@ -232,7 +231,7 @@ def test_called_job_waits_for_its_reviewer(hub: GitHub, runner: Runner) -> None:
     hub.review(run.id, "tina")
     runner.wait()
 
-    assert conclusions(run) == {"call / gate": "success", "call / act": "success"}
+    assert latest(run) == {"call / gate": "success", "call / act": "success"}
 
 
 def test_run_lists_the_files_that_it_calls(hub: GitHub, runner: Runner) -> None:

@@ -1,5 +1,7 @@
 """Reruns of jobs in called workflow files. No process starts."""
 
+from typing import Any
+
 import pytest
 
 from sandbox.actions import Runner
@@ -100,3 +102,15 @@ def test_rerun_of_refused_run_reads_its_files_again(hub: GitHub, runner: Runner)
     runner.wait()
 
     assert (run.run_attempt, latest(run)) == (3, {"call / one": "success"})
+
+
+def test_title_of_a_run_is_its_run_name_unless_github_refuses_the_file(hub: GitHub, runner: Runner) -> None:
+    names: dict[str, Any] = {"name": "Main", "run-name": "run ${{ github.run_attempt }} of ${{ github.event_name }}"}
+    commit(hub, workflow_file(ONE), {"call": {"uses": CALL}}, **names)
+    good = start(hub)
+    commit(hub, "on: workflow_call\n", {"call": {"uses": CALL}}, **names)
+    refused = start(hub)
+    runner.wait()
+
+    assert (good.title, good.conclusion) == ("run 1 of workflow_dispatch", "success")
+    assert (refused.title or refused.name, refused.conclusion) == ("Main", "startup_failure")
