@@ -95,15 +95,17 @@ def watch(event: Any) -> str:
 
 
 def next_steps(event: Any) -> str:
-    """Return the ways on as Markdown: they need neither `incident.yml` nor a file that it calls."""
-    number = int(event["issue"]["number"])
-    on_laptop = laptop(event["label"]["name"], number)
-    steps = [on_laptop + "." if on_laptop else ""]
+    """Return the ways on as Markdown: they need neither `incident.yml` nor a file that it calls.
+
+    The label comes first: the gate refuses a run that starts without it.
+    """
+    on_laptop = laptop(event["label"]["name"], int(event["issue"]["number"]))
+    steps = ["Take the label off, so that no recovery starts later.", on_laptop + "." if on_laptop else ""]
     if direct := os.environ.get("DIRECT"):
         page = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/workflows/".format_map(os.environ) + direct
-        steps.append(f"To roll a Worker back without one: [{direct[:-4]}]({page}), *Run workflow*.")
+        steps.append(f"To roll a Worker back without a laptop: [{direct[:-4]}]({page}), *Run workflow*.")
     check = os.environ["PROGRAM"] + " workflows sync --check"
-    steps.append("Take the label off. Afterwards find the broken file: " + inert(check) + ".")
+    steps.append("Afterwards look for a broken workflow file: " + inert(check) + ".")
     return "**Next step:** " + " ".join(filter(None, steps))
 
 
@@ -124,7 +126,7 @@ def main() -> None:
     if "pull_request" in event["issue"]:
         return
     if problem := watch(event):
-        print("::error title=request::The recovery did not begin. The answer is on the issue.", flush=True)
+        print("::error title=request::" + problem.partition(":**")[0].strip("*"), flush=True)
         post(event, problem + "\n\n" + next_steps(event))
 
 

@@ -85,6 +85,7 @@ def test_answer_says_what_is_known(workflow: Workflow, title: str, state: Mappin
     (body,) = workflow.bodies
     assert body.startswith(said)
     assert "direct" not in body
+    assert body.index("Take the label off") < body.index("Run on a laptop")  # else the run may start beside it
 
 
 def test_older_run_of_the_same_label_does_not_count(workflow: Workflow) -> None:
@@ -129,6 +130,16 @@ def test_answer_is_posted_after_a_short_failure(workflow: Workflow) -> None:
     answer(workflow, workflow.label())
 
     assert len(workflow.bodies) == 1
+
+
+def test_log_claims_no_answer_that_github_refused(workflow: Workflow) -> None:
+    workflow.github.fault(path=COMMENTS, method="POST", status=403)
+
+    done = workflow.step("answer", workflow.label(), SECONDS_TO_WAIT="0", DIRECT="")
+
+    assert (done.code, workflow.bodies) == (1, [])
+    assert "::No run started within 0 s\n" in done.out
+    assert "on the issue" not in done.out
 
 
 @pytest.mark.parametrize(
