@@ -213,12 +213,13 @@ def scope_of(environment: "Environment", runbook: str, params: Mapping[str, Any]
 def source_repository(environment: "Environment", runbook: AnyRunbook, params: Mapping[str, Any], own: str) -> str:
     """Return the repository whose files a job hands to the run; "" if the run needs none.
 
-    `own`: the repository of ops.yml, which counts if ops.yml names no other.
+    `params` are those of the request, which nothing has checked yet. `own`: the repository of ops.yml, which counts if
+    ops.yml names no other.
     """
     if runbook.job.reads_source:
-        database = environment.databases.get(params["database"])
+        database = environment.databases.get(str(params.get("database", "")))
         return (database.repository or own) if database and database.migrations else ""
     if runbook.job.builds_site:
-        service = environment.services.get(params["service"])
+        service = environment.services.get(str(params.get("service", "")))
         return (service.repository or own) if service else ""
     return ""

@@ -214,3 +214,15 @@ def test_unreadable_incident_state_is_a_warning(job: Job, fault: dict[str, Any])
     job.assert_accepted(done)
     assert f"cannot check whether #{job.incident} is an open incident" in done.err
     assert job.outputs["incident"] == str(job.incident)
+
+
+@pytest.mark.parametrize("runbook", ["redeploy-pages", "restore-database", "revert-migration"])
+def test_button_without_the_name_of_its_source_names_no_repository(job: Job, runbook: str) -> None:
+    """The run that follows names the missing value."""
+    button = BUTTON.replace("service: ", "commit: ")
+    job.github.add_commit("Add the button", "alice", files={f".github/workflows/{runbook}.yml": button})
+    run = job.github.dispatch(f"{runbook}.yml", {"incident": str(job.incident)}, by="alice")
+
+    job.assert_accepted(job.gate(run.payload, "workflow_dispatch", GITHUB_RUN_ID=str(run.id)))
+
+    assert (job.outputs["params"], job.outputs["repository"]) == ("{}", "")
