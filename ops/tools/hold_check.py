@@ -112,7 +112,7 @@ def check(question: Question, environ: Environ, *, token: str, refuses_unread: b
     if question.commit and not SHA.fullmatch(question.commit):
         raise UsageError("the commit is not a SHA of 7 to 40 digits", "Pass it with `--commit`, in small letters.")
     if not re.fullmatch("[!-~]+", token):
-        raise UsageError("CLOUDFLARE_API_TOKEN is not set, or no token has its characters", "Set a token that reads.")
+        raise UsageError("CLOUDFLARE_API_TOKEN is missing, or has a forbidden character", "Set a token that reads.")
     try:
         answer = _judge(question, environ, *_read_holds(question, _cloudflare_reader(environ, token)))
     except UnreadError as unread:
@@ -189,8 +189,8 @@ def _read_worker(read: Reader, path: str) -> Reading:
         if not new:
             break
     deployments = sorted(rows.values(), key=_moment, reverse=True)
-    oldest = f", back to {_shown(deployments[-1])}" if deployments else ""
-    extent = f"none of {len(deployments)} deployments{oldest} blames a version"
+    oldest = f" (back to {_shown(deployments[-1])})" if deployments else ""
+    extent = f"none of {len(deployments)} deployments{oldest} blames a commit"
     unread = f"{extent}, and older ones were not read" if new else ""
     marked = [(row, match) for row in deployments if (match := MARK.match(_annotation(row, "message")))]
     if not marked:
@@ -218,8 +218,8 @@ def _worker_holds(marked: Sequence[tuple[Any, re.Match[str]]], versions: Mapping
 
     for row, match in marked:
         incident, run, blamed = match.groups()
-        commit = commit_of(blamed)
-        if not commit or all(commit_of(each["version_id"]) != commit for each in row["versions"] if each["percentage"]):
+        commit, live = commit_of(blamed), [each["version_id"] for each in row["versions"] if each["percentage"]]
+        if not commit or commit.isdigit() or commit not in map(commit_of, live):  # digits may be a shared date
             yield Hold(f"run {run}" if incident == "-" else f"incident {incident}", blamed, commit, _shown(row))
 
 
