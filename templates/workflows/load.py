@@ -47,5 +47,6 @@ try:
     program = call("/contents/.github/scripts/tell.py?ref=" + os.environ["GITHUB_WORKFLOW_SHA"])
     exec(compile(program, "tell.py", "exec", dont_inherit=True), {"__name__": "__main__"})  # noqa: S102
 except Exception as error:  # noqa: BLE001  the requester gets an answer
-    answer(f"the program that answers cannot be read or failed ({type(error).__name__})")
+    why = f"{type(error).__name__} {getattr(error, 'code', '')}".strip()
+    answer(f"the program that answers cannot be read or failed ({why})")
     sys.exit(1)
