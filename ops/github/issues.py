@@ -152,6 +152,13 @@ class OpenedIncident:
     """Whether the recovery menu was posted."""
 
 
+@dataclass(frozen=True)
+class SavedMenu:
+    url: str
+    kept_of: str = ""
+    """Login whose menu stays in place of a new one; empty if ours was posted or renewed."""
+
+
 def open_incident(
     repository: "Repository",
     title: str,
@@ -182,28 +189,29 @@ def open_incident(
     return OpenedIncident(issue.number, issue.html_url, has_menu=True)
 
 
-def _post_menu(issue: "Issue", text: str, trusted: "TrustedAuthors") -> str:
-    """Post the menu, and return its URL. If the job `menu` was faster, delete ours: a person's token starts it."""
+def _post_menu(issue: "Issue", text: str, trusted: "TrustedAuthors") -> SavedMenu:
+    """Post the menu. If the job `menu` was faster, delete ours: a person's token starts it."""
     own = issue.create_comment(text)
     for comment, record in run_records(issue):
         if record.source == MENU and comment.id < own.id and trusted.includes(author_login(comment)):
             own.delete()
-            return comment.html_url
-    return own.html_url
+            return SavedMenu(comment.html_url, author_login(comment))
+    return SavedMenu(own.html_url)
 
 
-def save_menu(repository: "Repository", number: int, text: str) -> str:
-    """Post the menu, or renew the one that this token posted; return its URL. Another trusted menu stays as it is.
+def save_menu(repository: "Repository", number: int, text: str) -> SavedMenu:
+    """Post the menu, or renew the one that this token posted. Another trusted menu stays as it is.
 
     Raises ConfigError for an issue that is no incident, and what PyGithub raises.
     """
     issue, own = get_incident(repository, number), own_login(repository)
     trusted = TrustedAuthors(repository)
     for comment, record in run_records(issue):
-        if record.source == MENU and trusted.includes(author_login(comment)):
-            if author_login(comment) == own:
-                comment.edit(text)
-            return comment.html_url
+        if record.source == MENU and trusted.includes(login := author_login(comment)):
+            if login != own:
+                return SavedMenu(comment.html_url, login)
+            comment.edit(text)
+            return SavedMenu(comment.html_url)
     return _post_menu(issue, text, trusted)
 
 

@@ -132,7 +132,7 @@ class RecoveryMenu:
             return ""
         seen = self.signs.services.values()
         healthy = sum(each.verdict == Verdict.HEALTHY for each in seen)
-        changes = "" if any(each.recent_deployment is None for each in seen) else ", and none changed within the hour"
+        changes = "" if any(each.recent_deployment is None for each in seen) else "; no deployment within the hour"
         return f"{healthy} of {len(seen)} pass their probes now ({self.signs.read_at:%H:%M} UTC){changes}."
 
     def _render(self, **parts: Any) -> str:

@@ -33,7 +33,7 @@ class MenuScope:
 
 
 def post_menu(number: int, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> str:
-    """Post the menu, or renew ours, and return its URL. Raises ConfigError and ProviderError."""
+    """Post the menu, or renew ours; return its URL, and whose menu stays. Raises ConfigError and ProviderError."""
     config = load_config(config_path, environ, redactor)
     with provider_errors(CHECK_HINT):
         repository = connect(environ, redactor)
@@ -51,10 +51,12 @@ def post_menu(number: int, config_path: Path, environ: Mapping[str, str], redact
     text = menu.render([scope.service])
     try:
         with provider_errors():
-            return save_menu(repository, number, text)
+            saved = save_menu(repository, number, text)
     except ProviderError:  # the answer may be lost: the second time, it first looks for the menu
         with provider_errors(CHECK_HINT):
-            return save_menu(repository, number, text)
+            saved = save_menu(repository, number, text)
+    kept = f"Nothing was posted: the menu of {saved.kept_of} stays. Delete that comment, and run this again."
+    return f"{saved.url}\n{kept}" if saved.kept_of else saved.url
 
 
 def find_scope(config: "Config", body: object) -> MenuScope:

@@ -220,6 +220,7 @@ def test_only_the_menu_of_a_writer_stays(fine: Shop, author: str, count: int) ->
     done = post(fine, number)
 
     assert (done.code, len(bodies(fine, number))) == (0, 101 + count)
+    assert ("alice" in done.out) == (author == "alice")
     asked = [each for each in fine.world.sandbox.github.requests if each.path.endswith("/permission")]
     assert len(asked) == 1
 
@@ -239,9 +240,10 @@ def test_first_of_two_simultaneous_menus_stays(fine: Shop) -> None:
     early: Callable[[], object] = lambda: github.comment(number, FORGED, "alice")  # noqa: E731
     github.fault(method="POST", path=COMMENTS, before=early)
 
-    assert post(fine, number).code == 0
+    done = post(fine, number)
 
-    assert bodies(fine, number) == [FORGED]
+    assert (done.code, bodies(fine, number)) == (0, [FORGED])
+    assert "alice" in done.out
 
 
 @pytest.mark.parametrize(
