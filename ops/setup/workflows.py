@@ -238,7 +238,7 @@ def _incident(
     labels: dict[str, list[str]] = {}
     for name, label in config.labels.items():
         file = called_workflow(runbooks[label.runbook]) if label.runbook in runbooks else RECOVER
-        if file != RECOVER:
+        if file != RECOVER and called[file]:  # GitHub refuses a call of a missing file, and with it all labels
             labels.setdefault(file, []).append(name)
     return text(
         "incident",

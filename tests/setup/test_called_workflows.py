@@ -71,6 +71,23 @@ def test_called_files_do_not_grow_with_the_services() -> None:
     assert {"fetch-database-staging", "recovery-production"} <= {*plain_yaml.load(forty["recover"])["jobs"]}
 
 
+@pytest.mark.parametrize(
+    ("runbook", "params"), [("redeploy-pages", {"service": "site"}), ("propose-limits", {"reason": "launch"})]
+)
+def test_label_of_a_runbook_that_fits_nothing_calls_no_missing_file(runbook: str, params: dict[str, Any]) -> None:
+    """Else GitHub would refuse incident.yml, and with it each label of each recovery."""
+    place = {"account_id": ACCOUNTS["production"], "services": {"site": {"pages": "s", "url": "https://s.example"}}}
+    label = {"runbook": runbook, "environment": "production", "params": params}
+    text = json.dumps({"environments": {"production": place}, "labels": {"recover:x": label}})
+    accepted, _ = check_config(text).require_valid("ops.yml")
+
+    files = dict(workflows.render(accepted, discover_runbooks()))
+
+    called = {Path(job["uses"]).stem for job in plain_yaml.load(files["incident"])["jobs"].values() if "uses" in job}
+    assert called == {"recover"}
+    assert called <= files.keys()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_job_of_a_pair_has_the_secrets_of_its_runbooks(path: Path) -> None:
