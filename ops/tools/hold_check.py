@@ -178,18 +178,21 @@ def _read_holds(question: Question, read: Reader) -> Reading:
 
 def _read_worker(read: Reader, path: str) -> Reading:
     """Read the deployments until a page has no new one (developers.cloudflare.com/api/resources/workers)."""
-    rows, new = dict[str, Any](), dict[str, Any]()
+    rows, new, size = dict[str, Any](), dict[str, Any](), f"&per_page={PAGE_SIZE}"
     for page in range(1, PAGES + 1):
         try:
-            listed = read(f"{path}/deployments?page={page}&per_page={PAGE_SIZE}")["deployments"]
-        except UnreadError:  # the reference does not name a largest page
+            listed = read(f"{path}/deployments?page={page}{size}")["deployments"]
+        except UnreadError:
+            if page > 1:
+                break  # a page of another size would skip deployments
+            size = ""  # the reference does not name a largest page
             listed = read(f"{path}/deployments?page={page}")["deployments"]
         new = {row["id"]: row for row in listed if row["id"] not in rows}
         rows |= new
         if not new:
             break
     deployments = sorted(rows.values(), key=_moment, reverse=True)
-    oldest = f" (back to {_shown(deployments[-1])})" if deployments else ""
+    oldest = f" (back to {_shown(deployments[-1])})" if rows else ""
     extent = f"none of {len(deployments)} deployments{oldest} blames a commit"
     unread = f"{extent}, and older ones were not read" if new else ""
     marked = [(row, match) for row in deployments if (match := MARK.match(_annotation(row, "message")))]
@@ -370,8 +373,7 @@ def read_trailers(message: str) -> Iterator[tuple[str, str]]:
     """
     lines = [line for line in message.strip("\n").rstrip().split("\n") if not line.startswith("#")]
     start = next((number for number in range(len(lines), 0, -1) if not lines[number - 1].strip()), 0)
-    pairs: list[tuple[str, str]] = []
-    others, is_by_git, goes_on = 0, False, False
+    pairs, others, is_by_git, goes_on = list[tuple[str, str]](), 0, False, False
     for line in lines[start:]:
         if line[:1].isspace():
             if goes_on:
@@ -399,14 +401,11 @@ class _AsItIs(request.HTTPErrorProcessor):
 def _get(url: str, headers: Mapping[str, str]) -> tuple[int, Any]:
     """Return status and JSON of the answer; status 0 without an answer, None without JSON. It is sent twice at most."""
     sent = request.Request(url, headers={**headers, "User-Agent": "backout-hold-check"})  # noqa: S310
-    status, body = 0, b""
+    opener, status, body = request.build_opener(_AsItIs), 0, b""
     for attempt in range(2):
         time.sleep(attempt)
-        try:
-            with request.build_opener(_AsItIs).open(sent, timeout=TIMEOUT) as answer:
-                status, body = answer.status, answer.read(MAX_BYTES)
-        except (OSError, ValueError, HTTPException):
-            status, body = 0, b""
+        with suppress(OSError, ValueError, HTTPException), opener.open(sent, timeout=TIMEOUT) as answer:
+            status, body = answer.status, answer.read(MAX_BYTES)
         if status not in {0, 429, 500, 502, 503, 504}:
             break
     try:
@@ -488,8 +487,7 @@ def _read_question(options: argparse.Namespace, environ: Environ) -> Question:
     repository = options.repository or environ.get("GITHUB_REPOSITORY", "")
     if not re.fullmatch("[0-9a-f]{32}", account):
         raise UsageError("the account is not 32 digits", "Set CLOUDFLARE_ACCOUNT_ID, or pass `--account-id`.")
-    is_one = bool(options.worker) != bool(options.pages)
-    if not is_one or not re.fullmatch("[A-Za-z0-9_-]+", options.worker or options.pages):
+    if not re.fullmatch("[A-Za-z0-9_-]+ | [A-Za-z0-9_-]+", f"{options.worker} {options.pages}"):  # one, not both
         raise UsageError("the target is not one name", "Pass either `--worker NAME` or `--pages PROJECT`.")
     if repository and not re.fullmatch(r"[\w.-]+/[\w.-]+", repository, re.ASCII):
         raise UsageError("the repository is not owner/name", "Pass `--repository OWNER/NAME`.")

@@ -96,6 +96,19 @@ def test_unreadable_holds_warn_or_refuse_as_asked(
         assert (outcome.code, decision(outcome)["decision"]) == (code, found), outcome.err
 
 
+@pytest.mark.parametrize(("later", "answer"), [(120, "not_checked"), (20, "refused")])
+def test_page_that_fails_skips_no_deployment(world: World, later: int, answer: str) -> None:
+    """The same page of another size begins at another deployment. A hold on the first page counts."""
+    deployments = [{"many": 90, "of": "A"}, {"rollback": "A", "blames": "B"}, {"many": later, "of": "A"}]
+    shop = open_history(world, {**NEXT_MERGE, "deployments": ["A", "B", *deployments]})
+    fault = world.sandbox.fault(
+        method="GET", path="**/deployments", when=lambda sent: sent.query.get("page") == "2", status=503, times=2
+    )
+
+    assert decision(shop.alone("C"))["decision"] == answer
+    assert fault.hits == 2
+
+
 def test_unknown_worker_is_not_checked(world: World) -> None:
     """It may be its first deployment, or a wrong name."""
     shop = open_history(world, {"commits": ["A"], "deployments": []})
