@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
-from ops.app.scope import laptop_variables
+from ops.app.scope import fitting_services, laptop_variables
 from ops.core import next_step
 from ops.core.approval import APPROVE_BUTTON, COPY_DIGEST, DIGEST_DIGITS
 from ops.core.clock import MAX_CLOCK_SKEW, REQUEST_LIFETIME, format_duration, format_utc
@@ -93,6 +93,30 @@ def refuse_called(request: RecoveryRequest, called: str) -> RefusedRequest | Non
         reason=Reason.OTHER_REF,
         message=f"{called}.yml, which this run called, has no jobs for {request.runbook}: {needed}.yml has them",
         hint=SYNC,
+        incident=request.incident,
+        label=request.label,
+        request=request,
+    )
+
+
+def refuse_without_job(request: RecoveryRequest, config: "Config") -> RefusedRequest | None:
+    """Refuse a runbook that no job can run: GitHub would skip all jobs, and nobody would answer.
+
+    A label of ops.yml can name one, such as redeploy-pages for a site without `build`.
+    """
+    runbook = registry.load_runbook(request.runbook)
+    file, power = registry.called_workflow(runbook), runbook.github_environment
+    places = [config.environments[request.environment]] if power else config.environments.values()
+    if any(fitting_services(place, runbook) for place in places):
+        return None
+    for each in registry.button_runbooks().values():  # one that shares the job: the run itself then refuses
+        is_of_job = (registry.called_workflow(each), each.github_environment) == (file, power)
+        if is_of_job and any(fitting_services(place, each) for place in places):
+            return None
+    return RefusedRequest(
+        reason=Reason.UNKNOWN_NAME,
+        message=f"no service in {request.environment} fits {request.runbook}, so no job can run it",
+        hint="Correct the label in ops.yml, or add what the runbook needs to the service. " + SYNC,
         incident=request.incident,
         label=request.label,
         request=request,

@@ -125,6 +125,42 @@ def test_called_workflow_runs_only_its_runbooks(job: Job, label: str, called: st
     assert f"on a laptop: `./run ops {'rollback-worker' if label == LABEL else 'redeploy-pages'} " in job.comments[0]
 
 
+CAFE = """
+environments:
+  production:
+    account_id: cccccccccccccccccccccccccccccccc
+    services:
+      site: {pages: site, url: "https://cafe.example"}
+      api: {worker: api, url: "https://api.cafe.example"}
+labels:
+  recover:rebuild: {runbook: redeploy-pages, environment: production, params: {service: site}}
+  recover:raise: {runbook: propose-limits, environment: production, params: {reason: launch}}
+  recover:calm: {runbook: all-clear, environment: production}
+"""
+
+
+@pytest.mark.parametrize(
+    ("label", "called", "goes"),
+    [
+        ("recover:rebuild", "recover", False),
+        ("recover:rebuild", "", False),
+        ("recover:raise", "recover", False),
+        ("recover:calm", "recover", True),
+    ],
+)
+def test_runbook_without_a_job_is_refused(job: Job, label: str, called: str, goes: bool) -> None:
+    """The site has no `build`, and there are no limits and switches. all-clear has the job of rollback-worker."""
+    job.world.config.write_text(CAFE)
+
+    done = job.gate(job.label(name=label), OPS_CALLED=called)
+
+    if goes:
+        job.assert_accepted(done)
+        return
+    job.assert_refused(done, "unknown_name")
+    assert label not in job.labels
+
+
 @pytest.mark.parametrize(("called", "code"), [("recover", 0), ("propose", 3)])
 def test_approval_runs_only_in_the_called_workflow_of_its_runbook(world: World, called: str, code: int) -> None:
     desk = open_desk(world)
