@@ -1,7 +1,7 @@
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
-recovery and its report, `tell-later` the jobs that last longer; `load.py` in both runs it. If the comment of `received`
+recovery and its report, where `load.py` runs it; `tell-later` the jobs that last longer. If a comment of `received`
 still announces the run, it is edited to show the failure; if there is none, one is posted. A comment in which the run
 continued, or that somebody else wrote, stays unchanged. Without an issue, the answer appears in the log and on the page
 of the run. The exit code is 1 if the issue did not get its answer; `tell-later` then answers again.
