@@ -53,7 +53,7 @@ def list_recovery_options(
         labels = {put: label for put, label in config.labels.items() if _service(config, label) == name}
         having = [each for each, place in config.environments.items() if name in place.services]
         named = dict.fromkeys(label.environment for label in labels.values()) or having
-        for each in [environment] if environment in having else [] if environment else named:
+        for each in {environment}.intersection(having) if environment else named:
             yield from _options(config.environments[each], name, labels, runbooks)
 
 

@@ -75,7 +75,7 @@ def refuse_job(payload: Any, job: GateJob, file: str) -> RefusedRequest | None:
 def other_workflow(job: GateJob) -> RefusedRequest:
     return RefusedRequest(
         reason=Reason.OTHER_REF,
-        message="this run is of {workflow}, which `ops workflows sync` does not write for such a request",
+        message="this run started from {workflow}, which `ops workflows sync` does not write for such a request",
         hint="Use a label or a button that `ops workflows sync` wrote, and delete the other workflow.",
         values={"workflow": job.workflow_ref.removeprefix(f"{job.repository}/")},
     )
