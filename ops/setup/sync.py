@@ -124,13 +124,18 @@ def sync_files(
     environ: Mapping[str, str],
     actions: str = "",
 ) -> int:
-    """Return the exit code: 0, or DIFFERS if `check` found a difference or a file was kept. Raises ConfigError.
+    """Return the exit code: 0, or DIFFERS if `check` found a difference or a file was kept.
 
     `actions` is the commit of our actions to use, as OWNER/NAME@SHA.
+
+    Raises:
+        ConfigError: the files use several commits of our actions, or those of another minor version.
     """
     _check_minutes(workflow_jobs.scheduled_tasks(config), config)
     differences = find_differences(root, config, environ, actions)
     _check_actions(root, config)
+    if not actions:
+        _refuse_other_release(root, config)
     program, kept = config.github.laptop_program, 0
     older = older_generator(root, differences) if check else ""
     for each in differences:
@@ -153,12 +158,19 @@ def sync_files(
     else:
         echo(f"Commit .github and push it to {config.github.branch}: only what is there may act.")
         echo("Way back: `git revert` of that commit, or *Revert* on its pull request.")
-    pins = workflows.own_pins(root / workflows.FOLDER, config.github.actions).values()
-    for version in sorted({action_pins.other_version(pin) for pin in pins} - {""}):
-        echo(f"warning: the workflows use the actions of v{version}, and this program is {__version__}.")
-        echo(f"Install that release, or move the workflows: {program} workflows sync --actions OWNER/NAME@SHA")
     _print_costs(config, echo)
     return DIFFERS if kept or (check and not older and differences) else 0
+
+
+def _refuse_other_release(root: Path, config: "Config") -> None:
+    """Raise ConfigError if the workflows use actions of another minor version, which read other inputs."""
+    pins = workflows.own_pins(root / workflows.FOLDER, config.github.actions).values()
+    for version in sorted({action_pins.other_version(pin) for pin in pins} - {""}):
+        raise ConfigError(
+            f"the workflows use the actions of v{version}, and this program is {__version__}",
+            hint=f"Install v{version}, or move the workflows with the full SHA of this release: "
+            f"`{config.github.laptop_program} workflows sync --actions {config.github.actions}@SHA`.",
+        )
 
 
 def find_differences(

@@ -70,16 +70,19 @@ def test_sync_keeps_the_commit_of_a_dependency_update(world: World, sync: Sync) 
     assert (sync("--check").code, sync().code, pins(world)) == (0, 0, {f"{NEW} # v0.1.7"})
 
 
-def test_sync_warns_about_actions_of_another_minor_version(world: World, sync: Sync) -> None:
+def test_sync_writes_nothing_beside_actions_of_another_minor_version(world: World, sync: Sync) -> None:
     sync("--actions", f"{ACTIONS}@{OLD}")
     for name in using(world, OLD):
         change(world, name, f"{OLD} # v{__version__}", f"{NEW} # v0.9.2")
+    (world.folder / ".github/workflows/incident.yml").unlink()
 
-    done, moved = sync(), sync("--actions", f"{ACTIONS}@{OLD}")
+    refused = sync()
 
-    assert f"warning: the workflows use the actions of v0.9.2, and this program is {__version__}." in done.out
-    assert "ops workflows sync --actions OWNER/NAME@SHA" in done.out
-    assert "warning" not in moved.out
+    assert (refused.code, pins(world)) == (2, {f"{NEW} # v0.9.2"})
+    assert "v0.9.2" in refused.err
+    assert f"--actions {ACTIONS}@SHA" in refused.err
+    assert not (world.folder / ".github/workflows/incident.yml").exists()
+    assert (sync("--actions", f"{ACTIONS}@{OLD}").code, pins(world)) == (0, {f"{OLD} # v{__version__}"})
 
 
 @pytest.mark.slow
