@@ -132,7 +132,7 @@ def list_consequences(
         if mark.blames:
             lines.append(
                 "three lines in the deploy workflow refuse that merge (docs/how-to/hold.md), until a commit ends with "
-                f"`Fixes-Incident: {mark.incident or mark.run}`"
+                + (f"`Fixes-Incident: {mark.incident}`" if mark.incident else "the line that the refusal shows")
             )
     return tuple(lines)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.app.registry import button_runbooks, called_workflow
 from tests.conftest import ROOT
 from tests.support.workflows import generated
 
@@ -108,7 +109,9 @@ def test_node_is_installed_for_runbooks_that_need_it() -> None:
     with_node = {
         path.stem
         for path in (generated() / ".github" / "workflows").glob("*.yml")
-        if "locks: sandbox" in path.read_text() and path.stem != "incident"  # its labels start runbooks
+        if "locks: sandbox" in path.read_text()
     }
+    runbooks = {name for name, each in button_runbooks().items() if called_workflow(each) in with_node}
 
-    assert set(runpy.run_path(str(ROOT / "run"))["NODE"]) == with_node | {"drill", "sandbox"}
+    assert set(runpy.run_path(str(ROOT / "run"))["NODE"]) == runbooks | {"drill", "sandbox"}
+    assert with_node == {called_workflow(button_runbooks()[name]) for name in runbooks}

@@ -64,8 +64,8 @@ def test_workflows_name_the_places(shop: Shop) -> None:
     assert shop.ops("workflows", "sync").code == 0
 
     folder = shop.folder / ".github" / "workflows"
-    assert _environ(folder / "incident.yml", "tell", "VARIABLES") == {"live": NEEDS}
-    assert _environ(folder / "rollback-worker.yml", "tell", "VARIABLES") == {"live": NEEDS}
+    assert _environ(folder / "recover.yml", "tell", "VARIABLES") == {"live": NEEDS}
+    assert _environ(folder / "rollback-worker-direct.yml", "tell", "VARIABLES") == {"live": NEEDS}
 
 
 def _environ(path: Any, job: str, name: str) -> Any:

@@ -52,7 +52,7 @@ def shop(world: World) -> HeldShop:
     return open_history(world, NEXT_MERGE)
 
 
-def test_rollback_holds_the_commit_until_the_line_of_its_plan(world: World) -> None:
+def test_rollback_holds_the_commit_until_the_line_of_the_refusal(world: World) -> None:
     shop = open_history(world, {**NEXT_MERGE, "deployments": ["A", "B"]})
     where = ["--service", "web", "--environment", "live", "--config", str(world.config), "--yes", "--json"]
     tokens = {"SHOP_TOKEN": world.sandbox.token, "CLOUDFLARE_API_TOKEN": None}
@@ -60,9 +60,9 @@ def test_rollback_holds_the_commit_until_the_line_of_its_plan(world: World) -> N
     rolled = world.ops("rollback-worker", "--to", shop.versions["A"], *where, **tokens)
 
     assert world.sandbox.live(WORKER) == {shop.versions["A"]: 100}, rolled.err
-    (line,) = re.findall("Fixes-Incident: [^`]+", "\n".join(rolled.result["plan"]["follows"]))
     held = decision(shop.ops("C"))
-    assert (held["decision"], f"`{line}`" in held["hint"]) == ("refused", True)
+    assert (held["decision"], "hold.md" in "\n".join(rolled.result["plan"]["follows"])) == ("refused", True)
+    line, *_ = re.findall("`(Fixes-Incident: [^`]+)`", held["hint"])
     shop.commit({"empty": "C", "trailer": line})
     assert decision(shop.ops("C"))["decision"] == "go"
 
