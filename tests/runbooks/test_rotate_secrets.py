@@ -301,8 +301,8 @@ def test_killed_rotation_can_be_finished(both: Leak, where: dict[str, Any], skip
 
 
 @pytest.mark.slow
-def test_fifty_secrets_of_5_workers_are_live_in_5_seconds(leak: Leak) -> None:
-    """With 100 ms per call to Cloudflare, all reads and probes; the best of three presses, as the machine may be busy."""
+def test_fifty_secrets_of_5_workers_wait_for_44_calls_at_most(leak: Leak) -> None:
+    """So many, one after the other, cost 4.4 s more at 100 ms each; the best of three pairs, as the machine may be busy."""
     world, names = leak.world, [f"SECRET_{number}" for number in range(10)]
     text = world.config.read_text()
     services = "".join(
@@ -317,22 +317,27 @@ def test_fifty_secrets_of_5_workers_are_live_in_5_seconds(leak: Leak) -> None:
     for n in range(5):
         world.sandbox.deploy(f"w{n}", world.sandbox.upload(f"w{n}", secrets=dict.fromkeys(names, "leaked")))
         world.sandbox.route(f"s{n}.fortunet.example", f"w{n}")
-    world.sandbox.fault(path="/accounts/**", delay=0.1, times=None)
     where = ["--service", "s0", "--environment", "production", "--config", str(world.config), "--yes", "--json"]
 
-    times = []
-    for press in "first", "second", "third":
-        wanted, written = {name: f"{FRESH}-{press}-{name}" for name in names}, len(world.writes())
+    def press(name: str) -> float:
+        wanted, written = {each: f"{FRESH}-{name}-{each}" for each in names}, len(world.writes())
         began = time.monotonic()
-        outcome = world.ops("rotate-secrets", *where, **{f"NEW_{name}": value for name, value in wanted.items()})
-        times.append(time.monotonic() - began)
-
+        outcome = world.ops("rotate-secrets", *where, **{f"NEW_{each}": value for each, value in wanted.items()})
+        took = time.monotonic() - began
         assert outcome.result["decision"] == "no_evidence"  # nothing proves them
         assert all(leak.values(f"w{n}") == wanted for n in range(5))
         assert len(world.writes()) - written == 10
-        if times[-1] < 5:
+        return took
+
+    waits = []
+    for pair in "first", "second", "third":
+        at_once = press(f"{pair}-at-once")
+        slow = world.sandbox.fault(path="/accounts/**", delay=0.1, times=None)
+        waits.append(press(f"{pair}-slow") - at_once)
+        slow.remove()
+        if waits[-1] < 4.4:
             break
-    assert min(times) < 5, times
+    assert min(waits) < 4.4, waits
 
 
 # Proof
