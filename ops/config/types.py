@@ -44,7 +44,9 @@ HEADER = r"^[A-Za-z0-9-]{1,100}$"
 LOGIN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 LABEL = r"^\S(.{0,48}\S)?$"
 BRANCH = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
-RUNNER_LABEL = r"^[A-Za-z][A-Za-z0-9._-]{0,99}$"
+RUNNER_LABEL = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$"
+RUNNER_GROUP = r"^[^\s$\x00-\x1f\x7f-\x9f]+( [^\s$\x00-\x1f\x7f-\x9f]+)*$"
+"""GitHub reads `${{` in a value of a workflow as an expression, so a group's name has no `$`."""
 STANDARD_RUNNER = re.compile(r"ubuntu-(latest|slim|\d\d\.\d\d)(-arm)?")
 """docs.github.com/actions/reference/runners/github-hosted-runners"""
 ARCHIVE = r"^(https://[A-Za-z0-9.-]+|http://127\.0\.0\.1)(:[1-9][0-9]{0,4})?/[A-Za-z0-9._~%/{}-]+$"
@@ -76,7 +78,8 @@ PATTERNS = {
     LOGIN: "not a GitHub login; write it without @",
     LABEL: "not a label; write 1 to 50 characters without spaces around them",
     BRANCH: "not a branch; write its name without refs/heads/, such as main",
-    RUNNER_LABEL: "not a label or group of runners; write letters, digits, dots, dashes and underscores",
+    RUNNER_LABEL: "not a label of runners; write letters, digits, dots, dashes and underscores",
+    RUNNER_GROUP: "not a group of runners; write its name as GitHub shows it, on one line, without $",
     ARCHIVE: "not the address of an archive; write https://, a host and a path, without query or #",
 }
 M = TypeVar("M", bound=BaseModel)
@@ -158,6 +161,7 @@ def _regular(value: str) -> str:
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Login = Annotated[str, BeforeValidator(_no_team), Field(pattern=LOGIN)]
 RunnerLabel = Annotated[str, Field(pattern=RUNNER_LABEL)]
+RunnerGroup = Annotated[str, Field(pattern=RUNNER_GROUP, max_length=100)]
 RunbookName = Annotated[str, Field(pattern=RUNBOOK)]
 SecretName = Annotated[str, Field(pattern=SECRET), AfterValidator(_never_a_value)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
@@ -320,11 +324,29 @@ WatchSetting = Annotated[WatchConfig | None, BeforeValidator(_long_form), _Short
 """None: no recovery is watched."""
 
 
+class _LabelForm:
+    """Add one label as text to the JSON Schema."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string", "pattern": RUNNER_LABEL}, handler(schema)]}
+
+
+def _labels(value: Any) -> Any:
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, tuple):
+        raise ValueError(f"{describe_type(value)}; write a label, such as ubuntu-latest, or a list of labels")  # noqa: TRY004 - pydantic
+    return value
+
+
+RunnerLabels = Annotated[tuple[RunnerLabel, ...], Field(max_length=10), BeforeValidator(_labels), _LabelForm()]
+
+
 class RunnerConfig(ConfigModel):
     """Runners on Linux that take the jobs. Short forms: `runs_on: my-label`, `runs_on: [self-hosted, my-label]`."""
 
-    labels: tuple[RunnerLabel, ...] = Field(default=(), max_length=10, description="Labels that a runner needs, all.")
-    group: RunnerLabel | None = Field(default=None, description="Group of runners (default: any).")
+    labels: RunnerLabels = Field(default=(), description="A label, or a list of labels: a runner needs all of them.")
+    group: RunnerGroup | None = Field(default=None, description="Group of runners (default: any).")
 
     @model_validator(mode="after")
     def _chooses(self) -> Self:
@@ -347,9 +369,11 @@ class _RunnerForms:
 
 
 def _runner(value: Any) -> Any:
-    if isinstance(value, str):
-        return {"labels": (value,)}
-    return {"labels": value} if isinstance(value, tuple) else value
+    if isinstance(value, str | tuple):
+        return {"labels": value}
+    if not isinstance(value, dict):
+        raise ValueError(f"{describe_type(value)}; write a label, such as ubuntu-latest, a list of labels, or a group")  # noqa: TRY004 - pydantic
+    return value
 
 
 def standard_runner() -> RunnerConfig:

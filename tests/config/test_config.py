@@ -278,6 +278,10 @@ VALUES = [
         "environments:\n",
         f"labels: {{{'x' * 51}: {{runbook: a, environment: production}}}}\nenvironments:\n",
     ),
+    ("a number as a runner", "environments:\n", "github: {runs_on: 7}\nenvironments:\n"),
+    ("a number as labels of runners", "environments:\n", "github: {runs_on: {labels: 7}}\nenvironments:\n"),
+    ("a label of runners with a space", "environments:\n", "github: {runs_on: a b}\nenvironments:\n"),
+    ("a group with an expression", "environments:\n", "github: {runs_on: {group: '${{ a }}'}}\nenvironments:\n"),
 ]
 
 

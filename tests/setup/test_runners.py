@@ -55,6 +55,12 @@ def test_only_watches_run_on_the_other_runner() -> None:
         ('[self-hosted, linux, "on"]', ["self-hosted", "linux", "on"]),
         ("{group: recovery}", {"group": "recovery"}),
         ("{group: recovery, labels: [big]}", {"group": "recovery", "labels": ["big"]}),
+        ("{group: Default Larger Runners, labels: big}", {"group": "Default Larger Runners", "labels": ["big"]}),
+        ("""{group: 'a: "b" #c {d}, \\e'}""", {"group": 'a: "b" #c {d}, \\e'}),
+        ("{group: org/Größe 8}", {"group": "org/Größe 8"}),
+        ("{labels: paris-1}", "paris-1"),
+        ("2cpu-linux", "2cpu-linux"),
+        ('["7", "1e3"]', ["7", "1e3"]),
     ],
 )
 def test_all_jobs_run_on_the_configured_runner(given: str, written: Any) -> None:
@@ -76,7 +82,29 @@ def test_watch_may_run_elsewhere_than_the_other_jobs() -> None:
 
 
 @pytest.mark.parametrize("key", ["runs_on", "watch_runner"])
-@pytest.mark.parametrize("given", ['"a b"', '"${{ github.actor }}"', "[]", "{}", "[[a]]", "7", "{group: a, label: b}"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        '"a b"',
+        '"${{ github.actor }}"',
+        "[]",
+        "{}",
+        "[[a]]",
+        "7",
+        "{group: a, label: b}",
+        "{labels: a b}",
+        "{group: 7}",
+        '{group: ""}',
+        '{group: " a"}',
+        '{group: "a\\n"}',
+        '{group: "a\\nb"}',
+        '{group: "a\\tb"}',
+        '{group: "a\\u2028b"}',
+        '{group: "a\\u0085b"}',
+        '{group: "${{ github.actor }}"}',
+        f"{{group: {'a' * 101}}}",
+    ],
+)
 def test_wrong_runners_are_refused(given: str, key: str) -> None:
     with pytest.raises(ConfigError):
         parse_config(f"{CONFIG}github: {{{key}: {given}}}\n", path="ops.yml")
@@ -84,7 +112,11 @@ def test_wrong_runners_are_refused(given: str, key: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "settings", ["runs_on: [self-hosted, eu-1.big], watch_runner: sydney-2", "runs_on: {group: x}"]
+    "settings",
+    [
+        "runs_on: [self-hosted, eu-1.big], watch_runner: sydney-2",
+        "runs_on: {group: Default Larger Runners, labels: 2cpu}",
+    ],
 )
 def test_files_with_own_runners_pass_linters(settings: str, tmp_path: Path) -> None:
     config = tmp_path / "ops.yml"
