@@ -311,8 +311,7 @@ def test_fifty_secrets_of_5_workers_wait_for_44_calls_at_most(leak: Leak) -> Non
         for n in range(5)
     )
     text = text.replace("      frontend:\n", services + "      frontend:\n", 1)
-    consumers = "consumers: [s0, s1, s2, s3, s4]"
-    rules = "".join(f"      {name}: {{rotate: provided, {consumers}}}\n" for name in names)
+    rules = "".join(f"      {name}: {{rotate: provided, consumers: [s0, s1, s2, s3, s4]}}\n" for name in names)
     world.config.write_text(text.replace("    secrets:\n", f"    secrets:\n{rules}", 1))
     for n in range(5):
         world.sandbox.deploy(f"w{n}", world.sandbox.upload(f"w{n}", secrets=dict.fromkeys(names, "leaked")))
@@ -323,14 +322,13 @@ def test_fifty_secrets_of_5_workers_wait_for_44_calls_at_most(leak: Leak) -> Non
         wanted, written = {each: f"{FRESH}-{name}-{each}" for each in names}, len(world.writes())
         began = time.monotonic()
         outcome = world.ops("rotate-secrets", *where, **{f"NEW_{each}": value for each, value in wanted.items()})
-        took = time.monotonic() - began
         assert outcome.result["decision"] == "no_evidence"  # nothing proves them
         assert all(leak.values(f"w{n}") == wanted for n in range(5))
         assert len(world.writes()) - written == 10
-        return took
+        return time.monotonic() - began
 
     waits = []
-    for pair in "first", "second", "third":
+    for pair in range(3):
         at_once = press(f"{pair}-at-once")
         slow = world.sandbox.fault(path="/accounts/**", delay=0.1, times=None)
         waits.append(press(f"{pair}-slow") - at_once)
