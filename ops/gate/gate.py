@@ -174,9 +174,7 @@ class Gate:
         self, request: outcomes.RecoveryRequest, answer: permissions.PermissionCheck, by: str, **more: str
     ) -> int:
         """Write the outputs that start the acting job, and show the request to reviewers."""
-        called = self.environ.get("OPS_CALLED", "")
-        refusal = refusals.refuse_without_job(request, self.config) or refusals.refuse_called(request, called)
-        if refusal is not None:
+        if (refusal := refusals.refuse_files(request, self.config, self.environ)) is not None:
             return self._refuse(refusal, takes_label=False)
         runbook, own = registry.load_runbook(request.runbook), self.environ["GITHUB_REPOSITORY"]
         self._write_outputs(

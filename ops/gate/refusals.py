@@ -21,6 +21,7 @@ from ops.core.run_record import RecordRow, RunRecord
 from ops.core.version import __version__
 from ops.gate import payload as fields
 from ops.gate.outcomes import ApprovalEvent, GateJob, HandOver, OutageCheck, RecoveryRequest, RefusedRequest
+from ops.github import actions
 from ops.render import button_text, code_span, escape_markdown, linked
 
 if TYPE_CHECKING:
@@ -81,7 +82,16 @@ def other_workflow(job: GateJob) -> RefusedRequest:
     )
 
 
-def refuse_called(request: RecoveryRequest, called: str) -> RefusedRequest | None:
+def refuse_files(request: RecoveryRequest, config: "Config", environ: Mapping[str, str]) -> RefusedRequest | None:
+    """Refuse a request that no job of this workflow can run. OPS_CALLED and OPS_JOBS stand in its own text."""
+    return (
+        _refuse_without_job(request, config)
+        or _refuse_called(request, environ.get("OPS_CALLED", ""))
+        or _refuse_older_files(request, environ.get("OPS_JOBS", ""))
+    )
+
+
+def _refuse_called(request: RecoveryRequest, called: str) -> RefusedRequest | None:
     """Refuse a runbook whose jobs are not in this called workflow; "" is a workflow that calls none.
 
     That happens if a label of ops.yml got another runbook, or somebody edited a caller.
@@ -99,7 +109,26 @@ def refuse_called(request: RecoveryRequest, called: str) -> RefusedRequest | Non
     )
 
 
-def refuse_without_job(request: RecoveryRequest, config: "Config") -> RefusedRequest | None:
+def _refuse_older_files(request: RecoveryRequest, jobs: str) -> RefusedRequest | None:
+    """Refuse a request without a job in this workflow: GitHub would skip all of them, and nobody would answer.
+
+    That happens if ops.yml got an environment without `ops workflows sync`. `jobs`: ids of the acting jobs, separated
+    by spaces; "" for files of an older version.
+    """
+    runbook = registry.load_runbook(request.runbook)
+    if not jobs or actions.acting_job(runbook.github_environment, request.environment) in jobs.split():
+        return None
+    return RefusedRequest(
+        reason=Reason.OTHER_REF,
+        message=f"the workflow files are older than ops.yml: no job runs {request.runbook} in {request.environment}",
+        hint=SYNC,
+        incident=request.incident,
+        label=request.label,
+        request=request,
+    )
+
+
+def _refuse_without_job(request: RecoveryRequest, config: "Config") -> RefusedRequest | None:
     """Refuse a runbook that no job can run: GitHub would skip all jobs, and nobody would answer.
 
     A label of ops.yml can name one, such as redeploy-pages for a site without `build`.

@@ -80,6 +80,11 @@ def run_attempt(environ: Mapping[str, str]) -> int:
     return int(text)
 
 
+def acting_job(github_environment: str, environment: str) -> str:
+    """Return the id of the job that recovers with the secrets of these; "unprivileged" without a GitHub environment."""
+    return f"{github_environment}-{environment}" if github_environment else "unprivileged"
+
+
 def job_id(name: str) -> str:
     """Return the id of a job from its name in the API, which is `caller / id` if a called workflow has it.
 

@@ -16,6 +16,7 @@ from ops.app.scope import RUNTIME, AnyRunbook, fitting_environments, fitting_ser
 from ops.config.types import extend_watch
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.engine.runbook import JobSecret, Schedule, WatchedState
+from ops.github import actions
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment
@@ -74,7 +75,7 @@ class ActingJob:
 
     @property
     def id(self) -> str:
-        return f"{self.github_environment}-{self.environment}" if self.environment else "unprivileged"
+        return actions.acting_job(self.github_environment, self.environment)
 
 
 def called_jobs(config: "Config", runbooks: Iterable[AnyRunbook], workflow: str) -> list[ActingJob]:

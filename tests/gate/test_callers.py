@@ -161,6 +161,23 @@ def test_runbook_without_a_job_is_refused(job: Job, label: str, called: str, goe
     assert label not in job.labels
 
 
+@pytest.mark.parametrize(
+    ("jobs", "goes"),
+    [("recovery-production", True), ("recovery-staging security-production", False), ("", True)],
+)
+def test_request_without_a_job_in_the_files_is_refused(job: Job, jobs: str, goes: bool) -> None:
+    """Somebody merged an environment of ops.yml without sync. Files of an older version name no jobs."""
+    job.world.config.write_text(CAFE)
+
+    done = job.gate(job.label(name="recover:calm"), OPS_CALLED="recover", OPS_JOBS=jobs)
+
+    if goes:
+        job.assert_accepted(done)
+        return
+    job.assert_refused(done, "other_ref")
+    assert "recover:calm" not in job.labels
+
+
 @pytest.mark.parametrize(("called", "code"), [("recover", 0), ("propose", 3)])
 def test_approval_runs_only_in_the_called_workflow_of_its_runbook(world: World, called: str, code: int) -> None:
     desk = open_desk(world)
