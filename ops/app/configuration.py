@@ -3,6 +3,7 @@
 On a laptop, git and `gh` keep the operations repository and a token.
 """
 
+import dataclasses
 import functools
 import secrets
 import shlex
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.app import registry
-from ops.app.scope import DEFAULT_CONFIG, find_config
+from ops.app.scope import DEFAULT_CONFIG, find_config, fitting_services
 from ops.core.client_guards import is_loopback, uses_one_sandbox
 from ops.core.errors import ConfigError
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
@@ -23,7 +24,7 @@ from ops.tools import process
 from ops.tools.git import GITHUB, GitError, GitRepository, parse_github_remote, remote_host
 
 if TYPE_CHECKING:
-    from ops.config import CheckedConfig, Config
+    from ops.config import CheckedConfig, Config, Environment
     from ops.config.probes import Probe
 
 
@@ -61,7 +62,11 @@ def check_text(text: str, labels: frozenset[str] | None) -> "CheckedConfig":
     """Check the text. Cached, because schedules, labels and drills read the same file for each run."""
     from ops import config
 
-    return config.check_config(text, rules=registry.label_rules(), labels=labels)
+    def fitting(environment: "Environment", runbook: str) -> tuple[str, ...]:
+        return fitting_services(environment, registry.load_runbook(runbook))
+
+    rules = dataclasses.replace(registry.label_rules(), fitting=fitting)
+    return config.check_config(text, rules=rules, labels=labels)
 
 
 def register_secrets(environ: Mapping[str, str], config: "Config", redactor: Redactor) -> frozenset[str]:

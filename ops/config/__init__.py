@@ -411,7 +411,8 @@ def check_config(
         config, problems = build_model(Config, document, find(document.data))
     if config is None or problems:
         return CheckedConfig(None, tuple(problems), ())
-    found = (*checks.find_warnings(document.data), *_find_short_deadlines(config))
+    unfit = _find_unfit_labels(config, rules) if labels is None else ()
+    found = (*checks.find_warnings(document.data), *_find_short_deadlines(config), *unfit)
     return CheckedConfig(config, (), tuple(ConfigProblem(document.line(where), where, text) for where, text in found))
 
 
@@ -425,6 +426,19 @@ def _find_short_deadlines(config: Config) -> Iterator[tuple[KeyPath, str]]:
                 ("environments", environment, "services", name, "verify"),
                 f"{text}; set version in an http probe, or write a longer deadline",
             )
+
+
+def _find_unfit_labels(config: Config, rules: LabelRules) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the labels whose runbook does not fit their service or environment: the gate or the run refuses them."""
+    if rules.fitting is None:
+        return
+    for name, label in config.labels.items():
+        fitting = rules.fitting(config.environments[label.environment], label.runbook)
+        service = label.params.get("service")
+        if not fitting or (service and service not in fitting):
+            place = f"{service} in {label.environment}" if service else label.environment
+            text = f"{label.runbook} does not fit {place}, so this label recovers nothing"
+            yield ("labels", name), f"{text}; correct it, or add what the runbook needs"
 
 
 def _broken_labels(problems: Iterable[ConfigProblem]) -> set[str]:

@@ -1,6 +1,6 @@
 """Checks of the labels in `ops.yml`: environment, service, database, runbook and parameters."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ class LabelRules:
     """Whether a label may start it."""
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Parameter → the only value that a label may have."""
+    fitting: Callable[[Any, str], Collection[str]] | None = None
+    """Returns the services of an environment that a runbook fits. None: they are not compared."""
 
 
 ANY_LABEL = LabelRules()

@@ -8,6 +8,15 @@ import pytest
 from tests.conftest import WORKER, Releases, World
 from tests.support.configurations import CONFIGURATIONS
 
+SITES = f"""\
+environments:
+  production:
+    account_id: "{"0f" * 16}"
+    services:
+      docs: {{pages: docs, url: "https://docs.example"}}
+      web: {{pages: web, url: "https://web.example", build: {{command: [npm, run, build]}}}}
+"""
+
 
 def test_shipped_config_is_valid_with_placeholder_warnings(world: World) -> None:
     outcome = world.ops("config", "check", "--config", str(world.config))
@@ -92,6 +101,27 @@ def test_label_for_button_only_runbook_is_an_error(world: World) -> None:
 
     assert outcome.code == 2
     assert "recover:rollback-frontend.runbook: no label may start lift-hold; use its button" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "place"),
+    [
+        (SITES, "runbook: redeploy-pages, params: {service: web}", ""),
+        (SITES, "runbook: redeploy-pages, params: {service: docs}", "docs in production"),
+        (SITES.partition("      web:")[0], "runbook: redeploy-pages, params: {service: docs}", "docs in production"),
+        (SITES, "runbook: all-clear", "production"),
+    ],
+    ids=["it fits", "another service fits", "no service fits", "no runtime"],
+)
+def test_label_of_a_runbook_that_does_not_fit_is_a_warning(world: World, text: str, label: str, place: str) -> None:
+    path = world.folder / "sites.yml"
+    path.write_text(f"{text}labels:\n  recover:again: {{environment: production, {label}}}\n")
+
+    outcome = world.ops("config", "check", "--config", str(path))
+
+    warned = [line for line in outcome.err.splitlines() if "labels.recover:again" in line]
+    assert outcome.code == 0, outcome.err
+    assert [f" does not fit {place}," in line for line in warned] == [True] * bool(place)
 
 
 BROKEN_LABELS = [
