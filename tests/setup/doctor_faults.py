@@ -1,20 +1,57 @@
 """Faults of a set-up, each with the check that must find it and the audit's finding that it repeats."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ops.core.version import __version__
-from ops.setup import workflows
-from tests.conftest import World
-from tests.setup.test_release import generated_by
-from tests.support.bakery import DATABASE, NAMESPACE, PERMISSIONS, SITE, TOKEN, WORKER, Bakery
-from tests.support.commands import JSON
-
-INCIDENT = ".github/workflows/incident.yml"
-PROGRAM = ".github/scripts/tell.py"
-RECOVER = ".github/workflows/recover.yml"
+from tests.setup.doctor_changes import (
+    INCIDENT,
+    PROGRAM,
+    RECOVER,
+    add_open_form,
+    add_reader,
+    add_reading_lead,
+    add_stale_button,
+    allow_pulls,
+    approve_own_requests,
+    approve_without_reviewer,
+    bind_missing_database,
+    break_newest_upload,
+    delete_an_action,
+    disable_r2,
+    edit,
+    edit_secrets_often,
+    expires_soon,
+    hide_zone,
+    keep_rows,
+    keep_secrets_of_the_repository,
+    let_the_only_responder_approve,
+    move_database,
+    name_admin_token,
+    open_to_strangers,
+    own_only_docs,
+    own_only_workflows,
+    publish_bucket,
+    require_no_approval,
+    require_review,
+    schedule_often,
+    send_service_token,
+    serve_elsewhere,
+    serve_files,
+    set_policy,
+    set_status,
+    show_runners_to_strangers,
+    token,
+    unbind_database,
+    upload_many_previews,
+    use_missing_commit,
+    use_node20,
+    use_real_clock,
+    use_runners,
+    wait_before_recovery,
+    without,
+)
+from tests.support.bakery import NAMESPACE, PERMISSIONS, SITE, WORKER, Bakery
 
 
 @dataclass(frozen=True)
@@ -24,304 +61,6 @@ class Fault:
     apply: Callable[[Bakery], object]
     finding: str = ""
     """Finding of the audit that it repeats: N, S or C with its number; empty for another fault."""
-
-
-def edit(old: str, new: str, *, sync: bool = False) -> Callable[[Bakery], object]:
-    """Return a change of ops.yml; with `sync`, its workflows follow."""
-
-    def apply(made: Bakery) -> None:
-        made.edit(old, new)
-        if sync:
-            made.sync()
-
-    return apply
-
-
-def token(*permissions: str, **fields: object) -> Callable[[Bakery], object]:
-    """Return a replacement of the token."""
-    return lambda made: made.sandbox.add_token(TOKEN, permissions or PERMISSIONS, **fields)  # type: ignore[arg-type]
-
-
-def without(*permissions: str) -> tuple[str, ...]:
-    return tuple(each for each in PERMISSIONS if each not in permissions)
-
-
-def expires_soon(made: Bakery) -> None:
-    end = made.sandbox.clock.now() + timedelta(days=10)
-    token(expires_on=f"{end:%Y-%m-%dT%H:%M:%SZ}")(made)
-
-
-def add_stale_button(made: Bakery) -> None:
-    made.write(".github/workflows/ai-failover.yml", workflows._with_digest("name: ai-failover\n"))
-
-
-def add_open_form(made: Bakery) -> None:
-    made.write(".github/ISSUE_TEMPLATE/bug.yml", "name: Bug\nlabels: [recover:shop]\nbody: []\n")
-
-
-def use_node20(made: Bakery) -> None:
-    path = ".github/workflows/evidence.yml"
-    old = workflows.PINS["upload"].partition("@")[2]
-    made.edit(old, "ea165f8d65b6e75b540449e92b4886f43607fa02 # v4.6.2", path)
-
-
-def use_missing_commit(made: Bakery) -> None:
-    made.edit("responders:", "github: {actions: acme/operations}\nresponders:")
-    made.sync(pin=f"{'a' * 40} # v{__version__}")
-
-
-def schedule_often(made: Bakery) -> None:
-    made.edit("responders:", "github: {schedules: {reconcile-limits: 5m}}\nresponders:")
-    made.sync()
-
-
-def hide_zone(made: Bakery) -> None:
-    made.sandbox.zones.all.clear()
-    made.sandbox.route("shop.bakery.example", WORKER)
-
-
-def unbind_database(made: Bakery) -> None:
-    made.release(bindings=made.bound[:1])
-
-
-def move_database(made: Bakery) -> None:
-    made.edit(DATABASE, DATABASE.replace("b0", "c0"))
-
-
-def bind_missing_database(made: Bakery) -> None:
-    made.release(
-        bindings=[*made.bound, {"type": "d1", "name": "ORDERS", "id": "0" * 8 + "-0000-4000-8000-" + "0" * 12}]
-    )
-
-
-def serve_files(made: Bakery) -> None:
-    made.release(assets=True)
-    made.edit(f"worker: {WORKER}", f"worker: {WORKER}\n        static_assets: false")
-
-
-def break_newest_upload(made: Bakery) -> None:
-    queue = {"type": "queue", "name": "MAILS", "queue_name": "mails"}
-    made.release(deploy=False, bindings=[*made.bound, queue])
-    made.sandbox.delete_resource("mails")
-
-
-def upload_many_previews(made: Bakery) -> None:
-    for _ in range(98):  # with the two releases, the newest hundred are of two days
-        made.release(deploy=False)
-
-
-def serve_elsewhere(made: Bakery) -> None:
-    """Let another Worker answer at the host that ops.yml names for the blog."""
-    sandbox = made.sandbox
-    version = sandbox.upload("news", behaviour={"status": 200, "body": "News"})
-    sandbox.deploy("news", version)
-    zone = next(iter(sandbox.zones.all.values()))
-    sandbox.zones.add_route(zone, "news.bakery.example/*", "news")
-    made.edit("https://blog.bakery.example", "https://news.bakery.example")
-
-
-def send_service_token(duration: timedelta, *, is_known: bool = True, may: bool = True) -> Callable[[Bakery], object]:
-    """Return a change that protects the shop with Access, with a service token in the probe.
-
-    `may`: whether the Cloudflare token can list service tokens.
-    """
-
-    def apply(made: Bakery) -> None:
-        token(*PERMISSIONS, *(["Access: Service Tokens Read"] if may else []))(made)
-        access = made.sandbox.account.access
-        access.hosts.add("shop.bakery.example" if is_known else "")
-        service_token = access.add_token("probes", duration=duration)
-        headers = "request_headers: {CF-Access-Client-Id: ACCESS_ID, CF-Access-Client-Secret: ACCESS_SECRET}"
-        made.edit("path: /health", f"path: /health\n              {headers}")
-        made.sync()
-        client_id = service_token.client_id if is_known else "unknown.access"
-        made.environ.update(ACCESS_ID=client_id, ACCESS_SECRET=service_token.client_secret)
-        for name in ("ACCESS_ID", "ACCESS_SECRET"):
-            for github_environment in ("database", "evidence", "limits", "recovery", "report", "security"):
-                made.sandbox.github.put_secret(name, "secret", github_environment)
-
-    return apply
-
-
-def keep_rows(add_bucket: Callable[[Bakery], object]) -> Callable[[Bakery], object]:
-    """Return a change that keeps rows in a bucket."""
-
-    def apply(made: Bakery) -> None:
-        made.edit("at_least: 1", "at_least: 1\n            keep: true")
-        made.edit("    databases:", "    kept_rows: {bucket: bakery-rows}\n    databases:")
-        made.sync()
-        add_bucket(made)
-
-    return apply
-
-
-def publish_bucket(made: Bakery) -> None:
-    made.sandbox.account.r2.add("bakery-rows").domains["rows.bakery.example"] = True
-
-
-def disable_r2(made: Bakery) -> None:
-    made.sandbox.account.r2.is_enabled = False
-
-
-def hide_buckets(made: Bakery) -> None:
-    made.sandbox.account.r2.add("bakery-rows")
-    token(*without("Workers R2 Storage Write"))(made)
-
-
-def deploy_site_often(made: Bakery) -> None:
-    now = made.sandbox.clock.now()
-    for number in range(25):
-        files = {"index.html": b"bread", "version.txt": f"{number}".encode()}
-        made.sandbox.pages.add_deployment(SITE, files=files, at=now - timedelta(hours=25 - number))
-
-
-def edit_secrets_often(made: Bakery) -> None:
-    made.sandbox.switches.deployments_paged = False
-    for number in range(11):
-        made.sandbox.put_secret(WORKER, "MAIL_KEY", f"value {number}")
-
-
-def name_admin_token(made: Bakery) -> None:
-    till = (
-        "durable_objects: {till: {class: Till, reset: /till/reset, token: TILL_TOKEN, token_location: safe}}\n        "
-    )
-    made.edit("repository: bakery/shop\n        ", f"repository: bakery/shop\n        {till}")
-    made.sandbox.github.put_secret("TILL_TOKEN", "secret", "recovery")
-    made.sync()
-
-
-def add_reader(made: Bakery) -> None:
-    made.sandbox.github.add_user("omar", "read")
-    edit("responders: [dana]", "responders: [dana, omar]", sync=True)(made)
-
-
-def add_reading_lead(made: Bakery) -> None:
-    made.sandbox.github.add_user("omar", "read")
-    edit("responders: [dana]", "github: {leads: [omar]}", sync=True)(made)
-    made.sandbox.github.add_label("lead:omar", "Hands the lead of the incident over to omar", "d4c5f9")
-
-
-def require_review(made: Bakery) -> None:
-    made.sandbox.github.switches.plan = "enterprise"
-    made.sandbox.github.add_environment("recovery", branches=["main"], reviewers=["dana"])
-
-
-def wait_before_recovery(made: Bakery) -> None:
-    made.sandbox.github.switches.plan = "enterprise"
-    made.sandbox.github.add_environment("recovery", branches=["main"], wait_timer=5)
-
-
-def approve_without_reviewer(made: Bakery) -> None:
-    made.sandbox.github.add_environment("approve-live", branches=["main"])
-    edit("    services:\n", "    approval: [recovery]\n    services:\n", sync=True)(made)
-
-
-def delete_an_action(made: Bakery) -> None:
-    (made.folder / ".github/actions/gate/action.yml").unlink()
-
-
-def approve_own_requests(made: Bakery) -> None:
-    made.sandbox.github.switches.plan = "enterprise"
-    made.sandbox.github.add_user("omar")
-    made.sandbox.github.add_environment("approve-live", branches=["main"], reviewers=["dana", "omar"])
-    edit("    services:\n", "    approval: [recovery]\n    services:\n", sync=True)(made)
-
-
-def let_the_only_responder_approve(made: Bakery) -> None:
-    made.sandbox.github.switches.plan = "enterprise"
-    hub = made.sandbox.github
-    hub.add_environment("approve-live", branches=["main"], reviewers=["dana"], prevent_self_review=True)
-    edit("    services:\n", "    approval: [recovery]\n    services:\n", sync=True)(made)
-
-
-def keep_secrets_of_the_repository(made: Bakery) -> None:
-    """Leave the set-up for GitHub Free, which has no environments, as it was before a change of the plan."""
-    github = made.sandbox.github
-    made.edit("responders:", "github: {environments: false}\nresponders:")
-    made.sync()
-    for name in ("DATABASE", "EVIDENCE", "LIMITS", "RECOVERY", "REPORT", "SECURITY"):
-        github.remove_environment(name)
-        github.put_secret(f"{name}_BAKERY_TOKEN", "secret")
-
-
-def use_real_clock(made: Bakery) -> None:
-    made.environ["OPS_CLOCK_URL"] = None
-    made.sandbox.clock.advance(3600)
-
-
-def set_status(made: Bakery, page: str, component: str) -> None:
-    getattr(made.sandbox.edge.public_sites.status, page).states[component] = "partial_outage"
-
-
-def set_policy(**settings: object) -> Callable[[Bakery], object]:
-    """Return a change of the settings of Actions."""
-    return lambda made: made.sandbox.github.set_actions_policy(**settings)
-
-
-def allow_pulls(made: Bakery) -> None:
-    made.sandbox.github.switches.actions_may_create_pull_requests = True
-
-
-def propose_limits(made: Bakery) -> None:
-    made.write(".github/workflows/propose-limits.yml", "name: propose-limits\n")
-
-
-def set_review(made: Bakery, **parameters: object) -> None:
-    (ruleset,) = made.sandbox.github._repository.rulesets.values()
-    ruleset.rules = [{"type": "pull_request", "parameters": parameters}]
-
-
-def require_no_approval(made: Bakery) -> None:
-    set_review(made, required_approving_review_count=0)
-
-
-def own_only_docs(made: Bakery) -> None:
-    set_review(made, required_approving_review_count=0, require_code_owner_review=True)
-    made.write(".github/CODEOWNERS", "* @dana\n/.github/workflows/\n/docs/ @dana\n")
-
-
-def own_only_workflows(made: Bakery) -> None:
-    set_review(made, required_approving_review_count=0, require_code_owner_review=True)
-    made.write(".github/CODEOWNERS", "/.github/workflows/ @dana\n")
-
-
-def own_workflows(made: Bakery) -> None:
-    set_review(made, required_approving_review_count=0, require_code_owner_review=True)
-    made.write(".github/CODEOWNERS", "/docs/ @dana\n/.github/ @dana\n")
-
-
-def publish_repository(made: Bakery) -> None:
-    edit("repository: bakery/blog", "repository: acme/operations", sync=True)(made)
-    made.sandbox.github.add_commit("Own source", "dana", files={"ops.yml": made.config.read_text()})
-    made.sandbox.github.switches.private = False
-
-
-def open_to_strangers(made: Bakery) -> None:
-    publish_repository(made)
-    made.sandbox.github.set_actions_policy(fork_approval="first_time_contributors_new_to_github")
-
-
-def use_runners(*online: bool, settings: str = "runs_on: [self-hosted, Bakery]") -> Callable[[Bakery], object]:
-    """Return a change after which the jobs need own runners, of which there are as many as flags."""
-
-    def apply(made: Bakery) -> None:
-        edit("responders:", f"github: {{{settings}}}\nresponders:", sync=True)(made)
-        for number, is_online in enumerate(online):
-            made.sandbox.github.add_runner(f"bakery-{number}", "bakery", is_online=is_online)
-        made.sandbox.github.add_runner("other", "tools")
-        made.sandbox.github.add_runner("shared", "watching", of_owner=True)
-
-    return apply
-
-
-def show_runners_to_strangers(made: Bakery) -> None:
-    publish_repository(made)
-    use_runners(True, True)(made)
-
-
-def hide_settings(made: Bakery) -> None:
-    """Answer as GitHub answers a token without the right to administer."""
-    made.sandbox.github.fault(path="/repos/*/*/actions/permissions**", status=403, times=None)
 
 
 FAULTS = (
@@ -549,164 +288,4 @@ FAULTS = (
     Fault("an outage of Actions", "github-status", lambda made: set_status(made, "github", "Actions")),
     Fault("a commit that the repository of the actions lacks", "actions", use_missing_commit),
     Fault("no package index", "packages", lambda made: setattr(made.sandbox.edge.public_sites, "index_status", 503)),
-)
-
-
-@dataclass(frozen=True)
-class OtherAnswer:
-    """A state with another answer than the usual one of its check."""
-
-    name: str
-    check: str
-    apply: Callable[[Bakery], object]
-    fact: str
-    """Name or value in the text."""
-    answer: str = "not_provable"
-
-
-def verify_token(**fields: str) -> Callable[[Bakery], object]:
-    """Let Cloudflare verify the token with these fields."""
-    answer = {"success": True, "errors": [], "messages": [], "result": {"id": "a" * 32, "status": "active", **fields}}
-    rule = {"path": "/user/tokens/verify", "times": None, "body": json.dumps(answer), **JSON}
-    return lambda made: made.sandbox.fault(**rule)
-
-
-def list_no_account(made: Bakery) -> None:
-    made.sandbox.fault(path="/accounts", body='{"success": true, "errors": [], "result": []}', times=None, **JSON)
-
-
-def use_two_commits(made: Bakery) -> None:
-    made.edit("responders:", "github: {actions: acme/operations}\nresponders:")
-    made.sync(pin=f"{'a' * 40} # v{__version__}")
-    made.edit(f"gate@{'a' * 40}", f"gate@{'b' * 40}", RECOVER)
-
-
-def deploy_during(path: str, reads: int, deploy: Callable[[Bakery], object]) -> Callable[[Bakery], object]:
-    """Deploy before the read of that number."""
-    return lambda made: made.sandbox.fault(method="GET", path=path, skip=reads, before=lambda: deploy(made))
-
-
-def deploy_site(made: Bakery) -> None:
-    made.sandbox.pages.add_deployment(SITE, files={"index.html": b"<h1>Cake</h1>", "version.txt": b"9"})
-
-
-def bind_another_worker(made: Bakery) -> None:
-    made.sandbox.deploy("kiosk", made.sandbox.upload("kiosk", bindings=made.bound))
-    kiosk = "{worker: kiosk, url: 'https://shop.bakery.example', probes: [{name: health, http: {path: /health}}]}"
-    made.edit("      blog:\n", f"      kiosk: {kiosk}\n      blog:\n")
-
-
-OTHER_ANSWERS = (
-    OtherAnswer(
-        "a token with a space", "token", lambda made: made.environ.update(BAKERY_TOKEN="a token"), "U+0020", "wrong"
-    ),
-    OtherAnswer("a disabled token", "token-valid", verify_token(status="disabled"), "disabled", "wrong"),
-    OtherAnswer("an unreadable expiry", "token-expiry", verify_token(expires_on="soon"), "expiry"),
-    OtherAnswer("settings that only an admin reads", "actions-policy", hide_settings, "may not read"),
-    OtherAnswer("rights that only an admin reads", "workflow-token", hide_settings, "may not read"),
-    OtherAnswer("runners that the owner may share", "runners", use_runners(settings="runs_on: watching"), "runs_on"),
-    OtherAnswer("a group of runners", "runners", use_runners(True, settings="runs_on: {group: b}"), "group"),
-    OtherAnswer(
-        "verified creators, whom GitHub does not name",
-        "actions-policy",
-        set_policy(allowed="selected", github_owned=False, verified=True),
-        "actions/checkout",
-    ),
-    OtherAnswer("pull requests that workflows may not open", "workflow-token", propose_limits, "may not open", "wrong"),
-    OtherAnswer("a token that hides its rights", "token-excess", token(*without("API Tokens Read")), "policies"),
-    OtherAnswer("no account", "account", list_no_account, "account"),
-    OtherAnswer("a right that only a button needs", "token-writes", token(*without("D1 Write")), "restore-database"),
-    OtherAnswer(
-        "a token that lists no service tokens",
-        "probe-access",
-        send_service_token(timedelta(days=90), may=False),
-        "Access",
-    ),
-    OtherAnswer(
-        "no probe that reads the version",
-        "probes",
-        edit("              version: version.id\n", ""),
-        "71 healthy rounds",
-    ),
-    OtherAnswer("a site with 25 deployments in a day", "horizon", deploy_site_often, "newest 25 deployments"),
-    OtherAnswer(
-        "half a service token",
-        "probe-access",
-        edit("path: /health", "path: /health\n              request_headers: {CF-Access-Client-Id: ACCESS_ID}"),
-        "CF-Access-Client-Secret",
-    ),
-    OtherAnswer("a token without D1", "database", token(*without("D1 Write")), "D1"),
-    OtherAnswer("a token without R2", "kept-rows", keep_rows(hide_buckets), "R2"),
-    OtherAnswer(
-        "a maintenance Worker of somebody else",
-        "maintenance",
-        lambda made: made.sandbox.deploy("ops-maintenance", made.sandbox.upload("ops-maintenance", code="theirs")),
-        "ops-maintenance",
-        "wrong",
-    ),
-    OtherAnswer(
-        "a Worker with the database that it does not name", "database-workers", bind_another_worker, "kiosk", "wrong"
-    ),
-    OtherAnswer(
-        "unreadable bindings",
-        "database-workers",
-        lambda made: made.sandbox.fault(path=f"/accounts/*/workers/scripts/{WORKER}/settings", times=None, status=500),
-        "HTTP 500",
-    ),
-    OtherAnswer(
-        "no status page",
-        "cloudflare-status",
-        lambda made: made.sandbox.edge_fault(host="www.cloudflarestatus.com", status=503, times=None),
-        "www.cloudflarestatus.com",
-    ),
-    OtherAnswer(
-        "a status page without Actions",
-        "github-status",
-        lambda made: made.sandbox.status_pages.github.states.pop("Actions"),
-        "Actions",
-    ),
-    OtherAnswer(
-        "an outage of GitHub",
-        "github",
-        lambda made: made.sandbox.github.fault(path="/repos/*/*", status=500, times=None),
-        "GitHub",
-        "wrong",
-    ),
-    OtherAnswer(
-        "a closed service",
-        "url",
-        lambda made: made.sandbox.edge_fault(
-            host="shop.bakery.example", status=503, headers={"ops-maintenance": "RUN"}, times=None
-        ),
-        "shop.bakery.example",
-    ),
-    OtherAnswer(
-        "a deployment of the site during the check",
-        "compare",
-        deploy_during("/accounts/*/pages/projects/*/deployments", 2, deploy_site),
-        SITE,
-    ),
-    OtherAnswer(
-        "a deployment of the Worker during the check",
-        "rollback",
-        deploy_during(f"/accounts/*/workers/scripts/{WORKER}/deployments", 2, lambda made: made.release()),
-        WORKER,
-    ),
-    OtherAnswer(
-        "a sandbox of Cloudflare only", "labels", lambda made: made.environ.update(GITHUB_API_URL=None), "GitHub"
-    ),
-    OtherAnswer(
-        "workflows of an older version",
-        "workflows",
-        lambda made: generated_by(World(made.sandbox, made.folder), "0.0.9"),
-        "0.0.9",
-    ),
-    OtherAnswer(
-        "workflows of two versions",
-        "workflows",
-        lambda made: generated_by(World(made.sandbox, made.folder), "0.0.9", "evidence"),
-        "mix of versions 0.0.9 (evidence.yml)",
-        "wrong",
-    ),
-    OtherAnswer("actions of two commits", "workflows", use_two_commits, "bbbbbbbb", "wrong"),
 )

@@ -11,7 +11,7 @@ import pytest
 from ops.config import parse_config
 from ops.core.errors import ConfigError
 from tests.conftest import ROOT
-from tests.setup.doctor_faults import use_runners
+from tests.setup.doctor_changes import use_runners
 from tests.support import plain_yaml, workflows
 from tests.support.bakery import CONFIG, Bakery, bakery, generated
 

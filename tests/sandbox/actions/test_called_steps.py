@@ -18,6 +18,19 @@ SAY = "import json, os; print('said', json.dumps({n.lower(): os.environ.get(n) f
 SAY_BACKWARDS = SAY.replace("os.environ.get(n)", "os.environ[n][::-1]")
 """The log masks the secrets themselves."""
 
+CONTEXTS = {
+    "TEXT": "${{ inputs.text }}",
+    "DRY": "${{ inputs.dry && 'yes' || 'no' }}",
+    "WORKFLOW": "${{ github.workflow }}",
+    "WORKFLOW_REF": "${{ github.workflow_ref }}",
+    "FILE": "${{ job.workflow_ref }} ${{ job.workflow_file_path }}",
+    "EVENT": "${{ github.event_name }} ${{ github.event.workflow }}",
+    "OUTER": "[${{ env.OUTER }}]",
+    "INNER": "${{ env.INNER }}",
+    "VARIABLE": "${{ vars.COLOUR }}",
+}
+"""Variable → the expression that a step of the called workflow file sees."""
+
 
 def say(**env: str) -> dict[str, Any]:
     """Return a job that prints its name and these variables as JSON."""
@@ -35,18 +48,7 @@ def said(runner: Runner, run_id: int) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_steps_see_run_of_caller_and_inputs_as_data(hub: GitHub, runner: Runner) -> None:
     declared = {"text": {"type": "string"}, "dry": {"type": "boolean"}}
-    show = {
-        "TEXT": "${{ inputs.text }}",
-        "DRY": "${{ inputs.dry && 'yes' || 'no' }}",
-        "WORKFLOW": "${{ github.workflow }}",
-        "WORKFLOW_REF": "${{ github.workflow_ref }}",
-        "FILE": "${{ job.workflow_ref }} ${{ job.workflow_file_path }}",
-        "EVENT": "${{ github.event_name }} ${{ github.event.workflow }}",
-        "OUTER": "[${{ env.OUTER }}]",
-        "INNER": "${{ env.INNER }}",
-        "VARIABLE": "${{ vars.COLOUR }}",
-    }
-    job = say(**show)
+    job = say(**CONTEXTS)
     job["env"] = {"OF_JOB": "${{ inputs.text }}"}
     job["steps"][0]["env"]["NAMES"] += " OF_JOB GITHUB_WORKFLOW_REF"
     job["steps"].insert(0, {"if": "inputs.text == ''", "run": "echo never"})

@@ -1,0 +1,157 @@
+"""`ops doctor` in the jobs of its workflow: results of each job, and the issue that the last one keeps."""
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.github.issues.state import FakeIssue
+from tests.conftest import Outcome
+from tests.support.bakery import PERMISSIONS, TOKEN, Bakery, add_branches, bakery
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[Bakery]:
+    with bakery(tmp_path) as made:
+        yield made
+
+
+class Workflow:
+    """The jobs of the workflow *doctor*, one after the other, and the outputs that they pass on."""
+
+    def __init__(self, world: Bakery) -> None:
+        self.world, self.needs = world, dict[str, dict[str, object]]()
+        world.environ |= {"GITHUB_ACTIONS": "true", "GITHUB_TOKEN": world.sandbox.github.token}
+
+    def check(self, github_environment: str, rights: Collection[str] = ()) -> Outcome:
+        file = self.world.folder / "output"
+        file.write_text("")
+        own = {*PERMISSIONS} - ({"D1 Write"} if github_environment != "database" else set())
+        self.world.sandbox.add_token(TOKEN, rights or own)
+        self.world.environ["GITHUB_OUTPUT"] = str(file)
+        outcome = self.world.doctor("--github-environment", github_environment, "--environment", "live")
+        outputs = {"results": file.read_text().splitlines()[1]}
+        self.needs[f"{github_environment}-live"] = {"result": "success", "outputs": outputs}
+        return outcome
+
+    def collect(self, *options: str) -> Outcome:
+        self.world.environ["NEEDS"] = json.dumps(self.needs)
+        return self.world.doctor("--collect", "--issue", *options)
+
+    @property
+    def issues(self) -> list[FakeIssue]:
+        found = self.world.sandbox.github.issues
+        return [each for each in found if any(label.name == "backout-doctor" for label in each.labels)]
+
+
+@pytest.mark.slow
+def test_job_checks_its_own_secrets_and_leaves_the_verdict_to_the_last_job(world: Bakery) -> None:
+    jobs = Workflow(world)
+    world.environ["BAKERY_TOKEN"] = None
+
+    outcome = jobs.check("recovery")
+
+    assert outcome.code == 0
+    assert "✘ token (live): BAKERY_TOKEN is not set" in outcome.out
+    assert "fix: gh secret set BAKERY_TOKEN --env recovery" in outcome.out
+    assert "labels" not in outcome.out
+
+
+def test_last_job_keeps_one_issue_until_nothing_is_wrong(world: Bakery) -> None:
+    jobs = Workflow(world)
+    world.environ["BAKERY_TOKEN"] = None
+    world.sandbox.github.rulesets[0].enforcement = "disabled"
+    jobs.check("recovery")
+    jobs.needs["security-live"] = {"result": "failure", "outputs": {}}
+
+    first = jobs.collect()
+    (body,) = [each.body or "" for each in jobs.issues]
+
+    assert first.code == 2
+    assert "✘ job (security-live): it ended with failure before its first check" in first.out
+    assert "### ✘ `token`" in body
+    assert "- recovery-live: BAKERY_TOKEN is not set" in body
+    assert f"[Open the page]({world.sandbox.github.urls.html}/acme/operations/settings/rules)" in body
+    assert "gh secret set BAKERY_TOKEN" in body
+
+    jobs.check("security")
+    jobs.collect()
+    assert [(each.state, "`job`" in (each.body or "")) for each in jobs.issues] == [("open", False)]
+
+    world.environ["BAKERY_TOKEN"] = TOKEN
+    world.sandbox.github.rulesets[0].enforcement = "active"
+    jobs.check("recovery")
+    jobs.check("security")
+    last = jobs.collect()
+
+    assert last.code == 0
+    assert [each.state for each in jobs.issues] == ["closed"]
+
+
+def test_secret_whose_value_is_a_common_word_spoils_no_id(world: Bakery) -> None:
+    jobs = Workflow(world)
+    world.environ["OLD_MAIL_KEY"] = "secret"
+
+    jobs.check("recovery")
+    last = jobs.collect("--json")
+
+    assert last.code == 0, last.err
+    found = {(each["id"], each["subject"]): each["answer"] for each in json.loads(last.out)["checks"]}
+    assert found["worker-secrets", "live/shop"] == "right"
+
+
+@pytest.mark.parametrize("github_environment", ["recovery", "report", "database"])
+def test_only_the_token_for_databases_may_write_them(world: Bakery, github_environment: str) -> None:
+    outcome = Workflow(world).check(github_environment, rights=PERMISSIONS)
+
+    text = f"✘ token-writes (live): BAKERY_TOKEN of {github_environment} has D1 Write"
+    is_wrong = github_environment != "database"
+    assert (text in outcome.out) is is_wrong
+    assert ("it can delete a database" in outcome.out) is is_wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("right", ["D1 Write", "D1 Read"])
+def test_token_that_hides_its_policies_may_write_databases_if_it_may_query_them(world: Bakery, right: str) -> None:
+    rights = {*PERMISSIONS} - {"API Tokens Read", "D1 Write"} | {right}
+
+    outcome = Workflow(world).check("recovery", rights=rights)
+
+    found = re.search(r"^\? token-writes \(live\): BAKERY_TOKEN .*\bD1\b", outcome.out, re.MULTILINE)
+    assert bool(found) is (right == "D1 Write")  # the sandbox accepts a query by D1 Write only
+
+
+def test_job_with_a_read_only_token_checks_no_service(world: Bakery) -> None:
+    jobs = Workflow(world)
+
+    jobs.check("report")
+
+    rows = json.loads(str(jobs.needs["report-live"]["outputs"]["results"]))  # type: ignore[index]
+    assert {row["subject"] for row in rows} == {"live"}
+    assert {row["answer"] for row in rows} == {"right"}
+
+
+def test_results_of_many_services_fit_one_variable(world: Bakery) -> None:
+    """Linux starts no program with a variable of 128 kB: execve(2), MAX_ARG_STRLEN."""
+    add_branches(world, 8)
+    world.environ["BAKERY_TOKEN"] = None
+    jobs = Workflow(world)
+
+    jobs.check("recovery")
+
+    of_environment = 2 * len(json.dumps(json.dumps(jobs.needs["recovery-live"]["outputs"])))  # and security
+    assert of_environment * 3 < 128 * 1024
+    assert "more checks need a right answer to token first" in jobs.collect().out
+
+
+def test_outputs_that_are_no_results_are_refused(world: Bakery) -> None:
+    jobs = Workflow(world)
+    world.environ["NEEDS"] = "[]"
+
+    outcome = world.doctor("--collect", "--only", "contacts")
+
+    assert outcome.code == 2
+    assert "error: NEEDS " in outcome.err
+    assert jobs.issues == []
