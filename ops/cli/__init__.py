@@ -59,7 +59,7 @@ CLOSED_PIPE = 128 + signal.SIGPIPE
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 READ_ONLY_COMMANDS = {
     *("status", "versions", "last", "check-outage", "watch", "doctor", "config check", "config schema", "hold check"),
-    *("incident show", "recover", "label", "limits plan", "limits propose"),
+    *("incident show", "recover", "limits plan", "limits propose"),
     *scheduled_files(),
 }
 """Commands without a button that change nothing outside of a run."""
@@ -233,7 +233,7 @@ def describe_interrupted(arguments: Sequence[str]) -> tuple[str, str, str]:
     if words[:1] == ["drill"]:
         return typed, "nothing outside this machine was changed", "Run the same command again."
     is_read_only = " ".join(words) in READ_ONLY_COMMANDS and "--fix" not in arguments
-    if not words or words[0] in discover_runbooks() or is_read_only:
+    if not words or words[0] in {*discover_runbooks(), "label"} or is_read_only:
         return typed, "nothing was changed", "Run the same command again."
     return typed, "some of its changes may have been made", "Check what was changed, then run the same command again."
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from ops import cli
 from ops.core.run_record import read_record
 from tests.conftest import World
 from tests.support.shop import Shop, open_shop
@@ -69,3 +70,11 @@ def test_unusable_label_is_refused(shop: Shop, label: str, reason: str, said: st
 def test_label_needs_an_incident(shop: Shop) -> None:
     assert shop.ops("label", "recover:web", "--yes").code == 2
     assert shop.live == {shop.bad: 100}
+
+
+def test_interrupted_label_is_described_like_its_runbook() -> None:
+    """Outside of a run, neither has changed anything."""
+    _, *of_label = cli.describe_interrupted(["label", "recover:web", "--incident", "1"])
+    _, *of_runbook = cli.describe_interrupted(["rollback-worker", "--service", "web"])
+
+    assert of_label == of_runbook
