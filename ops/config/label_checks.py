@@ -73,8 +73,9 @@ def _kinds_of_labels(
         )
         service = as_mapping(get_nested(data, "environments", environment, "services", called))
         needed = kinds.get(runbook, ()) if isinstance(runbook, str) else ()
-        known = {kind for each in kinds.values() for kind in each}
-        if needed and service.keys() & known and not service.keys() & {*needed}:
+        if not service or not needed or service.keys() & {*needed}:
+            continue
+        if service.keys() & {kind for each in kinds.values() for kind in each}:  # imports every runbook
             text = f"{quote_name(called)} has no {' or '.join(needed)}, and {runbook} needs one"
             yield ("labels", name, "params", "service"), text
 

@@ -11,6 +11,7 @@ import pytest
 
 from ops.app.registry import discover_runbooks, find_runbook_file, load_runbook, runbook_names, scheduled_files
 from tests.conftest import ROOT, WORKER, Releases, World
+from tests.gate.support import Job
 from tests.support.scenarios import options_of
 
 LIST_MODULES = """
@@ -23,9 +24,10 @@ sys.exit(code)
 """
 
 
-def imported_modules(world: World, *arguments: str) -> set[str]:
+def imported_modules(world: World, *arguments: str, **variables: str | None) -> set[str]:
     """Return the modules of ops that the command imports in a new process."""
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **world.sandbox.environ()}
+    given = {name: value for name, value in variables.items() if value is not None}
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **world.sandbox.environ(), **given}
     done = subprocess.run(
         [sys.executable, "-c", LIST_MODULES, *arguments],
         env=environ,
@@ -59,6 +61,19 @@ def test_rollback_imports_no_other_product(world: World, releases: Releases) -> 
     assert packages(modules) & products() == {"workers"}
     assert {name for name in modules if name.startswith("ops.runbooks.")} == {"ops.runbooks.rollback_worker"}
     assert not packages(modules) & {"scheduled", "gate", "incident", "evidence", "status", "report", "setup", "drills"}
+
+
+@pytest.mark.slow
+def test_gate_imports_only_the_runbook_of_the_label(world: World) -> None:
+    """Each import delays the recovery: a job compiles every module again."""
+    github = world.sandbox.github
+    job = Job(world, github.open_issue("The API answers 500", labels=["incident"], author=github.add_user("alice")))
+
+    modules = imported_modules(world, "gate", "--config", str(world.config), **job.variables(job.label()))
+
+    assert (job.outputs["go"], job.outputs["runbook"]) == ("true", "rollback-worker")
+    assert {name for name in modules if name.startswith("ops.runbooks.")} == {"ops.runbooks.rollback_worker"}
+    assert packages(modules) & products() == {"workers"}
 
 
 @pytest.mark.slow

@@ -29,6 +29,11 @@ class Job:
         return self.github.label(self.incident, name, by)
 
     def gate(self, payload: Any, event: str = "issues", **environ: str | None) -> Outcome:
+        given = self.variables(payload, event, **environ)
+        return self.world.ops("gate", "--config", str(self.world.config), **given)
+
+    def variables(self, payload: Any, event: str = "issues", **environ: str | None) -> dict[str, str | None]:
+        """Write the event, and return the variables of a job that it starts."""
         path = self.world.folder / "event.json"
         path.write_text(payload if isinstance(payload, str) else json.dumps(payload))
         self.output.unlink(missing_ok=True)
@@ -45,7 +50,7 @@ class Job:
             "GITHUB_WORKFLOW_REF": f"{repository}/{workflow_file(payload)}@refs/heads/main",
             "GITHUB_TRIGGERING_ACTOR": sender["login"] if sender else "alice",
         }
-        return self.world.ops("gate", "--config", str(self.world.config), **{**usual, **self.environ, **environ})
+        return {**usual, **self.environ, **environ}
 
     @property
     def output(self) -> Path:
