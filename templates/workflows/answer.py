@@ -17,11 +17,12 @@ import urllib.error
 from pathlib import Path
 from typing import Any
 
-from _request import call, inert, laptop, repository
+from _posted import find_comment
+from _request import call, inert, laptop, mark, repository
 
 CALL_SECONDS = 10.0
-SLACK = 10
-"""Seconds by which the clocks of an issue and of its run may differ."""
+SLACK, LATEST = 2, 3600
+"""Seconds by which the clocks of an issue and of its run may differ, and within which its run is created."""
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 10.0
 PAUSES = (0.5, 3.0)
 """Seconds before the second and the third try to post the answer."""
@@ -29,26 +30,25 @@ PAUSES = (0.5, 3.0)
 
 def find_run(event: Any) -> Any:
     """Return the run of the label, or None. Of a refused file, GitHub may not know the title of the run."""
-    title = "incident #" + str(event["issue"]["number"]) + " " + event["label"]["name"]
-    path = repository() + "/actions/runs?event=issues&per_page=100"
-    runs = call("GET", path, CALL_SECONDS)["workflow_runs"]
-    since = _seconds(event["issue"]["updated_at"]) - SLACK
-    recent = [
-        run
-        for run in reversed(runs)
-        if run["path"].startswith(".github/workflows/incident.yml") and _seconds(run["created_at"]) >= since
-    ]
-    named = [run for run in recent if run["display_title"] == title]
-    refused = [
-        run
-        for run in recent
-        if run["conclusion"] == "startup_failure" and not run["display_title"].startswith("incident #")
-    ]
-    return next(iter([*named, *refused]), None)
+    at = event["issue"]["updated_at"]
+    title = "incident #" + str(event["issue"]["number"]) + " " + event["label"]["name"] + " at " + at
+    path = repository() + "/actions/runs?event=issues&per_page=100&created=" + _moment(at, -SLACK)
+    path += ".." + _moment(at, LATEST) + "&page="
+    page, refused = 1, None
+    while runs := call("GET", path + str(page), CALL_SECONDS)["workflow_runs"]:
+        page += 1
+        for run in (run for run in runs if run["path"].startswith(".github/workflows/incident.yml")):
+            if run["display_title"] == title:
+                return run
+            if run["conclusion"] == "startup_failure" and not run["display_title"].startswith("incident #"):
+                refused = run  # the oldest one
+    return refused
 
 
-def _seconds(moment: str) -> int:
-    return calendar.timegm(time.strptime(moment, "%Y-%m-%dT%H:%M:%SZ"))
+def _moment(at: str, seconds: int) -> str:
+    """Return the time that is this many seconds later."""
+    form = "%Y-%m-%dT%H:%M:%SZ"
+    return time.strftime(form, time.gmtime(calendar.timegm(time.strptime(at, form)) + seconds))
 
 
 def has_begun(run: Any) -> bool:
@@ -109,16 +109,23 @@ def next_steps(event: Any) -> str:
     return "**Next step:** " + " ".join(filter(None, steps))
 
 
-def post(event: Any, text: str, pauses: tuple[float, ...] = PAUSES) -> None:
-    """Post the answer. Raises OSError and ValueError after the last try."""
-    path = repository() + "/issues/" + str(int(event["issue"]["number"])) + "/comments"
-    try:
-        call("POST", path, CALL_SECONDS, {"body": text + "\n"})
-    except (OSError, ValueError) as error:
-        if not pauses or getattr(error, "code", 500) < 500:
-            raise
-        time.sleep(pauses[0])
-        post(event, text, pauses[1:])
+def post(event: Any, text: str) -> None:
+    """Post the answer once: after a lost response, look for it first. Raises OSError and ValueError."""
+    number, line, problem = int(event["issue"]["number"]), mark("unstarted"), Exception()
+    path = repository() + "/issues/" + str(number) + "/comments"
+    for pause in (0.0, *PAUSES):
+        time.sleep(pause)
+        try:
+            if pause and find_comment(number, event["issue"]["updated_at"], line, CALL_SECONDS):
+                return
+            call("POST", path, CALL_SECONDS, {"body": text + "\n\n" + line + "\n"})
+        except (OSError, ValueError) as error:
+            problem = error
+            if getattr(error, "code", 500) < 500:
+                break
+        else:
+            return
+    raise problem
 
 
 def main() -> None:

@@ -4,35 +4,15 @@ import json
 import os
 import re
 import sys
-import time
-import urllib.request
-from typing import Any
 
-PAGE = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}".format_map(os.environ)
-
-
-def call(path: str, body: object = None, pauses: tuple[float, ...] = (0.5, 3)) -> Any:
-    """Return the bytes of GitHub's response. Each pause is followed by one more try."""
-    address = "{GITHUB_API_URL}/repos/{GITHUB_REPOSITORY}".format_map(os.environ) + path
-    headers = {"Accept": "application/vnd.github.raw+json", "User-Agent": "backout"}
-    sent = json.dumps(body).encode() if body else None
-    request = urllib.request.Request(address, sent, headers)  # noqa: S310
-    request.add_unredirected_header("Authorization", "Bearer " + os.environ["GITHUB_TOKEN"])
-    try:
-        return urllib.request.urlopen(request, timeout=10).read()  # noqa: S310
-    except Exception as error:
-        if not pauses or getattr(error, "code", 500) < 500:
-            raise
-    time.sleep(pauses[0])
-    return call(path, body, pauses[1:])
+from _short import LOG, PAGE, call
 
 
 def answer(why: str) -> None:
     """Say on the issue of the request, and on the page of the run, that the full answer is missing."""
     with open(os.environ["GITHUB_EVENT_PATH"], encoding="utf-8") as file:  # noqa: PTH123
         event = json.load(file)
-    run = f"{PAGE}/actions/runs/{os.environ['GITHUB_RUN_ID']}"
-    text = f"**A job failed or was cancelled:** [log]({run}). The cause is not shown here, because {why}.\n\n"
+    text = f"**A job failed or was cancelled:** {LOG}. The cause is not shown here, because {why}.\n\n"
     text += "**Next step:** Unless a comment of this run says how it ended, something may have been changed. "
     text += f"Look at what is live: `{os.environ['PROGRAM']} status`. Then make the request again."
     print("::error title=request::" + " ".join(text.split()), flush=True)
@@ -40,7 +20,7 @@ def answer(why: str) -> None:
     if event.get("action") == "labeled" and "pull_request" not in event["issue"]:
         named = str(event["issue"]["number"])
     if number := re.fullmatch("(?:#|" + re.escape(PAGE) + "/issues/)?([1-9][0-9]{0,9})", named):
-        call("/issues/" + number[1] + "/comments", {"body": text})
+        call("/issues/" + number[1] + "/comments", text)
 
 
 try:

@@ -20,6 +20,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from _posted import find_comment
 from _request import attempt, call, inert, laptop, mark, repository, run_page
 
 SECONDS = 2.8
@@ -51,20 +52,10 @@ def text(event: Any) -> str:
     )
 
 
-def find(event: Any, path: str, seconds: float) -> int | None:
-    """Return the id of this request's comment, or None."""
-    since = str(event["issue"].get("updated_at", ""))
-    if not re.fullmatch("[0-9TZ:-]+", since):
-        return None
-    found = call("GET", path + "?per_page=100&since=" + since, seconds)
-    ours = (one for one in found if mark("request") in one["body"].splitlines())
-    return next((int(one["id"]) for one in ours if one["user"]["type"] == "Bot"), None)
-
-
 def post(event: Any, ends: float) -> int:
     """Post the comment and return its id. After a lost response, search for it before a second try."""
-    path = repository() + "/issues/" + str(int(event["issue"]["number"])) + "/comments"
-    body = {"body": text(event)}
+    number, since = int(event["issue"]["number"]), str(event["issue"].get("updated_at", ""))
+    path, body = repository() + "/issues/" + str(number) + "/comments", {"body": text(event)}
     try:
         return int(call("POST", path, FIRST_TRY, body)["id"])
     except urllib.error.HTTPError as error:
@@ -73,8 +64,9 @@ def post(event: Any, ends: float) -> int:
         lost: Exception = error
     except (OSError, ValueError, KeyError, TypeError) as error:
         lost = error
-    found = find(event, path, ends - time.monotonic())
-    if found is None and isinstance(getattr(lost, "reason", lost), TimeoutError):
+    is_time = re.fullmatch("[0-9TZ:-]+", since)
+    found = find_comment(number, since, mark("request"), ends - time.monotonic()) if is_time else 0
+    if not found and isinstance(getattr(lost, "reason", lost), TimeoutError):
         raise lost  # GitHub may still create the comment
     return found or int(call("POST", path, ends - time.monotonic(), body)["id"])
 

@@ -164,7 +164,7 @@ def read_request(event: Any, jobs: Jobs) -> Request:
 def _read_button(event: Any) -> Request:
     """Return the request of a button. Its file has the runbook's name, and its inputs are the command's options."""
     file = Path(event["workflow"]).stem
-    name = re.sub("-direct$", "", file)
+    name = "rollback-worker" if file == "rollback-worker-direct" else file
     inputs = {key: str(value) for key, value in (event["inputs"] or {}).items() if value not in (None, "", "false")}
     words = [*program().split(), name]
     for key, value in inputs.items():

@@ -1,7 +1,6 @@
 """Answer to a label whose run does not begin, on runs as GitHub's API shows them."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,14 +17,14 @@ def start(workflow: Workflow, payload: Mapping[str, Any], title: str = "", **sta
     hub = workflow.github
     hub.add_commit("Workflow", "alice", files={INCIDENT: "name: incident\non: issues\n"})
     run = hub.start_run("incident.yml", "issues", payload, "alice")
-    hub.set_run_title(run.id, title.format(workflow.incident))
+    hub.set_run_title(run.id, title.format(workflow.incident, at=payload["issue"]["updated_at"]))
     hub.set_run(run.id, **{"status": "completed", "conclusion": "success", **state})
     return run
 
 
 REFUSED = {"conclusion": "startup_failure"}
 QUEUED = {"status": "queued", "conclusion": None}
-TITLE = f"incident #{{}} {LABEL}"
+TITLE = f"incident #{{}} {LABEL} at {{at}}"
 
 
 def answer(workflow: Workflow, payload: Mapping[str, Any], **environ: str) -> Step:
@@ -68,7 +67,7 @@ def test_refused_file_is_answered_at_once(workflow: Workflow, title: str) -> Non
     [
         ("", None, "**No run started within 0 s:**"),
         (TITLE, QUEUED, "**Still waiting after 0 s"),
-        ("incident #99 recover:api", REFUSED, "**No run started within 0 s:**"),
+        ("incident #99 recover:api at {at}", REFUSED, "**No run started within 0 s:**"),
         (TITLE, {"conclusion": "failure"}, "**Did not start, and nothing was changed:**"),
     ],
     ids=["none", "queued", "another issue", "no job"],
@@ -88,15 +87,30 @@ def test_answer_says_what_is_known(workflow: Workflow, title: str, state: Mappin
     assert body.index("Take the label off") < body.index("Run on a laptop")  # else the run may start beside it
 
 
-def test_older_run_of_the_same_label_does_not_count(workflow: Workflow) -> None:
-    payload = workflow.label()
-    run = start(workflow, payload, TITLE)
-    workflow.github.add_job(run.id, "gate", status="completed")
-    run.created_at -= timedelta(minutes=5)
+@pytest.mark.parametrize(("title", "state"), [(TITLE, {}), ("", REFUSED)], ids=["begun", "refused"])
+def test_former_run_of_a_label_put_on_again_does_not_count(
+    workflow: Workflow, title: str, state: Mapping[str, Any]
+) -> None:
+    former = start(workflow, workflow.label(), title, **state)
+    workflow.github.add_job(former.id, "gate", status="completed")
+    workflow.github.unlabel(workflow.incident, LABEL, "alice")
+    workflow.world.sandbox.clock.advance(3)
 
-    answer(workflow, payload)
+    answer(workflow, workflow.label())
 
     assert workflow.bodies[0].startswith("**No run started")
+
+
+def test_run_behind_a_hundred_newer_ones_is_still_known(workflow: Workflow) -> None:
+    """The job is started again after other people's labels."""
+    payload = workflow.label()
+    run = start(workflow, payload, TITLE)
+    workflow.github.add_job(run.id, "recover / gate", status="completed")
+    for _ in range(101):
+        start(workflow, payload, "incident #99 recover:web at {at}")
+
+    assert answer(workflow, payload, GITHUB_RUN_ATTEMPT="2").out == ""
+    assert workflow.bodies == []
 
 
 def test_unreadable_runs_are_unknown(workflow: Workflow) -> None:
@@ -121,15 +135,6 @@ def test_gate_that_begins_late_is_waited_for(workflow: Workflow) -> None:
 
     assert answer(workflow, payload, SECONDS_TO_WAIT="5").out == ""
     assert workflow.bodies == []
-
-
-@pytest.mark.slow
-def test_answer_is_posted_after_a_short_failure(workflow: Workflow) -> None:
-    workflow.github.fault(path=COMMENTS, method="POST", status=502)
-
-    answer(workflow, workflow.label())
-
-    assert len(workflow.bodies) == 1
 
 
 def test_log_claims_no_answer_that_github_refused(workflow: Workflow) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ops.app.registry import DIRECT, DIRECT_RUNBOOK
 from ops.core.run_record import RunRecord, embed_record
 from tests.templates.test_tell import FAILED, GONE, SKIPPED, LabeledRun, labeled_run, run_comment
 
@@ -129,15 +130,29 @@ def test_failed_report_after_closing_is_only_logged(labeled_run: LabeledRun) -> 
     assert labeled_run.workflow.bodies == [labeled_run.received]
 
 
-def press_button(labeled_run: LabeledRun, incident: str) -> Mapping[str, Any]:
+def press_button(labeled_run: LabeledRun, incident: str, file: str = DIRECT_RUNBOOK) -> Mapping[str, Any]:
     labeled_run.github.issue(labeled_run.workflow.incident).comments.clear()
-    labeled_run.github.add_commit("Button", "alice", files={".github/workflows/rollback-worker.yml": BUTTON})
+    labeled_run.github.add_commit("Button", "alice", files={f".github/workflows/{file}.yml": BUTTON})
     inputs = {"service": "api", "incident": incident, "dry_run": "true", "reason": "it's `slow` @all"}
-    run = labeled_run.github.dispatch("rollback-worker.yml", inputs, "alice")
+    run = labeled_run.github.dispatch(f"{file}.yml", inputs, "alice")
     labeled_run.run = run.id
     labeled_run.workflow.environ |= {"GITHUB_RUN_ID": str(run.id)}
     payload: Mapping[str, Any] = run.payload
     return payload
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "command"), [(f"{DIRECT_RUNBOOK}{DIRECT}", DIRECT_RUNBOOK), (f"turn-off{DIRECT}", f"turn-off{DIRECT}")]
+)
+def test_only_the_direct_button_has_another_command(labeled_run: LabeledRun, file: str, command: str) -> None:
+    payload = press_button(labeled_run, str(labeled_run.workflow.incident), file)
+
+    labeled_run.tell(payload, needs={"gate": FAILED, "recovery-production": SKIPPED})
+
+    (body,) = labeled_run.workflow.bodies
+    assert f"`{file}` from `@alice`" in body
+    assert f"./run ops {command} --service api" in body
 
 
 @pytest.mark.slow

@@ -145,15 +145,16 @@ def _listed(call: GitHubCall, runs: list[FakeRun]) -> GitHubAnswer:
     return call.page(found, lambda run: serializers.run(call.repository, run, call.urls), under="workflow_runs")
 
 
-def _was_created(run: FakeRun, days: str | None) -> bool:
-    """Return whether the run is of these days: `FIRST..LAST`, the only form of `created` that the sandbox knows.
+def _was_created(run: FakeRun, asked: str | None) -> bool:
+    """Return whether the run is of these days or times: `FIRST..LAST`, the only form of `created` known here.
 
     docs.github.com/search-github/getting-started-with-searching-on-github/understanding-the-search-syntax
     """
-    if days is None:
+    if asked is None:
         return True
-    first, _, last = days.partition("..")
-    return first <= f"{run.created_at:%Y-%m-%d}" <= last
+    first, _, last = asked.partition("..")
+    form = "%Y-%m-%dT%H:%M:%SZ" if "T" in asked else "%Y-%m-%d"
+    return first <= run.created_at.strftime(form) <= last
 
 
 def _find_run(call: GitHubCall) -> FakeRun:

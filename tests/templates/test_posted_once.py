@@ -1,0 +1,62 @@
+"""Every program that posts a comment reads the comments after a lost response, before it posts again."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from ops.setup.workflows import load_scripts
+from tests.templates.scripts import COMMENTS, Workflow
+from tests.templates.test_tell import FAILED, SKIPPED
+
+NEEDS = json.dumps({"gate": FAILED, "recovery-production": SKIPPED})
+ENVIRON = {
+    "answer": {"SECONDS_TO_WAIT": "0", "DIRECT": ""},
+    "load": {"NEEDS": NEEDS, "GITHUB_WORKFLOW_SHA": "0" * 40},
+    "menu_fallback": {},
+    "received": {},
+    "tell": {"NEEDS": NEEDS},
+}
+FAULTS: dict[str, dict[str, Any]] = {
+    "applied": {"status": 502, "applied": True},
+    "not applied": {"status": 502},
+    "lost answer": {"lost": "after"},
+    "lost request": {"lost": "before"},
+}
+
+
+def test_programs_that_post_are_these() -> None:
+    assert {name for name, text in load_scripts().items() if '/comments"' in text} == set(ENVIRON)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("script", ENVIRON)
+def test_lost_response_yields_one_comment(workflow: Workflow, script: str, fault: Mapping[str, Any]) -> None:
+    payload = workflow.label()
+    workflow.environ = {"ISSUE": str(workflow.incident)}
+    workflow.github.fault(method="POST", path=COMMENTS, **fault)
+
+    workflow.step(script, payload, **ENVIRON[script])
+
+    assert len(workflow.bodies) == 1
+    assert [request.method for request in workflow.github.requests].count("POST") == 1 + (
+        len(fault) == 1 and fault.get("lost") != "after"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ENVIRON)
+def test_text_of_a_person_does_not_stand_for_the_comment(workflow: Workflow, script: str) -> None:
+    """Anybody can copy the text of an answer, or foresee it, in a public repository."""
+    payload = workflow.label()
+    workflow.environ = {"ISSUE": str(workflow.incident)}
+    workflow.step(script, payload, **ENVIRON[script])
+    comments = workflow.github.issue(workflow.incident).comments
+    workflow.github.comment(workflow.incident, comments.pop().body, "tina")
+    workflow.github.fault(method="POST", path=COMMENTS, status=502)
+
+    workflow.step(script, payload, **ENVIRON[script])
+
+    assert len(workflow.bodies) == 2
