@@ -356,7 +356,7 @@ def doctor(
         results = (*results, *collect_results(os.environ))
     results = tuple(each.redacted(redactor) for each in results)
     if github_environment:
-        write_results(results, os.environ)
+        write_results(results, github_environment, os.environ)
     if collect and (published := publish_results(results, os.environ, redactor, with_issue=issue)):
         say(published)
     code = 0 if github_environment else exit_code(results)  # the last job of the workflow reports

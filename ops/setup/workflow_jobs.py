@@ -272,14 +272,14 @@ def scheduled_tasks(config: "Config") -> list[ScheduledTask]:
     tasks = []
     for name, every in config.github.schedules.items():
         if name == DOCTOR:
-            tasks.append(ScheduledTask(name, DOCTOR, DOCTOR_MINUTE, every, doctor_jobs(config), other_jobs=1))
+            tasks.append(ScheduledTask(name, DOCTOR, DOCTOR_MINUTE, every, [], other_jobs=1 + len(doctor_jobs(config))))
         elif name == WATCH:
             job = ActingJob("report", "", {**watch_secrets(config), **watch_webhooks(config)}, ())
             tasks.append(ScheduledTask(name, WATCH, WATCH_MINUTE, every, [job] if config.watch else []))
         else:
             schedule, runbook = _runbook_of_task(name)
             tasks.append(ScheduledTask(name, runbook.name, schedule.minute, every, button_jobs(config, runbook)))
-    return [task for task in tasks if task.jobs]
+    return [task for task in tasks if task.jobs or task.other_jobs]
 
 
 def uses_too_many_minutes(config: "Config", minutes: int) -> bool:
@@ -293,8 +293,20 @@ def _runbook_of_task(name: str) -> tuple[Schedule, AnyRunbook]:
     return next((each.schedule, each) for each in runbooks if each.schedule and each.schedule.task == name)
 
 
-def doctor_jobs(config: "Config") -> list[ActingJob]:
-    """Return the jobs of `doctor`: one for each GitHub environment and environment of `ops.yml`, with its secrets.
+@dataclass(frozen=True)
+class DoctorJob:
+    """A job that checks the secrets of one GitHub environment, and only reads."""
+
+    github_environment: str
+    environments: Sequence[str]
+    """Names of `ops.yml` whose secrets the GitHub environment holds."""
+    secrets: Mapping[str, str]
+    """Variable → expression of its secret."""
+    locks: tuple[str, ...]
+
+
+def doctor_jobs(config: "Config") -> list[DoctorJob]:
+    """Return the jobs of `doctor`: one for each GitHub environment, with its secrets for all of `ops.yml`.
 
     Values of a rotation are left out, since they are stored right before it. So is `evidence`, whose token reads more
     than all others: only its own workflow holds it.
@@ -305,10 +317,20 @@ def doctor_jobs(config: "Config") -> list[ActingJob]:
         ActingJob("report", each.name, expressions(config, "report", [each.token]), ())
         for each in config.environments.values()
     ]
-    return [
-        dataclasses.replace(job, secrets={k: v for k, v in job.secrets.items() if not k.startswith(ROTATION_PREFIXES)})
-        for job in [*_acting_jobs(config, pairs), *limits_jobs(config), *readers]
-    ]
+    jobs: dict[str, list[ActingJob]] = {}
+    for job in (*_acting_jobs(config, pairs), *limits_jobs(config), *readers):
+        jobs.setdefault(job.github_environment, []).append(job)
+    return [_doctor_job(name, each) for name, each in jobs.items()]
+
+
+def _doctor_job(github_environment: str, jobs: Sequence[ActingJob]) -> DoctorJob:
+    secrets = {name: secret for job in jobs for name, secret in job.secrets.items()}
+    return DoctorJob(
+        github_environment,
+        [job.environment for job in jobs],
+        {name: secret for name, secret in secrets.items() if not name.startswith(ROTATION_PREFIXES)},
+        tuple(dict.fromkeys(lock for job in jobs for lock in job.locks)),
+    )
 
 
 def own_labels(config: "Config") -> list[str]:

@@ -211,7 +211,7 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
         text("doctor", checked=workflow_jobs.doctor_jobs(config), schedule=tasks.pop(workflow_jobs.DOCTOR, None)),
     )
     yield CHECK_OUTAGE, text(CHECK_OUTAGE)
-    yield "evidence", text("evidence")
+    yield "evidence", text("evidence", evidence_tokens=workflow_jobs.read_tokens(config, "evidence"))
     yield "ops-check", text("ops-check")
     if secret := next((name for each in config.environments.values() for name in each.secrets), ""):
         yield "secret-leak", text("secret-leak", example=secret)

@@ -7,7 +7,7 @@ from tests.support.actions import CI, conclusions
 from tests.support.bakery import PERMISSIONS, TOKEN, bakery
 from tests.support.workflows import operations_repository
 
-JOBS = ("database-live", "recovery-live", "security-live", "limits-live", "report-live")
+JOBS = ("database", "recovery", "security", "limits", "report")
 
 
 def test_job_finds_its_missing_secret_and_the_last_one_opens_the_issue(pip_cache: Path, tmp_path: Path) -> None:

@@ -41,9 +41,6 @@ def comments(hub: GitHub, number: int) -> list[str]:
     return [comment.body for comment in hub.issue(number).comments]
 
 
-PLANS = {"plan-production": "success", "plan-staging": "success"}
-
-
 def production_comment(hub: GitHub, number: int) -> str:
     (found,) = [text for text in comments(hub, number) if text.startswith("<!-- backout limits production -->")]
     return found
@@ -61,11 +58,15 @@ def test_pull_request_is_planned_merged_and_applied(pip_cache: Path) -> None:
         mine = {"limits.yml": changed(400), "ops/scheduled/plan_limits.py": "raise SystemExit(0)\n"}
         hub.add_commit("Too much", "alice", files=mine, branch="raise")
         number = hub.open_pull("Raise", "raise", "alice")
-        assert wait_for_jobs(runner, hub)["plan-production"] == "failure"
+        assert wait_for_jobs(runner, hub)["plan"] == "failure"
         program = (ROOT / "ops/scheduled/plan_limits.py").read_text()
         right = {"limits.yml": changed(40), "ops/scheduled/plan_limits.py": program}
         hub.add_commit("Raise", "alice", files=right, branch="raise")
-        assert wait_for_jobs(runner, hub) == {**PLANS, "apply-production": "skipped", "apply-staging": "skipped"}
+        assert wait_for_jobs(runner, hub) == {
+            "plan": "success",
+            "apply-production": "skipped",
+            "apply-staging": "skipped",
+        }
         comment = production_comment(hub, number)
         assert "### limits.yml: 1 of 2 limits changes" in comment
 
@@ -83,11 +84,11 @@ def test_fork_pull_request_is_planned_without_comment(pip_cache: Path) -> None:
         hub = stage.github
 
         good = hub.open_fork_pull("Raise", "zoe", {"limits.yml": changed(40)})
-        assert wait_for_jobs(runner, hub)["plan-production"] == "success"
+        assert wait_for_jobs(runner, hub)["plan"] == "success"
         said = "\n".join(runner.log(hub.runs[-1].id))
         bad = hub.open_fork_pull("Raise more", "zoe", {"limits.yml": changed(400)}, head="patch-2")
 
-        assert wait_for_jobs(runner, hub)["plan-production"] == "failure"
+        assert wait_for_jobs(runner, hub)["plan"] == "failure"
         assert "the token of this job may not comment (as in a fork)" in said
         assert "+33 %" in said
         assert comments(hub, good) == comments(hub, bad) == []

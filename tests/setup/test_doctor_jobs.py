@@ -9,7 +9,19 @@ import pytest
 
 from sandbox.github.issues.state import FakeIssue
 from tests.conftest import Outcome
-from tests.support.bakery import PERMISSIONS, TOKEN, Bakery, add_branches, bakery
+from tests.support.bakery import ACCOUNT, PERMISSIONS, TOKEN, Bakery, add_branches, bakery
+
+WITHOUT_DATABASE = f"""\
+environments:
+  test:
+    account_id: {ACCOUNT}
+    token: BAKERY_TOKEN
+    services:
+      shop:
+        worker: shop-test
+        url: https://shop-test.bakery.example
+        probes: [{{name: health, http: {{path: /health}}}}]
+"""
 
 
 @pytest.fixture
@@ -31,10 +43,15 @@ class Workflow:
         own = {*PERMISSIONS} - ({"D1 Write"} if github_environment != "database" else set())
         self.world.sandbox.add_token(TOKEN, rights or own)
         self.world.environ["GITHUB_OUTPUT"] = str(file)
-        outcome = self.world.doctor("--github-environment", github_environment, "--environment", "live")
+        outcome = self.world.doctor("--github-environment", github_environment)
         outputs = {"results": file.read_text().splitlines()[1]}
-        self.needs[f"{github_environment}-live"] = {"result": "success", "outputs": outputs}
+        self.needs[github_environment] = {"result": "success", "outputs": outputs}
         return outcome
+
+    @property
+    def rows(self) -> dict[str, list[dict[str, str]]]:
+        """GitHub environment → the results that its job passed on."""
+        return {name: json.loads(job["outputs"]["results"]) for name, job in self.needs.items()}  # type: ignore[index]
 
     def collect(self, *options: str) -> Outcome:
         self.world.environ["NEEDS"] = json.dumps(self.needs)
@@ -64,13 +81,13 @@ def test_last_job_keeps_one_issue_until_nothing_is_wrong(world: Bakery) -> None:
     world.environ["BAKERY_TOKEN"] = None
     world.sandbox.github.rulesets[0].enforcement = "disabled"
     jobs.check("recovery")
-    jobs.needs["security-live"] = {"result": "failure", "outputs": {}}
+    jobs.needs["security"] = {"result": "failure", "outputs": {}}
 
     first = jobs.collect()
     (body,) = [each.body or "" for each in jobs.issues]
 
     assert first.code == 2
-    assert "✘ job (security-live): it ended with failure before its first check" in first.out
+    assert "✘ job (security): it ended with failure before its first check" in first.out
     assert "### ✘ `token`" in body
     assert "- recovery-live: BAKERY_TOKEN is not set" in body
     assert f"[Open the page]({world.sandbox.github.urls.html}/acme/operations/settings/rules)" in body
@@ -128,9 +145,19 @@ def test_job_with_a_read_only_token_checks_no_service(world: Bakery) -> None:
 
     jobs.check("report")
 
-    rows = json.loads(str(jobs.needs["report-live"]["outputs"]["results"]))  # type: ignore[index]
-    assert {row["subject"] for row in rows} == {"live"}
-    assert {row["answer"] for row in rows} == {"right"}
+    assert {row["subject"] for row in jobs.rows["report"]} == {"report-live"}
+    assert {row["answer"] for row in jobs.rows["report"]} == {"right"}
+
+
+def test_job_checks_the_environments_whose_secrets_it_has(world: Bakery) -> None:
+    world.edit("environments:\n", WITHOUT_DATABASE)
+    jobs = Workflow(world)
+
+    jobs.check("recovery")
+    jobs.check("database")
+
+    places = {name: {row["subject"] for row in rows if row["id"] == "token"} for name, rows in jobs.rows.items()}
+    assert places == {"recovery": {"recovery-test", "recovery-live"}, "database": {"database-live"}}
 
 
 def test_results_of_many_services_fit_one_variable(world: Bakery) -> None:
@@ -141,7 +168,7 @@ def test_results_of_many_services_fit_one_variable(world: Bakery) -> None:
 
     jobs.check("recovery")
 
-    of_environment = 2 * len(json.dumps(json.dumps(jobs.needs["recovery-live"]["outputs"])))  # and security
+    of_environment = 2 * len(json.dumps(json.dumps(jobs.needs["recovery"]["outputs"])))  # and security
     assert of_environment * 3 < 128 * 1024
     assert "more checks need a right answer to token first" in jobs.collect().out
 

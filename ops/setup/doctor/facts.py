@@ -27,6 +27,7 @@ from ops.github import actions, client, issues, protection
 from ops.setup import sync
 from ops.setup.doctor.check import NotProvable
 from ops.setup.github_environments import GitHubEnvironment, needed_environments
+from ops.setup.workflow_jobs import doctor_jobs
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.inventory import ListedWorker, NamedResource, ServiceToken
@@ -78,6 +79,15 @@ class Scope:
     only_repository: bool = False
     """Whether other jobs check the environments."""
 
+    def names(self, config: "Config") -> Iterable[str]:
+        """Return the names of the environments in ops.yml: for a job, those with secrets in its GitHub environment."""
+        if self.environment:
+            return [self.environment]
+        if not self.github_environment:
+            return config.environments
+        jobs = (each for each in doctor_jobs(config) if each.github_environment == self.github_environment)
+        return [name for job in jobs for name in job.environments]
+
 
 class Facts:
     """The operations repository: its files, its settings on GitHub, and this machine."""
@@ -113,11 +123,7 @@ class Facts:
         self.secret_names, self.environments = frozenset[str](), tuple[EnvironmentFacts, ...]()
         if self._config is not None:
             self.secret_names = register_secrets(environ, self._config, redactor)
-            chosen = (
-                [self._config.environment(scope.environment)]
-                if scope.environment
-                else self._config.environments.values()
-            )
+            chosen = [self._config.environment(each) for each in scope.names(self._config)]
             self.environments = tuple(EnvironmentFacts(self, each, ending) for each in chosen)
 
     @property

@@ -96,10 +96,19 @@ def _subject(result: CheckResult) -> str:
     return f" ({result.subject})" if result.subject else ""
 
 
-def write_results(results: Iterable[CheckResult], environ: Mapping[str, str]) -> None:
-    """Write the redacted results as an output of this job. Raises ConfigError if the file cannot be written."""
+def write_results(results: Iterable[CheckResult], github_environment: str, environ: Mapping[str, str]) -> None:
+    """Write the redacted results as an output of this job. Raises ConfigError if the file cannot be written.
+
+    An answer about an environment is about the secrets of this job, so that its subject names both.
+    """
+    named = [
+        replace(each, subject=actions.acting_job(github_environment, each.subject))
+        if each.subject and "/" not in each.subject
+        else each
+        for each in results
+    ]
     rows = [
-        {name: value[:MAX_TEXT] for name, value in each.to_json().items() if name in SENT and value} for each in results
+        {name: value[:MAX_TEXT] for name, value in each.to_json().items() if name in SENT and value} for each in named
     ]
     actions.write_outputs(environ, {OUTPUT: json.dumps(rows, separators=(",", ":"))})
 
@@ -120,7 +129,7 @@ def collect_results(environ: Mapping[str, str]) -> tuple[CheckResult, ...]:
 
 
 def _of_job(name: str, job: Mapping[str, Any]) -> Iterator[CheckResult]:
-    """Yield the results of a job. Answers about an environment are about the secrets of the job, so they name it."""
+    """Yield the results of a job, or a wrong answer if it has none."""
     if not (output := job["outputs"].get(OUTPUT)):
         reason = f"it ended with {job['result']} before its first check"
         yield CheckResult("job", JOB_QUESTION, name, Answer.WRONG, reason, JOB_WHY, "Look at the log of this run.")
@@ -129,9 +138,7 @@ def _of_job(name: str, job: Mapping[str, Any]) -> Iterator[CheckResult]:
     for sent in json.loads(output):
         row = {**dict.fromkeys(SENT, ""), **sent}
         check = known[row["id"]]
-        subject = row["subject"] if "/" in row["subject"] else name
-        result = CheckResult.from_json({**row, "question": check.question, "why": check.why})
-        yield replace(result, subject=subject)
+        yield CheckResult.from_json({**row, "question": check.question, "why": check.why})
 
 
 def publish_results(
