@@ -21,9 +21,13 @@ _SWITCH = re.compile(r"Switch (\S+)")
 _REVERTED = re.compile(r"Migration (\S+) of D1 database (\S+)")
 _LIFTED = re.compile(r"Hold of (\S+) in D1 database (\S+)")
 _KEPT = re.compile(r"copy of rows of D1 database (\S+)")
-_RAISED, _NOT_RAISED, _RAISE_END = " raised to ", ": not confirmed", ": the raise to "
+_RAISED, _NOT_CONFIRMED, _RAISE_END = " raised to ", ": not confirmed", ": the raise to "
 """Parts of the bot's notes about limits that were raised for an incident; `ops.limits.publication` writes them."""
 _UNTIL = re.compile(r"until (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC")
+_LAST_UNTIL = re.compile(r", until (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC$")
+_OWNER_UNTIL = re.compile(r"#(\d+) \([^()]*, until (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC\)")
+_HELD_BY = ", held by "
+"""Before the owners of a switch, if it has several."""
 HeldKey = tuple[str, str, str]
 """Kind, environment and name."""
 
@@ -61,7 +65,7 @@ def _list_recorded(journal: IncidentJournal) -> dict[HeldKey, HeldItem]:
     for one in sorted(runs, key=lambda one: one.first_event_at(ENDED_KIND) or one.record.rows[-1].at):
         for change in _list_changes(one):
             is_normal = change.after == normal.setdefault(change.key, change.before)
-            until = _find_end(change.text)
+            until = _find_end(change.text, journal.number)
             if is_normal or (until is not None and until <= journal.read_at):
                 held.pop(change.key, None)
             else:
@@ -106,12 +110,12 @@ def _list_raises(journal: IncidentJournal) -> dict[HeldKey, HeldItem]:
     held = dict[HeldKey, HeldItem]()
     notes = [(row.at, row.text) for one in journal.records if is_bot_note(one) for row in one.record.rows]
     for at, text in sorted(notes):
-        applied, until = parse_raise(text), _find_end(text)
+        applied, until = parse_raise(text), _parse_end(_UNTIL.findall(text)[:1])
         if applied and until and until > journal.read_at:
             environment, limit, value = applied
             key, source = ("limits", environment, limit), f"note of {format_utc(at)}"
             held[key] = HeldItem(*key, f"{limit}: {value}", (f"#{journal.number}",), until, source)
-        elif ended := _split_name(text.partition(_RAISE_END)[0]):
+        elif ended := _parse_raise_end(text):
             held.pop(("limits", *ended), None)
     return held
 
@@ -119,8 +123,14 @@ def _list_raises(journal: IncidentJournal) -> dict[HeldKey, HeldItem]:
 def parse_raise(text: str) -> tuple[str, str, str] | None:
     """Return environment, limit and value of a note that says that a raise is in effect."""
     name, is_raised, rest = text.partition(_RAISED)
-    parts = _split_name(name) if is_raised and _NOT_RAISED not in rest else None
+    parts = _split_name(name) if is_raised and _NOT_CONFIRMED not in rest else None
     return (*parts, rest.partition(" ")[0]) if parts else None
+
+
+def _parse_raise_end(text: str) -> tuple[str, str] | None:
+    """Return environment and limit of a note that says that a raise is over."""
+    name, is_end, rest = text.partition(_RAISE_END)
+    return _split_name(name) if is_end and _NOT_CONFIRMED not in rest else None
 
 
 def _split_name(text: str) -> tuple[str, str] | None:
@@ -137,9 +147,15 @@ def _first_word(state: str) -> str:
     return re.split("[,:]", state, maxsplit=1)[0]
 
 
-def _find_end(text: str) -> datetime | None:
-    match = _UNTIL.search(text)
+def _find_end(change: str, incident: int) -> datetime | None:
+    """Return until when the incident holds a changed state; None without an end. Other owners have their own ends."""
+    if _HELD_BY in change:
+        return _parse_end([until for owner, until in _OWNER_UNTIL.findall(change) if owner == str(incident)])
+    return _parse_end(_LAST_UNTIL.findall(change))
+
+
+def _parse_end(moments: list[str]) -> datetime | None:
     try:
-        return parse_utc(f"{match[1].replace(' ', 'T')}Z") if match else None
+        return parse_utc(f"{moments[0].replace(' ', 'T')}Z") if moments else None
     except ValueError:
         return None

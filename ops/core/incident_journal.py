@@ -9,6 +9,7 @@ from ops.core.clock import MAX_CLOCK_SKEW
 from ops.core.errors import PROVED, Decision
 from ops.core.run_record import DONE, RunRecord, parse_job_run
 
+_AFTER_WORDS = re.compile(r" ?(?::|$|by\b)", re.IGNORECASE)
 BOT_NAME = "[bot]"
 """End of the login of each bot."""
 
@@ -132,9 +133,12 @@ class IncidentJournal:
         return tuple(sorted(runs, key=lambda one: one.record.rows[0].at))
 
     def find_notes(self, words: str) -> Iterator[tuple[datetime, str, str]]:
-        """Yield time, text and URL of each note that counts and starts with these words."""
+        """Yield time, text and URL of each note that counts and starts with these words.
+
+        A colon, `by` or nothing follows them: other words may deny them, as in `root cause is unknown`.
+        """
         for one in self.records:
             if one.record.source == "note" and not self.find_doubt(one):
                 for row in one.record.rows:
-                    if row.text.lower().startswith(words):
+                    if row.text.lower().startswith(words) and _AFTER_WORDS.match(row.text, len(words)):
                         yield row.at, row.text, one.url

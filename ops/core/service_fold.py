@@ -276,7 +276,7 @@ def find_note(journal: IncidentJournal, words: str, otherwise: str = "") -> Mome
     first = min(journal.find_notes(words), default=None, key=lambda each: each[0])
     if first:
         return Moment(first[0], "note", first[2])
-    how = f'add it with `ops incident note {journal.number} "13:05 {words} …"`'
+    how = f'add it with `ops incident note {journal.number} "13:05 {words}: …"`'
     return Moment(None, f"{otherwise}; {how}" if otherwise else how)
 
 

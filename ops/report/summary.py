@@ -42,7 +42,7 @@ def _describe_cause(evidence: IncidentEvidence) -> str:
     known = "; ".join(_list_candidates(evidence))
     if known:
         return f"The cause is not recorded; live before the run: {known}."
-    return f'The cause is not recorded: add it with `ops incident note {evidence.number} "root cause …"`.'
+    return f'The cause is not recorded: add it with `ops incident note {evidence.number} "root cause: …"`.'
 
 
 def _list_candidates(evidence: IncidentEvidence) -> Iterator[str]:

@@ -155,9 +155,31 @@ def test_merged_limits_are_the_write_of_their_request_and_are_held(incident: Inc
     assert (api["requested"]["at"], api["written"]["at"]) == (stamp(5), stamp(30))
     assert [(each["kind"], each["until"]) for each in shown["held"]] == [("limits", "2026-11-24T09:00:00Z")]
 
+    removed = "production: calc: the raise to 60 until 2026-11-24 09:00:00 UTC is removed from limits.yml"
+    post(
+        incident, *(replace(note(60, text), job="5001.1") for text in (f"{removed}: not confirmed", "production: calc"))
+    )
+    assert len(state(incident)["held"]) == 1
+
     ended = "production: calc: the raise to 60 ended; 30 in 60 s applies"
     post(incident, replace(note(70, ended), job="5001.1"))
     assert state(incident)["held"] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "until"),
+    [
+        ("off, for /until 2026-11-24 03:30:00 UTC", None),
+        ("off, until 2026-11-24 09:00:00 UTC", "2026-11-24T09:00:00Z"),
+        ("off, held by #77 (bob, until 2026-11-24 03:30:00 UTC) and #{} (alice)", None),
+        ("off, held by #{} (alice, until 2026-11-24 09:00:00 UTC) and #77 (bob)", "2026-11-24T09:00:00Z"),
+    ],
+)
+def test_end_of_another_owner_ends_no_hold(incident: Incident, value: str, until: str | None) -> None:
+    change = ("Switch ai", "auto", value.format(incident.number))
+    post(incident, recovery("5001.1-000a", "api", 5, runbook="feature", versions=(change,)))
+
+    assert [(each["kind"], each["until"]) for each in state(incident)["held"]] == [("switches", until)]
 
 
 def test_note_of_a_responder_recovers_a_service(incident: Incident) -> None:
@@ -171,12 +193,19 @@ def test_note_of_a_responder_recovers_a_service(incident: Incident) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["recovered api is not true", "recovered api? no", "recovered api in production not yet"]
+    "text",
+    [
+        "recovered api is not true",
+        "recovered api? no",
+        "recovered api in production not yet",
+        "detected nothing so far",
+    ],
 )
-def test_note_with_other_words_after_the_name_says_nothing_of_its_health(incident: Incident, text: str) -> None:
+def test_note_with_other_words_behind_says_nothing(incident: Incident, text: str) -> None:
     post(incident, recovery("5001.1-000a", "api", 5, decision="still_unhealthy"), note(40, text))
 
-    assert services(state(incident)) == {"api": "broken"}
+    (api,) = state(incident)["services"]
+    assert (api["state"], api["detected"]["at"]) == ("broken", None)
 
 
 def test_end_of_a_provider_outage_recovers_a_service(incident: Incident) -> None:

@@ -307,6 +307,15 @@ def test_steps_are_ticked_by_the_records(records: tuple[IssueRecord, ...], prove
     assert (steps["Monitor for 30 minutes"] == "xrecorded") == watched
 
 
+def test_note_that_the_cause_is_unknown_is_no_cause() -> None:
+    denied = evidence(ran("rollback-worker", "web", 9), recorded("note", 90, ("note", "root cause is not known yet")))
+
+    page = issue.render_report(denied)
+
+    assert steps_of(page)["Determine root cause (if possible)"] == " "
+    assert "The cause is not recorded" in page
+
+
 def test_every_check_is_of_a_step() -> None:
     assert set(CHECKS) <= set(list_steps())
 
