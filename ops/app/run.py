@@ -106,7 +106,7 @@ def run(
     variables = probe_environ(environ, register_secrets(environ, config, redactor))
     runbook, use, rules = request.runbook, request.runbook.incident_use, registry.record_rules(config)
     with ExitStack() as ending:
-        ending.callback(process.kill_all)
+        ending.enter_context(process.end_programs())
         session = Session(config.environment(request.environment), environ, ending, config, runbook=runbook)
         clock, folder, incident = session.clock, request.config.resolve().parent, request.incident
         record = folder / RUNS / (run_id := new_run_id(environ, clock.now()))

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -15,12 +16,13 @@ T = TypeVar("T")
 
 
 def start_call(call: Callable[[], T]) -> Future[T]:
-    """Start the call in a daemon thread, and return its future."""
+    """Start the call in a daemon thread with the context variables of this one, and return its future."""
     future: Future[T] = Future()
+    context = copy_context()
 
     def fulfil() -> None:
         try:
-            future.set_result(call())
+            future.set_result(context.run(call))
         except BaseException as error:  # noqa: BLE001  `result()` raises it again
             future.set_exception(error)
 

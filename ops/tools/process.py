@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -33,8 +34,6 @@ FED_SCRIPT = GATE_SCRIPT.replace("/dev/null", '"$0"')
 LEASH_SCRIPT = 'read -r group && { read -r _; kill -s KILL -- "-$group"; }'
 """Kills the process group when the pipe on stdin closes, which only our process holds open."""
 
-_running: set[subprocess.Popen[bytes]] = set()
-_scratch: set[Path] = set()
 _lock = threading.Lock()
 
 
@@ -44,6 +43,41 @@ class FinishedProcess:
 
     code: int | None
     output: str
+
+
+class _Owned:
+    """Running programs and scratch folders of one run."""
+
+    def __init__(self) -> None:
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self.folders: set[Path] = set()
+
+    def end(self) -> None:
+        with _lock:
+            left, folders = list(self.running), list(self.folders)
+        for process in left:
+            _end(process)
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+_owner: ContextVar[_Owned] = ContextVar("owner", default=_Owned())  # noqa: B039  for all outside of a run
+
+
+@contextlib.contextmanager
+def end_programs() -> Iterator[None]:
+    """After the block, kill its programs and remove its scratch folders, so that no probe outlives its run.
+
+    Those of the threads that `ops.core.threads` started in it count too, and no others: several runs of one process do
+    not disturb each other.
+    """
+    owned = _Owned()
+    token = _owner.set(owned)
+    try:
+        yield
+    finally:
+        _owner.reset(token)
+        owned.end()
 
 
 def clean_environment(
@@ -96,10 +130,11 @@ def _run(
     script: Sequence[str], environ: Mapping[str, str], timeout: float, folder: Path, *, stdout: int, stderr: int
 ) -> int | None:
     """Run a shell script with its arguments. Return the exit code, or None after the time limit."""
+    running = _owner.get().running
     with _leash() as leash:
         process = _shell(*script, cwd=folder, env=dict(environ), stdout=stdout, stderr=stderr)
         with _lock:
-            _running.add(process)
+            running.add(process)
         try:
             _tell(leash, process.pid)
             _tell(process)
@@ -110,7 +145,7 @@ def _run(
             _end(process)
             _close(process)
             with _lock:
-                _running.discard(process)
+                running.discard(process)
 
 
 @contextlib.contextmanager
@@ -149,27 +184,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Create a private temporary folder for the block; `kill_all` removes it too."""
+    """Create a private temporary folder for the block; the end of the run removes it too."""
+    folders = _owner.get().folders
     folder = Path(tempfile.gettempdir(), f"backout-{secrets.token_hex(8)}")
     with _lock:
-        _scratch.add(folder)  # before it exists, so that a signal in between leaves no folder
+        folders.add(folder)  # before it exists, so that a signal in between leaves no folder
     try:
         folder.mkdir(mode=0o700)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         with _lock:
-            _scratch.discard(folder)
-
-
-def kill_all() -> None:
-    """Kill all running programs and remove scratch folders, so that no probe outlives its run."""
-    with _lock:
-        left, folders = list(_running), list(_scratch)
-    for process in left:
-        _end(process)
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+            folders.discard(folder)
 
 
 def make_private_folder(folder: Path) -> None:

@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 from ops.app import database_guard, registry
@@ -19,7 +18,6 @@ from ops.core.timeline import EventKind, RunEvent
 from ops.database.guard_result import GuardResult
 from ops.engine.engine import RunOptions
 from ops.engine.signals import SignalHandler
-from ops.tools import process
 from sandbox import Sandbox
 from sandbox.faults import Fault, Faults
 from sandbox.records import RequestRecord, parse_body, sender_of
@@ -282,14 +280,6 @@ def effects_since(world: World, begin: int) -> list[RequestRecord]:
     return [each for each in sent if each.effect is not None and 200 <= each.effect < 300]
 
 
-def _wait_for_programs() -> None:
-    """Wait until a run that reads from Git does so no more: in one process, the end of another run kills its programs."""
-    idle = 0
-    while idle < 10:
-        sleep(0.01)
-        idle = 0 if process._scratch or process._running else idle + 1
-
-
 class Pause:
     """Runs `second` completely while `first` waits at a moment."""
 
@@ -311,8 +301,6 @@ class Pause:
         with self._first.paused():
             self.had_reached, self.written = self._first.asked.reached(), len(self._first.effects)
             self.was_proved = is_edge and self.had_reached
-            if "OPS_SOURCE" in self._first.asked.environ:
-                _wait_for_programs()
             try:
                 self._second.run()
             except BaseException as error:  # noqa: BLE001  raised again in the test's own thread

@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
 from ops.core.redaction import Redactor
+from ops.core.threads import start_call
 from ops.tools import process
 from tests.conftest import ROOT
 from tests.support.commands import has_ended
@@ -34,7 +37,8 @@ threading.Thread(target=busy, daemon=True).start()
 """
 """Each time that it waits for anything it goes on 50 ms later: a program has begun long before anything is noted of it."""
 LATE = """
-process.kill_all()
+with process.end_programs():
+    pass
 threading.Thread(target=run, args=[sys.argv[1]], daemon=True).start()
 while not Path("pid").exists():
     pass
@@ -65,6 +69,28 @@ def test_program_started_by_a_late_thread_ends(tmp_path: Path) -> None:
     assert run_in_python(LATE, "echo $$ >new; mv new pid; exec sleep 600", tmp_path) == 0
 
     assert has_ended(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.slow
+def test_end_of_one_run_leaves_the_programs_of_another(tmp_path: Path) -> None:
+    """Two runs of one process, each with a program in a thread and with scratch folders."""
+    pid, other = tmp_path / "pid", tmp_path / "other"
+
+    def start(name: Path) -> Future[process.FinishedProcess]:
+        argv = ["sh", "-c", f"echo $$ >{name}.new; mv {name}.new {name}; exec sleep 600"]
+        ended = start_call(lambda: process.run(argv, environ={}, timeout=60, redactor=Redactor(), folder=tmp_path))
+        while not name.exists():
+            time.sleep(0.01)
+        return ended
+
+    folders = process.scratch_folder(), process.scratch_folder()
+    with process.end_programs():
+        mine, folder = start(pid), folders[0].__enter__()
+        with process.end_programs():
+            ended, left = start(other), folders[1].__enter__()
+        assert (ended.result(timeout=30).code, left.exists()) == (-signal.SIGKILL, False)
+        assert (mine.done(), has_ended(int(pid.read_text())), folder.exists()) == (False, False, True)
+    assert (mine.result(timeout=30).code, folder.exists()) == (-signal.SIGKILL, False)
 
 
 @pytest.mark.slow
