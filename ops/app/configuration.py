@@ -193,6 +193,7 @@ def log_in(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> tupl
     `folder` is that of ops.yml. Nothing is looked for in a job or without a token, and no repository for a sandbox of
     Cloudflare alone.
     """
+    environ = actions.enter_operations(environ)
     if actions.is_job(environ) or not any(environ.get(name) for name in TOKENS):
         return environ, ""
     environ = add_server(environ, folder, redactor)

@@ -23,6 +23,7 @@ import click
 from ops.app.registry import discover_runbooks, find_runbook_file, runbook_names, scheduled_files
 from ops.cli.database import database
 from ops.cli.drill import drill, sandbox
+from ops.cli.guard import guard
 from ops.cli.help import HelpLine, sections_of
 from ops.cli.hold import hold
 from ops.cli.incident import evidence, incident, labels
@@ -58,7 +59,18 @@ CLOSED_PIPE = 128 + signal.SIGPIPE
 """The exit code that a shell reports for a program that wrote to a closed pipe."""
 CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 READ_ONLY_COMMANDS = {
-    *("status", "versions", "last", "check-outage", "watch", "doctor", "config check", "config schema", "hold check"),
+    *(
+        "status",
+        "versions",
+        "last",
+        "check-outage",
+        "watch",
+        "guard",
+        "doctor",
+        "config check",
+        "config schema",
+        "hold check",
+    ),
     *("incident show", "recover", "limits plan", "limits propose"),
     *scheduled_files(),
 }
@@ -113,6 +125,7 @@ cli.add_command(completion)
 cli.add_command(database)
 cli.add_command(drill)
 cli.add_command(evidence)
+cli.add_command(guard)
 cli.add_command(hold)
 cli.add_command(incident)
 cli.add_command(init)

@@ -85,7 +85,7 @@ class StepRequest:
         from ops.core.responders import RequestScope
         from ops.core.verdict import Verdict
         from ops.gate.attempts import refuse_requester
-        from ops.status.outage import read_outage
+        from ops.status.outage import describe_trouble, read_outage
         from ops.watch.automatic_step import claim_step, count_deployed_steps
         from ops.watch.record import find_incident
 
@@ -101,9 +101,8 @@ class StepRequest:
         by_hand = f"Somebody else can run: `{step.by_hand}`"
         refuse_requester(self.environ, self.redactor, self.requested_by, by_hand, scope)
         outage = read_outage(self.place, self.config, self.environ, self.redactor)
-        if signs := dict.fromkeys((*outage.finding.theirs, *outage.finding.possible)):
-            has = "has trouble" if outage.finding.theirs else "may have trouble"
-            raise step.refuse(f"a provider {has}, so an older version may not help: {'; '.join(signs)}")
+        if trouble := describe_trouble(outage):
+            raise step.refuse(trouble)
         deployed = count_deployed_steps(
             self.place, self.config, self.environ, self.redactor, incident=self.incident, relapsed=self.deployment
         )

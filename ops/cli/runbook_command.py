@@ -145,7 +145,11 @@ def start(runbook: Runbook[Any], params: Any, redactor: Redactor, given: Mapping
     """Run a runbook by the `common_options` that a person or job gave. `given` may have other fields of RunRequest."""
     from ops.app.run import RunRequest
 
-    how = {name: value for name, value in given.items() if name in {"dry_run", "yes", "as_json", "permit", "at_end"}}
+    how = {
+        name: value
+        for name, value in given.items()
+        if name in {"dry_run", "yes", "as_json", "permit", "at_end", "is_part"}
+    }
     fields = {name: value for name, value in given.items() if name not in how}
     return run(RunRequest(runbook=runbook, params=params, **fields), redactor, **how)
 
@@ -159,8 +163,12 @@ def run(
     as_json: bool,
     permit: Callable[[], object] = lambda: None,
     at_end: "Callable[[EndedRun], object]" = lambda _: None,
+    is_part: bool = False,
 ) -> int:
-    """Run a runbook, print and record it, and return the exit code. `at_end` is called last."""
+    """Run a runbook, print and record it, and return the exit code. `at_end` is called last.
+
+    `is_part`: another command prints the JSON result, as part of its own.
+    """
     from ops.app import run as app
 
     runbook, environment, config = request.runbook, request.environment, request.config
@@ -188,7 +196,8 @@ def run(
         published = publications.result(result, environ, redactor) if publications else ()
         for line in (*published, *([f"warning: {problem}"] if problem else [])):
             echo(line, err=True)
-        _show_end(request, result, configuration, record, as_json=as_json)
+        if not (is_part and as_json):
+            _show_end(request, result, configuration, record, as_json=as_json)
     at_end(result)
     return result.exit_code
 

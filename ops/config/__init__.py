@@ -22,6 +22,7 @@ from ops.config.sections import (
     Database,
     DurableObjects,
     GitHubConfig,
+    GuardConfig,
     KeptRowsStore,
     RotatedSecret,
     RuntimeConfig,
@@ -103,6 +104,9 @@ class Service(NamedModel):
     rehearse: bool = Field(
         default=False,
         description="Whether a rollback first runs its target at 0 % of the traffic and probes it there.",
+    )
+    guard: GuardConfig | None = Field(
+        default=None, description="Guard of each deployment (default: `ops guard` reports after 10m)."
     )
     compare: tuple[Annotated[str, Field(pattern=URL_PATH)], ...] = Field(
         default=("/",),

@@ -128,6 +128,8 @@ def _kinds(path: KeyPath, service: Mapping[str, Any]) -> Iterator[ConfigProblem]
     for kind in KINDS.keys() - given if given else ():
         for key in service.keys() & {*KINDS[kind]}:
             yield (*path, key), f"only a service with {kind} has it; leave it out"
+    if "worker" not in given and get_nested(service, "guard", "on_bad") == "rollback":
+        yield (*path, "guard", "on_bad"), "a guard rolls back no Pages site; write report"
 
 
 def _shared_access(data: Any) -> Iterator[ConfigProblem]:

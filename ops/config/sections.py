@@ -283,6 +283,19 @@ class AiConfig(ConfigModel):
     )
 
 
+class GuardConfig(ConfigModel):
+    """Guard of each deployment of a service, by `ops guard`."""
+
+    duration: Annotated[Seconds, between("10m", "1h")] = duration_field(
+        "10m", "Length of the guard from the deployment on, 10m to 1h.", alias="for"
+    )
+    on_bad: Literal["report", "rollback"] = Field(
+        default="report",
+        description="`report` a bad deployment on an incident only, or `rollback`: roll a Worker back too, "
+        "if its probes and Cloudflare's figures both show it.",
+    )
+
+
 class RuntimeConfig(ConfigModel):
     """A Worker that reads `ops/…` keys of a KV namespace and reports the values in effect at /__ops/runtime."""
 

@@ -61,6 +61,19 @@ def first_of(texts: Sequence[str], most: int = MOST_LISTED) -> list[str]:
     return [*texts[:most], f"and {more} more"] if more > 0 else [*texts]
 
 
+def leading_commit(message: str) -> str:
+    """Return the commit that a message begins with, as some pipelines write it; empty if there is none."""
+    first = message.strip().partition(" ")[0].partition("\n")[0].strip(":")
+    return first if is_sha(first) else ""
+
+
+def is_same_commit(wanted: str, name: str) -> bool:
+    """Return whether a name is the wanted one, or both are beginnings of the same SHA."""
+    sha = wanted.lower()
+    both = is_sha(sha) and is_sha(name)
+    return bool(name) and (wanted == name or (both and (name.startswith(sha) or sha.startswith(name))))
+
+
 def nearest_name(name: str, known: Iterable[str]) -> str:
     """Return the known name closest to `name`, or "" if none is close."""
     import difflib  # here, because only a mistake needs it

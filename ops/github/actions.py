@@ -159,6 +159,19 @@ def is_job(environ: Mapping[str, str]) -> bool:
     return environ.get("GITHUB_ACTIONS") == "true"
 
 
+def enter_operations(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the variables for the repository in OPERATIONS_REPOSITORY; unchanged without it.
+
+    A job of the application's repository sets it. Its run is none of the operations repository, so its number is left
+    out: records and links would name another run.
+    """
+    operations = environ.get("OPERATIONS_REPOSITORY", "")
+    if not operations or operations.lower() == environ.get("GITHUB_REPOSITORY", "").lower():
+        return environ
+    kept = {name: value for name, value in environ.items() if name not in {"GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT"}}
+    return {**kept, "GITHUB_REPOSITORY": operations}
+
+
 def run_links(environ: Mapping[str, str], incident: int | None) -> dict[str, str]:
     """Return the URLs of the incident and of the workflow run, as far as they are known."""
     page, run = repository_page(environ), run_id(environ)

@@ -225,6 +225,24 @@ def find_open_incident(repository: "Repository", run: str) -> int | None:
     return None
 
 
+def find_own_incidents(repository: "Repository", run: str, *, since: datetime) -> "list[Issue]":
+    """Return the incidents that changed since then and have the record of that run in their body, also closed ones.
+
+    Only those of the bot and of this token count: anybody may write a record into an issue.
+    """
+    own = {BOT, own_login(repository)}
+    incidents = [each for each in list_recent_incidents(repository, since) if author_login(each) in own]
+    records = ((each, read_record(each.body or "")) for each in incidents)
+    return [each for each, record in records if record is not None and record.run == run]
+
+
+def close_duplicate(repository: "Repository", number: int, first: int) -> None:
+    """Close an incident that another one came before."""
+    issue = repository.get_issue(number)
+    issue.create_comment(f"Duplicate of #{first}, which was opened at the same time.")
+    issue.edit(state="closed", state_reason="not_planned")
+
+
 def list_open_incidents(repository: "Repository") -> "list[Issue]":
     """Return the open incidents, newest first."""
     incidents = repository.get_issues(state="open", labels=[INCIDENT], sort="created", direction="desc")

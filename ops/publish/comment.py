@@ -189,10 +189,13 @@ def render_approval(code: str, runbook: str, login: str, link: str) -> str:
     return f"**Approved** by {code_span('@' + login)}: the request `{code}` of {code_span(runbook)}{where}"
 
 
-def render_incident(*, service: str, severity: str = "", symptom: str = "") -> str:
+def render_incident(
+    *, service: str, environment: str = "", severity: str = "", symptom: str = "", began: str = ""
+) -> str:
     """Return the body of an incident issue, in the layout of the issue form, which `ops.github.issues` reads."""
     template = load_templates().get_template("incident.md.j2")
-    return collapse_blank_lines(template.render(service=service, severity=severity, symptom=symptom)).strip()
+    text = template.render(service=service, environment=environment, severity=severity, symptom=symptom, began=began)
+    return collapse_blank_lines(text).strip()
 
 
 def render_result(result: EndedRun, contacts: "Iterable[Contact]") -> str:

@@ -58,6 +58,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params"]):
             default="",
             laptop_only=True,
         )
+        deployment: str = param("Deployment ID that must be live, else refuse", default="", laptop_only=True)
         no_rehearsal: bool = param("Skip the rehearsal that ops.yml asks for", default=False)
 
     name = "rollback-worker"
@@ -101,7 +102,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params"]):
         *,
         latest: WorkerVersion | None,
     ) -> StepPlan:
-        if to is None and history.live.displaced is not None:
+        if to is None and history.live.displaced is not None and not ctx.params.deployment:
             return _plan_repair(ctx, service, history, history.live.displaced)
         choice, active = _decide(ctx, history, to)
         if to is None and active is not None:
@@ -112,7 +113,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params"]):
         if to and (reupload.is_already_live(history, to, latest) if latest else is_live):
             summary = f"{describe_split(to)} is already live{' with the current secrets' if latest else ''}"
             return _plan_nothing(ctx, service, history, choice, schemas, summary=summary, reason=Reason.ALREADY_LIVE)
-        refusals.check_not_superseded(history.live, ctx.request.requested_at)
+        refusals.check_not_superseded(history.live, ctx.request.requested_at, ctx.params.deployment)
         if to is None and not choice.candidates:
             ways = rollback_target.list_fallbacks(history, choice)
             raise refusals.no_target_refusal(
@@ -428,12 +429,11 @@ def _leftovers(ctx: Context[RollbackWorker.Params], history: WorkerHistory) -> t
 def _rehearsal_obstacle(
     ctx: Context[RollbackWorker.Params], service: "Service", history: WorkerHistory, split: Split
 ) -> str | None:
-    given = ctx.params
     if not service.rehearse or not rehearsal.find_new_version(history.live.split, split):
         return None
-    if given.no_rehearsal:
+    if ctx.params.no_rehearsal:
         return "--no-rehearsal was passed"
-    is_checked = not given.current_secrets and not given.accept_changed_secrets
+    is_checked = not ctx.params.current_secrets and not ctx.params.accept_changed_secrets
     return rehearsal.find_obstacle(service, history, split, is_checked=is_checked)
 
 

@@ -132,6 +132,14 @@ class OutageReport:
         return f"{step} GitHub has trouble too: run commands on a laptop." if is_late else step
 
 
+def describe_trouble(report: OutageReport) -> str:
+    """Return why an older version may not help; empty if no provider has trouble."""
+    finding = report.finding
+    signs = dict.fromkeys((*finding.theirs, *finding.possible))
+    has = "has trouble" if finding.theirs else "may have trouble"
+    return f"a provider {has}, so an older version may not help: {'; '.join(signs)}" if signs else ""
+
+
 def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> OutageReport:
     """Read all signs in parallel, and judge them. A place without a service means all services.
 

@@ -34,6 +34,8 @@ class LiveVersions:
     bad_since: datetime | None = None
     is_rollback: bool = False
     """Whether our mark says that the watched deployment is a rollback."""
+    predecessors: tuple[str, ...] = ()
+    """Versions that the guarded deployment replaced; their share of failures is the one from before."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +171,15 @@ def _judge_version(state: WatchState, version: str, live: LiveVersions, traffic:
 
 
 def count_before(traffic: WorkerTraffic, live: LiveVersions) -> Count:
-    """Return the samples of the live versions on the days before the bad deployment; none if that is unknown."""
-    before = live.bad_since.date() if live.bad_since else None
-    rows = [row for row in traffic.days if row.version in live.versions and before and row.start.date() < before]
+    """Return the samples before the change; none if they are unknown.
+
+    Before a guarded deployment these are its predecessors', else those of the live versions before the bad one.
+    """
+    if live.predecessors:
+        rows = [row for row in traffic.days if row.version in live.predecessors]
+    else:
+        before = live.bad_since.date() if live.bad_since else None
+        rows = [row for row in traffic.days if row.version in live.versions and before and row.start.date() < before]
     return Count(traffic.recent.since, sum(row.samples for row in rows), sum(row.failed_samples for row in rows))
 
 

@@ -7,6 +7,7 @@ Our own requests are left out: of a host by their user agent; of a Worker by the
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from ops.core.sequential_test import Count, judge_share
 from ops.core.verdict import Verdict
 from ops.watch.judgment import MINUTE, RATES, SETTLED
 from ops.watch.own_requests import count_requests, probes_with_other_agent
-from ops.watch.state import INTERVAL, WatchState
+from ops.watch.state import WatchState
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.records import HostMinute
@@ -30,12 +31,10 @@ WITHIN = timedelta(minutes=8)
 PAUSE = timedelta(minutes=1)
 QUERY_TIMEOUT = 5.0
 """Seconds after which a query of the analytics ends; it is sent once."""
-ROUNDS_PER_MINUTE = MINUTE // INTERVAL + 1
-"""Most rounds of probes in a minute, with one of another command."""
 SERVER_ERROR, MAINTENANCE = 500, 503
 """Lowest status of a failed response; the status of a closed service."""
 WATCHES = 2
-"""Watches at the same time, at most: a person may start one beside that of the job."""
+"""Watches or guards at the same time, at most: a person may start one beside that of the job."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def read_second_source(session: Session, service: "Service", state: WatchState) 
     now = session.clock.now()
     period = Period(state.started_at, max(now, state.started_at + timedelta(seconds=1)))
     said = []
-    for name, read in (("host", _count_host), ("Worker", _count_worker)):
+    for name, read in (("host", _count_host), ("Worker", partial(_count_worker, interval=state.interval))):
         try:
             subject, counts = read(session, service, period)
         except (ProviderError, ConfigError) as error:
@@ -108,12 +107,14 @@ def _count_minutes(rows: "Iterable[HostMinute]") -> Iterator[Count]:
         yield Count(start, sum(row.samples for row in of), failed)
 
 
-def _count_worker(session: Session, service: "Service", period: Period) -> tuple[str, list[Count]]:
+def _count_worker(
+    session: Session, service: "Service", period: Period, *, interval: timedelta
+) -> tuple[str, list[Count]]:
     """Return the Worker, and per complete minute the samples beyond our own requests, which may all have failed.
 
-    Raises ProviderError; ConfigError if the number of our own requests is unknown.
+    `interval`: from round to round. Raises ProviderError; ConfigError if the number of our own requests is unknown.
     """
-    own = _most_requests(session, service)
+    own = _most_requests(session, service, interval)
     traffic = records.read_worker_traffic(
         session.client,
         session.account_id,
@@ -134,8 +135,11 @@ def _count_worker(session: Session, service: "Service", period: Period) -> tuple
     return service.worker, list(counts())
 
 
-def _most_requests(session: Session, service: "Service") -> int:
-    """Return the most requests a minute that watches send to the Worker. Raises ConfigError if that is unknown."""
+def _most_requests(session: Session, service: "Service", interval: timedelta) -> int:
+    """Return the most requests a minute that watches send to the Worker, and one other command.
+
+    Raises ConfigError if that is unknown.
+    """
     sharing = [each for each in session.environment.services.values() if each.worker == service.worker]
     probes = [probe for each in sharing for probe in each.watched_probes]
-    return WATCHES * ROUNDS_PER_MINUTE * count_requests(probes)
+    return WATCHES * (MINUTE // interval + 1) * count_requests(probes)

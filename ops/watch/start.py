@@ -29,7 +29,7 @@ from ops.watch.record import RECENT, WATCH, WatchRecord, find_incident
 from ops.watch.second_source import read_second_source
 from ops.watch.state import MAX_PAUSE, parse_state
 from ops.watch.text import CommandNames, chat_text, render_comment, render_notice
-from ops.watch.watch import Watch, run_watches
+from ops.watch.watch import Watch, run_side_by_side
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
@@ -68,7 +68,7 @@ def watch_services(
             )
             for each in places
         ]
-        return run_watches(watches, session.clock, duration)
+        return run_side_by_side([each.rounds(duration) for each in watches], session.clock)
 
 
 def _build_watch(

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from ops.config.types import LONGEST_WATCH, extend_watch
 from ops.core.clock import MAX_CLOCK_SKEW, format_rfc3339, parse_utc
@@ -72,7 +72,7 @@ class WatchState:
     def time_of(self, number: int) -> datetime:
         return self.started_at + number * self.interval
 
-    def with_round(self, number: int, verdict: Verdict) -> "WatchState":
+    def with_round(self, number: int, verdict: Verdict) -> Self:
         """Return the state with this round. Rounds before it that nobody probed become visible."""
         return replace(self, rounds=self.rounds.ljust(number, NOT_PROBED) + _LETTERS[verdict])
 

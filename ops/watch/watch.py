@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ops.app.session import Session
 from ops.cloudflare import records
@@ -36,6 +36,7 @@ PAUSES = (0.0, 5.0, 25.0)
 """Seconds before each try to publish the end."""
 MAX_ROUNDS = 8
 """Rounds of several services that run at the same time."""
+R = TypeVar("R")
 Rounds = Generator[datetime, None, WatchResult]
 """Yields the time of each next round, until which its caller waits, and returns the result."""
 NO_RATES = "Cloudflare has none for a site"
@@ -292,33 +293,30 @@ class Watch:
             self._record.save(self._text(result), build_record(result), result.state)
 
 
-def run_watches(watches: Sequence[Watch], clock: "Clock", duration: timedelta) -> list[WatchResult]:
-    """Run the watches side by side, and return their results in order. Raises ProviderError."""
-    running, results = [each.rounds(duration) for each in watches], dict[int, WatchResult]()
-    due = dict.fromkeys(range(len(running)), clock.now())
+def run_side_by_side(running: Sequence[Generator[datetime, None, R]], clock: "Clock") -> list[R]:
+    """Run the rounds of several services side by side, and return their results in order. Raises ProviderError."""
+    results, due = dict[int, R](), dict.fromkeys(range(len(running)), clock.now())
     while due:
         moment = min(due.values())
         if (seconds := (moment - clock.now()).total_seconds()) > 0:
             clock.sleep(seconds)
         now = [number for number, at in due.items() if at <= max(moment, clock.now())]
-        for number, ended in zip(
-            now, run_in_batches([partial(_advance, running[each]) for each in now], MAX_ROUNDS), strict=True
-        ):
-            if isinstance(ended, WatchResult):
-                results[number] = ended
+        advances = [partial(_advance, running[each], results, each) for each in now]
+        for number, following in zip(now, run_in_batches(advances, MAX_ROUNDS), strict=True):
+            if following is None:
                 del due[number]
             else:
-                due[number] = ended
+                due[number] = following
     return [results[number] for number in range(len(running))]
 
 
-def _advance(rounds: Rounds) -> datetime | WatchResult:
-    """Return the time of the next round, or the result."""
+def _advance(rounds: Generator[datetime, None, R], results: dict[int, R], number: int) -> datetime | None:
+    """Return the time of the next round; None once the result is known."""
     try:
         return next(rounds)
     except StopIteration as end:
-        result: WatchResult = end.value
-        return result
+        results[number] = end.value
+        return None
 
 
 def _live_versions(deployments: "list[WorkerDeployment]", state: WatchState) -> LiveVersions:

@@ -7,7 +7,7 @@ from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.workers import Split, WorkerVersion, short_id
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Reason, Refused
-from ops.core.names import first_of, is_sha, quote_name
+from ops.core.names import first_of, is_same_commit, is_sha, leading_commit, quote_name
 from ops.workers.rollback_target import parse_target
 
 
@@ -17,7 +17,7 @@ def parse_request(to: str, to_commit: str, versions: Iterable[WorkerVersion]) ->
     versions = list(versions)
     if not to_commit:
         return parse_target(to, versions) if to else None
-    names = {each.id: (each.tag, "" if is_sha(each.tag) else _leading_commit(each.message)) for each in versions}
+    names = {each.id: (each.tag, "" if is_sha(each.tag) else leading_commit(each.message)) for each in versions}
     times = {each.id: format_utc(each.created_on) if each.created_on else "" for each in versions}
     return ((resolve_commit(to_commit, names, times, "deployable version"), 100.0),)
 
@@ -41,7 +41,7 @@ def resolve_commit(text: str, names: Mapping[str, tuple[str, ...]], times: Mappi
         Refused: none has it, or several do.
     """
     wanted = text.strip()
-    matching = [version for version, own in names.items() if any(_is_named(wanted, name) for name in own)]
+    matching = [version for version, own in names.items() if any(is_same_commit(wanted, name) for name in own)]
     if len(matching) == 1:
         return matching[0]
     if matching:
@@ -64,15 +64,3 @@ def resolve_commit(text: str, names: Mapping[str, tuple[str, ...]], times: Mappi
 def _shorten(name: str) -> str:
     """Return a commit or tag so that it can be passed again: the first digits name a commit, but no tag."""
     return quote_name(name[:12] if is_sha(name) else name)
-
-
-def _leading_commit(message: str) -> str:
-    """Return the commit that a message begins with, as some pipelines write it; empty if there is none."""
-    first = message.strip().partition(" ")[0].partition("\n")[0].strip(":")
-    return first if is_sha(first) else ""
-
-
-def _is_named(wanted: str, name: str) -> bool:
-    sha = wanted.lower()
-    both = is_sha(sha) and is_sha(name)
-    return bool(name) and (wanted == name or (both and (name.startswith(sha) or sha.startswith(name))))

@@ -119,13 +119,22 @@ def unconfirmed_marks_refusal(
     )
 
 
-def check_not_superseded(live: WorkerDeployment, requested_at: datetime | None) -> None:
-    """Refuse if a deployment is newer than the request: it may already be the fix."""
+def check_not_superseded(live: WorkerDeployment, requested_at: datetime | None, deployment: str = "") -> None:
+    """Refuse if a deployment is newer than the request, or another one than the request names is live.
+
+    It may already be the fix.
+    """
     if requested_at is not None and live.created_on > requested_at:
         raise Refused(
             f"a deployment is newer than this request ({format_utc(requested_at)}): {describe_deployment(live)}",
             reason=Reason.WORLD_MOVED,
             hint="Check whether it fixed the problem. If not, send the request again.",
+        )
+    if deployment and not live.id.startswith(deployment):
+        raise Refused(
+            f"another deployment than {short_id(deployment)} is live: {describe_deployment(live)}",
+            reason=Reason.WORLD_MOVED,
+            hint="Check whether it fixed the problem. If not, run the command without `--deployment`.",
         )
 
 

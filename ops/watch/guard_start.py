@@ -1,0 +1,117 @@
+"""Start guards with clients and probes, and ask for the second source of a rollback."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.app.configuration import probe_environ, read_config, register_secrets
+from ops.app.scope import Place
+from ops.app.session import Session
+from ops.config.probes import ProbeSet
+from ops.core.redaction import Redactor
+from ops.core.verdict import ProbeObservation, Verdict
+from ops.pages.snapshot import SiteClients, SiteContent, live_content
+from ops.watch.guard import Guard, GuardRequest, GuardResult
+from ops.watch.second_source import PAUSE, WITHIN, SecondSource, read_second_source
+from ops.watch.watch import run_side_by_side
+
+if TYPE_CHECKING:
+    from ops.config import Service
+
+
+@dataclass(frozen=True)
+class GuardPlace:
+    """A deployment to guard."""
+
+    place: Place
+    request: GuardRequest
+    duration: timedelta
+
+
+@dataclass(frozen=True)
+class RollbackEvidence:
+    """Evidence for the rollback of a bad deployment, beside its probes."""
+
+    result: GuardResult
+    """The guard, with what is live now."""
+    source: SecondSource
+    is_healthy_now: bool = False
+
+
+class Guards:
+    """Guards of services in one environment, side by side."""
+
+    def __init__(
+        self,
+        session: Session,
+        run_round: Callable[[ProbeSet], ProbeObservation],
+        redactor: Redactor,
+        on_round: Callable[[GuardResult], object],
+    ) -> None:
+        self._session, self._run_round = session, run_round
+        self._redactor, self._on_round = redactor, on_round
+        self._guards: dict[str, Guard] = {}
+
+    def run(self, places: Sequence[GuardPlace]) -> list[GuardResult]:
+        """Guard the deployments, and return the redacted results. Raises ProviderError and Refused."""
+        rounds = [self._guard(each.place.service).rounds(each.request, each.duration) for each in places]
+        return run_side_by_side(rounds, self._session.clock)
+
+    def wait_for_second_source(self, result: GuardResult, show: Callable[[str], object]) -> RollbackEvidence:
+        """Wait until Cloudflare's figures show that requests of others fail too, and probe once more.
+
+        The figures come about five minutes late. The wait ends early if another deployment is live.
+        """
+        guard, clock = self._guard(result.service), self._session.clock
+        service, until = self._session.environment.service(result.service), clock.now() + WITHIN
+        while True:
+            seen = read_second_source(self._session, service, result.state)
+            result = replace(result, deployment=guard.look_again(result.deployment))
+            if seen.is_shown or result.is_replaced or clock.now() >= until:
+                is_healthy = seen.is_shown and guard.is_healthy_now(result.deployment)
+                return RollbackEvidence(result, self._redactor.redact_value(seen), is_healthy)
+            show(self._redactor.redact_text(seen.text))
+            clock.sleep(PAUSE.total_seconds())
+
+    def _guard(self, name: str) -> Guard:
+        if name not in self._guards:
+            service = self._session.environment.service(name)
+            content = live_content(SiteClients(self._session, self._session), service) if service.pages else None
+            probe = partial(_probe, self._run_round, service, content)
+            self._guards[name] = Guard(self._session, service, probe, redactor=self._redactor, on_round=self._on_round)
+        return self._guards[name]
+
+
+@contextmanager
+def open_guards(
+    environment: str,
+    config_path: Path,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    *,
+    on_round: Callable[[GuardResult], object],
+) -> Iterator[Guards]:
+    """Yield the guards of an environment. Raises ConfigError."""
+    config, _ = read_config(config_path)
+    names = register_secrets(environ, config, redactor)
+    with ExitStack() as ending:
+        session = Session(config.environment(environment), environ, ending, config)
+        runner = session.probe_runner(probe_environ(environ, names), redactor, config_path.parent.resolve())
+        yield Guards(session, runner.run_round, redactor, on_round)
+
+
+def _probe(
+    run_round: Callable[[ProbeSet], ProbeObservation],
+    service: "Service",
+    content: SiteContent | None,
+    versions: frozenset[str],
+) -> ProbeObservation:
+    """Run one round without browsers, which take too long for it."""
+    seen = run_round(ProbeSet(service.url, service.watched_probes, service.verify, versions, find_content=content))
+    if content is not None and seen.verdict == Verdict.INCONCLUSIVE:
+        content.forget()
+    return seen
