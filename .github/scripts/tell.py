@@ -1,5 +1,5 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: 5a57c37daaaae24d
+# digest: 272a65f628f3e08a
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
@@ -467,7 +467,7 @@ def read_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:
 def _skipped_ends(jobs: Jobs) -> list[str]:
     """Return re-run jobs that end a state. GitHub skips them, because their attempt is another one."""
     timed = [name for name in jobs.acting if jobs.outputs(name).get("ends_at")]
-    ends = [prefix + name for name in timed for prefix in ("wait-", "end-")]
+    ends = ["wait", *(prefix + name for name in timed for prefix in ("wait-", "end-"))] if timed else []
     return [name for name in ends if name in jobs.needs and jobs.needs[name]["result"] == "skipped"]
 
 

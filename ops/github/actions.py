@@ -29,6 +29,7 @@ GATE_OUTPUTS = {
     "go": "`true` if the recovery may start, else `false`",
     "report": "`true` if a report is due afterwards, else `false`",
     "check": "`true` if a check for an outage is due; it only reads",
+    "job": "id of the job that recovers; empty if none may start",
     "runbook": "runbook of the run",
     "power": "GitHub environment with the secrets of the runbook: `recovery`, `security` or `database`",
     "params": "parameters of the runbook, as a JSON object",

@@ -58,10 +58,13 @@ class ActingJob:
     needs_approval: bool = False
     """Whether a second person approves plans of its runbooks."""
 
-    end_command: str = ""
-    """Command of a later job that ends a temporary state of the runbooks."""
+    end: "ActingJob | None" = None
+    """The later job that ends a temporary state of the runbooks."""
 
-    sources: Collection[str] = ()
+    command: str = ""
+    """The one command that the job runs; "" if it runs any of several runbooks."""
+
+    sources: tuple[str, ...] = ()
     """Repositories with migrations, one of which another job fetches; "" is this repository."""
 
     closes: bool = False
@@ -140,12 +143,23 @@ def _acting_job(
         expressions(config, github_environment, reads),
         environment.approval_environment if github_environment in environment.approval else "",
         any(runbook.needs_approval for runbook in runbooks),
-        next((runbook.timed_end.command for runbook in runbooks if runbook.timed_end), ""),
+        _end_job(config, github_environment, environment, runbooks),
+        runbooks[0].name if len(runbooks) == 1 else "",
         _sources(environment) if any(runbook.job.reads_source for runbook in runbooks) else (),
         any(_closes(runbook) for runbook in runbooks),
         _automatic(config, runbooks),
         _sites(environment, runbooks),
     )
+
+
+def _end_job(
+    config: "Config", github_environment: str, environment: "Environment", runbooks: Sequence[AnyRunbook]
+) -> ActingJob | None:
+    """Return the job that ends a temporary state of the runbooks; None if they make none, or end one themselves."""
+    ends = (each.timed_end.command for each in runbooks if each.timed_end and each.timed_end.command != each.name)
+    if not (command := next(ends, "")):
+        return None
+    return _acting_job(config, github_environment, environment, [registry.load_runbook(command)])
 
 
 def _closes(runbook: AnyRunbook) -> bool:
@@ -159,8 +173,8 @@ def _automatic(config: "Config", runbooks: Sequence[AnyRunbook]) -> list[str]:
     return [each.name for each in runbooks if each.after_relapse(each.example, "") is not None]
 
 
-def _sources(environment: "Environment") -> Collection[str]:
-    return {each.repository or "" for each in environment.databases.values() if each.migrations}
+def _sources(environment: "Environment") -> tuple[str, ...]:
+    return tuple(dict.fromkeys(each.repository or "" for each in environment.databases.values() if each.migrations))
 
 
 def has_github_copies(config: "Config") -> bool:

@@ -215,7 +215,7 @@ def read_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:
 def _skipped_ends(jobs: Jobs) -> list[str]:
     """Return re-run jobs that end a state. GitHub skips them, because their attempt is another one."""
     timed = [name for name in jobs.acting if jobs.outputs(name).get("ends_at")]
-    ends = [prefix + name for name in timed for prefix in ("wait-", "end-")]
+    ends = ["wait", *(prefix + name for name in timed for prefix in ("wait-", "end-"))] if timed else []
     return [name for name in ends if name in jobs.needs and jobs.needs[name]["result"] == "skipped"]
 
 

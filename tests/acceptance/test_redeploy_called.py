@@ -45,7 +45,7 @@ def test_label_builds_and_deploys_the_commit_before(world: World, pip_cache: Pat
         (run,) = hub.runs
         log = "\n".join(runner.log(run.id))
 
-    jobs = ("gate", "fetch-production", "build-production", "recovery-production", "report")
+    jobs = ("gate", "fetch-production", "build", "recovery-production", "report")
     assert ran(run) == dict.fromkeys(jobs, "success"), log
     live = world.sandbox.pages.projects[SITE].live
     assert live is not None

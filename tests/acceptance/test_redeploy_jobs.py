@@ -33,7 +33,7 @@ class Way:
 
     params: Mapping[str, str]
     fetch: str = "fetch-production"
-    build: str = "build-production"
+    build: str = "build"
     deploy: str = "recovery-production"
 
     @cached_property

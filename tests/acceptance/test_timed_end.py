@@ -55,7 +55,7 @@ def test_timed_maintenance_is_reopened_by_later_job(world: World, pip_cache: Pat
         assert run.conclusion == "success", log
         jobs = conclusions(run)
         ran = {name for name, conclusion in jobs.items() if conclusion == "success"}
-        assert ran == {"gate", "security-production", "wait-security-production", "end-security-production", "report"}
+        assert ran == {"gate", "security-production", "wait", "end-security-production", "report"}
         assert place.serves(f"{HOST}/") == "home"
         closed, opened = read_bodies(hub, number)
         assert "The whole of api is offline as requested" in closed

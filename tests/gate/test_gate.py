@@ -40,6 +40,7 @@ def test_label_by_writer_is_accepted_and_removed(job: Job) -> None:
         "answered": "",
         "report": "true",
         "check": "",
+        "job": "recovery-production",
         "runbook": "rollback-worker",
         "power": "recovery",
         "environment": "production",

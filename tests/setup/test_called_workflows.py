@@ -68,7 +68,7 @@ def test_called_files_do_not_grow_with_the_services() -> None:
     for name in one:
         small, large = (NAMES.sub("", each[name].partition("# digest:")[2][18:]) for each in (one, forty))
         assert small == large, name
-    assert {"fetch-database-staging", "recovery-production"} <= {*plain_yaml.load(forty["recover"])["jobs"]}
+    assert {"fetch-migrations", "recovery-production"} <= {*plain_yaml.load(forty["recover"])["jobs"]}
 
 
 @pytest.mark.parametrize(

@@ -95,9 +95,23 @@ def test_canceled_run_stops_waiting() -> None:
     """GitHub evaluates the condition again: a job with always() would wait for hours, and cost minutes."""
     jobs_ = workflow("recover")["jobs"]
 
-    for name in ("wait-security-production", "end-security-production"):
+    for name in ("wait", "end-security-production"):
         assert jobs_[name]["if"].startswith("!cancelled() && ")
         assert "always()" not in jobs_[name]["if"]
+
+
+@pytest.mark.parametrize("name", ["reference", "ten_services"])
+def test_job_that_ends_a_state_has_the_secrets_of_that_command_alone(name: str) -> None:
+    path = CONFIGURATIONS[name]
+    found = workflow("recover", path)["jobs"]
+    acting = {key.removeprefix("end-"): key for key in found if key.startswith("end-")}
+
+    for first, key in acting.items():
+        given, secrets = secrets_of(found[first]["steps"][-1]), secrets_of(found[key]["steps"][-1])
+        token = config(path).environments[first.partition("-")[2]].token
+        assert token in secrets < given
+        assert not {each for each in secrets if each.startswith(("NEW_", "OLD_", "GH_"))}
+    assert acting
 
 
 @pytest.mark.sampled
@@ -116,7 +130,7 @@ def test_reopening_jobs_have_unique_ids_per_github_environment(end: str) -> None
     recover = dict(workflows.render(accepted, {**discover_runbooks(), "other": other}))["recover"]
 
     ids = re.findall(r"^  ([a-z][\w-]*):\n    name:", recover, re.MULTILINE)
-    assert {"wait-recovery-production", "end-security-production"} <= {*ids}
+    assert {"wait", "end-recovery-production", "end-security-production"} <= {*ids}
     assert len(ids) == len({*ids})
 
 
@@ -128,7 +142,7 @@ def test_answer_about_the_recovery_waits_for_no_long_job(path: Path) -> None:
         found = parse_file(each)["jobs"]
         if "tell" not in found:
             continue
-        late = {key for key in found if key.startswith(("watch", "wait-", "end-", NEXT))}
+        late = {key for key in found if key.startswith(("watch", "wait", "end-", NEXT))}
         assert not _all_needs(found, "tell") & late
         if not late:
             assert "tell-later" not in found
@@ -148,7 +162,7 @@ def _all_needs(found: Mapping[str, Any], job: str) -> set[str]:
 def test_commit_is_built_in_jobs_of_its_own_file() -> None:
     """The jobs of other recoveries hold a token, so none of them may build a commit."""
     found = workflow("redeploy")["jobs"]
-    fetch, build, deploy = (f"{name}-production" for name in ("fetch", "build", "recovery"))
+    fetch, build, deploy = "fetch-production", "build", "recovery-production"
 
     assert {fetch, build, deploy} <= found.keys()
     assert "environment" not in found[build]

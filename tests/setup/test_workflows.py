@@ -232,8 +232,8 @@ def test_permissions_timeouts_and_groups_are_per_job(path: Path) -> None:
         for key, job in parse_file(each)["jobs"].items():
             if "uses" in job:
                 continue
-            assert job["timeout-minutes"] <= (310 if key.startswith("wait-") else 70 if key == "watch" else 30)
-            assert not key.startswith("wait-") or ("environment" not in job and "secrets." not in str(job["steps"]))
+            assert job["timeout-minutes"] <= (310 if key == "wait" else 70 if key == "watch" else 30)
+            assert key != "wait" or ("environment" not in job and "secrets." not in str(job["steps"]))
             assert ("concurrency" in job) == (key not in {"tell", "tell-later", "answer"})
 
 
