@@ -54,6 +54,7 @@ INCOMPLETE, UNCLEAR = 4, 5
 @click.option("--token-location", default="", help="Place where people on call find the token")
 @click.option("--contact", default="", help="Person to call when a recovery fails: name, number or link")
 @click.option("--repository", default="", metavar="OWNER/NAME", help="Repository of the application, for links")
+@click.option("--label", "labels", multiple=True, metavar="SERVICE", help="Service with a label (default: an only one)")
 @click.option("--owner", default="", metavar="@TEAM", help="GitHub user or team that reviews changes")
 @click.option("--actions", default="", metavar="OWNER/NAME@SHA", help="Commit of Backout (default: this program's)")
 @click.option("--force", multiple=True, metavar="FILE", help="File to overwrite, such as README.md (repeatable)")
@@ -74,6 +75,7 @@ def init(
     token_location: str,
     contact: str,
     repository: str,
+    labels: tuple[str, ...],
     owner: str,
     actions: str,
     force: tuple[str, ...],
@@ -94,7 +96,7 @@ def init(
 
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not (yes or as_json)
     request = InitRequest(accounts, workers, sites, urls, tokens, repository, wrangler)
-    target = command.InitTarget(folder, owner, token_location, contact, actions, frozenset(force))
+    target = command.InitTarget(folder, owner, token_location, contact, actions, frozenset(force), labels)
 
     environ = require_github_com(os.environ, folder, redactor)
     if asks and not wrangler and not environ.get(DEFAULT_TOKEN):

@@ -97,6 +97,23 @@ def test_worker_with_assets_and_own_token_name(shop: Team) -> None:
 
 
 @pytest.mark.slow
+def test_labels_are_those_that_the_team_asks_for(shop: Team) -> None:
+    unknown = shop.init("--label", "shop-wbe")
+    assert (unknown.code, shop.folder.exists()) == (2, False)
+    assert all(name in unknown.err for name in ("shop-wbe", "shop-api", "shop-web"))
+
+    assert shop.init().code == 0
+    assert "labels" not in config(shop)
+    assert shop.init("--label", "shop-web", "--force", "ops.yml", "--force", "README.md").code == 0
+    assert config(shop)["labels"] == {
+        "recover:shop-web": {
+            "runbook": "rollback-worker",
+            "environment": "production",
+            "params": {"service": "shop-web"},
+        }
+    }
+
+
 def test_service_without_address_is_left_out_and_named(shop: Team) -> None:
     outcome = shop.init()
 

@@ -46,7 +46,7 @@ def test_readme_fits_on_a_screen(written: Team) -> None:
     readme = written.files()["README.md"]
 
     assert len(readme.splitlines()) <= 40
-    for text in ("recover:shop-web", "rollback-worker", "`CLOUDFLARE_API_TOKEN`: 1Password: cloudflare-recovery"):
+    for text in ("or type the command", "rollback-worker", "`CLOUDFLARE_API_TOKEN`: 1Password: cloudflare-recovery"):
         assert text in readme
     assert config(written)["environments"]["production"]["token_location"] == "1Password: cloudflare-recovery"
 
@@ -105,15 +105,15 @@ def test_force_overwrites_only_the_named_file(written: Team) -> None:
     outcome = written.init("--force", "README.md")
 
     assert "overwritten: README.md" in outcome.out
-    assert "recover:shop-web" in written.files()["README.md"]
+    assert "rollback-worker" in written.files()["README.md"]
     assert "status: 204" in written.config.read_text()
 
 
 def test_other_files_follow_the_kept_configuration(written: Team) -> None:
     """A service that the team removed from ops.yml is in no other file."""
     text = written.config.read_text()
-    kept = text[: text.index("      shop-api:")] + text[text.index("\nlabels:") : text.index("  recover:shop-api")]
-    written.config.write_text(kept + "\n" + text[text.index("github:") :])
+    kept = text[: text.index("      shop-api:")] + text[text.index("\ngithub:") :]
+    written.config.write_text(kept)
     (written.folder / "README.md").unlink()
 
     assert written.init().code == 2

@@ -25,7 +25,7 @@ from ops.render import TEMPLATES, load_templates
 from ops.setup import action_pins, sync, team_file, workflows
 from ops.setup.github_secrets import token_url
 from ops.setup.init.discovery import Discovery, InitRequest
-from ops.setup.init.proposal import ConfigProposal, EnvironmentProposal, render_config
+from ops.setup.init.proposal import RUNBOOKS, ConfigProposal, EnvironmentProposal, ServiceProposal, render_config
 from ops.setup.init.questions import Questions, split_list
 from ops.setup.workflows import FileAction, FileDifference
 
@@ -165,8 +165,8 @@ def _readme(config: "Config") -> str:
         }
         for name, each in config.labels.items()
     ]
-    first = next(iter(config.labels.values()), None)
-    options = {**first.params, "environment": first.environment} if first else {}
+    name, place = next(iter(config.environments.items()))
+    service, first = next(iter(place.services.items()))
     return (
         load_templates()
         .get_template("repository_readme.md.j2")
@@ -174,7 +174,9 @@ def _readme(config: "Config") -> str:
             title=_title(config.service_names),
             docs=f"https://github.com/{config.github.actions}",
             rows=rows,
-            command=build_command(config.github.laptop_program, first.runbook if first else "--help", options),
+            command=build_command(
+                config.github.laptop_program, RUNBOOKS[first.kind], {"service": service, "environment": name}
+            ),
             tokens=list(dict.fromkeys(each.laptop_variables() for each in config.environments.values())),
             install=f"pipx install git+https://github.com/{config.github.actions}@TAG",
         )
@@ -210,6 +212,8 @@ class InitTarget:
     """Commit of the actions to use, as OWNER/NAME@SHA."""
     force: frozenset[str] = frozenset()
     """Files to overwrite, relative to the folder."""
+    labels: tuple[str, ...] = ()
+    """Services that get a label; empty: an only one."""
 
 
 @dataclass
@@ -338,8 +342,20 @@ def _describe(
     contact = contact or questions.answer(CONTACT_QUESTION, _check_contact, known.contact)
     actions = "" if copied else _actions_repository(known.actions, target.actions, environ)
     program, docs = "ops" if actions else "./run ops", reference_url(actions)
-    text = render_config(ConfigProposal(result.environments, actions, program, docs, place, contact))
+    labeled = _choose_labeled(target.labels, [each for place in result.environments for each in place.services])
+    text = render_config(ConfigProposal(result.environments, actions, program, docs, place, contact, labeled))
     return RepositoryFacts(target.actions, owner, is_copy=copied), text
+
+
+def _choose_labeled(given: Collection[str], services: Iterable[ServiceProposal]) -> frozenset[str]:
+    """Return the services that get a label: those that the team names, else an only one. Raises ConfigError."""
+    names = {each.name for each in services}
+    if unknown := sorted(set(given) - names):
+        raise ConfigError(
+            f'--label names "{quote_name(unknown[0])}", which is no service here',
+            hint=f"Choose one of: {', '.join(sorted(names))}.",
+        )
+    return frozenset(given or (names if len(names) == 1 else ()))
 
 
 def _actions_repository(known: str, given: str, environ: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ Only an answer that was seen becomes a probe: a challenge, a login page, an erro
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -247,6 +247,8 @@ class ConfigProposal:
     token_location: str = ""
     contact: str = ""
     """Name, number or link of the person to call."""
+    labeled: frozenset[str] = frozenset()
+    """Services that a label recovers too, besides the menu and the buttons."""
 
 
 def render_config(proposal: ConfigProposal) -> str:
@@ -261,7 +263,8 @@ def render_config(proposal: ConfigProposal) -> str:
         lines.append("    services:")
         for service in environment.services:
             lines += [f"      {line}".rstrip() for line in _service(service)]
-    lines += ["", "labels: # of an incident issue: each starts a recovery", *_labels(proposal.environments)]
+    if labels := list(_labels(proposal.environments, proposal.labeled)):
+        lines += ["", "labels: # of an incident issue: each starts a recovery", *labels]
     if proposal.contact:
         lines += ["", "contacts: # to call when a recovery fails", "  - role: on call"]
         lines += [f"    contact: {_scalar(proposal.contact)}", "    availability: not stated"]
@@ -331,18 +334,23 @@ def _probe_lines(probe: ProbeProposal) -> Iterator[str]:
         yield f"    version: {_scalar(probe.version)} # the Worker's version in the answer"
 
 
-def label_names(environments: Iterable[EnvironmentProposal]) -> dict[str, tuple[str, ServiceProposal]]:
-    """Return label → environment and service. Labels of the first environment need no ending."""
+def label_names(
+    environments: Iterable[EnvironmentProposal], labeled: Collection[str]
+) -> dict[str, tuple[str, ServiceProposal]]:
+    """Return label → environment and service, for the services in `labeled`.
+
+    Labels of the first environment need no ending.
+    """
     labels: dict[str, tuple[str, ServiceProposal]] = {}
     for number, environment in enumerate(environments):
-        for service in environment.services:
+        for service in (each for each in environment.services if each.name in labeled):
             ending = f"-{environment.name}" if number else ""
             labels.setdefault(f"recover:{service.name}{ending}"[:MAX_LABEL_LENGTH], (environment.name, service))
     return labels
 
 
-def _labels(environments: Sequence[EnvironmentProposal]) -> Iterator[str]:
-    for label, (environment, service) in label_names(environments).items():
+def _labels(environments: Sequence[EnvironmentProposal], labeled: Collection[str]) -> Iterator[str]:
+    for label, (environment, service) in label_names(environments, labeled).items():
         yield f"  {_scalar(label)}:"
         yield f"    runbook: {RUNBOOKS[service.resource.kind]}"
         yield f"    environment: {_scalar(environment)}"
