@@ -1,5 +1,5 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: d48faeb44354af64
+# digest: cce4fcf0bbc41f28
 """Answer a label on its issue within three seconds, before the gate checks the permission.
 
 The gate runs it right after the checkout, with the standard library only. It posts one comment per
@@ -107,6 +107,7 @@ def laptop(label: str, number: int, needs: str = "") -> str:
     """Return the advice to do on a laptop what a label requests; "" if only GitHub can do it."""
     name, where = label.casefold(), " --incident " + str(number)
     commands = {"report": " incident report " + str(number), "check-outage": " check-outage" + where}
+    commands |= {"ops:stop": " stop --reason TEXT" + where, "ops:resume": " stop --lift"}
     if name.startswith("recover:"):  # ops.yml says what it starts
         commands[name] = " label " + shlex.quote(label) + where
     return on_laptop(program() + commands[name], needs) if name in commands else ""

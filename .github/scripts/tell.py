@@ -1,5 +1,5 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: 272a65f628f3e08a
+# digest: 7621bd3c38b6f336
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
@@ -125,6 +125,7 @@ def laptop(label: str, number: int, needs: str = "") -> str:
     """Return the advice to do on a laptop what a label requests; "" if only GitHub can do it."""
     name, where = label.casefold(), " --incident " + str(number)
     commands = {"report": " incident report " + str(number), "check-outage": " check-outage" + where}
+    commands |= {"ops:stop": " stop --reason TEXT" + where, "ops:resume": " stop --lift"}
     if name.startswith("recover:"):  # ops.yml says what it starts
         commands[name] = " label " + shlex.quote(label) + where
     return on_laptop(program() + commands[name], needs) if name in commands else ""

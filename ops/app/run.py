@@ -24,6 +24,7 @@ from ops.app.run_files import RUNS, TIMELINE, close_run, read_records
 from ops.app.scope import laptop_variables
 from ops.app.second_person import SecondPerson
 from ops.app.session import Session
+from ops.app.stop_override import StopOverride
 from ops.core.approval import Approval
 from ops.core.clock import Clock
 from ops.core.end_message import describe_state_after_bug
@@ -84,6 +85,8 @@ class RunRequest:
     """Approval by a second person, from the gate."""
     review: Approval | None = None
     """Approval by a reviewer, if ops.yml requires one."""
+    stop: str = ""
+    """`not read`: GitHub did not tell the gate whether recoveries are stopped."""
 
 
 def _read_config(path: Path, signals: SignalHandler) -> "Config":
@@ -137,9 +140,9 @@ def run(
             runs_of_incidents=lambda numbers: publisher.read_runs_of(numbers, timeline, rules),
             local_runs=functools.partial(read_records, folder / RUNS, runbook.name, session.sandbox, redactor),
         )
-        if runbook.needs_approval:
-            options = replace(options, approve=SecondPerson(runbook, context, session, environ, redactor).approve)
-        result = _execute(prober, session, request, context, options, signals=signals)
+        result = _execute(
+            prober, session, request, context, options, environ=environ, redactor=redactor, signals=signals
+        )
         links = publisher.end(timeline, _menu(config, environ, request.config), result.notices)
     return redactor.redact_value(_with_publication(result, publisher, links)), config
 
@@ -198,15 +201,21 @@ def _execute(
     context: Context[Any],
     options: RunOptions,
     *,
+    environ: Mapping[str, str],
+    redactor: Redactor,
     signals: SignalHandler,
 ) -> EndedRun:
     """Execute the run, and revoke the tokens that were made for it, also after a failure or bug."""
-    service = request.runbook.service(request.params, context.environment)
-    options = StatusWarning(session, service, context.timeline).watch(options)
+    runbook, stop = request.runbook, StopOverride(request.runbook, context, environ, redactor)
+    service = runbook.service(request.params, context.environment)
+    if runbook.needs_approval:
+        options = replace(options, approve=SecondPerson(runbook, context, session, environ, redactor).approve)
+    options = StatusWarning(session, service, context.timeline).watch(stop.watch(options))
     engine = Engine(prober, session.write_guards.writing, signals)
     try:
-        result = engine.execute(request.runbook, context, options)
+        result = engine.execute(runbook, context, options)
     finally:
+        stop.end()
         context.github.secrets.revoke_tokens(functools.partial(context.timeline.record, EventKind.WARNING))
     return replace(result, events=tuple(context.timeline.events))
 
@@ -245,6 +254,8 @@ def _record_request(
     timeline.record(EventKind.REQUESTED, text, **what, params=params, incident=request.incident)
     if request.permission == permissions.UNCHECKED:
         timeline.record(EventKind.WARNING, permissions.NOT_CHECKED)
+    if request.stop:
+        timeline.record(EventKind.WARNING, "GitHub did not tell the gate whether recoveries are stopped")
 
 
 def _requester(request: RunRequest, environ: Mapping[str, str]) -> str:

@@ -43,6 +43,7 @@ from ops.cli.recover import label_command, recover_command
 from ops.cli.runbook_group import RunbookGroup, limits
 from ops.cli.setup import doctor, init, setup
 from ops.cli.status import check_outage, last, status, versions, watch
+from ops.cli.stop import stop
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, page_of
 from ops.core.names import did_you_mean, quote_name
 from ops.core.redaction import Redactor
@@ -138,6 +139,7 @@ cli.add_command(site)
 cli.add_command(status)
 cli.add_command(versions)
 cli.add_command(check_outage)
+cli.add_command(stop)
 cli.add_command(watch)
 for _name in (*runbook_names(), *scheduled_files()):
     cli.add_runbook(_name, find_runbook_file(_name))

@@ -10,7 +10,7 @@ import click
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Recover": ("status", "versions", "last", "check-outage", "watch", "guard", "label"),
     "Limits and switches": ("limits",),
-    "Incident": ("incident", "evidence"),
+    "Incident": ("incident", "evidence", "stop"),
     "Set-up": (
         "init",
         "config",

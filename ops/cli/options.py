@@ -296,6 +296,11 @@ class IncidentNumber(click.ParamType[int]):
 INCIDENT = IncidentNumber()
 
 
+def override_option() -> click.Option:
+    """Return the option of a run that a stop can refuse on a laptop."""
+    return click.Option(["--override-stop"], is_flag=True, help="With --yes: go on although recoveries are stopped")
+
+
 def common_options(*, needs_environment: bool = False) -> list[click.Parameter]:
     """Return the options of every run; `needs_environment`: --environment has no default."""
     default: dict[str, Any] = {"required": True} if needs_environment else {"default": ""}

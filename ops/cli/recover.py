@@ -13,7 +13,7 @@ import click
 
 from ops.app.scope import Place
 from ops.cli.help import ExampleCommand
-from ops.cli.options import INCIDENT, UtcTime, common_options, complete_label
+from ops.cli.options import INCIDENT, UtcTime, common_options, complete_label, override_option
 from ops.cli.output import echo, echo_json
 from ops.cli.runbook_command import error_json, start, write_failure_outputs
 from ops.core.approval import parse_approval
@@ -82,14 +82,17 @@ class StepRequest:
         """
         from ops.app.configuration import read_config
         from ops.core.clock import current_time
-        from ops.core.responders import RequestScope
+        from ops.core.responders import RequestScope, find_lists
         from ops.core.verdict import Verdict
         from ops.gate.attempts import refuse_requester
+        from ops.github.client import connect
+        from ops.github.stops import read_stops
         from ops.status.outage import describe_trouble, read_outage
         from ops.watch.automatic_step import claim_step, count_deployed_steps
         from ops.watch.record import find_incident
 
-        watch = read_config(self.config)[0].watch
+        config, now = read_config(self.config)[0], current_time(self.environ)
+        watch = config.watch
         step = self._step(watch.max_steps if watch and watch.on_relapse == "next" else 0)
         if not step.most:
             raise step.refuse("`watch` in ops.yml has no `on_relapse: next`")
@@ -100,6 +103,9 @@ class StepRequest:
         scope = RequestScope(self.place.environment, (self.place.service,), self.runbook)
         by_hand = f"Somebody else can run: `{step.by_hand}`"
         refuse_requester(self.environ, self.redactor, self.requested_by, by_hand, scope)
+        lists = find_lists(config, RequestScope())
+        for stop in read_stops(connect(self.environ, self.redactor), lists, now):
+            raise step.refuse(str(stop))
         outage = read_outage(self.place, self.config, self.environ, self.redactor)
         if trouble := describe_trouble(outage):
             raise step.refuse(trouble)
@@ -220,7 +226,7 @@ def label_command(runbooks: Mapping[str, Runbook[Any]]) -> click.Command:
     incident = click.Option(["--incident"], type=INCIDENT, required=True, help="Incident issue: 42, #42 or its address")
     return ExampleCommand(
         "label",
-        params=[click.Argument(["label"], shell_complete=complete_label), incident, *options],
+        params=[click.Argument(["label"], shell_complete=complete_label), incident, *options, override_option()],
         callback=command,
         help="Run the recovery of a label in ops.yml",
         epilog="ops label recover:rollback-api --incident 42",
@@ -278,6 +284,7 @@ def _recover_options() -> list[click.Parameter]:
         click.Option(["--requested-by"], default="", metavar="LOGIN", help="Login of the requester, from the gate"),
         click.Option(["--requesters"], default="", metavar="IDS", help="Numeric ids of the requesters, from the gate"),
         click.Option(["--approval"], default="", metavar="JSON", help="Approval by a second person, from the gate"),
+        click.Option(["--stop"], default="", metavar="TEXT", help="`not read`: the gate could not check for a stop"),
         click.Option(["--relapsed"], metavar="ID", help="Deployment that relapsed: make the automatic step after it"),
         click.Option(["--comment"], default="", metavar="ID", help="Id of the comment that the run continues in"),
     ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ops.app.registry import runbook_names
 from ops.cli.help import EXAMPLE_ENVIRONMENT, PROGRAM, ExampleCommand
 from ops.cli.options import (
     DEFAULT,
@@ -19,6 +20,7 @@ from ops.cli.options import (
     complete_choice,
     complete_service,
     github_environ,
+    override_option,
 )
 from ops.cli.output import (
     CAUTION,
@@ -57,6 +59,10 @@ PROBE_WAIT = 0.25
 
 
 SERVICE = "service"
+OVERRIDE = "override"
+"""The word that a person types behind the name, to go on although recoveries are stopped."""
+HOW = {"dry_run", "yes", "as_json", "override_stop", "permit", "at_end", "is_part"}
+"""Parameters of `run`; the others of a command are fields of RunRequest."""
 
 
 class RunbookCommand(ExampleCommand):
@@ -78,6 +84,7 @@ def runbook_command(runbook: Runbook[Any]) -> click.Command:
     """Return the command of a runbook, with its Params and the common options as options."""
     fields = dataclasses.fields(runbook.params)
     names = [field.name for field in fields]
+    stop_options = [override_option()] if runbook.name in runbook_names() else []
 
     @click.pass_obj
     def command(redactor: Redactor, /, **given: Any) -> int:
@@ -94,7 +101,7 @@ def runbook_command(runbook: Runbook[Any]) -> click.Command:
 
     return RunbookCommand(
         runbook.name,
-        params=[*[_option(field) for field in fields], *common_options()],
+        params=[*[_option(field) for field in fields], *common_options(), *stop_options],
         callback=command,
         help=runbook.__doc__,
         epilog="\n".join(_examples(runbook)),
@@ -145,11 +152,7 @@ def start(runbook: Runbook[Any], params: Any, redactor: Redactor, given: Mapping
     """Run a runbook by the `common_options` that a person or job gave. `given` may have other fields of RunRequest."""
     from ops.app.run import RunRequest
 
-    how = {
-        name: value
-        for name, value in given.items()
-        if name in {"dry_run", "yes", "as_json", "permit", "at_end", "is_part"}
-    }
+    how = {name: value for name, value in given.items() if name in HOW}
     fields = {name: value for name, value in given.items() if name not in how}
     return run(RunRequest(runbook=runbook, params=params, **fields), redactor, **how)
 
@@ -161,6 +164,7 @@ def run(
     dry_run: bool,
     yes: bool,
     as_json: bool,
+    override_stop: bool = False,
     permit: Callable[[], object] = lambda: None,
     at_end: "Callable[[EndedRun], object]" = lambda _: None,
     is_part: bool = False,
@@ -178,6 +182,7 @@ def run(
         dry_run=dry_run or not (yes or is_interactive),
         is_implicit_dry_run=not (dry_run or yes or is_interactive),
         confirm=_always_confirm if yes else _name_prompt(service or runbook.name, environment),
+        override=_override_prompt(service or runbook.name, environment, is_given=override_stop, has_prompt=not yes),
         show_plan=silent if as_json else plan_printer(plan_heading(runbook.name, service, environment)),
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_BEFORE_CONFIRMATION,
         pause=lambda: _pause(request, redactor),
@@ -323,6 +328,22 @@ def _name_prompt(name: str, environment: str) -> Callable[[Plan], bool]:
         return True
 
     return ask
+
+
+def _override_prompt(name: str, environment: str, *, is_given: bool, has_prompt: bool) -> Callable[[str], bool]:
+    """Return what lets a run go on although recoveries are stopped: a typed text; without a prompt, the option."""
+
+    def override(stop: str) -> bool:
+        if has_prompt:
+            clear_wait()
+            echo(one_line(stop[:1].upper() + stop[1:]), fg=CAUTION, err=True)
+            confirm_name(f"{name} {OVERRIDE}", f" in {environment}")
+        elif not is_given:
+            hint = "Ask there first. To recover anyway, start the same command with --override-stop."
+            raise Refused(stop, reason=Reason.STOPPED, hint=hint)
+        return has_prompt
+
+    return override
 
 
 def confirm_name(name: str, where: str = "") -> None:

@@ -265,6 +265,8 @@ class Reason(StrEnum):
     """Cloudflare cannot edit the secret, and no version has more than half of the traffic."""
     WORLD_MOVED = "world_moved"
     """Somebody else deployed, or set the switch, after the request or during the run."""
+    STOPPED = "stopped"
+    """A responder stopped all recoveries. Lift the stop, or override it on a laptop."""
     REQUEST_TOO_OLD = "request_too_old"
     """The request is more than 30 minutes old."""
     NOT_REVIEWED = "not_reviewed"

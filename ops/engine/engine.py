@@ -72,6 +72,8 @@ class RunOptions:
 
     Raises Refused if the plan may not be executed.
     """
+    override: Callable[[str], bool] = lambda _: False
+    """Called in place of `confirm` while recoveries are stopped, with a text about the stop. Raises Refused."""
     pause: Callable[[], RunOutcome | None] = lambda: None
     """Called before a change. Return the end of an automatic run that must not change anything now."""
     permit: Callable[[], object] = lambda: None

@@ -257,6 +257,13 @@ class Runbook(ABC, Generic[P]):
         """Return the sets of parameters to offer for a service of its kind; empty if the service does not fit."""
         return [{}]
 
+    def ends_state(self, params: Mapping[str, Any], environment: "Environment") -> bool:  # noqa: ARG002  most start one
+        """Return whether a request only ends a temporary state, so that it passes while recoveries are stopped.
+
+        `params` are those of the request, which nothing has checked yet.
+        """
+        return False
+
     def watched_state(self, params: P) -> WatchedState:  # noqa: ARG002  most leave their service open
         """Return what must stay true of its service after the run, so that a later job watches it."""
         return WatchedState.HEALTHY

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from ops.app.registry import find_button_runbook
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL, Approval, is_digest
-from ops.core.names import CHECK_OUTAGE, LEAD_LABEL
+from ops.core.names import CHECK_OUTAGE, LEAD_LABEL, RESUME_LABEL, STOP_LABEL
 from ops.core.tolerant_json import text_in
 from ops.gate import payload as fields
 from ops.gate import refusals
@@ -28,6 +28,7 @@ from ops.gate.outcomes import (
     RecoveryRequest,
     RefusedRequest,
     ReportDue,
+    StopEvent,
 )
 from ops.github.issues import parse_began
 
@@ -106,7 +107,30 @@ def _read_labeled(payload: Any, config: "Config", job: GateJob) -> Outcome:
         return refusals.label_of_approval(label, fields.number(issue, "number", of="issue."), job)
     if label.lower().startswith(LEAD_LABEL):
         return _read_hand_over(payload, issue, label, config, job)
+    if label.lower() in {STOP_LABEL, RESUME_LABEL}:
+        return _read_stop(payload, issue, label, job)
     return _read_recovery_label(payload, issue, label, config, job)
+
+
+def _read_stop(payload: Any, issue: Mapping[str, Any], label: str, job: GateJob) -> StopEvent | RefusedRequest:
+    incident, at = fields.number(issue, "number", of="issue."), fields.time(issue, "updated_at", of="issue.")
+    refused = (
+        refusals.refuse_sender(payload)
+        or refusals.refuse_job(payload, job, LABELS)
+        or (None if fields.text(issue, "state", of="issue.") == "open" else refusals.closed_incident())
+        or refusals.refuse_age(at, job.now)
+    )
+    if refused is not None:
+        return refusals.replace_fields(refused, incident=incident, label=label)
+    return StopEvent(
+        incident=incident,
+        sender=fields.text(payload, "sender", "login"),
+        sender_id=fields.number(payload, "sender", "id"),
+        actor=job.actor,
+        lifts=label.lower() == RESUME_LABEL,
+        at=at,
+        label=label,
+    )
 
 
 def _read_hand_over(
@@ -307,7 +331,8 @@ def _malformed(payload: Any, why: str, config: "Config") -> MalformedEvent:
 
 
 def _is_ours(label: str, config: "Config") -> bool:
-    known = {APPROVE_LABEL, CHECK_OUTAGE, REPORT_LABEL, *(name.lower() for name in config.labels)}
+    fixed = {APPROVE_LABEL, CHECK_OUTAGE, REPORT_LABEL, STOP_LABEL, RESUME_LABEL}
+    known = {*fixed, *(name.lower() for name in config.labels)}
     prefixes = (LABEL_PREFIX, LEAD_LABEL) if config.github.leads else (LABEL_PREFIX,)
     return label.lower().startswith(prefixes) or label.lower() in known
 

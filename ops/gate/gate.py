@@ -21,25 +21,22 @@ from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Re
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, ResponderList, find_lists
 from ops.core.run_record import RunRecord, embed_record
-from ops.core.threads import start_call
-from ops.gate import approval, events, lead, outcomes, refusals
+from ops.gate import approval, events, lead, outcomes, refusals, stop
 from ops.gate import payload as fields
-from ops.gate.attempts import check_people, current_lists, refuse_further_attempt, refuse_unknown_changes, requester_ids
+from ops.gate.attempts import check_people, current_lists, refuse_unknown_changes, requester_ids
+from ops.gate.incident_check import IncidentCheck
 from ops.gate.refusals import PRESS_AGAIN
-from ops.github import actions, client, issues, permissions, triggers
+from ops.github import actions, client, permissions, triggers
 from ops.github.comments import request_mark
 from ops.render import to_one_line
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from ops.config import Config
     from ops.github.client import Repository
+    from ops.github.stops import StopAnswer
 
 Print = Callable[[str], object]
 Annotate = Callable[[Literal["notice", "warning", "error"], str, str], object]
-ISSUE_WAIT = 3.0
-"""Real seconds to read the incident that a button names. A slow answer must not delay the recovery."""
 MALFORMED = 2
 
 
@@ -95,6 +92,8 @@ class Gate:
                 return self._check_outage(outcome)
             case outcomes.HandOver():
                 return self._hand_over(outcome)
+            case outcomes.StopEvent():
+                return self._change_stop(outcome)
             case outcomes.ApprovalEvent():
                 return self._check_approval(outcome)
             case outcomes.RefusedRequest():
@@ -141,7 +140,9 @@ class Gate:
             return None
 
     def _check_request(self, request: outcomes.RecoveryRequest) -> int:
-        reading = self._start_reading(request) if request.label else None  # beside the permission, to delay nothing
+        check = self._incident_check
+        reading = check.start_reading(request) if request.label else None  # beside the permission, to delay nothing
+        finish_stop = stop.start_reading(self.repository, self.config, request, current_time(self.environ))
         try:
             lists = self._find_lists(request)
         except ProviderError as error:
@@ -149,13 +150,16 @@ class Gate:
         answer, login = self._check_permission(request.sender, request.sender_id, request.actor, lists)
         if answer.reason is not None:
             return self._refuse(refusals.no_permission(answer, login, request, lists))
-        if self._attempt > 1 and (refusal := self._refuse_rerun(request)) is not None:
+        if self._attempt > 1 and (refusal := check.refuse_rerun(request)) is not None:
             return self._refuse(refusal)
-        if request.other_labels and (refusal := self._refuse_simultaneous(request)) is not None:
+        if request.other_labels and (refusal := check.refuse_simultaneous(request)) is not None:
             return self._refuse(refusal)
-        began, refusal = self._check_issue(request, reading)
+        began, refusal = check.check_issue(request, reading)
         if refusal is not None:
             return self._refuse(refusal)
+        stopped = finish_stop()
+        if stopped.stop is not None:
+            return self._refuse(stop.refuse_stopped(stopped.stop, request))
         if request.label is not None and (refusal := self._remove_label(request, request.label)) is not None:
             return self._refuse(refusal, takes_label=False)
         began = request.began if request.label else began
@@ -168,7 +172,19 @@ class Gate:
             began=began.isoformat() if began else "",
             requesters=self._requester_ids(request),
             ends_by=self._latest_start(request),
+            stop=self._warn_of_unread_stop(stopped),
         )
+
+    @property
+    def _incident_check(self) -> IncidentCheck:
+        return IncidentCheck(self.repository, self.config, self.environ, self._attempt, self.warn)
+
+    def _warn_of_unread_stop(self, stopped: "StopAnswer") -> str:
+        """Return the output for the acting job, which warns too: an unread stop refuses nothing."""
+        if not stopped.problem:
+            return ""
+        self.warn(f"warning: cannot check whether recoveries are stopped ({stopped.problem}); the recovery goes on")
+        return stop.UNREAD
 
     def _start(
         self, request: outcomes.RecoveryRequest, answer: permissions.PermissionCheck, by: str, **more: str
@@ -220,10 +236,15 @@ class Gate:
         lists = self._find_lists(request)
         if refused := permissions.check_lists(given.login, lists):
             return self._refuse(refusals.no_second_person(refused, given.login, event, lists))
-        _, refusal = self._check_issue(request)
+        finish_stop = stop.start_reading(self.repository, self.config, request, current_time(self.environ))
+        _, refusal = self._incident_check.check_issue(request)
+        stopped = finish_stop()
+        if refusal is None and stopped.stop is not None:
+            refusal = stop.refuse_stopped(stopped.stop, request)
         if refusal is not None:
             return self._refuse(refusals.replace_fields(refusal, request=None))
-        return self._start(request, answer, f"approved by {given.login}", approval=json.dumps(given.to_json()))
+        more = {"approval": json.dumps(given.to_json()), "stop": self._warn_of_unread_stop(stopped)}
+        return self._start(request, answer, f"approved by {given.login}", **more)
 
     def _show_to_reviewers(self, request: outcomes.RecoveryRequest) -> None:
         """Show the request on the page of the run, where reviewers approve, and on the issue."""
@@ -244,61 +265,6 @@ class Gate:
                 request.incident,
             )
 
-    def _start_reading(self, request: outcomes.RecoveryRequest) -> "Future[triggers.TriggerIssue] | None":
-        number = request.incident
-        return start_call(lambda: triggers.read_issue(self.repository, number)) if number is not None else None
-
-    def _check_issue(
-        self, request: outcomes.RecoveryRequest, reading: "Future[triggers.TriggerIssue] | None" = None
-    ) -> tuple[datetime | None, outcomes.RefusedRequest | None]:
-        """Return when the incident began, and a refusal if it is no open incident now.
-
-        `reading`: the read that began earlier. If GitHub gives no answer, the recovery goes on.
-        """
-        number, reading = request.incident, reading or self._start_reading(request)
-        if reading is None:
-            return None, None
-        try:
-            issue = reading.result(timeout=ISSUE_WAIT)
-        except (ProviderError, TimeoutError) as error:
-            why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
-            self.warn(f"warning: cannot check whether #{number} is an open incident ({why}); the recovery goes on")
-            return None, None
-        if issue.state == "missing" and request.label:
-            return None, refusals.moved_issue(request)
-        if (refusal := refusals.refuse_on_issue(request, issue)) is not None:
-            return None, refusal
-        return issues.parse_began(issue.body, now=current_time(self.environ)), None
-
-    def _refuse_rerun(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
-        """Return a refusal of a later attempt, unless GitHub confirms an open incident and no change since."""
-        number = request.incident
-        try:
-            if number is not None:
-                refusal = refusals.refuse_on_issue(request, triggers.read_issue(self.repository, number))
-                if refusal is not None:
-                    return refusal
-            return refuse_further_attempt(self.repository, request, self._attempt, registry.record_rules(self.config))
-        except ProviderError as error:
-            return refuse_unknown_changes(request, self._attempt, error.message)
-
-    def _refuse_simultaneous(self, request: outcomes.RecoveryRequest) -> outcomes.RefusedRequest | None:
-        """Return a refusal if the person added another label within the same second.
-
-        If GitHub gives no answer, go on.
-        """
-        number, at, by = request.incident, request.requested_at, request.sender
-        assert number is not None
-        try:
-            reading = start_call(lambda: triggers.labels_added(self.repository, number, at, by))
-            labels = reading.result(timeout=ISSUE_WAIT)
-        except (ProviderError, TimeoutError) as error:
-            why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
-            self.warn(f"warning: cannot check for a second label within the same second ({why}); the recovery goes on")
-            return None
-        others = [label for label in request.other_labels if label.lower() in labels]
-        return refusals.labels_at_once(request, [request.label or "", *others]) if others else None
-
     def _remove_label(self, request: outcomes.RecoveryRequest, label: str) -> outcomes.RefusedRequest | None:
         """Remove the label.
 
@@ -308,19 +274,11 @@ class Gate:
         try:
             is_ours = triggers.remove_label(self.repository, request.incident, label)
         except ProviderError as error:
-            if self._is_missing(request.incident):
+            if self._incident_check.is_missing(request.incident):
                 return refusals.moved_issue(request)
             self.warn(f"warning: the label could not be removed ({error.message}): remove it by hand")
             return None
         return None if is_ours or self._attempt > 1 else refusals.missing_label(request, label)
-
-    def _is_missing(self, number: int) -> bool:
-        """Return whether GitHub confirms that the repository has no such issue. False if GitHub gives no answer."""
-        reading = start_call(lambda: triggers.read_issue(self.repository, number))
-        try:
-            return reading.result(timeout=ISSUE_WAIT).state == "missing"
-        except (ProviderError, TimeoutError):
-            return False
 
     def _report_due(self, due: outcomes.ReportDue) -> int:
         """Pass on that a report is due. Without write access, a person gets only a report of a run on record."""
@@ -369,6 +327,28 @@ class Gate:
         self.say(f"{event.login} leads incident {event.incident}")
         return 0
 
+    def _change_stop(self, event: outcomes.StopEvent) -> int:
+        """Stop all recoveries, or lift the stop. If GitHub does not take that, the job fails."""
+        answer, login = self._check_permission(event.sender, event.sender_id, event.actor, self._widest)
+        if answer.reason is not None:
+            return self._refuse(refusals.no_permission(answer, login, event, self._widest))
+        self._write_outputs(go="false", report="false", incident=str(event.incident))
+        change = stop.StopChange(
+            f"stop-{actions.run_id(self.environ)}",
+            by=login,
+            at=current_time(self.environ),
+            lift_command=f"{program_name(self.environ)} stop --lift",
+            job=actions.job_number(self.environ),
+        )
+        if event.lifts:
+            self.say(stop.lift_stops(self.repository, [event.incident], change, self.warn))
+        else:
+            self.say(stop.stop_recoveries(self.repository, event.incident, change, self._widest, self.warn))
+        self._warn_on_failure(
+            "label", lambda number: triggers.remove_label(self.repository, number, event.label), event.incident
+        )
+        return 0
+
     @property
     def _widest(self) -> Sequence[ResponderList]:
         return find_lists(self.config, RequestScope())
@@ -413,7 +393,7 @@ class Gate:
         texts = {"message": self.redactor.redact_text(message), "hint": self.redactor.redact_text(hint)}
         self._write_outputs(go="false", report="false", reason=refusal.reason.value, **texts)
         self.warn(f"refused: {message}\n hint: {hint}")
-        commands = refusals.list_commands(program_name(self.environ), refusal.request)
+        commands = refusals.list_ways_on(program_name(self.environ), refusal)
         for where, command in commands.items():
             self.warn(f" {where}: {to_one_line(command)}")
         variables = refusals.list_laptop_variables(self.config, refusal.request)

@@ -82,6 +82,15 @@ class HandOver(IncidentEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StopEvent(IncidentEvent):
+    """The label that stops all recoveries, or lifts the stop. Nothing is recovered."""
+
+    lifts: bool
+    at: datetime
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportDue(IncidentEvent):
     """A report is due because an incident was closed or labeled. Nothing is recovered."""
 
@@ -128,6 +137,7 @@ Outcome = (
     | ReportDue
     | OutageCheck
     | HandOver
+    | StopEvent
     | RefusedRequest
     | IgnoredEvent
     | MalformedEvent

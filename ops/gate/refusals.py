@@ -20,7 +20,7 @@ from ops.core.responders import ResponderList, describe_permitted
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.version import __version__
 from ops.gate import payload as fields
-from ops.gate.outcomes import ApprovalEvent, GateJob, HandOver, OutageCheck, RecoveryRequest, RefusedRequest
+from ops.gate.outcomes import ApprovalEvent, GateJob, HandOver, OutageCheck, RecoveryRequest, RefusedRequest, StopEvent
 from ops.github import actions
 from ops.render import button_text, code_span, escape_markdown, linked
 
@@ -296,7 +296,7 @@ def unknown_environment(request: RecoveryRequest, config: "Config") -> RefusedRe
 def no_permission(
     answer: "PermissionCheck",
     login: str,
-    asked: RecoveryRequest | OutageCheck | HandOver,
+    asked: RecoveryRequest | OutageCheck | HandOver | StopEvent,
     lists: Sequence[ResponderList],
 ) -> RefusedRequest:
     assert answer.reason is not None
@@ -431,6 +431,12 @@ def list_commands(program: str, request: RecoveryRequest | None) -> dict[str, st
         return {}
     where = {"environment": request.environment, "incident": request.incident}
     return manual_commands(program, request.runbook, {**request.params, **where})
+
+
+def list_ways_on(program: str, refusal: RefusedRequest) -> dict[str, str]:
+    """Return the places where the refused request may work. A stop refuses the button too."""
+    commands = list_commands(program, refusal.request)
+    return {LAPTOP: commands[LAPTOP]} if commands and refusal.reason == Reason.STOPPED else commands
 
 
 def _sentence(text: str) -> str:

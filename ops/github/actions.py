@@ -49,6 +49,7 @@ GATE_OUTPUTS = {
     "approval": "approval by a second person, as JSON",
     "ends_by": "latest time at which the run may reopen a service by itself",
     "repository": "repository with the site or the migrations of the run; empty if no job reads it",
+    "stop": "`not read` if GitHub did not say whether recoveries are stopped",
     "answered": "`true` once a refusal is on the issue",
 }
 """Output of the gate's step → its meaning, shown in docs/reference/gate.md. `answered` is written last."""

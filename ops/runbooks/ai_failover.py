@@ -55,6 +55,9 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{"to": "auto"}] if environment.runtime and environment.runtime.ai else []
 
+    def ends_state(self, params: Mapping[str, Any], environment: "Environment") -> bool:  # noqa: ARG002
+        return params.get("to") == RESTORE
+
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
         providers = environment.runtime.ai.order if environment.runtime and environment.runtime.ai else ()
         return {"to": (AUTO, *providers, "off", RESTORE)}

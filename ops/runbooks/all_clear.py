@@ -40,6 +40,9 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{}] if environment.runtime and environment.runtime.switches else []
 
+    def ends_state(self, params: Mapping[str, Any], environment: "Environment") -> bool:  # noqa: ARG002
+        return True
+
     def plan(self, ctx: Context[Params]) -> StepPlan:
         incident, now = _require_incident(ctx), ctx.clock.now()
         states, unknown = steps.read_switches(ctx)

@@ -51,6 +51,11 @@ class Feature(SwitchRunbook["Feature.Params"]):
             {"name": name, "state": each.states[1]} for name, each in switches.items() if name not in DEDICATED_RUNBOOKS
         ]
 
+    def ends_state(self, params: Mapping[str, Any], environment: "Environment") -> bool:
+        switches = environment.runtime.switches if environment.runtime else {}
+        rules = switches.get(str(params.get("name")))
+        return rules is not None and params.get("state") == rules.normal
+
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
         switches = environment.runtime.switches if environment.runtime else {}
         offered = {name: each for name, each in switches.items() if name not in DEDICATED_RUNBOOKS}

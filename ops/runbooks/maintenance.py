@@ -77,6 +77,9 @@ class Maintenance(Runbook["Maintenance.Params"]):
             return WatchedState.CLOSED
         return WatchedState.HEALTHY if params.state == "off" else WatchedState.NOTHING
 
+    def ends_state(self, params: Mapping[str, Any], environment: "Environment") -> bool:  # noqa: ARG002  the same everywhere
+        return params.get("state") == "off"
+
     def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  the same everywhere
         return {"state": ("on", "off")}
 

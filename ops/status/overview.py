@@ -13,6 +13,7 @@ from ops.core.clock import current_time, format_duration, format_rfc3339
 from ops.core.errors import ConfigError, OpsError
 from ops.core.incident_fold import fold_incident
 from ops.core.redaction import Redactor
+from ops.core.responders import RequestScope, find_lists
 from ops.core.run_record import RecordRules
 from ops.core.threads import run_parallel, start_call
 from ops.github.client import CHECK_HINT, connect, provider_errors
@@ -21,6 +22,7 @@ from ops.status.last_runs import GITHUB_SECONDS
 
 if TYPE_CHECKING:
     from ops.github.issues import Issue
+    from ops.github.stops import StopAnswer
 
 UNKNOWN = "-"
 
@@ -53,13 +55,33 @@ class OpenIncident:
 class Overview:
     read_at: datetime
     incidents: Sequence[OpenIncident]
+    stopped: "StopAnswer"
 
     def to_json(self) -> dict[str, Any]:
         return {
             "schema": 1,
             "read_at": format_rfc3339(self.read_at),
             "incidents": [each.to_json() for each in self.incidents],
+            **stop_json(self.stopped),
         }
+
+
+def stop_json(stopped: "StopAnswer") -> dict[str, Any]:
+    """Return the stop of all recoveries; None without one, and if it is not known."""
+    if stopped.stop is None:
+        return {"stop": None, "stop_unread": stopped.problem}
+    stop = stopped.stop
+    shown = {"issue": stop.issue, "by": stop.login, "at": stop.at, "until": stop.ends_at}
+    texts = {name: format_rfc3339(value) if isinstance(value, datetime) else value for name, value in shown.items()}
+    return {"stop": texts, "stop_unread": ""}
+
+
+def stop_lines(stopped: "StopAnswer | None") -> Iterator[str]:
+    """Yield a line about the stop of all recoveries, or that it is not known; nothing without one."""
+    if stopped is not None and stopped.stop is not None:
+        yield to_one_line(f"! {stopped.stop}. To lift it: `ops stop --lift`")
+    elif stopped is not None and stopped.problem:
+        yield to_one_line(f"! unknown, whether recoveries are stopped: {stopped.problem}")
 
 
 @dataclass(frozen=True)
@@ -69,9 +91,11 @@ class KnownIncidents:
     incidents: Sequence[OpenIncident] = ()
     problem: str = ""
     """Why they were not read; empty if they were."""
+    stopped: "StopAnswer | None" = None
 
     def lines(self) -> Iterator[str]:
-        """Yield one line per incident, with its state in one sentence."""
+        """Yield one line about a stop, and one per incident, with its state in one sentence."""
+        yield from stop_lines(self.stopped)
         if self.problem:
             yield f"! unknown, issues on GitHub: {self.problem}"
         for each in self.incidents:
@@ -81,7 +105,8 @@ class KnownIncidents:
 
     def to_json(self) -> dict[str, Any]:
         read = [{"number": each.number, "state": each.state, "summary": each.summary} for each in self.incidents]
-        return {"incidents": None if self.problem else read, "incidents_unread": self.problem}
+        incidents = {"incidents": None if self.problem else read, "incidents_unread": self.problem}
+        return incidents | (stop_json(self.stopped) if self.stopped else {"stop": None, "stop_unread": self.problem})
 
 
 def start_reading(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> Callable[[], KnownIncidents]:
@@ -92,7 +117,8 @@ def start_reading(config_path: Path, environ: Mapping[str, str], redactor: Redac
 
     def finish() -> KnownIncidents:
         try:
-            return KnownIncidents(reading.result(timeout=GITHUB_SECONDS).incidents)
+            overview = reading.result(timeout=GITHUB_SECONDS)
+            return KnownIncidents(overview.incidents, stopped=overview.stopped)
         except OpsError as error:
             return KnownIncidents(problem=error.message)
         except TimeoutError:
@@ -102,11 +128,12 @@ def start_reading(config_path: Path, environ: Mapping[str, str], redactor: Redac
 
 
 def read_overview(config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> Overview:
-    """Return the open incidents, newest first. Raises ConfigError and ProviderError.
+    """Return the open incidents, newest first, and the stop. Raises ConfigError and ProviderError.
 
     Without a valid ops.yml, the records of everyone with write access count.
     """
     from ops.github.issues import list_open_incidents
+    from ops.github.stops import start_reading as start_reading_stops
 
     now = current_time(environ)
     try:
@@ -115,9 +142,11 @@ def read_overview(config_path: Path, environ: Mapping[str, str], redactor: Redac
         config = None
     rules, places = record_rules(config), config.places if config else ()
     with provider_errors(CHECK_HINT):
-        issues = list_open_incidents(connect(environ, redactor))
+        repository = connect(environ, redactor)
+        finish_stop = start_reading_stops(repository, find_lists(config, RequestScope()) if config else (), now)
+        issues = list_open_incidents(repository)
         incidents = run_parallel([partial(_describe, issue, rules, places, now) for issue in issues])
-    return Overview(now, redactor.redact_value(tuple(incidents)))
+    return Overview(now, redactor.redact_value(tuple(incidents)), finish_stop())
 
 
 def _describe(issue: "Issue", rules: RecordRules, places: tuple[tuple[str, str], ...], now: datetime) -> OpenIncident:
@@ -141,7 +170,8 @@ def _describe(issue: "Issue", rules: RecordRules, places: tuple[tuple[str, str],
 
 
 def overview_lines(overview: Overview) -> Iterator[str]:
-    """Yield three lines per incident, with its state and its URL."""
+    """Yield a line about a stop, and three lines per incident, with its state and its URL."""
+    yield from stop_lines(overview.stopped)
     for each in overview.incidents:
         age = format_duration(max(0.0, (overview.read_at - each.opened_at).total_seconds()))
         ended = each.decision.replace("_", " ") or "has no result yet"

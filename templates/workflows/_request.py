@@ -88,6 +88,7 @@ def laptop(label: str, number: int, needs: str = "") -> str:
     """Return the advice to do on a laptop what a label requests; "" if only GitHub can do it."""
     name, where = label.casefold(), " --incident " + str(number)
     commands = {"report": " incident report " + str(number), "check-outage": " check-outage" + where}
+    commands |= {"ops:stop": " stop --reason TEXT" + where, "ops:resume": " stop --lift"}
     if name.startswith("recover:"):  # ops.yml says what it starts
         commands[name] = " label " + shlex.quote(label) + where
     return on_laptop(program() + commands[name], needs) if name in commands else ""

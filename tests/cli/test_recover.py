@@ -46,6 +46,14 @@ def test_recover_runs_the_given_runbook(world: World, releases: Releases) -> Non
     assert world.live == {releases.good: 100}
 
 
+def test_run_warns_of_a_stop_that_the_gate_could_not_read(world: World, releases: Releases) -> None:
+    outcome = recover_in_job(world, *APPROVED, "--stop", "not read")
+
+    texts = [each["text"] for each in outcome.events if each["kind"] == "warning"]
+    assert (outcome.result["decision"], any("stopped" in text for text in texts)) == ("recovered", True)
+    assert world.live == {releases.good: 100}
+
+
 BAD_PARAMS = r"--params\b.*\brollback-worker\b"
 
 

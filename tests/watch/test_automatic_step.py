@@ -81,6 +81,24 @@ def test_failed_step_keeps_its_claim_only_if_it_may_have_written(relapse: Relaps
     assert relapse.shop.live == {relapse.shop.old: 100}
 
 
+@pytest.mark.parametrize("is_read", [True, False], ids=["stopped", "unread"])
+def test_step_obeys_a_stop_and_is_made_once_it_is_lifted(relapse: Relapse, is_read: bool) -> None:
+    hub, number = relapse.shop.world.sandbox.github, relapse.incident.number
+    hub.label(number, "ops:stopped", BOT)
+    fault = None if is_read else hub.fault(path="/repos/*/*/issues", status=502, times=None)
+
+    refused = relapse.step()
+
+    assert (refused.code, refused.result["reason"]) == (
+        (3, "no_automatic_step") if is_read else (4, "provider_unavailable")
+    )
+    assert relapse.shop.live == {relapse.shop.good: 100}
+    hub.unlabel(number, "ops:stopped", BOT)
+    if fault:
+        fault.remove()
+    assert relapse.step(run=7002).code == 0
+
+
 @pytest.mark.slow
 def test_record_is_written_before_the_step(relapse: Relapse) -> None:
     seen: list[bool] = []

@@ -1,0 +1,111 @@
+"""Let a run on a laptop override a stop of all recoveries, and say so on its issue."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ops.app import registry
+from ops.core.clock import current_time
+from ops.core.errors import OpsError, ProviderError
+from ops.core.plan import Plan
+from ops.core.redaction import Redactor
+from ops.core.responders import RequestScope, find_lists
+from ops.core.run_record import RecordRow, RunRecord
+from ops.core.threads import start_call
+from ops.core.timeline import EventKind
+from ops.core.version import __version__
+from ops.engine.context import Context
+from ops.engine.engine import RunOptions
+from ops.engine.runbook import Runbook
+from ops.github import actions
+
+if TYPE_CHECKING:
+    from ops.github.stops import Stop, StopAnswer
+
+TELL_WAIT = 2.0
+"""Real seconds after the run to write to the issue of the stop."""
+
+
+class StopOverride:
+    """Reads in the background whether recoveries are stopped, for a run on a laptop: the gate checks others.
+
+    Without GitHub there is nothing to read, and a run whose check fails goes on with a warning.
+    """
+
+    def __init__(
+        self, runbook: Runbook[Any], context: Context[Any], environ: Mapping[str, str], redactor: Redactor
+    ) -> None:
+        self._runbook, self._context = runbook, context
+        self._environ, self._redactor, self._timeline = environ, redactor, context.timeline
+        self._telling: Future[None] | None = None
+
+    def watch(self, options: RunOptions) -> RunOptions:
+        """Return the options of a run that needs an override in place of the confirmation while a stop lasts."""
+        finish = None if options.dry_run else self._start_reading()
+        if finish is None:
+            return options
+
+        def confirm(plan: Plan) -> bool:
+            answer = finish()
+            if answer.problem:
+                text = f"cannot check whether recoveries are stopped ({answer.problem})"
+                self._timeline.record(EventKind.WARNING, text)
+            if answer.stop is None:
+                return options.confirm(plan)
+            has_taken_time = options.override(str(answer.stop))
+            self._record(answer.stop)
+            return has_taken_time
+
+        return replace(options, confirm=confirm)
+
+    def _start_reading(self) -> "Callable[[], StopAnswer] | None":
+        """Begin to read the stops; None if no stop can refuse the run, or GitHub is not known here."""
+        context = self._context
+        has_github = bool(self._environ.get("GITHUB_TOKEN") and self._environ.get("GITHUB_REPOSITORY"))
+        if actions.is_job(self._environ) or not has_github or self._runbook.name not in registry.runbook_names():
+            return None
+        if self._runbook.ends_state(vars(context.params), context.environment):
+            return None
+        from ops.github.client import connect
+        from ops.github.stops import start_reading
+
+        lists = find_lists(context.config, RequestScope())
+        try:
+            return start_reading(connect(self._environ, self._redactor), lists, current_time(self._environ))
+        except OpsError as error:
+            text = f"cannot check whether recoveries are stopped ({error.message})"
+            self._timeline.record(EventKind.WARNING, text)
+            return None
+
+    def _record(self, stop: "Stop") -> None:
+        """Record the override in the run, and begin to write it to the issue of the stop."""
+        self._timeline.record(EventKind.WARNING, f"override: {stop}")
+        if stop.issue != self._context.request.incident:  # there the comment of the run says it
+            self._telling = start_call(lambda: self._tell(stop))
+
+    def _tell(self, stop: "Stop") -> None:
+        from ops.github.client import connect, provider_errors
+        from ops.github.comments import RunComments, own_login
+        from ops.publish.comment import render_note
+
+        context, at = self._context, current_time(self._environ)
+        service, run = self._runbook.service(context.params, context.environment), f"override-{context.run_id}"
+        with provider_errors():
+            repository = connect(self._environ, self._redactor)
+            what = " ".join(filter(None, [self._runbook.name, service, "in", context.environment.name]))
+            text = f"{own_login(repository)} overrides the stop on a laptop: {what}"
+            record = RunRecord(run, source="note", rows=(RecordRow(at, "note", text),), program=__version__)
+            RunComments(repository, stop.issue, run, may_exist=True).put(1, render_note(at, text, record))
+
+    def end(self) -> None:
+        """Wait a short time for the comment; a failure is a warning of the run."""
+        if self._telling is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            try:
+                self._telling.result(timeout=TELL_WAIT)
+            except ProviderError as error:
+                text = f"the override is not on the issue of the stop ({error.message}): write it there"
+                self._timeline.record(EventKind.WARNING, text)

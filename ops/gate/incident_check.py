@@ -1,0 +1,98 @@
+"""Check the incident of a request: an open issue, labels at once, changes before a re-run."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ops.app import registry
+from ops.core.clock import current_time
+from ops.core.errors import ProviderError
+from ops.core.threads import start_call
+from ops.gate import refusals
+from ops.gate.attempts import refuse_further_attempt, refuse_unknown_changes
+from ops.gate.outcomes import RecoveryRequest, RefusedRequest
+from ops.github import issues, triggers
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ops.config import Config
+    from ops.github.client import Repository
+
+ISSUE_WAIT = 3.0
+"""Real seconds to read the incident that a button names. A slow answer must not delay the recovery."""
+
+
+@dataclass(frozen=True)
+class IncidentCheck:
+    """The checks of one attempt of a job. Only `refuse_rerun` refuses if GitHub gives no answer."""
+
+    repository: "Repository"
+    config: "Config"
+    environ: Mapping[str, str]
+    attempt: int
+    warn: Callable[[str], object]
+
+    def start_reading(self, request: RecoveryRequest) -> "Future[triggers.TriggerIssue] | None":
+        number = request.incident
+        return start_call(lambda: triggers.read_issue(self.repository, number)) if number is not None else None
+
+    def check_issue(
+        self, request: RecoveryRequest, reading: "Future[triggers.TriggerIssue] | None" = None
+    ) -> tuple[datetime | None, RefusedRequest | None]:
+        """Return when the incident began, and a refusal if it is no open incident now.
+
+        `reading`: the read that began earlier. If GitHub gives no answer, the recovery goes on.
+        """
+        number, reading = request.incident, reading or self.start_reading(request)
+        if reading is None:
+            return None, None
+        try:
+            issue = reading.result(timeout=ISSUE_WAIT)
+        except (ProviderError, TimeoutError) as error:
+            why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
+            self.warn(f"warning: cannot check whether #{number} is an open incident ({why}); the recovery goes on")
+            return None, None
+        if issue.state == "missing" and request.label:
+            return None, refusals.moved_issue(request)
+        if (refusal := refusals.refuse_on_issue(request, issue)) is not None:
+            return None, refusal
+        return issues.parse_began(issue.body, now=current_time(self.environ)), None
+
+    def refuse_rerun(self, request: RecoveryRequest) -> RefusedRequest | None:
+        """Return a refusal of a later attempt, unless GitHub confirms an open incident and no change since."""
+        number = request.incident
+        try:
+            if number is not None:
+                refusal = refusals.refuse_on_issue(request, triggers.read_issue(self.repository, number))
+                if refusal is not None:
+                    return refusal
+            return refuse_further_attempt(self.repository, request, self.attempt, registry.record_rules(self.config))
+        except ProviderError as error:
+            return refuse_unknown_changes(request, self.attempt, error.message)
+
+    def refuse_simultaneous(self, request: RecoveryRequest) -> RefusedRequest | None:
+        """Return a refusal if the person added another label within the same second.
+
+        If GitHub gives no answer, go on.
+        """
+        number, at, by = request.incident, request.requested_at, request.sender
+        assert number is not None
+        try:
+            reading = start_call(lambda: triggers.labels_added(self.repository, number, at, by))
+            labels = reading.result(timeout=ISSUE_WAIT)
+        except (ProviderError, TimeoutError) as error:
+            why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
+            self.warn(f"warning: cannot check for a second label within the same second ({why}); the recovery goes on")
+            return None
+        others = [label for label in request.other_labels if label.lower() in labels]
+        return refusals.labels_at_once(request, [request.label or "", *others]) if others else None
+
+    def is_missing(self, number: int) -> bool:
+        """Return whether GitHub confirms that the repository has no such issue. False if GitHub gives no answer."""
+        reading = start_call(lambda: triggers.read_issue(self.repository, number))
+        try:
+            return reading.result(timeout=ISSUE_WAIT).state == "missing"
+        except (ProviderError, TimeoutError):
+            return False

@@ -1,0 +1,112 @@
+"""Stop all recoveries, lift the stop, and refuse requests while it is in effect."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ops.app import registry
+from ops.core.clock import format_utc
+from ops.core.errors import ProviderError, Reason
+from ops.core.names import RESUME_LABEL
+from ops.core.responders import RequestScope, ResponderList, find_lists
+from ops.core.run_record import RecordRow, RunRecord, embed_record
+from ops.core.version import __version__
+from ops.gate.outcomes import RecoveryRequest, RefusedRequest
+from ops.github import stops
+from ops.github.client import provider_errors
+from ops.github.comments import RunComments
+from ops.github.stops import Stop, StopAnswer
+from ops.render import load_templates
+
+if TYPE_CHECKING:
+    from ops.config import Config
+    from ops.github.client import Repository
+
+Print = Callable[[str], object]
+UNREAD = "not read"
+"""Output of the gate: GitHub did not say whether recoveries are stopped."""
+SOURCE = "note"
+"""Source of the record: the timeline shows it like a note of a person."""
+
+
+@dataclass(frozen=True)
+class StopChange:
+    """A stop to record, or its end. `run` is the same if it is tried again; `job` is empty on a laptop."""
+
+    run: str
+    by: str
+    at: datetime
+    lift_command: str
+    reason: str = ""
+    job: str = ""
+
+
+def start_reading(
+    repository: "Repository", config: "Config", request: RecoveryRequest, now: datetime
+) -> Callable[[], StopAnswer]:
+    """Begin to read whether a stop refuses the request. A dry run passes it, and a request that only ends a state."""
+    environment = config.environments[request.environment]
+    if request.dry_run or registry.load_runbook(request.runbook).ends_state(request.params, environment):
+        return StopAnswer
+    return stops.start_reading(repository, find_lists(config, RequestScope()), now)
+
+
+def refuse_stopped(stop: Stop, request: RecoveryRequest) -> RefusedRequest:
+    by = "{who}" if stop.login else "a responder"
+    return RefusedRequest(
+        reason=Reason.STOPPED,
+        message=f"recoveries are stopped until {format_utc(stop.ends_at)}, by {by} on #{stop.issue} ({{title}})",
+        hint=f"Ask there first. To lift the stop, add the label `{RESUME_LABEL}`. To recover anyway, run the command "
+        "on a laptop: it asks you to type the service's name and `override`.",
+        values={"title": stop.title, **({"who": stop.login} if stop.login else {})},
+        incident=request.incident,
+        label=request.label,
+        request=request,
+    )
+
+
+def stop_recoveries(
+    repository: "Repository", number: int, change: StopChange, lists: Sequence[ResponderList], warn: Print
+) -> str:
+    """Stop the recoveries, comment on the issue, and return a line for people. Raises ProviderError."""
+    stop = stops.save_stop(repository, number, lists, change.at)
+    why = f": {change.reason}" if change.reason else ""
+    text = f"{change.by} stopped all recoveries until {format_utc(stop.ends_at)}{why}"
+    _comment(repository, [number], change, text, warn, stop=stop)
+    return text
+
+
+def lift_stops(repository: "Repository", answered: Sequence[int], change: StopChange, warn: Print) -> str:
+    """Lift all stops, comment on their issues and on the `answered` ones, and return a line for people.
+
+    Raises ProviderError.
+    """
+    lifted = stops.lift_stops(repository)
+    where = ", ".join(f"#{each}" for each in lifted)
+    text = f"{change.by} lifted the stop of all recoveries on {where}" if lifted else "no open issue has a stop to lift"
+    _comment(repository, [*dict.fromkeys((*answered, *lifted))], change, text, warn, lifted=[*map(str, lifted)])
+    return text
+
+
+def _comment(
+    repository: "Repository",
+    numbers: Sequence[int],
+    change: StopChange,
+    text: str,
+    warn: Print,
+    *,
+    stop: Stop | None = None,
+    lifted: Sequence[str] = (),
+) -> None:
+    """Answer on the issues. A failure is a warning: the event of the label counts, not the comment."""
+    row = RecordRow(change.at, SOURCE, text)
+    record = RunRecord(change.run, source=SOURCE, rows=(row,), program=__version__, job=change.job)
+    template = load_templates().get_template("stop.md.j2")
+    body = template.render(stop=stop, lifted=lifted, by=change.by, reason=change.reason, lift=change.lift_command)
+    for number in numbers:
+        try:
+            with provider_errors():
+                RunComments(repository, number, change.run, may_exist=True).put(1, embed_record(body, record))
+        except ProviderError as error:
+            warn(f"warning: the comment could not be written to #{number} ({error.message})")

@@ -1,0 +1,172 @@
+"""Stops of all recoveries: the label `ops:stopped` of an issue, and the event of that label.
+
+Only that event counts, never a text: one by the bot of the workflows, or by a person who may start recoveries now.
+docs.github.com/rest/issues/events#list-issue-events
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ops.core.clock import format_utc
+from ops.core.errors import ProviderError, Reason
+from ops.core.names import RESUME_LABEL, STOP_LABEL, STOPPED_LABEL, quote_name
+from ops.core.responders import ResponderList, describe_permitted
+from ops.core.threads import run_parallel, start_call
+from ops.github.client import newest_first, provider_errors, read_json, write_errors
+from ops.github.comments import BOT
+from ops.github.issues import LabelStyle, sync_labels
+from ops.github.permissions import Requester, check_permission
+from ops.github.triggers import remove_label
+
+if TYPE_CHECKING:
+    from github.Repository import Repository
+
+STOP_PERIOD = timedelta(hours=4)
+"""A stop ends this long after its event."""
+STOP_WAIT = 3.0
+"""Real seconds to wait for the stops. A slow answer must not delay a recovery."""
+MOST_ISSUES = 10
+"""Most open issues with the label whose events are read: each takes a request or more."""
+LABELS = {
+    STOP_LABEL: LabelStyle("b60205", "Stops all recoveries for four hours"),
+    RESUME_LABEL: LabelStyle("0e8a16", "Lifts the stop of all recoveries"),
+    STOPPED_LABEL: LabelStyle("b60205", "Recoveries are stopped; remove it, or close the issue, to lift the stop"),
+}
+_UNCLEAR = {Reason.PERMISSION_UNKNOWN, Reason.PERMISSION_UNREADABLE}
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A stop in effect. `login` is "" if the issue does not show who requested it."""
+
+    issue: int
+    title: str
+    """Title of the issue: untrusted text."""
+    login: str
+    at: datetime
+
+    @property
+    def ends_at(self) -> datetime:
+        return self.at + STOP_PERIOD
+
+    def __str__(self) -> str:
+        by = f" by {self.login}" if self.login else ""
+        until = format_utc(self.ends_at)
+        return f"recoveries are stopped until {until}{by}, on #{self.issue} ({quote_name(self.title)})"
+
+
+@dataclass(frozen=True)
+class StopAnswer:
+    """Whether recoveries are stopped; unknown if there is a `problem`."""
+
+    stop: Stop | None = None
+    problem: str = ""
+
+
+def start_reading(repository: "Repository", lists: Sequence[ResponderList], now: datetime) -> Callable[[], StopAnswer]:
+    """Begin to read the stops, and return what waits for them, at most STOP_WAIT from now. It never raises."""
+    reading, until = start_call(partial(read_stops, repository, lists, now)), time.monotonic() + STOP_WAIT
+
+    def finish() -> StopAnswer:
+        try:
+            stops = reading.result(timeout=max(0.0, until - time.monotonic()))
+            return StopAnswer(next(iter(stops), None))
+        except ProviderError as error:
+            return StopAnswer(problem=error.message)
+        except TimeoutError:
+            return StopAnswer(problem="GitHub takes too long")
+
+    return finish
+
+
+def read_stops(repository: "Repository", lists: Sequence[ResponderList], now: datetime) -> tuple[Stop, ...]:
+    """Return the stops in effect, the last to end first. One request, and more only for issues with the label.
+
+    `lists`: those of ops.yml that apply to every request. Raises ProviderError.
+    """
+    issues = _list_stopped(repository)
+    if len(issues) > MOST_ISSUES:
+        text = f"more than {MOST_ISSUES} open issues have the label {STOPPED_LABEL}"
+        raise ProviderError(text, reason=Reason.MALFORMED_ANSWER, hint="To remove it everywhere: `ops stop --lift`.")
+    reads = [partial(_read_stop, repository, issue, lists, now) for issue in issues]
+    stops = [stop for stop in run_parallel(reads) if stop is not None]
+    return tuple(sorted(stops, key=lambda stop: stop.ends_at, reverse=True))
+
+
+def _list_stopped(repository: "Repository") -> list[Any]:
+    """Return GitHub's entries of the open issues with the label. Raises ProviderError."""
+    with provider_errors():
+        listed = read_json(repository, f"/issues?labels={quote(STOPPED_LABEL)}&state=open&per_page=100")
+    return [issue for issue in listed if issue.get("pull_request") is None]
+
+
+def _read_stop(repository: "Repository", issue: Any, lists: Sequence[ResponderList], now: datetime) -> Stop | None:
+    """Return the stop that the label on this issue records. Raises ProviderError.
+
+    The newest event that put the label on decides. For one by the bot, the label `ops:stop` before it says who.
+    """
+    put_on: Any = None
+    with provider_errors():
+        for event in newest_first(repository.get_issue(issue["number"]).get_events()):
+            if event.event != "labeled":
+                continue
+            if event.created_at <= now - STOP_PERIOD:
+                break
+            name = event.label.name.lower()
+            if put_on is None and name == STOPPED_LABEL:
+                put_on = event
+                if _login(event) != BOT:
+                    break
+            elif put_on is not None and name == STOP_LABEL:
+                return Stop(issue["number"], issue["title"], _login(event), put_on.created_at)
+    if put_on is None or not _counts(repository, put_on.actor, lists):
+        return None
+    login = _login(put_on)
+    return Stop(issue["number"], issue["title"], "" if login == BOT else login, put_on.created_at)
+
+
+def _login(event: Any) -> str:
+    return event.actor.login if event.actor else ""  # null if the account was deleted
+
+
+def _counts(repository: "Repository", actor: Any, lists: Sequence[ResponderList]) -> bool:
+    """Return whether an event by this account stops recoveries. Raises ProviderError if that is not known."""
+    if actor is None or actor.login == BOT:
+        return actor is not None
+    answer = check_permission(repository, Requester(actor.login, actor.id), lists)
+    if answer.reason in _UNCLEAR:
+        text = answer.message.format(requester=quote_name(actor.login), responders=describe_permitted(lists))
+        raise ProviderError(text, reason=answer.reason)
+    return answer.reason is None
+
+
+def save_stop(repository: "Repository", number: int, lists: Sequence[ResponderList], now: datetime) -> Stop:
+    """Put the label on the issue as a new event, so that the stop lasts its whole period, and return the stop.
+
+    The first stop also creates the labels of the repository; a failure of that is no error. Raises ProviderError, also
+    if the event of our own token does not count.
+    """
+    with suppress(ProviderError), provider_errors():
+        sync_labels(repository, LABELS, lambda _: None)
+    remove_label(repository, number, STOPPED_LABEL)
+    with write_errors():
+        repository.get_issue(number).add_to_labels(STOPPED_LABEL)
+    with provider_errors():
+        issue = read_json(repository, f"/issues/{number}")
+    stop = _read_stop(repository, issue, lists, now)
+    if stop is None:
+        text = f"GitHub does not show that #{number} got the label {STOPPED_LABEL} by somebody who may stop recoveries"
+        raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint="Stop them again: `ops stop --reason TEXT`.")
+    return stop
+
+
+def lift_stops(repository: "Repository") -> list[int]:
+    """Remove the label from all open issues, and return those issues. Raises ProviderError."""
+    numbers = [issue["number"] for issue in _list_stopped(repository)]
+    return [number for number in numbers if remove_label(repository, number, STOPPED_LABEL)]

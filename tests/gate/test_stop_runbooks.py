@@ -1,0 +1,74 @@
+"""Requests of every runbook while recoveries are stopped: only those that end a state pass, and dry runs."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from ops.app.configuration import read_config
+from ops.app.registry import load_runbook
+from ops.engine.runbook import Runbook, job_parameters
+from ops.switches.steps import SwitchRunbook
+from tests.conftest import REFERENCE, Outcome
+from tests.gate.support import Job
+from tests.support.scenarios import SECRETS, Given, arguments, cases, options_of, reference_world, shipped
+
+PLACE = read_config(REFERENCE / "ops.yml")[0].environment("production")
+
+
+def offered_params(runbook: Runbook[Any]) -> Iterator[Any]:
+    """Yield the parameters of each scenario, and each combination of values that the button offers."""
+    yield from (case.params for case in cases(runbook.name))
+    names = {each.name for each in fields(runbook.params)}
+    choices = {name: values for name, values in runbook.parameter_choices(PLACE).items() if name in names}
+    for values in itertools.product(*choices.values()):
+        yield replace(runbook.example, **dict(zip(choices, values, strict=True)))
+
+
+def press(job: Job, runbook: Runbook[Any], params: Any, **more: str) -> Outcome:
+    """Press the button of the runbook with these parameters."""
+    known = {each.name for each in job_parameters(runbook.params)}
+    given = {name: value for name, value in vars(params).items() if name in known and value not in ("", (), False)}
+    inputs = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in given.items()}
+    inputs |= {"environment": "production", "incident": str(job.incident), **more}
+    button = "on:\n  workflow_dispatch:\n    inputs: {" + ", ".join(f"{name}: {{}}" for name in inputs) + "}\n"
+    file = f"{runbook.name}.yml"
+    job.github.add_commit("Add the button", "alice", files={f".github/workflows/{file}": button})
+    run = job.github.dispatch(
+        file, {name: value.lower() if value == "True" else value for name, value in inputs.items()}, by="alice"
+    )
+    return job.gate(run.payload, "workflow_dispatch", GITHUB_RUN_ID=str(run.id))
+
+
+@pytest.fixture
+def stopped(job: Job) -> Job:
+    """Return the job of the reference application, healthy and with nothing to end, while recoveries are stopped."""
+    reference_world(job.world, Given(incident=job.incident))
+    assert job.gate(job.label("alice", "ops:stop")).code == 0
+    return job
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_request_passes_a_stop_only_if_it_ends_a_state(stopped: Job, name: str) -> None:
+    runbook, passed = load_runbook(name), []
+    requests = {json.dumps(vars(params)): params for params in offered_params(runbook)}
+
+    for params in requests.values():
+        done = press(stopped, runbook, params)
+        assert (done.code, stopped.outputs["reason"]) in {(0, ""), (3, "stopped")}, done.err
+        if done.code == 0:
+            passed.append(params)
+        else:
+            assert press(stopped, runbook, params, dry_run="true").code == 0
+
+    has_end = runbook.timed_end is not None or isinstance(runbook, SwitchRunbook)
+    assert bool(passed) == has_end
+    assert len(passed) < len(requests) or runbook.incident_use.is_required
+    where = ("--environment", "production", "--incident", str(stopped.incident), "--config", str(stopped.world.config))
+    for params in passed:
+        stopped.world.sandbox.requests.clear()
+        stopped.world.ops(name, *arguments(params, options_of(name)), *where, "--yes", "--json", **SECRETS)
+        assert stopped.world.writes() == [], params
