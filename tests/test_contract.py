@@ -25,7 +25,8 @@ from ops.cli import cli
 from ops.cloudflare.marks import parse_mark, parse_schema_marks
 from ops.core.errors import Decision, Reason
 from ops.engine.signals import IMPORT_TAKES
-from ops.tools import hold_check
+from ops.tools.hold_check import values
+from ops.tools.hold_check.command import make_parser
 from tests.conftest import ACCOUNT, ROOT, Incident, Outcome, World
 from tests.support import plain_yaml
 from tests.support.databases import add_database
@@ -299,10 +300,10 @@ def test_actions_keep_the_contract(contract: Contract) -> None:
     for name, command in runpy.run_path(str(folder / "run/command.py"))["COMMANDS"].items():
         inputs = (*command.always, *command.optional, *command.flags, command.positional)
         rows.add("actions", [f"run {name}", *(f"run {name}: {each}" for each in inputs if each)])
-    parser = hold_check._parser()
-    rows.add("actions", (f"hold_check.py {option}" for each in parser._actions for option in each.option_strings))
-    words = (hold_check.GO, hold_check.REFUSED, hold_check.NOT_CHECKED, f"{hold_check.TRAILER}:")
-    rows.add("actions", (f"hold_check.py {word}" for word in words))
+    parser = make_parser()
+    rows.add("actions", (f"hold_check {option}" for each in parser._actions for option in each.option_strings))
+    words = (values.GO, values.REFUSED, values.NOT_CHECKED, f"{values.TRAILER}:")
+    rows.add("actions", (f"hold_check {word}" for word in words))
 
     contract.compare(rows, "actions")
 

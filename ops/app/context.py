@@ -26,6 +26,7 @@ from ops.tools import process
 if TYPE_CHECKING:
     from ops.config import Config
     from ops.github.files import CommittedFile
+    from ops.github.hold_labels import HoldLabels
     from ops.github.pulls import PullRequests
     from ops.site_build import SiteBuilder
     from ops.tools.source_files import SourceFiles
@@ -97,6 +98,12 @@ class _Repository:
         pulls = self._write_guards.add(PullRequests.of(self._environ, self._redactor))
         self._ending.callback(pulls.close)
         return pulls
+
+    @functools.cached_property
+    def hold_labels(self) -> "HoldLabels":
+        from ops.github.hold_labels import HoldLabels
+
+        return self._write_guards.add(HoldLabels(lambda: self.pulls.repository))
 
     @functools.cached_property
     def limits(self) -> "CommittedFile":

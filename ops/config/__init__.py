@@ -108,6 +108,10 @@ class Service(NamedModel):
     guard: GuardConfig | None = Field(
         default=None, description="Guard of each deployment (default: `ops guard` reports after 10m)."
     )
+    hold_check: bool = Field(
+        default=False,
+        description="Whether each deployment of the service runs `ops hold check` first.",
+    )
     compare: tuple[Annotated[str, Field(pattern=URL_PATH)], ...] = Field(
         default=("/",),
         min_length=1,

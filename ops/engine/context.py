@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ops.core.timeline import Timeline
     from ops.core.verdict import MaintenanceCheck, ProbeResult
     from ops.github.files import CommittedFile
+    from ops.github.hold_labels import HoldLabels
     from ops.github.pulls import PullRequests
     from ops.github.secrets import EnvironmentSecrets
     from ops.probes.application import DurableObjectAdmin
@@ -117,6 +118,11 @@ class GitHubApi(Protocol):
     @property
     def pulls(self) -> "PullRequests":
         """Its files, branches and pull requests."""
+        ...
+
+    @property
+    def hold_labels(self) -> "HoldLabels":
+        """Labels of its incidents that lift holds of commits."""
         ...
 
     @property

@@ -17,7 +17,7 @@ def parse_request(to: str, to_commit: str, versions: Iterable[WorkerVersion]) ->
     versions = list(versions)
     if not to_commit:
         return parse_target(to, versions) if to else None
-    names = {each.id: (each.tag, "" if is_sha(each.tag) else leading_commit(each.message)) for each in versions}
+    names = {each.id: (each.tag, "" if is_sha(each.tag) else named_commit(each)) for each in versions}
     times = {each.id: format_utc(each.created_on) if each.created_on else "" for each in versions}
     return ((resolve_commit(to_commit, names, times, "deployable version"), 100.0),)
 
@@ -64,3 +64,8 @@ def resolve_commit(text: str, names: Mapping[str, tuple[str, ...]], times: Mappi
 def _shorten(name: str) -> str:
     """Return a commit or tag so that it can be passed again: the first digits name a commit, but no tag."""
     return quote_name(name[:12] if is_sha(name) else name)
+
+
+def named_commit(version: WorkerVersion) -> str:
+    """Return the tag if it is a commit, else the commit that the message begins with, as some pipelines write it."""
+    return version.tag if is_sha(version.tag) else leading_commit(version.message)

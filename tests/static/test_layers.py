@@ -148,7 +148,12 @@ def test_runbooks_do_no_io_outside_their_context() -> None:
 
 ENVIRONMENT_READERS = {"cli", "drills", "sandbox"}
 """Packages that read the environment of the process; the others get a mapping."""
-SEPARATE_PROGRAMS = {OPS / "probes" / "browser_process.py", OPS / "tools" / "node.py", OPS / "tools" / "hold_check.py"}
+SEPARATE_PROGRAMS = {
+    OPS / "probes" / "browser_process.py",
+    OPS / "tools" / "node.py",
+    OPS / "tools" / "hold_check" / "command.py",
+    OPS / "tools" / "hold_check" / "commits.py",
+}
 
 
 def test_environment_is_read_only_at_the_top_level() -> None:

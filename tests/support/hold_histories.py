@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from ops.tools import hold_check
+from ops.tools.hold_check import command
 from sandbox.github.git.state import FakeCommit
 from tests.conftest import ACCOUNT, ROOT, Outcome, World
 from tests.support import plain_yaml
@@ -172,7 +172,7 @@ class HeldShop:
         target = ["--pages", SITE] if service == "docs" else ["--worker", self.worker]
         where = ["--account-id", ACCOUNT, "--folder", str(self.folder), "--commit", self.shas[name], "--json"]
         with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
-            code = hold_check.main([*target, *where, *more], {**self.world.sandbox.environ(), **environ})
+            code = command.main([*target, *where, *more], {**self.world.sandbox.environ(), **environ})
         return Outcome(code, out.getvalue(), err.getvalue())
 
 

@@ -1,0 +1,226 @@
+"""Lift the holds of rolled back commits of an incident, so that they may be deployed again.
+
+It writes nothing to Cloudflare: a mark can be forged. The record is the label that the bot adds to the incident, after
+the gate has authorized the requester. On a laptop it therefore requests the label of ops.yml, and waits for the bot.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ops.config.probes import ProbeSet, VerificationRule, join_probes
+from ops.core.clock import format_utc
+from ops.core.errors import ConfigError, Decision, Reason, Refused
+from ops.core.hold_lift import LIFTED, HoldLift
+from ops.core.names import quote_name
+from ops.core.plan import PlanSection, RunOutcome
+from ops.engine.context import Context
+from ops.engine.runbook import IncidentUse, Runbook, TokenPermissions, WatchedState, param
+from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step, StepPlan
+from ops.workers.commit_holds import CommitHold, read_commit_holds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ops.config import Environment, Service
+
+BOT_WAIT = "5m"
+"""Longest wait on a laptop for the workflow that a label starts."""
+BY_BOT = ReadBackWords(
+    "the label was added", "the incident", "it adds the label again, unless the hold is lifted. The answer is on it."
+)
+
+
+class LiftCommitHold(Runbook["LiftCommitHold.Params"]):
+    """Lift the holds of rolled back commits of an incident, so that they may be deployed again."""
+
+    @dataclass(frozen=True)
+    class Params:
+        reason: str = param("Reason, shown in the timeline", default="")
+
+    name = "lift-commit-hold"
+    when = "`hold check` refuses a commit that was rolled back, and it is good now"
+    menu_rank = 8
+    kinds = ("worker",)
+    params = Params
+    example = Params()
+    incident_use = IncidentUse(is_required=True, may_be_closed=True)
+    writes = (("POST", "/repos/*/*/issues/*/labels"), ("DELETE", "/repos/*/*/issues/*/labels/*"))
+    permissions = TokenPermissions(cloudflare=("Workers Scripts Read",), github=("issues: write",))
+
+    def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
+        return [{}] if environment.services[service].hold_check else []
+
+    def service(self, params: Params, environment: "Environment") -> str:  # noqa: ARG002
+        """Return the first service whose holds an incident may have."""
+        return next((each.name for each in _checked_services(environment)), "")
+
+    def written_services(self, params: "Mapping[str, Any]", environment: "Environment") -> Iterable[str]:  # noqa: ARG002
+        """Return all services whose holds one incident may have."""
+        return [each.name for each in _checked_services(environment)]
+
+    def watched_state(self, params: Params) -> WatchedState:  # noqa: ARG002
+        """Return NOTHING: the services are unchanged."""
+        return WatchedState.NOTHING
+
+    def probes(self, ctx: Context[Params]) -> ProbeSet:
+        """Probe the services for the record only: no probe sees a hold."""
+        services = _checked_services(ctx.environment)
+        if not services:
+            text = f"no Worker in {ctx.environment.name} has `hold_check: true` in ops.yml"
+            raise ConfigError(text, hint="Add it to each service whose deployments run `ops hold check`.")
+        return join_probes(ProbeSet(each.url, each.probes, each.verify, name=each.name) for each in services)
+
+    def plan(self, ctx: Context[Params]) -> StepPlan:
+        incident = _require_incident(ctx)
+        holds = [hold for each in _checked_services(ctx.environment) for hold in _read_holds(ctx, each)]
+        mine = [each for each in holds if each.incident == incident]
+        others = [each for each in holds if each.incident != incident]
+        lift = ctx.github.hold_labels.read_lift(incident) if mine else None
+        newest = max((each.since for each in mine), default=None)
+        if newest is None or _is_lifted(lift, newest):
+            return _ending_plan(incident, lift, mine, others)
+        wanted = _WantedLift(incident, newest)
+        return _lift_plan(ctx, wanted, lift, mine, others)
+
+
+@dataclass(frozen=True)
+class _WantedLift:
+    incident: int
+    newest: datetime
+    """Time of the newest rollback that it lifts; the lift must be later."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _RemoveLabel(Step):
+    """Remove a label that lifts nothing: GitHub records no event if a present label is added."""
+
+    wanted: _WantedLift
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        lift = ctx.github.hold_labels.read_lift(self.wanted.incident)
+        is_there = lift is not None and not _is_lifted(lift, self.wanted.newest)
+        text = f"incident {self.wanted.incident} has {'the' if is_there else 'no'} old label {LIFTED}"
+        return ObservedState(ChangeState.PLANNED if is_there else ChangeState.DONE, text)
+
+    def apply(self, ctx: Context[Any]) -> str:
+        ctx.github.hold_labels.remove_lift(self.wanted.incident)
+        return f"removed the label {LIFTED}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _AddLabel(Step):
+    wanted: _WantedLift
+    label: str
+    """LIFTED, or on a laptop the label that requests the run of the bot."""
+
+    def check(self, ctx: Context[Any]) -> ObservedState:
+        lift = ctx.github.hold_labels.read_lift(self.wanted.incident)
+        if _is_lifted(lift, self.wanted.newest):
+            return ObservedState(ChangeState.DONE, f"incident {self.wanted.incident} has the label {LIFTED} of the bot")
+        return ObservedState(ChangeState.PLANNED, f"the bot has not added {LIFTED} to incident {self.wanted.incident}")
+
+    def apply(self, ctx: Context[Any]) -> str:
+        ctx.github.hold_labels.add(self.wanted.incident, self.label)
+        return f"added the label {self.label}"
+
+
+def _require_incident(ctx: Context[LiftCommitHold.Params]) -> int:
+    if ctx.request.incident is None:
+        raise ConfigError("lift-commit-hold needs an incident", hint="Add its number, such as `--incident 42`.")
+    return ctx.request.incident
+
+
+def _checked_services(environment: "Environment") -> "list[Service]":
+    return [each for each in environment.services.values() if each.worker and each.hold_check]
+
+
+def _read_holds(ctx: Context[Any], service: "Service") -> tuple[CommitHold, ...]:
+    return read_commit_holds(ctx.cloudflare.workers, service.name, service.worker)
+
+
+def _is_lifted(lift: HoldLift | None, newest: datetime) -> bool:
+    """Return whether the bot's label is later than the newest rollback, which holds again."""
+    return lift is not None and lift.is_by_bot and lift.at > newest
+
+
+def _ending_plan(
+    incident: int, lift: HoldLift | None, mine: Sequence[CommitHold], others: Sequence[CommitHold]
+) -> StepPlan:
+    """Return the plan that changes nothing."""
+    at = f" at {format_utc(lift.at)}" if lift else ""
+    text = f"the holds of incident {incident} were lifted{at}" if mine else f"no commit is held by incident {incident}"
+    reason = Reason.ALREADY_SET if mine else Reason.NOTHING_LEFT
+    ending = RunOutcome(Decision.NOTHING_TO_DO, reason, text)
+    return StepPlan(summary=text, sections=_sections((), others), reason=reason, decide=lambda: ending)
+
+
+def _lift_plan(
+    ctx: Context[LiftCommitHold.Params],
+    wanted: _WantedLift,
+    lift: HoldLift | None,
+    mine: Sequence[CommitHold],
+    others: Sequence[CommitHold],
+) -> StepPlan:
+    is_bot = ctx.github.hold_labels.is_bot()
+    step = _AddLabel(
+        target=f"Holds of incident {wanted.incident}",
+        before="held",
+        after="lifted",
+        done_when=f"the bot has added the label {LIFTED}",
+        undo=None,
+        wanted=wanted,
+        label=LIFTED if is_bot else _request_label(ctx),
+        words=BY_BOT,
+    )
+    claim = f"the holds of incident {wanted.incident} are lifted"
+    ending = RunOutcome(Decision.HEALTHY_AS_BEFORE, Reason.VERIFIED, claim)
+    return StepPlan(
+        summary=f"lift the holds of incident {wanted.incident}: {'; '.join(map(str, mine))}",
+        changes=(*([_remove_outdated(wanted, lift)] if lift and is_bot else []), step),
+        sections=_sections(mine, others),
+        consequences=tuple(_consequences(ctx, wanted.incident, mine)),
+        done_message=f"Lifted the holds of incident {wanted.incident}",
+        proved_claim=claim,
+        probes=None if is_bot else partial(ProbeSet, "", (), VerificationRule.model_validate({"deadline": BOT_WAIT})),
+        decide=lambda: ending,
+    )
+
+
+def _remove_outdated(wanted: _WantedLift, lift: HoldLift) -> Step:
+    return _RemoveLabel(
+        target=f"Label {LIFTED} on incident {wanted.incident}",
+        before=f"added by {quote_name(lift.by)} at {format_utc(lift.at)}, and lifts nothing",
+        after="removed",
+        done_when="the incident has no such label",
+        undo=None,
+        wanted=wanted,
+    )
+
+
+def _consequences(ctx: Context[Any], incident: int, mine: Iterable[CommitHold]) -> Iterable[str]:
+    services = dict.fromkeys(each.service for each in mine)
+    yield f"the next deployment of {', '.join(services)} may ship these commits again"
+    yield f"another rollback in incident {incident}, or removing the label {LIFTED}, holds them again"
+    if len(ctx.config.environments) > 1:
+        yield f"it lifts the holds of incident {incident} in all environments; this plan reads {ctx.environment.name}"
+
+
+def _sections(mine: Iterable[CommitHold], others: Iterable[CommitHold]) -> tuple[PlanSection, ...]:
+    sections = (PlanSection("Lifted", tuple(map(str, mine))), PlanSection("Still held", tuple(map(str, others))))
+    return tuple(each for each in sections if each.lines)
+
+
+def _request_label(ctx: Context[Any]) -> str:
+    """Return the label of ops.yml that requests this run. Raises Refused: a person's own label lifts nothing."""
+    for name, label in ctx.config.labels.items():
+        if (label.runbook, label.environment) == (LiftCommitHold.name, ctx.environment.name):
+            return name
+    raise Refused(
+        "a laptop cannot lift a hold: only the label that a workflow adds counts, and ops.yml has no label for it",
+        reason=Reason.UNKNOWN_LABEL,
+        hint=f"Press the button: `gh workflow run {LiftCommitHold.name}.yml -f environment={ctx.environment.name} "
+        f"-f incident={ctx.request.incident}`.",
+    )

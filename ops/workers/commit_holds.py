@@ -1,0 +1,94 @@
+"""Find the commits that a rollback holds: `ops hold check` refuses to deploy them again.
+
+The check is a program of its own (`ops/tools/hold_check`) with the same rules; a test compares both.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
+from ops.core.clock import format_utc
+from ops.core.names import quote_name
+from ops.workers.commit_target import named_commit
+
+if TYPE_CHECKING:
+    from ops.cloudflare.workers import WorkersApi
+
+PAGES = 4
+"""Most pages of deployments that are read."""
+
+
+@dataclass(frozen=True)
+class CommitHold:
+    """A commit of a service that must not be deployed again, because a marked rollback blames it."""
+
+    service: str
+    incident: int | None
+    run: str
+    """Run of the mark. Everyone who may deploy can write one."""
+    version: str
+    """The blamed version."""
+    commit: str
+    """Empty if no version names it."""
+    since: datetime
+
+    def __str__(self) -> str:
+        what = f"commit {self.commit[:12]}" if self.commit else "a version without a commit"
+        cause = f"incident {self.incident}" if self.incident else f"run {quote_name(self.run)}"
+        return f"{what} of {self.service} ({short_id(self.version)}, {cause}, since {format_utc(self.since)})"
+
+
+def read_commit_holds(workers: "WorkersApi", service: str, worker: str) -> tuple[CommitHold, ...]:
+    """Return the holds of a Worker, newest first. It reads versions only if a mark blames one. Raises ProviderError."""
+    deployments = {each.id: each for each in workers.list_deployments(worker)}
+    for page in range(2, PAGES + 1):
+        older = {each.id: each for each in workers.list_deployments(worker, page=page) if each.id not in deployments}
+        if not older:
+            break
+        deployments |= older
+    return find_commit_holds(service, tuple(deployments.values()), lambda named: _read_versions(workers, worker, named))
+
+
+def _read_versions(workers: "WorkersApi", worker: str, blamed: Iterable[str]) -> Mapping[str, WorkerVersion]:
+    versions = {each.id: each for each in workers.list_deployable_versions(worker)}
+    missing = (workers.read_version(worker, each) for each in dict.fromkeys(blamed) if each not in versions)
+    return versions | {each.id: each for each in missing if each}
+
+
+def find_commit_holds(
+    service: str,
+    deployments: Sequence[WorkerDeployment],
+    read_versions: Callable[[Iterable[str]], Mapping[str, WorkerVersion]],
+) -> tuple[CommitHold, ...]:
+    """Return the holds of these deployments. A rollback within one commit, such as of a secret edit, blames no code.
+
+    `read_versions` gets the blamed versions. It is not called if no mark blames one.
+    """
+    blamed = [each.mark.blames for each in deployments if each.mark and each.mark.blames]
+    return tuple(_holds(service, deployments, read_versions(blamed))) if blamed else ()
+
+
+def _holds(
+    service: str, deployments: Iterable[WorkerDeployment], versions: Mapping[str, WorkerVersion]
+) -> Iterator[CommitHold]:
+    by_number = {each.number: each for each in versions.values() if each.number is not None}
+
+    def commit_of(version: str) -> str:
+        """Return the commit that the deployer named. A secret edit has the code of the version before it."""
+        one = versions.get(version)
+        while one:
+            if commit := named_commit(one):
+                return commit
+            is_edit = one.triggered_by == "secret" and one.number is not None
+            one = by_number.get((one.number or 0) - 1) if is_edit else None
+        return ""
+
+    for each in deployments:
+        mark = each.mark
+        if mark is None or mark.blames is None:
+            continue
+        commit = commit_of(mark.blames)
+        if not commit or commit.isdigit() or {*map(commit_of, each.serving_versions)} != {commit}:  # a shared date
+            yield CommitHold(service, mark.incident, mark.run, mark.blames, commit, each.created_on)
