@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ops.app.configuration import read_config
 from ops.core.version import __version__
 from ops.setup.init.proposal import ConfigProposal, EnvironmentProposal, ProbeProposal, ServiceProposal, render_config
 from ops.setup.init.resources import Address, Resource
@@ -14,7 +15,15 @@ from sandbox.actions.local_files import write_files
 from sandbox.actions.runner import TIMEOUT_SECONDS
 from tests.conftest import ROOT
 from tests.support.actions import conclusions, stage
-from tests.support.configurations import ONE_URL, ONE_WORKER, PAGES_ONLY, SMALL_REPOSITORY, TEN_SERVICES
+from tests.support.configurations import (
+    CONFIGURATIONS,
+    ONE_URL,
+    ONE_WORKER,
+    PAGES_ONLY,
+    SHOPDESK,
+    SMALL_REPOSITORY,
+    TEN_SERVICES,
+)
 from tests.support.drills import drill
 from tests.support.workflows import generated
 
@@ -22,24 +31,36 @@ DRILLS = {
     ONE_WORKER: ("rollback-worker", "live"),
     PAGES_ONLY: ("rollback-pages", "production"),
     ONE_URL: ("rollback-worker", "production"),
+    SHOPDESK: ("rollback-worker", "live"),
 }
-WAYS = [
-    *((config, "label") for config in (ONE_WORKER, PAGES_ONLY)),
-    (ONE_URL, "button"),
-]
-"""The forms of all buttons are in tests/gate/test_forms.py. The smallest configuration has no label.
-
-Below, a drill of the small repository uses its tracked files, and one of ten services an approval.
+LABELS = """
+labels:
+  recover:{service}:
+    runbook: {name}
+    environment: {environment}
+    params: {{service: {service}}}
 """
+"""For a configuration that asks for no label."""
+ELSEWHERE = {SMALL_REPOSITORY: "test_small_repository", TEN_SERVICES: "an approval, below"}
+"""Configurations with a label drill of their own. The small repository's drill below is by button."""
 
 
-@pytest.mark.parametrize(("config", "trigger"), WAYS, ids=[f"{config.parent.name}-{way}" for config, way in WAYS])
-def test_drill_of_other_config_recovers(config: Path, trigger: str) -> None:
+def test_every_configuration_has_a_label_drill() -> None:
+    assert {*CONFIGURATIONS, SHOPDESK} == {*DRILLS, *ELSEWHERE}
+
+
+@pytest.mark.parametrize("config", DRILLS, ids=lambda config: config.parent.name)
+def test_label_drill_of_other_config_recovers(config: Path, tmp_path: Path) -> None:
     name, environment = DRILLS[config]
+    text = config.read_text()
+    if "\nlabels:" not in text:
+        service = next(iter(read_config(config)[0].environments[environment].services))
+        text += LABELS.format(name=name, environment=environment, service=service)
+    (tmp_path / "ops.yml").write_text(text)
 
-    result = drill("--config", str(config), "--environment", environment, "--trigger", trigger, name=name)
+    result = drill("--config", str(tmp_path / "ops.yml"), "--environment", environment, "--trigger", "label", name=name)
 
-    assert (result["decision"], result["trigger"], result["journal"]) == ("recovered", trigger, True)
+    assert (result["decision"], result["trigger"], result["journal"]) == ("recovered", "label", True)
     assert result["message"] == "the incident's journal says recovered; the sandbox serves the good release, healthy"
 
 
@@ -52,7 +73,9 @@ def test_drill_of_proposed_config_recovers(tmp_path: Path) -> None:
             ("parcel-api", "api.parcel.example", ProbeProposal("up", "/healthz", 200, json={"ok": True}, version="id")),
         )
     )
-    proposal = ConfigProposal((EnvironmentProposal("live", "1a" * 16, (web, api), token="PARCEL_TOKEN"),))
+    proposal = ConfigProposal(
+        (EnvironmentProposal("live", "1a" * 16, (web, api), token="PARCEL_TOKEN"),), labeled={"parcel-web"}
+    )
     config = tmp_path / "ops.yml"
     often = (
         "        verify: {interval: 10ms, deadline: 20s} # 71 rounds: no answer names its version\n        probes:\n"

@@ -17,6 +17,7 @@ from ops.setup.workflow_jobs import DOCTOR_MINUTE, WATCH_MINUTE
 from tests.conftest import REFERENCE, World
 from tests.setup.test_workflows import CONFIGURATIONS, SECRET, workflow
 from tests.support import plain_yaml
+from tests.support.configurations import SHOPDESK
 from tests.support.workflows import add_actions, generated
 
 
@@ -446,7 +447,7 @@ LINTERS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+@pytest.mark.parametrize("path", [*CONFIGURATIONS.values(), SHOPDESK], ids=[*CONFIGURATIONS, "shopdesk"])
 @pytest.mark.parametrize("command", LINTERS, ids=lambda command: command[0])
 def test_generated_files_pass_linters(command: list[str], path: Path) -> None:
     lint(command, path)

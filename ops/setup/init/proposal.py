@@ -247,7 +247,7 @@ class ConfigProposal:
     token_location: str = ""
     contact: str = ""
     """Name, number or link of the person to call."""
-    labeled: frozenset[str] = frozenset()
+    labeled: Collection[str] = frozenset()
     """Services that a label recovers too, besides the menu and the buttons."""
 
 

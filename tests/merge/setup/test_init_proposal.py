@@ -43,7 +43,7 @@ def test_labels_of_long_names_stay_unique() -> None:
     service = ServiceProposal("a" * 36, Resource("worker", "a", "1a" * 16), Address("https://a.example"))
     environments = tuple(EnvironmentProposal(f"account-{n}", f"{n}a" * 16, (service,)) for n in range(4))
 
-    document = read_yaml(render_config(ConfigProposal(environments, labeled=frozenset({service.name}))))
+    document = read_yaml(render_config(ConfigProposal(environments, labeled={service.name})))
 
     assert document.problems == ()
     assert all(len(label) <= 50 for label in document.data["labels"])
