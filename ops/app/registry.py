@@ -18,6 +18,7 @@ from ops.core.names import CHECK_OUTAGE
 from ops.core.run_record import RecordRules
 from ops.engine import timed_end
 from ops.engine.runbook import Runbook, job_parameters
+from ops.github import actions
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 
-RECOVER, REDEPLOY, PROPOSE = "recover", "redeploy", "propose"
-CALLED_WORKFLOWS = (RECOVER, REDEPLOY, PROPOSE)
+RECOVER, PROPOSE = "recover", "propose"
+CALLED_WORKFLOWS = (RECOVER, PROPOSE)
 """Names of the workflow files that others call. No run has their path, so no record may name them."""
 DIRECT = "-direct"
 """Ends the name of a button that calls no other file, for a runbook that has a usual button too."""
@@ -133,9 +134,12 @@ def runbook_names() -> tuple[str, ...]:
 
 def called_workflow(runbook: Runbook[Any]) -> str:
     """Return which of CALLED_WORKFLOWS has the jobs of a runbook."""
-    if runbook.job.builds_site:
-        return REDEPLOY
     return RECOVER if runbook.github_environment else PROPOSE
+
+
+def acting_job(runbook: Runbook[Any], environment: str) -> str:
+    """Return the id of the job that runs a runbook in an environment of ops.yml."""
+    return actions.acting_job(runbook.github_environment, environment, builds_site=runbook.job.builds_site)
 
 
 def find_button_runbook(file: str) -> str:

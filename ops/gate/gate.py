@@ -196,7 +196,7 @@ class Gate:
         self._write_outputs(
             go="true",
             report="true" if request.incident else "false",
-            job=actions.acting_job(runbook.github_environment, request.environment),
+            job=registry.acting_job(runbook, request.environment),
             runbook=request.runbook,
             power=runbook.github_environment or "none",
             params=json.dumps(request.params, default=list),

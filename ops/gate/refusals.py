@@ -21,7 +21,6 @@ from ops.core.run_record import RecordRow, RunRecord
 from ops.core.version import __version__
 from ops.gate import payload as fields
 from ops.gate.outcomes import ApprovalEvent, GateJob, HandOver, OutageCheck, RecoveryRequest, RefusedRequest, StopEvent
-from ops.github import actions
 from ops.render import button_text, code_span, escape_markdown, linked
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def _refuse_older_files(request: RecoveryRequest, jobs: str) -> RefusedRequest |
     by spaces; "" for files of an older version.
     """
     runbook = registry.load_runbook(request.runbook)
-    if not jobs or actions.acting_job(runbook.github_environment, request.environment) in jobs.split():
+    if not jobs or registry.acting_job(runbook, request.environment) in jobs.split():
         return None
     return RefusedRequest(
         reason=Reason.OTHER_REF,
@@ -134,12 +133,13 @@ def _refuse_without_job(request: RecoveryRequest, config: "Config") -> RefusedRe
     A label of ops.yml can name one, such as redeploy-pages for a site without `build`.
     """
     runbook = registry.load_runbook(request.runbook)
-    file, power = registry.called_workflow(runbook), runbook.github_environment
-    places = [config.environments[request.environment]] if power else config.environments.values()
+    job = registry.acting_job(runbook, request.environment)
+    is_placed = bool(runbook.github_environment)
+    places = [config.environments[request.environment]] if is_placed else config.environments.values()
     if any(fitting_services(place, runbook) for place in places):
         return None
     for each in registry.button_runbooks().values():  # one that shares the job: the run itself then refuses
-        is_of_job = (registry.called_workflow(each), each.github_environment) == (file, power)
+        is_of_job = registry.acting_job(each, request.environment) == job
         if is_of_job and any(fitting_services(place, each) for place in places):
             return None
     return RefusedRequest(

@@ -82,8 +82,13 @@ def run_attempt(environ: Mapping[str, str]) -> int:
     return int(text)
 
 
-def acting_job(github_environment: str, environment: str) -> str:
-    """Return the id of the job that recovers with the secrets of these; "unprivileged" without a GitHub environment."""
+def acting_job(github_environment: str, environment: str, *, builds_site: bool = False) -> str:
+    """Return the id of the job that recovers with the secrets of these; "unprivileged" without a GitHub environment.
+
+    `builds_site`: whether jobs before it fetch and build a commit.
+    """
+    if builds_site:
+        return f"redeploy-{environment}"
     return f"{github_environment}-{environment}" if github_environment else "unprivileged"
 
 

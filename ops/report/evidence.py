@@ -25,7 +25,7 @@ from ops.report.impact import ServiceImpact
 if TYPE_CHECKING:
     from github.Repository import Repository
 
-FOLLOWING_JOB = re.compile("report|watch|tell(-later)?|(wait|end|next)-.*")
+FOLLOWING_JOB = re.compile("report|watch|tell(-later)?|wait(-.*)?|(end|next)-.*")
 """Jobs of a workflow run that start after the job that acts."""
 MAX_COMMITS = 50
 VERSION_PREFIX = 8

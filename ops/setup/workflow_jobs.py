@@ -78,7 +78,7 @@ class ActingJob:
 
     @property
     def id(self) -> str:
-        return actions.acting_job(self.github_environment, self.environment)
+        return actions.acting_job(self.github_environment, self.environment, builds_site=bool(self.sites))
 
 
 def called_jobs(config: "Config", runbooks: Iterable[AnyRunbook], workflow: str) -> list[ActingJob]:
@@ -99,12 +99,16 @@ def _sites(environment: "Environment", runbooks: Iterable[AnyRunbook]) -> Collec
 
 
 def _acting_jobs(config: "Config", pairs: "Sequence[tuple[AnyRunbook, Environment]]") -> list[ActingJob]:
-    github_environments = sorted(
-        {runbook.github_environment for runbook, _ in pairs}, key=lambda power: (not power, power)
+    kinds = sorted(
+        {(runbook.job.builds_site, runbook.github_environment) for runbook, _ in pairs},
+        key=lambda kind: (kind[0], not kind[1], kind[1]),
     )
     jobs = []
-    for github_environment in github_environments:
-        selected = [(runbook, each) for runbook, each in pairs if runbook.github_environment == github_environment]
+    for kind in kinds:
+        github_environment = kind[1]
+        selected = [
+            (runbook, each) for runbook, each in pairs if (runbook.job.builds_site, runbook.github_environment) == kind
+        ]
         for environment in dict.fromkeys(each.name for _, each in selected) if github_environment else [""]:
             runbooks = [runbook for runbook, each in selected if environment in {"", each.name}]
             jobs.append(
@@ -341,7 +345,7 @@ def _doctor_job(github_environment: str, jobs: Sequence[ActingJob]) -> DoctorJob
     secrets = {name: secret for job in jobs for name, secret in job.secrets.items()}
     return DoctorJob(
         github_environment,
-        [job.environment for job in jobs],
+        list(dict.fromkeys(job.environment for job in jobs)),
         {name: secret for name, secret in secrets.items() if not name.startswith(ROTATION_PREFIXES)},
         tuple(dict.fromkeys(lock for job in jobs for lock in job.locks)),
     )

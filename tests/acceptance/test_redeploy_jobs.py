@@ -1,4 +1,4 @@
-"""Jobs of redeploy.yml on separate machines: old dependencies reach no token.
+"""Jobs that build and deploy a site on separate machines: old dependencies reach no token.
 
 Each job has users, processes, a home and a workspace of its own; from one to the next go the artifacts alone. The build's
 machine goes on while the deploy job works: what the dependency left running there goes on looking.
@@ -32,13 +32,13 @@ class Way:
     """The jobs that build and deploy a commit, for a request with these parameters."""
 
     params: Mapping[str, str]
-    fetch: str = "fetch-production"
-    build: str = "build"
-    deploy: str = "recovery-production"
+    fetch: str = "fetch-site-production"
+    build: str = "build-site"
+    deploy: str = "redeploy-production"
 
     @cached_property
     def jobs(self) -> Any:
-        return plain_yaml.load((generated() / ".github/workflows/redeploy.yml").read_text())["jobs"]
+        return plain_yaml.load((generated() / ".github/workflows/recover.yml").read_text())["jobs"]
 
 
 WAYS = {"button": Way({"service": "frontend", "commit": "previous"}), "label": Way({"service": "frontend"})}

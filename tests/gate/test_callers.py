@@ -20,7 +20,7 @@ from tests.gate.test_button import press_button
 from tests.support.second_person import open_desk
 
 MAIN, FOLDER = "refs/heads/main", ".github/workflows"
-REDEPLOY = "recover:redeploy-frontend"
+RAISE = "recover:raise-limits"
 FOREIGN = {
     "copy with another name": f"acme/operations/{FOLDER}/incident-2.yml@{MAIN}",
     "button that reads labels": f"acme/operations/{FOLDER}/rollback-worker.yml@{MAIN}",
@@ -106,10 +106,10 @@ def test_button_of_another_branch_is_refused(job: Job, ref: str) -> None:
     [
         (LABEL, "recover", True),
         (LABEL, "", True),
-        (LABEL, "redeploy", False),
-        (REDEPLOY, "redeploy", True),
-        (REDEPLOY, "", True),
-        (REDEPLOY, "recover", False),
+        (LABEL, "propose", False),
+        (RAISE, "propose", True),
+        (RAISE, "", True),
+        (RAISE, "recover", False),
     ],
 )
 def test_called_workflow_runs_only_its_runbooks(job: Job, label: str, called: str, goes: bool) -> None:
@@ -122,7 +122,7 @@ def test_called_workflow_runs_only_its_runbooks(job: Job, label: str, called: st
     job.assert_refused(done, "other_ref")
     assert label not in job.labels
     assert "`ops workflows sync`" in job.comments[0]
-    assert f"on a laptop: `./run ops {'rollback-worker' if label == LABEL else 'redeploy-pages'} " in job.comments[0]
+    assert f"on a laptop: `./run ops {'rollback-worker' if label == LABEL else 'propose-limits'} " in job.comments[0]
 
 
 CAFE = """
@@ -194,6 +194,6 @@ def test_each_runbook_has_one_called_workflow_and_no_record_may_name_one() -> No
     called = {name: called_workflow(load_runbook(name)) for name in runbook_names()}
 
     assert set(called.values()) == set(CALLED_WORKFLOWS)
-    assert (called["redeploy-pages"], called["propose-limits"]) == ("redeploy", "propose")
+    assert (called["redeploy-pages"], called["propose-limits"]) == ("recover", "propose")
     assert not {f"{FOLDER}/{name}.yml" for name in CALLED_WORKFLOWS} & {*record_rules(None).workflows}
     assert not {*CALLED_WORKFLOWS} & {*runbook_names()}

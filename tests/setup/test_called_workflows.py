@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ops.app.registry import CALLED_WORKFLOWS, discover_runbooks
+from ops.app.registry import CALLED_WORKFLOWS, acting_job, discover_runbooks
 from ops.app.scope import fitting_environments
 from ops.config import Config, check_config
 from ops.setup import workflows
@@ -93,12 +93,13 @@ def test_label_of_a_runbook_that_fits_nothing_calls_no_missing_file(runbook: str
 def test_job_of_a_pair_has_the_secrets_of_its_runbooks(path: Path) -> None:
     of = config(path)
     for key, job, step in recovery_jobs("recover", path):
-        power, place = job["environment"], key.removeprefix(f"{job['environment']}-")
+        place = job["concurrency"]["group"].removeprefix("recover-")
         runbooks = [
             name
             for name, each in discover_runbooks().items()
-            if each.github_environment == power and of.environments[place] in fitting_environments(of, each)
+            if acting_job(each, place) == key and of.environments[place] in fitting_environments(of, each)
         ]
+        assert {discover_runbooks()[name].github_environment for name in runbooks} == {job["environment"]}
         probes = {name for probe in of.environments[place].probes for name in probe.variables}
         assert secrets_of(step) - probes == expected_secrets(of, runbooks, place) - probes
 

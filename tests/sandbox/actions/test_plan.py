@@ -55,7 +55,9 @@ def test_recovery_label_claims_issue_and_environments() -> None:
     assert plan.claims[0] == GroupClaim("gate-7-2", False, True)
     assert GroupClaim("recover-production", False, True) in plan.claims
     assert all(
-        job.permissions["issues"] == "write" for job in plan.jobs if not job.id not in {"fetch-migrations", "wait"}
+        job.permissions["issues"] == "write"
+        for job in plan.jobs
+        if job.id not in {"fetch-migrations", "build-site", "wait"}
     )
 
 
@@ -63,7 +65,7 @@ def test_recovery_label_claims_issue_and_environments() -> None:
     ("label", "called"),
     [
         ("recover:rollback-api", "recover"),
-        ("recover:redeploy-frontend", "redeploy"),
+        ("recover:redeploy-frontend", "recover"),
         ("Recover:Raise-Limits", "propose"),
         ("recover:unknown", "recover"),
         ("report", "recover"),
