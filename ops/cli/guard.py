@@ -178,6 +178,8 @@ class GuardEnd:
 
     def has_two_sources(self, result: "GuardResult", guards: "Guards") -> bool:
         """Return whether the deployment may be rolled back; else show why not."""
+        from ops.app.configuration import read_config
+        from ops.gate.stop import refuse_automatic_step
         from ops.status.outage import describe_trouble, read_outage
 
         if self.incident is not None and self.incident.is_closed:
@@ -192,6 +194,8 @@ class GuardEnd:
             return self._refuse(f"the probes are one source only, and Cloudflare's figures say: {evidence.source.text}")
         if evidence.is_healthy_now:
             return self._refuse("the probes are healthy now")
+        if stopped := refuse_automatic_step(read_config(self.config)[0], self.environ, self.redactor):
+            return self._refuse(stopped)
         if trouble := describe_trouble(read_outage(self.place, self.config, self.environ, self.redactor)):
             return self._refuse(trouble)
         self._note(f"A second source shows it too: {evidence.source.text}")

@@ -82,16 +82,15 @@ class StepRequest:
         """
         from ops.app.configuration import read_config
         from ops.core.clock import current_time
-        from ops.core.responders import RequestScope, find_lists
+        from ops.core.responders import RequestScope
         from ops.core.verdict import Verdict
         from ops.gate.attempts import refuse_requester
-        from ops.github.client import connect
-        from ops.github.stops import read_stops
+        from ops.gate.stop import refuse_automatic_step
         from ops.status.outage import describe_trouble, read_outage
         from ops.watch.automatic_step import claim_step, count_deployed_steps
         from ops.watch.record import find_incident
 
-        config, now = read_config(self.config)[0], current_time(self.environ)
+        config = read_config(self.config)[0]
         watch = config.watch
         step = self._step(watch.max_steps if watch and watch.on_relapse == "next" else 0)
         if not step.most:
@@ -103,9 +102,8 @@ class StepRequest:
         scope = RequestScope(self.place.environment, (self.place.service,), self.runbook)
         by_hand = f"Somebody else can run: `{step.by_hand}`"
         refuse_requester(self.environ, self.redactor, self.requested_by, by_hand, scope)
-        lists = find_lists(config, RequestScope())
-        for stop in read_stops(connect(self.environ, self.redactor), lists, now):
-            raise step.refuse(str(stop))
+        if stopped := refuse_automatic_step(config, self.environ, self.redactor):
+            raise step.refuse(stopped)
         outage = read_outage(self.place, self.config, self.environ, self.redactor)
         if trouble := describe_trouble(outage):
             raise step.refuse(trouble)

@@ -1,20 +1,21 @@
 """Stop all recoveries, lift the stop, and refuse requests while it is in effect."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.app import registry
-from ops.core.clock import format_utc
-from ops.core.errors import ProviderError, Reason
+from ops.core.clock import current_time, format_utc
+from ops.core.errors import OpsError, ProviderError, Reason
 from ops.core.names import RESUME_LABEL
+from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, ResponderList, find_lists
 from ops.core.run_record import RecordRow, RunRecord, embed_record
 from ops.core.version import __version__
 from ops.gate.outcomes import RecoveryRequest, RefusedRequest
 from ops.github import stops
-from ops.github.client import provider_errors
+from ops.github.client import connect, provider_errors
 from ops.github.comments import RunComments
 from ops.github.stops import Stop, StopAnswer
 from ops.render import load_templates
@@ -50,6 +51,17 @@ def start_reading(
     if request.dry_run or registry.load_runbook(request.runbook).ends_state(request.params, environment):
         return StopAnswer
     return stops.start_reading(repository, find_lists(config, RequestScope()), now)
+
+
+def refuse_automatic_step(config: "Config", environ: Mapping[str, str], redactor: Redactor) -> str:
+    """Return why no step may be made by itself now: a stop, or stops that cannot be read; "" if it may."""
+    lists, now = find_lists(config, RequestScope()), current_time(environ)
+    try:
+        for stop in stops.read_stops(connect(environ, redactor), lists, now):
+            return str(stop)
+    except OpsError as error:
+        return f"it is not known whether recoveries are stopped ({error.message})"
+    return ""
 
 
 def refuse_stopped(stop: Stop, request: RecoveryRequest) -> RefusedRequest:

@@ -89,9 +89,7 @@ def test_step_obeys_a_stop_and_is_made_once_it_is_lifted(relapse: Relapse, is_re
 
     refused = relapse.step()
 
-    assert (refused.code, refused.result["reason"]) == (
-        (3, "no_automatic_step") if is_read else (4, "provider_unavailable")
-    )
+    assert (refused.code, refused.result["reason"]) == (3, "no_automatic_step")
     assert relapse.shop.live == {relapse.shop.good: 100}
     hub.unlabel(number, "ops:stopped", BOT)
     if fault:
