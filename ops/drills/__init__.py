@@ -39,6 +39,7 @@ from ops.drills import (
     scenario_outage,
     scenario_relapse,
     scenario_release,
+    scenario_stop,
     scenario_switch,
     score,
     status_check,
@@ -93,6 +94,7 @@ DRILLS: Mapping[str, scenario_release.Scenario] = {
     scenario_relapse.NAME: scenario_relapse.SCENARIO,
     scenario_relapse.NOISY: scenario_relapse.NOISY_SCENARIO,
     scenario_long_incident.NAME: scenario_long_incident.SCENARIO,
+    scenario_stop.NAME: scenario_stop.SCENARIO,
 }
 """Name of the drill → its scenario: a good release, then a failure to recover from. The name is the runbook's unless
 the scenario says otherwise.

@@ -413,6 +413,27 @@ def test_noise_is_no_relapse(run: Run) -> None:
         assert (jobs["recovery-production"], jobs["watch"]) == ("success", "success")
 
 
+STOPS: list[tuple[Run, list[str]]] = [
+    *((run, []) for run in taken(("stopped", "embedded", "label"), ("stopped", "embedded", "button"))),
+    *(
+        (run, ["--config", str(ONE_WORKER), "--environment", "live"])
+        for run in taken(("stopped", "embedded", "command"))
+    ),
+]
+
+
+@pytest.mark.parametrize(("run", "configuration"), STOPS, ids=run_id)
+def test_stop_refuses_until_its_lift_or_an_override(run: Run, configuration: list[str]) -> None:
+    name, _, trigger = run
+
+    result = drill("--trigger", str(trigger), *configuration, name=name)
+
+    assert (result["decision"], result["reason"], result["trigger"]) == ("recovered", "verified", trigger), result
+    assert result["report"] is not None
+    overrides = [each for each in result["timeline"] if each["kind"] == "warning" and "stopped" in each["text"]]
+    assert bool(overrides) == (trigger == "command")
+
+
 def is_of_database(run: Run) -> bool:
     """Return whether test_database_drills.py tests the run."""
     return run[0] in DRILLS and DRILLS[run[0]].configure is not None
