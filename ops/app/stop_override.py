@@ -24,6 +24,8 @@ from ops.github import actions
 if TYPE_CHECKING:
     from ops.github.stops import Stop, StopAnswer
 
+STOP_WAIT = 2.0
+"""Real seconds to wait for the stops, from the start of the run, as for the records of previous runs."""
 TELL_WAIT = 2.0
 """Real seconds after the run to write to the issue of the stop."""
 
@@ -73,7 +75,8 @@ class StopOverride:
 
         lists = find_lists(context.config, RequestScope())
         try:
-            return start_reading(connect(self._environ, self._redactor), lists, current_time(self._environ))
+            repository, now = connect(self._environ, self._redactor), current_time(self._environ)
+            return start_reading(repository, lists, now, STOP_WAIT)
         except OpsError as error:
             text = f"cannot check whether recoveries are stopped ({error.message})"
             self._timeline.record(EventKind.WARNING, text)

@@ -1,4 +1,4 @@
-"""Scenario of a stop of all recoveries: a request is refused, and passes after the lift or an override.
+"""Scenario of a stop: a request is refused, and passes after the lift or an override.
 
 A bad release breaks a Worker while a person repairs something by hand. The responder stops all recoveries. A request
 by label or button is refused until the responder lifts the stop. A command on a laptop is refused until it overrides.
@@ -30,7 +30,7 @@ def run(
     start_runbook: Any,
     say: Say,
 ) -> dict[str, Any]:
-    """Stop, request in vain, lift or override. Return the result of the last request."""
+    """Stop, request, lift or override, and request again. Return the result of the last request."""
     incident = start_runbook.incident
     assert incident is not None, "the scenario needs an incident"
     live, by_command = world.sandbox.live(service.worker), start_runbook.drill.trigger == "command"

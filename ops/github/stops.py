@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 STOP_PERIOD = timedelta(hours=4)
 """A stop ends this long after its event."""
 STOP_WAIT = 3.0
-"""Real seconds to wait for the stops. A slow answer must not delay a recovery."""
+"""Real seconds that the gate waits for the stops. A slow answer must not delay a recovery."""
 MOST_ISSUES = 10
 """Most open issues with the label whose events are read: each takes a request or more."""
 LABELS = {
@@ -69,9 +69,11 @@ class StopAnswer:
     problem: str = ""
 
 
-def start_reading(repository: "Repository", lists: Sequence[ResponderList], now: datetime) -> Callable[[], StopAnswer]:
-    """Begin to read the stops, and return what waits for them, at most STOP_WAIT from now. It never raises."""
-    reading, until = start_call(partial(read_stops, repository, lists, now)), time.monotonic() + STOP_WAIT
+def start_reading(
+    repository: "Repository", lists: Sequence[ResponderList], now: datetime, seconds: float = STOP_WAIT
+) -> Callable[[], StopAnswer]:
+    """Begin to read the stops, and return what waits for them, at most so long from now. It never raises."""
+    reading, until = start_call(partial(read_stops, repository, lists, now)), time.monotonic() + seconds
 
     def finish() -> StopAnswer:
         try:

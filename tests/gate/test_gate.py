@@ -35,6 +35,7 @@ def test_label_by_writer_is_accepted_and_removed(job: Job) -> None:
         "approval": "",
         "ends_by": "",
         "repository": "",
+        "stop": "",
         "message": "",
         "hint": "",
         "answered": "",
@@ -100,12 +101,12 @@ def test_label_without_write_access_gets_no_environment(job: Job, name: str) -> 
 
 
 @pytest.mark.slow
-def test_gate_sends_only_two_parallel_reads_and_label_removal(job: Job) -> None:
+def test_gate_sends_only_three_parallel_reads_and_label_removal(job: Job) -> None:
     job.gate(job.label())
 
     sent = [(request.method, request.path.rsplit("/", 1)[1]) for request in job.github.requests]
-    assert sorted(sent[:2]) == [("GET", str(job.incident)), ("GET", "permission")]
-    assert sent[2:] == [("DELETE", "recover%3Arollback-api")]
+    assert sorted(sent[:3]) == [("GET", str(job.incident)), ("GET", "issues"), ("GET", "permission")]
+    assert sent[3:] == [("DELETE", "recover%3Arollback-api")]
 
 
 @pytest.mark.slow

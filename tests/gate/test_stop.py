@@ -286,14 +286,3 @@ def test_stop_that_github_does_not_take_fails_the_job(bakery: Job) -> None:
     assert done.code == 4, done.err
     assert bakery.outputs["go"] == "false"
     assert not is_stopped(bakery)
-
-
-def test_usual_request_costs_one_more_read_beside_the_permission(bakery: Job) -> None:
-    payload = bakery.label("anna", RECOVERY)
-    bakery.github.requests.clear()
-
-    assert bakery.gate(payload).code == 0
-
-    sent = sorted((each.method, each.path.rpartition("/")[2]) for each in bakery.github.requests[:3])
-    assert sent == sorted([("GET", "issues"), ("GET", "permission"), ("GET", str(bakery.incident))])
-    assert [each.method for each in bakery.github.requests[3:]] == ["DELETE"]
