@@ -244,6 +244,11 @@ def watch_secrets(config: "Config") -> dict[str, str]:
     return {**read_tokens(config, "report"), **expressions(config, "report", variables)} if config.watch else {}
 
 
+def menu_secrets(config: "Config") -> dict[str, str]:
+    """Return the secrets of the jobs that probe all services once: those of the watch, where `report` has them."""
+    return watch_secrets(config) or read_tokens(config, "report")
+
+
 def watch_webhooks(config: "Config") -> dict[str, str]:
     """Return the webhooks by which the watch of a closed service reports an opening; none if no runbook closes one."""
     closing = (each for each in registry.button_runbooks().values() if _closes(each))

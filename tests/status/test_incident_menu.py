@@ -305,6 +305,22 @@ def test_menu_of_forty_services_is_short(shop: Shop, failing: int) -> None:
     assert f"{40 - shown.count('#### ')} {'more ' if failing else ''}services</summary>" in shown
 
 
+def test_probe_with_a_login_is_known_only_with_its_variable(fine: Shop) -> None:
+    """The job of the menu has the variables of the watch, if there is one."""
+    text = fine.world.config.read_text().replace("path: ", "request_headers: {x-login: SHOP_LOGIN}, path: ", 1)
+    fine.world.config.write_text(f"{text}\nwatch: {{for: 10m}}\n")
+    number = open_form(fine.world, "web")
+
+    for login, said in ((None, "health, no clear result"), ("s3cret-login-0123", PASSES)):
+        assert post(fine, number, SHOP_LOGIN=login).code == 0
+        (shown,) = bodies(fine, number)
+        assert (said in shown, FAILS in shown, "s3cret" in shown) == (True, False, False), shown
+
+    config = check_text(fine.world.config.read_text(), None).require_valid("ops.yml")[0]
+    menu = dict(render(config, button_runbooks()))["incident"].partition("\n  menu:\n")[2]
+    assert "SHOP_LOGIN: ${{ secrets.SHOP_LOGIN }}" in menu
+
+
 def test_failing_environment_without_a_label_is_named(fine: Shop) -> None:
     """The recoveries are those of the labels."""
     label = "labels:\n  recover:web: {runbook: rollback-worker, environment: staging, params: {service: web}}\n"
