@@ -1,17 +1,28 @@
 """Each reason with which the gate refuses passes through the called workflows, in real jobs under act."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+
+from ops.core.errors import Reason
+from ops.core.names import STOPPED_LABEL
 from sandbox.actions import Runner
 from sandbox.github.actions.state import FakeRun
+from sandbox.github.users.state import Role
+from tests.conftest import ROOT
 from tests.support.actions import conclusions
-from tests.support.ferry_port import FOLDER, Port, log, opened, runner_of
+from tests.support.ferry_port import FOLDER, Port, ended, log, opened, runner_of
 
 LABEL = "recover:booking"
-PERMISSION = {"method": "GET", "path": "/repos/*/*/collaborators/*/permission"}
+PERMISSION = "/repos/*/*/collaborators/{}/permission"
+DECIDING = ("ops/gate/*.py", "ops/github/permissions.py", "ops/core/approval.py")
+"""The files that name the reasons of the gate."""
+OF_OTHERS = {"not_reviewed", "malformed_answer"}
+"""Reasons in these files of a job after the gate, and of a read whose failure becomes another reason."""
 
 
 @contextmanager
@@ -39,6 +50,16 @@ def press_on_closed(port: Port) -> FakeRun:
     return press(port, incident=str(number))
 
 
+def press_former_environment(port: Port) -> FakeRun:
+    """The environment has another name in ops.yml since the last sync."""
+    config = port.hub.files()["ops.yml"].decode()
+    renamed = config.replace("  live:\n", "  quay:\n").replace("environment: live\n", "environment: quay\n")
+    port.hub.add_commit("Rename it", "alice", files={"ops.yml": renamed})
+    run = press(port)
+    port.hub.add_commit("As before", "alice", files={"ops.yml": config})
+    return run
+
+
 def approve_nothing(port: Port) -> FakeRun:
     return port.press("approve-restore", "alice", digest="7" * 32)
 
@@ -48,16 +69,106 @@ BUTTONS: dict[str, Callable[[Port], FakeRun]] = {
     "event_malformed": lambda port: press(port, incident="seven"),
     "other_ref": press_on_branch,
     "incident_closed": press_on_closed,
+    "unknown_name": press_former_environment,
     "no_request": approve_nothing,
 }
+LATER_BUTTONS = {"rerun", "stopped", "request_too_old"}
+
+
+def label(port: Port, number: int, *names: str, by: str = "alice") -> FakeRun:
+    """Put labels on in one call, as GitHub's picker does, and return the run of the last one."""
+    token = port.hub.add_token(f"ghp_{by}", by)
+    url = f"{port.hub.urls.api}/repos/{port.hub.repository}/issues/{number}/labels"
+    added = httpx.post(url, json={"labels": names or [LABEL]}, headers={"authorization": f"Bearer {token}"}, timeout=60)
+    assert added.status_code == 200, added.text
+    return newest(port)
+
+
+def newest(port: Port) -> FakeRun:
+    return next(run for run in reversed(port.hub.runs) if run.workflow.path == f"{FOLDER}/incident.yml")
+
+
+def label_by(login: str, role: Role, status: int | None = None) -> Callable[[Port, int], FakeRun]:
+    """Return a scene: somebody with this role puts the label on. GitHub answers the gate's question with `status`."""
+
+    def scene(port: Port, number: int) -> FakeRun:
+        port.hub.add_user(login, role)
+        if status:
+            port.hub.fault(method="GET", path=PERMISSION.format(login), times=None, status=status)
+        return label(port, number, by=login)
+
+    return scene
+
+
+def label_with(old: str, new: str) -> Callable[[Port, int], FakeRun]:
+    """Return a scene: the label is put on after a change of ops.yml without a sync of the workflows."""
+
+    def scene(port: Port, number: int) -> FakeRun:
+        config = port.hub.files()["ops.yml"].decode()
+        assert old in config
+        port.hub.add_commit("Change it", "alice", files={"ops.yml": config.replace(old, new)})
+        run = label(port, number)
+        port.hub.add_commit("As before", "alice", files={"ops.yml": config})
+        return run
+
+    return scene
+
+
+def label_of_app(port: Port, number: int) -> FakeRun:
+    port.hub.add_user("helper[bot]", None, "Bot")
+    port.hub.label(number, LABEL, "helper[bot]")
+    return newest(port)
+
+
+def label_taken_off(port: Port, number: int) -> FakeRun:
+    run = label(port, number)
+    port.hub.unlabel(number, LABEL, "alice")
+    return run
+
+
+START = "runbook: rollback-worker\n    environment: live\n    params: {service: booking}"
+"""The label's recovery in ops.yml."""
+LABELS: dict[str, Callable[[Port, int], FakeRun]] = {
+    "unknown_label": lambda port, number: label(port, number, "recover:bookin"),
+    "label_changed": lambda port, number: label(port, number, "approve:restore"),
+    "labels_at_once": lambda port, number: label(port, number, "recover:tickets", LABEL),
+    "label_taken": label_taken_off,
+    "not_a_person": label_of_app,
+    "no_write_access": label_by("tina", "triage"),
+    "permission_unknown": label_by("dora", "write", 503),
+    "permission_unreadable": label_by("erin", "write", 403),
+    "not_a_responder": label_with("        worker:", "        responders: [bob]\n        worker:"),
+    "config_invalid": label_with("environments:\n", "environmints:\n"),
+    "other_ref": label_with(START, START.replace("rollback-worker", "propose-limits").replace("service: booking", "")),
+}
+"""Scenes that each have an incident of their own."""
+AT_ONCE = 3
+"""Gates side by side: on a slow machine, more of them would read GitHub too late, and go on as they should."""
+APPROVALS = ("request_changed", "same_person", "approval_used")
+
+
+def find_reasons() -> set[str]:
+    """Return the reasons that the gate's code names, and the one of a broken ops.yml."""
+    texts = [path.read_text() for pattern in DECIDING for path in ROOT.glob(pattern)]
+    named = {Reason[name].value for text in texts for name in re.findall(r"\bReason\.([A-Z_]+)\b", text)}
+    return {*named, "config_invalid"} - OF_OTHERS
+
+
+def test_every_reason_of_the_gate_has_a_scene() -> None:
+    assert {*BUTTONS, *LATER_BUTTONS, *LABELS, *APPROVALS} == find_reasons()
+
+
+def ran(run: FakeRun) -> dict[str, str | None]:
+    return {name: each for name, each in conclusions(run).items() if each != "skipped"}
 
 
 def assert_refused(port: Port, runner: Runner, run: FakeRun, reason: str) -> None:
-    """Assert that only the gate acted, and that its answer is on the run, and once on the issue."""
-    ends = {name: each for name, each in conclusions(run).items() if each != "skipped"}
+    """Assert that only the gate acted, and that its answer is on the run."""
+    ends = ran(run)
     assert ends.pop("gate") == "failure", (reason, log(port, runner))
     assert ends.keys() <= {"tell"}, (reason, ends)
-    assert f"  ⚙  ::set-output:: reason={reason}" in runner.log(run.id), (reason, runner.log(run.id))
+    given = {line.rpartition("=")[2] for line in runner.log(run.id) if line.startswith("  ⚙  ::set-output:: reason=")}
+    assert given == {reason}, "\n".join(runner.log(run.id))
     assert port.serves() == 500
 
 
@@ -69,55 +180,69 @@ def test_refused_buttons_act_nowhere(pip_cache: Path, tmp_path: Path) -> None:
         runner.wait()
         runs["rerun"] = port.hub.rerun(tried.id, "alice")
         runner.wait()
+        port.hub.label(port.ferry.incident, STOPPED_LABEL, "alice")
+        runs["stopped"] = press(port)
+        runner.wait()
+        port.hub.unlabel(port.ferry.incident, STOPPED_LABEL, "alice")
         runner.hold_jobs("gate")
         runs["request_too_old"] = press(port)
         port.ferry.wait(minutes=31)
         runner.hold_jobs()
         runner.wait()
 
+        assert runs.keys() == {*BUTTONS, *LATER_BUTTONS}
         for reason, run in runs.items():
             assert_refused(port, runner, run, reason)
 
 
 def test_refused_labels_act_nowhere_and_are_answered_once(pip_cache: Path, tmp_path: Path) -> None:
     with upgraded(pip_cache, tmp_path) as (port, runner):
-        hub, number = port.hub, port.ferry.incident
-        hub.add_user("tina", "triage")
-        hub.add_user("helper[bot]", None, "Bot")
-        hub.add_label("recover:bookin")
-
-        def label(name: str, by: str) -> FakeRun:
-            hub.label(number, name, by)
-            return next(run for run in reversed(hub.runs) if run.workflow.path == f"{FOLDER}/incident.yml")
-
-        for reason, name, by in (
-            ("unknown_label", "recover:bookin", "alice"),
-            ("label_changed", "approve:restore", "alice"),
-            ("not_a_person", LABEL, "helper[bot]"),
-            ("no_write_access", LABEL, "tina"),
-        ):
-            run = label(name, by)
+        hub = port.hub
+        issues = {reason: hub.open_issue(reason, labels=["incident"], author="alice") for reason in LABELS}
+        runs = dict[str, FakeRun]()
+        for at in range(0, len(LABELS), AT_ONCE):
             runner.wait()
+            runner.hold_jobs("gate")
+            runs |= {reason: LABELS[reason](port, issues[reason]) for reason in [*LABELS][at : at + AT_ONCE]}
+            runner.hold_jobs()
+        runner.wait()
+
+        acted = {run.title: each for run in hub.runs if "recovery-live" in (each := ran(run))}
+        assert acted == {}, log(port, runner)
+        for reason, run in runs.items():
             assert_refused(port, runner, run, reason)
-            assert sum(f"`{reason}`" in each for each in port.comments) == 1, port.comments
-            assert name not in {each.name for each in hub.issue(number).labels}
-        hub.fault(**PERMISSION, times=None, status=503)
-        run = label(LABEL, "alice")
+            issue = hub.issue(issues[reason])
+            bodies = [each.body for each in issue.comments]
+            assert sum(f"`{reason}`" in each for each in bodies) == 1, (reason, bodies, log(port, runner))
+            assert not {each.name for each in issue.labels} - {"incident", LABEL}
+            assert (LABEL in {each.name for each in issue.labels}) == (reason == "config_invalid"), reason
+        assert any("propose.yml has them" in each.body for each in hub.issue(issues["other_ref"]).comments)
+
+
+def test_refused_approvals_restore_nothing(pip_cache: Path, tmp_path: Path) -> None:
+    with upgraded(pip_cache, tmp_path) as (port, runner):
+        before = port.trips
+        asked = port.label("recover:tickets")
         runner.wait()
-        assert_refused(port, runner, run, "permission_unknown")
-        hub.faults.clear()
-        runner.hold_jobs("gate")
-        run = label(LABEL, "alice")
-        hub.unlabel(number, LABEL, "alice")
-        runner.hold_jobs()
-        runner.wait()
-        assert_refused(port, runner, run, "label_taken")
-        config = hub.files()["ops.yml"].decode()
-        other = config.replace("runbook: rollback-worker", "runbook: propose-limits").replace(
-            "{service: booking}", "{}"
-        )
-        hub.add_commit("Give the label to another file, without sync", "alice", files={"ops.yml": other})
-        run = label(LABEL, "alice")
-        runner.wait()
-        assert_refused(port, runner, run, "other_ref")
-        assert any("propose.yml has them" in each for each in port.comments), port.comments
+        assert ended(asked, "database-live"), log(port, runner)
+        digest = port.digest
+
+        def approve(by: str) -> FakeRun:
+            run = port.press("approve-restore", by, digest=digest)
+            runner.wait()
+            return run
+
+        runs = {"request_changed": approve("bob")}  # in the second of the request
+        port.ferry.wait(minutes=1)
+        runs["same_person"] = approve("alice")
+        assert port.trips == before
+        approve("bob")
+        assert port.trips == before - 1, log(port, runner)
+        port.ferry.wait(minutes=1)
+        runs["approval_used"] = approve("bob")
+
+        assert tuple(runs) == APPROVALS
+        for reason, run in runs.items():
+            assert_refused(port, runner, run, reason)
+            assert any(f"`{reason}`" in each for each in port.comments) or reason != APPROVALS[-1]
+        assert port.trips == before - 1

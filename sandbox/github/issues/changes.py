@@ -193,14 +193,13 @@ def delete_label(repository: Repository, by: GitHubActor, label: FakeLabel) -> N
 def add_labels(
     repository: Repository, issue: FakeIssue, by: GitHubActor, names: Iterable[str]
 ) -> list[Mapping[str, Any]]:
-    """Add labels, and return the payload of `labeled` for each new one."""
-    return [_add_label(repository, issue, by, name) for name in dict.fromkeys(names) if not issue.find_label(name)]
-
-
-def _add_label(repository: Repository, issue: FakeIssue, by: GitHubActor, name: str) -> Mapping[str, Any]:
-    label = find_or_make_label(repository, by, name)
-    issue.labels.append(label)
-    return _record_label(repository, issue, by, "labeled", label)
+    """Add labels, and return the payload of `labeled` for each new one. GitHub adds all of them, and then tells."""
+    added = []
+    for name in names:
+        if not issue.find_label(name):
+            added.append(find_or_make_label(repository, by, name))
+            issue.labels.append(added[-1])
+    return [_record_label(repository, issue, by, "labeled", label) for label in added]
 
 
 def remove_label(repository: Repository, issue: FakeIssue, by: GitHubActor, label: FakeLabel) -> Mapping[str, Any]:
