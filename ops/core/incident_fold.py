@@ -1,7 +1,7 @@
 """Fold the records and actions of an incident into its state, without I/O."""
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -16,11 +16,13 @@ from ops.core.incident_state import (
     IncidentPeriod,
     IncidentState,
     LiveHeld,
+    ServiceState,
     UnknownFact,
 )
 from ops.core.names import quote_name
 from ops.core.run_record import ENDED_KIND, is_closed_watch
 from ops.core.service_fold import HEALTH_NOTE, ServiceFold
+from ops.core.standing_rollback import StandingRollback
 
 LEAD, NOTE, OUTAGE, WATCH = "lead", "note", "outage", "watch"
 """Sources of records."""
@@ -45,6 +47,7 @@ def fold_incident(
     for _, apply in sorted(_list_events(journal, services), key=lambda each: each[0]):
         apply()
     held, differences = merge_held(journal, live)
+    affected, actions = services.build(), tuple(sorted(_list_actions(journal), key=lambda each: each.at))
     unknown = (*doubts, *services.unknown, *_find_open_runs(journal), *differences)
     return IncidentState(
         number=journal.number,
@@ -54,11 +57,23 @@ def fold_incident(
         read_at=journal.read_at,
         periods=_list_periods(journal),
         lead=_find_lead(journal),
-        services=services.build(),
+        services=affected,
         held=held,
-        actions=tuple(sorted(_list_actions(journal), key=lambda each: each.at)),
+        actions=actions,
         unknown=tuple(dict.fromkeys(unknown)),
+        rollbacks=tuple(_own_rollbacks(journal.number, live, affected, actions)),
     )
+
+
+def _own_rollbacks(
+    number: int, live: LiveHeld | None, affected: Iterable[ServiceState], actions: Iterable[IncidentAction]
+) -> Iterator[tuple[str, StandingRollback]]:
+    """Yield the rollbacks of the incident, and those by other means of its services, with their requesters."""
+    names, who = {(each.environment, each.service) for each in affected}, {each.run: each.who for each in actions}
+    for environment, rollback in live.rollbacks if live else ():
+        is_other = rollback.incident is None and (environment, rollback.service) in names
+        if rollback.incident == number or is_other:
+            yield environment, replace(rollback, by=who.get(rollback.run, rollback.by) if rollback.run else rollback.by)
 
 
 def _split_records(journal: IncidentJournal) -> tuple[tuple[IssueRecord, ...], list[UnknownFact]]:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from ops.core.clock import format_rfc3339, format_utc
+from ops.core.standing_rollback import StandingRollback
 
 
 class ServiceHealth(StrEnum):
@@ -117,6 +118,8 @@ class LiveHeld:
     """Environments and kinds of which something was not read."""
     reset_commands: tuple[str, ...] = ()
     """Label or command for each environment that resets what is held."""
+    rollbacks: tuple[tuple[str, StandingRollback], ...] = ()
+    """Environment and rollback of each service that is rolled back now, whoever did that."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,8 @@ class IncidentState:
     held: tuple[HeldItem, ...]
     actions: tuple[IncidentAction, ...]
     unknown: tuple[UnknownFact, ...]
+    rollbacks: tuple[tuple[str, StandingRollback], ...] = ()
+    """Environment and rollback of each service of the incident that is rolled back now."""
 
     @property
     def state(self) -> str:
@@ -245,6 +250,7 @@ class IncidentState:
             "lead": self.lead.to_json(),
             "mitigated": self.mitigated.to_json(),
             **rows,
+            "rolled_back": [{"environment": name, **each.to_json()} for name, each in self.rollbacks],
             "unknown": [vars(each) for each in self.unknown],
         }
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,17 @@ from ops.core.incident_state import HeldItem, LiveHeld
 from ops.core.names import ALL_CLEAR, LIMITS_FILE
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
+from ops.core.standing_rollback import StandingRollback
+from ops.core.threads import run_parallel
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.journal import read_journal
 from ops.status.held import HeldState, list_held, name_incidents
-from ops.status.status import EnvironmentStatus, read_status
+from ops.status.live import read_rollback
+from ops.status.status import EnvironmentStatus, UnreadSource, read_status, try_read
 from ops.status.text import HELD_KINDS, warning_lines
 
 if TYPE_CHECKING:
-    from ops.config import Config
+    from ops.config import Config, Service
     from ops.core.incident_journal import IncidentJournal
     from ops.core.incident_state import IncidentState
 
@@ -82,6 +86,7 @@ def read_live_held(
             unread=(*live.unread, *read.unread),
             unread_kinds=live.unread_kinds | read.unread_kinds,
             reset_commands=(*live.reset_commands, *read.reset_commands),
+            rollbacks=(*live.rollbacks, *read.rollbacks),
         )
     return live
 
@@ -107,6 +112,7 @@ def _read_environment(
     with ExitStack() as ending:
         session = Session(config.environment(environment), environ, ending)
         read = read_status(session, program_name(environ), with_services=False)
+        rollbacks, lacks = _read_rollbacks(session)
     whole = replace(read, limits=tuple(name_incidents(read.limits, config_path.with_name(LIMITS_FILE))))
     status = whole.of_incident(number)
     held = [each for each in list_held(status) if not each.owners or number in {one.incident for one in each.owners}]
@@ -115,10 +121,23 @@ def _read_environment(
         items=tuple(_build_item(status, each) for each in held),
         others=tuple(_build_item(whole, each) for each in others),
         warnings=tuple(warning_lines(status)),
-        unread=tuple(f"unknown in {environment}: {lack}" for lack in status.unread),
+        unread=tuple(f"unknown in {environment}: {lack}" for lack in (*status.unread, *lacks)),
         unread_kinds=frozenset((environment, kind) for kind in HELD_KINDS if status.unread_in(kind)),
         reset_commands=tuple(_list_reset_commands(status, config, environ, number)),
+        rollbacks=tuple((environment, each) for each in rollbacks),
     )
+
+
+def _read_rollbacks(session: Session) -> tuple[list[StandingRollback], list[UnreadSource]]:
+    """Return the rollbacks that stand in an environment, and why others are unknown."""
+    services = session.environment.services.values()
+    reads = [partial(_try_rollback, session, each) for each in services]
+    results = run_parallel(reads)
+    return [found for found, _ in results if found], [lack for _, lack in results if lack]
+
+
+def _try_rollback(session: Session, service: "Service") -> tuple[StandingRollback | None, UnreadSource | None]:
+    return try_read(lambda: read_rollback(session, service), f"whether {service.name} is rolled back", ())
 
 
 def _build_item(status: EnvironmentStatus, held: HeldState) -> HeldItem:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.app.configuration import load_config, program_name
 from ops.app.session import Session
-from ops.cloudflare.types.pages import PagesDeployment
-from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, describe_accident, short_id
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.core.clock import format_rfc3339
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
 from ops.core.names import LIMITS_FILE
@@ -34,14 +33,13 @@ from ops.maintenance import open_addresses, orphaned_routes, steps
 from ops.maintenance.former_configuration import find_service
 from ops.maintenance.open_addresses import SWITCH_ADVICE, LiveWays, Opening, find_ignored_switch
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
-from ops.pages.observed_content import describe_match
 from ops.status.held import TemporaryLimit, UndeclaredSwitch, list_held, name_incidents, temporary_limits
+from ops.status.live import LiveService, read_live_site, read_live_worker
 from ops.switches import values as switches
 from ops.switches.steps import SHOWN_STATE_TIMEOUT, read_bound_namespace
 from ops.switches.values import SwitchState
 from ops.workers import schema_age
 from ops.workers.history import WorkerHistory
-from ops.workers.plan_text import REPAIR
 from ops.workers.schema_age import list_schema_ages
 
 if TYPE_CHECKING:
@@ -180,23 +178,6 @@ def _advise(
 
 
 @dataclass(frozen=True)
-class LiveService:
-    """Live version or deployment of one service."""
-
-    service: str
-    kind: str
-    split: tuple[tuple[str, float], ...]
-    """Worker versions with their percentages, or the one deployment of a site."""
-    since: datetime | None
-    by: str
-    message: str = ""
-    compared: tuple[str, ...] = ()
-    """For a site: result for each path in `compare`."""
-    warning: str = ""
-    """Accident that made this live."""
-
-
-@dataclass(frozen=True)
 class EnvironmentStatus:
     """Status of one environment. `switches` are the active ones. A section is empty only if no `unread` names it."""
 
@@ -279,7 +260,8 @@ class EnvironmentStatus:
 
 def _live_json(each: LiveService) -> dict[str, Any]:
     split = [{"id": name, "percent": percent} for name, percent in each.split]
-    return {**vars(each), "split": split, "since": each.since and format_rfc3339(each.since)}
+    since, rollback = each.since and format_rfc3339(each.since), each.rollback and each.rollback.to_json()
+    return {**vars(each), "split": split, "since": since, "rollback": rollback}
 
 
 def _switch_json(each: SwitchState) -> dict[str, Any]:
@@ -333,37 +315,8 @@ def read_status(session: Session, program: str, *, with_services: bool = True) -
 
 
 def _read_live(session: Session, service: "Service") -> tuple[LiveService | None, UnreadSource | None]:
-    read = _live_worker if service.worker else _live_site
+    read = read_live_worker if service.worker else read_live_site
     return try_read(lambda: read(session, service), f"live version of {service.name}", LIVE)
-
-
-def _live_worker(session: Session, service: "Service") -> LiveService:
-    newest = session.workers.list_deployments(service.worker)[:1]
-    if not newest:
-        return LiveService(service.name, service.kind, (), None, "")
-    one = newest[0]
-    split = (*one.split, (one.rehearsed, 0.0)) if one.rehearsed else one.split
-    warning = f"{accident}. {REPAIR}" if (accident := describe_accident(one)) else ""
-    return LiveService(service.name, service.kind, split, one.created_on, one.author, one.message, warning=warning)
-
-
-def _live_site(session: Session, service: "Service") -> LiveService:
-    """Read the deployment that Cloudflare reports as canonical."""
-    one: PagesDeployment | None = session.pages.read_project(service.pages).canonical
-    if one is None:
-        return LiveService(service.name, service.kind, (), None, "")
-    compared = _compare_paths(session, service, one)
-    return LiveService(
-        service.name, service.kind, ((one.id, 100.0),), one.created_on, one.trigger, one.message, compared
-    )
-
-
-def _compare_paths(session: Session, service: "Service", one: PagesDeployment) -> tuple[str, ...]:
-    """Compare each path in `compare` as a rollback does, which shows early if a path does not work."""
-    places = [(path, each.rstrip("/") + path) for path in service.compare for each in (one.url, service.url)]
-    pages = run_parallel([partial(session.fetch_page, url) for _, url in places])
-    results = zip(service.compare, pages[::2], pages[1::2], strict=True)
-    return tuple(f"{path}: {describe_match(own, site)}" for path, own, site in results)
 
 
 def _read_runtime(session: Session) -> RuntimeStatus:

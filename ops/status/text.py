@@ -9,8 +9,9 @@ from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
 from ops.render import to_one_line
 from ops.status.held import list_held
+from ops.status.live import LiveService
 from ops.status.overview import KnownIncidents
-from ops.status.status import AT_THE_EDGE, EnvironmentStatus, LiveService, UnreadSource
+from ops.status.status import AT_THE_EDGE, EnvironmentStatus, UnreadSource
 
 NOTHING = "none"
 HELD = "held: closed services, switches and temporary limits"
@@ -40,6 +41,8 @@ def _live_lines(status: EnvironmentStatus) -> Iterator[str]:
         yield f"{each.service}: {_describe_live(each, status)}"
         if each.warning:
             yield f"  ! {each.warning}"
+        if each.rollback:
+            yield from (f"  ! {line}" for line in (str(each.rollback), *each.rollback.next_merge))
         yield from (f"  compared with the deployment URL, {line}" for line in each.compared)
 
 

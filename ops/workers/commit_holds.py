@@ -40,6 +40,24 @@ class CommitHold:
         return f"{what} of {self.service} ({short_id(self.version)}, {cause}, since {format_utc(self.since)})"
 
 
+class CommitFinder:
+    """Finds the commit of a version, as its deployer named it."""
+
+    def __init__(self, versions: Mapping[str, WorkerVersion]) -> None:
+        self._versions = versions
+        self._by_number = {each.number: each for each in versions.values() if each.number is not None}
+
+    def find(self, version: str) -> str:
+        """Return the commit; empty if none is named. A secret edit has the code of the version before it."""
+        one = self._versions.get(version)
+        while one:
+            if commit := named_commit(one):
+                return commit
+            is_edit = one.triggered_by == "secret" and one.number is not None
+            one = self._by_number.get((one.number or 0) - 1) if is_edit else None
+        return ""
+
+
 def read_commit_holds(workers: "WorkersApi", service: str, worker: str) -> tuple[CommitHold, ...]:
     """Return the holds of a Worker, newest first. It reads versions only if a mark blames one. Raises ProviderError."""
     deployments = {each.id: each for each in workers.list_deployments(worker)}
@@ -73,22 +91,11 @@ def find_commit_holds(
 def _holds(
     service: str, deployments: Iterable[WorkerDeployment], versions: Mapping[str, WorkerVersion]
 ) -> Iterator[CommitHold]:
-    by_number = {each.number: each for each in versions.values() if each.number is not None}
-
-    def commit_of(version: str) -> str:
-        """Return the commit that the deployer named. A secret edit has the code of the version before it."""
-        one = versions.get(version)
-        while one:
-            if commit := named_commit(one):
-                return commit
-            is_edit = one.triggered_by == "secret" and one.number is not None
-            one = by_number.get((one.number or 0) - 1) if is_edit else None
-        return ""
-
+    commits = CommitFinder(versions)
     for each in deployments:
         mark = each.mark
         if mark is None or mark.blames is None:
             continue
-        commit = commit_of(mark.blames)
-        if not commit or commit.isdigit() or {*map(commit_of, each.serving_versions)} != {commit}:  # a shared date
+        commit = commits.find(mark.blames)
+        if not commit or commit.isdigit() or {*map(commits.find, each.serving_versions)} != {commit}:  # a shared date
             yield CommitHold(service, mark.incident, mark.run, mark.blames, commit, each.created_on)

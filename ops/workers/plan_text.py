@@ -17,6 +17,8 @@ from ops.cloudflare.types.workers import (
 from ops.core.clock import format_duration, format_utc
 from ops.core.names import is_sha
 from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
+from ops.core.standing_rollback import HoldSetup, describe_next_merge
+from ops.workers.commit_holds import CommitFinder
 from ops.workers.history import PastRollback, WorkerHistory
 from ops.workers.request_figures import describe_traffic
 from ops.workers.rollback_target import TargetChoice, list_rejected
@@ -98,7 +100,7 @@ def _list_commits(older: WorkerVersion, newer: WorkerVersion, repository: str | 
 
 
 def list_consequences(
-    history: WorkerHistory, split: Split, mark: DeploymentMark, *, rebuilt: bool, repair: str = ""
+    history: WorkerHistory, split: Split, mark: DeploymentMark, setup: HoldSetup, *, rebuilt: bool, repair: str = ""
 ) -> tuple[str, ...]:
     """Return what follows from the rollback. `rebuilt`: the version is uploaded again and becomes the latest.
 
@@ -127,13 +129,9 @@ def list_consequences(
             + (f"upload the target again: `{repair}`" if repair else "deploy the reverted commit")
         )
     if newest.id not in dict(split):
-        bad = f" (commit {newest.tag})" if is_sha(newest.tag) else ""
-        lines.append(f"the next merge deploys the removed code again: revert it first{bad}")
-        if mark.blames:
-            lines.append(
-                "three lines in the deploy workflow refuse that merge (docs/how-to/hold.md), until a commit ends with "
-                + (f"`Fixes-Incident: {mark.incident}`" if mark.incident else "the line that the refusal shows")
-            )
+        key = str(mark.incident or mark.run) if mark.blames else ""
+        commit = CommitFinder(history.versions).find(mark.blames or newest.id)
+        lines += describe_next_merge(setup, commit, key)
     return tuple(lines)
 
 

@@ -91,6 +91,12 @@ def break_newest_upload(made: Bakery) -> None:
     made.sandbox.delete_resource("mails")
 
 
+def roll_back(made: Bakery) -> None:
+    """Deploy the release before the newest one, in the dashboard."""
+    before = made.sandbox.deployments(WORKER)[1]
+    made.sandbox.deploy(WORKER, before.percentages, message="Rollback")
+
+
 def upload_many_previews(made: Bakery) -> None:
     for _ in range(98):  # with the two releases, the newest hundred are of two days
         made.release(deploy=False)

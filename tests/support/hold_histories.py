@@ -156,7 +156,7 @@ class HeldShop:
             return
         name = given["upload"]
         more = {key: given[key] for key in ("branch", "status") if key in given}
-        files, commit = {"index.html": name.encode()}, given.get("commit", self.shas[name])
+        files, commit = {"index.html": str(given.get("page", name)).encode()}, given.get("commit", self.shas[name])
         self.versions[name] = pages.add_deployment(SITE, files=files, commit=commit, at=at, **more)
 
     # The check.

@@ -20,6 +20,7 @@ from ops.setup.doctor.accounts import EXPIRES_SOON
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import DatabaseFacts, ServiceFacts, databases, services, sites, workers
 from ops.setup.github_secrets import TOKEN_PAGE
+from ops.workers.standing_rollback import find_site_rollback, read_worker_rollback
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.pages import PagesDeployment
@@ -104,6 +105,20 @@ def _site_horizon(service: ServiceFacts) -> Findings:
             f"{format_duration(age.total_seconds())}, to {format_utc(oldest)}"
         )
         yield Finding(text, "Name an older deployment with `rollback-pages --to`.", Answer.NOT_PROVABLE)
+
+
+@check("newest-release", services, needs=("worker", "project"), why="The next merge may ship a bug again.")
+def newest_release(service: ServiceFacts) -> Findings:
+    """Is the newest release live? A rollback stands until the next one."""
+    session, environment = service.session, service.environment.config
+    if service.config.worker:
+        deployments, now = service.worker_deployments or (), session.clock.now()
+        rollback = read_worker_rollback(session.workers, environment, service.config, deployments, now)
+    else:
+        live, listed = service.project.canonical, session.pages.list_deployments(service.config.pages)
+        rollback = find_site_rollback(environment, service.config, live, listed) if live else None
+    if rollback:
+        yield Finding(str(rollback), ". ".join(f"{each[:1].upper()}{each[1:]}" for each in rollback.next_merge))
 
 
 @check("bindings", workers, needs=("worker",), why="Cloudflare refuses to deploy a version with a missing resource.")
@@ -452,6 +467,7 @@ CHECKS = (
     assets,
     versions,
     horizon,
+    newest_release,
     bindings,
     worker_secrets,
     project,

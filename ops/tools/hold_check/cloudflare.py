@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
+from urllib import parse
 
-from ops.tools.hold_check.http_reads import get, is_loopback
+from ops.tools.hold_check.http_reads import get, is_loopback, read_site
 from ops.tools.hold_check.values import SHA, Environ, Hold, Question, UnreadError, UsageError, format_time
 
 CLOUDFLARE = "https://api.cloudflare.com/client/v4"
@@ -39,11 +40,11 @@ def cloudflare_reader(environ: Environ, token: str) -> Reader:
     return read
 
 
-def read_holds(question: Question, read: Reader) -> Reading:
+def read_holds(question: Question, read: Reader, environ: Environ) -> Reading:
     try:
         if question.worker:
             return _read_worker(read, f"/accounts/{question.account}/workers/scripts/{question.worker}")
-        return _read_site(read, f"/accounts/{question.account}/pages/projects/{question.pages}")
+        return _read_site(read, f"/accounts/{question.account}/pages/projects/{question.pages}", environ)
     except (AttributeError, LookupError, TypeError, ValueError):
         raise UnreadError(f"Cloudflare's answer about {question.target} has an unknown shape") from None
 
@@ -109,13 +110,17 @@ def _annotation(row: Any, name: str) -> str:
     return str(_dig(row, "annotations", f"workers/{name}") or "")
 
 
-def _read_site(read: Reader, path: str) -> Reading:
+def _read_site(read: Reader, path: str, environ: Environ) -> Reading:
     """Return a hold of each production deployment that is newer than the live one (…/api/resources/pages).
 
-    Cloudflare keeps no mark of a rollback, and does not document that `canonical_deployment` follows one.
+    Cloudflare keeps no mark of a rollback, and does not document that `canonical_deployment` follows one. So the newest
+    one counts as live only if the site shows its content, and not that of the one before.
     """
-    live = read(path)["canonical_deployment"]
-    rows = read(f"{path}/deployments?env=production&page=1&per_page={SITE_PAGE_SIZE}")
+    project = read(path)
+    live, rows = (
+        project["canonical_deployment"],
+        read(f"{path}/deployments?env=production&page=1&per_page={SITE_PAGE_SIZE}"),
+    )
     if live is None:
         return [], "it has no production deployment", ""
     newer, own = [row for row in rows if _moment(row) > _moment(live)], _site_commit(live)
@@ -123,7 +128,26 @@ def _read_site(read: Reader, path: str) -> Reading:
     extent = f"Cloudflare names {live['id'][:8]} as live, and no newer production deployment"
     is_whole = len(newer) < len(rows) or len(rows) < SITE_PAGE_SIZE
     unread = "" if is_whole else f"only {len(rows)} of the deployments that are newer than the live one were read"
+    older = [row for row in rows if _can_serve(row) and _moment(row) < _moment(live)]
+    if not able and is_whole and older:
+        before = max(older, key=_moment)
+        able, unread = _compare_site(str(project["subdomain"]), live, before, environ)
+        extent += ", and the site shows it"
     return [Hold(f"deployment {row['id'][:8]}", row["id"], _site_commit(row)) for row in able], extent, unread
+
+
+def _compare_site(host: str, live: Any, before: Any, environ: Environ) -> tuple[list[Any], str]:
+    """Return the newest deployment if the site shows the one before, and why it is not known which one it shows."""
+    hosts = [host, *(parse.urlsplit(each["url"]).hostname or "" for each in (live, before))]
+    site, own, former = (read_site(each, environ) for each in hosts)
+    names = f"{live['id'][:8]}, which Cloudflare names as live, and {before['id'][:8]}"
+    if site is None or own is None or former is None:
+        return [], f"the site does not show whether it was rolled back: the page of it, {names} cannot all be read"
+    if own == former:
+        return [], f"the site does not show whether it was rolled back: {names} have the same front page"
+    if site == former:
+        return [live], ""
+    return [], "" if site == own else f"the site shows neither {names}: it may have been rolled back"
 
 
 def _can_serve(row: Any) -> bool:

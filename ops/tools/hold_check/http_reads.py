@@ -1,6 +1,7 @@
 """Read JSON with a token, from the provider itself or from this machine."""
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -37,6 +38,25 @@ def get(url: str, headers: Mapping[str, str]) -> tuple[int, Any]:
         return status, json.loads(body)
     except ValueError:
         return status, None
+
+
+def read_site(host: str, environ: Environ) -> bytes | None:
+    """Return the front page of a host of Pages; None if it does not answer 200. It sends no token.
+
+    Access and redirects are no answer. A sandbox's edge on this machine may stand for Cloudflare's.
+    """
+    if not re.fullmatch(r"[a-z0-9.-]+\.pages\.dev", host):
+        return None
+    edge = (environ.get("OPS_EDGE_URL") or "").rstrip("/")
+    url = f"{edge}/" if is_loopback(edge) else f"https://{host}/"
+    sent = request.Request(url, headers={"Host": host, "User-Agent": "backout-hold-check", "Cache-Control": "no-cache"})  # noqa: S310
+    with (
+        suppress(OSError, ValueError, HTTPException),
+        request.build_opener(_AsItIs).open(sent, timeout=TIMEOUT) as answer,
+    ):
+        if answer.status == 200:
+            return bytes(answer.read(MAX_BYTES))
+    return None
 
 
 def github_api(environ: Environ) -> str:

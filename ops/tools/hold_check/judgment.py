@@ -42,9 +42,8 @@ def check(question: Question, environ: Environ, *, token: str, refuses_unread: b
     if not re.fullmatch("[!-~]+", token):
         raise UsageError("CLOUDFLARE_API_TOKEN is missing, or has a forbidden character", "Set a token that reads.")
     try:
-        answer = _judge(
-            question, environ, *cloudflare.read_holds(question, cloudflare.cloudflare_reader(environ, token))
-        )
+        read = cloudflare.cloudflare_reader(environ, token)
+        answer = _judge(question, environ, *cloudflare.read_holds(question, read, environ))
     except UnreadError as unread:
         answer = Answer(NOT_CHECKED, f"{unread}.")
     if answer.decision != NOT_CHECKED:

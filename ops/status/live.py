@@ -1,0 +1,92 @@
+"""Read what is live of a service, and whether a rollback made it live."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ops.app.session import Session
+from ops.cloudflare.types.pages import PagesDeployment
+from ops.cloudflare.types.workers import describe_accident
+from ops.core.standing_rollback import StandingRollback
+from ops.core.threads import run_parallel
+from ops.pages.observed_content import describe_match
+from ops.pages.snapshot import MAX_DEPLOYMENTS
+from ops.workers.plan_text import REPAIR
+from ops.workers.standing_rollback import find_site_rollback, read_worker_rollback
+
+if TYPE_CHECKING:
+    from ops.config import Service
+
+
+@dataclass(frozen=True)
+class LiveService:
+    """Live version or deployment of one service."""
+
+    service: str
+    kind: str
+    split: tuple[tuple[str, float], ...]
+    """Worker versions with their percentages, or the one deployment of a site."""
+    since: datetime | None
+    by: str
+    message: str = ""
+    compared: tuple[str, ...] = ()
+    """For a site: result for each path in `compare`."""
+    warning: str = ""
+    """Accident that made this live."""
+    rollback: StandingRollback | None = None
+    """The rollback that made this live in place of a newer one."""
+
+
+def read_live_worker(session: Session, service: "Service") -> LiveService:
+    deployments = session.workers.list_deployments(service.worker)
+    if not deployments:
+        return LiveService(service.name, service.kind, (), None, "")
+    one = deployments[0]
+    rollback = read_worker_rollback(session.workers, session.environment, service, deployments, session.clock.now())
+    split = (*one.split, (one.rehearsed, 0.0)) if one.rehearsed else one.split
+    warning = f"{accident}. {REPAIR}" if (accident := describe_accident(one)) else ""
+    return LiveService(
+        service.name, service.kind, split, one.created_on, one.author, one.message, warning=warning, rollback=rollback
+    )
+
+
+def read_live_site(session: Session, service: "Service") -> LiveService:
+    """Read the deployment that Cloudflare reports as canonical."""
+    one: PagesDeployment | None = session.pages.read_project(service.pages).canonical
+    if one is None:
+        return LiveService(service.name, service.kind, (), None, "")
+    compared, rollback = _compare_paths(session, service, one), read_site_rollback(session, service, one)
+    return LiveService(
+        service.name,
+        service.kind,
+        ((one.id, 100.0),),
+        one.created_on,
+        one.trigger,
+        one.message,
+        compared,
+        rollback=rollback,
+    )
+
+
+def _compare_paths(session: Session, service: "Service", one: PagesDeployment) -> tuple[str, ...]:
+    """Compare each path in `compare` as a rollback does, which shows early if a path does not work."""
+    places = [(path, each.rstrip("/") + path) for path in service.compare for each in (one.url, service.url)]
+    pages = run_parallel([partial(session.fetch_page, url) for _, url in places])
+    results = zip(service.compare, pages[::2], pages[1::2], strict=True)
+    return tuple(f"{path}: {describe_match(own, site)}" for path, own, site in results)
+
+
+def read_site_rollback(session: Session, service: "Service", live: PagesDeployment) -> StandingRollback | None:
+    listed = session.pages.list_deployments(service.pages, limit=MAX_DEPLOYMENTS)
+    return find_site_rollback(session.environment, service, live, listed)
+
+
+def read_rollback(session: Session, service: "Service") -> StandingRollback | None:
+    """Return the rollback of a service that stands. Raises ProviderError."""
+    if service.worker:
+        deployments = session.workers.list_deployments(service.worker)
+        now = session.clock.now()
+        return read_worker_rollback(session.workers, session.environment, service, deployments, now)
+    live = session.pages.read_project(service.pages).canonical
+    return read_site_rollback(session, service, live) if live else None

@@ -1,0 +1,136 @@
+"""Say that production is rolled back: an older version is live in place of a newer one, until the next release.
+
+Cloudflare's history decides, so a rollback in the dashboard counts too. A secret edit, a rotation, a rehearsal and the
+same version again are no release.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ops.cloudflare.types.pages import PagesDeployment
+from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
+from ops.core.names import quote_name
+from ops.core.standing_rollback import HoldSetup, StandingRollback
+from ops.workers.commit_holds import CommitFinder
+from ops.workers.history import WorkerHistory
+
+if TYPE_CHECKING:
+    from ops.cloudflare.workers import WorkersApi
+    from ops.config import Environment, Service
+
+
+def describe_setup(environment: "Environment", service: "Service") -> HoldSetup:
+    """Return what the hold check of a service needs."""
+    return HoldSetup(f"{service.kind}: {service.worker or service.pages}", environment.account_id, service.hold_check)
+
+
+def read_worker_rollback(
+    workers: "WorkersApi",
+    environment: "Environment",
+    service: "Service",
+    deployments: Sequence[WorkerDeployment],
+    now: datetime,
+) -> StandingRollback | None:
+    """Return the rollback of a Worker. It reads versions only if a listed deployment may be one. Raises ProviderError.
+
+    `deployments`: newest first.
+    """
+    if not deployments:
+        return None
+    is_possible = _history(deployments, {}, now).rollbacks or any(each.mark for each in deployments)
+    if not is_possible:
+        return None
+    versions = {each.id: each for each in workers.list_deployable_versions(service.worker)}
+    setup = describe_setup(environment, service)
+    return find_worker_rollback(service.name, setup, deployments, versions, now)
+
+
+def find_worker_rollback(
+    service: str,
+    setup: HoldSetup,
+    deployments: Sequence[WorkerDeployment],
+    versions: Mapping[str, WorkerVersion],
+    now: datetime,
+) -> StandingRollback | None:
+    """Return the rollback that the newest deployments show; None if the newest release is live."""
+    history, index = _history(deployments, versions, now), 0
+    found: WorkerDeployment | None = None
+    removed = ""
+    while index + 1 < len(history.deployments):
+        deployment = history.deployments[index]
+        if not _keeps_release(history, index):
+            gone = _removed_version(history, index)
+            if not gone:
+                break
+            found, removed = found or deployment, gone
+        index += 1
+    if found is None:
+        return None
+    mark = found.mark if found.mark and found.mark.blames else None
+    commits = CommitFinder(versions)
+    live = " and ".join(_describe(each, commits.find(each)) for each in history.live.serving_versions)
+    author = quote_name(found.author) if found.author else "an unknown author"
+    return StandingRollback(
+        service,
+        live,
+        _describe(removed, commits.find(removed)),
+        found.created_on,
+        f"run {quote_name(mark.run)}" if mark else author,
+        setup,
+        commits.find(removed),
+        mark.incident if mark else None,
+        mark.run if mark else "",
+        str(mark.incident or mark.run) if mark else "",
+    )
+
+
+def find_site_rollback(
+    environment: "Environment", service: "Service", live: PagesDeployment, deployments: Iterable[PagesDeployment]
+) -> StandingRollback | None:
+    """Return the rollback of a site. Cloudflare keeps neither its time nor its author."""
+    newer = [each for each in deployments if each.can_serve_production and each.created_on > live.created_on]
+    if not newer:
+        return None
+    newest = max(newer, key=lambda each: each.created_on)
+    return StandingRollback(
+        service.name,
+        _describe(live.id, live.commit),
+        _describe(newest.id, newest.commit),
+        newest.created_on,
+        "",
+        describe_setup(environment, service),
+        newest.commit,
+        key=newest.id[:8],
+        is_exact=False,
+    )
+
+
+def _history(
+    deployments: Sequence[WorkerDeployment], versions: Mapping[str, WorkerVersion], now: datetime
+) -> WorkerHistory:
+    return WorkerHistory(tuple(deployments), versions, frozenset(versions), now, min_served=0.0, static_assets=None)
+
+
+def _keeps_release(history: WorkerHistory, index: int) -> bool:
+    """Return whether a deployment is no release of its own."""
+    newer, older = history.deployments[index], history.deployments[index + 1]
+    if newer.problem or older.problem or (newer.mark and newer.mark.keeps_release):
+        return True
+    return {history.releases[each] for each in newer.serving_versions} == {
+        history.releases[each] for each in older.serving_versions
+    }
+
+
+def _removed_version(history: WorkerHistory, index: int) -> str:
+    """Return the newer version that a deployment took out of service; empty if it is no rollback."""
+    newer, older = history.deployments[index], history.deployments[index + 1]
+    blamed = newer.mark.blames if newer.mark else None
+    if blamed and blamed in older.serving_versions and blamed not in newer.serving_versions:
+        return blamed
+    steps = (step for step in history.rollbacks if step.deployment is newer and not step.is_within_release)
+    return next((step.removed_version for step in steps), "")
+
+
+def _describe(version: str, commit: str) -> str:
+    return f"{short_id(version)} (commit {commit[:12]})" if commit else short_id(version)
