@@ -58,6 +58,7 @@ from ops.config.types import (
 )
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import count_of, nearest_name, quote_name
+from ops.core.standing_rollback import HoldSetup
 
 T = TypeVar("T")
 
@@ -130,6 +131,11 @@ class Service(NamedModel):
     )
     probes: tuple[Probe, ...] = Field(default=(), description="Probes that decide whether the service is healthy.")
     responders: tuple[Login, ...] = _responders("of this service")
+
+    @property
+    def hold_setup(self) -> HoldSetup:
+        """Return whether its deployments run the hold check, and the input of the action that names it."""
+        return HoldSetup(f"{self.kind}: {self.worker or self.pages}", self.hold_check)
 
     @property
     def hides_version(self) -> bool:

@@ -119,7 +119,7 @@ class LiveHeld:
     reset_commands: tuple[str, ...] = ()
     """Label or command for each environment that resets what is held."""
     rollbacks: tuple[tuple[str, StandingRollback], ...] = ()
-    """Environment and rollback of each service that is rolled back now, whoever did that."""
+    """Environment and rollback of each service that is rolled back now, by any means."""
 
 
 @dataclass(frozen=True)

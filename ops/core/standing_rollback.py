@@ -14,14 +14,13 @@ class HoldSetup:
 
     option: str
     """Input of the action that names the service, such as `worker: shop-api`."""
-    account: str
     is_checked: bool
 
     @property
     def lines(self) -> tuple[str, str, str]:
         return (
             "- uses: OWNER/backout/.github/actions/hold-check@SHA",
-            f"with: {{{self.option}, account-id: {self.account}}}",
+            f"with: {{{self.option}, account-id: ACCOUNT}}",
             'env: {CLOUDFLARE_API_TOKEN: "${{ secrets.HOLD_CHECK_TOKEN }}"}',
         )
 

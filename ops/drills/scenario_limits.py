@@ -7,12 +7,13 @@ requests to the edge before and after.
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ops.config.strict_yaml import read_yaml
 from ops.core.errors import EXIT_CODES, ConfigError, Decision
 from ops.core.names import LIMITS_FILE
 from ops.drills import command, github, scenario_release
@@ -164,10 +165,10 @@ def _commit(drill: _Drill, config_path: Path) -> None:
 
 
 def _recover(drill: _Drill, config: "Config", lasts: float) -> dict[str, Any]:
-    limit = _applied_limit(drill)
     first = drill.run_ops("limits", "apply")
     if first["exit_code"]:
         return first
+    limit = _applied_limit(drill)
     refused = drill.send_requests(2 * limit + 1)
     drill.say(f"users are answered {refused[-1]} after {len(refused)} requests")
     if refused[-1] != 429:
@@ -201,12 +202,7 @@ def _recover(drill: _Drill, config: "Config", lasts: float) -> dict[str, Any]:
 
 
 def _applied_limit(drill: _Drill) -> int:
-    from ops.limits.file import parse_limits
-
-    runtime = drill.world.environment.require_runtime()
-    names: Sequence[str] = runtime.limits.names if runtime.limits else ()
-    text = (drill.folder / LIMITS_FILE).read_text(encoding="utf-8")
-    return parse_limits(text, path=LIMITS_FILE, names=names, now=drill.sandbox.clock.now())[0][LIMIT].limit
+    return int(read_yaml((drill.folder / LIMITS_FILE).read_text(encoding="utf-8")).data[LIMIT]["limit"])
 
 
 def _propose(drill: _Drill, config: "Config") -> int | None:

@@ -29,7 +29,6 @@ from ops.workers.history import PastRollback, WorkerHistory
 from ops.workers.history_reads import find_records, read_history, read_listing
 from ops.workers.rollback_target import TargetChoice
 from ops.workers.schema_age import AppliedMigrations
-from ops.workers.standing_rollback import describe_setup
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -288,9 +287,7 @@ def _build_plan(
             *rehearsal.build_sections(service, live, split, obstacle),
         ),
         not_undone=plan_text.NOT_UNDONE,
-        consequences=plan_text.list_consequences(
-            history, split, mark, describe_setup(ctx.environment, service), rebuilt=rebuilt, repair=repair
-        ),
+        consequences=plan_text.list_consequences(service, history, split, mark, rebuilt=rebuilt, repair=repair),
         warnings=warnings,
         next_step=next_step,
         remaining_message="" if rebuilt else plan_text.describe_accepted_values(history, split),
@@ -349,9 +346,7 @@ def _plan_repair(
         changes=(step,),
         sections=plan_text.build_sections(history, choice, split, repository=service.repository, by_rule=False),
         not_undone=plan_text.NOT_UNDONE,
-        consequences=plan_text.list_consequences(
-            history, split, mark, describe_setup(ctx.environment, service), rebuilt=False
-        ),
+        consequences=plan_text.list_consequences(service, history, split, mark, rebuilt=False),
         warnings=(
             *plan_text.list_leftovers(history.live, end=""),
             *plan_text.list_secret_warnings(history, split),

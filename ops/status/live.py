@@ -43,7 +43,7 @@ def read_live_worker(session: Session, service: "Service") -> LiveService:
     if not deployments:
         return LiveService(service.name, service.kind, (), None, "")
     one = deployments[0]
-    rollback = read_worker_rollback(session.workers, session.environment, service, deployments, session.clock.now())
+    rollback = read_worker_rollback(session.workers, service, deployments, session.clock.now())
     split = (*one.split, (one.rehearsed, 0.0)) if one.rehearsed else one.split
     warning = f"{accident}. {REPAIR}" if (accident := describe_accident(one)) else ""
     return LiveService(
@@ -79,7 +79,7 @@ def _compare_paths(session: Session, service: "Service", one: PagesDeployment) -
 
 def read_site_rollback(session: Session, service: "Service", live: PagesDeployment) -> StandingRollback | None:
     listed = session.pages.list_deployments(service.pages, limit=MAX_DEPLOYMENTS)
-    return find_site_rollback(session.environment, service, live, listed)
+    return find_site_rollback(service, live, listed)
 
 
 def read_rollback(session: Session, service: "Service") -> StandingRollback | None:
@@ -87,6 +87,6 @@ def read_rollback(session: Session, service: "Service") -> StandingRollback | No
     if service.worker:
         deployments = session.workers.list_deployments(service.worker)
         now = session.clock.now()
-        return read_worker_rollback(session.workers, session.environment, service, deployments, now)
+        return read_worker_rollback(session.workers, service, deployments, now)
     live = session.pages.read_project(service.pages).canonical
     return read_site_rollback(session, service, live) if live else None

@@ -17,7 +17,7 @@ from ops.cloudflare.types.workers import (
 from ops.core.clock import format_duration, format_utc
 from ops.core.names import is_sha
 from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
-from ops.core.standing_rollback import HoldSetup, describe_next_merge
+from ops.core.standing_rollback import describe_next_merge
 from ops.workers.commit_holds import CommitFinder
 from ops.workers.history import PastRollback, WorkerHistory
 from ops.workers.request_figures import describe_traffic
@@ -100,7 +100,7 @@ def _list_commits(older: WorkerVersion, newer: WorkerVersion, repository: str | 
 
 
 def list_consequences(
-    history: WorkerHistory, split: Split, mark: DeploymentMark, setup: HoldSetup, *, rebuilt: bool, repair: str = ""
+    service: "Service", history: WorkerHistory, split: Split, mark: DeploymentMark, *, rebuilt: bool, repair: str = ""
 ) -> tuple[str, ...]:
     """Return what follows from the rollback. `rebuilt`: the version is uploaded again and becomes the latest.
 
@@ -131,7 +131,7 @@ def list_consequences(
     if newest.id not in dict(split):
         key = str(mark.incident or mark.run) if mark.blames else ""
         commit = CommitFinder(history.versions).find(mark.blames or newest.id)
-        lines += describe_next_merge(setup, commit, key)
+        lines += describe_next_merge(service.hold_setup, commit, key)
     return tuple(lines)
 
 

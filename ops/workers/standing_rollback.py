@@ -1,4 +1,4 @@
-"""Say that production is rolled back: an older version is live in place of a newer one, until the next release.
+"""Say that production is rolled back: an older version is live, until the next release.
 
 Cloudflare's history decides, so a rollback in the dashboard counts too. A secret edit, a rotation, a rehearsal and the
 same version again are no release.
@@ -17,17 +17,11 @@ from ops.workers.history import WorkerHistory
 
 if TYPE_CHECKING:
     from ops.cloudflare.workers import WorkersApi
-    from ops.config import Environment, Service
-
-
-def describe_setup(environment: "Environment", service: "Service") -> HoldSetup:
-    """Return what the hold check of a service needs."""
-    return HoldSetup(f"{service.kind}: {service.worker or service.pages}", environment.account_id, service.hold_check)
+    from ops.config import Service
 
 
 def read_worker_rollback(
     workers: "WorkersApi",
-    environment: "Environment",
     service: "Service",
     deployments: Sequence[WorkerDeployment],
     now: datetime,
@@ -42,8 +36,7 @@ def read_worker_rollback(
     if not is_possible:
         return None
     versions = {each.id: each for each in workers.list_deployable_versions(service.worker)}
-    setup = describe_setup(environment, service)
-    return find_worker_rollback(service.name, setup, deployments, versions, now)
+    return find_worker_rollback(service.name, service.hold_setup, deployments, versions, now)
 
 
 def find_worker_rollback(
@@ -86,7 +79,7 @@ def find_worker_rollback(
 
 
 def find_site_rollback(
-    environment: "Environment", service: "Service", live: PagesDeployment, deployments: Iterable[PagesDeployment]
+    service: "Service", live: PagesDeployment, deployments: Iterable[PagesDeployment]
 ) -> StandingRollback | None:
     """Return the rollback of a site. Cloudflare keeps neither its time nor its author."""
     newer = [each for each in deployments if each.can_serve_production and each.created_on > live.created_on]
@@ -99,7 +92,7 @@ def find_site_rollback(
         _describe(newest.id, newest.commit),
         newest.created_on,
         "",
-        describe_setup(environment, service),
+        service.hold_setup,
         newest.commit,
         key=newest.id[:8],
         is_exact=False,

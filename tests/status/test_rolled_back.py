@@ -1,4 +1,4 @@
-"""Production is rolled back until the next release, whoever did that: in `ops status` and the state of an incident."""
+"""Production is rolled back until the next release, by any means: in `ops status` and the state of an incident."""
 
 from typing import Any
 

@@ -110,13 +110,13 @@ def _site_horizon(service: ServiceFacts) -> Findings:
 @check("newest-release", services, needs=("worker", "project"), why="The next merge may ship a bug again.")
 def newest_release(service: ServiceFacts) -> Findings:
     """Is the newest release live? A rollback stands until the next one."""
-    session, environment = service.session, service.environment.config
+    session = service.session
     if service.config.worker:
         deployments, now = service.worker_deployments or (), session.clock.now()
-        rollback = read_worker_rollback(session.workers, environment, service.config, deployments, now)
+        rollback = read_worker_rollback(session.workers, service.config, deployments, now)
     else:
         live, listed = service.project.canonical, session.pages.list_deployments(service.config.pages)
-        rollback = find_site_rollback(environment, service.config, live, listed) if live else None
+        rollback = find_site_rollback(service.config, live, listed) if live else None
     if rollback:
         yield Finding(str(rollback), ". ".join(f"{each[:1].upper()}{each[1:]}" for each in rollback.next_merge))
 
