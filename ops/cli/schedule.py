@@ -17,9 +17,10 @@ from ops.cli.help import EXAMPLE_ENVIRONMENT, ExampleCommand
 from ops.cli.options import CONFIG_OPTION, YES_HELP, UtcTime, complete_environment
 from ops.cli.output import annotate, echo
 from ops.cli.runbook_command import run
+from ops.core.due_notice import DueNotice
 from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, most_urgent_exit_code
 from ops.core.redaction import Redactor
-from ops.engine.runbook import DueNotice, DueRuns, Runbook
+from ops.engine.runbook import DueRuns, Runbook
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment

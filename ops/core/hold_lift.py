@@ -15,3 +15,7 @@ class HoldLift:
     at: datetime
     is_by_bot: bool
     """Whether a workflow added it. Only this lifts: the gate has authorized a responder before."""
+
+    def ends(self, since: datetime) -> bool:
+        """Return whether it lifts the hold of a rollback at that time. A later rollback holds again."""
+        return self.is_by_bot and self.at > since

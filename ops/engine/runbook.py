@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
+from ops.core.due_notice import DueNotice
 from ops.core.errors import ConfigError, OpsError, Reason, Refused
 from ops.engine.context import Context, P
 from ops.engine.step import StepPlan
@@ -102,16 +103,6 @@ class IncidentUse:
     """Real seconds that it waits for the records of previous runs, counted from the start of the read."""
     is_routine: bool = False
     """Whether it also runs without an emergency: no chat message, and an incident only if people are needed."""
-
-
-@dataclass(frozen=True)
-class DueNotice:
-    """A finding that people must see."""
-
-    text: str
-    exit_code: int
-    publish: Callable[[], str] | None = None
-    """Publishes it, and returns a line about that. Not called in a dry run."""
 
 
 @dataclass(frozen=True)

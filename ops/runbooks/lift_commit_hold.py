@@ -80,7 +80,7 @@ class LiftCommitHold(Runbook["LiftCommitHold.Params"]):
         others = [each for each in holds if each.incident != incident]
         lift = ctx.github.hold_labels.read_lift(incident) if mine else None
         newest = max((each.since for each in mine), default=None)
-        if newest is None or _is_lifted(lift, newest):
+        if newest is None or (lift and lift.ends(newest)):
             return _ending_plan(incident, lift, mine, others)
         wanted = _WantedLift(incident, newest)
         return _lift_plan(ctx, wanted, lift, mine, others)
@@ -101,7 +101,7 @@ class _RemoveLabel(Step):
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         lift = ctx.github.hold_labels.read_lift(self.wanted.incident)
-        is_there = lift is not None and not _is_lifted(lift, self.wanted.newest)
+        is_there = lift is not None and not lift.ends(self.wanted.newest)
         text = f"incident {self.wanted.incident} has {'the' if is_there else 'no'} old label {LIFTED}"
         return ObservedState(ChangeState.PLANNED if is_there else ChangeState.DONE, text)
 
@@ -118,7 +118,7 @@ class _AddLabel(Step):
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         lift = ctx.github.hold_labels.read_lift(self.wanted.incident)
-        if _is_lifted(lift, self.wanted.newest):
+        if lift and lift.ends(self.wanted.newest):
             return ObservedState(ChangeState.DONE, f"incident {self.wanted.incident} has the label {LIFTED} of the bot")
         return ObservedState(ChangeState.PLANNED, f"the bot has not added {LIFTED} to incident {self.wanted.incident}")
 
@@ -139,11 +139,6 @@ def _checked_services(environment: "Environment") -> "list[Service]":
 
 def _read_holds(ctx: Context[Any], service: "Service") -> tuple[CommitHold, ...]:
     return read_commit_holds(ctx.cloudflare.workers, service.name, service.worker)
-
-
-def _is_lifted(lift: HoldLift | None, newest: datetime) -> bool:
-    """Return whether the bot's label is later than the newest rollback, which holds again."""
-    return lift is not None and lift.is_by_bot and lift.at > newest
 
 
 def _ending_plan(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from ops.app.session import Session
 from ops.core.clock import format_utc, parse_utc
+from ops.core.due_notice import DueNotice
 from ops.core.errors import Reason, Refused
 from ops.engine.context import Context
-from ops.engine.runbook import DueNotice, DueRun, DueRuns, Schedule
+from ops.engine.runbook import DueRun, DueRuns, Schedule
 from ops.maintenance import steps
 from ops.maintenance.former_configuration import EDGE, find_service
 from ops.maintenance.plan_by_routes import MaintenanceSnapshot

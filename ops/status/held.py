@@ -82,13 +82,16 @@ class StatusSource(Protocol):
     @property
     def has_ai_order(self) -> bool: ...
 
+    @property
+    def holds(self) -> "tuple[HeldState, ...]": ...
+
 
 @dataclass(frozen=True)
 class HeldState:
     """A state that is not the normal one, with everybody who holds it."""
 
     kind: str
-    """Key of the JSON result that has its details: maintenance, switches or limits."""
+    """Key of the JSON result that has its details: maintenance, switches or limits; hold for code."""
     name: str
     """Name of the service, switch or limit in ops.yml."""
     what: str
@@ -134,6 +137,7 @@ def list_held(status: StatusSource) -> Iterator[HeldState]:
     yield from (_hold_switch(status, each) for each in status.switches)
     yield from (_hold_undeclared(status, each) for each in status.undeclared)
     yield from map(_hold_limit, status.limits)
+    yield from status.holds
 
 
 def _hold_window(status: StatusSource, window: "MaintenanceWindow") -> HeldState:

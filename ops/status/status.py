@@ -33,7 +33,8 @@ from ops.maintenance import open_addresses, orphaned_routes, steps
 from ops.maintenance.former_configuration import find_service
 from ops.maintenance.open_addresses import SWITCH_ADVICE, LiveWays, Opening, find_ignored_switch
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
-from ops.status.held import TemporaryLimit, UndeclaredSwitch, list_held, name_incidents, temporary_limits
+from ops.status.held import HeldState, TemporaryLimit, UndeclaredSwitch, list_held, name_incidents, temporary_limits
+from ops.status.holds import read_all_holds
 from ops.status.live import LiveService, read_live_site, read_live_worker
 from ops.switches import values as switches
 from ops.switches.steps import SHOWN_STATE_TIMEOUT, read_bound_namespace
@@ -205,6 +206,9 @@ class EnvironmentStatus:
     """Service → its maintenance method in ops.yml."""
     has_ai_order: bool = False
     """Whether ops.yml lists the AI providers, which `ai-failover` needs."""
+    holds: tuple[HeldState, ...] = ()
+    """Commits and migrations that must not be deployed again."""
+    unread_holds: tuple[str, ...] = ()
 
     def unread_in(self, *sections: str) -> tuple[UnreadSource, ...]:
         return tuple(each for each in self.unread if {*sections} & {*each.sections})
@@ -279,7 +283,10 @@ def environment_status(
     """Return the redacted status of an environment. Raises ConfigError."""
     config = load_config(config_path, environ, redactor)
     with ExitStack() as ending:
-        read = read_status(Session(config.environment(name), environ, ending), program_name(environ))
+        session, program = Session(config.environment(name), environ, ending), program_name(environ)
+        reading = start_call(lambda: read_all_holds(session, environ, redactor, program))
+        read, holds = read_status(session, program), reading.result()
+        read = replace(read, holds=holds.held, unread_holds=holds.unread)
         limits = tuple(name_incidents(read.limits, config_path.with_name(LIMITS_FILE)))
         status: EnvironmentStatus = redactor.redact_value(replace(read, limits=limits))
         return status

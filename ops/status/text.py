@@ -14,7 +14,7 @@ from ops.status.overview import KnownIncidents
 from ops.status.status import AT_THE_EDGE, EnvironmentStatus, UnreadSource
 
 NOTHING = "none"
-HELD = "held: closed services, switches and temporary limits"
+HELD = "held: closed services, switches, temporary limits, commits and migrations"
 HELD_KINDS = {"maintenance": "maintenance: ", "switches": "switch ", "limits": "temporary limit (any incident): "}
 
 
@@ -22,9 +22,10 @@ def status_lines(status: EnvironmentStatus, incidents: KnownIncidents) -> Iterat
     """Yield the sections. One says `none` only if all of it was read."""
     yield f"{status.environment}, read at {format_utc(status.read_at)}"
     held = (each.describe(status.read_at) for each in list_held(status))
+    holds = (f"! unknown, {each}" for each in status.unread_holds)
     for title, found, *sections in (
         ("live", _live_lines(status), "services"),
-        (HELD, (*opening_lines(status), *held, *orphan_lines(status)), "switches", "limits", *AT_THE_EDGE),
+        (HELD, (*opening_lines(status), *held, *orphan_lines(status), *holds), "switches", "limits", *AT_THE_EDGE),
     ):
         yield f"  {title}"
         unknown = [_unknown_line(each, status) for each in status.unread_in(*sections)]

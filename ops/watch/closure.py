@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
 from ops.app.session import Session
+from ops.core.due_notice import DueNotice
 from ops.core.errors import EXIT_CODES, Decision, OpsError, Reason
 from ops.core.names import CLOSING_RUNBOOK
 from ops.core.next_step import build_command
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SWITCH_KEY_PREFIX
 from ops.core.verdict import Verdict
-from ops.engine.runbook import DueNotice
 from ops.github import actions
 from ops.maintenance.open_addresses import ClosureLook, advise_closing, find_ignored_switch, look_at_routes
 from ops.publish.chat import post_message

@@ -133,7 +133,7 @@ def test_status_without_active_settings(place: SwitchWorld) -> None:
 
 WORKERS = "/accounts/*/workers/scripts"
 OPEN = ["open_although_closed", "orphaned_routes"]
-HELD = "held: closed services, switches and temporary limits"
+HELD = "held: closed services, switches, temporary limits, commits and migrations"
 UNREAD = [
     (READ, "switches and limits in KV", {HELD}, ["limits", "switches"]),
     ({"path": f"{WORKERS}/fortunet-api/deployments"}, "live version of api", {"live"}, ["services"]),

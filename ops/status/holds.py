@@ -1,0 +1,127 @@
+"""Read the held commits of services that run the hold check, and the held migrations."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from ops.app.session import Session
+from ops.core.clock import parse_utc
+from ops.core.errors import OpsError
+from ops.core.next_step import build_command
+from ops.core.owners import StateOwner
+from ops.core.redaction import Redactor
+from ops.core.threads import run_parallel, start_call
+from ops.database.holds import Hold, read_holds
+from ops.github.client import connect, is_configured
+from ops.github.hold_labels import HoldLabels
+from ops.status.held import HeldState
+from ops.workers.commit_holds import CommitHold, read_commit_holds
+
+if TYPE_CHECKING:
+    from ops.config import Service
+
+T = TypeVar("T", CommitHold, Hold)
+GITHUB_SECONDS = 3.0
+"""Longest wait for GitHub, which knows whether a hold was lifted."""
+KIND, HELD = "hold", "must not be deployed again"
+
+
+@dataclass(frozen=True)
+class ReadHolds:
+    held: tuple[HeldState, ...] = ()
+    unread: tuple[str, ...] = ()
+    """What is unknown, and why: the token may lack a right that nothing else of `ops status` needs."""
+
+
+def read_all_holds(session: Session, environ: Mapping[str, str], redactor: Redactor, program: str) -> ReadHolds:
+    """Return the holds of an environment. Nothing that fails is an error."""
+    environment = session.environment
+    commits = {
+        each.name: partial(_read_commits, session, each)
+        for each in environment.services.values()
+        if each.worker and each.hold_check
+    }
+    migrations = {
+        name: partial(_read_migrations, session, each.id) for name, each in environment.databases.items() if each.guard
+    }
+    code, unread_code = _read_each(commits, "held commits")
+    files, unread_files = _read_each(migrations, "held migrations")
+    lifts, unread_lifts = _read_lifts([each for found in code.values() for each in found], environ, redactor)
+    where = {"environment": environment.name}
+    held = [_hold_commit(each, program, where) for found in code.values() for each in found if each not in lifts]
+    held += [_hold_migration(each, name, program, where) for name, found in files.items() for each in found]
+    return ReadHolds(tuple(held), (*unread_code, *unread_files, *unread_lifts))
+
+
+def _read_commits(session: Session, service: "Service") -> tuple[CommitHold, ...]:
+    """Return the holds of a Worker. Raises OpsError, also without a token."""
+    return read_commit_holds(session.workers, service.name, service.worker)
+
+
+def _read_migrations(session: Session, database: str) -> tuple[Hold, ...]:
+    return read_holds(session.d1, database)
+
+
+def _read_each(
+    reads: Mapping[str, Callable[[], tuple[T, ...]]], what: str
+) -> tuple[dict[str, tuple[T, ...]], tuple[str, ...]]:
+    """Return name → holds, and why others are unknown."""
+
+    def attempt(name: str) -> tuple[tuple[T, ...], str]:
+        try:
+            return reads[name](), ""
+        except OpsError as error:
+            return (), f"{what} of {name}: {error.message}"
+
+    results = dict(zip(reads, run_parallel([partial(attempt, name) for name in reads]), strict=True))
+    return {name: found for name, (found, _) in results.items()}, tuple(lack for _, lack in results.values() if lack)
+
+
+def _read_lifts(
+    holds: Sequence[CommitHold], environ: Mapping[str, str], redactor: Redactor
+) -> tuple[set[CommitHold], tuple[str, ...]]:
+    """Return the holds that were lifted, and why that is unknown."""
+    numbers = {each.incident for each in holds if each.incident is not None}
+    if not numbers or not is_configured(environ):
+        return set(), ("whether holds were lifted: set GITHUB_TOKEN and GITHUB_REPOSITORY",) if numbers else ()
+    try:
+        labels = HoldLabels(partial(connect, environ, redactor, read_only=True))
+        reading = {number: start_call(partial(labels.read_lift, number)) for number in numbers}
+        lifts = {number: each.result(timeout=GITHUB_SECONDS) for number, each in reading.items()}
+    except (OpsError, TimeoutError) as error:
+        why = error.message if isinstance(error, OpsError) else f"GitHub gave no answer within {GITHUB_SECONDS:g} s"
+        return set(), (f"whether holds were lifted: {why}",)
+    return {each for each in holds if (lift := lifts.get(each.incident or 0)) and lift.ends(each.since)}, ()
+
+
+def _hold_commit(hold: CommitHold, program: str, where: Mapping[str, str]) -> HeldState:
+    what = f"commit {hold.commit[:12]}" if hold.commit else "a version without a commit"
+    command = build_command(program, "hold lift", {**where, "incident": hold.incident}) if hold.incident else ""
+    return HeldState(
+        KIND,
+        hold.service,
+        f"{what} of {hold.service}",
+        HELD,
+        (StateOwner(hold.incident, "", hold.since),) if hold.incident else (),
+        hold.since,
+        None,
+        command,
+        step="" if command else f"end the message of the fix with `Fixes-Incident: {hold.run}`",
+    )
+
+
+def _hold_migration(hold: Hold, database: str, program: str, where: Mapping[str, str]) -> HeldState:
+    incident = int(hold.incident) if hold.incident.isdigit() else None
+    since = parse_utc(hold.held_at)
+    options = {**where, "database": database, "name": hold.migration, "incident": incident}
+    return HeldState(
+        KIND,
+        database,
+        f"migration {hold.migration} of {database}",
+        HELD,
+        (StateOwner(incident, "", since),) if incident else (),
+        since,
+        None,
+        build_command(program, "hold lift-migration", options),
+    )
