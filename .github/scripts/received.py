@@ -1,5 +1,5 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: cce4fcf0bbc41f28
+# digest: 27e8173f9595f2f6
 """Answer a label on its issue within three seconds, before the gate checks the permission.
 
 The gate runs it right after the checkout, with the standard library only. It posts one comment per
@@ -103,12 +103,23 @@ def on_laptop(command: str, needs: str = "") -> str:
     return "Run on a laptop: " + inert(command) + (", which needs " + needs if needs else "")
 
 
+def starts(label: str) -> bool:
+    """Return whether ops.yml may give the label a runbook."""
+    return label.casefold().startswith("recover:") or label.casefold() == "hold:lift"
+
+
+def is_request(label: str) -> bool:
+    """Return whether a label requests something that the gate answers on the issue."""
+    name = label.casefold()
+    return starts(name) or name.startswith("lead:") or name in {"approve:restore", "ops:stop", "ops:resume"}
+
+
 def laptop(label: str, number: int, needs: str = "") -> str:
     """Return the advice to do on a laptop what a label requests; "" if only GitHub can do it."""
     name, where = label.casefold(), " --incident " + str(number)
     commands = {"report": " incident report " + str(number), "check-outage": " check-outage" + where}
     commands |= {"ops:stop": " stop --reason TEXT" + where, "ops:resume": " stop --lift"}
-    if name.startswith("recover:"):  # ops.yml says what it starts
+    if starts(name):  # ops.yml says what
         commands[name] = " label " + shlex.quote(label) + where
     return on_laptop(program() + commands[name], needs) if name in commands else ""
 
@@ -126,11 +137,11 @@ FIRST_TRY = 1.6
 """Seconds. The rest is for a search, if the response is lost and the comment may exist."""
 
 
-def is_request(event: Any) -> bool:
+def is_received(event: Any) -> bool:
     """Return whether a label of a recovery was added to an issue of this repository."""
     return (
         event.get("action") == "labeled"
-        and str((event.get("label") or {}).get("name", "")).casefold().startswith("recover:")
+        and starts(str((event.get("label") or {}).get("name", "")))
         and "pull_request" not in event["issue"]
         and event["repository"]["full_name"].lower() == os.environ["GITHUB_REPOSITORY"].lower()
     )
@@ -174,7 +185,7 @@ def answer() -> str:
     ends = time.monotonic() + SECONDS
     try:
         event = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes())
-        if is_request(event):
+        if is_received(event):
             number = post(event, ends)
             with Path(os.environ["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as file:
                 file.write("comment=" + str(number) + "\n")

@@ -1,5 +1,5 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: 7621bd3c38b6f336
+# digest: 7999f3a454c69c26
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
@@ -121,12 +121,23 @@ def on_laptop(command: str, needs: str = "") -> str:
     return "Run on a laptop: " + inert(command) + (", which needs " + needs if needs else "")
 
 
+def starts(label: str) -> bool:
+    """Return whether ops.yml may give the label a runbook."""
+    return label.casefold().startswith("recover:") or label.casefold() == "hold:lift"
+
+
+def is_request(label: str) -> bool:
+    """Return whether a label requests something that the gate answers on the issue."""
+    name = label.casefold()
+    return starts(name) or name.startswith("lead:") or name in {"approve:restore", "ops:stop", "ops:resume"}
+
+
 def laptop(label: str, number: int, needs: str = "") -> str:
     """Return the advice to do on a laptop what a label requests; "" if only GitHub can do it."""
     name, where = label.casefold(), " --incident " + str(number)
     commands = {"report": " incident report " + str(number), "check-outage": " check-outage" + where}
     commands |= {"ops:stop": " stop --reason TEXT" + where, "ops:resume": " stop --lift"}
-    if name.startswith("recover:"):  # ops.yml says what it starts
+    if starts(name):  # ops.yml says what
         commands[name] = " label " + shlex.quote(label) + where
     return on_laptop(program() + commands[name], needs) if name in commands else ""
 
@@ -400,9 +411,8 @@ def read_request(event: Any, jobs: Jobs) -> Request:
     if event["action"] != "labeled":
         return Request("the report of #" + str(number))
     label, name = event["label"]["name"], event["label"]["name"].casefold()
-    starts = name.startswith(("recover:", "lead:")) or name == "approve:restore"
-    is_ours = name in {"report", "check-outage"} or (starts and "pull_request" not in event["issue"])
-    has_token = name.startswith("recover:") and jobs.gate.get("power") != "none"
+    is_ours = name in {"report", "check-outage"} or (is_request(name) and "pull_request" not in event["issue"])
+    has_token = starts(name) and jobs.gate.get("power") != "none"
     since = re.fullmatch("[0-9TZ:-]+", str(event["issue"].get("updated_at")))
     is_off = jobs.needs["gate"]["result"] == "success"  # the gate removes the label just before it gives the pass
     return Request(

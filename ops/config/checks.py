@@ -9,7 +9,15 @@ from typing import Any
 
 from ops.config.label_checks import LabelRules, find_label_errors
 from ops.config.strict_yaml import KeyPath, as_items, as_mapping, get_nested
-from ops.core.names import LEAD_LABEL, NEW_PREFIX, OLD_PREFIX, did_you_mean, quote_name
+from ops.core.names import (
+    HOLD_LIFT,
+    LEAD_LABEL,
+    NEW_PREFIX,
+    OLD_PREFIX,
+    RECOVERY_PREFIX,
+    did_you_mean,
+    quote_name,
+)
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
 
 _ONLY = {"generate": ("length", "alphabet"), "provided": ("min_length",)}
@@ -408,8 +416,6 @@ def _probes(path: KeyPath, holder: Any, *, secrets: set[str], names: set[str]) -
                 yield where, "a secret of the run, which no page may get; name the variable of a test login"
 
 
-STARTS = "recover:"
-"""Prefix of every label that starts a runbook; the workflow ignores other labels."""
 RESERVED_LABELS = ("approve:", LEAD_LABEL, "ops:")
 RESERVED_BEGINNINGS = ("GITHUB_", "ACTIONS_", "RUNNER_", "INPUT_", "OPS_")
 """Prefixes of GitHub (docs.github.com/actions/reference/workflows-and-actions/variables) and, last, of Backout."""
@@ -439,9 +445,9 @@ def _label_names(data: Any) -> Iterator[ConfigProblem]:
         if not name.isascii():
             yield path, "has letters outside ASCII, which may look like others; use ASCII letters only"
         elif reserved := next((each for each in RESERVED_LABELS if folded.startswith(each)), None):
-            yield path, f"the prefix {reserved} is reserved; start the name with {STARTS}"
-        elif not name.startswith(STARTS) or name == STARTS:
-            yield path, f"a label that starts a runbook needs the prefix {STARTS}; add it"
+            yield path, f"the prefix {reserved} is reserved; start the name with {RECOVERY_PREFIX}"
+        elif name != HOLD_LIFT and (not name.startswith(RECOVERY_PREFIX) or name == RECOVERY_PREFIX):
+            yield path, f"a label that starts a runbook needs the prefix {RECOVERY_PREFIX}; add it"
         elif folded in first:
             yield path, f"equal to {quote_name(first[folded])} on GitHub, which ignores case; rename one of them"
         first.setdefault(folded, name)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from ops.app.registry import find_button_runbook
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL, Approval, is_digest
-from ops.core.names import CHECK_OUTAGE, LEAD_LABEL, RESUME_LABEL, STOP_LABEL
+from ops.core.names import CHECK_OUTAGE, LEAD_LABEL, RECOVERY_PREFIX, RESUME_LABEL, STOP_LABEL
 from ops.core.tolerant_json import text_in
 from ops.gate import payload as fields
 from ops.gate import refusals
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from ops.config import Config
 
 
-LABEL_PREFIX = "recover:"
-"""A label with this prefix is meant for Backout, even if `ops.yml` does not have it."""
 LABELS = "incident"
 """Name of the workflow file that reads labels."""
 REPORT_LABEL = "report"
@@ -333,7 +331,8 @@ def _malformed(payload: Any, why: str, config: "Config") -> MalformedEvent:
 def _is_ours(label: str, config: "Config") -> bool:
     fixed = {APPROVE_LABEL, CHECK_OUTAGE, REPORT_LABEL, STOP_LABEL, RESUME_LABEL}
     known = {*fixed, *(name.lower() for name in config.labels)}
-    prefixes = (LABEL_PREFIX, LEAD_LABEL) if config.github.leads else (LABEL_PREFIX,)
+    # A label with the prefix is meant for Backout, even if `ops.yml` does not have it.
+    prefixes = (RECOVERY_PREFIX, LEAD_LABEL) if config.github.leads else (RECOVERY_PREFIX,)
     return label.lower().startswith(prefixes) or label.lower() in known
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from ops.app.configuration import read_config
 from ops.config import Config
-from ops.config.checks import RESERVED_LABELS, STARTS
+from ops.config.checks import RESERVED_LABELS
 from ops.config.labels import format_params
 from ops.config.sections import read_template_labels
 from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.errors import ConfigError
-from ops.core.names import LEAD_LABEL, count_of, quote_name
+from ops.core.names import HOLD_LIFT, LEAD_LABEL, RECOVERY_PREFIX, count_of, quote_name
 from ops.core.redaction import Redactor
 from ops.setup import team_file
 
@@ -62,7 +62,7 @@ def check_template_labels(root: Path, config: Config) -> None:
         "who opens this form; take it out of the template"
         for path in [*files, *([root / SINGLE_TEMPLATE] if (root / SINGLE_TEMPLATE).is_file() else [])]
         for label in read_template_labels(team_file.read_text(path), path.suffix)
-        if label.casefold() in names or label.casefold().startswith((STARTS, *RESERVED_LABELS))
+        if label.casefold() in names or label.casefold().startswith((RECOVERY_PREFIX, HOLD_LIFT, *RESERVED_LABELS))
     ]
     if problems:
         count = count_of(len(problems), "problem")

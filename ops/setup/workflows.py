@@ -32,7 +32,7 @@ from ops.app.registry import (
 from ops.app.scope import AnyRunbook, button_inputs, fitting_environments
 from ops.config.types import standard_runner
 from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL
-from ops.core.names import CHECK_OUTAGE, LEAD_LABEL
+from ops.core.names import CHECK_OUTAGE, HOLD_LIFT, LEAD_LABEL
 from ops.core.version import __version__
 from ops.engine.timed_end import LONGEST_WAIT
 from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS, WATCH_OUTPUTS
@@ -292,6 +292,7 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
     common = {
         "config": config,
         "github": github,
+        "hold_lift": HOLD_LIFT,
         "gate_outputs": GATE_OUTPUTS,
         "recover_outputs": RUN_OUTPUTS,
         "watch_outputs": WATCH_OUTPUTS,

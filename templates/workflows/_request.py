@@ -84,11 +84,22 @@ def on_laptop(command: str, needs: str = "") -> str:
     return "Run on a laptop: " + inert(command) + (", which needs " + needs if needs else "")
 
 
+def starts(label: str) -> bool:
+    """Return whether ops.yml may give the label a runbook."""
+    return label.casefold().startswith("recover:") or label.casefold() == "hold:lift"
+
+
+def is_request(label: str) -> bool:
+    """Return whether a label requests something that the gate answers on the issue."""
+    name = label.casefold()
+    return starts(name) or name.startswith("lead:") or name in {"approve:restore", "ops:stop", "ops:resume"}
+
+
 def laptop(label: str, number: int, needs: str = "") -> str:
     """Return the advice to do on a laptop what a label requests; "" if only GitHub can do it."""
     name, where = label.casefold(), " --incident " + str(number)
     commands = {"report": " incident report " + str(number), "check-outage": " check-outage" + where}
     commands |= {"ops:stop": " stop --reason TEXT" + where, "ops:resume": " stop --lift"}
-    if name.startswith("recover:"):  # ops.yml says what it starts
+    if starts(name):  # ops.yml says what
         commands[name] = " label " + shlex.quote(label) + where
     return on_laptop(program() + commands[name], needs) if name in commands else ""

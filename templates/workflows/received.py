@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from _posted import find_comment
-from _request import attempt, call, inert, laptop, mark, repository, run_page
+from _request import attempt, call, inert, laptop, mark, repository, run_page, starts
 
 SECONDS = 2.8
 FIRST_TRY = 1.6
 """Seconds. The rest is for a search, if the response is lost and the comment may exist."""
 
 
-def is_request(event: Any) -> bool:
+def is_received(event: Any) -> bool:
     """Return whether a label of a recovery was added to an issue of this repository."""
     return (
         event.get("action") == "labeled"
-        and str((event.get("label") or {}).get("name", "")).casefold().startswith("recover:")
+        and starts(str((event.get("label") or {}).get("name", "")))
         and "pull_request" not in event["issue"]
         and event["repository"]["full_name"].lower() == os.environ["GITHUB_REPOSITORY"].lower()
     )
@@ -76,7 +76,7 @@ def answer() -> str:
     ends = time.monotonic() + SECONDS
     try:
         event = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes())
-        if is_request(event):
+        if is_received(event):
             number = post(event, ends)
             with Path(os.environ["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as file:
                 file.write("comment=" + str(number) + "\n")

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 from _comments import ANSWERED, SECONDS, above, read_comments
 from _prose import meaning, prose
-from _request import attempt, call, inert, laptop, mark, on_laptop, program, repository, run_page
+from _request import attempt, call, inert, is_request, laptop, mark, on_laptop, program, repository, run_page, starts
 
 BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
 PAUSES = (0.5, 2.0)
@@ -147,9 +147,8 @@ def read_request(event: Any, jobs: Jobs) -> Request:
     if event["action"] != "labeled":
         return Request("the report of #" + str(number))
     label, name = event["label"]["name"], event["label"]["name"].casefold()
-    starts = name.startswith(("recover:", "lead:")) or name == "approve:restore"
-    is_ours = name in {"report", "check-outage"} or (starts and "pull_request" not in event["issue"])
-    has_token = name.startswith("recover:") and jobs.gate.get("power") != "none"
+    is_ours = name in {"report", "check-outage"} or (is_request(name) and "pull_request" not in event["issue"])
+    has_token = starts(name) and jobs.gate.get("power") != "none"
     since = re.fullmatch("[0-9TZ:-]+", str(event["issue"].get("updated_at")))
     is_off = jobs.needs["gate"]["result"] == "success"  # the gate removes the label just before it gives the pass
     return Request(

@@ -9,7 +9,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from ops.app import registry
+from ops.app.configuration import read_config
 from ops.core.run_record import is_edited, read_record
+from ops.setup import workflows
 from tests.gate.support import LABEL, Job
 from tests.gate.test_gate import PERMISSION
 
@@ -296,3 +299,23 @@ def test_label_goes_on_if_the_issue_cannot_be_read(job: Job, rule: dict[str, Any
 
     job.assert_accepted(done)
     assert "cannot check whether" in done.err
+
+
+def rendered(job: Job) -> list[tuple[str, str]]:
+    """Return name and text of the workflow files for the ops.yml of the job."""
+    config = read_config(job.world.config, labels=None)[0]
+    return [*workflows.render(config, registry.button_runbooks())]
+
+
+def test_label_that_lifts_a_hold_needs_no_prefix(job: Job) -> None:
+    """It starts the gate, is announced, and is answered, as a label with the prefix is."""
+    before = "".join(text for _, text in rendered(job))
+    job.world.edit_config("  recover:lift-hold:", "  hold:lift:")
+
+    job.assert_accepted(job.gate(job.label(name="hold:lift")))
+
+    assert job.outputs["runbook"] == "lift-commit-hold"
+    assert job.labels == ["incident"]
+    named = {name for name, text in rendered(job) if "github.event.label.name == 'hold:lift'" in text}
+    assert named >= {"recover", "incident", "answer"}
+    assert "github.event.label.name == 'hold:lift'" not in before

@@ -121,6 +121,28 @@ def test_failed_job_of_a_label_is_answered_on_its_incident(
     labeled_run.assert_reported(done, says, f"`./run ops {command.format(labeled_run.workflow.incident)}`")
 
 
+OTHER_LABELS = {
+    "ops:stop": "`./run ops stop --reason TEXT --incident {}`",
+    "ops:resume": "`./run ops stop --lift`",
+    "hold:lift": "`./run ops label hold:lift --incident {}`",
+    "lead:bob": "",
+    "approve:restore": "",
+}
+
+
+@pytest.mark.parametrize("name", OTHER_LABELS)
+def test_label_whose_gate_fails_is_answered_on_its_issue(labeled_run: LabeledRun, name: str) -> None:
+    labeled_run.github.issue(labeled_run.workflow.incident).comments.clear()
+    payload = labeled_run.workflow.label(name)
+    labeled_run.job("gate", "failure", "success", "failure")
+
+    done = labeled_run.tell(payload, needs={"gate": FAILED, "recovery-production": SKIPPED})
+
+    command = OTHER_LABELS[name].format(labeled_run.workflow.incident)
+    body = labeled_run.assert_reported(done, f"`{name}` from `@alice`", command)
+    assert ("on a laptop" in body) == bool(command)
+
+
 def test_failed_report_after_closing_is_only_logged(labeled_run: LabeledRun) -> None:
     payload = labeled_run.github.close(labeled_run.workflow.incident, "alice")
 
