@@ -34,14 +34,16 @@ def find_run(event: Any) -> Any:
     title = "incident #" + str(event["issue"]["number"]) + " " + event["label"]["name"] + " at " + at
     path = repository() + "/actions/runs?event=issues&per_page=100&created=" + _moment(at, -SLACK)
     path += ".." + _moment(at, LATEST) + "&page="
-    page, refused = 1, None
-    while runs := call("GET", path + str(page), CALL_SECONDS)["workflow_runs"]:
-        page += 1
-        for run in (run for run in runs if run["path"].startswith(".github/workflows/incident.yml")):
+    refused = None
+    for page in range(1, 11):  # GitHub lists at most 1,000 of them
+        found = call("GET", path + str(page), CALL_SECONDS)
+        for run in (run for run in found["workflow_runs"] if run["path"].startswith(".github/workflows/incident.yml")):
             if run["display_title"] == title:
                 return run
             if run["conclusion"] == "startup_failure" and not run["display_title"].startswith("incident #"):
                 refused = run  # the oldest one
+        if page * 100 >= found["total_count"]:
+            break
     return refused
 
 

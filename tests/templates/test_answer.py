@@ -113,6 +113,16 @@ def test_run_behind_a_hundred_newer_ones_is_still_known(workflow: Workflow) -> N
     assert workflow.bodies == []
 
 
+def test_one_look_at_few_runs_is_one_request(workflow: Workflow) -> None:
+    """The token of a job has 1,000 requests an hour, and each label asks for two minutes."""
+    payload = workflow.label()
+    start(workflow, payload, "incident #99 recover:web at {at}")
+
+    answer(workflow, payload)
+
+    assert [each.path.rpartition("/")[2] for each in workflow.github.requests] == ["runs", "comments"]
+
+
 def test_unreadable_runs_are_unknown(workflow: Workflow) -> None:
     workflow.github.fault(path="/repos/*/*/actions/runs", status=503, times=None)
 
