@@ -32,6 +32,7 @@ from ops.drills import (
     github,
     scenario_database,
     scenario_durable_object,
+    scenario_held_deploy,
     scenario_leak,
     scenario_limits,
     scenario_long_incident,
@@ -95,6 +96,7 @@ DRILLS: Mapping[str, scenario_release.Scenario] = {
     scenario_relapse.NOISY: scenario_relapse.NOISY_SCENARIO,
     scenario_long_incident.NAME: scenario_long_incident.SCENARIO,
     scenario_stop.NAME: scenario_stop.SCENARIO,
+    scenario_held_deploy.NAME: scenario_held_deploy.SCENARIO,
 }
 """Name of the drill → its scenario: a good release, then a failure to recover from. The name is the runbook's unless
 the scenario says otherwise.

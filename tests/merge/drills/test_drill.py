@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from ops.drills import DRILLS, scenario_leak, scenario_outage
+from ops.drills import DRILLS, scenario_held_deploy, scenario_leak, scenario_outage, scenario_stop
 from ops.drills.support import Edge
 from ops.github.actions import job_id
 from sandbox.switches import Switches, parse
@@ -413,33 +413,19 @@ def test_noise_is_no_relapse(run: Run) -> None:
         assert (jobs["recovery-production"], jobs["watch"]) == ("success", "success")
 
 
-STOPS: list[tuple[Run, list[str]]] = [
-    *((run, []) for run in taken(("stopped", "embedded", "label"), ("stopped", "embedded", "button"))),
-    *(
-        (run, ["--config", str(ONE_WORKER), "--environment", "live"])
-        for run in taken(("stopped", "embedded", "command"))
-    ),
-]
-
-
-@pytest.mark.parametrize(("run", "configuration"), STOPS, ids=run_id)
-def test_stop_refuses_until_its_lift_or_an_override(run: Run, configuration: list[str]) -> None:
-    name, _, trigger = run
-
-    result = drill("--trigger", str(trigger), *configuration, name=name)
-
-    assert (result["decision"], result["reason"], result["trigger"]) == ("recovered", "verified", trigger), result
-    assert result["report"] is not None
-    overrides = [each for each in result["timeline"] if each["kind"] == "warning" and "stopped" in each["text"]]
-    assert bool(overrides) == (trigger == "command")
-
-
 def is_of_database(run: Run) -> bool:
     """Return whether test_database_drills.py tests the run."""
     return run[0] in DRILLS and DRILLS[run[0]].configure is not None
 
 
-@pytest.mark.parametrize("run", [run for run in untested_runs() if not is_of_database(run)], ids=run_id)
+def is_of_requests(run: Run) -> bool:
+    """Return whether test_request_drills.py tests the run."""
+    return run[0] in {scenario_stop.NAME, scenario_held_deploy.NAME}
+
+
+@pytest.mark.parametrize(
+    "run", [run for run in untested_runs() if not is_of_database(run) and not is_of_requests(run)], ids=run_id
+)
 def test_other_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
     name, _, trigger = run
     with TemporaryDirectory() as folder:
