@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,41 @@ def test_release_refuses_tag_that_differs_from_version(tag: str, code: int) -> N
     done = subprocess.run(["bash", "-e", "-c", script], cwd=ROOT, env={**os.environ, "TAG": tag}, check=False)
 
     assert done.returncode == code
+
+
+GH = """#!/bin/sh
+cd "$(dirname "$0")"
+case "$2" in
+  view) cat notes ;;
+  edit) cat "$OLDPWD/$5" > notes ;;
+esac
+"""
+"""GitHub's client with one release, whose notes are in a file beside it."""
+
+
+def test_release_attaches_the_hold_check_and_its_digest_once(tmp_path: Path) -> None:
+    jobs = plain_yaml.load((generated() / ".github/workflows/release.yml").read_text())["jobs"]
+    scripts = {step.get("name"): step["run"] for job in jobs.values() for step in job["steps"] if "run" in step}
+    dist, bin_folder = tmp_path / "dist", tmp_path / "bin"
+    dist.mkdir()
+    bin_folder.mkdir()
+    (bin_folder / "gh").write_text(GH)
+    (bin_folder / "gh").chmod(0o755)
+    (bin_folder / "notes").write_text("Fixes `this` and 100 %\n")
+    environ = {**os.environ, "TAG": "v1", "PATH": f"{bin_folder}:{os.environ['PATH']}"}
+
+    build = scripts["Write the hold check as one file"].replace(".github/", f"{ROOT}/.github/")
+    for script in (build, *2 * [scripts["Add the digest of the hold check to the notes"]]):
+        subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env=environ, check=True)
+
+    program = dist / "hold_check.pyz"
+    digest = sha256(program.read_bytes()).hexdigest()
+    notes = (bin_folder / "notes").read_text()
+    assert notes == f"Fixes `this` and 100 %\n\nSHA-256 of `hold_check.pyz`: `{digest}`\n"
+    asked = subprocess.run(
+        [sys.executable, "-I", program, "--worker", "x"], env={}, stderr=subprocess.PIPE, check=False
+    )
+    assert (asked.returncode, b"account" in asked.stderr) == (2, True)
 
 
 def test_hooks_use_locked_tools() -> None:
