@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -178,8 +179,6 @@ class GuardEnd:
 
     def has_two_sources(self, result: "GuardResult", guards: "Guards") -> bool:
         """Return whether the deployment may be rolled back; else show why not."""
-        from ops.app.configuration import read_config
-        from ops.gate.stop import refuse_automatic_step
         from ops.status.outage import describe_trouble, read_outage
 
         if self.incident is not None and self.incident.is_closed:
@@ -194,12 +193,23 @@ class GuardEnd:
             return self._refuse(f"the probes are one source only, and Cloudflare's figures say: {evidence.source.text}")
         if evidence.is_healthy_now:
             return self._refuse("the probes are healthy now")
-        if stopped := refuse_automatic_step(read_config(self.config)[0], self.environ, self.redactor):
-            return self._refuse(stopped)
+        if self._is_closed_now():
+            return self._refuse("a person closed the incident of this deployment")
         if trouble := describe_trouble(read_outage(self.place, self.config, self.environ, self.redactor)):
             return self._refuse(trouble)
         self._note(f"A second source shows it too: {evidence.source.text}")
         return True
+
+    def _is_closed_now(self) -> bool:
+        """Return whether a person closed the incident meanwhile; False if GitHub does not say so."""
+        from ops.github.client import connect, provider_errors
+
+        if self.incident is None:
+            return False
+        with suppress(OpsError), provider_errors():
+            issue = connect(self.environ, self.redactor, read_only=True).get_issue(self.incident.number)
+            return issue.state == "closed"
+        return False
 
     def roll_back(self, result: "GuardResult") -> None:
         """Run the runbook. It refuses if another deployment than the guarded one is live."""

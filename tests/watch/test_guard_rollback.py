@@ -1,0 +1,227 @@
+"""`ops guard --on-bad rollback`: two sources, one source, others who act meanwhile, kills, and GitHub down."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from ops.core.run_record import read_record
+from sandbox.faults import Fault
+from tests.conftest import Outcome
+from tests.support.shop import WORKER, Shop
+from tests.watch.test_guard import RIGHTS, count, guard, release, shop
+
+__all__ = ["shop"]
+HOST = "web.shop.example"
+ROLLBACK = [*RIGHTS, "Workers Scripts Write", "Analytics Read", "Zone Read"]
+
+
+class Killed(BaseException):
+    """The runner is gone."""
+
+
+@pytest.fixture
+def bad(shop: Shop) -> str:
+    """A bad version that was deployed just now; requests of others fail too while it is live."""
+    zone = shop.world.sandbox.zones.all[shop.world.sandbox.zones.add(HOST)]
+    shop.world.sandbox.zones.add_domain(zone, HOST, WORKER)
+    version = release(shop, "broken", 500)
+    send(shop, {version})
+    return version
+
+
+def send(shop: Shop, failing: set[str], act: Callable[[], object] = lambda: None) -> None:
+    """Let others send requests at the end of each pause. They fail while a failing version is live."""
+    sandbox = shop.world.sandbox
+    zone = sandbox.zones.find(HOST)
+    assert zone is not None
+
+    def pass_time() -> None:
+        status = 500 if failing & shop.live.keys() else 200
+        for number in range(9):
+            address = f"198.51.100.{number}"
+            sandbox.analytics.add_requests(zone.id, HOST, "/cart", address, at=sandbox.clock.now(), status=status)
+        act()
+
+    sandbox.clock.on_sleep = pass_time
+
+
+def roll_back(shop: Shop, *arguments: str, **environ: str | None) -> Outcome:
+    token = shop.world.sandbox.add_token("guard-writes", ROLLBACK)
+    return guard(shop, "--on-bad", "rollback", *arguments, **{"SHOP_TOKEN": token, **environ})
+
+
+def incidents(shop: Shop) -> list[Any]:
+    return [each for each in shop.world.sandbox.github.issues if each.state == "open"]
+
+
+def test_two_sources_roll_the_deployment_back_once(shop: Shop, bad: str) -> None:
+    first, second = roll_back(shop), roll_back(shop, "--version", bad)
+
+    assert (first.code, first.result["reason"]) == (6, "bad_deployment"), first.err
+    assert first.result["rollback"]["decision"] == "recovered"
+    assert shop.live == {shop.good: 100}
+    mark = shop.world.sandbox.deployments(WORKER)[0].annotations["workers/message"]
+    assert f"incident=1 run={first.result['rollback']['run']} blames={bad}" in mark
+    (issue,) = incidents(shop)
+    (run,) = [read for each in issue.comments if (read := read_record(each.body)) and read.source == "run"]
+    assert (run.runbook, run.decision) == ("rollback-worker", "recovered")
+    assert (second.code, second.result["reason"]) == (8, "already_stepped_back")
+    assert len(shop.world.writes()) == 1
+
+
+def test_default_in_ops_yml_rolls_back(shop: Shop, bad: str) -> None:
+    shop.world.edit_config(
+        "        probes:\n          - name: cart",
+        "        guard: {on_bad: rollback}\n        probes:\n          - name: cart",
+    )
+
+    done = guard(shop, SHOP_TOKEN=shop.world.sandbox.add_token("guard-writes", ROLLBACK))
+
+    assert (done.code, shop.live) == (6, {shop.good: 100})
+
+
+def test_probes_alone_open_the_incident_and_roll_nothing_back(shop: Shop, bad: str) -> None:
+    """The network of the runner can make all probes fail, while others are served."""
+    send(shop, set())
+
+    done = roll_back(shop)
+
+    assert (done.code, done.result["incident"], done.result["rollback"]) == (6, 1, None)
+    assert f"{HOST} failed 0 of" in done.result["actions"][-1]
+    assert shop.live == {bad: 100}
+    assert shop.world.writes() == []
+
+
+def test_figures_alone_roll_nothing_back(shop: Shop, bad: str) -> None:
+    healthy = release(shop, "healthy")
+    sandbox = shop.world.sandbox
+
+    send(shop, {healthy}, lambda: count(shop, healthy, 50, failed=20))
+    done = roll_back(shop)
+
+    assert (done.code, done.result["incident"], done.result["rollback"]) == (6, 1, None)
+    assert (shop.live, sandbox.github.issues[0].state) == ({healthy: 100}, "open")
+
+
+@pytest.mark.parametrize("what", ["probes recover", "incident closed", "newer deployment", "rolled back by hand"])
+def test_nothing_is_rolled_back_if_it_changed_during_the_wait(shop: Shop, bad: str, what: str) -> None:
+    sandbox, done = shop.world.sandbox, list[str]()
+
+    def change() -> None:
+        if not incidents(shop) or done:
+            return
+        done.append(what)
+        if what == "probes recover":
+            sandbox.edge_fault(path="/cart", status=200, body=f'{{"version": "{bad}"}}', times=None)
+        elif what == "incident closed":
+            sandbox.github.close(1, "mai")
+        elif what == "newer deployment":
+            release(shop, "newer", 500)
+        else:
+            sandbox.deploy(WORKER, shop.old, author="mai@shop.example")
+
+    send(shop, {bad}, change)
+    ended = roll_back(shop)
+
+    assert (ended.code, ended.result["rollback"], done) == (6, None, [what]), ended.result
+    assert shop.world.writes() == []
+    assert ended.result["actions"][-1].startswith("No rollback: ")
+
+
+def test_rollback_does_not_wait_for_github(shop: Shop, bad: str) -> None:
+    shop.world.sandbox.github.fault(path="/**", status=503, times=None)
+
+    done = roll_back(shop)
+
+    assert (done.code, done.result["incident"]) == (6, None)
+    assert done.result["rollback"]["decision"] == "recovered"
+    assert shop.live == {shop.good: 100}
+
+
+def test_refusal_of_the_runbook_holds(shop: Shop, bad: str) -> None:
+    sandbox = shop.world.sandbox
+    sandbox.fault(method="POST", path="/accounts/*/workers/scripts/*/deployments", status=400, code=10220, times=None)
+
+    done = roll_back(shop)
+
+    assert (done.code, done.result["rollback"]["decision"]) == (6, "refused"), done.result
+    assert shop.live == {bad: 100}
+
+
+MOMENTS = range(1, 46)
+"""Requests to Cloudflare after the incident was opened; a guard that rolls back sends fewer."""
+
+
+def at_request(shop: Shop, nth: int, act: Callable[[], object]) -> list[int]:
+    """Act right before a request to Cloudflare after the incident was opened. Return the count of requests."""
+    count = [0]
+
+    def before() -> None:
+        if not shop.world.sandbox.github.issues:
+            return
+        count[0] += 1
+        if count[0] == nth:
+            act()
+
+    shop.world.sandbox.faults.add(Fault(path="/**", times=None, is_prompt=True, before=before))
+    return count
+
+
+@pytest.mark.sampled(9)
+@pytest.mark.parametrize("who", ["newer deployment", "rollback by hand", "second guard"])
+@pytest.mark.parametrize("nth", MOMENTS)
+def test_change_of_another_is_never_undone_without_its_name(shop: Shop, bad: str, who: str, nth: int) -> None:
+    others: list[Any] = []
+    acts: dict[str, Callable[[], object]] = {
+        "newer deployment": lambda: release(shop, "newer", 500),
+        "rollback by hand": lambda: (shop.world.sandbox.deploy(WORKER, shop.old, author="mai@shop.example"), shop.old)[
+            1
+        ],
+        "second guard": lambda: roll_back(shop, "--version", bad),
+    }
+
+    sent = at_request(shop, nth, lambda: others.append(acts[who]()))
+    done = roll_back(shop)
+
+    assert done.code == 6, done.err
+    assert len(incidents(shop)) == 1
+    if not others:
+        assert sent[0] < nth
+        assert shop.live == {shop.good: 100}
+    elif who == "second guard":
+        assert shop.live == {shop.good: 100}
+    elif shop.live != {others[0]: 100}:
+        assert shop.live == {shop.good: 100}
+        told = done.out + done.err + "".join(each.body for each in incidents(shop)[0].comments)
+        assert others[0][:8] in told, "the change of the other is named"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # threads of the killed one
+@pytest.mark.sampled(9)
+@pytest.mark.parametrize("nth", MOMENTS)
+def test_guard_after_a_kill_finishes_the_rollback(shop: Shop, bad: str, nth: int) -> None:
+    dead: list[Fault] = []
+
+    def gone() -> None:
+        raise Killed
+
+    def die() -> None:
+        every = Fault(path="/**", times=None, is_prompt=True, before=gone)
+        dead.extend(each.add(every) for each in (shop.world.sandbox.faults, shop.world.sandbox.github.faults))
+        raise Killed
+
+    at_request(shop, nth, die)
+    with suppress(Killed):
+        roll_back(shop)
+    for each in (shop.world.sandbox.faults, shop.world.sandbox.github.faults):
+        each.clear()
+
+    again = roll_back(shop, "--version", bad)
+
+    assert again.code in {6, 8}, again.err
+    assert shop.live == {shop.good: 100}
+    assert len(incidents(shop)) == 1
+    applied = [each for each in shop.world.writes() if each.effect == 200]
+    assert len(applied) == 1, "it was rolled back once"
