@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -11,10 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ops.cli.help import ExampleCommand
-from ops.cli.options import CONFIG, ENVIRONMENT, choose_service_place, complete_service, github_environ
+from ops.cli.options import (
+    CONFIG,
+    ENVIRONMENT,
+    choose_environment,
+    choose_service_place,
+    complete_service,
+    github_environ,
+)
 from ops.cli.output import annotate, echo, echo_json, one_line, show_headline
 from ops.core.clock import parse_duration
-from ops.core.errors import ConfigError, OpsError, page_of
+from ops.core.errors import ConfigError, OpsError, most_urgent_exit_code, page_of
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.github import actions
@@ -23,7 +29,7 @@ if TYPE_CHECKING:
     from ops.app.scope import Place
     from ops.config.sections import GuardConfig
     from ops.core.run import EndedRun
-    from ops.watch.guard import GuardResult
+    from ops.watch.guard import GuardRequest, GuardResult
     from ops.watch.guard_incident import GuardIncident
     from ops.watch.guard_start import Guards
 
@@ -38,6 +44,7 @@ REASON = "bad deployment, found by a guard"
     ops guard --service api --environment production
     ops guard --service api --environment production --for 15m --on-bad rollback
     ops guard --service api --environment production --commit 4f2a9c1 --json
+    ops guard --environment production --recent
     """,
 )
 @click.option(
@@ -56,6 +63,7 @@ REASON = "bad deployment, found by a guard"
     metavar="[report|rollback]",
     help="If it is bad: report it, or roll it back too (default: ops.yml, else report)",
 )
+@click.option("--recent", is_flag=True, help="Guard each recent deployment that no run made, of services with `guard`")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
 @CONFIG
 @click.pass_obj
@@ -69,6 +77,7 @@ def guard(
     commit: str,
     version: str,
     on_bad: str,
+    recent: bool,
     as_json: bool,
     config: Path,
 ) -> int:
@@ -77,43 +86,90 @@ def guard(
     A bad one fails the job, and opens an incident with the recovery menu. With --on-bad rollback it is rolled back too,
     if its probes and Cloudflare's figures about others both show it. Exit code 6: bad; 8: no evidence.
     """
-    from ops.app.configuration import load_config
-    from ops.config.sections import GuardConfig
     from ops.watch.guard import GuardRequest
-    from ops.watch.guard_start import GuardPlace, open_guards
 
+    if recent:
+        if named := [
+            name for name, text in (("--commit", commit), ("--version", version), ("--on-bad", on_bad)) if text
+        ]:
+            raise click.UsageError(f"--recent guards all recent deployments, and only reports: omit {named[0]}.")
+        return guard_recent(redactor, environment, service, config, as_json=as_json)
     given = {"for": duration, "commit": commit, "version": version, "on_bad": on_bad, "json": as_json}
     place = choose_service_place("guard", service, environment, config, given, is_argument=False)
-    guarded = load_config(config, os.environ, redactor).environment(place.environment).service(place.service)
-    settings = guarded.guard or GuardConfig()
-    length, on_bad = _parse_length(duration, settings), on_bad or settings.on_bad
-    if on_bad == ROLLBACK and not guarded.worker:
-        raise ConfigError(f"a guard rolls back no Pages site: {place.service}", hint="Use `--on-bad report`.")
     sha = "" if commit or version else os.environ.get("GITHUB_SHA", "")
-    request = GuardRequest(version, commit or sha, may_lack_commit=bool(sha))
-    may_roll_back = False
+    request = GuardRequest(version=version, commit=commit or sha, may_lack_commit=bool(sha))
     try:
-        environ = github_environ(config, redactor, is_quiet=as_json)
-        printer = _printer(as_json=as_json)
-        with open_guards(place.environment, config, environ, redactor, on_round=printer) as guards:
-            (result,) = guards.run([GuardPlace(place, request, length)])
-            ending = GuardEnd(place, config, environ, redactor, as_json)
-            ending.show(result)
-            if result.is_bad:
-                ending.report(result)
-                may_roll_back = on_bad == ROLLBACK and ending.has_two_sources(result, guards)
-        if may_roll_back:
-            ending.roll_back(result)
-        return ending.finish(result)
+        return _guard_one(place, request, redactor, duration=duration, on_bad=on_bad, config=config, as_json=as_json)
     except OpsError as error:
         actions.write_job_outputs(os.environ, redactor.redact_value(actions.failure_outputs(error)))
         raise
 
 
+def _guard_one(
+    place: "Place",
+    request: "GuardRequest",
+    redactor: Redactor,
+    *,
+    duration: str,
+    on_bad: str,
+    config: Path,
+    as_json: bool,
+) -> int:
+    """Guard one deployment, report and roll it back if it is bad, and return the exit code. Raises OpsError."""
+    from ops.app.configuration import load_config
+    from ops.config.sections import GuardConfig
+    from ops.watch.guard_start import GuardPlace, open_guards
+
+    guarded = load_config(config, os.environ, redactor).environment(place.environment).service(place.service)
+    settings = guarded.guard or GuardConfig()
+    length, on_bad = _parse_length(duration, settings), on_bad or settings.on_bad
+    if on_bad == ROLLBACK and not guarded.worker:
+        raise ConfigError(f"a guard rolls back no Pages site: {place.service}", hint="Use `--on-bad report`.")
+    environ = github_environ(config, redactor, is_quiet=as_json)
+    ending, may_roll_back = GuardEnd(place, config, environ, redactor, as_json), False
+    printer = _printer(as_json=as_json)
+    with open_guards(place.environment, config, environ, redactor, on_round=printer) as guards:
+        (result,) = guards.run([GuardPlace(place, request, length)])
+        ending.show(result)
+        if result.is_bad:
+            ending.report(result)
+            may_roll_back = on_bad == ROLLBACK and ending.has_two_sources(result, guards)
+    if may_roll_back:
+        ending.roll_back(result)
+    return ending.finish(result)
+
+
+def guard_recent(redactor: Redactor, environment: str, service: str, config: Path, *, as_json: bool) -> int:
+    """Guard the recent deployments of an environment side by side, and return the most urgent exit code.
+
+    A deployment without evidence is no failure of a schedule: only its own job waits for one.
+    """
+    from ops.app.scope import Place
+    from ops.watch.guard_start import open_guards
+
+    environment = choose_environment("guard", environment, config, recent=True, json=as_json)
+    environ = github_environ(config, redactor, is_quiet=as_json)
+    with open_guards(environment, config, environ, redactor, on_round=_printer(as_json=as_json)) as guards:
+        places = guards.find_recent(service)
+        results = guards.run(places)
+    codes = [0]
+    for result in results:
+        ending = GuardEnd(Place(environment, result.service), config, environ, redactor, as_json)
+        ending.show(result)
+        if result.is_bad:
+            ending.report(result)
+            codes.append(ending.finish(result))
+        elif as_json:
+            ending.finish(result)
+    if not results:
+        echo("No recent deployment is without a run of Backout.", err=as_json)
+    return most_urgent_exit_code(codes)
+
+
 def _parse_length(text: str, settings: "GuardConfig") -> timedelta:
     """Return the length of the window. Raises ConfigError."""
     if not text:
-        return timedelta(seconds=settings.duration)
+        return settings.length
     try:
         length = timedelta(seconds=parse_duration(text))
     except (ValueError, OverflowError):
@@ -193,23 +249,36 @@ class GuardEnd:
             return self._refuse(f"the probes are one source only, and Cloudflare's figures say: {evidence.source.text}")
         if evidence.is_healthy_now:
             return self._refuse("the probes are healthy now")
-        if self._is_closed_now():
-            return self._refuse("a person closed the incident of this deployment")
+        if objection := self._find_objection():
+            return self._refuse(objection)
         if trouble := describe_trouble(read_outage(self.place, self.config, self.environ, self.redactor)):
             return self._refuse(trouble)
         self._note(f"A second source shows it too: {evidence.source.text}")
         return True
 
-    def _is_closed_now(self) -> bool:
-        """Return whether a person closed the incident meanwhile; False if GitHub does not say so."""
+    def _find_objection(self) -> str:
+        """Return why people want no rollback: a closed incident, or a stop. What cannot be read is a warning."""
+        from ops.app.configuration import read_config
+        from ops.core.clock import current_time
+        from ops.core.responders import RequestScope, find_lists
         from ops.github.client import connect, provider_errors
+        from ops.github.stops import start_reading
 
-        if self.incident is None:
-            return False
-        with suppress(OpsError), provider_errors():
-            issue = connect(self.environ, self.redactor, read_only=True).get_issue(self.incident.number)
-            return issue.state == "closed"
-        return False
+        try:
+            repository = connect(self.environ, self.redactor, read_only=True)
+            lists = find_lists(read_config(self.config)[0], RequestScope())
+            stops = start_reading(repository, lists, current_time(self.environ))
+            with provider_errors():
+                is_closed = self.incident and repository.get_issue(self.incident.number).state == "closed"
+            answer = stops()
+        except OpsError as error:
+            self._note(f"Not read whether recoveries are stopped: {error.message}")
+            return ""
+        if is_closed:
+            return "a person closed the incident of this deployment"
+        if answer.problem:
+            self._note(f"Not read whether recoveries are stopped: {answer.problem}")
+        return str(answer.stop) if answer.stop else ""
 
     def roll_back(self, result: "GuardResult") -> None:
         """Run the runbook. It refuses if another deployment than the guarded one is live."""

@@ -6,6 +6,7 @@ Secrets are names, never values. Limits and switches: docs/reference/runtime-con
 import re
 import string
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -48,7 +49,7 @@ FEWEST_CHARACTERS = 16
 Address = Annotated[str, Field(pattern=WEB_ADDRESS, max_length=300)]
 ActingEnvironment = Literal["recovery", "security", "database"]
 """A GitHub environment with the secrets of jobs that make changes."""
-ScheduledTask = Literal["ai-failback", "doctor", "reconcile-limits", "reopen-maintenance", "watch"]
+ScheduledTask = Literal["ai-failback", "doctor", "guard", "reconcile-limits", "reopen-maintenance", "watch"]
 """A task that a schedule can start."""
 ScheduleInterval = Literal["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "24h", "7d"]
 """Intervals that a cron line can express, from GitHub's shortest."""
@@ -294,6 +295,10 @@ class GuardConfig(ConfigModel):
         description="`report` a bad deployment on an incident only, or `rollback`: roll a Worker back too, "
         "if its probes and Cloudflare's figures both show it.",
     )
+
+    @property
+    def length(self) -> timedelta:
+        return timedelta(seconds=self.duration)
 
 
 class RuntimeConfig(ConfigModel):

@@ -26,6 +26,7 @@ RUNTIME_LOCK = "runtime"
 APP_KEY, APP_ID, SECRETS_TOKEN = "GH_SECRETS_APP_KEY", "GH_SECRETS_APP_ID", "GH_SECRETS_TOKEN"
 DOCTOR, DOCTOR_MINUTE = "doctor", 37
 WATCH, WATCH_MINUTE = "watch", 23
+GUARD, GUARD_MINUTE = "guard", 17
 ROTATION_PREFIXES = (NEW_PREFIX, OLD_PREFIX)
 MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
 """Unit of an interval → its minutes."""
@@ -299,10 +300,28 @@ def scheduled_tasks(config: "Config") -> list[ScheduledTask]:
         elif name == WATCH:
             job = ActingJob("report", "", {**watch_secrets(config), **watch_webhooks(config)}, ())
             tasks.append(ScheduledTask(name, WATCH, WATCH_MINUTE, every, [job] if config.watch else []))
+        elif name == GUARD:
+            tasks.append(ScheduledTask(name, GUARD, GUARD_MINUTE, every, list(_guard_jobs(config))))
         else:
             schedule, runbook = _runbook_of_task(name)
             tasks.append(ScheduledTask(name, runbook.name, schedule.minute, every, button_jobs(config, runbook)))
     return [task for task in tasks if task.jobs or task.other_jobs]
+
+
+def _guard_jobs(config: "Config") -> "Iterator[ActingJob]":
+    """Yield a job for each environment with a service that is guarded. Its token only reads."""
+    webhooks = config.notify.webhooks.values()
+    for each in config.environments.values():
+        guarded = [service for service in each.services.values() if service.guard]
+        variables = [name for service in guarded for probe in service.watched_probes for name in probe.variables]
+        if guarded:
+            yield ActingJob("report", each.name, expressions(config, "report", [each.token, *variables, *webhooks]), ())
+
+
+def guard_minutes(config: "Config") -> int:
+    """Return the length of the longest guard in minutes, rounded up."""
+    services = (service for each in config.environments.values() for service in each.services.values())
+    return max((math.ceil(each.guard.duration / 60) for each in services if each.guard), default=0)
 
 
 def uses_too_many_minutes(config: "Config", minutes: int) -> bool:

@@ -299,6 +299,7 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
         "wait_minutes": LONGEST_WAIT // timedelta(minutes=1),
         "watch_minutes": workflow_jobs.watch_minutes(config),
         "menu_secrets": workflow_jobs.menu_secrets(config),
+        "guard_minutes": workflow_jobs.guard_minutes(config),
         "watch_secrets": workflow_jobs.watch_secrets(config),
         "watch_webhooks": workflow_jobs.watch_webhooks(config),
         "read_tokens": workflow_jobs.read_tokens(config, "report"),

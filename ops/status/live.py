@@ -36,6 +36,8 @@ class LiveService:
     """Accident that made this live."""
     rollback: StandingRollback | None = None
     """The rollback that made this live in place of a newer one."""
+    guarded_until: datetime | None = None
+    """Earliest end of a guard, if ops.yml asks for one; None for a deployment of ours."""
 
 
 def read_live_worker(session: Session, service: "Service") -> LiveService:
@@ -47,7 +49,15 @@ def read_live_worker(session: Session, service: "Service") -> LiveService:
     split = (*one.split, (one.rehearsed, 0.0)) if one.rehearsed else one.split
     warning = f"{accident}. {REPAIR}" if (accident := describe_accident(one)) else ""
     return LiveService(
-        service.name, service.kind, split, one.created_on, one.author, one.message, warning=warning, rollback=rollback
+        service.name,
+        service.kind,
+        split,
+        one.created_on,
+        one.author,
+        one.message,
+        warning=warning,
+        rollback=rollback,
+        guarded_until=None if one.mark else _guard_end(service, one.created_on),
     )
 
 
@@ -66,7 +76,12 @@ def read_live_site(session: Session, service: "Service") -> LiveService:
         one.message,
         compared,
         rollback=rollback,
+        guarded_until=_guard_end(service, one.created_on),
     )
+
+
+def _guard_end(service: "Service", deployed_at: datetime) -> datetime | None:
+    return deployed_at + service.guard.length if service.guard else None
 
 
 def _compare_paths(session: Session, service: "Service", one: PagesDeployment) -> tuple[str, ...]:

@@ -264,8 +264,8 @@ class EnvironmentStatus:
 
 def _live_json(each: LiveService) -> dict[str, Any]:
     split = [{"id": name, "percent": percent} for name, percent in each.split]
-    since, rollback = each.since and format_rfc3339(each.since), each.rollback and each.rollback.to_json()
-    return {**vars(each), "split": split, "since": since, "rollback": rollback}
+    times = {name: (at := getattr(each, name)) and format_rfc3339(at) for name in ("since", "guarded_until")}
+    return {**vars(each), "split": split, **times, "rollback": each.rollback and each.rollback.to_json()}
 
 
 def _switch_json(each: SwitchState) -> dict[str, Any]:

@@ -42,6 +42,8 @@ def _live_lines(status: EnvironmentStatus) -> Iterator[str]:
         yield f"{each.service}: {_describe_live(each, status)}"
         if each.warning:
             yield f"  ! {each.warning}"
+        if each.guarded_until and each.guarded_until > status.read_at:
+            yield f"  no guard of this deployment has finished: its time ends at {each.guarded_until:%H:%M} UTC"
         if each.rollback:
             yield from (f"  ! {line}" for line in (str(each.rollback), *each.rollback.next_merge))
         yield from (f"  compared with the deployment URL, {line}" for line in each.compared)

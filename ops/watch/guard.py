@@ -67,8 +67,9 @@ class GuardedDeployment:
 
 @dataclass(frozen=True)
 class GuardRequest:
-    """The deployment to guard: of a version or of a commit, else the one that is live."""
+    """The deployment to guard: by its ID, of a version or of a commit, else the one that is live."""
 
+    deployment: str = ""
     version: str = ""
     commit: str = ""
     may_lack_commit: bool = False
@@ -296,6 +297,8 @@ class Deployed:
     """Commits that it names itself."""
     blames: str = ""
     """Version that our mark says it took out of service; a hint."""
+    is_ours: bool = False
+    """Whether it has our mark; a hint."""
 
 
 def list_deployed(session: Session, service: "Service") -> list[Deployed]:
@@ -310,7 +313,15 @@ def _from_worker(each: "WorkerDeployment") -> Deployed:
     by = f" by {each.author}" if each.author else ""
     text = f"{describe_split(each.split)}, deployed at {format_utc(each.created_on)}{by}"
     blames = each.mark.blames or "" if each.mark else ""
-    return Deployed(each.id, each.created_on, text, each.serving_versions, (leading_commit(each.message),), blames)
+    return Deployed(
+        each.id,
+        each.created_on,
+        text,
+        each.serving_versions,
+        (leading_commit(each.message),),
+        blames,
+        each.mark is not None,
+    )
 
 
 def _from_site(each: "PagesDeployment") -> Deployed:
@@ -328,7 +339,8 @@ def choose_deployment(session: Session, service: "Service", request: GuardReques
             hint=f"Deploy {service.name} first, then run `ops guard` again.",
         )
     if not request.version and not request.commit:
-        return find_replacement(_guarded(deployed, 0), deployed)
+        place = next((place for place, each in enumerate(deployed) if each.id == request.deployment), 0)
+        return find_replacement(_guarded(deployed, place), deployed)
     named = f"version {quote_name(request.version)}" if request.version else f"commit {quote_name(request.commit)}"
     wanted = _versions_of(session, service, request, deployed)
     for place, each in enumerate(deployed):

@@ -12,15 +12,21 @@ from ops.app.configuration import probe_environ, read_config, register_secrets
 from ops.app.scope import Place
 from ops.app.session import Session
 from ops.config.probes import ProbeSet
+from ops.core.clock import parse_duration
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.pages.snapshot import SiteClients, SiteContent, live_content
-from ops.watch.guard import Guard, GuardRequest, GuardResult
+from ops.watch.guard import Guard, GuardRequest, GuardResult, list_deployed
 from ops.watch.second_source import PAUSE, WITHIN, SecondSource, read_second_source
 from ops.watch.watch import run_side_by_side
 
 if TYPE_CHECKING:
     from ops.config import Service
+
+UNSCHEDULED = "1h"
+"""Age of a recent deployment where no schedule guards one."""
+MARGIN = timedelta(minutes=15)
+"""A schedule starts late, by this time at most as a rule."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,10 @@ class Guards:
         run_round: Callable[[ProbeSet], ProbeObservation],
         redactor: Redactor,
         on_round: Callable[[GuardResult], object],
+        interval: timedelta,
     ) -> None:
-        self._session, self._run_round = session, run_round
+        """`interval`: of the schedule that guards recent deployments."""
+        self._session, self._run_round, self._interval = session, run_round, interval
         self._redactor, self._on_round = redactor, on_round
         self._guards: dict[str, Guard] = {}
 
@@ -60,6 +68,23 @@ class Guards:
         """Guard the deployments, and return the redacted results. Raises ProviderError and Refused."""
         rounds = [self._guard(each.place.service).rounds(each.request, each.duration) for each in places]
         return run_side_by_side(rounds, self._session.clock)
+
+    def find_recent(self, service: str = "") -> list[GuardPlace]:
+        """Return the live deployments of services with `guard` that no run of ours made, and no pass before guarded.
+
+        They are younger than the interval of the schedule, with a margin: GitHub starts schedules late. Raises
+        ProviderError.
+        """
+        environment, now = self._session.environment, self._session.clock.now()
+        found = list[GuardPlace]()
+        for each in environment.services.values():
+            if each.guard is None or service not in {"", each.name}:
+                continue
+            live = next(iter(list_deployed(self._session, each)), None)
+            if live is not None and not live.is_ours and now - live.created_on <= self._interval + MARGIN:
+                request = GuardRequest(deployment=live.id)
+                found.append(GuardPlace(Place(environment.name, each.name), request, each.guard.length))
+        return found
 
     def wait_for_second_source(self, result: GuardResult, show: Callable[[str], object]) -> RollbackEvidence:
         """Wait until Cloudflare's figures show that requests of others fail too, and probe once more.
@@ -101,7 +126,8 @@ def open_guards(
     with ExitStack() as ending:
         session = Session(config.environment(environment), environ, ending, config)
         runner = session.probe_runner(probe_environ(environ, names), redactor, config_path.parent.resolve())
-        yield Guards(session, runner.run_round, redactor, on_round)
+        interval = timedelta(seconds=parse_duration(config.github.schedules.get("guard", UNSCHEDULED)))
+        yield Guards(session, runner.run_round, redactor, on_round, interval)
 
 
 def _probe(

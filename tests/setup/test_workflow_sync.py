@@ -13,7 +13,7 @@ import pytest
 
 from ops.app import registry
 from ops.config.sections import ScheduledTask
-from ops.setup.workflow_jobs import DOCTOR_MINUTE, WATCH_MINUTE
+from ops.setup.workflow_jobs import DOCTOR_MINUTE, GUARD_MINUTE, WATCH_MINUTE
 from tests.conftest import REFERENCE, World
 from tests.setup.test_workflows import CONFIGURATIONS, SECRET, workflow
 from tests.support import plain_yaml
@@ -350,8 +350,8 @@ def test_each_schedule_has_one_scheduled_runbook() -> None:
     made = [registry.load_runbook(name) for name in registry.scheduled_files()]
     found = [each.schedule for each in made if each.schedule]
 
-    assert sorted([*(each.task for each in found), "doctor", "watch"]) == sorted(get_args(ScheduledTask))
-    assert len({*(each.minute for each in found), DOCTOR_MINUTE, WATCH_MINUTE}) == len(found) + 2
+    assert sorted([*(each.task for each in found), "doctor", "guard", "watch"]) == sorted(get_args(ScheduledTask))
+    assert len({*(each.minute for each in found), DOCTOR_MINUTE, GUARD_MINUTE, WATCH_MINUTE}) == len(found) + 3
 
 
 def test_schedules_over_half_of_plan_minutes_are_refused(team: TeamRepository) -> None:

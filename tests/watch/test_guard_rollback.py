@@ -130,6 +130,20 @@ def test_nothing_is_rolled_back_if_it_changed_during_the_wait(shop: Shop, bad: s
     assert ended.result["actions"][-1].startswith("No rollback: ")
 
 
+def test_stop_of_all_recoveries_keeps_the_deployment_until_it_is_lifted(shop: Shop, bad: str) -> None:
+    hub = shop.world.sandbox.github
+    number = hub.open_issue("A release is under way", "", [], "mai")
+    hub.label(number, "ops:stopped", "github-actions[bot]")
+
+    stopped = roll_back(shop)
+    hub.unlabel(number, "ops:stopped", "github-actions[bot]")
+    lifted = roll_back(shop)
+
+    assert (stopped.code, stopped.result["rollback"], stopped.result["incident"]) == (6, None, 2)
+    assert "recoveries are stopped until" in stopped.result["actions"][-1]
+    assert (lifted.code, lifted.result["rollback"]["decision"], shop.live) == (6, "recovered", {shop.good: 100})
+
+
 def test_rollback_does_not_wait_for_github(shop: Shop, bad: str) -> None:
     shop.world.sandbox.github.fault(path="/**", status=503, times=None)
 

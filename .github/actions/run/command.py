@@ -59,7 +59,7 @@ COMMANDS: Mapping[str, Command] = {
     "limits plan": Command(("environment",)),
     "limits apply": Command(("environment",), fixed=("--yes",)),
     "watch": Command(("service", "environment"), ("incident",), ("closed", "stopped")),
-    "guard": Command(("service", "environment"), ("config", "for", "commit", "version", "on-bad")),
+    "guard": Command(("environment",), ("service", "config", "for", "commit", "version", "on-bad"), ("recent",)),
     "evidence": Command(("environment", "since", "json"), ("incident",)),
     "check-outage": Command(("environment",), ("incident",)),
     "incident report": Command(flags=("only-if-recorded",), positional="incident"),
