@@ -23,7 +23,7 @@ from ops.app import registry
 from ops.app.configuration import read_config
 from ops.config.probes import ProbeSet
 from ops.core.clock import SystemClock, format_duration
-from ops.core.errors import EXIT_CODES, ConfigError, Decision, Reason
+from ops.core.errors import ConfigError, Decision, Reason
 from ops.core.names import CHECK_OUTAGE, did_you_mean, quote_name
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
@@ -33,6 +33,7 @@ from ops.drills import (
     scenario_database,
     scenario_durable_object,
     scenario_held_deploy,
+    scenario_guard,
     scenario_leak,
     scenario_limits,
     scenario_long_incident,
@@ -45,7 +46,7 @@ from ops.drills import (
     score,
     status_check,
 )
-from ops.drills.command import NO_RESULT, OnEvent, Say
+from ops.drills.command import OnEvent, Say
 from ops.drills.github import READ_ONLY_ENVIRONMENT
 from ops.drills.support import DrillSupport, Edge, Trigger
 from ops.probes.http import ProbeClient
@@ -97,6 +98,7 @@ DRILLS: Mapping[str, scenario_release.Scenario] = {
     scenario_long_incident.NAME: scenario_long_incident.SCENARIO,
     scenario_stop.NAME: scenario_stop.SCENARIO,
     scenario_held_deploy.NAME: scenario_held_deploy.SCENARIO,
+    scenario_guard.NAME: scenario_guard.SCENARIO,
 }
 """Name of the drill → its scenario: a good release, then a failure to recover from. The name is the runbook's unless
 the scenario says otherwise.
@@ -168,17 +170,17 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
         deploy = partial(_deploy_release, sandbox, scenario, service, edge=drill.edge, folder=folder, say=say)
         live = {"good": deploy("good")}
         if scenario.is_good_served and (observed := _first_answer(probe)).verdict == Verdict.UNHEALTHY:
-            return _score(name, drill, config, _not_answered(observed, drill.edge))
+            return _score(name, drill, config, score.describe_unanswered(observed, drill.edge))
         live["bad"] = deploy("bad")
         observed = probe()
         say(f"the probes say: {observed.detail}")
         if observed.verdict != Verdict.UNHEALTHY:
-            return _score(name, drill, config, _not_broken(observed))
+            return _score(name, drill, config, score.describe_unbroken(observed))
         runbook, environ = scenario.runbook or name, {**secret_headers, **scenario.environ(folder)}
         world = _build_world(
             drill, config, scenario, runbook=runbook, sandbox=sandbox, service=service, environ=environ, folder=folder
         )
-        incident = _open_incident(world, drill, say)
+        incident = _open_incident(world, drill, say, find=scenario.find_incident)
         start_runbook = _Trigger(world, drill, config, scenario, incident, say, on_event)
         result = (
             start_runbook(scenario.params)
@@ -404,13 +406,22 @@ def _first_answer(probe: Callable[[], ProbeObservation]) -> ProbeObservation:
 
 
 def _open_incident(
-    world: command.DrillWorld, drill: DrillSettings, say: Say, github_environment: str = ""
+    world: command.DrillWorld,
+    drill: DrillSettings,
+    say: Say,
+    github_environment: str = "",
+    find: "Callable[[command.DrillWorld, Service, Trigger, Say], int] | None" = None,
 ) -> github.DrillIncident | None:
-    """Open the incident of the drill; None without a trigger. Raises ConfigError."""
+    """Open the incident of the drill, or let a program do it; None without a trigger. Raises ConfigError."""
     if drill.trigger is None:
         return None
-    incident = github.open_incident(world)
-    say(f"{world.responder} opened the incident #{incident.number}")
+    if find is not None:
+        github.add_responder(world)
+        service = world.environment.service(world.service)
+        incident = github.make_incident(world, find(world, service, drill.trigger, say))
+    else:
+        incident = github.open_incident(world)
+        say(f"{world.responder} opened the incident #{incident.number}")
     if drill.trigger != "command":
         github.prepare_repository(world, github_environment or registry.load_runbook(world.runbook).github_environment)
     return incident
@@ -463,32 +474,6 @@ def _add_report(
     if result["decision"] in {Decision.RECOVERED, Decision.RELAPSED} and incident.report is None:
         command.run_ops(world, ["incident", "report", str(incident.number)], say, environ=incident.environ())
     return {**result, "trigger": drill.trigger, **incident.describe()}
-
-
-def _not_answered(observed: ProbeObservation, edge: Edge) -> dict[str, Any]:
-    failed = tuple(result for result in observed.results if result.verdict == Verdict.UNHEALTHY)
-    message = (
-        f"the drill's own release does not pass the probes of ops.yml ({replace(observed, results=failed).detail}); "
-        "this says nothing about your real application"
-    )
-    hint = "Remove --edge workerd." if edge == "workerd" else "Drill with a copy of ops.yml without these probes."
-    return {**_no_evidence(message), "hint": hint}
-
-
-def _not_broken(observed: ProbeObservation) -> dict[str, Any]:
-    message = f"the bad release is {observed.verdict.value}, so there was nothing to recover from"
-    return {**_no_evidence(message), "hint": observed.hint}
-
-
-def _no_evidence(message: str) -> dict[str, Any]:
-    return {
-        **NO_RESULT,
-        "schema": 1,
-        "decision": Decision.NO_EVIDENCE.value,
-        "reason": Reason.NO_EVIDENCE.value,
-        "exit_code": EXIT_CODES[Decision.NO_EVIDENCE],
-        "message": message,
-    }
 
 
 def _score(name: str, drill: DrillSettings, config: "Config", result: dict[str, Any]) -> dict[str, Any]:

@@ -117,14 +117,23 @@ def open_incident(world: DrillWorld) -> DrillIncident:
     """Open the incident as the person on call does, with its recovery menu."""
     github = world.sandbox.github
     config, _ = read_config(world.config)
-    github.add_user(world.responder)
-    github.add_token(TOKEN, world.responder, ["issues:write", "actions:write"])
+    add_responder(world)
     number = github.open_issue(
         f"{world.service} is broken", "A drill.", labels=["incident", "drill"], author=world.responder
     )
     menu = build_menu(config, (config.github.laptop_program,), str(number), github.urls.page())
     github.comment(number, menu.render([world.service]), world.responder)
-    return DrillIncident(world, number, _number_and_url(github, number)["url"])
+    return make_incident(world, number)
+
+
+def add_responder(world: DrillWorld) -> None:
+    """Add the person on call, with the token of the laptop."""
+    world.sandbox.github.add_user(world.responder)
+    world.sandbox.github.add_token(TOKEN, world.responder, ["issues:write", "actions:write"])
+
+
+def make_incident(world: DrillWorld, number: int) -> DrillIncident:
+    return DrillIncident(world, number, _number_and_url(world.sandbox.github, number)["url"])
 
 
 def _number_and_url(github: "GitHub", number: int) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from ops.app.configuration import read_config
 from ops.core.errors import ConfigError, Decision
 from ops.core.verdict import WantedContent
 from ops.drills import release_answers
-from ops.drills.command import Params
+from ops.drills.command import DrillWorld, Params, Say
+from ops.drills.support import Trigger
 from ops.tools import node, own_program, process
 
 if TYPE_CHECKING:
@@ -97,6 +98,8 @@ class Scenario:
     """Whether it needs an incident; without a trigger it is then one of the trigger `command`."""
     run: Callable[..., dict[str, Any]] | None = None
     """Runs the recovery, if it needs more than one trigger."""
+    find_incident: "Callable[[DrillWorld, Service, Trigger, Say], int] | None" = None
+    """Lets a program open the incident in place of the responder, and returns its number."""
 
 
 def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:

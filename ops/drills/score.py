@@ -1,9 +1,13 @@
 """Add to the result of a run what its drill found: the score, or that it is not recovered."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ops.core.errors import EXIT_CODES, Decision, Reason
+from ops.core.verdict import ProbeObservation, Verdict
+from ops.drills.command import NO_RESULT
+from ops.drills.support import Edge
 
 if TYPE_CHECKING:
     from ops.config import RecoveryTarget
@@ -57,6 +61,32 @@ def _is_within(durations: Mapping[str, float | None], name: str, seconds: float)
     """
     seconds_taken = durations[name] if durations[name] is not None else durations.get("total")
     return seconds_taken is not None and seconds_taken <= seconds
+
+
+def describe_unanswered(observed: ProbeObservation, edge: Edge) -> dict[str, Any]:
+    failed = tuple(result for result in observed.results if result.verdict == Verdict.UNHEALTHY)
+    message = (
+        f"the drill's own release does not pass the probes of ops.yml ({replace(observed, results=failed).detail}); "
+        "this says nothing about your real application"
+    )
+    hint = "Remove --edge workerd." if edge == "workerd" else "Drill with a copy of ops.yml without these probes."
+    return {**_no_evidence(message), "hint": hint}
+
+
+def describe_unbroken(observed: ProbeObservation) -> dict[str, Any]:
+    message = f"the bad release is {observed.verdict.value}, so there was nothing to recover from"
+    return {**_no_evidence(message), "hint": observed.hint}
+
+
+def _no_evidence(message: str) -> dict[str, Any]:
+    return {
+        **NO_RESULT,
+        "schema": 1,
+        "decision": Decision.NO_EVIDENCE.value,
+        "reason": Reason.NO_EVIDENCE.value,
+        "exit_code": EXIT_CODES[Decision.NO_EVIDENCE],
+        "message": message,
+    }
 
 
 def mark_unhealthy(result: Mapping[str, Any], message: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ _REASONS = {
         "ops/drills/scenario_database.py _Application.release_example ConfigError",
         "ops/drills/scenario_database.py _Run.bind.run ConfigError",
         "ops/drills/scenario_durable_object.py _prepare ConfigError",
+        "ops/drills/scenario_guard.py find_incident ConfigError",
         "ops/drills/scenario_release.py _commit_site ConfigError",
         "ops/drills/scenario_release.py run_git ConfigError",
         "ops/drills/scenario_release.py run_wrangler ConfigError",
