@@ -225,15 +225,15 @@ def find_open_incident(repository: "Repository", run: str) -> int | None:
     return None
 
 
-def find_own_incidents(repository: "Repository", run: str, *, since: datetime) -> "list[Issue]":
+def find_recorded_incidents(repository: "Repository", run: str, *, since: datetime) -> "list[Issue]":
     """Return the incidents that changed since then and have the record of that run in their body, also closed ones.
 
-    Only those of the bot and of this token count: anybody may write a record into an issue.
+    Only those of this token and of trusted authors count: anybody may write a record into an issue.
     """
-    own = {BOT, own_login(repository)}
-    incidents = [each for each in list_recent_incidents(repository, since) if author_login(each) in own]
-    records = ((each, read_record(each.body or "")) for each in incidents)
-    return [each for each, record in records if record is not None and record.run == run]
+    records = ((each, read_record(each.body or "")) for each in list_recent_incidents(repository, since))
+    found = [each for each, record in records if record is not None and record.run == run]
+    own, trusted = own_login(repository) if found else "", TrustedAuthors(repository)
+    return [each for each in found if author_login(each) == own or trusted.includes(author_login(each))]
 
 
 def close_duplicate(repository: "Repository", number: int, first: int) -> None:

@@ -1,7 +1,7 @@
 """Open the incident of a bad deployment once, however many guards find it.
 
-The body of the incident names the deployment in its hidden record, which counts only in an issue that the bot or the
-owner of this token wrote.
+The body of the incident names the deployment in its hidden record, which counts only in an issue of the bot, of the
+owner of this token, or of a person with write access.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.actions import job_number, repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.issues import close_duplicate, find_own_incidents, open_incident
+from ops.github.issues import close_duplicate, find_recorded_incidents, open_incident
 from ops.publish.chat import post_message
 from ops.publish.comment import render_incident
 from ops.watch.guard import GuardResult
@@ -45,7 +45,7 @@ def marker(deployment: str) -> str:
 def find_guard_incident(repository: "Repository", result: GuardResult) -> GuardIncident | None:
     """Return the oldest incident of the deployment, also a closed one. Raises ProviderError."""
     with provider_errors(CHECK_HINT):
-        found = find_own_incidents(repository, marker(result.deployment.id), since=result.deployment.created_on)
+        found = find_recorded_incidents(repository, marker(result.deployment.id), since=result.deployment.created_on)
     oldest = min(found, key=lambda each: each.number, default=None)
     return GuardIncident(oldest.number, oldest.html_url, is_closed=oldest.state == "closed") if oldest else None
 

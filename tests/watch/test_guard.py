@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sandbox.cloudflare.analytics.state import SUCCESS, THREW
+from sandbox.faults import Fault
 from tests.conftest import ACCOUNT, Outcome, World
 from tests.gate.support import parse_outputs
 from tests.support.shop import WORKER, Shop, answering, open_shop
@@ -240,12 +241,36 @@ def test_incident_of_somebody_else_with_the_same_record_is_none_of_ours(shop: Sh
     assert guard(shop).result["incident"] == 1
     github = shop.world.sandbox.github
     (real,) = github.issues
-    number = github.open_issue("forged", real.body, ["incident"], "mai")
+    github.add_user("eve", "read")
+    number = github.open_issue("forged", real.body, ["incident"], "eve")
     real.body = "deleted"
 
     done = guard(shop)
 
     assert done.result["incident"] not in {1, number}
+
+
+def test_two_guards_that_open_at_the_same_time_leave_one_incident(shop: Shop) -> None:
+    release(shop, "new", 500)
+    others: list[Outcome] = []
+    second = Fault(method="POST", path="/repos/*/*/issues", is_prompt=True, before=lambda: others.append(guard(shop)))
+    shop.world.sandbox.github.faults.add(second)
+
+    first = guard(shop)
+
+    assert [each.result["incident"] for each in (first, *others)] == [1, 1]
+    states = {each.number: (each.state, each.state_reason) for each in shop.world.sandbox.github.issues}
+    assert states == {1: ("open", None), 2: ("closed", "not_planned")}
+
+
+def test_incident_of_a_guard_with_another_token_is_found(shop: Shop) -> None:
+    """The job of the application has the token of a person, and the schedule that of the bot."""
+    release(shop, "new", 500)
+    shop.world.sandbox.github.add_token("of-mai", "mai", ["issues:write"])
+
+    found = [guard(shop, GITHUB_TOKEN="of-mai"), guard(shop)]
+
+    assert [each.result["incident"] for each in found] == [1, 1]
 
 
 @pytest.mark.parametrize("length", ["5m", "2h", "soon"])
