@@ -150,7 +150,7 @@ def guard_recent(redactor: Redactor, environment: str, service: str, config: Pat
     environment = choose_environment("guard", environment, config, recent=True, json=as_json)
     environ = github_environ(config, redactor, is_quiet=as_json)
     with open_guards(environment, config, environ, redactor, on_round=_printer(as_json=as_json)) as guards:
-        places = guards.find_recent(service)
+        places, failures = guards.find_recent(service)
         results = guards.run(places)
     codes = [0]
     for result in results:
@@ -161,8 +161,12 @@ def guard_recent(redactor: Redactor, environment: str, service: str, config: Pat
             codes.append(ending.finish(result))
         elif as_json:
             ending.finish(result)
-    if not results:
+    if not results and not failures:
         echo("No recent deployment is without a run of Backout.", err=as_json)
+    if failures and len(codes) == 1:
+        raise failures[0]
+    for error in failures:
+        echo(f"error: {error.message}", err=True)
     return most_urgent_exit_code(codes)
 
 
@@ -348,7 +352,9 @@ class GuardEnd:
             options = {**where, "incident": self.incident.number if self.incident else None}
             return f"Roll it back: `{build_command(program, f'rollback-{result.kind}', options, *more)}`"
         if result.is_bad:
-            return "Find the cause: the next deployment of this code is bad again."
+            options = {**where, "incident": self.incident.number if self.incident else None}
+            watch = build_command(program, "watch", options, *more)
+            return f"The next deployment of this code is bad again. To see a relapse: `{watch}`"
         if result.exit_code:
             return f"Look at the service: `{build_command(program, 'versions', where, *more)}`"
         return ""

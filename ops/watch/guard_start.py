@@ -13,6 +13,7 @@ from ops.app.scope import Place
 from ops.app.session import Session
 from ops.config.probes import ProbeSet
 from ops.core.clock import parse_duration
+from ops.core.errors import OpsError
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
 from ops.pages.snapshot import SiteClients, SiteContent, live_content
@@ -69,22 +70,25 @@ class Guards:
         rounds = [self._guard(each.place.service).rounds(each.request, each.duration) for each in places]
         return run_side_by_side(rounds, self._session.clock)
 
-    def find_recent(self, service: str = "") -> list[GuardPlace]:
-        """Return the live deployments of services with `guard` that no run of ours made, and no pass before guarded.
+    def find_recent(self, service: str = "") -> tuple[list[GuardPlace], list[OpsError]]:
+        """Return the live deployments of services with `guard` that no run of ours made, and failures to read others.
 
-        They are younger than the interval of the schedule, with a margin: GitHub starts schedules late. Raises
-        ProviderError.
+        They are younger than the interval of the schedule, with a margin: GitHub starts schedules late.
         """
         environment, now = self._session.environment, self._session.clock.now()
-        found = list[GuardPlace]()
+        found, failures = list[GuardPlace](), list[OpsError]()
         for each in environment.services.values():
             if each.guard is None or service not in {"", each.name}:
                 continue
-            live = next(iter(list_deployed(self._session, each)), None)
+            try:
+                live = next(iter(list_deployed(self._session, each)), None)
+            except OpsError as error:
+                failures.append(error)
+                continue
             if live is not None and not live.is_ours and now - live.created_on <= self._interval + MARGIN:
                 request = GuardRequest(deployment=live.id)
                 found.append(GuardPlace(Place(environment.name, each.name), request, each.guard.length))
-        return found
+        return found, failures
 
     def wait_for_second_source(self, result: GuardResult, show: Callable[[str], object]) -> RollbackEvidence:
         """Wait until Cloudflare's figures show that requests of others fail too, and probe once more.

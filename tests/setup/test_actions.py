@@ -119,12 +119,14 @@ def test_run_declares_every_input_of_its_commands() -> None:
     }
 
     assert set(read_action("database-guard")["inputs"]) == used.pop("database guard")
-    assert set(read_action("run")["inputs"]) == set().union(*used.values()) | {"command", "generated-by", "pass"}
+    assert set(read_action("guard")["inputs"]) == used.pop("guard") - {"recent"}
+    own = {"command", "generated-by", "pass", "recent"}
+    assert set(read_action("run")["inputs"]) == set().union(*used.values()) | own
     assert [name for name, each in read_action("run")["inputs"].items() if each.get("required")] == ["command"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["setup", "gate", "run", "database-guard", "hold-check"])
+@pytest.mark.parametrize("name", ["setup", "gate", "run", "database-guard", "guard", "hold-check"])
 def test_action_passes_inputs_as_variables_only(name: str) -> None:
     """GitHub inserts an expression into the text of a script before a shell reads it."""
     (step,) = read_action(name)["runs"]["steps"]

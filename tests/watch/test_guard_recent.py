@@ -70,6 +70,18 @@ def test_status_says_until_when_no_guard_can_have_finished(guarded: Shop) -> Non
     assert guarded.ops("status", "--json").result["services"][0]["guarded_until"] is None, "a run has its own proof"
 
 
+def test_service_that_cannot_be_read_does_not_hide_another_one(guarded: Shop) -> None:
+    sandbox = guarded.world.sandbox
+    guarded.world.edit_config("pages: shop-docs\n", "pages: shop-docs\n        guard: {for: 10m}\n")
+    sandbox.fault(path="/accounts/*/pages/**", status=403, code=10000, times=None)
+
+    assert recent(guarded).code == 4
+    release(guarded, "dashboard", 500)
+    done = recent(guarded)
+
+    assert (done.code, done.result["incident"]) == (6, 1), done.err
+
+
 def test_options_of_one_deployment_are_refused(guarded: Shop) -> None:
     assert guard(guarded, "--recent", "--commit", "4f2a9c1").code == 2
 
