@@ -38,7 +38,8 @@ TIMEOUT = 5.0
 INDEX_BUDGET, ARCHIVE_BUDGET = 30.0, 20.0
 """Seconds for everything from that source."""
 TRIES = 2
-AT_ONCE = 8
+AT_ONCE = 16
+"""Downloads. With all wheels of a job at once, none waits for the round trips of another."""
 LARGEST = 300_000_000
 MANYLINUX = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 """Older names of platforms, by the glibc that they need: peps.python.org/pep-0600"""
@@ -335,8 +336,9 @@ def _download(index: str, pins: Sequence[Pin], machine: Machine, say: Callable[[
     say(f"{len(pins)} wheels from {_without_password(index)}, {size / 1e6:.1f} MB")
 
 
-def unpack(wheel: Wheel, target: Path, made: set[Path]) -> None:
+def unpack(wheel: Wheel, target: Path) -> None:
     """Write the files of the wheel where `pip install --target` does. Raises Failed."""
+    made: set[Path] = set()
     with zipfile.ZipFile(io.BytesIO(wheel.content)) as archive:
         for entry in archive.infolist():
             if entry.is_dir():
@@ -385,9 +387,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         if options.command == "pack":
             pack(list(wheels), options.archive)
             return 0
-        made: set[Path] = set()
-        for wheel in wheels:
-            unpack(wheel, options.target, made)
+        with ThreadPoolExecutor() as executor:  # one wheel inflates while others arrive
+            for unpacking in [executor.submit(unpack, wheel, options.target) for wheel in wheels]:
+                unpacking.result()
     except (Failed, OSError, zipfile.BadZipFile) as error:
         _say(str(error))
         return 1
