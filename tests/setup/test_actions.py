@@ -73,12 +73,22 @@ def arguments(inputs: dict[str, str]) -> list[str]:
     return built
 
 
+FAKE = """
+import importlib.util, json, sys
+
+def main():
+    print("pytest is", "there" if importlib.util.find_spec("pytest") else "missing")
+    print(json.dumps(sys.argv))
+    sys.exit(0)
+"""
+
+
 def run_program(tmp_path: Path, command: str, inputs: dict[str, str], *, version: str = "") -> tuple[str, list[str]]:
     """Run the program with a module `ops` that prints its arguments. Return the output and the arguments."""
     module = tmp_path / "fake/ops"
     (module / "core").mkdir(parents=True, exist_ok=True)
     (module / "core/version.py").write_text(f"__version__ = {version or __version__!r}\n")
-    (module / "__main__.py").write_text("import json, sys\ndef main(): print(json.dumps(sys.argv)); sys.exit(0)\n")
+    (module / "__main__.py").write_text(FAKE)
     environ = {
         "PYTHONPATH": str(tmp_path / "fake"),
         "GITHUB_WORKSPACE": str(tmp_path),
@@ -262,6 +272,14 @@ def test_outputs_of_the_gate_become_the_same_options_as_single_inputs() -> None:
         *options
     }
     assert {"--requesters=requesters 1", "--ends-by=ends_by 1", "--dry-run"} <= {*options}
+
+
+@pytest.mark.slow
+def test_packages_of_the_runner_are_not_imported(tmp_path: Path) -> None:
+    """This Python has pytest. No lock file of a job names it."""
+    out, _ = run_program(tmp_path, "config check", {})
+
+    assert "pytest is missing" in out
 
 
 @pytest.mark.slow

@@ -3,7 +3,8 @@
     OPS_COMMAND='limits plan' OPS_INPUTS='{"environment": "production"}' python3 -P -B command.py
 
 Each input becomes one argument, `--name=value`, and no shell reads it. An input that the command lacks is ignored: the
-workflow may be of another version. Only this checkout and the packages of `setup` are imported, never the workspace.
+workflow may be of another version. Only the standard library, this checkout and the packages of `setup` are imported,
+never the workspace, and no package of the runner.
 """
 
 import contextlib
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 PROGRAM = Path(__file__).resolve().parents[3]
+SYSTEM_PACKAGES = ("/site-packages", "/dist-packages")
+"""Ends of folders with packages of the runner, which no lock file names. PyJWT imports `cryptography` where it is."""
 
 
 class Command(NamedTuple):
@@ -106,6 +109,7 @@ def main() -> NoReturn:
     if Path(os.environ["GITHUB_WORKSPACE"]).resolve() != PROGRAM:
         os.environ["OPS_PROGRAM"] = "ops"  # the repository has no `./run`
     sys.argv = ["ops", *arguments]
+    sys.path[:] = [path for path in sys.path if not path.endswith(SYSTEM_PACKAGES)]
 
     from ops import __main__
     from ops.core.version import __version__
