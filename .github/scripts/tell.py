@@ -1,18 +1,21 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: 7999f3a454c69c26
+# digest: 6f2b4ae9f8899cd1
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
-recovery and its report, where `load.py` runs it; `tell-later` the jobs that last longer. If a comment of `received`
+recovery and its report; `tell-later` the jobs that last longer. If a comment of `--received`
 still announces the run, it is edited to show the failure; if there is none, one is posted. A comment in which the run
 continued, or that somebody else wrote, stays unchanged. Without an issue, the answer appears in the log and on the page
 of the run. The exit code is 1 if the issue did not get its answer; `tell-later` then answers again.
 
-NEEDS: the `needs` context as JSON.
+With `--received`, the gate runs it right after the checkout: it announces a label's run on the issue.
+
+NEEDS: the `needs` context as JSON. `ops workflows sync` writes the others into SETTINGS, from ops.yml; workflows of
+version 0.1 give them as variables of the step:
 VARIABLES: JSON, environment → the variables that a command on a laptop needs, with their places.
 Optional: ACTING: ids of the acting jobs, separated by spaces (default: all but gate and report).
 RUN_STEP: name of the step that starts a run; without it, no answer claims that an acting job changed nothing.
-ENDING: ids of the jobs that end a temporary state; END_COMMAND: the laptop command that ends it.
+END_COMMAND: the laptop command that ends a temporary state.
 LIMITS: JSON, job → its `timeout-minutes`. PROGRAM: beginning of laptop commands, such as `./run ops`.
 DOCS: URL of the folder that holds `docs`.
 """
@@ -34,18 +37,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import hashlib
-import json
-import os
-import re
-import urllib.error
-from typing import Any, NamedTuple
 
 import http.client
-import json
-import os
-import re
-import shlex
-import urllib.request
 from typing import Any
 
 LONGEST = 1000
@@ -262,8 +255,6 @@ def own_login() -> str:
         if error.code != 403:
             raise
         return BOT
-import os
-import re
 
 
 
@@ -298,6 +289,113 @@ def meaning(reason: object) -> str:
     """Return the reason of an end as Markdown, with the page about it."""
     known = re.fullmatch("[a-z_]+", str(reason))
     return documented(inert(reason), "docs/reference/reasons.md#" + known[0]) if known else inert(reason)
+import threading
+
+
+
+def find_comment(number: int, since: str, line: str, seconds: float) -> int:
+    """Return the id of a bot's comment with this line, or 0. `since`: time of the request."""
+    path = repository() + "/issues/" + str(number) + "/comments?per_page=100&since=" + since
+    for one in call("GET", path, seconds):
+        if line in (one["body"] or "").splitlines() and (one["user"] or {}).get("type") == "Bot":
+            return int(one["id"])
+    return 0
+
+LIMIT = 2.8
+"""Seconds."""
+FIRST_TRY = 1.6
+"""Seconds. The rest is for a search, if the response is lost and the comment may exist."""
+
+
+def is_received(event: Any) -> bool:
+    """Return whether a label of a recovery was added to an issue of this repository."""
+    return (
+        event.get("action") == "labeled"
+        and starts(str((event.get("label") or {}).get("name", "")))
+        and "pull_request" not in event["issue"]
+        and event["repository"]["full_name"].lower() == os.environ["GITHUB_REPOSITORY"].lower()
+    )
+
+
+def announcement(event: Any) -> str:
+    label, number, sender = event["label"]["name"], event["issue"]["number"], event["sender"]["login"]
+    moment = re.search(r"T(\d\d:\d\d)", str(event["issue"].get("updated_at")))
+    at = moment[1] if moment else time.strftime("%H:%M", time.gmtime())
+    again = ""
+    if attempt() != "1":
+        again = ", started again by " + inert("@" + os.environ.get("GITHUB_TRIGGERING_ACTOR", ""))
+    who = inert(label) + " from " + inert("@" + sender)
+    return (
+        f"**Received** {who} at {at} UTC{again}, starting: [run]({run_page()})\n\n"
+        f"No answer after 2 minutes? {laptop(label, number)}\n\n{mark('request')}\n"
+    )
+
+
+def announce(event: Any, ends: float) -> int:
+    """Post the comment and return its id. After a lost response, search for it before a second try."""
+    number, since = int(event["issue"]["number"]), str(event["issue"].get("updated_at", ""))
+    path, body = repository() + "/issues/" + str(number) + "/comments", {"body": announcement(event)}
+    try:
+        return int(call("POST", path, FIRST_TRY, body)["id"])
+    except urllib.error.HTTPError as error:
+        if error.code < 500:
+            raise
+        lost: Exception = error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        lost = error
+    is_time = re.fullmatch("[0-9TZ:-]+", since)
+    found = find_comment(number, since, mark("request"), ends - time.monotonic()) if is_time else 0
+    if not found and isinstance(getattr(lost, "reason", lost), TimeoutError):
+        raise lost  # GitHub may still create the comment
+    return found or int(call("POST", path, ends - time.monotonic(), body)["id"])
+
+
+def receive() -> str:
+    """Answer the request. Return the failure, without foreign text; "" if there is none."""
+    ends = time.monotonic() + LIMIT
+    try:
+        event = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes())
+        if is_received(event):
+            number = announce(event, ends)
+            with Path(os.environ["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as file:
+                file.write("comment=" + str(number) + "\n")
+    except urllib.error.HTTPError as error:
+        return "GitHub answered " + str(error.code)
+    except Exception as error:  # noqa: BLE001  the recovery comes first
+        return type(error).__name__
+    return ""
+
+
+def answer_at_once() -> None:
+    """Post one comment for the request, set the output `comment` to its id, and exit 0.
+
+    The run continues in that comment; if no run begins, `tell` edits it. It exits after LIMIT, even if a request hangs,
+    and never fails the job: if GitHub does not answer, the recovery goes on without the comment.
+    """
+    ended: list[str] = []
+    worker = threading.Thread(target=lambda: ended.append(receive()), daemon=True)
+    worker.start()
+    worker.join(LIMIT)
+    if problem := ended[0] if ended else "GitHub takes too long":
+        print("::warning title=received::The request got no comment yet: " + problem, flush=True)
+    os._exit(0)
+
+SETTINGS: dict[str, Any] = {
+    "PROGRAM": "./run ops",
+    "DOCS": os.environ.get("GITHUB_SERVER_URL", "") + "/" + os.environ.get("GITHUB_REPOSITORY", "") + "/blob/HEAD/",
+    "RUN_STEP": "Recover",
+    "LIMITS": {"gate": 5, "fetch-migrations": 5, "database-production": 15, "database-staging": 15,
+        "recovery-production": 15, "recovery-staging": 15, "security-production": 15, "security-staging": 15,
+        "fetch-site-production": 10, "fetch-site-staging": 10, "build-site": 25, "redeploy-production": 20,
+        "redeploy-staging": 20, "wait": 310, "end-security-production": 15, "end-security-staging": 15, "report": 10,
+        "watch": 70, "check-outage": 5, "tell": 5, "tell-later": 5, "unprivileged": 15},
+    "VARIABLES": {
+      "production": "`CLOUDFLARE_API_TOKEN`",
+      "staging": "`STAGING_CLOUDFLARE_API_TOKEN`"
+    },
+}
+for _name, _value in SETTINGS.items():
+    os.environ.setdefault(_name, _value if isinstance(_value, str) else json.dumps(_value))
 
 BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
 PAUSES = (0.5, 2.0)
@@ -378,6 +476,8 @@ class Jobs:
         environment = self.gate.get("environment") or ""
         self.environment = environment if re.fullmatch(NAME, environment) else ""
         names = os.environ.get("ACTING", "").split() or list(needs.keys() - {"gate", "report", WATCH})
+        if SETTINGS:
+            names = [self.gate.get("job")]
         self.acting = [name for name in needs if name in names]
         self.runs = [self.outputs(name) for name in self.acting]
         """Outputs of the acting jobs."""
@@ -463,7 +563,7 @@ def read_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:
         yield Failure(_refuse(request, f"{request.title}: {why}", gate["reason"], gate.get("hint")), is_answered)
         return
     else:
-        ending = os.environ.get("ENDING", "").split()
+        ending = [name for name in jobs.needs if name == "wait" or name.startswith(("wait-", "end-"))]
         after = {*ending, "tell", WATCH, *(name for name in jobs.needs if name.startswith(NEXT))}
         if failed := jobs.unanswered or [name for name in jobs.failed if name not in after]:
             yield _run_failure(request, jobs, failed)
@@ -745,4 +845,5 @@ def main() -> None:
     sys.exit(1 if is_missing else 0)
 
 
-main()
+if __name__ == "__main__":
+    answer_at_once() if sys.argv[1:] == ["--received"] else main()

@@ -28,7 +28,7 @@ GitHub's error message names a limit of 65,536; measured limits differ.
 def request_mark(run: int | str, attempt: int | str) -> str:
     """Return the line that marks the comment of a request before its run begins.
 
-    `templates/workflows/received.py` writes the line. The run of that attempt continues in that comment.
+    `templates/workflows/_received.py` writes the line. The run of that attempt continues in that comment.
     """
     return f"<!-- backout:request run={run} attempt={attempt} -->"
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ops.config.types import RunnerConfig
 
 FOLDER = Path(".github", "workflows")
-SCRIPTS = {name: Path(".github", "scripts", f"{name}.py") for name in ("received", "tell")}
+SCRIPTS = {name: Path(".github", "scripts", f"{name}.py") for name in ("tell",)}
 """Program → its own file, because several jobs run it. The others stand in their step."""
 HEADER = "# Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.\n"
 DIGEST = re.compile(r"# digest: ([0-9a-f]{16})\n")
@@ -71,13 +71,17 @@ SERVER_PINS = {
 """On an Enterprise Server. Only there do they work, and later versions do not: README of actions/upload-artifact."""
 OUR_FOLDER = ".github/actions"
 """Folder of our actions, in a copy of Backout or in the repository `github.actions`."""
-THIS_COPY = "${{ github.server_url }}/${{ github.repository }}"
 OUR_ACTIONS = ("setup", "gate", "run")
 GENERATED_BY = re.compile(r"^ +generated-by: (\d+\.\d+\.\w+)$", re.MULTILINE)
 JOB, EMPTY_LINES = re.compile(r"\n  ([a-z][a-z0-9_-]*:\n    name:)"), re.compile(r"\n\n+")
 LONGEST_LINE = 120
 YAML_WORDS = frozenset({"on", "off", "yes", "no", "true", "false", "null"})
 """Words that are no text in YAML without quotes."""
+RUN_STEP = "Recover"
+"""Name of the step that runs a runbook."""
+TIME_LIMIT = re.compile(r"^  ([\w-]+):\n(?:    .*\n|\n)*?    timeout-minutes: (\d+)$", re.MULTILINE)
+NO_SETTINGS = "SETTINGS: dict[str, Any] = {}"
+DOCS_OF_COPY = 'os.environ.get("GITHUB_SERVER_URL", "") + "/" + os.environ.get("GITHUB_REPOSITORY", "") + "'
 SHARED_IMPORT = re.compile(r"^from (_[a-z]\w*) import .*\n", re.MULTILINE)
 """Import of a shared file, such as `_request`; its text replaces the first one."""
 
@@ -130,7 +134,7 @@ def differences(
         _difference(root / FOLDER / f"{name}.yml", existing.get(name), desired.get(name), ours)
         for name in sorted({*runbooks, *FIXED_WORKFLOWS})
     ]
-    for path, text in render_scripts():
+    for path, text in render_scripts(config, desired):
         found.append(_difference(root / path, team_file.find_text(root / path), text, ours))
     return list(filter(None, found))
 
@@ -294,6 +298,7 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
         "github": github,
         "hold_lift": HOLD_LIFT,
         "gate_outputs": GATE_OUTPUTS,
+        "run_step": RUN_STEP,
         "recover_outputs": RUN_OUTPUTS,
         "watch_outputs": WATCH_OUTPUTS,
         "wait_minutes": LONGEST_WAIT // timedelta(minutes=1),
@@ -307,8 +312,6 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
         "pins": {**PINS, **(SERVER_PINS if config.github.enterprise_server else {})},
         "uses": lambda name: f"{config.github.actions}/{OUR_FOLDER}/{name}@{pin}" if pin else f"./{OUR_FOLDER}/{name}",
         "program": config.github.laptop_program,
-        "laptop_variables": _laptop_variables(config),
-        "docs": f"{f'https://github.com/{config.github.actions}' if config.github.actions else THIS_COPY}/blob/HEAD/",
         "version": __version__,
         "secrets": functools.partial(workflow_jobs.expressions, config),
         "scripts": load_scripts(),
@@ -326,10 +329,29 @@ def _runs_on(runner: "RunnerConfig") -> str:
     return labels[0] if len(labels) == 1 else f"[{', '.join(labels)}]"
 
 
-def render_scripts() -> Iterator[tuple[Path, str]]:
-    """Yield path and text of each program in a file of its own."""
+def render_scripts(config: "Config", files: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+    """Yield path and text of each program in a file of its own. `files`: name → text of the workflows."""
     for name, path in SCRIPTS.items():
-        yield path, _with_digest(load_scripts()[name] + "\n")
+        text = load_scripts()[name].replace(NO_SETTINGS, _settings(config, files))
+        yield path, _with_digest(text + "\n")
+
+
+def _settings(config: "Config", files: Mapping[str, str]) -> str:
+    """Return the facts of ops.yml and of the workflows that `tell.py` needs, as Python."""
+    answered = [text for text in files.values() if "\n  tell:\n" in text]
+    limits = {name: int(minutes) for text in answered for name, minutes in TIME_LIMIT.findall(text)}
+    docs = f'"https://github.com/{config.github.actions}' if config.github.actions else DOCS_OF_COPY
+    return "\n".join(
+        [
+            "SETTINGS: dict[str, Any] = {",
+            f'    "PROGRAM": {json.dumps(config.github.laptop_program)},',
+            f'    "DOCS": {docs}/blob/HEAD/",',
+            f'    "RUN_STEP": "{RUN_STEP}",',
+            "    " + folded(f'"LIMITS": {json.dumps(limits)},', 8),
+            textwrap.indent(f'"VARIABLES": {_laptop_variables(config)},', "    "),
+            "}",
+        ]
+    )
 
 
 @functools.cache
@@ -337,7 +359,19 @@ def load_scripts() -> dict[str, str]:
     """Return name → text of the programs that jobs run before anything is installed."""
     folder = TEMPLATES / "workflows"
     texts = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
-    return {name: _with_shared(text, texts, set()).rstrip() for name, text in texts.items() if name[0] != "_"}
+    programs = {name: _with_shared(text, texts, set()) for name, text in texts.items() if name[0] != "_"}
+    return {name: _with_imports_once(text).rstrip() for name, text in programs.items()}
+
+
+def _with_imports_once(text: str) -> str:
+    """Return the text without the imports of shared files that it has already."""
+    seen: set[str] = set()
+    lines = []
+    for line in text.split("\n"):
+        if not re.match(r"(?:import|from) \w", line) or line not in seen:
+            lines.append(line)
+            seen.add(line)
+    return "\n".join(lines)
 
 
 def _with_shared(text: str, texts: Mapping[str, str], written: set[str]) -> str:

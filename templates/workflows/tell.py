@@ -1,16 +1,19 @@
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
-recovery and its report, where `load.py` runs it; `tell-later` the jobs that last longer. If a comment of `received`
+recovery and its report; `tell-later` the jobs that last longer. If a comment of `--received`
 still announces the run, it is edited to show the failure; if there is none, one is posted. A comment in which the run
 continued, or that somebody else wrote, stays unchanged. Without an issue, the answer appears in the log and on the page
 of the run. The exit code is 1 if the issue did not get its answer; `tell-later` then answers again.
 
-NEEDS: the `needs` context as JSON.
+With `--received`, the gate runs it right after the checkout: it announces a label's run on the issue.
+
+NEEDS: the `needs` context as JSON. `ops workflows sync` writes the others into SETTINGS, from ops.yml; workflows of
+version 0.1 give them as variables of the step:
 VARIABLES: JSON, environment → the variables that a command on a laptop needs, with their places.
 Optional: ACTING: ids of the acting jobs, separated by spaces (default: all but gate and report).
 RUN_STEP: name of the step that starts a run; without it, no answer claims that an acting job changed nothing.
-ENDING: ids of the jobs that end a temporary state; END_COMMAND: the laptop command that ends it.
+END_COMMAND: the laptop command that ends a temporary state.
 LIMITS: JSON, job → its `timeout-minutes`. PROGRAM: beginning of laptop commands, such as `./run ops`.
 DOCS: URL of the folder that holds `docs`.
 """
@@ -33,7 +36,12 @@ from typing import Any, NamedTuple
 
 from _comments import ANSWERED, SECONDS, above, read_comments
 from _prose import meaning, prose
+from _received import answer_at_once
 from _request import attempt, call, inert, is_request, laptop, mark, on_laptop, program, repository, run_page, starts
+
+SETTINGS: dict[str, Any] = {}
+for _name, _value in SETTINGS.items():
+    os.environ.setdefault(_name, _value if isinstance(_value, str) else json.dumps(_value))
 
 BAD = {"failure", "cancelled", "timed_out", "startup_failure"}
 PAUSES = (0.5, 2.0)
@@ -114,6 +122,8 @@ class Jobs:
         environment = self.gate.get("environment") or ""
         self.environment = environment if re.fullmatch(NAME, environment) else ""
         names = os.environ.get("ACTING", "").split() or list(needs.keys() - {"gate", "report", WATCH})
+        if SETTINGS:
+            names = [self.gate.get("job")]
         self.acting = [name for name in needs if name in names]
         self.runs = [self.outputs(name) for name in self.acting]
         """Outputs of the acting jobs."""
@@ -199,7 +209,7 @@ def read_failures(request: Request, jobs: Jobs) -> Iterator[Failure]:
         yield Failure(_refuse(request, f"{request.title}: {why}", gate["reason"], gate.get("hint")), is_answered)
         return
     else:
-        ending = os.environ.get("ENDING", "").split()
+        ending = [name for name in jobs.needs if name == "wait" or name.startswith(("wait-", "end-"))]
         after = {*ending, "tell", WATCH, *(name for name in jobs.needs if name.startswith(NEXT))}
         if failed := jobs.unanswered or [name for name in jobs.failed if name not in after]:
             yield _run_failure(request, jobs, failed)
@@ -481,4 +491,5 @@ def main() -> None:
     sys.exit(1 if is_missing else 0)
 
 
-main()
+if __name__ == "__main__":
+    answer_at_once() if sys.argv[1:] == ["--received"] else main()

@@ -67,6 +67,7 @@ class Workflow:
             **self.environ,
             **environ,
         }
-        done = self.python(load_scripts()[script], environ=variables, folder=folder)
+        name, argv = ("tell", ["tell.py", "--received"]) if script == "received" else (script, ["-c"])
+        done = self.python(load_scripts()[name], environ=variables, folder=folder, argv=argv)
         outputs = dict(line.split("=", 1) for line in output.read_text().splitlines())
         return Step(done.returncode, done.stdout, done.stderr, outputs, summary.read_text())

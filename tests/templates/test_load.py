@@ -10,22 +10,24 @@ from typing import Any
 import pytest
 
 from ops.setup.workflows import SCRIPTS, load_scripts, render_scripts
+from tests.setup.test_workflows import CONFIGURATIONS, config
 from tests.support.prepared_python import fresh_python
+from tests.support.workflows import generated
 from tests.templates.scripts import COMMENTS, Step, Workflow
 from tests.templates.test_tell import FAILED, SKIPPED
 from tests.templates.test_tell_request import BUTTON
 
 PATH = str(SCRIPTS["tell"])
-PROGRAM = dict(render_scripts())[SCRIPTS["tell"]]
+PROGRAM = dict(render_scripts(config(), {}))[SCRIPTS["tell"]]
 NEEDS = json.dumps({"gate": FAILED, "recovery-production": SKIPPED})
 CONTENTS = {"path": "/repos/*/*/contents/**", "times": None}
 
 
-def load(workflow: Workflow, payload: Mapping[str, Any], program: str | None = PROGRAM) -> Step:
+def load(workflow: Workflow, payload: Mapping[str, Any], program: str | None = PROGRAM, needs: str = NEEDS) -> Step:
     """Run the step in a repository whose default branch has moved on since, to another program."""
     sha = workflow.github.add_commit("Set up", "alice", files={PATH: program})
     workflow.github.add_commit("Moved on", "alice", files={PATH: "raise SystemExit(99)"})
-    return workflow.step("load", payload, NEEDS=NEEDS, RUN_STEP="Recover", GITHUB_WORKFLOW_SHA=sha)
+    return workflow.step("load", payload, NEEDS=needs, GITHUB_WORKFLOW_SHA=sha)
 
 
 @pytest.mark.parametrize("is_fresh", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -38,6 +40,25 @@ def test_program_of_the_same_commit_answers(workflow: Workflow, is_fresh: bool) 
     assert (done.code, done.err) == (0, "")
     assert body.startswith("**Failed before the run began, and nothing was changed:**")
     assert f"`./run ops label recover:api --incident {workflow.incident}`" in body
+
+
+@pytest.mark.parametrize("result", ["skipped", "cancelled"])
+def test_program_has_the_facts_of_its_repository(workflow: Workflow, result: str) -> None:
+    """The gate names the job that may act: another one that fails changes nothing. Not for FortuneT."""
+    path = CONFIGURATIONS["ten_services"]
+    outputs = {"go": "true", "attempt": "1", "job": "recovery-eu", "environment": "eu", "power": "recovery"}
+    needs = {"gate": {"result": "success", "outputs": outputs}, "recovery-eu": {"result": result, "outputs": {}}}
+
+    load(
+        workflow,
+        workflow.label(),
+        (generated(path) / PATH).read_text(),
+        json.dumps(needs | {"check-outage": FAILED, "recovery-prod": SKIPPED}),
+    )
+
+    (body,) = workflow.bodies
+    assert ("nothing was changed" in body.partition(":")[0]) == (result == "skipped")
+    assert f"which needs `{config(path).environments['eu'].token}`" in body
 
 
 @pytest.mark.parametrize(

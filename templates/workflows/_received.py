@@ -1,14 +1,7 @@
 """Answer a label on its issue within three seconds, before the gate checks the permission.
 
-The gate runs it right after the checkout, with the standard library only. It posts one comment per
-request. The run continues in that comment; if no run begins, the job `tell` edits it. It never fails the
-job: if GitHub does not answer, the recovery goes on without the comment.
-
-PROGRAM: beginning of laptop commands, such as `./run ops`.
-Output `comment`: id of the comment, or empty.
+`ops workflows sync` writes it into `tell.py` in place of the import: a step of `tell` has no second file.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -23,7 +16,8 @@ from typing import Any
 from _posted import find_comment
 from _request import attempt, call, inert, laptop, mark, repository, run_page, starts
 
-SECONDS = 2.8
+LIMIT = 2.8
+"""Seconds."""
 FIRST_TRY = 1.6
 """Seconds. The rest is for a search, if the response is lost and the comment may exist."""
 
@@ -38,7 +32,7 @@ def is_received(event: Any) -> bool:
     )
 
 
-def text(event: Any) -> str:
+def announcement(event: Any) -> str:
     label, number, sender = event["label"]["name"], event["issue"]["number"], event["sender"]["login"]
     moment = re.search(r"T(\d\d:\d\d)", str(event["issue"].get("updated_at")))
     at = moment[1] if moment else time.strftime("%H:%M", time.gmtime())
@@ -52,10 +46,10 @@ def text(event: Any) -> str:
     )
 
 
-def post(event: Any, ends: float) -> int:
+def announce(event: Any, ends: float) -> int:
     """Post the comment and return its id. After a lost response, search for it before a second try."""
     number, since = int(event["issue"]["number"]), str(event["issue"].get("updated_at", ""))
-    path, body = repository() + "/issues/" + str(number) + "/comments", {"body": text(event)}
+    path, body = repository() + "/issues/" + str(number) + "/comments", {"body": announcement(event)}
     try:
         return int(call("POST", path, FIRST_TRY, body)["id"])
     except urllib.error.HTTPError as error:
@@ -71,13 +65,13 @@ def post(event: Any, ends: float) -> int:
     return found or int(call("POST", path, ends - time.monotonic(), body)["id"])
 
 
-def answer() -> str:
+def receive() -> str:
     """Answer the request. Return the failure, without foreign text; "" if there is none."""
-    ends = time.monotonic() + SECONDS
+    ends = time.monotonic() + LIMIT
     try:
         event = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes())
         if is_received(event):
-            number = post(event, ends)
+            number = announce(event, ends)
             with Path(os.environ["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as file:
                 file.write("comment=" + str(number) + "\n")
     except urllib.error.HTTPError as error:
@@ -87,15 +81,16 @@ def answer() -> str:
     return ""
 
 
-def main() -> None:
-    """Answer and exit after SECONDS, even if a request hangs."""
+def answer_at_once() -> None:
+    """Post one comment for the request, set the output `comment` to its id, and exit 0.
+
+    The run continues in that comment; if no run begins, `tell` edits it. It exits after LIMIT, even if a request hangs,
+    and never fails the job: if GitHub does not answer, the recovery goes on without the comment.
+    """
     ended: list[str] = []
-    worker = threading.Thread(target=lambda: ended.append(answer()), daemon=True)
+    worker = threading.Thread(target=lambda: ended.append(receive()), daemon=True)
     worker.start()
-    worker.join(SECONDS)
+    worker.join(LIMIT)
     if problem := ended[0] if ended else "GitHub takes too long":
         print("::warning title=received::The request got no comment yet: " + problem, flush=True)
     os._exit(0)
-
-
-main()
