@@ -37,7 +37,9 @@ def find_run(event: Any) -> Any:
     refused = None
     for page in range(1, 11):  # GitHub lists at most 1,000 of them
         found = call("GET", path + str(page), CALL_SECONDS)
-        for run in (run for run in found["workflow_runs"] if run["path"].startswith(".github/workflows/incident.yml")):
+        for run in found["workflow_runs"]:
+            if not run["path"].startswith(".github/workflows/incident.yml"):
+                continue
             if run["display_title"] == title:
                 return run
             if run["conclusion"] == "startup_failure" and not run["display_title"].startswith("incident #"):
