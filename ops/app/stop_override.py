@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
+from ops.core.client_guards import uses_one_sandbox
 from ops.core.clock import current_time
 from ops.core.errors import OpsError, ProviderError
 from ops.core.plan import Plan
@@ -20,6 +21,7 @@ from ops.engine.context import Context
 from ops.engine.engine import RunOptions
 from ops.engine.runbook import Runbook
 from ops.github import actions
+from ops.github.client import is_configured
 
 if TYPE_CHECKING:
     from ops.github.stops import Stop, StopAnswer
@@ -65,7 +67,7 @@ class StopOverride:
     def _start_reading(self) -> "Callable[[], StopAnswer] | None":
         """Begin to read the stops; None if no stop can refuse the run, or GitHub is not known here."""
         context = self._context
-        has_github = bool(self._environ.get("GITHUB_TOKEN") and self._environ.get("GITHUB_REPOSITORY"))
+        has_github = is_configured(self._environ) and uses_one_sandbox(self._environ)
         if actions.is_job(self._environ) or not has_github or self._runbook.name not in registry.runbook_names():
             return None
         if self._runbook.ends_state(vars(context.params), context.environment):

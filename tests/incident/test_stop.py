@@ -175,7 +175,8 @@ def test_request_that_ends_a_state_needs_no_override(staffed: Shop, arguments: t
 UNREAD: dict[str, tuple[Callable[[Shop], object], dict[str, Any], bool]] = {
     "no token": (lambda _: None, {"GITHUB_TOKEN": None}, False),
     "no repository": (lambda _: None, {"GITHUB_REPOSITORY": None}, False),
-    "GitHub of another machine": (lambda _: None, {"GITHUB_API_URL": "https://api.example.com"}, True),
+    "real GitHub for a sandbox": (lambda _: None, {"GITHUB_API_URL": "https://api.github.com"}, False),
+    "malformed token": (lambda _: None, {"GITHUB_TOKEN": "two words"}, True),
     "permission of the person who stopped": (
         lambda shop: shop.world.sandbox.github.fault(
             path="/repos/*/*/collaborators/mai/permission", status=502, times=None
