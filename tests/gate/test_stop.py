@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from ops.core.run_record import RecordRow, RunRecord, embed_record, read_record
-from tests.conftest import Outcome
+from tests.conftest import Outcome, World
 from tests.gate.support import Job
 from tests.gate.test_responder_lists import bakery as open_bakery
+from tests.support.second_person import open_desk
 
 __all__ = ["open_bakery"]
 BOT = "github-actions[bot]"
@@ -286,3 +287,18 @@ def test_stop_that_github_does_not_take_fails_the_job(bakery: Job) -> None:
     assert done.code == 4, done.err
     assert bakery.outputs["go"] == "false"
     assert not is_stopped(bakery)
+
+
+def test_approval_of_a_second_person_is_refused_until_the_lift(world: World) -> None:
+    """It starts a run of its own. The first run, which only planned, ended before the stop."""
+    desk = open_desk(world)
+    desk.ask()
+    desk.gate("issues", desk.hub.label(desk.incident, "ops:stop", "carol"), desk.new_run())
+
+    desk.press_approve()
+
+    assert (desk.outputs["go"], desk.outputs["reason"], desk.outputs["approval"]) == ("false", "stopped", "")
+    desk.gate("issues", desk.hub.label(desk.incident, "ops:resume", "carol"), desk.new_run())
+    desk.press_approve()
+    assert (desk.outputs["go"], desk.outputs["runbook"]) == ("true", "restore-database")
+    assert desk.restores == []
