@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ops.app.registry import find_runbook_file
+from ops.cli.migrate import migrate
 from ops.cli.options import CONFIG, ENVIRONMENT, choose_service_place, complete_service
 from ops.cli.output import annotate, echo, echo_json
 from ops.cli.runbook_group import RunbookGroup
@@ -95,5 +96,6 @@ def check(
         echo(f"{answer.decision.replace('_', ' ')}: {answer.message} {answer.hint}".strip())
 
 
+hold.add_command(migrate)
 hold.add_runbook("lift", find_runbook_file("lift-commit-hold"))
 hold.add_runbook("lift-migration", find_runbook_file("lift-hold"))

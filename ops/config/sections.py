@@ -113,7 +113,10 @@ class Database(ConfigModel):
         default_factory=dict, description="Table → its expected number of rows after a restore, and what is kept."
     )
     queries: tuple[DatabaseQuery, ...] = Field(default=(), description="Further checks after a restore.")
-    guard: bool = Field(default=False, description="Whether deployments run the guard, which refuses held migrations.")
+    guard: bool = Field(
+        default=False,
+        description="Whether deployments apply migrations with `ops hold migrate`, which refuses held ones.",
+    )
     breaking: tuple[MigrationName, ...] = Field(
         default=(), description="Migrations with which older code does not work; rollback-worker refuses to cross them."
     )

@@ -220,7 +220,7 @@ class Reason(StrEnum):
     MIGRATION_BETWEEN = "migration_between"
     """A Durable Object migration separates the two versions."""
     MIGRATION_HELD = "migration_held"
-    """A run took the migration back, and the guard refuses it until its content changes or the hold is lifted."""
+    """A run took the migration back. It is held until its content changes or the hold is lifted."""
     COMMIT_HELD = "commit_held"
     """The commit contains a version that was rolled back, and no later commit names its incident as fixed."""
     HOLD_UNREAD = "hold_unread"

@@ -1,6 +1,6 @@
 """Holds: migrations that were taken back and must not be applied again as they are.
 
-They are rows in the database itself, so that the guard of a deployment needs nothing else to find them.
+They are rows in the database itself, so that `ops hold migrate` needs nothing else to find them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,7 +32,7 @@ CREATE_TABLE = SqlStatement(
 
 @dataclass(frozen=True)
 class Hold:
-    """A migration that the guard refuses."""
+    """A migration that must not be applied again."""
 
     migration: str
     hash: str

@@ -1,6 +1,6 @@
 """Losses of a change: rows and values that a database had before it.
 
-One model for `database guard`, `revert-migration` and `restore-database`.
+One model for `hold migrate`, `revert-migration` and `restore-database`.
 """
 
 import re

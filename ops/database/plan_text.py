@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 APPLIED_AGAIN = (
     "the next deployment applies the migrations again: revert their files first, or let deployments run "
-    "`ops database guard`, which refuses them"
+    "`ops hold migrate`, which refuses them"
 )
 MAX_STATEMENTS, MAX_STATEMENT = 10, 300
 """Statements that a plan shows, and characters of one. A comment shows ten lines of a section."""

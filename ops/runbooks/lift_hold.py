@@ -28,7 +28,7 @@ class LiftHold(DatabaseRunbook["LiftHold.Params"]):
         reason: str = param("Reason, shown in the timeline", default="")
 
     name = "lift-hold"
-    when = "The guard refuses a migration that was taken back, and it is good now"
+    when = "`hold migrate` refuses a migration that was taken back, and it is good now"
     menu_rank = 8
     label_use = None
     params = Params
@@ -101,7 +101,7 @@ def _refuse_wrong_name(migration: str, database: str, held: Sequence[Hold]) -> N
         raise Refused(
             f'no migration "{quote_name(migration)}" is held in {database}{did_you_mean(migration, known)}',
             reason=Reason.UNKNOWN_NAME,
-            hint="Copy the name of the file from the plan or from the message of the guard.",
+            hint="Copy the name of the file from the plan or from the refusal.",
         )
 
 

@@ -1,4 +1,4 @@
-"""The action `database-guard` in the deployment workflow of an application: not the operations repository."""
+"""The action `hold-migrate` in the deployment workflow of an application: not the operations repository."""
 
 import re
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ jobs:
       - uses: actions/checkout@{PIN}
       - uses: {ACTIONS}/.github/actions/setup@{PIN}
       - id: guard
-        uses: {ACTIONS}/.github/actions/database-guard@{PIN}
+        uses: {ACTIONS}/.github/actions/hold-migrate@{PIN}
         with:
           wrangler: backend/wrangler.jsonc
           known-as: lib

@@ -94,3 +94,9 @@ def test_word_help_shows_the_help(words: tuple[str, ...], world: World) -> None:
     outcome = world.ops("help", *words)
 
     assert (outcome.code, outcome.out) == (0, world.ops(*words, "--help").out)
+
+
+def test_former_names_still_work() -> None:
+    """Workflows of 0.1 use them; no help lists them."""
+    assert parse("ops database guard --dry-run").command is parse("ops hold migrate --dry-run").command
+    assert "guard" not in {name.rpartition(" ")[2] for name, _ in EXAMPLES if name.startswith("ops database ")}

@@ -1,4 +1,4 @@
-"""`ops database guard` with full-text tables: SQLite writes their parts itself (sqlite.org/fts5.html)."""
+"""`ops hold migrate` with full-text tables: SQLite writes their parts itself (sqlite.org/fts5.html)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`ops database guard`: migrations are tested, applied and checked, with a way back."""
+"""`ops hold migrate`: migrations are tested, applied and checked, with a way back."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`ops database guard`: the wrangler file, and names, places and numbers of the migrations that it reads."""
+"""`ops hold migrate`: the wrangler file, and names, places and numbers of the migrations that it reads."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`ops database guard` with hostile migrations, and with rows that strangers wrote into Backout's tables."""
+"""`ops hold migrate` with hostile migrations, and with rows that strangers wrote into Backout's tables."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`ops database guard`: a migration that loses rows is refused unless its file accepts that by the table's name."""
+"""`ops hold migrate`: a migration that loses rows is refused unless its file accepts that by the table's name."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`ops database guard`: lost rows are counted in D1 with one query that only reads."""
+"""`ops hold migrate`: lost rows are counted in D1 with one query that only reads."""
 
 from pathlib import Path
 

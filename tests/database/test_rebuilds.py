@@ -1,4 +1,4 @@
-"""`ops database guard`: a rebuild of a table passes only if each row and each value is kept."""
+"""`ops hold migrate`: a rebuild of a table passes only if each row and each value is kept."""
 
 from pathlib import Path
 

@@ -115,9 +115,10 @@ def test_action_declares_every_output_of_its_command() -> None:
         "source",
         "results",
     ]
-    assert list(read_action("database-guard")["outputs"]) == ["bookmark", "applied", "message"]
+    for name in ("hold-migrate", "database-guard"):
+        assert list(read_action(name)["outputs"]) == ["bookmark", "applied", "message"]
     assert list(read_action("hold-check")["outputs"]) == ["decision"]
-    for name in ("setup", "gate", "run", "database-guard", "hold-check"):
+    for name in ("setup", "gate", "run", "hold-migrate", "database-guard", "hold-check"):
         (step,) = read_action(name)["runs"]["steps"]
         for output, each in read_action(name)["outputs"].items():
             assert each["value"] == f"${{{{ steps.{step['id']}.outputs.{output} }}}}"
@@ -129,6 +130,7 @@ def test_run_declares_every_input_of_its_commands() -> None:
     }
 
     assert set(read_action("database-guard")["inputs"]) == used.pop("database guard")
+    assert set(read_action("hold-migrate")["inputs"]) == used.pop("hold migrate")
     assert set(read_action("guard")["inputs"]) == used.pop("guard") - {"recent"}
     own = {"command", "generated-by", "pass", "recent"}
     assert set(read_action("run")["inputs"]) == set().union(*used.values()) | own
@@ -136,7 +138,7 @@ def test_run_declares_every_input_of_its_commands() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["setup", "gate", "run", "database-guard", "guard", "hold-check"])
+@pytest.mark.parametrize("name", ["setup", "gate", "run", "hold-migrate", "database-guard", "guard", "hold-check"])
 def test_action_passes_inputs_as_variables_only(name: str) -> None:
     """GitHub inserts an expression into the text of a script before a shell reads it."""
     (step,) = read_action(name)["runs"]["steps"]
@@ -211,6 +213,7 @@ def test_input_becomes_one_argument(tmp_path: Path) -> None:
 ACTION_ENVIRON = {
     "gate": {"OPS_COMMAND": "gate"},
     "run": {"OPS_COMMAND": "config check"},
+    "hold-migrate": {"OPS_COMMAND": "hold migrate"},
     "database-guard": {"OPS_COMMAND": "database guard"},
     "tell": {"NEEDS": "1"},
     "hold-check": {"WORKER": "api"},

@@ -201,7 +201,7 @@ COMMANDS = {
     "propose": "propose-limits",
     "restore": "restore-database",
     "restore to -14m": "restore-database --to -14m",
-    "guard": "database guard",
+    "guard": "hold migrate",
     "revert": "revert-migration",
 }
 

@@ -60,7 +60,7 @@ class Deployment:
     def guard(self, *more: str, **environ: str | None) -> Outcome:
         given = {"CLOUDFLARE_API_TOKEN": self.world.sandbox.token, "CLOUDFLARE_ACCOUNT_ID": ACCOUNT, **environ}
         with chdir(self.folder):
-            return self.world.ops("database", "guard", *more, **given)
+            return self.world.ops("hold", "migrate", *more, **given)
 
     def rows(self, sql: str) -> list[list[Any]]:
         return [list(row.values()) for row in self.world.sandbox.d1.query(ID, sql)]

@@ -13,7 +13,7 @@ from tests.conftest import Outcome, World
 from tests.gate.support import parse_outputs, workflow_file
 from tests.support.hold_histories import HeldShop, decision, open_history
 
-LABEL, LIFTED = "recover:lift-hold", "hold:lifted"
+LABEL, LIFTED = "hold:lift", "hold:lifted"
 LABELS = f"""\
 labels:
   {LABEL}:

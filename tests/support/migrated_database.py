@@ -70,7 +70,7 @@ class Database:
         wanted = {each.name for each in migrations.iterdir()}
         (token,) = self.tokens.values()
         return RequestedGuard(
-            "database guard",
+            "hold migrate",
             {"wrangler": wrangler},
             lambda: wanted <= {*self.applied},
             environ={"CLOUDFLARE_API_TOKEN": token, "CLOUDFLARE_ACCOUNT_ID": ACCOUNT},

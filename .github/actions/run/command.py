@@ -37,6 +37,9 @@ APPROVED = ("approved-for", "attempt", "approved-runbook", "approved-environment
 FROM_GATE = {"runbook": "approved-runbook", "environment": "approved-environment", "actor": "requested-by"}
 """Output of the gate → input; the others have the same name."""
 END = Command(("environment",), ("requested-by", "latest"), fixed=("--yes",))
+MIGRATE = Command(
+    optional=("wrangler", "database", "env", "account-id", "known-as", "checks", "message"), flags=("dry-run",)
+)
 COMMANDS: Mapping[str, Command] = {
     "gate": Command(),
     "recover": Command(
@@ -72,9 +75,8 @@ COMMANDS: Mapping[str, Command] = {
     "site build": Command(("service", "environment", "commit", "branch", "tree", "into")),
     "database fetch": Command(("params", "environment", "into")),
     "config check": Command(),
-    "database guard": Command(
-        optional=("wrangler", "database", "env", "account-id", "known-as", "checks", "message"), flags=("dry-run",)
-    ),
+    "hold migrate": MIGRATE,
+    "database guard": MIGRATE,  # its former name, in workflows that use the action database-guard
     "doctor": Command(optional=("environment", "github-environment"), flags=("collect", "issue")),
     "workflows sync": Command(fixed=("--check",)),
 }

@@ -49,7 +49,7 @@ class Process:
         with tempfile.TemporaryFile("w+") as out, Path(os.devnull).open() as none:
             files = none.fileno(), out.fileno(), out.fileno()
             environ |= self.shop.world.sandbox.environ()
-            with ForkedOps(["database", "guard"], environ=environ, folder=self.shop.folder, files=files) as process:
+            with ForkedOps(["hold", "migrate"], environ=environ, folder=self.shop.folder, files=files) as process:
                 self.pid = process.pid
                 self.started.set()
                 code = process.wait(timeout=60)
