@@ -29,6 +29,8 @@ LEAD, NOTE, OUTAGE, WATCH = "lead", "note", "outage", "watch"
 COUNTING = {"run", "laptop", LEAD, NOTE, OUTAGE, WATCH}
 """Sources of the records that the state comes from; a menu or an answer of the gate says nothing of it."""
 LAPTOP = "from a laptop"
+LIVE_VERSION = "which version is live"
+"""Name of the unknown facts about rollbacks."""
 _REQUESTER = re.compile(r"\(([^()]*)\)$")
 IncidentEvent = tuple[tuple[datetime, int], Callable[[], None]]
 """Time and order of an event, and what applies it."""
@@ -48,7 +50,8 @@ def fold_incident(
         apply()
     held, differences = merge_held(journal, live)
     affected, actions = services.build(), tuple(sorted(_list_actions(journal), key=lambda each: each.at))
-    unknown = (*doubts, *services.unknown, *_find_open_runs(journal), *differences)
+    unread = _list_unread_rollbacks(live, affected)
+    unknown = (*doubts, *services.unknown, *_find_open_runs(journal), *differences, *unread)
     return IncidentState(
         number=journal.number,
         title=journal.title,
@@ -65,6 +68,15 @@ def fold_incident(
     )
 
 
+def _list_unread_rollbacks(live: LiveHeld | None, affected: Iterable[ServiceState]) -> list[UnknownFact]:
+    """Return the services of the incident of which nobody could read whether they are rolled back."""
+    names = {(each.environment, each.service) for each in affected}
+    unread = live.unread_rollbacks if live else ()
+    return [
+        UnknownFact(LIVE_VERSION, f"{name} in {where}: {why}") for where, name, why in unread if (where, name) in names
+    ]
+
+
 def _own_rollbacks(
     number: int, live: LiveHeld | None, affected: Iterable[ServiceState], actions: Iterable[IncidentAction]
 ) -> Iterator[tuple[str, StandingRollback]]:
@@ -73,7 +85,8 @@ def _own_rollbacks(
     for environment, rollback in live.rollbacks if live else ():
         is_other = rollback.incident is None and (environment, rollback.service) in names
         if rollback.incident == number or is_other:
-            yield environment, replace(rollback, by=who.get(rollback.run, rollback.by) if rollback.run else rollback.by)
+            by = who.get(rollback.run, rollback.by) if rollback.run else rollback.by
+            yield environment, replace(rollback, by=by.removeprefix("laptop, by "))
 
 
 def _split_records(journal: IncidentJournal) -> tuple[tuple[IssueRecord, ...], list[UnknownFact]]:

@@ -120,6 +120,8 @@ class LiveHeld:
     """Label or command for each environment that resets what is held."""
     rollbacks: tuple[tuple[str, StandingRollback], ...] = ()
     """Environment and rollback of each service that is rolled back now, by any means."""
+    unread_rollbacks: tuple[tuple[str, str, str], ...] = ()
+    """Environment and name of each service of which that is unknown, and why."""
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ def read_live_held(
             unread_kinds=live.unread_kinds | read.unread_kinds,
             reset_commands=(*live.reset_commands, *read.reset_commands),
             rollbacks=(*live.rollbacks, *read.rollbacks),
+            unread_rollbacks=(*live.unread_rollbacks, *read.unread_rollbacks),
         )
     return live
 
@@ -121,10 +122,11 @@ def _read_environment(
         items=tuple(_build_item(status, each) for each in held),
         others=tuple(_build_item(whole, each) for each in others),
         warnings=tuple(warning_lines(status)),
-        unread=tuple(f"unknown in {environment}: {lack}" for lack in (*status.unread, *lacks)),
+        unread=tuple(f"unknown in {environment}: {lack}" for lack in status.unread),
         unread_kinds=frozenset((environment, kind) for kind in HELD_KINDS if status.unread_in(kind)),
         reset_commands=tuple(_list_reset_commands(status, config, environ, number)),
         rollbacks=tuple((environment, each) for each in rollbacks),
+        unread_rollbacks=tuple((environment, lack.name, lack.message) for lack in lacks),
     )
 
 
@@ -137,7 +139,7 @@ def _read_rollbacks(session: Session) -> tuple[list[StandingRollback], list[Unre
 
 
 def _try_rollback(session: Session, service: "Service") -> tuple[StandingRollback | None, UnreadSource | None]:
-    return try_read(lambda: read_rollback(session, service), f"whether {service.name} is rolled back", ())
+    return try_read(lambda: read_rollback(session, service), service.name, ())
 
 
 def _build_item(status: EnvironmentStatus, held: HeldState) -> HeldItem:

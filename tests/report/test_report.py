@@ -99,7 +99,7 @@ def shown(text: str) -> str:
     text = re.sub(r"http://127\.0\.0\.1:\d+", "https://github.test", text)
     text = re.sub(r" [0-9a-f]{16} -->", " DIGEST -->", text)
     text = re.sub(r"(\d{10,}\.1)-[0-9a-f]{4}", r"\1-RAND", text)
-    text = re.sub(r"local user [^)]+\)", "local user USER)", text)
+    text = re.sub(r"local user [\w.-]+", "local user USER", text)
     return re.sub(r" --config \S+", "", text)
 
 

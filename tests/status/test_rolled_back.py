@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import World
-from tests.support.held_lifts import Operations, open_operations
+from tests.support.held_lifts import open_operations
 from tests.support.hold_histories import open_history
 from tests.support.shop import SITE, WORKER
 
@@ -107,4 +107,15 @@ def test_incident_and_run_say_what_the_next_merge_does(world: World, is_checked:
     for text in ("\n".join(rollback["next_merge"]), "\n".join(rolled.result["plan"]["follows"])):
         assert ("hold-check@SHA" in text) == (not is_checked)
         assert (f"Fixes-Incident: {operations.incident}" in text) == is_checked
-    assert Operations is not None
+
+
+def test_token_that_cannot_read_a_site_leaves_nothing_active(world: World) -> None:
+    """The state says what is unknown. It is nothing that a person must release before the incident ends."""
+    operations = open_operations(world)
+    token = world.sandbox.add_token("reads", ["Workers Scripts Read", "Zone Read", "Workers Routes Read"])
+    environ = {**operations.hub.environ(), "SHOP_TOKEN": token, "CLOUDFLARE_API_TOKEN": None}
+
+    shown = world.ops("incident", "show", str(operations.incident), "--config", str(world.config), "--json", **environ)
+
+    assert [each for each in shown.result["unknown"] if "docs" in each["why"]] == [], "it is no service of the incident"
+    assert [each["service"] for each in shown.result["rolled_back"]] == ["web"]

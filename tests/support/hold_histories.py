@@ -139,6 +139,10 @@ class HeldShop:
             blamed = given["blames"]
             head = f"ops1 incident={given.get('incident', 42)} run=run-{blamed} blames={self.versions[blamed]}"
             sandbox.deploy(worker, self.versions[given["rollback"]], message=f"{head}; 500 on /cart", at=at)
+        elif "split" in given:
+            shares = {self.versions[name]: share for name, share in given["split"].items()}
+            blames = self.versions[given["blames"]] if "blames" in given else "-"
+            sandbox.deploy(worker, shares, message=f"ops1 incident=42 run=run-split blames={blames}", at=at)
         elif "redeploy" in given:
             version = self.versions[given["redeploy"]]
             sandbox.deploy(worker, version, message=self.fill(given["message"]), at=at)
