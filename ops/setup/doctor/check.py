@@ -28,6 +28,11 @@ class Finding:
     """The wrong check because of which this one was not examined; else empty."""
 
 
+def describe_blocked(root: str) -> str:
+    """Return the text of a check that was not examined because of a wrong one."""
+    return f"not examined, because {root} is wrong"
+
+
 class NotProvable(Exception):
     """The check cannot be answered here; the text says why."""
 

@@ -15,7 +15,7 @@ from ops.core.threads import run_in_background
 from ops.github import client, issues
 from ops.setup import workflows
 from ops.setup.doctor import accounts, files, machine, policy, repository, services
-from ops.setup.doctor.check import Answer, Check, Examination, Finding, NotProvable
+from ops.setup.doctor.check import Answer, Check, Examination, Finding, NotProvable, describe_blocked
 from ops.setup.doctor.facts import Facts
 from ops.setup.labels import desired_labels
 
@@ -147,8 +147,7 @@ class _Work:
                 findings = needed.result() if (needed := self.pending.get((name, subject))) else ()
                 root = next((each.blocked_by or name for each in findings if _blocks(each)), "")
                 if root:
-                    text = f"not examined, because {root} is wrong"
-                    yield Finding(text, answer=Answer.NOT_PROVABLE, blocked_by=root)
+                    yield Finding(describe_blocked(root), answer=Answer.NOT_PROVABLE, blocked_by=root)
 
 
 def _blocks(finding: Finding) -> bool:

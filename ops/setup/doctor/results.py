@@ -13,7 +13,7 @@ from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
 from ops.github import actions, client, comments
 from ops.render import collapse_blank_lines, load_templates, to_one_line
-from ops.setup.doctor.check import Answer
+from ops.setup.doctor.check import Answer, describe_blocked
 from ops.setup.doctor.examination import CHECKS, CheckResult
 
 HEADINGS = {Answer.WRONG: "wrong", Answer.NOT_PROVABLE: "not provable here", Answer.RIGHT: "right"}
@@ -107,8 +107,9 @@ def write_results(results: Iterable[CheckResult], github_environment: str, envir
         else each
         for each in results
     ]
+    short = [replace(each, text="") if each.text == describe_blocked(each.blocked_by) else each for each in named]
     rows = [
-        {name: value[:MAX_TEXT] for name, value in each.to_json().items() if name in SENT and value} for each in named
+        {name: value[:MAX_TEXT] for name, value in each.to_json().items() if name in SENT and value} for each in short
     ]
     actions.write_outputs(environ, {OUTPUT: json.dumps(rows, separators=(",", ":"))})
 
@@ -138,6 +139,7 @@ def _of_job(name: str, job: Mapping[str, Any]) -> Iterator[CheckResult]:
     for sent in json.loads(output):
         row = {**dict.fromkeys(SENT, ""), **sent}
         check = known[row["id"]]
+        row["text"] = row["text"] or (describe_blocked(row["blocked_by"]) if row["blocked_by"] else "")
         yield CheckResult.from_json({**row, "question": check.question, "why": check.why})
 
 
