@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from tests.support import plain_yaml
 from tests.support.workflows import generated
 
-SUBJECTS = ROOT / ".github/scripts/commit_subjects.py"
+SUBJECTS = ROOT / ".ci/commit_subjects.py"
 LONG = "pages: " + "x" * 66
 
 

@@ -1,7 +1,7 @@
 """Check commit subjects: at most 72 characters except in a revert, and no merge or fixup commits.
 
-    python3 .github/scripts/commit_subjects.py --message FILE     a Git hook: the message that is about to be committed
-    python3 .github/scripts/commit_subjects.py BASE..HEAD         the commits of a pull request
+    python3 .ci/commit_subjects.py --message FILE     a Git hook: the message that is about to be committed
+    python3 .ci/commit_subjects.py BASE..HEAD         the commits of a pull request
 
 Needs Git and Python 3.9 or newer, nothing else. Exits with 1 and one line per problem.
 """
