@@ -4,7 +4,6 @@ While a run plans, the client sends only requests that API methods declare with 
 write. GraphQL is used only for analytics, which has no mutations. SQL is checked to only read.
 """
 
-import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -24,7 +23,7 @@ from ops.cloudflare.response import (
     unexpected_shape,
     without_account,
 )
-from ops.core.bounded_http import open_client, read_answer
+from ops.core.bounded_http import open_client, read_answer, ssl_context
 from ops.core.client_guards import WriteGuard, is_loopback
 from ops.core.clock import Clock
 from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearWrite
@@ -42,8 +41,6 @@ RETRY_DELAYS = (0.2, 0.5, 1.0)
 RETRY_BUDGET = 20.0
 """Seconds that a read may take with all retries; a Retry-After beyond it ends the read."""
 MAX_PAGES = 100
-_ssl_context = functools.cache(httpx.create_ssl_context)
-"""Certificates are loaded once in a process: it takes 6 ms."""
 
 Decoder = Callable[[str, str, int, Mapping[str, str], bytes], CloudflareResponse]
 F = TypeVar("F", bound=Callable[..., object])
@@ -135,7 +132,7 @@ class CloudflareClient(WriteGuard):
         self._http = open_client(
             timeout=TIMEOUT,
             limits=limits,
-            verify=_ssl_context(verify=is_secure, trust_env=trust),
+            verify=ssl_context(verify=is_secure, trust_env=trust),
             trust_env=trust,
             auth=self._sign,
             transport=self._transport,

@@ -111,10 +111,18 @@ def judge_records(
     Comments and their edits are read in parallel, then their workflow runs and authors. Raises ProviderError if the
     comments cannot be read.
     """
-    repository = issue.repository
+    repository, number = _place_of(issue)
     with provider_errors():
-        found, history = run_parallel_mixed(_reads(repository, issue, issue.number))
+        found, history = run_parallel_mixed(_reads(repository, issue, number))
         return judge_comments(repository, rules, [each for each in found if matches(each[1])], history)
+
+
+def _place_of(issue: "Issue") -> "tuple[Repository, int]":
+    """Return repository and number of an issue by its URL. PyGithub would read the issue for them first."""
+    from github.Repository import Repository
+
+    base, _, number = issue.url.rpartition("/issues/")
+    return Repository(issue.requester, url=base), int(number)
 
 
 def _reads(repository: "Repository", issue: "Issue", number: int) -> list[Callable[[], Any]]:
@@ -171,7 +179,7 @@ def keep_acting(issue: "Issue", judged: Iterable[JudgedRecord]) -> list[JudgedRe
     """Return those of the judged records that `acting_records` returns. Raises ProviderError."""
     judged = list(judged)
     with provider_errors():
-        own = own_login(issue.repository) if any(each.trust == Trust.LAPTOP for each in judged) else ""
+        own = own_login(_place_of(issue)[0]) if any(each.trust == Trust.LAPTOP for each in judged) else ""
     return [each for each in judged if each.trust == Trust.OURS or (each.trust == Trust.LAPTOP and each.author == own)]
 
 

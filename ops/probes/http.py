@@ -5,7 +5,6 @@ the run that stored the maintenance text; an application that turned on its own 
 (docs/reference/runtime-contract.md).
 """
 
-import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from ops.core.bounded_http import PROBE_AGENT, open_client, read_answer
+from ops.core.bounded_http import PROBE_AGENT, open_client, read_answer, ssl_context
 from ops.core.threads import CallTracker, run_in_batches
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import pattern
@@ -114,8 +113,6 @@ MAX_SECONDS, CONNECT_SECONDS = 10.0, 3.0
 TIMEOUT = httpx.Timeout(MAX_SECONDS, connect=CONNECT_SECONDS)
 NO_HEADERS: Mapping[str, str] = {}
 MAX_BYTES = 1_000_000
-_ssl_context = functools.cache(httpx.create_ssl_context)
-"""Certificates are loaded once in a process: it takes 6 ms."""
 MAX_TEXT_LENGTH = 80
 """Characters of a found value in an assertion."""
 
@@ -135,7 +132,7 @@ class ProbeClient:
         self.edge_url = edge_url
         self._headers_by_origin = headers_by_origin
         trust = edge_url is None
-        verify = _ssl_context(verify=trust, trust_env=trust)
+        verify = ssl_context(verify=trust, trust_env=trust)
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))  # a cookie may pin a version
         self._http = open_client(
             timeout=TIMEOUT, verify=verify, trust_env=trust, follow_redirects=False, cookies=no_cookies

@@ -56,7 +56,7 @@ SWAPS: dict[str, Callable[[Desk], None]] = {
 
 NEVER = {"another request", "blank comments", "a closed incident"}
 """Swaps after which nothing may be restored."""
-READS = 14
+READS = 13
 """Requests to GitHub of gate and acting job until the use of the approval is recorded."""
 
 
