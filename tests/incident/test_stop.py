@@ -111,14 +111,19 @@ def test_command_that_may_not_or_cannot_stop_changes_nothing(
 
 
 def test_hostile_reason_stays_text(staffed: Shop) -> None:
-    number = stop(staffed, reason=f"@acme/all #1 `x` <!-- ops:{'y' * 400}")
+    """It is the title of an issue, which the run and the comments of others repeat."""
+    hub = staffed.world.sandbox.github
+    incident = hub.open_issue("Carts are empty", "", ["incident"], "mai")
+    number = stop(staffed, reason=f"@dora #{incident} `x` <!-- ops:{'y' * 400}")
 
-    issue = staffed.world.sandbox.github.issue(number)
-    assert len(issue.title) <= 256
-    assert not [each for each in issue.events if each.event == "mentioned"]
     refused = recover(staffed)
     assert (refused.code, refused.result["reason"]) == (3, "stopped")
     assert "\n" not in refused.result["message"]
+    assert recover(staffed, "--override-stop", "--incident", str(incident)).code == 0
+
+    assert len(hub.issue(number).title) <= 256
+    reached = [each.event for name in (number, incident) for each in hub.issue(name).events]
+    assert not {"mentioned", "cross-referenced"} & {*reached}
 
 
 def test_run_without_terminal_needs_the_option(staffed: Shop) -> None:
