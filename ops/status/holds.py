@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ops.app.session import Session
+from ops.cloudflare.types.workers import WorkerDeployment
 from ops.core.clock import parse_utc
 from ops.core.errors import OpsError
 from ops.core.next_step import build_command
@@ -34,13 +35,22 @@ class ReadHolds:
     """What is unknown, and why: the token may lack a right that nothing else of `ops status` needs."""
 
 
-def read_all_holds(session: Session, environ: Mapping[str, str], redactor: Redactor, program: str) -> ReadHolds:
-    """Return the holds of an environment. Nothing that fails is an error."""
+def read_all_holds(
+    session: Session,
+    newest: Mapping[str, Sequence[WorkerDeployment]],
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    program: str,
+) -> ReadHolds:
+    """Return the holds of an environment. Nothing that fails is an error.
+
+    `newest`: service → its newest deployments; a service without them is left out.
+    """
     environment = session.environment
     commits = {
-        each.name: partial(_read_commits, session, each)
+        each.name: partial(_read_commits, session, each, newest[each.name])
         for each in environment.services.values()
-        if each.worker and each.hold_check
+        if each.worker and each.hold_check and newest.get(each.name)
     }
     migrations = {
         name: partial(_read_migrations, session, each.id) for name, each in environment.databases.items() if each.guard
@@ -54,9 +64,9 @@ def read_all_holds(session: Session, environ: Mapping[str, str], redactor: Redac
     return ReadHolds(tuple(held), (*unread_code, *unread_files, *unread_lifts))
 
 
-def _read_commits(session: Session, service: "Service") -> tuple[CommitHold, ...]:
+def _read_commits(session: Session, service: "Service", newest: Sequence[WorkerDeployment]) -> tuple[CommitHold, ...]:
     """Return the holds of a Worker. Raises OpsError, also without a token."""
-    return read_commit_holds(session.workers, service.name, service.worker)
+    return read_commit_holds(session.workers, service.name, service.worker, newest)
 
 
 def _read_migrations(session: Session, database: str) -> tuple[Hold, ...]:

@@ -265,7 +265,8 @@ class EnvironmentStatus:
 def _live_json(each: LiveService) -> dict[str, Any]:
     split = [{"id": name, "percent": percent} for name, percent in each.split]
     times = {name: (at := getattr(each, name)) and format_rfc3339(at) for name in ("since", "guarded_until")}
-    return {**vars(each), "split": split, **times, "rollback": each.rollback and each.rollback.to_json()}
+    facts = {name: value for name, value in vars(each).items() if name != "deployments"}
+    return {**facts, "split": split, **times, "rollback": each.rollback and each.rollback.to_json()}
 
 
 def _switch_json(each: SwitchState) -> dict[str, Any]:
@@ -284,9 +285,11 @@ def environment_status(
     config = load_config(config_path, environ, redactor)
     with ExitStack() as ending:
         session, program = Session(config.environment(name), environ, ending), program_name(environ)
-        reading = start_call(lambda: read_all_holds(session, environ, redactor, program))
-        read, holds = read_status(session, program), reading.result()
-        read = replace(read, holds=holds.held, unread_holds=holds.unread)
+        read = read_status(session, program)
+        newest = {each.service: each.deployments for each in read.live}
+        holds = read_all_holds(session, newest, environ, redactor, program)
+        live = tuple(replace(each, deployments=()) for each in read.live)
+        read = replace(read, live=live, holds=holds.held, unread_holds=holds.unread)
         limits = tuple(name_incidents(read.limits, config_path.with_name(LIMITS_FILE)))
         status: EnvironmentStatus = redactor.redact_value(replace(read, limits=limits))
         return status

@@ -58,9 +58,14 @@ class CommitFinder:
         return ""
 
 
-def read_commit_holds(workers: "WorkersApi", service: str, worker: str) -> tuple[CommitHold, ...]:
-    """Return the holds of a Worker, newest first. It reads versions only if a mark blames one. Raises ProviderError."""
-    deployments = {each.id: each for each in workers.list_deployments(worker)}
+def read_commit_holds(
+    workers: "WorkersApi", service: str, worker: str, newest: Sequence[WorkerDeployment] = ()
+) -> tuple[CommitHold, ...]:
+    """Return the holds of a Worker, newest first. It reads versions only if a mark blames one. Raises ProviderError.
+
+    `newest`: the first page of its deployments (default: it is read).
+    """
+    deployments = {each.id: each for each in newest or workers.list_deployments(worker)}
     for page in range(2, PAGES + 1):
         older = {each.id: each for each in workers.list_deployments(worker, page=page) if each.id not in deployments}
         if not older:
