@@ -98,7 +98,7 @@ class Guards:
         guard, clock = self._guard(result.service), self._session.clock
         service, until = self._session.environment.service(result.service), clock.now() + WITHIN
         while True:
-            seen = read_second_source(self._session, service, result.state)
+            seen = read_second_source(self._session, service, result.state, result.deployment.versions)
             result = replace(result, deployment=guard.look_again(result.deployment))
             if seen.is_shown or result.is_replaced or clock.now() >= until:
                 is_healthy = seen.is_shown and guard.is_healthy_now(result.deployment)

@@ -4,7 +4,7 @@ The probes of a watch have one runner and one network, so they are one source. W
 Our own requests are left out: of a host by their user agent; of a Worker by their greatest number.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -47,15 +47,21 @@ class SecondSource:
     """Whether they show it."""
 
 
-def read_second_source(session: Session, service: "Service", state: WatchState) -> SecondSource:
+def read_second_source(
+    session: Session, service: "Service", state: WatchState, versions: Collection[str] = ()
+) -> SecondSource:
     """Read the failures of the host and of the Worker since the start of the watch; what cannot be read shows nothing.
 
-    Both have limits for an unknown share before the bad deployment, because only a plain failure may start a step.
+    `versions`: those of the Worker that count (default: all). Both have limits for an unknown share before the bad
+    deployment, because only a plain failure may start a step.
     """
     now = session.clock.now()
     period = Period(state.started_at, max(now, state.started_at + timedelta(seconds=1)))
     said = []
-    for name, read in (("host", _count_host), ("Worker", partial(_count_worker, interval=state.interval))):
+    for name, read in (
+        ("host", _count_host),
+        ("Worker", partial(_count_worker, interval=state.interval, versions=versions)),
+    ):
         try:
             subject, counts = read(session, service, period)
         except (ProviderError, ConfigError) as error:
@@ -108,11 +114,13 @@ def _count_minutes(rows: "Iterable[HostMinute]") -> Iterator[Count]:
 
 
 def _count_worker(
-    session: Session, service: "Service", period: Period, *, interval: timedelta
+    session: Session, service: "Service", period: Period, *, interval: timedelta, versions: Collection[str]
 ) -> tuple[str, list[Count]]:
     """Return the Worker, and per complete minute the samples beyond our own requests, which may all have failed.
 
-    `interval`: from round to round. Raises ProviderError; ConfigError if the number of our own requests is unknown.
+    `interval`: from round to round; `versions`: those that count, all if empty.
+
+    Raises ProviderError; ConfigError if the number of our own requests is unknown.
     """
     own = _most_requests(session, service, interval)
     traffic = records.read_worker_traffic(
@@ -124,11 +132,12 @@ def _count_worker(
         history=timedelta(0),
         timeout=QUERY_TIMEOUT,
     )
-    starts = sorted({row.start for row in traffic.minutes if row.start < traffic.complete_until})
+    minutes = [row for row in traffic.minutes if not versions or row.version in versions]
+    starts = sorted({row.start for row in minutes if row.start < traffic.complete_until})
 
     def counts() -> Iterator[Count]:
         for start in starts:
-            rows = [row for row in traffic.minutes if row.start == start]
+            rows = [row for row in minutes if row.start == start]
             total, failed = (sum(getattr(row, name) for row in rows) for name in ("samples", "failed_samples"))
             yield Count(start, max(0.0, total - own), max(0.0, failed - own))
 

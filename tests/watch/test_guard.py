@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -129,6 +130,41 @@ def test_rate_as_before_is_no_fault_of_the_deployment(shop: Shop) -> None:
     done = guard(shop, "--for", "30m")
 
     assert (done.code, done.result["reason"]) == (0, "good_deployment"), done.result
+
+
+@pytest.mark.parametrize(("failed", "reason"), [(0, "good_deployment"), (1, "no_evidence")])
+def test_few_requests_never_make_a_deployment_bad(shop: Shop, failed: int, reason: str) -> None:
+    """A request every 20 seconds: without a failure the probes decide, and with one nothing shows a share below 1 %."""
+    version = release(shop, "new")
+    at_pauses(
+        shop, {pause: partial(count, shop, version, 1, failed=failed * (pause == 16)) for pause in range(2, 60, 2)}
+    )
+
+    done = guard(shop)
+
+    assert (done.code, done.result["reason"]) == (8 * failed, reason), done.result
+    assert shop.world.sandbox.github.issues == []
+
+
+def test_only_the_new_version_of_a_gradual_deployment_is_judged(shop: Shop) -> None:
+    """Nine of ten answers come from the version before, and say nothing about the new one."""
+    sandbox = shop.world.sandbox
+    new = sandbox.upload(WORKER, code="new", behaviour=answering(500), author="mai@shop.example")
+    sandbox.deploy(WORKER, {shop.good: 90, new: 10}, author="mai@shop.example")
+
+    def send() -> None:
+        count(shop, shop.good, 90)
+        count(shop, new, 10, failed=8 if new in shop.live else 0)
+
+    sandbox.clock.on_sleep = send
+
+    done = guard(
+        shop, "--on-bad", "rollback", SHOP_TOKEN=sandbox.add_token("writes", [*RIGHTS, "Workers Scripts Write"])
+    )
+
+    assert (done.code, done.result["versions"], done.result["incident"]) == (6, [new], 1), done.result
+    assert {*done.result["rounds"]} <= {*".iu"}
+    assert (done.result["rollback"]["decision"], shop.live) == ("healthy_as_before", {shop.good: 100}), done.result
 
 
 def test_no_data_is_no_success(shop: Shop) -> None:
