@@ -138,7 +138,7 @@ def test_later_job_is_not_the_one_that_recovered(night: Night, releases: Release
     night.world.verify_three_rounds()
     assert night.recover().code == 0
     late = NOW + timedelta(minutes=13)
-    for job in ("next-approve-prod", "next-recovery-prod", "tell-later"):
+    for job in ("wait", "end-security-prod", "next-approve-prod", "next-recovery-prod", "tell-later"):
         name = f"{caller}{job}"
         night.github.add_job(night.github.runs[-1].id, name, created_at=late, started_at=late, status="in_progress")
 
