@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from ops.app.configuration import read_config
-from ops.app.registry import load_runbook
+from ops.app.registry import DIRECT, DIRECT_RUNBOOK, load_runbook
 from ops.engine.runbook import Runbook, job_parameters
 from ops.switches.steps import SwitchRunbook
 from tests.conftest import REFERENCE, Outcome
 from tests.gate.support import Job
 from tests.support.scenarios import SECRETS, Given, arguments, cases, options_of, reference_world, shipped
 
-PLACE = read_config(REFERENCE / "ops.yml")[0].environment("production")
+CONFIG = read_config(REFERENCE / "ops.yml", labels=None)[0]
+PLACE = CONFIG.environment("production")
 
 
 def offered_params(runbook: Runbook[Any]) -> Iterator[Any]:
@@ -28,14 +29,14 @@ def offered_params(runbook: Runbook[Any]) -> Iterator[Any]:
         yield replace(runbook.example, **dict(zip(choices, values, strict=True)))
 
 
-def press(job: Job, runbook: Runbook[Any], params: Any, **more: str) -> Outcome:
+def press(job: Job, runbook: Runbook[Any], params: Any, *, file: str = "", **more: str) -> Outcome:
     """Press the button of the runbook with these parameters."""
     known = {each.name for each in job_parameters(runbook.params)}
     given = {name: value for name, value in vars(params).items() if name in known and value not in ("", (), False)}
     inputs = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in given.items()}
     inputs |= {"environment": "production", "incident": str(job.incident), **more}
     button = "on:\n  workflow_dispatch:\n    inputs: {" + ", ".join(f"{name}: {{}}" for name in inputs) + "}\n"
-    file = f"{runbook.name}.yml"
+    file = file or f"{runbook.name}.yml"
     job.github.add_commit("Add the button", "alice", files={f".github/workflows/{file}": button})
     run = job.github.dispatch(
         file, {name: value.lower() if value == "True" else value for name, value in inputs.items()}, by="alice"
@@ -72,3 +73,20 @@ def test_request_passes_a_stop_only_if_it_ends_a_state(stopped: Job, name: str) 
         stopped.world.sandbox.requests.clear()
         stopped.world.ops(name, *arguments(params, options_of(name)), *where, "--yes", "--json", **SECRETS)
         assert stopped.world.writes() == [], params
+
+
+def test_each_label_is_judged_as_its_button(stopped: Job) -> None:
+    """Also the button that calls no other file."""
+    answers = {}
+    for name, label in CONFIG.labels.items():
+        runbook = load_runbook(label.runbook)
+        stopped.gate(stopped.label("alice", name))
+        by_label = stopped.outputs["reason"]
+        press(stopped, runbook, runbook.params(**label.params))
+        answers[name] = (by_label, stopped.outputs["reason"])
+
+    assert {name for name, (by_label, by_button) in answers.items() if by_label != by_button} == set()
+    assert {by_label for by_label, _ in answers.values()} == {"", "stopped"}
+    rollback = load_runbook(DIRECT_RUNBOOK)
+    press(stopped, rollback, rollback.example, file=f"{DIRECT_RUNBOOK}{DIRECT}.yml")
+    assert stopped.outputs["reason"] == "stopped"
