@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.core.clock import format_utc
-from ops.core.errors import ProviderError, Reason
+from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.names import RESUME_LABEL, STOP_LABEL, STOPPED_LABEL, quote_name
 from ops.core.responders import ResponderList, describe_permitted
 from ops.core.threads import run_parallel, start_call
@@ -151,16 +151,23 @@ def _counts(repository: "Repository", actor: Any, lists: Sequence[ResponderList]
 def save_stop(repository: "Repository", number: int, lists: Sequence[ResponderList], now: datetime) -> Stop:
     """Put the label on the issue as a new event, so that the stop lasts its whole period, and return the stop.
 
-    The first stop also creates the labels of the repository; a failure of that is no error. Raises ProviderError, also
-    if the event of our own token does not count.
+    The first stop also creates the labels of the repository; a failure of that is no error.
+
+    Raises:
+        Refused: the issue is closed, or is a pull request, where no stop is in effect. Nothing was changed.
+        ProviderError: GitHub failed, or the event of our own token does not count.
     """
+    with provider_errors():
+        issue = read_json(repository, f"/issues/{number}")
+    if issue["state"] != "open" or issue.get("pull_request") is not None:
+        what = "a pull request" if issue.get("pull_request") is not None else "closed"
+        hint = "Stop recoveries on an open issue, or on a new one: `ops stop --reason TEXT`."
+        raise Refused(f"#{number} is {what}: a stop there has no effect", reason=Reason.INCIDENT_CLOSED, hint=hint)
     with suppress(ProviderError), provider_errors():
         sync_labels(repository, LABELS, lambda _: None)
     remove_label(repository, number, STOPPED_LABEL)
     with write_errors():
         repository.get_issue(number).add_to_labels(STOPPED_LABEL)
-    with provider_errors():
-        issue = read_json(repository, f"/issues/{number}")
     stop = _read_stop(repository, issue, lists, now)
     if stop is None:
         text = f"GitHub does not show that #{number} got the label {STOPPED_LABEL} by somebody who may stop recoveries"

@@ -89,6 +89,23 @@ def test_stop_on_an_incident_opens_no_issue(staffed: Shop) -> None:
     assert {label.name for label in hub.issue(incident).labels} == {"incident", "ops:stopped"}
 
 
+@pytest.mark.parametrize("kind", ["closed issue", "pull request"])
+def test_stop_where_it_would_have_no_effect_is_refused(staffed: Shop, kind: str) -> None:
+    hub = staffed.world.sandbox.github
+    if kind == "closed issue":
+        number = hub.open_issue("Carts are empty", "", ["incident"], "mai")
+        hub.close(number, "mai")
+    else:
+        hub.add_commit("Add a file", "mai", branch="work", files={"a.txt": "a"})
+        number = hub.open_pull("Add a file", head="work", author="mai")
+
+    done = ops(staffed, "stop", "--reason", "wait", "--incident", str(number))
+
+    assert (done.code, done.out) == (3, ""), done.err
+    assert f"#{number}" in done.err
+    assert "ops:stopped" not in {label.name for label in hub.issue(number).labels}
+
+
 @pytest.mark.parametrize(
     ("arguments", "by", "code"),
     [
