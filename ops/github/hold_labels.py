@@ -13,7 +13,7 @@ from ops.core.errors import Reason, Refused
 from ops.core.hold_lift import LIFTED, HoldLift
 from ops.github.client import newest_first, provider_errors, read_json, write_errors
 from ops.github.comments import BOT, own_login
-from ops.github.triggers import delete_label
+from ops.github.triggers import remove_label
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -53,8 +53,9 @@ class HoldLabels(WriteGuard):
             repository.requester.requestJsonAndCheck("POST", path, input={"labels": [label]})
 
     def remove_lift(self, incident: int) -> None:
+        """Remove the label, unless another run has done it."""
         self._require_writing()
-        delete_label(self._open(), incident, LIFTED)
+        remove_label(self._open(), incident, LIFTED)
 
     def _require_writing(self) -> None:
         if not self._may_write:

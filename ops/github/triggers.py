@@ -34,10 +34,10 @@ def remove_label(repository: "Repository", number: int, label: str) -> bool:
     Raises ProviderError if the label may still be there.
     """
     try:
-        delete_label(repository, number, label)
+        _delete_label(repository, number, label)
     except UnclearWrite:
         if _has_label(repository, number, label):
-            delete_label(repository, number, label)
+            _delete_label(repository, number, label)
     except ProviderError:
         if _has_label(repository, number, label):
             raise
@@ -45,8 +45,7 @@ def remove_label(repository: "Repository", number: int, label: str) -> bool:
     return True
 
 
-def delete_label(repository: "Repository", number: int, label: str) -> None:
-    """Remove a label with one request. Raises UnclearWrite and ProviderError, also if the label is not there."""
+def _delete_label(repository: "Repository", number: int, label: str) -> None:
     # PyGithub's own method does not quote a slash in the label's name.
     path = f"/issues/{number}/labels/{quote(label, safe='')}"
     with write_errors():
