@@ -2,19 +2,18 @@
 
     ./run benchmarks.label [--rounds N] [--before COMMIT] [--folder FOLDER]
 
-Measures from the label to the answered write and to the verified recovery, the steps of setup and gate, and the
-processor time of all jobs. All sides run alternately in the local runner of this checkout, on a local Cloudflare and
-GitHub; an older commit runs with its own files, tool and setup. A ratio is the median of those of each round, so that
-it holds on a busy machine. A first uncounted run caches the wheels and compiled modules. GitHub's time to start a job
-is not included. Each round also times the current workflows without these caches, as a runner of GitHub starts: setup
-and gate, and the workflow ops-check, which is the whole CI of a team that uses them.
+Measures from the label to the answered write and to the verified recovery, and the steps of setup and gate. All sides
+run alternately in the local runner of this checkout, on a local Cloudflare and GitHub; an older commit runs with its
+own files, tool and setup. A ratio is the median of those of each round, so that it holds on a busy machine. A first
+uncounted run caches the wheels and compiled modules. GitHub's time to start a job is not included. Each round also
+times the current workflows without these caches, as a runner of GitHub starts: setup and gate, and the workflow
+ops-check, which is the whole CI of a team that uses them.
 
 The runner's folders are in memory if there is room. On a disk, act takes up to 2 s to copy a checkout in each job.
 """
 
 import io
 import re
-import resource
 import shutil
 import statistics
 import subprocess
@@ -46,7 +45,6 @@ TARGETS = {
     "answered write": (FIRST, 0.48),
     "verified": (FIRST, 0.7),
     "set-up and gate": (LATER, 0.75),
-    "processor time": (LATER, 0.9),
 }
 """Figure → older commit, and the target of the ratio to it."""
 GATE = ("gate: Set up ops", "gate: Check the request and the requester's permission")
@@ -147,25 +145,18 @@ def measured(files: Mapping[str, bytes], cache: Path) -> tuple[dict[str, float],
         with Runner(
             hub, environ, pip_cache=cache, on_line=lambda _, text: note("verified") if "RECOVERED" in text else None
         ) as runner:
-            began, spent = time.perf_counter(), processor_seconds()
+            began = time.perf_counter()
             hub.label(number, LABEL, "alice")
             runner.wait()
-            spent = processor_seconds() - spent
             log = runner.log(hub.runs[-1].id)
         if hub.runs[-1].conclusion != "success" or len(moments) != 2:
             raise SystemExit("\n".join(log))
         ran = [job for job in hub.runs[-1].jobs if job.conclusion == "success"]
     steps = dict(steps_of("\n".join(log), ran))
-    figures = {moment: at - began for moment, at in moments.items()} | {"processor time": spent}
+    figures = {moment: at - began for moment, at in moments.items()}
     if steps.keys() >= {*GATE}:
         figures["set-up and gate"] = sum(steps[step] for step in GATE)
     return steps, figures
-
-
-def processor_seconds() -> float:
-    """Return the processor time of the jobs that have ended, with the programs that they waited for."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def checked(files: Mapping[str, bytes], cache: Path) -> float:
