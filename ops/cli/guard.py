@@ -20,7 +20,7 @@ from ops.cli.options import (
 )
 from ops.cli.output import annotate, echo, echo_json, one_line, show_headline
 from ops.core.clock import parse_duration
-from ops.core.errors import ConfigError, OpsError, most_urgent_exit_code, page_of
+from ops.core.errors import ConfigError, OpsError, UnclearWrite, most_urgent_exit_code, page_of
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.github import actions
@@ -230,8 +230,11 @@ class GuardEnd:
         try:
             opened = open_guard_incident(result, self.config, self.environ, self.redactor, job=job)
         except OpsError as error:
+            is_unclear = isinstance(error, UnclearWrite)
+            what = "It is not known whether an incident was opened" if is_unclear else "No incident was opened"
+            how = "If there is none, open it" if is_unclear else "Open it"
             link = prefilled_link(result, self.environ, self.redactor, job=job)
-            self._note(f"No incident was opened: {error.message}. {f'Open it: {link}' if link else error.hint}")
+            self._note(f"{what}: {error.message}. {f'{how}: {link}' if link else error.hint}")
             return
         self.incident = opened
         state = "opened" if opened.is_new else "closed by a person" if opened.is_closed else "open already"

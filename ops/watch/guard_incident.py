@@ -5,17 +5,19 @@ owner of this token, or of a person with write access.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops.app.configuration import load_config, published_prefix
 from ops.app.menu import build_menu
+from ops.core.errors import OpsError, ProviderError, UnclearWrite
 from ops.core.redaction import Redactor
 from ops.core.run_record import RunRecord, embed_record
 from ops.github.actions import job_number, repository_page
-from ops.github.client import CHECK_HINT, connect, provider_errors
-from ops.github.issues import close_duplicate, find_recorded_incidents, open_incident
+from ops.github.client import CHECK_HINT, connect, provider_errors, write_errors
+from ops.github.issues import close_duplicate, find_recorded_incidents, open_incident, save_menu
 from ops.publish.chat import post_message
 from ops.publish.comment import render_incident
 from ops.watch.guard import GuardResult
@@ -59,7 +61,8 @@ def open_guard_incident(
 
     Raises:
         ConfigError: no token, or no repository.
-        ProviderError: GitHub failed or refused.
+        UnclearWrite: GitHub gave no answer, and shows no incident now: it may be open.
+        ProviderError: GitHub failed or refused, and none is open.
     """
     config, repository = load_config(config_path, environ, redactor), connect(environ, redactor)
     if known := find_guard_incident(repository, result):
@@ -71,16 +74,32 @@ def open_guard_incident(
     def menu(number: str) -> str:
         return build_menu(config, program, number, page).render([result.service])
 
-    with provider_errors(CHECK_HINT):
-        opened = open_incident(
-            repository, redactor.redact_text(incident_title(result)), lambda _: body, menu, [SEVERITY]
-        )
-        first = find_guard_incident(repository, result)
-        if first is not None and first.number < opened.number:
-            close_duplicate(repository, opened.number, first.number)
+    title = redactor.redact_text(incident_title(result))
+    try:
+        with write_errors(CHECK_HINT):
+            opened = open_incident(repository, title, lambda _: body, menu, [SEVERITY])
+    except UnclearWrite:
+        found = _find_or_none(repository, result)
+        if found is None:
+            raise
+        with suppress(OpsError), provider_errors():
+            save_menu(repository, found.number, menu(str(found.number)))
+    else:
+        found = GuardIncident(opened.number, opened.url)
+        first = _find_or_none(repository, result)
+        if first is not None and first.number < found.number:
+            with suppress(ProviderError), provider_errors():
+                close_duplicate(repository, found.number, first.number)
             return first
-    post_message(environ, config.notify, redactor.redact_text(headline(result)), opened.number)
-    return GuardIncident(opened.number, opened.url, is_new=True)
+    post_message(environ, config.notify, redactor.redact_text(headline(result)), found.number)
+    return replace(found, is_new=True)
+
+
+def _find_or_none(repository: "Repository", result: GuardResult) -> GuardIncident | None:
+    """Return the oldest incident of the deployment; None also if GitHub does not show it now."""
+    with suppress(ProviderError):
+        return find_guard_incident(repository, result)
+    return None
 
 
 def incident_body(result: GuardResult, redactor: Redactor, *, job: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from functools import partial
 from typing import Any
 
 import pytest
@@ -259,6 +260,27 @@ def test_bad_deployment_fails_the_job_although_no_incident_can_be_opened(shop: S
     assert (done.code, done.result["reason"], done.result["incident"]) == (6, "bad_deployment", None)
     (said,) = done.result["actions"]
     assert "/acme/operations/issues/new?labels=incident&title=Bad+deployment" in said
+    assert ("not known" in said) == (fault == "down")
+
+
+def test_incident_is_found_after_a_lost_answer(shop: Shop) -> None:
+    release(shop, "new", 500)
+    shop.world.sandbox.github.fault(method="POST", path="/repos/*/*/issues", lost="after")
+
+    done = guard(shop)
+
+    assert done.result["incident"] == 1, done.result
+    (issue,) = shop.world.sandbox.github.issues
+    assert [each for each in issue.comments if "rollback-worker" in each.body], "the recovery menu"
+
+
+def test_incident_counts_as_opened_if_github_fails_right_after(shop: Shop) -> None:
+    release(shop, "new", 500)
+    hub = shop.world.sandbox.github
+    fail = partial(hub.fault, path="/repos/**", status=503, times=None)
+    hub.faults.add(Fault(method="POST", path="/repos/*/*/issues", is_prompt=True, after=fail))
+
+    assert guard(shop).result["incident"] == 1
 
 
 def test_job_of_the_application_opens_the_incident_in_the_operations_repository(shop: Shop) -> None:
