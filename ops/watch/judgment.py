@@ -165,6 +165,8 @@ def _judge_version(state: WatchState, version: str, live: LiveVersions, traffic:
         and state.started_at + MINUTE <= row.start < min(traffic.complete_until, state.until)
     ]
     limits = limits_after(count_before(traffic, live), RATES, LEAST_RATE)
+    if live.predecessors:  # a version that mends a bad one is not good because it fails less
+        limits = replace(limits, good=min(limits.good, RATES.bad))
     judged = judge_share(counts, limits, settled_at=state.started_at + SETTLED, tests=max(1, len(live.versions)))
     unit = "requests" if traffic.sample_interval == 1 else "sampled requests"
     return Metric(f"requests to {short_id(version)}", unit, judged)

@@ -168,6 +168,17 @@ def test_only_the_new_version_of_a_gradual_deployment_is_judged(shop: Shop) -> N
     assert (done.result["rollback"]["decision"], shop.live) == ("healthy_as_before", {shop.good: 100}), done.result
 
 
+def test_half_of_the_failures_of_a_bad_version_is_not_good(shop: Shop) -> None:
+    count(shop, release(shop, "broken"), 400, failed=400)
+    shop.world.sandbox.clock.advance(600)
+    fix = release(shop, "fix")
+    shop.world.sandbox.clock.on_sleep = lambda: count(shop, fix, 50, failed=25)
+
+    done = guard(shop, "--for", "15m")
+
+    assert (done.code, done.result["reason"]) == (8, "no_evidence"), done.result
+
+
 def test_no_data_is_no_success(shop: Shop) -> None:
     release(shop, "new")
     shop.world.edit_config(PROBES, "")
