@@ -36,6 +36,7 @@ LONGEST = timedelta(hours=1)
 """Longest window. Of an older deployment, the figures of this time count."""
 FIRST_ROUND = timedelta(minutes=1) // INTERVAL
 """Number of the first round. Before it, the version before may still answer, and not every answer names its version."""
+PARTIAL = "other versions serve too: rounds count only if each probe names a new version (`version` of an http probe)"
 ROUNDS_PER_MINUTE = timedelta(minutes=1) // INTERVAL
 
 
@@ -61,6 +62,8 @@ class GuardedDeployment:
     """Other versions with traffic before it."""
     replacement: str = ""
     """The newer deployment that is live; empty if this one is."""
+    is_partial: bool = False
+    """Whether other versions serve beside the new ones."""
     is_rolled_back: bool = False
     """Whether the newer deployment went back to versions from before this one."""
 
@@ -216,13 +219,14 @@ class Guard:
         return max(state.due_round(self._clock.now()), FIRST_ROUND)
 
     def _run_probes(self, at: datetime, deployment: GuardedDeployment) -> Verdict:
-        """Run one round. An answer of another version makes it inconclusive."""
+        """Run one round. An answer of another version makes it inconclusive, and in a split one without a version."""
         seen = self._probe(frozenset(deployment.versions))
         self._places |= {*seen.places}
         if seen.verdict != Verdict.HEALTHY and not seen.is_empty:
             bad = tuple(each for each in seen.results if each.verdict != Verdict.HEALTHY)
             self._last_bad = f"last round that was not healthy, {at:%H:%M:%S} UTC: {replace(seen, results=bad).detail}"
-        other = {each.echoed_version for each in seen.results} - {None, "", *deployment.versions}
+        named = {each.echoed_version or "" for each in seen.results}
+        other = named - {*deployment.versions, *([] if deployment.is_partial else [""])}
         return Verdict.INCONCLUSIVE if deployment.versions and other else seen.verdict
 
     def _read_rates(self, state: GuardState) -> None:
@@ -254,6 +258,7 @@ class Guard:
         live = LiveVersions(deployment.versions, predecessors=deployment.predecessors)
         judgment = judge_watch(state, live, self._rates, has_probes=bool(self._service.watched_probes))
         seen_from = f"seen from {join_places(sorted(self._places))} by this runner" if self._places else ""
+        partial = PARTIAL if deployment.is_partial and self._service.watched_probes else ""
         result: GuardResult = self._redactor.redact_value(
             GuardResult(
                 self._service.name,
@@ -263,7 +268,7 @@ class Guard:
                 state,
                 judgment,
                 self._rates,
-                (*judgment.notes, *filter(None, (seen_from, self._last_bad, self._problem))),
+                (*judgment.notes, *filter(None, (partial, seen_from, self._last_bad, self._problem))),
                 decision,
                 reason,
                 self._clock.now() if decision else None,
@@ -373,7 +378,8 @@ def _guarded(deployed: Sequence[Deployed], place: int) -> GuardedDeployment:
     chosen, before = deployed[place], deployed[place + 1].versions if place + 1 < len(deployed) else ()
     new = tuple(each for each in chosen.versions if each not in before) or chosen.versions
     predecessors = tuple(each for each in before if each not in new)
-    return GuardedDeployment(chosen.id, chosen.created_on, chosen.text, new, predecessors)
+    is_partial = new != chosen.versions
+    return GuardedDeployment(chosen.id, chosen.created_on, chosen.text, new, predecessors, is_partial=is_partial)
 
 
 def find_replacement(guarded: GuardedDeployment, deployed: Sequence[Deployed]) -> GuardedDeployment:

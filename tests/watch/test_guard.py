@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from functools import partial
 from typing import Any
 
 import pytest
@@ -200,6 +199,22 @@ def test_answers_of_the_version_before_count_for_nothing(shop: Shop) -> None:
 
     assert (done.code, done.result["reason"]) == (0, "good_deployment"), done.result
     assert {*done.result["rounds"]} == {".", "i", "h"}
+
+
+@pytest.mark.parametrize(("version", "reason"), [("", "no_evidence"), (", version: version", "bad_deployment")])
+def test_answers_without_a_version_count_for_nothing_beside_other_versions(
+    shop: Shop, version: str, reason: str
+) -> None:
+    """Half of the traffic goes to a failing version. A healthy answer without a version may come from the other one."""
+    shop.world.edit_config("status: 200, version: version", f"status: 200{version}")
+    sandbox = shop.world.sandbox
+    canary = sandbox.upload(WORKER, code="canary", behaviour=answering(500), author="mai@shop.example")
+    sandbox.deploy(WORKER, {canary: 50, shop.good: 50}, author="mai@shop.example")
+
+    done = guard(shop)
+
+    assert done.result["reason"] == reason, done.result
+    assert "h" not in done.result["rounds"]
 
 
 @pytest.mark.parametrize(("is_back", "code", "reason"), [(False, 0, "replaced"), (True, 8, "already_stepped_back")])
