@@ -52,6 +52,12 @@ class HoldLabels(WriteGuard):
             path = f"{repository.url}/issues/{incident}/labels"
             repository.requester.requestJsonAndCheck("POST", path, input={"labels": [label]})
 
+    def request(self, incident: int, label: str) -> None:
+        """Add a label that starts a workflow. GitHub starts none for a label that is already there."""
+        self._require_writing()
+        remove_label(self._open(), incident, label)
+        self.add(incident, label)
+
     def remove_lift(self, incident: int) -> None:
         """Remove the label, unless another run has done it."""
         self._require_writing()

@@ -16,6 +16,7 @@ from ops.core.errors import ConfigError, Decision, Reason, Refused
 from ops.core.hold_lift import LIFTED, HoldLift
 from ops.core.names import quote_name
 from ops.core.plan import PlanSection, RunOutcome
+from ops.core.threads import run_parallel
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, Runbook, TokenPermissions, WatchedState, param
 from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step, StepPlan
@@ -75,13 +76,17 @@ class LiftCommitHold(Runbook["LiftCommitHold.Params"]):
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         incident = _require_incident(ctx)
-        holds = [hold for each in _checked_services(ctx.environment) for hold in _read_holds(ctx, each)]
+        services = _checked_services(ctx.environment)
+        holds = [
+            hold for found in run_parallel([partial(_read_holds, ctx, each) for each in services]) for hold in found
+        ]
         mine = [each for each in holds if each.incident == incident]
         others = [each for each in holds if each.incident != incident]
         lift = ctx.github.hold_labels.read_lift(incident) if mine else None
         newest = max((each.since for each in mine), default=None)
         if newest is None or (lift and lift.ends(newest)):
-            return _ending_plan(incident, lift, mine, others)
+            return _ending_plan(incident, lift, mine, others, (each.name for each in services))
+        _check_not_superseded(incident, newest, ctx.request.requested_at)
         wanted = _WantedLift(incident, newest)
         return _lift_plan(ctx, wanted, lift, mine, others)
 
@@ -123,7 +128,11 @@ class _AddLabel(Step):
         return ObservedState(ChangeState.PLANNED, f"the bot has not added {LIFTED} to incident {self.wanted.incident}")
 
     def apply(self, ctx: Context[Any]) -> str:
-        ctx.github.hold_labels.add(self.wanted.incident, self.label)
+        labels = ctx.github.hold_labels
+        if self.label == LIFTED:
+            labels.add(self.wanted.incident, self.label)
+        else:
+            labels.request(self.wanted.incident, self.label)
         return f"added the label {self.label}"
 
 
@@ -141,12 +150,30 @@ def _read_holds(ctx: Context[Any], service: "Service") -> tuple[CommitHold, ...]
     return read_commit_holds(ctx.cloudflare.workers, service.name, service.worker)
 
 
+def _check_not_superseded(incident: int, newest: datetime, requested_at: datetime | None) -> None:
+    """Refuse if a rollback is newer than the request, which may have waited. GitHub's times have whole seconds."""
+    if requested_at is not None and newest.replace(microsecond=0) > requested_at:
+        raise Refused(
+            f"incident {incident} has a rollback at {format_utc(newest)}, after this request "
+            f"({format_utc(requested_at)})",
+            reason=Reason.WORLD_MOVED,
+            hint="Check why it was made. If its commit may be deployed, send the request again.",
+        )
+
+
 def _ending_plan(
-    incident: int, lift: HoldLift | None, mine: Sequence[CommitHold], others: Sequence[CommitHold]
+    incident: int,
+    lift: HoldLift | None,
+    mine: Sequence[CommitHold],
+    others: Sequence[CommitHold],
+    read: Iterable[str],
 ) -> StepPlan:
-    """Return the plan that changes nothing."""
+    """Return the plan that changes nothing. `read`: the services whose deployments were read."""
     at = f" at {format_utc(lift.at)}" if lift else ""
-    text = f"the holds of incident {incident} were lifted{at}" if mine else f"no commit is held by incident {incident}"
+    names = ", ".join(read)
+    text = f"the holds of incident {incident} were lifted{at}"
+    if not mine:
+        text = f"incident {incident} holds no commit of {names}"
     reason = Reason.ALREADY_SET if mine else Reason.NOTHING_LEFT
     ending = RunOutcome(Decision.NOTHING_TO_DO, reason, text)
     return StepPlan(summary=text, sections=_sections((), others), reason=reason, decide=lambda: ending)

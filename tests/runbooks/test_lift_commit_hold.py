@@ -76,6 +76,33 @@ def test_laptop_without_an_answer_of_the_bot_lifts_nothing(operations: Operation
     assert operations.answer()["decision"] == "refused"
 
 
+def test_second_press_of_a_laptop_requests_the_label_again(operations: Operations) -> None:
+    """GitHub starts no workflow for a label that is already there, such as after a broken one."""
+    hub = operations.hub
+    hub.add_token("ghp_alice", "alice", ["issues:write", "metadata:read"])
+    hub.label(operations.incident, LABEL, "zoe")
+
+    operations.lift(GITHUB_TOKEN="ghp_alice")
+
+    added = [each for each in hub.issue(operations.incident).events if each.label and each.label.name == LABEL]
+    assert [each.user.login for each in added if each.event == "labeled"] == ["zoe", "alice"]
+
+
+def test_request_lifts_no_rollback_after_it(operations: Operations) -> None:
+    """The job may have waited for a runner or a reviewer."""
+
+    def roll_back_again() -> None:
+        operations.world.sandbox.clock.advance(600)
+        operations.shop.deploy([{"rollback": "A", "blames": "B", "incident": operations.incident}])
+
+    operations.hub.fault(method="GET", path="/repos/*/*/collaborators/*/permission", after=roll_back_again)
+    refused = operations.by_label()
+
+    assert ended(refused) == (3, "refused", "world_moved"), refused.err
+    assert operations.answer()["decision"] == "refused"
+    assert ended(operations.by_label())[1] == "healthy_as_before"
+
+
 def test_laptop_without_a_label_in_ops_yml_names_the_button(operations: Operations) -> None:
     operations.hub.add_token("ghp_alice", "alice", ["issues:write", "metadata:read"])
     config = operations.world.config
