@@ -224,6 +224,11 @@ class IncidentState:
         return (*held, *(fact.why for fact in self.unknown if fact.what == HELD))
 
     @property
+    def rollback_lines(self) -> list[str]:
+        """Return each rollback that stands, with its environment, and what the next merge does about it."""
+        return [line for name, each in self.rollbacks for line in (f"{name}: {each}", *each.next_merge)]
+
+    @property
     def headline(self) -> str:
         """Return number and state in one sentence."""
         return f"#{self.number} is {self.summary[:1].lower()}{self.summary[1:]}"

@@ -55,7 +55,6 @@ def render_state(state: IncidentState, docs: str = "") -> str:
             unknown=first_of(
                 [shorten(f"{each.what}: {each.why}", MOST_CHARACTERS) for each in state.unknown], MOST_LINES
             ),
-            rollbacks=[line for _, each in state.rollbacks for line in (str(each), *each.next_merge)],
             page=f"{docs}{PAGE}" if docs else "",
         )
     )

@@ -22,7 +22,6 @@ def incident_lines(state: IncidentState) -> Iterator[str]:
         yield f"  held: {item.what}{by}{until}"
     if not state.held:
         yield f"  held: {NOTHING}"
-    for _, rollback in state.rollbacks:
-        yield from (f"  {line}" for line in (str(rollback), *rollback.next_merge))
+    yield from (f"  {line}" for line in state.rollback_lines)
     for fact in state.unknown:
         yield f"  unknown: {fact.what}: {fact.why}"

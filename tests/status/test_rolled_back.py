@@ -98,8 +98,10 @@ def test_incident_and_run_say_what_the_next_merge_does(world: World, is_checked:
     )
     assert world.sandbox.live(WORKER) == {operations.shop.versions["A"]: 100}, rolled.err
 
-    shown = world.ops("incident", "show", str(operations.incident), "--config", str(world.config), "--json", **environ)
+    show = ["incident", "show", str(operations.incident), "--config", str(world.config)]
+    shown = world.ops(*show, "--json", **environ)
     (rollback,) = shown.result["rolled_back"]
+    assert [each for each in world.ops(*show, **environ).out.splitlines() if each.strip().startswith("live: web ")]
 
     assert rollback["environment"] == "live"
     assert (rollback["commit"], rollback["incident"]) == (operations.shop.shas["B"], operations.incident)
