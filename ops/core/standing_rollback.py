@@ -41,8 +41,8 @@ def describe_next_merge(setup: HoldSetup, commit: str, key: str) -> tuple[str, .
     if not commit:
         why = 'the removed version names no commit: deploy with `--tag "$GITHUB_SHA"`'
         return (f"{ships}. `ops hold check` only warns of it, because {why}",)
-    lift = f", or until `ops hold lift --incident {key}` lifts the hold" if key.isdigit() else ""
-    ends = f"until a later commit ends with `Fixes-Incident: {key}`{lift}"
+    lift = f", or `ops hold lift --incident {key}` has lifted the hold" if key.isdigit() else ""
+    ends = f"unless a later commit ends with `Fixes-Incident: {key}`{lift}"
     return (f"`ops hold check` refuses to deploy the removed code{bad}, {ends}",)
 
 
