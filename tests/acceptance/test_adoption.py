@@ -33,6 +33,8 @@ ADMIN = "ghp_admin"
 ACTING = ("Workers Scripts Write", "Workers Routes Write", "Workers KV Storage Write", "Pages Write", "Zone Read")
 PLACES = ("--token-location", "the safe", "--contact", "Dana: +44 20 7946 0000", "--owner", "@acme/on-call")
 MACHINE_SECONDS = 60
+ROLLED_BACK = {"newest-release"}
+"""What doctor finds after a rollback of a Worker, until the next release."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,8 @@ def reports(team: Team, number: int) -> list[Any]:
     return [e.source for e in events if e.source is not None and e.source.find_label("post-incident")]
 
 
-@pytest.mark.parametrize("name", ["blog", "game"])
-def test_team_recovers_by_label(name: str, tmp_path: Path, pip_cache: Path) -> None:
+@pytest.mark.parametrize(("name", "found_after"), [("blog", set()), ("game", ROLLED_BACK)])
+def test_team_recovers_by_label(name: str, found_after: set[str], tmp_path: Path, pip_cache: Path) -> None:
     began = time.monotonic()
     with adopted(TEAMS[name], tmp_path) as (team, laptop):
         is_recovered = TEAMS[name].break_it(team.world.sandbox)
@@ -136,7 +138,7 @@ def test_team_recovers_by_label(name: str, tmp_path: Path, pip_cache: Path) -> N
         number, log = run(team, tmp_path, pip_cache, lambda number: hub.label(number, TEAMS[name].label, "alice"))
 
         assert time.monotonic() - began <= MACHINE_SECONDS
-        assert_adopted(team, laptop, number, log, is_recovered=is_recovered())
+        assert_adopted(team, laptop, number, log, is_recovered=is_recovered(), found_after=found_after)
         ended = conclusions(hub.runs[-1])
         started = {name: end for name, end in ended.items() if end != "skipped"}
         assert started == dict.fromkeys(("gate", "recovery-production", "report", "watch"), "success"), log
@@ -159,11 +161,13 @@ def test_team_recovers_by_button(tmp_path: Path, pip_cache: Path) -> None:
 
         assert time.monotonic() - started <= MACHINE_SECONDS
         assert conclusions(hub.runs[-1])["watch"] == "success", log
-        assert_adopted(team, laptop, number, log, is_recovered=is_recovered())
+        assert_adopted(team, laptop, number, log, is_recovered=is_recovered(), found_after=ROLLED_BACK)
 
 
-def assert_adopted(team: Team, laptop: Mapping[str, str | None], number: int, log: str, *, is_recovered: bool) -> None:
+def assert_adopted(
+    team: Team, laptop: Mapping[str, str | None], number: int, log: str, *, is_recovered: bool, found_after: set[str]
+) -> None:
     assert is_recovered, log
     assert len(reports(team, number)) == 1
-    assert wrong(team, laptop) == set()
+    assert wrong(team, laptop) == found_after
     assert team.world.sandbox.github.unknown_requests == []

@@ -39,7 +39,7 @@ INDEX_BUDGET, ARCHIVE_BUDGET = 30.0, 20.0
 """Seconds for everything from that source."""
 TRIES = 2
 AT_ONCE = 16
-"""Downloads. With all wheels of a job at once, none waits for the round trips of another."""
+"""Downloads at the same time."""
 LARGEST = 300_000_000
 MANYLINUX = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 """Older names of platforms, by the glibc that they need: peps.python.org/pep-0600"""
