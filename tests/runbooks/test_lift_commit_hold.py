@@ -17,7 +17,9 @@ def operations(world: World) -> Operations:
 
 @pytest.mark.parametrize("way", ["by_label", "by_button", "lift"])
 def test_responder_lifts_the_hold_until_the_next_rollback(operations: Operations, way: str) -> None:
-    assert operations.answer()["decision"] == "refused"
+    refused = operations.answer()
+    assert refused["decision"] == "refused"
+    assert operations.hub.repository in refused["hint"], "a job may ask the wrong repository"
 
     done = getattr(operations, way)()
 

@@ -97,7 +97,7 @@ def _apply_lift(hold: Hold, lift: Lift | None) -> Hold:
 def _answer(question: Question, holds: Sequence[Hold], lifts: Mapping[str, Lift], short: str, missing: str) -> Answer:
     commit = question.commit[:12]
     if held := [each for each in holds if each.state == HELD]:
-        return _refuse(held, lifts, question.commit, holds)
+        return _refuse(held, lifts, question, holds)
     if short:
         text = f"{question.target} is held, and nothing shows what {commit} contains: {short}."
         return Answer(REFUSED, text, DEEPEN, question.commit, tuple(holds))
@@ -114,18 +114,19 @@ def _answer(question: Question, holds: Sequence[Hold], lifts: Mapping[str, Lift]
     return Answer(GO, f"{commit} {' and '.join(facts)}.", "", question.commit, tuple(holds))
 
 
-def _refuse(held: Sequence[Hold], lifts: Mapping[str, Lift], commit: str, holds: Sequence[Hold]) -> Answer:
+def _refuse(held: Sequence[Hold], lifts: Mapping[str, Lift], question: Question, holds: Sequence[Hold]) -> Answer:
     times = [f" at {format_time(each.since)}" if each.since else "" for each in held]
     pairs = zip(held, times, strict=True)
     causes = [f"{each.commit[:12]}, rolled back{at} ({each.name})" for each, at in pairs]
     doubts = dict.fromkeys(f" Not lifted: {each.lift}." for each in held if each.lift)
-    text = f"{commit[:12]} contains {'; '.join(causes)}. It would ship the bug again.{''.join(doubts)}"
+    text = f"{question.commit[:12]} contains {'; '.join(causes)}. It would ship the bug again.{''.join(doubts)}"
     line = f"{TRAILER}: {', '.join(dict.fromkeys(each.key for each in held))}"
     late = f"`git commit --allow-empty --message 'Name the fix' --message '{line}'`"
     hint = f"End the message of the fix or revert with the line `{line}`. If it is merged already: {late}."
     shown = dict.fromkeys(each.incident for each in held if each.incident and lifts[each.incident].is_shown)
     ways = [f" To deploy it as it is, a responder runs `ops hold lift --incident {number}`." for number in shown]
-    return Answer(REFUSED, text, f"{hint}{''.join(ways)}", commit, tuple(holds))
+    ways += [f" This check reads lifts from {question.operations}."] if shown else []
+    return Answer(REFUSED, text, f"{hint}{''.join(ways)}", question.commit, tuple(holds))
 
 
 def _list_names(holds: Iterable[Hold]) -> str:
