@@ -21,6 +21,7 @@ from ops.cli.options import (
 from ops.cli.output import annotate, echo, echo_json, one_line, show_headline
 from ops.core.clock import parse_duration
 from ops.core.errors import ConfigError, OpsError, UnclearWrite, most_urgent_exit_code, page_of
+from ops.core.names import join_sentences
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.github import actions
@@ -212,6 +213,8 @@ class GuardEnd:
     notes: list[str] = field(default_factory=list)
     """Sentences about the incident and the rollback."""
     rollback: "EndedRun | None" = None
+    is_replaced: bool = False
+    """Whether another deployment went live after the bad one was found."""
 
     def show(self, result: "GuardResult") -> None:
         from ops.watch.guard_text import detail_lines, headline
@@ -250,7 +253,8 @@ class GuardEnd:
             return self._refuse("the probes do not fail, and Cloudflare's figures are one source only")
         show = lambda text: echo(one_line(f"  Waiting for a second source: {text}"), err=self.as_json)  # noqa: E731
         evidence = guards.wait_for_second_source(result, show)
-        if evidence.result.is_replaced:
+        self.is_replaced = evidence.result.is_replaced
+        if self.is_replaced:
             return self._refuse(f"another deployment is live: {evidence.result.deployment.replacement}")
         if not evidence.source.is_shown:
             return self._refuse(f"the probes are one source only, and Cloudflare's figures say: {evidence.source.text}")
@@ -351,13 +355,15 @@ class GuardEnd:
 
         program, *more = published_prefix(self.environ, self.config, read_config(self.config)[0])
         where: dict[str, Any] = {"service": self.place.service, "environment": self.place.environment}
-        if result.is_bad and (self.rollback is None or self.rollback.exit_code):
-            options = {**where, "incident": self.incident.number if self.incident else None}
-            return f"Roll it back: `{build_command(program, f'rollback-{result.kind}', options, *more)}`"
-        if result.is_bad:
-            options = {**where, "incident": self.incident.number if self.incident else None}
+        options = {**where, "incident": self.incident.number if self.incident else None}
+        if self.rollback is not None and self.rollback.exit_code:
+            ended = f"The rollback ended as {self.rollback.decision}: {self.rollback.message}"
+            return join_sentences(ended, self.rollback.hint)
+        if self.rollback is not None:
             watch = build_command(program, "watch", options, *more)
             return f"The next deployment of this code is bad again. To see a relapse: `{watch}`"
+        if result.is_bad and not self.is_replaced:
+            return f"Roll it back: `{build_command(program, f'rollback-{result.kind}', options, *more)}`"
         if result.exit_code:
             return f"Look at the service: `{build_command(program, 'versions', where, *more)}`"
         return ""

@@ -128,6 +128,8 @@ def test_nothing_is_rolled_back_if_it_changed_during_the_wait(shop: Shop, bad: s
     assert (ended.code, ended.result["rollback"], done) == (6, None, [what]), ended.result
     assert shop.world.writes() == []
     assert ended.result["actions"][-1].startswith("No rollback: ")
+    is_replaced = what in {"newer deployment", "rolled back by hand"}
+    assert ("rollback-worker" in ended.result["next"]) != is_replaced, "it would undo the other deployment"
 
 
 def test_stop_of_all_recoveries_keeps_the_deployment_until_it_is_lifted(shop: Shop, bad: str) -> None:
@@ -161,6 +163,7 @@ def test_refusal_of_the_runbook_holds(shop: Shop, bad: str) -> None:
     done = roll_back(shop)
 
     assert (done.code, done.result["rollback"]["decision"]) == (6, "refused"), done.result
+    assert "--current-secrets" in done.result["next"], "the same command again is refused again"
     assert shop.live == {bad: 100}
 
 
