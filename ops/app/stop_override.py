@@ -1,6 +1,5 @@
 """Let a run on a laptop override a stop of all recoveries, and say so on its issue."""
 
-import contextlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -108,9 +107,9 @@ class StopOverride:
         """Wait a short time for the comment; a failure is a warning of the run."""
         if self._telling is None:
             return
-        with contextlib.suppress(TimeoutError):
-            try:
-                self._telling.result(timeout=TELL_WAIT)
-            except ProviderError as error:
-                text = f"the override is not on the issue of the stop ({error.message}): write it there"
-                self._timeline.record(EventKind.WARNING, text)
+        try:
+            self._telling.result(timeout=TELL_WAIT)
+        except (ProviderError, TimeoutError) as error:
+            why = error.message if isinstance(error, ProviderError) else "GitHub takes too long"
+            text = f"the override may not be on the issue of the stop ({why}): look, and write it there"
+            self._timeline.record(EventKind.WARNING, text)

@@ -227,9 +227,12 @@ def test_unread_stop_never_blocks_a_laptop(
     assert any("stopped" in text for text in warnings(done)) == warns
 
 
-def test_override_that_github_does_not_take_is_a_warning(staffed: Shop) -> None:
+@pytest.mark.parametrize(
+    "fault", [{"status": 403}, pytest.param({"delay": 4.0}, marks=pytest.mark.slow)], ids=["refused", "slow"]
+)
+def test_override_that_github_does_not_take_is_a_warning(staffed: Shop, fault: dict[str, Any]) -> None:
     stop(staffed)
-    staffed.world.sandbox.github.fault(method="POST", path="/repos/*/*/issues/*/comments", status=403, times=None)
+    staffed.world.sandbox.github.fault(method="POST", path="/repos/*/*/issues/*/comments", times=None, **fault)
 
     done = recover(staffed, "--override-stop")
 
