@@ -73,28 +73,33 @@ class WorkersApi:
         return WorkerSecretsApi(self._client, self._account_id)
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/deployments")
-    def list_deployments(self, worker: str, *, page: int = 1, rehearsals: bool = False) -> tuple[WorkerDeployment, ...]:
+    def list_deployments(
+        self, worker: str, *, page: int = 1, size: int = 0, rehearsals: bool = False
+    ) -> tuple[WorkerDeployment, ...]:
         """Return a page of deployments, newest first; the first one of page 1 is live.
 
         `rehearsals`: with those of rehearsals, which nobody wanted live. If page 1 has no others, older pages follow.
 
-        Cloudflare documents no page size, and a wrong `per_page` would fail the read. The live deployment is parsed
-        strictly. An unreadable older row has no split and a `problem`.
+        `size`: of a page; 0 asks for none. Cloudflare documents no size, and a wrong `per_page` would fail the read.
+
+        The live deployment is parsed strictly. An unreadable older row has no split and a `problem`.
         """
-        by_id = {each.id: each for each in self._read_deployments(worker, page)}
+        by_id = {each.id: each for each in self._read_deployments(worker, page, size)}
         last = page
         while page == 1 and by_id and last < MAX_PAGES and all(each.is_rehearsal for each in by_id.values()):
             last += 1
-            older = {each.id: each for each in self._read_deployments(worker, last) if each.id not in by_id}
+            older = {each.id: each for each in self._read_deployments(worker, last, size) if each.id not in by_id}
             if not older:
                 break
             by_id |= older
         deployments = sorted(by_id.values(), key=lambda deployment: deployment.created_on, reverse=True)
         return tuple(deployments) if rehearsals else leave_out_rehearsals(deployments)
 
-    def _read_deployments(self, worker: str, page: int) -> list[WorkerDeployment]:
-        path = f"{self._scripts}/{worker}/deployments"
-        answer = self._client.read(path, permission=READ_PERMISSION, params={"page": str(page)} if page > 1 else None)
+    def _read_deployments(self, worker: str, page: int, size: int) -> list[WorkerDeployment]:
+        path, asked = f"{self._scripts}/{worker}/deployments", {"page": str(page)} if page > 1 else {}
+        if size:
+            asked["per_page"] = str(size)
+        answer = self._client.read(path, permission=READ_PERMISSION, params=asked or None)
         rows = _rows(answer, "deployments", f"the deployments of {worker}")
         deployments = sorted(_leniently(rows), key=lambda deployment: deployment.created_on, reverse=True)
         if page == 1 and rows and (not deployments or deployments[0].problem):

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_id
 from ops.core.clock import format_utc
+from ops.core.errors import ProviderError
 from ops.core.names import quote_name
 from ops.workers.commit_target import named_commit
 
 if TYPE_CHECKING:
     from ops.cloudflare.workers import WorkersApi
 
-PAGES = 4
-"""Most pages of deployments that are read."""
+PAGES, PAGE_SIZE = 4, 100
+"""Most pages of deployments that are read, and their asked size, as those of the check."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,16 @@ def read_commit_holds(
 
     `newest`: the first page of its deployments (default: it is read).
     """
-    deployments = {each.id: each for each in newest or workers.list_deployments(worker)}
-    for page in range(2, PAGES + 1):
-        older = {each.id: each for each in workers.list_deployments(worker, page=page) if each.id not in deployments}
+    deployments, size = {each.id: each for each in newest}, PAGE_SIZE
+    for page in range(1, PAGES + 1):
+        try:
+            listed = workers.list_deployments(worker, page=page, size=size)
+        except ProviderError:
+            if page > 1:
+                raise
+            size = 0
+            listed = workers.list_deployments(worker)
+        older = {each.id: each for each in listed if each.id not in deployments}
         if not older:
             break
         deployments |= older

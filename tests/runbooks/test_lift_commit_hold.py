@@ -43,6 +43,16 @@ def test_second_request_leaves_nothing_to_do(operations: Operations) -> None:
     assert ended(operations.lift()) == (0, "nothing_to_do", "already_set")
 
 
+def test_hold_below_many_deployments_is_listed_and_lifted(operations: Operations) -> None:
+    """The check asks for pages of 100. Cloudflare documents no size of others."""
+    operations.world.sandbox.switches.deployments_listed = 10
+    operations.shop.deploy([{"many": 60, "of": "A"}])
+    assert operations.answer()["decision"] == "refused"
+
+    assert ended(operations.lift())[1] == "healthy_as_before"
+    assert operations.answer()["decision"] == "go"
+
+
 def test_stranger_lifts_nothing(operations: Operations) -> None:
     refused = operations.by_label("zoe")
 
