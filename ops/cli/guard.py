@@ -277,14 +277,18 @@ class GuardEnd:
 
         try:
             repository = connect(self.environ, self.redactor, read_only=True)
-            lists = find_lists(read_config(self.config)[0], RequestScope())
-            stops = start_reading(repository, lists, current_time(self.environ))
-            with provider_errors():
-                is_closed = self.incident and repository.get_issue(self.incident.number).state == "closed"
-            answer = stops()
         except OpsError as error:
             self._note(f"Not read whether recoveries are stopped: {error.message}")
             return ""
+        lists = find_lists(read_config(self.config)[0], RequestScope())
+        stops = start_reading(repository, lists, current_time(self.environ))
+        try:
+            with provider_errors():
+                is_closed = self.incident and repository.get_issue(self.incident.number).state == "closed"
+        except OpsError as error:
+            self._note(f"Not read whether the incident is closed: {error.message}")
+            is_closed = None
+        answer = stops()
         if is_closed:
             return "a person closed the incident of this deployment"
         if answer.problem:

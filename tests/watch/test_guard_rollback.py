@@ -146,6 +146,16 @@ def test_stop_of_all_recoveries_keeps_the_deployment_until_it_is_lifted(shop: Sh
     assert (lifted.code, lifted.result["rollback"]["decision"], shop.live) == (6, "recovered", {shop.good: 100})
 
 
+def test_stop_holds_although_the_incident_cannot_be_read(shop: Shop, bad: str) -> None:
+    hub = shop.world.sandbox.github
+    hub.label(hub.open_issue("A release is under way", "", [], "mai"), "ops:stopped", "github-actions[bot]")
+    hub.fault(method="GET", path="/repos/*/*/issues/2", status=502, times=None)
+
+    done = roll_back(shop)
+
+    assert (done.code, done.result["rollback"], done.result["incident"]) == (6, None, 2), done.result
+
+
 def test_rollback_does_not_wait_for_github(shop: Shop, bad: str) -> None:
     shop.world.sandbox.github.fault(path="/**", status=503, times=None)
 
