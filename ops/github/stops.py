@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ops.core.clock import format_utc
-from ops.core.errors import ProviderError, Reason, Refused
+from ops.core.errors import ProviderError, Reason, Refused, UnclearWrite
 from ops.core.names import RESUME_LABEL, STOP_LABEL, STOPPED_LABEL, quote_name
 from ops.core.responders import ResponderList, describe_permitted
 from ops.core.threads import run_parallel, start_call
@@ -22,7 +22,7 @@ from ops.github.client import newest_first, provider_errors, read_json, write_er
 from ops.github.comments import BOT
 from ops.github.issues import LabelStyle, sync_labels
 from ops.github.permissions import Requester, check_permission
-from ops.github.triggers import remove_label
+from ops.github.triggers import has_label, remove_label
 
 if TYPE_CHECKING:
     from github.Repository import Repository
@@ -166,13 +166,22 @@ def save_stop(repository: "Repository", number: int, lists: Sequence[ResponderLi
     with suppress(ProviderError), provider_errors():
         sync_labels(repository, LABELS, lambda _: None)
     remove_label(repository, number, STOPPED_LABEL)
-    with write_errors():
-        repository.get_issue(number).add_to_labels(STOPPED_LABEL)
+    try:
+        _put_label(repository, number)
+    except UnclearWrite:
+        if not has_label(repository, number, STOPPED_LABEL):
+            _put_label(repository, number)
     stop = _read_stop(repository, issue, lists, now)
     if stop is None:
         text = f"GitHub does not show that #{number} got the label {STOPPED_LABEL} by somebody who may stop recoveries"
         raise ProviderError(text, reason=Reason.PROVIDER_UNAVAILABLE, hint="Stop them again: `ops stop --reason TEXT`.")
     return stop
+
+
+def _put_label(repository: "Repository", number: int) -> None:
+    """Put the label on with one request. Raises UnclearWrite and ProviderError."""
+    with write_errors():
+        repository.get_issue(number).add_to_labels(STOPPED_LABEL)
 
 
 def lift_stops(repository: "Repository") -> list[int]:

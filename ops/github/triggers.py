@@ -36,10 +36,10 @@ def remove_label(repository: "Repository", number: int, label: str) -> bool:
     try:
         _delete_label(repository, number, label)
     except UnclearWrite:
-        if _has_label(repository, number, label):
+        if has_label(repository, number, label):
             _delete_label(repository, number, label)
     except ProviderError:
-        if _has_label(repository, number, label):
+        if has_label(repository, number, label):
             raise
         return False
     return True
@@ -52,7 +52,7 @@ def _delete_label(repository: "Repository", number: int, label: str) -> None:
         repository.requester.requestJsonAndCheck("DELETE", repository.url + path)
 
 
-def _has_label(repository: "Repository", number: int, label: str) -> bool:
+def has_label(repository: "Repository", number: int, label: str) -> bool:
     """Return whether the issue has the label. GitHub ignores case in names; an issue has at most 100 labels."""
     with provider_errors():
         labels = read_json(repository, f"/issues/{number}/labels?per_page=100")

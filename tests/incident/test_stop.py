@@ -78,6 +78,17 @@ def test_stop_whose_label_github_drops_fails(staffed: Shop) -> None:
     assert recover(staffed).code == 0
 
 
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_stop_is_in_effect_after_a_lost_answer(staffed: Shop, lost: str) -> None:
+    staffed.world.sandbox.github.fault(method="POST", path="/repos/*/*/issues/*/labels", lost=lost)
+
+    done = ops(staffed, "stop", "--reason", "wait")
+
+    assert done.code == 0, done.err
+    assert len(staffed.world.sandbox.github.issues) == 1
+    assert recover(staffed).result["reason"] == "stopped"
+
+
 def test_stop_on_an_incident_opens_no_issue(staffed: Shop) -> None:
     hub = staffed.world.sandbox.github
     incident = hub.open_issue("Carts are empty", "", ["incident"], "mai")
