@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ops.app.configuration import load_config, program_name
 from ops.core.clock import current_time
-from ops.core.errors import Refused
+from ops.core.errors import ProviderError, Refused
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, describe_permitted, find_lists
 from ops.gate import stop as gate
@@ -41,7 +41,11 @@ class StopCommand:
         with provider_errors(CHECK_HINT):
             title = f"{TITLE}{change.reason}"[:LONGEST_TITLE]
             issue = repository.create_issue(title).number if number is None else number
-        line = gate.stop_recoveries(repository, issue, change, lists, self.warn)
+        try:
+            line = gate.stop_recoveries(repository, issue, change, lists, self.warn)
+        except ProviderError as error:
+            hint = f"Try again on #{issue}: `{program_name(self.environ)} stop --reason TEXT --incident {issue}`."
+            raise ProviderError(error.message, reason=error.reason, hint=hint) from None
         return f"{line}, on #{issue}"
 
     def lift(self) -> str:

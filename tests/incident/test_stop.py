@@ -75,6 +75,7 @@ def test_stop_whose_label_github_drops_fails(staffed: Shop) -> None:
     done = ops(staffed, "stop", "--reason", "wait")
 
     assert done.code == 4, done.err
+    assert "ops stop --reason TEXT --incident 1" in done.err, "the next try opens no second issue"
     assert recover(staffed).code == 0
 
 
