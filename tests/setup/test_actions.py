@@ -158,6 +158,18 @@ def test_workflow_steps_fit_the_actions(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("path", [REFERENCE / "ops.yml", *CONFIGURATIONS], ids=lambda path: path.parent.name)
+def test_steps_give_what_their_command_needs(path: Path) -> None:
+    """An input that is empty anyway is refused by the command, and its job fails."""
+    from_gate = {"runbook", *(DEFINED["FROM_GATE"].get(name, name.replace("_", "-")) for name in GATE_OUTPUTS)}
+
+    for name, step in steps(generated(path)).items():
+        given = {*step["with"], *(from_gate if "pass" in step["with"] else ())}
+        needed = COMMANDS[step["with"]["command"]].always if step["action"] == "run" else ()
+        assert {*needed} <= given, name
+
+
+@pytest.mark.slow
 def test_steps_of_older_workflows_fit_the_actions() -> None:
     """The steps that 0.1 generated for the reference application. A newer version keeps this file."""
     frozen = json.loads(FROZEN.read_text())
