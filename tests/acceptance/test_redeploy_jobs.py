@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sysconfig
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -99,6 +100,7 @@ class Jobs:
         if not workspace.exists():
             for part in ("home", "temp"):
                 (self.folder / job / part).mkdir(parents=True)
+            (self.folder / job / "temp/ops-packages").symlink_to(sysconfig.get_path("purelib"))  # as `setup` leaves it
             for part in ("ops", "templates", ".github/actions"):
                 shutil.copytree(
                     ROOT / part, workspace / part, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
