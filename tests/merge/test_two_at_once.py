@@ -1,5 +1,6 @@
 """Two labels, automatic steps or watches at one instant: one pauses before a call, and the other one runs completely."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -26,16 +27,18 @@ __all__ = ["incident", "job", "relapse", "shop"]
 def before_call(world: World, nth: int, run: Callable[[], object]) -> Iterator[list[object]]:
     """Run something right before the nth call to Cloudflare or GitHub. Yield a list that gets its result.
 
-    The call waits for it, so none takes a socket, whose timeout a busy machine could reach.
+    The call waits for it, so none takes a socket, whose timeout a busy machine could reach. If another thread makes that
+    call, the next one of this thread waits: both commands would go on else, and share streams and variables.
     """
     left, results, is_busy = nth, list[object](), False
+    waiting = threading.current_thread()
 
     def count() -> None:
         nonlocal left, is_busy
         if is_busy or results:
             return
         left -= 1
-        if not left:
+        if left <= 0 and threading.current_thread() is waiting:
             is_busy = True
             results.append(run())
             is_busy = False
