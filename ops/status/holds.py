@@ -1,7 +1,7 @@
 """Read the held commits of services that run the hold check, and the held migrations."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +17,7 @@ from ops.database.holds import Hold, read_holds
 from ops.github.client import connect, is_configured
 from ops.github.hold_labels import HoldLabels
 from ops.status.held import HeldState
+from ops.status.unread_source import UnreadSource, try_read
 from ops.workers.commit_holds import CommitHold, read_commit_holds
 
 if TYPE_CHECKING:
@@ -26,13 +27,8 @@ T = TypeVar("T", CommitHold, Hold)
 GITHUB_SECONDS = 3.0
 """Longest wait for GitHub, which knows whether a hold was lifted."""
 KIND, HELD = "hold", "must not be deployed again"
-
-
-@dataclass(frozen=True)
-class ReadHolds:
-    held: tuple[HeldState, ...] = ()
-    unread: tuple[str, ...] = ()
-    """What is unknown, and why: the token may lack a right that nothing else of `ops status` needs."""
+SECTIONS = ("held",)
+"""Keys of the JSON result that list holds."""
 
 
 def read_all_holds(
@@ -41,8 +37,10 @@ def read_all_holds(
     environ: Mapping[str, str],
     redactor: Redactor,
     program: str,
-) -> ReadHolds:
-    """Return the holds of an environment. Nothing that fails is an error.
+) -> tuple[tuple[HeldState, ...], tuple[UnreadSource, ...]]:
+    """Return the holds of an environment, and what is unknown of them.
+
+    Nothing that fails is an error: the token may lack a right that nothing else of `ops status` needs.
 
     `newest`: service → its newest deployments; a service without them is left out.
     """
@@ -61,7 +59,7 @@ def read_all_holds(
     where = {"environment": environment.name}
     held = [_hold_commit(each, program, where) for found in code.values() for each in found if each not in lifts]
     held += [_hold_migration(each, name, program, where) for name, found in files.items() for each in found]
-    return ReadHolds(tuple(held), (*unread_code, *unread_files, *unread_lifts))
+    return tuple(held), (*unread_code, *unread_files, *unread_lifts)
 
 
 def _read_commits(session: Session, service: "Service", newest: Sequence[WorkerDeployment]) -> tuple[CommitHold, ...]:
@@ -75,34 +73,32 @@ def _read_migrations(session: Session, database: str) -> tuple[Hold, ...]:
 
 def _read_each(
     reads: Mapping[str, Callable[[], tuple[T, ...]]], what: str
-) -> tuple[dict[str, tuple[T, ...]], tuple[str, ...]]:
+) -> tuple[dict[str, tuple[T, ...]], list[UnreadSource]]:
     """Return name → holds, and why others are unknown."""
-
-    def attempt(name: str) -> tuple[tuple[T, ...], str]:
-        try:
-            return reads[name](), ""
-        except OpsError as error:
-            return (), f"{what} of {name}: {error.message}"
-
-    results = dict(zip(reads, run_parallel([partial(attempt, name) for name in reads]), strict=True))
-    return {name: found for name, (found, _) in results.items()}, tuple(lack for _, lack in results.values() if lack)
+    results = run_parallel([partial(try_read, read, f"{what} of {name}", SECTIONS) for name, read in reads.items()])
+    holds = {name: found or () for name, (found, _) in zip(reads, results, strict=True)}
+    return holds, [replace(lack, exit_code=0) for _, lack in results if lack]
 
 
 def _read_lifts(
     holds: Sequence[CommitHold], environ: Mapping[str, str], redactor: Redactor
-) -> tuple[set[CommitHold], tuple[str, ...]]:
+) -> tuple[set[CommitHold], tuple[UnreadSource, ...]]:
     """Return the holds that were lifted, and why that is unknown."""
     numbers = {each.incident for each in holds if each.incident is not None}
     if not numbers or not is_configured(environ):
-        return set(), ("whether holds were lifted: set GITHUB_TOKEN and GITHUB_REPOSITORY",) if numbers else ()
+        return set(), (_unread_lifts("set GITHUB_TOKEN and GITHUB_REPOSITORY"),) if numbers else ()
     try:
         labels = HoldLabels(partial(connect, environ, redactor, read_only=True))
         reading = {number: start_call(partial(labels.read_lift, number)) for number in numbers}
         lifts = {number: each.result(timeout=GITHUB_SECONDS) for number, each in reading.items()}
     except (OpsError, TimeoutError) as error:
         why = error.message if isinstance(error, OpsError) else f"GitHub gave no answer within {GITHUB_SECONDS:g} s"
-        return set(), (f"whether holds were lifted: {why}",)
+        return set(), (_unread_lifts(why),)
     return {each for each in holds if (lift := lifts.get(each.incident or 0)) and lift.ends(each.since)}, ()
+
+
+def _unread_lifts(why: str) -> UnreadSource:
+    return UnreadSource(SECTIONS, "whether holds were lifted", why)
 
 
 def _hold_commit(hold: CommitHold, program: str, where: Mapping[str, str]) -> HeldState:

@@ -23,8 +23,9 @@ from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.journal import read_journal
 from ops.status.held import HeldState, list_held, name_incidents
 from ops.status.live import read_rollback
-from ops.status.status import EnvironmentStatus, UnreadSource, read_status, try_read
+from ops.status.status import EnvironmentStatus, read_status
 from ops.status.text import HELD_KINDS, warning_lines
+from ops.status.unread_source import UnreadSource, try_read
 
 if TYPE_CHECKING:
     from ops.config import Config, Service

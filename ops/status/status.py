@@ -34,8 +34,9 @@ from ops.maintenance.former_configuration import find_service
 from ops.maintenance.open_addresses import SWITCH_ADVICE, LiveWays, Opening, find_ignored_switch
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
 from ops.status.held import HeldState, TemporaryLimit, UndeclaredSwitch, list_held, name_incidents, temporary_limits
-from ops.status.holds import read_all_holds
+from ops.status.holds import SECTIONS, read_all_holds
 from ops.status.live import LiveService, read_live_site, read_live_worker
+from ops.status.unread_source import UnreadSource, try_read
 from ops.switches import values as switches
 from ops.switches.steps import SHOWN_STATE_TIMEOUT, read_bound_namespace
 from ops.switches.values import SwitchState
@@ -55,32 +56,8 @@ AT_THE_EDGE = ("maintenance", "orphaned_routes", OPEN)
 """Sections of the JSON result that the read of ops-maintenance fills."""
 OTHER_WAYS = "workers.dev and custom domains of closed services"
 LIVE, IN_KV = ("services",), ("switches", "limits")
+LIVE_AND_HELD = (*LIVE, *SECTIONS)
 """Sections of the JSON result that one read fills. A smaller set: the read worked, and a part of it failed."""
-
-
-@dataclass(frozen=True)
-class UnreadSource:
-    """A source that could not be read, or whose answer is uncertain: its sections may have more than they show."""
-
-    sections: tuple[str, ...]
-    """Keys of the JSON result."""
-    name: str
-    message: str
-    hint: str = ""
-    exit_code: int = 0
-    """That of the error; 0 if the source was read."""
-    reason: Reason = Reason.LIVE_UNKNOWN
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.message}{f'. {self.hint}' if self.hint else ''}"
-
-
-def try_read(ask: Callable[[], T], name: str, sections: tuple[str, ...]) -> tuple[T | None, UnreadSource | None]:
-    """Return the result, or why it could not be read."""
-    try:
-        return ask(), None
-    except OpsError as error:
-        return None, UnreadSource(sections, name, error.message, error.hint, error.exit_code, error.reason)
 
 
 @dataclass(frozen=True)
@@ -208,7 +185,6 @@ class EnvironmentStatus:
     """Whether ops.yml lists the AI providers, which `ai-failover` needs."""
     holds: tuple[HeldState, ...] = ()
     """Commits and migrations that must not be deployed again."""
-    unread_holds: tuple[str, ...] = ()
 
     def unread_in(self, *sections: str) -> tuple[UnreadSource, ...]:
         return tuple(each for each in self.unread if {*sections} & {*each.sections})
@@ -287,9 +263,9 @@ def environment_status(
         session, program = Session(config.environment(name), environ, ending), program_name(environ)
         read = read_status(session, program)
         newest = {each.service: each.deployments for each in read.live}
-        holds = read_all_holds(session, newest, environ, redactor, program)
+        holds, unread = read_all_holds(session, newest, environ, redactor, program)
         live = tuple(replace(each, deployments=()) for each in read.live)
-        read = replace(read, live=live, holds=holds.held, unread_holds=holds.unread)
+        read = replace(read, live=live, holds=holds, unread=(*read.unread, *unread))
         limits = tuple(name_incidents(read.limits, config_path.with_name(LIMITS_FILE)))
         status: EnvironmentStatus = redactor.redact_value(replace(read, limits=limits))
         return status
@@ -303,7 +279,7 @@ def read_status(session: Session, program: str, *, with_services: bool = True) -
     *live, in_kv, edge = run_parallel([*reads, lambda: _read_runtime(session), lambda: read_edge(session, program)])
     unread = (*(lack for _, lack in live if lack), *in_kv.unread, *edge.unread)
     sources = len(live) + 1 + (runtime is not None)
-    lost = sum(each.sections in {LIVE, IN_KV, AT_THE_EDGE} for each in unread)
+    lost = sum(each.sections in {LIVE, LIVE_AND_HELD, IN_KV, AT_THE_EDGE} for each in unread)
     return EnvironmentStatus(
         session.environment.name,
         session.clock.now(),
@@ -326,7 +302,8 @@ def read_status(session: Session, program: str, *, with_services: bool = True) -
 
 def _read_live(session: Session, service: "Service") -> tuple[LiveService | None, UnreadSource | None]:
     read = read_live_worker if service.worker else read_live_site
-    return try_read(lambda: read(session, service), f"live version of {service.name}", LIVE)
+    sections = LIVE_AND_HELD if service.worker and service.hold_check else LIVE
+    return try_read(lambda: read(session, service), f"live version of {service.name}", sections)
 
 
 def _read_runtime(session: Session) -> RuntimeStatus:

@@ -9,9 +9,11 @@ from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
 from ops.render import to_one_line
 from ops.status.held import list_held
+from ops.status.holds import SECTIONS
 from ops.status.live import LiveService
 from ops.status.overview import KnownIncidents
-from ops.status.status import AT_THE_EDGE, EnvironmentStatus, UnreadSource
+from ops.status.status import AT_THE_EDGE, EnvironmentStatus
+from ops.status.unread_source import UnreadSource
 
 NOTHING = "none"
 HELD = "held: closed services, switches, temporary limits, commits and migrations"
@@ -22,10 +24,9 @@ def status_lines(status: EnvironmentStatus, incidents: KnownIncidents) -> Iterat
     """Yield the sections. One says `none` only if all of it was read."""
     yield f"{status.environment}, read at {format_utc(status.read_at)}"
     held = (each.describe(status.read_at) for each in list_held(status))
-    holds = (f"! unknown, {each}" for each in status.unread_holds)
     for title, found, *sections in (
         ("live", _live_lines(status), "services"),
-        (HELD, (*opening_lines(status), *held, *orphan_lines(status), *holds), "switches", "limits", *AT_THE_EDGE),
+        (HELD, (*opening_lines(status), *held, *orphan_lines(status)), *SECTIONS, "switches", "limits", *AT_THE_EDGE),
     ):
         yield f"  {title}"
         unknown = [_unknown_line(each, status) for each in status.unread_in(*sections)]

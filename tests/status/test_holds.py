@@ -15,7 +15,8 @@ def held(operations: Operations, **environ: Any) -> tuple[list[dict[str, Any]], 
     world, where = operations.world, ["--environment", "live", "--config", str(operations.world.config)]
     given = {"SHOP_TOKEN": world.sandbox.token, "CLOUDFLARE_API_TOKEN": None, **operations.hub.environ(), **environ}
     shown, listed = world.ops("status", *where, **given), world.ops("status", *where, "--json", **given)
-    assert {each for each in listed.result["unread"] if "docs" not in each} == set(), "the shop has no site"
+    section = shown.out.partition("  held: ")[2].partition("  open incidents")[0]
+    assert ("held" in listed.result["unknown"]) == ("! unknown, " in section)
     return [each for each in listed.result["held"] if each["kind"] == "hold"], shown.out
 
 
@@ -35,6 +36,15 @@ def test_held_commit_is_listed_until_it_is_lifted(world: World) -> None:
     world.sandbox.clock.advance(600)
     operations.shop.deploy(["B", {"rollback": "A", "blames": "B", "incident": operations.incident}])
     assert held(operations)[0][0]["what"] == hold["what"]
+
+
+def test_unread_deployments_leave_the_holds_unknown(world: World) -> None:
+    operations = open_operations(world)
+    world.sandbox.fault(method="GET", path="**/shop-web/deployments", status=400, times=None)
+
+    found, lines = held(operations)
+    assert found == []
+    assert "    none\n" not in lines
 
 
 def test_service_that_does_not_run_the_check_holds_nothing(world: World) -> None:

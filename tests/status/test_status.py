@@ -136,7 +136,7 @@ OPEN = ["open_although_closed", "orphaned_routes"]
 HELD = "held: closed services, switches, temporary limits, commits and migrations"
 UNREAD = [
     (READ, "switches and limits in KV", {HELD}, ["limits", "switches"]),
-    ({"path": f"{WORKERS}/fortunet-api/deployments"}, "live version of api", {"live"}, ["services"]),
+    ({"path": f"{WORKERS}/fortunet-api/deployments"}, "live version of api", {"live", HELD}, ["held", "services"]),
     ({"path": "/accounts/*/pages/**"}, "live version of frontend", {"live"}, ["services"]),
     (
         {"path": f"{WORKERS}/ops-maintenance/deployments"},
@@ -208,7 +208,7 @@ def test_status_that_read_nothing_knows_of_nothing(place: SwitchWorld, token: An
     assert hint.startswith(" hint: ")
     assert "token" in hint
     assert hint.removeprefix(" hint: ") not in outcome.out  # said once
-    assert found["unknown"] == ["limits", "maintenance", *OPEN, "services", "switches"]
+    assert found["unknown"] == ["held", "limits", "maintenance", *OPEN, "services", "switches"]
 
 
 @pytest.mark.parametrize("key", ["ops/switch/ai", "ops/limits"])
