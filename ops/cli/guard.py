@@ -213,8 +213,8 @@ class GuardEnd:
     notes: list[str] = field(default_factory=list)
     """Sentences about the incident and the rollback."""
     rollback: "EndedRun | None" = None
-    is_replaced: bool = False
-    """Whether another deployment went live after the bad one was found."""
+    is_not_the_cause: bool = False
+    """Whether a rollback mends nothing, as the evidence for it shows."""
 
     def show(self, result: "GuardResult") -> None:
         from ops.watch.guard_text import detail_lines, headline
@@ -253,14 +253,8 @@ class GuardEnd:
             return self._refuse("the probes do not fail, and Cloudflare's figures are one source only")
         show = lambda text: echo(one_line(f"  Waiting for a second source: {text}"), err=self.as_json)  # noqa: E731
         evidence = guards.wait_for_second_source(result, show)
-        self.is_replaced = evidence.result.is_replaced
-        if self.is_replaced:
-            return self._refuse(f"another deployment is live: {evidence.result.deployment.replacement}")
-        if not evidence.source.is_shown:
-            return self._refuse(f"the probes are one source only, and Cloudflare's figures say: {evidence.source.text}")
-        if evidence.is_healthy_now:
-            return self._refuse("the probes are healthy now")
-        if objection := self._find_objection():
+        self.is_not_the_cause = evidence.is_not_the_cause
+        if objection := evidence.objection or self._find_objection():
             return self._refuse(objection)
         if trouble := describe_trouble(read_outage(self.place, self.config, self.environ, self.redactor)):
             return self._refuse(trouble)
@@ -366,7 +360,7 @@ class GuardEnd:
         if self.rollback is not None:
             watch = build_command(program, "watch", options, *more)
             return f"The next deployment of this code is bad again. To see a relapse: `{watch}`"
-        if result.is_bad and not self.is_replaced:
+        if result.is_bad and not self.is_not_the_cause:
             return f"Roll it back: `{build_command(program, f'rollback-{result.kind}', options, *more)}`"
         if result.exit_code:
             return f"Look at the service: `{build_command(program, 'versions', where, *more)}`"

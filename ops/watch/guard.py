@@ -19,7 +19,7 @@ from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Re
 from ops.core.names import is_same_commit, is_sha, leading_commit, quote_name
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict, join_places
-from ops.watch.judgment import ErrorRates, LiveVersions, WatchJudgment, judge_watch
+from ops.watch.judgment import ErrorRates, GuardedDeployment, LiveVersions, WatchJudgment, judge_watch
 from ops.watch.state import WatchState, new_owner
 from ops.watch.watch import NO_RATES, QUERY_TIMEOUT
 
@@ -47,25 +47,6 @@ class GuardState(WatchState):
     @property
     def interval(self) -> timedelta:
         return INTERVAL
-
-
-@dataclass(frozen=True)
-class GuardedDeployment:
-    """A deployment that a guard judges. `text` and `replacement` name deployments for people, and are untrusted."""
-
-    id: str
-    created_on: datetime
-    text: str
-    versions: tuple[str, ...] = ()
-    """New versions with traffic; all of them if none is new. Empty for a site."""
-    predecessors: tuple[str, ...] = ()
-    """Other versions with traffic before it."""
-    replacement: str = ""
-    """The newer deployment that is live; empty if this one is."""
-    is_partial: bool = False
-    """Whether other versions serve beside the new ones."""
-    is_rolled_back: bool = False
-    """Whether the newer deployment went back to versions from before this one."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,22 @@ class RollbackEvidence:
     source: SecondSource
     is_healthy_now: bool = False
 
+    @property
+    def is_not_the_cause(self) -> bool:
+        """Return whether a rollback mends nothing: another deployment is live, or requests failed before this one."""
+        return self.result.is_replaced or bool(self.source.failed_before)
+
+    @property
+    def objection(self) -> str:
+        """Return why it is not enough for a rollback; empty if it is."""
+        if self.result.is_replaced:
+            return f"another deployment is live: {self.result.deployment.replacement}"
+        if not self.source.is_shown:
+            return f"the probes are one source only, and Cloudflare's figures say: {self.source.text}"
+        if self.source.failed_before:
+            return f"requests failed before the deployment too: {self.source.failed_before}"
+        return "the probes are healthy now" if self.is_healthy_now else ""
+
 
 class Guards:
     """Guards of services in one environment, side by side."""
@@ -98,7 +114,7 @@ class Guards:
         guard, clock = self._guard(result.service), self._session.clock
         service, until = self._session.environment.service(result.service), clock.now() + WITHIN
         while True:
-            seen = read_second_source(self._session, service, result.state, result.deployment.versions)
+            seen = read_second_source(self._session, service, result.state, result.deployment)
             result = replace(result, deployment=guard.look_again(result.deployment))
             if seen.is_shown or result.is_replaced or clock.now() >= until:
                 is_healthy = seen.is_shown and guard.is_healthy_now(result.deployment)

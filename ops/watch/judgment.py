@@ -39,6 +39,25 @@ class LiveVersions:
 
 
 @dataclass(frozen=True)
+class GuardedDeployment:
+    """A deployment that a guard judges. `text` and `replacement` name deployments for people, and are untrusted."""
+
+    id: str
+    created_on: datetime
+    text: str
+    versions: tuple[str, ...] = ()
+    """New versions with traffic; all of them if none is new. Empty for a site."""
+    predecessors: tuple[str, ...] = ()
+    """Other versions with traffic before it."""
+    replacement: str = ""
+    """The newer deployment that is live; empty if this one is."""
+    is_partial: bool = False
+    """Whether other versions serve beside the new ones."""
+    is_rolled_back: bool = False
+    """Whether the newer deployment went back to versions from before this one."""
+
+
+@dataclass(frozen=True)
 class ErrorRates:
     """Requests of the watched Worker; `problem` says why there are none."""
 

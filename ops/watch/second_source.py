@@ -1,11 +1,11 @@
-"""Ask Cloudflare's figures whether they show a relapse that the probes found.
+"""Ask Cloudflare's figures whether they show the failure that the probes found.
 
 The probes of a watch have one runner and one network, so they are one source. What other clients got is a second one.
 Our own requests are left out: of a host by their user agent; of a Worker by their greatest number.
 """
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from itertools import groupby
@@ -18,7 +18,7 @@ from ops.core.clock import Period
 from ops.core.errors import ConfigError, ProviderError, Reason
 from ops.core.sequential_test import Count, judge_share
 from ops.core.verdict import Verdict
-from ops.watch.judgment import MINUTE, RATES, SETTLED
+from ops.watch.judgment import MINUTE, RATES, SETTLED, GuardedDeployment
 from ops.watch.own_requests import count_requests, probes_with_other_agent
 from ops.watch.state import WatchState
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 WITHIN = timedelta(minutes=8)
 """Longest wait for the figures after a relapse. A complete minute is five minutes old, and two are needed."""
 PAUSE = timedelta(minutes=1)
+BEFORE = timedelta(minutes=10)
+"""Time before a guarded deployment whose requests are judged too: what failed then already is not its fault."""
 QUERY_TIMEOUT = 5.0
 """Seconds after which a query of the analytics ends; it is sent once."""
 SERVER_ERROR, MAINTENANCE = 500, 503
@@ -39,43 +41,49 @@ WATCHES = 2
 
 @dataclass(frozen=True)
 class SecondSource:
-    """What the figures say about a relapse."""
+    """What the figures say about a failure of the probes."""
 
     text: str
     """Such as "web.shop.example failed 41 of 45 requests of others since 03:41:00 UTC"."""
     is_shown: bool = False
     """Whether they show it."""
+    failed_before: str = ""
+    """The same of the time before the guarded deployment, if requests failed then too."""
 
 
 def read_second_source(
-    session: Session, service: "Service", state: WatchState, versions: Collection[str] = ()
+    session: Session, service: "Service", state: WatchState, guarded: GuardedDeployment | None = None
 ) -> SecondSource:
     """Read the failures of the host and of the Worker since the start of the watch; what cannot be read shows nothing.
 
-    `versions`: those of the Worker that count (default: all). Both have limits for an unknown share before the bad
-    deployment, because only a plain failure may start a step.
+    Both have limits for an unknown share before the bad deployment, because only a plain failure may start a step. Of
+    a `guarded` one only its own versions count, and the same query tells whether requests failed before it too.
     """
     now = session.clock.now()
-    period = Period(state.started_at, max(now, state.started_at + timedelta(seconds=1)))
+    since = state.started_at - BEFORE if guarded else state.started_at
+    period = Period(since, max(now, state.started_at + timedelta(seconds=1)))
     said = []
     for name, read in (
         ("host", _count_host),
-        ("Worker", partial(_count_worker, interval=state.interval, versions=versions)),
+        ("Worker", partial(_count_worker, interval=state.interval, guarded=guarded)),
     ):
         try:
             subject, counts = read(session, service, period)
         except (ProviderError, ConfigError) as error:
             said.append(f"those of the {name} do not count: {error.message}")
             continue
-        seen = _judge(subject, counts, state)
+        seen = _judge(subject, [each for each in counts if each.at >= state.started_at + MINUTE], state)
+        if seen.is_shown and guarded:
+            before = _judge(subject, [each for each in counts if each.at + MINUTE <= guarded.created_on], state)
+            return replace(seen, failed_before=before.text if before.is_shown else "")
         if seen.is_shown:
             return seen
         said.append(seen.text)
     return SecondSource("; ".join(said))
 
 
-def _judge(subject: str, counts: Iterable[Count], state: WatchState) -> SecondSource:
-    complete = [each for each in counts if each.at >= state.started_at + MINUTE and each.total > 0]
+def _judge(subject: str, counts: Sequence[Count], state: WatchState) -> SecondSource:
+    complete = [each for each in counts if each.total > 0]
     judged = judge_share(complete, RATES, settled_at=state.started_at + SETTLED)
     total, failed = sum(each.total for each in complete), sum(each.failed for each in complete)
     if judged.verdict == Verdict.UNHEALTHY and judged.since is not None:
@@ -114,11 +122,16 @@ def _count_minutes(rows: "Iterable[HostMinute]") -> Iterator[Count]:
 
 
 def _count_worker(
-    session: Session, service: "Service", period: Period, *, interval: timedelta, versions: Collection[str]
+    session: Session,
+    service: "Service",
+    period: Period,
+    *,
+    interval: timedelta,
+    guarded: GuardedDeployment | None,
 ) -> tuple[str, list[Count]]:
     """Return the Worker, and per complete minute the samples beyond our own requests, which may all have failed.
 
-    `interval`: from round to round; `versions`: those that count, all if empty.
+    `interval`: from round to round. From a `guarded` deployment on only its own versions count.
 
     Raises ProviderError; ConfigError if the number of our own requests is unknown.
     """
@@ -132,7 +145,11 @@ def _count_worker(
         history=timedelta(0),
         timeout=QUERY_TIMEOUT,
     )
-    minutes = [row for row in traffic.minutes if not versions or row.version in versions]
+    minutes = [
+        row
+        for row in traffic.minutes
+        if guarded is None or row.start < guarded.created_on or row.version in guarded.versions
+    ]
     starts = sorted({row.start for row in minutes if row.start < traffic.complete_until})
 
     def counts() -> Iterator[Count]:

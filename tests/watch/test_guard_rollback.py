@@ -1,7 +1,8 @@
 """`ops guard --on-bad rollback`: two sources, one source, others who act meanwhile, kills, and GitHub down."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -45,6 +46,16 @@ def send(shop: Shop, failing: set[str], act: Callable[[], object] = lambda: None
         act()
 
     sandbox.clock.on_sleep = pass_time
+
+
+def fail(shop: Shop, figures: str, version: str, *, at: timedelta = timedelta(0)) -> None:
+    """Add failed requests of others to the figures of the host, or of the Worker."""
+    analytics, zone = shop.world.sandbox.analytics, shop.world.sandbox.zones.find(HOST)
+    if figures == "Worker":
+        count(shop, version, 200, failed=200, at=at)
+    elif zone is not None:
+        moment = shop.world.sandbox.clock.now() + at
+        analytics.add_requests(zone.id, HOST, "/cart", "198.51.100.1", at=moment, status=500, count=9)
 
 
 def roll_back(shop: Shop, *arguments: str, **environ: str | None) -> Outcome:
@@ -92,6 +103,30 @@ def test_probes_alone_open_the_incident_and_roll_nothing_back(shop: Shop, bad: s
     assert f"{HOST} failed 0 of" in done.result["actions"][-1]
     assert shop.live == {bad: 100}
     assert shop.world.writes() == []
+
+
+@pytest.mark.parametrize("figures", ["host", "Worker"])
+def test_deployment_is_kept_if_requests_failed_before_it(shop: Shop, bad: str, figures: str) -> None:
+    """Something else is broken, such as a database."""
+    rights = ROLLBACK if figures == "host" else [*RIGHTS, "Workers Scripts Write"]
+    for minutes in range(2, 10):
+        fail(shop, figures, shop.good, at=-timedelta(minutes=minutes))
+    shop.world.sandbox.clock.on_sleep = lambda: fail(shop, figures, bad)
+
+    done = roll_back(shop, SHOP_TOKEN=shop.world.sandbox.add_token("guard-writes", rights))
+
+    assert (done.code, done.result["incident"], done.result["rollback"]) == (6, 1, None), done.result
+    assert "before the deployment too" in done.result["actions"][-1]
+    assert "rollback-worker" not in done.result["next"]
+    assert shop.live == {bad: 100}
+
+
+@pytest.mark.parametrize("before", [[5], range(12, 20)], ids=["one minute", "outage that was over"])
+def test_too_few_failures_right_before_it_keep_no_deployment(shop: Shop, bad: str, before: Iterable[int]) -> None:
+    for minutes in before:
+        fail(shop, "host", shop.good, at=-timedelta(minutes=minutes))
+
+    assert roll_back(shop).result["rollback"]["decision"] == "recovered"
 
 
 def test_figures_alone_roll_nothing_back(shop: Shop, bad: str) -> None:
