@@ -55,6 +55,12 @@ ScheduleInterval = Literal["5m", "10m", "15m", "20m", "30m", "1h", "2h", "3h", "
 """Intervals that a cron line can express, from GitHub's shortest."""
 
 
+def interval_length(every: ScheduleInterval) -> timedelta:
+    """Return the length of a schedule's interval."""
+    unit = {"m": "minutes", "h": "hours", "d": "days"}[every[-1]]
+    return timedelta(**{unit: int(every[:-1])})
+
+
 class RowBounds(ConfigModel):
     """Expected number of rows of a table after a restore, and whether rows that it loses are kept."""
 

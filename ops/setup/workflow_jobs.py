@@ -9,10 +9,12 @@ import dataclasses
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from ops.app import registry
 from ops.app.scope import RUNTIME, AnyRunbook, fitting_environments, fitting_services
+from ops.config.sections import ScheduleInterval, interval_length
 from ops.config.types import extend_watch
 from ops.core.names import NEW_PREFIX, OLD_PREFIX
 from ops.engine.runbook import JobSecret, Schedule, WatchedState
@@ -28,8 +30,6 @@ DOCTOR, DOCTOR_MINUTE = "doctor", 37
 WATCH, WATCH_MINUTE = "watch", 23
 GUARD, GUARD_MINUTE = "guard", 17
 ROTATION_PREFIXES = (NEW_PREFIX, OLD_PREFIX)
-MINUTES = {"m": 1, "h": 60, "d": 24 * 60}
-"""Unit of an interval → its minutes."""
 COPY_KEYS = (SECRETS_TOKEN, APP_KEY)
 """Either of them is enough to write copies on GitHub."""
 
@@ -270,7 +270,7 @@ class ScheduledTask:
     command: str
     minute: int
     """Minute of the hour at which it starts, so that tasks do not start together."""
-    every: str
+    every: ScheduleInterval
     jobs: Sequence[ActingJob]
     other_jobs: int = 0
     """Jobs of each run besides `jobs`."""
@@ -287,8 +287,7 @@ class ScheduledTask:
     @property
     def minutes(self) -> int:
         """Billed minutes in 30 days. GitHub bills each job for at least one minute."""
-        number, unit = int(self.every[:-1]), self.every[-1]
-        return 30 * 24 * 60 // (number * MINUTES[unit]) * (len(self.jobs) + self.other_jobs)
+        return timedelta(days=30) // interval_length(self.every) * (len(self.jobs) + self.other_jobs)
 
 
 def scheduled_tasks(config: "Config") -> list[ScheduledTask]:

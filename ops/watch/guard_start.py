@@ -12,7 +12,7 @@ from ops.app.configuration import probe_environ, read_config, register_secrets
 from ops.app.scope import Place
 from ops.app.session import Session
 from ops.config.probes import ProbeSet
-from ops.core.clock import parse_duration
+from ops.config.sections import ScheduleInterval, interval_length
 from ops.core.errors import OpsError
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict
@@ -24,7 +24,7 @@ from ops.watch.watch import run_side_by_side
 if TYPE_CHECKING:
     from ops.config import Service
 
-UNSCHEDULED = "1h"
+UNSCHEDULED: ScheduleInterval = "1h"
 """Age of a recent deployment where no schedule guards one."""
 MARGIN = timedelta(minutes=15)
 """A schedule starts late, by this time at most as a rule."""
@@ -146,7 +146,7 @@ def open_guards(
     with ExitStack() as ending:
         session = Session(config.environment(environment), environ, ending, config)
         runner = session.probe_runner(probe_environ(environ, names), redactor, config_path.parent.resolve())
-        interval = timedelta(seconds=parse_duration(config.github.schedules.get("guard", UNSCHEDULED)))
+        interval = interval_length(config.github.schedules.get("guard", UNSCHEDULED))
         yield Guards(session, runner.run_round, redactor, on_round, interval)
 
 

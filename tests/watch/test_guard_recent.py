@@ -82,6 +82,16 @@ def test_service_that_cannot_be_read_does_not_hide_another_one(guarded: Shop) ->
     assert (done.code, done.result["incident"]) == (6, 1), done.err
 
 
+def test_weekly_schedule_guards_deployments_of_the_week(guarded: Shop) -> None:
+    guarded.world.edit_config("guard: 30m}", "guard: 7d}")
+    release(guarded, "dashboard", 500)
+    guarded.world.sandbox.clock.advance(6 * 86_400)
+
+    done = recent(guarded)
+
+    assert (done.code, done.result["reason"]) == (6, "bad_deployment"), done.err
+
+
 def test_options_of_one_deployment_are_refused(guarded: Shop) -> None:
     assert guard(guarded, "--recent", "--commit", "4f2a9c1").code == 2
 
