@@ -130,7 +130,10 @@ def _guard_one(
     ending, may_roll_back = GuardEnd(place, config, environ, redactor, as_json), False
     printer = _printer(as_json=as_json)
     with open_guards(place.environment, config, environ, redactor, on_round=printer) as guards:
-        (result,) = guards.run([GuardPlace(place, request, length)])
+        results, failures = guards.run([GuardPlace(place, request, length)])
+        if failures:
+            raise failures[0]
+        (result,) = results
         ending.show(result)
         if result.is_bad:
             ending.report(result)
@@ -151,8 +154,9 @@ def guard_recent(redactor: Redactor, environment: str, service: str, config: Pat
     environment = choose_environment("guard", environment, config, recent=True, json=as_json)
     environ = github_environ(config, redactor, is_quiet=as_json)
     with open_guards(environment, config, environ, redactor, on_round=_printer(as_json=as_json)) as guards:
-        places, failures = guards.find_recent(service)
-        results = guards.run(places)
+        places, unread = guards.find_recent(service)
+        results, failed = guards.run(places)
+    failures = [*unread, *failed]
     codes = [0]
     for result in results:
         ending = GuardEnd(Place(environment, result.service), config, environ, redactor, as_json)

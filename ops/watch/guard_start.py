@@ -1,9 +1,9 @@
 """Start guards with clients and probes, and ask for the second source of a rollback."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,10 +81,18 @@ class Guards:
         self._redactor, self._on_round = redactor, on_round
         self._guards: dict[str, Guard] = {}
 
-    def run(self, places: Sequence[GuardPlace]) -> list[GuardResult]:
-        """Guard the deployments, and return the redacted results. Raises ProviderError and Refused."""
-        rounds = [self._guard(each.place.service).rounds(each.request, each.duration) for each in places]
-        return run_side_by_side(rounds, self._session.clock)
+    def run(self, places: Sequence[GuardPlace]) -> tuple[list[GuardResult], list[OpsError]]:
+        """Guard the deployments, and return the redacted results, and why others could not be guarded."""
+        ended = run_side_by_side([self._rounds(each) for each in places], self._session.clock)
+        failures = [each for each in ended if isinstance(each, OpsError)]
+        return [each for each in ended if isinstance(each, GuardResult)], failures
+
+    def _rounds(self, each: GuardPlace) -> Generator[datetime, None, GuardResult | OpsError]:
+        """Guard one deployment. Its failure is a result, so that the other guards go on."""
+        try:
+            return (yield from self._guard(each.place.service).rounds(each.request, each.duration))
+        except OpsError as error:
+            return error
 
     def find_recent(self, service: str = "") -> tuple[list[GuardPlace], list[OpsError]]:
         """Return the live deployments of services with `guard` that no run of ours made, and failures to read others.

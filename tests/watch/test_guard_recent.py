@@ -82,6 +82,19 @@ def test_service_that_cannot_be_read_does_not_hide_another_one(guarded: Shop) ->
     assert (done.code, done.result["incident"]) == (6, 1), done.err
 
 
+def test_service_that_fails_once_its_guard_begins_does_not_hide_another_one(guarded: Shop) -> None:
+    sandbox = guarded.world.sandbox
+    guarded.world.edit_config("pages: shop-docs\n", "pages: shop-docs\n        guard: {for: 10m}\n")
+    guarded.world.edit_config("guard: 30m}", "guard: 4h}")
+    release(guarded, "dashboard", 500)
+    sandbox.fault(path="/accounts/*/pages/**", status=403, code=10000, times=None, skip=1)
+
+    done = recent(guarded)
+
+    assert (done.code, done.result["incident"]) == (6, 1), done.err
+    assert "shop-docs" in done.err
+
+
 def test_weekly_schedule_guards_deployments_of_the_week(guarded: Shop) -> None:
     guarded.world.edit_config("guard: 30m}", "guard: 7d}")
     release(guarded, "dashboard", 500)
