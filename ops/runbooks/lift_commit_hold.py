@@ -5,7 +5,7 @@ the gate has authorized the requester. On a laptop it therefore requests the lab
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -77,18 +77,20 @@ class LiftCommitHold(Runbook["LiftCommitHold.Params"]):
     def plan(self, ctx: Context[Params]) -> StepPlan:
         incident = _require_incident(ctx)
         services = _checked_services(ctx.environment)
-        holds = [
-            hold for found in run_parallel([partial(_read_holds, ctx, each) for each in services]) for hold in found
-        ]
+        read = run_parallel([partial(_read_holds, ctx, each) for each in services])
+        holds = [hold for found, _ in read for hold in found]
+        limits = {each.name: limit for each, (_, limit) in zip(services, read, strict=True) if limit}
         mine = [each for each in holds if each.incident == incident]
         others = [each for each in holds if each.incident != incident]
         lift = ctx.github.hold_labels.read_lift(incident) if mine else None
         newest = max((each.since for each in mine), default=None)
         if newest is None or (lift and lift.ends(newest)):
-            return _ending_plan(incident, lift, mine, others, (each.name for each in services))
+            names = [f"{each.name} ({limits[each.name]})" if each.name in limits else each.name for each in services]
+            return _ending_plan(incident, lift, mine, others, names)
         _check_not_superseded(incident, newest, ctx.request.requested_at)
         wanted = _WantedLift(incident, newest)
-        return _lift_plan(ctx, wanted, lift, mine, others)
+        warnings = tuple(f"{name}: {limit}" for name, limit in limits.items())
+        return replace(_lift_plan(ctx, wanted, lift, mine, others), warnings=warnings)
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def _checked_services(environment: "Environment") -> "list[Service]":
     return [each for each in environment.services.values() if each.worker and each.hold_check]
 
 
-def _read_holds(ctx: Context[Any], service: "Service") -> tuple[CommitHold, ...]:
+def _read_holds(ctx: Context[Any], service: "Service") -> tuple[tuple[CommitHold, ...], str]:
     return read_commit_holds(ctx.cloudflare.workers, service.name, service.worker)
 
 
@@ -166,11 +168,11 @@ def _ending_plan(
     lift: HoldLift | None,
     mine: Sequence[CommitHold],
     others: Sequence[CommitHold],
-    read: Iterable[str],
+    services: Iterable[str],
 ) -> StepPlan:
-    """Return the plan that changes nothing. `read`: the services whose deployments were read."""
+    """Return the plan that changes nothing. `services`: those whose deployments were read, and how far."""
     at = f" at {format_utc(lift.at)}" if lift else ""
-    names = ", ".join(read)
+    names = ", ".join(services)
     text = f"the holds of incident {incident} were lifted{at}"
     if not mine:
         text = f"incident {incident} holds no commit of {names}"

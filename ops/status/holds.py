@@ -62,22 +62,30 @@ def read_all_holds(
     return tuple(held), (*unread_code, *unread_files, *unread_lifts)
 
 
-def _read_commits(session: Session, service: "Service", newest: Sequence[WorkerDeployment]) -> tuple[CommitHold, ...]:
-    """Return the holds of a Worker. Raises OpsError, also without a token."""
+def _read_commits(
+    session: Session, service: "Service", newest: Sequence[WorkerDeployment]
+) -> tuple[tuple[CommitHold, ...], str]:
+    """Return the holds of a Worker, and how far they were read. Raises OpsError, also without a token."""
     return read_commit_holds(session.workers, service.name, service.worker, newest)
 
 
-def _read_migrations(session: Session, database: str) -> tuple[Hold, ...]:
-    return read_holds(session.d1, database)
+def _read_migrations(session: Session, database: str) -> tuple[tuple[Hold, ...], str]:
+    return read_holds(session.d1, database), ""
 
 
 def _read_each(
-    reads: Mapping[str, Callable[[], tuple[T, ...]]], what: str
+    reads: Mapping[str, Callable[[], tuple[tuple[T, ...], str]]], what: str
 ) -> tuple[dict[str, tuple[T, ...]], list[UnreadSource]]:
     """Return name → holds, and why others are unknown."""
     results = run_parallel([partial(try_read, read, f"{what} of {name}", SECTIONS) for name, read in reads.items()])
-    holds = {name: found or () for name, (found, _) in zip(reads, results, strict=True)}
-    return holds, [replace(lack, exit_code=0) for _, lack in results if lack]
+    holds, lacks = dict[str, tuple[T, ...]](), list[UnreadSource]()
+    for name, (found, lack) in zip(reads, results, strict=True):
+        holds[name], limit = found or ((), "")
+        if lack:
+            lacks.append(replace(lack, exit_code=0))
+        elif limit:
+            lacks.append(UnreadSource(SECTIONS, f"{what} of {name}", limit))
+    return holds, lacks
 
 
 def _read_lifts(

@@ -3,7 +3,7 @@
 The check is a program of its own (`ops/tools/hold_check`) with the same rules; a test compares both.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -61,12 +61,14 @@ class CommitFinder:
 
 def read_commit_holds(
     workers: "WorkersApi", service: str, worker: str, newest: Sequence[WorkerDeployment] = ()
-) -> tuple[CommitHold, ...]:
-    """Return the holds of a Worker, newest first. It reads versions only if a mark blames one. Raises ProviderError.
+) -> tuple[tuple[CommitHold, ...], str]:
+    """Return the holds of a Worker, newest first, and how far they were read; empty if all. Raises ProviderError.
 
-    `newest`: the first page of its deployments (default: it is read).
+    It reads versions only if a mark blames one.
+
+    `newest`: its newest deployments, if they are read already.
     """
-    deployments, size = {each.id: each for each in newest}, PAGE_SIZE
+    deployments, size, limit = {each.id: each for each in newest}, PAGE_SIZE, ""
     for page in range(1, PAGES + 1):
         try:
             listed = workers.list_deployments(worker, page=page, size=size)
@@ -79,7 +81,11 @@ def read_commit_holds(
         if not older:
             break
         deployments |= older
-    return find_commit_holds(service, tuple(deployments.values()), lambda named: _read_versions(workers, worker, named))
+    else:
+        limit = f"only its newest {len(deployments)} deployments were read"
+    blamed = [each.mark.blames for each in deployments.values() if each.mark and each.mark.blames]
+    versions = _read_versions(workers, worker, blamed) if blamed else {}
+    return tuple(_find_holds(service, deployments.values(), versions)), limit
 
 
 def _read_versions(workers: "WorkersApi", worker: str, blamed: Iterable[str]) -> Mapping[str, WorkerVersion]:
@@ -88,22 +94,10 @@ def _read_versions(workers: "WorkersApi", worker: str, blamed: Iterable[str]) ->
     return versions | {each.id: each for each in missing if each}
 
 
-def find_commit_holds(
-    service: str,
-    deployments: Sequence[WorkerDeployment],
-    read_versions: Callable[[Iterable[str]], Mapping[str, WorkerVersion]],
-) -> tuple[CommitHold, ...]:
-    """Return the holds of these deployments. A rollback within one commit, such as of a secret edit, blames no code.
-
-    `read_versions` gets the blamed versions. It is not called if no mark blames one.
-    """
-    blamed = [each.mark.blames for each in deployments if each.mark and each.mark.blames]
-    return tuple(_holds(service, deployments, read_versions(blamed))) if blamed else ()
-
-
-def _holds(
+def _find_holds(
     service: str, deployments: Iterable[WorkerDeployment], versions: Mapping[str, WorkerVersion]
 ) -> Iterator[CommitHold]:
+    """Yield the holds. A rollback within one commit, such as of a secret edit, blames no code."""
     commits = CommitFinder(versions)
     for each in deployments:
         mark = each.mark

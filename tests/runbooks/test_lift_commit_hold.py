@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import World
 from tests.support.commands import ended
-from tests.support.held_lifts import LABEL, LIFTED, Operations, add_lifted, open_operations
+from tests.support.held_lifts import LABEL, LIFTED, Operations, add_lifted, bury_hold, open_operations
 
 
 @pytest.fixture
@@ -51,6 +51,20 @@ def test_hold_below_many_deployments_is_listed_and_lifted(operations: Operations
 
     assert ended(operations.lift())[1] == "healthy_as_before"
     assert operations.answer()["decision"] == "go"
+
+
+def test_lift_names_the_limit_of_what_it_read(operations: Operations) -> None:
+    bury_hold(operations)
+
+    done = operations.lift()
+    assert ended(done) == (0, "nothing_to_do", "nothing_left")
+    assert "40 deployments" in done.result["message"]
+    assert operations.answer()["decision"] == "not_checked"
+
+    operations.shop.deploy([{"rollback": "A", "blames": "B", "incident": operations.incident}])
+    done = operations.lift()
+    assert ended(done)[1] == "healthy_as_before"
+    assert "40 deployments" in done.result["plan"]["warnings"][0]
 
 
 def test_stranger_lifts_nothing(operations: Operations) -> None:

@@ -127,3 +127,11 @@ def add_lifted(operations: Operations, by: str = ACTIONS_BOT) -> None:
     """Add the label that lifts, as somebody."""
     operations.world.sandbox.clock.advance(60)
     operations.hub.label(operations.incident, LIFTED, by)
+
+
+def bury_hold(operations: Operations) -> None:
+    """Deploy as often as `ops` and the check read deployments, in small pages: Cloudflare refuses larger ones."""
+    operations.world.sandbox.fault(
+        method="GET", path="**/deployments", when=lambda sent: "per_page" in sent.query, status=400, times=None
+    )
+    operations.shop.deploy([{"many": 40, "of": "A"}])
