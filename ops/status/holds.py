@@ -1,12 +1,11 @@
 """Read the held commits of services that run the hold check, and the held migrations."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from ops.app.session import Session
-from ops.cloudflare.types.workers import WorkerDeployment
 from ops.core.clock import parse_utc
 from ops.core.errors import OpsError
 from ops.core.next_step import build_command
@@ -33,7 +32,7 @@ SECTIONS = ("held",)
 
 def read_all_holds(
     session: Session,
-    newest: Mapping[str, Sequence[WorkerDeployment]],
+    deployed: Collection[str],
     environ: Mapping[str, str],
     redactor: Redactor,
     program: str,
@@ -42,13 +41,13 @@ def read_all_holds(
 
     Nothing that fails is an error: the token may lack a right that nothing else of `ops status` needs.
 
-    `newest`: service → its newest deployments; a service without them is left out.
+    `deployed`: names of the services that have a deployment; others are left out.
     """
     environment = session.environment
     commits = {
-        each.name: partial(_read_commits, session, each, newest[each.name])
+        each.name: partial(_read_commits, session, each)
         for each in environment.services.values()
-        if each.worker and each.hold_check and newest.get(each.name)
+        if each.worker and each.hold_check and each.name in deployed
     }
     migrations = {
         name: partial(_read_migrations, session, each.id) for name, each in environment.databases.items() if each.guard
@@ -62,11 +61,9 @@ def read_all_holds(
     return tuple(held), (*unread_code, *unread_files, *unread_lifts)
 
 
-def _read_commits(
-    session: Session, service: "Service", newest: Sequence[WorkerDeployment]
-) -> tuple[tuple[CommitHold, ...], str]:
+def _read_commits(session: Session, service: "Service") -> tuple[tuple[CommitHold, ...], str]:
     """Return the holds of a Worker, and how far they were read. Raises OpsError, also without a token."""
-    return read_commit_holds(session.workers, service.name, service.worker, newest)
+    return read_commit_holds(session.workers, service.name, service.worker)
 
 
 def _read_migrations(session: Session, database: str) -> tuple[tuple[Hold, ...], str]:

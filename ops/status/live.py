@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ops.app.session import Session
 from ops.cloudflare.types.pages import PagesDeployment
-from ops.cloudflare.types.workers import WorkerDeployment, describe_accident
+from ops.cloudflare.types.workers import describe_accident
 from ops.core.standing_rollback import StandingRollback
 from ops.core.threads import run_parallel
 from ops.pages.observed_content import describe_match
@@ -38,8 +38,6 @@ class LiveService:
     """The rollback that made this live in place of a newer one."""
     guarded_until: datetime | None = None
     """Earliest end of a guard, if ops.yml asks for one; None for a deployment of ours."""
-    deployments: tuple[WorkerDeployment, ...] = ()
-    """The newest deployments of a Worker, so that nothing else reads them again."""
 
 
 def read_live_worker(session: Session, service: "Service") -> LiveService:
@@ -60,7 +58,6 @@ def read_live_worker(session: Session, service: "Service") -> LiveService:
         warning=warning,
         rollback=rollback,
         guarded_until=None if one.mark else _guard_end(service, one.created_on),
-        deployments=deployments,
     )
 
 

@@ -241,8 +241,7 @@ class EnvironmentStatus:
 def _live_json(each: LiveService) -> dict[str, Any]:
     split = [{"id": name, "percent": percent} for name, percent in each.split]
     times = {name: (at := getattr(each, name)) and format_rfc3339(at) for name in ("since", "guarded_until")}
-    facts = {name: value for name, value in vars(each).items() if name != "deployments"}
-    return {**facts, "split": split, **times, "rollback": each.rollback and each.rollback.to_json()}
+    return {**vars(each), "split": split, **times, "rollback": each.rollback and each.rollback.to_json()}
 
 
 def _switch_json(each: SwitchState) -> dict[str, Any]:
@@ -262,10 +261,9 @@ def environment_status(
     with ExitStack() as ending:
         session, program = Session(config.environment(name), environ, ending), program_name(environ)
         read = read_status(session, program)
-        newest = {each.service: each.deployments for each in read.live}
-        holds, unread = read_all_holds(session, newest, environ, redactor, program)
-        live = tuple(replace(each, deployments=()) for each in read.live)
-        read = replace(read, live=live, holds=holds, unread=(*read.unread, *unread))
+        deployed = {each.service for each in read.live if each.split}
+        holds, unread = read_all_holds(session, deployed, environ, redactor, program)
+        read = replace(read, holds=holds, unread=(*read.unread, *unread))
         limits = tuple(name_incidents(read.limits, config_path.with_name(LIMITS_FILE)))
         status: EnvironmentStatus = redactor.redact_value(replace(read, limits=limits))
         return status

@@ -3,7 +3,7 @@
 The check is a program of its own (`ops/tools/hold_check`) with the same rules; a test compares both.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -59,16 +59,12 @@ class CommitFinder:
         return ""
 
 
-def read_commit_holds(
-    workers: "WorkersApi", service: str, worker: str, newest: Sequence[WorkerDeployment] = ()
-) -> tuple[tuple[CommitHold, ...], str]:
+def read_commit_holds(workers: "WorkersApi", service: str, worker: str) -> tuple[tuple[CommitHold, ...], str]:
     """Return the holds of a Worker, newest first, and how far they were read; empty if all. Raises ProviderError.
 
     It reads versions only if a mark blames one.
-
-    `newest`: its newest deployments, if they are read already.
     """
-    deployments, size, limit = {each.id: each for each in newest}, PAGE_SIZE, ""
+    deployments, size, limit = dict[str, WorkerDeployment](), PAGE_SIZE, ""
     for page in range(1, PAGES + 1):
         try:
             listed = workers.list_deployments(worker, page=page, size=size)

@@ -7,7 +7,7 @@ from ops.database.holds import Hold
 from tests.conftest import World
 from tests.support import databases
 from tests.support.databases import ID
-from tests.support.held_lifts import Operations, open_operations
+from tests.support.held_lifts import Operations, bury_hold, open_operations
 
 
 def held(operations: Operations, **environ: Any) -> tuple[list[dict[str, Any]], str]:
@@ -42,6 +42,17 @@ def test_unread_deployments_leave_the_holds_unknown(world: World) -> None:
     operations = open_operations(world)
     world.sandbox.fault(method="GET", path="**/shop-web/deployments", status=400, times=None)
 
+    found, lines = held(operations)
+    assert found == []
+    assert "    none\n" not in lines
+
+
+def test_hold_below_many_deployments_is_listed_or_unknown(world: World) -> None:
+    operations = open_operations(world)
+
+    bury_hold(operations, 20)
+    assert len(held(operations)[0]) == 1
+    bury_hold(operations, 20)
     found, lines = held(operations)
     assert found == []
     assert "    none\n" not in lines

@@ -129,9 +129,9 @@ def add_lifted(operations: Operations, by: str = ACTIONS_BOT) -> None:
     operations.hub.label(operations.incident, LIFTED, by)
 
 
-def bury_hold(operations: Operations) -> None:
-    """Deploy as often as `ops` and the check read deployments, in small pages: Cloudflare refuses larger ones."""
+def bury_hold(operations: Operations, deployments: int = 40) -> None:
+    """Deploy above the hold, by default as often as is read in small pages: Cloudflare refuses larger ones."""
     operations.world.sandbox.fault(
         method="GET", path="**/deployments", when=lambda sent: "per_page" in sent.query, status=400, times=None
     )
-    operations.shop.deploy([{"many": 40, "of": "A"}])
+    operations.shop.deploy([{"many": deployments, "of": "A"}])
