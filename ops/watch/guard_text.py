@@ -62,7 +62,7 @@ def detail_lines(result: GuardResult) -> Iterator[str]:
     for rate in result.judgment.rates:
         yield f"{_describe_counts(rate)}{_describe_limits(rate.share)}"
     if result.deployment.predecessors:
-        yield f"Compared with {first_of([short_id(each) for each in result.deployment.predecessors])}"
+        yield f"Compared with {', '.join(first_of([short_id(each) for each in result.deployment.predecessors]))}"
     yield from (note[:1].upper() + note[1:] for note in result.notes)
 
 

@@ -74,4 +74,5 @@ def test_schedule_opens_the_incident_and_the_action_rolls_back(pip_cache: Path, 
     assert (before, world.live) == ({world.bad: 100}, {world.good: 100}), log
     (incident,) = hub.issues
     assert f"ended by bad_deployment in {incident.number}" in log, log
+    assert f"Compared with {world.good[:8]}\n" in log
     assert "sandbox-guard" not in log
