@@ -130,10 +130,9 @@ def _guard_one(
     ending, may_roll_back = GuardEnd(place, config, environ, redactor, as_json), False
     printer = _printer(as_json=as_json)
     with open_guards(place.environment, config, environ, redactor, on_round=printer) as guards:
-        results, failures = guards.run([GuardPlace(place, request, length)])
-        if failures:
-            raise failures[0]
-        (result,) = results
+        (result,) = guards.run([GuardPlace(place, request, length)])
+        if isinstance(result, OpsError):
+            raise result
         ending.show(result)
         if result.is_bad:
             ending.report(result)
@@ -153,21 +152,22 @@ def guard_recent(redactor: Redactor, environment: str, service: str, config: Pat
 
     environment = choose_environment("guard", environment, config, recent=True, json=as_json)
     environ = github_environ(config, redactor, is_quiet=as_json)
-    with open_guards(environment, config, environ, redactor, on_round=_printer(as_json=as_json)) as guards:
-        places, unread = guards.find_recent(service)
-        results, failed = guards.run(places)
-    failures = [*unread, *failed]
     codes = [0]
-    for result in results:
-        ending = GuardEnd(Place(environment, result.service), config, environ, redactor, as_json)
-        ending.show(result)
-        if result.is_bad:
-            ending.report(result)
-            codes.append(ending.finish(result))
-        elif as_json:
-            ending.finish(result)
-    if not results and not failures:
-        echo("No recent deployment is without a run of Backout.", err=as_json)
+    with open_guards(environment, config, environ, redactor, on_round=_printer(as_json=as_json)) as guards:
+        places, failures = guards.find_recent(service)
+        if not places and not failures:
+            echo("No recent deployment is without a run of Backout.", err=as_json)
+        for result in guards.run(places):
+            if isinstance(result, OpsError):
+                failures.append(result)
+                continue
+            ending = GuardEnd(Place(environment, result.service), config, environ, redactor, as_json)
+            ending.show(result)
+            if result.is_bad:
+                ending.report(result)
+                codes.append(ending.finish(result))
+            elif as_json:
+                ending.finish(result)
     if failures and len(codes) == 1:
         raise failures[0]
     for error in failures:

@@ -81,11 +81,10 @@ class Guards:
         self._redactor, self._on_round = redactor, on_round
         self._guards: dict[str, Guard] = {}
 
-    def run(self, places: Sequence[GuardPlace]) -> tuple[list[GuardResult], list[OpsError]]:
-        """Guard the deployments, and return the redacted results, and why others could not be guarded."""
-        ended = run_side_by_side([self._rounds(each) for each in places], self._session.clock)
-        failures = [each for each in ended if isinstance(each, OpsError)]
-        return [each for each in ended if isinstance(each, GuardResult)], failures
+    def run(self, places: Sequence[GuardPlace]) -> Iterator[GuardResult | OpsError]:
+        """Guard the deployments. Yield each redacted result, or why there is none, at the end of its guard."""
+        for _, ended in run_side_by_side([self._rounds(each) for each in places], self._session.clock):
+            yield ended
 
     def _rounds(self, each: GuardPlace) -> Generator[datetime, None, GuardResult | OpsError]:
         """Guard one deployment. Its failure is a result, so that the other guards go on."""

@@ -68,7 +68,8 @@ def watch_services(
             )
             for each in places
         ]
-        return run_side_by_side([each.rounds(duration) for each in watches], session.clock)
+        results = dict(run_side_by_side([each.rounds(duration) for each in watches], session.clock))
+        return [results[number] for number in range(len(watches))]
 
 
 def _build_watch(

@@ -4,7 +4,7 @@ Calls of an API in a minute, in steady state: one query of the analytics, two ed
 deployments or the comment: four.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -293,8 +293,12 @@ class Watch:
             self._record.save(self._text(result), build_record(result), result.state)
 
 
-def run_side_by_side(running: Sequence[Generator[datetime, None, R]], clock: "Clock") -> list[R]:
-    """Run the rounds of several services side by side, and return their results in order. Raises ProviderError."""
+def run_side_by_side(running: Sequence[Generator[datetime, None, R]], clock: "Clock") -> Iterator[tuple[int, R]]:
+    """Run the rounds of several services side by side, and yield index and result of each at its end.
+
+    Raises:
+        ProviderError: the rounds of a service raise it.
+    """
     results, due = dict[int, R](), dict.fromkeys(range(len(running)), clock.now())
     while due:
         moment = min(due.values())
@@ -305,9 +309,9 @@ def run_side_by_side(running: Sequence[Generator[datetime, None, R]], clock: "Cl
         for number, following in zip(now, run_in_batches(advances, MAX_ROUNDS), strict=True):
             if following is None:
                 del due[number]
+                yield number, results[number]
             else:
                 due[number] = following
-    return [results[number] for number in range(len(running))]
 
 
 def _advance(rounds: Generator[datetime, None, R], results: dict[int, R], number: int) -> datetime | None:

@@ -1,5 +1,7 @@
 """`ops guard --recent`: deployments that somebody made elsewhere, and what `ops status` says of them."""
 
+from datetime import timedelta
+
 import pytest
 
 from tests.conftest import Outcome
@@ -93,6 +95,21 @@ def test_service_that_fails_once_its_guard_begins_does_not_hide_another_one(guar
 
     assert (done.code, done.result["incident"]) == (6, 1), done.err
     assert "shop-docs" in done.err
+
+
+def test_incident_does_not_wait_for_the_guards_of_other_services(guarded: Shop) -> None:
+    sandbox = guarded.world.sandbox
+    guarded.world.edit_config("pages: shop-docs\n", "pages: shop-docs\n        guard: {for: 1h}\n")
+    guarded.world.edit_config("http: {path: /, status: 200, body: docs}", "http: {path: /}")
+    guarded.world.edit_config("guard: 30m}", "guard: 4h}")
+    release(guarded, "dashboard", 500)
+    began = sandbox.clock.now()
+
+    assert recent(guarded).code == 6
+
+    (incident,) = sandbox.github.issues
+    assert incident.created_at - began < timedelta(minutes=3)
+    assert sandbox.clock.now() - began >= timedelta(minutes=5)
 
 
 def test_weekly_schedule_guards_deployments_of_the_week(guarded: Shop) -> None:
