@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ops.app import registry
@@ -53,8 +54,7 @@ class StopOverride:
         def confirm(plan: Plan) -> bool:
             answer = finish()
             if answer.problem:
-                text = f"cannot check whether recoveries are stopped ({answer.problem})"
-                self._timeline.record(EventKind.WARNING, text)
+                self._timeline.record(EventKind.WARNING, answer.warning)
             if answer.stop is None:
                 return options.confirm(plan)
             has_taken_time = options.override(str(answer.stop))
@@ -72,16 +72,14 @@ class StopOverride:
         if self._runbook.ends_state(vars(context.params), context.environment):
             return None
         from ops.github.client import connect
-        from ops.github.stops import start_reading
+        from ops.github.stops import StopAnswer, start_reading
 
         lists = find_lists(context.config, RequestScope())
         try:
             repository, now = connect(self._environ, self._redactor), current_time(self._environ)
             return start_reading(repository, lists, now, STOP_WAIT)
         except OpsError as error:
-            text = f"cannot check whether recoveries are stopped ({error.message})"
-            self._timeline.record(EventKind.WARNING, text)
-            return None
+            return partial(StopAnswer, problem=error.message)
 
     def _record(self, stop: "Stop") -> None:
         """Record the override in the run, and begin to write it to the issue of the stop."""

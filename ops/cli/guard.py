@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 REPORT, ROLLBACK = "report", "rollback"
 RUNBOOK = "rollback-worker"
 REASON = "bad deployment, found by a guard"
+CLOSED = "a person closed the incident of this deployment"
 
 
 @click.command(
@@ -136,7 +137,7 @@ def _guard_one(
         ending.show(result)
         if result.is_bad:
             ending.report(result)
-            may_roll_back = on_bad == ROLLBACK and ending.has_two_sources(result, guards)
+            may_roll_back = on_bad == ROLLBACK and ending.permits_rollback(result, guards)
     if may_roll_back:
         ending.roll_back(result)
     return ending.finish(result)
@@ -247,12 +248,12 @@ class GuardEnd:
         state = "opened" if opened.is_new else "closed by a person" if opened.is_closed else "open already"
         self._note(f"Incident #{opened.number} ({state}): {opened.url}")
 
-    def has_two_sources(self, result: "GuardResult", guards: "Guards") -> bool:
+    def permits_rollback(self, result: "GuardResult", guards: "Guards") -> bool:
         """Return whether the deployment may be rolled back; else show why not."""
         from ops.status.outage import describe_trouble, read_outage
 
         if self.incident is not None and self.incident.is_closed:
-            return self._refuse("a person closed the incident of this deployment")
+            return self._refuse(CLOSED)
         if not result.has_failing_probes:
             return self._refuse("the probes do not fail, and Cloudflare's figures are one source only")
         show = lambda text: echo(one_line(f"  Waiting for a second source: {text}"), err=self.as_json)  # noqa: E731
@@ -266,32 +267,22 @@ class GuardEnd:
         return True
 
     def _find_objection(self) -> str:
-        """Return why people want no rollback: a closed incident, or a stop. What cannot be read is a warning."""
+        """Return why people want no rollback: a stop, or a closed incident. What cannot be read is a warning."""
         from ops.app.configuration import read_config
-        from ops.core.clock import current_time
-        from ops.core.responders import RequestScope, find_lists
+        from ops.gate.stop import find_stop
         from ops.github.client import connect, provider_errors
-        from ops.github.stops import start_reading
 
-        try:
-            repository = connect(self.environ, self.redactor, read_only=True)
-        except OpsError as error:
-            self._note(f"Not read whether recoveries are stopped: {error.message}")
+        if stop := find_stop(read_config(self.config)[0], self.environ, self.redactor, self._note):
+            return str(stop)
+        if self.incident is None:
             return ""
-        lists = find_lists(read_config(self.config)[0], RequestScope())
-        stops = start_reading(repository, lists, current_time(self.environ))
         try:
             with provider_errors():
-                is_closed = self.incident and repository.get_issue(self.incident.number).state == "closed"
+                issue = connect(self.environ, self.redactor, read_only=True).get_issue(self.incident.number)
         except OpsError as error:
-            self._note(f"Not read whether the incident is closed: {error.message}")
-            is_closed = None
-        answer = stops()
-        if is_closed:
-            return "a person closed the incident of this deployment"
-        if answer.problem:
-            self._note(f"Not read whether recoveries are stopped: {answer.problem}")
-        return str(answer.stop) if answer.stop else ""
+            self._note(f"warning: cannot check whether the incident is closed ({error.message})")
+            return ""
+        return CLOSED if issue.state == "closed" else ""
 
     def roll_back(self, result: "GuardResult") -> None:
         """Run the runbook. It refuses if another deployment than the guarded one is live."""

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,7 @@ class StepRequest:
         from ops.core.responders import RequestScope
         from ops.core.verdict import Verdict
         from ops.gate.attempts import refuse_requester
-        from ops.gate.stop import refuse_automatic_step
+        from ops.gate.stop import find_stop
         from ops.status.outage import describe_trouble, read_outage
         from ops.watch.automatic_step import claim_step, count_deployed_steps
         from ops.watch.record import find_incident
@@ -102,8 +103,8 @@ class StepRequest:
         scope = RequestScope(self.place.environment, (self.place.service,), self.runbook)
         by_hand = f"Somebody else can run: `{step.by_hand}`"
         refuse_requester(self.environ, self.redactor, self.requested_by, by_hand, scope)
-        if stopped := refuse_automatic_step(config, self.environ, self.redactor):
-            raise step.refuse(stopped)
+        if stop := find_stop(config, self.environ, self.redactor, partial(echo, err=True)):
+            raise step.refuse(str(stop))
         outage = read_outage(self.place, self.config, self.environ, self.redactor)
         if trouble := describe_trouble(outage):
             raise step.refuse(trouble)

@@ -183,7 +183,7 @@ class Gate:
         """Return the output for the acting job, which warns too: an unread stop refuses nothing."""
         if not stopped.problem:
             return ""
-        self.warn(f"warning: cannot check whether recoveries are stopped ({stopped.problem}); the recovery goes on")
+        self.warn(f"warning: {stopped.warning}; the recovery goes on")
         return stop.UNREAD
 
     def _start(

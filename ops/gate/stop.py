@@ -53,15 +53,16 @@ def start_reading(
     return stops.start_reading(repository, find_lists(config, RequestScope()), now)
 
 
-def refuse_automatic_step(config: "Config", environ: Mapping[str, str], redactor: Redactor) -> str:
-    """Return why no step may be made by itself now: a stop, or stops that cannot be read; "" if it may."""
-    lists, now = find_lists(config, RequestScope()), current_time(environ)
+def find_stop(config: "Config", environ: Mapping[str, str], redactor: Redactor, warn: Print) -> Stop | None:
+    """Return the stop that forbids an automatic step now. One that cannot be read in a short time is a warning."""
     try:
-        for stop in stops.read_stops(connect(environ, redactor), lists, now):
-            return str(stop)
+        repository = connect(environ, redactor, read_only=True)
+        answer = stops.start_reading(repository, find_lists(config, RequestScope()), current_time(environ))()
     except OpsError as error:
-        return f"it is not known whether recoveries are stopped ({error.message})"
-    return ""
+        answer = StopAnswer(problem=error.message)
+    if answer.problem:
+        warn(f"warning: {answer.warning}")
+    return answer.stop
 
 
 def refuse_stopped(stop: Stop, request: RecoveryRequest) -> RefusedRequest:

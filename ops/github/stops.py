@@ -68,6 +68,10 @@ class StopAnswer:
     stop: Stop | None = None
     problem: str = ""
 
+    @property
+    def warning(self) -> str:
+        return f"cannot check whether recoveries are stopped ({self.problem})" if self.problem else ""
+
 
 def start_reading(
     repository: "Repository", lists: Sequence[ResponderList], now: datetime, seconds: float = STOP_WAIT

@@ -1,6 +1,6 @@
 """Permit the automatic step after a relapse, and record it on the incident before.
 
-Everything unknown refuses: people were notified of the relapse, and can make the same step.
+Everything unknown but a stop refuses: people were notified of the relapse, and can make the same step.
 """
 
 from collections.abc import Mapping
