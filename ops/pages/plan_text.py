@@ -79,6 +79,11 @@ def describe_deployment(deployment: PagesDeployment) -> str:
     return " ".join(parts)
 
 
+def describe_shown(live: PagesDeployment) -> str:
+    """Return that the site shows a deployment; one machine answered, and others may lag."""
+    return f"the site already shows {short_deployment_id(live)}"
+
+
 def explain_nothing_to_do(
     history: PagesHistory, choice: PagesTargetChoice, named: PagesDeployment | None
 ) -> tuple[str, Reason] | None:
@@ -86,7 +91,7 @@ def explain_nothing_to_do(
     live = short_deployment_id(history.serving_deployment)
     if named is not None:
         already = named.id == history.serving_deployment.id
-        return (f"{live} is already live", Reason.ALREADY_LIVE) if already else None
+        return (describe_shown(named), Reason.ALREADY_LIVE) if already else None
     if history.has_failed_build:
         text = f"the latest build failed, so {live} is still live and there is nothing to roll back"
         return f"{text}: {describe_deployment(history.deployments[0])}", Reason.LATEST_BUILD_FAILED

@@ -77,7 +77,7 @@ class RedeployPages(Runbook["RedeployPages.Params"]):
             requested = _choose_previous_commit(ctx, history)
         commit, configuration = _read_commit(ctx, service, requested, site)
         if live.commit == commit.sha and not live.has_uncommitted_changes:
-            text = f"{short_deployment_id(live)} is live already, and is of commit {commit.short}"
+            text = f"{plan_text.describe_shown(live)}, and it is of commit {commit.short}"
             return _plan_nothing(ctx, service, history, text, Reason.ALREADY_LIVE)
         snapshot.check_not_superseded(ctx, history.deployments)
         return _build_plan(ctx, service, site, commit, configuration)
