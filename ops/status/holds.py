@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ops.app.session import Session
 from ops.core.clock import parse_utc
-from ops.core.errors import OpsError
+from ops.core.hold_lift import HoldLift
 from ops.core.next_step import build_command
 from ops.core.owners import StateOwner
 from ops.core.redaction import Redactor
@@ -26,6 +26,7 @@ T = TypeVar("T", CommitHold, Hold)
 GITHUB_SECONDS = 3.0
 """Longest wait for GitHub, which knows whether a hold was lifted."""
 KIND, HELD = "hold", "must not be deployed again"
+LIFTS = "whether holds were lifted"
 SECTIONS = ("held",)
 """Keys of the JSON result that list holds."""
 
@@ -89,21 +90,23 @@ def _read_lifts(
     holds: Sequence[CommitHold], environ: Mapping[str, str], redactor: Redactor
 ) -> tuple[set[CommitHold], tuple[UnreadSource, ...]]:
     """Return the holds that were lifted, and why that is unknown."""
-    numbers = {each.incident for each in holds if each.incident is not None}
+    numbers = list(dict.fromkeys(each.incident for each in holds if each.incident is not None))
     if not numbers or not is_configured(environ):
-        return set(), (_unread_lifts("set GITHUB_TOKEN and GITHUB_REPOSITORY"),) if numbers else ()
+        why = "set GITHUB_TOKEN and GITHUB_REPOSITORY"
+        return set(), (UnreadSource(SECTIONS, LIFTS, why),) if numbers else ()
+    labels = HoldLabels(partial(connect, environ, redactor, read_only=True))
+    reads = [partial(_try_lift, labels, each) for each in numbers]
     try:
-        labels = HoldLabels(partial(connect, environ, redactor, read_only=True))
-        reading = {number: start_call(partial(labels.read_lift, number)) for number in numbers}
-        lifts = {number: each.result(timeout=GITHUB_SECONDS) for number, each in reading.items()}
-    except (OpsError, TimeoutError) as error:
-        why = error.message if isinstance(error, OpsError) else f"GitHub gave no answer within {GITHUB_SECONDS:g} s"
-        return set(), (_unread_lifts(why),)
-    return {each for each in holds if (lift := lifts.get(each.incident or 0)) and lift.ends(each.since)}, ()
+        results = start_call(partial(run_parallel, reads)).result(timeout=GITHUB_SECONDS)
+    except TimeoutError:
+        return set(), (UnreadSource(SECTIONS, LIFTS, f"GitHub gave no answer within {GITHUB_SECONDS:g} s"),)
+    lifts = dict(zip(numbers, (lift for lift, _ in results), strict=True))
+    lifted = {each for each in holds if (lift := lifts.get(each.incident or 0)) and lift.ends(each.since)}
+    return lifted, tuple(replace(lack, exit_code=0, hint="") for _, lack in results if lack)
 
 
-def _unread_lifts(why: str) -> UnreadSource:
-    return UnreadSource(SECTIONS, "whether holds were lifted", why)
+def _try_lift(labels: HoldLabels, incident: int) -> tuple[HoldLift | None, UnreadSource | None]:
+    return try_read(lambda: labels.read_lift(incident), f"{LIFTS} in incident {incident}", SECTIONS)
 
 
 def _hold_commit(hold: CommitHold, program: str, where: Mapping[str, str]) -> HeldState:

@@ -38,6 +38,17 @@ def test_held_commit_is_listed_until_it_is_lifted(world: World) -> None:
     assert held(operations)[0][0]["what"] == hold["what"]
 
 
+def test_mark_of_an_unknown_incident_hides_no_lift(world: World) -> None:
+    """Everyone who may deploy can write a mark."""
+    operations = open_operations(world)
+    operations.shop.deploy([{"rollback": "A", "blames": "B", "incident": 999}])
+    assert operations.lift().code == 0
+
+    (hold,), lines = held(operations)
+    assert "--incident 999" in hold["release"]
+    assert "unknown, whether holds were lifted in incident 999" in lines
+
+
 def test_unread_deployments_leave_the_holds_unknown(world: World) -> None:
     operations = open_operations(world)
     world.sandbox.fault(method="GET", path="**/shop-web/deployments", status=400, times=None)
