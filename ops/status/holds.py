@@ -110,12 +110,11 @@ def _try_lift(labels: HoldLabels, incident: int) -> tuple[HoldLift | None, Unrea
 
 
 def _hold_commit(hold: CommitHold, program: str, where: Mapping[str, str]) -> HeldState:
-    what = f"commit {hold.commit[:12]}" if hold.commit else "a version without a commit"
     command = build_command(program, "hold lift", {**where, "incident": hold.incident}) if hold.incident else ""
     return HeldState(
         KIND,
         hold.service,
-        f"{what} of {hold.service}",
+        hold.code,
         HELD,
         (StateOwner(hold.incident, "", hold.since),) if hold.incident else (),
         hold.since,

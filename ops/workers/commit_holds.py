@@ -35,10 +35,15 @@ class CommitHold:
     """Empty if no version names it."""
     since: datetime
 
-    def __str__(self) -> str:
+    @property
+    def code(self) -> str:
+        """Return what is held, for people."""
         what = f"commit {self.commit[:12]}" if self.commit else "a version without a commit"
+        return f"{what} of {self.service}"
+
+    def __str__(self) -> str:
         cause = f"incident {self.incident}" if self.incident else f"run {quote_name(self.run)}"
-        return f"{what} of {self.service} ({short_id(self.version)}, {cause}, since {format_utc(self.since)})"
+        return f"{self.code} ({short_id(self.version)}, {cause}, since {format_utc(self.since)})"
 
 
 class CommitFinder:
