@@ -115,7 +115,8 @@ def newest_release(service: ServiceFacts) -> Findings:
         deployments, now = service.worker_deployments or (), session.clock.now()
         rollback = read_worker_rollback(session.workers, service.config, deployments, now)
     else:
-        live, listed = service.project.canonical, session.pages.list_deployments(service.config.pages)
+        live = service.project.canonical
+        listed = session.pages.list_deployments(service.config.pages, limit=MAX_DEPLOYMENTS)
         rollback = find_site_rollback(service.config, live, listed) if live else None
     if rollback:
         yield Finding(str(rollback), ". ".join(f"{each[:1].upper()}{each[1:]}" for each in rollback.next_merge))
