@@ -12,16 +12,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ops.app.session import Session
-from ops.cloudflare import records
 from ops.cloudflare.types.workers import describe_split, short_id
-from ops.core.clock import Period, format_rfc3339, format_utc
+from ops.core.clock import format_rfc3339, format_utc
 from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Reason, Refused
 from ops.core.names import is_same_commit, is_sha, leading_commit, quote_name
 from ops.core.redaction import Redactor
 from ops.core.verdict import ProbeObservation, Verdict, join_places
 from ops.watch.judgment import ErrorRates, GuardedDeployment, LiveVersions, WatchJudgment, judge_watch
 from ops.watch.state import WatchState, new_owner
-from ops.watch.watch import NO_RATES, QUERY_TIMEOUT
+from ops.watch.watch import describe_bad_round, read_rates
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.pages import PagesDeployment
@@ -139,7 +138,7 @@ class Guard:
         """`probe` runs one round, in which only these versions count; `on_round` gets each state."""
         self._session, self._service, self._probe = session, service, probe
         self._redactor, self._clock, self._on_round = redactor, session.clock, on_round
-        self._rates = ErrorRates(problem="" if service.worker else NO_RATES)
+        self._rates = ErrorRates()
         self._problem, self._last_bad = "", ""
         self._places: set[str] = set()
 
@@ -159,12 +158,12 @@ class Guard:
         state = GuardState(
             new_owner(now), start, until, deployment.id, usual_failures=self._service.verify.usual_failures
         )
-        self._read_rates(state)
+        self._rates = read_rates(self._session, self._service, state)
         self._on_round(self._result(deployment, state))
         while not deployment.replacement and (number := (yield from self._next_round(state))) is not None:
             state = state.with_round(number, self._run_probes(state.time_of(number), deployment))
             if number % ROUNDS_PER_MINUTE == 0:
-                self._read_rates(state)
+                self._rates = read_rates(self._session, self._service, state)
             elif number % ROUNDS_PER_MINUTE == ROUNDS_PER_MINUTE // 2:
                 deployment = self.look_again(deployment)
             result = self._result(deployment, state)
@@ -172,7 +171,7 @@ class Guard:
             if result.judgment.is_relapse:
                 return self._end(self.look_again(deployment), state)
         if not deployment.replacement:
-            self._read_rates(state)
+            self._rates = read_rates(self._session, self._service, state)
             deployment = self.look_again(deployment)
         return self._end(deployment, state)
 
@@ -203,31 +202,10 @@ class Guard:
         """Run one round. An answer of another version makes it inconclusive, and in a split one without a version."""
         seen = self._probe(frozenset(deployment.versions))
         self._places |= {*seen.places}
-        if seen.verdict != Verdict.HEALTHY and not seen.is_empty:
-            bad = tuple(each for each in seen.results if each.verdict != Verdict.HEALTHY)
-            self._last_bad = f"last round that was not healthy, {at:%H:%M:%S} UTC: {replace(seen, results=bad).detail}"
+        self._last_bad = describe_bad_round(seen, at) or self._last_bad
         named = {each.echoed_version or "" for each in seen.results}
         other = named - {*deployment.versions, *([] if deployment.is_partial else [""])}
         return Verdict.INCONCLUSIVE if deployment.versions and other else seen.verdict
-
-    def _read_rates(self, state: GuardState) -> None:
-        if not self._service.worker:
-            return
-        now = self._clock.now()
-        period = Period(state.started_at, max(now, state.started_at + timedelta(seconds=1)))
-        try:
-            traffic = records.read_worker_traffic(
-                self._session.client,
-                self._session.account_id,
-                self._service.worker,
-                period,
-                now=now,
-                timeout=QUERY_TIMEOUT,
-            )
-        except (ProviderError, ConfigError) as error:
-            self._rates = ErrorRates(problem=error.message)
-        else:
-            self._rates = ErrorRates(traffic)
 
     def _result(
         self,

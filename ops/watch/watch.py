@@ -20,7 +20,7 @@ from ops.core.threads import run_in_batches
 from ops.core.verdict import ProbeObservation, Verdict, join_places
 from ops.watch.judgment import FAILURES, ErrorRates, LiveVersions, WatchJudgment, WatchResult, judge_watch
 from ops.watch.record import WatchRecord
-from ops.watch.second_source import PAUSE, WITHIN, SecondSource
+from ops.watch.second_source import PAUSE, QUERY_TIMEOUT, WITHIN, SecondSource
 from ops.watch.state import LONGEST, NewerDeployment, WatchState, new_owner
 from ops.watch.text import build_record
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from ops.config import Service
     from ops.core.clock import Clock
 
-QUERY_TIMEOUT = 5.0
-"""Seconds after which a query of the analytics ends; it is sent once."""
 PAUSES = (0.0, 5.0, 25.0)
 """Seconds before each try to publish the end."""
 MAX_ROUNDS = 8
@@ -68,7 +66,7 @@ class Watch:
         self._record, self._text, self._notice, self._on_round = record, text, notice, on_round
         self._redactor, self._clock, self._chat = redactor, session.clock, chat
         self._second_source = second_source
-        self._rates = ErrorRates(problem="" if service.worker else NO_RATES)
+        self._rates = ErrorRates()
         self._live, self._problem, self._last_bad = LiveVersions(), "", ""
         self._places: set[str] = set()
 
@@ -83,7 +81,7 @@ class Watch:
             ended = yield from self._watch_rounds(state)
             if isinstance(ended, WatchResult):
                 return (yield from self._ask_second_source(ended))
-            self._read_rates(ended)
+            self._rates = read_rates(self._session, self._service, ended)
             state = self._read_deployments(ended.at_end())
             judgment = self._judge(state)
             longer = state.extended()
@@ -147,9 +145,7 @@ class Watch:
     def _run_probes(self, at: datetime) -> Verdict:
         seen = self._probe()
         self._places |= {*seen.places}
-        if seen.verdict != Verdict.HEALTHY and not seen.is_empty:
-            bad = tuple(each for each in seen.results if each.verdict != Verdict.HEALTHY)
-            self._last_bad = f"last round that was not healthy, {at:%H:%M:%S} UTC: {replace(seen, results=bad).detail}"
+        self._last_bad = describe_bad_round(seen, at) or self._last_bad
         return seen.verdict
 
     def _judge(self, state: WatchState) -> WatchJudgment:
@@ -158,26 +154,8 @@ class Watch:
 
     def _read(self, state: WatchState, number: int) -> WatchState:
         if number % 2 == 0:
-            self._read_rates(state)
+            self._rates = read_rates(self._session, self._service, state)
         return self._read_deployments(state) if number % 4 == 1 else state
-
-    def _read_rates(self, state: WatchState) -> None:
-        if not self._service.worker:
-            return
-        now = self._clock.now()
-        try:
-            traffic = records.read_worker_traffic(
-                self._session.client,
-                self._session.account_id,
-                self._service.worker,
-                Period(state.started_at, max(now, state.started_at + timedelta(seconds=1))),
-                now=now,
-                timeout=QUERY_TIMEOUT,
-            )
-        except (ProviderError, ConfigError) as error:
-            self._rates = ErrorRates(problem=error.message)
-        else:
-            self._rates = ErrorRates(traffic)
 
     def _read_deployments(self, state: WatchState) -> WatchState:
         """Return the state with the deployments after the watched one; the first reading chooses the watched one."""
@@ -351,6 +329,29 @@ def _is_ours(deployment: "WorkerDeployment") -> bool:
     A deployment of a rehearsal is listed only if it moved traffic: forged, or live by accident.
     """
     return deployment.mark is not None and not deployment.is_rehearsal
+
+
+def read_rates(session: Session, service: "Service", state: WatchState) -> ErrorRates:
+    """Read the requests to the Worker since the start of the watch. Never raises."""
+    if not service.worker:
+        return ErrorRates(problem=NO_RATES)
+    now = session.clock.now()
+    period = Period(state.started_at, max(now, state.started_at + timedelta(seconds=1)))
+    try:
+        traffic = records.read_worker_traffic(
+            session.client, session.account_id, service.worker, period, now=now, timeout=QUERY_TIMEOUT
+        )
+    except (ProviderError, ConfigError) as error:
+        return ErrorRates(problem=error.message)
+    return ErrorRates(traffic)
+
+
+def describe_bad_round(seen: ProbeObservation, at: datetime) -> str:
+    """Return what was not healthy in the round; empty if nothing was, or nothing was probed."""
+    if seen.verdict == Verdict.HEALTHY or seen.is_empty:
+        return ""
+    bad = tuple(each for each in seen.results if each.verdict != Verdict.HEALTHY)
+    return f"last round that was not healthy, {at:%H:%M:%S} UTC: {replace(seen, results=bad).detail}"
 
 
 def _describe(deployment: "WorkerDeployment") -> str:
