@@ -252,7 +252,7 @@ FIXES = (
     ),
     Fix(
         "unaccepted-loss",  # a migration loses rows that nobody accepted by name
-        "ops/database/acceptance.py",
+        "ops/database/losses.py",
         "        if each.unaccepted:\n",
         "        if each.unaccepted and each.wrong:\n",
         ("tests/runbooks/test_revert_migration_losses.py::test_down_file_that_loses_rows_is_refused_until_it_accepts",),

@@ -18,8 +18,7 @@ from ops.core.names import quote_name
 from ops.core.sql import is_read_only
 from ops.database.guard import guard
 from ops.database.guard_result import GuardedDatabase, GuardResult, GuardTools, OwnCheck
-from ops.database.migrations import DatabaseBinding, find_binding, find_database_id
-from ops.database.wrangler_sql import MigrationFile
+from ops.database.migrations import DatabaseBinding, MigrationFile, find_binding, find_database_id
 from ops.engine.signals import PROCESS_SIGNALS
 from ops.github.actions import run_id
 

@@ -91,8 +91,8 @@ def conflicts(
     """
     from ops.app.configuration import load_config
     from ops.app.session import Session
-    from ops.database.kept_conflicts import find_conflicts, rewrite_file
     from ops.database.kept_rows import has_end, names_database
+    from ops.database.row_reads import find_conflicts, rewrite_file
 
     if actions.is_job(os.environ):
         text = "this command prints keys of rows, and a job's log is no place for them"

@@ -23,7 +23,7 @@ from ops.database.applies import TABLE
 from ops.database.holds import RECENT
 from ops.database.restore import ANSWERED, NO_ROW, PLANNED_PREFIX, TARGET_PREFIX, UNDO_PREFIX, DatabaseRestore
 from ops.database.state import DatabaseState
-from ops.database.target import (
+from ops.database.time_travel import (
     BEFORE_LAST_MIGRATION,
     BEFORE_MIGRATION,
     is_relative_time,

@@ -34,9 +34,9 @@ from ops.database.checks import CheckResult, DatabaseChecks, run_checks
 from ops.database.guard_result import GuardedDatabase, GuardResult, GuardTools
 from ops.database.holds import TABLE as HOLDS
 from ops.database.holds import Hold, find_hold, read_holds
+from ops.database.migrations import MigrationFile, create_table_sql, migration_sql
 from ops.database.predicted_losses import compare_rows, judge_losses, run_locally
 from ops.database.state import has_table, read_applied_names, read_objects, without_applies
-from ops.database.wrangler_sql import MigrationFile, create_table_sql, migration_sql
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api

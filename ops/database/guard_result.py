@@ -11,9 +11,8 @@ from ops.cloudflare.marks import MAX_MESSAGE_BYTES, SchemaMark, without_schema_m
 from ops.core.clock import Clock, format_utc
 from ops.core.names import quote_name
 from ops.database import row_counts
-from ops.database.acceptance import FileLosses
-from ops.database.losses import LossCounts, describe_losses
-from ops.database.wrangler_sql import MigrationFile
+from ops.database.losses import FileLosses, LossCounts, describe_losses
+from ops.database.migrations import MigrationFile
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api

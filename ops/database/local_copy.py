@@ -25,7 +25,7 @@ from ops.core.sql import fold_name
 from ops.database import applies, holds
 from ops.database.loss_tracker import ROW_ACTIONS, LossTracker, action_codes
 from ops.database.losses import ANY_COMMENT, QUOTED, SHOWN, RowLoss
-from ops.database.synthetic_rows import fill_tables, loses_rows, read_snapshot
+from ops.database.schema_tables import fill_tables, loses_rows, read_snapshot
 
 SchemaObject = tuple[object, ...]
 """Type, name and SQL of a table, index, view or trigger."""

@@ -1,19 +1,23 @@
-"""Find a D1 database and its migrations in a wrangler file.
+"""Find a D1 database and its migrations in a wrangler file, and the SQL that wrangler sends.
 
-Rules: resolveMigrationsConfig in github.com/cloudflare/workers-sdk, packages/wrangler, as in wrangler 4.164.
+Rules: resolveMigrationsConfig in github.com/cloudflare/workers-sdk, packages/wrangler, and its src/d1/migrations, as in
+wrangler 4.164. The SQL is equal character by character.
 """
 
 import posixpath
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ops.cloudflare.response import UUID
+from ops.cloudflare.types.d1 import quote_identifier
 from ops.cloudflare.types.inventory import NamedResource
 from ops.cloudflare.types.site_config import read_settings
 from ops.core.errors import Reason, Refused
 from ops.core.names import quote_name
 from ops.core.sql import DEFAULT_PATTERN, DEFAULT_TABLE, MigrationsFolder, find_pattern_problem
+from ops.database.local_copy import SqlRejectedError, split_statements
 
 DEFAULT_FOLDER = "migrations"
 
@@ -154,3 +158,50 @@ def _normalize(path: str) -> str:
 
 def _unusable(text: str, hint: str = "Correct the wrangler file.") -> Refused:
     return Refused(text, reason=Reason.CONFIG_INVALID, hint=hint)
+
+
+_LINE_ENDS = re.compile(
+    r"""'(?:[^']|'')*+'?|"(?:[^"]|"")*+"?|`(?:[^`]|``)*+`?|\[(?:[^\]]|\]\])*+\]?|--[^\n]*\n?|/\*.*?(?:\*/|\Z)|\r\n""",
+    re.DOTALL,
+)
+"""Quoted texts, comments and line ends: wrangler changes no line end within quotes."""
+
+
+@dataclass(frozen=True)
+class MigrationFile:
+    name: str
+    """Path relative to the folder of migrations, as in the table."""
+    text: str
+
+
+def create_table_sql(table: str) -> str:
+    """Return wrangler's statement for the table of migrations, character by character."""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {quote_identifier(table)}(\n"
+        "\t\tid         INTEGER PRIMARY KEY AUTOINCREMENT,\n"
+        "\t\tname       TEXT UNIQUE,\n"
+        "\t\tapplied_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL\n"
+        ");"
+    )
+
+
+def migration_sql(file: MigrationFile, table: str) -> str:
+    """Return wrangler's SQL of a migration: its text and its row, which D1 runs as one transaction."""
+    return _LINE_ENDS.sub(_normalize_line_end, f"{file.text}\n{row_sql(file.name, table)}")
+
+
+def row_sql(name: str, table: str) -> str:
+    quoted = name.replace("'", "''")
+    return f"INSERT INTO {quote_identifier(table)} (name)\nvalues ('{quoted}');"
+
+
+def _normalize_line_end(match: re.Match[str]) -> str:
+    return match[0] if match[0][0] in "'\"`[" else match[0].replace("\r\n", "\n")
+
+
+def split_migration(file: MigrationFile, table: str) -> list[str]:
+    """Return the statements of a migration, and its row. Raises SqlRejectedError."""
+    statements = list(split_statements(migration_sql(file, table)))
+    if not statements[-1].endswith(row_sql(file.name, table)):
+        raise SqlRejectedError("the text ends in an open comment, which hides the row of the migration")
+    return statements

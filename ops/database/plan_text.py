@@ -12,7 +12,7 @@ from ops.database.checks import TIME_LIMIT
 from ops.database.losses import describe_share, shorten_statement
 from ops.database.restore import NOT_COUNTED, DatabaseRestore, describe_loss
 from ops.database.state import COUNT_TIMEOUT, MAX_TABLES, RowsAt, TableRows
-from ops.database.target import splits_an_apply
+from ops.database.time_travel import splits_an_apply
 
 if TYPE_CHECKING:
     from ops.config.sections import Database

@@ -8,13 +8,12 @@ from ops.core.errors import Reason, Refused
 from ops.core.names import join_sentences, quote_name
 from ops.core.sql import fold_name
 from ops.database import row_counts
-from ops.database.acceptance import FileLosses, read_losses, refuse_losses
 from ops.database.guard_result import GuardedDatabase, GuardResult, GuardTools
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, find_unseen, is_virtual
-from ops.database.loss_counts import count_losses
-from ops.database.losses import RowLoss
+from ops.database.losses import FileLosses, RowLoss, read_losses, refuse_losses
+from ops.database.migrations import MigrationFile, create_table_sql, row_sql, split_migration
+from ops.database.row_counts import count_losses
 from ops.database.schema_tables import is_shadow
-from ops.database.wrangler_sql import MigrationFile, create_table_sql, row_sql, split_migration
 
 NO_EFFECT = (
     "PRAGMA foreign_keys has no effect in D1's transaction, so DROP TABLE still changes rows that refer to it. ALTER "

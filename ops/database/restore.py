@@ -26,7 +26,7 @@ from ops.database.state import (
     read_clock,
     read_state,
 )
-from ops.database.target import RestorePoint
+from ops.database.time_travel import RestorePoint
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState
 

@@ -14,12 +14,10 @@ from ops.core.names import did_you_mean, quote_name
 from ops.core.threads import run_parallel_mixed
 from ops.core.timeline import EventKind
 from ops.database import holds
-from ops.database.acceptance import FileLosses, read_losses, refuse_losses
 from ops.database.holds import Hold
 from ops.database.local_copy import LocalCopy, SchemaObject, SqlRejectedError, find_unseen, split_statements
-from ops.database.loss_counts import count_again, count_losses
-from ops.database.losses import LossCounts, RowLoss
-from ops.database.row_counts import describe_count, describe_unexpected
+from ops.database.losses import FileLosses, LossCounts, RowLoss, read_losses, refuse_losses
+from ops.database.row_counts import count_again, count_losses, describe_count, describe_unexpected
 from ops.database.runbook_base import hash_of, read_migrations
 from ops.database.state import DatabaseState, TableRows, read_state
 from ops.engine.context import Context

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ops.cloudflare.types.workers import WorkerVersion
 from ops.core.threads import run_parallel_mixed
 from ops.database.plan_text import WorkerUse
-from ops.database.target import RestorePoint
+from ops.database.time_travel import RestorePoint
 from ops.engine.context import Context
 
 if TYPE_CHECKING:

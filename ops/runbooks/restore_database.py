@@ -27,12 +27,17 @@ from ops.database.earlier_restores import (
     refuse_step_back_after_restore,
     refuse_unnamed_migration,
 )
-from ops.database.holds import Hold, make_hold, read_holds, refuse_second_step_back
+from ops.database.holds import Hold, RestoredHolds, find_lost_holds, make_hold, read_holds, refuse_second_step_back
 from ops.database.restore import DatabaseRestore, check_restore, check_taken_back, leave_row, send_restore
-from ops.database.restored_holds import RestoredHolds, find_lost_holds
 from ops.database.runbook_base import DatabaseRunbook, hash_if_known
 from ops.database.state import DatabaseState
-from ops.database.target import BEFORE_LAST_MIGRATION, BEFORE_MIGRATION, RestorePoint, last_apply, parse_restore_point
+from ops.database.time_travel import (
+    BEFORE_LAST_MIGRATION,
+    BEFORE_MIGRATION,
+    RestorePoint,
+    last_apply,
+    parse_restore_point,
+)
 from ops.database.worker_reads import WorkerReads, describe_use, read_worker
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, JobNeeds, LabelUse, TokenPermissions, param

@@ -13,13 +13,13 @@ from ops.core.names import count_of
 from ops.core.plan import PlanSection, RunOutcome
 from ops.core.timeline import EventKind
 from ops.core.verdict import Verdict
-from ops.database import checks, plan_text, restored_holds, revert, terms
+from ops.database import checks, holds, plan_text, revert, terms
 from ops.database.holds import refuse_second_step_back
 from ops.database.losses import describe_losses
 from ops.database.restore import describe_loss
 from ops.database.revert import LAST, MigrationRevert, RevertRejectedError, check_revert, describe_schema, send_revert
 from ops.database.runbook_base import DatabaseRunbook
-from ops.database.target import BEFORE_MIGRATION
+from ops.database.time_travel import BEFORE_MIGRATION
 from ops.engine.context import Context
 from ops.engine.runbook import JobNeeds, LabelUse, TokenPermissions, param
 from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
@@ -185,7 +185,7 @@ def _sections(planned: MigrationRevert) -> Iterator[PlanSection]:
     yield PlanSection("Schema afterwards", (*schema, LOCAL_COPY))
     if down.all_losses:
         yield PlanSection("Rows lost", tuple(describe_losses(down.all_losses, down.counts)))
-    yield PlanSection("Holds", (f"{planned.migration.name}: {restored_holds.CONSEQUENCE}",))
+    yield PlanSection("Holds", (f"{planned.migration.name}: {holds.CONSEQUENCE}",))
     limit = format_duration(checks.TIME_LIMIT)
     yield PlanSection("Checks", (f"{', '.join(checks.check_names(planned.database))}; at most {limit} together",))
 

@@ -16,9 +16,9 @@ from ops.core.plan import LiveState
 from ops.core.redaction import Secret
 from ops.core.sql import hash_migration
 from ops.database.holds import Hold, replace_holds
+from ops.database.migrations import MigrationFile, create_table_sql, migration_sql
 from ops.database.state import read_migrations, read_objects
-from ops.database.target import last_apply, splits_an_apply
-from ops.database.wrangler_sql import MigrationFile, create_table_sql, migration_sql
+from ops.database.time_travel import last_apply, splits_an_apply
 from tests.conftest import ACCOUNT, World
 from tests.support.deployment import BINDING, FIRST, ID, QUERY, SECOND, TABLE, Deployment, jsonc, open_repository
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ops.database.local_copy import LocalCopy, SqlRejectedError, find_unseen
-from ops.database.synthetic_rows import FIRST, fill_tables, loses_rows, read_snapshot
+from ops.database.schema_tables import FIRST, fill_tables, loses_rows, read_snapshot
 from tests.conftest import World
 from tests.database.test_local_copy import schema_of
 from tests.support.deployment import SECOND, open_migrated

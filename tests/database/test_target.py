@@ -8,7 +8,7 @@ import pytest
 
 from ops.cloudflare.types.d1 import Migration
 from ops.core.errors import ConfigError, Refused
-from ops.database.target import ONE_APPLY, RestorePoint, last_apply, parse_restore_point, splits_an_apply
+from ops.database.time_travel import ONE_APPLY, RestorePoint, last_apply, parse_restore_point, splits_an_apply
 from tests.support.properties import holds_for
 
 NOW = datetime(2026, 11, 24, 12, 0, 30, 250_000, tzinfo=UTC)
