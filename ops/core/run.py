@@ -435,7 +435,7 @@ class EndedRun(Run):
             "timeline": [event.to_json() for event in self.events],
             "probes_before": observation_to_json(self.before),
             "probes_after": observation_to_json(self.after),
-            "durations": {name: None if s is None else round(s, 3) for name, s in self.durations.items()},
+            "durations": self.durations,
             "undo": [each.command for each in self.undo] if plan and self.has_written else [],
             "links": self.links,
         }

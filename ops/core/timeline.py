@@ -54,7 +54,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True)
 class RunEvent:
-    """One event of a run. `at` is UTC by this machine's clock; `seconds` are monotonic, since the trigger."""
+    """One event of a run. `at` is UTC by this machine's clock; `seconds`, since the trigger, have three decimals."""
 
     number: int
     at: datetime
@@ -68,7 +68,7 @@ class RunEvent:
             "schema": 1,
             "number": self.number,
             "at": self.at.isoformat().replace("+00:00", "Z"),
-            "seconds": round(self.seconds, 3),
+            "seconds": self.seconds,
             "kind": self.kind.value,
             "text": self.text,
             "data": dict(self.data),
@@ -142,7 +142,7 @@ class Timeline:
             event = RunEvent(
                 number=len(self.events) + 1,
                 at=self._clock.now(),
-                seconds=self._clock.monotonic() - self._began,
+                seconds=round(self._clock.monotonic() - self._began, 3),
                 kind=kind,
                 text=self._redactor.redact_text(text),
                 data=self._redactor.redact_json(data),
