@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from ops.core.clock import REQUEST_LIFETIME, format_duration, format_utc
 from ops.core.due_notice import DueNotice
@@ -288,3 +288,42 @@ class Runbook(ABC, Generic[P]):
             Refused: the change must not or need not be planned.
             ProviderError: the state cannot be read.
         """
+
+
+@dataclass(frozen=True)
+class RollbackReach:
+    """Live release of a service, and how far back a rollback can go."""
+
+    live: str
+    """Version or split of a Worker, deployment of a site; empty if it could not be identified."""
+    live_since: datetime | None
+    """None if it is unknown: the rollback of a site leaves no time."""
+    releases: int
+    """Releases that served all traffic and can be deployed again."""
+    oldest: datetime | None
+    """Since when the oldest of them was live; None without one."""
+
+
+class RollbackSituation(Protocol):
+    """State that a rollback reads before it chooses a target."""
+
+    @property
+    def reach(self) -> RollbackReach: ...
+
+
+R = TypeVar("R", bound=RollbackSituation)
+
+
+class Rollback(Runbook[P], Generic[P, R]):
+    """Base of the runbooks that roll a service back, which read first and then choose: `ops targets` shows both."""
+
+    def plan(self, ctx: Context[P]) -> StepPlan:
+        return self.choose(ctx, self.read(ctx))
+
+    @abstractmethod
+    def read(self, ctx: Context[P]) -> R:
+        """Read the live state and the history. Raises OpsError."""
+
+    @abstractmethod
+    def choose(self, ctx: Context[P], situation: R) -> StepPlan:
+        """Choose the target, and return the plan. Raises Refused if there is none, or if something blocks it."""

@@ -18,6 +18,7 @@ from ops.core.run_record import RunRecord, merge_runs
 from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import PageContent, WantedContent
 from ops.engine.context import CloudflareApi, Context, WebPort
+from ops.engine.runbook import RollbackReach
 from ops.pages import live_deployment, target_choice
 from ops.pages.live_deployment import PROPAGATION, AcceptedRollback, LiveDeployment
 from ops.pages.observed_content import ObservedPages, SiteObservation
@@ -107,6 +108,16 @@ class PagesSnapshot:
     """None if the live deployment could not be identified."""
     accepted: AcceptedRollback | None = None
     """A rollback by an earlier run that may be live, although the site does not show it."""
+
+    @property
+    def reach(self) -> RollbackReach:
+        history = self.history
+        if history is None:
+            return RollbackReach("", None, 0, None)
+        live = history.serving_deployment
+        is_newest = not any(each.can_serve_production for each in history.newer_deployments)
+        count, oldest = history.choice.history.deployable_releases
+        return RollbackReach(short_deployment_id(live), live.created_on if is_newest else None, count, oldest)
 
 
 def read_snapshot(ctx: Context[Any], service: "Service", to: str = "", to_commit: str = "") -> PagesSnapshot:

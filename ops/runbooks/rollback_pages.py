@@ -13,7 +13,7 @@ from ops.core.clock import format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.engine.context import Context
-from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
+from ops.engine.runbook import Rollback, TokenPermissions, param, require_service
 from ops.engine.step import StepPlan
 from ops.pages import live_deployment as target
 from ops.pages import plan_text, snapshot
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ops.config import Service
 
 
-class RollbackPages(Runbook["RollbackPages.Params"]):
+class RollbackPages(Rollback["RollbackPages.Params", PagesSnapshot]):
     """Roll a Pages site back to an earlier deployment."""
 
     @dataclass(frozen=True)
@@ -51,10 +51,13 @@ class RollbackPages(Runbook["RollbackPages.Params"]):
     def probes(self, ctx: Context[Params]) -> ProbeSet:
         return build_probes(require_service(ctx, *self.kinds))
 
-    def plan(self, ctx: Context[Params]) -> StepPlan:
+    def read(self, ctx: Context[Params]) -> PagesSnapshot:
         service = require_service(ctx, *self.kinds)
         check_one_target(ctx.params.to, ctx.params.to_commit)
-        site = read_snapshot(ctx, service, ctx.params.to, ctx.params.to_commit)
+        return read_snapshot(ctx, service, ctx.params.to, ctx.params.to_commit)
+
+    def choose(self, ctx: Context[Params], situation: PagesSnapshot) -> StepPlan:
+        service, site = require_service(ctx, *self.kinds), situation
         history, accepted = site.history, site.accepted
         if accepted and accepted.replaced and site.requested == accepted.replaced:
             raise _not_shown_refusal(service, accepted)

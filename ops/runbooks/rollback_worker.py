@@ -20,13 +20,13 @@ from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.timeline import EventKind
 from ops.engine.context import Context
-from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
+from ops.engine.runbook import Rollback, TokenPermissions, param, require_service
 from ops.engine.step import Rehearsal, StepPlan
 from ops.workers import plan_text, refusals, rehearsal, reupload, rollback_target, schema_age, secret_values
 from ops.workers.commit_target import parse_request
 from ops.workers.deploy import DeploySplit
 from ops.workers.history import PastRollback, WorkerHistory
-from ops.workers.history_reads import find_records, read_history, read_listing
+from ops.workers.history_reads import WorkerSituation, find_records, read_history, read_listing
 from ops.workers.rollback_target import TargetChoice
 from ops.workers.schema_age import AppliedMigrations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ops.config import Service
 
 
-class RollbackWorker(Runbook["RollbackWorker.Params"]):
+class RollbackWorker(Rollback["RollbackWorker.Params", WorkerSituation]):
     """Roll a Worker back to an earlier version."""
 
     @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class RollbackWorker(Runbook["RollbackWorker.Params"]):
     def probes(self, ctx: Context[Params]) -> ProbeSet:
         return _build_probes(require_service(ctx, *self.kinds))
 
-    def plan(self, ctx: Context[Params]) -> StepPlan:
+    def read(self, ctx: Context[Params]) -> WorkerSituation:
         service = require_service(ctx, *self.kinds)
         rebuilt = ctx.params.current_secrets
         further = [lambda: ctx.cloudflare.workers.list_uploads(service.worker)] if rebuilt else []
@@ -85,23 +85,19 @@ class RollbackWorker(Runbook["RollbackWorker.Params"]):
         to = parse_request(ctx.params.to, ctx.params.to_commit, listing.versions)
         refusals.check_options(to, ctx.params)
         history = read_history(ctx, service, listing, requested=to or (), only_older=bool(ctx.params.relapsed))
+        return WorkerSituation(service, history, to, schemas, uploads[0][0] if rebuilt else None)
+
+    def choose(self, ctx: Context[Params], situation: WorkerSituation) -> StepPlan:
         try:
-            return self._plan(ctx, service, history, to, schemas, latest=uploads[0][0] if rebuilt else None)
+            return self._choose(ctx, situation)
         except Refused:
-            for text in _leftovers(ctx, history):
+            for text in _leftovers(ctx, situation.history):
                 ctx.timeline.record(EventKind.WARNING, text)
             raise
 
-    def _plan(
-        self,
-        ctx: Context[Params],
-        service: "Service",
-        history: WorkerHistory,
-        to: Split | None,
-        schemas: Callable[[], tuple[AppliedMigrations, ...]],
-        *,
-        latest: WorkerVersion | None,
-    ) -> StepPlan:
+    def _choose(self, ctx: Context[Params], situation: WorkerSituation) -> StepPlan:
+        service, history, to = situation.service, situation.history, situation.requested
+        schemas, latest = situation.read_schemas, situation.latest
         if to is None and history.live.displaced is not None and not ctx.params.deployment:
             return _plan_repair(ctx, service, history, history.live.displaced)
         choice, active = _decide(ctx, history, to)

@@ -114,13 +114,19 @@ class WorkerHistory:
     @property
     def horizon(self) -> str:
         """Return how far back a rollback can still go, for people."""
-        able = [v for v in self.served_all_traffic if v in self.deployable]
-        if not able:
+        releases, since = self.deployable_releases
+        if since is None:
             return "no release that served all traffic can be deployed again"
-        count = count_of(len({self.releases[version] for version in able}), "release")
-        since = min(self._first_seen(version) for version in able)
+        count = count_of(releases, "release")
         age = format_duration((self.now - since).total_seconds())
         return f"{count} that served all traffic can be deployed, the oldest from {age} ago ({format_utc(since)})"
+
+    @property
+    def deployable_releases(self) -> tuple[int, datetime | None]:
+        """Return how many releases that served all traffic can be deployed, and since when the oldest was live."""
+        able = [version for version in self.served_all_traffic if version in self.deployable]
+        since = min(map(self._first_seen, able), default=None)
+        return len({self.releases[version] for version in able}), since
 
     def _first_seen(self, version: str) -> datetime:
         return min(d.created_on for d in self.deployments if version in d.serving_versions)

@@ -5,13 +5,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ops.cloudflare.types.records import WorkerTraffic
-from ops.cloudflare.types.workers import Split, WorkerDeployment, WorkerVersion, describe_deployment
+from ops.cloudflare.types.workers import (
+    Split,
+    WorkerDeployment,
+    WorkerVersion,
+    describe_deployment,
+    describe_split,
+    traffic_of,
+)
 from ops.core.errors import ProviderError, Reason, Refused
 from ops.core.run_record import PreviousRuns, RunRecord
 from ops.core.threads import run_parallel_mixed, start_call
 from ops.engine.context import Context
+from ops.engine.runbook import RollbackReach
 from ops.workers import deploy, plan_text, rollback_target
 from ops.workers.history import WorkerHistory
+from ops.workers.schema_age import AppliedMigrations
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -39,6 +48,25 @@ class WorkerListing:
     previous_runs: Callable[[], PreviousRuns]
     traffic: Callable[[], WorkerTraffic | None]
     """Never waits: the requests and errors only improve the choice, and must not delay a write."""
+
+
+@dataclass(frozen=True)
+class WorkerSituation:
+    """State of a Worker before a rollback."""
+
+    service: "Service"
+    history: WorkerHistory
+    requested: Split | None
+    """Split that a person named; None: the rules choose."""
+    read_schemas: Callable[[], tuple[AppliedMigrations, ...]]
+    latest: WorkerVersion | None
+    """Newest upload, whose secrets the target gets; None keeps its own ones."""
+
+    @property
+    def reach(self) -> RollbackReach:
+        history = self.history
+        count, oldest = history.deployable_releases
+        return RollbackReach(describe_split(traffic_of(history.live)), history.live.created_on, count, oldest)
 
 
 def read_listing(ctx: Context[Any], service: "Service", *further: Callable[[], T]) -> tuple[WorkerListing, list[T]]:
