@@ -474,9 +474,10 @@ def test_stored_values_of_older_versions_are_read(bakery: Bakery, contract: Cont
     rows = Rows()
     rows.add("status", rows_of(status))
     rows.add("versions", rows_of(bakery.ops("versions", "shop", "--json", CLOUDFLARE_API_TOKEN="all").result))
+    rows.add("targets", rows_of(bakery.ops("targets", "--json", CLOUDFLARE_API_TOKEN="all").result))
     bakery.ops("rollback-worker", "--service", "shop", "--yes", CLOUDFLARE_API_TOKEN="all")
     rows.add("last", rows_of(bakery.ops("last", "--json").result))
     rows.add("check-outage", rows_of(bakery.ops("check-outage", "shop", "--json", CLOUDFLARE_API_TOKEN="all").result))
     watched = bakery.ops("watch", "--service", "shop", "--for", "2m", "--json", CLOUDFLARE_API_TOKEN="all").result
     rows.add("watch", rows_of(watched))
-    contract.compare(rows, "status", "versions", "last", "check-outage", "watch")
+    contract.compare(rows, "status", "versions", "targets", "last", "check-outage", "watch")

@@ -42,7 +42,16 @@ def ops(world: Bakery, *arguments: str) -> Outcome:
     return World(world.sandbox, world.folder).ops(*arguments, **{**environ, "CLOUDFLARE_API_TOKEN": None})
 
 
-COMMANDS = ("doctor", "versions shop", "versions blog", "status", "last", "incident list", "incident close 1")
+COMMANDS = (
+    "doctor",
+    "versions shop",
+    "versions blog",
+    "targets",
+    "status",
+    "last",
+    "incident list",
+    "incident close 1",
+)
 
 
 @pytest.mark.sampled(4)

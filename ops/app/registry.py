@@ -17,7 +17,7 @@ from ops.core.approval import APPROVE_BUTTON
 from ops.core.names import CHECK_OUTAGE
 from ops.core.run_record import RecordRules
 from ops.engine import timed_end
-from ops.engine.runbook import Runbook, job_parameters
+from ops.engine.runbook import Rollback, Runbook, job_parameters
 from ops.github import actions
 
 if TYPE_CHECKING:
@@ -187,6 +187,13 @@ def find_runbook_file(name: str) -> RunbookFile:
 def load_runbook(name: str) -> Runbook[Any]:
     """Import and return a runbook, also a scheduled one."""
     return find_runbook_file(name).load()
+
+
+def load_rollback(kind: str) -> Rollback[Any, Any]:
+    """Import and return the runbook that rolls a service of this kind back."""
+    runbook = load_runbook(f"rollback-{kind}")
+    assert isinstance(runbook, Rollback)
+    return runbook
 
 
 def discover_runbooks() -> Mapping[str, Runbook[Any]]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import click
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Recover": ("status", "versions", "last", "check-outage", "watch", "guard", "label"),
+    "Recover": ("status", "versions", "targets", "last", "check-outage", "watch", "guard", "label"),
     "Limits and switches": ("limits",),
     "Incident": ("incident", "evidence", "stop"),
     "Set-up": (

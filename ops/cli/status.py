@@ -1,4 +1,4 @@
-"""Commands that read the state: `ops status`, `versions`, `last`, `check-outage`, `watch`."""
+"""Commands that read the state: `status`, `versions`, `targets`, `last`, `watch` and others."""
 
 import gc
 import os
@@ -18,6 +18,7 @@ from ops.cli.options import (
     INCIDENT,
     choose_environment,
     choose_service_place,
+    complete_environment,
     complete_service,
     github_environ,
 )
@@ -118,6 +119,41 @@ def versions(
         return
     for line in version_lines(state, most=len(state.candidates) if show_all else SHOWN_VERSIONS):
         echo(line)
+
+
+@click.command(
+    cls=ExampleCommand,
+    epilog="""
+    ops targets
+    ops targets --environment production --markdown
+    """,
+)
+@click.option(
+    "--environment", default="", shell_complete=complete_environment, help="Environment in ops.yml (default: all)"
+)
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown for an issue or a chat")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result")
+@CONFIG
+@click.pass_obj
+def targets(redactor: Redactor, /, *, environment: str, as_markdown: bool, as_json: bool, config: Path) -> None:
+    """Show for each service what a rollback would deploy now, or what blocks it.
+
+    It plans the rollback of every service, probes each one once, and changes nothing. Exit code 4: a service could
+    not be read.
+    """
+    from ops.status.targets import read_targets, render_targets, target_lines
+
+    if as_markdown and as_json:
+        raise click.UsageError("--markdown and --json exclude each other")
+    is_quiet = as_json or as_markdown
+    table = read_targets(environment, config, github_environ(config, redactor, is_quiet=is_quiet), redactor)
+    if as_json:
+        echo_json(table.to_json())
+    else:
+        for line in render_targets(table).splitlines() if as_markdown else target_lines(table):
+            echo(line)
+    if table.error:
+        raise table.error
 
 
 @click.command(

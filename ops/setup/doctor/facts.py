@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 from ops.app import registry
 from ops.app.configuration import add_github, program_name, read_config, register_secrets
 from ops.app.context import planning_context
+from ops.app.rollback_preview import preview_rollback
 from ops.app.scope import fitting_environments
 from ops.app.session import Session, find_addresses
 from ops.config.sections import ActingEnvironment
 from ops.core.client_guards import uses_one_sandbox
-from ops.core.errors import ConfigError, Refused
+from ops.core.errors import ConfigError
 from ops.core.redaction import Redactor
 from ops.core.threads import run_parallel, start_call
 from ops.github import actions, client, issues, protection
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ops.cloudflare.types.zones import Zone
     from ops.config import Config, Environment, Service
     from ops.config.sections import Database
+    from ops.core.errors import Refused
     from ops.core.incident_journal import IssueRecord
     from ops.core.plan import Plan
     from ops.engine.context import Context
@@ -359,12 +361,16 @@ class ServiceFacts:
         """Plan of a rollback with its default target, or the refusal."""
 
         def plan() -> "Plan | Refused":
-            runbook = registry.load_runbook(f"rollback-{self.config.kind}")
-            try:
-                planned: Plan = runbook.plan(self._context(runbook.params(service=self.config.name)))
-            except Refused as refusal:
-                return refusal
-            return planned
+            facts = self.facts
+            return preview_rollback(
+                self.session,
+                self.config,
+                config=facts.config,
+                path=facts.path,
+                environ=facts.environ,
+                redactor=facts.redactor,
+                ending=facts.ending,
+            ).outcome
 
         return self.once("rollback", plan)
 

@@ -1,0 +1,296 @@
+"""Rollback targets of all services: `ops targets` plans each rollback, and changes nothing."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops.app.configuration import command_prefix, load_config, probe_environ, register_secrets
+from ops.app.rollback_preview import RollbackPreview, preview_rollback
+from ops.app.scope import Place
+from ops.app.session import Session, find_addresses
+from ops.core.clock import format_duration, format_rfc3339, format_utc
+from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
+from ops.core.names import count_of
+from ops.core.next_step import build_command
+from ops.core.redaction import Redactor
+from ops.core.threads import run_in_time, run_parallel_mixed
+from ops.core.verdict import Verdict
+from ops.engine.runbook import RollbackReach
+from ops.render import collapse_blank_lines, load_templates, to_one_line
+from ops.status import signs
+
+if TYPE_CHECKING:
+    from ops.config import Config, Service
+
+SECONDS = 10.0
+"""Real seconds after which a rollback that is not planned counts as unknown."""
+MAX_SERVICES = 64
+"""Services that are read at the same time."""
+MOST_SERVICES = 60
+"""Services with one token that are read: each costs about 15 calls, and a recovery of that night needs the rest of the
+limit (`ops.cloudflare.call_budget`)."""
+NOTHING_READ = RollbackReach("", None, 0, None)
+
+
+class TargetState(StrEnum):
+    """Whether a rollback would start now."""
+
+    READY = "ready"
+    NOTHING_TO_DO = "nothing_to_do"
+    BLOCKED = "blocked"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class ServiceTarget:
+    """A service and the rollback of it that a run would plan now."""
+
+    place: Place
+    kind: str
+    reach: RollbackReach
+    health: str
+    """healthy, unhealthy, inconclusive, or why it is not known."""
+    state: TargetState
+    target: str = ""
+    """Version or deployment that the rollback deploys; empty if it deploys none."""
+    reason: Reason | None = None
+    """Why there is no target."""
+    why: str = ""
+    """The reason in words: summary of the plan, or message of the refusal."""
+    hint: str = ""
+    command: str = ""
+    """Command that a person runs next; empty if the state is unknown."""
+    warnings: tuple[str, ...] = ()
+    """Warnings of the plan."""
+    exit_code: int = 0
+    """That of the error, if the state is unknown."""
+
+    def to_json(self) -> dict[str, Any]:
+        reach = self.reach
+        texts = {name: getattr(self, name) for name in ("health", "state", "target", "why", "hint", "command")}
+        return {
+            "environment": self.place.environment,
+            "service": self.place.service,
+            "kind": self.kind,
+            "live": reach.live,
+            "live_since": _format(reach.live_since),
+            "releases": reach.releases,
+            "oldest": _format(reach.oldest),
+            "reason": self.reason,
+            "warnings": list(self.warnings),
+            **texts,
+        }
+
+
+@dataclass(frozen=True)
+class TargetTable:
+    """Targets of the services of ops.yml, in its order."""
+
+    read_at: datetime
+    targets: tuple[ServiceTarget, ...]
+
+    def of_state(self, *states: TargetState) -> tuple[ServiceTarget, ...]:
+        return tuple(each for each in self.targets if each.state in states)
+
+    @property
+    def error(self) -> OpsError | None:
+        """The error of the command if a service was not read; its cause if none was."""
+        unread = self.of_state(TargetState.UNKNOWN)
+        if not unread:
+            return None
+        first = unread[0]
+        if len(unread) == len(self.targets):
+            kind = ConfigError if first.exit_code == ConfigError.exit_code else ProviderError
+            return kind(f"nothing was read: {first.why}", reason=first.reason or Reason.LIVE_UNKNOWN, hint=first.hint)
+        names = ", ".join(str(each.place) for each in unread)
+        hint = "The reasons are above. `ops doctor` checks the token."
+        return ProviderError(f"not read: {names}", reason=first.reason or Reason.LIVE_UNKNOWN, hint=hint)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "read_at": format_rfc3339(self.read_at),
+            "services": [each.to_json() for each in self.targets],
+            "exit_code": self.error.exit_code if self.error else 0,
+        }
+
+
+def read_targets(environment: str, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> TargetTable:
+    """Plan the rollback of each service, all in parallel, and probe it once.
+
+    `environment`: "" for all. A service that cannot be read is in the table too. Raises ConfigError.
+    """
+    config = load_config(config_path, environ, redactor)
+    chosen = [config.environment(environment)] if environment else list(config.environments.values())
+    with ExitStack() as ending:
+        reader = _TargetReader(config, config_path, environ, redactor, ending)
+        places = {Place(each.name, name): service for each in chosen for name, service in each.services.items()}
+        previews, verdicts = run_parallel_mixed(
+            [
+                lambda: run_in_time(reader.list_previews(places), MAX_SERVICES, SECONDS),
+                lambda: run_in_time(reader.list_probes(places), signs.MAX_CALLS, signs.SECONDS),
+            ]
+        )
+        targets = (
+            _describe(
+                place,
+                service,
+                reader.require_answer(place, previews.get(place)),
+                _describe_health(service, verdicts.get(place)),
+                command_prefix(environ, config_path),
+            )
+            for place, service in places.items()
+        )
+        table: TargetTable = redactor.redact_value(TargetTable(find_addresses(environ)[2].now(), tuple(targets)))
+        return table
+
+
+class _TargetReader:
+    """Makes the reads of each service. Services of one environment share its clients."""
+
+    def __init__(
+        self, config: "Config", path: Path, environ: Mapping[str, str], redactor: Redactor, ending: ExitStack
+    ) -> None:
+        self._left_out: AbstractSet[Place] = frozenset()
+        self._sessions = {each.name: Session(each, environ, ending, config) for each in config.environments.values()}
+        self._preview_rollback = partial(
+            preview_rollback, config=config, path=path, environ=environ, redactor=redactor, ending=ending
+        )
+        variables = probe_environ(environ, register_secrets(environ, config, redactor))
+        self._probe = partial(signs.probe_service, environ=variables, redactor=redactor, folder=path.parent)
+
+    def list_previews(
+        self, places: "Mapping[Place, Service]"
+    ) -> Mapping[Place, Callable[[], RollbackPreview | Exception]]:
+        """Return the calls, without those of services beyond MOST_SERVICES of one token."""
+        seen, calls = Counter[str](), dict[Place, Callable[[], RollbackPreview | Exception]]()
+        for place, each in places.items():
+            token = self._sessions[place.environment].environment.token
+            seen[token] += 1
+            if seen[token] <= MOST_SERVICES:
+                calls[place] = partial(self._preview, place, each)
+        self._left_out = places.keys() - calls
+        return calls
+
+    def require_answer(self, place: Place, found: RollbackPreview | Exception | None) -> RollbackPreview | OpsError:
+        """Return the preview, or why there is none."""
+        if isinstance(found, RollbackPreview | OpsError):
+            return found
+        if found is not None:
+            raise found
+        if place not in self._left_out:
+            return ProviderError(f"no answer within {SECONDS:g} s", reason=Reason.PROVIDER_UNAVAILABLE)
+        return ProviderError(
+            f"this command reads {MOST_SERVICES} services with one token, because Cloudflare limits the calls",
+            reason=Reason.RATE_LIMITED,
+            hint=f"Run `ops versions {place.service} --environment {place.environment}`.",
+        )
+
+    def _preview(self, place: Place, service: "Service") -> RollbackPreview | Exception:
+        """Return the preview, or the error that ended it, which `run_in_time` would lose."""
+        try:
+            return self._preview_rollback(self._sessions[place.environment], service)
+        except Exception as error:  # noqa: BLE001  `require_answer` raises a bug again
+            return error
+
+    def list_probes(self, places: "Mapping[Place, Service]") -> Mapping[Place, Callable[[], Verdict]]:
+        quick = {place: each for place, each in places.items() if each.quick_probes}
+        return {place: partial(self._probe, self._sessions[place.environment], each) for place, each in quick.items()}
+
+
+def _describe_health(service: "Service", verdict: Verdict | None) -> str:
+    if not service.quick_probes:
+        return signs.NO_PROBE
+    return verdict.value if verdict else signs.NO_ANSWER
+
+
+def _describe(
+    place: Place, service: "Service", found: RollbackPreview | OpsError, health: str, prefix: Sequence[str]
+) -> ServiceTarget:
+    empty = ServiceTarget(place, service.kind, NOTHING_READ, health, TargetState.UNKNOWN)
+    if isinstance(found, OpsError):
+        return _explain(empty, found)
+    made, outcome = replace(empty, reach=found.reach or NOTHING_READ), found.outcome
+    if isinstance(outcome, Refused):
+        return _explain(made, outcome)
+    described = replace(made, reason=outcome.reason, why=outcome.summary, warnings=outcome.warnings)
+    if not outcome.changes:
+        way = outcome.next_step.command if outcome.next_step else ""
+        return replace(described, state=TargetState.NOTHING_TO_DO, command=way)
+    options = {"service": place.service, "environment": place.environment}
+    program, *extra = prefix
+    command = build_command(program, f"rollback-{service.kind}", options, *extra)
+    return replace(described, state=TargetState.READY, target=outcome.changes[-1].after, command=command)
+
+
+def _explain(target: ServiceTarget, error: OpsError) -> ServiceTarget:
+    """Return the service with the error. A refusal blocks the rollback, unless the next plan may differ."""
+    is_blocked = isinstance(error, Refused) and error.reason != Reason.WORLD_MOVED
+    way = error.suggested_command.command if error.suggested_command and is_blocked else ""
+    return replace(
+        target,
+        state=TargetState.BLOCKED if is_blocked else TargetState.UNKNOWN,
+        reason=error.reason,
+        why=error.message,
+        hint=error.hint,
+        command=way,
+        exit_code=0 if is_blocked else error.exit_code,
+    )
+
+
+def target_lines(table: TargetTable) -> Iterator[str]:
+    """Yield one row for each service, and below the table why a rollback is blocked or unknown."""
+    yield f"{count_of(len(table.targets), 'service')}, read at {format_utc(table.read_at)}"
+    rows = [
+        ("service", "live", "health", "rollback", "reaches back"),
+        *(table_row(each, table) for each in table.targets),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield f"  {'  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))}".rstrip()
+    for each in explained(table):
+        yield to_one_line(f"{each.place}, {each.state.replace('_', ' ')}: {each.why}")
+        yield from (f"  {to_one_line(line)}" for line in (each.hint, each.command) if line)
+
+
+def explained(table: TargetTable) -> tuple[ServiceTarget, ...]:
+    """Return the services without a target."""
+    return table.of_state(TargetState.BLOCKED, TargetState.UNKNOWN, TargetState.NOTHING_TO_DO)
+
+
+def table_row(each: ServiceTarget, table: TargetTable) -> tuple[str, str, str, str, str]:
+    reach = each.reach
+    since = f" for {_age(reach.live_since, table)}" if reach.live_since else ""
+    live = f"{reach.live}{since}" if reach.live else "unknown"
+    to = f"to {each.target}" if each.target else each.state.replace("_", " ")
+    far = f"{_age(reach.oldest, table)}, {count_of(reach.releases, 'release')}" if reach.oldest else "-"
+    return str(each.place), live, each.health, to, far
+
+
+def _age(at: datetime, table: TargetTable) -> str:
+    return format_duration(max(0.0, (table.read_at - at).total_seconds()))
+
+
+def render_targets(table: TargetTable) -> str:
+    """Return the table as Markdown that fits a phone."""
+    text = (
+        load_templates()
+        .get_template("targets.md.j2")
+        .render(
+            read_at=format_utc(table.read_at),
+            rows=[(each, table_row(each, table)) for each in table.targets],
+            explained=explained(table),
+        )
+    )
+    return collapse_blank_lines(text).strip()
+
+
+def _format(at: datetime | None) -> str | None:
+    return format_rfc3339(at) if at else None
