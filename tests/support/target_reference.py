@@ -5,8 +5,10 @@ since the start; versions are named by their number.
 """
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+from functools import cached_property, wraps
+from typing import Any, TypeVar, cast
 
 MIN_SERVED = 10
 """Minutes, as in the reference application's ops.yml."""
@@ -33,9 +35,9 @@ class Row:
     shares: tuple[tuple[int, float], ...]
     ours: tuple[int | None, int | None] | None = None
 
-    @property
-    def serving(self) -> list[int]:
-        return [number for number, percent in self.shares if percent > 0]
+    @cached_property
+    def serving(self) -> tuple[int, ...]:
+        return tuple(number for number, percent in self.shares if percent > 0)
 
 
 @dataclass
@@ -107,8 +109,27 @@ def _upload(past: Past, name: str) -> int:
     return number
 
 
+Rule = TypeVar("Rule", bound=Callable[..., Any])
+
+
+def remembered(rule: Rule) -> Rule:
+    """Return the rule, which a judge applies once to each question: its history stays the same."""
+
+    @wraps(rule)
+    def ask(judge: "Judge", *question: Any) -> Any:
+        answers: dict[tuple[Any, ...], Any] = judge.answers.setdefault(rule.__name__, {})
+        if question not in answers:
+            answers[question] = rule(judge, *question)
+        return answers[question]
+
+    return cast("Rule", ask)
+
+
 class Judge:
-    """The rules, one method each. `without` leaves rules out, to find histories that they decide."""
+    """The rules, one method each. `without` leaves rules out, to find histories that they decide.
+
+    It judges the history of the moment at which it is made.
+    """
 
     RULES = (
         *("equal code", "blame", "served before", "blame ends", "min_served", "deployable", "rest of a canary"),
@@ -117,13 +138,15 @@ class Judge:
     )
 
     def __init__(self, past: Past, *, start: float | None = None, without: Collection[str] = ()) -> None:
-        self.past = past
-        self.rows = past.rows
-        self.live = past.rows[-1].serving
+        self.past = replace(past, uploads=[*past.uploads], rows=[*past.rows], undeployable={*past.undeployable})
+        self.rows = self.past.rows
+        self.live = self.rows[-1].serving
+        self.answers: dict[str, dict[tuple[Any, ...], Any]] = {}
         self.began = start
         self.without = frozenset(without)
         assert self.without <= set(self.RULES)
 
+    @remembered
     def release(self, number: int) -> object:
         """Return the release: versions with equal code and settings. With assets, each version and its secret edits.
 
@@ -137,10 +160,13 @@ class Judge:
             number -= 1
         return number
 
-    def members(self, number: int) -> set[int]:
+    @remembered
+    def members(self, number: int) -> frozenset[int]:
         """Return the versions of its release: docs/explanation/rollback-targets.md#rules"""
-        return {u.number for u in self.past.uploads if self.release(u.number) == self.release(number)}
+        release = self.release(number)
+        return frozenset(u.number for u in self.past.uploads if self.release(u.number) == release)
 
+    @remembered
     def served_before(self, one: int, other: int) -> bool:
         """Return whether it had traffic before the other one had any, or its release before the other's release.
 
@@ -151,6 +177,7 @@ class Judge:
             return one < other
         return self.start(one) < self.start(other) or self.start_of_release(one) < self.start_of_release(other)
 
+    @remembered
     def start(self, number: int) -> tuple[int, int]:
         """Return the first row in which it had traffic; in one row, the version that was uploaded first comes first.
 
@@ -161,6 +188,7 @@ class Judge:
             return 0, number
         return next(index for index, row in enumerate(self.rows) if number in row.serving), number
 
+    @remembered
     def start_of_release(self, number: int) -> tuple[int, int]:
         """Return the first start of a version of its release: docs/explanation/rollback-targets.md#rules"""
         served = {number for row in self.rows for number in row.serving}
@@ -177,7 +205,7 @@ class Judge:
         oldest = [min(self.members_deployed(each)) for each in (number, self.suspect)]
         return number < self.suspect or oldest[0] < oldest[1]
 
-    @property
+    @cached_property
     def suspect(self) -> int:
         """The live version; in a split, the one whose release served first last: the canary.
 
@@ -194,10 +222,11 @@ class Judge:
         end = (first if last is None else last) + 1
         return (self.rows[end].at if end < len(self.rows) else self.past.now) - self.rows[first].at
 
-    def share(self, row: int, numbers: set[int]) -> float:
+    def share(self, row: int, numbers: Collection[int]) -> float:
         """Return their percent: https://developers.cloudflare.com/workers/versions-and-deployments/gradual-deployments/"""
         return sum(percent for number, percent in self.rows[row].shares if number in numbers)
 
+    @remembered
     def removed_version(self, row: int) -> list[int]:
         """Return the versions that this row rolled back from.
 
@@ -215,6 +244,7 @@ class Judge:
             return [number for number in gone if number == ours[1]]
         return [v for v in gone if all(self.served_before(each, v) for each in self.rows[row].serving)]
 
+    @remembered
     def is_believed(self, row: int) -> bool:
         """Return whether its mark is credible: all its versions had served before, and the blamed one ended with it.
 
@@ -228,6 +258,7 @@ class Judge:
         _, blamed = self.rows[row].ours or (None, None)
         return blamed is None or (blamed in self.rows[row - 1].serving and blamed not in self.rows[row].serving)
 
+    @remembered
     def is_blamed(self, number: int) -> bool:
         """Return whether somebody rolled back from it: docs/explanation/rollback-targets.md#rules"""
         if "blame" in self.without:
@@ -235,12 +266,13 @@ class Judge:
         for row in range(len(self.rows)):
             for away in self.removed_version(row):
                 inside = all(self.release(s) == self.release(away) for s in self.rows[row].serving)
-                accused = {away} if inside else self.members(away)
+                accused = frozenset({away}) if inside else self.members(away)
                 if number in accused and not self.served_well_after(row, accused):
                     return True
         return False
 
-    def served_well_after(self, row: int, accused: set[int]) -> bool:
+    @remembered
+    def served_well_after(self, row: int, accused: frozenset[int]) -> bool:
         """Return whether they then served 100 % for ten minutes without a break, and were not rolled back.
 
         docs/explanation/rollback-targets.md#rules
@@ -256,6 +288,7 @@ class Judge:
             first = last + 1
         return False
 
+    @remembered
     def served(self, number: int) -> float:
         """Return the minutes with half of the traffic: docs/explanation/rollback-targets.md#rules"""
         rows = [row for row in range(len(self.rows)) if self.share(row, self.members(number)) >= 50]
@@ -339,7 +372,8 @@ class Judge:
                     return "says revert" not in self.without and not self.served_well_after(row, members)
         return False
 
-    def members_deployed(self, number: int) -> set[int]:
+    @remembered
+    def members_deployed(self, number: int) -> Collection[int]:
         """Return those of its release that were deployed: docs/explanation/rollback-targets.md#rules"""
         return self.members(number) & {each for row in self.rows for each, _ in row.shares} or {number}
 
