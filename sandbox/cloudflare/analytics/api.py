@@ -115,11 +115,11 @@ def _rows(call: CloudflareCall, field: Field, scope: str) -> list[dict[str, Any]
     if not isinstance(limit, int) or not 1 <= limit <= _MAX_ROWS:
         raise QueryRefusal(f"limit must be 1 to {_MAX_ROWS}")
     wanted = [_parse_condition(field.name, *each) for each in _conditions(field.arguments.get("filter") or {})]
-    _check_times(call, field.name, wanted)
+    since = _check_times(call, field.name, wanted)
     names = [each for part in field.fields if part.name == "dimensions" for each in part.fields]
     _check_fields(field, names)
     samples = call.account.analytics.rows(
-        field.name, scope, lambda sample: _matches(sample, wanted), now=call.account.clock.now()
+        field.name, scope, _matcher(wanted), since=since, now=call.account.clock.now()
     )
     groups: dict[tuple[Any, ...], list[AnalyticsRow]] = {}
     for sample in () if call.account.switches.analytics_empty else samples:
@@ -231,26 +231,36 @@ def _ordered(field: Field, names: list[Field], rows: list[tuple[tuple[Any, ...],
     return rows
 
 
-def _check_times(call: CloudflareCall, dataset: str, wanted: Iterable[tuple[str, str, Any]]) -> None:
-    """Check that the filter has both ends, in the allowed range and age.
+def _check_times(call: CloudflareCall, dataset: str, wanted: Iterable[tuple[str, str, Any]]) -> datetime:
+    """Check that the filter has both ends, in the allowed range and age; return its start.
 
     Raises:
         QueryRefusal: an end is missing, too old, or too far from the other one.
     """
     longest, oldest = _time_limits(call, dataset)
     ends = {suffix: value for name, suffix, value in wanted if name in TIMES}
-    since, until = ends.get("geq") or ends.get("gt"), ends.get("lt") or ends.get("leq")
+    since: datetime | None = ends.get("geq") or ends.get("gt")
+    until: datetime | None = ends.get("lt") or ends.get("leq")
     if since is None or until is None:
         raise QueryRefusal("the filter needs a time with _geq and a time with _lt")
     if since < call.account.clock.now() - timedelta(seconds=oldest):
         raise QueryRefusal(f"cannot request data older than {oldest}s")
     if until - since > timedelta(seconds=longest):
         raise QueryRefusal(f"query time range is too large: the maximum is {longest}s")
+    return since
 
 
-def _matches(sample: AnalyticsRow, wanted: Iterable[tuple[str, str, Any]]) -> bool:
-    found = ((sample.time(name) if name in TIMES else sample.dimension(name), *more) for name, *more in wanted)
-    return all(_OPERATORS[suffix](each, value) for each, suffix, value in found)
+def _matcher(wanted: Iterable[tuple[str, str, Any]]) -> Callable[[AnalyticsRow], bool]:
+    """Return the function that compares a row with each condition; a query calls it for each row."""
+    conditions = [(name, _OPERATORS[suffix], value) for name, suffix, value in wanted]
+
+    def matches(sample: AnalyticsRow) -> bool:
+        for name, compare, value in conditions:  # noqa: SIM110
+            if not compare(sample.value(name), value):
+                return False
+        return True
+
+    return matches
 
 
 def _check_known(name: str, known: Iterable[str]) -> str:

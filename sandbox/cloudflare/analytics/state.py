@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sandbox.cloudflare.d1.sqlite import StatementResult
@@ -82,15 +83,25 @@ class AnalyticsRow:
     lag: float = 0.0
     """Share of `analytics_delay_seconds` after which the row appears."""
 
-    def time(self, name: str) -> datetime:
-        """Return the time as a dimension: truncated to the second, minute, five minutes, hour or day."""
-        of_day = self.at.hour * 3600 + self.at.minute * 60 + self.at.second
-        return self.at.replace(microsecond=0) - timedelta(seconds=of_day % TIMES[name])
+    def value(self, name: str) -> Any:
+        """Return the value that filters compare."""
+        return _truncate_time(self.at, name) if name in TIMES else self.dimensions[name]
 
     def dimension(self, name: str) -> Any:
-        if name not in TIMES:
-            return self.dimensions[name]
-        return self.time(name).strftime("%Y-%m-%d" if name == "date" else "%Y-%m-%dT%H:%M:%SZ")
+        """Return the value that answers show."""
+        return _format_time(self.at, name) if name in TIMES else self.dimensions[name]
+
+
+@lru_cache(maxsize=10_000)
+def _truncate_time(at: datetime, name: str) -> datetime:
+    """Return the time as a dimension: truncated to the second, minute, five minutes, hour or day."""
+    of_day = at.hour * 3600 + at.minute * 60 + at.second
+    return at.replace(microsecond=0) - timedelta(seconds=of_day % TIMES[name])
+
+
+@lru_cache(maxsize=10_000)
+def _format_time(at: datetime, name: str) -> str:
+    return _truncate_time(at, name).strftime("%Y-%m-%d" if name == "date" else "%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,10 +251,12 @@ class Analytics:
         )
 
     def rows(
-        self, dataset: str, scope: str, holds: Callable[[AnalyticsRow], bool], *, now: datetime
+        self, dataset: str, scope: str, holds: Callable[[AnalyticsRow], bool], *, since: datetime, now: datetime
     ) -> Iterator[AnalyticsRow]:
-        """Yield the rows that have appeared."""
+        """Yield the rows since then that have appeared and hold."""
         delay = timedelta(seconds=self._switches.analytics_delay_seconds)
         for row in tuple(self.samples):
-            if (row.dataset, row.scope) == (dataset, scope) and row.at + row.lag * delay <= now and holds(row):
+            if row.at < since or row.dataset != dataset or row.scope != scope:
+                continue
+            if holds(row) and row.at + row.lag * delay <= now:
                 yield row
