@@ -232,7 +232,7 @@ class Engine:
                 raise
             compare = True
             if run.plan is not None:
-                run.plan = run.plan.settled(ctx)
+                run.plan = run.plan.settled(ctx, step)
             if step.wait_after and step.target in run.progress.changed:
                 ctx.clock.sleep(step.wait_after)
 

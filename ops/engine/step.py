@@ -217,6 +217,9 @@ class StepPlan(Plan):
         """Return the steps that the run makes if its probes are healthy."""
         return (*self.changes, *self.final_changes)
 
-    def settled(self, ctx: Context[Any]) -> "StepPlan":
-        """Return the plan for the result after a change."""
-        return replace(self, changes=tuple(step.settled(ctx) for step in self.changes))
+    def settled(self, ctx: Context[Any], made: Step) -> "StepPlan":
+        """Return the plan for the result after a change of it."""
+        settled = made.settled(ctx)
+        if settled is made:
+            return self
+        return replace(self, changes=tuple(settled if step is made else step for step in self.changes))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Self
 
 from ops.cloudflare.types.zones import WorkersDevSubdomain
@@ -166,7 +167,7 @@ class MaintenanceState:
     def find_window(self, service: str, path: str) -> MaintenanceWindow | None:
         return next((window for window in self.windows_of(service) if window.path == path), None)
 
-    @property
+    @cached_property
     def closed_routes(self) -> Mapping[tuple[str, str], ClosedRoute]:
         return {each.key: each for window in self.windows for each in window.closed}
 

@@ -63,7 +63,7 @@ def get_route(call: CloudflareCall) -> CloudflareAnswer:
 @ROUTES.add("PUT", _ROUTES + "/{route}", ROUTES_WRITE)
 def put_route(call: CloudflareCall) -> CloudflareAnswer:
     zone, route = _find_zone(call), _find_route(call)
-    pattern, script = _check_route(call, zone, own_id=route.id)
+    pattern, script = _check_route(call, zone, route)
     return CloudflareAnswer(_to_json(call.account.zones.add_route(zone, pattern, script, id=route.id)))
 
 
@@ -137,12 +137,13 @@ def _find_route(call: CloudflareCall) -> FakeWorkerRoute:
     return route
 
 
-def _check_route(call: CloudflareCall, zone: FakeZone, *, own_id: str | None = None) -> tuple[str, str | None]:
+def _check_route(call: CloudflareCall, zone: FakeZone, own: FakeWorkerRoute | None = None) -> tuple[str, str | None]:
     body = fields(json_body(call.request), required={"pattern": str}, optional={"script": (str, type(None))})
     pattern, script = body["pattern"], body.get("script") or None
     if not is_pattern(pattern, zone):
         raise CloudflareRefusal(_BAD_PATTERN, f"Route pattern {pattern} is not valid in this zone.")
-    if any(route.pattern == pattern and route.id != own_id for route in zone.routes.values()):
+    is_kept = own is not None and own.pattern == pattern
+    if not is_kept and any(route.pattern == pattern for route in zone.routes.values()):
         raise CloudflareRefusal(_SAME_PATTERN, "A route with the same pattern already exists.", status=409)
     if script is not None:
         _require_worker(call, script)
