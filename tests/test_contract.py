@@ -480,4 +480,7 @@ def test_stored_values_of_older_versions_are_read(bakery: Bakery, contract: Cont
     rows.add("check-outage", rows_of(bakery.ops("check-outage", "shop", "--json", CLOUDFLARE_API_TOKEN="all").result))
     watched = bakery.ops("watch", "--service", "shop", "--for", "2m", "--json", CLOUDFLARE_API_TOKEN="all").result
     rows.add("watch", rows_of(watched))
-    contract.compare(rows, "status", "versions", "targets", "last", "check-outage", "watch")
+    hub = bakery.world.sandbox.github
+    stats = bakery.ops("stats", "--json", CLOUDFLARE_API_TOKEN="all", **hub.environ()).result
+    rows.add("stats", rows_of(stats))
+    contract.compare(rows, "status", "versions", "targets", "last", "check-outage", "watch", "stats")

@@ -47,6 +47,7 @@ COMMANDS = (
     "versions shop",
     "versions blog",
     "targets",
+    "stats",
     "status",
     "last",
     "incident list",

@@ -26,7 +26,7 @@ from ops.cli.drill import drill, sandbox
 from ops.cli.guard import guard
 from ops.cli.help import HelpLine, sections_of
 from ops.cli.hold import hold
-from ops.cli.incident import evidence, incident, labels
+from ops.cli.incident import evidence, incident, labels, stats
 from ops.cli.options import CONFIG, CONFIG_OPTION, answer_shell, completion
 from ops.cli.output import (
     BAD,
@@ -73,7 +73,7 @@ READ_ONLY_COMMANDS = {
         "config schema",
         "hold check",
     ),
-    *("incident show", "recover", "limits plan", "limits propose"),
+    *("incident show", "recover", "stats", "limits plan", "limits propose"),
     *scheduled_files(),
 }
 """Commands without a button that change nothing outside of a run."""
@@ -137,6 +137,7 @@ cli.add_command(limits)
 cli.add_command(sandbox)
 cli.add_command(setup)
 cli.add_command(site)
+cli.add_command(stats)
 cli.add_command(status)
 cli.add_command(targets)
 cli.add_command(versions)

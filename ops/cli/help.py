@@ -10,7 +10,7 @@ import click
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Recover": ("status", "versions", "targets", "last", "check-outage", "watch", "guard", "label"),
     "Limits and switches": ("limits",),
-    "Incident": ("incident", "evidence", "stop"),
+    "Incident": ("incident", "stats", "evidence", "stop"),
     "Set-up": (
         "init",
         "config",

@@ -8,7 +8,15 @@ from pathlib import Path
 import click
 
 from ops.cli.help import ExampleCommand, ExampleGroup
-from ops.cli.options import CONFIG, ENVIRONMENT, INCIDENT, choose_environment, complete_service, github_environ
+from ops.cli.options import (
+    CONFIG,
+    ENVIRONMENT,
+    INCIDENT,
+    choose_environment,
+    complete_environment,
+    complete_service,
+    github_environ,
+)
 from ops.cli.output import echo, echo_json, one_line
 from ops.core.clock import current_time
 from ops.core.redaction import Redactor
@@ -342,3 +350,44 @@ def evidence(
     if url := collect.publish_evidence(collection, incident, environ, redactor):
         echo(url)
     collect.require_any_source(collection)
+
+
+@click.command(
+    cls=ExampleCommand,
+    epilog="""
+    ops stats
+    ops stats --since 2026-10-01 --until 2026-11-01 --environment production --markdown
+    """,
+)
+@click.option("--since", default="90d", help="Start of the period, such as 30d or 2026-10-01 (default: 90d)")
+@click.option("--until", default="", help="End of the period, such as 2026-11-01 (default: now)")
+@click.option(
+    "--environment",
+    default="",
+    shell_complete=complete_environment,
+    help="Environment whose changes count for the failure rate (default: all)",
+)
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown for an issue or a chat")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON result with each point")
+@CONFIG
+@click.pass_obj
+def stats(
+    redactor: Redactor, /, *, since: str, until: str, environment: str, as_markdown: bool, as_json: bool, config: Path
+) -> None:
+    """Show statistics of the incidents of a period (read-only).
+
+    Times to detect, acknowledge, decide, write, recover and restore, with median and p90. Relapses, repeated causes,
+    open action items, change failure rate. Drills are counted apart, and an unknown time is never 0.
+    """
+    from ops.report.statistics_reads import read_statistics
+    from ops.report.statistics_text import render_statistics, statistics_lines
+
+    if as_markdown and as_json:
+        raise click.UsageError("--markdown and --json exclude each other")
+    environ = github_environ(config, redactor, is_quiet=as_json or as_markdown)
+    statistics = read_statistics(config, environ, redactor, since=since, until=until, environment=environment)
+    if as_json:
+        echo_json(statistics.to_json())
+        return
+    for line in render_statistics(statistics).splitlines() if as_markdown else statistics_lines(statistics):
+        echo(line)

@@ -170,8 +170,13 @@ def _refuse(constant: str) -> None:
 
 def _written(record: RunRecord) -> str:
     plain = json.dumps(_json(record), separators=(",", ":"), allow_nan=False)
+    return f"<!-- backout:v1 {escape_hidden(plain)} -->"
+
+
+def escape_hidden(plain: str) -> str:
+    """Return JSON that may stand in an HTML comment: it mentions nobody, and nothing in it ends the comment."""
     # Escape inside strings only: the minus sign of a number is JSON, and alone it cannot end the comment.
-    return f"<!-- backout:v1 {_STRING.sub(lambda found: found[0].translate(_ESCAPED), plain)} -->"
+    return _STRING.sub(lambda found: found[0].translate(_ESCAPED), plain)
 
 
 def _digest(text: str, record: RunRecord) -> str:

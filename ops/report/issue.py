@@ -20,8 +20,10 @@ from ops.github.comments import MAX_TEXT, CommentNotSaved, author_login, is_save
 from ops.github.issues import TrustedAuthors, clean_title
 from ops.publish.comment import AFTER, BEFORE
 from ops.render import collapse_blank_lines, load_templates
+from ops.report.action_items import PLACEHOLDER
 from ops.report.checklist import OPEN, RECORDED, TICKED, list_steps, render_steps
 from ops.report.evidence import IncidentEvidence
+from ops.report.facts import embed_facts, find_facts
 from ops.report.impact import ImpactView
 from ops.report.pictures import draw_incident, draw_requests
 from ops.report.summary import describe_incident
@@ -45,11 +47,11 @@ if TYPE_CHECKING:
 
 _MARK = re.compile(r"^<!-- backout:region (?P<name>[a-z]+) incident=(?P<incident>\d+) (?P<digest>[0-9a-f]{16}) -->$")
 _END = "<!-- backout:region end -->"
-PLACEHOLDER = "_TODO_"
-"""Placeholder for text that a person must write."""
 EDITED_NOTE = "_The text above was edited by hand and is no longer updated. The generated text follows._"
 MAX_BAR_LENGTH = 10
 """Characters of the longest bar; more do not fit on a phone."""
+FACTS = "facts"
+"""Region with the hidden facts for statistics."""
 REGIONS = ("status", "summary", "timing", "timeline", "impact", "resolution", "checklist", "evidence")
 PROMPTS: Mapping[str, tuple[str, ...]] = {
     "Summary": ("Which users saw the problem, and what did they see?",),
@@ -302,8 +304,22 @@ def render_report(evidence: IncidentEvidence) -> str:
 
 
 def update_report(body: str, evidence: IncidentEvidence) -> str:
-    """Update the generated regions of a report."""
-    return _fit_rows(evidence, lambda regions: update_regions(body, evidence.number, regions))
+    """Update the generated regions of a report. One of an older release gets the region with the facts."""
+    has_facts = any((mark := _MARK.match(line.rstrip())) and mark["name"] == FACTS for line in body.splitlines())
+    whole = body if has_facts else f"{body.rstrip()}\n\n{build_region(FACTS, evidence.number, '')}\n"
+    return _fit_rows(evidence, lambda regions: update_regions(whole, evidence.number, regions))
+
+
+def find_facts_region(body: str) -> str:
+    """Return the text of the region with the facts; empty if there is none, or if it was edited."""
+    lines = body.replace("\r\n", "\n").split("\n")
+    for at, line in enumerate(lines):
+        mark = _MARK.match(line.rstrip())
+        end = _find_end(lines, at + 1) if mark and mark["name"] == FACTS else None
+        written = "\n".join(lines[at + 1 : end]) if end is not None else ""
+        if mark and written and _digest(written) == mark["digest"]:
+            return written
+    return ""
 
 
 def _fit_rows(evidence: IncidentEvidence, page: Callable[[Mapping[str, str]], str]) -> str:
@@ -318,7 +334,8 @@ def _fit_rows(evidence: IncidentEvidence, page: Callable[[Mapping[str, str]], st
 
 def _render_regions(view: _ReportView) -> dict[str, str]:
     macros = load_templates().get_template("report_regions.md.j2", globals=TEMPLATE_FUNCTIONS).module
-    return {name: collapse_blank_lines(str(getattr(macros, name)(view))).strip() for name in REGIONS}
+    shown = {name: collapse_blank_lines(str(getattr(macros, name)(view))).strip() for name in REGIONS}
+    return {**shown, FACTS: embed_facts(find_facts(view.evidence))}
 
 
 def _render_prompts(section: str) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,23 +16,31 @@ import pytest
 
 from ops.app.configuration import check_text, read_config
 from ops.app.menu import build_menu
+from ops.app.scope import Place
 from ops.config.types import Contact
+from ops.core.clock import Period
 from ops.core.errors import Decision, Reason
 from ops.core.outage import ApiState, LiveSigns, OutageEvidence, PageState, ServiceSigns, StatusReport, judge_outage
 from ops.core.run_record import RunRecord
 from ops.core.verdict import Verdict
+from ops.engine.runbook import RollbackReach
 from ops.evidence.tables import render_comment as evidence_text
 from ops.gate import refusals
 from ops.gate.outcomes import RefusedRequest
 from ops.limits.diff import LimitsPlan, compare_limits, render_comment, render_drift, render_result
 from ops.limits.file import Limit
 from ops.publish.comment import render_note
+from ops.report.facts import IncidentFacts
+from ops.report.statistics import CountedIncident, Statistics, split_drills
+from ops.report.statistics_text import render_statistics
 from ops.setup.doctor import results as doctor
 from ops.setup.doctor.check import Answer
 from ops.setup.doctor.examination import CheckResult
 from ops.setup.github_secrets import TOKEN_PAGE
+from ops.status.changes import ServiceChanges
 from ops.status.outage import OutageReport
 from ops.status.outage import render_comment as render_outage
+from ops.status.targets import ServiceTarget, TargetState, TargetTable, render_targets
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch
 from ops.watch.state import NewerDeployment, WatchState
 from ops.watch.text import CommandNames
@@ -140,6 +149,22 @@ def menu_of_forty(failing: int) -> str:
     return build_menu(config, ("ops",), "42", "https://github.com/acme/operations", signs=live).render()
 
 
+def targets() -> str:
+    """Return the table of services with long names, ready and blocked."""
+    reach = RollbackReach("0ffae05a at 90 %, 2c8b7e91 at 10 %", NOW, 12, NOW)
+    ready = ServiceTarget(Place("production", "checkout-and-payments"), "worker", reach, "unhealthy", TargetState.READY)
+    blocked = replace(ready, place=Place("staging", "web"), state=TargetState.BLOCKED, why=LONG, hint=LONG, command=URL)
+    return render_targets(TargetTable(NOW, (replace(ready, target="2c8b7e91"), blocked)))
+
+
+def stats() -> str:
+    """Return the statistics of 40 incidents with one cause."""
+    facts = IncidentFacts(NOW, NOW, NOW, NOW, NOW, NOW, NOW, NOW, NOW, causes=(LONG,), is_relapsed=True)
+    made = [CountedIncident(n, LONG, URL, NOW, n % 2 == 0, n > 30, facts, 3) for n in range(1, 41)]
+    changes = (ServiceChanges("production", "checkout-and-payments", None, unread=LONG),)
+    return render_statistics(Statistics(Period(NOW, NOW), NOW, *split_drills(made), changes))
+
+
 GOLDEN = {f"{path.parts[-3]}/{path.stem}": path for path in sorted((ROOT / "tests").glob("*/golden/*.md"))}
 TEXTS: dict[str, Callable[[], str]] = {
     "refusal": refusal,
@@ -153,6 +178,8 @@ TEXTS: dict[str, Callable[[], str]] = {
     "outage": outage,
     "evidence": lambda: evidence_text(collection(URL)),
     "doctor": doctor_issue,
+    "targets": targets,
+    "stats": stats,
     **{f"menu-{path.parent.name}": partial(menu, path.parent.name) for path in CONFIGURATIONS},
     **{f"menu-forty-{number}": partial(menu_of_forty, number) for number in (0, 1, 3, 40)},
     "readme": team_files.readme,

@@ -1,0 +1,36 @@
+"""Action items of a report: the rows of the table under *Prevention*."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+PREVENTION = "## Prevention"
+PLACEHOLDER = "_TODO_"
+"""Placeholder for text that a person must write."""
+_RULE = re.compile(r"\|[\s|:-]+\|?")
+_LINK = re.compile(r"(?:#|/issues/)([1-9][0-9]{0,9})\b")
+_DONE = re.compile(r"done|\[x\].*|~~.*~~", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ActionItem:
+    """A written row. Its text is untrusted."""
+
+    text: str
+    issue: int | None
+    """Issue that the row links; None without one."""
+    is_done: bool
+    """Whether the row itself says so: a cell `done` or `[x]`, or a text that is struck through."""
+
+
+def find_action_items(body: str) -> Iterator[ActionItem]:
+    """Yield the rows that people wrote; a row with a placeholder is not written yet."""
+    _, _, section = body.replace("\r\n", "\n").partition(f"\n{PREVENTION}\n")
+    rows = [line for line in section.partition("\n## ")[0].split("\n") if line.startswith("|")]
+    rule = next((at for at, row in enumerate(rows) if _RULE.fullmatch(row.strip())), len(rows))
+    for row in rows[rule + 1 :]:
+        cells = [cell.strip() for cell in row.strip().strip("|").split("|")]
+        if PLACEHOLDER in row or not cells[0]:
+            continue
+        link = _LINK.search(cells[-1]) if len(cells) > 1 else None
+        yield ActionItem(cells[0], int(link[1]) if link else None, any(map(_DONE.fullmatch, cells)))

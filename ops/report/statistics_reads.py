@@ -1,0 +1,154 @@
+"""Read the incidents of a period: their issues, and the facts that their reports hold.
+
+A report holds the facts as of its last renewal. They count while nobody acted on the issue since; else, and without a
+report, the records of the incident are read.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.app.configuration import load_config
+from ops.app.registry import record_rules
+from ops.core.clock import Period, current_time, parse_period
+from ops.core.errors import OpsError, ProviderError
+from ops.core.redaction import Redactor
+from ops.core.threads import run_in_batches
+from ops.github.client import CHECK_HINT, connect, provider_errors
+from ops.github.comments import author_login, is_pull_request
+from ops.github.issues import TrustedAuthors, list_recent_incidents
+from ops.github.journal import read_issue_journal
+from ops.report import issue as reports
+from ops.report.action_items import ActionItem, find_action_items
+from ops.report.evidence import IncidentEvidence
+from ops.report.facts import IncidentFacts, find_facts, parse_facts
+from ops.report.statistics import CountedIncident, Statistics, split_drills
+from ops.status.changes import ChangeQuestion, read_changes
+
+if TYPE_CHECKING:
+    from ops.config import Config
+    from ops.github.client import Repository
+    from ops.github.issues import Issue
+
+DRILL = "drill"
+MOST_JOURNALS = 50
+"""Incidents whose records are read one by one, the newest first: each costs three calls or more."""
+MOST_LINKED = 50
+"""Linked issues of action items that are read."""
+OWN_COMMENTS = timedelta(minutes=2)
+"""Time after the read of a report in which its job writes its own comments on the issue."""
+MAX_CALLS = 8
+"""Incidents that are read at the same time."""
+
+
+def read_statistics(
+    config_path: Path, environ: Mapping[str, str], redactor: Redactor, *, since: str, until: str, environment: str
+) -> Statistics:
+    """Return the redacted statistics. `environment`: "" for all; it limits only the change failure rate.
+
+    Raises ConfigError and ProviderError.
+    """
+    config = load_config(config_path, environ, redactor)
+    environments = [config.environment(environment).name] if environment else list(config.environments)
+    now = current_time(environ)
+    period = parse_period(since, until, now)
+    with provider_errors(CHECK_HINT):
+        reader = _IncidentReader(connect(environ, redactor, read_only=True), config, period, now)
+        incidents = reader.read()
+    removed = {each for one in incidents if one.facts and not one.is_drill for each in one.facts.removed}
+    drills = {each.number for each in incidents if each.is_drill}
+    changes = read_changes(config, environments, ChangeQuestion(period, removed, drills), environ)
+    statistics: Statistics = redactor.redact_value(Statistics(period, now, *split_drills(incidents), changes))
+    return statistics
+
+
+class _IncidentReader:
+    """Reads the incidents that were opened in the period."""
+
+    def __init__(self, repository: "Repository", config: "Config", period: Period, now: datetime) -> None:
+        self._repository, self._period, self._now = repository, period, now
+        self._places, self._rules = config.places, record_rules(config)
+
+    def read(self) -> list[CountedIncident]:
+        """Return them. Raises what PyGithub raises."""
+        issues = [
+            each
+            for each in list_recent_incidents(self._repository, self._period.since)
+            if self._period.contains(each.created_at)
+        ]
+        pages = self._read_reports()
+        facts = {each.number: _current_facts(each, pages.get(each.number, "")) for each in issues}
+        missing = sorted((each for each in issues if facts[each.number] is None), key=lambda each: -each.number)
+        read = run_in_batches([partial(self._try_records, each) for each in missing[:MOST_JOURNALS]], MAX_CALLS)
+        found = {each.number: answer for each, answer in zip(missing, read, strict=False)}
+        items = {number: list(find_action_items(body)) for number, body in pages.items()}
+        closed = self._find_closed(item for listed in items.values() for item in listed)
+        return [
+            _count(each, facts[each.number] or found.get(each.number, ""), items.get(each.number), closed)
+            for each in issues
+        ]
+
+    def _read_reports(self) -> dict[int, str]:
+        """Return incident → body of its first report by a trusted author."""
+        trusted, pages = TrustedAuthors(self._repository), dict[int, str]()
+        listed = self._repository.get_issues(
+            labels=[reports.LABEL], state="all", since=self._period.since, sort="created", direction="asc"
+        )
+        for each in listed:
+            number = None if is_pull_request(each) else reports.incident_of(each.body or "")
+            if number is not None and number not in pages and trusted.includes(author_login(each)):
+                pages[number] = each.body or ""
+        return pages
+
+    def _try_records(self, issue: "Issue") -> IncidentFacts | str:
+        """Return the facts from the records of the issue, or why they are unknown."""
+        try:
+            with provider_errors():
+                journal = read_issue_journal(issue, self._rules, read_at=self._now)
+        except OpsError as error:
+            return error.message
+        return find_facts(IncidentEvidence(**vars(journal), places=self._places))
+
+    def _find_closed(self, items: Iterable[ActionItem]) -> set[int]:
+        """Return the linked issues that are closed; one that cannot be read is none."""
+        linked = sorted({item.issue for item in items if item.issue and not item.is_done}, reverse=True)
+        states = run_in_batches([partial(self._is_closed, number) for number in linked[:MOST_LINKED]], MAX_CALLS)
+        return {number for number, is_closed in zip(linked, states, strict=False) if is_closed}
+
+    def _is_closed(self, number: int) -> bool:
+        try:
+            with provider_errors():
+                return self._repository.get_issue(number).state == "closed"
+        except ProviderError:
+            return False
+
+
+def _current_facts(issue: "Issue", body: str) -> IncidentFacts | None:
+    """Return the facts of the report, unless the issue changed since, such as by a note or by reopening it."""
+    facts = parse_facts(reports.find_facts_region(body)) if body else None
+    closed_at = issue.closed_at if issue.state == "closed" else None
+    is_current = facts and facts.closed_at == closed_at and issue.updated_at <= facts.read_at + OWN_COMMENTS
+    return facts if is_current else None
+
+
+def _count(
+    issue: "Issue", facts: IncidentFacts | str, items: list[ActionItem] | None, closed: set[int]
+) -> CountedIncident:
+    unread = (
+        facts or f"it has no report, and only {MOST_JOURNALS} incidents without one are read"
+        if isinstance(facts, str)
+        else ""
+    )
+    return CountedIncident(
+        number=issue.number,
+        title=issue.title,
+        url=issue.html_url,
+        opened_at=issue.created_at,
+        is_open=issue.state != "closed",
+        is_drill=any(label.name == DRILL for label in issue.labels),
+        facts=None if isinstance(facts, str) else facts,
+        open_actions=None if items is None else sum(not each.is_done and each.issue not in closed for each in items),
+        unread=unread,
+    )
