@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sandbox.actions.expressions import EXPRESSION, evaluate, render_text
-from sandbox.github import GitHub
+from sandbox.github import GitHubRepository
 from sandbox.github.actions.state import FakeJob
 
 OUTPUT_STEP = "hands-over-the-outputs"
@@ -49,8 +49,25 @@ _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 """act gives its steps a terminal; GitHub does not."""
 
 
+_READ_COMMIT = (
+    'import os, urllib.request as r; e = os.environ; at = e["GITHUB_API_URL"] + "/repos/" + e["NAME"]; '
+    'said = {"Authorization": "Bearer " + e["TOKEN"], "User-Agent": "checkout"}; '
+    'r.urlopen(r.Request(at + "/commits/HEAD", headers=said))'
+)
+"""Program that fails if a token cannot read the contents of a repository."""
+_NOT_READ = """echo "Error: fatal: repository '$NAME' not found"; exit 1"""
+
 SET_UP, COMPLETE = "Set up job", "Complete job"
 """Steps that GitHub adds. The first one downloads actions."""
+
+
+class OtherRepository(NamedTuple):
+    """A repository that a step checks out, beside the one of its job."""
+
+    folder: Path
+    """A clone of its default branch."""
+    is_on_github: bool
+    """Whether the sandbox's GitHub has it."""
 
 
 def single_job(
@@ -58,7 +75,7 @@ def single_job(
     name: str,
     contexts: Mapping[str, Any],
     outputs: Path,
-    repositories: Mapping[str, Path] | None = None,
+    repositories: Mapping[str, OtherRepository] | None = None,
 ) -> str:
     """Return a workflow with only that job, as JSON, which is valid YAML.
 
@@ -66,8 +83,8 @@ def single_job(
     them, so each of their values, such as `github.sha`, stands in place of its expression. A value is data: its text is
     never evaluated as an expression.
     Each checkout loses its `ref`, for which act would clone: the folder already holds that commit. That of another
-    repository clones the default branch of its folder in `repositories`, by its name in lower case. An added last step
-    writes the job's outputs to the file `outputs`, each followed by a NUL.
+    repository clones it from `repositories`, which has its name in lower case. An added last step writes the job's
+    outputs to the file `outputs`, each followed by a NUL.
     """
     rules = workflow["jobs"][name]
     job = {key: _fill(value, contexts) for key, value in rules.items() if key not in (*_RUNNER_KEYS, "outputs", "env")}
@@ -94,7 +111,10 @@ def _split_env(env: Mapping[str, Any], contexts: Mapping[str, Any]) -> tuple[dic
 
 
 def _step(
-    step: Mapping[str, Any], late: Mapping[str, Any], contexts: Mapping[str, Any], repositories: Mapping[str, Path]
+    step: Mapping[str, Any],
+    late: Mapping[str, Any],
+    contexts: Mapping[str, Any],
+    repositories: Mapping[str, OtherRepository],
 ) -> dict[str, Any]:
     filled: dict[str, Any] = _fill(step, contexts)
     if late:
@@ -103,20 +123,33 @@ def _step(
         given = filled.pop("with", None) or {}
         if "repository" in given:
             del filled["uses"]
-            name = render_text(str(step["with"]["repository"]), contexts)
-            return {**filled, **_clone_step(name, given.get("path", "."), repositories)}
+            return {**filled, **_clone_step(other_repository(step, contexts), given, repositories)}
         filled["with"] = {key: value for key, value in given.items() if key != "ref"}
     return filled
 
 
-def _clone_step(name: str, path: str, repositories: Mapping[str, Path]) -> dict[str, Any]:
-    """Return the step that checks out another repository, or fails if the runner does not have it."""
-    folder = repositories.get(name.lower())
-    if folder is None:
+def other_repository(step: Mapping[str, Any], contexts: Mapping[str, Any]) -> str:
+    """Return the repository that a step of actions/checkout names; "" for its own, or another action."""
+    if not str(step.get("uses", "")).startswith("actions/checkout@"):
+        return ""
+    return render_text(str((step.get("with") or {}).get("repository", "")), contexts)
+
+
+def _clone_step(name: str, given: Mapping[str, Any], repositories: Mapping[str, OtherRepository]) -> dict[str, Any]:
+    """Return the step that checks out another repository, or fails if the runner does not have it.
+
+    Where the sandbox's GitHub has the repository, the token of the step must read its contents.
+    """
+    found = repositories.get(name.lower())
+    if found is None:
         return {"env": {"NAME": name}, "run": 'echo "Error: this runner has no repository $NAME"; exit 1'}
     into = '"$GITHUB_WORKSPACE/$INTO"'
     run = f'git clone -q "$FROM" {into} && git -C {into} remote remove origin'
-    return {"env": {"FROM": str(folder), "INTO": path}, "run": run}
+    env = {"NAME": name, "FROM": str(found.folder), "INTO": given.get("path", ".")}
+    if not found.is_on_github:
+        return {"env": env, "run": run}
+    env["TOKEN"] = given.get("token", "${{ github.token }}")
+    return {"env": env, "run": f"python3 -c '{_READ_COMMIT}' || {{ {_NOT_READ}; }}\n{run}"}
 
 
 def _output_step(outputs: Mapping[str, Any], file: Path) -> dict[str, Any]:
@@ -325,7 +358,7 @@ class JobRecorder:
 
     def __init__(
         self,
-        github: GitHub,
+        github: GitHubRepository,
         job: FakeJob,
         steps: Sequence[Mapping[str, Any]],
         log: list[str],

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from sandbox.actions.expressions import UnsupportedExpression
-from sandbox.github import GitHub
+from sandbox.github import GitHubRepository
 from sandbox.github.actions.state import FakeRun
 from sandbox.github.repository import Delivery
 
@@ -143,7 +143,7 @@ def workflow_source_ref(delivery: Delivery) -> str | None:
     return None
 
 
-def changed_paths(github: GitHub, delivery: Delivery) -> list[str]:
+def changed_paths(github: GitHubRepository, delivery: Delivery) -> list[str]:
     """Return the paths changed by a push or a pull request.
 
     A push to an existing branch is compared from end to end; for a new branch, the changes of all its commits count.

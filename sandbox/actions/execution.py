@@ -9,14 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.actions import plan as plans
-from sandbox.actions.act import SET_UP, ActInvocation, ActProcess, JobRecorder, read_outputs, single_job
+from sandbox.actions.act import (
+    SET_UP,
+    ActInvocation,
+    ActProcess,
+    JobRecorder,
+    OtherRepository,
+    other_repository,
+    read_outputs,
+    single_job,
+)
 from sandbox.actions.event import run_ref
 from sandbox.actions.expressions import render_text
 from sandbox.actions.local_files import write_files
 from sandbox.actions.tracked_run import Result, TrackedJob, TrackedWorkflow
-from sandbox.github import GitHub
+from sandbox.github import GitHubRepository
 from sandbox.github.actions.state import FakeJob as JobRecord
 from sandbox.github.actions.state import FakeRun
+from sandbox.github.git.fixtures import GitSeeds
 
 LOST_MINUTES = 10
 """Minutes until GitHub gives up a runner that it no longer hears, and fails the job [unsure: no page says it].
@@ -31,7 +41,7 @@ class JobExecution:
 
     def __init__(
         self,
-        github: GitHub,
+        github: GitHubRepository,
         environ: Mapping[str, str],
         scratch: Path,
         pip_cache: Path,
@@ -102,10 +112,10 @@ class JobExecution:
     ) -> tuple[Result, Mapping[str, str]]:
         work, outputs = task.run, folder / "outputs"
         sha = plans.checkout_commit(task.job, self._github.resolve, work.run.commit.sha)
-        repository = self._commit_folder(sha)
+        repository = self._commit_folder(self._github, sha)
         folder.mkdir()
         (folder / work.run.workflow.file).write_text(
-            single_job(_for_act(task), task.job.id, self._contexts(task), outputs, self._repositories)
+            single_job(_for_act(task), task.job.id, self._contexts(task), outputs, self._other_repositories(task))
         )
         start = self._invocation(task, token, folder / work.run.workflow.file, self._action_folders(task, sha))
         recorder = JobRecorder(
@@ -154,12 +164,26 @@ class JobExecution:
             )
         act.cancel()
 
-    def _commit_folder(self, sha: str) -> Path:
+    def _other_repositories(self, task: TrackedJob) -> dict[str, OtherRepository]:
+        """Return lowercase name → repository, of the other ones that the job checks out."""
+        contexts = self._contexts(task)
+        names = {other_repository(step, contexts).lower() for step in task.job.definition["steps"]} - {""}
+        found = {
+            name: OtherRepository(self._repositories[name], is_on_github=False)
+            for name in names & self._repositories.keys()
+        }
+        for name in names:
+            if hosted := self._github.find_repository(name):
+                folder = self._commit_folder(hosted, hosted.resolve("HEAD") or "")
+                found[name] = OtherRepository(folder, is_on_github=True)
+        return found
+
+    def _commit_folder(self, repository: GitSeeds, sha: str) -> Path:
         """Return the folder of the commit. No job changes it: act copies it for each checkout."""
         with self._lock:
             if sha not in self._folders:
                 folder = self._scratch / "commits" / sha
-                write_files(self._github.files(sha), folder)
+                write_files(repository.files(sha), folder)
                 self._folders[sha] = folder
             return self._folders[sha]
 

@@ -17,7 +17,7 @@ from sandbox.actions.expressions import UNKNOWN, InvalidWorkflow, UnsupportedExp
 from sandbox.actions.local_files import write_artifact_actions
 from sandbox.actions.schedule import RunScheduler
 from sandbox.actions.tracked_run import TrackedRun, TrackedWorkflow
-from sandbox.github import GitHub
+from sandbox.github import GitHubRepository
 from sandbox.github.actions.state import FOLDER, FakeRun, RunChange
 from sandbox.github.repository import Delivery
 
@@ -32,7 +32,7 @@ class Runner:
     `pip_cache` keeps wheels between runs. `on_line` gets the run's ID and each line that steps print. `minute` is the
     number of real seconds per minute of a job's time limit. `actions` maps `owner/name` to a folder used instead of a
     download; apart from actions/checkout and those of artifacts, no other action can be downloaded. `repositories` maps
-    `owner/name` to a git checkout that a checkout of another repository clones.
+    `owner/name` to a git checkout that a checkout of another repository clones, if the sandbox's GitHub lacks that one.
 
     Raises:
         ActNotFound: act is not installed.
@@ -40,7 +40,7 @@ class Runner:
 
     def __init__(
         self,
-        github: GitHub,
+        github: GitHubRepository,
         environ: Mapping[str, str],
         *,
         pip_cache: Path | None = None,

@@ -26,7 +26,7 @@ from sandbox.actions.tracked_run import (
     combine_results,
     jobs_again,
 )
-from sandbox.github import GitHub
+from sandbox.github import GitHubRepository
 from sandbox.github.actions.state import FakeJob as JobRecord
 from sandbox.github.actions.state import FakeRun
 from sandbox.github.environments.state import EnvironmentProtection
@@ -84,7 +84,7 @@ class RunScheduler:
 
     def __init__(
         self,
-        github: GitHub,
+        github: GitHubRepository,
         execute: Callable[[TrackedJob], tuple[Result, Mapping[str, str]]],
         report: Callable[[Exception], object],
     ) -> None:

@@ -1,5 +1,5 @@
-"""Local GitHub: one repository behind a strict REST API, for PyGithub, Octokit and `gh`."""
+"""Local GitHub: repositories behind a strict REST API, for PyGithub, Octokit and `gh`."""
 
-from sandbox.github.server import GitHub
+from sandbox.github.server import GitHub, GitHubRepository
 
-__all__ = ["GitHub"]
+__all__ = ["GitHub", "GitHubRepository"]

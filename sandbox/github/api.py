@@ -5,6 +5,7 @@ Handlers run under the repository's lock.
 
 import json
 import uuid
+from collections.abc import Mapping
 from email.utils import format_datetime
 from typing import Any
 
@@ -39,6 +40,7 @@ ROUTER = Router((module.ROUTES for module in _MODULES), ignores_last_slash=True)
 
 class FakeGitHubApi:
     def __init__(self, repository: Repository, tokens: GitHubTokens) -> None:
+        """`repository` is the one of calls that name none."""
         self._repository = repository
         self._tokens = tokens
 
@@ -84,24 +86,33 @@ class FakeGitHubApi:
         return token
 
     def _handle(self, request: HttpRequest, token: FakeGitHubToken, route: Route, parameters: Any) -> GitHubAnswer:
+        repository = self._find_repository(parameters)
         call = GitHubCall(
-            repository=self._repository,
+            repository=repository,
             token=token,
             tokens=self._tokens,
             request=request,
-            urls=self._urls(request),
+            urls=self._urls(request, repository),
             parameters=parameters,
             query=request.query,
         )
         self._authorize(call, route)
         return route.handler(call)
 
+    def _find_repository(self, parameters: Mapping[str, str]) -> Repository:
+        """Return the repository that the path names. Raises GitHubRefusal if there is none with that name."""
+        if "repo" not in parameters:
+            return self._repository
+        named = self._repository.host.repositories.get(f"{parameters['owner']}/{parameters['repo']}".lower())
+        if named is None:
+            raise not_found()
+        return named
+
     def _authorize(self, call: GitHubCall, route: Route) -> None:
         """Refuse a call without access: 404 if the caller cannot read the resource, 403 if it cannot change it."""
         if "repo" not in call.parameters:
             return
-        asked = f"{call.parameters['owner']}/{call.parameters['repo']}"
-        if asked.lower() != call.urls.full_name.lower() or not call.may("read"):
+        if not call.may("read"):
             raise not_found()
         needed = route.access.permission
         if needed is not None and not _has_permission(call, needed):
@@ -109,9 +120,9 @@ class FakeGitHubApi:
         if not call.may(route.access.needed_role):
             raise GitHubRefusal(403, "Must have admin rights to Repository.")
 
-    def _urls(self, request: HttpRequest) -> Urls:
+    def _urls(self, request: HttpRequest, repository: Repository) -> Urls:
         """Return addresses with the host of the request."""
-        own = self._repository.urls
+        own = repository.urls
         switches = self._repository.switches
         base = ENTERPRISE if switches.enterprise_server else ""
         host = switches.host_in_answers or request.headers.get("host", "")
@@ -139,9 +150,11 @@ class FakeGitHubApi:
 
 def _has_permission(call: GitHubCall, permission: str) -> bool:
     """Return whether the token has the permission. On a pull request, `pull_requests` also counts for `issues`."""
+    name, _, level = permission.partition(":")
+    if not call.token.is_for(call.repository.id):
+        return level == "read"  # of a public repository
     if call.token.may(permission):
         return True
-    name, _, level = permission.partition(":")
     thread = _find_thread(call)
     return (
         name == "issues" and thread is not None and thread.pull is not None and call.token.may(f"pull_requests:{level}")

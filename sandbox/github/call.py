@@ -89,7 +89,13 @@ class GitHubCall:
         return int(self.parameters[name])
 
     def may(self, role: Role) -> bool:
-        """Return whether the caller has the role. An app has its granted permissions instead of a role."""
+        """Return whether the caller has the role. An app has its granted permissions instead of a role.
+
+        A token of another repository reads what everybody can read: docs.github.com/authentication/
+        keeping-your-account-and-data-secure/managing-your-personal-access-tokens#fine-grained-personal-access-tokens
+        """
+        if not self.token.is_for(self.repository.id):
+            return role == "read" and not self.repository.switches.private
         return self.token.app is not None or includes_role(self.repository.role(self.user), role)
 
     def choice(self, name: str, *choices: str) -> str:

@@ -1,4 +1,4 @@
-"""The repository of a sandbox: its contents, IDs and deliveries. It validates nothing."""
+"""A repository of a sandbox: its contents, IDs and deliveries. It validates nothing."""
 
 import itertools
 import threading
@@ -33,18 +33,32 @@ class Delivery(NamedTuple):
     payload: Mapping[str, Any]
 
 
+class GitHubHost:
+    """What the repositories of one GitHub share: users, IDs, rate limits, and the lock of each change."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.lock = threading.RLock()
+        self.repository_ids = itertools.count(186853002)
+        self.ids = itertools.count(3_000_000_001)
+        self.user_ids = itertools.count(1001)
+        self.users: dict[str, User] = {}
+        """Lowercase login → user."""
+        self.rates = RateLimits(clock)
+        self.repositories: dict[str, Repository] = {}
+        """Lowercase `owner/name` → repository."""
+
+
 class Repository:
-    def __init__(self, urls: Urls, clock: FakeClock, switches: GitHubSwitches) -> None:
+    def __init__(self, urls: Urls, clock: FakeClock, switches: GitHubSwitches, host: GitHubHost) -> None:
         self.urls = urls
         self.clock = clock
         self.switches = switches
-        self.lock = threading.RLock()
-        self.id = 186853002
+        self.host = host
+        self.lock, self.rates = host.lock, host.rates
+        self.id = next(host.repository_ids)
+        host.repositories[urls.full_name.lower()] = self
         self.owner_login, _, self.name = urls.full_name.partition("/")
-        self._ids = itertools.count(3_000_000_001)
         self._numbers = itertools.count(1)
-        self._user_ids = itertools.count(1001)
-        self._users: dict[str, User] = {}
         self.owner = self.add_user(self.owner_login, "Organization", None)
         self.actions_bot = self.add_user(ACTIONS_BOT, "Bot", None)
         self.labels: dict[str, FakeLabel] = {}
@@ -67,7 +81,6 @@ class Repository:
         """Called with each delivery, under the lock. They must not raise."""
         self.run_listeners: list[Callable[[RunChange], object]] = []
         """Called with each change of a run by a person, under the lock."""
-        self.rates = RateLimits(clock)
         self.created_at = self.now()
 
     def now(self, by: GitHubActor | None = None) -> datetime:
@@ -76,28 +89,32 @@ class Repository:
         return (at or self.clock.now()).replace(microsecond=0)
 
     def new_id(self) -> int:
-        return next(self._ids)
+        return next(self.host.ids)
 
     def new_number(self) -> int:
         return next(self._numbers)
 
     def add_user(self, login: str, kind: Kind, role: Role | None) -> User:
-        """Add a user, or change the role of an existing one."""
-        user = self._users.get(login.lower()) or User(login=login, id=next(self._user_ids))
-        user.type, user.role = kind, role
-        self._users[login.lower()] = user
+        """Add a user, or change the role in this repository of an existing one."""
+        user = self.user(login) or User(login=login, id=next(self.host.user_ids))
+        user.type = kind
+        self.host.users[login.lower()] = user
+        user.roles[self.urls.full_name] = role
         return user
 
     def user(self, login: str) -> User | None:
-        return self._users.get(login.lower())
+        return self.host.users.get(login.lower())
+
+    def collaborator_role(self, user: User) -> Role | None:
+        return user.roles.get(self.urls.full_name)
 
     def role(self, user: User) -> Role | None:
         """Return the role of a user. Everybody can read a public repository."""
-        return user.role or (None if self.switches.private else "read")
+        return self.collaborator_role(user) or (None if self.switches.private else "read")
 
     @property
     def users(self) -> list[User]:
-        return list(self._users.values())
+        return list(self.host.users.values())
 
     def app(self, user: User) -> App | None:
         """Return the app of a bot user; None for any other user."""

@@ -19,7 +19,7 @@ from sandbox.github.call import DOCS
 from sandbox.github.git.fixtures import GitSeeds
 from sandbox.github.issues import serializers
 from sandbox.github.issues.fixtures import IssueSeeds
-from sandbox.github.repository import Delivery, Repository
+from sandbox.github.repository import Delivery, GitHubHost, Repository
 from sandbox.github.urls import Urls
 from sandbox.github.users.fixtures import PeopleSeeds
 from sandbox.github.users.state import GitHubActor
@@ -85,12 +85,54 @@ def _run_to_json(run: FakeRun) -> dict[str, Any]:
 TOKEN = "ghs_sandboxsandboxsandboxsandboxsandbox1"  # noqa: S105  (opens nothing but this sandbox)
 
 
-class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
-    """One repository and its API. `token` is a GITHUB_TOKEN with all permissions that a workflow can grant.
+class GitHubRepository(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
+    """One repository. `token` is a GITHUB_TOKEN of it with all permissions that a workflow can grant.
 
     The seeding methods need no permission and refuse only impossible states. `at` backdates a change without moving the
     clock. Add a person before their first change.
     """
+
+    def __init__(self, repository: Repository, tokens: GitHubTokens, token: str) -> None:
+        super().__init__(repository, tokens)
+        self.clock, self.switches, self.urls = repository.clock, repository.switches, repository.urls
+        self.repository = self.urls.full_name
+        self.token = self.add_workflow_token(token)
+        self._create_first_commit()
+
+    def _create_first_commit(self) -> None:
+        """Create the first commit on the default branch."""
+        graph, by = self._repository.git, GitHubActor(user=self._repository.owner)
+        readme = {"README.md": f"# {self._repository.name}\n".encode()}
+        first = graph.add("Initial commit", by.user, self._repository.now(), (), readme)
+        graph.refs[f"refs/heads/{graph.default_branch}"] = first.sha
+
+    def environ(self) -> dict[str, str]:
+        """Return the environment variables of a GitHub Actions job."""
+        return {
+            "GITHUB_API_URL": self.urls.api + (ENTERPRISE if self.switches.enterprise_server else ""),
+            "GITHUB_SERVER_URL": self.urls.html,
+            "GITHUB_REPOSITORY": self.repository,
+            "GITHUB_TOKEN": self.token,
+        }
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """State changes that start workflows, oldest first: event name and payload."""
+        return self._repository.deliveries
+
+    def listen_to(self, listener: Callable[[Delivery], object]) -> Callable[[], None]:
+        """Call the listener with each new delivery. Returns a function that stops this."""
+        self._repository.listeners.append(listener)
+        return lambda: self._repository.listeners.remove(listener)
+
+    def find_repository(self, name: str) -> GitSeeds | None:
+        """Return the files of the repository `owner/name` on the same GitHub; None if there is none."""
+        named = self._repository.host.repositories.get(name.lower())
+        return GitSeeds(named, self._tokens) if named else None
+
+
+class GitHub(GitHubRepository):
+    """The first repository, and the API of all. Another one shares users, tokens, requests and faults."""
 
     def __init__(
         self,
@@ -100,26 +142,21 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
         port: int = 0,
         switches: GitHubSwitches | None = None,
     ) -> None:
-        self.clock = clock
-        self.repository = repository
-        self.switches = switches or GitHubSwitches()
         self.faults = Faults()
         self.requests: list[RequestRecord] = []
         self._server = Server(self._answer, port, is_prompt=lambda: not self.faults.may_wait)
         self._sockets: list[UnixServer] = []
-        self.urls = Urls(api=self._server.url, html=self._server.url, full_name=repository)
-        super().__init__(Repository(self.urls, clock, self.switches), GitHubTokens())
+        urls = Urls(api=self._server.url, html=self._server.url, full_name=repository)
+        first = Repository(urls, clock, switches or GitHubSwitches(), GitHubHost(clock))
+        super().__init__(first, GitHubTokens(), TOKEN)
         self._api = FakeGitHubApi(self._repository, self._tokens)
         self._control = control.ControlApi(self, control_routes(self))
-        self.token = self.add_workflow_token(TOKEN)
-        self._create_first_commit()
 
-    def _create_first_commit(self) -> None:
-        """Create the first commit on the default branch."""
-        graph, by = self._repository.git, GitHubActor(user=self._repository.owner)
-        readme = {"README.md": f"# {self._repository.name}\n".encode()}
-        first = graph.add("Initial commit", by.user, self._repository.now(), (), readme)
-        graph.refs[f"refs/heads/{graph.default_branch}"] = first.sha
+    def add_repository(self, name: str) -> GitHubRepository:
+        """Add an empty repository `owner/name`, which is private if the first one is."""
+        urls = replace(self.urls, full_name=name)
+        made = Repository(urls, self.clock, self.switches, self._repository.host)
+        return GitHubRepository(made, self._tokens, f"ghs_{name.replace('/', '_')}")
 
     def start(self) -> None:
         self._server.start()
@@ -145,15 +182,6 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
     def control_url(self) -> str:
         return self._server.url + control.PREFIX
 
-    def environ(self) -> dict[str, str]:
-        """Return the environment variables of a GitHub Actions job."""
-        return {
-            "GITHUB_API_URL": self.api_url + (ENTERPRISE if self.switches.enterprise_server else ""),
-            "GITHUB_SERVER_URL": self.urls.html,
-            "GITHUB_REPOSITORY": self.repository,
-            "GITHUB_TOKEN": self.token,
-        }
-
     def describe(self) -> dict[str, Any]:
         return {
             "api_url": self.api_url,
@@ -162,21 +190,14 @@ class GitHub(PeopleSeeds, IssueSeeds, GitSeeds, ActionsSeeds):
             "tokens": [
                 {"token": one.secret, "login": one.user.login, "scopes": sorted(one.scopes)} for one in self._tokens
             ],
-            "users": [{"login": user.login, "type": user.type, "role": user.role} for user in self._repository.users],
+            "users": [
+                {"login": each.login, "type": each.type, "role": self._repository.collaborator_role(each)}
+                for each in self._repository.users
+            ],
             "switches": asdict(self.switches),
         }
 
-    # Deliveries, requests and faults.
-
-    @property
-    def deliveries(self) -> list[Delivery]:
-        """State changes that start workflows, oldest first: event name and payload."""
-        return self._repository.deliveries
-
-    def listen_to(self, listener: Callable[[Delivery], object]) -> Callable[[], None]:
-        """Call the listener with each new delivery. Returns a function that stops this."""
-        self._repository.listeners.append(listener)
-        return lambda: self._repository.listeners.remove(listener)
+    # Requests and faults.
 
     def fault(self, **rule: Any) -> Fault:
         """Add a fault of the API. Takes the fields of `Fault` except `code`; `message` has GitHub's format."""

@@ -160,7 +160,7 @@ def _assignees(call: GitHubCall, body: dict[str, Any]) -> list[User] | None:
 def _people(call: GitHubCall, logins: list[str]) -> list[User]:
     found = [(login, call.repository.user(login)) for login in logins]
     for login, user in found:
-        if user is None or user.role is None:
+        if user is None or call.repository.collaborator_role(user) is None:
             raise invalid("Issue", "assignees", "invalid", value=login)
     return [user for _, user in found if user]
 

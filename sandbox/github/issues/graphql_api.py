@@ -1,4 +1,4 @@
-"""GraphQL API: the edit history of comments, which the REST API lacks.
+"""GraphQL API of the first repository: the edit history of comments, which the REST API lacks.
 
 Errors also have HTTP status 200: docs.github.com/graphql/guides/forming-calls-with-graphql. Types and fields follow
 docs.github.com/graphql/reference/objects#issuecomment.
@@ -87,7 +87,7 @@ def _node(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _require_issues(call: GitHubCall) -> None:
-    if not call.token.may("issues:read"):
+    if not (call.may("read") and call.token.may("issues:read")):
         raise _QueryError(call.token.refusal, "FORBIDDEN")
 
 

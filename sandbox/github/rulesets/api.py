@@ -173,7 +173,7 @@ def _is_code_owner(call: GitHubCall, owner: str) -> bool:
     if team:
         return login.lower() == call.repository.owner_login.lower()
     user = call.repository.user(login)
-    return user is not None and includes_role(user.role, "write")
+    return user is not None and includes_role(call.repository.collaborator_role(user), "write")
 
 
 def require_push(call: GitHubCall, branch: str) -> None:

@@ -37,7 +37,7 @@ def _registered(call: GitHubCall) -> RegisteredApp:
 )
 def get_installation(call: GitHubCall) -> GitHubAnswer:
     registered = _registered(call)
-    if not registered.is_installed:
+    if registered.repository_id != call.repository.id:
         raise not_found()
     return GitHubAnswer(body=_installation(registered, call))
 
@@ -62,7 +62,9 @@ def create_token(call: GitHubCall) -> GitHubAnswer:
     body_of_jwt = base64.urlsafe_b64encode(secrets.token_bytes(90)).decode()
     secret = f"ghs_{registered.app.id}_{body_of_jwt[:36]}.{body_of_jwt[36:80]}.{body_of_jwt[80:]}"
     scopes = [f"{name}:{level}" for name, level in permissions.items()]
-    call.tokens.add(secret, call.user, scopes, registered.app, expires_at=now + LIFETIME)
+    call.tokens.add(
+        secret, call.user, scopes, registered.app, repository_id=registered.repository_id, expires_at=now + LIFETIME
+    )
     is_selected = "repositories" in body or "repository_ids" in body
     answer = {
         "token": secret,
@@ -77,8 +79,9 @@ def create_token(call: GitHubCall) -> GitHubAnswer:
 
 def _refuse_repositories(call: GitHubCall, registered: RegisteredApp, body: dict[str, Any]) -> None:
     names = parse_strings(body.get("repositories", []), "repositories")
-    own = {call.repository.name.lower()} if registered.is_installed else set()
-    ids = {call.repository.id} if registered.is_installed else set()
+    is_installed = registered.repository_id == call.repository.id
+    own = {call.repository.name.lower()} if is_installed else set()
+    ids = {call.repository.id} if is_installed else set()
     if not {name.lower() for name in names} <= own or not set(body.get("repository_ids", [])) <= ids:
         text = "There is at least one repository that does not exist or is not accessible to the parent installation."
         raise GitHubRefusal(422, text)
@@ -196,6 +199,6 @@ def get_permission(call: GitHubCall) -> GitHubAnswer:
 )
 def is_collaborator(call: GitHubCall) -> GitHubAnswer:
     user = call.repository.user(call.parameters["username"])
-    if user is None or user.role is None:
+    if user is None or call.repository.collaborator_role(user) is None:
         raise not_found()
     return GitHubAnswer(status=204)

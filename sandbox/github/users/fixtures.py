@@ -40,10 +40,11 @@ class PeopleSeeds(Seeds):
     def add_token(self, token: str, login: str, scopes: Iterable[str] = ("repo",)) -> str:
         """Add a classic token with scopes such as `repo`, or a fine-grained one with `issues:write`.
 
+        A fine-grained token may use this repository only.
         With the login `slug[bot]` it belongs to an installed GitHub App, whose events are delivered.
         """
         user = self._user(login)
-        self._tokens.add(token, user, scopes, self._repository.app(user))
+        self._tokens.add(token, user, scopes, self._repository.app(user), repository_id=self._repository.id)
         return token
 
     def add_workflow_token(self, token: str, permissions: Mapping[str, str] | None = None) -> str:
@@ -67,7 +68,7 @@ class PeopleSeeds(Seeds):
             public_key=public_key,
             permissions=dict(permissions),
             installation_id=self._repository.new_id(),
-            is_installed=installed,
+            repository_id=self._repository.id if installed else None,
         )
         return str(app_id)
 

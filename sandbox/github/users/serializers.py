@@ -46,9 +46,10 @@ def user_or_none(one: User | None, urls: Urls) -> dict[str, Any] | None:
     return None if one is None else user(one, urls)
 
 
-def association(user: User) -> str:
+def association(user: User, urls: Urls) -> str:
     # docs.github.com/graphql/reference/enums#commentauthorassociation
-    return "NONE" if user.role is None else "MEMBER" if user.role == "admin" else "COLLABORATOR"
+    role = user.roles.get(urls.full_name)
+    return "NONE" if role is None else "MEMBER" if role == "admin" else "COLLABORATOR"
 
 
 def organization(owner: User, urls: Urls) -> dict[str, Any]:

@@ -4,7 +4,7 @@ docs.github.com/apps/creating-github-apps/authenticating-with-a-github-app
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -19,8 +19,8 @@ class User:
     login: str
     id: int
     type: Kind = "User"
-    role: Role | None = None
-    """Role in the repository; None: not a collaborator."""
+    roles: dict[str, Role | None] = field(default_factory=dict)
+    """Repository, as `owner/name` → role there; None: not a collaborator."""
 
 
 def includes_role(role: Role | None, needed: Role) -> bool:
@@ -90,8 +90,8 @@ class RegisteredApp:
     permissions: Mapping[str, str]
     """Name → read or write, as accepted by its installation."""
     installation_id: int
-    is_installed: bool
-    """Whether it is installed on the repository. It always has installations on others."""
+    repository_id: int | None
+    """The repository on which it is installed; None: only on others of the account."""
 
 
 def is_jwt(secret: str) -> bool:

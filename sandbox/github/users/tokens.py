@@ -29,6 +29,8 @@ class FakeGitHubToken:
     """Scopes of a classic token, as in X-OAuth-Scopes."""
     permissions: Mapping[str, str]
     """Name → read or write."""
+    repository_id: int | None = None
+    """The repository that it may use; None: all of its user (classic)."""
     expires_at: datetime | None = None
     """None: it does not expire."""
 
@@ -41,6 +43,10 @@ class FakeGitHubToken:
         if self.kind == "classic":
             return "repo" in self.scopes
         return permission == "metadata:read" or self.permissions.get(name) in {level, "write"}
+
+    def is_for(self, repository_id: int) -> bool:
+        """Return whether it may use the repository. It may read a public one without that."""
+        return self.kind in {"classic", "app"} or self.repository_id == repository_id
 
     @property
     def refusal(self) -> str:
@@ -69,14 +75,25 @@ class GitHubTokens:
         scopes: Iterable[str],
         app: App | None = None,
         *,
+        repository_id: int | None,
         expires_at: datetime | None = None,
     ) -> FakeGitHubToken:
-        """Add a token. Scopes with a level (`issues:write`) make it fine-grained; others (`repo`) make it classic."""
+        """Add a token. Scopes with a level (`issues:write`) make it fine-grained; others (`repo`) make it classic.
+
+        A classic one may use all repositories of its user, and any other the one with that ID.
+        """
         scopes = tuple(scopes)
         levels = dict(scope.split(":") for scope in scopes if scope.endswith((":read", ":write")))
         kind: Kind = "installation" if app else "fine-grained" if levels else "classic"
         token = FakeGitHubToken(
-            secret=secret, user=user, kind=kind, app=app, scopes=scopes, permissions=levels, expires_at=expires_at
+            secret=secret,
+            user=user,
+            kind=kind,
+            app=app,
+            scopes=scopes,
+            permissions=levels,
+            repository_id=None if kind == "classic" else repository_id,
+            expires_at=expires_at,
         )
         self._by_secret[secret] = token
         return token

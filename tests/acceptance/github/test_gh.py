@@ -152,3 +152,17 @@ def test_run_shows_jobs_of_called_files(gh: Gh, github: GitHub) -> None:
 
     assert {job["name"]: job["conclusion"] for job in shown["jobs"]} == {"call / act": "success", "off": "skipped"}
     assert shown["conclusion"] == "success"
+
+
+def test_repositories_are_apart_for_each_token(gh: Gh, github: GitHub) -> None:
+    application = github.add_repository("acme/application")
+    application.add_user("ada", "write")
+    before = application.resolve("main")
+    after = application.add_commit("Add the cart", "ada", files={"cart.js": "sum"})
+    compare = f"repos/acme/application/compare/{before}...{after}"
+    own, other = (Gh(gh.program, hub.token, gh.folder) for hub in (application, github))
+
+    assert [each("api", compare, "--jq", ".commits[].commit.message") for each in (gh, own)] == ["Add the cart"] * 2
+    assert "Not Found (HTTP 404)" in other("api", compare, code=1)
+    assert "Not Found (HTTP 404)" in own("api", "repos/acme/operations/issues", "-f", "title=Down", code=1)
+    assert github.unknown_requests == []

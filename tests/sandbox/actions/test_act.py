@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.actions.act import OUTPUT_STEP, single_job
+from sandbox.actions.act import OUTPUT_STEP, OtherRepository, single_job
 from sandbox.actions.expressions import EXPRESSION
 from sandbox.actions.local_files import write_files
 from sandbox.actions.plan import job_needs, parse_workflow
@@ -119,10 +119,9 @@ def test_checkout_of_another_repository_clones_its_folder(tmp_path: Path, known:
     write_files({"db/1.sql": b"SELECT 1"}, app)
     step = {"if": "true", "uses": "actions/checkout@v7", "with": {"repository": name, "path": "app"}}
     workflow = {"on": "push", "jobs": {"one": {"steps": [step]}}}
+    others = {"acme/app": OtherRepository(app, is_on_github=False)} if known else {}
 
-    (made,) = json.loads(single_job(workflow, "one", CONTEXTS, OUTPUTS, {"acme/app": app} if known else {}))["jobs"][
-        "one"
-    ]["steps"]
+    (made,) = json.loads(single_job(workflow, "one", CONTEXTS, OUTPUTS, others))["jobs"]["one"]["steps"]
 
     assert (made.get("uses"), made["if"]) == (None, "true")
     environ = {**os.environ, **made["env"], "GITHUB_WORKSPACE": str(workspace)}

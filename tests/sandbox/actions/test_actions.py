@@ -89,3 +89,41 @@ def test_local_folder_replaces_action_download(hub: GitHub, tmp_path: Path) -> N
 
     assert run.conclusion == "success", log
     assert [line for line in log if line.startswith("said ")] == ["said out", "said in", "said deep"]
+
+
+OTHERS = """\
+on: push
+permissions: {contents: read}
+jobs:
+  one:
+    runs-on: ubuntu-latest
+    steps:
+      - {uses: actions/checkout@v5}
+      - {run: "cat cart.js"}
+      - uses: actions/checkout@v5
+        with: {repository: acme/operations, path: operations, token: "${{ secrets.READER }}"}
+      - {run: "cat operations/ops.yml"}
+      - {id: own, continue-on-error: true, uses: actions/checkout@v5, with: {repository: acme/operations, path: again}}
+      - {run: "echo with its own token: ${{ steps.own.outcome }}"}
+"""
+
+
+@pytest.mark.slow
+def test_job_of_another_repository_has_its_own_files_secrets_and_token(hub: GitHub) -> None:
+    """A checkout of a private repository needs a token that reads it: github.com/actions/checkout#usage."""
+    application = hub.add_repository("acme/application")
+    application.add_user("alice")
+    hub.add_commit("ops.yml", "alice", files={"ops.yml": "version: 1\n", ".github/workflows/a.yml": OTHERS})
+    hub.put_secret("READER", "operations-has-this-one")
+    application.put_secret("READER", hub.add_token("github_pat_reader", "alice", ["contents:read"]))
+
+    with Runner(application, {}) as runner:
+        files = {"cart.js": "sum\n", ".github/workflows/a.yml": OTHERS}
+        application.add_commit("Add the cart", "alice", files=files)
+        runner.wait()
+        (run,) = application.runs
+        log = runner.log(run.id)
+
+    assert (run.conclusion, hub.runs) == ("success", []), log
+    assert {"sum", "version: 1", "with its own token: failure"} <= {*log}
+    assert "Error: fatal: repository 'acme/operations' not found" in log
