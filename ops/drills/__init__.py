@@ -46,6 +46,7 @@ from ops.drills import (
     score,
     status_check,
 )
+from ops.drills.application import REPOSITORY as APPLICATION
 from ops.drills.command import OnEvent, Say
 from ops.drills.github import READ_ONLY_ENVIRONMENT
 from ops.drills.support import DrillSupport, Edge, Trigger
@@ -171,16 +172,17 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
         live = {"good": deploy("good")}
         if scenario.is_good_served and (observed := _first_answer(probe)).verdict == Verdict.UNHEALTHY:
             return _score(name, drill, config, score.describe_unanswered(observed, drill.edge))
-        live["bad"] = deploy("bad")
-        observed = probe()
-        say(f"the probes say: {observed.detail}")
-        if observed.verdict != Verdict.UNHEALTHY:
-            return _score(name, drill, config, score.describe_unbroken(observed))
+        if scenario.deploy_bad is None:
+            live["bad"] = deploy("bad")
+            observed = probe()
+            say(f"the probes say: {observed.detail}")
+            if observed.verdict != Verdict.UNHEALTHY:
+                return _score(name, drill, config, score.describe_unbroken(observed))
         runbook, environ = scenario.runbook or name, {**secret_headers, **scenario.environ(folder)}
         world = _build_world(
             drill, config, scenario, runbook=runbook, sandbox=sandbox, service=service, environ=environ, folder=folder
         )
-        incident = _open_incident(world, drill, say, find=scenario.find_incident)
+        incident = _open_incident(world, drill, say, deploy_bad=scenario.deploy_bad)
         start_runbook = _Trigger(world, drill, config, scenario, incident, say, on_event)
         result = (
             start_runbook(scenario.params)
@@ -221,6 +223,7 @@ def _build_world(
         next(iter(config.responders), command.DrillWorld.responder),
         scenario.laptop_flags,
         {scenario.repository: folder / scenario_release.SOURCE} if scenario.repository else {},
+        sandbox.github.add_repository(APPLICATION) if scenario.deploy_bad else None,
         config.github.actions or "",
         scenario.is_watched,
     )
@@ -410,20 +413,24 @@ def _open_incident(
     drill: DrillSettings,
     say: Say,
     github_environment: str = "",
-    find: "Callable[[command.DrillWorld, Service, Trigger, Say], int] | None" = None,
+    deploy_bad: "Callable[[command.DrillWorld, Service, Trigger, Say], int] | None" = None,
 ) -> github.DrillIncident | None:
-    """Open the incident of the drill, or let a program do it; None without a trigger. Raises ConfigError."""
+    """Open the incident of the drill, or let a job deploy the bad release before; None without a trigger.
+
+    Raises ConfigError.
+    """
     if drill.trigger is None:
         return None
-    if find is not None:
+    place = github_environment or registry.load_runbook(world.runbook).github_environment
+    if deploy_bad:
         github.add_responder(world)
+        github.prepare_repository(world, place)
         service = world.environment.service(world.service)
-        incident = github.make_incident(world, find(world, service, drill.trigger, say))
-    else:
-        incident = github.open_incident(world)
-        say(f"{world.responder} opened the incident #{incident.number}")
+        return github.make_incident(world, deploy_bad(world, service, drill.trigger, say))
+    incident = github.open_incident(world)
+    say(f"{world.responder} opened the incident #{incident.number}")
     if drill.trigger != "command":
-        github.prepare_repository(world, github_environment or registry.load_runbook(world.runbook).github_environment)
+        github.prepare_repository(world, place)
     return incident
 
 

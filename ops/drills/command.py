@@ -19,13 +19,13 @@ from ops.tools import own_program, process
 if TYPE_CHECKING:
     from ops.config import Environment
     from sandbox import Sandbox
+    from sandbox.github import GitHubRepository
 
 Say = Callable[[str], None]
 Params = Mapping[str, str | tuple[str, ...]]
 """Parameters of a runbook besides the service."""
 OnEvent = Callable[[dict[str, Any]], None]
 
-APPLICATION_TOKEN = "sandbox-application"  # noqa: S105  opens nothing but the sandbox
 NO_RESULT: Mapping[str, Any] = {
     "decision": Decision.FAILED.value,
     "message": "the command printed no result; its output is above",
@@ -55,6 +55,8 @@ class DrillWorld:
     """Options without a value of the runbook's command."""
     repositories: Mapping[str, Path] = field(default_factory=dict)
     """Other repository that jobs check out → its git checkout."""
+    application: "GitHubRepository | None" = None
+    """The application's repository, if it is another one than that of the incidents."""
     actions: str = ""
     """Repository of the actions that the workflows use; "" if the operations repository has them."""
 
@@ -115,24 +117,6 @@ def started(argv: Sequence[str], environ: Mapping[str, str], *, stderr: int) -> 
 def param_text(value: str | tuple[str, ...]) -> str:
     """Return the value as a command line or an input field takes it."""
     return value if isinstance(value, str) else ",".join(value)
-
-
-def application_job(world: DrillWorld) -> dict[str, str]:
-    """Return the variables of a job of the application's repository, whose token may only write issues."""
-    hub = world.sandbox.github
-    hub.add_user(world.responder)
-    hub.add_token(APPLICATION_TOKEN, world.responder, ["issues:write"])
-    own = hub.environ()
-    return {
-        **own,
-        "GITHUB_ACTIONS": "true",
-        "GITHUB_REPOSITORY": "acme/application",
-        "GITHUB_RUN_ID": "4711",
-        "GITHUB_RUN_ATTEMPT": "1",
-        "GITHUB_ACTOR": world.responder,
-        "GITHUB_TOKEN": APPLICATION_TOKEN,
-        "OPERATIONS_REPOSITORY": own["GITHUB_REPOSITORY"],
-    }
 
 
 def import_run(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ops.config import Config, Service
     from sandbox import Sandbox
     from sandbox.actions import Runner
-    from sandbox.github import GitHub
+    from sandbox.github import GitHub, GitHubRepository
     from sandbox.github.actions.state import FakeRun
 
 TOKEN = "sandbox-responder"  # noqa: S105  opens nothing but the sandbox
@@ -39,6 +39,8 @@ READ_ONLY = ("Workers Scripts Read", "Pages Read", "Account Analytics Read")
 """Permissions of the token of jobs that only read."""
 READ_ONLY_ENVIRONMENT = "report"
 """GitHub environment with a read-only token. The other environment is the runbook's own."""
+PROGRAM = "backout/backout"
+"""Stands for the repository of the actions, where the operations repository is a copy of it."""
 REVIEWER = "drill-reviewer"
 """Approves a run if `ops.yml` requires an approval."""
 SECOND_PERSON = "drill-approver"
@@ -202,38 +204,54 @@ def prepare_repository(world: DrillWorld, github_environment: str) -> None:
         github.add_environment(world.environment.approval_environment, reviewers=[REVIEWER])
 
 
+def actions_repository(world: DrillWorld) -> str:
+    """Return the repository of the actions that another repository uses."""
+    return world.actions or PROGRAM
+
+
 @contextmanager
-def open_runner(world: DrillWorld, say: Say) -> "Iterator[Runner]":
-    """Start the local runner. It serves this program as the repository of the actions."""
+def open_runner(world: DrillWorld, say: Say, application: "GitHubRepository | None" = None) -> "Iterator[Runner]":
+    """Start the local runner, of the operations repository or of the application's.
+
+    It serves this program as the repository of the actions.
+    """
     from sandbox.actions import Runner
 
     environ = {name: value for name, value in world.sandbox.environ().items() if not name.endswith("_TOKEN")}
     cache = Path(os.environ.get("PIP_CACHE_DIR") or Path.home() / ".cache" / "pip")
     with tempfile.TemporaryDirectory() as folder:
-        actions = {world.actions: Path(folder)} if world.actions else {}
-        if actions:
-            say(f"this program, ops {__version__}, runs as {world.actions}, not the commit that the workflows pin")
+        name = actions_repository(world) if application else world.actions
+        if name:
+            say(f"this program, ops {__version__}, runs as {name}, not the commit that the workflows pin")
             own_program.write_program(Path(folder))
         with Runner(
-            world.sandbox.github,
+            application or world.sandbox.github,
             environ,
             pip_cache=cache,
-            actions=actions,
+            actions={name: Path(folder)} if name else {},
             repositories=world.repositories,
             on_line=lambda _, line: say(line),
         ) as runner:
             yield runner
 
 
-def finish_workflows(world: DrillWorld, trigger_run: "Callable[[], object]", say: Say) -> "list[FakeRun]":
+def finish_workflows(
+    world: DrillWorld,
+    trigger_run: "Callable[[], object]",
+    say: Say,
+    application: "GitHubRepository | None" = None,
+) -> "list[FakeRun]":
     """Start workflow files by `trigger_run`, and let the local runner finish them. Return the new runs.
+
+    They are those of the operations repository, or of the application's.
 
     Raises ConfigError.
     """
     from sandbox.actions import UnsupportedExpression
 
-    hub, known = world.sandbox.github, len(world.sandbox.github.runs)
-    with open_runner(world, say) as runner:
+    hub = application or world.sandbox.github
+    known = len(hub.runs)
+    with open_runner(world, say, application) as runner:
         trigger_run()
         try:
             runner.wait()
@@ -246,7 +264,7 @@ def finish_workflows(world: DrillWorld, trigger_run: "Callable[[], object]", say
     return runs
 
 
-def workflow_runs(hub: "GitHub", known: int = 0) -> "list[FakeRun]":
+def workflow_runs(hub: "GitHubRepository", known: int = 0) -> "list[FakeRun]":
     """Return the runs after the first `known` ones, oldest first, without those that only answer for others."""
     return [run for run in hub.runs[known:] if run.workflow.file != f"{ANSWER}.yml"]
 

@@ -98,8 +98,8 @@ class Scenario:
     """Whether it needs an incident; without a trigger it is then one of the trigger `command`."""
     run: Callable[..., dict[str, Any]] | None = None
     """Runs the recovery, if it needs more than one trigger."""
-    find_incident: "Callable[[DrillWorld, Service, Trigger, Say], int] | None" = None
-    """Lets a program open the incident in place of the responder, and returns its number."""
+    deploy_bad: "Callable[[DrillWorld, Service, Trigger, Say], int] | None" = None
+    """Lets the job of the application's repository deploy the bad release, and returns the number of the incident."""
 
 
 def _deploy_worker(sandbox: "Sandbox", service: "Service", name: str, edge: str, _folder: Path) -> None:

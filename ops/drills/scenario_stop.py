@@ -1,7 +1,8 @@
 """Scenario of a stop: a request is refused, and passes after the lift or an override.
 
-A bad release breaks a Worker while a person repairs something by hand. The responder stops all recoveries. A request
-by label or button is refused until the responder lifts the stop. A command on a laptop is refused until it overrides.
+A job of another repository deploys a bad release while a person repairs something by hand. The responder stops all
+recoveries. A request by label or button is refused until the responder lifts the stop. A command on a laptop is refused
+until it overrides.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.errors import Decision, Reason
 from ops.core.names import RESUME_LABEL, STOP_LABEL, STOPPED_LABEL
 from ops.core.verdict import ProbeObservation, Verdict
-from ops.drills import command, github, scenario_release
+from ops.drills import application, command, github, scenario_release
 from ops.drills.command import DrillWorld, Say
 from ops.drills.score import mark_unhealthy
 
@@ -73,6 +74,7 @@ SCENARIO = replace(
     scenario_release.WORKER,
     runbook=RUNBOOK,
     run=run,
+    deploy_bad=application.deploy_bad_release,
     needs_incident=True,
     unsupported={"workerd": "the gate decides, so the runtime of the Workers does not matter"},
 )

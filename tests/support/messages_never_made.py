@@ -15,6 +15,7 @@ _REASONS = {
         "ops/site_build/__init__.py SiteBuilder._wrangler _missing_tool",
     ),
     "only a broken example or tool of a drill leads to it": (
+        "ops/drills/application.py deploy_bad_release ConfigError",
         "ops/drills/database_content.py _Tables.add_missing ConfigError",
         "ops/drills/github.py _run_action ConfigError",
         "ops/drills/github.py finish_workflows ConfigError",
@@ -23,7 +24,7 @@ _REASONS = {
         "ops/drills/scenario_database.py _Application.release_example ConfigError",
         "ops/drills/scenario_database.py _Run.bind.run ConfigError",
         "ops/drills/scenario_durable_object.py _prepare ConfigError",
-        "ops/drills/scenario_guard.py find_incident ConfigError",
+        "ops/drills/scenario_guard.py deploy_bad ConfigError",
         "ops/drills/scenario_release.py _commit_site ConfigError",
         "ops/drills/scenario_release.py run_git ConfigError",
         "ops/drills/scenario_release.py run_wrangler ConfigError",
