@@ -20,7 +20,7 @@ labels:
     runbook: lift-commit-hold
     environment: live
 """
-HELD = {"commits": ["A", "B", "C"], "deployments": ["A", "B", {"rollback": "A", "blames": "B"}]}
+HELD: dict[str, Any] = {"commits": ["A", "B", "C"], "deployments": ["A", "B", {"rollback": "A", "blames": "B"}]}
 APPLICATION = "shop/web"
 """The repository of the application, which is not that of its incidents."""
 

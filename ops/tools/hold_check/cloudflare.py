@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib import parse
 
-from ops.tools.hold_check.http_reads import get, is_loopback, read_site
+from ops.tools.hold_check.http_reads import fetch_json, is_loopback, read_site
 from ops.tools.hold_check.values import SHA, Environ, Hold, Question, UnreadError, UsageError, format_time
 
 CLOUDFLARE = "https://api.cloudflare.com/client/v4"
@@ -15,6 +15,8 @@ MARK = re.compile(r"ops1 incident=([0-9]{1,18}|-) run=([A-Za-z0-9._-]+) blames=(
 """Start of a mark that blames a version (`ops/cloudflare/marks.py`)."""
 PAGES, PAGE_SIZE, SITE_PAGE_SIZE = 4, 100, 25
 """Most pages of a Worker's deployments that are read, their asked size, and the largest page of a site's (8000024)."""
+SMALLEST_PAGE = 10
+"""A shorter first page is the only one. Lists of Cloudflare have 10 or more rows on a page without a size."""
 Reader = Callable[[str], Any]
 """Returns Cloudflare's result at a path. Raises UnreadError and UsageError."""
 Reading = tuple["list[Hold]", str, str]
@@ -27,7 +29,7 @@ def cloudflare_reader(environ: Environ, token: str) -> Reader:
         raise UsageError("CLOUDFLARE_API_BASE_URL is another server", "Unset it: it may only name this machine.")
 
     def read(path: str) -> Any:
-        status, answer = get(f"{base}{path}", {"Authorization": f"Bearer {token}"})
+        status, answer = fetch_json(f"{base}{path}", {"Authorization": f"Bearer {token}"})
         if status in {401, 403} and isinstance(answer, dict):  # a page is that of a firewall
             hint = "Give it *Workers Scripts Read* or *Pages Read* on this account."
             raise UsageError(f"Cloudflare does not accept the token (HTTP {status})", hint)
@@ -62,7 +64,8 @@ def _read_worker(read: Reader, path: str) -> Reading:
             listed = read(f"{path}/deployments?page={page}")["deployments"]
         new = {row["id"]: row for row in listed if row["id"] not in rows}
         rows |= new
-        if not new:
+        if not new or len(rows) < SMALLEST_PAGE:
+            new = {}
             break
     deployments = sorted(rows.values(), key=_moment, reverse=True)
     oldest = f" (back to {format_time(deployments[-1]['created_on'])})" if rows else ""

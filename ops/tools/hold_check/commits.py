@@ -5,7 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 
-from ops.tools.hold_check.http_reads import get, github_api
+from ops.tools.hold_check.http_reads import fetch_json, github_api
 from ops.tools.hold_check.values import (
     FIXED,
     HELD,
@@ -104,7 +104,7 @@ def _github_range(question: Question, environ: Environ, token: str, blamed: str)
     It lists the newest 250 (docs.github.com/rest/commits/commits#compare-two-commits). Raises ShortHistoryError.
     """
     url = f"{github_api(environ)}/repos/{question.repository}/compare/{blamed}...{question.commit}"
-    status, answer = get(url, {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"})
+    status, answer = fetch_json(url, {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"})
     if status != 200:
         raise ShortHistoryError(f"the clone is too short, and GitHub's comparison fails (HTTP {status})")
     try:

@@ -24,18 +24,22 @@ class _AsItIs(request.HTTPErrorProcessor):
     https_response = http_response  # type: ignore[assignment]
 
 
-def get(url: str, headers: Mapping[str, str]) -> tuple[int, Any]:
-    """Return status and JSON of the answer; status 0 without an answer, None without JSON. It is sent twice at most."""
-    sent = request.Request(url, headers={**headers, "User-Agent": "backout-hold-check"})  # noqa: S310
-    opener, status, body = request.build_opener(_AsItIs), 0, b""
+def fetch_json(url: str, headers: Mapping[str, str], query: Mapping[str, Any] | None = None) -> tuple[int, Any]:
+    """Return status and JSON of the answer; status 0 without an answer, None without JSON. It is sent twice at most.
+
+    `query` is one of GraphQL, which only reads.
+    """
+    body = None if query is None else json.dumps(query).encode()
+    sent = request.Request(url, body, {**headers, "User-Agent": "backout-hold-check"})  # noqa: S310
+    opener, status, answered = request.build_opener(_AsItIs), 0, b""
     for attempt in range(2):
         time.sleep(attempt)
         with suppress(OSError, ValueError, HTTPException), opener.open(sent, timeout=TIMEOUT) as answer:
-            status, body = answer.status, answer.read(MAX_BYTES)
+            status, answered = answer.status, answer.read(MAX_BYTES)
         if status not in {0, 429, 500, 502, 503, 504}:
             break
     try:
-        return status, json.loads(body)
+        return status, json.loads(answered)
     except ValueError:
         return status, None
 

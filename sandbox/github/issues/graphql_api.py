@@ -1,7 +1,7 @@
-"""GraphQL API of the first repository: the edit history of comments, which the REST API lacks.
+"""GraphQL API of the first repository: the edits of comments, and the labels of an issue.
 
 Errors also have HTTP status 200: docs.github.com/graphql/guides/forming-calls-with-graphql. Types and fields follow
-docs.github.com/graphql/reference/objects#issuecomment.
+docs.github.com/graphql/reference/objects#issuecomment, #issue and #labeledevent.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from sandbox.github.call import GitHubAnswer, GitHubCall, RouteAccess, Routes, parse
-from sandbox.github.issues.state import ContentEdit, FakeComment
+from sandbox.github.issues.state import ContentEdit, FakeComment, FakeIssue, FakeIssueEvent, FakeLabel
 from sandbox.github.urls import node_id, timestamp, timestamp_or_none
 from sandbox.github.users.state import User
 from sandbox.graphql import Field, SyntaxProblem
@@ -74,7 +74,34 @@ def _issue(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if issue is None or issue.pull is not None:
         raise _QueryError(f"Could not resolve to an Issue with the number of {number}.", "NOT_FOUND")
     shown = [partial(_comment, call, each) for each in issue.comments]
-    return {"__typename": "Issue", "comments": partial(_connection, "IssueCommentConnection", shown)}
+    labels = [partial(_label, each) for each in issue.labels]
+    return {
+        "__typename": "Issue",
+        "comments": partial(_connection, "IssueCommentConnection", shown),
+        "labels": partial(_connection, "LabelConnection", labels),
+        "timelineItems": partial(_timeline, issue),
+    }
+
+
+def _timeline(issue: FakeIssue, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    if arguments.get("itemTypes") != ["LABELED_EVENT"]:
+        raise _QueryError("the sandbox has only `timelineItems` with `itemTypes: [LABELED_EVENT]`")
+    added = [each for each in issue.events if each.event == "labeled"]
+    return _connection("IssueTimelineItemsConnection", [partial(_labeled, each) for each in added], arguments)
+
+
+def _labeled(event: FakeIssueEvent) -> dict[str, Any]:
+    assert event.label is not None
+    return {
+        "__typename": "LabeledEvent",
+        "actor": _actor(event.user),
+        "createdAt": timestamp(event.created_at),
+        "label": _label(event.label),
+    }
+
+
+def _label(label: FakeLabel) -> dict[str, Any]:
+    return {"__typename": "Label", "name": label.name, "color": label.color}
 
 
 def _node(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,10 +146,12 @@ def _actor(user: User | None) -> dict[str, Any] | None:
 def _connection(
     kind: str, shown: Sequence[Callable[[], dict[str, Any]]], arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return one page. A cursor is the number of entries before it."""
-    size, after = arguments.get("first"), int(arguments.get("after") or 0)
+    """Return one page: the `first` entries after a cursor, or the `last` ones. A cursor is the number before it."""
+    given = [name for name in ("first", "last") if name in arguments]
+    size = arguments[given[0]] if len(given) == 1 else None
     if not isinstance(size, int) or not 0 < size <= _LONGEST_PAGE:
-        raise _QueryError(f"`first` on the `{kind}` must be a value between 1 and {_LONGEST_PAGE}")
+        raise _QueryError(f"`first` or `last` on the `{kind}` must be a value between 1 and {_LONGEST_PAGE}")
+    after = int(arguments.get("after") or 0) if given == ["first"] else max(0, len(shown) - size)
     end = after + size
     page = {"__typename": "PageInfo", "hasNextPage": end < len(shown), "endCursor": str(min(end, len(shown)))}
     nodes = [each() for each in shown[after:end]]
