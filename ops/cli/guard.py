@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,9 @@ from ops.cli.options import (
     complete_service,
     github_environ,
 )
-from ops.cli.output import annotate, echo, echo_json, one_line, show_headline
+from ops.cli.output import annotate, echo, echo_json, one_line, show_headline, silent
 from ops.core.clock import parse_duration
-from ops.core.errors import ConfigError, OpsError, UnclearWrite, most_urgent_exit_code, page_of
-from ops.core.names import join_sentences
-from ops.core.next_step import build_command
+from ops.core.errors import ConfigError, OpsError, most_urgent_exit_code, page_of
 from ops.core.redaction import Redactor
 from ops.github import actions
 
@@ -31,13 +30,11 @@ if TYPE_CHECKING:
     from ops.config.sections import GuardConfig
     from ops.core.run import EndedRun
     from ops.watch.guard import GuardRequest, GuardResult
-    from ops.watch.guard_incident import GuardIncident
-    from ops.watch.guard_start import Guards
+    from ops.watch.guard_end import GuardEnd
 
 REPORT, ROLLBACK = "report", "rollback"
 RUNBOOK = "rollback-worker"
 REASON = "bad deployment, found by a guard"
-CLOSED = "a person closed the incident of this deployment"
 
 
 @click.command(
@@ -128,19 +125,36 @@ def _guard_one(
     if on_bad == ROLLBACK and not guarded.worker:
         raise ConfigError(f"a guard rolls back no Pages site: {place.service}", hint="Use `--on-bad report`.")
     environ = github_environ(config, redactor, is_quiet=as_json)
-    ending, may_roll_back = GuardEnd(place, config, environ, redactor, as_json), False
+    output, may_roll_back = _make_output(place, config, environ, redactor, as_json=as_json), False
     printer = _printer(as_json=as_json)
     with open_guards(place.environment, config, environ, redactor, on_round=printer) as guards:
         (result,) = guards.run([GuardPlace(place, request, length)])
         if isinstance(result, OpsError):
             raise result
-        ending.show(result)
+        output.show(result)
         if result.is_bad:
-            ending.report(result)
-            may_roll_back = on_bad == ROLLBACK and ending.permits_rollback(result, guards)
+            output.end.report(result)
+            objections = partial(_find_stop, output.end), partial(_find_trouble, output.end)
+            may_roll_back = on_bad == ROLLBACK and output.end.permits_rollback(
+                result, guards, output.show_wait, objections
+            )
     if may_roll_back:
-        ending.roll_back(result)
-    return ending.finish(result)
+        output.roll_back(result)
+    return output.finish(result)
+
+
+def _find_stop(end: "GuardEnd") -> str:
+    """Return the stop of all recoveries; empty without one. If it cannot be read, that is a note."""
+    from ops.app.configuration import read_config
+    from ops.gate.stop import find_stop
+
+    return str(find_stop(read_config(end.config)[0], end.environ, end.redactor, end.note) or "")
+
+
+def _find_trouble(end: "GuardEnd") -> str:
+    from ops.status.outage import describe_trouble, read_outage
+
+    return describe_trouble(read_outage(end.place, end.config, end.environ, end.redactor))
 
 
 def guard_recent(redactor: Redactor, environment: str, service: str, config: Path, *, as_json: bool) -> int:
@@ -162,13 +176,13 @@ def guard_recent(redactor: Redactor, environment: str, service: str, config: Pat
             if isinstance(result, OpsError):
                 failures.append(result)
                 continue
-            ending = GuardEnd(Place(environment, result.service), config, environ, redactor, as_json)
-            ending.show(result)
+            output = _make_output(Place(environment, result.service), config, environ, redactor, as_json=as_json)
+            output.show(result)
             if result.is_bad:
-                ending.report(result)
-                codes.append(ending.finish(result))
+                output.end.report(result)
+                codes.append(output.finish(result))
             elif as_json:
-                ending.finish(result)
+                output.finish(result)
     if failures and len(codes) == 1:
         raise failures[0]
     for error in failures:
@@ -206,20 +220,12 @@ def _printer(*, as_json: bool) -> "Callable[[GuardResult], None]":
 
 
 @dataclass
-class GuardEnd:
-    """End of a guard: what it shows, opens and starts."""
+class _Output:
+    """What the command prints and writes at the end of a guard, and the rollback that it starts."""
 
-    place: "Place"
-    config: Path
-    environ: Mapping[str, str]
-    redactor: Redactor
+    end: "GuardEnd"
     as_json: bool
-    incident: "GuardIncident | None" = None
-    notes: list[str] = field(default_factory=list)
-    """Sentences about the incident and the rollback."""
     rollback: "EndedRun | None" = None
-    is_not_the_cause: bool = False
-    """Whether a rollback mends nothing, as the evidence for it shows."""
 
     def show(self, result: "GuardResult") -> None:
         from ops.watch.guard_text import detail_lines, headline
@@ -230,71 +236,20 @@ class GuardEnd:
         for line in detail_lines(result):
             echo(one_line(f"  {line}"))
 
-    def report(self, result: "GuardResult") -> None:
-        """Open the incident, or find it; else show how a person opens it."""
-        from ops.watch.guard_incident import open_guard_incident, prefilled_link
-
-        job = actions.run_links(os.environ, None).get("run", "")
-        try:
-            opened = open_guard_incident(result, self.config, self.environ, self.redactor, job=job)
-        except OpsError as error:
-            is_unclear = isinstance(error, UnclearWrite)
-            what = "It is not known whether an incident was opened" if is_unclear else "No incident was opened"
-            how = "If there is none, open it" if is_unclear else "Open it"
-            link = prefilled_link(result, self.environ, self.redactor, job=job)
-            self._note(f"{what}: {error.message}. {f'{how}: {link}' if link else error.hint}")
-            return
-        self.incident = opened
-        state = "opened" if opened.is_new else "closed by a person" if opened.is_closed else "open already"
-        self._note(f"Incident #{opened.number} ({state}): {opened.url}")
-
-    def permits_rollback(self, result: "GuardResult", guards: "Guards") -> bool:
-        """Return whether the deployment may be rolled back; else show why not."""
-        from ops.status.outage import describe_trouble, read_outage
-
-        if self.incident is not None and self.incident.is_closed:
-            return self._refuse(CLOSED)
-        if not result.has_failing_probes:
-            return self._refuse("the probes do not fail, and Cloudflare's figures are one source only")
-        show = lambda text: echo(one_line(f"  Waiting for a second source: {text}"), err=self.as_json)  # noqa: E731
-        evidence = guards.wait_for_second_source(result, show)
-        self.is_not_the_cause = evidence.is_not_the_cause
-        if objection := evidence.objection or self._find_objection():
-            return self._refuse(objection)
-        if trouble := describe_trouble(read_outage(self.place, self.config, self.environ, self.redactor)):
-            return self._refuse(trouble)
-        self._note(f"A second source shows it too: {evidence.source.text}")
-        return True
-
-    def _find_objection(self) -> str:
-        """Return why people want no rollback: a stop, or a closed incident. What cannot be read is a warning."""
-        from ops.app.configuration import read_config
-        from ops.gate.stop import find_stop
-        from ops.github.client import connect, provider_errors
-
-        if stop := find_stop(read_config(self.config)[0], self.environ, self.redactor, self._note):
-            return str(stop)
-        if self.incident is None:
-            return ""
-        try:
-            with provider_errors():
-                issue = connect(self.environ, self.redactor, read_only=True).get_issue(self.incident.number)
-        except OpsError as error:
-            self._note(f"warning: cannot check whether the incident is closed ({error.message})")
-            return ""
-        return CLOSED if issue.state == "closed" else ""
+    def show_wait(self, text: str) -> None:
+        echo(one_line(f"  Waiting for a second source: {text}"), err=self.as_json)
 
     def roll_back(self, result: "GuardResult") -> None:
         """Run the runbook. It refuses if another deployment than the guarded one is live."""
         from ops.app.registry import load_runbook
         from ops.cli.runbook_command import start
 
-        runbook = load_runbook(RUNBOOK)
-        params = runbook.params(service=self.place.service, deployment=result.deployment.id, reason=REASON)
+        runbook, place = load_runbook(RUNBOOK), self.end.place
+        params = runbook.params(service=place.service, deployment=result.deployment.id, reason=REASON)
         given = {
-            "environment": self.place.environment,
-            "config": self.config,
-            "incident": self.incident.number if self.incident else None,
+            "environment": place.environment,
+            "config": self.end.config,
+            "incident": self.end.incident.number if self.end.incident else None,
             "began": result.deployment.created_on,
             "dry_run": False,
             "yes": True,
@@ -303,9 +258,9 @@ class GuardEnd:
             "is_part": True,
         }
         try:
-            start(runbook, params, self.redactor, given)
+            start(runbook, params, self.end.redactor, given)
         except OpsError as error:
-            self._note(f"The rollback did not start: {error.message}. {error.hint}")
+            self.end.note(f"The rollback did not start: {error.message}. {error.hint}")
 
     def _keep_rollback(self, ended: "EndedRun") -> None:
         self.rollback = ended
@@ -314,7 +269,7 @@ class GuardEnd:
         """Print the result, write the outputs of the job, and return the exit code."""
         from ops.watch.guard_text import headline
 
-        step = self._next_step(result)
+        step = self.end.next_step(result, self.rollback)
         docs = page_of(result.reason) if result.reason else ""
         if self.as_json:
             echo_json({**result.to_json(), **self._ended_json(), "next": step, "docs": docs})
@@ -328,45 +283,26 @@ class GuardEnd:
             "message": headline(result),
             "hint": step,
             "deployment": result.deployment.id,
-            "incident": str(self.incident.number) if self.incident else "",
+            "incident": str(self.end.incident.number) if self.end.incident else "",
         }
-        actions.write_job_outputs(os.environ, self.redactor.redact_value(outputs))
+        actions.write_job_outputs(os.environ, self.end.redactor.redact_value(outputs))
         return result.exit_code
 
     def _ended_json(self) -> dict[str, Any]:
-        ended = self.rollback
+        ended, incident = self.rollback, self.end.incident
         return {
-            "incident": self.incident.number if self.incident else None,
-            "incident_url": self.incident.url if self.incident else "",
-            "actions": self.notes,
+            "incident": incident.number if incident else None,
+            "incident_url": incident.url if incident else "",
+            "actions": self.end.notes,
             "rollback": ended and {"run": ended.id, "decision": ended.decision, "reason": ended.reason},
         }
 
-    def _next_step(self, result: "GuardResult") -> str:
-        """Return how a person goes on; empty if nothing is left to do."""
-        from ops.app.configuration import published_prefix, read_config
 
-        program, *more = published_prefix(self.environ, self.config, read_config(self.config)[0])
-        where: dict[str, Any] = {"service": self.place.service, "environment": self.place.environment}
-        options = {**where, "incident": self.incident.number if self.incident else None}
-        if self.rollback is not None and self.rollback.exit_code:
-            ended = f"The rollback ended as {self.rollback.decision}: {self.rollback.message}"
-            return join_sentences(ended, self.rollback.hint)
-        if self.rollback is not None:
-            watch = build_command(program, "watch", options, *more)
-            return f"The next deployment of this code is bad again. To see a relapse: `{watch}`"
-        if result.is_bad and not self.is_not_the_cause:
-            return f"Roll it back: `{build_command(program, f'rollback-{result.kind}', options, *more)}`"
-        if result.exit_code:
-            return f"Look at the service: `{build_command(program, 'versions', where, *more)}`"
-        return ""
+def _make_output(
+    place: "Place", config: Path, environ: Mapping[str, str], redactor: Redactor, *, as_json: bool
+) -> _Output:
+    from ops.watch.guard_end import GuardEnd
 
-    def _refuse(self, why: str) -> bool:
-        self._note(f"No rollback: {why}")
-        return False
-
-    def _note(self, text: str) -> None:
-        text = self.redactor.redact_text(one_line(text)).strip()
-        self.notes.append(text)
-        if not self.as_json:
-            echo(f"  {text}")
+    show = silent if as_json else lambda text: echo(f"  {text}")
+    job = actions.run_links(os.environ, None).get("run", "")
+    return _Output(GuardEnd(place, config, environ, redactor, job, show), as_json)

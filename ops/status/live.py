@@ -13,7 +13,7 @@ from ops.core.threads import run_parallel
 from ops.pages.observed_content import describe_match
 from ops.pages.snapshot import MAX_DEPLOYMENTS
 from ops.workers.plan_text import REPAIR
-from ops.workers.standing_rollback import find_site_rollback, read_worker_rollback
+from ops.workers.rollback_finder import find_site_rollback, read_worker_rollback
 
 if TYPE_CHECKING:
     from ops.config import Service

@@ -12,6 +12,7 @@ from sandbox.faults import Fault
 from tests.conftest import ACCOUNT, Outcome, World
 from tests.gate.support import parse_outputs
 from tests.support.shop import WORKER, Shop, answering, open_shop
+from tests.support.webhooks import receiving
 
 PROBES = """\
         probes:
@@ -106,6 +107,23 @@ def test_failing_probes_end_the_guard_and_open_one_incident(shop: Shop) -> None:
     assert {label.name for label in issue.labels} == {"incident", "sev2"}
     assert any("rollback-worker" in each.body for each in issue.comments), "the recovery menu"
     assert shop.world.writes() == []
+
+
+@pytest.mark.parametrize("fault", [None, {"path": "/**", "status": 503, "times": None}])
+def test_chat_hears_of_a_bad_deployment_once(shop: Shop, fault: dict[str, Any] | None) -> None:
+    """Also if no incident can be opened: then nothing else says it but the failed job."""
+    shop.world.edit_config("environments:\n", "notify: {slack: {webhook: SLACK_WEBHOOK_URL}}\nenvironments:\n")
+    version = release(shop, "new", 500)
+    if fault:
+        shop.world.sandbox.github.fault(**fault)
+
+    with receiving() as receiver:
+        done = guard(shop, **receiver.environ)
+
+    assert (done.code, done.result["incident"]) == (6, None if fault else 1)
+    (message,) = receiver.texts
+    assert f"web in live: {version[:8]} is bad" in message
+    assert ("No incident was opened" in message) == bool(fault)
 
 
 def test_error_rate_of_the_new_version_alone_is_bad(shop: Shop) -> None:

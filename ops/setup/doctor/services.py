@@ -20,7 +20,7 @@ from ops.setup.doctor.accounts import EXPIRES_SOON
 from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import DatabaseFacts, ServiceFacts, databases, services, sites, workers
 from ops.setup.github_secrets import TOKEN_PAGE
-from ops.workers.standing_rollback import find_site_rollback, read_worker_rollback
+from ops.workers.rollback_finder import find_site_rollback, read_worker_rollback
 
 if TYPE_CHECKING:
     from ops.cloudflare.types.pages import PagesDeployment

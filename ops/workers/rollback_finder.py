@@ -1,4 +1,4 @@
-"""Say that production is rolled back: an older version is live, until the next release.
+"""Find out whether production is rolled back: an older version is live, not the newest.
 
 Cloudflare's history decides, so a rollback in the dashboard counts too. A secret edit, a rotation, a rehearsal and the
 same version again are no release.
