@@ -263,6 +263,32 @@ def test_change_of_another_is_never_undone_without_its_name(shop: Shop, bad: str
         assert others[0][:8] in told, "the change of the other is named"
 
 
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize("nth", MOMENTS[::4])
+def test_two_guards_of_two_bad_deployments_name_what_they_undo(shop: Shop, bad: str, nth: int) -> None:
+    """A person deploys a second bad version while the first one is guarded, and guards it too."""
+    others: list[Outcome] = []
+    newer: list[str] = []
+
+    def act() -> None:
+        newer.append(release(shop, "newer", 500))
+        send(shop, {bad, newer[0]})
+        others.append(roll_back(shop, "--version", newer[0]))
+        acted.set()
+
+    acted, sent = Event(), at_request(shop, nth, act)
+    done = roll_back(shop)
+
+    assert sent[0] < nth or acted.wait(60), "a slow machine: the guard stopped waiting for the request"
+    assert done.code == 6, done.err
+    assert len(incidents(shop)) == 1 + len(others)
+    undone = [each for each in (bad, *newer) if each not in shop.live]
+    marks = [each.annotations.get("workers/message", "") for each in shop.world.sandbox.deployments(WORKER)]
+    told = "".join([done.out, done.err, *(each.out + each.err for each in others), *marks])
+    assert all(each[:8] in told for each in undone)
+    assert shop.live.keys() <= {shop.good, *newer}, "no guard deploys a version that a guard found bad"
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # threads of the killed one
 @pytest.mark.sampled(9)
 @pytest.mark.parametrize("nth", MOMENTS)
