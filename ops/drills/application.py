@@ -26,7 +26,7 @@ OPERATIONS_TOKEN = "github_pat_sandbox_application"  # noqa: S105
 BROKEN_FOR = timedelta(minutes=10)
 """Time from the bad deployment to the incident."""
 _CHECKOUT = f"actions/checkout@{UNPINNED}"
-_PROGRAM = """\
+_DEPLOY_PROGRAM = """\
 import json
 import os
 import urllib.request
@@ -87,7 +87,7 @@ class Application:
             hub.put_secret(secret, value)
         workflow = json.dumps(self._workflow([*self._deploy_steps(), *(self._guard_steps(on_bad) if on_bad else ())]))
         hub.add_commit(
-            "Deploy", world.responder, files={".github/workflows/deploy.yml": workflow, "deploy.py": _PROGRAM}
+            "Deploy", world.responder, files={".github/workflows/deploy.yml": workflow, "deploy.py": _DEPLOY_PROGRAM}
         )
 
     def commit(self, message: str, release: str = GOOD) -> str:

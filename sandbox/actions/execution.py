@@ -20,7 +20,7 @@ from sandbox.actions.act import (
     single_job,
 )
 from sandbox.actions.event import run_ref
-from sandbox.actions.expressions import render_text
+from sandbox.actions.expressions import UnsupportedExpression, render_text
 from sandbox.actions.local_files import write_files
 from sandbox.actions.tracked_run import Result, TrackedJob, TrackedWorkflow
 from sandbox.github import GitHubRepository
@@ -167,7 +167,10 @@ class JobExecution:
     def _other_repositories(self, task: TrackedJob) -> dict[str, OtherRepository]:
         """Return lowercase name → repository, of the other ones that the job checks out."""
         contexts = self._contexts(task)
-        names = {other_repository(step, contexts).lower() for step in task.job.definition["steps"]} - {""}
+        steps = [each for each in task.job.definition["steps"] if other_repository(each, contexts)]
+        if any("ref" in each["with"] for each in steps):
+            raise UnsupportedExpression("this runner checks out only the default branch of another repository")
+        names = {other_repository(each, contexts).lower() for each in steps}
         found = {
             name: OtherRepository(self._repositories[name], is_on_github=False)
             for name in names & self._repositories.keys()

@@ -193,6 +193,14 @@ def test_lift_of_another_incident_or_repository_lifts_nothing(operations: Operat
     assert ended(other.lift()) == (0, "nothing_to_do", "nothing_left")
 
 
+def test_lift_is_read_from_an_enterprise_server(operations: Operations) -> None:
+    """Its GraphQL API has another path than the REST API."""
+    add_lifted(operations)
+    operations.hub.switches.enterprise_server = True
+
+    assert operations.answer()["decision"] == "go"
+
+
 def test_unreadable_lift_lifts_nothing(operations: Operations) -> None:
     add_lifted(operations)
     bodies = ["[1]", "{}", '{"data": {"repository": {"issue": {"labels": {"nodes": [{"name": "hold:lifted"}]}}}}}']

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from sandbox import Sandbox
-from sandbox.actions import Runner
+from sandbox.actions import Runner, UnsupportedExpression
 from sandbox.github import GitHub
 from tests.support.actions import conclusions
 
@@ -33,8 +33,11 @@ def commit(hub: GitHub, *steps: Any, **files: str) -> None:
     hub.add_commit("a", "alice", files={".github/workflows/a.yml": text, **files})
 
 
-@pytest.mark.parametrize("uses", ["acme/unknown@v1", "acme/known/sub@v1", "actions/checkout@v5", "docker://alpine"])
+@pytest.mark.parametrize(
+    "uses", ["acme/unknown@v1", "acme/known/sub@v1", "acme/private/sub@main", "actions/checkout@v5", "docker://alpine"]
+)
 def test_unavailable_action_fails_job_before_its_steps(hub: GitHub, tmp_path: Path, uses: str) -> None:
+    hub.add_repository("acme/private")
     commit(hub, {"run": "echo never"}, {"uses": uses}, {"if": "always()", "run": "echo never"})
 
     with Runner(hub, {}, actions={"acme/known": tmp_path}) as runner:
@@ -106,6 +109,16 @@ jobs:
       - {id: own, continue-on-error: true, uses: actions/checkout@v5, with: {repository: acme/operations, path: again}}
       - {run: "echo with its own token: ${{ steps.own.outcome }}"}
 """
+
+
+def test_checkout_of_a_branch_of_another_repository_is_unsupported(hub: GitHub) -> None:
+    hub.add_repository("acme/application")
+    commit(hub, {"uses": "actions/checkout@v5", "with": {"repository": "acme/application", "ref": "old"}})
+
+    with Runner(hub, {}) as runner:
+        hub.dispatch("a.yml", by="alice")
+        with pytest.raises(UnsupportedExpression, match="default branch"):
+            runner.wait()
 
 
 @pytest.mark.slow
