@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from sandbox.github.users.state import ACTIONS_BOT
 from tests.conftest import World
 from tests.support.commands import ended
-from tests.support.held_lifts import LABEL, LIFTED, Operations, add_lifted, bury_hold, open_operations
+from tests.support.held_lifts import APPLICATION, LABEL, LIFTED, Operations, add_lifted, bury_hold, open_operations
 
 
 @pytest.fixture
@@ -191,6 +192,19 @@ def test_lift_of_another_incident_or_repository_lifts_nothing(operations: Operat
     assert '"refused"' in elsewhere.out
     assert "shop/elsewhere" in elsewhere.out
     assert ended(other.lift()) == (0, "nothing_to_do", "nothing_left")
+
+
+def test_bot_of_the_application_lifts_only_where_its_repository_is_read(operations: Operations) -> None:
+    """Everyone who may add a workflow there acts as that bot. So the check names the operations repository."""
+    application = operations.hub.add_repository(APPLICATION)
+    application.add_user("zoe")
+    numbers = [application.open_issue("Mine", author="zoe") for _ in range(operations.incident)]
+    application.label(numbers[-1], LIFTED, ACTIONS_BOT)
+    assert numbers[-1] == operations.incident
+
+    assert operations.answer()["decision"] == "refused"
+    own = operations.shop.alone("C", **application.environ())
+    assert '"go"' in own.out, "the check of a team that does not name its operations repository"
 
 
 def test_lift_is_read_from_an_enterprise_server(operations: Operations) -> None:

@@ -1,10 +1,11 @@
-"""GraphQL API of the first repository: the edits of comments, and the labels of an issue.
+"""GraphQL API: the edits of comments, and the labels of an issue.
 
 Errors also have HTTP status 200: docs.github.com/graphql/guides/forming-calls-with-graphql. Types and fields follow
 docs.github.com/graphql/reference/objects#issuecomment, #issue and #labeledevent.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -61,10 +62,20 @@ def _resolve(field: Field, parent: Mapping[str, Any]) -> Any:
 
 def _repository(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
     name = f"{arguments['owner']}/{arguments['name']}"
-    if name.lower() != call.urls.full_name.lower() or not call.may("read"):
+    named = [each for each in _readable(call) if each.urls.full_name.lower() == name.lower()]
+    if not named:
         raise _QueryError(f"Could not resolve to a Repository with the name '{name}'.", "NOT_FOUND")
-    branch = {"__typename": "Ref", "name": call.repository.git.default_branch}
-    return {"__typename": "Repository", "defaultBranchRef": branch, "issue": partial(_issue, call)}
+    branch = {"__typename": "Ref", "name": named[0].repository.git.default_branch}
+    return {"__typename": "Repository", "defaultBranchRef": branch, "issue": partial(_issue, named[0])}
+
+
+def _readable(call: GitHubCall) -> Iterator[GitHubCall]:
+    """Yield the call for each repository that its token reads."""
+    for repository in call.repository.host.repositories.values():
+        urls = replace(call.urls, full_name=repository.urls.full_name)
+        of_repository = replace(call, repository=repository, urls=urls)
+        if of_repository.may("read"):
+            yield of_repository
 
 
 def _issue(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,16 +116,16 @@ def _label(label: FakeLabel) -> dict[str, Any]:
 
 
 def _node(call: GitHubCall, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    _require_issues(call)
-    for issue in call.repository.threads.values():
-        for comment in issue.comments:
+    for each in _readable(call):
+        for comment in (comment for issue in each.repository.threads.values() for comment in issue.comments):
             if node_id("IC", comment.id) == arguments["id"]:
-                return _comment(call, comment)
+                _require_issues(each)
+                return _comment(each, comment)
     raise _QueryError(f"Could not resolve to a node with the global id of '{arguments['id']}'", "NOT_FOUND")
 
 
 def _require_issues(call: GitHubCall) -> None:
-    if not (call.may("read") and call.token.may("issues:read")):
+    if call.token.is_for(call.repository.id) and not call.token.may("issues:read"):
         raise _QueryError(call.token.refusal, "FORBIDDEN")
 
 
