@@ -194,7 +194,7 @@ def test_file_runs_without_any_package(shop: HeldShop, tmp_path: Path) -> None:
     """-S hides the packages that are installed, -I the folder and the variables of Python."""
     environ = {**shop.world.sandbox.environ(), "PATH": os.environ["PATH"]}
     file = tmp_path / "hold_check.pyz"
-    subprocess.run([sys.executable, "-I", ROOT / ".github/scripts/hold_check_file.py", file], check=True)
+    subprocess.run([sys.executable, "-I", ROOT / ".ci/hold_check_file.py", file], check=True)
     command = [sys.executable, "-I", "-S", "-B", str(file), "--worker", WORKER]
 
     with answered_over_sockets():

@@ -1,10 +1,10 @@
-"""Write the hold check as one file that Python runs: `python3 .github/scripts/hold_check_file.py hold_check.pyz`."""
+"""Write the hold check as one file that Python runs: `python3 .ci/hold_check_file.py hold_check.pyz`."""
 
 import sys
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 START = "import sys\n\nfrom ops.tools.hold_check.command import main\n\nsys.exit(main())\n"
 PACKAGE = "ops/tools/hold_check"
 
