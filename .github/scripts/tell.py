@@ -1,5 +1,5 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: 6f2b4ae9f8899cd1
+# digest: b75bc04852a6127b
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
@@ -491,7 +491,9 @@ class Jobs:
         """Whether no acting job began."""
 
     def outputs(self, name: str) -> Any:
-        return self.needs[name].get("outputs") or {}
+        """Return the outputs of the job, and those of its step, which one of them holds as JSON."""
+        single = self.needs[name].get("outputs") or {}
+        return {**json.loads(single.get("pass") or single.get("result") or "{}"), **single}
 
     @property
     def incident(self) -> int:

@@ -23,8 +23,6 @@ RUN_OUTPUTS = ("decision", "reason", "run", "message", "hint", "incident", "ends
 
 `answered`: `true` if the incident shows the end, or needs no comment.
 """
-WATCH_OUTPUTS = ("decision", "reason", "message", "hint", "answered", "deployment", "ended_at")
-"""Outputs of a step that watches a service. `answered`: `true` once its end is on the incident."""
 GATE_OUTPUTS = {
     "go": "`true` if the recovery may start, else `false`",
     "report": "`true` if a report is due afterwards, else `false`",

@@ -35,7 +35,7 @@ from ops.core.approval import APPROVE_BUTTON, APPROVE_LABEL
 from ops.core.names import CHECK_OUTAGE, HOLD_LIFT, LEAD_LABEL
 from ops.core.version import __version__
 from ops.engine.timed_end import LONGEST_WAIT
-from ops.github.actions import GATE_OUTPUTS, RUN_OUTPUTS, WATCH_OUTPUTS
+from ops.github.actions import GATE_OUTPUTS
 from ops.render import TEMPLATES, to_one_line
 from ops.setup import team_file, workflow_jobs
 from ops.setup.workflow_jobs import ActingJob
@@ -299,8 +299,6 @@ def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
         "hold_lift": HOLD_LIFT,
         "gate_outputs": GATE_OUTPUTS,
         "run_step": RUN_STEP,
-        "recover_outputs": RUN_OUTPUTS,
-        "watch_outputs": WATCH_OUTPUTS,
         "wait_minutes": LONGEST_WAIT // timedelta(minutes=1),
         "watch_minutes": workflow_jobs.watch_minutes(config),
         "menu_secrets": workflow_jobs.menu_secrets(config),
@@ -401,6 +399,7 @@ def _load_templates() -> jinja2.Environment:
         comment_end_string="#]",
     )
     environment.filters |= {"quoted": quoted, "literal": _literal, "folded": folded}
+    environment.tests["reading"] = lambda jobs, name: bool(re.search(rf"needs\.gate\.outputs\.{name}\b", jobs))
     return environment
 
 

@@ -137,7 +137,9 @@ class Jobs:
         """Whether no acting job began."""
 
     def outputs(self, name: str) -> Any:
-        return self.needs[name].get("outputs") or {}
+        """Return the outputs of the job, and those of its step, which one of them holds as JSON."""
+        single = self.needs[name].get("outputs") or {}
+        return {**json.loads(single.get("pass") or single.get("result") or "{}"), **single}
 
     @property
     def incident(self) -> int:

@@ -12,7 +12,7 @@ from ops.config import check_config
 from ops.setup import workflows
 from tests.setup.test_workflows import CONFIGURATIONS, NEXT, config, files, parse_file, secrets_of, workflow
 
-SHARED = ("environment", "concurrency", "permissions", "outputs")
+SHARED = ("environment", "concurrency", "permissions")
 """What the job of the automatic step has in common with the job before it."""
 
 

@@ -59,10 +59,14 @@ class LabeledRun:
         job.runner_name = job.runner_name if steps else None
         return job
 
-    def tell(self, payload: Any = None, **environ: Any) -> Step:
-        """Run the script `tell`; `environ` holds `needs` and variables."""
+    def tell(self, payload: Any = None, *, is_older: bool = False, **environ: Any) -> Step:
+        """Run the script `tell`; `environ` holds `needs` and variables.
+
+        `is_older`: the jobs are of an older version, which hands over each output alone.
+        """
         needs = environ.pop("needs")
-        return self.workflow.step("tell", payload or self.payload, NEEDS=json.dumps(needs), **environ)
+        given = needs if is_older else {name: with_json_outputs(name, need) for name, need in needs.items()}
+        return self.workflow.step("tell", payload or self.payload, NEEDS=json.dumps(given), **environ)
 
     def assert_reported(self, done: Step, *pieces: str) -> str:
         """Assert the report in the only comment, the log and the job summary, without the start announcement."""
@@ -75,6 +79,12 @@ class LabeledRun:
         assert done.summary.strip() == body.partition("\n\n<!--")[0].strip()
         assert re.fullmatch("::error title=request::[^\n]+\n", done.out)
         return body
+
+
+def with_json_outputs(name: str, need: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the job with its outputs as one, as `ops workflows sync` writes it."""
+    whole = {"pass" if name == "gate" else "result": json.dumps(need["outputs"])} if need["outputs"] else {}
+    return {**need, "outputs": whole}
 
 
 @pytest.mark.slow
@@ -93,12 +103,16 @@ def test_failed_gate_setup_names_step_and_log(labeled_run: LabeledRun) -> None:
     )
 
 
-@pytest.mark.parametrize(("power", "needs_token"), [("recovery", True), ("none", False)])
-def test_laptop_command_names_its_variables(labeled_run: LabeledRun, power: str, needs_token: bool) -> None:
+@pytest.mark.parametrize(
+    ("power", "needs_token", "is_older"), [("recovery", True, False), ("none", False, False), ("none", False, True)]
+)
+def test_laptop_command_names_its_variables(
+    labeled_run: LabeledRun, power: str, needs_token: bool, is_older: bool
+) -> None:
     gate = {"result": "success", "outputs": {**GONE["outputs"], "environment": "production", "power": power}}
     variables = json.dumps({"production": "`SHOP_TOKEN`: 1Password: shop <b>", "staging": "`OTHER`"})
 
-    labeled_run.tell(needs={"gate": gate, "recovery-production": FAILED}, VARIABLES=variables)
+    labeled_run.tell(needs={"gate": gate, "recovery-production": FAILED}, VARIABLES=variables, is_older=is_older)
 
     command = f"`./run ops label recover:api --incident {labeled_run.workflow.incident}`"
     named = f"{command}, which needs `SHOP_TOKEN`&#58; 1Password&#58; shop &#60;b&#62;\n"
