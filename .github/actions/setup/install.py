@@ -62,10 +62,11 @@ class Machine:
 
     @classmethod
     def of_this_python(cls) -> "Machine":
-        """Raises Failed where this is no ordinary CPython on Linux with glibc."""
+        """Raises Failed where this is no ordinary CPython on Linux with glibc, or an older one."""
         name, version = platform.libc_ver()
-        if sys.implementation.name != "cpython" or sys.abiflags or sys.platform != "linux" or name != "glibc":
-            raise Failed("this is not CPython on Linux with glibc")
+        is_usual = sys.implementation.name == "cpython" and not sys.abiflags and sys.platform == "linux"
+        if not is_usual or name != "glibc" or sys.version_info < (3, 11):
+            raise Failed("this is not CPython 3.11 or newer on Linux with glibc")
         major, minor = version.split(".")[:2]
         return cls(glibc=(int(major), int(minor)))
 

@@ -269,6 +269,24 @@ def test_pip_fallback_checks_same_hashes(tmp_path: Path, offered: PackageIndex) 
     assert (tmp_path / "output").read_text() == f"path={tmp_path}/ops-packages\n"
 
 
+def test_older_python_is_named(tmp_path: Path) -> None:
+    """It can run neither the program nor pip with our lock files."""
+    step = plain_yaml.load((ACTION / "action.yml").read_text())["runs"]["steps"][0]
+    python = tmp_path / "python3"
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path / "started"}\nexit 1\n')
+    python.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LOCKS": "runtime", "RUNNER_TEMP": str(tmp_path)}
+    environ |= {"GITHUB_ACTION_PATH": str(ACTION), "GITHUB_OUTPUT": str(tmp_path / "output")}
+
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", step["run"]], env=environ, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert re.search(r"::error::.* 3\.11 ", done.stdout)
+    assert " pip " not in (tmp_path / "started").read_text()
+
+
 def pins(name: str) -> dict[str, str]:
     """Return the lock file entry of each package, without comments."""
     text = re.sub(r"(?m)^\s*#.*\n", "", (ROOT / "locks" / f"{name}.txt").read_text())
