@@ -1,14 +1,12 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: b75bc04852a6127b
+# digest: 5362996e949e4af7
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
-recovery and its report; `tell-later` the jobs that last longer. If a comment of `--received`
-still announces the run, it is edited to show the failure; if there is none, one is posted. A comment in which the run
-continued, or that somebody else wrote, stays unchanged. Without an issue, the answer appears in the log and on the page
-of the run. The exit code is 1 if the issue did not get its answer; `tell-later` then answers again.
-
-With `--received`, the gate runs it right after the checkout: it announces a label's run on the issue.
+recovery and its report; `tell-later` the jobs that last longer. If the gate's comment still announces the run, it is
+edited to show the failure; if there is none, one is posted. A comment in which the run continued, or that somebody else
+wrote, stays unchanged. Without an issue, the answer appears in the log and on the page of the run. The exit code is 1
+if the issue did not get its answer; `tell-later` then answers again.
 
 NEEDS: the `needs` context as JSON. `ops workflows sync` writes the others into SETTINGS, from ops.yml; workflows of
 version 0.1 give them as variables of the step:
@@ -289,96 +287,6 @@ def meaning(reason: object) -> str:
     """Return the reason of an end as Markdown, with the page about it."""
     known = re.fullmatch("[a-z_]+", str(reason))
     return documented(inert(reason), "docs/reference/reasons.md#" + known[0]) if known else inert(reason)
-import threading
-
-
-
-def find_comment(number: int, since: str, line: str, seconds: float) -> int:
-    """Return the id of a bot's comment with this line, or 0. `since`: time of the request."""
-    path = repository() + "/issues/" + str(number) + "/comments?per_page=100&since=" + since
-    for one in call("GET", path, seconds):
-        if line in (one["body"] or "").splitlines() and (one["user"] or {}).get("type") == "Bot":
-            return int(one["id"])
-    return 0
-
-LIMIT = 2.8
-"""Seconds."""
-FIRST_TRY = 1.6
-"""Seconds. The rest is for a search, if the response is lost and the comment may exist."""
-
-
-def is_received(event: Any) -> bool:
-    """Return whether a label of a recovery was added to an issue of this repository."""
-    return (
-        event.get("action") == "labeled"
-        and starts(str((event.get("label") or {}).get("name", "")))
-        and "pull_request" not in event["issue"]
-        and event["repository"]["full_name"].lower() == os.environ["GITHUB_REPOSITORY"].lower()
-    )
-
-
-def announcement(event: Any) -> str:
-    label, number, sender = event["label"]["name"], event["issue"]["number"], event["sender"]["login"]
-    moment = re.search(r"T(\d\d:\d\d)", str(event["issue"].get("updated_at")))
-    at = moment[1] if moment else time.strftime("%H:%M", time.gmtime())
-    again = ""
-    if attempt() != "1":
-        again = ", started again by " + inert("@" + os.environ.get("GITHUB_TRIGGERING_ACTOR", ""))
-    who = inert(label) + " from " + inert("@" + sender)
-    return (
-        f"**Received** {who} at {at} UTC{again}, starting: [run]({run_page()})\n\n"
-        f"No answer after 2 minutes? {laptop(label, number)}\n\n{mark('request')}\n"
-    )
-
-
-def announce(event: Any, ends: float) -> int:
-    """Post the comment and return its id. After a lost response, search for it before a second try."""
-    number, since = int(event["issue"]["number"]), str(event["issue"].get("updated_at", ""))
-    path, body = repository() + "/issues/" + str(number) + "/comments", {"body": announcement(event)}
-    try:
-        return int(call("POST", path, FIRST_TRY, body)["id"])
-    except urllib.error.HTTPError as error:
-        if error.code < 500:
-            raise
-        lost: Exception = error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        lost = error
-    is_time = re.fullmatch("[0-9TZ:-]+", since)
-    found = find_comment(number, since, mark("request"), ends - time.monotonic()) if is_time else 0
-    if not found and isinstance(getattr(lost, "reason", lost), TimeoutError):
-        raise lost  # GitHub may still create the comment
-    return found or int(call("POST", path, ends - time.monotonic(), body)["id"])
-
-
-def receive() -> str:
-    """Answer the request. Return the failure, without foreign text; "" if there is none."""
-    ends = time.monotonic() + LIMIT
-    try:
-        event = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_bytes())
-        if is_received(event):
-            number = announce(event, ends)
-            with Path(os.environ["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as file:
-                file.write("comment=" + str(number) + "\n")
-    except urllib.error.HTTPError as error:
-        return "GitHub answered " + str(error.code)
-    except Exception as error:  # noqa: BLE001  the recovery comes first
-        return type(error).__name__
-    return ""
-
-
-def answer_at_once() -> None:
-    """Post one comment for the request, set the output `comment` to its id, and exit 0.
-
-    The run continues in that comment; if no run begins, `tell` edits it. It exits after LIMIT, even if a request hangs,
-    and never fails the job: if GitHub does not answer, the recovery goes on without the comment.
-    """
-    ended: list[str] = []
-    worker = threading.Thread(target=lambda: ended.append(receive()), daemon=True)
-    worker.start()
-    worker.join(LIMIT)
-    if problem := ended[0] if ended else "GitHub takes too long":
-        print("::warning title=received::The request got no comment yet: " + problem, flush=True)
-    os._exit(0)
 
 SETTINGS: dict[str, Any] = {
     "PROGRAM": "./run ops",
@@ -848,4 +756,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    answer_at_once() if sys.argv[1:] == ["--received"] else main()
+    main()

@@ -21,7 +21,7 @@ from ops.core.errors import EXIT_CODES, ConfigError, Decision, ProviderError, Re
 from ops.core.redaction import Redactor
 from ops.core.responders import RequestScope, ResponderList, find_lists
 from ops.core.run_record import RunRecord, embed_record
-from ops.gate import approval, events, lead, outcomes, refusals, stop
+from ops.gate import announcement, approval, events, lead, outcomes, refusals, stop
 from ops.gate import payload as fields
 from ops.gate.attempts import check_people, current_lists, refuse_unknown_changes, requester_ids
 from ops.gate.incident_check import IncidentCheck
@@ -193,6 +193,7 @@ class Gate:
         if (refusal := refusals.refuse_files(request, self.config, self.environ)) is not None:
             return self._refuse(refusal, takes_label=False)
         runbook, own = registry.load_runbook(request.runbook), self.environ["GITHUB_REPOSITORY"]
+        comment = self._announced or announcement.announce(self.repository, request, self.environ, self.warn)
         self._write_outputs(
             go="true",
             report="true" if request.incident else "false",
@@ -205,12 +206,12 @@ class Gate:
             dry_run="true" if request.dry_run else "false",
             requested_at=request.requested_at.isoformat(),
             permission=answer.permission,
-            comment=str(self._comment_id or ""),
+            comment=comment,
             repository=source_repository(self.config.environments[request.environment], runbook, request.params, own),
             **more,
         )
         self.say(f"go: {request.runbook} in {request.environment}, {by}")
-        self._show_to_reviewers(request)
+        self._show_to_reviewers(request, comment)
         return 0
 
     def _latest_start(self, request: outcomes.RecoveryRequest) -> str:
@@ -246,22 +247,22 @@ class Gate:
         more = {"approval": json.dumps(given.to_json()), "stop": self._warn_of_unread_stop(stopped)}
         return self._start(request, answer, f"approved by {given.login}", **more)
 
-    def _show_to_reviewers(self, request: outcomes.RecoveryRequest) -> None:
-        """Show the request on the page of the run, where reviewers approve, and on the issue."""
+    def _show_to_reviewers(self, request: outcomes.RecoveryRequest, comment: str) -> None:
+        """Show the request on the page of the run, where reviewers approve, and in the comment that announces it."""
         environment = self.config.environments[request.environment]
         if registry.load_runbook(request.runbook).github_environment not in environment.approval:
             return
-        name, run, comment = environment.approval_environment, actions.run_id(self.environ), self._comment_id
+        name, run = environment.approval_environment, actions.run_id(self.environ)
         command = refusals.list_commands(program_name(self.environ), request)[refusals.LAPTOP]
         text = approval.text_for_reviewers(request, name, command)
         self._show_on_run(
             "notice", "approval", f"{request.runbook} in {request.environment} waits for a reviewer", text
         )
-        if comment is not None and run and request.incident:
+        if comment and run and request.incident:
             mark, redacted = request_mark(run, self._attempt), self.redactor.redact_text(text)
             self._warn_on_failure(
                 "waiting",
-                lambda number: triggers.add_to_request(self.repository, number, mark, comment, redacted),
+                lambda number: triggers.add_to_request(self.repository, number, mark, int(comment), redacted),
                 request.incident,
             )
 
@@ -379,7 +380,7 @@ class Gate:
 
     def _ignore(self, outcome: outcomes.IgnoredEvent, payload: Any) -> int:
         self.say(f"not for us: {outcome.cause}")
-        if self._comment_id:
+        if self._announced:
             with contextlib.suppress(fields.MalformedFieldError):
                 self._delete_announcement(fields.number(payload, "issue", "number"))
         return 0
@@ -416,21 +417,19 @@ class Gate:
         return EXIT_CODES[Decision.REFUSED]
 
     @property
-    def _comment_id(self) -> int | None:
-        """Id of the comment that announced the run; 0 if its step did not learn the id, None without such a step."""
-        text = self.environ.get("OPS_COMMENT")
-        if text is None:
-            return None
-        return int(text) if re.fullmatch("[1-9][0-9]{0,19}", text) else 0
+    def _announced(self) -> str:
+        """Id of the comment that a step of a workflow of version 0.1 posted before the gate; "" without one."""
+        text = self.environ.get("OPS_COMMENT", "")
+        return text if re.fullmatch("[1-9][0-9]{0,19}", text) else ""
 
     def _delete_announcement(self, incident: int) -> None:
         """Delete the comment that announced the run, because nothing starts."""
-        comment, run = self._comment_id, actions.run_id(self.environ)
-        if comment is None or not run:
+        comment, run = self._announced, actions.run_id(self.environ)
+        if not (comment and run):
             return
         mark = request_mark(run, self._attempt)
         self._warn_on_failure(
-            "request", lambda number: triggers.withdraw_request(self.repository, number, mark, comment), incident
+            "request", lambda number: triggers.withdraw_request(self.repository, number, mark, int(comment)), incident
         )
 
     def _body(self, refusal: outcomes.RefusedRequest, commands: Mapping[str, str], variables: str) -> str:

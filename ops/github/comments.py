@@ -28,7 +28,7 @@ GitHub's error message names a limit of 65,536; measured limits differ.
 def request_mark(run: int | str, attempt: int | str) -> str:
     """Return the line that marks the comment of a request before its run begins.
 
-    `templates/workflows/_received.py` writes the line. The run of that attempt continues in that comment.
+    The run of that attempt continues in that comment.
     """
     return f"<!-- backout:request run={run} attempt={attempt} -->"
 
@@ -81,13 +81,13 @@ def find_request(repository: "Repository", number: int, mark: str, comment: int 
     issue = repository.get_issue(number)
     try:
         comments = [issue.get_comment(comment)] if comment else issue.get_comments()
-        marked = (
+        marked = [
             one for one in comments if mark in one.body.splitlines() and one.issue_url.endswith(f"/issues/{number}")
-        )
-        request = next(marked, None)
+        ]
     except UnknownObjectException:
         return None
-    return request if request and author_login(request) == own_login(repository) else None
+    own = own_login(repository) if marked else ""
+    return next((one for one in marked if author_login(one) == own), None)
 
 
 def run_records(issue: "Issue") -> "Iterator[tuple[IssueComment, RunRecord]]":

@@ -92,7 +92,24 @@ def save_refusal(repository: "Repository", number: int, text: Callable[[RunRecor
             existing.edit(text(record))
 
 
-def withdraw_request(repository: "Repository", number: int, mark: str, comment: int | None) -> None:
+def post_request(repository: "Repository", number: int, mark: str, body: str) -> int:
+    """Post the comment that announces a run, and return its id. After a lost response it looks for the comment.
+
+    Raises ProviderError.
+    """
+    try:
+        with write_errors():
+            path = f"{repository.url}/issues/{number}/comments"
+            return int(repository.requester.requestJsonAndCheck("POST", path, input={"body": body})[1]["id"])
+    except UnclearWrite:
+        with provider_errors():
+            posted = find_request(repository, number, mark, None)
+        if posted is None:
+            raise
+        return posted.id
+
+
+def withdraw_request(repository: "Repository", number: int, mark: str, comment: int) -> None:
     """Delete our comment that announces the run, if there is one. Raises ProviderError."""
     with provider_errors():
         if (comment_of_request := find_request(repository, number, mark, comment)) is not None:

@@ -29,8 +29,8 @@ def call(path: str, text: str = "", pauses: tuple[float, ...] = (0.5, 3)) -> byt
     return b"" if text and is_posted(path) else call(path, text, pauses[1:])
 
 
-def is_posted(path: str) -> bool:
-    """Return whether a bot's comment of the last ten minutes has LOG."""
+def is_posted(path: str, sign: str = LOG) -> bool:
+    """Return whether a bot's comment of the last ten minutes has this text."""
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 600))
     comments = json.loads(call(path + "?per_page=100&since=" + since))
-    return any(LOG in one["body"] and (one["user"] or {}).get("type") == "Bot" for one in comments)
+    return any(sign in one["body"] and (one["user"] or {}).get("type") == "Bot" for one in comments)

@@ -1,7 +1,7 @@
 """Answer a label if its run does not begin: GitHub refuses broken workflow files without any job.
 
 It reads the runs of `incident.yml` until the gate of the label's run begins, and answers on the issue if that
-does not happen. The gate itself says "Received", so that one comment belongs to the request.
+does not happen. The gate itself answers each request, so that one comment belongs to it.
 
 SECONDS_TO_WAIT: time that the gate has to begin. DIRECT: file of the button without a called file, or "".
 PROGRAM: beginning of laptop commands, such as `./run ops`.
@@ -17,7 +17,6 @@ import urllib.error
 from pathlib import Path
 from typing import Any
 
-from _posted import find_comment
 from _request import call, inert, laptop, mark, repository
 
 CALL_SECONDS = 10.0
@@ -120,7 +119,7 @@ def post(event: Any, text: str) -> None:
     for pause in (0.0, *PAUSES):
         time.sleep(pause)
         try:
-            if pause and find_comment(number, event["issue"]["updated_at"], line, CALL_SECONDS):
+            if pause and is_posted(path + "?per_page=100&since=" + event["issue"]["updated_at"], line):
                 return
             call("POST", path, CALL_SECONDS, {"body": text + "\n\n" + line + "\n"})
         except (OSError, ValueError) as error:
@@ -130,6 +129,12 @@ def post(event: Any, text: str) -> None:
         else:
             return
     raise problem
+
+
+def is_posted(path: str, line: str) -> bool:
+    """Return whether one of these comments is a bot's and has the line."""
+    ours = [one for one in call("GET", path, CALL_SECONDS) if (one["user"] or {}).get("type") == "Bot"]
+    return any(line in one["body"].splitlines() for one in ours)
 
 
 def main() -> None:

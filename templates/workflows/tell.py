@@ -1,12 +1,10 @@
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
-recovery and its report; `tell-later` the jobs that last longer. If a comment of `--received`
-still announces the run, it is edited to show the failure; if there is none, one is posted. A comment in which the run
-continued, or that somebody else wrote, stays unchanged. Without an issue, the answer appears in the log and on the page
-of the run. The exit code is 1 if the issue did not get its answer; `tell-later` then answers again.
-
-With `--received`, the gate runs it right after the checkout: it announces a label's run on the issue.
+recovery and its report; `tell-later` the jobs that last longer. If the gate's comment still announces the run, it is
+edited to show the failure; if there is none, one is posted. A comment in which the run continued, or that somebody else
+wrote, stays unchanged. Without an issue, the answer appears in the log and on the page of the run. The exit code is 1
+if the issue did not get its answer; `tell-later` then answers again.
 
 NEEDS: the `needs` context as JSON. `ops workflows sync` writes the others into SETTINGS, from ops.yml; workflows of
 version 0.1 give them as variables of the step:
@@ -36,7 +34,6 @@ from typing import Any, NamedTuple
 
 from _comments import ANSWERED, SECONDS, above, read_comments
 from _prose import meaning, prose
-from _received import answer_at_once
 from _request import attempt, call, inert, is_request, laptop, mark, on_laptop, program, repository, run_page, starts
 
 SETTINGS: dict[str, Any] = {}
@@ -494,4 +491,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    answer_at_once() if sys.argv[1:] == ["--received"] else main()
+    main()

@@ -69,6 +69,11 @@ class Job:
     def comments(self) -> list[str]:
         return [comment.body for comment in self.github.issue(self.incident).comments]
 
+    @property
+    def answers(self) -> list[str]:
+        """The comments without those that announce a run."""
+        return [body for body in self.comments if not body.startswith("**Received**")]
+
     def permission_reads(self) -> int:
         return sum(request.path.endswith("/permission") for request in self.github.requests)
 
@@ -81,7 +86,7 @@ class Job:
         about = {"go", "report", "reason", "message", "hint", "attempt", "actor", "answered"}
         assert {value for name, value in self.outputs.items() if name not in about} == {""}
         assert self.outputs["answered"] == "true"
-        (comment,) = self.comments
+        (comment,) = self.answers
         page = rf"http://[0-9.:]+/acme/operations/blob/HEAD/docs/reference/reasons\.md#{reason}"
         assert re.search(rf"Reason: \[`{reason}`\]\({page}\)", comment), comment
         assert "**Next step:**" in comment

@@ -27,10 +27,11 @@ def test_label_by_writer_is_accepted_and_removed(job: Job) -> None:
 
     job.assert_accepted(done)
     assert json.loads(job.outputs["params"]) == {"service": "api"}
-    assert {name: value for name, value in job.outputs.items() if name not in {"go", "params", "permission"}} == {
+    assert {
+        name: value for name, value in job.outputs.items() if name not in {"go", "params", "permission", "comment"}
+    } == {
         "attempt": "1",
         "actor": "alice",
-        "comment": "",
         "requesters": "",
         "approval": "",
         "ends_by": "",
@@ -51,7 +52,7 @@ def test_label_by_writer_is_accepted_and_removed(job: Job) -> None:
         "began": "",
         "reason": "",
     }
-    assert (job.labels, job.comments, job.github.unknown_requests) == (["incident"], [], [])
+    assert (job.labels, job.answers, job.github.unknown_requests) == (["incident"], [], [])
 
 
 LABELS = read_config(REFERENCE / "ops.yml")[0].labels
@@ -101,12 +102,12 @@ def test_label_without_write_access_gets_no_environment(job: Job, name: str) -> 
 
 
 @pytest.mark.slow
-def test_gate_sends_only_three_parallel_reads_and_label_removal(job: Job) -> None:
+def test_gate_sends_only_three_parallel_reads_and_two_writes(job: Job) -> None:
     job.gate(job.label())
 
     sent = [(request.method, request.path.rsplit("/", 1)[1]) for request in job.github.requests]
     assert sorted(sent[:3]) == [("GET", str(job.incident)), ("GET", "issues"), ("GET", "permission")]
-    assert sent[3:] == [("DELETE", "recover%3Arollback-api")]
+    assert sent[3:] == [("DELETE", "recover%3Arollback-api"), ("POST", "comments")]
 
 
 @pytest.mark.slow

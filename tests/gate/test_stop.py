@@ -224,8 +224,8 @@ def test_two_stops_hold_until_both_are_lifted(bakery: Job) -> None:
     assert is_stopped(bakery)
     bakery.github.label(other, "ops:stopped", "ben")
     assert request(bakery, "anna", "ops:resume", GITHUB_RUN_ID="5002").code == 0
-    assert not is_stopped(bakery)
     assert all("lifted" in bakery.github.issue(number).comments[-1].body for number in (bakery.incident, other))
+    assert not is_stopped(bakery)
 
 
 def test_stop_again_lasts_four_hours_from_then(bakery: Job) -> None:

@@ -48,13 +48,14 @@ from ops.watch.text import render_comment as render_watch
 from ops.watch.text import render_notice as render_watch_notice
 from tests.conftest import ROOT, Incident, Releases
 from tests.evidence.test_tables import collection
+from tests.gate.support import Job
 from tests.status.test_incident_menu import forty_services
 from tests.support import team_files
 from tests.support.browser import needs_chromium
 from tests.support.configurations import CONFIGURATIONS
 from tests.support.phone import HEIGHT, Phone, needs_phone_font, phone
 from tests.support.prepared_python import RunPython
-from tests.templates.scripts import Workflow
+from tests.templates.scripts import RUN, Workflow
 from tests.watch.test_judgment import LIVE, START, traffic
 
 pytestmark = [needs_chromium, needs_phone_font]
@@ -262,7 +263,7 @@ def test_workflow_answers_fit_a_phone(screen: Phone, incident: Incident, python:
     message = f"deployment d3049278-7a43-4a3a-a3ee-7eff43aa34a4: {LONG}"
     gate = {"go": "false", "reason": "secrets_changed", "message": message, "hint": LONG}
 
-    workflow.step("received", payload)
+    Job(incident.world, incident.number).gate(payload, GITHUB_RUN_ID=RUN)
     assert_fits(screen, "received", incident.bodies[0])
     needs = {"gate": {"result": "success", "outputs": gate}}
     workflow.step("tell", payload, NEEDS=json.dumps(needs))

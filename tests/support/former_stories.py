@@ -297,6 +297,7 @@ def act(ferry: Ferry, run: int, given: Mapping[str, str]) -> None:
         "incident": "incident",
         "requesters": "requesters",
         "approval": "approval",
+        "comment": "comment",
     }
     options = [f"--{option}={given[name]}" for option, name in named.items() if given.get(name)]
     ferry.job("recover", *options, "--yes", run=run)

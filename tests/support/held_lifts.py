@@ -81,7 +81,7 @@ class Operations:
         options = {name: given[name] for name in ("runbook", "params", "environment", "attempt", "permission")}
         options |= {"approved-runbook": given["runbook"], "approved-environment": given["environment"]}
         options |= {"approved-for": given["power"], "incident": given["incident"], "requested-by": given["actor"]}
-        options |= {"requested-at": given["requested_at"]}
+        options |= {"requested-at": given["requested_at"]} | ({"comment": given["comment"]} if given["comment"] else {})
         listed = [f"--{name}={value}" for name, value in options.items()]
         self.world.sandbox.clock.advance(60)
         return self.world.ops("recover", *listed, "--config", str(self.world.config), "--yes", "--json", **job)

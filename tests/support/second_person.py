@@ -181,10 +181,11 @@ class Desk:
             "incident": given["incident"],
             "requesters": given["requesters"],
             "approval": given["approval"],
+            "comment": given["comment"],
         }
         where = ["--config", str(self.world.config), "--yes", *(["--json"] if as_json else [])]
         actor = {"GITHUB_ACTOR": given["actor"]}
-        optional = {"incident", "requesters", "approval"}
+        optional = {"incident", "requesters", "approval", "comment"}
         listed = [f"--{name}={value}" for name, value in options.items() if value or name not in optional]
         return self.world.ops("recover", *listed, *where, **self.job(run, **{**actor, **environ}))
 

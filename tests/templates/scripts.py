@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ops.github.comments import BOT, request_mark
 from ops.setup.workflows import load_scripts
 from sandbox.github import GitHub
 from tests.conftest import World
@@ -47,6 +48,11 @@ class Workflow:
     def label(self, name: str = "recover:api", by: str = "alice") -> Mapping[str, Any]:
         return self.github.label(self.incident, name, by)
 
+    def announce(self, run: int | str, attempt: int = 1) -> None:
+        """Post the comment with which the gate announces a run."""
+        text = f"**Received** `recover:api`, starting\n\n{request_mark(run, attempt)}\n"
+        self.github.comment(self.incident, text, BOT)
+
     def step(self, script: str, payload: Any, **environ: str) -> Step:
         folder = self.world.folder
         event, output, summary = folder / "event.json", folder / "output", folder / "summary"
@@ -67,7 +73,6 @@ class Workflow:
             **self.environ,
             **environ,
         }
-        name, argv = ("tell", ["tell.py", "--received"]) if script == "received" else (script, ["-c"])
-        done = self.python(load_scripts()[name], environ=variables, folder=folder, argv=argv)
+        done = self.python(load_scripts()[script], environ=variables, folder=folder, argv=["-c"])
         outputs = dict(line.split("=", 1) for line in output.read_text().splitlines())
         return Step(done.returncode, done.stdout, done.stderr, outputs, summary.read_text())

@@ -15,7 +15,6 @@ ENVIRON = {
     "answer": {"SECONDS_TO_WAIT": "0", "DIRECT": ""},
     "load": {"NEEDS": NEEDS, "GITHUB_WORKFLOW_SHA": "0" * 40},
     "menu_fallback": {},
-    "received": {},
     "tell": {"NEEDS": NEEDS},
 }
 FAULTS: dict[str, dict[str, Any]] = {
@@ -28,7 +27,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 def test_programs_that_post_are_these() -> None:
     posting = {name for name, text in load_scripts().items() if '/comments"' in text}
-    assert posting | {"received"} == set(ENVIRON)  # received is a role of tell
+    assert posting == set(ENVIRON)
 
 
 @pytest.mark.slow

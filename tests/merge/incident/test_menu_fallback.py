@@ -43,3 +43,20 @@ def test_failure_is_tried_again_and_then_fails_the_job(
 def test_program_is_short() -> None:
     """It must not break for a reason of its own."""
     assert len(load_scripts()["menu_fallback"].splitlines()) <= 50
+
+
+@pytest.mark.parametrize("by", ["the job", "a stranger"])
+def test_only_a_posted_menu_of_the_bot_is_enough(workflow: Workflow, by: str) -> None:
+    """The job `menu` may fail after it posted the menu, or be cancelled."""
+    number, github = workflow.incident, workflow.github
+    done = workflow.world.ops(
+        "incident", "menu", str(number), "--config", str(workflow.world.config), **github.environ()
+    )
+    assert done.code == 0, done.err
+    if by == "a stranger":
+        github.add_user("zoe", "read")
+        github.comment(number, github.issue(number).comments.pop().body, "zoe")
+
+    workflow.step("menu_fallback", {})
+
+    assert len(workflow.bodies) == (1 if by == "the job" else 2)
