@@ -1,5 +1,5 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: 5362996e949e4af7
+# digest: 34b2ac72a4327c22
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
@@ -33,9 +33,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-
 import hashlib
-
 import http.client
 from typing import Any
 

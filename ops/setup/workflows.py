@@ -82,6 +82,7 @@ RUN_STEP = "Recover"
 TIME_LIMIT = re.compile(r"^  ([\w-]+):\n(?:    .*\n|\n)*?    timeout-minutes: (\d+)$", re.MULTILINE)
 NO_SETTINGS = "SETTINGS: dict[str, Any] = {}"
 DOCS_OF_COPY = 'os.environ.get("GITHUB_SERVER_URL", "") + "/" + os.environ.get("GITHUB_REPOSITORY", "") + "'
+IMPORT = re.compile(r"^(?:import|from) (?!__)\w.*\n", re.MULTILINE)
 SHARED_IMPORT = re.compile(r"^from (_[a-z]\w*) import .*\n", re.MULTILINE)
 """Import of a shared file, such as `_request`; its text replaces the first one."""
 
@@ -362,14 +363,10 @@ def load_scripts() -> dict[str, str]:
 
 
 def _with_imports_once(text: str) -> str:
-    """Return the text without the imports of shared files that it has already."""
-    seen: set[str] = set()
-    lines = []
-    for line in text.split("\n"):
-        if not re.match(r"(?:import|from) \w", line) or line not in seen:
-            lines.append(line)
-            seen.add(line)
-    return "\n".join(lines)
+    """Return the text with each import once, in place of the first one. Shared files have imports of their own."""
+    imports = [*dict.fromkeys(IMPORT.findall(text))]
+    head, _, rest = text.partition(imports[0])
+    return f"{head}{''.join(imports)}\n{IMPORT.sub('', rest).lstrip()}"
 
 
 def _with_shared(text: str, texts: Mapping[str, str], written: set[str]) -> str:

@@ -28,7 +28,7 @@ PAUSES = (0.5, 3.0)
 
 
 def find_run(event: Any) -> Any:
-    """Return the run of the label, or None. Of a refused file, GitHub may not know the title of the run."""
+    """Return the run of the label, or None."""
     at = event["issue"]["updated_at"]
     title = "incident #" + str(event["issue"]["number"]) + " " + event["label"]["name"] + " at " + at
     path = repository() + "/actions/runs?event=issues&per_page=100&created=" + _moment(at, -SLACK)
@@ -41,11 +41,16 @@ def find_run(event: Any) -> Any:
                 continue
             if run["display_title"] == title:
                 return run
-            if run["conclusion"] == "startup_failure" and not run["display_title"].startswith("incident #"):
+            if is_refused(run):
                 refused = run  # the oldest one
         if page * 100 >= found["total_count"]:
             break
     return refused
+
+
+def is_refused(run: Any) -> bool:
+    """Return whether GitHub refused the files. It then knows no title, and gives different conclusions."""
+    return run["status"] == "completed" and not run["display_title"].startswith("incident #")
 
 
 def _moment(at: str, seconds: int) -> str:
@@ -81,8 +86,8 @@ def watch(event: Any) -> str:
             elif has_begun(run):
                 return ""
             elif run["status"] == "completed":
-                is_refused = run["conclusion"] == "startup_failure"
-                why = "GitHub refused the workflow files" if is_refused else "no job ran"
+                has_error = is_refused(run) or run["conclusion"] == "startup_failure"
+                why = "GitHub refused the workflow files" if has_error else "no job ran"
                 return f"**Did not start, and nothing was changed:** {who} · {why} · {link(run)}"
             else:
                 problem = f"**Still waiting after {seconds:g} s, may start later:** {who} · {link(run)}"

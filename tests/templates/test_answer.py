@@ -46,10 +46,14 @@ def test_request_whose_gate_began_gets_no_second_comment(workflow: Workflow, nam
     assert (done.code, done.out, workflow.bodies) == (0, "", [])
 
 
-@pytest.mark.parametrize("title", [TITLE, ""], ids=["title", "no title"])
-def test_refused_file_is_answered_at_once(workflow: Workflow, title: str) -> None:
+@pytest.mark.parametrize(
+    ("title", "conclusion"),
+    [(TITLE, "startup_failure"), ("", "startup_failure"), (INCIDENT, "failure")],
+    ids=["title", "no title", "path as title"],
+)
+def test_refused_file_is_answered_at_once(workflow: Workflow, title: str, conclusion: str) -> None:
     payload = workflow.label()
-    run = start(workflow, payload, title, **REFUSED)
+    run = start(workflow, payload, title, conclusion=conclusion)
 
     done = answer(workflow, payload, SECONDS_TO_WAIT="120")
 
@@ -57,7 +61,7 @@ def test_refused_file_is_answered_at_once(workflow: Workflow, title: str) -> Non
     page = f"{workflow.github.urls.html}/{workflow.github.repository}/actions"
     assert done.code == 0
     assert body.startswith("**Did not start, and nothing was changed:** `recover:api` from `@alice` · ")
-    assert f"[run]({page}/runs/{run.id})" in body
+    assert f" · GitHub refused the workflow files · [run]({page}/runs/{run.id})" in body
     assert f"`./run ops label recover:api --incident {workflow.incident}`" in body
     assert f"[rollback-worker-direct]({page}/workflows/rollback-worker-direct.yml)" in body
 
