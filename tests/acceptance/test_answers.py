@@ -248,7 +248,7 @@ def test_recovery_continues_if_comments_fail(world: Stage) -> None:
     answer = final_comment(world, number)
     assert answer.startswith("**Ended as `recovered`, and could not report here:** `recover:rollback-api`"), answer
     assert answer.endswith(ANSWERED)
-    assert "The request got no comment yet: GitHub answered 503" in log
+    assert "the comment that announces the run could not be written (GitHub answered 503)" in log
     assert "cannot update the comment on the incident issue (GitHub answered 503)" in log
 
 
