@@ -25,9 +25,8 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urljoin
 
 if TYPE_CHECKING:
@@ -49,15 +48,14 @@ class Failed(Exception):
     """A source lacks a wheel, or gave no usable answer."""
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(NamedTuple):
     """The interpreter and system that a wheel has to fit.
 
     packaging.python.org/specifications/platform-compatibility-tags
     """
 
     minor: int = sys.version_info.minor
-    arch: str = field(default_factory=platform.machine)
+    arch: str = platform.machine()
     glibc: tuple[int, int] = (2, 17)
 
     @classmethod
@@ -111,8 +109,7 @@ class Machine:
         return 999 - needed[1] if arch == self.arch and needed <= self.glibc else None
 
 
-@dataclass(frozen=True)
-class Pin:
+class Pin(NamedTuple):
     """One package of a lock file."""
 
     name: str
@@ -120,8 +117,7 @@ class Pin:
     hashes: frozenset[str]
 
 
-@dataclass(frozen=True)
-class Wheel:
+class Wheel(NamedTuple):
     filename: str
     content: bytes
 
