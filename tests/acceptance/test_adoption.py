@@ -1,6 +1,6 @@
 """From an empty folder to a recovered application, for three teams that never saw Backout."""
 
-import time
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ from tests.support.adoption import (
 ADMIN = "ghp_admin"
 ACTING = ("Workers Scripts Write", "Workers Routes Write", "Workers KV Storage Write", "Pages Write", "Zone Read")
 PLACES = ("--token-location", "the safe", "--contact", "Dana: +44 20 7946 0000", "--owner", "@acme/on-call")
-MACHINE_SECONDS = 60
+CPU_SECONDS = 30
+"""Limit for the whole way from `init` to the recovery. On two idle cores it takes less than 60 s."""
 ROLLED_BACK = {"newest-release"}
 """What doctor finds after a rollback of a Worker, until the next release."""
 
@@ -77,6 +78,11 @@ TEAMS = {
         GAME, build_game, lambda sandbox: break_worker(sandbox, "game"), "recover:game", ("--account", GAME)
     ),
 }
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and its ended children. The load of the machine hardly changes it."""
+    return sum(os.times()[:4])
 
 
 @contextmanager
@@ -130,14 +136,14 @@ def reports(team: Team, number: int) -> list[Any]:
 
 @pytest.mark.parametrize(("name", "found_after"), [("blog", set()), ("game", ROLLED_BACK)])
 def test_team_recovers_by_label(name: str, found_after: set[str], tmp_path: Path, pip_cache: Path) -> None:
-    began = time.monotonic()
+    began = cpu_seconds()
     with adopted(TEAMS[name], tmp_path) as (team, laptop):
         is_recovered = TEAMS[name].break_it(team.world.sandbox)
         hub = team.world.sandbox.github
 
         number, log = run(team, tmp_path, pip_cache, lambda number: hub.label(number, TEAMS[name].label, "alice"))
 
-        assert time.monotonic() - began <= MACHINE_SECONDS
+        assert cpu_seconds() - began <= CPU_SECONDS
         assert_adopted(team, laptop, number, log, is_recovered=is_recovered(), found_after=found_after)
         ended = conclusions(hub.runs[-1])
         started = {name: end for name, end in ended.items() if end != "skipped"}
@@ -148,7 +154,7 @@ def test_team_recovers_by_label(name: str, found_after: set[str], tmp_path: Path
 
 
 def test_team_recovers_by_button(tmp_path: Path, pip_cache: Path) -> None:
-    started = time.monotonic()
+    started = cpu_seconds()
     with adopted(TEAMS["shop"], tmp_path) as (team, laptop):
         is_recovered = TEAMS["shop"].break_it(team.world.sandbox)
         hub = team.world.sandbox.github
@@ -159,7 +165,7 @@ def test_team_recovers_by_button(tmp_path: Path, pip_cache: Path) -> None:
 
         number, log = run(team, tmp_path, pip_cache, press)
 
-        assert time.monotonic() - started <= MACHINE_SECONDS
+        assert cpu_seconds() - started <= CPU_SECONDS
         assert conclusions(hub.runs[-1])["watch"] == "success", log
         assert_adopted(team, laptop, number, log, is_recovered=is_recovered(), found_after=ROLLED_BACK)
 

@@ -1,6 +1,7 @@
 """Decision table of a run: probe verdicts before and after, and whether the run wrote."""
 
 import shlex
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -25,7 +26,7 @@ environments:
         verify: {{successes: 1, interval: 500ms, deadline: 1s}}
         probes:
           - name: script
-            command: {{run: [sh, -c, "exit $(cat verdict)"]}}
+            command: {{run: [sh, -c, "echo >> probed; exit $(cat verdict)"]}}
 contacts:
   - {{role: On-call, contact: "+49 1", availability: 24/7}}
 """
@@ -62,10 +63,17 @@ def set_verdict(world: World, releases: Releases) -> Callable[[str], object]:
     return (world.folder / "verdict").write_text
 
 
-def rollback(world: World, *arguments: str) -> Outcome:
-    """Delay Cloudflare's answer, so that the slower probes finish before the write."""
-    world.sandbox.fault(**LIST, skip=1, delay=0.1)
-    return world.rollback(*arguments)
+def rollback(world: World) -> Outcome:
+    """Delay Cloudflare's answer until the program of the probe runs: the run waits a quarter of a second for its end."""
+    probed = world.folder / "probed"
+
+    def wait_for_probe() -> None:
+        end = time.monotonic() + 60
+        while not probed.exists() and time.monotonic() < end:
+            time.sleep(0.005)
+
+    world.sandbox.fault(**LIST, skip=1, before=wait_for_probe)
+    return world.rollback()
 
 
 QUICK = [

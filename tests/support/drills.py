@@ -20,6 +20,8 @@ OPS, _ = read_config(CONFIG)
 IN_A_JOB = {"label": "issues", "button": "workflow_dispatch"}
 """Event that starts the workflow, by trigger."""
 Run = tuple[str, Edge, Trigger | None]
+MOST_ROUNDS = 10
+"""One before the change and one a second after it: a quiet machine needs less than 10 seconds."""
 BY_BUTTON = frozenset({"maintenance", "feature", "ai-failover", "reset-durable-object", "revert-migration"})
 """Drills whose label is added in no test of jobs.
 
@@ -120,6 +122,14 @@ def assert_recovered(run: Run, *more: str) -> dict[str, Any]:
         assert result["incident"]["url"].endswith("/acme/operations/issues/1")
         assert result["report"]["url"].endswith(f"/acme/operations/issues/{result['report']['number']}")
     return result
+
+
+def assert_prompt(result: dict[str, Any]) -> None:
+    """Check that a recovery on the sandbox's quick edge took few rounds: its seconds depend on the machine's load."""
+    rounds = [each["text"] for each in result["timeline"] if each["kind"] == "probed"]
+
+    assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"]
+    assert len(rounds) <= MOST_ROUNDS, rounds
 
 
 def switch_arguments(*switches: str) -> list[str]:

@@ -15,6 +15,7 @@ from tests.support.drills import (
     IN_A_JOB,
     OPS,
     Run,
+    assert_prompt,
     assert_recovered,
     drill,
     run_id,
@@ -30,7 +31,7 @@ PLAIN: tuple[Edge, None] = ("embedded", None)
 
 @pytest.mark.parametrize("run", [*runs("rollback-worker"), *runs("rollback-pages")], ids=run_id)
 def test_rollback_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
-    name, edge, trigger = run
+    name, _, trigger = run
     result = assert_recovered(run, *switch_arguments("pages_propagation_seconds=1"))
 
     service = OPS.environments[result["environment"]].services[result["service"]]
@@ -39,9 +40,8 @@ def test_rollback_drills_recover_on_each_edge_and_trigger(run: Run) -> None:
     if trigger in IN_A_JOB:
         said = "the incident's journal says recovered; the sandbox serves the good release, healthy"
         assert result["message"] == said
-    else:  # with a parallel test; alone it takes less than 5 s on the embedded edge
-        longest = 10 if edge == "embedded" else 15
-        assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < longest
+    else:
+        assert_prompt(result)
 
 
 SWITCHES: dict[str, list[list[str]]] = {
@@ -178,7 +178,7 @@ def test_rotate_secrets_drill_recovers(run: Run, switches: list[str]) -> None:
     result = assert_recovered(run, *switches)
 
     assert result["plan"]["changes"][0]["after"].endswith(f"with new values of {ALL_PROVIDED}")
-    assert 0 < result["durations"]["trigger_to_verified"] < 10
+    assert_prompt(result)
 
 
 @pytest.mark.parametrize("run", taken(("rotate-secrets-after-rollback", *PLAIN)), ids=run_id)
@@ -189,7 +189,7 @@ def test_rotate_secrets_after_rollback_drill_reuploads_version(run: Run) -> None
         " uploaded again with new secrets, not deployed",
         " uploaded again with new secrets",
     ]
-    assert 0 < result["durations"]["trigger_to_verified"] < 10
+    assert_prompt(result)
 
 
 @pytest.mark.parametrize("run", taken(("rotate-secrets-after-rollback", "embedded", "button")), ids=run_id)
@@ -215,7 +215,7 @@ def test_feature_switch_drills_recover(run: Run, more: list[str]) -> None:
 
     assert result["service"] == "api"
     assert f" is {STATES[run[0]]}, seen from FRA" in result["message"]
-    assert 0 < result["durations"]["trigger_to_write"] < result["durations"]["trigger_to_verified"] < 10
+    assert_prompt(result)
 
 
 IN_WORKERD = {
