@@ -283,7 +283,7 @@ def _assertions(findings: BrowserFindings) -> list[list[str]]:
     for name in dict.fromkeys([*whole, *findings.by_assertion]):
         wrong = findings.by_assertion.get(name, [])
         verdict = Verdict.UNHEALTHY if any(v == Verdict.UNHEALTHY for v, _ in wrong) else Verdict.INCONCLUSIVE
-        texts = [text for each, text in wrong if each == verdict]
+        texts = list(dict.fromkeys(text for each, text in wrong if each == verdict))  # Chromium tries some loads again
         more = f"; and {len(texts) - MAX_NAMED} more" if len(texts) > MAX_NAMED else ""
         detail = "; ".join(texts[:MAX_NAMED]) + more
         said.append([name, verdict.value, detail] if wrong else [name, Verdict.HEALTHY.value, whole[name]])
