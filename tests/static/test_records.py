@@ -3,6 +3,7 @@
 import ast
 
 from tests.conftest import ROOT
+from tests.support.syntax import nodes
 
 SHOWN = {"records_of", "trusted_records", "newest_records", "find_state_comment", "run_records"}
 """Functions that return records without a judgment of their workflow and of their editors."""
@@ -23,8 +24,8 @@ PLACES = {
 def test_records_that_act_are_judged() -> None:
     used = set()
     for path in (ROOT / "ops").rglob("*.py"):
-        names = {each.id for each in ast.walk(ast.parse(path.read_text())) if isinstance(each, ast.Name)}
-        names |= {each.attr for each in ast.walk(ast.parse(path.read_text())) if isinstance(each, ast.Attribute)}
+        names = {each.id for each in nodes(path) if isinstance(each, ast.Name)}
+        names |= {each.attr for each in nodes(path) if isinstance(each, ast.Attribute)}
         if names & SHOWN:
             used.add(path.relative_to(ROOT).as_posix())
 
