@@ -56,7 +56,7 @@ FAULTS = (
     ),
     FormerFault(
         "killed-restore",  # the same command never reopens what a killed restore closed
-        "ops/maintenance/reopening_duty.py",
+        "ops/maintenance/ownership.py",
         "        if not run or window.owners or is_over",
         "        if run or window.owners or is_over",
         "restores",

@@ -21,8 +21,7 @@ from ops.core.verdict import PageContent
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from ops.cloudflare.call_budget import CallBudget
-    from ops.cloudflare.client import CloudflareClient
+    from ops.cloudflare.client import CallBudget, CloudflareClient
     from ops.cloudflare.d1 import D1Api
     from ops.cloudflare.kv import KvApi
     from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi

@@ -31,7 +31,7 @@ def incident() -> None:
 
 def _renew_state(number: int, config: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
     """Renew the comment with the state of the incident; a failure is a warning."""
-    from ops.report.state import refresh_state
+    from ops.report.state_comment import refresh_state
 
     if problem := refresh_state(number, config, environ, redactor):
         _warn(problem)
@@ -249,7 +249,7 @@ def show(redactor: Redactor, /, *, number: int, as_json: bool, config: Path) -> 
     """
     from ops.incident.commands import timeline_lines
     from ops.status.incident import read_incident
-    from ops.status.incident_text import incident_lines
+    from ops.status.text import incident_lines
 
     environ = github_environ(config, redactor, is_quiet=as_json)
     journal, state = read_incident(number, config, environ, redactor)
@@ -267,7 +267,7 @@ def show(redactor: Redactor, /, *, number: int, as_json: bool, config: Path) -> 
 @click.pass_obj
 def lead(redactor: Redactor, /, *, number: int, login: str, config: Path) -> None:
     """Hand the lead of an incident over to a person who may start recoveries."""
-    from ops.incident import lead as work
+    from ops.incident import commands as work
 
     warn = partial(echo, err=True)
     environ = github_environ(config, redactor)

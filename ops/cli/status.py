@@ -372,7 +372,7 @@ def _complete_reports(incidents: list[int], config: Path, environ: Mapping[str, 
 
 def _renew_states(incidents: list[int], config: Path, environ: Mapping[str, str], redactor: Redactor) -> None:
     """Renew the comments with the state of the incidents; a failure is shown and ends nothing."""
-    from ops.report.state import refresh_state
+    from ops.report.state_comment import refresh_state
 
     for number in dict.fromkeys(incidents):
         if problem := refresh_state(number, config, environ, redactor):

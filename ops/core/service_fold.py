@@ -8,8 +8,17 @@ from math import ceil
 
 from ops.core.clock import format_utc
 from ops.core.errors import Decision
-from ops.core.incident_journal import BOT_NAME, IncidentJournal, IssueAction, IssueRecord
-from ops.core.incident_state import WORKING, Moment, ServiceHealth, ServiceState, UnknownFact
+from ops.core.incident_state import (
+    BOT_NAME,
+    WORKING,
+    IncidentJournal,
+    IssueAction,
+    IssueRecord,
+    Moment,
+    ServiceHealth,
+    ServiceState,
+    UnknownFact,
+)
 from ops.core.names import ALL_CLEAR, quote_name
 from ops.core.outage import OutageVerdict
 from ops.core.run_record import DONE, ENDED_KIND, HEALTHY

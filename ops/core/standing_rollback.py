@@ -1,4 +1,4 @@
-"""A rollback that still stands, and what the next merge does about it."""
+"""A rollback that still stands, what the next merge does about it, and the lift of its hold."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -84,3 +84,21 @@ class StandingRollback:
         names = ("service", "live", "newer", "commit", "by", "incident", "run")
         facts = {name: getattr(self, name) for name in names}
         return {**facts, "since": format_rfc3339(self.since), "next_merge": list(self.next_merge)}
+
+
+LIFTED = "hold:lifted"
+
+
+@dataclass(frozen=True)
+class HoldLift:
+    """The label LIFTED on an incident, and who added it last."""
+
+    by: str
+    """Login; empty if the account was deleted."""
+    at: datetime
+    is_by_bot: bool
+    """Whether a workflow added it. Only this lifts: the gate has authorized a responder before."""
+
+    def ends(self, since: datetime) -> bool:
+        """Return whether it lifts the hold of a rollback at that time. A later rollback holds again."""
+        return self.is_by_bot and self.at > since

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
-from ops.cloudflare.call_budget import PERIOD
+from ops.cloudflare.client import PERIOD
 from ops.cloudflare.types.d1 import Migration, is_bookmark, session_of
 from ops.core.clock import format_duration, format_rfc3339, format_utc, parse_utc
 from ops.core.errors import ConfigError, Decision, Reason, Refused

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ops.probes import pattern
+from ops.probes import http
 
 if TYPE_CHECKING:
     from ops.config.probes import HttpProbe, Probe
@@ -136,13 +136,13 @@ def build_module(probes: "Iterable[Probe]", *, behind: str) -> str:
 def find_match(regular_expression: str) -> str | None:
     """Return a text in which the regular expression matches; None if none was found."""
     texts = list(_candidates(regular_expression))
-    is_match = pattern.search_patterns([regular_expression], texts) or [False]
+    is_match = http.search_patterns([regular_expression], texts) or [False]
     return texts[is_match.index(True)] if any(is_match) else None
 
 
 def _matches(regular_expression: str, text: str) -> bool:
     """Return whether it matches in the text; False if it takes too long."""
-    is_match = pattern.search_patterns([regular_expression], [text])
+    is_match = http.search_patterns([regular_expression], [text])
     return is_match is not None and is_match[0]
 
 

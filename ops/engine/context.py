@@ -12,7 +12,7 @@ from ops.core.owners import Requester
 from ops.core.verdict import KeyAnswer, PageContent
 
 if TYPE_CHECKING:
-    from ops.cloudflare.call_budget import CallBudget
+    from ops.cloudflare.client import CallBudget
     from ops.cloudflare.d1 import D1Api
     from ops.cloudflare.kv import KvApi
     from ops.cloudflare.maintenance_worker import MaintenanceWorkerApi

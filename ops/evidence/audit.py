@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import Period, current_time, format_rfc3339, parse_period
-from ops.core.incident_journal import IssueRecord
+from ops.core.incident_state import IssueRecord
 from ops.core.redaction import Redactor
 from ops.core.timeline import EventKind
 from ops.core.version import __version__

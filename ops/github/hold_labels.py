@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.client_guards import WriteGuard
 from ops.core.errors import Reason, Refused
-from ops.core.hold_lift import LIFTED, HoldLift
+from ops.core.standing_rollback import LIFTED, HoldLift
 from ops.github.client import newest_first, provider_errors, read_json, write_errors
 from ops.github.comments import BOT, own_login
 from ops.github.triggers import remove_label

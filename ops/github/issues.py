@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ops.core.clock import parse_utc
 from ops.core.errors import ConfigError, ProviderError, Reason
-from ops.core.incident_journal import IncidentForm, IssueRecord
+from ops.core.incident_state import IncidentForm, IssueRecord
 from ops.core.names import CHECK_OUTAGE, NAME_PATTERN, quote_name
 from ops.core.run_record import RunRecord, is_edited, read_record
 from ops.github.client import newest_first, provider_errors

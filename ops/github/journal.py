@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import parse_utc
-from ops.core.incident_journal import IncidentJournal, IssueAction, IssueRecord
+from ops.core.incident_state import IncidentJournal, IssueAction, IssueRecord
 from ops.core.run_record import RecordRules, RunRecord, is_edited, read_record
 from ops.core.threads import run_parallel_mixed
 from ops.github.comments import author_login

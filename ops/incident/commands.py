@@ -1,10 +1,10 @@
-"""Commands for incident issues: list, open, add notes, import a run, show the timeline."""
+"""Commands for incident issues: list, open, lead, notes, import of a run, timeline."""
 
 import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,23 @@ from typing import TYPE_CHECKING, Any
 from ops.app.configuration import load_config, published_prefix, read_config, register_secrets
 from ops.app.menu import build_menu
 from ops.app.run_files import RUNS, TIMELINE, mark_published, may_be_imported
-from ops.core.clock import MAX_CLOCK_SKEW, format_utc, parse_utc
-from ops.core.errors import ConfigError, Reason
+from ops.core.clock import MAX_CLOCK_SKEW, current_time, format_utc, parse_utc
+from ops.core.errors import ConfigError, Reason, Refused
 from ops.core.redaction import Redactor
+from ops.core.responders import RequestScope, find_lists
 from ops.core.run import Run
 from ops.core.run_record import RUN_ID_PATTERN, STATE_SOURCE, RecordRow, RunRecord, parse_job_run
 from ops.core.timeline import RunEvent, event_from_json
+from ops.gate.lead import HandOverRecord, refuse_lead, save_lead
+from ops.gate.refusals import plain_text
 from ops.github.actions import job_number, repository_page
 from ops.github.client import CHECK_HINT, connect, provider_errors
+from ops.github.comments import own_login
+from ops.github.issues import get_incident
 from ops.render import to_one_line
 
 if TYPE_CHECKING:
-    from ops.core.incident_journal import IncidentJournal
+    from ops.core.incident_state import IncidentJournal
     from ops.github.issues import OpenedIncident
 
 MAX_RECORD_BYTES = 20_000_000
@@ -211,3 +216,35 @@ def _parse_event(data: Any, redactor: Redactor) -> RunEvent:
     if data["schema"] != 1 or not math.isfinite(event.seconds):
         raise ValueError
     return event
+
+
+def hand_over(
+    number: int,
+    login: str,
+    *,
+    config: Path,
+    environ: Mapping[str, str],
+    redactor: Redactor,
+    warn: Callable[[str], object],
+) -> str:
+    """Record who leads the incident now, and return a line for people.
+
+    Raises Refused if the incident is closed, or if one of both people may not start a recovery; ConfigError and
+    ProviderError.
+    """
+    lists = find_lists(load_config(config, environ, redactor), RequestScope())
+    now = current_time(environ)
+    with provider_errors(CHECK_HINT):
+        repository = connect(environ, redactor)
+        is_closed = get_incident(repository, number).state == "closed"
+        by = own_login(repository)
+    if is_closed:
+        hint = f"Reopen #{number} first, or write a note: `ops incident note {number} TEXT`."
+        raise Refused(f"#{number} is closed, so nobody leads it", reason=Reason.INCIDENT_CLOSED, hint=hint)
+    for person in dict.fromkeys((by, login)):
+        if (refusal := refuse_lead(repository, number, person, lists)) is not None:
+            message, hint = (plain_text(text, refusal.values) for text in (refusal.message, refusal.hint))
+            raise Refused(message, reason=refusal.reason, hint=hint)
+    run = f"lead-{hashlib.sha256(f'{now.isoformat()} {login}'.encode()).hexdigest()[:16]}"
+    url = save_lead(repository, number, HandOverRecord(run, login, by, now), warn)
+    return f"{login} leads #{number} since {format_utc(now)}: {url}"

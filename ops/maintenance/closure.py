@@ -1,7 +1,7 @@
 """Closure: maintenance of services around another change, on before it and off after it.
 
 A service with `maintenance: switch` is closed by its switch, any other Worker by routes. Only this run's maintenance is
-turned off again, and that of an earlier run of the same intent that did not do it (`reopening_duty.py`). Nothing is
+turned off again, and that of an earlier run of the same intent that did not do it (`ownership.py`). Nothing is
 opened that somebody took over: `maintenance --state on` of a person does that.
 """
 
@@ -20,8 +20,8 @@ from ops.core.plan import PlanSection, Progress
 from ops.engine.context import Context
 from ops.engine.step import Step
 from ops.maintenance import closure_by_routes, closure_by_switch, plan_by_routes, plan_by_switch, plan_text, steps
+from ops.maintenance.ownership import DUTY_LIFETIME, SameIntent
 from ops.maintenance.plan_by_routes import Closing
-from ops.maintenance.reopening_duty import DUTY_LIFETIME, SameIntent
 
 if TYPE_CHECKING:
     from ops.config import Service

@@ -18,8 +18,8 @@ from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, Step
 from ops.maintenance import plan_by_routes, steps
+from ops.maintenance.ownership import SameIntent, describe_holder
 from ops.maintenance.plan_by_routes import Closing, MaintenanceSnapshot, is_probe_closed
-from ops.maintenance.reopening_duty import SameIntent, describe_holder
 from ops.maintenance.routes import list_probe_addresses
 from ops.maintenance.state import MaintenanceRequest, MaintenanceState, MaintenanceWindow, is_taken_over
 from ops.maintenance.steps import ConcurrencyGuard, LaterStep, MaintenanceStep, MaintenanceWorker, StoredState

@@ -13,7 +13,7 @@ from ops.core.runtime_contract import MAINTENANCE_SWITCH, make_revision
 from ops.engine.context import Context
 from ops.engine.step import DEFAULT_WORDS, ChangeState, ObservedState, ReadBackWords
 from ops.maintenance import plan_by_switch, refusals
-from ops.maintenance.reopening_duty import SameIntent, describe_holder_of_switch
+from ops.maintenance.ownership import SameIntent, describe_holder_of_switch
 from ops.maintenance.state import MaintenanceRequest
 from ops.maintenance.steps import AT_END
 from ops.switches import steps as switch_steps

@@ -21,9 +21,9 @@ from ops.core.threads import run_parallel_mixed
 from ops.core.verdict import MaintenanceCheck
 from ops.engine.context import Context
 from ops.engine.step import StepPlan
-from ops.maintenance import orphaned_routes, plan_text, refusals, routes, site_undo, state, steps
-from ops.maintenance.orphaned_routes import RecoveredState
-from ops.maintenance.release import notify_others, plan_release
+from ops.maintenance import drift, plan_text, refusals, routes, site_undo, state, steps
+from ops.maintenance.drift import RecoveredState
+from ops.maintenance.ownership import notify_others, plan_release
 from ops.maintenance.routes import IngressPaths, RoutesToClose
 from ops.maintenance.state import TIME_FORMAT, ClosedRoute, MaintenanceRequest, MaintenanceState, MaintenanceWindow
 from ops.maintenance.steps import ConcurrencyGuard, MaintenanceWorker, StoredState
@@ -156,13 +156,13 @@ def _recover_state(
     ctx: Context[Any], service: "Service", maintenance_worker: MaintenanceWorker, ingress: IngressPaths
 ) -> RecoveredState:
     """Recover orphaned routes from older versions, which are read only if there is such a route."""
-    left = orphaned_routes.find_orphans(ingress.maintenance_routes, maintenance_worker.state)
+    left = drift.find_orphans(ingress.maintenance_routes, maintenance_worker.state)
 
     def enough(states: list[MaintenanceState]) -> bool:
-        return not orphaned_routes.recover_state(ingress, maintenance_worker.state, states, service.name).unknown_routes
+        return not drift.recover_state(ingress, maintenance_worker.state, states, service.name).unknown_routes
 
     older = steps.read_older_states(ctx.cloudflare.workers, maintenance_worker.deployment, enough) if left else []
-    return orphaned_routes.recover_state(ingress, maintenance_worker.state, older, service.name)
+    return drift.recover_state(ingress, maintenance_worker.state, older, service.name)
 
 
 def _read_handlers_and_calls(ctx: Context[Any], worker: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -412,7 +412,7 @@ def _count_addresses(addresses: tuple[MaintenanceCheck, ...]) -> str:
 def _reopened_to_store(
     snapshot: MaintenanceSnapshot, opened: tuple[MaintenanceWindow, ...]
 ) -> tuple[MaintenanceWindow, ...]:
-    return orphaned_routes.reopened_to_store(snapshot.ingress, snapshot.worker.state, opened)
+    return drift.reopened_to_store(snapshot.ingress, snapshot.worker.state, opened)
 
 
 def _reopened_addresses(

@@ -28,8 +28,8 @@ from ops.core.verdict import SEEN
 from ops.engine.context import Context
 from ops.engine.step import StepPlan
 from ops.maintenance import refusals
+from ops.maintenance.ownership import RELEASED, describe_opened, describe_released, list_released
 from ops.maintenance.plan_text import ClosureChecks, describe_calls
-from ops.maintenance.release import RELEASED, describe_opened, describe_released, list_released
 from ops.maintenance.state import MaintenanceRequest
 from ops.switches import steps, values
 from ops.switches.steps import SetSwitch

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from ops.cloudflare.call_budget import MOST_CALLS, OWN_CALLS, PERIOD, limit_calls
+from ops.cloudflare.client import MOST_CALLS, OWN_CALLS, PERIOD, limit_calls
 from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import first_of
@@ -15,8 +15,8 @@ from ops.core.plan import Change, PlanSection, Progress
 from ops.core.verdict import SEEN
 from ops.engine import timed_end
 from ops.engine.context import Context
-from ops.maintenance.orphaned_routes import RecoveredState
-from ops.maintenance.release import describe_unread_holder
+from ops.maintenance.drift import RecoveredState
+from ops.maintenance.ownership import describe_unread_holder
 from ops.maintenance.routes import (
     MAX_ZONES,
     IngressPaths,

@@ -24,7 +24,7 @@ from ops.pages.live_deployment import PROPAGATION, AcceptedRollback, LiveDeploym
 from ops.pages.observed_content import ObservedPages, SiteObservation
 from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
 from ops.pages.target_choice import TargetFacts
-from ops.workers.commit_target import find_deployment
+from ops.workers.rollback_target import find_deployment
 
 if TYPE_CHECKING:
     from ops.config import Service

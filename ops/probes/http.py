@@ -2,11 +2,13 @@
 
 Each assertion has its own verdict; `edge_answer` decides whether a response counts. The header `ops-maintenance` names
 the run that stored the maintenance text; an application that turned on its own maintenance switch sends `switch`
-(docs/reference/runtime-contract.md).
+(docs/reference/runtime-contract.md). Python cannot stop a search of a regular expression in its own process, and one
+that backtracks would stop all other threads as well. So it gets a process and a time limit.
 """
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,9 +19,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from ops.core.bounded_http import PROBE_AGENT, open_client, read_answer, ssl_context
+from ops.core.redaction import Redactor
 from ops.core.threads import CallTracker, run_in_batches
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
-from ops.probes import pattern
 from ops.probes.edge_answer import (
     MAINTENANCE_HEADER,
     STILL_CACHED,
@@ -33,12 +35,12 @@ from ops.probes.edge_answer import (
     judge_version,
     redirect_host,
 )
+from ops.tools import process
 
 if TYPE_CHECKING:
     from ops.config import Service
     from ops.config.probes import HttpProbe
     from ops.core.verdict import MaintenanceCheck
-
 
 OVERRIDE_HEADER = "cloudflare-workers-version-overrides"
 """developers.cloudflare.com/workers/versions-and-deployments/version-overrides"""
@@ -258,8 +260,8 @@ def _answer(
         yield _assert_found(f"header {header}", wanted.lower() in found.lower(), wanted, redact(found) or "none")
     if spec.body is not None:
         text = body.decode(errors="replace")
-        if (found := pattern.search_patterns([spec.body], [text[:MAX_BYTES]])) is None:
-            yield Assertion("body", Verdict.INCONCLUSIVE, pattern.TOO_SLOW)
+        if (found := search_patterns([spec.body], [text[:MAX_BYTES]])) is None:
+            yield Assertion("body", Verdict.INCONCLUSIVE, TOO_SLOW)
         else:
             yield _assert_found("body", found[0], spec.body, f"{len(body)} bytes without it")
     if spec.latency is not None:
@@ -378,3 +380,29 @@ def headers_by_origin(services: Iterable["Service"], environ: Mapping[str, str])
 def _unusable(text: str) -> Assertion:
     hint = "Set the variable: on a laptop with `export`, in a job as a secret under `env:` of the step in the workflow."
     return Assertion("request_headers", Verdict.INCONCLUSIVE, text, hint)
+
+
+TIMEOUT_SECONDS = 3.0
+REPEATS = re.compile(r"[*+?{|]")
+"""Without any of these a pattern cannot backtrack, and is searched here."""
+PROGRAM = """
+import json, re
+patterns, texts = json.load(open("input.json"))
+found = [re.compile(pattern) for pattern in patterns]
+print(json.dumps([any(search(text) for pattern in found) for text in texts]))
+"""
+TOO_SLOW = f"not searched to the end within {TIMEOUT_SECONDS:g} s: make the pattern simpler"
+
+
+def search_patterns(patterns: Sequence[str], texts: Sequence[str]) -> list[bool] | None:
+    """Return for each text whether one of the patterns is found in it; None if that takes longer than `SECONDS`."""
+    if not any(REPEATS.search(pattern) for pattern in patterns):
+        return [any(re.search(pattern, text) for pattern in patterns) for text in texts]
+    with process.scratch_folder() as folder:
+        (folder / "input.json").write_text(json.dumps([patterns, texts]), encoding="ascii")
+        argv = [sys.executable, "-I", "-S", "-c", PROGRAM]
+        done = process.run(argv, environ={}, timeout=TIMEOUT_SECONDS, redactor=Redactor(), folder=folder)
+    if done.code != 0:
+        return None
+    matches: list[bool] = json.loads(done.output)
+    return matches

@@ -16,7 +16,7 @@ import httpx
 from ops.core.bounded_http import MAX_PAGE_URLS
 from ops.core.threads import run_parallel
 from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
-from ops.probes import pattern
+from ops.probes import http
 from ops.probes.edge_answer import CachedContent, ContentComparison, EdgeAnswer, judge_answer, judge_error
 from ops.probes.html_references import HtmlReference, ReferenceKind, find_references
 from ops.probes.http import MAX_BYTES, MAX_SECONDS, NO_VARIABLES, read_secret_headers
@@ -123,7 +123,7 @@ def run_page_probe(
     pages = [HtmlReference(origin + path, ReferenceKind.PAGE) for path in spec.paths]
     _ask(web, visit, dict.fromkeys(pages, ""))
     if (named := _collect_references(visit, pages, spec.ignore)) is None:
-        slow = Assertion("ignore", Verdict.INCONCLUSIVE, pattern.TOO_SLOW)
+        slow = Assertion("ignore", Verdict.INCONCLUSIVE, http.TOO_SLOW)
         return ProbeResult(name, slow.verdict, (slow,), time.monotonic() - began)
     _ask(web, visit, named)
     assertions = tuple(_assertions(visit, spec))
@@ -144,7 +144,7 @@ def _collect_references(
                 visit.other_host_urls.add(reference.url)
             else:
                 page_of.setdefault(reference, _path(visit.redact(page.url)))
-    passed = pattern.search_patterns(ignored, [reference.url[:MAX_URL_LENGTH] for reference in page_of])
+    passed = http.search_patterns(ignored, [reference.url[:MAX_URL_LENGTH] for reference in page_of])
     if passed is None:
         return None
     return {

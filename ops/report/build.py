@@ -24,7 +24,7 @@ from ops.github.journal import read_journal
 from ops.report.checklist import proved_steps
 from ops.report.evidence import IncidentEvidence, ServiceHistory, list_commits, workflow_runs
 from ops.report.impact_sources import read_impact
-from ops.report.state import publish_state
+from ops.report.state_comment import publish_state
 from ops.status.incident import find_environments, read_live_held
 from ops.status.status import describe_live_schema
 

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
 from ops.core.errors import Decision
-from ops.core.incident_journal import IssueRecord
-from ops.core.incident_state import ServiceHealth
+from ops.core.incident_state import IssueRecord, ServiceHealth
 from ops.core.run_record import ENDED_KIND
 from ops.publish.comment import AFTER, BEFORE, POST_MORTEM
 from ops.report.evidence import IncidentEvidence

@@ -17,7 +17,7 @@ from ops.incident.commands import add_note
 from ops.status.incident import find_environments, read_journal_of, read_live_held
 
 if TYPE_CHECKING:
-    from ops.core.incident_journal import IssueRecord
+    from ops.core.incident_state import IssueRecord
 
 OPEN_RUN = timedelta(minutes=30)
 """A run without a result counts as open for so long. A killed one never gets a result."""

@@ -14,8 +14,7 @@ from urllib.parse import quote
 from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion
 from ops.core.clock import parse_utc
 from ops.core.incident_fold import fold_incident
-from ops.core.incident_journal import IncidentJournal, IssueRecord
-from ops.core.incident_state import IncidentState, LiveHeld, Moment, ServiceState
+from ops.core.incident_state import IncidentJournal, IncidentState, IssueRecord, LiveHeld, Moment, ServiceState
 from ops.core.run_record import is_closed_watch
 from ops.core.service_fold import find_start
 from ops.github.actions import job_id

@@ -14,12 +14,12 @@ from ops.core.clock import Period
 from ops.core.errors import ConfigError
 from ops.core.names import count_of
 from ops.core.sequential_test import MAX_ERROR_RATE
-from ops.watch.own_requests import count_requests
+from ops.watch.second_source import count_requests
 from ops.watch.state import parse_state
 
 if TYPE_CHECKING:
     from ops.config.probes import Probe
-    from ops.core.incident_journal import IssueRecord
+    from ops.core.incident_state import IssueRecord
 
 LONGEST = timedelta(hours=23, minutes=30)
 """Longest window; the end of a longer incident counts. With the minutes around it, a query covers a day at most:

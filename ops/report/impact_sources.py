@@ -16,7 +16,7 @@ from ops.report.evidence import IncidentEvidence
 from ops.report.impact import LONGEST, MINUTE, ServiceImpact, ServiceWrite, describe_own_requests, find_window
 from ops.report.pictures import MARGIN
 from ops.report.timeline import find_deployment
-from ops.watch.own_requests import probes_with_other_agent
+from ops.watch.second_source import probes_with_other_agent
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment, Service

@@ -13,8 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.types.workers import describe_split
-from ops.core.incident_journal import IssueRecord
-from ops.core.incident_state import IncidentState
+from ops.core.incident_state import IncidentState, IssueRecord
 from ops.core.names import count_of
 from ops.github.comments import MAX_TEXT, CommentNotSaved, author_login, is_saved, own_login
 from ops.github.issues import TrustedAuthors, clean_title

@@ -12,8 +12,7 @@ from itertools import groupby
 from ops.cloudflare.types.workers import WorkerDeployment, describe_split
 from ops.core.clock import Period, format_duration
 from ops.core.end_message import MOVED
-from ops.core.incident_journal import IssueRecord
-from ops.core.incident_state import Moment
+from ops.core.incident_state import IssueRecord, Moment
 from ops.core.run_record import DONE, ENDED_KIND
 from ops.core.service_fold import find_acknowledgment, find_detection, find_note, find_request
 from ops.report.evidence import IncidentEvidence, ServiceHistory

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ops.config.probes import ProbeSet, VerificationRule, join_probes
 from ops.core.clock import format_utc
 from ops.core.errors import ConfigError, Decision, Reason, Refused
-from ops.core.hold_lift import LIFTED, HoldLift
 from ops.core.names import quote_name
 from ops.core.plan import PlanSection, RunOutcome
+from ops.core.standing_rollback import LIFTED, HoldLift
 from ops.core.threads import run_parallel
 from ops.engine.context import Context
 from ops.engine.runbook import IncidentUse, Runbook, TokenPermissions, WatchedState, param

@@ -44,7 +44,7 @@ from ops.engine.runbook import IncidentUse, JobNeeds, LabelUse, TokenPermissions
 from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 from ops.maintenance import closure
 from ops.maintenance.closure import Closure
-from ops.maintenance.reopening_duty import SameIntent
+from ops.maintenance.ownership import SameIntent
 from ops.maintenance.writes import PATTERNS, PERMISSIONS, required_permissions
 
 if TYPE_CHECKING:

@@ -22,8 +22,7 @@ from ops.pages.plan_text import PagesHistory, short_deployment_id
 from ops.pages.snapshot import PagesSnapshot, build_probes, live_content, read_snapshot
 from ops.pages.steps import RollBackSite, site_words
 from ops.pages.target_choice import PagesTargetChoice
-from ops.workers.commit_target import check_one_target
-from ops.workers.rollback_target import list_rejected
+from ops.workers.rollback_target import check_one_target, list_rejected
 
 if TYPE_CHECKING:
     from ops.config import Service

@@ -23,11 +23,10 @@ from ops.engine.context import Context
 from ops.engine.runbook import Rollback, TokenPermissions, param, require_service
 from ops.engine.step import Rehearsal, StepPlan
 from ops.workers import plan_text, refusals, rehearsal, reupload, rollback_target, schema_age, secret_values
-from ops.workers.commit_target import parse_request
 from ops.workers.deploy import DeploySplit
 from ops.workers.history import PastRollback, WorkerHistory
 from ops.workers.history_reads import WorkerSituation, find_records, read_history, read_listing
-from ops.workers.rollback_target import TargetChoice
+from ops.workers.rollback_target import TargetChoice, parse_request
 from ops.workers.schema_age import AppliedMigrations
 
 if TYPE_CHECKING:

@@ -15,6 +15,13 @@ from ops.engine.context import Context
 from ops.engine.runbook import JobNeeds, JobSecret, Runbook, TokenPermissions, param, require_service
 from ops.engine.step import Step, StepPlan
 from ops.rotation import confirmation, selection
+from ops.rotation.confirmation import (
+    RotationValues,
+    ask_providers,
+    check_values,
+    plan_github_copies,
+    refuse_rejected_keys,
+)
 from ops.rotation.selection import RotationSelection
 from ops.rotation.steps import (
     SETS_AGAIN,
@@ -27,13 +34,6 @@ from ops.rotation.steps import (
     plan_reuploads,
     read_worker_states,
     secrets_by_worker,
-)
-from ops.rotation.values import (
-    RotationValues,
-    ask_providers,
-    check_values,
-    plan_github_copies,
-    refuse_rejected_keys,
 )
 from ops.workers import reupload
 from ops.workers.deploy import DeploySplit

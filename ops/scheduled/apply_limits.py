@@ -28,9 +28,9 @@ from ops.github.files import FileCommits
 from ops.github.pulls import PullRequests
 from ops.limits import publication
 from ops.limits.diff import list_differences
+from ops.limits.file import LimitsValue, NewerVersionError, build_value, parse_value, value_limits
 from ops.limits.publication import RaiseNote, raise_notes
 from ops.limits.raises import ended_limits, keep_rates, leave_out, low_raises
-from ops.limits.value import LimitsValue, NewerVersionError, build_value, parse_value, value_limits
 
 if TYPE_CHECKING:
     from ops.config import Environment

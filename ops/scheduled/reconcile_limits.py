@@ -22,8 +22,8 @@ from ops.engine.step import StepPlan
 from ops.github import comments
 from ops.github.pulls import PullRequests
 from ops.limits import diff, publication
+from ops.limits.file import LimitsValue, drop_ended, value_limits
 from ops.limits.raises import leave_out, low_raises
-from ops.limits.value import LimitsValue, drop_ended, value_limits
 from ops.scheduled.apply_limits import (
     ApplyLimits,
     LimitsRead,

@@ -1,19 +1,20 @@
-"""Held states in one form: closed services, switches and temporary limits."""
+"""Held states in one form: closed services, switches and temporary limits; unread sources."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ops.config.strict_yaml import read_yaml
 from ops.core.clock import format_planned_end, format_rfc3339, format_utc, parse_utc
+from ops.core.errors import OpsError, Reason
 from ops.core.names import LIMITS_FILE, quote_name
 from ops.core.next_step import build_command
 from ops.core.owners import StateOwner, describe_owners
 from ops.core.runtime_contract import AI_SWITCH, CONTRACT_VERSION, MAINTENANCE_SWITCH, ReportedSwitch
-from ops.maintenance.reopening_duty import is_over, name_only_run
+from ops.maintenance.ownership import is_over, name_only_run
 
 if TYPE_CHECKING:
     from ops.maintenance.state import MaintenanceWindow
@@ -304,3 +305,31 @@ def temporary_limits(text: str | None, now: datetime) -> tuple[TemporaryLimit, .
 
 def _parse_temporary(name: str, value: Mapping[str, Any], while_: Mapping[str, Any]) -> TemporaryLimit:
     return TemporaryLimit(name, int(while_["limit"]), int(value["period"]), parse_utc(while_["until"]))
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class UnreadSource:
+    """A source that could not be read, or whose answer is uncertain: its sections may have more than they show."""
+
+    sections: tuple[str, ...]
+    """Keys of the JSON result."""
+    name: str
+    message: str
+    hint: str = ""
+    exit_code: int = 0
+    """That of the error; 0 if the source was read."""
+    reason: Reason = Reason.LIVE_UNKNOWN
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}{f'. {self.hint}' if self.hint else ''}"
+
+
+def try_read(ask: Callable[[], T], name: str, sections: tuple[str, ...]) -> tuple[T | None, UnreadSource | None]:
+    """Return the result, or why it could not be read."""
+    try:
+        return ask(), None
+    except OpsError as error:
+        return None, UnreadSource(sections, name, error.message, error.hint, error.exit_code, error.reason)

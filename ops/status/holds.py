@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ops.app.session import Session
 from ops.core.clock import parse_utc
-from ops.core.hold_lift import HoldLift
 from ops.core.next_step import build_command
 from ops.core.owners import StateOwner
 from ops.core.redaction import Redactor
+from ops.core.standing_rollback import HoldLift
 from ops.core.threads import run_parallel, start_call
 from ops.database.holds import Hold, read_holds
 from ops.github.client import connect, is_configured
 from ops.github.hold_labels import HoldLabels
-from ops.status.held import HeldState
-from ops.status.unread_source import UnreadSource, try_read
+from ops.status.held import HeldState, UnreadSource, try_read
 from ops.workers.commit_holds import CommitHold, read_commit_holds
 
 if TYPE_CHECKING:

@@ -21,16 +21,14 @@ from ops.core.standing_rollback import StandingRollback
 from ops.core.threads import run_parallel
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.github.journal import read_journal
-from ops.status.held import HeldState, list_held, name_incidents
+from ops.status.held import HeldState, UnreadSource, list_held, name_incidents, try_read
 from ops.status.live import read_rollback
 from ops.status.status import EnvironmentStatus, read_status
 from ops.status.text import HELD_KINDS, warning_lines
-from ops.status.unread_source import UnreadSource, try_read
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
-    from ops.core.incident_journal import IncidentJournal
-    from ops.core.incident_state import IncidentState
+    from ops.core.incident_state import IncidentJournal, IncidentState
 
 
 def read_incident(

@@ -29,7 +29,7 @@ from ops.core.timeline import EventKind
 from ops.github.client import CHECK_HINT, connect, provider_errors
 
 if TYPE_CHECKING:
-    from ops.core.incident_journal import IssueRecord
+    from ops.core.incident_state import IssueRecord
     from ops.github.issues import Issue, TrustedAuthors
 
 MAX_INCIDENTS = 5

@@ -29,14 +29,22 @@ from ops.core.runtime_contract import (
     RuntimeState,
 )
 from ops.core.threads import run_parallel, start_call
-from ops.maintenance import open_addresses, orphaned_routes, steps
+from ops.maintenance import drift, steps
+from ops.maintenance.drift import SWITCH_ADVICE, LiveWays, Opening, find_ignored_switch
 from ops.maintenance.former_configuration import find_service
-from ops.maintenance.open_addresses import SWITCH_ADVICE, LiveWays, Opening, find_ignored_switch
 from ops.maintenance.state import MaintenanceState, MaintenanceWindow
-from ops.status.held import HeldState, TemporaryLimit, UndeclaredSwitch, list_held, name_incidents, temporary_limits
+from ops.status.held import (
+    HeldState,
+    TemporaryLimit,
+    UndeclaredSwitch,
+    UnreadSource,
+    list_held,
+    name_incidents,
+    temporary_limits,
+    try_read,
+)
 from ops.status.holds import SECTIONS, read_all_holds
 from ops.status.live import LiveService, read_live_site, read_live_worker
-from ops.status.unread_source import UnreadSource, try_read
 from ops.switches import values as switches
 from ops.switches.steps import SHOWN_STATE_TIMEOUT, read_bound_namespace
 from ops.switches.values import SwitchState
@@ -114,16 +122,16 @@ def read_edge(session: Session, program: str) -> EdgeStatus:
         return EdgeStatus(unread=(lack,) if lack else ())
     state, windows, hosts = standing.state, standing.state.windows, _hosts_of_workers(session)
     names = {each.service: find_service(each, session.environment.services) for each in windows}
-    read_routes = partial(open_addresses.read_routes, session.routes, state, hosts.values())
+    read_routes = partial(drift.read_routes, session.routes, state, hosts.values())
     live, lack = try_read(read_routes, f"routes to {WORKER}", ("orphaned_routes", OPEN))
     if live is None:
         return EdgeStatus(windows, unread=(lack,) if lack else (), names=names)
     unread = list[UnreadSource]()
     if windows:
-        read_others = partial(open_addresses.read_other_ways, live, session.workers, session.routes, windows)
+        read_others = partial(drift.read_other_ways, live, session.workers, session.routes, windows)
         more, lack = try_read(read_others, OTHER_WAYS, (OPEN,))
         live, unread = more or live, [lack] if lack else []
-    openings, unknown = open_addresses.compare(windows, live, session.check_maintenance)
+    openings, unknown = drift.compare(windows, live, session.check_maintenance)
     unread += [UnreadSource((OPEN,), "a way into a closed service", unknown)] if unknown else []
     advised = tuple(_advise(session, windows, openings, program))
     orphans = tuple(_find_orphans(session, live, state, hosts, program))
@@ -138,7 +146,7 @@ def _hosts_of_workers(session: Session) -> Mapping[str, str]:
 def _find_orphans(
     session: Session, live: LiveWays, stored: MaintenanceState, hosts: Mapping[str, str], program: str
 ) -> Iterator[OrphanedRoute]:
-    for route in orphaned_routes.find_orphans([each for each in live.routes if each.script == WORKER], stored):
+    for route in drift.find_orphans([each for each in live.routes if each.script == WORKER], stored):
         service = next((name for name, host in hosts.items() if route.matches_host(host)), "")
         options = {"state": "off", "service": service or "SERVICE", "environment": session.environment.name}
         yield OrphanedRoute(route.pattern, service, build_command(program, "maintenance", options))
@@ -151,7 +159,7 @@ def _advise(
         return build_command(program, "maintenance", {**options, "environment": session.environment.name})
 
     for opening in openings:
-        advice = open_addresses.advise_closing(opening, windows, session.clock.now(), command)
+        advice = drift.advise_closing(opening, windows, session.clock.now(), command)
         yield OpenClosure(**vars(opening), advice=advice)
 
 

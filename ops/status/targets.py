@@ -35,7 +35,7 @@ MAX_SERVICES = 64
 """Services that are read at the same time."""
 MOST_SERVICES = 60
 """Services with one token that are read: each costs about 15 calls, and a recovery of that night needs the rest of the
-limit (`ops.cloudflare.call_budget`)."""
+limit (`ops.cloudflare.client`)."""
 NOTHING_READ = RollbackReach("", None, 0, None)
 
 

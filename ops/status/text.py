@@ -1,19 +1,19 @@
-"""Lines of `ops status`, and of the states that an incident leaves active."""
+"""Lines of `ops status`, of an incident's state, and of the states that it leaves active."""
 
 from collections.abc import Iterator
 
 from ops.cloudflare.marks import without_schema_marks
 from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration, format_utc
+from ops.core.incident_state import IncidentState, describe_health
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
 from ops.render import to_one_line
-from ops.status.held import list_held
+from ops.status.held import UnreadSource, list_held
 from ops.status.holds import SECTIONS
 from ops.status.live import LiveService
 from ops.status.overview import KnownIncidents
 from ops.status.status import AT_THE_EDGE, EnvironmentStatus
-from ops.status.unread_source import UnreadSource
 
 NOTHING = "none"
 HELD = "held: closed services, switches, temporary limits, commits and migrations"
@@ -89,3 +89,22 @@ def _describe_live(each: LiveService, status: EnvironmentStatus) -> str:
     message = f" ({text[:100]})" if text else ""
     canonical = " (canonical)" if each.kind == "pages" else ""
     return f"{what}{canonical}, since {format_utc(each.since)} ({age} ago){by}{message}"
+
+
+def incident_lines(state: IncidentState) -> Iterator[str]:
+    """Yield the state in one sentence, then services, what is held, and what is unknown."""
+    yield state.headline
+    for each in state.services:
+        since = each.healthy_since
+        works = f", working since {format_utc(since)}" if since else ""
+        yield f"  {each.name} {describe_health(each)}{works}"
+    yield f"  lead: {state.lead.login or state.lead.source}"
+    for item in state.held:
+        by = f", held by {' and '.join(item.by)}" if item.by else ""
+        until = f", until {format_utc(item.until)}" if item.until else ""
+        yield f"  held: {item.what}{by}{until}"
+    if not state.held:
+        yield f"  held: {NOTHING}"
+    yield from (f"  {line}" for line in state.rollback_lines)
+    for fact in state.unknown:
+        yield f"  unknown: {fact.what}: {fact.why}"

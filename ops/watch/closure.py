@@ -15,7 +15,7 @@ from ops.core.next_step import build_command
 from ops.core.runtime_contract import MAINTENANCE_SWITCH, SWITCH_KEY_PREFIX
 from ops.core.verdict import Verdict
 from ops.github import actions
-from ops.maintenance.open_addresses import ClosureLook, advise_closing, find_ignored_switch, look_at_routes
+from ops.maintenance.drift import ClosureLook, advise_closing, find_ignored_switch, look_at_routes
 from ops.publish.chat import post_message
 from ops.switches.values import find_rules, parse_state
 from ops.watch.judgment import ErrorRates, WatchResult, judge_watch

@@ -12,7 +12,7 @@ from ops.core.clock import format_rfc3339
 from ops.core.errors import EXIT_CODES, Decision, Reason
 from ops.core.sequential_test import BASELINE_FACTOR, Count, Limits, ShareVerdict, judge_share, limits_after
 from ops.core.verdict import Verdict, worst_verdict
-from ops.maintenance.open_addresses import ClosureLook
+from ops.maintenance.drift import ClosureLook
 from ops.watch.state import WatchState
 
 FAILURES = {Decision.RELAPSED, Decision.STILL_UNHEALTHY}

@@ -38,7 +38,7 @@ from ops.watch.state import LONGEST, WatchState, new_owner, parse_state
 if TYPE_CHECKING:
     from ops.github.client import Repository
     from ops.github.issues import Issue
-    from ops.maintenance.open_addresses import ClosureLook
+    from ops.maintenance.drift import ClosureLook
 
 WATCH = "watch"
 """Source and runbook of the record."""

@@ -15,7 +15,7 @@ from ops.core.run import ICONS
 from ops.core.run_record import ENDED_KIND, RecordRow, RunRecord
 from ops.core.verdict import Verdict
 from ops.core.version import __version__
-from ops.maintenance.open_addresses import ClosureLook, advise_closing
+from ops.maintenance.drift import ClosureLook, advise_closing
 from ops.render import collapse_blank_lines, load_templates
 from ops.watch.judgment import FAILURES, MINUTE, WatchResult, sum_since
 from ops.watch.state import INTERVAL, WatchState

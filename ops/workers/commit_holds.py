@@ -12,7 +12,7 @@ from ops.cloudflare.types.workers import WorkerDeployment, WorkerVersion, short_
 from ops.core.clock import format_utc
 from ops.core.errors import ProviderError
 from ops.core.names import quote_name
-from ops.workers.commit_target import named_commit
+from ops.workers.rollback_target import named_commit
 
 if TYPE_CHECKING:
     from ops.cloudflare.workers import WorkersApi

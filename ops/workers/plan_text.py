@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ops.cloudflare.marks import ANY_NAME, DeploymentMark, without_schema_marks
+from ops.cloudflare.types.records import describe_traffic
 from ops.cloudflare.types.workers import (
     Split,
     WorkerDeployment,
@@ -20,7 +21,6 @@ from ops.core.plan import NOT_THE_CAUSE, PROBABLY_NOT_THE_CAUSE, PlanSection
 from ops.core.standing_rollback import describe_next_merge
 from ops.workers.commit_holds import CommitFinder
 from ops.workers.history import PastRollback, WorkerHistory
-from ops.workers.request_figures import describe_traffic
 from ops.workers.rollback_target import TargetChoice, list_rejected
 from ops.workers.secret_values import (
     describe_doubtful_values,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ops.cloudflare.marks import ANY_NAME, CodeAge, SchemaMark, parse_schema_marks
 from ops.cloudflare.response import CloudflareApiError
+from ops.cloudflare.types.records import sum_while_live
 from ops.cloudflare.types.workers import Split, short_id
 from ops.core.clock import format_duration
 from ops.core.errors import ProviderError, Reason, Refused
@@ -21,7 +22,6 @@ from ops.core.plan import PlanSection
 from ops.core.sequential_test import MAX_ERROR_RATE
 from ops.core.threads import TimeBudget, start_call
 from ops.workers.history import ALL_TRAFFIC, WorkerHistory
-from ops.workers.request_figures import sum_while_live
 
 if TYPE_CHECKING:
     from ops.cloudflare.d1 import D1Api

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ops.cloudflare.marks import without_schema_marks
+from ops.cloudflare.types.records import format_share, sum_while_live
 from ops.cloudflare.types.workers import WorkerVersion, short_id
 from ops.core.clock import format_duration, format_utc
 from ops.core.names import is_sha
 from ops.core.plan import PROBABLY_NOT_THE_CAUSE
 from ops.core.sequential_test import MAX_ERROR_RATE
 from ops.workers.history import ALL_TRAFFIC, WorkerHistory
-from ops.workers.request_figures import format_share, sum_while_live
 
 BARELY_PROVEN_FACTOR = 6
 """A release that served less than this many times `min_served` is barely proven."""

@@ -11,8 +11,16 @@ import pytest
 from hypothesis import strategies as st
 
 from ops.core.errors import ConfigError
-from ops.limits.file import Limit, Temporary, parse_limits, set_temporary_limits
-from ops.limits.value import NewerVersionError, build_value, drop_ended, parse_value
+from ops.limits.file import (
+    Limit,
+    NewerVersionError,
+    Temporary,
+    build_value,
+    drop_ended,
+    parse_limits,
+    parse_value,
+    set_temporary_limits,
+)
 from tests.conftest import REFERENCE, ROOT
 from tests.support.properties import holds_for
 

@@ -6,7 +6,7 @@ import pytest
 
 from ops.config.probes import HttpProbe, PageProbe
 from ops.core.verdict import Verdict
-from ops.probes import http, page, pattern
+from ops.probes import http, page
 from sandbox.server import HttpResponse
 from tests.probes.test_probes import service
 from tests.support.site import URL, Site, served
@@ -26,7 +26,7 @@ WORST = "a" * 60 + "!"
     ],
 )
 def test_search_patterns(patterns: list[str], texts: list[str], found: list[bool]) -> None:
-    assert pattern.search_patterns(patterns, texts) == found
+    assert http.search_patterns(patterns, texts) == found
 
 
 @pytest.mark.slow
@@ -37,7 +37,7 @@ def test_slow_body_pattern_is_inconclusive() -> None:
 
     assert result.verdict == Verdict.INCONCLUSIVE
     assert "make the pattern simpler" in result.detail
-    assert time.monotonic() - began < 3 * pattern.TIMEOUT_SECONDS
+    assert time.monotonic() - began < 3 * http.TIMEOUT_SECONDS
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from ops.cloudflare.types.records import HostMinute, HostTraffic
 from ops.cloudflare.types.workers import WorkerDeployment
 from ops.core.clock import Period, parse_utc
 from ops.core.errors import Decision
-from ops.core.incident_journal import IncidentForm, IssueAction, IssueRecord
+from ops.core.incident_state import IncidentForm, IssueAction, IssueRecord
 from ops.core.run_record import RecordRow, RunRecord
 from ops.core.timeline import EventKind
 from ops.github.comments import MAX_TEXT

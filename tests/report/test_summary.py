@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ops.cloudflare.types.workers import WorkerDeployment
 from ops.core.clock import parse_utc
-from ops.core.incident_journal import IncidentForm, IssueAction, IssueRecord
+from ops.core.incident_state import IncidentForm, IssueAction, IssueRecord
 from ops.core.run_record import RecordRow, RunRecord
 from ops.report import issue
 from ops.report.checklist import CHECKS, list_steps

@@ -34,7 +34,7 @@ KNOWN_LATER = {
     "ops/cloudflare/types/zones.py: '.*'.join(map(re.escape, pattern.split('*')))": "Cloudflare takes a * only at the start of a host and the end of a path",
     "ops/probes/page.py: pattern": "content types",
     "ops/setup/init/resources.py: PATTERNS[kind]": "names of Workers and Pages projects, by their kind",
-    "ops/probes/pattern.py: pattern": "the configuration's own: one that can backtrack, in a process with a time limit",
+    "ops/probes/http.py: pattern": "the configuration's own: one that can backtrack, in a process with a time limit",
     "ops/probes/browser_process.py: pattern": "the configuration's own, in a process with a time limit",
 }
 """Where the pattern comes from, for those that are no constants."""

@@ -17,7 +17,7 @@ from ops.cloudflare.marks import DeploymentMark
 from ops.cloudflare.types.workers import WorkerVersion
 from ops.tools.hold_check import cloudflare, commits
 from ops.workers.commit_holds import read_commit_holds
-from ops.workers.commit_target import parse_request
+from ops.workers.rollback_target import parse_request
 from tests.conftest import ACCOUNT, ROOT, World
 from tests.support import plain_yaml
 from tests.support.held_lifts import HELD, add_lifted, open_operations

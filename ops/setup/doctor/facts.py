@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ops.config import Config, Environment, Service
     from ops.config.sections import Database
     from ops.core.errors import Refused
-    from ops.core.incident_journal import IssueRecord
+    from ops.core.incident_state import IssueRecord
     from ops.core.plan import Plan
     from ops.engine.context import Context
     from ops.engine.runbook import Runbook

@@ -2,29 +2,37 @@
 
 GitHub has no compare-and-set for a text. So a writer reads the comment before, writes only a newer state, and reads it
 back: of two at once, the newer state stays, unless one writes between the edit and the last read of the other. The next
-renewal mends that. The body of the issue belongs to people.
+renewal mends that. The body of the issue belongs to people. A failure is a line, and ends nothing.
 """
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
+from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
+from ops.app.configuration import load_config
+from ops.core.errors import ConfigError, OpsError
+from ops.core.incident_fold import fold_incident
 from ops.core.incident_state import IncidentState, ServiceHealth
 from ops.core.names import first_of
+from ops.core.redaction import Redactor
 from ops.core.run_record import STATE_SOURCE, RecordRow, RunRecord, embed_record, read_record
 from ops.core.version import __version__
 from ops.github import actions
+from ops.github.client import connect, provider_errors
 from ops.github.comments import BOT, author_login, own_login
 from ops.render import collapse_blank_lines, load_templates
+from ops.status.incident import find_environments, read_journal_of, read_live_held
 
 if TYPE_CHECKING:
     from github.Issue import Issue
     from github.IssueComment import IssueComment
     from github.Repository import Repository
 
-    from ops.core.incident_journal import IncidentJournal
+    from ops.config import Config
+    from ops.core.incident_state import IncidentJournal
 
 PAGE = "docs/reference/incident-state.md"
 MOST_LINES = 5
@@ -149,3 +157,39 @@ def _find_time(body: str) -> datetime | None:
     """Return the time of the state in a comment; None without one."""
     record = read_record(body)
     return next((row.at for row in record.rows if row.kind == STATE_SOURCE), None) if record else None
+
+
+def publish_state(
+    journal: "IncidentJournal", state: IncidentState, config: "Config", environ: Mapping[str, str], redactor: Redactor
+) -> str:
+    """Write the comment. Return the problem, or an empty text."""
+    docs = actions.docs_base(environ, config.github.actions)
+    try:
+        with provider_errors():
+            save_state(connect(environ, redactor), journal, redactor.redact_value(state), environ, docs=docs)
+    except OpsError as error:
+        return _describe_problem(state.number, error)
+    return ""
+
+
+def refresh_state(number: int, config_path: Path, environ: Mapping[str, str], redactor: Redactor) -> str:
+    """Read the incident and write its comment. Return the problem, or an empty text.
+
+    A laptop only edits a comment that is there. An issue that is no incident has none, and nor has one without a valid
+    ops.yml, which other commands name.
+    """
+    try:
+        config = load_config(config_path, environ, redactor)
+        journal = read_journal_of(number, config, environ, redactor)
+    except ConfigError:
+        return ""
+    except OpsError as error:
+        return _describe_problem(number, error)
+    if not actions.is_job(environ) and not any(one.record.source == STATE_SOURCE for one in journal.records):
+        return ""
+    live = read_live_held(config, config_path, environ, number, find_environments(journal, config))
+    return publish_state(journal, fold_incident(journal, live, config.places), config, environ, redactor)
+
+
+def _describe_problem(number: int, error: OpsError) -> str:
+    return f"the comment with the state of #{number} is not up to date: {error.message}"
