@@ -365,7 +365,7 @@ def prepare_ending(incident: Incident, case: Case, ending: Ending, receiver: Rec
     job = {name: str(world.folder / name.lower()) for name in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT")}
     tmp = world.folder / "tmp"
     tmp.mkdir()
-    is_on_laptop = scenario.is_slow or case.runbook.needs_approval  # a job waits for a second person
+    is_on_laptop = scenario.is_slow or case.runbook.incident_use.needs_approval  # a job waits for a second person
     there = {"TMPDIR": str(tmp), **({"OPS_SOURCE": "app"} if is_on_laptop else {"GITHUB_ACTIONS": "true"})}
     held = {scenario.refuses_together.get(name, name): value for name, value in CANARY.items()}
     return {**hub.environ(), **held, **receiver.environ, **job, **there, **scenario.environ(world)}

@@ -78,7 +78,7 @@ def _start(config: "Config", option: RecoveryOption, program: Sequence[str], num
     chosen = tuple((field.name, text) for field, text in fields if len(field.options) > 1)
     typed = tuple((field.name, text) for field, text in fields if not field.options and text != field.default)
     command = build_command(program[0], option.runbook, {**values, "incident": number}, *program[1:])
-    approval = APPROVE_BUTTON if runbook.needs_approval else ""
+    approval = APPROVE_BUTTON if runbook.incident_use.needs_approval else ""
     lists = find_lists(config, scope_of(config.environments[option.environment], option.runbook, values))
     people = permitted_logins(lists) if len(lists) > bool(config.responders) else ()
     return MenuStart(option.labels, option.runbook, chosen, typed, command, approval, people)

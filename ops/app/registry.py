@@ -17,7 +17,7 @@ from ops.core.approval import APPROVE_BUTTON
 from ops.core.names import CHECK_OUTAGE
 from ops.core.run_record import RecordRules
 from ops.engine import timed_end
-from ops.engine.runbook import Rollback, Runbook, job_parameters
+from ops.engine.runbook import Rollback, Runbook, job_parameters, params_type
 from ops.github import actions
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def parameter_types() -> Mapping[str, Mapping[str, tuple[type, bool]]]:
 def _parameters(name: str) -> Mapping[str, tuple[type, bool]]:
     return {
         field.name: (str, True) if field.default is MISSING else (type(field.default), False)
-        for field in job_parameters(load_runbook(name).params)
+        for field in job_parameters(params_type(load_runbook(name)))
     }
 
 

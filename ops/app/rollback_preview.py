@@ -13,7 +13,7 @@ from ops.app.run_files import RUNS, read_records
 from ops.app.session import Session
 from ops.core.errors import Refused
 from ops.core.redaction import Redactor
-from ops.engine.runbook import RollbackReach
+from ops.engine.runbook import RollbackReach, params_type
 from ops.engine.step import StepPlan
 from ops.publish import Publisher
 
@@ -47,7 +47,7 @@ def preview_rollback(
     """
     runbook, folder = load_rollback(service.kind), path.resolve().parent
     context = planning_context(
-        params=runbook.params(service=service.name),
+        params=params_type(runbook)(service=service.name),
         session=session,
         config=config,
         path=path,

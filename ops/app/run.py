@@ -160,7 +160,7 @@ def _with_publication(result: EndedRun, publisher: Publisher, links: Mapping[str
 
 def watched_services(request: RunRequest, result: EndedRun, config: "Config") -> str:
     """Return the services that a later job watches, separated by spaces; "" if there is none."""
-    if request.runbook.watched_state(request.params) != WatchedState.HEALTHY:
+    if _watched_state(request, config) != WatchedState.HEALTHY:
         return ""
     return " ".join(
         each.name for each in _changed_services(request, result, config) if each.worker or each.watched_probes
@@ -169,9 +169,13 @@ def watched_services(request: RunRequest, result: EndedRun, config: "Config") ->
 
 def closed_service(request: RunRequest, result: EndedRun, config: "Config") -> str:
     """Return the service that the run closed, and that a later job watches to stay closed; "" if there is none."""
-    is_closed = request.runbook.watched_state(request.params) == WatchedState.CLOSED
+    is_closed = _watched_state(request, config) == WatchedState.CLOSED
     is_proved = is_closed and result.decision != Decision.STILL_UNHEALTHY
     return next((each.name for each in _changed_services(request, result, config) if is_proved), "")
+
+
+def _watched_state(request: RunRequest, config: "Config") -> WatchedState:
+    return request.runbook.effect(vars(request.params), config.environment(request.environment)).watched
 
 
 def _changed_services(request: RunRequest, result: EndedRun, config: "Config") -> "list[Service]":
@@ -208,7 +212,7 @@ def _execute(
     """Execute the run, and revoke the tokens that were made for it, also after a failure or bug."""
     runbook, stop = request.runbook, StopOverride(request.runbook, context, environ, redactor)
     service = runbook.service(request.params, context.environment)
-    if runbook.needs_approval:
+    if runbook.incident_use.needs_approval:
         options = replace(options, approve=SecondPerson(runbook, context, session, environ, redactor).approve)
     options = StatusWarning(session, service, context.timeline).watch(stop.watch(options))
     engine = Engine(prober, session.write_guards.writing, signals)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ops.core.errors import ConfigError, Reason
 from ops.core.names import did_you_mean, quote_name
 from ops.core.responders import RequestScope
-from ops.engine.runbook import JobSecret, Runbook, job_parameters
+from ops.engine.runbook import JobSecret, Runbook, job_parameters, parameter_choices, params_type
 
 if TYPE_CHECKING:
     from ops.config import Config, Environment
@@ -87,11 +87,11 @@ def button_inputs(config: "Config", runbook: AnyRunbook) -> list[ButtonInput]:
     fitting = fitting_environments(config, runbook)
     options = {"service": tuple(dict.fromkeys(name for each in fitting for name in fitting_services(each, runbook)))}
     for environment in fitting:
-        for name, values in runbook.parameter_choices(environment).items():
+        for name, values in parameter_choices(params_type(runbook), environment).items():
             options[name] = tuple(dict.fromkeys((*options.get(name, ()), *values)))
-    params = [_input(field, options.get(field.name, ())) for field in job_parameters(runbook.params)]
+    params = [_input(field, options.get(field.name, ())) for field in job_parameters(params_type(runbook))]
     environment_names = tuple(each.name for each in fitting)
-    needs_incident = runbook.incident_use.is_required or runbook.needs_approval
+    needs_incident = runbook.incident_use.is_required or runbook.incident_use.needs_approval
     required_params = [each for each in params if each.required]
     return [
         *required_params,

@@ -69,7 +69,7 @@ class StopOverride:
         has_github = is_configured(self._environ) and uses_one_sandbox(self._environ)
         if actions.is_job(self._environ) or not has_github or self._runbook.name not in registry.runbook_names():
             return None
-        if self._runbook.ends_state(vars(context.params), context.environment):
+        if self._runbook.effect(vars(context.params), context.environment).ends_state:
             return None
         from ops.github.client import connect
         from ops.github.stops import StopAnswer, start_reading

@@ -23,6 +23,7 @@ from ops.cli.output import annotate, echo, echo_json, one_line, show_headline, s
 from ops.core.clock import parse_duration
 from ops.core.errors import ConfigError, OpsError, most_urgent_exit_code, page_of
 from ops.core.redaction import Redactor
+from ops.engine.runbook import params_type
 from ops.github import actions
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ class _Output:
         from ops.cli.runbook_command import start
 
         runbook, place = load_runbook(RUNBOOK), self.end.place
-        params = runbook.params(service=place.service, deployment=result.deployment.id, reason=REASON)
+        params = params_type(runbook)(service=place.service, deployment=result.deployment.id, reason=REASON)
         given = {
             "environment": place.environment,
             "config": self.end.config,

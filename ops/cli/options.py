@@ -22,7 +22,7 @@ from ops.core.errors import ConfigError
 from ops.core.names import quote_name
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
-from ops.engine.runbook import Runbook
+from ops.engine.runbook import Runbook, parameter_choices, params_type
 
 if TYPE_CHECKING:
     from ops.app.scope import Place
@@ -129,7 +129,9 @@ def complete_service(context: click.Context, _param: click.Parameter, incomplete
 def complete_choice(context: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the values that the button of the runbook offers for this parameter."""
     runbook = load_runbook(str(context.command.name))
-    choices = (runbook.parameter_choices(each).get(str(param.name), ()) for each in _environments(context))
+    choices = (
+        parameter_choices(params_type(runbook), each).get(str(param.name), ()) for each in _environments(context)
+    )
     return _beginning(incomplete, (value for values in choices for value in values))
 
 

@@ -15,7 +15,7 @@ from ops.cli.runbook_command import plan_heading, plan_printer, show_result
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
 from ops.engine.engine import RunOptions
-from ops.engine.runbook import Runbook
+from ops.engine.runbook import Runbook, params_type
 from ops.engine.signals import PROCESS_SIGNALS
 from ops.github import actions
 
@@ -82,7 +82,7 @@ def fetch(
         require_review(place, runbook, {"service": service}, os.environ, redactor, requester=requested_by)
     request = run.RunRequest(
         runbook=runbook,
-        params=runbook.params(service, commit),
+        params=params_type(runbook)(service, commit),
         environment=environment,
         config=config,
         incident=incident,

@@ -22,7 +22,7 @@ from ops.core.errors import ConfigError, Decision, OpsError, Reason
 from ops.core.names import did_you_mean, quote_name
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
-from ops.engine.runbook import Runbook, job_parameters
+from ops.engine.runbook import Runbook, job_parameters, params_type
 from ops.github import actions
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def plan_step(
     """
     environment = config.environment(options["environment"])
     place = Place(environment.name, runbook.service(params, environment))
-    step = runbook.after_relapse(params, deployment)
+    step = runbook.job.after_relapse(params, deployment) if runbook.job.after_relapse else None
     who, path, incident = options["requested_by"], options["config"], options["incident"]
     request = StepRequest(runbook.name, place, incident, deployment, who, step is not None, path, os.environ, redactor)
     return step or params, request
@@ -307,7 +307,7 @@ def _find_runbook(runbooks: Mapping[str, Runbook[Any]], name: str) -> Runbook[An
 
 def _parse_params(runbook: Runbook[Any], text: str, assignments: Sequence[str] = ()) -> Any:
     """Return the runbook's Params from a JSON object. Raises ConfigError, because the JSON may be typed by hand."""
-    known = {field.name: field for field in job_parameters(runbook.params)}
+    known = {field.name: field for field in job_parameters(params_type(runbook))}
     try:
         given = json.loads(text)
     except ValueError:
@@ -320,7 +320,9 @@ def _parse_params(runbook: Runbook[Any], text: str, assignments: Sequence[str] =
     missing = [name for name, field in known.items() if field.default is dataclasses.MISSING and name not in given]
     if missing:
         raise ConfigError(f"--params lacks {', '.join(missing)}", hint=f"Add them: {runbook.name} requires them.")
-    return runbook.params(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    return params_type(runbook)(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    )
 
 
 def _has_right_type(field: "dataclasses.Field[Any] | None", value: Any) -> bool:

@@ -43,7 +43,7 @@ from ops.core.redaction import Redactor
 from ops.core.run import EndedRun
 from ops.engine import timed_end
 from ops.engine.engine import RunOptions
-from ops.engine.runbook import Runbook
+from ops.engine.runbook import Runbook, params_type
 from ops.engine.signals import PROCESS_SIGNALS, SignalHandler, unwrap_signal
 from ops.github import actions
 from ops.render import PLAN_WARNING, format_plan, format_result
@@ -82,7 +82,7 @@ class RunbookCommand(ExampleCommand):
 
 def runbook_command(runbook: Runbook[Any]) -> click.Command:
     """Return the command of a runbook, with its Params and the common options as options."""
-    fields = dataclasses.fields(runbook.params)
+    fields = dataclasses.fields(params_type(runbook))
     names = [field.name for field in fields]
     stop_options = [override_option()] if runbook.name in runbook_names() else []
 
@@ -97,7 +97,7 @@ def runbook_command(runbook: Runbook[Any]) -> click.Command:
             raise
         values |= {SERVICE: place.service} if SERVICE in values else {}
         given["environment"] = place.environment
-        return start(runbook, runbook.params(**values), redactor, given)
+        return start(runbook, params_type(runbook)(**values), redactor, given)
 
     return RunbookCommand(
         runbook.name,

@@ -3,7 +3,7 @@
 Migrations and down files are those of the default branch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ops.config.probes import ProbeSet, join_probes
@@ -33,9 +33,6 @@ class DatabaseRunbook(Runbook[P]):
 
     kinds = ("worker",)
     github_environment = "database"  # a token with D1 Write can delete a database for good
-
-    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
-        return {"database": tuple(environment.databases)}
 
     def service(self, params: P, environment: "Environment") -> str:
         """Return the first service that uses the database."""

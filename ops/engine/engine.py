@@ -415,7 +415,7 @@ def _same_command(
 
 
 def _repeat(runbook: Runbook[Any], ctx: Context[Any], live: LiveState) -> SuggestedCommand | None:
-    if runbook.name not in ctx.service_kinds() or (runbook.needs_approval and not live.is_unchanged):
+    if runbook.name not in ctx.service_kinds() or (runbook.incident_use.needs_approval and not live.is_unchanged):
         return None
     given = {
         each.name: value for each in fields(ctx.params) if (value := getattr(ctx.params, each.name)) != each.default

@@ -6,7 +6,7 @@ runs and interruption. The runbook states what it needs, and its plan has a step
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -25,17 +25,35 @@ if TYPE_CHECKING:
     from ops.core.run import EndedRun
 
 
-def param(text: str, *, default: Any = dataclasses.MISSING, laptop_only: bool = False) -> Any:
+def param(
+    text: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    choices: "Callable[[Environment], Iterable[str]]" = lambda _: (),
+    laptop_only: bool = False,
+) -> Any:
     """Return a field of Params. `text` is its help on the command line, in the workflow and in the docs.
 
-    `laptop_only`: no button and no label has it.
+    `choices` returns the values that its button offers; without any it is free text. `laptop_only`: no button and no
+    label has it.
     """
-    return dataclasses.field(default=default, metadata={"help": text, "laptop_only": laptop_only})
+    return dataclasses.field(default=default, metadata={"help": text, "choices": choices, "laptop_only": laptop_only})
 
 
 def job_parameters(params: type[Any]) -> "list[dataclasses.Field[Any]]":
     """Return the fields of Params that a button or a label may have."""
     return [field for field in dataclasses.fields(params) if not field.metadata["laptop_only"]]
+
+
+def parameter_choices(params: type[Any], environment: "Environment") -> dict[str, tuple[str, ...]]:
+    """Return parameter → values that its button offers in an environment."""
+    offered = {field.name: tuple(field.metadata["choices"](environment)) for field in dataclasses.fields(params)}
+    return {name: values for name, values in offered.items() if values}
+
+
+def params_type(runbook: "Runbook[P]") -> type[P]:
+    """Return the Params of a runbook."""
+    return type(runbook.example)
 
 
 def check_request_age(ctx: Context[Any]) -> None:
@@ -101,6 +119,8 @@ class IncidentUse:
     """Whether people may request it on a closed incident."""
     records_wait: float = 2.0
     """Real seconds that it waits for the records of previous runs, counted from the start of the read."""
+    needs_approval: bool = False
+    """Whether a second person must approve its plans that have `terms`. Its Params then have `one_person`."""
     is_routine: bool = False
     """Whether it also runs without an emergency: no chat message, and an incident only if people are needed."""
 
@@ -115,7 +135,7 @@ class DueRun:
 
 @dataclass(frozen=True)
 class DueRuns:
-    """Runs that a command without parameters finds and starts."""
+    """Runs that a scheduled command without parameters finds and starts."""
 
     find: "Callable[[Config, Environment, Mapping[str, str], Redactor], Iterator[DueRun | DueNotice | str]]"
     """Yields the runs and notices that are due now, and lines for people about the findings. It only reads.
@@ -148,6 +168,8 @@ class Schedule:
     """Of the hour: one of its own, and not 0, when GitHub starts schedules late."""
     pauses: bool = False
     """Whether it changes nothing while Cloudflare has an outage. Only for changes that protect no users."""
+    due: DueRuns | None = None
+    """Runs that its command finds and starts; None: the command is a run."""
 
 
 @dataclass(frozen=True)
@@ -170,13 +192,20 @@ class JobSecret(Enum):
 
 @dataclass(frozen=True)
 class JobNeeds:
-    """What the generated job of a runbook needs, besides its GitHub environment."""
+    """What the generated jobs of a runbook need, besides its GitHub environment."""
 
     secrets: tuple[JobSecret, ...] = ()
     reads_source: bool = False
     """Whether it reads the migrations of its database, which a job without Cloudflare's token fetches before."""
     builds_site: bool = False
     """Whether jobs before it fetch and build a commit of its site, without Cloudflare's token."""
+    timed_end: TimedEnd | None = None
+    """How a later job ends the state that the runbook starts."""
+    after_relapse: Callable[[Any, str], Any] | None = None
+    """Takes Params, and the deployment of ours that relapsed. Returns Params of the automatic step.
+
+    None: a person decides.
+    """
 
 
 @dataclass(frozen=True)
@@ -193,6 +222,16 @@ class WatchedState(Enum):
     HEALTHY = "healthy"
     CLOSED = "closed"
     NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class RequestEffect:
+    """How a request changes its service."""
+
+    watched: WatchedState = WatchedState.HEALTHY
+    """What must stay true of its service after the run, so that a later job watches it."""
+    ends_state: bool = False
+    """Whether it only ends a temporary state, so that it passes while recoveries are stopped."""
 
 
 class Runbook(ABC, Generic[P]):
@@ -217,20 +256,15 @@ class Runbook(ABC, Generic[P]):
 
     Empty: no environment, and no Cloudflare token.
     """
-    needs_approval: ClassVar[bool] = False
-    """Whether a second person must approve its plans that have `terms`. Its Params then have `one_person`."""
     incident_use: ClassVar[IncidentUse] = IncidentUse()
-    due_runs: ClassVar[DueRuns | None] = None
     schedule: ClassVar[Schedule | None] = None
     publications: ClassVar[Publications | None] = None
     job: ClassVar[JobNeeds] = JobNeeds()
-    timed_end: ClassVar[TimedEnd | None] = None
     writes: ClassVar[tuple[tuple[str, str], ...]]
     """Method and path of every write, with `*` for one segment; the first is the main one. /repos/… is GitHub."""
     permissions: ClassVar[TokenPermissions]
-    params: type[P]
     example: P
-    """Valid parameters for the reference application, with which the generic tests run it."""
+    """Valid parameters for the reference application, with which the generic tests run it. Their type is Params."""
 
     def service(self, params: P, environment: "Environment") -> str:  # noqa: ARG002  most have a parameter
         """Return the name of its service; empty if it has none."""
@@ -248,35 +282,23 @@ class Runbook(ABC, Generic[P]):
         """Return the sets of parameters to offer for a service of its kind; empty if the service does not fit."""
         return [{}]
 
-    def ends_state(self, params: Mapping[str, Any], environment: "Environment") -> bool:  # noqa: ARG002  most start one
-        """Return whether a request only ends a temporary state, so that it passes while recoveries are stopped.
+    def effect(self, params: Mapping[str, Any], environment: "Environment") -> RequestEffect:  # noqa: ARG002  as most do
+        """Return how a request changes its service.
 
         `params` are those of the request, which nothing has checked yet.
         """
-        return False
+        return RequestEffect()
 
-    def watched_state(self, params: P) -> WatchedState:  # noqa: ARG002  most leave their service open
-        """Return what must stay true of its service after the run, so that a later job watches it."""
-        return WatchedState.HEALTHY
-
-    def after_relapse(self, params: P, deployment: str) -> P | None:  # noqa: ARG002  most have no next step
-        """Return the parameters of the automatic step after this deployment of ours relapsed.
-
-        None: a person decides. A runbook with such a step overrides it.
-        """
-        return None
-
-    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  most know none
-        """Return parameter → values that its button offers; other parameters are free text."""
-        return {}
-
-    @abstractmethod
     def probes(self, ctx: Context[P]) -> "ProbeSet":
-        """Return the probes that show the failure, before there is a plan. Sends nothing.
+        """Return the probes that show the failure, before there is a plan: those of its service. Sends nothing.
 
         Raises:
             ConfigError: ops.yml lacks a setting that they need.
         """
+        from ops.config.probes import ProbeSet
+
+        service = require_service(ctx, *self.kinds)
+        return ProbeSet(service.url, service.probes, service.verify)
 
     @abstractmethod
     def plan(self, ctx: Context[P]) -> StepPlan:

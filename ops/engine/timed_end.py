@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops.core.clock import current_time, format_utc
 from ops.core.errors import Reason, Refused
+from ops.engine.runbook import params_type
 
 if TYPE_CHECKING:
     from ops.config import Environment
@@ -25,11 +26,11 @@ def planned_end(
     runbook: "Runbook[Any]", params: Mapping[str, Any], environment: "Environment", now: datetime
 ) -> datetime | None:
     """Return the time at which a later command must end the state of such a run; None if it never must."""
-    known = {field.name: field.default is MISSING for field in fields(runbook.params)}
+    known = {field.name: field.default is MISSING for field in fields(params_type(runbook))}
     required = {name for name, is_required in known.items() if is_required}
-    if runbook.timed_end is None or not required <= params.keys() <= known.keys():  # the run reports what is wrong
+    if runbook.job.timed_end is None or not required <= params.keys() <= known.keys():  # the run reports what is wrong
         return None
-    return runbook.timed_end.find(runbook.params(**params), environment, now)
+    return runbook.job.timed_end.find(params_type(runbook)(**params), environment, now)
 
 
 def latest_start(

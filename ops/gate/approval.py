@@ -44,7 +44,7 @@ def judge_approval(
 def _as_recovery(config: "Config", waiting: WaitingRequest, event: ApprovalEvent) -> RecoveryRequest:
     """Return the run to start. Raises Refused if the record names one that cannot be: somebody edited it."""
     known = waiting.runbook in registry.runbook_names() and waiting.environment in config.environments
-    if not known or not registry.load_runbook(waiting.runbook).needs_approval:
+    if not known or not registry.load_runbook(waiting.runbook).incident_use.needs_approval:
         text = f"the request {waiting.code} was edited, or ops.yml changed since"
         raise Refused(text, reason=Reason.REQUEST_CHANGED, hint="Make the request again.")
     return RecoveryRequest(

@@ -222,7 +222,7 @@ class Gate:
         return latest.isoformat() if latest else ""
 
     def _requester_ids(self, request: outcomes.RecoveryRequest) -> str:
-        needed = registry.load_runbook(request.runbook).needs_approval
+        needed = registry.load_runbook(request.runbook).incident_use.needs_approval
         return " ".join(map(str, requester_ids(self.repository, request))) if needed else ""
 
     def _check_approval(self, event: outcomes.ApprovalEvent) -> int:

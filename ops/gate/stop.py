@@ -48,7 +48,7 @@ def start_reading(
 ) -> Callable[[], StopAnswer]:
     """Begin to read whether a stop refuses the request. A dry run passes it, and a request that only ends a state."""
     environment = config.environments[request.environment]
-    if request.dry_run or registry.load_runbook(request.runbook).ends_state(request.params, environment):
+    if request.dry_run or registry.load_runbook(request.runbook).effect(request.params, environment).ends_state:
         return StopAnswer
     return stops.start_reading(repository, find_lists(config, RequestScope()), now)
 

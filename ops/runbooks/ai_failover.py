@@ -16,7 +16,7 @@ from ops.core.plan import PlanSection
 from ops.core.runtime_contract import AI_SWITCH
 from ops.core.verdict import SEEN
 from ops.engine.context import Context
-from ops.engine.runbook import JobNeeds, JobSecret, param
+from ops.engine.runbook import JobNeeds, JobSecret, RequestEffect, param
 from ops.engine.step import StepPlan
 from ops.switches import ai_providers, steps, values
 from ops.switches.ai_providers import OFF, ProviderHealth, ProviderObservation
@@ -32,12 +32,19 @@ LOG_PERIOD = timedelta(minutes=15)
 LOG_SECTION_TITLE = f"Errors in the logs of the last {format_duration(LOG_PERIOD.total_seconds())}"
 
 
+def _list_targets(environment: "Environment") -> tuple[str, ...]:
+    providers = environment.runtime.ai.order if environment.runtime and environment.runtime.ai else ()
+    return (AUTO, *providers, "off", RESTORE)
+
+
 class AiFailover(SwitchRunbook["AiFailover.Params"]):
     """Switch the AI provider, or turn AI off."""
 
     @dataclass(frozen=True)
     class Params:
-        to: str = param("AI provider in ops.yml, auto (first healthy one), off, or restore (normal order)")
+        to: str = param(
+            "AI provider in ops.yml, auto (first healthy one), off, or restore (normal order)", choices=_list_targets
+        )
         until: str = param("End, such as 2h or 2026-11-24T05:00Z (default: `longest` in ops.yml)", default="")
         accept_owners: tuple[str, ...] = param(steps.ACCEPT_OWNERS, default=())
         accept_longer: bool = param(steps.ACCEPT_LONGER, default=False)
@@ -48,19 +55,14 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
     section = "Limits and switches"
     when = "An AI provider fails and the application does not recover from it, or all fail"
     menu_rank = 2
-    params = Params
     example = Params(to="cerebras")
     job = JobNeeds(secrets=(JobSecret.AI_KEYS,))
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{"to": "auto"}] if environment.runtime and environment.runtime.ai else []
 
-    def ends_state(self, params: Mapping[str, Any], environment: "Environment") -> bool:  # noqa: ARG002
-        return params.get("to") == RESTORE
-
-    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
-        providers = environment.runtime.ai.order if environment.runtime and environment.runtime.ai else ()
-        return {"to": (AUTO, *providers, "off", RESTORE)}
+    def effect(self, params: Mapping[str, Any], environment: "Environment") -> RequestEffect:  # noqa: ARG002
+        return RequestEffect(ends_state=params.get("to") == RESTORE)
 
     def probes(self, ctx: Context[Params]) -> ProbeSet:
         _parse_params(ctx)

@@ -11,7 +11,7 @@ from ops.core.plan import PlanSection
 from ops.core.runtime_contract import AI_SWITCH
 from ops.core.verdict import SEEN
 from ops.engine.context import Context
-from ops.engine.runbook import IncidentUse, param
+from ops.engine.runbook import IncidentUse, RequestEffect, param
 from ops.engine.step import StepPlan
 from ops.switches import steps, values
 from ops.switches.ai_providers import list_tasks
@@ -33,15 +33,14 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
     section = "Limits and switches"
     when = "An incident is over, and its switches are still on"
     menu_rank = 9
-    params = Params
     example = Params()
     incident_use = IncidentUse(is_required=True, may_be_closed=True)
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
         return [{}] if environment.runtime and environment.runtime.switches else []
 
-    def ends_state(self, params: Mapping[str, Any], environment: "Environment") -> bool:  # noqa: ARG002
-        return True
+    def effect(self, params: Mapping[str, Any], environment: "Environment") -> RequestEffect:  # noqa: ARG002
+        return RequestEffect(ends_state=True)
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         incident, now = _require_incident(ctx), ctx.clock.now()

@@ -1,6 +1,6 @@
 """Set a feature switch without a deployment (procedure scenario 4)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from ops.core.owners import ask_first, describe_owners, find_owner
 from ops.core.runtime_contract import AI_SWITCH, MAINTENANCE_SWITCH
 from ops.core.verdict import SEEN
 from ops.engine.context import Context
-from ops.engine.runbook import param
+from ops.engine.runbook import RequestEffect, param
 from ops.engine.step import StepPlan
 from ops.switches import steps, values
 from ops.switches.steps import ACCEPT_LONGER, ACCEPT_OWNERS, SetSwitch, SwitchRunbook, SwitchWrite
@@ -21,9 +21,19 @@ from ops.switches.values import DesiredValue, SwitchState
 
 if TYPE_CHECKING:
     from ops.config import Environment
+    from ops.config.sections import SwitchConfig
 
 DEDICATED_RUNBOOKS = {AI_SWITCH: "ai-failover", MAINTENANCE_SWITCH: "maintenance"}
 """Switches with a runbook of their own."""
+
+
+def _list_switches(environment: "Environment") -> "Mapping[str, SwitchConfig]":
+    switches = environment.runtime.switches if environment.runtime else {}
+    return {name: each for name, each in switches.items() if name not in DEDICATED_RUNBOOKS}
+
+
+def _list_states(environment: "Environment") -> dict[str, None]:
+    return dict.fromkeys(state for each in _list_switches(environment).values() for state in each.states)
 
 
 class Feature(SwitchRunbook["Feature.Params"]):
@@ -31,8 +41,8 @@ class Feature(SwitchRunbook["Feature.Params"]):
 
     @dataclass(frozen=True)
     class Params:
-        name: str = param("Switch in ops.yml")
-        state: str = param("New state: on, off, or another state of the switch in ops.yml")
+        name: str = param("Switch in ops.yml", choices=_list_switches)
+        state: str = param("New state: on, off, or another state of the switch in ops.yml", choices=_list_states)
         until: str = param("End, such as 2h or 2026-11-24T05:00Z (default: `longest` in ops.yml)", default="")
         accept_owners: tuple[str, ...] = param(ACCEPT_OWNERS, default=())
         accept_longer: bool = param(ACCEPT_LONGER, default=False)
@@ -42,25 +52,15 @@ class Feature(SwitchRunbook["Feature.Params"]):
     section = "Limits and switches"
     when = "A feature causes errors, and the application has a switch for it"
     menu_rank = 2
-    params = Params
     example = Params(name="session-do", state="off")
 
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:  # noqa: ARG002
-        switches = environment.runtime.switches if environment.runtime else {}
-        return [
-            {"name": name, "state": each.states[1]} for name, each in switches.items() if name not in DEDICATED_RUNBOOKS
-        ]
+        return [{"name": name, "state": each.states[1]} for name, each in _list_switches(environment).items()]
 
-    def ends_state(self, params: Mapping[str, Any], environment: "Environment") -> bool:
+    def effect(self, params: Mapping[str, Any], environment: "Environment") -> RequestEffect:
         switches = environment.runtime.switches if environment.runtime else {}
         rules = switches.get(str(params.get("name")))
-        return rules is not None and params.get("state") == rules.normal
-
-    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
-        switches = environment.runtime.switches if environment.runtime else {}
-        offered = {name: each for name, each in switches.items() if name not in DEDICATED_RUNBOOKS}
-        states = dict.fromkeys(state for each in offered.values() for state in each.states)
-        return {"name": tuple(offered), "state": tuple(states)}
+        return RequestEffect(ends_state=rules is not None and params.get("state") == rules.normal)
 
     def probes(self, ctx: Context[Params]) -> ProbeSet:
         _parse_params(ctx)

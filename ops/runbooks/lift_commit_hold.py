@@ -18,7 +18,7 @@ from ops.core.plan import PlanSection, RunOutcome
 from ops.core.standing_rollback import LIFTED, HoldLift
 from ops.core.threads import run_parallel
 from ops.engine.context import Context
-from ops.engine.runbook import IncidentUse, Runbook, TokenPermissions, WatchedState, param
+from ops.engine.runbook import IncidentUse, RequestEffect, Runbook, TokenPermissions, WatchedState, param
 from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step, StepPlan
 from ops.workers.commit_holds import CommitHold, read_commit_holds
 
@@ -45,7 +45,6 @@ class LiftCommitHold(Runbook["LiftCommitHold.Params"]):
     when = "`hold check` refuses a commit that was rolled back, and it is good now"
     menu_rank = 8
     kinds = ("worker",)
-    params = Params
     example = Params()
     incident_use = IncidentUse(is_required=True, may_be_closed=True)
     writes = (("POST", "/repos/*/*/issues/*/labels"), ("DELETE", "/repos/*/*/issues/*/labels/*"))
@@ -62,9 +61,9 @@ class LiftCommitHold(Runbook["LiftCommitHold.Params"]):
         """Return all services whose holds one incident may have."""
         return [each.name for each in _checked_services(environment)]
 
-    def watched_state(self, params: Params) -> WatchedState:  # noqa: ARG002
-        """Return NOTHING: the services are unchanged."""
-        return WatchedState.NOTHING
+    def effect(self, params: "Mapping[str, Any]", environment: "Environment") -> RequestEffect:  # noqa: ARG002
+        """Return that nothing is watched: the services are unchanged."""
+        return RequestEffect(WatchedState.NOTHING)
 
     def probes(self, ctx: Context[Params]) -> ProbeSet:
         """Probe the services for the record only: no probe sees a hold."""

@@ -1,6 +1,6 @@
 """Lift the hold of a migration, so that deployments may apply it again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from ops.core.plan import PlanSection, RunOutcome
 from ops.database.holds import Hold, lift_holds, read_holds
 from ops.database.runbook_base import DatabaseRunbook
 from ops.engine.context import Context
-from ops.engine.runbook import TokenPermissions, WatchedState, param
+from ops.engine.runbook import RequestEffect, TokenPermissions, WatchedState, param
 from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class LiftHold(DatabaseRunbook["LiftHold.Params"]):
 
     @dataclass(frozen=True)
     class Params:
-        database: str = param("Database in ops.yml")
+        database: str = param("Database in ops.yml", choices=lambda environment: environment.databases)
         name: str = param("File name of the held migration")
         reason: str = param("Reason, shown in the timeline", default="")
 
@@ -31,7 +31,6 @@ class LiftHold(DatabaseRunbook["LiftHold.Params"]):
     when = "`hold migrate` refuses a migration that was taken back, and it is good now"
     menu_rank = 8
     label_use = None
-    params = Params
     example = Params(database="fortunet", name="0002_compact_charts.sql")
     writes = (("POST", "/accounts/*/d1/database/*/query"),)
     permissions = TokenPermissions(cloudflare=("D1 Write",))
@@ -39,9 +38,9 @@ class LiftHold(DatabaseRunbook["LiftHold.Params"]):
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         return [{"database": name, "name": "FILE"} for name in environment.databases_of(service)]
 
-    def watched_state(self, params: Params) -> WatchedState:  # noqa: ARG002
-        """Return NOTHING: the services are unchanged."""
-        return WatchedState.NOTHING
+    def effect(self, params: Mapping[str, Any], environment: "Environment") -> RequestEffect:  # noqa: ARG002
+        """Return that nothing is watched: the services are unchanged."""
+        return RequestEffect(WatchedState.NOTHING)
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         database = ctx.environment.database(ctx.params.database)

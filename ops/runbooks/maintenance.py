@@ -4,7 +4,7 @@ Routes are repointed to the Worker ops-maintenance (`ops/maintenance/plan_by_rou
 ops.yml the application does it itself (`ops/maintenance/plan_by_switch.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,16 @@ from ops.config.probes import ProbeSet
 from ops.core.clock import parse_deadline
 from ops.core.errors import ConfigError
 from ops.engine.context import Context
-from ops.engine.runbook import Runbook, TimedEnd, TokenPermissions, WatchedState, param, require_service
+from ops.engine.runbook import (
+    JobNeeds,
+    RequestEffect,
+    Runbook,
+    TimedEnd,
+    TokenPermissions,
+    WatchedState,
+    param,
+    require_service,
+)
 from ops.engine.step import StepPlan
 from ops.maintenance import former_configuration, plan_by_routes, plan_by_switch
 from ops.maintenance.plan_by_routes import DEFAULT_MESSAGE, MaintenanceSnapshot
@@ -43,7 +52,9 @@ class Maintenance(Runbook["Maintenance.Params"]):
 
     @dataclass(frozen=True)
     class Params:
-        state: str = param("Turn maintenance on, or off to restore the previous routes")
+        state: str = param(
+            "Turn maintenance on, or off to restore the previous routes", choices=lambda _: ("on", "off")
+        )
         service: str = param("Service in ops.yml")
         path: str = param("Path prefix, such as /api/ai (default: the whole service)", default="")
         message: str = param("Message to users, at most 300 characters (default: a general notice)", default="")
@@ -59,9 +70,8 @@ class Maintenance(Runbook["Maintenance.Params"]):
     when = "An endpoint or the whole API must be offline now, for example after a leak"
     menu_rank = 4
     kinds = ("worker", "pages")
-    timed_end = TimedEnd("maintenance due", _find_end)
+    job = JobNeeds(timed_end=TimedEnd("maintenance due", _find_end))
     github_environment = "security"  # a token that may change routes
-    params = Params
     example = Params(state="on", service="api")
     writes = PATTERNS
     permissions = TokenPermissions(
@@ -72,16 +82,14 @@ class Maintenance(Runbook["Maintenance.Params"]):
         is_offered = environment.services[service].offers_maintenance
         return [{"state": state} for state in ("on", "off")] if is_offered else []
 
-    def watched_state(self, params: Params) -> WatchedState:
-        if params.state == "on":
-            return WatchedState.CLOSED
-        return WatchedState.HEALTHY if params.state == "off" else WatchedState.NOTHING
-
-    def ends_state(self, params: Mapping[str, Any], environment: "Environment") -> bool:  # noqa: ARG002  the same everywhere
-        return params.get("state") == "off"
-
-    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:  # noqa: ARG002  the same everywhere
-        return {"state": ("on", "off")}
+    def effect(self, params: Mapping[str, Any], environment: "Environment") -> RequestEffect:  # noqa: ARG002  the same everywhere
+        match params.get("state"):
+            case "on":
+                return RequestEffect(WatchedState.CLOSED)
+            case "off":
+                return RequestEffect(WatchedState.HEALTHY, ends_state=True)
+            case _:
+                return RequestEffect(WatchedState.NOTHING)
 
     def probes(self, ctx: Context[Params]) -> ProbeSet:
         service, request = require_service(ctx, *self.kinds), _parse_request(ctx)

@@ -51,7 +51,6 @@ class ProposeLimits(Runbook["ProposeLimits.Params"]):
     menu_rank = 3
     kinds = ("runtime",)
     github_environment = ""
-    params = Params
     example = Params(only=("calc",))
     writes = (
         ("POST", "/repos/*/*/git/refs"),

@@ -42,7 +42,6 @@ class RedeployPages(Runbook["RedeployPages.Params"]):
     menu_rank = 2
     kinds = ("pages",)
     label_use = LabelUse(only={"commit": PREVIOUS})  # a commit is never taken from an issue
-    params = Params
     example = Params(service="frontend")
     writes = (
         ("POST", "/accounts/*/pages/projects/*/deployments"),

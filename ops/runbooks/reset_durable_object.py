@@ -43,7 +43,6 @@ class ResetDurableObject(Runbook["ResetDurableObject.Params"]):
     when = "A Durable Object is stuck: requests to it time out"
     menu_rank = 3
     kinds = ("worker",)
-    params = Params
     example = Params(service="api")
     writes = (
         ("POST", "/accounts/*/workers/scripts/*/versions"),

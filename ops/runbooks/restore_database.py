@@ -66,7 +66,7 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params"]):
 
     @dataclass(frozen=True)
     class Params:
-        database: str = param("Database in ops.yml")
+        database: str = param("Database in ops.yml", choices=lambda environment: environment.databases)
         to: str = param("Point: -15m, UTC time, bookmark, before-migration:NAME or before-last-migration")
         one_person: bool = param(
             "Restore without a second person; the incident says so", default=False, laptop_only=True
@@ -80,11 +80,12 @@ class RestoreDatabase(DatabaseRunbook["RestoreDatabase.Params"]):
     name = "restore-database"
     when = "A migration or a bug damaged the data in D1"
     menu_rank = 6
-    needs_approval = True
-    incident_use = IncidentUse(records_wait=15.0)  # without the records, `before-last-migration` is refused
+    incident_use = IncidentUse(
+        needs_approval=True,
+        records_wait=15.0,  # without the records, `before-last-migration` is refused
+    )
     label_use = LabelUse(only={"to": BEFORE_LAST_MIGRATION})
     job = JobNeeds(reads_source=True)
-    params = Params
     example = Params(database="fortunet", to="-15m", one_person=True)
     writes = (
         ("POST", "/accounts/*/d1/database/*/time_travel/restore"),

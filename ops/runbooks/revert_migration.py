@@ -1,6 +1,6 @@
 """Take back one migration of a D1 database with its hand-written down file."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +21,7 @@ from ops.database.revert import LAST, MigrationRevert, RevertRejectedError, chec
 from ops.database.runbook_base import DatabaseRunbook
 from ops.database.time_travel import BEFORE_MIGRATION
 from ops.engine.context import Context
-from ops.engine.runbook import JobNeeds, LabelUse, TokenPermissions, param
+from ops.engine.runbook import IncidentUse, JobNeeds, LabelUse, TokenPermissions, param
 from ops.engine.step import ChangeState, ObservedState, Step, StepPlan
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ class RevertMigration(DatabaseRunbook["RevertMigration.Params"]):
 
     @dataclass(frozen=True)
     class Params:
-        database: str = param("Database in ops.yml")
+        database: str = param(
+            "Database in ops.yml",
+            choices=lambda environment: (name for name, each in environment.databases.items() if each.migrations),
+        )
         name: str = param("File name of the migration, or last")
         one_person: bool = param(
             "Revert without a second person; the incident says so", default=False, laptop_only=True
@@ -54,10 +57,9 @@ class RevertMigration(DatabaseRunbook["RevertMigration.Params"]):
     name = "revert-migration"
     when = "A migration broke the application, and the data written since must stay"
     menu_rank = 6
-    needs_approval = True
+    incident_use = IncidentUse(needs_approval=True)
     label_use = LabelUse(only={"name": LAST})
     job = JobNeeds(reads_source=True)
-    params = Params
     example = Params(database="fortunet", name=LAST, one_person=True)
     writes = (("POST", "/accounts/*/d1/database/*/query"),)
     permissions = TokenPermissions(cloudflare=("D1 Write", "Workers Scripts Read"))
@@ -65,9 +67,6 @@ class RevertMigration(DatabaseRunbook["RevertMigration.Params"]):
     def fits(self, environment: "Environment", service: str) -> list[dict[str, Any]]:
         databases = environment.databases_of(service).items()
         return [{"database": name, "name": LAST} for name, each in databases if each.migrations]
-
-    def parameter_choices(self, environment: "Environment") -> Mapping[str, Sequence[str]]:
-        return {"database": tuple(name for name, each in environment.databases.items() if each.migrations)}
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         return _build_plan(ctx, ctx.environment.database(ctx.params.database))

@@ -42,7 +42,6 @@ class RollbackPages(Rollback["RollbackPages.Params", PagesSnapshot]):
     when = "A new deployment of a Pages site breaks the UI or its assets, or its build fails"
     menu_rank = 1
     kinds = ("pages",)
-    params = Params
     example = Params(service="frontend")
     writes = (("POST", "/accounts/*/pages/projects/*/deployments/*/rollback"),)
     permissions = TokenPermissions(cloudflare=("Pages Write",))

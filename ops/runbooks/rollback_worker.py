@@ -20,7 +20,7 @@ from ops.core.errors import Reason, Refused
 from ops.core.next_step import SuggestedCommand
 from ops.core.timeline import EventKind
 from ops.engine.context import Context
-from ops.engine.runbook import Rollback, TokenPermissions, param, require_service
+from ops.engine.runbook import JobNeeds, Rollback, TokenPermissions, param, require_service
 from ops.engine.step import Rehearsal, StepPlan
 from ops.workers import plan_text, refusals, rehearsal, reupload, rollback_target, schema_age, secret_values
 from ops.workers.deploy import DeploySplit
@@ -31,6 +31,12 @@ from ops.workers.schema_age import AppliedMigrations
 
 if TYPE_CHECKING:
     from ops.config import Service
+
+
+def _choose_next_step(params: "RollbackWorker.Params", deployment: str) -> "RollbackWorker.Params | None":
+    """Return the parameters without what a person accepted for one version; None after a named target."""
+    kept = RollbackWorker.Params(params.service, current_secrets=params.current_secrets)
+    return None if params.to or params.to_commit else replace(kept, relapsed=deployment, reason=AUTOMATIC_STEP)
 
 
 class RollbackWorker(Rollback["RollbackWorker.Params", WorkerSituation]):
@@ -64,7 +70,7 @@ class RollbackWorker(Rollback["RollbackWorker.Params", WorkerSituation]):
     when = "A new version of a Worker causes errors, is slow, or breaks the API"
     menu_rank = 1
     kinds = ("worker",)
-    params = Params
+    job = JobNeeds(after_relapse=_choose_next_step)
     example = Params(service="api")
     writes = (
         ("POST", "/accounts/*/workers/scripts/*/deployments"),
@@ -129,11 +135,6 @@ class RollbackWorker(Rollback["RollbackWorker.Params", WorkerSituation]):
         if not ctx.params.current_secrets:
             _check_rotated_secrets(ctx, history, choice, split)
         return _build_plan(ctx, service, history, choice, split, ages=ages, by_rule=to is None, latest=latest)
-
-    def after_relapse(self, params: Params, deployment: str) -> Params | None:
-        """Return the parameters without what a person accepted for one version; None after a named target."""
-        kept = RollbackWorker.Params(params.service, current_secrets=params.current_secrets)
-        return None if params.to or params.to_commit else replace(kept, relapsed=deployment, reason=AUTOMATIC_STEP)
 
 
 def _decide(

@@ -70,7 +70,6 @@ class RotateSecrets(Runbook["RotateSecrets.Params"]):
     when = "A key or another secret leaked"
     kinds = ("worker",)
     github_environment = "security"  # holds the new and the previous values
-    params = Params
     example = Params(service="api", only=("GROQ_API_KEY",))
     writes = (
         ("PATCH", "/accounts/*/workers/scripts/*/secrets-bulk"),

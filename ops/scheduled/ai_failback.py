@@ -62,9 +62,12 @@ class AiFailback(AiFailover):
     section = ""
     when = "No incident: a schedule starts it"
     label_use = None
-    due_runs = DueRuns(_find_due_runs, lambda environment: bool(environment.runtime and environment.runtime.ai))
-    schedule = Schedule("ai-failback", minute=3, pauses=True)
-    params = FailbackParams
+    schedule = Schedule(
+        "ai-failback",
+        minute=3,
+        pauses=True,
+        due=DueRuns(_find_due_runs, lambda environment: bool(environment.runtime and environment.runtime.ai)),
+    )
     example = FailbackParams(to=RESTORE)
 
     def plan_switch(self, ctx: Context[Any], current: SwitchState, desired: DesiredValue) -> SwitchWrite | None:

@@ -140,7 +140,6 @@ class ApplyLimits(Runbook["ApplyLimits.Params"]):
     github_environment = "limits"
     publications = Publications(_publish_result, _publish_early_end)
     incident_use = IncidentUse(is_routine=True)
-    params = Params
     example = Params()
     writes = (("PUT", "/accounts/*/storage/kv/namespaces/*/values/*"),)
     permissions = TokenPermissions(

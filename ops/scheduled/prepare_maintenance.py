@@ -41,7 +41,6 @@ class PrepareMaintenance(Runbook["PrepareMaintenance.Params"]):
     kinds = ("worker",)
     label_use = None
     incident_use = IncidentUse(is_routine=True)
-    params = Params
     example = Params()
     writes = (
         ("PUT", "/accounts/*/workers/scripts/*"),

@@ -29,7 +29,6 @@ class PrepareSwitches(SwitchRunbook["PrepareSwitches.Params"]):
     when = "No incident: run it once, on a quiet day"
     label_use = None
     incident_use = IncidentUse(is_routine=True)
-    params = Params
     example = Params()
 
     def plan(self, ctx: Context[Params]) -> StepPlan:

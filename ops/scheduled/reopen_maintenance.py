@@ -56,8 +56,7 @@ class ReopenMaintenance(Maintenance):
     section = ""
     when = "No incident: a schedule starts it"
     label_use = None
-    due_runs = DueRuns(_find_due_runs)
-    schedule = Schedule("reopen-maintenance", minute=7)
+    schedule = Schedule("reopen-maintenance", minute=7, due=DueRuns(_find_due_runs))
     example = Maintenance.Params(state="off", service="api")
 
     def opening_methods(

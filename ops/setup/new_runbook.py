@@ -12,7 +12,6 @@ RUNBOOK = '''"""Turn off the workers.dev address of a Worker."""
 from dataclasses import dataclass
 
 from ops.cloudflare.types.zones import WorkersDevSubdomain
-from ops.config.probes import ProbeSet
 from ops.core.errors import Reason
 from ops.engine.context import Context
 from ops.engine.runbook import Runbook, TokenPermissions, param, require_service
@@ -32,14 +31,9 @@ class CLASS(Runbook["CLASS.Params"]):
     name = "NAME"
     when = "Requests reach a Worker by its workers.dev address, past the rules of its zone"
     kinds = ("worker",)
-    params = Params
     example = Params(service="api")
     writes = (("POST", "/accounts/*/workers/scripts/*/subdomain"),)
     permissions = TokenPermissions(cloudflare=("Workers Scripts Write",))
-
-    def probes(self, ctx: Context[Params]) -> ProbeSet:
-        service = require_service(ctx, *self.kinds)
-        return ProbeSet(service.url, service.probes, service.verify)
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
         worker = require_service(ctx, *self.kinds).worker

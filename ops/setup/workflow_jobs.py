@@ -147,11 +147,11 @@ def _acting_job(
         _locks(probes, runbooks),
         expressions(config, github_environment, reads),
         environment.approval_environment if github_environment in environment.approval else "",
-        any(runbook.needs_approval for runbook in runbooks),
+        any(runbook.incident_use.needs_approval for runbook in runbooks),
         _end_job(config, github_environment, environment, runbooks),
         runbooks[0].name if len(runbooks) == 1 else "",
         _sources(environment) if any(runbook.job.reads_source for runbook in runbooks) else (),
-        any(_closes(runbook) for runbook in runbooks),
+        any(_closes(runbook, environment) for runbook in runbooks),
         _automatic(config, runbooks),
         _sites(environment, runbooks),
     )
@@ -161,21 +161,21 @@ def _end_job(
     config: "Config", github_environment: str, environment: "Environment", runbooks: Sequence[AnyRunbook]
 ) -> ActingJob | None:
     """Return the job that ends a temporary state of the runbooks; None if they make none, or end one themselves."""
-    ends = (each.timed_end.command for each in runbooks if each.timed_end and each.timed_end.command != each.name)
+    ends = (end.command for each in runbooks if (end := each.job.timed_end) and end.command != each.name)
     if not (command := next(ends, "")):
         return None
     return _acting_job(config, github_environment, environment, [registry.load_runbook(command)])
 
 
-def _closes(runbook: AnyRunbook) -> bool:
-    return runbook.watched_state(runbook.example) == WatchedState.CLOSED
+def _closes(runbook: AnyRunbook, environment: "Environment") -> bool:
+    return runbook.effect(vars(runbook.example), environment).watched == WatchedState.CLOSED
 
 
 def _automatic(config: "Config", runbooks: Sequence[AnyRunbook]) -> list[str]:
     """Return the runbooks with an automatic step, if ops.yml asks for it."""
     if config.watch is None or config.watch.on_relapse != "next":
         return []
-    return [each.name for each in runbooks if each.after_relapse(each.example, "") is not None]
+    return [each.name for each in runbooks if each.job.after_relapse]
 
 
 def _sources(environment: "Environment") -> tuple[str, ...]:
@@ -252,8 +252,9 @@ def menu_secrets(config: "Config") -> dict[str, str]:
 
 def watch_webhooks(config: "Config") -> dict[str, str]:
     """Return the webhooks by which the watch of a closed service reports an opening; none if no runbook closes one."""
-    closing = (each for each in registry.button_runbooks().values() if _closes(each))
-    is_used = config.watch is not None and any(fitting_environments(config, each) for each in closing)
+    runbooks = registry.button_runbooks().values()
+    closes = any(_closes(each, place) for each in runbooks for place in fitting_environments(config, each))
+    is_used = config.watch is not None and closes
     return expressions(config, "report", config.notify.webhooks.values()) if is_used else {}
 
 

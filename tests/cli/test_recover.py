@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from ops.app.configuration import read_config
 from ops.app.registry import load_runbook
 from ops.core.run_record import read_record
 from ops.engine.runbook import WatchedState
 from ops.github.actions import RUN_OUTPUTS
-from tests.conftest import Incident, Outcome, Releases, World
+from tests.conftest import REFERENCE, Incident, Outcome, Releases, World
 from tests.gate.support import parse_outputs
 from tests.support.commands import COMMENT, LIST
 
@@ -118,10 +119,10 @@ def test_output_names_the_service_to_watch(
 @pytest.mark.slow
 @pytest.mark.parametrize(("state", "is_watched"), [("on", False), ("off", True)])
 def test_closed_service_is_not_watched(state: str, is_watched: bool) -> None:
-    maintenance = load_runbook("maintenance")
+    place = read_config(REFERENCE / "ops.yml", labels=None)[0].environment("production")
 
-    found = maintenance.watched_state(maintenance.params(state=state, service="api"))
-    assert (found == WatchedState.HEALTHY) == is_watched
+    effect = load_runbook("maintenance").effect({"state": state, "service": "api"}, place)
+    assert (effect.watched == WatchedState.HEALTHY) == is_watched
 
 
 NO_PASS: dict[str, tuple[tuple[str, ...], str, str]] = {

@@ -3,14 +3,14 @@
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ops.app.configuration import read_config
 from ops.app.registry import DIRECT, DIRECT_RUNBOOK, load_runbook
-from ops.engine.runbook import Runbook, job_parameters
+from ops.engine.runbook import Runbook, job_parameters, parameter_choices, params_type
 from ops.switches.steps import SwitchRunbook
 from tests.conftest import REFERENCE, Outcome
 from tests.gate.support import Job
@@ -23,15 +23,14 @@ PLACE = CONFIG.environment("production")
 def offered_params(runbook: Runbook[Any]) -> Iterator[Any]:
     """Yield the parameters of each scenario, and each combination of values that the button offers."""
     yield from (case.params for case in cases(runbook.name))
-    names = {each.name for each in fields(runbook.params)}
-    choices = {name: values for name, values in runbook.parameter_choices(PLACE).items() if name in names}
+    choices = parameter_choices(params_type(runbook), PLACE)
     for values in itertools.product(*choices.values()):
         yield replace(runbook.example, **dict(zip(choices, values, strict=True)))
 
 
 def press(job: Job, runbook: Runbook[Any], params: Any, *, file: str = "", **more: str) -> Outcome:
     """Press the button of the runbook with these parameters."""
-    known = {each.name for each in job_parameters(runbook.params)}
+    known = {each.name for each in job_parameters(params_type(runbook))}
     given = {name: value for name, value in vars(params).items() if name in known and value not in ("", (), False)}
     inputs = {name: ",".join(value) if isinstance(value, tuple) else str(value) for name, value in given.items()}
     inputs |= {"environment": "production", "incident": str(job.incident), **more}
@@ -65,7 +64,7 @@ def test_request_passes_a_stop_only_if_it_ends_a_state(stopped: Job, name: str) 
         else:
             assert press(stopped, runbook, params, dry_run="true").code == 0
 
-    has_end = runbook.timed_end is not None or isinstance(runbook, SwitchRunbook)
+    has_end = runbook.job.timed_end is not None or isinstance(runbook, SwitchRunbook)
     assert bool(passed) == has_end
     assert len(passed) < len(requests) or runbook.incident_use.is_required
     where = ("--environment", "production", "--incident", str(stopped.incident), "--config", str(stopped.world.config))
@@ -82,7 +81,7 @@ def test_each_label_is_judged_as_its_button(stopped: Job) -> None:
         runbook = load_runbook(label.runbook)
         stopped.gate(stopped.label("alice", name))
         by_label = stopped.outputs["reason"]
-        press(stopped, runbook, runbook.params(**label.params))
+        press(stopped, runbook, params_type(runbook)(**label.params))
         answers[name] = (by_label, stopped.outputs["reason"])
 
     assert {name for name, (by_label, by_button) in answers.items() if by_label != by_button} == set()

@@ -15,7 +15,7 @@ from ops.app.scope import fitting_environments
 from ops.config import Config, durable_object_token_names
 from ops.config.checks import DEFAULT_TOKEN
 from ops.core.names import HOLD_LIFT
-from ops.engine.runbook import JobSecret, job_parameters
+from ops.engine.runbook import JobSecret, job_parameters, params_type
 from ops.setup import github_environments
 from ops.setup.labels import desired_labels
 from tests.conftest import REFERENCE
@@ -140,7 +140,7 @@ def test_workflow_files_do_not_name_reference_application(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("runbook", RUNBOOKS)
 def test_button_inputs_match_runbook_parameters(runbook: str) -> None:
-    params = {field.name: field for field in job_parameters(discover_runbooks()[runbook].params)}
+    params = {field.name: field for field in job_parameters(params_type(discover_runbooks()[runbook]))}
 
     assert set(inputs(runbook)) == {*params, *OF_EVERY_RUNBOOK}
     assert {key: inputs(runbook)[key]["description"] for key in params} == {
@@ -148,7 +148,7 @@ def test_button_inputs_match_runbook_parameters(runbook: str) -> None:
     }
     required = {key for key, field in params.items() if field.default is dataclasses.MISSING}
     made = discover_runbooks()[runbook]
-    incident = {"incident"} if made.incident_use.is_required or made.needs_approval else set()
+    incident = {"incident"} if made.incident_use.is_required or made.incident_use.needs_approval else set()
     assert {key for key, each in inputs(runbook).items() if each.get("required")} == required | {
         "environment"
     } | incident

@@ -17,6 +17,7 @@ from ops.core.run import EndedRun
 from ops.core.timeline import EventKind, RunEvent
 from ops.database.guard_result import GuardResult
 from ops.engine.engine import RunOptions
+from ops.engine.runbook import params_type
 from ops.engine.signals import SignalHandler
 from sandbox import Sandbox
 from sandbox.faults import Fault, Faults
@@ -77,7 +78,7 @@ class RequestedRun:
         options = RunOptions(dry_run=dry_run, confirm=lambda _: False, show_plan=lambda _: None, probe_wait=30.0)
         request = app.RunRequest(
             runbook=runbook,
-            params=runbook.params(**self.params),
+            params=params_type(runbook)(**self.params),
             environment=self.environment,
             config=world.config,
             incident=self.incident,

@@ -15,6 +15,7 @@ from ops.app.scope import Place
 from ops.core.errors import Decision
 from ops.core.redaction import Redactor
 from ops.core.run_record import read_record
+from ops.engine.runbook import params_type
 from ops.watch.start import WatchPlace, watch_services
 from tests.conftest import ACCOUNT, Incident, Outcome, World, job_environ
 from tests.gate.support import parse_outputs
@@ -168,7 +169,7 @@ def test_each_service_that_a_run_changed_is_watched(
 ) -> None:
     world.config.write_text(TWO)
     found = load_runbook(runbook)
-    request: Any = SimpleNamespace(runbook=found, params=found.params(**params), environment="live")
+    request: Any = SimpleNamespace(runbook=found, params=params_type(found)(**params), environment="live")
     result: Any = SimpleNamespace(wrote=True, decision=Decision.STILL_UNHEALTHY)
 
     assert watched_services(request, result, load_config(world.config, {}, Redactor())) == changed
