@@ -1,22 +1,169 @@
-"""Group commands with those of runbooks, imported on demand; the group `ops limits`."""
+"""Groups of commands that runbooks make, and those that find due runs and start them.
+
+Due runs run one after the other. A failed run does not hold up the others.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ops.app.registry import RunbookFile, find_runbook_file
-from ops.cli.help import ExampleGroup, HelpLine, first_line, section_of_command
-from ops.cli.options import CONFIG, complete_environment
+from ops.cli.help import EXAMPLE_ENVIRONMENT, ExampleCommand, ExampleGroup, HelpLine, first_line, section_of_command
+from ops.cli.options import CONFIG, CONFIG_OPTION, YES_HELP, UtcTime, complete_environment
 from ops.cli.output import annotate, echo
-from ops.cli.runbook_command import runbook_command
-from ops.cli.schedule import due_command
+from ops.cli.runbook_command import run, runbook_command
+from ops.core.due_notice import DueNotice
+from ops.core.errors import EXIT_CODES, Decision, Interrupted, OpsError, most_urgent_exit_code
 from ops.core.redaction import Redactor
+from ops.engine.runbook import DueRuns, Runbook
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from ops.config import Config, Environment
+
+INTERRUPTED = EXIT_CODES[Decision.INTERRUPTED]
+
+
+def due_command(runbook: Runbook[Any], due: DueRuns) -> click.Command:
+    """Return the command of a runbook that finds `due` runs: one call may start several runs, or none."""
+
+    @click.pass_obj
+    def command(
+        redactor: Redactor,
+        /,
+        environment: str,
+        requested_by: str | None,
+        latest: datetime | None,
+        config: Path,
+        **given: bool,
+    ) -> int:
+        from ops.app.configuration import load_config, program_name
+        from ops.core.responders import RequestScope
+        from ops.engine.timed_end import refuse_late_start
+        from ops.gate.attempts import refuse_requester
+
+        configuration = load_config(config, os.environ, redactor)
+        chosen = f" --environment {environment}" if environment else ""
+        same = f"{program_name(os.environ)} {runbook.name}{chosen}"
+        refuse_late_start(os.environ, latest, same)
+        if requested_by is not None:
+            hint = f"Somebody else has to run: {same}"
+            refuse_requester(os.environ, redactor, requested_by, hint, RequestScope(environment))
+        scheduled = ScheduledRuns(redactor, config=config, **given)
+        if environment:
+            places = [configuration.environment(environment)]
+        else:
+            watched = [each for each in configuration.environments.values() if due.may_exist(each)]
+            places = [each for each in watched if _has_token(runbook.name, each)]
+        codes = scheduled.run_all(
+            partial(scheduled.start_due_runs, runbook, due, configuration, place) for place in places
+        )
+        if not codes:
+            scheduled.note("nothing is due")
+        return most_urgent_exit_code(codes)
+
+    return ExampleCommand(
+        runbook.name,
+        params=_due_options(),
+        callback=command,
+        help=runbook.__doc__,
+        epilog=f"ops {runbook.name} --environment {EXAMPLE_ENVIRONMENT} --dry-run",
+    )
+
+
+def _due_options() -> list[click.Parameter]:
+    return [
+        click.Option(
+            ["--environment"],
+            default="",
+            shell_complete=complete_environment,
+            help="Environment in ops.yml (default: all with a token here)",
+        ),
+        click.Option(["--requested-by"], metavar="LOGIN", help="Refuse if this person may not start a recovery"),
+        click.Option(["--latest"], type=UtcTime(), help="Refuse after this moment, in UTC"),
+        click.Option(["--dry-run"], is_flag=True, help="Read and show the plans; change nothing"),
+        click.Option(["--yes"], is_flag=True, help=YES_HELP),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON result per run on stdout"),
+        click.Option(["--config"], **CONFIG_OPTION),
+    ]
+
+
+def _has_token(command: str, environment: "Environment") -> bool:
+    """Return whether the environment's token is set; print a warning if not."""
+    if os.environ.get(environment.token):
+        return True
+    text = f"{environment.name} is passed over: {environment.token} is not set"
+    echo(f"warning: {text}", err=True)
+    annotate("warning", command, text)
+    return False
+
+
+@dataclass(frozen=True)
+class ScheduledRuns:
+    redactor: Redactor
+    dry_run: bool
+    yes: bool
+    as_json: bool
+    config: Path
+
+    def run(self, runbook: Runbook[Any], params: Any, environment: str, incident: int | None) -> int:
+        """Run the runbook, with its events on the incident, and return the exit code. Raises ConfigError."""
+        from ops.app.run import RunRequest
+
+        request = RunRequest(
+            runbook=runbook, params=params, environment=environment, config=self.config, incident=incident
+        )
+        return run(request, self.redactor, dry_run=self.dry_run, yes=self.yes, as_json=self.as_json)
+
+    def start_due_runs(
+        self, runbook: Runbook[Any], due: DueRuns, config: "Config", environment: "Environment"
+    ) -> Iterator[int]:
+        """Start each due run of an environment, publish its notices, and yield their exit codes. Raises OpsError."""
+        for due_run in due.find(config, environment, os.environ, self.redactor):
+            if isinstance(due_run, str):
+                self.note(due_run)
+            elif isinstance(due_run, DueNotice):
+                self.note(due_run.text)
+                if due_run.publish and self.yes and not self.dry_run:
+                    self.note(due_run.publish())
+                yield due_run.exit_code
+            else:
+                yield self.run(runbook, due_run.params, environment.name, due_run.incident)
+
+    def note(self, text: str) -> None:
+        """Print a line about due runs; with --json on stderr, because stdout holds only results."""
+        echo(text, err=self.as_json)
+
+    def run_all(self, groups: Iterable[Callable[[], Iterator[int]]]) -> list[int]:
+        """Run all groups and return the exit codes.
+
+        A group ends at its first error, and an interruption ends all. After the last group, the first OpsError is
+        raised and the others are printed.
+        """
+        codes, failed = list[int](), list[OpsError]()
+        for group in groups:
+            try:
+                for code in group():
+                    codes.append(code)
+                    if code == INTERRUPTED:
+                        return codes
+            except Interrupted as error:
+                echo(f"error: {error.message}", err=True)
+                return [*codes, INTERRUPTED]
+            except OpsError as error:
+                failed.append(error)
+        for other in failed[1:]:
+            echo(f"error: {other.message}", err=True)
+        if failed:
+            raise failed[0]
+        return codes
 
 
 class RunbookGroup(ExampleGroup):

@@ -20,8 +20,7 @@ from ops.core.verdict import PageContent, WantedContent
 from ops.engine.context import CloudflareApi, Context, WebPort
 from ops.engine.runbook import RollbackReach
 from ops.pages import live_deployment, target_choice
-from ops.pages.live_deployment import PROPAGATION, AcceptedRollback, LiveDeployment
-from ops.pages.observed_content import ObservedPages, SiteObservation
+from ops.pages.live_deployment import PROPAGATION, AcceptedRollback, LiveDeployment, ObservedPages, SiteObservation
 from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
 from ops.pages.target_choice import TargetFacts
 from ops.workers.rollback_target import find_deployment

@@ -12,9 +12,8 @@ from ops.core.timeline import EventKind
 from ops.core.verdict import WantedContent
 from ops.engine.context import Context
 from ops.engine.step import ChangeState, ObservedState, ReadBackWords, Step
-from ops.pages import live_deployment, observed_content, snapshot
-from ops.pages.live_deployment import PROPAGATION
-from ops.pages.observed_content import ObservedPages, SiteObservation
+from ops.pages import live_deployment, snapshot
+from ops.pages.live_deployment import PROPAGATION, ObservedPages, SiteObservation
 from ops.pages.plan_text import UNFINISHED_STATUSES, describe_deployment, short_deployment_id
 
 if TYPE_CHECKING:
@@ -76,8 +75,8 @@ class RollBackSite(SiteStep):
     def _observe(
         self, previous: PagesDeployment, canonical: str, newer: tuple[str, ...], site: ObservedPages
     ) -> ObservedState:
-        if observed_content.site_digest(site) is None:
-            text = f"the site could not be read: {observed_content.first_read_failure(site)}"
+        if live_deployment.site_digest(site) is None:
+            text = f"the site could not be read: {live_deployment.first_read_failure(site)}"
             return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=True)
         chosen, matches = self.chosen, self.observed.matching_deployments(site)
         is_canonical = canonical == chosen.id != self.observed.project.canonical_id
@@ -124,13 +123,13 @@ class RollBackSite(SiteStep):
         if canonical != before:
             text = f"{canonical[:8] or 'nothing'} became canonical"
             return ObservedState(ChangeState.CHANGED_ELSEWHERE, text, is_uncertain=True)
-        why = observed_content.first_read_failure(site) or "the site does not match it"
+        why = live_deployment.first_read_failure(site) or "the site does not match it"
         own = self.observed.own.get(chosen.id, ())
         return ObservedState(
             ChangeState.PLANNED,
             f"no compared path proves that {short_deployment_id(chosen)} is live: {why}",
             is_uncertain=True,
-            is_provable=bool(own) and observed_content.site_digest(own) is not None,
+            is_provable=bool(own) and live_deployment.site_digest(own) is not None,
         )
 
     def _done_without_proof(self) -> ObservedState:
@@ -194,9 +193,9 @@ class DeployCommit(SiteStep):
         if canonical != observed.project.canonical_id:
             return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"{canonical[:8] or 'nothing'} became canonical")
         by_assets, matches = observed.compares_assets, sorted(name[:8] for name in observed.matching_deployments(site))
-        whole = observed_content.site_digest(site, compares_assets=by_assets)
+        whole = live_deployment.site_digest(site, compares_assets=by_assets)
         previous = observed.own[self.live.id] if self.live else ()
-        if previous and observed_content.deployment_digest(previous, site, compares_assets=by_assets) not in {
+        if previous and live_deployment.deployment_digest(previous, site, compares_assets=by_assets) not in {
             None,
             whole,
         }:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.cli.schedule import ScheduledRuns
+from ops.cli.runbook_group import ScheduledRuns
 from ops.core.errors import ConfigError, Interrupted, OpsError, Reason, most_urgent_exit_code
 from ops.core.redaction import Redactor
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.core.verdict import PageContent
-from ops.pages.observed_content import ObservedPages, deployment_digest, first_read_failure, site_digest
+from ops.pages.live_deployment import ObservedPages, deployment_digest, first_read_failure, site_digest
 
 PAGES = st.sampled_from(
     [
