@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 DRILL = "drill"
 MOST_JOURNALS = 50
 """Incidents whose records are read one by one, the newest first: each costs three calls or more."""
+NOT_READ = f"it has no report, and only {MOST_JOURNALS} incidents without one are read"
 MOST_LINKED = 50
 """Linked issues of action items that are read."""
 OWN_COMMENTS = timedelta(minutes=2)
@@ -86,7 +87,7 @@ class _IncidentReader:
         items = {number: list(find_action_items(body)) for number, body in pages.items()}
         closed = self._find_closed(item for listed in items.values() for item in listed)
         return [
-            _count(each, facts[each.number] or found.get(each.number, ""), items.get(each.number), closed)
+            _count(each, facts[each.number] or found.get(each.number, NOT_READ), items.get(each.number), closed)
             for each in issues
         ]
 
@@ -136,11 +137,7 @@ def _current_facts(issue: "Issue", body: str) -> IncidentFacts | None:
 def _count(
     issue: "Issue", facts: IncidentFacts | str, items: list[ActionItem] | None, closed: set[int]
 ) -> CountedIncident:
-    unread = (
-        facts or f"it has no report, and only {MOST_JOURNALS} incidents without one are read"
-        if isinstance(facts, str)
-        else ""
-    )
+    """Return the incident. `facts` may be the reason why they are unknown."""
     return CountedIncident(
         number=issue.number,
         title=issue.title,
@@ -150,5 +147,5 @@ def _count(
         is_drill=any(label.name == DRILL for label in issue.labels),
         facts=None if isinstance(facts, str) else facts,
         open_actions=None if items is None else sum(not each.is_done and each.issue not in closed for each in items),
-        unread=unread,
+        unread=facts if isinstance(facts, str) else "",
     )

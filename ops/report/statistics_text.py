@@ -60,12 +60,17 @@ def list_counts(group: IncidentGroup) -> Iterator[str]:
 
 
 def list_failure_rate(statistics: Statistics) -> Iterator[str]:
-    """Yield the rate with its denominator, and each service whose changes are partly or not known."""
+    """Yield the rate with its denominator, and services whose changes are partly or not known."""
     rate, changes = statistics.failure_rate, statistics.changes
     total, failed = sum(each.changes for each in changes), sum(len(each.failed) for each in changes)
-    shown = f"{100 * rate:.1f} % ({failed} of {total} changes that Cloudflare lists)" if rate is not None else UNKNOWN
-    yield f"change failure rate: {shown}"
-    for each in changes:
+    where = " and ".join(dict.fromkeys(each.environment for each in changes))
+    shown = f"{100 * (rate or 0):.1f} % ({failed} of {total} changes that Cloudflare lists in {where})"
+    yield f"change failure rate: {UNKNOWN if rate is None else shown}"
+    yield from first_of([*_list_gaps(statistics)], MOST_NUMBERS)
+
+
+def _list_gaps(statistics: Statistics) -> Iterator[str]:
+    for each in statistics.changes:
         place = f"{each.service} in {each.environment}"
         if each.unread:
             yield f"changes of {place} are unknown: {each.unread}"

@@ -12,7 +12,7 @@ from tests.conftest import Outcome, World, job_environ
 from tests.support.hostile import skeleton
 from tests.support.incident_days import IncidentDays
 from tests.support.long_incidents import parse_time
-from tests.support.shop import WORKER, Shop, answering, open_shop
+from tests.support.shop import SITE, WORKER, Shop, answering, open_shop
 
 TABLE: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "statistics.yml").read_text())
 NAMES = ("detect", "acknowledge", "decide", "write", "recover", "restore")
@@ -192,6 +192,23 @@ def test_change_failure_rate_has_its_denominator(shop: Shop) -> None:
         ("web", 3, [shop.bad]),
         ("docs", 2, []),
     ]
+
+
+def test_rollback_of_a_site_is_a_failed_change_by_its_incident(shop: Shop) -> None:
+    """Cloudflare does not list it."""
+    hub = shop.world.sandbox.github
+    hub.add_user("mai")
+    incident, live = hub.open_issue("Lost", "", ["incident"], "mai"), shop.world.sandbox.pages.live(SITE)
+    where = ("--service", "docs", "--incident", str(incident))
+    rolled_back = shop.ops("rollback-pages", *where, "--yes", "--json", **job_environ(hub))
+    assert rolled_back.code == 0, rolled_back.err
+    hub.clock.advance(60)
+
+    (web, docs) = shop.ops("stats", "--json", "--since", "7d", **hub.environ()).result["change_failure_rate"][
+        "services"
+    ]
+
+    assert (web["failed"], docs["failed"], docs["changes"]) == ([], [live], 2)
 
 
 def test_rollback_in_a_drill_is_no_failed_change(shop: Shop) -> None:
