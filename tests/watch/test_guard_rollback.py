@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 
 import pytest
@@ -217,19 +217,35 @@ MOMENTS = range(1, 46)
 """Requests to Cloudflare after the incident was opened; a guard that rolls back sends fewer."""
 
 
-def at_request(shop: Shop, nth: int, act: Callable[[], object]) -> list[int]:
-    """Act right before a request to Cloudflare after the incident was opened. Return the count of requests."""
-    count = [0]
+class Moment:
+    """The moment right before the nth request to Cloudflare after the incident was opened, at which others act.
 
-    def before() -> None:
-        if not shop.world.sandbox.github.issues:
-            return
-        count[0] += 1
-        if count[0] == nth:
-            act()
+    A request that the guard no longer waits for may come late. After `finish` it starts no act, which would last
+    into the next test.
+    """
 
-    shop.world.sandbox.faults.add(Fault(path="/**", times=None, is_prompt=True, before=before))
-    return count
+    def __init__(self, shop: Shop, nth: int, act: Callable[[], object]) -> None:
+        self._shop, self._nth, self._act = shop, nth, act
+        self._lock, self._acted, self._sent, self._is_over = Lock(), Event(), 0, False
+        shop.world.sandbox.faults.add(Fault(path="/**", times=None, is_prompt=True, before=self._before))
+
+    def _before(self) -> None:
+        with self._lock:
+            if self._is_over or not self._shop.world.sandbox.github.issues:
+                return
+            self._sent += 1
+            is_nth = self._sent == self._nth
+        if is_nth:
+            try:
+                self._act()
+            finally:
+                self._acted.set()
+
+    def finish(self) -> None:
+        """Start no act from now on, and wait for the end of one that began."""
+        with self._lock:
+            self._is_over, has_begun = True, self._sent >= self._nth
+        assert not has_begun or self._acted.wait(60), "the act of the others has not ended"
 
 
 @pytest.mark.sampled(9)
@@ -245,14 +261,10 @@ def test_change_of_another_is_never_undone_without_its_name(shop: Shop, bad: str
         "second guard": lambda: roll_back(shop, "--version", bad),
     }
 
-    def act() -> None:
-        others.append(acts[who]())
-        acted.set()
-
-    acted, sent = Event(), at_request(shop, nth, act)
+    moment = Moment(shop, nth, lambda: others.append(acts[who]()))
     done = roll_back(shop)
+    moment.finish()
 
-    assert sent[0] < nth or acted.wait(60), "a slow machine: the guard stopped waiting for the request"
     assert done.code == 6, done.err
     assert len(incidents(shop)) == 1
     if not others or who == "second guard":
@@ -274,12 +286,11 @@ def test_two_guards_of_two_bad_deployments_name_what_they_undo(shop: Shop, bad: 
         newer.append(release(shop, "newer", 500))
         send(shop, {bad, newer[0]})
         others.append(roll_back(shop, "--version", newer[0]))
-        acted.set()
 
-    acted, sent = Event(), at_request(shop, nth, act)
+    moment = Moment(shop, nth, act)
     done = roll_back(shop)
+    moment.finish()
 
-    assert sent[0] < nth or acted.wait(60), "a slow machine: the guard stopped waiting for the request"
     assert done.code == 6, done.err
     assert len(incidents(shop)) == 1 + len(others)
     undone = [each for each in (bad, *newer) if each not in shop.live]
@@ -303,9 +314,10 @@ def test_guard_after_a_kill_finishes_the_rollback(shop: Shop, bad: str, nth: int
         dead.extend(each.add(every) for each in (shop.world.sandbox.faults, shop.world.sandbox.github.faults))
         raise Killed
 
-    at_request(shop, nth, die)
+    moment = Moment(shop, nth, die)
     with suppress(Killed):
         roll_back(shop)
+    moment.finish()
     for each in (shop.world.sandbox.faults, shop.world.sandbox.github.faults):
         each.clear()
 
