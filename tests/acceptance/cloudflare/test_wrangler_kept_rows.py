@@ -39,27 +39,23 @@ def test_every_value_goes_back_through_wrangler(sandbox: Sandbox, tmp_path: Path
         said = run("--json", "--file", "file.sql")
         return [each["results"] for each in json.loads(said[said.index("[") :])]
 
-    execute(SCHEMA + VALUES)
-    (before,) = execute(EXACT)
-    measures = execute(f"{measure_sql(AUTHORS, '').sql};\n{measure_sql(BOOKS, '').sql};")
-    assert [(each["n"], each["large"]) for (each,) in measures] == [(15, 0), (2, 0)]
-    rows = {}
-    for shape in (BOOKS, AUTHORS):
-        pages, after = list[Row](), Row()
-        for exact in (False, True):  # as after a sign that may stand for bytes
-            (page,) = execute(f"{page_sql(shape, '', after, 10, exact=exact).sql};")
-            pages += [tuple(row[f"c{n}"] for n in range(len(shape.columns))) for row in page]
-            after = (page[-1]["place"],) if shape.rowid and page else shape.key_of(pages[-1])
-        rows[shape] = pages
+    *_, before, authors, books = execute(
+        f"{SCHEMA}{VALUES}{EXACT};\n{measure_sql(AUTHORS, '').sql};\n{measure_sql(BOOKS, '').sql};"
+    )
+    assert [(each["n"], each["large"]) for (each,) in (authors, books)] == [(15, 0), (2, 0)]
+    rows: dict[TableShape, list[Row]] = {BOOKS: [], AUTHORS: []}
+    after = dict.fromkeys(rows, Row())
+    for exact in (False, True):  # as after a sign that may stand for bytes
+        pages = execute("".join(f"{page_sql(each, '', after[each], 10, exact=exact).sql};\n" for each in rows))
+        for shape, page in zip(rows, pages, strict=True):
+            rows[shape] += [tuple(row[f"c{n}"] for n in range(len(shape.columns))) for row in page]
+            after[shape] = (page[-1]["place"],) if shape.rowid and page else shape.key_of(rows[shape][-1])
     assert [len(each) for each in rows.values()] == [2, 15]
     execute("DELETE FROM books; DELETE FROM authors WHERE id <> 4;")
 
     text = render(HEAD, rows)
+    compare = [each.compare_sql(("id", "value", "a", "b", "author")).sql for each in parse_batches(text)]
+    assert len(compare) == 2
     for _ in range(2):
         execute(text)
-        assert execute(EXACT) == [before]
-    compared = execute(
-        "".join(f"{each.compare_sql(('id', 'value', 'a', 'b', 'author')).sql};\n" for each in parse_batches(text))
-    )
-    assert compared == [[], []]
-    assert execute("PRAGMA foreign_key_check;") == [[]]
+        assert execute(";\n".join([EXACT, *compare, "PRAGMA foreign_key_check;"])) == [before, [], [], []]
