@@ -32,10 +32,12 @@ from ops.core.errors import NotApplied, ProviderError, Reason, Refused, UnclearW
 from ops.core.redaction import Secret
 from ops.core.threads import CallTracker
 
-PERIOD = 300.0
+LIMIT_PERIOD = 300.0
 MOST_CALLS, CALLS_FOR_OTHERS = 1200, 300
-"""Calls that all users of a token may make in PERIOD seconds, and those that a run leaves to others. Beyond the limit
-Cloudflare refuses each call for the next PERIOD."""
+"""Calls that all users of a token may make in LIMIT_PERIOD seconds, and those that a run leaves to others.
+
+Beyond the limit Cloudflare refuses each call for the next LIMIT_PERIOD.
+"""
 OWN_CALLS = MOST_CALLS - CALLS_FOR_OTHERS
 
 
@@ -60,15 +62,15 @@ class CallBudget:
         """
         most, now = limit_calls(reserved), self._clock.monotonic()
         with self._lock:
-            recent = [time for time in self._times if time > now - PERIOD]
+            recent = [time for time in self._times if time > now - LIMIT_PERIOD]
         last_over = len(recent) - most // 2 - 1
         if len(recent) + calls <= most or last_over < 0:
             return 0.0
-        return max(0.0, recent[last_over] + PERIOD - now)
+        return max(0.0, recent[last_over] + LIMIT_PERIOD - now)
 
 
 def limit_calls(reserved: int) -> int:
-    """Return the calls that a run makes in PERIOD while it reserves some, which never take more than two thirds."""
+    """Return the calls that a run makes in LIMIT_PERIOD while it reserves some: never more than two thirds."""
     return max(OWN_CALLS - reserved, OWN_CALLS // 3)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
-from ops.cloudflare.client import PERIOD
+from ops.cloudflare.client import LIMIT_PERIOD
 from ops.cloudflare.types.d1 import Migration, is_bookmark, session_of
 from ops.core.clock import format_duration, format_rfc3339, format_utc, parse_utc
 from ops.core.errors import ConfigError, Decision, Reason, Refused
@@ -121,7 +121,7 @@ def _find_live_run(record: RunRecord, name: str, environment: str) -> Iterator[t
 def _may_live_until(record: RunRecord) -> datetime:
     """Return until when a run without an end may be alive: it adds a row each minute, unless it says that it waits."""
     newest = max(record.rows, key=lambda row: row.at)
-    wait = timedelta(seconds=PERIOD) if newest.text.startswith(WAITING) else timedelta()
+    wait = timedelta(seconds=LIMIT_PERIOD) if newest.text.startswith(WAITING) else timedelta()
     return newest.at + wait + LONGEST_RESTORE
 
 

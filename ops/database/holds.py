@@ -157,9 +157,9 @@ def _parse_hold(row: Mapping[str, SqlValue]) -> Hold:
     return Hold(*(str(row[name] or "") for name in _COLUMNS))
 
 
-PREFIX = "hold to write back to "
+RESTORED = "hold to write back to "
 """Start of an event with a hold of a restored database, for a run that continues after an interruption."""
-CONSEQUENCE = "held until its content changes, or a responder lifts the hold with lift-hold"
+HELD_UNTIL = "held until its content changes, or a responder lifts the hold with lift-hold"
 
 
 @dataclass
@@ -202,7 +202,7 @@ class RestoredHolds:
     def sections(self) -> tuple[PlanSection, ...]:
         """Return the section of the plan, if there are holds."""
         new, desired = {each.migration for each in self.new}, self.desired
-        lines = [f"{quote_name(name)}: {CONSEQUENCE}" for name in sorted(new)]
+        lines = [f"{quote_name(name)}: {HELD_UNTIL}" for name in sorted(new)]
         for each in self.found:
             ends = "kept" if each in desired else "removed, because this restore undoes its run"
             lines += [] if each.migration in new else [f"{each}: {ends}"]
@@ -215,7 +215,7 @@ class RestoredHolds:
     def record(self, ctx: Context[Any]) -> None:
         """Record the holds before the restore, which takes the earlier ones away."""
         for each in self.desired:
-            ctx.timeline.record(EventKind.PREPARED, f"{PREFIX}{self.name}: {each.migration}")
+            ctx.timeline.record(EventKind.PREPARED, f"{RESTORED}{self.name}: {each.migration}")
 
     def check(self, ctx: Context[Any]) -> ObservedState:
         """Compare the holds with those that the database must have. A read before the write may be a stale one."""
@@ -248,6 +248,6 @@ def find_lost_holds(records: Iterable[RunRecord], name: str) -> Iterator[str]:
     """Yield the migrations whose holds an interrupted restore may have taken away from a database, or not written."""
     for run in records:
         for row in run.rows:
-            head, found, migration = row.text.partition(f"{PREFIX}{name}: ")
+            head, found, migration = row.text.partition(f"{RESTORED}{name}: ")
             if row.kind == EventKind.PREPARED and found and not head:
                 yield migration

@@ -281,7 +281,7 @@ def _with_keys(shape: TableShape, keys: Mapping[str, tuple[str, ...]]) -> TableS
     return TableShape(shape.name, shape.columns, shape.key, shape.rowid, tuple(parents))
 
 
-SHOWN = 20
+SHOWN_KEYS = 20
 """Rows of a table that the lines for people name."""
 
 
@@ -309,9 +309,9 @@ class TableConflicts:
         same = self.rows - missing - other
         yield f"{name}: {self.rows} in the file, {same} in the table, {missing} missing, {other} with other values"
         for keys, state in ((self.missing, "missing"), (self.conflicts, "the table has other values")):
-            yield from (f"  {each}: {state}" for each in keys[:SHOWN])
-            if len(keys) > SHOWN:
-                yield f"  {len(keys) - SHOWN} more: {state}"
+            yield from (f"  {each}: {state}" for each in keys[:SHOWN_KEYS])
+            if len(keys) > SHOWN_KEYS:
+                yield f"  {len(keys) - SHOWN_KEYS} more: {state}"
 
     def to_json(self) -> dict[str, Any]:
         named = {"missing": [*self.missing], "conflicts": [*self.conflicts], "problem": self.problem}

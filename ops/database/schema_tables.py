@@ -164,7 +164,7 @@ def _affinity(declared: str) -> str:
     return next(found, "any" if declared.upper() == "ANY" else "numeric" if declared else "blob")
 
 
-FIRST, ROWS = 7_000_000_001, 2
+FIRST_VALUE, MADE_UP_ROWS = 7_000_000_001, 2
 """Value of each column of the first row, which no migration writes; the next row has the next number."""
 
 
@@ -189,9 +189,9 @@ def fill_tables(connection: sqlite3.Connection, skipped: Sequence[str]) -> None:
     virtual = find_virtual(tables)
     for key, table in tables.items():
         if not table.is_virtual and key not in skipped and not is_shadow(key, virtual):
-            for number in range(ROWS):
+            for number in range(MADE_UP_ROWS):
                 with contextlib.suppress(sqlite3.Error, sqlite3.Warning):
-                    _add_row(connection, table, FIRST + number)
+                    _add_row(connection, table, FIRST_VALUE + number)
     connection.execute("PRAGMA foreign_keys = on")
 
 
@@ -205,7 +205,7 @@ def _add_row(connection: sqlite3.Connection, table: Table, value: int) -> None:
     }
     key = {fold_name(name) for name in table.primary_key}
     columns = ", ".join(quote_identifier(name) for name in table.columns)
-    values = [FIRST if each.folded in own - key else value for each in table.stored]
+    values = [FIRST_VALUE if each.folded in own - key else value for each in table.stored]
     marks = ", ".join("?" * len(values))
     connection.execute(
         f"INSERT INTO {quote_identifier(table.name)} ({columns}) VALUES ({marks})",  # noqa: S608

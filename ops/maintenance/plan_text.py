@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from ops.cloudflare.client import MOST_CALLS, OWN_CALLS, PERIOD, limit_calls
+from ops.cloudflare.client import LIMIT_PERIOD, MOST_CALLS, OWN_CALLS, limit_calls
 from ops.core.clock import format_duration, format_utc, parse_utc
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import first_of
@@ -257,7 +257,7 @@ def _drop_empty(*sections: PlanSection) -> tuple[PlanSection, ...]:
 def describe_calls(ctx: Context[Any], calls: int, *, reserved: int = 0) -> PlanSection:
     """Describe the calls of a plan that makes `calls` from now on, and `reserved` later, to reopen."""
     total = ctx.cloudflare.budget.made + calls + reserved
-    limit = f"Cloudflare allows {MOST_CALLS:,} in {PERIOD / 60:.0f} minutes for all users of the token"
+    limit = f"Cloudflare allows {MOST_CALLS:,} in {LIMIT_PERIOD / 60:.0f} minutes for all users of the token"
     lines = [f"about {total}; {limit}, and a run leaves {MOST_CALLS - OWN_CALLS} of them to others"]
     if reserved:
         lines.append(f"{reserved} of them are kept free to reopen it")
@@ -284,4 +284,4 @@ def _find_waits(calls: int, reserved: int) -> float:
     """Return about how many seconds the run waits to make the calls while it reserves others."""
     most = limit_calls(reserved)
     over = max(0, calls - most) / most + max(0, reserved - OWN_CALLS) / OWN_CALLS
-    return math.ceil(over * PERIOD / 60) * 60.0
+    return math.ceil(over * LIMIT_PERIOD / 60) * 60.0

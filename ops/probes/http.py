@@ -261,7 +261,7 @@ def _answer(
     if spec.body is not None:
         text = body.decode(errors="replace")
         if (found := search_patterns([spec.body], [text[:MAX_BYTES]])) is None:
-            yield Assertion("body", Verdict.INCONCLUSIVE, TOO_SLOW)
+            yield Assertion("body", Verdict.INCONCLUSIVE, PATTERN_TOO_SLOW)
         else:
             yield _assert_found("body", found[0], spec.body, f"{len(body)} bytes without it")
     if spec.latency is not None:
@@ -382,26 +382,26 @@ def _unusable(text: str) -> Assertion:
     return Assertion("request_headers", Verdict.INCONCLUSIVE, text, hint)
 
 
-TIMEOUT_SECONDS = 3.0
-REPEATS = re.compile(r"[*+?{|]")
+SEARCH_SECONDS = 3.0
+BACKTRACKING = re.compile(r"[*+?{|]")
 """Without any of these a pattern cannot backtrack, and is searched here."""
-PROGRAM = """
+SEARCH_PROGRAM = """
 import json, re
 patterns, texts = json.load(open("input.json"))
 found = [re.compile(pattern) for pattern in patterns]
 print(json.dumps([any(search(text) for pattern in found) for text in texts]))
 """
-TOO_SLOW = f"not searched to the end within {TIMEOUT_SECONDS:g} s: make the pattern simpler"
+PATTERN_TOO_SLOW = f"not searched to the end within {SEARCH_SECONDS:g} s: make the pattern simpler"
 
 
 def search_patterns(patterns: Sequence[str], texts: Sequence[str]) -> list[bool] | None:
-    """Return for each text whether one of the patterns is found in it; None if that takes longer than `SECONDS`."""
-    if not any(REPEATS.search(pattern) for pattern in patterns):
+    """Return for each text whether a pattern is found in it; None if that takes longer than SEARCH_SECONDS."""
+    if not any(BACKTRACKING.search(pattern) for pattern in patterns):
         return [any(re.search(pattern, text) for pattern in patterns) for text in texts]
     with process.scratch_folder() as folder:
         (folder / "input.json").write_text(json.dumps([patterns, texts]), encoding="ascii")
-        argv = [sys.executable, "-I", "-S", "-c", PROGRAM]
-        done = process.run(argv, environ={}, timeout=TIMEOUT_SECONDS, redactor=Redactor(), folder=folder)
+        argv = [sys.executable, "-I", "-S", "-c", SEARCH_PROGRAM]
+        done = process.run(argv, environ={}, timeout=SEARCH_SECONDS, redactor=Redactor(), folder=folder)
     if done.code != 0:
         return None
     matches: list[bool] = json.loads(done.output)

@@ -123,7 +123,7 @@ def run_page_probe(
     pages = [HtmlReference(origin + path, ReferenceKind.PAGE) for path in spec.paths]
     _ask(web, visit, dict.fromkeys(pages, ""))
     if (named := _collect_references(visit, pages, spec.ignore)) is None:
-        slow = Assertion("ignore", Verdict.INCONCLUSIVE, http.TOO_SLOW)
+        slow = Assertion("ignore", Verdict.INCONCLUSIVE, http.PATTERN_TOO_SLOW)
         return ProbeResult(name, slow.verdict, (slow,), time.monotonic() - began)
     _ask(web, visit, named)
     assertions = tuple(_assertions(visit, spec))

@@ -184,7 +184,7 @@ def _sections(planned: MigrationRevert) -> Iterator[PlanSection]:
     yield PlanSection("Schema afterwards", (*schema, LOCAL_COPY))
     if down.all_losses:
         yield PlanSection("Rows lost", tuple(describe_losses(down.all_losses, down.counts)))
-    yield PlanSection("Holds", (f"{planned.migration.name}: {holds.CONSEQUENCE}",))
+    yield PlanSection("Holds", (f"{planned.migration.name}: {holds.HELD_UNTIL}",))
     limit = format_duration(checks.TIME_LIMIT)
     yield PlanSection("Checks", (f"{', '.join(checks.check_names(planned.database))}; at most {limit} together",))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ops.database.local_copy import LocalCopy, SqlRejectedError, find_unseen
-from ops.database.schema_tables import FIRST, fill_tables, loses_rows, read_snapshot
+from ops.database.schema_tables import FIRST_VALUE, fill_tables, loses_rows, read_snapshot
 from tests.conftest import World
 from tests.database.test_local_copy import schema_of
 from tests.support.deployment import SECOND, open_migrated
@@ -59,8 +59,8 @@ def test_lost_rows_are_seen_in_each_kind_of_table(table: str) -> None:
     for sql, lost in (
         ("ALTER TABLE p ADD COLUMN more TEXT", False),
         ("UPDATE p SET more = 1", False),
-        (f"UPDATE p SET a = 8 WHERE a = {FIRST}", True),
-        (f"DELETE FROM p WHERE a = {FIRST + 1}", True),
+        (f"UPDATE p SET a = 8 WHERE a = {FIRST_VALUE}", True),
+        (f"DELETE FROM p WHERE a = {FIRST_VALUE + 1}", True),
     ):
         plain.execute(sql)
         after = read_snapshot(plain)["p"]
