@@ -19,11 +19,10 @@ from ops.core.verdict import Assertion, ProbeResult, Verdict, worst_verdict
 from ops.probes import http
 from ops.probes.edge_answer import CachedContent, ContentComparison, EdgeAnswer, judge_answer, judge_error
 from ops.probes.html_references import HtmlReference, ReferenceKind, find_references
-from ops.probes.http import MAX_BYTES, MAX_SECONDS, NO_VARIABLES, read_secret_headers
+from ops.probes.http import MAX_BYTES, MAX_SECONDS, NO_VARIABLES, ProbeClient, Redact, read_secret_headers
 
 if TYPE_CHECKING:
     from ops.config.probes import PageProbe
-    from ops.probes.http import ProbeClient, Redact
 
 MAX_PARALLEL = 16
 MAX_REDIRECTS = 5

@@ -29,11 +29,10 @@ from ops.probes.edge_answer import (
     remove_cache_buster,
     remove_unique_value,
 )
-from ops.probes.http import MAX_BYTES
+from ops.probes.http import MAX_BYTES, ProbeClient
 
 if TYPE_CHECKING:
     from ops.core.verdict import WantedContent
-    from ops.probes.http import ProbeClient
 
 INJECTED_SCRIPT_MARKS = (
     b"static.cloudflareinsights.com/beacon",

@@ -1,6 +1,6 @@
 """Close an incident, and write the post-incident issue: times, rows, questions.
 
-Subjects: also the evidence of that incident, read from GitHub: timeline, workflow runs, commits.
+Subjects: also its evidence, read from GitHub (timeline, workflow runs, commits), and the comment with its state.
 
 Examples: find_moments, build_rows, close_incident.
 """

@@ -4,20 +4,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ops.app.configuration import load_config
 from ops.core.clock import current_time, format_utc
 from ops.core.errors import Reason, Refused
 from ops.core.incident_fold import fold_incident
-from ops.core.incident_state import LiveHeld
+from ops.core.incident_state import IssueRecord, LiveHeld
 from ops.core.redaction import Redactor
 from ops.github.client import CHECK_HINT, connect, provider_errors
 from ops.incident.commands import add_note
 from ops.status.incident import find_environments, read_journal_of, read_live_held
-
-if TYPE_CHECKING:
-    from ops.core.incident_state import IssueRecord
 
 OPEN_RUN = timedelta(minutes=30)
 """A run without a result counts as open for so long. A killed one never gets a result."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ops.app.configuration import load_config
 from ops.core.errors import ConfigError, OpsError
 from ops.core.incident_fold import fold_incident
-from ops.core.incident_state import IncidentState, ServiceHealth
+from ops.core.incident_state import IncidentJournal, IncidentState, ServiceHealth
 from ops.core.names import first_of
 from ops.core.redaction import Redactor
 from ops.core.run_record import STATE_SOURCE, RecordRow, RunRecord, embed_record, read_record
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from github.Repository import Repository
 
     from ops.config import Config
-    from ops.core.incident_state import IncidentJournal
 
 PAGE = "docs/reference/incident-state.md"
 MOST_LINES = 5

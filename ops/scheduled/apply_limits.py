@@ -28,14 +28,13 @@ from ops.github.files import FileCommits
 from ops.github.pulls import PullRequests
 from ops.limits import publication
 from ops.limits.diff import list_differences
-from ops.limits.file import LimitsValue, NewerVersionError, build_value, parse_value, value_limits
+from ops.limits.file import Limits, LimitsValue, NewerVersionError, Temporary, build_value, parse_value, value_limits
 from ops.limits.publication import RaiseNote, raise_notes
 from ops.limits.raises import ended_limits, keep_rates, leave_out, low_raises
 
 if TYPE_CHECKING:
     from ops.config import Environment
     from ops.config.sections import RuntimeConfig
-    from ops.limits.file import Limits, Temporary
 
 KEPT_HINT = f"Open a pull request of your own that changes {FILE}: it may lower a limit."
 MAX_PROBED_LIMIT = 200

@@ -13,7 +13,7 @@ from ops.app.session import Session
 from ops.core.clock import current_time, format_utc
 from ops.core.errors import ConfigError, OpsError
 from ops.core.incident_fold import fold_incident
-from ops.core.incident_state import HeldItem, LiveHeld
+from ops.core.incident_state import HeldItem, IncidentJournal, IncidentState, LiveHeld
 from ops.core.names import ALL_CLEAR, LIMITS_FILE
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
@@ -28,7 +28,6 @@ from ops.status.text import HELD_KINDS, warning_lines
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
-    from ops.core.incident_state import IncidentJournal, IncidentState
 
 
 def read_incident(
