@@ -1,5 +1,5 @@
 # Written by `ops workflows sync` from ops.yml and the runbooks. Change those, and not this file.
-# digest: 34b2ac72a4327c22
+# digest: 09280a3f609bdd82
 """Answer a request if a job failed, was cancelled or was rejected, and no run could report it.
 
 It uses the standard library only. `ops workflows sync` writes it into `.github/scripts`. The job `tell` follows the
@@ -399,7 +399,8 @@ class Jobs:
     def outputs(self, name: str) -> Any:
         """Return the outputs of the job, and those of its step, which one of them holds as JSON."""
         single = self.needs[name].get("outputs") or {}
-        return {**json.loads(single.get("pass") or single.get("result") or "{}"), **single}
+        whole = json.loads(single.get("pass") or single.get("result") or "{}")
+        return {**(whole or {}), **single}  # null if the step did not run
 
     @property
     def incident(self) -> int:

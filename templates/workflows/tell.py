@@ -136,7 +136,8 @@ class Jobs:
     def outputs(self, name: str) -> Any:
         """Return the outputs of the job, and those of its step, which one of them holds as JSON."""
         single = self.needs[name].get("outputs") or {}
-        return {**json.loads(single.get("pass") or single.get("result") or "{}"), **single}
+        whole = json.loads(single.get("pass") or single.get("result") or "{}")
+        return {**(whole or {}), **single}  # null if the step did not run
 
     @property
     def incident(self) -> int:

@@ -82,9 +82,9 @@ class LabeledRun:
 
 
 def with_json_outputs(name: str, need: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the job with its outputs as one, as `ops workflows sync` writes it."""
-    whole = {"pass" if name == "gate" else "result": json.dumps(need["outputs"])} if need["outputs"] else {}
-    return {**need, "outputs": whole}
+    """Return the job with its outputs as one, as `ops workflows sync` writes it: `null` if the step did not run."""
+    whole = {"pass" if name == "gate" else "result": json.dumps(need["outputs"] or None)}
+    return {**need, "outputs": whole if need["result"] != "skipped" else {}}
 
 
 @pytest.mark.slow
