@@ -1,9 +1,9 @@
-"""Answer a label if its run does not begin: GitHub refuses broken workflow files without any job.
+"""Answer a label if its gate does not: GitHub refuses broken workflow files without any job, and a set-up may hang.
 
-It reads the runs of `incident.yml` until the gate of the label's run begins, and answers on the issue if that
-does not happen. The gate itself answers each request, so that one comment belongs to it.
+It reads the runs of `incident.yml` until the gate of the label's run ends, and answers on the issue if that does not
+happen. The gate answers each request, or `tell` if the gate fails, so that one comment belongs to the request.
 
-SECONDS_TO_WAIT: time that the gate has to begin. DIRECT: file of the button without a called file, or "".
+SECONDS_TO_WAIT: time that the gate has to end. DIRECT: file of the button without a called file, or "".
 PROGRAM: beginning of laptop commands, such as `./run ops`.
 """
 
@@ -59,12 +59,12 @@ def _moment(at: str, seconds: int) -> str:
     return time.strftime(form, time.gmtime(calendar.timegm(time.strptime(at, form)) + seconds))
 
 
-def has_begun(run: Any) -> bool:
-    """Return whether the gate of the run began. GitHub calls it `caller / gate` in a called file."""
+def has_ended(run: Any) -> bool:
+    """Return whether the gate of the run ended. GitHub calls it `caller / gate` in a called file."""
     path = repository() + "/actions/runs/" + str(int(run["id"])) + "/jobs?per_page=100"
     jobs = call("GET", path, CALL_SECONDS)["jobs"]
     gates = [job for job in jobs if job["name"].rpartition(" / ")[2] == "gate"]
-    return any(job["status"] in {"in_progress", "completed"} for job in gates)
+    return any(job["status"] == "completed" for job in gates)
 
 
 def link(run: Any) -> str:
@@ -73,7 +73,7 @@ def link(run: Any) -> str:
 
 
 def watch(event: Any) -> str:
-    """Return what kept the gate from beginning, as Markdown; "" once it began."""
+    """Return what keeps the gate from an answer, as Markdown; "" once it ended."""
     page = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/actions/workflows/incident.yml".format_map(os.environ)
     who = inert(event["label"]["name"]) + " from " + inert("@" + event["sender"]["login"])
     seconds, pause = float(os.environ["SECONDS_TO_WAIT"]), FIRST_PAUSE
@@ -83,7 +83,7 @@ def watch(event: Any) -> str:
             run = find_run(event)
             if run is None:
                 problem = f"**No run started within {seconds:g} s:** {who} · [runs]({page})"
-            elif has_begun(run):
+            elif has_ended(run):
                 return ""
             elif run["status"] == "completed":
                 has_error = is_refused(run) or run["conclusion"] == "startup_failure"

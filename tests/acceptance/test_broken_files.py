@@ -31,8 +31,8 @@ def broken(pip_cache: Path) -> Iterator[Stage]:
     with stage(pip_cache, answers=True) as found:
         text = found.github.files()[ANSWER].decode()
         assert 'SECONDS_TO_WAIT: "120"' in text
-        files = {ANSWER: text.replace('SECONDS_TO_WAIT: "120"', 'SECONDS_TO_WAIT: "1"')}
-        found.github.add_commit("Wait for a second", "alice", files=files)
+        files = {ANSWER: text.replace('SECONDS_TO_WAIT: "120"', 'SECONDS_TO_WAIT: "30"')}
+        found.github.add_commit("Wait for 30 seconds", "alice", files=files)
         yield found
 
 
@@ -58,7 +58,7 @@ def test_label_on_broken_files_is_answered(broken: Stage, way: str) -> None:
         hub.add_commit("As before", "alice", files=before)
 
     (body,) = read_bodies(hub, number)
-    said = "Did not start, and nothing was changed|No run started within 1 s|Failed before the run began"
+    said = "Did not start, and nothing was changed|No run started within 30 s|Failed before the run began"
     assert re.match(rf"\*\*({said})\b", body), body
     assert f"`./run ops label {LABEL} --incident {number}`" in body
     direct = f"[rollback-worker-direct]({hub.urls.html}/{hub.repository}/actions/workflows/{DIRECT})"

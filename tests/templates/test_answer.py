@@ -1,4 +1,4 @@
-"""Answer to a label whose run does not begin, on runs as GitHub's API shows them."""
+"""Answer to a label whose gate does not answer, on runs as GitHub's API shows them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +24,7 @@ def start(workflow: Workflow, payload: Mapping[str, Any], title: str = "", **sta
 
 REFUSED = {"conclusion": "startup_failure"}
 QUEUED = {"status": "queued", "conclusion": None}
+HANGING = {"status": "in_progress", "conclusion": None}
 TITLE = f"incident #{{}} {LABEL} at {{at}}"
 
 
@@ -35,11 +36,10 @@ def answer(workflow: Workflow, payload: Mapping[str, Any], **environ: str) -> St
 
 
 @pytest.mark.parametrize("name", ["gate", "recover / gate"])
-@pytest.mark.parametrize("state", ["in_progress", "completed"])
-def test_request_whose_gate_began_gets_no_second_comment(workflow: Workflow, name: str, state: str) -> None:
+def test_request_whose_gate_ended_gets_no_second_comment(workflow: Workflow, name: str) -> None:
     payload = workflow.label()
     run = start(workflow, payload, TITLE, status="in_progress", conclusion=None)
-    workflow.github.add_job(run.id, name, status=state)
+    workflow.github.add_job(run.id, name, status="completed")
 
     done = answer(workflow, payload)
 
@@ -71,17 +71,18 @@ def test_refused_file_is_answered_at_once(workflow: Workflow, title: str, conclu
     [
         ("", None, "**No run started within 0 s:**"),
         (TITLE, QUEUED, "**Still waiting after 0 s"),
+        (TITLE, HANGING, "**Still waiting after 0 s"),
         ("incident #99 recover:api at {at}", REFUSED, "**No run started within 0 s:**"),
         (TITLE, {"conclusion": "failure"}, "**Did not start, and nothing was changed:**"),
     ],
-    ids=["none", "queued", "another issue", "no job"],
+    ids=["none", "queued", "hanging", "another issue", "no job"],
 )
 def test_answer_says_what_is_known(workflow: Workflow, title: str, state: Mapping[str, Any] | None, said: str) -> None:
     payload = workflow.label()
     if state is not None:
         run = start(workflow, payload, title, **state)
-        if state == QUEUED:
-            workflow.github.add_job(run.id, "gate", status="queued", conclusion=None)
+        if state in (QUEUED, HANGING):
+            workflow.github.add_job(run.id, "gate", **state)
 
     answer(workflow, payload, DIRECT="")
 
@@ -91,7 +92,7 @@ def test_answer_says_what_is_known(workflow: Workflow, title: str, state: Mappin
     assert body.index("Take the label off") < body.index("Run on a laptop")  # else the run may start beside it
 
 
-@pytest.mark.parametrize(("title", "state"), [(TITLE, {}), ("", REFUSED)], ids=["begun", "refused"])
+@pytest.mark.parametrize(("title", "state"), [(TITLE, {}), ("", REFUSED)], ids=["ended", "refused"])
 def test_former_run_of_a_label_put_on_again_does_not_count(
     workflow: Workflow, title: str, state: Mapping[str, Any]
 ) -> None:
@@ -137,15 +138,15 @@ def test_unreadable_runs_are_unknown(workflow: Workflow) -> None:
 
 
 @pytest.mark.slow
-def test_gate_that_begins_late_is_waited_for(workflow: Workflow) -> None:
+def test_gate_that_ends_late_is_waited_for(workflow: Workflow) -> None:
     payload = workflow.label()
     run = start(workflow, payload, TITLE, **QUEUED)
     job = workflow.github.add_job(run.id, "gate", status="queued", conclusion=None)
 
-    def begin() -> None:
-        job.status = "in_progress"
+    def end() -> None:
+        job.status = "completed"
 
-    workflow.github.fault(path="/repos/*/*/actions/runs/*/jobs", times=1, after=begin)
+    workflow.github.fault(path="/repos/*/*/actions/runs/*/jobs", times=1, after=end)
 
     assert answer(workflow, payload, SECONDS_TO_WAIT="5").out == ""
     assert workflow.bodies == []
