@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -15,9 +15,10 @@ from ops.app.configuration import command_prefix, load_config, probe_environ, re
 from ops.app.rollback_preview import RollbackPreview, preview_rollback
 from ops.app.scope import Place
 from ops.app.session import Session, find_addresses
+from ops.cloudflare.client import CALLS_FOR_OTHERS, MOST_CALLS
 from ops.core.clock import format_duration, format_rfc3339, format_utc
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
-from ops.core.names import count_of
+from ops.core.names import count_of, first_of
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
 from ops.core.threads import run_in_time, run_parallel_mixed
@@ -36,6 +37,8 @@ MAX_SERVICES = 64
 MOST_SERVICES = 60
 """Services with one token that are read: each costs about 15 calls, and a recovery of that night needs the rest of the
 limit (`ops.cloudflare.client`)."""
+MOST_NAMED = 3
+"""Services that a warning names."""
 NOTHING_READ = RollbackReach("", None, 0, None)
 
 
@@ -95,18 +98,20 @@ class TargetTable:
 
     read_at: datetime
     targets: tuple[ServiceTarget, ...]
+    calls: int
+    """Calls to Cloudflare that the table took."""
 
     def of_state(self, *states: TargetState) -> tuple[ServiceTarget, ...]:
         return tuple(each for each in self.targets if each.state in states)
 
     @property
     def error(self) -> OpsError | None:
-        """The error of the command if a service was not read; its cause if none was."""
+        """The error of the command if a service was not read; its cause if none was, all for one reason."""
         unread = self.of_state(TargetState.UNKNOWN)
         if not unread:
             return None
         first = unread[0]
-        if len(unread) == len(self.targets):
+        if len(unread) == len(self.targets) and len({each.reason for each in unread}) == 1:
             kind = ConfigError if first.exit_code == ConfigError.exit_code else ProviderError
             return kind(f"nothing was read: {first.why}", reason=first.reason or Reason.LIVE_UNKNOWN, hint=first.hint)
         names = ", ".join(str(each.place) for each in unread)
@@ -117,6 +122,7 @@ class TargetTable:
         return {
             "schema": 1,
             "read_at": format_rfc3339(self.read_at),
+            "calls": self.calls,
             "services": [each.to_json() for each in self.targets],
             "exit_code": self.error.exit_code if self.error else 0,
         }
@@ -148,7 +154,8 @@ def read_targets(environment: str, config_path: Path, environ: Mapping[str, str]
             )
             for place, service in places.items()
         )
-        table: TargetTable = redactor.redact_value(TargetTable(find_addresses(environ)[2].now(), tuple(targets)))
+        now, calls = find_addresses(environ)[2].now(), reader.count_calls()
+        table: TargetTable = redactor.redact_value(TargetTable(now, tuple(targets), calls))
         return table
 
 
@@ -168,9 +175,9 @@ class _TargetReader:
 
     def list_previews(
         self, places: "Mapping[Place, Service]"
-    ) -> Mapping[Place, Callable[[], RollbackPreview | Exception]]:
+    ) -> Mapping[Place, Callable[[], RollbackPreview | OpsError]]:
         """Return the calls, without those of services beyond MOST_SERVICES of one token."""
-        seen, calls = Counter[str](), dict[Place, Callable[[], RollbackPreview | Exception]]()
+        seen, calls = Counter[str](), dict[Place, Callable[[], RollbackPreview | OpsError]]()
         for place, each in places.items():
             token = self._sessions[place.environment].environment.token
             seen[token] += 1
@@ -179,12 +186,10 @@ class _TargetReader:
         self._left_out = places.keys() - calls
         return calls
 
-    def require_answer(self, place: Place, found: RollbackPreview | Exception | None) -> RollbackPreview | OpsError:
+    def require_answer(self, place: Place, found: RollbackPreview | OpsError | None) -> RollbackPreview | OpsError:
         """Return the preview, or why there is none."""
-        if isinstance(found, RollbackPreview | OpsError):
-            return found
         if found is not None:
-            raise found
+            return found
         if place not in self._left_out:
             return ProviderError(f"no answer within {SECONDS:g} s", reason=Reason.PROVIDER_UNAVAILABLE)
         return ProviderError(
@@ -193,12 +198,28 @@ class _TargetReader:
             hint=f"Run `ops versions {place.service} --environment {place.environment}`.",
         )
 
-    def _preview(self, place: Place, service: "Service") -> RollbackPreview | Exception:
+    def _preview(self, place: Place, service: "Service") -> RollbackPreview | OpsError:
         """Return the preview, or the error that ended it, which `run_in_time` would lose."""
         try:
             return self._preview_rollback(self._sessions[place.environment], service)
-        except Exception as error:  # noqa: BLE001  `require_answer` raises a bug again
+        except OpsError as error:
             return error
+        except Exception as error:  # noqa: BLE001  a bug in one plan must not hide the other services
+            options = {"service": place.service, "environment": place.environment}
+            dry_run = build_command("ops", f"rollback-{service.kind}", options, "--dry-run")
+            return ProviderError(
+                f"its plan failed with {type(error).__name__}, a bug of Backout",
+                reason=Reason.LIVE_UNKNOWN,
+                hint=f"Run `{dry_run}`, and report what it prints.",
+            )
+
+    def count_calls(self) -> int:
+        """Return the calls to Cloudflare that all clients made."""
+        made = 0
+        for session in self._sessions.values():
+            with suppress(OpsError):  # without a token there is no client
+                made += session.budget.made
+        return made
 
     def list_probes(self, places: "Mapping[Place, Service]") -> Mapping[Place, Callable[[], Verdict]]:
         quick = {place: each for place, each in places.items() if each.quick_probes}
@@ -255,9 +276,25 @@ def target_lines(table: TargetTable) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield f"  {'  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))}".rstrip()
+    yield from map(to_one_line, list_warnings(table))
     for each in explained(table):
         yield to_one_line(f"{each.place}, {each.state.replace('_', ' ')}: {each.why}")
         yield from (f"  {to_one_line(line)}" for line in (each.hint, each.command) if line)
+
+
+def list_warnings(table: TargetTable) -> Iterator[str]:
+    """Yield each warning of the plans once with its services, and one about the limit of Cloudflare's calls."""
+    places = dict[str, list[str]]()
+    for each in table.targets:
+        for text in each.warnings:
+            places.setdefault(text, []).append(str(each.place))
+    for text, named in places.items():
+        yield f"warning for {', '.join(first_of(named, MOST_NAMED))}: {text}"
+    if table.calls > CALLS_FOR_OTHERS:
+        yield (
+            f"warning: this took {table.calls} of the {MOST_CALLS} calls that Cloudflare allows in 5 minutes. "
+            "Repeat it later: beyond that limit a recovery fails too"
+        )
 
 
 def explained(table: TargetTable) -> tuple[ServiceTarget, ...]:
@@ -285,6 +322,7 @@ def render_targets(table: TargetTable) -> str:
         .get_template("targets.md.j2")
         .render(
             read_at=format_utc(table.read_at),
+            warnings=[*list_warnings(table)],
             rows=[(each, table_row(each, table)) for each in table.targets],
             explained=explained(table),
         )

@@ -155,7 +155,8 @@ def targets() -> str:
     reach = RollbackReach("0ffae05a at 90 %, 2c8b7e91 at 10 %", NOW, 12, NOW)
     ready = ServiceTarget(Place("production", "checkout-and-payments"), "worker", reach, "unhealthy", TargetState.READY)
     blocked = replace(ready, place=Place("staging", "web"), state=TargetState.BLOCKED, why=LONG, hint=LONG, command=URL)
-    return render_targets(TargetTable(NOW, (replace(ready, target="2c8b7e91"), blocked)))
+    ready = replace(ready, target="2c8b7e91", warnings=(LONG,))
+    return render_targets(TargetTable(NOW, (ready, blocked), calls=900))
 
 
 def stats() -> str:

@@ -1,13 +1,17 @@
 """`ops targets`: the rollback of each service, as its plan says it, and what blocks it."""
 
 import re
+import threading
 import time
+from collections import UserDict
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 
 import pytest
 
+from ops.core.redaction import Redactor
+from ops.status.targets import TargetTable, read_targets, target_lines
 from sandbox import Sandbox
 from tests.conftest import World
 from tests.runbooks.test_rollback_worker_exports import ROOM, SQLITE
@@ -171,6 +175,8 @@ def test_service_that_cannot_be_read_is_named_beside_the_others(shop: Shop, two_
 
     outcome = two_accounts("targets", "--json", SHOP_STAGING_TOKEN=None)
 
+    requests = sum(each.path.startswith("/client/") for each in shop.world.sandbox.requests)
+    assert 0 < outcome.result["calls"] <= requests
     web, docs, staging = outcome.result["services"]
     assert [each["state"] for each in (web, docs, staging)] == ["unknown", "ready", "unknown"]
     assert [each["reason"] for each in (web, staging)] == ["not_authorised", "token_missing"]
@@ -185,8 +191,41 @@ def test_without_any_token_the_cause_is_the_error(shop: Shop) -> None:
     assert "SHOP_TOKEN" in outcome.err
 
 
+def test_two_causes_are_no_common_cause(shop: Shop, two_accounts: RunOps) -> None:
+    shop.world.sandbox.fault(path="/accounts/*/**", status=403, code=10000, times=None)
+
+    outcome = two_accounts("targets", "--json", SHOP_STAGING_TOKEN=None)
+
+    assert {each["reason"] for each in outcome.result["services"]} == {"not_authorised", "token_missing"}
+    assert (outcome.code, outcome.result["exit_code"]) == (4, 4)
+    assert all(name in outcome.err for name in ("web in live", "docs in live", "web in staging"))
+
+
 def test_environment_limits_the_table(shop: Shop, two_accounts: RunOps) -> None:
     assert [*targets_of(two_accounts, "--environment", "staging")] == ["web in staging"]
+
+
+class FailingEnviron(UserDict[str, str]):
+    """Variables whose staging token fails outside of the main thread, where only a plan reads it."""
+
+    def __getitem__(self, name: str) -> str:
+        if name == "SHOP_STAGING_TOKEN" and threading.current_thread() is not threading.main_thread():
+            raise RuntimeError(name)
+        return super().__getitem__(name)
+
+
+def test_bug_in_one_plan_is_named_beside_the_other_services(shop: Shop, two_accounts: RunOps) -> None:
+    tokens = {"SHOP_TOKEN": shop.world.sandbox.token, "SHOP_STAGING_TOKEN": shop.world.sandbox.token}
+
+    table = read_targets("", shop.world.config, FailingEnviron(shop.world.sandbox.environ() | tokens), Redactor())
+
+    states = {str(each.place): (each.state, "RuntimeError" in each.why) for each in table.targets}
+    assert states == {
+        "web in live": ("ready", False),
+        "docs in live": ("ready", False),
+        "web in staging": ("unknown", True),
+    }
+    assert table.to_json()["exit_code"] == 4
 
 
 @pytest.mark.slow
@@ -206,8 +245,17 @@ def test_table_and_markdown_hold_each_service_and_its_block(shop: Shop, two_acco
     web = next(line for line in text.out.splitlines() if line.startswith("  web in live"))
     assert re.search(rf"{shop.bad[:8]} for 1 h +unhealthy +to {shop.good[:8]} +2 d 12 h, 3 releases", web)
     assert "web in staging, blocked: " in text.out
+    assert "warning for web in live: " in text.out
+    assert "- warning for web in live: " in markdown.out
     assert f"| web in live | **to `{shop.good[:8]}`**" in markdown.out
     assert "**web in staging**, blocked: " in markdown.out
+
+
+def test_many_calls_warn_of_the_limit_that_a_recovery_shares(shop: Shop) -> None:
+    few, many = (TargetTable(shop.world.sandbox.clock.now(), (), calls) for calls in (300, 612))
+
+    assert not [line for line in target_lines(few) if "warning" in line]
+    assert [line for line in target_lines(many) if "612" in line]
 
 
 def test_hostile_author_changes_no_markdown(shop: Shop) -> None:
