@@ -8,7 +8,8 @@ PREVENTION = "## Prevention"
 PLACEHOLDER = "_TODO_"
 """Placeholder for text that a person must write."""
 _RULE = re.compile(r"\|[\s|:-]+\|?")
-_LINK = re.compile(r"(?:#|/issues/)([1-9][0-9]{0,9})\b")
+_LINK = re.compile(r"(?<![\w/.-])(?:(?:https://[^/\s]+/)?([\w.-]+/[\w.-]+))?(?:#|/issues/)([1-9][0-9]{0,9})\b")
+"""Its repository, if it names one, and the number of its issue."""
 _DONE = re.compile(r"done|\[x\].*|~~.*~~", re.IGNORECASE)
 
 
@@ -18,12 +19,12 @@ class ActionItem:
 
     text: str
     issue: int | None
-    """Issue that the row links; None without one."""
+    """Issue of the same repository that the row links; None without one."""
     is_done: bool
     """Whether the row itself says so: a cell `done` or `[x]`, or a text that is struck through."""
 
 
-def find_action_items(body: str) -> Iterator[ActionItem]:
+def find_action_items(body: str, repository: str) -> Iterator[ActionItem]:
     """Yield the rows that people wrote; a row with a placeholder is not written yet."""
     _, _, section = body.replace("\r\n", "\n").partition(f"\n{PREVENTION}\n")
     rows = [line for line in section.partition("\n## ")[0].split("\n") if line.startswith("|")]
@@ -33,4 +34,5 @@ def find_action_items(body: str) -> Iterator[ActionItem]:
         if PLACEHOLDER in row or not cells[0]:
             continue
         link = _LINK.search(cells[-1]) if len(cells) > 1 else None
-        yield ActionItem(cells[0], int(link[1]) if link else None, any(map(_DONE.fullmatch, cells)))
+        is_own = link and (link[1] or repository).lower() == repository.lower()
+        yield ActionItem(cells[0], int(link[2]) if link and is_own else None, any(map(_DONE.fullmatch, cells)))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 DRILL = "drill"
 MOST_JOURNALS = 50
 """Incidents whose records are read one by one, the newest first: each costs three calls or more."""
-NOT_READ = f"it has no report, and only {MOST_JOURNALS} incidents without one are read"
+NOT_READ = f"it has no current report, and only {MOST_JOURNALS} such incidents are read"
 MOST_LINKED = 50
 """Linked issues of action items that are read."""
 OWN_COMMENTS = timedelta(minutes=2)
@@ -56,35 +56,38 @@ def read_statistics(
     now = current_time(environ)
     period = parse_period(since, until, now)
     with provider_errors(CHECK_HINT):
-        reader = _IncidentReader(connect(environ, redactor, read_only=True), config, period, now)
+        repository = connect(environ, redactor, read_only=True)
+        reader = _IncidentReader(repository, environ["GITHUB_REPOSITORY"], config, period, now)
         incidents = reader.read()
     removed = {each for one in incidents if one.facts and not one.is_drill for each in one.facts.removed}
     drills = {each.number for each in incidents if each.is_drill}
     changes = read_changes(config, environments, ChangeQuestion(period, removed, drills), environ)
-    statistics: Statistics = redactor.redact_value(Statistics(period, now, *split_drills(incidents), changes))
+    counted = [each for each in incidents if period.contains(each.opened_at)]
+    statistics: Statistics = redactor.redact_value(Statistics(period, now, *split_drills(counted), changes))
     return statistics
 
 
 class _IncidentReader:
-    """Reads the incidents that were opened in the period."""
+    """Reads the incidents that changed since the period began."""
 
-    def __init__(self, repository: "Repository", config: "Config", period: Period, now: datetime) -> None:
-        self._repository, self._period, self._now = repository, period, now
+    def __init__(self, repository: "Repository", name: str, config: "Config", period: Period, now: datetime) -> None:
+        self._repository, self._name, self._period, self._now = repository, name, period, now
         self._places, self._rules = config.places, record_rules(config)
 
     def read(self) -> list[CountedIncident]:
-        """Return them. Raises what PyGithub raises."""
-        issues = [
-            each
-            for each in list_recent_incidents(self._repository, self._period.since)
-            if self._period.contains(each.created_at)
-        ]
+        """Return them, also those of which only the rollback may concern a change of the period.
+
+        The latter have facts only if their report holds them. Raises what PyGithub raises.
+        """
+        issues = list_recent_incidents(self._repository, self._period.since)
+        numbers = {each.number for each in issues if self._period.contains(each.created_at)}
         pages = self._read_reports()
         facts = {each.number: _current_facts(each, pages.get(each.number, "")) for each in issues}
-        missing = sorted((each for each in issues if facts[each.number] is None), key=lambda each: -each.number)
+        unread = (each for each in issues if each.number in numbers and facts[each.number] is None)
+        missing = sorted(unread, key=lambda each: -each.number)
         read = run_in_batches([partial(self._try_records, each) for each in missing[:MOST_JOURNALS]], MAX_CALLS)
         found = {each.number: answer for each, answer in zip(missing, read, strict=False)}
-        items = {number: list(find_action_items(body)) for number, body in pages.items()}
+        items = {number: [*find_action_items(pages[number], self._name)] for number in pages.keys() & numbers}
         closed = self._find_closed(item for listed in items.values() for item in listed)
         return [
             _count(each, facts[each.number] or found.get(each.number, NOT_READ), items.get(each.number), closed)

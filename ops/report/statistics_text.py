@@ -64,7 +64,7 @@ def list_failure_rate(statistics: Statistics) -> Iterator[str]:
     rate, changes = statistics.failure_rate, statistics.changes
     total, failed = sum(each.changes for each in changes), sum(len(each.failed) for each in changes)
     where = " and ".join(dict.fromkeys(each.environment for each in changes))
-    shown = f"{100 * (rate or 0):.1f} % ({failed} of {total} changes that Cloudflare lists in {where})"
+    shown = f"{100 * (rate or 0):.1f} % ({failed} of {total} changes that Cloudflare lists in {where} were rolled back)"
     yield f"change failure rate: {UNKNOWN if rate is None else shown}"
     yield from first_of([*_list_gaps(statistics)], MOST_NUMBERS)
 

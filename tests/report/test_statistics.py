@@ -167,6 +167,9 @@ def test_open_action_items_are_counted(month: Month) -> None:
     rows = (
         f"| Alert on an empty table | detect | mai | | #{done} |",
         f"| Test the table | prevent | bo | 2026-12-24 | #{todo} |",
+        f"| Check the import | prevent | bo | | https://github.com/{month.hub.repository}/issues/{done} |",
+        f"| Fix the application | prevent | bo | | acme/shop#{done} |",
+        f"| Test the application | prevent | bo | | https://github.com/acme/shop/issues/{done} |",
         "| Refuse an empty table | prevent | | | |",
         "| ~~Rewrite it all~~ | prevent | | | |",
         "| Page two people | process | mai | done | |",
@@ -176,7 +179,7 @@ def test_open_action_items_are_counted(month: Month) -> None:
 
     items = month.stats("--json").result["action_items"]
 
-    assert items == {"open": 2, "incidents": [{"number": number, "open": 2}], "without_report": 15}
+    assert items == {"open": 4, "incidents": [{"number": number, "open": 4}], "without_report": 15}
 
 
 def test_change_failure_rate_has_its_denominator(shop: Shop) -> None:
@@ -222,6 +225,21 @@ def test_rollback_in_a_drill_is_no_failed_change(shop: Shop) -> None:
     rate = shop.ops("stats", "--json", "--since", "7d", **hub.environ()).result["change_failure_rate"]
 
     assert (rate["failed"], rate["changes"]) == (0, 5)
+
+
+def test_drill_after_the_period_is_no_failed_change_of_it(shop: Shop) -> None:
+    hub = shop.world.sandbox.github
+    hub.add_user("mai")
+    hub.clock.advance(600)
+    drill = hub.open_issue("Drill", "", ["incident", "drill"], "mai")
+    rolled_back = shop.ops("rollback-worker", "--service", "web", "--yes", "--json", "--incident", str(drill))
+    assert rolled_back.code == 0, rolled_back.err
+    hub.clock.advance(60)
+
+    result = shop.ops("stats", "--json", "--since", "7d", "--until", "5m", **hub.environ()).result
+
+    assert result["drills"]["count"] == 0
+    assert (result["change_failure_rate"]["failed"], result["change_failure_rate"]["changes"]) == (0, 5)
 
 
 def test_gradual_rollout_and_a_second_deployment_are_one_change(shop: Shop) -> None:
