@@ -215,6 +215,18 @@ def test_lift_is_read_from_an_enterprise_server(operations: Operations) -> None:
     assert operations.answer()["decision"] == "go"
 
 
+@pytest.mark.parametrize(("labels", "decision", "state"), [(100, "go", "lifted"), (1000, "refused", "held")])
+def test_lift_counts_before_many_other_labels(operations: Operations, labels: int, decision: str, state: str) -> None:
+    add_lifted(operations)
+    for _ in range(labels):
+        operations.hub.label(operations.incident, "noise", "alice")
+        operations.hub.unlabel(operations.incident, "noise", "alice")
+
+    answer = operations.answer()
+
+    assert (answer["decision"], answer["holds"][0]["state"]) == (decision, state)
+
+
 def test_unreadable_lift_lifts_nothing(operations: Operations) -> None:
     add_lifted(operations)
     bodies = ["[1]", "{}", '{"data": {"repository": {"issue": {"labels": {"nodes": [{"name": "hold:lifted"}]}}}}}']

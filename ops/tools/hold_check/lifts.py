@@ -12,17 +12,19 @@ from ops.tools.hold_check.http_reads import fetch_json, github_api
 from ops.tools.hold_check.values import Environ, Lift
 
 LABEL, BOT = "hold:lifted", "github-actions[bot]"
-QUERY = """query($owner: String!, $name: String!, $number: Int!) {
+PAGES = 10
+QUERY = """query($owner: String!, $name: String!, $number: Int!, $after: String) {
   repository(owner: $owner, name: $name) {
     issue(number: $number) {
       labels(first: 100) { nodes { name } }
-      timelineItems(itemTypes: [LABELED_EVENT], last: 100) {
+      timelineItems(itemTypes: [LABELED_EVENT], first: 100, after: $after) {
+        pageInfo { hasNextPage endCursor }
         nodes { ... on LabeledEvent { createdAt actor { __typename login } label { name } } }
       }
     }
   }
 }"""
-"""One call reads the labels that are there now, and the events that added them.
+"""One call reads the labels that are there now, and 100 events that added them; at most PAGES calls read all.
 
 An issue has at most 100 labels. A pull request is no issue here: docs.github.com/graphql/reference/objects#issue.
 """
@@ -34,14 +36,23 @@ def read_lift(operations: str, number: str, environ: Environ) -> Lift:
     if not (operations and token):
         return Lift(why=f"no token reads {operations}" if operations else "")
     owner, _, name = operations.partition("/")
-    query = {"query": QUERY, "variables": {"owner": owner, "name": name, "number": int(number)}}
+    variables, events = {"owner": owner, "name": name, "number": int(number)}, list[Any]()
     url = f"{github_api(environ).removesuffix('/v3')}/graphql"  # of an Enterprise Server: /api/graphql
-    status, answer = fetch_json(url, {"Authorization": f"Bearer {token}"}, query)
     try:
-        issue = ((answer["data"] or {}).get("repository") or {}).get("issue") if status == 200 else None
-        if issue is None:
-            return Lift(why=f"GitHub does not show issue {number} of {operations} ({_reason(status, answer)})")
-        return _judge_events(issue["timelineItems"]["nodes"]) if _has_label(issue) else Lift(is_shown=True)
+        for _ in range(PAGES):
+            query = {"query": QUERY, "variables": variables}
+            status, answer = fetch_json(url, {"Authorization": f"Bearer {token}"}, query)
+            issue = ((answer["data"] or {}).get("repository") or {}).get("issue") if status == 200 else None
+            if issue is None:
+                return Lift(why=f"GitHub does not show issue {number} of {operations} ({_reason(status, answer)})")
+            if not _has_label(issue):
+                return Lift(is_shown=True)
+            events += issue["timelineItems"]["nodes"]
+            page = issue["timelineItems"]["pageInfo"]
+            if not page["hasNextPage"]:
+                return _judge_events(events)
+            variables["after"] = page["endCursor"]
+        return Lift(why=f"issue {number} of {operations} got more than {100 * PAGES} labels", is_shown=True)
     except (AttributeError, LookupError, TypeError, ValueError):
         return Lift(why=f"GitHub's answer about issue {number} of {operations} has an unknown shape")
 
