@@ -3,7 +3,7 @@
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,7 +23,7 @@ from ops.pages import live_deployment, target_choice
 from ops.pages.live_deployment import PROPAGATION, AcceptedRollback, LiveDeployment, ObservedPages, SiteObservation
 from ops.pages.plan_text import PagesHistory, describe_deployment, short_deployment_id
 from ops.pages.target_choice import TargetFacts
-from ops.workers.rollback_target import find_deployment
+from ops.workers.rollback_target import resolve_commit
 
 if TYPE_CHECKING:
     from ops.config import Service
@@ -210,7 +210,7 @@ def _read_project_and_target(ctx: SiteReader, service: "Service", to: str, to_co
             reason=Reason.NO_TARGET,
             hint="Deploy the site first.",
         )
-    to = find_deployment(to_commit, deployments) if to_commit else to
+    to = _find_deployment(to_commit, deployments) if to_commit else to
     older = [d for d in further if d is not None and d not in deployments]
     if older and older[0].environment != PRODUCTION:
         raise Refused(
@@ -222,6 +222,13 @@ def _read_project_and_target(ctx: SiteReader, service: "Service", to: str, to_co
         )
     chosen = live_deployment.parse_target(to, (*deployments, *older), project=service.pages) if to else None
     return _ProjectListing(project, deployments, chosen)
+
+
+def _find_deployment(to_commit: str, deployments: Iterable[PagesDeployment]) -> str:
+    """Return the ID of the production deployment of a commit. Raises Refused."""
+    able = [each for each in deployments if each.can_serve_production]
+    times = {each.id: format_utc(each.created_on) for each in able}
+    return resolve_commit(to_commit, {each.id: (each.commit,) for each in able}, times, "listed deployment")
 
 
 def _read_site(ctx: SiteReader, service: "Service", listed: _ProjectListing) -> SiteObservation:

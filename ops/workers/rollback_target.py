@@ -1,8 +1,8 @@
 """Choose the version that a rollback deploys, and name the reason for each rejected version.
 
 The rules, and the histories that explain them, are in docs/explanation/rollback-targets.md;
-tests/runbooks/test_rollback_worker_target.py runs them row by row. A person may name a version or the deployment of a
-site, also by a commit from which it was built, or by its tag.
+tests/runbooks/test_rollback_worker_target.py runs them row by row. A person may name a version, also by a commit from
+which it was built, or by its tag.
 """
 
 import re
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import takewhile
 
-from ops.cloudflare.types.pages import PagesDeployment
 from ops.cloudflare.types.workers import Split, WorkerVersion, describe_deployment, short_id
 from ops.core.clock import format_duration, format_utc
 from ops.core.errors import ConfigError, Reason, Refused
@@ -295,13 +294,6 @@ def parse_request(to: str, to_commit: str, versions: Iterable[WorkerVersion]) ->
     names = {each.id: (each.tag, "" if is_sha(each.tag) else named_commit(each)) for each in versions}
     times = {each.id: format_utc(each.created_on) if each.created_on else "" for each in versions}
     return ((resolve_commit(to_commit, names, times, "deployable version"), 100.0),)
-
-
-def find_deployment(to_commit: str, deployments: Iterable[PagesDeployment]) -> str:
-    """Return the ID of the production deployment of a commit. Raises Refused."""
-    able = [each for each in deployments if each.can_serve_production]
-    times = {each.id: format_utc(each.created_on) for each in able}
-    return resolve_commit(to_commit, {each.id: (each.commit,) for each in able}, times, "listed deployment")
 
 
 def check_one_target(to: str, to_commit: str) -> None:
