@@ -1,6 +1,5 @@
 """Rollback targets of all services: `ops targets` plans each rollback, and changes nothing."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, suppress
@@ -8,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +35,8 @@ SECONDS = 10.0
 MAX_SERVICES = 64
 """Services that are read at the same time."""
 MOST_SERVICES = 60
-"""Services with one token that are read: each costs about 15 calls, and a recovery of that night needs the rest of the
-limit (`ops.cloudflare.client`)."""
+"""Services that are read: each costs about 15 calls, and a recovery of that night needs the rest of the limit
+(`ops.cloudflare.client`). The limit is that of a user, who may have the tokens of several environments."""
 MOST_NAMED = 3
 """Services that a warning names."""
 NOTHING_READ = RollbackReach("", None, 0, None)
@@ -176,13 +176,8 @@ class _TargetReader:
     def list_previews(
         self, places: "Mapping[Place, Service]"
     ) -> Mapping[Place, Callable[[], RollbackPreview | OpsError]]:
-        """Return the calls, without those of services beyond MOST_SERVICES of one token."""
-        seen, calls = Counter[str](), dict[Place, Callable[[], RollbackPreview | OpsError]]()
-        for place, each in places.items():
-            token = self._sessions[place.environment].environment.token
-            seen[token] += 1
-            if seen[token] <= MOST_SERVICES:
-                calls[place] = partial(self._preview, place, each)
+        """Return the calls of the first MOST_SERVICES."""
+        calls = {place: partial(self._preview, place, each) for place, each in islice(places.items(), MOST_SERVICES)}
         self._left_out = places.keys() - calls
         return calls
 
@@ -193,7 +188,7 @@ class _TargetReader:
         if place not in self._left_out:
             return ProviderError(f"no answer within {SECONDS:g} s", reason=Reason.PROVIDER_UNAVAILABLE)
         return ProviderError(
-            f"this command reads {MOST_SERVICES} services with one token, because Cloudflare limits the calls",
+            f"this command reads {MOST_SERVICES} services, because Cloudflare limits the calls",
             reason=Reason.RATE_LIMITED,
             hint=f"Run `ops versions {place.service} --environment {place.environment}`.",
         )

@@ -85,16 +85,22 @@ SERVICE = """\
 
 
 def test_many_services_leave_calls_for_a_recovery(world: World) -> None:
-    """Beyond 1,200 calls in five minutes Cloudflare refuses each one, also those of a rollback."""
+    """Beyond 1,200 calls of a user in five minutes Cloudflare refuses each one, also those of a rollback.
+
+    Two tokens may belong to one user.
+    """
     sandbox = world.sandbox
-    head = f"environments:\n  live:\n    account_id: {ACCOUNT}\n    token: SHOP_TOKEN\n    services:\n"
-    world.config.write_text(head + "".join(map(SERVICE.format, range(100))))
+    text = "environments:\n"
+    for name, token, numbers in (("live", "SHOP_TOKEN", range(50)), ("canary", "CANARY_TOKEN", range(50, 100))):
+        text += f"  {name}:\n    account_id: {ACCOUNT}\n    token: {token}\n    services:\n"
+        text += "".join(map(SERVICE.format, numbers))
+    world.config.write_text(text)
     for number, back in product(range(100), range(10)):
         at = sandbox.clock.now() - timedelta(days=1 + 2 * back)
         name = f"worker-{number}"
         sandbox.deploy(name, sandbox.upload(name, code=f"code {back}", behaviour=answering(), at=at), at=at)
 
-    rows = targets_of(partial(ops_of(world), SHOP_TOKEN=sandbox.token))
+    rows = targets_of(partial(ops_of(world), SHOP_TOKEN=sandbox.token, CANARY_TOKEN=sandbox.token))
 
     states = [(row["state"], row["reason"]) for row in rows.values()]
     assert states == [("ready", None)] * 60 + [("unknown", "rate_limited")] * 40
