@@ -117,5 +117,4 @@ def _read_site(session: Session, service: "Service", question: ChangeQuestion) -
     """Return the same of a site. Its list shows no rollback, so only the records of incidents tell of one."""
     period, listed = question.period, session.pages.list_deployments(service.pages, limit=MAX_SITE_DEPLOYMENTS)
     good = {d.id for d in listed if d.can_serve_production and period.contains(d.created_on)}
-    is_whole = len(listed) < MAX_SITE_DEPLOYMENTS or listed[-1].created_on <= period.since
-    return period.since if is_whole else listed[-1].created_on, good, set()
+    return max(period.since, listed[-1].created_on) if listed else period.since, good, set()

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ops.report.facts import IncidentFacts, embed_facts
+from ops.report.issue import FACTS, build_region
 from tests.conftest import Outcome, World, job_environ
 from tests.support.hostile import skeleton
 from tests.support.incident_days import IncidentDays
@@ -145,6 +147,18 @@ def test_facts_that_a_person_edited_do_not_count(month: Month) -> None:
     assert {"incident": number, "seconds": 1206} in points
 
 
+def test_report_by_a_person_who_cannot_write_does_not_count(month: Month) -> None:
+    number, at = month.days.numbers["11-18"], month.hub.clock.now()
+    facts = IncidentFacts(at, parse_time("11-18 01:00"), None, None, None, None, None, None, None)
+    forged = build_region(FACTS, number, embed_facts(facts))
+    month.hub.open_issue("Incident report", forged, ["post-incident"], "mallory")
+
+    result = month.stats("--json").result
+
+    assert {"incident": number, "seconds": 1206} in result["incidents"]["times"]["restore"]["points"]
+    assert result["action_items"]["without_report"] == 16
+
+
 def test_incident_that_cannot_be_read_is_named(month: Month) -> None:
     number = month.days.numbers["11-01"]
     month.hub.fault(path=f"/repos/**/issues/{number}/timeline", status=500, times=None)
@@ -277,7 +291,8 @@ def test_list_that_does_not_reach_the_period_says_since_when_it_counts(shop: Sho
 
     done = shop.ops("stats", "--since", "30d", **hub.environ())
 
-    assert f"since {shop.world.sandbox.clock.now() - timedelta(hours=60):%Y-%m-%d %H:%M} UTC" in done.out
+    for hours in (60, 40):  # the Worker and the site
+        assert f"since {shop.world.sandbox.clock.now() - timedelta(hours=hours):%Y-%m-%d %H:%M} UTC" in done.out
 
 
 def test_lines_and_markdown_hold_each_measure(month: Month) -> None:
