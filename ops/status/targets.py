@@ -16,16 +16,20 @@ from ops.app.rollback_preview import RollbackPreview, preview_rollback
 from ops.app.scope import Place
 from ops.app.session import Session, find_addresses
 from ops.cloudflare.client import CALLS_FOR_OTHERS, MOST_CALLS
-from ops.core.clock import format_duration, format_rfc3339, format_utc
+from ops.core.clock import current_time, format_duration, format_rfc3339, format_utc
 from ops.core.errors import ConfigError, OpsError, ProviderError, Reason, Refused
 from ops.core.names import count_of, first_of
 from ops.core.next_step import build_command
 from ops.core.redaction import Redactor
+from ops.core.responders import RequestScope, find_lists
 from ops.core.threads import run_in_time, run_parallel_mixed
 from ops.core.verdict import Verdict
 from ops.engine.runbook import RollbackReach
+from ops.github.client import connect
+from ops.github.stops import StopAnswer, start_reading
 from ops.render import collapse_blank_lines, load_templates, to_one_line
 from ops.status import signs
+from ops.status.overview import stop_json, stop_lines
 
 if TYPE_CHECKING:
     from ops.config import Config, Service
@@ -43,7 +47,7 @@ NOTHING_READ = RollbackReach("", None, 0, None)
 
 
 class TargetState(StrEnum):
-    """Whether a rollback would start now."""
+    """Whether a rollback has a target now."""
 
     READY = "ready"
     NOTHING_TO_DO = "nothing_to_do"
@@ -100,6 +104,8 @@ class TargetTable:
     targets: tuple[ServiceTarget, ...]
     calls: int
     """Calls to Cloudflare that the table took."""
+    stopped: StopAnswer
+    """Whether a stop refuses all recoveries, also those with a target."""
 
     def of_state(self, *states: TargetState) -> tuple[ServiceTarget, ...]:
         return tuple(each for each in self.targets if each.state in states)
@@ -124,6 +130,7 @@ class TargetTable:
             "read_at": format_rfc3339(self.read_at),
             "calls": self.calls,
             "services": [each.to_json() for each in self.targets],
+            **stop_json(self.stopped),
             "exit_code": self.error.exit_code if self.error else 0,
         }
 
@@ -138,10 +145,11 @@ def read_targets(environment: str, config_path: Path, environ: Mapping[str, str]
     with ExitStack() as ending:
         reader = _TargetReader(config, config_path, environ, redactor, ending)
         places = {Place(each.name, name): service for each in chosen for name, service in each.services.items()}
-        previews, verdicts = run_parallel_mixed(
+        previews, verdicts, stopped = run_parallel_mixed(
             [
                 lambda: run_in_time(reader.list_previews(places), MAX_SERVICES, SECONDS),
                 lambda: run_in_time(reader.list_probes(places), signs.MAX_CALLS, signs.SECONDS),
+                lambda: _read_stop(config, environ, redactor),
             ]
         )
         targets = (
@@ -155,8 +163,17 @@ def read_targets(environment: str, config_path: Path, environ: Mapping[str, str]
             for place, service in places.items()
         )
         now, calls = find_addresses(environ)[2].now(), reader.count_calls()
-        table: TargetTable = redactor.redact_value(TargetTable(now, tuple(targets), calls))
+        table: TargetTable = redactor.redact_value(TargetTable(now, tuple(targets), calls, stopped))
         return table
+
+
+def _read_stop(config: "Config", environ: Mapping[str, str], redactor: Redactor) -> StopAnswer:
+    """Return whether recoveries are stopped, by one request. A failure is part of the answer."""
+    try:
+        repository = connect(environ, redactor, read_only=True)
+        return start_reading(repository, find_lists(config, RequestScope()), current_time(environ))()
+    except OpsError as error:
+        return StopAnswer(problem=error.message)
 
 
 class _TargetReader:
@@ -278,7 +295,8 @@ def target_lines(table: TargetTable) -> Iterator[str]:
 
 
 def list_warnings(table: TargetTable) -> Iterator[str]:
-    """Yield each warning of the plans once with its services, and one about the limit of Cloudflare's calls."""
+    """Yield the stop, each warning of the plans once with its services, and one about the limit of the calls."""
+    yield from stop_lines(table.stopped)
     places = dict[str, list[str]]()
     for each in table.targets:
         for text in each.warnings:

@@ -27,6 +27,7 @@ from ops.engine.runbook import RollbackReach
 from ops.evidence.tables import render_comment as evidence_text
 from ops.gate import refusals
 from ops.gate.outcomes import RefusedRequest
+from ops.github.stops import StopAnswer
 from ops.limits.diff import LimitsPlan, compare_limits, render_comment, render_drift, render_result
 from ops.limits.file import Limit
 from ops.publish.comment import render_note
@@ -156,7 +157,7 @@ def targets() -> str:
     ready = ServiceTarget(Place("production", "checkout-and-payments"), "worker", reach, "unhealthy", TargetState.READY)
     blocked = replace(ready, place=Place("staging", "web"), state=TargetState.BLOCKED, why=LONG, hint=LONG, command=URL)
     ready = replace(ready, target="2c8b7e91", warnings=(LONG,))
-    return render_targets(TargetTable(NOW, (ready, blocked), calls=900))
+    return render_targets(TargetTable(NOW, (ready, blocked), 900, StopAnswer(problem=LONG)))
 
 
 def stats() -> str:

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 
 from ops.core.redaction import Redactor
+from ops.github.stops import StopAnswer
 from ops.status.targets import TargetTable, read_targets, target_lines
 from sandbox import Sandbox
 from tests.conftest import World
@@ -252,10 +253,28 @@ def test_table_and_markdown_hold_each_service_and_its_block(shop: Shop, two_acco
 
 
 def test_many_calls_warn_of_the_limit_that_a_recovery_shares(shop: Shop) -> None:
-    few, many = (TargetTable(shop.world.sandbox.clock.now(), (), calls) for calls in (300, 612))
+    now = shop.world.sandbox.clock.now()
+    few, many = (TargetTable(now, (), calls, StopAnswer()) for calls in (300, 612))
 
     assert not [line for line in target_lines(few) if "warning" in line]
     assert [line for line in target_lines(many) if "612" in line]
+
+
+@pytest.mark.parametrize("is_down", [False, True], ids=["GitHub answers", "GitHub is down"])
+def test_stop_of_all_recoveries_is_beside_the_targets(shop: Shop, is_down: bool) -> None:
+    hub = shop.world.sandbox.github
+    hub.add_user("mai")
+    number = hub.open_issue("Wait for the provider", "", ["ops:stopped"], "mai")
+    if is_down:
+        hub.fault(path="/**", status=500, times=None)
+
+    result = shop.ops("targets", "--json", **hub.environ()).result
+
+    assert [row["state"] for row in result["services"]] == ["ready", "ready"]
+    assert bool(result["stop_unread"]) is is_down
+    assert (result["stop"] or {}).get("issue") == (None if is_down else number)
+    shown = shop.ops("targets", "--markdown", **hub.environ()).out
+    assert ("ops stop --lift" in shown, "unknown, whether" in shown) == (not is_down, is_down)
 
 
 def test_hostile_author_changes_no_markdown(shop: Shop) -> None:
