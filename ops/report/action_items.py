@@ -24,12 +24,19 @@ class ActionItem:
     """Whether the row itself says so: a cell `done` or `[x]`, or a text that is struck through."""
 
 
-def find_action_items(body: str, repository: str) -> Iterator[ActionItem]:
-    """Yield the rows that people wrote; a row with a placeholder is not written yet."""
+def find_action_items(body: str, repository: str) -> list[ActionItem] | None:
+    """Return the rows that people wrote; None if the table or its heading is gone.
+
+    A row with a placeholder is not written yet.
+    """
     _, _, section = body.replace("\r\n", "\n").partition(f"\n{PREVENTION}\n")
     rows = [line for line in section.partition("\n## ")[0].split("\n") if line.startswith("|")]
-    rule = next((at for at, row in enumerate(rows) if _RULE.fullmatch(row.strip())), len(rows))
-    for row in rows[rule + 1 :]:
+    rule = next((at for at, row in enumerate(rows) if _RULE.fullmatch(row.strip())), None)
+    return None if rule is None else [*_parse_rows(rows[rule + 1 :], repository)]
+
+
+def _parse_rows(rows: list[str], repository: str) -> Iterator[ActionItem]:
+    for row in rows:
         cells = [cell.strip() for cell in row.strip().strip("|").split("|")]
         if PLACEHOLDER in row or not cells[0]:
             continue

@@ -59,7 +59,7 @@ class CountedIncident:
     is_drill: bool
     facts: IncidentFacts | None
     open_actions: int | None = None
-    """Action items of its report without an end; None without a report."""
+    """Action items of its report without an end; None without a report that has their table."""
     unread: str = ""
     """Why there are no facts."""
 

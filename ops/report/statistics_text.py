@@ -79,11 +79,11 @@ def _list_gaps(statistics: Statistics) -> Iterator[str]:
 
 
 def describe_actions(statistics: Statistics) -> str:
-    """Return how many action items are open, and which incidents have no report."""
+    """Return how many action items are open, and of which incidents that is unknown."""
     found = statistics.open_actions
     where = f": {_numbers([number for number, _ in found])}" if found else ""
     lacking = [each.number for each in statistics.incidents.incidents if each.open_actions is None]
-    without = f"; no report, so unknown: {_numbers(lacking)}" if lacking else ""
+    without = f"; unknown, as there is no report with their table: {_numbers(lacking)}" if lacking else ""
     return f"{count_of(sum(items for _, items in found), 'action item')} open{where}{without}"
 
 

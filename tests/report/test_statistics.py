@@ -196,6 +196,16 @@ def test_open_action_items_are_counted(month: Month) -> None:
     assert items == {"open": 4, "incidents": [{"number": number, "open": 4}], "without_report": 15}
 
 
+def test_action_items_under_another_heading_are_unknown(month: Month) -> None:
+    month.report(month.days.numbers["11-01"])
+    (page,) = (issue for issue in month.hub.issues if issue.find_label("post-incident"))
+    month.hub.edit_issue(page.number, (page.body or "").replace("## Prevention", "## Actions"), "mai")
+
+    items = month.stats("--json").result["action_items"]
+
+    assert items == {"open": 0, "incidents": [], "without_report": 16}
+
+
 def test_change_failure_rate_has_its_denominator(shop: Shop) -> None:
     """Of three versions and two deployments of the site, a rollback took one version away."""
     hub = shop.world.sandbox.github
