@@ -389,7 +389,7 @@ SEARCH_PROGRAM = """
 import json, re
 patterns, texts = json.load(open("input.json"))
 found = [re.compile(pattern) for pattern in patterns]
-print(json.dumps([any(search(text) for pattern in found) for text in texts]))
+print(json.dumps([any(pattern.search(text) for pattern in found) for text in texts]))
 """
 PATTERN_TOO_SLOW = f"not searched to the end within {SEARCH_SECONDS:g} s: make the pattern simpler"
 
