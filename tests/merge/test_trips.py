@@ -11,7 +11,7 @@ def test_command_on_a_laptop_enters_its_runbook_and_no_code_of_jobs() -> None:
     with team_files.allowed():
         trip = trips.follow_command("rollback-worker", "--service", "api", "--environment", "production", "--yes")
 
-    assert ("ops/runbooks/rollback_worker.py", "RollbackWorker.plan") in trip.functions
+    assert ("ops/runbooks/rollback_worker.py", "RollbackWorker.choose") in trip.functions
     assert {"ops/cli/runbook_command.py", "ops/engine/engine.py"} <= trip.files
     assert not any(file.startswith(("ops/gate/", "ops/report/", "ops/drills/", "sandbox/")) for file in trip.files)
     assert not any(name.endswith(("<module>", "<lambda>", "<genexpr>")) for _, name in trip.functions)

@@ -98,7 +98,7 @@ def test_release_attaches_the_hold_check_and_its_digest_also_if_started_again(tm
     (bin_folder / "notes").write_text("Fixes `this` and 100 %\n")
     environ = {**os.environ, "TAG": "v1", "PATH": f"{bin_folder}:{os.environ['PATH']}"}
 
-    build = scripts["Write the hold check as one file"].replace(".github/", f"{ROOT}/.github/")
+    build = scripts["Write the hold check as one file"].replace(".ci/", f"{ROOT}/.ci/")
     publish = [scripts["Attach the files to the release"], scripts["Add the digest of the hold check to the notes"]]
     for script in (build, *publish, *publish):
         subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env=environ, check=True)

@@ -144,7 +144,7 @@ def test_doctor_accepts_enough_own_runners(change: Callable[[Bakery], object], t
 
 def test_runner_with_an_old_python_fails_at_once_and_says_so(tmp_path: Path) -> None:
     old = tmp_path / "python3"
-    old.write_text('#!/bin/sh\n[ "$1" = -c ] && exit 1\ntouch "$0.started"\n')
+    old.write_text('#!/bin/sh\n[ "$2" = -m ] && touch "$0.started"\nexit 1\n')  # it cannot read our programs
     old.chmod(0o755)
     (step,) = plain_yaml.load((ROOT / ".github/actions/setup/action.yml").read_text())["runs"]["steps"]
 
