@@ -1,7 +1,8 @@
-"""Answer a label if its gate does not: GitHub refuses broken workflow files without any job, and a set-up may hang.
+"""Answer a label if its gate does not: GitHub refuses broken files without any job, a set-up may hang.
 
-It reads the runs of `incident.yml` until the gate of the label's run ends, and answers on the issue if that does not
-happen. The gate answers each request, or `tell` if the gate fails, so that one comment belongs to the request.
+It reads the runs of `incident.yml` until the gate of the label's run ends, and answers on the issue if that
+does not happen. The gate answers each request, or `tell` if the gate fails. That comment belongs to the
+request.
 
 SECONDS_TO_WAIT: time that the gate has to end. DIRECT: file of the button without a called file, or "".
 PROGRAM: beginning of laptop commands, such as `./run ops`.
