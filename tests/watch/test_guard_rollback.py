@@ -24,8 +24,14 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def bad(shop: Shop) -> str:
-    """A bad version that was deployed just now; requests of others fail too while it is live."""
+def bad(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bad version that was deployed just now; requests of others fail too while it is live.
+
+    The variables stay: a command that ends would take them from one that began meanwhile, and lasts longer.
+    """
+    for name, value in (shop.world.sandbox.environ() | shop.world.sandbox.github.environ()).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SHOP_TOKEN", shop.world.sandbox.add_token("guard-writes", ROLLBACK))
     zone = shop.world.sandbox.zones.all[shop.world.sandbox.zones.add(HOST)]
     shop.world.sandbox.zones.add_domain(zone, HOST, WORKER)
     version = release(shop, "broken", 500)
