@@ -282,7 +282,8 @@ def test_suggested_target_is_never_blamed(past: Past, incident: int | None) -> N
 
     for way in rollback_target.list_fallbacks(history, choice):
         assert not judge.is_blamed(number_of(way.version))
-        assert judge.release(number_of(way.version)) != judge.release(judge.suspect)
+        is_suspect = judge.release(number_of(way.version)) == judge.release(judge.suspect)
+        assert judge.is_undecided() or not is_suspect  # where two releases began at once, either may be the bad one
         assert number_of(way.version) not in past.undeployable
 
 
