@@ -91,7 +91,7 @@ def watch(event: Any) -> str:
                 why = "GitHub refused the workflow files" if has_error else "no job ran"
                 return f"**Did not start, and nothing was changed:** {who} · {why} · {link(run)}"
             else:
-                problem = f"**Still waiting after {seconds:g} s, may start later:** {who} · {link(run)}"
+                problem = f"**No answer after {seconds:g} s, may come later:** {who} · {link(run)}"
         except urllib.error.HTTPError as error:
             problem = f"**Unknown whether it started:** {who} · HTTP {error.code} · [runs]({page})"
         except (OSError, ValueError, KeyError, TypeError) as error:

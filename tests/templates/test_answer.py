@@ -70,8 +70,8 @@ def test_refused_file_is_answered_at_once(workflow: Workflow, title: str, conclu
     ("title", "state", "said"),
     [
         ("", None, "**No run started within 0 s:**"),
-        (TITLE, QUEUED, "**Still waiting after 0 s"),
-        (TITLE, HANGING, "**Still waiting after 0 s"),
+        (TITLE, QUEUED, "**No answer after 0 s"),
+        (TITLE, HANGING, "**No answer after 0 s"),
         ("incident #99 recover:api at {at}", REFUSED, "**No run started within 0 s:**"),
         (TITLE, {"conclusion": "failure"}, "**Did not start, and nothing was changed:**"),
     ],
