@@ -11,7 +11,6 @@ import pytest
 from ops.core.run_record import RecordRow, RunRecord, embed_record, is_edited
 from sandbox.github.actions.state import FakeJob, FakeStep
 from tests.support.hostile import PIECES, skeleton
-from tests.support.prepared_python import fresh_python
 from tests.templates.scripts import COMMENTS, Step, Workflow
 
 GONE: dict[str, Any] = {"result": "success", "outputs": {"go": "true", "attempt": "1"}}
@@ -499,11 +498,3 @@ def test_hostile_text_is_escaped(labeled_run: LabeledRun, piece: str) -> None:
     assert done.out.count("\n") == 1
     assert done.out.startswith("::error title=request::")
     assert "##[" not in done.out
-
-
-@pytest.mark.slow
-def test_script_runs_in_fresh_interpreter(labeled_run: LabeledRun) -> None:
-    labeled_run.workflow.python = fresh_python
-
-    done = labeled_run.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
-    labeled_run.assert_reported(done, "nothing was changed")

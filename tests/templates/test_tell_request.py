@@ -7,6 +7,7 @@ import pytest
 
 from ops.app.registry import DIRECT, DIRECT_RUNBOOK
 from ops.core.run_record import RunRecord, embed_record
+from tests.support.prepared_python import fresh_python
 from tests.templates.test_tell import FAILED, GONE, SKIPPED, LabeledRun, labeled_run, run_comment
 
 __all__ = ["labeled_run"]
@@ -225,3 +226,11 @@ def test_ended_button_run_is_not_reported_again(labeled_run: LabeledRun) -> None
     )
 
     assert (done.code, done.out, done.summary) == (0, "", "")
+
+
+@pytest.mark.slow
+def test_script_runs_in_fresh_interpreter(labeled_run: LabeledRun) -> None:
+    labeled_run.workflow.python = fresh_python
+
+    done = labeled_run.tell(needs={"gate": FAILED, "recovery-production": SKIPPED})
+    labeled_run.assert_reported(done, "nothing was changed")
