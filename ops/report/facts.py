@@ -78,13 +78,13 @@ def find_facts(evidence: IncidentEvidence) -> IncidentFacts:
 def _list_removed(evidence: IncidentEvidence) -> "list[tuple[str, str, str]]":
     """Return what the rollbacks that recovered took out of service."""
     runs = (one.record for one in evidence.our_runs if one.record.decision == Decision.RECOVERED)
-    found = (
+    removed = (
         (run.environment, run.service, before.partition(" ")[0])
         for run in runs
         if run.runbook.startswith(("rollback-", "redeploy-"))
         for _, before, _ in run.versions[:1]
     )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(removed))
 
 
 def embed_facts(facts: IncidentFacts) -> str:

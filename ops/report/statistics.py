@@ -110,9 +110,9 @@ class IncidentGroup:
         return tuple(self._measure(each) for each in MEASURES)
 
     def _measure(self, measure: Measure) -> MeasuredTimes:
-        found = [(each.number, each.measure(measure)) for each in self.incidents]
-        known = tuple((number, seconds) for number, seconds in found if seconds is not None)
-        return MeasuredTimes(measure, known, tuple(number for number, seconds in found if seconds is None))
+        points = [(each.number, each.measure(measure)) for each in self.incidents]
+        known = tuple((number, seconds) for number, seconds in points if seconds is not None)
+        return MeasuredTimes(measure, known, tuple(number for number, seconds in points if seconds is None))
 
     def select(self, wanted: Callable[[IncidentFacts], bool]) -> tuple[int, ...]:
         """Return the numbers of the incidents whose facts fit."""
@@ -128,11 +128,11 @@ class IncidentGroup:
 
     def repeated_causes(self) -> list[tuple[str, tuple[int, ...]]]:
         """Return each cause that several incidents have, with them. Letters and spaces may differ."""
-        found = dict[str, dict[int, str]]()
+        causes = dict[str, dict[int, str]]()
         for each in self.incidents:
             for cause in each.facts.causes if each.facts else ():
-                found.setdefault(" ".join(cause.casefold().split()).rstrip("."), {})[each.number] = cause
-        return [(next(iter(named.values())), tuple(named)) for named in found.values() if len(named) > 1]
+                causes.setdefault(" ".join(cause.casefold().split()).rstrip("."), {})[each.number] = cause
+        return [(next(iter(named.values())), tuple(named)) for named in causes.values() if len(named) > 1]
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -86,11 +86,11 @@ class _IncidentReader:
         unread = (each for each in issues if each.number in numbers and facts[each.number] is None)
         missing = sorted(unread, key=lambda each: -each.number)
         read = run_in_batches([partial(self._try_records, each) for each in missing[:MOST_JOURNALS]], MAX_CALLS)
-        found = {each.number: answer for each, answer in zip(missing, read, strict=False)}
+        from_records = {each.number: answer for each, answer in zip(missing, read, strict=False)}
         items = {number: find_action_items(pages[number], self._name) for number in pages.keys() & numbers}
         closed = self._find_closed(item for listed in items.values() for item in listed or ())
         return [
-            _count(each, facts[each.number] or found.get(each.number, NOT_READ), items.get(each.number), closed)
+            _count(each, facts[each.number] or from_records.get(each.number, NOT_READ), items.get(each.number), closed)
             for each in issues
         ]
 

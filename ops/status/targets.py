@@ -36,11 +36,9 @@ if TYPE_CHECKING:
 
 SECONDS = 10.0
 """Real seconds after which a rollback that is not planned counts as unknown."""
-MAX_SERVICES = 64
-"""Services that are read at the same time."""
 MOST_SERVICES = 60
-"""Services that are read: each costs about 15 calls, and a recovery of that night needs the rest of the limit
-(`ops.cloudflare.client`). The limit is that of a user, who may have the tokens of several environments."""
+"""Services that are read, all at the same time. Each costs about 15 calls, and a recovery of that night needs the rest
+of the limit (`ops.cloudflare.client`). The limit is that of a user, who may have the tokens of several environments."""
 MOST_NAMED = 3
 """Services that a warning names."""
 NOTHING_READ = RollbackReach("", None, 0, None)
@@ -147,7 +145,7 @@ def read_targets(environment: str, config_path: Path, environ: Mapping[str, str]
         places = {Place(each.name, name): service for each in chosen for name, service in each.services.items()}
         previews, verdicts, stopped = run_parallel_mixed(
             [
-                lambda: run_in_time(reader.list_previews(places), MAX_SERVICES, SECONDS),
+                lambda: run_in_time(reader.list_previews(places), MOST_SERVICES, SECONDS),
                 lambda: run_in_time(reader.list_probes(places), signs.MAX_CALLS, signs.SECONDS),
                 lambda: _read_stop(config, environ, redactor),
             ]
@@ -198,10 +196,10 @@ class _TargetReader:
         self._left_out = places.keys() - calls
         return calls
 
-    def require_answer(self, place: Place, found: RollbackPreview | OpsError | None) -> RollbackPreview | OpsError:
+    def require_answer(self, place: Place, answer: RollbackPreview | OpsError | None) -> RollbackPreview | OpsError:
         """Return the preview, or why there is none."""
-        if found is not None:
-            return found
+        if answer is not None:
+            return answer
         if place not in self._left_out:
             return ProviderError(f"no answer within {SECONDS:g} s", reason=Reason.PROVIDER_UNAVAILABLE)
         return ProviderError(
@@ -245,15 +243,15 @@ def _describe_health(service: "Service", verdict: Verdict | None) -> str:
 
 
 def _describe(
-    place: Place, service: "Service", found: RollbackPreview | OpsError, health: str, prefix: Sequence[str]
+    place: Place, service: "Service", answer: RollbackPreview | OpsError, health: str, prefix: Sequence[str]
 ) -> ServiceTarget:
     empty = ServiceTarget(place, service.kind, NOTHING_READ, health, TargetState.UNKNOWN)
-    if isinstance(found, OpsError):
-        return _explain(empty, found)
-    made, outcome = replace(empty, reach=found.reach or NOTHING_READ), found.outcome
+    if isinstance(answer, OpsError):
+        return _explain(empty, answer)
+    known, outcome = replace(empty, reach=answer.reach or NOTHING_READ), answer.outcome
     if isinstance(outcome, Refused):
-        return _explain(made, outcome)
-    described = replace(made, reason=outcome.reason, why=outcome.summary, warnings=outcome.warnings)
+        return _explain(known, outcome)
+    described = replace(known, reason=outcome.reason, why=outcome.summary, warnings=outcome.warnings)
     if not outcome.changes:
         way = outcome.next_step.command if outcome.next_step else ""
         return replace(described, state=TargetState.NOTHING_TO_DO, command=way)
