@@ -16,7 +16,7 @@ MARK = re.compile(r"ops1 incident=([0-9]{1,18}|-) run=([A-Za-z0-9._-]+) blames=(
 PAGES, PAGE_SIZE, SITE_PAGE_SIZE = 4, 100, 25
 """Most pages of a Worker's deployments that are read, their asked size, and the largest page of a site's (8000024)."""
 SMALLEST_PAGE = 10
-"""A shorter first page is the only one. Lists of Cloudflare have 10 or more rows on a page without a size."""
+"""A shorter first page is the only one. Cloudflare documents no page of this list, and none of fewer rows elsewhere."""
 Reader = Callable[[str], Any]
 """Returns Cloudflare's result at a path. Raises UnreadError and UsageError."""
 Reading = tuple["list[Hold]", str, str]
@@ -120,10 +120,8 @@ def _read_site(read: Reader, path: str, environ: Environ) -> Reading:
     one counts as live only if the site shows its content, and not that of the one before.
     """
     project = read(path)
-    live, rows = (
-        project["canonical_deployment"],
-        read(f"{path}/deployments?env=production&page=1&per_page={SITE_PAGE_SIZE}"),
-    )
+    live = project["canonical_deployment"]
+    rows = read(f"{path}/deployments?env=production&page=1&per_page={SITE_PAGE_SIZE}")
     if live is None:
         return [], "it has no production deployment", ""
     newer, own = [row for row in rows if _moment(row) > _moment(live)], _site_commit(live)
@@ -135,7 +133,7 @@ def _read_site(read: Reader, path: str, environ: Environ) -> Reading:
     if not able and is_whole and older:
         before = max(older, key=_moment)
         able, unread = _compare_site(str(project["subdomain"]), live, before, environ)
-        extent += ", and the site shows it"
+        extent += ", and one read of the site shows it"
     return [Hold(f"deployment {row['id'][:8]}", row["id"], _site_commit(row)) for row in able], extent, unread
 
 
