@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ops.core.clock import Clock
+from ops.core.errors import ConfigError
 from ops.core.next_step import SuggestedCommand, build_command, describe_button, shorten_ids
 from ops.core.owners import Requester
 from ops.core.verdict import KeyAnswer, PageContent
@@ -185,6 +186,12 @@ class RequestInfo:
     def requester(self) -> Requester:
         """Return the owner of what the run sets: its incident, or the person without one."""
         return Requester(self.incident, self.actor)
+
+    def require_incident(self) -> int:
+        """Return the incident's number. Raises ConfigError if the request has none."""
+        if self.incident is None:
+            raise ConfigError("this runbook needs an incident", hint="Add its number, such as `--incident 42`.")
+        return self.incident
 
 
 @dataclass(frozen=True)

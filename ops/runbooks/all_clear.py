@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ops.core.errors import ConfigError, Reason, Refused
+from ops.core.errors import Reason, Refused
 from ops.core.owners import describe_owners
 from ops.core.plan import PlanSection
 from ops.core.runtime_contract import AI_SWITCH
@@ -43,7 +43,7 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
         return RequestEffect(ends_state=True)
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
-        incident, now = _require_incident(ctx), ctx.clock.now()
+        incident, now = ctx.request.require_incident(), ctx.clock.now()
         states, unknown = steps.read_switches(ctx)
         mine, left = values.split_by_incident(states, incident, now)
         planned, hidden = _plan_release(ctx, mine, incident)
@@ -117,13 +117,6 @@ def _list_tasks(ctx: Context[AllClear.Params], writes: list[SwitchWrite]) -> tup
         if ai is not None and each.current.name == AI_SWITCH and each.value.state != before[AI_SWITCH]
         for task in list_tasks(ai.message, before=before[AI_SWITCH], after=each.value.state)
     )
-
-
-def _require_incident(ctx: Context[AllClear.Params]) -> int:
-    """Return the incident's number. Raises ConfigError if it is missing."""
-    if ctx.request.incident is None:
-        raise ConfigError("all-clear needs an incident", hint="Add its number, such as `--incident 42`.")
-    return ctx.request.incident
 
 
 def _find_doubts(

@@ -74,7 +74,7 @@ class LiftCommitHold(Runbook["LiftCommitHold.Params"]):
         return join_probes(ProbeSet(each.url, each.probes, each.verify, name=each.name) for each in services)
 
     def plan(self, ctx: Context[Params]) -> StepPlan:
-        incident = _require_incident(ctx)
+        incident = ctx.request.require_incident()
         services = _checked_services(ctx.environment)
         read = run_parallel([partial(_read_holds, ctx, each) for each in services])
         holds = [hold for found, _ in read for hold in found]
@@ -135,12 +135,6 @@ class _AddLabel(Step):
         else:
             labels.request(self.wanted.incident, self.label)
         return f"added the label {self.label}"
-
-
-def _require_incident(ctx: Context[LiftCommitHold.Params]) -> int:
-    if ctx.request.incident is None:
-        raise ConfigError("lift-commit-hold needs an incident", hint="Add its number, such as `--incident 42`.")
-    return ctx.request.incident
 
 
 def _checked_services(environment: "Environment") -> "list[Service]":
