@@ -51,6 +51,8 @@ CHOICES = ("file_or_dir", "markexpr", "keyword", "deselect", "ignore", "collecto
 """Options that leave tests out."""
 MAX_LENGTH = 600
 """Of an example; tests also make messages of very long hostile names."""
+STALE_LENGTH = 120
+"""Of a line that names a result which no longer occurs."""
 Calls = list[tuple[CodeType, int]]
 """Code and instruction of each caller in `ops`."""
 
@@ -181,21 +183,22 @@ class MessageRecorder:
         is_whole = self._has_all_tests and self._is_complete and not session.shouldstop and not session.shouldfail
         if self._config.getoption("--update-golden"):
             message_sheet.update(self._record, is_whole=is_whole)
-        elif is_whole and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        if is_whole and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
             self._missing = message_sheet.find_missing(self._record)
             self._stale = message_sheet.find_stale(self._record)
             if self._missing and not self._has_skipped:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print what fails the run last, where the reader of a long log looks first."""
+        if self._stale:
+            terminalreporter.section("tests/messages.json or tests/support/messages_never_made.py is out of date")
+            terminalreporter.write_line("\n".join(each[:STALE_LENGTH] for each in self._stale))
         if self._missing:
             first = "tests were skipped; else this would fail. " if self._has_skipped else ""
             text = f"{first}messages that no test made: write a test, or remove the message"
             terminalreporter.section(text, red=not self._has_skipped)
             terminalreporter.write_line("\n".join(self._missing))
-        if self._stale:
-            terminalreporter.section("tests/messages.json or tests/support/messages_never_made.py is out of date")
-            terminalreporter.write_line("\n".join(self._stale))
 
 
 def _with_own_init(observed: type[Any]) -> Iterator[type[Any]]:
