@@ -24,9 +24,11 @@ from ops.config.sections import (
     GitHubConfig,
     GuardConfig,
     KeptRowsStore,
+    RecoveryTarget,
     RotatedSecret,
     RuntimeConfig,
 )
+from ops.config.staging_drill import StagingDrillConfig
 from ops.config.strict_yaml import ConfigProblem, KeyPath, YamlDocument, read_yaml
 from ops.config.types import (
     ACCOUNT,
@@ -313,17 +315,6 @@ class RunbookSettings(ConfigModel):
     responders: tuple[Login, ...] = _responders("of this runbook")
 
 
-class RecoveryTarget(ConfigModel):
-    """Target times of a runbook, counted from its trigger. A drill compares its times with them."""
-
-    write: Annotated[Seconds, between("1s", "24h")] | None = Field(
-        default=None, description="Time until the provider answers the write, such as 1m."
-    )
-    recovery: Annotated[Seconds, between("1s", "24h")] = Field(
-        description="Time until the probes prove the recovery, such as 5m."
-    )
-
-
 class Config(ConfigModel):
     """Operations of one application: environments, services, probes, labels and responders."""
 
@@ -344,6 +335,9 @@ class Config(ConfigModel):
     github: GitHubConfig = Field(default_factory=GitHubConfig, description="The operations repository on GitHub.")
     recovery_targets: Mapping[RunbookName, RecoveryTarget] = Field(
         default_factory=dict, description="Runbook → its target times."
+    )
+    staging_drill: StagingDrillConfig | None = Field(
+        default=None, description="Drill of a recovery on staging (default: none)."
     )
     watch: WatchSetting = Field(
         default_factory=WatchConfig,

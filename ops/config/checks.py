@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ops.config.label_checks import LabelRules, find_label_errors
+from ops.config.staging_drill import find_staging_drill_errors
 from ops.config.strict_yaml import KeyPath, as_items, as_mapping, get_nested
 from ops.core.names import (
     HOLD_LIFT,
@@ -73,6 +74,7 @@ def find_errors(data: Any, rules: LabelRules, labels: Collection[str] | None) ->
             yield (*path, "build", "env", variable), "a secret of the run, which no build may get; leave it out"
     yield from find_secret_errors(data, secrets=secrets)
     yield from find_runtime_errors(data)
+    yield from find_staging_drill_errors(data)
 
 
 def find_warnings(data: Any) -> Iterator[ConfigProblem]:

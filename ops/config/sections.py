@@ -457,6 +457,17 @@ class GitHubConfig(ConfigModel):
         return name if self.environments or not environment else f"{environment.upper()}_{name}"
 
 
+class RecoveryTarget(ConfigModel):
+    """Target times of a runbook, counted from its trigger. A drill compares its times with them."""
+
+    write: Annotated[Seconds, between("1s", "24h")] | None = Field(
+        default=None, description="Time until the provider answers the write, such as 1m."
+    )
+    recovery: Annotated[Seconds, between("1s", "24h")] = Field(
+        description="Time until the probes prove the recovery, such as 5m."
+    )
+
+
 def read_template_labels(text: str, suffix: str) -> Iterator[str]:
     """Yield the labels of a template with this file suffix; none if GitHub cannot read the template either."""
     text = text.removeprefix("\ufeff")

@@ -44,6 +44,8 @@ HEADER = r"^[A-Za-z0-9-]{1,100}$"
 LOGIN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 LABEL = r"^\S(.{0,48}\S)?$"
 BRANCH = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
+CRON = r"^[0-5]?[0-9] ([01]?[0-9]|2[0-3]) (([1-9]|1[0-9]|2[0-8]) \* \*|\* \* [0-6])$"
+"""Once a month, until the 28th, or once a week."""
 RUNNER_LABEL = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$"
 RUNNER_GROUP = r"^[^\s$\x00-\x1f\x7f-\x9f]+( [^\s$\x00-\x1f\x7f-\x9f]+)*$"
 """GitHub reads `${{` in a value of a workflow as an expression, so a group's name has no `$`."""
@@ -56,6 +58,7 @@ DATABASE_ID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 SQL_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 
 PATTERNS = {
+    CRON: 'not such a schedule; write "MINUTE HOUR DAY * *" with a day up to 28, or "MINUTE HOUR * * WEEKDAY"',
     DATABASE_ID: "not the id of a database; write the UUID that `wrangler d1 list` shows, in lower case",
     BUCKET: "not an R2 bucket's name; write 3 to 63 lower-case letters, digits and -, as Cloudflare shows it",
     SQL_NAME: "not a name in SQL for this; write letters, digits and _, beginning with a letter or _",

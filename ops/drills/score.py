@@ -10,7 +10,7 @@ from ops.drills.command import NO_RESULT
 from ops.drills.support import Edge
 
 if TYPE_CHECKING:
-    from ops.config import RecoveryTarget
+    from ops.config.sections import RecoveryTarget
 
 
 def add_score(

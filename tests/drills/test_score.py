@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from ops.app.configuration import read_config
-from ops.config import RecoveryTarget
+from ops.config.sections import RecoveryTarget
 from ops.drills import status_check
 from ops.drills.github import compare_with_sandbox
 from ops.drills.score import add_score
