@@ -43,7 +43,7 @@ FAULTS = (
     FormerFault(
         "rehearsal-by-accident",  # the next press rolls the good version back
         "ops/cloudflare/types/workers.py",
-        "    return _sort(deployments)[0]\n",
+        "    return _sort_displacements(deployments)[0]\n",
         "    return list_traffic_changes(deployments)\n",
         "rehearsals",
     ),

@@ -28,7 +28,7 @@ def main() -> NoReturn:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for number in numbers:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores it
-            signal.signal(number, _stop)
+            signal.signal(number, _exit_before_start)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # `run` blocks them until here
 
     gc.set_threshold(GARBAGE_THRESHOLD)
@@ -40,7 +40,7 @@ def main() -> NoReturn:
         gc.freeze()  # else Python looks for garbage several times while it ends: 0.1 s of CPU or more
 
 
-def _stop(_number: int, _frame: FrameType | None) -> NoReturn:
+def _exit_before_start(_number: int, _frame: FrameType | None) -> NoReturn:
     try:
         os.write(2, NOT_STARTED)
     finally:  # the terminal may be gone

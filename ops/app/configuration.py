@@ -146,7 +146,7 @@ def add_server(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> 
     """
     if actions.is_job(environ) or environ.get("GITHUB_SERVER_URL") or is_loopback(environ.get("GITHUB_API_URL", "")):
         return environ
-    host = remote_host(_origin(environ, folder, redactor)) or GITHUB
+    host = remote_host(_read_git_origin(environ, folder, redactor)) or GITHUB
     api = environ.get("GITHUB_API_URL") or ("" if client.is_github_host(host) else client.API)
     return {**environ, "GITHUB_SERVER_URL": f"https://{host}", "GITHUB_API_URL": api}
 
@@ -160,12 +160,12 @@ def choose_repository(given: str, environ: Mapping[str, str], folder: Path, reda
         return name
     environ = add_server(environ, folder, redactor)
     client.api_url(environ)
-    if name := parse_github_remote(_origin(environ, folder, redactor), environ):
+    if name := parse_github_remote(_read_git_origin(environ, folder, redactor), environ):
         return name
     raise ConfigError("the repository on GitHub is not known", hint="Add `--repo OWNER/NAME`.")
 
 
-def _origin(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> str:
+def _read_git_origin(environ: Mapping[str, str], folder: Path, redactor: Redactor) -> str:
     try:
         return GitRepository(folder, environ, redactor).origin() or ""
     except GitError:

@@ -161,7 +161,7 @@ def _read_migrations(root: Path, place: "MigrationsFolder") -> Iterator[Migratio
 
 def _read_files(folder: Path, place: "MigrationsFolder") -> Iterator[MigrationFile]:
     size = 0
-    for path, name in _walk(folder, with_hidden="/." in f"/{place.pattern}"):
+    for path, name in _walk_folder(folder, with_hidden="/." in f"/{place.pattern}"):
         if not place.is_migration(name):
             continue
         if not name.isprintable() or "\\" in name:
@@ -176,7 +176,7 @@ def _read_files(folder: Path, place: "MigrationsFolder") -> Iterator[MigrationFi
         yield MigrationFile(name, text)
 
 
-def _walk(folder: Path, *, with_hidden: bool) -> Iterator[tuple[Path, str]]:
+def _walk_folder(folder: Path, *, with_hidden: bool) -> Iterator[tuple[Path, str]]:
     """Yield each file with its path relative to the folder. Raises ConfigError for too many."""
     left, count = [(folder, "")], 0
     while left:

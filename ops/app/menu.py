@@ -35,10 +35,10 @@ def build_menu(
     options: dict[str, list[RecoveryOption]] = {}
     for option in list_recovery_options(config, facts, environment):
         options.setdefault(option.service, []).append(option)
-    sections = [_section(config, service, each, program, number) for service, each in options.items()]
+    sections = [_menu_section(config, service, each, program, number) for service, each in options.items()]
     seen = [(place, each) for place, each in (signs.services.items() if signs else ()) if each.is_likely]
     likely = [
-        _section(config, service, list(list_recovery_options(config, facts, name, service)), program, number)
+        _menu_section(config, service, list(list_recovery_options(config, facts, name, service)), program, number)
         for (name, service), _ in sorted(seen, key=lambda item: not item[1].is_failing)
     ]
     return RecoveryMenu(
@@ -53,23 +53,23 @@ def build_menu(
     )
 
 
-def _section(
+def _menu_section(
     config: "Config", service: str, options: Sequence[RecoveryOption], program: Sequence[str], number: str
 ) -> MenuSection:
     environments = tuple(dict.fromkeys(option.environment for option in options))
-    rows = list(_rows(config, options, program, number))
-    return MenuSection(service, environments, rows, _variables(config, service, options))
+    rows = list(_menu_rows(config, options, program, number))
+    return MenuSection(service, environments, rows, _laptop_variables(config, service, options))
 
 
-def _rows(
+def _menu_rows(
     config: "Config", options: Sequence[RecoveryOption], program: Sequence[str], number: str
 ) -> Iterator[MenuRow]:
     for when in dict.fromkeys(option.when for option in options):
-        starts = [_start(config, option, program, number) for option in options if option.when == when]
+        starts = [_menu_start(config, option, program, number) for option in options if option.when == when]
         yield MenuRow(when, starts)
 
 
-def _start(config: "Config", option: RecoveryOption, program: Sequence[str], number: str) -> MenuStart:
+def _menu_start(config: "Config", option: RecoveryOption, program: Sequence[str], number: str) -> MenuStart:
     runbook = load_runbook(option.runbook)
     form = button_inputs(config, runbook)
     known = {"service": option.service, **option.params, "environment": option.environment}
@@ -91,7 +91,7 @@ def _field_text(value: object) -> str:
     return ",".join(value) if isinstance(value, tuple | list) else str(value)
 
 
-def _variables(config: "Config", service: str, options: Sequence[RecoveryOption]) -> str:
+def _laptop_variables(config: "Config", service: str, options: Sequence[RecoveryOption]) -> str:
     """Return the variables that the commands need on a laptop, with the places of their values."""
     needed = dict.fromkeys(each.environment for each in options if load_runbook(each.runbook).github_environment)
     return "; ".join(dict.fromkeys(config.environments[name].laptop_variables(service) for name in needed))

@@ -115,9 +115,9 @@ def run(
         record = folder / RUNS / (run_id := new_run_id(environ, clock.now()))
         session.client  # noqa: B018  a missing token ends the run here, before its first event
         publisher = Publisher(environ, config, redactor, clock, run=run_id, incident=incident, comment=request.comment)
-        sinks = (_appending(record), sink, *publisher.sinks(is_routine=use.is_routine, is_dry=options.dry_run))
-        timeline = Timeline(clock, redactor, sinks, lead=_lead(request, clock), unbroken=signals.hold)
-        _record_request(timeline, request, environ, session, _facts(run_id, environ, config))
+        sinks = (_open_event_file(record), sink, *publisher.sinks(is_routine=use.is_routine, is_dry=options.dry_run))
+        timeline = Timeline(clock, redactor, sinks, lead=_seconds_since_trigger(request, clock), unbroken=signals.hold)
+        _record_request(timeline, request, environ, session, _event_facts(run_id, environ, config))
         publisher.begin(timeline, ending)
         ending.push(_report_bug(timeline, record))
         prober = session.probe_runner(variables, redactor, folder, pictures=record)
@@ -140,10 +140,10 @@ def run(
             runs_of_incidents=lambda numbers: publisher.read_runs_of(numbers, timeline, rules),
             local_runs=functools.partial(read_records, folder / RUNS, runbook.name, session.sandbox, redactor),
         )
-        result = _execute(
+        result = _execute_run(
             prober, session, request, context, options, environ=environ, redactor=redactor, signals=signals
         )
-        links = publisher.end(timeline, _menu(config, environ, request.config), result.notices)
+        links = publisher.end(timeline, _menu_builder(config, environ, request.config), result.notices)
     return redactor.redact_value(_with_publication(result, publisher, links)), config
 
 
@@ -188,7 +188,7 @@ def _changed_services(request: RunRequest, result: EndedRun, config: "Config") -
     return [environment.services[name] for name in names if name in environment.services]
 
 
-def _menu(config: "Config", environ: Mapping[str, str], path: Path) -> "Callable[[str, str], RecoveryMenu]":
+def _menu_builder(config: "Config", environ: Mapping[str, str], path: Path) -> "Callable[[str, str], RecoveryMenu]":
     return functools.partial(_build_menu, config, published_prefix(environ, path, config))
 
 
@@ -198,7 +198,7 @@ def _build_menu(config: "Config", program: tuple[str, ...], number: str, page: s
     return build_menu(config, program, number, page)
 
 
-def _execute(
+def _execute_run(
     prober: "ProbeRunner",
     session: Session,
     request: RunRequest,
@@ -231,14 +231,14 @@ def _without_secrets(params: Any, redactor: Redactor) -> Any:
     )
 
 
-def _lead(request: RunRequest, clock: Clock) -> float:
+def _seconds_since_trigger(request: RunRequest, clock: Clock) -> float:
     """Return seconds from the trigger to now: since this process started, or since the request elsewhere."""
     if request.requested_at is None:
         return time.monotonic() - STARTED
     return max(0.0, (clock.now() - request.requested_at).total_seconds())
 
 
-def _facts(run: str, environ: Mapping[str, str], config: "Config") -> Mapping[str, str]:
+def _event_facts(run: str, environ: Mapping[str, str], config: "Config") -> Mapping[str, str]:
     return {"run": run, "docs": actions.docs_base(environ, config.github.actions)}
 
 
@@ -249,7 +249,7 @@ def _record_request(
     service = request.runbook.service(request.params, session.environment)
     params = {name: value for name, value in vars(request.params).items() if value}
     given = " ".join(f"{name}={','.join(v) if isinstance(v, tuple) else v}" for name, v in params.items())
-    text = f"{request.runbook.name} {given} in {request.environment} ({_requester(request, environ)})"
+    text = f"{request.runbook.name} {given} in {request.environment} ({_requester_name(request, environ)})"
     where = {"runbook": request.runbook.name, "environment": request.environment, "service": service}
     known = {"sandbox": session.sandbox, "log": actions.run_links(environ, None).get("run")}
     known |= facts
@@ -262,9 +262,9 @@ def _record_request(
         timeline.record(EventKind.WARNING, "GitHub did not tell the gate whether recoveries are stopped")
 
 
-def _requester(request: RunRequest, environ: Mapping[str, str]) -> str:
+def _requester_name(request: RunRequest, environ: Mapping[str, str]) -> str:
     """Return the requester, for people. Somebody else may have started another attempt."""
-    actor, first = _actor(request, environ), _first_actor(environ)
+    actor, first = _actor_name(request, environ), _first_actor(environ)
     if not first:
         return f"laptop, {LOCAL_USER}{actor}"
     who = actor if actor.lower() == first.lower() else f"{actor}, who started a request of {first} again"
@@ -274,7 +274,7 @@ def _requester(request: RunRequest, environ: Mapping[str, str]) -> str:
 
 def _run_request(request: RunRequest, environ: Mapping[str, str]) -> RequestInfo:
     return RequestInfo(
-        actor=_actor(request, environ),
+        actor=_actor_name(request, environ),
         incident=request.incident,
         incident_began=request.began,
         requested_at=request.requested_at,
@@ -286,11 +286,11 @@ def _run_request(request: RunRequest, environ: Mapping[str, str]) -> RequestInfo
     )
 
 
-def _actor(request: RunRequest, environ: Mapping[str, str]) -> str:
+def _actor_name(request: RunRequest, environ: Mapping[str, str]) -> str:
     """Return the login or user name of the person responsible for this attempt."""
     is_again = environ.get("GITHUB_RUN_ATTEMPT", "1") != "1"
     again = request.requested_by or environ.get("GITHUB_TRIGGERING_ACTOR") if is_again else ""
-    return again or _first_actor(environ) or environ.get("USER") or _account()
+    return again or _first_actor(environ) or environ.get("USER") or _local_user()
 
 
 def _first_actor(environ: Mapping[str, str]) -> str:
@@ -300,7 +300,7 @@ def _first_actor(environ: Mapping[str, str]) -> str:
     return environ.get("GITHUB_ACTOR", "")
 
 
-def _account() -> str:
+def _local_user() -> str:
     """Return the user name of this process from the password database, for a shell without USER."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
@@ -308,7 +308,7 @@ def _account() -> str:
         return f"number {os.getuid()}"
 
 
-def _appending(folder: Path) -> EventSink:
+def _open_event_file(folder: Path) -> EventSink:
     """Return a sink that writes each event to disk before the next step, so that a killed run leaves a record."""
     path = folder / TIMELINE
 

@@ -89,13 +89,13 @@ def button_inputs(config: "Config", runbook: AnyRunbook) -> list[ButtonInput]:
     for environment in fitting:
         for name, values in parameter_choices(params_type(runbook), environment).items():
             options[name] = tuple(dict.fromkeys((*options.get(name, ()), *values)))
-    params = [_input(field, options.get(field.name, ())) for field in job_parameters(params_type(runbook))]
+    params = [_button_input(field, options.get(field.name, ())) for field in job_parameters(params_type(runbook))]
     environment_names = tuple(each.name for each in fitting)
     needs_incident = runbook.incident_use.is_required or runbook.incident_use.needs_approval
     required_params = [each for each in params if each.required]
     return [
         *required_params,
-        _choice("environment", "Environment in ops.yml", environment_names),
+        _choice_input("environment", "Environment in ops.yml", environment_names),
         ButtonInput("incident", "Incident issue: 42, #42 or its address", required=needs_incident),
         *(each for each in params if each.name == "reason"),
         *(each for each in params if not each.required and each.name != "reason"),
@@ -103,18 +103,18 @@ def button_inputs(config: "Config", runbook: AnyRunbook) -> list[ButtonInput]:
     ]
 
 
-def _input(field: "dataclasses.Field[Any]", options: tuple[str, ...]) -> ButtonInput:
+def _button_input(field: "dataclasses.Field[Any]", options: tuple[str, ...]) -> ButtonInput:
     required = field.default is dataclasses.MISSING
     text = str(field.metadata["help"])
     if isinstance(field.default, bool):
         return ButtonInput(field.name, text, "boolean", default=field.default)
     if options and required:
-        return _choice(field.name, text, options)
+        return _choice_input(field.name, text, options)
     default = field.default if isinstance(field.default, str) and field.default else None
     return ButtonInput(field.name, text, default=default, required=required)
 
 
-def _choice(name: str, description: str, options: tuple[str, ...]) -> ButtonInput:
+def _choice_input(name: str, description: str, options: tuple[str, ...]) -> ButtonInput:
     """Return a required choice.
 
     A single option is the default: GitHub's app for phones preselects nothing else, and its button stays gray
@@ -183,7 +183,7 @@ def choose_place(
         raise ConfigError(
             f'no {known} "{quote_name(typed)}" that fits {name}{near}',
             reason=Reason.UNKNOWN_NAME,
-            hint=f"These fit: {_list(places)}.",
+            hint=f"These fit: {_list_places(places)}.",
         )
     missing = [
         f"no {option}"
@@ -191,14 +191,14 @@ def choose_place(
         if not getattr(given, option) and len({getattr(place, option) for place in fitting}) > 1
     ]
     raise ConfigError(
-        f"{' and '.join(missing)} given, and ops.yml has {len(fitting)} choices: {_list(fitting)}",
+        f"{' and '.join(missing)} given, and ops.yml has {len(fitting)} choices: {_list_places(fitting)}",
         reason=Reason.UNKNOWN_NAME,
         problems=tuple(command(place) for place in fitting[:LISTED]),
         hint="Run one of these commands.",
     )
 
 
-def _list(places: Sequence[Place]) -> str:
+def _list_places(places: Sequence[Place]) -> str:
     return ", ".join([*map(str, places[:LISTED]), *(["…"] if places[LISTED:] else [])])
 
 

@@ -118,20 +118,20 @@ class SecondPerson:
 
         ctx, incident = self.ctx, self.ctx.request.incident
         if incident is None:
-            raise _changed("the approval names no incident")
+            raise _changed_request("the approval names no incident")
         try:
             repository = client.connect(self.environ, self.redactor)
             recorded = approvals.read_approvals(repository, incident, self._rules)
         except ProviderError as error:
-            raise _unreadable(error) from None
+            raise _unreadable_approval(error) from None
         named = (each for each in recorded.requests if each.full_digest == approval.digest)
         request = next((each for each in named if self._is_genuine(each, incident)), None)
         if request is None:
-            raise _changed("the approved request was edited or deleted, or the token changed since")
+            raise _changed_request("the approved request was edited or deleted, or the token changed since")
         refuse_approval(request, approval, recorded.uses)
         if request.digest != digest_terms(terms, self.runbook.name, ctx.environment.name):
             self._publish(terms, request.requesters)
-            raise _changed(f"the plan differs from the approved one ({request.code})", _READ_NEW_PLAN)
+            raise _changed_request(f"the plan differs from the approved one ({request.code})", _READ_NEW_PLAN)
         if growth := request.limit.find_growth(terms.lost_seconds, terms.lost_rows):
             self._publish(terms, request.requesters)
             raise Refused(growth, reason=Reason.LOSS_GREW, hint=_READ_NEW_PLAN)
@@ -150,7 +150,7 @@ class SecondPerson:
             issue = triggers.read_issue(client.connect(self.environ, self.redactor), incident)
         except ProviderError as error:
             if actions.is_job(self.environ):
-                raise _unreadable(error) from None
+                raise _unreadable_approval(error) from None
             text = f"cannot check whether incident #{incident} is open ({error.message})"
             self.ctx.timeline.record(EventKind.WARNING, text)
             return
@@ -201,7 +201,7 @@ class SecondPerson:
         try:
             first = approvals.save_use(repository, incident, use, embed_record(text, record), self._rules)
         except ProviderError as error:
-            raise _unreadable(error) from None
+            raise _unreadable_approval(error) from None
         if first != use:
             raise Refused(
                 f"another run uses the approval of the request {request.code}",
@@ -215,11 +215,11 @@ class SecondPerson:
 _READ_NEW_PLAN = f"Read the plan in this comment, and approve it: button {APPROVE_BUTTON}, with its new digest."
 
 
-def _changed(text: str, hint: str = ASK_AGAIN) -> Refused:
+def _changed_request(text: str, hint: str = ASK_AGAIN) -> Refused:
     return Refused(text, reason=Reason.REQUEST_CHANGED, hint=hint)
 
 
-def _unreadable(error: ProviderError) -> Refused:
+def _unreadable_approval(error: ProviderError) -> Refused:
     text = f"the approval cannot be verified, because of GitHub: {error.message}"
     if error.reason is Reason.PERMISSION_UNREADABLE:
         return Refused(text, reason=Reason.PERMISSION_UNKNOWN, hint=error.hint)

@@ -185,10 +185,10 @@ def run(arguments: Sequence[str], *, install_signals: Callable[[], object] = lam
     for name in ALWAYS_SECRET:
         redactor.add_secret(os.environ.get(name, ""))
     with hide_secrets_of(redactor):
-        return _run([redactor.redact_text(each) for each in arguments], redactor, install_signals)
+        return _run_arguments([redactor.redact_text(each) for each in arguments], redactor, install_signals)
 
 
-def _run(arguments: Sequence[str], redactor: Redactor, install_signals: Callable[[], object]) -> int:
+def _run_arguments(arguments: Sequence[str], redactor: Redactor, install_signals: Callable[[], object]) -> int:
     try:
         try:
             install_signals()

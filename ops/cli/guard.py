@@ -127,7 +127,7 @@ def _guard_one(
         raise ConfigError(f"a guard rolls back no Pages site: {place.service}", hint="Use `--on-bad report`.")
     environ = github_environ(config, redactor, is_quiet=as_json)
     output, may_roll_back = _make_output(place, config, environ, redactor, as_json=as_json), False
-    printer = _printer(as_json=as_json)
+    printer = _guard_printer(as_json=as_json)
     with open_guards(place.environment, config, environ, redactor, on_round=printer) as guards:
         (result,) = guards.run([GuardPlace(place, request, length)])
         if isinstance(result, OpsError):
@@ -169,7 +169,7 @@ def guard_recent(redactor: Redactor, environment: str, service: str, config: Pat
     environment = choose_environment("guard", environment, config, recent=True, json=as_json)
     environ = github_environ(config, redactor, is_quiet=as_json)
     codes = [0]
-    with open_guards(environment, config, environ, redactor, on_round=_printer(as_json=as_json)) as guards:
+    with open_guards(environment, config, environ, redactor, on_round=_guard_printer(as_json=as_json)) as guards:
         places, failures = guards.find_recent(service)
         if not places and not failures:
             echo("No recent deployment is without a run of Backout.", err=as_json)
@@ -205,7 +205,7 @@ def _parse_length(text: str, settings: "GuardConfig") -> timedelta:
     return length
 
 
-def _printer(*, as_json: bool) -> "Callable[[GuardResult], None]":
+def _guard_printer(*, as_json: bool) -> "Callable[[GuardResult], None]":
     """Return the listener that prints the start of the guard, and a line per minute."""
 
     def show(result: "GuardResult") -> None:

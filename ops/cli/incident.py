@@ -34,10 +34,10 @@ def _renew_state(number: int, config: Path, environ: Mapping[str, str], redactor
     from ops.report.state_comment import refresh_state
 
     if problem := refresh_state(number, config, environ, redactor):
-        _warn(problem)
+        _print_warning(problem)
 
 
-def _warn(problem: str) -> None:
+def _print_warning(problem: str) -> None:
     echo(f"warning: {one_line(problem)}", err=True)
 
 
@@ -109,22 +109,22 @@ def open_(
 
     if text and title:
         raise click.UsageError("the title is given twice: as the argument TITLE and with --title")
-    given = _complete({"service": service, "severity": severity, "title": title or text or None}, config)
+    given = _complete_fields({"service": service, "severity": severity, "title": title or text or None}, config)
     opened = work.open_incident(**given, config=config, environ=github_environ(config, redactor), redactor=redactor)
     echo(f"#{opened.number} {opened.url}")
     if not opened.has_menu:
         echo(f"warning: #{opened.number} has no recovery menu; remove and add its label `incident`", err=True)
 
 
-def _complete(given: dict[str, str | None], config: Path) -> dict[str, str]:
+def _complete_fields(given: dict[str, str | None], config: Path) -> dict[str, str]:
     """Return the values, and ask for those that are missing. Raises MissingParameter without a terminal."""
     missing = [name for name, value in given.items() if value is None]
     if missing and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise click.MissingParameter(param_type="option", param_hint=[f"--{name}" for name in missing])
-    return {name: value if value is not None else _ask(name, config, given) for name, value in given.items()}
+    return {name: value if value is not None else _ask_field(name, config, given) for name, value in given.items()}
 
 
-def _ask(name: str, config: Path, given: dict[str, str | None]) -> str:
+def _ask_field(name: str, config: Path, given: dict[str, str | None]) -> str:
     from ops.app.configuration import read_config
 
     if name == "service":
@@ -229,7 +229,7 @@ def report(redactor: Redactor, /, *, number: int, only_if_recorded: bool, config
     for item in written.open_items:
         echo(f"  to write or tick: {item}")
     if written.state_problem:
-        _warn(written.state_problem)
+        _print_warning(written.state_problem)
 
 
 @incident.command(

@@ -112,41 +112,44 @@ def answer_shell(cli: click.Group) -> int | None:
 
 def complete_environment(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     config = _read_config(context)
-    return _beginning(incomplete, config.environments if config else ())
+    return _names_beginning(incomplete, config.environments if config else ())
 
 
 def complete_service(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Return the services that fit the runbook, of the environment if one was typed."""
     from ops.app.scope import fitting_services
 
-    name, environments = context.command.name, _environments(context)
+    name, environments = context.command.name, _environments_to_complete(context)
     if name not in {*runbook_names(), *scheduled_files()}:
-        return _beginning(incomplete, (service for each in environments for service in each.services))
+        return _names_beginning(incomplete, (service for each in environments for service in each.services))
     runbook = load_runbook(str(name))
-    return _beginning(incomplete, (service for each in environments for service in fitting_services(each, runbook)))
+    return _names_beginning(
+        incomplete, (service for each in environments for service in fitting_services(each, runbook))
+    )
 
 
 def complete_choice(context: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Return the values that the button of the runbook offers for this parameter."""
     runbook = load_runbook(str(context.command.name))
     choices = (
-        parameter_choices(params_type(runbook), each).get(str(param.name), ()) for each in _environments(context)
+        parameter_choices(params_type(runbook), each).get(str(param.name), ())
+        for each in _environments_to_complete(context)
     )
-    return _beginning(incomplete, (value for values in choices for value in values))
+    return _names_beginning(incomplete, (value for values in choices for value in values))
 
 
 def complete_label(context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     config = _read_config(context)
-    return _beginning(incomplete, config.labels if config else ())
+    return _names_beginning(incomplete, config.labels if config else ())
 
 
 def complete_drill(_context: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     from ops.drills import names
 
-    return _beginning(incomplete, names())
+    return _names_beginning(incomplete, names())
 
 
-def _environments(context: click.Context) -> "list[Environment]":
+def _environments_to_complete(context: click.Context) -> "list[Environment]":
     config = _read_config(context)
     if config is None:
         return []
@@ -163,7 +166,7 @@ def _read_config(context: click.Context) -> "Config | None":
         return None
 
 
-def _beginning(incomplete: str, names: Iterable[str]) -> list[str]:
+def _names_beginning(incomplete: str, names: Iterable[str]) -> list[str]:
     """Return the names that start with the typed text, each once."""
     return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
 
@@ -184,7 +187,7 @@ def choose_environment(name: str, environment: str, config: Path, **options: Any
     from ops.app.scope import Place
 
     places = [Place(each) for each in read_config(config)[0].environments]
-    return _choose(name, Place(), places, options, config).environment
+    return _choose_place(name, Place(), places, options, config).environment
 
 
 def choose_service_place(
@@ -208,7 +211,7 @@ def choose_service_place(
         return given
     environments = read_config(config)[0].environments.values()
     places = [Place(each.name, service) for each in environments for service in each.services]
-    return _choose(name, given, places, options, config, is_argument=is_argument)
+    return _choose_place(name, given, places, options, config, is_argument=is_argument)
 
 
 def choose_runbook_place(runbook: Runbook[Any], options: Mapping[str, Any], config: Path) -> "Place":
@@ -221,7 +224,7 @@ def choose_runbook_place(runbook: Runbook[Any], options: Mapping[str, Any], conf
     if given.environment and (given.service or not has_service):
         return given
     places = runbook_places(read_config(config)[0], runbook, with_service=has_service)
-    return _choose(runbook.name, given, places, options, config, needs=NEEDS[runbook.kinds[0]])
+    return _choose_place(runbook.name, given, places, options, config, needs=NEEDS[runbook.kinds[0]])
 
 
 def github_environ(config: Path, redactor: Redactor, *, is_quiet: bool = False) -> Mapping[str, str]:
@@ -234,7 +237,7 @@ def github_environ(config: Path, redactor: Redactor, *, is_quiet: bool = False) 
     return environ
 
 
-def _choose(
+def _choose_place(
     name: str,
     given: "Place",
     places: "list[Place]",

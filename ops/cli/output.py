@@ -61,7 +61,7 @@ def hide_secrets_of(redactor: Redactor) -> Iterator[None]:
         _redactors.remove(redactor)
 
 
-def _mask(text: str) -> str:
+def _mask_output(text: str) -> str:
     for redactor in tuple(_redactors):
         text = redactor.redact_text(text)
     return text
@@ -69,7 +69,7 @@ def _mask(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return a text on one line, masked before that: a secret of several lines is found as a whole."""
-    return to_one_line(_mask(text))
+    return to_one_line(_mask_output(text))
 
 
 def silent(*_: object) -> None:
@@ -78,7 +78,7 @@ def silent(*_: object) -> None:
 
 def echo(text: str, *, err: bool = False, **style: Any) -> None:
     """Print text for people. It cannot control a terminal, and in a GitHub Actions job is no workflow command."""
-    _print(actions.log_text(os.environ, to_printable(_mask(text))), err=err, **style)
+    _print_text(actions.log_text(os.environ, to_printable(_mask_output(text))), err=err, **style)
 
 
 def echo_json(data: Mapping[str, Any], *, is_masked: bool = False) -> None:
@@ -88,11 +88,11 @@ def echo_json(data: Mapping[str, Any], *, is_masked: bool = False) -> None:
     """
     for redactor in () if is_masked else tuple(_redactors):
         data = redactor.redact_json(data)
-    _print(_escape_unprintable(to_json_line(data)))
+    _print_text(_escape_unprintable(to_json_line(data)))
 
 
 def json_event(event: RunEvent) -> None:
-    _print(_escape_unprintable(event.to_line()), err=True)
+    _print_text(_escape_unprintable(event.to_line()), err=True)
 
 
 def _escape_unprintable(line: str) -> str:
@@ -104,10 +104,10 @@ def text_event(event: RunEvent) -> None:
     """Print an event. In a job log, its line opens to the JSON that `ops incident import` reads."""
     line = actions.log_text(os.environ, format_event(event))
     if actions.is_job(os.environ):
-        _print(actions.fold_log(line, _escape_unprintable(event.to_line())))
+        _print_text(actions.fold_log(line, _escape_unprintable(event.to_line())))
         return
     waiting = _waiting if event.kind == EventKind.WARNING else describe_wait(event)
-    _print(line, fg=EVENT_COLORS.get(event.kind))
+    _print_text(line, fg=EVENT_COLORS.get(event.kind))
     _show_wait(waiting)
 
 
@@ -120,7 +120,7 @@ def show_headline(decision: str, message: str, *, exit_code: int) -> None:
 def annotate(level: Literal["notice", "warning", "error"], title: str, text: str) -> None:
     """Annotate the page of the workflow run, if this is a job. It uses stderr: stdout may hold one JSON result."""
     if actions.is_job(os.environ):
-        _print(actions.annotation(level, _mask(title), one_line(text)), err=True)
+        _print_text(actions.annotation(level, _mask_output(title), one_line(text)), err=True)
 
 
 def discard_output(*, err: bool = False) -> None:
@@ -159,7 +159,7 @@ def _show_wait(text: str) -> None:
     _waiting = text
 
 
-def _print(text: str, *, err: bool = False, **style: Any) -> None:
+def _print_text(text: str, *, err: bool = False, **style: Any) -> None:
     """Print the text. A closed pipe or a full disk must not end the run."""
     clear_wait()
     styled = click.style(text, **style) if any(style.values()) else text

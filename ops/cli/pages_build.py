@@ -87,7 +87,7 @@ def fetch(
         config=config,
         incident=incident,
     )
-    result, loaded = _plan(request, redactor)
+    result, loaded = _plan_build(request, redactor)
     show_result(result, loaded)
     _, problem = run.write_record(result, loaded.contacts, config, os.environ, redactor)
     if problem:
@@ -104,7 +104,7 @@ def fetch(
     return 0
 
 
-def _plan(request: "RunRequest", redactor: Redactor) -> "tuple[EndedRun, Config]":
+def _plan_build(request: "RunRequest", redactor: Redactor) -> "tuple[EndedRun, Config]":
     """Run up to the plan: a later job builds and deploys."""
     from ops.app import run
 

@@ -101,10 +101,10 @@ def runbook_command(runbook: Runbook[Any]) -> click.Command:
 
     return RunbookCommand(
         runbook.name,
-        params=[*[_option(field) for field in fields], *common_options(), *stop_options],
+        params=[*[_parameter_option(field) for field in fields], *common_options(), *stop_options],
         callback=command,
         help=runbook.__doc__,
-        epilog="\n".join(_examples(runbook)),
+        epilog="\n".join(_example_commands(runbook)),
     )
 
 
@@ -113,7 +113,7 @@ def _as_typed(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     return {**values, **given, "json": given["as_json"], "as_json": False, "config": None}
 
 
-def _examples(runbook: Runbook[Any]) -> Iterator[str]:
+def _example_commands(runbook: Runbook[Any]) -> Iterator[str]:
     """Yield commands with the runbook's own example."""
     given = {name: value for name, value in vars(runbook.example).items() if name != "one_person"}  # no default way
     options = {**given, "environment": EXAMPLE_ENVIRONMENT}
@@ -122,7 +122,7 @@ def _examples(runbook: Runbook[Any]) -> Iterator[str]:
     yield build_command(PROGRAM, runbook.name, {**options, "incident": 42})
 
 
-def _option(field: "dataclasses.Field[Any]") -> click.Option:
+def _parameter_option(field: "dataclasses.Field[Any]") -> click.Option:
     if isinstance(field.default, bool):
         return click.Option([f"--{field.name.replace('_', '-')}"], is_flag=True, help=field.metadata["help"])
     is_repeatable = isinstance(field.default, tuple)
@@ -137,13 +137,13 @@ def _option(field: "dataclasses.Field[Any]") -> click.Option:
         help=field.metadata["help"] + (f" ({DEFAULT})" if field.name == SERVICE else ""),
         multiple=is_repeatable,
         shell_complete=complete_service if field.name == SERVICE else complete_choice,
-        callback=_split if is_repeatable else None,
+        callback=_split_values if is_repeatable else None,
         metavar="NAME" if is_repeatable else "TEXT",
         **default,
     )
 
 
-def _split(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+def _split_values(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Split the values at commas and spaces: a button has only one field for a repeatable option."""
     return tuple(name for value in values for name in re.split(r"[,\s]+", value) if name)
 
@@ -185,7 +185,7 @@ def run(
         override=_override_prompt(service or runbook.name, environment, is_given=override_stop, has_prompt=not yes),
         show_plan=silent if as_json else plan_printer(plan_heading(runbook.name, service, environment)),
         probe_wait=PROBE_WAIT if yes else PROBE_WAIT_BEFORE_CONFIRMATION,
-        pause=lambda: _pause(request, redactor),
+        pause=lambda: _pause_in_outage(request, redactor),
         permit=permit,
     )
     environ, sink = github_environ(config, redactor, is_quiet=as_json), json_event if as_json else text_event
@@ -195,7 +195,7 @@ def run(
         except (OpsError, RuntimeError) as raised:
             publish = partial(_publish_early_end, request, options, environ, redactor)
             raise _report_early_end(unwrap_signal(raised), redactor, signals, publish, as_json=as_json) from None
-        actions.write_job_outputs(environ, _outputs(request, result, configuration))
+        actions.write_job_outputs(environ, _run_outputs(request, result, configuration))
         record, problem = app.write_record(result, configuration.contacts, config, environ, redactor)
         publications = None if options.dry_run else runbook.publications
         published = publications.result(result, environ, redactor) if publications else ()
@@ -207,7 +207,7 @@ def run(
     return result.exit_code
 
 
-def _pause(request: "RunRequest", redactor: Redactor) -> "RunOutcome | None":
+def _pause_in_outage(request: "RunRequest", redactor: Redactor) -> "RunOutcome | None":
     """Return the end of a run that a schedule started during an outage of Cloudflare; None if it goes on."""
     schedule = request.runbook.schedule
     if os.environ.get("GITHUB_EVENT_NAME") != "schedule" or schedule is None or not schedule.pauses:
@@ -275,7 +275,7 @@ def _result_json(result: EndedRun, configuration: Any) -> dict[str, Any]:
     return {**result.to_json(), "contacts": contacts}
 
 
-def _outputs(request: "RunRequest", result: EndedRun, configuration: Any) -> dict[str, str]:
+def _run_outputs(request: "RunRequest", result: EndedRun, configuration: Any) -> dict[str, str]:
     """Return the outputs for later jobs of the same workflow run."""
     from ops.app.run import closed_service, watched_services
 

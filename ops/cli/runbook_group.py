@@ -220,11 +220,11 @@ class RunbookGroup(ExampleGroup):
             words = {second: text for (word, second), text in names.items() if word == first and second}
             command = self.get_command(ctx, first)
             options = command.shell_complete(click.Context(command, ctx, first), incomplete) if command else []
-        items = [_item(word, text) for word, text in words.items() if word.startswith(incomplete)]
+        items = [_completion_item(word, text) for word, text in words.items() if word.startswith(incomplete)]
         return [*items, *options]
 
 
-def _item(word: str, text: str) -> "CompletionItem":
+def _completion_item(word: str, text: str) -> "CompletionItem":
     from click.shell_completion import CompletionItem
 
     return CompletionItem(word, help=text)

@@ -101,7 +101,9 @@ def init(
     environ = require_github_com(os.environ, folder, redactor)
     if asks and not wrangler and not environ.get(DEFAULT_TOKEN):
         environ = {**environ, DEFAULT_TOKEN: _ask_read_only_token(command.read_only_token_url(), redactor)}
-    result = command.run(request, target, Questions(_ask if asks else None), environ, silent if as_json else echo)
+    result = command.run(
+        request, target, Questions(_ask_question if asks else None), environ, silent if as_json else echo
+    )
     if as_json:
         echo_json(result.to_json())
     return result.exit_code
@@ -116,7 +118,7 @@ def _ask_read_only_token(url: str, redactor: Redactor) -> str:
     return value
 
 
-def _ask(question: str, default: str) -> str:
+def _ask_question(question: str, default: str) -> str:
     """Ask on the terminal. Enter accepts the default."""
     answer: str = click.prompt(question, default=default, show_default=bool(default))
     return answer
@@ -167,7 +169,7 @@ def github(
     is_planned = bool(plan.changes) and (dry_run or not (yes or is_interactive))
     if is_planned:
         code = IMPLICIT_DRY_RUN if not dry_run else INCOMPLETE if plan.impossible else 0
-        return _end(plan, [], "planned", code, as_json=as_json)
+        return _end_setup(plan, [], "planned", code, as_json=as_json)
     if plan.changes and not yes:
         confirm_name(name)
     results = []
@@ -179,8 +181,8 @@ def github(
         _ask_tokens(own, plan, environ, redactor)
     if plan.impossible or any(result.problem for result in results):
         code = UNCLEAR if any(result.is_unclear for result in results) else INCOMPLETE
-        return _end(plan, results, "incomplete", code, as_json=as_json)
-    return _end(plan, results, "done" if results else "nothing_to_do", 0, as_json=as_json)
+        return _end_setup(plan, results, "incomplete", code, as_json=as_json)
+    return _end_setup(plan, results, "done" if results else "nothing_to_do", 0, as_json=as_json)
 
 
 def _ask_tokens(own: "GitHubSetup", plan: "SetupPlan", environ: Mapping[str, str], redactor: Redactor) -> None:
@@ -249,9 +251,9 @@ def _result_line(result: "ChangeResult") -> str:
     return f"NOT {done}: {one_line(result.problem)}" if result.problem else done
 
 
-def _end(plan: "SetupPlan", results: "Sequence[ChangeResult]", decision: str, code: int, *, as_json: bool) -> int:
+def _end_setup(plan: "SetupPlan", results: "Sequence[ChangeResult]", decision: str, code: int, *, as_json: bool) -> int:
     if as_json:
-        echo_json(_json(plan, results, decision, code))
+        echo_json(_setup_to_json(plan, results, decision, code))
         return code
     lines = []
     if plan.secrets:
@@ -277,7 +279,7 @@ def _end(plan: "SetupPlan", results: "Sequence[ChangeResult]", decision: str, co
     return code
 
 
-def _json(plan: "SetupPlan", results: "Sequence[ChangeResult]", decision: str, code: int) -> dict[str, Any]:
+def _setup_to_json(plan: "SetupPlan", results: "Sequence[ChangeResult]", decision: str, code: int) -> dict[str, Any]:
     problems = {id(result.change): result.problem for result in results}
     return {
         "decision": decision,

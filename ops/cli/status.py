@@ -289,7 +289,7 @@ def watch(
             names = dict.fromkeys(each for names in service for each in names.split()) or [""]
             choose = partial(choose_service_place, "watch", is_argument=False)
             watches = [WatchPlace(choose(each, environment, config, given), incident, closed) for each in names]
-        codes = _watch(watches, length, config, environ, redactor, as_json=as_json)
+        codes = _watch_places(watches, length, config, environ, redactor, as_json=as_json)
         if stopped and incident is None:
             _complete_reports([each.incident for each in watches if each.incident], config, environ, redactor)
     except OpsError as error:
@@ -298,10 +298,10 @@ def watch(
     if not codes:
         echo("No watch has lost its runner.", err=as_json)
     _renew_states([each.incident for each in watches if each.incident], config, environ, redactor)
-    return max(codes, default=0, key=_urgency)
+    return max(codes, default=0, key=_exit_code_urgency)
 
 
-def _watch(
+def _watch_places(
     watches: "list[WatchPlace]",
     length: timedelta,
     config: Path,
@@ -335,14 +335,14 @@ def _watch(
             ended.append((result, step))
             _show_watch(result, step, docs=names.page(result), as_json=as_json)
     if ended:
-        result, step = max(ended, key=lambda each: _urgency(each[0].exit_code))
+        result, step = max(ended, key=lambda each: _exit_code_urgency(each[0].exit_code))
         is_published = all(each.is_published for each, _ in ended)
-        outputs = _outputs(replace(result, is_published=is_published), step)
+        outputs = _watch_outputs(replace(result, is_published=is_published), step)
         actions.write_job_outputs(os.environ, {key: redactor.redact_text(text) for key, text in outputs})
     return [result.exit_code for result, _ in ended]
 
 
-def _urgency(code: int) -> tuple[bool, bool, int]:
+def _exit_code_urgency(code: int) -> tuple[bool, bool, int]:
     """Return the key by which codes are ordered: a service that fails is more urgent than one without evidence."""
     return code == EXIT_CODES[Decision.RELAPSED], code == EXIT_CODES[Decision.STILL_UNHEALTHY], code
 
@@ -379,7 +379,7 @@ def _renew_states(incidents: list[int], config: Path, environ: Mapping[str, str]
             echo(one_line(problem), err=True)
 
 
-def _outputs(result: "WatchResult", step: str) -> Iterator[tuple[str, str]]:
+def _watch_outputs(result: "WatchResult", step: str) -> Iterator[tuple[str, str]]:
     """Yield the outputs for later jobs of the same workflow run."""
     from ops.watch.text import headline
 

@@ -237,7 +237,7 @@ class CloudflareClient(WriteGuard):
 
         Raises ProviderError.
         """
-        body, limits = {"query": query, "variables": dict(variables)}, _limits(timeout)
+        body, limits = {"query": query, "variables": dict(variables)}, _read_limits(timeout)
 
         def send() -> CloudflareResponse:
             return self._send(
@@ -252,7 +252,7 @@ class CloudflareClient(WriteGuard):
         """Send a read that uses POST, retried like a GET; with a timeout in seconds, once. Raises ProviderError."""
 
         def send() -> CloudflareResponse:
-            return self._send("POST", path, permission=permission, json=dict(body), **_limits(timeout))
+            return self._send("POST", path, permission=permission, json=dict(body), **_read_limits(timeout))
 
         return self._retried(f"POST {without_account(path)}", send, RETRY_DELAYS if timeout is None else ())
 
@@ -266,7 +266,7 @@ class CloudflareClient(WriteGuard):
             except (CloudflareApiError, MalformedCloudflareResponse, httpx.RequestError) as error:
                 wait = _retry_pause(error, pause)
                 if wait is None or self._clock.monotonic() + wait > deadline:
-                    raise _final(error, call) from None
+                    raise _final_error(error, call) from None
             self._clock.sleep(wait)
         raise AssertionError("the last pause is None and ends the loop")
 
@@ -351,7 +351,7 @@ class CloudflareClient(WriteGuard):
         )
 
 
-def _limits(timeout: float | None) -> dict[str, Any]:
+def _read_limits(timeout: float | None) -> dict[str, Any]:
     """Return the limits of a read with this timeout in seconds for the whole call; None: those of the client."""
     return {} if timeout is None else {"timeout": timeout, "within": timeout}
 
@@ -371,7 +371,9 @@ def _retry_pause(
     return max(pause, error.retry_after) if retryable else None
 
 
-def _final(error: CloudflareApiError | MalformedCloudflareResponse | httpx.RequestError, call: str) -> ProviderError:
+def _final_error(
+    error: CloudflareApiError | MalformedCloudflareResponse | httpx.RequestError, call: str
+) -> ProviderError:
     """Return the error to raise. The text of a transport error is dropped: it may hold an address or a header."""
     if isinstance(error, httpx.RequestError):
         return ProviderError(
@@ -392,7 +394,7 @@ def paginate_by_total(read: PageReader, *, per_page: int = 50) -> Iterator[Any]:
     """
     for page in range(1, MAX_PAGES + 1):
         answer = read({"page": str(page), "per_page": str(per_page)})
-        yield from _rows(answer)
+        yield from _page_rows(answer)
         total = answer.result_info.get("total_count") or 0
         if not isinstance(total, int):
             raise unexpected_shape(answer, "a list")
@@ -403,7 +405,7 @@ def paginate_by_total(read: PageReader, *, per_page: int = 50) -> Iterator[Any]:
 def paginate_by_length(read: PageReader, *, per_page: int) -> Iterator[Any]:
     """Yield the rows of a list without a reliable total: Pages projects, D1 databases. A short page is the last."""
     for page in range(1, MAX_PAGES + 1):
-        rows = _rows(read({"page": str(page), "per_page": str(per_page)}))
+        rows = _page_rows(read({"page": str(page), "per_page": str(per_page)}))
         yield from rows
         if len(rows) < per_page:
             return
@@ -414,7 +416,7 @@ def paginate_by_cursor(read: PageReader, *, per_page: int = 100, size_parameter:
     cursor = ""
     for _ in range(MAX_PAGES):
         answer = read({size_parameter: str(per_page), **({"cursor": cursor} if cursor else {})})
-        yield from _rows(answer)
+        yield from _page_rows(answer)
         cursor = next_cursor(answer)
         if not cursor:
             return
@@ -430,7 +432,7 @@ def next_cursor(answer: CloudflareResponse) -> str:
     return str(answer.result_info.get("cursor") or after or "")
 
 
-def _rows(answer: CloudflareResponse) -> list[Any]:
+def _page_rows(answer: CloudflareResponse) -> list[Any]:
     """Return the rows of one page. Raises MalformedCloudflareResponse."""
     if not isinstance(answer.result, list):
         raise unexpected_shape(answer, "a list")

@@ -52,14 +52,16 @@ class D1Api:
 
     @reads("GET /accounts/{account}/d1/database")
     def list_databases(self) -> tuple[NamedResource, ...]:
-        page = self._client.list_reader(self._databases, "the D1 databases", _listed, permission=READ_PERMISSION)
+        page = self._client.list_reader(
+            self._databases, "the D1 databases", _parse_listed_database, permission=READ_PERMISSION
+        )
         return tuple(paginate_by_length(page, per_page=PAGE_SIZE))
 
     @reads("GET /accounts/{account}/d1/database/{database}")
     def read_database(self, database: str) -> D1Database:
         """Return a database by its ID. Raises ProviderError, with code 7404 if there is none."""
         answer = self._client.read(f"{self._databases}/{database}", permission=READ_PERMISSION)
-        return parse_result(answer, f"D1 database {database}", lambda: _database(answer.result))
+        return parse_result(answer, f"D1 database {database}", lambda: _parse_database(answer.result))
 
     @reads("POST /accounts/{account}/d1/database/{database}/query", body=_only_reads)
     def query(
@@ -73,13 +75,13 @@ class D1Api:
             ValueError: a statement could write; `is_read_only` tells.
             ProviderError: D1 rejected the query, failed, or did not answer in time.
         """
-        body = _batch(statements)
+        body = _batch_body(statements)
         if not _only_reads(body):
             writing = [each.sql for each in statements if not is_read_only(each.sql)]
             raise ValueError(f"this query could change the database: {writing}")
         path = f"{self._databases}/{database}/query"
         answer = self._client.read_by_post(path, body, permission=WRITE_PERMISSION, timeout=timeout)
-        return parse_result(answer, f"a query of {database}", lambda: _results(answer.result, len(statements)))
+        return parse_result(answer, f"a query of {database}", lambda: _parse_results(answer.result, len(statements)))
 
     def list_migrations(self, database: str, table: str, *, timeout: float | None = None) -> tuple[Migration, ...]:
         """Return the applied migrations in wrangler's table of this name, oldest first.
@@ -89,7 +91,7 @@ class D1Api:
         """
         statement = SqlStatement(f"SELECT name, applied_at FROM {quote_identifier(table)} ORDER BY id")  # noqa: S608
         (applied,) = self.query(database, [statement], timeout=timeout)
-        return tuple(_migration(table, row) for row in applied.rows)
+        return tuple(_parse_migration(table, row) for row in applied.rows)
 
     @reads("GET /accounts/{account}/d1/database/{database}/time_travel/bookmark")
     def read_bookmark(self, database: str, at: datetime | None = None) -> str:
@@ -114,7 +116,7 @@ class D1Api:
             NotApplied, CloudflareApiError: nothing was changed.
             UnclearWrite: it is unknown whether D1 applied the batch.
         """
-        return self._change(database, _batch(statements), len(statements), timeout=timeout)
+        return self._change(database, _batch_body(statements), len(statements), timeout=timeout)
 
     def run_script(self, database: str, sql: str) -> None:
         """Run the statements of a text as one transaction, as wrangler sends a migration; sent once.
@@ -131,9 +133,9 @@ class D1Api:
         """Send SQL once, and return its results: `count` of them, if it is known."""
         answer = self._write(f"{self._databases}/{database}/query", json=body, timeout=timeout)
         try:
-            return _results(answer.result, len(answer.result) if count is None else count)
+            return _parse_results(answer.result, len(answer.result) if count is None else count)
         except (LookupError, TypeError, ValueError, AttributeError):
-            raise _unclear(f"the answer to a change of {database} has no results", answer) from None
+            raise _unclear_sql(f"the answer to a change of {database} has no results", answer) from None
 
     def restore(self, database: str, bookmark: str) -> D1Restore:
         """Restore the state of a bookmark in place; sent once. D1 cancels the queries that run.
@@ -147,54 +149,56 @@ class D1Api:
         try:
             return D1Restore(*(require_text(answer.result[name]) for name in ("bookmark", "previous_bookmark")))
         except (LookupError, TypeError, ValueError):
-            raise _unclear(f"the answer to a restore of {database} has no bookmark", answer) from None
+            raise _unclear_sql(f"the answer to a restore of {database} has no bookmark", answer) from None
 
     def _write(self, path: str, *, timeout: float = WRITE_TIMEOUT, **content: Any) -> CloudflareResponse:
         return self._client.write("POST", path, permission=WRITE_PERMISSION, timeout=timeout, **content)
 
 
-def _batch(statements: Sequence[SqlStatement]) -> dict[str, Any]:
+def _batch_body(statements: Sequence[SqlStatement]) -> dict[str, Any]:
     return {"batch": [{"sql": each.sql, "params": list(each.params)} for each in statements]}
 
 
-def _unclear(message: str, answer: CloudflareResponse) -> UnclearWrite:
+def _unclear_sql(message: str, answer: CloudflareResponse) -> UnclearWrite:
     return UnclearWrite(f"{message} (cf-ray {answer.ray_id or 'none'})", reason=Reason.UNCLEAR)
 
 
-def _listed(row: Mapping[str, Any]) -> NamedResource:
+def _parse_listed_database(row: Mapping[str, Any]) -> NamedResource:
     return NamedResource(require_id(row["uuid"], UUID), require_text(row["name"]))
 
 
-def _database(row: Mapping[str, Any]) -> D1Database:
+def _parse_database(row: Mapping[str, Any]) -> D1Database:
     return D1Database(
         id=require_id(row["uuid"], UUID),
         name=require_text(row["name"]),
         created_on=parse_utc(row["created_at"]),
-        size=_whole(row.get("file_size")),
+        size=_parse_whole_number(row.get("file_size")),
         has_replicas=nested_table(row, "read_replication").get("mode") == "auto",
     )
 
 
-def _results(result: Any, count: int) -> tuple[SqlResult, ...]:
+def _parse_results(result: Any, count: int) -> tuple[SqlResult, ...]:
     """Return the results. Raises ValueError if their number differs from that of the statements."""
     if len(result) != count:
         raise ValueError(len(result))
-    return tuple(_result(each) for each in result)
+    return tuple(_parse_result(each) for each in result)
 
 
-def _result(row: Mapping[str, Any]) -> SqlResult:
+def _parse_result(row: Mapping[str, Any]) -> SqlResult:
     meta = nested_table(row, "meta")
     if row["success"] is not True:
         raise ValueError(row["success"])
     return SqlResult(
-        rows=tuple({require_text(name): _value(value) for name, value in each.items()} for each in row["results"]),
-        changes=_whole(meta.get("changes")) or 0,
+        rows=tuple(
+            {require_text(name): _parse_sql_value(value) for name, value in each.items()} for each in row["results"]
+        ),
+        changes=_parse_whole_number(meta.get("changes")) or 0,
         duration_ms=float(meta.get("duration") or 0),
-        size_after=_whole(meta.get("size_after")),
+        size_after=_parse_whole_number(meta.get("size_after")),
     )
 
 
-def _migration(table: str, row: Mapping[str, SqlValue]) -> Migration:
+def _parse_migration(table: str, row: Mapping[str, SqlValue]) -> Migration:
     try:
         return Migration(str(row["name"]), parse_utc(str(row["applied_at"])).replace(microsecond=0))
     except ValueError:
@@ -205,11 +209,11 @@ def _migration(table: str, row: Mapping[str, SqlValue]) -> Migration:
         ) from None
 
 
-def _value(value: Any) -> SqlValue:
+def _parse_sql_value(value: Any) -> SqlValue:
     if value is not None and (isinstance(value, bool) or not isinstance(value, str | int | float | list)):
         raise TypeError(type(value))
     return value
 
 
-def _whole(value: Any) -> int | None:
+def _parse_whole_number(value: Any) -> int | None:
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

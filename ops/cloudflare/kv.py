@@ -30,7 +30,9 @@ class KvApi:
 
     @reads("GET /accounts/{account}/storage/kv/namespaces")
     def list_namespaces(self) -> tuple[NamedResource, ...]:
-        page = self._client.list_reader(self._namespaces, "the KV namespaces", _namespace, permission=READ_PERMISSION)
+        page = self._client.list_reader(
+            self._namespaces, "the KV namespaces", _parse_namespace, permission=READ_PERMISSION
+        )
         return tuple(paginate_by_total(page))
 
     @reads("POST /accounts/{account}/storage/kv/namespaces/{namespace}/bulk/get")
@@ -40,7 +42,7 @@ class KvApi:
         for first in range(0, len(keys), MAX_KEYS_PER_READ):
             some = list(keys[first : first + MAX_KEYS_PER_READ])
             answer = self._client.read_by_post(path, {"keys": some, "type": "text"}, permission=READ_PERMISSION)
-            values |= parse_result(answer, "values of KV", partial(_values, answer.result, some))
+            values |= parse_result(answer, "values of KV", partial(_parse_kv_values, answer.result, some))
         return values
 
     def read_value(self, namespace: str, key: str) -> str | None:
@@ -55,15 +57,15 @@ class KvApi:
         self._client.write("PUT", path, permission=WRITE_PERMISSION, content=value.encode())
 
 
-def _namespace(row: Mapping[str, Any]) -> NamedResource:
+def _parse_namespace(row: Mapping[str, Any]) -> NamedResource:
     return NamedResource(require_id(row["id"], HEX_ID), require_text(row["title"]))
 
 
-def _values(result: Any, keys: list[str]) -> dict[str, str | None]:
-    return {key: _text(result["values"].get(key)) for key in keys}
+def _parse_kv_values(result: Any, keys: list[str]) -> dict[str, str | None]:
+    return {key: _parse_kv_text(result["values"].get(key)) for key in keys}
 
 
-def _text(value: Any) -> str | None:
+def _parse_kv_text(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(type(value))
     return value

@@ -74,7 +74,7 @@ class DeploymentMark:
             head += f" rehearsed={self.rehearsed}"
         elif what := next(((name, names) for name, names in self._lists if names), None):
             head += f" {what[0]}="
-            head += ",".join(_within(what[1], MAX_MESSAGE_BYTES - len(head)))
+            head += ",".join(_names_within(what[1], MAX_MESSAGE_BYTES - len(head)))
         text = " ".join(self.text.split()) if len(head) < MAX_MESSAGE_BYTES - len("; ") else ""
         return f"{head}; {text}".encode()[:MAX_MESSAGE_BYTES].decode(errors="ignore") if text else head
 
@@ -96,7 +96,7 @@ def parse_mark(message: str) -> DeploymentMark | None:
     )
 
 
-def _within(names: tuple[str, ...], size: int) -> Iterator[str]:
+def _names_within(names: tuple[str, ...], size: int) -> Iterator[str]:
     """Yield escaped names that fit. A name is never truncated, since that would name another secret."""
     left = size - len(f",{ANY_NAME}")
     for name in names:
@@ -120,9 +120,9 @@ class SchemaMark:
     """State before they were applied; for people, never a target of a run."""
 
     def __str__(self) -> str:
-        head = f"ops-schema1 db={self.database} last={_escape(self.last) or '-'} applied="
+        head = f"ops-schema1 db={self.database} last={_escape_secret_name(self.last) or '-'} applied="
         tail = f" bookmark={self.bookmark or '-'}"
-        names = list(_fitting(self.applied, MAX_SCHEMA_BYTES - len(head) - len(tail)))
+        names = list(_fitting_migrations(self.applied, MAX_SCHEMA_BYTES - len(head) - len(tail)))
         return f"{head}{','.join(names) or '-'}{tail}"
 
 
@@ -140,7 +140,7 @@ class CodeAge:
 
 def parse_schema_marks(message: str) -> tuple[SchemaMark, ...]:
     """Return the schema marks of a version's or deployment's message."""
-    marks = (_mark(each) for each in islice(_SCHEMA_PATTERN.finditer(message), MAX_SCHEMA_MARKS))
+    marks = (_parse_schema_mark(each) for each in islice(_SCHEMA_PATTERN.finditer(message), MAX_SCHEMA_MARKS))
     return tuple(mark for mark in marks if all(name.isprintable() for name in (mark.last, *mark.applied)))
 
 
@@ -149,7 +149,7 @@ def without_schema_marks(message: str) -> str:
     return _SCHEMA_PATTERN.sub("", message).rstrip()
 
 
-def _mark(match: re.Match[str]) -> SchemaMark:
+def _parse_schema_mark(match: re.Match[str]) -> SchemaMark:
     applied = "" if match["applied"] == "-" else match["applied"]
     return SchemaMark(
         database=match["database"],
@@ -159,16 +159,16 @@ def _mark(match: re.Match[str]) -> SchemaMark:
     )
 
 
-def _escape(name: str) -> str:
+def _escape_secret_name(name: str) -> str:
     return urllib.parse.quote(name, safe="*" if name == ANY_NAME else "/")
 
 
-def _fitting(names: Sequence[str], size: int) -> Iterator[str]:
+def _fitting_migrations(names: Sequence[str], size: int) -> Iterator[str]:
     """Yield escaped names that fit. A name is never cut, since that would name another migration."""
     left = size - len(f",{ANY_NAME}")
     for name in names:
-        left -= len(f",{_escape(name)}")
+        left -= len(f",{_escape_secret_name(name)}")
         if left < 0:
             yield ANY_NAME
             return
-        yield _escape(name)
+        yield _escape_secret_name(name)

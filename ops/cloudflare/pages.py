@@ -61,20 +61,22 @@ class PagesApi:
 
     @reads("GET /accounts/{account}/pages/projects")
     def list_projects(self) -> tuple[PagesProject, ...]:
-        page = self._client.list_reader(self._projects, "the Pages projects", _project, permission=READ_PERMISSION)
+        page = self._client.list_reader(
+            self._projects, "the Pages projects", _parse_project, permission=READ_PERMISSION
+        )
         return tuple(paginate_by_length(page, per_page=PROJECTS_PAGE_SIZE))
 
     @reads("GET /accounts/{account}/pages/projects/{project}")
     def read_project(self, project: str) -> PagesProject:
         answer = self._client.read(f"{self._projects}/{project}", permission=READ_PERMISSION)
-        return parse_result(answer, f"the Pages project {project}", lambda: _project(answer.result))
+        return parse_result(answer, f"the Pages project {project}", lambda: _parse_project(answer.result))
 
     @reads("GET /accounts/{account}/pages/projects/{project}/deployments")
     def list_deployments(self, project: str, *, limit: int = 100) -> tuple[PagesDeployment, ...]:
         """Return at most `limit` production deployments of every status, newest first."""
         path, subject = f"{self._projects}/{project}/deployments", f"the deployments of {project}"
         read = self._client.list_reader(
-            path, subject, _deployment, permission=READ_PERMISSION, params={"env": PRODUCTION}
+            path, subject, _parse_pages_deployment, permission=READ_PERMISSION, params={"env": PRODUCTION}
         )
 
         def page(params: Mapping[str, str]) -> CloudflareResponse:
@@ -98,7 +100,9 @@ class PagesApi:
             if error.code == NO_SUCH_DEPLOYMENT:
                 return None
             raise
-        return parse_result(answer, f"deployment {deployment} of {project}", lambda: _deployment(answer.result))
+        return parse_result(
+            answer, f"deployment {deployment} of {project}", lambda: _parse_pages_deployment(answer.result)
+        )
 
     def read_file_limit(self, project: str) -> int:
         """Return the most files of a Direct Upload, a claim of the upload token. The token is not stored.
@@ -121,12 +125,12 @@ class PagesApi:
             raise UnclearWrite(message, reason=Reason.UNCLEAR)
 
 
-def _deployment(row: Mapping[str, Any]) -> PagesDeployment:
+def _parse_pages_deployment(row: Mapping[str, Any]) -> PagesDeployment:
     stage, metadata = row.get("latest_stage") or {}, nested_table(row, "deployment_trigger", "metadata")
     aliases = row.get("aliases")
     return PagesDeployment(
         id=require_id(row["id"], UUID),
-        url=_address(row["url"]),
+        url=_parse_site_address(row["url"]),
         created_on=parse_utc(row["created_on"]),
         environment=require_text(row["environment"]),
         stage=text_or_empty(stage.get("name")),
@@ -143,27 +147,27 @@ def _deployment(row: Mapping[str, Any]) -> PagesDeployment:
     )
 
 
-def _project(row: Mapping[str, Any]) -> PagesProject:
+def _parse_project(row: Mapping[str, Any]) -> PagesProject:
     canonical, config = row.get("canonical_deployment"), nested_table(row, "source", "config")
     enabled = (config.get(name) is not False for name in ("deployments_enabled", "production_deployments_enabled"))
     return PagesProject(
         name=require_text(row["name"]),
         production_branch=text_or_empty(row.get("production_branch")),
-        canonical=None if canonical is None else _deployment(canonical),
+        canonical=None if canonical is None else _parse_pages_deployment(canonical),
         env_vars=frozenset(nested_table(row, "deployment_configs", "production", "env_vars")),
-        domains=_domains(row),
+        domains=_parse_domains(row),
         deploys_on_push=row.get("source") is not None and all(enabled),
-        bindings=tuple(sorted(_bindings(nested_table(row, "deployment_configs", "production")))),
+        bindings=tuple(sorted(_parse_pages_bindings(nested_table(row, "deployment_configs", "production")))),
     )
 
 
-def _domains(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _parse_domains(row: Mapping[str, Any]) -> tuple[str, ...]:
     named = row.get("domains")
     listed = [row.get("subdomain"), *(named if isinstance(named, list) else [])]
     return tuple(dict.fromkeys(host.lower() for host in map(text_or_empty, listed) if host))
 
 
-def _bindings(settings: Mapping[str, Any]) -> Iterator[str]:
+def _parse_pages_bindings(settings: Mapping[str, Any]) -> Iterator[str]:
     for key, (kind, target) in BINDING_KINDS.items():
         for name, binding in nested_table(settings, key).items():
             yield describe_binding(kind, name, nested_table({"of": binding}, "of").get(target))
@@ -175,7 +179,7 @@ def _most_files(jwt: str) -> int:
     return int(claims.get("max_file_count_allowed", DEFAULT_FILE_LIMIT))
 
 
-def _address(value: Any) -> str:
+def _parse_site_address(value: Any) -> str:
     parts = urlsplit(require_text(value))
     if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
         raise ValueError(value)

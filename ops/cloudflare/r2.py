@@ -31,8 +31,11 @@ class R2Api:
     def list_public_domains(self) -> tuple[str, ...]:
         """Return the enabled domains at which everybody can read the bucket. Raises ProviderError."""
         managed, custom = (self._read(f"{self._bucket}/domains/{kind}") for kind in ("managed", "custom"))
-        listed = parse_result(managed, "the r2.dev domain", lambda: list(_enabled([managed.result])))
-        return (*listed, *parse_result(custom, "custom domains", lambda: list(_enabled(custom.result["domains"]))))
+        listed = parse_result(managed, "the r2.dev domain", lambda: list(_enabled_domains([managed.result])))
+        return (
+            *listed,
+            *parse_result(custom, "custom domains", lambda: list(_enabled_domains(custom.result["domains"]))),
+        )
 
     @reads("GET /accounts/{account}/r2/buckets/{bucket}/objects")
     def has_object(self, key: str, content: bytes) -> bool:
@@ -56,7 +59,7 @@ class R2Api:
         return self._client.read(path, permission=READ_PERMISSION, params=params, headers=self._headers)
 
 
-def _enabled(domains: list[Mapping[str, Any]]) -> Iterator[str]:
+def _enabled_domains(domains: list[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the enabled domains. Raises TypeError if one does not say whether it is."""
     for each in domains:
         if not isinstance(each["enabled"], bool):

@@ -156,28 +156,30 @@ def _audit_entries(rows: list[Any]) -> Iterator[AuditLogEntry]:
 @reads("GET /zones")
 def find_zone(client: CloudflareClient, account_id: str, host: str) -> str | None:
     """Return the ID of the host's zone; None if the token can read none, as for workers.dev and pages.dev."""
-    read = client.list_reader("/zones", "the zones", _named, permission=ZONE_READ, params={"account.id": account_id})
+    read = client.list_reader(
+        "/zones", "the zones", _parse_zone_name, permission=ZONE_READ, params={"account.id": account_id}
+    )
     holding = [(name, zone) for name, zone in paginate_by_total(read) if host == name or host.endswith(f".{name}")]
     return max(holding, key=lambda found: len(found[0]))[1] if holding else None
 
 
-def _named(row: Mapping[str, Any]) -> tuple[str, str]:
+def _parse_zone_name(row: Mapping[str, Any]) -> tuple[str, str]:
     return str(row["name"]), str(row["id"])
 
 
 @reads("POST /graphql")
 def read_zone_limits(client: CloudflareClient, zone: str) -> DatasetLimits:
-    return _limits(client.query_graphql(_ZONE_LIMITS, permission=ANALYTICS_READ, variables={"z": zone}))
+    return _parse_dataset_limits(client.query_graphql(_ZONE_LIMITS, permission=ANALYTICS_READ, variables={"z": zone}))
 
 
 @reads("POST /graphql")
 def read_account_limits(client: CloudflareClient, account_id: str) -> DatasetLimits:
-    return _limits(
+    return _parse_dataset_limits(
         client.query_graphql(_ACCOUNT_LIMITS, permission=ACCOUNT_ANALYTICS_READ, variables={"a": account_id})
     )
 
 
-def _limits(answer: CloudflareResponse) -> DatasetLimits:
+def _parse_dataset_limits(answer: CloudflareResponse) -> DatasetLimits:
     def build() -> DatasetLimits:
         settings = answer.result["viewer"]["scope"][0]["settings"]["set"]
         old, wide, rows = (int(settings[name]) for name in ("notOlderThan", "maxDuration", "maxPageSize"))
@@ -193,12 +195,12 @@ def count_host_requests(
     client: CloudflareClient, zone: str, host: str, period: Period, *, max_rows: int
 ) -> tuple[HostRequests, ...]:
     """Count requests from clients, not from Workers, most frequent first. With `max_rows` rows there may be more."""
-    variables = {"z": zone, "h": host, **_between(period)}
+    variables = {"z": zone, "h": host, **_period_filter(period)}
     answer = client.query_graphql(_BY_PATH % max_rows, permission=ANALYTICS_READ, variables=variables)
-    return parse_result(answer, "the requests by path", lambda: tuple(_requests(host, answer.result)))
+    return parse_result(answer, "the requests by path", lambda: tuple(_parse_host_requests(host, answer.result)))
 
 
-def _requests(host: str, data: Mapping[str, Any]) -> Iterator[HostRequests]:
+def _parse_host_requests(host: str, data: Mapping[str, Any]) -> Iterator[HostRequests]:
     for row in data["viewer"]["scope"][0]["rows"]:
         by = row["dimensions"]
         yield HostRequests(
@@ -229,7 +231,7 @@ def read_host_traffic(
     Requests with the user agent `without_agent` are left out, and counted apart.
     With a timeout in seconds the query is sent once.
     """
-    variables = {"z": zone, "h": host, "u": without_agent, **_between(recent)}
+    variables = {"z": zone, "h": host, "u": without_agent, **_period_filter(recent)}
     variables |= {"since": format_rfc3339(period.since), "until": format_rfc3339(period.until)}
     answer = client.query_graphql(_HOST_TRAFFIC, permission=ANALYTICS_READ, variables=variables, timeout=timeout)
 
@@ -266,7 +268,7 @@ def read_host_minutes(
 
     Requests with the user agent `without_agent` are left out. With a timeout in seconds the query is sent once.
     """
-    variables = {"z": zone, "h": host, "u": without_agent, **_between(period)}
+    variables = {"z": zone, "h": host, "u": without_agent, **_period_filter(period)}
     answer = client.query_graphql(_HOST_MINUTES, permission=ANALYTICS_READ, variables=variables, timeout=timeout)
 
     def build() -> tuple[HostMinute, ...]:
@@ -303,7 +305,7 @@ def read_worker_traffic(
     Numbers are estimates if `sample_interval` is above 1. With a timeout in seconds the query is sent once.
     """
     old = min(recent.since, recent.until - history)
-    variables = {"a": account_id, "w": worker, "old": format_rfc3339(old), **_between(recent)}
+    variables = {"a": account_id, "w": worker, "old": format_rfc3339(old), **_period_filter(recent)}
     answer = client.query_graphql(_BY_VERSION, permission=ACCOUNT_ANALYTICS_READ, variables=variables, timeout=timeout)
 
     def build() -> WorkerTraffic:
@@ -336,7 +338,7 @@ def read_database_usage(
     client: CloudflareClient, account_id: str, period: Period, *, max_rows: int
 ) -> tuple[DatabaseUsage, ...]:
     """Read usage by database and hour, newest first. The period starts at a full hour."""
-    variables = {"a": account_id, **_between(period)}
+    variables = {"a": account_id, **_period_filter(period)}
     answer = client.query_graphql(_BY_DATABASE % max_rows, permission=ACCOUNT_ANALYTICS_READ, variables=variables)
     return parse_result(answer, "the use of D1", lambda: tuple(_database_use(answer.result)))
 
@@ -347,7 +349,7 @@ def _database_use(data: Mapping[str, Any]) -> Iterator[DatabaseUsage]:
         yield DatabaseUsage(parse_utc(row["dimensions"]["datetimeHour"]), str(row["dimensions"]["databaseId"]), *total)
 
 
-def _between(period: Period) -> dict[str, str]:
+def _period_filter(period: Period) -> dict[str, str]:
     return {"from": format_rfc3339(period.since), "to": format_rfc3339(period.until)}
 
 
@@ -385,7 +387,7 @@ def _count_groups(
         "view": "calculations",
         "ignoreSeries": True,
         "limit": MAX_OBSERVABILITY_ROWS,
-        "timeframe": {"from": _milliseconds(period, "since"), "to": _milliseconds(period, "until")},
+        "timeframe": {"from": _period_milliseconds(period, "since"), "to": _period_milliseconds(period, "until")},
         "parameters": {
             "datasets": ["cloudflare-workers"],
             "filterCombination": "and",
@@ -419,5 +421,5 @@ def _group_rows(answer: CloudflareResponse) -> Iterator[tuple[Mapping[str, Any],
         yield {each["key"]: each["value"] for each in row.get("groups") or []}, int(row["value"])
 
 
-def _milliseconds(period: Period, end: str) -> int:
+def _period_milliseconds(period: Period, end: str) -> int:
     return int(getattr(period, end).timestamp() * 1000)

@@ -195,11 +195,11 @@ class CloudflareApiError(ProviderError):
         self.status, self.code, self.text = status, code, text
         self.ray_id, self.retry_after = ray, retry_after
         known = find_error_code(path, code, text)
-        self.kind = _kind(status, known.kind if known else None)
+        self.kind = _error_kind(status, known.kind if known else None)
         said = f"code {code}: {text}" if code is not None else text
         super().__init__(
             f"Cloudflare answered {call} with HTTP {status}, {said} (cf-ray {ray or 'none'})",
-            reason=Reason.RATE_LIMITED if status == 429 else _reason(self.kind),
+            reason=Reason.RATE_LIMITED if status == 429 else _error_reason(self.kind),
             hint=" ".join(filter(None, [f"This means: {known.meaning}." if known else "", HINTS[self.kind]])),
         )
 
@@ -216,7 +216,7 @@ class MalformedCloudflareResponse(ProviderError):
         )
 
 
-def _kind(status: int, told: ErrorKind | None) -> ErrorKind:
+def _error_kind(status: int, told: ErrorKind | None) -> ErrorKind:
     """`told` by the code, where it is known. An answer of 500 and up says nothing of what is there."""
     if status == 429 or told == ErrorKind.NOT_APPLIED:
         return ErrorKind.NOT_APPLIED
@@ -227,7 +227,7 @@ def _kind(status: int, told: ErrorKind | None) -> ErrorKind:
     return {401: ErrorKind.AUTH, 403: ErrorKind.AUTH, 404: ErrorKind.NOT_FOUND}.get(status, ErrorKind.REFUSED)
 
 
-def _reason(kind: ErrorKind) -> Reason:
+def _error_reason(kind: ErrorKind) -> Reason:
     if kind == ErrorKind.AUTH:
         return Reason.NOT_AUTHORISED
     return Reason.PROVIDER_UNAVAILABLE if kind == ErrorKind.TRANSIENT else Reason.PROVIDER_REFUSED

@@ -37,7 +37,7 @@ class RoutesApi:
     def list_zones(self) -> tuple[Zone, ...]:
         """Return the zones that the token can read."""
         page = self._client.list_reader(
-            "/zones", "the zones", _zone, permission=ZONE_READ, params={"account.id": self._account}
+            "/zones", "the zones", _parse_zone, permission=ZONE_READ, params={"account.id": self._account}
         )
         return tuple(paginate_by_total(page))
 
@@ -45,13 +45,15 @@ class RoutesApi:
     def list_routes(self, zone: str) -> tuple[WorkerRoute, ...]:
         answer = self._client.read(f"/zones/{zone}/workers/routes", permission=READ_PERMISSION)
         return parse_result(
-            answer, f"the routes of zone {zone}", lambda: tuple(_route(zone, row) for row in answer.result)
+            answer, f"the routes of zone {zone}", lambda: tuple(_parse_route(zone, row) for row in answer.result)
         )
 
     @reads("GET /accounts/{account}/workers/domains")
     def list_domains(self) -> tuple[CustomDomain, ...]:
         answer = self._client.read(f"/accounts/{self._account}/workers/domains", permission=SCRIPTS_READ)
-        return parse_result(answer, "the custom domains", lambda: tuple(_domain(row) for row in answer.result))
+        return parse_result(
+            answer, "the custom domains", lambda: tuple(_parse_custom_domain(row) for row in answer.result)
+        )
 
     def add_route(self, zone: str, pattern: str, script: str) -> None:
         """Add a route; sent once, like the two writes below. Raises NotApplied, UnclearWrite and CloudflareApiError.
@@ -85,15 +87,15 @@ class RoutesApi:
             raise UnclearWrite(error.message, reason=Reason.UNCLEAR, hint=error.hint) from None
 
 
-def _zone(row: Mapping[str, Any]) -> Zone:
+def _parse_zone(row: Mapping[str, Any]) -> Zone:
     return Zone(require_id(row["id"], HEX_ID), require_text(row["name"]))
 
 
-def _route(zone: str, row: Mapping[str, Any]) -> WorkerRoute:
+def _parse_route(zone: str, row: Mapping[str, Any]) -> WorkerRoute:
     return WorkerRoute(
         zone, require_id(row["id"], HEX_ID), require_text(row["pattern"]), text_or_empty(row.get("script")) or None
     )
 
 
-def _domain(row: Mapping[str, Any]) -> CustomDomain:
+def _parse_custom_domain(row: Mapping[str, Any]) -> CustomDomain:
     return CustomDomain(require_id(row["zone_id"], HEX_ID), require_text(row["hostname"]), require_text(row["service"]))

@@ -51,7 +51,9 @@ class WorkerSecretsApi:
     def list_names(self, worker: str) -> frozenset[str]:
         """Return the names of a Worker's secrets. Cloudflare reports neither their version nor their age."""
         answer = self._client.read(f"{self._workers}/scripts/{worker}/secrets", permission=READ_PERMISSION)
-        return parse_result(answer, f"the secrets of {worker}", lambda: frozenset(_name(row) for row in answer.result))
+        return parse_result(
+            answer, f"the secrets of {worker}", lambda: frozenset(_parse_secret_name(row) for row in answer.result)
+        )
 
     def edit(self, worker: str, edits: Mapping[str, Secret | None]) -> None:
         """Set secrets, or delete those with the value None; sent once. The new version gets all traffic at once.
@@ -93,7 +95,7 @@ class WorkerSecretsApi:
                 return None
             raise
         what = f"the code of version {version} of {worker}"
-        code = parse_result(answer, what, lambda: _code(answer.result))
+        code = parse_result(answer, what, lambda: _parse_worker_code(answer.result))
         if code.version != version:
             raise unexpected_shape(answer, what)
         return code
@@ -123,13 +125,13 @@ class WorkerSecretsApi:
         return made
 
 
-def _name(row: Mapping[str, Any]) -> str:
+def _parse_secret_name(row: Mapping[str, Any]) -> str:
     if not isinstance(row["name"], str):
         raise TypeError(row)
     return row["name"]
 
 
-def _code(row: Mapping[str, Any]) -> WorkerCode:
+def _parse_worker_code(row: Mapping[str, Any]) -> WorkerCode:
     bindings = tuple(dict(binding) for binding in row.get("bindings") or ())
     if not all(isinstance(b.get("name"), str) and isinstance(b.get("type"), str) for b in bindings):
         raise ValueError(row)
@@ -141,7 +143,7 @@ def _code(row: Mapping[str, Any]) -> WorkerCode:
     return WorkerCode(
         version=row["id"],
         main_module=text_or_empty(row.get("main_module")),
-        modules=tuple(_module(module) for module in row["modules"]),
+        modules=tuple(_parse_worker_module(module) for module in row["modules"]),
         bindings=bindings,
         settings=settings,
         unsupported_parts=tuple(name for name in UNSUPPORTED_PARTS if row.get(name)),
@@ -149,7 +151,7 @@ def _code(row: Mapping[str, Any]) -> WorkerCode:
     )
 
 
-def _module(row: Mapping[str, Any]) -> WorkerModule:
+def _parse_worker_module(row: Mapping[str, Any]) -> WorkerModule:
     name, content_type = text_or_empty(row["name"]), text_or_empty(row["content_type"])
     if not name or not content_type:
         raise ValueError(row)

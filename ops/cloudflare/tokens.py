@@ -29,12 +29,14 @@ ACCOUNTS_PERMISSION = "Account Settings Read"
 def verify_token(client: CloudflareClient, account_id: str) -> VerifiedToken:
     """Verify the client's own token. User tokens and account tokens have different endpoints, so both are tried."""
     try:
-        return _verified(client.read("/user/tokens/verify", permission=_ANY_PERMISSION), "user")
+        return _parse_verification(client.read("/user/tokens/verify", permission=_ANY_PERMISSION), "user")
     except CloudflareApiError:
-        return _verified(client.read(f"/accounts/{account_id}/tokens/verify", permission=_ANY_PERMISSION), "account")
+        return _parse_verification(
+            client.read(f"/accounts/{account_id}/tokens/verify", permission=_ANY_PERMISSION), "account"
+        )
 
 
-def _verified(answer: CloudflareResponse, kind: str) -> VerifiedToken:
+def _parse_verification(answer: CloudflareResponse, kind: str) -> VerifiedToken:
     def build() -> VerifiedToken:
         row = answer.result
         return VerifiedToken(str(row["id"]), kind, str(row["status"]), text_or_empty(row.get("expires_on")))
@@ -50,19 +52,21 @@ def read_permission_groups(client: CloudflareClient, account_id: str, token: Ver
     """
     owner = "/user" if token.kind == "user" else f"/accounts/{account_id}"
     answer = client.read(f"{owner}/tokens/{token.id}", permission=READ_PERMISSION)
-    return parse_result(answer, "the policies of the token", lambda: _groups(answer.result["policies"], account_id))
+    return parse_result(
+        answer, "the policies of the token", lambda: _permission_groups(answer.result["policies"], account_id)
+    )
 
 
-def _groups(policies: Iterable[Mapping[str, Any]], account_id: str) -> frozenset[str]:
+def _permission_groups(policies: Iterable[Mapping[str, Any]], account_id: str) -> frozenset[str]:
     """Return the allowed groups without the denied ones, of the policies that include the account."""
     groups: dict[str, set[str]] = {"allow": set(), "deny": set()}
     for policy in policies:
-        if _includes(policy.get("resources") or {}, account_id):
+        if _includes_account(policy.get("resources") or {}, account_id):
             groups[policy["effect"]] |= {str(group["name"]) for group in policy["permission_groups"]}
     return frozenset(groups["allow"] - groups["deny"])
 
 
-def _includes(resources: Mapping[str, Any], account_id: str) -> bool:
+def _includes_account(resources: Mapping[str, Any], account_id: str) -> bool:
     """Return whether a policy may apply to the account. A policy for zones counts: their account is not named."""
     accounts = {name.removeprefix(_ACCOUNT) for name in resources if name.startswith(_ACCOUNT)}
     return not accounts or bool(accounts & {"*", account_id}) or any(name.startswith("zone.") for name in accounts)
@@ -83,9 +87,9 @@ class AccountsApi:
 
     @reads("GET /accounts")
     def list_accounts(self) -> tuple[NamedResource, ...]:
-        page = self._client.list_reader("/accounts", "the accounts", _account, permission=ACCOUNTS_PERMISSION)
+        page = self._client.list_reader("/accounts", "the accounts", _parse_account, permission=ACCOUNTS_PERMISSION)
         return tuple(paginate_by_total(page))
 
 
-def _account(row: Mapping[str, Any]) -> NamedResource:
+def _parse_account(row: Mapping[str, Any]) -> NamedResource:
     return NamedResource(require_id(row["id"], HEX_ID), require_text(row["name"]))

@@ -100,8 +100,10 @@ class WorkersApi:
         if size:
             asked["per_page"] = str(size)
         answer = self._client.read(path, permission=READ_PERMISSION, params=asked or None)
-        rows = _rows(answer, "deployments", f"the deployments of {worker}")
-        deployments = sorted(_leniently(rows), key=lambda deployment: deployment.created_on, reverse=True)
+        rows = _result_rows(answer, "deployments", f"the deployments of {worker}")
+        deployments = sorted(
+            _parse_deployments_leniently(rows), key=lambda deployment: deployment.created_on, reverse=True
+        )
         if page == 1 and rows and (not deployments or deployments[0].problem):
             raise unexpected_shape(answer, f"the deployments of {worker}")
         return deployments
@@ -142,7 +144,7 @@ class WorkersApi:
         """
         answer = self._client.read(f"{self._scripts}/{worker}/settings", permission=READ_PERMISSION)
         return parse_result(
-            answer, f"the settings of {worker}", lambda: tuple(map(_binding, answer.result["bindings"] or ()))
+            answer, f"the settings of {worker}", lambda: tuple(map(_parse_binding, answer.result["bindings"] or ()))
         )
 
     def find_deployments(self, worker: str) -> tuple[WorkerDeployment, ...] | None:
@@ -159,8 +161,8 @@ class WorkersApi:
         """Return the deployable versions, at most the 100 most recent. Cloudflare does not page this list."""
         path = f"{self._scripts}/{worker}/versions"
         answer = self._client.read(path, permission=READ_PERMISSION, params={"deployable": "true"})
-        rows = _rows(answer, "items", f"the versions of {worker}")
-        return parse_result(answer, f"the versions of {worker}", lambda: tuple(_version(row) for row in rows))
+        rows = _result_rows(answer, "items", f"the versions of {worker}")
+        return parse_result(answer, f"the versions of {worker}", lambda: tuple(_parse_version(row) for row in rows))
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/versions")
     def list_uploads(self, worker: str) -> tuple[WorkerVersion, ...]:
@@ -170,10 +172,10 @@ class WorkersApi:
         """
         path = f"{self._scripts}/{worker}/versions"
         answer = self._client.read(path, permission=READ_PERMISSION, params={"page": "1", "per_page": "25"})
-        rows = _rows(answer, "items", f"the uploads of {worker}")
+        rows = _result_rows(answer, "items", f"the uploads of {worker}")
         if not rows:
             raise unexpected_shape(answer, f"the uploads of {worker}")
-        versions = parse_result(answer, f"the uploads of {worker}", lambda: [_version(row) for row in rows])
+        versions = parse_result(answer, f"the uploads of {worker}", lambda: [_parse_version(row) for row in rows])
         return tuple(sorted(versions, key=lambda version: version.number or 0, reverse=True))
 
     @reads("GET /accounts/{account}/workers/scripts/{script}/versions/{version}")
@@ -185,7 +187,9 @@ class WorkersApi:
             if error.kind == ErrorKind.NOT_FOUND:
                 return None
             raise
-        return parse_result(answer, f"version {version} of {worker}", lambda: _detailed(answer.result or {}))
+        return parse_result(
+            answer, f"version {version} of {worker}", lambda: _parse_detailed_version(answer.result or {})
+        )
 
     def deploy(self, worker: str, split: Split, *, mark: DeploymentMark, force: bool = False) -> str:
         """Deploy `split` at once and return the deployment's ID; sent once.
@@ -223,7 +227,7 @@ class WorkersApi:
         return parse_result(
             answer,
             f"workers.dev of {worker}",
-            lambda: WorkersDevSubdomain(*(_switch(answer.result[key]) for key in on)),
+            lambda: WorkersDevSubdomain(*(_parse_workers_dev_switch(answer.result[key]) for key in on)),
         )
 
     def set_subdomain(self, worker: str, desired: WorkersDevSubdomain) -> None:
@@ -259,13 +263,13 @@ class WorkersApi:
         )
 
 
-def _binding(row: Mapping[str, Any]) -> WorkerBinding:
+def _parse_binding(row: Mapping[str, Any]) -> WorkerBinding:
     kind = require_text(row["type"])
     target = text_or_empty(row.get(BINDING_TARGETS.get(kind, "")))
     return WorkerBinding(kind, require_text(row["name"]), target, text_or_empty(row.get("script_name")))
 
 
-def _switch(value: Any) -> bool:
+def _parse_workers_dev_switch(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(value)
     return value
@@ -277,14 +281,14 @@ def _changed_secrets(text: str) -> tuple[str, ...]:
     return tuple(filter(None, re.split(r",\s*", listed)))
 
 
-def _rows(answer: CloudflareResponse, key: str, what: str) -> list[Any]:
+def _result_rows(answer: CloudflareResponse, key: str, what: str) -> list[Any]:
     rows = answer.result.get(key) if isinstance(answer.result, dict) else None
     if not isinstance(rows, list):
         raise unexpected_shape(answer, what)
     return rows
 
 
-def _deployment(row: Mapping[str, Any]) -> WorkerDeployment:
+def _parse_worker_deployment(row: Mapping[str, Any]) -> WorkerDeployment:
     if row.get("strategy", "percentage") != "percentage":
         raise ValueError(row)
     split = [(require_id(share["version_id"], ID_PATTERN), float(share["percentage"])) for share in row["versions"]]
@@ -301,19 +305,19 @@ def _deployment(row: Mapping[str, Any]) -> WorkerDeployment:
     )
 
 
-def _leniently(rows: list[Any]) -> Iterator[WorkerDeployment]:
+def _parse_deployments_leniently(rows: list[Any]) -> Iterator[WorkerDeployment]:
     """Yield all rows if one of them is readable. An unreadable row keeps its position."""
-    read = [_or_none(_deployment, row) for row in rows]
+    read = [_or_none(_parse_worker_deployment, row) for row in rows]
     newer = next((deployment.created_on for deployment in read if deployment), None)
     for row, deployment in zip(rows, read, strict=True):
         if newer is None:
             return
-        known = deployment or _unreadable(row, newer)
+        known = deployment or _unreadable_deployment(row, newer)
         newer = known.created_on
         yield known
 
 
-def _unreadable(row: Any, newer: datetime) -> WorkerDeployment:
+def _unreadable_deployment(row: Any, newer: datetime) -> WorkerDeployment:
     """Return a placeholder for an unreadable row. `newer`: time of the next newer row."""
     row = row if isinstance(row, dict) else {}
     created_on = _or_none(parse_utc, row.get("created_on")) or newer
@@ -329,13 +333,13 @@ def _or_none(build: Callable[[Any], T], value: Any) -> T | None:
         return None
 
 
-def _version(row: Mapping[str, Any], **details: Any) -> WorkerVersion:
+def _parse_version(row: Mapping[str, Any], **details: Any) -> WorkerVersion:
     metadata, annotations = row.get("metadata") or {}, row.get("annotations") or {}
     created: str | None = metadata.get("created_on")
     return WorkerVersion(
         id=require_id(row["id"], ID_PATTERN),
         number=row.get("number") if isinstance(row.get("number"), int) else None,
-        created_on=_moment(created),
+        created_on=_parse_optional_time(created),
         author=text_or_empty(metadata.get("author_email")),
         message=text_or_empty(annotations.get("workers/message")),
         tag=text_or_empty(annotations.get("workers/tag")),
@@ -344,11 +348,11 @@ def _version(row: Mapping[str, Any], **details: Any) -> WorkerVersion:
     )
 
 
-def _moment(text: str | None) -> datetime | None:
+def _parse_optional_time(text: str | None) -> datetime | None:
     return parse_utc(text) if text else None
 
 
-def _detailed(row: Mapping[str, Any]) -> WorkerVersion:
+def _parse_detailed_version(row: Mapping[str, Any]) -> WorkerVersion:
     resources = row["resources"]
     script, runtime = resources.get("script") or {}, dict(resources.get("script_runtime") or {})
     migration_tag = runtime.pop(
@@ -357,12 +361,12 @@ def _detailed(row: Mapping[str, Any]) -> WorkerVersion:
     if script.get("placement_mode"):
         runtime["placement_mode"] = script["placement_mode"]
     named = [item for item in script.get("named_handlers") or [] if isinstance(item, dict)]
-    return _version(
+    return _parse_version(
         row,
         is_detailed=True,
         etag=text_or_empty(script.get("etag")) or None,
-        bindings={(b["type"], b["name"]): _canonical(b) for b in resources.get("bindings") or []},
-        runtime={key: _canonical(value) for key, value in runtime.items() if value not in (None, {}, [])},
+        bindings={(b["type"], b["name"]): _canonical_json(b) for b in resources.get("bindings") or []},
+        runtime={key: _canonical_json(value) for key, value in runtime.items() if value not in (None, {}, [])},
         handlers=frozenset(text_or_empty(handler) for handler in script.get("handlers") or []),
         durable_object_classes=frozenset(
             text_or_empty(n.get("name")) for n in named if "class" in (n.get("handlers") or [])
@@ -371,5 +375,5 @@ def _detailed(row: Mapping[str, Any]) -> WorkerVersion:
     )
 
 
-def _canonical(value: Any) -> str:
+def _canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -65,7 +65,7 @@ from ops.core.standing_rollback import HoldSetup
 T = TypeVar("T")
 
 
-def _responders(of: str) -> Any:
+def _responder_list_field(of: str) -> Any:
     """Return the field of a list that narrows the lists above it."""
     text = f"Only these GitHub logins may start recoveries {of}. A person must be in each list that applies."
     return Field(default=(), description=text)
@@ -132,7 +132,7 @@ class Service(NamedModel):
         default_factory=VerificationRule, description="Number and timing of the probe rounds."
     )
     probes: tuple[Probe, ...] = Field(default=(), description="Probes that decide whether the service is healthy.")
-    responders: tuple[Login, ...] = _responders("of this service")
+    responders: tuple[Login, ...] = _responder_list_field("of this service")
 
     @property
     def hold_setup(self) -> HoldSetup:
@@ -226,7 +226,7 @@ class Environment(NamedModel):
     kept_rows: KeptRowsStore | None = Field(
         default=None, description="R2 bucket in which jobs keep rows of tables with `keep: true`."
     )
-    responders: tuple[Login, ...] = _responders("in this environment")
+    responders: tuple[Login, ...] = _responder_list_field("in this environment")
 
     @property
     def kept_rows_store(self) -> KeptRowsStore | None:
@@ -261,7 +261,7 @@ class Environment(NamedModel):
 
     def service(self, name: str) -> Service:
         """Return the service with this name. Raises ConfigError if there is none."""
-        return _named("service", name, self.services, where=self.name)
+        return _find_named("service", name, self.services, where=self.name)
 
     def database(self, name: str) -> Database:
         """Return the database with this name. Raises ConfigError if there is none."""
@@ -270,7 +270,7 @@ class Environment(NamedModel):
                 f"{self.name} has no databases in ops.yml",
                 hint="Add the database under `databases`, with its id and the services that use it.",
             )
-        return _named("database", name, self.databases, where=self.name)
+        return _find_named("database", name, self.databases, where=self.name)
 
     def databases_of(self, service: str) -> dict[str, Database]:
         """Return the databases that a service uses, by name."""
@@ -312,7 +312,7 @@ class RecoveryLabel(ConfigModel):
 class RunbookSettings(ConfigModel):
     """Settings of one runbook."""
 
-    responders: tuple[Login, ...] = _responders("of this runbook")
+    responders: tuple[Login, ...] = _responder_list_field("of this runbook")
 
 
 class Config(ConfigModel):
@@ -374,7 +374,7 @@ class Config(ConfigModel):
 
     def environment(self, name: str) -> Environment:
         """Return the environment with this name. Raises ConfigError if there is none."""
-        return _named("environment", name, self.environments, where="ops.yml")
+        return _find_named("environment", name, self.environments, where="ops.yml")
 
 
 class CheckedConfig(NamedTuple):
@@ -476,7 +476,7 @@ def _give_names(named: Mapping[str, NamedModel]) -> None:
         model._name = name  # noqa: SLF001 - only here the key of the model is known
 
 
-def _named(what: str, name: str, known: Mapping[str, T], *, where: str) -> T:
+def _find_named(what: str, name: str, known: Mapping[str, T], *, where: str) -> T:
     if name in known:
         return known[name]
     near = nearest_name(name, known)

@@ -56,16 +56,16 @@ def find_errors(data: Any, rules: LabelRules, labels: Collection[str] | None) ->
     """Yield the errors besides those of the models. `labels`: those of `check_config`."""
     every = as_mapping(get_nested(data, "labels"))
     started = {name: label for name, label in every.items() if labels is None or name.casefold() in labels}
-    yield from _blanks(data, ())
+    yield from _check_blank_keys(data, ())
     yield from find_name_errors(data)
-    yield from _approvals(data)
-    yield from _databases(data)
+    yield from _check_approvals(data)
+    yield from _check_databases(data)
     yield from find_label_errors(data, started, rules)
-    secrets = _secrets(data)
+    secrets = _run_secret_names(data)
     yield from find_url_errors(data)
     yield from find_probe_errors(data, secrets=secrets | _admin_tokens(data))
     for path, service in iter_services(data):
-        yield from _kinds(path, service)
+        yield from _check_service_kind(path, service)
         for name, each in as_mapping(service.get("durable_objects")).items():
             if isinstance(token := get_nested(each, "token"), str) and token in secrets:
                 where = (*path, "durable_objects", name, "token")
@@ -99,15 +99,15 @@ def find_warnings(data: Any) -> Iterator[ConfigProblem]:
             yield ("github", "leads", index), "not one of the responders, so this person can lead no incident"
 
 
-def _blanks(value: Any, path: KeyPath) -> Iterator[ConfigProblem]:
+def _check_blank_keys(value: Any, path: KeyPath) -> Iterator[ConfigProblem]:
     """Find keys without a value. Only the expected JSON value of a probe may be null."""
     if value is None and path[-3:-1] != ("http", "json"):
         yield path, "empty; write a value, or leave the key out" if path else "an empty file; write environments"
-    for key, child in _children(value):
-        yield from _blanks(child, (*path, key))
+    for key, child in _child_values(value):
+        yield from _check_blank_keys(child, (*path, key))
 
 
-def _approvals(data: Any) -> Iterator[ConfigProblem]:
+def _check_approvals(data: Any) -> Iterator[ConfigProblem]:
     if get_nested(data, "github", "environments") is not False:
         return
     for name, environment in as_mapping(get_nested(data, "environments")).items():
@@ -116,7 +116,7 @@ def _approvals(data: Any) -> Iterator[ConfigProblem]:
             yield ("environments", name, "approval"), text
 
 
-def _databases(data: Any) -> Iterator[ConfigProblem]:
+def _check_databases(data: Any) -> Iterator[ConfigProblem]:
     for name, environment in as_mapping(get_nested(data, "environments")).items():
         known = as_mapping(get_nested(environment, "services"))
         first: dict[str, str] = {}
@@ -129,7 +129,7 @@ def _databases(data: Any) -> Iterator[ConfigProblem]:
                     yield where, f'no service "{quote_name(used_by)}" in {name}{did_you_mean(used_by, known)}'
 
 
-def _kinds(path: KeyPath, service: Mapping[str, Any]) -> Iterator[ConfigProblem]:
+def _check_service_kind(path: KeyPath, service: Mapping[str, Any]) -> Iterator[ConfigProblem]:
     given = [kind for kind in KINDS if kind in service]
     if not given:
         yield (*path, "worker"), "missing; add it, or pages for a site of Pages"
@@ -168,7 +168,7 @@ def _unknown_places(data: Any) -> Iterator[ConfigProblem]:
                 yield where, f"no token_location; write where people find {each['token']} for a laptop"
 
 
-def _secrets(data: Any) -> set[str]:
+def _run_secret_names(data: Any) -> set[str]:
     """Return the names of the secrets of the run itself."""
     tokens = [get_nested(environment, "token") for environment in as_mapping(get_nested(data, "environments")).values()]
     webhooks = [get_nested(target, "webhook") for target in as_mapping(get_nested(data, "notify")).values()]
@@ -185,7 +185,7 @@ def _is_placeholder(value: Any) -> bool:
     return isinstance(value, tuple) or (isinstance(value, str) and (value == "TBD" or value[:1] + value[-1:] == "[]"))
 
 
-def _children(value: Any) -> Iterator[tuple[str | int, Any]]:
+def _child_values(value: Any) -> Iterator[tuple[str | int, Any]]:
     return iter(value.items() if isinstance(value, dict) else enumerate(as_items(value)))
 
 
@@ -197,12 +197,12 @@ def find_secret_errors(data: Any, *, secrets: set[str]) -> Iterator[ConfigProble
             path: KeyPath = ("environments", name, "secrets", secret)
             if secret in secrets or any(before + secret in secrets for before in (NEW_PREFIX, OLD_PREFIX)):
                 yield path, "a secret of the run, which no Worker may have; rename the Worker's secret"
-            yield from _consumers(path, rule, services)
-            yield from _proofs(path, rule, services)
-            yield from _useless(path, rule)
+            yield from _check_consumers(path, rule, services)
+            yield from _check_proofs(path, rule, services)
+            yield from _check_useless_keys(path, rule)
 
 
-def _consumers(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterator[ConfigProblem]:
+def _check_consumers(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterator[ConfigProblem]:
     listed: set[str] = set()
     consumers, rotate = as_items(get_nested(rule, "consumers")), get_nested(rule, "rotate")
     sites = [each for each in consumers if isinstance(each, str) and "pages" in as_mapping(services.get(each))]
@@ -221,7 +221,7 @@ def _consumers(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterato
         listed.add(consumer)
 
 
-def _proofs(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterator[ConfigProblem]:
+def _check_proofs(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterator[ConfigProblem]:
     consumers = [each for each in as_items(get_nested(rule, "consumers")) if isinstance(each, str)]
     for consumer, requests in as_mapping(get_nested(rule, "proofs")).items():
         where = (*path, "proofs", consumer)
@@ -237,7 +237,7 @@ def _proofs(path: KeyPath, rule: Any, services: Mapping[str, Any]) -> Iterator[C
                 )
 
 
-def _useless(path: KeyPath, rule: Any) -> Iterator[ConfigProblem]:
+def _check_useless_keys(path: KeyPath, rule: Any) -> Iterator[ConfigProblem]:
     for kind, keys in _ONLY.items():
         for key in keys:
             if key in as_mapping(rule) and get_nested(rule, "rotate") != kind:
@@ -250,12 +250,14 @@ def find_runtime_errors(data: Any) -> Iterator[ConfigProblem]:
         runtime = as_mapping(get_nested(environment, "runtime"))
         yield from _by_switch(path, runtime, as_mapping(get_nested(environment, "services")))
         if runtime:
-            yield from _service(path, runtime, as_mapping(get_nested(environment, "services")))
-            yield from _names(path, runtime)
-            yield from _providers(path, runtime, as_mapping(get_nested(environment, "secrets")))
+            yield from _check_runtime_service(path, runtime, as_mapping(get_nested(environment, "services")))
+            yield from _check_raised_limits(path, runtime)
+            yield from _check_ai_providers(path, runtime, as_mapping(get_nested(environment, "secrets")))
 
 
-def _service(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str, Any]) -> Iterator[ConfigProblem]:
+def _check_runtime_service(
+    path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str, Any]
+) -> Iterator[ConfigProblem]:
     called = get_nested(runtime, "service")
     if isinstance(called, str) and called not in services:
         yield (*path, "service"), f'no service "{quote_name(called)}" in {path[1]}{did_you_mean(called, services)}'
@@ -276,7 +278,7 @@ def _by_switch(path: KeyPath, runtime: Mapping[str, Any], services: Mapping[str,
             yield (path[0], path[1], "services", name, "maintenance"), text
 
 
-def _names(path: KeyPath, runtime: Mapping[str, Any]) -> Iterator[ConfigProblem]:
+def _check_raised_limits(path: KeyPath, runtime: Mapping[str, Any]) -> Iterator[ConfigProblem]:
     names = [each for each in as_items(get_nested(runtime, "limits", "names")) if isinstance(each, str)]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -289,7 +291,9 @@ def _names(path: KeyPath, runtime: Mapping[str, Any]) -> Iterator[ConfigProblem]
             )
 
 
-def _providers(path: KeyPath, runtime: Mapping[str, Any], secrets: Mapping[str, Any]) -> Iterator[ConfigProblem]:
+def _check_ai_providers(
+    path: KeyPath, runtime: Mapping[str, Any], secrets: Mapping[str, Any]
+) -> Iterator[ConfigProblem]:
     """Check the states of the two switches of the contract, and the secrets of the AI providers."""
     order = [each for each in as_items(get_nested(runtime, "ai", "order")) if isinstance(each, str)]
     expected = {MAINTENANCE_SWITCH: ["off", "on"], **({AI_SWITCH: ["auto", *order, "off"]} if order else {})}
@@ -324,7 +328,7 @@ def find_url_errors(data: Any) -> Iterator[ConfigProblem]:
         if "pages" in service:
             yield (*path, "url"), "missing; add it"
             continue
-        for index in _requests(service):
+        for index in _requesting_probes(service):
             yield (*path, "probes", index), f"{NO_URL}, or write a command probe"
         if as_mapping(service.get("durable_objects")):
             yield (*path, "durable_objects"), f"{NO_URL}: their endpoints are below it"
@@ -337,7 +341,7 @@ def find_url_errors(data: Any) -> Iterator[ConfigProblem]:
 NO_URL = "needs the url of the service; add it"
 
 
-def _requests(holder: Any) -> Iterator[int]:
+def _requesting_probes(holder: Any) -> Iterator[int]:
     """Yield the numbers of the probes that send requests."""
     for index, probe in enumerate(as_items(get_nested(holder, "probes"))):
         if not as_mapping(probe).keys().isdisjoint(("http", "page", "browser")):
@@ -353,7 +357,7 @@ def _of_others(path: KeyPath, environment: Any) -> Iterator[ConfigProblem]:
         yield (*path, "runtime", "service"), f"{NO_URL}: it shows limits and switches there"
     for database, each in as_mapping(get_nested(environment, "databases")).items():
         if next(iter(as_items(get_nested(each, "services"))), None) in without:
-            yield from (((*path, "databases", database, "probes", index), NO_URL) for index in _requests(each))
+            yield from (((*path, "databases", database, "probes", index), NO_URL) for index in _requesting_probes(each))
     for secret, rule in as_mapping(get_nested(environment, "secrets")).items():
         for service in as_mapping(get_nested(rule, "proofs")).keys() & without:
             yield (*path, "secrets", secret, "proofs", service), NO_URL
@@ -364,14 +368,14 @@ def find_probe_errors(data: Any, *, secrets: set[str]) -> Iterator[ConfigProblem
     for path, service in iter_services(data):
         yield from _browsers_alone(path, service)
         names: set[str] = set()
-        yield from _probes(path, service, secrets=secrets, names=names)
+        yield from _check_probes(path, service, secrets=secrets, names=names)
         for name, each in as_mapping(service.get("durable_objects")).items():
-            yield from _probes((*path, "durable_objects", name), each, secrets=secrets, names=names)
+            yield from _check_probes((*path, "durable_objects", name), each, secrets=secrets, names=names)
     for name, environment in as_mapping(get_nested(data, "environments")).items():
         yield from _probes_of_switches(name, environment, secrets=secrets)
         for database, each in as_mapping(get_nested(environment, "databases")).items():
             beside = _probe_names(environment, *as_items(get_nested(each, "services"))[:1])
-            yield from _probes(("environments", name, "databases", database), each, secrets=secrets, names=beside)
+            yield from _check_probes(("environments", name, "databases", database), each, secrets=secrets, names=beside)
 
 
 def _probes_of_switches(name: str, environment: Any, *, secrets: set[str]) -> Iterator[ConfigProblem]:
@@ -381,7 +385,7 @@ def _probes_of_switches(name: str, environment: Any, *, secrets: set[str]) -> It
         if switch == MAINTENANCE_SWITCH and as_items(get_nested(each, "probes")):
             yield (*path, "probes"), "never run, because a closed service is not healthy; leave them out"
         beside = _probe_names(environment, get_nested(environment, "runtime", "service"))
-        yield from _probes(path, each, secrets=secrets, names=beside)
+        yield from _check_probes(path, each, secrets=secrets, names=beside)
 
 
 def _probe_names(environment: Any, *service: Any) -> set[str]:
@@ -395,7 +399,7 @@ def _browsers_alone(path: KeyPath, service: Mapping[str, Any]) -> Iterator[Confi
         yield (*path, "probes"), text
 
 
-def _probes(path: KeyPath, holder: Any, *, secrets: set[str], names: set[str]) -> Iterator[ConfigProblem]:
+def _check_probes(path: KeyPath, holder: Any, *, secrets: set[str], names: set[str]) -> Iterator[ConfigProblem]:
     """Check the probes of `holder`. `names` holds the names that are taken, and gets theirs."""
     for index, probe in enumerate(as_items(get_nested(holder, "probes"))):
         name = get_nested(probe, "name")
@@ -429,7 +433,7 @@ LONGEST_LABEL = 50
 
 def find_name_errors(data: Any) -> Iterator[ConfigProblem]:
     yield from _label_names(data)
-    for path, name in _variables(data):
+    for path, name in _secret_variables(data):
         if not isinstance(name, str) or (len(path) > 3 and name in SECRETS_OF_THE_RUN):
             continue  # the checks of probes and of Durable Objects name those
         if name in RESERVED | OF_STEPS or name.startswith(RESERVED_BEGINNINGS):
@@ -455,7 +459,7 @@ def _label_names(data: Any) -> Iterator[ConfigProblem]:
         first.setdefault(folded, name)
 
 
-def _variables(data: Any) -> Iterator[tuple[KeyPath, Any]]:
+def _secret_variables(data: Any) -> Iterator[tuple[KeyPath, Any]]:
     """Yield path and name of each variable that a job gets from a secret."""
     for name, environment in as_mapping(get_nested(data, "environments")).items():
         yield ("environments", name, "token"), get_nested(environment, "token")

@@ -34,17 +34,17 @@ ANY_LABEL = LabelRules()
 
 def find_label_errors(data: Any, labels: Mapping[str, Any], rules: LabelRules) -> Iterator[tuple[KeyPath, str]]:
     """Yield the errors of labels. `labels` are those to compare with their runbooks."""
-    yield from _labels(data)
+    yield from _check_label_places(data)
     yield from _kinds_of_labels(data, labels, rules.kinds)
     yield from _labels_of_buttons(labels, rules.by_label)
     if rules.parameters is not None:
-        yield from _runbooks(labels, rules.parameters)
+        yield from _check_label_runbooks(labels, rules.parameters)
         for name in as_mapping(get_nested(data, "runbooks")).keys() - rules.parameters.keys():
             yield ("runbooks", name), f'no runbook "{quote_name(name)}"{did_you_mean(name, rules.parameters)}'
     yield from _values_of_labels(labels, rules.values)
 
 
-def _labels(data: Any) -> Iterator[tuple[KeyPath, str]]:
+def _check_label_places(data: Any) -> Iterator[tuple[KeyPath, str]]:
     environments = as_mapping(get_nested(data, "environments"))
     for name, label in as_mapping(get_nested(data, "labels")).items():
         environment = get_nested(label, "environment")
@@ -99,7 +99,7 @@ def _values_of_labels(
                 yield ("labels", name, "params", parameter), text
 
 
-def _runbooks(
+def _check_label_runbooks(
     labels: Mapping[str, Any], runbooks: Mapping[str, Mapping[str, tuple[type, bool]]]
 ) -> Iterator[tuple[KeyPath, str]]:
     for name, label in labels.items():

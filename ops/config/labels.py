@@ -50,29 +50,29 @@ def list_recovery_options(
     labels.
     """
     for name in [service] if service else config.service_names:
-        labels = {put: label for put, label in config.labels.items() if _service(config, label) == name}
+        labels = {put: label for put, label in config.labels.items() if _label_service(config, label) == name}
         having = [each for each, place in config.environments.items() if name in place.services]
         named = dict.fromkeys(label.environment for label in labels.values()) or having
         for each in {environment}.intersection(having) if environment else named:
-            yield from _options(config.environments[each], name, labels, runbooks)
+            yield from _recovery_options(config.environments[each], name, labels, runbooks)
 
 
-def _options(
+def _recovery_options(
     environment: "Environment", service: str, labels: "Mapping[str, RecoveryLabel]", runbooks: Iterable[RunbookFacts]
 ) -> list[RecoveryOption]:
     """Return the recoveries of a service in an environment."""
-    options, kinds = [], _kinds(environment, service)
+    options, kinds = [], _service_kinds(environment, service)
     for runbook in (each for each in runbooks if kinds & {*each.kinds}):
         what = runbook.when, runbook.name, service, environment.name
         starts = {p: o for p, o in labels.items() if (o.runbook, o.environment) == (runbook.name, environment.name)}
-        options += [RecoveryOption(*what, put, params) for put, params in _alike(starts)] or [
+        options += [RecoveryOption(*what, put, params) for put, params in _group_alike_labels(starts)] or [
             RecoveryOption(*what, (), params) for params in runbook.fits(environment, service)
         ]
     place = {put: number for number, put in enumerate(labels)}
     return sorted(options, key=lambda option: place[option.labels[0]] if option.labels else len(place))
 
 
-def _alike(labels: "Mapping[str, RecoveryLabel]") -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+def _group_alike_labels(labels: "Mapping[str, RecoveryLabel]") -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
     """Group labels with equal parameters."""
     requested = [label.params for label in labels.values()]
     for number, params in enumerate(requested):
@@ -80,7 +80,7 @@ def _alike(labels: "Mapping[str, RecoveryLabel]") -> Iterator[tuple[tuple[str, .
             yield tuple(name for name, label in labels.items() if label.params == params), params
 
 
-def _service(config: "Config", label: "RecoveryLabel") -> Any:
+def _label_service(config: "Config", label: "RecoveryLabel") -> Any:
     """Return the label's service or the first one of its database, else the service that reads the switches."""
     environment = config.environments[label.environment]
     if database := environment.databases.get(str(label.params.get("database", ""))):
@@ -88,6 +88,6 @@ def _service(config: "Config", label: "RecoveryLabel") -> Any:
     return label.params.get("service") or (environment.runtime and environment.runtime.service)
 
 
-def _kinds(environment: "Environment", service: str) -> set[str]:
+def _service_kinds(environment: "Environment", service: str) -> set[str]:
     runtime = environment.runtime
     return {environment.services[service].kind, *(["runtime"] if runtime and runtime.service == service else [])}

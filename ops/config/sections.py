@@ -323,7 +323,7 @@ class RuntimeConfig(ConfigModel):
     ai: AiConfig | None = Field(default=None, description="Its AI providers, for ai-failover.")
 
 
-def _various(alphabet: str) -> str:
+def _require_various_characters(alphabet: str) -> str:
     if len(set(alphabet)) < FEWEST_CHARACTERS or not alphabet.isascii() or not alphabet.isprintable():
         raise ValueError(f"too few; write at least {FEWEST_CHARACTERS} different ASCII characters")
     if " " in alphabet:
@@ -365,7 +365,7 @@ class RotatedSecret(ConfigModel):
     )
     min_length: int = Field(default=16, ge=8, le=5000, description="Fewest characters of a new value.")
     length: int = Field(default=64, ge=32, le=1000, description="Number of characters of a generated value.")
-    alphabet: Annotated[str, AfterValidator(_various)] = Field(
+    alphabet: Annotated[str, AfterValidator(_require_various_characters)] = Field(
         default=string.ascii_letters + string.digits, max_length=100, description="Characters of a generated value."
     )
     page: Address | None = Field(default=None, description="Page where a person creates and revokes keys.")

@@ -92,7 +92,7 @@ def read_yaml(text: str, *, loader: type[Any] = LOADER) -> YamlDocument:
     data = None
     try:
         reader.characters(text)
-        data = reader.document(_events(text, loader))
+        data = reader.document(_yaml_events(text, loader))
     except yaml.MarkedYAMLError as error:
         reader.problems.append(_syntax_problem(error))
     except _StopReadingError:
@@ -138,7 +138,7 @@ class _Reader:
             self.stop((), "larger than 1 MB; keep only what the recovery needs")
         position = 0
         while match := _FORBIDDEN.search(text, position):
-            self.report((), _character(match[0]), line=1 + text.count("\n", 0, match.start()))
+            self.report((), _describe_control_character(match[0]), line=1 + text.count("\n", 0, match.start()))
             position = text.find("\n", match.start())  # one problem per line is enough
             if position < 0:
                 break
@@ -151,11 +151,11 @@ class _Reader:
         if isinstance(next(events), yaml.StreamEndEvent):
             return None
         first = next(events)
-        self.lines[()] = _line(first)
+        self.lines[()] = _event_line(first)
         data = self.value(first, ())
         next(events)
         if not isinstance(after := next(events), yaml.StreamEndEvent):
-            self.report((), "a second document; keep one per file", line=_line(after))
+            self.report((), "a second document; keep one per file", line=_event_line(after))
         return data
 
     def value(self, event: Any, path: KeyPath) -> Any:
@@ -186,7 +186,7 @@ class _Reader:
         items: list[Any] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             where = (*path, len(items))
-            self.lines[where] = _line(event)
+            self.lines[where] = _event_line(event)
             items.append(self.value(event, where))
         return tuple(items)
 
@@ -198,15 +198,15 @@ class _Reader:
             where = (*path, key)
             if key in result:
                 first = self.lines[where]
-                self.report(where, f"given twice, first on line {first}; keep one", line=_line(event))
+                self.report(where, f"given twice, first on line {first}; keep one", line=_event_line(event))
                 where = (*path, f"{key} (again)")  # its own path, because its problems have other lines
-            self.lines[where] = _line(event)
+            self.lines[where] = _event_line(event)
             value = self.value(next(self.events), where)
             result.setdefault(key, value)
         return result
 
     def key(self, event: Any, path: KeyPath) -> str:
-        line = _line(event)
+        line = _event_line(event)
         if not isinstance(event, yaml.ScalarEvent):
             self.report(path, "a key that is not text; write a plain name", line=line)
             self.value(event, (*path, "?"))
@@ -215,21 +215,21 @@ class _Reader:
         self.plainness(event, where, line)
         if event.implicit[0] and event.value == "<<":
             self.report(where, "a merge key; write the values out", line=line)
-        elif event.implicit[0] and (doubt := _doubt(event.value)):
+        elif event.implicit[0] and (doubt := _doubtful_scalar(event.value)):
             self.report(where, f"{doubt[0]}; quote it", line=line)
-        elif event.implicit[0] and not isinstance(_plain(event.value), str):
+        elif event.implicit[0] and not isinstance(_plain_scalar(event.value), str):
             self.report(where, "a key that is not text; quote it", line=line)
         return str(event.value)
 
     def scalar(self, event: Any, path: KeyPath) -> Any:
         if not event.implicit[0]:
             return event.value
-        if doubt := _doubt(event.value):
+        if doubt := _doubtful_scalar(event.value):
             self.report(path, f"{doubt[0]}; quote it, or write {doubt[1]}")
-        return _plain(event.value)
+        return _plain_scalar(event.value)
 
 
-def _plain(text: str) -> Any:
+def _plain_scalar(text: str) -> Any:
     """Return the value of a scalar without quotes. Ambiguous numbers stay text."""
     if text in _NULL:
         return None
@@ -242,9 +242,9 @@ def _plain(text: str) -> Any:
     return float(text) if _DECIMAL.fullmatch(text) else text
 
 
-def _doubt(text: str) -> tuple[str, str] | None:
+def _doubtful_scalar(text: str) -> tuple[str, str] | None:
     """Return why YAML readers disagree on `text` without quotes, and what to write instead; None if they agree."""
-    if not isinstance(_plain(text), str):
+    if not isinstance(_plain_scalar(text), str):
         return None
     if text[0] not in _FIRST_OF_A_NUMBER and len(text) > _LONGEST_WORD:
         return None
@@ -255,7 +255,7 @@ def _doubt(text: str) -> tuple[str, str] | None:
     return None
 
 
-def _character(character: str) -> str:
+def _describe_control_character(character: str) -> str:
     if character == "\t":
         return "a tab; indent with spaces"
     if "\ud800" <= character <= "\udfff":
@@ -275,7 +275,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError) -> ConfigProblem:
     return ConfigProblem(mark.line + 1 if mark else 1, (), text)
 
 
-def _events(text: str, loader: type[Any]) -> Iterator[Any]:
+def _yaml_events(text: str, loader: type[Any]) -> Iterator[Any]:
     try:
         yield from yaml.parse(text, Loader=loader)
     except (OverflowError, ValueError):  # PyYAML without libyaml, on an escape such as "\\UFFFFFFFF"
@@ -288,7 +288,7 @@ def _line_of(lines: dict[KeyPath, int], path: KeyPath) -> int:
     return lines.get(path, 1)
 
 
-def _line(event: Any) -> int:
+def _event_line(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 

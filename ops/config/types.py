@@ -147,12 +147,12 @@ def _parameter_value(value: Any) -> Any:
     return value
 
 
-def _bracketed(value: Any) -> Any:
+def _unbracket_text(value: Any) -> Any:
     """Return `[TBD]` as text, which YAML without quotes reads as a list."""
     return f"[{value[0]}]" if isinstance(value, tuple) and [*map(type, value)] == [str] else value
 
 
-def _regular(value: str) -> str:
+def _require_regular_expression(value: str) -> str:
     try:
         with warnings.catch_warnings(action="error"):
             re.compile(value)
@@ -169,9 +169,9 @@ RunbookName = Annotated[str, Field(pattern=RUNBOOK)]
 SecretName = Annotated[str, Field(pattern=SECRET), AfterValidator(_never_a_value)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 TokenLocation = Annotated[str, Field(min_length=1, max_length=LONGEST_PLACE), AfterValidator(_no_value)]
-RegularExpression = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_regular)]
+RegularExpression = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_require_regular_expression)]
 JsonPath = Annotated[str, Field(pattern=JSON_PATH)]
-ContactText = Annotated[Text, BeforeValidator(_bracketed)]
+ContactText = Annotated[Text, BeforeValidator(_unbracket_text)]
 JsonValue = Annotated[
     str | int | float | bool | None,
     BeforeValidator(_one_value),
@@ -192,14 +192,16 @@ def between(least: str, most: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _read(value: Any) -> Any:
+def _read_duration(value: Any) -> Any:
     if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)):
         raise ValueError("a number without a unit; write 10s or 10m")  # noqa: TRY004 - pydantic collects ValueErrors
     return parse_duration(value if isinstance(value, str) else "")
 
 
 Seconds = Annotated[
-    float, BeforeValidator(_read), WithJsonSchema({"type": "string", "pattern": f"^{DURATION_PATTERN.pattern}$"})
+    float,
+    BeforeValidator(_read_duration),
+    WithJsonSchema({"type": "string", "pattern": f"^{DURATION_PATTERN.pattern}$"}),
 ]
 
 
@@ -334,7 +336,7 @@ class _LabelForm:
         return {"anyOf": [{"type": "string", "pattern": RUNNER_LABEL}, handler(schema)]}
 
 
-def _labels(value: Any) -> Any:
+def _runner_labels(value: Any) -> Any:
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, tuple):
@@ -342,7 +344,7 @@ def _labels(value: Any) -> Any:
     return value
 
 
-RunnerLabels = Annotated[tuple[RunnerLabel, ...], Field(max_length=10), BeforeValidator(_labels), _LabelForm()]
+RunnerLabels = Annotated[tuple[RunnerLabel, ...], Field(max_length=10), BeforeValidator(_runner_labels), _LabelForm()]
 
 
 class RunnerConfig(ConfigModel):
@@ -371,7 +373,7 @@ class _RunnerForms:
         return {"anyOf": [label, {"type": "array", "items": label}, handler(schema)]}
 
 
-def _runner(value: Any) -> Any:
+def _read_runner(value: Any) -> Any:
     if isinstance(value, str | tuple):
         return {"labels": value}
     if not isinstance(value, dict):
@@ -383,7 +385,7 @@ def standard_runner() -> RunnerConfig:
     return RunnerConfig(labels=("ubuntu-latest",))
 
 
-RunnerSetting = Annotated[RunnerConfig, BeforeValidator(_runner), _RunnerForms()]
+RunnerSetting = Annotated[RunnerConfig, BeforeValidator(_read_runner), _RunnerForms()]
 
 
 def build_model(
@@ -394,10 +396,10 @@ def build_model(
     At each place the first problem is kept, because the reader's is closest to the cause. `findings` are the problems
     across models.
     """
-    model, errors = _validated(root, document)
+    model, errors = _validate_document(root, document)
     problems: dict[tuple[int, KeyPath], ConfigProblem] = {}
     checked = (ConfigProblem(document.line(where), where, text) for where, text in findings)
-    modelled = (_problem(root, document, error) for error in errors)
+    modelled = (_config_problem(root, document, error) for error in errors)
     for problem in chain(document.problems, checked, modelled):
         if len(problems) == MAX_PROBLEMS:
             last = max(line for line, _ in problems)
@@ -406,7 +408,7 @@ def build_model(
     return model, list(problems.values())
 
 
-def _validated(root: type[M], document: YamlDocument) -> tuple[M | None, list[ErrorDetails]]:
+def _validate_document(root: type[M], document: YamlDocument) -> tuple[M | None, list[ErrorDetails]]:
     if not document.complete:
         return None, []
     try:
@@ -420,20 +422,20 @@ def _validated(root: type[M], document: YamlDocument) -> tuple[M | None, list[Er
 def format_problems(path: str, problems: Iterable[ConfigProblem]) -> tuple[str, ...]:
     """Return the problems in the order of the file, each like `ops.yml:14 labels.x.runbook: missing; add it`."""
     ordered = sorted(problems, key=lambda problem: problem.line)
-    return tuple(f"{path}:{line}{_place(where)}: {text}" for line, where, text in ordered)
+    return tuple(f"{path}:{line}{_problem_place(where)}: {text}" for line, where, text in ordered)
 
 
-def _place(path: KeyPath) -> str:
+def _problem_place(path: KeyPath) -> str:
     steps = (f"[{part}]" if isinstance(part, int) else f".{quote_name(part)}" for part in path)
     return f" {''.join(steps).removeprefix('.')}" if path else ""
 
 
-def _problem(root: type[BaseModel], document: YamlDocument, error: ErrorDetails) -> ConfigProblem:
+def _config_problem(root: type[BaseModel], document: YamlDocument, error: ErrorDetails) -> ConfigProblem:
     path = tuple(part for part in error["loc"] if part != "[key]")  # pydantic's mark for an error in a key itself
-    return ConfigProblem(document.line(path), path, _sentence(root, error))
+    return ConfigProblem(document.line(path), path, _problem_sentence(root, error))
 
 
-def _sentence(root: type[BaseModel], error: ErrorDetails) -> str:
+def _problem_sentence(root: type[BaseModel], error: ErrorDetails) -> str:
     context = error.get("ctx", {})
     what = describe_type(error["input"])
     match error["type"]:
@@ -468,29 +470,29 @@ def _keys_at(root: type[BaseModel], path: KeyPath) -> list[str]:
     model, containers = root, 0
     if issubclass(root, RootModel):
         annotation = root.model_fields["root"].annotation
-        model, containers = next(_models(annotation)), _containers(annotation)
+        model, containers = next(_models_within(annotation)), _container_depth(annotation)
     for part in path:
         if containers:  # a key of a mapping or an index of a list, not a field
             containers -= 1
             continue
-        field = next(field for key, field in _fields(model) if key == part)
-        model = next(_models(field.annotation))
-        containers = _containers(field.annotation)
-    return [key for key, _ in _fields(model)]
+        field = next(field for key, field in _model_fields(model) if key == part)
+        model = next(_models_within(field.annotation))
+        containers = _container_depth(field.annotation)
+    return [key for key, _ in _model_fields(model)]
 
 
-def _containers(annotation: Any) -> int:
+def _container_depth(annotation: Any) -> int:
     """Return the nesting depth of containers: a mapping of lists is two."""
     inside = {Mapping: 1, tuple: 0}.get(get_origin(annotation))
-    return 0 if inside is None else 1 + _containers(get_args(annotation)[inside])
+    return 0 if inside is None else 1 + _container_depth(get_args(annotation)[inside])
 
 
-def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+def _model_fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
     return ((field.alias or name, field) for name, field in model.model_fields.items())
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+def _models_within(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
-        yield from _models(argument)
+        yield from _models_within(argument)

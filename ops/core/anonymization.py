@@ -19,16 +19,16 @@ _MAIL = re.compile(
 
 def anonymize_text(text: str) -> str:
     """Return the text with its network and e-mail addresses shortened."""
-    return _V4.sub(_network, _V6.sub(_prefix, _MAIL.sub(_initial, text)))
+    return _V4.sub(_shorten_ipv4, _V6.sub(_shorten_ipv6, _MAIL.sub(_shorten_email, text)))
 
 
-def _initial(match: re.Match[str]) -> str:
+def _shorten_email(match: re.Match[str]) -> str:
     # URL encoding can join several words into one name; only its first letter stays.
     name = match[0].removesuffix("@").removesuffix("%40").lstrip('"')
     return f"{name[:1]}…@"
 
 
-def _prefix(match: re.Match[str]) -> str:
+def _shorten_ipv6(match: re.Match[str]) -> str:
     run = re.sub("%3a", ":", match[0], flags=re.IGNORECASE)
     if "::" not in run and run.count(":") < 4:
         return match[0]
@@ -40,6 +40,6 @@ def _prefix(match: re.Match[str]) -> str:
     return str(ipaddress.IPv6Network((address, 48), strict=False))
 
 
-def _network(match: re.Match[str]) -> str:
+def _shorten_ipv4(match: re.Match[str]) -> str:
     first, second, third, *_ = match[0].split(".")
     return f"{first}.{second}.{third}.0/24"

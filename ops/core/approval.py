@@ -164,7 +164,7 @@ class WaitingRequest:
 
         It covers what the digest of the plan leaves out, such as greatest loss, requesters, incident and run.
         """
-        return hashlib.sha256(_canonical(self)).hexdigest()[:DIGEST_DIGITS]
+        return hashlib.sha256(_canonical_request(self)).hexdigest()[:DIGEST_DIGITS]
 
     @property
     def code(self) -> str:
@@ -186,7 +186,7 @@ class WaitingRequest:
     def _sign(self, token: str, repository: str) -> str:
         purpose = b"%s, %s" % (_PURPOSE, repository.lower().encode())
         key = hmac.digest(token.encode(), purpose, "sha256")
-        return hmac.new(key, _canonical(replace(self, signature="")), "sha256").hexdigest()
+        return hmac.new(key, _canonical_request(replace(self, signature="")), "sha256").hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         data = {**vars(self), "requesters": list(self.requesters), "at": self.at.isoformat()}
@@ -195,7 +195,7 @@ class WaitingRequest:
         return data
 
 
-def _canonical(request: WaitingRequest) -> bytes:
+def _canonical_request(request: WaitingRequest) -> bytes:
     return json.dumps(request.to_json(), sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -235,22 +235,26 @@ def parse_approval(text: str) -> Approval | None:
         return None
     try:
         data = json.loads(text)
-        return Approval(digest=_digest(data["digest"]), **_person(data))
+        return Approval(digest=_require_digest(data["digest"]), **_parse_requester(data))
     except (KeyError, TypeError, ValueError, OverflowError):
-        raise _refused(Reason.REQUEST_CHANGED, "the approval from the gate is malformed") from None
+        raise _refused_approval(Reason.REQUEST_CHANGED, "the approval from the gate is malformed") from None
 
 
 def parse_use(data: Mapping[str, Any]) -> ApprovalUse | None:
     """Return the use of an approval from a hidden record; None if it holds none."""
     try:
         uses, digest, event = (require_text(data[name]) for name in ("uses", "digest", "event"))
-        return ApprovalUse(uses=uses, digest=digest, event=event, **_person(data))
+        return ApprovalUse(uses=uses, digest=digest, event=event, **_parse_requester(data))
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
-def _person(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {"login": _login(require_text(data["login"])), "id": _number(data["id"]), "at": parse_time(data["at"])}
+def _parse_requester(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "login": _require_login(require_text(data["login"])),
+        "id": _require_number(data["id"]),
+        "at": parse_time(data["at"]),
+    }
 
 
 def make_request(
@@ -279,10 +283,10 @@ def make_request(
         uncounted=terms.uncounted[:MOST_TEXT],
         most_rows=limit.rows,
     )
-    return _fitting(request)
+    return _fit_request(request)
 
 
-def _fitting(request: WaitingRequest) -> WaitingRequest:
+def _fit_request(request: WaitingRequest) -> WaitingRequest:
     """Return the request without the numbers of tables, and finally without the reason, that do not fit into a record.
 
     The tables with the fewest rows go first. The greatest number of them then holds for each of them.
@@ -311,14 +315,14 @@ def parse_request(data: Mapping[str, Any]) -> WaitingRequest | None:
     try:
         return WaitingRequest(
             **{name: require_text(data[name]) for name in _TEXTS},
-            digest=_digest(data["digest"]),
-            incident=_number(data["incident"]),
+            digest=_require_digest(data["digest"]),
+            incident=_require_number(data["incident"]),
             params={require_text(name): require_text(value) for name, value in data["params"].items()},
-            requesters=tuple(_number(each) for each in data["requesters"]),
+            requesters=tuple(_require_number(each) for each in data["requesters"]),
             at=parse_time(data["at"]),
-            most_seconds=None if data["most_seconds"] is None else _number(data["most_seconds"]),
-            most_rows={require_text(table): _number(number) for table, number in data["most_rows"].items()},
-            most_others=_number(data.get("most_others", SPARE_ROWS)),
+            most_seconds=None if data["most_seconds"] is None else _require_number(data["most_seconds"]),
+            most_rows={require_text(table): _require_number(number) for table, number in data["most_rows"].items()},
+            most_others=_require_number(data.get("most_others", SPARE_ROWS)),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
@@ -328,7 +332,7 @@ def parse_time(value: Any) -> datetime:
     return datetime.fromisoformat(value).astimezone(UTC)
 
 
-def _login(value: str) -> str:
+def _require_login(value: str) -> str:
     """Return a login. A record may hold any text, and messages quote this one."""
     if not re.fullmatch(r"[A-Za-z0-9][\w-]{0,99}", value, re.ASCII):
         raise ValueError("no login")
@@ -339,13 +343,13 @@ def is_digest(text: str) -> bool:
     return re.fullmatch(f"[0-9a-f]{{{DIGEST_DIGITS}}}", text) is not None
 
 
-def _digest(value: Any) -> str:
+def _require_digest(value: Any) -> str:
     if not is_digest(require_text(value)):
         raise ValueError("no digest")
     return require_text(value)
 
 
-def _number(value: Any) -> int:
+def _require_number(value: Any) -> int:
     if type(value) is not int:
         raise TypeError("no number")
     return value
@@ -355,11 +359,13 @@ def find_request(requests: Iterable[WaitingRequest], incident: int, digest: str)
     """Return the request on the incident with the full digest that a person entered. Raises Refused."""
     here = [each for each in requests if each.incident == incident]
     if not here:
-        raise _refused(Reason.NO_REQUEST, "no request waits on this incident for a second person")
+        raise _refused_approval(Reason.NO_REQUEST, "no request waits on this incident for a second person")
     request = next((each for each in here if each.full_digest == digest), None)
     if request is None:
         why = "it was mistyped, or somebody edited or deleted the comment"
-        raise _refused(Reason.NO_REQUEST, f"no request on this incident has the digest {digest}: {why}", COPY_DIGEST)
+        raise _refused_approval(
+            Reason.NO_REQUEST, f"no request on this incident has the digest {digest}: {why}", COPY_DIGEST
+        )
     return request
 
 
@@ -371,19 +377,19 @@ def refuse_approval(request: WaitingRequest, approval: Approval, used: Iterable[
     for use in used:
         if use.uses == request.run or (use.digest == request.digest and use.at >= request.at):
             text = f"the plan of request {request.code} was approved before, by {use.login}; an approval counts once"
-            raise _refused(Reason.APPROVAL_USED, text)
+            raise _refused_approval(Reason.APPROVAL_USED, text)
     if approval.id in request.requesters:
-        raise _refused(
+        raise _refused_approval(
             Reason.SAME_PERSON,
             f"{approval.login} made the request {request.code}, and only another person can approve it",
             "Ask a second person with write access to approve it. Alone, in an emergency: --one-person on a laptop.",
         )
     if approval.at <= request.at:
         text = f"the approval of {format_utc(approval.at)} is older than the plan of {format_utc(request.at)}"
-        raise _refused(Reason.REQUEST_CHANGED, text, "Read the new plan, and approve it again.")
+        raise _refused_approval(Reason.REQUEST_CHANGED, text, "Read the new plan, and approve it again.")
     if approval.at > request.until:
         text = f"the request {request.code} could be approved until {format_utc(request.until)}"
-        raise _refused(Reason.REQUEST_TOO_OLD, text)
+        raise _refused_approval(Reason.REQUEST_TOO_OLD, text)
 
 
 def refuse_review(review: Approval, requesters: Collection[str], environment: str, now: datetime) -> None:
@@ -394,7 +400,7 @@ def refuse_review(review: Approval, requesters: Collection[str], environment: st
     if review.login.lower() in requesters:
         text = f'not approved: the person who requested it approved it in the GitHub environment "{environment}"'
         hint = "Request it again, and let another reviewer approve it. Alone: run it on a laptop, without a reviewer."
-        raise _refused(Reason.SAME_PERSON, text, hint)
+        raise _refused_approval(Reason.SAME_PERSON, text, hint)
     if not -MAX_CLOCK_SKEW <= (age := now - review.at) <= REQUEST_LIFETIME:
         ago, late = format_duration(age.total_seconds()), f"{REQUEST_LIFETIME // timedelta(minutes=1)} minutes"
         raise not_reviewed(f"{review.login} approved it {ago} ago, and an approval holds for {late}")
@@ -405,5 +411,5 @@ def not_reviewed(message: str) -> Refused:
     return Refused(f"not approved: {message}", reason=Reason.NOT_REVIEWED, hint=hint)
 
 
-def _refused(reason: Reason, message: str, hint: str = ASK_AGAIN) -> Refused:
+def _refused_approval(reason: Reason, message: str, hint: str = ASK_AGAIN) -> Refused:
     return Refused(message, reason=reason, hint=hint)

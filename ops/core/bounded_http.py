@@ -41,7 +41,7 @@ class _Call(threading.local):
 _CALL = _Call()
 
 
-def _remaining(timeout: float | None, late: type[Exception]) -> float | None:
+def _remaining_seconds(timeout: float | None, late: type[Exception]) -> float | None:
     """Return the seconds that an operation on a connection may take: those of the whole call count too."""
     if _CALL.latest is None:
         return timeout
@@ -56,10 +56,10 @@ class _BoundedStream(httpcore.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _remaining(timeout, httpcore.ReadTimeout))
+        return self._stream.read(max_bytes, _remaining_seconds(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _remaining(timeout, httpcore.WriteTimeout))
+        self._stream.write(buffer, _remaining_seconds(timeout, httpcore.WriteTimeout))
 
     def close(self) -> None:
         self._stream.close()
@@ -67,7 +67,7 @@ class _BoundedStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        rest = _remaining(timeout, httpcore.ConnectTimeout)
+        rest = _remaining_seconds(timeout, httpcore.ConnectTimeout)
         return _BoundedStream(self._stream.start_tls(ssl_context, server_hostname, rest))
 
     def get_extra_info(self, info: str) -> Any:
@@ -81,7 +81,7 @@ class _BoundedBackend(httpcore.NetworkBackend):
     def connect_tcp(
         self, host: str, port: int, timeout: float | None = None, *arguments: Any, **options: Any
     ) -> httpcore.NetworkStream:
-        rest = _remaining(timeout, httpcore.ConnectTimeout)
+        rest = _remaining_seconds(timeout, httpcore.ConnectTimeout)
         return _BoundedStream(self._backend.connect_tcp(host, port, rest, *arguments, **options))
 
     def sleep(self, seconds: float) -> None:
@@ -118,7 +118,7 @@ def read_answer(
     _CALL.latest = time.monotonic() + within
     try:
         with http.stream(method, url, **request) as response:
-            body = b"".join(_limited(_unpacked(response), most))
+            body = b"".join(_limit_bytes(_unpack_body(response), most))
     finally:
         _CALL.latest = None
     if len(body) > most and not is_cut:
@@ -126,7 +126,7 @@ def read_answer(
     return response, body[:most]
 
 
-def _limited(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
+def _limit_bytes(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
     """Yield the pieces until there are more than `most` bytes, or the call's time has passed."""
     size = 0
     for piece in pieces:
@@ -138,7 +138,7 @@ def _limited(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
             return
 
 
-def _unpacked(response: httpx.Response) -> Iterator[bytes]:
+def _unpack_body(response: httpx.Response) -> Iterator[bytes]:
     """Yield the body in small pieces. Raises httpx.DecodingError."""
     if response.headers.get("content-encoding", "").strip().lower() != PACKED:
         yield from response.iter_raw()

@@ -222,14 +222,14 @@ class Period:
 
 def parse_period(since: str, until: str, now: datetime) -> Period:
     """Parse a period. `24h` or `7d` means that long ago; other texts are times in UTC. Raises ConfigError."""
-    period = Period(_moment("--since", since, now), _moment("--until", until, now) if until else now)
+    period = Period(_parse_moment("--since", since, now), _parse_moment("--until", until, now) if until else now)
     if not period.since < period.until <= now:
         hint = "Pass a --since before --until, both in UTC and not in the future."
         raise ConfigError("the period is empty or ends in the future", hint=hint)
     return period
 
 
-def _moment(option: str, text: str, now: datetime) -> datetime:
+def _parse_moment(option: str, text: str, now: datetime) -> datetime:
     try:
         if days := _DAYS.fullmatch(text.strip()):
             return now - timedelta(days=int(days[1]))

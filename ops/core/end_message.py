@@ -42,7 +42,7 @@ def describe_decision(decision: Decision, before: Verdict, plan: Plan, *, wrote:
         case Decision.NOTHING_TO_DO:
             return f"{_left_alone(plan)}; {add_place('the probes are healthy', seen_from)}"
         case Decision.STILL_UNHEALTHY if wrote:
-            return f"changed, and {_unhealthy(before, plan)}"
+            return f"changed, and {_unhealthy_advice(before, plan)}"
         case Decision.STILL_UNHEALTHY:
             return f"nothing was changed, and it is unhealthy: {_left_alone(plan)}"
         case _:
@@ -56,7 +56,7 @@ def _left_alone(plan: Plan) -> str:
     return "somebody had made the same change already" if plan.changes else plan.summary
 
 
-def _unhealthy(before: Verdict, plan: Plan) -> str:
+def _unhealthy_advice(before: Verdict, plan: Plan) -> str:
     match before:
         case Verdict.HEALTHY:
             advice = "undo it" if plan.undo else "no command can undo it"

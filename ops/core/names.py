@@ -84,23 +84,23 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     """Return the known name closest to `name`, or "" if none is close."""
     import difflib  # here, because only a mistake needs it
 
-    plain = {_plain(candidate): candidate for candidate in known}
-    matches = [plain[near] for near in difflib.get_close_matches(_plain(name), plain, n=1)]
-    return next(iter(matches or _beginnings(name, plain.values())), "")
+    plain = {_plain_name(candidate): candidate for candidate in known}
+    matches = [plain[near] for near in difflib.get_close_matches(_plain_name(name), plain, n=1)]
+    return next(iter(matches or _names_with_beginning(name, plain.values())), "")
 
 
-def _beginnings(name: str, known: Iterable[str]) -> list[str]:
+def _names_with_beginning(name: str, known: Iterable[str]) -> list[str]:
     """Return the names that start with at least three typed letters, as production starts with prod."""
-    typed = _plain(name)
-    return [candidate for candidate in known if typed[2:] and _plain(candidate).startswith(typed)]
+    typed = _plain_name(name)
+    return [candidate for candidate in known if typed[2:] and _plain_name(candidate).startswith(typed)]
 
 
 def _same_head(name: str, known: Iterable[str]) -> list[str]:
     """Return the names whose first word is close to the typed text, as `rollback-worker` is to `rolback`."""
     import difflib
 
-    plain = {candidate: _plain(candidate).partition("_")[0] for candidate in known}
-    heads = difflib.get_close_matches(_plain(name), set(plain.values()), n=1, cutoff=CLOSE)
+    plain = {candidate: _plain_name(candidate).partition("_")[0] for candidate in known}
+    heads = difflib.get_close_matches(_plain_name(name), set(plain.values()), n=1, cutoff=CLOSE)
     return [candidate for candidate, head in plain.items() if head in heads]
 
 
@@ -110,7 +110,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     If several names start with the typed text, or with a word close to it, the message lists each of them.
     """
     names = sorted(quote_name(each) for each in known)
-    near = _beginnings(name, names) or _same_head(name, names) or [nearest_name(name, names)]
+    near = _names_with_beginning(name, names) or _same_head(name, names) or [nearest_name(name, names)]
     if near[0]:
         meant = " or ".join(f'"{each}"' for each in near[:_MOST])
         return f"; did you mean {meant}?"
@@ -134,7 +134,7 @@ def quote_name(name: str) -> str:
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
 
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     return name[:_LONGEST].lower().replace("-", "_")
 
 

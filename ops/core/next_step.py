@@ -46,7 +46,7 @@ def build_command(program: str, runbook: str, options: Mapping[str, Any], *more:
     """
     given = [
         f"--{name.replace('_', '-')}" + ("" if options[name] is True else f" {shlex.quote(each)}")
-        for name, values in _given(options)
+        for name, values in _given_options(options)
         for each in values
     ]
     return " ".join([program, runbook, *given, *more])
@@ -62,7 +62,7 @@ def replace_checkout(text: str, program: str) -> str:
 
 def describe_button(runbook: str, options: Mapping[str, Any]) -> str:
     """Describe the button of a runbook and its fields. A list becomes one field, separated by commas."""
-    given = "; ".join(f"{name} = {','.join(values)}" for name, values in _given(options))
+    given = "; ".join(f"{name} = {','.join(values)}" for name, values in _given_options(options))
     return f"Actions → {runbook} → Run workflow: {given}"
 
 
@@ -78,16 +78,16 @@ def button_fields(text: str) -> tuple[str, list[tuple[str, str]]] | None:
 
 def build_gh_command(runbook: str, options: Mapping[str, Any]) -> str:
     """Build the `gh workflow run` command that presses the button."""
-    fields = [f"{name}={','.join(values)}" for name, values in _given(options)]
+    fields = [f"{name}={','.join(values)}" for name, values in _given_options(options)]
     return " ".join([f"gh workflow run {runbook}.yml", *(f"-f {shlex.quote(field)}" for field in fields)])
 
 
-def _given(options: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+def _given_options(options: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     for name, value in options.items():
-        values = [_text(each) for each in (value if isinstance(value, list | tuple) else [value]) if each]
+        values = [_option_text(each) for each in (value if isinstance(value, list | tuple) else [value]) if each]
         if values:
             yield name, values
 
 
-def _text(value: Any) -> str:
+def _option_text(value: Any) -> str:
     return "true" if value is True else str(value)

@@ -86,12 +86,12 @@ def judge_page(document: StatusDocument, *, used: Iterable[str], shared: Iterabl
     Any unresolved major incident counts: pages often name its components late, or never. Components in
     `shared` serve every service, and have regional trouble most of the time: in mild trouble they explain nothing.
     """
-    names, edge = {_plain(name): name for name in used}, set(map(_plain, shared))
-    states = {_plain(name): state for name, state in document.components.items()}
+    names, edge = {_plain_component(name): name for name in used}, set(map(_plain_component, shared))
+    states = {_plain_component(name): state for name, state in document.components.items()}
     bad = {name for name in names if states.get(name, OPERATIONAL) != OPERATIONAL}
     mild = {name for name in bad & edge if states[name] in MILD_STATES}
     troubled = bad - mild
-    shown_states = {name: f"{names[name]}: {_words(states[name])}" for name in names if name in bad}
+    shown_states = {name: f"{names[name]}: {_state_words(states[name])}" for name in names if name in bad}
     trouble = [shown_states[name] for name in names if name in troubled]
     possible = [shown_states[name] for name in names if name in mild]
     possible += _group_signs(document, {states[name] for name in bad})
@@ -101,7 +101,7 @@ def judge_page(document: StatusDocument, *, used: Iterable[str], shared: Iterabl
     for incident in document.incidents:
         if incident.status in ENDED:  # a stale document may still list it
             continue
-        touched = sorted(name for name in map(_plain, incident.components) if name in names)
+        touched = sorted(name for name in map(_plain_component, incident.components) if name in names)
         is_wide = incident.impact not in MINOR_IMPACTS
         line = _describe_incident(incident, [names[name] for name in touched])
         if not touched or incident.status == "monitoring" or incident.impact == "none":
@@ -142,14 +142,14 @@ def _group_signs(document: StatusDocument, used: set[str]) -> list[str]:
     is_mild = document.group_state in MILD_STATES
     others = any(state != OPERATIONAL for state in document.components.values())
     is_explained = document.group_state in {OPERATIONAL, *used} or (is_mild and others)
-    return [] if is_explained else [f"{document.group}: {_words(document.group_state)}"]
+    return [] if is_explained else [f"{document.group}: {_state_words(document.group_state)}"]
 
 
-def _words(state: str) -> str:
+def _state_words(state: str) -> str:
     return state.replace("_", " ")
 
 
-def _plain(name: str) -> str:
+def _plain_component(name: str) -> str:
     return name.strip().casefold()
 
 
@@ -234,7 +234,7 @@ class OutageEvidence:
     @property
     def possible(self) -> tuple[str, ...]:
         """Signs of a status page that its trouble is wider than it says."""
-        return tuple(line for report in self.pages for line in _prefixed(report, report.possible))
+        return tuple(line for report in self.pages for line in _prefix_with_page(report, report.possible))
 
     @property
     def is_offline(self) -> bool:
@@ -272,7 +272,7 @@ class OutageFinding:
 def judge_outage(evidence: OutageEvidence) -> OutageFinding:
     """Weigh both kinds of signs. Signs of both kinds, or of none, are unclear."""
     theirs, ours, notes, github = (
-        tuple(signs(evidence)) for signs in (_their_signs, _our_signs, _notes, _github_signs)
+        tuple(signs(evidence)) for signs in (_their_signs, _our_signs, _evidence_notes, _github_signs)
     )
     is_confirmed = evidence.api == ApiState.FAILS and any(each.state == PageState.TROUBLE for each in evidence.pages)
     is_unknown = any(each.recent_deployment is None for each in evidence.services)
@@ -293,7 +293,7 @@ def _their_signs(evidence: OutageEvidence) -> Iterator[str]:
         yield "Cloudflare's API fails"
     for report in evidence.pages:
         if report.state == PageState.TROUBLE:
-            yield from _lines(report)
+            yield from _evidence_lines(report)
     yield from (f"the AI provider {name} does not answer" for name in evidence.silent_providers)
 
 
@@ -310,24 +310,24 @@ def _is_clear(report: StatusReport) -> bool:
     return report.state == PageState.CLEAR
 
 
-def _lines(report: StatusReport) -> Iterator[str]:
-    return _prefixed(report, report.evidence)
+def _evidence_lines(report: StatusReport) -> Iterator[str]:
+    return _prefix_with_page(report, report.evidence)
 
 
-def _prefixed(report: StatusReport, lines: Iterable[str]) -> Iterator[str]:
+def _prefix_with_page(report: StatusReport, lines: Iterable[str]) -> Iterator[str]:
     """Yield each line with the page before it."""
     for line in lines:
         yield line if line.startswith(report.page) else f"{report.page}: {line}"
 
 
-def _notes(evidence: OutageEvidence) -> Iterator[str]:
+def _evidence_notes(evidence: OutageEvidence) -> Iterator[str]:
     if evidence.is_offline:
         yield "neither Cloudflare's API nor a status page answers: the network of this machine may be the cause"
     for report in evidence.pages:
         if report.state == PageState.UNKNOWN:
-            yield from _lines(report)
+            yield from _evidence_lines(report)
     if evidence.github and evidence.github.state == PageState.UNKNOWN:
-        yield from _lines(evidence.github)
+        yield from _evidence_lines(evidence.github)
     if evidence.api == ApiState.FAILS and any(_is_clear(report) for report in evidence.pages):
         yield "a status page reports no trouble, although the API fails: status pages are late"
     for each in evidence.services:
@@ -339,4 +339,4 @@ def _notes(evidence: OutageEvidence) -> Iterator[str]:
 
 def _github_signs(evidence: OutageEvidence) -> Iterator[str]:
     if evidence.github and evidence.github.state == PageState.TROUBLE:
-        yield from _lines(evidence.github)
+        yield from _evidence_lines(evidence.github)

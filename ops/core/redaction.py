@@ -40,18 +40,18 @@ def decoded(text: str) -> bytes | None:
     if not _BEGINS.search(text) or not ESCAPED.search(text):  # the first search is fast, and most texts have no escape
         return None
     if not _BEGINS_ESCAPE.search(text) or not ESCAPES.search(text):  # as in most texts of several lines
-        return _encoded(UNSEEN.sub("", text))
+        return _encode_characters(UNSEEN.sub("", text))
     parts, at = list[bytes](), 0
     for each in ESCAPED.finditer(text):
-        parts += (_encoded(text[at : each.start()]), _meant(each))
+        parts += (_encode_characters(text[at : each.start()]), _escaped_character(each))
         at = each.end()
-    return b"".join((*parts, _encoded(text[at:])))
+    return b"".join((*parts, _encode_characters(text[at:])))
 
 
 def places(text: str) -> list[int]:
     """Return the start of the character or escape of each decoded byte, then the length of the text."""
     positions = list[int]()
-    for data, start, is_plain in _pieces(text):
+    for data, start, is_plain in _byte_pieces(text):
         if is_plain:
             positions += range(start, start + len(data))
         else:
@@ -59,57 +59,59 @@ def places(text: str) -> list[int]:
     return [*positions, len(text)]
 
 
-def _pieces(text: str) -> Iterator[tuple[bytes, int, bool]]:
+def _byte_pieces(text: str) -> Iterator[tuple[bytes, int, bool]]:
     """Yield the bytes of each part, where it begins, and whether it is plain: one byte for each character."""
     at = 0
     for escape in ESCAPED.finditer(text):
-        yield from _plain(text, at, escape.start())
-        yield _meant(escape), escape.start(), False
+        yield from _plain_pieces(text, at, escape.start())
+        yield _escaped_character(escape), escape.start(), False
         at = escape.end()
-    yield from _plain(text, at, len(text))
+    yield from _plain_pieces(text, at, len(text))
 
 
-def _plain(text: str, start: int, end: int) -> Iterator[tuple[bytes, int, bool]]:
+def _plain_pieces(text: str, start: int, end: int) -> Iterator[tuple[bytes, int, bool]]:
     part = text[start:end]
     if part.isascii():
         yield part.encode(), start, True
     else:
-        yield from ((_encoded(character), at, False) for at, character in enumerate(part, start))
+        yield from ((_encode_characters(character), at, False) for at, character in enumerate(part, start))
 
 
-def _meant(match: re.Match[str]) -> bytes:
+def _escaped_character(match: re.Match[str]) -> bytes:
     kind = match.lastgroup
     if kind is None or kind == "nothing":
         return b""
     if kind == "percent":
         return bytes([int(match[0][-2:], 16)])
     number = int(match[kind], _BASES[kind])
-    return _units(chr(number)) if number <= 0x10FFFF else b"?"
+    return _encode_units(chr(number)) if number <= 0x10FFFF else b"?"
 
 
 _RARE = re.compile("[\ud800-\udfff\U00010000-\U0010ffff]")
 
 
-def _encoded(text: str) -> bytes:
+def _encode_characters(text: str) -> bytes:
     """Encode as UTF-8; a character beyond 16 bits becomes two surrogates, as JSON writes it."""
     if not _RARE.search(text):
         return text.encode()
-    return b"".join(_half(each) if ord(each) > 0xFFFF else _utf8(each) for each in text)
+    return b"".join(_encode_surrogates(each) if ord(each) > 0xFFFF else _encode_utf8(each) for each in text)
 
 
-def _units(text: str) -> bytes:
-    """Encode like `_encoded`, but keep a lone surrogate as a surrogate, not as an undecodable byte."""
+def _encode_units(text: str) -> bytes:
+    """Encode like `_encode_characters`, but keep a lone surrogate as a surrogate, not as an undecodable byte."""
     if not _RARE.search(text):
         return text.encode()
-    return b"".join(_half(each) if ord(each) > 0xFFFF else each.encode("utf-8", "surrogatepass") for each in text)
+    return b"".join(
+        _encode_surrogates(each) if ord(each) > 0xFFFF else each.encode("utf-8", "surrogatepass") for each in text
+    )
 
 
-def _half(character: str) -> bytes:
+def _encode_surrogates(character: str) -> bytes:
     units = character.encode("utf-16-be")
     return b"".join(chr(int.from_bytes(units[at : at + 2])).encode("utf-8", "surrogatepass") for at in (0, 2))
 
 
-def _utf8(character: str) -> bytes:
+def _encode_utf8(character: str) -> bytes:
     if "\udc80" <= character <= "\udcff":  # a byte of a value that was not UTF-8
         return character.encode("utf-8", "surrogateescape")
     return character.encode("utf-8", "surrogatepass")
@@ -118,8 +120,8 @@ def _utf8(character: str) -> bytes:
 def spellings(value: str) -> Iterator[bytes]:
     """Yield the byte forms to search for: UTF-8, UTF-8 of the surrogates, and as JSON escapes it."""
     yield value.encode("utf-8", "surrogateescape" if value.isascii() or _is_text(value) else "surrogatepass")
-    yield _encoded(value)
-    yield _units(value)
+    yield _encode_characters(value)
+    yield _encode_units(value)
 
 
 def _is_text(value: str) -> bool:
@@ -223,14 +225,14 @@ class Redactor:
             if len(clean) >= MOST_REMEMBERED:
                 clean.clear()
             clean.add(text)
-        return _masked(text, spans)
+        return _mask_spans(text, spans)
 
     def redact_tail(self, text: str, length: int) -> str:
         """Return the last `length` characters, masked. A secret across the cut is masked as a whole."""
         cut = max(0, len(text) - length)
         spans = self._spans(text)
         cut = next((end for start, end in spans if start < cut < end), cut)
-        return _masked(text[cut:], [(start - cut, end - cut) for start, end in spans if start >= cut])
+        return _mask_spans(text[cut:], [(start - cut, end - cut) for start, end in spans if start >= cut])
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
         """Return the ranges to mask, in order; overlapping ranges are joined."""
@@ -255,14 +257,14 @@ class Redactor:
 
     def _found_encoded(self, text: str) -> Iterator[tuple[int, int]]:
         lower = text.lower() if text.isascii() else text.translate(_LOWER)
-        yield from (span for value in self._lower if value in lower for span in _places(value, lower))
+        yield from (span for value in self._lower if value in lower for span in _find_spans(value, lower))
         if self._bytes and (data := decoded(text)):
-            spans = [span for value in self._bytes if value in data for span in _places(value, data)]
+            spans = [span for value in self._bytes if value in data for span in _find_spans(value, data)]
             lower_data = data.lower()
             in_bytes = (value.encode() for value in self._lower)
-            spans += [span for value in in_bytes if value in lower_data for span in _places(value, lower_data)]
+            spans += [span for value in in_bytes if value in lower_data for span in _find_spans(value, lower_data)]
             at = places(text) if spans else []
-            yield from ((at[start], _end(at, end)) for start, end in spans)
+            yield from ((at[start], _character_end(at, end)) for start, end in spans)
 
     def redact_json(self, value: Any) -> Any:
         """Return JSON data with every value masked in all strings, keys included."""
@@ -339,8 +341,8 @@ class _Form:
         Compiled at the first hit, because compiling costs a thousand searches for the anchor.
         """
         before, after = self._around
-        return re.compile(rf"{before}{_spell(self.text[: self._at])}\Z"), re.compile(
-            _spell(self.text[self._at :]) + after
+        return re.compile(rf"{before}{_spelling_pattern(self.text[: self._at])}\Z"), re.compile(
+            _spelling_pattern(self.text[self._at :]) + after
         )
 
 
@@ -348,14 +350,14 @@ _LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """ASCII letters only: `str.lower` changes the length of some other characters, and so all positions."""
 
 
-def _places(value: S, text: S) -> Iterator[tuple[int, int]]:
+def _find_spans(value: S, text: S) -> Iterator[tuple[int, int]]:
     at = text.find(value)
     while at >= 0:
         yield at, at + len(value)
         at = text.find(value, at + 1)
 
 
-def _end(begins: list[int], end: int) -> int:
+def _character_end(begins: list[int], end: int) -> int:
     """Return where the character of the last byte ends, which is where the next one begins."""
     last = begins[end - 1]
     while begins[end] == last:
@@ -363,11 +365,11 @@ def _end(begins: list[int], end: int) -> int:
     return begins[end]
 
 
-def _spell(text: str) -> str:
-    return "".join(map(_spelled, re.findall(r"\\+|.", text, re.DOTALL)))
+def _spelling_pattern(text: str) -> str:
+    return "".join(map(_token_pattern, re.findall(r"\\+|.", text, re.DOTALL)))
 
 
-def _spelled(token: str) -> str:
+def _token_pattern(token: str) -> str:
     """Return a pattern for one character, or a run of backslashes, in every escape."""
     if re.fullmatch(r"[A-Za-z0-9]", token):
         return token
@@ -375,18 +377,19 @@ def _spelled(token: str) -> str:
         # JSON doubles them, and JSON within JSON has four for each. Only the longest match counts: without the atomic
         # group, backtracking on a long run would take exponential time.
         escaped = "|".join(rf"\\{{{times * len(token)}}}" for times in (4, 2, 1))
-        return f"(?:(?>{escaped})|{_percent(token[0]) * len(token)}|(?:{_numbers(token[0])}){{{len(token)}}})"
+        percent, entity = _percent_pattern(token[0]) * len(token), _entity_pattern(token[0])
+        return f"(?:(?>{escaped})|{percent}|(?:{entity}){{{len(token)}}})"
     # The character itself last: a `%` is the beginning of its own escape.
-    return f"(?:{'|'.join([_percent(token), *_escapes(token), re.escape(token)])})"
+    return f"(?:{'|'.join([_percent_pattern(token), *_escape_patterns(token), re.escape(token)])})"
 
 
-def _percent(character: str) -> str:
+def _percent_pattern(character: str) -> str:
     """Return a pattern for the percent-encoded bytes, in either case; `%25` is a `%` that was encoded twice."""
     encoded = character.encode(errors="surrogateescape")
     return "".join(rf"%(?:25)?(?i:{byte:02x})" for byte in encoded)
 
 
-def _escapes(character: str) -> Iterator[str]:
+def _escape_patterns(character: str) -> Iterator[str]:
     if character == " ":
         yield r"\+"
     if character in _JSON:
@@ -394,7 +397,7 @@ def _escapes(character: str) -> Iterator[str]:
     units = character.encode("utf-16-be", "surrogatepass")
     pairs = [units[at : at + 2].hex() for at in range(0, len(units), 2)]
     yield "".join(rf"\\{{1,3}}u(?i:{unit})" for unit in pairs)
-    yield _numbers(character)
+    yield _entity_pattern(character)
     if character in _HTML:
         yield rf"&(?:amp;)?{_HTML[character]};"
     if character == "'":
@@ -405,7 +408,7 @@ def _escapes(character: str) -> Iterator[str]:
         yield _BASE64_OF_URLS[character]
 
 
-def _numbers(character: str) -> str:
+def _entity_pattern(character: str) -> str:
     return rf"&(?:amp;)?#(?:0{{0,4}}{ord(character)}|[xX]0{{0,4}}(?i:{ord(character):x}));"
 
 
@@ -444,7 +447,7 @@ def _parts_of_address(value: str) -> Iterator[str]:
     yield from (part for part in candidates if len(part) >= SHORTEST_OF_URL)
 
 
-def _masked(text: str, spans: list[tuple[int, int]]) -> str:
+def _mask_spans(text: str, spans: list[tuple[int, int]]) -> str:
     if not spans:
         return text
     kept = [text[end:start] for (_, end), (start, _) in zip([(0, 0), *spans], [*spans, (len(text), 0)], strict=True)]

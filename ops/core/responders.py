@@ -32,7 +32,9 @@ def find_lists(config: Any, scope: RequestScope) -> tuple[ResponderList, ...]:
 
     `config` is the configuration, or the data of its file. Raises TypeError if a list of the data holds no texts.
     """
-    lists = (ResponderList(place, _logins(_value(config, *path))) for place, path in _places(scope))
+    lists = (
+        ResponderList(place, _parse_logins(_config_value(config, *path))) for place, path in _responder_places(scope)
+    )
     return tuple(each for each in lists if each.logins)
 
 
@@ -46,7 +48,7 @@ def describe_permitted(lists: Sequence[ResponderList]) -> str:
     return ", ".join(permitted_logins(lists)) or "nobody, because these lists have no common login"
 
 
-def _places(scope: RequestScope) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _responder_places(scope: RequestScope) -> Iterator[tuple[str, tuple[str, ...]]]:
     yield "ops.yml", (KEY,)
     if scope.environment:
         yield f"environment {scope.environment} in ops.yml", ("environments", scope.environment, KEY)
@@ -57,13 +59,13 @@ def _places(scope: RequestScope) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield f"runbook {scope.runbook} in ops.yml", ("runbooks", scope.runbook, KEY)
 
 
-def _value(config: Any, *path: str) -> Any:
+def _config_value(config: Any, *path: str) -> Any:
     for name in path:
         config = config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
     return config
 
 
-def _logins(value: Any) -> tuple[str, ...]:
+def _parse_logins(value: Any) -> tuple[str, ...]:
     if not isinstance(value, Iterable) or isinstance(value, str | Mapping):
         if value is not None:
             raise TypeError("no list of logins")

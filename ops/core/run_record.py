@@ -123,8 +123,8 @@ def is_closed_watch(watch: Mapping[str, Any]) -> bool:
 
 def embed_record(text: str, record: RunRecord) -> str:
     """Return the text with the record appended. Its digest shows later edits of either."""
-    record = _shrunk(replace(record, digest=""))
-    return f"{text.rstrip()}\n\n{_written(replace(record, digest=_digest(text, record)))}\n"
+    record = _shrink_record(replace(record, digest=""))
+    return f"{text.rstrip()}\n\n{_write_record(replace(record, digest=_record_digest(text, record)))}\n"
 
 
 def replace_visible_text(body: str, change: Callable[[str], str]) -> str:
@@ -135,7 +135,7 @@ def replace_visible_text(body: str, change: Callable[[str], str]) -> str:
 
 def read_record(body: str) -> RunRecord | None:
     """Return the record at the end of the text, with current names; None without a complete one. Never raises."""
-    record = _read(body)
+    record = _read_written_record(body)
     return None if record is None else _with_current_names(record)
 
 
@@ -146,30 +146,30 @@ def _with_current_names(record: RunRecord) -> RunRecord:
     return replace(record, decision=current_decision_name(record.decision), rows=rows)
 
 
-def _read(body: str) -> RunRecord | None:
+def _read_written_record(body: str) -> RunRecord | None:
     """Return the record with its names as written, which the digest covers."""
     match = _BLOCK.search(body or "")
     if match is None or len(match[0]) > MAX_RECORD_BYTES + 100:
         return None
     try:
-        data = json.loads(match[1], parse_constant=_refuse)
-        return _block(data) if data["v"] == RECORD_VERSION else None
+        data = json.loads(match[1], parse_constant=_refuse_constant)
+        return _parse_record_block(data) if data["v"] == RECORD_VERSION else None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 
 def is_edited(body: str) -> bool:
     """Return whether the comment was edited. The digest is no signature: it shows edits that nobody hid."""
-    record = _read(body)
-    return record is not None and _digest(_BLOCK.sub("", body), replace(record, digest="")) != record.digest
+    record = _read_written_record(body)
+    return record is not None and _record_digest(_BLOCK.sub("", body), replace(record, digest="")) != record.digest
 
 
-def _refuse(constant: str) -> None:
+def _refuse_constant(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _written(record: RunRecord) -> str:
-    plain = json.dumps(_json(record), separators=(",", ":"), allow_nan=False)
+def _write_record(record: RunRecord) -> str:
+    plain = json.dumps(_record_to_json(record), separators=(",", ":"), allow_nan=False)
     return f"<!-- backout:v1 {escape_hidden(plain)} -->"
 
 
@@ -179,14 +179,14 @@ def escape_hidden(plain: str) -> str:
     return _STRING.sub(lambda found: found[0].translate(_ESCAPED), plain)
 
 
-def _digest(text: str, record: RunRecord) -> str:
+def _record_digest(text: str, record: RunRecord) -> str:
     """Return a digest of the visible and the hidden part; trailing spaces and line ends do not count."""
     visible = "\n".join(line.rstrip() for line in text.strip().splitlines())
-    content = json.dumps([visible, _json(record)], sort_keys=True)
+    content = json.dumps([visible, _record_to_json(record)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _shrunk(record: RunRecord) -> RunRecord:
+def _shrink_record(record: RunRecord) -> RunRecord:
     """Shorten a record to fit: cut texts and series of changes, then drop minor rows, other rows, kept ones, changes.
 
     Hundreds of routes must neither displace all rows nor the change of a database among them.
@@ -195,14 +195,16 @@ def _shrunk(record: RunRecord) -> RunRecord:
     versions = tuple((a[:MAX_TEXT], b[:MAX_TEXT], c[:MAX_TEXT]) for a, b, c in record.versions)
     names = {name: getattr(record, name)[:100] for name in ("runbook", "environment", "service", "decision", "reason")}
     record = replace(record, rows=rows, versions=versions, headline=record.headline[:MAX_TEXT], **names)
-    if len(rows) <= MAX_ROWS and _fits(record):  # as most do
+    if len(rows) <= MAX_ROWS and _fits_comment(record):  # as most do
         return record
     record = replace(record, versions=_first_of_series(versions))
-    order = _order(rows)
+    order = _row_drop_order(rows)
     few = max(0, len(order) - MAX_ROWS)
-    count = bisect_left(range(len(order)), x=True, lo=few, key=lambda count: _fits(_without(record, order[:count])))
-    record = _without(record, order[:count])
-    while record.versions and not _fits(record):
+    count = bisect_left(
+        range(len(order)), x=True, lo=few, key=lambda count: _fits_comment(_drop_rows(record, order[:count]))
+    )
+    record = _drop_rows(record, order[:count])
+    while record.versions and not _fits_comment(record):
         record = replace(record, versions=record.versions[:-1])
     return record
 
@@ -218,7 +220,7 @@ def _first_of_series(versions: tuple[tuple[str, str, str], ...]) -> tuple[tuple[
     return tuple(kept)
 
 
-def _order(rows: tuple[RecordRow, ...]) -> list[int]:
+def _row_drop_order(rows: tuple[RecordRow, ...]) -> list[int]:
     """Return row numbers in the order of dropping: minor rows, then others, then kept ones, then the first other."""
     minor = [number for number, row in enumerate(rows) if row.kind in MINOR_KINDS]
     kept = [number for number, row in enumerate(rows) if row.kind in KEPT_KINDS]
@@ -226,16 +228,16 @@ def _order(rows: tuple[RecordRow, ...]) -> list[int]:
     return [*minor, *major[1:], *kept, *major[:1]]
 
 
-def _without(record: RunRecord, gone: list[int]) -> RunRecord:
+def _drop_rows(record: RunRecord, gone: list[int]) -> RunRecord:
     numbers = set(gone)
     return replace(record, rows=tuple(row for number, row in enumerate(record.rows) if number not in numbers))
 
 
-def _fits(record: RunRecord) -> bool:
-    return len(_written(record)) <= MAX_RECORD_BYTES
+def _fits_comment(record: RunRecord) -> bool:
+    return len(_write_record(record)) <= MAX_RECORD_BYTES
 
 
-def _json(record: RunRecord) -> dict[str, Any]:
+def _record_to_json(record: RunRecord) -> dict[str, Any]:
     rows = [[row.at.astimezone(UTC).isoformat(timespec="seconds"), row.kind, row.text] for row in record.rows]
     durations = {name: None if s is None else round(float(s), 3) for name, s in record.durations.items()}
     fixed = {
@@ -248,16 +250,16 @@ def _json(record: RunRecord) -> dict[str, Any]:
     return {name: value for name, value in whole.items() if value or name not in ADDED_LATER}
 
 
-def _block(data: Mapping[str, Any]) -> RunRecord:
+def _parse_record_block(data: Mapping[str, Any]) -> RunRecord:
     if not re.fullmatch(RUN_ID_PATTERN, data["run"]):
         raise ValueError("no run")
     names = ("run", "source", "runbook", "environment", "service", "decision", "reason", "program", "digest")
     return RunRecord(
         **{name: require_text(data[name]) for name in names},
         part=2 if data["part"] == 2 else 1,
-        durations={require_text(name): _seconds(value) for name, value in data["durations"].items()},
+        durations={require_text(name): _parse_record_seconds(value) for name, value in data["durations"].items()},
         versions=tuple((require_text(a), require_text(b), require_text(c)) for a, b, c in data["versions"]),
-        rows=tuple(_row(row) for row in data["rows"]),
+        rows=tuple(_parse_record_row(row) for row in data["rows"]),
         state=require_text(data.get("state", "")),
         live=require_text(data.get("live", "")),
         headline=require_text(data.get("headline", "")),
@@ -269,7 +271,7 @@ def _block(data: Mapping[str, Any]) -> RunRecord:
     )
 
 
-def _row(row: Sequence[Any]) -> RecordRow:
+def _parse_record_row(row: Sequence[Any]) -> RecordRow:
     at, kind, text = row
     moment = datetime.fromisoformat(at)
     return RecordRow(
@@ -286,7 +288,7 @@ def require_text(value: Any) -> str:
     return value
 
 
-def _seconds(value: Any) -> float | None:
+def _parse_record_seconds(value: Any) -> float | None:
     return None if value is None else float(value)
 
 

@@ -114,21 +114,21 @@ def parse_switch_value(text: str) -> SwitchValue:
     Raises:
         ValueError: the text is not such a value, or is of a version that this program does not know.
     """
-    value = _object(text)
+    value = _parse_reported_object(text)
     try:
         if value["version"] != CONTRACT_VERSION:
             raise ValueError(f"version {value['version']}")
         incident = value["incident"]
         return SwitchValue(
-            state=_text(value["state"]),
-            owner=_text(value["owner"]),
+            state=_require_reported_text(value["state"]),
+            owner=_require_reported_text(value["owner"]),
             incident=None if incident is None else int(incident),
             since=parse_utc(value["since"]),
-            revision=_text(value["revision"]),
+            revision=_require_reported_text(value["revision"]),
             until=None if value["until"] is None else parse_utc(value["until"]),
             review_at=None if value["review_at"] is None else parse_utc(value["review_at"]),
-            message=_text(value["message"]),
-            paths=tuple(_text(path) for path in value["paths"]),
+            message=_require_reported_text(value["message"]),
+            paths=tuple(_require_reported_text(path) for path in value["paths"]),
             owners=tuple(parse_owner(each) for each in value.get("owners", ())),
         )
     except (LookupError, TypeError, AttributeError) as error:
@@ -203,7 +203,7 @@ def parse_runtime_state(text: str) -> RuntimeState:
     Raises:
         ValueError: the answer does not follow this version of the contract; the message says why.
     """
-    document = _object(text)
+    document = _parse_reported_object(text)
     try:
         if document["contract"] != CONTRACT_VERSION:
             raise ValueError(
@@ -211,32 +211,34 @@ def parse_runtime_state(text: str) -> RuntimeState:
             )
         limits, ai = document.get("limits") or {}, document.get("ai")
         return RuntimeState(
-            worker=_text(document.get("worker") or ""),
+            worker=_require_reported_text(document.get("worker") or ""),
             revision=limits.get("revision"),
-            limits={name: _limit(value) for name, value in (limits.get("values") or {}).items()},
-            switches={name: _switch(value) for name, value in (document.get("switches") or {}).items()},
-            ai=None if ai is None else _ai(ai),
+            limits={name: _parse_reported_limit(value) for name, value in (limits.get("values") or {}).items()},
+            switches={name: _parse_reported_switch(value) for name, value in (document.get("switches") or {}).items()},
+            ai=None if ai is None else _parse_reported_ai(ai),
         )
     except (LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"it is not a document of the runtime contract ({type(error).__name__})") from None
 
 
-def _limit(value: Mapping[str, Any]) -> ReportedLimit:
-    return ReportedLimit(int(value["limit"]), int(value["period"]), _text(value["key"]), _until(value))
+def _parse_reported_limit(value: Mapping[str, Any]) -> ReportedLimit:
+    return ReportedLimit(
+        int(value["limit"]), int(value["period"]), _require_reported_text(value["key"]), _parse_reported_end(value)
+    )
 
 
-def _switch(value: Mapping[str, Any]) -> ReportedSwitch:
-    return ReportedSwitch(_text(value["state"]), value.get("revision"), _until(value))
+def _parse_reported_switch(value: Mapping[str, Any]) -> ReportedSwitch:
+    return ReportedSwitch(_require_reported_text(value["state"]), value.get("revision"), _parse_reported_end(value))
 
 
-def _ai(value: Mapping[str, Any]) -> ReportedAi:
+def _parse_reported_ai(value: Mapping[str, Any]) -> ReportedAi:
     outcomes = {
         name: ProviderOutcomes(int(each["ok"]), int(each["failed"])) for name, each in value["outcomes"].items()
     }
-    return ReportedAi(int(value["seconds"]), tuple(_text(name) for name in value["order"]), outcomes)
+    return ReportedAi(int(value["seconds"]), tuple(_require_reported_text(name) for name in value["order"]), outcomes)
 
 
-def _until(value: Mapping[str, Any]) -> datetime | None:
+def _parse_reported_end(value: Mapping[str, Any]) -> datetime | None:
     return parse_utc(value["until"]) if value.get("until") else None
 
 
@@ -244,13 +246,13 @@ def _format_moment(value: datetime | None) -> str | None:
     return None if value is None else format_rfc3339(value)
 
 
-def _text(value: Any) -> str:
+def _require_reported_text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(type(value))
     return value
 
 
-def _object(text: str) -> dict[str, Any]:
+def _parse_reported_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

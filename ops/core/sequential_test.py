@@ -100,12 +100,12 @@ def judge_share(counts: Sequence[Count], limits: Limits, *, settled_at: datetime
     found = find_bad(counts, limits.bad, FALSE_BAD / tests)
     if found is not None:
         first, last = found
-        return ShareVerdict(limits, Verdict.UNHEALTHY, counts[first].at, *_sum(counts[first : last + 1]))
-    settled = _since(counts, settled_at)
-    total, failed = _sum(settled)
+        return ShareVerdict(limits, Verdict.UNHEALTHY, counts[first].at, *_sum_counts(counts[first : last + 1]))
+    settled = _counts_since(counts, settled_at)
+    total, failed = _sum_counts(settled)
     bad = [place for place, each in enumerate(counts) if each.failed == each.total or is_above(each, limits.good)]
     rest = counts[bad[-1] + 1 :] if bad else counts
-    is_good = any(_is_below(each, limits.good) for each in (settled, _since(rest, settled_at)))
+    is_good = any(_is_below(each, limits.good) for each in (settled, _counts_since(rest, settled_at)))
     if not rest or not is_good or _ends_badly(rest, limits.good):
         return ShareVerdict(limits, Verdict.INCONCLUSIVE, None, total, failed)
     return ShareVerdict(limits, Verdict.HEALTHY, rest[0].at, total, failed, is_unbroken=not bad)
@@ -116,7 +116,7 @@ def find_bad(counts: Sequence[Count], share: float, error: float) -> tuple[int, 
 
     `error`: probability of a false answer, at most. One count alone shows nothing, however large it is.
     """
-    alternatives = [_compare(share, times) for times in _ODDS]
+    alternatives = [_alternative_to(share, times) for times in _ODDS]
     evidence, waiting, most = [0.0] * len(_ODDS), 1.0, -math.log(error)
     for place, each in enumerate(counts):
         weight = 0.5 if place == 0 else min(waiting, 0.5 / _STARTS)
@@ -147,15 +147,15 @@ def limits_after(before: Count, unknown: Limits, least: float) -> Limits:
 
 def _is_below(counts: Iterable[Count], share: float) -> bool:
     """Return whether the share of failures in the counts together is shown to be smaller."""
-    total, failed = _sum(counts)
-    return failed < share * total and total * _divergence(failed / total, share) >= _NOTABLE
+    total, failed = _sum_counts(counts)
+    return failed < share * total and total * _relative_entropy(failed / total, share) >= _NOTABLE
 
 
 def is_above(count: Count, share: float) -> bool:
     """Return whether the share of failures in this count alone is shown to be larger."""
     if count.failed <= share * count.total:
         return False
-    return count.total * _divergence(count.failed / count.total, share) >= _NOTABLE
+    return count.total * _relative_entropy(count.failed / count.total, share) >= _NOTABLE
 
 
 def upper_bound(failed: float, total: float, error: float) -> float:
@@ -163,7 +163,7 @@ def upper_bound(failed: float, total: float, error: float) -> float:
     low, high = failed / total, 1.0
     for _ in range(30):
         middle = (low + high) / 2
-        is_ruled_out = total * _divergence(failed / total, middle) >= -math.log(error)
+        is_ruled_out = total * _relative_entropy(failed / total, middle) >= -math.log(error)
         low, high = (low, middle) if is_ruled_out else (middle, high)
     return high
 
@@ -208,7 +208,7 @@ class _Alternative(NamedTuple):
         return count.failed * self.failed + (count.total - count.failed) * self.passed
 
 
-def _compare(share: float, times: float) -> _Alternative:
+def _alternative_to(share: float, times: float) -> _Alternative:
     odds = times * share / (1 - share)
     other = odds / (1 + odds)
     return _Alternative(math.log(other / share), math.log((1 - other) / (1 - share)))
@@ -223,7 +223,7 @@ def _find_start(counts: Sequence[Count], other: _Alternative) -> int:
     return len(counts) - 1 - max(range(len(sums)), key=sums.__getitem__)
 
 
-def _divergence(share: float, other: float) -> float:
+def _relative_entropy(share: float, other: float) -> float:
     """Return the relative entropy of two shares in nats; `other` is below 1, or infinitely far."""
     if other >= 1.0:
         return math.inf if share < 1.0 else 0.0
@@ -236,10 +236,10 @@ def error_rate(requests: int, errors: int, *, min_requests: int = MIN_REQUESTS) 
     return min(1.0, errors / requests) if requests >= max(1, min_requests) else None
 
 
-def _since(counts: Iterable[Count], moment: datetime) -> list[Count]:
+def _counts_since(counts: Iterable[Count], moment: datetime) -> list[Count]:
     return [each for each in counts if each.at >= moment]
 
 
-def _sum(counts: Iterable[Count]) -> tuple[float, float]:
+def _sum_counts(counts: Iterable[Count]) -> tuple[float, float]:
     rows = list(counts)
     return sum(each.total for each in rows), sum(each.failed for each in rows)

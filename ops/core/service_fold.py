@@ -130,14 +130,14 @@ class ServiceFold:
         if record.decision == Decision.RECOVERED:
             verified = one.first_event_at(EventKind.VERIFIED) or at
             source = "probes of the run healthy in all required rounds"
-            self._facts[place] = _recover(facts, Moment(verified, source, one.url), one)
+            self._facts[place] = _fold_recovery(facts, Moment(verified, source, one.url), one)
         elif record.decision == Decision.STILL_UNHEALTHY:
-            why = f"{record.runbook} ended unhealthy at {_clock(at)}" if facts.recovered else facts.why
+            why = f"{record.runbook} ended unhealthy at {_clock_time(at)}" if facts.recovered else facts.why
             self._facts[place] = facts.broken_again(why, at, one.url)
         elif record.decision == Decision.FAILED or not has_sent:
             self._facts[place] = replace(facts, is_affected=facts.is_affected or bool(record.decision))
         else:
-            result = one.result_text if record.decision else f"{record.runbook} of {_clock(at)} has no result"
+            result = one.result_text if record.decision else f"{record.runbook} of {_clock_time(at)} has no result"
             why = f"no run recovered it; last result: {result}"
             self._facts[place] = replace(facts, is_affected=True, state=ServiceHealth.UNKNOWN, why=why)
 
@@ -151,16 +151,16 @@ class ServiceFold:
             return
         if record.decision in {Decision.RELAPSED, Decision.STILL_UNHEALTHY}:
             word = "a relapse" if record.decision == Decision.RELAPSED else "the service still unhealthy"
-            self._facts[place] = facts.broken_again(f"the watch found {word} at {_clock(at)}", at, one.url)
+            self._facts[place] = facts.broken_again(f"the watch found {word} at {_clock_time(at)}", at, one.url)
         elif record.decision == Decision.MITIGATED and (green := one.first_event_at(EventKind.VERIFIED)):
-            until = f"to the end of the watch, {_clock(at)}"
+            until = f"to the end of the watch, {_clock_time(at)}"
             if facts.recovered and facts.state in WORKING and green == began:
-                source = f"{facts.recovered.source}, and in the watch until {_clock(at)}"
+                source = f"{facts.recovered.source}, and in the watch until {_clock_time(at)}"
                 moment = Moment(facts.recovered.at, source, facts.recovered.url)
             else:
                 moment = Moment(green, f"probes healthy from then {until}", one.url)
-            recovered = facts if facts.state in WORKING else _recover(facts, moment, None)
-            why = f"the watch ended well at {_clock(at)}"
+            recovered = facts if facts.state in WORKING else _fold_recovery(facts, moment, None)
+            why = f"the watch ended well at {_clock_time(at)}"
             self._facts[place] = replace(recovered, state=ServiceHealth.MITIGATED, mitigated=moment, why=why)
 
     def apply_note(self, one: IssueRecord, at: datetime, match: re.Match[str]) -> None:
@@ -176,10 +176,10 @@ class ServiceFold:
             source = f"note by {one.author}"
             if words == "broken":
                 is_start = facts.broken is None and facts.recovered is None
-                again = facts.broken_again(f"{source} at {_clock(at)}", at, one.url)
+                again = facts.broken_again(f"{source} at {_clock_time(at)}", at, one.url)
                 self._facts[place] = replace(again, broken=Moment(at, source, one.url) if is_start else facts.broken)
             else:
-                self._facts[place] = _mitigate(facts, Moment(at, source, one.url))
+                self._facts[place] = _fold_mitigation(facts, Moment(at, source, one.url))
 
     def apply_raise(self, one: IssueRecord, at: datetime, environment: str) -> None:
         """Apply the bot's note that limits were raised: the write that a run had prepared as a pull request."""
@@ -196,14 +196,15 @@ class ServiceFold:
             if record.decision == OutageVerdict.THEIRS:
                 self._facts[place] = replace(facts, outage_since=facts.outage_since or record.rows[0].at)
             elif record.state == HEALTHY and facts.outage_since and facts.state not in WORKING:
-                source = f"check-outage: probes healthy, and no sign of the outage since {_clock(facts.outage_since)}"
-                self._facts[place] = replace(_mitigate(facts, Moment(at, source, one.url)), outage_since=None)
+                since = _clock_time(facts.outage_since)
+                source = f"check-outage: probes healthy, and no sign of the outage since {since}"
+                self._facts[place] = replace(_fold_mitigation(facts, Moment(at, source, one.url)), outage_since=None)
 
     def apply_reopening(self, act: IssueAction) -> None:
         """Apply a reopening by a person: what recovered before may be broken again. A bot names what is broken."""
         if act.who.endswith(BOT_NAME):
             return
-        why = f"{act.who} reopened the incident at {_clock(act.at)}, and no later record tells"
+        why = f"{act.who} reopened the incident at {_clock_time(act.at)}, and no later record tells"
         for place, facts in self._facts.items():
             if facts.state in WORKING:
                 self._facts[place] = replace(facts, state=ServiceHealth.UNKNOWN, why=why, mitigated=None)
@@ -216,7 +217,7 @@ class ServiceFold:
         )
 
 
-def _recover(facts: _ServiceFacts, moment: Moment, recovery: IssueRecord | None) -> _ServiceFacts:
+def _fold_recovery(facts: _ServiceFacts, moment: Moment, recovery: IssueRecord | None) -> _ServiceFacts:
     why = f"{recovery.record.runbook} recovered it" if recovery else moment.source
     return replace(
         facts,
@@ -229,9 +230,9 @@ def _recover(facts: _ServiceFacts, moment: Moment, recovery: IssueRecord | None)
     )
 
 
-def _mitigate(facts: _ServiceFacts, moment: Moment) -> _ServiceFacts:
+def _fold_mitigation(facts: _ServiceFacts, moment: Moment) -> _ServiceFacts:
     """Return the facts of a service that works by the word of a person, or because an outage ended."""
-    return replace(_recover(facts, moment, None), state=ServiceHealth.MITIGATED, mitigated=moment)
+    return replace(_fold_recovery(facts, moment, None), state=ServiceHealth.MITIGATED, mitigated=moment)
 
 
 def _build_service(journal: IncidentJournal, facts: _ServiceFacts) -> ServiceState:
@@ -290,7 +291,7 @@ def find_note(journal: IncidentJournal, words: str, otherwise: str = "") -> Mome
 
 
 def find_detection(journal: IncidentJournal) -> Moment:
-    return find_note(journal, "detected", f"no later than the opening of the issue, {_clock(journal.opened_at)}")
+    return find_note(journal, "detected", f"no later than the opening of the issue, {_clock_time(journal.opened_at)}")
 
 
 def find_acknowledgment(journal: IncidentJournal) -> Moment:
@@ -318,5 +319,5 @@ def find_request(one: IssueRecord, actions: Iterable[IssueAction]) -> Moment:
     return Moment(at, "run record", one.url)
 
 
-def _clock(at: datetime) -> str:
+def _clock_time(at: datetime) -> str:
     return f"{at:%H:%M:%S} UTC"

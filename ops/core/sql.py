@@ -91,7 +91,7 @@ def fold_name(name: str) -> str:
 
 def is_read_only(sql: str) -> bool:
     """Return whether the text is one SELECT, or one PRAGMA of READING_PRAGMAS, and cannot change the database."""
-    tokens = _tokens(sql)
+    tokens = _sql_tokens(sql)
     if tokens is None:
         return False
     while tokens and tokens[-1] == ";":
@@ -132,7 +132,7 @@ def _is_reading_pragma(tokens: list[str]) -> bool:
     return False
 
 
-def _tokens(sql: str) -> list[str] | None:
+def _sql_tokens(sql: str) -> list[str] | None:
     """Return words in capitals, signs, and `?` for quoted names and literals. None for text that is not SQL."""
     tokens = tokenize(sql)
     if tokens is None:
@@ -166,7 +166,7 @@ class MigrationsFolder:
 
     def is_migration(self, name: str) -> bool:
         """Return whether wrangler applies a file of the folder, by its relative path."""
-        return any(_translate(each).fullmatch(name) for each in _expand_braces(self.pattern))
+        return any(_glob_expression(each).fullmatch(name) for each in _expand_braces(self.pattern))
 
     def find_path(self, migration: str) -> str:
         """Return the path of a migration from the root of the repository. Raises Refused for a name that is no path."""
@@ -221,7 +221,7 @@ def _expand_braces(pattern: str) -> Iterator[str]:
         yield from _expand_braces(pattern[: braces.start()] + each + pattern[braces.end() :])
 
 
-def _translate(pattern: str) -> re.Pattern[str]:
+def _glob_expression(pattern: str) -> re.Pattern[str]:
     """Return the regular expression of a pattern. Only a literal dot matches one at the start of a name."""
     *folders, last = pattern.split("/")
     parts = [r"(?:(?!\.)[^/]+/)*" if each == "**" else f"{_translate_segment(each)}/" for each in folders]

@@ -40,7 +40,7 @@ def run_in_background(work: Callable[[], None]) -> None:
     try:
         _IDLE.get_nowait()
     except Empty:
-        _thread.start_new_thread(_work, (work,))
+        _thread.start_new_thread(_work_in_thread, (work,))
     else:
         _WORK.put(work)
 
@@ -50,7 +50,7 @@ _IDLE: SimpleQueue[None] = SimpleQueue()
 _WORK: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
 
-def _work(work: Callable[[], None]) -> None:
+def _work_in_thread(work: Callable[[], None]) -> None:
     while True:
         work()
         del work  # frees everything that it references

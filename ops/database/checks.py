@@ -79,17 +79,17 @@ def run_checks(d1: "D1Api", database: CheckedDatabase, clock: Clock, *, limit: f
     end = clock.monotonic() + limit
     return DatabaseChecks(
         tuple(
-            _run(d1, database, name, statement, judge, left=end - clock.monotonic())
-            for name, statement, judge in _checks(database)
+            _run_check(d1, database, name, statement, judge, left=end - clock.monotonic())
+            for name, statement, judge in _check_statements(database)
         )
     )
 
 
 def check_names(database: CheckedDatabase) -> tuple[str, ...]:
-    return tuple(name for name, _, _ in _checks(database))
+    return tuple(name for name, _, _ in _check_statements(database))
 
 
-def _checks(database: CheckedDatabase) -> Iterator[tuple[str, SqlStatement, Judge]]:
+def _check_statements(database: CheckedDatabase) -> Iterator[tuple[str, SqlStatement, Judge]]:
     yield "foreign keys", SqlStatement("PRAGMA foreign_key_check"), _judge_foreign_keys
     yield "integrity", SqlStatement("PRAGMA quick_check"), _judge_integrity
     for table, bounds in database.rows.items():
@@ -107,7 +107,7 @@ def _first_row(sql: str) -> str:
     return f"SELECT * FROM (\n{cut_semicolon(sql)}\n) LIMIT 1" if is_select else sql  # noqa: S608  only reads
 
 
-def _run(
+def _run_check(
     d1: "D1Api", database: CheckedDatabase, name: str, statement: SqlStatement, judge: Judge, *, left: float
 ) -> CheckResult:
     if left <= 0:
@@ -127,12 +127,12 @@ def _run(
 
 def _judge_foreign_keys(result: SqlResult) -> str:
     violations = [f"{row.get('table')} row {row.get('rowid')} → {row.get('parent')}" for row in result.rows]
-    return f"{len(violations)} rows without their parent: {_shorten(violations)}" if violations else ""
+    return f"{len(violations)} rows without their parent: {_shorten_lines(violations)}" if violations else ""
 
 
 def _judge_integrity(result: SqlResult) -> str:
     said = [str(value) for row in result.rows for value in row.values()]
-    return "" if said == ["ok"] else _shorten(said) or "no answer"
+    return "" if said == ["ok"] else _shorten_lines(said) or "no answer"
 
 
 def _judge_rows(bounds: "RowBounds", result: SqlResult) -> str:
@@ -156,6 +156,6 @@ def _first_value(result: SqlResult) -> object:
     return next((value for row in result.rows[:1] for value in row.values()), None)
 
 
-def _shorten(lines: list[str]) -> str:
+def _shorten_lines(lines: list[str]) -> str:
     more = [f"{len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     return ", ".join([*map(quote_name, lines[:SHOWN]), *more])

@@ -185,7 +185,7 @@ def find_repeated(
         return None
     is_repeat = is_relative_time(ctx.params.to) and restore.planned_at - newest.at < RECENT
     if newest.is_after(restore) or is_repeat:
-        raise _refusal(ctx, restore, newest)
+        raise _earlier_restore_refusal(ctx, restore, newest)
     return None
 
 
@@ -330,7 +330,7 @@ def describe_acceptance(ctx: Context[Any], restore: DatabaseRestore, earlier: Ea
     return f"to restore {restore.point} and lose everything written since {since}: `{again.command}`{button}"
 
 
-def _refusal(ctx: Context[Any], restore: DatabaseRestore, earlier: EarlierRestore) -> Refused:
+def _earlier_restore_refusal(ctx: Context[Any], restore: DatabaseRestore, earlier: EarlierRestore) -> Refused:
     """Return the refusal with both bookmarks, the next command, and the one that accepts the loss."""
     name, point = restore.name, restore.point
     means = f". {ctx.params.to} is now {point}" if is_relative_time(ctx.params.to) else ""

@@ -86,7 +86,7 @@ def guard(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
     if not pending:
         tools.say(f"{database.name}: no migration to apply")
         return
-    tools.say(f"{database.name}: {count_of(len(pending), 'migration')} to apply: {_list(result.pending)}")
+    tools.say(f"{database.name}: {count_of(len(pending), 'migration')} to apply: {_list_migrations(result.pending)}")
     _refuse_held(database, pending, before.holds)
     tested = run_locally(database, pending, before.schema, before.names)
     tools.say("passed on a local copy: schema only, data not tested")
@@ -99,7 +99,7 @@ def guard(tools: GuardTools, result: GuardResult, *, dry_run: bool) -> None:
     _apply_all(tools, result, pending, _begin_apply(tools, result, before.applies))
     result.warnings = [each for each in result.warnings if each not in tested.warnings]  # D1 refused none
     compare_rows(tools, result, tested)
-    _judge(tools, result, checked)
+    _judge_checks(tools, result, checked)
     _require_applied(tools, result, before.names)
 
 
@@ -128,10 +128,10 @@ def _find_pending(database: GuardedDatabase, applied: Sequence[str], warnings: l
     )
     newest = max(applied, key=migration_order, default=None)
     if newest and (late := [each.name for each in pending if migration_order(each.name) < migration_order(newest)]):
-        warnings.append(f"{_list(late)} comes before {quote_name(newest)}, which is applied already")
+        warnings.append(f"{_list_migrations(late)} comes before {quote_name(newest)}, which is applied already")
     known = {each.name for each in database.files}
     if missing := [name for name in applied if name not in known]:
-        warnings.append(f"applied, and not in this commit: {_list(missing)}")
+        warnings.append(f"applied, and not in this commit: {_list_migrations(missing)}")
     return pending
 
 
@@ -158,7 +158,7 @@ def _require_unchanged(now: _State, before: _State) -> None:
     if now == before:
         return
     new = [each.name for each in now.migrations if each not in before.migrations]
-    what = f"another run applied {_list(new)}" if new else "the schema or the holds changed"
+    what = f"another run applied {_list_migrations(new)}" if new else "the schema or the holds changed"
     raise Refused(
         f"{what} while the migrations were tested. This run changed nothing",
         reason=Reason.WORLD_MOVED,
@@ -183,11 +183,11 @@ def _begin_apply(tools: GuardTools, result: GuardResult, applies: Mapping[str, R
 def _apply_all(tools: GuardTools, result: GuardResult, pending: Sequence[MigrationFile], apply: RecordedApply) -> None:
     database = result.database
     try:
-        _record(tools, result, apply)
-        _send(tools, database, create_table_sql(database.table), is_repeatable=True)
+        _record_apply(tools, result, apply)
+        _send_script(tools, database, create_table_sql(database.table), is_repeatable=True)
         for each in pending:
             with tools.hold():
-                _apply(tools, database, each)
+                _apply_migration(tools, database, each)
                 result.applied.append(each.name)
                 result.last = each.name
             tools.say(f"applied {quote_name(each.name)}")
@@ -198,27 +198,27 @@ def _apply_all(tools: GuardTools, result: GuardResult, pending: Sequence[Migrati
                 reason=Reason.UNCLEAR,
             )
     except OpsError as error:
-        done = f"applied before: {_list(result.applied)}" if result.applied else "nothing was applied before"
+        done = f"applied before: {_list_migrations(result.applied)}" if result.applied else "nothing was applied before"
         error.message = f"{error.message}; {done}"
         way_back = result.way_back if result.applied or isinstance(error, UnknownOutcome) else ""
         error.hint = " ".join(filter(None, (error.hint, DEPLOY_AFTERWARDS, way_back)))
         raise
 
 
-def _record(tools: GuardTools, result: GuardResult, apply: RecordedApply) -> None:
+def _record_apply(tools: GuardTools, result: GuardResult, apply: RecordedApply) -> None:
     """Record the apply for a later restore. A deployment does not fail for it."""
     batch = list(record_apply(result.pending, apply))
     try:
-        _repeat(tools, lambda: tools.d1.run_batch(result.database.id, batch), is_repeatable=True)
+        _repeat_write(tools, lambda: tools.d1.run_batch(result.database.id, batch), is_repeatable=True)
     except ProviderError as error:
         result.warnings.append(f"the apply was not recorded, so `before-last-migration` goes by time: {error.message}")
 
 
-def _apply(tools: GuardTools, database: GuardedDatabase, file: MigrationFile) -> None:
+def _apply_migration(tools: GuardTools, database: GuardedDatabase, file: MigrationFile) -> None:
     """Apply one migration as one transaction; a second copy of it fails, since its row exists."""
     name = quote_name(file.name)
     try:
-        _send(tools, database, migration_sql(file, database.table))
+        _send_script(tools, database, migration_sql(file, database.table))
     except UnclearWrite as error:
         if not _wait_for(tools, database, file.name, SETTLE_SECONDS):
             raise ProviderError(
@@ -238,11 +238,11 @@ def _apply(tools: GuardTools, database: GuardedDatabase, file: MigrationFile) ->
         raise
 
 
-def _send(tools: GuardTools, database: GuardedDatabase, sql: str, *, is_repeatable: bool = False) -> None:
-    _repeat(tools, lambda: tools.d1.run_script(database.id, sql), is_repeatable=is_repeatable)
+def _send_script(tools: GuardTools, database: GuardedDatabase, sql: str, *, is_repeatable: bool = False) -> None:
+    _repeat_write(tools, lambda: tools.d1.run_script(database.id, sql), is_repeatable=is_repeatable)
 
 
-def _repeat(tools: GuardTools, write: Callable[[], object], *, is_repeatable: bool) -> None:
+def _repeat_write(tools: GuardTools, write: Callable[[], object], *, is_repeatable: bool) -> None:
     """Make a write, again if D1 says that it did not run it, or if a second time does no harm. Raises its errors."""
     for attempt in range(1, TRIES + 1):
         try:
@@ -283,7 +283,7 @@ def _wait_for(tools: GuardTools, database: GuardedDatabase, name: str, seconds: 
         reads += 1
 
 
-def _judge(tools: GuardTools, result: GuardResult, before: DatabaseChecks) -> None:
+def _judge_checks(tools: GuardTools, result: GuardResult, before: DatabaseChecks) -> None:
     """Check the data. A check that ended the same way before is a warning."""
     results = run_checks(tools.d1, result.database, tools.clock)
     tools.say(f"checks after: {results}")
@@ -292,29 +292,31 @@ def _judge(tools: GuardTools, result: GuardResult, before: DatabaseChecks) -> No
     result.warnings += [f"not new: {each}" for each in wrong if each.verdict == earlier[each.name]]
     new = [each for each in wrong if each.verdict != earlier[each.name]]
     if any(each.verdict == Verdict.UNHEALTHY for each in new):
-        raise StillUnhealthy(f"after {_list(result.applied)}: {_texts(new)}", hint=result.way_back)
+        raise StillUnhealthy(
+            f"after {_list_migrations(result.applied)}: {_join_check_results(new)}", hint=result.way_back
+        )
     if new:
-        raise NoEvidence(f"after {_list(result.applied)}: {_texts(new)}", hint=result.way_back)
+        raise NoEvidence(f"after {_list_migrations(result.applied)}: {_join_check_results(new)}", hint=result.way_back)
 
 
 def _require_applied(tools: GuardTools, result: GuardResult, before: Sequence[str]) -> None:
     """Raise ProviderError if a migration is gone, because of a restore or a revert, and NoEvidence without a read."""
-    database, done = result.database, _list(result.applied)
+    database, done = result.database, _list_migrations(result.applied)
     try:
         applied = read_applied_names(tools.d1, database.id, database.table)
     except ProviderError as error:
         raise NoEvidence(f"after {done}: {database.table} cannot be read: {error.message}", hint=error.hint) from None
     if gone := [name for name in (*before, *result.applied) if name not in applied]:
         raise ProviderError(
-            f"applied {done}, but {_list(gone)} of {database.name} was taken back at the same time",
+            f"applied {done}, but {_list_migrations(gone)} of {database.name} was taken back at the same time",
             reason=Reason.WORLD_MOVED,
             hint="Run the job again: it starts from the present state.",
         )
 
 
-def _texts(results: Sequence[CheckResult]) -> str:
+def _join_check_results(results: Sequence[CheckResult]) -> str:
     return "; ".join(map(str, results))
 
 
-def _list(names: Sequence[str]) -> str:
+def _list_migrations(names: Sequence[str]) -> str:
     return ", ".join(map(quote_name, names))

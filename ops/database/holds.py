@@ -118,7 +118,7 @@ def replace_holds(holds: Iterable[Hold]) -> Iterator[SqlStatement]:
     """
     yield SqlStatement(f"DROP TABLE IF EXISTS {TABLE}")
     yield CREATE_TABLE
-    yield from map(_insert, holds)
+    yield from map(_insert_hold, holds)
 
 
 def hold_last_migration(hold: Hold, migrations_table: str) -> Iterator[SqlStatement]:
@@ -129,7 +129,7 @@ def hold_last_migration(hold: Hold, migrations_table: str) -> Iterator[SqlStatem
     table = '"' + migrations_table.replace('"', '""') + '"'
     last = f"SELECT name FROM {table} WHERE name = ? AND id = (SELECT max(id) FROM {table})"  # noqa: S608
     yield CREATE_TABLE
-    yield _insert(hold, migration=f"({last})")
+    yield _insert_hold(hold, migration=f"({last})")
 
 
 def lift_holds(migration: str) -> SqlStatement:
@@ -137,7 +137,7 @@ def lift_holds(migration: str) -> SqlStatement:
     return SqlStatement(f"DELETE FROM {TABLE} WHERE migration = ?", (migration,))  # noqa: S608
 
 
-def _insert(hold: Hold, migration: str = "?") -> SqlStatement:
+def _insert_hold(hold: Hold, migration: str = "?") -> SqlStatement:
     values = ", ".join([migration, *"?" * (len(_COLUMNS) - 1)])
     sql = (
         f"INSERT INTO {TABLE} ({', '.join(_COLUMNS)}) VALUES ({values}) ON CONFLICT (migration, hash) DO UPDATE SET "  # noqa: S608

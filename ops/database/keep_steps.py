@@ -242,14 +242,14 @@ def _find_lost(
     """
     d1, database = ctx.cloudflare.d1, keeping.restore.database
     shapes = row_reads.read_shapes(d1, database.id, [each.name for each in keeping.kept])
-    same = [each for each in keeping.kept if each.shape and _columns(shapes[each.name]) == each.shape.columns]
+    same = [each for each in keeping.kept if each.shape and _shape_columns(shapes[each.name]) == each.shape.columns]
     present = row_reads.read_rows(d1, database.id, same, ctx.clock, restored_by=ctx.run_id)
     left = {shape: set(rows) for shape, rows in present.items()}
     lost = {shape: [row for row in rows if row not in left.get(shape, ())] for shape, rows in keeping.read.items()}
-    return lost, {name: _columns(each) for name, each in shapes.items() if not isinstance(each, str)}
+    return lost, {name: _shape_columns(each) for name, each in shapes.items() if not isinstance(each, str)}
 
 
-def _columns(shape: TableShape | str) -> Sequence[str]:
+def _shape_columns(shape: TableShape | str) -> Sequence[str]:
     return () if isinstance(shape, str) else shape.columns
 
 

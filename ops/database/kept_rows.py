@@ -106,13 +106,13 @@ def size_sql(columns: Sequence[str]) -> str:
         length = f"length(CAST({quote_identifier(each)} AS BLOB))"
         exact = f"length(CAST({literal_sql(each)} AS BLOB))"
         sizes.append(f"CASE WHEN {length} > {MAX_ROW} THEN 2 * {length} ELSE {exact} END + 1")
-    return _balanced(sizes, "+")
+    return _join_balanced(sizes, "+")
 
 
 def measure_sql(shape: TableShape, rule: str) -> SqlStatement:
     """Return the count of the rows that must be read, of those too large, and the bytes of the others."""
     # Without the limit, SQLite would calculate each size once per use.
-    rows = f"SELECT {size_sql(shape.columns)} AS size FROM {quote_identifier(shape.name)}{_where(rule)} LIMIT -1"  # noqa: S608
+    rows = f"SELECT {size_sql(shape.columns)} AS size FROM {quote_identifier(shape.name)}{_where_clause(rule)} LIMIT -1"  # noqa: S608
     fits = f"size <= {MAX_ROW}"
     return SqlStatement(
         f"SELECT count(*) AS n, total(NOT {fits}) AS large, total(CASE WHEN {fits} THEN size END) AS bytes, "  # noqa: S608
@@ -130,7 +130,7 @@ def page_sql(
     rules = [f"({order}) > ({', '.join(after)})"] if after else []
     rules += [rule] if rule else []
     rules += [f"{size_sql(shape.columns)} <= {MAX_ROW}"] if skips_large else []
-    where = _where(" AND ".join(f"({each})" for each in rules))
+    where = _where_clause(" AND ".join(f"({each})" for each in rules))
     return SqlStatement(
         f"SELECT {', '.join(literals)} FROM {quote_identifier(shape.name)}{where} ORDER BY {order} LIMIT {rows}"  # noqa: S608
     )
@@ -167,7 +167,7 @@ def _body_lines(rows: Mapping[TableShape, Sequence[Row]], now: Mapping[str, Sequ
         if is_gone and rows[shape]:
             yield f"-- {quote_name(shape.name)} does not exist after the restore: create it, and remove the dashes."
         checked = [each for each in shape.parents if fold_name(each.parent) in before or not _is_kept(each, kept)]
-        for batch in _batches(rows[shape]):
+        for batch in _batch_rows(rows[shape]):
             lines = _statement_lines(shape, batch, present or shape.columns, checked)
             yield from (f"{GONE}{line}" if is_gone else line for line in lines)
         before.add(fold_name(shape.name))
@@ -207,7 +207,7 @@ def _has_parent(foreign: ForeignKey) -> str:
     return f"({absent} OR EXISTS (SELECT 1 FROM {parent} WHERE {equal}))"  # noqa: S608
 
 
-def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def _batch_rows(rows: Sequence[Row]) -> Iterator[list[Row]]:
     batch, size = list[Row](), 0
     for row in rows:
         length = sum(len(each.encode()) + 1 for each in row) + 3
@@ -236,15 +236,15 @@ def _parent_names(shape: TableShape) -> set[str]:
     return {fold_name(each.parent) for each in shape.parents} - {fold_name(shape.name)}
 
 
-def _balanced(parts: Sequence[str], sign: str) -> str:
+def _join_balanced(parts: Sequence[str], sign: str) -> str:
     """Return the parts joined in pairs, because D1 limits the depth of an expression to 100."""
     if len(parts) == 1:
         return f"({parts[0]})"
     half = len(parts) // 2
-    return f"({_balanced(parts[:half], sign)} {sign} {_balanced(parts[half:], sign)})"
+    return f"({_join_balanced(parts[:half], sign)} {sign} {_join_balanced(parts[half:], sign)})"
 
 
-def _where(rule: str) -> str:
+def _where_clause(rule: str) -> str:
     return f" WHERE {rule}" if rule else ""
 
 
@@ -264,7 +264,7 @@ class KeptBatch:
         own = [quote_identifier(each) for each in self.key]
         on = " AND ".join(f"{live}.{each} = {kept}.{each}" for each in own)
         names = [quote_identifier(each) for each in self.columns if each in present]
-        same = _balanced([f"{live}.{each} COLLATE BINARY IS {kept}.{each}" for each in names], "AND")
+        same = _join_balanced([f"{live}.{each} COLLATE BINARY IS {kept}.{each}" for each in names], "AND")
         shown = ", ".join(f"quote({kept}.{each}) AS k{n}" for n, each in enumerate(own))
         columns = ", ".join(map(quote_identifier, self.columns))
         is_free = f"{live}.{own[0]} IS NULL"
@@ -291,7 +291,7 @@ def parse_batches(text: str) -> Iterator[KeptBatch]:
             yield KeptBatch(table, marked["columns"], marked["key"], "\n".join(rows))
             marked, rows, count, total = None, [], count + 1, total + len(rows)
     if marked or not (count or "PRAGMA defer_foreign_keys" in text):
-        raise _unreadable()
+        raise _unreadable_kept_rows()
     _require_whole(text, total)
 
 
@@ -342,13 +342,13 @@ def _parse_mark(line: str) -> tuple[str, dict[str, tuple[str, ...]]]:
         lists = {name: tuple(map(str, found[name])) for name in ("columns", "key")}
         table = str(found["table"])
     except (ValueError, LookupError, TypeError):
-        raise _unreadable() from None
+        raise _unreadable_kept_rows() from None
     if not lists["key"] or not set(lists["key"]) <= set(lists["columns"]):
-        raise _unreadable()
+        raise _unreadable_kept_rows()
     return table, lists
 
 
-def _unreadable() -> ConfigError:
+def _unreadable_kept_rows() -> ConfigError:
     return ConfigError(
         "the file holds no rows that a restore kept, or was changed",
         reason=Reason.CONFIG_INVALID,

@@ -247,7 +247,7 @@ class LocalCopy:
 
     def _run_statement(self, number: int, sql: str) -> None:
         if len(sql.encode(errors="replace")) > MAX_SQL_BYTES:
-            raise _rejected(number, sql, _TOO_LONG)
+            raise _rejected_statement(number, sql, _TOO_LONG)
         self._refusal = ""
         if self._losses:
             self._losses.begin_statement(number, sql)
@@ -263,11 +263,11 @@ class LocalCopy:
                 self._connection.set_authorizer(self._authorize)
         except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
             late = f"it takes longer than {self._time_limit:.0f} s" if str(error) == "interrupted" else ""
-            raise _rejected(number, sql, late or self._refusal or str(error)) from None
+            raise _rejected_statement(number, sql, late or self._refusal or str(error)) from None
         if renamed:
-            raise _rejected(number, sql, _RESERVED)
+            raise _rejected_statement(number, sql, _RESERVED)
         if self._losses and self._count_hidden() > self._hidden:
-            raise _rejected(number, sql, _OWN)
+            raise _rejected_statement(number, sql, _OWN)
 
     def _count_hidden(self) -> int:
         """Return the number of triggers that name a table of Backout: the authorizer sees them when they run."""
@@ -378,9 +378,9 @@ def split_statements(sql: str) -> Iterator[str]:
         end = _find_end(sql, start)
         statement, start = sql[start:end], end
         if (head := _TRIGGER.match(statement)) and "BEGIN" not in head[0]:
-            raise _rejected(number, head[0], "D1 knows a trigger only by BEGIN in capital letters")
+            raise _rejected_statement(number, head[0], "D1 knows a trigger only by BEGIN in capital letters")
         if len(statement) > MAX_SQL_BYTES:
-            raise _rejected(number, statement, _TOO_LONG)
+            raise _rejected_statement(number, statement, _TOO_LONG)
         if _COMMENT.sub("", statement).strip(" \t\n\f\r;"):
             yield statement.strip()
             number += 1
@@ -394,5 +394,5 @@ def _find_end(sql: str, start: int) -> int:
     return match.end() if match else len(sql)
 
 
-def _rejected(number: int, sql: str, why: str) -> SqlRejectedError:
+def _rejected_statement(number: int, sql: str, why: str) -> SqlRejectedError:
     return SqlRejectedError(f"statement {number}: {why}: {quote_name(' '.join(sql[:SHOWN].split()))}")

@@ -121,13 +121,13 @@ class LossCounts:
 def describe_losses(losses: Sequence[RowLoss], counts: LossCounts) -> Iterator[str]:
     """Yield a text for each statement that loses something: per table how many of how many rows."""
     for (number, sql), group in groupby(losses[:SHOWN_LOSSES], lambda each: (each.statement, each.sql)):
-        texts = ", ".join(dict.fromkeys(_describe(each, counts) for each in group))
+        texts = ", ".join(dict.fromkeys(_describe_row_loss(each, counts) for each in group))
         yield f"{texts} ({f'statement {number}: {sql}' if sql else 'whole file'})"
     if len(losses) > SHOWN_LOSSES:
         yield f"{len(losses) - SHOWN_LOSSES} more losses"
 
 
-def _describe(loss: RowLoss, counts: LossCounts) -> str:
+def _describe_row_loss(loss: RowLoss, counts: LossCounts) -> str:
     table, total = quote_name(loss.table), counts.tables.get(loss.origin)
     how_many = describe_share(counts.find(loss), total, is_bound=bool(loss.affected and loss.affected.is_bound))
     by = f" {loss.by}" if loss.by else ""

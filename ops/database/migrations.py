@@ -44,20 +44,22 @@ def find_binding(file: str, raw: bytes, name: str, environment: str) -> Database
     Raises:
         Refused: the file cannot be read, or it names no such database.
     """
-    settings = _read(file, raw)
+    settings = _read_wrangler_file(file, raw)
     table = _find_environment(file, settings, environment)
     binding = _find_database(file, table, name, environment)
     known_as, database_id = binding.get("database_name") or binding.get("binding"), binding.get("database_id") or ""
     account = table.get("account_id") or settings.get("account_id") or ""
     if not isinstance(known_as, str) or not isinstance(account, str):
-        raise _unusable(f"{file} has a name or account_id that is not a text")
+        raise _unusable_wrangler_file(f"{file} has a name or account_id that is not a text")
     if not database_id and not binding.get("database_name"):
         known_as = _provisioned_name(file, known_as, settings, table, environment)
     elif not isinstance(database_id, str) or (database_id and not UUID.fullmatch(database_id)):
-        raise _unusable(f"the database_id of {quote_name(known_as)} in {file} is no UUID", "Correct or remove it.")
+        raise _unusable_wrangler_file(
+            f"the database_id of {quote_name(known_as)} in {file} is no UUID", "Correct or remove it."
+        )
     folder = _parse_folder(file, binding)
     if problem := find_pattern_problem(folder.pattern):
-        raise _unusable(f"migrations_pattern {quote_name(folder.pattern)} in {file} {problem}")
+        raise _unusable_wrangler_file(f"migrations_pattern {quote_name(folder.pattern)} in {file} {problem}")
     return DatabaseBinding(known_as, database_id, account, folder)
 
 
@@ -73,7 +75,7 @@ def _provisioned_name(
         worker = table.get("name") or (f"{worker}-{environment}" if worker else None)
     if not isinstance(worker, str) or not worker:
         text = f"the binding {quote_name(binding)} in {file} has no database_name, and the Worker there has no name"
-        raise _unusable(text, "Add database_name to the binding.")
+        raise _unusable_wrangler_file(text, "Add database_name to the binding.")
     return f"{worker}-{binding.lower().replace('_', '-')}"
 
 
@@ -81,7 +83,7 @@ def find_database_id(name: str, databases: Iterable[NamedResource]) -> str:
     """Return the id of an account's database, whose name no other one has. Raises Refused if there is none."""
     database_id = next((each.id for each in databases if each.name == name), "")
     if not database_id:
-        raise _unusable(
+        raise _unusable_wrangler_file(
             f"the account has no D1 database {quote_name(name)}, and the wrangler file names no database_id",
             "Check the account. `wrangler deploy` makes the database; if it has another name, add database_name or "
             "database_id to its binding.",
@@ -97,8 +99,9 @@ def _find_environment(file: str, settings: Mapping[str, Any], name: str) -> Mapp
     known = environments if isinstance(environments, dict) else {}
     section = known.get(name)
     if not isinstance(section, dict):
-        raise _unusable(
-            f"{file} has no environment {quote_name(name)}; it has: {_list(known)}", "Correct --env, or CLOUDFLARE_ENV."
+        raise _unusable_wrangler_file(
+            f"{file} has no environment {quote_name(name)}; it has: {_list_migration_names(known)}",
+            "Correct --env, or CLOUDFLARE_ENV.",
         )
     return section
 
@@ -111,52 +114,52 @@ def _find_database(file: str, table: Mapping[str, Any], name: str, environment: 
     fitting = [row for row in rows if not name or name in (row.get("database_name"), row.get("binding"))]
     if len(fitting) == 1:
         return fitting[0]
-    known = _list(str(row.get("database_name") or row.get("binding")) for row in rows)
+    known = _list_migration_names(str(row.get("database_name") or row.get("binding")) for row in rows)
     if not rows:
         hint = (
             "Add the database there: it inherits none." if environment else "Add it, or name an environment with --env."
         )
-        raise _unusable(f"{place} has no D1 database", hint)
+        raise _unusable_wrangler_file(f"{place} has no D1 database", hint)
     if not name:
-        raise _unusable(f"{place} has {len(rows)} D1 databases: {known}", "Name one with --database.")
+        raise _unusable_wrangler_file(f"{place} has {len(rows)} D1 databases: {known}", "Name one with --database.")
     text = f"{place} has {len(fitting) or 'no'} D1 database{'s' if fitting else ''} {quote_name(name)}; it has: {known}"
-    raise _unusable(text, "Correct --database.")
+    raise _unusable_wrangler_file(text, "Correct --database.")
 
 
-def _list(names: Iterable[str]) -> str:
+def _list_migration_names(names: Iterable[str]) -> str:
     return ", ".join(map(quote_name, names)) or "none"
 
 
-def _read(file: str, raw: bytes) -> dict[str, Any]:
+def _read_wrangler_file(file: str, raw: bytes) -> dict[str, Any]:
     try:
         return read_settings(file, raw)
     except Refused as error:
-        raise _unusable(error.message) from None
+        raise _unusable_wrangler_file(error.message) from None
 
 
 def _parse_folder(file: str, binding: Mapping[str, Any]) -> MigrationsFolder:
     given = {name: binding.get(name) for name in ("migrations_dir", "migrations_table", "migrations_pattern")}
     if wrong := [name for name, value in given.items() if not isinstance(value, str | None)]:
-        raise _unusable(f"{wrong[0]} in {file} is not a text")
+        raise _unusable_wrangler_file(f"{wrong[0]} in {file} is not a text")
     if given["migrations_pattern"] is not None and given["migrations_dir"] is None:
-        raise _unusable(f"{file} has migrations_pattern without migrations_dir")
-    folder = _normalize(given["migrations_dir"] or DEFAULT_FOLDER)
-    pattern = _normalize(given["migrations_pattern"] or f"{folder}/{DEFAULT_PATTERN}")
+        raise _unusable_wrangler_file(f"{file} has migrations_pattern without migrations_dir")
+    folder = _normalize_folder(given["migrations_dir"] or DEFAULT_FOLDER)
+    pattern = _normalize_folder(given["migrations_pattern"] or f"{folder}/{DEFAULT_PATTERN}")
     prefix = "" if folder == "." else f"{folder}/"
     if not pattern.startswith(prefix):
-        raise _unusable(f"migrations_pattern in {file} does not start with {quote_name(prefix)}")
+        raise _unusable_wrangler_file(f"migrations_pattern in {file} does not start with {quote_name(prefix)}")
     place = posixpath.normpath(posixpath.join(posixpath.dirname(file), folder))
     if place.startswith(("/", "../")) or place == "..":
         hint = "Start in a folder that contains both, such as the root of the repository, with --wrangler."
-        raise _unusable(f"migrations_dir in {file} is outside of the folder of this command", hint)
+        raise _unusable_wrangler_file(f"migrations_dir in {file} is outside of the folder of this command", hint)
     return MigrationsFolder(place, given["migrations_table"] or DEFAULT_TABLE, pattern.removeprefix(prefix))
 
 
-def _normalize(path: str) -> str:
+def _normalize_folder(path: str) -> str:
     return posixpath.normpath(path.replace("\\", "/"))
 
 
-def _unusable(text: str, hint: str = "Correct the wrangler file.") -> Refused:
+def _unusable_wrangler_file(text: str, hint: str = "Correct the wrangler file.") -> Refused:
     return Refused(text, reason=Reason.CONFIG_INVALID, hint=hint)
 
 

@@ -107,7 +107,7 @@ def check_restore(ctx: Context[Any], restore: DatabaseRestore) -> ObservedState:
     now = _read_state(ctx, restore)
     if restore.sent:
         restore.after, restore.reads = now, restore.reads + 1
-        return _settle(restore, now)
+        return _settle_restore(restore, now)
     if now.structure != restore.before.structure:
         text = f"the schema or the migrations of {restore.name} changed"
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, text)
@@ -193,14 +193,14 @@ def leave_row(ctx: Context[Any], restore: DatabaseRestore) -> None:
         ctx.timeline.record(EventKind.WARNING, f"{NO_ROW}: {error.message}")
 
 
-def _settle(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:
+def _settle_restore(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:
     before, name = restore.before, restore.name
     if _has_newer_row(restore.row, now.restored):
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, _describe_rival(name, now.restored))
     if any(each.applied_at > restore.latest for each in now.migrations if each not in before.migrations):
         return ObservedState(ChangeState.CHANGED_ELSEWHERE, f"a newer migration was applied to {name}")
     if now.migrations != before.migrations:
-        return _done(restore, now)
+        return _restore_done(restore, now)
     if restore.taken_back:
         text = f"{name} still has the migrations that the restore takes back"
         waits = restore.answer is None and restore.reads < READS_AFTER_UNCLEAR
@@ -211,9 +211,9 @@ def _settle(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:
             before.counts,
         )
         text = f"{name} shows no difference yet"
-        return ObservedState(ChangeState.PLANNED, text) if is_stale else _done(restore, now)
+        return ObservedState(ChangeState.PLANNED, text) if is_stale else _restore_done(restore, now)
     if _differs_by_restore(restore, now):
-        return _done(restore, now)
+        return _restore_done(restore, now)
     text = f"neither schema, migrations nor rows of {name} show whether the restore took effect"
     return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
 
@@ -232,7 +232,7 @@ def _differs_by_restore(restore: DatabaseRestore, now: DatabaseState) -> bool:
     return (loses_rows and is_at_target) or (restore.is_closed and (differs or now.schema != restore.before.schema))
 
 
-def _done(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:
+def _restore_done(restore: DatabaseRestore, now: DatabaseState) -> ObservedState:
     text = f"{restore.name} shows the restored state; {'; '.join(describe_difference(restore, now))}"
     return ObservedState(ChangeState.DONE, text)
 

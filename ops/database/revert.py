@@ -202,12 +202,12 @@ def read_down_file(
     path = database.require_migrations(name).find_down_path(migration.name)
     content = source_files.files.get(path)
     if content is None:
-        raise _unusable(f"{migration.name} has no down file: {path} is not in {source_files}", "Merge one")
+        raise _unusable_down_file(f"{migration.name} has no down file: {path} is not in {source_files}", "Merge one")
     try:
         text = content.decode("utf-8-sig")
         statements = tuple(split_statements(text))
         if not statements:
-            raise _unusable(f"{path} of {source_files} has no statement", "Merge its statements")
+            raise _unusable_down_file(f"{path} of {source_files} has no statement", "Merge its statements")
         with LocalCopy(state.schema) as copy:
             copy.run(statements)
             losses, sets_foreign_keys, schema = copy.losses, copy.sets_foreign_keys, copy.read_schema()
@@ -216,23 +216,23 @@ def read_down_file(
             if is_same and not writes_migrations:
                 losses += _losses_with_row(copy, database.migrations_table)
     except UnicodeDecodeError:
-        raise _unusable(f"{path} of {source_files} is not UTF-8", "Merge it as UTF-8") from None
+        raise _unusable_down_file(f"{path} of {source_files} is not UTF-8", "Merge it as UTF-8") from None
     except SqlRejectedError as error:
-        raise _unusable(
+        raise _unusable_down_file(
             f"{path} of {source_files} fails on a local copy of the schema: {error}", "Merge a corrected one"
         ) from None
     if sets_foreign_keys:
         effect = "PRAGMA foreign_keys has no effect in D1's transaction"
-        raise _unusable(
+        raise _unusable_down_file(
             f"{path} of {source_files}: {effect}", "Merge one with PRAGMA defer_foreign_keys = on"
         ) from None
     if not is_same:
-        raise _unusable(
+        raise _unusable_down_file(
             f"{path} of {source_files} changes the table {database.migrations_table}", "Merge one that does not"
         )
     if writes_migrations:
         effect = f"writes to the table {database.migrations_table}, whose row goes in the same transaction"
-        raise _unusable(f"{path} of {source_files} {effect}", "Merge one that does not")
+        raise _unusable_down_file(f"{path} of {source_files} {effect}", "Merge one that does not")
     unseen = find_unseen(state.schema, [statements])
     losses += next(iter(unseen.transactions), ())
     with LocalCopy(state.schema) as copy:
@@ -282,7 +282,7 @@ def check_revert(ctx: Context[Any], revert: MigrationRevert) -> ObservedState:
     is_applied = any(each.name == name for each in now.migrations)
     if revert.sent:
         revert.reads += 1
-        return _settle(revert, now, is_applied=is_applied, is_ours=ctx.run_id in runs)
+        return _settle_revert(revert, now, is_applied=is_applied, is_ours=ctx.run_id in runs)
     if runs and not is_applied:
         return ObservedState(ChangeState.DONE, f"another run took {name} back")
     if now.structure != revert.before.structure:
@@ -316,11 +316,11 @@ def send_revert(ctx: Context[Any], revert: MigrationRevert) -> str:
         revert.sent = revert.is_unclear
         if revert.is_unclear:
             raise
-        raise _rejected(ctx, revert, error) from None
+        raise _rejected_revert(ctx, revert, error) from None
     return f"D1 ran the down file of {revert.migration.name}, removed its row and recorded the hold, as one transaction"
 
 
-def _settle(revert: MigrationRevert, now: DatabaseState, *, is_applied: bool, is_ours: bool) -> ObservedState:
+def _settle_revert(revert: MigrationRevert, now: DatabaseState, *, is_applied: bool, is_ours: bool) -> ObservedState:
     name, migration = revert.name, revert.migration.name
     if not is_applied and is_ours:
         differs = [*describe_schema(replace(now, rows={}), revert.down.schema)]
@@ -338,7 +338,7 @@ def _settle(revert: MigrationRevert, now: DatabaseState, *, is_applied: bool, is
     return ObservedState(ChangeState.PLANNED, text, is_uncertain=True)
 
 
-def _rejected(ctx: Context[Any], revert: MigrationRevert, error: ProviderError) -> RevertRejectedError:
+def _rejected_revert(ctx: Context[Any], revert: MigrationRevert, error: ProviderError) -> RevertRejectedError:
     """Return the error for a batch that D1 rejected, after reading the database."""
     try:
         is_same = read_state(ctx.cloudflare.d1, revert.database).structure == revert.before.structure
@@ -357,6 +357,6 @@ def _table_of_migrations(schema: frozenset[SchemaObject], database: "Database") 
     return [each for each in schema if each[:2] == ("table", database.migrations_table)]
 
 
-def _unusable(text: str, what: str) -> Refused:
+def _unusable_down_file(text: str, what: str) -> Refused:
     hint = f"{what} to the default branch, or take the migration back with the command below."
     return Refused(text, reason=Reason.NO_TARGET, hint=hint)

@@ -30,11 +30,11 @@ def count_tables(d1: "D1Api", database_id: str, tables: Collection[str], first: 
     """Return the number of rows of the tables; of many, those in `first` and then in alphabetical order."""
     ordered = sorted(tables, key=lambda table: (table not in first, table))
     counted = ordered[:MAX_TABLES]
-    counts = run_parallel([partial(_count, d1, database_id, table) for table in counted]) if counted else []
+    counts = run_parallel([partial(_count_rows, d1, database_id, table) for table in counted]) if counted else []
     return {**dict.fromkeys(ordered), **dict(zip(counted, counts, strict=True))}
 
 
-def _count(d1: "D1Api", database_id: str, table: str) -> int | None:
+def _count_rows(d1: "D1Api", database_id: str, table: str) -> int | None:
     statement = SqlStatement(f"SELECT count(*) AS n FROM {quote_identifier(table)}")  # noqa: S608
     result = query_in_time(d1, database_id, statement)
     number = result.rows[0]["n"] if result else None
@@ -94,18 +94,22 @@ def count_losses(
     statements = {each: _count_sql(each, key) for each, key in keys.items() if each.where}
     counted = {each: sql for each, sql in statements.items() if _is_countable(sql, copy)}
     counted = dict(islice(counted.items(), MAX_COUNTS))
-    rows = _read(d1, database_id, counted) if counted else {}
+    rows = _read_counts(d1, database_id, counted) if counted else {}
     highest = frozenset(each for each, row in rows.items() if row["top"] is not None and row["top"] == row["highest"])
-    return LossCounts(tables, _numbers(rows), highest)
+    return LossCounts(tables, _counted_numbers(rows), highest)
 
 
 def count_again(d1: "D1Api", database_id: str, counts: LossCounts, tables: Mapping[str, int | None]) -> LossCounts:
     """Return the present numbers of the rows that were counted, with one query. `tables` has the present totals."""
-    rows = _read(d1, database_id, {each: _count_sql(each, "") for each in counts.affected}) if counts.affected else {}
-    return LossCounts(tables, _numbers(rows), counts.highest)
+    rows = (
+        _read_counts(d1, database_id, {each: _count_sql(each, "") for each in counts.affected})
+        if counts.affected
+        else {}
+    )
+    return LossCounts(tables, _counted_numbers(rows), counts.highest)
 
 
-def _numbers(rows: Mapping[Affected, Mapping[str, SqlValue]]) -> Mapping[Affected, int]:
+def _counted_numbers(rows: Mapping[Affected, Mapping[str, SqlValue]]) -> Mapping[Affected, int]:
     return {each: int(n) for each, row in rows.items() if isinstance(n := row["n"], int)}
 
 
@@ -122,7 +126,9 @@ def _is_countable(sql: str, copy: LocalCopy) -> bool:
     return len(sql.encode(errors="replace")) <= MAX_SQL_BYTES and is_read_only(sql) and copy.can_read(sql)
 
 
-def _read(d1: "D1Api", database_id: str, counted: Mapping[Affected, str]) -> Mapping[Affected, Mapping[str, SqlValue]]:
+def _read_counts(
+    d1: "D1Api", database_id: str, counted: Mapping[Affected, str]
+) -> Mapping[Affected, Mapping[str, SqlValue]]:
     """Return a row for each count; none if D1 does not answer in time, or rejects one of them."""
     try:
         results = d1.query(database_id, [SqlStatement(sql) for sql in counted.values()], timeout=COUNT_LIMIT)

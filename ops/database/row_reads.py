@@ -92,7 +92,11 @@ def measure_tables(
         if isinstance(shape, str):
             measured.append(KeptTable(table, problem=shape))
             continue
-        found = _measure(d1, database, shape, _rule(database, table, at)) if clock.monotonic() < end else None
+        found = (
+            _measure_kept_table(d1, database, shape, _kept_rows_rule(database, table, at))
+            if clock.monotonic() < end
+            else None
+        )
         if found is None:
             measured.append(
                 KeptTable(
@@ -115,7 +119,7 @@ def describe_size(size: int) -> str:
     return f"{size} B" if size < 1000 else f"{size / 1000:.0f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
 
 
-def _rule(database: "Database", table: str, at: datetime | None) -> str:
+def _kept_rows_rule(database: "Database", table: str, at: datetime | None) -> str:
     column = database.created.get(table)
     if at is None or column is None:
         return ""
@@ -123,15 +127,15 @@ def _rule(database: "Database", table: str, at: datetime | None) -> str:
     return f"{added} IS NULL OR {added} >= {int((at - MARGIN).timestamp())}"
 
 
-def _measure(d1: "D1Api", database: "Database", shape: TableShape, rule: str) -> KeptTable | None:
+def _measure_kept_table(d1: "D1Api", database: "Database", shape: TableShape, rule: str) -> KeptTable | None:
     result = query_in_time(d1, database.id, measure_sql(shape, rule))
     if result is None:
         return None
-    rows, large, size, longest = (int(_number(result.rows[0][name])) for name in ("n", "large", "bytes", "longest"))
+    rows, large, size, longest = (int(_sql_number(result.rows[0][name])) for name in ("n", "large", "bytes", "longest"))
     return KeptTable(shape.name, shape, rule, rows, size, longest, large)
 
 
-def _number(value: SqlValue) -> float:
+def _sql_number(value: SqlValue) -> float:
     return value if isinstance(value, int | float) else 0
 
 
@@ -192,7 +196,7 @@ class _PageReader:
         try:
             result, *witness = self.d1.query(self.database_id, [page, *([READ_RESTORE] if self.restored_by else [])])
             if all([row["run"] for row in each.rows] == [self.restored_by] for each in witness):
-                return [tuple(_text(row[name]) for name in names) for row in result.rows]
+                return [tuple(_sql_text(row[name]) for name in names) for row in result.rows]
             why = "the read may be older than the restore"
         except ProviderError as error:
             why = f"D1 did not return its rows ({error.reason.value})"
@@ -213,7 +217,7 @@ def _is_doubtful(row: Row) -> bool:
     return REPLACED in text
 
 
-def _text(value: SqlValue) -> str:
+def _sql_text(value: SqlValue) -> str:
     if not isinstance(value, str):
         raise TypeError(type(value))
     return value
@@ -224,11 +228,11 @@ def read_shapes(d1: "D1Api", database_id: str, tables: Sequence[str]) -> Mapping
     parts = ("table_list", "table_xinfo", "foreign_key_list")
     statements = [SqlStatement(f"PRAGMA {part}({quote_identifier(each)})") for each in tables for part in parts]
     results = d1.query(database_id, statements) if statements else ()
-    found = {each: _shape(each, *results[3 * n : 3 * n + 3]) for n, each in enumerate(tables)}
+    found = {each: _table_shape(each, *results[3 * n : 3 * n + 3]) for n, each in enumerate(tables)}
     return _with_parent_keys(d1, database_id, found)
 
 
-def _shape(table: str, listed: SqlResult, columns: SqlResult, foreign: SqlResult) -> TableShape | str:
+def _table_shape(table: str, listed: SqlResult, columns: SqlResult, foreign: SqlResult) -> TableShape | str:
     kinds = {(str(row["type"]), row["wr"] == 1) for row in listed.rows}
     if not kinds:
         return "there is no such table"
@@ -236,7 +240,9 @@ def _shape(table: str, listed: SqlResult, columns: SqlResult, foreign: SqlResult
     if kind != "table":
         return f"it is a {kind}"
     stored = [str(row["name"]) for row in columns.rows if row["hidden"] == 0]
-    ranked = sorted((int(_number(row["pk"])), str(row["name"])) for row in columns.rows if _number(row["pk"]) > 0)
+    ranked = sorted(
+        (int(_sql_number(row["pk"])), str(row["name"])) for row in columns.rows if _sql_number(row["pk"]) > 0
+    )
     names = {fold_name(str(row["name"])) for row in columns.rows}
     rowid = "" if is_without_rowid else next((each for each in _ROWIDS if each not in names), "")
     if not rowid and not is_without_rowid:
@@ -251,7 +257,7 @@ def _shape(table: str, listed: SqlResult, columns: SqlResult, foreign: SqlResult
 def _foreign_keys(result: SqlResult) -> Iterator[ForeignKey]:
     ids = dict.fromkeys(row["id"] for row in result.rows)
     for each in ids:
-        rows = sorted((row for row in result.rows if row["id"] == each), key=lambda row: _number(row["seq"]))
+        rows = sorted((row for row in result.rows if row["id"] == each), key=lambda row: _sql_number(row["seq"]))
         targets = tuple(str(row["to"]) for row in rows if row["to"] is not None)
         columns = tuple(str(row["from"]) for row in rows)
         yield ForeignKey(str(rows[0]["table"]), columns, targets if len(targets) == len(columns) else ())
@@ -268,7 +274,9 @@ def _with_parent_keys(
     results = d1.query(database_id, [SqlStatement(f"PRAGMA table_xinfo({quote_identifier(it)})") for it in unnamed])
     keys = {}
     for parent, result in zip(unnamed, results, strict=True):
-        ranked = sorted((int(_number(row["pk"])), str(row["name"])) for row in result.rows if _number(row["pk"]) > 0)
+        ranked = sorted(
+            (int(_sql_number(row["pk"])), str(row["name"])) for row in result.rows if _sql_number(row["pk"]) > 0
+        )
         keys[parent] = tuple(name for _, name in ranked)
     return {name: _with_keys(each, keys) if isinstance(each, TableShape) else each for name, each in shapes.items()}
 
@@ -334,7 +342,7 @@ def find_conflicts(d1: "D1Api", database_id: str, text: str) -> Iterator[TableCo
             problem = shape if isinstance(shape, str) else "it has another key"
             yield TableConflicts(table, number, (), (), problem)
             continue
-        found = [row for each in own for row in _compare(d1, database_id, each, shape.columns)]
+        found = [row for each in own for row in _compare_kept_rows(d1, database_id, each, shape.columns)]
         missing = tuple(_describe_key(each.key, row) for each, row in found if row["is_free"])
         conflicts = tuple(_describe_key(each.key, row) for each, row in found if not row["is_free"])
         yield TableConflicts(table, number, missing, conflicts)
@@ -346,7 +354,7 @@ def rewrite_file(d1: "D1Api", database_id: str, text: str) -> str:
     return rewrite(text, {name: each for name, each in shapes.items() if not isinstance(each, str)})
 
 
-def _compare(
+def _compare_kept_rows(
     d1: "D1Api", database_id: str, batch: KeptBatch, present: tuple[str, ...]
 ) -> Iterator[tuple[KeptBatch, Mapping[str, Any]]]:
     try:

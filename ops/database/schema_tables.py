@@ -126,7 +126,7 @@ def read_tables(connection: sqlite3.Connection) -> dict[str, Table]:
     for name, page, sql, column, declared, hidden, required, key in rows:
         table = tables.setdefault(fold_name(name), Table(name, page, sql))
         if column is not None:
-            new = Column(column, _affinity(declared), hidden > 1, bool(required), key, declared)
+            new = Column(column, _column_affinity(declared), hidden > 1, bool(required), key, declared)
             tables[fold_name(name)] = replace(table, all_columns=(*table.all_columns, new))
     for name, references in _read_references(connection).items():
         tables[name] = replace(tables[name], references=references)
@@ -158,7 +158,7 @@ def _read_references(connection: sqlite3.Connection) -> Mapping[str, tuple[Refer
     return {table: tuple(keys.values()) for table, keys in found.items()}
 
 
-def _affinity(declared: str) -> str:
+def _column_affinity(declared: str) -> str:
     # ANY is NUMERIC, or keeps each value in a STRICT table (sqlite.org/stricttables.html).
     found = (affinity for word, affinity in _AFFINITIES if word in declared.upper())
     return next(found, "any" if declared.upper() == "ANY" else "numeric" if declared else "blob")
@@ -234,10 +234,10 @@ def loses_rows(before: TableRows, after: TableRows | None) -> bool:
     if len(after.columns) == len(before.columns):
         places |= {fold_name(name): place for place, name in enumerate(before.columns) if fold_name(name) not in places}
     both = [(place, places[fold_name(name)]) for place, name in enumerate(before.columns) if fold_name(name) in places]
-    old = Counter(tuple(_typed(row[place]) for place, _ in both) for row in before.rows)
-    new = Counter(tuple(_typed(row[place]) for _, place in both) for row in after.rows)
+    old = Counter(tuple(_value_with_type(row[place]) for place, _ in both) for row in before.rows)
+    new = Counter(tuple(_value_with_type(row[place]) for _, place in both) for row in after.rows)
     return bool(old - new)
 
 
-def _typed(value: object) -> tuple[str, object]:
+def _value_with_type(value: object) -> tuple[str, object]:
     return type(value).__name__, value

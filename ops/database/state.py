@@ -159,7 +159,7 @@ def _count_rows(
 ) -> dict[str, TableRows]:
     first = sorted(tables, key=lambda table: table not in {*database.created, *database.rows})
     counted = [table for table in first[:MAX_TABLES] if table not in uncounted]
-    counts = run_parallel([partial(_count, d1, database, table) for table in counted]) if counted else []
+    counts = run_parallel([partial(_count_table_rows, d1, database, table) for table in counted]) if counted else []
     return {**dict.fromkeys(tables, TableRows()), **dict(zip(counted, counts, strict=True))}
 
 
@@ -189,14 +189,14 @@ def count_rows_at(d1: "D1Api", database: "Database", state: DatabaseState, at: d
         sql = f"SELECT count(*) AS total, {until} FROM {quote_identifier(table)}"  # noqa: S608
         result = query_in_time(d1, database.id, SqlStatement(sql, (str(int(at.timestamp())),)))
         row = result.rows[0] if result else {}
-        total, n, undated = (_whole(row.get(name)) for name in ("total", "n", "undated"))
+        total, n, undated = (_whole_number(row.get(name)) for name in ("total", "n", "undated"))
         return None if total is None or n is None or undated is None else RowsAt(total, n, undated)
 
     counts = run_parallel([partial(count, name) for name in known]) if known else []
     return {name: found for name, found in zip(known, counts, strict=True) if found is not None}
 
 
-def _count(d1: "D1Api", database: "Database", table: str) -> TableRows:
+def _count_table_rows(d1: "D1Api", database: "Database", table: str) -> TableRows:
     column = database.created.get(table)
     newest = f", max({sql_seconds(table, column)}) AS newest" if column else ""
     counts = SqlStatement(f"SELECT count(*) AS n{newest} FROM {quote_identifier(table)}")  # noqa: S608
@@ -204,7 +204,7 @@ def _count(d1: "D1Api", database: "Database", table: str) -> TableRows:
     if result is None:
         return TableRows()
     row = result.rows[0]
-    return TableRows(_whole(row["n"]), _moment(row.get("newest")))
+    return TableRows(_whole_number(row["n"]), _parse_unix_time(row.get("newest")))
 
 
 def query_in_time(d1: "D1Api", database_id: str, statement: SqlStatement) -> SqlResult | None:
@@ -228,11 +228,11 @@ def sql_seconds(table: str, column: str) -> str:
     )
 
 
-def _whole(value: SqlValue) -> int | None:
+def _whole_number(value: SqlValue) -> int | None:
     return int(value) if isinstance(value, int | float) else None
 
 
-def _moment(value: SqlValue) -> datetime | None:
+def _parse_unix_time(value: SqlValue) -> datetime | None:
     try:
         return datetime.fromtimestamp(value, UTC) if isinstance(value, int | float) else None
     except (OverflowError, ValueError, OSError):

@@ -151,7 +151,7 @@ class _Reader:
         """Return the tokens between commas, up to a word outside of parentheses; the word is read too."""
         parts, depth = [list[Token]()], 0
         while (token := self._next()).text != end or depth or token.kind != "word":
-            depth = _depth(token, depth)
+            depth = _parenthesis_depth(token, depth)
             if token.text == "," and not depth:
                 parts.append([])
             else:
@@ -171,7 +171,7 @@ class _Reader:
                 self._require("=")
             elif not depth and token.kind == "word" and token.text in _ENDS_WHERE:
                 raise _UnknownFormError
-            depth = _depth(token, depth)
+            depth = _parenthesis_depth(token, depth)
             is_start = token.text == "," and not depth
         if is_start:
             raise _UnknownFormError
@@ -191,7 +191,7 @@ class _Reader:
         self._require("WHERE")
         tokens, depth = self._tokens[self._place :], 0
         for token in tokens:
-            depth = _depth(token, depth)
+            depth = _parenthesis_depth(token, depth)
             if token.text == ";" or (not depth and token.kind == "word" and token.text in _ENDS_WHERE):
                 raise _UnknownFormError
         if not tokens or depth:
@@ -255,7 +255,7 @@ class _Reader:
             raise _UnknownFormError
 
 
-def _depth(token: Token, depth: int) -> int:
+def _parenthesis_depth(token: Token, depth: int) -> int:
     """Return the number of open parentheses behind a token."""
     if token.kind == "sign":
         depth += (token.text == "(") - (token.text == ")")
@@ -294,7 +294,7 @@ def map_fill(fill: Fill, old: Table, new: Table, columns: Sequence[str], origin:
 
     `origin` is the name of the old table in the database.
     """
-    items = [*_expand(fill.items, old)]
+    items = [*_expand_star(fill.items, old)]
     names = fill.columns or tuple(each.name for each in new.stored)
     sources = {fold_name(name): item for name, item in zip(names, items, strict=False)}
     is_unclear = not len(items) == len(names) == len(sources) or old.is_virtual or new.is_virtual
@@ -327,7 +327,7 @@ def map_fill(fill: Fill, old: Table, new: Table, columns: Sequence[str], origin:
     return FillMapping(frozenset(kept), others, tuple(losses))
 
 
-def _expand(items: Sequence[Item], table: Table) -> Iterator[Item]:
+def _expand_star(items: Sequence[Item], table: Table) -> Iterator[Item]:
     """Yield an item for each column of `*`. A name that the table does not have is a value."""
     for each in items:
         if each.is_star:

@@ -208,23 +208,25 @@ def locate(d1: "D1Api", database: str, point: RestorePoint, current: str, now: d
     if not wanted:
         return point
     if _is_later(wanted, current, now):
-        raise _unknown(wanted, "it is later than the current state")
-    (_, before), (end, at) = _search(partial(_bookmark_at, d1, database, now=now), wanted, now.replace(microsecond=0))
+        raise _unknown_bookmark(wanted, "it is later than the current state")
+    (_, before), (end, at) = _search_bookmark(
+        partial(_bookmark_at, d1, database, now=now), wanted, now.replace(microsecond=0)
+    )
     if not before and at not in {wanted, _LATEST}:
-        raise _unknown(wanted, "it is older than every state that Time Travel keeps")
+        raise _unknown_bookmark(wanted, "it is older than every state that Time Travel keeps")
     if any(each != wanted and each[:_PLACE] == wanted[:_PLACE] for each in (before, at)):
-        raise _unknown(wanted, f"the database has another one at {format_utc(end)}")
+        raise _unknown_bookmark(wanted, f"the database has another one at {format_utc(end)}")
     return replace(point, bookmark_at=end - SECOND) if at == wanted else point
 
 
 def find_session_start(d1: "D1Api", database: str, current: str, now: datetime) -> tuple[datetime, str]:
     """Return the second in which the session of the `current` bookmark began, and the latest bookmark before it."""
     read = partial(_bookmark_at, d1, database, now=now)
-    (_, before), (at, _) = _search(read, f"{session_of(current)}-", now.replace(microsecond=0))
+    (_, before), (at, _) = _search_bookmark(read, f"{session_of(current)}-", now.replace(microsecond=0))
     return at, before
 
 
-def _search(
+def _search_bookmark(
     read: Callable[[datetime], str], wanted: str, now: datetime
 ) -> tuple[tuple[datetime, str], tuple[datetime, str]]:
     """Return the two seconds, with their bookmarks, between which the bookmark appears."""
@@ -253,7 +255,7 @@ def _is_later(bookmark: str, current: str, now: datetime) -> bool:
     return day > max(now_day, today) or (session == now_session and now_place < place != _SESSION_END)
 
 
-def _unknown(bookmark: str, why: str) -> Refused:
+def _unknown_bookmark(bookmark: str, why: str) -> Refused:
     return Refused(
         f"bookmark {bookmark} is none that D1 can restore: {why}",
         reason=Reason.NO_TARGET,

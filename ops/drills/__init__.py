@@ -121,11 +121,11 @@ def run(name: str, drill: DrillSettings, say: Say, on_event: OnEvent) -> dict[st
     config, _ = read_config(drill.config)
     support(name, drill, config).check(config, drill.edge, drill.trigger)
     if name == scenario_limits.NAME:
-        return _limits(drill, config, say, on_event)
+        return _run_limits_drill(drill, config, say, on_event)
     if name in scenario_outage.OUTAGES:
-        return _outage(name, drill, config, say)
+        return _run_outage_drill(name, drill, config, say)
     given = drill if drill.trigger or not DRILLS[name].needs_incident else replace(drill, trigger="command")
-    return _run(name, given, config, say, on_event)
+    return _run_drill(name, given, config, say, on_event)
 
 
 def require_sandbox() -> None:
@@ -141,7 +141,7 @@ def support(name: str, drill: DrillSettings, config: "Config") -> DrillSupport:
         return DrillSupport(name, {}, scenario_limits.RUNBOOK, drill.environment, ({},))
     if name in scenario_outage.OUTAGES:
         return DrillSupport(name, scenario_outage.UNSUPPORTED, CHECK_OUTAGE, drill.environment, ())
-    scenario, service = _scenario(name, drill.edge, config.environment(drill.environment), drill.service)
+    scenario, service = _choose_scenario(name, drill.edge, config.environment(drill.environment), drill.service)
     service_param = {"service": service.name} if scenario.names_service else {}
     runs = tuple({**service_param, **params} for params in (scenario.params, *scenario.later_params))
     return DrillSupport(name, scenario.unsupported, scenario.runbook or name, drill.environment, runs)
@@ -154,30 +154,30 @@ def unsupported(name: str) -> Mapping[str, str]:
     return DRILLS[name].unsupported if name in DRILLS else {}
 
 
-def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
+def _run_drill(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
     from sandbox.edge.front_door import SKIPS_CHALLENGE
 
     environment = config.environment(drill.environment)
-    scenario, service = _scenario(name, drill.edge, environment, drill.service)
+    scenario, service = _choose_scenario(name, drill.edge, environment, drill.service)
     with tempfile.TemporaryDirectory() as scratch, _make_sandbox(drill, config) as sandbox:
         folder = Path(scratch)
-        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {_account(drill)}")
+        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {_describe_drill_place(drill)}")
         content = partial(scenario_release.find_live_content, sandbox, service)
         probes = ProbeSet(service.url, scenario.probes(environment, service), service.verify, find_content=content)
         secret_headers = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
-        probe = partial(_probe, sandbox, probes, drill.config.resolve().parent, secret_headers)
+        probe = partial(_probe_sandbox, sandbox, probes, drill.config.resolve().parent, secret_headers)
         with _back_in_time(sandbox, GOOD_RELEASE_AGE):
             scenario.prepare(sandbox, environment, service)
         deploy = partial(_deploy_release, sandbox, scenario, service, edge=drill.edge, folder=folder, say=say)
         live = {"good": deploy("good")}
         if scenario.is_good_served and (observed := _first_answer(probe)).verdict == Verdict.UNHEALTHY:
-            return _score(name, drill, config, score.describe_unanswered(observed, drill.edge))
+            return _score_release_drill(name, drill, config, score.describe_unanswered(observed, drill.edge))
         if scenario.deploy_bad is None:
             live["bad"] = deploy("bad")
             observed = probe()
             say(f"the probes say: {observed.detail}")
             if observed.verdict != Verdict.UNHEALTHY:
-                return _score(name, drill, config, score.describe_unbroken(observed))
+                return _score_release_drill(name, drill, config, score.describe_unbroken(observed))
         runbook, environ = scenario.runbook or name, {**secret_headers, **scenario.environ(folder)}
         world = _build_world(
             drill, config, scenario, runbook=runbook, sandbox=sandbox, service=service, environ=environ, folder=folder
@@ -191,13 +191,13 @@ def _run(name: str, drill: DrillSettings, config: "Config", say: Say, on_event: 
         )
         if scenario.run is None and incident is not None:
             now, is_healthy = scenario.live(sandbox, service), probe().verdict == Verdict.HEALTHY
-            result = github.compare_with_sandbox(result, live_release=_release(live, now), is_healthy=is_healthy)
+            result = github.compare_with_sandbox(result, live_release=_name_release(live, now), is_healthy=is_healthy)
         if differences := status_check.find_differences(sandbox, environment, drill.config):
             message = f"{result['message']}; ops status says {'; '.join(differences)}"
             result = score.mark_unhealthy(result, message)
         if incident is not None:
             result = _add_report(world, drill, result, incident, say)
-        return _score(name, drill, config, result)
+        return _score_release_drill(name, drill, config, result)
 
 
 def _build_world(
@@ -229,7 +229,7 @@ def _build_world(
     )
 
 
-def _release(live: Mapping[str, Any], now: Any) -> str:
+def _name_release(live: Mapping[str, Any], now: Any) -> str:
     return next((release for release, state in live.items() if state == now), "no known")
 
 
@@ -254,23 +254,23 @@ def _deploy_release(
     return later_live or scenario.live(sandbox, service)
 
 
-def _account(drill: DrillSettings) -> str:
+def _describe_drill_place(drill: DrillSettings) -> str:
     """Return the environment and the file, as a person would type it in this folder."""
     here, path = Path.cwd(), drill.config
     return f"{drill.environment} in {path.relative_to(here) if path.is_relative_to(here) else path}"
 
 
-def _scenario(
+def _choose_scenario(
     name: str, edge: Edge, environment: "Environment", service_name: str
 ) -> "tuple[scenario_release.Scenario, Service]":
     """Return the scenario, and the service that it breaks. Raises ConfigError if ops.yml has none."""
     scenario = DRILLS[name]
     scenario = scenario.in_workerd if edge == "workerd" and scenario.in_workerd else scenario
-    service = _service(environment, service_name, scenario)
+    service = _service_to_break(environment, service_name, scenario)
     return scenario.configure(environment, service) if scenario.configure else scenario, service
 
 
-def _limits(drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
+def _run_limits_drill(drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent) -> dict[str, Any]:
     with _make_sandbox(drill, config) as sandbox:
         result = scenario_limits.run(
             sandbox,
@@ -286,7 +286,7 @@ def _limits(drill: DrillSettings, config: "Config", say: Say, on_event: OnEvent)
     return score.add_score(result, target, runbook=scenario_limits.NAME, edge=drill.edge, with_incident=True)
 
 
-def _outage(name: str, drill: DrillSettings, config: "Config", say: Say) -> dict[str, Any]:
+def _run_outage_drill(name: str, drill: DrillSettings, config: "Config", say: Say) -> dict[str, Any]:
     from sandbox.edge.front_door import SKIPS_CHALLENGE
 
     environment = config.environment(drill.environment)
@@ -298,7 +298,7 @@ def _outage(name: str, drill: DrillSettings, config: "Config", say: Say) -> dict
     secret_headers = dict.fromkeys(config.header_variables, SKIPS_CHALLENGE)
     with tempfile.TemporaryDirectory() as scratch, _make_sandbox(drill, config) as sandbox:
         folder = Path(scratch)
-        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {_account(drill)}")
+        say(f"a local Cloudflare is up ({drill.edge} edge); its account is that of {_describe_drill_place(drill)}")
         for each in environment.services.values():
             of_kind = scenario_release.WORKER if each.worker else scenario_release.SITE
             _deploy_release(sandbox, of_kind, each, "good", edge=drill.edge, folder=folder, say=say)
@@ -323,7 +323,7 @@ def _outage(name: str, drill: DrillSettings, config: "Config", say: Say) -> dict
             drill.trigger,
             _open_incident(world, drill, say, READ_ONLY_ENVIRONMENT),
             partial(scenario.live, sandbox, service),
-            partial(_probe, sandbox, probes, drill.config.resolve().parent, secret_headers),
+            partial(_probe_sandbox, sandbox, probes, drill.config.resolve().parent, secret_headers),
             say,
         )
         result = outage.run()
@@ -346,7 +346,7 @@ def _make_sandbox(drill: DrillSettings, config: "Config") -> "Sandbox":
     return made
 
 
-def _service(environment: "Environment", name: str, scenario: scenario_release.Scenario) -> "Service":
+def _service_to_break(environment: "Environment", name: str, scenario: scenario_release.Scenario) -> "Service":
     """Return the service to break. Raises ConfigError if it has another kind or ops.yml has none."""
     kind = scenario.service_kind
     names = [each for each, service in environment.services.items() if service.kind == kind and service.url]
@@ -380,7 +380,9 @@ def _back_in_time(sandbox: "Sandbox", ago: timedelta) -> Iterator[None]:
         sandbox.clock.advance(ago.total_seconds())
 
 
-def _probe(sandbox: "Sandbox", probes: ProbeSet, folder: Path, secret_headers: Mapping[str, str]) -> ProbeObservation:
+def _probe_sandbox(
+    sandbox: "Sandbox", probes: ProbeSet, folder: Path, secret_headers: Mapping[str, str]
+) -> ProbeObservation:
     """Run one round of the runbook's probes. `secret_headers`: variable → value."""
     web = ProbeClient(sandbox.edge_url)
     try:
@@ -483,7 +485,7 @@ def _add_report(
     return {**result, "trigger": drill.trigger, **incident.describe()}
 
 
-def _score(name: str, drill: DrillSettings, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
+def _score_release_drill(name: str, drill: DrillSettings, config: "Config", result: dict[str, Any]) -> dict[str, Any]:
     target, expected = config.recovery_targets.get(DRILLS[name].runbook or name), DRILLS[name].expected
     with_incident = drill.trigger is not None
     return score.add_score(

@@ -114,17 +114,17 @@ def select_rows(database: "Database") -> str:
 
 def break_tables(sandbox: "Sandbox", database: "Database") -> None:
     """Apply the bad migration."""
-    apply(sandbox, database, BAD, *_renames(database, NOTE, RENAMED))
+    apply(sandbox, database, BAD, *_rename_columns(database, NOTE, RENAMED))
 
 
 def source_files(database: "Database") -> dict[str, str]:
     """Return the bad migration and its down file, by their paths in the repository. Raises Refused."""
     folder = database.require_migrations("")
-    up, down = (";\n".join(_renames(database, *names)) + ";\n" for names in ((NOTE, RENAMED), (RENAMED, NOTE)))
+    up, down = (";\n".join(_rename_columns(database, *names)) + ";\n" for names in ((NOTE, RENAMED), (RENAMED, NOTE)))
     return {folder.find_path(BAD): up, folder.find_down_path(BAD): down}
 
 
-def _renames(database: "Database", old: str, new: str) -> list[str]:
+def _rename_columns(database: "Database", old: str, new: str) -> list[str]:
     return [f'ALTER TABLE "{name}" RENAME COLUMN {old} TO {new}' for name in named_tables(database)]
 
 

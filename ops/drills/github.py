@@ -336,7 +336,7 @@ def _run_action(
         trigger_run(github)
         try:
             if world.environment.approval:
-                _approve(github, runner, say)
+                _approve_run(github, runner, say)
             runner.wait()
         except (UnsupportedExpression, TimeoutError) as error:
             raise ConfigError(
@@ -348,10 +348,10 @@ def _run_action(
         say(f'the job "{job.name}" ended: {job.conclusion}')
     record = incident.last_record
     result = result_from_record(record) if record and incident.has_complete_record(before) else _result_from_log(log)
-    durations = {**result["durations"], "total": _seconds(requested_at, run.updated_at)}
+    durations = {**result["durations"], "total": _seconds_between(requested_at, run.updated_at)}
     wrote_at = changed_at(sandbox, world.environment.service(world.service))
     if durations["trigger_to_write"] is None and wrote_at is not None and wrote_at > requested_at:
-        durations["trigger_to_write"] = _seconds(requested_at, wrote_at)
+        durations["trigger_to_write"] = _seconds_between(requested_at, wrote_at)
     return {
         "schema": 1,
         **result,
@@ -363,7 +363,7 @@ def _run_action(
     }
 
 
-def _approve(github: "GitHub", runner: "Runner", say: Say) -> None:
+def _approve_run(github: "GitHub", runner: "Runner", say: Say) -> None:
     """Approve the run if it waits for a reviewer. Raises TimeoutError."""
     from sandbox.actions.runner import TIMEOUT_SECONDS
 
@@ -409,16 +409,16 @@ def _result_from_log(log: list[str]) -> dict[str, Any]:
 
 def describe_run(run: "FakeRun") -> dict[str, Any]:
     """Return a workflow run for the result of the drill."""
-    jobs = [{"name": job.name, "conclusion": job.conclusion, **_times(job)} for job in run.jobs]
+    jobs = [{"name": job.name, "conclusion": job.conclusion, **_job_times(job)} for job in run.jobs]
     return {"id": run.id, "event": run.event, "conclusion": run.conclusion, "jobs": jobs}
 
 
-def _times(job: Any) -> dict[str, str | None]:
+def _job_times(job: Any) -> dict[str, str | None]:
     names = ("created_at", "started_at", "completed_at")
     return {name: at.isoformat() if (at := getattr(job, name)) else None for name in names}
 
 
-def _seconds(since: datetime, until: datetime) -> float:
+def _seconds_between(since: datetime, until: datetime) -> float:
     return round((until - since).total_seconds(), 3)
 
 

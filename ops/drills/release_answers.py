@@ -54,7 +54,7 @@ class ReleaseAnswer:
         values: dict[str, Any] = {}
         for probe in self.probes:
             values |= {**probe.json_, **({probe.version: VERSION} if probe.version else {})}
-        return _nest(values)
+        return _nest_values(values)
 
     @property
     def is_html(self) -> bool:
@@ -71,7 +71,7 @@ class ReleaseAnswer:
         if self.status in BODILESS:
             return ""
         text = json.dumps(self.json, ensure_ascii=False) if self.json else "<!doctype html><h1>drill</h1>"
-        missing = [p.body for p in self.probes if p.body is not None and not _matches(p.body, text)]
+        missing = [p.body for p in self.probes if p.body is not None and not _matches_in_time(p.body, text)]
         samples = [sample for each in missing if (sample := find_match(each)) is not None]
         if not samples:
             return text
@@ -135,25 +135,25 @@ def build_module(probes: "Iterable[Probe]", *, behind: str) -> str:
 
 def find_match(regular_expression: str) -> str | None:
     """Return a text in which the regular expression matches; None if none was found."""
-    texts = list(_candidates(regular_expression))
+    texts = list(_candidate_texts(regular_expression))
     is_match = http.search_patterns([regular_expression], texts) or [False]
     return texts[is_match.index(True)] if any(is_match) else None
 
 
-def _matches(regular_expression: str, text: str) -> bool:
+def _matches_in_time(regular_expression: str, text: str) -> bool:
     """Return whether it matches in the text; False if it takes too long."""
     is_match = http.search_patterns([regular_expression], [text])
     return is_match is not None and is_match[0]
 
 
-def _candidates(text: str) -> Iterator[str]:
+def _candidate_texts(text: str) -> Iterator[str]:
     yield text
     for rule, replacement in SIMPLER:
         text = rule.sub(replacement, text)
         yield text
 
 
-def _nest(values: Mapping[str, Any]) -> dict[str, Any]:
+def _nest_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return JSON with these values at these paths (keys joined by dots)."""
     whole: dict[str, Any] = {}
     for path, value in values.items():

@@ -170,7 +170,7 @@ def example_files(database: "Database") -> dict[str, str]:
     return {find[path.parent.name](path.name): path.read_text() for path in paths if path.parent.name in find}
 
 
-def _configure(embedded: Scenario, run: "_Run", environment: "Environment", service: "Service") -> Scenario:
+def _configure_database(embedded: Scenario, run: "_Run", environment: "Environment", service: "Service") -> Scenario:
     name, database = find_database(environment, service)
     if run.needs_down_file:
         database.require_migrations(name)
@@ -188,7 +188,7 @@ def _configure(embedded: Scenario, run: "_Run", environment: "Environment", serv
 
 
 def _configure_example(embedded: Scenario, run: "_Run", environment: "Environment", service: "Service") -> Scenario:
-    bound = _configure(embedded, run, environment, service)
+    bound = _configure_database(embedded, run, environment, service)
     application = _Application(environment, service, find_database(environment, service)[1])
     if EXAMPLE_TABLE not in application.database.created or application.database.migrations_table != "d1_migrations":
         raise ConfigError(
@@ -337,16 +337,16 @@ def _changed_at(sandbox: "Sandbox", _service: "Service") -> datetime | None:
     return restores[-1] if restores else None
 
 
-def _bookmark(sandbox: "Sandbox", _service: "Service") -> str:
+def _current_bookmark(sandbox: "Sandbox", _service: "Service") -> str:
     (database,) = sandbox.d1.databases.values()
     return database.store.history.current.bookmark
 
 
-def _scenario(run: _Run) -> Scenario:
+def _database_scenario(run: _Run) -> Scenario:
     base = Scenario(
         "worker",
         lambda *_: None,  # `configure` replaces it
-        live=_bookmark,
+        live=_current_bookmark,
         changed_at=_changed_at,
         steps=("deployed the release", "applied the bad migration"),
         names_service=False,
@@ -358,10 +358,10 @@ def _scenario(run: _Run) -> Scenario:
     real = replace(base, configure=lambda environment, service: _configure_example(base, run, environment, service))
     return replace(
         base,
-        configure=lambda environment, service: _configure(base, run, environment, service),
+        configure=lambda environment, service: _configure_database(base, run, environment, service),
         in_workerd=real,
     )
 
 
-RESTORE = _scenario(_Run({"to": BEFORE_LAST_MIGRATION}, compare_with_target, needs_maintenance=True))
-REVERT = _scenario(_Run({"name": "last"}, compare_with_reverted, needs_down_file=True))
+RESTORE = _database_scenario(_Run({"to": BEFORE_LAST_MIGRATION}, compare_with_target, needs_maintenance=True))
+REVERT = _database_scenario(_Run({"name": "last"}, compare_with_reverted, needs_down_file=True))

@@ -25,7 +25,7 @@ LOCKS_AT = 3
 """Number of requests in memory at which it locks up."""
 
 
-def _prepare(_sandbox: "Sandbox", _environment: "Environment", service: "Service") -> None:
+def _require_durable_object(_sandbox: "Sandbox", _environment: "Environment", service: "Service") -> None:
     """Raise ConfigError if the service has no such Durable Object."""
     if OBJECT not in service.durable_objects or service.durable_objects[OBJECT].token != VARIABLE:
         raise ConfigError(
@@ -34,7 +34,7 @@ def _prepare(_sandbox: "Sandbox", _environment: "Environment", service: "Service
         )
 
 
-def _release(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> None:
+def _lock_object(sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> None:
     if name == "good":
         version = sandbox.upload(
             service.worker,
@@ -85,12 +85,12 @@ def _read_memory(sandbox: "Sandbox", service: "Service") -> Any:
 
 EMBEDDED = Scenario(
     "worker",
-    _release,
+    _lock_object,
     live=_read_memory,
     changed_at=lambda sandbox, service: sandbox.deployments(service.worker)[0].made_at,
     environ=lambda _: {VARIABLE: ADMIN},
     steps=("deployed the release", f"{OBJECT} locked up"),
-    prepare=_prepare,
+    prepare=_require_durable_object,
     probes=lambda _, service: service.probes_with(service.durable_objects),
 )
 # workerd restarts if its clock is moved, and an object forgets after ten seconds without a request.

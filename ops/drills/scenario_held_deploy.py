@@ -41,14 +41,14 @@ def run(
     if result["decision"] != Decision.RECOVERED:
         return dict(result)
     problems = [] if probe().verdict == Verdict.HEALTHY else ["the service is not healthy"]
-    problems += _compare(shop, bad, "the release that was rolled back", REFUSED)
+    problems += _deploy_and_compare(shop, bad, "the release that was rolled back", REFUSED)
     revert = shop.commit("Revert")
-    problems += _compare(shop, revert, "its revert, which names no incident", REFUSED)
+    problems += _deploy_and_compare(shop, revert, "its revert, which names no incident", REFUSED)
     fix = shop.commit(f"Fix it\n\nFixes-Incident: {incident.number}")
-    problems += _compare(shop, fix, f"a fix with Fixes-Incident: {incident.number}", GO)
+    problems += _deploy_and_compare(shop, fix, f"a fix with Fixes-Incident: {incident.number}", GO)
     end = "until a commit named the incident"
-    if _lift(start_runbook, incident, say):
-        problems += _compare(shop, revert, "the revert after the lift", GO)
+    if _lift_commit_hold(start_runbook, incident, say):
+        problems += _deploy_and_compare(shop, revert, "the revert after the lift", GO)
         end += ", or a responder lifted the hold"
     problems += [] if probe().verdict == Verdict.HEALTHY else ["a commit that may be deployed is not healthy"]
     if problems:
@@ -56,7 +56,7 @@ def run(
     return {**result, "message": f"{result['message']}; the check refused the next deployment {end}"}
 
 
-def _compare(shop: Application, commit: str, what: str, expected: str) -> list[str]:
+def _deploy_and_compare(shop: Application, commit: str, what: str, expected: str) -> list[str]:
     """Let the job deploy the commit. Return what is wrong: the decision, or what the job changed."""
     sandbox, worker = shop.world.sandbox, shop.service.worker
     before = sandbox.live(worker)
@@ -67,7 +67,7 @@ def _compare(shop: Application, commit: str, what: str, expected: str) -> list[s
     return [] if is_deployed == (expected == GO) else [f"the job deployed {'' if is_deployed else 'not '}{what}"]
 
 
-def _lift(start_runbook: Any, incident: github.DrillIncident, say: Say) -> bool:
+def _lift_commit_hold(start_runbook: Any, incident: github.DrillIncident, say: Say) -> bool:
     """Lift the hold by label or button. Return False without both: only a workflow can lift."""
     world, trigger = incident.world, start_runbook.drill.trigger
     if not world.environment.service(world.service).hold_check or trigger == "command":

@@ -27,7 +27,7 @@ LEAKED = {name: f"drill-leaked-{provider}-0123456789" for name, provider in KEYS
 FRESH = {name: f"drill-fresh-{provider}-9876543210" for name, provider in KEYS.items()}
 
 
-def _release(
+def _leak_or_revoke_keys(
     sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path
 ) -> Mapping[str, str | None] | None:
     """Deploy the release, or revoke the leaked keys.
@@ -64,7 +64,7 @@ def _roll_back_first(
         (good,) = sandbox.live(service.worker)
         for version in (sandbox.upload(service.worker, code=name, behaviour={"status": 500}, tag=name), good):
             sandbox.deploy(service.worker, version)
-    return _release(sandbox, service, name, edge, folder)
+    return _leak_or_revoke_keys(sandbox, service, name, edge, folder)
 
 
 def _live_keys(sandbox: "Sandbox", service: "Service") -> Mapping[str, str | None]:
@@ -144,7 +144,7 @@ def _revoked_keys(sandbox: "Sandbox", service: "Service") -> set[str]:
 
 LEAK = Scenario(
     "worker",
-    _release,
+    _leak_or_revoke_keys,
     live=_live_keys,
     changed_at=lambda sandbox, service: sandbox.deployments(service.worker)[0].made_at,
     environ=lambda _: {

@@ -109,11 +109,11 @@ def run(
     service = environment.service(runtime.service)
     if runtime.limits is None or LIMIT not in runtime.limits.raises:
         raise ConfigError(f"ops.yml raises no limit {LIMIT}", hint="Write it under runtime.limits.raises.")
-    if not _limits(config_path).is_file():
+    if not _limits_path(config_path).is_file():
         raise ConfigError(f"no {LIMITS_FILE} beside {config_path}", hint="Write it, or leave --config out.")
     sandbox.kv.add(runtime.namespace)
     token = sandbox.add_token("sandbox-limits", PERMISSIONS)
-    _deploy(sandbox, service, runtime.namespace, edge)
+    _deploy_limited_worker(sandbox, service, runtime.namespace, edge)
     world = DrillWorld(
         sandbox,
         config_path,
@@ -129,17 +129,17 @@ def run(
     say(f"{world.responder} opened the incident #{incident.number}")
     with tempfile.TemporaryDirectory() as folder:
         drill = _Drill(world, service, incident, Path(folder), say, on_event, trigger)
-        _commit(drill, config_path)
-        result = _recover(drill, config, runtime.limits.raises[LIMIT].lasts)
+        _commit_repository(drill, config_path)
+        result = _recover_limits(drill, config, runtime.limits.raises[LIMIT].lasts)
     journal = incident.has_complete_record(None)
     return {**result, "trigger": trigger or "command", "journal": journal, **incident.describe()}
 
 
-def _limits(config: Path) -> Path:
+def _limits_path(config: Path) -> Path:
     return config.resolve().parent / LIMITS_FILE
 
 
-def _deploy(sandbox: "Sandbox", service: "Service", namespace: str, edge: str) -> None:
+def _deploy_limited_worker(sandbox: "Sandbox", service: "Service", namespace: str, edge: str) -> None:
     if edge == "workerd":
         scenario_release.WORKER.release(sandbox, service, "good", edge, Path())
         return
@@ -149,7 +149,7 @@ def _deploy(sandbox: "Sandbox", service: "Service", namespace: str, edge: str) -
     sandbox.deploy(service.worker, version)
 
 
-def _commit(drill: _Drill, config_path: Path) -> None:
+def _commit_repository(drill: _Drill, config_path: Path) -> None:
     """Commit the repository. A drill by label or button also needs program and workflows."""
     hub = drill.sandbox.github
     hub.switches.actions_may_create_pull_requests = True
@@ -159,12 +159,12 @@ def _commit(drill: _Drill, config_path: Path) -> None:
         checks = dict.fromkeys((".github/workflows/ci.yml", ".github/workflows/ops-check.yml"))
         hub.add_commit("Without CI", drill.world.responder, files=checks)
     else:
-        files = {"ops.yml": config_path.read_bytes(), LIMITS_FILE: _limits(config_path).read_bytes()}
+        files = {"ops.yml": config_path.read_bytes(), LIMITS_FILE: _limits_path(config_path).read_bytes()}
         hub.add_commit("The operations repository", drill.world.responder, files=files)
     drill.check_out()
 
 
-def _recover(drill: _Drill, config: "Config", lasts: float) -> dict[str, Any]:
+def _recover_limits(drill: _Drill, config: "Config", lasts: float) -> dict[str, Any]:
     first = drill.run_ops("limits", "apply")
     if first["exit_code"]:
         return first
@@ -174,10 +174,10 @@ def _recover(drill: _Drill, config: "Config", lasts: float) -> dict[str, Any]:
     if refused[-1] != 429:
         return mark_unhealthy(first, "no user was refused, so there was nothing to recover from")
     began = drill.sandbox.clock.now()
-    number = _propose(drill, config)
+    number = _propose_limits(drill, config)
     if number is None:
         return mark_unhealthy(first, "no pull request was opened")
-    result = _merge(drill, number)
+    result = _merge_limits(drill, number)
     if result["decision"] != Decision.RECOVERED:
         return result
     verified = drill.sandbox.clock.now()
@@ -205,7 +205,7 @@ def _applied_limit(drill: _Drill) -> int:
     return int(read_yaml((drill.folder / LIMITS_FILE).read_text(encoding="utf-8")).data[LIMIT]["limit"])
 
 
-def _propose(drill: _Drill, config: "Config") -> int | None:
+def _propose_limits(drill: _Drill, config: "Config") -> int | None:
     """Start the runbook and return the number of its pull request."""
     hub, incident = drill.sandbox.github, drill.incident.number
     if drill.in_jobs:
@@ -217,7 +217,7 @@ def _propose(drill: _Drill, config: "Config") -> int | None:
     return next(iter(hub.open_pulls()), None)
 
 
-def _merge(drill: _Drill, number: int) -> dict[str, Any]:
+def _merge_limits(drill: _Drill, number: int) -> dict[str, Any]:
     """Merge the pull request as a person, and return the result of `limits apply`."""
     hub = drill.sandbox.github
     drill.say(f"{drill.world.responder} reviews pull request #{number} and merges it")

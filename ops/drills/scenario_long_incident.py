@@ -178,7 +178,7 @@ def _check_state_comment(incident: github.DrillIncident, *, by_job: bool) -> lis
     return [f"the comment with the state is wrong: {body[:200]}" for body in shown if "**recovered**" not in body]
 
 
-def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> None:
+def _release_behind_route(sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> None:
     """Deploy the Worker behind a route, so that the analytics of its zone count the answers."""
     scenario_release.WORKER.release(sandbox, service, name, edge, folder)
     if name == "good":
@@ -187,7 +187,7 @@ def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, folde
 
 SCENARIO = replace(
     scenario_release.WORKER,
-    release=_release,
+    release=_release_behind_route,
     runbook=RUNBOOK,
     run=run,
     needs_incident=True,

@@ -101,7 +101,7 @@ def _ingress_paths(sandbox: "Sandbox", service: "Service") -> Any:
     return sorted(routes), sandbox.subdomain(service.worker)
 
 
-def _release(sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> None:
+def _release_on_all_addresses(sandbox: "Sandbox", service: "Service", name: str, edge: str, folder: Path) -> None:
     """Deploy the Worker with a route for its host, a custom domain, and its workers.dev address."""
     scenario_release.WORKER.release(sandbox, service, name, edge, folder)
     if name == "good":
@@ -129,7 +129,7 @@ def prepare_worker(world: DrillWorld, say: Say) -> None:
 
 SCENARIO = replace(
     scenario_release.WORKER,
-    release=_release,
+    release=_release_on_all_addresses,
     run=run,
     params=ON,
     later_params=(OFF,),

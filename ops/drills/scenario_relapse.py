@@ -122,9 +122,9 @@ def run(
             return result
         night.began = None
         if incident is not None and not is_noisy:
-            _watch(world, night, incident, say, is_killed=True)
-            _close(world, incident, say)
-        code = _watch(world, night, incident, say)
+            _run_watch(world, night, incident, say, is_killed=True)
+            _close_incident(world, incident, say)
+        code = _run_watch(world, night, incident, say)
     else:
         result, code = _by_workflow(world, night, start_runbook, incident, say), None
     return _end_noisy(result, code, incident) if is_noisy else _end_relapsed(result, code, incident)
@@ -134,7 +134,7 @@ def _end_noisy(result: dict[str, Any], code: int | None, incident: github.DrillI
     """Return the result with what the watch said of the noise. `code`: of the command; None for a job."""
     problems = [] if code in {None, 0} else [f"the watch ended with exit code {code}"]
     if incident is not None:
-        ended = [each.decision or "open" for each in _records(incident) if each.source == "watch"]
+        ended = [each.decision or "open" for each in _incident_records(incident) if each.source == "watch"]
         problems += [] if ended == [Decision.MITIGATED] else [f"the incident has these watches: {', '.join(ended)}"]
     if problems:
         return mark_unhealthy(result, "; ".join([result["message"], *problems]))
@@ -151,7 +151,7 @@ def _end_relapsed(result: dict[str, Any], code: int | None, incident: github.Dri
     return {**result, **found, "message": f"{result['message']}; the watch found the relapse, and said so"}
 
 
-def _watch(
+def _run_watch(
     world: DrillWorld, night: _Night, incident: github.DrillIncident | None, say: Say, *, is_killed: bool = False
 ) -> int:
     """Run `ops watch`, and return its exit code."""
@@ -184,14 +184,14 @@ def _by_workflow(
         described = github.describe_run(first)
         _say_jobs(first, say)
         if not night.is_noisy:
-            _close(world, incident, say)
+            _close_incident(world, incident, say)
             say(f'{world.responder} ran the job "watch" again')
             watch = next(each for each in first.jobs if each.name.endswith(" / watch"))
             hub.rerun(first.id, world.responder, only=watch)
             runner.wait()
     for each in dict.fromkeys((first, github.workflow_runs(hub)[-1])):
         _say_jobs(each, say)
-    records = [each for each in _records(incident) if each.source == "run" and each.decision]
+    records = [each for each in _incident_records(incident) if each.source == "run" and each.decision]
     result = github.result_from_record(records[-1]) if records else dict(command.NO_RESULT)
     return {**result, "workflow_run": described, "journal": bool(records)}
 
@@ -201,12 +201,12 @@ def _say_jobs(run: "FakeRun", say: Say) -> None:
         say(f'{run.event}: the job "{job.name}" ended: {job.conclusion}')
 
 
-def _close(world: DrillWorld, incident: github.DrillIncident, say: Say) -> None:
+def _close_incident(world: DrillWorld, incident: github.DrillIncident, say: Say) -> None:
     say(f"{world.responder} closed the incident")
     incident.github.close(incident.number, world.responder)
 
 
-def _records(incident: github.DrillIncident) -> list[RunRecord]:
+def _incident_records(incident: github.DrillIncident) -> list[RunRecord]:
     bodies = (comment.body for comment in incident.github.issue(incident.number).comments)
     return [record for body in bodies if (record := read_record(body))]
 
@@ -214,7 +214,7 @@ def _records(incident: github.DrillIncident) -> list[RunRecord]:
 def _find_problems(incident: github.DrillIncident, *, by_job: bool) -> list[str]:
     """Return what the incident lacks after a relapse. `by_job`: the first watch was a job."""
     issue = incident.github.issue(incident.number)
-    watches = [each for each in _records(incident) if each.source == "watch"]
+    watches = [each for each in _incident_records(incident) if each.source == "watch"]
     if [each.decision for each in watches] != [EXPECTED]:
         return [f"the incident has {len(watches)} watches: {', '.join(each.decision or 'open' for each in watches)}"]
     rounds = str(watches[0].watch["rounds"])

@@ -30,7 +30,7 @@ RECENTLY = timedelta(minutes=2)
 FAILED_CALLS, GOOD_CALLS = {"ok": 0, "failed": 9}, {"ok": 9, "failed": 0}
 
 
-def _prepare(sandbox: "Sandbox", environment: "Environment", service: "Service") -> None:
+def _write_normal_states(sandbox: "Sandbox", environment: "Environment", service: "Service") -> None:
     """Write the normal states to the namespace of ops.yml. Raises ConfigError."""
     runtime = environment.require_runtime()
     if runtime.service != service.name:
@@ -57,7 +57,9 @@ class _Failure:
 
     def release(self, sandbox: "Sandbox", service: "Service", name: str, _edge: str, _folder: Path) -> str | None:
         (namespace,) = sandbox.kv.namespaces
-        states = {key.removeprefix(SWITCH_KEY_PREFIX): _state(sandbox, key) for key in sandbox.kv.entries(namespace)}
+        states = {
+            key.removeprefix(SWITCH_KEY_PREFIX): _switch_state(sandbox, key) for key in sandbox.kv.entries(namespace)
+        }
         declared = {each: {"normal": state, "on_unknown": state} for each, state in states.items()}
         paths = [probe.http.path.partition("?")[0] for probe in service.probes if probe.http]
         failing = {"path": next(iter(paths), "/"), "status": 500}
@@ -70,7 +72,7 @@ class _Failure:
         return self.recovered_state if name == "good" else None
 
     def live(self, sandbox: "Sandbox", _service: "Service") -> str:
-        return _state(sandbox, f"{SWITCH_KEY_PREFIX}{self.switch}")
+        return _switch_state(sandbox, f"{SWITCH_KEY_PREFIX}{self.switch}")
 
     def changed_at(self, sandbox: "Sandbox", _service: "Service") -> datetime | None:
         (namespace,) = sandbox.kv.namespaces.values()
@@ -82,7 +84,7 @@ class _Failure:
             self.release,
             live=self.live,
             changed_at=self.changed_at,
-            prepare=_prepare,
+            prepare=_write_normal_states,
             names_service=False,
             params=params,
             runbook=runbook,
@@ -136,7 +138,7 @@ def _no_provider(sandbox: "Sandbox", service: "Service") -> None:
     example.interpret(sandbox, service)
 
 
-def _state(sandbox: "Sandbox", key: str) -> str:
+def _switch_state(sandbox: "Sandbox", key: str) -> str:
     (namespace,) = sandbox.kv.namespaces
     return parse_switch_value(sandbox.kv.get(namespace, key) or "").state
 

@@ -29,7 +29,7 @@ class DrillSupport:
 
     def reason(self, config: "Config", edge: Edge, trigger: Trigger | None) -> str:
         """Return why the drill does not run with this edge and trigger; "" if it does."""
-        option = _option(edge, trigger, self.unsupported)
+        option = _unsupported_option(edge, trigger, self.unsupported)
         if option:
             return f"{self.drill} does not run with {option}: {self.unsupported[option.rpartition(' ')[2]]}"
         where = config, self.runbook, self.environment
@@ -59,7 +59,7 @@ def find_label(config: "Config", runbook: str, environment: str, params: Params)
     return next(labels, "")
 
 
-def _option(edge: Edge, trigger: Trigger | None, unsupported: Mapping[str, str]) -> str:
+def _unsupported_option(edge: Edge, trigger: Trigger | None, unsupported: Mapping[str, str]) -> str:
     given = {f"--edge {edge}": edge, f"--trigger {trigger}": trigger}
     return next((option for option, value in given.items() if value in unsupported), "")
 

@@ -115,7 +115,7 @@ class Engine:
                 raise
             self.signals.stop_raising()
             decision, reason, code = error.decision or Decision.FAILED, error.reason, error.exit_code
-            (hint, press), has_written = _advise(runbook, ctx, run, error), run.progress.may_have_written
+            (hint, press), has_written = _advise_after_error(runbook, ctx, run, error), run.progress.may_have_written
             if decision == Decision.REFUSED and has_written:  # one of several changes was refused
                 decision, code = Decision.FAILED, EXIT_CODES[Decision.FAILED]
             message = _describe_failure(run, error)
@@ -149,16 +149,16 @@ class Engine:
         options.show_plan(plan)
         ends_here = options.dry_run or (options.has_next_job and plan.changes)
         will_write = (plan.changes or plan.final_changes) and not ends_here
-        run.before = _observed(before, wait=options.probe_wait if will_write else PROBE_WAIT_WITHOUT_WRITE)
+        run.before = _probes_before(before, wait=options.probe_wait if will_write else PROBE_WAIT_WITHOUT_WRITE)
         verdicts = {"verdict": run.before.verdict.value, "health": run.before.health.value}
         ctx.timeline.record(EventKind.PROBED, f"before: {run.before.detail}", **verdicts)
         if ends_here:
             return _end_with_plan(options, run, plan)
         if plan.changes or plan.final_changes:
-            if (waiting := _pause(ctx, options) or options.approve(plan)) is not None:
+            if (waiting := _pause_run(ctx, options) or options.approve(plan)) is not None:
                 run.suggested_command = waiting.suggested_command
                 return waiting.decision, waiting.reason, waiting.message
-            compare = _confirm(ctx, options, plan)
+            compare = _confirm_plan(ctx, options, plan)
             prepared = [step.prepare(ctx) for step in plan.steps]
             compare = any(prepared) or compare or ctx.clock.monotonic() - began > MAX_AGE
             self._make_all(ctx, run, plan.changes, find_probes, compare=compare)
@@ -188,7 +188,7 @@ class Engine:
         if plan.if_undone and run.after.verdict == Verdict.UNHEALTHY and self._undo(ctx, run, plan, find_probes):
             run.suggested_command = plan.if_undone.suggested_command
             return plan.if_undone.decision, plan.if_undone.reason, plan.if_undone.message
-        decision, reason, message = _judge(run, plan, run.after, probes)
+        decision, reason, message = _judge_probes(run, plan, run.after, probes)
         return decision, reason, f"{message}{run.progress.describe_held_back(plan)}"
 
     def _undo(self, ctx: Context[Any], run: RunState, plan: StepPlan, find_probes: "Callable[[], ProbeSet]") -> bool:
@@ -392,7 +392,7 @@ def _describe_failure(run: RunState, error: OpsError) -> str:
     return message
 
 
-def _advise(
+def _advise_after_error(
     runbook: Runbook[Any], ctx: Context[Any], run: RunState, error: OpsError
 ) -> tuple[str, SuggestedCommand | None]:
     """Return hint and command of the error. "The same command" becomes one with the absolute target of the plan."""
@@ -411,10 +411,10 @@ def _same_command(
     """
     is_settled = error.reason in {Reason.WORLD_MOVED, Reason.PROVIDER_REFUSED}  # the same again would end the same
     may_repeat = isinstance(error, Interrupted | ProviderError | UnknownOutcome) and not is_settled
-    return _repeat(runbook, ctx, live) if may_repeat else None
+    return _suggest_same_command(runbook, ctx, live) if may_repeat else None
 
 
-def _repeat(runbook: Runbook[Any], ctx: Context[Any], live: LiveState) -> SuggestedCommand | None:
+def _suggest_same_command(runbook: Runbook[Any], ctx: Context[Any], live: LiveState) -> SuggestedCommand | None:
     if runbook.name not in ctx.service_kinds() or (runbook.incident_use.needs_approval and not live.is_unchanged):
         return None
     given = {
@@ -431,7 +431,7 @@ def _next_step(
     if reason == Reason.IMPLICIT_DRY_RUN:
         return ADD_YES_HINT, press
     if decision == Decision.NO_EVIDENCE and run.after and run.after.former and run.plan:
-        return run.after.hint, press or run.plan.repeat or _repeat(runbook, ctx, run.live)
+        return run.after.hint, press or run.plan.repeat or _suggest_same_command(runbook, ctx, run.live)
     if decision == Decision.NO_EVIDENCE and run.after and run.after.hint:
         return run.after.hint, press
     if decision == Decision.NO_EVIDENCE and run.after and run.after.is_empty:
@@ -442,7 +442,9 @@ def _next_step(
     return NO_WAY_ON, ctx.status_command
 
 
-def _judge(run: RunState, plan: StepPlan, after: ProbeObservation, probes: "ProbeSet") -> tuple[Decision, Reason, str]:
+def _judge_probes(
+    run: RunState, plan: StepPlan, after: ProbeObservation, probes: "ProbeSet"
+) -> tuple[Decision, Reason, str]:
     """Return the end of a run after its probes."""
     decision, reason = decide_by_verdicts(run.before.verdict, wrote=run.wrote, after=after.verdict)
     if (failed := plan.if_unproved) is not None and _fails_a_proof(probes, after):
@@ -456,14 +458,12 @@ def _judge(run: RunState, plan: StepPlan, after: ProbeObservation, probes: "Prob
         reason = plan.reason or (Reason.ALREADY_LIVE if plan.changes else reason)
     message = describe_decision(decision, run.before.verdict, plan, wrote=run.wrote, after=after)
     message = lead_with_state(message, run.live) if decision == Decision.NO_EVIDENCE else message
-    return (
-        decision,
-        reason,
-        f"{message}; {plan.remaining_message}" if plan.remaining_message and run.wrote else message,
-    )
+    if plan.remaining_message and run.wrote:
+        message = f"{message}; {plan.remaining_message}"
+    return decision, reason, message
 
 
-def _pause(ctx: Context[Any], options: RunOptions) -> RunOutcome | None:
+def _pause_run(ctx: Context[Any], options: RunOptions) -> RunOutcome | None:
     """Return the end of a run that pauses, and record the warning."""
     paused = options.pause()
     if paused is not None:
@@ -471,7 +471,7 @@ def _pause(ctx: Context[Any], options: RunOptions) -> RunOutcome | None:
     return paused
 
 
-def _confirm(ctx: Context[Any], options: RunOptions, plan: Plan) -> bool:
+def _confirm_plan(ctx: Context[Any], options: RunOptions, plan: Plan) -> bool:
     """Return whether a person took time to confirm. Raises Refused."""
     compare = options.confirm(plan)
     check_request_age(ctx)
@@ -492,7 +492,7 @@ def _seen_by(probes: "ProbeSet", after: ProbeObservation) -> str:
     return probes.deciding if healthy else ""
 
 
-def _observed(before: "Future[ProbeObservation]", *, wait: float) -> ProbeObservation:
+def _probes_before(before: "Future[ProbeObservation]", *, wait: float) -> ProbeObservation:
     """Return the probes' results if they arrive in time, else an inconclusive observation."""
     try:
         return before.result(timeout=wait)

@@ -35,33 +35,33 @@ def rehearse(
         Refused: the target is unhealthy, or the provider refuses it for a reason that a person must decide.
         Interrupted: a signal; the deployment is restored.
     """
-    started, seen = _sent(ctx, planned.start), None
+    started, seen = _sent_rehearsal(ctx, planned.start), None
     try:
-        if _make(started, writer):
-            seen = _ask(ctx, planned, prober)
+        if _start_rehearsal(started, writer):
+            seen = _probe_rehearsal(ctx, planned, prober)
     except BaseException:
         writer.signals.stop_raising()  # a second signal must not prevent the restoration
-        _undo(ctx, planned, started, writer, progress)
+        _undo_rehearsal(ctx, planned, started, writer, progress)
         raise
     with writer.signals.hold():
-        _undo(ctx, planned, started, writer, progress)
+        _undo_rehearsal(ctx, planned, started, writer, progress)
     if seen is None:
         return
     ending = f", so the run goes on without a result: {seen.detail}" if seen.verdict == Verdict.INCONCLUSIVE else ""
-    _record(ctx, f"result: {seen.verdict.value}{ending}", verdict=seen.verdict.value)
+    _record_rehearsal(ctx, f"result: {seen.verdict.value}{ending}", verdict=seen.verdict.value)
     if seen.verdict == Verdict.UNHEALTHY:
         raise planned.refusal(seen.detail)
 
 
 def record_skipped(ctx: Context[Any], why: str) -> None:
-    _record(ctx, f"skipped: {why}")
+    _record_rehearsal(ctx, f"skipped: {why}")
 
 
-def _sent(ctx: Context[Any], step: Step) -> SentChange:
+def _sent_rehearsal(ctx: Context[Any], step: Step) -> SentChange:
     return SentChange(ctx, step, Progress(), is_rehearsal=True)
 
 
-def _make(sent: SentChange, writer: ChangeWriter) -> bool:
+def _start_rehearsal(sent: SentChange, writer: ChangeWriter) -> bool:
     """Compare, write and read back. Return False if the rehearsal cannot start, also because somebody else deployed."""
     world = sent.check()
     sent.record(EventKind.COMPARED, world.text, state=world.state.value)
@@ -78,30 +78,32 @@ def _make(sent: SentChange, writer: ChangeWriter) -> bool:
     return alone
 
 
-def _ask(ctx: Context[Any], planned: Rehearsal, prober: ProbeRunner) -> ProbeObservation:
+def _probe_rehearsal(ctx: Context[Any], planned: Rehearsal, prober: ProbeRunner) -> ProbeObservation:
     def on_round(in_a_row: int, needed: int, seen: ProbeObservation) -> None:
-        _record(ctx, f"probed, {in_a_row} of {needed} in a row: {seen.detail}", verdict=seen.verdict.value)
+        _record_rehearsal(ctx, f"probed, {in_a_row} of {needed} in a row: {seen.detail}", verdict=seen.verdict.value)
 
     return prober.run_until_decided(planned.probes, on_round=on_round, failures=FAILURES)
 
 
-def _undo(ctx: Context[Any], planned: Rehearsal, started: SentChange, writer: ChangeWriter, progress: Progress) -> None:
+def _undo_rehearsal(
+    ctx: Context[Any], planned: Rehearsal, started: SentChange, writer: ChangeWriter, progress: Progress
+) -> None:
     """Restore what the start replaced, if it may be live, and note in the run's `progress` what is known."""
     known = started.progress
     if known.pending_target or known.changed or known.done_by_others or known.replaced:
         progress.has_rehearsed = True
         if moved := planned.describe_moved_traffic():  # for the record, in case the run dies in the next moment
-            _record(ctx, MOVED + moved)
-        is_restored = _restore(ctx, planned.restore, started, writer)
+            _record_rehearsal(ctx, MOVED + moved)
+        is_restored = _restore_start(ctx, planned.restore, started, writer)
         if moved := planned.describe_moved_traffic():
             progress.note_moved_traffic(f"{MOVED_TRAFFIC}: {moved}")
-            _record(ctx, MOVED + moved)
+            _record_rehearsal(ctx, MOVED + moved)
         progress.may_have_written |= not is_restored
 
 
-def _restore(ctx: Context[Any], step: Step, started: SentChange, writer: ChangeWriter) -> bool:
+def _restore_start(ctx: Context[Any], step: Step, started: SentChange, writer: ChangeWriter) -> bool:
     """Return whether nothing of the start is left; a failure is a warning, also of traffic that the start moved."""
-    sent = _sent(ctx, step)
+    sent = _sent_rehearsal(ctx, step)
     moved: tuple[str, ...] = ()
     try:
         if started.progress.pending_target:  # its end was not seen: the list of deployments may lag
@@ -114,7 +116,7 @@ def _restore(ctx: Context[Any], step: Step, started: SentChange, writer: ChangeW
             if world.state != ChangeState.PLANNED:
                 sent.record(EventKind.COMPARED, world.text, state=world.state.value)
                 return True
-            sent = _sent(ctx, step)
+            sent = _sent_rehearsal(ctx, step)
             sent.progress.begin_change(step)
             if not writer.write(sent) or not writer.read_back(sent).concurrent_changes:
                 return True
@@ -129,5 +131,5 @@ def _restore(ctx: Context[Any], step: Step, started: SentChange, writer: ChangeW
     return False
 
 
-def _record(ctx: Context[Any], text: str, **data: Any) -> None:
+def _record_rehearsal(ctx: Context[Any], text: str, **data: Any) -> None:
     ctx.timeline.record(EventKind.REHEARSED, text, **data)

@@ -41,7 +41,7 @@ def _end_timer() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _handled() -> tuple[signal.Signals, ...]:
+def _handled_signals() -> tuple[signal.Signals, ...]:
     """Return the signals to handle: not SIGHUP if `nohup` or a parent made this process ignore it."""
     return tuple(each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN)
 
@@ -67,7 +67,7 @@ class SignalHandler:
 
     def install(self) -> None:
         """Install the handlers until the end of the process."""
-        for number in _handled():
+        for number in _handled_signals():
             signal.signal(number, self._handle)
 
     @contextmanager
@@ -77,7 +77,7 @@ class SignalHandler:
             yield self
             return
         self._in_run, self._raised, self._unanswered = True, False, None
-        former = {number: signal.signal(number, self._handle) for number in _handled()}
+        former = {number: signal.signal(number, self._handle) for number in _handled_signals()}
         report, sys.unraisablehook = sys.unraisablehook, _without_signals(sys.unraisablehook)
         try:
             yield self

@@ -57,7 +57,7 @@ def read_audit(
             for number in numbers
             for recorded in trusted_records(repository, number)
             if environment in {"", recorded.record.environment}
-            for entry in _entries(number, recorded, period)
+            for entry in _audit_entries(number, recorded, period)
         ]
     entries.sort(key=lambda entry: entry["at"])
     begin = {
@@ -71,10 +71,10 @@ def read_audit(
         "incidents": numbers,
         "program": __version__,
     }
-    return list(_chained([begin, *redactor.redact_value(entries), {"kind": "end", "entries": len(entries)}]))
+    return list(_chain_entries([begin, *redactor.redact_value(entries), {"kind": "end", "entries": len(entries)}]))
 
 
-def _entries(number: int, recorded: IssueRecord, period: Period) -> Iterator[Entry]:
+def _audit_entries(number: int, recorded: IssueRecord, period: Period) -> Iterator[Entry]:
     record = recorded.record
     about = {
         "incident": number,
@@ -89,10 +89,10 @@ def _entries(number: int, recorded: IssueRecord, period: Period) -> Iterator[Ent
     }
     for row in record.rows:
         if row.kind in KINDS and period.contains(row.at):
-            yield {"at": format_rfc3339(row.at), "kind": KINDS[row.kind], **about, **_event(recorded, row)}
+            yield {"at": format_rfc3339(row.at), "kind": KINDS[row.kind], **about, **_audit_event(recorded, row)}
 
 
-def _event(recorded: IssueRecord, row: "RecordRow") -> Entry:
+def _audit_event(recorded: IssueRecord, row: "RecordRow") -> Entry:
     event = {"event": row.kind, "text": row.text}
     if row.kind == EventKind.PLANNED:
         return event | {"changes": [list(each) for each in recorded.record.versions]}
@@ -101,7 +101,7 @@ def _event(recorded: IssueRecord, row: "RecordRow") -> Entry:
     return event
 
 
-def _chained(entries: Iterable[Entry]) -> Iterator[str]:
+def _chain_entries(entries: Iterable[Entry]) -> Iterator[str]:
     previous = ""
     for entry in entries:
         line = json.dumps({**entry, "previous": previous})  # ASCII: no reader splits a line elsewhere

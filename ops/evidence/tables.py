@@ -71,9 +71,9 @@ class EvidenceTable:
             "source": self.source,
             "permission": self.permission,
             "why": self.unavailable_reason,
-            "reaches_to": _plain(self.retained_since),
+            "reaches_to": _plain_cell(self.retained_since),
             "notes": list(self.notes),
-            "rows": [dict(zip(self.columns, map(_plain, row), strict=True)) for row in self.rows],
+            "rows": [dict(zip(self.columns, map(_plain_cell, row), strict=True)) for row in self.rows],
         }
 
 
@@ -95,9 +95,9 @@ class EvidenceCollection:
         return {
             "schema": 1,
             "environment": self.environment,
-            "since": _plain(self.period.since),
-            "until": _plain(self.period.until),
-            "collected_at": _plain(self.collected_at),
+            "since": _plain_cell(self.period.since),
+            "until": _plain_cell(self.period.until),
+            "collected_at": _plain_cell(self.collected_at),
             "shortened": self.is_anonymized,
             "exhibits": [exhibit.as_json() for exhibit in self.tables],
         }
@@ -107,11 +107,13 @@ def anonymize_table(table: EvidenceTable, anonymize: Callable[[str], str]) -> Ev
     """Anonymize every untrusted text, and merge rows that became equal."""
     rows = [tuple(anonymize(cell) if isinstance(cell, str) else cell for cell in row) for row in table.rows]
     return replace(
-        table, rows=tuple(_summed(table.columns, rows)), unavailable_reason=anonymize(table.unavailable_reason)
+        table,
+        rows=tuple(_merge_equal_rows(table.columns, rows)),
+        unavailable_reason=anonymize(table.unavailable_reason),
     )
 
 
-def _summed(columns: tuple[str, ...], rows: list[tuple[TableCell, ...]]) -> Iterator[tuple[TableCell, ...]]:
+def _merge_equal_rows(columns: tuple[str, ...], rows: list[tuple[TableCell, ...]]) -> Iterator[tuple[TableCell, ...]]:
     """Merge equal rows and add up their column `requests`, if there is one."""
     if "requests" not in columns:
         yield from rows
@@ -125,7 +127,7 @@ def _summed(columns: tuple[str, ...], rows: list[tuple[TableCell, ...]]) -> Iter
     yield from ((*key[:at], number, *key[at:]) for key, number in counts.items())
 
 
-def _plain(value: TableCell) -> str | int | None:
+def _plain_cell(value: TableCell) -> str | int | None:
     return format_rfc3339(value) if isinstance(value, datetime) else value
 
 
@@ -328,7 +330,7 @@ def render_comment(collection: EvidenceCollection) -> str:
     """Render the comment with as many rows, and then as many sources, as fit; it says where the rest is."""
     most = max([len(exhibit.rows) for exhibit in collection.tables], default=0)
     ranked = sorted(range(len(collection.tables)), key=lambda place: _RANKS.index(collection.tables[place].outcome))
-    while len(text := _render(collection, ranked, most)) > MAX_TEXT:
+    while len(text := _render_tables(collection, ranked, most)) > MAX_TEXT:
         if most > FEWEST_ROWS:
             most = max(FEWEST_ROWS, most * 3 // 4)
         else:
@@ -336,7 +338,7 @@ def render_comment(collection: EvidenceCollection) -> str:
     return text
 
 
-def _render(collection: EvidenceCollection, places: Collection[int], most: int) -> str:
+def _render_tables(collection: EvidenceCollection, places: Collection[int], most: int) -> str:
     """Render the tables at these places."""
     outcomes = Counter(each.outcome for place, each in enumerate(collection.tables) if place not in places)
     counted = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())

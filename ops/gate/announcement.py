@@ -30,7 +30,7 @@ def announce(
     if not (run and request.label and number):
         return ""
     mark = request_mark(run, attempt)
-    body = f"{_describe(request, environ, attempt)}\n\n{mark}\n"
+    body = f"{_describe_request(request, environ, attempt)}\n\n{mark}\n"
     posting = start_call(lambda: triggers.post_request(repository, number, mark, body))
     try:
         return str(posting.result(timeout=WAIT))
@@ -40,7 +40,7 @@ def announce(
         return ""
 
 
-def _describe(request: RecoveryRequest, environ: Mapping[str, str], attempt: int) -> str:
+def _describe_request(request: RecoveryRequest, environ: Mapping[str, str], attempt: int) -> str:
     """Return who requested the run and when, its page, and the way on if nothing answers, as Markdown."""
     page = f"{actions.repository_page(environ)}/actions/runs/{actions.run_id(environ)}"
     again = f", started again by {code_span('@' + request.actor)}" if attempt > 1 else ""

@@ -35,10 +35,10 @@ def judge_approval(
         refuse_approval(waiting, event.approval, recorded.uses)
         return _as_recovery(config, waiting, event)
     except Refused as refused:
-        return _refusal(event, refused.reason, refused.message, refused.hint)
+        return _approval_refusal(event, refused.reason, refused.message, refused.hint)
     except ProviderError as error:
         text = f"the approval cannot be verified, because of GitHub: {error.message}"
-        return _refusal(event, Reason.PERMISSION_UNKNOWN, text, APPROVE_AGAIN)
+        return _approval_refusal(event, Reason.PERMISSION_UNKNOWN, text, APPROVE_AGAIN)
 
 
 def _as_recovery(config: "Config", waiting: WaitingRequest, event: ApprovalEvent) -> RecoveryRequest:
@@ -59,7 +59,7 @@ def _as_recovery(config: "Config", waiting: WaitingRequest, event: ApprovalEvent
     )
 
 
-def _refusal(event: ApprovalEvent, reason: Reason, message: str, hint: str) -> RefusedRequest:
+def _approval_refusal(event: ApprovalEvent, reason: Reason, message: str, hint: str) -> RefusedRequest:
     message, hint = (text.replace("{", "{{").replace("}", "}}") for text in (message, hint))
     return RefusedRequest(reason=reason, message=message, hint=hint, incident=event.incident)
 

@@ -73,7 +73,7 @@ def read_event(event_name: str, payload: Any, config: "Config", runbooks: Runboo
         fields.mapping(payload, "the payload")
         return readers[event_name](payload, config, runbooks, job)
     except fields.MalformedFieldError as error:
-        return _malformed(payload, str(error), config)
+        return _malformed_event(payload, str(error), config)
 
 
 def _read_issue_event(payload: Any, config: "Config", _: Runbooks, job: GateJob) -> Outcome:
@@ -311,7 +311,7 @@ def _is_other_repository(payload: Any, job: GateJob) -> bool:
     return fields.text(payload, "repository", "full_name").lower() != job.repository.lower()
 
 
-def _malformed(payload: Any, why: str, config: "Config") -> MalformedEvent:
+def _malformed_event(payload: Any, why: str, config: "Config") -> MalformedEvent:
     """Return the outcome.
 
     It names issue and label if they can be read and the label is ours, so that the requester gets an answer.

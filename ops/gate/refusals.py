@@ -395,7 +395,7 @@ def render_comment(refusal: RefusedRequest, *, page: str, commands: Mapping[str,
     more = {LAPTOP: f", which needs {escape_markdown(variables)}"} if variables else {}
     safe = {name: code_span(value) for name, value in refusal.values.items()}
     lines = [
-        f"**Refused, and nothing was changed:** {_sentence(refusal.message.format_map(safe))}",
+        f"**Refused, and nothing was changed:** {_end_sentence(refusal.message.format_map(safe))}",
         f"**Next step:** {refusal.hint.format_map(safe)}",
         "\n".join(
             f"- {where}: {_format_command(where, command)}{more.get(where, '')}" for where, command in commands.items()
@@ -439,5 +439,5 @@ def list_ways_on(program: str, refusal: RefusedRequest) -> dict[str, str]:
     return {LAPTOP: commands[LAPTOP]} if commands and refusal.reason == Reason.STOPPED else commands
 
 
-def _sentence(text: str) -> str:
+def _end_sentence(text: str) -> str:
     return text if text.endswith("?") else f"{text}."

@@ -86,7 +86,7 @@ def stop_recoveries(
     stop = stops.save_stop(repository, number, lists, change.at)
     why = f": {change.reason}" if change.reason else ""
     text = f"{change.by} stopped all recoveries until {format_utc(stop.ends_at)}{why}"
-    _comment(repository, [number], change, text, warn, stop=stop)
+    _comment_on_stop(repository, [number], change, text, warn, stop=stop)
     return text
 
 
@@ -98,11 +98,11 @@ def lift_stops(repository: "Repository", answered: Sequence[int], change: StopCh
     lifted = stops.lift_stops(repository)
     where = ", ".join(f"#{each}" for each in lifted)
     text = f"{change.by} lifted the stop of all recoveries on {where}" if lifted else "no open issue has a stop to lift"
-    _comment(repository, [*dict.fromkeys((*answered, *lifted))], change, text, warn, lifted=[*map(str, lifted)])
+    _comment_on_stop(repository, [*dict.fromkeys((*answered, *lifted))], change, text, warn, lifted=[*map(str, lifted)])
     return text
 
 
-def _comment(
+def _comment_on_stop(
     repository: "Repository",
     numbers: Sequence[int],
     change: StopChange,

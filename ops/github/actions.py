@@ -126,7 +126,7 @@ def write_outputs(
     """
     lines = []
     for name, value in values.items():
-        delimiter = _delimiter(value, token)
+        delimiter = _output_delimiter(value, token)
         lines.append(f"{name}<<{delimiter}\n{value}\n{delimiter}\n")
     path = Path(require_variable(environ, "GITHUB_OUTPUT"))
     try:
@@ -154,7 +154,7 @@ def failure_outputs(error: OpsError) -> dict[str, str]:
     return {"reason": error.reason.value, "message": "; ".join([error.message, *problems]), "hint": error.hint}
 
 
-def _delimiter(value: str, token: Callable[[], str]) -> str:
+def _output_delimiter(value: str, token: Callable[[], str]) -> str:
     while (delimiter := f"ops_{token()}") in value:
         continue
     return delimiter

@@ -158,7 +158,7 @@ class WorkflowState:
 def list_workflows(repository: "Repository") -> tuple[WorkflowState, ...]:
     """Return the workflows of the default branch (docs.github.com/rest/actions/workflows). Raises ProviderError."""
     with provider_errors():
-        rows = list(_pages(repository, "/actions/workflows", "workflows"))
+        rows = list(_page_rows(repository, "/actions/workflows", "workflows"))
     return tuple(WorkflowState(str(row["path"]), str(row["state"])) for row in rows)
 
 
@@ -177,7 +177,7 @@ def list_file_digests(repository: "Repository", folder: str, branch: str) -> dic
     return {str(row["path"]): str(row["sha"]) for row in rows if row.get("type") == "file"}
 
 
-def _pages(repository: "Repository", path: str, key: str) -> Iterator[Mapping[str, Any]]:
+def _page_rows(repository: "Repository", path: str, key: str) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of all pages."""
     for page in range(1, MOST_PAGES + 1):
         rows = read_json(repository, f"{path}?per_page={PER_PAGE}&page={page}")[key]

@@ -85,7 +85,7 @@ def read_form(body: object) -> dict[str, str]:
     """
     if not isinstance(body, str):
         return {}
-    places = [text for _, text in _headings(re.split(r"\r\n|\r|\n", body))]
+    places = [text for _, text in _find_headings(re.split(r"\r\n|\r|\n", body))]
     after_service = places[places.index(SERVICE) + 1 :][:1] if SERVICE in places else []
     return read_fields(body, [each for each in HEADINGS if each != ENVIRONMENT or after_service == [ENVIRONMENT]])
 
@@ -114,7 +114,7 @@ def read_fields(body: str, headings: Iterable[str]) -> dict[str, str]:
     """
     lines = re.split(r"\r\n|\r|\n", body)
     positions: list[tuple[str, int]] = []
-    places = list(_headings(lines))
+    places = list(_find_headings(lines))
     for heading in headings:
         after = positions[-1][1] if positions else -1
         at = next((line for line, text in places if line > after and text == heading), None)
@@ -127,7 +127,7 @@ def read_fields(body: str, headings: Iterable[str]) -> dict[str, str]:
     return {heading: "" if text == "_No response_" else text for heading, text in answers.items()}
 
 
-def _headings(lines: Iterable[str]) -> Iterable[tuple[int, str]]:
+def _find_headings(lines: Iterable[str]) -> Iterable[tuple[int, str]]:
     fence = ""
     for number, line in enumerate(lines):
         mark = re.match(r" {0,3}(`{3,}|~{3,})(.*)", line)

@@ -82,7 +82,7 @@ def check_permission(repository: "Repository", requester: Requester, lists: Sequ
                     return _no_access("GitHub knows no person {requester} in this repository")
                 raise
     except ProviderError as error:
-        return _unknown(error.message)
+        return _unknown_permission(error.message)
     return _check_login(answer, requester)
 
 
@@ -114,7 +114,7 @@ def _check_login(answer: Any, requester: Requester) -> PermissionCheck:
     """Check that the response is about this person, and their write access."""
     user = answer.get("user")
     if user is None:
-        return _unknown("GitHub's answer names no user")
+        return _unknown_permission("GitHub's answer names no user")
     if user["type"] != "User":
         return _not_a_person()
     if requester.id is not None and user["id"] != requester.id:
@@ -137,7 +137,7 @@ def _not_a_person() -> PermissionCheck:
     )
 
 
-def _unknown(why: str) -> PermissionCheck:
+def _unknown_permission(why: str) -> PermissionCheck:
     hint = "Do not wait for GitHub: run the command on a laptop."
     return PermissionCheck(Reason.PERMISSION_UNKNOWN, f"the permission of {{requester}} is unknown: {why}", hint)
 

@@ -130,13 +130,13 @@ def read_environment(repository: "Repository", name: str) -> EnvironmentProtecti
     rules = {rule["type"]: rule for rule in row.get("protection_rules") or ()}
     review = rules.get("required_reviewers") or {}
     protection = EnvironmentProtection(
-        reviewers=tuple(map(_reviewer, review.get("reviewers") or ())),
+        reviewers=tuple(map(_parse_reviewer, review.get("reviewers") or ())),
         prevents_self_review=review.get("prevent_self_review") is True,
         wait_minutes=int((rules.get("wait_timer") or {}).get("wait_timer") or 0),
     )
     if not (row.get("deployment_branch_policy") or {}).get("custom_branch_policies"):
         return protection
-    patterns = _patterns(repository, name)
+    patterns = _branch_patterns(repository, name)
     return replace(
         protection,
         branches=tuple(each["name"] for each in patterns if each.get("type", "branch") == "branch"),
@@ -144,7 +144,7 @@ def read_environment(repository: "Repository", name: str) -> EnvironmentProtecti
     )
 
 
-def _reviewer(row: Mapping[str, Any]) -> Reviewer:
+def _parse_reviewer(row: Mapping[str, Any]) -> Reviewer:
     is_team, account = row.get("type") == "Team", row["reviewer"]
     return Reviewer(int(account["id"]), str(account["slug" if is_team else "login"]), is_team)
 
@@ -173,20 +173,20 @@ def write_environment(
         body |= {"reviewers": listed, "prevent_self_review": prevents_self_review or live.prevents_self_review}
     if live.wait_minutes:
         body["wait_timer"] = live.wait_minutes
-    _write(repository, "PUT", _environment_path(name), body)
-    patterns = _patterns(repository, name)
+    _write_protection(repository, "PUT", _environment_path(name), body)
+    patterns = _branch_patterns(repository, name)
     if not any(_is_branch(each, branch) for each in patterns):
-        _write(repository, "POST", _policies_path(name), {"name": branch, "type": "branch"})
+        _write_protection(repository, "POST", _policies_path(name), {"name": branch, "type": "branch"})
     for each in patterns:
         if not _is_branch(each, branch):
-            _write(repository, "DELETE", f"{_policies_path(name)}/{int(each['id'])}")
+            _write_protection(repository, "DELETE", f"{_policies_path(name)}/{int(each['id'])}")
 
 
 def _is_branch(pattern: Mapping[str, Any], branch: str) -> bool:
     return bool(pattern["name"] == branch) and pattern.get("type", "branch") == "branch"
 
 
-def _patterns(repository: "Repository", name: str) -> list[Mapping[str, Any]]:
+def _branch_patterns(repository: "Repository", name: str) -> list[Mapping[str, Any]]:
     with provider_errors():
         answer = read_json(repository, f"{_policies_path(name)}?per_page={_PER_PAGE}")
     return list(answer["branch_policies"])
@@ -356,9 +356,9 @@ def write_ruleset(repository: "Repository", ruleset: Mapping[str, Any]) -> None:
     """Create the ruleset, or replace the one with its name. Raises ProviderError or UnclearWrite."""
     number = find_ruleset(repository, ruleset["name"])
     if number is None:
-        _write(repository, "POST", "/rulesets", ruleset)
+        _write_protection(repository, "POST", "/rulesets", ruleset)
     else:
-        _write(repository, "PUT", f"/rulesets/{number}", ruleset)
+        _write_protection(repository, "PUT", f"/rulesets/{number}", ruleset)
 
 
 def read_secret_names(repository: "Repository", environment: str = "") -> frozenset[str] | None:
@@ -395,7 +395,7 @@ def _plan_errors() -> Iterator[None]:
             raise
 
 
-def _write(repository: "Repository", method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
+def _write_protection(repository: "Repository", method: str, path: str, body: Mapping[str, Any] | None = None) -> None:
     with write_errors():
         repository.requester.requestJsonAndCheck(method, repository.url + path, input=body and dict(body))
 
@@ -416,10 +416,10 @@ class EnvironmentUse:
 
 def environment_uses(repository: "Repository", period: Period) -> tuple[EnvironmentUse, ...]:
     """Return the uses of all environments in the period, newest first, at most MOST_USES. Raises as PyGithub."""
-    return tuple(_environment_use(repository, row) for row in _deployments(repository, period))
+    return tuple(_environment_use(repository, row) for row in _list_job_deployments(repository, period))
 
 
-def _deployments(repository: "Repository", period: Period) -> Iterator[Mapping[str, Any]]:
+def _list_job_deployments(repository: "Repository", period: Period) -> Iterator[Mapping[str, Any]]:
     """Yield the deployments of the period. GitHub lists the newest first and has no filter by time."""
     count = 0
     for page in range(1, _MOST_PAGES + 1):

@@ -113,7 +113,7 @@ def judge_records(
     """
     repository, number = _place_of(issue)
     with provider_errors():
-        found, history = run_parallel_mixed(_reads(repository, issue, number))
+        found, history = run_parallel_mixed(_incident_reads(repository, issue, number))
         return judge_comments(repository, rules, [each for each in found if matches(each[1])], history)
 
 
@@ -125,7 +125,7 @@ def _place_of(issue: "Issue") -> "tuple[Repository, int]":
     return Repository(issue.requester, url=base), int(number)
 
 
-def _reads(repository: "Repository", issue: "Issue", number: int) -> list[Callable[[], Any]]:
+def _incident_reads(repository: "Repository", issue: "Issue", number: int) -> list[Callable[[], Any]]:
     return [lambda: list(run_records(issue)), lambda: read_history(repository, number)]
 
 
@@ -154,7 +154,7 @@ def read_previous_runs(repository: "Repository", number: int, rules: RecordRules
     from github.Issue import Issue
 
     issue = Issue(repository.requester, url=f"{repository.url}/issues/{number}")  # without a request
-    reads = _reads(repository, issue, number)
+    reads = _incident_reads(repository, issue, number)
     found, history, read = run_parallel_mixed([*reads, lambda: read_json(repository, f"/issues/{number}")])
     judged = judge_comments(repository, rules, found, history)
     return PreviousRuns(
@@ -322,7 +322,7 @@ def read_history(repository: "Repository", number: int) -> CommentHistory | None
     page, branch = None, ""
     try:
         while True:
-            read = _query(repository, _COMMENTS, {**where, "page": page, "after": None})["repository"]
+            read = _query_graphql(repository, _COMMENTS, {**where, "page": page, "after": None})["repository"]
             branch, comments = read["defaultBranchRef"]["name"], read["issue"]["comments"]
             reads = [partial(_read_editors, repository, node) for node in comments["nodes"]]
             ids = (int(node["fullDatabaseId"]) for node in comments["nodes"])
@@ -342,7 +342,7 @@ def _read_editors(repository: "Repository", node: Mapping[str, Any]) -> Collecti
         if not edits["pageInfo"]["hasNextPage"]:
             return logins
         more = {"id": node["id"], "after": edits["pageInfo"]["endCursor"]}
-        edits = _query(repository, _COMMENT, more)["node"]["userContentEdits"]
+        edits = _query_graphql(repository, _COMMENT, more)["node"]["userContentEdits"]
     return None
 
 
@@ -351,6 +351,6 @@ def _editor_login(editor: Mapping[str, Any] | None) -> str:
     return "" if editor is None else f"{editor['login']}[bot]" if editor["__typename"] == "Bot" else editor["login"]
 
 
-def _query(repository: "Repository", query: str, variables: Mapping[str, Any]) -> Any:
+def _query_graphql(repository: "Repository", query: str, variables: Mapping[str, Any]) -> Any:
     """Return the data of a GraphQL query. Raises what PyGithub raises."""
     return repository.requester.graphql_query(query, dict(variables))[1]["data"]

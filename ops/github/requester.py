@@ -45,11 +45,11 @@ class MalformedAnswer(ProviderError):
 
     def __init__(self, what: str, status: int, why: str) -> None:
         hint = "Check https://www.githubstatus.com/, then start the same command again."
-        text = f"cannot read GitHub's answer for {what}: {why}{_http(status)}"
+        text = f"cannot read GitHub's answer for {what}: {why}{_status_suffix(status)}"
         super().__init__(text, reason=Reason.MALFORMED_ANSWER, hint=hint)
 
 
-def _http(status: int) -> str:
+def _status_suffix(status: int) -> str:
     return f" (HTTP {status})" if status else ""
 
 
@@ -61,7 +61,10 @@ def malformed_answer(method: str, name: str, status: int, why: str) -> ProviderE
     if method == "GET":
         return MalformedAnswer(name, status, why)
     hint = "Look on GitHub whether the change is there, before you start the same command again."
-    text = f"cannot read GitHub's answer to a change of {name}: {why}{_http(status)}; the change may have been made"
+    text = (
+        f"cannot read GitHub's answer to a change of {name}: {why}{_status_suffix(status)}; "
+        "the change may have been made"
+    )
     return UnclearWrite(text, reason=Reason.UNCLEAR, hint=hint)
 
 
@@ -75,14 +78,14 @@ def is_timestamp(value: Any) -> bool:
 
 def is_public_key(value: Any) -> bool:
     """Return whether the value is a key for libsodium sealed boxes: 32 bytes in Base64."""
-    return isinstance(value, str) and len(_decoded(value) or b"") == 32
+    return isinstance(value, str) and len(_decode_base64(value) or b"") == 32
 
 
 def is_base64(value: Any) -> bool:
-    return isinstance(value, str) and _decoded(value.replace("\n", "")) is not None
+    return isinstance(value, str) and _decode_base64(value.replace("\n", "")) is not None
 
 
-def _decoded(text: str) -> bytes | None:
+def _decode_base64(text: str) -> bytes | None:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:

@@ -127,21 +127,21 @@ def _read_stop(repository: "Repository", issue: Any, lists: Sequence[ResponderLi
             name = event.label.name.lower()
             if put_on is None and name == STOPPED_LABEL:
                 put_on = event
-                if _login(event) != BOT:
+                if _stopping_login(event) != BOT:
                     break
             elif put_on is not None and name == STOP_LABEL:
-                return Stop(issue["number"], issue["title"], _login(event), put_on.created_at)
-    if put_on is None or not _counts(repository, put_on.actor, lists):
+                return Stop(issue["number"], issue["title"], _stopping_login(event), put_on.created_at)
+    if put_on is None or not _counts_as_stop(repository, put_on.actor, lists):
         return None
-    login = _login(put_on)
+    login = _stopping_login(put_on)
     return Stop(issue["number"], issue["title"], "" if login == BOT else login, put_on.created_at)
 
 
-def _login(event: Any) -> str:
+def _stopping_login(event: Any) -> str:
     return event.actor.login if event.actor else ""  # null if the account was deleted
 
 
-def _counts(repository: "Repository", actor: Any, lists: Sequence[ResponderList]) -> bool:
+def _counts_as_stop(repository: "Repository", actor: Any, lists: Sequence[ResponderList]) -> bool:
     """Return whether an event by this account stops recoveries. Raises ProviderError if that is not known."""
     if actor is None or actor.login == BOT:
         return actor is not None

@@ -52,8 +52,8 @@ def raise_notes(
     `limits` are those of limits.yml, `before` those of its former commit, `stored` those in KV before the run.
     """
     for name in dict.fromkeys([*limits, *before, *stored]):
-        was, held = _temporary(before, name), _temporary(stored, name)
-        entry = _temporary(limits, name)
+        was, held = _temporary_limit(before, name), _temporary_limit(stored, name)
+        entry = _temporary_limit(limits, name)
         owner = next((each for each in (entry, was) if each and each.is_same(held)), None)
         if held is not None and owner is not None and owner.incident is not None:
             yield from _end_notes(name, held, owner.incident, limits.get(name), now)
@@ -90,7 +90,7 @@ def _end_notes(
         yield RaiseNote(incident, name, f"{name}: the raise to {held.limit} is replaced by {new}", needs_result=True)
 
 
-def _temporary(limits: "Limits", name: str) -> "Temporary | None":
+def _temporary_limit(limits: "Limits", name: str) -> "Temporary | None":
     limit = limits.get(name)
     return None if limit is None else limit.temporary
 

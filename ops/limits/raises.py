@@ -131,7 +131,11 @@ def keep_rates(limits: "Limits", live: "Limits", now: datetime) -> "tuple[dict[s
     for name, limit in limits.items():
         held = live.get(name, limit)
         result = _keep_rate(limit, held, now)
-        if (result.limit, result.period, result.temporary) != (limit.limit, limit.period, _active(limit, now)):
+        if (result.limit, result.period, result.temporary) != (
+            limit.limit,
+            limit.period,
+            _active_temporary(limit, now),
+        ):
             found[name], kept[name] = result, _describe_kept(name, limit, held, result, now)
     return found, kept
 
@@ -141,7 +145,7 @@ def low_raises(limits: "Limits", live: "Limits", now: datetime) -> "dict[str, Te
     return {
         name: entry
         for name, limit in limits.items()
-        if (entry := _active(limit, now)) is not None
+        if (entry := _active_temporary(limit, now)) is not None
         and entry.limit < limit.limit
         and not (name in live and entry.is_same(live[name].temporary))
     }
@@ -160,13 +164,13 @@ def leave_out(limits: "Limits", entries: "Mapping[str, Temporary]") -> "tuple[di
 
 def _keep_rate(limit: "Limit", held: "Limit", now: datetime) -> "Limit":
     if limit.key != held.key:
-        return limit.model_copy(update={"temporary": _active(limit, now)})
+        return limit.model_copy(update={"temporary": _active_temporary(limit, now)})
     if limit.period != held.period:  # a limit has one period, so the two cannot be combined
         lowers = base_rate(limit).is_below(base_rate(held)) or any(
-            effective_rate(limit, at).is_below(effective_rate(held, at)) for at in _moments(held, now)
+            effective_rate(limit, at).is_below(effective_rate(held, at)) for at in _moments_of_highest_rate(held, now)
         )
-        return held if lowers else limit.model_copy(update={"temporary": _active(limit, now)})
-    base, raised, other = max(limit.limit, held.limit), _active(limit, now), _active(held, now)
+        return held if lowers else limit.model_copy(update={"temporary": _active_temporary(limit, now)})
+    base, raised, other = max(limit.limit, held.limit), _active_temporary(limit, now), _active_temporary(held, now)
     if raised is not None and raised.limit < base:
         raised = None
     if other is not None and (raised is None or raised.limit < other.limit or raised.until < other.until):
@@ -174,25 +178,25 @@ def _keep_rate(limit: "Limit", held: "Limit", now: datetime) -> "Limit":
     return limit.model_copy(update={"limit": base, "temporary": raised})
 
 
-def _active(limit: "Limit", now: datetime) -> "Temporary | None":
+def _active_temporary(limit: "Limit", now: datetime) -> "Temporary | None":
     return None if limit.temporary is None or limit.temporary.is_over(now) else limit.temporary
 
 
-def _moments(limit: "Limit", now: datetime) -> list[datetime]:
+def _moments_of_highest_rate(limit: "Limit", now: datetime) -> list[datetime]:
     """Return the moments at which its rate may be highest: now, and right before its temporary limit ends."""
-    temporary = _active(limit, now)
+    temporary = _active_temporary(limit, now)
     return [now] if temporary is None else [now, temporary.until - timedelta(seconds=1)]
 
 
 def _describe_kept(name: str, limit: "Limit", held: "Limit", result: "Limit", now: datetime) -> str:
-    temporary = _active(limit, now)
+    temporary = _active_temporary(limit, now)
     asked = f"temporary {temporary.limit} until {format_utc(temporary.until)}" if temporary else "no temporary limit"
-    values = f"base {base_rate(limit)}, {asked}, live {_describe(held, now)}"
-    return f"{name} keeps {_describe(result, now)}: the merged raise would lower it ({values})"
+    values = f"base {base_rate(limit)}, {asked}, live {_describe_limit(held, now)}"
+    return f"{name} keeps {_describe_limit(result, now)}: the merged raise would lower it ({values})"
 
 
-def _describe(limit: "Limit", now: datetime) -> str:
-    temporary, base = _active(limit, now), str(base_rate(limit))
+def _describe_limit(limit: "Limit", now: datetime) -> str:
+    temporary, base = _active_temporary(limit, now), str(base_rate(limit))
     return base if temporary is None else f"{temporary.limit} until {format_utc(temporary.until)}, then {base}"
 
 

@@ -270,7 +270,9 @@ def plan_routes(ctx: Context[Any], closings: Sequence[Closing]) -> RouteClosure:
     holders = {each.service: describe_holder(each, now) for each in existing}
     closure = RouteClosure(closings, stored, on, holders=holders)
     back = [
-        write for each in own for write in (*map(_reverse, each.writes), *_plan_opening(each, [each.existing], windows))
+        write
+        for each in own
+        for write in (*map(_reverse_write, each.writes), *_plan_opening(each, [each.existing], windows))
     ]
     closure.turn_off = closure.later_steps(back, guard.live_deployment, windows)
     closure.closing_calls = count_calls(writes)
@@ -288,7 +290,7 @@ def _plan_opening(
     return plan_reopening(closing.snapshot.ingress, windows, remaining)[0]
 
 
-def _reverse(write: MaintenanceWrite) -> MaintenanceWrite:
+def _reverse_write(write: MaintenanceWrite) -> MaintenanceWrite:
     """Return the write that takes back one that closed a route or workers.dev."""
     match write:
         case RepointRoute(route=route, worker=worker):

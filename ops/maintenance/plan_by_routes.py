@@ -257,7 +257,7 @@ def plan_closed(ctx: Context[Any], snapshot: MaintenanceSnapshot) -> StepPlan:
     end = plan_text.ReopeningMethod.choose(window, ctx) if window.reopen_at_end else None
     checks = plan_text.ClosureChecks.choose(ctx, window.service, changed=bool(changes))
     plan = StepPlan(
-        summary=_summarize(window, changed=bool(changes)),
+        summary=_summarize_window(window, changed=bool(changes)),
         changes=changes,
         sections=(
             *plan_text.closing_sections(ingress, window, others, wanted.notes, ctx.clock.now()),
@@ -347,7 +347,7 @@ def _make_owner(ctx: Context[Any], request: MaintenanceRequest, message: str, ow
     return new if new == own and not own.is_run else replace(new, by=ctx.request.actor)
 
 
-def _summarize(window: MaintenanceWindow, *, changed: bool) -> str:
+def _summarize_window(window: MaintenanceWindow, *, changed: bool) -> str:
     counted = "one route" if len(window.closed) == 1 else f"{len(window.closed)} routes"
     until = f", planned end {format_utc(parse_utc(window.until))}" if window.until else ""
     return f"{window.scope}: {'' if changed else 'already '}in maintenance, {counted} to {WORKER}{until}"

@@ -269,7 +269,7 @@ def _store_windows(
     variables = dict[str, Any](stored)
     for n, window in enumerate(windows):
         value = window.to_json()
-        if _size(value) > MAX_VARIABLE_BYTES:
+        if _json_size(value) > MAX_VARIABLE_BYTES:
             parts = _split_routes(value["closed"])
             first = sum(name.startswith(ROUTES_PREFIX) for name in variables)
             named = {f"{ROUTES_PREFIX}{number:02}": part for number, part in enumerate(parts, first)}
@@ -283,7 +283,7 @@ def _split_routes(routes: Iterable[list[str]]) -> Iterator[list[list[str]]]:
     """Yield the routes in lists that each fit into a variable."""
     part: list[list[str]] = []
     for each in routes:
-        if part and _size([*part, each]) > MAX_VARIABLE_BYTES:
+        if part and _json_size([*part, each]) > MAX_VARIABLE_BYTES:
             yield part
             part = []
         part.append(each)
@@ -291,7 +291,7 @@ def _split_routes(routes: Iterable[list[str]]) -> Iterator[list[list[str]]]:
         yield part
 
 
-def _size(value: Any) -> int:
+def _json_size(value: Any) -> int:
     return len(json.dumps(value).encode())
 
 
@@ -325,8 +325,8 @@ def describe_excess(windows: Sequence[MaintenanceWindow]) -> str:
         what = f"{len(windows)} maintenance windows with {routes} routes"
         return f"{what} take {len(stored)} variables, and at most {MAX_VARIABLES} can be stored"
     for name, value in stored.items():
-        if _size(value) > MAX_VARIABLE_BYTES:
-            return f"{name} takes {_size(value)} bytes, and at most {MAX_VARIABLE_BYTES} can be stored"
+        if _json_size(value) > MAX_VARIABLE_BYTES:
+            return f"{name} takes {_json_size(value)} bytes, and at most {MAX_VARIABLE_BYTES} can be stored"
     return ""
 
 

@@ -266,7 +266,7 @@ def _check_guarded_write(ctx: Context[Any], stored: StoredState, way: IngressWri
     ):
         return world
     is_closed = world.state == ChangeState.DONE
-    if _holds(ctx, stored, guard, deployments[0] if deployments else None):
+    if _guard_holds(ctx, stored, guard, deployments[0] if deployments else None):
         return world
     if guard.closing_windows is None:
         again, _ = _read_ingress(ctx, stored, way, target)
@@ -279,7 +279,9 @@ def _check_guarded_write(ctx: Context[Any], stored: StoredState, way: IngressWri
     return _changed_elsewhere(text)
 
 
-def _holds(ctx: Context[Any], stored: StoredState, guard: ConcurrencyGuard, newest: WorkerDeployment | None) -> bool:
+def _guard_holds(
+    ctx: Context[Any], stored: StoredState, guard: ConcurrencyGuard, newest: WorkerDeployment | None
+) -> bool:
     """Return whether ops-maintenance is as the guard requires. A list that begins with an older deployment lags."""
     if newest is None:
         return False
@@ -335,17 +337,17 @@ def _apply_write(ctx: Context[Any], write: MaintenanceWrite, stored: StoredState
     match write:
         case CreateWorker():
             ctx.cloudflare.maintenance.create_worker(
-                state.build_variables((), run=ctx.run_id, base=""), mark=_mark(ctx)
+                state.build_variables((), run=ctx.run_id, base=""), mark=_maintenance_mark(ctx)
             )
         case UploadState(windows=windows, live_deployment=live, reopened=reopened):
             variables = state.build_variables(windows, run=ctx.run_id, base=live.split[0][0], reopened=reopened)
-            ctx.cloudflare.maintenance.upload_version(variables, mark=_mark(ctx))
+            ctx.cloudflare.maintenance.upload_version(variables, mark=_maintenance_mark(ctx))
         case DeployState(live_deployment=live):
             if not stored.version:
                 own = _own_version(ctx, live)
                 assert own is not None
                 stored.version = own.id
-            ctx.cloudflare.workers.deploy(WORKER, ((stored.version, 100.0),), mark=_mark(ctx))
+            ctx.cloudflare.workers.deploy(WORKER, ((stored.version, 100.0),), mark=_maintenance_mark(ctx))
         case RepointRoute(route=route, worker=to):
             ctx.cloudflare.routes.update_route(route.zone, route.id, route.pattern, to)
         case AddRoute(zone=zone, pattern=pattern):
@@ -358,7 +360,7 @@ def _apply_write(ctx: Context[Any], write: MaintenanceWrite, stored: StoredState
     return ""
 
 
-def _mark(ctx: Context[Any]) -> marks.DeploymentMark:
+def _maintenance_mark(ctx: Context[Any]) -> marks.DeploymentMark:
     return marks.DeploymentMark(
         incident=ctx.request.incident, run=ctx.run_id, blames=None, text=getattr(ctx.params, "reason", "")
     )

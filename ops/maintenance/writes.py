@@ -192,12 +192,15 @@ def count_calls(writes: Sequence[MaintenanceWrite]) -> int:
                 calls += 3
             case CreateWorker() | RepointRoute() | AddRoute() | RemoveRoute():
                 calls += 1
-    zones, routes = _zones(writes), sum(isinstance(each, RepointRoute | AddRoute | RemoveRoute) for each in writes)
+    zones, routes = (
+        _written_zones(writes),
+        sum(isinstance(each, RepointRoute | AddRoute | RemoveRoute) for each in writes),
+    )
     shared = 4 * max(len(zones), any(isinstance(each, SetSubdomain) for each in writes))
     return calls + shared + 2 * int(routes * SECONDS_PER_WRITE / MAX_AGE)
 
 
-def _zones(writes: Iterable[MaintenanceWrite]) -> set[str]:
+def _written_zones(writes: Iterable[MaintenanceWrite]) -> set[str]:
     zones = set[str]()
     for write in writes:
         match write:

@@ -130,7 +130,8 @@ def build_sections(
         listed.append(PlanSection("Target", (_describe_age_and_source(history.facts.now, target),)))
         listed.append(
             PlanSection(
-                "What changes", tuple(_differences(history, target)) or ("no difference that Cloudflare shows",)
+                "What changes",
+                tuple(_deployment_differences(history, target)) or ("no difference that Cloudflare shows",),
             )
         )
     listed.append(PlanSection("Compared", history.compared))
@@ -164,7 +165,7 @@ def _describe_age_and_source(now: datetime, deployment: PagesDeployment) -> str:
     return ", ".join(parts)
 
 
-def _differences(history: PagesHistory, target: PagesDeployment) -> Iterator[str]:
+def _deployment_differences(history: PagesHistory, target: PagesDeployment) -> Iterator[str]:
     live = history.serving_deployment
     if is_sha(live.commit) and is_sha(target.commit) and live.commit != target.commit:
         older, newer = sorted((live, target), key=lambda deployment: deployment.created_on)

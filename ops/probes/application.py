@@ -157,14 +157,14 @@ class DurableObjectAdmin(WriteGuard):
                 f"the token of the application is missing: {name} is not set",
                 reason=Reason.TOKEN_MISSING,
                 hint=(
-                    f"{_find(spec)} On a laptop: `export {name}=…`. In a job: set a secret of that name in the GitHub "
-                    "environment `recovery`."
+                    f"{_advise_admin_token(spec)} On a laptop: `export {name}=…`. "
+                    "In a job: set a secret of that name in the GitHub environment `recovery`."
                 ),
             )
         return parse_token(name, self._tokens[name].reveal())
 
 
-def _find(spec: "DurableObject") -> str:
+def _advise_admin_token(spec: "DurableObject") -> str:
     place = spec.token_location
     return f"The token is here: {place}." if place else "Use the value of the application's secret ADMIN_TOKEN."
 

@@ -45,13 +45,13 @@ def run_browser_probe(
     missing = [variable for variable in spec.variables if not environ.get(variable)]
     browser = _find_browser(spec, environ)
     if missing:
-        return _inconclusive(name, f"{' and '.join(missing)} is not set, but its steps need it")
+        return _inconclusive_browser(name, f"{' and '.join(missing)} is not set, but its steps need it")
     playwright = importlib.util.find_spec("playwright")
     if playwright is None:
-        return _inconclusive(name, f"playwright is not installed; {INSTALL_HINT}")
+        return _inconclusive_browser(name, f"playwright is not installed; {INSTALL_HINT}")
     if browser is None:
         where = spec.path or "PATH"
-        return _inconclusive(name, f"no Chromium or Chrome at {where}; run: apt-get install chromium")
+        return _inconclusive_browser(name, f"no Chromium or Chrome at {where}; run: apt-get install chromium")
     picture = pictures / f"{name}.png"
     with process.scratch_folder() as folder:
         job = _build_job(spec, url, edge_url, browser=browser, folder=folder)
@@ -62,7 +62,7 @@ def run_browser_probe(
         finished = process.run(
             argv, environ=seen, timeout=spec.timeout + STARTUP_SECONDS, redactor=redactor, folder=folder
         )
-        assertions = _read(finished, spec)
+        assertions = _read_browser_output(finished, spec)
         if (taken := folder / "picture.png").exists():
             process.make_private_folder(pictures)
             shutil.move(taken, picture)
@@ -70,7 +70,7 @@ def run_browser_probe(
             said = f"{picture.parent.name}/{picture.name}"
             assertions = (*assertions, Assertion("picture", worst_verdict(a.verdict for a in assertions), said))
     if not spec.required:
-        assertions = tuple(map(_soften, assertions))
+        assertions = tuple(map(_soften_assertion, assertions))
     return ProbeResult(name, worst_verdict(a.verdict for a in assertions), assertions)
 
 
@@ -99,7 +99,7 @@ def _find_browser(spec: "BrowserProbe", environ: Mapping[str, str]) -> str | Non
     return None
 
 
-def _read(finished: process.FinishedProcess, spec: "BrowserProbe") -> tuple[Assertion, ...]:
+def _read_browser_output(finished: process.FinishedProcess, spec: "BrowserProbe") -> tuple[Assertion, ...]:
     """Parse the last line of the output; other output means that the program failed."""
     if finished.code is None:
         return (Assertion("browser", Verdict.INCONCLUSIVE, f"not finished within {spec.timeout:g} s"),)
@@ -114,11 +114,11 @@ def _read(finished: process.FinishedProcess, spec: "BrowserProbe") -> tuple[Asse
         return (Assertion("browser", Verdict.INCONCLUSIVE, said),)
 
 
-def _soften(assertion: Assertion) -> Assertion:
+def _soften_assertion(assertion: Assertion) -> Assertion:
     if assertion.verdict == Verdict.HEALTHY:
         return assertion
     return replace(assertion, verdict=Verdict.INCONCLUSIVE)
 
 
-def _inconclusive(name: str, detail: str) -> ProbeResult:
+def _inconclusive_browser(name: str, detail: str) -> ProbeResult:
     return ProbeResult(name, Verdict.INCONCLUSIVE, (Assertion("browser", Verdict.INCONCLUSIVE, detail),))

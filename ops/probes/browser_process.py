@@ -141,19 +141,19 @@ def main(argument: str) -> None:
         ):
             # A busy machine may need longer than a step until the browser answers.
             browser = playwright.chromium.connect_over_cdp(endpoint, timeout=findings.milliseconds(math.inf))
-            _visit(browser.new_context(), findings, secrets)
+            _visit_pages(browser.new_context(), findings, secrets)
     except (Error, OSError, BrowserNotStarted) as error:
         findings.location = "the browser failed"
         findings.add("pages", str(error).partition("\n")[0], Verdict.INCONCLUSIVE)
-    print(json.dumps(_assertions(findings)), flush=True)
+    print(json.dumps(_browser_assertions(findings)), flush=True)
 
 
-def _visit(context: BrowserContext, findings: BrowserFindings, secrets: Mapping[str, str]) -> None:
+def _visit_pages(context: BrowserContext, findings: BrowserFindings, secrets: Mapping[str, str]) -> None:
     """Open each path in a new page, then take all steps in one page."""
     for path in findings.job.paths:
         with _watched_page(context, findings, secrets) as page:
             findings.location = path
-            _open(page, findings, path)
+            _open_path(page, findings, path)
     if findings.job.steps:
         with _watched_page(context, findings, secrets) as page:
             _take_steps(page, findings, secrets)
@@ -217,7 +217,7 @@ def _fields_to_mask(page: Page, secrets: Iterable[str]) -> list[Locator]:
     return fields + [frame.get_by_text(secret) for frame in page.frames for secret in secrets]
 
 
-def _open(page: Page, findings: BrowserFindings, path: str) -> bool:
+def _open_path(page: Page, findings: BrowserFindings, path: str) -> bool:
     if findings.is_expired:
         return False
     try:
@@ -244,7 +244,7 @@ def _take_steps(page: Page, findings: BrowserFindings, secrets: Mapping[str, str
         if findings.is_expired:
             return
         try:
-            if verb == "goto" and not _open(page, findings, what):
+            if verb == "goto" and not _open_path(page, findings, what):
                 return
             _take_step(page, verb, what, findings, secrets)
         except TimeoutError:
@@ -268,7 +268,7 @@ def _take_step(page: Page, verb: str, what: Any, findings: BrowserFindings, secr
             page.wait_for_timeout(min(what * 1000, findings.milliseconds()))
 
 
-def _assertions(findings: BrowserFindings) -> list[list[str]]:
+def _browser_assertions(findings: BrowserFindings) -> list[list[str]]:
     """Return name, verdict and detail of each assertion."""
     if challenged := findings.by_assertion.get(CHALLENGE):  # other assertions are then meaningless
         return [[CHALLENGE, Verdict.INCONCLUSIVE.value, challenged[0][1]]]
@@ -304,19 +304,19 @@ def start_browser(program: str, profile: Path, url: str, edge_url: str | None, d
     `deadline`: time of `time.monotonic()`. Raises BrowserNotStarted.
     """
     log = profile / "log.txt"
-    with _flags(url, edge_url) as flags:
+    with _chromium_flags(url, edge_url) as flags:
         argv = [program, *flags, f"--user-data-dir={profile}"]
         with log.open("wb") as output:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
-            yield _endpoint(process, profile / "DevToolsActivePort", log, deadline)
+            yield _wait_for_chromium(process, profile / "DevToolsActivePort", log, deadline)
         finally:
             process.kill()
             process.wait()
 
 
 @contextmanager
-def _flags(url: str, edge_url: str | None) -> Iterator[list[str]]:
+def _chromium_flags(url: str, edge_url: str | None) -> Iterator[list[str]]:
     # Chromium does not start with its sandbox as root.
     flags = [*FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     if edge_url is None:
@@ -328,7 +328,7 @@ def _flags(url: str, edge_url: str | None) -> Iterator[list[str]]:
         yield [*flags, f"--host-resolver-rules={rules}", "--ignore-certificate-errors"]
 
 
-def _endpoint(process: "subprocess.Popen[bytes]", written: Path, log: Path, deadline: float) -> str:
+def _wait_for_chromium(process: "subprocess.Popen[bytes]", written: Path, log: Path, deadline: float) -> str:
     """Wait until Chromium writes its port and path to a file, and return the address."""
     while time.monotonic() < deadline:
         lines = written.read_text().splitlines() if written.exists() else []
@@ -349,18 +349,18 @@ def _serve_tls_front(host: str, edge_url: str) -> Iterator[int]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert(host).configure_cert(context)
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
-        threading.Thread(target=_accept, args=(listening, context, edge_url), daemon=True).start()
+        threading.Thread(target=_accept_connections, args=(listening, context, edge_url), daemon=True).start()
         yield listening.getsockname()[1]
 
 
-def _accept(listening: socket.socket, context: ssl.SSLContext, edge_url: str) -> None:
+def _accept_connections(listening: socket.socket, context: ssl.SSLContext, edge_url: str) -> None:
     with suppress(OSError):  # the socket is closed at the end
         while True:
             connection, _ = listening.accept()
-            threading.Thread(target=_forward, args=(connection, context, edge_url), daemon=True).start()
+            threading.Thread(target=_forward_connection, args=(connection, context, edge_url), daemon=True).start()
 
 
-def _forward(connection: socket.socket, context: ssl.SSLContext, edge_url: str) -> None:
+def _forward_connection(connection: socket.socket, context: ssl.SSLContext, edge_url: str) -> None:
     """Forward one connection until either side closes it."""
     edge = urlsplit(edge_url)
     with (

@@ -64,7 +64,7 @@ def find_references(html: str, url: str) -> tuple[HtmlReference, ...]:
     parser = _Parser()
     parser.feed(html)
     parser.close()
-    references = (HtmlReference(_absolute(text, url, parser.base), kind) for text, kind in parser.found)
+    references = (HtmlReference(_absolute_url(text, url, parser.base), kind) for text, kind in parser.found)
     return tuple(dict.fromkeys(reference for reference in references if _is_http(reference.url)))
 
 
@@ -145,7 +145,7 @@ def _srcset_urls(srcset: str) -> Iterator[str]:
         rest = rest.lstrip(" \t\n\f\r,")
 
 
-def _absolute(text: str, url: str, base: str) -> str:
+def _absolute_url(text: str, url: str, base: str) -> str:
     line = "".join(text.split("\n")).replace("\r", "").replace("\t", "")
     try:
         return urldefrag(urljoin(urljoin(url, base), line)).url.replace(" ", "%20")

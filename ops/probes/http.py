@@ -62,7 +62,7 @@ NO_HEADERS_BY_ORIGIN: Mapping[str, Mapping[str, str]] = {}
 def run_maintenance_probe(web: "ProbeClient", addresses: Sequence["MaintenanceCheck"]) -> ProbeResult:
     """Check each address once. An unreachable address proves nothing."""
     checked = run_in_batches([partial(_check_address, web, address) for address in addresses], MAX_PARALLEL)
-    said, places = [assertion for assertion, _ in checked], _places(answer for _, answer in checked)
+    said, places = [assertion for assertion, _ in checked], _edge_places(answer for _, answer in checked)
     verdict = worst_verdict(each.verdict for each in said)
     telling = [f"{each.name} {each.detail}" for each in said if each.verdict == verdict]
     more = f"; and {len(telling) - MAX_NAMED} more" if len(telling) > MAX_NAMED else ""
@@ -76,7 +76,7 @@ def run_maintenance_probe(web: "ProbeClient", addresses: Sequence["MaintenanceCh
     return ProbeResult("maintenance", verdict, (assertion,), proves_health=False, places=places)
 
 
-def _places(answers: Iterable[EdgeAnswer]) -> tuple[str, ...]:
+def _edge_places(answers: Iterable[EdgeAnswer]) -> tuple[str, ...]:
     return tuple(sorted({answer.place for answer in answers if answer.place}))
 
 
@@ -209,7 +209,7 @@ def run_http_probe(
     document = parse_json(body)
     echoed = value_at_path(document, spec.version) if spec.version else None
     echoed = echoed if isinstance(echoed, str) and echoed else None
-    assertions = [*_answer(spec, response, body, seconds, redact), *_document(spec, document, redact)]
+    assertions = [*_judge_answer(spec, response, body, seconds, redact), *_judge_json(spec, document, redact)]
     verdict = worst_verdict(a.verdict for a in assertions)
     if spec.version:
         assertions.append(judge_version(echoed, versions))
@@ -251,10 +251,10 @@ def _find_uncounted(
     return replace(uncounted, detail=text.removeprefix(f"{uncounted.name} "), hint=hint)
 
 
-def _answer(
+def _judge_answer(
     spec: "HttpProbe", response: httpx.Response, body: bytes, seconds: float, redact: Redact
 ) -> Iterator[Assertion]:
-    yield _compare("status", str(response.status_code), str(spec.status), redact)
+    yield _compare_text("status", str(response.status_code), str(spec.status), redact)
     for header, wanted in spec.headers.items():
         found = response.headers.get(header, "")
         yield _assert_found(f"header {header}", wanted.lower() in found.lower(), wanted, redact(found) or "none")
@@ -269,12 +269,12 @@ def _answer(
         yield Assertion("latency", Verdict.HEALTHY if seconds <= spec.latency else Verdict.UNHEALTHY, text)
 
 
-def _document(spec: "HttpProbe", document: Any, redact: Redact) -> Iterator[Assertion]:
+def _judge_json(spec: "HttpProbe", document: Any, redact: Redact) -> Iterator[Assertion]:
     for path, wanted in spec.json_.items():
-        yield _compare(f"{JSON}{path}", _as_json(value_at_path(document, path)), _as_json(wanted), redact)
+        yield _compare_text(f"{JSON}{path}", _as_json(value_at_path(document, path)), _as_json(wanted), redact)
 
 
-def _compare(name: str, actual: str, wanted: str, redact: Redact) -> Assertion:
+def _compare_text(name: str, actual: str, wanted: str, redact: Redact) -> Assertion:
     return _assert_found(name, actual == wanted, wanted[:MAX_TEXT_LENGTH], redact(actual))
 
 
@@ -328,7 +328,7 @@ def request_once(web: ProbeClient, url: str) -> HttpAnswer:
     try:
         response, body = web.fetch(url)
     except httpx.RequestError as error:
-        return HttpAnswer(obstacle=Assertion("answer", Verdict.UNHEALTHY, _unreachable(error)))
+        return HttpAnswer(obstacle=Assertion("answer", Verdict.UNHEALTHY, _unreachable_text(error)))
     status, headers = response.status_code, response.headers
     answer = judge_answer(status, headers, body)
     if answer.obstacle:
@@ -342,11 +342,11 @@ def find_download_problem(web: ProbeClient, url: str) -> str:
     try:
         response, _ = web.send("HEAD", url)
     except httpx.RequestError as error:
-        return _unreachable(error)
+        return _unreachable_text(error)
     return "" if response.status_code < 400 else f"answered with status {response.status_code}"
 
 
-def _unreachable(error: httpx.RequestError) -> str:
+def _unreachable_text(error: httpx.RequestError) -> str:
     return f"{UNREACHABLE} ({type(error).__name__})"
 
 
@@ -357,11 +357,11 @@ def read_secret_headers(names: Mapping[str, str], environ: Mapping[str, str]) ->
     """
     missing = dict.fromkeys(variable for variable in names.values() if not environ.get(variable))
     if missing:
-        return _unusable(f"{' and '.join(missing)} is not set, but `request_headers` of this probe needs it")
+        return _unusable_headers(f"{' and '.join(missing)} is not set, but `request_headers` of this probe needs it")
     values = {header: environ[variable].strip() for header, variable in names.items()}
     for header, value in values.items():
         if not re.fullmatch(r"[!-~]([ -~]{0,8190}[!-~])?", value):
-            return _unusable(f"{names[header]} has a value that cannot be sent as a header")
+            return _unusable_headers(f"{names[header]} has a value that cannot be sent as a header")
     return values
 
 
@@ -377,7 +377,7 @@ def headers_by_origin(services: Iterable["Service"], environ: Mapping[str, str])
     return by_origin
 
 
-def _unusable(text: str) -> Assertion:
+def _unusable_headers(text: str) -> Assertion:
     hint = "Set the variable: on a laptop with `export`, in a job as a secret under `env:` of the step in the workflow."
     return Assertion("request_headers", Verdict.INCONCLUSIVE, text, hint)
 

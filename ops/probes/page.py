@@ -118,14 +118,14 @@ def run_page_probe(
         return ProbeResult(name, headers.verdict, (headers,))
     began = time.monotonic()
     origin = url.rstrip("/")
-    visit = _Visit(_host(origin), began + spec.timeout, redact, headers, origin, comparison)
+    visit = _Visit(_url_host(origin), began + spec.timeout, redact, headers, origin, comparison)
     pages = [HtmlReference(origin + path, ReferenceKind.PAGE) for path in spec.paths]
-    _ask(web, visit, dict.fromkeys(pages, ""))
+    _request_urls(web, visit, dict.fromkeys(pages, ""))
     if (named := _collect_references(visit, pages, spec.ignore)) is None:
         slow = Assertion("ignore", Verdict.INCONCLUSIVE, http.PATTERN_TOO_SLOW)
         return ProbeResult(name, slow.verdict, (slow,), time.monotonic() - began)
-    _ask(web, visit, named)
-    assertions = tuple(_assertions(visit, spec))
+    _request_urls(web, visit, named)
+    assertions = tuple(_page_assertions(visit, spec))
     verdict, seconds = worst_verdict(a.verdict for a in assertions), time.monotonic() - began
     places = tuple(sorted({answer.place for answer in visit.answers.values() if answer.place}))
     return ProbeResult(name, verdict, assertions, seconds, places=places)
@@ -139,10 +139,10 @@ def _collect_references(
     for page in pages:
         last, answer = _final_answer(visit, page.url)
         for reference in find_references(answer.html, last) if answer else ():
-            if _host(reference.url) not in {visit.host, None}:
+            if _url_host(reference.url) not in {visit.host, None}:
                 visit.other_host_urls.add(reference.url)
             else:
-                page_of.setdefault(reference, _path(visit.redact(page.url)))
+                page_of.setdefault(reference, _url_path(visit.redact(page.url)))
     passed = http.search_patterns(ignored, [reference.url[:MAX_URL_LENGTH] for reference in page_of])
     if passed is None:
         return None
@@ -151,7 +151,7 @@ def _collect_references(
     }
 
 
-def _ask(web: "ProbeClient", visit: _Visit, named: Mapping[HtmlReference, str]) -> None:
+def _request_urls(web: "ProbeClient", visit: _Visit, named: Mapping[HtmlReference, str]) -> None:
     """Request the URLs that were not requested yet, and follow their redirects."""
     visit.named_by |= named
     todo = {reference.url: reference.kind for reference in named}
@@ -160,7 +160,7 @@ def _ask(web: "ProbeClient", visit: _Visit, named: Mapping[HtmlReference, str]) 
         answers = _ask_all(web, visit, list(todo.items())[: MAX_PAGE_URLS - len(visit.answers)])
         visit.answers |= answers
         redirects = ((answer.location, todo[url]) for url, answer in answers.items())
-        todo = {to: kind for to, kind in redirects if to is not None and _host(to) == visit.host}
+        todo = {to: kind for to, kind in redirects if to is not None and _url_host(to) == visit.host}
 
 
 def _ask_all(web: "ProbeClient", visit: _Visit, todo: Sequence[tuple[str, ReferenceKind]]) -> dict[str, _Answer]:
@@ -170,14 +170,14 @@ def _ask_all(web: "ProbeClient", visit: _Visit, todo: Sequence[tuple[str, Refere
     def ask_on() -> None:
         for url, kind in waiting:
             left = visit.deadline - time.monotonic()
-            if left > 0 and (answer := _fetch(web, visit, url, kind, left)):
+            if left > 0 and (answer := _fetch_reference(web, visit, url, kind, left)):
                 answers[url] = answer
 
     run_parallel([ask_on] * min(MAX_PARALLEL, len(todo)))
     return answers
 
 
-def _fetch(web: "ProbeClient", visit: _Visit, url: str, kind: ReferenceKind, left: float) -> _Answer | None:
+def _fetch_reference(web: "ProbeClient", visit: _Visit, url: str, kind: ReferenceKind, left: float) -> _Answer | None:
     headers = {"sec-fetch-dest": _DESTINATIONS.get(kind, kind.value)}
     headers |= visit.headers if _is_at(url, visit.origin) else {}
     if kind in {ReferenceKind.PAGE, ReferenceKind.LINK, ReferenceKind.FRAME}:
@@ -188,14 +188,14 @@ def _fetch(web: "ProbeClient", visit: _Visit, url: str, kind: ReferenceKind, lef
     except httpx.TimeoutException as error:
         if left < MAX_SECONDS:
             return None
-        return _failure(judge_error(error))
+        return _failed_answer(judge_error(error))
     except (httpx.InvalidURL, ValueError):
         return _Answer(failure="invalid URL")
     except httpx.RequestError as error:
-        return _failure(judge_error(error))
+        return _failed_answer(judge_error(error))
     judged = judge_answer(response.status_code, response.headers, body)
     if judged.obstacle:
-        return _failure(judged.obstacle)
+        return _failed_answer(judged.obstacle)
     return _with_origin(visit, url, kind, judged, (response, body))
 
 
@@ -204,7 +204,7 @@ def _with_origin(
 ) -> _Answer:
     """Return the answer with the origin of its content, if it is cached. Linked pages are not compared."""
     response, body = received
-    answer = replace(_answer(url, kind, response, body), place=judged.place)
+    answer = replace(_page_answer(url, kind, response, body), place=judged.place)
     if not (cached := judged.cached):
         return answer
     if visit.comparison is None or kind == ReferenceKind.LINK:
@@ -214,29 +214,29 @@ def _with_origin(
     return replace(answer, cached=cached, content=content, no_proof=text, hint=hint)
 
 
-def _failure(assertion: Assertion) -> _Answer:
+def _failed_answer(assertion: Assertion) -> _Answer:
     return _Answer(failure=assertion.detail, verdict=assertion.verdict, hint=assertion.hint)
 
 
-def _answer(url: str, kind: ReferenceKind, response: httpx.Response, body: bytes) -> _Answer:
+def _page_answer(url: str, kind: ReferenceKind, response: httpx.Response, body: bytes) -> _Answer:
     location = response.headers.get("location") if 300 <= response.status_code < 400 else None
     return _Answer(
         status=response.status_code,
         content_type=response.headers.get("content-type", "").partition(";")[0].strip().lower(),
-        location=_target(url, location) if location else None,
-        html=_text(response, body) if kind == ReferenceKind.PAGE else "",
+        location=_redirect_target(url, location) if location else None,
+        html=_decode_text(response, body) if kind == ReferenceKind.PAGE else "",
         is_full_sha=len(body) < MAX_BYTES,
     )
 
 
-def _target(url: str, location: str) -> str:
+def _redirect_target(url: str, location: str) -> str:
     try:
         return urldefrag(urljoin(url, location)).url
     except ValueError:
         return location
 
 
-def _text(response: httpx.Response, body: bytes) -> str:
+def _decode_text(response: httpx.Response, body: bytes) -> str:
     try:
         return body.decode(response.charset_encoding or "utf-8", errors="replace")
     except LookupError:
@@ -246,7 +246,7 @@ def _text(response: httpx.Response, body: bytes) -> str:
 def _final_answer(visit: _Visit, url: str) -> tuple[str, _Answer | None]:
     """Return the last URL of a redirect chain on the host, and its response; None if it was not requested."""
     passed: list[str] = []
-    while (answer := visit.answers.get(url)) and answer.location and _host(answer.location) == visit.host:
+    while (answer := visit.answers.get(url)) and answer.location and _url_host(answer.location) == visit.host:
         passed.append(url)
         url = answer.location
         if url in passed:
@@ -256,9 +256,9 @@ def _final_answer(visit: _Visit, url: str) -> tuple[str, _Answer | None]:
     return url, answer
 
 
-def _assertions(visit: _Visit, spec: "PageProbe") -> Iterator[Assertion]:
+def _page_assertions(visit: _Visit, spec: "PageProbe") -> Iterator[Assertion]:
     is_proved = any(_is_proof(visit, reference) for reference in visit.named_by)
-    judged = [(reference, *_judge(visit, reference, is_proved=is_proved)) for reference in visit.named_by]
+    judged = [(reference, *_judge_reference(visit, reference, is_proved=is_proved)) for reference in visit.named_by]
     groups = {
         "pages": {ReferenceKind.PAGE},
         "assets": {*ReferenceKind} - {ReferenceKind.PAGE, ReferenceKind.LINK},
@@ -268,20 +268,22 @@ def _assertions(visit: _Visit, spec: "PageProbe") -> Iterator[Assertion]:
         mine = [(reference, verdict, said) for reference, verdict, said in judged if reference.kind in kinds]
         asked = [each for each in mine if _final_answer(visit, each[0].url)[1]]
         if asked:
-            yield _group(visit, name, asked)
+            yield _group_references(visit, name, asked)
     if cached := [url for url, answer in visit.answers.items() if answer.cached]:
         yield Assertion("cached", Verdict.HEALTHY, _describe_cached(visit, cached))
     left_out = len({reference.url for reference in visit.named_by if not _final_answer(visit, reference.url)[1]})
     if left_out:
         why = f"at most {MAX_PAGE_URLS} are" if len(visit.answers) >= MAX_PAGE_URLS else f"{spec.timeout:g} s were over"
         yield Assertion("limits", Verdict.INCONCLUSIVE, f"{left_out} URLs were not requested: {why}")
-    redirected = sum(1 for answer in visit.answers.values() if answer.location and _host(answer.location) != visit.host)
+    redirected = sum(
+        1 for answer in visit.answers.values() if answer.location and _url_host(answer.location) != visit.host
+    )
     if visit.other_host_urls or redirected:
         said = f"{len(visit.other_host_urls)} named and {redirected} redirected to, not requested"
         yield Assertion("other hosts", Verdict.HEALTHY, said)
 
 
-def _group(visit: _Visit, name: str, judged: Sequence[tuple[HtmlReference, Verdict, str]]) -> Assertion:
+def _group_references(visit: _Visit, name: str, judged: Sequence[tuple[HtmlReference, Verdict, str]]) -> Assertion:
     verdict = worst_verdict(each for _, each, _ in judged)
     if verdict == Verdict.HEALTHY:
         return Assertion(name, verdict, f"{len(judged)}")
@@ -300,7 +302,7 @@ def _is_proof(visit: _Visit, reference: HtmlReference) -> bool:
     return answer.content.is_proof if answer.cached else reference.kind == ReferenceKind.PAGE
 
 
-def _judge(visit: _Visit, reference: HtmlReference, *, is_proved: bool) -> tuple[Verdict, str]:
+def _judge_reference(visit: _Visit, reference: HtmlReference, *, is_proved: bool) -> tuple[Verdict, str]:
     """Return the verdict on a reference, with the reason if it is not healthy.
 
     A cached answer is neither healthy nor unhealthy, unless its content proves the deployment. A cached asset that
@@ -326,7 +328,7 @@ def _judge_answer(visit: _Visit, reference: HtmlReference) -> tuple[Verdict, str
     if answer.failure:
         return answer.verdict, answer.failure
     if answer.location:
-        said = f"redirects to {_host(answer.location)}, which is not requested"
+        said = f"redirects to {_url_host(answer.location)}, which is not requested"
         return Verdict.INCONCLUSIVE if reference.kind == ReferenceKind.PAGE else Verdict.HEALTHY, said
     if answer.status != 200:
         return Verdict.UNHEALTHY, f"status {answer.status}"
@@ -341,17 +343,17 @@ def _judge_answer(visit: _Visit, reference: HtmlReference) -> tuple[Verdict, str
 def _describe_cached(visit: _Visit, urls: Sequence[str]) -> str:
     if len(urls) == len(visit.answers):
         return f"each of {len(urls)} answers" if len(urls) > 1 else "the answer"
-    paths = [_path(visit.redact(url)) for url in urls]
+    paths = [_url_path(visit.redact(url)) for url in urls]
     more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
     return f"{len(urls)} of {len(visit.answers)} answers: {', '.join(paths[:MAX_NAMED])}{more}"
 
 
 def _describe_reference(visit: _Visit, reference: HtmlReference) -> str:
-    page, path = visit.named_by[reference], _path(visit.redact(reference.url))
+    page, path = visit.named_by[reference], _url_path(visit.redact(reference.url))
     return f"{path} (from {page})" if page else path
 
 
-def _path(url: str) -> str:
+def _url_path(url: str) -> str:
     """Return path of a URL on one line. A query is hidden, since it may contain a signature."""
     path, query, _ = url.removeprefix("https://").removeprefix("http://").partition("?")
     line = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in path)
@@ -368,7 +370,7 @@ def _is_at(url: str, origin: str) -> bool:
     return (parts.scheme, parts.netloc) == (own.scheme, own.netloc)
 
 
-def _host(url: str) -> str | None:
+def _url_host(url: str) -> str | None:
     """Return the host, with a port other than 80 and 443; None for an invalid URL."""
     try:
         parts = urlsplit(url)

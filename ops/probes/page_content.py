@@ -67,8 +67,8 @@ def normalize_html(html: bytes) -> bytes:
     """Return the page without additions of the edge and without insignificant quotes and white space."""
     for comment in COMMENTS:
         html = html.replace(comment, b"")
-    html = _HIDDEN_TEXT.sub(lambda found: _email(found[1]), _without_injected_scripts(html))
-    html = _HIDDEN_LINK.sub(lambda found: b'href="mailto:' + _email(found[1]) + b'"', html)
+    html = _HIDDEN_TEXT.sub(lambda found: _decode_hidden_email(found[1]), _without_injected_scripts(html))
+    html = _HIDDEN_LINK.sub(lambda found: b'href="mailto:' + _decode_hidden_email(found[1]) + b'"', html)
     html = b" ".join(html.replace(ROCKET_LOADER_GUARD, b"").replace(b'"', b"").replace(b"'", b"").split())
     html = html.replace(b"http://", b"https://").replace(b"> <", b"><")  # Automatic HTTPS Rewrites
     for pattern, instead in ((_SCRIPT_TYPE, b""), (_MODULE_TYPE, b" type=module"), (_MODIFIED, b""), (_NONCE, b"")):
@@ -83,10 +83,10 @@ def find_hashed_assets(html: bytes) -> tuple[str, ...]:
 
 
 def _without_injected_scripts(html: bytes) -> bytes:
-    return b"".join(part for part in _parts(html) if not _is_injected(part))
+    return b"".join(part for part in _html_parts(html) if not _is_injected(part))
 
 
-def _parts(html: bytes) -> Iterator[bytes]:
+def _html_parts(html: bytes) -> Iterator[bytes]:
     """Yield each script element, and the text between them."""
     at, lower = 0, html.lower()
     while (start := lower.find(b"<script", at)) >= 0 and (end := lower.find(b"</script>", start)) >= 0:
@@ -100,7 +100,7 @@ def _is_injected(part: bytes) -> bool:
     return part[:7].lower() == b"<script" and any(mark in part for mark in INJECTED_SCRIPT_MARKS)
 
 
-def _email(hidden: bytes) -> bytes:
+def _decode_hidden_email(hidden: bytes) -> bytes:
     """Decode a hidden e-mail address: the first byte is the key, and the others are XORed with it."""
     if len(hidden) % 2:
         return hidden
@@ -134,21 +134,21 @@ RETRY_SECONDS = 3.0
 def read_page(web: "ProbeClient", clock: Clock, url: str) -> PageContent:
     """Return the content of a URL, with up to ten attempts if the server fails, limits or drops the request."""
     latest = time.monotonic() + RETRY_SECONDS
-    page, is_final = _look(web, url)
+    page, is_final = _look_at_page(web, url)
     for pause in RETRY_DELAYS:
         if is_final or time.monotonic() + pause > latest:
             break
         clock.sleep(pause)
-        page, is_final = _look(web, url)
+        page, is_final = _look_at_page(web, url)
     return page
 
 
 def read_once(web: "ProbeClient", url: str) -> PageContent:
     """Return the content of a URL after one request."""
-    return _look(web, url)[0]
+    return _look_at_page(web, url)[0]
 
 
-def _look(web: "ProbeClient", url: str) -> tuple[PageContent, bool]:
+def _look_at_page(web: "ProbeClient", url: str) -> tuple[PageContent, bool]:
     """Return the content, and whether a retry is useless. No cache that honors the query answers."""
     asked = add_cache_buster(url)
     try:
@@ -169,7 +169,7 @@ def describe_response(asked: str, response: httpx.Response, body: bytes) -> tupl
     if status in CLOSED_STATUSES:
         return PageContent(error=f"{url} is closed to this machine (status {status})"), status != 429
     if status >= 500:
-        return PageContent(_digest(status, b""), failure_status=status), False
+        return PageContent(_content_digest(status, b""), failure_status=status), False
     if 300 <= status < 400:
         elsewhere = urlsplit(urljoin(url, remove_cache_buster(response.headers.get("location", ""))))
         if elsewhere.netloc != urlsplit(url).netloc:
@@ -178,13 +178,15 @@ def describe_response(asked: str, response: httpx.Response, body: bytes) -> tupl
     body = remove_unique_value(asked, body)
     is_html = "html" in response.headers.get("content-type", "")
     assets = find_hashed_assets(body) if is_html and status == 200 else ()
-    digest = _digest(status, normalize_html(body) if is_html else body)
+    digest = _content_digest(status, normalize_html(body) if is_html else body)
     return PageContent(
-        digest, is_absent=status == 404, assets_digest=_digest(200, "\n".join(assets).encode()) if assets else ""
+        digest,
+        is_absent=status == 404,
+        assets_digest=_content_digest(200, "\n".join(assets).encode()) if assets else "",
     ), True
 
 
-def _digest(status: int, content: bytes) -> str:
+def _content_digest(status: int, content: bytes) -> str:
     return sha256(f"{status} ".encode() + content).hexdigest()[:32]
 
 

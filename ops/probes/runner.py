@@ -315,13 +315,13 @@ def run_command_probe(
     try:
         finished = process.run(spec.run, environ=environ, timeout=spec.timeout, redactor=redactor, folder=folder)
     except OSError as error:
-        return _result(name, Verdict.INCONCLUSIVE, f"{spec.run[0]} could not be started ({error.strerror})")
+        return _exit_result(name, Verdict.INCONCLUSIVE, f"{spec.run[0]} could not be started ({error.strerror})")
     if finished.code is None:
-        return _result(name, Verdict.INCONCLUSIVE, f"not finished within {spec.timeout:g} s")
+        return _exit_result(name, Verdict.INCONCLUSIVE, f"not finished within {spec.timeout:g} s")
     verdict = {0: Verdict.HEALTHY, 1: Verdict.UNHEALTHY}.get(finished.code, Verdict.INCONCLUSIVE)
     last = finished.output.strip().splitlines()[-1:] or ["no output"]
-    return _result(name, verdict, f"exit {finished.code}: {last[0][:200]}")
+    return _exit_result(name, verdict, f"exit {finished.code}: {last[0][:200]}")
 
 
-def _result(name: str, verdict: Verdict, detail: str) -> ProbeResult:
+def _exit_result(name: str, verdict: Verdict, detail: str) -> ProbeResult:
     return ProbeResult(name, verdict, (Assertion("exit", verdict, detail),))

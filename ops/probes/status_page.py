@@ -59,9 +59,9 @@ def read_components(web: ProbeClient, page: str, *, group: str = "") -> Mapping[
 
     With `group`, only the components of the group with that name.
     """
-    document = _fetch(web, f"{page}/api/v2/components.json", MAX_SECONDS)
+    document = _fetch_status_json(web, f"{page}/api/v2/components.json", MAX_SECONDS)
     try:
-        return _components(document, group) if document is not None else None
+        return _parse_components(document, group) if document is not None else None
     except (LookupError, TypeError, AttributeError):
         return None
 
@@ -76,7 +76,7 @@ def read_report(
 def judge_used(page: str, document: StatusDocument | None, used: Iterable[str]) -> StatusReport:
     """Judge the used components of a page. None: it cannot be read."""
     if document is None:
-        return StatusReport(_host(page), PageState.UNKNOWN, (UNREADABLE,))
+        return StatusReport(_page_host(page), PageState.UNKNOWN, (UNREADABLE,))
     return judge_page(document, used=used, shared=SHARED_PRODUCTS)
 
 
@@ -84,24 +84,24 @@ def read_document(
     web: ProbeClient, page: str, *, group: str = "", within: float = MAX_SECONDS
 ) -> StatusDocument | None:
     """Read components and unresolved incidents of a page in one request; None if it cannot be read."""
-    document = _fetch(web, f"{page}/api/v2/summary.json", within)
+    document = _fetch_status_json(web, f"{page}/api/v2/summary.json", within)
     try:
         if document is not None:
-            incidents = tuple(_incident(each, group) for each in document["incidents"])
+            incidents = tuple(_parse_status_incident(each, group) for each in document["incidents"])
             states = [str(row["status"]) for row in document["components"] if group and row["name"] == group]
             return StatusDocument(
-                _host(page), _components(document, group), incidents, group, next(iter(states), OPERATIONAL)
+                _page_host(page), _parse_components(document, group), incidents, group, next(iter(states), OPERATIONAL)
             )
     except (LookupError, TypeError, AttributeError):
         pass
     return None
 
 
-def _host(page: str) -> str:
+def _page_host(page: str) -> str:
     return page.partition("://")[2]
 
 
-def _fetch(web: ProbeClient, url: str, within: float) -> Any:
+def _fetch_status_json(web: ProbeClient, url: str, within: float) -> Any:
     """Return the JSON document; None if it cannot be read."""
     try:
         response, body = web.send("GET", url, within=within)
@@ -110,7 +110,7 @@ def _fetch(web: ProbeClient, url: str, within: float) -> Any:
         return None
 
 
-def _components(document: Any, group: str) -> dict[str, str]:
+def _parse_components(document: Any, group: str) -> dict[str, str]:
     rows = document["components"]
     groups = {str(row["id"]) for row in rows if row["name"] == group}
     wanted = (row for row in rows if not group or str(row.get("group_id")) in groups)
@@ -121,7 +121,7 @@ def _components(document: Any, group: str) -> dict[str, str]:
     return found
 
 
-def _incident(row: Any, group: str) -> StatusIncident:
+def _parse_status_incident(row: Any, group: str) -> StatusIncident:
     """Return an incident with its current components: its own, and those of its newest update.
 
     The list keeps components that recovered. An update names a component with the group before it, and its status
@@ -143,12 +143,12 @@ def _incident(row: Any, group: str) -> StatusIncident:
         str(row["status"]),
         str(row["impact"]),
         frozenset(named),
-        _moment(row.get("started_at")),
+        _parse_status_time(row.get("started_at")),
         link[0] if link else "",
     )
 
 
-def _moment(text: Any) -> datetime | None:
+def _parse_status_time(text: Any) -> datetime | None:
     try:
         return parse_utc(str(text))
     except (ValueError, OverflowError):

@@ -112,19 +112,22 @@ def _for_any_laptop(event: RunEvent, program: str) -> RunEvent:
 
 def _main_comment(run: Run, contacts: "tuple[Contact, ...]", repository: str, events: tuple[RunEvent, ...]) -> str:
     """Return the main comment with the newest rows."""
-    text = _render(
+    text = _render_comment(
         run,
         contacts,
         events=events,
         repository=repository,
         of_people=OF_PEOPLE,
-        checklists={"Before any rollback": _checklist(BEFORE, run), "After rollback": _checklist(AFTER, run)},
+        checklists={
+            "Before any rollback": _comment_checklist(BEFORE, run),
+            "After rollback": _comment_checklist(AFTER, run),
+        },
         most=MOST_LINES,
     )
     return embed_record(text, run.to_record(part=1))
 
 
-def _render(run: Run, contacts: "Iterable[Contact]", *, events: tuple[RunEvent, ...], **parts: Any) -> str:
+def _render_comment(run: Run, contacts: "Iterable[Contact]", *, events: tuple[RunEvent, ...], **parts: Any) -> str:
     text = (
         load_templates()
         .get_template("run.md.j2")
@@ -160,7 +163,7 @@ def _largest_fit(render: Callable[[int], str], most: int) -> int:
     return low
 
 
-def _checklist(steps: tuple[tuple[str, StepCheck | None], ...], run: Run) -> list[NextStep]:
+def _comment_checklist(steps: tuple[tuple[str, StepCheck | None], ...], run: Run) -> list[NextStep]:
     done = {title: check is not None and check(run) for title, check in steps}
     people = steps_for_people(steps)
     return [NextStep(title, is_done, not is_done and title in people) for title, is_done in done.items()]
@@ -202,6 +205,6 @@ def render_result(result: EndedRun, contacts: "Iterable[Contact]") -> str:
     """Return a run for the incident issue and the summary page of its job."""
     links = {name: link for name, link in result.links.items() if re.fullmatch(r"https?://[!#-;=?-~]+", link)}
     repository = next((match[1] for link in links.values() if (match := _REPOSITORY.match(link))), "")
-    return _render(
+    return _render_comment(
         result, contacts, events=result.shown_events, repository=repository, most=None, links=links, is_whole=True
     )

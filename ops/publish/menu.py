@@ -157,7 +157,7 @@ class RecoveryMenu:
             return []
         is_place = section in self.likely
         states = (
-            (environment, _describe(signs, self.signs.read_at))
+            (environment, _describe_signs(signs, self.signs.read_at))
             for (environment, service), signs in self.signs.services.items()
             if service == section.service
             and (environment in section.environments or (signs.is_likely and not is_place))
@@ -174,7 +174,7 @@ class RecoveryMenu:
         return ", ".join(map(code_span, services[:shown])) + more
 
 
-def _describe(signs: ServiceSigns, at: datetime) -> str:
+def _describe_signs(signs: ServiceSigns, at: datetime) -> str:
     """Return what was seen of a service; "" if nothing was."""
     verdicts = {Verdict.UNHEALTHY: "fails its probes now", Verdict.HEALTHY: "passes its probes now"}
     health = f"{verdicts[signs.verdict]} ({at:%H:%M} UTC)" if signs.verdict in verdicts else ""

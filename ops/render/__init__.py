@@ -58,13 +58,13 @@ def format_plan(plan: Plan, *, heading: str) -> Iterator[str]:
     yield heading
     yield f"  {to_one_line(plan.summary)}"
     for section in plan.sections:
-        yield from _list(section.title, section.lines)
-    yield from _list("Not undone", plan.not_undone)
-    yield from _list("Consequences", plan.consequences)
-    yield from _list("Warnings", plan.warnings, bullet="!")
-    yield from _commands("Undo", plan.undo)
-    yield from _commands("If it does not help", [plan.next_step])
-    yield from _list("Manual steps", plan.tasks)
+        yield from _titled_list(section.title, section.lines)
+    yield from _titled_list("Not undone", plan.not_undone)
+    yield from _titled_list("Consequences", plan.consequences)
+    yield from _titled_list("Warnings", plan.warnings, bullet="!")
+    yield from _titled_commands("Undo", plan.undo)
+    yield from _titled_commands("If it does not help", [plan.next_step])
+    yield from _titled_list("Manual steps", plan.tasks)
 
 
 def format_result(run: Run, contacts: Iterable[str]) -> Iterator[str]:
@@ -73,27 +73,27 @@ def format_result(run: Run, contacts: Iterable[str]) -> Iterator[str]:
     timed = [f"{duration_label(name, proves_health=is_health)} {s:.1f}" for name, s in run.durations.items() if s]
     yield f"  seconds from the request: {', '.join(timed)}" if timed else "  no step was reached"
     if run.hint:
-        yield from _wrapped(run.hint, first="  next step: ", rest="    ")
-    yield from _commands("Run", [run.suggested_command])
+        yield from _wrap_line(run.hint, first="  next step: ", rest="    ")
+    yield from _titled_commands("Run", [run.suggested_command])
     if run.plan is not None and run.decision != Decision.PLANNED:
-        yield from _commands("Undo", run.undo if run.has_written else ())
-        yield from _commands("If it does not help", [run.next_step])
-        yield from _list("Manual steps", run.plan.tasks if run.has_written else ())
+        yield from _titled_commands("Undo", run.undo if run.has_written else ())
+        yield from _titled_commands("If it does not help", [run.next_step])
+        yield from _titled_list("Manual steps", run.plan.tasks if run.has_written else ())
     if needs_people(run.decision):
-        yield from _list("Call", contacts)
+        yield from _titled_list("Call", contacts)
     if run.docs:
         yield f"  meaning of {run.reason}: {run.docs}"
 
 
-def _list(title: str, lines: Iterable[str], *, bullet: str = "-") -> Iterator[str]:
+def _titled_list(title: str, lines: Iterable[str], *, bullet: str = "-") -> Iterator[str]:
     lines = list(lines)
     if lines:
         yield f"  {title}"
         for line in lines:
-            yield from _wrapped(line, first=f"    {bullet} ", rest="      ")
+            yield from _wrap_line(line, first=f"    {bullet} ", rest="      ")
 
 
-def _commands(title: str, presses: Iterable[SuggestedCommand | None]) -> Iterator[str]:
+def _titled_commands(title: str, presses: Iterable[SuggestedCommand | None]) -> Iterator[str]:
     """Yield commands and buttons without wrapping, so that people can copy them."""
     given = [press for press in presses if press]
     if given:
@@ -104,7 +104,7 @@ def _commands(title: str, presses: Iterable[SuggestedCommand | None]) -> Iterato
             yield f"    or the button: {to_one_line(press.button)}"
 
 
-def _wrapped(text: str, *, first: str, rest: str) -> list[str]:
+def _wrap_line(text: str, *, first: str, rest: str) -> list[str]:
     return textwrap.wrap(
         to_one_line(text),
         WIDTH,
@@ -181,12 +181,12 @@ def escape_markdown(text: object, longest: int = LONGEST) -> str:
     line = to_one_line(str(text)).strip()[:longest]
     parts, at = list[str](), 0
     for token in _TOKEN.finditer(line):
-        parts += [_escape(line[at : token.start()], is_first=at == 0), code_span(token[token.lastgroup or 0])]
+        parts += [_escape_part(line[at : token.start()], is_first=at == 0), code_span(token[token.lastgroup or 0])]
         at = token.end()
-    return "".join([*parts, _escape(line[at:], is_first=at == 0)]) or "–"
+    return "".join([*parts, _escape_part(line[at:], is_first=at == 0)]) or "–"
 
 
-def _escape(text: str, *, is_first: bool) -> str:
+def _escape_part(text: str, *, is_first: bool) -> str:
     """`is_first`: it may stand at the beginning of a line, where more characters are markup."""
     broken = _REFERENCE.sub(lambda found: f"{found[0]}\0", text)
     escaped = _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), broken)
@@ -244,18 +244,18 @@ def wrap_command(text: object, width: int = PHONE) -> str:
     A line breaks after an option's value, and within a value that is longer than a line. Nothing ends the fence.
     """
     lines, line = list[str](), ""
-    for word in _words(to_one_line(str(text)).replace("```", "` ` `")):
+    for word in _command_words(to_one_line(str(text)).replace("```", "` ` `")):
         if line and len(line) + 1 + len(word) > width - 2:
             lines.append(f"{line} \\")
             line = "  "
         line = f"{line} {word}" if line.strip() else line + word
         while len(line) > width - 2:
-            head, line = _cut(line, width - 3)
+            head, line = _cut_command(line, width - 3)
             lines.append(head)
     return "\n".join([*lines, line])
 
 
-def _cut(line: str, at: int) -> tuple[str, str]:
+def _cut_command(line: str, at: int) -> tuple[str, str]:
     """Break a line where a shell joins it again: not after a backslash, and outside of single quotes."""
     quote = ""
     escaped = False
@@ -270,7 +270,7 @@ def _cut(line: str, at: int) -> tuple[str, str]:
     return (f"{line[:at]}'\\", f"'{line[at:]}") if quote == "'" else (f"{line[:at]}\\", line[at:])
 
 
-def _words(command: str) -> list[str]:
+def _command_words(command: str) -> list[str]:
     """Split at spaces outside of quotes, and keep an option and its value together."""
     words = re.findall(r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s'"])+|['"]\S*""", command)
     joined = list[str]()

@@ -97,12 +97,12 @@ def parse_facts(text: str) -> IncidentFacts | None:
     match = _BLOCK.search(text)
     try:
         data = json.loads(match[1]) if match else {}
-        return _read(data) if data.get("v") == FACTS_VERSION else None
+        return _parse_facts(data) if data.get("v") == FACTS_VERSION else None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
-def _read(data: Mapping[str, Any]) -> IncidentFacts:
+def _parse_facts(data: Mapping[str, Any]) -> IncidentFacts:
     moments = ("closed_at", "started", "detected", "acknowledged", "requested", "written", "proved", "restored")
     return IncidentFacts(
         read_at=parse_utc(data["read_at"]).astimezone(UTC),

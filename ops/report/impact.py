@@ -239,14 +239,14 @@ class ImpactView:
             yield f"5xx, clients and 429 unknown: {impact.responses_problem}"
         if responses is None:
             return
-        said = [f"{impact.host}: httpRequestsAdaptiveGroups", _sampling(responses.sample_interval)]
+        said = [f"{impact.host}: httpRequestsAdaptiveGroups", _describe_sampling(responses.sample_interval)]
         if not self._has_host_data:
             said.append("no request is recorded in this window")
         if responses.own_requests:
             said.append(f"without {count_of(responses.own_requests, 'request')} of our probes")
         said += [impact.own_host] if impact.own_host else []
         said += [f"it is also the host of {', '.join(impact.sharing)}"] if impact.sharing else []
-        said += _gaps(responses.complete_until, impact.window, is_cut=responses.may_be_cut)
+        said += _impact_gaps(responses.complete_until, impact.window, is_cut=responses.may_be_cut)
         yield "; ".join(said)
 
     def _worker_source(self) -> Iterator[str]:
@@ -255,11 +255,11 @@ class ImpactView:
             yield f"Requests to the Worker unknown: {impact.traffic_problem}"
         if traffic is None:
             return
-        said = [f"Worker {impact.worker}: workersInvocationsAdaptive", _sampling(traffic.sample_interval)]
+        said = [f"Worker {impact.worker}: workersInvocationsAdaptive", _describe_sampling(traffic.sample_interval)]
         said.append("an error that the code catches is no exception")
         if not any(impact.window.contains(row.start) for row in traffic.minutes):
             said.append("no request is recorded in this window")
-        said += _gaps(traffic.complete_until, impact.window, is_cut=traffic.may_be_cut)
+        said += _impact_gaps(traffic.complete_until, impact.window, is_cut=traffic.may_be_cut)
         yield "; ".join(said)
 
 
@@ -276,11 +276,11 @@ class _Counter:
         return f"{number:,}" if self.is_complete else f"at least {number:,}"
 
 
-def _sampling(interval: float) -> str:
+def _describe_sampling(interval: float) -> str:
     return f"one sample for {interval:.3g} requests" if interval > 1 else "not sampled"
 
 
-def _gaps(complete_until: datetime, window: Period, *, is_cut: bool) -> list[str]:
+def _impact_gaps(complete_until: datetime, window: Period, *, is_cut: bool) -> list[str]:
     incomplete = [f"incomplete from {complete_until:%H:%M} on"] if complete_until < window.until else []
     return [*incomplete, *(["the answer was cut: there were more"] if is_cut else [])]
 

@@ -68,7 +68,7 @@ TEMPLATE_FUNCTIONS = {"describe_split": describe_split, "draw_incident": draw_in
 
 def build_region(name: str, incident: int, text: str) -> str:
     text = text.strip("\n")
-    return f"<!-- backout:region {name} incident={incident} {_digest(text)} -->\n{text}\n{_END}"
+    return f"<!-- backout:region {name} incident={incident} {_region_digest(text)} -->\n{text}\n{_END}"
 
 
 def incident_of(body: str) -> int | None:
@@ -91,7 +91,7 @@ def update_regions(body: str, incident: int, fresh: Mapping[str, str]) -> str:
             continue
         done.add(mark["name"])
         written = "\n".join(lines[at + 1 : end])
-        if _digest(written) != mark["digest"]:
+        if _region_digest(written) != mark["digest"]:
             out += [*lines[at + 1 : end], "", EDITED_NOTE, ""]
         out.append(build_region(mark["name"], incident, _keep_ticks(written, fresh[mark["name"]])))
         at = end + 1
@@ -115,7 +115,7 @@ def _keep_ticks(written: str, fresh: str) -> str:
     return "\n".join(steps.get(line, line) for line in fresh.split("\n"))
 
 
-def _digest(text: str) -> str:
+def _region_digest(text: str) -> str:
     """Return a digest of the text; ticks do not count, because people tick steps in a region."""
     normalized = "\n".join(_without_tick(line.rstrip()) for line in text.strip().splitlines())
     return hashlib.sha256(normalized.encode(errors="backslashreplace")).hexdigest()[:16]
@@ -316,7 +316,7 @@ def find_facts_region(body: str) -> str:
         mark = _MARK.match(line.rstrip())
         end = _find_end(lines, at + 1) if mark and mark["name"] == FACTS else None
         written = "\n".join(lines[at + 1 : end]) if end is not None else ""
-        if mark and written and _digest(written) == mark["digest"]:
+        if mark and written and _region_digest(written) == mark["digest"]:
             return written
     return ""
 

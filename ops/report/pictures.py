@@ -53,7 +53,7 @@ def draw_incident(evidence: IncidentEvidence) -> tuple[str, ...]:
     tick = next((name for name, length in TICKS if (last - first) / length <= MOST_TICKS), TICKS[-1][0])
     settings = {"leftPadding": 90, "rightPadding": 16, "topPadding": 45, "fontSize": 12, "sectionFontSize": 12}
     return (
-        _init({"gantt": settings}),
+        _chart_settings({"gantt": settings}),
         "gantt",
         "  dateFormat YYYY-MM-DDTHH:mm:ss",
         f"  axisFormat {'%H:%M' if first.date() == last.date() else '%m-%d %H:%M'}",
@@ -66,15 +66,15 @@ def _draw_service(evidence: IncidentEvidence, service: ServiceState, number: int
     """Return the section of a service: how long it was broken, its runs, relapse and recovery."""
     end = service.healthy_since or evidence.closed_at or evidence.read_at
     word = "broken or unknown" if service.state == ServiceHealth.UNKNOWN else "broken"
-    lines = [_bar(word, "crit", *each) for each in _broken_times(evidence, service, end)]
+    lines = [_chart_bar(word, "crit", *each) for each in _broken_times(evidence, service, end)]
     shortest = (end - (evidence.start.at or end)) / MOST_BARS
     for one in evidence.counted_runs:
         record, began = one.record, one.record.rows[0].at
         if (record.environment, record.service) == (service.environment, service.service):
             name = _plain_name(record.runbook, "run", 2 * NAME_LENGTH)
-            lines.append(_bar(name, "active", began, max(record.rows[-1].at, began + shortest)))
+            lines.append(_chart_bar(name, "active", began, max(record.rows[-1].at, began + shortest)))
     moments = {"broken again": service.relapsed.at, "works": service.healthy_since}
-    lines += [_bar(name, "milestone", at, at) for name, at in moments.items() if at]
+    lines += [_chart_bar(name, "milestone", at, at) for name, at in moments.items() if at]
     return [f"  section {_plain_name(service.service, f'service {number}')}", *lines] if lines else []
 
 
@@ -92,7 +92,7 @@ def _broken_times(
             yield start, min(later)
 
 
-def _bar(name: str, kind: str, start: datetime, end: datetime) -> str:
+def _chart_bar(name: str, kind: str, start: datetime, end: datetime) -> str:
     length = round((end - start).total_seconds())
     return f"    {name} :{kind}, {start:%Y-%m-%dT%H:%M:%S}, {length}s"
 
@@ -112,22 +112,28 @@ def draw_requests(view: ImpactView) -> tuple[str, ...]:
     points = list(_sum_points(view))
     if not any(failed for _, _, failed in points):
         return ()
-    step, height = _step(view), max(requests for _, requests, _ in points)
+    step, height = _chart_step(view), max(requests for _, requests, _ in points)
     writes = [each.at for each in view.shown_writes]
     bars = [height if any(at <= write < at + step for write in writes) else 0 for at, _, _ in points]
     first, last = points[0][0], points[-1][0]
-    settings = {"width": WIDTH, "height": 260, "titleFontSize": 14, "xAxis": _axis(), "yAxis": _axis()}
+    settings = {
+        "width": WIDTH,
+        "height": 260,
+        "titleFontSize": 14,
+        "xAxis": _axis_settings(),
+        "yAxis": _axis_settings(),
+    }
     palette = [BARS, REQUESTS, FAILED] if any(bars) else [REQUESTS, FAILED]
     theme = {"xyChart": {"plotColorPalette": ", ".join(palette)}}
     return (
-        _init({"xyChart": settings, "themeVariables": theme}),
+        _chart_settings({"xyChart": settings, "themeVariables": theme}),
         "xychart-beta",
         f'  title "Requests per {_name_step(step)}, by estimate"',
         f'  x-axis "minutes after {first:%H:%M} UTC" 0 --> {max(1, (last - first) // MINUTE)}',
         f"  y-axis 0 --> {max(1, height)}",
-        *([f"  bar {_numbers(bars)}"] if any(bars) else []),
-        f"  line {_numbers([requests for _, requests, _ in points])}",
-        f"  line {_numbers([failed for _, _, failed in points])}",
+        *([f"  bar {_chart_numbers(bars)}"] if any(bars) else []),
+        f"  line {_chart_numbers([requests for _, requests, _ in points])}",
+        f"  line {_chart_numbers([failed for _, _, failed in points])}",
     )
 
 
@@ -135,25 +141,25 @@ def _name_step(step: timedelta) -> str:
     return "minute" if step == MINUTE else f"{step // MINUTE} minutes"
 
 
-def _axis() -> dict[str, int]:
+def _axis_settings() -> dict[str, int]:
     return {"labelFontSize": 11, "titleFontSize": 12}
 
 
-def _init(settings: dict[str, Any]) -> str:
+def _chart_settings(settings: dict[str, Any]) -> str:
     return f"%%{{init: {json.dumps(settings)}}}%%"
 
 
-def _numbers(values: list[int]) -> str:
+def _chart_numbers(values: list[int]) -> str:
     return f"[{', '.join(map(str, values))}]"
 
 
-def _step(view: ImpactView) -> timedelta:
+def _chart_step(view: ImpactView) -> timedelta:
     shown = view.shown
     return ceil((shown.until - shown.since) / MINUTE / MAX_POINTS) * MINUTE
 
 
 def _sum_points(view: ImpactView) -> Iterator[tuple[datetime, int, int]]:
-    at, step, minutes = view.shown.since, _step(view), view.minutes
+    at, step, minutes = view.shown.since, _chart_step(view), view.minutes
     while at < view.shown.until:
         inside = [sums for start, sums in minutes.items() if at <= start < at + step]
         yield at, sum(requests for requests, _ in inside), sum(failed for _, failed in inside)

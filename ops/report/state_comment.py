@@ -82,7 +82,11 @@ def save_state(
     """
     row = RecordRow(state.read_at, STATE_SOURCE, state.headline)
     record = RunRecord(
-        _name(state.number), source=STATE_SOURCE, rows=(row,), program=__version__, job=actions.job_number(environ)
+        _state_comment_name(state.number),
+        source=STATE_SOURCE,
+        rows=(row,),
+        program=__version__,
+        job=actions.job_number(environ),
     )
     body, issue = embed_record(render_state(state, docs), record), repository.get_issue(state.number)
     known = [int(one.url.rpartition("-")[2]) for one in journal.records if one.record.source == STATE_SOURCE]
@@ -90,7 +94,7 @@ def save_state(
     if own := _list_own(issue, known):
         comment = own[0]
         for duplicate in own[1:]:
-            _delete(duplicate)
+            _delete_comment(duplicate)
     elif actions.is_job(environ):
         comment = _create_once(issue, body, read_at)
     else:
@@ -99,7 +103,7 @@ def save_state(
     return comment.html_url
 
 
-def _name(number: int) -> str:
+def _state_comment_name(number: int) -> str:
     return f"state-{number}"
 
 
@@ -122,7 +126,7 @@ def _list_own(issue: "Issue", known: Iterable[int]) -> "list[IssueComment]":
     return own
 
 
-def _delete(comment: "IssueComment") -> None:
+def _delete_comment(comment: "IssueComment") -> None:
     """Delete the comment, unless another run has deleted it."""
     from github import UnknownObjectException
 
@@ -136,9 +140,9 @@ def _create_once(issue: "Issue", body: str, read_at: datetime) -> "IssueComment"
     since = min(created.created_at, read_at) - OVERLAP
     for comment in issue.get_comments(since=since):
         record = read_record(comment.body)
-        is_other = record is not None and record.run == _name(issue.number) and comment.id < created.id
+        is_other = record is not None and record.run == _state_comment_name(issue.number) and comment.id < created.id
         if is_other and author_login(comment) == own:
-            _delete(created)
+            _delete_comment(created)
             return comment
     return created
 

@@ -90,7 +90,9 @@ class _IncidentReader:
         items = {number: find_action_items(pages[number], self._name) for number in pages.keys() & numbers}
         closed = self._find_closed(item for listed in items.values() for item in listed or ())
         return [
-            _count(each, facts[each.number] or from_records.get(each.number, NOT_READ), items.get(each.number), closed)
+            _count_incident(
+                each, facts[each.number] or from_records.get(each.number, NOT_READ), items.get(each.number), closed
+            )
             for each in issues
         ]
 
@@ -137,7 +139,7 @@ def _current_facts(issue: "Issue", body: str) -> IncidentFacts | None:
     return facts if is_current else None
 
 
-def _count(
+def _count_incident(
     issue: "Issue", facts: IncidentFacts | str, items: list[ActionItem] | None, closed: set[int]
 ) -> CountedIncident:
     """Return the incident. `facts` may be the reason why they are unknown."""

@@ -36,10 +36,17 @@ def time_cells(each: MeasuredTimes) -> tuple[str, str, str, str, str, str]:
     """Return name, median, p90, number of points, number of unknown ones, and both ends with whose time it is."""
     measure = each.measure
     known, unknown = str(len(each.points)), str(len(each.unknown))
-    return measure.name, _time(each.median), _time(each.p90), known, unknown, f"{measure.ends} ({measure.kind})"
+    return (
+        measure.name,
+        _seconds_text(each.median),
+        _seconds_text(each.p90),
+        known,
+        unknown,
+        f"{measure.ends} ({measure.kind})",
+    )
 
 
-def _time(seconds: float | None) -> str:
+def _seconds_text(seconds: float | None) -> str:
     if seconds is None:
         return UNKNOWN
     return f"{seconds:g} s" if seconds < 60 else format_duration(seconds)
@@ -54,9 +61,9 @@ def list_counts(group: IncidentGroup) -> Iterator[str]:
         ("relapsed after a recovery", group.select(lambda facts: facts.is_relapsed)),
         ("without facts", tuple(each.number for each in group.unread)),
     )
-    yield from (f"{len(numbers)} {name}: {_numbers(numbers)}" for name, numbers in marked if numbers)
+    yield from (f"{len(numbers)} {name}: {_incident_numbers(numbers)}" for name, numbers in marked if numbers)
     for cause, numbers in group.repeated_causes():
-        yield f"repeated cause, {_numbers(numbers)}: {cause}"
+        yield f"repeated cause, {_incident_numbers(numbers)}: {cause}"
 
 
 def list_failure_rate(statistics: Statistics) -> Iterator[str]:
@@ -81,13 +88,13 @@ def _list_gaps(statistics: Statistics) -> Iterator[str]:
 def describe_actions(statistics: Statistics) -> str:
     """Return how many action items are open, and of which incidents that is unknown."""
     found = statistics.open_actions
-    where = f": {_numbers([number for number, _ in found])}" if found else ""
+    where = f": {_incident_numbers([number for number, _ in found])}" if found else ""
     lacking = [each.number for each in statistics.incidents.incidents if each.open_actions is None]
-    without = f"; unknown, as there is no report with their table: {_numbers(lacking)}" if lacking else ""
+    without = f"; unknown, as there is no report with their table: {_incident_numbers(lacking)}" if lacking else ""
     return f"{count_of(sum(items for _, items in found), 'action item')} open{where}{without}"
 
 
-def _numbers(numbers: "list[int] | tuple[int, ...]") -> str:
+def _incident_numbers(numbers: "list[int] | tuple[int, ...]") -> str:
     return ", ".join(first_of([f"#{number}" for number in numbers], MOST_NUMBERS))
 
 
@@ -106,7 +113,7 @@ def render_statistics(statistics: Statistics) -> str:
             groups=groups,
             rate=list(list_failure_rate(statistics)),
             actions=describe_actions(statistics),
-            format_time=_time,
+            format_time=_seconds_text,
         )
     )
     return collapse_blank_lines(text).strip()

@@ -23,12 +23,12 @@ def describe_incident(evidence: IncidentEvidence) -> tuple[str, str, str]:
 def _describe_symptom(evidence: IncidentEvidence) -> str:
     state, title = evidence.state, f"“{evidence.title[:MAX_TITLE]}”"
     if not state.services:
-        return f"{title} was opened at {_when(evidence.opened_at)}, and no record names a service that broke."
+        return f"{title} was opened at {_utc_text(evidence.opened_at)}, and no record names a service that broke."
     names = _name_services(state.services)
     if start := evidence.start.at:
         is_same = all(each.broken_since.at == start for each in state.services)
-        return f"{names} broke {f'at {_when(start)}' if is_same else f'from {_when(start)} on'}: {title}."
-    return f"{names} broke at an unknown time, reported at {_when(evidence.opened_at)}: {title}."
+        return f"{names} broke {f'at {_utc_text(start)}' if is_same else f'from {_utc_text(start)} on'}: {title}."
+    return f"{names} broke at an unknown time, reported at {_utc_text(evidence.opened_at)}: {title}."
 
 
 def _describe_cause(evidence: IncidentEvidence) -> str:
@@ -51,7 +51,7 @@ def _list_candidates(evidence: IncidentEvidence) -> Iterator[str]:
         version = evidence.find_versions(run)[0] if run else None
         deployed = find_deployment(evidence, run).at
         if version and deployed:
-            yield f"version {version.id[:8]} of {service.service}, first deployed at {_when(deployed)}"
+            yield f"version {version.id[:8]} of {service.service}, first deployed at {_utc_text(deployed)}"
 
 
 def _describe_recovery(evidence: IncidentEvidence) -> str:
@@ -65,7 +65,7 @@ def _describe_recovery(evidence: IncidentEvidence) -> str:
     elif not state.services:
         parts.append("no run shows that a service recovered")
     reopened = [each.opened_at for each in state.periods[1:]]
-    parts += [f"the incident was reopened at {_when(at, day)}" for at in reopened[-1:]]
+    parts += [f"the incident was reopened at {_utc_text(at, day)}" for at in reopened[-1:]]
     text = "; ".join([*parts, _describe_duration(evidence)])
     return f"{text if ends else text[:1].upper() + text[1:]}."
 
@@ -80,7 +80,7 @@ def _describe_ends(evidence: IncidentEvidence, services: Sequence[ServiceState],
         same = [each for each in failing if (each.state, each.why) == (health, why)]
         again = same[0].relapsed.at if health == ServiceHealth.RELAPSED else None
         verbs = {ServiceHealth.UNKNOWN: "in an unknown state", ServiceHealth.BROKEN: "still broken"}
-        words = f"broken again since {_when(again, day)}" if again else verbs.get(health, "broken again")
+        words = f"broken again since {_utc_text(again, day)}" if again else verbs.get(health, "broken again")
         names = _join_names([evidence.state.name_apart(each) for each in same])
         yield f"{names} {'is' if len(same) == 1 else 'are'} {words}: {why}"
 
@@ -88,9 +88,9 @@ def _describe_ends(evidence: IncidentEvidence, services: Sequence[ServiceState],
 def _describe_recovered(evidence: IncidentEvidence, service: ServiceState, at: datetime, day: date) -> str:
     run, name = evidence.find_run(service), evidence.state.name_apart(service)
     if not (service.recovered_by and run):
-        return f"{name} works since {_when(at, day)}: {service.why}"
+        return f"{name} works since {_utc_text(at, day)}: {service.why}"
     watched = ", and a watch confirmed it" if service.state == ServiceHealth.MITIGATED else ""
-    return f"{run.record.runbook} recovered {name} at {_when(at, day)}{watched}"
+    return f"{run.record.runbook} recovered {name} at {_utc_text(at, day)}{watched}"
 
 
 def _describe_duration(evidence: IncidentEvidence) -> str:
@@ -118,6 +118,6 @@ def _join_names(services: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _when(at: datetime, day: date | None = None) -> str:
+def _utc_text(at: datetime, day: date | None = None) -> str:
     """Return the time in UTC, with its date unless it is that day."""
     return f"{at:%H:%M} UTC" if at.date() == day else f"{at:%Y-%m-%d %H:%M} UTC"

@@ -73,13 +73,13 @@ def ask_providers(
     calls = [
         partial(ctx.web.check_provider_key, who, key)
         for name, who in asked.items()
-        for key in _keys(ctx, name, prefixes)
+        for key in _app_keys(ctx, name, prefixes)
     ]
     answers = iter(run_in_batches(calls, MAX_PARALLEL))
-    return {name: [next(answers) for _ in _keys(ctx, name, prefixes)] for name in asked}
+    return {name: [next(answers) for _ in _app_keys(ctx, name, prefixes)] for name in asked}
 
 
-def _keys(ctx: Context[Any], name: str, prefixes: tuple[str, ...]) -> list[Secret | None]:
+def _app_keys(ctx: Context[Any], name: str, prefixes: tuple[str, ...]) -> list[Secret | None]:
     first, *others = [ctx.secret_values.value(prefix + name) for prefix in prefixes]
     return [first, None, *others]
 
@@ -170,7 +170,7 @@ def find_askable(ctx: Context[Any], selected: RotationSelection) -> RotationSele
             f"cannot prove that the previous keys are revoked: {'; '.join(problems)}",
             reason=Reason.VALUES_UNUSABLE,
             hint=f"{SET_VALUES_HINT} {word}" if without else SET_VALUES_HINT,
-            suggested_command=_suggest(ctx, selected, without) if without else None,
+            suggested_command=_suggest_confirmation(ctx, selected, without) if without else None,
         )
     return asked
 
@@ -236,7 +236,7 @@ def build_unproved_outcome(
         again = ctx.suggest("rotate-secrets", service=ctx.params.service, only=tuple(unknown))
     else:
         text = "The live version has the new value, so the cause is another one. Fix that, then confirm again"
-        again = _suggest(ctx, selected, ())
+        again = _suggest_confirmation(ctx, selected, ())
     return RunOutcome(Decision.STILL_UNHEALTHY, Reason.STILL_UNHEALTHY, text, again)
 
 
@@ -250,11 +250,11 @@ def _unproved_refusal(
         f"nothing proves that the live {live}: no mark of a rotation names it, and no proof in ops.yml can tell",
         reason=Reason.NO_EVIDENCE,
         hint=f"Check how it was uploaded. If it has the new values, add {options}: that is recorded as your word.",
-        suggested_command=_suggest(ctx, selected, versions),
+        suggested_command=_suggest_confirmation(ctx, selected, versions),
     )
 
 
-def _suggest(ctx: Context[Any], selected: RotationSelection, stated: tuple[str, ...]) -> SuggestedCommand:
+def _suggest_confirmation(ctx: Context[Any], selected: RotationSelection, stated: tuple[str, ...]) -> SuggestedCommand:
     """Return the confirmation with further statements."""
     words = tuple(dict.fromkeys((*ctx.params.on_my_word, *stated)))
     names = tuple(selected.rules)

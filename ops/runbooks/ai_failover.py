@@ -86,13 +86,13 @@ class AiFailover(SwitchRunbook["AiFailover.Params"]):
         shown = steps.expect_shown(ctx, current, write) | first
         own = () if stays else steps.own_probes(ctx, AI_SWITCH)
         return StepPlan(
-            summary=_summarize(write, desired, current.rules.normal),
+            summary=_summarize_ai_switch(write, desired, current.rules.normal),
             changes=(SetSwitch.of(ctx, write, undo),) if write else (),
             sections=(
                 PlanSection("AI providers", observed.lines),
                 PlanSection(LOG_SECTION_TITLE, describe_logged_errors(errors())),
             ),
-            consequences=_consequences(current, write),
+            consequences=_ai_consequences(current, write),
             warnings=(
                 *steps.write_warnings([write] if write else []),
                 *steps.end_warnings(write, desired, ctx.clock.now()),
@@ -168,7 +168,7 @@ def _desired_value(
     )
 
 
-def _summarize(write: SwitchWrite | None, desired: DesiredValue, normal: str) -> str:
+def _summarize_ai_switch(write: SwitchWrite | None, desired: DesiredValue, normal: str) -> str:
     state = desired.state
     what = {OFF: "no provider", normal: "the application's order"}.get(state, f"{state} first")
     if write is None:
@@ -184,7 +184,7 @@ def _describe_done(desired: DesiredValue, stays: Sequence[StateOwner]) -> str:
     return "Turned AI interpretations off" if desired.state == OFF else f"Set {AI_SWITCH} to {desired.state}"
 
 
-def _consequences(current: SwitchState, write: SwitchWrite | None) -> tuple[str, ...]:
+def _ai_consequences(current: SwitchState, write: SwitchWrite | None) -> tuple[str, ...]:
     if write is None:
         return ()
     effect = current.rules.effect.get(write.value.state)

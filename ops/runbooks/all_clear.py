@@ -68,7 +68,7 @@ class AllClear(SwitchRunbook["AllClear.Params"]):
             consequences=("limits and maintenance at the edge stay unchanged: `ops status` lists them",),
             reason=None if planned else Reason.NOTHING_LEFT,
             done_message=f"{done[:1].upper()}{done[1:]}",
-            proved_claim=_claim(ctx, incident, kept, is_reset=bool(reset)),
+            proved_claim=_all_clear_claim(ctx, incident, kept, is_reset=bool(reset)),
             proof_limit=steps.ONE_LOCATION_NOTE,
             proves_health=bool(reset) or not kept,
             tasks=_list_tasks(ctx, writes),
@@ -99,7 +99,7 @@ def _describe_kept(write: SwitchWrite) -> str:
     return f"{write.current.name} stays {write.value.state}, held by {describe_owners(write.value.owners)}"
 
 
-def _claim(ctx: Context[AllClear.Params], incident: int, kept: list[str], *, is_reset: bool) -> str:
+def _all_clear_claim(ctx: Context[AllClear.Params], incident: int, kept: list[str], *, is_reset: bool) -> str:
     if not kept:
         return f"the switches of #{incident} are normal, {SEEN}; {steps.describe_health(ctx)}"
     stays = f"{'; '.join(kept)}, {SEEN}"

@@ -75,14 +75,14 @@ class Feature(SwitchRunbook["Feature.Params"]):
         undo = self._suggest_undo(ctx, current, write, desired)
         shown, own = steps.expect_shown(ctx, current, write), () if stays else steps.own_probes(ctx, name)
         return StepPlan(
-            summary=_summarize(current, write, desired),
+            summary=_summarize_feature(current, write, desired),
             changes=(SetSwitch.of(ctx, write, undo),) if write else (),
-            consequences=_consequences(current, write),
+            consequences=_feature_consequences(current, write),
             warnings=(*steps.write_warnings([write] if write else []), *steps.end_warnings(write, desired, now)),
             reason=None if write else Reason.ALREADY_SET,
             next_step=steps.suggest_acceptance(ctx, self.name, stays),
             done_message=f"Set {name} to {desired.state}" if not stays else f"Released {name}",
-            proved_claim=_claim(ctx, write, desired),
+            proved_claim=_feature_claim(ctx, write, desired),
             proof_limit=steps.ONE_LOCATION_NOTE,
             proves_health=not stays,
             tasks=ask_first(stays),
@@ -120,7 +120,7 @@ def _parse_params(ctx: Context[Feature.Params]) -> DesiredValue:
     )
 
 
-def _summarize(current: SwitchState, write: SwitchWrite | None, desired: DesiredValue) -> str:
+def _summarize_feature(current: SwitchState, write: SwitchWrite | None, desired: DesiredValue) -> str:
     if write is None:
         return f"{current.name} is already {desired.state}"
     if stays := write.stays_for(desired):
@@ -129,14 +129,14 @@ def _summarize(current: SwitchState, write: SwitchWrite | None, desired: Desired
     return f"{current.name}: {desired.state}{until}"
 
 
-def _consequences(current: SwitchState, write: SwitchWrite | None) -> tuple[str, ...]:
+def _feature_consequences(current: SwitchState, write: SwitchWrite | None) -> tuple[str, ...]:
     if write is None:
         return ()
     effect = current.rules.effect.get(write.value.state)
     return (*([f"while it is {write.value.state}: {effect}"] if effect else []), *steps.describe_end(write))
 
 
-def _claim(ctx: Context[Feature.Params], write: SwitchWrite | None, desired: DesiredValue) -> str:
+def _feature_claim(ctx: Context[Feature.Params], write: SwitchWrite | None, desired: DesiredValue) -> str:
     name = ctx.params.name
     if write and (stays := write.stays_for(desired)):
         return f"{name} stays {write.value.state}, {SEEN}, held by {describe_owners(stays)}"

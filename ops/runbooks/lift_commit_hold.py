@@ -171,7 +171,7 @@ def _ending_plan(
         text = f"incident {incident} holds no commit of {names}"
     reason = Reason.ALREADY_SET if mine else Reason.NOTHING_LEFT
     ending = RunOutcome(Decision.NOTHING_TO_DO, reason, text)
-    return StepPlan(summary=text, sections=_sections((), others), reason=reason, decide=lambda: ending)
+    return StepPlan(summary=text, sections=_lift_sections((), others), reason=reason, decide=lambda: ending)
 
 
 def _lift_plan(
@@ -197,8 +197,8 @@ def _lift_plan(
     return StepPlan(
         summary=f"lift the holds of incident {wanted.incident}: {'; '.join(map(str, mine))}",
         changes=(*([_remove_outdated(wanted, lift)] if lift and is_bot else []), step),
-        sections=_sections(mine, others),
-        consequences=tuple(_consequences(ctx, wanted.incident, mine)),
+        sections=_lift_sections(mine, others),
+        consequences=tuple(_lift_consequences(ctx, wanted.incident, mine)),
         done_message=f"Lifted the holds of incident {wanted.incident}",
         proved_claim=claim,
         probes=None if is_bot else partial(ProbeSet, "", (), VerificationRule.model_validate({"deadline": BOT_WAIT})),
@@ -217,7 +217,7 @@ def _remove_outdated(wanted: _WantedLift, lift: HoldLift) -> Step:
     )
 
 
-def _consequences(ctx: Context[Any], incident: int, mine: Iterable[CommitHold]) -> Iterable[str]:
+def _lift_consequences(ctx: Context[Any], incident: int, mine: Iterable[CommitHold]) -> Iterable[str]:
     services = dict.fromkeys(each.service for each in mine)
     yield f"the next deployment of {', '.join(services)} may ship these commits again"
     yield f"another rollback in incident {incident}, or removing the label {LIFTED}, holds them again"
@@ -225,7 +225,7 @@ def _consequences(ctx: Context[Any], incident: int, mine: Iterable[CommitHold]) 
         yield f"it lifts the holds of incident {incident} in all environments; this plan reads {ctx.environment.name}"
 
 
-def _sections(mine: Iterable[CommitHold], others: Iterable[CommitHold]) -> tuple[PlanSection, ...]:
+def _lift_sections(mine: Iterable[CommitHold], others: Iterable[CommitHold]) -> tuple[PlanSection, ...]:
     sections = (PlanSection("Lifted", tuple(map(str, mine))), PlanSection("Still held", tuple(map(str, others))))
     return tuple(each for each in sections if each.lines)
 

@@ -46,7 +46,7 @@ class LiftHold(DatabaseRunbook["LiftHold.Params"]):
         database = ctx.environment.database(ctx.params.database)
         name, migration = ctx.params.database, ctx.params.name
         held = read_holds(ctx.cloudflare.d1, database.id)
-        lifted, others = _split(held, migration)
+        lifted, others = _split_holds(held, migration)
         if not lifted:
             _refuse_wrong_name(migration, name, held)
         step = _Lift(
@@ -82,7 +82,7 @@ class _Lift(Step):
     database: "Database"
 
     def check(self, ctx: Context[LiftHold.Params]) -> ObservedState:
-        lifted, _ = _split(read_holds(ctx.cloudflare.d1, self.database.id), ctx.params.name)
+        lifted, _ = _split_holds(read_holds(ctx.cloudflare.d1, self.database.id), ctx.params.name)
         if lifted:
             return ObservedState(ChangeState.PLANNED, f"{ctx.params.name} is held")
         return ObservedState(ChangeState.DONE, f"{ctx.params.database} has no hold of {ctx.params.name}")
@@ -104,7 +104,7 @@ def _refuse_wrong_name(migration: str, database: str, held: Sequence[Hold]) -> N
         )
 
 
-def _split(held: Sequence[Hold], migration: str) -> tuple[list[Hold], list[Hold]]:
+def _split_holds(held: Sequence[Hold], migration: str) -> tuple[list[Hold], list[Hold]]:
     """Return the holds of a migration, and those of others."""
     lifted = [each for each in held if each.migration == migration]
     return lifted, [each for each in held if each not in lifted]

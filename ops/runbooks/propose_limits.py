@@ -87,7 +87,7 @@ class ProposeLimits(Runbook["ProposeLimits.Params"]):
                 reason=Reason.UNKNOWN_NAME,
                 hint="Commit one: docs/how-to/propose-limits.md describes it.",
             )
-        before, _ = _parse(ctx, file.text)
+        before, _ = _parse_proposal(ctx, file.text)
         runtime = ctx.environment.require_runtime()
         live = ctx.web.fetch_runtime_state(ctx.environment.service(runtime.service).url)
         proposal = make_proposal(_compare_raises(ctx, missing, before, live), others)
@@ -206,7 +206,7 @@ def _ending_plan(ending: RunOutcome) -> StepPlan:
     return StepPlan(summary=ending.message, decide=lambda: ending)
 
 
-def _parse(
+def _parse_proposal(
     ctx: Context[ProposeLimits.Params], text: str, base: "Limits | None" = None
 ) -> "tuple[dict[str, Limit], tuple[str, ...]]":
     """Return the limits and warnings of a limits.yml. Raises ConfigError with all of its problems."""
@@ -223,7 +223,7 @@ def _open_raises(ctx: Context[ProposeLimits.Params], requested: "Mapping[str, Li
     for pull in ctx.github.pulls.own_open_pulls(RAISE_BRANCH):
         file = ctx.github.pulls.file(FILE, pull.head)
         try:
-            limits, _ = _parse(ctx, file.text if file else "")
+            limits, _ = _parse_proposal(ctx, file.text if file else "")
         except ConfigError:
             limits = {}
         raises.append(OpenRaise(pull, frozenset(raised_limits(limits, requested, ctx.clock.now()))))
@@ -288,7 +288,7 @@ def _build_plan(  # noqa: PLR0917
 
     text, blob = file
     edited = set_temporary_limits(text, _temporary_limits(ctx, proposal.raises))
-    after, warnings = _parse(ctx, edited, before)
+    after, warnings = _parse_proposal(ctx, edited, before)
     table = compare_limits(before, after, live, ctx.clock.now())
     branch, raised, patch = f"{RAISE_BRANCH}{ctx.run_id}", proposal.summary, build_patch(text, edited)
     summary = f"Raise {raised} temporarily"

@@ -189,7 +189,7 @@ def _find_probes(ctx: Context[RestoreDatabase.Params], closed: Closure) -> Probe
     return closed.reopened_probes(ctx, ctx.environment.database_probes(ctx.params.database))
 
 
-def _decide(ctx: Context[Any], whole: _Restoration, remaining: str) -> RunOutcome | None:
+def _decide_restore(ctx: Context[Any], whole: _Restoration, remaining: str) -> RunOutcome | None:
     """Return the outcome of unhealthy checks, or of a service that stays in maintenance; None if probes decide.
 
     `remaining`: what the report must say of a run that changes something.
@@ -272,7 +272,7 @@ class _Reads:
         return self.closing()
 
 
-def _read(
+def _read_before_restore(
     ctx: Context[RestoreDatabase.Params], database: "Database", find_records: Callable[[], Sequence[RunRecord]]
 ) -> _Reads:
     d1, name, now = ctx.cloudflare.d1, ctx.params.database, ctx.clock.now()
@@ -327,7 +327,7 @@ def _plan_restore(
 def _build_plan(ctx: Context[RestoreDatabase.Params], database: "Database") -> StepPlan:
     runs = start_call(ctx.previous_runs()).result
     find_records = start_call(lambda: _list_records(ctx, runs() if ctx.request.incident else None)).result
-    reads = _read(ctx, database, find_records)
+    reads = _read_before_restore(ctx, database, find_records)
     name = ctx.params.database
     previous, records = runs() if ctx.request.incident else None, find_records()
     refuse_concurrent_restore(ctx, records, ctx.clock.now())
@@ -388,7 +388,7 @@ def _plan_changes(
         healthy_before_message="the data is restored and checked. No probe failed before, so check the data itself",
         terms=whole.terms,
         probes=partial(_find_probes, ctx, closed),
-        decide=partial(_decide, ctx, whole, remaining),
+        decide=partial(_decide_restore, ctx, whole, remaining),
         describe_remains=partial(_describe_remains, ctx, closed, kept),
         repeat=terms.suggest_restore(ctx, name, restore.bookmark, accept_not_kept=ctx.params.accept_not_kept),
     )
@@ -463,7 +463,7 @@ def _plan_proof(
         reason=Reason.ALREADY_LIVE,
         done_message="; ".join(done),
         probes=partial(_find_probes, ctx, closed),
-        decide=partial(_decide, ctx, whole, remaining if holding else ""),
+        decide=partial(_decide_restore, ctx, whole, remaining if holding else ""),
         describe_remains=partial(closed.describe_remains, ctx),
     )
 

@@ -95,7 +95,7 @@ class _Revert(Step):
         return replace(self, undo=terms.suggest_restore(ctx, ctx.params.database, self.revert.bookmark))
 
 
-def _decide(
+def _decide_revert(
     ctx: Context[Any], name: str, database: "Database", revert: MigrationRevert | None, remaining: str
 ) -> RunOutcome | None:
     """Return the outcome of checks that are not healthy; None if probes decide.
@@ -140,28 +140,28 @@ def _build_plan(ctx: Context[RevertMigration.Params], database: "Database") -> S
         return StepPlan(
             summary=f"D1 database {name}: {ctx.params.name} was taken back already, and is held",
             reason=Reason.ALREADY_LIVE,
-            decide=partial(_decide, ctx, name, database, None, ""),
+            decide=partial(_decide_revert, ctx, name, database, None, ""),
         )
     planned = _suggesting_restore(ctx, migration, lambda: revert.plan_revert(ctx, name, database, reads, migration))
     remaining = plan_text.describe_next_deployment(database, [planned.hold])
     loss = terms.revert_terms(planned, ctx.params.reason)
     return StepPlan(
         summary=f"D1 database {name}: revert {migration}",
-        changes=(_step(ctx, planned, loss.limit),),
-        sections=(*_sections(planned), *(terms.limit_section(ctx, loss) if planned.down.all_losses else ())),
+        changes=(_revert_step(ctx, planned, loss.limit),),
+        sections=(*_revert_sections(planned), *(terms.limit_section(ctx, loss) if planned.down.all_losses else ())),
         not_undone=NOT_UNDONE,
         consequences=(ONE_TRANSACTION, CODE_FIRST, UNDO_LOSES),
-        warnings=tuple(_warnings(planned)),
+        warnings=tuple(_revert_warnings(planned)),
         remaining_message=remaining,
         done_message=f"Reverted {migration.name} of {name}",
         proved_claim=f"{migration.name} of {name} is reverted; its checks and the probes are healthy",
         healthy_before_message="the migration is reverted and checked. No probe failed before: check the data",
         terms=loss,
-        decide=partial(_decide, ctx, name, database, planned, remaining),
+        decide=partial(_decide_revert, ctx, name, database, planned, remaining),
     )
 
 
-def _step(ctx: Context[RevertMigration.Params], planned: MigrationRevert, limit: LossLimit) -> _Revert:
+def _revert_step(ctx: Context[RevertMigration.Params], planned: MigrationRevert, limit: LossLimit) -> _Revert:
     return _Revert(
         target=f"Migration {planned.migration.name} of D1 database {planned.name}",
         before="applied",
@@ -173,7 +173,7 @@ def _step(ctx: Context[RevertMigration.Params], planned: MigrationRevert, limit:
     )
 
 
-def _sections(planned: MigrationRevert) -> Iterator[PlanSection]:
+def _revert_sections(planned: MigrationRevert) -> Iterator[PlanSection]:
     down, count = planned.down, len(planned.down.statements)
     how_many = count_of(count, "statement")
     file = f"down file: {down.path}, {how_many}, {down.source}"
@@ -189,7 +189,7 @@ def _sections(planned: MigrationRevert) -> Iterator[PlanSection]:
     yield PlanSection("Checks", (f"{', '.join(checks.check_names(planned.database))}; at most {limit} together",))
 
 
-def _warnings(planned: MigrationRevert) -> Iterator[str]:
+def _revert_warnings(planned: MigrationRevert) -> Iterator[str]:
     for service, newer in planned.uploads.items():
         if newer:
             yield f"versions of {service} that were uploaded after the migration may need it: {len(newer)}"

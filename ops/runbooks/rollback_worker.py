@@ -96,7 +96,7 @@ class RollbackWorker(Rollback["RollbackWorker.Params", WorkerSituation]):
         try:
             return self._choose(ctx, situation)
         except Refused:
-            for text in _leftovers(ctx, situation.history):
+            for text in _warn_of_leftover_rehearsal(ctx, situation.history):
                 ctx.timeline.record(EventKind.WARNING, text)
             raise
 
@@ -105,7 +105,7 @@ class RollbackWorker(Rollback["RollbackWorker.Params", WorkerSituation]):
         schemas, latest = situation.read_schemas, situation.latest
         if to is None and history.live.displaced is not None and not ctx.params.deployment:
             return _plan_repair(ctx, service, history, history.live.displaced)
-        choice, active = _decide(ctx, history, to)
+        choice, active = _decide_target(ctx, history, to)
         if to is None and active is not None:
             summary = f"already rolled back: {plan_text.describe_rollback(active)}"
             reason = Reason.ALREADY_STEPPED_BACK
@@ -137,7 +137,7 @@ class RollbackWorker(Rollback["RollbackWorker.Params", WorkerSituation]):
         return _build_plan(ctx, service, history, choice, split, ages=ages, by_rule=to is None, latest=latest)
 
 
-def _decide(
+def _decide_target(
     ctx: Context[RollbackWorker.Params], history: WorkerHistory, to: Split | None
 ) -> tuple[TargetChoice, PastRollback | None]:
     """Return the choice, and the rollback that leaves nothing to do.
@@ -148,11 +148,11 @@ def _decide(
     choice, active = rollback_target.decide(history, relapsed, incident=incident)
     if to is not None or not history.unconfirmed_marks:
         return choice, active
-    believed = other = _outcome(history, choice, active)
+    believed = other = _expected_split(history, choice, active)
     for records in find_records(ctx, history, stays=active is not None):
         sure = history.with_confirmed_marks_only(records)
         try:
-            other = _outcome(history, *rollback_target.decide(sure, relapsed, incident=incident))
+            other = _expected_split(history, *rollback_target.decide(sure, relapsed, incident=incident))
         except Refused:  # without its mark, the relapsed deployment is that of somebody else
             other = () if active else history.live.split
         if believed == other:
@@ -160,7 +160,7 @@ def _decide(
     raise _unconfirmed_marks(ctx, history, believed, other)
 
 
-def _outcome(history: WorkerHistory, choice: TargetChoice, active: PastRollback | None) -> Split:
+def _expected_split(history: WorkerHistory, choice: TargetChoice, active: PastRollback | None) -> Split:
     """Return what serves after the run; empty if it has no target."""
     return history.live.split if active else tuple((version, 100.0) for version in choice.candidates[:1])
 
@@ -261,7 +261,7 @@ def _build_plan(
         *plan_text.list_warnings(history, choice, split, began=began, by_rule=by_rule, rebuilt=rebuilt),
         *plan_text.list_proof_warnings(service),
     )
-    next_step, repair = _suggest_following(ctx, history, choice, split, by_rule=by_rule), _repair(ctx, history, split)
+    next_step, repair = _next_step(ctx, history, choice, split, by_rule=by_rule), _secret_repair(ctx, history, split)
     obstacle = _rehearsal_obstacle(ctx, service, history, split)
     refuse = partial(_failed_rehearsal_refusal, ctx, split, next_step)
     step = _build_step(
@@ -293,7 +293,7 @@ def _build_plan(
     return _with_current_secrets(ctx, service, history, plan, step, latest=latest) if latest else plan
 
 
-def _suggest_following(
+def _next_step(
     ctx: Context[RollbackWorker.Params], history: WorkerHistory, choice: TargetChoice, split: Split, *, by_rule: bool
 ) -> SuggestedCommand | None:
     """Return the rollback to try if the split does not help."""
@@ -310,7 +310,7 @@ def _suggest_undo(ctx: Context[RollbackWorker.Params], history: WorkerHistory, l
     return _suggest_rollback(ctx, format_split(live)) if is_way else None
 
 
-def _repair(ctx: Context[RollbackWorker.Params], history: WorkerHistory, split: Split) -> str:
+def _secret_repair(ctx: Context[RollbackWorker.Params], history: WorkerHistory, split: Split) -> str:
     """Return the command after which secrets can be edited again; empty if the latest upload's values are doubtful."""
     target, latest = history.version(split[0][0]), history.latest_upload
     is_whole = history.static_assets is False and not target.has_assets and target.declared_objects is None
@@ -409,14 +409,14 @@ def _plan_nothing(
             *plan_text.build_sections(history, choice, history.live.split, repository=service.repository, by_rule=True),
             *schema_age.build_sections(ages, ctx.suggest),
         ),
-        warnings=_leftovers(ctx, history),
+        warnings=_warn_of_leftover_rehearsal(ctx, history),
         reason=reason,
         next_step=_suggest_next_step(ctx, _next_version_to_try(history, choice)),
         probes=partial(_build_probes, service, lambda: history.live.split),
     )
 
 
-def _leftovers(ctx: Context[RollbackWorker.Params], history: WorkerHistory) -> tuple[str, ...]:
+def _warn_of_leftover_rehearsal(ctx: Context[RollbackWorker.Params], history: WorkerHistory) -> tuple[str, ...]:
     """Return the warning about an unfinished rehearsal that this run does not remove."""
     command = _suggest_rollback(ctx, format_split(history.live.split)).command
     return plan_text.list_leftovers(history.live, end=f"To remove it: `{command}`")

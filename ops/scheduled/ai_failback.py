@@ -41,7 +41,7 @@ class FailbackParams(AiFailover.Params):
 def _find_due_runs(
     config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
 ) -> Iterator[DueRun | str]:
-    failback, override = _decide(config, environment, environ, redactor)
+    failback, override = _decide_ai_failback(config, environment, environ, redactor)
     verb = "remove the override" if failback.should_restore else "nothing to do"
     yield f"{environment.name}: {verb}: {failback.reason}"
     if override is not None and failback.should_restore:
@@ -95,7 +95,7 @@ class FailbackPorts:
     secret_values: ProcessSecretValues
 
 
-def _decide(
+def _decide_ai_failback(
     config: "Config", environment: "Environment", environ: Mapping[str, str], redactor: Redactor
 ) -> tuple[FailbackDecision, SwitchValue | None]:
     """Return the decision, and the override with its active owners or None. Raises ConfigError and ProviderError."""

@@ -77,7 +77,7 @@ class _WriteLimits(Step):
     read: LimitsRead
 
     def check(self, ctx: Context[Any]) -> ObservedState:
-        text, value = ctx.cloudflare.kv.read_value(_namespace(ctx), LIMITS_KEY), self.read.value
+        text, value = ctx.cloudflare.kv.read_value(_limits_namespace(ctx), LIMITS_KEY), self.read.value
         stored, _ = parse_kv(text)
         holds = f"KV holds {describe_kv(text)}"
         if stored is not None and (stored.revision, stored.limits) == (value.revision, value.limits):
@@ -86,11 +86,11 @@ class _WriteLimits(Step):
         return ObservedState(state, holds, may_lag=True)
 
     def apply(self, ctx: Context[Any]) -> str:
-        ctx.cloudflare.kv.write_value(_namespace(ctx), LIMITS_KEY, self.read.value.text)
+        ctx.cloudflare.kv.write_value(_limits_namespace(ctx), LIMITS_KEY, self.read.value.text)
         return f"KV took revision {self.read.value.revision}"
 
 
-def _namespace(ctx: Context[Any]) -> str:
+def _limits_namespace(ctx: Context[Any]) -> str:
     return ctx.environment.require_runtime().namespace
 
 
@@ -219,7 +219,7 @@ def _publish_in_job(
     log = actions.run_links(environ, None).get("run", "")
     yield publication.comment_result(pulls, sha, result, redactor, log=log)
     if result.decision == Decision.REFUSED:
-        differences = [*_refused(result, "differences")] or [result.message]
+        differences = [*_refused_entries(result, "differences")] or [result.message]
         yield publication.save_drift(pulls, differences, result, redactor)
     elif read is not None and read.kept and result.decision in publication.APPLIED:
         yield publication.save_drift(pulls, [*read.kept.values()], result, redactor)
@@ -230,7 +230,7 @@ def _publish_in_job(
 def _post_notes(pulls: PullRequests, result: EndedRun, redactor: Redactor) -> Iterator[str]:
     """Post the lines on the incidents of raised limits."""
     read = find_read(result)
-    notes = [RaiseNote(incident, name, text) for incident, name, text in _refused(result, "not_raised")]
+    notes = [RaiseNote(incident, name, text) for incident, name, text in _refused_entries(result, "not_raised")]
     if read is not None and read.ending is None:
         notes += find_notes(pulls, read, result)
     yield from publication.post_notes(pulls, notes, result, redactor)
@@ -255,7 +255,7 @@ def find_notes(pulls: PullRequests, read: LimitsRead, result: EndedRun) -> list[
     return [*raise_notes(read.file, before, live, not_raised, result.events[-1].at)]
 
 
-def _refused(result: EndedRun, name: str) -> Iterator[Any]:
+def _refused_entries(result: EndedRun, name: str) -> Iterator[Any]:
     """Yield the entries that a refusal recorded under that name."""
     for event in result.events:
         yield from event.data.get(name, ())

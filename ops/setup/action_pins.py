@@ -88,7 +88,7 @@ def _own_release(repository: str, environ: Mapping[str, str]) -> Release:
 
 def find_releases(environ: Mapping[str, str]) -> Iterator[Release]:
     """Yield the commit on GitHub that this program was installed or checked out from, if it is known."""
-    yield from _installed(environ)
+    yield from _installed_release(environ)
     if (own_program.ROOT / ".git").exists():
         repository = git.GitRepository(own_program.ROOT, environ, Redactor())
         try:
@@ -99,7 +99,7 @@ def find_releases(environ: Mapping[str, str]) -> Iterator[Release]:
             yield Release(name, sha)
 
 
-def _installed(environ: Mapping[str, str]) -> Iterator[Release]:
+def _installed_release(environ: Mapping[str, str]) -> Iterator[Release]:
     """Yield the commit that pip, pipx or uv recorded for an installation from git.
 
     packaging.python.org/specifications/direct-url

@@ -62,19 +62,19 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
             if job.github_environment:
                 place = config.environments.get(job.environment)
                 rights = runbook.permissions.needed(place) if place else runbook.permissions.cloudflare
-                add(job.github_environment, runbook.name, _names(job.secrets), rights)
+                add(job.github_environment, runbook.name, _secret_names(job.secrets), rights)
             if any(job.sources):  # the job that fetches them has this secret only
                 add("recovery", runbook.name, [config.github.secret("recovery", APP_REPO_TOKEN)], ())
             if any(job.sites):
                 token = config.github.secret(runbook.github_environment, APP_REPO_TOKEN)
                 add(runbook.github_environment, runbook.name, [token], ())
     for job in workflow_jobs.limits_jobs(config):
-        add("limits", "limits", _names(job.secrets), ["Workers KV Storage Write"])
+        add("limits", "limits", _secret_names(job.secrets), ["Workers KV Storage Write"])
     groups = {group for each in environments.values() for group in each.permissions}
     add(
         "report",
         "every workflow that acts",
-        _names(
+        _secret_names(
             {
                 **workflow_jobs.read_tokens(config, "report"),
                 **workflow_jobs.watch_secrets(config),
@@ -84,7 +84,7 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
         sorted({*IMPACT, *(read for group in groups for read in _read_groups(group))}),
     )
     add("report", CHECK_OUTAGE, (), ())
-    add("evidence", "evidence", _names(workflow_jobs.read_tokens(config, "evidence")), EVIDENCE)
+    add("evidence", "evidence", _secret_names(workflow_jobs.read_tokens(config, "evidence")), EVIDENCE)
     for each in config.environments.values():
         if each.approval:
             add(each.approval_environment, f"acting jobs of {each.name}", (), ())
@@ -92,7 +92,7 @@ def needed_environments(config: "Config", runbooks: "Mapping[str, AnyRunbook]") 
     return sorted(environments.values(), key=lambda each: each.name)
 
 
-def _names(expressions: Mapping[str, str]) -> list[str]:
+def _secret_names(expressions: Mapping[str, str]) -> list[str]:
     """Return the names of secrets; variables of GitHub as `vars.NAME`."""
     return [each.removeprefix("secrets.") for each in expressions.values()]
 

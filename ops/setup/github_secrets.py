@@ -74,11 +74,11 @@ def list_missing(
     left out, and so is the key for copies on GitHub if ops.yml has none.
     """
     has_copies = workflow_jobs.has_github_copies(config)
-    for environment in sorted(environments, key=_urgency):
+    for environment in sorted(environments, key=_environment_urgency):
         held = environment.name if config.github.environments else ""
         known = present.get(held, frozenset())
         copy_keys = {config.github.secret(environment.name, name) for name in workflow_jobs.COPY_KEYS}
-        tokens = _tokens(config, environment.name)
+        tokens = _cloudflare_tokens(config, environment.name)
         for name in environment.secrets:
             if name in known or name.startswith("vars.") or _is_of_rotation(config, environment.name, name):
                 continue
@@ -104,15 +104,15 @@ def list_missing(
                 )
             else:
                 is_optional = name == config.github.secret(environment.name, APP_REPO_TOKEN)
-                about = _about(config, environment.name, name)
+                about = _describe_secret(config, environment.name, name)
                 yield MissingSecret(name, held, command, about, is_optional=is_optional, purpose=environment.name)
 
 
-def _urgency(environment: GitHubEnvironment) -> int:
+def _environment_urgency(environment: GitHubEnvironment) -> int:
     return ORDER.index(environment.name) if environment.name in ORDER else len(ORDER)
 
 
-def _tokens(config: "Config", github_environment: str) -> dict[str, str]:
+def _cloudflare_tokens(config: "Config", github_environment: str) -> dict[str, str]:
     """Return the name of the secret → id of the account that its Cloudflare token is for."""
     return {
         config.github.secret(github_environment, each.token): each.account_id for each in config.environments.values()
@@ -130,7 +130,7 @@ def _template_key(group: str) -> dict[str, str] | None:
     return {"key": _KEYS[area], "type": _TYPES[right]} if area in _KEYS and right in _TYPES else None
 
 
-def _about(config: "Config", github_environment: str, name: str) -> str:
+def _describe_secret(config: "Config", github_environment: str, name: str) -> str:
     if name in {config.github.secret(github_environment, hook) for hook in config.notify.webhooks.values()}:
         return "URL of the chat's webhook"
     if name == config.github.secret(github_environment, workflow_jobs.SECRETS_TOKEN):
@@ -163,13 +163,13 @@ def check_token(value: str, needed: MissingSecret, environ: Mapping[str, str]) -
     with closing(CloudflareClient(base_url, secret, token_name=needed.name, clock=clock)) as client:
         client.open()
         try:
-            return _check(client, needed)
+            return _check_new_token(client, needed)
         except ProviderError as error:
             is_refused = isinstance(error, CloudflareApiError) and error.kind is ErrorKind.AUTH
             return ["Cloudflare does not accept this token" if is_refused else error.message], ""
 
 
-def _check(client: CloudflareClient, needed: MissingSecret) -> tuple[list[str], str]:
+def _check_new_token(client: CloudflareClient, needed: MissingSecret) -> tuple[list[str], str]:
     verified = tokens.verify_token(client, needed.account_id)
     if verified.status != "active":
         return [f"this token is {verified.status}"], ""

@@ -278,13 +278,15 @@ class GitHubSetup:
     def _write_environment(self, name: str, reviewers: Sequence[protection.Reviewer], *, approves: bool) -> None:
         """Write branch and reviewers. `approves`: they approve requests, and none may approve an own one."""
         branch = self._config.github.branch
-        with _explained(
+        with _explain_missing_plan(
             "GitHub refused a rule for the environment", "Write `github: {environments: false}` in ops.yml."
         ):
             protection.write_environment(self._github, name, branch, prevents_self_review=approves)
         if reviewers:
             hint = "Check that each can read the repository. Otherwise remove `approval` from ops.yml."
-            with _explained("GitHub refused the reviewers; a private repository needs Enterprise for them", hint):
+            with _explain_missing_plan(
+                "GitHub refused the reviewers; a private repository needs Enterprise for them", hint
+            ):
                 protection.write_environment(self._github, name, branch, reviewers, prevents_self_review=approves)
 
     def _is_environment_done(self, name: str, reviewers: Sequence[protection.Reviewer], *, approves: bool) -> bool:
@@ -367,7 +369,7 @@ class GitHubSetup:
             partial(write_secret, self._github, place, needed.name, value),
             lambda: needed.name in (protection.read_secret_names(self._github, place) or ()),
         )
-        return _apply(change)
+        return _apply_setting(change)
 
     def token_location(self, needed: MissingSecret) -> str:
         """Return where ops.yml says that people find the token; empty if it does not say."""
@@ -379,7 +381,7 @@ class GitHubSetup:
 
 
 @contextmanager
-def _explained(text: str, hint: str) -> Iterator[None]:
+def _explain_missing_plan(text: str, hint: str) -> Iterator[None]:
     """Replace the error of a 422, which GitHub answers where the plan lacks a rule."""
     try:
         yield
@@ -441,13 +443,13 @@ def apply_changes(plan: SetupPlan) -> Iterator[ChangeResult]:
         if change.kind in refused:
             yield ChangeResult(change, refused[change.kind])
             continue
-        result = _apply(change)
+        result = _apply_setting(change)
         if result.is_forbidden:
             refused[change.kind] = result.problem
         yield result
 
 
-def _apply(change: SettingChange) -> ChangeResult:
+def _apply_setting(change: SettingChange) -> ChangeResult:
     is_unclear = False
     try:
         for _ in range(2):

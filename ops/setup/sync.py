@@ -145,7 +145,7 @@ def sync_files(
             echo(each.diff)
         if not check and not is_kept:
             workflows.apply(each)
-        echo(_line(each, root, check=check, is_kept=is_kept))
+        echo(_difference_line(each, root, check=check, is_kept=is_kept))
     if not differences:
         echo("Every file is as ops.yml has it.")
     elif older:
@@ -203,7 +203,7 @@ def list_generators(root: Path) -> dict[str, list[str]]:
     return dict(sorted(found.items()))
 
 
-def _line(each: FileDifference, root: Path, *, check: bool, is_kept: bool) -> str:
+def _difference_line(each: FileDifference, root: Path, *, check: bool, is_kept: bool) -> str:
     step = FileAction.KEEP if is_kept else FileAction.WRITE if each.desired else FileAction.REMOVE
     verb = f"would {step.value}" if check and not is_kept else DONE[step]
     return f"{verb}: {each.path.relative_to(root)} ({each.why})"

@@ -92,7 +92,7 @@ def button_jobs(config: "Config", runbook: AnyRunbook) -> list[ActingJob]:
     return _acting_jobs(config, [(runbook, each) for each in fitting_environments(config, runbook)])
 
 
-def _sites(environment: "Environment", runbooks: Iterable[AnyRunbook]) -> Collection[str]:
+def _built_repositories(environment: "Environment", runbooks: Iterable[AnyRunbook]) -> Collection[str]:
     """Return the repositories of the sites that the runbooks build."""
     building = (each for each in runbooks if each.job.builds_site)
     names = (name for each in building for name in fitting_services(environment, each))
@@ -128,7 +128,7 @@ def _acting_job(
     contents = "write" if "contents: write" in rights else "read"
     if environment is None:
         return ActingJob(github_environment, "", {}, tuple(permissions), contents)
-    probes = [probe for runbook in runbooks for probe in _probes(environment, runbook)]
+    probes = [probe for runbook in runbooks for probe in _runbook_probes(environment, runbook)]
     reads = [environment.token, *(name for probe in probes for name in probe.variables)]
     names = [
         *reads,
@@ -144,16 +144,16 @@ def _acting_job(
         secrets,
         tuple(permissions),
         contents,
-        _locks(probes, runbooks),
+        _job_lock_files(probes, runbooks),
         expressions(config, github_environment, reads),
         environment.approval_environment if github_environment in environment.approval else "",
         any(runbook.incident_use.needs_approval for runbook in runbooks),
         _end_job(config, github_environment, environment, runbooks),
         runbooks[0].name if len(runbooks) == 1 else "",
-        _sources(environment) if any(runbook.job.reads_source for runbook in runbooks) else (),
-        any(_closes(runbook, environment) for runbook in runbooks),
-        _automatic(config, runbooks),
-        _sites(environment, runbooks),
+        _service_repositories(environment) if any(runbook.job.reads_source for runbook in runbooks) else (),
+        any(_closes_service(runbook, environment) for runbook in runbooks),
+        _automatic_runbooks(config, runbooks),
+        _built_repositories(environment, runbooks),
     )
 
 
@@ -167,18 +167,18 @@ def _end_job(
     return _acting_job(config, github_environment, environment, [registry.load_runbook(command)])
 
 
-def _closes(runbook: AnyRunbook, environment: "Environment") -> bool:
+def _closes_service(runbook: AnyRunbook, environment: "Environment") -> bool:
     return runbook.effect(vars(runbook.example), environment).watched == WatchedState.CLOSED
 
 
-def _automatic(config: "Config", runbooks: Sequence[AnyRunbook]) -> list[str]:
+def _automatic_runbooks(config: "Config", runbooks: Sequence[AnyRunbook]) -> list[str]:
     """Return the runbooks with an automatic step, if ops.yml asks for it."""
     if config.watch is None or config.watch.on_relapse != "next":
         return []
     return [each.name for each in runbooks if each.job.after_relapse]
 
 
-def _sources(environment: "Environment") -> tuple[str, ...]:
+def _service_repositories(environment: "Environment") -> tuple[str, ...]:
     return tuple(dict.fromkeys(each.repository or "" for each in environment.databases.values() if each.migrations))
 
 
@@ -187,7 +187,7 @@ def has_github_copies(config: "Config") -> bool:
     return any(rule.github for each in config.environments.values() for rule in each.secrets.values())
 
 
-def _locks(probes: "Iterable[Probe]", runbooks: Iterable[AnyRunbook] = ()) -> tuple[str, ...]:
+def _job_lock_files(probes: "Iterable[Probe]", runbooks: Iterable[AnyRunbook] = ()) -> tuple[str, ...]:
     """Return the lock files of a job. PyGithub needs `cryptography`, the largest wheel, only for a GitHub App's key."""
     needs_app_key = any(JobSecret.ROTATION in runbook.job.secrets for runbook in runbooks)
     needs_browser = any(probe.browser for probe in probes)
@@ -217,7 +217,7 @@ def _job_secrets(environment: "Environment", kind: JobSecret) -> Iterator[str]:
         yield from (OLD_PREFIX + name for name, rule in environment.secrets.items() if rule.rotate != "never")
 
 
-def _probes(environment: "Environment", runbook: AnyRunbook) -> "Iterator[Probe]":
+def _runbook_probes(environment: "Environment", runbook: AnyRunbook) -> "Iterator[Probe]":
     """Yield the probes that the runbook may send."""
     of_kind = "worker" if RUNTIME in runbook.kinds else runbook.kinds[0]
     others = fitting_services(environment, runbook) if len(runbook.kinds) > 1 else ()
@@ -253,7 +253,7 @@ def menu_secrets(config: "Config") -> dict[str, str]:
 def watch_webhooks(config: "Config") -> dict[str, str]:
     """Return the webhooks by which the watch of a closed service reports an opening; none if no runbook closes one."""
     runbooks = registry.button_runbooks().values()
-    closes = any(_closes(each, place) for each in runbooks for place in fitting_environments(config, each))
+    closes = any(_closes_service(each, place) for each in runbooks for place in fitting_environments(config, each))
     is_used = config.watch is not None and closes
     return expressions(config, "report", config.notify.webhooks.values()) if is_used else {}
 

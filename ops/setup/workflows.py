@@ -107,7 +107,7 @@ class FileDifference:
     @property
     def diff(self) -> str:
         """The lines that differ, without workflow commands for the job log."""
-        old, new = (_comparable(text).splitlines() for text in (self.old, self.desired))
+        old, new = (_without_pins(text).splitlines() for text in (self.old, self.desired))
         lines = difflib.unified_diff(old, new, f"{self.path.name} now", f"{self.path.name} by ops.yml")
         return "\n".join(to_one_line(line.rstrip("\n")) for line in lines)
 
@@ -126,21 +126,21 @@ def differences(
     `pin` is the version of the actions in `github.actions`. A file with another commit of them differs.
     """
     existing = read_files(root / FOLDER)
-    pins = _pins(existing.values())
+    pins = _action_pins(existing.values())
     ours = {**_own_actions(config, pin), **_server_actions(config, existing.values())}
     desired = {}
     for name, text in render(config, runbooks, pin):
-        desired[name] = _with_pins(text, {**pins, **_pins([existing.get(name, "")]), **ours})
+        desired[name] = _with_pins(text, {**pins, **_action_pins([existing.get(name, "")]), **ours})
     found = [
-        _difference(root / FOLDER / f"{name}.yml", existing.get(name), desired.get(name), ours)
+        _workflow_difference(root / FOLDER / f"{name}.yml", existing.get(name), desired.get(name), ours)
         for name in sorted({*runbooks, *FIXED_WORKFLOWS})
     ]
     for path, text in render_scripts(config, desired):
-        found.append(_difference(root / path, team_file.find_text(root / path), text, ours))
+        found.append(_workflow_difference(root / path, team_file.find_text(root / path), text, ours))
     return list(filter(None, found))
 
 
-def _difference(path: Path, old: str | None, new: str | None, ours: Collection[str]) -> FileDifference | None:
+def _workflow_difference(path: Path, old: str | None, new: str | None, ours: Collection[str]) -> FileDifference | None:
     if old is None and new is not None:
         return FileDifference(path, FileAction.WRITE, "is missing", desired=new)
     if old is not None and new is None and old.startswith(HEADER):  # a file without the header is the team's own
@@ -149,12 +149,12 @@ def _difference(path: Path, old: str | None, new: str | None, ours: Collection[s
         if not _is_ours(old):
             action, why = FileAction.KEEP, f"{why}, and was edited since the last sync"
         return FileDifference(path, action, why, old)
-    if old is not None and new is not None and _comparable(old) != _comparable(new):
+    if old is not None and new is not None and _without_pins(old) != _without_pins(new):
         action, why = FileAction.WRITE, "differs from ops.yml"
         if not _is_ours(old):
             action, why = FileAction.KEEP, "was edited since the last sync"
         return FileDifference(path, action, why, old, new)
-    if old is not None and new is not None and _commits(old, ours) != _commits(new, ours):
+    if old is not None and new is not None and _action_commits(old, ours) != _action_commits(new, ours):
         return FileDifference(path, FileAction.WRITE, "uses other commits of the actions", old, new)
     return None
 
@@ -195,7 +195,7 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
 
     `pin` is the version of the actions in `github.actions`; a copy of Backout needs none.
     """
-    text = functools.partial(_text, config, pin)
+    text = functools.partial(_workflow_text, config, pin)
     called = {name: workflow_jobs.called_jobs(config, runbooks.values(), name) for name in CALLED_WORKFLOWS}
     leads = {"leads": config.github.leads, "lead_label": LEAD_LABEL}
     for name, acting in called.items():
@@ -204,11 +204,11 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
     for name, runbook in runbooks.items():
         if fitting_environments(config, runbook):
             file = called_workflow(runbook)
-            yield name, text("button", button=_button(config, runbook), called=file, acting=called[file])
+            yield name, text("button", button=_button_workflow(config, runbook), called=file, acting=called[file])
     if any(job.needs_approval for job in called[RECOVER]):
         yield APPROVE_BUTTON, text(APPROVE_BUTTON, acting=called[RECOVER])
     approves = APPROVE_LABEL if any(job.needs_approval for job in called[RECOVER]) else ""
-    yield "incident", _incident(text, config, runbooks, called, approves=approves)
+    yield "incident", _incident_workflow(text, config, runbooks, called, approves=approves)
     yield from _ways_around(text, config, runbooks.get(DIRECT_RUNBOOK), approves=approves, **leads)
     tasks = {task.name: task for task in workflow_jobs.scheduled_tasks(config)}
     yield (
@@ -226,13 +226,13 @@ def render(config: "Config", runbooks: Mapping[str, AnyRunbook], pin: str = "") 
         yield "scheduled", text("scheduled", tasks=list(tasks.values()))
 
 
-def _button(config: "Config", runbook: AnyRunbook, suffix: str = "") -> Mapping[str, Any]:
+def _button_workflow(config: "Config", runbook: AnyRunbook, suffix: str = "") -> Mapping[str, Any]:
     fields = button_inputs(config, runbook)
     named = [each.name for each in fields if each.required and each.name not in {"environment", "incident"}]
     return {"name": f"{runbook.name}{suffix}", "inputs": fields, "named": named}
 
 
-def _incident(
+def _incident_workflow(
     text: Callable[..., str],
     config: "Config",
     runbooks: Mapping[str, AnyRunbook],
@@ -268,7 +268,7 @@ def _ways_around(
     if runbook and acting:
         once = [dataclasses.replace(job, automatic=()) for job in acting]
         values = {"acting": once, "waiting": workflow_jobs.reviewer_jobs(once), "watch_minutes": 0}
-        yield name, text("direct", button=_button(config, runbook, DIRECT), **values)
+        yield name, text("direct", button=_button_workflow(config, runbook, DIRECT), **values)
 
 
 def _json_text(value: Any) -> str:
@@ -281,7 +281,7 @@ def _laptop_variables(config: "Config") -> str:
     return _json_text({name: each.laptop_variables() for name, each in config.environments.items()})
 
 
-def _text(config: "Config", pin: str, template: str, **values: Any) -> str:
+def _workflow_text(config: "Config", pin: str, template: str, **values: Any) -> str:
     github = {
         "environments": config.github.environments,
         "has_queue": not config.github.enterprise_server,
@@ -331,11 +331,11 @@ def _runs_on(runner: "RunnerConfig") -> str:
 def render_scripts(config: "Config", files: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
     """Yield path and text of each program in a file of its own. `files`: name → text of the workflows."""
     for name, path in SCRIPTS.items():
-        text = load_scripts()[name].replace(NO_SETTINGS, _settings(config, files))
+        text = load_scripts()[name].replace(NO_SETTINGS, _tell_settings(config, files))
         yield path, _with_digest(text + "\n")
 
 
-def _settings(config: "Config", files: Mapping[str, str]) -> str:
+def _tell_settings(config: "Config", files: Mapping[str, str]) -> str:
     """Return the facts of ops.yml and of the workflows that `tell.py` needs, as Python."""
     answered = [text for text in files.values() if "\n  tell:\n" in text]
     limits = {name: int(minutes) for text in answered for name, minutes in TIME_LIMIT.findall(text)}
@@ -395,7 +395,7 @@ def _load_templates() -> jinja2.Environment:
         comment_start_string="[#",
         comment_end_string="#]",
     )
-    environment.filters |= {"quoted": quoted, "literal": _literal, "folded": folded}
+    environment.filters |= {"quoted": quoted, "literal": _expression_literal, "folded": folded}
     environment.tests["reading"] = lambda jobs, name: bool(re.search(rf"needs\.gate\.outputs\.{name}\b", jobs))
     return environment
 
@@ -415,7 +415,7 @@ def folded(text: str, indent: int) -> str:
     return f"\n{' ' * indent}".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
 
 
-def _literal(value: str) -> str:
+def _expression_literal(value: str) -> str:
     """Return a string literal of GitHub's expressions."""
     return "'" + value.replace("'", "''") + "'"
 
@@ -428,10 +428,10 @@ def _with_blank_lines(text: str) -> str:
 
 
 def _with_digest(body: str) -> str:
-    return f"{HEADER}# digest: {_digest(body)}\n{body}"
+    return f"{HEADER}# digest: {_workflow_digest(body)}\n{body}"
 
 
-def _digest(body: str) -> str:
+def _workflow_digest(body: str) -> str:
     return sha256(USES.sub(r"\g<head>\g<action>", body).encode()).hexdigest()[:16]
 
 
@@ -439,14 +439,14 @@ def _is_ours(text: str) -> bool:
     """Return whether nobody changed the file since sync wrote it, apart from versions of actions."""
     head, _, rest = text.partition(HEADER)
     match = DIGEST.match(rest)
-    return not head and match is not None and match[1] == _digest(rest[match.end() :])
+    return not head and match is not None and match[1] == _workflow_digest(rest[match.end() :])
 
 
-def _comparable(text: str) -> str:
+def _without_pins(text: str) -> str:
     return USES.sub(r"\g<head>\g<action>", text)
 
 
-def _pins(texts: Iterable[str]) -> dict[str, str]:
+def _action_pins(texts: Iterable[str]) -> dict[str, str]:
     """Return action → its version and version comment in these files."""
     return {match["action"]: match["pin"] for text in texts for match in USES.finditer(text)}
 
@@ -457,13 +457,15 @@ def _own_actions(config: "Config", pin: str) -> dict[str, str]:
 
 def _server_actions(config: "Config", texts: Collection[str]) -> dict[str, str]:
     """Return the actions that hand over files, with their version, if not those in use: the kind of server decides."""
-    on_server = _pins(f"uses: {each}" for each in SERVER_PINS.values())
+    on_server = _action_pins(f"uses: {each}" for each in SERVER_PINS.values())
     if config.github.enterprise_server:
         return on_server
-    return _pins(f"uses: {PINS[name]}" for name, each in SERVER_PINS.items() if any(each in text for text in texts))
+    return _action_pins(
+        f"uses: {PINS[name]}" for name, each in SERVER_PINS.items() if any(each in text for text in texts)
+    )
 
 
-def _commits(text: str, actions: Collection[str]) -> set[str]:
+def _action_commits(text: str, actions: Collection[str]) -> set[str]:
     """Return the commits in which the text uses these actions."""
     return {match["pin"].partition(" ")[0] for match in USES.finditer(text) if match["action"] in actions}
 

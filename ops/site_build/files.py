@@ -134,7 +134,7 @@ def read_committed(repository: git.GitRepository, sha: str, folder: str) -> Conf
             continue
         text = repository.read_file(sha, path) if mode in git.PLAIN else None
         if text is None:
-            raise _refused(f"{path} of commit {sha[:12]} is a link or a folder", "Commit a plain file")
+            raise _refused_build(f"{path} of commit {sha[:12]} is a link or a folder", "Commit a plain file")
         files[name] = text.encode("utf-8", "surrogateescape")
     return files
 
@@ -142,7 +142,7 @@ def read_committed(repository: git.GitRepository, sha: str, folder: str) -> Conf
 def choose_configuration(files: ConfigurationFiles) -> SiteConfiguration:
     """Return the configuration that wrangler would use. Raises Refused."""
     if REDIRECT_FILE in files:
-        raise _refused(
+        raise _refused_build(
             f"the commit has {REDIRECT_FILE}, which redirects to another configuration", "Remove it from the repository"
         )
     name = next((name for name in CONFIGURATION_FILES if name in files), None)
@@ -165,7 +165,7 @@ def read_folder(folder: Path) -> ConfigurationFiles:
 def check_unchanged(before: ConfigurationFiles, now: ConfigurationFiles) -> None:
     """Refuse if a build added, changed or removed a configuration file."""
     if names := [name for name in CONFIGURATION_PATHS if before.get(name) != now.get(name)]:
-        raise _refused(
+        raise _refused_build(
             f"the build changed {', '.join(names)}, but only the committed file may set bindings",
             "Commit the file that the build writes",
         )
@@ -188,5 +188,5 @@ def write_configuration(configuration: SiteConfiguration, project: str, into: Pa
     (into / "wrangler.json").write_text(json.dumps(settings))
 
 
-def _refused(text: str, what: str) -> Refused:
+def _refused_build(text: str, what: str) -> Refused:
     return Refused(text, reason=Reason.BUILD_UNUSABLE, hint=f"{NOTHING_SENT} {what}, or pass another commit.")

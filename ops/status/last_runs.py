@@ -124,13 +124,13 @@ def read_last_runs(
             notes.append(f"open incidents: GitHub gave no answer within {within:g} s")
     else:
         notes.append("open incidents were not read: set GITHUB_TOKEN and GITHUB_REPOSITORY")
-    both = {name: _joined(run, remote.get(name)) for name, run in local.items()}
+    both = {name: _join_run_with_comment(run, remote.get(name)) for name, run in local.items()}
     newest = sorted((remote | both).values(), key=lambda run: run.began, reverse=True)[:count]
     runs: tuple[LastRun, ...] = redactor.redact_value(tuple(newest))
     return LastRuns(now, runs, tuple(notes), has_read_local=not unreadable)
 
 
-def _joined(local: LastRun, remote: LastRun | None) -> LastRun:
+def _join_run_with_comment(local: LastRun, remote: LastRun | None) -> LastRun:
     """Return the run of this machine with its comment. One without the end does not hold the whole record."""
     if remote is None:
         return local

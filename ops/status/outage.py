@@ -159,8 +159,8 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
             [
                 lambda: read_document(session.web(), CLOUDFLARE_STATUS, group=PRODUCTS_GROUP, within=STATUS_SECONDS),
                 lambda: _read_github(session, config),
-                lambda: _each(partial(read_deployment, session, each, now) for each in services),
-                lambda: _each(partial(probe, each) for each in services),
+                lambda: _call_each(partial(read_deployment, session, each, now) for each in services),
+                lambda: _call_each(partial(probe, each) for each in services),
                 lambda: _check_providers(session, environment, [each.name for each in services]),
             ]
         )
@@ -171,7 +171,7 @@ def read_outage(place: Place, config_path: Path, environ: Mapping[str, str], red
     failing = [each for each, verdict in zip(services, verdicts, strict=True) if verdict == Verdict.UNHEALTHY]
     page = _judge_page(cloudflare, environment, failing, services)
     api = max((state for state, _ in reads), key=tuple(ApiState).index)
-    near = dict(_providers(environment, [each.name for each in failing or services]))
+    near = dict(_ai_providers(environment, [each.name for each in failing or services]))
     used = {name: verdict for name, verdict in providers.items() if name in near}
     evidence = OutageEvidence((page,), api, signs, used, github)
     contacts = config.contacts if api == ApiState.SUSPENDED else ()
@@ -227,7 +227,7 @@ def _judge_page(
     return StatusReport(whole.page, PageState.UNKNOWN, evidence, possible=possible)
 
 
-def _each(calls: Iterable[Callable[[], T]]) -> list[T]:
+def _call_each(calls: Iterable[Callable[[], T]]) -> list[T]:
     return run_in_batches(list(calls), MAX_CALLS)
 
 
@@ -240,12 +240,12 @@ def _read_github(session: Session, config: "Config") -> StatusReport | None:
 
 def _check_providers(session: Session, environment: "Environment", services: Sequence[str]) -> Mapping[str, Verdict]:
     """Return AI provider of these services → whether it answers to a random key."""
-    providers = dict(_providers(environment, services))
+    providers = dict(_ai_providers(environment, services))
     verdicts = run_parallel([partial(_check_provider, session, spec) for spec in providers.values()])
     return dict(zip(providers, verdicts, strict=True))
 
 
-def _providers(environment: "Environment", services: Sequence[str]) -> Iterator[tuple[str, "KeyProvider"]]:
+def _ai_providers(environment: "Environment", services: Sequence[str]) -> Iterator[tuple[str, "KeyProvider"]]:
     """Yield the address and settings of each AI provider of these services. A key without `consumers` counts."""
     for secret in environment.secrets.values():
         if secret.provider is not None and (not secret.consumers or set(secret.consumers) & set(services)):
@@ -310,16 +310,16 @@ def publish_outage(
             service=report.service,
             decision=report.finding.verdict.value,
             state=state,
-            rows=(*earlier, _row(report))[-MAX_CHECKS:],
+            rows=(*earlier, _outage_row(report))[-MAX_CHECKS:],
             program=__version__,
             job=actions.job_number(environ),
         )
         comments = RunComments(repository, incident, run, may_exist=True)
-    _save(comments, embed_record(body, record))
+    _save_outage_comment(comments, embed_record(body, record))
     return comments.url
 
 
-def _save(comments: "RunComments", body: str) -> None:
+def _save_outage_comment(comments: "RunComments", body: str) -> None:
     """Write the comment; after an error once more, because the answer may be lost. Then `put` looks for it first."""
     try:
         with provider_errors():
@@ -329,7 +329,7 @@ def _save(comments: "RunComments", body: str) -> None:
             comments.put(1, body)
 
 
-def _row(report: OutageReport) -> RecordRow:
+def _outage_row(report: OutageReport) -> RecordRow:
     finding = report.finding
     signs = "; ".join((*finding.theirs, *finding.ours)) or "no sign of either kind"
     return RecordRow(report.read_at, "note", f"outage check of {report.place}: {finding.verdict.value}: {signs}")
@@ -366,7 +366,7 @@ def draft_lines(report: OutageReport) -> Iterator[str]:
     failing = [each.name for each in report.evidence.failing]
     if report.finding.verdict != OutageVerdict.THEIRS or not failing:
         return
-    yield f"Parts of {_listed(failing)} do not work at the moment. Our checks failed at {report.read_at:%H:%M} UTC."
+    yield f"Parts of {_join_names(failing)} do not work at the moment. Our checks failed at {report.read_at:%H:%M} UTC."
     if not report.is_suspended:
         yield from _provider_lines(report)
     yield f"Next update: {report.read_at + UPDATE:%H:%M} UTC."
@@ -377,14 +377,14 @@ def _provider_lines(report: OutageReport) -> Iterator[str]:
     for page in troubled:
         is_known = page.since is not None and page.since <= report.read_at
         since = f" since {page.since:%Y-%m-%d %H:%M} UTC" if page.since and is_known else ""
-        yield f"Our provider Cloudflare reports trouble with {_listed(page.troubled)}{since}."
+        yield f"Our provider Cloudflare reports trouble with {_join_names(page.troubled)}{since}."
     down = report.evidence.silent_providers
     if down:
-        yield f"Our AI provider {_listed(down)} does not answer."
+        yield f"Our AI provider {_join_names(down)} does not answer."
     if not troubled and not down:
         yield "Our provider Cloudflare does not answer as usual."
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     *others, last = names
     return f"{', '.join(others)} and {last}" if others else last

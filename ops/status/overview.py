@@ -145,11 +145,13 @@ def read_overview(config_path: Path, environ: Mapping[str, str], redactor: Redac
         repository = connect(environ, redactor)
         finish_stop = start_reading_stops(repository, find_lists(config, RequestScope()) if config else (), now)
         issues = list_open_incidents(repository)
-        incidents = run_parallel([partial(_describe, issue, rules, places, now) for issue in issues])
+        incidents = run_parallel([partial(_describe_incident, issue, rules, places, now) for issue in issues])
     return Overview(now, redactor.redact_value(tuple(incidents)), finish_stop())
 
 
-def _describe(issue: "Issue", rules: RecordRules, places: tuple[tuple[str, str], ...], now: datetime) -> OpenIncident:
+def _describe_incident(
+    issue: "Issue", rules: RecordRules, places: tuple[tuple[str, str], ...], now: datetime
+) -> OpenIncident:
     from ops.github.journal import read_issue_journal
 
     journal = read_issue_journal(issue, rules, read_at=now)

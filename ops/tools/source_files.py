@@ -63,10 +63,10 @@ def read_source_files(
         branch = root.current_branch() if is_checked_out else root.default_branch()
         commit = root.head() if is_checked_out else root.branch_head(branch)
         if commit is None:
-            raise _unreadable(f"{source} has no branch {branch}")
+            raise _unreadable_source(f"{source} has no branch {branch}")
         files = root.read_folders(commit, paths)
     except git.GitError as error:
-        raise _unreadable(str(error)) from None
+        raise _unreadable_source(str(error)) from None
     return SourceFiles(branch, commit, files, _find_address(root, environ))
 
 
@@ -119,7 +119,7 @@ def _check_repository(root: git.GitRepository, source: Path, repository: str, en
     """Refuse a checkout of another repository on GitHub; a remote elsewhere tells nothing."""
     origin = git.parse_github_remote(root.origin() or "", environ)
     if origin and origin.lower() != repository.lower():
-        raise _unreadable(f"{source} is a checkout of {origin}, not of {repository}")
+        raise _unreadable_source(f"{source} is a checkout of {origin}, not of {repository}")
 
 
 def _find_address(root: git.GitRepository, environ: Mapping[str, str]) -> str:
@@ -129,6 +129,6 @@ def _find_address(root: git.GitRepository, environ: Mapping[str, str]) -> str:
     return f"https://{host}/{name}" if git.parse_github_remote(origin, environ) else ""
 
 
-def _unreadable(text: str) -> Refused:
+def _unreadable_source(text: str) -> Refused:
     hint = "Set OPS_SOURCE to a checkout of the repository with the migrations, run `git fetch` there, and try again."
     return Refused(text, reason=Reason.TOOL_MISSING, hint=hint)

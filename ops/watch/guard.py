@@ -304,15 +304,15 @@ def choose_deployment(session: Session, service: "Service", request: GuardReques
         )
     if not request.version and not request.commit:
         place = next((place for place, each in enumerate(deployed) if each.id == request.deployment), 0)
-        return find_replacement(_guarded(deployed, place), deployed)
+        return find_replacement(_guarded_deployment(deployed, place), deployed)
     named = f"version {quote_name(request.version)}" if request.version else f"commit {quote_name(request.commit)}"
     wanted = _versions_of(session, service, request, deployed)
     for place, each in enumerate(deployed):
         names_commit = not request.version and any(is_same_commit(request.commit, name) for name in each.commits)
         if names_commit or wanted & {*each.versions, *([] if service.worker else [each.id])}:
-            return find_replacement(_guarded(deployed, place), deployed)
+            return find_replacement(_guarded_deployment(deployed, place), deployed)
     if request.may_lack_commit:
-        return _guarded(deployed, 0)
+        return _guarded_deployment(deployed, 0)
     hint = f"The live one is {deployed[0].text}. To guard that one: `ops guard` without `--version` and `--commit`."
     raise Refused(f"no deployment of {service.name} has {named}", reason=Reason.UNKNOWN_NAME, hint=hint)
 
@@ -333,7 +333,7 @@ def _versions_of(
     )
 
 
-def _guarded(deployed: Sequence[Deployed], place: int) -> GuardedDeployment:
+def _guarded_deployment(deployed: Sequence[Deployed], place: int) -> GuardedDeployment:
     chosen, before = deployed[place], deployed[place + 1].versions if place + 1 < len(deployed) else ()
     new = tuple(each for each in chosen.versions if each not in before) or chosen.versions
     predecessors = tuple(each for each in before if each not in new)

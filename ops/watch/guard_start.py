@@ -133,7 +133,7 @@ class Guards:
         if name not in self._guards:
             service = self._session.environment.service(name)
             content = live_content(SiteClients(self._session, self._session), service) if service.pages else None
-            probe = partial(_probe, self._run_round, service, content)
+            probe = partial(_probe_deployment, self._run_round, service, content)
             self._guards[name] = Guard(self._session, service, probe, redactor=self._redactor, on_round=self._on_round)
         return self._guards[name]
 
@@ -157,7 +157,7 @@ def open_guards(
         yield Guards(session, runner.run_round, redactor, on_round, interval)
 
 
-def _probe(
+def _probe_deployment(
     run_round: Callable[[ProbeSet], ProbeObservation],
     service: "Service",
     content: SiteContent | None,

@@ -132,15 +132,15 @@ def judge_watch(state: WatchState, live: LiveVersions, rates: ErrorRates, *, has
     probes = _judge_probes(state)
     if rates.traffic is None:
         problem = f"no error rate, {_what_decides(has_probes=has_probes)}: {rates.problem}"
-        notes = (*_compared(state), *([problem] if rates.problem else []))
+        notes = (*_compared_rates(state), *([problem] if rates.problem else []))
         return WatchJudgment(state.started_at, probes, notes=notes, has_probes=has_probes)
     metrics = [_judge_version(state, version, live, rates.traffic) for version in live.versions]
     measured = tuple(each for each in metrics if each.share.has_counts)
-    notes = (*_compared(state), *_notes(rates.traffic, state, measured, has_probes=has_probes))
+    notes = (*_compared_rates(state), *_traffic_notes(rates.traffic, state, measured, has_probes=has_probes))
     return WatchJudgment(state.started_at, probes, measured, notes, has_probes)
 
 
-def _compared(state: WatchState) -> tuple[str, ...]:
+def _compared_rates(state: WatchState) -> tuple[str, ...]:
     if not state.usual_failures:
         return ()
     usual, bad = 100 * state.usual_failures, 100 * BASELINE_FACTOR * state.usual_failures
@@ -208,7 +208,7 @@ def _what_decides(*, has_probes: bool) -> str:
     return "so only the probes decide" if has_probes else "and no probe, so nothing decides"
 
 
-def _notes(
+def _traffic_notes(
     traffic: WorkerTraffic, state: WatchState, measured: Collection[Metric], *, has_probes: bool
 ) -> Iterator[str]:
     if measured:

@@ -91,9 +91,9 @@ def read_second_source(
         except (ProviderError, ConfigError) as error:
             said.append(f"those of the {name} do not count: {error.message}")
             continue
-        seen = _judge(subject, [each for each in counts if each.at >= state.started_at + MINUTE], state)
+        seen = _judge_traffic(subject, [each for each in counts if each.at >= state.started_at + MINUTE], state)
         if seen.is_shown and guarded:
-            before = _judge(subject, [each for each in counts if each.at + MINUTE <= guarded.created_on], state)
+            before = _judge_traffic(subject, [each for each in counts if each.at + MINUTE <= guarded.created_on], state)
             return replace(seen, failed_before=before.text if before.is_shown else "")
         if seen.is_shown:
             return seen
@@ -101,7 +101,7 @@ def read_second_source(
     return SecondSource("; ".join(said))
 
 
-def _judge(subject: str, counts: Sequence[Count], state: WatchState) -> SecondSource:
+def _judge_traffic(subject: str, counts: Sequence[Count], state: WatchState) -> SecondSource:
     complete = [each for each in counts if each.total > 0]
     judged = judge_share(complete, RATES, settled_at=state.started_at + SETTLED)
     total, failed = sum(each.total for each in complete), sum(each.failed for each in complete)

@@ -94,7 +94,7 @@ def _build_watch(
     return (ClosureWatch if place.is_closed else Watch)(
         session,
         service,
-        partial(_probe, run_round, service, _live_content(session, service)),
+        partial(_probe_service, run_round, service, _live_content(session, service)),
         record,
         redactor=redactor,
         text=partial(render_comment, names=names),
@@ -118,7 +118,7 @@ def _live_content(session: Session, service: "Service") -> SiteContent | None:
     return live_content(SiteClients(session, session), service) if service.pages else None
 
 
-def _probe(
+def _probe_service(
     run_round: "Callable[[ProbeSet], ProbeObservation]", service: "Service", content: SiteContent | None
 ) -> ProbeObservation:
     """Run one round without browsers, which take too long for it."""

@@ -174,15 +174,15 @@ def chat_text(result: WatchResult, names: CommandNames) -> str:
 
 def render_notice(result: WatchResult, names: CommandNames) -> str:
     """Return the text of a new comment, of which GitHub notifies people; it does so for no edit."""
-    return _render(result, names, details=(), chart=())
+    return _render_watch(result, names, details=(), chart=())
 
 
 def render_comment(result: WatchResult, names: CommandNames) -> str:
     """Return the comment that is edited after each round."""
-    return _render(result, names, details=tuple(detail_lines(result)), chart=tuple(chart_lines(result)))
+    return _render_watch(result, names, details=tuple(detail_lines(result)), chart=tuple(chart_lines(result)))
 
 
-def _render(result: WatchResult, names: CommandNames, *, details: tuple[str, ...], chart: tuple[str, ...]) -> str:
+def _render_watch(result: WatchResult, names: CommandNames, *, details: tuple[str, ...], chart: tuple[str, ...]) -> str:
     template = load_templates().get_template("watch.md.j2")
     text = template.render(
         icon=ICONS[result.decision] if result.decision else "👀",
@@ -207,11 +207,14 @@ def chart_lines(result: WatchResult) -> Iterator[str]:
     step = max(MINUTE, ceil(count * INTERVAL / MAX_POINTS / MINUTE) * MINUTE)
     starts = [state.started_at + number * step for number in range(ceil(count * INTERVAL / step))]
     rounds = list(state.probe_rounds())
-    bars = [_percent([v == Verdict.UNHEALTHY for at, v in rounds if start <= at < start + step]) for start in starts]
+    bars = [
+        _percent_of_rounds([v == Verdict.UNHEALTHY for at, v in rounds if start <= at < start + step])
+        for start in starts
+    ]
     rows = [row for row in traffic.minutes if row.version in result.live.versions] if traffic else []
     minutes = [start.replace(second=0, microsecond=0) for start in starts]
     sums = [[row for row in rows if start <= row.start < start + step] for start in minutes]
-    line = [_share(sum(row.errors for row in each), sum(row.requests for row in each)) for each in sums]
+    line = [_percent_share(sum(row.errors for row in each), sum(row.requests for row in each)) for each in sums]
     yield "xychart-beta"
     yield f'  title "Unhealthy probes{" (bars), failed requests (line)" if rows else ""}"'
     labels = ", ".join(f'"{start:%H:%M}"' for start in starts)
@@ -222,11 +225,11 @@ def chart_lines(result: WatchResult) -> Iterator[str]:
         yield f"  line [{', '.join(map(str, line))}]"
 
 
-def _percent(values: list[bool]) -> int:
-    return _share(sum(values), len(values))
+def _percent_of_rounds(values: list[bool]) -> int:
+    return _percent_share(sum(values), len(values))
 
 
-def _share(part: int, whole: int) -> int:
+def _percent_share(part: int, whole: int) -> int:
     return round(100 * min(part, whole) / whole) if whole else 0
 
 
@@ -240,7 +243,7 @@ def build_record(result: WatchResult) -> RunRecord:
         RecordRow(each.at, "warning", f"{'' if each.is_ours else 'foreign '}deployment {each.text}")
         for each in state.newer
     ]
-    rows += [RecordRow(at, "warning", f"not probed for {length}") for at, length in _gaps(state)]
+    rows += [RecordRow(at, "warning", f"not probed for {length}") for at, length in _watch_gaps(state)]
     if result.decision and result.ended_at:
         if state.is_closed:
             kinds: dict[str | None, str] = {Reason.OPEN_ALTHOUGH_CLOSED: "failed", Reason.ALREADY_OFF: "verified"}
@@ -254,7 +257,7 @@ def build_record(result: WatchResult) -> RunRecord:
     return replace(record, decision=result.decision or "", reason=result.reason or "")
 
 
-def _gaps(state: WatchState) -> Iterator[tuple[datetime, str]]:
+def _watch_gaps(state: WatchState) -> Iterator[tuple[datetime, str]]:
     """Yield start and length of each time in which no runner watched."""
     length = timedelta(0)
     for at, verdict in (*state.probe_rounds(), (state.time_of(len(state.rounds)), Verdict.INCONCLUSIVE)):

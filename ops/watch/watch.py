@@ -165,7 +165,10 @@ class Watch:
                     each for each in self._session.workers.list_deployments(self._service.worker) if each.split
                 ]
                 self._live = _live_versions(deployments, state)
-                rows = [(each.id, each.created_on, partial(_describe, each), _is_ours(each)) for each in deployments]
+                rows = [
+                    (each.id, each.created_on, partial(_describe_new_deployment, each), _is_ours(each))
+                    for each in deployments
+                ]
                 watched = _find_recovery(deployments, state, self._record.incident) if self._record else ""
             else:
                 sites = self._session.pages.list_deployments(self._service.pages)
@@ -283,7 +286,7 @@ def run_side_by_side(running: Sequence[Generator[datetime, None, R]], clock: "Cl
         if (seconds := (moment - clock.now()).total_seconds()) > 0:
             clock.sleep(seconds)
         now = [number for number, at in due.items() if at <= max(moment, clock.now())]
-        advances = [partial(_advance, running[each], results, each) for each in now]
+        advances = [partial(_advance_rounds, running[each], results, each) for each in now]
         for number, following in zip(now, run_in_batches(advances, MAX_ROUNDS), strict=True):
             if following is None:
                 del due[number]
@@ -292,7 +295,7 @@ def run_side_by_side(running: Sequence[Generator[datetime, None, R]], clock: "Cl
                 due[number] = following
 
 
-def _advance(rounds: Generator[datetime, None, R], results: dict[int, R], number: int) -> datetime | None:
+def _advance_rounds(rounds: Generator[datetime, None, R], results: dict[int, R], number: int) -> datetime | None:
     """Return the time of the next round; None once the result is known."""
     try:
         return next(rounds)
@@ -354,7 +357,7 @@ def describe_bad_round(seen: ProbeObservation, at: datetime) -> str:
     return f"last round that was not healthy, {at:%H:%M:%S} UTC: {replace(seen, results=bad).detail}"
 
 
-def _describe(deployment: "WorkerDeployment") -> str:
+def _describe_new_deployment(deployment: "WorkerDeployment") -> str:
     author = f" by {deployment.author}" if deployment.author else ""
     return f"{describe_split(deployment.split)}{author} at {format_utc(deployment.created_on)}"
 

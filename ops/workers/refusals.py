@@ -190,7 +190,9 @@ def secrets_changed_refusal(
         return Refused(message, reason=Reason.SECRETS_CHANGED, hint=f"{hint}{keeping}", suggested_command=keep)
     if accept is None:
         leaked = "A rotation ran for this incident, so the previous values may have leaked."
-        return Refused(message, reason=Reason.SECRETS_CHANGED, hint=f"{leaked} {_keep(keep)}", suggested_command=keep)
+        return Refused(
+            message, reason=Reason.SECRETS_CHANGED, hint=f"{leaked} {_way_to_keep_values(keep)}", suggested_command=keep
+        )
     instead = (
         "Roll back and keep the current values (recommended): --current-secrets. Only if no previous value leaked, "
         f"restore them: --accept-changed-secrets {shlex.quote(','.join(names))}."
@@ -273,12 +275,12 @@ def secrets_revoked_refusal(revoked: Mapping[str, WorkerDeployment], *, keep: Su
     return Refused(
         f"the target has old values of {', '.join(revoked)} that were marked as revoked at {format_utc(since)}{words}",
         reason=Reason.SECRET_REVOKED,
-        hint=_keep(keep),
+        hint=_way_to_keep_values(keep),
         suggested_command=keep,
     )
 
 
-def _keep(keep: SuggestedCommand | None) -> str:
+def _way_to_keep_values(keep: SuggestedCommand | None) -> str:
     """Return how to keep the current values. A split cannot be uploaded again, so `keep` is None for it."""
     if keep:
         return "Roll back the code and keep the current values: `--current-secrets`."

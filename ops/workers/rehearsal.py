@@ -67,7 +67,7 @@ def find_obstacle(service: "Service", history: "WorkerHistory", target: Split, *
         return "the target has two new versions, and Cloudflare allows no third one beside them"
     if not _KEY.fullmatch(service.worker):
         return f"the version override cannot name {service.worker}, because its first character is no small letter"
-    if not _probes(service):
+    if not _rehearsal_probes(service):
         return "no probe sees which version answers. Set `version` of an `http` probe in ops.yml"
     edited = (v for v in history.versions.values() if v.triggered_by == "secret" and history.is_older(version, v.id))
     if is_checked and any(edited):
@@ -82,7 +82,7 @@ def build_sections(service: "Service", live: Split, target: Split, obstacle: str
     if obstacle:
         return (PlanSection("Rehearsal", (f"none: {obstacle}",)),)
     alone, name = describe_split(live), short_id(find_new_version(live, target))
-    probes = ", ".join(probe.name for probe in _probes(service))
+    probes = ", ".join(probe.name for probe in _rehearsal_probes(service))
     steps = (
         f"deploy {name} at 0 % beside {alone}, and send it the probes: {probes}",
         f"deploy {alone} alone again, and stop if {name} is unhealthy",
@@ -90,7 +90,7 @@ def build_sections(service: "Service", live: Split, target: Split, obstacle: str
     return (PlanSection("Rehearsal", steps),)
 
 
-def _probes(service: "Service") -> tuple[Probe, ...]:
+def _rehearsal_probes(service: "Service") -> tuple[Probe, ...]:
     return tuple(probe for probe in service.probes if probe.http is not None and probe.http.version)
 
 
@@ -105,7 +105,7 @@ def plan_rehearsal(service: "Service", refuse: Callable[[str, str], Refused], st
     verify = service.verify
     probes = ProbeSet(
         service.url,
-        _probes(service),
+        _rehearsal_probes(service),
         verify.model_copy(
             update={
                 "successes": min(max(verify.successes, MIN_ROUNDS), MAX_ROUNDS),

@@ -203,12 +203,13 @@ def find_code_differences(source: WorkerCode, uploaded_version: WorkerCode) -> I
     yield from (f"module {name}" for name in _differing_keys(*modules))
     yield from (f"setting {name}" for name in _differing_keys(source.settings, uploaded_version.settings))
     yield from (
-        f"binding {name} ({kind})" for kind, name in _differing_keys(_bindings(source), _bindings(uploaded_version))
+        f"binding {name} ({kind})"
+        for kind, name in _differing_keys(_code_bindings(source), _code_bindings(uploaded_version))
     )
     yield from sorted(set(source.unsupported_parts) ^ set(uploaded_version.unsupported_parts))
 
 
-def _bindings(code: WorkerCode) -> dict[BindingKey, Mapping[str, Any]]:
+def _code_bindings(code: WorkerCode) -> dict[BindingKey, Mapping[str, Any]]:
     return {(each["type"], each["name"]): each for each in code.bindings}
 
 
@@ -310,7 +311,7 @@ def plan_reupload(
     if not deployments:
         raise deploy.no_deployments_error(worker)
     if deployments[0] != live or uploads[0].id != latest.id or newest is None:
-        what = describe_deployment(deployments[0]) if deployments[0] != live else _uploaded(uploads[0])
+        what = describe_deployment(deployments[0]) if deployments[0] != live else _describe_upload(uploads[0])
         raise Refused(
             f"{worker} was changed while the plan was made: {what}",
             reason=Reason.WORLD_MOVED,
@@ -321,13 +322,13 @@ def plan_reupload(
         fallback_hint = f"{fallback_hint} {manual_deploy_steps(worker, known)}"
     _refuse_obstacles(version, code, known, edits, assets=assets, fallback_hint=fallback_hint)
     planned = Reupload(worker, code, live, newest, mark, edits, known, fallback_hint)
-    planned.unfinished, planned.secrets_source = _unfinished(ctx, planned, uploads)
+    planned.unfinished, planned.secrets_source = _unfinished_uploads(ctx, planned, uploads)
     check_source((planned.secrets_source or newest).id, inherited_secrets(code, edits))
     _refuse_secrets(planned, accepted, accept)
     return planned
 
 
-def _unfinished(
+def _unfinished_uploads(
     ctx: Context[Any], planned: Reupload, uploads: tuple[WorkerVersion, ...]
 ) -> tuple[tuple[WorkerVersion, ...], WorkerVersion | None]:
     """Return the unfinished uploads of earlier runs, newest first, and the upload before them.
@@ -387,7 +388,7 @@ def _refuse_secrets(
         raise Refused(
             f"the values of {', '.join(left)} would come from the latest upload {latest}, which is not live",
             reason=Reason.INHERIT_NOT_ACCEPTED,
-            hint=f"If you know that these values are good ({_uploaded(planned.latest)}), accept them by name.",
+            hint=f"If you know that these values are good ({_describe_upload(planned.latest)}), accept them by name.",
             suggested_command=accept(wanted),
         )
 
@@ -413,7 +414,7 @@ class UploadVersion(Step):
             if deployments[0].id != upload.live.id:
                 return ObservedState(ChangeState.CHANGED_ELSEWHERE, describe_deployment(deployments[0]))
             if uploads[0].id != upload.latest.id:
-                return ObservedState(ChangeState.CHANGED_ELSEWHERE, _uploaded(uploads[0]))
+                return ObservedState(ChangeState.CHANGED_ELSEWHERE, _describe_upload(uploads[0]))
             return ObservedState(ChangeState.PLANNED, f"{short_id(upload.latest.id)} is the latest upload, as planned")
         if ctx.cloudflare.workers.secrets.read_code(upload.worker, upload.uploaded_version) is None:
             return ObservedState(
@@ -452,21 +453,21 @@ class DeployUpload(DeploySplit):
         label = f"{short_id(upload.uploaded_version)}, {upload.name},"
         world = self.observe(deployments, upload.live, label=label)
         if world.state == ChangeState.PLANNED:
-            _prove(ctx, upload, uploads)
+            _prove_upload(ctx, upload, uploads)
         return world
 
     def deploy(self, ctx: Context[Any], split: Split, mark: DeploymentMark) -> str:
         return f"{super().deploy(ctx, split, mark)} of version {self.upload.uploaded_version}"
 
 
-def _prove(ctx: Context[Any], upload: Reupload, uploads: tuple[WorkerVersion, ...]) -> None:
+def _prove_upload(ctx: Context[Any], upload: Reupload, uploads: tuple[WorkerVersion, ...]) -> None:
     """Verify that the upload inherited from the planned one and otherwise equals its source. Raises ProviderError."""
     order = [each.id for each in uploads]
     until = order.index(upload.latest.id) if upload.latest.id in order else len(order)
     between = [each for each in uploads[order.index(upload.uploaded_version) : until] if not upload.is_own(each)]
     if between:
         raise ProviderError(
-            f"the secrets were inherited from an unplanned upload: {_uploaded(between[0])}",
+            f"the secrets were inherited from an unplanned upload: {_describe_upload(between[0])}",
             reason=Reason.WORLD_MOVED,
             hint=f"{STILL_LIVE} Check that upload, then run the command again for a new plan.",
         )
@@ -481,5 +482,5 @@ def _prove(ctx: Context[Any], upload: Reupload, uploads: tuple[WorkerVersion, ..
         )
 
 
-def _uploaded(version: WorkerVersion) -> str:
+def _describe_upload(version: WorkerVersion) -> str:
     return f"{short_id(version.id)}, uploaded by {version.author or 'an unknown author'}"

@@ -32,7 +32,7 @@ def read_worker_rollback(
     """
     if not deployments:
         return None
-    is_possible = _history(deployments, {}, now).rollbacks or any(each.mark for each in deployments)
+    is_possible = _build_history(deployments, {}, now).rollbacks or any(each.mark for each in deployments)
     if not is_possible:
         return None
     versions = {each.id: each for each in workers.list_deployable_versions(service.worker)}
@@ -47,7 +47,7 @@ def find_worker_rollback(
     now: datetime,
 ) -> StandingRollback | None:
     """Return the rollback that the newest deployments show; None if the newest release is live."""
-    history, index = _history(deployments, versions, now), 0
+    history, index = _build_history(deployments, versions, now), 0
     found: WorkerDeployment | None = None
     removed = ""
     while index + 1 < len(history.deployments):
@@ -62,12 +62,12 @@ def find_worker_rollback(
         return None
     mark = found.mark if found.mark and found.mark.blames else None
     commits = CommitFinder(versions)
-    live = " and ".join(_describe(each, commits.find(each)) for each in history.live.serving_versions)
+    live = " and ".join(_describe_version(each, commits.find(each)) for each in history.live.serving_versions)
     author = quote_name(found.author) if found.author else "an unknown author"
     return StandingRollback(
         service,
         live,
-        _describe(removed, commits.find(removed)),
+        _describe_version(removed, commits.find(removed)),
         found.created_on,
         f"run {quote_name(mark.run)}" if mark else author,
         setup,
@@ -88,8 +88,8 @@ def find_site_rollback(
     newest = max(newer, key=lambda each: each.created_on)
     return StandingRollback(
         service.name,
-        _describe(live.id, live.commit),
-        _describe(newest.id, newest.commit),
+        _describe_version(live.id, live.commit),
+        _describe_version(newest.id, newest.commit),
         newest.created_on,
         "",
         service.hold_setup,
@@ -99,7 +99,7 @@ def find_site_rollback(
     )
 
 
-def _history(
+def _build_history(
     deployments: Sequence[WorkerDeployment], versions: Mapping[str, WorkerVersion], now: datetime
 ) -> WorkerHistory:
     return WorkerHistory(tuple(deployments), versions, frozenset(versions), now, min_served=0.0, static_assets=None)
@@ -125,5 +125,5 @@ def _removed_version(history: WorkerHistory, index: int) -> str:
     return next((step.removed_version for step in steps), "")
 
 
-def _describe(version: str, commit: str) -> str:
+def _describe_version(version: str, commit: str) -> str:
     return f"{short_id(version)} (commit {commit[:12]})" if commit else short_id(version)

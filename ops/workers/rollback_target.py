@@ -163,10 +163,12 @@ def find_active_rollback(history: WorkerHistory, *, incident: int | None) -> Pas
 
     It is a recent one by anyone, ours for this incident, or ours without an incident within a day.
     """
-    return next((step for step in history.active_rollbacks() if _holds(history, step, incident=incident)), None)
+    return next(
+        (step for step in history.active_rollbacks() if _rollback_holds(history, step, incident=incident)), None
+    )
 
 
-def _holds(history: WorkerHistory, step: PastRollback, *, incident: int | None) -> bool:
+def _rollback_holds(history: WorkerHistory, step: PastRollback, *, incident: int | None) -> bool:
     age = history.now - step.deployment.created_on
     if age < ROLLBACK_HOLDS:
         return True
@@ -243,24 +245,24 @@ def parse_target(text: str, known: Iterable[WorkerVersion]) -> Split:
     versions = list(known)
     shares = [part.strip().partition("@") for part in text.split(",")]
     if len(shares) > 2:
-        raise _malformed(text, "a deployment has at most two versions")
+        raise _malformed_split(text, "a deployment has at most two versions")
     if len(shares) == 1 and not shares[0][1]:
         return ((_resolve_version(shares[0][0], versions), 100.0),)
-    split = [(_resolve_version(name, versions), _percent(text, share)) for name, _, share in shares]
+    split = [(_resolve_version(name, versions), _parse_percent(text, share)) for name, _, share in shares]
     if len(dict(split)) < len(split):
-        raise _malformed(text, "both shares name the same version")
+        raise _malformed_split(text, "both shares name the same version")
     if abs(sum(percent for _, percent in split) - 100) > 0.001:
-        raise _malformed(text, f"the shares add up to {sum(percent for _, percent in split):g}, not 100")
+        raise _malformed_split(text, f"the shares add up to {sum(percent for _, percent in split):g}, not 100")
     return tuple(sorted(split, key=lambda share: -share[1]))
 
 
-def _percent(text: str, share: str) -> float:
+def _parse_percent(text: str, share: str) -> float:
     if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?%?", share):
-        raise _malformed(text, f'"{quote_name(share)}" is not a percentage')
+        raise _malformed_split(text, f'"{quote_name(share)}" is not a percentage')
     return float(share.rstrip("%"))
 
 
-def _malformed(text: str, why: str) -> ConfigError:
+def _malformed_split(text: str, why: str) -> ConfigError:
     hint = "Pass one version ID, or two with percentages: --to A@90,B@10."
     return ConfigError(f'--to "{quote_name(text)}" is not valid: {why}', reason=Reason.UNKNOWN_NAME, hint=hint)
 
@@ -319,7 +321,7 @@ def resolve_commit(text: str, names: Mapping[str, tuple[str, ...]], times: Mappi
             hint=f"Choose one: {', '.join(ways)}.",
         )
     known = [(version, next(filter(None, own), "")) for version, own in names.items()]
-    listed = first_of([f"{_shorten(name)} ({short_id(version)})" for version, name in known if name])
+    listed = first_of([f"{_shorten_reference(name)} ({short_id(version)})" for version, name in known if name])
     short = "Pass at least 7 digits of a SHA. " if re.fullmatch("[0-9a-f]{1,6}", wanted.lower()) else ""
     raise Refused(
         f'no {kind} has the commit or tag "{quote_name(wanted)}"',
@@ -328,7 +330,7 @@ def resolve_commit(text: str, names: Mapping[str, tuple[str, ...]], times: Mappi
     )
 
 
-def _shorten(name: str) -> str:
+def _shorten_reference(name: str) -> str:
     """Return a commit or tag so that it can be passed again: the first digits name a commit, but no tag."""
     return quote_name(name[:12] if is_sha(name) else name)
 

@@ -117,7 +117,7 @@ def start_reading(
             except TimeoutError:
                 problem = f"D1 did not answer within {READ_BUDGET:g} s"
             except ProviderError as error:
-                problem = _shorten(error)
+                problem = _shorten_error(error)
             ages.append(AppliedMigrations(name, databases[name].id, migrations, problem, databases[name].breaking))
         return tuple(ages)
 
@@ -133,10 +133,10 @@ def compare_all(databases: Iterable[AppliedMigrations], bound: Collection[str], 
     named = tuple(databases)
     others = sorted(set(bound) - {each.id for each in named})
     unnamed = (AppliedMigrations(each, each, None, "ops.yml does not name this database") for each in others)
-    return tuple(_compare(each, code) for each in (*named, *unnamed))
+    return tuple(_compare_schema(each, code) for each in (*named, *unnamed))
 
 
-def _compare(database: AppliedMigrations, code: CodeAge) -> SchemaAge:
+def _compare_schema(database: AppliedMigrations, code: CodeAge) -> SchemaAge:
     """Return the migrations that are newer than the code, by their times and by the schema marks."""
     own = [mark for mark in code.own if mark.database == database.id]
     if database.migrations is None:
@@ -157,7 +157,7 @@ def _compare(database: AppliedMigrations, code: CodeAge) -> SchemaAge:
     return SchemaAge(database, newer, is_complete=is_complete, problem=problem)
 
 
-def _shorten(error: ProviderError) -> str:
+def _shorten_error(error: ProviderError) -> str:
     if error.reason == Reason.NOT_AUTHORISED:
         return "the token may not query D1"
     if isinstance(error, CloudflareApiError) and error.code == NO_SUCH_DATABASE:
@@ -283,7 +283,7 @@ def find_code_age(history: WorkerHistory, version: str) -> CodeAge:
     """Return the age of a version's code: that of its release, since old code may be uploaded again."""
     release = history.releases[version]
     uploaded_at = history.version(release).created_on
-    marks = list(_marks(history))
+    marks = list(_schema_marks(history))
     later = [
         (at, mark)
         for at, other, mark in marks
@@ -302,7 +302,7 @@ def bound_databases(history: WorkerHistory, version: str) -> frozenset[str]:
     return frozenset(each for each in ids if isinstance(each, str))
 
 
-def _marks(history: WorkerHistory) -> Iterator[tuple[datetime | None, str, SchemaMark]]:
+def _schema_marks(history: WorkerHistory) -> Iterator[tuple[datetime | None, str, SchemaMark]]:
     """Yield time, release and mark of each version and deployment. A deployment's mark is about its newest version."""
     for name, version in history.versions.items():
         yield from ((version.created_on, history.releases[name], mark) for mark in parse_schema_marks(version.message))

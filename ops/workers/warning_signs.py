@@ -35,7 +35,7 @@ class WarningSign:
 def find_warning_sign(history: WorkerHistory, suspect: str, version: str) -> WarningSign | None:
     """Return the first sign against `version`; None if there is none."""
     opened, began = (_in_incident(history, version, at) for at in (history.incident_opened_at, history.incident_began))
-    strong = (*_same_commit(history, suspect, version), *_reverted(history, version), *opened)
+    strong = (*_same_commit(history, suspect, version), *_later_revert_signs(history, version), *opened)
     if strong:
         return WarningSign(strong[0])
     if failing := _failing_requests(history, suspect, version):
@@ -80,7 +80,7 @@ def _is_same_build(one: WorkerVersion, other: WorkerVersion) -> bool:
     return commits and same and None not in settings and settings[0] == settings[1]
 
 
-def _reverted(history: WorkerHistory, version: str) -> Iterator[str]:
+def _later_revert_signs(history: WorkerHistory, version: str) -> Iterator[str]:
     """Yield a sign if a later version's message reverts this one, unless this one served well since."""
     own, versions_of_release = history.version(version), history.versions_of_release(history.releases[version])
     subject = without_schema_marks(own.message[:MAX_MESSAGE_LENGTH]).partition("\n")[0].strip()

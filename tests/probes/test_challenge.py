@@ -16,7 +16,7 @@ from ops.core.redaction import Secret
 from ops.core.runtime_contract import RUNTIME_PATH
 from ops.core.verdict import KeyVerdict, MaintenanceCheck, RateLimitCheck, Verdict
 from ops.probes import ai_provider, application, http, page, page_content
-from ops.probes.browser import _read
+from ops.probes.browser import _read_browser_output
 from ops.probes.edge_answer import judge_answer
 from ops.tools import process
 from sandbox.edge.front_door import SKIPS_CHALLENGE
@@ -138,7 +138,7 @@ def test_page_is_requested_again_only_if_that_may_help(answer: HttpResponse, req
 def test_challenged_browser_is_inconclusive_with_a_hint() -> None:
     last = json.dumps([["challenge", "inconclusive", "/: stopped"]])
 
-    (found,) = _read(process.FinishedProcess(0, last), browser_spec())
+    (found,) = _read_browser_output(process.FinishedProcess(0, last), browser_spec())
 
     assert (found.verdict, "WAF skip rule" in found.hint) == (INCONCLUSIVE, True)
 

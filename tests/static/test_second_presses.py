@@ -24,7 +24,7 @@ PRESSED: Mapping[str, tuple[str, ...]] = {
         "an interrupted command that only reads",
         "a command whose run had not begun",
     ),
-    "ops/cli/setup.py _end": (SET_UP_TWICE,),
+    "ops/cli/setup.py _end_setup": (SET_UP_TWICE,),
     "ops/cloudflare/response.py HINTS": (HERE, RANDOM),
     "ops/core/errors.py SecretsChanged.__init__": (
         "tests/runbooks/test_rotate_secrets_unclear.py::test_secret_edited_before_the_mark_leaves_a_way_on",

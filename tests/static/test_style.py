@@ -100,6 +100,8 @@ def code_in(path: str, text: str, tree: ast.Module) -> Iterator[Finding]:
         if isinstance(node, DOCUMENTED):
             yield from _docstring(path, node)
             documented += node.body
+    if path.startswith("ops/"):
+        yield from _one_word_names(path, tree)
     if path.startswith("ops/") and ("help=" in text or "param(" in text):
         for call in ast.walk(tree):
             if isinstance(call, ast.Call):
@@ -120,6 +122,13 @@ def _docstring(
         yield Finding(path, line, f"first line of {len(first)} characters: shorten it to {LONGEST_FIRST_LINE}")
     if isinstance(node, ast.FunctionDef) and any(_name(one) in {"command", "group"} for one in node.decorator_list):
         yield from _help(path, line, " ".join(text.partition("\n\n")[0].split()).removesuffix("."), is_command=True)
+
+
+def _one_word_names(path: str, tree: ast.Module) -> Iterator[Finding]:
+    """A method has its class beside its name, but `_read` alone can be a function of any module."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and re.fullmatch(r"_[a-z0-9]+", node.name):
+            yield Finding(path, node.lineno, f"{node.name}: add the subject, as in `_read_limits`")
 
 
 def _option(path: str, node: ast.Call) -> Iterator[Finding]:
@@ -174,6 +183,8 @@ import click
 @click.option("--to", help="the version")
 def show() -> None:
     """Never mind it."""
+
+def _read() -> None: ...
 '''
 
 
@@ -189,6 +200,7 @@ def test_every_rule_finds_its_example() -> None:
         (4, "help ends with a full stop"),
         (5, 'help begins with "the"'),
         (7, "docstring of 3 words"),
+        (9, "_read"),
     ]
     assert [one.line for one in long_lines_in("a.md", f"| {'a' * 130} |\nb\n{'c' * 121}\n```\n{'d' * 130}\n```")] == [3]
     assert [one.line for one in words_in("a.py", "x\ndef test_it_is_told_anew()")] == [2, 2]

@@ -23,12 +23,12 @@ _REASONS = {
         "ops/drills/github.py prepare_repository ConfigError 2",
         "ops/drills/scenario_database.py _Application.release_example ConfigError",
         "ops/drills/scenario_database.py _Run.bind.run ConfigError",
-        "ops/drills/scenario_durable_object.py _prepare ConfigError",
+        "ops/drills/scenario_durable_object.py _require_durable_object ConfigError",
         "ops/drills/scenario_guard.py deploy_bad ConfigError",
         "ops/drills/scenario_release.py _commit_site ConfigError",
         "ops/drills/scenario_release.py run_git ConfigError",
         "ops/drills/scenario_release.py run_wrangler ConfigError",
-        "ops/drills/scenario_switch.py _prepare ConfigError",
+        "ops/drills/scenario_switch.py _write_normal_states ConfigError",
     ),
     "another check refuses first; this one protects the next change of the code": (
         "ops/github/hold_labels.py HoldLabels._require_writing Refused read_only",
@@ -37,8 +37,8 @@ _REASONS = {
         "ops/setup/doctor/facts.py Facts.config NotProvable",
     ),
     "tests make it, but in a context manager, where the call that names it is not on the stack": (
-        "ops/setup/github_setup.py GitHubSetup._write_environment _explained",
-        "ops/setup/github_setup.py GitHubSetup._write_environment _explained 2",
+        "ops/setup/github_setup.py GitHubSetup._write_environment _explain_missing_plan",
+        "ops/setup/github_setup.py GitHubSetup._write_environment _explain_missing_plan 2",
     ),
     "a test would wait for 10 s": ("ops/github/secrets.py AppTokens.token ProviderError provider_unavailable",),
     "no test yet": (

@@ -55,7 +55,7 @@ class SiteConfiguration:
     def bindings(self) -> tuple[str, ...]:
         """Return production bindings and variable names without values, for people."""
         production = nested_table(self.settings, "env", "production")
-        return tuple(sorted(_bindings(production or self.settings)))
+        return tuple(sorted(_describe_site_bindings(production or self.settings)))
 
 
 NO_CONFIGURATION = SiteConfiguration()
@@ -67,21 +67,23 @@ def parse_configuration(name: str, raw: bytes) -> SiteConfiguration:
     if "pages_build_output_dir" not in settings:  # wrangler ignores such a file for Pages
         return NO_CONFIGURATION
     environments = settings.pop("env", {})
-    kept, dropped = _filtered(name, settings)
+    kept, dropped = _filter_settings(name, settings)
     if not isinstance(environments, dict) or not all(isinstance(each, dict) for each in environments.values()):
-        raise _unusable(f"`env` in {name} is not a table of environments")
+        raise _unusable_site_config(f"`env` in {name} is not a table of environments")
     passed = {}
     for environment, own in environments.items():
-        passed[environment], further = _filtered(name, own)
+        passed[environment], further = _filter_settings(name, own)
         dropped |= further
     whole = {**kept, **({"env": passed} if passed else {})}
     return SiteConfiguration(name, whole, tuple(sorted(dropped)))
 
 
-def _filtered(name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
+def _filter_settings(name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
     if stray := sorted(settings.keys() - _TAKEN - _DROPPED):
         named = ", ".join(key[:40] for key in stray[:5])
-        raise _unusable(f"{name} of the commit has {named}, which could run a command or read files beside the token")
+        raise _unusable_site_config(
+            f"{name} of the commit has {named}, which could run a command or read files beside the token"
+        )
     kept = {key: value for key, value in settings.items() if key in _TAKEN}
     return kept, settings.keys() & _DROPPED
 
@@ -89,15 +91,15 @@ def _filtered(name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], s
 def read_settings(name: str, raw: bytes) -> dict[str, Any]:
     """Return the settings of a wrangler file. Raises Refused if it is too large or no table."""
     if len(raw) > MAX_BYTES:
-        raise _unusable(f"{name} has {len(raw)} bytes, but the limit is {MAX_BYTES}")
+        raise _unusable_site_config(f"{name} has {len(raw)} bytes, but the limit is {MAX_BYTES}")
     try:
         text = raw.decode("utf-8-sig")
         settings = tomllib.loads(text) if name.endswith(".toml") else json.loads(_without_comments(text))
         json.dumps(settings, allow_nan=False)
     except (ValueError, TypeError, RecursionError) as error:
-        raise _unusable(f"{name} cannot be read: {str(error)[:100]}") from None
+        raise _unusable_site_config(f"{name} cannot be read: {str(error)[:100]}") from None
     if not isinstance(settings, dict):
-        raise _unusable(f"{name} is not a table of settings")
+        raise _unusable_site_config(f"{name} is not a table of settings")
     return settings
 
 
@@ -112,11 +114,11 @@ def _without_comments(text: str) -> str:
     return "".join(part for part, closed in zip(parts, closes, strict=False) if not (part == "," and closed))
 
 
-def _bindings(settings: Mapping[str, Any]) -> Iterator[str]:
+def _describe_site_bindings(settings: Mapping[str, Any]) -> Iterator[str]:
     for key, (kind, target) in _LISTS.items():
-        yield from _rows(settings.get(key), kind, target)
+        yield from _describe_binding_rows(settings.get(key), kind, target)
     for key, (inner, kind, target) in _NESTED.items():
-        yield from _rows(nested_table(settings, key).get(inner), kind, target)
+        yield from _describe_binding_rows(nested_table(settings, key).get(inner), kind, target)
     for key, kind in _SINGLE.items():
         if binding := nested_table(settings, key).get("binding"):
             yield describe_binding(kind, binding)
@@ -124,7 +126,7 @@ def _bindings(settings: Mapping[str, Any]) -> Iterator[str]:
         yield describe_binding("variable", name)
 
 
-def _rows(rows: Any, kind: str, target: str) -> Iterator[str]:
+def _describe_binding_rows(rows: Any, kind: str, target: str) -> Iterator[str]:
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, dict):
             yield describe_binding(kind, row.get("binding") or row.get("name"), row.get(target))
@@ -140,13 +142,13 @@ def describe_binding(kind: str, name: Any, target: Any = None) -> str:
 def compare_bindings(new: tuple[str, ...] | None, live: tuple[str, ...]) -> tuple[str, ...]:
     """Compare the new bindings with the live ones. `new` is None if the project's settings stay in use."""
     if new is None:
-        return _cut([f"= {each}" for each in live]) or ("none",)
+        return _cut_binding_lines([f"= {each}" for each in live]) or ("none",)
     both = [f"= {each}" for each in new if each in live]
     added, gone = [f"+ {each}" for each in new if each not in live], [f"- {each}" for each in live if each not in new]
-    return _cut([*added, *gone, *both]) or ("none",)
+    return _cut_binding_lines([*added, *gone, *both]) or ("none",)
 
 
-def _cut(rows: list[str]) -> tuple[str, ...]:
+def _cut_binding_lines(rows: list[str]) -> tuple[str, ...]:
     more = [f"and {len(rows) - MAX_LINES} more"] if len(rows) > MAX_LINES else []
     return (*rows[:MAX_LINES], *more)
 
@@ -159,6 +161,6 @@ def nested_table(settings: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
     return table if isinstance(table, dict) else {}
 
 
-def _unusable(text: str) -> Refused:
+def _unusable_site_config(text: str) -> Refused:
     hint = "Nothing was sent to Cloudflare. Remove the setting from the file, or pass another commit."
     return Refused(text, reason=Reason.BUILD_UNUSABLE, hint=hint)

@@ -282,12 +282,12 @@ def leave_out_rehearsals(deployments: Iterable[WorkerDeployment]) -> tuple[Worke
 
     One that replaced a deployment by accident is left out too, unless it is live: nobody wanted it.
     """
-    return _sort(deployments)[0]
+    return _sort_displacements(deployments)[0]
 
 
 def list_displacements(deployments: Iterable[WorkerDeployment]) -> tuple[Displacement, ...]:
     """Return the deployments that a rehearsal replaced by accident, oldest first."""
-    return _sort(deployments)[1]
+    return _sort_displacements(deployments)[1]
 
 
 def list_traffic_changes(deployments: Iterable[WorkerDeployment]) -> tuple[WorkerDeployment, ...]:
@@ -307,7 +307,7 @@ def describe_accident(live: WorkerDeployment) -> str:
     return f"a rehearsal put {served} live at {since} by accident, in place of {describe_deployment(live.displaced)}"
 
 
-def _sort(
+def _sort_displacements(
     deployments: Iterable[WorkerDeployment],
 ) -> tuple[tuple[WorkerDeployment, ...], tuple[Displacement, ...]]:
     wanted: list[WorkerDeployment] = []
@@ -316,13 +316,15 @@ def _sort(
     for deployment in reversed(list(deployments)):
         is_rehearsal = deployment.is_rehearsal and bool(wanted)
         is_unchanged = is_rehearsal and is_same_split(traffic_of(deployment), wanted[-1].split)
-        if is_rehearsal and not is_unchanged and _redeploys(deployment, wanted):
+        if is_rehearsal and not is_unchanged and _redeploys_recent_version(deployment, wanted):
             before = current.accidents if current else ()
             current = Displacement(wanted[-1], (*before, deployment))
             continue
         if current is not None:
             ended.append(replace(current, ended_at=deployment.created_on))
-            wanted[-1] = _after(ended[-1], deployment.created_on, deployment if is_unchanged else None)
+            wanted[-1] = _deployment_after_displacement(
+                ended[-1], deployment.created_on, deployment if is_unchanged else None
+            )
         if is_unchanged:
             added = next((version for version, percent in deployment.split if percent == 0), "")
             wanted[-1] = replace(wanted[-1], rehearsed=added)
@@ -335,7 +337,7 @@ def _sort(
     return tuple(reversed(wanted)), tuple(ended)
 
 
-def _redeploys(deployment: WorkerDeployment, wanted: list[WorkerDeployment]) -> bool:
+def _redeploys_recent_version(deployment: WorkerDeployment, wanted: list[WorkerDeployment]) -> bool:
     """Return whether its traffic was live before, and only deployments of the last minutes came in between."""
     mark = deployment.mark
     if mark is None or mark.blames is not None:
@@ -348,7 +350,9 @@ def _redeploys(deployment: WorkerDeployment, wanted: list[WorkerDeployment]) -> 
     return False
 
 
-def _after(over: Displacement, at: datetime, restoration: WorkerDeployment | None) -> WorkerDeployment:
+def _deployment_after_displacement(
+    over: Displacement, at: datetime, restoration: WorkerDeployment | None
+) -> WorkerDeployment:
     """Return the displaced deployment with the time that it did not serve, and the deployment that restored it."""
     seconds = over.displaced.seconds_displaced + (at - over.since).total_seconds()
     restored = replace(restoration, replaced=over.traffic) if restoration else over.displaced.restored

@@ -55,11 +55,11 @@ class WorkerRoute:
 
     def matches_host(self, host: str) -> bool:
         """Return whether the route covers `host`. A host that is a pattern matches only an equal pattern."""
-        return self.host == host or ("*" not in host and _glob(self.host).fullmatch(host) is not None)
+        return self.host == host or ("*" not in host and _route_expression(self.host).fullmatch(host) is not None)
 
     def matches(self, host: str, path: str) -> bool:
         """Return whether a request matches. `path` includes the query, which a pattern must match too."""
-        return self.matches_host(host) and _glob(self.path).fullmatch(path) is not None
+        return self.matches_host(host) and _route_expression(self.path).fullmatch(path) is not None
 
     @property
     def specificity(self) -> tuple[bool, int, int, bool]:
@@ -94,5 +94,5 @@ def most_specific_route(routes: Iterable[WorkerRoute], host: str, path: str) -> 
 
 
 @cache  # that of `re` holds 512 patterns, and a zone may have more routes
-def _glob(pattern: str) -> re.Pattern[str]:
+def _route_expression(pattern: str) -> re.Pattern[str]:
     return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)

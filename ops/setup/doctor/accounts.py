@@ -88,10 +88,10 @@ def token_valid(environment: EnvironmentFacts) -> Findings:
     except ProviderError as error:
         is_refused = isinstance(error, CloudflareApiError) and error.kind is ErrorKind.AUTH
         text = f"Cloudflare does not accept {environment.config.token}" if is_refused else error.message
-        yield Finding(text, _renew(environment) if is_refused else error.hint)
+        yield Finding(text, _advise_new_token(environment) if is_refused else error.hint)
         return
     if status != "active":
-        yield Finding(f"{environment.config.token} is {status}", _renew(environment))
+        yield Finding(f"{environment.config.token} is {status}", _advise_new_token(environment))
 
 
 @check("token-expiry", environments, needs=("token-valid",), why="An expired token stops every recovery.")
@@ -104,10 +104,10 @@ def token_expiry(environment: EnvironmentFacts) -> Findings:
     except ValueError:
         raise NotProvable("Cloudflare names no readable expiry") from None
     if expires - environment.session.clock.now() < EXPIRES_SOON:
-        yield Finding(f"{environment.config.token} expires at {format_utc(expires)}", _renew(environment))
+        yield Finding(f"{environment.config.token} expires at {format_utc(expires)}", _advise_new_token(environment))
 
 
-def _renew(environment: EnvironmentFacts) -> str:
+def _advise_new_token(environment: EnvironmentFacts) -> str:
     return f"Create a token at {TOKEN_PAGE}, and store it as {environment.config.token}"
 
 
@@ -133,7 +133,7 @@ def account(environment: EnvironmentFacts) -> Findings:
 @check("token-reads", environments, needs=("account",), why="A plan fails at its first read.")
 def token_reads(environment: EnvironmentFacts) -> Findings:
     """Does the token have the permissions to read?"""
-    for permission, read in _reads(environment):
+    for permission, read in _permission_reads(environment):
         try:
             read()
         except CloudflareApiError as error:
@@ -142,7 +142,7 @@ def token_reads(environment: EnvironmentFacts) -> Findings:
                 yield Finding(text, f"Add it at {TOKEN_PAGE}, and check account_id in ops.yml.")
 
 
-def _reads(environment: EnvironmentFacts) -> Iterator[tuple[str, Callable[[], object]]]:
+def _permission_reads(environment: EnvironmentFacts) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield each permission that the runbooks read with, and a cheap request that needs it."""
     session = environment.session
     areas = {group.rpartition(" ")[0] for group in environment.permissions}

@@ -100,7 +100,7 @@ def examine(facts: Facts, only: Collection[str] = ()) -> tuple[CheckResult, ...]
     return tuple(
         result
         for key, (each, _) in examinations.items()
-        for result in _results(each, key[1], pending[key], deadline)
+        for result in _check_results(each, key[1], pending[key], deadline)
         if not only or each.id in only
     )
 
@@ -145,16 +145,16 @@ class _Work:
         for name in self.check.needs:
             for subject in dict.fromkeys((self.subject, environment, "")):
                 findings = needed.result() if (needed := self.pending.get((name, subject))) else ()
-                root = next((each.blocked_by or name for each in findings if _blocks(each)), "")
+                root = next((each.blocked_by or name for each in findings if _blocks_others(each)), "")
                 if root:
                     yield Finding(describe_blocked(root), answer=Answer.NOT_PROVABLE, blocked_by=root)
 
 
-def _blocks(finding: Finding) -> bool:
+def _blocks_others(finding: Finding) -> bool:
     return finding.answer is Answer.WRONG or bool(finding.blocked_by)
 
 
-def _results(
+def _check_results(
     check: Check[Facts], subject: str, pending: "Future[tuple[Finding, ...]]", deadline: float
 ) -> Iterator[CheckResult]:
     try:

@@ -57,10 +57,10 @@ def clock(facts: Facts) -> Findings:
 @check("cloudflare-status", repository, needs=("internet",), why="A recovery may fail for a reason that is not yours.")
 def cloudflare_status(facts: Facts) -> Findings:
     """Does Cloudflare report its products as operational?"""
-    yield from _not_operational(facts, CLOUDFLARE_STATUS, _products(facts), group=PRODUCTS_GROUP)
+    yield from _not_operational(facts, CLOUDFLARE_STATUS, _products_in_use(facts), group=PRODUCTS_GROUP)
 
 
-def _products(facts: Facts) -> tuple[str, ...]:
+def _products_in_use(facts: Facts) -> tuple[str, ...]:
     used = [used_products(each.config, *each.config.services.values()) for each in facts.environments]
     return tuple(dict.fromkeys(name for names in used for name in names))
 

@@ -29,7 +29,7 @@ def _settings_page(facts: Facts, page: str) -> str:
     return f"{actions.repository_page(facts.environ)}/settings/{page}"
 
 
-def _read(facts: Facts, read: "Callable[[Repository], T | None]", what: str) -> T:
+def _read_repository_setting(facts: Facts, read: "Callable[[Repository], T | None]", what: str) -> T:
     """Return the setting. Raises NotProvable if the token may not read it."""
     found = facts.github(read)
     if found is None:
@@ -73,12 +73,12 @@ def _has_owner(facts: Facts, path: str) -> bool:
     owners = False
     for line in lines:
         pattern, *named = line.partition("#")[0].split() or [""]
-        if pattern and _matches(pattern, path):
+        if pattern and _matches_code_owner(pattern, path):
             owners = bool(named)
     return owners
 
 
-def _matches(pattern: str, path: str) -> bool:
+def _matches_code_owner(pattern: str, path: str) -> bool:
     """Return whether a pattern of CODEOWNERS covers the path; a folder covers what is in it."""
     bare = pattern.strip("/")
     anywhere = not pattern.startswith("/") and "/" not in bare
@@ -90,7 +90,7 @@ def _matches(pattern: str, path: str) -> bool:
 @check("actions-policy", repository, needs=("config", "github"), why="GitHub starts no job, and nobody is answered.")
 def actions_policy(facts: Facts) -> Findings:
     """Do the rules of the repository allow its workflows to start?"""
-    policy = _read(facts, protection.read_actions_policy, "which actions the repository allows")
+    policy = _read_repository_setting(facts, protection.read_actions_policy, "which actions the repository allows")
     page = _settings_page(facts, "actions")
     if not policy.is_enabled:
         yield Finding("GitHub Actions are turned off for the repository", f"Turn them on at {page}.")
@@ -142,7 +142,7 @@ def _is_denied(policy: protection.ActionsPolicy, action: str, own: str, *, is_pu
 )
 def workflow_token(facts: Facts) -> Findings:
     """Does GITHUB_TOKEN have the rights that the workflows need, and no more?"""
-    rights = _read(facts, protection.read_workflow_token, "the rights of GITHUB_TOKEN")
+    rights = _read_repository_setting(facts, protection.read_workflow_token, "the rights of GITHUB_TOKEN")
     page = _settings_page(facts, "actions")
     needs_pulls = (facts.root / workflows.FOLDER / "propose-limits.yml").is_file()
     if rights.writes_by_default:
@@ -166,7 +166,7 @@ def fork_approval(facts: Facts) -> Findings:
     """Do workflows of pull requests from strangers wait for an approval?"""
     if facts.repository.is_private:
         return
-    policy = _read(facts, protection.read_fork_approval, "whose pull requests wait for an approval")
+    policy = _read_repository_setting(facts, protection.read_fork_approval, "whose pull requests wait for an approval")
     if policy == NEW_TO_GITHUB:
         text = "only people who are new to GitHub need an approval for the workflows of their pull requests"
         fix = f"Choose *Require approval for first-time contributors* or more at {_settings_page(facts, 'actions')}."
@@ -190,7 +190,7 @@ def runners(facts: Facts) -> Findings:
     if not facts.repository.is_private:
         text = "the repository is public, so a pull request of a stranger can start a program on a runner of yours"
         yield Finding(text, "Make the repository private, or remove `github.runs_on` and `watch_runner` from ops.yml.")
-    known = _read(facts, protection.read_runners, "the runners")
+    known = _read_repository_setting(facts, protection.read_runners, "the runners")
     unseen = []
     for key, runner in own.items():
         labels = {label.lower() for label in runner.labels}

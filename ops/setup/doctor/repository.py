@@ -315,22 +315,22 @@ def labels(facts: Facts) -> Findings:
 @check("responders", repository, needs=("config", "github"), why="The gate refuses this person.")
 def responders(facts: Facts) -> Findings:
     """May every responder and lead of ops.yml write to the repository, and may somebody start each recovery?"""
-    lists = [each for option in _options(facts.config) for each in option[1]]
+    lists = [each for option in _recoveries_with_responders(facts.config) for each in option[1]]
     listed = [login for each in lists for login in each.logins]
     for login in dict.fromkeys((*listed, *facts.config.github.leads)):
-        permissions = facts.github(partial(_permission, login=login))
+        permissions = facts.github(partial(_repository_permission, login=login))
         if not may_write(permissions["role_name"], permissions["permission"]):
             yield Finding(
                 f"{login} cannot write to the repository", f"Give {login} the role write, or remove the login."
             )
-    for name, applying in _options(facts.config):
+    for name, applying in _recoveries_with_responders(facts.config):
         if applying and not permitted_logins(applying):
             places = " and ".join(each.place for each in applying)
             text = f"nobody may start {name} by button or label: {places} have no common login"
             yield Finding(text, "Add a person to each of these lists of `responders`.")
 
 
-def _options(config: "Config") -> Iterator[tuple[str, tuple[ResponderList, ...]]]:
+def _recoveries_with_responders(config: "Config") -> Iterator[tuple[str, tuple[ResponderList, ...]]]:
     """Yield each recovery of ops.yml, for people, and the lists of responders that apply to it."""
     yield "a report or a check for an outage", find_lists(config, RequestScope())
     for option in list_recovery_options(config, list_runbook_facts()):
@@ -339,7 +339,7 @@ def _options(config: "Config") -> Iterator[tuple[str, tuple[ResponderList, ...]]
         yield f"{option.runbook} for {option.service} in {option.environment}", find_lists(config, scope)
 
 
-def _permission(repository: "Repository", login: str) -> dict[str, str]:
+def _repository_permission(repository: "Repository", login: str) -> dict[str, str]:
     """Return the role and permission; a login that GitHub does not know has none."""
     try:
         with client.provider_errors():

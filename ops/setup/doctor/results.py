@@ -38,13 +38,13 @@ def result_lines(results: Sequence[CheckResult]) -> Iterator[str]:
     """Yield the lines for a terminal: wrong answers, those that are not provable here, and the counts."""
     for groups in wrong_groups(results):
         for number, group in enumerate(groups):
-            yield from (f"✘ {each.id}{_subject(each)}: {to_one_line(each.text)}" for each in group)
+            yield from (f"✘ {each.id}{_subject_suffix(each)}: {to_one_line(each.text)}" for each in group)
             if number == 0:
                 yield f"    {group[0].why}"
-            yield from _ways(group[0], "fix")
+            yield from _ways_to_repair(group[0], "fix")
     for names, each in unproved_groups(results):
         yield f"? {', '.join(names)}: {to_one_line(each.text)}"
-        yield from _ways(each, "to prove it")
+        yield from _ways_to_repair(each, "to prove it")
     if blocked := blocked_text(results):
         yield f"? {blocked}"
     yield summary(results)
@@ -64,7 +64,7 @@ def blocked_text(results: Iterable[CheckResult]) -> str:
     return f"{more} a right answer to {roots} first" if blocked else ""
 
 
-def _ways(result: CheckResult, title: str) -> Iterator[str]:
+def _ways_to_repair(result: CheckResult, title: str) -> Iterator[str]:
     """Yield what a person does, and the command on a line of its own."""
     ways = [to_one_line(each) for each in (result.fix, result.command) if each]
     for number, way in enumerate(ways):
@@ -73,13 +73,15 @@ def _ways(result: CheckResult, title: str) -> Iterator[str]:
 
 def unproved_groups(results: Iterable[CheckResult]) -> Iterator[tuple[list[str], CheckResult]]:
     """Yield the checks without an answer here, except blocked ones; equal reasons become one group."""
-    unproved = sorted((each for each in of_answer(results, Answer.NOT_PROVABLE) if not each.blocked_by), key=_reason)
-    for _, group in groupby(unproved, key=_reason):
+    unproved = sorted(
+        (each for each in of_answer(results, Answer.NOT_PROVABLE) if not each.blocked_by), key=_repair_reason
+    )
+    for _, group in groupby(unproved, key=_repair_reason):
         members = list(group)
-        yield list(dict.fromkeys(f"{each.id}{_subject(each)}" for each in members)), members[0]
+        yield list(dict.fromkeys(f"{each.id}{_subject_suffix(each)}" for each in members)), members[0]
 
 
-def _reason(result: CheckResult) -> tuple[str, str, str]:
+def _repair_reason(result: CheckResult) -> tuple[str, str, str]:
     return result.text, result.fix, result.command
 
 
@@ -92,7 +94,7 @@ def summary(results: Sequence[CheckResult]) -> str:
     return ", ".join(counts)
 
 
-def _subject(result: CheckResult) -> str:
+def _subject_suffix(result: CheckResult) -> str:
     return f" ({result.subject})" if result.subject else ""
 
 

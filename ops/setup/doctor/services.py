@@ -256,8 +256,8 @@ def probes(service: ServiceFacts) -> Findings:
         if each not in quick:
             yield Finding(f"probe {each.name} starts a program, so only a recovery runs it", "", Answer.NOT_PROVABLE)
     if quick:
-        for result in _run(service, quick):
-            yield from _problem(result)
+        for result in _run_quick_probes(service, quick):
+            yield from _probe_problem(result)
     verify = service.config.verify
     needed = verify.successes_without_version
     if service.config.hides_version and needed <= verify.most_rounds:  # else the check `config-warnings` reports it
@@ -307,7 +307,7 @@ def _find_token_end(service: ServiceFacts, variable: str, client_id: str) -> Fin
         yield Finding(f"the service token in {variable} {verb} at {format_utc(expires)}", fix)
 
 
-def _run(service: ServiceFacts, quick: "tuple[Probe, ...]") -> tuple[ProbeResult, ...]:
+def _run_quick_probes(service: ServiceFacts, quick: "tuple[Probe, ...]") -> tuple[ProbeResult, ...]:
     facts = service.facts
     environ = probe_environ(facts.environ, facts.secret_names)
     runner = service.session.probe_runner(environ, facts.redactor, facts.root)
@@ -317,7 +317,7 @@ def _run(service: ServiceFacts, quick: "tuple[Probe, ...]") -> tuple[ProbeResult
     return runner.run_round(ProbeSet(service.config.url, quick, service.config.verify, find_content=content)).results
 
 
-def _problem(result: ProbeResult) -> Findings:
+def _probe_problem(result: ProbeResult) -> Findings:
     hint = next((each.hint for each in result.assertions if each.hint), "")
     text = f"probe {result.probe} is {result.verdict.value}: {result.detail}"
     if result.verdict is Verdict.UNHEALTHY or hint:
@@ -356,7 +356,7 @@ def database(facts: DatabaseFacts) -> Findings:
             names = ", ".join(f"{each.id} ({each.name})" for each in listed) or "none"
             yield Finding(f"the account has no D1 database {facts.config.id}; it has {names}", "Correct it in ops.yml.")
             return
-        _query(facts, "SELECT 1")
+        _query_database(facts, "SELECT 1")
     except CloudflareApiError as error:
         if error.kind is not ErrorKind.AUTH:
             raise
@@ -370,14 +370,16 @@ def database(facts: DatabaseFacts) -> Findings:
 def tables(facts: DatabaseFacts) -> Findings:
     """Do the tables, columns and queries of the database in ops.yml exist?"""
     config = facts.config
-    listed = {str(row["name"]) for row in _query(facts, "SELECT name FROM sqlite_master WHERE type = 'table'").rows}
+    listed = {
+        str(row["name"]) for row in _query_database(facts, "SELECT name FROM sqlite_master WHERE type = 'table'").rows
+    }
     for table in dict.fromkeys((config.migrations_table, *config.created, *config.rows)):
         if table.lower() not in {each.lower() for each in listed}:
             is_optional = table == config.migrations_table and config.migrations is None
             text = f"the database has no table {table}{did_you_mean(table, listed)}"
             yield Finding(text, "Correct it in ops.yml.", Answer.NOT_PROVABLE if is_optional else Answer.WRONG)
     for table, column in config.created.items():
-        columns = {str(row["name"]) for row in _query(facts, f'PRAGMA table_info("{table}")').rows}
+        columns = {str(row["name"]) for row in _query_database(facts, f'PRAGMA table_info("{table}")').rows}
         if columns and column.lower() not in {each.lower() for each in columns}:
             text = f"{table} has no column {column}{did_you_mean(column, columns)}"
             yield Finding(text, "Correct `created` in ops.yml.")
@@ -426,7 +428,7 @@ def _bad_queries(facts: DatabaseFacts) -> Iterator[Finding]:
         if each.sql.strip()[:7].upper() in {"EXPLAIN", "PRAGMA "}:
             continue
         try:
-            _query(facts, f"EXPLAIN {each.sql}")
+            _query_database(facts, f"EXPLAIN {each.sql}")
         except CloudflareApiError as error:
             if error.kind is not ErrorKind.REFUSED:
                 raise
@@ -458,7 +460,7 @@ def database_bindings(facts: DatabaseFacts) -> Findings:
             yield Finding(text, f"Remove {service.name} from its `services` in ops.yml, or deploy the binding.")
 
 
-def _query(facts: DatabaseFacts, sql: str) -> SqlResult:
+def _query_database(facts: DatabaseFacts, sql: str) -> SqlResult:
     (result,) = facts.session.d1.query(facts.config.id, [SqlStatement(sql)], timeout=TIMEOUT)
     return result
 

@@ -136,17 +136,17 @@ def differences(
         _require_inside(root, each.path)
     others = [] if facts.is_copy else list(_own_files(config, facts))
     if read_text(root, str(sync.FORM_PATH)) is None:
-        others.append((str(sync.FORM_PATH), sync.rewrite_form(_template("incident.yml"), config)))
+        others.append((str(sync.FORM_PATH), sync.rewrite_form(_read_template("incident.yml"), config)))
     return [*differences_of_files, *filter(None, (compare(root, name, text) for name, text in others))]
 
 
 def _own_files(config: "Config", facts: RepositoryFacts) -> Iterator[tuple[str, str]]:
-    yield "README.md", _readme(config)
-    yield ".gitignore", _template("gitignore")
+    yield "README.md", _render_readme(config)
+    yield ".gitignore", _read_template("gitignore")
     yield CODE_OWNERS_PATH, _code_owners(facts.owner)
     yield (
         ".github/dependabot.yml",
-        _template("dependabot.yml").replace("OWNER/NAME", config.github.actions or "OWNER/NAME"),
+        _read_template("dependabot.yml").replace("OWNER/NAME", config.github.actions or "OWNER/NAME"),
     )
 
 
@@ -155,7 +155,7 @@ def _code_owners(owner: str) -> str:
     return CODE_OWNERS + (f"{OWNED} {owner}\n" if owner else f"#{OWNED} @OWNER/TEAM\n")
 
 
-def _readme(config: "Config") -> str:
+def _render_readme(config: "Config") -> str:
     rows = [
         {
             "service": each.params.get("service", ""),
@@ -171,7 +171,7 @@ def _readme(config: "Config") -> str:
         load_templates()
         .get_template("repository_readme.md.j2")
         .render(
-            title=_title(config.service_names),
+            title=_repository_title(config.service_names),
             docs=f"https://github.com/{config.github.actions}",
             rows=rows,
             command=build_command(
@@ -184,7 +184,7 @@ def _readme(config: "Config") -> str:
     )
 
 
-def _title(services: Sequence[str]) -> str:
+def _repository_title(services: Sequence[str]) -> str:
     more = len(services) - NAMED
     return ", ".join(services[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -196,7 +196,7 @@ def reference_url(actions: str) -> str:
 
 
 @functools.cache
-def _template(name: str) -> str:
+def _read_template(name: str) -> str:
     return (TEMPLATES / "repository" / name).read_text(encoding="utf-8")
 
 
@@ -264,8 +264,8 @@ def run(
         discovery = Discovery(request, questions, client, web, clock, account)
         environments = discovery.propose()
     result = InitResult(environments, unchecked=tuple(dict.fromkeys(discovery.unchecked)))
-    _show(result, say)
-    _write(result, target, questions, environ, say)
+    _show_result(result, say)
+    _write_files(result, target, questions, environ, say)
     return result
 
 
@@ -279,7 +279,7 @@ def _check_actions(target: InitTarget, environ: Mapping[str, str]) -> None:
         )
 
 
-def _show(result: InitResult, say: Say) -> None:
+def _show_result(result: InitResult, say: Say) -> None:
     for environment in result.environments:
         say(f"{environment.name}: account {environment.account_id}, token {environment.token}")
         for each in environment.services:
@@ -292,10 +292,12 @@ def _show(result: InitResult, say: Say) -> None:
         say(f"  {line}")
 
 
-def _write(result: InitResult, target: InitTarget, questions: Questions, environ: Mapping[str, str], say: Say) -> None:
+def _write_files(
+    result: InitResult, target: InitTarget, questions: Questions, environ: Mapping[str, str], say: Say
+) -> None:
     root = target.folder
-    facts, text = _describe(result, target, questions, environ)
-    find = partial(_differences, root, text, facts, environ)
+    facts, text = _describe_repository(result, target, questions, environ)
+    find = partial(_file_differences, root, text, facts, environ)
     different = find(target.force)
     force = target.force
     if named := _ask_to_write(different, target, questions, say):
@@ -305,7 +307,7 @@ def _write(result: InitResult, target: InitTarget, questions: Questions, environ
         name = each.path.relative_to(root).as_posix()
         is_kept = each.action is FileAction.KEEP and name not in force
         if not is_kept:
-            _apply(each)
+            _apply_file(each)
         elif not questions.is_interactive:
             say(each.diff)
         state = "kept" if is_kept else "removed" if not each.desired else "overwritten" if each.old else "written"
@@ -327,7 +329,7 @@ def _next_step(result: InitResult, program: str) -> str:
     return f"Next: commit and push the folder to a private repository on GitHub. Then run in it: {commands}."
 
 
-def _describe(
+def _describe_repository(
     result: InitResult, target: InitTarget, questions: Questions, environ: Mapping[str, str]
 ) -> tuple[RepositoryFacts, str]:
     """Return the facts for the files, and the text of ops.yml. Existing files give the default answers."""
@@ -371,7 +373,7 @@ def _actions_repository(known: str, given: str, environ: Mapping[str, str]) -> s
     )
 
 
-def _differences(
+def _file_differences(
     root: Path, text: str, facts: RepositoryFacts, environ: Mapping[str, str], force: Collection[str]
 ) -> list[FileDifference]:
     """Return the differences of all files. The others follow the ops.yml that is there afterwards."""
@@ -415,7 +417,7 @@ def _parse_files(kept: Sequence[str], answer: str) -> frozenset[str] | None:
     return frozenset(split_list(answer))
 
 
-def _apply(difference: FileDifference) -> None:
+def _apply_file(difference: FileDifference) -> None:
     try:
         workflows.apply(difference)
     except OSError as error:

@@ -86,12 +86,12 @@ def propose_probe(
 ) -> ProbeProposal | str:
     """Return a probe, or why there is none. `counts_cached`: a site, whose cached content is compared."""
     paths = dict.fromkeys((HEALTH, address.path) if address.path == "/" else (address.path,))
-    ask = partial(_probe, web, address.origin, live_versions=live_versions, counts_cached=counts_cached)
+    ask = partial(_propose_probe, web, address.origin, live_versions=live_versions, counts_cached=counts_cached)
     answers = run_parallel([partial(ask, path) for path in paths])
     return next((each for each in answers if isinstance(each, ProbeProposal)), answers[-1])
 
 
-def _probe(
+def _propose_probe(
     web: ProbeClient, origin: str, path: str, *, live_versions: frozenset[str], counts_cached: bool
 ) -> ProbeProposal | str:
     url = origin + path
@@ -131,14 +131,14 @@ def _healthy_values(document: Any) -> Iterator[tuple[str, str | bool]]:
 
 def _version_path(document: Any, live_versions: frozenset[str]) -> str:
     """Return the path of the live version's ID; without known live versions, of an ID below a key about the version."""
-    match = ((path, text) for path, text in _texts(document) if VERSION_PATH.fullmatch(path))
+    match = ((path, text) for path, text in _json_texts(document) if VERSION_PATH.fullmatch(path))
     for path, text in match:
         if text in live_versions or (not live_versions and VERSION_ID.fullmatch(text) and "version" in path.lower()):
             return path
     return ""
 
 
-def _texts(document: Any) -> Iterator[tuple[str, str]]:
+def _json_texts(document: Any) -> Iterator[tuple[str, str]]:
     """Yield path and value of the texts in a JSON document. Keys with dots have no path."""
     left: list[tuple[str, Any]] = [("", document)]
     for _ in range(MAX_SEARCHED):
@@ -160,12 +160,12 @@ def propose_compare(
         return CompareProposal((HOME,), "compare was not checked: the site has no second deployment")
     paths = tuple(dict.fromkeys((HOME, *_linked_paths(web, site), *OTHER_PATHS)))[:MAX_PATHS]
     origins = [site, site, *newest]
-    contents = _pages(web, clock, origins, (HOME,))
+    contents = _read_pages(web, clock, origins, (HOME,))
     if any(map(_is_read, contents[HOME])):
-        contents |= _pages(web, clock, origins, paths[1:])
+        contents |= _read_pages(web, clock, origins, paths[1:])
     else:  # each other page would be tried ten times too
         paths = (HOME,)
-    proved = [path for path in paths if _identifies(*contents[path]) and not _is_fallback(path, contents)]
+    proved = [path for path in paths if _identifies_deployment(*contents[path]) and not _is_fallback(path, contents)]
     if len(proved) >= MOST_COMPARED:
         return CompareProposal(tuple(proved[:MOST_COMPARED]))
     if proved:
@@ -181,7 +181,7 @@ def _is_fallback(path: str, contents: Mapping[str, Sequence[PageContent]]) -> bo
     return path != HOME and any(page.digest == home.digest for page, home in pairs)
 
 
-def _pages(
+def _read_pages(
     web: ProbeClient, clock: Clock, origins: list[str], paths: tuple[str, ...]
 ) -> dict[str, Sequence[PageContent]]:
     """Return path → its pages by origin."""
@@ -193,7 +193,7 @@ def _is_read(page: PageContent) -> bool:
     return not page.error and not page.failure_status
 
 
-def _identifies(first: PageContent, second: PageContent, new: PageContent, old: PageContent) -> bool:
+def _identifies_deployment(first: PageContent, second: PageContent, new: PageContent, old: PageContent) -> bool:
     """Return whether the page is equal in two requests and differs between two deployments, itself or by its assets."""
     contents = (first, second, new, old)
     if any(page.is_absent or not _is_read(page) for page in contents):
@@ -255,83 +255,83 @@ def render_config(proposal: ConfigProposal) -> str:
     """Return the text of `ops.yml`. It has no date, so that the same proposal gives the same text."""
     lines = [HEAD.format(program=proposal.program, docs=proposal.docs).rstrip(), "environments:"]
     for environment in proposal.environments:
-        lines += [f"  {_scalar(environment.name)}:", f"    account_id: {_scalar(environment.account_id)}"]
+        lines += [f"  {_yaml_scalar(environment.name)}:", f"    account_id: {_yaml_scalar(environment.account_id)}"]
         if environment.token != DEFAULT_TOKEN:
-            lines.append(f"    token: {_scalar(environment.token)} # NAME of the secret with the API token")
+            lines.append(f"    token: {_yaml_scalar(environment.token)} # NAME of the secret with the API token")
         if proposal.token_location:
-            lines.append(f"    token_location: {_scalar(proposal.token_location)}")
+            lines.append(f"    token_location: {_yaml_scalar(proposal.token_location)}")
         lines.append("    services:")
         for service in environment.services:
-            lines += [f"      {line}".rstrip() for line in _service(service)]
-    if labels := list(_labels(proposal.environments, proposal.labeled)):
+            lines += [f"      {line}".rstrip() for line in _service_lines(service)]
+    if labels := list(_label_lines(proposal.environments, proposal.labeled)):
         lines += ["", "labels: # of an incident issue: each starts a recovery", *labels]
     if proposal.contact:
         lines += ["", "contacts: # to call when a recovery fails", "  - role: on call"]
-        lines += [f"    contact: {_scalar(proposal.contact)}", "    availability: not stated"]
+        lines += [f"    contact: {_yaml_scalar(proposal.contact)}", "    availability: not stated"]
     if proposal.actions:
-        lines += ["", "github:", f"  actions: {_scalar(proposal.actions)}"]
+        lines += ["", "github:", f"  actions: {_yaml_scalar(proposal.actions)}"]
     return "\n".join(lines) + "\n"
 
 
-def _service(service: ServiceProposal) -> Iterator[str]:
+def _service_lines(service: ServiceProposal) -> Iterator[str]:
     resource = service.resource
-    yield f"{_scalar(service.name)}:"
-    yield f"  {resource.kind}: {_scalar(resource.name)}"
+    yield f"{_yaml_scalar(service.name)}:"
+    yield f"  {resource.kind}: {_yaml_scalar(resource.name)}"
     if service.address:
-        yield f"  url: {_scalar(service.address.origin)}"
+        yield f"  url: {_yaml_scalar(service.address.origin)}"
     if service.repository:
-        yield f"  repository: {_scalar(service.repository)}"
+        yield f"  repository: {_yaml_scalar(service.repository)}"
     if service.compare != ("/",):
-        paths = ", ".join(map(_scalar, service.compare))
+        paths = ", ".join(map(_yaml_scalar, service.compare))
         yield f"  compare: [{paths}] # their content differs between releases"
-    for note in _facts(service):
+    for note in _fact_comments(service):
         yield f"  # {note}"
     if service.probe:
         yield "  probes:"
         yield from (f"    {line}" for line in _probe_lines(service.probe))
 
 
-def _facts(service: ServiceProposal) -> Iterator[str]:
+def _fact_comments(service: ServiceProposal) -> Iterator[str]:
     resource = service.resource
     if resource.secrets:
-        names = _listed(resource.secrets)
+        names = _list_some(resource.secrets)
         yield f"Secrets: {names}. To rotate one, add it under `secrets`."
     if resource.objects:
-        yield f"Durable Objects: {_listed(resource.objects)}. To reset one, add it under `durable_objects`."
+        yield f"Durable Objects: {_list_some(resource.objects)}. To reset one, add it under `durable_objects`."
     if resource.stores:
-        yield f"Data: {_listed(resource.stores)}. A rollback does not change it."
-    yield from (_comment(note) for note in service.notes)
+        yield f"Data: {_list_some(resource.stores)}. A rollback does not change it."
+    yield from (_yaml_comment(note) for note in service.notes)
 
 
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    shown = ", ".join(_comment(quote_name(name)) for name in names[:most])
+def _list_some(names: Sequence[str], most: int = 8) -> str:
+    shown = ", ".join(_yaml_comment(quote_name(name)) for name in names[:most])
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
-def _comment(text: str) -> str:
+def _yaml_comment(text: str) -> str:
     """Return the text on one line, without characters that YAML refuses or that change its direction."""
-    return _printable(" ".join(text.split()))[:200]
+    return _printable_text(" ".join(text.split()))[:200]
 
 
-def _printable(text: str) -> str:
+def _printable_text(text: str) -> str:
     return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _probe_lines(probe: ProbeProposal) -> Iterator[str]:
     yield f"- name: {probe.name}"
     yield "  http:"
-    yield f"    path: {_scalar(probe.path)}"
+    yield f"    path: {_yaml_scalar(probe.path)}"
     yield f"    status: {probe.status}"
     if not probe.cache_buster:
         yield "    cache_buster: false # it rejects unknown query parameters"
     if probe.json:
         yield "    json:"
-        yield from (f"      {_scalar(key)}: {_scalar(value)}" for key, value in probe.json.items())
+        yield from (f"      {_yaml_scalar(key)}: {_yaml_scalar(value)}" for key, value in probe.json.items())
     elif probe.content_type:
         yield "    headers:"
-        yield f"      content-type: {_scalar(probe.content_type)}"
+        yield f"      content-type: {_yaml_scalar(probe.content_type)}"
     if probe.version:
-        yield f"    version: {_scalar(probe.version)} # the Worker's version in the answer"
+        yield f"    version: {_yaml_scalar(probe.version)} # the Worker's version in the answer"
 
 
 def label_names(
@@ -349,16 +349,16 @@ def label_names(
     return labels
 
 
-def _labels(environments: Sequence[EnvironmentProposal], labeled: Collection[str]) -> Iterator[str]:
+def _label_lines(environments: Sequence[EnvironmentProposal], labeled: Collection[str]) -> Iterator[str]:
     for label, (environment, service) in label_names(environments, labeled).items():
-        yield f"  {_scalar(label)}:"
+        yield f"  {_yaml_scalar(label)}:"
         yield f"    runbook: {RUNBOOKS[service.resource.kind]}"
-        yield f"    environment: {_scalar(environment)}"
+        yield f"    environment: {_yaml_scalar(environment)}"
         yield "    params:"
-        yield f"      service: {_scalar(service.name)}"
+        yield f"      service: {_yaml_scalar(service.name)}"
 
 
-def _scalar(value: str | bool) -> str:  # noqa: FBT001 - a value of YAML
+def _yaml_scalar(value: str | bool) -> str:  # noqa: FBT001 - a value of YAML
     """Return a YAML scalar: plain where every reader reads it as this text, else in double quotes."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -366,4 +366,4 @@ def _scalar(value: str | bool) -> str:  # noqa: FBT001 - a value of YAML
         document = read_yaml(f"key: {value}")
         if not document.problems and document.data == {"key": value}:
             return value
-    return json.dumps(_printable(value), ensure_ascii=False)
+    return json.dumps(_printable_text(value), ensure_ascii=False)

@@ -262,7 +262,7 @@ class InventoryReader:
             addresses=tuple(dict.fromkeys((*addresses, *resource.addresses))),
             secrets=tuple(sorted(each.name for each in bound if each.kind in SECRET_BINDING_TYPES)),
             objects=tuple(sorted({each.target for each in bound if _is_own_object(each, name)})),
-            stores=tuple(sorted(_store(place, each) for each in bound if each.kind in STORES)),
+            stores=tuple(sorted(_bound_store(place, each) for each in bound if each.kind in STORES)),
             live_versions=frozenset(deployments[0].serving_versions if deployments else ()),
         )
 
@@ -271,11 +271,11 @@ class InventoryReader:
         try:
             return call()
         except ProviderError as error:
-            self.unread.append(f"{what}: {_reason(error, permission)}")
+            self.unread.append(f"{what}: {_unread_reason(error, permission)}")
             return None
 
 
-def _reason(error: ProviderError, permission: str) -> str:
+def _unread_reason(error: ProviderError, permission: str) -> str:
     if isinstance(error, CloudflareApiError) and error.kind == ErrorKind.AUTH:
         return f'the token may not read this; it needs "{permission}"'
     return error.message
@@ -286,7 +286,7 @@ def _is_own_object(binding: WorkerBinding, worker: str) -> bool:
     return binding.kind == "durable_object_namespace" and is_own
 
 
-def _store(place: Inventory, binding: WorkerBinding) -> str:
+def _bound_store(place: Inventory, binding: WorkerBinding) -> str:
     """Return a bound store with the name that people gave it."""
     known = {each.id: each.name for each in (*place.databases, *place.namespaces)}
     return f"{STORES[binding.kind]} {quote_name(known.get(binding.target, binding.target or binding.name))}"
@@ -318,7 +318,7 @@ def _read_file(path: Path) -> Iterator[Resource]:
         ) from None
     except Refused as error:
         raise ConfigError(error.message, hint=f"Correct {path}, or leave it out.") from None
-    resources = list(_resources(settings))
+    resources = list(_wrangler_resources(settings))
     if not resources:
         raise ConfigError(
             f"{path} names no Worker and no Pages project", hint="Add `name` to the file, or leave it out."
@@ -326,12 +326,12 @@ def _read_file(path: Path) -> Iterator[Resource]:
     yield from resources
 
 
-def _resources(settings: Mapping[str, Any]) -> Iterator[Resource]:
+def _wrangler_resources(settings: Mapping[str, Any]) -> Iterator[Resource]:
     """Yield the resource of production: `env.production` where it exists, else the top level."""
     name, environment = text_or_empty(settings.get("name")), nested_table(settings, "env", PRODUCTION)
     if "pages_build_output_dir" in settings:
         if is_usable("pages", name):
-            yield Resource("pages", name, _account(settings))
+            yield Resource("pages", name, _wrangler_account(settings))
         return
     own = {**settings, **environment}
     if environment:
@@ -340,20 +340,20 @@ def _resources(settings: Mapping[str, Any]) -> Iterator[Resource]:
         yield Resource(
             "worker",
             name,
-            _account(own),
-            usable_addresses(_addresses(own)),
+            _wrangler_account(own),
+            usable_addresses(_wrangler_addresses(own)),
             has_assets=bool(nested_table(own, "assets")),
-            objects=tuple(sorted(set(_objects(own)))),
-            stores=tuple(sorted(set(_stores(own)))),
+            objects=tuple(sorted(set(_durable_object_names(own)))),
+            stores=tuple(sorted(set(_wrangler_stores(own)))),
         )
 
 
-def _account(settings: Mapping[str, Any]) -> str:
+def _wrangler_account(settings: Mapping[str, Any]) -> str:
     account = text_or_empty(settings.get("account_id"))
     return account if re.fullmatch(ACCOUNT, account) else ""
 
 
-def _addresses(settings: Mapping[str, Any]) -> Iterator[Address]:
+def _wrangler_addresses(settings: Mapping[str, Any]) -> Iterator[Address]:
     """Yield custom domains and routes, in the order of the file."""
     listed = settings.get("routes")
     for route in [settings.get("route"), *(listed if isinstance(listed, list) else [])]:
@@ -362,14 +362,14 @@ def _addresses(settings: Mapping[str, Any]) -> Iterator[Address]:
         yield from route_address(host, slash + path)
 
 
-def _objects(settings: Mapping[str, Any]) -> Iterator[str]:
+def _durable_object_names(settings: Mapping[str, Any]) -> Iterator[str]:
     rows = nested_table(settings, "durable_objects").get("bindings")
     for row in rows if isinstance(rows, list) else []:
         if isinstance(row, dict) and not row.get("script_name") and text_or_empty(row.get("class_name")):
             yield row["class_name"]
 
 
-def _stores(settings: Mapping[str, Any]) -> Iterator[str]:
+def _wrangler_stores(settings: Mapping[str, Any]) -> Iterator[str]:
     for key, (kind, named) in WRANGLER_STORES.items():
         rows = settings.get(key)
         for row in rows if isinstance(rows, list) else []:

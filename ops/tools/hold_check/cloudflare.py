@@ -67,11 +67,11 @@ def _read_worker(read: Reader, path: str) -> Reading:
         if not new or len(rows) < SMALLEST_PAGE:
             new = {}
             break
-    deployments = sorted(rows.values(), key=_moment, reverse=True)
+    deployments = sorted(rows.values(), key=_created_at, reverse=True)
     oldest = f" (back to {format_time(deployments[-1]['created_on'])})" if rows else ""
     extent = f"none of {len(deployments)} deployments{oldest} blames a commit"
     unread = f"{extent}, and older ones were not read" if new else ""
-    marked = [(row, match) for row in deployments if (match := MARK.match(_annotation(row, "message")))]
+    marked = [(row, match) for row in deployments if (match := MARK.match(_version_annotation(row, "message")))]
     if not marked:
         return [], extent, unread
     versions = {row["id"]: row for row in read(f"{path}/versions?deployable=true")["items"]}
@@ -89,9 +89,9 @@ def _worker_holds(marked: Sequence[tuple[Any, re.Match[str]]], versions: Mapping
         """Return the commit that the deployer named. A secret edit has the code of the version before it."""
         row = versions.get(version)
         while row:
-            if commit := named_commit(_annotation(row, "tag"), _annotation(row, "message")):
+            if commit := named_commit(_version_annotation(row, "tag"), _version_annotation(row, "message")):
                 return commit
-            is_edit = _annotation(row, "triggered_by") == "secret" and isinstance(row.get("number"), int)
+            is_edit = _version_annotation(row, "triggered_by") == "secret" and isinstance(row.get("number"), int)
             row = by_number.get(row["number"] - 1) if is_edit else None
         return ""
 
@@ -100,7 +100,7 @@ def _worker_holds(marked: Sequence[tuple[Any, re.Match[str]]], versions: Mapping
         commit, live = commit_of(blamed), [each["version_id"] for each in row["versions"] if each["percentage"]]
         if not commit or commit.isdigit() or {*map(commit_of, live)} != {commit}:  # digits may be a shared date
             name = f"run {run}" if incident == "-" else f"incident {incident}"
-            yield Hold(name, blamed, commit, _moment(row).isoformat())
+            yield Hold(name, blamed, commit, _created_at(row).isoformat())
 
 
 def named_commit(tag: str, message: str) -> str:
@@ -109,8 +109,8 @@ def named_commit(tag: str, message: str) -> str:
     return next((text for text in (tag, first) if SHA.fullmatch(text)), "")
 
 
-def _annotation(row: Any, name: str) -> str:
-    return str(_dig(row, "annotations", f"workers/{name}") or "")
+def _version_annotation(row: Any, name: str) -> str:
+    return str(_nested_value(row, "annotations", f"workers/{name}") or "")
 
 
 def _read_site(read: Reader, path: str, environ: Environ) -> Reading:
@@ -124,14 +124,14 @@ def _read_site(read: Reader, path: str, environ: Environ) -> Reading:
     rows = read(f"{path}/deployments?env=production&page=1&per_page={SITE_PAGE_SIZE}")
     if live is None:
         return [], "it has no production deployment", ""
-    newer, own = [row for row in rows if _moment(row) > _moment(live)], _site_commit(live)
+    newer, own = [row for row in rows if _created_at(row) > _created_at(live)], _site_commit(live)
     able = [row for row in newer if _can_serve(row) and (_site_commit(row) != own or not own)]
     extent = f"Cloudflare names {live['id'][:8]} as live, and no newer production deployment"
     is_whole = len(newer) < len(rows) or len(rows) < SITE_PAGE_SIZE
     unread = "" if is_whole else f"only {len(rows)} of the deployments that are newer than the live one were read"
-    older = [row for row in rows if _can_serve(row) and _moment(row) < _moment(live)]
+    older = [row for row in rows if _can_serve(row) and _created_at(row) < _created_at(live)]
     if not able and is_whole and older:
-        before = max(older, key=_moment)
+        before = max(older, key=_created_at)
         able, unread = _compare_site(str(project["subdomain"]), live, before, environ)
         extent += ", and one read of the site shows it"
     return [Hold(f"deployment {row['id'][:8]}", row["id"], _site_commit(row)) for row in able], extent, unread
@@ -152,20 +152,20 @@ def _compare_site(host: str, live: Any, before: Any, environ: Environ) -> tuple[
 
 
 def _can_serve(row: Any) -> bool:
-    stage = _dig(row, "latest_stage", "name"), _dig(row, "latest_stage", "status")
+    stage = _nested_value(row, "latest_stage", "name"), _nested_value(row, "latest_stage", "status")
     return (*stage, row["environment"]) == ("deploy", "success", "production") and row.get("is_skipped") is not True
 
 
 def _site_commit(row: Any) -> str:
-    commit = str(_dig(row, "deployment_trigger", "metadata", "commit_hash"))
+    commit = str(_nested_value(row, "deployment_trigger", "metadata", "commit_hash"))
     return commit if SHA.fullmatch(commit) else ""
 
 
-def _dig(value: Any, *keys: str) -> Any:
+def _nested_value(value: Any, *keys: str) -> Any:
     for key in keys:
         value = (value or {}).get(key)
     return value
 
 
-def _moment(row: Any) -> datetime:
+def _created_at(row: Any) -> datetime:
     return datetime.fromisoformat(row["created_on"]).astimezone(UTC)

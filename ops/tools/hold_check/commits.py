@@ -36,7 +36,7 @@ class ShortHistoryError(Exception):
 
 
 def find_head(question: Question, environ: Environ) -> str:
-    whole = _git(question.folder, "rev-parse", "--verify", "--quiet", f"{question.commit or 'HEAD'}^{{commit}}")
+    whole = _run_git(question.folder, "rev-parse", "--verify", "--quiet", f"{question.commit or 'HEAD'}^{{commit}}")
     commit = (whole or "").strip() or question.commit or environ.get("GITHUB_SHA", "")
     if not SHA.fullmatch(commit):
         raise UsageError("no commit is given, and none is checked out here", "Pass its SHA with `--commit`.")
@@ -70,24 +70,26 @@ def _local_range(folder: str, blamed: str, head: str) -> tuple[Messages, bool]:
 
     Without it they are those of the whole history. None: `head` does not contain it. Raises ShortHistoryError.
     """
-    is_shallow = _git(folder, "rev-parse", "--is-shallow-repository")
+    is_shallow = _run_git(folder, "rev-parse", "--is-shallow-repository")
     if is_shallow is None or is_shallow.strip() != "false":
         raise ShortHistoryError("git finds no repository here" if is_shallow is None else "this clone is shallow")
-    if _git(folder, "rev-parse", "--verify", "--quiet", f"{head}^{{commit}}") is None:
+    if _run_git(folder, "rev-parse", "--verify", "--quiet", f"{head}^{{commit}}") is None:
         raise ShortHistoryError("this clone does not have it")
-    named = (_git(folder, "rev-parse", f"--disambiguate={blamed}") or "").split() if blamed else []  # no branch or tag
-    known = [each for each in named if (_git(folder, "cat-file", "-t", each) or "").strip() == "commit"]
+    named = (
+        (_run_git(folder, "rev-parse", f"--disambiguate={blamed}") or "").split() if blamed else []
+    )  # no branch or tag
+    known = [each for each in named if (_run_git(folder, "cat-file", "-t", each) or "").strip() == "commit"]
     whole = known[0] if len(known) == 1 else ""
-    base = _git(folder, "merge-base", whole, head, answers=(0, 1)) if whole else ""
+    base = _run_git(folder, "merge-base", whole, head, answers=(0, 1)) if whole else ""
     if base is not None and base.strip() != whole:
         return None, True
-    messages = _git(folder, *LOG, f"{whole}..{head}" if whole else head, "--")
+    messages = _run_git(folder, *LOG, f"{whole}..{head}" if whole else head, "--")
     if base is None or messages is None:
         raise ShortHistoryError("git failed")
     return messages.split("\0"), bool(whole)
 
 
-def _git(folder: str, *arguments: str, answers: Sequence[int] = (0,)) -> str | None:
+def _run_git(folder: str, *arguments: str, answers: Sequence[int] = (0,)) -> str | None:
     """Return the output of git; None if it failed, did not end in time, or is not installed."""
     given = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | GIT_VARIABLES
     argv, none = [*GIT, "-C", folder, *arguments], subprocess.DEVNULL

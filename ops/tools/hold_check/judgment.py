@@ -43,7 +43,7 @@ def check(question: Question, environ: Environ, *, token: str, refuses_unread: b
         raise UsageError("CLOUDFLARE_API_TOKEN is missing, or has a forbidden character", "Set a token that reads.")
     try:
         read = cloudflare.cloudflare_reader(environ, token)
-        answer = _judge(question, environ, *cloudflare.read_holds(question, read, environ))
+        answer = _judge_commit(question, environ, *cloudflare.read_holds(question, read, environ))
     except UnreadError as unread:
         answer = Answer(NOT_CHECKED, f"{unread}.")
     if answer.decision != NOT_CHECKED:
@@ -53,7 +53,7 @@ def check(question: Question, environ: Environ, *, token: str, refuses_unread: b
     return replace(answer, hint="The deployment goes on. Compare its commit with the open incidents yourself.")
 
 
-def _judge(question: Question, environ: Environ, listed: list[Hold], extent: str, missing: str) -> Answer:
+def _judge_commit(question: Question, environ: Environ, listed: list[Hold], extent: str, missing: str) -> Answer:
     if not listed and not missing:
         return Answer(GO, f"{question.target} has no hold: {extent}.")
     if not listed:
@@ -62,7 +62,7 @@ def _judge(question: Question, environ: Environ, listed: list[Hold], extent: str
     holds, short = _judge_commits(listed, question, environ)
     lifts = _read_lifts(holds, question, environ)
     holds = [_apply_lift(each, lifts.get(each.incident)) for each in holds]
-    return _answer(question, holds, lifts, short if any(each.state == UNKNOWN for each in holds) else "", missing)
+    return _hold_answer(question, holds, lifts, short if any(each.state == UNKNOWN for each in holds) else "", missing)
 
 
 def _judge_commits(listed: Iterable[Hold], question: Question, environ: Environ) -> tuple[list[Hold], str]:
@@ -94,10 +94,12 @@ def _apply_lift(hold: Hold, lift: Lift | None) -> Hold:
     return replace(hold, lift=f"it was lifted at {format_time(lift.at.isoformat())}, before this rollback")
 
 
-def _answer(question: Question, holds: Sequence[Hold], lifts: Mapping[str, Lift], short: str, missing: str) -> Answer:
+def _hold_answer(
+    question: Question, holds: Sequence[Hold], lifts: Mapping[str, Lift], short: str, missing: str
+) -> Answer:
     commit = question.commit[:12]
     if held := [each for each in holds if each.state == HELD]:
-        return _refuse(held, lifts, question, holds)
+        return _refuse_commit(held, lifts, question, holds)
     if short:
         text = f"{question.target} is held, and nothing shows what {commit} contains: {short}."
         return Answer(REFUSED, text, DEEPEN, question.commit, tuple(holds))
@@ -114,7 +116,9 @@ def _answer(question: Question, holds: Sequence[Hold], lifts: Mapping[str, Lift]
     return Answer(GO, f"{commit} {' and '.join(facts)}.", "", question.commit, tuple(holds))
 
 
-def _refuse(held: Sequence[Hold], lifts: Mapping[str, Lift], question: Question, holds: Sequence[Hold]) -> Answer:
+def _refuse_commit(
+    held: Sequence[Hold], lifts: Mapping[str, Lift], question: Question, holds: Sequence[Hold]
+) -> Answer:
     times = [f" at {format_time(each.since)}" if each.since else "" for each in held]
     pairs = zip(held, times, strict=True)
     causes = [f"{each.commit[:12]}, rolled back{at} ({each.name})" for each, at in pairs]

@@ -44,7 +44,9 @@ def read_lift(operations: str, number: str, environ: Environ) -> Lift:
             status, answer = fetch_json(url, {"Authorization": f"Bearer {token}"}, query)
             issue = ((answer["data"] or {}).get("repository") or {}).get("issue") if status == 200 else None
             if issue is None:
-                return Lift(why=f"GitHub does not show issue {number} of {operations} ({_reason(status, answer)})")
+                return Lift(
+                    why=f"GitHub does not show issue {number} of {operations} ({_github_error_reason(status, answer)})"
+                )
             if not _has_label(issue):
                 return Lift(is_shown=True)
             events += issue["timelineItems"]["nodes"]
@@ -57,7 +59,7 @@ def read_lift(operations: str, number: str, environ: Environ) -> Lift:
         return Lift(why=f"GitHub's answer about issue {number} of {operations} has an unknown shape")
 
 
-def _reason(status: int, answer: Any) -> str:
+def _github_error_reason(status: int, answer: Any) -> str:
     """Return the HTTP status, or the type of GitHub's error, which has the status 200."""
     kind = str(answer["errors"][0].get("type")) if status == 200 else ""
     return kind if re.fullmatch("[A-Z_]+", kind) else f"HTTP {status}"
