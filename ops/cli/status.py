@@ -59,18 +59,21 @@ def status(redactor: Redactor, /, *, environment: str, as_json: bool, config: Pa
     A section that could not be read says `unknown`, and the exit code is 4; 2 without a usable token. The incidents
     need GITHUB_TOKEN and GITHUB_REPOSITORY; without them, the exit code is the same.
     """
-    from ops.status import text
+    from ops.status import drills, text
     from ops.status.overview import start_reading
     from ops.status.status import environment_status
 
     environment = choose_environment("status", environment, config)
-    finish_reading = start_reading(config, github_environ(config, redactor, is_quiet=True), redactor)
+    environ = github_environ(config, redactor, is_quiet=True)
+    finish_reading = start_reading(config, environ, redactor)
+    finish_drills = drills.start_reading(config, environ, redactor)
     environment_state = environment_status(environment, config, os.environ, redactor)
-    incidents = finish_reading()
+    incidents, trend = finish_reading(), finish_drills()
     if as_json:
-        echo_json(environment_state.to_json() | incidents.to_json())
+        shown = {"staging_drills": trend.to_json()} if trend else {}
+        echo_json(environment_state.to_json() | incidents.to_json() | shown)
     else:
-        for line in text.status_lines(environment_state, incidents):
+        for line in text.status_lines(environment_state, incidents, trend):
             echo(line)
     if environment_state.error:
         raise environment_state.error

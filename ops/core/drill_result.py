@@ -3,6 +3,8 @@
 The JSON is persisted in hidden records of the tracking issue. People can edit those, so it is parsed as data.
 """
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -11,14 +13,21 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from ops.core.clock import format_rfc3339, parse_utc
+from ops.core.clock import format_duration, format_rfc3339, parse_utc
 from ops.core.tolerant_json import mapping_in, text_in
 
 MAX_NAME = 100
 MAX_LINK = 300
 MAX_SECONDS = 7 * 24 * 3600.0
 """A drill that took longer is no result: every drill ends by itself before."""
+LONG = 600.0
+"""Seconds from which minutes are precise enough."""
 _LINK = re.compile(r"https?://[^\s<>\"'()\[\]`|\\]+")
+
+
+def format_seconds(seconds: float) -> str:
+    """Return seconds for people, so that those above a target differ from it: 3.1 s, 64 s, 12 min."""
+    return f"{seconds:.0f} s" if 10 <= seconds < LONG else format_duration(seconds)
 
 
 class DrillKind(StrEnum):
@@ -49,6 +58,12 @@ class DrillTime:
         """Whether the time is known and above its target."""
         return self.seconds is not None and self.target is not None and self.seconds > self.target
 
+    def __str__(self) -> str:
+        """Return "64 s (target 60 s), slow" for people."""
+        taken = "unknown" if self.seconds is None else format_seconds(self.seconds)
+        target = "" if self.target is None else f" (target {format_seconds(self.target)})"
+        return f"{taken}{target}{', slow' if self.is_slow else ''}"
+
     def to_json(self) -> dict[str, float | None]:
         return {"seconds": self.seconds, "target": self.target}
 
@@ -70,6 +85,12 @@ class DrillResult:
     """To healthy probes."""
     report: str = ""
     """URL of the report; empty without one."""
+
+    @property
+    def key(self) -> str:
+        """Return the run id of its record: the same drill has the same one on every machine."""
+        names = json.dumps([self.name, self.kind.value, self.environment, self.service])
+        return f"drill-{self.started:%Y%m%dT%H%M%S}-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
     @property
     def is_slow(self) -> bool:

@@ -30,7 +30,7 @@ MINOR_KINDS = {"probed", "compared", "confirmed", "rehearsed", "warning"}
 KEPT_KINDS = {"prepared", "approved"}
 """Kinds of rows to drop last, because later runs need them: an undo, a hold, an approval."""
 
-ADDED_LATER = {"approval", "watch", "state", "live", "headline", "job", "health_before", "notified"}
+ADDED_LATER = {"approval", "watch", "state", "live", "headline", "job", "health_before", "notified", "drill"}
 """Fields that older records lack. An empty one is not written, so that the digest of an older record stays."""
 DONE = "Done"
 """State of a run whose proof says nothing about health, such as a service that was closed."""
@@ -38,6 +38,8 @@ HEALTHY = "Healthy"
 """State in the record of an outage check whose probes were healthy, without a sign of an outage."""
 STATE_SOURCE = "state"
 """Source of the record in the comment with the state of an incident."""
+DRILL_SOURCE = "drill"
+"""Source of the record of a finished drill."""
 ENDED_KIND = "ended"
 """Kind of the row whose text is the decision."""
 
@@ -59,8 +61,8 @@ class RecordRow:
 class RunRecord:
     """Record of a run. `part` 2 is the comment with older rows.
 
-    `source` is run, laptop, note, gate, report, evidence, leak, outage, watch or step. `durations` are seconds. Field
-    names are persisted.
+    `source` is run, laptop, note, gate, report, evidence, leak, outage, watch, drill or step. `durations` are seconds.
+    Field names are persisted.
     """
 
     run: str
@@ -90,6 +92,8 @@ class RunRecord:
     """A request that waits for a second person, or the use of an approval; see `ops.core.approval`."""
     watch: Mapping[str, Any] = field(default_factory=dict)
     """State of a watch, from which another runner continues it; see `ops.watch.state`."""
+    drill: Mapping[str, Any] = field(default_factory=dict)
+    """Result of a finished drill; see `ops.core.drill_result`."""
     notified: bool = False
     """Whether the team's chat accepted a notice of the run; older records lack it."""
     job: str = ""
@@ -266,6 +270,7 @@ def _parse_record_block(data: Mapping[str, Any]) -> RunRecord:
         health_before=require_text(data.get("health_before", "")),
         approval=dict(data.get("approval", {})),
         watch=dict(data.get("watch", {})),
+        drill=dict(data.get("drill", {})),
         notified=data.get("notified") is True,
         job=require_text(data.get("job", "")),
     )

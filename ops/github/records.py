@@ -183,11 +183,11 @@ def keep_acting(issue: "Issue", judged: Iterable[JudgedRecord]) -> list[JudgedRe
     return [each for each in judged if each.trust == Trust.OURS or (each.trust == Trust.LAPTOP and each.author == own)]
 
 
-def describe_doubts(judged: Iterable[JudgedRecord]) -> str:
+def describe_doubts(judged: Iterable[JudgedRecord], issue: str = "incident") -> str:
     """Return which records do not count, and why, for people; empty if all do, but those of strangers."""
     doubted = (each for each in judged if each.trust == Trust.NONE and not each.doubt.endswith((NEWER, STRANGER)))
     doubts = dict.fromkeys(f"{quote_name(each.record.run)}: {each.doubt}" for each in doubted)
-    return f"records on the incident that do not count: {'; '.join(first_of([*doubts], 3))}" if doubts else ""
+    return f"records on the {issue} that do not count: {'; '.join(first_of([*doubts], 3))}" if doubts else ""
 
 
 def run_number(record: RunRecord) -> int | None:

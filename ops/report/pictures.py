@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
+from ops.core.drill_trend import DrillTrend
 from ops.core.errors import Decision
 from ops.core.incident_state import ServiceHealth, ServiceState
 from ops.report.evidence import IncidentEvidence
@@ -36,6 +37,8 @@ TICKS = tuple(
     for unit, numbers in (("minute", (1, 2, 5, 10, 15, 30)), ("hour", (1, 2, 3, 6, 12)), ("day", (1, 2, 7, 14, 30, 90)))
     for number in numbers
 )
+FEWEST_DRILLS = 2
+"""Fewest drills of a chart: one point shows no trend."""
 MOST_BARS = 40
 """The bar of a run is at least this part of the longest one, so that a phone shows it."""
 _PLAIN_NAME = re.compile(r"(?!(gantt|topaxis|inclusiveenddates)\b)[a-z][a-z0-9-]*", re.IGNORECASE)
@@ -134,6 +137,40 @@ def draw_requests(view: ImpactView) -> tuple[str, ...]:
         *([f"  bar {_chart_numbers(bars)}"] if any(bars) else []),
         f"  line {_chart_numbers([requests for _, requests, _ in points])}",
         f"  line {_chart_numbers([failed for _, _, failed in points])}",
+    )
+
+
+def draw_drills(trend: DrillTrend) -> tuple[str, ...]:
+    """Return a chart of the drills with a known recovery, oldest first; nothing for fewer than two.
+
+    Bars are the times to the recovery, lines those to the write, and the targets of the recovery where all have one.
+    """
+    numbered = list(enumerate((each.result for each in trend.drills), 1))
+    known = [(number, each) for number, each in numbered if each.verified.seconds is not None]
+    if len(known) < FEWEST_DRILLS:
+        return ()
+    verified = [ceil(each.verified.seconds or 0) for _, each in known]
+    writes = [None if each.write.seconds is None else ceil(each.write.seconds) for _, each in known]
+    targets = [None if each.verified.target is None else ceil(each.verified.target) for _, each in known]
+    lines = [(color, values) for color, values in ((REQUESTS, writes), (FAILED, targets)) if None not in values]
+    shown = [(color, [value or 0 for value in values]) for color, values in lines]
+    names = ", ".join(f'"{number}"' for number, _ in known)
+    settings = {
+        "width": WIDTH,
+        "height": 260,
+        "titleFontSize": 14,
+        "xAxis": _axis_settings(),
+        "yAxis": _axis_settings(),
+    }
+    theme = {"xyChart": {"plotColorPalette": ", ".join([BARS, *(color for color, _ in shown)])}}
+    return (
+        _chart_settings({"xyChart": settings, "themeVariables": theme}),
+        "xychart-beta",
+        '  title "Seconds from the trigger"',
+        f'  x-axis "drills, as numbered below" [{names}]',
+        f"  y-axis 0 --> {max(1, *verified, *(value for _, values in shown for value in values))}",
+        f"  bar {_chart_numbers(verified)}",
+        *(f"  line {_chart_numbers(values)}" for _, values in shown),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ops.cloudflare.marks import without_schema_marks
 from ops.cloudflare.types.workers import describe_split
 from ops.core.clock import format_duration, format_utc
+from ops.core.drill_trend import DrillTrend
 from ops.core.incident_state import IncidentState, describe_health
 from ops.core.names import MAINTENANCE_WORKER as WORKER
 from ops.core.names import quote_name
@@ -20,8 +21,10 @@ HELD = "held: closed services, switches, temporary limits, commits and migration
 HELD_KINDS = {"maintenance": "maintenance: ", "switches": "switch ", "limits": "temporary limit (any incident): "}
 
 
-def status_lines(status: EnvironmentStatus, incidents: KnownIncidents) -> Iterator[str]:
-    """Yield the sections. One says `none` only if all of it was read."""
+def status_lines(
+    status: EnvironmentStatus, incidents: KnownIncidents, drills: DrillTrend | None = None
+) -> Iterator[str]:
+    """Yield the sections. One says `none` only if all of it was read. `drills`: None without staging drills."""
     yield f"{status.environment}, read at {format_utc(status.read_at)}"
     held = (each.describe(status.read_at) for each in list_held(status))
     for title, found, *sections in (
@@ -34,6 +37,9 @@ def status_lines(status: EnvironmentStatus, incidents: KnownIncidents) -> Iterat
             yield f"    {to_one_line(line)}"
     yield "  open incidents"
     yield from (f"    {line}" for line in incidents.lines())
+    if drills:
+        yield "  staging drills"
+        yield from (f"    {to_one_line(line)}" for line in drills.lines())
     if status.has_read:
         yield "  Read from Cloudflare's API. Other locations may use previous KV values for a minute."
 

@@ -19,6 +19,8 @@ from ops.app.menu import build_menu
 from ops.app.scope import Place
 from ops.config.types import Contact
 from ops.core.clock import Period
+from ops.core.drill_result import DrillKind, DrillOutcome, DrillResult, DrillTime
+from ops.core.drill_trend import DrillTrend, RecordedDrill, merge_drills
 from ops.core.errors import Decision, Reason
 from ops.core.outage import ApiState, LiveSigns, OutageEvidence, PageState, ServiceSigns, StatusReport, judge_outage
 from ops.core.run_record import RunRecord
@@ -31,6 +33,7 @@ from ops.github.stops import StopAnswer
 from ops.limits.diff import LimitsPlan, compare_limits, render_comment, render_drift, render_result
 from ops.limits.file import Limit
 from ops.publish.comment import render_note
+from ops.report.drill_trend import render_result as render_drill
 from ops.report.facts import IncidentFacts
 from ops.report.statistics import CountedIncident, Statistics, split_drills
 from ops.report.statistics_text import render_statistics
@@ -168,6 +171,17 @@ def stats() -> str:
     return render_statistics(Statistics(Period(NOW, NOW), NOW, *split_drills(made), changes))
 
 
+def drill_result() -> str:
+    """Return the comment of the newest of twelve drills with long names."""
+    long = DrillTime(599, 300)
+    result = DrillResult(
+        "rollback-worker", DrillKind.STAGING, "staging-of-the-shop", "checkout-and-payments", NOW, DrillOutcome.FAILED
+    )
+    slow = replace(result, write=long, verified=long, report=URL)
+    drills = [RecordedDrill(replace(slow, started=NOW - timedelta(days=30 * age)), by=LONG) for age in range(12)]
+    return render_drill(slow, DrillTrend(NOW, merge_drills(drills), LONG))
+
+
 GOLDEN = {f"{path.parts[-3]}/{path.stem}": path for path in sorted((ROOT / "tests").glob("*/golden/*.md"))}
 TEXTS: dict[str, Callable[[], str]] = {
     "refusal": refusal,
@@ -183,6 +197,7 @@ TEXTS: dict[str, Callable[[], str]] = {
     "doctor": doctor_issue,
     "targets": targets,
     "stats": stats,
+    "drill-result": drill_result,
     **{f"menu-{path.parent.name}": partial(menu, path.parent.name) for path in CONFIGURATIONS},
     **{f"menu-forty-{number}": partial(menu_of_forty, number) for number in (0, 1, 3, 40)},
     "readme": team_files.readme,

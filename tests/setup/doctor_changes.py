@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from ops.core.version import __version__
 from ops.setup import workflows
-from tests.support.bakery import DATABASE, PERMISSIONS, SITE, TOKEN, WORKER, Bakery
+from tests.support.bakery import ACCOUNT, DATABASE, PERMISSIONS, SITE, TOKEN, WORKER, Bakery
 
 INCIDENT = ".github/workflows/incident.yml"
 PROGRAM = ".github/scripts/tell.py"
@@ -314,3 +314,26 @@ def show_runners_to_strangers(made: Bakery) -> None:
 def hide_settings(made: Bakery) -> None:
     """Answer as GitHub answers a token without the right to administer."""
     made.sandbox.github.fault(path="/repos/*/*/actions/permissions**", status=403, times=None)
+
+
+def miss_drills(made: Bakery) -> None:
+    """Configure staging drills, and publish no result. Its Worker is a second one of the same account."""
+    sandbox, at = made.sandbox, made.sandbox.clock.now()
+    staging = f"""\
+  staging:
+    account_id: {ACCOUNT}
+    token: BAKERY_TOKEN
+    token_location: "1Password: bakery"
+    services:
+      shop:
+        worker: shop-staging
+        url: https://staging.bakery.example
+        probes: [{{name: health, http: {{path: /health, version: version.id}}}}]
+"""
+    for days in (2, 1):
+        before = at - timedelta(days=days)
+        sandbox.deploy("shop-staging", sandbox.upload("shop-staging", code=f"{days} days", at=before), at=before)
+    sandbox.zones.add_route(next(iter(sandbox.zones.all.values())), "staging.bakery.example/*", "shop-staging")
+    made.edit("\nlabels:\n", f"{staging}\nlabels:\n")
+    made.edit("\nresponders:", "\nstaging_drill: {environment: staging, service: shop}\n\nresponders:")
+    made.sync()

@@ -10,6 +10,7 @@ SHOWN = {"records_of", "trusted_records", "newest_records", "find_state_comment"
 PLACES = {
     "ops/evidence/audit.py": "exports them",
     "ops/github/comments.py": "defines one, and finds our own comment to write",
+    "ops/github/drill_results.py": "gives them to the judge, and finds our own comment to write",
     "ops/github/issues.py": "defines them, and finds our own comment to write",
     "ops/github/records.py": "judges them",
     "ops/github/triggers.py": "finds our own comment to write",

@@ -4,24 +4,24 @@ import hashlib
 import shlex
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ops.app.registry import list_runbook_facts
+from ops.app.registry import list_runbook_facts, record_rules
 from ops.app.scope import scope_of
 from ops.config.labels import list_recovery_options
 from ops.core.approval import APPROVE_LABEL, LABEL_PURPOSE
 from ops.core.clock import format_utc
+from ops.core.drill_trend import DRILL_EVERY
 from ops.core.errors import Decision, ProviderError
 from ops.core.names import LIMITS_FILE
 from ops.core.responders import RequestScope, ResponderList, find_lists, permitted_logins
 from ops.core.threads import run_parallel
-from ops.github import actions, client, files, issues, protection
+from ops.github import actions, client, drill_results, files, issues, protection
 from ops.github.permissions import CONFIG_FILE, may_write, read_permission
 from ops.setup import workflows
-from ops.setup.doctor.check import Finding, Findings, NotProvable, check
+from ops.setup.doctor.check import Answer, Finding, Findings, NotProvable, check
 from ops.setup.doctor.facts import Facts, repository
 from ops.setup.github_secrets import list_missing
 from ops.setup.github_setup import USE_ENVIRONMENTS
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from ops.config import Config
     from ops.github.client import Repository
 
-DRILL_EVERY = timedelta(days=40)
 DRILL = "drill"
 """Label of an incident that is an exercise."""
 PRACTICED = {Decision.RECOVERED.value, Decision.HEALTHY_AS_BEFORE.value}
@@ -381,6 +380,26 @@ def drill(facts: Facts) -> Findings:
         yield Finding(f"the last drill was at {format_utc(max(done))}", fix)
 
 
+@check(
+    "staging-drill",
+    repository,
+    needs=("config", "github"),
+    why="The times of the last drill are those to expect of the next recovery.",
+)
+def staging_drill(facts: Facts) -> Findings:
+    """Did the last staging drill, if ops.yml has any, reach its targets within the last 40 days?"""
+    drill = facts.config.staging_drill
+    if drill is None:
+        return
+    rules, now = record_rules(facts.config), facts.clock.now()
+    trend = facts.github(lambda repository: drill_results.read_trend(repository, drill.tracking_issue, rules, now))
+    fix = f"Read the results at {trend.url}, and drill again." if trend.url else "Drill on staging."
+    for warning in trend.warnings():
+        yield Finding(warning, fix, command=f"{facts.program} staging-drill run")
+    if trend.doubts:
+        yield Finding(trend.doubts, answer=Answer.NOT_PROVABLE)
+
+
 CHECKS = (
     github,
     default_branch,
@@ -399,4 +418,5 @@ CHECKS = (
     responders,
     artifact_privacy,
     drill,
+    staging_drill,
 )

@@ -1,0 +1,127 @@
+"""Results of drills: comments with a hidden record on the tracking issue.
+
+Only a comment that a workflow of ours wrote, or a responder from a laptop, and that nobody else edited counts.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ops.core.drill_result import parse_drill_result
+from ops.core.drill_trend import MOST_RESULTS, DrillTrend, RecordedDrill, merge_drills
+from ops.core.errors import ConfigError, ProviderError, Reason
+from ops.core.run_record import DRILL_SOURCE, RecordRules, RunRecord, read_record
+from ops.core.threads import run_parallel_mixed
+from ops.github.client import CHECK_HINT, provider_errors
+from ops.github.comments import BOT, author_login, is_pull_request, own_login, run_records
+from ops.github.issues import TrustedAuthors
+from ops.github.records import JudgedRecord, Trust, describe_doubts, judge_comments, read_history
+
+if TYPE_CHECKING:
+    from github.Issue import Issue
+    from github.IssueComment import IssueComment
+    from github.Repository import Repository
+
+LABEL = "drill"
+MARKER = "<!-- backout:drill-results -->"
+"""Line of the issue that we open for the results."""
+MOST_ISSUES = 3
+"""Tracking issues that are read. There are two if two first drills ended at once."""
+MOST_JUDGED = 2 * MOST_RESULTS
+"""Newest records that are judged: each may take a read of its workflow run."""
+
+
+def list_tracking_issues(repository: "Repository", number: int | None) -> "list[Issue]":
+    """Return the issues with the results, oldest first: the one of ops.yml, else those with our marker.
+
+    Raises ConfigError if the one of ops.yml does not exist, and what PyGithub raises.
+    """
+    from github import UnknownObjectException
+
+    if number is not None:
+        try:
+            issue = repository.get_issue(number)
+            issue.complete()
+        except UnknownObjectException:
+            hint = "Correct `staging_drill.tracking_issue` in ops.yml, or remove it: the next drill opens an issue."
+            text = f"the tracking issue #{number} of ops.yml does not exist"
+            raise ConfigError(text, reason=Reason.UNKNOWN_INCIDENT, hint=hint) from None
+        return [issue]
+    trusted, marked = TrustedAuthors(repository), list["Issue"]()
+    for issue in repository.get_issues(state="all", labels=[LABEL], sort="created", direction="asc"):
+        is_marked = MARKER in (issue.body or "").splitlines() and not is_pull_request(issue)
+        if is_marked and trusted.includes(author_login(issue)):
+            marked.append(issue)
+    return marked[:MOST_ISSUES]
+
+
+def read_trend(repository: "Repository", number: int | None, rules: RecordRules, now: datetime) -> DrillTrend:
+    """Return the newest results. Raises ConfigError and ProviderError."""
+    drills, doubts = list[RecordedDrill](), list[str]()
+    with provider_errors(CHECK_HINT):
+        issues = list_tracking_issues(repository, number)
+        for issue in issues:
+            judged = _judge_drills(repository, issue, rules)
+            drills += filter(None, map(_parse_drill, judged))
+            doubts.append(describe_doubts(judged, f"issue #{issue.number}"))
+    url = issues[0].html_url if issues else ""
+    return DrillTrend(now, merge_drills(drills), "; ".join(filter(None, doubts)), url)
+
+
+def _judge_drills(repository: "Repository", issue: "Issue", rules: RecordRules) -> list[JudgedRecord]:
+    """Return the newest records of drills on the issue by people who may write here, with their weight."""
+    comments, history = run_parallel_mixed(
+        [lambda: list(run_records(issue)), lambda: read_history(repository, issue.number)]
+    )
+    trusted = TrustedAuthors(repository)
+    drills = [each for each in comments if each[1].source == DRILL_SOURCE and trusted.includes(author_login(each[0]))]
+    return judge_comments(repository, rules, drills[-MOST_JUDGED:], history)
+
+
+def _parse_drill(judged: JudgedRecord) -> RecordedDrill | None:
+    result = parse_drill_result(judged.record.drill) if judged.trust != Trust.NONE else None
+    by = "" if judged.trust == Trust.OURS else judged.author
+    return RecordedDrill(result, judged.comment.html_url, by) if result else None
+
+
+def open_tracking_issue(repository: "Repository", title: str, text: str) -> "Issue":
+    """Open the issue for the results. If another drill opened one at the same time, close ours, and return that one.
+
+    Raises ConfigError, and what PyGithub raises.
+    """
+    created = repository.create_issue(title, f"{MARKER}\n{text}", labels=[LABEL])
+    first = next(iter(list_tracking_issues(repository, None)), created)
+    if first.number < created.number:
+        created.edit(state="closed", state_reason="not_planned")
+        return first
+    return created
+
+
+def add_result(issue: "Issue", body: str) -> str:
+    """Add the comment, unless one of ours has its record. Return its URL.
+
+    After a lost answer it looks for the comment again. Raises ProviderError.
+    """
+    record = read_record(body)
+    with provider_errors():
+        own = {BOT, own_login(issue.repository)}
+        if url := _find_recorded(run_records(issue), record, own):
+            return url
+    try:
+        with provider_errors():
+            return issue.create_comment(body).html_url
+    except ProviderError:
+        with provider_errors():
+            if url := _find_recorded(run_records(issue), record, own):
+                return url
+        raise
+
+
+def _find_recorded(records: "Iterable[tuple[IssueComment, RunRecord]]", wanted: RunRecord | None, own: set[str]) -> str:
+    """Return the URL of our comment with the same record; "" without one."""
+    urls = (
+        comment.html_url
+        for comment, record in records
+        if wanted and record.run == wanted.run and author_login(comment) in own
+    )
+    return next(urls, "")

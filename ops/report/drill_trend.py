@@ -1,0 +1,61 @@
+"""Publish the result of a drill on the tracking issue, with a chart of the last ones."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ops.app.registry import record_rules
+from ops.core.clock import current_time
+from ops.core.drill_result import DrillResult
+from ops.core.drill_trend import DrillTrend, RecordedDrill, merge_drills
+from ops.core.redaction import Redactor
+from ops.core.run_record import DRILL_SOURCE, RecordRow, RunRecord, embed_record
+from ops.core.version import __version__
+from ops.github import actions, drill_results
+from ops.github.client import CHECK_HINT, connect, provider_errors
+from ops.render import collapse_blank_lines, load_templates
+from ops.report.pictures import draw_drills
+
+if TYPE_CHECKING:
+    from ops.config import Config
+
+TITLE = "Results of staging drills"
+TEXT = "Each comment is the result of one drill. The newest one has the chart of the last drills."
+
+
+def publish_result(result: DrillResult, config: "Config", environ: Mapping[str, str], redactor: Redactor) -> str:
+    """Add the result to the tracking issue, once, and return the URL of its comment.
+
+    Without a tracking issue it opens one. Raises ConfigError and ProviderError.
+    """
+    drill = config.staging_drill
+    number = drill.tracking_issue if drill else None
+    with provider_errors(CHECK_HINT):
+        repository = connect(environ, redactor)
+        trend = drill_results.read_trend(repository, number, record_rules(config), current_time(environ))
+        issues = drill_results.list_tracking_issues(repository, number)
+        issue = issues[0] if issues else drill_results.open_tracking_issue(repository, TITLE, TEXT)
+        drills = merge_drills([*trend.drills, RecordedDrill(result)])
+        body = redactor.redact_text(render_result(result, replace(trend, drills=drills)))
+        return drill_results.add_result(issue, embed_record(body, redactor.redact_value(build_record(result, environ))))
+
+
+def render_result(result: DrillResult, trend: DrillTrend) -> str:
+    """Return the comment, without its record."""
+    template = load_templates().get_template("drill_result.md.j2")
+    text = template.render(result=result, trend=trend, warnings=[*trend.warnings()], picture=draw_drills(trend))
+    return collapse_blank_lines(text).strip()
+
+
+def build_record(result: DrillResult, environ: Mapping[str, str]) -> RunRecord:
+    return RunRecord(
+        result.key,
+        source=DRILL_SOURCE,
+        runbook=result.name,
+        environment=result.environment,
+        service=result.service,
+        rows=(RecordRow(result.started, DRILL_SOURCE, result.outcome.value),),
+        program=__version__,
+        job=actions.job_number(environ),
+        drill=result.to_json(),
+    )
